@@ -1,0 +1,184 @@
+"""The two records that drive every surface: `Function` and `Table`, and their registries.
+
+A function is declared once, in `functions/`:
+
+    @function(HITS, index_id=TEXT, query_text=TEXT, example={"index_id": "demo", "query_text": "a red car"})
+    async def search(tl, index_id, query_text, page_limit=10):
+        '''Search an index: one row per matching clip.'''
+
+and DuckDB, Spark, pandas, the command line and the reference are loops over `FUNCTIONS`. `tl` is the
+`Session` (connect.py): the client, the ledger, and the videos of the session's index.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from tl_data.errors import SchemaMismatch
+from tl_data.types import outcome_of
+
+if TYPE_CHECKING:
+    from tl_data.connect import Session
+
+Run = Callable[..., Awaitable[Any]]
+Pages = Callable[..., AsyncIterator[list[dict[str, Any]]]]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One argument: its Arrow type, and whether it may be left out (then `default` is used)."""
+
+    name: str
+    type: pa.DataType
+    required: bool
+    default: Any
+    doc: str
+
+
+@dataclass(frozen=True)
+class Function:
+    """One call of the API: columns in, one value a row out. A list of structs is a table."""
+
+    name: str
+    run: Run  # async (session, **arguments) -> a value of type `gives`, as plain Python objects
+    parameters: tuple[Parameter, ...]
+    gives: pa.DataType
+    example: Mapping[str, Any]
+    durable: bool  # costs minutes or tokens: kept in the ledger
+    doc: str  # first line: CLI help, SQL comment and reference line at once
+    detail: str = ""
+
+    @property
+    def is_table(self) -> bool:
+        """Whether SQL unfolds the value into rows."""
+        return bool(pa.types.is_list(self.gives) and pa.types.is_struct(self.gives.value_type))
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The columns of a table function; the one column `value` of any other."""
+        if self.is_table:
+            return pa.schema(list(self.gives.value_type))
+        return pa.schema([("value", self.gives)])
+
+    @property
+    def takes(self) -> pa.Schema:
+        """The arguments in order, as a schema."""
+        return pa.schema([(p.name, p.type) for p in self.parameters])
+
+    @property
+    def outcome(self) -> pa.StructType:
+        """The type of the `try_` form."""
+        return outcome_of(self.gives)
+
+    @property
+    def sql(self) -> str:
+        """Name in SQL; the never-failing form is `try_` before it."""
+        return f"tl_{self.name}"
+
+    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Names and values as `run` wants them: unknown names refused, NULL options left to their defaults.
+
+        Raises:
+            SchemaMismatch: a name the function does not have, or a required one that is missing.
+        """
+        return _checked(self.sql, self.parameters, values)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One listing of the API: pages in, record batches out."""
+
+    name: str
+    pages: Pages  # async generator (session, **options) of lists of rows
+    parameters: tuple[Parameter, ...]
+    schema: pa.Schema
+    example: Mapping[str, Any]
+    doc: str
+    detail: str = ""
+
+    @property
+    def sql(self) -> str:
+        """Name in SQL."""
+        return f"tl_{self.name}"
+
+    async def batches(self, session: Session, **options: Any) -> AsyncIterator[pa.RecordBatch]:
+        """The listing as record batches, one a page."""
+        async for rows in self.pages(session, **_checked(self.sql, self.parameters, options)):
+            yield pa.RecordBatch.from_pylist(rows, self.schema)
+
+
+def _checked(name: str, parameters: tuple[Parameter, ...], values: Mapping[str, Any]) -> dict[str, Any]:
+    known = {p.name: p for p in parameters}
+    if unknown := [n for n in values if n not in known]:
+        raise SchemaMismatch(f"{name} has no argument {', '.join(unknown)}; it takes {', '.join(known)}")
+    if missing := [p.name for p in parameters if p.required and p.name not in values]:
+        raise SchemaMismatch(f"{name} needs {', '.join(missing)}")
+    return {n: v for n, v in values.items() if v is not None or known[n].required}
+
+
+FUNCTIONS: dict[str, Function] = {}
+TABLES: dict[str, Table] = {}
+
+
+def function(
+    gives: pa.DataType, *, example: Mapping[str, Any], durable: bool = False, **takes: pa.DataType
+) -> Callable[[Run], Function]:
+    """Declare an async function of (session, arguments...) as part of the surface."""
+
+    def declare(run: Run) -> Function:
+        doc, detail, parameters = _read(run, takes)
+        f = Function(run.__name__, run, parameters, gives, example, durable, doc, detail)
+        f.arguments(example)
+        return FUNCTIONS.setdefault(f.name, f)
+
+    return declare
+
+
+def table(schema: pa.Schema, *, example: Mapping[str, Any], **takes: pa.DataType) -> Callable[[Pages], Table]:
+    """Declare an async generator of pages of rows as a listing of the surface."""
+
+    def declare(pages: Pages) -> Table:
+        doc, detail, parameters = _read(pages, takes)
+        return TABLES.setdefault(
+            pages.__name__, Table(pages.__name__, pages, parameters, schema, example, doc, detail)
+        )
+
+    return declare
+
+
+def _read(
+    run: Callable[..., Any], takes: Mapping[str, pa.DataType]
+) -> tuple[str, str, tuple[Parameter, ...]]:
+    """Take name, default and description of each argument from the declaration itself."""
+    text = inspect.getdoc(run) or ""
+    doc, _, rest = text.partition("\n")
+    detail, _, args = rest.partition("Args:")
+    described = dict(re.findall(r"^\s{4}(\w+): (.+(?:\n\s{6,}.+)*)", args, re.MULTILINE))
+    signature = list(inspect.signature(run).parameters.values())[1:]
+    if [p.name for p in signature] != list(takes):
+        raise SchemaMismatch(f"{run.__name__}: the declared arguments are not those of the function")
+    parameters = tuple(
+        Parameter(
+            p.name,
+            takes[p.name],
+            p.default is p.empty,
+            None if p.default is p.empty else p.default,
+            re.sub(r"\s+", " ", described.get(p.name, "")),
+        )
+        for p in signature
+    )
+    if undescribed := [p.name for p in parameters if not p.doc]:
+        raise SchemaMismatch(f"{run.__name__}: no line under 'Args:' for {', '.join(undescribed)}")
+    return doc, detail.strip(), parameters
+
+
+def load() -> None:
+    """Fill the registries by importing the declarations."""
+    import tl_data.functions
+    import tl_data.tables  # noqa: F401

@@ -1,0 +1,67 @@
+"""What was seen, shown and heard in a video, with times and confidences: the typed result of looking.
+
+Every later stage (words, vectors, search, text) reads these records and nothing else of the video, so
+that a model can take the place of any stage that fills them. Times are seconds from the start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Facts of the container. `width` and `height` are as displayed, rotation applied."""
+
+    duration_sec: float
+    width: int  # pixels; 0 when there is no picture
+    height: int
+    fps: float
+    size_bytes: int
+    video_codec: str | None
+    audio_codec: str | None
+    rotation: int = 0  # degrees clockwise
+
+
+@dataclass(frozen=True)
+class Span:
+    """Text with its time: a sentence heard or a line shown on screen."""
+
+    start_sec: float
+    end_sec: float
+    text: str
+    confidence: float  # 0..1
+    alternatives: tuple[str, ...] = ()  # other readings, best first: help search, are never quoted
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A stretch of one shot, 2 to 10 s, and what was measured in it."""
+
+    start_sec: float
+    end_sec: float
+    keyframe: str  # file name of a JPEG in the video's folder
+    colors: tuple[tuple[str, float], ...] = ()  # human name, share of the picture 0..1, largest first
+    regions: tuple[tuple[str, str], ...] = ()  # (place, colour name): ("left", "red")
+    objects: tuple[tuple[str, float], ...] = ()  # what was recognised and how surely: ("face", 0.9)
+    brightness: float = 0.0  # mean luma 0..1
+    contrast: float = 0.0  # standard deviation of luma 0..1
+    motion: float = 0.0  # mean optical flow, picture widths per second
+    direction: str | None = None  # "left", "right", "up", "down" of what moves
+    camera: str = "static"  # static, pan left, pan right, tilt up, tilt down, zoom in, zoom out, shaky
+    cut: bool = False  # the clip begins at a cut, not by splitting a long shot
+    sound: str = "silence"  # speech, music, noise, silence
+    loudness: float = -99.0  # dBFS
+    look: tuple[float, ...] = ()  # compact descriptor of the keyframe: image queries, near-duplicates
+    audio_look: tuple[float, ...] = ()  # compact descriptor of the sound
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything known of one video."""
+
+    probe: Probe
+    clips: tuple[Clip, ...]
+    speech: tuple[Span, ...] = ()
+    shown: tuple[Span, ...] = ()  # on-screen text
+    notes: tuple[str, ...] = field(default=())  # what could not be looked at, and why

@@ -1,0 +1,123 @@
+"""Settings: from arguments, then the environment, then a TOML file, then defaults.
+
+    Settings.load()                      what the environment and the file say
+    Settings.load(index="news")          the same, with one value said here
+
+Each field `x` is read from the environment as `TL_X` and from the file as `x`. The file is named by
+`TL_CONFIG`, or is `tl_data.toml` in the working folder (its top-level table, so that a job file can be one).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from tl_data.errors import SettingsError
+
+SERVICE_URL = "https://api.twelvelabs.io/v1.3"
+
+#: Dimension of the vectors of each model the service has offered (docs, "Marengo").
+DIMENSIONS: dict[str, int] = {
+    "marengo2.6": 1024,
+    "marengo2.7": 1024,
+    "Marengo-retrieval-2.6": 1024,
+    "Marengo-retrieval-2.7": 1024,
+    "marengo3.0": 512,
+}
+
+OnError = Literal["raise", "null"]
+
+
+def _home() -> str:
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return str(Path(base) / "tl_data")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set, immutable and picklable; the key never shows in a repr."""
+
+    api_key: str | None = field(default=None, repr=False)
+    base_url: str | None = None  # None: the service with a key, the embedded engine without
+    index: str = "tl_data"  # name or id of the index that URLs and paths are indexed into
+    ledger: str | None = None  # a path or s3://, gs://, az:// address; None: <home>/ledger
+    home: str = field(default_factory=_home)  # data of the embedded engine, ledger, caches
+    search_model: str | None = None  # None: marengo3.0, or the embedded engine's own
+    analyze_model: str | None = None  # None: pegasus1.2, or the embedded engine's own
+    concurrency: int = 16  # calls in flight, per process
+    timeout: float = 600.0  # seconds for one answer; the service may think for minutes
+    task_deadline: float = 4 * 3600.0  # seconds to wait for one remote task
+    poll_interval: float = 5.0  # seconds between looks at unfinished tasks
+    retries: int = 5  # attempts after the first, of calls that may be repeated
+    max_wait: float = 300.0  # longest wait in seconds that a 429 may ask for before it is an error
+    requests_per_minute: float | None = None  # None: learnt from the API's headers
+    video_minutes_per_hour: float | None = None  # likewise
+    tokens_per_minute: float | None = None  # likewise
+    on_error: OnError = "raise"  # "null": a failing row gives NULL instead of failing the statement
+
+    def __post_init__(self) -> None:
+        if self.on_error not in get_args(OnError):
+            raise SettingsError(f"on_error is {self.on_error!r}; it is 'raise' or 'null'")
+        for name in ("concurrency", "timeout", "task_deadline", "poll_interval"):
+            if getattr(self, name) <= 0:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.base_url and not self.base_url.startswith(("http://", "https://")):
+            raise SettingsError(f"base_url is {self.base_url!r}; it must begin with http:// or https://")
+
+    @classmethod
+    def load(cls, **said: Any) -> Settings:
+        """Merge arguments over the environment over the file over the defaults.
+
+        Raises:
+            SettingsError: an unknown name, or a value of the wrong type, and where it was said.
+        """
+        values: dict[str, Any] = {}
+        path = os.environ.get("TL_CONFIG")
+        file = Path(path or "tl_data.toml")
+        if path and not file.is_file():
+            raise SettingsError(f"TL_CONFIG names {path}, which is not a file")
+        if file.is_file():
+            try:
+                table = tomllib.loads(file.read_text(encoding="utf-8"))
+            except tomllib.TOMLDecodeError as error:
+                raise SettingsError(f"{file}: {error}") from error
+            values |= _typed({k: v for k, v in table.items() if not isinstance(v, dict | list)}, str(file))
+        names = {f.name for f in fields(cls)}
+        environment = {n: os.environ[f"TL_{n.upper()}"] for n in names if os.environ.get(f"TL_{n.upper()}")}
+        values |= _typed(environment, "the environment (TL_...)")
+        values |= _typed({k: v for k, v in said.items() if v is not None}, "the arguments")
+        return cls(**values)
+
+    def but(self, **changes: Any) -> Settings:
+        """A copy with other values."""
+        return replace(self, **_typed(changes, "the arguments"))
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the embedded engine is used: no key, and no address of another server."""
+        return self.api_key is None and self.base_url is None
+
+    @property
+    def ledger_url(self) -> str:
+        """Where the ledger is, always set."""
+        return self.ledger or str(Path(self.home) / "ledger")
+
+
+def _typed(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check the names and turn the texts of the environment into the types of the fields."""
+    kinds = {f.name: str(f.type) for f in fields(Settings)}
+    typed: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in kinds:
+            names = ", ".join(sorted(kinds))
+            raise SettingsError(f"{where}: no setting is called {name!r}; there are {names}")
+        wanted = int if "int" in kinds[name] else float if "float" in kinds[name] else str
+        try:
+            typed[name] = value if value is None else wanted(value)
+        except (TypeError, ValueError) as error:
+            raise SettingsError(f"{where}: {name} is {value!r}, but must be a {wanted.__name__}") from error
+    return typed
