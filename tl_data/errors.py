@@ -4,10 +4,12 @@
     ├── SettingsError (ValueError)      a setting is missing, unreadable or contradicts another
     ├── MissingExtra (ImportError)      an optional package is not installed; says the line to type
     ├── SchemaMismatch (TypeError)      columns, types or models do not fit together
+    ├── RowFailed                       one row failed a statement: which row, why, what to do
     ├── BudgetReached                   the run stopped itself at its budget or failure limit
     ├── LedgerError                     the ledger cannot be read or written safely
     ├── MediaRefused                    the video cannot be taken, known before anything was paid
     ├── TaskFailed                      a remote task was accepted, worked on, and ended in `failed`
+    ├── StillRunning                    a remote task goes on; we stopped waiting             (retryable)
     └── APIError                        the API answered with an error, or did not answer
         ├── ConnectionFailed            no complete answer arrived                     (retryable)
         ├── RateLimited                 429; wait as the server says, no attempt spent (retryable)
@@ -58,6 +60,10 @@ class SchemaMismatch(TLDataError, TypeError):
     """Columns, types or models do not fit together."""
 
 
+class RowFailed(TLDataError):
+    """One row failed a statement. The text names the row, the cause and the next step."""
+
+
 class BudgetReached(TLDataError):
     """The run stopped itself at its budget or failure limit; what was paid for is kept."""
 
@@ -93,11 +99,28 @@ class TaskFailed(TLDataError):
         return f"{self.args[0]} ({self.code}{task})"
 
 
+class StillRunning(TLDataError):
+    """A remote task is not finished at its deadline. It goes on: a later run re-attaches and pays nothing."""
+
+    retryable = True
+    code = "task_still_running"
+
+    def __init__(self, message: str, task_id: str | None = None) -> None:
+        super().__init__(message, task_id)
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} ({self.code}{f', task {self.task_id}' if self.task_id else ''})"
+
+
 class APIError(TLDataError):
     """The API answered with an error, or did not answer.
 
     `retry_after` is the wait in seconds that the server asked for, if it asked.
     """
+
+    maybe_done = False  # no answer came, but the server may have carried the request out: look before repeating
+    partial: str | None = None  # of a generated text: what was received before it broke off
 
     # Every field goes through positional arguments: an exception with a keyword-only __init__
     # cannot be unpickled, and Spark pickles exceptions.

@@ -24,6 +24,7 @@ class Receipt:
     reused: int = 0  # durable results taken from the ledger instead of being paid again
     submitted: int = 0  # durable calls newly made
     model: str | None = None
+    fallback: str | None = None  # the endpoint that answered in place of one that the service has withdrawn
     task_id: str | None = None
     request_id: str | None = None
     content_key: str | None = None
