@@ -7,6 +7,7 @@
     ├── RowFailed                       one row failed a statement: which row, why, what to do
     ├── BudgetReached                   the run stopped itself at its budget or failure limit
     ├── LedgerError                     the ledger cannot be read or written safely
+    ├── LakeError                       a table of the lake cannot be read or written safely
     ├── MediaRefused                    the video cannot be taken, known before anything was paid
     ├── TaskFailed                      a remote task was accepted, worked on, and ended in `failed`
     ├── StillRunning                    a remote task goes on; we stopped waiting             (retryable)
@@ -72,6 +73,10 @@ class LedgerError(TLDataError):
     """The ledger cannot be read or written safely."""
 
 
+class LakeError(TLDataError):
+    """A table of the lake cannot be read or written safely; it is as it was before."""
+
+
 class MediaRefused(TLDataError):
     """The video cannot be taken: known from its headers, before anything was paid.
 
@@ -119,7 +124,9 @@ class APIError(TLDataError):
     `retry_after` is the wait in seconds that the server asked for, if it asked.
     """
 
-    maybe_done = False  # no answer came, but the server may have carried the request out: look before repeating
+    maybe_done = (
+        False  # no answer came, but the server may have carried the request out: look before repeating
+    )
     partial: str | None = None  # of a generated text: what was received before it broke off
 
     # Every field goes through positional arguments: an exception with a keyword-only __init__

@@ -1,0 +1,168 @@
+"""A table as a Delta table, written and read by `deltalake`; Spark and everything else may read it too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from tl_data.errors import LakeError, MissingExtra
+from tl_data.lake import Group, check, fitted, groups_of
+from tl_data.lake_tables import LakeSchema
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+ATTEMPTS = 8  # of a commit that another writer got in the way of
+SMALL_FILES = 64  # files added since the last compaction after which the next one is due
+
+
+def is_delta(address: str) -> bool:
+    """Whether there is a Delta table at an address."""
+    return bool(_deltalake().DeltaTable.is_deltatable(address))
+
+
+def read_delta(address: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Delta table of anyone's, as it is now, in its own types.
+
+    Raises:
+        LakeError: it is not one, or uses a feature that cannot be read.
+    """
+    return _arrow(_opened(address), columns)
+
+
+class Delta:
+    """One Delta table. Every method is one commit; a commit that another writer beat is made again."""
+
+    def __init__(self, address: str, declared: LakeSchema) -> None:
+        self.address = address
+        self.declared = declared
+        self._added = 0
+        deltalake = _deltalake()
+        if not is_delta(address):
+            try:
+                deltalake.DeltaTable.create(address, declared.schema, mode="ignore", name=declared.name)
+            except (deltalake.exceptions.DeltaError, OSError) as error:
+                raise LakeError(f"{address}: the table cannot be made: {_line(error)}") from error
+        self._table = _opened(address)
+        self._check()
+
+    def append(self, rows: pa.Table) -> None:
+        """Add rows, whatever is there already."""
+        rows = fitted(self.declared, rows)
+        self._commit(lambda t: _deltalake().write_deltalake(t, rows, mode="append"))
+
+    def replace(self, rows: pa.Table) -> None:
+        """Put these rows in the place of all rows."""
+        rows = fitted(self.declared, rows)
+        self._commit(lambda t: _deltalake().write_deltalake(t, rows, mode="overwrite"))
+
+    def replace_groups(self, rows: pa.Table, gone: Collection[Group] = ()) -> None:
+        """Put these rows in the place of those of the same groups; groups in `gone` lose their rows."""
+        rows = fitted(self.declared, rows)
+        coming = dict.fromkeys(groups_of(self.declared, rows))
+        leaving = [group for group in dict.fromkeys(gone) if group not in coming]
+        if leaving and not coming:
+            self._commit(lambda t: t.delete(self._among(leaving)))
+        elif coming:
+            # The predicate makes it delete and insert in one commit, and makes Delta refuse it when
+            # somebody else has meanwhile written a row of these groups.
+            among = self._among([*coming, *leaving])
+            write = _deltalake().write_deltalake
+            self._commit(lambda t: write(t, rows, mode="overwrite", predicate=among))
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The table as it is now, in the declared types."""
+        self._table.update_incremental()
+        self._check()
+        names = list(columns) if columns else self.declared.schema.names
+        schema = pa.schema([self.declared.schema.field(n) for n in names])
+        return _arrow(self._table, names).cast(schema)
+
+    def where(self) -> str:
+        """What a person types to find it."""
+        return self.address
+
+    def _among(self, groups: Sequence[Group]) -> str:
+        """The groups as a predicate of SQL."""
+        if len(self.declared.by) == 1:
+            return f"{self.declared.by[0]} IN ({', '.join(_literal(value) for (value,) in groups)})"
+        named = (zip(self.declared.by, group, strict=True) for group in groups)
+        return " OR ".join(
+            f"({' AND '.join(f'{name} = {_literal(value)}' for name, value in group)})" for group in named
+        )
+
+    def _commit(self, write: Callable[[DeltaTable], Any]) -> None:
+        """Make one commit; when another writer was faster, look at what it did and make it again.
+
+        Raises:
+            LakeError: the table cannot be written; it is as it was.
+        """
+        exceptions = _deltalake().exceptions
+        for attempt in range(ATTEMPTS):
+            try:
+                self._table.update_incremental()
+                self._check()
+                write(self._table)
+                break
+            except exceptions.CommitFailedError as error:
+                if attempt == ATTEMPTS - 1:
+                    raise LakeError(
+                        f"{self.address}: others keep writing to the same rows; gave up after {ATTEMPTS} "
+                        f"attempts ({_line(error)}). The table is readable and without these rows; run again."
+                    ) from error
+                time.sleep(0.05 * 2**attempt)
+            except (exceptions.DeltaError, OSError) as error:
+                raise LakeError(f"{self.address}: cannot be written: {_line(error)}") from error
+        self._added += 1
+        if self._added >= SMALL_FILES:
+            self._compact()
+
+    def _compact(self) -> None:
+        """Put small files together. Old ones stay on disk for those who read them, until a vacuum."""
+        self._added = 0
+        try:
+            self._table.optimize.compact()
+        except _deltalake().exceptions.CommitFailedError:
+            self._table.update_incremental()  # somebody else writes: the next one will do
+
+    def _check(self) -> None:
+        check(self.declared, pa.schema(self._table.schema().to_arrow()), self.address)
+
+
+def _arrow(table: DeltaTable, columns: Sequence[str] | None) -> pa.Table:
+    try:
+        return table.to_pyarrow_dataset().to_table(columns=list(columns) if columns else None)
+    except _deltalake().exceptions.DeltaError as error:
+        raise LakeError(
+            f"{table.table_uri}: cannot be read without Spark: {_line(error)}. In Spark, "
+            "REORG TABLE ... APPLY (PURGE) and switching off delta.enableDeletionVectors makes it readable."
+        ) from error
+
+
+def _opened(address: str) -> DeltaTable:
+    deltalake = _deltalake()
+    try:
+        table: DeltaTable = deltalake.DeltaTable(address)
+    except (deltalake.exceptions.DeltaError, OSError) as error:
+        raise LakeError(f"{address}: is not a readable Delta table: {_line(error)}") from error
+    return table
+
+
+def _literal(value: Any) -> str:
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _deltalake() -> Any:
+    try:
+        import deltalake
+        import deltalake.exceptions
+    except ImportError as error:
+        raise MissingExtra("deltalake", "delta") from error
+    return deltalake
