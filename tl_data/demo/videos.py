@@ -1,0 +1,159 @@
+"""Scenes to MP4 files (H.264 and AAC), and the demo's own videos with their labelled questions.
+
+Everything is deterministic: the same scenes give the same file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from tl_data.demo.scene import Scene, painter
+from tl_data.demo.voice import speak
+
+SAMPLE_RATE = 44_100
+_AUDIO_FRAME = 1024  # samples: what AAC works in
+
+Kind = Literal["spoken", "shown", "visible"]
+
+
+@dataclass(frozen=True)
+class Question:
+    """A search, and where its answer is: the best hit should overlap this range of this video."""
+
+    text: str
+    kind: Kind
+    video: str  # file name
+    start_sec: float
+    end_sec: float
+
+
+@dataclass(frozen=True)
+class DemoVideo:
+    """A video file with its title and the questions that it answers."""
+
+    path: Path
+    title: str
+    questions: tuple[Question, ...]
+
+
+def make_video(
+    path: str | Path,
+    scenes: Sequence[Scene],
+    width: int = 1280,
+    height: int = 720,
+    fps: int = 30,
+    audio: bool = True,
+) -> Path:
+    """Draw, speak and encode the scenes, one hard cut after another, into an MP4 file.
+
+    Sizes are even numbers of pixels. The file appears whole or not at all.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    with av.open(str(part), "w", format="mp4", options={"movflags": "faststart"}) as container:
+        # What varies with time and version stays out of the file: the same scenes, the same bytes.
+        container.flags |= int(av.container.Flags.bitexact.value)
+        video = container.add_stream("libx264", rate=fps)
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        video.options = {"preset": "ultrafast", "crf": "24", "g": str(2 * fps), "threads": "1"}
+        video.codec_context.flags |= int(av.codec.context.Flags.bitexact.value)
+        sound = _add_sound(container) if audio else None
+        frame_number = sample_number = 0
+        for scene in scenes:
+            for picture in _pictures(scene, width, height, fps):
+                # Faster than letting libswscale convert.
+                planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8)
+                frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+                frame.pts, frame.time_base = frame_number, Fraction(1, fps)
+                container.mux(video.encode(frame))
+                frame_number += 1
+            if sound is not None:
+                # Sound is cut at the last frame's end, so that it never drifts from the picture.
+                until = round(frame_number / fps * SAMPLE_RATE)
+                _write_sound(container, sound, _sound(scene, until - sample_number), sample_number)
+                sample_number = until
+        container.mux(video.encode(None))
+        if sound is not None:
+            container.mux(sound.encode(None))
+    return part.replace(path)
+
+
+def make_videos(jobs: Sequence[tuple[Path, Sequence[Scene], dict[str, Any]]], workers: int = 2) -> None:
+    """`make_video` for each (path, scenes, options), several at once; files that are there stay."""
+    missing = [job for job in jobs if not job[0].is_file()]
+    with ThreadPoolExecutor(workers) as pool:
+        for made in [pool.submit(make_video, path, scenes, **options) for path, scenes, options in missing]:
+            made.result()
+
+
+def demo_videos(folder: str | Path) -> list[DemoVideo]:
+    """The demo's videos in `folder`, made now unless they are there already."""
+    from tl_data.demo.scripts import SCRIPTS
+
+    folder = Path(folder)
+    videos = [
+        DemoVideo(folder / s.file, s.title, tuple(_questions(s.file, s.scenes, s.asks))) for s in SCRIPTS
+    ]
+    make_videos([(folder / s.file, s.scenes, dict(s.options)) for s in SCRIPTS])
+    return videos
+
+
+def _questions(
+    file: str, scenes: Sequence[Scene], asks: Sequence[tuple[int, Kind, str]]
+) -> Iterator[Question]:
+    """Questions are written by scene number; the times follow from the scenes."""
+    starts = [sum(scene.seconds for scene in scenes[:i]) for i in range(len(scenes) + 1)]
+    for number, kind, text in asks:
+        yield Question(text, kind, file, starts[number], starts[number + 1])
+
+
+def _pictures(scene: Scene, width: int, height: int, fps: int) -> Iterator[npt.NDArray[np.uint8]]:
+    draw = painter(scene, width, height)
+    count = round(scene.seconds * fps)
+    for number in range(count):
+        yield draw(number / max(1, count - 1))
+
+
+def _add_sound(container: Any) -> Any:
+    sound = container.add_stream("aac", rate=SAMPLE_RATE)
+    sound.layout, sound.bit_rate = "mono", 96_000
+    sound.codec_context.flags |= int(av.codec.context.Flags.bitexact.value)
+    return sound
+
+
+def _write_sound(container: Any, stream: Any, samples: npt.NDArray[np.float32], at: int) -> None:
+    for start in range(0, len(samples), _AUDIO_FRAME):
+        part = samples[None, start : start + _AUDIO_FRAME]
+        frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, at + start, Fraction(1, SAMPLE_RATE)
+        container.mux(stream.encode(frame))
+
+
+def _sound(scene: Scene, length: int) -> npt.NDArray[np.float32]:
+    """Speech from half a second in, over a soft chord if the scene asks for one; -1 to 1."""
+    mix = np.zeros(length, np.float32)
+    seconds = np.arange(length) / SAMPLE_RATE
+    if scene.tone:
+        for step in (1.0, 1.25, 1.5):
+            mix += 0.05 * np.sin(2 * np.pi * scene.tone * step * seconds).astype(np.float32)
+        mix *= np.minimum(1, np.minimum(seconds, seconds[::-1]) * 8).astype(np.float32)
+    if scene.speech:
+        samples, rate = speak(scene.speech)
+        voice = samples.astype(np.float32) / 32768
+        at = np.arange(int(len(voice) * SAMPLE_RATE / rate)) * rate / SAMPLE_RATE
+        voice = np.interp(at, np.arange(len(voice)), voice).astype(np.float32)
+        start = SAMPLE_RATE // 2
+        voice = voice[: max(0, length - start)]
+        mix[start : start + len(voice)] += voice * 0.9
+    return mix
