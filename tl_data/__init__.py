@@ -1,5 +1,82 @@
-"""Video as tables: clips, summaries and vectors from a column of video URLs."""
+"""Video as tables: clips, summaries and vectors from a column of video URLs.
+
+    import duckdb, tl_data
+
+    con = duckdb.connect()
+    tl_data.register(con)
+    con.sql("SELECT * FROM tl_search('demo', 'a red car')")
+
+Every function and listing of the catalog is an attribute of this module, too:
+`tl_data.search("demo", "a red car")`. Importing the module imports no engine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
 
 from tl_data._version import __version__
+from tl_data.errors import TLDataError
+from tl_data.settings import Settings
 
-__all__ = ["__version__"]
+__all__ = ["Settings", "TLDataError", "__version__", "connect", "register"]
+
+
+def connect(settings: Settings | None = None, **said: Any) -> Any:
+    """The connection of this process for these settings (`tl_data.connect.Connection`).
+
+    Args:
+        settings: as from `Settings.load()`, which is also the default.
+        said: single settings, which take precedence: `connect(index="news", concurrency=32)`.
+    """
+    from tl_data.connect import connect as connected
+
+    return connected(settings, **said)
+
+
+def register(target: Any, settings: Settings | None = None, **said: Any) -> None:
+    """Make every function of the catalog available in a DuckDB connection or a Spark session.
+
+    Args:
+        target: a `duckdb.DuckDBPyConnection`, or a `SparkSession`, classic or Connect.
+        settings: as from `Settings.load()`, which is also the default.
+        said: single settings, which take precedence: `register(con, index="news", on_error="null")`.
+    """
+    kind = type(target).__module__.partition(".")[0]
+    if kind in ("duckdb", "_duckdb"):
+        from tl_data.engines import duckdb
+
+        duckdb.register(target, connect(settings, **said))
+    elif kind == "pyspark":
+        from tl_data.engines import spark
+
+        spark.register(target, connect(settings, **said))
+    else:
+        raise TypeError(
+            f"register() takes a DuckDB connection or a Spark session, not {type(target).__name__}"
+        )
+
+
+def __getattr__(name: str) -> Any:
+    """The catalog's functions and listings, as Python functions."""
+    if not name.startswith("_"):
+        from tl_data import catalog
+
+        catalog.load()
+        if name in catalog.FUNCTIONS or name in catalog.TABLES:
+            from tl_data.engines.pandas import python_function, python_table
+
+            found: Any = (
+                python_function(catalog.FUNCTIONS[name])
+                if name in catalog.FUNCTIONS
+                else python_table(catalog.TABLES[name])
+            )
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module 'tl_data' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    from tl_data import catalog
+
+    catalog.load()
+    return sorted([*__all__, *catalog.FUNCTIONS, *catalog.TABLES])

@@ -127,13 +127,26 @@ TABLES: dict[str, Table] = {}
 
 
 def function(
-    gives: pa.DataType, *, example: Mapping[str, Any], durable: bool = False, **takes: pa.DataType
+    gives: pa.DataType,
+    *,
+    example: Mapping[str, Any],
+    durable: bool = False,
+    options: tuple[Parameter, ...] = (),
+    **takes: pa.DataType,
 ) -> Callable[[Run], Function]:
-    """Declare an async function of (session, arguments...) as part of the surface."""
+    """Declare an async function of (session, arguments..., **options) as part of the surface.
+
+    Args:
+        gives: type of the value of one row.
+        example: arguments that documents show and every test calls with.
+        durable: whether the call costs minutes or tokens and goes through the ledger.
+        options: further arguments that several functions share; `run` takes them as `**options`.
+        takes: Arrow types of the function's own arguments, in order.
+    """
 
     def declare(run: Run) -> Function:
         doc, detail, parameters = _read(run, takes)
-        f = Function(run.__name__, run, parameters, gives, example, durable, doc, detail)
+        f = Function(run.__name__, run, parameters + options, gives, example, durable, doc, detail)
         f.arguments(example)
         return FUNCTIONS.setdefault(f.name, f)
 
@@ -160,7 +173,7 @@ def _read(
     doc, _, rest = text.partition("\n")
     detail, _, args = rest.partition("Args:")
     described = dict(re.findall(r"^\s{4}(\w+): (.+(?:\n\s{6,}.+)*)", args, re.MULTILINE))
-    signature = list(inspect.signature(run).parameters.values())[1:]
+    signature = [p for p in inspect.signature(run).parameters.values() if p.kind != p.VAR_KEYWORD][1:]
     if [p.name for p in signature] != list(takes):
         raise SchemaMismatch(f"{run.__name__}: the declared arguments are not those of the function")
     parameters = tuple(
@@ -176,6 +189,15 @@ def _read(
     if undescribed := [p.name for p in parameters if not p.doc]:
         raise SchemaMismatch(f"{run.__name__}: no line under 'Args:' for {', '.join(undescribed)}")
     return doc, detail.strip(), parameters
+
+
+def literal(value: Any) -> str:
+    """A plain value as SQL that both engines read."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool | int | float):
+        return str(value).lower()
+    return "'" + str(value).replace("'", "''") + "'"
 
 
 def load() -> None:

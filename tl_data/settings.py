@@ -20,6 +20,9 @@ from tl_data.errors import SettingsError
 
 SERVICE_URL = "https://api.twelvelabs.io/v1.3"
 
+#: What the embedded engine calls its model; the service's own names stay for the service.
+EMBEDDED_MODEL = "tl-local-1"
+
 #: Dimension of the vectors of each model the service has offered (docs, "Marengo").
 DIMENSIONS: dict[str, int] = {
     "marengo2.6": 1024,
@@ -100,6 +103,15 @@ class Settings:
     def embedded(self) -> bool:
         """Whether the embedded engine is used: no key, and no address of another server."""
         return self.api_key is None and self.base_url is None
+
+    @property
+    def dimension(self) -> int | None:
+        """Length of the vectors of the session's model, where it is known beforehand."""
+        default = EMBEDDED_MODEL if self.embedded else "marengo3.0"
+        # Another server than the service may be anything: its vectors keep their own length.
+        if self.search_model is None and self.base_url is not None:
+            return None
+        return DIMENSIONS.get(self.search_model or default)
 
     @property
     def ledger_url(self) -> str:

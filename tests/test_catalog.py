@@ -1,0 +1,79 @@
+"""The declarations are complete, and everything printed from them says the same."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+import tl_data
+from tl_data import catalog, docs
+from tl_data.catalog import Function, Table
+from tl_data.errors import SchemaMismatch
+
+catalog.load()
+RECORDS = [*catalog.FUNCTIONS.values(), *catalog.TABLES.values()]
+NAMES = [r.name for r in RECORDS]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=NAMES)
+def test_every_record_is_complete(record: Function | Table) -> None:
+    assert record.doc.endswith(".")
+    assert "\n" not in record.doc
+    assert all(p.doc for p in record.parameters)
+    assert set(record.example) <= {p.name for p in record.parameters}
+    assert all(p.name in record.example for p in record.parameters if p.required)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=NAMES)
+def test_every_record_is_a_python_function_with_help(record: Function | Table) -> None:
+    call = getattr(tl_data, record.name)
+    assert record.doc in call.__doc__
+    assert record.name in dir(tl_data)
+
+
+def test_the_surface_is_the_whole_table_of_the_design() -> None:
+    assert set(NAMES) == {
+        *("index_video", "search", "search_by_image", "clips", "summarize", "analyze", "extract", "gist"),
+        *("chapters", "highlights", "transcript", "embed_text", "embed_image", "video_vectors"),
+        *("audio_vectors", "indexes", "videos", "tasks", "embed_tasks"),
+    }
+
+
+def test_arguments_are_checked_by_name() -> None:
+    search = catalog.FUNCTIONS["search"]
+    with pytest.raises(SchemaMismatch, match="tl_search has no argument query; it takes index_id"):
+        search.arguments({"index_id": "a", "query": "b"})
+    with pytest.raises(SchemaMismatch, match="tl_search needs query_text"):
+        search.arguments({"index_id": "a"})
+    given = {"index_id": "a", "query_text": None, "max_hits": None}
+    assert search.arguments(given) == {"index_id": "a", "query_text": None}
+
+
+def test_a_declaration_without_a_description_is_refused() -> None:
+    async def undescribed(tl: object, text: str) -> str:
+        """Say something.
+
+        Args:
+            other: not the argument.
+        """
+        return text
+
+    with pytest.raises(SchemaMismatch, match="no line under 'Args:' for text"):
+        catalog.function(pa.string(), example={"text": "a"}, text=pa.string())(undescribed)
+
+
+def test_end_is_never_a_column() -> None:
+    """END and START are reserved words of SQL: the columns are start_sec and end_sec."""
+    columns = {c.name for r in RECORDS for c in (r.schema if isinstance(r, Table) else r.columns)}
+    assert not columns & {"start", "end"}
+
+
+def test_the_printed_pages_are_up_to_date() -> None:
+    assert docs.write(check=True) == [], "type: tl-data docs"
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'summarise'"):
+        tl_data.summarise  # noqa: B018
+    with pytest.raises(TypeError, match="DuckDB connection or a Spark session, not str"):
+        tl_data.register("duckdb")

@@ -1,0 +1,62 @@
+"""Settings: precedence, clear refusals, and a key that never shows."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from tl_data.errors import SettingsError
+from tl_data.settings import Settings
+
+
+def test_argument_before_environment_before_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "tl.toml"
+    file.write_text('index = "file"\nconcurrency = 3\nledger = "from-file"\n[source]\nurl = "ignored"\n')
+    monkeypatch.setenv("TL_CONFIG", str(file))
+    monkeypatch.setenv("TL_INDEX", "environment")
+    monkeypatch.setenv("TL_CONCURRENCY", "5")
+    settings = Settings.load(index="argument")
+    assert (settings.index, settings.concurrency, settings.ledger) == ("argument", 5, "from-file")
+
+
+def test_the_key_never_shows() -> None:
+    settings = Settings(api_key="tlk_SECRET")
+    assert "tlk_SECRET" not in repr(settings)
+    assert "tlk_SECRET" not in str(settings)
+    assert pickle.loads(pickle.dumps(settings)).api_key == "tlk_SECRET"
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"concurrency": "many"}, "concurrency is 'many', but must be a int"),
+        ({"concurrency": 0}, "must be above 0"),
+        ({"on_error": "ignore"}, "'raise' or 'null'"),
+        ({"base_url": "api.example.com"}, "http:// or https://"),
+        ({"colour": "red"}, "no setting is called 'colour'"),
+    ],
+)
+def test_a_wrong_value_is_named(said: dict[str, object], words: str) -> None:
+    with pytest.raises(SettingsError, match=words.replace("(", r"\(")):
+        Settings.load(**said)
+
+
+def test_a_broken_or_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "broken.toml"
+    file.write_text("index = ")
+    monkeypatch.setenv("TL_CONFIG", str(file))
+    with pytest.raises(SettingsError, match=r"broken\.toml"):
+        Settings.load()
+    monkeypatch.setenv("TL_CONFIG", str(tmp_path / "absent.toml"))
+    with pytest.raises(SettingsError, match="not a file"):
+        Settings.load()
+
+
+def test_no_key_and_no_address_means_the_embedded_engine() -> None:
+    assert Settings().embedded
+    assert not Settings(api_key="k").embedded
+    assert not Settings(base_url="http://127.0.0.1:1/v1.3").embedded
+    assert Settings(home="/x").ledger_url == os.path.join("/x", "ledger")

@@ -1,0 +1,99 @@
+"""How the command line shows rows: a table for people, JSON, CSV or Parquet for programs."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from typing import Any
+
+import click
+import orjson
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table as Grid
+
+#: Longest text in a cell before it is cut, in characters; programs get all of it.
+CELL = 400
+
+
+def output_options(command: click.Command) -> click.Command:
+    """Add --json, --csv and --parquet FILE; the callback gets them as `to` and `file`."""
+    run = command.callback
+    assert run is not None
+
+    def chosen(as_json: bool, as_csv: bool, parquet: str | None, **said: Any) -> None:
+        if as_json + as_csv + (parquet is not None) > 1:
+            raise click.UsageError("choose one of --json, --csv and --parquet")
+        to = "json" if as_json else "csv" if as_csv else "parquet" if parquet else "table"
+        run(to=to, file=parquet, **said)
+
+    command.callback = chosen
+    command.params += [
+        click.Option(["--json", "as_json"], is_flag=True, help="write a JSON array of objects"),
+        click.Option(["--csv", "as_csv"], is_flag=True, help="write CSV with a header line"),
+        click.Option(["--parquet"], metavar="FILE", help="write a Parquet file"),
+    ]
+    return command
+
+
+def show(rows: pa.Table, to: str = "table", file: str | None = None) -> None:
+    """Write rows to the terminal or a file."""
+    if to == "json":
+        sys.stdout.buffer.write(orjson.dumps(rows.to_pylist(), option=orjson.OPT_INDENT_2) + b"\n")
+    elif to == "csv":
+        from pyarrow import csv
+
+        csv.write_csv(_flat(rows), sys.stdout.buffer)
+    elif to == "parquet" and file is not None:
+        import pyarrow.parquet as pq
+
+        pq.write_table(rows, file)
+        click.echo(f"{rows.num_rows} rows written to {file}", err=True)
+    else:
+        Console().print(grid(rows))
+
+
+def grid(rows: pa.Table, title: str | None = None) -> Grid:
+    """Rows as a table for people: columns that are empty throughout are left out."""
+    shown = [
+        name
+        for name in rows.column_names
+        if rows.num_rows == 0 or rows.column(name).null_count < rows.num_rows
+    ]
+    table = Grid(title=title, title_justify="left", show_lines=False, header_style="bold")
+    for name in shown:
+        numeric = pa.types.is_integer(rows.schema.field(name).type) or pa.types.is_floating(
+            rows.schema.field(name).type
+        )
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows.select(shown).to_pylist():
+        table.add_row(*(_cell(row[name]) for name in shown))
+    if rows.num_rows == 0:
+        table.caption = "no rows"
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, list) and value and isinstance(value[0], float):
+        return f"[{value[0]:.3f}, {value[1]:.3f}, ...] ({len(value)})" if len(value) > 1 else str(value)
+    if isinstance(value, list) and all(isinstance(v, str) for v in value):
+        return ", ".join(value)
+    text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    return text if len(text) <= CELL else text[: CELL - 3] + "..."
+
+
+def _flat(rows: pa.Table) -> pa.Table:
+    """CSV has no lists and structs: they become JSON text."""
+    columns = [
+        pa.array([None if v is None else orjson.dumps(v, default=str).decode() for v in c.to_pylist()])
+        if pa.types.is_nested(c.type)
+        else c
+        for c in rows.columns
+    ]
+    return pa.table(columns, names=rows.column_names)

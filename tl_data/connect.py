@@ -1,0 +1,260 @@
+"""Settings -> Connection: the synchronous face of the package, on one event loop a process.
+
+Engines call from threads of their own and Spark forks its workers, so the loop lives in a background
+thread that is started at first use in each process, after any fork.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from tl_data.catalog import Function, Table
+from tl_data.client import Client
+from tl_data.embedded import Engine, engine
+from tl_data.errors import RowFailed, SettingsError
+from tl_data.ledger import Ledger
+from tl_data.limits import Limiter
+from tl_data.pool import Outcome, Pool
+from tl_data.session import Session
+from tl_data.settings import EMBEDDED_MODEL, SERVICE_URL, Settings
+
+T = TypeVar("T")
+
+Row = tuple[Any, ...]
+
+
+class Connection:
+    """Calls of catalog functions and listings, for one set of settings. Use `connect()` to get one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._loop = _Loop()
+        self._engine: Engine | None = None
+        self._session: Session | None = None
+        self._opening = threading.Lock()
+        self._pool = Pool(settings.concurrency)
+
+    @property
+    def session(self) -> Session:
+        """The async session; opened at first use, so that registering functions costs nothing."""
+        with self._opening:
+            if self._session is None:
+                self._session = self._open()
+            return self._session
+
+    @property
+    def base_url(self) -> str:
+        """The address that answers, opened or not; the embedded engine's is known once it runs."""
+        if self._engine is not None:
+            return self._engine.base_url
+        return self.settings.base_url or ("embedded engine" if self.settings.embedded else SERVICE_URL)
+
+    def _open(self) -> Session:
+        settings = self.settings
+        if settings.embedded:
+            self._engine = engine(Path(settings.home) / "engine")
+            base_url = self._engine.base_url
+        else:
+            base_url = settings.base_url or SERVICE_URL
+            if settings.api_key is None and not _is_loopback(base_url):
+                raise SettingsError(f"{base_url} needs an API key: set TL_API_KEY, or pass api_key=")
+
+        async def opened() -> Session:
+            client = Client(settings, base_url=base_url, limiter=Limiter.of(settings))
+            ledger = Ledger.open(settings.ledger_url)
+            local = _is_loopback(base_url) and await client.is_embedded()
+            return Session(settings, client, ledger, embedded=local, model=EMBEDDED_MODEL if local else None)
+
+        return self._loop.run(opened())
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the connection's loop and wait; Ctrl-C cancels it cleanly."""
+        return self._loop.run(work)
+
+    def call(self, function: Function, **arguments: Any) -> Any:
+        """One call, for one row of arguments.
+
+        Raises:
+            TLDataError: whatever went wrong, with its own class.
+        """
+        [outcome] = self.map(function, [arguments])
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.value
+
+    def map(self, function: Function, rows: Iterable[Mapping[str, Any]]) -> Iterator[Outcome]:
+        """Outcomes in the order of the rows: one call per distinct row, many in flight.
+
+        A row whose first argument is NULL calls nothing and gives NULL.
+        """
+        session = self.session
+        names = [p.name for p in function.parameters]
+
+        async def run(row: Row) -> Any:
+            if row[0] is None:
+                return None
+            return await function.run(session, **function.arguments(_given(names, row)))
+
+        keys = (_row(function, names, row) for row in rows)
+        return self._loop.iterate(self._pool.map(run, keys, group=function.name))
+
+    def values(self, function: Function, rows: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
+        """The values of `map`; the first failing row fails the whole, after what is in flight has ended.
+
+        Raises:
+            RowFailed: names the row, the cause and the next step. Nothing that was paid for is lost.
+        """
+        given: list[Mapping[str, Any]] = []
+        failed: tuple[int, BaseException] | None = None
+
+        def feed() -> Iterator[Mapping[str, Any]]:
+            for row in rows:
+                if failed is not None:
+                    return
+                given.append(row)
+                yield row
+
+        for number, outcome in enumerate(self.map(function, feed())):
+            if outcome.error is not None and self.settings.on_error == "raise":
+                failed = failed or (number, outcome.error)
+            if failed is None:
+                yield outcome.value
+                given[number] = {}
+        if failed is not None:
+            number, error = failed
+            row = ", ".join(f"{n} = {_short(v)}" for n, v in given[number].items() if v is not None)
+            raise RowFailed(
+                f"{function.sql} failed at row {number + 1} ({row}): {type(error).__name__}: {error}. "
+                f"Finished rows are kept and cost nothing on a re-run; use try_{function.sql} to get "
+                "the error as a column instead."
+            ) from error
+
+    def batches(self, table: Table, **options: Any) -> Iterator[pa.RecordBatch]:
+        """A listing as record batches."""
+        return self._loop.iterate(table.batches(self.session, **options))
+
+    def close(self, *, stop_engine: bool = False) -> None:
+        """Close connections and let go of the embedded engine (with `stop_engine`, end it now)."""
+        with self._opening:
+            if self._session is not None:
+                self._loop.run(self._session.client.aclose())
+                self._session = None
+            if self._engine is not None:
+                self._engine.release(stop=stop_engine)
+                self._engine = None
+        self._loop.close()
+        _connections.pop((os.getpid(), self.settings), None)
+
+
+_connections: dict[tuple[int, Settings], Connection] = {}
+_connecting = threading.Lock()
+
+
+def connect(settings: Settings | None = None, **said: Any) -> Connection:
+    """The connection of this process for these settings; the same one for the same settings.
+
+    Args:
+        settings: as from `Settings.load()`, which is also the default.
+        said: single settings, which take precedence: `connect(index="news", concurrency=32)`.
+    """
+    chosen = settings.but(**said) if settings is not None else Settings.load(**said)
+    key = (os.getpid(), chosen)
+    with _connecting:
+        if key not in _connections:
+            _connections[key] = Connection(chosen)
+        return _connections[key]
+
+
+@atexit.register
+def _close_all() -> None:
+    for (pid, _), connection in list(_connections.items()):
+        if pid == os.getpid():
+            connection.close()
+
+
+class _Loop:
+    """An event loop in a daemon thread, started when first used."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="tl_data", daemon=True)
+                self._thread.start()
+            return self._loop
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._running())
+        try:
+            return future.result()
+        except BaseException:
+            # Ctrl-C reaches the waiting thread: pass it on to the work, which keeps what it has.
+            future.cancel()
+            raise
+
+    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+        try:
+            while True:
+                item = self.run(_next(items))
+                if isinstance(item, _End):
+                    return
+                yield item
+        finally:
+            close = getattr(items, "aclose", None)
+            if close is not None and self._loop is not None:
+                self.run(close())
+
+    def close(self) -> None:
+        with self._lock:
+            if self._loop is None or self._thread is None:
+                return
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout=10)
+            self._loop.close()
+            self._loop = None
+
+
+class _End:
+    """Marks the end of an iteration; a coroutine may not end in StopAsyncIteration."""
+
+
+async def _next(items: AsyncIterator[T]) -> T | _End:
+    try:
+        return await anext(items)
+    except StopAsyncIteration:
+        return _End()
+
+
+def _given(names: list[str], row: Row) -> dict[str, Any]:
+    return {n: (list(v) if isinstance(v, tuple) else v) for n, v in zip(names, row, strict=True)}
+
+
+def _row(function: Function, names: list[str], row: Mapping[str, Any]) -> Row:
+    """The arguments as a hashable key, in the order of the declaration."""
+    function.arguments(row)
+    values = (row.get(n) for n in names)
+    return tuple(tuple(v) if isinstance(v, list) else v for v in values)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _is_loopback(base_url: str) -> bool:
+    from urllib.parse import urlsplit
+
+    return (urlsplit(base_url).hostname or "") in ("127.0.0.1", "localhost", "::1")

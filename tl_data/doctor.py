@@ -1,0 +1,148 @@
+"""What is installed, which endpoint and key are used, and what to type for what is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import orjson
+from rich.console import Console
+
+from tl_data._version import __version__
+from tl_data.errors import TLDataError
+from tl_data.settings import SERVICE_URL, Settings
+
+State = Literal["ok", "missing", "wrong"]
+
+#: Extra -> the packages it brings that must be there for it to work.
+EXTRAS = {
+    "duckdb": ("duckdb",),
+    "pandas": ("pandas",),
+    "delta": ("deltalake",),
+    "media": ("av",),
+    "spark": ("pyspark", "delta-spark"),
+    "local": ("starlette", "uvicorn", "av", "rapidocr", "pocketsphinx", "wordllama"),
+    "jobs": ("jsonschema", "duckdb"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    what: str
+    state: State
+    found: str
+    do: str = ""  # what to type
+
+
+def examine() -> list[Finding]:
+    """Look at everything; never at more of the key than whether it is there."""
+    findings = [Finding("tl_data", "ok", f"{__version__}, Python {sys.version.split()[0]}")]
+    findings += _settings()
+    findings += [_extra(name, packages) for name, packages in EXTRAS.items()]
+    findings += [_java(), _delta_jars()]
+    return findings
+
+
+def report(findings: list[Finding], as_json: bool) -> None:
+    """Print the findings for a person or a program."""
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps([asdict(f) for f in findings], option=orjson.OPT_INDENT_2))
+        sys.stdout.write("\n")
+        return
+    console = Console(highlight=False)
+    signs = {"ok": "[green]ok     [/]", "missing": "[yellow]missing[/]", "wrong": "[red]wrong  [/]"}
+    for f in findings:
+        console.print(f"{signs[f.state]} {f.what:<14} {f.found}", soft_wrap=True)
+        if f.do:
+            console.print(f"        {'':<14} type: {f.do}", soft_wrap=True, markup=False)
+
+
+def _settings() -> list[Finding]:
+    try:
+        settings = Settings.load()
+    except TLDataError as error:
+        return [Finding("settings", "wrong", str(error))]
+    if settings.embedded:
+        endpoint = Finding("endpoint", "ok", f"the embedded engine, data in {settings.home}")
+    else:
+        endpoint = Finding("endpoint", "ok", settings.base_url or SERVICE_URL)
+    key = "set (TL_API_KEY or file); never shown" if settings.api_key else "none: the embedded engine answers"
+    if settings.base_url and not settings.api_key:
+        key = "none"
+    return [
+        endpoint,
+        Finding("key", "ok", key),
+        Finding("index", "ok", settings.index),
+        _ledger(settings.ledger_url),
+    ]
+
+
+def _ledger(url: str) -> Finding:
+    if "://" in url:
+        return Finding("ledger", "ok", url)
+    folder = Path(url)
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    if not os.access(existing, os.W_OK):
+        return Finding("ledger", "wrong", f"{url}: no write permission in {existing}", "export TL_LEDGER=...")
+    return Finding("ledger", "ok", url)
+
+
+def _extra(name: str, packages: tuple[str, ...]) -> Finding:
+    found, missing = [], []
+    for package in packages:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            missing.append(package)
+    if missing:
+        return Finding(
+            name, "missing", f"not installed: {', '.join(missing)}", f'pip install "tl_data[{name}]"'
+        )
+    return Finding(name, "ok", ", ".join(found))
+
+
+def _java() -> Finding:
+    java = shutil.which("java")
+    need = "needed by Spark only: Java 17"
+    if java is None:
+        return Finding("java", "missing", need, "apt-get install openjdk-17-jre-headless")
+    try:
+        said = subprocess.run(
+            [java, "-version"], check=False, capture_output=True, text=True, timeout=20
+        ).stderr
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("java", "wrong", f"{java} does not run: {error}")
+    number = re.search(r'version "(\d+)', said)
+    if number is None or int(number[1]) < 17:
+        return Finding("java", "wrong", f"{said.splitlines()[0] if said else java}; {need}")
+    return Finding("java", "ok", said.splitlines()[0])
+
+
+def _delta_jars() -> Finding:
+    """Spark's resolver (Ivy) and Maven keep downloaded jars in the home folder."""
+    home = Path.home()
+    caches = (
+        home / ".ivy2.5.2" / "jars",
+        home / ".ivy2" / "jars",
+        home / ".m2" / "repository" / "io" / "delta",
+    )
+    jars = sorted(
+        {jar.name for cache in caches if cache.is_dir() for jar in cache.rglob("*delta-spark*.jar")}
+    )
+    if jars:
+        return Finding("delta jars", "ok", ", ".join(jars))
+    return Finding(
+        "delta jars",
+        "missing",
+        "needed for Delta in Spark only; fetched from Maven Central by the first Spark session that asks",
+        'python -c "import tl_data.spark as s; s.session().stop()"',
+    )

@@ -1,0 +1,132 @@
+"""Find or start the embedded engine: the process that answers when there is no API key.
+
+One engine serves all processes that share a home folder. Who uses it holds a shared lock on `users.lock`;
+the kernel drops the lock with the process, however it ends, and the engine ends when nobody holds it.
+So there is nothing to clean up, also after `kill -9`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import orjson
+
+from tl_data.errors import ConnectionFailed, MissingExtra
+
+#: Longest wait in seconds for the engine to listen; it usually takes one to two.
+START_SECONDS = 60.0
+_NEEDED = ("starlette", "uvicorn", "av", "wordllama", "rapidocr", "pocketsphinx")
+
+
+@dataclass
+class Engine:
+    """A running embedded engine, kept alive by the lock that this object holds."""
+
+    base_url: str
+    pid: int
+    home: Path
+    started_here: bool
+    _lease: IO[str]
+
+    def release(self, *, stop: bool = False) -> None:
+        """Let go of the engine; with `stop`, end it now and wait until it has gone."""
+        self._lease.close()
+        if not stop:
+            return
+        try:
+            os.kill(self.pid, signal.SIGTERM)
+        except ProcessLookupError:
+            return
+        for _ in range(100):
+            if not _alive(self.pid):
+                return
+            time.sleep(0.1)
+
+
+def engine(home: Path) -> Engine:
+    """The embedded engine of this home folder, started if none is running.
+
+    Raises:
+        MissingExtra: the engine's packages are not installed.
+        ConnectionFailed: it did not start; the message holds what it said.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    lease = (home / "users.lock").open("a+")
+    fcntl.flock(lease, fcntl.LOCK_SH)
+    # Only one process starts the engine; the others wait here and then find it.
+    with (home / "start.lock").open("a+") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        if found := _running(home):
+            return Engine(found[0], found[1], home, False, lease)
+        try:
+            return _start(home, lease)
+        except BaseException:
+            lease.close()
+            raise
+
+
+def _start(home: Path, lease: IO[str]) -> Engine:
+    for module in _NEEDED:
+        if not _importable(module):
+            raise MissingExtra(f"the embedded engine needs {module}, which", "local")
+    print(  # noqa: T201  the one line that says which engine answers
+        "tl_data: no API key (TL_API_KEY), so the embedded engine looks at the videos on this machine",
+        file=sys.stderr,
+    )
+    log = home / "engine.log"
+    command = [sys.executable, "-m", "tl_data.local", "--home", str(home), "--port", "0"]
+    command += ["--allow-private", "--allow-files", "--lease", str(home / "users.lock")]
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if found := _running(home):
+            return Engine(found[0], found[1], home, True, lease)
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    said = log.read_text(errors="replace")[-2000:].strip()
+    raise ConnectionFailed(f"the embedded engine did not start; {log} ends with: {said or '(nothing)'}")
+
+
+def _running(home: Path) -> tuple[str, int] | None:
+    try:
+        state = orjson.loads((home / "engine.json").read_bytes())
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return None
+    base_url, pid = str(state["base_url"]), int(state["pid"])
+    return (base_url, pid) if _alive(pid) else None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        # A finished child of ours stays visible until it is waited for.
+        if os.waitpid(pid, os.WNOHANG)[0] == pid:
+            return False
+    except ChildProcessError:
+        pass  # somebody else's child: kill(0) below tells
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _importable(module: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(module) is not None

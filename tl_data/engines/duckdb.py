@@ -1,0 +1,145 @@
+"""DuckDB: the catalog as SQL functions of a connection.
+
+Each function is an Arrow UDF behind a macro; the macro gives it named and optional arguments, and unfolds a
+list of structs into rows. What DuckDB does with it was measured (1.5 and 2.0): batches of at most 2,048 rows
+reach the UDF one at a time, so concurrency lives inside the call; without `side_effects` DuckDB calls during
+EXPLAIN, with it an expression written twice is called twice, which the pool's memory answers.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from tl_data import catalog
+from tl_data.catalog import Function, Parameter, Table, literal
+from tl_data.connect import Connection
+from tl_data.outcomes import outcome_row
+from tl_data.types import VECTOR
+
+#: UDFs live in the database and are shared by its cursors, macros (temporary ones) live in one connection.
+#: A number of its own for each registration keeps two connections with different settings apart.
+_numbers = itertools.count(1)
+_registered: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, list[str]] = weakref.WeakKeyDictionary()
+
+
+def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
+    """Create `tl_...` and `try_tl_...` for every function and listing of the catalog, and `tl_similarity`.
+
+    Registering again replaces what was registered before, with the settings of the new connection.
+    """
+    catalog.load()
+    dimension = connection.settings.dimension
+    for old in _registered.pop(con, []):
+        con.remove_function(old)
+    names = _registered.setdefault(con, [])
+    number = next(_numbers)
+    for f in catalog.FUNCTIONS.values():
+        plain, attempt = f"_{f.sql}_{number}", f"_try_{f.sql}_{number}"
+        _udf(con, plain, f.parameters, f.gives, _values(connection, f))
+        _udf(con, attempt, f.parameters, f.outcome, _outcomes(connection, f))
+        names += [plain, attempt]
+        con.execute(_macro(con, f.sql, plain, f.parameters, f.gives, f.is_table, dimension))
+        con.execute(_macro(con, f"try_{f.sql}", attempt, f.parameters, f.outcome, False, None))
+    for t in catalog.TABLES.values():
+        rows = pa.list_(pa.struct(list(t.schema)))
+        plain = f"_{t.sql}_{number}"
+        _udf(con, plain, t.parameters, rows, _listing(connection, t))
+        names.append(plain)
+        con.execute(_macro(con, t.sql, plain, t.parameters, rows, True, None))
+    con.execute(SIMILARITY)
+
+
+#: Cosine of two vectors, -1 to 1: DuckDB's own, under the name that both engines share.
+SIMILARITY = (
+    "CREATE OR REPLACE TEMP MACRO tl_similarity(a, b) AS list_cosine_similarity(a::FLOAT[], b::FLOAT[])"
+)
+
+
+def _udf(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    parameters: Sequence[Parameter],
+    gives: pa.DataType,
+    run: Callable[..., pa.Array],
+) -> None:
+    """Register an Arrow function; DuckDB itself turns the Arrow types into its own."""
+    columns = pa.schema([(p.name, p.type) for p in parameters]).append(pa.field("out", gives))
+    *takes, out = con.from_arrow(columns.empty_table()).types
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # DuckDB reads the arity from it
+        [inspect.Parameter(p.name, inspect.Parameter.POSITIONAL_ONLY) for p in parameters]
+    )
+    con.create_function(name, run, takes, out, type="arrow", null_handling="special", side_effects=True)
+
+
+def _rows(parameters: Sequence[Parameter], columns: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    names = [p.name for p in parameters]
+    for values in zip(*(column.to_pylist() for column in columns), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _values(connection: Connection, f: Function) -> Callable[..., pa.Array]:
+    def run(*columns: Any) -> pa.Array:
+        return pa.array(connection.values(f, _rows(f.parameters, columns)), f.gives)
+
+    return run
+
+
+def _outcomes(connection: Connection, f: Function) -> Callable[..., pa.Array]:
+    def run(*columns: Any) -> pa.Array:
+        outcomes = connection.map(f, _rows(f.parameters, columns))
+        return pa.array([outcome_row(o) for o in outcomes], f.outcome)
+
+    return run
+
+
+def _listing(connection: Connection, t: Table) -> Callable[..., pa.Array]:
+    gives = pa.list_(pa.struct(list(t.schema)))
+
+    def run(*columns: Any) -> pa.Array:
+        # A listing is read anew for each row of arguments; there is one row unless it stands in a LATERAL.
+        read: dict[str, list[Any]] = {}
+        lists = []
+        for row in _rows(t.parameters, columns):
+            if (key := repr(row)) not in read:
+                given = {n: v for n, v in row.items() if v is not None}
+                read[key] = [r for batch in connection.batches(t, **given) for r in batch.to_pylist()]
+            lists.append(read[key])
+        return pa.array(lists, gives)
+
+    return run
+
+
+def _macro(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    udf: str,
+    parameters: Sequence[Parameter],
+    gives: pa.DataType,
+    is_table: bool,
+    dimension: int | None,
+) -> str:
+    """The line of SQL that gives a UDF its public name, named arguments and, for tables, its rows."""
+    takes = ", ".join(p.name if p.required else f"{p.name} := {literal(p.default)}" for p in parameters)
+    call = f"{udf}({', '.join(p.name for p in parameters)})"
+    if dimension is not None and _has_vector(gives):
+        # Arrays of a known length are what DuckDB's distance functions and indexes want.
+        [out] = con.from_arrow(pa.schema([("out", gives)]).empty_table()).types
+        call = f"CAST({call} AS {str(out).replace('FLOAT[]', f'FLOAT[{dimension}]')})"
+    # Depth 2 is the list and its structs: deeper would take vectors and lists of words apart, too.
+    body = f"TABLE SELECT unnest({call}, max_depth := 2)" if is_table else call
+    return f"CREATE OR REPLACE TEMP MACRO {name}({takes}) AS {body}"
+
+
+def _has_vector(gives: pa.DataType) -> bool:
+    if gives == VECTOR:
+        return True
+    if pa.types.is_list(gives) and pa.types.is_struct(gives.value_type):
+        return any(field.type == VECTOR for field in gives.value_type)
+    return False

@@ -1,0 +1,126 @@
+"""Any-to-video search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tl_data.catalog import Parameter, function
+from tl_data.errors import SchemaMismatch
+from tl_data.session import Session
+from tl_data.types import COUNT, FLAG, HITS, JSON, NUMBER, TEXT, TEXTS
+
+Rows = list[dict[str, Any]]
+
+#: What both searches can be told, under the API's own names (`max_hits` is ours: it follows the pages).
+OPTIONS = (
+    Parameter("max_hits", COUNT, False, 10, "most clips to give (videos, when grouped); pages are followed"),
+    Parameter("search_options", TEXTS, False, None, "sources to search: visual, audio, transcription"),
+    Parameter("filter", JSON, False, None, 'JSON object over metadata, such as {"duration": {"gte": 60}}'),
+    Parameter("operator", TEXT, False, None, "how several sources combine: or (the default), and"),
+    Parameter("group_by", TEXT, False, None, "clip (the default) or video; the rows are clips either way"),
+    Parameter("threshold", TEXT, False, None, "least confidence of a hit: high, medium, low (default), none"),
+    Parameter("adjust_confidence_level", NUMBER, False, None, "0 to 1, shifts the borders of confidence"),
+    Parameter("sort_option", TEXT, False, None, "score (the default), or clip_count when grouped by video"),
+    Parameter("page_limit", COUNT, False, None, "clips a request, 1 to 50"),
+    Parameter("include_user_metadata", FLAG, False, None, "whether to give the videos' metadata as JSON"),
+    Parameter("transcription_options", TEXTS, False, None, "lexical, semantic or both, for transcription"),
+)
+
+
+@function(
+    HITS,
+    index_id=TEXT,
+    query_text=TEXT,
+    options=OPTIONS,
+    example={"index_id": "demo", "query_text": "a red car"},
+)
+async def search(tl: Session, index_id: str, query_text: str, **options: Any) -> Rows:
+    """Search an index by words: one row per matching clip, best first.
+
+    Args:
+        index_id: name or id of the index.
+        query_text: what to look for, in words; NULL gives nothing.
+    """
+    if query_text is None:
+        return []
+    return await _hits(tl, index_id, ["visual", "audio"], query_text=query_text, **options)
+
+
+@function(
+    HITS,
+    index_id=TEXT,
+    image=TEXT,
+    query_text=TEXT,
+    options=OPTIONS,
+    example={"index_id": "demo", "image": "https://example.com/car.jpg"},
+)
+async def search_by_image(
+    tl: Session, index_id: str, image: str, query_text: str | None = None, **options: Any
+) -> Rows:
+    """Search an index by a picture: one row per matching clip, best first.
+
+    Args:
+        index_id: name or id of the index.
+        image: URL or path of a JPEG or PNG; NULL gives nothing.
+        query_text: words to narrow the picture down (Marengo 3.0 and the embedded engine).
+    """
+    if image is None:
+        return []
+    picture = media(image, "query_media_url", "query_media_file")
+    return await _hits(
+        tl, index_id, ["visual"], query_text=query_text, query_media_type="image", **picture, **options
+    )
+
+
+async def _hits(
+    tl: Session,
+    index_id: str,
+    sources: list[str],
+    *,
+    max_hits: int = 10,
+    page_limit: int | None = None,
+    search_options: list[str] | None = None,
+    **options: Any,
+) -> Rows:
+    if max_hits < 1:
+        raise SchemaMismatch(f"max_hits is {max_hits}; it must be 1 or more")
+    found = tl.client.search(
+        await tl.index_id(index_id),
+        search_options or sources,
+        limit=max_hits,
+        page_limit=page_limit or min(max_hits, 50),
+        **options,
+    )
+    hits: Rows = []
+    async for item in found:
+        for clip in item.get("clips") or [item]:
+            hits.append(_hit(clip, len(hits) + 1))
+    return hits
+
+
+def _hit(clip: dict[str, Any], number: int) -> dict[str, Any]:
+    metadata = clip.get("user_metadata")
+    return {
+        "video_id": clip.get("video_id"),
+        "start_sec": clip.get("start"),
+        "end_sec": clip.get("end"),
+        "score": clip.get("score"),  # Marengo 2.7 and the embedded engine
+        "rank": clip.get("rank") or number,  # Marengo 3.0 says it; the order of the answer says the same
+        "confidence": clip.get("confidence"),
+        "thumbnail_url": clip.get("thumbnail_url"),
+        "transcription": clip.get("transcription"),
+        "user_metadata": orjson.dumps(metadata).decode() if metadata else None,
+    }
+
+
+def media(source: str, url: str, file: str) -> dict[str, Any]:
+    """A URL or a path as the API's parameter for the one or the other."""
+    if source.startswith(("http://", "https://")):
+        return {url: source}
+    path = Path(source.removeprefix("file://"))
+    if not path.is_file():
+        raise SchemaMismatch(f"{source} is neither a URL (http:// or https://) nor a file here")
+    return {file: path}

@@ -1,0 +1,266 @@
+"""The session: what every catalog function works with. Client, ledger, and the videos of an index.
+
+A `video` argument is a URL, a local path or a video id. A URL or path is indexed once, through the ledger,
+into the session's index, and then used by its id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from tl_data.client import Client
+from tl_data.errors import APIError, BadRequest, NotFound, TaskFailed
+from tl_data.identity import Identity, identify, is_url, local_path
+from tl_data.ledger import Call, Entry, Ledger
+from tl_data.settings import Settings
+from tl_data.usage import current
+from tl_data.watch import TaskWatcher
+
+Json = dict[str, Any]
+
+#: Key under which the ledger's key is kept in a video's `user_metadata`, to find it again after a crash.
+METADATA_KEY = "tl_data_key"
+
+_ID = re.compile(r"[0-9a-f]{24}")
+
+
+class Session:
+    """Everything a call needs, inside one event loop."""
+
+    def __init__(
+        self, settings: Settings, client: Client, ledger: Ledger, *, embedded: bool, model: str | None
+    ) -> None:
+        self.settings = settings
+        self.client = client
+        self.ledger = ledger
+        self.watcher = TaskWatcher(client, settings)
+        self.search_model = settings.search_model or model or "marengo3.0"
+        self.analyze_model = settings.analyze_model or model or "pegasus1.2"
+        self.embed_model = self.search_model
+        self._embedded = embedded
+        self._indexes: dict[str, str] = {}
+        self._creating = asyncio.Lock()
+
+    async def index_id(self, index: str | None = None, *, create: bool = False) -> str:
+        """The id of an index given by name or id; None is the session's own.
+
+        Raises:
+            NotFound: no index has this name (and `create` is False); the message lists those there are.
+        """
+        index = index or self.settings.index
+        if _ID.fullmatch(index):
+            return index
+        if known := self._indexes.get(index):
+            return known
+        async with self._creating:
+            if known := self._indexes.get(index):
+                return known
+            async for found in self.client.list_indexes(index_name=index):
+                if found.get("index_name") == index:
+                    return self._indexes.setdefault(index, found["_id"])
+            if not create:
+                names = [str(found.get("index_name")) async for found in self.client.list_indexes()]
+                there_are = f"there are {', '.join(names[:20])}" if names else "there is none yet"
+                raise NotFound(
+                    f"no index is called {index!r}; {there_are}. Index a video into it first: "
+                    f"tl-data index-video URL --index-id {index}",
+                    "resource_not_exists",
+                )
+            return self._indexes.setdefault(index, await self._create_index(index))
+
+    async def _create_index(self, name: str) -> str:
+        options = ["visual", "audio"]
+        models = [{"model_name": self.search_model, "model_options": options}]
+        if self.analyze_model != self.search_model:
+            models.append({"model_name": self.analyze_model, "model_options": options})
+        try:
+            return await self.client.create_index(name, models, addons=["thumbnail"])
+        except BadRequest as refused:
+            # The service stopped taking Pegasus in indexes in 2026; analysis works without it since.
+            if len(models) == 1 or refused.code != "parameter_invalid":
+                raise
+            return await self.client.create_index(name, models[:1], addons=["thumbnail"])
+
+    @staticmethod
+    def is_id(video: str) -> bool:
+        """Whether a `video` argument is an id rather than a URL or path."""
+        return bool(_ID.fullmatch(video))
+
+    def embedding_option(self, option: str) -> str:
+        """The name the session's model has for a kind of evidence: Marengo 2.7 says `visual-text`."""
+        return "visual-text" if option == "visual" and self.search_model.endswith("2.7") else option
+
+    @staticmethod
+    def segments(video: Mapping[str, Any]) -> list[Json]:
+        """The embedding segments of a video or an embedding task, as rows of type `types.VECTORS`."""
+        block = (video.get("embedding") or video).get("video_embedding") or {}
+        return [
+            {
+                "start_sec": s.get("start_offset_sec"),
+                "end_sec": s.get("end_offset_sec"),
+                "embedding_scope": s.get("embedding_scope"),
+                "embedding_option": s.get("embedding_option"),
+                "vector": s["float"],
+            }
+            for s in block.get("segments") or []
+        ]
+
+    async def retrieve_video(self, video_id: str, index_id: str | None = None) -> Json:
+        """The record of an indexed video given by id; costs nothing."""
+        index = await self.index_id(index_id)
+        return video_record(await self.client.retrieve_video(index, video_id), index, None)
+
+    async def video(self, video: str, index_id: str | None = None) -> Json:
+        """The indexed video behind a URL, path or id, as a record of type `types.VIDEO`."""
+        if self.is_id(video):
+            return {"video_id": video, "index_id": await self.index_id(index_id)}
+        return await self.index_video(video, index_id)
+
+    async def index_video(self, video: str, index_id: str | None = None, **options: Any) -> Json:
+        """Index a URL or path once, however often and from wherever it is asked for.
+
+        Raises:
+            MediaRefused: it cannot be reached, is not a video, or breaks a limit of the model.
+            TaskFailed: the platform took it and gave up on it.
+            APIError: the platform refused it or could not be reached.
+        """
+        call, entry, _ = await self.submit_video(video, index_id, **options)
+        return await self.collect_video(call, entry)
+
+    async def submit_video(
+        self,
+        video: str,
+        index_id: str | None = None,
+        *,
+        user_metadata: Mapping[str, Any] | None = None,
+        enable_video_stream: bool | None = None,
+    ) -> tuple[Call, Entry, Identity]:
+        """Make sure that an indexing task exists for this content; do not wait for it.
+
+        The options are used when the content is new to the index; they are no part of what it is.
+        """
+        identity = await identify(self.client, video)
+        index = await self.index_id(index_id, create=True)
+        call = Call("index", identity.content_key, {"index_id": index}, self.search_model)
+        current().content_key = identity.content_key
+
+        async def send() -> str:
+            task = await self.client.create_task(
+                index,
+                user_metadata={**(user_metadata or {}), METADATA_KEY: call.key},
+                enable_video_stream=enable_video_stream,
+                **_source(video),
+            )
+            return str(task["_id"])
+
+        async def find() -> str | None:
+            return await self._find_task(index, call.key)
+
+        entry = await self.ledger.submit(call, send, find)
+        return call, entry, identity
+
+    async def collect_video(self, call: Call, entry: Entry) -> Json:
+        """Wait for a submitted video and keep its record in the ledger."""
+        if entry.state == "done":
+            return dict(entry.result)
+        if entry.state == "failed":
+            raise entry.error()
+        task_id, index = str(entry.task_id), str(call.params["index_id"])
+        current().task_id = task_id
+        try:
+            task = await self.watcher.wait(task_id, index)
+        except (TaskFailed, NotFound) as failed:
+            await self.ledger.fail(call, failed)
+            raise
+        record = video_record(await self.client.retrieve_video(index, str(task["video_id"])), index, task_id)
+        await self.ledger.finish(call, record)
+        current().video_minutes += float(record["duration_sec"] or 0.0) / 60
+        return record
+
+    async def _find_task(self, index: str, key: str) -> str | None:
+        """The task that an earlier, lost request made for this key, if there is one.
+
+        A ready video is found by its metadata. One still being worked on is in no such listing, so each
+        unfinished task of the index is asked for its video.
+        """
+        ready = {str(video["_id"]) async for video in self.client.list_videos(index, **{METADATA_KEY: key})}
+        async for task in self.client.list_tasks(index_id=index):
+            video_id = str(task.get("video_id") or "")
+            if video_id in ready:
+                return str(task["_id"])
+            if task.get("status") in ("ready", "failed") or not video_id:
+                continue
+            try:
+                video = await self.client.retrieve_video(index, video_id)
+            except APIError as unready:
+                if unready.http_status in (400, 404):
+                    continue
+                raise
+            if (video.get("user_metadata") or {}).get(METADATA_KEY) == key:
+                return str(task["_id"])
+        return None
+
+    async def embed_video(self, video: str, **options: Any) -> list[Json]:
+        """The vectors of a URL or path by an embedding task of its own, made once, as VECTORS rows."""
+        identity = await identify(self.client, video)
+        given = {name: value for name, value in options.items() if value is not None}
+        call = Call("embed_video", identity.content_key, given, self.embed_model)
+        current().content_key = identity.content_key
+
+        async def send() -> str:
+            return await self.client.create_embed_task(self.embed_model, **_source(video), **given)
+
+        async def find() -> str | None:
+            return None  # embedding tasks carry no metadata by which the platform could be asked
+
+        entry = await self.ledger.submit(call, send, find)
+        if entry.state == "done":
+            return list(entry.result)
+        if entry.state == "failed":
+            raise entry.error()
+        task_id = current().task_id = str(entry.task_id)
+        try:
+            await self.watcher.wait_embed(task_id)
+            task = await self.client.retrieve_embed_task(task_id)
+        except (TaskFailed, NotFound) as failed:
+            await self.ledger.fail(call, failed)
+            raise
+        rows = self.segments(task)
+        await self.ledger.finish(call, rows)
+        current().video_minutes += max((row["end_sec"] for row in rows), default=0.0) / 60
+        return rows
+
+    async def once(
+        self, operation: str, content_key: str, params: Mapping[str, Any], do: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        """A paid call whose result is kept in the ledger and never paid for again."""
+        model = self.embed_model if operation.startswith("embed") else self.analyze_model
+        given = {name: value for name, value in params.items() if value is not None}
+        entry = await self.ledger.once(Call(operation, content_key, given, model), do)
+        if entry.state == "failed":
+            raise entry.error()
+        return entry.result
+
+
+def _source(video: str) -> Json:
+    """A URL or a path as the API's parameter for the one or the other."""
+    return {"video_url": video} if is_url(video) else {"video_file": local_path(video)}
+
+
+def video_record(video: Mapping[str, Any], index_id: str, task_id: str | None) -> Json:
+    """The API's video object as a record of type `types.VIDEO`."""
+    facts = video.get("system_metadata") or {}
+    return {
+        "video_id": video["_id"],
+        "index_id": index_id,
+        "task_id": task_id,
+        "status": "ready",
+        "duration_sec": facts.get("duration"),
+        "width": facts.get("width"),
+        "height": facts.get("height"),
+        "fps": facts.get("fps"),
+        "size_bytes": facts.get("size"),
+    }
