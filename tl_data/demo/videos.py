@@ -61,13 +61,19 @@ def make_video(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    with av.open(str(part), "w", format="mp4", options={"movflags": "faststart"}) as container:
-        # What varies with time and version stays out of the file: the same scenes, the same bytes.
-        container.flags |= int(av.container.Flags.bitexact.value)
+    # bitexact keeps times and versions out of the file: the same scenes, the same bytes.
+    options = {"movflags": "faststart", "fflags": "+bitexact"}
+    with av.open(str(part), "w", format="mp4", options=options) as container:
         video = container.add_stream("libx264", rate=fps)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
-        video.options = {"preset": "ultrafast", "crf": "24", "g": str(2 * fps), "threads": "1"}
-        video.codec_context.flags |= int(av.codec.context.Flags.bitexact.value)
+        keyframes = str(2 * fps)  # one every two seconds
+        video.options = {
+            "preset": "ultrafast",
+            "crf": "24",
+            "g": keyframes,
+            "threads": "1",
+            "flags": "+bitexact",
+        }
         sound = _add_sound(container) if audio else None
         frame_number = sample_number = 0
         for scene in scenes:
@@ -127,8 +133,7 @@ def _pictures(scene: Scene, width: int, height: int, fps: int) -> Iterator[npt.N
 
 def _add_sound(container: Any) -> Any:
     sound = container.add_stream("aac", rate=SAMPLE_RATE)
-    sound.layout, sound.bit_rate = "mono", 96_000
-    sound.codec_context.flags |= int(av.codec.context.Flags.bitexact.value)
+    sound.layout, sound.bit_rate, sound.options = "mono", 96_000, {"flags": "+bitexact"}
     return sound
 
 
