@@ -1,4 +1,4 @@
-"""Addresses as they are typed, sent and shown: percent-encoded before they are sent, without secrets when shown."""
+"""Addresses, percent-encoded when they are sent, without secrets when they are shown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def encoded(url: str) -> str:
     """
     parts = urlsplit(url.strip())
     if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{redacted(url)!r} is not a URL that begins with http:// or https:// and names a host")
+        raise ValueError(
+            f"{redacted(url)!r} is not a URL that begins with http:// or https:// and names a host"
+        )
     login, at, place = parts.netloc.rpartition("@")
     if not place.isascii():
         host, colon, port = place.partition(":")

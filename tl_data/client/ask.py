@@ -1,0 +1,70 @@
+"""What is asked of the API: route, query, body, and how the call is counted and repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import orjson
+
+from tl_data.client.forms import Form, as_text
+from tl_data.errors import BadRequest
+from tl_data.retry import Repeat
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of the API, and how it is counted and repeated."""
+
+    method: str
+    path: str
+    query: Mapping[str, Any] = field(default_factory=dict)
+    json: Json | None = None
+    form: Form | None = None
+    category: str = "read"
+    repeat: Repeat = Repeat.FREELY
+    video_minutes: float = 0.0
+    tokens: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def target(self) -> str:
+        """Path and query: lists as repeated keys, ranges such as {"gte": 5} as name[gte]=5."""
+        pairs: list[tuple[str, Any]] = []
+        for name, value in self.query.items():
+            if isinstance(value, Mapping):
+                pairs += [(f"{name}[{bound}]", limit) for bound, limit in value.items()]
+            elif isinstance(value, list | tuple | set):
+                pairs += [(name, item) for item in value]
+            else:
+                pairs.append((name, value))
+        query = urlencode([(name, as_text(value)) for name, value in pairs if value is not None])
+        return f"{self.path}?{query}" if query else self.path
+
+    @property
+    def content(self) -> bytes | None:
+        """The JSON body."""
+        return None if self.json is None else orjson.dumps(self.json)
+
+
+def path(template: str, **ids: str) -> str:
+    """A path with ids put in, each as one segment whatever it holds.
+
+    Raises:
+        BadRequest: an id is empty; the path would name the collection instead.
+    """
+    for name, value in ids.items():
+        if not value or value in (".", ".."):
+            raise BadRequest(f"{name} is {value!r}; it must be an id", "parameter_invalid")
+    return template.format(**{name: quote(value, safe="") for name, value in ids.items()})
+
+
+def given(**options: Any) -> Json:
+    """The options that are not None: None means 'not given' everywhere."""
+    return {name: value for name, value in options.items() if value is not None}

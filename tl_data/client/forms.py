@@ -1,0 +1,135 @@
+"""Multipart forms, sent from disk: nothing of a file is held in memory but the block on its way."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from tl_data.errors import MediaRefused
+
+#: Called with the bytes sent so far and the bytes there are, after each block.
+Progress = Callable[[int, int], None]
+
+File = Path | str | bytes  # a path, or the content itself
+
+BLOCK = 1024 * 1024
+_ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
+_SIGNATURES = {
+    b"\x89PNG": "upload.png",
+    b"\xff\xd8\xff": "upload.jpg",
+    b"RIFF": "upload.wav",
+    b"ID3": "upload.mp3",
+}
+
+
+@dataclass(frozen=True)
+class _Part:
+    head: bytes
+    content: bytes | Path
+    size: int
+
+
+class Form:
+    """A multipart/form-data body that can be sent any number of times."""
+
+    def __init__(
+        self,
+        fields: Mapping[str, Any],
+        files: Mapping[str, File | list[File] | None] | None = None,
+        on_progress: Progress | None = None,
+    ) -> None:
+        """`None` is left out, lists become repeated parts, dicts JSON text, booleans true and false.
+
+        Raises:
+            MediaRefused: a file does not exist, is empty or cannot be read.
+        """
+        boundary = secrets.token_hex(16)
+        self._parts: list[_Part] = []
+        for name, value in fields.items():
+            for item in value if isinstance(value, list | tuple) else [value]:
+                if item is not None:
+                    self._parts.append(_field(boundary, name, as_text(item)))
+        for name, given in (files or {}).items():
+            for file in given if isinstance(given, list) else [given]:
+                if file is not None:
+                    self._parts.append(_file(boundary, name, file))
+        self._tail = f"--{boundary}--\r\n".encode()
+        self._on_progress = on_progress
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        self.length = sum(len(p.head) + p.size + 2 for p in self._parts) + len(self._tail)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        sent = 0
+        total = sum(p.size for p in self._parts if isinstance(p.content, Path))
+        for part in self._parts:
+            if isinstance(part.content, bytes):
+                yield part.head + part.content + b"\r\n"
+                continue
+            yield part.head
+            async for block in _blocks(part.content, part.size):
+                yield block
+                sent += len(block)
+                if self._on_progress:
+                    self._on_progress(sent, total)
+            yield b"\r\n"
+        yield self._tail
+
+
+async def _blocks(path: Path, size: int) -> AsyncIterator[bytes]:
+    """Exactly `size` bytes of a file, read outside of the event loop."""
+    file: IO[bytes] = await asyncio.to_thread(path.open, "rb")
+    try:
+        while size:
+            block = await asyncio.to_thread(file.read, min(BLOCK, size))
+            if not block:
+                raise MediaRefused(f"{path.name} became shorter while it was being sent")
+            size -= len(block)
+            yield block
+    finally:
+        file.close()
+
+
+def _field(boundary: str, name: str, text: str) -> _Part:
+    content = text.encode()
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'
+    return _Part(head.encode(), content, len(content))
+
+
+def _file(boundary: str, name: str, file: File) -> _Part:
+    if isinstance(file, bytes):
+        filename = next((n for s, n in _SIGNATURES.items() if file.startswith(s)), "upload.bin")
+        content: bytes | Path = file
+        size = len(file)
+    else:
+        content = Path(file)
+        filename = content.name
+        try:
+            size = content.stat().st_size
+            with content.open("rb"):
+                pass
+        except OSError as error:
+            raise MediaRefused(f"{content} cannot be read: {error.strerror}") from error
+    if not size:
+        raise MediaRefused(f"{filename} is empty")
+    kind = mimetypes.guess_type(filename)[0] or "application/octet-stream"
+    head = (
+        f"--{boundary}\r\nContent-Disposition: form-data; "
+        f'name="{name}"; filename="{filename.translate(_ESCAPES)}"\r\nContent-Type: {kind}\r\n\r\n'
+    )
+    return _Part(head.encode(), content, size)
+
+
+def as_text(value: Any) -> str:
+    """A scalar as the API reads it in forms and query strings."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return orjson.dumps(value).decode()
+    return str(value)
