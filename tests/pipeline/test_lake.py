@@ -175,7 +175,7 @@ def test_broken_tables_say_what_is_wrong(tmp_path: Path, kind: Format) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path, kind: Format) -> None:
     (tmp_path / "lake").write_text("a file, not a folder")
     with pytest.raises(LakeError, match="lake"):
-        Lake(str(tmp_path / "lake"), format).table(CLIPS)
+        Lake(str(tmp_path / "lake"), kind).table(CLIPS)
 
 
 def test_settings_of_the_lake(tmp_path: Path, kind: Format) -> None:

@@ -1,0 +1,210 @@
+"""What makes two mentions of a video the same video.
+
+A URL is reduced to its canonical form: the parameters that only sign it (S3, GCS, Azure SAS, CloudFront,
+OSS) say nothing about the content and change at every listing. What the server says about the bytes is
+added, so that a replaced file is a new video:
+
+1. an ETag that is a digest (32 or more hex digits, as S3 and most object stores give) is trusted alone:
+   the same bytes uploaded again stay the same video;
+2. otherwise Last-Modified with the length: the ETags of web servers and CDNs may name an inode, a node or
+   a compression variant, and would change from one request to the next;
+3. otherwise any ETag (the weak mark removed) with the length; otherwise what there is.
+
+A local file is its bytes; above 64 MiB its size, date and three blocks of it, because reading 4 GB to
+learn that nothing is new would cost more than it saves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from tl_data.errors import MediaRefused
+
+WHOLE_FILE = 64 << 20  # bytes up to which a local file is hashed as a whole
+BLOCK = 1 << 20  # bytes of each block that is hashed of a larger one
+
+#: Always a signature, whatever else is in the URL.
+_SIGNING = re.compile(r"x-(amz|goog|oss)-.*|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id", re.I)
+#: Part of a signature only beside one of the above; on their own they may be the site's own parameters.
+_BESIDE = re.compile(r"expires|signature|policy|security-token|hash-algorithm|x-id|response-.*", re.I)
+#: Azure: a shared access signature is recognised by `sig` with a version or an expiry.
+_SAS = re.compile(
+    r"sv|ss|srt|sp|se|st|spr|sip|sr|sig|si|sdd|ses|saoid|suoid|scid|sk(oid|tid|t|e|s|v)|rsc[cdelt]", re.I
+)
+_DIGEST = re.compile(r"[0-9a-f]{32,128}(-\d{1,5})?", re.I)
+_URL = re.compile(r"https?://[^\s\"'<>\\]+", re.I)
+_PORTS = {"http": 80, "https": 443}
+
+
+class Remote(Protocol):
+    """What a server says about a file without sending it."""
+
+    @property
+    def length(self) -> int | None: ...
+    @property
+    def etag(self) -> str | None: ...
+    @property
+    def last_modified(self) -> str | None: ...
+
+
+class Probes(Protocol):
+    """The part of the client that identities need."""
+
+    async def probe_url(self, url: str) -> Remote: ...
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which video this is. `content_key` is 32 hex digits and changes when the content does."""
+
+    canonical: str  # for people and for the ledger: no signature, no credentials
+    content_key: str
+    size_bytes: int | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+def is_url(video: str) -> bool:
+    """Whether the text is an http(s) address."""
+    return video[:8].lower().startswith(("http://", "https://"))
+
+
+def local_path(video: str) -> Path:
+    """The path behind a `file://` address or a plain path."""
+    return Path(unquote(urlsplit(video).path)) if video.lower().startswith("file://") else Path(video)
+
+
+def canonical_url(url: str) -> str:
+    """One spelling for one resource: signature, credentials, fragment and default port dropped, host in lower
+    case, percent-encoding and the order of the query normalised.
+
+    Raises:
+        MediaRefused: the text cannot be read as a URL.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        host, port = parts.hostname or "", parts.port
+        host = host.encode("idna").decode("ascii") if not host.isascii() else host
+    except ValueError as error:
+        raise MediaRefused(
+            f"not a URL that can be read: {_without_query(url)}", "video_url_invalid"
+        ) from error
+    scheme = parts.scheme.lower()
+    host = f"[{host}]" if ":" in host else host
+    place = host if port is None or port == _PORTS.get(scheme) else f"{host}:{port}"
+    query = "&".join(sorted(_encoded(p) for p in _unsigned(parts.query)))
+    return urlunsplit((scheme, place, _encoded(parts.path) or "/", query, ""))
+
+
+def redact(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """The text with every URL in it stripped of signature and credentials, and the secrets masked."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+
+    def clean(match: re.Match[str]) -> str:
+        address = match.group().rstrip(".,;:)]}")
+        rest = match.group()[len(address) :]
+        try:
+            parts = urlsplit(address)
+            place = parts.netloc.rpartition("@")[2]
+            query = "&".join(_unsigned(parts.query))
+        except ValueError:
+            return _without_query(address) + rest
+        if place == parts.netloc and query == parts.query:
+            return match.group()
+        return urlunsplit((parts.scheme, place, parts.path, query, parts.fragment)) + rest
+
+    return _URL.sub(clean, text)
+
+
+async def identify(client: Probes, video: str | Path) -> Identity:
+    """Tell which video a URL or a local path is.
+
+    Raises:
+        MediaRefused: the file does not exist or cannot be read, or the URL is malformed.
+        APIError: the server did not answer. A guess without its answer would be another identity than
+            the next run's, and the video would be paid twice.
+    """
+    text = str(video)
+    if not is_url(text):
+        return await asyncio.to_thread(_identify_file, text)
+    canonical = canonical_url(text)
+    remote = await client.probe_url(text)
+    return Identity(
+        canonical,
+        _hash("url", canonical, *_version(remote)),
+        remote.length,
+        remote.etag,
+        remote.last_modified,
+    )
+
+
+def _version(remote: Remote) -> tuple[str, ...]:
+    etag = (remote.etag or "").removeprefix("W/").strip('"')
+    length = "" if remote.length is None else str(remote.length)
+    if _DIGEST.fullmatch(etag) and not (remote.etag or "").startswith("W/"):
+        return "etag", etag.lower()
+    if remote.last_modified and length:
+        return "date", remote.last_modified, length
+    return "any", etag, remote.last_modified or "", length
+
+
+def _identify_file(text: str) -> Identity:
+    path = local_path(text)
+    try:
+        facts = path.stat()
+        with path.open("rb") as file:
+            if facts.st_size <= WHOLE_FILE:
+                key = _hash("bytes", hashlib.file_digest(file, "sha256").hexdigest())
+            else:
+                digest = hashlib.sha256()
+                for start in (0, (facts.st_size - BLOCK) // 2, facts.st_size - BLOCK):
+                    file.seek(start)
+                    digest.update(file.read(BLOCK))
+                key = _hash("blocks", str(facts.st_size), str(facts.st_mtime_ns), digest.hexdigest())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MediaRefused(f"cannot read the video file {path}: {reason}", "video_file_unreadable") from error
+    return Identity(path.absolute().as_uri(), key, facts.st_size)
+
+
+def _unsigned(query: str) -> list[str]:
+    pieces = [p for p in query.split("&") if p]
+    names = [unquote(p.partition("=")[0]) for p in pieces]
+    signed = any(_SIGNING.fullmatch(n) for n in names)
+    lower = {n.lower() for n in names}
+    sas = "sig" in lower and bool({"sv", "se"} & lower)
+    return [
+        piece
+        for piece, name in zip(pieces, names, strict=True)
+        if not (
+            _SIGNING.fullmatch(name) or (signed and _BESIDE.fullmatch(name)) or (sas and _SAS.fullmatch(name))
+        )
+    ]
+
+
+def _encoded(text: str) -> str:
+    """Percent-encoding in one spelling: unreserved characters plain, all others as %XX in upper case."""
+
+    def one(match: re.Match[str]) -> str:
+        char = chr(int(match.group()[1:], 16))
+        return char if char.isascii() and (char.isalnum() or char in "-._~") else match.group().upper()
+
+    plain = re.sub(r"%[0-9A-Fa-f]{2}", one, unicodedata.normalize("NFC", text))
+    return re.sub(r"[^\x21-\x7e]", lambda m: "".join(f"%{b:02X}" for b in m.group().encode()), plain)
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0].rpartition("@")[2]
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

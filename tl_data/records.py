@@ -1,0 +1,245 @@
+"""What the ledger writes down: a call, the records of its way, and what a reader sees of them.
+
+The records of one call are small objects in one folder, each created once:
+
+    0001.claim        somebody is about to make the call; rewritten by its owner while the lease is renewed
+    0001.submitted    the remote task id, written before the first poll
+    0001.failed       the error, and whether trying again can help
+    0001.result.json  or .arrow: a large result, written before `done` refers to it
+    done              the result, or the name of the object that holds it
+
+The number counts attempts: a take-over or a retry is the next claim. Which state a call is in follows from
+the names alone, so two writers can never leave a state in which neither of them knows what happened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from tl_data import errors
+from tl_data.errors import APIError, LedgerError, TLDataError
+from tl_data.identity import canonical_url, is_url, redact
+
+FORMAT = 1  # of the records; a reader refuses records of a later one
+
+State = Literal["claimed", "submitted", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One paid call, the same wherever and whenever it is made.
+
+    `scope` marks a call that is shared only among the workers of one session and for `keep` seconds.
+    `content` (for people) and `video_minutes` (what a new submission costs) are no part of the key.
+    """
+
+    operation: str
+    content_key: str
+    params: Mapping[str, Any] = field(default_factory=dict)  # JSON values; None means not given
+    model: str | None = None
+    scope: str | None = None
+    keep: float = field(default=300.0, compare=False)
+    content: str | None = field(default=None, compare=False)
+    video_minutes: float = field(default=0.0, compare=False)
+
+    @cached_property
+    def key(self) -> str:
+        """32 hex digits."""
+        said = [self.operation, self.content_key, self.said, self.model, self.scope]
+        return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+
+    @cached_property
+    def said(self) -> dict[str, Any]:
+        """The parameters in one spelling, without signatures."""
+        cleaned = _clean(self.params)
+        assert isinstance(cleaned, dict)
+        return cleaned
+
+    @property
+    def folder(self) -> str:
+        """Where the records are, below the ledger's address."""
+        place = f"{self.key[:2]}/{self.key}"
+        return f"calls/{place}" if self.scope is None else f"shared/{self.slot}/{place}"
+
+    @property
+    def slot(self) -> str:
+        """Shared answers live in slots of time, so that expired ones need no update and go as a whole."""
+        length = max(1, int(self.keep))
+        return f"{length}-{int(time.time() // length):012d}"
+
+    def described(self) -> dict[str, Any]:
+        """The fields that every record carries, so that each can be read alone."""
+        return {
+            "operation": self.operation,
+            "content": redact(self.content) if self.content else None,
+            "content_key": self.content_key,
+            "params": self.said,
+            "model": self.model,
+            "scope": self.scope,
+        }
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a call failed, as it is written down. `retryable`: a later run may try it again."""
+
+    kind: str
+    message: str
+    retryable: bool
+    code: str | None = None
+    http_status: int | None = None
+    request_id: str | None = None
+    task_id: str | None = None
+
+    @classmethod
+    def of(cls, error: Exception, task_id: str | None = None, secrets: tuple[str, ...] = ()) -> Failure:
+        """Read an exception. Only what lies in the call itself is final: the same key with a better quota,
+        a renewed API key or a server in better health may well succeed.
+        """
+        if isinstance(error, APIError | errors.TaskFailed | errors.MediaRefused):
+            message = str(error.args[0])
+        else:
+            message = str(error)
+        final = isinstance(error, errors.BadRequest | errors.TaskFailed | errors.MediaRefused)
+        return cls(
+            kind=type(error).__name__,
+            message=redact(message, secrets),
+            retryable=not final or bool(getattr(error, "retryable", False)),
+            code=getattr(error, "code", None),
+            http_status=getattr(error, "http_status", None),
+            request_id=getattr(error, "request_id", None),
+            task_id=getattr(error, "task_id", None) or task_id,
+        )
+
+    def exception(self, key: str) -> TLDataError:
+        """The exception again, of the same class, with the way out of it."""
+        kind = getattr(errors, self.kind, TLDataError)
+        if not (isinstance(kind, type) and issubclass(kind, TLDataError)):
+            kind = TLDataError
+        hint = "" if self.retryable else f"; known from the ledger, `tl-data ledger forget {key}` tries it again"
+        message = self.message + hint
+        error: TLDataError
+        if issubclass(kind, APIError):
+            error = kind(message, self.code, self.http_status, self.request_id)
+        elif kind is errors.TaskFailed:
+            error = errors.TaskFailed(message, self.task_id, self.code or "task_failed")
+        elif kind is errors.MediaRefused:
+            error = errors.MediaRefused(message, self.code or "video_file_broken")
+        elif kind is errors.MissingExtra:
+            error = TLDataError(message)
+        else:
+            error = kind(message if kind.__name__ == self.kind else f"{self.kind}: {message}")
+        error.retryable = type(error).retryable or self.retryable
+        return error
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the ledger knows of one call. Times are UTC epoch seconds."""
+
+    key: str
+    state: State
+    operation: str
+    content_key: str
+    content: str | None
+    params: Mapping[str, Any]
+    model: str | None
+    scope: str | None
+    attempt: int  # number of the claim this state belongs to
+    at: float  # when this state was written
+    task_id: str | None = None
+    result: Any = None  # of `done`: JSON values, or a pyarrow.Table
+    failure: Failure | None = None
+    video_minutes: float = 0.0
+    owner: str | None = None  # of a claim: host and process
+    reused: bool = False  # found in the ledger, or shared with another caller, instead of being paid here
+
+
+def encode(record: Mapping[str, Any]) -> bytes:
+    """A record as bytes, marked with the format."""
+    return orjson.dumps({"tl_ledger": FORMAT, **record}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+class Unreadable(LedgerError):
+    """A record is corrupt or half-written."""
+
+
+def decode(body: bytes, path: str) -> dict[str, Any]:
+    """A record from bytes.
+
+    Raises:
+        Unreadable: not a record.
+        LedgerError: a record of a later version of tl_data.
+    """
+    try:
+        record = orjson.loads(body)
+        version = record["tl_ledger"]
+        if isinstance(version, int) and version > FORMAT:
+            raise LedgerError(
+                f"the ledger record {path} was written by a newer tl_data (format {version}, this one reads up to "
+                f"{FORMAT}). Upgrade tl_data here, or name another ledger with TL_LEDGER"
+            )
+        if version != FORMAT or not isinstance(record["operation"], str):
+            raise ValueError("not a ledger record")
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"the ledger record {path} cannot be read ({len(body)} bytes)") from error
+    return dict(record)
+
+
+def entry_of(key: str, state: State, attempt: int, record: Mapping[str, Any], result: Any = None) -> Entry:
+    """What a record says, as an entry."""
+    failure = record.get("failure")
+    owner = record.get("owner")
+    return Entry(
+        key=key,
+        state=state,
+        operation=record["operation"],
+        content_key=record["content_key"],
+        content=record.get("content"),
+        params=record.get("params") or {},
+        model=record.get("model"),
+        scope=record.get("scope"),
+        attempt=attempt,
+        at=float(record.get("at", 0.0)),
+        task_id=record.get("task_id"),
+        result=result,
+        failure=Failure(**failure) if failure else None,
+        video_minutes=float(record.get("video_minutes") or 0.0),
+        owner=f"{owner['host']}, process {owner['pid']}" if owner else None,
+    )
+
+
+def _clean(value: Any) -> Any:
+    """JSON values in one spelling: None left out, 1.0 as 1, URLs without signature, bytes as their hash."""
+    if isinstance(value, Mapping):
+        return {str(k): _clean(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list | tuple):
+        return [_clean(v) for v in value]
+    if isinstance(value, set | frozenset):
+        return sorted(_clean(v) for v in value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"sha256:{hashlib.sha256(value).hexdigest()}"
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, str):
+        return _clean_text(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    raise LedgerError(f"a {type(value).__name__} cannot be part of a ledger key; give text, numbers or lists")
+
+
+def _clean_text(text: str) -> str:
+    try:
+        return canonical_url(text) if is_url(text) and not any(c.isspace() for c in text) else redact(text)
+    except errors.MediaRefused:
+        return redact(text)

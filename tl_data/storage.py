@@ -1,0 +1,167 @@
+"""Small objects in a directory or a bucket: the one file that names obstore.
+
+Only four things are asked of a store: create a name that does not exist yet, overwrite, read, list. They
+exist on a local disk, S3, GCS and Azure alike; conditional updates do not, so nothing is built on them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import LocalStore, MemoryStore, from_url
+
+from tl_data.errors import LedgerError
+from tl_data.identity import redact
+
+
+@dataclass(frozen=True)
+class Item:
+    """One object as a listing shows it."""
+
+    path: str
+    modified: datetime  # by the clock of the store
+    version: str  # changes when the object is overwritten
+    size: int
+
+
+class Storage:
+    """Objects below one address; every error is a LedgerError that names the address."""
+
+    def __init__(self, url: str) -> None:
+        self.url = redact(url)
+        self.folder = _folder(url)
+        try:
+            self._store: Any = self._open(url)
+        except (BaseError, OSError, ValueError) as error:
+            raise self._failed("open", "", error) from error
+
+    def _open(self, url: str) -> Any:
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return LocalStore(self.folder)
+        if url.startswith("memory:"):
+            return MemoryStore()
+        # An S3-compatible server on the same machine or network often speaks plain HTTP; the address says so.
+        plain = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://")
+        return from_url(url, client_options={"allow_http": True} if plain else {})
+
+    async def create(self, path: str, body: bytes, *, durable: bool = False) -> bool:
+        """Write a new object; False when the name is taken (and nothing was written)."""
+        try:
+            await obstore.put_async(self._store, path, body, mode="create")
+        except AlreadyExistsError:
+            return False
+        except (BaseError, OSError) as error:
+            raise self._failed("write", path, error) from error
+        if durable:
+            await self._sync(path)
+        return True
+
+    async def write(self, path: str, body: bytes) -> None:
+        """Write or overwrite an object, atomically."""
+        try:
+            await obstore.put_async(self._store, path, body)
+        except (BaseError, OSError) as error:
+            raise self._failed("write", path, error) from error
+
+    async def read(self, path: str) -> bytes | None:
+        """The object, or None when there is none of that name."""
+        try:
+            answer = await obstore.get_async(self._store, path)
+            return bytes(await answer.bytes_async())
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise self._failed("read", path, error) from error
+
+    async def item(self, path: str) -> Item | None:
+        """What a listing would show of the object, or None."""
+        try:
+            return _item(await obstore.head_async(self._store, path))
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise self._failed("read", path, error) from error
+
+    async def below(self, prefix: str) -> AsyncIterator[Item]:
+        """Every object below the prefix, in no particular order."""
+        try:
+            async for chunk in obstore.list(self._store, prefix, chunk_size=500):
+                for meta in chunk:
+                    yield _item(meta)
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            raise self._failed("list", prefix, error) from error
+
+    async def folders(self, prefix: str) -> list[str]:
+        """The names directly below the prefix that hold objects."""
+        try:
+            found = await obstore.list_with_delimiter_async(self._store, prefix)
+        except FileNotFoundError:
+            return []
+        except (BaseError, OSError) as error:
+            raise self._failed("list", prefix, error) from error
+        return sorted(found["common_prefixes"])
+
+    async def delete(self, path: str) -> None:
+        """Remove an object; one that is already gone is no error."""
+        try:
+            await obstore.delete_async(self._store, path)
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError) as error:
+            raise self._failed("delete", path, error) from error
+
+    async def _sync(self, path: str) -> None:
+        """Force a file to the disk, so that it survives a power cut; object stores do this by themselves."""
+        if self.folder is None:
+            return
+        file = self.folder / path
+
+        def sync() -> None:
+            for name in (file, file.parent):
+                handle = os.open(name, os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+
+        try:
+            await asyncio.to_thread(sync)
+        except OSError as error:
+            raise self._failed("write", path, error) from error
+
+    def _failed(self, action: str, path: str, error: Exception) -> LedgerError:
+        text = redact(str(error).partition("\n\nDebug source")[0].strip())
+        low = text.lower()
+        if "no space left" in low or "os error 28" in low or "quota exceeded" in low:
+            reason = "the disk is full. Free some space and run again"
+        elif "permission denied" in low or "read-only" in low or "403" in low or "access denied" in low:
+            reason = "no permission. Check the rights, or name another place with TL_LEDGER"
+        elif "os error 95" in low or "not supported" in low or "operation not permitted" in low:
+            reason = "this file system cannot create files exclusively. Name another place with TL_LEDGER"
+        else:
+            reason = text
+        place = f"{self.url}/{path}" if path else self.url
+        detail = "" if reason is text else f" ({text})"
+        return LedgerError(f"the ledger cannot {action} {place}: {reason}{detail}")
+
+
+def _folder(url: str) -> Path | None:
+    if url.startswith("file://"):
+        return Path(url.removeprefix("file://"))
+    return None if "://" in url or url.startswith("memory:") else Path(url).expanduser().absolute()
+
+
+def _item(meta: Any) -> Item:
+    modified = meta["last_modified"]
+    return Item(meta["path"], modified, f"{meta.get('e_tag')} {modified.isoformat()}", meta["size"])
