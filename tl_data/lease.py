@@ -1,9 +1,9 @@
 """Who may make a call right now: claims that expire when their owner dies, and only then.
 
-An owner renews its claim while it works. It counts its own lease from before the write that granted it, on a clock
-that never jumps, and does not begin to send unless at least half of the lease is left; a send that outlives the
-lease is cut off. Everybody else judges by the clock of the store, which both sides share, and waits a margin
-longer. So a slow owner has stopped before another may begin, whatever the clocks of the two machines say.
+An owner renews its claim while it works. It counts its own lease from before the write that granted it, on a
+clock that never jumps, and does not begin to send unless at least half of the lease is left; a send that
+outlives the lease is cut off. Everybody else judges by the clock of the store, which both sides share, and
+waits a margin longer. So a slow owner has stopped before another begins, whatever their own clocks say.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from tl_data.errors import LedgerError
 from tl_data.records import encode
 from tl_data.storage import Item, Storage
 
 T = TypeVar("T")
+
+#: The owner let go or is dead, a moment ago perhaps; or it gave no sign for longer than its lease.
+Over = Literal["gone", "expired"]
 
 LEASE = 60.0  # seconds others wait for an owner that gives no sign
 MARGIN = 5.0  # seconds beyond the lease before another takes over
@@ -51,9 +53,11 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, in its machine's ticks; None when there is no such process, or only its remains."""
+    """When a process began, in its machine's ticks; None when there is none, or only its remains."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        fields = (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        )
     except OSError:
         return None
     return None if fields[0] in "ZX" else fields[19]
@@ -71,7 +75,13 @@ class Owner:
 
     def signature(self) -> dict[str, Any]:
         """As it stands in records."""
-        return {"id": self.id, "host": self.host, "pid": self.pid, "machine": self.machine, "at": self.started}
+        return {
+            "id": self.id,
+            "host": self.host,
+            "pid": self.pid,
+            "machine": self.machine,
+            "at": self.started,
+        }
 
 
 def is_dead(owner: Mapping[str, Any]) -> bool:
@@ -111,22 +121,96 @@ class Lease:
             with suppress(asyncio.CancelledError):
                 await self._renewal
 
-    async def guard(self, work: Awaitable[T]) -> T:
+    async def guard(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do the work while the claim is held.
 
         Raises:
-            LeaseLost: too little of the lease was left to begin, or it ran out before the work was done.
+            LeaseLost: less than half of the lease was left to begin with, or it ran out before the end.
         """
-        task = asyncio.ensure_future(work)
+
+        async def begin() -> T:
+            # Checked in the very step in which the work begins: the process may have slept before it.
+            if self.left < self.seconds / 2:
+                raise LeaseLost
+            return await work()
+
+        task = asyncio.create_task(begin())
         try:
-            # The first step of the task runs after this check, in the same pass of the loop or the next.
             while not task.done():
-                if self.left <= 0 or (self.left < self.seconds / 2 and not task_began(task)):
+                if self.left <= 0:
                     raise LeaseLost
-                await asyncio.wait((task,), timeout=max(0.0, min(self.left, self.seconds / 4)))
+                await asyncio.wait((task,), timeout=min(self.left, self.seconds / 4))
             return task.result()
         finally:
             if not task.done():
                 task.cancel()
-                with suppress(asyncio.CancelledError):
+                with suppress(asyncio.CancelledError, Exception):
                     await task
+
+    async def release(self) -> None:
+        """Let others take over at once; what was begun is theirs to find."""
+        await self.__aexit__()
+        if self.left > 0:
+            with suppress(LedgerError):
+                await self._storage.write(self.path, self._body(0.0))
+
+    async def _keep(self) -> None:
+        pause = self.seconds / 3
+        while self.left > 0:
+            await asyncio.sleep(pause)
+            began = steady()
+            try:
+                await self._storage.write(self.path, self._body(self.seconds))
+            except LedgerError:
+                pause = self.seconds / 20
+                continue
+            pause = self.seconds / 3
+            # An answer that comes after the old lease ran out proves nothing: it may already be another's.
+            if self.left > 0:
+                self._until = began + self.seconds
+
+    def _body(self, seconds: float) -> bytes:
+        return encode({**self._record, "lease": seconds, "at": time.time()})
+
+
+class Watch:
+    """Judges claims of others. One a ledger: it remembers what it saw, and how the store's clock runs."""
+
+    def __init__(self, storage: Storage, me: Owner) -> None:
+        self._storage, self._me = storage, me
+        self._seen: dict[str, tuple[str, float]] = {}
+        self._offset: tuple[float, float] | None = None  # store's time minus steady(), and when measured
+        self._wall = time.time() - steady()
+
+    async def is_over(self, claim: Item, record: Mapping[str, Any] | None) -> Over | None:
+        """Why the claim may be taken over, or None. `record` is None when the claim cannot be read."""
+        lease = LEASE if record is None else float(record.get("lease", LEASE))
+        owner = (record or {}).get("owner") or {}
+        if record is not None and (lease == 0 or owner.get("id") == self._me.id or is_dead(owner)):
+            return "gone"
+        version, since = self._seen.get(claim.path, ("", 0.0))
+        if version != claim.version:
+            since = steady()
+            self._seen[claim.path] = (claim.version, since)
+        if steady() - since > lease + MARGIN:  # watched unchanged for a whole lease: no clock is needed
+            return "expired"
+        if self._storage.folder is not None and abs(time.time() - steady() - self._wall) > MARGIN / 2:
+            return None  # this machine's clock was set, and it is the store's clock too
+        age = await self._store_time() - claim.modified.timestamp()
+        return "expired" if age > lease + MARGIN else None
+
+    def forget(self, path: str) -> None:
+        """The claim is settled: drop what was remembered of it."""
+        self._seen.pop(path, None)
+
+    async def _store_time(self) -> float:
+        """Now, by the clock that dates the objects."""
+        if self._offset is None or steady() - self._offset[1] > 60:
+            path = f"clock/{self._me.id}"
+            await self._storage.write(path, b"")
+            item = await self._storage.item(path)
+            await self._storage.delete(path)
+            if item is None:
+                return 0.0
+            self._offset = (item.modified.timestamp() - steady(), steady())
+        return steady() + self._offset[0]

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 import orjson
 
-from tl_data import errors
+import tl_data.errors as errors
 from tl_data.errors import APIError, LedgerError, TLDataError
 from tl_data.identity import canonical_url, is_url, redact
 
@@ -65,15 +65,19 @@ class Call:
 
     @property
     def folder(self) -> str:
-        """Where the records are, below the ledger's address."""
-        place = f"{self.key[:2]}/{self.key}"
-        return f"calls/{place}" if self.scope is None else f"shared/{self.slot}/{place}"
+        """Where the records are written now, below the ledger's address."""
+        return self.folders()[-1]
 
-    @property
-    def slot(self) -> str:
-        """Shared answers live in slots of time, so that expired ones need no update and go as a whole."""
+    def folders(self) -> list[str]:
+        """Where the records may be. Shared answers live in slots of time, so that expired ones go as a whole
+        and need no update; an answer of the slot before may still be fresh.
+        """
+        place = f"{self.key[:2]}/{self.key}"
+        if self.scope is None:
+            return [f"calls/{place}"]
         length = max(1, int(self.keep))
-        return f"{length}-{int(time.time() // length):012d}"
+        now = int(time.time() // length)
+        return [f"shared/{length}-{slot:012d}/{place}" for slot in (now - 1, now)]
 
     def described(self) -> dict[str, Any]:
         """The fields that every record carries, so that each can be read alone."""
@@ -124,7 +128,9 @@ class Failure:
         kind = getattr(errors, self.kind, TLDataError)
         if not (isinstance(kind, type) and issubclass(kind, TLDataError)):
             kind = TLDataError
-        hint = "" if self.retryable else f"; known from the ledger, `tl-data ledger forget {key}` tries it again"
+        hint = (
+            "" if self.retryable else f"; known from the ledger, `tl-data ledger forget {key}` tries it again"
+        )
         message = self.message + hint
         error: TLDataError
         if issubclass(kind, APIError):
@@ -165,7 +171,9 @@ class Entry:
 
 def encode(record: Mapping[str, Any]) -> bytes:
     """A record as bytes, marked with the format."""
-    return orjson.dumps({"tl_ledger": FORMAT, **record}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(
+        {"tl_ledger": FORMAT, **record}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    )
 
 
 class Unreadable(LedgerError):
@@ -184,8 +192,8 @@ def decode(body: bytes, path: str) -> dict[str, Any]:
         version = record["tl_ledger"]
         if isinstance(version, int) and version > FORMAT:
             raise LedgerError(
-                f"the ledger record {path} was written by a newer tl_data (format {version}, this one reads up to "
-                f"{FORMAT}). Upgrade tl_data here, or name another ledger with TL_LEDGER"
+                f"the ledger record {path} was written by a newer tl_data (format {version}, this one reads "
+                f"up to {FORMAT}). Upgrade tl_data here, or name another ledger with TL_LEDGER"
             )
         if version != FORMAT or not isinstance(record["operation"], str):
             raise ValueError("not a ledger record")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -120,6 +121,14 @@ class Storage:
             return
         except (BaseError, OSError) as error:
             raise self._failed("delete", path, error) from error
+
+    async def drop(self, prefix: str) -> None:
+        """Remove everything below the prefix."""
+        if self.folder is not None:
+            await asyncio.to_thread(shutil.rmtree, self.folder / prefix, ignore_errors=True)
+            return
+        async for item in self.below(prefix):
+            await self.delete(item.path)
 
     async def _sync(self, path: str) -> None:
         """Force a file to the disk, so that it survives a power cut; object stores do this by themselves."""
