@@ -46,13 +46,13 @@ SAFETY = Script(
         ),
         Scene(
             7, "In case of fire", "Call extension 112",
-            "In case of fire leave the building and call the police.",
+            "In an emergency, call the office and walk to the parking lot.",
             background="black", shape="circle", color="red", size=0.36, path=((0.12, 0.65), (0.88, 0.65)),
         ),
     ),
     (
         (1, "spoken", "keep the emergency exit clear"),
-        (3, "spoken", "in case of fire leave the building"),
+        (3, "spoken", "walk to the parking lot in an emergency"),
         (2, "shown", "helmet and gloves required in hall 4"),
         (3, "shown", "call extension 112"),
         (3, "visible", "a red object moving right on a black background"),
@@ -69,8 +69,8 @@ LAUNCH = Script(
             background="purple", shape="star", color="white", size=0.45, camera="zoom out", tone=220,
         ),
         Scene(
-            8, "Battery: 90 miles", "Charges in two hours",
-            "The battery lasts for one hundred miles and costs nothing.",
+            8, "Battery: 100 miles", "Charges in two hours",
+            "You can drive one hundred miles on a single battery.",
             background="white", backdrop="hills", shape="circle", color="blue", size=0.34,
             path=((0.88, 0.62), (0.12, 0.62)), tone=0,
         ),
@@ -81,13 +81,14 @@ LAUNCH = Script(
         ),
         Scene(
             7, "Sales forecast", "Spring and summer",
-            "We expect to sell five thousand of them by the end of the summer.",
+            "Sales will increase by twenty percent this summer.",
             background="white", backdrop="tiles", shape="bars", color="green", size=0.6,
         ),
     ),
     (
         (2, "spoken", "the price is nine hundred dollars"),
-        (1, "shown", "battery 90 miles"),
+        (3, "spoken", "sales will increase by twenty percent"),
+        (1, "shown", "battery charges in two hours"),
         (3, "shown", "sales forecast spring and summer"),
         (1, "visible", "a blue object moving left on a white background"),
         (2, "visible", "a mostly pink picture with a purple object"),
@@ -121,7 +122,7 @@ COOKING = Script(
         ),
     ),
     (
-        (2, "spoken", "wait for twenty minutes"),
+        (1, "spoken", "carrots in small pieces"),
         (1, "shown", "cut the onions"),
         (2, "visible", "an orange object on a brown background"),
     ),
@@ -134,7 +135,7 @@ WEATHER = Script(
     (
         Scene(
             6, "Weekend weather", "Friday, 6 pm",
-            "Here is the weather for the weekend.",
+            "This is the weather forecast for the weekend.",
             background="sky", backdrop="hills", shape="circle", color="white", size=0.4,
             path=((0.2, 0.45), (0.8, 0.45)),
         ),
@@ -151,14 +152,14 @@ WEATHER = Script(
         ),
         Scene(
             7, "Snow in the mountains", "Drive carefully",
-            "At night there is snow in the mountains.",
+            "In the mountains there is snow and ice on the roads.",
             background="navy", backdrop="hills", shape="snow", color="white",
         ),
     ),
     (
         (1, "spoken", "strong winds and heavy rain"),
-        (2, "spoken", "it will be warm and dry on Sunday"),
-        (3, "shown", "snow in the mountains, drive carefully"),
+        (3, "spoken", "snow and ice on the roads"),
+        (3, "shown", "drive carefully"),
         (2, "visible", "a yellow object moving up in a blue sky"),
     ),
     {"width": 720, "height": 1280, "fps": 25},
@@ -182,7 +183,7 @@ FOOTBALL = Script(
         ),
         Scene(
             7, "Penalty shots", "Goalkeeper: Maria",
-            "Maria is the best player on the team this season.",
+            "Our goalkeeper is the best player of the season.",
             background="green", backdrop="field", shape="square", color="pink", size=0.3,
             path=((0.3, 0.6), (0.7, 0.6), (0.3, 0.6)),
         ),

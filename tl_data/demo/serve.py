@@ -1,0 +1,232 @@
+"""A small file server on the loopback interface: it turns files into URLs.
+
+    with FileServer(folder) as server:
+        server.url("a video.mp4")      # http://127.0.0.1:53121/a%20video.mp4
+
+Answers GET and HEAD with ranges, ETag, Last-Modified and conditional requests, as object stores do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import re
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from email.utils import formatdate, parsedate_to_datetime
+from functools import lru_cache
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+from urllib.parse import quote, unquote, urlsplit
+
+CHUNK = 1 << 18
+_TYPES = {
+    ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".mkv": "video/x-matroska",
+    ".webm": "video/webm", ".avi": "video/x-msvideo", ".ts": "video/mp2t", ".mpg": "video/mpeg",
+}  # fmt: skip
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection. The address is the name of a file, percent-encoded."""
+
+    protocol_version = "HTTP/1.1"
+    server: _Server
+    timeout = 60  # seconds an idle connection stays open
+
+    def do_GET(self) -> None:
+        """Answer with the file."""
+        self.answer()
+
+    def do_HEAD(self) -> None:
+        """Answer with the headers of the file."""
+        self.answer()
+
+    def answer(self) -> None:
+        """Answer GET and HEAD, which differ in the body alone."""
+        path = self.server.find(unquote(urlsplit(self.path).path).lstrip("/"))
+        if path is None:
+            self.text(HTTPStatus.NOT_FOUND, "There is no such file.\n")
+        else:
+            self.file(path)
+
+    def file(self, path: Path, headers: Mapping[str, str] | None = None) -> None:
+        """Send a file, or the part that was asked for; `headers` replace the usual ones, "" drops one."""
+        with path.open("rb") as file:
+            stat = path.stat()
+            size, etag = stat.st_size, f'"{_digest(path, stat.st_size, stat.st_mtime_ns)}"'
+            kind = _TYPES.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0]
+            sent = {
+                "Content-Type": kind or "application/octet-stream",
+                "Accept-Ranges": "bytes",
+                "ETag": etag,
+                "Last-Modified": formatdate(stat.st_mtime, usegmt=True),
+            } | dict(headers or {})
+            if etag in self.headers.get("If-None-Match", ""):
+                return self.send(HTTPStatus.NOT_MODIFIED, sent, 0)
+            part = self._range(size, etag, stat.st_mtime) if sent["Accept-Ranges"] else None
+            if part is None:
+                return self.send(HTTPStatus.OK, sent, size, file)
+            start, end = part
+            if start >= size:
+                sent["Content-Range"] = f"bytes */{size}"
+                return self.send(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, sent, 0)
+            sent["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+            file.seek(start)
+            return self.send(HTTPStatus.PARTIAL_CONTENT, sent, end - start, file)
+
+    def text(self, status: HTTPStatus, body: str, kind: str = "text/plain", **headers: str) -> None:
+        """Send a short text; in the names of headers `_` stands for `-`."""
+        sent = {"Content-Type": f"{kind}; charset=utf-8"} | {
+            k.replace("_", "-"): v for k, v in headers.items()
+        }
+        self.send(status, sent, len(body.encode()))
+        if self.command != "HEAD":
+            self.wfile.write(body.encode())
+
+    def send(
+        self, status: HTTPStatus, headers: Mapping[str, str], length: int, file: BinaryIO | None = None
+    ) -> None:
+        """Send status, headers and, unless it is a HEAD, `length` bytes of `file`."""
+        self.send_response(status)
+        for name, value in headers.items():
+            if value:
+                self.send_header(name, value)
+        if status != HTTPStatus.NOT_MODIFIED:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+        if file is None or self.command == "HEAD":
+            return
+        while length > 0 and (chunk := file.read(min(CHUNK, length))):
+            self.wfile.write(chunk)
+            length -= len(chunk)
+
+    def _range(self, size: int, etag: str, modified: float) -> tuple[int, int] | None:
+        """Start and end (exclusive) of the one range asked for; None for the whole file."""
+        asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", "").replace(" ", ""))
+        if not asked or asked.group() == "bytes=-":
+            return None
+        condition = self.headers.get("If-Range")
+        if condition and condition != etag and not _same_date(condition, modified):
+            return None
+        first, last = asked.groups()
+        if not first:
+            return (max(0, size - int(last)), size) if int(last) else (size, size)
+        end = min(size, int(last) + 1) if last else size
+        return (int(first), end) if int(first) < end or int(first) >= size else None
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name in the base class
+        """Say nothing: the server is a part of something that talks to a person."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False  # stopping waits for the threads: nothing is left running
+    request_queue_size = 128
+
+    def __init__(self, files: Path | Mapping[str, Path], port: int, handler: type[Handler]) -> None:
+        self.files = files.resolve() if isinstance(files, Path) else dict(files)
+        self._open: set[socket.socket] = set()
+        self._guard = threading.Lock()
+        super().__init__(("127.0.0.1", port), handler)
+
+    def find(self, name: str) -> Path | None:
+        """The file of this name, if it is one of those served."""
+        if isinstance(self.files, dict):
+            found = self.files.get(name)
+            return found if found and found.is_file() else None
+        path = (self.files / name).resolve()
+        inside = path.is_relative_to(self.files) and not any(p.startswith(".") for p in Path(name).parts)
+        return path if inside and path.is_file() else None
+
+    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
+        with self._guard:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
+        with self._guard:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is no error; anything else is told as usual."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+    def hang_up(self) -> None:
+        """End the connections that clients keep open."""
+        with self._guard:
+            for connection in self._open:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue  # the other side was faster
+
+
+class FileServer:
+    """Serves a folder, or the files of a mapping from name to path, until it is stopped.
+
+    Args:
+        files: A folder (everything in it but hidden files), or names and where the files are.
+        port: Port to listen at; 0 takes a free one.
+        handler: What answers; tests put their own in.
+    """
+
+    def __init__(
+        self, files: Path | Mapping[str, Path], port: int = 0, handler: type[Handler] = Handler
+    ) -> None:
+        self._server = _Server(files, port, handler)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="tl_data file server"
+        )
+
+    @property
+    def base_url(self) -> str:
+        """Address without a slash at its end."""
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def url(self, name: str) -> str:
+        """The URL of a file by its name; unicode and spaces are percent-encoded."""
+        return f"{self.base_url}/{quote(name)}"
+
+    def start(self) -> Self:
+        """Answer from now on."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop listening, end what is open, and wait until all of it has ended."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.hang_up()
+        self._server.server_close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: Path, size: int, modified_ns: int) -> str:
+    """The ETag: a digest of the bytes, so that the same video under another URL is known again."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def _same_date(header: str, modified: float) -> bool:
+    try:
+        return parsedate_to_datetime(header).timestamp() == int(modified)
+    except (TypeError, ValueError):
+        return False
