@@ -7,6 +7,15 @@ that a model can take the place of any stage that fills them. Times are seconds 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from tl_data.errors import TLDataError
+
+
+class NotVideo(TLDataError):
+    """The file is not readable video or sound; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -65,3 +74,36 @@ class Evidence:
     speech: tuple[Span, ...] = ()
     shown: tuple[Span, ...] = ()  # on-screen text
     notes: tuple[str, ...] = field(default=())  # what could not be looked at, and why
+
+
+def to_json(evidence: Evidence) -> bytes:
+    """The evidence as JSON; `from_json` gives an equal value back."""
+    return orjson.dumps(evidence)
+
+
+def from_json(data: bytes) -> Evidence:
+    """Evidence from what `to_json` gave.
+
+    Raises:
+        ValueError: not JSON, or not evidence.
+    """
+    try:
+        raw = orjson.loads(data)
+        return Evidence(
+            Probe(**raw["probe"]),
+            tuple(_clip(clip) for clip in raw["clips"]),
+            tuple(_span(span) for span in raw["speech"]),
+            tuple(_span(span) for span in raw["shown"]),
+            tuple(raw["notes"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not evidence of this version: {error}") from error
+
+
+def _span(raw: dict[str, Any]) -> Span:
+    return Span(**{**raw, "alternatives": tuple(raw["alternatives"])})
+
+
+def _clip(raw: dict[str, Any]) -> Clip:
+    pairs = {name: tuple(tuple(pair) for pair in raw[name]) for name in ("colors", "regions", "objects")}
+    return Clip(**{**raw, **pairs, "look": tuple(raw["look"]), "audio_look": tuple(raw["audio_look"])})

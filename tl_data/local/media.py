@@ -1,0 +1,282 @@
+"""Reading a file: what it is, its pictures in one decode pass, its sound, and JPEG files.
+
+Nothing here holds more than the frame at hand, whatever the length of the video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
+
+from tl_data.local.evidence import NotVideo, Probe
+
+__all__ = ["NotVideo", "Picture", "Probe", "Samples", "Seen", "frames", "probe", "sound", "write_jpeg"]
+
+Picture = npt.NDArray[np.uint8]  # height x width x 3, RGB
+Samples = npt.NDArray[np.int16]  # mono
+
+SOUND_RATE = 16_000  # samples a second of everything that listens
+_CUT_RATE = 31.0  # frames a second that are compared for cuts
+_SMALL_RATE, _SMALL_SIDE = 4.0, 320  # colours, motion
+_LARGE_RATE, _LARGE_SIDE = 1.0, 960  # text, faces, keyframes
+_MAX_PIXELS = 16_384 * 16_384  # a header that claims more is not decoded
+_PATIENCE = 400  # packets without a picture before a stream counts as unreadable
+
+# The formats that hold video or sound. Playlists, scripts, pictures and subtitles can be opened by
+# the same library, and some of those fetch other files: they are not on the list.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,ogg,asf,mxf,rm,ivf,nut,"
+    "h264,hevc,m4v,av1,obu,vc1,dv,gxf,wtv,wav,w64,aiff,mp3,aac,ac3,eac3,flac,amr,au,caf,ape,tta"
+)
+_OPEN = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "probesize": "10000000"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame on its way through: the sizes that were due at its time, else None."""
+
+    time: float  # seconds
+    trace: npt.NDArray[np.int16]  # a sparse grid of luma and chroma samples, for cuts
+    small: Picture | None
+    large: Picture | None
+
+
+def probe(path: Path) -> Probe:
+    """Read the container's facts and decode the first picture.
+
+    Raises:
+        NotVideo: the file cannot be opened or holds neither pictures nor sound that can be decoded.
+    """
+    size = path.stat().st_size
+    if size == 0:
+        raise NotVideo("The file is empty.")
+    with _open(path) as container:
+        picture, sound = _streams(container)
+        if picture is None and sound is None:
+            raise NotVideo("The file holds neither video nor sound.")
+        duration = _duration(container, picture, sound)
+        audio_codec = sound.codec_context.name if sound is not None else None
+        if picture is None:
+            if next(_decoded(container, sound), None) is None:
+                raise NotVideo("No sound in the file can be decoded.")
+            return Probe(duration or _walk(path), 0, 0, 0.0, size, None, audio_codec)
+        context = picture.codec_context
+        width, height, codec = context.width, context.height, context.name
+        rotation, aspect, fps = 0, _aspect(picture), float(picture.average_rate or 0)
+        if width * height <= _MAX_PIXELS:
+            frame = next(_decoded(container, picture), None)
+            if frame is None:
+                raise NotVideo("No picture in the file can be decoded.")
+            width, height, rotation = frame.width, frame.height, _clockwise(frame)
+    width = round(width * aspect)
+    if rotation in (90, 270):
+        width, height = height, width
+    fps = fps if 0 < fps <= 1000 else 0.0
+    return Probe(duration or _walk(path), width, height, fps, size, codec, audio_codec, rotation)
+
+
+def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[Seen]:
+    """Decode the pictures once, in order; `notes` receives what could not be read.
+
+    A picture of 320 pixels comes about four times a second, one of 960 about once; times start at 0.
+    """
+    with _open(path) as container:
+        picture, _ = _streams(container)
+        if picture is None:
+            return
+        picture.thread_type = "AUTO"
+        picture.codec_context.thread_count = 2
+        if facts.fps > 100:  # frames that no other frame needs: half the work or more
+            picture.codec_context.skip_frame = "NONREF"
+        small, large = (_Sizer(side, _aspect(picture)) for side in (_SMALL_SIDE, _LARGE_SIDE))
+        step = 1 / facts.fps if facts.fps else 0.04
+        start: float | None = None
+        time, next_trace, next_small, next_large = -step, 0.0, 0.0, 0.0
+        broken: list[int] = []
+        for frame in _decoded(container, picture, broken):
+            at = frame.time
+            if start is None:
+                start = at if at is not None else 0.0
+            at = at - start if at is not None else time + step
+            # A jump back or far ahead is a broken timestamp: go on at the usual pace.
+            time = at if 0 <= at - time <= 10 + 2 * step or time < 0 <= at else time + step
+            if time < next_trace:
+                continue
+            next_trace = time + 1 / _CUT_RATE
+            trace = _trace(frame)
+            due_small, due_large = time >= next_small, time >= next_large
+            if due_small:
+                next_small = time + 1 / _SMALL_RATE - step / 2
+            if due_large:
+                next_large = time + 1 / _LARGE_RATE - step / 2
+            yield Seen(time, trace, small(frame) if due_small else None, large(frame) if due_large else None)
+        if broken:
+            notes.append(f"{len(broken)} packets of the picture could not be decoded")
+
+
+def sound(path: Path) -> Iterator[Samples]:
+    """Decode the first sound stream to 16 kHz mono, in blocks that follow each other without a gap.
+
+    Silence fills holes in the timestamps, so that sample n is at n / 16000 s of the video.
+    """
+    with _open(path) as container:
+        picture, stream = _streams(container)
+        if stream is None:
+            return
+        offset = 0.0
+        if picture is not None and picture.start_time is not None:
+            offset = float(picture.start_time * picture.time_base)
+        elif stream.start_time is not None:
+            offset = float(stream.start_time * stream.time_base)
+        resampler: av.AudioResampler | None = None
+        shape: tuple[int, str, str] | None = None
+        written = 0
+        for frame in _decoded(container, stream):
+            here = (frame.sample_rate, frame.format.name, frame.layout.name)
+            if resampler is None or here != shape:  # some files change their layout on the way
+                resampler, shape = av.AudioResampler("s16", "mono", SOUND_RATE), here
+            if frame.time is not None:
+                due = round((frame.time - offset) * SOUND_RATE)
+                if SOUND_RATE // 5 < due - written < 3600 * SOUND_RATE:
+                    hole = due - written
+                    written = due
+                    while hole > 0:
+                        yield np.zeros(min(hole, SOUND_RATE), np.int16)
+                        hole -= SOUND_RATE
+            frame.pts = None
+            for part in resampler.resample(frame):
+                block = part.to_ndarray()[0]
+                written += block.size
+                yield block
+
+
+def write_jpeg(path: Path, picture: Picture, quality: int = 85) -> None:
+    """Write `picture` as a JPEG file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    done, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    if not done:
+        raise OSError(f"cannot encode {path.name} as JPEG")
+    path.write_bytes(data.tobytes())
+
+
+class _Sizer:
+    """Scales frames so that the longer side is `side`, upright and with square pixels, as RGB."""
+
+    def __init__(self, side: int, aspect: float) -> None:
+        self._side, self._aspect = side, aspect
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: Any) -> Picture:
+        shape = frame.width * self._aspect, float(frame.height)
+        scale = min(1.0, self._side / max(shape))
+        width, height = (max(2, round(side * scale)) for side in shape)
+        # Two fields of one frame are two moments: only one of them makes a clean picture.
+        rows = frame.height if frame.interlaced_frame else height
+        scaled: Any = self._reformatter.reformat(
+            frame, width, rows, "rgb24", interpolation="AREA"
+        ).to_ndarray()
+        if frame.interlaced_frame:
+            scaled = cv2.resize(scaled[::2], (width, height), interpolation=cv2.INTER_AREA)
+        turns = _clockwise(frame) // 90
+        return np.ascontiguousarray(np.rot90(scaled, -turns)) if turns else scaled
+
+
+def _trace(frame: Any) -> npt.NDArray[np.int16]:
+    if not frame.format.name.startswith(("yuv420p", "yuvj420p")) or frame.format.components[0].bits != 8:
+        frame = frame.reformat(80, 44, "yuv420p", interpolation="AREA")
+    parts = []
+    for index, (columns, rows) in enumerate(((80, 45), (20, 12), (20, 12))):
+        plane = frame.planes[index]
+        grid = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        ys = (np.arange(rows) + 0.5) * plane.height / rows
+        xs = (np.arange(columns) + 0.5) * plane.width / columns
+        parts.append(grid[np.ix_(ys.astype(int), xs.astype(int))].ravel())
+    return np.concatenate(parts).astype(np.int16)
+
+
+def _open(path: Path) -> Any:
+    try:
+        return av.open(str(path.resolve()), options=_OPEN, metadata_errors="ignore")
+    except (av.error.FFmpegError, ValueError) as error:
+        raise NotVideo(f"The file cannot be read as video or sound: {_reason(error)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).lower()
+
+
+def _streams(container: Any) -> tuple[Any, Any]:
+    """The first video stream that is not a cover picture, and the first sound stream; None when absent."""
+    cover = av.stream.Disposition.attached_pic
+    videos = (s for s in container.streams.video if not s.disposition & cover and s.codec_context is not None)
+    sounds = (s for s in container.streams.audio if s.codec_context is not None)
+    return next(videos, None), next(sounds, None)
+
+
+def _decoded(container: Any, stream: Any, broken: list[int] | None = None) -> Iterator[Any]:
+    """The frames of one stream; what is damaged is stepped over, and a cut-off file just ends."""
+    packets, fruitless = container.demux(stream), 0
+    while fruitless < _PATIENCE:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:
+            return
+        if packet is None:
+            return
+        try:
+            found = packet.decode()
+        except av.error.FFmpegError:
+            found = []
+            if broken is not None:
+                broken.append(packet.pos or 0)
+        fruitless = 0 if found else fruitless + 1
+        yield from found
+
+
+def _aspect(stream: Any) -> float:
+    """Width of a pixel over its height."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    return aspect if 0.1 < aspect < 10 else 1.0
+
+
+def _clockwise(frame: Any) -> int:
+    return round(-(frame.rotation or 0) / 90) * 90 % 360
+
+
+def _duration(container: Any, *streams: Any) -> float:
+    """Seconds by the headers, 0.0 when they do not say."""
+    lengths = [
+        float(s.duration * s.time_base) for s in streams if s is not None and s.duration and s.time_base
+    ]
+    if container.duration and container.duration > 0:
+        return float(container.duration / av.time_base)
+    return max(lengths, default=0.0)
+
+
+def _walk(path: Path) -> float:
+    """Seconds by the timestamps of all packets, for files whose headers do not say."""
+    first, last = None, 0.0
+    with _open(path) as container:
+        try:
+            for packet in container.demux():
+                if packet.pts is None or packet.time_base is None:
+                    continue
+                at = float(packet.pts * packet.time_base)
+                first = at if first is None else min(first, at)
+                last = max(last, at + float((packet.duration or 0) * packet.time_base))
+        except av.error.FFmpegError:  # cut off: as far as it goes
+            pass
+    return last - first if first is not None else 0.0

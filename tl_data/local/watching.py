@@ -1,0 +1,202 @@
+"""Look at a video: one pass over its pictures, one over its sound, and everything found as Evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+
+from tl_data.local import colors, faces, look, media, motion, ocr, shots, sound, speech
+from tl_data.local.evidence import Clip, Evidence, Probe, Span
+from tl_data.local.media import Picture
+
+T = TypeVar("T")
+Progress = Callable[[float], None]  # 0..1
+THUMBNAIL = "thumbnail.jpg"
+
+
+def look_at(
+    path: Path,
+    folder: Path,
+    *,
+    on_progress: Progress | None = None,
+    listen: Callable[[], speech.Heard] | None = None,
+) -> Evidence:
+    """Look at and listen to a video; its keyframes and `thumbnail.jpg` are written into `folder`.
+
+    Args:
+        path: A local video or sound file.
+        folder: Where JPEG files go; made when it is missing.
+        on_progress: Called with the share done, 0 to 1, about once a second of video.
+        listen: Gives the sound when somebody else hears it meanwhile; None hears it here, after the pictures.
+
+    Raises:
+        NotVideo: the file cannot be read as video or sound.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = media.probe(path)
+    notes: list[str] = []
+    watch = _Watch(folder)
+    tell = on_progress or (lambda _: None)
+    end = 0.0
+    for seen in media.frames(path, facts, notes):
+        watch.add(seen)
+        end = seen.time
+        if seen.large is not None and facts.duration_sec:
+            tell(min(0.9, 0.9 * seen.time / facts.duration_sec))
+    if facts.width:
+        end += 1 / facts.fps if facts.fps else 0.04
+        if facts.duration_sec - end > max(2.0, 0.1 * facts.duration_sec):
+            notes.append(f"the pictures end at {end:.1f} s of {facts.duration_sec:.1f} s")
+        shown = watch.finish(end)
+    else:
+        shown = ()
+        notes.append("no picture")
+    heard = listen() if listen is not None else speech.listen(path)
+    if not facts.audio_codec:
+        notes.append("no sound")
+    clips = watch.clips or _sound_clips(len(heard.seconds), facts)
+    clips = [_with_sound(clip, heard) for clip in clips]
+    tell(1.0)
+    return Evidence(facts, tuple(clips), heard.speech, shown, (*notes, *heard.notes))
+
+
+@dataclass
+class _Pending:
+    """What was measured since the last clip ended."""
+
+    tones: list[tuple[float, colors.Tones]] = field(default_factory=list)
+    steps: list[tuple[float, motion.Step]] = field(default_factory=list)
+    pictures: list[tuple[float, Picture]] = field(default_factory=list)
+
+    def take(self, start: float, end: float) -> _Pending:
+        """What lies in [start, end); what is before `end` is forgotten."""
+        tones, self.tones = _parted(self.tones, end)
+        steps, self.steps = _parted(self.steps, end)
+        pictures, self.pictures = _parted(self.pictures, end)
+        return _Pending(_parted(tones, start)[1], _parted(steps, start)[1], _parted(pictures, start)[1])
+
+
+class _Watch:
+    """Hands each picture to the stages and closes clips as soon as their end is known."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._cuts, self._stretches = shots.Cuts(), shots.Stretches()
+        self._motion, self._reader = motion.Motion(), ocr.Reader()
+        self._pending = _Pending()
+        self._cut: float | None = None
+        self._best = -1.0
+        self.clips: list[Clip] = []
+
+    def add(self, seen: media.Seen) -> None:
+        cut = self._cuts.add(seen.time, seen.trace)
+        if cut is not None:
+            self._cut = cut
+            self._close(self._stretches.cut(cut))
+        self._close(self._stretches.reach(seen.time))
+        if seen.small is not None:
+            self._pending.tones.append((seen.time, colors.tones(seen.small)))
+            step = self._motion.add(seen.time, seen.small)
+            if step is not None:
+                self._pending.steps.append((seen.time, step))
+        if seen.large is not None:
+            self._reader.add(seen.time, seen.large, self._cut)
+            self._cut = None
+            self._pending.pictures.append((seen.time, seen.large))
+
+    def finish(self, end: float) -> tuple[Span, ...]:
+        """Close what is open; gives the text that was shown."""
+        cut = self._cuts.finish()
+        if cut is not None:
+            self._close(self._stretches.cut(cut))
+        last = self.clips[-1] if self.clips else None
+        before = shots.Stretch(last.start_sec, last.end_sec, last.cut) if last else None
+        rest = self._stretches.finish(end, before)
+        if last and rest and rest[0].start == last.start_sec:
+            self.clips[-1] = replace(last, end_sec=round(end, 3))
+        else:
+            self._close(rest)
+        return self._reader.finish(end)
+
+    def _close(self, stretches: list[shots.Stretch]) -> None:
+        for stretch in stretches:
+            self.clips.append(self._clip(stretch, self._pending.take(stretch.start, stretch.end)))
+
+    def _clip(self, stretch: shots.Stretch, part: _Pending) -> Clip:
+        name = f"{len(self.clips):05d}.jpg"
+        clip = Clip(round(stretch.start, 3), round(stretch.end, 3), name, cut=stretch.cut)
+        tones = [tone for _, tone in part.tones]
+        if tones:
+            named, regions = colors.summary(tones)
+            clip = replace(
+                clip,
+                colors=named,
+                regions=regions,
+                brightness=round(float(np.mean([tone.brightness for tone in tones])), 4),
+                contrast=round(float(np.mean([tone.contrast for tone in tones])), 4),
+            )
+        amount, direction, camera = motion.summary(
+            [step for at, step in part.steps if at > stretch.start + 0.3]
+        )
+        clip = replace(clip, motion=amount, direction=direction, camera=camera)
+        if part.pictures:
+            middle = (stretch.start + stretch.end) / 2
+            worth, picture = max(
+                (
+                    (_worth(picture, abs(at - middle) / (stretch.end - stretch.start)), picture)
+                    for at, picture in part.pictures
+                ),
+                key=lambda choice: choice[0],
+            )
+            media.write_jpeg(self._folder / name, picture)
+            if worth > self._best:
+                self._best = worth
+                media.write_jpeg(self._folder / THUMBNAIL, _thumbnail(picture))
+            clip = replace(clip, objects=faces.people(picture), look=look.describe_image(picture))
+        elif self.clips:  # no large picture fell into it: the one before is the nearest
+            clip = replace(clip, keyframe=self.clips[-1].keyframe, look=self.clips[-1].look)
+        return clip
+
+
+def _parted(items: list[tuple[float, T]], time: float) -> tuple[list[tuple[float, T]], list[tuple[float, T]]]:
+    return [item for item in items if item[0] < time], [item for item in items if item[0] >= time]
+
+
+def _worth(picture: Picture, away: float) -> float:
+    """How well a picture stands for its clip: sharp, neither black nor white, near the middle."""
+    gray = cv2.cvtColor(cv2.resize(picture, (240, 135), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    sharp = float(cv2.Laplacian(gray, cv2.CV_32F).std())
+    spread = float(gray.std())
+    return min(sharp, 30) / 30 + min(spread, 40) / 40 - away
+
+
+def _thumbnail(picture: Picture) -> Picture:
+    height, width = picture.shape[:2]
+    scale = min(1.0, 320 / max(height, width))
+    return np.asarray(
+        cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+    )
+
+
+def _sound_clips(seconds: int, facts: Probe) -> list[Clip]:
+    """Clips of a file without pictures: six seconds each."""
+    end = facts.duration_sec or float(seconds)
+    count = max(1, round(end / shots.USUAL))
+    edges = np.linspace(0, end, count + 1)
+    return [Clip(round(float(a), 3), round(float(b), 3), "") for a, b in pairwise(edges) if b > a]
+
+
+def _with_sound(clip: Clip, heard: speech.Heard) -> Clip:
+    length = clip.end_sec - clip.start_sec
+    spoken = sum(
+        max(0.0, min(span.end_sec, clip.end_sec) - max(span.start_sec, clip.start_sec))
+        for span in heard.speech
+    )
+    kind, loud, bands = sound.summary(heard.seconds, clip.start_sec, clip.end_sec, spoken / length)
+    return replace(clip, sound=kind, loudness=loud, audio_look=look.describe_sound(bands))
