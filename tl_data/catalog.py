@@ -7,7 +7,7 @@ A function is declared once, in `functions/`:
         '''Search an index: one row per matching clip.'''
 
 and DuckDB, Spark, pandas, the command line and the reference are loops over `FUNCTIONS`. `tl` is the
-`Session` (connect.py): the client, the ledger, and the videos of the session's index.
+`Session` (session.py): the client, the ledger, and the videos of the session's index.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tl_data.errors import SchemaMismatch
 from tl_data.types import outcome_of
 
 if TYPE_CHECKING:
-    from tl_data.connect import Session
+    from tl_data.session import Session
 
 Run = Callable[..., Awaitable[Any]]
 Pages = Callable[..., AsyncIterator[list[dict[str, Any]]]]
@@ -124,6 +124,11 @@ def _checked(name: str, parameters: tuple[Parameter, ...], values: Mapping[str, 
 
 FUNCTIONS: dict[str, Function] = {}
 TABLES: dict[str, Table] = {}
+
+
+def records() -> list[Function | Table]:
+    """Everything declared, functions first."""
+    return [*FUNCTIONS.values(), *TABLES.values()]
 
 
 def function(

@@ -45,7 +45,7 @@ def cli() -> None:
     """
 
 
-def _click_type(kind: pa.DataType) -> click.ParamType:
+def _click_type(kind: pa.DataType) -> click.ParamType[Any]:
     if pa.types.is_integer(kind):
         return click.INT
     if pa.types.is_floating(kind):

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from tl_data.catalog import Function, Table
 from tl_data.client import Client
+from tl_data.client.engine import is_embedded
 from tl_data.embedded import Engine, engine
 from tl_data.errors import RowFailed, SettingsError
 from tl_data.ledger import Ledger
@@ -69,8 +70,8 @@ class Connection:
 
         async def opened() -> Session:
             client = Client(settings, base_url=base_url, limiter=Limiter.of(settings))
-            ledger = Ledger.open(settings.ledger_url)
-            local = _is_loopback(base_url) and await client.is_embedded()
+            ledger = Ledger.open(settings.ledger_url, secrets=(settings.api_key or "",))
+            local = await is_embedded(client)
             return Session(settings, client, ledger, embedded=local, model=EMBEDDED_MODEL if local else None)
 
         return self._loop.run(opened())
@@ -145,7 +146,7 @@ class Connection:
         """Close connections and let go of the embedded engine (with `stop_engine`, end it now)."""
         with self._opening:
             if self._session is not None:
-                self._loop.run(self._session.client.aclose())
+                self._loop.run(self._session.aclose())
                 self._session = None
             if self._engine is not None:
                 self._engine.release(stop=stop_engine)

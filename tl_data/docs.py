@@ -86,7 +86,8 @@ def _sql_page(engine: str, how: str) -> str:
         f"{_HEAD}-- The functions in {engine}. Register them first, in Python:  {how}\n"
         "-- Each has a form that never fails the statement: try_tl_..., which gives\n"
         "-- struct(value, error, usage, provenance).\n"
-        "-- tl_similarity(a, b) is the cosine of two vectors, -1 to 1.\n"
+        "-- tl_similarity(a, b) is the cosine of two vectors, -1 to 1; tl_json(text, path) reads a field of\n"
+        "-- JSON text: tl_json(json, '$.title').\n"
     ]
     for f in catalog.FUNCTIONS.values():
         gives = (
@@ -110,7 +111,7 @@ def _tables_page() -> str:
 
 def _summary() -> str:
     lines = ["| SQL, in DuckDB and Spark | what it gives |", "| --- | --- |"]
-    for record in (*catalog.FUNCTIONS.values(), *catalog.TABLES.values()):
+    for record in catalog.records():
         required = [p.name for p in record.parameters if p.required]
         optional = ["…"] if any(not p.required for p in record.parameters) else []
         lines.append(f"| `{record.sql}({', '.join(required + optional)})` | {record.doc} |")
@@ -129,7 +130,7 @@ def _reference() -> str:
         "finishes the rows in flight, keeps what was paid for, and then fails with a message that names\n"
         "the row and the next step.\n"
     ]
-    for record in (*catalog.FUNCTIONS.values(), *catalog.TABLES.values()):
+    for record in catalog.records():
         parts.append(_section(record))
     return "\n".join(parts)
 

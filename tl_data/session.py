@@ -14,7 +14,8 @@ from typing import Any
 from tl_data.client import Client
 from tl_data.errors import APIError, BadRequest, NotFound, TaskFailed
 from tl_data.identity import Identity, identify, is_url, local_path
-from tl_data.ledger import Call, Entry, Ledger
+from tl_data.ledger import Ledger
+from tl_data.records import Call, Entry
 from tl_data.settings import Settings
 from tl_data.usage import current
 from tl_data.watch import TaskWatcher
@@ -43,6 +44,12 @@ class Session:
         self._embedded = embedded
         self._indexes: dict[str, str] = {}
         self._creating = asyncio.Lock()
+
+    async def aclose(self) -> None:
+        """Close the connections and end what runs in the background."""
+        await self.watcher.aclose()
+        await self.ledger.aclose()
+        await self.client.aclose()
 
     async def index_id(self, index: str | None = None, *, create: bool = False) -> str:
         """The id of an index given by name or id; None is the session's own.
@@ -127,7 +134,7 @@ class Session:
             TaskFailed: the platform took it and gave up on it.
             APIError: the platform refused it or could not be reached.
         """
-        call, entry, _ = await self.submit_video(video, index_id, **options)
+        call, entry = await self.submit_video(video, index_id, **options)
         return await self.collect_video(call, entry)
 
     async def submit_video(
@@ -137,15 +144,14 @@ class Session:
         *,
         user_metadata: Mapping[str, Any] | None = None,
         enable_video_stream: bool | None = None,
-    ) -> tuple[Call, Entry, Identity]:
+    ) -> tuple[Call, Entry]:
         """Make sure that an indexing task exists for this content; do not wait for it.
 
         The options are used when the content is new to the index; they are no part of what it is.
         """
         identity = await identify(self.client, video)
         index = await self.index_id(index_id, create=True)
-        call = Call("index", identity.content_key, {"index_id": index}, self.search_model)
-        current().content_key = identity.content_key
+        call = self.index_call(identity, index)
 
         async def send() -> str:
             task = await self.client.create_task(
@@ -159,25 +165,34 @@ class Session:
         async def find() -> str | None:
             return await self._find_task(index, call.key)
 
-        entry = await self.ledger.submit(call, send, find)
-        return call, entry, identity
+        return call, await self.ledger.submit(call, send, find)
+
+    def index_call(self, identity: Identity, index_id: str) -> Call:
+        """The ledger's name for indexing this content into this index."""
+        return Call(
+            "index",
+            identity.content_key,
+            {"index_id": index_id},
+            self.search_model,
+            content=identity.canonical,
+        )
 
     async def collect_video(self, call: Call, entry: Entry) -> Json:
         """Wait for a submitted video and keep its record in the ledger."""
         if entry.state == "done":
             return dict(entry.result)
-        if entry.state == "failed":
-            raise entry.error()
         task_id, index = str(entry.task_id), str(call.params["index_id"])
-        current().task_id = task_id
         try:
             task = await self.watcher.wait(task_id, index)
+            found = await self.client.retrieve_video(index, str(task["video_id"]))
         except (TaskFailed, NotFound) as failed:
             await self.ledger.fail(call, failed)
             raise
-        record = video_record(await self.client.retrieve_video(index, str(task["video_id"])), index, task_id)
-        await self.ledger.finish(call, record)
-        current().video_minutes += float(record["duration_sec"] or 0.0) / 60
+        record = video_record(found, index, task_id)
+        minutes = float(record["duration_sec"] or 0.0) / 60
+        await self.ledger.finish(call, record, video_minutes=minutes)
+        if not entry.reused:
+            current().video_minutes += minutes
         return record
 
     async def _find_task(self, index: str, key: str) -> str | None:
@@ -186,7 +201,8 @@ class Session:
         A ready video is found by its metadata. One still being worked on is in no such listing, so each
         unfinished task of the index is asked for its video.
         """
-        ready = {str(video["_id"]) async for video in self.client.list_videos(index, **{METADATA_KEY: key})}
+        marked: Json = {METADATA_KEY: key}
+        ready = {str(video["_id"]) async for video in self.client.list_videos(index, **marked)}
         async for task in self.client.list_tasks(index_id=index):
             video_id = str(task.get("video_id") or "")
             if video_id in ready:
@@ -207,8 +223,7 @@ class Session:
         """The vectors of a URL or path by an embedding task of its own, made once, as VECTORS rows."""
         identity = await identify(self.client, video)
         given = {name: value for name, value in options.items() if value is not None}
-        call = Call("embed_video", identity.content_key, given, self.embed_model)
-        current().content_key = identity.content_key
+        call = Call("embed_video", identity.content_key, given, self.embed_model, content=identity.canonical)
 
         async def send() -> str:
             return await self.client.create_embed_task(self.embed_model, **_source(video), **given)
@@ -219,9 +234,7 @@ class Session:
         entry = await self.ledger.submit(call, send, find)
         if entry.state == "done":
             return list(entry.result)
-        if entry.state == "failed":
-            raise entry.error()
-        task_id = current().task_id = str(entry.task_id)
+        task_id = str(entry.task_id)
         try:
             await self.watcher.wait_embed(task_id)
             task = await self.client.retrieve_embed_task(task_id)
@@ -229,20 +242,31 @@ class Session:
             await self.ledger.fail(call, failed)
             raise
         rows = self.segments(task)
-        await self.ledger.finish(call, rows)
-        current().video_minutes += max((row["end_sec"] for row in rows), default=0.0) / 60
+        minutes = max((float(row["end_sec"]) for row in rows), default=0.0) / 60
+        await self.ledger.finish(call, rows, video_minutes=minutes)
+        if not entry.reused:
+            current().video_minutes += minutes
         return rows
 
     async def once(
-        self, operation: str, content_key: str, params: Mapping[str, Any], do: Callable[[], Awaitable[Any]]
+        self,
+        operation: str,
+        video: Mapping[str, Any],
+        params: Mapping[str, Any],
+        do: Callable[[], Awaitable[Any]],
     ) -> Any:
-        """A paid call whose result is kept in the ledger and never paid for again."""
-        model = self.embed_model if operation.startswith("embed") else self.analyze_model
-        given = {name: value for name, value in params.items() if value is not None}
-        entry = await self.ledger.once(Call(operation, content_key, given, model), do)
-        if entry.state == "failed":
-            raise entry.error()
-        return entry.result
+        """A paid call about an indexed video whose answer is kept in the ledger and never paid for again.
+
+        `video` is a record as `video()` gives it; analysis is billed by its length.
+        """
+        call = Call(
+            operation,
+            f"video:{video['video_id']}",
+            {name: value for name, value in params.items() if value is not None},
+            self.analyze_model,
+            video_minutes=float(video.get("duration_sec") or 0.0) / 60,
+        )
+        return (await self.ledger.once(call, do)).result
 
 
 def _source(video: str) -> Json:

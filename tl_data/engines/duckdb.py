@@ -16,6 +16,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from tl_data import catalog
 from tl_data.catalog import Function, Parameter, Table, literal
@@ -30,7 +31,7 @@ _registered: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, list[str]] = w
 
 
 def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
-    """Create `tl_...` and `try_tl_...` for every function and listing of the catalog, and `tl_similarity`.
+    """Create `tl_...` and `try_tl_...` for every function and listing of the catalog, and the helpers.
 
     Registering again replaces what was registered before, with the settings of the new connection.
     """
@@ -53,12 +54,15 @@ def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
         _udf(con, plain, t.parameters, rows, _listing(connection, t))
         names.append(plain)
         con.execute(_macro(con, t.sql, plain, t.parameters, rows, True, None))
-    con.execute(SIMILARITY)
+    for helper in HELPERS:
+        con.execute(helper)
 
 
-#: Cosine of two vectors, -1 to 1: DuckDB's own, under the name that both engines share.
-SIMILARITY = (
-    "CREATE OR REPLACE TEMP MACRO tl_similarity(a, b) AS list_cosine_similarity(a::FLOAT[], b::FLOAT[])"
+#: DuckDB's own functions under the names that both engines share: the cosine of two vectors (-1 to 1), and
+#: a field of JSON text by its path.
+HELPERS = (
+    "CREATE OR REPLACE TEMP MACRO tl_similarity(a, b) AS list_cosine_similarity(a::FLOAT[], b::FLOAT[])",
+    "CREATE OR REPLACE TEMP MACRO tl_json(text, path) AS json_extract_string(text, path)",
 )
 
 
@@ -75,7 +79,15 @@ def _udf(
     run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # DuckDB reads the arity from it
         [inspect.Parameter(p.name, inspect.Parameter.POSITIONAL_ONLY) for p in parameters]
     )
-    con.create_function(name, run, takes, out, type="arrow", null_handling="special", side_effects=True)
+    con.create_function(
+        name,
+        run,
+        list(takes),
+        out,
+        type=PythonUDFType.ARROW,
+        null_handling=FunctionNullHandling.SPECIAL,
+        side_effects=True,
+    )
 
 
 def _rows(parameters: Sequence[Parameter], columns: Sequence[Any]) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,6 @@ from tl_data.catalog import function
 from tl_data.errors import SchemaMismatch
 from tl_data.session import Session
 from tl_data.types import CHAPTERS, COUNT, GIST, HIGHLIGHTS, JSON, NUMBER, TEXT
-from tl_data.usage import current
 
 Rows = list[dict[str, Any]]
 _VIDEO = {"video": "https://example.com/tour.mp4", "index_id": "demo"}
@@ -144,7 +143,11 @@ async def analyze(
     """
     if prompt is None:
         return None
-    options = {"prompt": prompt, "temperature": temperature, "max_tokens": max_tokens}
+    options: dict[str, Any] = {
+        "prompt": prompt,
+        "temperature": temperature,
+        "max_tokens": max_tokens,
+    }
 
     async def ask(video_id: str) -> dict[str, Any]:
         return await tl.client.analyze(video_id, **options)
@@ -193,7 +196,11 @@ async def extract(
         schema = orjson.loads(json_schema)
     except orjson.JSONDecodeError as error:
         raise SchemaMismatch(f"json_schema is not JSON: {error}") from error
-    options = {"prompt": prompt, "temperature": temperature, "max_tokens": max_tokens}
+    options: dict[str, Any] = {
+        "prompt": prompt,
+        "temperature": temperature,
+        "max_tokens": max_tokens,
+    }
     wanted = {"type": "json_schema", "json_schema": schema}
 
     async def ask(video_id: str) -> dict[str, Any]:
@@ -211,7 +218,7 @@ async def _summary(
     prompt: str | None,
     temperature: float | None,
 ) -> dict[str, Any]:
-    options = {"prompt": prompt, "temperature": temperature}
+    options: dict[str, Any] = {"prompt": prompt, "temperature": temperature}
 
     async def ask(video_id: str) -> dict[str, Any]:
         return await tl.client.summarize(video_id, kind, **options)
@@ -229,15 +236,11 @@ async def _paid(
 ) -> dict[str, Any]:
     """Ask once for each video and question, ever; the answer comes from the ledger afterwards."""
     known = await tl.video(video, index_id)
-    video_id = str(known["video_id"])
 
     async def do() -> dict[str, Any]:
-        answer = await ask(video_id)
-        # The service bills analysis by the minute of the video it reads.
-        current().video_minutes += float(known.get("duration_sec") or 0.0) / 60
-        return answer
+        return await ask(str(known["video_id"]))
 
-    return dict(await tl.once(operation, f"video:{video_id}", params, do))
+    return dict(await tl.once(operation, known, params, do))
 
 
 def _times(part: Mapping[str, Any]) -> dict[str, float | None]:

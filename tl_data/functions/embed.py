@@ -22,7 +22,7 @@ async def embed_text(tl: Session, text: str, text_truncate: str | None = None) -
         text_truncate: where a text that is too long is cut: end (the default), start, none (an error).
     """
     answer = await tl.client.embed(tl.embed_model, text=text, text_truncate=text_truncate)
-    return _vectors(answer, "text_embedding")[0]["vector"]
+    return list(_vectors(answer, "text_embedding")[0]["vector"])
 
 
 @function(VECTOR, image=TEXT, example={"image": "https://example.com/car.jpg"})
@@ -33,7 +33,7 @@ async def embed_image(tl: Session, image: str) -> list[float]:
         image: URL or path of a JPEG or PNG.
     """
     answer = await tl.client.embed(tl.embed_model, **media(image, "image_url", "image_file"))
-    return _vectors(answer, "image_embedding")[0]["vector"]
+    return list(_vectors(answer, "image_embedding")[0]["vector"])
 
 
 @function(

@@ -1,0 +1,115 @@
+"""The command line as a program is used: output, errors, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.library import Library
+from tl_data import catalog
+
+catalog.load()
+
+
+def run(*words: str, library: Library | None = None, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tl_data", *words]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TL_")} | {"COLUMNS": "160"} | env
+    if library is not None:
+        environment |= {
+            "TL_BASE_URL": str(library.settings.base_url),
+            "TL_HOME": library.settings.home,
+            "TL_LEDGER": library.settings.ledger_url,
+        }
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+
+
+def test_help_lists_every_function_and_table() -> None:
+    said = run("--help")
+    assert said.returncode == 0
+    for record in catalog.records():
+        assert f"  {record.name.replace('_', '-')} " in said.stdout, record.name
+    for command in ("serve", "doctor", "docs", "demo", "plan", "run", "init", "ledger"):
+        assert f"  {command} " in said.stdout, command
+
+
+@pytest.mark.parametrize("record", catalog.records(), ids=lambda r: r.name)
+def test_every_command_has_help_with_its_arguments(record: catalog.Function | catalog.Table) -> None:
+    said = run(record.name.replace("_", "-"), "--help")
+    assert said.returncode == 0
+    for p in record.parameters:
+        assert (p.name.upper() if p.required else f"--{p.name.replace('_', '-')}") in said.stdout
+
+
+def test_a_search_as_table_json_csv_and_parquet(library: Library, tmp_path: Path) -> None:
+    search = ("search", library.index, "a red object", "--threshold", "none", "--max-hits", "2")
+    table = run(*search, library=library)
+    assert table.returncode == 0, table.stderr
+    assert "start_sec" in table.stdout
+    rows = json.loads(run(*search, "--json", library=library).stdout)
+    assert [r["rank"] for r in rows] == list(range(1, len(rows) + 1))
+    lines = list(csv.DictReader(io.StringIO(run(*search, "--csv", library=library).stdout)))
+    assert [r["video_id"] for r in lines] == [r["video_id"] for r in rows]
+    file = tmp_path / "hits.parquet"
+    assert run(*search, "--parquet", str(file), library=library).returncode == 0
+    assert pq.read_table(file).column("video_id").to_pylist() == [r["video_id"] for r in rows]
+
+
+def test_listings_and_scalars(library: Library) -> None:
+    videos = json.loads(run("videos", "--index-id", library.index, "--json", library=library).stdout)
+    assert len(videos) == len(library.urls)
+    gist = json.loads(
+        run("gist", videos[0]["video_id"], "--index-id", library.index, "--json", library=library).stdout
+    )
+    assert gist[0]["title"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (("search", "demo"), 2, "Missing argument 'QUERY_TEXT'"),
+        (("search", "demo", "x", "--max-hits", "many"), 2, "'many' is not a valid integer"),
+        (("search", "demo", "x", "--json", "--csv"), 2, "choose one of --json, --csv and --parquet"),
+        (("nonsense",), 2, "No such command 'nonsense'"),
+        (("search", "absent", "x"), 1, "no index is called 'absent'"),
+        (("gist", "000000000000000000000000"), 1, "Failed:"),
+        (("index-video", "no/such/file.mp4"), 1, "cannot read the video file"),
+    ],
+    ids=lambda v: v[0] if isinstance(v, tuple) else None,
+)
+def test_errors_are_sentences_with_exit_codes(
+    words: tuple[str, ...], code: int, sentence: str, library: Library
+) -> None:
+    said = run(*words, library=library)
+    assert (said.returncode, said.stdout) == (code, "")
+    assert sentence in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_wrong_settings_are_usage_errors() -> None:
+    said = run("indexes", TL_CONCURRENCY="many")
+    assert said.returncode == 2
+    assert "concurrency is 'many'" in said.stderr
+
+
+def test_the_doctor_never_shows_the_key() -> None:
+    said = run("doctor", TL_API_KEY="tlk_PLANTED")
+    assert "tlk_PLANTED" not in said.stdout + said.stderr
+    assert "never shown" in said.stdout
+    assert "api.twelvelabs.io" in said.stdout
+
+
+def test_the_doctor_says_what_is_there_as_json() -> None:
+    said = run("doctor", "--json")
+    findings = {f["what"]: f for f in json.loads(said.stdout)}
+    assert findings["endpoint"]["found"].startswith("the embedded engine")
+    assert findings["duckdb"]["state"] == "ok"
+    assert findings["java"]["state"] in ("ok", "missing", "wrong")
+    assert said.returncode == 0 or any(f["state"] == "wrong" for f in findings.values())

@@ -1,0 +1,209 @@
+"""Every function on every surface: what Python gives is what each engine gives, and one call a distinct row.
+
+The counts are the server's own. What an engine cannot do is a named strict xfail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+import tl_data
+from tests.library import Library
+from tests.surfaces import DuckDB, Pandas, Surface
+from tl_data import catalog
+from tl_data.catalog import Function
+from tl_data.errors import SchemaMismatch
+
+catalog.load()
+FUNCTIONS = list(catalog.FUNCTIONS.values())
+SURFACES = {"duckdb": DuckDB, "pandas": Pandas}
+
+
+@pytest.fixture(scope="module", params=SURFACES)
+def surface(request: pytest.FixtureRequest, library: Library) -> Iterator[Surface]:
+    made = SURFACES[request.param](library.settings)
+    yield made
+    made.close()
+
+
+def plain(value: Any) -> Any:
+    """Values without the identity of one answer: floats rounded, thumbnails' signatures dropped."""
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {
+            k: (v or "").partition("?")[0] if k == "thumbnail_url" else plain(v) for k, v in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value
+
+
+@pytest.fixture
+def arguments(library: Library) -> dict[str, dict[str, Any]]:
+    return library.arguments()
+
+
+@pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.name)
+def test_each_surface_gives_what_python_gives(
+    f: Function, surface: Surface, library: Library, arguments: dict[str, dict[str, Any]]
+) -> None:
+    given = arguments[f.name]
+    expected = getattr(tl_data, f.name)(**given, settings=library.settings)
+    assert expected, f"{f.name} found nothing to compare"
+    assert plain(surface.call(f, [given])) == [plain(expected)]
+
+
+@pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.name)
+def test_null_gives_null_and_calls_nothing(
+    f: Function, surface: Surface, library: Library, arguments: dict[str, dict[str, Any]]
+) -> None:
+    nothing = arguments[f.name] | {f.parameters[0].name: None}
+    before = library.requests()
+    assert surface.call(f, [nothing, nothing]) == [None, None]
+    [row] = surface.attempt(f, [nothing])
+    assert row["value"] is None
+    assert row["error"] is None
+    assert library.requests() == before
+
+
+def test_duplicates_share_one_call_and_order_is_kept(surface: Surface, library: Library) -> None:
+    f = catalog.FUNCTIONS["embed_text"]
+    words = [f"word {surface.name} {i % 7}" for i in range(3000)]
+    before = library.requests("POST /embed")
+    values = surface.call(f, [{"text": w} for w in words])
+    assert library.requests("POST /embed") - before == 7
+    assert len(values) == 3000
+    first = dict(zip(words[:7], values[:7], strict=True))
+    assert all(plain(v) == plain(first[w]) for w, v in zip(words, values, strict=True))
+    assert len({tuple(v) for v in first.values()}) == 7
+
+
+def test_no_rows_give_no_rows(surface: Surface, library: Library) -> None:
+    assert surface.call(catalog.FUNCTIONS["search"], []) == []
+    assert surface.call(catalog.FUNCTIONS["gist"], []) == []
+
+
+def test_a_failing_row_fails_the_plain_form_and_names_itself(surface: Surface, library: Library) -> None:
+    f = catalog.FUNCTIONS["search"]
+    rows = [
+        {"index_id": library.index, "query_text": "a red object"},
+        {"index_id": "none", "query_text": "x"},
+    ]
+    with pytest.raises(Exception, match=r"tl_search failed at row 2.*index_id = 'none'.*no index is called"):
+        surface.call(f, rows)
+
+
+def test_the_try_form_carries_the_error_and_the_others_their_values(
+    surface: Surface, library: Library
+) -> None:
+    f = catalog.FUNCTIONS["search"]
+    good, bad = surface.attempt(
+        f,
+        [
+            {"index_id": library.index, "query_text": "a red object"},
+            {"index_id": "none", "query_text": "x"},
+        ],
+    )
+    assert good["value"]
+    assert good["error"] is None
+    assert bad["value"] is None
+    assert bad["error"]["class"] == "NotFound"
+    assert bad["error"]["code"] == "resource_not_exists"
+    assert bad["error"]["retryable"] is False
+    assert library.index in bad["error"]["message"]
+
+
+def test_an_unknown_argument_is_refused(surface: Surface, library: Library) -> None:
+    f = catalog.FUNCTIONS["search"]
+    if isinstance(surface, Pandas):
+        with pytest.raises(SchemaMismatch, match="has no argument colour"):
+            tl_data.search("demo", "x", colour="red", settings=library.settings)
+    else:
+        assert isinstance(surface, DuckDB)
+        with pytest.raises(Exception, match="does not support the supplied arguments"):
+            surface.con.sql("SELECT * FROM tl_search('demo', 'x', colour => 'red')")
+    assert f.parameters
+
+
+class TestDuckDB:
+    """What only DuckDB does."""
+
+    @pytest.fixture(scope="class")
+    def duck(self, library: Library) -> Iterator[DuckDB]:
+        made = DuckDB(library.settings)
+        yield made
+        made.close()
+
+    SHAPES: ClassVar = {
+        "two fields": "SELECT e.value[1], e.error FROM (SELECT try_tl_embed_text(w) AS e FROM words)",
+        "written three times": (
+            "SELECT tl_embed_text(w)[1], tl_embed_text(w)[2], tl_embed_text(w)[3] FROM words"
+        ),
+        "filter on the result": "SELECT * FROM (SELECT tl_embed_text(w) AS v FROM words) WHERE v[1] < 2",
+        "sorted by the result": "SELECT * FROM (SELECT tl_embed_text(w) AS v FROM words) ORDER BY v[1]",
+        "two branches": (
+            "WITH e AS (SELECT tl_embed_text(w) AS v FROM words) "
+            "SELECT v[1] FROM e UNION ALL SELECT v[2] FROM e"
+        ),
+        "materialized": "WITH e AS MATERIALIZED (SELECT tl_embed_text(w) AS v FROM words) SELECT * FROM e",
+    }
+
+    @pytest.mark.parametrize("shape", SHAPES)
+    def test_no_shape_of_a_query_calls_twice(self, shape: str, duck: DuckDB, library: Library) -> None:
+        duck.con.execute(
+            f"CREATE OR REPLACE TABLE words AS SELECT '{shape} ' || (i % 20) AS w FROM range(40) r(i)"
+        )
+        before = library.requests("POST /embed")
+        duck.con.sql(self.SHAPES[shape]).fetchall()
+        assert library.requests("POST /embed") - before == 20
+
+    def test_explain_and_prepare_call_nothing(self, duck: DuckDB, library: Library) -> None:
+        before = library.requests()
+        duck.con.sql("EXPLAIN SELECT tl_embed_text('never asked')")
+        duck.con.execute("PREPARE later AS SELECT tl_embed_text('never asked')")
+        assert library.requests() == before
+
+    def test_vectors_have_their_length_in_the_type(self, library: Library) -> None:
+        duck = DuckDB(library.settings.but(search_model="tl-local-1"))
+        [kind] = duck.con.sql("SELECT tl_embed_text('a') AS v").types
+        assert str(kind) == f"FLOAT[{library.dimension}]"
+        duck.close()
+
+    def test_listings(self, duck: DuckDB, library: Library) -> None:
+        names = duck.con.sql("SELECT index_name FROM tl_indexes()").fetchall()
+        assert (library.index,) in names
+        count = duck.con.sql(f"SELECT count(*) FROM tl_videos('{library.index}')").fetchone()
+        assert count == (len(library.urls),)
+        states = duck.con.sql(f"SELECT DISTINCT status FROM tl_tasks('{library.index}')").fetchall()
+        assert states == [("ready",)]
+        assert duck.con.sql("SELECT * FROM tl_embed_tasks(status => 'ready')").columns[0] == "task_id"
+
+    def test_similarity_and_json(self, duck: DuckDB) -> None:
+        row = duck.con.sql(
+            "SELECT tl_similarity([1, 0], [1, 0]), tl_similarity([1, 0], [-1, 0]), "
+            "tl_json('{\"a\": \"b\"}', '$.a')"
+        ).fetchone()
+        assert row == (1.0, -1.0, "b")
+
+    def test_registering_again_replaces_and_connections_do_not_mix(
+        self, library: Library, tmp_path: Path
+    ) -> None:
+        first, second = DuckDB(library.settings), DuckDB(library.settings.but(on_error="null"))
+        statement = "SELECT tl_gist('000000000000000000000000')"
+        with pytest.raises(Exception, match="tl_gist failed at row 1"):
+            first.con.sql(statement).fetchall()
+        assert second.con.sql(statement).fetchall() == [(None,)]
+        tl_data.register(first.con, library.settings.but(on_error="null"))
+        assert first.con.sql(statement).fetchall() == [(None,)]
+        cursor = first.con.cursor()
+        tl_data.register(cursor, library.settings)
+        with pytest.raises(Exception, match="tl_gist failed at row 1"):
+            cursor.sql(statement).fetchall()
+        assert first.con.sql(statement).fetchall() == [(None,)]
+        for con in (cursor, first.con, second.con):
+            con.close()
