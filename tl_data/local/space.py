@@ -1,0 +1,305 @@
+"""One vector space for text, pictures, sound and clips: everything becomes words, and words become vectors.
+
+A vector has two parts. The first 256 numbers are the mean of static word embeddings (WordLlama, 16 MB of
+weights in its wheel) of what can be said about the thing: the text itself, the colours and motion of a
+clip, the words spoken in it. The last 64 are the projected look of a picture or sound, so that two
+pictures that look alike are near even when the same words describe both; they are zero for text.
+
+The space is deterministic: the same input gives the same vector in every process. It is this package's
+own, named `tl-local-1` with its own dimension; its vectors do not compare with any other model's. It
+knows colours, places, motion, light, faces, sound, text and speech; it does not recognise objects and
+actions in general, so "a dog running" is near a clip only if someone says or shows these words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_data.local.evidence import Clip, Evidence
+from tl_data.local.words import heard_words, joined, said_between, seen_words, shown_between
+
+MODEL = "tl-local-1"
+WORD_DIMENSION = 256
+LOOK_DIMENSION = 64
+DIMENSION = WORD_DIMENSION + LOOK_DIMENSION
+
+SHORTEST_CLIP_SEC = 2.0  # a last clip shorter than this gets no vector of its own
+_LOOK_SHARE = 0.6  # length of the look part against 1.0 for the words
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One vector of a stretch of video, under the API's own field names."""
+
+    start_offset_sec: float
+    end_offset_sec: float
+    embedding_option: str  # visual, visual-text, audio or transcription: as asked for
+    embedding_scope: str  # clip or video
+    vector: tuple[float, ...]  # `DIMENSION` numbers, length 1
+
+
+# ---------------------------------------------------------------------------------------------- words
+
+
+class _Encoder:
+    """The word embeddings, loaded once at first use."""
+
+    def __init__(self) -> None:
+        import wordllama
+
+        # Its loader finds the weights in its own package but looks for the tokenizer in a cache folder
+        # and would download it: naming the package folder as the cache keeps it off the network.
+        home = Path(wordllama.__file__).parent
+        model = wordllama.WordLlama.load(cache_dir=home, dim=WORD_DIMENSION, disable_download=True)
+        self.table: Vector = np.asarray(model.embedding, np.float32)
+        self.tokenizer: Any = model.tokenizer
+
+    def sums(self, texts: Sequence[str]) -> Vector:
+        """The sum of the token vectors of each text; zeros for a text without tokens."""
+        out = np.zeros((len(texts), WORD_DIMENSION), np.float32)
+        lowered = [text.lower() for text in texts]  # the table has separate, poorer rows for capitals
+        for row, encoded in enumerate(self.tokenizer.encode_batch(lowered, add_special_tokens=False)):
+            # The tokenizer may be set to pad: padding says nothing.
+            ids = [i for i, kept in zip(encoded.ids, encoded.attention_mask, strict=True) if kept]
+            if ids:
+                out[row] = self.table[ids].sum(axis=0)
+        return out
+
+
+_lock = threading.Lock()
+_loaded: list[_Encoder] = []
+
+
+def _encoder() -> _Encoder:
+    if not _loaded:
+        with _lock:
+            if not _loaded:
+                _loaded.append(_Encoder())
+    return _loaded[0]
+
+
+def word_vectors(texts: Sequence[str]) -> Vector:
+    """Unit vectors (n x 256) of texts in the word part of the space; zeros for an empty text."""
+    return unit(_encoder().sums(texts))
+
+
+@lru_cache(maxsize=100_000)
+def word_vector(word: str) -> Vector:
+    """The unit vector of a single word, remembered."""
+    vector = word_vectors([word])[0]
+    vector.setflags(write=False)
+    return vector
+
+
+@lru_cache(maxsize=100_000)
+def word_weight(word: str) -> float:
+    """How much a word tells: about 0.1 for "the", 1 for "car", at most 1.5.
+
+    The embeddings were trained under mean pooling, so frequent, empty words have short vectors: the length
+    serves as an inverse document frequency that needs no corpus.
+    """
+    length = float(np.linalg.norm(_encoder().sums([word])[0]))
+    return min(1.5, max(0.1, length / 13.0))
+
+
+def unit(vectors: Vector) -> Vector:
+    """Rows brought to length 1; rows of zeros stay."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0), np.float32)
+
+
+# --------------------------------------------------------------------------------------------- looks
+
+
+@lru_cache(maxsize=8)
+def _projection(size: int, kind: str) -> Vector:
+    """A fixed matrix of signs, size x 64, from a hash: the same on every machine and library version."""
+    bits: list[NDArray[np.uint8]] = []
+    for row in range(size):
+        digest = hashlib.sha256(f"{kind} {size} {row}".encode()).digest()
+        bits.append(np.unpackbits(np.frombuffer(digest, np.uint8))[:LOOK_DIMENSION])
+    signs = np.stack(bits).astype(np.float32) * 2 - 1
+    return np.asarray(signs, np.float32)
+
+
+def _look_part(look: Sequence[float], kind: str) -> Vector:
+    """The look of a picture or sound as 64 numbers, length 1; zeros when there is none."""
+    if not look:
+        return np.zeros(LOOK_DIMENSION, np.float32)
+    values = np.asarray(look, np.float32)
+    values = values - values.mean()  # descriptors are positive: without this everything looks alike
+    return unit(np.asarray(values @ _projection(len(values), kind), np.float32))
+
+
+def _vector(words: Vector, look: Vector) -> Vector:
+    return unit(np.concatenate([words, _LOOK_SHARE * look]).astype(np.float32))
+
+
+# ---------------------------------------------------------------------------------------- the things
+
+
+def embed_text(text: str) -> Vector:
+    """A text as a unit vector of `DIMENSION` float32; all zeros if the text holds no word."""
+    return _vector(word_vectors([text])[0], np.zeros(LOOK_DIMENSION, np.float32))
+
+
+def embed_image(data: bytes) -> Vector:
+    """An image file (JPEG, PNG) as a unit vector; raises `pictures.NotPicture` if it is none."""
+    from tl_data.local import pictures
+
+    return pictures.embed_image(data)
+
+
+def embed_audio(path: Path) -> Vector:
+    """A sound file as a unit vector, zeros for silence; raises `NotVideo` if it holds no sound."""
+    from tl_data.local import pictures
+
+    return pictures.embed_audio(path)
+
+
+def embed_clip(clip: Clip, evidence: Evidence, option: str) -> Vector:
+    """A clip as a unit vector, from the evidence that `option` selects; zeros if there is none of it.
+
+    Args:
+        clip: measured values and time of the stretch.
+        evidence: of the whole video: shown and spoken words with their times.
+        option: `visual` or `visual-text` (what is seen and shown), `audio` (sound and speech),
+            `transcription` (speech alone).
+    """
+    start, end = clip.start_sec, clip.end_sec
+    if option in ("visual", "visual-text"):
+        shown = joined(shown_between(evidence, start, end))
+        parts, look = [seen_words(clip), shown], _look_part(clip.look, "look")
+    elif option == "audio":
+        said = joined(said_between(evidence, start, end))
+        parts, look = [heard_words(clip), said], _look_part(clip.audio_look, "sound")
+    elif option == "transcription":
+        parts, look = [joined(said_between(evidence, start, end))], np.zeros(LOOK_DIMENSION, np.float32)
+    else:
+        raise ValueError(f"unknown embedding option {option!r}")
+    # Each part counts the same however long it is: forty spoken words must not drown "music".
+    vectors = word_vectors([part for part in parts if part] or [""])
+    total = np.asarray(vectors.sum(axis=0, keepdims=True), np.float32)
+    return _vector(unit(total)[0], look)
+
+
+# ------------------------------------------------------------------------------------------ segments
+
+
+def segments_of(
+    evidence: Evidence,
+    options: Sequence[str],
+    scope: Sequence[str] = ("clip",),
+    clip_length: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+) -> list[Segment]:
+    """The vectors of a video: one a clip and option, and one a video and option, as asked.
+
+    Args:
+        options: `visual`, `visual-text`, `audio`, `transcription`. A clip without any evidence of an
+            option (no speech for `transcription`) has no segment of it.
+        scope: `clip`, `video` or both.
+        clip_length: seconds, 2 to 10: fixed lengths from `start` on; a last one shorter than 2 s is
+            dropped. None: the clips of the video itself, cut where the picture changes.
+        start, end: seconds; the stretch to look at. None: the whole video.
+
+    Raises:
+        ValueError: a length or stretch that cannot be, or an unknown option or scope.
+    """
+    duration = evidence.probe.duration_sec
+    begin, stop = 0.0 if start is None else start, duration if end is None else min(end, duration)
+    if unknown := [s for s in scope if s not in ("clip", "video")]:
+        raise ValueError(f"unknown embedding scope {unknown[0]!r}")
+    if not 0 <= begin < stop:
+        raise ValueError(f"the stretch {begin} to {stop} s is not inside the video of {duration} s")
+    if clip_length is None:
+        clips = [c for c in evidence.clips if c.end_sec > begin and c.start_sec < stop]
+    else:
+        if not 2 <= clip_length <= 10:
+            raise ValueError(f"a clip length is 2 to 10 s, not {clip_length}")
+        clips = [blend(evidence, a, b) for a, b in _ticks(begin, stop, clip_length)]
+    found = [
+        Segment(clip.start_sec, clip.end_sec, option, "clip", as_tuple(vector))
+        for clip in (clips if "clip" in scope else ())
+        for option in options
+        if (vector := embed_clip(clip, evidence, option)).any()
+    ]
+    if "video" in scope:
+        whole = [(c, c.end_sec - c.start_sec) for c in clips] or [(blend(evidence, begin, stop), 1.0)]
+        for option in options:
+            total = np.zeros(DIMENSION, np.float32)
+            for clip, seconds in whole:
+                total += seconds * embed_clip(clip, evidence, option)
+            if total.any():
+                found.append(Segment(begin, stop, option, "video", as_tuple(unit(total[None])[0])))
+    return found
+
+
+def as_tuple(vector: Vector) -> tuple[float, ...]:
+    """A vector as plain numbers, rounded to what float32 holds."""
+    return tuple(float(value) for value in np.round(vector.astype(np.float64), 7))
+
+
+def _ticks(begin: float, stop: float, length: float) -> list[tuple[float, float]]:
+    edges: list[tuple[float, float]] = []
+    number = 0
+    while (a := begin + number * length) < stop - 1e-6:
+        b = min(stop, a + length)
+        if b - a >= min(SHORTEST_CLIP_SEC, stop - begin) - 1e-6:
+            edges.append((round(a, 3), round(b, 3)))
+        number += 1
+    return edges
+
+
+def blend(evidence: Evidence, start: float, end: float) -> Clip:
+    """The measured values of any stretch: means over the clips it overlaps, labels of the longest."""
+    parts = [
+        (clip, overlap)
+        for clip in evidence.clips
+        if (overlap := min(end, clip.end_sec) - max(start, clip.start_sec)) > 0
+    ]
+    if not parts:
+        return Clip(start, end, keyframe="")
+    total = sum(overlap for _, overlap in parts)
+    main = max(parts, key=lambda part: part[1])[0]
+
+    def mean(values: Iterable[tuple[float, float]]) -> float:
+        return sum(value * overlap for value, overlap in values) / total
+
+    colors: dict[str, float] = {}
+    objects: dict[str, float] = {}
+    for clip, overlap in parts:
+        for name, share in clip.colors:
+            colors[name] = colors.get(name, 0.0) + share * overlap / total
+        for name, sure in clip.objects:
+            objects[name] = max(objects.get(name, 0.0), sure)
+    return Clip(
+        start_sec=start,
+        end_sec=end,
+        keyframe=main.keyframe,
+        colors=tuple(sorted(colors.items(), key=lambda item: (-item[1], item[0]))),
+        regions=main.regions,
+        objects=tuple(sorted(objects.items())),
+        brightness=mean((c.brightness, o) for c, o in parts),
+        contrast=mean((c.contrast, o) for c, o in parts),
+        motion=mean((c.motion, o) for c, o in parts),
+        direction=main.direction,
+        camera=main.camera,
+        cut=parts[0][0].cut and parts[0][0].start_sec >= start,
+        sound=main.sound,
+        loudness=mean((c.loudness, o) for c, o in parts),
+        look=main.look,
+        audio_look=main.audio_look,
+    )
