@@ -41,7 +41,7 @@ class Session:
         self.search_model = settings.search_model or model or "marengo3.0"
         self.analyze_model = settings.analyze_model or model or "pegasus1.2"
         self.embed_model = self.search_model
-        self._embedded = embedded
+        self.embedded = embedded  # the engine on this machine answers, not the service
         self._indexes: dict[str, str] = {}
         self._creating = asyncio.Lock()
 
@@ -144,12 +144,14 @@ class Session:
         *,
         user_metadata: Mapping[str, Any] | None = None,
         enable_video_stream: bool | None = None,
+        identity: Identity | None = None,
     ) -> tuple[Call, Entry]:
         """Make sure that an indexing task exists for this content; do not wait for it.
 
-        The options are used when the content is new to the index; they are no part of what it is.
+        The options are used when the content is new to the index; they are no part of what it is. An
+        identity that is known already saves asking for it.
         """
-        identity = await identify(self.client, video)
+        identity = identity or await identify(self.client, video)
         index = await self.index_id(index_id, create=True)
         call = self.index_call(identity, index)
 
