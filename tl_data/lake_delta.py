@@ -24,13 +24,14 @@ def is_delta(address: str) -> bool:
     return bool(_deltalake().DeltaTable.is_deltatable(address))
 
 
-def read_delta(address: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Delta table of anyone's, as it is now, in its own types.
+def delta_batches(address: str) -> pa.RecordBatchReader:
+    """A Delta table of anyone's, as it is now, in its own types and not all at once.
 
     Raises:
         LakeError: it is not one, or uses a feature that cannot be read.
     """
-    return _arrow(_opened(address), columns)
+    dataset = _dataset(_opened(address))
+    return dataset.scanner().to_reader()
 
 
 class Delta:
@@ -79,7 +80,7 @@ class Delta:
         self._check()
         names = list(columns) if columns else self.declared.schema.names
         schema = pa.schema([self.declared.schema.field(n) for n in names])
-        return _arrow(self._table, names).cast(schema)
+        return _dataset(self._table).to_table(columns=names).cast(schema)
 
     def where(self) -> str:
         """What a person types to find it."""
@@ -132,9 +133,9 @@ class Delta:
         check(self.declared, pa.schema(self._table.schema().to_arrow()), self.address)
 
 
-def _arrow(table: DeltaTable, columns: Sequence[str] | None) -> pa.Table:
+def _dataset(table: DeltaTable) -> Any:
     try:
-        return table.to_pyarrow_dataset().to_table(columns=list(columns) if columns else None)
+        return table.to_pyarrow_dataset()
     except _deltalake().exceptions.DeltaError as error:
         raise LakeError(
             f"{table.table_uri}: cannot be read without Spark: {_line(error)}. In Spark, "

@@ -1,7 +1,7 @@
 """The tables of a lake, declared once: their Arrow schemas and the columns a merge goes by.
 
-`by` names the columns that identify what a commit replaces as a whole: all clips of one video by one
-model, one summary of a video for one prompt, the one row of a source key. A commit never leaves half of
+`by` names the columns that identify what a commit replaces as a whole: all clips of one video,
+one summary of a video for one prompt, the one row of a source key. A commit never leaves half of
 such a group.
 """
 
@@ -63,7 +63,7 @@ CLIPS = LakeSchema(
             ("model", TEXT),
         ]
     ),
-    ("video_id", "model"),
+    ("video_id",),
     "the clips a video was cut into, with the words spoken in each",
 )
 

@@ -61,8 +61,8 @@ def test_a_group_is_replaced_as_a_whole_and_again_without_effect(tmp_path: Path,
     for _ in range(2):
         table.replace_groups(pa.concat_tables([clips("a", 3), clips("c", 1)]))
         assert seen(lake) == {"a": [0, 1, 2], "b": [0, 1], "c": [0]}
-    table.replace_groups(clips("d", 1), gone=[("b", "m"), ("never there", "m")])
-    table.replace_groups(clips("x", 0), gone=[("c", "m")])
+    table.replace_groups(clips("d", 1), gone=[("b",), ("never there",)])
+    table.replace_groups(clips("x", 0), gone=[("c",)])
     table.replace_groups(clips("x", 0))
     assert seen(Lake(str(tmp_path), kind)) == {"a": [0, 1, 2], "d": [0]}
     table.append(clips("a", 1))
@@ -116,8 +116,8 @@ def sql(where: str, kind: Format) -> str:
 
 def test_a_null_key_and_a_wrong_value_are_refused(tmp_path: Path, kind: Format) -> None:
     table = Lake(str(tmp_path), kind).table(CLIPS)
-    with pytest.raises(SchemaMismatch, match="column model identifies rows and may not be NULL"):
-        table.replace_groups(rows_of(CLIPS, [{"video_id": "v"}]))
+    with pytest.raises(SchemaMismatch, match="column video_id identifies rows and may not be NULL"):
+        table.replace_groups(rows_of(CLIPS, [{"model": "m"}]))
     with pytest.raises(SchemaMismatch, match="table clips"):
         rows_of(CLIPS, [{"video_id": "v", "clip_number": "one"}])
     with pytest.raises(SchemaMismatch, match="column clip_number is string, but should be int64"):
