@@ -104,10 +104,10 @@ def _backdrop(scene: Scene, width: int, height: int) -> Picture:
 
 
 def _plain(picture: Picture, base: Color, unit: int) -> None:
+    """Faint diagonals: enough for the camera's movement to be seen."""
     h, w = picture.shape[:2]
-    for x in range(unit, w, 2 * unit):
-        for y in range(unit, h, 2 * unit):
-            cv2.circle(picture, (x, y), max(2, unit // 14), _shade(base, 1.25), -1, cv2.LINE_AA)
+    for x in range(-h, w, 3 * unit):
+        cv2.line(picture, (x, h), (x + h, 0), _shade(base, 1.1), max(2, unit // 4), cv2.LINE_AA)
 
 
 def _field(picture: Picture, base: Color, unit: int) -> None:

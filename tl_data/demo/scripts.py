@@ -71,8 +71,8 @@ LAUNCH = Script(
         Scene(
             8, "Battery: 100 miles", "Charges in two hours",
             "You can drive one hundred miles on a single battery.",
-            background="white", backdrop="hills", shape="circle", color="blue", size=0.34,
-            path=((0.88, 0.62), (0.12, 0.62)), tone=0,
+            background="white", backdrop="tiles", shape="circle", color="blue", size=0.34,
+            path=((0.88, 0.62), (0.12, 0.62)),
         ),
         Scene(
             7, "Only 900 dollars", "Order from March 1",
