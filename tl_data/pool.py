@@ -27,6 +27,7 @@ from collections.abc import (
 )
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from tl_data.errors import RowFailed, TLDataError
@@ -51,11 +52,12 @@ class Outcome:
 class _Work:
     """One call in flight, and for how many rows it is made."""
 
-    __slots__ = ("closing", "future", "rows", "size", "task")
+    __slots__ = ("closing", "future", "notes", "rows", "size", "task")
 
     def __init__(self) -> None:
         self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None
+        self.notes: list[Callable[[_Work, Outcome], None]] = []
         self.rows = 0
         self.size = 0
         self.closing = False
@@ -213,22 +215,17 @@ class _Map(Generic[K, V]):
         if isinstance(known, Outcome):
             return _Row(number, key, None, _again(known))
         known.rows += 1
-        known.future.add_done_callback(self._settled(known, key))
+        known.notes.append(partial(self._note, key))
         return _Row(number, key, known, None)
 
-    def _settled(self, work: _Work, key: K) -> Callable[[asyncio.Future[Outcome]], None]:
-        def note(future: asyncio.Future[Outcome]) -> None:
-            if future.cancelled():
-                return
-            outcome = future.result()
-            self._held += work.size
-            if outcome.error is not None:
-                self._stopped = self._stopped or self._stop_on_error
-                self._failures[key] = outcome
-                if len(self._failures) > self._pool._memory.entries:
-                    self._failures.popitem(last=False)
-
-        return note
+    def _note(self, key: K, work: _Work, outcome: Outcome) -> None:
+        """The call of a row of this map has ended."""
+        self._held += work.size
+        if outcome.error is not None:
+            self._stopped = self._stopped or self._stop_on_error
+            self._failures[key] = outcome
+            if len(self._failures) > self._pool._memory.entries:
+                self._failures.popitem(last=False)
 
     async def _call(self, work: _Work, key: K, name: tuple[Hashable, K]) -> None:
         pool = self._pool
@@ -245,12 +242,13 @@ class _Map(Generic[K, V]):
             work.size = _weight(outcome.value)
             if outcome.error is None:
                 pool._memory.keep(name, outcome, work.size)
+            for note in work.notes:  # at once, before any map can take another step
+                note(work, outcome)
             work.future.set_result(outcome)
         finally:
             work.future.cancel()
             if pool._flying.get(name) is work:
                 del pool._flying[name]
-            # Last, so that every map has noted the outcome before the next row takes the place.
             pool._places.release()
 
     def _leave(self, row: _Row[K]) -> None:
