@@ -26,6 +26,7 @@ from tl_data.limits import Limiter
 from tl_data.pool import Outcome, Pool
 from tl_data.session import Session
 from tl_data.settings import EMBEDDED_MODEL, SERVICE_URL, Settings
+from tl_data.usage import current
 
 T = TypeVar("T")
 
@@ -102,7 +103,10 @@ class Connection:
         async def run(row: Row) -> Any:
             if row[0] is None:
                 return None
-            return await function.run(session, **function.arguments(_given(names, row)))
+            value = await function.run(session, **function.arguments(_given(names, row)))
+            if current().submitted and function.name == "index_video":
+                self._pool.forget()  # searches and listings may give more now
+            return value
 
         keys = (_row(function, names, row) for row in rows)
         return self._loop.iterate(self._pool.map(run, keys, group=function.name))

@@ -104,6 +104,10 @@ class Pool:
         self._flying: dict[Hashable, _Work] = {}
         self._memory = _Memory(remember, entries, memory)
 
+    def forget(self) -> None:
+        """Drop the remembered answers: something has changed that they may depend on."""
+        self._memory.clear()
+
     def map(
         self,
         run: Callable[[K], Awaitable[V]],
@@ -324,6 +328,10 @@ class _Memory:
         self._bytes += size
         while self._kept and (len(self._kept) > self.entries or self._bytes > self.size):
             self._drop(next(iter(self._kept)))
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self._bytes = 0
 
     def _drop(self, name: Hashable) -> None:
         found = self._kept.pop(name, None)
