@@ -261,14 +261,16 @@ class Session:
 
         `video` is a record as `video()` gives it; analysis is billed by its length.
         """
-        call = Call(
-            operation,
-            f"video:{video['video_id']}",
-            {name: value for name, value in params.items() if value is not None},
-            self.analyze_model,
-            video_minutes=float(video.get("duration_sec") or 0.0) / 60,
-        )
+        seconds = float(video.get("duration_sec") or 0.0)
+        call = self.paid_call(operation, str(video["video_id"]), params, seconds)
         return (await self.ledger.once(call, do)).result
+
+    def paid_call(
+        self, operation: str, video_id: str, params: Mapping[str, Any], seconds: float = 0.0
+    ) -> Call:
+        """The ledger's name for a paid call about an indexed video."""
+        given = {name: value for name, value in params.items() if value is not None}
+        return Call(operation, f"video:{video_id}", given, self.analyze_model, video_minutes=seconds / 60)
 
 
 def _source(video: str) -> Json:
