@@ -1,0 +1,188 @@
+"""`python -m tl_data.local`: run the embedded engine.
+
+Prints its address once it listens and writes `<home>/engine.json`; both say where the API is. It ends on
+SIGTERM or Ctrl-C, and with `--lease` when nobody uses it any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import ipaddress
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, get_args
+
+import uvicorn
+
+from tl_data.local import wire
+from tl_data.local.app import make_app
+from tl_data.local.config import API_VERSION, MODEL, PREFIX, Config, Statuses
+from tl_data.local.engine import Engine
+from tl_data.local.errors import APIProblem
+from tl_data.local.rates import PLANS
+from tl_data.local.routes_transfers import integration_id
+
+LEASE_GRACE_SEC = 10.0  # after the start, until somebody must hold the lease
+
+
+def read_options(arguments: list[str] | None = None) -> Config:
+    """The command line as a `Config`; ends the process with a message if it makes no sense."""
+    parser = argparse.ArgumentParser(
+        "tl_data.local", description="The embedded video engine: API v1.3 on this machine."
+    )
+    say = parser.add_argument
+    say("--host", default="127.0.0.1", help="address to listen on; anything but loopback needs --api-key")
+    say("--port", type=int, default=8000, help="0 picks a free one")
+    say("--home", type=Path, default=None, help="folder of the engine's data")
+    say("--api-key", default=os.environ.get("TL_ENGINE_API_KEY"), help="the key that clients must send")
+    say("--faults", type=Path, help="TOML or JSON file of faults to inject")
+    say("--plan", choices=sorted(PLANS), help="rate limits of a plan; none without")
+    say(
+        "--workers",
+        type=int,
+        default=max(1, min(4, (os.cpu_count() or 2) // 2)),
+        help="videos worked on at once",
+    )
+    say("--allow-private", action="store_true", help="URLs may lead to loopback and private addresses")
+    say("--allow-files", action="store_true", help="file:// URLs may name any file")
+    say("--media", type=Path, help="folder that file:// URLs and imports may read")
+    say("--lease", type=Path, help="end when no process holds a shared lock on this file")
+    say("--statuses", choices=get_args(Statuses), default="chosen", help="which reading of the documents")
+    say("--page-token-seconds", type=float, default=900.0, help="life of the page tokens of a search")
+    say("--embed-task-seconds", type=float, default=7 * 86400.0, help="how long vectors of tasks are kept")
+    say("--max-video-bytes", type=int, default=2 << 30, help="largest video taken")
+    say("--download-seconds", type=float, default=1800.0, help="longest download of one video")
+    say("--look-seconds", type=float, default=3600.0, help="longest work on one video")
+    given = parser.parse_args(arguments)
+    if given.workers < 1:
+        parser.error("--workers must be at least 1")
+    if given.media and not given.media.is_dir():
+        parser.error(f"--media {given.media} is not a folder")
+    if not _is_loopback(given.host) and not given.api_key:
+        parser.error(f"--host {given.host} can be reached from other machines: give an --api-key")
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    given.home = (given.home or Path(base) / "tl_data" / "engine").resolve()
+    return Config(**vars(given))
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which says where it listens and lets go when nobody uses it."""
+
+    def __init__(self, config: uvicorn.Config, options: Config, engine: Engine, port: int) -> None:
+        super().__init__(config)
+        self._options = options
+        self._engine = engine
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        self.base_url = f"http://{host}:{port}{PREFIX}"
+        self.file = options.home / "engine.json"
+        self._watch: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End in order on SIGTERM and Ctrl-C, and with exit code 0: to be told to end is no failure."""
+        wanted = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in wanted}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn: begin to listen, then tell."""
+        await super().startup(sockets)
+        if self.should_exit:
+            return
+        facts = {"base_url": self.base_url, "pid": os.getpid(), "api_version": API_VERSION, "model": MODEL}
+        if self._options.media:
+            facts["integration_id"] = integration_id(self._options.media)
+        fresh = self.file.with_suffix(".new")
+        fresh.write_text(json.dumps(facts), encoding="utf-8")
+        fresh.replace(self.file)
+        sys.stdout.write(f"tl_data engine: {self.base_url}\n")
+        sys.stdout.flush()
+        if self._options.lease:
+            self._watch = asyncio.create_task(self._until_unused(self._options.lease))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn: nobody may find us from now on."""
+        self.file.unlink(missing_ok=True)
+        if self._watch:
+            self._watch.cancel()
+        await super().shutdown(sockets)
+
+    async def _until_unused(self, lease: Path) -> None:
+        """Ask for the lock that users share; two seconds without a user and without work is the end."""
+        begun, free = time.monotonic(), 0
+        with lease.open("a+") as file:
+            while not self.should_exit:
+                await asyncio.sleep(1.0)
+                free = free + 1 if _is_free(file) else 0
+                if free >= 2 and time.monotonic() - begun >= LEASE_GRACE_SEC and self._engine.queue.idle:
+                    self.should_exit = True
+
+
+def _is_free(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the engine until it is told to end; 0, or 2 if it cannot start."""
+    options = read_options(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    options.home.mkdir(parents=True, exist_ok=True)
+    with (options.home / "engine.lock").open("a+") as lock, contextlib.ExitStack() as stack:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return _refuse(f"another engine already uses {options.home}")
+        try:
+            app = make_app(options)
+        except APIProblem as problem:
+            return _refuse(problem.message)
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        at = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+        at.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            at.bind((options.host, options.port))
+        except OSError as error:
+            return _refuse(f"cannot listen on {options.host}:{options.port}: {error.strerror}")
+        config = uvicorn.Config(
+            app, http=wire.KnownConnection, ws="none", log_config=None, access_log=False, lifespan="on",
+            server_header=False, backlog=1024, timeout_keep_alive=75, timeout_graceful_shutdown=3,
+        )  # fmt: skip
+        Server(config, options, app.state.engine, at.getsockname()[1]).run([at])
+    return 0
+
+
+def _refuse(why: str) -> int:
+    sys.stderr.write(f"tl_data engine: {why}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

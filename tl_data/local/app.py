@@ -1,0 +1,213 @@
+"""The HTTP app: routes under /v1.3, errors in the API's form, key, limits, faults and counts around them."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Match, Mount, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tl_data.local import (
+    routes_analyze,
+    routes_embed,
+    routes_engine,
+    routes_indexes,
+    routes_search,
+    routes_tasks,
+    routes_transfers,
+    routes_videos,
+    wire,
+)
+from tl_data.local.config import API_VERSION, PREFIX, Config
+from tl_data.local.engine import Engine
+from tl_data.local.errors import APIProblem, key_invalid
+from tl_data.local.faults import Faults
+from tl_data.local.injection import Injection
+from tl_data.local.links import Links
+from tl_data.local.queue import Queue
+from tl_data.local.rates import Rates
+from tl_data.local.stages import Stages
+from tl_data.local.stats import Stats
+from tl_data.local.store import Store
+
+log = logging.getLogger("tl_data.local")
+
+API_ROUTES: list[BaseRoute] = [
+    *routes_indexes.routes,
+    *routes_videos.routes,
+    *routes_transfers.routes,
+    *routes_tasks.routes,
+    *routes_search.routes,
+    *routes_analyze.routes,
+    *routes_embed.routes,
+]
+
+
+def make_app(config: Config) -> Starlette:
+    """The app of one engine; its state opens and its queue starts with the server.
+
+    Raises:
+        APIProblem: the file of faults or the plan cannot be used.
+    """
+    config.home.mkdir(parents=True, exist_ok=True)
+    faults, rates = Faults(config.faults), Rates(config.plan)
+    store = Store(config.database)
+    stages = Stages(config)
+    engine = Engine(
+        config=config,
+        store=store,
+        stages=stages,
+        queue=Queue(config, store, stages, rates),
+        faults=faults,
+        rates=rates,
+        stats=Stats(store),
+        links=Links(config.home),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        engine.prepare()
+        engine.queue.start()
+        yield
+        await engine.queue.stop()
+        await stages.close()
+        store.close()
+
+    app = Starlette(
+        routes=[
+            Mount(PREFIX, routes=API_ROUTES),
+            Mount("/_engine", routes=routes_engine.routes),
+            *routes_videos.media_routes,
+        ],
+        exception_handlers={
+            APIProblem: _problem,
+            HTTPException: _no_such_endpoint,
+            ClientDisconnect: _gone,
+            500: _broken,
+        },
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.engine = engine
+    app.add_middleware(Guard, engine=engine)
+    app.add_middleware(Injection, faults=faults, prefix=PREFIX, template=template_of)
+    app.add_middleware(Envelope, stats=engine.stats)
+    return app
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, APIProblem)
+    return JSONResponse(error.body, error.status, error.headers)
+
+
+async def _no_such_endpoint(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        text = f"The method {request.method} is not allowed for {request.url.path}."
+        return JSONResponse({"code": "method_not_allowed", "message": text}, 405, error.headers)
+    text = f"The endpoint {request.method} {request.url.path[:200]} does not exist."
+    code = "endpoint_not_exists" if error.status_code == 404 else "generic_error"
+    return JSONResponse(
+        {"code": code, "message": text if error.status_code == 404 else error.detail}, error.status_code
+    )
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return JSONResponse({"code": "request_canceled_or_timed_out", "message": "Request canceled."}, 499)
+
+
+async def _broken(_: Request, __: Exception) -> Response:
+    text = "The engine failed to answer this request. Its log says why."
+    return JSONResponse({"code": "internal_server_error", "message": text}, 500)
+
+
+def template_of(scope: Scope) -> str:
+    """The pattern of the route that a request goes to, below the version: `/tasks/{task_id}`."""
+    if not scope["path"].startswith(PREFIX):
+        return "/media" if scope["path"].startswith("/media/") else "unknown"
+    inner = dict(scope, path=scope["path"].removeprefix(PREFIX) or "/", root_path="")
+    for route in API_ROUTES:
+        if isinstance(route, Route) and route.matches(inner)[0] != Match.NONE:
+            return route.path
+    return "unknown"
+
+
+class Envelope:
+    """Around everything: the version and trace headers, and the counts."""
+
+    def __init__(self, app: ASGIApp, stats: Stats) -> None:
+        self._app = app
+        self._stats = stats
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = "none"
+        trace = uuid.uuid4().hex
+
+        async def stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+                extra = [(b"x-api-version", API_VERSION.encode()), (b"x-trace-id", trace.encode())]
+                message = {**message, "headers": [*message["headers"], *extra]}
+            await send(message)
+
+        self._stats.begin()
+        try:
+            await self._app(scope, receive, stamped)
+        except wire.Lost:
+            status = "lost"
+        finally:
+            self._stats.end()
+            if not scope["path"].startswith("/_engine"):
+                self._stats.answered(f"{scope['method']} {template_of(scope)}", status)
+
+
+class Guard:
+    """The key, then the rate limits; both answer before the route reads a body."""
+
+    def __init__(self, app: ASGIApp, engine: Engine) -> None:
+        self._app = app
+        self._engine = engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if scope["type"] != "http" or not path.startswith((PREFIX, "/_engine")):
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._check_key(scope)
+            headers = self._engine.rates.enter(scope["method"], path.removeprefix(PREFIX))
+        except APIProblem as problem:
+            await JSONResponse(problem.body, problem.status, problem.headers)(scope, receive, send)
+            return
+        if not headers:
+            await self._app(scope, receive, send)
+            return
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+        async def with_limits(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *raw]}
+            await send(message)
+
+        await self._app(scope, receive, with_limits)
+
+    def _check_key(self, scope: Scope) -> None:
+        key = self._engine.config.api_key
+        if key is None:
+            return
+        sent = dict[Any, bytes](scope["headers"]).get(b"x-api-key", b"")
+        if not hmac.compare_digest(sent, key.encode()):
+            raise key_invalid()

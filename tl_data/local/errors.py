@@ -1,0 +1,103 @@
+"""What the engine answers when it refuses: the API's own codes, statuses and sentences.
+
+Routes raise an `APIProblem`; the app turns it into `{"code", "message"}`. What goes wrong with a video
+after its task was accepted is a `MediaProblem`: it ends up in the task, not in an HTTP status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+
+class APIProblem(Exception):
+    """A refusal of one request."""
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, code, message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.headers = dict(headers or {})
+
+    @property
+    def body(self) -> dict[str, str]:
+        """The JSON of the answer."""
+        return {"code": self.code, "message": self.message}
+
+
+class MediaProblem(Exception):
+    """A video, image or sound that cannot be taken, with the API's code for it."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+
+def invalid(parameter: str, explanation: str = "") -> APIProblem:
+    """400 for a parameter whose value is not allowed; the explanation says what is."""
+    text = f"The {parameter} parameter is invalid."
+    return APIProblem(400, "parameter_invalid", f"{text} {explanation}".strip())
+
+
+def one_of(parameter: str, allowed: Iterable[str]) -> APIProblem:
+    """400 for a value outside of a fixed set."""
+    return invalid(parameter, f"You should use one of the following values: {', '.join(allowed)}.")
+
+
+def not_provided(*parameters: str) -> APIProblem:
+    """400 for required parameters that are missing."""
+    if len(parameters) == 1:
+        text = f"The {parameters[0]} parameter is required but was not provided."
+    else:
+        text = f"The following required parameters were not provided: {', '.join(parameters)}."
+    return APIProblem(400, "parameter_not_provided", text)
+
+
+def unknown_resource(resource_id: str, collection: str) -> APIProblem:
+    """404 for an id that is well formed but not there."""
+    text = f"Resource with id {resource_id} does not exist in {collection}."
+    return APIProblem(404, "resource_not_exists", text)
+
+
+def unknown_video() -> APIProblem:
+    """404 of the video endpoints, which have their own code."""
+    return APIProblem(404, "not_found", "The specified resource does not exist.")
+
+
+def key_invalid() -> APIProblem:
+    """401 for a missing, wrong or expired key."""
+    return APIProblem(
+        401,
+        "api_key_invalid",
+        "API Key is either invalid or expired. Please check your API key or generate a new one from the "
+        "dashboard and try again.",
+    )
+
+
+def token_expired(token: str) -> APIProblem:
+    """400 for a page token that is too old, was never given out, or whose videos are gone."""
+    return APIProblem(
+        400,
+        "search_page_token_expired",
+        "The token that identifies the page to be retrieved is expired or invalid. You must make a new "
+        f"search request. Token: {token}.",
+    )
+
+
+def filter_invalid(explanation: str) -> APIProblem:
+    """400 for a search filter that is no filter."""
+    return APIProblem(
+        400,
+        "search_filter_invalid",
+        "Filter used in search is invalid. Please use the valid filter syntax by following filtering "
+        f"documentation. {explanation}",
+    )
+
+
+def rate_exceeded(limit: str, retry_at: str, headers: Mapping[str, str]) -> APIProblem:
+    """429 as captured from the service: `limit` is like `100req/1day`, `retry_at` an RFC 3339 time."""
+    text = f"You have exceeded the rate limit ({limit}). Please try again later after {retry_at}."
+    return APIProblem(429, "too_many_requests", text, headers)

@@ -1,0 +1,192 @@
+"""Faults on demand, so that one can test how a pipeline takes them.
+
+A fault is a record: what goes wrong (`kind`), for which requests (`route`, `method`), how often
+(`probability`, or `count`: the next n matching requests), and the kind's own settings:
+
+    latency            seconds, or median and sigma (log-normal), or low and high (even)
+    too_many_requests  shape: "retry_after" | "reset" | "text" | "empty"; seconds: the wait it names
+    status             status, and optionally code, message
+    reset              the connection is reset before the answer
+    truncate           the answer is cut off in the middle; share: how much of it arrives
+    malformed          JSON that breaks off, with status and content type of the real answer
+    html               an error page of a proxy; status (502)
+    redirect           status (307), location
+    slow_body          the answer drips; seconds: how long it takes in all
+    gzip, chunked      the real answer in another coat
+    stuck              tasks created stay in state for ever
+    failed             tasks created fail in state; code, message
+    gone               410, as the service answers for /gist and /summarize
+
+With `after = true` the request is carried out first, and then its answer is lost to the fault. A file has
+`seed` and `[[fault]]` tables; the same is the JSON of PUT /_engine/faults.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import random
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tl_data.local.errors import APIProblem, invalid, one_of
+
+KINDS = (
+    "latency", "too_many_requests", "status", "reset", "truncate", "malformed", "html", "redirect",
+    "slow_body", "gzip", "chunked", "stuck", "failed", "gone",
+)  # fmt: skip
+COATS = ("truncate", "malformed", "slow_body", "gzip", "chunked")  # these change the real answer
+FATES = ("stuck", "failed")  # these change the task that is created
+SHAPES = ("retry_after", "reset", "text", "empty")
+STATES = ("validating", "pending", "queued", "indexing", "processing")
+
+
+@dataclass
+class Fault:
+    """One rule. `matched` and `done` count the requests it fitted and those it was applied to."""
+
+    kind: str
+    route: str = "*"  # /search, /tasks/{task_id}, /indexes/*: below the version
+    method: str = "*"
+    probability: float = 1.0
+    count: int | None = None
+    after: bool = False
+    seconds: float | None = None
+    median: float | None = None
+    sigma: float = 0.5
+    low: float | None = None
+    high: float | None = None
+    shape: str = "retry_after"
+    status: int | None = None
+    code: str | None = None
+    message: str | None = None
+    share: float = 0.5
+    location: str | None = None
+    state: str | None = None
+    matched: int = 0
+    done: int = 0
+
+    def fits(self, method: str, path: str, template: str) -> bool:
+        """Whether a request is meant, by its path or by the pattern of its route."""
+        if self.method not in ("*", method):
+            return False
+        return fnmatch.fnmatchcase(path, self.route) or self.route == template
+
+    def delay(self, dice: random.Random) -> float:
+        """Seconds of waiting, by the distribution that is set."""
+        if self.median is not None:
+            return self.median * dice.lognormvariate(0.0, self.sigma)
+        if self.low is not None and self.high is not None:
+            return dice.uniform(self.low, self.high)
+        return self.seconds or 0.0
+
+    def fate(self) -> dict[str, Any]:
+        """What becomes of a task created under this fault."""
+        return {
+            "kind": self.kind,
+            "state": self.state,
+            "code": self.code or "video_file_broken",
+            "message": self.message
+            or "Cannot read video file. Please check the video file is valid and try again.",
+        }
+
+
+class Faults:
+    """The rules in force, in order."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._faults: list[Fault] = []
+        self._seed: int | None = None
+        self._dice = random.Random()
+        if file:
+            self.configure(_load(file))
+
+    def configure(self, body: dict[str, Any]) -> None:
+        """Replace all rules by `{"seed": ..., "fault": [{...}]}` (`faults` is understood as well).
+
+        Raises:
+            APIProblem: an unknown member or kind, or a value of the wrong type; names which.
+        """
+        rules = body.get("fault", body.get("faults", []))
+        if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
+            raise invalid("fault", "It must be an array of objects.")
+        seed = body.get("seed")
+        if seed is not None and not isinstance(seed, int):
+            raise invalid("seed", "It must be a whole number.")
+        self._faults = [_read(rule) for rule in rules]
+        self._seed, self._dice = seed, random.Random(seed)
+
+    def clear(self) -> None:
+        """No faults."""
+        self._faults = []
+
+    def answer(self) -> dict[str, Any]:
+        """The rules and how often each was applied, as JSON."""
+        shown = [{k: v for k, v in asdict(fault).items() if v is not None} for fault in self._faults]
+        return {"seed": self._seed, "fault": shown}
+
+    def strike(self, method: str, path: str, template: str) -> list[Fault]:
+        """The faults that this request meets: any number of delays, and at most one of the rest."""
+        met: list[Fault] = []
+        for fault in self._faults:
+            if not fault.fits(method, path, template):
+                continue
+            fault.matched += 1
+            if fault.count is not None and fault.done >= fault.count:
+                continue
+            if self._dice.random() >= fault.probability:
+                continue
+            if fault.kind != "latency" and any(other.kind != "latency" for other in met):
+                continue
+            fault.done += 1
+            met.append(fault)
+        return met
+
+    def delay(self, met: list[Fault]) -> float:
+        """Seconds that the delays among the faults take together."""
+        return sum(fault.delay(self._dice) for fault in met if fault.kind == "latency")
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        return json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise APIProblem(
+            400, "parameter_invalid", f"The file of faults {file} cannot be read: {error}"
+        ) from None
+
+
+def _read(rule: dict[str, Any]) -> Fault:
+    known = {f.name: str(f.type) for f in fields(Fault)}
+    for name, value in rule.items():
+        if name not in known:
+            raise invalid("fault", f"There is no {name!r} in a fault; there are {', '.join(known)}.")
+        kinds: tuple[type, ...] = (str,)
+        if "float" in known[name]:
+            kinds = (int, float)
+        elif "int" in known[name]:
+            kinds = (int,)
+        elif known[name] == "bool":
+            kinds = (bool,)
+        if value is not None and (
+            not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)
+        ):
+            raise invalid("fault", f"The value of {name!r} has the wrong type: {value!r}.")
+    given = {
+        name: value for name, value in rule.items() if value is not None and name not in ("matched", "done")
+    }
+    if given.get("kind") not in KINDS:
+        raise one_of("kind", KINDS)
+    fault = Fault(**given)
+    if fault.shape not in SHAPES:
+        raise one_of("shape", SHAPES)
+    if fault.kind in FATES:
+        fault.state = fault.state or ("processing" if "embed" in fault.route else "indexing")
+        if fault.state not in STATES:
+            raise one_of("state", STATES)
+    if not 0 <= fault.probability <= 1 or not 0 <= fault.share <= 1:
+        raise invalid("probability", "Shares and probabilities are between 0 and 1.")
+    return fault

@@ -1,0 +1,232 @@
+"""Rate limits, off unless asked for: the published plans, or any numbers set while the engine runs.
+
+Each limit is a window that begins with its first request. A request is refused when one of the limits of
+its category is used up; minutes of video and tokens are added once they are known. The headers are those
+of the service, before January 2026 (`X-Ratelimit-Limit` ...) and since (`X-Ratelimit-Request-Limit` ...).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from tl_data.local.errors import invalid as invalid_parameter
+from tl_data.local.errors import one_of, rate_exceeded
+
+DAY, HOUR, MINUTE = 86400.0, 3600.0, 60.0
+DIMENSIONS = ("Duration", "Request", "OutputToken")  # minutes of video, requests, tokens
+GENERATIONS = ("2025", "2026", "both")
+
+#: (method, path below the version) -> category. Only these are limited.
+CATEGORIES = {
+    ("POST", "/tasks"): "index",
+    ("POST", "/search"): "search",
+    ("POST", "/analyze"): "analyze",
+    ("POST", "/generate"): "analyze",
+    ("POST", "/gist"): "analyze",
+    ("POST", "/summarize"): "analyze",
+    ("POST", "/embed"): "embed_text",
+    ("POST", "/embed/tasks"): "embed",
+}
+Table = dict[str, list[tuple[str, float, float]]]  # category -> (dimension, amount, seconds)
+
+
+def _daily(search: int, analyze: int, embed: int, index: int) -> Table:
+    amounts = {"search": search, "analyze": analyze, "embed": embed, "embed_text": embed, "index": index}
+    return {name: [("Request", float(amount), DAY)] for name, amount in amounts.items()}
+
+
+def _tier(
+    scale: int, *, analyze_day: int, tokens_day: int, embed: tuple[int, int], text: tuple[int, int]
+) -> Table:
+    day, hour = 3000.0 * scale, 600.0 * scale
+    video = [("Duration", day, DAY), ("Duration", hour, HOUR)]
+    return {
+        "index": [*video, ("Request", day, DAY), ("Request", 60.0 * scale, MINUTE)],
+        "search": [("Request", day, DAY), ("Request", hour, MINUTE)],
+        "analyze": [
+            *video,
+            ("Request", float(analyze_day), DAY), ("Request", 60.0 * scale, MINUTE),
+            ("OutputToken", tokens_day * 1000.0, DAY), ("OutputToken", 30_000.0 * scale, MINUTE),
+        ],
+        "embed": [*video, ("Request", float(embed[0]), DAY), ("Request", float(embed[1]), MINUTE)],
+        "embed_text": [("Request", float(text[0]), DAY), ("Request", float(text[1]), MINUTE)],
+    }  # fmt: skip
+
+
+#: Plan -> the generation of its headers, and its limits.
+PLANS: dict[str, tuple[str, Table]] = {
+    "free-2025": ("2025", _daily(50, 50, 100, 50)),
+    "developer-2025": ("2025", _daily(3000, 3000, 1000, 1000)),
+    "free": ("2026", _tier(1, analyze_day=1000, tokens_day=500, embed=(3000, 25), text=(3000, 600))),
+    "tier1": ("2026", _tier(1, analyze_day=1000, tokens_day=500, embed=(3000, 25), text=(3000, 600))),
+    "tier2": ("2026", _tier(2, analyze_day=2000, tokens_day=1000, embed=(6000, 50), text=(12000, 1200))),
+    "tier3": ("2026", _tier(4, analyze_day=3000, tokens_day=1500, embed=(9000, 75), text=(30000, 2400))),
+}
+
+
+@dataclass
+class Limit:
+    """One window of one dimension."""
+
+    dimension: str
+    amount: float
+    seconds: float
+    used: float = 0.0
+    until: float = 0.0  # the end of the window, seconds since 1970
+
+    def roll(self, now: float) -> None:
+        """Begin a new window if the old one is over."""
+        if now >= self.until:
+            self.used, self.until = 0.0, now + self.seconds
+
+    @property
+    def left(self) -> float:
+        """What may still be used in this window."""
+        return max(0.0, self.amount - self.used)
+
+    @property
+    def text(self) -> str:
+        """The limit as the service's message names it: `100req/1day`."""
+        unit = {"Request": "req", "Duration": "min", "OutputToken": "tokens"}[self.dimension]
+        for size, name in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")):
+            if self.seconds >= size:
+                return f"{self.amount:g}{unit}/{self.seconds / size:g}{name}"
+        return f"{self.amount:g}{unit}/{self.seconds:g}second"
+
+
+class Rates:
+    """The limits in force."""
+
+    def __init__(self, plan: str | None = None) -> None:
+        self._plan: str | None = None
+        self._generation = "both"
+        self._limits: dict[str, list[Limit]] = {}
+        if plan:
+            self.use_plan(plan)
+
+    def use_plan(self, plan: str) -> None:
+        """Apply a published plan, with nothing used yet.
+
+        Raises:
+            APIProblem: there is no such plan.
+        """
+        if plan not in PLANS:
+            raise one_of("plan", PLANS)
+        generation, table = PLANS[plan]
+        self._set(plan, generation, table)
+
+    def _set(self, plan: str | None, generation: str, table: Table) -> None:
+        self._plan, self._generation = plan, generation
+        self._limits = {name: [Limit(*limit) for limit in limits] for name, limits in table.items()}
+
+    def configure(self, body: dict[str, Any]) -> None:
+        """`{"plan": NAME}`, or `{"limits": {"search": [{"dimension", "limit", "seconds"}]}, "generation"}`.
+
+        Raises:
+            APIProblem: anything else.
+        """
+        if isinstance(body.get("plan"), str):
+            self.use_plan(body["plan"])
+            return
+        limits, generation = body.get("limits"), body.get("generation", "both")
+        if generation not in GENERATIONS:
+            raise one_of("generation", GENERATIONS)
+        if not isinstance(limits, dict):
+            raise invalid_parameter("limits", "It must be an object of categories.")
+        table: Table = {}
+        for category, entries in limits.items():
+            if category not in CATEGORIES.values():
+                raise one_of("limits", sorted(set(CATEGORIES.values())))
+            table[category] = [
+                _entry(entry) for entry in (entries if isinstance(entries, list) else [entries])
+            ]
+        self._set(None, generation, table)
+
+    def clear(self) -> None:
+        """No limits."""
+        self._set(None, "both", {})
+
+    def answer(self) -> dict[str, Any]:
+        """What is in force, as JSON."""
+        return {
+            "plan": self._plan,
+            "generation": self._generation,
+            "plans": list(PLANS),
+            "limits": {
+                name: [
+                    {"dimension": x.dimension, "limit": x.amount, "seconds": x.seconds, "used": x.used}
+                    for x in limits
+                ]
+                for name, limits in self._limits.items()
+            },
+        }
+
+    def spend(self, category: str, dimension: str, amount: float) -> None:
+        """Add minutes or tokens, known only now; they may go beyond the limit and hold up what follows."""
+        now = time.time()
+        for limit in self._limits.get(category, []):
+            if limit.dimension == dimension:
+                limit.roll(now)
+                limit.used += amount
+
+    def enter(self, method: str, path: str) -> dict[str, str]:
+        """Count a request and answer the headers of its answer.
+
+        Raises:
+            APIProblem: 429, when a limit is used up; it is then not counted.
+        """
+        limits = self._limits.get(CATEGORIES.get((method, path), ""), [])
+        now = time.time()
+        for limit in limits:
+            limit.roll(now)
+        full = [limit for limit in limits if limit.left < (1 if limit.dimension == "Request" else 1e-9)]
+        if full:
+            last = max(full, key=lambda limit: limit.until)
+            wait = max(1, math.ceil(last.until - now))
+            at = datetime.fromtimestamp(math.ceil(last.until), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            raise rate_exceeded(last.text, at, {"Retry-After": str(wait), **self._headers(limits)})
+        for limit in limits:
+            if limit.dimension == "Request":
+                limit.used += 1
+        return self._headers(limits)
+
+    def _headers(self, limits: list[Limit]) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        by_dimension = {
+            dimension: min(found, key=lambda limit: limit.left)
+            for dimension in DIMENSIONS
+            if (found := [limit for limit in limits if limit.dimension == dimension])
+        }
+        request = by_dimension.get("Request")
+        if request and self._generation in ("2025", "both"):
+            headers |= {
+                "X-Ratelimit-Limit": f"{request.amount:g}",
+                "X-Ratelimit-Remaining": f"{math.floor(request.left)}",
+                "X-Ratelimit-Used": f"{request.used:g}",
+                "X-Ratelimit-Reset": str(math.ceil(request.until)),
+            }
+        if by_dimension and self._generation in ("2026", "both"):
+            headers["X-Ratelimit-Dimensions"] = ",".join(by_dimension)
+            for dimension, limit in by_dimension.items():
+                headers |= {
+                    f"X-Ratelimit-{dimension}-Limit": f"{limit.amount:.0f}",
+                    f"X-Ratelimit-{dimension}-Remaining": f"{math.floor(limit.left)}",
+                    f"X-Ratelimit-{dimension}-Reset": str(math.ceil(limit.until)),
+                }
+        return headers
+
+
+def _entry(entry: Any) -> tuple[str, float, float]:
+    if not isinstance(entry, dict):
+        raise invalid_parameter("limits", "Each limit is an object with limit, seconds and dimension.")
+    dimension, amount, seconds = entry.get("dimension", "Request"), entry.get("limit"), entry.get("seconds")
+    if dimension not in DIMENSIONS:
+        raise one_of("dimension", DIMENSIONS)
+    for name, value in (("limit", amount), ("seconds", seconds)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise invalid_parameter(name, "It must be a number above 0.")
+    return dimension, float(amount), float(seconds)  # type: ignore[arg-type]

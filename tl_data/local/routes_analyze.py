@@ -1,0 +1,233 @@
+"""/analyze with its old name /generate, /gist and /summarize: texts about one video."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tl_data.local import models, tokens
+from tl_data.local.engine import Engine, engine_of, well_formed
+from tl_data.local.errors import APIProblem, invalid, not_provided, one_of, unknown_resource
+from tl_data.local.evidence import Evidence
+from tl_data.local.forms import read_json
+from tl_data.local.store import Where
+
+TYPES = ("summary", "chapter", "highlight")
+GIST = ("title", "topic", "hashtag")
+MAX_TOKENS = (2, 4096)
+
+
+class Ask:
+    """The JSON of a request about one video, its members checked as they are read."""
+
+    def __init__(self, engine: Engine, body: dict[str, Any]) -> None:
+        self._engine = engine
+        self._body = body
+
+    @classmethod
+    async def of(cls, request: Request, *needed: str) -> Ask:
+        """Read the body; the members `needed` must be there."""
+        engine = engine_of(request)
+        body = await read_json(request, engine.config.max_body_bytes)
+        if "video" in body and "video_id" not in body and "video_id" in needed:
+            raise invalid(
+                "video", "This engine analyzes videos of an index: give their video_id instead of a video."
+            )
+        if missing := [name for name in needed if name not in body]:
+            raise not_provided(*missing)
+        return cls(engine, body)
+
+    def text(self, name: str) -> str | None:
+        """A text, or None."""
+        value = self._body.get(name)
+        if value is not None and not isinstance(value, str):
+            raise invalid(name, "It must be a text.")
+        return value
+
+    def prompt(self, *, needed: bool) -> str | None:
+        """The prompt."""
+        text = self.text("prompt")
+        if needed and not (text or "").strip():
+            raise invalid("prompt", "It must not be blank.")
+        if text and tokens.count(text) > models.PROMPT_TOKENS:
+            raise invalid(
+                "prompt", f"The text token length should be less than or equal to {models.PROMPT_TOKENS}."
+            )
+        return text if (text or "").strip() else None
+
+    def flag(self, name: str, default: bool) -> bool:
+        """A boolean."""
+        value = self._body.get(name, default)
+        if not isinstance(value, bool):
+            raise invalid(name, "You should use one of the following values: true, false.")
+        return value
+
+    def number(self, name: str, low: float, high: float, *, whole: bool = False) -> float | None:
+        """A number in a range."""
+        value = self._body.get(name)
+        if value is None:
+            return None
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or (whole and not isinstance(value, int)) or not low <= value <= high:
+            kind = "a whole number" if whole else "a number"
+            raise invalid(name, f"It must be {kind} between {low:g} and {high:g}.")
+        return float(value)
+
+    def choices(self, name: str, allowed: tuple[str, ...]) -> list[str]:
+        """A non-empty array of fixed values."""
+        value = self._body.get(name)
+        if not isinstance(value, list) or not value or any(item not in allowed for item in value):
+            raise one_of(name, allowed)
+        return value
+
+    def schema(self) -> dict[str, Any] | None:
+        """The JSON schema of `response_format`, if one is asked for."""
+        given = self._body.get("response_format")
+        if given is None:
+            return None
+        if not isinstance(given, dict) or given.get("type") != "json_schema":
+            raise invalid("response_format", 'It must be {"type": "json_schema", "json_schema": {...}}.')
+        schema = given.get("json_schema")
+        if not isinstance(schema, dict) or not schema:
+            raise invalid("response_format", "json_schema must be a JSON schema.")
+        return schema
+
+    async def evidence(self) -> Evidence:
+        """What is known of the video; it must be ready, in an index whose models write.
+
+        Raises:
+            APIProblem: malformed or unknown id, not ready yet, or an index that cannot.
+        """
+        video_id = well_formed("video_id", self.text("video_id") or "")
+        store = self._engine.store
+        row = store.get("videos", video_id)
+        if row is None:
+            tasks = store.rows("tasks", [Where("video_id", "=", video_id)], limit=1)
+            if tasks and tasks[0]["status"] not in ("ready", "failed"):
+                text = f"Video {video_id} is not ready yet: its task is in the status {tasks[0]['status']}."
+                raise APIProblem(400, "video_not_ready", text)
+            raise unknown_resource(video_id, "videos")
+        index = store.get("indexes", row["index_id"])
+        if index is None or not models.generates(index["models"]):
+            raise models.no_generate()
+        try:
+            return await self._engine.stages.evidence(video_id)
+        except KeyError:
+            raise unknown_resource(video_id, "videos") from None
+
+
+def _usage(engine: Engine, text: str, prompt: str | None) -> dict[str, int]:
+    spent = tokens.count(text)
+    engine.store.count("output tokens", spent)
+    engine.rates.spend("analyze", "OutputToken", spent)
+    return {"output_tokens": spent, "input_tokens": tokens.count(prompt or "")}
+
+
+async def analyze(request: Request) -> Response:
+    """POST /analyze and /generate"""
+    engine = engine_of(request)
+    ask = await Ask.of(request, "video_id", "prompt")
+    prompt = ask.prompt(needed=True) or ""
+    ask.number("temperature", 0, 1)
+    most = ask.number("max_tokens", *MAX_TOKENS, whole=True)
+    schema = ask.schema()
+    streamed = ask.flag("stream", True)
+    evidence = await ask.evidence()
+    text = await engine.stages.analyze(evidence, prompt, schema)
+    reason = "stop"
+    if most is not None and tokens.count(text) > most:
+        text, reason = tokens.first(text, int(most)), "length"
+    usage, answer_id = _usage(engine, text, prompt), str(uuid.uuid4())
+    if streamed:
+        return StreamingResponse(_events(answer_id, text, reason, usage), media_type="application/x-ndjson")
+    return JSONResponse({"id": answer_id, "data": text, "finish_reason": reason, "usage": usage})
+
+
+async def _events(answer_id: str, text: str, reason: str, usage: dict[str, int]) -> AsyncIterator[bytes]:
+    """The lines of a stream."""
+    yield _line({"event_type": "stream_start", "metadata": {"generation_id": answer_id}})
+    for fragment in tokens.fragments(text):
+        yield _line({"event_type": "text_generation", "text": fragment})
+        await asyncio.sleep(0)
+    end = {"generation_id": answer_id, "usage": usage}
+    yield _line({"event_type": "stream_end", "finish_reason": reason, "metadata": end})
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    return json.dumps(event, ensure_ascii=False).encode() + b"\n"
+
+
+async def gist(request: Request) -> Response:
+    """POST /gist"""
+    engine = engine_of(request)
+    ask = await Ask.of(request, "video_id", "types")
+    types = ask.choices("types", GIST)
+    found = await engine.stages.gist(await ask.evidence())
+    answer: dict[str, Any] = {"id": str(uuid.uuid4())}
+    for kind, key in zip(GIST, ("title", "topics", "hashtags"), strict=True):
+        if kind in types:
+            answer[key] = found[key]
+    answer["usage"] = _usage(engine, json.dumps(answer, ensure_ascii=False), None)
+    return JSONResponse(answer)
+
+
+async def summarize(request: Request) -> Response:
+    """POST /summarize"""
+    engine = engine_of(request)
+    ask = await Ask.of(request, "video_id", "type")
+    kind = ask.text("type")
+    if kind not in TYPES:
+        raise one_of("type", TYPES)
+    prompt = ask.prompt(needed=False)
+    ask.number("temperature", 0, 1)
+    most = ask.number("max_tokens", *MAX_TOKENS, whole=True)
+    schema = ask.schema()
+    if schema and kind != "summary":
+        raise invalid("response_format", "It can only be used with the type summary.")
+    evidence = await ask.evidence()
+    answer: dict[str, Any] = {"id": str(uuid.uuid4()), "summarize_type": kind}
+    if kind == "summary":
+        text = (
+            await engine.stages.analyze(evidence, prompt or "Summarize the video.", schema)
+            if schema
+            else await engine.stages.summarize(evidence, prompt)
+        )
+        answer["summary"] = tokens.first(text, int(most)) if most is not None else text
+    elif kind == "chapter":
+        answer["chapters"] = [
+            {
+                "chapter_number": number,
+                **_times(item),
+                "chapter_title": item["chapter_title"],
+                "chapter_summary": item["chapter_summary"],
+            }
+            for number, item in enumerate(await engine.stages.chapters(evidence, prompt))
+        ]
+    else:
+        answer["highlights"] = [
+            {**_times(item), "highlight": item["highlight"], "highlight_summary": item["highlight_summary"]}
+            for item in await engine.stages.highlights(evidence, prompt)
+        ]
+    answer["usage"] = _usage(engine, json.dumps(answer, ensure_ascii=False), prompt)
+    return JSONResponse(answer)
+
+
+def _times(item: dict[str, Any]) -> dict[str, float]:
+    """Whole numbers where old SDKs read integers, and the exact times beside them."""
+    start, end = float(item["start_sec"]), float(item["end_sec"])
+    return {"start": int(start), "end": max(int(start) + 1, round(end)), "start_sec": start, "end_sec": end}
+
+
+routes = [
+    Route("/analyze", analyze, methods=["POST"]),
+    Route("/generate", analyze, methods=["POST"]),
+    Route("/gist", gist, methods=["POST"]),
+    Route("/summarize", summarize, methods=["POST"]),
+]

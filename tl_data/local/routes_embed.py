@@ -1,0 +1,267 @@
+"""/embed and /embed/tasks: vectors of texts, images, sounds and videos that are in no index."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tl_data.local import models, tokens
+from tl_data.local.config import MODEL
+from tl_data.local.engine import Engine, engine_of, well_formed
+from tl_data.local.errors import APIProblem, MediaProblem, invalid, one_of, unknown_resource
+from tl_data.local.evidence import Evidence
+from tl_data.local.fetch import fetch
+from tl_data.local.forms import Form, Upload
+from tl_data.local.images import check_image
+from tl_data.local.listing import Listing, as_time, split
+from tl_data.local.requirements import check_video
+from tl_data.local.routes_search import load_image
+from tl_data.local.routes_tasks import checked_source
+from tl_data.local.store import Row, Where, new_id, now
+
+Block = dict[str, Any]
+STATUSES = ("processing", "ready", "failed")
+SCOPES = ("clip", "video")
+SOUND_SECONDS = 300.0  # time for the download of a sound or short video
+MAX_SYNC_SEC = 600.0  # longest sound or video of a request that waits for its vectors
+LIST_DAYS = 7
+
+
+async def create(request: Request) -> Response:
+    """POST /embed"""
+    engine = engine_of(request)
+    files = ("image_file", "audio_file", "video_file")
+    async with engine.form(request, *files) as form:
+        name = models.check_embed_model(form.needed("model_name"))
+        start = form.number("audio_start_offset_sec", 0, 1e6) or 0.0
+        makers: dict[str, Callable[[], Awaitable[Block]]] = {}
+        if form.text("text") is not None:
+            text = _text(form, name)
+            makers["text"] = lambda: _of_text(engine, text)
+        for kind in ("image", "audio", "video"):
+            if form.text(f"{kind}_url") is not None or form.upload(f"{kind}_file") is not None:
+                url, upload = checked_source(engine, form, kind)
+                if kind == "image":
+                    makers[kind] = lambda url=url, upload=upload: _of_image(engine, url, upload)  # type: ignore[misc]
+                else:
+                    makers[kind] = lambda kind=kind, url=url, upload=upload: _of_sound(  # type: ignore[misc]
+                        engine, name, kind, url, upload, start
+                    )
+        if not makers:
+            raise APIProblem(
+                400,
+                "parameter_not_provided",
+                "Some required parameters are not provided. Give text, image_url, image_file, audio_url or "
+                "audio_file.",
+            )
+        answer: dict[str, Any] = {"model_name": MODEL}
+        for kind, make in makers.items():
+            try:
+                answer[f"{kind}_embedding"] = await make()
+            except MediaProblem as problem:
+                # One failing part of several is told beside the others; alone it is a refusal.
+                if len(makers) == 1:
+                    raise APIProblem(400, problem.code, problem.message) from None
+                answer[f"{kind}_embedding"] = {"error_message": problem.message, "segments": []}
+    return JSONResponse(answer)
+
+
+def _text(form: Form, model: str) -> str:
+    text, cut = form.text("text") or "", form.choice("text_truncate", ("none", "start", "end"), "end")
+    if not text.strip():
+        raise invalid("text", "It must not be blank.")
+    limit = models.token_limit(model)
+    if tokens.count(text) <= limit:
+        return text
+    if cut == "none":
+        raise invalid("text", f"The text token length should be less than or equal to {limit}.")
+    return tokens.first(text, limit) if cut == "end" else tokens.last(text, limit)
+
+
+async def _of_text(engine: Engine, text: str) -> Block:
+    return {"segments": [{"float": await engine.stages.embed_text(text)}]}
+
+
+async def _of_image(engine: Engine, url: str | None, upload: Upload | None) -> Block:
+    image = await load_image(engine, url) if url else upload.path.read_bytes() if upload else b""
+    check_image(image, 64, 32 << 20)
+    try:
+        vector = await engine.stages.embed_image(image)
+    except ValueError as error:
+        raise MediaProblem("image_file_broken", f"Cannot read image file. {error}") from None
+    return {"segments": [{"float": vector}], "metadata": _origin(url, upload)}
+
+
+def _origin(url: str | None, upload: Upload | None) -> dict[str, str]:
+    return {"input_url": url} if url else {"input_filename": upload.filename if upload else ""}
+
+
+async def _of_sound(
+    engine: Engine, model: str, kind: str, url: str | None, upload: Upload | None, start: float
+) -> Block:
+    """Vectors of a sound, or of a short video, looked at while the request waits."""
+    folder = engine.config.home / "embeds" / new_id()
+    folder.mkdir(parents=True)
+    try:
+        source = folder / "source"
+        if url:
+            limit = engine.config.max_video_bytes
+            await fetch(url, source, engine.config, limit=limit, seconds=SOUND_SECONDS, what=kind)
+        elif upload:
+            os.replace(upload.path, source)
+        evidence = await _looked_at(engine, kind, source, folder / "frames")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    duration = evidence.probe.duration_sec
+    if kind == "video":
+        options = models.embed_options(model)
+        segments = await engine.stages.segments_of(evidence, options, SCOPES, 6.0)
+    else:
+        if start >= duration:
+            raise MediaProblem(
+                "parameter_invalid", f"The audio has {duration:.2f} seconds: it ends before the offset."
+            )
+        segments = await engine.stages.segments_of(evidence, ("audio",), ("clip",), 10.0, start)
+        if not segments:  # shorter than one clip
+            segments = await engine.stages.segments_of(evidence, ("audio",), ("video",), None, start)
+    engine.store.count("video minutes embedded", duration / 60)
+    return {"segments": segments, "metadata": _origin(url, upload) | {"duration": round(duration, 3)}}
+
+
+async def _looked_at(engine: Engine, kind: str, source: Path, frames: Path) -> Evidence:
+    try:
+        probe = await engine.stages.probe(source)
+        if kind == "video":
+            check_video(probe)
+        elif not probe.audio_codec:
+            raise MediaProblem("video_audio_track_not_exists", "The file holds no sound.")
+        if probe.duration_sec > MAX_SYNC_SEC:
+            text = f"It has {probe.duration_sec:.0f} seconds; at most {MAX_SYNC_SEC:g} are embedded at once."
+            raise MediaProblem("video_duration_too_long", f"{text} Use an embedding task.")
+        return await engine.stages.look(source, frames)
+    except MediaProblem as problem:
+        if kind == "audio" and problem.code == "video_file_broken":
+            raise MediaProblem("audio_file_broken", problem.message.replace("video", "audio")) from None
+        raise
+
+
+async def create_task(request: Request) -> Response:
+    """POST /embed/tasks"""
+    engine = engine_of(request)
+    async with engine.form(request, "video_file") as form:
+        name = models.check_embed_model(form.needed("model_name"))
+        start = form.number("video_start_offset_sec", 0, 1e6)
+        end = form.number("video_end_offset_sec", 0, 1e6)
+        length = form.number("video_clip_length", -1e9, 1e9)
+        length = 6.0 if length is None else length
+        if not 2 <= length <= 10:
+            raise invalid("video_clip_length", "video_clip_length should be within 2-10 seconds long")
+        if end is not None and end <= (start or 0.0):
+            raise invalid(
+                "video_end_offset_sec", "video_end_offset_sec should be greater than video_start_offset_sec"
+            )
+        if end is not None and end - (start or 0.0) < length:
+            raise invalid("video_clip_length", "A clip must fit between the two offsets.")
+        scopes = form.choices("video_embedding_scope", SCOPES) or form.choices(
+            "video_embedding_scopes", SCOPES
+        )
+        url, upload = checked_source(engine, form)
+        at = now()
+        row: Row = {
+            "id": new_id(), "status": "processing", "model_name": name, "created_at": at, "updated_at": at,
+            "url": url, "filename": upload.filename if upload else "", "start": start, "end": end,
+            "clip_length": length, "scopes": scopes or ["clip"], "fate": request.scope.get("tl.fate"),
+            "stuck": 0,
+        }  # fmt: skip
+        if upload:
+            folder = engine.config.home / "embeds" / row["id"]
+            folder.mkdir(parents=True)
+            os.replace(upload.path, folder / "source")
+        with engine.store.transaction():
+            engine.store.add("embed_tasks", row)
+            engine.store.count("embed tasks created")
+    await engine.queue.wake()
+    return JSONResponse({"_id": row["id"], "model_name": MODEL, "status": "processing"}, engine.created)
+
+
+def _shown(row: Row) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "video_clip_length": row["clip_length"],
+        "video_embedding_scope": row["scopes"],
+        **({"input_url": row["url"]} if row["url"] else {"input_filename": row["filename"]}),
+    }
+    if row["duration"] is not None:
+        metadata["duration"] = row["duration"]
+    shown = {
+        "_id": row["id"],
+        "model_name": MODEL,
+        "status": row["status"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+        "video_embedding": {"metadata": metadata},
+    }
+    if row["error"]:
+        shown["error"] = row["error"]
+        shown["video_embedding"]["error_message"] = row["error"]["message"]
+    return shown
+
+
+async def listed(request: Request) -> Response:
+    """GET /embed/tasks: of the last seven days unless another time is named."""
+    engine, query = engine_of(request), request.query_params
+    listing = Listing.of(query)
+    started, ended = query.get("started_at"), query.get("ended_at")
+    since = as_time("started_at", started) if started else now(-LIST_DAYS * 86400)
+    listing.where.append(Where("created_at", "gte", since))
+    if ended:
+        listing.where.append(Where("created_at", "lte", as_time("ended_at", ended)))
+    if statuses := split(query.getlist("status")):
+        if any(status not in STATUSES for status in statuses):
+            raise one_of("status", STATUSES)
+        listing.where.append(Where("status", "in", statuses))
+    return JSONResponse(listing.answer(engine.store, "embed_tasks", _shown))
+
+
+def _task(request: Request) -> Row:
+    """The task; one whose result is no longer kept is as good as none."""
+    engine, task_id = engine_of(request), request.path_params["task_id"]
+    row = engine.store.get("embed_tasks", well_formed("task_id", task_id))
+    if row is None or row["created_at"] <= now(-engine.config.embed_task_seconds):
+        raise unknown_resource(task_id, "embed_tasks")
+    return row
+
+
+async def status(request: Request) -> Response:
+    """GET /embed/tasks/{task_id}/status"""
+    return JSONResponse(_shown(_task(request)))
+
+
+async def retrieve(request: Request) -> Response:
+    """GET /embed/tasks/{task_id}"""
+    row = _task(request)
+    options = models.embed_options(row["model_name"])
+    wanted = split(request.query_params.getlist("embedding_option"))
+    if any(option not in options for option in wanted):
+        raise one_of("embedding_option", options)
+    shown = _shown(row)
+    if row["status"] == "ready":
+        shown["video_embedding"]["segments"] = [
+            segment for segment in row["segments"] if not wanted or segment["embedding_option"] in wanted
+        ]
+    return JSONResponse(shown)
+
+
+routes = [
+    Route("/embed", create, methods=["POST"]),
+    Route("/embed/tasks", create_task, methods=["POST"]),
+    Route("/embed/tasks", listed, methods=["GET"]),
+    Route("/embed/tasks/{task_id}/status", status, methods=["GET"]),
+    Route("/embed/tasks/{task_id}", retrieve, methods=["GET"]),
+]

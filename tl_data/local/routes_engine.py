@@ -1,0 +1,55 @@
+"""/_engine: what the service does not have. Counts, faults and limits, for tests of pipelines."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tl_data.local.engine import engine_of
+from tl_data.local.forms import read_json
+
+
+async def stats(request: Request) -> Response:
+    """GET /_engine/stats"""
+    return JSONResponse(engine_of(request).stats.answer())
+
+
+async def clear_stats(request: Request) -> Response:
+    """DELETE /_engine/stats: the requests begin at 0 again."""
+    engine_of(request).stats.clear()
+    return Response(status_code=204)
+
+
+async def faults(request: Request) -> Response:
+    """GET, PUT, DELETE /_engine/faults"""
+    engine = engine_of(request)
+    if request.method == "PUT":
+        engine.faults.configure(await read_json(request, engine.config.max_body_bytes))
+    elif request.method == "DELETE":
+        engine.faults.clear()
+    return JSONResponse(engine.faults.answer())
+
+
+async def rates(request: Request) -> Response:
+    """GET, PUT, DELETE /_engine/rates"""
+    engine = engine_of(request)
+    if request.method == "PUT":
+        engine.rates.configure(await read_json(request, engine.config.max_body_bytes))
+    elif request.method == "DELETE":
+        engine.rates.clear()
+    return JSONResponse(engine.rates.answer())
+
+
+async def health(request: Request) -> Response:
+    """GET /_engine/health"""
+    return JSONResponse({"status": "ok", "idle": engine_of(request).queue.idle})
+
+
+routes = [
+    Route("/stats", stats, methods=["GET"]),
+    Route("/stats", clear_stats, methods=["DELETE"]),
+    Route("/faults", faults, methods=["GET", "PUT", "DELETE"]),
+    Route("/rates", rates, methods=["GET", "PUT", "DELETE"]),
+    Route("/health", health, methods=["GET"]),
+]

@@ -1,0 +1,264 @@
+"""From a file to what can be asked about it: looking, in worker processes, and knowing, in the library.
+
+The rest of the server meets both through this one object. What is heavy is imported at first use, so that
+the server is up at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tl_data.local.config import Config
+from tl_data.local.errors import MediaProblem
+from tl_data.local.evidence import Evidence, NotVideo, Probe
+from tl_data.local.worker import Lookers, LookFailed
+
+if TYPE_CHECKING:
+    from tl_data.local.library import Library
+    from tl_data.local.search import Hit
+    from tl_data.local.space import Segment
+
+T = TypeVar("T")
+
+
+class Stages:
+    """Looks at files and answers from what was seen."""
+
+    def __init__(self, config: Config) -> None:
+        self._path = config.home / "library.sqlite"
+        self._lookers = Lookers(config.workers, seconds=config.look_seconds)
+        # Its own process: container checks must not wait behind hours of looking.
+        self._probers = Lookers(1, seconds=60.0)
+        self._library: Library | None = None
+        self._opening = asyncio.Lock()
+
+    async def close(self) -> None:
+        """End the worker processes and close the library."""
+        await asyncio.gather(self._lookers.aclose(), self._probers.aclose())
+        if self._library:
+            await asyncio.to_thread(self._library.close)
+
+    async def probe(self, path: Path) -> Probe:
+        """The facts of a container.
+
+        Raises:
+            MediaProblem: it is not a video or sound file, or reading it went wrong.
+        """
+        try:
+            return await self._probers.probe(path)
+        except (NotVideo, LookFailed) as error:
+            raise _broken(error) from error
+
+    async def look(self, path: Path, folder: Path) -> Evidence:
+        """Look at and listen to a file; keyframes go to `folder`.
+
+        Raises:
+            MediaProblem: it is not readable, or its worker process died, hung or grew too large.
+        """
+        try:
+            return await self._lookers.look(path, folder)
+        except (NotVideo, LookFailed) as error:
+            raise _broken(error) from error
+
+    async def add(self, index_id: str, video_id: str, evidence: Evidence, folder: Path) -> None:
+        """Put a video into the library; the same twice is the same as once."""
+        await self._with(lambda library: library.add(index_id, video_id, evidence, folder))
+
+    async def remove(self, *video_ids: str) -> None:
+        """Forget videos."""
+
+        def forget(library: Library) -> None:
+            for video_id in video_ids:
+                library.remove(video_id)
+
+        if video_ids:
+            await self._with(forget)
+
+    async def evidence(self, video_id: str) -> Evidence:
+        """What is known of a video."""
+        return await self._with(lambda library: library.evidence(video_id))
+
+    async def transcription(self, video_id: str) -> list[dict[str, Any]]:
+        """What is said in a video, with times."""
+        evidence = await self.evidence(video_id)
+        return [
+            {"start": span.start_sec, "end": span.end_sec, "value": span.text} for span in evidence.speech
+        ]
+
+    async def segments(
+        self, video_id: str, options: Sequence[str], scopes: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """The vectors of a video, in the API's form."""
+        return await self._with(
+            lambda library: [shown_segment(s) for s in library.segments(video_id, options, scopes)]
+        )
+
+    async def search(
+        self,
+        index_id: str,
+        *,
+        text: str | None,
+        images: Sequence[bytes],
+        options: Sequence[str],
+        operator: str,
+        threshold: str,
+        adjust: float,
+        video_ids: frozenset[str] | None,
+        ways: Sequence[str],
+    ) -> list[tuple[Hit, str]]:
+        """The moments that answer a query, best first, each with the file name of its keyframe.
+
+        Raises:
+            ValueError: an image that cannot be decoded.
+        """
+
+        def find(library: Library) -> list[tuple[Hit, str]]:
+            from tl_data.local.search import Query
+
+            query = Query(
+                index_id,
+                text,
+                tuple(images),
+                tuple(options),
+                operator,
+                threshold,
+                adjust,
+                video_ids,
+                tuple(ways),
+            )
+            found: list[tuple[Hit, str]] = []
+            for hit in library.search(query):
+                try:
+                    clips = library.evidence(hit.video_id).clips
+                except KeyError:  # deleted while the search ran
+                    continue
+                number = min(hit.clip_number, len(clips) - 1)
+                found.append((hit, clips[number].keyframe if clips else ""))
+            return found
+
+        return await self._with(find)
+
+    async def segments_of(
+        self,
+        evidence: Evidence,
+        options: Sequence[str],
+        scopes: Sequence[str],
+        clip_length: float | None,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> list[dict[str, Any]]:
+        """The vectors of evidence that is in no index."""
+
+        def make() -> list[dict[str, Any]]:
+            from tl_data.local.space import segments_of
+
+            return [shown_segment(s) for s in segments_of(evidence, options, scopes, clip_length, start, end)]
+
+        return await asyncio.to_thread(make)
+
+    async def embed_text(self, text: str) -> list[float]:
+        """The vector of a text."""
+
+        def make() -> list[float]:
+            from tl_data.local.space import embed_text
+
+            return [float(number) for number in embed_text(text)]
+
+        return await asyncio.to_thread(make)
+
+    async def embed_image(self, image: bytes) -> list[float]:
+        """The vector of a JPEG or PNG picture.
+
+        Raises:
+            ValueError: it cannot be decoded.
+        """
+
+        def make() -> list[float]:
+            from tl_data.local.pictures import embed_image
+
+            return [float(number) for number in embed_image(image)]
+
+        return await asyncio.to_thread(make)
+
+    async def analyze(self, evidence: Evidence, prompt: str, schema: dict[str, Any] | None) -> str:
+        """The answer to a prompt, as text; with a schema, as JSON text that conforms to it."""
+
+        def write() -> str:
+            from tl_data.local import writer
+
+            return writer.analyze(evidence, prompt, json_schema=schema)
+
+        return await asyncio.to_thread(write)
+
+    async def summarize(self, evidence: Evidence, prompt: str | None) -> str:
+        """A summary."""
+
+        def write() -> str:
+            from tl_data.local import writer
+
+            return writer.summarize(evidence, prompt)
+
+        return await asyncio.to_thread(write)
+
+    async def chapters(self, evidence: Evidence, prompt: str | None) -> list[dict[str, Any]]:
+        """Chapters."""
+
+        def write() -> list[dict[str, Any]]:
+            from tl_data.local import writer
+
+            return writer.chapters(evidence, prompt)
+
+        return await asyncio.to_thread(write)
+
+    async def highlights(self, evidence: Evidence, prompt: str | None) -> list[dict[str, Any]]:
+        """Highlights."""
+
+        def write() -> list[dict[str, Any]]:
+            from tl_data.local import writer
+
+            return writer.highlights(evidence, prompt)
+
+        return await asyncio.to_thread(write)
+
+    async def gist(self, evidence: Evidence) -> dict[str, Any]:
+        """Title, topics and hashtags."""
+
+        def write() -> dict[str, Any]:
+            from tl_data.local import writer
+
+            return writer.gist(evidence)
+
+        return await asyncio.to_thread(write)
+
+    async def _with(self, work: Callable[[Library], T]) -> T:
+        if self._library is None:
+            async with self._opening:
+                if self._library is None:
+                    self._library = await asyncio.to_thread(self._open)
+        return await asyncio.to_thread(work, self._library)
+
+    def _open(self) -> Library:
+        from tl_data.local.library import Library
+
+        return Library(self._path)
+
+
+def shown_segment(segment: Segment) -> dict[str, Any]:
+    """A vector in the API's form."""
+    return {
+        "start_offset_sec": segment.start_offset_sec,
+        "end_offset_sec": segment.end_offset_sec,
+        "embedding_option": segment.embedding_option,
+        "embedding_scope": segment.embedding_scope,
+        "float": list(segment.vector),
+    }
+
+
+def _broken(error: Exception) -> MediaProblem:
+    return MediaProblem(
+        "video_file_broken",
+        f"Cannot read video file. Please check the video file is valid and try again. {error}",
+    )
