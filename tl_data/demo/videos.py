@@ -5,6 +5,7 @@ Everything is deterministic: the same scenes give the same file.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def make_video(
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     # bitexact keeps times and versions out of the file: the same scenes, the same bytes.
     options = {"movflags": "faststart", "fflags": "+bitexact"}
     with av.open(str(part), "w", format="mp4", options=options) as container:

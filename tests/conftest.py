@@ -1,0 +1,147 @@
+"""What all tests share: a clean environment, real files over HTTP, the demo's videos, the embedded engine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.odd_server import OddServer
+from tl_data.demo.serve import FileServer
+from tl_data.demo.videos import DemoVideo, demo_videos
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No setting of the machine reaches a test, and no test writes into the user's data folder."""
+    for name in [name for name in os.environ if name.startswith("TL_")]:
+        if name != "TL_API_KEY" or not os.environ.get("TL_LIVE"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TL_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_left_running() -> Iterator[None]:
+    """Engines that tests started have ended when the tests have; the last user's going ends an engine."""
+    before = set(_own_processes())
+    yield
+    deadline = time.monotonic() + 40
+    while (left := set(_own_processes()) - before) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left, f"still running: {[_command(pid) for pid in left]}"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[OddServer]:
+    """A file server over `files.folder`; `files.url(name)`, and `files.odd(way, name)` for odd answers."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    with OddServer(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def videos(pytestconfig: pytest.Config) -> list[DemoVideo]:
+    """The demo's videos; made once, and again when the code that makes them has changed."""
+    code = b"".join(path.read_bytes() for path in sorted((ROOT / "tl_data" / "demo").glob("*.py")))
+    digest = hashlib.sha256(code).hexdigest()[:12]
+    return demo_videos(pytestconfig.cache.mkdir(f"videos-{digest}"))
+
+
+@pytest.fixture(scope="session")
+def video_server(videos: list[DemoVideo]) -> Iterator[FileServer]:
+    """The demo's videos over HTTP: `video_server.url(videos[0].path.name)`."""
+    with FileServer(videos[0].path.parent) as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A running embedded engine."""
+
+    base_url: str
+    pid: int
+    home: Path
+
+
+@pytest.fixture(scope="session")
+def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Engine]]:
+    """Start an embedded engine with options: `start_engine("--faults", "faults.toml")`.
+
+    Each is ended at the end of the session, and must end by itself when it is asked to.
+    """
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(*options: str) -> Engine:
+        home = tmp_path_factory.mktemp("engine")
+        command = [sys.executable, "-m", "tl_data.local", "--home", str(home), "--port", "0", *options]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("TL_")}
+        log = home / "test.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=home)
+        running.append(process)
+        said = home / "engine.json"
+        deadline = time.monotonic() + 60
+        while not said.is_file():
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"the engine did not start:\n{log.read_text()}")
+            time.sleep(0.05)
+        state = json.loads(said.read_text())
+        return Engine(state["base_url"], state["pid"], home)
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+    late = []
+    for process in running:
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            late.append(process.args)
+    assert not late, f"did not end when asked to: {late}"
+
+
+@pytest.fixture(scope="session")
+def engine(start_engine: Callable[..., Engine]) -> Engine:
+    """The embedded engine that tests share."""
+    return start_engine("--allow-private")
+
+
+def _own_processes() -> Iterator[int]:
+    """Processes of this package that this process started, directly or not."""
+    parents = dict(_parents())
+    for pid in parents:
+        above = pid
+        while (above := parents.get(above, 0)) > 1:
+            if above == os.getpid() and "tl_data" in _command(pid):
+                yield pid
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            # The name, in brackets, may hold anything; state and parent follow the last bracket.
+            yield int(folder.name), int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # ended meanwhile
+
+
+def _command(pid: int) -> str:
+    try:
+        return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
