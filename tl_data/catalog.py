@@ -107,9 +107,17 @@ class Table:
         """Name in SQL."""
         return f"tl_{self.name}"
 
+    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Names and values as `pages` wants them: unknown names refused, NULL options left to their defaults.
+
+        Raises:
+            SchemaMismatch: a name the listing does not have.
+        """
+        return _checked(self.sql, self.parameters, values)
+
     async def batches(self, session: Session, **options: Any) -> AsyncIterator[pa.RecordBatch]:
         """The listing as record batches, one a page."""
-        async for rows in self.pages(session, **_checked(self.sql, self.parameters, options)):
+        async for rows in self.pages(session, **self.arguments(options)):
             yield pa.RecordBatch.from_pylist(rows, self.schema)
 
 
