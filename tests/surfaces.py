@@ -16,6 +16,8 @@ import pyarrow as pa
 
 import tl_data
 from tl_data.catalog import Function
+from tl_data.connect import connect
+from tl_data.outcomes import outcome_row
 from tl_data.settings import Settings
 
 Rows = Sequence[dict[str, Any]]
@@ -101,9 +103,7 @@ class Pandas(Surface):
         return list(getattr(tl_data, f.name)(**columns, settings=self.settings))
 
     def attempt(self, f: Function, rows: Rows) -> list[dict[str, Any]]:
-        from tl_data.outcomes import outcome_row
-
-        outcomes = tl_data.connect(self.settings).map(f, rows)
+        outcomes = connect(self.settings).map(f, rows)
         return pa.array([outcome_row(o) for o in outcomes], f.outcome).to_pylist()  # type: ignore[no-any-return]
 
     def close(self) -> None:

@@ -12,25 +12,15 @@ Every function and listing of the catalog is an attribute of this module, too:
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from tl_data._version import __version__
 from tl_data.errors import TLDataError
 from tl_data.settings import Settings
 
-__all__ = ["Settings", "TLDataError", "__version__", "connect", "register"]
-
-
-def connect(settings: Settings | None = None, **said: Any) -> Any:
-    """The connection of this process for these settings (`tl_data.connect.Connection`).
-
-    Args:
-        settings: as from `Settings.load()`, which is also the default.
-        said: single settings, which take precedence: `connect(index="news", concurrency=32)`.
-    """
-    from tl_data.connect import connect as connected
-
-    return connected(settings, **said)
+__all__ = ["Settings", "TLDataError", "__version__", "register"]
 
 
 def register(target: Any, settings: Settings | None = None, **said: Any) -> None:
@@ -41,6 +31,8 @@ def register(target: Any, settings: Settings | None = None, **said: Any) -> None
         settings: as from `Settings.load()`, which is also the default.
         said: single settings, which take precedence: `register(con, index="news", on_error="null")`.
     """
+    from tl_data.connect import connect
+
     kind = type(target).__module__.partition(".")[0]
     if kind in ("duckdb", "_duckdb"):
         from tl_data.engines import duckdb
@@ -58,10 +50,9 @@ def register(target: Any, settings: Settings | None = None, **said: Any) -> None
 
 def __getattr__(name: str) -> Any:
     """The catalog's functions and listings, as Python functions."""
-    if not name.startswith("_"):
-        from tl_data import catalog
-
-        catalog.load()
+    # A submodule that is not imported yet comes by here, too (`from tl_data import docs`).
+    if not name.startswith("_") and find_spec(f"tl_data.{name}") is None:
+        catalog = _catalog()
         if name in catalog.FUNCTIONS or name in catalog.TABLES:
             from tl_data.engines.pandas import python_function, python_table
 
@@ -76,7 +67,11 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    from tl_data import catalog
-
-    catalog.load()
+    catalog = _catalog()
     return sorted([*__all__, *catalog.FUNCTIONS, *catalog.TABLES])
+
+
+def _catalog() -> Any:
+    catalog = import_module("tl_data.catalog")
+    catalog.load()
+    return catalog
