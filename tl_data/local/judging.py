@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from tl_data.local.questions import Part, Question, tokens
 from tl_data.local.shelf import Shelf
 from tl_data.local.words import TRAIT_NUMBER
 
-Fetch = Callable[[str, Sequence[str | int]], list[tuple[Any, ...]]]
+TextRow = tuple[int, str, str, str]  # clip id, maybe, named, spans as JSON (see packing.text_row)
 
 # What each search option reads.
 SIGHTS = {"visual": ("seen", "shown"), "audio": ("heard", "said"), "transcription": ("said",)}
@@ -84,7 +83,7 @@ class Judge:
     def __init__(
         self,
         shelf: Shelf,
-        fetch: Fetch,
+        texts: Callable[[list[int]], list[TextRow]],
         question: Question,
         options: Sequence[str],
         *,
@@ -92,7 +91,7 @@ class Judge:
         lexical: bool = True,
         semantic: bool = True,
     ) -> None:
-        self._shelf, self._fetch, self._question, self._options = shelf, fetch, question, options
+        self._shelf, self._texts, self._question, self._options = shelf, texts, question, options
         self._both, self._lexical, self._semantic = both, lexical, semantic
         self._sights = sorted({sight for option in options for sight in SIGHTS[option]})
         self._total = sum(part.weight for part in question.parts) or 1.0
@@ -115,17 +114,12 @@ class Judge:
         """The texts of the candidates, by row."""
         ids = self._shelf.ids[rows]
         row_of = dict(zip(ids.tolist(), rows.tolist(), strict=True))
-        wanted = list(row_of)
         found: dict[int, list[_Line]] = {}
-        for at in range(0, len(wanted), 500):
-            some = wanted[at : at + 500]
-            marks = ",".join("?" * len(some))
-            sql = f"SELECT rowid, maybe, named, spans FROM words WHERE rowid IN ({marks})"
-            for clip, maybe, named, spans in self._fetch(sql, some):
-                lines = [_line(*span) for span in json.loads(spans)]
-                lines += [_line("maybe", 0.0, 0.0, maybe)] if maybe else []
-                lines += [_line("named", 0.0, 0.0, named)] if named else []
-                found[row_of[clip]] = lines
+        for clip, maybe, named, spans in self._texts(list(row_of)):
+            lines = [_line(*span) for span in json.loads(spans)]
+            lines += [_line("maybe", 0.0, 0.0, maybe)] if maybe else []
+            lines += [_line("named", 0.0, 0.0, named)] if named else []
+            found[row_of[clip]] = lines
         return found
 
     def _word_credits(self, lines: dict[int, list[_Line]]) -> dict[str, dict[str, float]]:

@@ -11,22 +11,20 @@ the first search. Any number of threads may use one `Library`; writers wait for 
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from tl_data.local import records, search, space
-from tl_data.local.columns import Texts
+from tl_data.local import packing, search, space
 from tl_data.local.evidence import Evidence
-from tl_data.local.questions import tokens
 from tl_data.local.search import Hit, Query
-from tl_data.local.shelf import Pack, Shelf, clip_id
-from tl_data.local.words import TRAIT_NUMBER, TRAITS, Words, said_between, shown_between, words_of
+from tl_data.local.shelf import Shelf, clip_id
+from tl_data.local.words import TRAITS, Words, words_of
 
 # What the packed columns mean. Another value on disk: they are made anew from the stored evidence.
 _FORM = f"{space.MODEL} 1 {hashlib.sha256(' '.join(TRAITS).encode()).hexdigest()[:12]}"
@@ -38,6 +36,7 @@ CREATE TABLE IF NOT EXISTS videos (
     video_id TEXT NOT NULL UNIQUE,
     index_number INTEGER NOT NULL REFERENCES indexes (number),
     folder TEXT NOT NULL,
+    keyframes TEXT NOT NULL, -- file names by clip, JSON
     form TEXT NOT NULL,
     evidence BLOB NOT NULL,
     pack BLOB NOT NULL
@@ -86,8 +85,8 @@ class Library:
             if old and (shelf := self._shelves.get(old[1])):
                 shelf.remove(old[0])
             if shelf := self._shelves.get(home):
-                shelf.add(_pack(number, evidence, words), video_id)
-                shelf.vocabulary.add(_vocabulary(words))
+                shelf.add(packing.pack_of(number, evidence, words), video_id)
+                shelf.vocabulary.add(packing.vocabulary_of(words))
 
     def remove(self, video_id: str) -> bool:
         """Forget a video; False if it was not known."""
@@ -137,7 +136,7 @@ class Library:
             row = db.execute("SELECT evidence FROM videos WHERE video_id = ?", (video_id,)).fetchone()
         if row is None:
             raise KeyError(video_id)
-        evidence = records.unpack(row[0])
+        evidence = packing.unpack(row[0])
         self._evidence[video_id] = evidence
         while len(self._evidence) > _KEPT:
             self._evidence.popitem(last=False)
@@ -164,7 +163,8 @@ class Library:
             if row is None:
                 return []
             shelf = self._shelf(db, row[0])
-            return search.find(shelf, lambda sql, values: _rows(db, sql, values, row[0]), query)
+            hits = search.find(shelf, lambda sql, values: _rows(db, sql, values, row[0]), query)
+            return _with_keyframes(db, hits)
 
     def segments(
         self, video_id: str, options: Sequence[str], scope: Sequence[str] = ("clip",)
@@ -237,6 +237,19 @@ def _rows(
         raise
 
 
+def _with_keyframes(db: sqlite3.Connection, hits: list[Hit]) -> list[Hit]:
+    """The hits with the file name of each thumbnail: one look-up a video, without its whole evidence."""
+    names: dict[str, list[str]] = {}
+    for video_id in {hit.video_id for hit in hits}:
+        row = db.execute("SELECT keyframes FROM videos WHERE video_id = ?", (video_id,)).fetchone()
+        names[video_id] = json.loads(row[0]) if row else []
+    return [
+        replace(hit, keyframe=names[hit.video_id][hit.clip_number])
+        for hit in hits
+        if hit.clip_number < len(names[hit.video_id])  # else it was removed or replaced meanwhile
+    ]
+
+
 def _index_number(db: sqlite3.Connection, index_id: str) -> int:
     row = db.execute("SELECT number FROM indexes WHERE index_id = ?", (index_id,)).fetchone()
     if row is None:
@@ -270,34 +283,25 @@ def _drop(db: sqlite3.Connection, video_id: str) -> tuple[int, int] | None:
 def _insert(
     db: sqlite3.Connection, home: int, video_id: str, folder: str, evidence: Evidence, words: Sequence[Words]
 ) -> int:
+    keyframes = json.dumps([clip.keyframe for clip in evidence.clips])
     number = db.execute(
-        "INSERT INTO videos (video_id, index_number, folder, form, evidence, pack) VALUES (?, ?, ?, ?, ?, ?)",
-        (video_id, home, folder, _FORM, records.pack(evidence), b""),
+        "INSERT INTO videos (video_id, index_number, folder, keyframes, form, evidence, pack)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (video_id, home, folder, keyframes, _FORM, packing.pack(evidence), b""),
     ).lastrowid
     assert number is not None
-    packed = records.pack_columns(_pack(number, evidence, words))
+    packed = packing.pack_columns(packing.pack_of(number, evidence, words))
     db.execute("UPDATE videos SET pack = ? WHERE number = ?", (packed, number))
     rows = []
     for position, (clip, word) in enumerate(zip(evidence.clips, words, strict=True)):
-        if word.shown or word.said or word.maybe or word.named:
-            spans = records.spans(
-                shown_between(evidence, clip.start_sec, clip.end_sec),
-                said_between(evidence, clip.start_sec, clip.end_sec),
-            )
-            row = (clip_id(number, position), word.shown, word.said, word.maybe, word.named, spans)
-            rows.append(row)
+        if row := packing.text_row(evidence, clip, word):
+            rows.append((clip_id(number, position), *row))
     db.executemany(
         f"INSERT INTO words_{home} (rowid, shown, said, maybe, named, spans) VALUES (?, ?, ?, ?, ?, ?)", rows
     )
-    fresh = [(word,) for word in _vocabulary(words)]
+    fresh = [(word,) for word in packing.vocabulary_of(words)]
     db.executemany(f"INSERT OR IGNORE INTO vocabulary_{home} VALUES (?)", fresh)
     return number
-
-
-def _vocabulary(words: Sequence[Words]) -> list[str]:
-    """The distinct words shown and spoken in a video."""
-    texts = " ".join(text for word in words for text in (word.shown, word.said, word.maybe, word.named))
-    return sorted(set(tokens(texts)))
 
 
 def _load(db: sqlite3.Connection, home: int) -> Shelf:
@@ -309,34 +313,9 @@ def _load(db: sqlite3.Connection, home: int) -> Shelf:
         (_FORM, home),
     ):
         if form == _FORM:
-            shelf.add(records.unpack_columns(number, pack), video_id)
+            shelf.add(packing.unpack_columns(number, pack), video_id)
         else:
-            known = records.unpack(evidence)
+            known = packing.unpack(evidence)
             words = [words_of(clip, known) for clip in known.clips]
-            shelf.add(_pack(number, known, words), video_id)
+            shelf.add(packing.pack_of(number, known, words), video_id)
     return shelf
-
-
-def _pack(number: int, evidence: Evidence, words: Sequence[Words]) -> Pack:
-    clips = evidence.clips
-    times = np.array([(c.start_sec, c.end_sec) for c in clips], np.float32).reshape(-1, 2)
-    traits = np.zeros((len(clips), len(TRAITS)), np.uint8)
-    for row, word in enumerate(words):
-        for trait, strength in word.traits:
-            traits[row, TRAIT_NUMBER[trait]] = round(255 * strength)
-    size = max((len(clip.look) for clip in clips), default=0)
-    looks = np.zeros((len(clips), size), np.float32)
-    for row, clip in enumerate(clips):
-        if len(clip.look) == size:
-            looks[row] = clip.look
-    return Pack(
-        number, times, traits, _texts([w.shown for w in words]), _texts([w.said for w in words]), looks
-    )
-
-
-def _texts(texts: Sequence[str]) -> Texts:
-    rows = [row for row, text in enumerate(texts) if text]
-    if not rows:
-        return Texts(np.zeros(0, np.int32), np.zeros((0, space.WORD_DIMENSION), np.float16))
-    vectors = space.word_vectors([texts[row] for row in rows]).astype(np.float16)
-    return Texts(np.array(rows, np.int32), vectors)

@@ -12,19 +12,22 @@ said, and where nothing else explains them, nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tl_data.local import questions, space
 from tl_data.local.columns import Bools, Floats, Rows
-from tl_data.local.judging import SIGHTS, Fetch, Judge, Match, sight_of
+from tl_data.local.judging import SIGHTS, Judge, Match, TextRow, sight_of
 from tl_data.local.questions import Question
 from tl_data.local.shelf import Shelf
 from tl_data.local.words import TRAIT_NUMBER
+
+Fetch = Callable[[str, Sequence[str | int]], list[tuple[Any, ...]]]  # SQL and values -> rows
 
 OPTIONS = ("visual", "audio", "transcription")
 
@@ -67,8 +70,9 @@ class Hit:
     score: float  # 0..100
     confidence: str  # high, medium, low, none
     rank: int  # 1 is best
-    clip_number: int  # of the clip that answers best, in the video's evidence: its keyframe is the thumbnail
+    clip_number: int  # of the clip that answers best, in the video's evidence
     transcription: str | None  # what is said in the moment
+    keyframe: str = ""  # file name of the thumbnail in the video's folder; "" without a picture
     evidence: tuple[str, ...] = ()  # what explains it: ("red", 'shown: "Welcome"')
 
 
@@ -102,7 +106,7 @@ def find(shelf: Shelf, fetch: Fetch, query: Query) -> list[Hit]:
         rows = _candidates(shelf, fetch, question, query, allowed)
         judge = Judge(
             shelf,
-            fetch,
+            lambda ids: _texts(fetch, ids),
             question,
             query.options,
             both=query.operator == "and",
@@ -115,7 +119,7 @@ def find(shelf: Shelf, fetch: Fetch, query: Query) -> list[Hit]:
     floor = {"high": HIGH, "medium": MEDIUM, "low": LOW, "none": None}[query.threshold]
     least = LEAST if floor is None else floor + (query.adjust_confidence_level - 0.5) * _SHIFT
     matches = [match for match in found.values() if 100 * match.score >= max(1.0, least)]
-    return _hits(shelf, matches, query)
+    return hits_of(shelf, matches, query)
 
 
 def _check(query: Query) -> None:
@@ -198,6 +202,17 @@ def _by_words(
     return rows[allowed[rows]][:_BY_WORD]
 
 
+def _texts(fetch: Fetch, ids: list[int]) -> list[TextRow]:
+    """The texts of clips, as `judging` wants them."""
+    found: list[TextRow] = []
+    for at in range(0, len(ids), 500):
+        some = ids[at : at + 500]
+        marks = ",".join("?" * len(some))
+        sql = f"SELECT rowid, maybe, named, spans FROM words WHERE rowid IN ({marks})"
+        found += [(row[0], row[1], row[2], row[3]) for row in fetch(sql, some)]
+    return found
+
+
 def _quoted(word: str) -> str:
     return '"' + word.replace('"', '""') + '"'
 
@@ -261,7 +276,8 @@ def _alike(shelf: Shelf, look: Floats, traits: dict[str, float], allowed: Bools)
 # ------------------------------------------------------------------------------------------- moments
 
 
-def _hits(shelf: Shelf, matches: list[Match], query: Query) -> list[Hit]:
+def hits_of(shelf: Shelf, matches: Iterable[Match], query: Query) -> list[Hit]:
+    """Matches as moments: neighbours with the same evidence are one, with its exact start and end."""
     ids = shelf.ids
     moments: list[list[Match]] = []
     for match in sorted(matches, key=lambda match: match.row):
