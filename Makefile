@@ -1,0 +1,79 @@
+# make demo · make test · make check · make bench: each works on a bare checkout with Python 3.11 or newer.
+#
+# Environments are made from the committed locks: versions and hashes of everything, so that the same
+# packages are installed everywhere. They are made anew when their lock changes.
+
+PYTHON ?= python3
+UV ?= uv
+VIDEOS ?=
+ARGS ?=
+
+DEMO := .venv
+DEV := .venv-dev
+# The lock names every package, so pip need not look for any (--no-deps); and packages that come as source
+# are built with the tools of requirements-build.lock, not with whatever is newest today.
+INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-deps
+HASHED = --require-hashes --no-build-isolation
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench lock clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo     videos become tables of clips, summaries and vectors, searched in SQL; no key needed'
+	@echo '              make demo VIDEOS=folder-or-glob takes your own videos'
+	@echo 'make test     all tests                          make test ARGS="tests/demo -k serve" some of them'
+	@echo 'make check    ruff, mypy and the printed documents'
+	@echo 'make format   let ruff put right what it can'
+	@echo 'make bench    the measurements of the README'
+	@echo 'make lock     compile the locks from pyproject.toml (needs uv)'
+	@echo 'make clean    remove what these made'
+
+demo: $(DEMO)/ready
+	@$(DEMO)/bin/tl-data demo $(if $(VIDEOS),--videos '$(VIDEOS)') $(ARGS)
+
+test: $(DEV)/ready
+	$(DEV)/bin/python -m pytest $(ARGS)
+
+check: $(DEV)/ready
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/tl-data docs --check
+
+format: $(DEV)/ready
+	$(DEV)/bin/ruff check --fix .
+	$(DEV)/bin/ruff format .
+
+bench: $(DEV)/ready
+	$(DEV)/bin/python -m benchmarks $(ARGS)
+
+$(DEMO)/installed: requirements.lock
+$(DEV)/installed: requirements-dev.lock
+%/installed: requirements-build.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo 'tl_data needs Python 3.11 or newer; $(PYTHON) is not. Type: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo '$(PYTHON) cannot make environments. On Debian and Ubuntu, type: apt install python3-venv' >&2; exit 1; }
+	@echo 'Installing into $* (once; a few minutes, depending on the network) ...'
+	@$(PYTHON) -m venv --clear $*
+	@$*/$(INSTALL) --require-hashes -r requirements-build.lock
+	@$*/$(INSTALL) $(HASHED) -r $(filter-out requirements-build.lock,$^)
+	@touch $@
+
+%/ready: %/installed pyproject.toml
+	@$*/$(INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+# The three agree on the version of every package that they share. UPGRADE=--upgrade takes newer ones.
+lock:
+	$(COMPILE) $(UPGRADE) --group build --output-file requirements-build.lock
+	$(COMPILE) $(UPGRADE) --constraint requirements-build.lock --extra dev pyproject.toml \
+		--output-file requirements-dev.lock
+	$(COMPILE) $(UPGRADE) --constraint requirements-dev.lock --extra demo --extra media pyproject.toml \
+		--output-file requirements.lock
+
+clean:
+	rm -rf $(DEMO) $(DEV) build dist demo-lake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
