@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar
 
 from tl_data.errors import LedgerError
 from tl_data.records import encode
-from tl_data.storage import Item, Storage
+from tl_data.storage import Item, Storage, steady
 
 T = TypeVar("T")
 
@@ -35,12 +35,6 @@ MARGIN = 5.0  # seconds beyond the lease before another takes over
 
 class LeaseLost(Exception):
     """The lease ran out before the work was done: another process may have taken over."""
-
-
-def steady() -> float:
-    """Seconds on a clock that cannot be set and, where the system has one, counts sleep."""
-    boot = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if boot is None else time.clock_gettime(boot)
 
 
 @cache
@@ -179,7 +173,6 @@ class Watch:
     def __init__(self, storage: Storage, me: Owner) -> None:
         self._storage, self._me = storage, me
         self._seen: dict[str, tuple[str, float]] = {}
-        self._offset: tuple[float, float] | None = None  # store's time minus steady(), and when measured
         self._wall = time.time() - steady()
 
     async def is_over(self, claim: Item, record: Mapping[str, Any] | None) -> Over | None:
@@ -196,21 +189,9 @@ class Watch:
             return "expired"
         if self._storage.folder is not None and abs(time.time() - steady() - self._wall) > MARGIN / 2:
             return None  # this machine's clock was set, and it is the store's clock too
-        age = await self._store_time() - claim.modified.timestamp()
+        age = await self._storage.now() - claim.modified.timestamp()
         return "expired" if age > lease + MARGIN else None
 
     def forget(self, path: str) -> None:
         """The claim is settled: drop what was remembered of it."""
         self._seen.pop(path, None)
-
-    async def _store_time(self) -> float:
-        """Now, by the clock that dates the objects."""
-        if self._offset is None or steady() - self._offset[1] > 60:
-            path = f"clock/{self._me.id}"
-            await self._storage.write(path, b"")
-            item = await self._storage.item(path)
-            await self._storage.delete(path)
-            if item is None:
-                return 0.0
-            self._offset = (item.modified.timestamp() - steady(), steady())
-        return steady() + self._offset[0]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import time
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +23,12 @@ from obstore.store import LocalStore, MemoryStore, from_url
 
 from tl_data.errors import LedgerError
 from tl_data.identity import redact
+
+
+def steady() -> float:
+    """Seconds on a clock that cannot be set and, where the system has one, counts sleep."""
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot is None else time.clock_gettime(boot)
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class Storage:
     def __init__(self, url: str) -> None:
         self.url = redact(url)
         self.folder = _folder(url)
+        self._offset: tuple[float, float] | None = None  # of the store's clock, and when it was measured
         try:
             self._store: Any = self._open(url)
         except (BaseError, OSError, ValueError) as error:
@@ -129,6 +138,19 @@ class Storage:
             return
         async for item in self.below(prefix):
             await self.delete(item.path)
+
+    async def now(self) -> float:
+        """Epoch seconds by the clock that dates the objects: the same for all who share the store."""
+        if self.folder is not None:
+            return time.time()
+        if self._offset is None or steady() - self._offset[1] > 600:
+            path = f"clock/{uuid.uuid4().hex}"
+            await self.write(path, b"")
+            item = await self.item(path)
+            await self.delete(path)
+            modified = time.time() if item is None else item.modified.timestamp()
+            self._offset = (modified - steady(), steady())
+        return steady() + self._offset[0]
 
     async def _sync(self, path: str) -> None:
         """Force a file to the disk, so that it survives a power cut; object stores do this by themselves."""

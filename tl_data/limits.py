@@ -1,0 +1,229 @@
+"""The rate limiter: requests, tokens and video minutes, set or learnt from the API's own headers.
+
+Three sources of knowledge, each used as far as it goes:
+
+- a limit that is set (`requests_per_minute`, `video_minutes_per_hour`, `tokens_per_minute`) is kept to
+  the letter; with a budget, by all processes together that share the ledger;
+- what the API's headers say is left until the reset is spread over that time: nothing is held back while
+  plenty is left, and less and less is sent as the end comes near. Every process sees the same number, so
+  this holds for many of them, too;
+- refusals, where nothing else is known: see pace.py.
+
+A refusal with a long wait stops the category for that long; a wait beyond `max_wait` seconds fails at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+from tl_data.budget import Budget, Limit, Line
+from tl_data.errors import QuotaExhausted
+from tl_data.pace import Pace
+from tl_data.settings import SERVICE_URL, Settings
+from tl_data.storage import Storage, steady
+
+#: Dimensions of a limit, and how the API's headers call them. The unnamed generation counted requests.
+DIMENSIONS = {"requests": ("", "request-"), "minutes": ("duration-",), "tokens": ("outputtoken-",)}
+
+SHORT = 2.0  # seconds of a wait hint up to which it means "a little slower", not "stop"
+UNLIMITED = frozenset({"read"})  # categories that the API does not count: only refusals slow them
+
+
+@dataclass
+class _Quota:
+    """What is left of a limit, as last heard."""
+
+    limit: float
+    left: float
+    resets: float  # on the steady clock
+
+    def delay(self) -> float:
+        """Seconds to leave before the next unit, so that what is left lasts until the reset."""
+        rest = self.resets - steady()
+        if rest <= 0 or self.left >= self.limit:
+            return 0.0
+        if self.left < 1e-9:
+            return rest
+        return min(rest, rest / self.left * (1 - self.left / self.limit) ** 2)
+
+
+class Limiter:
+    """Tells every call when it may be sent. Belongs to one event loop.
+
+    Args:
+        limits: the limits that are set, by dimension: `requests`, `minutes` or `tokens`; they hold for each
+            category on its own, as the API counts them.
+        budget: shares them with all other processes.
+        max_wait: seconds; a longer wait for a quota is an error instead.
+    """
+
+    def __init__(
+        self,
+        limits: Mapping[str, Limit] | None = None,
+        *,
+        budget: Budget | None = None,
+        max_wait: float = 300.0,
+    ) -> None:
+        self._limits = dict(limits or {})
+        self._budget = budget
+        self._max_wait = max_wait
+        self._lanes: dict[str, _Lane] = {}
+
+    @classmethod
+    def of(cls, settings: Settings, storage: Storage | None = None) -> Limiter:
+        """What the settings ask for; one budget with all who share the storage, if it is given."""
+        said = {
+            "requests": (settings.requests_per_minute, 60.0),
+            "minutes": (settings.video_minutes_per_hour, 3600.0),
+            "tokens": (settings.tokens_per_minute, 60.0),
+        }
+        limits = {name: Limit(amount, seconds) for name, (amount, seconds) in said.items() if amount}
+        budget = Budget(storage, settings.base_url or SERVICE_URL) if storage is not None else None
+        return cls(limits, budget=budget, max_wait=settings.max_wait)
+
+    async def acquire(self, category: str, video_minutes: float = 0.0, tokens: float = 0) -> None:
+        """Wait until a call may be sent that costs one request and these minutes and tokens.
+
+        Raises:
+            QuotaExhausted: nothing is left, and the reset is further away than `max_wait`.
+        """
+        await self._lane(category).acquire(
+            {"requests": 1.0, "minutes": video_minutes, "tokens": float(tokens)}
+        )
+
+    def observe(
+        self, category: str, headers: Mapping[str, str], status: int, retry_after: float | None = None
+    ) -> None:
+        """Learn from an answer: headers, whether it was a 429, and the wait in seconds it asked for."""
+        self._lane(category).observe({k.lower(): v for k, v in headers.items()}, status, retry_after)
+
+    def _lane(self, category: str) -> _Lane:
+        if category not in self._lanes:
+            limits = {} if category in UNLIMITED else self._limits
+            self._lanes[category] = _Lane(category, limits, self._budget, self._max_wait)
+        return self._lanes[category]
+
+
+class _Lane:
+    """One category of endpoints, which the API counts on its own."""
+
+    def __init__(
+        self, category: str, limits: Mapping[str, Limit], budget: Budget | None, max_wait: float
+    ) -> None:
+        self._category, self._max_wait = category, max_wait
+        self._meters: dict[str, Line | Meter] = {
+            dimension: budget.line(category, dimension, limit) if budget else Meter(limit)
+            for dimension, limit in limits.items()
+        }
+        self._pace = Pace()
+        self._paced = "requests" not in limits
+        self._refusals = 0.0  # share of recent calls that were refused
+        self._quotas: dict[str, _Quota] = {}
+        self._queue = asyncio.Lock()
+        self._stop = 0.0  # steady time until which nothing is sent
+
+    async def acquire(self, costs: Mapping[str, float]) -> None:
+        async with self._queue:
+            await self._resume()
+            for dimension in self._quotas:
+                if costs[dimension] > 0 and dimension not in self._meters:
+                    await self._spread(dimension, costs[dimension])
+        for dimension, meter in self._meters.items():
+            if costs[dimension] > 0:
+                await meter.take(costs[dimension])
+        if self._paced:
+            await self._pace.turn()
+        await self._resume()
+
+    def observe(self, headers: Mapping[str, str], status: int, retry_after: float | None) -> None:
+        for dimension, names in DIMENSIONS.items():
+            for name in names:
+                self._learn(dimension, headers, f"x-ratelimit-{name}")
+        refused = status == 429
+        self._refusals = 0.95 * self._refusals + 0.05 * refused
+        if not refused:
+            self._pace.answered()
+        elif retry_after is not None and retry_after > SHORT:
+            spread = random.uniform(0, min(retry_after / 10, 2.0))
+            self._stop = max(self._stop, steady() + retry_after + spread)
+        else:
+            # Within a limit that was set a refusal is bad luck; many mean that it was set too high.
+            self._paced = self._paced or self._refusals > 0.15
+            self._pace.refused()
+
+    async def _resume(self) -> None:
+        """Wait out a stop."""
+        while (wait := self._stop - steady()) > 0:
+            if wait > self._max_wait:
+                raise QuotaExhausted(
+                    f"the limit of the category '{self._category}' is used up for another {wait:,.0f} s; "
+                    "run again then: what is done is not paid for again",
+                    "too_many_requests",
+                    429,
+                    None,
+                    wait,
+                )
+            await asyncio.sleep(min(wait, 1.0))
+
+    async def _spread(self, dimension: str, cost: float) -> None:
+        """Leave as much time before a call as makes what is left last until the reset."""
+        began = steady()
+        while True:
+            quota = self._quotas[dimension]  # looked up again: answers arrive meanwhile
+            wait = began + quota.delay() * cost - steady()
+            if wait > self._max_wait and quota.left < cost:
+                self._stop = max(self._stop, quota.resets)
+                await self._resume()
+            if wait <= 0:
+                quota.left -= cost
+                return
+            await asyncio.sleep(min(wait, 1.0))
+
+    def _learn(self, dimension: str, headers: Mapping[str, str], prefix: str) -> None:
+        limit, left, reset = (_number(headers.get(prefix + what)) for what in ("limit", "remaining", "reset"))
+        if not limit or left is None or reset is None:
+            return
+        resets = steady() + _until(reset, headers.get("date"))
+        was = self._quotas.get(dimension)
+        if was is not None and was.limit == limit and abs(was.resets - resets) < 2.0:
+            left = min(left, was.left)  # answers overtake each other, and more calls are under way
+        self._quotas[dimension] = _Quota(limit, left, resets)
+
+
+class Meter:
+    """A limit that this process keeps on its own: as a line of the budget, without the store."""
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+        self._free = 0.0  # steady time from which the next unit may be spent
+
+    async def take(self, amount: float) -> None:
+        """Wait until so much may be spent, first come first served; it delays the next."""
+        now = steady()
+        begin = max(self._free, now - self.limit.burst / self.limit.rate)
+        self._free = begin + amount / self.limit.rate
+        if begin > now:
+            await asyncio.sleep(begin - now)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
+
+
+def _until(reset: float, date: str | None) -> float:
+    """Seconds until a reset, which is told in epoch seconds, epoch milliseconds, or seconds from now."""
+    if reset < 10_000_000:
+        return reset
+    try:
+        now = parsedate_to_datetime(date or "").timestamp()
+    except ValueError:
+        now = time.time()
+    return max(0.0, (reset / 1000 if reset > 100_000_000_000 else reset) - now)
