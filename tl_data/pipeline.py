@@ -1,0 +1,155 @@
+"""A source of videos -> the tables, incrementally: plan, submit, collect, run, status.
+
+    plan(job)       what a run would do, take and cost; pays nothing
+    run(job)        do it: `submit` and `collect` in one go
+    submit(job)     make the indexing tasks and go home
+    collect(job)    wait for them, make the outputs, write the tables
+    status(job)     what the tables hold
+
+Each may be started again at any time, and two at once: what is done is in the tables, what was paid for is
+in the ledger, and everything else is done now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import pyarrow.compute as pc
+
+from tl_data import catalog
+from tl_data.connect import Connection, connect
+from tl_data.jobs import Job
+from tl_data.lake import Lake
+from tl_data.lake_tables import ERRORS, RUNS, TABLES, VIDEOS
+from tl_data.pipeline_plan import make_plan
+from tl_data.pipeline_run import Run
+from tl_data.progress import Progress, silent
+from tl_data.report import Plan, Report, Status
+from tl_data.session import Session
+
+T = TypeVar("T")
+
+
+def plan(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Plan:
+    """What a run of the job would do, take and cost. Nothing is paid and nothing written.
+
+    Raises:
+        SettingsError, SchemaMismatch: the job does not fit its source, its tables or its settings.
+        APIError: the platform cannot be reached.
+    """
+    return _drive(job, connection, lambda session, stop: make_plan(session, job, progress, stop))
+
+
+def run(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Report:
+    """Do the job: everything that is new, changed, or failed and may succeed now.
+
+    Ctrl-C and SIGTERM end it cleanly: what is finished is in the tables. Raises what `plan` raises.
+    """
+    return _drive(job, connection, lambda session, stop: Run(session, job, progress, stop).go())
+
+
+def submit(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Report:
+    """Make the indexing tasks of all new videos and do not wait for them; refused ones are in `errors`."""
+    return _drive(
+        job, connection, lambda session, stop: Run(session, job, progress, stop, collect=False).go()
+    )
+
+
+def collect(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Report:
+    """Wait for what was submitted, make the outputs and write the tables; nothing new is indexed."""
+    return _drive(job, connection, lambda session, stop: Run(session, job, progress, stop, submit=False).go())
+
+
+def status(job: Job) -> Status:
+    """What the tables of the job hold, read from the tables alone."""
+    lake = Lake(job.folder, job.format)
+    counts = {}
+    for declared in TABLES.values():
+        if lake.exists(declared):
+            counts[declared.name] = lake.read(declared, list(declared.by)).num_rows
+    errors = lake.read(ERRORS, ["code", "retryable"]).to_pylist()
+    runs = sorted(lake.read(RUNS).to_pylist(), key=lambda r: r["started_at"], reverse=True)
+    seconds = pc.sum(_once_a_video(lake)).as_py() or 0.0
+    return Status(
+        job.name,
+        job.folder,
+        counts,
+        seconds / 60,
+        Counter(str(e["code"]) for e in errors),
+        sum(1 for e in errors if e["retryable"]),
+        [r for r in runs if r["job"] == job.name][:5],
+    )
+
+
+def _once_a_video(lake: Lake) -> Any:
+    """The length of each video once, however many keys mean it."""
+    table = lake.read(VIDEOS, ["video_id", "duration_sec"])
+    return table.group_by("video_id").aggregate([("duration_sec", "max")]).column("duration_sec_max")
+
+
+class Stop:
+    """The wish to end, from a signal, as an event of the loop that does the work."""
+
+    def __init__(self) -> None:
+        self._event: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wished = threading.Event()
+
+    def arm(self) -> asyncio.Event:
+        """The event; called in the loop."""
+        self._loop, self._event = asyncio.get_running_loop(), asyncio.Event()
+        if self._wished.is_set():
+            self._event.set()
+        return self._event
+
+    def wish(self) -> None:
+        """Ask for the end; called anywhere."""
+        self._wished.set()
+        if self._loop is not None and self._event is not None:
+            self._loop.call_soon_threadsafe(self._event.set)
+
+
+def _drive(
+    job: Job,
+    connection: Connection | None,
+    work: Callable[[Session, asyncio.Event], Coroutine[Any, Any, T]],
+) -> T:
+    """Do async work for a job on its connection, ending it cleanly at Ctrl-C and SIGTERM."""
+    catalog.load()
+    connection = connection or connect(job.load_settings())
+    stop = Stop()
+    with _signals(stop):
+        session = connection.session
+
+        async def driven() -> T:
+            return await work(session, stop.arm())
+
+        return connection.run(driven())
+
+
+@contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM asks for the end; the second one ends at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's; whoever runs us in another one has to cancel it there
+        return
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    def asked(number: int, frame: object) -> None:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+        stop.wish()
+
+    for s in before:
+        signal.signal(s, asked)
+    try:
+        yield
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)

@@ -1,0 +1,139 @@
+"""Before anything is paid: how much, how long, what for, and what will be refused."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from tl_data.errors import NotFound, SchemaMismatch, TLDataError
+from tl_data.jobs import Job
+from tl_data.lake import Lake
+from tl_data.lake_tables import VECTORS
+from tl_data.looking import Look, Past, look
+from tl_data.outputs import MOST_TOKENS, wanted
+from tl_data.pipeline_parallel import in_parallel
+from tl_data.prices import Prices
+from tl_data.progress import Progress, Step
+from tl_data.records import Failure
+from tl_data.report import Bill, Plan, Refusal
+from tl_data.session import Session
+from tl_data.source import listing
+
+LOOKS = 4  # looks in flight for each call that may be: they ask the videos' own servers, mostly
+
+
+async def make_plan(session: Session, job: Job, progress: Progress, stop: asyncio.Event) -> Plan:
+    """Look at every video of the source and add up what the job would take."""
+    began = time.monotonic()
+    source, lake = await asyncio.to_thread(listing, job), Lake(job.folder, job.format)
+    await asyncio.to_thread(refuse_other_model, lake, job, session.search_model)
+    past, names, index_id = await asyncio.to_thread(Past.read, lake), wanted(job), await known_index(session)
+    prices = prices_of(job, session)
+    found = Plan(job.name, source.rows, len(source.items), 0, 0, 0, 0, [], 0, Bill(), prices, 0, None)
+    seen = 0
+
+    async def one(item: object) -> None:
+        nonlocal seen
+        here = await look(session, index_id, past, names, item, measure=True)  # type: ignore[arg-type]
+        _count(found, here)
+        seen += 1
+        progress(
+            Step(
+                "looking",
+                seen,
+                len(source.items),
+                found.video_minutes,
+                len(found.refused),
+                found.price,
+                prices.currency,
+                time.monotonic() - began,
+                None,
+            )
+        )
+
+    width = session.settings.concurrency * LOOKS
+    if not await in_parallel(source.items, one, width=width, halt=asyncio.Event(), stop=stop):
+        raise TLDataError("the plan was interrupted; nothing was paid and nothing written")
+    found.refused.sort(key=lambda refusal: refusal.source_key)
+    found.seconds = _at_the_limits(session, found)
+    return found
+
+
+def _count(plan: Plan, here: Look) -> None:
+    if here.error is not None:
+        plan.refused.append(refusal(here))
+        return
+    match here.state:
+        case "unchanged":
+            plan.unchanged += 1
+        case "known":
+            plan.known += 1
+        case "attached":
+            plan.attached += 1
+        case _:
+            plan.new += 1
+            plan.bill.add("index", here.seconds)
+    plan.unmeasured += here.state in ("new", "attached") and here.seconds is None
+    if here.asked:
+        plan.bill.add("analyze", here.seconds, calls=here.asked)
+        plan.output_tokens_at_most += here.asked * MOST_TOKENS
+
+
+def refusal(here: Look) -> Refusal:
+    """What is wrong with a video, as a record."""
+    assert here.error is not None
+    failure = Failure.of(here.error)
+    return Refusal(
+        next(iter(here.item.keys)),
+        here.item.url,
+        failure.kind,
+        failure.code or failure.kind,
+        failure.message,
+        failure.retryable,
+    )
+
+
+async def known_index(session: Session) -> str | None:
+    """The id of the session's index; None when there is none yet."""
+    try:
+        return await session.index_id()
+    except NotFound:
+        return None
+
+
+def prices_of(job: Job, session: Session) -> Prices:
+    """The job's price list. The embedded engine costs nothing, unless a list was named."""
+    import os
+
+    if session.embedded and not job.prices and not os.environ.get("TL_PRICES"):
+        return Prices.free()
+    return Prices.load(job.prices)
+
+
+def refuse_other_model(lake: Lake, job: Job, model: str) -> None:
+    """Vectors of two models cannot be compared: they may not stand in one table.
+
+    Raises:
+        SchemaMismatch: the table holds vectors of another model; says what to do and where its price is told.
+    """
+    if "vectors" not in job.tables or not lake.exists(VECTORS):
+        return
+    models = set(lake.read(VECTORS, ["model"]).column("model").unique().to_pylist())
+    if other := sorted(str(m) for m in models - {model}):
+        raise SchemaMismatch(
+            f"the table vectors in {job.folder} holds vectors of {', '.join(other)}, and this run would add "
+            f"vectors of {model}, which cannot be compared with them. Set search_model = {other[0]!r} to "
+            "go on as before, or re-embed: give the job another index and another outputs folder, and let "
+            "tl-data plan tell the price"
+        )
+
+
+def _at_the_limits(session: Session, plan: Plan) -> float | None:
+    """Seconds that the limits which are set force, whatever the speed of the platform."""
+    settings = session.settings
+    hours = []
+    if settings.video_minutes_per_hour:
+        hours.append(plan.video_minutes / settings.video_minutes_per_hour)
+    if settings.requests_per_minute:
+        hours.append(plan.calls / settings.requests_per_minute / 60)
+    return max(hours) * 3600 if hours else None

@@ -1,0 +1,355 @@
+"""One run of a job: look, submit, wait, make the outputs, commit; and stop when a limit is reached."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from tl_data.errors import (
+    APIError,
+    ConnectionFailed,
+    LakeError,
+    LedgerError,
+    NotAllowed,
+    QuotaExhausted,
+    RateLimited,
+    SchemaMismatch,
+    ServerFailed,
+    SettingsError,
+    TLDataError,
+)
+from tl_data.jobs import Job
+from tl_data.lake import Lake
+from tl_data.lake_commits import Commits
+from tl_data.looking import Look, Past, look
+from tl_data.outputs import groups, make, wanted
+from tl_data.pipeline_parallel import in_parallel
+from tl_data.pipeline_plan import known_index, prices_of, refusal, refuse_other_model
+from tl_data.pipeline_twice import paid_twice
+from tl_data.progress import Progress, Step
+from tl_data.records import Call, Entry, Failure, Unreadable
+from tl_data.report import Bill, Report, RunStatus
+from tl_data.session import Session
+from tl_data.source import Item, Listing, listing
+from tl_data.usage import receipt
+
+#: What is wrong with more than one video: going on would only make more rows in `errors`.
+FATAL = (NotAllowed, QuotaExhausted, LedgerError, LakeError, SchemaMismatch, SettingsError)
+TROUBLE = (ConnectionFailed, ServerFailed, RateLimited)
+TROUBLES = 20  # videos in a row that the platform did not answer for: it is down
+LONGEST = 4 * 3600.0  # seconds; what a video of unknown length is taken for where a budget is kept
+MEASURE, HASTE = 60.0, 3.0  # seconds that counting tasks on the platform may take; when interrupted
+AHEAD = 4  # videos in flight for each call that may be: most of them only wait for the platform
+
+
+class Run:
+    """A run. `submit` and `collect` say which halves of the work to do."""
+
+    def __init__(
+        self,
+        session: Session,
+        job: Job,
+        progress: Progress,
+        stop: asyncio.Event,
+        *,
+        submit: bool = True,
+        collect: bool = True,
+    ) -> None:
+        self.session, self.job, self.progress, self.stop = session, job, progress, stop
+        self.submitting, self.collecting = submit, collect
+        now = datetime.now(UTC)
+        self.report = Report(
+            job.name,
+            f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
+            prices=prices_of(job, session),
+            model=session.search_model,
+            started_at=now,
+        )
+        self._names = wanted(job)
+        self._halt = asyncio.Event()
+        self._calls = asyncio.Semaphore(session.settings.concurrency)
+        self._reserved = 0.0  # price of what is about to be paid
+        self._troubles = 0
+        self._ended = 0
+        self._minutes = 0.0
+        self._open: dict[str, tuple[Call, Entry]] = {}  # submitted or attached, by the ledger's key
+        self._tasks: dict[str, tuple[Call, Entry]] = {}  # all of them
+        self._began = time.monotonic()
+
+    async def go(self) -> Report:
+        """Do it.
+
+        Raises:
+            SettingsError, SchemaMismatch: the job does not fit its source or its tables; nothing was done.
+            LakeError: the tables cannot be written; what was paid for is in the ledger.
+        """
+        lake = Lake(self.job.folder, self.job.format)
+        self._source = await asyncio.to_thread(listing, self.job)
+        await asyncio.to_thread(refuse_other_model, lake, self.job, self.session.search_model)
+        names = (*self.job.tables, "videos", "errors", "runs")
+        limits = self.job.commit_videos, self.job.commit_seconds
+        self._commits = await asyncio.to_thread(Commits, lake, names, self.report.row, *limits)
+        self._past = await asyncio.to_thread(Past.read, lake)
+        self._index = await known_index(self.session)
+        self.report.rows, self.report.distinct = self._source.rows, len(self._source.items)
+        self.report.tables = {name: table.where() for name, table in self._commits.tables.items()}
+        await self._commits.flush(always=True)
+        await self._all(self._source)
+        return self.report
+
+    async def _all(self, source: Listing) -> None:
+        width = self.session.settings.concurrency * AHEAD
+        ticking = asyncio.ensure_future(self._tick())
+        self._step("working")
+        try:
+            await in_parallel(source.items, self._one, width=width, halt=self._halt, stop=self.stop)
+        except Exception as error:
+            self._end("stopped", f"stopped: {type(error).__name__}: {error}")
+            raise
+        finally:
+            ticking.cancel()
+            await asyncio.gather(ticking, return_exceptions=True)
+            if self.stop.is_set():
+                self._end("interrupted", "interrupted: what is finished is in the tables; run again to go on")
+            self.report.pending = len(self._open)
+            if self._tasks:
+                calls = {key: entry for key, (_, entry) in self._tasks.items()}
+                seconds = HASTE if self.stop.is_set() else MEASURE
+                self.report.paid_twice = await paid_twice(self.session, calls, seconds)
+            else:
+                self.report.paid_twice = 0  # nothing was submitted, by this run or one before
+            self.report.ended_at = datetime.now(UTC)
+            await self._commits.flush(always=True)
+            self._step("done")
+
+    async def _tick(self) -> None:
+        """Commits by time, also while nothing ends."""
+        while True:
+            await asyncio.sleep(min(self.job.commit_seconds, 5.0))
+            await self._commits.flush()
+
+    async def _one(self, item: Item) -> None:
+        """All of one video. What is wrong with it becomes a row; what is wrong with more stops the run."""
+        here = Look(item, "refused")
+        try:
+            async with self._calls:
+                here = await look(
+                    self.session, self._index, self._past, self._names, item, measure=self.submitting
+                )
+            if here.error is not None:
+                raise here.error
+            done = here.state == "unchanged" or await self._work(here)
+        except Unreadable as error:
+            self._fail(here, error)
+        except FATAL as error:
+            self._end("stopped", f"stopped: {error}")
+            return
+        except TLDataError as error:
+            self._fail(here, error)
+            self._mind(error)
+        else:
+            if done:
+                self.report.unchanged += here.state == "unchanged"
+                self.report.reused += here.state == "unchanged"
+                self._troubles = 0
+                self._ended += 1
+                self._step("working")
+        try:
+            await self._commits.flush()
+        except LakeError as error:
+            self._end("stopped", f"stopped: {error}")
+            raise
+
+    async def _work(self, here: Look) -> bool:
+        """Index, wait, make the outputs. Gives whether the video is in the tables now."""
+        if here.state == "new" and not self.submitting:
+            return False
+        price = self._price_of(here)
+        if not self._affordable(price):
+            return False
+        self._reserved += sum(price)
+        try:
+            if here.state == "known":
+                assert here.record is not None
+                record, new = dict(here.record), False
+            else:
+                async with self._calls:
+                    call, entry, new = await self._submit(here)
+                self._reserved -= price[0]
+                price = (0.0, price[1])
+                if not self.collecting:
+                    return False
+                record = await self._collect(here, call, entry, new)
+            if not self.collecting:
+                return False
+            async with self._calls:
+                tables = await make(self.session, here.needed, record, self.report.bill)
+        finally:
+            self._reserved -= sum(price)
+        self._keep(here, record, tables)
+        self.report.reused += not new
+        return True
+
+    async def _submit(self, here: Look) -> tuple[Call, Entry, bool]:
+        assert here.identity is not None
+        with receipt() as slip:
+            call, entry = await self.session.submit_video(here.item.video, identity=here.identity)
+        new = slip.submitted > 0
+        self._tasks[call.key] = self._open[call.key] = (call, entry)
+        if entry.state == "done":
+            del self._open[call.key]
+        if new:
+            self.report.submitted += 1
+            # By the header for now; by the platform's own measure when it is done.
+            self.report.bill.add("index", here.seconds)
+        return call, entry, new
+
+    async def _collect(self, here: Look, call: Call, entry: Entry, new: bool) -> dict[str, Any]:
+        try:
+            record = await self.session.collect_video(call, entry)
+        except TLDataError as error:
+            if not error.retryable:
+                self._open.pop(call.key, None)
+            raise
+        self._open.pop(call.key, None)
+        if new:
+            self.report.bill.add("index", here.seconds, calls=-1)
+            self.report.bill.add("index", record.get("duration_sec"))
+        return record
+
+    def _price_of(self, here: Look) -> tuple[float, float]:
+        """What a video will cost from here on: indexing, and analyses without the text they write."""
+        prices, seconds = self.report.prices, here.seconds if here.seconds is not None else LONGEST
+        index, analyses = Bill(), Bill()
+        if here.state == "new":
+            index.add("index", seconds)
+        if self.collecting and here.asked:
+            analyses.add("analyze", seconds, calls=here.asked)
+        return index.price(prices), analyses.price(prices)
+
+    def _affordable(self, price: tuple[float, float]) -> bool:
+        budget = self.job.budget
+        if budget is None or self.report.price + self._reserved + sum(price) <= budget or not sum(price):
+            return True
+        money = f"{budget:g} {self.report.prices.currency}"
+        self._end(
+            "budget", f"stopped before the budget of {money} would be exceeded; run again with a larger one"
+        )
+        return False
+
+    def _keep(self, here: Look, record: dict[str, Any], tables: dict[str, pa.Table]) -> None:
+        """Hand a finished video to the tables."""
+        item, names, video_id = here.item, self._names, str(record["video_id"])
+        for name, rows in tables.items():
+            self._commits.add(name, video_id, rows)
+        for table, keys in groups(here.needed, video_id).items():
+            self._commits.gone(table, keys)
+        self._drop_replaced(item, video_id)
+        facts = {n: record.get(n) for n in ("index_id", "task_id", "status", "duration_sec")}
+        facts |= {n: record.get(n) for n in ("width", "height", "fps", "size_bytes")}
+        assert here.identity is not None
+        self._commits.video(
+            [
+                {
+                    "source_key": key,
+                    "url": item.url,
+                    "canonical_url": item.canonical,
+                    "content_key": here.identity.content_key,
+                    "video_id": video_id,
+                    **facts,
+                    "model": self.session.search_model,
+                    "made": sorted({*names, *self._made_before(key, here)}),
+                    "indexed_at": datetime.now(UTC),
+                }
+                for key in item.keys
+            ]
+        )
+        self._minutes += float(record.get("duration_sec") or 0.0) / 60
+
+    def _made_before(self, key: str, here: Look) -> tuple[str, ...]:
+        """Outputs of an earlier job that are in the tables still: the same content by the same model."""
+        row = self._past.videos.get(key)
+        assert here.identity is not None
+        same = row and (row.content_key, row.model) == (here.identity.content_key, self.session.search_model)
+        return row.made if row and same else ()
+
+    def _drop_replaced(self, item: Item, video_id: str) -> None:
+        """A replaced file is a new video: the old one's rows leave, unless another key still means it."""
+        old = {row.video_id: row.made for key in item.keys if (row := self._past.videos.get(key)) is not None}
+        old.pop(video_id, None)
+        if not old:
+            return
+        kept = {row.video_id for key, row in self._past.videos.items() if key not in item.keys}
+        for gone, made in old.items():
+            if gone not in kept:
+                for table, keys in groups(made, gone).items():
+                    self._commits.gone(table, keys)
+
+    def _fail(self, here: Look, error: TLDataError) -> None:
+        here.error = error
+        failure, told = Failure.of(error), refusal(here)
+        self.report.failed += 1
+        if len(self.report.errors) < 100:
+            self.report.errors.append(told)
+        self._commits.error(
+            [
+                {
+                    "source_key": key,
+                    "url": here.item.url,
+                    "class": told.kind,
+                    "code": told.code,
+                    "message": told.message,
+                    "retryable": told.retryable,
+                    "http_status": failure.http_status,
+                    "request_id": failure.request_id,
+                    "attempt": self._past.attempts.get(key, 0) + 1,
+                    "content_key": here.identity.content_key if here.identity else None,
+                    "at": datetime.now(UTC),
+                }
+                for key in here.item.keys
+            ]
+        )
+        self._ended += 1
+        self._step("working")
+        allowed = self.job.failures_allowed(self.report.distinct)
+        if self.report.failed > allowed:
+            self._end("failures", f"stopped: {self.report.failed} videos failed, {allowed:g} may")
+
+    def _mind(self, error: TLDataError) -> None:
+        """Notice that the platform is down: the videos are not to blame."""
+        if isinstance(error, TROUBLE) and isinstance(error, APIError) and not _of_the_video(error):
+            self._troubles += 1
+            if self._troubles >= TROUBLES:
+                self._end("stopped", f"stopped: the platform failed {TROUBLES} times in a row: {error}")
+
+    def _end(self, status: RunStatus, reason: str) -> None:
+        if self.report.status == "done":
+            self.report.status, self.report.reason = status, reason
+        self._halt.set()
+
+    def _step(self, phase: str) -> None:
+        elapsed = time.monotonic() - self._began
+        left = self.report.distinct - self._ended
+        self.progress(
+            Step(
+                phase,
+                self._ended,
+                self.report.distinct,
+                self._minutes,
+                self.report.failed,
+                self.report.price,
+                self.report.prices.currency,
+                elapsed,
+                elapsed / self._ended * left if self._ended else None,
+            )
+        )
+
+
+def _of_the_video(error: APIError) -> bool:
+    """Whether the video's own server failed, not the platform."""
+    return (error.code or "").startswith("video_url")

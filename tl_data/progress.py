@@ -1,0 +1,105 @@
+"""How far a run is: a bar with videos, video minutes, money and time left on a terminal, log lines elsewhere.
+
+    with shown() as progress:
+        run(job, progress=progress)
+
+A progress is any function of a `Step`; give one of your own to `run`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import IO
+
+LOG_SECONDS = 10.0  # between log lines of one phase
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where a run is. Minutes are of video; `price` is in `currency`; None is not known yet."""
+
+    phase: str  # looking, working, done
+    videos: int
+    of_videos: int | None
+    video_minutes: float
+    failed: int
+    price: float
+    currency: str
+    elapsed_sec: float
+    left_sec: float | None
+
+
+Progress = Callable[[Step], None]
+
+
+def silent(step: Step) -> None:
+    """Show nothing."""
+
+
+@contextmanager
+def shown(stream: IO[str] | None = None) -> Iterator[Progress]:
+    """A bar when `stream` (stderr) is a terminal, one JSON line a step when it is not."""
+    stream = stream or sys.stderr
+    if not stream.isatty():
+        yield _Lines(stream)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.fields[of]} videos"),
+        TextColumn("{task.fields[minutes]:.1f} video min"),
+        TextColumn("{task.fields[money]}"),
+        TextColumn("{task.fields[left]}"),
+    )
+    with Bars(*columns, console=Console(file=stream), transient=True) as bars:
+        task = bars.add_task("looking", total=None, of="?", minutes=0.0, money="", left="")
+
+        def show(step: Step) -> None:
+            failed = f", {step.failed} failed" if step.failed else ""
+            bars.update(
+                task,
+                description=step.phase,
+                completed=step.videos,
+                total=step.of_videos,
+                of="?" if step.of_videos is None else step.of_videos,
+                minutes=step.video_minutes,
+                money=f"{step.price:.2f} {step.currency}{failed}",
+                left="" if step.left_sec is None else f"{duration(step.left_sec)} left",
+            )
+
+        yield show
+
+
+class _Lines:
+    """One JSON line when a phase begins or ends, and now and then within."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._phase = ""
+        self._last = 0.0
+
+    def __call__(self, step: Step) -> None:
+        now = time.monotonic()
+        if step.phase == self._phase and now - self._last < LOG_SECONDS:
+            return
+        self._phase, self._last = step.phase, now
+        facts = {n: round(v, 3) if isinstance(v, float) else v for n, v in asdict(step).items()}
+        print(json.dumps({"event": "tl_data.step", **facts}), file=self._stream, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45 s, 12 min, 3.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,279 @@
+"""What a plan, a run and a status say: records for programs, sentences for people."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from tl_data.prices import Prices
+from tl_data.progress import duration
+
+RunStatus = Literal["done", "budget", "failures", "stopped", "interrupted"]
+
+
+@dataclass
+class Units:
+    """What is billed of one operation. Length is counted in whole microseconds: sums are exact."""
+
+    video_us: int = 0
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    @property
+    def video_minutes(self) -> float:
+        return self.video_us / 60e6
+
+
+@dataclass
+class Bill:
+    """Units by operation of the price list."""
+
+    operations: dict[str, Units] = field(default_factory=dict)
+
+    def add(
+        self, operation: str, seconds: float | None, *, calls: int = 1, tokens: tuple[int, int] = (0, 0)
+    ) -> None:
+        """Add calls for a video of so many seconds; tokens are those read and written."""
+        units = self.operations.setdefault(operation, Units())
+        units.video_us += round((seconds or 0.0) * 1e6) * calls
+        units.calls += calls
+        units.input_tokens += tokens[0]
+        units.output_tokens += tokens[1]
+
+    @property
+    def video_minutes(self) -> float:
+        """Minutes of video that were newly submitted for indexing."""
+        return self.operations.get("index", Units()).video_minutes
+
+    @property
+    def calls(self) -> int:
+        """Paid calls: indexing tasks and analyses."""
+        return sum(units.calls for units in self.operations.values())
+
+    @property
+    def input_tokens(self) -> int:
+        return sum(units.input_tokens for units in self.operations.values())
+
+    @property
+    def output_tokens(self) -> int:
+        return sum(units.output_tokens for units in self.operations.values())
+
+    def price(self, prices: Prices, *, tokens: bool = True) -> float:
+        """What it costs. Without `tokens`, only what is known before: nobody knows what will be said."""
+        return math.fsum(
+            prices.of(
+                operation,
+                video_minutes=units.video_minutes,
+                calls=units.calls,
+                input_tokens=units.input_tokens if tokens else 0,
+                output_tokens=units.output_tokens if tokens else 0,
+            )
+            for operation, units in sorted(self.operations.items())
+        )
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A video that will not get in, and why."""
+
+    source_key: str
+    url: str
+    kind: str
+    code: str
+    message: str
+    retryable: bool
+
+
+@dataclass
+class Plan:
+    """What a run would do. Nothing was paid to find out."""
+
+    job: str
+    rows: int
+    distinct: int
+    unchanged: int  # in the tables already, with everything the job wants
+    known: int  # indexed before; some outputs are missing
+    attached: int  # submitted by an earlier run, to be waited for
+    new: int
+    refused: list[Refusal]
+    unmeasured: int  # new videos whose length could not be read from their headers
+    bill: Bill
+    prices: Prices
+    output_tokens_at_most: int
+    seconds: float | None  # at the limits that are set; None: no limit is known
+
+    @property
+    def reused(self) -> int:
+        return self.unchanged + self.known + self.attached
+
+    @property
+    def video_minutes(self) -> float:
+        return self.bill.video_minutes
+
+    @property
+    def calls(self) -> int:
+        return self.bill.calls
+
+    @property
+    def price(self) -> float:
+        """For minutes and calls; exact. What is written costs at most `price_of_tokens` more."""
+        return self.bill.price(self.prices, tokens=False)
+
+    @property
+    def price_of_tokens(self) -> float:
+        """For the text that will be written, at most."""
+        return self.prices.of("analyze", output_tokens=self.output_tokens_at_most)
+
+    def sentence(self) -> str:
+        """The plan in one sentence."""
+        money = self.prices.currency
+        tokens = f" (+ at most {self.price_of_tokens:.2f} for written text)" if self.price_of_tokens else ""
+        time = "" if self.seconds is None else f", {duration(self.seconds)} at the limits"
+        return (
+            f"{_count(self.rows, 'row')}, {_count(self.distinct, 'distinct video')}: "
+            f"{self.unchanged} unchanged, {self.known + self.attached} known, {self.new} to submit, "
+            f"{len(self.refused)} refused; "
+            f"{self.video_minutes:.2f} video minutes, {self.calls} paid calls, "
+            f"price {self.price:.2f} {money}{tokens}{time}"
+        )
+
+    def lines(self) -> list[str]:
+        """The plan for a person: the sentence, the refusals, the price list."""
+        lines = [self.sentence()]
+        lines += [f"  refused: {r.url or r.source_key}: {r.message} ({r.code})" for r in self.refused[:50]]
+        if len(self.refused) > 50:
+            codes = Counter(r.code for r in self.refused)
+            lines.append("  in all: " + ", ".join(f"{n} x {code}" for code, n in codes.most_common()))
+        if self.unmeasured:
+            lines.append(
+                f"  {self.unmeasured} videos do not say how long they are; their minutes are not included"
+            )
+        lines.append(f"  prices of {self.prices.as_of}: {self.prices.source}")
+        return lines
+
+
+@dataclass
+class Report:
+    """What a run did."""
+
+    job: str
+    run_id: str
+    status: RunStatus = "done"
+    reason: str = ""  # why it stopped before its end
+    rows: int = 0
+    distinct: int = 0
+    unchanged: int = 0
+    reused: int = 0  # taken from the tables, the ledger or an earlier run's task instead of being paid
+    submitted: int = 0  # indexing tasks newly made
+    pending: int = 0  # submitted and not collected: `collect` or the next run waits for them
+    failed: int = 0
+    bill: Bill = field(default_factory=Bill)
+    prices: Prices = field(default_factory=Prices.free)
+    paid_twice: int | None = None  # None: it could not be measured
+    model: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    tables: Mapping[str, str] = field(default_factory=dict)  # name -> where it is
+    errors: list[Refusal] = field(default_factory=list)  # the first hundred
+
+    @property
+    def video_minutes(self) -> float:
+        return self.bill.video_minutes
+
+    @property
+    def calls(self) -> int:
+        return self.bill.calls
+
+    @property
+    def price(self) -> float:
+        return self.bill.price(self.prices)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all is in; 1 rows failed; 3 stopped at a limit or by trouble, run again; 130 interrupted."""
+        if self.status == "interrupted":
+            return 130
+        if self.status != "done":
+            return 3
+        return 1 if self.failed else 0
+
+    def sentence(self) -> str:
+        """The run in one sentence: what everybody wants to know at its end."""
+        twice = "not measured" if self.paid_twice is None else self.paid_twice
+        pending = f", {self.pending} pending" if self.pending else ""
+        return (
+            f"{_count(self.rows, 'row')}, {_count(self.distinct, 'distinct video')}, {self.reused} reused, "
+            f"{self.submitted} submitted{pending}, {self.failed} failed, "
+            f"{self.video_minutes:.2f} video minutes, price {self.price:.2f} {self.prices.currency}, "
+            f"paid twice: {twice}"
+        )
+
+    def lines(self) -> list[str]:
+        """The run for a person: why it stopped, what failed, the sentence."""
+        lines = [self.reason] if self.reason else []
+        lines += [f"failed: {e.url or e.source_key}: {e.message} ({e.code})" for e in self.errors[:20]]
+        if self.failed > 20:
+            lines.append(f"... and {self.failed - 20} more; all are in the table errors")
+        return [*lines, self.sentence()]
+
+    def row(self) -> dict[str, Any]:
+        """The row of the table `runs`."""
+        return {
+            "run_id": self.run_id,
+            "job": self.job,
+            "status": self.status if self.ended_at else "running",
+            "rows": self.rows,
+            "distinct": self.distinct,
+            "unchanged": self.unchanged,
+            "reused": self.reused,
+            "submitted": self.submitted,
+            "failed": self.failed,
+            "video_minutes": self.video_minutes,
+            "calls": self.calls,
+            "input_tokens": self.bill.input_tokens,
+            "output_tokens": self.bill.output_tokens,
+            "price": self.price,
+            "currency": self.prices.currency,
+            "paid_twice": self.paid_twice,
+            "model": self.model,
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+        }
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the tables of a job hold; read from the tables alone."""
+
+    job: str
+    folder: str
+    rows: Mapping[str, int]  # of each table
+    video_minutes: float
+    errors: Mapping[str, int]  # by code
+    retryable: int  # errors that the next run tries again
+    runs: list[dict[str, Any]]  # the last five, newest first
+
+    def lines(self) -> list[str]:
+        """The status for a person."""
+        lines = [f"{self.job}: {self.folder}"]
+        lines.append("  " + ", ".join(f"{name} {count}" for name, count in self.rows.items()))
+        lines.append(f"  {self.video_minutes:.2f} video minutes in the tables")
+        if self.errors:
+            codes = ", ".join(f"{n} x {code}" for code, n in sorted(self.errors.items()))
+            lines.append(f"  errors: {codes}; the next run tries {self.retryable} again")
+        for run in self.runs:
+            when = f"{run['started_at']:%Y-%m-%d %H:%M}"
+            lines.append(
+                f"  {when} {run['status']}: {run['submitted']} submitted, {run['reused']} reused, "
+                f"{run['failed']} failed, {run['price']:.2f} {run['currency']}"
+            )
+        return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
