@@ -268,10 +268,16 @@ class Ledger:
     async def _settle(self, call: Call, act: Act, find: Find | None) -> Entry:
         if call.scope is not None and self._sweeping is None:
             self._sweeping = asyncio.create_task(self._sweep_quietly())
-        for folder in reversed(call.folders()):
-            entry = await self._done(folder, call.key)
+        places = call.folders()
+        folder = places[-1]
+        for place in reversed(places):
+            entry = await self._done(place, call.key)
             if entry is not None and not _expired(call, entry):
                 return replace(entry, reused=True)
+        if len(places) > 1:
+            # A call that was begun in the slot before may still be in flight there: wait for it.
+            view, _ = await self._read(places[0], call.key)
+            folder = places[0] if view.state == "claimed" else folder
         attempt, gone = 1, False
         while True:
             record = {**call.described(), "owner": self._me.signature()}
