@@ -6,7 +6,6 @@ Nothing here holds more than the frame at hand, whatever the length of the video
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,8 @@ Picture = npt.NDArray[np.uint8]  # height x width x 3, RGB
 Samples = npt.NDArray[np.int16]  # mono
 
 SOUND_RATE = 16_000  # samples a second of everything that listens
-_CUT_RATE = 31.0  # frames a second that are compared for cuts
-_SMALL_RATE, _SMALL_SIDE = 4.0, 320  # colours, motion
-_LARGE_RATE, _LARGE_SIDE = 1.0, 960  # text, faces, keyframes
+SMALL, LARGE = 480, 960  # pixels of the longer side of the two pictures that are made of a frame
+_RATE = 31.0  # frames a second that are looked at at most
 _MAX_PIXELS = 16_384 * 16_384  # a header that claims more is not decoded
 _PATIENCE = 400  # packets without a picture before a stream counts as unreadable
 
@@ -39,14 +37,17 @@ _FORMATS = (
 _OPEN = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "probesize": "10000000"}
 
 
-@dataclass(frozen=True)
 class Seen:
-    """A frame on its way through: the sizes that were due at its time, else None."""
+    """A frame on its way through: its time in seconds, a sparse trace for cuts, and pictures on demand."""
 
-    time: float  # seconds
-    trace: npt.NDArray[np.int16]  # a sparse grid of luma and chroma samples, for cuts
-    small: Picture | None
-    large: Picture | None
+    def __init__(self, time: float, frame: Any, sizers: dict[int, _Sizer]) -> None:
+        self.time = time
+        self.trace = _trace(frame)
+        self._frame, self._sizers = frame, sizers
+
+    def picture(self, side: int) -> Picture:
+        """The frame upright, with square pixels, and no side longer than `side` pixels."""
+        return self._sizers[side](self._frame)
 
 
 def probe(path: Path) -> Probe:
@@ -84,40 +85,33 @@ def probe(path: Path) -> Probe:
 
 
 def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[Seen]:
-    """Decode the pictures once, in order; `notes` receives what could not be read.
+    """Decode the pictures once, in order, at most 31 a second; `notes` receives what could not be read.
 
-    A picture of 320 pixels comes about four times a second, one of 960 about once; times start at 0.
+    Times start at 0 and never go back, whatever the file says.
     """
     with _open(path) as container:
-        picture, _ = _streams(container)
-        if picture is None:
+        stream, _ = _streams(container)
+        if stream is None:
             return
-        picture.thread_type = "AUTO"
-        picture.codec_context.thread_count = 2
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = 2
         if facts.fps > 100:  # frames that no other frame needs: half the work or more
-            picture.codec_context.skip_frame = "NONREF"
-        small, large = (_Sizer(side, _aspect(picture)) for side in (_SMALL_SIDE, _LARGE_SIDE))
+            stream.codec_context.skip_frame = "NONREF"
+        sizers = {side: _Sizer(side, _aspect(stream)) for side in (SMALL, LARGE)}
         step = 1 / facts.fps if facts.fps else 0.04
         start: float | None = None
-        time, next_trace, next_small, next_large = -step, 0.0, 0.0, 0.0
+        time, due = -step, 0.0
         broken: list[int] = []
-        for frame in _decoded(container, picture, broken):
+        for frame in _decoded(container, stream, broken):
             at = frame.time
             if start is None:
                 start = at if at is not None else 0.0
             at = at - start if at is not None else time + step
             # A jump back or far ahead is a broken timestamp: go on at the usual pace.
             time = at if 0 <= at - time <= 10 + 2 * step or time < 0 <= at else time + step
-            if time < next_trace:
-                continue
-            next_trace = time + 1 / _CUT_RATE
-            trace = _trace(frame)
-            due_small, due_large = time >= next_small, time >= next_large
-            if due_small:
-                next_small = time + 1 / _SMALL_RATE - step / 2
-            if due_large:
-                next_large = time + 1 / _LARGE_RATE - step / 2
-            yield Seen(time, trace, small(frame) if due_small else None, large(frame) if due_large else None)
+            if time >= due:
+                due = time + 1 / _RATE
+                yield Seen(time, frame, sizers)
         if broken:
             notes.append(f"{len(broken)} packets of the picture could not be decoded")
 
@@ -195,15 +189,16 @@ class _Sizer:
 
 
 def _trace(frame: Any) -> npt.NDArray[np.int16]:
-    if not frame.format.name.startswith(("yuv420p", "yuvj420p")) or frame.format.components[0].bits != 8:
-        frame = frame.reformat(80, 44, "yuv420p", interpolation="AREA")
+    """Luma at about 80 x 45 points and chroma at 20 x 12."""
+    name = frame.format.name
+    if name not in ("yuv420p", "yuvj420p"):
+        frame = frame.reformat(80, 48, "yuv420p", interpolation="AREA")
     parts = []
     for index, (columns, rows) in enumerate(((80, 45), (20, 12), (20, 12))):
         plane = frame.planes[index]
+        across, along = max(1, plane.width // columns), max(1, plane.height // rows)
         grid = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
-        ys = (np.arange(rows) + 0.5) * plane.height / rows
-        xs = (np.arange(columns) + 0.5) * plane.width / columns
-        parts.append(grid[np.ix_(ys.astype(int), xs.astype(int))].ravel())
+        parts.append(grid[along // 2 :: along, across // 2 :: across].ravel())
     return np.concatenate(parts).astype(np.int16)
 
 

@@ -69,7 +69,6 @@ def _step(before: Any, gray: Any, flow: Any, passed: float) -> Step:
     fit = 0.0
     # A still frame around a moving thing has no common motion although few parts are textured.
     still = np.abs(moves).max(axis=1) < _MOVES
-    textured = moves[seen]
     if seen.sum() >= 24 and still[seen].mean() < 0.5:
         points = np.column_stack((xs[seen] - width / 2, ys[seen] - height / 2)).astype(np.float32)
         matrix, kept = cv2.estimateAffinePartial2D(
@@ -88,7 +87,6 @@ def _step(before: Any, gray: Any, flow: Any, passed: float) -> Step:
     moving = (speeds > _MOVES) & changed
     right, down = (float(v) for v in moves[moving].mean(axis=0)) if moving.any() else (0.0, 0.0)
     amount = float(np.hypot(flow[ys, xs, 0], flow[ys, xs, 1])[changed].sum() / xs.size) * scale
-    del textured
     return Step(amount, right, down, float(moving.mean()), pan, tilt, zoom, fit)
 
 

@@ -18,9 +18,19 @@ import numpy as np
 import numpy.typing as npt
 
 from tl_data.local.evidence import Span
-from tl_data.local.media import Picture
+from tl_data.local.media import LARGE, Picture, Seen
 
-_DETECT_SIDE = 480  # pixels of the copy that is searched for lines
+Gray = npt.NDArray[np.uint8]
+Blocks = npt.NDArray[np.bool_]
+Box = tuple[int, int, int, int]  # left, top, right, bottom in the small picture
+
+_SLOPE = 96  # Sobel response of a stroke's side
+_DENSITY = 0.10  # share of pixels on rising, and on falling, sides
+_CHANGED = 8  # mean difference (0-255) from which a block must be searched again
+_RESTS = 6  # mean difference below which a block stands still
+_PAUSES = (1.0, 16.0)  # seconds between searches: while text is found, and at most
+_SOONEST = 2.0  # seconds between searches for new things that stand still, whatever was found before
+_MOST_LINES = 60
 _SURE = 0.6  # confidence from which a reading is kept
 _SAME = 10.0  # mean difference (0-255) below which two crops of a line are the same line
 _SIGN = (96, 16)  # size of the crop that is compared
@@ -30,7 +40,7 @@ _SIGN = (96, 16)  # size of the crop that is compared
 class _Line:
     """A line of text on the screen and how long it has been there."""
 
-    box: tuple[int, int, int, int]  # left, top, right, bottom in the large picture
+    box: Box
     sign: npt.NDArray[np.int16]
     start: float
     end: float
@@ -38,59 +48,91 @@ class _Line:
 
 
 class Reader:
-    """Reads the text of a stream of large pictures."""
+    """Reads the text of a stream of pictures."""
 
     def __init__(self) -> None:
         self._open: list[_Line] = []
         self._done: list[_Line] = []
-        self._last: npt.NDArray[np.int16] | None = None
+        self._before: Gray | None = None  # the picture before
+        self._examined: Gray | None = None  # what each part looked like when it was last searched
         self._time = 0.0
-        self.read_pictures = 0
+        self._cut = self._searched = 0.0
+        self._rested = 0.0  # when a search may come next although nothing stands still
+        self._pause = _PAUSES[0]
 
-    def add(self, time: float, picture: Picture, cut: float | None = None) -> None:
+    def add(self, seen: Seen, small: Picture, cut: float | None = None) -> None:
         """Look at the next picture; `cut` is the time of a cut since the picture before."""
-        gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        glance = cv2.resize(gray, (160, 96), interpolation=cv2.INTER_AREA).astype(np.int16)
-        came = cut if cut is not None else (time + self._time) / 2 if self._time else time
-        before, self._time = self._time, time
-        if self._last is not None and _unchanged(self._last, glance):
-            for line in self._open:
-                line.end = time
+        gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        time, before = seen.time, self._before
+        came = (time + self._time) / 2
+        self._before, last, self._time = gray, self._time, time
+        if before is None or before.shape != gray.shape:
+            self._examined, before = None, None
+        if cut is not None:
+            self._pause, self._rested, self._examined, self._cut = _PAUSES[0], time, None, cut
+        if self._follow(gray, last, time, cut):
+            self._pause, self._rested = _PAUSES[0], time
+        if self._examined is None and time - self._cut < 1:
+            came = self._cut  # what the first look at a shot finds was there from its beginning
+        blocks = _texty(gray)
+        if self._examined is not None:
+            blocks &= _blocks(cv2.absdiff(gray, self._examined)) > _CHANGED
+        if not blocks.any():
             return
-        self._last = glance
-        boxes = _find(picture) if _texty(gray) else []
-        self.read_pictures += bool(boxes)
-        stay: list[_Line] = []
-        fresh: list[tuple[_Line, Picture]] = []
-        for box in boxes:
-            left, top, right, bottom = box
-            crop = picture[top:bottom, left:right]
-            sign = _sign(gray[top:bottom, left:right])
-            known = next(
-                (line for line in self._open if _overlap(line.box, box) > 0.6 and _same(line.sign, sign)),
-                None,
-            )
-            if known is not None:
-                if known not in stay:
-                    known.end = time
-                    stay.append(known)
-                continue
-            line = _Line(box, sign, came, time)
-            stay.append(line)
-            fresh.append((line, crop))
-        for (line, _), reading in zip(fresh, _read([crop for _, crop in fresh]), strict=True):
-            line.readings.append(reading)
-        for line in self._open:
-            if line not in stay:
-                line.end = cut if cut is not None else max(line.end, (before + time) / 2)
-                self._done.append(line)
-        self._open = [line for line in stay if line.readings]
+        # Text stands still; what moves is searched now and then only, for text that scrolls.
+        rests = (
+            before is not None
+            and cut is None
+            and bool((blocks & (_blocks(cv2.absdiff(gray, before)) < _RESTS)).any())
+        )
+        if time < (min(self._rested, self._searched + _SOONEST) if rests else self._rested):
+            return
+        found = self._search(seen, gray, blocks, came)
+        self._searched = time
+        if self._examined is None:
+            self._examined = gray.copy()
+        else:
+            area = cv2.resize(blocks.astype(np.uint8), gray.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            cv2.copyTo(gray, area, self._examined)
+        self._pause = _PAUSES[0] if found else min(2 * self._pause, _PAUSES[1])
+        self._rested = time + self._pause
 
     def finish(self, end: float) -> tuple[Span, ...]:
         """Everything that was shown, in order of time and place."""
         for line in self._open:
             line.end = end
         return _spans([*self._done, *self._open])
+
+    def _follow(self, gray: Gray, last: float, time: float, cut: float | None) -> bool:
+        """Keep the lines that are still there, close those that are gone; whether any is gone."""
+        count = len(self._done)
+        stay = []
+        for line in self._open:
+            if cut is None and _same(line.sign, _sign(gray, line.box)):
+                line.end = time
+                stay.append(line)
+            else:
+                line.end = cut if cut is not None else (last + time) / 2
+                self._done.append(line)
+        self._open = stay
+        return len(self._done) > count
+
+    def _search(self, seen: Seen, gray: Gray, blocks: Blocks, came: float) -> bool:
+        """Search the part of the picture around `blocks` and read the lines that are new there."""
+        large = seen.picture(LARGE)
+        scale = large.shape[1] / gray.shape[1]
+        left, top, right, bottom = _around(blocks, gray)
+        part = large[round(top * scale) : round(bottom * scale), round(left * scale) : round(right * scale)]
+        fresh = []
+        for box in _find(part, 1 / scale):
+            here = (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
+            if not any(_overlap(line.box, here) > 0.5 for line in self._open):
+                fresh.append(_Line(here, _sign(gray, here), came, seen.time))
+        crops = [_crop(large, line.box, scale) for line in fresh]
+        for line, reading in zip(fresh, _read(crops), strict=True):
+            line.readings.append(reading)
+        self._open += fresh
+        return any(line.readings[0][1] >= _SURE for line in fresh)
 
 
 def _spans(lines: Sequence[_Line]) -> tuple[Span, ...]:
@@ -138,45 +180,62 @@ def _close_words(one: str, other: str) -> bool:
     return row[-1] <= len(one) // 8
 
 
-def _unchanged(one: npt.NDArray[np.int16], other: npt.NDArray[np.int16]) -> bool:
-    blocks = np.abs(one - other).reshape(12, 8, 20, 8).mean(axis=(1, 3))
-    return bool(blocks.max() < 4)
+def _texty(gray: Gray) -> Blocks:
+    """Which blocks of the picture may hold text: many strokes with a rising and a falling side, in a row."""
+    slope = cv2.Sobel(gray, cv2.CV_16S, 1, 0, ksize=3)
+    window = (31, 7)
+    rising = cv2.blur((slope > _SLOPE).astype(np.uint8) * 255, window)
+    falling = cv2.blur((slope < -_SLOPE).astype(np.uint8) * 255, window)
+    dense = (cv2.min(rising, falling) > 255 * _DENSITY).astype(np.uint8)
+    rows = cv2.morphologyEx(dense, cv2.MORPH_OPEN, np.ones((4, 14), np.uint8))
+    return _blocks(rows * 255) > 40
 
 
-def _texty(gray: npt.NDArray[np.uint8]) -> bool:
-    """Whether there are rows of strong, dense, small strokes anywhere: cheap, and seldom wrong about no."""
-    half = cv2.resize(gray, (gray.shape[1] // 2, gray.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    stroke = cv2.morphologyEx(half, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    strong = (stroke > 60).astype(np.uint8)
-    joined = cv2.morphologyEx(strong, cv2.MORPH_CLOSE, np.ones((1, 9), np.uint8))
-    joined = cv2.morphologyEx(joined, cv2.MORPH_OPEN, np.ones((4, 12), np.uint8))
-    return bool(joined.any())
-
-
-def _find(picture: Picture) -> list[tuple[int, int, int, int]]:
-    height, width = picture.shape[:2]
-    scale = min(1.0, _DETECT_SIDE / max(height, width))
-    small = cv2.resize(
-        picture, (max(32, round(width * scale)), max(32, round(height * scale))), interpolation=cv2.INTER_AREA
+def _blocks(plane: Gray) -> npt.NDArray[Any]:
+    """Means over blocks of about 16 x 16 pixels."""
+    height, width = plane.shape
+    return np.asarray(
+        cv2.resize(plane, (max(2, width // 16), max(2, height // 16)), interpolation=cv2.INTER_AREA)
     )
+
+
+def _around(blocks: Blocks, gray: Gray) -> tuple[int, int, int, int]:
+    """The rectangle around all blocks, with a rim, in pixels of `gray`."""
+    height, width = gray.shape
+    rows, columns = np.nonzero(blocks.any(axis=1))[0], np.nonzero(blocks.any(axis=0))[0]
+    along, across = height / blocks.shape[0], width / blocks.shape[1]
+    return (
+        max(0, int((columns[0] - 2) * across)),
+        max(0, int((rows[0] - 1.5) * along)),
+        min(width, int((columns[-1] + 3) * across) + 1),
+        min(height, int((rows[-1] + 2.5) * along) + 1),
+    )
+
+
+def _find(part: Picture, scale: float) -> list[Box]:
+    """Boxes of text lines, in pixels of the copy that is `scale` times as large."""
+    height, width = (max(32, round(side * scale)) for side in part.shape[:2])
+    small = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
     found = _engine().text_det(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
-    if found.boxes is None:
-        return []
     boxes = []
-    across, along = width / small.shape[1], height / small.shape[0]
-    for corners in found.boxes:
+    for corners in found.boxes if found.boxes is not None else ():
         left, top = corners.min(axis=0)
         right, bottom = corners.max(axis=0)
         rim = 0.06 * (bottom - top)
         box = (
-            max(0, int((left - rim) * across)),
-            max(0, int((top - rim) * along)),
-            min(width, int((right + rim) * across) + 1),
-            min(height, int((bottom + rim) * along) + 1),
+            max(0, int(left - rim)),
+            max(0, int(top - rim)),
+            min(width, int(right + rim) + 1),
+            min(height, int(bottom + rim) + 1),
         )
-        if box[3] - box[1] >= 8 and box[2] - box[0] >= 8 and box[2] - box[0] > 0.7 * (box[3] - box[1]):
+        if box[3] - box[1] >= 4 and box[2] - box[0] > 0.7 * (box[3] - box[1]):
             boxes.append(box)
-    return boxes[:60]
+    return boxes[:_MOST_LINES]
+
+
+def _crop(large: Picture, box: Box, scale: float) -> Picture:
+    left, top, right, bottom = (round(edge * scale) for edge in box)
+    return large[top : max(top + 2, bottom), left : max(left + 2, right)]
 
 
 def _read(crops: Sequence[Picture]) -> list[tuple[str, float]]:
@@ -188,8 +247,11 @@ def _read(crops: Sequence[Picture]) -> list[tuple[str, float]]:
     return [(text.strip(), float(score)) for text, score in zip(found.txts, found.scores, strict=True)]
 
 
-def _sign(crop: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
-    sign: npt.NDArray[np.int16] = cv2.resize(crop, _SIGN, interpolation=cv2.INTER_AREA).astype(np.int16)
+def _sign(gray: Gray, box: Box) -> npt.NDArray[np.int16]:
+    left, top, right, bottom = box
+    sign: npt.NDArray[np.int16] = cv2.resize(
+        gray[top:bottom, left:right], _SIGN, interpolation=cv2.INTER_AREA
+    ).astype(np.int16)
     return sign
 
 
@@ -197,7 +259,7 @@ def _same(one: npt.NDArray[np.int16], other: npt.NDArray[np.int16]) -> bool:
     return float(np.abs(one - other).mean()) < _SAME
 
 
-def _overlap(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> float:
+def _overlap(one: Box, other: Box) -> float:
     """Common area over the area of both."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
@@ -219,7 +281,7 @@ def _engine() -> Any:
             "Global.log_level": "critical",
             "EngineConfig.onnxruntime.intra_op_num_threads": 1,
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
-            "Det.limit_side_len": _DETECT_SIDE,
+            "Det.limit_side_len": LARGE,
             "Det.limit_type": "max",
         }
     )

@@ -16,10 +16,10 @@ import numpy.typing as npt
 Trace = npt.NDArray[np.int16]
 
 SHORTEST, LONGEST, USUAL = 2.0, 10.0, 6.0  # seconds of a clip
-_AHEAD = 3  # frames that must follow before a cut is certain
+AHEAD = 3  # frames that must follow before a cut is certain
 _RATIO = 3.0  # a cut's difference over that of its neighbours
 _LEAST = 5.0  # mean difference (0-255) below which nothing is a cut
-_SPREAD = 0.10  # share of the picture that a cut changes
+_SPREAD = 0.06  # share of the picture that a cut changes
 _CHANGED = 16  # difference from which a sample counts as changed
 
 
@@ -36,8 +36,8 @@ class Cuts:
     """Finds cuts in a stream of traces; tells each one a few frames after it happened."""
 
     def __init__(self) -> None:
-        self._traces: deque[tuple[float, Trace]] = deque(maxlen=2 * _AHEAD + 2)
-        self._steps: deque[float] = deque(maxlen=2 * _AHEAD + 2)  # difference to the frame before
+        self._traces: deque[tuple[float, Trace]] = deque(maxlen=2 * AHEAD + 2)
+        self._steps: deque[float] = deque(maxlen=2 * AHEAD + 2)  # difference to the frame before
         self._rest: Trace | None = None  # how the shot looked when it last rested
         self._rest_time = 0.0
         self._last_cut = -1.0
@@ -47,13 +47,13 @@ class Cuts:
         before = self._traces[-1][1] if self._traces else trace
         self._traces.append((time, trace))
         self._steps.append(_difference(before, trace))
-        if len(self._traces) < _AHEAD + 2:
+        if len(self._traces) < AHEAD + 2:
             return None
         return self._hard() or self._slow()
 
     def finish(self) -> float | None:
         """A cut among the very last frames."""
-        for _ in range(_AHEAD):
+        for _ in range(AHEAD):
             time, trace = self._traces[-1] if self._traces else (0.0, np.zeros(1, np.int16))
             found = self.add(time, trace)
             if found is not None:
@@ -61,7 +61,7 @@ class Cuts:
         return None
 
     def _hard(self) -> float | None:
-        at = len(self._traces) - 1 - _AHEAD
+        at = len(self._traces) - 1 - AHEAD
         if at < 1:
             return None
         time, trace = self._traces[at]

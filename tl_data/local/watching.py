@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -18,6 +19,8 @@ from tl_data.local.media import Picture
 T = TypeVar("T")
 Progress = Callable[[float], None]  # 0..1
 THUMBNAIL = "thumbnail.jpg"
+_GLANCES = 0.25  # seconds between pictures of which colours, motion and text are measured
+_CANDIDATES = 1.0  # seconds between pictures that may become the keyframe
 
 
 def look_at(
@@ -44,11 +47,13 @@ def look_at(
     watch = _Watch(folder)
     tell = on_progress or (lambda _: None)
     end = 0.0
+    told = 0.0
     for seen in media.frames(path, facts, notes):
         watch.add(seen)
         end = seen.time
-        if seen.large is not None and facts.duration_sec:
-            tell(min(0.9, 0.9 * seen.time / facts.duration_sec))
+        if end >= told + 1 and facts.duration_sec:
+            told = end
+            tell(min(0.9, 0.9 * end / facts.duration_sec))
     if facts.width:
         end += 1 / facts.fps if facts.fps else 0.04
         if facts.duration_sec - end > max(2.0, 0.1 * facts.duration_sec):
@@ -90,31 +95,54 @@ class _Watch:
         self._cuts, self._stretches = shots.Cuts(), shots.Stretches()
         self._motion, self._reader = motion.Motion(), ocr.Reader()
         self._pending = _Pending()
+        self._late: deque[media.Seen] = deque()  # frames of which it is not yet certain whether they are cuts
         self._cut: float | None = None
+        self._due_small = self._due_large = 0.0
         self._best = -1.0
         self.clips: list[Clip] = []
 
     def add(self, seen: media.Seen) -> None:
+        """Take the next frame."""
+        self._late.append(seen)
         cut = self._cuts.add(seen.time, seen.trace)
         if cut is not None:
-            self._cut = cut
-            self._close(self._stretches.cut(cut))
+            while self._late and self._late[0].time < cut:
+                self._look(self._late.popleft())
+            self._begin(cut)
+        while len(self._late) > shots.AHEAD + 1:
+            self._look(self._late.popleft())
+
+    def _begin(self, cut: float) -> None:
+        """A new shot begins: its first frame is looked at whatever the time."""
+        self._close(self._stretches.cut(cut))
+        self._cut = cut
+        self._due_small = self._due_large = cut
+
+    def _look(self, seen: media.Seen) -> None:
+        if seen.time < self._due_small:
+            return
         self._close(self._stretches.reach(seen.time))
-        if seen.small is not None:
-            self._pending.tones.append((seen.time, colors.tones(seen.small)))
-            step = self._motion.add(seen.time, seen.small)
-            if step is not None:
-                self._pending.steps.append((seen.time, step))
-        if seen.large is not None:
-            self._reader.add(seen.time, seen.large, self._cut)
-            self._cut = None
-            self._pending.pictures.append((seen.time, seen.large))
+        self._due_small = seen.time + _GLANCES - 0.01
+        small = seen.picture(media.SMALL)
+        self._pending.tones.append((seen.time, colors.tones(small)))
+        step = self._motion.add(seen.time, small)
+        if step is not None and self._cut is None:
+            self._pending.steps.append((seen.time, step))
+        self._reader.add(seen, small, self._cut)
+        self._cut = None
+        if seen.time >= self._due_large:
+            self._due_large = seen.time + _CANDIDATES - 0.01
+            self._pending.pictures.append((seen.time, seen.picture(media.LARGE)))
 
     def finish(self, end: float) -> tuple[Span, ...]:
         """Close what is open; gives the text that was shown."""
         cut = self._cuts.finish()
-        if cut is not None:
-            self._close(self._stretches.cut(cut))
+        for seen in self._late:
+            if cut is not None and seen.time >= cut:
+                self._begin(cut)
+                cut = None
+            self._look(seen)
+        self._late.clear()
         last = self.clips[-1] if self.clips else None
         before = shots.Stretch(last.start_sec, last.end_sec, last.cut) if last else None
         rest = self._stretches.finish(end, before)
@@ -141,9 +169,7 @@ class _Watch:
                 brightness=round(float(np.mean([tone.brightness for tone in tones])), 4),
                 contrast=round(float(np.mean([tone.contrast for tone in tones])), 4),
             )
-        amount, direction, camera = motion.summary(
-            [step for at, step in part.steps if at > stretch.start + 0.3]
-        )
+        amount, direction, camera = motion.summary([step for _, step in part.steps])
         clip = replace(clip, motion=amount, direction=direction, camera=camera)
         if part.pictures:
             middle = (stretch.start + stretch.end) / 2
@@ -158,7 +184,7 @@ class _Watch:
             if worth > self._best:
                 self._best = worth
                 media.write_jpeg(self._folder / THUMBNAIL, _thumbnail(picture))
-            clip = replace(clip, objects=faces.people(picture), look=look.describe_image(picture))
+            clip = replace(clip, objects=faces.faces(picture), look=look.describe_image(picture))
         elif self.clips:  # no large picture fell into it: the one before is the nearest
             clip = replace(clip, keyframe=self.clips[-1].keyframe, look=self.clips[-1].look)
         return clip
