@@ -1,0 +1,15 @@
+"""Spark: columns for DataFrames, whole-table verbs, and sessions with Delta.
+
+    import tl_data.spark
+    from tl_data.spark import functions as tl
+
+    spark = tl_data.spark.session()                                  # or any session that you have
+    df.withColumn("summary", tl.summarize("url"))
+    df.select("url", tl.inline(tl.chapters("url")))
+
+For SQL, `tl_data.register(spark)`. Importing this package imports no pyspark.
+"""
+
+from tl_data.spark.delta import delta_conf, session
+
+__all__ = ["delta_conf", "session"]

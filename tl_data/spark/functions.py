@@ -1,0 +1,125 @@
+"""The catalog as columns of Spark DataFrames, classic or Connect.
+
+    from tl_data.spark import functions as tl
+
+    df.withColumn("summary", tl.summarize("url", index_id="demo"))
+    df.select("url", tl.inline(tl.search(lit("demo"), "title", max_hits=3)))
+    df.withColumn("tried", tl.try_summarize("url"))                  # struct: value, error, usage, provenance
+    tl.apply(df, "clips", "url")                                     # the rows of df times their clips
+    tl.nearest(clips, text="a red car", k=10)                        # exact nearest neighbours
+
+A text given for a required argument names a column, as everywhere in pyspark; for an option it is the value.
+Every function takes `settings=`, as from `Settings.load()`, which is also the default.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tl_data import catalog
+from tl_data.catalog import Function
+from tl_data.connect import connect
+from tl_data.errors import SchemaMismatch
+from tl_data.settings import Settings
+from tl_data.spark.nearest import nearest
+from tl_data.spark.verbs import apply
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column
+
+__all__ = ["apply", "inline", "nearest", "similarity"]
+
+
+def inline(column: Column, *, outer: bool = False) -> Column:
+    """The rows of a table function's column, in a select: one row an element, its fields as columns.
+
+    Args:
+        column: of type list of structs.
+        outer: whether a row whose list is empty or NULL stays, with NULLs.
+    """
+    import pyspark.sql.functions as functions
+
+    return functions.inline_outer(column) if outer else functions.inline(column)
+
+
+def similarity(a: Column | str, b: Column | str) -> Column:
+    """The cosine of two vectors, -1 to 1; NULL when one is NULL or all zeros. In SQL: `tl_similarity`."""
+    import pyspark.sql.functions as functions
+
+    def vector(given: Column | str) -> Column:
+        column = functions.col(given) if isinstance(given, str) else given
+        return column.cast("array<double>")
+
+    def dot(x: Column, y: Column) -> Column:
+        products = functions.zip_with(x, y, lambda p, q: p * q)
+        return functions.aggregate(products, functions.lit(0.0), lambda total, p: total + p)
+
+    x, y = vector(a), vector(b)
+    length = functions.sqrt(dot(x, x) * dot(y, y))
+    return dot(x, y) / functions.when(length != 0.0, length)
+
+
+def column_function(f: Function, *, attempt: bool = False) -> Callable[..., Column]:
+    """The function for columns; with `attempt`, its form that never fails the statement."""
+    name = f"try_{f.name}" if attempt else f.name
+
+    def call(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Column:
+        from pyspark.sql import SparkSession
+
+        from tl_data.engines.spark import udf, worker_of
+
+        if len(args) > len(f.parameters):
+            raise SchemaMismatch(f"{name} takes {len(f.parameters)} arguments, not {len(args)}")
+        given = dict(zip((p.name for p in f.parameters), args, strict=False)) | kwargs
+        f.arguments(given)
+        spark = SparkSession.active()
+        worker = worker_of(spark, connect(settings))
+        return udf(worker, f, attempt=attempt)(*(_column(p, given) for p in f.parameters)).alias(name)  # type: ignore[no-any-return]
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = f"{f.doc}\n\n{f.detail}\n\nArgs:\n" + "\n".join(
+        f"    {p.name}: {p.doc}" for p in f.parameters
+    )
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(
+                p.name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=inspect.Parameter.empty if p.required else p.default,
+            )
+            for p in f.parameters
+        ]
+        + [inspect.Parameter("settings", inspect.Parameter.KEYWORD_ONLY, default=None)]
+    )
+    return call
+
+
+def _column(p: catalog.Parameter, given: dict[str, Any]) -> Column:
+    import pyspark.sql.functions as functions
+    from pyspark.sql import Column
+
+    from tl_data.engines.spark import spark_type
+
+    value = given.get(p.name, p.default)
+    if isinstance(value, str) and p.required:
+        value = functions.col(value)
+    elif not isinstance(value, Column):
+        value = functions.lit(value)
+    return value.cast(spark_type(p.type))
+
+
+def __getattr__(name: str) -> Any:
+    """The functions of the catalog, and their `try_` forms."""
+    if not name.startswith("_"):
+        catalog.load()
+        attempt = name.startswith("try_")
+        if f := catalog.FUNCTIONS.get(name.removeprefix("try_")):
+            return globals().setdefault(name, column_function(f, attempt=attempt))
+    raise AttributeError(f"module 'tl_data.spark.functions' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    catalog.load()
+    return sorted([*__all__, *catalog.FUNCTIONS, *(f"try_{name}" for name in catalog.FUNCTIONS)])
