@@ -128,8 +128,8 @@ class _Group:
                 return await asyncio.shield(waiter.end)
         except TimeoutError:
             raise StillRunning(
-                f"the task is not finished after {self._settings.task_deadline:g} s; it goes on, and the next "
-                "run waits for it without paying again. Raise task_deadline to wait longer",
+                f"the task is not finished after {self._settings.task_deadline:g} s; it goes on, and the "
+                "next run waits for it without paying again. Raise task_deadline to wait longer",
                 task_id,
             ) from None
         finally:

@@ -1,0 +1,46 @@
+"""Fixtures of the client's tests: a server that answers as told, and a client that talks to it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.client.scripted import KEY, Server
+from tl_data.client import Client
+from tl_data.settings import Settings
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    it = Server(listener)
+    thread = threading.Thread(target=it.run)
+    thread.start()
+    yield it
+    it.close()
+    thread.join()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """A key, and little patience."""
+    return Settings(api_key=KEY, timeout=5.0, retries=2, max_wait=5.0, poll_interval=0.2)
+
+
+@pytest.fixture
+def run(server: Server, settings: Settings) -> Callable[..., Any]:
+    """Run an async function of a client that talks to the server; keywords change the settings."""
+
+    def call(use: Callable[[Client], Any], **changes: Any) -> Any:
+        async def main() -> Any:
+            async with Client(settings.but(**changes), base_url=server.url) as client:
+                return await use(client)
+
+        return asyncio.run(main())
+
+    return call

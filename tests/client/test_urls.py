@@ -1,0 +1,66 @@
+"""Addresses: encoded when sent, without secrets when shown."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tl_data.urls import encoded, redacted
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("https://e.com/a b/ü.mp4", "https://e.com/a%20b/%C3%BC.mp4"),
+        (" https://e.com/a.mp4\n", "https://e.com/a.mp4"),
+        ("https://e.com/100% real.mp4", "https://e.com/100%25%20real.mp4"),
+        ("https://e.com/a%20b%2Fc.mp4", "https://e.com/a%20b%2Fc.mp4"),
+        ("https://e.com/v.mp4?sig=a%2Bb/c+d&t=ä", "https://e.com/v.mp4?sig=a%2Bb/c+d&t=%C3%A4"),
+        ("https://bücher.example:8443/v.mp4", "https://xn--bcher-kva.example:8443/v.mp4"),
+        ("HTTPS://E.com/日本.mp4", "https://E.com/%E6%97%A5%E6%9C%AC.mp4"),
+        ("http://[::1]:80/a b.mp4", "http://[::1]:80/a%20b.mp4"),
+    ],
+)
+def test_addresses_are_encoded(typed: str, sent: str) -> None:
+    assert encoded(typed) == sent
+
+
+@pytest.mark.parametrize(
+    "typed", ["", "video.mp4", "file:///etc/passwd", "ftp://e.com/a", "https:///a.mp4", "//e.com/a"]
+)
+def test_only_web_addresses(typed: str) -> None:
+    with pytest.raises(ValueError, match="begins with http"):
+        encoded(typed)
+
+
+@given(path=st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="?#%\\")))
+def test_encoding_keeps_the_meaning_and_is_done_once(path: str) -> None:
+    sent = encoded(f"https://e.com/{path}|")
+    assert sent.isascii()
+    assert " " not in sent
+    assert unquote(urlsplit(sent).path) == f"/{path}|"
+    assert encoded(sent) == sent
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "see https://b.s3.com/v.mp4?X-Amz-Signature=abc&versionId=2",
+            "see https://b.s3.com/v.mp4?X-Amz-Signature=***&versionId=2",
+        ),
+        ("https://a.blob/v?sv=1&sig=a%2Bb%3D", "https://a.blob/v?sv=1&sig=***"),
+        ("https://user:pass@e.com/v", "https://***@e.com/v"),
+        ("the key tlk_0ABC is bad", "the key *** is bad"),
+        ("https://e.com/v?design=1&sign=2", "https://e.com/v?design=1&sign=2"),
+    ],
+)
+def test_secrets_are_not_shown(text: str, shown: str) -> None:
+    assert redacted(text) == shown
+
+
+def test_the_key_itself_is_not_shown_whatever_it_looks_like() -> None:
+    assert redacted("odd-key-7 was refused", "odd-key-7", None) == "*** was refused"
