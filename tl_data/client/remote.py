@@ -80,7 +80,8 @@ async def _heads(client: Client, method: str, url: str, headers: Mapping[str, st
         said = stream.headers
         ranged = _CONTENT_RANGE.match(said.get("content-range", ""))
         length = ranged[1] if ranged else said.get("content-length", "")
-        if stream.status == 429 or stream.status >= 500:
+        unserved = method == "HEAD" and stream.status in _NOT_HEAD
+        if stream.status == 429 or (stream.status >= 500 and not unserved):
             raise _overloaded(redacted(url), stream)
         return Remote(
             url=url,
