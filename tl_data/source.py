@@ -210,7 +210,7 @@ def _duckdb(job: Job) -> pa.RecordBatchReader:
     try:
         con = duckdb.connect(job.source.database or ":memory:", read_only=bool(job.source.database))
         con.execute("SET file_search_path = ?", [job.base])
-        return _closing(con, con.execute(query).to_arrow_reader(BATCH))
+        return _closing(con, con.sql(query).to_arrow_reader(BATCH))
     except duckdb.Error as error:
         said = str(error).strip().splitlines()[0]
         raise SettingsError(f"source.{job.source.kind}: {place} cannot be read: {said}") from error

@@ -1,0 +1,114 @@
+"""The main job over a column in which much is wrong: the good videos get in, the others say why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import media
+from tests.odd_server import OddServer
+from tl_data import pipeline
+from tl_data.jobs import Job
+from tl_data.lake import Format, Lake
+from tl_data.lake_tables import CHAPTERS, CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
+
+FILES = (
+    media.html_page,
+    media.text_named_mp4,
+    media.truncated,
+    media.one_second,
+    media.audio_only,
+    media.zero_bytes,
+)
+
+
+def column(files: OddServer) -> dict[str, str | None]:
+    """What each bad row is called here, and what stands in the column."""
+    rows: dict[str, str | None] = {make.__name__: files.url(make(files.folder).name) for make in FILES}
+    rows["not a url"] = "see the folder on the share"
+    rows["not there"] = files.url("not there.mp4")
+    rows["a login page"] = files.odd("html")
+    rows["forbidden"] = files.odd("403")
+    rows["null"] = None
+    rows["empty"] = " "
+    return rows
+
+
+CODES = {
+    "html_page": "video_file_broken",
+    "text_named_mp4": "video_file_broken",
+    "truncated": "video_file_broken",
+    "one_second": "video_duration_too_short",
+    "audio_only": "video_file_broken",
+    "zero_bytes": "video_file_broken",
+    "not a url": "video_url_invalid",
+    "not there": "video_url_not_found",
+    "a login page": "video_url_not_a_video",
+    "forbidden": "video_url_not_allowed",
+    "null": "video_url_missing",
+}
+
+
+@pytest.mark.parametrize("kind", ["delta", "parquet"])
+def test_good_rows_finish_and_bad_ones_say_why(
+    files: OddServer, put: Callable[..., str], make_job: Callable[..., Job], kind: Format
+) -> None:
+    bad = column(files)
+    good = put("good.mp4")
+    media.unicode_name(files.folder)
+    spaced = f"{files.base_url}/Größe 100%25 – 東京 (1).mp4"  # as people write it: only the % is encoded
+    job = make_job([*bad.values(), *[good] * 5, spaced], format=kind)
+
+    planned = pipeline.plan(job)
+    report = pipeline.run(job)
+    lake = Lake(job.folder, kind)
+    errors = {row["url"]: row for row in lake.read(ERRORS).to_pylist()}
+    told = {name: errors[url if url and url.strip() else ""] for name, url in bad.items() if name != "empty"}
+
+    assert {name: row["code"] for name, row in told.items()} == CODES
+    for name, row in told.items():
+        assert 20 < len(row["message"]) < 300, row
+        assert "Traceback" not in row["message"], row
+        assert (row["attempt"], row["retryable"], row["class"]) == (1, False, "MediaRefused"), (name, row)
+    assert {row["url"] for row in lake.read(VIDEOS).to_pylist()} == {good, spaced}
+    ids = set(lake.read(VIDEOS, ["video_id"]).column("video_id").to_pylist())
+    for declared in (CLIPS, SUMMARIES, CHAPTERS, VECTORS):
+        assert set(lake.read(declared, ["video_id"]).column("video_id").to_pylist()) == ids
+    assert (report.rows, report.distinct, report.submitted, report.failed) == (18, 13, 2, 11)
+    assert (report.paid_twice, report.exit_code, report.status) == (0, 1, "done")
+    assert (planned.distinct, planned.new, len(planned.refused)) == (13, 2, 11)
+    assert {r.code for r in planned.refused} == set(CODES.values())
+
+    again = pipeline.run(job)
+    assert (again.reused, again.submitted, again.failed, again.exit_code) == (2, 0, 11, 1)
+    assert {row["attempt"] for row in lake.read(ERRORS).to_pylist()} == {2}
+
+    put("not there.mp4")
+    (files.folder / "truncated.mp4").write_bytes((files.folder / "good.mp4").read_bytes() + b"\0\0\0\x08free")
+    fixed = pipeline.run(job.but(limit=None))
+    assert (fixed.reused, fixed.submitted, fixed.failed) == (2, 2, 9)
+    left = {row["url"] for row in lake.read(ERRORS).to_pylist()}
+    assert bad["not there"] not in left
+    assert bad["truncated"] not in left
+    assert len(lake.read(VIDEOS)) == 4
+    assert [row["failed"] for row in sorted(lake.read(RUNS).to_pylist(), key=lambda r: r["started_at"])] == [
+        11, 11, 9,
+    ]  # fmt: skip
+
+
+def test_the_platforms_own_refusal_is_a_row_too(
+    files: OddServer, make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """What headers alone do not show: the platform finds it while it works."""
+    path = media.plain(files.folder)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat") + 4
+    data[start:] = bytes(len(data) - start)
+    path.write_bytes(data)
+    report = pipeline.run(make_job([files.url(path.name)]))
+    assert (report.submitted, report.failed, report.exit_code) == (1, 1, 1)
+    [row] = Lake(str(tmp_path / "lake")).read(ERRORS).to_pylist()
+    assert row["class"] == "TaskFailed"
+    assert row["code"]

@@ -1,0 +1,214 @@
+"""Runs of jobs: incremental, resumable, within limits, and told exactly what they cost before."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Engine
+from tests.odd_server import OddServer
+from tl_data import pipeline
+from tl_data.connect import connect
+from tl_data.errors import APIError, SchemaMismatch
+from tl_data.jobs import Job
+from tl_data.lake import Lake
+from tl_data.lake_tables import CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
+from tl_data.progress import Step
+from tl_data.session import METADATA_KEY
+
+Put = Callable[..., str]
+MakeJob = Callable[..., Job]
+
+
+def tasks_at_the_platform(job: Job) -> int:
+    """The platform's own count of indexing tasks of the job's index."""
+    session = connect(job.load_settings()).session
+
+    async def count() -> int:
+        return len([t async for t in session.client.list_tasks(index_id=await session.index_id())])
+
+    return connect(job.load_settings()).run(count())
+
+
+def prices(folder: Path) -> str:
+    """A price list with prices that show in the last digit."""
+    path = folder / "prices.toml"
+    path.write_text(
+        "as_of = 2026-11-01\n[index]\nvideo_minute = 0.042\n[analyze]\nvideo_minute = 0.0292\ncall = 0.001\n"
+    )
+    return str(path)
+
+
+def test_a_second_run_does_what_is_new_or_changed(put: Put, make_job: MakeJob) -> None:
+    a, b = put("a.mp4"), put("b.mp4")
+    job = make_job([a, b])
+    steps: list[Step] = []
+    first = pipeline.run(job, progress=steps.append)
+    assert (first.submitted, first.reused, first.failed, first.exit_code) == (2, 0, 0, 0)
+    assert first.sentence() == (
+        "2 rows, 2 distinct videos, 0 reused, 2 submitted, 0 failed, 0.13 video minutes, price 0.00 USD, "
+        "paid twice: 0"
+    )
+    assert (steps[-1].phase, steps[-1].videos, steps[-1].of_videos) == ("done", 2, 2)
+    assert steps[-1].video_minutes == pytest.approx(8 / 60, abs=0.01)
+    lake = Lake(job.folder)
+    before = {row["url"]: row for row in lake.read(VIDEOS).to_pylist()}
+
+    c = put("c.mp4")
+    put("b.mp4", again=1)
+    second = pipeline.run(make_job([a, b, c]))
+    after = {row["url"]: row for row in lake.read(VIDEOS).to_pylist()}
+    assert (second.unchanged, second.submitted, second.failed) == (1, 2, 0)
+    assert after[a] == before[a]
+    assert after[b]["video_id"] != before[b]["video_id"]
+    ids = {row["video_id"] for row in after.values()}
+    for table in (CLIPS, SUMMARIES, VECTORS):
+        assert set(lake.read(table, ["video_id"]).column("video_id").to_pylist()) == ids
+    assert tasks_at_the_platform(job) == 4
+
+
+def test_more_outputs_later_cost_only_themselves(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
+    urls = [put("a.mp4")]
+    pipeline.run(make_job(urls, tables=("clips",)))
+    more = make_job(urls, prompts=("", 'It\'s about "ships"?'), prices=prices(tmp_path))
+    planned = pipeline.plan(more)
+    done = pipeline.run(more)
+    assert (planned.known, planned.calls, done.calls) == (1, 4, 4)  # two summaries, a gist, the chapters
+    assert (done.submitted, done.reused, done.video_minutes) == (0, 1, 0)
+    assert planned.price == done.price > 0
+    found = Lake(more.folder).read(SUMMARIES).to_pylist()
+    assert {row["prompt"] for row in found} == {"", 'It\'s about "ships"?'}
+    assert all(row["summary"] and row["title"] for row in found)
+    assert pipeline.plan(more).calls == 0
+
+
+def test_a_plan_is_the_bill(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
+    urls = [put(name) for name in ("a.mp4", "b.mp4", "c.mp4")]
+    job = make_job([*urls, urls[0], None], prices=prices(tmp_path), prompts=("", "Short."))
+    planned = pipeline.plan(job)
+    assert (planned.rows, planned.distinct, planned.new, planned.unmeasured) == (5, 4, 3, 0)
+    assert "4 distinct videos" in planned.lines()[0]
+    half = pipeline.run(job.but(limit=1))
+    assert half.submitted == 1
+    rest = pipeline.plan(job)
+    done = pipeline.run(job)
+    assert (rest.unchanged, rest.new) == (1, 2)
+    assert rest.video_minutes == done.video_minutes > 0
+    assert (rest.calls, rest.price) == (done.calls, done.price)
+    assert planned.video_minutes == pytest.approx(half.video_minutes + done.video_minutes, rel=1e-12)
+    assert planned.calls == half.calls + done.calls == 3 * (1 + 4)
+    assert planned.price == pytest.approx(half.price + done.price, rel=1e-12)
+    assert pipeline.plan(job).price == 0
+
+
+def test_submit_and_collect_apart(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
+    job = make_job([put("a.mp4"), put("b.mp4"), None], prices=prices(tmp_path))
+    assert pipeline.collect(job).submitted == 0
+    sent = pipeline.submit(job)
+    assert (sent.submitted, sent.pending, sent.failed, sent.exit_code) == (2, 2, 1, 1)
+    assert Lake(job.folder).read(VIDEOS).num_rows == 0
+    planned = pipeline.plan(job)
+    assert (planned.attached + planned.known, planned.new, planned.video_minutes) == (2, 0, 0)
+    got = pipeline.collect(job)
+    assert (got.submitted, got.reused, got.pending, got.failed, got.video_minutes) == (0, 2, 0, 1, 0)
+    assert planned.price == got.price
+    assert Lake(job.folder).read(VIDEOS).num_rows == 2
+    assert tasks_at_the_platform(job) == 2
+
+
+def test_a_budget_stops_before_it_is_exceeded(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
+    urls = [put(f"{n}.mp4") for n in range(3)]
+    job = make_job(urls, prices=prices(tmp_path), tables=("clips",))
+    whole = pipeline.plan(job).price
+    stopped = pipeline.run(job.but(budget=whole * 0.7))
+    assert (stopped.status, stopped.submitted, stopped.failed, stopped.exit_code) == ("budget", 2, 0, 3)
+    assert stopped.price <= whole * 0.7
+    assert "before the budget of" in stopped.lines()[0]
+    assert Lake(job.folder).read(VIDEOS).num_rows == 2
+    on = pipeline.run(job.but(budget=whole * 0.7))
+    assert (on.status, on.submitted, on.reused) == ("done", 1, 2)
+
+
+def test_too_many_failures_stop_the_run(put: Put, make_job: MakeJob) -> None:
+    urls: list[str | None] = [put("a.mp4"), *(f"nothing {n}" for n in range(9))]
+    job = make_job(urls, tables=("clips",))
+    stopped = pipeline.run(job.but(max_failures=4, settings={**job.settings, "concurrency": 1}))
+    assert (stopped.status, stopped.exit_code) == ("failures", 3)
+    assert 4 < stopped.failed < 9
+    assert Lake(job.folder).read(ERRORS).num_rows == stopped.failed
+    assert Lake(job.folder).read(VIDEOS).num_rows == 1
+    assert pipeline.run(job.but(max_failures="90%")).status == "done"
+
+
+def test_a_task_made_twice_is_counted(put: Put, make_job: MakeJob) -> None:
+    """`paid twice` is measured: a second task for the same content, made behind our back, shows."""
+    url = put("a.mp4")
+    job = make_job([url], tables=("clips",))
+    assert pipeline.submit(job).paid_twice == 0
+    connection = connect(job.load_settings())
+    session = connection.session
+
+    async def behind() -> None:
+        [ours] = [e async for e in session.ledger.entries(operation="index")]
+        await session.client.create_task(
+            await session.index_id(), video_url=url, user_metadata={METADATA_KEY: ours.key}
+        )
+
+    connection.run(behind())
+    report = pipeline.run(job)
+    assert report.paid_twice == 1
+    assert report.sentence().endswith("paid twice: 1")
+    assert [r["paid_twice"] for r in Lake(job.folder).read(RUNS).to_pylist() if r["reused"]] == [1]
+
+
+def test_vectors_of_two_models_do_not_mix(put: Put, make_job: MakeJob) -> None:
+    job = make_job([put("a.mp4")])
+    pipeline.run(job)
+    other = make_job([put("a.mp4")], settings={"search_model": "marengo2.7", "index": uuid.uuid4().hex})
+    for verb in (pipeline.plan, pipeline.run):
+        with pytest.raises(SchemaMismatch, match=r"holds vectors of tl-local-1, .* vectors of marengo2\.7"):
+            verb(other)
+    connect(other.load_settings()).close()
+    table = Lake(job.folder).read(VECTORS)
+    assert set(table.column("model").to_pylist()) == {"tl-local-1"}
+    assert set(table.column("dimension").to_pylist()) == {len(table.column("vector")[0])}
+
+
+def test_a_platform_that_is_down_is_no_fault_of_the_videos(put: Put, make_job: MakeJob) -> None:
+    job = make_job([put("a.mp4")], settings={"base_url": "http://127.0.0.1:9"})
+    with pytest.raises(APIError, match=r"127\.0\.0\.1:9"):
+        pipeline.run(job)
+    assert Lake(job.folder).read(ERRORS).num_rows == 0
+
+
+def test_keys_and_duplicates(files: OddServer, put: Put, make_job: MakeJob, tmp_path: Path) -> None:
+    """Two keys of one video are two rows of one submission; one key of two videos is refused."""
+    from tl_data.jobs import Source
+
+    a, b = put("a.mp4"), put("b.mp4")
+    table = tmp_path / "videos.csv"
+    table.write_text(f"id,link\n007,{a}\n008,{a}?X-Amz-Signature=1\n009,{a}\n009,{b}\n007,{a}\n")
+    job = make_job(Source("files", str(table), url="link", key="id"), tables=("clips",))
+    report = pipeline.run(job)
+    assert (report.rows, report.submitted, report.failed) == (5, 1, 1)
+    videos = Lake(job.folder).read(VIDEOS).to_pylist()
+    assert {row["source_key"] for row in videos} == {"007", "008"}
+    assert len({row["video_id"] for row in videos}) == 1
+    [error] = Lake(job.folder).read(ERRORS).to_pylist()
+    assert (error["source_key"], error["code"]) == ("009", "source_key_ambiguous")
+    assert "stands for 2 different videos" in error["message"]
+
+
+def test_status_reads_the_tables(put: Put, make_job: MakeJob, engine: Engine) -> None:
+    job = make_job([put("a.mp4"), None], tables=("clips",))
+    empty = pipeline.status(job)
+    assert (dict(empty.rows), empty.video_minutes) == ({}, 0)
+    pipeline.run(job)
+    now = pipeline.status(job)
+    assert now.rows["videos"] == now.rows["runs"] == now.rows["errors"] == 1
+    assert dict(now.errors) == {"video_url_missing": 1}
+    assert now.video_minutes == pytest.approx(4 / 60, abs=0.01)
+    assert "1 submitted, 0 reused, 1 failed" in "\n".join(now.lines())
