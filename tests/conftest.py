@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.library import Library, make_library
 from tests.odd_server import OddServer
 from tl_data.demo.serve import FileServer
 from tl_data.demo.videos import DemoVideo, demo_videos
@@ -113,6 +114,14 @@ def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
             process.wait()
             late.append(process.args)
     assert not late, f"did not end when asked to: {late}"
+
+
+@pytest.fixture(scope="session")
+def library(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    """Two short videos, indexed, for tests of what stands on an index."""
+    folder = tmp_path_factory.mktemp("library")
+    with FileServer(folder) as server:
+        yield make_library(folder, server.url, engine.base_url)
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import wave
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 
+from tl_data import catalog
+from tl_data.connect import connect
+from tl_data.demo.scene import Scene
+from tl_data.demo.videos import make_video
+from tl_data.demo.voice import speak
 from tl_data.settings import Settings
+
+INDEX = "shared"
 
 
 @dataclass
@@ -57,3 +67,46 @@ class Library:
             "audio_vectors": {"audio": str(self.audio)},
             "video_vectors": {"video": self.urls[0], "video_clip_length": 5},
         }
+
+
+def make_library(folder: Path, url: Callable[[str], str], base_url: str) -> Library:
+    """Make the videos, a picture and a sound in `folder`, and index the videos from their URLs."""
+    plant = (
+        Scene(5, "Emergency exit", "Follow the green sign", "Please keep the emergency exit clear.",
+              background="black", shape="circle", color="red", path=((0.2, 0.6), (0.8, 0.6))),
+        Scene(5, "Helmet and gloves", "Required in hall 4", "All visitors must wear a safety helmet.",
+              background="sand", shape="square", color="green"),
+    )  # fmt: skip
+    soup = (
+        Scene(5, "Tomato soup", "For four people", "Today we are making a simple tomato soup.",
+              background="orange", shape="square", color="blue"),
+    )  # fmt: skip
+    small = {"width": 640, "height": 360, "fps": 25}
+    files = [
+        make_video(folder / "plant.mp4", plant, **small),
+        make_video(folder / "soup.mp4", soup, **small),
+    ]
+    with av.open(str(files[0])) as container:
+        container.seek(2_000_000)
+        next(container.decode(video=0)).to_image().save(image := folder / "frame.jpg")
+    samples, rate = speak("Please keep the emergency exit clear at all times.")
+    with wave.open(str(audio := folder / "speech.wav"), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(samples.tobytes())
+    urls = [url(file.name) for file in files]
+    settings = Settings(
+        base_url=base_url,
+        index=INDEX,
+        home=str(folder / "home"),
+        ledger=str(folder / "ledger"),
+        poll_interval=0.5,
+    )
+    connection = connect(settings)
+    catalog.load()
+    rows = [{"video": url, "index_id": INDEX} for url in urls]
+    for outcome in connection.map(catalog.FUNCTIONS["index_video"], rows):
+        assert outcome.error is None, outcome.error
+    vector = connection.call(catalog.FUNCTIONS["embed_text"], text="how long is a vector")
+    return Library(settings, INDEX, urls, image, audio, len(vector))

@@ -70,8 +70,9 @@ class Connection:
                 raise SettingsError(f"{base_url} needs an API key: set TL_API_KEY, or pass api_key=")
 
         async def opened() -> Session:
-            client = Client(settings, base_url=base_url, limiter=Limiter.of(settings))
             ledger = Ledger.open(settings.ledger_url, secrets=(settings.api_key or "",))
+            limiter = Limiter.of(settings, ledger.storage)
+            client = Client(settings, base_url=base_url, limiter=limiter)
             local = await is_embedded(client)
             return Session(settings, client, ledger, embedded=local, model=EMBEDDED_MODEL if local else None)
 

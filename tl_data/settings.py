@@ -23,13 +23,14 @@ SERVICE_URL = "https://api.twelvelabs.io/v1.3"
 #: What the embedded engine calls its model; the service's own names stay for the service.
 EMBEDDED_MODEL = "tl-local-1"
 
-#: Dimension of the vectors of each model the service has offered (docs, "Marengo").
+#: Dimension of the vectors of each model: the service's (docs, "Marengo") and the embedded engine's.
 DIMENSIONS: dict[str, int] = {
     "marengo2.6": 1024,
     "marengo2.7": 1024,
     "Marengo-retrieval-2.6": 1024,
     "Marengo-retrieval-2.7": 1024,
     "marengo3.0": 512,
+    EMBEDDED_MODEL: 320,
 }
 
 OnError = Literal["raise", "null"]

@@ -1,0 +1,154 @@
+-- Printed by `tl-data docs`: change the declarations in tl_data/functions, not this file.
+-- The functions in Spark SQL. Register them first, in Python:  import tl_data; tl_data.register(spark)
+-- Each has a form that never fails the statement: try_tl_..., which gives
+-- struct(value, error, usage, provenance).
+-- tl_similarity(a, b) is the cosine of two vectors, -1 to 1; tl_json(text, path) reads a field of
+-- JSON text: tl_json(json, '$.title').
+
+-- tl_summarize(video, prompt => NULL, index_id => NULL, temperature => NULL)
+-- Summarize a video as text.
+--   gives text
+--   video text: URL, path or id; a URL or path is indexed first, once.
+--   prompt text: what the summary is for, its length or form.
+--   index_id text: name or id of the index; NULL is the session's index.
+--   temperature double: 0 to 1, how freely to write; 0.2 by default.
+SELECT tl_summarize('https://example.com/tour.mp4', index_id => 'demo');
+
+-- tl_chapters(video, prompt => NULL, index_id => NULL, temperature => NULL)
+-- The chapters of a video, in order, with titles and summaries.
+--   gives rows of chapter_number bigint, start_sec double, end_sec double, title text, summary text
+--   video text: URL, path or id; a URL or path is indexed first, once.
+--   prompt text: what to divide by.
+--   index_id text: name or id of the index; NULL is the session's index.
+--   temperature double: 0 to 1, how freely to write; 0.2 by default.
+SELECT * FROM tl_chapters('https://example.com/tour.mp4', index_id => 'demo');
+
+-- tl_highlights(video, prompt => NULL, index_id => NULL, temperature => NULL)
+-- The most notable moments of a video.
+--   gives rows of start_sec double, end_sec double, highlight text, summary text
+--   video text: URL, path or id; a URL or path is indexed first, once.
+--   prompt text: what counts as notable.
+--   index_id text: name or id of the index; NULL is the session's index.
+--   temperature double: 0 to 1, how freely to write; 0.2 by default.
+SELECT * FROM tl_highlights('https://example.com/tour.mp4', index_id => 'demo');
+
+-- tl_gist(video, index_id => NULL)
+-- Title, topics and hashtags of a video.
+--   gives struct(title, topics, hashtags)
+--   video text: URL, path or id; a URL or path is indexed first, once.
+--   index_id text: name or id of the index; NULL is the session's index.
+SELECT tl_gist('https://example.com/tour.mp4', index_id => 'demo');
+
+-- tl_analyze(video, prompt, index_id => NULL, temperature => NULL, max_tokens => NULL)
+-- Answer a prompt about a video, as text.
+--   gives text
+--   video text: URL, path or id; a URL or path is indexed first, once.
+--   prompt text: the question or task, up to 2,000 tokens. NULL gives NULL.
+--   index_id text: name or id of the index; NULL is the session's index.
+--   temperature double: 0 to 1, how freely to write; 0.2 by default.
+--   max_tokens bigint: most tokens to write.
+SELECT tl_analyze('https://example.com/tour.mp4', 'What is shown on the signs?', index_id => 'demo');
+
+-- tl_extract(video, prompt, json_schema, index_id => NULL, temperature => NULL, max_tokens => NULL)
+-- Answer a prompt about a video as JSON that conforms to a schema.
+--   gives text
+--   video text: URL, path or id; a URL or path is indexed first, once.
+--   prompt text: what to extract. NULL gives NULL.
+--   json_schema text: the JSON Schema of the answer, as text. NULL gives NULL.
+--   index_id text: name or id of the index; NULL is the session's index.
+--   temperature double: 0 to 1, how freely to write; 0.2 by default.
+--   max_tokens bigint: most tokens to write.
+SELECT tl_extract('https://example.com/tour.mp4', 'What is the title?', '{"type": "object", "properties": {"title": {"type": "string"}}}', index_id => 'demo');
+
+-- tl_search(index_id, query_text, max_hits => 10, search_options => NULL, filter => NULL, operator => NULL, group_by => NULL, threshold => NULL, adjust_confidence_level => NULL, sort_option => NULL, page_limit => NULL, include_user_metadata => NULL, transcription_options => NULL)
+-- Search an index by words: one row per matching clip, best first.
+--   gives rows of video_id text, start_sec double, end_sec double, score double, rank bigint, confidence text, thumbnail_url text, transcription text, user_metadata text
+--   index_id text: name or id of the index.
+--   query_text text: what to look for, in words; NULL gives nothing.
+--   max_hits bigint: most clips to give (videos, when grouped); pages are followed
+--   search_options list of text: sources to search: visual, audio, transcription
+--   filter text: JSON object over metadata, such as {"duration": {"gte": 60}}
+--   operator text: how several sources combine: or (the default), and
+--   group_by text: clip (the default) or video; the rows are clips either way
+--   threshold text: least confidence of a hit: high, medium, low (default), none
+--   adjust_confidence_level double: 0 to 1, shifts the borders of confidence
+--   sort_option text: score (the default), or clip_count when grouped by video
+--   page_limit bigint: clips a request, 1 to 50
+--   include_user_metadata boolean: whether to give the videos' metadata as JSON
+--   transcription_options list of text: lexical, semantic or both, for transcription
+SELECT * FROM tl_search('demo', 'a red car');
+
+-- tl_search_by_image(index_id, image, query_text => NULL, max_hits => 10, search_options => NULL, filter => NULL, operator => NULL, group_by => NULL, threshold => NULL, adjust_confidence_level => NULL, sort_option => NULL, page_limit => NULL, include_user_metadata => NULL, transcription_options => NULL)
+-- Search an index by a picture: one row per matching clip, best first.
+--   gives rows of video_id text, start_sec double, end_sec double, score double, rank bigint, confidence text, thumbnail_url text, transcription text, user_metadata text
+--   index_id text: name or id of the index.
+--   image text: URL or path of a JPEG or PNG; NULL gives nothing.
+--   query_text text: words to narrow the picture down (Marengo 3.0 and the embedded engine).
+--   max_hits bigint: most clips to give (videos, when grouped); pages are followed
+--   search_options list of text: sources to search: visual, audio, transcription
+--   filter text: JSON object over metadata, such as {"duration": {"gte": 60}}
+--   operator text: how several sources combine: or (the default), and
+--   group_by text: clip (the default) or video; the rows are clips either way
+--   threshold text: least confidence of a hit: high, medium, low (default), none
+--   adjust_confidence_level double: 0 to 1, shifts the borders of confidence
+--   sort_option text: score (the default), or clip_count when grouped by video
+--   page_limit bigint: clips a request, 1 to 50
+--   include_user_metadata boolean: whether to give the videos' metadata as JSON
+--   transcription_options list of text: lexical, semantic or both, for transcription
+SELECT * FROM tl_search_by_image('demo', 'https://example.com/car.jpg');
+
+-- tl_embed_text(text, text_truncate => NULL)
+-- The vector of a text, comparable with those of clips.
+--   gives vector
+--   text text: what to embed.
+--   text_truncate text: where a text that is too long is cut: end (the default), start, none (an error).
+SELECT tl_embed_text('a red car');
+
+-- tl_embed_image(image)
+-- The vector of a picture, comparable with those of clips.
+--   gives vector
+--   image text: URL or path of a JPEG or PNG.
+SELECT tl_embed_image('https://example.com/car.jpg');
+
+-- tl_audio_vectors(audio, audio_start_offset_sec => NULL)
+-- The vectors of an audio file, comparable with those of clips.
+--   gives rows of start_sec double, end_sec double, embedding_scope text, embedding_option text, vector vector
+--   audio text: URL or path of a WAV, MP3 or FLAC.
+--   audio_start_offset_sec double: where to begin, in seconds.
+SELECT * FROM tl_audio_vectors('https://example.com/jingle.wav');
+
+-- tl_video_vectors(video, index_id => NULL, embedding_option => NULL, video_embedding_scope => NULL, video_clip_length => NULL, video_start_offset_sec => NULL, video_end_offset_sec => NULL)
+-- The vectors of a video: one row per clip (or whole video) and kind of evidence.
+--   gives rows of start_sec double, end_sec double, embedding_scope text, embedding_option text, vector vector
+--   video text: id of an indexed video, or URL or path of a video file.
+--   index_id text: name or id of the index of a video given by id; NULL is the session's index.
+--   embedding_option list of text: kinds of evidence: visual, audio, transcription. NULL is all there are.
+--   video_embedding_scope list of text: clip (the default), video, or both. For a URL or path.
+--   video_clip_length bigint: seconds a clip, 2 to 10; 6 by default. For a URL or path.
+--   video_start_offset_sec double: where to begin, in seconds. For a URL or path.
+--   video_end_offset_sec double: where to end, in seconds. For a URL or path.
+SELECT * FROM tl_video_vectors('https://example.com/tour.mp4');
+
+-- tl_index_video(video, index_id => NULL, user_metadata => NULL, enable_video_stream => NULL)
+-- Index a video once and give its record.
+--   gives struct(video_id, index_id, task_id, status, duration_sec, width, height, fps, size_bytes)
+--   video text: URL of a video file, path of a local one, or the id of an indexed video.
+--   index_id text: name or id of the index; created when no index has the name. NULL is the session's index.
+--   user_metadata text: JSON object to keep with a newly indexed video; search can filter by it.
+--   enable_video_stream boolean: whether the platform keeps a stream for playing; its default is true.
+SELECT tl_index_video('https://example.com/tour.mp4', index_id => 'demo');
+
+-- tl_clips(video, index_id => NULL, embedding_option => NULL)
+-- The clips of a video: times, speech, thumbnail and vector.
+--   gives rows of clip_number bigint, start_sec double, end_sec double, transcription text, thumbnail_url text, vector vector
+--   video text: URL, path or id; a URL or path is indexed first, once.
+--   index_id text: name or id of the index; NULL is the session's index.
+--   embedding_option text: which vector: visual (the default), audio or transcription.
+SELECT * FROM tl_clips('https://example.com/tour.mp4', index_id => 'demo');
+
+-- tl_transcript(video, index_id => NULL)
+-- What is said in a video, with times.
+--   gives rows of start_sec double, end_sec double, text text
+--   video text: URL, path or id; a URL or path is indexed first, once.
+--   index_id text: name or id of the index; NULL is the session's index.
+SELECT * FROM tl_transcript('https://example.com/tour.mp4', index_id => 'demo');

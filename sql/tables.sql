@@ -1,0 +1,38 @@
+-- Printed by `tl-data docs`: change the declarations in tl_data/functions, not this file.
+-- The listings of the API, in DuckDB. In Spark: spark.read.format('twelvelabs').
+
+-- tl_indexes(index_name => NULL, model_family => NULL, created_at => NULL, updated_at => NULL)
+-- The indexes of the account, newest first.
+--   rows of index_id text, index_name text, models list of text, video_count bigint, total_duration_sec double, created_at timestamp, updated_at timestamp, expires_at timestamp
+--   index_name text: only the index of this name.
+--   model_family text: only indexes with a model of this family: marengo, pegasus.
+--   created_at text: only those created at or after this time (RFC 3339).
+--   updated_at text: only those changed at or after this time (RFC 3339).
+SELECT * FROM tl_indexes();
+
+-- tl_videos(index_id => NULL, filename => NULL, created_at => NULL, updated_at => NULL, metadata_filter => NULL)
+-- The ready videos of an index, newest first.
+--   rows of video_id text, index_id text, filename text, duration_sec double, width bigint, height bigint, fps double, size_bytes bigint, user_metadata text, created_at timestamp, updated_at timestamp, indexed_at timestamp
+--   index_id text: name or id of the index; NULL is the session's index.
+--   filename text: only videos of this file name.
+--   created_at text: only those created at or after this time (RFC 3339).
+--   updated_at text: only those changed at or after this time (RFC 3339).
+--   metadata_filter text: JSON object of system or user metadata, such as {"team": "news", "width": 1280}.
+SELECT * FROM tl_videos(index_id => 'demo');
+
+-- tl_tasks(index_id => NULL, status => NULL, created_at => NULL, updated_at => NULL)
+-- The indexing tasks of the account, newest first.
+--   rows of task_id text, index_id text, video_id text, status text, filename text, duration_sec double, created_at timestamp, updated_at timestamp
+--   index_id text: name or id of an index; NULL is all of them.
+--   status list of text: only these: validating, pending, queued, indexing, ready, failed.
+--   created_at text: only those created at or after this time (RFC 3339).
+--   updated_at text: only those changed at or after this time (RFC 3339).
+SELECT * FROM tl_tasks(index_id => 'demo');
+
+-- tl_embed_tasks(status => NULL, started_at => NULL, ended_at => NULL)
+-- The embedding tasks of the account, newest first; the last seven days unless told otherwise.
+--   rows of task_id text, model_name text, status text, created_at timestamp
+--   status text: only these: processing, ready, failed.
+--   started_at text: only those created at or after this time (RFC 3339).
+--   ended_at text: only those created at or before this time (RFC 3339).
+SELECT * FROM tl_embed_tasks();
