@@ -1,7 +1,255 @@
-"""The commands around jobs and the ledger."""
+"""The commands around jobs and the ledger: init, plan, run, submit, collect, status, ledger, demo."""
 
 from __future__ import annotations
 
-import click
+import asyncio
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
-COMMANDS: list[click.Command] = []
+import click
+import orjson
+import pyarrow as pa
+import pyarrow.compute
+
+from tl_data.cli_output import output_options, show
+from tl_data.errors import LedgerError, SettingsError
+from tl_data.ledger import Ledger
+from tl_data.settings import Settings
+
+_FILE = click.argument("file", type=click.Path(dir_okay=False))
+_LIMIT = click.option("--limit", type=click.IntRange(min=1), help="only the first videos of the source")
+_JSON = click.option("--json", "as_json", is_flag=True, help="the outcome as one JSON object on stdout")
+
+
+@click.command()
+@click.argument("file", default="tl-job.toml", type=click.Path(dir_okay=False))
+def init(file: str) -> None:
+    """Write a commented job file to begin with (tl-job.toml).
+
+    \b
+    FILE: where to; an existing file is never overwritten
+    """
+    from tl_data.jobs import init_text
+
+    path = Path(file)
+    if path.exists():
+        raise SettingsError(f"{file} is there already; name another file: tl-data init FILE")
+    path.write_text(init_text(), encoding="utf-8")
+    click.echo(f"{file} written. Edit it, then type: tl-data plan {file}")
+
+
+@click.command()
+@_FILE
+@_LIMIT
+@_JSON
+def plan(file: str, limit: int | None, as_json: bool) -> None:
+    """Say what a run of a job would do, take and cost. Nothing is paid.
+
+    \b
+    FILE: a job in TOML
+    """
+    _planned(file, limit, as_json)
+
+
+@click.command()
+@_FILE
+@_LIMIT
+@click.option("--dry-run", is_flag=True, help="only say what it would do: the same as plan")
+@_JSON
+def run(file: str, limit: int | None, dry_run: bool, as_json: bool) -> None:
+    """Run a job: everything new, changed, or failed and worth another try.
+
+    Exit codes: 0 all is in, 1 some videos failed (table errors), 2 the job is wrong, 3 stopped at a limit
+    or by trouble (run it again), 130 interrupted (run it again).
+
+    \b
+    FILE: a job in TOML
+    """
+    if dry_run:
+        _planned(file, limit, as_json)
+        return
+    _worked("run", file, limit, as_json)
+
+
+@click.command()
+@_FILE
+@_LIMIT
+@_JSON
+def submit(file: str, limit: int | None, as_json: bool) -> None:
+    """Make the indexing tasks of a job and do not wait; `collect` does, hours later or elsewhere.
+
+    \b
+    FILE: a job in TOML
+    """
+    _worked("submit", file, limit, as_json)
+
+
+@click.command()
+@_FILE
+@_LIMIT
+@_JSON
+def collect(file: str, limit: int | None, as_json: bool) -> None:
+    """Wait for what was submitted, make the outputs and write the tables; nothing new is indexed.
+
+    \b
+    FILE: a job in TOML
+    """
+    _worked("collect", file, limit, as_json)
+
+
+@click.command()
+@_FILE
+@_JSON
+def status(file: str, as_json: bool) -> None:
+    """Say what the tables of a job hold.
+
+    \b
+    FILE: a job in TOML
+    """
+    from tl_data import pipeline
+    from tl_data.jobs import Job
+
+    found = pipeline.status(Job.load(file))
+    _print(found.lines(), asdict(found), as_json)
+
+
+@click.group()
+def ledger() -> None:
+    """Look into the ledger: what was submitted and what came back."""
+
+
+@ledger.command("ls")
+@click.option("--state", type=click.Choice(["claimed", "submitted", "done", "failed"]))
+@click.option("--operation", help="only this: index, summary, chapter, ...")
+def _list(state: str | None, operation: str | None, to: str, file: str | None) -> None:
+    """List the calls in the ledger."""
+    rows = _in_ledger(lambda ledger: ledger.export())
+    for name, wanted in (("state", state), ("operation", operation)):
+        if wanted:
+            rows = rows.filter(pa.compute.equal(rows.column(name), wanted))
+    brief = ["key", "state", "operation", "content", "model", "at", "task_id", "error_code", "error_message"]
+    show(rows.select(brief) if to == "table" else rows, to, file)
+
+
+@ledger.command("export")
+def _export(to: str, file: str | None) -> None:
+    """Write the whole ledger as rows: --parquet FILE, --csv or --json."""
+    show(_in_ledger(lambda ledger: ledger.export()), to, file)
+
+
+@ledger.command("show")
+@click.argument("key")
+def _show(key: str) -> None:
+    """Show one call with its result.
+
+    \b
+    KEY: as `tl-data ledger ls` prints it
+    """
+    entry = _in_ledger(lambda ledger: ledger.show(key))
+    if entry is None:
+        raise LedgerError(f"the ledger has no call {key}; tl-data ledger ls lists those it has")
+    facts = {k: v for k, v in vars(entry).items() if v is not None}
+    facts["at"] = datetime.fromtimestamp(entry.at, UTC).isoformat()
+    if isinstance(entry.result, pa.Table):
+        facts["result"] = entry.result.to_pylist()
+    sys.stdout.buffer.write(orjson.dumps(facts, option=orjson.OPT_INDENT_2, default=_json) + b"\n")
+
+
+@ledger.command("forget")
+@click.argument("keys", nargs=-1, required=True)
+def _forget(keys: tuple[str, ...]) -> None:
+    """Forget calls, so that they are made, and paid, anew.
+
+    \b
+    KEYS: as `tl-data ledger ls` prints them
+    """
+
+    async def forgotten(ledger: Ledger) -> list[str]:
+        return [key for key in keys if await ledger.forget(key)]
+
+    gone = _in_ledger(forgotten)
+    for key in gone:
+        click.echo(f"forgotten: {key}")
+    if unknown := [key for key in keys if key not in gone]:
+        raise LedgerError(f"the ledger has no call {', '.join(unknown)}; tl-data ledger ls lists all")
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("videos", nargs=-1)
+@click.option("--folder", default="demo-lake", show_default=True, help="where the tables go")
+def demo(videos: tuple[str, ...], folder: str) -> None:
+    """Do the main job on made videos, or your own, with the engine on this machine.
+
+    \b
+    VIDEOS: a folder, a glob or files; none: videos made for the demo
+    """
+    from tl_data.demo.run import run_demo
+
+    sys.exit(run_demo(list(videos), Path(folder)))
+
+
+def _planned(file: str, limit: int | None, as_json: bool) -> None:
+    from tl_data import pipeline
+    from tl_data.jobs import Job
+    from tl_data.progress import shown
+
+    with shown() as progress:
+        found = pipeline.plan(_limited(Job.load(file), limit), progress=progress)
+    facts = {
+        "video_minutes": found.video_minutes,
+        "calls": found.calls,
+        "price": found.price,
+        "price_of_tokens_at_most": found.price_of_tokens,
+    }
+    _print(found.lines(), facts | asdict(found), as_json)
+
+
+def _worked(verb: str, file: str, limit: int | None, as_json: bool) -> None:
+    from tl_data import pipeline
+    from tl_data.jobs import Job
+    from tl_data.progress import shown
+
+    job = _limited(Job.load(file), limit)
+    with shown() as progress:
+        report = getattr(pipeline, verb)(job, progress=progress)
+    facts = report.row() | {"reason": report.reason, "tables": dict(report.tables)}
+    facts["errors"] = [asdict(error) for error in report.errors]
+    _print(report.lines(), facts, as_json)
+    sys.exit(report.exit_code)
+
+
+def _limited(job: Any, limit: int | None) -> Any:
+    return job if limit is None else job.but(limit=limit)
+
+
+def _print(lines: list[str], facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(facts, option=orjson.OPT_INDENT_2, default=_json) + b"\n")
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+def _json(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
+
+
+def _in_ledger(look: Callable[[Ledger], Any]) -> Any:
+    async def looked() -> Any:
+        ledger = Ledger.open(Settings.load().ledger_url)
+        try:
+            return await look(ledger)
+        finally:
+            await ledger.aclose()
+
+    return asyncio.run(looked())
+
+
+for _command in (_list, _export):
+    output_options(_command)
+
+COMMANDS: list[click.Command] = [init, plan, run, submit, collect, status, ledger, demo]
