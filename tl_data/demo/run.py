@@ -1,0 +1,180 @@
+"""The demo: a column of video URLs becomes tables, and the tables are searched in SQL.
+
+    tl-data demo                      with videos that are made on the spot
+    tl-data demo --videos "*.mp4"     with your own
+
+It always uses the embedded engine: a key that happens to be set is not spent on a demonstration.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from tl_data import pipeline, register
+from tl_data.connect import Connection, connect
+from tl_data.demo.screen import Screen
+from tl_data.demo.serve import FileServer
+from tl_data.demo.videos import DemoVideo, Question, demo_videos
+from tl_data.errors import SettingsError
+from tl_data.jobs import Job, Source
+from tl_data.lake import Lake
+from tl_data.lake_tables import TABLES, VIDEOS
+from tl_data.progress import shown
+from tl_data.report import Report
+from tl_data.settings import Settings
+from tl_data.source import ENDINGS
+
+if TYPE_CHECKING:
+    import duckdb
+
+#: The port that is tried first, so that the URLs in the tables stay the same from run to run.
+PORT = 8642
+
+SEARCH = """\
+SELECT v.url, c.start_sec, c.end_sec, c.confidence
+FROM tl_search('{index}', '{query}', max_hits := 3) c
+JOIN videos v ON v.video_id = c.video_id
+ORDER BY c.rank"""
+
+JOIN = """\
+SELECT q.question, v.url, c.start_sec, c.end_sec, h.title AS chapter
+FROM questions q
+CROSS JOIN LATERAL tl_search('{index}', q.question, max_hits := 1) c
+JOIN videos v ON v.video_id = c.video_id
+LEFT JOIN chapters h ON h.video_id = c.video_id AND c.start_sec >= h.start_sec AND c.start_sec < h.end_sec
+ORDER BY q.number"""
+
+
+def demo(videos: str | None = None, folder: str = "demo-lake", console: Console | None = None) -> int:
+    """Run the demo; gives the exit code: 0 all is well, 1 a video failed, 130 interrupted.
+
+    Args:
+        videos: a folder, a glob or a file of your own; None makes videos.
+        folder: where the tables, the made videos and the embedded engine's data go.
+        console: where to print; None is the terminal.
+
+    Raises:
+        SettingsError: `videos` names no video file.
+    """
+    screen = Screen(console or Console())
+    place = Path(folder)
+    found = demo_sources(videos) if videos else _made(place / "media", screen)
+    # Your own videos get an index and tables of their own, beside those of the made ones.
+    index, lake = ("demo_own", place / "own") if videos else ("demo", place)
+    names = _names(found)
+    settings = Settings(home=str(place.resolve() / "engine"), index=index)
+    connection = connect(settings)
+    with _server({name: video.path for name, video in names.items()}) as server:
+        try:
+            job = _job(lake, settings, {name: server.url(name) for name in names}, names)
+            screen.step(f"{len(names)} videos as URLs, such as {server.url(next(iter(names)))}")
+            with shown() as progress:
+                report = pipeline.run(job, connection=connection, progress=progress)
+            if report.status != "interrupted":
+                _show(screen, connection, job, report, [q for video in found for q in video.questions])
+            screen.end(report)
+            return report.exit_code
+        finally:
+            connection.close(stop_engine=True)
+
+
+def demo_sources(place: str) -> list[DemoVideo]:
+    """The video files in a folder (with those below it), of a glob, or one file.
+
+    Raises:
+        SettingsError: there are none.
+    """
+    path = Path(place).expanduser()
+    if path.is_dir():
+        files = [file for file in path.rglob("*") if file.suffix.lower() in ENDINGS]
+    else:
+        files = [Path(name) for name in glob.glob(str(path), recursive=True)]
+    files = sorted(file.resolve() for file in files if file.is_file())
+    if not files:
+        raise SettingsError(f"{place}: no video file there ({', '.join(ENDINGS)})")
+    return [DemoVideo(file, file.stem, ()) for file in files]
+
+
+def _made(folder: Path, screen: Screen) -> list[DemoVideo]:
+    before = set(folder.glob("*.mp4"))
+    started = time.monotonic()
+    with screen.working("Making videos with speech, text and movement"):
+        videos = demo_videos(folder)
+    if made := sum(video.path not in before for video in videos):
+        screen.step(f"{made} videos made in {time.monotonic() - started:.0f} s: {os.path.relpath(folder)}")
+    return videos
+
+
+def _names(videos: list[DemoVideo]) -> dict[str, DemoVideo]:
+    """Each video under its path below the folder that holds them all."""
+    top = os.path.commonpath([video.path.resolve().parent for video in videos])
+    return {Path(os.path.relpath(video.path.resolve(), top)).as_posix(): video for video in videos}
+
+
+def _server(files: Mapping[str, Path]) -> FileServer:
+    try:
+        return FileServer(files, PORT)
+    except OSError:  # somebody listens there: any other port will do
+        return FileServer(files)
+
+
+def _job(lake: Path, settings: Settings, urls: Mapping[str, str], videos: Mapping[str, DemoVideo]) -> Job:
+    """The job over a CSV file with a column of URLs, as anybody would have it."""
+    lake.mkdir(parents=True, exist_ok=True)
+    with (lake / "videos.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["name", "title", "url"])
+        rows.writerows([name, videos[name].title, url] for name, url in urls.items())
+    source = Source("files", str((lake / "videos.csv").resolve()), url="url", key="name")
+    chosen = {"home": settings.home, "index": settings.index}
+    return Job(source, str(lake.resolve()), name="demo", settings=chosen, commit_videos=2)
+
+
+def _show(screen: Screen, connection: Connection, job: Job, report: Report, asked: list[Question]) -> None:
+    """The tables, three searches, and a join of tables and functions."""
+    import duckdb
+
+    lake = Lake(job.folder, job.format)
+    tables = {name: lake.read(declared) for name, declared in TABLES.items() if lake.exists(declared)}
+    screen.tables(os.path.relpath(job.folder), {name: table.num_rows for name, table in tables.items()})
+    if not tables.get("videos", VIDEOS.schema.empty_table()).num_rows:
+        return
+    with duckdb.connect() as con:
+        register(con, connection.settings)
+        for name, table in tables.items():
+            con.register(name, table)
+        questions = asked or _questions(con)
+        index = connection.settings.index
+        for question in _one_of_each(questions):
+            sql = SEARCH.format(index=index, query=question.text.replace("'", "''"))
+            screen.search(question, sql, con.sql(sql).fetchall())
+        con.execute("CREATE TABLE questions (number INTEGER, question VARCHAR)")
+        con.executemany("INSERT INTO questions VALUES (?, ?)", [[n, q.text] for n, q in enumerate(questions)])
+        sql = JOIN.format(index=index)
+        screen.join(sql, con.sql(sql).fetchall(), {question.text: question for question in asked})
+
+
+def _one_of_each(questions: list[Question]) -> list[Question]:
+    """The first question of each kind; three in any case, where there are as many."""
+    first: dict[str, Question] = {}
+    for question in questions:
+        first.setdefault(question.kind, question)
+    chosen = list(first.values())
+    return (chosen + [question for question in questions if question not in chosen])[:3]
+
+
+def _questions(con: duckdb.DuckDBPyConnection) -> list[Question]:
+    """What can be asked of videos nobody labelled: the titles that the engine found for their chapters."""
+    rows: list[tuple[Any, ...]] = con.sql(
+        "SELECT DISTINCT ON (h.title) h.title, v.source_key, h.start_sec, h.end_sec "
+        "FROM chapters h JOIN videos v USING (video_id) WHERE h.title <> '' ORDER BY h.title LIMIT 6"
+    ).fetchall()
+    return [Question(title, "shown", name, start, end) for title, name, start, end in rows]
