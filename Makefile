@@ -30,7 +30,7 @@ help:
 	@echo 'make clean    remove what these made'
 
 demo: $(DEMO)/ready
-	@$(DEMO)/bin/tl-data demo $(if $(VIDEOS),--videos '$(VIDEOS)') $(ARGS)
+	@$(DEMO)/bin/tl-data demo $(if $(VIDEOS),'$(VIDEOS)') $(ARGS)
 
 test: $(DEV)/ready
 	$(DEV)/bin/python -m pytest $(ARGS)

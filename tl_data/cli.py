@@ -139,18 +139,6 @@ def serve(options: tuple[str, ...]) -> None:
 
 
 @cli.command()
-@click.option("--videos", help="a folder, a glob or a file of your own; without it, videos are made")
-@click.option("--folder", default="demo-lake", show_default=True, help="where everything goes")
-def demo(videos: str | None, folder: str) -> None:
-    """Make videos (or take yours), turn their URLs into tables, and search them in SQL. Needs no key."""
-    try:
-        from tl_data.demo.run import demo as run
-    except ModuleNotFoundError as error:
-        raise MissingExtra(str(error.name), "demo") from error
-    sys.exit(run(videos, folder))
-
-
-@cli.command()
 @click.option("--json", "as_json", is_flag=True, help="the findings as JSON")
 def doctor(as_json: bool) -> None:
     """Say what is installed, which endpoint and key are in use, and what to type for what is missing."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from tl_data.cli_output import output_options, show
-from tl_data.errors import LedgerError, SettingsError
+from tl_data.errors import LedgerError, MissingExtra, SettingsError
 from tl_data.ledger import Ledger
 from tl_data.settings import Settings
 
@@ -187,8 +187,10 @@ def demo(videos: tuple[str, ...], folder: str) -> None:
     \b
     VIDEOS: a folder, a glob or files; none: videos made for the demo
     """
-    from tl_data.demo.run import run_demo
-
+    try:
+        from tl_data.demo.run import run_demo
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "demo") from error
     sys.exit(run_demo(list(videos), Path(folder)))
 
 

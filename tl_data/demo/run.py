@@ -1,7 +1,7 @@
 """The demo: a column of video URLs becomes tables, and the tables are searched in SQL.
 
     tl-data demo                      with videos that are made on the spot
-    tl-data demo --videos "*.mp4"     with your own
+    tl-data demo FOLDER-OR-GLOB       with your own
 
 It always uses the embedded engine: a key that happens to be set is not spent on a demonstration.
 """
@@ -12,7 +12,7 @@ import csv
 import glob
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,24 +53,25 @@ LEFT JOIN chapters h ON h.video_id = c.video_id AND c.start_sec >= h.start_sec A
 ORDER BY q.number"""
 
 
-def demo(videos: str | None = None, folder: str = "demo-lake", console: Console | None = None) -> int:
+def run_demo(
+    videos: Sequence[str] = (), folder: Path = Path("demo-lake"), console: Console | None = None
+) -> int:
     """Run the demo; gives the exit code: 0 all is well, 1 a video failed, 130 interrupted.
 
     Args:
-        videos: a folder, a glob or a file of your own; None makes videos.
+        videos: folders, globs or files of your own; without any, videos are made.
         folder: where the tables, the made videos and the embedded engine's data go.
         console: where to print; None is the terminal.
 
     Raises:
-        SettingsError: `videos` names no video file.
+        SettingsError: one of `videos` is no video file, or has none.
     """
     screen = Screen(console or Console())
-    place = Path(folder)
-    found = demo_sources(videos) if videos else _made(place / "media", screen)
+    found = demo_sources(*videos) if videos else _made(folder / "media", screen)
     # Your own videos get an index and tables of their own, beside those of the made ones.
-    index, lake = ("demo_own", place / "own") if videos else ("demo", place)
+    index, lake = ("demo_own", folder / "own") if videos else ("demo", folder)
     names = _names(found)
-    settings = Settings(home=str(place.resolve() / "engine"), index=index)
+    settings = Settings(home=str(folder.resolve() / "engine"), index=index)
     connection = connect(settings)
     with _server({name: video.path for name, video in names.items()}) as server:
         try:
@@ -86,21 +87,24 @@ def demo(videos: str | None = None, folder: str = "demo-lake", console: Console 
             connection.close(stop_engine=True)
 
 
-def demo_sources(place: str) -> list[DemoVideo]:
-    """The video files in a folder (with those below it), of a glob, or one file.
+def demo_sources(*places: str) -> list[DemoVideo]:
+    """The video files of folders (with those below them), of globs, and files.
 
     Raises:
-        SettingsError: there are none.
+        SettingsError: one of the places has none.
     """
-    path = Path(place).expanduser()
-    if path.is_dir():
-        files = [file for file in path.rglob("*") if file.suffix.lower() in ENDINGS]
-    else:
-        files = [Path(name) for name in glob.glob(str(path), recursive=True)]
-    files = sorted(file.resolve() for file in files if file.is_file())
-    if not files:
-        raise SettingsError(f"{place}: no video file there ({', '.join(ENDINGS)})")
-    return [DemoVideo(file, file.stem, ()) for file in files]
+    found: dict[Path, None] = {}
+    for place in places:
+        path = Path(place).expanduser()
+        if path.is_dir():
+            files = [file for file in path.rglob("*") if file.suffix.lower() in ENDINGS]
+        else:
+            files = [Path(name) for name in glob.glob(str(path), recursive=True)]
+        files = sorted(file.resolve() for file in files if file.is_file())
+        if not files:
+            raise SettingsError(f"{place}: no video file there ({', '.join(ENDINGS)})")
+        found |= dict.fromkeys(files)
+    return [DemoVideo(file, file.stem, ()) for file in found]
 
 
 def _made(folder: Path, screen: Screen) -> list[DemoVideo]:
