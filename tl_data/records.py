@@ -30,6 +30,9 @@ from tl_data.identity import canonical_url, is_url, redact
 
 FORMAT = 1  # of the records; a reader refuses records of a later one
 
+#: Codes of failed tasks that do not blame the video: the next run may try again.
+UNEXPLAINED = ("task_failed", "internal_error")
+
 State = Literal["claimed", "submitted", "done", "failed"]
 
 
@@ -113,6 +116,8 @@ class Failure:
         else:
             message = str(error)
         final = isinstance(error, errors.BadRequest | errors.TaskFailed | errors.MediaRefused)
+        if isinstance(error, errors.TaskFailed) and error.code in UNEXPLAINED:
+            final = False
         return cls(
             kind=type(error).__name__,
             message=redact(message, secrets),
