@@ -79,7 +79,7 @@ class Platform:
     async def listed(self, request: Request) -> Response:
         self.counted["list"] += 1
         if self.refuses:
-            return JSONResponse({"code": "api_key_invalid", "message": "revoked"}, self.refuses)
+            return JSONResponse({"message": "not now"}, self.refuses)
         asked = request.query_params
         found = [t for t in self.tasks.values() if not t.silent]
         if not self.filters and "updated_at" in asked:
@@ -100,7 +100,7 @@ class Platform:
     async def one(self, request: Request) -> Response:
         self.counted["get"] += 1
         if self.refuses:
-            return JSONResponse({"code": "api_key_invalid", "message": "revoked"}, self.refuses)
+            return JSONResponse({"message": "not now"}, self.refuses)
         task = self.tasks.get(request.path_params["id"])
         if task is None:
             return JSONResponse({"code": "resource_not_exists", "message": "no such task"}, 404)
@@ -170,9 +170,8 @@ def test_hundreds_of_tasks_take_little_more_than_a_request_each(platform: Platfo
     assert slip.calls == 0  # the looks are on nobody's receipt
     assert sum(platform.counted.values()) < 0.25 * len(ids)
     assert sum(late) / len(late) < 0.75
-    print(
-        f"{sum(platform.counted.values()) / len(ids):.2f} requests a task, noticed {sum(late) / len(late):.2f} s late"
-    )
+    print(f"requests a task: {sum(platform.counted.values()) / len(ids):.2f}")
+    print(f"noticed late by: {sum(late) / len(late):.2f} s")
 
 
 def test_tasks_of_yesterday_are_attached_to(platform: Platform, watch: Watch) -> None:
@@ -241,10 +240,8 @@ def test_a_deadline_leaves_the_task_alone(platform: Platform, watch: Watch) -> N
 
     errors = watch(use, task_deadline=0.6)
     assert all(isinstance(e, StillRunning) and e.retryable for e in errors)
-    assert (
-        f"next run waits for it without paying again. Raise task_deadline to wait longer (task_still_running, task {ids[0]})"
-        in str(errors[0])
-    )
+    assert "the next run waits for it without paying again" in str(errors[0])
+    assert str(errors[0]).endswith(f"(task_still_running, task {ids[0]})")
 
 
 @pytest.mark.parametrize("number", [1, 20])
