@@ -16,7 +16,7 @@ from hashlib import sha256
 from tl_data.storage import Storage
 
 AHEAD = 0.25  # seconds that leases are taken before they may be spent; hides the time a store takes
-BUCKET = 600  # intervals a folder: old ones are removed as a whole
+BUCKET = 250  # intervals a folder: old ones are removed as a whole
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Line:
     def __init__(self, storage: Storage, name: str, limit: Limit) -> None:
         self._storage, self.limit = storage, limit
         # A bucket answers in tens of milliseconds: larger pieces there, at the same number of writes.
-        shortest = 0.1 if storage.folder is not None else 0.5
+        shortest = 0.04 if storage.folder is not None else 0.5
         whole = 1.0 if limit.seconds <= 60 and limit.rate * shortest >= 1 else 0.0
         self._worth = max(limit.rate * shortest, limit.amount / 600, 1.0 if limit.seconds <= 60 else 0.0)
         self._worth = float(int(self._worth)) if whole else self._worth

@@ -12,10 +12,11 @@ import asyncio
 
 from tl_data.storage import steady
 
-FIRST = 4.0  # calls a second to begin with
-DOUBLING = 0.6  # seconds in which the rate doubles before the first refusal
-PLATEAU = 6.0  # seconds after a refusal at which the refused rate is reached again
-RETREAT = 0.8  # part of the rate that is left after a refusal
+FIRST = 3.0  # calls a second to begin with
+DOUBLING = 0.5  # seconds in which the rate doubles before the first refusal
+PLATEAU = 2.5  # seconds after a refusal at which the refused rate is reached again
+RETREAT = 0.85  # part of the rate that is left after a refusal
+STEP = 0.08  # calls a second that are added each second: who has little gains more, until all have alike
 EPOCH = 0.5  # seconds in which further refusals tell nothing new
 SLOWEST = 0.02  # calls a second that are always tried
 
@@ -39,7 +40,7 @@ class Pace:
         """Calls a second at this moment."""
         if self._refused:
             curve = (self._grown - PLATEAU) / PLATEAU
-            rate = self._base * (1 + (1 - RETREAT) * curve**3)
+            rate = self._base * (1 + (1 - RETREAT) * curve**3) + STEP * self._grown
         elif self.cap is not None:
             rate = self.cap
         else:
@@ -51,16 +52,24 @@ class Pace:
     async def turn(self) -> None:
         """Wait until the next call may be made."""
         async with self._line:
-            began = steady()
-            while (due := self._last + 1 / self.rate) > (now := steady()):
-                self._grown += min(now - self._asked, 0.25) if self._asked else 0.0
-                self._asked = now
+            due, now, waited = self._last + 1 / self.rate, steady(), False
+            while due > now:
                 await asyncio.sleep(min(due - now, 0.1))
-            waited = now > began
-            self._grown += min(now - self._asked, 0.25) if waited and self._asked else 0.0
-            self._asked = now
+                waited = True
+                now = self._grow()
+                due = self._last + 1 / self.rate
+            if not waited:
+                self._asked = now
             # A timer that rang late is caught up with; a pause of the caller is not.
-            self._last = due if waited else max(due, now - 0.05)
+            self._last = max(due, now - 0.05)
+
+    def _grow(self) -> float:
+        """Let the rate grow by the time that was spent waiting for it."""
+        now = steady()
+        if self._asked:
+            self._grown += min(now - self._asked, 0.25)
+        self._asked = now
+        return now
 
     def answered(self) -> None:
         """A call was let through."""
