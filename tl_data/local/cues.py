@@ -9,12 +9,13 @@ from tl_data.local.words import COLOR_NAMES, COLORS
 Credits = tuple[tuple[str, float], ...]  # trait, how well it explains the phrase 0..1
 
 
-def _set(text: str) -> frozenset[str]:
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text."""
     return frozenset(text.split())
 
 
 # Words that ask, point or connect.
-EMPTY = _set(
+EMPTY = word_set(
     """a about after all also am an and any are as at be been before being between both but by can clip clips
     contains containing could did do does during each else find for from frame footage get give has have
     having he her here him his how i if in into is it its just let like look looks looking many may me might
@@ -26,7 +27,7 @@ EMPTY = _set(
     happening gets got go goes s t re ve ll d m"""
 )
 # Nouns for something that has a colour or moves: the trait beside them is what is asked for.
-GENERIC = _set(
+GENERIC = word_set(
     """object objects thing things shape shapes figure figures item items element elements ball balls circle
     circles disc disk dot square squares box boxes block blocks rectangle rectangles bar bars triangle
     triangles star spot patch area region colored coloured color colour colors colours picture image screen

@@ -1,0 +1,220 @@
+"""Texts from evidence: faithful, in order, with times, and as the prompt asks as far as patterns go."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.local.known import EMPTY, PLANT, SALES, SHAPES, SILENT, VIDEOS
+from tl_data.local import writer
+from tl_data.local.evidence import Evidence
+from tl_data.local.facts import clock, facts_of
+from tl_data.local.wishes import read
+
+EVERY = pytest.mark.parametrize("evidence", list(VIDEOS.values()), ids=list(VIDEOS))
+
+
+def quotes(text: str) -> list[str]:
+    return re.findall(r'[“"]([^”"]+)[”"]', text)
+
+
+def seconds(time: str) -> int:
+    total = 0
+    for part in time.split(":"):
+        total = 60 * total + int(part)
+    return total
+
+
+@EVERY
+def test_every_quote_was_shown_or_said(evidence: Evidence) -> None:
+    known = " | ".join(span.text for span in (*evidence.shown, *evidence.speech))
+    texts = [
+        writer.summarize(evidence),
+        writer.summarize(evidence, "in one sentence"),
+        json.dumps(writer.chapters(evidence)).replace('\\"', '"'),
+        writer.analyze(evidence, "List the chapters"),
+        writer.analyze(evidence, "What is said?"),
+    ]
+    for text in texts[:2] + texts[3:]:
+        for quote in quotes(text):
+            assert quote.rstrip("…") in known
+
+
+@EVERY
+def test_every_time_is_inside_the_video(evidence: Evidence) -> None:
+    for prompt in ("Summarize the video", "List the highlights", "Make a timeline", "What is said in it?"):
+        for time in re.findall(r"\b\d+:\d\d(?::\d\d)?\b", writer.analyze(evidence, prompt)):
+            assert 0 <= seconds(time) <= evidence.probe.duration_sec + 1
+
+
+@EVERY
+def test_chapters_cover_the_video_in_order(evidence: Evidence) -> None:
+    chapters = writer.chapters(evidence)
+    assert chapters[0]["start_sec"] == 0
+    assert chapters[-1]["end_sec"] == pytest.approx(evidence.clips[-1].end_sec)
+    for before, after in pairwise(chapters):
+        assert before["end_sec"] == after["start_sec"]
+    for chapter in chapters:
+        assert chapter["start_sec"] < chapter["end_sec"]
+        assert chapter["chapter_title"]
+        assert chapter["chapter_summary"]
+    titles = [chapter["chapter_title"] for chapter in chapters]
+    assert len(set(titles)) == len(titles)
+
+
+@EVERY
+def test_highlights_lie_inside_apart_and_in_order(evidence: Evidence) -> None:
+    found = writer.highlights(evidence)
+    for item in found:
+        assert 0 <= item["start_sec"] < item["end_sec"] <= evidence.probe.duration_sec + 0.5
+        assert item["highlight"]
+        assert item["highlight_summary"]
+    for before, after in pairwise(found):
+        assert before["end_sec"] <= after["start_sec"]
+
+
+def test_chapters_begin_where_the_screen_text_changes() -> None:
+    assert [(c["start_sec"], c["chapter_title"]) for c in writer.chapters(SALES)] == [
+        (0.0, "Quarterly review"),
+        (6.0, "Revenue by region"),
+        (18.0, "Thank you"),
+    ]
+
+
+def test_a_summary_tells_the_parts_in_order_with_times() -> None:
+    text = writer.summarize(SALES)
+    places = [text.index(words) for words in ("Quarterly review", "Revenue by region", "Thank you")]
+    assert places == sorted(places)
+    assert "0:06" in text
+    assert "24 seconds" in text
+
+
+def test_what_holds_for_a_part_of_a_chapter_carries_its_own_time() -> None:
+    for chapter in writer.chapters(SALES):
+        for quote in re.findall(r'says: "[^"]+" \((\d+:\d\d)-(\d+:\d\d)\)', chapter["chapter_summary"]):
+            assert chapter["start_sec"] - 1 <= seconds(quote[0]) < seconds(quote[1]) <= chapter["end_sec"] + 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "check"),
+    [
+        ("Summarize the video in one sentence.", lambda t: t.count(". ") == 0 and t.endswith(".")),
+        ("Give me 3 bullet points", lambda t: len(t.splitlines()) == 3 and t.startswith("- ")),
+        ("Summarize in two sentences", lambda t: len(re.findall(r"[.!?]\"?(?:\s|$)", t)) == 2),
+        ("Summarize this in at most 15 words", lambda t: len(t.split()) <= 15),
+        ("A numbered list of two highlights", lambda t: t.startswith("1. ") and len(t.splitlines()) == 2),
+        ("Suggest a title", lambda t: t == "Quarterly review"),
+        ("List 3 hashtags", lambda t: len(re.findall(r"#\w+", t)) == 3),
+        ("Transcribe the speech", lambda t: "Our revenue grew by twelve percent compared to last year." in t),
+        ("What text is shown on screen?", lambda t: '"Thank you"' in t and "twelve" not in t),
+        ("How long is the video?", lambda t: "24.0 seconds" in t),
+        ("Which colours are there?", lambda t: "white" in t and "%" in t),
+        ("Break it into chapters", lambda t: len(t.splitlines()) == 3),
+    ],
+)
+def test_prompts_are_respected(prompt: str, check: object) -> None:
+    text = writer.analyze(SALES, prompt)
+    assert check(text), text  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "question", "words"),
+    [
+        (SALES, "When does someone talk about revenue?", "0:07"),
+        (SALES, "How much did the revenue grow?", "twelve percent"),
+        (PLANT, "What must visitors wear?", "helmet"),
+        (PLANT, "What should I do in case of fire?", "call the police"),
+        (SHAPES, "Is there music?", "Yes"),
+        (PLANT, "Is there music?", "No"),
+        (SHAPES, "Does the camera zoom in?", "0:15"),
+        (PLANT, "How many faces are visible?", "2 faces"),
+    ],
+)
+def test_questions_are_answered_from_passages(evidence: Evidence, question: str, words: str) -> None:
+    assert words in writer.analyze(evidence, question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Is there a dog?", "Who is the speaker?", "What brand is the car?", "What is the capital of France?"],
+)
+def test_it_says_so_when_it_cannot_answer(question: str) -> None:
+    text = writer.analyze(PLANT, question)
+    assert "does not answer" in text
+    assert "does not recognise objects" in text
+    assert quotes(text) == [question.rstrip("?")]
+
+
+def test_a_subject_selects_and_a_strange_one_is_admitted() -> None:
+    text = writer.summarize(SALES, "Focus on the customers in Norway")
+    assert "Norway" in text
+    assert "Thank you" not in text
+    assert 'Nothing in the evidence is about "penguins"' in writer.summarize(
+        SALES, "Summarize what it says about penguins"
+    )
+
+
+def test_gist_has_title_topics_and_hashtags() -> None:
+    found = writer.gist(SALES)
+    assert found["title"] == "Quarterly review"
+    assert "revenue" in found["topics"]
+    assert all(re.fullmatch(r"#\w+", tag) for tag in found["hashtags"])
+    assert writer.gist(SHAPES)["topics"][:1] == ["green"] or writer.gist(SHAPES)["topics"]
+    assert writer.gist(EMPTY)["title"]
+
+
+def test_nothing_seen_is_said_as_nothing_seen() -> None:
+    assert "Nothing" in writer.summarize(Evidence(SILENT.probe, (), notes=("the file ends early",)))
+    assert writer.chapters(Evidence(SILENT.probe, ())) == []
+    assert "No speech" in writer.analyze(SILENT, "Transcribe it")
+
+
+def test_uncertain_speech_is_marked() -> None:
+    from dataclasses import replace
+
+    unsure = replace(SALES, speech=tuple(replace(span, confidence=0.2) for span in SALES.speech))
+    assert "unsure" in writer.summarize(unsure)
+    assert "unsure" not in writer.summarize(SALES)
+
+
+def test_facts_are_sorted_and_timed() -> None:
+    facts = facts_of(SALES)
+    assert [f.start_sec for f in facts] == sorted(f.start_sec for f in facts)
+    assert {fact.kind for fact in facts} == {"shown", "said", "seen", "heard"}
+    assert (clock(7.9), clock(61), clock(3723)) == ("0:07", "1:01", "1:02:03")
+
+
+def test_max_tokens_cuts_the_text() -> None:
+    assert len(writer.analyze(SALES, "Summarize", max_tokens=5).split()) <= 5
+
+
+def test_wishes_are_read() -> None:
+    wish = read("Write three short bullet points about the budget")
+    assert (wish.items, wish.bullets, wish.brief) == (3, True, True)
+    assert read("Summarize this").kind == "summary"
+    assert read("Summarize the part about solar panels").subject == "solar panels"
+    assert read(None).kind == "summary"
+    assert read("Where is the exit?").kind == "question"
+
+
+def test_the_same_in_every_process() -> None:
+    code = (
+        "import json; from tests.local.known import VIDEOS; from tl_data.local import writer;"
+        "print(json.dumps([[writer.summarize(e), writer.chapters(e), writer.highlights(e), writer.gist(e)] "
+        "for e in VIDEOS.values()]))"
+    )
+    root = Path(__file__).parents[2]
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
+        ).stdout
+        for seed in ("1", "2")
+    ]  # fmt: skip
+    assert runs[0] == runs[1] != ""

@@ -1,0 +1,169 @@
+"""Answers to questions about a video: the passages that fit, with times, or a plain "cannot tell"."""
+
+from __future__ import annotations
+
+import re
+
+from tl_data.local import questions
+from tl_data.local.evidence import Evidence
+from tl_data.local.facts import Fact, between, facts_of, sentence
+from tl_data.local.judging import sight_of
+from tl_data.local.moments import moments
+from tl_data.local.search import LOW, MEDIUM
+from tl_data.local.wishes import Wish
+from tl_data.local.words import color_shares, counts, listed
+
+LIMITS = (
+    "This engine measures colours, motion, light, sound and faces, reads text on screen and recognises "
+    "speech; it does not recognise objects, actions or people by name."
+)
+_YES_NO = re.compile(r"^\s*(?:is|are|was|were|does|do|did|has|have|can|could|will)\b", re.IGNORECASE)
+_WHEN = re.compile(r"^\s*(?:when|at what time|where in)\b|\btimestamp", re.IGNORECASE)
+_WHO = re.compile(r"^\s*(?:who|whose|whom)\b", re.IGNORECASE)
+_ASKING = re.compile(  # words of a question that are not its subject
+    r"\b(?:is|are|was|were|does|do|did|has|have|can|could|will|there|any|ever|video|clip|happens?|called|kind|"
+    r"sort|type|exactly|please|tell|say|give|many|much)\b",
+    re.IGNORECASE,
+)
+
+
+def timed(fact: Fact) -> str:
+    """A fact as a sentence with its time."""
+    start, end = between(fact.start_sec, fact.end_sec).split("-")
+    return sentence(f"From {start} to {end} {fact.text[0].lower()}{fact.text[1:]}")
+
+
+def answer(evidence: Evidence, wish: Wish) -> str:
+    """The answer to a prompt that is not a summary, list or title."""
+    direct = {
+        "transcript": _transcript,
+        "screen": _screen,
+        "length": _length,
+        "colors": _colors,
+        "faces": _faces,
+    }.get(wish.kind)
+    return _formed(direct(evidence), wish) if direct else _question(evidence, wish)
+
+
+def passages(
+    evidence: Evidence, question: str, least: float = MEDIUM
+) -> list[tuple[float, float, tuple[str, ...]]]:
+    """The moments that fit a question, best first."""
+    asked = " ".join(_ASKING.sub(" ", question).split()) or question
+    if not re.search(r"\w", asked):
+        return []
+    return [
+        (hit.start_sec, hit.end_sec, hit.evidence) for hit in moments(evidence, asked) if hit.score >= least
+    ]
+
+
+def about(evidence: Evidence, wish: Wish) -> str:
+    """A text of what the video shows and says about a subject; "" if there is nothing."""
+    facts = _fitting(evidence, wish.subject, MEDIUM)[: wish.items or wish.sentences or 6]
+    lines = [timed(fact) for fact in sorted(facts, key=lambda fact: fact.start_sec)]
+    return _formed(lines, wish) if lines else ""
+
+
+def _question(evidence: Evidence, wish: Wish) -> str:
+    question = wish.subject
+    facts = _fitting(evidence, question, MEDIUM)
+    sure = bool(facts)
+    if not facts and _YES_NO.match(question) and _is_measured(question):
+        return "No, nothing of the kind was measured in this video."
+    if not facts:
+        facts = _fitting(evidence, question, LOW)
+    if _WHO.match(question) and not any(fact.quote for fact in facts):
+        facts = []  # that a face is in view does not say whose
+    if not facts:
+        asked = question.strip().rstrip("?.! ")
+        return f'The evidence of this video does not answer "{asked}". {LIMITS}'
+    most = wish.items or wish.sentences or (1 if wish.brief else 3)
+    facts = sorted(facts[:most], key=lambda f: f.start_sec)
+    lines = [timed(fact) for fact in facts]
+    if wish.bullets or wish.numbered:
+        return _formed(lines, wish)
+    text = " ".join(lines)
+    if not sure:
+        return f"Nothing answers this directly. What comes closest: {text}"
+    if _YES_NO.match(question):
+        return f"Yes, as far as the evidence shows. {text}"
+    if _WHEN.match(question):
+        times = listed(between(f.start_sec, f.end_sec) for f in facts)
+        return f"At {times}. {text}"
+    return text
+
+
+def _is_measured(question: str) -> bool:
+    """Whether the question is only about what is measured, so that not finding it means it is not there."""
+    parts = questions.parse(_ASKING.sub(" ", question)).parts
+    return bool(parts) and all(part.traits for part in parts)
+
+
+def _fitting(evidence: Evidence, question: str, least: float) -> list[Fact]:
+    """The facts behind the passages that fit, best first, each once."""
+    found: list[Fact] = []
+    for start, end, told in passages(evidence, question, least):
+        kinds = {item.split(":")[0] if ":" in item else sight_of(item) for item in told}
+        for fact in facts_of(evidence, start, end):
+            quoted = any(fact.quote and fact.quote in item for item in told) or not fact.quote
+            if fact.kind in kinds and quoted and fact not in found:
+                found.append(fact)
+    return found
+
+
+# ------------------------------------------------------------------------------------ direct answers
+
+
+def _transcript(evidence: Evidence) -> list[str]:
+    if not evidence.speech:
+        return ["No speech was recognised in this video."]
+    return [f"{between(span.start_sec, span.end_sec)} {span.text.strip()}" for span in evidence.speech]
+
+
+def _screen(evidence: Evidence) -> list[str]:
+    if not evidence.shown:
+        return ["No text was read on screen in this video."]
+    return [f'{between(span.start_sec, span.end_sec)} "{span.text.strip()}"' for span in evidence.shown]
+
+
+def _length(evidence: Evidence) -> list[str]:
+    return [f"The video is {evidence.probe.duration_sec:.1f} seconds long."]
+
+
+def _colors(evidence: Evidence) -> list[str]:
+    total: dict[str, float] = {}
+    seconds = sum(clip.end_sec - clip.start_sec for clip in evidence.clips if clip.colors)
+    for clip in evidence.clips:
+        for color, share in color_shares(clip).items():
+            total[color] = total.get(color, 0.0) + share * (clip.end_sec - clip.start_sec) / seconds
+    main = sorted(total.items(), key=lambda item: -item[1])[:5]
+    if not main:
+        return ["No colours were measured in this video."]
+    names = listed(f"{color} ({share:.0%})" for color, share in main)
+    return [f"Over the whole video the picture is {names}."]
+
+
+def _faces(evidence: Evidence) -> list[str]:
+    most, where, kind = max(
+        ((counts(clip).get(name, 0), clip, name) for clip in evidence.clips for name in ("face", "person")),
+        key=lambda found: found[0],
+        default=(0, None, ""),
+    )
+    if not most or where is None:
+        return [f"No face or person was recognised. {LIMITS}"]
+    names = kind if most == 1 else {"face": "faces", "person": "people"}[kind]
+    return [
+        f"At most {most} {names} at once, in {between(where.start_sec, where.end_sec)}.",
+        "Whether they are the same people throughout cannot be told.",
+    ]
+
+
+def _formed(lines: list[str], wish: Wish) -> str:
+    """Lines as the prompt wants them: bullets, numbers, or text."""
+    if wish.items:
+        lines = lines[: wish.items]
+    if wish.numbered:
+        return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
+    if wish.bullets:
+        return "\n".join(f"- {line}" for line in lines)
+    return ("\n" if wish.kind in ("transcript", "screen") else " ").join(lines)

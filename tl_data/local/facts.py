@@ -1,0 +1,305 @@
+"""Evidence -> facts: short statements, each with its time and the kind of evidence it rests on.
+
+Every text that the engine writes is made of these. A fact says only what was measured, read or heard:
+speech and screen text are quoted, never retold, because retelling needs understanding that is not here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
+
+import numpy as np
+
+from tl_data.local import space
+from tl_data.local.cues import EMPTY, GENERIC
+from tl_data.local.evidence import Clip, Evidence, Span
+from tl_data.local.matching import stem
+from tl_data.local.questions import tokens
+from tl_data.local.words import (
+    MAIN_SHARE,
+    camera_words,
+    color_shares,
+    counts,
+    listed,
+    moves,
+    said_between,
+    shown_between,
+)
+
+UNSURE = 0.45  # confidence of a recogniser below which a quote is marked as uncertain
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One statement about a stretch of the video. `text` is a sentence without a time."""
+
+    start_sec: float
+    end_sec: float
+    kind: str  # shown, said, seen or heard
+    text: str
+    weight: float  # 0..1: how much it tells about the video
+    quote: str = ""  # the words shown or said
+
+    def within(self, start: float, end: float) -> str:
+        """The text, with its own time unless it holds for nearly all of a stretch that is named already."""
+        covered = min(self.end_sec, end) - max(self.start_sec, start)
+        if covered >= 0.85 * (end - start):
+            return self.text
+        return f"{self.text} ({between(self.start_sec, self.end_sec)})"
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A stretch that belongs together, and what is known of it."""
+
+    start_sec: float
+    end_sec: float
+    title: str
+    facts: tuple[Fact, ...]
+
+
+def clock(seconds: float) -> str:
+    """A time as people write it: 0:07, 12:30, 1:02:03."""
+    whole = int(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, rest = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def between(start: float, end: float) -> str:
+    """A stretch as people write it, in whole seconds that hold all of it: 0:07-0:12."""
+    return f"{clock(start)}-{clock(max(ceil(end - 0.05), start))}"
+
+
+def sentence(text: str) -> str:
+    """A text with a capital and a full stop."""
+    text = text.strip()
+    if not text:
+        return ""
+    text = text[0].upper() + text[1:]
+    return text if text.rstrip('"”')[-1:] in tuple(".!?") else text + "."
+
+
+# --------------------------------------------------------------------------------------------- facts
+
+
+def facts_of(evidence: Evidence, start: float = 0.0, end: float = float("inf")) -> list[Fact]:
+    """The facts of a stretch in order of time."""
+    end = min(end, max([evidence.probe.duration_sec, *(clip.end_sec for clip in evidence.clips)]))
+    clips = [clip for clip in evidence.clips if min(clip.end_sec, end) - max(clip.start_sec, start) > 0.2]
+    found = [*_shown(evidence, start, end), *_said(evidence, start, end), *_seen(clips), *_heard(clips)]
+    return sorted(found, key=lambda fact: (fact.start_sec, _ORDER[fact.kind], fact.end_sec))
+
+
+_ORDER = {"shown": 0, "said": 1, "seen": 2, "heard": 3}
+
+
+def _shown(evidence: Evidence, start: float, end: float) -> list[Fact]:
+    """Lines that stand on the screen at the same time make one fact."""
+    facts: list[Fact] = []
+    group: list[Span] = []
+    for span in shown_between(evidence, start, end):
+        if group and span.start_sec - group[0].start_sec > 1.5:
+            facts.append(_shown_fact(group))
+            group = []
+        group.append(span)
+    return [*facts, _shown_fact(group)] if group else facts
+
+
+def _shown_fact(spans: Sequence[Span]) -> Fact:
+    texts = list(dict.fromkeys(" ".join(span.text.split()) for span in spans))[:6]
+    sure = np.mean([span.confidence for span in spans])
+    unsure = " (hard to read)" if sure < UNSURE else ""
+    quote = listed(f'"{text}"' for text in texts)
+    return Fact(
+        spans[0].start_sec,
+        max(span.end_sec for span in spans),
+        "shown",
+        f"The screen shows {quote}{unsure}",
+        0.4 + 0.25 * float(sure) + 0.25 * _telling(" ".join(texts)),
+        texts[0],
+    )
+
+
+def _said(evidence: Evidence, start: float, end: float) -> list[Fact]:
+    spans = said_between(evidence, start, end)
+    central = _centrality([span.text for span in spans])
+    facts = []
+    for span, tells in zip(spans, central, strict=True):
+        text = " ".join(span.text.split())
+        unsure = " (roughly, the recognition is unsure)" if span.confidence < UNSURE else ""
+        words = f'A voice says: "{text}"{unsure}'
+        facts.append(Fact(span.start_sec, span.end_sec, "said", words, 0.35 + 0.45 * tells, text))
+    return facts
+
+
+def _centrality(texts: Sequence[str]) -> list[float]:
+    """How much each sentence is about what all of them are about, 0..1; short ones count less."""
+    if not texts:
+        return []
+    vectors = space.word_vectors(list(texts))
+    middle = space.unit(np.asarray(vectors.sum(axis=0, keepdims=True), np.float32))[0]
+    return [
+        0.5 * max(0.0, float(cosine)) + 0.5 * _telling(text)
+        for text, cosine in zip(texts, vectors @ middle, strict=True)
+    ]
+
+
+def _telling(text: str) -> float:
+    """How much a line says by its words alone, 0..1: "Thank you" little, a line of names and facts much."""
+    return min(1.0, sum(space.word_weight(word) for word in tokens(text) if word not in EMPTY) / 4)
+
+
+def _seen(clips: Iterable[Clip]) -> list[Fact]:
+    """What is seen; neighbouring clips that look the same in words make one fact."""
+    facts: list[Fact] = []
+    for clip in clips:
+        parts = [part for part in (_picture(clip), _motion(clip), _objects(clip)) if part]
+        if not parts:
+            continue
+        text = ". ".join(sentence(part).rstrip(".") for part in parts)
+        moving = 0.15 if moves(clip) or clip.camera != "static" or clip.objects else 0.0
+        fact = Fact(clip.start_sec, clip.end_sec, "seen", text, 0.2 + moving)
+        facts = _appended(facts, fact)
+    return facts
+
+
+def _picture(clip: Clip) -> str:
+    shares = color_shares(clip)
+    names = [name for name, share in shares.items() if share >= 0.02][:3]
+    if not names:
+        return ""
+    if shares[names[0]] >= MAIN_SHARE:
+        return f"the picture is mostly {names[0]}" + (f" with {listed(names[1:])}" if names[1:] else "")
+    return f"the picture is {listed(names)}"
+
+
+def _motion(clip: Clip) -> str:
+    parts = []
+    if moves(clip):
+        parts.append(f"something moves {clip.direction}" if clip.direction else "something moves")
+    if clip.camera not in ("static", ""):
+        parts.append(camera_words(clip.camera))
+    return " while ".join(parts)
+
+
+def _objects(clip: Clip) -> str:
+    found = counts(clip)
+    if not found:
+        return ""
+    names = [
+        f"a {name}" if number == 1 else f"{number} {'people' if name == 'person' else name + 's'}"
+        for name, number in found.items()
+    ]
+    return f"{listed(names)} {'is' if list(found.values()) == [1] else 'are'} in view"
+
+
+def _heard(clips: Iterable[Clip]) -> list[Fact]:
+    names = {"music": "music plays", "noise": "there is sound without words or music"}
+    facts: list[Fact] = []
+    for clip in clips:
+        if clip.sound in names:
+            fact = Fact(clip.start_sec, clip.end_sec, "heard", names[clip.sound], 0.15)
+            facts = _appended(facts, fact)
+    return facts
+
+
+def _appended(facts: list[Fact], fact: Fact) -> list[Fact]:
+    """The facts with one more, which lengthens the last one if it says the same."""
+    if facts and facts[-1].text == fact.text and fact.start_sec - facts[-1].end_sec < 0.5:
+        last = facts.pop()
+        fact = Fact(last.start_sec, fact.end_sec, fact.kind, fact.text, max(last.weight, fact.weight))
+    return [*facts, fact]
+
+
+# ------------------------------------------------------------------------------------------ chapters
+
+
+def chapters_of(evidence: Evidence, most: int | None = None) -> list[Chapter]:
+    """The video in stretches: new ones begin where picture, screen text and talk change most."""
+    clips = evidence.clips
+    if not clips:
+        return []
+    duration = clips[-1].end_sec - clips[0].start_sec
+    wanted = most or int(np.clip(round(1.5 * (duration / 3.5) ** 0.5), 1, 16))
+    nearest = max(2.0, duration / (4 * wanted))
+    edges: list[float] = []
+    for strength, time in sorted(_edges(evidence), key=lambda edge: (-edge[0], edge[1])):
+        if len(edges) + 1 >= wanted or strength < 0.8:
+            break
+        far = (abs(time - other) >= nearest for other in (*edges, clips[0].start_sec, clips[-1].end_sec))
+        if all(far):
+            edges.append(time)
+    bounds = [clips[0].start_sec, *sorted(edges), clips[-1].end_sec]
+    chapters = []
+    for start, end in pairwise(bounds):
+        facts = tuple(facts_of(evidence, start, end))
+        chapters.append(Chapter(start, end, title_of(facts), facts))
+    return chapters
+
+
+def _edges(evidence: Evidence) -> list[tuple[float, float]]:
+    """How much changes between neighbouring clips, and when."""
+    clips = evidence.clips
+    shown = [{span.text for span in shown_between(evidence, c.start_sec, c.end_sec)} for c in clips]
+    talk = [" ".join(span.text for span in said_between(evidence, c.start_sec, c.end_sec)) for c in clips]
+    edges = []
+    for i in range(1, len(clips)):
+        before, after = clips[i - 1], clips[i]
+        strength = 0.6 if after.cut else 0.0
+        if shown[i] != shown[i - 1]:
+            strength += 0.8 * (1 - len(shown[i] & shown[i - 1]) / max(1, len(shown[i] | shown[i - 1])))
+        colors = color_shares(before), color_shares(after)
+        shared = sum(min(colors[0].get(name, 0.0), share) for name, share in colors[1].items())
+        strength += 0.5 * (1 - min(1.0, shared))
+        window = " ".join(talk[max(0, i - 4) : i]), " ".join(talk[i : i + 4])
+        if all(window):
+            one, two = space.word_vectors(window)
+            strength += 0.6 * max(0.0, 1 - float(one @ two))
+        if before.sound != after.sound:
+            strength += 0.2
+        time = after.start_sec
+        if any(span.start_sec + 0.7 < time < span.end_sec - 0.7 for span in evidence.speech):
+            strength -= 0.7  # somebody is in the middle of a sentence
+        edges.append((strength, time))
+    return edges
+
+
+def title_of(facts: Sequence[Fact]) -> str:
+    """A title from the facts: the first line on screen, else what the talk is about, else what is seen."""
+    for fact in facts:
+        if fact.kind == "shown" and any(char.isalpha() for char in fact.quote):
+            return shortened(fact.quote, 60)
+    said = [fact for fact in facts if fact.kind == "said"]
+    if said:
+        best = max(said, key=lambda fact: fact.weight)
+        return shortened(best.quote[0].upper() + best.quote[1:], 60)
+    seen = [fact for fact in facts if fact.kind == "seen"] or list(facts)
+    return shortened(sentence(seen[0].text.split(". ")[0]).rstrip("."), 60) if seen else "Nothing recognised"
+
+
+def shortened(text: str, length: int) -> str:
+    """A text cut at a word, with an ellipsis."""
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1].rsplit(" ", 1)[0].rstrip(",;:. ") + "…"
+
+
+# -------------------------------------------------------------------------------------------- topics
+
+
+def topics_of(evidence: Evidence, most: int = 5) -> list[str]:
+    """The words the video is about: often and prominently shown or said, and not empty."""
+    score: defaultdict[str, float] = defaultdict(float)
+    spoken_as: dict[str, str] = {}
+    for weight, spans in ((2.0, evidence.shown), (1.0, evidence.speech)):
+        for span in spans:
+            for word in dict.fromkeys(tokens(span.text)):
+                if len(word) > 3 and word.isalpha() and word not in EMPTY and word not in GENERIC:
+                    key = stem(word)
+                    spoken_as.setdefault(key, word)
+                    score[key] += weight * (0.3 + span.confidence) * space.word_weight(word)
+    return [spoken_as[key] for key, _ in sorted(score.items(), key=lambda item: (-item[1], item[0]))[:most]]
