@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -99,8 +100,8 @@ def api(server: Engine) -> Iterator[API]:
 def shelf(api: API, film: Path) -> Shelf:
     """An index with three ready videos: `number` 1 to 3 in their metadata."""
     made = Shelf(api.new_index("shelf", addons=["thumbnail"]))
-    for number in (1, 2, 3):
-        metadata = f'{{"number": {number}, "color": "{"red" if number == 1 else "blue"}", "good": {str(number == 3).lower()}}}'
+    for number, color in enumerate(("red", "blue", "blue"), 1):
+        metadata = json.dumps({"number": number, "color": color, "good": number == 3})
         task = api.upload(made.index_id, film, user_metadata=metadata)
         made.tasks.append(task["_id"])
         made.videos.append(task["video_id"])

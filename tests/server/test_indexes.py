@@ -12,7 +12,9 @@ NOWHERE = "0123456789abcdef01234567"
 
 
 def test_an_index_says_what_it_was_created_with(api: API) -> None:
-    answer = api.post("/indexes", json={"index_name": "one", "models": BOTH, "addons": ["thumbnail"], "x": None})
+    answer = api.post(
+        "/indexes", json={"index_name": "one", "models": BOTH, "addons": ["thumbnail"], "x": None}
+    )
     assert answer.status_code == 201
     assert answer.headers["x-api-version"] == "1.3"
     assert answer.headers["content-type"].startswith("application/json")
@@ -46,7 +48,10 @@ def test_counts_follow_the_videos(api: API, shelf: Shelf) -> None:
         ({"index_name": "x", "models": [{"model_name": "gpt"}]}, "parameter_invalid"),
         ({"index_name": "x", "models": [{"model_options": ["visual"]}]}, "parameter_not_provided"),
         ({"index_name": "x", "models": [{"model_name": "marengo3.0"}]}, "parameter_not_provided"),
-        ({"index_name": "x", "models": [{"model_name": "marengo3.0", "model_options": ["smell"]}]}, "parameter_invalid"),
+        (
+            {"index_name": "x", "models": [{"model_name": "marengo3.0", "model_options": ["smell"]}]},
+            "parameter_invalid",
+        ),
         ({"index_name": "x", "models": BOTH, "addons": ["gold"]}, "parameter_invalid"),
     ],
 )
@@ -54,7 +59,9 @@ def test_bad_indexes_are_refused(api: API, body: dict[str, Any], code: str) -> N
     assert problem(api.post("/indexes", json=body)) == (400, code)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"index_name": "\\ud800", "models": []}', b"NaN", b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b'{"index_name": "\\ud800", "models": []}', b"NaN", b"\xff"]
+)
 def test_bodies_that_are_no_json_objects(api: API, body: bytes) -> None:
     answer = api.post("/indexes", content=body, headers={"content-type": "application/json"})
     assert problem(answer) == (400, "parameter_invalid")
@@ -70,7 +77,10 @@ def test_a_name_is_taken_once(api: API) -> None:
     assert problem(again) == (409, "index_name_already_exists")
     assert "taken" in again.json()["message"]
     other = api.new_index("free")
-    assert problem(api.put(f"/indexes/{other}", json={"index_name": "taken"})) == (409, "index_name_already_exists")
+    assert problem(api.put(f"/indexes/{other}", json={"index_name": "taken"})) == (
+        409,
+        "index_name_already_exists",
+    )
 
 
 def test_rename_and_delete(api: API) -> None:
@@ -99,7 +109,12 @@ def test_pages(api: API) -> None:
     first = api.get("/indexes", params={"page_limit": 2}).json()
     assert [index["_id"] for index in first["data"]] == [ids[4], ids[3]]
     info = first["page_info"]
-    assert info == {"limit_per_page": 2, "page": 1, "total_page": -(-info["total_results"] // 2), "total_results": info["total_results"]}
+    assert info == {
+        "limit_per_page": 2,
+        "page": 1,
+        "total_page": -(-info["total_results"] // 2),
+        "total_results": info["total_results"],
+    }
     assert api.get("/indexes", params={"page_limit": 2, "page": 2}).json()["data"][0]["_id"] == ids[2]
     past = api.get("/indexes", params={"page": 10**12})
     assert (past.status_code, past.json()["data"]) == (200, [])

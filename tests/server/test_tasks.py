@@ -68,12 +68,24 @@ def test_texts_as_file_parts_and_unknown_parts(api: API, bin_id: str) -> None:
         ([("index_id", "{bin}"), ("video_url", "http://")], "parameter_invalid"),
         ([("index_id", "{bin}"), ("video_url", "http://[::1")], "parameter_invalid"),
         ([("index_id", "{bin}"), ("video_file", ("a.mp4", b""))], "video_file_broken"),
-        ([("index_id", "{bin}"), ("enable_video_stream", "maybe"), ("video_url", "http://h/a")], "parameter_invalid"),
+        (
+            [("index_id", "{bin}"), ("enable_video_stream", "maybe"), ("video_url", "http://h/a")],
+            "parameter_invalid",
+        ),
         ([("index_id", "{bin}"), ("user_metadata", "{"), ("video_url", "http://h/a")], "parameter_invalid"),
         ([("index_id", "{bin}"), ("user_metadata", "[1]"), ("video_url", "http://h/a")], "parameter_invalid"),
-        ([("index_id", "{bin}"), ("user_metadata", '{"width": 1}'), ("video_url", "http://h/a")], "parameter_invalid"),
-        ([("index_id", "{bin}"), ("user_metadata", '{"a": {}}'), ("video_url", "http://h/a")], "parameter_invalid"),
-        ([("index_id", "{bin}"), ("user_metadata", '{"a": NaN}'), ("video_url", "http://h/a")], "parameter_invalid"),
+        (
+            [("index_id", "{bin}"), ("user_metadata", '{"width": 1}'), ("video_url", "http://h/a")],
+            "parameter_invalid",
+        ),
+        (
+            [("index_id", "{bin}"), ("user_metadata", '{"a": {}}'), ("video_url", "http://h/a")],
+            "parameter_invalid",
+        ),
+        (
+            [("index_id", "{bin}"), ("user_metadata", '{"a": NaN}'), ("video_url", "http://h/a")],
+            "parameter_invalid",
+        ),
     ],
 )
 def test_what_is_wrong_at_once_is_refused_at_once(
@@ -91,7 +103,9 @@ def test_an_unknown_index(api: API) -> None:
     assert NOWHERE in answer.json()["message"]
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""]
+)
 def test_other_content_types(api: API, kind: str) -> None:
     answer = api.post("/tasks", content=b"index_id=1", headers={"content-type": kind})
     assert problem(answer) == (400, "content_type_invalid")
@@ -133,9 +147,7 @@ def test_bad_urls_fail_with_a_sentence(
     assert word in task["error"]["message"]
 
 
-def test_portrait_redirect_and_unicode_names_are_taken(
-    api: API, files: OddServer, tmp_path: Path
-) -> None:
+def test_portrait_redirect_and_unicode_names_are_taken(api: API, files: OddServer, tmp_path: Path) -> None:
     index_id = api.new_index("taken as they are")
     turned, named = media.rotated(files.folder), media.unicode_name(files.folder)
     urls = [files.url(turned.name), files.odd("redirect", named.name)]

@@ -56,7 +56,13 @@ def test_filters(api: API, shelf: Shelf, query: dict[str, str], numbers: list[in
 
 @pytest.mark.parametrize(
     "query",
-    [{"duration": "long"}, {"created_at": "x"}, {"page": "-1"}, {"sort_by": "size"}, {"user_metadata": "open('x')"}],
+    [
+        {"duration": "long"},
+        {"created_at": "x"},
+        {"page": "-1"},
+        {"sort_by": "size"},
+        {"user_metadata": "open('x')"},
+    ],
 )
 def test_bad_filters(api: API, shelf: Shelf, query: dict[str, str]) -> None:
     assert problem(api.get(f"/indexes/{shelf.index_id}/videos", params=query)) == (400, "parameter_invalid")
@@ -85,25 +91,33 @@ def test_videos_that_are_not_there(api: API, shelf: Shelf) -> None:
         where = f"/indexes/{shelf.index_id}/videos"
         assert problem(api.request(method, f"{where}/{NOWHERE}", **body)) == (404, "not_found")
         assert problem(api.request(method, f"{where}/xyz", **body)) == (400, "parameter_invalid")
-        assert problem(api.request(method, f"/indexes/{other}/videos/{shelf.videos[0]}", **body)) == (404, "not_found")
+        assert problem(api.request(method, f"/indexes/{other}/videos/{shelf.videos[0]}", **body)) == (
+            404,
+            "not_found",
+        )
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_metadata_is_merged_and_null_deletes(api: API, shelf: Shelf, method: str) -> None:
     path = f"/indexes/{shelf.index_id}/videos/{shelf.videos[1]}"
     before = api.get(path).json()["user_metadata"]
-    changes = {"rating": 4.5, "tags": ["a", "b"], "note": "it's \"fine\"; DROP TABLE videos; --"}
+    changes = {"rating": 4.5, "tags": ["a", "b"], "note": 'it\'s "fine"; DROP TABLE videos; --'}
     answer = api.request(method, path, json={"user_metadata": changes})
     assert (answer.status_code, answer.content) == (204, b"")
     assert api.get(path).json()["user_metadata"] == before | changes
-    assert api.get(f"/indexes/{shelf.index_id}/videos", params={"rating": "4.5"}).json()["data"][0]["_id"] == shelf.videos[1]
+    assert (
+        api.get(f"/indexes/{shelf.index_id}/videos", params={"rating": "4.5"}).json()["data"][0]["_id"]
+        == shelf.videos[1]
+    )
     api.request(method, path, json={"user_metadata": dict.fromkeys(changes)})
     assert api.get(path).json()["user_metadata"] == before
 
 
 @pytest.mark.parametrize("metadata", ["text", [1], {"duration": 5}, {"a": {"b": 1}}, {"a": [1, 2]}])
 def test_bad_metadata(api: API, shelf: Shelf, metadata: Any) -> None:
-    answer = api.patch(f"/indexes/{shelf.index_id}/videos/{shelf.videos[0]}", json={"user_metadata": metadata})
+    answer = api.patch(
+        f"/indexes/{shelf.index_id}/videos/{shelf.videos[0]}", json={"user_metadata": metadata}
+    )
     assert problem(answer) == (400, "parameter_invalid")
 
 
@@ -151,7 +165,9 @@ def test_a_deleted_video_is_gone_everywhere(api: API, film: Path, server: Any) -
     assert api.delete(path).status_code == 204
     assert problem(api.get(path)) == (404, "not_found")
     assert api.get(f"/indexes/{index_id}/videos").json()["data"] == []
-    found = api.form("/search", ("index_id", index_id), ("search_options", "visual"), ("query_text", "a red circle"))
+    found = api.form(
+        "/search", ("index_id", index_id), ("search_options", "visual"), ("query_text", "a red circle")
+    )
     assert found.json()["data"] == []
     assert not (server.home / "videos" / task["video_id"]).exists()
     assert api.delete(f"/tasks/{task['_id']}").status_code == 204

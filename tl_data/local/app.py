@@ -92,7 +92,6 @@ def make_app(config: Config) -> Starlette:
             APIProblem: _problem,
             HTTPException: _no_such_endpoint,
             ClientDisconnect: _gone,
-            500: _broken,
         },
         lifespan=lifespan,
     )
@@ -125,11 +124,6 @@ async def _gone(_: Request, __: Exception) -> Response:
     return JSONResponse({"code": "request_canceled_or_timed_out", "message": "Request canceled."}, 499)
 
 
-async def _broken(_: Request, __: Exception) -> Response:
-    text = "The engine failed to answer this request. Its log says why."
-    return JSONResponse({"code": "internal_server_error", "message": text}, 500)
-
-
 def template_of(scope: Scope) -> str:
     """The pattern of the route that a request goes to, below the version: `/tasks/{task_id}`."""
     if not scope["path"].startswith(PREFIX):
@@ -141,8 +135,17 @@ def template_of(scope: Scope) -> str:
     return "unknown"
 
 
+_failed = JSONResponse(
+    {
+        "code": "internal_server_error",
+        "message": "The engine failed to answer this request. Its log says why.",
+    },
+    500,
+)
+
+
 class Envelope:
-    """Around everything: the version and trace headers, and the counts."""
+    """Around everything: the version and trace headers, the counts, and what nobody foresaw."""
 
     def __init__(self, app: ASGIApp, stats: Stats) -> None:
         self._app = app
@@ -152,7 +155,7 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = "none"
+        status = ""
         trace = uuid.uuid4().hex
 
         async def stamped(message: Message) -> None:
@@ -168,6 +171,12 @@ class Envelope:
             await self._app(scope, receive, stamped)
         except wire.Lost:
             status = "lost"
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except Exception:  # the connection stays usable, and the client learns nothing of the inside
+            log.exception("%s %s", scope["method"], scope["path"])
+            if not status:
+                await _failed(scope, receive, stamped)
         finally:
             self._stats.end()
             if not scope["path"].startswith("/_engine"):

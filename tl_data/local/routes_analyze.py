@@ -97,6 +97,12 @@ class Ask:
         schema = given.get("json_schema")
         if not isinstance(schema, dict) or not schema:
             raise invalid("response_format", "json_schema must be a JSON schema.")
+        from tl_data.local.schema import Unsupported, check
+
+        try:
+            check(schema)
+        except Unsupported as error:
+            raise invalid("response_format", f"{error}.") from None
         return schema
 
     async def evidence(self) -> Evidence:

@@ -74,8 +74,11 @@ async def create(request: Request) -> Response:
 
 
 def _text(form: Form, model: str) -> str:
-    text, cut = form.text("text") or "", form.choice("text_truncate", ("none", "start", "end"), "end")
-    if not text.strip():
+    text, cut = (
+        (form.text("text") or "").strip(),
+        form.choice("text_truncate", ("none", "start", "end"), "end"),
+    )
+    if not text:
         raise invalid("text", "It must not be blank.")
     limit = models.token_limit(model)
     if tokens.count(text) <= limit:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tl_data.local.config import Config
-from tl_data.local.errors import MediaProblem
+from tl_data.local.errors import MediaProblem, invalid
 from tl_data.local.evidence import Evidence, NotVideo, Probe
 from tl_data.local.worker import Lookers, LookFailed
 
@@ -184,12 +184,20 @@ class Stages:
         return await asyncio.to_thread(make)
 
     async def analyze(self, evidence: Evidence, prompt: str, schema: dict[str, Any] | None) -> str:
-        """The answer to a prompt, as text; with a schema, as JSON text that conforms to it."""
+        """The answer to a prompt, as text; with a schema, as JSON text that conforms to it.
+
+        Raises:
+            APIProblem: a schema that no value from the evidence can conform to.
+        """
 
         def write() -> str:
-            from tl_data.local import writer
+            from tl_data.local.schema import Unsupported
+            from tl_data.local.writer import analyze
 
-            return writer.analyze(evidence, prompt, json_schema=schema)
+            try:
+                return analyze(evidence, prompt, json_schema=schema)
+            except Unsupported as error:
+                raise invalid("response_format", f"{error}.") from None
 
         return await asyncio.to_thread(write)
 
@@ -197,9 +205,9 @@ class Stages:
         """A summary."""
 
         def write() -> str:
-            from tl_data.local import writer
+            from tl_data.local.writer import summarize
 
-            return writer.summarize(evidence, prompt)
+            return summarize(evidence, prompt)
 
         return await asyncio.to_thread(write)
 
@@ -207,9 +215,9 @@ class Stages:
         """Chapters."""
 
         def write() -> list[dict[str, Any]]:
-            from tl_data.local import writer
+            from tl_data.local.writer import chapters
 
-            return writer.chapters(evidence, prompt)
+            return chapters(evidence, prompt)
 
         return await asyncio.to_thread(write)
 
@@ -217,9 +225,9 @@ class Stages:
         """Highlights."""
 
         def write() -> list[dict[str, Any]]:
-            from tl_data.local import writer
+            from tl_data.local.writer import highlights
 
-            return writer.highlights(evidence, prompt)
+            return highlights(evidence, prompt)
 
         return await asyncio.to_thread(write)
 
@@ -227,9 +235,9 @@ class Stages:
         """Title, topics and hashtags."""
 
         def write() -> dict[str, Any]:
-            from tl_data.local import writer
+            from tl_data.local.writer import gist
 
-            return writer.gist(evidence)
+            return gist(evidence)
 
         return await asyncio.to_thread(write)
 
