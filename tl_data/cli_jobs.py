@@ -131,7 +131,7 @@ def _list(state: str | None, operation: str | None, to: str, file: str | None) -
     for name, wanted in (("state", state), ("operation", operation)):
         if wanted:
             rows = rows.filter(pa.compute.equal(rows.column(name), wanted))
-    brief = ["key", "state", "operation", "content", "model", "at", "task_id", "error_code", "error_message"]
+    brief = ["key", "state", "operation", "content", "at", "error_message"]
     show(rows.select(brief) if to == "table" else rows, to, file)
 
 

@@ -65,12 +65,17 @@ def grid(rows: pa.Table, title: str | None = None) -> Grid:
         numeric = pa.types.is_integer(rows.schema.field(name).type) or pa.types.is_floating(
             rows.schema.field(name).type
         )
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        # Ids and keys are there to be copied: they are never broken into lines.
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=_is_key(name))
     for row in rows.select(shown).to_pylist():
         table.add_row(*(_cell(row[name]) for name in shown))
     if rows.num_rows == 0:
         table.caption = "no rows"
     return table
+
+
+def _is_key(name: str) -> bool:
+    return name == "key" or name.endswith("_id")
 
 
 def _cell(value: Any) -> str:
