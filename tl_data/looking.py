@@ -135,16 +135,18 @@ async def _remember(session: Session, here: Look, call: Call) -> None:
 
 async def _measure(session: Session, here: Look) -> None:
     """Read length and size from the container's header, and refuse what the platform would refuse."""
-    try:
-        from tl_data.preflight import preflight
-    except ModuleNotFoundError:
-        return
+    from tl_data.preflight import facts_of, limits_of, refusal
 
+    refused: TLDataError | None = None
     try:
-        facts = await preflight(session.client, here.item.video)
-        here.seconds = facts.duration_sec
+        facts = await facts_of(session.client, here.item.video)
+        limits = limits_of(session.search_model, session.analyze_model)
+        if facts is not None:
+            here.seconds = facts.duration_sec
+            refused = refusal(facts, limits) if limits else None
     except (MediaRefused, APIError) as error:
-        if here.state == "new":
-            here.state, here.error = "refused", error
+        refused = error
     except MissingExtra:
         return  # without the package that reads headers, the platform's own check has to do
+    if refused and here.state == "new":
+        here.state, here.error = "refused", refused
