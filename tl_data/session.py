@@ -25,6 +25,9 @@ Json = dict[str, Any]
 #: Key under which the ledger's key is kept in a video's `user_metadata`, to find it again after a crash.
 METADATA_KEY = "tl_data_key"
 
+#: States of a task that is still worked on.
+UNFINISHED = ["uploading", "validating", "pending", "queued", "indexing"]
+
 _ID = re.compile(r"[0-9a-f]{24}")
 
 
@@ -200,26 +203,37 @@ class Session:
     async def _find_task(self, index: str, key: str) -> str | None:
         """The task that an earlier, lost request made for this key, if there is one.
 
-        A ready video is found by its metadata. One still being worked on is in no such listing, so each
-        unfinished task of the index is asked for its video.
+        A ready video is found by its metadata. A task that is still worked on does not say what it is for, and
+        some servers show its video only when it is ready: it is waited for, since the alternative may be to
+        pay a second time.
         """
         marked: Json = {METADATA_KEY: key}
         ready = {str(video["_id"]) async for video in self.client.list_videos(index, **marked)}
-        async for task in self.client.list_tasks(index_id=index):
-            video_id = str(task.get("video_id") or "")
-            if video_id in ready:
-                return str(task["_id"])
-            if task.get("status") in ("ready", "failed") or not video_id:
-                continue
+        if ready:
+            async for task in self.client.list_tasks(index_id=index, status="ready"):
+                if task.get("video_id") in ready:
+                    return str(task["_id"])
+        unfinished = [task async for task in self.client.list_tasks(index_id=index, status=UNFINISHED)]
+        for task in unfinished:
             try:
-                video = await self.client.retrieve_video(index, video_id)
-            except APIError as unready:
-                if unready.http_status in (400, 404):
-                    continue
-                raise
-            if (video.get("user_metadata") or {}).get(METADATA_KEY) == key:
+                found = await self._metadata_of(index, task)
+                if found is None:
+                    found = await self._metadata_of(index, await self.watcher.wait(task["_id"], index))
+            except TaskFailed:
+                continue
+            if (found or {}).get(METADATA_KEY) == key:
                 return str(task["_id"])
         return None
+
+    async def _metadata_of(self, index: str, task: Mapping[str, Any]) -> Json | None:
+        """The user metadata of a task's video; None while the server does not show it."""
+        try:
+            video = await self.client.retrieve_video(index, str(task["video_id"]))
+        except APIError as hidden:
+            if hidden.http_status in (400, 404):
+                return None
+            raise
+        return dict(video.get("user_metadata") or {})
 
     async def embed_video(self, video: str, **options: Any) -> list[Json]:
         """The vectors of a URL or path by an embedding task of its own, made once, as VECTORS rows."""
@@ -270,7 +284,14 @@ class Session:
     ) -> Call:
         """The ledger's name for a paid call about an indexed video."""
         given = {name: value for name, value in params.items() if value is not None}
-        return Call(operation, f"video:{video_id}", given, self.analyze_model, video_minutes=seconds / 60)
+        return Call(
+            operation,
+            f"video:{video_id}",
+            given,
+            self.analyze_model,
+            content=f"video {video_id}",
+            video_minutes=seconds / 60,
+        )
 
 
 def _source(video: str) -> Json:
