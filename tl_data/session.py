@@ -203,9 +203,9 @@ class Session:
     async def _find_task(self, index: str, key: str) -> str | None:
         """The task that an earlier, lost request made for this key, if there is one.
 
-        A ready video is found by its metadata. A task that is still worked on does not say what it is for, and
-        some servers show its video only when it is ready: it is waited for, since the alternative may be to
-        pay a second time.
+        A ready video is found by its metadata. A task that is still worked on does not say what it is for,
+        and some servers show its video only when it is ready: it is waited for, since the alternative may be
+        to pay a second time.
         """
         marked: Json = {METADATA_KEY: key}
         ready = {str(video["_id"]) async for video in self.client.list_videos(index, **marked)}
