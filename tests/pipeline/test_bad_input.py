@@ -45,7 +45,7 @@ CODES = {
     "zero_bytes": "video_file_broken",
     "not a url": "video_url_invalid",
     "not there": "video_url_not_found",
-    "a login page": "video_url_not_a_video",
+    "a login page": "video_url_not_media",
     "forbidden": "video_url_not_allowed",
     "null": "video_url_missing",
 }

@@ -114,6 +114,8 @@ def _check(remote: Remote) -> None:
             f"{shown} may not be read (HTTP {remote.status}): it is private, or its signature has expired",
             "video_url_not_allowed",
         )
+    if remote.status == 416:  # not even the first byte
+        raise MediaRefused(f"the file at {shown} is empty", "video_file_broken")
     if not 200 <= remote.status < 300:
         raise MediaRefused(f"{shown} cannot be read (HTTP {remote.status})", "video_url_not_reachable")
     if (remote.content_type or "").startswith("text/html"):

@@ -1,0 +1,129 @@
+"""Runs that are interrupted or killed: the tables stay whole, the next run goes on, nobody pays twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tl_data import pipeline
+from tl_data.connect import connect
+from tl_data.jobs import Job
+from tl_data.lake import Format, Lake
+from tl_data.lake_tables import CLIPS, RUNS, VECTORS, VIDEOS
+
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from tl_data import pipeline
+from tl_data.jobs import Job, Source
+from tl_data.progress import shown
+said = json.loads(Path(sys.argv[1]).read_text())
+source = Source(**{**said.pop("source"), "place": tuple(said["place"])})
+job = Job(source, **{n: tuple(v) if isinstance(v, list) else v for n, v in said.items() if n != "place"})
+with shown() as progress:
+    report = pipeline.run(job, progress=progress)
+print(report.sentence())
+sys.exit(report.exit_code)
+"""
+
+
+def started(job: Job, folder: Path) -> subprocess.Popen[str]:
+    said = asdict(job)
+    said["place"] = said["source"].pop("place")
+    (folder / "job.json").write_text(json.dumps(said))
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(folder / "job.json")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONWARNINGS": "error::ResourceWarning"},
+    )  # fmt: skip
+
+
+def wait_for(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 90
+    while not what():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+def consistent(job: Job) -> int:
+    """The number of videos in the tables; each of them with its clips and vectors."""
+    lake = Lake(job.folder, job.format)
+    videos = lake.read(VIDEOS).to_pylist()
+    ids = {row["video_id"] for row in videos}
+    assert len(ids) == len(videos)
+    for declared in (CLIPS, VECTORS):
+        assert ids <= set(lake.read(declared, ["video_id"]).column("video_id").to_pylist())
+    return len(ids)
+
+
+def tasks(job: Job) -> int:
+    connection = connect(job.load_settings())
+    session = connection.session
+
+    async def count() -> int:
+        index = await session.index_id()
+        return len([t async for t in session.client.list_tasks(index_id=index)])
+
+    return connection.run(count())
+
+
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [
+        (signal.SIGINT, "delta"),
+        (signal.SIGTERM, "parquet"),
+        (signal.SIGKILL, "delta"),
+        (signal.SIGKILL, "parquet"),
+    ],
+)
+def test_ended_in_the_middle_and_started_again(
+    put: Callable[..., str], make_job: Callable[..., Job], tmp_path: Path, how: signal.Signals, kind: Format
+) -> None:
+    urls: list[str | None] = [put(f"{n}.mp4") for n in range(4)]
+    job = make_job(urls, format=kind, tables=("clips", "vectors"), commit_videos=1)
+    process = started(job, tmp_path)
+    lake = Lake(job.folder, kind)
+    wait_for(lambda: lake.read(VIDEOS, ["source_key"]).num_rows > 0, process)
+    began = time.monotonic()
+    process.send_signal(how)
+    out, err = process.communicate(timeout=30)
+    took = time.monotonic() - began
+    there = consistent(job)
+    assert there >= 1
+    [run] = lake.read(RUNS).to_pylist()
+    if how is signal.SIGKILL:
+        assert (process.returncode, run["status"]) == (-signal.SIGKILL, "running")
+    else:
+        assert (process.returncode, run["status"]) == (130, "interrupted"), err
+        assert "Traceback" not in err
+        assert "reused, 4 submitted" in out
+        assert took < 10
+    last = pipeline.run(job)
+    assert (last.status, last.failed, last.unchanged) == ("done", 0, there)
+    assert (last.paid_twice, consistent(job), tasks(job)) == (0, 4, 4)
+
+
+def test_tables_grow_while_a_run_goes_on(
+    put: Callable[..., str], make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """Chunks are committed by time, too; a log line a step tells where the run is."""
+    urls: list[str | None] = [put(f"{n}.mp4") for n in range(3)]
+    job = make_job(urls, tables=("clips",), commit_seconds=0.2)
+    process = started(job, tmp_path)
+    lake = Lake(job.folder)
+    wait_for(lambda: 0 < lake.read(VIDEOS, ["source_key"]).num_rows < 3, process)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert out.startswith("3 rows, 3 distinct videos, 0 reused, 3 submitted, 0 failed")
+    phases = [json.loads(line)["phase"] for line in err.splitlines()]
+    assert (phases[0], phases[-1]) == ("working", "done")
