@@ -12,6 +12,7 @@ import csv
 import glob
 import os
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,9 +35,6 @@ from tl_data.source import ENDINGS
 
 if TYPE_CHECKING:
     import duckdb
-
-#: The port that is tried first, so that the URLs in the tables stay the same from run to run.
-PORT = 8642
 
 SEARCH = """\
 SELECT v.url, c.start_sec, c.end_sec, c.confidence
@@ -64,7 +62,7 @@ def run_demo(
         console: where to print; None is the terminal.
 
     Raises:
-        SettingsError: one of `videos` is no video file, or has none.
+        SettingsError: one of `videos` is no video file, or has none; the port is taken.
     """
     screen = Screen(console or Console())
     found = demo_sources(*videos) if videos else _made(folder / "media", screen)
@@ -72,8 +70,8 @@ def run_demo(
     index, lake = ("demo_own", folder / "own") if videos else ("demo", folder)
     names = _names(found)
     settings = Settings(home=str(folder.resolve() / "engine"), index=index)
-    connection = connect(settings)
-    with _server({name: video.path for name, video in names.items()}) as server:
+    with _server({name: video.path for name, video in names.items()}, folder) as server:
+        connection = connect(settings)
         try:
             job = _job(lake, settings, {name: server.url(name) for name in names}, names)
             screen.step(f"{len(names)} videos as URLs, such as {server.url(next(iter(names)))}")
@@ -123,11 +121,20 @@ def _names(videos: list[DemoVideo]) -> dict[str, DemoVideo]:
     return {Path(os.path.relpath(video.path.resolve(), top)).as_posix(): video for video in videos}
 
 
-def _server(files: Mapping[str, Path]) -> FileServer:
+def _server(files: Mapping[str, Path], folder: Path) -> FileServer:
+    """A server at the folder's own port: the URLs stay the same from run to run, and so does what is known.
+
+    Raises:
+        SettingsError: somebody else listens there.
+    """
+    port = 20_000 + zlib.crc32(str(folder.resolve()).encode()) % 10_000  # below those given out freely
     try:
-        return FileServer(files, PORT)
-    except OSError:  # somebody listens there: any other port will do
-        return FileServer(files)
+        return FileServer(files, port)
+    except OSError as error:
+        raise SettingsError(
+            f"port {port}, where the videos of {folder} are served, cannot be had ({error.strerror}). Does "
+            "another demo run in this folder? End it, or choose another folder with --folder"
+        ) from error
 
 
 def _job(lake: Path, settings: Settings, urls: Mapping[str, str], videos: Mapping[str, DemoVideo]) -> Job:
@@ -157,28 +164,36 @@ def _show(screen: Screen, connection: Connection, job: Job, report: Report, aske
             con.register(name, table)
         questions = asked or _questions(con)
         index = connection.settings.index
-        for question in _one_of_each(questions):
+        for question in _of_each_kind(questions, 1):
             sql = SEARCH.format(index=index, query=question.text.replace("'", "''"))
             screen.search(question, sql, con.sql(sql).fetchall())
+        joined = _of_each_kind(questions, 3)
         con.execute("CREATE TABLE questions (number INTEGER, question VARCHAR)")
-        con.executemany("INSERT INTO questions VALUES (?, ?)", [[n, q.text] for n, q in enumerate(questions)])
+        con.executemany("INSERT INTO questions VALUES (?, ?)", [[n, q.text] for n, q in enumerate(joined)])
         sql = JOIN.format(index=index)
-        screen.join(sql, con.sql(sql).fetchall(), {question.text: question for question in asked})
+        screen.join(sql, con.sql(sql).fetchall(), {q.text: q for q in joined} if asked else {})
 
 
-def _one_of_each(questions: list[Question]) -> list[Question]:
-    """The first question of each kind; three in any case, where there are as many."""
-    first: dict[str, Question] = {}
+def _of_each_kind(questions: list[Question], count: int) -> list[Question]:
+    """So many questions of each kind, from videos as different as can be; three times as many in any case."""
+    by_kind: dict[str, list[Question]] = {}
     for question in questions:
-        first.setdefault(question.kind, question)
-    chosen = list(first.values())
-    return (chosen + [question for question in questions if question not in chosen])[:3]
+        by_kind.setdefault(question.kind, []).append(question)
+    chosen = []
+    for same in by_kind.values():
+        seen: dict[str, int] = {}
+        rounds = []
+        for question in same:
+            seen[question.video] = seen.get(question.video, 0) + 1
+            rounds.append((seen[question.video], question))
+        chosen += [question for _, question in sorted(rounds, key=lambda r: r[0])[:count]]
+    return (chosen + [question for question in questions if question not in chosen])[: 3 * count]
 
 
 def _questions(con: duckdb.DuckDBPyConnection) -> list[Question]:
     """What can be asked of videos nobody labelled: the titles that the engine found for their chapters."""
     rows: list[tuple[Any, ...]] = con.sql(
         "SELECT DISTINCT ON (h.title) h.title, v.source_key, h.start_sec, h.end_sec "
-        "FROM chapters h JOIN videos v USING (video_id) WHERE h.title <> '' ORDER BY h.title LIMIT 6"
+        "FROM chapters h JOIN videos v USING (video_id) WHERE h.title <> '' ORDER BY h.title LIMIT 9"
     ).fetchall()
     return [Question(title, "shown", name, start, end) for title, name, start, end in rows]

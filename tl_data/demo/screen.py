@@ -98,4 +98,8 @@ def _moment(url: str, start: float, end: float) -> Text:
 
 
 def _time(start: float, end: float) -> str:
-    return f"{int(start // 60)}:{start % 60:04.1f} – {int(end // 60)}:{end % 60:04.1f}"
+    return f"{_clock(start)} – {_clock(end)}"
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds // 60)}:{int(seconds % 60):02}"
