@@ -1,0 +1,152 @@
+"""`make demo`, as a user meets it: the whole job twice, and every labelled question asked of the result."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+import tl_data
+from tl_data.demo.run import demo_sources
+from tl_data.demo.videos import DemoVideo, Question
+from tl_data.errors import SettingsError
+from tl_data.lake import Lake
+from tl_data.lake_tables import CHAPTERS, CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
+from tl_data.settings import Settings
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", "tl_data.demo", *arguments]
+    return subprocess.run(command, check=False, cwd=cwd, capture_output=True, text=True, timeout=600)
+
+
+def running_in(folder: Path) -> list[str]:
+    """Command lines of processes that have to do with a folder."""
+    lines = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue  # ended meanwhile
+    return [line for line in lines if str(folder) in line]
+
+
+@pytest.fixture(scope="module")
+def place(videos: list[DemoVideo], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder in which the demo finds its videos made."""
+    folder = tmp_path_factory.mktemp("demo")
+    shutil.copytree(videos[0].path.parent, folder / "demo-lake" / "media")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(place: Path) -> subprocess.CompletedProcess[str]:
+    return run(cwd=place)
+
+
+@pytest.fixture(scope="module")
+def lake(first: subprocess.CompletedProcess[str], place: Path) -> Lake:
+    assert first.returncode == 0, first.stderr
+    return Lake(str(place / "demo-lake"))
+
+
+@pytest.fixture(scope="module")
+def con(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The demo's tables and functions in DuckDB, as a user has them afterwards."""
+    settings = Settings(home=str(Path(lake.folder) / "engine"), index="demo")
+    with duckdb.connect() as con:
+        tl_data.register(con, settings)
+        for table in (VIDEOS, CLIPS, SUMMARIES, CHAPTERS):
+            con.register(table.name, lake.read(table))
+        yield con
+    tl_data.connect(settings).close(stop_engine=True)
+
+
+def test_the_first_run_writes_tables_and_says_what_it_did(
+    first: subprocess.CompletedProcess[str], lake: Lake, videos: list[DemoVideo], place: Path
+) -> None:
+    count = len(videos)
+    sentence = first.stdout.strip().splitlines()[-1]
+    assert re.fullmatch(
+        rf"{count} rows, {count} distinct videos, 0 reused, {count} submitted, 0 failed, "
+        r"\d\.\d\d video minutes, price 0\.00 USD, paid twice: 0",
+        sentence,
+    )
+    for table in (VIDEOS, CLIPS, SUMMARIES, CHAPTERS, VECTORS):
+        assert lake.read(table).num_rows >= count
+        assert f"demo-lake/{table.name}" in first.stdout
+    assert lake.read(ERRORS).num_rows == 0
+    assert set(lake.read(VIDEOS).column("source_key").to_pylist()) == {v.path.name for v in videos}
+    assert first.stdout.count("SELECT") == 4
+    assert "Warning" not in first.stderr
+    assert "Traceback" not in first.stderr
+    assert running_in(place) == []
+
+
+def test_the_second_run_reuses_everything(lake: Lake, videos: list[DemoVideo], place: Path) -> None:
+    before = lake.read(CLIPS)
+    second = run(cwd=place)
+    assert second.returncode == 0, second.stderr
+    count = len(videos)
+    assert f"{count} reused, 0 submitted, 0 failed, 0.00 video minutes" in second.stdout
+    assert "Nothing was new: everything was reused" in second.stdout
+    assert lake.read(CLIPS).equals(before)
+    assert lake.read(RUNS).num_rows == 2
+    assert running_in(place) == []
+
+
+def test_each_labelled_question_finds_its_moment_first(
+    con: duckdb.DuckDBPyConnection, videos: list[DemoVideo]
+) -> None:
+    missed = []
+    for question in [q for video in videos for q in video.questions]:
+        hit = con.execute(
+            "SELECT v.source_key, c.start_sec, c.end_sec FROM tl_search('demo', ?, max_hits := 1) c "
+            "JOIN videos v USING (video_id)",
+            [question.text],
+        ).fetchone()
+        if hit is None or not _answers(question, *hit):
+            missed.append(f"{question} found {hit}")
+    assert not missed, "\n".join(missed)
+
+
+def _answers(question: Question, video: str, start: float, end: float) -> bool:
+    """Whether most of the hit lies in the scene that was meant."""
+    shared = min(end, question.end_sec) - max(start, question.start_sec)
+    return video == question.video and shared > (end - start) / 2
+
+
+def test_own_videos_and_one_that_is_none(place: Path, videos: list[DemoVideo]) -> None:
+    own = place / "own videos"
+    own.mkdir()
+    shutil.copy(videos[0].path, own / "Führung 1.mp4")
+    (own / "notes.mp4").write_text("bread, butter\n" * 300)
+    done = run(str(own), cwd=place)
+    assert done.returncode == 1, done.stderr
+    assert "notes.mp4" in done.stdout
+    assert "video_file_broken" in done.stdout
+    assert "2 rows, 2 distinct videos, " in done.stdout.splitlines()[-1]
+    assert Lake(str(place / "demo-lake" / "own")).read(VIDEOS).num_rows == 1
+    assert running_in(place) == []
+
+
+def test_sources_are_found_in_folders_and_by_globs(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("b.mp4", "a.MOV", "notes.txt", "sub/c.webm"):
+        (tmp_path / name).write_bytes(b"x")
+
+    def names(*places: str) -> list[str]:
+        return [video.path.name for video in demo_sources(*places)]
+
+    assert names(str(tmp_path)) == ["a.MOV", "b.mp4", "c.webm"]
+    assert names(f"{tmp_path}/*.mp4", str(tmp_path / "sub")) == ["b.mp4", "c.webm"]
+    with pytest.raises(SettingsError, match=r"nothing\*: no video file there"):
+        names(f"{tmp_path}/nothing*")
