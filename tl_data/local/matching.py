@@ -45,7 +45,7 @@ def stem(word: str) -> str:
 def _short(word: str) -> str:
     if word.endswith("ly") and len(word) > 5:
         word = word[:-2]
-    if word.endswith("e") and len(word) > 4:
+    if word.endswith("e") and len(word) > 3:
         word = word[:-1]
     return word[:-1] + "i" if word.endswith("y") and len(word) > 3 else word
 

@@ -66,7 +66,7 @@ def seen(data: bytes) -> Clip:
         keyframe="image",
         colors=names,
         regions=regions,
-        objects=faces.people(_within(rgb, 960)),
+        objects=faces.faces(_within(rgb, 960)),
         brightness=tone.brightness,
         contrast=tone.contrast,
         camera="",  # one picture tells nothing of motion
