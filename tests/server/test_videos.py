@@ -80,7 +80,7 @@ def test_one_video(api: API, shelf: Shelf) -> None:
     assert {segment["embedding_option"] for segment in segments} <= {"visual", "audio"}
     assert {segment["embedding_scope"] for segment in segments} == {"clip", "video"}
     assert len({len(segment["float"]) for segment in segments}) == 1
-    assert problem(api.get(path, params={"embedding_option": "visual-text"})) == (400, "parameter_invalid")
+    assert problem(api.get(path, params={"embedding_option": "smell"})) == (400, "parameter_invalid")
     assert problem(api.get(path, params={"transcription": "perhaps"})) == (400, "parameter_invalid")
 
 

@@ -80,6 +80,11 @@ def embedding_options(models: list[dict[str, Any]]) -> list[str]:
     return ["visual-text" if old and option == "visual" else option for option in search_options(models)]
 
 
+def same_option(option: str) -> str:
+    """`visual` for both of its names: samples for new models still ask for `visual-text`."""
+    return "visual" if option == "visual-text" else option
+
+
 def embed_options(name: str) -> tuple[str, ...]:
     """The kinds of vectors a video has under an embedding model."""
     return ("visual-text", "audio") if name in OLD_MARENGO else ("visual", "audio", "transcription")

@@ -251,12 +251,13 @@ async def retrieve(request: Request) -> Response:
     row = _task(request)
     options = models.embed_options(row["model_name"])
     wanted = split(request.query_params.getlist("embedding_option"))
-    if any(option not in options for option in wanted):
+    if any(models.same_option(option) not in map(models.same_option, options) for option in wanted):
         raise one_of("embedding_option", options)
+    kept = {models.same_option(option) for option in wanted or options}
     shown = _shown(row)
     if row["status"] == "ready":
         shown["video_embedding"]["segments"] = [
-            segment for segment in row["segments"] if not wanted or segment["embedding_option"] in wanted
+            segment for segment in row["segments"] if models.same_option(segment["embedding_option"]) in kept
         ]
     return JSONResponse(shown)
 

@@ -107,7 +107,7 @@ async def retrieve(request: Request) -> Response:
     row = engine.video(index["id"], request.path_params["video_id"])
     wanted = split(query.getlist("embedding_option"))
     allowed = models.embedding_options(index["models"])
-    if any(option not in allowed for option in wanted):
+    if any(models.same_option(option) not in map(models.same_option, allowed) for option in wanted):
         raise one_of("embedding_option", allowed)
     answer = shown_video(row) | {"user_metadata": row["user_metadata"] or {}}
     if hls := shown_hls(engine, request, row):

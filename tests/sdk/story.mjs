@@ -1,0 +1,98 @@
+// The whole story with the official JavaScript SDK 1.x: run by node, with the files as arguments.
+import assert from "node:assert/strict";
+import fs from "node:fs";
+import { createRequire } from "node:module";
+
+const [, , modules, film, filmUrl, image, imageUrl] = process.argv;
+const { TwelveLabs } = createRequire(`${modules}/`)("twelvelabs-js");
+const client = new TwelveLabs({ apiKey: "tlk_any" });
+
+async function all(pager) {
+  const items = [];
+  for await (const item of pager) items.push(item);
+  return items;
+}
+async function refused(promise, status) {
+  await assert.rejects(promise, (error) => error.statusCode === status);
+}
+
+const name = `story js ${process.argv[2].split("/").at(-1)}`;
+// Until 1.2 the SDK knows Marengo 2.7 with Pegasus in an index, since then Marengo 3.0 alone.
+const old = Boolean(client.gist);
+const modelOptions = ["visual", "audio"];
+const models = old
+  ? [{ modelName: "marengo2.7", modelOptions }, { modelName: "pegasus1.2", modelOptions }]
+  : [{ modelName: "marengo3.0", modelOptions }];
+const index = await client.indexes.create({ indexName: name, models, addons: ["thumbnail"] });
+await client.indexes.update(index.id, { indexName: `${name} renamed` });
+assert.equal((await client.indexes.retrieve(index.id)).indexName, `${name} renamed`);
+assert.deepEqual((await all(await client.indexes.list({ indexName: `${name} renamed` }))).map((i) => i.id), [index.id]);
+await refused(client.indexes.create({ indexName: `${name} renamed`, models }), 409);
+await refused(client.indexes.retrieve("0123456789abcdef01234567"), 404);
+
+const byFile = await client.tasks.create({ indexId: index.id, videoFile: fs.createReadStream(film) });
+const byUrl = await client.tasks.create({ indexId: index.id, videoUrl: filmUrl });
+const seen = [];
+for (const task of [byFile, byUrl]) {
+  const done = await client.tasks.waitForDone(task.id, { sleepInterval: 0.5, callback: (t) => seen.push(t.status) });
+  assert.equal(done.status, "ready");
+}
+assert.ok(seen.length > 0);
+const both = new Set([byFile.videoId, byUrl.videoId]);
+assert.equal((await all(await client.tasks.list({ indexId: index.id, status: ["ready"] }))).length, 2);
+
+const videos = await all(await client.indexes.videos.list(index.id, { pageLimit: 1 }));
+assert.deepEqual(new Set(videos.map((v) => v.id)), both);
+await client.indexes.videos.update(index.id, byFile.videoId, { userMetadata: { from_sdk: true } });
+const video = await client.indexes.videos.retrieve(index.id, byFile.videoId, { embeddingOption: [old ? "visual-text" : "visual", "audio"] });
+assert.deepEqual(video.userMetadata, { from_sdk: true });
+assert.ok(video.embedding.videoEmbedding.segments[0].float.length > 100);
+const filtered = await client.indexes.videos.list(index.id, { userMetadata: { from_sdk: true } });
+assert.ok(filtered.data.length >= 1);
+
+const asked = { indexId: index.id, queryText: "Blue ship", searchOptions: ["visual", "audio"] };
+const hits = await all(await client.search.query({ ...asked, pageLimit: 1 }));
+assert.deepEqual(new Set(hits.map((h) => h.videoId)), both);
+const groups = await all(await client.search.query({ ...asked, groupBy: "video" }));
+assert.deepEqual(new Set(groups.map((g) => g.id)), both);
+for (const media of [{ queryMediaFile: fs.createReadStream(image) }, { queryMediaUrl: imageUrl }]) {
+  const pictured = await client.search.query({
+    indexId: index.id, queryMediaType: "image", searchOptions: ["visual"], ...media,
+  });
+  assert.deepEqual(new Set((await all(pictured)).map((h) => h.videoId)), both);
+}
+await refused(client.search.query({ ...asked, queryText: " " }), 400);
+
+const videoId = byFile.videoId;
+if (old) {
+  const gist = await client.gist({ videoId, types: ["title", "topic", "hashtag"] });
+  assert.ok(gist.title && gist.topics && gist.hashtags);
+  assert.ok((await client.summarize({ videoId, type: "summary" })).summary);
+  assert.ok((await client.summarize({ videoId, type: "chapter" })).chapters[0].chapterTitle);
+  assert.ok((await client.summarize({ videoId, type: "highlight" })).highlights[0].highlight);
+  const answer = await client.analyze({ videoId, prompt: "What text is shown?" });
+  assert.match(answer.data, /Blue ship/);
+  let text = "";
+  for await (const event of await client.analyzeStream({ videoId, prompt: "What text is shown?" })) {
+    if (event.eventType === "text_generation") text += event.text;
+  }
+  assert.equal(text, answer.data);
+}
+
+const modelName = old ? "Marengo-retrieval-2.7" : "marengo3.0";
+assert.ok((await client.embed.create({ modelName, text: "a red car" })).textEmbedding.segments[0].float.length);
+const picture = await client.embed.create({ modelName, imageFile: fs.createReadStream(image) });
+assert.ok(picture.imageEmbedding.segments[0].float.length);
+const sound = await client.embed.create({ modelName, audioUrl: filmUrl });
+assert.ok(sound.audioEmbedding.segments[0].float.length);
+const task = await client.embed.tasks.create({ modelName, videoFile: fs.createReadStream(film) });
+const state = await client.embed.tasks.waitForDone(task.id, { sleepInterval: 0.5 });
+assert.equal(state.status, "ready");
+const embeddingOption = [old ? "visual-text" : "visual", "audio"];
+const vectors = await client.embed.tasks.retrieve(task.id, { embeddingOption });
+assert.ok(vectors.videoEmbedding.segments[0].float.length);
+
+await client.indexes.videos.delete(index.id, byUrl.videoId);
+await client.tasks.delete(byUrl.id);
+await client.indexes.delete(index.id);
+await refused(client.indexes.retrieve(index.id), 404);
