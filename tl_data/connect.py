@@ -62,7 +62,7 @@ class Connection:
     def _open(self) -> Session:
         settings = self.settings
         if settings.embedded:
-            self._engine = engine(Path(settings.home) / "engine")
+            self._engine = engine(Path(settings.home).resolve() / "engine")
             base_url = self._engine.base_url
         else:
             base_url = settings.base_url or SERVICE_URL
