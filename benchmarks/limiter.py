@@ -2,8 +2,8 @@
 
     python benchmarks/limiter.py [--processes 1 4 16] [--seconds 20] [--rate 50]
 
-A real HTTP server in a process of its own allows `rate` calls a second (a token bucket of one fifth of a second)
-and refuses the rest with 429 and Retry-After. Independent processes share out the calls and begin at the same
+A real HTTP server in a process of its own allows `rate` calls a second (a token bucket of one fifth of a
+second) and refuses the rest with 429 and Retry-After. Independent processes share out the calls and begin at the same
 moment. `used` is the ideal time over the time taken; `refused` the share of all requests answered with 429;
 `lost` the rows that the way of retrying gave up.
 
@@ -95,8 +95,7 @@ def serve(rate: float, ports: Any, stop: Event) -> None:
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         ports.put(runner.addresses[0][1])
-        while not stop.is_set():
-            await asyncio.sleep(0.1)
+        await asyncio.to_thread(stop.wait)
         await runner.cleanup()
 
     asyncio.run(main())

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -33,8 +34,22 @@ LEASE = 60.0  # seconds others wait for an owner that gives no sign
 MARGIN = 5.0  # seconds beyond the lease before another takes over
 
 
+_held: ContextVar[Lease | None] = ContextVar("tl_data_lease", default=None)
+
+
 class LeaseLost(Exception):
     """The lease ran out before the work was done: another process may have taken over."""
+
+
+def fence() -> None:
+    """To be called right before something is sent: the work may have waited long for its turn to send.
+
+    Raises:
+        LeaseLost: the running work is done under a claim, and the claim is no longer surely held.
+    """
+    lease = _held.get()
+    if lease is not None and lease.left <= 0:
+        raise LeaseLost
 
 
 @cache
@@ -126,6 +141,7 @@ class Lease:
             # Checked in the very step in which the work begins: the process may have slept before it.
             if self.left < self.seconds / 2:
                 raise LeaseLost
+            _held.set(self)
             return await work()
 
         task = asyncio.create_task(begin())

@@ -6,7 +6,8 @@
     await ledger.finish(call, result)                   # or .fail(call, error), when the task has ended
 
 Of all processes that want the same call one wins the claim; the others wait for what it writes down. What
-happens when it dies, and when it is only slow, stands in lease.py; how the records look, in records.py.
+happens when it dies, and when it is only slow, stands in lease.py; how the records look, in records.py; how
+they are read and written, in journal.py.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,14 +24,14 @@ import orjson
 import pyarrow as pa
 
 from tl_data.errors import LedgerError
+from tl_data.journal import Journal, View
 from tl_data.lease import LEASE, Lease, LeaseLost, Owner, Watch
-from tl_data.records import Call, Entry, Failure, State, Unreadable, decode, encode, entry_of
+from tl_data.records import Call, Entry, Failure, State, Unreadable, entry_of
 from tl_data.storage import Item, Storage
 from tl_data.usage import current
 
 log = logging.getLogger("tl_data.ledger")
 
-INLINE = 32 << 10  # bytes of JSON up to which a result stands in its record
 SETTLE = 10.0  # seconds in which a request of a killed process may still arrive at the platform
 
 #: What `export()` gives.
@@ -68,40 +69,6 @@ class _Flight:
     closing: bool = False
 
 
-@dataclass(frozen=True)
-class _View:
-    """The state of a call, read from the names of its records."""
-
-    state: State | None
-    attempt: int  # the claim that the state belongs to
-    last: int  # the highest claim there is
-    items: Mapping[str, Item]
-
-    @classmethod
-    def of(cls, items: Mapping[str, Item]) -> _View:
-        numbers: dict[str, set[int]] = {"claim": set(), "submitted": set(), "failed": set()}
-        for name in items:
-            number, _, what = name.partition(".")
-            if what in numbers and number.isdigit():
-                numbers[what].add(int(number))
-        last = max((n for found in numbers.values() for n in found), default=0)
-        # A slow owner may record its task after another took over: an accepted task counts whoever owns it.
-        running = numbers["submitted"] - numbers["failed"]
-        if "done" in items:
-            return cls("done", last, last, items)
-        if running:
-            return cls("submitted", max(running), last, items)
-        if last in numbers["failed"]:
-            return cls("failed", last, last, items)
-        return cls("claimed" if last else None, last, last, items)
-
-    @property
-    def name(self) -> str:
-        """The record that tells about the state."""
-        suffix = {"claimed": "claim", "submitted": "submitted", "failed": "failed"}
-        return "done" if self.state == "done" else f"{self.attempt:04d}.{suffix[self.state or 'claimed']}"
-
-
 class Ledger:
     """The records below one address. Belongs to one event loop of one process."""
 
@@ -110,6 +77,7 @@ class Ledger:
     ) -> None:
         self.storage = storage
         self._secrets, self._lease, self._settling = secrets, lease, settle
+        self._journal = Journal(storage)
         self._me = Owner()
         self._watch = Watch(storage, self._me)
         self._flights: dict[str, _Flight] = {}
@@ -159,26 +127,26 @@ class Ledger:
     async def finish(self, call: Call, result: Any, *, video_minutes: float | None = None) -> Entry:
         """Write down how the task ended well; the first to say so wins, and what is there is returned."""
         folder = call.folder
-        view, entry = await self._read(folder, call.key)
+        view, entry = await self._journal.read(folder, call.key)
         if entry is not None and entry.state == "done":
             return entry
         task_id = entry.task_id if entry else None
         minutes = call.video_minutes if video_minutes is None else video_minutes
-        return await self._write_done(call, folder, max(view.attempt, 1), result, task_id, minutes)
+        return await self._journal.write_done(call, folder, max(view.attempt, 1), result, task_id, minutes)
 
     async def fail(self, call: Call, error: Exception) -> Entry:
         """Write down that the task failed; a retryable failure may be submitted again by a later call."""
         folder = call.folder
-        view, entry = await self._read(folder, call.key)
+        view, entry = await self._journal.read(folder, call.key)
         if entry is not None and entry.state in ("done", "failed"):
             return entry
         failure = Failure.of(error, entry.task_id if entry else None, self._secrets)
-        return await self._write_failed(call, folder, max(view.attempt, 1), failure)
+        return await self._journal.write_failed(call, folder, max(view.attempt, 1), failure)
 
     async def get(self, call: Call) -> Entry | None:
         """What is known of a call; None when nothing is."""
         for folder in call.folders():
-            _, entry = await self._read(folder, call.key)
+            _, entry = await self._journal.read(folder, call.key)
             if entry is not None and not _expired(call, entry):
                 return entry
         return None
@@ -195,11 +163,11 @@ class Ledger:
                 folder, _, name = item.path.rpartition("/")
                 found.setdefault(folder, {})[name] = item
             for folder in sorted(found):
-                view = _View.of(found[folder])
+                view = View.of(found[folder])
                 if view.state is None or (state is not None and view.state != state):
                     continue
                 try:
-                    entry = await self._entry(folder, view, large=False)
+                    entry = await self._journal.entry(folder, view, large=False)
                 except Unreadable as error:
                     log.warning("%s", error)
                     continue
@@ -208,7 +176,7 @@ class Ledger:
 
     async def show(self, key: str) -> Entry | None:
         """One durable call by its key, with its result."""
-        _, entry = await self._read(f"calls/{key[:2]}/{key}", key)
+        _, entry = await self._journal.read(f"calls/{key[:2]}/{key}", key)
         return entry
 
     async def forget(self, key: str) -> bool:
@@ -271,12 +239,12 @@ class Ledger:
         places = call.folders()
         folder = places[-1]
         for place in reversed(places):
-            entry = await self._done(place, call.key)
+            entry = await self._journal.done(place, call.key)
             if entry is not None and not _expired(call, entry):
                 return replace(entry, reused=True)
         if len(places) > 1:
             # A call that was begun in the slot before may still be in flight there: wait for it.
-            view, _ = await self._read(places[0], call.key)
+            view, _ = await self._journal.read(places[0], call.key)
             folder = places[0] if view.state == "claimed" else folder
         attempt, gone = 1, False
         while True:
@@ -300,7 +268,7 @@ class Ledger:
         """
         waited, delay = False, 0.05
         while True:
-            view, entry = await self._read(folder, call.key)
+            view, entry = await self._journal.read(folder, call.key)
             if entry is not None and entry.state in ("done", "submitted"):
                 return entry
             if entry is not None and entry.failure is not None:
@@ -312,7 +280,7 @@ class Ledger:
             claim = view.items.get(f"{view.last:04d}.claim")
             if claim is None:
                 return view.last + 1, False
-            over = await self._watch.is_over(claim, await self._record(claim.path, quietly=True))
+            over = await self._watch.is_over(claim, await self._journal.record(claim.path, quietly=True))
             if over:
                 return view.last + 1, over == "gone"
             waited = True
@@ -326,13 +294,13 @@ class Ledger:
         async with lease:
             try:
                 if attempt > 1:
-                    view, entry = await self._read(folder, call.key)
+                    view, entry = await self._journal.read(folder, call.key)
                     if entry is not None and entry.state in ("done", "submitted"):
                         return replace(entry, reused=True)
                     if find is not None:
                         task_id = await self._find(folder, view, lease, find, gone)
                         if task_id is not None:
-                            entry = await self._write_submitted(call, folder, attempt, task_id)
+                            entry = await self._journal.write_submitted(call, folder, attempt, task_id)
                             return replace(entry, reused=True)
                 answer = await lease.guard(act)
             except LeaseLost:
@@ -344,184 +312,37 @@ class Ledger:
                 await asyncio.shield(lease.release())
                 raise
             except Exception as error:
+                if find is not None and getattr(error, "maybe_done", False):
+                    task_id = await self._find(folder, View.of({}), lease, find, gone=True)
+                    if task_id is not None:
+                        return await self._journal.write_submitted(call, folder, attempt, task_id)
                 failure = Failure.of(error, secrets=self._secrets)
                 try:
-                    await self._write_failed(call, folder, attempt, failure)
+                    await self._journal.write_failed(call, folder, attempt, failure)
                 except LedgerError as trouble:
                     log.warning("%s", trouble)
                 raise
             if find is not None:
-                return await self._write_submitted(call, folder, attempt, str(answer))
+                return await self._journal.write_submitted(call, folder, attempt, str(answer))
             try:
-                return await self._write_done(call, folder, attempt, answer, None, call.video_minutes)
+                return await self._journal.write_done(call, folder, attempt, answer, None, call.video_minutes)
             except LedgerError as trouble:
                 # It is paid for: the caller gets it, and the ledger's trouble stops the next claim.
                 log.error("an answer could not be kept and would be paid for again: %s", trouble)
                 return entry_of(call.key, "done", attempt, {**call.described(), "at": time.time()}, answer)
 
-    async def _find(self, folder: str, view: _View, lease: Lease, find: Find, gone: bool) -> str | None:
+    async def _find(self, folder: str, view: View, lease: Lease, find: Find, gone: bool) -> str | None:
         """Look for a task that an earlier owner submitted and could not write down."""
         failed = set()
         for name, item in view.items.items():
             if name.endswith(".failed"):
-                record = await self._record(item.path, quietly=True)
+                record = await self._journal.record(item.path, quietly=True)
                 failed.add(((record or {}).get("failure") or {}).get("task_id"))
         task_id = await lease.guard(find)
         if task_id is None and gone:
             await asyncio.sleep(self._settling)
             task_id = await lease.guard(find)
         return None if task_id in failed else task_id
-
-    # ---- records --------------------------------------------------------------------------------
-
-    async def _read(self, folder: str, key: str) -> tuple[_View, Entry | None]:
-        """State and entry of a call. Records that cannot be read are set aside on the way."""
-        while True:
-            items: dict[str, Item] = {}
-            async for item in self.storage.below(folder):
-                items[item.path.rpartition("/")[2]] = item
-            view = _View.of(items)
-            if view.state is None:
-                return view, None
-            try:
-                entry = await self._entry(folder, view)
-            except Unreadable as error:
-                if view.state == "claimed":
-                    return view, None  # its number stays taken, and it expires as any claim does
-                if view.state == "done" and not any(name.endswith(".submitted") for name in items):
-                    raise  # paid, and not to be had again for free: let the user decide
-                log.warning("%s", error)
-                continue
-            if entry is not None:
-                return view, entry
-
-    async def _entry(self, folder: str, view: _View, large: bool = True) -> Entry | None:
-        record = await self._record(f"{folder}/{view.name}")
-        if record is None:
-            return None
-        result = (
-            await self._result(folder, record) if view.state == "done" and large else record.get("result")
-        )
-        number = int(record.get("attempt", view.attempt))
-        return entry_of(folder.rpartition("/")[2], view.state or "claimed", number, record, result)
-
-    async def _done(self, folder: str, key: str) -> Entry | None:
-        """The fast way to a known answer: one read, no listing."""
-        with suppress(Unreadable):  # handled by the reading of all records that follows
-            body = await self.storage.read(f"{folder}/done")
-            if body is not None:
-                record = decode(body, f"{folder}/done")
-                return entry_of(
-                    key, "done", int(record["attempt"]), record, await self._result(folder, record)
-                )
-        return None
-
-    async def _record(self, path: str, quietly: bool = False) -> dict[str, Any] | None:
-        body = await self.storage.read(path)
-        if body is None:
-            return None
-        try:
-            return decode(body, path)
-        except Unreadable as error:
-            if quietly:
-                return None
-            raise await self._set_aside(path, body, error) from error
-
-    async def _set_aside(self, path: str, body: bytes, error: Unreadable) -> Unreadable:
-        """Keep a damaged record where it disturbs nobody. A claim is only copied: its number stays taken."""
-        place = f"aside/{path}"
-        await self.storage.write(place, body)
-        if not path.endswith(".claim"):
-            await self.storage.delete(path)
-        return Unreadable(
-            f"{error}; it was set aside as {self.storage.url}/{place}. Restore it from a copy, or run again: "
-            "what the platform still knows is taken from there, anything else is made and paid anew"
-        )
-
-    async def _result(self, folder: str, record: Mapping[str, Any]) -> Any:
-        name = record.get("result_at")
-        if not name:
-            return record.get("result")
-        body = await self.storage.read(f"{folder}/{name}")
-        try:
-            if body is None:
-                raise ValueError("missing")
-            if name.endswith(".arrow"):
-                return pa.ipc.open_file(pa.BufferReader(body)).read_all()
-            return orjson.loads(body)
-        except (ValueError, pa.ArrowException) as error:
-            done = await self.storage.read(f"{folder}/done") or b""
-            trouble = Unreadable(f"the result {folder}/{name} is damaged or missing ({error})")
-            raise await self._set_aside(f"{folder}/done", done, trouble) from error
-
-    async def _write_done(
-        self, call: Call, folder: str, attempt: int, result: Any, task_id: str | None, minutes: float
-    ) -> Entry:
-        record = {
-            **call.described(),
-            "attempt": attempt,
-            "task_id": task_id,
-            "video_minutes": minutes,
-            "at": time.time(),
-        }
-        if isinstance(result, pa.RecordBatch):
-            result = pa.Table.from_batches([result])
-        if isinstance(result, pa.Table):
-            record["result_at"] = f"{attempt:04d}.result.arrow"
-            body = _arrow(result)
-        else:
-            try:
-                body = orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY)
-            except TypeError as error:
-                raise LedgerError(
-                    f"the result of {call.operation} is neither JSON nor Arrow: {error}"
-                ) from error
-            result = orjson.loads(body)
-            if len(body) <= INLINE:
-                record["result"] = result
-            else:
-                record["result_at"] = f"{attempt:04d}.result.json"
-        durable = call.scope is None
-        if "result_at" in record:
-            await self.storage.write(f"{folder}/{record['result_at']}", body)
-        if not await self.storage.create(f"{folder}/done", encode(record), durable=durable):
-            known = await self._done(folder, call.key)
-            if known is not None:
-                return known
-        return entry_of(call.key, "done", attempt, record, result)
-
-    async def _write_submitted(self, call: Call, folder: str, attempt: int, task_id: str) -> Entry:
-        record = {
-            **call.described(),
-            "attempt": attempt,
-            "task_id": task_id,
-            "video_minutes": call.video_minutes,
-            "at": time.time(),
-        }
-        path, body = f"{folder}/{attempt:04d}.submitted", encode(record)
-        for pause in (0.2, 1.0, 3.0, None):
-            try:
-                await self.storage.create(path, body, durable=True)
-                break
-            except LedgerError as error:
-                if pause is None:
-                    raise LedgerError(
-                        f"task {task_id} was accepted, but cannot be written down: {error}. "
-                        "The next run looks for it on the platform before it submits again"
-                    ) from error
-                await asyncio.sleep(pause)
-        return entry_of(call.key, "submitted", attempt, record)
-
-    async def _write_failed(self, call: Call, folder: str, attempt: int, failure: Failure) -> Entry:
-        record = {
-            **call.described(),
-            "attempt": attempt,
-            "task_id": failure.task_id,
-            "failure": vars(failure),
-            "at": time.time(),
-        }
-        await self.storage.create(f"{folder}/{attempt:04d}.failed", encode(record))
-        return entry_of(call.key, "failed", attempt, record)
 
     async def _sweep_quietly(self) -> None:
         try:
@@ -532,13 +353,6 @@ class Ledger:
 
 def _expired(call: Call, entry: Entry) -> bool:
     return call.scope is not None and entry.at + call.keep < time.time()
-
-
-def _arrow(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue().to_pybytes())
 
 
 def _row(entry: Entry) -> dict[str, Any]:

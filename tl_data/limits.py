@@ -23,6 +23,7 @@ from email.utils import parsedate_to_datetime
 
 from tl_data.budget import Budget, Limit, Line
 from tl_data.errors import QuotaExhausted
+from tl_data.lease import fence
 from tl_data.pace import Pace
 from tl_data.settings import SERVICE_URL, Settings
 from tl_data.storage import Storage, steady
@@ -92,9 +93,9 @@ class Limiter:
         Raises:
             QuotaExhausted: nothing is left, and the reset is further away than `max_wait`.
         """
-        await self._lane(category).acquire(
-            {"requests": 1.0, "minutes": video_minutes, "tokens": float(tokens)}
-        )
+        costs = {"requests": 1.0, "minutes": video_minutes, "tokens": float(tokens)}
+        await self._lane(category).acquire(costs)
+        fence()  # the wait may have been longer than the claim under which the call is made
 
     def observe(
         self, category: str, headers: Mapping[str, str], status: int, retry_after: float | None = None

@@ -200,7 +200,8 @@ def decode(body: bytes, path: str) -> dict[str, Any]:
                 f"the ledger record {path} was written by a newer tl_data (format {version}, this one reads "
                 f"up to {FORMAT}). Upgrade tl_data here, or name another ledger with TL_LEDGER"
             )
-        if version != FORMAT or not isinstance(record["operation"], str):
+        texts = (record["operation"], record["content_key"])
+        if version != FORMAT or not all(isinstance(text, str) for text in texts):
             raise ValueError("not a ledger record")
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise Unreadable(f"the ledger record {path} cannot be read ({len(body)} bytes)") from error

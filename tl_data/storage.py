@@ -11,11 +11,13 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
@@ -23,6 +25,10 @@ from obstore.store import LocalStore, MemoryStore, from_url
 
 from tl_data.errors import LedgerError
 from tl_data.identity import redact
+
+T = TypeVar("T")
+
+THREADS = 32  # requests to the store at once, a process
 
 
 def steady() -> float:
@@ -48,6 +54,9 @@ class Storage:
         self.url = redact(url)
         self.folder = _folder(url)
         self._offset: tuple[float, float] | None = None  # of the store's clock, and when it was measured
+        # obstore's own async calls leave threads behind that abort the process if it ends a moment later;
+        # its blocking calls, in threads that Python joins, do not.
+        self._threads = ThreadPoolExecutor(THREADS, "tl_data-store")
         try:
             self._store: Any = self._open(url)
         except (BaseError, OSError, ValueError) as error:
@@ -63,73 +72,61 @@ class Storage:
         plain = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://")
         return from_url(url, client_options={"allow_http": True} if plain else {})
 
+    async def _run(self, action: str, path: str, work: Callable[[], T]) -> T | None:
+        """Do it in a thread; None when there is no such object."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise self._failed(action, path, error) from error
+
     async def create(self, path: str, body: bytes, *, durable: bool = False) -> bool:
         """Write a new object; False when the name is taken (and nothing was written)."""
-        try:
-            await obstore.put_async(self._store, path, body, mode="create")
-        except AlreadyExistsError:
-            return False
-        except (BaseError, OSError) as error:
-            raise self._failed("write", path, error) from error
-        if durable:
-            await self._sync(path)
-        return True
+
+        def work() -> bool:
+            try:
+                obstore.put(self._store, path, body, mode="create")
+            except AlreadyExistsError:
+                return False
+            if durable and self.folder is not None:
+                _to_disk(self.folder / path)
+            return True
+
+        return bool(await self._run("write", path, work))
 
     async def write(self, path: str, body: bytes) -> None:
         """Write or overwrite an object, atomically."""
-        try:
-            await obstore.put_async(self._store, path, body)
-        except (BaseError, OSError) as error:
-            raise self._failed("write", path, error) from error
+        await self._run("write", path, lambda: obstore.put(self._store, path, body))
 
     async def read(self, path: str) -> bytes | None:
         """The object, or None when there is none of that name."""
-        try:
-            answer = await obstore.get_async(self._store, path)
-            return bytes(await answer.bytes_async())
-        except FileNotFoundError:
-            return None
-        except (BaseError, OSError) as error:
-            raise self._failed("read", path, error) from error
+        return await self._run("read", path, lambda: bytes(obstore.get(self._store, path).bytes()))
 
     async def item(self, path: str) -> Item | None:
         """What a listing would show of the object, or None."""
-        try:
-            return _item(await obstore.head_async(self._store, path))
-        except FileNotFoundError:
-            return None
-        except (BaseError, OSError) as error:
-            raise self._failed("read", path, error) from error
+        return await self._run("read", path, lambda: _item(obstore.head(self._store, path)))
 
     async def below(self, prefix: str) -> AsyncIterator[Item]:
         """Every object below the prefix, in no particular order."""
-        try:
-            async for chunk in obstore.list(self._store, prefix, chunk_size=500):
-                for meta in chunk:
-                    yield _item(meta)
-        except FileNotFoundError:
-            return
-        except (BaseError, OSError) as error:
-            raise self._failed("list", prefix, error) from error
+        chunks = await self._run(
+            "list", prefix, lambda: iter(obstore.list(self._store, prefix, chunk_size=500))
+        )
+        while chunks is not None and (chunk := await self._run("list", prefix, partial(next, chunks, None))):
+            for meta in chunk:
+                yield _item(meta)
 
     async def folders(self, prefix: str) -> list[str]:
         """The names directly below the prefix that hold objects."""
-        try:
-            found = await obstore.list_with_delimiter_async(self._store, prefix)
-        except FileNotFoundError:
-            return []
-        except (BaseError, OSError) as error:
-            raise self._failed("list", prefix, error) from error
-        return sorted(found["common_prefixes"])
+
+        def work() -> list[str]:
+            return sorted(obstore.list_with_delimiter(self._store, prefix)["common_prefixes"])
+
+        return await self._run("list", prefix, work) or []
 
     async def delete(self, path: str) -> None:
         """Remove an object; one that is already gone is no error."""
-        try:
-            await obstore.delete_async(self._store, path)
-        except FileNotFoundError:
-            return
-        except (BaseError, OSError) as error:
-            raise self._failed("delete", path, error) from error
+        await self._run("delete", path, lambda: obstore.delete(self._store, path))
 
     async def drop(self, prefix: str) -> None:
         """Remove everything below the prefix."""
@@ -152,25 +149,6 @@ class Storage:
             self._offset = (modified - steady(), steady())
         return steady() + self._offset[0]
 
-    async def _sync(self, path: str) -> None:
-        """Force a file to the disk, so that it survives a power cut; object stores do this by themselves."""
-        if self.folder is None:
-            return
-        file = self.folder / path
-
-        def sync() -> None:
-            for name in (file, file.parent):
-                handle = os.open(name, os.O_RDONLY)
-                try:
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
-
-        try:
-            await asyncio.to_thread(sync)
-        except OSError as error:
-            raise self._failed("write", path, error) from error
-
     def _failed(self, action: str, path: str, error: Exception) -> LedgerError:
         text = redact(str(error).partition("\n\nDebug source")[0].strip())
         low = text.lower()
@@ -191,6 +169,16 @@ def _folder(url: str) -> Path | None:
     if url.startswith("file://"):
         return Path(url.removeprefix("file://"))
     return None if "://" in url or url.startswith("memory:") else Path(url).expanduser().absolute()
+
+
+def _to_disk(file: Path) -> None:
+    """Force a file to the disk, so that it survives a power cut; object stores do this by themselves."""
+    for name in (file, file.parent):
+        handle = os.open(name, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _item(meta: Any) -> Item:
