@@ -209,7 +209,7 @@ FALLBACKS = {
     ),
     "highlights": (
         lambda c: c.summarize("v", "highlight", temperature=0.1),
-        {"highlights": [{"start_sec": 1, "end_sec": 2, "highlight": "h", "highlight_summary": "s"}]},
+        {"highlights": [{"start_sec": 1, "end_sec": 2, "highlight_title": "h", "highlight_summary": "s"}]},
         {
             "highlights": [
                 {
@@ -253,6 +253,14 @@ def test_withdrawn_endpoints_are_answered_by_analyze(server: Server, settings: S
     assert body["stream"] is False
     if name == "summary":
         assert body["prompt"].endswith("In Latin.")
+
+
+@pytest.mark.parametrize("data", ["[]", '{"chapters": [1]}', '{"chapters": [{"start_sec": 1}]}', '"text"'])
+def test_an_answer_that_ignores_its_schema_is_an_error(server: Server, run: Run, data: str) -> None:
+    server.tell("POST /summarize", GONE)
+    server.tell("POST /analyze", say(200, {"data": data}))
+    with pytest.raises(ServerFailed, match="does not follow its schema"):
+        run(lambda c: c.summarize("v", "chapter"))
 
 
 def test_a_missing_video_is_no_withdrawn_endpoint(server: Server, run: Run) -> None:

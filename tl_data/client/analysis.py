@@ -211,4 +211,9 @@ async def _instead(
         response_format={"type": "json_schema", "json_schema": schema},
     )
     current().fallback = f"/analyze in place of {where}"
-    return answered(answer, list(fields))
+    try:
+        return answered(answer, list(fields))
+    except (AttributeError, KeyError, TypeError) as odd:
+        raise ServerFailed(
+            f"the answer does not follow its schema: {odd}", "answer_unreadable", 200
+        ) from None

@@ -45,9 +45,9 @@ ASKS: dict[str, Wanted] = {
     ),
     "highlight": Wanted(
         "highlights",
-        "List the highlights of this video in order. Give each a start and an end in seconds, a line that "
-        "names it and a summary.",
-        _list_of(start_sec=_TIME, end_sec=_TIME, highlight=_TEXT, highlight_summary=_TEXT),
+        "List the highlights of this video in order. Give each a start and an end in seconds, a title "
+        "and a summary.",
+        _list_of(start_sec=_TIME, end_sec=_TIME, highlight_title=_TEXT, highlight_summary=_TEXT),
     ),
 }
 
@@ -60,6 +60,8 @@ def answered(answer: Json, names: list[str]) -> Json:
         for number, part in enumerate(fields.get(name) or []):
             if name == "chapters":
                 part.setdefault("chapter_number", number)
+            else:
+                part["highlight"] = part.pop("highlight_title", None)
             # `start` and `end` are whole seconds, as the withdrawn endpoint gave them.
             part |= {"start": math.floor(part["start_sec"]), "end": math.ceil(part["end_sec"])}
     if fields.get("hashtags"):
