@@ -3,7 +3,7 @@
     lake = Lake("lake", "delta")
     clips = lake.table(CLIPS)                 # created when it is missing
     clips.replace_groups(rows)                # one atomic commit: safe to repeat
-    clips.read()                              # a pyarrow.Table
+    clips.batches().read_all()                # a pyarrow.Table
 
 A commit replaces whole groups of rows (`LakeSchema.by`): the clips of a video, a source key's row. Running
 it twice gives the same table, and killing it leaves the table as it was before or as it is after.
@@ -38,8 +38,8 @@ class LakeTable(Protocol):
     def replace_groups(self, rows: pa.Table, gone: Collection[Group] = ()) -> None:
         """Put these rows in the place of those of the same groups; groups in `gone` lose their rows."""
 
-    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The table as it is now, in the declared types."""
+    def batches(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """The table as it is now, in the declared types, a batch at a time."""
 
     def where(self) -> str:
         """What a person types to find it."""
@@ -79,12 +79,20 @@ class Lake:
 
         return is_delta(f"{self.folder}/{declared.name}")
 
+    def batches(self, declared: LakeSchema, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """The rows of a table, a batch at a time; none when it does not exist."""
+        if self.exists(declared):
+            return self.table(declared).batches(columns)
+        return pa.RecordBatchReader.from_batches(part(declared, columns), [])
+
     def read(self, declared: LakeSchema, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of a table; none when it does not exist."""
-        if self.exists(declared):
-            return self.table(declared).read(columns)
-        empty: pa.Table = declared.schema.empty_table()
-        return empty.select(list(columns)) if columns else empty
+        return self.batches(declared, columns).read_all()
+
+
+def part(declared: LakeSchema, columns: Sequence[str] | None) -> pa.Schema:
+    """The schema of some of a table's columns; of all when none are named."""
+    return pa.schema([declared.schema.field(n) for n in columns or declared.schema.names])
 
 
 def rows_of(declared: LakeSchema, rows: Sequence[dict[str, Any]]) -> pa.Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tl_data.errors import LakeError, MissingExtra
-from tl_data.lake import Group, check, fitted, groups_of
+from tl_data.lake import Group, check, fitted, groups_of, part
 from tl_data.lake_tables import LakeSchema
 
 if TYPE_CHECKING:
@@ -74,13 +74,13 @@ class Delta:
             write = _deltalake().write_deltalake
             self._commit(lambda t: write(t, rows, mode="overwrite", predicate=among))
 
-    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The table as it is now, in the declared types."""
+    def batches(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """The table as it is now, in the declared types, a batch at a time."""
         self._table.update_incremental()
         self._check()
-        names = list(columns) if columns else self.declared.schema.names
-        schema = pa.schema([self.declared.schema.field(n) for n in names])
-        return _dataset(self._table).to_table(columns=names).cast(schema)
+        schema = part(self.declared, columns)
+        reader = _dataset(self._table).scanner(columns=schema.names).to_reader()
+        return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in reader))
 
     def where(self) -> str:
         """What a person types to find it."""

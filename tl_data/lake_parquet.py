@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tl_data.errors import LakeError
-from tl_data.lake import Group, check, fitted, groups_of
+from tl_data.lake import Group, check, fitted, groups_of, part
 from tl_data.lake_tables import LakeSchema
 
 FILE_BYTES = 16 * 2**20  # a commit rewrites at most about this much, plus the files of replaced groups
@@ -76,12 +76,17 @@ class ParquetTable:
                 kept = self._without(file, leaving) if file.exists() else self.declared.schema.empty_table()
                 self._put(file, pa.concat_tables([kept, rows.take(pa.array(numbers, pa.int64()))]))
 
-    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """The table as it is now, in the declared types."""
-        names = list(columns) if columns else self.declared.schema.names
-        schema = pa.schema([self.declared.schema.field(n) for n in names])
-        parts = [self._opened(file).read(columns=names).select(names).cast(schema) for file in self._files()]
-        return pa.concat_tables([schema.empty_table(), *parts])
+    def batches(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """The table as it is now, in the declared types, a batch at a time."""
+        schema = part(self.declared, columns)
+        opened = [self._opened(file) for file in self._files()]  # now: each stays what it is while it is read
+
+        def read() -> Iterator[pa.RecordBatch]:
+            for file in opened:
+                for batch in file.iter_batches(columns=schema.names):
+                    yield batch.select(schema.names).cast(schema)
+
+        return pa.RecordBatchReader.from_batches(schema, read())
 
     def where(self) -> str:
         """What a person types to find it."""

@@ -3,53 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from tl_data.errors import APIError, MediaRefused, MissingExtra, TLDataError
 from tl_data.identity import Identity, identify
-from tl_data.lake import Lake
-from tl_data.lake_tables import ERRORS, VIDEOS
 from tl_data.outputs import analyses
 from tl_data.records import Call, Unreadable
 from tl_data.session import Session
-from tl_data.source import Item
+from tl_data.source_items import Item, Row
 
 State = Literal["unchanged", "known", "attached", "new", "refused"]
-
-
-@dataclass(frozen=True)
-class Row:
-    """What the table `videos` says of a source key."""
-
-    content_key: str
-    video_id: str
-    model: str
-    made: tuple[str, ...]
-
-
-@dataclass
-class Past:
-    """What the tables hold from earlier runs."""
-
-    videos: dict[str, Row] = field(default_factory=dict)
-    attempts: dict[str, int] = field(default_factory=dict)  # of the keys in `errors`
-
-    @classmethod
-    def read(cls, lake: Lake) -> Past:
-        """Read what concerns the next run."""
-        past = cls()
-        same: dict[tuple[str, ...], tuple[str, ...]] = {}  # most videos have the same outputs
-        columns = ["source_key", "content_key", "video_id", "model", "made"]
-        for batch in lake.read(VIDEOS, columns).to_batches():
-            for row in batch.to_pylist():
-                made = tuple(row["made"] or ())
-                past.videos[row["source_key"]] = Row(
-                    row["content_key"], row["video_id"], row["model"], same.setdefault(made, made)
-                )
-        for row in lake.read(ERRORS, ["source_key", "attempt"]).to_pylist():
-            past.attempts[row["source_key"]] = row["attempt"] or 0
-        return past
 
 
 @dataclass
@@ -67,7 +31,7 @@ class Look:
 
 
 async def look(
-    session: Session, index_id: str | None, past: Past, names: tuple[str, ...], item: Item, *, measure: bool
+    session: Session, index_id: str | None, names: tuple[str, ...], item: Item, *, measure: bool
 ) -> Look:
     """Find out about one video without paying.
 
@@ -86,9 +50,14 @@ async def look(
         identity = await identify(session.client, item.video)
     except (MediaRefused, APIError) as error:
         return Look(item, "refused", error=error)
-    needed = _needed(past, item, identity, names, session.search_model)
-    if not needed and all(key in past.videos for key in item.keys):
-        return Look(item, "unchanged", identity)
+    rows = list(item.keys.values())
+    current = [row for row in rows if row and is_current(row, identity, session.search_model)]
+    if len(current) < len(rows):
+        needed = names
+    else:
+        needed = tuple(name for name in names if not all(name in row.made for row in current))
+        if not needed:
+            return Look(item, "unchanged", identity)
     here = Look(item, "new", identity, needed=needed)
     if index_id is not None:
         try:
@@ -103,16 +72,9 @@ async def look(
     return here
 
 
-def _needed(
-    past: Past, item: Item, identity: Identity, names: tuple[str, ...], model: str
-) -> tuple[str, ...]:
-    """The outputs that some of the item's keys lack: all of them, when the content or the model is new."""
-    rows = [past.videos.get(key) for key in item.keys]
-    current = [
-        set(row.made) if row and row.content_key == identity.content_key and row.model == model else set()
-        for row in rows
-    ]
-    return tuple(name for name in names if not all(name in made for made in current))
+def is_current(row: Row | None, identity: Identity, model: str) -> bool:
+    """Whether the tables have this very content by this model."""
+    return row is not None and (row.content_key, row.model) == (identity.content_key, model)
 
 
 async def _remember(session: Session, here: Look, call: Call) -> None:

@@ -9,41 +9,42 @@ from tl_data.errors import NotFound, SchemaMismatch, TLDataError
 from tl_data.jobs import Job
 from tl_data.lake import Lake
 from tl_data.lake_tables import VECTORS
-from tl_data.looking import Look, Past, look
+from tl_data.looking import Look, look
 from tl_data.outputs import MOST_TOKENS, wanted
 from tl_data.pipeline_parallel import in_parallel
 from tl_data.prices import Prices
 from tl_data.progress import Progress, Step
 from tl_data.records import Failure
-from tl_data.report import Bill, Plan, Refusal
+from tl_data.report import Plan, Refusal
 from tl_data.session import Session
-from tl_data.source import listing
+from tl_data.source_items import Item, Listing
 
+REFUSALS = 1_000  # that a plan names one by one; it counts them all
 LOOKS = 4  # looks in flight for each call that may be: they ask the videos' own servers, mostly
 
 
 async def make_plan(session: Session, job: Job, progress: Progress, stop: asyncio.Event) -> Plan:
     """Look at every video of the source and add up what the job would take."""
     began = time.monotonic()
-    source, lake = await asyncio.to_thread(listing, job), Lake(job.folder, job.format)
+    lake = Lake(job.folder, job.format)
     await asyncio.to_thread(refuse_other_model, lake, job, session.search_model)
-    past, names, index_id = await asyncio.to_thread(Past.read, lake), wanted(job), await known_index(session)
-    prices = prices_of(job, session)
-    found = Plan(job.name, source.rows, len(source.items), 0, 0, 0, 0, [], 0, Bill(), prices, 0, None)
+    names, index_id, prices = wanted(job), await known_index(session), prices_of(job, session)
+    source = await asyncio.to_thread(Listing, job, lake)
+    found = Plan(job.name, source.rows, source.distinct, prices)
     seen = 0
 
-    async def one(item: object) -> None:
+    async def one(item: Item) -> None:
         nonlocal seen
-        here = await look(session, index_id, past, names, item, measure=True)  # type: ignore[arg-type]
+        here = await look(session, index_id, names, item, measure=True)
         _count(found, here)
         seen += 1
         progress(
             Step(
                 "looking",
                 seen,
-                len(source.items),
+                source.distinct,
                 found.video_minutes,
-                len(found.refused),
+                found.refused_count,
                 found.price,
                 prices.currency,
                 time.monotonic() - began,
@@ -52,7 +53,9 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
         )
 
     width = session.settings.concurrency * LOOKS
-    if not await in_parallel(source.items, one, width=width, halt=asyncio.Event(), stop=stop):
+    with source:
+        all_seen = await in_parallel(source.items(), one, width=width, halt=asyncio.Event(), stop=stop)
+    if not all_seen:
         raise TLDataError("the plan was interrupted; nothing was paid and nothing written")
     found.refused.sort(key=lambda refusal: refusal.source_key)
     found.seconds = _at_the_limits(session, found)
@@ -61,7 +64,10 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
 
 def _count(plan: Plan, here: Look) -> None:
     if here.error is not None:
-        plan.refused.append(refusal(here))
+        told = refusal(here)
+        plan.codes[told.code] += 1
+        if len(plan.refused) < REFUSALS:
+            plan.refused.append(told)
         return
     match here.state:
         case "unchanged":
@@ -118,8 +124,10 @@ def refuse_other_model(lake: Lake, job: Job, model: str) -> None:
     """
     if "vectors" not in job.tables or not lake.exists(VECTORS):
         return
-    models = set(lake.read(VECTORS, ["model"]).column("model").unique().to_pylist())
-    if other := sorted(str(m) for m in models - {model}):
+    models: set[str] = set()
+    for batch in lake.batches(VECTORS, ["model"]):
+        models.update(batch.column("model").unique().to_pylist())
+    if other := sorted(models - {model}):
         raise SchemaMismatch(
             f"the table vectors in {job.folder} holds vectors of {', '.join(other)}, and this run would add "
             f"vectors of {model}, which cannot be compared with them. Set search_model = {other[0]!r} to "

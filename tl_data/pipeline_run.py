@@ -26,16 +26,16 @@ from tl_data.errors import (
 from tl_data.jobs import Job
 from tl_data.lake import Lake
 from tl_data.lake_commits import Commits
-from tl_data.looking import Look, Past, look
+from tl_data.looking import Look, is_current, look
 from tl_data.outputs import groups, make, wanted
 from tl_data.pipeline_parallel import in_parallel
 from tl_data.pipeline_plan import known_index, prices_of, refusal, refuse_other_model
-from tl_data.pipeline_twice import paid_twice
+from tl_data.pipeline_twice import Tasks, paid_twice
 from tl_data.progress import Progress, Step
 from tl_data.records import Call, Entry, Failure, Unreadable
 from tl_data.report import Bill, Report, RunStatus
 from tl_data.session import Session
-from tl_data.source import Item, Listing, listing
+from tl_data.source_items import Item, Listing
 from tl_data.usage import receipt
 
 #: What is wrong with more than one video: going on would only make more rows in `errors`.
@@ -77,8 +77,7 @@ class Run:
         self._troubles = 0
         self._ended = 0
         self._minutes = 0.0
-        self._open: dict[str, tuple[Call, Entry]] = {}  # submitted or attached, by the ledger's key
-        self._tasks: dict[str, tuple[Call, Entry]] = {}  # all of them
+        self._tasks = Tasks()
         self._began = time.monotonic()
 
     async def go(self) -> Report:
@@ -89,25 +88,28 @@ class Run:
             LakeError: the tables cannot be written; what was paid for is in the ledger.
         """
         lake = Lake(self.job.folder, self.job.format)
-        self._source = await asyncio.to_thread(listing, self.job)
         await asyncio.to_thread(refuse_other_model, lake, self.job, self.session.search_model)
+        self._source = await asyncio.to_thread(Listing, self.job, lake)
+        with self._source:
+            await self._prepare(lake)
+            await self._all()
+        return self.report
+
+    async def _prepare(self, lake: Lake) -> None:
         names = (*self.job.tables, "videos", "errors", "runs")
         limits = self.job.commit_videos, self.job.commit_seconds
         self._commits = await asyncio.to_thread(Commits, lake, names, self.report.row, *limits)
-        self._past = await asyncio.to_thread(Past.read, lake)
         self._index = await known_index(self.session)
-        self.report.rows, self.report.distinct = self._source.rows, len(self._source.items)
+        self.report.rows, self.report.distinct = self._source.rows, self._source.distinct
         self.report.tables = {name: table.where() for name, table in self._commits.tables.items()}
         await self._commits.flush(always=True)
-        await self._all(self._source)
-        return self.report
 
-    async def _all(self, source: Listing) -> None:
+    async def _all(self) -> None:
         width = self.session.settings.concurrency * AHEAD
         ticking = asyncio.ensure_future(self._tick())
         self._step("working")
         try:
-            await in_parallel(source.items, self._one, width=width, halt=self._halt, stop=self.stop)
+            await in_parallel(self._source.items(), self._one, width=width, halt=self._halt, stop=self.stop)
         except Exception as error:
             self._end("stopped", f"stopped: {type(error).__name__}: {error}")
             raise
@@ -116,13 +118,8 @@ class Run:
             await asyncio.gather(ticking, return_exceptions=True)
             if self.stop.is_set():
                 self._end("interrupted", "interrupted: what is finished is in the tables; run again to go on")
-            self.report.pending = len(self._open)
-            if self._tasks:
-                calls = {key: entry for key, (_, entry) in self._tasks.items()}
-                seconds = HASTE if self.stop.is_set() else MEASURE
-                self.report.paid_twice = await paid_twice(self.session, calls, seconds)
-            else:
-                self.report.paid_twice = 0  # nothing was submitted, by this run or one before
+            seconds = HASTE if self.stop.is_set() else MEASURE
+            self.report.paid_twice = await paid_twice(self.session, self._tasks, seconds)
             self.report.ended_at = datetime.now(UTC)
             await self._commits.flush(always=True)
             self._step("done")
@@ -138,9 +135,7 @@ class Run:
         here = Look(item, "refused")
         try:
             async with self._calls:
-                here = await look(
-                    self.session, self._index, self._past, self._names, item, measure=self.submitting
-                )
+                here = await look(self.session, self._index, self._names, item, measure=self.submitting)
             if here.error is not None:
                 raise here.error
             done = here.state == "unchanged" or await self._work(here)
@@ -200,9 +195,8 @@ class Run:
         with receipt() as slip:
             call, entry = await self.session.submit_video(here.item.video, identity=here.identity)
         new = slip.submitted > 0
-        self._tasks[call.key] = self._open[call.key] = (call, entry)
-        if entry.state == "done":
-            del self._open[call.key]
+        self._tasks.add(entry)
+        self.report.pending += entry.state != "done"
         if new:
             self.report.submitted += 1
             # By the header for now; by the platform's own measure when it is done.
@@ -213,10 +207,9 @@ class Run:
         try:
             record = await self.session.collect_video(call, entry)
         except TLDataError as error:
-            if not error.retryable:
-                self._open.pop(call.key, None)
+            self.report.pending -= entry.state != "done" and not error.retryable
             raise
-        self._open.pop(call.key, None)
+        self.report.pending -= entry.state != "done"
         if new:
             self.report.bill.add("index", here.seconds, calls=-1)
             self.report.bill.add("index", record.get("duration_sec"))
@@ -273,20 +266,15 @@ class Run:
 
     def _made_before(self, key: str, here: Look) -> tuple[str, ...]:
         """Outputs of an earlier job that are in the tables still: the same content by the same model."""
-        row = self._past.videos.get(key)
+        row = here.item.keys[key]
         assert here.identity is not None
-        same = row and (row.content_key, row.model) == (here.identity.content_key, self.session.search_model)
-        return row.made if row and same else ()
+        return row.made if row and is_current(row, here.identity, self.session.search_model) else ()
 
     def _drop_replaced(self, item: Item, video_id: str) -> None:
         """A replaced file is a new video: the old one's rows leave, unless another key still means it."""
-        old = {row.video_id: row.made for key in item.keys if (row := self._past.videos.get(key)) is not None}
-        old.pop(video_id, None)
-        if not old:
-            return
-        kept = {row.video_id for key, row in self._past.videos.items() if key not in item.keys}
+        old = {row.video_id: row.made for row in item.keys.values() if row and row.video_id != video_id}
         for gone, made in old.items():
-            if gone not in kept:
+            if not self._source.another_means(gone, list(item.keys)):
                 for table, keys in groups(made, gone).items():
                     self._commits.gone(table, keys)
 
@@ -307,7 +295,7 @@ class Run:
                     "retryable": told.retryable,
                     "http_status": failure.http_status,
                     "request_id": failure.request_id,
-                    "attempt": self._past.attempts.get(key, 0) + 1,
+                    "attempt": here.item.attempts.get(key, 0) + 1,
                     "content_key": here.identity.content_key if here.identity else None,
                     "at": datetime.now(UTC),
                 }

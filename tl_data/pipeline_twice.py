@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 from tl_data.errors import APIError, NotFound, StillRunning, TaskFailed
@@ -13,34 +13,56 @@ from tl_data.session import METADATA_KEY, Session
 CLOCKS = timedelta(minutes=5)  # by which the platform's clock may differ from ours
 
 
-async def paid_twice(session: Session, tasks: Mapping[str, Entry], seconds: float) -> int | None:
-    """How many indexing tasks the platform has beyond one for each ledger key.
+class Tasks:
+    """The tasks that a run submitted or waited for: their ids in little memory, and since when."""
+
+    def __init__(self) -> None:
+        self._ids: set[bytes] = set()
+        self.since: float | None = None  # epoch seconds
+
+    def add(self, entry: Entry) -> None:
+        """Note a task of the ledger."""
+        self._ids.add(_brief(str(entry.task_id)))
+        self.since = entry.at if self.since is None else min(self.since, entry.at)
+
+    def __contains__(self, task_id: object) -> bool:
+        return _brief(str(task_id)) in self._ids
+
+
+def _brief(task_id: str) -> bytes:
+    return bytes.fromhex(task_id) if len(task_id) == 24 else task_id.encode()
+
+
+async def paid_twice(session: Session, tasks: Tasks, seconds: float) -> int | None:
+    """How many indexing tasks the platform has beyond one for each key of the ledger.
 
     All tasks that the index got since the oldest of ours are listed. Of each that the ledger does not know,
     the video is asked for the key it was submitted with, once it is ready: before, the platform does not
     say. None when the platform cannot be asked, or such a task takes too long.
 
     Args:
-        tasks: what this run submitted or waited for: the ledger's key and entry of each.
         seconds: that the measurement may take.
     """
-    since = datetime.fromtimestamp(min(entry.at for entry in tasks.values()), UTC) - CLOCKS
+    if tasks.since is None:
+        return 0  # nothing was submitted, by this run or by one before that it would wait for
+    since = datetime.fromtimestamp(tasks.since, UTC) - CLOCKS
     try:
         async with asyncio.timeout(seconds):
-            return sum([key in tasks async for key in _unknown(session, tasks, since)])
+            keys = [key async for key in _unknown(session, tasks, since) if key]
+            return sum([await session.ledger.show(key) is not None for key in keys])
     except (APIError, StillRunning, TimeoutError):
         return None
 
 
-async def _unknown(
-    session: Session, tasks: Mapping[str, Entry], since: datetime
-) -> AsyncIterator[str | None]:
+async def _unknown(session: Session, tasks: Tasks, since: datetime) -> AsyncIterator[str | None]:
     """The keys, if they have one, of the tasks that the ledger does not know."""
     index = await session.index_id()
-    ours = {entry.task_id for entry in tasks.values()}
     asked = since.strftime("%Y-%m-%dT%H:%M:%SZ")
-    listed = [task async for task in session.client.list_tasks(index_id=index, created_at=asked)]
-    others = [t for t in listed if t["_id"] not in ours and t.get("status") != "failed"]
+    others = [
+        task
+        async for task in session.client.list_tasks(index_id=index, created_at=asked)
+        if task["_id"] not in tasks and task.get("status") != "failed"
+    ]
     if others:
         known = {entry.task_id async for entry in session.ledger.entries(operation="index")}
         others = [t for t in others if t["_id"] not in known]

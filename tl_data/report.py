@@ -96,16 +96,22 @@ class Plan:
     job: str
     rows: int
     distinct: int
-    unchanged: int  # in the tables already, with everything the job wants
-    known: int  # indexed before; some outputs are missing
-    attached: int  # submitted by an earlier run, to be waited for
-    new: int
-    refused: list[Refusal]
-    unmeasured: int  # new videos whose length could not be read from their headers
-    bill: Bill
     prices: Prices
-    output_tokens_at_most: int
-    seconds: float | None  # at the limits that are set; None: no limit is known
+    unchanged: int = 0  # in the tables already, with everything the job wants
+    known: int = 0  # indexed before; some outputs are missing
+    attached: int = 0  # submitted by an earlier run, to be waited for
+    new: int = 0
+    refused: list[Refusal] = field(default_factory=list)  # the first thousand
+    codes: Counter[str] = field(default_factory=Counter)  # of all that are refused
+    unmeasured: int = 0  # new videos whose length could not be read from their headers
+    bill: Bill = field(default_factory=Bill)
+    output_tokens_at_most: int = 0
+    seconds: float | None = None  # at the limits that are set; None: no limit is known
+
+    @property
+    def refused_count(self) -> int:
+        """How many videos will not get in."""
+        return self.codes.total()
 
     @property
     def reused(self) -> int:
@@ -137,7 +143,7 @@ class Plan:
         return (
             f"{_count(self.rows, 'row')}, {_count(self.distinct, 'distinct video')}: "
             f"{self.unchanged} unchanged, {self.known + self.attached} known, {self.new} to submit, "
-            f"{len(self.refused)} refused; "
+            f"{self.refused_count} refused; "
             f"{self.video_minutes:.2f} video minutes, {self.calls} paid calls, "
             f"price {self.price:.2f} {money}{tokens}{time}"
         )
@@ -146,9 +152,8 @@ class Plan:
         """The plan for a person: the sentence, the refusals, the price list."""
         lines = [self.sentence()]
         lines += [f"  refused: {r.url or r.source_key}: {r.message} ({r.code})" for r in self.refused[:50]]
-        if len(self.refused) > 50:
-            codes = Counter(r.code for r in self.refused)
-            lines.append("  in all: " + ", ".join(f"{n} x {code}" for code, n in codes.most_common()))
+        if self.refused_count > 50:
+            lines.append("  in all: " + ", ".join(f"{n} x {code}" for code, n in self.codes.most_common()))
         if self.unmeasured:
             lines.append(
                 f"  {self.unmeasured} videos do not say how long they are; their minutes are not included"

@@ -1,17 +1,16 @@
-"""The source of a job: whatever lists videos, read into distinct videos and the rows that mean them."""
+"""The source of a job: whatever lists videos, read as pairs of key and URL."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tl_data.errors import MediaRefused, MissingExtra, SchemaMismatch, SettingsError, TLDataError
-from tl_data.identity import canonical_url, is_url, local_path, redact
+from tl_data.errors import MissingExtra, SchemaMismatch, SettingsError
+from tl_data.identity import redact
 from tl_data.jobs import Job
 
 BATCH = 10_000  # rows at a time
@@ -31,100 +30,13 @@ READERS = {
 Pair = tuple[str | None, str | None]  # key, URL or path
 
 
-@dataclass
-class Item:
-    """One distinct video: where it is, and the source keys that mean it."""
-
-    canonical: str
-    video: str  # URL, signature included, or absolute path
-    keys: dict[str, None]  # an ordered set
-    url: str  # as the source says it
-    fault: TLDataError | None = None  # known from the text alone
-
-
-@dataclass
-class Listing:
-    """What a source holds."""
-
-    rows: int = 0
-    items: list[Item] = field(default_factory=list)
-
-
-def listing(job: Job) -> Listing:
-    """Read the source of a job.
-
-    Rows that say the same key and video are one. A row without a URL, a text that is neither a URL nor a
-    file, and a key that stands for different videos become items with a fault, and nothing else suffers.
+def pairs(job: Job) -> Iterator[Pair]:
+    """Key and URL of each row of the source of a job, as they stand there.
 
     Raises:
         SchemaMismatch: a column is missing or is not text.
         SettingsError: the source is not there or cannot be read.
     """
-    found = Listing()
-    by_canonical: dict[str, Item] = {}
-    of_key: dict[str, str] = {}
-    ambiguous: dict[str, set[str]] = {}
-    nameless: Item | None = None
-    for key, url in _pairs(job):
-        found.rows += 1
-        if url is None or not url.strip():
-            nameless = _nameless(nameless, key)
-        else:
-            canonical, video, fault = _place(url, job.base)
-            name = key if key is not None else canonical
-            item = by_canonical.get(canonical)
-            if item is None:
-                item = by_canonical[canonical] = Item(canonical, video, {}, url, fault)
-            if of_key.setdefault(name, canonical) != canonical:
-                ambiguous.setdefault(name, {of_key[name]}).add(canonical)
-            else:
-                item.keys[name] = None
-        if job.limit and len(by_canonical) >= job.limit:
-            break
-    for name, places in ambiguous.items():
-        for canonical in places:
-            by_canonical[canonical].keys.pop(name, None)
-    found.items = [item for item in by_canonical.values() if item.keys]
-    found.items += [_ambiguous(name, sorted(places)) for name, places in ambiguous.items()]
-    found.items += [nameless] if nameless else []
-    return found
-
-
-def _nameless(item: Item | None, key: str | None) -> Item:
-    """All rows without a URL together: without a key there is nothing to tell them apart by."""
-    fault = MediaRefused("the row has no URL: its value is NULL or empty", "video_url_missing")
-    item = item or Item("", "", {}, "", fault)
-    item.keys[key or "NULL"] = None
-    return item
-
-
-def _ambiguous(key: str, places: list[str]) -> Item:
-    shown = ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")
-    text = f"the key {key!r} stands for {len(places)} different videos ({shown}); give each a key of its own"
-    return Item("", "", {key: None}, places[0], MediaRefused(text, "source_key_ambiguous"))
-
-
-def _place(text: str, base: str) -> tuple[str, str, TLDataError | None]:
-    """Canonical name and usable form of what stands in the source, and what is wrong with it."""
-    try:
-        if is_url(text.strip()):
-            return canonical_url(text), text.strip(), None
-        path = Path(base, local_path(text).expanduser())
-        if path.is_file():
-            return path.absolute().as_uri(), str(path.absolute()), None
-    except (MediaRefused, OSError, ValueError) as error:
-        return text, text, error if isinstance(error, MediaRefused) else _neither(text)
-    return text, text, _neither(text)
-
-
-def _neither(text: str) -> MediaRefused:
-    shown = text if len(text) <= 200 else text[:197] + "..."
-    return MediaRefused(
-        f"{shown!r} is neither a URL (http:// or https://) nor a file on this machine", "video_url_invalid"
-    )
-
-
-def _pairs(job: Job) -> Iterator[Pair]:
     source = job.source
     if source.kind == "urls":
         return ((None, url) for url in source.place)

@@ -50,8 +50,8 @@ def test_every_table_can_be_made_and_reads_back_in_its_own_types(tmp_path: Path,
         assert lake.read(declared).schema == declared.schema
         table = lake.table(declared)
         assert lake.exists(declared)
-        assert table.read().schema == declared.schema
-        assert table.read(["model"] if "model" in declared.schema.names else None).num_rows == 0
+        assert table.batches().read_all().schema == declared.schema
+        assert table.batches(declared.by).read_all().num_rows == 0
 
 
 def test_a_group_is_replaced_as_a_whole_and_again_without_effect(tmp_path: Path, kind: Format) -> None:
@@ -88,7 +88,7 @@ def test_keys_may_hold_any_text(tmp_path: Path, kind: Format) -> None:
     for text in ("old", "new"):
         rows = [{"video_id": "v", "prompt": p, "summary": text, "topics": ["a", text]} for p in prompts]
         table.replace_groups(rows_of(SUMMARIES, rows))
-    back = table.read().to_pylist()
+    back = table.batches().read_all().to_pylist()
     assert sorted(row["prompt"] for row in back) == sorted(prompts)
     assert {row["summary"] for row in back} == {"new"}
     assert all(row["topics"] == ["a", "new"] and row["hashtags"] is None for row in back)
@@ -101,7 +101,7 @@ def test_vectors_come_back_bit_by_bit(tmp_path: Path, kind: Format) -> None:
     schema = VECTORS.schema
     row = {"video_id": "v", "start_sec": 0.1, "model": "m", "dimension": 512, "vector": values}
     table.replace_groups(pa.Table.from_pylist([row], schema))
-    again = table.read().column("vector")[0].values.to_numpy(zero_copy_only=False)
+    again = table.batches().read_all().column("vector")[0].values.to_numpy(zero_copy_only=False)
     assert again.tobytes() == values.tobytes()
     [(through_sql,)] = duckdb.sql(f"SELECT vector FROM {sql(table.where(), kind)}").fetchall()
     assert struct.pack("512f", *through_sql) == values.tobytes()
@@ -122,7 +122,7 @@ def test_a_null_key_and_a_wrong_value_are_refused(tmp_path: Path, kind: Format) 
         rows_of(CLIPS, [{"video_id": "v", "clip_number": "one"}])
     with pytest.raises(SchemaMismatch, match="column clip_number is string, but should be int64"):
         table.append(pa.table({**clips("v", 1).to_pydict(), "clip_number": ["1"]}))
-    assert table.read().num_rows == 0
+    assert table.batches().read_all().num_rows == 0
 
 
 def test_a_table_with_other_columns_is_refused_and_left_alone(tmp_path: Path, kind: Format) -> None:
@@ -230,7 +230,7 @@ def test_many_commits_keep_files_few(tmp_path: Path, kind: Format) -> None:
     table = Lake(str(tmp_path), kind).table(CLIPS)
     for number in range(70):
         table.replace_groups(clips(f"v{number}", 3))
-    assert table.read().num_rows == 210
+    assert table.batches().read_all().num_rows == 210
     files = (
         DeltaTable(table.where()).file_uris()
         if kind == "delta"
@@ -253,5 +253,5 @@ def test_large_tables_go_over_into_new_files(tmp_path: Path, kind: Format) -> No
         table.replace_groups(rows(f"v{number}"))
     assert len(list((tmp_path / "vectors").glob("*.parquet"))) == 3
     table.replace_groups(rows("v1", 5), gone=[("v0",)])
-    videos = table.read(["video_id"]).column("video_id").value_counts().to_pylist()
+    videos = table.batches(["video_id"]).read_all().column("video_id").value_counts().to_pylist()
     assert {v["values"]: v["counts"] for v in videos} == {f"v{n}": 1024 for n in range(2, 12)} | {"v1": 5}
