@@ -3,9 +3,9 @@
     python benchmarks/limiter.py [--processes 1 4 16] [--seconds 20] [--rate 50]
 
 A real HTTP server in a process of its own allows `rate` calls a second (a token bucket of one fifth of a
-second) and refuses the rest with 429 and Retry-After. Independent processes share out the calls and begin at the same
-moment. `used` is the ideal time over the time taken; `refused` the share of all requests answered with 429;
-`lost` the rows that the way of retrying gave up.
+second) and refuses the rest with 429 and Retry-After. Independent processes share out the calls and begin
+at the same moment. `used` is the ideal time over the time taken; `refused` the share of all requests
+answered with 429; `lost` the rows that the way of retrying gave up.
 
 shared    this package, the limit set, one budget through a directory
 learning  this package, nothing set: reads the X-Ratelimit headers

@@ -84,14 +84,22 @@ class Journal:
                 return view, entry
 
     async def entry(self, folder: str, view: View, large: bool = True) -> Entry | None:
-        record = await self.record(f"{folder}/{view.name}")
-        if record is None:
+        """The entry that a state tells of; None when its record has just gone.
+
+        Raises:
+            Unreadable: the record or its result is damaged; it was set aside.
+        """
+        path = f"{folder}/{view.name}"
+        body = await self._storage.read(path)
+        if body is None:
             return None
-        result = (
-            await self._result(folder, record) if view.state == "done" and large else record.get("result")
-        )
-        number = int(record.get("attempt", view.attempt))
-        return entry_of(folder.rpartition("/")[2], view.state or "claimed", number, record, result)
+        try:
+            record = decode(body, path)
+            stored = view.state == "done" and large
+            result = await self._result(folder, record) if stored else record.get("result")
+            return entry_of(folder.rpartition("/")[2], view.state or "claimed", view.attempt, record, result)
+        except Unreadable as error:
+            raise await self._set_aside(path, body, error) from error
 
     async def done(self, folder: str, key: str) -> Entry | None:
         """The fast way to a known answer: one read, no listing."""
@@ -99,25 +107,19 @@ class Journal:
             body = await self._storage.read(f"{folder}/done")
             if body is not None:
                 record = decode(body, f"{folder}/done")
-                return entry_of(
-                    key, "done", int(record.get("attempt", 1)), record, await self._result(folder, record)
-                )
+                return entry_of(key, "done", 1, record, await self._result(folder, record))
         return None
 
-    async def record(self, path: str, quietly: bool = False) -> dict[str, Any] | None:
+    async def record(self, path: str) -> dict[str, Any] | None:
+        """One record; None when there is none that can be read."""
         body = await self._storage.read(path)
-        if body is None:
-            return None
-        try:
-            return decode(body, path)
-        except Unreadable as error:
-            if quietly:
-                return None
-            raise await self._set_aside(path, body, error) from error
+        with suppress(Unreadable):
+            return None if body is None else decode(body, path)
+        return None
 
     async def _set_aside(self, path: str, body: bytes, error: Unreadable) -> Unreadable:
         """Keep a damaged record where it disturbs nobody. A claim is only copied: its number stays taken."""
-        place = f"aside/{path}"
+        place = f"aside/{path}-{time.time_ns()}"
         await self._storage.write(place, body)
         if not path.endswith(".claim"):
             await self._storage.delete(path)
@@ -138,9 +140,7 @@ class Journal:
                 return pa.ipc.open_file(pa.BufferReader(body)).read_all()
             return orjson.loads(body)
         except (ValueError, pa.ArrowException) as error:
-            done = await self._storage.read(f"{folder}/done") or b""
-            trouble = Unreadable(f"the result {folder}/{name} is damaged or missing ({error})")
-            raise await self._set_aside(f"{folder}/done", done, trouble) from error
+            raise Unreadable(f"the ledger result {folder}/{name} is damaged or missing ({error})") from error
 
     async def write_done(
         self, call: Call, folder: str, attempt: int, result: Any, task_id: str | None, minutes: float

@@ -32,6 +32,7 @@ from tl_data.usage import current
 
 log = logging.getLogger("tl_data.ledger")
 
+READ_AHEAD = 64  # records that a listing reads at once
 SETTLE = 10.0  # seconds in which a request of a killed process may still arrive at the platform
 
 #: What `export()` gives.
@@ -162,17 +163,20 @@ class Ledger:
             async for item in self.storage.below(shard):
                 folder, _, name = item.path.rpartition("/")
                 found.setdefault(folder, {})[name] = item
-            for folder in sorted(found):
-                view = View.of(found[folder])
-                if view.state is None or (state is not None and view.state != state):
-                    continue
-                try:
-                    entry = await self._journal.entry(folder, view, large=False)
-                except Unreadable as error:
-                    log.warning("%s", error)
-                    continue
-                if entry is not None and operation in (None, entry.operation):
-                    yield entry
+            views = [(folder, View.of(found[folder])) for folder in sorted(found)]
+            wanted = [v for v in views if v[1].state is not None and state in (None, v[1].state)]
+            for start in range(0, len(wanted), READ_AHEAD):
+                part = wanted[start : start + READ_AHEAD]
+                for entry in await asyncio.gather(*(self._listed(*v) for v in part)):
+                    if entry is not None and operation in (None, entry.operation):
+                        yield entry
+
+    async def _listed(self, folder: str, view: View) -> Entry | None:
+        try:
+            return await self._journal.entry(folder, view, large=False)
+        except Unreadable as error:
+            log.warning("%s", error)
+            return None
 
     async def show(self, key: str) -> Entry | None:
         """One durable call by its key, with its result."""
@@ -280,7 +284,7 @@ class Ledger:
             claim = view.items.get(f"{view.last:04d}.claim")
             if claim is None:
                 return view.last + 1, False
-            over = await self._watch.is_over(claim, await self._journal.record(claim.path, quietly=True))
+            over = await self._watch.is_over(claim, await self._journal.record(claim.path))
             if over:
                 return view.last + 1, over == "gone"
             waited = True
@@ -336,7 +340,7 @@ class Ledger:
         failed = set()
         for name, item in view.items.items():
             if name.endswith(".failed"):
-                record = await self._journal.record(item.path, quietly=True)
+                record = await self._journal.record(item.path)
                 failed.add(((record or {}).get("failure") or {}).get("task_id"))
         task_id = await lease.guard(find)
         if task_id is None and gone:

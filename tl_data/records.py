@@ -209,26 +209,32 @@ def decode(body: bytes, path: str) -> dict[str, Any]:
 
 
 def entry_of(key: str, state: State, attempt: int, record: Mapping[str, Any], result: Any = None) -> Entry:
-    """What a record says, as an entry."""
-    failure = record.get("failure")
-    owner = record.get("owner")
-    return Entry(
-        key=key,
-        state=state,
-        operation=record["operation"],
-        content_key=record["content_key"],
-        content=record.get("content"),
-        params=record.get("params") or {},
-        model=record.get("model"),
-        scope=record.get("scope"),
-        attempt=attempt,
-        at=float(record.get("at", 0.0)),
-        task_id=record.get("task_id"),
-        result=result,
-        failure=Failure(**failure) if failure else None,
-        video_minutes=float(record.get("video_minutes") or 0.0),
-        owner=f"{owner['host']}, process {owner['pid']}" if owner else None,
-    )
+    """What a record says, as an entry; `attempt` if it does not say its own.
+
+    Raises:
+        Unreadable: a field is not what it should be.
+    """
+    try:
+        failure, owner = record.get("failure"), record.get("owner") or {}
+        return Entry(
+            key=key,
+            state=state,
+            operation=record["operation"],
+            content_key=record["content_key"],
+            content=record.get("content"),
+            params=dict(record.get("params") or {}),
+            model=record.get("model"),
+            scope=record.get("scope"),
+            attempt=int(record.get("attempt", attempt)),
+            at=float(record.get("at", 0.0)),
+            task_id=record.get("task_id"),
+            result=result,
+            failure=Failure(**failure) if failure else None,
+            video_minutes=float(record.get("video_minutes") or 0.0),
+            owner=f"{owner.get('host')}, process {owner.get('pid')}" if owner else None,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Unreadable(f"the ledger record of {key} ({state}) has a wrong field: {error}") from error
 
 
 def _clean(value: Any) -> Any:

@@ -1,0 +1,477 @@
+"""The way of a call through its states, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tl_data.errors import (
+    BadRequest,
+    LedgerError,
+    NotAllowed,
+    ServerFailed,
+    TaskFailed,
+    TLDataError,
+)
+from tl_data.journal import INLINE
+from tl_data.ledger import EXPORT, Ledger
+from tl_data.records import Call
+from tl_data.usage import receipt
+
+CALL = Call("index", "content-1", {"index_id": "i"}, "model-1", content="https://x.org/v?sig=S3CRET&sv=1")
+
+
+class Made:
+    """A call that counts how often it is made."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.count = 0
+
+    async def __call__(self) -> Any:
+        self.count += 1
+        await asyncio.sleep(0.01)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+NOTHING = Made(None)
+
+
+def ledger_test(test: Callable[[Ledger], Awaitable[None]], path: Path) -> None:
+    async def main() -> None:
+        ledger = Ledger.open(str(path), settle=0.05)
+        await test(ledger)
+        await ledger.aclose()
+
+    asyncio.run(main())
+
+
+def files(path: Path) -> dict[str, str]:
+    return {p.name: p.read_text("utf-8", "replace") for p in sorted(path.rglob("*")) if p.is_file()}
+
+
+def test_an_answer_is_paid_once(tmp_path: Path) -> None:
+    do = Made({"text": "a dog", "scores": [0.1, 1e-17, 2]})
+
+    async def run(ledger: Ledger) -> None:
+        with receipt() as slip:
+            first = await ledger.once(CALL, do)
+            again = await ledger.once(CALL, do)
+        other = await Ledger.open(str(tmp_path)).once(CALL, do)
+        assert first.result == again.result == other.result == do.answers[0]
+        assert (first.reused, again.reused, other.reused) == (False, True, True)
+        assert (slip.submitted, slip.reused, slip.content_key) == (1, 1, "content-1")
+        assert do.count == 1
+
+    ledger_test(run, tmp_path)
+
+
+def test_callers_of_one_process_share_a_call(tmp_path: Path) -> None:
+    do = Made(7)
+
+    async def run(ledger: Ledger) -> None:
+        entries = await asyncio.gather(*(ledger.once(CALL, do) for _ in range(50)))
+        assert do.count == 1
+        assert sum(not e.reused for e in entries) == 1
+
+    ledger_test(run, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        None,
+        "text",
+        {"a": [1.5, None, {"b": "ü"}]},
+        {"segments": [{"vector": [i / 3 for i in range(1024)]} for _ in range(5)]},
+        pa.table({"vector": pa.array([[0.1, 0.2], None], pa.list_(pa.float32(), 2)), "at": [1.0, 2.0]}),
+    ],
+    ids=["null", "text", "nested", "large", "arrow"],
+)
+def test_results_come_back_as_they_were(tmp_path: Path, result: Any) -> None:
+    async def run(ledger: Ledger) -> None:
+        await ledger.once(CALL, Made(result))
+        found = await Ledger.open(str(tmp_path)).get(CALL)
+        assert found is not None
+        assert found.result == result
+        assert len(files(tmp_path)["done"]) < 2 * INLINE, "a large result stands beside its record"
+
+    ledger_test(run, tmp_path)
+
+
+def test_a_task_is_submitted_once_and_finished(tmp_path: Path) -> None:
+    send = Made("task-1")
+
+    async def run(ledger: Ledger) -> None:
+        call = Call("index", "c", {"a": 1}, video_minutes=2.5)
+        with receipt() as slip:
+            assert (await ledger.submit(call, send, NOTHING)).task_id == "task-1"
+        assert (slip.submitted, slip.video_minutes, slip.task_id) == (1, 2.5, "task-1")
+        with receipt() as slip:
+            found = await Ledger.open(str(tmp_path)).submit(call, send, NOTHING)
+        assert (found.state, found.task_id, found.reused) == ("submitted", "task-1", True)
+        assert (slip.submitted, slip.video_minutes, slip.reused) == (0, 0.0, 1)
+        done = await ledger.finish(call, {"video_id": "v"}, video_minutes=2.4)
+        late = await ledger.finish(call, {"video_id": "other"})
+        assert done.result == late.result == {"video_id": "v"}
+        found = await ledger.submit(call, send, NOTHING)
+        assert (found.state, found.result, found.task_id, found.video_minutes) == (
+            "done",
+            {"video_id": "v"},
+            "task-1",
+            2.4,
+        )
+        assert send.count == 1
+
+    ledger_test(run, tmp_path)
+
+
+def test_a_task_that_failed_for_good_is_not_paid_again(tmp_path: Path) -> None:
+    send = Made("task-1", "task-2")
+
+    async def run(ledger: Ledger) -> None:
+        await ledger.submit(CALL, send, NOTHING)
+        await ledger.fail(CALL, TaskFailed("no picture in it", "task-1", "video_broken"))
+        for _ in range(2):
+            with pytest.raises(TaskFailed, match=r"no picture.*tl-data ledger forget \w{32}") as caught:
+                await ledger.submit(CALL, send, NOTHING)
+            assert (caught.value.code, caught.value.task_id) == ("video_broken", "task-1")
+        assert send.count == 1
+        assert await ledger.forget(CALL.key)
+        assert not await ledger.forget(CALL.key)
+        assert (await ledger.submit(CALL, send, NOTHING)).task_id == "task-2"
+
+    ledger_test(run, tmp_path)
+
+
+def test_a_failure_that_may_pass_is_tried_again_and_counted(tmp_path: Path) -> None:
+    do = Made(ServerFailed("down", "internal", 500), NotAllowed("wrong key", None, 401), "at last")
+
+    async def run(ledger: Ledger) -> None:
+        with pytest.raises(ServerFailed):
+            await ledger.once(CALL, do)
+        failed = await ledger.get(CALL)
+        assert failed is not None
+        assert failed.failure is not None
+        assert (failed.state, failed.attempt, failed.failure.retryable) == ("failed", 1, True)
+        with pytest.raises(NotAllowed):
+            await ledger.once(CALL, do)
+        entry = await ledger.once(CALL, do)
+        assert (entry.result, entry.attempt, do.count) == ("at last", 3, 3)
+
+    ledger_test(run, tmp_path)
+
+
+def test_a_task_the_ledger_does_not_know_is_found_on_the_platform(tmp_path: Path) -> None:
+    """A send that failed may have arrived: look before sending again, but not at failed tasks."""
+    send = Made(ServerFailed("cut off"), "task-9")
+
+    async def run(ledger: Ledger) -> None:
+        with pytest.raises(ServerFailed):
+            await ledger.submit(CALL, send, NOTHING)
+        found = await ledger.submit(CALL, send, Made("task-7"))
+        assert (found.task_id, found.reused, send.count) == ("task-7", True, 1)
+        await ledger.fail(CALL, ServerFailed("worker lost"))
+        assert (await ledger.submit(CALL, send, Made("task-7"))).task_id == "task-9"
+
+    ledger_test(run, tmp_path)
+
+
+def test_an_error_of_the_program_is_raised_as_it_is(tmp_path: Path) -> None:
+    async def run(ledger: Ledger) -> None:
+        with pytest.raises(ZeroDivisionError):
+            await ledger.once(CALL, Made(ZeroDivisionError("oops")))
+        assert (await ledger.once(CALL, Made(1))).attempt == 2
+
+    ledger_test(run, tmp_path)
+
+
+def test_what_cannot_be_kept_is_still_given(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    thing = object()
+
+    async def run(ledger: Ledger) -> None:
+        assert (await ledger.once(CALL, Made(thing))).result is thing
+
+    ledger_test(run, tmp_path)
+    assert "neither JSON nor Arrow" in caplog.text
+
+
+def test_a_caller_that_leaves_does_not_stop_the_others(tmp_path: Path) -> None:
+    do = Made(5)
+
+    async def run(ledger: Ledger) -> None:
+        leaving, staying = (asyncio.create_task(ledger.once(CALL, do)) for _ in range(2))
+        await asyncio.sleep(0.005)
+        leaving.cancel()
+        assert (await staying).result == 5
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+
+    ledger_test(run, tmp_path)
+
+
+def test_the_last_caller_that_leaves_lets_go_of_the_claim(tmp_path: Path) -> None:
+    async def forever() -> None:
+        await asyncio.Event().wait()
+
+    async def run(ledger: Ledger) -> None:
+        task = asyncio.create_task(ledger.once(CALL, forever))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(asyncio.all_tasks()) == 1
+        async with asyncio.timeout(5):
+            assert (await Ledger.open(str(tmp_path)).once(CALL, Made(1))).attempt == 2
+
+    ledger_test(run, tmp_path)
+
+
+def test_keys(tmp_path: Path) -> None:
+    base = Call("analyze", "c", {"prompt": "p", "temperature": 1.0, "none": None}, "m")
+    assert base.key == Call("analyze", "c", {"temperature": 1, "prompt": "p"}, "m", content="x").key
+    others = [
+        Call("analyze2", "c", base.params, "m"),
+        Call("analyze", "d", base.params, "m"),
+        Call("analyze", "c", {"prompt": "q"}, "m"),
+        Call("analyze", "c", base.params, "m2"),
+        Call("analyze", "c", base.params, "m", scope="s"),
+    ]
+    assert len({base.key, *(c.key for c in others)}) == 6
+    signed = [Call("embed", "c", {"url": f"https://x.org/a.png?X-Amz-Signature={n}"}).key for n in range(2)]
+    assert signed[0] == signed[1]
+    with pytest.raises(LedgerError, match="cannot be part of a ledger key"):
+        _ = Call("analyze", "c", {"a": object()}).key
+
+
+def test_no_secret_is_written(tmp_path: Path) -> None:
+    url = "https://u:S3CRET@x.org/v.mp4?X-Amz-Signature=S3CRET&X-Amz-Credential=S3CRET"
+    call = Call("embed", "c", {"image_url": url, "note": f"see {url}"}, content=url)
+
+    async def main() -> None:
+        ledger = Ledger.open(str(tmp_path), secrets=("tlk_S3CRET_KEY",))
+        with pytest.raises(BadRequest):
+            await ledger.once(call, Made(BadRequest(f"cannot fetch {url} with tlk_S3CRET_KEY", "c", 400)))
+        await ledger.submit(CALL, Made("t"), NOTHING)
+
+    asyncio.run(main())
+    written = [p.read_text("utf-8") for p in tmp_path.rglob("*") if p.is_file()]
+    assert len(written) == 4
+    assert not any("S3CRET" in text for text in written)
+
+
+def test_listing_and_export(tmp_path: Path) -> None:
+    async def run(ledger: Ledger) -> None:
+        for number in range(70):
+            await ledger.once(Call("analyze", f"c{number}", {"n": number}), Made(number))
+        await ledger.submit(CALL, Made("t"), NOTHING)
+        with pytest.raises(BadRequest):
+            await ledger.once(Call("gist", "c"), Made(BadRequest("no", "bad", 400)))
+        await ledger.once(Call("search", "c", scope="session"), Made(1))
+        assert len([e async for e in ledger.entries()]) == 72
+        assert [e.task_id async for e in ledger.entries(state="submitted")] == ["t"]
+        assert len([e async for e in ledger.entries(state="done", operation="analyze")]) == 70
+        table = await ledger.export()
+        assert table.schema == EXPORT
+        assert table.num_rows == 72
+        [failed] = table.filter(pa.compute.equal(table["state"], "failed")).to_pylist()
+        assert (failed["error_class"], failed["error_code"], failed["retryable"]) == (
+            "BadRequest",
+            "bad",
+            False,
+        )
+        shown = await ledger.show(Call("analyze", "c3", {"n": 3}).key)
+        assert shown is not None
+        assert shown.result == 3
+
+    ledger_test(run, tmp_path)
+
+
+def test_session_answers_expire_and_are_swept(tmp_path: Path) -> None:
+    do = Made(1)
+
+    async def run(ledger: Ledger) -> None:
+        call = Call("search", "c", scope="one", keep=1.0)
+        await ledger.once(call, do)
+        await Ledger.open(str(tmp_path)).once(call, do)
+        assert do.count == 1
+        await ledger.once(Call("search", "c", scope="two", keep=1.0), do)
+        assert do.count == 2
+        await asyncio.sleep(4.1)
+        await ledger.once(call, do)
+        assert do.count == 3
+        await ledger.sweep()
+        assert len(list((tmp_path / "shared").iterdir())) == 1
+
+    ledger_test(run, tmp_path)
+
+
+# ---- bad input ----------------------------------------------------------------------------------------
+
+
+def record(path: Path, name: str) -> Path:
+    [found] = (path / "calls").rglob(name)
+    return found
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b'{"tl_ledger": 1, "oper', b"\x00" * 100, b"[]", b'{"tl_ledger": 1}']
+)
+def test_a_damaged_result_is_named_kept_and_not_silently_paid_again(tmp_path: Path, damage: bytes) -> None:
+    do = Made("first", "second")
+
+    async def run(ledger: Ledger) -> None:
+        await ledger.once(CALL, do)
+        record(tmp_path, "done").write_bytes(damage)
+        with pytest.raises(LedgerError, match=r"cannot be read.*set aside as .*/aside/calls/.*run again"):
+            await ledger.once(CALL, do)
+        assert do.count == 1
+        [aside] = [p for p in (tmp_path / "aside").rglob("*") if p.is_file()]
+        assert aside.read_bytes() == damage
+        assert (await ledger.once(CALL, do)).result == "second"
+
+    ledger_test(run, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["done", "0001.submitted"])
+def test_a_damaged_record_of_a_task_costs_nothing(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the platform still knows is taken from there."""
+    send = Made("task-1")
+
+    async def run(ledger: Ledger) -> None:
+        await ledger.submit(CALL, send, NOTHING)
+        if name == "done":
+            await ledger.finish(CALL, {"video_id": "v"})
+        record(tmp_path, name).write_bytes(b'{"half": ')
+        other = Ledger.open(str(tmp_path), settle=0.05)
+        async with asyncio.timeout(20):
+            entry = await ledger.submit(CALL, send, Made("task-1"))
+        assert (entry.state, entry.task_id, send.count) == ("submitted", "task-1", 1)
+        assert (await other.finish(CALL, 2)).result == 2
+
+    with caplog.at_level(logging.WARNING):
+        ledger_test(run, tmp_path)
+    assert "set aside" in caplog.text
+
+
+def test_a_damaged_arrow_result(tmp_path: Path) -> None:
+    async def run(ledger: Ledger) -> None:
+        await ledger.once(CALL, Made(pa.table({"a": [1]})))
+        record(tmp_path, "*.arrow").write_bytes(b"ARROW1\0\0half")
+        with pytest.raises(LedgerError, match=r"result\.arrow is damaged or missing"):
+            await ledger.once(CALL, Made(1))
+
+    ledger_test(run, tmp_path)
+
+
+def test_one_damaged_record_does_not_spoil_the_listing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run(ledger: Ledger) -> None:
+        await ledger.once(CALL, Made(1))
+        await ledger.once(Call("analyze", "c"), Made(2))
+        record(tmp_path, f"{CALL.key}/done").write_bytes(b"")
+        assert [e.operation async for e in ledger.entries()] == ["analyze"]
+
+    ledger_test(run, tmp_path)
+    assert "set aside" in caplog.text
+
+
+def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    async def run(ledger: Ledger) -> None:
+        await ledger.once(CALL, Made(1))
+        path = record(tmp_path, "done")
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"tl_ledger": 2}))
+        before = files(tmp_path)
+        with pytest.raises(LedgerError, match=r"newer tl_data \(format 2.*Upgrade"):
+            await ledger.once(CALL, Made(2))
+        with pytest.raises(LedgerError, match="newer tl_data"):
+            await ledger.export()
+        assert files(tmp_path) == before
+
+    ledger_test(run, tmp_path)
+
+
+def test_a_place_that_cannot_be_written() -> None:
+    for url in ("/proc/nothing/ledger", "/dev/null/ledger", "nonsense://x"):
+        with pytest.raises(LedgerError, match=f"the ledger cannot open {url}"):
+            Ledger.open(url)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    ledger = Ledger.open(str(tmp_path))
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(LedgerError, match="no permission"):
+            asyncio.run(ledger.once(CALL, Made(1)))
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_claim_from_a_clock_far_ahead_is_not_forever(tmp_path: Path) -> None:
+    """An owner that died on another machine whose clock was a year ahead: watched, not believed."""
+    far = Path(tmp_path)
+
+    async def run(ledger: Ledger) -> None:
+        folder = far / CALL.folder
+        folder.mkdir(parents=True)
+        claim = {
+            "tl_ledger": 1,
+            **CALL.described(),
+            "lease": 0.5,
+            "at": 4e9,
+            "owner": {"id": "x", "machine": "y"},
+        }
+        path = folder / "0001.claim"
+        path.write_text(json.dumps(claim))
+        os.utime(path, (4e9, 4e9))
+        async with asyncio.timeout(30):
+            assert (await ledger.once(CALL, Made(1))).attempt == 2
+
+    ledger_test(run, tmp_path)
+
+
+def test_a_ledger_in_memory() -> None:
+    async def main() -> None:
+        ledger = Ledger.open("memory://")
+        assert (await ledger.once(CALL, Made(1))).result == 1
+        assert (await ledger.once(CALL, Made(2))).result == 1
+
+    asyncio.run(main())
+
+
+def test_failures_cross_threads_and_stay_themselves(tmp_path: Path) -> None:
+    """Two loops in two threads, each with a ledger of its own: the waiter gets the failure of the owner."""
+    raised: list[BaseException] = []
+    send = Made(BadRequest("too dark", "video_dark", 400, "r-1"))
+
+    def work() -> None:
+        async def main() -> None:
+            with pytest.raises(TLDataError) as caught:
+                await Ledger.open(str(tmp_path)).once(CALL, send)
+            raised.append(caught.value)
+
+        asyncio.run(main())
+
+    crew = [threading.Thread(target=work) for _ in range(4)]
+    for thread in crew:
+        thread.start()
+    for thread in crew:
+        thread.join()
+    assert send.count == 1
+    assert {(type(e), e.code, e.request_id) for e in raised} == {(BadRequest, "video_dark", "r-1")}  # type: ignore[attr-defined]
