@@ -25,7 +25,7 @@ _EXAMPLES = {
     "white": "ffffff f4f4f4 ececec fffaf0 f0f8ff",
     "red": "ff0000 e01010 d62020 c81818 f03030 dc143c",
     "dark red": "8b0000 700808 601010 9c1c1c 4a0808",
-    "pink": "ff69b4 ffb6c1 ff8fb0 f4a0b4 ffc8d8 e889a8",
+    "pink": "ff69b4 ff58c8 ffb6c1 ff8fb0 f4a0b4 ffc8d8 e889a8",
     "orange": "ff8c00 ffa500 ff7018 f08030 e87820",
     "brown": "8b4513 6b4423 7a5230 5a3a1a 9c6b3c 4a2e16 704a3a",
     "beige": "f5e6c8 e8d8b0 d8c4a0 e6cfb4 d2b48c f0d9c0",

@@ -257,7 +257,12 @@ def _duration(container: Any, *streams: Any) -> float:
         float(s.duration * s.time_base) for s in streams if s is not None and s.duration and s.time_base
     ]
     if container.duration and container.duration > 0:
-        return float(container.duration / av.time_base)
+        length = float(container.duration / av.time_base)
+        # Matroska gives the time of the end, whenever the beginning is.
+        late = (
+            float((container.start_time or 0) / av.time_base) if "matroska" in container.format.name else 0.0
+        )
+        return length - late if 0 < late < length else length
     return max(lengths, default=0.0)
 
 

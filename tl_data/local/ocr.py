@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from math import ceil
 from typing import Any
 
 import cv2
@@ -22,7 +23,7 @@ from tl_data.local.media import LARGE, Picture, Seen
 
 Gray = npt.NDArray[np.uint8]
 Blocks = npt.NDArray[np.bool_]
-Box = tuple[int, int, int, int]  # left, top, right, bottom in the small picture
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 _SLOPE = 96  # Sobel response of a stroke's side
 _DENSITY = 0.10  # share of pixels on rising, and on falling, sides
@@ -31,6 +32,7 @@ _RESTS = 6  # mean difference below which a block stands still
 _PAUSES = (1.0, 16.0)  # seconds between searches: while text is found, and at most
 _SOONEST = 2.0  # seconds between searches for new things that stand still, whatever was found before
 _MOST_LINES = 60
+_COPY = 2 / 3  # size of the copy that is searched for lines: the search costs with its area
 _SURE = 0.6  # confidence from which a reading is kept
 _SAME = 10.0  # mean difference (0-255) below which two crops of a line are the same line
 _SIGN = (96, 16)  # size of the crop that is compared
@@ -40,7 +42,7 @@ _SIGN = (96, 16)  # size of the crop that is compared
 class _Line:
     """A line of text on the screen and how long it has been there."""
 
-    box: Box
+    box: Box  # in the small picture
     sign: npt.NDArray[np.int16]
     start: float
     end: float
@@ -121,14 +123,14 @@ class Reader:
         """Search the part of the picture around `blocks` and read the lines that are new there."""
         large = seen.picture(LARGE)
         scale = large.shape[1] / gray.shape[1]
-        left, top, right, bottom = _around(blocks, gray)
-        part = large[round(top * scale) : round(bottom * scale), round(left * scale) : round(right * scale)]
-        fresh = []
-        for box in _find(part, 1 / scale):
+        left, top, right, bottom = (round(edge * scale) for edge in _around(blocks, gray))
+        fresh, crops = [], []
+        for box in _find(large[top:bottom, left:right]):
             here = (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
-            if not any(_overlap(line.box, here) > 0.5 for line in self._open):
-                fresh.append(_Line(here, _sign(gray, here), came, seen.time))
-        crops = [_crop(large, line.box, scale) for line in fresh]
+            small = (int(here[0] / scale), int(here[1] / scale), ceil(here[2] / scale), ceil(here[3] / scale))
+            if not any(_overlap(line.box, small) > 0.5 for line in self._open):
+                fresh.append(_Line(small, _sign(gray, small), came, seen.time))
+                crops.append(large[here[1] : here[3], here[0] : here[2]])
         for line, reading in zip(fresh, _read(crops), strict=True):
             line.readings.append(reading)
         self._open += fresh
@@ -212,30 +214,27 @@ def _around(blocks: Blocks, gray: Gray) -> tuple[int, int, int, int]:
     )
 
 
-def _find(part: Picture, scale: float) -> list[Box]:
-    """Boxes of text lines, in pixels of the copy that is `scale` times as large."""
-    height, width = (max(32, round(side * scale)) for side in part.shape[:2])
-    small = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
-    found = _engine().text_det(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+def _find(part: Picture) -> list[Box]:
+    """Boxes of the text lines in a part of the large picture, found in a copy two thirds as large."""
+    height, width = part.shape[:2]
+    size = max(32, round(width * _COPY)), max(32, round(height * _COPY))
+    copy = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+    found = _engine().text_det(cv2.cvtColor(copy, cv2.COLOR_RGB2BGR))
+    across, along = width / size[0], height / size[1]
     boxes = []
     for corners in found.boxes if found.boxes is not None else ():
         left, top = corners.min(axis=0)
         right, bottom = corners.max(axis=0)
-        rim = 0.06 * (bottom - top)
+        rim, side = 0.06 * (bottom - top), 0.2 * (bottom - top)
         box = (
-            max(0, int(left - rim)),
-            max(0, int(top - rim)),
-            min(width, int(right + rim) + 1),
-            min(height, int(bottom + rim) + 1),
+            max(0, int((left - side) * across)),
+            max(0, int((top - rim) * along)),
+            min(width, ceil((right + side) * across)),
+            min(height, ceil((bottom + rim) * along)),
         )
-        if box[3] - box[1] >= 4 and box[2] - box[0] > 0.7 * (box[3] - box[1]):
+        if box[3] - box[1] >= 8 and box[2] - box[0] > 0.7 * (box[3] - box[1]):
             boxes.append(box)
     return boxes[:_MOST_LINES]
-
-
-def _crop(large: Picture, box: Box, scale: float) -> Picture:
-    left, top, right, bottom = (round(edge * scale) for edge in box)
-    return large[top : max(top + 2, bottom), left : max(left + 2, right)]
 
 
 def _read(crops: Sequence[Picture]) -> list[tuple[str, float]]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 Trace = npt.NDArray[np.int16]
 
-SHORTEST, LONGEST, USUAL = 2.0, 10.0, 6.0  # seconds of a clip
+SHORTEST, LONGEST, USUAL = 1.95, 10.0, 6.0  # seconds of a clip; a frame less than 2 is still 2
 AHEAD = 3  # frames that must follow before a cut is certain
 _RATIO = 3.0  # a cut's difference over that of its neighbours
 _LEAST = 5.0  # mean difference (0-255) below which nothing is a cut

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,15 @@ _FRAME = 480  # samples of a voice decision, 30 ms
 _PAD = 6  # frames kept before and after a voice
 _PAUSE = 14  # frames without voice that end an utterance
 _LONGEST = 400  # frames of an utterance, 12 s
-_HISS = 50.0  # deviation of the noise that is mixed in: the models were trained on rooms, not on silence
+_HISS = 80.0  # deviation of the noise that is mixed in: the models were trained on rooms, not on silence
+
+
+_LOUDNESS = 12_000  # highest sample after levelling
+_LEAD = 0.3  # seconds of quiet put around an utterance
+_LONGEST_WORD = 120  # hundredths of a second
+_SLOWEST = 1.4  # words a second
+_UNSURE = 0.55  # confidence below which a few words alone are taken for noise
+_COMPARED, _READINGS = 30, 5  # readings that are compared, and that are kept
 
 
 @dataclass(frozen=True)
@@ -98,8 +107,13 @@ class _Utterances:
         self._flush()
         return tuple(self._spans)
 
+    def _lively(self) -> bool:
+        """Whether the loudness goes up and down as with syllables, and not as with a held tone or a hum."""
+        levels = [20 * np.log10(frame.astype(np.float32).std() + 1) for frame in self._frames[_PAD:]]
+        return float(np.percentile(levels, 80) - np.percentile(levels, 20)) > 3 if levels else False
+
     def _flush(self) -> None:
-        if self._voiced >= 8:  # a quarter of a second: less is a click
+        if self._voiced >= 8 and self._lively():  # a quarter of a second: less is a click
             self._spans += recognise(np.concatenate(self._frames), self._start / SOUND_RATE)
         self._frames, self._quiet, self._voiced = [], 0, 0
         self._start = self._at
@@ -111,37 +125,52 @@ def recognise(samples: Samples, start: float) -> list[Span]:
     decoder.start_utt()
     decoder.process_raw(_prepared(samples).tobytes(), full_utt=True)
     decoder.end_utt()
-    best = decoder.hyp()
-    if best is None or not best.hypstr.strip():
+    parts = [(_plain(part.word), part.start_frame, part.end_frame + 1) for part in decoder.seg() or ()]
+    spoken = [part for part in parts if part[0] and part[2] - part[1] < _LONGEST_WORD]
+    # Music and noise come out as a few long words; nobody speaks that slowly.
+    if len(spoken) < _SLOWEST * (samples.size / SOUND_RATE - 2 * _PAD * _FRAME / SOUND_RATE):
         return []
-    words = [(_plain(part.word), part) for part in decoder.seg()]
-    spoken = [(word, part) for word, part in words if word]
-    if not spoken:
+    text = " ".join(word for word, *_ in spoken)
+    first = start + max(0.0, spoken[0][1] / 100 - _LEAD)
+    last = start + min(samples.size / SOUND_RATE, spoken[-1][2] / 100 - _LEAD)
+    others = _others(decoder)
+    sure = _agreement([word for word, *_ in spoken], others)
+    if sure < _UNSURE and len(spoken) < 4:
         return []
-    text = " ".join(word for word, _ in spoken)
-    lead = _LEAD / SOUND_RATE
-    first = start + max(0.0, spoken[0][1].start_frame / 100 - lead)
-    last = start + min(samples.size / SOUND_RATE, (spoken[-1][1].end_frame + 1) / 100 - lead)
-    others: list[str] = []
-    for _, other in zip(range(30), decoder.nbest() or (), strict=False):
-        reading = " ".join(filter(None, (_plain(word) for word in other.hypstr.split())))
-        if reading and reading != text and reading not in others:
-            others.append(reading)
-        if len(others) == 5:
-            break
-    sure = float(np.clip(np.mean([np.exp(part.prob / 20000) for _, part in spoken]), 0, 1))
-    return [Span(round(first, 2), round(max(last, first + 0.1), 2), text, round(sure, 3), tuple(others))]
+    readings = list(dict.fromkeys(other for other in others if other != text))
+    return [
+        Span(
+            round(first, 2),
+            round(max(last, first + 0.1), 2),
+            text,
+            sure,
+            tuple(readings[:_READINGS]),
+        )
+    ]
 
 
-_LEAD = SOUND_RATE * 3 // 10  # silence put around an utterance
+def _others(decoder: Any) -> list[str]:
+    """The best readings of the utterance, best first."""
+    found = islice(decoder.nbest() or (), _COMPARED)
+    return [
+        " ".join(filter(None, (_plain(word) for word in other.hypstr.split()))) for other in found if other
+    ]
+
+
+def _agreement(words: list[str], others: list[str]) -> float:
+    """How sure the words are: the mean share of readings in which each occurs."""
+    if not others:
+        return 0.5
+    sets = [set(other.split()) for other in others]
+    return round(sum(word in found for word in words for found in sets) / len(words) / len(sets), 3)
 
 
 def _prepared(samples: Samples) -> Samples:
     """At a usual loudness, with a little silence around it and the hiss of a quiet room."""
     wave = samples.astype(np.float32)
     peak = float(np.abs(wave).max()) or 1.0
-    wave *= min(8.0, 20_000 / peak)
-    wave = np.pad(wave, _LEAD)
+    wave *= min(8.0, _LOUDNESS / peak)
+    wave = np.pad(wave, round(_LEAD * SOUND_RATE))
     wave += np.random.default_rng(samples.size).normal(0, _HISS, wave.size)
     return np.clip(wave, -32768, 32767).astype(np.int16)
 
