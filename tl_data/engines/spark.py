@@ -12,6 +12,7 @@ import uuid
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -59,7 +60,10 @@ def register(spark: SparkSession, connection: Connection) -> None:
         _create(spark, t.sql, t.parameters, rows, udf(worker, t), True)
     for helper in HELPERS:
         spark.sql(helper)
-    spark.dataSource.register(source_of(worker))
+    # Spark plans a read in a process that sees no Spark conf, so the source carries its key with it.
+    key = connection.settings.api_key or spark.conf.get(KEY_CONF, None)
+    sealed = replace(worker, settings=worker.settings.but(api_key=key), needs_key=False)
+    spark.dataSource.register(source_of(sealed))
 
 
 #: By session and settings, so that columns and SQL functions share their answers.
@@ -83,6 +87,11 @@ def _worker(spark: SparkSession, connection: Connection) -> Worker:
     """
     settings, master = connection.settings, spark.conf.get("spark.master", "local") or "local"
     token = spark.conf.get(KEY_CONF, None)
+    if token and not is_connect(spark) and spark.newSession().conf.get(KEY_CONF, None) != token:
+        raise SettingsError(
+            f"{KEY_CONF} was set while Spark runs, and Spark writes such a conf into its event log in clear "
+            "text: set it before the start (spark-defaults.conf, cluster configuration), or pass api_key="
+        )
     if token and not settings.api_key:
         connection = connect(settings, api_key=token)
         settings = connection.settings

@@ -1,0 +1,94 @@
+"""One Java process for all tests of Spark: a classic session, and a Connect server in it with a client."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from tests.library import Library
+from tl_data.engines.spark_worker import KEY_CONF
+from tl_data.spark import session
+
+#: A key that no server asks for, in the one place of the Spark conf where a key may stand.
+PLANTED = "tlk_PLANTED_IN_THE_SPARK_CONF"
+
+
+@dataclass(frozen=True)
+class Java:
+    """The classic session, the address of its Connect server, and the folder of its event log."""
+
+    spark: SparkSession
+    remote: str
+    events: Path
+
+
+@pytest.fixture(scope="session")
+def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Java]:
+    folder = tmp_path_factory.mktemp("spark")
+    (events := folder / "events").mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ["PYSPARK_PYTHON"] = sys.executable  # the workers of Connect know no spark.pyspark.python
+    # A conf given to the builder stands on the command line of Java, for all to see; one in a file does not.
+    (conf := folder / "conf").mkdir()
+    (conf / "spark-defaults.conf").write_text(f"{KEY_CONF} {PLANTED}\n")
+    os.environ["SPARK_CONF_DIR"] = str(conf)
+    spark = session(
+        "local[2]",
+        **{
+            "spark.app.name": "tests",
+            "spark.connect.grpc.binding.address": "127.0.0.1",
+            "spark.connect.grpc.binding.port": str(port),
+            "spark.databricks.delta.snapshotPartitions": "1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.memory": "1g",
+            "spark.eventLog.compress": "false",  # so that it can be searched
+            "spark.eventLog.dir": events.as_uri(),
+            "spark.eventLog.enabled": "true",
+            "spark.local.dir": str(folder / "local"),
+            "spark.log.level": "ERROR",
+            "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
+            "spark.sql.python.filterPushdown.enabled": "true",
+            "spark.sql.shuffle.partitions": "2",
+            "spark.sql.warehouse.dir": str(folder / "warehouse"),
+            "spark.ui.port": "0",
+            "spark.ui.showConsoleProgress": "false",
+        },
+    )
+    yield Java(spark, f"sc://127.0.0.1:{port}", events)
+    spark.stop()
+
+
+@pytest.fixture(scope="session", params=["classic", "connect"])
+def spark(request: pytest.FixtureRequest, java: Java) -> Iterator[Any]:
+    """A session of either kind. A process has one kind; the tests have both, one after the other."""
+    if request.param == "classic":
+        yield java.spark
+        return
+    from pyspark.sql.connect.session import SparkSession as ConnectSession
+
+    os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"  # what pyspark itself says to a process of Connect
+    client = ConnectSession.builder.remote(java.remote).getOrCreate()
+    yield client
+    client.stop()
+    del os.environ["SPARK_CONNECT_MODE_ENABLED"]
+
+
+@pytest.fixture(scope="session")
+def registered(spark: Any, library: Library) -> Any:
+    """The session with the functions of the catalog, for the library."""
+    import tl_data
+
+    tl_data.register(spark, library.settings)
+    return spark

@@ -1,0 +1,153 @@
+"""The data source `twelvelabs`: batch, stream and sink."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql.functions import col, lit
+
+import tl_data
+from tests.conftest import Engine
+from tests.library import Library
+from tl_data import catalog
+from tl_data.demo.scene import Scene
+from tl_data.demo.videos import make_video
+
+pytestmark = pytest.mark.spark
+
+
+def read(spark: Any, what: str, **options: Any) -> Any:
+    return spark.read.format("twelvelabs").options(**options).load(what)
+
+
+def test_listings(registered: Any, library: Library) -> None:
+    assert library.index in [row["index_name"] for row in read(registered, "indexes").collect()]
+    videos = read(registered, "videos", index_id=library.index)
+    assert videos.schema.fieldNames() == catalog.TABLES["videos"].schema.names
+    rows = videos.toArrow().to_pylist()
+    expected = tl_data.videos(library.index, settings=library.settings).to_pylist()
+    assert rows == expected
+    assert read(registered, "tasks", index_id=library.index).where("status = 'ready'").count() == len(
+        library.urls
+    )
+    assert read(registered, "tasks", status="failed").where(col("index_id").isNull()).count() == 0
+    assert "task_id" in read(registered, "embed_tasks").columns
+
+
+def test_each_index_is_a_partition(registered: Any, library: Library) -> None:
+    id_ = read(registered, "indexes", index_name=library.index).first()["index_id"]
+    assert read(registered, "videos", index_id=f"{library.index},{id_}").count() == 2 * len(library.urls)
+    everywhere = read(registered, "videos", index_id="*")
+    assert everywhere.where(col("index_id") == id_).count() == len(library.urls)
+
+
+def test_a_search_for_each_query(registered: Any, library: Library) -> None:
+    found = read(
+        registered,
+        "search",
+        index_id=library.index,
+        query_text='["soup", "a red object"]',
+        max_hits="2",
+        threshold="none",
+    )
+    rows = found.collect()
+    assert {row["query_text"] for row in rows} == {"soup", "a red object"}
+    assert found.columns[:3] == ["index_id", "query_text", "video_id"]
+
+
+def test_filters_reach_the_api(registered: Any, library: Library) -> None:
+    """Whatever is pushed down, Spark gives what it would without: here for an index known by its id only."""
+    id_ = read(registered, "indexes").where(col("index_name") == library.index).first()["index_id"]
+    before = library.requests("GET /indexes/{index_id}/videos")
+    assert read(registered, "videos").where(col("index_id") == id_).count() == len(library.urls)
+    assert library.requests("GET /indexes/{index_id}/videos") - before >= 1
+    future = read(registered, "videos").where(
+        (col("index_id") == id_) & (col("created_at") >= lit("2100-01-01").cast("timestamp"))
+    )
+    assert future.count() == 0
+    assert "PushedFilters" in _plan(future) or future.count() == 0
+
+
+def _plan(frame: Any) -> str:
+    return str(frame._explain_string() if hasattr(frame, "_explain_string") else "")
+
+
+def test_mistakes_are_named(registered: Any, library: Library) -> None:
+    for what, options, message in (
+        ("films", {}, "nothing called 'films' to load; it has indexes"),
+        ("videos", {"colour": "red"}, "tl_videos has no argument colour"),
+        ("search", {"index_id": library.index}, "tl_search needs query_text"),
+        ("search", {"query_text": "x", "max_hits": "many"}, "option max_hits is 'many', but must be int64"),
+    ):
+        with pytest.raises(Exception, match=message):
+            read(registered, what, **options).collect()
+
+
+@pytest.fixture(scope="module")
+def shelf(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Short videos on a file server: `shelf("one")` makes one and gives its URL."""
+    from tl_data.demo.serve import FileServer
+
+    folder = tmp_path_factory.mktemp("shelf")
+    with FileServer(folder) as server:
+
+        def add(name: str) -> str:
+            scene = Scene(
+                4, name, "shelf", f"This is {name}.", background="black", shape="circle", color="red"
+            )
+            return server.url(
+                make_video(folder / f"{name}.mp4", (scene,), width=640, height=360, fps=25).name
+            )
+
+        yield add
+
+
+def test_the_sink_indexes_once_and_the_stream_gives_what_became_ready(
+    registered: Any, library: Library, shelf: Callable[[str], str], tmp_path: Path
+) -> None:
+    spark, kind = registered, "connect" if "connect" in type(registered).__module__ else "classic"
+    index = f"stream {kind}"
+    first, second = shelf(f"first {kind}".replace(" ", "-")), shelf(f"second {kind}".replace(" ", "-"))
+
+    def write(*urls: str) -> None:
+        frame = spark.createDataFrame([(url,) for url in urls], "url string")
+        frame.write.format("twelvelabs").mode("append").option("index_id", index).save()
+
+    def stream() -> list[str]:
+        """Everything that is new since the last call; the query starts anew each time, as after a restart."""
+        query = (
+            spark.readStream.format("twelvelabs")
+            .option("index_id", index)
+            .load("videos")
+            .writeStream.format("parquet")
+            .option("path", str(tmp_path / "out"))
+            .option("checkpointLocation", str(tmp_path / "checkpoint"))
+            .trigger(availableNow=True)
+            .start()
+        )
+        assert query.awaitTermination(120)
+        assert query.exception() is None
+        return sorted(row["filename"] for row in spark.read.parquet(str(tmp_path / "out")).collect())
+
+    before = library.requests("POST /tasks")
+    write(first, first)
+    write(first)
+    assert library.requests("POST /tasks") - before == 1
+    assert stream() == [Path(first).name]
+    assert stream() == [Path(first).name]
+    write(first, second)
+    assert library.requests("POST /tasks") - before == 2
+    assert stream() == sorted([Path(first).name, Path(second).name])
+
+
+def test_the_sink_refuses_to_overwrite_and_names_a_failing_row(registered: Any, library: Library) -> None:
+    frame = registered.createDataFrame([("http://127.0.0.1:9/none.mp4",)], "video string")
+    with pytest.raises(Exception, match="can be appended to only"):
+        frame.write.format("twelvelabs").mode("overwrite").save()
+    with pytest.raises(Exception, match=r"tl_index_video failed at row 1 .*none\.mp4"):
+        frame.write.format("twelvelabs").mode("append").option("index_id", library.index).save()
+    with pytest.raises(Exception, match="no column video or url; they have film"):
+        frame.toDF("film").write.format("twelvelabs").mode("append").save()

@@ -1,0 +1,63 @@
+"""The body of tests that all surfaces share, on Spark classic and Connect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.spark.surface import Spark
+from tests.test_surfaces import (
+    arguments,
+    test_a_failing_row_fails_the_plain_form_and_names_itself,
+    test_duplicates_share_one_call_and_order_is_kept,
+    test_each_surface_gives_what_python_gives,
+    test_no_rows_give_no_rows,
+    test_null_gives_null_and_calls_nothing,
+    test_the_try_form_carries_the_error_and_the_others_their_values,
+)
+
+pytestmark = pytest.mark.spark
+
+__all__ = [
+    "arguments",
+    "test_a_failing_row_fails_the_plain_form_and_names_itself",
+    "test_duplicates_share_one_call_and_order_is_kept",
+    "test_each_surface_gives_what_python_gives",
+    "test_no_rows_give_no_rows",
+    "test_null_gives_null_and_calls_nothing",
+    "test_the_try_form_carries_the_error_and_the_others_their_values",
+]
+
+
+@pytest.fixture(scope="module")
+def surface(registered: Any) -> Spark:
+    made = Spark(registered)
+    made.name = type(registered).__module__
+    return made
+
+
+def test_an_unknown_argument_is_refused(surface: Spark) -> None:
+    with pytest.raises(
+        Exception, match=r"(?s)UNRECOGNIZED_PARAMETER_NAME.*colour.*max_hits|colour.*query_text"
+    ):
+        surface.spark.sql("SELECT * FROM tl_search('demo', 'x', colour => 'red')")
+
+
+def test_listings_are_table_functions(surface: Spark, library: Any) -> None:
+    sql = surface.spark.sql
+    names = [row[0] for row in sql("SELECT index_name FROM tl_indexes()").collect()]
+    assert library.index in names
+    assert sql(f"SELECT count(*) FROM tl_videos('{library.index}')").first()[0] == len(library.urls)
+    states = sql(f"SELECT DISTINCT status FROM tl_tasks('{library.index}')").collect()
+    assert [row[0] for row in states] == ["ready"]
+    assert sql("SELECT * FROM tl_embed_tasks(status => 'ready')").columns[0] == "task_id"
+
+
+def test_similarity_and_json(surface: Spark) -> None:
+    row = surface.spark.sql(
+        "SELECT tl_similarity(array(1, 0), array(1, 0)), tl_similarity(array(1, 0), array(-1, 0)), "
+        "tl_similarity(array(1, 0), NULL), tl_similarity(array(1, 0), array(0, 0)), "
+        "tl_json('{\"a\": \"b\"}', '$.a')"
+    ).first()
+    assert tuple(row) == (1.0, -1.0, None, None, "b")
