@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from tl_data.local.space import WORD_DIMENSION
 
-EXACT_ROWS = 4000  # up to here every vector is compared; beyond, sign bits choose this many first
+EXACT_ROWS = 4000  # up to here every vector is compared; beyond, sign bits choose some first
+_CHOSEN = 1500
 _SPARE = 1024
 
 Bools = NDArray[np.bool_]
@@ -87,7 +88,7 @@ class TextRows:
             distance[~keep] = np.iinfo(np.uint16).max
             # The smallest distance that lets enough through: counting is quicker than sorting.
             enough = np.cumsum(np.bincount(distance[keep], minlength=WORD_DIMENSION + 1))
-            chosen = np.flatnonzero(distance <= np.searchsorted(enough, EXACT_ROWS // 2))[: 2 * EXACT_ROWS]
+            chosen = np.flatnonzero(distance <= np.searchsorted(enough, _CHOSEN))[: 2 * _CHOSEN]
         cosines = self._vectors[chosen].astype(np.float32) @ vector
         best = np.argsort(-cosines, kind="stable")[:wanted]
         return np.asarray(rows[chosen[best]], np.int64), cosines[best]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -126,9 +127,8 @@ class Judge:
         """For each word asked, the stems that explain it and how well."""
         present = sorted({word for some in lines.values() for line in some for word in line.words})
         worth: dict[str, dict[str, float]] = {}
-        vectors = (
-            np.stack([space.word_vector(word) for word in present]) if present and self._semantic else None
-        )
+        use_meaning = bool(present) and self._semantic
+        vectors = space.unit(space.word_sums(present)) if use_meaning else None
         for word in self._question.words:
             known: dict[str, float] = {}
             if vectors is not None and has_meaning(word):
@@ -149,12 +149,19 @@ class Judge:
         if not (self._semantic and self._open):
             return {}
         asked = " ".join(word for part in self._open for word in part.words)
-        texts = sorted(
-            {line.text for some in lines.values() for line in some if line.kind in ("said", "shown")}
-        )
-        if not texts:
+        words_of = {
+            line.text: line.words
+            for some in lines.values()
+            for line in some
+            if line.kind in ("said", "shown") and line.words
+        }
+        if not words_of:
             return {}
-        cosines = space.word_vectors(texts) @ space.word_vectors([asked])[0]
+        texts = list(words_of)
+        starts = np.cumsum([0, *(len(words_of[text]) for text in texts[:-1])])
+        every = space.word_sums([word for text in texts for word in words_of[text]])
+        vectors = space.unit(np.add.reduceat(every, starts, axis=0))
+        cosines = vectors @ space.word_vectors([asked])[0]
         near = np.clip((cosines - _LIKE_FROM) / (_LIKE_TO - _LIKE_FROM), 0, 1) * _LIKE_MOST
         return {text: float(value) for text, value in zip(texts, near, strict=True) if value > 0}
 
@@ -258,8 +265,13 @@ class Judge:
 
 
 def _line(kind: str, start: float, end: float, text: str) -> _Line:
+    return _Line(kind, start, end, text, *_taken_apart(text))
+
+
+@lru_cache(maxsize=50_000)
+def _taken_apart(text: str) -> tuple[tuple[str, ...], frozenset[str]]:
     words = tuple(tokens(text))
-    return _Line(kind, start, end, text, words, frozenset(stem(word) for word in words))
+    return words, frozenset(stem(word) for word in words)
 
 
 def _best(known: dict[str, float], stems: frozenset[str]) -> float:

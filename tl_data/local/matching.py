@@ -73,11 +73,13 @@ def resemblance(asked: str, found: str) -> float:
     return 0.0
 
 
+@lru_cache(maxsize=200_000)
 def looks(word: str) -> str:
     """A form that is equal for words that look alike on a screen."""
     return word.replace("rn", "m").replace("vv", "w").translate(_LOOKALIKE)
 
 
+@lru_cache(maxsize=200_000)
 def sounds(word: str) -> str:
     """A form that is equal for words that sound alike: first sound and the consonants after it."""
     word = word.replace("ph", "f").replace("ck", "k").replace("gh", "g").replace("th", "t").replace("sh", "s")
@@ -133,9 +135,10 @@ class Vocabulary:
             return {}
         bits = _pairs(word)
         shared = np.bitwise_count(self._bits[:count] & bits)
-        # Each slip breaks up to three pairs of letters.
-        near = np.flatnonzero(shared >= max(1, int(bits).bit_count() - 6))
-        near = near[np.argsort(-shared[near].astype(np.int16), kind="stable")[:400]]
+        # Each slip breaks up to three pairs of letters; two slips are allowed in long words only.
+        pairs = int(bits).bit_count()
+        near = np.flatnonzero(shared >= max(pairs - 6, (pairs + 1) // 2))
+        near = near[np.argsort(-shared[near].astype(np.int16), kind="stable")[:150]]
         tries = {self._words[i] for i in near} | set(self._by_sound.get(sounds(word), ()))
         found = {other: sure for other in tries if other != word and (sure := resemblance(word, other))}
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0]))[:8])

@@ -14,6 +14,7 @@ actions in general, so "a dog running" is near a clip only if someone says or sh
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,8 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tl_data.local.cues import EMPTY, GENERIC
 from tl_data.local.evidence import Clip, Evidence
-from tl_data.local.words import heard_words, joined, said_between, seen_words, shown_between
+from tl_data.local.words import COLOR_NAMES, heard_words, joined, said_between, seen_words, shown_between
 
 MODEL = "tl-local-1"
 WORD_DIMENSION = 256
@@ -36,6 +38,11 @@ SHORTEST_CLIP_SEC = 2.0  # a last clip shorter than this gets no vector of its o
 _LOOK_SHARE = 0.6  # length of the look part against 1.0 for the words
 
 Vector = NDArray[np.float32]
+# Names that mean a colour and hardly anything else.
+_SHADES = {name: COLOR_NAMES[name] for name in (
+    "crimson", "scarlet", "maroon", "burgundy", "golden", "emerald", "turquoise", "teal", "navy", "azure",
+    "cobalt", "indigo", "violet", "lilac", "magenta", "fuchsia", "beige", "grey",
+)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,12 +101,36 @@ def word_vectors(texts: Sequence[str]) -> Vector:
     return unit(_encoder().sums(texts))
 
 
-@lru_cache(maxsize=100_000)
+_MOST_SUMS = 100_000
+_sums: dict[str, Vector] = {}
+
+
+def word_sums(words: Sequence[str]) -> Vector:
+    """Vectors (n x 256) of single words, with the lengths that are their weights in a text; remembered.
+
+    The sum over the words of a text, brought to length 1, is the vector of the text.
+    """
+    if fresh := [word for word in dict.fromkeys(words) if word not in _sums]:
+        if len(_sums) > _MOST_SUMS:
+            _sums.clear()
+            fresh = list(dict.fromkeys(words))
+        # Another thread may clear meanwhile: what this call needs it also holds itself.
+        known = _sums.copy()
+        for word, vector in zip(fresh, _encoder().sums(fresh), strict=True):
+            known[word] = _sums[word] = vector
+    else:
+        known = _sums
+    found = [known.get(word) for word in words]
+    if not found:
+        return np.zeros((0, WORD_DIMENSION), np.float32)
+    return np.stack(
+        [v if v is not None else _encoder().sums([w])[0] for v, w in zip(found, words, strict=True)]
+    )
+
+
 def word_vector(word: str) -> Vector:
-    """The unit vector of a single word, remembered."""
-    vector = word_vectors([word])[0]
-    vector.setflags(write=False)
-    return vector
+    """The unit vector of a single word."""
+    return np.asarray(unit(word_sums([word]))[0], np.float32)
 
 
 @lru_cache(maxsize=100_000)
@@ -109,7 +140,7 @@ def word_weight(word: str) -> float:
     The embeddings were trained under mean pooling, so frequent, empty words have short vectors: the length
     serves as an inverse document frequency that needs no corpus.
     """
-    length = float(np.linalg.norm(_encoder().sums([word])[0]))
+    length = float(np.linalg.norm(word_sums([word])[0]))
     return min(1.5, max(0.1, length / 13.0))
 
 
@@ -151,7 +182,14 @@ def _vector(words: Vector, look: Vector) -> Vector:
 
 def embed_text(text: str) -> Vector:
     """A text as a unit vector of `DIMENSION` float32; all zeros if the text holds no word."""
-    return _vector(word_vectors([text])[0], np.zeros(LOOK_DIMENSION, np.float32))
+    return _vector(word_vectors([_telling(text)])[0], np.zeros(LOOK_DIMENSION, np.float32))
+
+
+def _telling(text: str) -> str:
+    """The words of a text that tell something, colours by the names that clips are described with."""
+    words = re.findall(r"[^\W_]+", text.lower())
+    kept = [_SHADES.get(word, word) for word in words if word == "up" or word not in EMPTY | GENERIC]
+    return " ".join(kept) if kept else text
 
 
 def embed_image(data: bytes) -> Vector:
@@ -180,7 +218,7 @@ def embed_clip(clip: Clip, evidence: Evidence, option: str) -> Vector:
     start, end = clip.start_sec, clip.end_sec
     if option in ("visual", "visual-text"):
         shown = joined(shown_between(evidence, start, end))
-        parts, look = [seen_words(clip), shown], _look_part(clip.look, "look")
+        parts, look = [_telling(seen_words(clip)), shown], _look_part(clip.look, "look")
     elif option == "audio":
         said = joined(said_between(evidence, start, end))
         parts, look = [heard_words(clip), said], _look_part(clip.audio_look, "sound")
