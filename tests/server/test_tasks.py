@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -211,3 +212,17 @@ def test_too_large_a_file(api: API, start_engine: object, tmp_path: Path) -> Non
         answer = small.form("/tasks", ("index_id", index_id), ("video_file", ("a.mp4", b"x" * 60_000)))
         assert problem(answer) == (400, "video_filesize_too_large")
         assert not list((engine.home / "uploads").iterdir())
+
+
+def test_the_same_bytes_are_looked_at_once(api: API, film: Path) -> None:
+    index_id = api.new_index("twins")
+    first = api.settled(api.upload(index_id, film)["_id"])
+    begun = time.monotonic()
+    second = api.settled(api.upload(index_id, film)["_id"])
+    assert time.monotonic() - begun < 5
+    paths = [f"/indexes/{index_id}/videos/{task['video_id']}" for task in (first, second)]
+    one, other = [api.get(path, params={"embedding_option": "visual"}).json() for path in paths]
+    assert one["embedding"] == other["embedding"]
+    assert len(one["hls"]["thumbnail_urls"]) == len(other["hls"]["thumbnail_urls"]) > 0
+    api.delete(paths[0])
+    assert api.get(paths[1], params={"transcription": "true"}).status_code == 200

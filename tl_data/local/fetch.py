@@ -22,7 +22,7 @@ from aiohttp.resolver import ThreadedResolver
 
 from tl_data.local.config import Config
 from tl_data.local.errors import MediaProblem
-from tl_data.local.forms import shown_name, sized
+from tl_data.local.uploads import shown_name, sized
 
 MAX_REDIRECTS = 5
 MAX_URL = 8192

@@ -19,7 +19,8 @@ from typing import Any
 PLAYLIST = "stream.m3u8"
 SEGMENT_SEC = 6
 MAX_MEMORY = 4 << 30
-MAX_HEIGHT = 1080  # of what is encoded anew
+MAX_SIDE = 1920  # pixels of the longer side of what is encoded anew
+PLAIN = ("yuv420p", "yuvj420p")  # what every browser decodes
 TYPES = {".m3u8": "application/vnd.apple.mpegurl", ".ts": "video/mp2t", ".jpg": "image/jpeg"}
 
 
@@ -53,7 +54,7 @@ def write_stream(source: Path, folder: Path) -> None:
     import av
 
     with (
-        av.open(str(source)) as given,
+        av.open(str(source), options={"protocol_whitelist": "file"}) as given,
         av.open(
             str(folder / PLAYLIST),
             "w",
@@ -68,11 +69,11 @@ def write_stream(source: Path, folder: Path) -> None:
         lanes: dict[int, _Copy | _Encode] = {}
         if given.streams.video:
             video = given.streams.video[0]
-            plays = video.codec_context.name == "h264" and str(video.codec_context.pix_fmt) in (
-                "yuv420p",
-                "yuvj420p",
+            turns = _turns(given, video)
+            plays = video.codec_context.name == "h264" and video.codec_context.pix_fmt in PLAIN
+            lanes[video.index] = (
+                _Copy(made, video) if plays and not turns else _EncodeVideo(made, video, turns)
             )
-            lanes[video.index] = _Copy(made, video) if plays else _EncodeVideo(made, video)
         if given.streams.audio:
             audio = given.streams.audio[0]
             plays = audio.codec_context.name == "aac"
@@ -81,6 +82,13 @@ def write_stream(source: Path, folder: Path) -> None:
             lanes[packet.stream.index].feed(packet)
         for lane in lanes.values():
             lane.end()
+
+
+def _turns(given: Any, video: Any) -> int:
+    """Quarter turns clockwise that the pictures need to stand upright: MPEG-TS cannot say it for them."""
+    first = next(given.decode(video), None)
+    given.seek(0)
+    return round(-(first.rotation or 0) / 90) % 4 if first is not None else 0
 
 
 class _Copy:
@@ -93,8 +101,11 @@ class _Copy:
     def feed(self, packet: Any) -> None:
         if packet.dts is None or packet.size == 0:
             return
+        import av
+
         packet.stream = self._out
-        self._made.mux(packet)
+        with contextlib.suppress(av.error.InvalidDataError):  # damaged, or cut off: the next one may be whole
+            self._made.mux(packet)
 
     def end(self) -> None:
         """Nothing is held back."""
@@ -127,14 +138,17 @@ class _Encode:
 
 
 class _EncodeVideo(_Encode):
-    def __init__(self, made: Any, stream: Any) -> None:
+    def __init__(self, made: Any, stream: Any, turns: int) -> None:
         super().__init__(made)
+        self._turns = turns
         rate = stream.average_rate or Fraction(25)
         context = stream.codec_context
-        scale = min(1.0, MAX_HEIGHT / max(1, context.height))
+        width, height = context.width, context.height
+        width, height = (height, width) if turns % 2 else (width, height)
+        scale = min(1.0, MAX_SIDE / max(1, width, height))
         self._out = made.add_stream("libx264", rate=min(rate, Fraction(60)))
-        self._out.width = max(2, round(context.width * scale / 2) * 2)
-        self._out.height = max(2, round(context.height * scale / 2) * 2)
+        self._out.width = max(2, round(width * scale / 2) * 2)
+        self._out.height = max(2, round(height * scale / 2) * 2)
         self._out.pix_fmt = "yuv420p"
         self._out.options = {"preset": "veryfast", "crf": "24"}
         self._out.codec_context.gop_size = max(1, round(float(rate) * 2))
@@ -145,7 +159,14 @@ class _EncodeVideo(_Encode):
         if frame.pts is None or frame.pts <= self._last:
             return []
         self._last = frame.pts
-        ready = frame.reformat(self._out.width, self._out.height, "yuv420p")
+        upright = frame
+        if self._turns:
+            import av
+            import numpy as np
+
+            turned = np.rot90(frame.to_ndarray(format="rgb24"), -self._turns)
+            upright = av.VideoFrame.from_ndarray(np.ascontiguousarray(turned), format="rgb24")
+        ready = upright.reformat(self._out.width, self._out.height, "yuv420p")
         ready.pts, ready.time_base = frame.pts, frame.time_base
         ready.pict_type = 0
         return [ready]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tl_data.local.config import Config
 from tl_data.local.errors import MediaProblem
-from tl_data.local.evidence import Probe
+from tl_data.local.evidence import Evidence, Probe
 from tl_data.local.fetch import fetch
 from tl_data.local.hls import make_stream
 from tl_data.local.models import embed_options
@@ -49,6 +49,7 @@ class Queue:
         self._wake = asyncio.Condition()
         self._room = asyncio.Semaphore(config.workers)
         self._held: set[str] = set()  # ids being worked on
+        self._begun = now()
         self._lanes: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -151,9 +152,8 @@ class Queue:
                 row["url"], source, self._config,
                 limit=self._config.max_video_bytes, seconds=self._config.download_seconds, what="video",
             )  # fmt: skip
-            self._store.change(table, row["id"], filename=fetched.filename)
-            if table == "tasks":
-                self._store.change(table, row["id"], sha256=fetched.sha256)
+            row |= {"filename": fetched.filename, "sha256": fetched.sha256}
+            self._store.change(table, row["id"], filename=fetched.filename, sha256=fetched.sha256)
         return await self._stages.probe(source)
 
     async def _index(self, row: Row) -> None:
@@ -166,13 +166,24 @@ class Queue:
             self._store.change("tasks", task_id, status="indexing", updated_at=now())
             self._suffer("tasks", row, "indexing")
             folder = self._config.folder(video_id)
-            evidence = await self._stages.look(folder / "source", folder / "frames")
+            evidence = await self._look(row, folder)
             await self._stages.add(row["index_id"], video_id, evidence, folder / "frames")
         if not self._finish(row):  # deleted meanwhile, alone or with its index
             await self._stages.remove(video_id)
             shutil.rmtree(folder, ignore_errors=True)
         elif not row["stream"]:
             (folder / "source").unlink(missing_ok=True)
+
+    async def _look(self, row: Row, folder: Path) -> Evidence:
+        """Look at the file, unless this process has looked at the same bytes before."""
+        same = [Where("sha256", "=", row["sha256"]), Where("indexed_at", "gte", self._begun)]
+        for twin in self._store.rows("videos", same, columns=["id"]):
+            frames = self._config.folder(twin["id"]) / "frames"
+            with contextlib.suppress(KeyError, OSError):  # deleted at this moment
+                evidence = await self._stages.evidence(twin["id"])
+                await asyncio.to_thread(shutil.copytree, frames, folder / "frames", dirs_exist_ok=True)
+                return evidence
+        return await self._stages.look(folder / "source", folder / "frames")
 
     def _finish(self, row: Row) -> bool:
         at = now()
@@ -210,7 +221,7 @@ class Queue:
         check_duration(end - start, min(4.0, row["clip_length"]))
         self._rates.spend("embed", "Duration", (end - start) / 60)
         async with self._room:
-            evidence = await self._stages.look(folder / "source", folder / "frames")
+            evidence = await self._look(row, folder)
             segments = await self._stages.segments_of(
                 evidence, embed_options(row["model_name"]), row["scopes"], row["clip_length"],
                 start, min(end, probe.duration_sec),

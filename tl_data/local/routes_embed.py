@@ -18,13 +18,14 @@ from tl_data.local.engine import Engine, engine_of, well_formed
 from tl_data.local.errors import APIProblem, MediaProblem, invalid, one_of, unknown_resource
 from tl_data.local.evidence import Evidence
 from tl_data.local.fetch import fetch
-from tl_data.local.forms import Form, Upload
+from tl_data.local.forms import Form
 from tl_data.local.images import check_image
 from tl_data.local.listing import Listing, as_time, split
 from tl_data.local.requirements import check_video
 from tl_data.local.routes_search import load_image
 from tl_data.local.routes_tasks import checked_source
 from tl_data.local.store import Row, Where, new_id, now
+from tl_data.local.uploads import Upload
 
 Block = dict[str, Any]
 STATUSES = ("processing", "ready", "failed")
@@ -179,7 +180,8 @@ async def create_task(request: Request) -> Response:
         at = now()
         row: Row = {
             "id": new_id(), "status": "processing", "model_name": name, "created_at": at, "updated_at": at,
-            "url": url, "filename": upload.filename if upload else "", "start": start, "end": end,
+            "url": url, "filename": upload.filename if upload else "",
+            "sha256": upload.sha256 if upload else None, "start": start, "end": end,
             "clip_length": length, "scopes": scopes or ["clip"], "fate": request.scope.get("tl.fate"),
             "stuck": 0,
         }  # fmt: skip

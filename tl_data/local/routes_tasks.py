@@ -14,12 +14,13 @@ from starlette.routing import Route
 from tl_data.local.engine import Engine, engine_of, well_formed
 from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, one_of, unknown_resource
 from tl_data.local.fetch import check_url
-from tl_data.local.forms import Form, Upload, decode_json
+from tl_data.local.forms import Form, decode_json
 from tl_data.local.listing import Listing, split
 from tl_data.local.metadata import check_metadata, merged
 from tl_data.local.queue import UNFINISHED
 from tl_data.local.routes_videos import shown_hls, system_metadata
 from tl_data.local.store import Row, Where, new_id, now, stamp
+from tl_data.local.uploads import Upload
 
 STATUSES = ("ready", "uploading", *UNFINISHED, "failed")
 SPEED = 0.5  # a guess of the working time over the length of the video, for estimated_time

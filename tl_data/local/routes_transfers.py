@@ -15,11 +15,12 @@ from starlette.routing import Route
 
 from tl_data.local.engine import Engine, engine_of, well_formed
 from tl_data.local.errors import APIProblem, invalid, not_provided, unknown_resource
-from tl_data.local.forms import read_json, shown_name, sized
+from tl_data.local.forms import read_json
 from tl_data.local.metadata import check_metadata, merged
 from tl_data.local.queue import UNFINISHED
 from tl_data.local.routes_tasks import add_task
 from tl_data.local.store import Row, Where, new_id, now
+from tl_data.local.uploads import shown_name, sized
 
 SUFFIXES = frozenset(
     (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".ts", ".mpg", ".mpeg", ".flv", ".wmv", ".3gp", ".ogv")

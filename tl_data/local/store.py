@@ -43,7 +43,8 @@ SCHEMA: dict[str, dict[str, str]] = {
     },
     "embed_tasks": {
         "id": "TEXT PRIMARY KEY", "status": "TEXT", "model_name": "TEXT", "created_at": "TEXT",
-        "updated_at": "TEXT", "url": "TEXT", "filename": "TEXT", "duration": "REAL", "start": "REAL",
+        "updated_at": "TEXT", "url": "TEXT", "filename": "TEXT", "sha256": "TEXT",
+        "duration": "REAL", "start": "REAL",
         "end": "REAL", "clip_length": "REAL", "scopes": "JSON", "segments": "JSON", "error": "JSON",
         "fate": "JSON", "stuck": "INTEGER DEFAULT 0",
     },
@@ -61,6 +62,7 @@ INDEXES = (
     "CREATE INDEX IF NOT EXISTS tasks_by_status ON tasks (status, created_at)",
     "CREATE INDEX IF NOT EXISTS tasks_by_index ON tasks (index_id, created_at)",
     "CREATE INDEX IF NOT EXISTS videos_by_index ON videos (index_id, created_at)",
+    "CREATE INDEX IF NOT EXISTS videos_by_content ON videos (sha256)",
 )
 OPERATORS = {"=": "=", "gte": ">=", "lte": "<=", "gt": ">", "lt": "<"}
 
@@ -108,6 +110,11 @@ class Store:
         for table, columns in SCHEMA.items():
             spec = ", ".join(f'"{name}" {kind.replace("JSON", "TEXT")}' for name, kind in columns.items())
             self._db.execute(f'CREATE TABLE IF NOT EXISTS "{table}" ({spec})')
+            there = {row["name"] for row in self._db.execute(f'PRAGMA table_info("{table}")')}
+            for name in columns.keys() - there:  # the file is of an earlier version
+                self._db.execute(
+                    f'ALTER TABLE "{table}" ADD COLUMN "{name}" {columns[name].replace("JSON", "TEXT")}'
+                )
         for statement in INDEXES:
             self._db.execute(statement)
 
