@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from tests.client.scripted import KEY, Server, late, say
 from tl_data import usage
 from tl_data.client import OPERATIONS, Client
-from tl_data.errors import BadRequest, MediaRefused, NotFound, ServerFailed, SettingsError
+from tl_data.errors import BadRequest, MediaRefused, NotAllowed, NotFound, ServerFailed, SettingsError
 from tl_data.settings import Settings
 
 Run = Callable[..., Any]
@@ -467,3 +469,50 @@ def test_nothing_that_is_shown_holds_the_key(server: Server, settings: Settings,
     error = asyncio.run(main())
     shown = [str(error), repr(error), repr(error.__context__), repr(error.__cause__), caplog.text]
     assert KEY not in "".join(shown)
+
+
+def test_a_refusal_in_the_middle_of_an_upload_is_heard(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "v.mp4"
+    file.write_bytes(b"x" * (20 << 20))
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def refuse_early() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(say(401, {"code": "api_key_invalid", "message": "No."}, connection="close"))
+            while connection.recv(1 << 20):
+                pass
+
+    thread = threading.Thread(target=refuse_early)
+    thread.start()
+
+    async def main() -> None:
+        async with Client(settings, base_url=f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
+            with pytest.raises(NotAllowed) as caught:
+                await client.create_task(INDEX, video_file=file)
+            assert not caught.value.maybe_done
+            await asyncio.sleep(0.1)
+
+    asyncio.run(main())
+    thread.join()
+    listener.close()
+
+
+def test_the_proxy_of_the_environment_is_for_the_outside_world(
+    server: Server, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", server.origin)
+    monkeypatch.setenv("http_proxy", server.origin)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    server.tell(f"GET /indexes/{INDEX}", say(200, {"_id": "by way of the proxy"}))
+
+    async def ask(base_url: str) -> Any:
+        async with Client(settings, base_url=base_url) as client:
+            return (await client.retrieve_index(INDEX))["_id"]
+
+    assert asyncio.run(ask("http://api.example.test/v1.3")) == "by way of the proxy"
+    assert server.requests[0].target.startswith("http://api.example.test/v1.3/")
+    assert asyncio.run(ask(server.url)) == "by way of the proxy"
+    assert server.requests[1].target.startswith("/v1.3/")

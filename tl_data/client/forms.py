@@ -8,7 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
 
@@ -84,16 +84,20 @@ class Form:
 
 async def _blocks(path: Path, size: int) -> AsyncIterator[bytes]:
     """Exactly `size` bytes of a file, read outside of the event loop."""
-    file: IO[bytes] = await asyncio.to_thread(path.open, "rb")
-    try:
-        while size:
-            block = await asyncio.to_thread(file.read, min(BLOCK, size))
-            if not block:
-                raise MediaRefused(f"{path.name} became shorter while it was being sent")
-            size -= len(block)
-            yield block
-    finally:
-        file.close()
+    at = 0
+    while at < size:
+        block = await asyncio.to_thread(_block, path, at, min(BLOCK, size - at))
+        if not block:
+            raise MediaRefused(f"{path.name} became shorter while it was being sent")
+        at += len(block)
+        yield block
+
+
+def _block(path: Path, at: int, size: int) -> bytes:
+    # Opened anew for each block: an upload may be cancelled at any moment, and leaves no file open.
+    with path.open("rb") as file:
+        file.seek(at)
+        return file.read(size)
 
 
 def _field(boundary: str, name: str, text: str) -> _Part:

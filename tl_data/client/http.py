@@ -206,6 +206,8 @@ class Wire:
         transports, self._transports = self._transports, {}
         for transport in transports.values():
             await transport.aclose()
+        if transports:
+            await asyncio.sleep(0)  # the loop closes the sockets in its next turn, if it has one
 
 
 def _session(context: ssl.SSLContext, fresh: bool, loopback: bool) -> aiohttp.ClientSession:
