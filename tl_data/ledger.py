@@ -277,7 +277,7 @@ class Ledger:
                 return entry
             if entry is not None and entry.failure is not None:
                 if waited or not entry.failure.retryable:
-                    raise entry.failure.exception(call.key)
+                    raise entry.failure.exception(call.key if call.scope is None else None)
                 return view.last + 1, False
             if view.state is None:
                 return 1, False

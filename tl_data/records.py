@@ -128,14 +128,14 @@ class Failure:
             task_id=getattr(error, "task_id", None) or task_id,
         )
 
-    def exception(self, key: str) -> TLDataError:
-        """The exception again, of the same class, with the way out of it."""
+    def exception(self, key: str | None) -> TLDataError:
+        """The exception again, of the same class, with the way out of it; none for what is only shared."""
         kind = getattr(errors, self.kind, TLDataError)
         if not (isinstance(kind, type) and issubclass(kind, TLDataError)):
             kind = TLDataError
-        hint = (
-            "" if self.retryable else f"; known from the ledger, `tl-data ledger forget {key}` tries it again"
-        )
+        hint = ""
+        if key is not None and not self.retryable:
+            hint = f"; known from the ledger, `tl-data ledger forget {key}` tries it again"
         message = self.message + hint
         error: TLDataError
         if issubclass(kind, APIError):
