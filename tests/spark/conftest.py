@@ -59,7 +59,6 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Java]:
             "spark.local.dir": str(folder / "local"),
             "spark.log.level": "ERROR",
             "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
-            "spark.sql.python.filterPushdown.enabled": "true",
             "spark.sql.shuffle.partitions": "2",
             "spark.sql.warehouse.dir": str(folder / "warehouse"),
             "spark.ui.port": "0",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pyspark.sql.datasource import EqualTo, GreaterThanOrEqual, In
 from pyspark.sql.functions import col, lit
 
 import tl_data
@@ -15,6 +17,9 @@ from tests.library import Library
 from tl_data import catalog
 from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_video
+from tl_data.engines.spark_source import Listing
+from tl_data.engines.spark_worker import Worker
+from tl_data.settings import Settings
 
 pytestmark = pytest.mark.spark
 
@@ -58,21 +63,34 @@ def test_a_search_for_each_query(registered: Any, library: Library) -> None:
     assert found.columns[:3] == ["index_id", "query_text", "video_id"]
 
 
-def test_filters_reach_the_api(registered: Any, library: Library) -> None:
-    """Whatever is pushed down, Spark gives what it would without: here for an index known by its id only."""
-    id_ = read(registered, "indexes").where(col("index_name") == library.index).first()["index_id"]
-    before = library.requests("GET /indexes/{index_id}/videos")
-    assert read(registered, "videos").where(col("index_id") == id_).count() == len(library.urls)
-    assert library.requests("GET /indexes/{index_id}/videos") - before >= 1
-    future = read(registered, "videos").where(
-        (col("index_id") == id_) & (col("created_at") >= lit("2100-01-01").cast("timestamp"))
-    )
-    assert future.count() == 0
-    assert "PushedFilters" in _plan(future) or future.count() == 0
+def test_filters_narrow_what_is_fetched() -> None:
+    catalog.load()
+    reader = Listing(Worker(Settings(), "scope"), catalog.TABLES["videos"], {"filename": "a.mp4"})
+    since = datetime(2026, 1, 2, 3, tzinfo=UTC)
+    filters = [
+        In(("index_id",), ("one", "two")),
+        EqualTo(("filename",), "another.mp4"),  # the option says a.mp4: Spark drops what does not fit both
+        GreaterThanOrEqual(("created_at",), since),
+        EqualTo(("width",), 640),
+    ]
+    assert list(reader.pushFilters(filters)) == filters  # Spark applies each once more
+    said = {"filename": "a.mp4", "created_at": "2026-01-02T03:00:00Z"}
+    assert [part.options for part in reader.partitions()] == [
+        said | {"index_id": "one"},
+        said | {"index_id": "two"},
+    ]
+    tasks = Listing(Worker(Settings(), "scope"), catalog.TABLES["tasks"], {})
+    tasks.pushFilters([In(("status",), ("ready", "failed"))])
+    assert [part.options for part in tasks.partitions()] == [{"status": ["ready", "failed"]}]
 
 
-def _plan(frame: Any) -> str:
-    return str(frame._explain_string() if hasattr(frame, "_explain_string") else "")
+def test_filters_do_not_change_the_answer(registered: Any, library: Library) -> None:
+    videos = read(registered, "videos", index_id=library.index)
+    row = videos.first()
+    same = (col("filename") == row["filename"]) & (col("created_at") >= lit(row["created_at"]))
+    assert [found["video_id"] for found in videos.where(same).collect()] == [row["video_id"]]
+    assert videos.where(col("created_at") >= lit("2100-01-01").cast("timestamp")).count() == 0
+    assert read(registered, "tasks").where("status = 'failed' AND video_id = 'none'").count() == 0
 
 
 def test_mistakes_are_named(registered: Any, library: Library) -> None:

@@ -60,6 +60,8 @@ def register(spark: SparkSession, connection: Connection) -> None:
         _create(spark, t.sql, t.parameters, rows, udf(worker, t), True)
     for helper in HELPERS:
         spark.sql(helper)
+    # Off by default, and with it off Spark refuses a source that could take filters.
+    spark.conf.set("spark.sql.python.filterPushdown.enabled", "true")
     # Spark plans a read in a process that sees no Spark conf, so the source carries its key with it.
     key = connection.settings.api_key or spark.conf.get(KEY_CONF, None)
     sealed = replace(worker, settings=worker.settings.but(api_key=key), needs_key=False)

@@ -32,8 +32,8 @@ from tl_data.usage import current
 #: Seconds for which workers share the answer of a call that is not durable; the pool remembers as long.
 KEEP = 300.0
 
-#: The Spark conf that may carry the key. Spark redacts conf keys whose name contains `token`, if they are there
-#: when it starts; what is set later it writes into its event log. On a command line (--conf) all can see it.
+#: The Spark conf that may carry the key. Spark redacts conf keys whose name contains `token`, if they are
+#: there when it starts; what is set later it writes into its event log. On a command line all can see it.
 KEY_CONF = "spark.tl_data.token"
 
 Columns = Sequence[pa.Array]
