@@ -99,13 +99,10 @@ class _Copy:
         self._out = made.add_stream_from_template(stream)
 
     def feed(self, packet: Any) -> None:
-        if packet.dts is None or packet.size == 0:
+        if packet.dts is None or packet.size == 0 or packet.is_corrupt:  # the last one of a file cut off
             return
-        import av
-
         packet.stream = self._out
-        with contextlib.suppress(av.error.InvalidDataError):  # damaged, or cut off: the next one may be whole
-            self._made.mux(packet)
+        self._made.mux(packet)
 
     def end(self) -> None:
         """Nothing is held back."""
