@@ -31,8 +31,8 @@ SIGHTS = {"visual": ("seen", "shown"), "audio": ("heard", "said"), "transcriptio
 _OTHER_PLACE = 0.75  # the query says "the title", the word was spoken
 _TRAIT_AS_WORD = 0.8  # "red" was asked for and said, not seen
 _MAYBE = 0.75  # another reading of the recogniser
-_NEAR_FROM, _NEAR_TO, _NEAR_MOST = 0.40, 0.80, 0.85  # cosine of two words
-_LIKE_FROM, _LIKE_TO, _LIKE_MOST = 0.30, 0.75, 0.85  # cosine of the question and a sentence
+_NEAR_FROM, _NEAR_TO, _NEAR_MOST = 0.35, 0.80, 0.85  # cosine of two words
+_LIKE_FROM, _LIKE_TO, _LIKE_MOST = 0.25, 0.65, 0.85  # cosine of the question and a sentence
 _ALSO = 0.25  # share that each option must explain by itself for "and"
 
 
@@ -149,19 +149,13 @@ class Judge:
         if not (self._semantic and self._open):
             return {}
         asked = " ".join(word for part in self._open for word in part.words)
-        words_of = {
-            line.text: line.words
-            for some in lines.values()
-            for line in some
-            if line.kind in ("said", "shown") and line.words
-        }
-        if not words_of:
+        if not any(has_meaning(word) for word in asked.split()):
             return {}
-        texts = list(words_of)
-        starts = np.cumsum([0, *(len(words_of[text]) for text in texts[:-1])])
-        every = space.word_sums([word for text in texts for word in words_of[text]])
-        vectors = space.unit(np.add.reduceat(every, starts, axis=0))
-        cosines = vectors @ space.word_vectors([asked])[0]
+        kinds = ("said", "shown")
+        texts = sorted({line.text for some in lines.values() for line in some if line.kind in kinds})
+        if not texts:
+            return {}
+        cosines = np.stack([_sentence(text) for text in texts]) @ space.word_vectors([asked])[0]
         near = np.clip((cosines - _LIKE_FROM) / (_LIKE_TO - _LIKE_FROM), 0, 1) * _LIKE_MOST
         return {text: float(value) for text, value in zip(texts, near, strict=True) if value > 0}
 
@@ -272,6 +266,13 @@ def _line(kind: str, start: float, end: float, text: str) -> _Line:
 def _taken_apart(text: str) -> tuple[tuple[str, ...], frozenset[str]]:
     words = tuple(tokens(text))
     return words, frozenset(stem(word) for word in words)
+
+
+@lru_cache(maxsize=50_000)
+def _sentence(text: str) -> space.Vector:
+    """The vector of a line, from its words, whose vectors are remembered."""
+    total = space.word_sums(_taken_apart(text)[0]).sum(axis=0, keepdims=True)
+    return np.asarray(space.unit(np.asarray(total, np.float32))[0], np.float32)
 
 
 def _best(known: dict[str, float], stems: frozenset[str]) -> float:
