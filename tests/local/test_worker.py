@@ -14,7 +14,7 @@ import pytest
 from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_video
 from tl_data.local.evidence import Evidence, NotVideo, from_json, to_json
-from tl_data.local.worker import LookFailed, Lookers
+from tl_data.local.worker import Lookers, LookFailed
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +79,8 @@ def test_refuses_and_goes_on(video: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("does", "says"),
     [
-        ("time.sleep(60)", "no progress for 1 s"),
-        ("while True: print('{\"progress\": 0.1}', flush=True); time.sleep(0.1)", "longer than 2 s"),
+        ("time.sleep(60)", "no progress for 4 s"),
+        ("while True: print('{\"progress\": 0.1}', flush=True); time.sleep(0.1)", "longer than 6 s"),
         ("hoard = bytearray(400 << 20); time.sleep(60)", "more than the 300 MB allowed"),
         ("os.abort()", "signal SIGABRT"),
         ("sys.exit(3)", "exit code 3"),
@@ -89,12 +89,12 @@ def test_refuses_and_goes_on(video: Path, tmp_path: Path) -> None:
 )
 def test_a_bad_worker_fails_its_task_only(does: str, says: str, video: Path, tmp_path: Path) -> None:
     async def use(lookers: Lookers) -> None:
-        for _ in range(2):  # the pool has room for the next one
+        for _ in range(1 + (does == "os.abort()")):  # the pool has room for the next one
             with pytest.raises(LookFailed, match=says):
-                await lookers.look(video, tmp_path / "out", seconds=2)
+                await lookers.look(video, tmp_path / "out", seconds=6)
         assert not lookers._all
 
-    run(use, command=worker_that(does), patience=1, megabytes=300)
+    run(use, command=worker_that(does), patience=4, megabytes=300)
 
 
 def test_cancelling_a_look_ends_its_worker(video: Path, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def from_json(data: bytes) -> Evidence:
             tuple(_span(span) for span in raw["shown"]),
             tuple(raw["notes"]),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not evidence of this version: {error}") from error
 
 

@@ -76,7 +76,8 @@ def _step(before: Any, gray: Any, flow: Any, passed: float) -> Step:
         )
         if matrix is not None:
             fit = float(kept.mean())
-            if fit > 0.5:
+            # What fills only a part of the picture is a thing that moves, not the camera.
+            if fit > 0.5 and (points[kept.ravel() > 0].std(axis=0) > (0.18 * width, 0.18 * height)).all():
                 pan, tilt = float(matrix[0, 2]) * scale, float(matrix[1, 2]) * scale
                 zoom = (float(np.hypot(matrix[0, 0], matrix[1, 0])) - 1) / passed
                 common = np.column_stack((xs - width / 2, ys - height / 2, np.ones(xs.size))) @ matrix.T

@@ -127,12 +127,13 @@ class Stretches:
         left = end - self.start
         if left <= 0:
             return []
-        if left < SHORTEST and last is not None and end - last.start <= LONGEST:
+        if left < SHORTEST and last is not None:
             return [Stretch(last.start, end, last.cut)]
         return self._close(end, cut=False)
 
     def _close(self, end: float, *, cut: bool) -> list[Stretch]:
-        count = 1 if end - self.start <= LONGEST else 2
+        # The last clip of a video must be able to take in a rest that is too short for itself.
+        count = 1 if end - self.start <= LONGEST - SHORTEST else 2
         edges = np.linspace(self.start, end, count + 1)
         made = [
             Stretch(float(edges[place]), float(edges[place + 1]), self._by_cut and place == 0)

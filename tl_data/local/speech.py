@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -90,6 +89,8 @@ class _Utterances:
         self._start = 0  # sample at which the gathered frames begin
         self._at = 0
         self._spans: list[Span] = []
+        # One decoder a file: it keeps means of what it heard, and no other file may change these.
+        self._decoder: Any = None
 
     def add(self, frame: Samples, voice: bool) -> None:
         self._at += frame.size
@@ -114,14 +115,15 @@ class _Utterances:
 
     def _flush(self) -> None:
         if self._voiced >= 8 and self._lively():  # a quarter of a second: less is a click
-            self._spans += recognise(np.concatenate(self._frames), self._start / SOUND_RATE)
+            if self._decoder is None:
+                self._decoder = _decoder()
+            self._spans += recognise(self._decoder, np.concatenate(self._frames), self._start / SOUND_RATE)
         self._frames, self._quiet, self._voiced = [], 0, 0
         self._start = self._at
 
 
-def recognise(samples: Samples, start: float) -> list[Span]:
+def recognise(decoder: Any, samples: Samples, start: float) -> list[Span]:
     """The words of one utterance that begins at `start` seconds, as at most one span."""
-    decoder = _decoder()
     decoder.start_utt()
     decoder.process_raw(_prepared(samples).tobytes(), full_utt=True)
     decoder.end_utt()
@@ -180,8 +182,7 @@ def _plain(word: str) -> str:
     return "" if word.startswith(("<", "[", "+")) else re.sub(r"\(\d+\)$", "", word)
 
 
-@cache
 def _decoder() -> Any:
     from pocketsphinx import Decoder
 
-    return Decoder(samprate=SOUND_RATE, loglevel="FATAL", fwdflat=False, maxhmmpf=3000)
+    return Decoder(samprate=SOUND_RATE, loglevel="FATAL", maxhmmpf=3000)
