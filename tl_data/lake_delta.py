@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 ATTEMPTS = 8  # of a commit that another writer got in the way of
+BATCH = 8_192  # rows read at a time; more would be read ahead
 SMALL_FILES = 64  # files added since the last compaction after which the next one is due
 
 
@@ -79,7 +80,11 @@ class Delta:
         self._table.update_incremental()
         self._check()
         schema = part(self.declared, columns)
-        reader = _dataset(self._table).scanner(columns=schema.names).to_reader()
+        reader = (
+            _dataset(self._table)
+            .scanner(columns=schema.names, batch_size=BATCH, batch_readahead=1, fragment_readahead=1)
+            .to_reader()
+        )
         return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in reader))
 
     def where(self) -> str:

@@ -13,7 +13,7 @@ from tl_data.errors import MissingExtra, SchemaMismatch, SettingsError
 from tl_data.identity import redact
 from tl_data.jobs import Job
 
-BATCH = 10_000  # rows at a time
+BATCH = 2_000  # rows at a time
 
 #: Endings by which a folder's files count as videos. What they really hold is found out later.
 ENDINGS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")

@@ -22,29 +22,38 @@ from tl_data.lake import Lake
 from tl_data.lake_tables import ERRORS, VIDEOS
 from tl_data.source import BATCH, pairs
 
-MEMORY = "64MB"  # of the database; the rest is on disk
-FETCH = 1_000  # rows at a time
+MEMORY = "96MB"  # of the database; the rest is on disk
+MORE_MEMORY = "1GB"  # when that is not enough
+FETCH = 500  # rows at a time
 
 SAID = pa.schema([(n, pa.string()) for n in ("name", "canonical", "video", "url", "code", "message")])
 
-#: `meanings`: how many videos a key stands for. `first`: the row that mentions a video first.
-DISTINCT = """
-CREATE TABLE item AS
-SELECT *,
-    count(*) OVER (PARTITION BY name) AS meanings,
-    min(n) OVER (PARTITION BY canonical) AS first
-FROM (
+#: Groups, joins and one sort, all of which go to disk; window functions would be held in memory. `meaning`
+#: holds the keys that stand for several videos, `mention` the first row of each video.
+STEPS = (
+    """CREATE TABLE pair AS
     SELECT name, canonical, min(n) AS n, arg_min(video, n) AS video, arg_min(url, n) AS url,
         any_value(code) AS code, any_value(message) AS message
-    FROM said GROUP BY name, canonical
-)"""
+    FROM said GROUP BY name, canonical""",
+    "DROP TABLE said",
+    "CREATE TABLE meaning AS SELECT name FROM pair GROUP BY name HAVING count(*) > 1",
+    "CREATE TABLE mention AS SELECT canonical, min(n) AS first FROM pair GROUP BY canonical",
+    """CREATE TABLE ordered AS
+    SELECT i.*, m.name IS NOT NULL AS ambiguous, p.content_key, p.video_id, p.model, p.made, e.attempt
+    FROM pair i
+    JOIN mention f ON f.canonical = i.canonical
+    LEFT JOIN meaning m ON m.name = i.name
+    LEFT JOIN past p ON p.source_key = i.name
+    LEFT JOIN failed e ON e.source_key = i.name
+    ORDER BY ambiguous, CASE WHEN m.name IS NOT NULL THEN i.name END, f.first, i.n""",
+    "DROP TABLE pair",
+    "CHECKPOINT",
+)
 
-COUNT = "SELECT count(DISTINCT CASE WHEN meanings > 1 THEN 'k' || name ELSE 'c' || canonical END) FROM item"
+COUNT = "SELECT count(DISTINCT CASE WHEN ambiguous THEN 'k' || name ELSE 'c' || canonical END) FROM ordered"
 
-ITEMS = """
-SELECT i.*, p.content_key, p.video_id, p.model, p.made, e.attempt
-FROM item i LEFT JOIN past p ON p.source_key = i.name LEFT JOIN failed e ON e.source_key = i.name
-ORDER BY meanings > 1, CASE WHEN meanings > 1 THEN name END, first, n"""
+#: Read by position: a result would be held in memory as a whole.
+PAGE = "SELECT * FROM ordered WHERE rowid >= ? AND rowid < ? ORDER BY rowid"
 
 
 @dataclass(frozen=True)
@@ -92,8 +101,12 @@ class Listing:
         try:
             self._read_past(lake)
             self.rows = self._read_source(job)
-            self._con.execute(DISTINCT)
-            self._con.execute("DROP TABLE said")
+            for step in STEPS:
+                try:
+                    self._con.execute(step)
+                except duckdb.OutOfMemoryException:  # more rows than can be sorted within it
+                    self._con.execute(f"SET memory_limit = '{MORE_MEMORY}'")
+                    self._con.execute(step)
             self.distinct = int(self._con.execute(COUNT).fetchall()[0][0])
         except BaseException:
             self.close()
@@ -114,19 +127,19 @@ class Listing:
 
     def items(self) -> Iterator[Item]:
         """The distinct videos in the order of the source; those that are no videos at the end."""
-        for _, group in groupby(self._rows(ITEMS), _which):
+        for _, group in groupby(self._rows(), _which):
             yield _item(list(group))
 
     def another_means(self, video_id: str, keys: list[str]) -> bool:
         """Whether the tables have the video under another key than these."""
         asked = "SELECT 1 FROM past WHERE video_id = ? AND NOT list_contains(?, source_key) LIMIT 1"
-        with self._con.cursor() as cursor:
-            return cursor.execute(asked, [video_id, keys]).fetchone() is not None
+        return bool(self._con.execute(asked, [video_id, keys]).fetchall())
 
-    def _rows(self, query: str) -> Iterator[dict[str, Any]]:
-        with self._con.cursor() as cursor:
-            for batch in cursor.sql(query).to_arrow_reader(FETCH):
-                yield from batch.to_pylist()
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        at = 0
+        while rows := self._con.sql(PAGE, params=[at, at + FETCH]).to_arrow_table().to_pylist():
+            yield from rows
+            at += FETCH
 
     def _read_past(self, lake: Lake) -> None:
         known = lake.batches(VIDEOS, ["source_key", "content_key", "video_id", "model", "made"])
@@ -161,13 +174,13 @@ class Listing:
 
 def _which(row: dict[str, Any]) -> tuple[bool, str]:
     """The item that a row belongs to: a key with several meanings, or else a video."""
-    ambiguous = row["meanings"] > 1
+    ambiguous = bool(row["ambiguous"])
     return ambiguous, row["name" if ambiguous else "canonical"]
 
 
 def _item(rows: list[dict[str, Any]]) -> Item:
     first = rows[0]
-    if first["meanings"] > 1:
+    if first["ambiguous"]:
         places = sorted(row["canonical"] or "no URL" for row in rows)
         return Item("", "", first["url"], {first["name"]: None}, fault=_ambiguous(first["name"], places))
     keys = {
