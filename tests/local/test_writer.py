@@ -97,7 +97,9 @@ def test_a_summary_tells_the_parts_in_order_with_times() -> None:
 
 def test_what_holds_for_a_part_of_a_chapter_carries_its_own_time() -> None:
     for chapter in writer.chapters(SALES):
-        for quote in re.findall(r'says: "[^"]+" \((\d+:\d\d)-(\d+:\d\d)\)', chapter["chapter_summary"]):
+        for quote in re.findall(
+            r'recognised as: "[^"]+" \((\d+:\d\d)-(\d+:\d\d)\)', chapter["chapter_summary"]
+        ):
             assert chapter["start_sec"] - 1 <= seconds(quote[0]) < seconds(quote[1]) <= chapter["end_sec"] + 1
 
 

@@ -105,10 +105,16 @@ def _fitting(evidence: Evidence, question: str, least: float) -> list[Fact]:
     for start, end, told in passages(evidence, question, least):
         kinds = {item.split(":")[0] if ":" in item else sight_of(item) for item in told}
         for fact in facts_of(evidence, start, end):
-            quoted = any(fact.quote and fact.quote in item for item in told) or not fact.quote
+            quoted = not fact.quote or any(_words(item) in fact.text for item in told)
             if fact.kind in kinds and quoted and fact not in found:
                 found.append(fact)
     return found
+
+
+def _words(told: str) -> str:
+    """The line in 'shown: "the line"'; a trait has none, and stands in no fact's text by chance."""
+    _, quoted, line = told.partition(": ")
+    return line.strip('"') if quoted else "\0"
 
 
 # ------------------------------------------------------------------------------------ direct answers

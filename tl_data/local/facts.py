@@ -92,10 +92,11 @@ def facts_of(evidence: Evidence, start: float = 0.0, end: float = float("inf")) 
     end = min(end, max([evidence.probe.duration_sec, *(clip.end_sec for clip in evidence.clips)]))
     clips = [clip for clip in evidence.clips if min(clip.end_sec, end) - max(clip.start_sec, start) > 0.2]
     found = [*_shown(evidence, start, end), *_said(evidence, start, end), *_seen(clips), *_heard(clips)]
-    return sorted(found, key=lambda fact: (fact.start_sec, _ORDER[fact.kind], fact.end_sec))
+    return sorted(found, key=lambda fact: (fact.start_sec, ORDER[fact.kind], fact.end_sec))
 
 
-_ORDER = {"shown": 0, "said": 1, "seen": 2, "heard": 3}
+# What is told first of one stretch.
+ORDER = {"shown": 0, "said": 1, "seen": 2, "heard": 3}
 
 
 def _shown(evidence: Evidence, start: float, end: float) -> list[Fact]:
@@ -111,7 +112,13 @@ def _shown(evidence: Evidence, start: float, end: float) -> list[Fact]:
 
 
 def _shown_fact(spans: Sequence[Span]) -> Fact:
-    texts = list(dict.fromkeys(" ".join(span.text.split()) for span in spans))[:6]
+    texts: list[str] = []
+    for text in dict.fromkeys(" ".join(span.text.split()) for span in spans):
+        if texts and text[:1].islower():  # a line that goes on with the one above it
+            texts[-1] = f"{texts[-1]} {text}"
+        else:
+            texts.append(text)
+    texts = texts[:6]
     sure = np.mean([span.confidence for span in spans])
     unsure = " (hard to read)" if sure < UNSURE else ""
     quote = listed(f'"{text}"' for text in texts)
@@ -131,8 +138,8 @@ def _said(evidence: Evidence, start: float, end: float) -> list[Fact]:
     facts = []
     for span, tells in zip(spans, central, strict=True):
         text = " ".join(span.text.split())
-        unsure = " (roughly, the recognition is unsure)" if span.confidence < UNSURE else ""
-        words = f'A voice says: "{text}"{unsure}'
+        unsure = " (the recognition is unsure)" if span.confidence < UNSURE else ""
+        words = f'Speech is recognised as: "{text}"{unsure}'
         facts.append(Fact(span.start_sec, span.end_sec, "said", words, 0.35 + 0.45 * tells, text))
     return facts
 

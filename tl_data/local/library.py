@@ -2,7 +2,8 @@
 
 `add` and `remove` are single transactions in WAL mode: after a kill a video is there whole or not at
 all. The columns that a search scans are kept in memory too, one `Shelf` an index, read from the file at
-the first search. Any number of threads may use one `Library`; writers wait for one another.
+the first search. Any number of threads may use one `Library`; writers wait for one another. What another
+process adds to the same file is found after the next opening.
 
     Library(path).add(index_id, video_id, evidence, folder)
     library.search(Query(index_id, "a red box moving left"))

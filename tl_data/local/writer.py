@@ -17,6 +17,7 @@ from typing import Any
 from tl_data.local import answers, schema
 from tl_data.local.evidence import Evidence
 from tl_data.local.facts import (
+    ORDER,
     Chapter,
     Fact,
     between,
@@ -209,7 +210,9 @@ def _one_sentence(evidence: Evidence, chapters: Sequence[Chapter]) -> str:
         text += f" that shows {listed(f'“{line}”' for line in shown)} on screen"
     if said:
         quote = shortened(said.quote, 120).rstrip(".!?")
-        text += f"{' and' if shown else ''} in which a voice says “{quote}” at {clock(said.start_sec)}"
+        text += (
+            f"{' and' if shown else ''} in which speech is recognised as “{quote}” at {clock(said.start_sec)}"
+        )
     if not shown and not said and seen:
         text += f" in which {listed(_lower(part) for f in seen[:2] for part in f.text.split('. '))}"
     return text + "."
@@ -266,7 +269,7 @@ def _main(facts: Sequence[Fact], most: int) -> list[Fact]:
     seen = [fact for fact in facts if fact.kind == "seen"]
     if most > 1 and seen and not any(fact.kind == "seen" for fact in chosen):
         chosen = [*chosen[: most - 1], seen[0]]
-    return sorted(chosen, key=_when)
+    return sorted(chosen, key=lambda fact: (ORDER[fact.kind], fact.start_sec))
 
 
 def highlights(evidence: Evidence, prompt: str | None = None) -> list[Item]:
