@@ -4,9 +4,9 @@ Three sources of knowledge, each used as far as it goes:
 
 - a limit that is set (`requests_per_minute`, `video_minutes_per_hour`, `tokens_per_minute`) is kept to
   the letter; with a budget, by all processes together that share the ledger;
-- what the API's headers say is left until the reset is spread over that time: nothing is held back while
+- what the API's headers say is left of a minute is spread over that time: nothing is held back while
   plenty is left, and less and less is sent as the end comes near. Every process sees the same number, so
-  this holds for many of them, too;
+  this holds for many of them, too. What is left of an hour or a day is used as it comes, and then it stops;
 - refusals, where nothing else is known: see pace.py.
 
 A refusal with a long wait stops the category for that long; a wait beyond `max_wait` seconds fails at once.
@@ -32,6 +32,7 @@ from tl_data.storage import Storage, steady
 DIMENSIONS = {"requests": ("", "request-"), "minutes": ("duration-",), "tokens": ("outputtoken-",)}
 
 SHORT = 2.0  # seconds of a wait hint up to which it means "a little slower", not "stop"
+SPREAD = 120.0  # seconds to the reset up to which the rest is spread; a day's quota is there to be used up
 UNLIMITED = frozenset({"read"})  # categories that the API does not count: only refusals slow them
 
 
@@ -43,14 +44,17 @@ class _Quota:
     left: float
     resets: float  # on the steady clock
 
-    def delay(self) -> float:
-        """Seconds to leave before the next unit, so that what is left lasts until the reset."""
-        rest = self.resets - steady()
-        if rest <= 0 or self.left >= self.limit:
-            return 0.0
-        if self.left < 1e-9:
-            return rest
-        return min(rest, rest / self.left * (1 - self.left / self.limit) ** 2)
+    def due(self, began: float, cost: float) -> float:
+        """When so much may be spent that was asked for at `began`, so that the rest lasts until the reset."""
+        now = steady()
+        if self.resets <= now or self.left >= self.limit:
+            return began
+        if self.left < min(cost, 1.0):
+            return self.resets
+        if self.resets - now > SPREAD:
+            return began
+        share = cost / self.left * (1 - self.left / self.limit) ** 2
+        return min(began + share * (self.resets - now), self.resets)
 
 
 class Limiter:
@@ -122,7 +126,7 @@ class _Lane:
             for dimension, limit in limits.items()
         }
         self._pace = Pace()
-        self._paced = "requests" not in limits
+        self._paced = "requests" not in limits and category not in UNLIMITED
         self._refusals = 0.0  # share of recent calls that were refused
         self._quotas: dict[str, _Quota] = {}
         self._queue = asyncio.Lock()
@@ -154,7 +158,7 @@ class _Lane:
             self._stop = max(self._stop, steady() + retry_after + spread)
         else:
             # Within a limit that was set a refusal is bad luck; many mean that it was set too high.
-            self._paced = self._paced or self._refusals > 0.15
+            self._paced = self._paced or "requests" not in self._meters or self._refusals > 0.15
             self._pace.refused()
 
     async def _resume(self) -> None:
@@ -176,13 +180,13 @@ class _Lane:
         began = steady()
         while True:
             quota = self._quotas[dimension]  # looked up again: answers arrive meanwhile
-            wait = began + quota.delay() * cost - steady()
-            if wait > self._max_wait and quota.left < cost:
-                self._stop = max(self._stop, quota.resets)
-                await self._resume()
+            wait = quota.due(began, cost) - steady()
             if wait <= 0:
                 quota.left -= cost
                 return
+            if wait > self._max_wait:
+                self._stop = max(self._stop, steady() + wait)
+                await self._resume()
             await asyncio.sleep(min(wait, 1.0))
 
     def _learn(self, dimension: str, headers: Mapping[str, str], prefix: str) -> None:
@@ -194,6 +198,7 @@ class _Lane:
         if was is not None and was.limit == limit and abs(was.resets - resets) < 2.0:
             left = min(left, was.left)  # answers overtake each other, and more calls are under way
         self._quotas[dimension] = _Quota(limit, left, resets)
+        self._pace.free = "requests" in self._quotas  # told, so there is no need to try carefully
 
 
 class Meter:
@@ -214,9 +219,10 @@ class Meter:
 
 def _number(text: str | None) -> float | None:
     try:
-        return None if text is None else float(text)
+        number = float(text or "")
     except ValueError:
         return None
+    return number if 0 <= number < 1e15 else None
 
 
 def _until(reset: float, date: str | None) -> float:

@@ -22,13 +22,13 @@ SLOWEST = 0.02  # calls a second that are always tried
 
 
 class Pace:
-    """Times between calls. `cap` is the rate known to be allowed, if it is known."""
+    """Times between calls."""
 
-    def __init__(self, cap: float | None = None) -> None:
-        self.cap = cap
+    def __init__(self) -> None:
         self._line = asyncio.Lock()
         self._base = FIRST  # the rate that growth began from; after a refusal: the one refused
         self._refused = False
+        self.free = False  # no pace is needed before the first refusal
         self._grown = 0.0  # seconds of growth: only while the pace, not the demand, is what limits
         self._cut = 0.0
         self._last = 0.0
@@ -41,19 +41,15 @@ class Pace:
         if self._refused:
             curve = (self._grown - PLATEAU) / PLATEAU
             rate = self._base * (1 + (1 - RETREAT) * curve**3) + STEP * self._grown
-        elif self.cap is not None:
-            rate = self.cap
         else:
             rate = self._base * 2 ** min(self._grown / DOUBLING, 40)
-        if self.cap is not None:
-            rate = min(rate, self.cap)
         return max(rate, SLOWEST)
 
     async def turn(self) -> None:
         """Wait until the next call may be made."""
         async with self._line:
             due, now, waited = self._last + 1 / self.rate, steady(), False
-            while due > now:
+            while due > now and (self._refused or not self.free):
                 await asyncio.sleep(min(due - now, 0.1))
                 waited = True
                 now = self._grow()
