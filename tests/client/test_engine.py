@@ -304,9 +304,9 @@ def search_of(indexed: dict[str, str]) -> Use:
 ONE = {"count": 1}
 PASSING: dict[str, dict[str, Any]] = {
     "latency": {"kind": "latency", "seconds": 0.3},
-    "429 retry-after": {"kind": "too_many_requests", "shape": "retry_after", "seconds": 1, "count": 2},
-    "429 reset": {"kind": "too_many_requests", "shape": "reset", "seconds": 1, "count": 2},
-    "429 text": {"kind": "too_many_requests", "shape": "text", "seconds": 1, "count": 2},
+    "429 retry-after": {"kind": "too_many_requests", "shape": "retry_after", "seconds": 1, "count": 1},
+    "429 reset": {"kind": "too_many_requests", "shape": "reset", "seconds": 1, "count": 1},
+    "429 text": {"kind": "too_many_requests", "shape": "text", "seconds": 1, "count": 1},
     "429 empty": {"kind": "too_many_requests", "shape": "empty", "count": 2},
     "503": {"kind": "status", "status": 503, "count": 2},
     "500": {"kind": "status", "status": 500, **ONE},
@@ -322,8 +322,16 @@ PASSING: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("call", ["read", "search", "stream"])
-@pytest.mark.parametrize("name", PASSING)
+# A stream that has begun cannot be repeated: what happens to it then is the next test.
+PAIRS = [
+    (name, call)
+    for name in PASSING
+    for call in ("read", "search", "stream")
+    if call != "stream" or name not in ("truncate", "malformed", "html with 200")
+]
+
+
+@pytest.mark.parametrize(("name", "call"), PAIRS)
 def test_what_passes_is_not_seen(server: Server, indexed: dict[str, str], name: str, call: str) -> None:
     asks: dict[str, tuple[str, Use]] = {
         "read": ("/indexes/{index_id}", lambda c: c.retrieve_index(indexed["index"])),
@@ -331,8 +339,6 @@ def test_what_passes_is_not_seen(server: Server, indexed: dict[str, str], name: 
         "stream": ("/analyze", lambda c: every(c.analyze_stream(indexed["video"], "What is written?"))),
     }
     route, ask = asks[call]
-    if call == "stream" and name in ("truncate", "malformed", "html with 200"):
-        pytest.skip("a stream that has begun cannot be repeated: see the next test")
     wanted = server.run(ask)
     server.faults({**PASSING[name], "route": route})
     got = server.run(ask)
@@ -418,7 +424,7 @@ def test_stuck_and_failed_tasks(server: Server, film: Path) -> None:
         server.faults({"kind": "stuck", "route": "/tasks"})
         stuck = await client.create_task(index_id, video_file=film)
         server.faults()
-        watcher = TaskWatcher(client, client.settings.but(task_deadline=15))
+        watcher = TaskWatcher(client, client.settings.but(task_deadline=8))
         ends = await asyncio.gather(
             *(watcher.wait(t["_id"], index_id) for t in (bad, stuck)), return_exceptions=True
         )
