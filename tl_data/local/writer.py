@@ -140,7 +140,11 @@ def _opening(evidence: Evidence, chapters: Sequence[Chapter], *, plain: bool = F
     about = f"; the words that stand out are {listed(topics)}" if len(topics) > 1 else ""
     length = "1 second" if round(probe.duration_sec) == 1 else f"{round(probe.duration_sec)} seconds"
     if probe.duration_sec >= 120:
-        length = f"{round(probe.duration_sec / 60)} minutes"
+        length = (
+            f"{clock(probe.duration_sec)} minutes"
+            if probe.duration_sec < 3600
+            else f"{clock(probe.duration_sec)} hours"
+        )
     return sentence(f"A {form}{what} of {length}{'' if plain else parts}{having}{'' if plain else about}")
 
 
