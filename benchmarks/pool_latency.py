@@ -1,0 +1,144 @@
+"""One continuous pool beside the usual ways, under the latency of a remote API.
+
+    python benchmarks/pool_latency.py [--calls 2000] [--places 64] [--seeds 3]
+
+Calls wait a log-normal time (median 50 ms, 99th percentile ten times that). Three numbers a way: the time
+taken over the total latency divided by the places ("ideal", which nobody can reach, since the last calls
+cannot fill all places), and over the best possible ("greedy": the same latencies, each begun the moment a
+place is free, without any cost of its own).
+
+pool     this package: a window of rows over the places
+drain    a pool that is emptied after every batch of 256 rows
+ordered  a window of as many rows as places, which moves when its oldest row is done
+waves    as many calls as places at once, then the next as many (`gather`)
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import heapq
+import json
+import math
+import random
+import statistics
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from tl_data.pool import Pool
+
+Run = Callable[[int], Awaitable[int]]
+Way = Callable[[Run, int, int], Awaitable[list[int]]]
+
+
+async def pool(run: Run, calls: int, places: int) -> list[int]:
+    """This package."""
+    return [outcome.value async for outcome in Pool(places).map(run, range(calls))]
+
+
+async def drain(run: Run, calls: int, places: int) -> list[int]:
+    """Emptied after every batch."""
+    found: list[int] = []
+    gate = asyncio.Semaphore(places)
+
+    async def one(row: int) -> int:
+        async with gate:
+            return await run(row)
+
+    for start in range(0, calls, 256):
+        found += await asyncio.gather(*(one(row) for row in range(start, min(start + 256, calls))))
+    return found
+
+
+async def ordered(run: Run, calls: int, places: int) -> list[int]:
+    """A sliding window that waits for its oldest row."""
+    found: list[int] = []
+    window: deque[asyncio.Task[int]] = deque()
+
+    async def one(row: int) -> int:
+        return await run(row)
+
+    for row in range(calls):
+        if len(window) == places:
+            found.append(await window.popleft())
+        window.append(asyncio.create_task(one(row)))
+    return found + [await task for task in window]
+
+
+async def waves(run: Run, calls: int, places: int) -> list[int]:
+    """As many as fit, then the next."""
+    found: list[int] = []
+    for start in range(0, calls, places):
+        found += await asyncio.gather(*(run(row) for row in range(start, min(start + places, calls))))
+    return found
+
+
+WAYS: dict[str, Way] = {"pool": pool, "drain": drain, "ordered": ordered, "waves": waves}
+
+
+def latencies(seed: int, calls: int) -> list[float]:
+    """Seconds each call takes."""
+    rnd = random.Random(seed)
+    sigma = math.log(10) / statistics.NormalDist().inv_cdf(0.99)
+    return [rnd.lognormvariate(math.log(0.05), sigma) for _ in range(calls)]
+
+
+def greedy(waits: list[float], places: int) -> float:
+    """Seconds that the calls take at best, in their order."""
+    free = [0.0] * places
+    for wait in waits:
+        heapq.heappush(free, heapq.heappop(free) + wait)
+    return max(free)
+
+
+def measure(way: Way, waits: list[float], places: int) -> float:
+    """Seconds one way takes."""
+
+    async def run(row: int) -> int:
+        await asyncio.sleep(waits[row])
+        return row
+
+    async def main() -> float:
+        began = time.perf_counter()
+        assert await way(run, len(waits), places) == list(range(len(waits)))
+        return time.perf_counter() - began
+
+    return asyncio.run(main())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--calls", type=int, default=2000)
+    parser.add_argument("--places", type=int, default=64)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
+    parser.add_argument("--json", action="store_true")
+    said = parser.parse_args()
+    rows = []
+    for name in said.ways:
+        runs = []
+        for seed in range(said.seeds):
+            waits = latencies(seed, said.calls)
+            taken = measure(WAYS[name], waits, said.places)
+            runs.append((taken, sum(waits) / said.places, greedy(waits, said.places)))
+        rows.append(
+            {
+                "way": name,
+                "seconds": statistics.median(t for t, _, _ in runs),
+                "over_ideal": statistics.median(t / ideal for t, ideal, _ in runs),
+                "over_best": statistics.median(t / best for t, _, best in runs),
+            }
+        )
+    if said.json:
+        print(json.dumps(rows, indent=2))
+        return
+    print(f"{'way':10}{'seconds':>9}{'over ideal':>12}{'over best':>11}")
+    for row in rows:
+        print(f"{row['way']:10}{row['seconds']:9.2f}{row['over_ideal']:12.2f}{row['over_best']:11.2f}")
+
+
+if __name__ == "__main__":
+    main()
