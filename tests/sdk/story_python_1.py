@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from twelvelabs import TwelveLabs
+from twelvelabs import TwelveLabs, VideoContext_AssetId, VideoContext_Url
 from twelvelabs.core.api_error import ApiError
 from twelvelabs.indexes import IndexesCreateRequestModelsItem
 
@@ -122,6 +122,11 @@ assert "".join(event.text for event in events if event.event_type == "text_gener
 assert events[0].event_type == "stream_start"
 assert events[-1].event_type == "stream_end"
 assert events[-1].metadata.usage.output_tokens == answer.usage.output_tokens
+by_address = client.analyze(
+    video=VideoContext_Url(url=FILM_URL), prompt="What text is shown?", temperature=0.2
+)
+assert "Blue ship" in by_address.data
+assert client.analyze(video=VideoContext_AssetId(asset_id=by_file.video_id), prompt="Summarize.").data
 
 text = client.embed.create(model_name="marengo3.0", text="a red car")
 assert text.text_embedding.segments[0].float_

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.odd_server import OddServer
 from tests.server.conftest import API, Shelf, problem
 
 NOWHERE = "0123456789abcdef01234567"
@@ -76,6 +79,20 @@ def test_as_json_by_a_schema(api: API, shelf: Shelf) -> None:
     assert isinstance(json.loads(body["data"])["title"], str)
 
 
+def test_videos_that_come_with_the_request(api: API, shelf: Shelf, files: OddServer, film: Path) -> None:
+    (files.folder / "film.mp4").write_bytes(film.read_bytes())
+    text = base64.b64encode(film.read_bytes()).decode()
+    for video in (
+        {"type": "url", "url": files.url("film.mp4")},
+        {"type": "base64_string", "base64_string": text},
+        {"type": "asset_id", "asset_id": shelf.videos[0]},
+    ):
+        ask = {"video": video, "prompt": "What text is shown?", "stream": False, "end_time": 4.5}
+        assert "Blue ship" in api.post("/analyze", json=ask).json()["data"]
+    ask = {"video": {"type": "url", "url": files.odd("404")}, "prompt": "x"}
+    assert problem(api.post("/analyze", json=ask)) == (400, "video_url_not_accessible")
+
+
 def test_gist_answers_what_was_asked(api: API, shelf: Shelf) -> None:
     whole = api.post(
         "/gist", json={"video_id": shelf.videos[0], "types": ["title", "topic", "hashtag"]}
@@ -122,7 +139,17 @@ def test_summaries(api: API, shelf: Shelf) -> None:
         ("/analyze", {"video_id": "{video}", "prompt": "x", "stream": "yes"}, 400, "parameter_invalid"),
         ("/analyze", {"video_id": "{video}", "prompt": "x"} | XML, 400, "parameter_invalid"),
         ("/analyze", {"video_id": "{video}", "prompt": "x"} | SHORT, 400, "parameter_invalid"),
-        ("/analyze", {"video": {"type": "url", "url": "http://h"}, "prompt": "x"}, 400, "parameter_invalid"),
+        ("/analyze", {"video": {"type": "url", "url": "nowhere"}, "prompt": "x"}, 400, "parameter_invalid"),
+        ("/analyze", {"video": {"type": "url"}, "prompt": "x"}, 400, "parameter_invalid"),
+        ("/analyze", {"video": "a.mp4", "prompt": "x"}, 400, "parameter_invalid"),
+        ("/analyze", {"video": {"type": "base64_string", "base64_string": "?"}, "prompt": "x"}, 400,
+         "parameter_invalid"),
+        ("/analyze", {"video": {"type": "base64_string", "base64_string": "AAAA"}, "prompt": "x"}, 400,
+         "video_file_broken"),
+        ("/analyze", {"video": {"type": "asset_id", "asset_id": NOWHERE}, "prompt": "x"}, 404,
+         "resource_not_exists"),
+        ("/analyze", {"video_id": "{video}", "prompt": "x", "start_time": 3, "end_time": 2}, 400,
+         "parameter_invalid"),
         ("/gist", {"video_id": "{video}"}, 400, "parameter_not_provided"),
         ("/gist", {"video_id": "{video}", "types": []}, 400, "parameter_invalid"),
         ("/gist", {"video_id": "{video}", "types": ["mood"]}, 400, "parameter_invalid"),

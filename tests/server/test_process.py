@@ -79,9 +79,12 @@ def test_killed_at_any_moment_everything_is_done_once_in_the_end(start: Start, f
         embed = api.form(
             "/embed/tasks", ("model_name", "marengo3.0"), ("video_file", ("a.mp4", film.read_bytes()))
         )
-    for wait in (0.2, 2.5, 6.0):
+    for wait, kindly in ((0.2, False), (2.5, True), (6.0, False)):
         time.sleep(wait)
-        process.kill()
+        if kindly:
+            assert process.end() == 0
+        else:
+            process.kill()
         process = start("--workers", "1")
         with API(process.base_url) as api:
             ready = {

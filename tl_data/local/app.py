@@ -31,6 +31,7 @@ from tl_data.local.config import API_VERSION, PREFIX, Config
 from tl_data.local.engine import Engine
 from tl_data.local.errors import APIProblem, key_invalid
 from tl_data.local.faults import Faults
+from tl_data.local.given import Given
 from tl_data.local.injection import Injection
 from tl_data.local.links import Links
 from tl_data.local.queue import Queue
@@ -71,6 +72,7 @@ def make_app(config: Config) -> Starlette:
         rates=rates,
         stats=Stats(store),
         links=Links(config.home),
+        given=Given(config, stages),
     )
 
     @asynccontextmanager

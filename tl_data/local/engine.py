@@ -13,6 +13,7 @@ from tl_data.local.config import STATUSES, Config
 from tl_data.local.errors import invalid, unknown_resource, unknown_video
 from tl_data.local.faults import Faults
 from tl_data.local.forms import Form, read_form
+from tl_data.local.given import Given
 from tl_data.local.links import Links
 from tl_data.local.queue import Queue
 from tl_data.local.rates import Rates
@@ -33,6 +34,7 @@ class Engine:
     rates: Rates
     stats: Stats
     links: Links
+    given: Given
 
     @property
     def uploads(self) -> Path:

@@ -12,6 +12,7 @@ import os
 import resource
 import shutil
 import sys
+import threading
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -31,17 +32,20 @@ async def make_stream(source: Path, folder: Path, seconds: float) -> str | None:
     unfinished.mkdir(parents=True)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tl_data.local.hls", str(source), str(unfinished),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
+    assert process.stderr is not None
     try:
-        _, said = await asyncio.wait_for(process.communicate(), seconds)
+        async with asyncio.timeout(seconds):
+            said = await process.stderr.read()
+            await process.wait()
     except TimeoutError:
         said = b"took too long"
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    if process.returncode != 0:
+    if process.returncode != 0 or not unfinished.exists():  # the latter: the video was deleted meanwhile
         shutil.rmtree(unfinished, ignore_errors=True)
         return said.decode("utf-8", "replace").strip()[-300:] or f"ended with {process.returncode}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -188,11 +192,18 @@ class _EncodeAudio(_Encode):
         super().end()
 
 
+def _end_with_the_server() -> None:
+    """The server holds the other end of stdin as long as it lives, however it ends."""
+    os.read(0, 1)  # not sys.stdin, whose lock would be in the way of an ordinary end
+    os._exit(1)
+
+
 def main() -> int:
     """Entry of the process."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     with contextlib.suppress(OSError):
         os.nice(10)  # looking at the next video is more urgent
+    threading.Thread(target=_end_with_the_server, daemon=True).start()
     import av
 
     av.logging.set_level(av.logging.PANIC)

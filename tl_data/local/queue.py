@@ -137,10 +137,11 @@ class Queue:
         probe = await self._source(row, folder, "tasks")
         check_video(probe)
         self._rates.spend("index", "Duration", probe.duration_sec / 60)
-        self._store.change(
+        if not self._store.change(
             "tasks", row["id"], status="pending", updated_at=now(), duration=round(probe.duration_sec, 3),
             width=probe.width, height=probe.height, fps=round(probe.fps, 3), size=probe.size_bytes,
-        )  # fmt: skip
+        ):  # fmt: skip
+            shutil.rmtree(folder, ignore_errors=True)  # deleted meanwhile
 
     async def _source(self, row: Row, folder: Path, table: str) -> Probe:
         source = folder / "source"
@@ -237,13 +238,13 @@ class Queue:
         """Make the HLS stream of a video that is ready; then its source is needed no more."""
         folder = self._config.folder(row["id"])
         trouble = await make_stream(folder / "source", folder / "hls", MAX_STREAM_SEC)
+        state = "ERROR" if trouble else "COMPLETE"
+        if not self._store.change("videos", row["id"], hls_status=state, hls_updated_at=now()):
+            shutil.rmtree(folder, ignore_errors=True)  # deleted meanwhile
+            return
+        (folder / "source").unlink(missing_ok=True)
         if trouble:
             log.warning("no stream of video %s: %s", row["id"], trouble)
-        state = "ERROR" if trouble else "COMPLETE"
-        if self._store.change("videos", row["id"], hls_status=state, hls_updated_at=now()):
-            (folder / "source").unlink(missing_ok=True)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _suffer(self, table: str, row: Row, state: str) -> None:
         """Let an injected fault have its way: fail in this state, or stay in it for ever."""

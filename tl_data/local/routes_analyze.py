@@ -17,6 +17,7 @@ from tl_data.local.engine import Engine, engine_of, well_formed
 from tl_data.local.errors import APIProblem, invalid, not_provided, one_of, unknown_resource
 from tl_data.local.evidence import Evidence
 from tl_data.local.forms import read_json
+from tl_data.local.given import check_given, stretch
 from tl_data.local.store import Where
 
 TYPES = ("summary", "chapter", "highlight")
@@ -36,10 +37,11 @@ class Ask:
         """Read the body; the members `needed` must be there."""
         engine = engine_of(request)
         body = await read_json(request, engine.config.max_body_bytes)
-        if "video" in body and "video_id" not in body and "video_id" in needed:
-            raise invalid(
-                "video", "This engine analyzes videos of an index: give their video_id instead of a video."
-            )
+        if "video_id" in needed and "video_id" not in body and "video" in body:
+            given = check_given(body["video"])
+            # A video of an index is its own asset: there is no other place where it could lie.
+            body |= {"video_id": given["asset_id"]} if given["type"] == "asset_id" else {"given": given}
+            needed = tuple(name for name in needed if name != "video_id")
         if missing := [name for name in needed if name not in body]:
             raise not_provided(*missing)
         return cls(engine, body)
@@ -106,12 +108,22 @@ class Ask:
         return schema
 
     async def evidence(self) -> Evidence:
-        """What is known of the video; it must be ready, in an index whose models write.
+        """What is known of the video, or of the part between `start_time` and `end_time`.
+
+        A video of an index must be ready, and the index's models must write.
 
         Raises:
             APIProblem: malformed or unknown id, not ready yet, or an index that cannot.
         """
-        video_id = well_formed("video_id", self.text("video_id") or "")
+        if "given" in self._body:
+            evidence = await self._engine.given.evidence(self._body["given"])
+        else:
+            evidence = await self._indexed(well_formed("video_id", self.text("video_id") or ""))
+        evidence = stretch(evidence, self.number("start_time", 0, 1e6), self.number("end_time", 0, 1e6))
+        self._engine.rates.spend("analyze", "Duration", evidence.probe.duration_sec / 60)
+        return evidence
+
+    async def _indexed(self, video_id: str) -> Evidence:
         store = self._engine.store
         row = store.get("videos", video_id)
         if row is None:

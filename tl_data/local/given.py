@@ -1,0 +1,106 @@
+"""Videos that come with a request instead of lying in an index: looked at while it waits, then remembered."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import shutil
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tl_data.local.config import Config
+from tl_data.local.errors import APIProblem, MediaProblem, invalid
+from tl_data.local.evidence import Evidence
+from tl_data.local.fetch import fetch
+from tl_data.local.requirements import check_video
+from tl_data.local.stages import Stages
+from tl_data.local.store import new_id
+
+KINDS = ("url", "base64_string", "asset_id")  # each is also the name of the member that it needs
+REMEMBERED = 64
+SECONDS = 300.0  # time for the download
+ROOM = 2  # looked at side by side, beside the queue's own
+
+
+class Given:
+    """Looks at such videos, the same bytes once."""
+
+    def __init__(self, config: Config, stages: Stages) -> None:
+        self._config = config
+        self._stages = stages
+        self._known: OrderedDict[str, Evidence] = OrderedDict()
+        self._room = asyncio.Semaphore(ROOM)
+
+    async def evidence(self, video: dict[str, Any]) -> Evidence:
+        """What is known of `{"type": "url", "url": ...}` or `{"type": "base64_string", ...}`.
+
+        Raises:
+            APIProblem: 400, with the reason why it cannot be taken.
+        """
+        folder = self._config.home / "embeds" / new_id()
+        try:
+            async with self._room:
+                await asyncio.to_thread(folder.mkdir, parents=True)
+                return await self._seen(await self._source(video, folder / "source"), folder)
+        except MediaProblem as problem:
+            if problem.code == "parameter_invalid":
+                raise invalid("video", problem.message) from None
+            raise APIProblem(400, problem.code, problem.message) from None
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def _source(self, video: dict[str, Any], source: Path) -> str:
+        """Bring the file to `source`; answers its hash."""
+        if video["type"] == "url":
+            limit = self._config.max_video_bytes
+            fetched = await fetch(
+                video["url"], source, self._config, limit=limit, seconds=SECONDS, what="video"
+            )
+            return fetched.sha256
+        try:
+            data = base64.b64decode(video["base64_string"], validate=True)
+        except (binascii.Error, ValueError):
+            raise MediaProblem("parameter_invalid", "base64_string is not base64.") from None
+        await asyncio.to_thread(source.write_bytes, data)
+        return hashlib.sha256(data).hexdigest()
+
+    async def _seen(self, sha256: str, folder: Path) -> Evidence:
+        if sha256 not in self._known:
+            check_video(await self._stages.probe(folder / "source"))
+            self._known[sha256] = await self._stages.look(folder / "source", folder / "frames")
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return self._known[sha256]
+
+
+def check_given(video: Any) -> dict[str, Any]:
+    """The `video` of a request, its form checked.
+
+    Raises:
+        APIProblem: parameter_invalid.
+    """
+    kind = video.get("type") if isinstance(video, dict) else None
+    if kind not in KINDS or not isinstance(video.get(KINDS[kind]), str):
+        raise invalid(
+            "video", f"It must be an object whose type is one of {', '.join(KINDS)}, with that member."
+        )
+    return dict(video)
+
+
+def stretch(evidence: Evidence, start: float | None, end: float | None) -> Evidence:
+    """What is known of a part of a video, its times unchanged."""
+    if start is None and end is None:
+        return evidence
+    begin, stop = start or 0.0, evidence.probe.duration_sec if end is None else end
+    if not begin < stop:
+        raise invalid("end_time", "It must be greater than start_time, and both within the video.")
+    return replace(
+        evidence,
+        clips=tuple(clip for clip in evidence.clips if clip.end_sec > begin and clip.start_sec < stop),
+        speech=tuple(span for span in evidence.speech if span.end_sec > begin and span.start_sec < stop),
+        shown=tuple(span for span in evidence.shown if span.end_sec > begin and span.start_sec < stop),
+    )
