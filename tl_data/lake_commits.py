@@ -33,6 +33,7 @@ class Commits:
     ) -> None:
         self.tables: dict[str, LakeTable] = {n: lake.table(TABLES[n]) for n in ORDER if n in names}
         self._run_row = run_row
+        self._told: dict[str, Any] = {}  # the row of this run as it stands in the table
         self._videos, self._seconds = videos, seconds
         self._last = time.monotonic()
         self._lock = asyncio.Lock()
@@ -99,4 +100,6 @@ class Commits:
                 declared = TABLES[name]
                 together = pa.concat_tables([declared.schema.empty_table(), *rows.get(name, {}).values()])
                 self.tables[name].replace_groups(together, gone.get(name, {}))
-        self.tables["runs"].replace_groups(rows_of(RUNS, [run]))
+        if run != self._told:
+            self.tables["runs"].replace_groups(rows_of(RUNS, [run]))
+            self._told = run
