@@ -84,9 +84,10 @@ def check_given(video: Any) -> dict[str, Any]:
         APIProblem: parameter_invalid.
     """
     kind = video.get("type") if isinstance(video, dict) else None
-    if kind not in KINDS or not isinstance(video.get(KINDS[kind]), str):
+    if kind not in KINDS or not isinstance(video.get(kind), str):
+        names = ", ".join(KINDS)
         raise invalid(
-            "video", f"It must be an object whose type is one of {', '.join(KINDS)}, with that member."
+            "video", f"It must be an object whose type is one of {names}, with a member of that name."
         )
     return dict(video)
 
