@@ -172,7 +172,7 @@ def _vectorized(
 
     def series(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.Series]:
         columns = (
-            [pa.Array.from_pandas(column, kind) for column, kind in zip(given, types, strict=True)]
+            [pa.Array.from_pandas(column, type=kind) for column, kind in zip(given, types, strict=True)]
             for given in _each(batches)
         )
         for array in run(columns):
