@@ -112,6 +112,7 @@ def test_the_try_form_carries_the_error_and_the_others_their_values(
     )
     assert good["value"]
     assert good["error"] is None
+    assert good["provenance"]["model"] == "tl-local-1"
     assert bad["value"] is None
     assert bad["error"]["class"] == "NotFound"
     assert bad["error"]["code"] == "resource_not_exists"

@@ -28,7 +28,7 @@ def outcome_row(outcome: Outcome) -> dict[str, Any] | None:
             "reused": slip.reused,
         },
         "provenance": {
-            "model": slip.model,
+            "model": f"{slip.model} ({slip.fallback})" if slip.fallback else slip.model,
             "api_version": API_VERSION,
             "task_id": slip.task_id,
             "content_key": slip.content_key,

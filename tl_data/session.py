@@ -46,6 +46,7 @@ class Session:
         self.embed_model = self.search_model
         self.embedded = embedded  # the engine on this machine answers, not the service
         self._indexes: dict[str, str] = {}
+        self._begun: dict[str, str | None] = {}  # tasks made here: when they were surely unfinished
         self._creating = asyncio.Lock()
 
     async def aclose(self) -> None:
@@ -165,11 +166,13 @@ class Session:
                 enable_video_stream=enable_video_stream,
                 **_source(video),
             )
+            self._begun[str(task["_id"])] = task.get("created_at")
             return str(task["_id"])
 
         async def find() -> str | None:
             return await self._find_task(index, call.key)
 
+        current().model = self.search_model
         return call, await self.ledger.submit(call, send, find)
 
     def index_call(self, identity: Identity, index_id: str) -> Call:
@@ -188,7 +191,7 @@ class Session:
             return dict(entry.result)
         task_id, index = str(entry.task_id), str(call.params["index_id"])
         try:
-            task = await self.watcher.wait(task_id, index)
+            task = await self.watcher.wait(task_id, index, since=self._begun.pop(task_id, None))
             found = await self.client.retrieve_video(index, str(task["video_id"]))
         except (TaskFailed, NotFound) as failed:
             await self.ledger.fail(call, failed)
@@ -239,6 +242,7 @@ class Session:
         """The vectors of a URL or path by an embedding task of its own, made once, as VECTORS rows."""
         identity = await identify(self.client, video)
         given = {name: value for name, value in options.items() if value is not None}
+        current().model = self.embed_model
         call = Call("embed_video", identity.content_key, given, self.embed_model, content=identity.canonical)
 
         async def send() -> str:
@@ -252,8 +256,7 @@ class Session:
             return list(entry.result)
         task_id = str(entry.task_id)
         try:
-            await self.watcher.wait_embed(task_id)
-            task = await self.client.retrieve_embed_task(task_id)
+            task = await self.watcher.wait_embed(task_id)
         except (TaskFailed, NotFound) as failed:
             await self.ledger.fail(call, failed)
             raise
@@ -275,6 +278,7 @@ class Session:
 
         `video` is a record as `video()` gives it; analysis is billed by its length.
         """
+        current().model = self.analyze_model
         seconds = float(video.get("duration_sec") or 0.0)
         call = self.paid_call(operation, str(video["video_id"]), params, seconds)
         return (await self.ledger.once(call, do)).result

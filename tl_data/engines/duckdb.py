@@ -61,7 +61,8 @@ def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
 #: DuckDB's own functions under the names that both engines share: the cosine of two vectors (-1 to 1), and
 #: a field of JSON text by its path.
 HELPERS = (
-    "CREATE OR REPLACE TEMP MACRO tl_similarity(a, b) AS list_cosine_similarity(a::FLOAT[], b::FLOAT[])",
+    "CREATE OR REPLACE TEMP MACRO tl_similarity(a, b) AS "
+    "CAST(list_cosine_similarity(CAST(a AS FLOAT[]), CAST(b AS FLOAT[])) AS DOUBLE)",
     "CREATE OR REPLACE TEMP MACRO tl_json(text, path) AS json_extract_string(text, path)",
 )
 

@@ -9,6 +9,7 @@ from tl_data.errors import APIError
 from tl_data.functions.search import media
 from tl_data.session import Session
 from tl_data.types import COUNT, NUMBER, TEXT, TEXTS, VECTOR, VECTORS
+from tl_data.usage import current
 
 Rows = list[dict[str, Any]]
 
@@ -21,6 +22,7 @@ async def embed_text(tl: Session, text: str, text_truncate: str | None = None) -
         text: what to embed.
         text_truncate: where a text that is too long is cut: end (the default), start, none (an error).
     """
+    current().model = tl.embed_model
     answer = await tl.client.embed(tl.embed_model, text=text, text_truncate=text_truncate)
     return list(_vectors(answer, "text_embedding")[0]["vector"])
 
@@ -32,6 +34,7 @@ async def embed_image(tl: Session, image: str) -> list[float]:
     Args:
         image: URL or path of a JPEG or PNG.
     """
+    current().model = tl.embed_model
     answer = await tl.client.embed(tl.embed_model, **media(image, "image_url", "image_file"))
     return list(_vectors(answer, "image_embedding")[0]["vector"])
 
@@ -47,6 +50,7 @@ async def audio_vectors(tl: Session, audio: str, audio_start_offset_sec: float |
         audio_start_offset_sec: where to begin, in seconds.
     """
     source = media(audio, "audio_url", "audio_file")
+    current().model = tl.embed_model
     answer = await tl.client.embed(tl.embed_model, audio_start_offset_sec=audio_start_offset_sec, **source)
     return _vectors(answer, "audio_embedding")
 

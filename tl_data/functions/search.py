@@ -11,6 +11,7 @@ from tl_data.catalog import Parameter, function
 from tl_data.errors import SchemaMismatch
 from tl_data.session import Session
 from tl_data.types import COUNT, FLAG, HITS, JSON, NUMBER, TEXT, TEXTS
+from tl_data.usage import current
 
 Rows = list[dict[str, Any]]
 
@@ -94,6 +95,7 @@ async def _hits(
         page_limit=page_limit or min(max_hits, 50),
         **options,
     )
+    current().model = tl.search_model
     hits: Rows = []
     async for item in found:
         for clip in item.get("clips") or [item]:
