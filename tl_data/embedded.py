@@ -91,6 +91,8 @@ def _start(home: Path, lease: IO[str]) -> Engine:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if found := _running(home):
+            # The engine may outlive its user, which Popen would warn of; who stops it waits by its id.
+            process.returncode = 0
             return Engine(found[0], found[1], home, True, lease)
         if process.poll() is not None:
             break
