@@ -135,3 +135,18 @@ def test_tables_grow_while_a_run_goes_on(
     assert sizes == sorted(sizes)
     assert sizes[0] == 0
     assert len(set(sizes)) > 2
+
+
+def test_two_runs_of_one_job_at_once_pay_once(
+    put: Callable[..., str], make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    urls: list[str | None] = [put(f"{n}.mp4") for n in range(3)]
+    job = make_job(urls, tables=("clips", "vectors"), commit_videos=1)
+    processes = [started(job, tmp_path) for _ in range(2)]
+    outs = [process.communicate(timeout=150) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outs
+    assert all("3 distinct videos" in out and out.endswith("paid twice: 0\n") for out, _ in outs)
+    assert sum(int(re.findall(r"(\d) submitted", out)[0]) for out, _ in outs) == 3
+    assert (tasks(job), consistent(job)) == (3, 3)
+    clips = Lake(job.folder).read(CLIPS, ["video_id", "clip_number"])
+    assert clips.num_rows == len({tuple(row.values()) for row in clips.to_pylist()})
