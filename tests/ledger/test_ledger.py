@@ -6,6 +6,8 @@ import asyncio
 import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -410,6 +412,44 @@ def test_a_place_that_cannot_be_written() -> None:
     for url in ("/proc/nothing/ledger", "/dev/null/ledger", "nonsense://x"):
         with pytest.raises(LedgerError, match=f"the ledger cannot open {url}"):
             Ledger.open(url)
+
+
+FILL = """
+import asyncio, sys
+from tl_data.ledger import Ledger
+from tl_data.records import Call
+
+async def answer():
+    return "x" * 1000
+
+async def main():
+    ledger, made = Ledger.open(sys.argv[1]), 0
+    try:
+        while made < 1000:
+            await ledger.once(Call("analyze", str(made)), answer)
+            made += 1
+    except Exception as error:
+        print(type(error).__name__, error)
+    print(made <= len([e async for e in ledger.entries(state="done")]) <= made + 1)
+
+asyncio.run(main())
+"""
+
+
+def test_a_full_disk_stops_before_anything_more_is_paid(tmp_path: Path) -> None:
+    """A file system of 200 KB of its own."""
+    inside = (
+        f'mount -t tmpfs -o size=200k tmpfs {tmp_path} && exec {sys.executable} -W error -c "$0" {tmp_path}/l'
+    )
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", inside, FILL], check=False, capture_output=True, text=True, timeout=60
+    )
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip("this machine lets nobody mount a small file system")
+    failed, counted = done.stdout.splitlines()
+    assert failed.startswith(f"LedgerError the ledger cannot write {tmp_path}/l/calls/")
+    assert "the disk is full. Free some space and run again" in failed
+    assert counted == "True"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

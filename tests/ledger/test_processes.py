@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -32,6 +33,11 @@ class Worker:
     def wait_until_sending(self) -> None:
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == "sending\n"
+
+    def wait_for_a_line(self) -> None:
+        """Until it is about to send, or has nothing more to send."""
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline()
 
     def result(self, timeout: float = 90) -> dict[str, Any]:
         out, err = self.process.communicate(timeout=timeout)
@@ -106,6 +112,23 @@ def test_killed_while_the_platform_works_on_it(server: Platform, start: Any) -> 
     result = start(settle=4.0).result()
     assert (result["submitted"], result["reused"]) == (0, 1)
     assert sum(server.made.values()) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_again_and_again(server: Platform, start: Any, seed: int) -> None:
+    """Two workers at a time, killed at random moments and simply started again."""
+    rnd = random.Random(seed)
+    server.latency = 0.2
+    for _ in range(3):
+        pair = [start(rows=12), start(rows=12)]
+        pair[0].wait_for_a_line()
+        for worker in pair:
+            time.sleep(rnd.uniform(0.0, 0.25))
+            worker.process.kill()
+    result = start(rows=12, settle=2.0).result()
+    assert sorted(result["results"].values()) == sorted(server.tasks.values())
+    assert len(server.made) == 12
+    assert set(server.made.values()) == {1}
 
 
 def test_an_answer_that_was_lost(server: Platform, start: Any) -> None:
