@@ -23,7 +23,14 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from tl_data.errors import LedgerError
+from tl_data.errors import (
+    ConnectionFailed,
+    LedgerError,
+    NotAllowed,
+    QuotaExhausted,
+    RateLimited,
+    ServerFailed,
+)
 from tl_data.journal import Journal, View
 from tl_data.lease import LEASE, Lease, LeaseLost, Owner, Watch
 from tl_data.records import Call, Entry, Failure, State, Unreadable, entry_of
@@ -34,6 +41,9 @@ log = logging.getLogger("tl_data.ledger")
 
 READ_AHEAD = 64  # records that a listing reads at once
 SETTLE = 10.0  # seconds in which a request of a killed process may still arrive at the platform
+
+#: Errors of asking about a task, not of the task.
+ASKING = (ConnectionFailed, RateLimited, ServerFailed, QuotaExhausted, NotAllowed)
 
 #: What `export()` gives.
 EXPORT = pa.schema(
@@ -136,10 +146,16 @@ class Ledger:
         return await self._journal.write_done(call, folder, max(view.attempt, 1), result, task_id, minutes)
 
     async def fail(self, call: Call, error: Exception) -> Entry:
-        """Write down that the task failed; a retryable failure may be submitted again by a later call."""
+        """Write down that the task failed; a retryable failure may be submitted again by a later call.
+
+        An error of asking (no connection, no permission, too many requests) says nothing about the task,
+        which goes on and stays `submitted`.
+        """
         folder = call.folder
         view, entry = await self._journal.read(folder, call.key)
-        if entry is not None and entry.state in ("done", "failed"):
+        if entry is not None and (
+            entry.state in ("done", "failed") or (entry.state == "submitted" and isinstance(error, ASKING))
+        ):
             return entry
         failure = Failure.of(error, entry.task_id if entry else None, self._secrets)
         return await self._journal.write_failed(call, folder, max(view.attempt, 1), failure)

@@ -18,8 +18,10 @@ import pytest
 
 from tl_data.errors import (
     BadRequest,
+    ConnectionFailed,
     LedgerError,
     NotAllowed,
+    NotFound,
     ServerFailed,
     TaskFailed,
     TLDataError,
@@ -158,6 +160,18 @@ def test_a_task_that_failed_for_good_is_not_paid_again(tmp_path: Path) -> None:
     ledger_test(run, tmp_path)
 
 
+def test_an_error_of_asking_is_no_failure_of_the_task(tmp_path: Path) -> None:
+    send = Made("task-1")
+
+    async def run(ledger: Ledger) -> None:
+        await ledger.submit(CALL, send, NOTHING)
+        for error in (ConnectionFailed("reset"), ServerFailed("down"), NotAllowed("key expired")):
+            assert (await ledger.fail(CALL, error)).state == "submitted"
+        assert (await ledger.submit(CALL, send, NOTHING)).task_id == "task-1"
+
+    ledger_test(run, tmp_path)
+
+
 def test_a_failure_that_may_pass_is_tried_again_and_counted(tmp_path: Path) -> None:
     do = Made(ServerFailed("down", "internal", 500), NotAllowed("wrong key", None, 401), "at last")
 
@@ -185,7 +199,7 @@ def test_a_task_the_ledger_does_not_know_is_found_on_the_platform(tmp_path: Path
             await ledger.submit(CALL, send, NOTHING)
         found = await ledger.submit(CALL, send, Made("task-7"))
         assert (found.task_id, found.reused, send.count) == ("task-7", True, 1)
-        await ledger.fail(CALL, ServerFailed("worker lost"))
+        await ledger.fail(CALL, NotFound("no such task"))
         assert (await ledger.submit(CALL, send, Made("task-7"))).task_id == "task-9"
 
     ledger_test(run, tmp_path)
