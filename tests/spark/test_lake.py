@@ -1,0 +1,85 @@
+"""The lake and Spark: what one writes the other reads, vectors bit by bit; Spark tables as sources."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tl_data.errors import LakeError
+from tl_data.jobs import Job, Source
+from tl_data.lake import Lake, rows_of
+from tl_data.lake_tables import SUMMARIES, VECTORS
+from tl_data.source_items import Listing
+
+if TYPE_CHECKING:
+    from tests.spark.conftest import Java
+
+pytestmark = pytest.mark.spark
+
+URLS = ["https://example.com/a.mp4", "https://example.com/b.mp4", None]
+
+
+def keys(job: Job) -> list[list[str]]:
+    with Listing(job, Lake(job.folder)) as source:
+        return [list(item.keys) for item in source.items()]
+
+
+def test_spark_reads_what_the_lake_wrote_and_writes_to_it(java: Java, tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    values = np.random.default_rng(3).standard_normal(512).astype(np.float32)
+    table = lake.table(VECTORS)
+    for video in ("a", "b"):
+        row = {"video_id": video, "start_sec": 0.5, "model": "m", "dimension": 512, "vector": values}
+        table.replace_groups(rows_of(VECTORS, [row]))
+    frame = java.spark.read.format("delta").load(table.where())
+    [first, _] = frame.orderBy("video_id").collect()
+    assert struct.pack("512f", *first["vector"]) == values.tobytes()
+
+    frame.limit(1).selectExpr("'c' AS video_id", "* EXCEPT (video_id)").write.format("delta").mode(
+        "append"
+    ).save(table.where())
+    back = {row["video_id"]: row["vector"] for row in table.batches().read_all().to_pylist()}
+    assert set(back) == {"a", "b", "c"}
+    assert struct.pack("512f", *back["c"]) == values.tobytes()
+    table.replace_groups(rows_of(VECTORS, [{"video_id": "c", "model": "m", "start_sec": 9.0}]), gone=[("a",)])
+    assert sorted(lake.read(VECTORS, ["video_id"]).column("video_id").to_pylist()) == ["b", "c"]
+
+
+def test_a_table_that_spark_created_is_gone_on_with(java: Java, tmp_path: Path) -> None:
+    java.spark.sql(
+        "SELECT 'v' AS video_id, 'p' AS prompt, 's' AS summary, 't' AS title, array('x') AS topics, "
+        "array('y') AS hashtags, 'm' AS model, current_timestamp() AS at"
+    ).write.format("delta").save(str(tmp_path / "summaries"))
+    table = Lake(str(tmp_path)).table(SUMMARIES)
+    table.replace_groups(rows_of(SUMMARIES, [{"video_id": "v", "prompt": "p", "summary": "new"}]))
+    [row] = table.batches().read_all().to_pylist()
+    assert (row["summary"], row["topics"]) == ("new", None)
+
+
+def test_sources_of_spark(java: Java, tmp_path: Path) -> None:
+    frame = java.spark.createDataFrame([(n, url) for n, url in enumerate(URLS)], "id long, url string")
+    frame.write.format("delta").save(str(tmp_path / "delta"))
+    frame.createOrReplaceTempView("assets_of_a_test")
+    wanted = [["0"], ["1"], ["2"]]
+    for source in (
+        Source("delta", str(tmp_path / "delta"), key="id"),
+        Source("spark_table", "assets_of_a_test", key="id"),
+        Source("spark_query", "SELECT * FROM assets_of_a_test ORDER BY id", key="id"),
+    ):
+        job = Job(source, str(tmp_path / "lake"), engine="spark")
+        assert sorted(keys(job)) == wanted
+
+
+def test_deletion_vectors_are_refused_with_a_way_out(java: Java, tmp_path: Path) -> None:
+    place = str(tmp_path / "delta")
+    java.spark.range(100).selectExpr("CAST(id AS STRING) AS url").coalesce(1).write.format("delta").option(
+        "delta.enableDeletionVectors", "true"
+    ).save(place)
+    java.spark.sql(f"DELETE FROM delta.`{place}` WHERE url = '7'")
+    job = Job(Source("delta", place), str(tmp_path / "lake"))
+    with pytest.raises(LakeError, match="cannot be read without Spark"):
+        keys(job)
