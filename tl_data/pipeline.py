@@ -13,6 +13,7 @@ in the ledger, and everything else is done now.
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 import threading
 from collections import Counter
@@ -20,14 +21,12 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import pyarrow.compute as pc
-
 from tl_data import catalog
 from tl_data.connect import Connection, connect
 from tl_data.jobs import Job
 from tl_data.lake import Lake
-from tl_data.lake_tables import ERRORS, RUNS, TABLES, VIDEOS
-from tl_data.pipeline_plan import make_plan
+from tl_data.lake_tables import ERRORS, RUNS, TABLES
+from tl_data.pipeline_plan import lengths, make_plan
 from tl_data.pipeline_run import Run
 from tl_data.progress import Progress, silent
 from tl_data.report import Plan, Report, Status
@@ -72,10 +71,10 @@ def status(job: Job) -> Status:
     counts = {}
     for declared in TABLES.values():
         if lake.exists(declared):
-            counts[declared.name] = lake.read(declared, list(declared.by)).num_rows
+            counts[declared.name] = sum(b.num_rows for b in lake.batches(declared, declared.by))
     errors = lake.read(ERRORS, ["code", "retryable"]).to_pylist()
     runs = sorted(lake.read(RUNS).to_pylist(), key=lambda r: r["started_at"], reverse=True)
-    seconds = pc.sum(_once_a_video(lake)).as_py() or 0.0
+    seconds = math.fsum(length or 0.0 for length in lengths(lake))
     return Status(
         job.name,
         job.folder,
@@ -85,12 +84,6 @@ def status(job: Job) -> Status:
         sum(1 for e in errors if e["retryable"]),
         [r for r in runs if r["job"] == job.name][:5],
     )
-
-
-def _once_a_video(lake: Lake) -> Any:
-    """The length of each video once, however many keys mean it."""
-    table = lake.read(VIDEOS, ["video_id", "duration_sec"])
-    return table.group_by("video_id").aggregate([("duration_sec", "max")]).column("duration_sec_max")
 
 
 class Stop:

@@ -8,14 +8,14 @@ import time
 from tl_data.errors import NotFound, SchemaMismatch, TLDataError
 from tl_data.jobs import Job
 from tl_data.lake import Lake
-from tl_data.lake_tables import VECTORS
+from tl_data.lake_tables import VECTORS, VIDEOS
 from tl_data.looking import Look, look
-from tl_data.outputs import MOST_TOKENS, wanted
+from tl_data.outputs import MOST_TOKENS, analyses, wanted
 from tl_data.pipeline_parallel import in_parallel
 from tl_data.prices import Prices
 from tl_data.progress import Progress, Step
 from tl_data.records import Failure
-from tl_data.report import Plan, Refusal
+from tl_data.report import Bill, Plan, Refusal
 from tl_data.session import Session
 from tl_data.source_items import Item, Listing
 
@@ -27,7 +27,7 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
     """Look at every video of the source and add up what the job would take."""
     began = time.monotonic()
     lake = Lake(job.folder, job.format)
-    await asyncio.to_thread(refuse_other_model, lake, job, session.search_model)
+    await asyncio.to_thread(refuse_other_model, lake, job, session)
     names, index_id, prices = wanted(job), await known_index(session), prices_of(job, session)
     source = await asyncio.to_thread(Listing, job, lake)
     found = Plan(job.name, source.rows, source.distinct, prices)
@@ -116,24 +116,39 @@ def prices_of(job: Job, session: Session) -> Prices:
     return Prices.load(job.prices)
 
 
-def refuse_other_model(lake: Lake, job: Job, model: str) -> None:
+def refuse_other_model(lake: Lake, job: Job, session: Session) -> None:
     """Vectors of two models cannot be compared: they may not stand in one table.
 
     Raises:
-        SchemaMismatch: the table holds vectors of another model; says what to do and where its price is told.
+        SchemaMismatch: the table holds vectors of another model; says what to do, and what it would cost.
     """
     if "vectors" not in job.tables or not lake.exists(VECTORS):
         return
     models: set[str] = set()
     for batch in lake.batches(VECTORS, ["model"]):
         models.update(batch.column("model").unique().to_pylist())
+    model = session.search_model
     if other := sorted(models - {model}):
+        seconds, prices = lengths(lake), prices_of(job, session)
+        bill, calls = Bill(), len(analyses(session, wanted(job), ""))
+        for length in seconds:
+            bill.add("index", length)
+            bill.add("analyze", length, calls=calls)
         raise SchemaMismatch(
             f"the table vectors in {job.folder} holds vectors of {', '.join(other)}, and this run would add "
             f"vectors of {model}, which cannot be compared with them. Set search_model = {other[0]!r} to "
-            "go on as before, or re-embed: give the job another index and another outputs folder, and let "
-            "tl-data plan tell the price"
+            "go on as before, or re-embed: give the job another index and another outputs folder. The "
+            f"{len(seconds)} video{'' if len(seconds) == 1 else 's'} in the tables would take "
+            f"{bill.video_minutes:.2f} video minutes and {bill.price(prices, tokens=False):.2f} {prices.currency}"
         )
+
+
+def lengths(lake: Lake) -> list[float | None]:
+    """The length in seconds of each video in the tables, once however many keys mean it."""
+    found: dict[str, float | None] = {}
+    for batch in lake.batches(VIDEOS, ["video_id", "duration_sec"]):
+        found.update(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
+    return list(found.values())
 
 
 def _at_the_limits(session: Session, plan: Plan) -> float | None:

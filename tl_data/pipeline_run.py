@@ -88,7 +88,7 @@ class Run:
             LakeError: the tables cannot be written; what was paid for is in the ledger.
         """
         lake = Lake(self.job.folder, self.job.format)
-        await asyncio.to_thread(refuse_other_model, lake, self.job, self.session.search_model)
+        await asyncio.to_thread(refuse_other_model, lake, self.job, self.session)
         self._source = await asyncio.to_thread(Listing, self.job, lake)
         with self._source:
             await self._prepare(lake)

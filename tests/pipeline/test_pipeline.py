@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -164,13 +166,18 @@ def test_a_task_made_twice_is_counted(put: Put, make_job: MakeJob) -> None:
     assert [r["paid_twice"] for r in Lake(job.folder).read(RUNS).to_pylist() if r["reused"]] == [1]
 
 
-def test_vectors_of_two_models_do_not_mix(put: Put, make_job: MakeJob) -> None:
+def test_vectors_of_two_models_do_not_mix(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
+    newer = {"search_model": "marengo2.7", "index": uuid.uuid4().hex}
     job = make_job([put("a.mp4")])
     pipeline.run(job)
-    other = make_job([put("a.mp4")], settings={"search_model": "marengo2.7", "index": uuid.uuid4().hex})
+    other = make_job([put("a.mp4")], prices=prices(tmp_path), settings=newer)
     for verb in (pipeline.plan, pipeline.run):
-        with pytest.raises(SchemaMismatch, match=r"holds vectors of tl-local-1, .* vectors of marengo2\.7"):
+        with pytest.raises(
+            SchemaMismatch, match=r"holds vectors of tl-local-1, .* vectors of marengo2\.7"
+        ) as no:
             verb(other)
+        # 4 s: indexing, and a summary, a gist and the chapters
+        assert "The 1 video in the tables would take 0.07 video minutes and 0.01 USD" in str(no.value)
     connect(other.load_settings()).close()
     table = Lake(job.folder).read(VECTORS)
     assert set(table.column("model").to_pylist()) == {"tl-local-1"}
@@ -212,3 +219,27 @@ def test_status_reads_the_tables(put: Put, make_job: MakeJob, engine: Engine) ->
     assert dict(now.errors) == {"video_url_missing": 1}
     assert now.video_minutes == pytest.approx(4 / 60, abs=0.01)
     assert "1 submitted, 0 reused, 1 failed" in "\n".join(now.lines())
+
+
+def test_a_platform_that_goes_down_stops_the_run(
+    put: Put, make_job: MakeJob, start_engine: Callable[..., Engine]
+) -> None:
+    own = start_engine("--allow-private")
+    urls = [put(f"{n}.mp4") for n in range(30)]
+    settings = {"base_url": own.base_url, "concurrency": 2, "retries": 0}
+    job = make_job(urls, settings=settings)
+    lost: list[Step] = []
+
+    def progress(step: Step) -> None:
+        if not lost:
+            os.kill(own.pid, signal.SIGKILL)
+        lost.append(step)
+
+    report = pipeline.run(job, progress=progress)
+    connect(job.load_settings()).close()
+    assert (report.status, report.exit_code, report.submitted) == ("stopped", 3, 0)
+    assert "the platform failed 20 times in a row" in report.reason
+    rows = Lake(job.folder).read(ERRORS).to_pylist()
+    assert 20 <= len(rows) < 30
+    assert all(row["retryable"] and row["class"] == "ConnectionFailed" for row in rows)
+    assert Lake(job.folder).read(RUNS).to_pylist()[0]["status"] == "stopped"
