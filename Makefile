@@ -7,6 +7,7 @@ PYTHON ?= python3
 UV ?= uv
 VIDEOS ?=
 ARGS ?=
+BENCH ?= $(sort $(wildcard benchmarks/*.py))
 
 DEMO := .venv
 DEV := .venv-dev
@@ -25,7 +26,7 @@ help:
 	@echo 'make test     all tests                          make test ARGS="tests/demo -k serve" some of them'
 	@echo 'make check    ruff, mypy and the printed documents'
 	@echo 'make format   let ruff put right what it can'
-	@echo 'make bench    the measurements of the README'
+	@echo 'make bench    the measurements of the README     make bench BENCH=benchmarks/limiter.py one of them'
 	@echo 'make lock     compile the locks from pyproject.toml (needs uv)'
 	@echo 'make clean    remove what these made'
 
@@ -46,7 +47,7 @@ format: $(DEV)/ready
 	$(DEV)/bin/ruff format .
 
 bench: $(DEV)/ready
-	$(DEV)/bin/python -m benchmarks $(ARGS)
+	@set -e; for script in $(BENCH); do echo "== $$script"; $(DEV)/bin/python $$script $(ARGS); done
 
 $(DEMO)/installed: requirements.lock
 $(DEV)/installed: requirements-dev.lock
