@@ -134,12 +134,13 @@ def refuse_other_model(lake: Lake, job: Job, session: Session) -> None:
         for length in seconds:
             bill.add("index", length)
             bill.add("analyze", length, calls=calls)
+        videos = f"{len(seconds)} video{'' if len(seconds) == 1 else 's'}"
+        price = f"{bill.price(prices, tokens=False):.2f} {prices.currency}"
         raise SchemaMismatch(
             f"the table vectors in {job.folder} holds vectors of {', '.join(other)}, and this run would add "
             f"vectors of {model}, which cannot be compared with them. Set search_model = {other[0]!r} to "
             "go on as before, or re-embed: give the job another index and another outputs folder. The "
-            f"{len(seconds)} video{'' if len(seconds) == 1 else 's'} in the tables would take "
-            f"{bill.video_minutes:.2f} video minutes and {bill.price(prices, tokens=False):.2f} {prices.currency}"
+            f"{videos} in the tables would take {bill.video_minutes:.2f} video minutes and {price}"
         )
 
 
