@@ -32,6 +32,8 @@ from tl_data.storage import Storage, steady
 DIMENSIONS = {"requests": ("", "request-"), "minutes": ("duration-",), "tokens": ("outputtoken-",)}
 
 SHORT = 2.0  # seconds of a wait hint up to which it means "a little slower", not "stop"
+COARSE = 1.0  # seconds to a reset that is told in whole seconds: too near to say anything
+LONG = 5.0  # seconds to a reset from which a process need not feel its way to the limit
 SPREAD = 120.0  # seconds to the reset up to which the rest is spread; a day's quota is there to be used up
 UNLIMITED = frozenset({"read"})  # categories that the API does not count: only refusals slow them
 
@@ -193,12 +195,16 @@ class _Lane:
         limit, left, reset = (_number(headers.get(prefix + what)) for what in ("limit", "remaining", "reset"))
         if not limit or left is None or reset is None:
             return
-        resets = steady() + _until(reset, headers.get("date"))
+        rest = _until(reset, headers.get("date"))
+        if rest <= COARSE:
+            return
+        resets = steady() + rest
         was = self._quotas.get(dimension)
         if was is not None and was.limit == limit and abs(was.resets - resets) < 2.0:
             left = min(left, was.left)  # answers overtake each other, and more calls are under way
         self._quotas[dimension] = _Quota(limit, left, resets)
-        self._pace.free = "requests" in self._quotas  # told, so there is no need to try carefully
+        if dimension == "requests" and rest > LONG:
+            self._pace.free = True  # what is told of a minute can be kept to; of a second, it is past
 
 
 class Meter:
