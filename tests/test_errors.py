@@ -40,7 +40,9 @@ def test_the_text_carries_code_status_and_request() -> None:
     assert str(made(errors.NotFound)) == (
         "no such video (not_found, HTTP 404, request req-1, https://docs.example.com)"
     )
-    assert str(MediaRefused("too short", "video_duration_too_short")) == "too short (video_duration_too_short)"
+    assert (
+        str(MediaRefused("too short", "video_duration_too_short")) == "too short (video_duration_too_short)"
+    )
     assert str(TaskFailed("broken", "t1", "video_file_broken")) == "broken (video_file_broken, task t1)"
     assert str(MissingExtra("duckdb", "duckdb")) == (
         'duckdb is not installed. Type: pip install "tl_data[duckdb]"'

@@ -12,15 +12,19 @@ Every function and listing of the catalog is an attribute of this module, too:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tl_data._version import __version__
 from tl_data.errors import TLDataError
 from tl_data.settings import Settings
 
-__all__ = ["Settings", "TLDataError", "__version__", "register"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Settings", "TLDataError", "__version__", "register", "stream"]
 
 
 def register(target: Any, settings: Settings | None = None, **said: Any) -> None:
@@ -46,6 +50,16 @@ def register(target: Any, settings: Settings | None = None, **said: Any) -> None
         raise TypeError(
             f"register() takes a DuckDB connection or a Spark session, not {type(target).__name__}"
         )
+
+
+def stream(source: Any, function: str, columns: Mapping[str, str], **options: Any) -> pa.RecordBatchReader:
+    """The batches of an Arrow source with a function's value as one more column, in bounded memory.
+
+    See `tl_data.engines.arrow.stream` for the options.
+    """
+    from tl_data.engines import arrow
+
+    return arrow.stream(source, function, columns, **options)
 
 
 def __getattr__(name: str) -> Any:

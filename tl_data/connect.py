@@ -10,7 +10,9 @@ import asyncio
 import atexit
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +22,7 @@ from tl_data.catalog import Function, Table
 from tl_data.client import Client
 from tl_data.client.engine import is_embedded
 from tl_data.embedded import Engine, engine
-from tl_data.errors import RowFailed, SettingsError
+from tl_data.errors import Cancelled, RowFailed, SettingsError
 from tl_data.ledger import Ledger
 from tl_data.limits import Limiter
 from tl_data.pool import Outcome, Pool
@@ -81,6 +83,10 @@ class Connection:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the connection's loop and wait; Ctrl-C cancels it cleanly."""
         return self._loop.run(work)
+
+    def cancel(self) -> None:
+        """Stop the calls under way, from any thread; whoever waits for them gets an error."""
+        self._loop.cancel()
 
     def call(self, function: Function, **arguments: Any) -> Any:
         """One call, for one row of arguments.
@@ -179,6 +185,13 @@ def connect(settings: Settings | None = None, **said: Any) -> Connection:
         return _connections[key]
 
 
+def cancel_all() -> None:
+    """Stop the calls under way of all connections of this process."""
+    for (pid, _), connection in list(_connections.items()):
+        if pid == os.getpid():
+            connection.cancel()
+
+
 @atexit.register
 def _close_all() -> None:
     for (pid, _), connection in list(_connections.items()):
@@ -193,6 +206,7 @@ class _Loop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -203,13 +217,36 @@ class _Loop:
             return self._loop
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(work, self._running())
+        async def worked() -> T:
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.add(task)
+            try:
+                return await work
+            finally:
+                self._tasks.discard(task)
+
+        future = asyncio.run_coroutine_threadsafe(worked(), self._running())
         try:
             return future.result()
-        except BaseException:
-            # Ctrl-C reaches the waiting thread: pass it on to the work, which keeps what it has.
+        except CancelledError:
+            raise Cancelled("cancelled; what was finished is kept and costs nothing on a re-run") from None
+        except KeyboardInterrupt:
+            # Ctrl-C reaches the waiting thread: pass it on to the work, and let it put away what it has.
             future.cancel()
+            self._settle()
             raise
+
+    def cancel(self) -> None:
+        """Cancel what runs; whoever waits for it is told when it has ended."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._tasks])
+
+    def _settle(self) -> None:
+        """Wait a little for what was cancelled to end."""
+        until = time.monotonic() + 5
+        while self._tasks and time.monotonic() < until:
+            time.sleep(0.01)
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
         try:

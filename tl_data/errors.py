@@ -5,6 +5,7 @@
     ├── MissingExtra (ImportError)      an optional package is not installed; says the line to type
     ├── SchemaMismatch (TypeError)      columns, types or models do not fit together
     ├── RowFailed                       one row failed a statement: which row, why, what to do
+    ├── Cancelled                       the calls were stopped on purpose
     ├── BudgetReached                   the run stopped itself at its budget or failure limit
     ├── LedgerError                     the ledger cannot be read or written safely
     ├── LakeError                       a table of the lake cannot be read or written safely
@@ -63,6 +64,10 @@ class SchemaMismatch(TLDataError, TypeError):
 
 class RowFailed(TLDataError):
     """One row failed a statement. The text names the row, the cause and the next step."""
+
+
+class Cancelled(TLDataError):
+    """The calls were stopped on purpose: Ctrl-C, or `Connection.cancel()`."""
 
 
 class BudgetReached(TLDataError):

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import signal
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,7 +22,7 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from tl_data import catalog
 from tl_data.catalog import Function, Parameter, Table, literal
-from tl_data.connect import Connection
+from tl_data.connect import Connection, cancel_all
 from tl_data.outcomes import outcome_row
 from tl_data.types import VECTOR
 
@@ -36,6 +38,7 @@ def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
     Registering again replaces what was registered before, with the settings of the new connection.
     """
     catalog.load()
+    _heed_ctrl_c()
     dimension = connection.settings.dimension
     for old in _registered.pop(con, []):
         con.remove_function(old)
@@ -56,6 +59,36 @@ def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
         con.execute(_macro(con, t.sql, plain, t.parameters, rows, True, None))
     for helper in HELPERS:
         con.execute(helper)
+
+
+def interrupt(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
+    """Stop a query from another thread, and the calls that it waits for.
+
+    `con.interrupt()` alone ends the query when its calls have ended: DuckDB tells nobody inside of a
+    function that it was interrupted.
+    """
+    con.interrupt()
+    connection.cancel()
+
+
+def _heed_ctrl_c() -> None:
+    """At Ctrl-C, stop the calls, too: functions run in threads of DuckDB, which signals never reach."""
+    global _heeding  # noqa: PLW0603  signal handlers belong to the process
+    if _heeding or threading.current_thread() is not threading.main_thread():
+        return
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before):
+        return  # the program ignores Ctrl-C, or handles it outside of Python
+
+    def heed(number: int, frame: Any) -> None:
+        cancel_all()
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, heed)
+    _heeding = True
+
+
+_heeding = False
 
 
 #: DuckDB's own functions under the names that both engines share: the cosine of two vectors (-1 to 1), and
