@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import jsonschema
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests.local.known import EMPTY, PLANT, SALES, SHAPES, SILENT, VIDEOS
 from tl_data.local import writer
 from tl_data.local.schema import Unsupported, check, fill
+from tl_data.local.schema_values import matches
 
 
 def conforming(evidence: Any, schema: dict[str, Any], prompt: str = "") -> Any:
@@ -314,3 +316,16 @@ def test_any_schema_of_the_subset_is_filled_with_a_conforming_value(
     schema: dict[str, Any], video: str
 ) -> None:
     conforming(VIDEOS[video], schema)
+
+
+def test_a_pattern_that_would_keep_a_backtracking_matcher_busy_takes_no_time() -> None:
+    began = time.process_time()
+    text = "a" * 200
+    assert not matches("(a|a?)+$b", text)
+    assert matches("(a|a?)+$", text)
+    assert time.process_time() - began < 5  # `re` would need longer than the age of the universe
+
+
+def test_a_pattern_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(Unsupported, match="the pattern cannot be read"):
+        check({"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)("}}})

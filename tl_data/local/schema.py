@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
+import pyarrow as pa
+
 from tl_data.local.evidence import Evidence
-from tl_data.local.schema_values import UNKNOWN, Scope, Values, whole
+from tl_data.local.schema_values import UNKNOWN, Scope, Values, matches, whole
 
 Schema = Mapping[str, Any]
 
@@ -107,8 +109,8 @@ def _check_bounds(schema: Schema, at: str) -> None:
         if not isinstance(pattern, str) or len(pattern) > _LONGEST_PATTERN:
             raise Unsupported(f"{at}: pattern must be a text of at most {_LONGEST_PATTERN} characters")
         try:
-            re.compile(pattern)
-        except (re.error, OverflowError, RecursionError) as error:
+            matches(pattern, "")
+        except pa.ArrowInvalid as error:
             raise Unsupported(f"{at}: the pattern cannot be read: {error}") from error
 
 
@@ -273,12 +275,12 @@ class _Filler:
             return _formatted(schema["format"], text)
         if "pattern" not in schema:
             return (text, True) if text is not None else ("", False)
-        if text is not None and _matches(schema["pattern"], text):
+        if text is not None and matches(schema["pattern"], text):
             return text, True
         if part := self._values.matching(schema["pattern"], text):
             return part, True
         for plain in _PLAIN:
-            if _matches(schema["pattern"], plain):
+            if matches(schema["pattern"], plain):
                 return plain, False
         if "null" in _types(schema):
             return "", False
@@ -327,10 +329,6 @@ def _is_of(value: Any, types: list[str]) -> bool:
     if isinstance(value, str):
         return "string" in types
     return "number" in types or ("integer" in types and float(value).is_integer())
-
-
-def _matches(pattern: str, text: str) -> bool:
-    return re.search(pattern, text[:200]) is not None if len(text) <= 200 else False
 
 
 def _number(found: Any, kind: str, schema: Schema, at: str) -> tuple[int | float, bool]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tl_data.local.evidence import Clip, Evidence, Span
 from tl_data.local.facts import Fact, chapters_of, clock, facts_of, sentence, title_of, topics_of
@@ -24,6 +27,15 @@ class Scope:
     start_sec: float
     end_sec: float
     text: str | None = None
+    item: bool = field(default=False, compare=False)  # it is an item of a list already
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether a client's pattern is found in a text; in time linear in the text, whatever the pattern.
+
+    RE2 (as pyarrow has it) instead of `re`, which some patterns keep busy for hours, with the whole process.
+    """
+    return bool(pc.match_substring_regex(pa.scalar(text), pattern=pattern).as_py())
 
 
 def whole(evidence: Evidence) -> Scope:
@@ -72,17 +84,21 @@ class Values:
         """A piece of the evidence that matches a pattern as a whole."""
         for source in [text or "", *(span.text for span in (*self.evidence.shown, *self.evidence.speech))]:
             for piece in [source.strip(), *source.split()]:
-                if 0 < len(piece) <= 64 and re.search(pattern, piece):
+                if 0 < len(piece) <= 64 and matches(pattern, piece):
                     return piece
         return None
 
     def parts(self, name: str, told: str, scope: Scope, *, objects: bool) -> list[Scope]:
         """The stretches or things that a list is about; none if no evidence fits."""
+        # A list within its own item would be that item again, and again.
+        parts = [p for p in self._parts(name, told, scope, objects) if not (scope.item and p == scope)]
+        return [replace(part, item=True) for part in parts]
+
+    def _parts(self, name: str, told: str, scope: Scope, objects: bool) -> list[Scope]:
         asked = _words(name) or _words(told)
         for pattern, make in self._lists.items():
             if re.search(pattern, asked):
-                # A list within its own item would be that item again, and again.
-                return [part for part in make(scope) if part != scope]
+                return list(make(scope))
         hits = (
             [h for h in moments(self.evidence, told or asked) if h.score >= MEDIUM] if told or asked else []
         )
