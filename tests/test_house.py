@@ -30,6 +30,7 @@ LAYERS = (
             "engines*",
             "spark",
             "spark.*",
+            "dbt",
             "lake*",
             "job_schema",
             "jobs",
