@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pyspark.sql.pandas.types import from_arrow_schema
+
 from tests.surfaces import Rows, Surface, given_table, used
 from tl_data.catalog import Function
 
@@ -37,7 +39,10 @@ class Spark(Surface):
         )
 
     def _given(self, f: Function, rows: Rows) -> None:
-        given = self.spark.createDataFrame(given_table(f, rows))
+        table = given_table(f, rows)
+        schema = from_arrow_schema(table.schema)
+        # Connect takes no Arrow table without rows.
+        given = self.spark.createDataFrame(table if rows else [], schema)
         # Rows are counted within a partition: the few of a test of messages stay in one.
         given.repartitionByRange(1 if len(rows) <= 2 else 2, "n").createOrReplaceTempView("given")
 

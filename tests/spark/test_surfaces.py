@@ -38,9 +38,7 @@ def surface(registered: Any) -> Spark:
 
 
 def test_an_unknown_argument_is_refused(surface: Spark) -> None:
-    with pytest.raises(
-        Exception, match=r"(?s)UNRECOGNIZED_PARAMETER_NAME.*colour.*max_hits|colour.*query_text"
-    ):
+    with pytest.raises(Exception, match=r"UNRECOGNIZED_PARAMETER_NAME.*`colour`.*Did you mean"):
         surface.spark.sql("SELECT * FROM tl_search('demo', 'x', colour => 'red')")
 
 

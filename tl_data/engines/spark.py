@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
+import pyspark.sql.functions as functions
 from pyspark.sql import SparkSession
 from pyspark.sql.pandas.types import from_arrow_type
 from pyspark.sql.types import ArrayType, DataType, StructType
@@ -131,8 +132,13 @@ def is_connect(spark: SparkSession) -> bool:
     return ".connect." in type(spark).__module__
 
 
+def boxed(gives: pa.DataType) -> bool:
+    """Whether a UDF gives a list of one instead of the value: before Spark 4.1 none gives a NULL struct."""
+    return pa.types.is_struct(gives) and not hasattr(functions, "arrow_udf")
+
+
 def udf(worker: Worker, record: Function | Table, *, attempt: bool = False) -> Any:
-    """The function of the workers: a column for each declared argument, in order; one value a row."""
+    """The function of the workers: a column for each argument, in order; one value a row, perhaps `boxed`."""
     name = record.name
     if isinstance(record, Table):
         gives, run = pa.list_(pa.struct(list(record.schema))), worker.listings
@@ -155,9 +161,6 @@ def _vectorized(
     parameters: Sequence[Parameter],
     gives: pa.DataType,
 ) -> Any:
-    import pyspark.sql.functions as functions
-
-    types = [p.type for p in parameters]
     if hasattr(functions, "arrow_udf"):
 
         def arrow(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
@@ -170,33 +173,26 @@ def _vectorized(
     import pandas as pd
     from pyspark.sql.pandas.functions import pandas_udf
 
+    types, box = [p.type for p in parameters], boxed(gives)
+
     def series(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.Series]:
         columns = (
             [pa.Array.from_pandas(column, type=kind) for column, kind in zip(given, types, strict=True)]
             for given in _each(batches)
         )
         for array in run(columns):
-            yield _frame(array)
+            values = array.to_pylist()
+            yield pd.Series([[value] for value in values] if box else values, dtype=object)
 
     series.__name__ = name
-    frames = Iterator[pd.DataFrame] if pa.types.is_struct(gives) else Iterator[pd.Series]
-    series.__annotations__ = {"batches": Iterator[tuple[pd.Series, ...]], "return": frames}
-    return pandas_udf(series, spark_type(gives))  # type: ignore[call-overload]  # its stubs know no schema
+    series.__annotations__ = {"batches": Iterator[tuple[pd.Series, ...]], "return": Iterator[pd.Series]}
+    kind = ArrayType(spark_type(gives)) if box else spark_type(gives)
+    return pandas_udf(series, kind)  # type: ignore[call-overload]  # its stubs know no schema
 
 
 def _each(batches: Iterator[Any]) -> Iterator[Any]:
     """Spark hands a single column over bare, several as a tuple."""
     return (given if isinstance(given, tuple) else (given,) for given in batches)
-
-
-def _frame(array: pa.Array) -> Any:
-    """Pandas as Spark 4.0 wants it: a frame for structs, a series of plain objects for all else."""
-    import pandas as pd
-
-    if pa.types.is_struct(array.type):
-        fields = [field.name for field in array.type]
-        return pd.DataFrame(array.to_pylist(), columns=fields, dtype=object)
-    return pd.Series(array.to_pylist(), dtype=object)
 
 
 def _create(
@@ -218,7 +214,7 @@ def _create(
         columns = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in kind.elementType)
         returns, body = f"TABLE({columns})", f"SELECT inline({call})"
     else:
-        returns, body = _ddl(kind), call
+        returns, body = _ddl(kind), f"{call}[0]" if boxed(gives) else call
     spark.sql(f"CREATE OR REPLACE TEMPORARY FUNCTION {name}({takes}) RETURNS {returns} RETURN {body}")
 
 

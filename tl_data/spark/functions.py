@@ -68,7 +68,7 @@ def column_function(f: Function, *, attempt: bool = False) -> Callable[..., Colu
     def call(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Column:
         from pyspark.sql import SparkSession
 
-        from tl_data.engines.spark import udf, worker_of
+        from tl_data.engines.spark import boxed, udf, worker_of
 
         if len(args) > len(f.parameters):
             raise SchemaMismatch(f"{name} takes {len(f.parameters)} arguments, not {len(args)}")
@@ -76,7 +76,8 @@ def column_function(f: Function, *, attempt: bool = False) -> Callable[..., Colu
         f.arguments(given)
         spark = SparkSession.active()
         worker = worker_of(spark, connect(settings))
-        return udf(worker, f, attempt=attempt)(*(_column(p, given) for p in f.parameters)).alias(name)  # type: ignore[no-any-return]
+        made = udf(worker, f, attempt=attempt)(*(_column(p, given) for p in f.parameters))
+        return (made[0] if boxed(f.outcome if attempt else f.gives) else made).alias(name)  # type: ignore[no-any-return]
 
     call.__name__ = call.__qualname__ = name
     call.__doc__ = f"{f.doc}\n\n{f.detail}\n\nArgs:\n" + "\n".join(

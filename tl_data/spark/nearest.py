@@ -98,4 +98,4 @@ def _cosines(vectors: Any, question: Sequence[float]) -> pa.Array:
         matrix = values.reshape(-1, len(question))
         with np.errstate(invalid="ignore", divide="ignore"):
             cosines[there] = matrix @ asked / (np.linalg.norm(matrix, axis=1) * np.linalg.norm(asked))
-    return pa.array(cosines, from_pandas=True)
+    return pa.array(np.clip(cosines, -1.0, 1.0), from_pandas=True)
