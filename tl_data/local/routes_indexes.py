@@ -143,7 +143,7 @@ async def delete(request: Request) -> Response:
         for table in ("videos", "tasks", "searches"):
             engine.store.remove(table, here)
         engine.store.remove("indexes", [Where("id", "=", row["id"])])
-    await engine.stages.remove(*videos)
+    await engine.stages.remove_index(row["id"])
     for video_id in {*videos, *waiting}:
         if re.fullmatch("[0-9a-f]{24}", video_id):
             shutil.rmtree(engine.config.folder(video_id), ignore_errors=True)

@@ -77,6 +77,10 @@ class Stages:
         if video_ids:
             await self._with(forget)
 
+    async def remove_index(self, index_id: str) -> None:
+        """Forget an index with all its videos."""
+        await self._with(lambda library: library.remove_index(index_id))
+
     async def evidence(self, video_id: str) -> Evidence:
         """What is known of a video."""
         return await self._with(lambda library: library.evidence(video_id))
@@ -129,15 +133,7 @@ class Stages:
                 video_ids,
                 tuple(ways),
             )
-            found: list[tuple[Hit, str]] = []
-            for hit in library.search(query):
-                try:
-                    clips = library.evidence(hit.video_id).clips
-                except KeyError:  # deleted while the search ran
-                    continue
-                number = min(hit.clip_number, len(clips) - 1)
-                found.append((hit, clips[number].keyframe if clips else ""))
-            return found
+            return [(hit, hit.keyframe) for hit in library.search(query)]
 
         return await self._with(find)
 
