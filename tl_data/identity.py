@@ -4,8 +4,8 @@ A URL is reduced to its canonical form: the parameters that only sign it (S3, GC
 OSS) say nothing about the content and change at every listing. What the server says about the bytes is
 added, so that a replaced file is a new video:
 
-1. an ETag that is a digest (32 or more hex digits, as S3 and most object stores give) is trusted alone:
-   the same bytes uploaded again stay the same video;
+1. an ETag that is a digest (32 or more hex digits, as S3 and most object stores give) tells alone
+   whether they changed: the same bytes uploaded again to the same place stay the same video;
 2. otherwise Last-Modified with the length: the ETags of web servers and CDNs may name an inode, a node or
    a compression variant, and would change from one request to the next;
 3. otherwise any ETag (the weak mark removed) with the length; otherwise what there is.
