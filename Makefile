@@ -17,7 +17,7 @@ INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-dep
 HASHED = --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench lock clean
+.PHONY: help demo test check check-api format bench lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo '              make demo VIDEOS=folder-or-glob takes your own videos'
 	@echo 'make test     all tests                          make test ARGS="tests/demo -k serve" some of them'
 	@echo 'make check    ruff, mypy and the printed documents'
+	@echo 'make check-api  many made-up requests against the contract of the API (minutes)'
 	@echo 'make format   let ruff put right what it can'
 	@echo 'make bench    the measurements of the README     make bench BENCH=benchmarks/limiter.py one of them'
 	@echo 'make lock     compile the locks from pyproject.toml (needs uv)'
@@ -41,6 +42,9 @@ check: $(DEV)/ready
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/tl-data docs --check
+
+check-api: $(DEV)/ready
+	TL_CONTRACT_EXAMPLES=120 $(DEV)/bin/python -m pytest --timeout 3600 tests/server/test_contract.py $(ARGS)
 
 format: $(DEV)/ready
 	$(DEV)/bin/ruff check --fix .

@@ -72,9 +72,13 @@ def test_the_commands_run(lake: Lake, place: Path) -> None:
 
 
 def test_the_shown_output_of_the_demo_is_what_it_prints(first: subprocess.CompletedProcess[str]) -> None:
-    """Numbers, names and the order of lines; ports and times of the machine may differ."""
+    """Line by line and in order; the port and the seconds of the machine may differ."""
     [shown] = re.findall(r"<!-- demo output -->\n```text\n(.*?)```", README, re.DOTALL)
-    assert shape(shown) == [line for line in shape(first.stdout) if line in set(shape(shown))]
+    expected, printed = shape(shown), shape(first.stdout)
+    assert len(expected) > 40
+    missing = [line for line in expected if line not in printed]
+    assert not missing, "\n".join(missing)
+    assert [line for line in printed if line in set(expected)] == expected
 
 
 def test_the_makefile_has_the_targets_that_the_readme_names() -> None:
@@ -94,5 +98,6 @@ def test_every_command_that_is_named_exists() -> None:
 def shape(text: str) -> list[str]:
     """The lines without what differs from run to run."""
     plain = re.sub(r"127\.0\.0\.1:\d+", "HOST", text)
-    plain = re.sub(r"in \d+ s", "in N s", plain)
-    return [re.sub(r"\s+", " ", line).strip() for line in plain.splitlines() if line.strip()]
+    lines = (re.sub(r"\s+", " ", line).strip() for line in plain.splitlines())
+    # The videos are made once for all tests, and how long a rule is drawn depends on the terminal.
+    return [line for line in lines if line.strip("─ ") and "videos made in" not in line]
