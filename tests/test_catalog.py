@@ -8,6 +8,7 @@ import pytest
 import tl_data
 from tl_data import catalog, docs
 from tl_data.catalog import Function, Table
+from tl_data.client import OPERATIONS
 from tl_data.errors import SchemaMismatch
 
 catalog.load()
@@ -66,6 +67,12 @@ def test_end_is_never_a_column() -> None:
     """END and START are reserved words of SQL: the columns are start_sec and end_sec."""
     columns = {c.name for r in RECORDS for c in (r.schema if isinstance(r, Table) else r.columns)}
     assert not columns & {"start", "end"}
+
+
+def test_every_record_says_which_operations_it_calls() -> None:
+    methods = {operation.method for operation in OPERATIONS}
+    assert set(docs.CALLS) == set(NAMES)
+    assert all(set(called) <= methods for called in docs.CALLS.values())
 
 
 def test_the_printed_pages_are_up_to_date() -> None:

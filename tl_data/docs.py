@@ -12,6 +12,30 @@ import pyarrow as pa
 
 from tl_data import catalog
 from tl_data.catalog import Function, Parameter, Table, literal
+from tl_data.client import OPERATIONS
+
+#: Which methods of the client a record calls, beyond those that make sure that its video is indexed.
+CALLS: dict[str, tuple[str, ...]] = {
+    "index_video": ("create_index", "list_indexes", "create_task", "list_tasks", "retrieve_task"),
+    "search": ("search",),
+    "search_by_image": ("search",),
+    "clips": ("retrieve_video",),
+    "transcript": ("retrieve_video",),
+    "summarize": ("summarize",),
+    "chapters": ("summarize",),
+    "highlights": ("summarize",),
+    "gist": ("gist",),
+    "analyze": ("analyze",),
+    "extract": ("analyze",),
+    "embed_text": ("embed",),
+    "embed_image": ("embed",),
+    "audio_vectors": ("embed",),
+    "video_vectors": ("create_embed_task", "retrieve_embed_task", "retrieve_video"),
+    "indexes": ("list_indexes",),
+    "videos": ("list_videos",),
+    "tasks": ("list_tasks",),
+    "embed_tasks": ("list_embed_tasks",),
+}
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -132,7 +156,26 @@ def _reference() -> str:
     ]
     for record in catalog.records():
         parts.append(_section(record))
+    parts.append(_operations())
     return "\n".join(parts)
+
+
+def _operations() -> str:
+    lines = [
+        "## Operations of the API",
+        "",
+        "Every operation has a method in `tl_data.client.Client`; those that SQL and the command line need, too,",
+        "are called by the functions named here.",
+        "",
+        "| operation | client method | SQL | command |",
+        "| --- | --- | --- | --- |",
+    ]
+    for operation in OPERATIONS:
+        names = [r.name for r in catalog.records() if operation.method in CALLS[r.name]]
+        sql = ", ".join(f"`tl_{name}`" for name in names)
+        commands = ", ".join(f"`tl-data {name.replace('_', '-')}`" for name in names)
+        lines.append(f"| `{operation.route}` | `{operation.method}` | {sql} | {commands} |")
+    return "\n".join(lines) + "\n"
 
 
 def _section(record: Function | Table) -> str:
