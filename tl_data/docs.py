@@ -164,8 +164,8 @@ def _operations() -> str:
     lines = [
         "## Operations of the API",
         "",
-        "Every operation has a method in `tl_data.client.Client`; those that SQL and the command line need, too,",
-        "are called by the functions named here.",
+        "Every operation has a method in `tl_data.client.Client`. Those that SQL and the command line need,",
+        "too, are called by the functions named here.",
         "",
         "| operation | client method | SQL | command |",
         "| --- | --- | --- | --- |",
