@@ -84,9 +84,16 @@ def spark(request: pytest.FixtureRequest, java: Java) -> Iterator[Any]:
     del os.environ["SPARK_CONNECT_MODE_ENABLED"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(autouse=True)
+def _mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test of the classic session alone is no process of Connect, whichever tests ran before it."""
+    if "spark" not in request.fixturenames:
+        monkeypatch.delenv("SPARK_CONNECT_MODE_ENABLED", raising=False)
+
+
+@pytest.fixture(scope="module")
 def registered(spark: Any, library: Library) -> Any:
-    """The session with the functions of the catalog, for the library."""
+    """The session with the functions of the catalog, for the library; anew for each file of tests."""
     import tl_data
 
     tl_data.register(spark, library.settings)

@@ -59,12 +59,13 @@ def duck(lake: Lake, settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @pytest.fixture(scope="module")
-def session(spark: Any, lake: Lake, settings: Settings) -> Any:
+def session(spark: Any, lake: Lake, settings: Settings, library: Library) -> Iterator[Any]:
     tl_data.register(spark, settings)
     for table in TABLES.values():
         frame = spark.read.format("delta").load(f"{lake.folder}/{table.name}")
         frame.createOrReplaceTempView(table.name)
-    return spark
+    yield spark
+    tl_data.register(spark, library.settings)  # the session is shared with tests of the library
 
 
 @pytest.mark.spark
