@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tl_data-tests"
-
-
-def _once(folder: Path, *commands: list[str]) -> Path:
-    """Run the commands unless they have succeeded before."""
-    done = folder / "done"
-    if not done.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for command in commands:
-            ended = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, timeout=240, check=False
-            )
-            assert ended.returncode == 0, f"{command}: {ended.stderr[-2000:]}"
-        done.touch()
-    return folder
+from tests.environments import cache, once, python_with
 
 
 @pytest.fixture(scope="session")
@@ -36,14 +16,7 @@ def python_sdk() -> Callable[[str], Path]:
     """`python_sdk("0.4.11")`: an interpreter that has this version of `twelvelabs`."""
 
     def made(version: str) -> Path:
-        folder = _cache() / f"twelvelabs-{version}-py{sys.version_info.major}{sys.version_info.minor}"
-        python = folder / "bin" / "python"
-        _once(
-            folder,
-            [sys.executable, "-m", "venv", str(folder)],
-            [str(python), "-m", "pip", "install", "--quiet", f"twelvelabs=={version}"],
-        )
-        return python
+        return python_with(f"twelvelabs-{version}", f"twelvelabs=={version}")
 
     return made
 
@@ -55,8 +28,8 @@ def js_sdk() -> Callable[[str], Path]:
         pytest.skip("needs node and npm")
 
     def made(version: str) -> Path:
-        folder = _cache() / f"twelvelabs-js-{version}"
-        return _once(
+        folder = cache() / f"twelvelabs-js-{version}"
+        return once(
             folder,
             ["npm", "init", "--yes"],
             ["npm", "install", "--no-audit", "--no-fund", f"twelvelabs-js@{version}"],
