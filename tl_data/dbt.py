@@ -44,8 +44,9 @@ class Plugin(BasePlugin):  # type: ignore[misc]  # dbt-duckdb has no types
         secrets = {value for name, value in os.environ.items() if name.startswith(SECRET)}
         if "api_key" in said and said["api_key"] not in secrets:
             raise SettingsError(
-                "api_key may not stand in profiles.yml, which is shared, and which dbt prints. Set TL_API_KEY "
-                f"in the environment, or write api_key: \"{{{{ env_var('{SECRET}TL_API_KEY') }}}}\""
+                "api_key may not stand in profiles.yml, which is shared, and which dbt prints. Set "
+                "TL_API_KEY in the environment, or write "
+                f"api_key: \"{{{{ env_var('{SECRET}TL_API_KEY') }}}}\""
             )
         self.settings = Settings.load(**said)
 
