@@ -18,7 +18,7 @@ PACKAGE = ROOT / "tl_data"
 #: Bottom first. A module imports from its own layer and from those below it. Names are those of modules
 #: within `tl_data`, `*` as in file names.
 LAYERS = (
-    ("_version", "errors", "usage", "types", "settings", "urls"),
+    ("_version", "errors", "usage", "types", "settings", "telemetry", "urls"),
     (
         *("client", "client.*", "responses", "retry", "watch", "limits", "budget", "pace"),
         *("identity", "records", "storage", "lease", "journal", "ledger"),
@@ -46,7 +46,17 @@ LAYERS = (
 #: Imported by `import tl_data` on no account: each is optional, or slow.
 OPTIONAL = (
     *("PIL", "aiohttp", "av", "boto3", "cv2", "delta", "deltalake", "duckdb", "httpx", "jsonschema", "numpy"),
-    *("obstore", "onnxruntime", "pandas", "pocketsphinx", "pyspark", "rapidocr", "starlette", "uvicorn"),
+    *(
+        "obstore",
+        "onnxruntime",
+        "opentelemetry",
+        "pandas",
+        "pocketsphinx",
+        "pyspark",
+        "rapidocr",
+        "starlette",
+        "uvicorn",
+    ),
     "wordllama",
 )
 

@@ -28,6 +28,7 @@ from tl_data.lake import Lake
 from tl_data.lake_tables import ERRORS, RUNS, TABLES
 from tl_data.pipeline_plan import lengths, make_plan
 from tl_data.pipeline_run import Run
+from tl_data.pipeline_traces import traced
 from tl_data.progress import Progress, silent
 from tl_data.report import Plan, Report, Status
 from tl_data.session import Session
@@ -50,19 +51,21 @@ def run(job: Job, *, connection: Connection | None = None, progress: Progress = 
 
     Ctrl-C and SIGTERM end it cleanly: what is finished is in the tables. Raises what `plan` raises.
     """
-    return _drive(job, connection, lambda session, stop: Run(session, job, progress, stop).go())
+    return _drive(job, connection, lambda session, stop: traced(Run(session, job, progress, stop)))
 
 
 def submit(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Report:
     """Make the indexing tasks of all new videos and do not wait for them; refused ones are in `errors`."""
     return _drive(
-        job, connection, lambda session, stop: Run(session, job, progress, stop, collect=False).go()
+        job, connection, lambda session, stop: traced(Run(session, job, progress, stop, collect=False))
     )
 
 
 def collect(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Report:
     """Wait for what was submitted, make the outputs and write the tables; nothing new is indexed."""
-    return _drive(job, connection, lambda session, stop: Run(session, job, progress, stop, submit=False).go())
+    return _drive(
+        job, connection, lambda session, stop: traced(Run(session, job, progress, stop, submit=False))
+    )
 
 
 def status(job: Job) -> Status:

@@ -30,6 +30,7 @@ from tl_data.looking import Look, is_current, look
 from tl_data.outputs import groups, make, wanted
 from tl_data.pipeline_parallel import in_parallel
 from tl_data.pipeline_plan import known_index, prices_of, refusal, refuse_other_model
+from tl_data.pipeline_traces import traced_video
 from tl_data.pipeline_twice import Tasks, paid_twice
 from tl_data.progress import Progress, Step
 from tl_data.records import Call, Entry, Failure, Unreadable
@@ -109,7 +110,8 @@ class Run:
         ticking = asyncio.ensure_future(self._tick())
         self._step("working")
         try:
-            await in_parallel(self._source.items(), self._one, width=width, halt=self._halt, stop=self.stop)
+            work = traced_video(self._one)
+            await in_parallel(self._source.items(), work, width=width, halt=self._halt, stop=self.stop)
         except Exception as error:
             self._end("stopped", f"stopped: {type(error).__name__}: {error}")
             raise
@@ -130,7 +132,7 @@ class Run:
             await asyncio.sleep(min(self.job.commit_seconds, 5.0))
             await self._commits.flush()
 
-    async def _one(self, item: Item) -> None:
+    async def _one(self, item: Item) -> Look:
         """All of one video. What is wrong with it becomes a row; what is wrong with more stops the run."""
         here = Look(item, "refused")
         try:
@@ -142,8 +144,9 @@ class Run:
         except Unreadable as error:
             self._fail(here, error)
         except FATAL as error:
+            here.error = error
             self._end("stopped", f"stopped: {error}")
-            return
+            return here
         except TLDataError as error:
             self._fail(here, error)
             self._mind(error)
@@ -159,6 +162,7 @@ class Run:
         except LakeError as error:
             self._end("stopped", f"stopped: {error}")
             raise
+        return here
 
     async def _work(self, here: Look) -> bool:
         """Index, wait, make the outputs. Gives whether the video is in the tables now."""

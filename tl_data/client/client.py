@@ -8,7 +8,7 @@ What the calls are is said topic by topic in the files beside it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -19,6 +19,7 @@ from tl_data.errors import APIError, BadRequest, SettingsError, TLDataError
 from tl_data.responses import decoded, error_from, request_id_of, unreadable, wait_hint
 from tl_data.retry import Repeat, persist
 from tl_data.settings import Settings
+from tl_data.telemetry import Span, count, span
 from tl_data.urls import redacted
 from tl_data.usage import current
 
@@ -138,7 +139,9 @@ class Client:
             exchange = self.wire.stream(
                 ask.method, self.base_url + ask.target, self._headers(ask), ask.content
             )
-            stream = await exchange.__aenter__()
+            with _told(ask) as told:
+                stream = await exchange.__aenter__()
+                _tell(told, ask, stream.status)
             try:
                 if not 200 <= stream.status < 300:
                     body = b"".join([chunk async for chunk in stream.chunks])
@@ -158,6 +161,10 @@ class Client:
     async def _sent(self, ask: Ask) -> Answer:
         """One attempt; a redirect within the same host is followed."""
         await self._admitted(ask)
+        with _told(ask) as told:
+            return await self._answered(ask, told)
+
+    async def _answered(self, ask: Ask, told: Span) -> Answer:
         url = self.base_url + ask.target
         for _ in range(REDIRECTS):
             answer = await self.wire.send(
@@ -170,6 +177,7 @@ class Client:
             if answer.status not in (301, 302, 303, 307, 308):
                 break
             url = self._moved(ask, url, answer)
+        _tell(told, ask, answer.status)
         if not 200 <= answer.status < 300:
             raise self._judged(ask, answer)
         self._observed(ask, answer.status, answer.headers)
@@ -223,3 +231,17 @@ class Client:
             receipt = current()
             receipt.input_tokens += int(usage.get("input_tokens") or 0)
             receipt.output_tokens += int(usage.get("output_tokens") or 0)
+
+
+def _told(ask: Ask) -> AbstractContextManager[Span]:
+    """The span of one request. Its name is a route, as names must be few; the path holds ids."""
+    route = ask.path.split("/")[1]
+    facts = {"http.request.method": ask.method, "url.path": ask.path}
+    return span(f"{ask.method} /{route}", remote=True, category=ask.category, said=facts)
+
+
+def _tell(told: Span, ask: Ask, status: int) -> None:
+    told.say({"http.response.status_code": status})
+    if status >= 400:
+        told.fail(f"{ask}: HTTP {status}")
+    count("tl_data.api.calls", 1, category=ask.category, status=str(status))
