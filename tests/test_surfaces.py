@@ -107,7 +107,7 @@ def test_the_try_form_carries_the_error_and_the_others_their_values(
         f,
         [
             {"index_id": library.index, "query_text": "a red object"},
-            {"index_id": "none", "query_text": "x"},
+            {"index_id": "shard", "query_text": "x"},
         ],
     )
     assert good["value"]
@@ -117,7 +117,7 @@ def test_the_try_form_carries_the_error_and_the_others_their_values(
     assert bad["error"]["class"] == "NotFound"
     assert bad["error"]["code"] == "resource_not_exists"
     assert bad["error"]["retryable"] is False
-    assert library.index in bad["error"]["message"]
+    assert f"there are {library.index}" in bad["error"]["message"]
 
 
 def test_an_unknown_argument_is_refused(surface: Surface, library: Library) -> None:

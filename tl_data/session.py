@@ -7,6 +7,7 @@ into the session's index, and then used by its id.
 from __future__ import annotations
 
 import asyncio
+import difflib
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -59,7 +60,7 @@ class Session:
         """The id of an index given by name or id; None is the session's own.
 
         Raises:
-            NotFound: no index has this name (and `create` is False); the message lists those there are.
+            NotFound: no index has this name (and `create` is False); the message lists some, the most alike first.
         """
         index = index or self.settings.index
         if _ID.fullmatch(index):
@@ -74,9 +75,8 @@ class Session:
                     return self._indexes.setdefault(index, found["_id"])
             if not create:
                 names = [str(found.get("index_name")) async for found in self.client.list_indexes()]
-                there_are = f"there are {', '.join(names[:20])}" if names else "there is none yet"
                 raise NotFound(
-                    f"no index is called {index!r}; {there_are}. Index a video into it first: "
+                    f"no index is called {index!r}; {_there_are(index, names)}. Index a video into it first: "
                     f"tl-data index-video URL --index-id {index}",
                     "resource_not_exists",
                 )
@@ -296,6 +296,16 @@ class Session:
             content=f"video {video_id}",
             video_minutes=seconds / 60,
         )
+
+
+def _there_are(index: str, names: list[str]) -> str:
+    """The indexes that there are, the most alike first: the name may be misspelt, and there may be hundreds."""
+    if not names:
+        return "there is none yet"
+    alike = difflib.get_close_matches(index, names, 3)
+    shown = [*alike, *(name for name in names if name not in alike)][:20]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return f"there are {', '.join(shown)}{more}"
 
 
 def _source(video: str) -> Json:
