@@ -60,7 +60,7 @@ class Session:
         """The id of an index given by name or id; None is the session's own.
 
         Raises:
-            NotFound: no index has this name (and `create` is False); the message lists some, the most alike first.
+            NotFound: no index has this name (and `create` is False); the most alike ones are named.
         """
         index = index or self.settings.index
         if _ID.fullmatch(index):
@@ -299,7 +299,7 @@ class Session:
 
 
 def _there_are(index: str, names: list[str]) -> str:
-    """The indexes that there are, the most alike first: the name may be misspelt, and there may be hundreds."""
+    """The indexes that there are, the most alike first: a name may be misspelt, or one of hundreds."""
     if not names:
         return "there is none yet"
     alike = difflib.get_close_matches(index, names, 3)
