@@ -29,6 +29,7 @@ def schema() -> dict[str, Any]:
             "uniqueItems": True,
         },
         "prompts": TEXTS,
+        "refresh": {"type": "boolean"},
     }
     limits = {
         "budget": {"type": "number", "minimum": 0},
@@ -120,6 +121,7 @@ def _faults(error: Any) -> Iterable[Fault]:
             "array": "a list",
             "object": "a table",
             "integer": "a whole number",
+            "boolean": "true or false",
         }
         wanted = names.get(error.validator_value, f"a {error.validator_value}")
         yield path, f"{key} is {error.instance!r}; it must be {wanted}"

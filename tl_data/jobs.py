@@ -46,6 +46,7 @@ class Job:
     name: str = "job"
     format: Format = "delta"
     tables: tuple[str, ...] = OUTPUTS
+    refresh: bool = False  # replace what a former model embedded, instead of refusing to mix models
     prompts: tuple[str, ...] = ("",)  # of `summaries`; "" is the model's own idea of a summary
     engine: Literal["duckdb", "spark"] = "duckdb"
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -178,6 +179,7 @@ folder = "lake"             # a Delta lake may be in a bucket: s3://, gs://, az:
 format = "delta"            # delta or parquet
 tables = ["clips", "summaries", "chapters", "vectors"]    # beside videos, errors and runs
 prompts = [""]              # one summary each; "" is a plain summary
+# refresh = true            # after a change of search_model and index: make the old model's vectors anew
 
 [limits]
 # budget = 25.0             # stop before the run would cost more

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from tl_data.errors import APIError, MediaRefused, MissingExtra, TLDataError
 from tl_data.identity import Identity, identify
-from tl_data.outputs import analyses
+from tl_data.outputs import analyses, is_text
 from tl_data.records import Call, Unreadable
 from tl_data.session import Session
 from tl_data.source_items import Item, Row
@@ -27,11 +27,19 @@ class Look:
     record: Mapping[str, Any] | None = None  # of an indexed video, as `types.VIDEO`
     needed: tuple[str, ...] = ()  # outputs that the tables do not have
     asked: int = 0  # analyses that have not been paid for
+    kept: tuple[str, ...] = ()  # outputs that pass over from the same content by another model
+    kept_of: str | None = None  # the id of that video
     error: TLDataError | None = None
 
 
 async def look(
-    session: Session, index_id: str | None, names: tuple[str, ...], item: Item, *, measure: bool
+    session: Session,
+    index_id: str | None,
+    names: tuple[str, ...],
+    item: Item,
+    *,
+    measure: bool,
+    refresh: bool = False,
 ) -> Look:
     """Find out about one video without paying.
 
@@ -39,6 +47,8 @@ async def look(
         index_id: of the index it would go into; None when there is no such index yet.
         names: of the outputs that the job wants.
         measure: whether to read the length and size of a new video from its headers, which may refuse it.
+        refresh: whether what another model made of the same content is made anew, as far as a model of
+            embeddings matters: summaries and chapters are kept.
 
     Raises:
         LedgerError: the ledger cannot be read.
@@ -52,13 +62,17 @@ async def look(
         return Look(item, "refused", error=error)
     rows = list(item.keys.values())
     current = [row for row in rows if row and is_current(row, identity, session.search_model)]
+    kept: tuple[str, ...] = ()
+    kept_of: str | None = None
     if len(current) < len(rows):
         needed = names
+        if refresh:
+            needed, kept, kept_of = _refreshed(names, rows, identity, session.search_model)
     else:
         needed = tuple(name for name in names if not all(name in row.made for row in current))
         if not needed:
             return Look(item, "unchanged", identity)
-    here = Look(item, "new", identity, needed=needed)
+    here = Look(item, "new", identity, needed=needed, kept=kept, kept_of=kept_of)
     if index_id is not None:
         try:
             await _remember(session, here, session.index_call(identity, index_id))
@@ -75,6 +89,19 @@ async def look(
 def is_current(row: Row | None, identity: Identity, model: str) -> bool:
     """Whether the tables have this very content by this model."""
     return row is not None and (row.content_key, row.model) == (identity.content_key, model)
+
+
+def _refreshed(
+    names: tuple[str, ...], rows: list[Row | None], identity: Identity, model: str
+) -> tuple[tuple[str, ...], tuple[str, ...], str | None]:
+    """What to make anew of a video that another model embedded, what to keep of it, and its id."""
+    old = [r for r in rows if r and r.content_key == identity.content_key and r.model != model]
+    if not old:
+        return names, (), None
+    made = {name for row in old if row.video_id == old[0].video_id for name in row.made}
+    kept = tuple(sorted(name for name in made if is_text(name)))
+    # What earlier jobs made and this one does not ask for would be lost with the old video's id.
+    return tuple(dict.fromkeys(n for n in (*names, *sorted(made)) if n not in kept)), kept, old[0].video_id
 
 
 async def _remember(session: Session, here: Look, call: Call) -> None:

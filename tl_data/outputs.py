@@ -36,12 +36,23 @@ def prompts_of(names: Iterable[str]) -> list[str]:
     return [name.removeprefix("summaries:") for name in names if name.startswith("summaries:")]
 
 
+def is_text(name: str) -> bool:
+    """Whether an output is text about the video, which no model of embeddings has a part in."""
+    return name == "chapters" or name.startswith("summaries:")
+
+
 def analyses(session: Session, names: Sequence[str], video_id: str) -> list[Call]:
     """The paid calls that these outputs take, as the ledger knows them. An index's own data is free."""
     asked: list[tuple[str, Json]] = [("summary", {"prompt": p} if p else {}) for p in prompts_of(names)]
     asked += [("gist", {})] if asked else []
     asked += [("chapter", {})] if "chapters" in names else []
     return [session.paid_call(operation, video_id, params) for operation, params in asked]
+
+
+def passed_over(rows: pa.Table, video_id: str) -> pa.Table:
+    """Rows about a video as rows about the same content under another id."""
+    ids = pa.array([video_id] * rows.num_rows, pa.string())
+    return rows.set_column(rows.schema.get_field_index("video_id"), "video_id", ids)
 
 
 def groups(names: Iterable[str], video_id: str) -> dict[str, list[Group]]:

@@ -26,7 +26,8 @@ from tl_data.connect import Connection, connect
 from tl_data.jobs import Job
 from tl_data.lake import Lake
 from tl_data.lake_tables import ERRORS, RUNS, TABLES
-from tl_data.pipeline_plan import lengths, make_plan
+from tl_data.pipeline_models import lengths
+from tl_data.pipeline_plan import make_plan
 from tl_data.pipeline_run import Run
 from tl_data.pipeline_traces import traced
 from tl_data.progress import Progress, silent

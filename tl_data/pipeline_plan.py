@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 
-from tl_data.errors import NotFound, SchemaMismatch, TLDataError
+from tl_data.errors import NotFound, TLDataError
 from tl_data.jobs import Job
 from tl_data.lake import Lake
-from tl_data.lake_tables import VECTORS, VIDEOS
 from tl_data.looking import Look, look
-from tl_data.outputs import MOST_TOKENS, analyses, wanted
+from tl_data.outputs import MOST_TOKENS, wanted
+from tl_data.pipeline_models import refuse_index, refuse_mixing
 from tl_data.pipeline_parallel import in_parallel
 from tl_data.prices import Prices
 from tl_data.progress import Progress, Step
 from tl_data.records import Failure
-from tl_data.report import Bill, Plan, Refusal
+from tl_data.report import Plan, Refusal
 from tl_data.session import Session
 from tl_data.source_items import Item, Listing
 
@@ -27,15 +27,17 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
     """Look at every video of the source and add up what the job would take."""
     began = time.monotonic()
     lake = Lake(job.folder, job.format)
-    await asyncio.to_thread(refuse_other_model, lake, job, session)
-    names, index_id, prices = wanted(job), await known_index(session), prices_of(job, session)
+    prices = prices_of(job, session)
+    await asyncio.to_thread(refuse_mixing, lake, job, session, prices)
+    names, index_id = wanted(job), await known_index(session)
+    await refuse_index(session, index_id)
     source = await asyncio.to_thread(Listing, job, lake)
     found = Plan(job.name, source.rows, source.distinct, prices)
     seen = 0
 
     async def one(item: Item) -> None:
         nonlocal seen
-        here = await look(session, index_id, names, item, measure=True)
+        here = await look(session, index_id, names, item, measure=True, refresh=job.refresh)
         _count(found, here)
         seen += 1
         progress(
@@ -79,6 +81,7 @@ def _count(plan: Plan, here: Look) -> None:
         case _:
             plan.new += 1
             plan.bill.add("index", here.seconds)
+    plan.refreshed += here.kept_of is not None
     plan.unmeasured += here.state in ("new", "attached") and here.seconds is None
     if here.asked:
         plan.bill.add("analyze", here.seconds, calls=here.asked)
@@ -114,42 +117,6 @@ def prices_of(job: Job, session: Session) -> Prices:
     if session.embedded and not job.prices and not os.environ.get("TL_PRICES"):
         return Prices.free()
     return Prices.load(job.prices)
-
-
-def refuse_other_model(lake: Lake, job: Job, session: Session) -> None:
-    """Vectors of two models cannot be compared: they may not stand in one table.
-
-    Raises:
-        SchemaMismatch: the table holds vectors of another model; says what to do, and what it would cost.
-    """
-    if "vectors" not in job.tables or not lake.exists(VECTORS):
-        return
-    models: set[str] = set()
-    for batch in lake.batches(VECTORS, ["model"]):
-        models.update(batch.column("model").unique().to_pylist())
-    model = session.search_model
-    if other := sorted(models - {model}):
-        seconds, prices = lengths(lake), prices_of(job, session)
-        bill, calls = Bill(), len(analyses(session, wanted(job), ""))
-        for length in seconds:
-            bill.add("index", length)
-            bill.add("analyze", length, calls=calls)
-        videos = f"{len(seconds)} video{'' if len(seconds) == 1 else 's'}"
-        price = f"{bill.price(prices, tokens=False):.2f} {prices.currency}"
-        raise SchemaMismatch(
-            f"the table vectors in {job.folder} holds vectors of {', '.join(other)}, and this run would add "
-            f"vectors of {model}, which cannot be compared with them. Set search_model = {other[0]!r} to "
-            "go on as before, or re-embed: give the job another index and another outputs folder. The "
-            f"{videos} in the tables would take {bill.video_minutes:.2f} video minutes and {price}"
-        )
-
-
-def lengths(lake: Lake) -> list[float | None]:
-    """The length in seconds of each video in the tables, once however many keys mean it."""
-    found: dict[str, float | None] = {}
-    for batch in lake.batches(VIDEOS, ["video_id", "duration_sec"]):
-        found.update(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
-    return list(found.values())
 
 
 def _at_the_limits(session: Session, plan: Plan) -> float | None:

@@ -23,13 +23,15 @@ from tl_data.errors import (
     SettingsError,
     TLDataError,
 )
-from tl_data.jobs import Job
+from tl_data.jobs import OUTPUTS, Job
 from tl_data.lake import Lake
 from tl_data.lake_commits import Commits
+from tl_data.lake_tables import TABLES
 from tl_data.looking import Look, is_current, look
 from tl_data.outputs import groups, make, wanted
+from tl_data.pipeline_models import keep_texts, left_behind, refuse_index, refuse_mixing
 from tl_data.pipeline_parallel import in_parallel
-from tl_data.pipeline_plan import known_index, prices_of, refusal, refuse_other_model
+from tl_data.pipeline_plan import known_index, prices_of, refusal
 from tl_data.pipeline_traces import traced_video
 from tl_data.pipeline_twice import Tasks, paid_twice
 from tl_data.progress import Progress, Step
@@ -89,18 +91,23 @@ class Run:
             LakeError: the tables cannot be written; what was paid for is in the ledger.
         """
         lake = Lake(self.job.folder, self.job.format)
-        await asyncio.to_thread(refuse_other_model, lake, self.job, self.session)
+        await asyncio.to_thread(refuse_mixing, lake, self.job, self.session, self.report.prices)
         self._source = await asyncio.to_thread(Listing, self.job, lake)
         with self._source:
             await self._prepare(lake)
             await self._all()
+        if self.job.refresh and self.collecting and not self.job.limit:
+            self.report.left_behind = await asyncio.to_thread(left_behind, lake, self.report.model)
         return self.report
 
     async def _prepare(self, lake: Lake) -> None:
         names = (*self.job.tables, "videos", "errors", "runs")
+        if self.job.refresh:  # a video that gets a new id gets it in every table
+            names += tuple(name for name in OUTPUTS if lake.exists(TABLES[name]))
         limits = self.job.commit_videos, self.job.commit_seconds
         self._commits = await asyncio.to_thread(Commits, lake, names, self.report.row, *limits)
         self._index = await known_index(self.session)
+        await refuse_index(self.session, self._index)
         self.report.rows, self.report.distinct = self._source.rows, self._source.distinct
         self.report.tables = {name: table.where() for name, table in self._commits.tables.items()}
         await self._commits.flush(always=True)
@@ -137,7 +144,14 @@ class Run:
         here = Look(item, "refused")
         try:
             async with self._calls:
-                here = await look(self.session, self._index, self._names, item, measure=self.submitting)
+                here = await look(
+                    self.session,
+                    self._index,
+                    self._names,
+                    item,
+                    measure=self.submitting,
+                    refresh=self.job.refresh,
+                )
             if here.error is not None:
                 raise here.error
             done = here.state == "unchanged" or await self._work(here)
@@ -246,6 +260,7 @@ class Run:
             self._commits.add(name, video_id, rows)
         for table, keys in groups(here.needed, video_id).items():
             self._commits.gone(table, keys)
+        keep_texts(self._source, self._commits, here, video_id)
         self._drop_replaced(item, video_id)
         facts = {n: record.get(n) for n in ("index_id", "task_id", "status", "duration_sec")}
         facts |= {n: record.get(n) for n in ("width", "height", "fps", "size_bytes")}
@@ -260,8 +275,8 @@ class Run:
                     "video_id": video_id,
                     **facts,
                     "model": self.session.search_model,
-                    "made": sorted({*names, *self._made_before(key, here)}),
-                    "indexed_at": datetime.now(UTC),
+                    "made": sorted({*names, *here.needed, *here.kept, *self._made_before(key, here)}),
+                    "indexed_at": self._indexed_at(key, here),
                 }
                 for key in item.keys
             ]
@@ -274,9 +289,16 @@ class Run:
         assert here.identity is not None
         return row.made if row and is_current(row, here.identity, self.session.search_model) else ()
 
+    def _indexed_at(self, key: str, here: Look) -> datetime:
+        """Now; of a video that is only embedded anew, when it first came in."""
+        row = here.item.keys[key]
+        return (here.kept_of and row and row.indexed_at) or datetime.now(UTC)
+
     def _drop_replaced(self, item: Item, video_id: str) -> None:
         """A replaced file is a new video: the old one's rows leave, unless another key still means it."""
         old = {row.video_id: row.made for row in item.keys.values() if row and row.video_id != video_id}
+        if old:
+            self._source.now_means(list(item.keys), video_id)
         for gone, made in old.items():
             if not self._source.another_means(gone, list(item.keys)):
                 for table, keys in groups(made, gone).items():

@@ -101,6 +101,7 @@ class Plan:
     known: int = 0  # indexed before; some outputs are missing
     attached: int = 0  # submitted by an earlier run, to be waited for
     new: int = 0
+    refreshed: int = 0  # of these and of the known: the same content that another model embedded
     refused: list[Refusal] = field(default_factory=list)  # the first thousand
     codes: Counter[str] = field(default_factory=Counter)  # of all that are refused
     unmeasured: int = 0  # new videos whose length could not be read from their headers
@@ -154,6 +155,10 @@ class Plan:
         lines += [f"  refused: {r.url or r.source_key}: {r.message} ({r.code})" for r in self.refused[:50]]
         if self.refused_count > 50:
             lines.append("  in all: " + ", ".join(f"{n} x {code}" for code, n in self.codes.most_common()))
+        if self.refreshed:
+            lines.append(
+                f"  {_count(self.refreshed, 'video')} embedded anew; summaries and chapters are kept"
+            )
         if self.unmeasured:
             lines.append(
                 f"  {self.unmeasured} videos do not say how long they are; their minutes are not included"
@@ -185,6 +190,7 @@ class Report:
     ended_at: datetime | None = None
     tables: Mapping[str, str] = field(default_factory=dict)  # name -> where it is
     errors: list[Refusal] = field(default_factory=list)  # the first hundred
+    left_behind: str = ""  # of a refresh: which videos another model's vectors are left of
 
     @property
     def video_minutes(self) -> float:
@@ -205,7 +211,7 @@ class Report:
             return 130
         if self.status != "done":
             return 3
-        return 1 if self.failed else 0
+        return 1 if self.failed or self.left_behind else 0
 
     def sentence(self) -> str:
         """The run in one sentence: what everybody wants to know at its end."""
@@ -220,7 +226,7 @@ class Report:
 
     def lines(self) -> list[str]:
         """The run for a person: why it stopped, what failed, the sentence."""
-        lines = [self.reason] if self.reason else []
+        lines = [said for said in (self.reason, self.left_behind) if said]
         lines += [f"failed: {e.url or e.source_key}: {e.message} ({e.code})" for e in self.errors[:20]]
         if self.failed > 20:
             lines.append(f"... and {self.failed - 20} more; all are in the table errors")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import groupby, islice
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from tl_data.errors import MediaRefused, MissingExtra, TLDataError
 from tl_data.identity import canonical_url, is_url, local_path
 from tl_data.jobs import Job
 from tl_data.lake import Lake
-from tl_data.lake_tables import ERRORS, VIDEOS
+from tl_data.lake_tables import CHAPTERS, ERRORS, SUMMARIES, VIDEOS, LakeSchema
 from tl_data.source import BATCH, pairs
 
 MEMORY = "96MB"  # of the database; the rest is on disk
@@ -39,7 +40,8 @@ STEPS = (
     "CREATE TABLE meaning AS SELECT name FROM pair GROUP BY name HAVING count(*) > 1",
     "CREATE TABLE mention AS SELECT canonical, min(n) AS first FROM pair GROUP BY canonical",
     """CREATE TABLE ordered AS
-    SELECT i.*, m.name IS NOT NULL AS ambiguous, p.content_key, p.video_id, p.model, p.made, e.attempt
+    SELECT i.*, m.name IS NOT NULL AS ambiguous, p.content_key, p.video_id, p.model, p.made,
+        p.indexed_at, e.attempt
     FROM pair i
     JOIN mention f ON f.canonical = i.canonical
     LEFT JOIN meaning m ON m.name = i.name
@@ -64,6 +66,7 @@ class Row:
     video_id: str
     model: str
     made: tuple[str, ...]
+    indexed_at: datetime | None = None
 
 
 @dataclass
@@ -100,6 +103,8 @@ class Listing:
         self._con: Any = duckdb.connect(str(file), config={"memory_limit": MEMORY, "threads": 1})
         try:
             self._read_past(lake)
+            if job.refresh:
+                self._read_texts(lake)
             self.rows = self._read_source(job)
             for step in STEPS:
                 try:
@@ -135,6 +140,10 @@ class Listing:
         asked = "SELECT 1 FROM past WHERE video_id = ? AND NOT list_contains(?, source_key) LIMIT 1"
         return bool(self._con.execute(asked, [video_id, keys]).fetchall())
 
+    def now_means(self, keys: list[str], video_id: str) -> None:
+        """Keys of the tables mean another video from now on."""
+        self._con.execute("UPDATE past SET video_id = ? WHERE list_contains(?, source_key)", [video_id, keys])
+
     def _rows(self) -> Iterator[dict[str, Any]]:
         at = 0
         while rows := self._con.sql(PAGE, params=[at, at + FETCH]).to_arrow_table().to_pylist():
@@ -142,7 +151,7 @@ class Listing:
             at += FETCH
 
     def _read_past(self, lake: Lake) -> None:
-        known = lake.batches(VIDEOS, ["source_key", "content_key", "video_id", "model", "made"])
+        known = lake.batches(VIDEOS, ["source_key", "content_key", "video_id", "model", "made", "indexed_at"])
         self._con.register("known", known)
         self._con.execute("CREATE TABLE past AS SELECT * FROM known")
         failed = lake.batches(ERRORS, ["source_key", "attempt"])
@@ -150,6 +159,18 @@ class Listing:
         self._con.execute("CREATE TABLE failed AS SELECT * FROM in_errors")
         for view in ("known", "in_errors"):
             self._con.unregister(view)
+
+    def _read_texts(self, lake: Lake) -> None:
+        """Summaries and chapters: a video that is only embedded anew keeps them."""
+        for declared in (SUMMARIES, CHAPTERS):
+            self._con.register("texts", lake.batches(declared))
+            self._con.execute(f"CREATE TABLE {declared.name} AS SELECT * FROM texts")
+            self._con.unregister("texts")
+
+    def texts(self, declared: LakeSchema, video_id: str) -> pa.Table:
+        """The rows of `summaries` or `chapters` of a video; only of a job that refreshes."""
+        asked = f"SELECT * FROM {declared.name} WHERE video_id = ?"
+        return self._con.sql(asked, params=[video_id]).to_arrow_table().cast(declared.schema)
 
     def _read_source(self, job: Job) -> int:
         columns = ", ".join(f"{name} VARCHAR" for name in SAID.names)
@@ -184,7 +205,7 @@ def _item(rows: list[dict[str, Any]]) -> Item:
         places = sorted(row["canonical"] or "no URL" for row in rows)
         return Item("", "", first["url"], {first["name"]: None}, fault=_ambiguous(first["name"], places))
     keys = {
-        r["name"]: Row(r["content_key"], r["video_id"], r["model"], tuple(r["made"] or ()))
+        r["name"]: Row(r["content_key"], r["video_id"], r["model"], tuple(r["made"] or ()), r["indexed_at"])
         if r["video_id"]
         else None
         for r in rows

@@ -176,8 +176,9 @@ def test_vectors_of_two_models_do_not_mix(put: Put, make_job: MakeJob, tmp_path:
             SchemaMismatch, match=r"holds vectors of tl-local-1, .* vectors of marengo2\.7"
         ) as no:
             verb(other)
-        # 4 s: indexing, and a summary, a gist and the chapters
-        assert "The 1 video in the tables would take 0.07 video minutes and 0.01 USD" in str(no.value)
+        # 4 s: indexing; summaries and chapters need not be made anew
+        assert "The 1 video in the tables would take 0.07 video minutes and 0.00 USD" in str(no.value)
+        assert "set refresh = true in [outputs]" in str(no.value)
     connect(other.load_settings()).close()
     table = Lake(job.folder).read(VECTORS)
     assert set(table.column("model").to_pylist()) == {"tl-local-1"}
