@@ -275,6 +275,11 @@ def eight_k(folder: Path) -> Path:
     return write(folder / "8k.mp4", width=7680, height=4320, fps=1, seconds=4, audio=None)
 
 
+def three_hours(folder: Path) -> Path:
+    """Two pictures, three hours apart."""
+    return write(folder / "long.mp4", times=(0, 3 * 3600), fps=1, audio=None)
+
+
 Make = Callable[[Path], Path]
 
 ODD: dict[str, Make] = {

@@ -162,4 +162,6 @@ def test_what_does_not_exist(api: API) -> None:
     assert problem(api.get("/nothing")) == (404, "endpoint_not_exists")
     assert problem(api.get("/engines")) == (404, "endpoint_not_exists")
     assert problem(api.delete("/search")) == (405, "method_not_allowed")
-    assert problem(api.get(f"{api.root}/v1.2/indexes")) == (404, "endpoint_not_exists")
+    old = api.get(f"{api.root}/v1.2/indexes")
+    assert problem(old) == (400, "api_upgrade_required")
+    assert "version 1.3. Your version is 1.2" in old.json()["message"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -47,10 +47,28 @@ class Ask:
         query = urlencode([(name, as_text(value)) for name, value in pairs if value is not None])
         return f"{self.path}?{query}" if query else self.path
 
+    def sent(self, name: str) -> list[Any]:
+        """What was sent under a parameter's name: in the query, in the form, or anywhere in the JSON body."""
+        fields = self.form.fields if self.form else {}
+        return [given[name] for given in (self.query, fields) if given.get(name) is not None] + list(
+            _named(self.json, name)
+        )
+
     @property
     def content(self) -> bytes | None:
         """The JSON body."""
         return None if self.json is None else orjson.dumps(self.json)
+
+
+def _named(value: Any, name: str) -> Iterator[Any]:
+    if isinstance(value, dict):
+        if value.get(name) is not None:
+            yield value[name]
+        for inner in value.values():
+            yield from _named(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _named(inner, name)
 
 
 def path(template: str, **ids: str) -> str:

@@ -7,6 +7,7 @@ What the calls are is said topic by topic in the files beside it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
@@ -26,6 +27,8 @@ from tl_data.usage import current
 if TYPE_CHECKING:
     from tl_data.limits import Limiter
 
+VALUE = 80  # characters of a refused value that a message shows
+_PARAMETERS = re.compile(r"The (\w+) parameter is invalid|parameters are invalid: ([\w, ]+)")
 PAGE = 50  # the most items the API gives a page
 REDIRECTS = 5
 
@@ -198,6 +201,8 @@ class Client:
 
     def _judged(self, ask: Ask, answer: Answer) -> TLDataError:
         error = error_from(answer.status, answer.headers, answer.body, str(ask))
+        if isinstance(error, BadRequest):
+            error.message += _values(ask, error.message)
         wait = error.retry_after if isinstance(error, APIError) else wait_hint(answer.headers)
         self._observed(ask, answer.status, answer.headers, wait)
         return error
@@ -231,6 +236,21 @@ class Client:
             receipt = current()
             receipt.input_tokens += int(usage.get("input_tokens") or 0)
             receipt.output_tokens += int(usage.get("output_tokens") or 0)
+
+
+def _values(ask: Ask, message: str) -> str:
+    """The values sent of the parameters that a refusal names, unless it shows them itself."""
+    found = _PARAMETERS.search(message)
+    if not found or "You sent" in message:
+        return ""
+    names = [name.strip() for name in (found[1] or found[2]).split(",")]
+    values = {name: [redacted(repr(value)) for value in ask.sent(name)] for name in names}
+    shown = [
+        f"{name} = {text if len(text) <= VALUE else text[:VALUE] + '...'}"
+        for name, texts in values.items()
+        for text in texts
+    ]
+    return f" Sent was {', '.join(shown)}." if shown else ""
 
 
 def _told(ask: Ask) -> AbstractContextManager[Span]:

@@ -51,6 +51,7 @@ class Form:
             MediaRefused: a file does not exist, is empty or cannot be read.
         """
         boundary = secrets.token_hex(16)
+        self.fields = dict(fields)
         self._parts: list[_Part] = []
         for name, value in fields.items():
             for item in value if isinstance(value, list | tuple) else [value]:

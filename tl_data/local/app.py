@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import re
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,6 +42,8 @@ from tl_data.local.stats import Stats
 from tl_data.local.store import Store
 
 log = logging.getLogger("tl_data.local")
+
+OLD_VERSION = re.compile(r"/v(1\.[0-2])/")
 
 API_ROUTES: list[BaseRoute] = [
     *routes_indexes.routes,
@@ -115,6 +118,9 @@ async def _no_such_endpoint(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         text = f"The method {request.method} is not allowed for {request.url.path}."
         return JSONResponse({"code": "method_not_allowed", "message": text}, 405, error.headers)
+    if (old := OLD_VERSION.match(request.url.path)) and error.status_code == 404:
+        text = f"This endpoint is supported starting with version {API_VERSION}. Your version is {old[1]}."
+        return JSONResponse({"code": "api_upgrade_required", "message": text}, 400)
     text = f"The endpoint {request.method} {request.url.path[:200]} does not exist."
     code = "endpoint_not_exists" if error.status_code == 404 else "generic_error"
     return JSONResponse(

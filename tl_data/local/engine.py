@@ -112,5 +112,5 @@ def engine_of(request: Request) -> Engine:
 def well_formed(name: str, value: str) -> str:
     """An id, or 400."""
     if not ID.fullmatch(value):
-        raise invalid(name, f"{value[:80]!r} is not an id: ids have 24 lower-case hexadecimal digits.")
+        raise invalid(name, "It must be an id of 24 lower-case hexadecimal digits.", value)
     return value

@@ -6,7 +6,11 @@ after its task was accepted is a `MediaProblem`: it ends up in the task, not in 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+
+UNSAID = object()
+LONGEST = 80  # characters of a value that a message shows
 
 
 class APIProblem(Exception):
@@ -36,15 +40,26 @@ class MediaProblem(Exception):
         self.message = message
 
 
-def invalid(parameter: str, explanation: str = "") -> APIProblem:
-    """400 for a parameter whose value is not allowed; the explanation says what is."""
-    text = f"The {parameter} parameter is invalid."
-    return APIProblem(400, "parameter_invalid", f"{text} {explanation}".strip())
+def shown(value: object) -> str:
+    """A value as a message shows it, cut to a readable length."""
+    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
-def one_of(parameter: str, allowed: Iterable[str]) -> APIProblem:
-    """400 for a value outside of a fixed set."""
-    return invalid(parameter, f"You should use one of the following values: {', '.join(allowed)}.")
+def invalid(parameter: str, explanation: str, value: object = UNSAID) -> APIProblem:
+    """400 for a parameter whose value is not allowed: the explanation says what is, `value` what came."""
+    text = f"The {parameter} parameter is invalid. {explanation}"
+    return APIProblem(
+        400, "parameter_invalid", text if value is UNSAID else f"{text} You sent {shown(value)}."
+    )
+
+
+def one_of(parameter: str, allowed: Iterable[str], value: object) -> APIProblem:
+    """400 for a value outside of a fixed set; of several values, the first that is."""
+    allowed = list(allowed)
+    if isinstance(value, list):
+        value = next((item for item in value if item not in allowed), value)
+    return invalid(parameter, f"You should use one of the following values: {', '.join(allowed)}.", value)
 
 
 def not_provided(*parameters: str) -> APIProblem:
@@ -87,8 +102,10 @@ def token_expired(token: str) -> APIProblem:
     )
 
 
-def filter_invalid(explanation: str) -> APIProblem:
-    """400 for a search filter that is no filter."""
+def filter_invalid(explanation: str, value: object = UNSAID) -> APIProblem:
+    """400 for a search filter that is no filter: what is allowed, and the value that came."""
+    if value is not UNSAID:
+        explanation += f" You sent {shown(value)}."
     return APIProblem(
         400,
         "search_filter_invalid",

@@ -111,10 +111,10 @@ class Faults:
         """
         rules = body.get("fault", body.get("faults", []))
         if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
-            raise invalid("fault", "It must be an array of objects.")
+            raise invalid("fault", "It must be an array of objects.", rules)
         seed = body.get("seed")
         if seed is not None and not isinstance(seed, int):
-            raise invalid("seed", "It must be a whole number.")
+            raise invalid("seed", "It must be a whole number.", seed)
         self._faults = [_read(rule) for rule in rules]
         self._seed, self._dice = seed, random.Random(seed)
 
@@ -179,14 +179,14 @@ def _read(rule: dict[str, Any]) -> Fault:
         name: value for name, value in rule.items() if value is not None and name not in ("matched", "done")
     }
     if given.get("kind") not in KINDS:
-        raise one_of("kind", KINDS)
+        raise one_of("kind", KINDS, given.get("kind"))
     fault = Fault(**given)
     if fault.shape not in SHAPES:
-        raise one_of("shape", SHAPES)
+        raise one_of("shape", SHAPES, fault.shape)
     if fault.kind in FATES:
         fault.state = fault.state or ("processing" if "embed" in fault.route else "indexing")
         if fault.state not in STATES:
-            raise one_of("state", STATES)
+            raise one_of("state", STATES, fault.state)
     if not 0 <= fault.probability <= 1 or not 0 <= fault.share <= 1:
         raise invalid("probability", "Shares and probabilities are between 0 and 1.")
     return fault

@@ -18,7 +18,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from tl_data.local.errors import APIProblem, invalid, not_provided, one_of
+from tl_data.local.errors import LONGEST, APIProblem, invalid, not_provided, one_of
 from tl_data.local.uploads import Reader, Upload
 
 
@@ -38,7 +38,7 @@ class Form:
                 try:
                     items = json.loads(value)
                 except ValueError:
-                    raise invalid(name, "It begins like a JSON array but is none.") from None
+                    raise invalid(name, "It begins like a JSON array but is none.", value) from None
                 found += [item if isinstance(item, str) else json.dumps(item) for item in items]
             else:
                 found.append(value)
@@ -64,14 +64,14 @@ class Form:
         """A field with a fixed set of values."""
         value = self.text(name) or default
         if value not in allowed:
-            raise one_of(name, allowed)
+            raise one_of(name, allowed, value)
         return value
 
     def choices(self, name: str, allowed: Collection[str]) -> list[str]:
         """A repeated field with a fixed set of values; each counts once, in order."""
         values = self.texts(name)
         if any(value not in allowed for value in values):
-            raise one_of(name, allowed)
+            raise one_of(name, allowed, values)
         return list(dict.fromkeys(values))
 
     def number(self, name: str, low: float, high: float) -> float | None:
@@ -103,9 +103,9 @@ def in_range(name: str, value: str, low: float, high: float) -> float:
     try:
         number = float(value)
     except ValueError:
-        raise invalid(name, f"It must be a number, but is {value[:80]!r}.") from None
+        raise invalid(name, "It must be a number.", value) from None
     if not low <= number <= high:
-        raise invalid(name, f"It must be between {low:g} and {high:g}, but is {number:g}.")
+        raise invalid(name, f"It must be between {low:g} and {high:g}.", value)
     return number
 
 
@@ -114,16 +114,16 @@ def whole_in_range(name: str, value: str, low: int, high: int) -> int:
     try:
         number = int(value)
     except ValueError:
-        raise invalid(name, f"It must be a whole number, but is {value[:80]!r}.") from None
+        raise invalid(name, "It must be a whole number.", value) from None
     if not low <= number <= high:
-        raise invalid(name, f"It must be between {low} and {high}, but is {value[:80]}.")
+        raise invalid(name, f"It must be between {low} and {high}.", value)
     return number
 
 
 def as_flag(name: str, value: str) -> bool:
     """A boolean from text."""
     if value.lower() not in ("true", "false", "1", "0"):
-        raise invalid(name, "You should use one of the following values: true, false.")
+        raise one_of(name, ("true", "false"), value)
     return value.lower() in ("true", "1")
 
 
@@ -137,7 +137,8 @@ def decode_json(name: str, text: str | bytes) -> Any:
         value = json.loads(text, parse_constant=_no_constant)
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise invalid(name, f"It is not valid JSON: {str(error)[:120]}.") from None
+        said = text if isinstance(text, str) else text[:LONGEST].decode("utf-8", "replace")
+        raise invalid(name, f"It is not valid JSON: {str(error)[:120]}.", said) from None
     return value
 
 

@@ -87,7 +87,9 @@ def check_given(video: Any) -> dict[str, Any]:
     if kind not in KINDS or not isinstance(video.get(kind), str):
         names = ", ".join(KINDS)
         raise invalid(
-            "video", f"It must be an object whose type is one of {names}, with a member of that name."
+            "video",
+            f"It must be an object whose type is one of {names}, with a member of that name.",
+            video,
         )
     return dict(video)
 
@@ -98,7 +100,7 @@ def stretch(evidence: Evidence, start: float | None, end: float | None) -> Evide
         return evidence
     begin, stop = start or 0.0, evidence.probe.duration_sec if end is None else end
     if not begin < stop:
-        raise invalid("end_time", "It must be greater than start_time, and both within the video.")
+        raise invalid("end_time", "It must be greater than start_time, and both within the video.", end)
     return replace(
         evidence,
         clips=tuple(clip for clip in evidence.clips if clip.end_sec > begin and clip.start_sec < stop),

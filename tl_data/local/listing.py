@@ -38,10 +38,10 @@ class Listing:
         """
         sort_by = query.get("sort_by") or "created_at"
         if sort_by not in SORTS:
-            raise one_of("sort_by", SORTS)
+            raise one_of("sort_by", SORTS, sort_by)
         option = query.get("sort_option") or "desc"
         if option not in ("asc", "desc"):
-            raise one_of("sort_option", ("asc", "desc"))
+            raise one_of("sort_option", ("asc", "desc"), option)
         return cls(
             page=whole_in_range("page", query.get("page") or "1", 1, 10**15),
             page_limit=whole_in_range("page_limit", query.get("page_limit") or "10", 1, MAX_PAGE_LIMIT),
@@ -103,7 +103,9 @@ def as_time(name: str, value: str) -> str:
         at = datetime.fromisoformat(value.strip().replace(" ", "+" if "T" in value else "T"))
         return stamp((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError, OSError):
-        raise invalid(name, "It must be a time in RFC 3339 format, such as 2025-06-18T09:48:41Z.") from None
+        raise invalid(
+            name, "It must be a time in RFC 3339 format, such as 2025-06-18T09:48:41Z.", value
+        ) from None
 
 
 def split(values: list[str]) -> list[str]:

@@ -22,9 +22,9 @@ def check_metadata(name: str, value: Any) -> dict[str, Any]:
         APIProblem: not an object, a reserved key, or a value of another type.
     """
     if not isinstance(value, dict):
-        raise invalid(name, "It must be a JSON object.")
+        raise invalid(name, "It must be a JSON object.", value)
     if len(value) > MAX_KEYS:
-        raise invalid(name, f"It must have at most {MAX_KEYS} keys.")
+        raise invalid(name, f"It must have at most {MAX_KEYS} keys, but has {len(value)}.")
     for key, item in value.items():
         if key in RESERVED:
             raise invalid(name, f"The key {key} is reserved: {', '.join(RESERVED)} cannot be overridden.")
@@ -33,6 +33,7 @@ def check_metadata(name: str, value: Any) -> dict[str, Any]:
             raise invalid(
                 name,
                 f"The value of {key} must be a string, number or boolean; turn anything else into a string.",
+                item,
             )
     return value
 
@@ -53,7 +54,7 @@ def read_filter(text: str) -> tuple[list[Where], list[str] | None]:
     except APIProblem as problem:
         raise filter_invalid(problem.message) from None
     if not isinstance(given, dict):
-        raise filter_invalid("It must be a JSON object.")
+        raise filter_invalid("It must be a JSON object.", given)
     ids: list[str] | None = None
     where: list[Where] = []
     for key, value in given.items():
@@ -63,7 +64,7 @@ def read_filter(text: str) -> tuple[list[Where], list[str] | None]:
             where += _numbers(key, value)
         elif key == "filename":
             if not isinstance(value, str):
-                raise filter_invalid("filename must be a text.")
+                raise filter_invalid("filename must be a text.", value)
             where.append(Where("filename", "=", value))
         else:
             where += _own(key, value)
@@ -72,9 +73,9 @@ def read_filter(text: str) -> tuple[list[Where], list[str] | None]:
 
 def _ids(value: Any) -> list[str]:
     if not isinstance(value, list) or not value:
-        raise filter_invalid("id must be an array of video ids.")
+        raise filter_invalid("id must be an array of video ids.", value)
     if any(not isinstance(item, str) or not ID.fullmatch(item) for item in value):
-        raise filter_invalid("id must hold video ids of 24 hexadecimal digits.")
+        raise filter_invalid("id must hold video ids of 24 hexadecimal digits.", value)
     return list(dict.fromkeys(value))
 
 
@@ -98,7 +99,7 @@ def _range(key: str, value: dict[str, Any], *, metadata: bool) -> list[Where]:
             f"{key} has the unknown operator {unknown[0][:40]}; there are {', '.join(RANGE)}."
         )
     if not all(_is_number(bound) for bound in value.values()):
-        raise filter_invalid(f"The bounds of {key} must be numbers.")
+        raise filter_invalid(f"The bounds of {key} must be numbers.", value)
     return [Where(key, operator, _bindable(bound), metadata=metadata) for operator, bound in value.items()]
 
 
@@ -106,7 +107,7 @@ def _numbers(key: str, value: Any) -> list[Where]:
     if isinstance(value, dict):
         return _range(key, value, metadata=False)
     if not _is_number(value):
-        raise filter_invalid(f'{key} must be a number or a range such as {{"gte": 5, "lte": 10}}.')
+        raise filter_invalid(f'{key} must be a number or a range such as {{"gte": 5, "lte": 10}}.', value)
     return [Where(key, "=", _bindable(value))]
 
 
@@ -114,5 +115,5 @@ def _own(key: str, value: Any) -> list[Where]:
     if isinstance(value, dict):
         return _range(key, value, metadata=True)
     if not isinstance(value, str | int | float):
-        raise filter_invalid(f"{key} must be compared with a text, a number, a boolean or a range.")
+        raise filter_invalid(f"{key} must be compared with a text, a number, a boolean or a range.", value)
     return [Where(key, "=", _bindable(value), metadata=True)]

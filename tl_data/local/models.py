@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tl_data.local import tokens
 from tl_data.local.config import MODEL
 from tl_data.local.errors import APIProblem, invalid, not_provided, one_of
 
@@ -29,20 +30,20 @@ def read_models(value: Any) -> list[dict[str, Any]]:
     if value is None:
         raise not_provided("models")
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise invalid("models", "It must be an array of objects with model_name and model_options.")
+        raise invalid("models", "It must be an array of objects with model_name and model_options.", value)
     if not 1 <= len(value) <= 2:
-        raise invalid("models", "It must hold one or two models.")
+        raise invalid("models", f"It must hold one or two models, but holds {len(value)}.")
     models: list[dict[str, Any]] = []
     for item in value:
         name, options = item.get("model_name"), item.get("model_options")
         if not isinstance(name, str) or not name:
-            raise not_provided("model_name") if name is None else one_of("model_name", INDEX_MODELS)
+            raise not_provided("model_name") if name is None else one_of("model_name", INDEX_MODELS, name)
         if name not in INDEX_MODELS:
-            raise one_of("model_name", INDEX_MODELS)
+            raise one_of("model_name", INDEX_MODELS, name)
         if options is None:
             raise not_provided("model_options")
         if not isinstance(options, list) or not options or any(option not in OPTIONS for option in options):
-            raise one_of("model_options", OPTIONS)
+            raise one_of("model_options", OPTIONS, options)
         if any(name == model["model_name"] for model in models):
             raise invalid("models", f"The model {name} is named twice.")
         models.append({"model_name": name, "model_options": list(dict.fromkeys(options))})
@@ -102,8 +103,14 @@ def check_embed_model(name: str) -> str:
         APIProblem: it is none.
     """
     if name not in EMBED_MODELS:
-        raise one_of("model_name", EMBED_MODELS)
+        raise one_of("model_name", EMBED_MODELS, name)
     return name
+
+
+def too_long(parameter: str, text: str, limit: int) -> APIProblem:
+    """400 for a text of too many tokens."""
+    explanation = f"The text token length should be less than or equal to {limit}."
+    return invalid(parameter, f"{explanation} You sent {tokens.count(text)} tokens.")
 
 
 def no_search() -> APIProblem:

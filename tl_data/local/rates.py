@@ -115,7 +115,7 @@ class Rates:
             APIProblem: there is no such plan.
         """
         if plan not in PLANS:
-            raise one_of("plan", PLANS)
+            raise one_of("plan", PLANS, plan)
         generation, table = PLANS[plan]
         self._set(plan, generation, table)
 
@@ -134,13 +134,13 @@ class Rates:
             return
         limits, generation = body.get("limits"), body.get("generation", "both")
         if generation not in GENERATIONS:
-            raise one_of("generation", GENERATIONS)
+            raise one_of("generation", GENERATIONS, generation)
         if not isinstance(limits, dict):
-            raise invalid_parameter("limits", "It must be an object of categories.")
+            raise invalid_parameter("limits", "It must be an object of categories.", limits)
         table: Table = {}
         for category, entries in limits.items():
             if category not in CATEGORIES.values():
-                raise one_of("limits", sorted(set(CATEGORIES.values())))
+                raise one_of("limits", sorted(set(CATEGORIES.values())), category)
             table[category] = [
                 _entry(entry) for entry in (entries if isinstance(entries, list) else [entries])
             ]
@@ -222,11 +222,11 @@ class Rates:
 
 def _entry(entry: Any) -> tuple[str, float, float]:
     if not isinstance(entry, dict):
-        raise invalid_parameter("limits", "Each limit is an object with limit, seconds and dimension.")
+        raise invalid_parameter("limits", "Each limit is an object with limit, seconds and dimension.", entry)
     dimension, amount, seconds = entry.get("dimension", "Request"), entry.get("limit"), entry.get("seconds")
     if dimension not in DIMENSIONS:
-        raise one_of("dimension", DIMENSIONS)
+        raise one_of("dimension", DIMENSIONS, dimension)
     for name, value in (("limit", amount), ("seconds", seconds)):
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise invalid_parameter(name, "It must be a number above 0.")
+            raise invalid_parameter(name, "It must be a number above 0.", value)
     return dimension, float(amount), float(seconds)  # type: ignore[arg-type]

@@ -50,25 +50,23 @@ class Ask:
         """A text, or None."""
         value = self._body.get(name)
         if value is not None and not isinstance(value, str):
-            raise invalid(name, "It must be a text.")
+            raise invalid(name, "It must be a text.", value)
         return value
 
     def prompt(self, *, needed: bool) -> str | None:
         """The prompt."""
         text = self.text("prompt")
         if needed and not (text or "").strip():
-            raise invalid("prompt", "It must not be blank.")
+            raise invalid("prompt", "It must not be blank.", text)
         if text and tokens.count(text) > models.PROMPT_TOKENS:
-            raise invalid(
-                "prompt", f"The text token length should be less than or equal to {models.PROMPT_TOKENS}."
-            )
+            raise models.too_long("prompt", text, models.PROMPT_TOKENS)
         return text if (text or "").strip() else None
 
     def flag(self, name: str, default: bool) -> bool:
         """A boolean."""
         value = self._body.get(name, default)
         if not isinstance(value, bool):
-            raise invalid(name, "You should use one of the following values: true, false.")
+            raise one_of(name, ("true", "false"), value)
         return value
 
     def number(self, name: str, low: float, high: float, *, whole: bool = False) -> float | None:
@@ -79,14 +77,14 @@ class Ask:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or (whole and not isinstance(value, int)) or not low <= value <= high:
             kind = "a whole number" if whole else "a number"
-            raise invalid(name, f"It must be {kind} between {low:g} and {high:g}.")
+            raise invalid(name, f"It must be {kind} between {low:g} and {high:g}.", value)
         return float(value)
 
     def choices(self, name: str, allowed: tuple[str, ...]) -> list[str]:
         """A non-empty array of fixed values."""
         value = self._body.get(name)
         if not isinstance(value, list) or not value or any(item not in allowed for item in value):
-            raise one_of(name, allowed)
+            raise one_of(name, allowed, value)
         return value
 
     def schema(self) -> dict[str, Any] | None:
@@ -95,10 +93,12 @@ class Ask:
         if given is None:
             return None
         if not isinstance(given, dict) or given.get("type") != "json_schema":
-            raise invalid("response_format", 'It must be {"type": "json_schema", "json_schema": {...}}.')
+            raise invalid(
+                "response_format", 'It must be {"type": "json_schema", "json_schema": {...}}.', given
+            )
         schema = given.get("json_schema")
         if not isinstance(schema, dict) or not schema:
-            raise invalid("response_format", "json_schema must be a JSON schema.")
+            raise invalid("response_format", "json_schema must be a JSON schema.", schema)
         from tl_data.local.schema import Unsupported, check
 
         try:
@@ -202,13 +202,13 @@ async def summarize(request: Request) -> Response:
     ask = await Ask.of(request, "video_id", "type")
     kind = ask.text("type")
     if kind not in TYPES:
-        raise one_of("type", TYPES)
+        raise one_of("type", TYPES, kind)
     prompt = ask.prompt(needed=False)
     ask.number("temperature", 0, 1)
     most = ask.number("max_tokens", *MAX_TOKENS, whole=True)
     schema = ask.schema()
     if schema and kind != "summary":
-        raise invalid("response_format", "It can only be used with the type summary.")
+        raise invalid("response_format", f"It can only be used with the type summary, not with {kind}.")
     evidence = await ask.evidence()
     answer: dict[str, Any] = {"id": str(uuid.uuid4()), "summarize_type": kind}
     if kind == "summary":

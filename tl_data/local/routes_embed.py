@@ -80,12 +80,12 @@ def _text(form: Form, model: str) -> str:
         form.choice("text_truncate", ("none", "start", "end"), "end"),
     )
     if not text:
-        raise invalid("text", "It must not be blank.")
+        raise invalid("text", "It must not be blank.", form.text("text"))
     limit = models.token_limit(model)
     if tokens.count(text) <= limit:
         return text
     if cut == "none":
-        raise invalid("text", f"The text token length should be less than or equal to {limit}.")
+        raise models.too_long("text", text, limit)
     return tokens.first(text, limit) if cut == "end" else tokens.last(text, limit)
 
 
@@ -166,13 +166,21 @@ async def create_task(request: Request) -> Response:
         length = form.number("video_clip_length", -1e9, 1e9)
         length = 6.0 if length is None else length
         if not 2 <= length <= 10:
-            raise invalid("video_clip_length", "video_clip_length should be within 2-10 seconds long")
+            raise invalid(
+                "video_clip_length", "video_clip_length should be within 2-10 seconds long.", length
+            )
         if end is not None and end <= (start or 0.0):
             raise invalid(
-                "video_end_offset_sec", "video_end_offset_sec should be greater than video_start_offset_sec"
+                "video_end_offset_sec",
+                f"video_end_offset_sec should be greater than video_start_offset_sec, {start or 0:g}.",
+                end,
             )
         if end is not None and end - (start or 0.0) < length:
-            raise invalid("video_clip_length", "A clip must fit between the two offsets.")
+            raise invalid(
+                "video_clip_length",
+                f"A clip must fit between the two offsets, {start or 0:g} and {end:g}.",
+                length,
+            )
         scopes = form.choices("video_embedding_scope", SCOPES) or form.choices(
             "video_embedding_scopes", SCOPES
         )
@@ -229,7 +237,7 @@ async def listed(request: Request) -> Response:
         listing.where.append(Where("created_at", "lte", as_time("ended_at", ended)))
     if statuses := split(query.getlist("status")):
         if any(status not in STATUSES for status in statuses):
-            raise one_of("status", STATUSES)
+            raise one_of("status", STATUSES, statuses)
         listing.where.append(Where("status", "in", statuses))
     return JSONResponse(listing.answer(engine.store, "embed_tasks", _shown))
 
@@ -254,7 +262,7 @@ async def retrieve(request: Request) -> Response:
     options = models.embed_options(row["model_name"])
     wanted = split(request.query_params.getlist("embedding_option"))
     if any(models.same_option(option) not in map(models.same_option, options) for option in wanted):
-        raise one_of("embedding_option", options)
+        raise one_of("embedding_option", options, wanted)
     kept = {models.same_option(option) for option in wanted or options}
     shown = _shown(row)
     if row["status"] == "ready":

@@ -43,7 +43,7 @@ def _name(body: dict[str, Any]) -> str:
     if name is None:
         raise not_provided("index_name")
     if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME:
-        raise invalid("index_name", f"It must be a text of 1 to {MAX_NAME} characters.")
+        raise invalid("index_name", f"It must be a text of 1 to {MAX_NAME} characters.", name)
     return name
 
 
@@ -61,7 +61,7 @@ async def create(request: Request) -> Response:
         raise not_provided(*missing)
     addons = body.get("addons", [])
     if not isinstance(addons, list) or any(addon not in ADDONS for addon in addons):
-        raise one_of("addons", ADDONS)
+        raise one_of("addons", ADDONS, addons)
     at, name = now(), _name(body)
     row = {
         "id": new_id(), "index_name": name, "models": models.read_models(body["models"]),
@@ -82,9 +82,9 @@ async def listed(request: Request) -> Response:
     listing.times(query, ("created_at", "updated_at"))
     options, family = split(query.getlist("model_options")), query.get("model_family")
     if any(option not in models.OPTIONS for option in options):
-        raise one_of("model_options", models.OPTIONS)
+        raise one_of("model_options", models.OPTIONS, options)
     if family and family not in ("marengo", "pegasus"):
-        raise one_of("model_family", ("marengo", "pegasus"))
+        raise one_of("model_family", ("marengo", "pegasus"), family)
     if options or family:
         rows = engine.store.rows("indexes", columns=["id", "models"])
         good = [row["id"] for row in rows if _fits(row["models"], options, family)]

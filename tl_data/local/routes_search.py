@@ -18,6 +18,7 @@ from tl_data.local.forms import Form, as_flag
 from tl_data.local.images import check_image
 from tl_data.local.metadata import read_filter
 from tl_data.local.store import Row, Where, new_id, now
+from tl_data.local.uploads import Upload
 
 if TYPE_CHECKING:
     from tl_data.local.search import Hit
@@ -46,7 +47,9 @@ async def create(request: Request) -> Response:
         group_by = form.choice("group_by", ("clip", "video"), "clip")
         sort = form.choice("sort_option", ("score", "clip_count"), "score")
         if sort == "clip_count" and group_by != "video":
-            raise invalid("sort_option", "clip_count can only be used with group_by set to video.")
+            raise invalid(
+                "sort_option", f"clip_count can only be used with group_by set to video, not {group_by}."
+            )
         operator = form.choice("operator", ("or", "and"), "or")
         threshold = form.choice("threshold", THRESHOLDS, "low")
         adjust = form.number("adjust_confidence_level", 0.0, 1.0)
@@ -121,10 +124,10 @@ def _text(form: Form, index_models: list[dict[str, Any]]) -> str | None:
     if not text.strip():
         if form.files.get("query_media_file") or form.text("query_media_url"):
             return None
-        raise invalid("query_text", "It must not be blank.")
+        raise invalid("query_text", "It must not be blank.", text)
     limit = models.OLD_TOKENS if _is_old(index_models) else models.TOKENS
     if tokens.count(text) > limit:
-        raise invalid("query_text", f"The text token length should be less than or equal to {limit}.")
+        raise models.too_long("query_text", text, limit)
     return text
 
 
@@ -149,7 +152,8 @@ async def _images(
     form.choice("query_media_type", ("image",), "image")
     name, old = ("query_media_url" if urls else "query_media_file"), _is_old(index_models)
     if len(urls) + len(uploads) > (1 if old else MAX_IMAGES):
-        raise invalid(name, f"There may be at most {1 if old else MAX_IMAGES} of them.")
+        most = 1 if old else MAX_IMAGES
+        raise invalid(name, f"There may be at most {most} of them. You sent {len(urls) + len(uploads)}.")
     if "visual" not in options:
         raise _combination(", ".join(options), "an image query, which needs visual")
     if text is not None and old:
@@ -157,15 +161,15 @@ async def _images(
     if ways and "transcription" not in options:
         raise _combination("transcription_options", "an image query without transcription in search_options")
     images: list[bytes] = []
-    try:
-        for upload in uploads:
-            images.append(upload.path.read_bytes())
-        for url in urls:
-            images.append(await load_image(engine, url))
-        for image in images:
-            check_image(image, 64 if old else 128, OLD_IMAGE_BYTES if old else MAX_IMAGE_BYTES)
-    except MediaProblem as problem:
-        raise invalid(name, problem.message) from None
+    sources: list[Upload | str] = [*uploads, *urls]
+    for source in sources:
+        sent = source if isinstance(source, str) else source.filename
+        try:
+            data = await load_image(engine, source) if isinstance(source, str) else source.path.read_bytes()
+            check_image(data, 64 if old else 128, OLD_IMAGE_BYTES if old else MAX_IMAGE_BYTES)
+        except MediaProblem as problem:
+            raise invalid(name, problem.message, sent) from None
+        images.append(data)
     return images
 
 

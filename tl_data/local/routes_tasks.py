@@ -55,7 +55,7 @@ def checked_source(engine: Engine, form: Form, name: str = "video") -> tuple[str
         try:
             return check_url(url, engine.config), None
         except MediaProblem as problem:
-            raise invalid(f"{name}_url", problem.message) from None
+            raise invalid(f"{name}_url", problem.message, url) from None
     if upload is None:
         raise not_provided(f"{name}_url") if url is not None else not_provided(f"{name}_file", f"{name}_url")
     if upload.size == 0:
@@ -124,7 +124,7 @@ async def listed(request: Request) -> Response:
     listing.times(query, ("created_at", "updated_at"))
     statuses = split(query.getlist("status"))
     if any(status not in STATUSES for status in statuses):
-        raise one_of("status", STATUSES)
+        raise one_of("status", STATUSES, statuses)
     if statuses:
         listing.where.append(Where("status", "in", statuses))
     return JSONResponse(listing.answer(engine.store, "tasks", shown_task))

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local.engine import Engine, engine_of, well_formed
-from tl_data.local.errors import APIProblem, invalid, not_provided, unknown_resource
+from tl_data.local.errors import APIProblem, invalid, not_provided, one_of, unknown_resource
 from tl_data.local.forms import read_json
 from tl_data.local.metadata import check_metadata, merged
 from tl_data.local.queue import UNFINISHED
@@ -59,7 +59,7 @@ async def start(request: Request) -> Response:
     }
     for name, value in flags.items():
         if not isinstance(value, bool):
-            raise invalid(name, "You should use one of the following values: true, false.")
+            raise one_of(name, ("true", "false"), value)
     metadata = merged({}, check_metadata("user_metadata", body.get("user_metadata", {})))
     if any(row["ended_at"] is None for row in _imports(engine, wanted)):
         raise APIProblem(400, "generic_error", "Another import of this integration is still running.")
@@ -90,7 +90,13 @@ async def start(request: Request) -> Response:
             if flags["incremental_import"] and hashlib.file_digest(file, "sha256").hexdigest() in hashes:
                 continue
         row = await add_task(
-            engine, index["id"], url=path.as_uri(), filename=name, user_metadata=metadata, import_id=job["id"]
+            engine,
+            index["id"],
+            url=path.as_uri(),
+            filename=name,
+            user_metadata=metadata,
+            import_id=job["id"],
+            fate=request.scope.get("tl.fate"),
         )
         videos.append({"video_id": row["video_id"], "filename": name})
     engine.store.add("imports", job)
@@ -101,7 +107,7 @@ def _index(engine: Engine, index_id: Any) -> Row:
     if index_id is None:
         raise not_provided("index_id")
     if not isinstance(index_id, str):
-        raise invalid("index_id", "It must be a text.")
+        raise invalid("index_id", "It must be a text.", index_id)
     return engine.index(index_id)
 
 

@@ -92,11 +92,11 @@ def _from_repr(text: str) -> list[Where]:
     try:
         given = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        raise invalid("user_metadata", "It must be an object.") from None
+        raise invalid("user_metadata", "It must be an object.", text) from None
     if not isinstance(given, dict) or not all(
         isinstance(value, str | int | float) for value in given.values()
     ):
-        raise invalid("user_metadata", "It must be an object of texts, numbers and booleans.")
+        raise invalid("user_metadata", "It must be an object of texts, numbers and booleans.", text)
     return [Where(str(key), "=", value, metadata=True) for key, value in given.items()]
 
 
@@ -108,7 +108,7 @@ async def retrieve(request: Request) -> Response:
     wanted = split(query.getlist("embedding_option"))
     allowed = models.embedding_options(index["models"])
     if any(models.same_option(option) not in map(models.same_option, allowed) for option in wanted):
-        raise one_of("embedding_option", allowed)
+        raise one_of("embedding_option", allowed, wanted)
     answer = shown_video(row) | {"user_metadata": row["user_metadata"] or {}}
     if hls := shown_hls(engine, request, row):
         answer["hls"] = hls
@@ -130,7 +130,7 @@ async def update(request: Request) -> Response:
     changes = body.get("user_metadata", {})
     title = body.get("video_title")
     if title is not None and not isinstance(title, str):
-        raise invalid("video_title", "It must be a text.")
+        raise invalid("video_title", "It must be a text.", title)
     check_metadata("user_metadata", changes)
     engine.store.change(
         "videos", row["id"], user_metadata=merged(row["user_metadata"] or {}, changes), updated_at=now()
