@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 import httpx
@@ -17,8 +18,6 @@ import tl_data
 from tests.conftest import Engine
 from tests.library import Library
 from tests.surfaces import DuckDB
-from tl_data.connect import connect
-from tl_data.engines.duckdb import interrupt
 from tl_data.errors import RowFailed, SchemaMismatch
 from tl_data.settings import Settings
 
@@ -125,15 +124,20 @@ def settings_for(engine: Engine) -> Settings:
     return Settings(base_url=engine.base_url, home=str(engine.home / "user"))
 
 
-def test_interrupting_a_query_stops_its_calls(slow_engine: Engine) -> None:
+def test_interrupting_a_query_stops_its_calls_and_no_others(slow_engine: Engine) -> None:
     settings = settings_for(slow_engine)
-    with duckdb.connect() as con:
-        tl_data.register(con, settings)
-        threading.Timer(1.5, interrupt, (con, connect(settings))).start()
-        began = time.monotonic()
-        with pytest.raises(duckdb.Error, match=r"[Ii]nterrupted|cancelled"):
-            con.sql("SELECT tl_embed_text('slow')").fetchall()
-        assert time.monotonic() - began < 20
+    with duckdb.connect() as con, duckdb.connect() as other:
+        for each in (con, other):
+            tl_data.register(each, settings)
+        with ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(lambda: other.sql("SELECT tl_embed_text('slow, too')").fetchall())
+            threading.Timer(1.5, con.interrupt).start()
+            with pytest.raises(duckdb.Error, match=r"[Ii]nterrupted|cancelled"):
+                con.sql("SELECT tl_embed_text('slow')").fetchall()
+            assert not waiting.done()
+            other.interrupt()
+            with pytest.raises(duckdb.Error, match=r"[Ii]nterrupted|cancelled"):
+                waiting.result(timeout=20)
 
 
 def test_ctrl_c_stops_the_calls_of_a_query(slow_engine: Engine) -> None:

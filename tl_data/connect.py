@@ -13,6 +13,8 @@ import threading
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,9 +86,13 @@ class Connection:
         """Run a coroutine on the connection's loop and wait; Ctrl-C cancels it cleanly."""
         return self._loop.run(work)
 
-    def cancel(self) -> None:
-        """Stop the calls under way, from any thread; whoever waits for them gets an error."""
-        self._loop.cancel()
+    def cancel(self, owner: object | None = None) -> None:
+        """Stop the calls under way, from any thread; whoever waits for them gets an error.
+
+        Args:
+            owner: stop only what was asked for within `asked_by(owner)`.
+        """
+        self._loop.cancel(owner)
 
     def call(self, function: Function, **arguments: Any) -> Any:
         """One call, for one row of arguments.
@@ -185,6 +191,19 @@ def connect(settings: Settings | None = None, **said: Any) -> Connection:
         return _connections[key]
 
 
+_owner: ContextVar[object | None] = ContextVar("owner", default=None)
+
+
+@contextmanager
+def asked_by(owner: object) -> Iterator[None]:
+    """Calls asked for in this block can be cancelled apart from others: `connection.cancel(owner)`."""
+    before = _owner.set(owner)
+    try:
+        yield
+    finally:
+        _owner.reset(before)
+
+
 def cancel_all() -> None:
     """Stop the calls under way of all connections of this process."""
     for (pid, _), connection in list(_connections.items()):
@@ -206,7 +225,7 @@ class _Loop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], object | None] = {}  # with the owner of each
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -217,14 +236,16 @@ class _Loop:
             return self._loop
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
+        owner = _owner.get()
+
         async def worked() -> T:
             task = asyncio.current_task()
             assert task is not None
-            self._tasks.add(task)
+            self._tasks[task] = owner
             try:
                 return await work
             finally:
-                self._tasks.discard(task)
+                del self._tasks[task]
 
         future = asyncio.run_coroutine_threadsafe(worked(), self._running())
         try:
@@ -237,10 +258,16 @@ class _Loop:
             self._settle()
             raise
 
-    def cancel(self) -> None:
+    def cancel(self, owner: object | None) -> None:
         """Cancel what runs; whoever waits for it is told when it has ended."""
+
+        def cancel() -> None:
+            for task, whose in self._tasks.items():
+                if owner is None or whose is owner:
+                    task.cancel()
+
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._tasks])
+            self._loop.call_soon_threadsafe(cancel)
 
     def _settle(self) -> None:
         """Wait a little for what was cancelled to end."""

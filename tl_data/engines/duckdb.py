@@ -8,12 +8,14 @@ EXPLAIN, with it an expression written twice is called twice, which the pool's m
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import signal
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
@@ -22,14 +24,23 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from tl_data import catalog
 from tl_data.catalog import Function, Parameter, Table, literal
-from tl_data.connect import Connection, cancel_all
+from tl_data.connect import Connection, asked_by, cancel_all
 from tl_data.outcomes import outcome_row
 from tl_data.types import VECTOR
+
+
+@dataclass(frozen=True, eq=False)
+class _Registration:
+    """What was registered in one connection of DuckDB; it owns the calls that its queries make."""
+
+    connection: Connection
+    names: list[str] = field(default_factory=list)
+
 
 #: UDFs live in the database and are shared by its cursors, macros (temporary ones) live in one connection.
 #: A number of its own for each registration keeps two connections with different settings apart.
 _numbers = itertools.count(1)
-_registered: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, list[str]] = weakref.WeakKeyDictionary()
+_registered: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, _Registration] = weakref.WeakKeyDictionary()
 
 
 def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
@@ -39,36 +50,46 @@ def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
     """
     catalog.load()
     _heed_ctrl_c()
+    _heed_interrupt()
     dimension = connection.settings.dimension
-    for old in _registered.pop(con, []):
-        con.remove_function(old)
-    names = _registered.setdefault(con, [])
+    if old := _registered.pop(con, None):
+        for name in old.names:
+            con.remove_function(name)
+    own = _registered.setdefault(con, _Registration(connection))
     number = next(_numbers)
     for f in catalog.FUNCTIONS.values():
         plain, attempt = f"_{f.sql}_{number}", f"_try_{f.sql}_{number}"
-        _udf(con, plain, f.parameters, f.gives, _values(connection, f))
-        _udf(con, attempt, f.parameters, f.outcome, _outcomes(connection, f))
-        names += [plain, attempt]
+        _udf(con, own, plain, f.parameters, f.gives, _values(connection, f))
+        _udf(con, own, attempt, f.parameters, f.outcome, _outcomes(connection, f))
         con.execute(_macro(con, f.sql, plain, f.parameters, f.gives, f.is_table, dimension))
         con.execute(_macro(con, f"try_{f.sql}", attempt, f.parameters, f.outcome, False, None))
     for t in catalog.TABLES.values():
         rows = pa.list_(pa.struct(list(t.schema)))
         plain = f"_{t.sql}_{number}"
-        _udf(con, plain, t.parameters, rows, _listing(connection, t))
-        names.append(plain)
+        _udf(con, own, plain, t.parameters, rows, _listing(connection, t))
         con.execute(_macro(con, t.sql, plain, t.parameters, rows, True, None))
     for helper in HELPERS:
         con.execute(helper)
 
 
-def interrupt(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
-    """Stop a query from another thread, and the calls that it waits for.
+def _heed_interrupt() -> None:
+    """Let `con.interrupt()` stop the calls, too.
 
-    `con.interrupt()` alone ends the query when its calls have ended: DuckDB tells nobody inside of a
-    function that it was interrupted.
+    DuckDB tells nobody inside of a function that the query was interrupted: it would wait for all calls of
+    the batch. Its method is the only place where that can be learnt, and all connections share it.
     """
-    con.interrupt()
-    connection.cancel()
+    ended = duckdb.DuckDBPyConnection.interrupt
+    if getattr(ended, "stops_calls", False):
+        return
+
+    @functools.wraps(ended)
+    def interrupt(con: duckdb.DuckDBPyConnection) -> None:
+        ended(con)
+        if own := _registered.get(con):
+            own.connection.cancel(own)
+
+    interrupt.stops_calls = True  # type: ignore[attr-defined]
+    duckdb.DuckDBPyConnection.interrupt = interrupt  # type: ignore[method-assign, assignment]
 
 
 def _heed_ctrl_c() -> None:
@@ -102,6 +123,7 @@ HELPERS = (
 
 def _udf(
     con: duckdb.DuckDBPyConnection,
+    own: _Registration,
     name: str,
     parameters: Sequence[Parameter],
     gives: pa.DataType,
@@ -110,18 +132,24 @@ def _udf(
     """Register an Arrow function; DuckDB itself turns the Arrow types into its own."""
     columns = pa.schema([(p.name, p.type) for p in parameters]).append(pa.field("out", gives))
     *takes, out = con.from_arrow(columns.empty_table()).types
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # DuckDB reads the arity from it
+
+    def owned(*arrays: Any) -> pa.Array:
+        with asked_by(own):
+            return run(*arrays)
+
+    owned.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # DuckDB reads the arity from it
         [inspect.Parameter(p.name, inspect.Parameter.POSITIONAL_ONLY) for p in parameters]
     )
     con.create_function(
         name,
-        run,
+        owned,
         list(takes),
         out,
         type=PythonUDFType.ARROW,
         null_handling=FunctionNullHandling.SPECIAL,
         side_effects=True,
     )
+    own.names.append(name)
 
 
 def _rows(parameters: Sequence[Parameter], columns: Sequence[Any]) -> Iterator[dict[str, Any]]:
