@@ -22,14 +22,14 @@ import pyarrow as pa
 
 from tl_data.catalog import Function, Table
 from tl_data.client import Client
-from tl_data.client.engine import is_embedded
+from tl_data.client.engine import models_of
 from tl_data.embedded import Engine, engine
 from tl_data.errors import Cancelled, RowFailed, SettingsError
 from tl_data.ledger import Ledger
 from tl_data.limits import Limiter
 from tl_data.pool import Outcome, Pool
 from tl_data.session import Session
-from tl_data.settings import EMBEDDED_MODEL, SERVICE_URL, Settings
+from tl_data.settings import SERVICE_URL, Settings
 from tl_data.usage import current
 
 T = TypeVar("T")
@@ -63,10 +63,22 @@ class Connection:
             return self._engine.base_url
         return self.settings.base_url or ("embedded engine" if self.settings.embedded else SERVICE_URL)
 
+    @property
+    def dimension(self) -> int | None:
+        """Length of the vectors of the session's model; None if it is not known before the first answer.
+
+        With a model of its own the embedded engine is started: only its files say it.
+        """
+        settings = self.settings
+        if settings.embedded and settings.local_clip and settings.search_model is None:
+            models = self.session.models
+            return models.dimension if models else None
+        return settings.dimension
+
     def _open(self) -> Session:
         settings = self.settings
         if settings.embedded:
-            self._engine = engine(Path(settings.home).resolve() / "engine")
+            self._engine = engine(Path(settings.home).resolve() / "engine", settings.tiers)
             base_url = self._engine.base_url
         else:
             base_url = settings.base_url or SERVICE_URL
@@ -77,8 +89,7 @@ class Connection:
             ledger = Ledger.open(settings.ledger_url, secrets=(settings.api_key or "",))
             limiter = Limiter.of(settings, ledger.storage)
             client = Client(settings, base_url=base_url, limiter=limiter)
-            local = await is_embedded(client)
-            return Session(settings, client, ledger, embedded=local, model=EMBEDDED_MODEL if local else None)
+            return Session(settings, client, ledger, await models_of(client))
 
         return self._loop.run(opened())
 

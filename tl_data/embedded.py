@@ -13,16 +13,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import orjson
 
-from tl_data.errors import ConnectionFailed, MissingExtra
+from tl_data.errors import ConnectionFailed, MissingExtra, SettingsError
 
 #: Longest wait in seconds for the engine to listen; it usually takes one to two.
 START_SECONDS = 60.0
+#: Longest wait in seconds for an engine with other models to end, once nobody uses it.
+OTHER_SECONDS = 15.0
+_TIERS = {
+    "clip": "TL_LOCAL_CLIP",
+    "whisper": "TL_LOCAL_WHISPER",
+    "llm_url": "TL_LOCAL_LLM_URL",
+    "llm_model": "TL_LOCAL_LLM_MODEL",
+}
 _NEEDED = ("starlette", "uvicorn", "av", "wordllama", "rapidocr", "pocketsphinx")
 
 
@@ -51,14 +60,21 @@ class Engine:
             time.sleep(0.1)
 
 
-def engine(home: Path) -> Engine:
+def engine(home: Path, tiers: Mapping[str, str] | None = None) -> Engine:
     """The embedded engine of this home folder, started if none is running.
 
+    Args:
+        home: where its data lie.
+        tiers: what chooses its models, as `Settings.tiers` gives it.
+
     Raises:
+        SettingsError: an engine with other models runs in this folder, and others use it.
         MissingExtra: the engine's packages are not installed.
         ConnectionFailed: it did not start; the message holds what it said.
     """
     home.mkdir(parents=True, exist_ok=True)
+    wanted = dict(tiers or {})
+    _until_alike(home, wanted)
     lease = (home / "users.lock").open("a+")
     fcntl.flock(lease, fcntl.LOCK_SH)
     # Only one process starts the engine; the others wait here and then find it.
@@ -67,13 +83,46 @@ def engine(home: Path) -> Engine:
         if found := _running(home):
             return Engine(found[0], found[1], home, False, lease)
         try:
-            return _start(home, lease)
+            return _start(home, lease, wanted)
         except BaseException:
             lease.close()
             raise
 
 
-def _start(home: Path, lease: IO[str]) -> Engine:
+def _until_alike(home: Path, tiers: Mapping[str, str]) -> None:
+    """Wait until an engine with other models has ended, which it does when its last user has gone."""
+    deadline = time.monotonic() + OTHER_SECONDS
+    while _running(home) and (other := _other_models(home, tiers)):
+        if time.monotonic() > deadline:
+            raise SettingsError(
+                f"an engine with other models runs in {home} and is in use ({other}). End what uses it, or "
+                "set TL_HOME to another folder"
+            )
+        time.sleep(0.2)
+
+
+def _other_models(home: Path, tiers: Mapping[str, str]) -> str:
+    """What a running engine was told of its models, where it differs from these settings; "" if nowhere."""
+    try:
+        told = orjson.loads((home / "engine.json").read_bytes()).get("tiers") or {}
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return ""
+    differing = []
+    for name, setting in _TIERS.items():
+        here, there = tiers.get(setting), told.get(name)
+        if name in ("clip", "whisper"):
+            here = str(Path(here).expanduser().resolve()) if here else None
+        elif name == "llm_url":  # the engine completes an address
+            here = here and here.strip().rstrip("/").removesuffix("/chat/completions")
+            there = there if there == here else there and there.removesuffix("/v1")
+        elif not told.get("llm_url"):
+            continue  # a model without an address means nothing
+        if here != there:
+            differing.append(f"{setting} is {there or 'not set'} there and {here or 'not set'} here")
+    return "; ".join(differing)
+
+
+def _start(home: Path, lease: IO[str], tiers: Mapping[str, str]) -> Engine:
     for module in _NEEDED:
         if not _importable(module):
             raise MissingExtra(f"the embedded engine needs {module}, which", "local")
@@ -86,8 +135,9 @@ def _start(home: Path, lease: IO[str]) -> Engine:
     command += ["--allow-private", "--allow-files", "--lease", str(home / "users.lock")]
     with log.open("ab") as out:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-        )
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+            env={n: v for n, v in os.environ.items() if not n.startswith("TL_LOCAL_")} | dict(tiers),
+        )  # fmt: skip
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if found := _running(home):

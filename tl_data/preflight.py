@@ -87,7 +87,9 @@ LIMITS["Marengo-retrieval-2.7"] = LIMITS["marengo2.7"]
 
 def limits_of(*models: str) -> Limits | None:
     """What all these models take; None if none of them is known."""
-    known = [LIMITS[model] for model in models if model in LIMITS]
+    # Whatever models the embedded engine works with, it takes the same videos.
+    named = ["tl-local-1" if model.startswith("tl-local-") else model for model in models]
+    known = [LIMITS[model] for model in named if model in LIMITS]
     if not known:
         return None
     strictest = known[0]

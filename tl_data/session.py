@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from tl_data.client import Client
+from tl_data.client.engine import Models
 from tl_data.errors import APIError, BadRequest, NotFound, TaskFailed
 from tl_data.identity import Identity, identify, is_url, local_path
 from tl_data.ledger import Ledger
@@ -36,16 +37,17 @@ class Session:
     """Everything a call needs, inside one event loop."""
 
     def __init__(
-        self, settings: Settings, client: Client, ledger: Ledger, *, embedded: bool, model: str | None
+        self, settings: Settings, client: Client, ledger: Ledger, models: Models | None = None
     ) -> None:
         self.settings = settings
         self.client = client
         self.ledger = ledger
         self.watcher = TaskWatcher(client, settings)
-        self.search_model = settings.search_model or model or "marengo3.0"
-        self.analyze_model = settings.analyze_model or model or "pegasus1.2"
+        self.models = models  # of the engine on this machine, if it answers and not the service
+        self.search_model = settings.search_model or (models.search if models else "marengo3.0")
+        self.analyze_model = settings.analyze_model or (models.analyze if models else "pegasus1.2")
         self.embed_model = self.search_model
-        self.embedded = embedded  # the engine on this machine answers, not the service
+        self.embedded = models is not None
         self._indexes: dict[str, str] = {}
         self._begun: dict[str, str | None] = {}  # tasks made here: when they were surely unfinished
         self._creating = asyncio.Lock()

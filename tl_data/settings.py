@@ -61,6 +61,13 @@ class Settings:
     requests_per_minute: float | None = None  # None: learnt from the API's headers
     video_minutes_per_hour: float | None = None  # likewise
     tokens_per_minute: float | None = None  # likewise
+    local_clip: str | None = None  # embedded engine: folder of an image-text encoder (CLIP, SigLIP) in ONNX
+    local_whisper: str | None = None  # likewise: folder of a Whisper model for faster-whisper
+    local_llm_url: str | None = None  # likewise: OpenAI-compatible server that writes the texts
+    local_llm_model: str | None = None  # its model
+    local_llm_key: str | None = field(default=None, repr=False)  # its key, if it wants one
+    local_llm_frames: int | None = None  # pictures of a video that it is sent at most; None: 16
+    local_llm_timeout: float | None = None  # seconds for one of its answers; None: 300
     on_error: OnError = "raise"  # "null": a failing row gives NULL instead of failing the statement
 
     def __post_init__(self) -> None:
@@ -106,8 +113,16 @@ class Settings:
         return self.api_key is None and self.base_url is None
 
     @property
+    def tiers(self) -> dict[str, str]:
+        """The settings of the embedded engine's larger models, by their names in the environment."""
+        names = [f.name for f in fields(self) if f.name.startswith("local_")]
+        return {f"TL_{n.upper()}": str(v) for n in names if (v := getattr(self, n)) is not None}
+
+    @property
     def dimension(self) -> int | None:
         """Length of the vectors of the session's model, where it is known beforehand."""
+        if self.embedded and self.local_clip and self.search_model is None:
+            return None  # the encoder's files say it: see Connection.dimension
         default = EMBEDDED_MODEL if self.embedded else "marengo3.0"
         # Another server than the service may be anything: its vectors keep their own length.
         if self.search_model is None and self.base_url is not None:

@@ -19,6 +19,7 @@ from tl_data.local import space
 from tl_data.local.library import Library
 from tl_data.local.pictures import NotPicture, seen
 from tl_data.local.search import Query
+from tl_data.local.tiers import Tiers
 
 
 def picture(color: tuple[int, int, int], thing: tuple[int, int, int], at: int) -> np.ndarray:
@@ -36,7 +37,7 @@ YELLOW_ON_BLUE = picture((20, 40, 160), (250, 220, 20), 480)
 
 
 def test_it_is_its_own_model() -> None:
-    assert space.MODEL == "tl-local-1"
+    assert Tiers().search_model == "tl-local-1"
     assert space.DIMENSION not in (512, 1024)  # other models' dimensions: theirs cannot be mixed up with ours
     assert space.embed_text("hello").shape == (space.DIMENSION,)
 

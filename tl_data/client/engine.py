@@ -1,24 +1,39 @@
-"""Telling the embedded engine from the service: it has a page of its own counts that the API has not."""
+"""Telling the embedded engine from the service: it has a page of its own models that the API has not."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tl_data.errors import ConnectionFailed
+from tl_data.responses import decoded
 
 if TYPE_CHECKING:
     from tl_data.client.client import Client
 
 
-async def is_embedded(client: Client) -> bool:
-    """Whether the server on this machine is an embedded engine; any other host is not asked."""
+@dataclass(frozen=True)
+class Models:
+    """The models of an embedded engine."""
+
+    search: str  # makes words and vectors
+    analyze: str  # writes texts
+    dimension: int  # of the vectors
+
+
+async def models_of(client: Client) -> Models | None:
+    """The models of the embedded engine on this machine; None if it is none. Other hosts are not asked."""
     parts = urlsplit(client.base_url)
     if parts.hostname not in ("127.0.0.1", "localhost", "::1"):
-        return False
+        return None
     headers = {"x-api-key": client.settings.api_key} if client.settings.api_key else {}
     try:
-        answer = await client.wire.send("GET", f"{parts.scheme}://{parts.netloc}/_engine/stats", headers)
+        answer = await client.wire.send("GET", f"{parts.scheme}://{parts.netloc}/_engine/tiers", headers)
     except ConnectionFailed:
-        return False  # the first real call will say what is wrong
-    return answer.status == 200
+        return None  # the first real call will say what is wrong
+    told = decoded(answer.body) if answer.status == 200 else None
+    try:
+        return Models(told["search_model"], told["analyze_model"], told["dimension"]) if told else None
+    except KeyError:
+        return None

@@ -51,7 +51,7 @@ def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
     catalog.load()
     _heed_ctrl_c()
     _heed_interrupt()
-    dimension = connection.settings.dimension
+    dimension = connection.dimension
     if old := _registered.pop(con, None):
         for name in old.names:
             con.remove_function(name)

@@ -121,6 +121,7 @@ def _worker(spark: SparkSession, connection: Connection) -> Worker:
             api_key=None if stays else settings.api_key,
             base_url=connection.base_url,
             ledger=settings.ledger_url,
+            local_llm_key=None,  # the engine has it
         ),
         scope=uuid.uuid4().hex,
         needs_key=stays,

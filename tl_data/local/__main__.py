@@ -24,13 +24,15 @@ from typing import IO, get_args
 
 import uvicorn
 
+from tl_data.errors import SettingsError
 from tl_data.local import wire
 from tl_data.local.app import make_app
-from tl_data.local.config import API_VERSION, MODEL, PREFIX, Config, Statuses
+from tl_data.local.config import API_VERSION, PREFIX, Config, Statuses
 from tl_data.local.engine import Engine
 from tl_data.local.errors import APIProblem
 from tl_data.local.rates import PLANS
 from tl_data.local.routes_transfers import integration_id
+from tl_data.local.tiers import read_tiers
 
 LEASE_GRACE_SEC = 10.0  # after the start, until somebody must hold the lease
 
@@ -63,6 +65,8 @@ def read_options(arguments: list[str] | None = None) -> Config:
     say("--max-video-bytes", type=int, default=2 << 30, help="largest video taken")
     say("--download-seconds", type=float, default=1800.0, help="longest download of one video")
     say("--look-seconds", type=float, default=3600.0, help="longest work on one video")
+    say("--llm-url", metavar="URL", help="OpenAI-compatible server that writes the texts (TL_LOCAL_LLM_URL)")
+    say("--llm-model", metavar="NAME", help="its model (TL_LOCAL_LLM_MODEL); its key is TL_LOCAL_LLM_KEY")
     given = parser.parse_args(arguments)
     if given.workers < 1:
         parser.error("--workers must be at least 1")
@@ -72,7 +76,12 @@ def read_options(arguments: list[str] | None = None) -> Config:
         parser.error(f"--host {given.host} can be reached from other machines: give an --api-key")
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     given.home = (given.home or Path(base) / "tl_data" / "engine").resolve()
-    return Config(**vars(given))
+    options = vars(given)
+    try:
+        tiers = read_tiers(llm_url=options.pop("llm_url"), llm_model=options.pop("llm_model"))
+    except SettingsError as error:
+        parser.error(str(error))
+    return Config(**options, tiers=tiers)
 
 
 def _is_loopback(host: str) -> bool:
@@ -113,7 +122,11 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.should_exit:
             return
-        facts = {"base_url": self.base_url, "pid": os.getpid(), "api_version": API_VERSION, "model": MODEL}
+        tiers = self._options.tiers
+        facts = {
+            "base_url": self.base_url, "pid": os.getpid(), "api_version": API_VERSION,
+            "model": tiers.search_model, "tiers": tiers.chosen(),
+        }  # fmt: skip
         if self._options.media:
             facts["integration_id"] = integration_id(self._options.media)
         fresh = self.file.with_suffix(".new")

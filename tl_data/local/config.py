@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-MODEL = "tl-local-1"
+from tl_data.local.tiers import Tiers
+
 API_VERSION = "1.3"
 PREFIX = "/v1.3"
 
@@ -38,6 +39,7 @@ class Config:
     max_body_bytes: int = 8 << 20  # of a request without its files
     download_seconds: float = 1800.0
     look_seconds: float = 3600.0  # longest time one video may be worked on
+    tiers: Tiers = field(default_factory=Tiers)  # models in the place of built-in stages
 
     @property
     def database(self) -> Path:

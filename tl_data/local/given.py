@@ -16,9 +16,11 @@ from tl_data.local.config import Config
 from tl_data.local.errors import APIProblem, MediaProblem, invalid
 from tl_data.local.evidence import Evidence
 from tl_data.local.fetch import fetch
+from tl_data.local.frames import pick
 from tl_data.local.requirements import check_video
 from tl_data.local.stages import Stages
 from tl_data.local.store import new_id
+from tl_data.local.writers import Material
 
 KINDS = ("url", "base64_string", "asset_id")  # each is also the name of the member that it needs
 REMEMBERED = 64
@@ -32,10 +34,10 @@ class Given:
     def __init__(self, config: Config, stages: Stages) -> None:
         self._config = config
         self._stages = stages
-        self._known: OrderedDict[str, Evidence] = OrderedDict()
+        self._known: OrderedDict[str, Material] = OrderedDict()
         self._room = asyncio.Semaphore(ROOM)
 
-    async def evidence(self, video: dict[str, Any]) -> Evidence:
+    async def material(self, video: dict[str, Any]) -> Material:
         """What is known of `{"type": "url", "url": ...}` or `{"type": "base64_string", ...}`.
 
         Raises:
@@ -68,10 +70,13 @@ class Given:
         await asyncio.to_thread(source.write_bytes, data)
         return hashlib.sha256(data).hexdigest()
 
-    async def _seen(self, sha256: str, folder: Path) -> Evidence:
+    async def _seen(self, sha256: str, folder: Path) -> Material:
         if sha256 not in self._known:
             check_video(await self._stages.probe(folder / "source"))
-            self._known[sha256] = await self._stages.look(folder / "source", folder / "frames")
+            evidence = await self._stages.look(folder / "source", folder / "frames")
+            most = self._stages.writer.frames
+            frames = await asyncio.to_thread(pick, evidence, folder / "frames", most)
+            self._known[sha256] = Material(evidence, frames)
             while len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         return self._known[sha256]

@@ -28,7 +28,7 @@ from tl_data.local.shelf import Shelf, clip_id
 from tl_data.local.words import TRAITS, Words, words_of
 
 # What the packed columns mean. Another value on disk: they are made anew from the stored evidence.
-_FORM = f"{space.MODEL} 1 {hashlib.sha256(' '.join(TRAITS).encode()).hexdigest()[:12]}"
+_FORM = f"tl-local-1 1 {hashlib.sha256(' '.join(TRAITS).encode()).hexdigest()[:12]}"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS indexes (number INTEGER PRIMARY KEY, index_id TEXT NOT NULL UNIQUE);

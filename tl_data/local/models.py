@@ -1,4 +1,4 @@
-"""Names of models. The engine is `tl-local-1` and says so; it understands the names of the service's models.
+"""Names of models. The engine says its own (see tiers.py); it understands the names of the service's models.
 
 An index keeps the names it was created with: they decide which family's requests it takes and how the
 visual option of its vectors is called.
@@ -9,19 +9,19 @@ from __future__ import annotations
 from typing import Any
 
 from tl_data.local import tokens
-from tl_data.local.config import MODEL
 from tl_data.local.errors import APIProblem, invalid, not_provided, one_of
+from tl_data.local.tiers import Tiers, is_own
 
 MARENGO = ("marengo3.0", "marengo2.7", "Marengo-retrieval-2.7")
 PEGASUS = ("pegasus1.2", "pegasus1.5", "pegasus1")
 OLD_MARENGO = ("marengo2.7", "Marengo-retrieval-2.7")
-INDEX_MODELS = (MODEL, "marengo3.0", "marengo2.7", "pegasus1.2", "pegasus1.5")
-EMBED_MODELS = (MODEL, "marengo3.0", "Marengo-retrieval-2.7", "marengo2.7")
+INDEX_MODELS = ("marengo3.0", "marengo2.7", "pegasus1.2", "pegasus1.5")
+EMBED_MODELS = ("marengo3.0", "Marengo-retrieval-2.7", "marengo2.7")
 OPTIONS = ("visual", "audio")
 OLD_TOKENS, TOKENS, PROMPT_TOKENS = 77, 500, 2000
 
 
-def read_models(value: Any) -> list[dict[str, Any]]:
+def read_models(value: Any, tiers: Tiers) -> list[dict[str, Any]]:
     """Check the `models` of a new index; answers them as they are stored.
 
     Raises:
@@ -34,12 +34,13 @@ def read_models(value: Any) -> list[dict[str, Any]]:
     if not 1 <= len(value) <= 2:
         raise invalid("models", f"It must hold one or two models, but holds {len(value)}.")
     models: list[dict[str, Any]] = []
+    known = tuple(dict.fromkeys((tiers.search_model, tiers.analyze_model, *INDEX_MODELS)))
     for item in value:
         name, options = item.get("model_name"), item.get("model_options")
         if not isinstance(name, str) or not name:
-            raise not_provided("model_name") if name is None else one_of("model_name", INDEX_MODELS, name)
-        if name not in INDEX_MODELS:
-            raise one_of("model_name", INDEX_MODELS, name)
+            raise not_provided("model_name") if name is None else one_of("model_name", known, name)
+        if name not in known:
+            raise one_of("model_name", known, name)
         if options is None:
             raise not_provided("model_options")
         if not isinstance(options, list) or not options or any(option not in OPTIONS for option in options):
@@ -50,19 +51,26 @@ def read_models(value: Any) -> list[dict[str, Any]]:
     return models
 
 
-def shown_models(models: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def shown_models(models: list[dict[str, Any]], tiers: Tiers) -> list[dict[str, Any]]:
     """The models of an index as it answers: the engine's own name, and the name it was asked for by."""
-    return [model | {"model_name": MODEL, "requested_as": model["model_name"]} for model in models]
+
+    def own(name: str) -> str:
+        return tiers.analyze_model if name in PEGASUS or name == tiers.analyze_model else tiers.search_model
+
+    return [
+        model | {"model_name": own(model["model_name"]), "requested_as": model["model_name"]}
+        for model in models
+    ]
 
 
 def searches(models: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Those of the Marengo family, or the engine's own: what search and vectors need."""
-    return [model for model in models if model["model_name"] in (MODEL, *MARENGO)]
+    return [m for m in models if m["model_name"] in MARENGO or is_own(m["model_name"])]
 
 
 def generates(models: list[dict[str, Any]]) -> bool:
     """Whether text may be generated: the Pegasus family, or the engine's own model."""
-    return any(model["model_name"] in (MODEL, *PEGASUS) for model in models)
+    return any(model["model_name"] in PEGASUS or is_own(model["model_name"]) for model in models)
 
 
 def search_options(models: list[dict[str, Any]]) -> list[str]:
@@ -96,14 +104,14 @@ def token_limit(name: str) -> int:
     return OLD_TOKENS if name in OLD_MARENGO else TOKENS
 
 
-def check_embed_model(name: str) -> str:
+def check_embed_model(name: str, tiers: Tiers) -> str:
     """The name of a model that makes vectors.
 
     Raises:
         APIProblem: it is none.
     """
-    if name not in EMBED_MODELS:
-        raise one_of("model_name", EMBED_MODELS, name)
+    if name not in (known := (tiers.search_model, *EMBED_MODELS)):
+        raise one_of("model_name", known, name)
     return name
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from tl_data.local.evidence import Evidence
 from tl_data.local.forms import read_json
 from tl_data.local.given import check_given, stretch
 from tl_data.local.store import Where
+from tl_data.local.writers import Manner, Material, Written
 
 TYPES = ("summary", "chapter", "highlight")
 GIST = ("title", "topic", "hashtag")
@@ -107,7 +109,12 @@ class Ask:
             raise invalid("response_format", f"{error}.") from None
         return schema
 
-    async def evidence(self) -> Evidence:
+    def manner(self) -> Manner:
+        """How the text is wanted."""
+        most = self.number("max_tokens", *MAX_TOKENS, whole=True)
+        return Manner(self.number("temperature", 0, 1), None if most is None else int(most))
+
+    async def material(self) -> Material:
         """What is known of the video, or of the part between `start_time` and `end_time`.
 
         A video of an index must be ready, and the index's models must write.
@@ -115,13 +122,18 @@ class Ask:
         Raises:
             APIProblem: malformed or unknown id, not ready yet, or an index that cannot.
         """
+        start, end = self.number("start_time", 0, 1e6), self.number("end_time", 0, 1e6)
         if "given" in self._body:
-            evidence = await self._engine.given.evidence(self._body["given"])
+            known = await self._engine.given.material(self._body["given"])
+            evidence = stretch(known.evidence, start, end)
+            low, high = start or 0.0, evidence.probe.duration_sec if end is None else end
+            frames = tuple(frame for frame in known.frames if low <= frame.time <= high)
         else:
-            evidence = await self._indexed(well_formed("video_id", self.text("video_id") or ""))
-        evidence = stretch(evidence, self.number("start_time", 0, 1e6), self.number("end_time", 0, 1e6))
+            video_id = well_formed("video_id", self.text("video_id") or "")
+            evidence = stretch(await self._indexed(video_id), start, end)
+            frames = await self._engine.stages.frames(video_id, evidence)
         self._engine.rates.spend("analyze", "Duration", evidence.probe.duration_sec / 60)
-        return evidence
+        return Material(evidence, frames)
 
     async def _indexed(self, video_id: str) -> Evidence:
         store = self._engine.store
@@ -141,11 +153,13 @@ class Ask:
             raise unknown_resource(video_id, "videos") from None
 
 
-def _usage(engine: Engine, text: str, prompt: str | None) -> dict[str, int]:
-    spent = tokens.count(text)
+def _usage(engine: Engine, written: Written, prompt: str | None) -> dict[str, int]:
+    """What a text took: as its model counts, or as the engine does."""
+    spent, read = written.output_tokens, written.input_tokens
+    spent = tokens.count(written.text) if spent is None else spent
     engine.store.count("output tokens", spent)
     engine.rates.spend("analyze", "OutputToken", spent)
-    return {"output_tokens": spent, "input_tokens": tokens.count(prompt or "")}
+    return {"output_tokens": spent, "input_tokens": tokens.count(prompt or "") if read is None else read}
 
 
 async def analyze(request: Request) -> Response:
@@ -153,16 +167,19 @@ async def analyze(request: Request) -> Response:
     engine = engine_of(request)
     ask = await Ask.of(request, "video_id", "prompt")
     prompt = ask.prompt(needed=True) or ""
-    ask.number("temperature", 0, 1)
-    most = ask.number("max_tokens", *MAX_TOKENS, whole=True)
+    manner = ask.manner()
     schema = ask.schema()
     streamed = ask.flag("stream", True)
-    evidence = await ask.evidence()
-    text = await engine.stages.analyze(evidence, prompt, schema)
-    reason = "stop"
-    if most is not None and tokens.count(text) > most:
-        text, reason = tokens.first(text, int(most)), "length"
-    usage, answer_id = _usage(engine, text, prompt), str(uuid.uuid4())
+    material = await ask.material()
+    writer, answer_id = engine.stages.writer, str(uuid.uuid4())
+    if streamed and schema is None and writer.streams:
+        pieces = writer.stream(material, prompt, manner)
+        first = await anext(pieces)  # what goes wrong before the first piece has a status of its own
+        return StreamingResponse(
+            _passed_on(engine, answer_id, first, pieces, prompt), media_type="application/x-ndjson"
+        )
+    written = await writer.analyze(material, prompt, schema, manner)
+    text, reason, usage = written.text, written.reason or "stop", _usage(engine, written, prompt)
     if streamed:
         return StreamingResponse(_events(answer_id, text, reason, usage), media_type="application/x-ndjson")
     return JSONResponse({"id": answer_id, "data": text, "finish_reason": reason, "usage": usage})
@@ -178,6 +195,27 @@ async def _events(answer_id: str, text: str, reason: str, usage: dict[str, int])
     yield _line({"event_type": "stream_end", "finish_reason": reason, "metadata": end})
 
 
+async def _passed_on(
+    engine: Engine, answer_id: str, first: Written, pieces: AsyncIterator[Written], prompt: str
+) -> AsyncIterator[bytes]:
+    """The lines of a stream while its text is being written."""
+    yield _line({"event_type": "stream_start", "metadata": {"generation_id": answer_id}})
+    texts, piece = [first.text], first
+    try:
+        if first.text:
+            yield _line({"event_type": "text_generation", "text": first.text})
+        async for piece in pieces:
+            if piece.text:
+                texts.append(piece.text)
+                yield _line({"event_type": "text_generation", "text": piece.text})
+    except APIProblem as problem:  # the status has gone out: the API has no better form for it
+        yield _line({"event_type": "stream_error", "error": {"message": problem.message}})
+        return
+    usage = _usage(engine, replace(piece, text="".join(texts)), prompt)
+    end = {"generation_id": answer_id, "usage": usage}
+    yield _line({"event_type": "stream_end", "finish_reason": piece.reason or "stop", "metadata": end})
+
+
 def _line(event: dict[str, Any]) -> bytes:
     return json.dumps(event, ensure_ascii=False).encode() + b"\n"
 
@@ -187,12 +225,12 @@ async def gist(request: Request) -> Response:
     engine = engine_of(request)
     ask = await Ask.of(request, "video_id", "types")
     types = ask.choices("types", GIST)
-    found = await engine.stages.gist(await ask.evidence())
+    found = await engine.stages.writer.gist(await ask.material())
     answer: dict[str, Any] = {"id": str(uuid.uuid4())}
     for kind, key in zip(GIST, ("title", "topics", "hashtags"), strict=True):
         if kind in types:
             answer[key] = found[key]
-    answer["usage"] = _usage(engine, json.dumps(answer, ensure_ascii=False), None)
+    answer["usage"] = _usage(engine, Written(json.dumps(answer, ensure_ascii=False)), None)
     return JSONResponse(answer)
 
 
@@ -204,20 +242,19 @@ async def summarize(request: Request) -> Response:
     if kind not in TYPES:
         raise one_of("type", TYPES, kind)
     prompt = ask.prompt(needed=False)
-    ask.number("temperature", 0, 1)
-    most = ask.number("max_tokens", *MAX_TOKENS, whole=True)
+    manner = ask.manner()
     schema = ask.schema()
     if schema and kind != "summary":
         raise invalid("response_format", f"It can only be used with the type summary, not with {kind}.")
-    evidence = await ask.evidence()
+    material, writer = await ask.material(), engine.stages.writer
     answer: dict[str, Any] = {"id": str(uuid.uuid4()), "summarize_type": kind}
     if kind == "summary":
-        text = (
-            await engine.stages.analyze(evidence, prompt or "Summarize the video.", schema)
+        written = (
+            await writer.analyze(material, prompt or "Summarize the video.", schema, manner)
             if schema
-            else await engine.stages.summarize(evidence, prompt)
+            else await writer.summarize(material, prompt, manner)
         )
-        answer["summary"] = tokens.first(text, int(most)) if most is not None else text
+        answer["summary"] = written.text
     elif kind == "chapter":
         answer["chapters"] = [
             {
@@ -226,14 +263,14 @@ async def summarize(request: Request) -> Response:
                 "chapter_title": item["chapter_title"],
                 "chapter_summary": item["chapter_summary"],
             }
-            for number, item in enumerate(await engine.stages.chapters(evidence, prompt))
+            for number, item in enumerate(await writer.chapters(material, prompt, manner))
         ]
     else:
         answer["highlights"] = [
             {**_times(item), "highlight": item["highlight"], "highlight_summary": item["highlight_summary"]}
-            for item in await engine.stages.highlights(evidence, prompt)
+            for item in await writer.highlights(material, prompt, manner)
         ]
-    answer["usage"] = _usage(engine, json.dumps(answer, ensure_ascii=False), prompt)
+    answer["usage"] = _usage(engine, Written(json.dumps(answer, ensure_ascii=False)), prompt)
     return JSONResponse(answer)
 
 

@@ -13,7 +13,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local import models, tokens
-from tl_data.local.config import MODEL
 from tl_data.local.engine import Engine, engine_of, well_formed
 from tl_data.local.errors import APIProblem, MediaProblem, invalid, one_of, unknown_resource
 from tl_data.local.evidence import Evidence
@@ -40,7 +39,7 @@ async def create(request: Request) -> Response:
     engine = engine_of(request)
     files = ("image_file", "audio_file", "video_file")
     async with engine.form(request, *files) as form:
-        name = models.check_embed_model(form.needed("model_name"))
+        name = models.check_embed_model(form.needed("model_name"), engine.config.tiers)
         start = form.number("audio_start_offset_sec", 0, 1e6) or 0.0
         makers: dict[str, Callable[[], Awaitable[Block]]] = {}
         if form.text("text") is not None:
@@ -62,7 +61,7 @@ async def create(request: Request) -> Response:
                 "Some required parameters are not provided. Give text, image_url, image_file, audio_url or "
                 "audio_file.",
             )
-        answer: dict[str, Any] = {"model_name": MODEL}
+        answer: dict[str, Any] = {"model_name": engine.config.tiers.search_model}
         for kind, make in makers.items():
             try:
                 answer[f"{kind}_embedding"] = await make()
@@ -160,7 +159,7 @@ async def create_task(request: Request) -> Response:
     """POST /embed/tasks"""
     engine = engine_of(request)
     async with engine.form(request, "video_file") as form:
-        name = models.check_embed_model(form.needed("model_name"))
+        name = models.check_embed_model(form.needed("model_name"), engine.config.tiers)
         start = form.number("video_start_offset_sec", 0, 1e6)
         end = form.number("video_end_offset_sec", 0, 1e6)
         length = form.number("video_clip_length", -1e9, 1e9)
@@ -201,10 +200,11 @@ async def create_task(request: Request) -> Response:
             engine.store.add("embed_tasks", row)
             engine.store.count("embed tasks created")
     await engine.queue.wake()
-    return JSONResponse({"_id": row["id"], "model_name": MODEL, "status": "processing"}, engine.created)
+    answer = {"_id": row["id"], "model_name": engine.config.tiers.search_model, "status": "processing"}
+    return JSONResponse(answer, engine.created)
 
 
-def _shown(row: Row) -> dict[str, Any]:
+def _shown(engine: Engine, row: Row) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "video_clip_length": row["clip_length"],
         "video_embedding_scope": row["scopes"],
@@ -214,7 +214,7 @@ def _shown(row: Row) -> dict[str, Any]:
         metadata["duration"] = row["duration"]
     shown = {
         "_id": row["id"],
-        "model_name": MODEL,
+        "model_name": engine.config.tiers.search_model,
         "status": row["status"],
         "created_at": row["created_at"],
         "updated_at": row["updated_at"],
@@ -239,7 +239,7 @@ async def listed(request: Request) -> Response:
         if any(status not in STATUSES for status in statuses):
             raise one_of("status", STATUSES, statuses)
         listing.where.append(Where("status", "in", statuses))
-    return JSONResponse(listing.answer(engine.store, "embed_tasks", _shown))
+    return JSONResponse(listing.answer(engine.store, "embed_tasks", lambda row: _shown(engine, row)))
 
 
 def _task(request: Request) -> Row:
@@ -253,7 +253,7 @@ def _task(request: Request) -> Row:
 
 async def status(request: Request) -> Response:
     """GET /embed/tasks/{task_id}/status"""
-    return JSONResponse(_shown(_task(request)))
+    return JSONResponse(_shown(engine_of(request), _task(request)))
 
 
 async def retrieve(request: Request) -> Response:
@@ -264,7 +264,7 @@ async def retrieve(request: Request) -> Response:
     if any(models.same_option(option) not in map(models.same_option, options) for option in wanted):
         raise one_of("embedding_option", options, wanted)
     kept = {models.same_option(option) for option in wanted or options}
-    shown = _shown(row)
+    shown = _shown(engine_of(request), row)
     if row["status"] == "ready":
         shown["video_embedding"]["segments"] = [
             segment for segment in row["segments"] if models.same_option(segment["embedding_option"]) in kept

@@ -46,10 +46,25 @@ async def health(request: Request) -> Response:
     return JSONResponse({"status": "ok", "idle": engine_of(request).queue.idle})
 
 
+async def tiers(request: Request) -> Response:
+    """GET /_engine/tiers: which model is at work in which stage."""
+    engine = engine_of(request)
+    chosen = engine.config.tiers
+    return JSONResponse(
+        {
+            "search_model": chosen.search_model,
+            "analyze_model": chosen.analyze_model,
+            "dimension": await engine.stages.dimension(),
+            "stages": chosen.stages(),
+        }
+    )
+
+
 routes = [
     Route("/stats", stats, methods=["GET"]),
     Route("/stats", clear_stats, methods=["DELETE"]),
     Route("/faults", faults, methods=["GET", "PUT", "DELETE"]),
     Route("/rates", rates, methods=["GET", "PUT", "DELETE"]),
+    Route("/tiers", tiers, methods=["GET"]),
     Route("/health", health, methods=["GET"]),
 ]

@@ -33,7 +33,7 @@ def shown_index(engine: Engine, row: Row) -> dict[str, Any]:
         "expires_at": None,
         "video_count": int(engine.store.total("videos", here)),
         "total_duration": round(engine.store.total("videos", here, add_up="duration"), 3),
-        "models": models.shown_models(row["models"]),
+        "models": models.shown_models(row["models"], engine.config.tiers),
         "addons": row["addons"],
     }
 
@@ -64,7 +64,7 @@ async def create(request: Request) -> Response:
         raise one_of("addons", ADDONS, addons)
     at, name = now(), _name(body)
     row = {
-        "id": new_id(), "index_name": name, "models": models.read_models(body["models"]),
+        "id": new_id(), "index_name": name, "models": models.read_models(body["models"], engine.config.tiers),
         "addons": list(dict.fromkeys(addons)), "created_at": at, "updated_at": at,
     }  # fmt: skip
     try:

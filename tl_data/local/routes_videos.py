@@ -12,7 +12,6 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local import models
-from tl_data.local.config import MODEL
 from tl_data.local.engine import Engine, engine_of
 from tl_data.local.errors import invalid, one_of, unknown_video
 from tl_data.local.forms import as_flag, read_json
@@ -114,7 +113,10 @@ async def retrieve(request: Request) -> Response:
         answer["hls"] = hls
     if wanted:
         segments = await engine.stages.segments(row["id"], list(dict.fromkeys(wanted)), ("clip", "video"))
-        answer["embedding"] = {"model_name": MODEL, "video_embedding": {"segments": segments}}
+        answer["embedding"] = {
+            "model_name": engine.config.tiers.search_model,
+            "video_embedding": {"segments": segments},
+        }
     if as_flag("transcription", query.get("transcription") or "false") and (
         said := await engine.stages.transcription(row["id"])
     ):

@@ -29,7 +29,6 @@ from tl_data.local.cues import EMPTY, GENERIC
 from tl_data.local.evidence import Clip, Evidence
 from tl_data.local.words import COLOR_NAMES, heard_words, joined, said_between, seen_words, shown_between
 
-MODEL = "tl-local-1"
 WORD_DIMENSION = 256
 LOOK_DIMENSION = 64
 DIMENSION = WORD_DIMENSION + LOOK_DIMENSION

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tl_data.local.config import Config
-from tl_data.local.errors import MediaProblem, invalid
+from tl_data.local.errors import MediaProblem
 from tl_data.local.evidence import Evidence, NotVideo, Probe
+from tl_data.local.frames import Frame, pick
 from tl_data.local.worker import Lookers, LookFailed
+from tl_data.local.writers import writer_of
 
 if TYPE_CHECKING:
     from tl_data.local.library import Library
@@ -32,12 +34,13 @@ class Stages:
         self._lookers = Lookers(config.workers, seconds=config.look_seconds)
         # Its own process: container checks must not wait behind hours of looking.
         self._probers = Lookers(1, seconds=60.0)
+        self.writer = writer_of(config.tiers)
         self._library: Library | None = None
         self._opening = asyncio.Lock()
 
     async def close(self) -> None:
         """End the worker processes and close the library."""
-        await asyncio.gather(self._lookers.aclose(), self._probers.aclose())
+        await asyncio.gather(self._lookers.aclose(), self._probers.aclose(), self.writer.close())
         if self._library:
             await asyncio.to_thread(self._library.close)
 
@@ -155,6 +158,16 @@ class Stages:
 
         return await asyncio.to_thread(make)
 
+    async def dimension(self) -> int:
+        """How many numbers a vector has."""
+
+        def count() -> int:
+            from tl_data.local.space import DIMENSION
+
+            return DIMENSION
+
+        return await asyncio.to_thread(count)
+
     async def embed_text(self, text: str) -> list[float]:
         """The vector of a text."""
 
@@ -179,63 +192,12 @@ class Stages:
 
         return await asyncio.to_thread(make)
 
-    async def analyze(self, evidence: Evidence, prompt: str, schema: dict[str, Any] | None) -> str:
-        """The answer to a prompt, as text; with a schema, as JSON text that conforms to it.
-
-        Raises:
-            APIProblem: a schema that no value from the evidence can conform to.
-        """
-
-        def write() -> str:
-            from tl_data.local.schema import Unsupported
-            from tl_data.local.writer import analyze
-
-            try:
-                return analyze(evidence, prompt, json_schema=schema)
-            except Unsupported as error:
-                raise invalid("response_format", f"{error}.") from None
-
-        return await asyncio.to_thread(write)
-
-    async def summarize(self, evidence: Evidence, prompt: str | None) -> str:
-        """A summary."""
-
-        def write() -> str:
-            from tl_data.local.writer import summarize
-
-            return summarize(evidence, prompt)
-
-        return await asyncio.to_thread(write)
-
-    async def chapters(self, evidence: Evidence, prompt: str | None) -> list[dict[str, Any]]:
-        """Chapters."""
-
-        def write() -> list[dict[str, Any]]:
-            from tl_data.local.writer import chapters
-
-            return chapters(evidence, prompt)
-
-        return await asyncio.to_thread(write)
-
-    async def highlights(self, evidence: Evidence, prompt: str | None) -> list[dict[str, Any]]:
-        """Highlights."""
-
-        def write() -> list[dict[str, Any]]:
-            from tl_data.local.writer import highlights
-
-            return highlights(evidence, prompt)
-
-        return await asyncio.to_thread(write)
-
-    async def gist(self, evidence: Evidence) -> dict[str, Any]:
-        """Title, topics and hashtags."""
-
-        def write() -> dict[str, Any]:
-            from tl_data.local.writer import gist
-
-            return gist(evidence)
-
-        return await asyncio.to_thread(write)
+    async def frames(self, video_id: str, evidence: Evidence) -> tuple[Frame, ...]:
+        """The pictures of a video of the library that the writer wants to see."""
+        if not self.writer.frames:
+            return ()
+        folder = await self._with(lambda library: library.folder(video_id))
+        return await asyncio.to_thread(pick, evidence, Path(folder), self.writer.frames)
 
     async def _with(self, work: Callable[[Library], T]) -> T:
         if self._library is None:
