@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from tl_data.errors import MissingExtra, SchemaMismatch, SettingsError
 from tl_data.identity import redact
 from tl_data.jobs import Job
+from tl_data.spark.delta import started
 
 BATCH = 2_000  # rows at a time
 
@@ -142,11 +143,16 @@ def _closing(con: Any, reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
 
 def _spark(job: Job) -> pa.RecordBatchReader:
     try:
+        from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
     except ImportError as error:
         raise MissingExtra("pyspark", "spark") from error
-    spark = SparkSession.builder.getOrCreate()
+    spark = started(SparkSession.builder)
     place = str(job.source.place)
-    frame = spark.table(place) if job.source.kind == "spark_table" else spark.sql(place)
-    wanted = [c for c in (job.source.key, job.source.url) if c and c in frame.columns]
-    return (frame.select(*wanted) if wanted else frame.limit(0)).toArrow().to_reader(BATCH)
+    try:
+        frame = spark.table(place) if job.source.kind == "spark_table" else spark.sql(place)
+        wanted = [c for c in (job.source.key, job.source.url) if c and c in frame.columns]
+        return (frame.select(*wanted) if wanted else frame.limit(0)).toArrow().to_reader(BATCH)
+    except PySparkException as error:
+        said = str(error).strip().splitlines()[0]
+        raise SettingsError(f"source.{job.source.kind}: {place} cannot be read: {said}") from error

@@ -103,7 +103,7 @@ def test_nearest_is_exact(spark: Any) -> None:
     assert [row["id"] for row in scored.limit(25).collect()] == best.tolist()
 
 
-def test_nearest_by_words_and_picture(spark: Any, library: Library) -> None:
+def test_nearest_by_words_picture_and_sound(spark: Any, library: Library) -> None:
     urls = spark.createDataFrame([(url,) for url in library.urls], "url string")
     clips = tl.apply(urls, "clips", "url", index_id=library.index, settings=library.settings)
     clip = clips.first()
@@ -112,7 +112,9 @@ def test_nearest_by_words_and_picture(spark: Any, library: Library) -> None:
     assert (same["url"], same["clip_number"]) == (clip["url"], clip["clip_number"])
     by_text = tl.nearest(clips, text="a soup", k=3, settings=library.settings).collect()
     by_image = tl.nearest(clips, image=str(library.image), k=3, settings=library.settings).collect()
-    for rows in (by_text, by_image):
+    by_audio = tl.nearest(clips, audio=str(library.audio), k=3, settings=library.settings).collect()
+    for rows in (by_text, by_image, by_audio):
+        assert rows
         scores = [row["similarity"] for row in rows]
         assert scores == sorted(scores, reverse=True)
 

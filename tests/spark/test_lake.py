@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tl_data.errors import LakeError
+from tl_data.errors import LakeError, SettingsError
 from tl_data.jobs import Job, Source
 from tl_data.lake import Lake, rows_of
 from tl_data.lake_tables import SUMMARIES, VECTORS
@@ -72,6 +72,21 @@ def test_sources_of_spark(java: Java, tmp_path: Path) -> None:
     ):
         job = Job(source, str(tmp_path / "lake"), engine="spark")
         assert sorted(keys(job)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            Source("spark_table", "no_such_table"),
+            "source.spark_table: no_such_table cannot be .*NOT_FOUND",
+        ),
+        (Source("spark_query", "SELEC url"), "source.spark_query: SELEC url cannot be .*SYNTAX_ERROR"),
+    ],
+)
+def test_what_spark_cannot_read_is_named(java: Java, tmp_path: Path, source: Source, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        keys(Job(source, str(tmp_path / "lake"), engine="spark"))
 
 
 def test_deletion_vectors_are_refused_with_a_way_out(java: Java, tmp_path: Path) -> None:

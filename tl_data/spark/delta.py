@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -58,14 +59,12 @@ def session(master: str = "local[*]", *, delta: bool = True, **conf: str) -> Spa
 
     Raises:
         MissingExtra: pyspark or delta-spark is not installed.
-        SettingsError: there is no Java; the message says what to type.
+        SettingsError: there is no Java, or Delta's jars cannot be had; the message says what to type.
     """
     try:
         from pyspark.sql import SparkSession
     except ImportError as missing:
         raise MissingExtra("a Spark session needs pyspark, which", "spark") from missing
-    if shutil.which("java") is None:
-        raise SettingsError("Spark needs Java 17 or newer: apt-get install openjdk-17-jre-headless")
     said = {
         "spark.pyspark.python": sys.executable,
         "spark.sql.session.timeZone": "UTC",
@@ -75,4 +74,28 @@ def session(master: str = "local[*]", *, delta: bool = True, **conf: str) -> Spa
     builder = SparkSession.builder.master(master).appName("tl_data")
     for name, value in said.items():
         builder = builder.config(name, value)
-    return builder.getOrCreate()
+    return started(builder)
+
+
+def started(builder: SparkSession.Builder) -> SparkSession:
+    """The session of a builder, or what to do about it.
+
+    Raises:
+        SettingsError: there is no Java, or Spark did not start, most often for want of jars.
+    """
+    from pyspark.errors import PySparkException
+
+    connects = "SPARK_REMOTE" in os.environ or "SPARK_CONNECT_MODE_ENABLED" in os.environ
+    if not connects and shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        raise SettingsError("Spark needs Java 17 or newer: apt-get install openjdk-17-jre-headless")
+    try:
+        return builder.getOrCreate()
+    except PySparkException as error:
+        if error.getCondition() != "JAVA_GATEWAY_EXITED":
+            raise
+        raise SettingsError(
+            "Spark did not start; what Java said is above. If it could not get Delta's jars, either let this "
+            "machine reach Maven Central once (or a mirror: spark.jars.repositories), or put the jars into "
+            "a folder and name them in spark.jars, with session(delta=False). Java must be 17 or newer: "
+            "tl-data doctor tells"
+        ) from error

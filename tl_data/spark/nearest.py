@@ -23,6 +23,7 @@ def nearest(
     *,
     text: str | None = None,
     image: str | None = None,
+    audio: str | None = None,
     column: str = "vector",
     settings: Settings | None = None,
 ) -> DataFrame:
@@ -37,15 +38,16 @@ def nearest(
         k: most rows to give.
         text: the question in words, instead.
         image: the question as a picture, URL or path, instead.
+        audio: the question as a sound, URL or path of an audio file, instead; its first vector is taken.
         column: the column of vectors.
 
     Raises:
-        SchemaMismatch: not exactly one question, or vectors of another length than the question.
+        SchemaMismatch: not exactly one question, one without a vector, or vectors of another length.
     """
     from pyspark.sql.types import DoubleType, StructField, StructType
 
-    if sum(q is not None for q in (vector, text, image)) != 1:
-        raise SchemaMismatch("nearest takes exactly one question: vector=, text= or image=")
+    if sum(q is not None for q in (vector, text, image, audio)) != 1:
+        raise SchemaMismatch("nearest takes exactly one question: vector=, text=, image= or audio=")
     if k < 1:
         raise SchemaMismatch(f"k is {k}; it must be 1 or more")
     if column not in df.columns or "similarity" in df.columns:
@@ -57,7 +59,11 @@ def nearest(
         vector = connect(settings).call(catalog.FUNCTIONS["embed_text"], text=text)
     elif image is not None:
         vector = connect(settings).call(catalog.FUNCTIONS["embed_image"], image=image)
-    assert vector is not None
+    elif audio is not None:
+        heard = connect(settings).call(catalog.FUNCTIONS["audio_vectors"], audio=audio)
+        vector = heard[0]["vector"] if heard else None
+    if vector is None:
+        raise SchemaMismatch("the question has no vector: it holds nothing that could be compared")
     question = [float(x) for x in vector]
     schema = StructType([*df.schema.fields, StructField("similarity", DoubleType())])
 
