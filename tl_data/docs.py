@@ -13,6 +13,7 @@ import pyarrow as pa
 from tl_data import catalog
 from tl_data.catalog import Function, Parameter, Table, literal
 from tl_data.client import OPERATIONS
+from tl_data.docs_sdks import SDKS, sdks_of
 
 #: Which methods of the client a record calls, beyond those that make sure that its video is indexed.
 CALLS: dict[str, tuple[str, ...]] = {
@@ -165,16 +166,21 @@ def _operations() -> str:
         "## Operations of the API",
         "",
         "Every operation has a method in `tl_data.client.Client`. Those that SQL and the command line need,",
-        "too, are called by the functions named here.",
+        "too, are called by the functions named here. The embedded engine serves them all; the official SDKs",
+        "named last carry the operation out against it in the tests.",
         "",
-        "| operation | client method | SQL | command |",
-        "| --- | --- | --- | --- |",
+        "| operation | client method | SQL | command | SDKs |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for operation in OPERATIONS:
         names = [r.name for r in catalog.records() if operation.method in CALLS[r.name]]
         sql = ", ".join(f"`tl_{name}`" for name in names)
         commands = ", ".join(f"`tl-data {name.replace('_', '-')}`" for name in names)
-        lines.append(f"| `{operation.route}` | `{operation.method}` | {sql} | {commands} |")
+        route = operation.route
+        lines.append(f"| `{route}` | `{operation.method}` | {sql} | {commands} | {sdks_of(route)} |")
+    older = sorted(set().union(*SDKS.values()) - {operation.route for operation in OPERATIONS})
+    lines += ["", "For old SDKs the engine serves, too:", ""]
+    lines += [f"- `{route}` ({sdks_of(route)})" for route in older]
     return "\n".join(lines) + "\n"
 
 

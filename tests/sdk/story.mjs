@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import fs from "node:fs";
 import { createRequire } from "node:module";
 
-const [, , modules, film, filmUrl, image, imageUrl] = process.argv;
+const [, , modules, film, filmUrl, image, imageUrl, integration] = process.argv;
 const { TwelveLabs } = createRequire(`${modules}/`)("twelvelabs-js");
 const client = new TwelveLabs({ apiKey: "tlk_any" });
 
@@ -41,6 +41,20 @@ assert.ok(seen.length > 0);
 const both = new Set([byFile.videoId, byUrl.videoId]);
 assert.equal((await all(await client.tasks.list({ indexId: index.id, status: ["ready"] }))).length, 2);
 
+if (client.tasks.transfers) {
+  const bucket = await client.indexes.create({ indexName: `${name} imported`, models });
+  const imported = await client.tasks.transfers.create(integration, { indexId: bucket.id });
+  assert.deepEqual(imported.videos.map((v) => v.filename), ["bucket.mp4"]);
+  let state = {};
+  while (!state.ready?.length) {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    state = await client.tasks.transfers.getStatus(integration, { indexId: bucket.id });
+  }
+  assert.equal(state.ready[0].videoId, imported.videos[0].videoId);
+  assert.equal((await client.tasks.transfers.getLogs(integration)).data.at(-1).videoStatus.ready, 1);
+  await client.indexes.delete(bucket.id);
+}
+
 const videos = await all(await client.indexes.videos.list(index.id, { pageLimit: 1 }));
 assert.deepEqual(new Set(videos.map((v) => v.id)), both);
 await client.indexes.videos.update(index.id, byFile.videoId, { userMetadata: { from_sdk: true } });
@@ -70,14 +84,15 @@ if (old) {
   assert.ok((await client.summarize({ videoId, type: "summary" })).summary);
   assert.ok((await client.summarize({ videoId, type: "chapter" })).chapters[0].chapterTitle);
   assert.ok((await client.summarize({ videoId, type: "highlight" })).highlights[0].highlight);
-  const answer = await client.analyze({ videoId, prompt: "What text is shown?" });
-  assert.match(answer.data, /Blue ship/);
-  let text = "";
-  for await (const event of await client.analyzeStream({ videoId, prompt: "What text is shown?" })) {
-    if (event.eventType === "text_generation") text += event.text;
-  }
-  assert.equal(text, answer.data);
 }
+const question = { prompt: "What text is shown?", ...(old ? { videoId } : { video: { type: "url", url: filmUrl } }) };
+const answer = await client.analyze(question);
+assert.match(answer.data, /Blue ship/);
+let text = "";
+for await (const event of await client.analyzeStream(question)) {
+  if (event.eventType === "text_generation") text += event.text;
+}
+assert.equal(text, answer.data);
 
 const modelName = old ? "Marengo-retrieval-2.7" : "marengo3.0";
 assert.ok((await client.embed.create({ modelName, text: "a red car" })).textEmbedding.segments[0].float.length);
@@ -88,6 +103,7 @@ assert.ok(sound.audioEmbedding.segments[0].float.length);
 const task = await client.embed.tasks.create({ modelName, videoFile: fs.createReadStream(film) });
 const state = await client.embed.tasks.waitForDone(task.id, { sleepInterval: 0.5 });
 assert.equal(state.status, "ready");
+assert.ok((await all(await client.embed.tasks.list())).map((t) => t.id).includes(task.id));
 const embeddingOption = [old ? "visual-text" : "visual", "audio"];
 const vectors = await client.embed.tasks.retrieve(task.id, { embeddingOption });
 assert.ok(vectors.videoEmbedding.segments[0].float.length);

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
+import warnings
 
 import twelvelabs
 from twelvelabs import TwelveLabs
 
-_, FILM, FILM_URL, IMAGE, IMAGE_URL = sys.argv
+_, FILM, FILM_URL, IMAGE, IMAGE_URL, INTEGRATION = sys.argv
 client = TwelveLabs(api_key="tlk_any")
 
 index = client.index.create(
@@ -49,6 +51,18 @@ assert (by_file.status, by_url.status) == ("ready", "ready"), (by_file, by_url)
 assert {t.id for t in client.task.list(index_id=index.id)} == {by_file.id, by_url.id}
 assert client.task.list_pagination(index_id=index.id, page_limit=1).page_info.total_page == 2
 assert client.task.status(index.id).ready == 2
+assert client.task.retrieve(by_file.id).hls.video_url
+
+bucket = client.index.create(
+    name="story python 0.4 imported", models=[{"name": "marengo2.7", "options": ["visual"]}]
+)
+imported = client.task.transfers.import_videos(INTEGRATION, bucket.id, user_metadata={"from": "bucket"})
+assert [video.filename for video in imported.videos] == ["bucket.mp4"]
+while not (ready := client.task.transfers.import_status(INTEGRATION, bucket.id).ready):
+    time.sleep(0.2)
+assert ready[0].video_id == imported.videos[0].video_id
+assert client.task.transfers.import_logs(INTEGRATION)[-1].video_status.ready == 1
+client.index.delete(bucket.id)
 
 videos = client.index.video.list(index.id, duration={"gte": 4, "lte": 60}, width=480, page_limit=10)
 assert {v.id for v in videos} == {by_file.video_id, by_url.video_id}
@@ -101,6 +115,9 @@ assert answer.usage.output_tokens > 0
 stream = client.analyze_stream(video_id=by_file.video_id, prompt="What text is shown?")
 assert "".join(text for text in stream) == stream.aggregated_text == answer.data
 assert stream.id
+with warnings.catch_warnings(action="ignore"):  # that they have new names
+    assert client.generate.text(by_file.video_id, "What text is shown?").data == answer.data
+    assert "".join(client.generate.text_stream(by_file.video_id, "What text is shown?")) == answer.data
 
 model = "Marengo-retrieval-2.7"
 text = client.embed.create(model_name=model, text="a red car", text_truncate="start")

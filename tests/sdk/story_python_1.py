@@ -11,7 +11,7 @@ from twelvelabs import TwelveLabs, VideoContext_AssetId, VideoContext_Url
 from twelvelabs.core.api_error import ApiError
 from twelvelabs.indexes import IndexesCreateRequestModelsItem
 
-_, FILM, FILM_URL, IMAGE, IMAGE_URL = sys.argv
+_, FILM, FILM_URL, IMAGE, IMAGE_URL, _ = sys.argv
 client = TwelveLabs(api_key="tlk_any", base_url=os.environ["TWELVELABS_BASE_URL"])
 
 index = client.indexes.create(
@@ -62,6 +62,8 @@ assert {t.id for t in client.tasks.list(index_id=index_id, status=["ready", "fai
     by_file.id,
     by_url.id,
 }
+
+assert client.tasks.retrieve(by_file.id).hls.video_url
 
 videos = list(client.indexes.videos.list(index_id, duration={"gte": 4, "lte": 60}, page_limit=1))
 assert {v.id for v in videos} == {by_file.video_id, by_url.video_id}

@@ -2,55 +2,69 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests import media
 from tests.conftest import Engine
 from tests.odd_server import OddServer
 from tl_data.demo.scene import painter
+from tl_data.docs_sdks import SDKS
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
-def server(start_engine: Callable[..., Engine]) -> Engine:
-    """The engine that listens."""
-    return start_engine("--allow-private")
+def server(start_engine: Callable[..., Engine], tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """The engine that listens; a folder with one video stands in for a bucket that is connected."""
+    bucket = tmp_path_factory.mktemp("bucket")
+    media.plain(bucket).rename(bucket / "bucket.mp4")
+    return start_engine("--allow-private", "--media", str(bucket))
 
 
 @pytest.fixture
-def things(files: OddServer) -> list[str]:
-    """A video and a picture of it, as paths and as URLs."""
+def things(files: OddServer, server: Engine) -> list[str]:
+    """A video and a picture of it, as paths and as URLs, and the integration to import from."""
     from PIL import Image
 
     film, image = media.plain(files.folder), files.folder / "frame.jpg"
     Image.fromarray(painter(media.SCENE, 480, 360)(0.5)).save(image)
-    return [str(film), files.url(film.name), str(image), files.url(image.name)]
+    integration = json.loads((server.home / "engine.json").read_text())["integration_id"]
+    return [str(film), files.url(film.name), str(image), files.url(image.name), integration]
 
 
-def tell(base_url: str, *command: str) -> None:
-    """Run a story; whatever it prints belongs to the failure."""
+def tell(server: Engine, sdk: tuple[str, str], *command: str) -> None:
+    """Run a story; whatever it prints belongs to the failure. It carries out what the documents claim."""
+    root = server.base_url.removesuffix("/v1.3")
+    httpx.delete(f"{root}/_engine/stats")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TL_")}
-    environment["TWELVELABS_BASE_URL"] = base_url
+    # The old SDK adds the version itself.
+    environment["TWELVELABS_BASE_URL"] = root if sdk[1].startswith("0.") else server.base_url
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert ended.returncode == 0, f"{ended.stdout[-1000:]}\n{ended.stderr[-4000:]}"
+    counts = httpx.get(f"{root}/_engine/stats").json()["requests"]
+    done = {route for route, statuses in counts.items() if any(status[0] == "2" for status in statuses)}
+    assert done == SDKS[sdk]
 
 
 def test_python_0_4(server: Engine, things: list[str], python_sdk: Callable[[str], Path]) -> None:
-    python = python_sdk("0.4.11")
-    # This SDK adds the version itself.
-    tell(server.base_url.removesuffix("/v1.3"), str(python), str(HERE / "story_python_0.py"), *things)
+    tell(server, ("Python", "0.4.11"), str(python_sdk("0.4.11")), str(HERE / "story_python_0.py"), *things)
 
 
 def test_python_1_3(server: Engine, things: list[str], python_sdk: Callable[[str], Path]) -> None:
-    tell(server.base_url, str(python_sdk("1.3.6")), str(HERE / "story_python_1.py"), *things)
+    tell(server, ("Python", "1.3.6"), str(python_sdk("1.3.6")), str(HERE / "story_python_1.py"), *things)
 
 
 @pytest.mark.parametrize("version", ["1.0.2", "1.3.4"])
 def test_javascript(server: Engine, things: list[str], js_sdk: Callable[[str], Path], version: str) -> None:
-    tell(server.base_url, "node", str(HERE / "story.mjs"), str(js_sdk(version)), *things)
+    tell(server, ("JS", version), "node", str(HERE / "story.mjs"), str(js_sdk(version)), *things)
+
+
+def test_every_sdk_of_the_documents_tells_a_story() -> None:
+    assert set(SDKS) == {("Python", "0.4.11"), ("Python", "1.3.6"), ("JS", "1.0.2"), ("JS", "1.3.4")}
