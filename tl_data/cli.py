@@ -130,12 +130,10 @@ def _command(record: Function | Table, run: Callable[..., None]) -> click.Comman
 def serve(options: tuple[str, ...]) -> None:
     """Run the embedded engine as a server of the API (`tl-data serve --help` for its options)."""
     # The engine is another program that happens to ship in the same package: it is started, not imported.
-    import subprocess
+    # It takes the place of this process: a signal to what was started reaches the server itself.
+    import os
 
-    try:
-        sys.exit(subprocess.call([sys.executable, "-m", "tl_data.local", *options]))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    os.execv(sys.executable, [sys.executable, "-m", "tl_data.local", *options])
 
 
 @cli.command()
