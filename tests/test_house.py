@@ -31,6 +31,8 @@ LAYERS = (
             "spark",
             "spark.*",
             "dbt",
+            "alerts",
+            "digest*",
             "lake*",
             "job_schema",
             "jobs",

@@ -178,3 +178,13 @@ def main() -> None:
     """Entry point of the `tl-data` command."""
     _assemble()
     cli(prog_name="tl-data")
+
+
+def exit_code(*words: str) -> int:
+    """Do what `tl-data WORDS` does in this process and give its exit code: for schedulers without a shell."""
+    _assemble()
+    try:
+        cli(list(words), prog_name="tl-data")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
@@ -19,6 +19,9 @@ from tl_data.cli_output import output_options, show
 from tl_data.errors import LedgerError, MissingExtra, SettingsError
 from tl_data.ledger import Ledger
 from tl_data.settings import Settings
+
+if TYPE_CHECKING:
+    from tl_data.jobs import Job
 
 _FILE = click.argument("file", type=click.Path(dir_okay=False))
 _LIMIT = click.option("--limit", type=click.IntRange(min=1), help="only the first videos of the source")
@@ -61,10 +64,10 @@ def plan(file: str, limit: int | None, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="only say what it would do: the same as plan")
 @_JSON
 def run(file: str, limit: int | None, dry_run: bool, as_json: bool) -> None:
-    """Run a job: everything new, changed, or failed and worth another try.
+    """Run a job: everything new, changed, or failed and worth another try; then its alerts and its digest.
 
     Exit codes: 0 all is in, 1 some videos failed (table errors), 2 the job is wrong, 3 stopped at a limit
-    or by trouble (run it again), 130 interrupted (run it again).
+    or by trouble (run it again), 130 interrupted (run it again). Alerts that were found are no failure.
 
     \b
     FILE: a job in TOML
@@ -196,35 +199,88 @@ def demo(videos: tuple[str, ...], folder: str) -> None:
 
 def _planned(file: str, limit: int | None, as_json: bool) -> None:
     from tl_data import pipeline
-    from tl_data.jobs import Job
-    from tl_data.progress import shown
-
-    with shown() as progress:
-        found = pipeline.plan(_limited(Job.load(file), limit), progress=progress)
-    facts = {
-        "video_minutes": found.video_minutes,
-        "calls": found.calls,
-        "price": found.price,
-        "price_of_tokens_at_most": found.price_of_tokens,
-    }
-    _print(found.lines(), facts | asdict(found), as_json)
-
-
-def _worked(verb: str, file: str, limit: int | None, as_json: bool) -> None:
-    from tl_data import pipeline
+    from tl_data.digest import digest_file
     from tl_data.jobs import Job
     from tl_data.progress import shown
 
     job = _limited(Job.load(file), limit)
-    with shown() as progress:
-        report = getattr(pipeline, verb)(job, progress=progress)
-    facts = report.row() | {"reason": report.reason, "tables": dict(report.tables)}
-    facts["errors"] = [asdict(error) for error in report.errors]
-    _print(report.lines(), facts, as_json)
-    sys.exit(report.exit_code)
+    lines: list[str] = []
+    facts: dict[str, Any] = {}
+    if job.has_source:
+        with shown() as progress:
+            found = pipeline.plan(job, progress=progress)
+        lines += found.lines()
+        facts |= {
+            "video_minutes": found.video_minutes,
+            "calls": found.calls,
+            "price": found.price,
+            "price_of_tokens_at_most": found.price_of_tokens,
+            **asdict(found),
+        }
+    if job.alerts:
+        asked = pipeline.plan_alert(job)
+        lines.append(asked.sentence())
+        facts["alerts"] = asdict(asked)
+    if job.digest:
+        facts["digest"] = str(digest_file(job.digest, datetime.now(UTC)))
+        lines.append(f"digest: {facts['digest']}, the last {job.digest.days} days")
+    _print(lines, facts, as_json)
 
 
-def _limited(job: Any, limit: int | None) -> Any:
+def _worked(verb: str, file: str, limit: int | None, as_json: bool) -> None:
+    from tl_data import pipeline
+    from tl_data.alerts import saved_questions
+    from tl_data.jobs import Job
+    from tl_data.progress import shown
+
+    job = _limited(Job.load(file), limit)
+    if verb != "run" and not job.has_source:
+        raise SettingsError(f"{file} has no [source]: there is nothing to {verb}; type: tl-data run {file}")
+    if job.alerts and verb != "submit":
+        saved_questions(job, job.alerts)  # what is wrong with them is told before anything is paid
+    facts: dict[str, Any] = {}
+    codes = []
+    if job.has_source:
+        with shown() as progress:
+            report = getattr(pipeline, verb)(job, progress=progress)
+        facts |= report.row() | {"reason": report.reason, "tables": dict(report.tables)}
+        facts["errors"] = [asdict(error) for error in report.errors]
+        codes.append(report.exit_code)
+        if not as_json:
+            _print(report.lines(), {}, as_json)
+    if 130 not in codes and verb != "submit":
+        codes += _followed(job, facts, as_json)
+    if as_json:
+        _print([], facts, as_json)
+    sys.exit(max(codes, default=0))
+
+
+def _followed(job: Job, facts: dict[str, Any], as_json: bool) -> list[int]:
+    """Alerts and digest, which follow what came in; gives their exit codes."""
+    from tl_data import pipeline
+    from tl_data.digest import write_digest
+    from tl_data.lake import rows_of
+    from tl_data.lake_tables import ALERTS
+
+    codes = []
+    if job.alerts:
+        asked = pipeline.alert(job)
+        facts["alerts"] = {"failures": asked.failures, "clips": asked.found, **asked.run.row()}
+        codes.append(asked.exit_code)
+        if not as_json:
+            columns = ["question", "url", "start_sec", "end_sec", "confidence", "transcription"]
+            if asked.found:
+                show(rows_of(ALERTS, asked.found).select(columns))
+            _print(asked.lines(), {}, as_json)
+    if job.digest and 130 not in codes:
+        page = write_digest(job, job.digest)
+        facts["digest"] = page.file
+        if not as_json:
+            _print(page.lines(), {}, as_json)
+    return codes
+
+
+def _limited(job: Job, limit: int | None) -> Job:
     return job if limit is None else job.but(limit=limit)
 
 

@@ -14,6 +14,7 @@ from tl_data.settings import Settings
 TEXT = {"type": "string", "minLength": 1}
 TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
 COUNT = {"type": "integer", "minimum": 1}
+QUESTIONS = ("questions", "files", "delta", "query")
 PLACES = ("files", "delta", "query", "urls", "folder", "spark_table", "spark_query")
 
 
@@ -30,6 +31,21 @@ def schema() -> dict[str, Any]:
         },
         "prompts": TEXTS,
         "refresh": {"type": "boolean"},
+    }
+    alerts = dict.fromkeys(QUESTIONS, TEXT) | {
+        "questions": {**TEXTS, "items": TEXT},
+        "column": TEXT,
+        "database": TEXT,
+        "threshold": {"enum": ["high", "medium", "low", "none"]},
+        "max_clips": COUNT,
+    }
+    digest = {
+        "file": {
+            "type": "string",
+            "pattern": r"^[^:]+\.(md|html)$",
+            "description": "a file on this machine that ends in .md or .html",
+        },
+        "days": COUNT,
     }
     limits = {
         "budget": {"type": "number", "minimum": 0},
@@ -51,10 +67,12 @@ def schema() -> dict[str, Any]:
                 "prices": TEXT,
                 "source": _object(source),
                 "outputs": _object(outputs, ["folder"]),
+                "alerts": _object(alerts),
+                "digest": _object(digest, ["file"]),
                 "limits": _object(limits),
                 "settings": _object(_settings()),
             },
-            ["source", "outputs"],
+            ["outputs"],
         ),
     }
 
@@ -90,7 +108,7 @@ def check(table: Mapping[str, Any], text: str, where: str) -> None:
         raise MissingExtra("jsonschema", "jobs") from error
     found = sorted(Draft202012Validator(schema()).iter_errors(table), key=lambda e: list(map(str, e.path)))
     faults = [fault for error in found for fault in _faults(error)]
-    faults += _source_faults(table)
+    faults += [*_source_faults(table), *_question_faults(table)]
     if faults:
         lines = [f"{where}, line {_line(text, path)}: {said}" for path, said in faults]
         raise SettingsError("\n".join(lines))
@@ -113,7 +131,7 @@ def _faults(error: Any) -> Iterable[Fault]:
                 yield path, f"{_key((*path, name))} is missing"
     elif error.validator == "enum":
         yield path, f"{key} is {error.instance!r}; it is one of {', '.join(error.validator_value)}"
-    elif error.validator == "anyOf":
+    elif error.validator in ("anyOf", "pattern") and "description" in error.schema:
         yield path, f"{key} is {error.instance!r}; it is {error.schema['description']}"
     elif error.validator == "type":
         names = {
@@ -144,6 +162,8 @@ def _unknown(name: str, path: tuple[Any, ...], allowed: list[str]) -> str:
 def _source_faults(table: Mapping[str, Any]) -> Iterable[Fault]:
     """What a schema could only say in words nobody understands."""
     source = table.get("source")
+    if source is None and not {"alerts", "digest"} & table.keys():
+        yield (), "source is missing: a job needs [source], [alerts] or [digest]"
     if not isinstance(source, dict):
         return
     named = [place for place in PLACES if place in source]
@@ -154,6 +174,23 @@ def _source_faults(table: Mapping[str, Any]) -> Iterable[Fault]:
         yield ("source", "database"), "source.database is for a source.query; there is none"
     if any(place.startswith("spark") for place in named) and table.get("engine", "duckdb") != "spark":
         yield ("source", named[0]), f'source.{named[0]} needs engine = "spark"'
+
+
+def _question_faults(table: Mapping[str, Any]) -> Iterable[Fault]:
+    asked = table.get("alerts")
+    if not isinstance(asked, dict):
+        return
+    named = [place for place in QUESTIONS if place in asked]
+    if len(named) != 1:
+        those = f"it has {' and '.join(named)}" if named else "it has none"
+        yield ("alerts", *named[-1:]), f"[alerts] needs exactly one of {', '.join(QUESTIONS)}; {those}"
+    if "database" in asked and "query" not in asked:
+        yield ("alerts", "database"), "alerts.database is for an alerts.query; there is none"
+    if "column" in asked and "questions" in asked:
+        yield (
+            ("alerts", "column"),
+            "alerts.column is for a table of questions; alerts.questions has no columns",
+        )
 
 
 def _key(path: Sequence[Any]) -> str:

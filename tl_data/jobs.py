@@ -35,6 +35,28 @@ class Source:
     url: str = "url"  # column with the URLs or paths
     key: str | None = None  # column that identifies a row; None: the URL without what only signs it
     database: str | None = None  # of a query: a DuckDB file; None: in memory
+    section: Literal["source", "alerts"] = "source"  # of the job: whether it lists videos or questions
+
+
+#: A job without a source asks or tells about what other jobs have put into the tables.
+NO_SOURCE = Source("urls", ())
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """Saved questions, each asked once of every video."""
+
+    questions: Source  # its column `url` holds the questions
+    threshold: Literal["high", "medium", "low", "none"] = "high"  # least confidence of a clip
+    max_clips: int = 10  # best clips of a question that a run reports, per 200 new videos
+
+
+@dataclass(frozen=True)
+class Digest:
+    """A page about what came in lately."""
+
+    file: str  # .md or .html; %Y-%m-%d and the like stand for the day
+    days: int = 7
 
 
 @dataclass(frozen=True)
@@ -49,6 +71,8 @@ class Job:
     refresh: bool = False  # replace what a former model embedded, instead of refusing to mix models
     prompts: tuple[str, ...] = ("",)  # of `summaries`; "" is the model's own idea of a summary
     engine: Literal["duckdb", "spark"] = "duckdb"
+    alerts: Alerts | None = None
+    digest: Digest | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     prices: str | None = None  # a price list; None: TL_PRICES, or the package's own
     budget: float | None = None  # the run stops before it would cost more, in the price list's currency
@@ -89,15 +113,18 @@ class Job:
         def there(place: str) -> str:
             return place if "://" in place else str(base / Path(place).expanduser())
 
-        source = dict(table["source"])
-        [kind] = [k for k in KINDS if k in source]
-        place = source.pop(kind)
-        if kind in ("files", "delta", "folder"):
-            place = there(place)
-        elif kind == "urls":
-            place = tuple(place)
-        if "database" in source:
-            source["database"] = there(source["database"])
+        def listed(said: Mapping[str, Any], **more: Any) -> Source:
+            source = dict(said)
+            [kind] = [k for k in KINDS if k in source]
+            place = source.pop(kind)
+            if kind in ("files", "delta", "folder"):
+                place = there(place)
+            elif kind == "urls":
+                place = tuple(place)
+            if "database" in source:
+                source["database"] = there(source["database"])
+            return Source(kind, place, **source, **more)
+
         outputs, limits = dict(table["outputs"]), table.get("limits", {})
         for name in ("tables", "prompts"):
             if name in outputs:
@@ -106,11 +133,20 @@ class Job:
         for name in ("home", "ledger"):
             if name in settings:
                 settings[name] = there(settings[name])
-        top = {n: table[n] for n in ("engine",) if n in table}
+        top: dict[str, Any] = {n: table[n] for n in ("engine",) if n in table}
         if "prices" in table:
             top["prices"] = there(table["prices"])
+        if "alerts" in table:
+            asked = dict(table["alerts"])
+            how = {n: asked.pop(n) for n in ("threshold", "max_clips") if n in asked}
+            if "questions" in asked:
+                asked["urls"] = asked.pop("questions")
+            asked["url"] = asked.pop("column", "question")
+            top["alerts"] = Alerts(listed(asked, section="alerts"), **how)
+        if "digest" in table:
+            top["digest"] = Digest(**{**table["digest"], "file": there(table["digest"]["file"])})
         return cls(
-            source=Source(kind, place, **source),
+            source=listed(table["source"]) if "source" in table else NO_SOURCE,
             folder=there(outputs.pop("folder")),
             name=table.get("name", file.stem),
             settings=settings,
@@ -123,6 +159,11 @@ class Job:
     def but(self, **changes: Any) -> Job:
         """A copy with other values: `job.but(limit=10)`."""
         return replace(self, **changes)
+
+    @property
+    def has_source(self) -> bool:
+        """Whether the job brings videos in; otherwise it is about what is in the tables."""
+        return self.source != NO_SOURCE
 
     def load_settings(self) -> Settings:
         """Settings as the job says, over those of the environment and the settings file."""
@@ -180,6 +221,17 @@ format = "delta"            # delta or parquet
 tables = ["clips", "summaries", "chapters", "vectors"]    # beside videos, errors and runs
 prompts = [""]              # one summary each; "" is a plain summary
 # refresh = true            # after a change of search_model and index: make the old model's vectors anew
+
+# [alerts]                  # saved questions: each is asked once of every video, and told of once
+# questions = ["a helmet on the floor"]
+# files = "questions.csv"   # ... or a table of them: files, delta, query and database, as in [source]
+# column = "question"       # column with the questions
+# threshold = "high"        # least confidence of a clip: high, medium, low, none
+# max_clips = 10            # best clips of a question that a run tells of
+
+# [digest]                  # a page about what came in lately
+# file = "digest-%Y-%m-%d.md"    # Markdown or HTML; the day is put in
+# days = 7
 
 [limits]
 # budget = 25.0             # stop before the run would cost more

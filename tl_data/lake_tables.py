@@ -141,6 +141,36 @@ ERRORS = LakeSchema(
     "one row a video that was refused or failed; it leaves when the video is in",
 )
 
+ALERTS = LakeSchema(
+    "alerts",
+    pa.schema(
+        [
+            ("question", TEXT),
+            ("content_key", TEXT),  # as in `videos`: a video that is embedded anew keeps it
+            ("video_id", TEXT),
+            ("source_key", TEXT),
+            ("url", TEXT),
+            ("start_sec", NUMBER),
+            ("end_sec", NUMBER),
+            ("confidence", TEXT),
+            ("rank", COUNT),
+            ("transcription", TEXT),
+            ("model", TEXT),
+            ("run_id", TEXT),
+            ("at", TIME),
+        ]
+    ),
+    ("question", "content_key"),
+    "one row a clip that matched a saved question when its video was new",
+)
+
+ASKED = LakeSchema(
+    "asked",
+    pa.schema([("content_key", TEXT), ("questions", TEXTS), ("at", TIME)]),
+    ("content_key",),
+    "one row a video: the saved questions that it has been asked",
+)
+
 RUNS = LakeSchema(
     "runs",
     pa.schema(
@@ -171,5 +201,5 @@ RUNS = LakeSchema(
 )
 
 TABLES: dict[str, LakeSchema] = {
-    t.name: t for t in (VIDEOS, CLIPS, SUMMARIES, CHAPTERS, VECTORS, ERRORS, RUNS)
+    t.name: t for t in (VIDEOS, CLIPS, SUMMARIES, CHAPTERS, VECTORS, ALERTS, ASKED, ERRORS, RUNS)
 }

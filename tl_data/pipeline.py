@@ -4,6 +4,7 @@
     run(job)        do it: `submit` and `collect` in one go
     submit(job)     make the indexing tasks and go home
     collect(job)    wait for them, make the outputs, write the tables
+    alert(job)      ask the saved questions of what is new
     status(job)     what the tables hold
 
 Each may be started again at any time, and two at once: what is done is in the tables, what was paid for is
@@ -22,8 +23,11 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from tl_data import catalog
+from tl_data.alerts import AlertPlan, AlertReport, plan_alerts
+from tl_data.alerts import alert as run_alerts
 from tl_data.connect import Connection, connect
-from tl_data.jobs import Job
+from tl_data.errors import SettingsError
+from tl_data.jobs import Alerts, Job
 from tl_data.lake import Lake
 from tl_data.lake_tables import ERRORS, RUNS, TABLES
 from tl_data.pipeline_models import lengths
@@ -67,6 +71,30 @@ def collect(job: Job, *, connection: Connection | None = None, progress: Progres
     return _drive(
         job, connection, lambda session, stop: traced(Run(session, job, progress, stop, submit=False))
     )
+
+
+def alert(job: Job, *, connection: Connection | None = None) -> AlertReport:
+    """Ask the saved questions of a job of all videos that have not been asked them.
+
+    Raises:
+        SettingsError, SchemaMismatch: the questions or the tables cannot be used; nothing was asked.
+    """
+    return _drive(job, connection, lambda session, stop: run_alerts(session, job, _alerts(job), stop))
+
+
+def plan_alert(job: Job, *, connection: Connection | None = None) -> AlertPlan:
+    """How many searches `alert` would make, and their price. Nothing is asked."""
+
+    async def planned(session: Session, stop: asyncio.Event) -> AlertPlan:
+        return await asyncio.to_thread(plan_alerts, session, job, _alerts(job))
+
+    return _drive(job, connection, planned)
+
+
+def _alerts(job: Job) -> Alerts:
+    if job.alerts is None:
+        raise SettingsError(f"the job {job.name} has no saved questions: give it a section [alerts]")
+    return job.alerts
 
 
 def status(job: Job) -> Status:

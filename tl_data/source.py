@@ -75,7 +75,7 @@ def _columns(job: Job, batches: pa.RecordBatchReader) -> Iterator[Pair]:
     names = batches.schema.names
     for column in filter(None, (job.source.url, job.source.key)):
         if column not in names:
-            raise SchemaMismatch(f"the source has no column {column!r}; it has {', '.join(names)}")
+            raise SchemaMismatch(f"{_whose(job)} has no column {column!r}; it has {', '.join(names)}")
     kind = batches.schema.field(job.source.url).type
     if not (
         pa.types.is_string(kind)
@@ -84,9 +84,17 @@ def _columns(job: Job, batches: pa.RecordBatchReader) -> Iterator[Pair]:
         or pa.types.is_null(kind)
     ):
         raise SchemaMismatch(
-            f"column {job.source.url!r} of the source is {kind}; it must be text: URLs or paths"
+            f"column {job.source.url!r} of {_whose(job)} is {kind}; it must be text: {_what(job)}"
         )
     return _read(job, batches)
+
+
+def _whose(job: Job) -> str:
+    return "the source" if job.source.section == "source" else "the table of saved questions"
+
+
+def _what(job: Job) -> str:
+    return "URLs or paths" if job.source.section == "source" else "questions"
 
 
 def _read(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[Pair]:
@@ -115,7 +123,7 @@ def _duckdb(job: Job) -> pa.RecordBatchReader:
     if job.source.kind == "files":
         reader = READERS.get(Path(place.split("?")[0]).suffix.lower().removesuffix(".gz"))
         if reader is None:
-            raise SettingsError(f"source.files: {place} ends in none of {', '.join(READERS)}")
+            raise SettingsError(f"{job.source.section}.files: {place} ends in none of {', '.join(READERS)}")
         quoted = place.replace("'", "''")
         # A CSV file's URLs and keys are text whatever they look like: 007 is not 7.
         text = ", all_varchar := true" if reader == "read_csv" else ""
@@ -126,7 +134,9 @@ def _duckdb(job: Job) -> pa.RecordBatchReader:
         return _closing(con, con.sql(query).to_arrow_reader(BATCH))
     except duckdb.Error as error:
         said = str(error).strip().splitlines()[0]
-        raise SettingsError(f"source.{job.source.kind}: {place} cannot be read: {said}") from error
+        raise SettingsError(
+            f"{job.source.section}.{job.source.kind}: {place} cannot be read: {said}"
+        ) from error
 
 
 def _closing(con: Any, reader: pa.RecordBatchReader) -> pa.RecordBatchReader:

@@ -52,9 +52,21 @@ def test_the_template_is_a_job_and_names_every_key(tmp_path: Path) -> None:
     job = Job.load(written(tmp_path, init_text()))
     assert job.name == "catalog"
     assert job.load_settings().index == "catalog"
-    for part in ("source", "outputs", "limits"):
+    for part in ("source", "outputs", "alerts", "digest", "limits"):
         for key in schema()["properties"][part]["properties"]:
             assert f"{key} = " in init_text(), key
+
+
+def test_everything_in_the_template_is_allowed(tmp_path: Path) -> None:
+    text = init_text().replace("# [alerts]", "[alerts]").replace("# [digest]", "[digest]")
+    for line in ("refresh", "questions", "threshold", "max_clips", "file = ", "days"):
+        text = text.replace(f"# {line}", line)
+    job = Job.load(written(tmp_path, text))
+    assert job.alerts
+    assert job.alerts.questions.place == ("a helmet on the floor",)
+    assert job.digest
+    assert job.digest.file == str(tmp_path / "digest-%Y-%m-%d.md")
+    assert job.refresh
 
 
 def test_the_schema_is_one(tmp_path: Path) -> None:
@@ -94,6 +106,28 @@ def test_the_schema_is_one(tmp_path: Path) -> None:
         ),
         (('"lake"', '"lake"\n[settings]\nconcurency = 3'), 9, "Did you mean concurrency?"),
         (('files = "videos/*.parquet"', 'spark_table = "t"'), 3, 'source.spark_table needs engine = "spark"'),
+        (
+            ('[source]\nfiles = "videos/*.parquet"\nurl = "link"\nkey = "id"\n', ""),
+            1,
+            "source is missing: a job needs [source], [alerts] or [digest]",
+        ),
+        (('"lake"', '"lake"\nrefresh = "yes"'), 8, "outputs.refresh is 'yes'; it must be true or false"),
+        (
+            ('"lake"', '"lake"\n[alerts]\nthreshold = "low"'),
+            8,
+            "[alerts] needs exactly one of questions, files",
+        ),
+        (('"lake"', '"lake"\n[alerts]\nquestions = [""]'), 9, "alerts.questions[0]"),
+        (
+            ('"lake"', '"lake"\n[alerts]\nquestions = ["a"]\ncolumn = "q"'),
+            10,
+            "alerts.column is for a table of questions",
+        ),
+        (
+            ('"lake"', '"lake"\n[digest]\nfile = "s3://bucket/page.md"'),
+            9,
+            "digest.file is 's3://bucket/page.md'; it is a file on this machine that ends in .md or .html",
+        ),
         (('name = "nightly"', 'engine = "dask"'), 1, "engine is 'dask'; it is one of duckdb, spark"),
     ],
 )

@@ -1,0 +1,194 @@
+"""Saved-search alerts: what is new is asked, each clip is told of once, and what goes wrong is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake import write_deltalake
+
+from tests.library import Library
+from tl_data import pipeline
+from tl_data.alerts import AlertReport
+from tl_data.errors import SchemaMismatch, SettingsError
+from tl_data.jobs import Alerts, Job, Source
+from tl_data.lake import Format, Lake
+from tl_data.lake_tables import ALERTS, ASKED, RUNS, VIDEOS
+
+HELMET, SOUP = "all visitors must wear a safety helmet", "today we are making a simple tomato soup"
+Watch = Callable[..., Job]
+
+
+@pytest.fixture
+def watch(library: Library, tmp_path: Path) -> Watch:
+    """A job over videos of the library with saved questions, a lake of its own, and prices that show."""
+    prices = tmp_path / "prices.toml"
+    prices.write_text("as_of = 2026-11-01\n[search]\ncall = 0.25\n")
+    settings = {n: v for n, v in asdict(library.settings).items() if v is not None}
+
+    def made(urls: list[str], *questions: str, **changes: Any) -> Job:
+        alerts = Alerts(Source("urls", questions, section="alerts"))
+        job = Job(Source("urls", tuple(urls)), str(tmp_path / "lake"), alerts=alerts, settings=settings)
+        return job.but(prices=str(prices), tables=("clips",), **changes)
+
+    return made
+
+
+def found(report: AlertReport) -> set[tuple[str, str]]:
+    """Question and file name of what was told."""
+    return {(row["question"], row["url"].rpartition("/")[2]) for row in report.found}
+
+
+@pytest.mark.parametrize("kind", ["delta", "parquet"])
+def test_each_clip_is_told_of_once(library: Library, watch: Watch, kind: Format) -> None:
+    plant, soup = library.urls
+    job = watch([plant], HELMET, SOUP, format=kind)
+    pipeline.run(job)
+    planned = pipeline.plan_alert(job)
+    first = pipeline.alert(job)
+    assert found(first) == {(HELMET, "plant.mp4")}
+    assert (planned.videos, planned.searches, planned.price) == (1, 2, 0.5)
+    assert (first.run.distinct, first.run.calls, first.run.price, first.exit_code) == (1, 2, 0.5, 0)
+
+    searches = library.requests("POST /search")
+    again = pipeline.alert(job)
+    assert (again.found, again.run.calls, again.run.price) == ([], 0, 0)
+    assert library.requests("POST /search") == searches, "nothing is new: nothing is asked"
+
+    both = watch([plant, soup], HELMET, SOUP, format=kind)
+    pipeline.run(both)
+    second = pipeline.alert(both)
+    assert found(second) == {(SOUP, "soup.mp4")}
+    assert second.run.calls == 2
+
+    more = watch([plant, soup], HELMET, SOUP, "keep the emergency exit clear", format=kind)
+    third = pipeline.alert(more)
+    assert found(third) == {("keep the emergency exit clear", "plant.mp4")}
+    assert third.run.calls == 1, "the other questions have been asked"
+    lake = Lake(job.folder, kind)
+    told = lake.read(ALERTS).to_pylist()
+    assert len(told) == len(first.found) + len(second.found) + len(third.found)
+    assert {len(row["questions"]) for row in lake.read(ASKED).to_pylist()} == {3}
+    assert sorted(r["calls"] for r in lake.read(RUNS).to_pylist() if r["price"]) == [1, 2, 2]
+
+
+def test_a_run_that_died_before_its_end_tells_nothing_twice(library: Library, watch: Watch) -> None:
+    """As after a kill between the two commits: `alerts` is written, `asked` is not."""
+    job = watch(library.urls, HELMET, SOUP)
+    pipeline.run(job)
+    first = pipeline.alert(job)
+    lake = Lake(job.folder)
+    before = lake.read(ALERTS).to_pylist()
+    lake.table(ASKED).replace(ASKED.schema.empty_table())
+    again = pipeline.alert(job)
+    assert first.found
+    assert (again.run.calls, again.found) == (2, [])
+    assert lake.read(ALERTS).to_pylist() == before
+    assert lake.read(ASKED).num_rows == 2
+
+
+def test_the_same_content_under_another_id_is_not_new(library: Library, watch: Watch) -> None:
+    """As after embedding anew: other ids, the same content."""
+    job = watch(library.urls, HELMET)
+    pipeline.run(job)
+    assert pipeline.alert(job).found
+    lake = Lake(job.folder)
+    rows = lake.read(VIDEOS)
+    ids = pa.array([f"{number:024x}" for number in range(rows.num_rows)])
+    at = rows.schema.get_field_index("video_id")
+    lake.table(VIDEOS).replace(rows.set_column(at, rows.schema.field(at), ids))
+    assert pipeline.plan_alert(job).searches == 0
+
+
+def test_a_video_that_left_the_index_hides_no_other(library: Library, watch: Watch) -> None:
+    job = watch(library.urls, HELMET, SOUP)
+    pipeline.run(job)
+    lake = Lake(job.folder)
+    row = lake.read(VIDEOS).to_pylist()[0]
+    gone = {"source_key": "gone", "content_key": "gone", "video_id": f"{7:024x}"}
+    lake.table(VIDEOS).append(pa.Table.from_pylist([row | gone], VIDEOS.schema))
+    report = pipeline.alert(job)
+    assert found(report) == {(HELMET, "plant.mp4"), (SOUP, "soup.mp4")}
+    assert report.exit_code == 0
+
+
+def test_a_search_that_fails_is_made_again_the_next_time(library: Library, watch: Watch) -> None:
+    job = watch(library.urls, HELMET, SOUP)
+    pipeline.run(job)
+    too_long = job.but(alerts=Alerts(Source("urls", (HELMET, "soup " * 900), section="alerts")))
+    report = pipeline.alert(too_long)
+    assert (report.run.failed, report.exit_code, found(report)) == (1, 1, {(HELMET, "plant.mp4")})
+    assert "failed: 'soup soup" in report.lines()[0]
+    assert {tuple(row["questions"]) for row in Lake(job.folder).read(ASKED).to_pylist()} == {(HELMET,)}
+    assert pipeline.plan_alert(too_long).searches == 1
+
+
+def test_limits(library: Library, watch: Watch) -> None:
+    job = watch(library.urls, HELMET, SOUP)
+    pipeline.run(job)
+    dear = pipeline.alert(job.but(budget=0.4))
+    assert (dear.run.status, dear.exit_code, dear.run.calls) == ("budget", 3, 0)
+    assert "it would cost 0.5 USD, the budget is 0.4" in dear.lines()[0]
+    some = pipeline.alert(job.but(limit=1))
+    rest = pipeline.alert(job)
+    assert (some.run.distinct, rest.run.distinct) == (1, 1)
+    assert found(some) | found(rest) == {(HELMET, "plant.mp4"), (SOUP, "soup.mp4")}
+
+
+def test_questions_from_tables(library: Library, watch: Watch, tmp_path: Path) -> None:
+    job = watch(library.urls, HELMET)
+    pipeline.run(job)
+    (tmp_path / "q.csv").write_text(f"id,asks\n1,{SOUP}\n2, {SOUP} \n")
+    pq.write_table(pa.table({"question": [HELMET]}), tmp_path / "q.parquet")
+    write_deltalake(str(tmp_path / "q"), pa.table({"question": [HELMET, SOUP]}))
+    sources = [
+        Source("files", str(tmp_path / "q.csv"), url="asks", section="alerts"),
+        Source("files", str(tmp_path / "q.parquet"), url="question", section="alerts"),
+        Source("delta", str(tmp_path / "q"), url="question", section="alerts"),
+        Source("query", "SELECT 'x' || 1 AS question", url="question", section="alerts"),
+    ]
+    assert [pipeline.plan_alert(job.but(alerts=Alerts(s))).questions for s in sources] == [1, 1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("ask\nhelmet\n", "the table of saved questions has no column 'question'; it has ask"),
+        ('question,n\nhelmet,1\n" ",2\n', r"\[alerts\]: question 2 is empty"),
+        ("question,n\nhelmet,1\n,2\n", r"\[alerts\]: question 2 is NULL"),
+        ("question,n\n", r"\[alerts\]: there is no saved question"),
+    ],
+)
+def test_questions_that_are_none(watch: Watch, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "q.csv").write_text(text)
+    asked = Alerts(Source("files", str(tmp_path / "q.csv"), url="question", section="alerts"))
+    with pytest.raises((SettingsError, SchemaMismatch), match=said):
+        pipeline.plan_alert(watch([]).but(alerts=asked))
+
+
+def test_questions_that_are_numbers(watch: Watch, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"question": [1, 2]}), tmp_path / "q.parquet")
+    asked = Alerts(Source("files", str(tmp_path / "q.parquet"), url="question", section="alerts"))
+    with pytest.raises(
+        SchemaMismatch, match="of the table of saved questions is int64; it must be text: que"
+    ):
+        pipeline.alert(watch([]).but(alerts=asked))
+
+
+def test_tables_that_cannot_be_used(library: Library, watch: Watch, tmp_path: Path) -> None:
+    job = watch(library.urls, HELMET)
+    with pytest.raises(SettingsError, match="has no table videos: run the job that fills it first"):
+        pipeline.alert(job)
+    pipeline.run(job)
+    searches = library.requests("POST /search")
+    write_deltalake(str(tmp_path / "lake" / "alerts"), pa.table({"question": ["x"], "mine": [1]}))
+    with pytest.raises(SchemaMismatch, match=r"alerts: .*column mine \(int64\) is not known here"):
+        pipeline.alert(job)
+    assert library.requests("POST /search") == searches, "nothing was asked that could not be written"
+    with pytest.raises(SettingsError, match=r"has no saved questions: give it a section \[alerts\]"):
+        pipeline.alert(job.but(alerts=None))

@@ -1,0 +1,137 @@
+"""A digest: what came into the tables during the last days, as a page in Markdown or HTML.
+
+Everything in it is SQL over the tables of the lake, in DuckDB. Prices and failures are those of all jobs that
+write into the same folder.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tl_data.digest_page import Section, to_html, to_markdown
+from tl_data.errors import LakeError, MissingExtra
+from tl_data.jobs import Digest, Job
+from tl_data.lake import Lake
+from tl_data.lake_tables import ALERTS, ERRORS, RUNS, SUMMARIES, VIDEOS
+
+LISTED = 100  # rows of a section; it says how many there are in all
+
+#: What each table is reduced to. `$since` is the beginning of the days.
+TABLES = {
+    VIDEOS: """SELECT video_id, any_value(url) AS url, any_value(duration_sec) AS seconds,
+        min(indexed_at) AS came_in FROM said GROUP BY video_id HAVING min(indexed_at) >= $since""",
+    SUMMARIES: """SELECT video_id, arg_min(title, prompt) AS title, arg_min(summary, prompt) AS summary,
+        arg_min(topics, prompt) AS topics FROM said GROUP BY video_id""",
+    ERRORS: 'SELECT * FROM said WHERE "at" >= $since',
+    ALERTS: 'SELECT * FROM said WHERE "at" >= $since',
+    RUNS: "SELECT * FROM said WHERE started_at >= $since",
+}
+
+TOTALS = "SELECT count(*), coalesce(sum(seconds), 0) / 60 FROM videos"
+
+SPENT = """SELECT currency, count(*) AS runs, sum(price) AS price FROM runs
+GROUP BY currency ORDER BY currency"""
+
+SECTIONS = (
+    (
+        "New videos",
+        """SELECT coalesce(s.title, v.url) AS video, v.url, v.seconds / 60 AS minutes, s.summary
+        FROM videos v LEFT JOIN summaries s USING (video_id) ORDER BY v.came_in, v.url""",
+    ),
+    (
+        "Topics",
+        """SELECT topic, count(DISTINCT video_id) AS videos
+        FROM (SELECT video_id, unnest(s.topics) AS topic FROM videos JOIN summaries s USING (video_id))
+        GROUP BY topic ORDER BY videos DESC, topic LIMIT 10""",
+    ),
+    (
+        "Alerts",
+        """SELECT question, url, start_sec, end_sec, confidence
+        FROM alerts ORDER BY question, "at", url, start_sec""",
+    ),
+    (
+        "Failures",
+        """SELECT source_key AS video, code, message,
+        CASE WHEN retryable THEN 'yes' ELSE 'no' END AS "tried again"
+        FROM errors ORDER BY code, source_key""",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class DigestReport:
+    """Where the page is, and what it begins with."""
+
+    file: str
+    sentence: str
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        return [f"digest: {self.file}", f"  {self.sentence}"]
+
+
+def digest_file(digest: Digest, now: datetime) -> Path:
+    """Where the page goes: the name with the day put in."""
+    path = Path(digest.file)
+    return path.with_name(now.strftime(path.name))
+
+
+def write_digest(job: Job, digest: Digest, now: datetime | None = None) -> DigestReport:
+    """Write the page of the days before `now`; one that is there is replaced as a whole.
+
+    Raises:
+        LakeError: a table cannot be read, or the file cannot be written.
+    """
+    now = now or datetime.now(UTC)
+    since = now - timedelta(days=digest.days)
+    sentence, sections = _found(Lake(job.folder, job.format), since)
+    title = f"{job.name}: {since:%Y-%m-%d} to {now:%Y-%m-%d}"
+    path = digest_file(digest, now)
+    page = to_html if path.suffix == ".html" else to_markdown
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(page(title, sentence, sections), encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise LakeError(f"{path}: the digest cannot be written: {error.strerror}") from error
+    return DigestReport(str(path), sentence)
+
+
+def _found(lake: Lake, since: datetime) -> tuple[str, list[Section]]:
+    try:
+        import duckdb
+    except ImportError as error:
+        raise MissingExtra("duckdb", "jobs") from error
+    with duckdb.connect() as con:
+        for declared, query in TABLES.items():
+            con.register("said", lake.batches(declared))
+            values = {"since": since} if "$since" in query else None
+            con.execute(f"CREATE TABLE {declared.name} AS {query}", values)
+            con.unregister("said")
+        [(videos, minutes)] = con.execute(TOTALS).fetchall()
+        [(alerts, failures)] = con.execute(
+            "SELECT (SELECT count(*) FROM alerts), (SELECT count(*) FROM errors)"
+        ).fetchall()
+        spent = [
+            f"{price:.2f} {currency} in {runs} runs"
+            for currency, runs, price in con.execute(SPENT).fetchall()
+        ]
+        sections = [_section(con, name, query) for name, query in SECTIONS]
+    sentence = (
+        f"{videos} new videos, {minutes:.2f} video minutes; {alerts} alerts; {failures} failures; "
+        f"price {', '.join(spent) or '0.00 in 0 runs'}"
+    )
+    return sentence, sections
+
+
+def _section(con: Any, name: str, query: str) -> Section:
+    [(count,)] = con.execute(f"SELECT count(*) FROM ({query})").fetchall()
+    found = con.execute(f"{query if 'LIMIT' in query else f'{query} LIMIT {LISTED}'}")
+    columns = [column[0] for column in found.description]
+    return Section(name, columns, found.fetchall(), int(count))
