@@ -18,6 +18,10 @@ class NotVideo(TLDataError):
     """The file is not readable video or sound; the message says why."""
 
 
+class ModelFailed(TLDataError):
+    """A model that was put in the place of a built-in stage cannot be loaded or used; says which and why."""
+
+
 @dataclass(frozen=True)
 class Probe:
     """Facts of the container. `width` and `height` are as displayed, rotation applied."""
@@ -33,6 +37,16 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Word:
+    """A spoken word with its time."""
+
+    start_sec: float
+    end_sec: float
+    text: str
+    confidence: float  # 0..1
+
+
+@dataclass(frozen=True)
 class Span:
     """Text with its time: a sentence heard or a line shown on screen."""
 
@@ -41,6 +55,7 @@ class Span:
     text: str
     confidence: float  # 0..1
     alternatives: tuple[str, ...] = ()  # other readings, best first: help search, are never quoted
+    words: tuple[Word, ...] = ()  # of speech, where the recogniser gives their times
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,7 @@ class Evidence:
     speech: tuple[Span, ...] = ()
     shown: tuple[Span, ...] = ()  # on-screen text
     notes: tuple[str, ...] = field(default=())  # what could not be looked at, and why
+    ears: str = ""  # the model that heard the speech; "" is the built-in one
 
 
 def to_json(evidence: Evidence) -> bytes:
@@ -92,16 +108,19 @@ def from_json(data: bytes) -> Evidence:
         return Evidence(
             Probe(**raw["probe"]),
             tuple(_clip(clip) for clip in raw["clips"]),
-            tuple(_span(span) for span in raw["speech"]),
-            tuple(_span(span) for span in raw["shown"]),
+            tuple(span_of(span) for span in raw["speech"]),
+            tuple(span_of(span) for span in raw["shown"]),
             tuple(raw["notes"]),
+            raw.get("ears", ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not evidence of this version: {error}") from error
 
 
-def _span(raw: dict[str, Any]) -> Span:
-    return Span(**{**raw, "alternatives": tuple(raw["alternatives"])})
+def span_of(raw: dict[str, Any]) -> Span:
+    """A span from its JSON, also of a version that kept no words."""
+    words = tuple(Word(**word) for word in raw.get("words", ()))
+    return Span(**{**raw, "alternatives": tuple(raw["alternatives"]), "words": words})
 
 
 def _clip(raw: dict[str, Any]) -> Clip:

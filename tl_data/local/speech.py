@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -44,12 +44,35 @@ class Heard:
     notes: tuple[str, ...] = ()
 
 
-def listen(path: Path, on_second: Callable[[int], None] | None = None) -> Heard:
-    """Hear the first sound stream of a file, in one pass and bounded memory."""
+class Recogniser(Protocol):
+    """The speech stage: takes the sound in frames of 30 ms and gives what was said."""
+
+    def add(self, frame: Samples, voice: bool) -> None:
+        """The next frame, and whether there is a voice in it."""
+
+    def finish(self) -> tuple[Span, ...]:
+        """What was said in all frames, in order."""
+
+
+def recogniser(whisper: Path | None = None) -> Recogniser:
+    """The built-in one, or the Whisper model of a folder.
+
+    Raises:
+        ModelFailed: the folder's model cannot be loaded.
+    """
+    if whisper is None:
+        return _Utterances()
+    from tl_data.local.whisper import Windows
+
+    return Windows(whisper)
+
+
+def listen(path: Path, on_second: Callable[[int], None] | None = None, whisper: Path | None = None) -> Heard:
+    """Hear the first sound stream of a file, in one pass and bounded memory; see `recogniser`."""
     from pocketsphinx import Vad
 
     vad = Vad(mode=2, sample_rate=SOUND_RATE, frame_length=_FRAME / SOUND_RATE)
-    utterances = _Utterances()
+    utterances = recogniser(whisper)
     rows: list[npt.NDArray[np.float32]] = []
     rest = np.zeros(0, np.int16)
     for block in media.sound(path):
@@ -65,7 +88,7 @@ def listen(path: Path, on_second: Callable[[int], None] | None = None) -> Heard:
     return Heard(utterances.finish(), seconds)
 
 
-def _second(samples: Samples, vad: Any, utterances: _Utterances) -> npt.NDArray[np.float32]:
+def _second(samples: Samples, vad: Any, utterances: Recogniser) -> npt.NDArray[np.float32]:
     voiced = 0
     count = 0
     for at in range(0, samples.size, _FRAME):

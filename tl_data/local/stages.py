@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tl_data.local.config import Config
 from tl_data.local.errors import MediaProblem
-from tl_data.local.evidence import Evidence, NotVideo, Probe
+from tl_data.local.evidence import Evidence, ModelFailed, NotVideo, Probe
 from tl_data.local.frames import Frame, pick
 from tl_data.local.worker import Lookers, LookFailed
 from tl_data.local.writers import writer_of
@@ -31,7 +31,7 @@ class Stages:
 
     def __init__(self, config: Config) -> None:
         self._path = config.home / "library.sqlite"
-        self._lookers = Lookers(config.workers, seconds=config.look_seconds)
+        self._lookers = Lookers(config.workers, seconds=config.look_seconds, tiers=config.tiers)
         # Its own process: container checks must not wait behind hours of looking.
         self._probers = Lookers(1, seconds=60.0)
         self.writer = writer_of(config.tiers)
@@ -63,6 +63,9 @@ class Stages:
         """
         try:
             return await self._lookers.look(path, folder)
+        except ModelFailed as error:
+            text = f"The video could not be looked at: {error}."
+            raise MediaProblem("engine_model_failed", text) from error
         except (NotVideo, LookFailed) as error:
             raise _broken(error) from error
 

@@ -12,6 +12,8 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -56,6 +58,12 @@ class Tiers:
     def ears(self) -> str:
         """The name of the recogniser of speech; "" for the built-in one."""
         return f"whisper-{named(self.whisper)}" if self.whisper else ""
+
+    @property
+    def megabytes(self) -> int:
+        """Memory that the models of a worker may take on top of what it takes without: twice their files."""
+        folders = [folder for folder in (self.clip, self.whisper) if folder]
+        return sum(path.stat().st_size for folder in folders for path in _files(folder)) * 2 >> 20
 
     @property
     def search_model(self) -> str:
@@ -156,6 +164,7 @@ def endpoint_url(url: str) -> str:
     return url if parts.path else f"{url}/v1"
 
 
+@lru_cache(maxsize=8)
 def named(folder: Path) -> str:
     """A folder's name with a fingerprint of what is in it: `siglip-base-1a2b3c4d`."""
     return f"{_plain(folder.name)}-{fingerprint(folder)}"
@@ -167,7 +176,7 @@ def fingerprint(folder: Path) -> str:
     Large files are read in 64 places and not as a whole, so that the engine starts at once.
     """
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".txt", ".onnx", ".bin")):
+    for path in _files(folder):
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder)} {size}\n".encode())
         with path.open("rb") as file:
@@ -180,6 +189,12 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:8]
 
 
+def _files(folder: Path) -> list[Path]:
+    """The files of a model; a folder of a hub also holds pictures, notes and weights in other forms."""
+    kinds = (".json", ".txt", ".onnx", ".onnx_data", ".bin")
+    return sorted(path for path in folder.rglob("*") if path.suffix in kinds and path.is_file())
+
+
 def is_own(model: str) -> bool:
     """Whether a name is that of an engine of this package, with whatever models."""
     return model.startswith(OWN_PREFIX)
@@ -190,7 +205,16 @@ def _clip_folder(text: str) -> Path:
 
 
 def _whisper_folder(text: str) -> Path:
-    return _folder(text, "TL_LOCAL_WHISPER")
+    folder = _folder(text, "TL_LOCAL_WHISPER")
+    for names in WHISPER_FILES:
+        if not any((folder / name).is_file() for name in names):
+            raise SettingsError(
+                f"TL_LOCAL_WHISPER names {text}, where {' or '.join(names)} is missing: it must be a model "
+                "for faster-whisper, as made by: ct2-transformers-converter --model openai/whisper-small "
+                "--copy_files tokenizer.json preprocessor_config.json --output_dir FOLDER"
+            )
+    _needs("faster_whisper", "TL_LOCAL_WHISPER", "local-whisper")
+    return folder
 
 
 def _folder(text: str, setting: str) -> Path:
@@ -198,6 +222,13 @@ def _folder(text: str, setting: str) -> Path:
     if not folder.is_dir():
         raise SettingsError(f"{setting} names {text}, which is not a folder")
     return folder
+
+
+def _needs(module: str, setting: str, extra: str) -> None:
+    if find_spec(module) is None:
+        raise SettingsError(
+            f'{setting} needs {module}, which is not installed: type pip install "tl_data[{extra}]"'
+        )
 
 
 def _plain(name: str) -> str:

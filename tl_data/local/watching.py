@@ -29,6 +29,7 @@ def look_at(
     *,
     on_progress: Progress | None = None,
     listen: Callable[[], speech.Heard] | None = None,
+    ears: str = "",
 ) -> Evidence:
     """Look at and listen to a video; its keyframes and `thumbnail.jpg` are written into `folder`.
 
@@ -37,6 +38,7 @@ def look_at(
         folder: Where JPEG files go; made when it is missing.
         on_progress: Called with the share done, 0 to 1, about once a second of video.
         listen: Gives the sound when somebody else hears it meanwhile; None hears it here, after the pictures.
+        ears: The name of the model by which `listen` hears; "" for the built-in one.
 
     Raises:
         NotVideo: the file cannot be read as video or sound.
@@ -68,7 +70,7 @@ def look_at(
     clips = watch.clips or _sound_clips(len(heard.seconds), facts)
     clips = [_with_sound(clip, heard) for clip in clips]
     tell(1.0)
-    return Evidence(facts, tuple(clips), heard.speech, shown, (*notes, *heard.notes))
+    return Evidence(facts, tuple(clips), heard.speech, shown, (*notes, *heard.notes), ears)
 
 
 @dataclass

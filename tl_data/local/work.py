@@ -35,7 +35,7 @@ def main(megabytes: int, *, ears: bool) -> None:
 def _answer(
     answers: BinaryIO, request: dict[str, str], serve: Callable[..., Any], helper: _Ears | None
 ) -> None:
-    from tl_data.local.evidence import NotVideo
+    from tl_data.local.evidence import ModelFailed, NotVideo
 
     lock = threading.Lock()
 
@@ -51,6 +51,8 @@ def _answer(
         say({"done": serve(request, tell, helper)})
     except NotVideo as error:
         say({"refused": str(error)})
+    except ModelFailed as error:
+        say({"model": str(error)})
     except MemoryError:
         say({"failed": "Reading the file took more memory than is allowed."})
     except Exception as error:  # noqa: BLE001 - the worker goes on with the next file
@@ -65,15 +67,19 @@ def _look(request: dict[str, str], tell: Callable[[float], None], ears: _Ears) -
         return probe(path)
     from tl_data.local.watching import look_at
 
-    with ears.hearing(path, tell) as heard:
-        return look_at(path, Path(request["folder"]), on_progress=tell, listen=heard)
+    with ears.hearing(path, tell, request.get("whisper", "")) as heard:
+        return look_at(
+            path, Path(request["folder"]), on_progress=tell, listen=heard, ears=request.get("ears", "")
+        )
 
 
 def _listen(request: dict[str, str], tell: Callable[[float], None], _: None) -> Any:
     from tl_data.local import speech
 
     return speech.listen(
-        Path(request["path"]), lambda second: tell(float(second)) if second % 5 == 0 else None
+        Path(request["path"]),
+        lambda second: tell(float(second)) if second % 5 == 0 else None,
+        Path(request["whisper"]) if request.get("whisper") else None,
     )
 
 
@@ -85,14 +91,18 @@ class _Ears:
         self._process: subprocess.Popen[bytes] | None = None
 
     @contextlib.contextmanager
-    def hearing(self, path: Path, tell: Callable[[float], None]) -> Any:
-        """Start listening to a file; gives the function that waits for what was heard."""
+    def hearing(self, path: Path, tell: Callable[[float], None], whisper: str = "") -> Any:
+        """Start listening to a file; gives the function that waits for what was heard.
+
+        That function raises `ModelFailed` if the model in the folder `whisper` is none: what cannot be heard
+        is a note of the video, a wrong setting is not.
+        """
         if self._process is None or self._process.poll() is not None:
             command = [sys.executable, "-m", "tl_data.local.worker", str(self._megabytes), "--ears"]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         process = self._process
         assert process.stdin is not None
-        process.stdin.write(orjson.dumps({"do": "listen", "path": str(path)}) + b"\n")
+        process.stdin.write(orjson.dumps({"do": "listen", "path": str(path), "whisper": whisper}) + b"\n")
         process.stdin.flush()
         settled = False
 
@@ -101,7 +111,7 @@ class _Ears:
             import numpy as np
 
             from tl_data.local import sound
-            from tl_data.local.evidence import Span
+            from tl_data.local.evidence import ModelFailed, span_of
             from tl_data.local.speech import Heard
 
             nothing = np.zeros((0, sound.COLUMNS), np.float32)
@@ -112,12 +122,12 @@ class _Ears:
                     tell(0.95)
                     continue
                 settled = True
+                if "model" in told:
+                    raise ModelFailed(told["model"])
                 if "done" not in told:
                     return Heard((), nothing, (f"the sound could not be heard: {told.popitem()[1]}",))
                 raw = told["done"]
-                speech = tuple(
-                    Span(**{**span, "alternatives": tuple(span["alternatives"])}) for span in raw["speech"]
-                )
+                speech = tuple(span_of(span) for span in raw["speech"])
                 seconds = np.array(raw["seconds"], np.float32) if raw["seconds"] else nothing
                 return Heard(speech, seconds, tuple(raw["notes"]))
             return Heard(

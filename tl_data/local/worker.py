@@ -23,7 +23,8 @@ from typing import Any
 import orjson
 
 from tl_data.errors import TLDataError
-from tl_data.local.evidence import Evidence, NotVideo, Probe, from_json
+from tl_data.local.evidence import Evidence, ModelFailed, NotVideo, Probe, from_json
+from tl_data.local.tiers import Tiers
 
 _LINE = 1 << 28  # bytes an answer may have
 _RENEW = 200  # looks after which a worker is replaced: what libraries leak must not add up
@@ -43,6 +44,7 @@ class Lookers:
         patience: Seconds without any progress after which a look counts as hung.
         megabytes: The most memory a worker may use, its ears included.
         command: What starts a worker; for tests.
+        tiers: The models in the place of built-in stages; their sizes are added to the memory allowed.
     """
 
     def __init__(
@@ -53,8 +55,11 @@ class Lookers:
         patience: float = 180,
         megabytes: int = 2500,
         command: tuple[str, ...] = (sys.executable, "-m", "tl_data.local.worker"),
+        tiers: Tiers | None = None,
     ) -> None:
-        self._seconds, self._patience, self._megabytes = seconds, patience, megabytes
+        self._seconds, self._patience = seconds, patience
+        self._tiers = tiers or Tiers()
+        self._megabytes = megabytes + self._tiers.megabytes
         self._command = command
         self._free = asyncio.Semaphore(workers)
         self._idle: list[_Worker] = []
@@ -73,11 +78,17 @@ class Lookers:
 
         Raises:
             NotVideo: the file is not readable video or sound.
+            ModelFailed: a model that a setting names cannot be used.
             LookFailed: it took too long or too much memory, or brought the worker down.
         """
-        request = {"do": "look", "path": str(path), "folder": str(folder)}
+        request = {"do": "look", "path": str(path), "folder": str(folder)} | self._models()
         answer = await self._ask(request, on_progress, seconds or self._seconds)
         return from_json(orjson.dumps(answer))
+
+    def _models(self) -> dict[str, str]:
+        """Folders and names of the models, as a worker is told."""
+        tiers = self._tiers
+        return {"whisper": str(tiers.whisper or ""), "ears": tiers.ears}
 
     async def probe(self, path: Path) -> Probe:
         """The facts of a file, read in a worker. Raises as `look` does."""
@@ -102,7 +113,7 @@ class Lookers:
             try:
                 answer = await worker.ask(request, tell, seconds, self._patience, self._megabytes)
                 keep = worker.asked < _RENEW and not self._closed
-            except NotVideo:
+            except (NotVideo, ModelFailed):
                 keep = not self._closed
                 raise
             finally:
@@ -122,6 +133,8 @@ class Lookers:
             stderr=asyncio.subprocess.DEVNULL,
             limit=_LINE,
             start_new_session=True,  # its ears and itself can be ended together
+            # It decodes foreign files: what it need not know it does not get.
+            env={name: value for name, value in os.environ.items() if not name.endswith("_KEY")},
         )
         worker = _Worker(process)
         self._all.add(worker)
@@ -172,6 +185,8 @@ class _Worker:
                     tell(told["progress"])
             elif "refused" in told:
                 raise NotVideo(told["refused"])
+            elif "model" in told:
+                raise ModelFailed(told["model"])
             elif "failed" in told:
                 raise LookFailed(told["failed"])
             else:
