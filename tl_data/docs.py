@@ -178,9 +178,9 @@ def _operations() -> str:
         commands = ", ".join(f"`tl-data {name.replace('_', '-')}`" for name in names)
         route = operation.route
         lines.append(f"| `{route}` | `{operation.method}` | {sql} | {commands} | {sdks_of(route)} |")
-    older = sorted(set().union(*SDKS.values()) - {operation.route for operation in OPERATIONS})
-    lines += ["", "For old SDKs the engine serves, too:", ""]
-    lines += [f"- `{route}` ({sdks_of(route)})" for route in older]
+    more = sorted(set().union(*SDKS.values()) - {operation.route for operation in OPERATIONS})
+    lines += ["", "The embedded engine serves these as well, for programs written with such an SDK:", ""]
+    lines += [f"- `{route}` ({sdks_of(route)})" for route in more]
     return "\n".join(lines) + "\n"
 
 

@@ -27,14 +27,24 @@ _GONE = frozenset(  # from the SDKs of today
         "GET /tasks/transfers/import/{integration_id}/logs",
     )
 )
+_ASSETS = frozenset(  # what the SDKs of today begin with
+    (
+        *("POST /assets", "GET /assets", "GET /assets/{asset_id}", "DELETE /assets/{asset_id}"),
+        "GET /assets/{asset_id}/indexed-assets",
+        *("POST /indexes/{index_id}/indexed-assets", "GET /indexes/{index_id}/indexed-assets"),
+        "GET /indexes/{index_id}/indexed-assets/{indexed_asset_id}",
+        "PATCH /indexes/{index_id}/indexed-assets/{indexed_asset_id}",
+        "DELETE /indexes/{index_id}/indexed-assets/{indexed_asset_id}",
+    )
+)
 _PUT, _PATCH = (frozenset([f"{verb} /indexes/{{index_id}}/videos/{{video_id}}"]) for verb in ("PUT", "PATCH"))
 
 #: Language and version of an SDK -> the operations that its story carries out.
 SDKS: dict[tuple[str, str], frozenset[str]] = {
     ("Python", "0.4.11"): _ALL | _GONE | _PUT | {"POST /generate", "GET /tasks/status"},
-    ("Python", "1.3.6"): _ALL | _PATCH,
+    ("Python", "1.3.6"): _ALL | _ASSETS | _PATCH,
     ("JS", "1.0.2"): _ALL | _GONE | _PATCH,
-    ("JS", "1.3.4"): _ALL | _PATCH,
+    ("JS", "1.3.4"): _ALL | _ASSETS | _PATCH,
 }
 
 

@@ -108,6 +108,22 @@ const embeddingOption = [old ? "visual-text" : "visual", "audio"];
 const vectors = await client.embed.tasks.retrieve(task.id, { embeddingOption });
 assert.ok(vectors.videoEmbedding.segments[0].float.length);
 
+if (client.assets) {
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 100));
+  const asset = await client.assets.create({ method: "url", url: filmUrl });
+  while ((await client.assets.retrieve(asset.id)).status !== "ready") await pause();
+  assert.ok((await all(await client.assets.list())).map((a) => a.id).includes(asset.id));
+  const indexed = await client.indexes.indexedAssets.create(index.id, { assetId: asset.id });
+  while ((await client.indexes.indexedAssets.retrieve(index.id, indexed.id)).status !== "ready") await pause();
+  assert.deepEqual((await all(await client.indexes.indexedAssets.list(index.id))).map((a) => a.id), [indexed.id]);
+  const inIndexes = await all(await client.indexes.indexedAssets.listByAsset(asset.id));
+  assert.deepEqual(inIndexes.map((a) => a.id), [indexed.id]);
+  await client.indexes.indexedAssets.update(index.id, indexed.id, { userMetadata: { number: 7 } });
+  assert.equal((await client.indexes.indexedAssets.retrieve(index.id, indexed.id)).userMetadata.number, 7);
+  await client.indexes.indexedAssets.delete(index.id, indexed.id);
+  await client.assets.delete(asset.id);
+}
+
 await client.indexes.videos.delete(index.id, byUrl.videoId);
 await client.tasks.delete(byUrl.id);
 await client.indexes.delete(index.id);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 
 from twelvelabs import TwelveLabs, VideoContext_AssetId, VideoContext_Url
@@ -145,6 +146,22 @@ vectors = client.embed.tasks.retrieve(task_id=task.id, embedding_option=["visual
 assert vectors.video_embedding.segments[0].float_
 assert vectors.video_embedding.metadata.duration
 assert task.id in [t.id for t in client.embed.tasks.list()]
+
+with open(FILM, "rb") as file:
+    asset = client.assets.create(method="direct", file=file, user_metadata=json.dumps({"from": "asset"}))
+while client.assets.retrieve(asset.id).status != "ready":
+    time.sleep(0.1)
+assert asset.id in [a.id for a in client.assets.list(filename="plain")]
+indexed = client.indexes.indexed_assets.create(index_id, asset_id=asset.id)
+while (state := client.indexes.indexed_assets.retrieve(index_id, indexed.id)).status != "ready":
+    time.sleep(0.1)
+assert (state.asset_id, state.user_metadata) == (asset.id, {"from": "asset"})
+assert [a.id for a in client.indexes.indexed_assets.list(index_id, status=["ready"])] == [indexed.id]
+assert [a.id for a in client.indexes.indexed_assets.list_by_asset(asset.id)] == [indexed.id]
+client.indexes.indexed_assets.update(index_id, indexed.id, user_metadata={"number": 7})
+assert client.indexes.indexed_assets.retrieve(index_id, indexed.id).user_metadata["number"] == 7
+client.indexes.indexed_assets.delete(index_id, indexed.id)
+client.assets.delete(asset.id)
 
 client.indexes.videos.delete(index_id, by_url.video_id)
 client.tasks.delete(by_url.id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Callable
@@ -11,32 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import media
 from tests.conftest import Engine
-from tests.odd_server import OddServer
-from tl_data.demo.scene import painter
 from tl_data.docs_sdks import SDKS
 
 HERE = Path(__file__).parent
-
-
-@pytest.fixture(scope="session")
-def server(start_engine: Callable[..., Engine], tmp_path_factory: pytest.TempPathFactory) -> Engine:
-    """The engine that listens; a folder with one video stands in for a bucket that is connected."""
-    bucket = tmp_path_factory.mktemp("bucket")
-    media.plain(bucket).rename(bucket / "bucket.mp4")
-    return start_engine("--allow-private", "--media", str(bucket))
-
-
-@pytest.fixture
-def things(files: OddServer, server: Engine) -> list[str]:
-    """A video and a picture of it, as paths and as URLs, and the integration to import from."""
-    from PIL import Image
-
-    film, image = media.plain(files.folder), files.folder / "frame.jpg"
-    Image.fromarray(painter(media.SCENE, 480, 360)(0.5)).save(image)
-    integration = json.loads((server.home / "engine.json").read_text())["integration_id"]
-    return [str(film), files.url(film.name), str(image), files.url(image.name), integration]
 
 
 def tell(server: Engine, sdk: tuple[str, str], *command: str) -> None:

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tl_data.local import (
     routes_analyze,
+    routes_assets,
     routes_embed,
     routes_engine,
     routes_indexes,
@@ -47,6 +48,7 @@ OLD_VERSION = re.compile(r"/v(1\.[0-2])/")
 
 API_ROUTES: list[BaseRoute] = [
     *routes_indexes.routes,
+    *routes_assets.routes,
     *routes_videos.routes,
     *routes_transfers.routes,
     *routes_tasks.routes,

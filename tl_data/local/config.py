@@ -46,6 +46,10 @@ class Config:
         """The SQLite file."""
         return self.home / "engine.sqlite"
 
+    def asset(self, asset_id: str) -> Path:
+        """Where the file of an asset lies."""
+        return self.home / "assets" / asset_id
+
     def folder(self, video_id: str) -> Path:
         """Where everything of one video lies: the source, the keyframes, the stream."""
         return self.home / "videos" / video_id

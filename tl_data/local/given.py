@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+import os
 import shutil
 from collections import OrderedDict
 from dataclasses import replace
@@ -63,6 +64,14 @@ class Given:
                 video["url"], source, self._config, limit=limit, seconds=SECONDS, what="video"
             )
             return fetched.sha256
+        if video["type"] == "asset_id":
+            asset = self._config.asset(video["asset_id"]) / "source"
+            try:
+                await asyncio.to_thread(os.link, asset, source)
+            except FileNotFoundError:
+                raise MediaProblem("parameter_invalid", "The asset is not ready.") from None
+            with source.open("rb") as file:
+                return (await asyncio.to_thread(hashlib.file_digest, file, "sha256")).hexdigest()
         try:
             data = base64.b64decode(video["base64_string"], validate=True)
         except (binascii.Error, ValueError):

@@ -62,6 +62,7 @@ class Queue:
         lanes += [
             self._lane("embed_tasks", ("processing",), self._embed) for _ in range(self._config.workers)
         ]
+        lanes += [self._lane("assets", ("processing",), self._bring) for _ in range(CHECKERS)]
         lanes += [self._lane("videos", ("PROCESSING",), self._stream), self._sweeping()]
         self._lanes = [asyncio.create_task(lane) for lane in lanes]
 
@@ -75,7 +76,8 @@ class Queue:
     def idle(self) -> bool:
         """Whether nothing waits and nothing is worked on."""
         waiting = self._store.total("tasks", [Where("status", "in", UNFINISHED), FREE])
-        waiting += self._store.total("embed_tasks", [Where("status", "=", "processing"), FREE])
+        for table in ("embed_tasks", "assets"):
+            waiting += self._store.total(table, [Where("status", "=", "processing"), FREE])
         return not self._held and not waiting
 
     def holds(self, task_id: str) -> bool:
@@ -124,11 +126,24 @@ class Queue:
             return
         error = {"code": code, "message": message}
         self._store.change(table, row["id"], status="failed", error=error, updated_at=now())
-        folder = self._config.folder(row["video_id"]) if table == "tasks" else self._scratch(row["id"])
+        folder = {"tasks": self._config.folder, "assets": self._config.asset}.get(table, self._scratch)(
+            row["video_id" if table == "tasks" else "id"]
+        )
         shutil.rmtree(folder, ignore_errors=True)
 
     def _scratch(self, task_id: str) -> Path:
         return self._config.home / "embeds" / task_id
+
+    async def _bring(self, row: Row) -> None:
+        """processing -> ready, for an asset: get the file, look at its container."""
+        self._suffer("assets", row, "processing")
+        folder = self._config.asset(row["id"])
+        probe = await self._source(row, folder, "assets")
+        if not self._store.change(
+            "assets", row["id"], status="ready", updated_at=now(), size=probe.size_bytes,
+            duration=round(probe.duration_sec, 3),
+        ):  # fmt: skip
+            shutil.rmtree(folder, ignore_errors=True)  # deleted meanwhile
 
     async def _check(self, row: Row) -> None:
         """validating -> pending: get the file, look at its container."""

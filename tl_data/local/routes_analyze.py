@@ -41,9 +41,12 @@ class Ask:
         body = await read_json(request, engine.config.max_body_bytes)
         if "video_id" in needed and "video_id" not in body and "video" in body:
             given = check_given(body["video"])
-            # A video of an index is its own asset: there is no other place where it could lie.
-            body |= {"video_id": given["asset_id"]} if given["type"] == "asset_id" else {"given": given}
+            # An indexed video may stand for its asset.
+            indexed = given["type"] == "asset_id" and not engine.store.get("assets", given["asset_id"])
+            body |= {"video_id": given["asset_id"]} if indexed else {"given": given}
             needed = tuple(name for name in needed if name != "video_id")
+        if "prompt" in needed and "prompt" not in body and isinstance(body.get("prompt_v2"), dict):
+            body |= {"prompt": body["prompt_v2"].get("input_text", "")}
         if missing := [name for name in needed if name not in body]:
             raise not_provided(*missing)
         return cls(engine, body)

@@ -74,6 +74,7 @@ async def add_task(
     user_metadata: dict[str, Any] | None = None,
     fate: dict[str, Any] | None = None,
     import_id: str | None = None,
+    asset_id: str | None = None,
 ) -> Row:
     """Put a new indexing task in line; an uploaded file is in its place before the task exists."""
     at = now()
@@ -82,6 +83,7 @@ async def add_task(
         "created_at": at, "updated_at": at, "url": url, "filename": filename, "size": None,
         "sha256": None, "stream": int(stream),
         "user_metadata": user_metadata or {}, "fate": fate, "stuck": 0, "import_id": import_id,
+        "asset_id": asset_id,
     }  # fmt: skip
     if upload:
         folder = engine.config.folder(row["video_id"])

@@ -101,9 +101,14 @@ def _from_repr(text: str) -> list[Where]:
 
 async def retrieve(request: Request) -> Response:
     """GET /indexes/{index_id}/videos/{video_id}"""
-    engine, query = engine_of(request), request.query_params
-    index = engine.index(request.path_params["index_id"])
-    row = engine.video(index["id"], request.path_params["video_id"])
+    engine = engine_of(request)
+    row = engine.video(request.path_params["index_id"], request.path_params["video_id"])
+    return JSONResponse(await full_video(engine, request, row))
+
+
+async def full_video(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
+    """A video with everything that the query asks for."""
+    query, index = request.query_params, engine.index(row["index_id"])
     wanted = split(query.getlist("embedding_option"))
     allowed = models.embedding_options(index["models"])
     if any(models.same_option(option) not in map(models.same_option, allowed) for option in wanted):
@@ -121,7 +126,7 @@ async def retrieve(request: Request) -> Response:
         said := await engine.stages.transcription(row["id"])
     ):
         answer["transcription"] = said
-    return JSONResponse(answer)
+    return answer
 
 
 async def update(request: Request) -> Response:
@@ -146,11 +151,18 @@ async def delete(request: Request) -> Response:
     """DELETE of one video: its vectors and files go with it."""
     engine = engine_of(request)
     row = engine.video(request.path_params["index_id"], request.path_params["video_id"])
+    await remove_video(engine, row)
+    for task in engine.store.rows("tasks", [Where("video_id", "=", row["id"])], columns=["id"]):
+        engine.store.change("tasks", task["id"], asset_id=None)  # it is no indexed asset any more
+    return Response(status_code=204)
+
+
+async def remove_video(engine: Engine, row: Row) -> None:
+    """A video, its vectors and its files are gone."""
     engine.store.remove("videos", [Where("id", "=", row["id"])])
     engine.store.change("indexes", row["index_id"], updated_at=now())
     await engine.stages.remove(row["id"])
     shutil.rmtree(engine.config.folder(row["id"]), ignore_errors=True)
-    return Response(status_code=204)
 
 
 async def media(request: Request) -> Response:

@@ -33,7 +33,7 @@ SCHEMA: dict[str, dict[str, str]] = {
         "created_at": "TEXT", "updated_at": "TEXT", "url": "TEXT", "filename": "TEXT", "duration": "REAL",
         "width": "INTEGER", "height": "INTEGER", "fps": "REAL", "size": "INTEGER", "sha256": "TEXT",
         "stream": "INTEGER", "user_metadata": "JSON", "error": "JSON", "fate": "JSON",
-        "stuck": "INTEGER DEFAULT 0", "import_id": "TEXT",
+        "stuck": "INTEGER DEFAULT 0", "import_id": "TEXT", "asset_id": "TEXT",
     },
     "videos": {
         "id": "TEXT PRIMARY KEY", "index_id": "TEXT", "created_at": "TEXT", "updated_at": "TEXT",
@@ -47,6 +47,12 @@ SCHEMA: dict[str, dict[str, str]] = {
         "duration": "REAL", "start": "REAL",
         "end": "REAL", "clip_length": "REAL", "scopes": "JSON", "segments": "JSON", "error": "JSON",
         "fate": "JSON", "stuck": "INTEGER DEFAULT 0",
+    },
+    "assets": {
+        "id": "TEXT PRIMARY KEY", "status": "TEXT", "method": "TEXT", "created_at": "TEXT",
+        "updated_at": "TEXT", "url": "TEXT", "filename": "TEXT", "sha256": "TEXT", "size": "INTEGER",
+        "duration": "REAL", "user_metadata": "JSON", "error": "JSON", "fate": "JSON",
+        "stuck": "INTEGER DEFAULT 0",
     },
     "searches": {
         "id": "TEXT PRIMARY KEY", "created_at": "TEXT", "expires_at": "TEXT", "index_id": "TEXT",
