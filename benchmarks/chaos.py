@@ -320,7 +320,9 @@ concurrency = {self.dice.choice((4, 16))}
         if run.returncode == -signal.SIGKILL:
             return False
         if run.returncode == 2:
-            raise SystemExit(f"a job that is wrong, in {self.folder}")
+            [*_, last] = (self.folder / f"run-{self.outcome.starts}.log").read_text().splitlines() or [""]
+            self.outcome.wrong.append(f"a run ended with: {last}")
+            return len(self.outcome.wrong) > 3
         try:
             said = json.loads(out)
         except ValueError:

@@ -89,7 +89,11 @@ class Connection:
             ledger = Ledger.open(settings.ledger_url, secrets=(settings.api_key or "",))
             limiter = Limiter.of(settings, ledger.storage)
             client = Client(settings, base_url=base_url, limiter=limiter)
-            return Session(settings, client, ledger, await models_of(client))
+            try:
+                return Session(settings, client, ledger, await models_of(client))
+            except BaseException:
+                await client.aclose()
+                raise
 
         return self._loop.run(opened())
 

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tl_data.errors import ConnectionFailed
-from tl_data.responses import decoded
+from tl_data.responses import decoded, error_from
+from tl_data.retry import Repeat, persist
 
 if TYPE_CHECKING:
     from tl_data.client.client import Client
+    from tl_data.client.http import Answer
+
+PAGE = "/_engine/tiers"
 
 
 @dataclass(frozen=True)
@@ -23,15 +26,24 @@ class Models:
 
 
 async def models_of(client: Client) -> Models | None:
-    """The models of the embedded engine on this machine; None if it is none. Other hosts are not asked."""
+    """The models of the embedded engine on this machine; None if it is none. Other hosts are not asked.
+
+    Raises:
+        APIError: nobody answers there, or not now. A guess would be other models than the next run's, and
+            with them other keys in the ledger: everything would be paid for again.
+    """
     parts = urlsplit(client.base_url)
     if parts.hostname not in ("127.0.0.1", "localhost", "::1"):
         return None
     headers = {"x-api-key": client.settings.api_key} if client.settings.api_key else {}
-    try:
-        answer = await client.wire.send("GET", f"{parts.scheme}://{parts.netloc}/_engine/tiers", headers)
-    except ConnectionFailed:
-        return None  # the first real call will say what is wrong
+
+    async def asked() -> Answer:
+        answer = await client.wire.send("GET", f"{parts.scheme}://{parts.netloc}{PAGE}", headers)
+        if answer.status == 429 or answer.status >= 500:
+            raise error_from(answer.status, answer.headers, answer.body, f"GET {PAGE}")
+        return answer
+
+    answer = await persist(asked, Repeat.FREELY, client.settings)
     told = decoded(answer.body) if answer.status == 200 else None
     try:
         return Models(told["search_model"], told["analyze_model"], told["dimension"]) if told else None

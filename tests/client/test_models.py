@@ -1,0 +1,42 @@
+"""Which models there are is asked, never guessed: other models would be other keys in the ledger."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from tests.client.scripted import Server, reset, say, too_many
+from tl_data.connect import connect
+from tl_data.errors import ConnectionFailed, ServerFailed
+from tl_data.settings import Settings
+
+TOLD = {"search_model": "s-1", "analyze_model": "a-1", "dimension": 8}
+
+
+def models(url: str, retries: int) -> tuple[str, str]:
+    connection = connect(Settings(base_url=url, retries=retries))
+    try:
+        return connection.session.search_model, connection.session.analyze_model
+    finally:
+        connection.close()
+
+
+def test_an_engine_that_is_just_starting_is_waited_for(server: Server) -> None:
+    server.tell("GET /_engine/tiers", say(503), reset, too_many(retry_after="0"), say(200, TOLD))
+    assert models(server.url, 3) == ("s-1", "a-1")
+
+
+def test_another_server_has_the_models_of_the_service(server: Server) -> None:
+    server.tell("GET /_engine/tiers", say(404, {"code": "endpoint_not_exists", "message": "No."}))
+    assert models(server.url, 3) == ("marengo3.0", "pegasus1.2")
+
+
+def test_without_an_answer_nothing_begins(server: Server) -> None:
+    server.tell("GET /_engine/tiers", say(503))
+    with pytest.raises(ServerFailed):
+        models(server.url, 0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(ConnectionFailed, match=f"127.0.0.1:{port} cannot be reached"):
+        models(f"http://127.0.0.1:{port}/v1.3", 0)

@@ -1,0 +1,30 @@
+"""Python workers and the server killed at random, as the benchmark has it, in short."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+pytestmark = pytest.mark.spark
+
+
+def test_killed_workers_pay_once() -> None:
+    """In a process of its own: only a new Spark lets a task fail and be tried again."""
+    command = [sys.executable, "benchmarks/chaos_spark.py", "--local"]
+    said = subprocess.run(
+        [*command, "--seeds", "1", "--first", "3", "--videos", "4", "--kills", "3", "--ways", "written"],
+        check=False, capture_output=True, text=True, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=200,
+    )  # fmt: skip
+    found = re.search(r"(\d+) tasks for 4 videos, (\d+) workers killed.*wrong: (.*)", said.stdout)
+    assert found, said.stdout + said.stderr
+    assert (found[1], found[3]) == ("4", "-"), said.stdout + said.stderr
+    assert int(found[2]) > 0
+    assert said.returncode == 0
