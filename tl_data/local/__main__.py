@@ -65,6 +65,7 @@ def read_options(arguments: list[str] | None = None) -> Config:
     say("--max-video-bytes", type=int, default=2 << 30, help="largest video taken")
     say("--download-seconds", type=float, default=1800.0, help="longest download of one video")
     say("--look-seconds", type=float, default=3600.0, help="longest work on one video")
+    say("--clip", metavar="FOLDER", help="image-text encoder in ONNX that sees pictures (TL_LOCAL_CLIP)")
     say("--whisper", metavar="FOLDER", help="Whisper model that hears the speech (TL_LOCAL_WHISPER)")
     say("--llm-url", metavar="URL", help="OpenAI-compatible server that writes the texts (TL_LOCAL_LLM_URL)")
     say("--llm-model", metavar="NAME", help="its model (TL_LOCAL_LLM_MODEL); its key is TL_LOCAL_LLM_KEY")
@@ -79,7 +80,7 @@ def read_options(arguments: list[str] | None = None) -> Config:
     given.home = (given.home or Path(base) / "tl_data" / "engine").resolve()
     options = vars(given)
     try:
-        names = ("whisper", "llm_url", "llm_model")
+        names = ("clip", "whisper", "llm_url", "llm_model")
         tiers = read_tiers(**{name: options.pop(name) for name in names})
     except SettingsError as error:
         parser.error(str(error))

@@ -32,6 +32,7 @@ from tl_data.local import (
 from tl_data.local.config import API_VERSION, PREFIX, Config
 from tl_data.local.engine import Engine
 from tl_data.local.errors import APIProblem, key_invalid
+from tl_data.local.evidence import ModelFailed
 from tl_data.local.faults import Faults
 from tl_data.local.given import Given
 from tl_data.local.injection import Injection
@@ -99,6 +100,7 @@ def make_app(config: Config) -> Starlette:
             APIProblem: _problem,
             HTTPException: _no_such_endpoint,
             ClientDisconnect: _gone,
+            ModelFailed: _model_failed,
         },
         lifespan=lifespan,
     )
@@ -128,6 +130,11 @@ async def _no_such_endpoint(request: Request, error: Exception) -> Response:
     return JSONResponse(
         {"code": code, "message": text if error.status_code == 404 else error.detail}, error.status_code
     )
+
+
+async def _model_failed(_: Request, error: Exception) -> Response:
+    # No 5xx, which clients try again: a wrong setting stays wrong.
+    return JSONResponse({"code": "engine_model_failed", "message": f"{error}."}, 424)
 
 
 async def _gone(_: Request, __: Exception) -> Response:

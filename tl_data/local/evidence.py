@@ -78,6 +78,7 @@ class Clip:
     loudness: float = -99.0  # dBFS
     look: tuple[float, ...] = ()  # compact descriptor of the keyframe: image queries, near-duplicates
     audio_look: tuple[float, ...] = ()  # compact descriptor of the sound
+    sight: tuple[float, ...] = ()  # the keyframe by an image-text encoder, if one is at work; length 1
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Evidence:
     shown: tuple[Span, ...] = ()  # on-screen text
     notes: tuple[str, ...] = field(default=())  # what could not be looked at, and why
     ears: str = ""  # the model that heard the speech; "" is the built-in one
+    sight: str = ""  # the encoder that made the clips' `sight`; "" for none
 
 
 def to_json(evidence: Evidence) -> bytes:
@@ -112,6 +114,7 @@ def from_json(data: bytes) -> Evidence:
             tuple(span_of(span) for span in raw["shown"]),
             tuple(raw["notes"]),
             raw.get("ears", ""),
+            raw.get("sight", ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not evidence of this version: {error}") from error
@@ -125,4 +128,5 @@ def span_of(raw: dict[str, Any]) -> Span:
 
 def _clip(raw: dict[str, Any]) -> Clip:
     pairs = {name: tuple(tuple(pair) for pair in raw[name]) for name in ("colors", "regions", "objects")}
-    return Clip(**{**raw, **pairs, "look": tuple(raw["look"]), "audio_look": tuple(raw["audio_look"])})
+    vectors = {name: tuple(raw.get(name, ())) for name in ("look", "audio_look", "sight")}
+    return Clip(**{**raw, **pairs, **vectors})

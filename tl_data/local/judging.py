@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from tl_data.local import space
-from tl_data.local.columns import Rows
+from tl_data.local.columns import Floats, Rows
 from tl_data.local.matching import has_meaning, stem
 from tl_data.local.questions import Part, Question, tokens
 from tl_data.local.shelf import Shelf
@@ -91,9 +91,11 @@ class Judge:
         both: bool = False,
         lexical: bool = True,
         semantic: bool = True,
+        pictures: Floats | None = None,
     ) -> None:
         self._shelf, self._texts, self._question, self._options = shelf, texts, question, options
         self._both, self._lexical, self._semantic = both, lexical, semantic
+        self._pictures = pictures  # how well the question fits each row's picture, 0..1
         self._sights = sorted({sight for option in options for sight in SIGHTS[option]})
         self._total = sum(part.weight for part in question.parts) or 1.0
         self._open = [part for part in question.parts if not part.traits and part.words]
@@ -172,6 +174,8 @@ class Judge:
         for part in self._question.parts:
             by_sight = {sight: _Credit() for sight in self._sights}
             self._by_trait(row, part, by_sight)
+            if self._pictures is not None and not part.traits and "seen" in by_sight:
+                by_sight["seen"].offer(float(self._pictures[row]), f"picture: {part.text}")
             if part.words:
                 for line in lines:
                     self._by_line(part, line, worth, likes, by_sight)

@@ -25,10 +25,11 @@ from tl_data.local import packing, search, space
 from tl_data.local.evidence import Evidence
 from tl_data.local.search import Hit, Query
 from tl_data.local.shelf import Shelf, clip_id
+from tl_data.local.sight import Sight
 from tl_data.local.words import TRAITS, Words, words_of
 
 # What the packed columns mean. Another value on disk: they are made anew from the stored evidence.
-_FORM = f"tl-local-1 1 {hashlib.sha256(' '.join(TRAITS).encode()).hexdigest()[:12]}"
+_FORM = f"tl-local-1 2 {hashlib.sha256(' '.join(TRAITS).encode()).hexdigest()[:12]}"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS indexes (number INTEGER PRIMARY KEY, index_id TEXT NOT NULL UNIQUE);
@@ -52,10 +53,14 @@ class Library:
 
     Args:
         path: of the SQLite file; made if it is not there, with its folder.
+        sight: the encoder of pictures that is at work. What another one saw is kept, but not searched.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, sight: Sight | None = None) -> None:
         self._path = Path(path)
+        self._sight = sight
+        self._seen_by = sight.name if sight else ""
+        self._form = f"{_FORM} {self._seen_by}".strip()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._writing = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
@@ -81,12 +86,12 @@ class Library:
             with _transaction(db):
                 home = _index_number(db, index_id)
                 old = _drop(db, video_id)
-                number = _insert(db, home, video_id, str(folder), evidence, words)
+                number = _insert(db, home, video_id, str(folder), evidence, words, self._form, self._seen_by)
             self._evidence.pop(video_id, None)
             if old and (shelf := self._shelves.get(old[1])):
                 shelf.remove(old[0])
             if shelf := self._shelves.get(home):
-                shelf.add(packing.pack_of(number, evidence, words), video_id)
+                shelf.add(packing.pack_of(number, evidence, words, self._seen_by), video_id)
                 shelf.vocabulary.add(packing.vocabulary_of(words))
 
     def remove(self, video_id: str) -> bool:
@@ -164,7 +169,7 @@ class Library:
             if row is None:
                 return []
             shelf = self._shelf(db, row[0])
-            hits = search.find(shelf, lambda sql, values: _rows(db, sql, values, row[0]), query)
+            hits = search.find(shelf, lambda sql, values: _rows(db, sql, values, row[0]), query, self._sight)
             return _with_keyframes(db, hits)
 
     def segments(
@@ -175,7 +180,7 @@ class Library:
         Raises:
             KeyError: the video is not known.
         """
-        return space.segments_of(self.evidence(video_id), options, scope)
+        return space.segments_of(self.evidence(video_id), options, scope, sight=self._sight)
 
     def close(self) -> None:
         """Close the file. The library is of no use afterwards."""
@@ -210,7 +215,7 @@ class Library:
             # Writers are kept out: a video added between reading and publishing would be missed.
             with self._writing, self._loading:
                 if (shelf := self._shelves.get(home)) is None:
-                    shelf = _load(db, home)
+                    shelf = _load(db, home, self._form, self._seen_by)
                     self._shelves[home] = shelf
         return shelf
 
@@ -282,16 +287,17 @@ def _drop(db: sqlite3.Connection, video_id: str) -> tuple[int, int] | None:
 
 
 def _insert(
-    db: sqlite3.Connection, home: int, video_id: str, folder: str, evidence: Evidence, words: Sequence[Words]
-) -> int:
+    db: sqlite3.Connection, home: int, video_id: str, folder: str, evidence: Evidence, words: Sequence[Words],
+    form: str, sight: str,
+) -> int:  # fmt: skip
     keyframes = json.dumps([clip.keyframe for clip in evidence.clips])
     number = db.execute(
         "INSERT INTO videos (video_id, index_number, folder, keyframes, form, evidence, pack)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (video_id, home, folder, keyframes, _FORM, packing.pack(evidence), b""),
+        (video_id, home, folder, keyframes, form, packing.pack(evidence), b""),
     ).lastrowid
     assert number is not None
-    packed = packing.pack_columns(packing.pack_of(number, evidence, words))
+    packed = packing.pack_columns(packing.pack_of(number, evidence, words, sight))
     db.execute("UPDATE videos SET pack = ? WHERE number = ?", (packed, number))
     rows = []
     for position, (clip, word) in enumerate(zip(evidence.clips, words, strict=True)):
@@ -305,18 +311,18 @@ def _insert(
     return number
 
 
-def _load(db: sqlite3.Connection, home: int) -> Shelf:
+def _load(db: sqlite3.Connection, home: int, current: str, sight: str) -> Shelf:
     shelf = Shelf()
     shelf.vocabulary.add([row[0] for row in db.execute(f"SELECT word FROM vocabulary_{home}")])
     for number, video_id, form, evidence, pack in db.execute(
         "SELECT number, video_id, form, CASE WHEN form = ? THEN NULL ELSE evidence END, pack"
         " FROM videos WHERE index_number = ? ORDER BY number",
-        (_FORM, home),
+        (current, home),
     ):
-        if form == _FORM:
+        if form == current:
             shelf.add(packing.unpack_columns(number, pack), video_id)
         else:
             known = packing.unpack(evidence)
             words = [words_of(clip, known) for clip in known.clips]
-            shelf.add(packing.pack_of(number, known, words), video_id)
+            shelf.add(packing.pack_of(number, known, words, sight), video_id)
     return shelf

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tl_data.local import space
-from tl_data.local.columns import Texts
+from tl_data.local.columns import Floats, Texts
 from tl_data.local.evidence import Clip, Evidence, from_json, to_json
 from tl_data.local.questions import tokens
 from tl_data.local.shelf import Pack
@@ -47,14 +47,14 @@ def text_row(evidence: Evidence, clip: Clip, words: Words) -> tuple[str, str, st
     return words.shown, words.said, words.maybe, words.named, json.dumps(spans, ensure_ascii=False)
 
 
-_PARTS = ("times", "traits", "looks", "shown_rows", "shown_vectors", "said_rows", "said_vectors")
+_PARTS = ("times", "traits", "looks", "sights", "shown_rows", "shown_vectors", "said_rows", "said_vectors")
 
 
 def pack_columns(columns: Pack) -> bytes:
     """The columns of a video, one array after the other, compressed: traits are mostly zero."""
     out = io.BytesIO()
     arrays = (
-        columns.times, columns.traits, columns.looks.astype(np.float16),
+        columns.times, columns.traits, columns.looks.astype(np.float16), columns.sights.astype(np.float16),
         columns.shown.rows, columns.shown.vectors, columns.said.rows, columns.said.vectors,
     )  # fmt: skip
     for array in arrays:
@@ -66,7 +66,7 @@ def unpack_columns(number: int, blob: bytes) -> Pack:
     """The inverse of `pack_columns`."""
     source = io.BytesIO(zlib.decompress(blob))
     arrays = [np.lib.format.read_array(source, allow_pickle=False) for _ in _PARTS]
-    times, traits, looks, shown_rows, shown_vectors, said_rows, said_vectors = arrays
+    times, traits, looks, sights, shown_rows, shown_vectors, said_rows, said_vectors = arrays
     return Pack(
         number,
         times,
@@ -74,25 +74,37 @@ def unpack_columns(number: int, blob: bytes) -> Pack:
         Texts(shown_rows, shown_vectors),
         Texts(said_rows, said_vectors),
         looks.astype(np.float32),
+        sights.astype(np.float32),
     )
 
 
-def pack_of(number: int, evidence: Evidence, words: Sequence[Words]) -> Pack:
-    """The columns of a video."""
+def pack_of(number: int, evidence: Evidence, words: Sequence[Words], sight: str = "") -> Pack:
+    """The columns of a video; what another encoder than `sight` saw is left out."""
     clips = evidence.clips
     times = np.array([(c.start_sec, c.end_sec) for c in clips], np.float32).reshape(-1, 2)
     traits = np.zeros((len(clips), len(TRAITS)), np.uint8)
     for row, word in enumerate(words):
         for trait, strength in word.traits:
             traits[row, TRAIT_NUMBER[trait]] = round(255 * strength)
-    size = max((len(clip.look) for clip in clips), default=0)
-    looks = np.zeros((len(clips), size), np.float32)
-    for row, clip in enumerate(clips):
-        if len(clip.look) == size:
-            looks[row] = clip.look
     return Pack(
-        number, times, traits, _texts([w.shown for w in words]), _texts([w.said for w in words]), looks
+        number,
+        times,
+        traits,
+        _texts([w.shown for w in words]),
+        _texts([w.said for w in words]),
+        _rows([clip.look for clip in clips]),
+        _rows([clip.sight if evidence.sight == sight else () for clip in clips]),
     )
+
+
+def _rows(vectors: Sequence[Sequence[float]]) -> Floats:
+    """Vectors as rows; zeros for one that is shorter than the others."""
+    size = max((len(vector) for vector in vectors), default=0)
+    rows = np.zeros((len(vectors), size), np.float32)
+    for row, vector in zip(rows, vectors, strict=True):
+        if len(vector) == size:
+            row[:] = vector
+    return rows
 
 
 def _texts(texts: Sequence[str]) -> Texts:

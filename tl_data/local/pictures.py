@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tl_data.local import colors, faces, look, space
 from tl_data.local.evidence import Clip, Evidence, Probe
+from tl_data.local.sight import Sight, as_numbers
 from tl_data.local.words import traits_of
 
 
@@ -18,14 +19,14 @@ class NotPicture(ValueError):
     """The bytes are not an image that can be decoded."""
 
 
-def embed_image(data: bytes) -> NDArray[np.float32]:
+def embed_image(data: bytes, sight: Sight | None = None) -> NDArray[np.float32]:
     """An image file as a unit vector of the space, as if it were a clip's keyframe.
 
     Raises:
         NotPicture: it cannot be decoded.
     """
-    clip = seen(data)
-    return space.embed_clip(clip, _alone(clip), "visual")
+    clip = seen(data, sight)
+    return space.embed_clip(clip, _alone(clip), "visual", sight)
 
 
 def embed_audio(path: Path) -> NDArray[np.float32]:
@@ -44,8 +45,8 @@ def embed_audio(path: Path) -> NDArray[np.float32]:
     return np.asarray(space.unit(total[None])[0], np.float32)
 
 
-def seen(data: bytes) -> Clip:
-    """What is measured in an image file, as a clip without time.
+def seen(data: bytes, sight: Sight | None = None) -> Clip:
+    """What is measured in an image file, and what an encoder sees in it, as a clip without time.
 
     Raises:
         NotPicture: it cannot be decoded.
@@ -71,18 +72,21 @@ def seen(data: bytes) -> Clip:
         contrast=tone.contrast,
         camera="",  # one picture tells nothing of motion
         look=look.describe_image(_within(rgb, 960)),
+        sight=as_numbers(sight.pictures([_within(rgb, 960)])[0]) if sight else (),
     )
 
 
-def look_and_traits(data: bytes) -> tuple[NDArray[np.float32], dict[str, float]]:
-    """The look of an image file and the traits that hold for it.
+def look_and_traits(
+    data: bytes, sight: Sight | None = None
+) -> tuple[NDArray[np.float32], dict[str, float], NDArray[np.float32]]:
+    """The look of an image file, the traits that hold for it, and what an encoder sees in it (or nothing).
 
     Raises:
         NotPicture: it cannot be decoded.
     """
-    clip = seen(data)
-    traits = traits_of(clip)
-    return np.asarray(clip.look, np.float32), {t: s for t, s in traits.items() if t != "still"}
+    clip = seen(data, sight)
+    traits = {trait: strength for trait, strength in traits_of(clip).items() if trait != "still"}
+    return np.asarray(clip.look, np.float32), traits, np.asarray(clip.sight, np.float32)
 
 
 def _within(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -6,8 +6,10 @@ of what was asked does its evidence explain, by a trait, by a word shown or spok
 spelled or meant alike? That share, not a similarity, becomes the score, and so a question about things
 that are not in the evidence stays below `medium`.
 
-The engine does not recognise objects and actions: "a dog running" finds where these words are shown or
-said, and where nothing else explains them, nothing.
+Without an encoder of pictures (sight.py) the engine does not recognise objects and actions: "a dog
+running" finds where these words are shown or said, and where nothing else explains them, nothing. With
+one, a part of the question that is no measured trait is also explained by how well the question fits the
+clip's picture.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from tl_data.local.columns import Bools, Floats, Rows
 from tl_data.local.judging import SIGHTS, Judge, Match, TextRow, sight_of
 from tl_data.local.questions import Question
 from tl_data.local.shelf import Shelf
+from tl_data.local.sight import NEUTRAL, Sight, fitting
 from tl_data.local.words import TRAIT_NUMBER
 
 Fetch = Callable[[str, Sequence[str | int]], list[tuple[Any, ...]]]  # SQL and values -> rows
@@ -40,6 +43,7 @@ _SHIFT = 40.0  # points between the two ends of the level
 _BY_TRAIT, _BY_WORD, _BY_VECTOR = 300, 300, 80  # candidates of each way
 _COMMON = 5_000  # a query that matches more clips than this is not ranked by BM25: it costs too long
 _SAME = 0.985  # cosine of looks from which two pictures are the same
+_APART, _ALIKE = 0.6, 0.95  # cosines of an encoder: of pictures of different things, of nearly the same one
 
 
 @dataclass(frozen=True)
@@ -88,12 +92,13 @@ def confidence(score: float, level: float = 0.5) -> str:
     return "low" if score >= LOW + shift else "none"
 
 
-def find(shelf: Shelf, fetch: Fetch, query: Query) -> list[Hit]:
+def find(shelf: Shelf, fetch: Fetch, query: Query, sight: Sight | None = None) -> list[Hit]:
     """Answer a query from one index.
 
     Args:
         shelf: the columns of the index.
         fetch: runs SQL on the index's full-text table, called `words` in it.
+        sight: the encoder of pictures that is at work, if there is one.
 
     Raises:
         ValueError: an option, operator or threshold that does not exist, or nothing asked.
@@ -105,7 +110,8 @@ def find(shelf: Shelf, fetch: Fetch, query: Query) -> list[Hit]:
     question = questions.parse(query.text) if query.text and query.text.strip() else None
     found: dict[int, Match] = {}
     if question:
-        rows = _candidates(shelf, fetch, question, query, allowed)
+        pictures = _fitting(shelf, sight, question, query, len(allowed))
+        rows = _candidates(shelf, fetch, question, query, allowed, pictures)
         judge = Judge(
             shelf,
             lambda ids: _texts(fetch, ids),
@@ -114,10 +120,11 @@ def find(shelf: Shelf, fetch: Fetch, query: Query) -> list[Hit]:
             both=query.operator == "and",
             lexical="lexical" in query.ways,
             semantic="semantic" in query.ways,
+            pictures=pictures,
         )
         found = {match.row: match for match in judge.judge(rows)}
     if query.images:
-        found = _with_images(shelf, query, allowed, found if question else None)
+        found = _with_images(shelf, query, allowed, found if question else None, sight)
     floor = {"high": HIGH, "medium": MEDIUM, "low": LOW, "none": None}[query.threshold]
     least = LEAST if floor is None else floor + (query.adjust_confidence_level - 0.5) * _SHIFT
     matches = [match for match in found.values() if 100 * match.score >= max(1.0, least)]
@@ -140,7 +147,28 @@ def _check(query: Query) -> None:
 # ---------------------------------------------------------------------------------------- candidates
 
 
-def _candidates(shelf: Shelf, fetch: Fetch, question: Question, query: Query, allowed: Bools) -> Rows:
+def _fitting(
+    shelf: Shelf, sight: Sight | None, question: Question, query: Query, count: int
+) -> Floats | None:
+    """How well the question fits the picture of each clip, 0..1, by an encoder; None if none is asked."""
+    if sight is None or "visual" not in query.options or "semantic" not in query.ways:
+        return None
+    asked, *neutral = sight.texts([question.text, *NEUTRAL])
+    cosines = shelf.sight_cosines(asked, count)
+    if cosines is None:
+        return None
+    plain = [found for vector in neutral if (found := shelf.sight_cosines(vector, count)) is not None]
+    return fitting(cosines, np.asarray(np.max(plain, axis=0), np.float32))
+
+
+def _candidates(
+    shelf: Shelf,
+    fetch: Fetch,
+    question: Question,
+    query: Query,
+    allowed: Bools,
+    pictures: Floats | None,
+) -> Rows:
     """Rows worth judging, each once."""
     sights = {sight for option in query.options for sight in SIGHTS[option]}
     groups: list[Rows] = []
@@ -152,6 +180,9 @@ def _candidates(shelf: Shelf, fetch: Fetch, question: Question, query: Query, al
         if vector.any():
             texts = [t for s, t in (("shown", shelf.shown), ("said", shelf.said)) if s in sights]
             groups += [text.nearest(vector, _BY_VECTOR, allowed)[0] for text in texts]
+    if pictures is not None:
+        best = np.argsort(-np.where(allowed, pictures, 0), kind="stable")[:_BY_VECTOR]
+        groups.append(np.asarray(best[allowed[best] & (pictures[best] > 0)], np.int64))
     return np.unique(np.concatenate(groups)) if groups else np.zeros(0, np.int64)
 
 
@@ -231,15 +262,15 @@ def _quoted(word: str) -> str:
 
 
 def _with_images(
-    shelf: Shelf, query: Query, allowed: Bools, asked: dict[int, Match] | None
+    shelf: Shelf, query: Query, allowed: Bools, asked: dict[int, Match] | None, sight: Sight | None
 ) -> dict[int, Match]:
     """Clips that look like the images; with a text besides, both count."""
     from tl_data.local.pictures import look_and_traits
 
     best: dict[int, Match] = {}
     for image in query.images:
-        look, traits = look_and_traits(image)
-        for match in _alike(shelf, look, traits, allowed):
+        look, traits, seen = look_and_traits(image, sight)
+        for match in _alike(shelf, look, traits, seen, allowed):
             if match.row not in best or best[match.row].score < match.score:
                 best[match.row] = match
     if asked is None:
@@ -255,7 +286,7 @@ def _with_images(
     return both
 
 
-def _alike(shelf: Shelf, look: Floats, traits: dict[str, float], allowed: Bools) -> list[Match]:
+def _alike(shelf: Shelf, look: Floats, traits: dict[str, float], seen: Floats, allowed: Bools) -> list[Match]:
     count = len(allowed)
     cosines = shelf.look_cosines(look, count)
     wanted = {TRAIT_NUMBER[trait]: strength for trait, strength in traits.items()}
@@ -270,6 +301,8 @@ def _alike(shelf: Shelf, look: Floats, traits: dict[str, float], allowed: Bools)
     if cosines is not None:
         scores = np.where(cosines > 0.6, np.maximum(scores, 0.3 * scores + 0.6 * cosines), scores)
         scores = np.where(cosines >= _SAME, 0.9 + 0.1 * np.minimum(cosines, 1.0), scores)
+    if len(seen) and (near := shelf.sight_cosines(seen, count)) is not None:
+        scores = np.maximum(scores, 0.9 * np.clip((near - _APART) / (_ALIKE - _APART), 0, 1))
     scores[~allowed] = 0
     rows = np.argsort(-scores, kind="stable")[:_BY_TRAIT]
     return [

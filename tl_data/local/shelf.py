@@ -27,6 +27,7 @@ class Pack:
     shown: Texts
     said: Texts
     looks: Floats  # n x size of a look, zeros where there is none; n x 0 without looks
+    sights: Floats  # likewise of what an encoder saw
 
 
 def clip_id(number: int, position: int) -> int:
@@ -46,7 +47,8 @@ class Shelf:
         self._times = Column(np.float32, 2)
         self._traits = Column(np.uint8, len(TRAITS))
         self._alive = Column(np.bool_)
-        self._looks: Column | None = None
+        self._looks = _Vectors()
+        self._sights = _Vectors()
         self.shown = TextRows()
         self.said = TextRows()
         self.vocabulary = Vocabulary()
@@ -59,11 +61,8 @@ class Shelf:
         self._times.put(at, pack.times.T)
         self._traits.put(at, pack.traits.T)
         self._alive.put(at, np.ones(n, bool))
-        if pack.looks.shape[1]:
-            if self._looks is None:
-                self._looks = Column(np.float32, pack.looks.shape[1])
-            if pack.looks.shape[1] == self._looks.data.shape[0]:
-                self._looks.put(at, pack.looks.T)
+        self._looks.put(at, pack.looks)
+        self._sights.put(at, pack.sights)
         self.count = at + n  # before the texts: their rows must exist when a search meets them
         self.shown.add(at, pack.shown)
         self.said.add(at, pack.said)
@@ -111,6 +110,33 @@ class Shelf:
 
     def look_cosines(self, look: Floats, count: int) -> Floats | None:
         """Cosine of each clip's look and `look` (length 1); None if looks are not comparable."""
-        if self._looks is None or self._looks.data.shape[0] != len(look):
+        return self._looks.cosines(look, count)
+
+    def sight_cosines(self, vector: Floats, count: int) -> Floats | None:
+        """Cosine of what an encoder saw in each clip and its vector of something; None if it saw none."""
+        return self._sights.cosines(vector, count)
+
+
+class _Vectors:
+    """Vectors of clips by row, all of the length of the first."""
+
+    def __init__(self) -> None:
+        self._column: Column | None = None
+
+    def put(self, at: int, vectors: Floats) -> None:
+        if not vectors.shape[1]:
+            return
+        if self._column is None:
+            self._column = Column(np.float32, vectors.shape[1])
+        if vectors.shape[1] == self._column.data.shape[0]:
+            self._column.put(at, vectors.T)
+
+    def cosines(self, vector: Floats, count: int) -> Floats | None:
+        column = self._column
+        if column is None or column.data.shape[0] != len(vector):
             return None
-        return np.asarray(look @ self._looks.data[:, :count].astype(np.float32, copy=False), np.float32)
+        # The last videos may have no such vectors, and the buffer then is shorter than the shelf.
+        found = np.zeros(count, np.float32)
+        here = np.asarray(column.data[:, :count], np.float32)
+        found[: here.shape[1]] = vector @ here
+        return found

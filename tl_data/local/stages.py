@@ -35,6 +35,7 @@ class Stages:
         # Its own process: container checks must not wait behind hours of looking.
         self._probers = Lookers(1, seconds=60.0)
         self.writer = writer_of(config.tiers)
+        self._tiers = config.tiers
         self._library: Library | None = None
         self._opening = asyncio.Lock()
 
@@ -155,9 +156,12 @@ class Stages:
         """The vectors of evidence that is in no index."""
 
         def make() -> list[dict[str, Any]]:
+            from tl_data.local.sight import sight_of
             from tl_data.local.space import segments_of
 
-            return [shown_segment(s) for s in segments_of(evidence, options, scopes, clip_length, start, end)]
+            sight = sight_of(self._tiers)
+            found = segments_of(evidence, options, scopes, clip_length, start, end, sight)
+            return [shown_segment(segment) for segment in found]
 
         return await asyncio.to_thread(make)
 
@@ -165,9 +169,10 @@ class Stages:
         """How many numbers a vector has."""
 
         def count() -> int:
-            from tl_data.local.space import DIMENSION
+            from tl_data.local.sight import sight_of
+            from tl_data.local.space import dimension
 
-            return DIMENSION
+            return dimension(sight_of(self._tiers))
 
         return await asyncio.to_thread(count)
 
@@ -175,9 +180,10 @@ class Stages:
         """The vector of a text."""
 
         def make() -> list[float]:
+            from tl_data.local.sight import sight_of
             from tl_data.local.space import embed_text
 
-            return [float(number) for number in embed_text(text)]
+            return [float(number) for number in embed_text(text, sight_of(self._tiers))]
 
         return await asyncio.to_thread(make)
 
@@ -190,8 +196,9 @@ class Stages:
 
         def make() -> list[float]:
             from tl_data.local.pictures import embed_image
+            from tl_data.local.sight import sight_of
 
-            return [float(number) for number in embed_image(image)]
+            return [float(number) for number in embed_image(image, sight_of(self._tiers))]
 
         return await asyncio.to_thread(make)
 
@@ -211,8 +218,9 @@ class Stages:
 
     def _open(self) -> Library:
         from tl_data.local.library import Library
+        from tl_data.local.sight import sight_of
 
-        return Library(self._path)
+        return Library(self._path, sight_of(self._tiers))
 
 
 def shown_segment(segment: Segment) -> dict[str, Any]:

@@ -201,7 +201,13 @@ def is_own(model: str) -> bool:
 
 
 def _clip_folder(text: str) -> Path:
-    return _folder(text, "TL_LOCAL_CLIP")
+    from tl_data.local.clip_files import layout
+
+    folder = _folder(text, "TL_LOCAL_CLIP")
+    layout(folder)
+    for module in ("onnxruntime", "tokenizers"):
+        _needs(module, "TL_LOCAL_CLIP", "local-clip")
+    return folder
 
 
 def _whisper_folder(text: str) -> Path:

@@ -15,6 +15,7 @@ import numpy as np
 from tl_data.local import colors, faces, look, media, motion, ocr, shots, sound, speech
 from tl_data.local.evidence import Clip, Evidence, Probe, Span
 from tl_data.local.media import Picture
+from tl_data.local.sight import Sight, as_numbers
 
 T = TypeVar("T")
 Progress = Callable[[float], None]  # 0..1
@@ -30,6 +31,7 @@ def look_at(
     on_progress: Progress | None = None,
     listen: Callable[[], speech.Heard] | None = None,
     ears: str = "",
+    sight: Sight | None = None,
 ) -> Evidence:
     """Look at and listen to a video; its keyframes and `thumbnail.jpg` are written into `folder`.
 
@@ -39,14 +41,16 @@ def look_at(
         on_progress: Called with the share done, 0 to 1, about once a second of video.
         listen: Gives the sound when somebody else hears it meanwhile; None hears it here, after the pictures.
         ears: The name of the model by which `listen` hears; "" for the built-in one.
+        sight: An image-text encoder that looks at every keyframe, too.
 
     Raises:
         NotVideo: the file cannot be read as video or sound.
+        ModelFailed: the encoder cannot be used.
     """
     folder.mkdir(parents=True, exist_ok=True)
     facts = media.probe(path)
     notes: list[str] = []
-    watch = _Watch(folder)
+    watch = _Watch(folder, sight)
     tell = on_progress or (lambda _: None)
     end = 0.0
     told = 0.0
@@ -70,7 +74,9 @@ def look_at(
     clips = watch.clips or _sound_clips(len(heard.seconds), facts)
     clips = [_with_sound(clip, heard) for clip in clips]
     tell(1.0)
-    return Evidence(facts, tuple(clips), heard.speech, shown, (*notes, *heard.notes), ears)
+    return Evidence(
+        facts, tuple(clips), heard.speech, shown, (*notes, *heard.notes), ears, sight.name if sight else ""
+    )
 
 
 @dataclass
@@ -92,8 +98,8 @@ class _Pending:
 class _Watch:
     """Hands each picture to the stages and closes clips as soon as their end is known."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, sight: Sight | None) -> None:
+        self._folder, self._sight = folder, sight
         self._cuts, self._stretches = shots.Cuts(), shots.Stretches()
         self._motion, self._reader = motion.Motion(), ocr.Reader()
         self._pending = _Pending()
@@ -187,8 +193,12 @@ class _Watch:
                 self._best = worth
                 media.write_jpeg(self._folder / THUMBNAIL, _thumbnail(picture))
             clip = replace(clip, objects=faces.faces(picture), look=look.describe_image(picture))
+            if self._sight:
+                clip = replace(clip, sight=as_numbers(self._sight.pictures([picture])[0]))
         elif self.clips:  # no large picture fell into it: the one before is the nearest
-            clip = replace(clip, keyframe=self.clips[-1].keyframe, look=self.clips[-1].look)
+            clip = replace(
+                clip, keyframe=self.clips[-1].keyframe, look=self.clips[-1].look, sight=self.clips[-1].sight
+            )
         return clip
 
 

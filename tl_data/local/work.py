@@ -67,9 +67,19 @@ def _look(request: dict[str, str], tell: Callable[[float], None], ears: _Ears) -
         return probe(path)
     from tl_data.local.watching import look_at
 
+    sight = None
+    if request.get("clip"):
+        from tl_data.local.clip import encoder
+
+        sight = encoder(Path(request["clip"]), request["sight"])
     with ears.hearing(path, tell, request.get("whisper", "")) as heard:
         return look_at(
-            path, Path(request["folder"]), on_progress=tell, listen=heard, ears=request.get("ears", "")
+            path,
+            Path(request["folder"]),
+            on_progress=tell,
+            listen=heard,
+            ears=request.get("ears", ""),
+            sight=sight,
         )
 
 

@@ -88,7 +88,12 @@ class Lookers:
     def _models(self) -> dict[str, str]:
         """Folders and names of the models, as a worker is told."""
         tiers = self._tiers
-        return {"whisper": str(tiers.whisper or ""), "ears": tiers.ears}
+        return {
+            "clip": str(tiers.clip or ""),
+            "sight": tiers.sight,
+            "whisper": str(tiers.whisper or ""),
+            "ears": tiers.ears,
+        }
 
     async def probe(self, path: Path) -> Probe:
         """The facts of a file, read in a worker. Raises as `look` does."""
