@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,20 @@ def test_the_stream_plays_and_the_thumbnails_show(api: API, shelf: Shelf, tmp_pa
     assert hls["status"] == "COMPLETE"
     playlist = httpx.get(hls["video_url"])
     assert playlist.headers["content-type"] == "application/vnd.apple.mpegurl"
-    assert playlist.headers["access-control-allow-origin"] == "*"
+    lines = playlist.text.splitlines()
+    assert "#EXT-X-PLAYLIST-TYPE:VOD" in lines
+    longest = max(float(line[8:].rstrip(",")) for line in lines if line.startswith("#EXTINF:"))
+    assert f"#EXT-X-TARGETDURATION:{math.ceil(longest)}" in lines
+    # A player in a page of another origin: what it sends, and what it asks before.
+    page = {"origin": "https://example.com"}
+    before = page | {"access-control-request-method": "GET", "access-control-request-headers": "range"}
+    for address in (hls["video_url"], *hls["thumbnail_urls"]):
+        allowed = httpx.options(address, headers=before)
+        assert (allowed.status_code, allowed.headers["access-control-allow-headers"]) == (204, "Range")
+        part = httpx.get(address, headers=page | {"range": "bytes=0-9"})
+        assert part.status_code == 206
+        assert part.headers["access-control-allow-origin"] == "*"
+        assert "Content-Range" in part.headers["access-control-expose-headers"]
     segments = [line for line in playlist.text.splitlines() if line and not line.startswith("#")]
     base = hls["video_url"].rpartition("/")[0]
     stream = tmp_path / "stream.ts"
@@ -138,8 +152,19 @@ def test_the_stream_plays_and_the_thumbnails_show(api: API, shelf: Shelf, tmp_pa
         assert container.streams.video[0].codec_context.name == "h264"
         assert container.streams.audio[0].codec_context.name == "aac"
         assert sum(1 for _ in container.decode(video=0)) == pytest.approx(50, abs=2)
+    vectors = api.get(path, params={"embedding_option": "visual"}).json()["embedding"]["video_embedding"]
+    clips = [segment for segment in vectors["segments"] if segment["embedding_scope"] == "clip"]
+    assert len(hls["thumbnail_urls"]) == len(clips)
     for url in hls["thumbnail_urls"]:
         assert httpx.get(url).content.startswith(b"\xff\xd8")
+
+
+def test_one_thumbnail_without_the_addon(api: API, film: Path) -> None:
+    index_id = api.new_index("no addon")
+    task = api.settled(api.upload(index_id, film)["_id"])
+    (only,) = api.get(f"/tasks/{task['_id']}").json()["hls"]["thumbnail_urls"]
+    assert only.endswith("/thumbnail.jpg")
+    assert httpx.get(only).content.startswith(b"\xff\xd8")
 
 
 def test_addresses_of_media_cannot_be_made_up(api: API, shelf: Shelf) -> None:

@@ -160,7 +160,7 @@ async def retrieve(request: Request) -> Response:
     engine, row = engine_of(request), _task(request)
     answer = shown_task(row)
     video = engine.store.get("videos", row["video_id"]) if row["status"] == "ready" else None
-    if video and (hls := shown_hls(engine, request, video)):
+    if video and (hls := await shown_hls(engine, request, video)):
         answer["hls"] = hls
     return JSONResponse(answer)
 

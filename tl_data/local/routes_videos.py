@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import shutil
 from typing import Any
 
@@ -22,7 +23,16 @@ from tl_data.local.store import Row, Where, now
 
 NUMBERS = ("duration", "fps", "width", "height", "size")
 TIMES = ("created_at", "updated_at")
-MAX_THUMBNAILS = 50
+THUMBNAIL = "thumbnail.jpg"  # written with the keyframes: the best of them, small
+
+#: Players run in pages of any origin; some ask first whether they may read a part of a file.
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+    "Access-Control-Allow-Headers": "Range",
+    "Access-Control-Expose-Headers": "Content-Length, Content-Range",
+    "Access-Control-Max-Age": "86400",
+}
 
 
 def system_metadata(row: Row) -> dict[str, Any]:
@@ -42,17 +52,24 @@ def shown_video(row: Row) -> dict[str, Any]:
     }
 
 
-def shown_hls(engine: Engine, request: Request, row: Row) -> dict[str, Any] | None:
-    """The stream of a video with its thumbnails; None when it was not wanted."""
+async def shown_hls(engine: Engine, request: Request, row: Row) -> dict[str, Any] | None:
+    """The stream of a video with its thumbnails; None when it was not wanted.
+
+    With the thumbnail addon there is one for each clip, in order; without it, one for the video.
+    """
     if not row["hls_status"]:
         return None
-    folder = engine.config.folder(row["id"]) / "frames"
-    frames = sorted(path.name for path in folder.glob("*.jpg"))
-    step = -(-len(frames) // MAX_THUMBNAILS) or 1
+    index = engine.store.get("indexes", row["index_id"]) or {}
+    names = [THUMBNAIL]
+    if "thumbnail" in (index.get("addons") or ()):
+        with contextlib.suppress(KeyError):  # deleted at this moment
+            clips = (await engine.stages.evidence(row["id"])).clips
+            names = [clip.keyframe or THUMBNAIL for clip in clips]
+    there = engine.config.folder(row["id"]) / "frames"
     base, to = str(request.base_url), engine.links.to
     return {
         "video_url": to(base, row["id"], "hls", PLAYLIST),
-        "thumbnail_urls": [to(base, row["id"], "frames", name) for name in frames[::step]],
+        "thumbnail_urls": [to(base, row["id"], "frames", name) for name in names if (there / name).is_file()],
         "status": row["hls_status"],
         "updated_at": row["hls_updated_at"],
     }
@@ -114,7 +131,7 @@ async def full_video(engine: Engine, request: Request, row: Row) -> dict[str, An
     if any(models.same_option(option) not in map(models.same_option, allowed) for option in wanted):
         raise one_of("embedding_option", allowed, wanted)
     answer = shown_video(row) | {"user_metadata": row["user_metadata"] or {}}
-    if hls := shown_hls(engine, request, row):
+    if hls := await shown_hls(engine, request, row):
         answer["hls"] = hls
     if wanted:
         segments = await engine.stages.segments(row["id"], list(dict.fromkeys(wanted)), ("clip", "video"))
@@ -167,6 +184,8 @@ async def remove_video(engine: Engine, row: Row) -> None:
 
 async def media(request: Request) -> Response:
     """A thumbnail, a playlist or a segment, by an address that `Links` made."""
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=CORS)
     engine, given = engine_of(request), request.path_params
     video_id, folder, name = given["video_id"], given["folder"], given["name"]
     if not engine.links.allows(given["ticket"], video_id, folder, name):
@@ -175,9 +194,7 @@ async def media(request: Request) -> Response:
     kind = TYPES.get(file.suffix)
     if kind is None or not file.is_file():
         raise unknown_video()
-    return FileResponse(
-        file, media_type=kind, headers={"Access-Control-Allow-Origin": "*", "Cache-Control": "max-age=3600"}
-    )
+    return FileResponse(file, media_type=kind, headers={**CORS, "Cache-Control": "max-age=3600"})
 
 
 routes = [
@@ -186,4 +203,4 @@ routes = [
     Route("/indexes/{index_id}/videos/{video_id}", update, methods=["PUT", "PATCH"]),
     Route("/indexes/{index_id}/videos/{video_id}", delete, methods=["DELETE"]),
 ]
-media_routes = [Route("/media/{ticket}/{video_id}/{folder}/{name}", media, methods=["GET"])]
+media_routes = [Route("/media/{ticket}/{video_id}/{folder}/{name}", media, methods=["GET", "OPTIONS"])]
