@@ -120,11 +120,15 @@ def prices_of(job: Job, session: Session) -> Prices:
 
 
 def _at_the_limits(session: Session, plan: Plan) -> float | None:
-    """Seconds that the limits which are set force, whatever the speed of the platform."""
-    settings = session.settings
-    hours = []
+    """Seconds that the limits which are set force, whatever the speed of the platform.
+
+    The API counts indexing and analysis apart, and a run does both at once: the longer one decides.
+    """
+    settings, operations = session.settings, plan.bill.operations
+    minutes = []
     if settings.video_minutes_per_hour:
-        hours.append(plan.video_minutes / settings.video_minutes_per_hour)
+        minutes.append(plan.video_minutes / settings.video_minutes_per_hour * 60)
     if settings.requests_per_minute:
-        hours.append(plan.calls / settings.requests_per_minute / 60)
-    return max(hours) * 3600 if hours else None
+        minutes += [units.calls / settings.requests_per_minute for units in operations.values()]
+        minutes.append(0.0)
+    return max(minutes) * 60 if minutes else None

@@ -211,7 +211,9 @@ class Run:
     async def _submit(self, here: Look) -> tuple[Call, Entry, bool]:
         assert here.identity is not None
         with receipt() as slip:
-            call, entry = await self.session.submit_video(here.item.video, identity=here.identity)
+            call, entry = await self.session.submit_video(
+                here.item.video, identity=here.identity, seconds=here.seconds
+            )
         new = slip.submitted > 0
         self._tasks.add(entry)
         self.report.pending += entry.state != "done"

@@ -151,11 +151,13 @@ class Session:
         user_metadata: Mapping[str, Any] | None = None,
         enable_video_stream: bool | None = None,
         identity: Identity | None = None,
+        seconds: float | None = None,
     ) -> tuple[Call, Entry]:
         """Make sure that an indexing task exists for this content; do not wait for it.
 
         The options are used when the content is new to the index; they are no part of what it is. An
-        identity that is known already saves asking for it.
+        identity that is known already saves asking for it; a known length in seconds counts towards the
+        limit of video minutes an hour.
         """
         identity = identity or await identify(self.client, video)
         index = await self.index_id(index_id, create=True)
@@ -166,6 +168,7 @@ class Session:
                 index,
                 user_metadata={**(user_metadata or {}), METADATA_KEY: call.key},
                 enable_video_stream=enable_video_stream,
+                video_minutes=(seconds or 0.0) / 60,
                 **_source(video),
             )
             self._begun[str(task["_id"])] = task.get("created_at")

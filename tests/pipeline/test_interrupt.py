@@ -115,6 +115,33 @@ def test_ended_in_the_middle_and_started_again(
     assert (last.paid_twice, consistent(job), tasks(job)) == (0, 4, 4)
 
 
+def test_a_plan_after_a_kill_is_the_bill_of_the_rest(
+    put: Callable[..., str], make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """To the last digit, in the report and in the table of runs."""
+    (tmp_path / "prices.toml").write_text(
+        "as_of = 2026-11-01\n[index]\nvideo_minute = 0.042\n[analyze]\nvideo_minute = 0.0292\ncall = 0.001\n"
+    )
+    urls: list[str | None] = [put(f"{n}.mp4") for n in range(4)]
+    job = make_job(urls, tables=("clips", "summaries"), commit_videos=1, prices=str(tmp_path / "prices.toml"))
+    whole = pipeline.plan(job)
+    process = started(job, tmp_path)
+    lake = Lake(job.folder)
+    wait_for(lambda: lake.exists(VIDEOS) and lake.read(VIDEOS, ["source_key"]).num_rows > 0, process)
+    process.kill()
+    process.communicate()
+    there = lake.read(VIDEOS, ["source_key"]).num_rows
+    rest = pipeline.plan(job)
+    last = pipeline.run(job)
+    assert (rest.unchanged, rest.distinct) == (there, 4)
+    assert (last.video_minutes, last.calls, last.price) == (rest.video_minutes, rest.calls, rest.price)
+    assert 0 < rest.price < whole.price
+    [row] = [row for row in lake.read(RUNS).to_pylist() if row["status"] == "done"]
+    assert (row["video_minutes"], row["price"]) == (rest.video_minutes, rest.price)
+    assert row["calls"] == rest.calls
+    assert (pipeline.plan(job).price, tasks(job)) == (0, 4)
+
+
 def test_tables_grow_while_a_run_goes_on(
     put: Callable[..., str], make_job: Callable[..., Job], tmp_path: Path
 ) -> None:

@@ -106,6 +106,24 @@ def test_a_plan_is_the_bill(put: Put, make_job: MakeJob, tmp_path: Path) -> None
     assert pipeline.plan(job).price == 0
 
 
+def test_a_plan_says_how_long_the_limits_take_and_a_run_keeps_to_them(
+    put: Put, make_job: MakeJob, tmp_path: Path
+) -> None:
+    urls: list[str | None] = [put(f"{n}.mp4") for n in range(3)]
+    job = make_job(urls, tables=("clips",), settings={"video_minutes_per_hour": 60.0})
+    planned = pipeline.plan(job)
+    assert planned.seconds == pytest.approx(12, rel=1e-3)
+    assert "12 s at the limits" in planned.lines()[0]
+    assert pipeline.run(job).submitted == 3
+    leased = [p for p in (tmp_path / "ledger" / "budget").rglob("index-minutes-*/**/*") if p.is_file()]
+    assert len(leased) >= 2  # pieces of 6 s each, of the 12 s that the videos take
+    assert pipeline.plan(job).seconds == 0
+    more = make_job(urls, tables=("clips", "summaries"), settings={"requests_per_minute": 60.0})
+    assert pipeline.plan(more).seconds == 6  # two analyses each
+    for used in (job, more):
+        connect(used.load_settings()).close()
+
+
 def test_submit_and_collect_apart(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
     job = make_job([put("a.mp4"), put("b.mp4"), None], prices=prices(tmp_path))
     assert pipeline.collect(job).submitted == 0
