@@ -5,6 +5,7 @@ The counts are the server's own. What an engine cannot do is a named strict xfai
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -130,6 +131,28 @@ def test_an_unknown_argument_is_refused(surface: Surface, library: Library) -> N
         with pytest.raises(Exception, match="does not support the supplied arguments"):
             surface.con.sql("SELECT * FROM tl_search('demo', 'x', colour => 'red')")
     assert f.parameters
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("demo", ["x"]), r"query_text is \['x'\], but must be string"),
+        ((7, "x"), "index_id is 7, but must be string"),
+        (("demo", "x", "many"), "max_hits is 'many', but must be int64"),
+        (("demo", "x", True), "max_hits is True, but must be int64"),
+    ],
+)
+def test_a_value_of_a_wrong_type_is_named(arguments: tuple[Any, ...], said: str, library: Library) -> None:
+    with pytest.raises(SchemaMismatch, match=said):
+        tl_data.search(*arguments, settings=library.settings)
+
+
+def test_a_mapping_is_json_and_a_path_is_text(library: Library) -> None:
+    schema = {"type": "object", "properties": {"title": {"type": "string"}}}
+    asked = {"index_id": library.index, "settings": library.settings}
+    by_mapping = tl_data.extract(library.urls[0], "its title", schema, **asked)
+    assert by_mapping == tl_data.extract(library.urls[0], "its title", json.dumps(schema), **asked)
+    assert tl_data.embed_image(library.image, settings=library.settings)
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,15 @@ and DuckDB, Spark, pandas, the command line and the reference are loops over `FU
 from __future__ import annotations
 
 import inspect
+import numbers
+import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pyarrow as pa
 
 from tl_data.errors import SchemaMismatch
@@ -39,6 +43,33 @@ class Parameter:
     required: bool
     default: Any
     doc: str
+
+    def value(self, given: Any) -> Any:
+        """A value from Python as the type wants it: a path as text, a mapping as JSON, an int as a number.
+
+        Raises:
+            SchemaMismatch: it is of another type.
+        """
+        kinds = next(kinds for is_one, kinds in _KINDS if is_one(self.type))
+        if given is None or (isinstance(given, kinds) and isinstance(given, bool) <= (bool in kinds)):
+            return given
+        if kinds == (str,) and isinstance(given, os.PathLike):
+            return os.fspath(given)
+        if kinds == (str,) and isinstance(given, Mapping):
+            return orjson.dumps(given).decode()
+        shown = repr(given) if len(repr(given)) < 80 else f"{repr(given)[:77]}..."
+        raise SchemaMismatch(f"{self.name} is {shown}, but must be {self.type}")
+
+
+#: What Python's types may be for each Arrow type of an argument.
+_KINDS: tuple[tuple[Callable[[pa.DataType], bool], tuple[type, ...]], ...] = (
+    (pa.types.is_string, (str,)),
+    (pa.types.is_boolean, (bool,)),
+    (pa.types.is_integer, (numbers.Integral,)),
+    (pa.types.is_floating, (numbers.Real,)),
+    (pa.types.is_timestamp, (datetime, str)),
+    (pa.types.is_list, (list, tuple)),
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +148,8 @@ class Table:
 
     async def batches(self, session: Session, **options: Any) -> AsyncIterator[pa.RecordBatch]:
         """The listing as record batches, one a page."""
-        async for rows in self.pages(session, **self.arguments(options)):
+        given = {p.name: p.value(options[p.name]) for p in self.parameters if p.name in options}
+        async for rows in self.pages(session, **self.arguments(options | given)):
             yield pa.RecordBatch.from_pylist(rows, self.schema)
 
 

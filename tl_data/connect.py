@@ -136,7 +136,7 @@ class Connection:
                 self._pool.forget()  # searches and listings may give more now
             return value
 
-        keys = (_row(function, names, row) for row in rows)
+        keys = (_row(function, row) for row in rows)
         return self._loop.iterate(self._pool.map(run, keys, group=function.name))
 
     def values(self, function: Function, rows: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
@@ -327,10 +327,10 @@ def _given(names: list[str], row: Row) -> dict[str, Any]:
     return {n: (list(v) if isinstance(v, tuple) else v) for n, v in zip(names, row, strict=True)}
 
 
-def _row(function: Function, names: list[str], row: Mapping[str, Any]) -> Row:
+def _row(function: Function, row: Mapping[str, Any]) -> Row:
     """The arguments as a hashable key, in the order of the declaration."""
     function.arguments(row)
-    values = (row.get(n) for n in names)
+    values = (p.value(row.get(p.name)) for p in function.parameters)
     return tuple(tuple(v) if isinstance(v, list) else v for v in values)
 
 
