@@ -29,6 +29,7 @@ from tl_data.lake_commits import Commits
 from tl_data.lake_tables import TABLES
 from tl_data.looking import Look, is_current, look
 from tl_data.outputs import groups, make, wanted
+from tl_data.pipeline_alive import alive, mark_interrupted
 from tl_data.pipeline_models import keep_texts, left_behind, refuse_index, refuse_mixing
 from tl_data.pipeline_parallel import in_parallel
 from tl_data.pipeline_plan import known_index, prices_of, refusal
@@ -93,9 +94,13 @@ class Run:
         lake = Lake(self.job.folder, self.job.format)
         await asyncio.to_thread(refuse_mixing, lake, self.job, self.session, self.report.prices)
         self._source = await asyncio.to_thread(Listing, self.job, lake)
+        storage = self.session.ledger.storage
         with self._source:
             await self._prepare(lake)
-            await self._all()
+            async with alive(storage, self.report.run_id):
+                await mark_interrupted(storage, self._commits.tables["runs"])
+                await self._commits.flush(always=True)
+                await self._all()
         if self.job.refresh and self.collecting and not self.job.limit:
             self.report.left_behind = await asyncio.to_thread(left_behind, lake, self.report.model)
         return self.report
@@ -110,7 +115,6 @@ class Run:
         await refuse_index(self.session, self._index)
         self.report.rows, self.report.distinct = self._source.rows, self._source.distinct
         self.report.tables = {name: table.where() for name, table in self._commits.tables.items()}
-        await self._commits.flush(always=True)
 
     async def _all(self) -> None:
         width = self.session.settings.concurrency * AHEAD

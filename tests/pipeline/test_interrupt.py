@@ -112,6 +112,8 @@ def test_ended_in_the_middle_and_started_again(
         assert took < 10
     last = pipeline.run(job)
     assert (last.status, last.failed, last.unchanged) == ("done", 0, there)
+    ended = {row["run_id"]: row["status"] for row in lake.read(RUNS).to_pylist()}
+    assert ended == {run["run_id"]: "interrupted", last.run_id: "done"}
     assert (last.paid_twice, consistent(job), tasks(job)) == (0, 4, 4)
 
 

@@ -1,0 +1,73 @@
+"""Which runs the table `runs` calls running, and which of them have died."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tl_data import pipeline
+from tl_data.errors import LakeError
+from tl_data.jobs import Job
+from tl_data.lake import Lake, rows_of
+from tl_data.lake_tables import RUNS
+from tl_data.pipeline_alive import alive, mark_interrupted
+from tl_data.storage import Storage
+
+
+def status(lake: Lake) -> dict[str, str]:
+    """Of each run."""
+    return {row["run_id"]: row["status"] for row in lake.read(RUNS).to_pylist()}
+
+
+def running(lake: Lake, *run_ids: str) -> None:
+    """Rows as runs write them when they begin."""
+    at = datetime.now(UTC)
+    rows = [{"run_id": r, "job": "job", "status": "running", "started_at": at} for r in run_ids]
+    lake.table(RUNS).append(rows_of(RUNS, rows))
+
+
+def test_a_run_that_lives_is_left_alone(tmp_path: Path) -> None:
+    lake, storage = Lake(str(tmp_path / "lake")), Storage(str(tmp_path / "ledger"))
+    running(lake, "mine", "of another ledger")
+
+    async def looked() -> list[str]:
+        async with alive(storage, "mine"):
+            return await mark_interrupted(storage, lake.table(RUNS))
+
+    assert asyncio.run(looked()) == []
+    assert asyncio.run(mark_interrupted(storage, lake.table(RUNS))) == [], "it ended well: it wrote its row"
+    assert status(lake) == {"mine": "running", "of another ledger": "running"}
+
+
+def test_a_run_that_could_not_write_its_end_is_found(tmp_path: Path) -> None:
+    lake, storage = Lake(str(tmp_path / "lake")), Storage(str(tmp_path / "ledger"))
+    running(lake, "mine", "other")
+
+    async def failed() -> None:
+        async with alive(storage, "mine"):
+            raise LakeError("the disk is full")
+
+    with pytest.raises(LakeError):
+        asyncio.run(failed())
+    assert asyncio.run(mark_interrupted(storage, lake.table(RUNS))) == ["mine"]
+    assert status(lake) == {"mine": "interrupted", "other": "running"}
+    assert asyncio.run(mark_interrupted(storage, lake.table(RUNS))) == []
+
+
+def test_a_lease_that_cannot_be_read_proves_nothing_while_it_is_young(tmp_path: Path) -> None:
+    lake, storage = Lake(str(tmp_path / "lake")), Storage(str(tmp_path / "ledger"))
+    running(lake, "mine")
+    asyncio.run(storage.write("runs/mine", b"{half a rec"))
+    assert asyncio.run(mark_interrupted(storage, lake.table(RUNS))) == []
+    assert status(lake) == {"mine": "running"}
+
+
+def test_a_run_leaves_no_lease(put: Callable[..., str], make_job: Callable[..., Job], tmp_path: Path) -> None:
+    job = make_job([put("a.mp4")], tables=("clips",))
+    report = pipeline.run(job)
+    assert status(Lake(job.folder)) == {report.run_id: "done"}
+    assert not list((tmp_path / "ledger" / "runs").iterdir())
