@@ -125,8 +125,8 @@ SELECT * FROM tl_audio_vectors('https://example.com/jingle.wav');
 --   embedding_option list of text: kinds of evidence: visual, audio, transcription. NULL is all there are.
 --   video_embedding_scope list of text: clip (the default), video, or both. For a URL or path.
 --   video_clip_length bigint: seconds a clip, 2 to 10; 6 by default. For a URL or path.
---   video_start_offset_sec double: where to begin, in seconds. For a URL or path.
---   video_end_offset_sec double: where to end, in seconds. For a URL or path.
+--   video_start_offset_sec double: where to begin, in seconds; together with the end. For a URL or path.
+--   video_end_offset_sec double: where to end, in seconds; together with the start. For a URL or path.
 SELECT * FROM tl_video_vectors('https://example.com/tour.mp4');
 
 -- tl_index_video(video, index_id => NULL, user_metadata => NULL, enable_video_stream => NULL)

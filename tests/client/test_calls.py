@@ -271,6 +271,20 @@ def test_pages_are_read_to_the_end_and_each_item_once(server: Server, run: Run) 
     assert [i["_id"] for i in run(CALLS["list_indexes"])] == list("abc")
     server.tell("GET /indexes", say(200, {"data": None}))
     assert run(CALLS["list_indexes"]) == []
+    # counts that cannot be true, and items without an id
+    server.tell("GET /indexes", page(1, "ab", total_page=0), page(2, "c", total_page=0), page(3, ""))
+    assert [i["_id"] for i in run(CALLS["list_indexes"])] == list("abc")
+    server.tell("GET /indexes", say(200, {"data": [{"index_name": "a"}, {"index_name": "b"}]}), page(2, ""))
+    assert [i["index_name"] for i in run(CALLS["list_indexes"])] == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["create_index", "create_task", "create_embed_task"])
+def test_an_answer_without_the_id_of_what_was_made(server: Server, run: Run, name: str) -> None:
+    for route in ("POST /indexes", "POST /tasks", "POST /embed/tasks"):
+        server.tell(route, say(201, {"status": "ok"}))
+    with pytest.raises(ServerFailed, match="was answered without an _id") as caught:
+        run(CALLS[name], retries=0)
+    assert caught.value.maybe_done
 
 
 def test_search_follows_its_tokens(server: Server, run: Run) -> None:

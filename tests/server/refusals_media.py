@@ -259,6 +259,8 @@ EMBEDS = [
     media("video_file_broken", "text_named_mp4", "Cannot read video file"),
     missing("POST /embed/tasks", "model_name", **URL, below=True),
     missing("POST /embed/tasks", "video_file", "video_url", **MODEL),
+    missing("POST /embed/tasks", "video_end_offset_sec", video_start_offset_sec=2, **MODEL, **URL),
+    missing("POST /embed/tasks", "video_start_offset_sec", video_end_offset_sec=2, **MODEL, **URL),
     no("POST /embed/tasks", "model_name", "'gpt'", "marengo3.0", model_name="gpt", **URL),
     no(
         "POST /embed/tasks", "video_clip_length", "11", "within 2-10 seconds", video_clip_length=11,

@@ -16,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 from tl_data.client import analysis, embeddings, indexes, remote, searches, tasks
 from tl_data.client.ask import Ask, Json
 from tl_data.client.http import Answer, Stream, Wire
-from tl_data.errors import APIError, BadRequest, SettingsError, TLDataError
+from tl_data.errors import APIError, BadRequest, ServerFailed, SettingsError, TLDataError
 from tl_data.responses import decoded, error_from, request_id_of, unreadable, wait_hint
 from tl_data.retry import Repeat, persist
 from tl_data.settings import Settings
@@ -116,6 +116,19 @@ class Client:
 
         return await persist(attempt, ask.repeat, self.settings)
 
+    async def create(self, ask: Ask) -> Json:
+        """The answer to a request that makes something; it holds the `_id` of what was made.
+
+        Raises:
+            ServerFailed: there is no `_id` in it; what was asked for may exist all the same.
+        """
+        answer = await self.ask(ask)
+        if not answer.get("_id"):
+            failed = ServerFailed(f"{ask} was answered without an _id", "answer_unreadable", 200)
+            failed.maybe_done = True
+            raise failed
+        return answer
+
     async def pages(self, path: str, query: Mapping[str, Any]) -> AsyncIterator[Json]:
         """The items of a listing with numbered pages, each once, even if it grows while it is read."""
         page = int(query.get("page") or 1)
@@ -125,11 +138,13 @@ class Client:
             answer = await self.ask(Ask("GET", path, {**query, "page": page, "page_limit": limit}))
             items = answer.get("data") or []
             for item in items:
-                if item.get("_id") not in seen:
-                    seen.add(item.get("_id"))
+                name = item.get("_id")
+                if name is None or name not in seen:
+                    seen.add(name)
                     yield item
             last = (answer.get("page_info") or {}).get("total_page")
-            if not items or (isinstance(last, int) and page >= last):
+            # A page with items is not the last of none: such a count is not believed.
+            if not items or (isinstance(last, int) and last and page >= last):
                 return
             page += 1
 

@@ -94,7 +94,7 @@ async def create_embed_task(
         {"video_file": video_file},
         on_progress,
     )
-    answer = await client.ask(
+    answer = await client.create(
         Ask(
             "POST",
             "/embed/tasks",

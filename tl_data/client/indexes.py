@@ -31,7 +31,7 @@ async def create_index(
     body = given(index_name=index_name, models=models, addons=addons)
     try:
         # May be repeated: the name is unique, so that a second try cannot create a second index.
-        return str((await client.ask(Ask("POST", "/indexes", json=body)))["_id"])
+        return str((await client.create(Ask("POST", "/indexes", json=body)))["_id"])
     except BadRequest as error:
         if error.code != "index_name_already_exists":
             raise

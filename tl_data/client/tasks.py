@@ -48,7 +48,7 @@ async def create_task(
         {"video_file": video_file},
         on_progress,
     )
-    return await client.ask(
+    return await client.create(
         Ask(
             "POST",
             "/tasks",

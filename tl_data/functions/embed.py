@@ -88,8 +88,8 @@ async def video_vectors(
         embedding_option: kinds of evidence: visual, audio, transcription. NULL is all there are.
         video_embedding_scope: clip (the default), video, or both. For a URL or path.
         video_clip_length: seconds a clip, 2 to 10; 6 by default. For a URL or path.
-        video_start_offset_sec: where to begin, in seconds. For a URL or path.
-        video_end_offset_sec: where to end, in seconds. For a URL or path.
+        video_start_offset_sec: where to begin, in seconds; together with the end. For a URL or path.
+        video_end_offset_sec: where to end, in seconds; together with the start. For a URL or path.
     """
     wanted = [tl.embedding_option(o) for o in embedding_option or []]
     if tl.is_id(video):

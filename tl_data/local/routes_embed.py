@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from tl_data.local import models, tokens
 from tl_data.local.engine import Engine, engine_of, well_formed
-from tl_data.local.errors import APIProblem, MediaProblem, invalid, one_of, unknown_resource
+from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, one_of, unknown_resource
 from tl_data.local.evidence import Evidence
 from tl_data.local.fetch import fetch
 from tl_data.local.forms import Form
@@ -80,6 +80,8 @@ def _text(form: Form, model: str) -> str:
     )
     if not text:
         raise invalid("text", "It must not be blank.", form.text("text"))
+    if model == "marengo3.0":  # it cuts the end, whatever is asked for
+        cut = "end"
     limit = models.token_limit(model)
     if tokens.count(text) <= limit:
         return text
@@ -168,6 +170,8 @@ async def create_task(request: Request) -> Response:
             raise invalid(
                 "video_clip_length", "video_clip_length should be within 2-10 seconds long.", length
             )
+        if (start is None) != (end is None):
+            raise not_provided("video_end_offset_sec" if end is None else "video_start_offset_sec")
         if end is not None and end <= (start or 0.0):
             raise invalid(
                 "video_end_offset_sec",
