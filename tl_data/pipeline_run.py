@@ -27,16 +27,17 @@ from tl_data.jobs import OUTPUTS, Job
 from tl_data.lake import Lake
 from tl_data.lake_commits import Commits
 from tl_data.lake_tables import TABLES
-from tl_data.looking import Look, is_current, look
+from tl_data.looking import Look, look
 from tl_data.outputs import groups, make, wanted
 from tl_data.pipeline_alive import alive, mark_interrupted
 from tl_data.pipeline_models import keep_texts, left_behind, refuse_index, refuse_mixing
 from tl_data.pipeline_parallel import in_parallel
 from tl_data.pipeline_plan import known_index, prices_of, refusal
+from tl_data.pipeline_rows import error_rows, video_rows
 from tl_data.pipeline_traces import traced_video
 from tl_data.pipeline_twice import Tasks, paid_twice
 from tl_data.progress import Progress, Step
-from tl_data.records import Call, Entry, Failure, Unreadable
+from tl_data.records import Call, Entry, Unreadable
 from tl_data.report import Bill, Report, RunStatus
 from tl_data.session import Session
 from tl_data.source_items import Item, Listing
@@ -268,37 +269,8 @@ class Run:
             self._commits.gone(table, keys)
         keep_texts(self._source, self._commits, here, video_id)
         self._drop_replaced(item, video_id)
-        facts = {n: record.get(n) for n in ("index_id", "task_id", "status", "duration_sec")}
-        facts |= {n: record.get(n) for n in ("width", "height", "fps", "size_bytes")}
-        assert here.identity is not None
-        self._commits.video(
-            [
-                {
-                    "source_key": key,
-                    "url": item.url,
-                    "canonical_url": item.canonical,
-                    "content_key": here.identity.content_key,
-                    "video_id": video_id,
-                    **facts,
-                    "model": self.session.search_model,
-                    "made": sorted({*names, *here.needed, *here.kept, *self._made_before(key, here)}),
-                    "indexed_at": self._indexed_at(key, here),
-                }
-                for key in item.keys
-            ]
-        )
+        self._commits.video(video_rows(here, record, self.session.search_model, names))
         self._minutes += float(record.get("duration_sec") or 0.0) / 60
-
-    def _made_before(self, key: str, here: Look) -> tuple[str, ...]:
-        """Outputs of an earlier job that are in the tables still: the same content by the same model."""
-        row = here.item.keys[key]
-        assert here.identity is not None
-        return row.made if row and is_current(row, here.identity, self.session.search_model) else ()
-
-    def _indexed_at(self, key: str, here: Look) -> datetime:
-        """Now; of a video that is only embedded anew, when it first came in."""
-        row = here.item.keys[key]
-        return (here.kept_of and row and row.indexed_at) or datetime.now(UTC)
 
     def _drop_replaced(self, item: Item, video_id: str) -> None:
         """A replaced file is a new video: the old one's rows leave, unless another key still means it."""
@@ -312,28 +284,11 @@ class Run:
 
     def _fail(self, here: Look, error: TLDataError) -> None:
         here.error = error
-        failure, told = Failure.of(error), refusal(here)
+        told = refusal(here)
         self.report.failed += 1
         if len(self.report.errors) < 100:
             self.report.errors.append(told)
-        self._commits.error(
-            [
-                {
-                    "source_key": key,
-                    "url": here.item.url,
-                    "class": told.kind,
-                    "code": told.code,
-                    "message": told.message,
-                    "retryable": told.retryable,
-                    "http_status": failure.http_status,
-                    "request_id": failure.request_id,
-                    "attempt": here.item.attempts.get(key, 0) + 1,
-                    "content_key": here.identity.content_key if here.identity else None,
-                    "at": datetime.now(UTC),
-                }
-                for key in here.item.keys
-            ]
-        )
+        self._commits.error(error_rows(here, told))
         self._ended += 1
         self._step("working")
         allowed = self.job.failures_allowed(self.report.distinct)

@@ -53,7 +53,6 @@ def variables(library: Library, folder: Path, tmp_path: Path) -> dict[str, str]:
         TL_DATA=f"env PYTHONPATH={ROOT} {sys.executable} -m tl_data",
         AIRFLOW_HOME=str(tmp_path / "airflow"),
         AIRFLOW__CORE__LOAD_EXAMPLES="False",
-        DAGSTER_HOME="",
         DAGSTER_DISABLE_TELEMETRY="yes",
     )
 
@@ -144,7 +143,6 @@ print(json.dumps({"done": done, "numbers": numbers,
 def test_dagster_loads_the_definitions_and_runs_the_jobs(folder: Path, variables: dict[str, str]) -> None:
     python = python_with("dagster-1.13", *DAGSTER)
     file = str(folder / "dagster" / "definitions.py")
-    del variables["DAGSTER_HOME"]
     said = said_by(python, DAGSTER_SCRIPT, variables, folder, file)
     assert said["done"] == {"catalog_submit": True, "catalog_collect": True, "saved_search_alerts": True}
     assert said["numbers"]["catalog_submit"]["submitted"] == "1"  # type: ignore[index]
@@ -247,6 +245,16 @@ def test_cron_is_silent_unless_something_fails(folder: Path, cron: Cron, library
     assert "1 submitted, 0 failed" not in failed.stderr, "the log of the night before is not mailed again"
     assert cron("run").returncode == 2
     assert cron("run", str(folder / "none.toml")).returncode == 2
+
+
+def test_the_crontab_names_what_is_there() -> None:
+    lines = (ROOT / "jobs" / "cron" / "crontab").read_text().splitlines()
+    entries = [line.split(None, 5) for line in lines if line.startswith(" ")]
+    assert len(entries) == 3
+    for *times, command in entries:
+        assert all(re.fullmatch(r"[\d*]+|mon", time) for time in times)
+        for name in re.findall(r"/srv/jobs/(\S+?)(?:;|\s|$)", command):
+            assert (ROOT / "jobs" / name).is_file(), name
 
 
 def test_cron_starts_no_job_twice(folder: Path, cron: Cron) -> None:

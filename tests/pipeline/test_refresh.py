@@ -96,6 +96,23 @@ def test_vectors_are_made_anew_in_place_for_the_price_of_the_plan(
     assert pipeline.plan(job.but(refresh=False)).unchanged == 3, "an ordinary run goes on with the new model"
 
 
+def test_killed_between_the_commits_of_texts_and_of_videos(
+    put: Put, make_job: MakeJob, newer: MakeJob
+) -> None:
+    """The texts have their new ids already, the table `videos` still names the old ones."""
+    urls: list[str | None] = [put("a.mp4"), put("b.mp4")]
+    pipeline.run(make_job(urls))
+    lake = Lake(make_job(urls).folder)
+    videos = lake.read(VIDEOS)
+    texts = by_url(lake, SUMMARIES, "summary", "at"), by_url(lake, CHAPTERS, "title")
+    assert pipeline.run(newer(urls)).submitted == 2
+    lake.table(VIDEOS).replace(videos)
+    again = pipeline.run(newer(urls))
+    assert (again.reused, again.submitted, again.calls, again.exit_code) == (2, 0, 0, 0)
+    assert texts == (by_url(lake, SUMMARIES, "summary", "at"), by_url(lake, CHAPTERS, "title"))
+    assert set(models(lake).values()) == {"marengo2.7"}
+
+
 def test_the_tables_are_a_source_of_what_is_left(
     put: Put, make_job: MakeJob, newer: MakeJob, tmp_path: Path
 ) -> None:
