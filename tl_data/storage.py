@@ -28,6 +28,7 @@ from tl_data.identity import redact
 
 T = TypeVar("T")
 
+SAME_CLOCK = 0.1  # seconds by which a file may be dated too early or too late by the same clock
 THREADS = 32  # requests to the store at once, a process
 
 
@@ -53,7 +54,7 @@ class Storage:
     def __init__(self, url: str) -> None:
         self.url = redact(url)
         self.folder = _folder(url)
-        self._offset: tuple[float, float] | None = None  # of the store's clock, and when it was measured
+        self._offset: tuple[float, float] | None = None  # of the store's clock; when measured
         # obstore's own async calls leave threads behind that abort the process if it ends a moment later;
         # its blocking calls, in threads that Python joins, do not.
         self._threads = ThreadPoolExecutor(THREADS, "tl_data-store")
@@ -138,16 +139,21 @@ class Storage:
 
     async def now(self) -> float:
         """Epoch seconds by the clock that dates the objects: the same for all who share the store."""
-        if self.folder is not None:
-            return time.time()
         if self._offset is None or steady() - self._offset[1] > 600:
-            path = f"clock/{uuid.uuid4().hex}"
+            path, before = f"clock/{uuid.uuid4().hex}", self._here()
             await self.write(path, b"")
-            item = await self.item(path)
+            after, item = self._here(), await self.item(path)
             await self.delete(path)
-            modified = time.time() if item is None else item.modified.timestamp()
-            self._offset = (modified - steady(), steady())
-        return steady() + self._offset[0]
+            dated = time.time() if item is None else item.modified.timestamp()
+            # A folder of this machine is dated by this clock, a little late; one of another by the other's.
+            same = before - SAME_CLOCK <= dated <= after + SAME_CLOCK
+            self._offset = (0.0 if same else dated - after, steady())
+        return self._here() + self._offset[0]
+
+    def _here(self) -> float:
+        """What the store's clock is told from: for a folder the clock that dates it if it is of this machine,
+        which may be set at any time, and then both are."""
+        return steady() if self.folder is None else time.time()
 
     def _failed(self, action: str, path: str, error: Exception) -> LedgerError:
         text = redact(str(error).partition("\n\nDebug source")[0].strip())

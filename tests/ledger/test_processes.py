@@ -161,3 +161,15 @@ def test_a_slow_owner_keeps_its_claim(server: Platform, start: Any) -> None:
     assert slow.result()["submitted"] == 1
     assert other.result()["reused"] == 1
     assert sum(server.made.values()) == 1
+
+
+@pytest.mark.parametrize("other", [{"clock": 3600.0}, {"jump": 3600.0}])
+def test_clocks_that_differ_or_are_set(server: Platform, start: Any, other: dict[str, float]) -> None:
+    """Machines that share a folder need not agree on the time: who is alive keeps its claim."""
+    server.latency = 3.0
+    owner = start(lease=1.5)
+    assert server.asked.wait(timeout=30)
+    late = start(lease=1.5, **other)
+    assert owner.result()["submitted"] == 1
+    assert late.result()["reused"] == 1
+    assert sum(server.made.values()) == 1

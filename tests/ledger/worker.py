@@ -2,7 +2,8 @@
 
     python worker.py '{"ledger": ..., "platform": ..., "rows": 20, "way": "submit"}'
 
-Prints "sending" when it is about to send, and its results as one line of JSON at the end.
+Prints "sending" when it is about to send, and its results as one line of JSON at the end. `clock` are the
+seconds by which its machine's clock is ahead, `jump` those by which somebody sets it after a second.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import time
 import urllib.request
 from typing import Any
 
@@ -22,6 +24,12 @@ from tl_data.records import Call
 from tl_data.usage import receipt
 
 
+def set_clock(ahead: float, jump: float) -> None:
+    """Give this process the clock of another machine; the files keep being dated by this one."""
+    real, began = time.time, time.monotonic()
+    time.time = lambda: real() + ahead + (jump if time.monotonic() - began > 1.0 else 0.0)
+
+
 def ask(url: str, method: str) -> Any:
     request = urllib.request.Request(url, method=method)
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -29,6 +37,8 @@ def ask(url: str, method: str) -> Any:
 
 
 async def main(said: dict[str, Any]) -> None:
+    if said.get("clock") or said.get("jump"):
+        set_clock(said.get("clock", 0.0), said.get("jump", 0.0))
     ledger = Ledger.open(said["ledger"], lease=said.get("lease", 60.0), settle=said.get("settle", 0.5))
     platform = said["platform"]
     results: dict[str, Any] = {}
