@@ -42,7 +42,7 @@ LAYERS = (
         ),
         *("looking", "outputs", "prices", "progress", "report", "pipeline*"),
     ),
-    ("docs*", "doctor", "demo*", "cli", "cli_*", "__main__"),
+    ("docs*", "doctor", "reindex", "demo*", "cli", "cli_*", "__main__"),
 )
 
 #: Imported by `import tl_data` on no account: each is optional, or slow.

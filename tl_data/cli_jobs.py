@@ -120,6 +120,25 @@ def status(file: str, as_json: bool) -> None:
     _print(found.lines(), asdict(found), as_json)
 
 
+@click.command()
+@click.argument("index", required=False)
+@click.option("--dry-run", is_flag=True, help="only say what it would take")
+@_JSON
+def reindex(index: str | None, dry_run: bool, as_json: bool) -> None:
+    """Look again at what the embedded engine looked at with other models.
+
+    After a change of TL_LOCAL_CLIP or TL_LOCAL_WHISPER. Exit codes: 0 all is looked at, 1 some videos failed.
+
+    \b
+    INDEX: name or id of an index; none: every index
+    """
+    from tl_data.reindex import reindex as look_again
+
+    found = look_again(index, dry_run=dry_run)
+    _print(found.lines(dry_run), asdict(found), as_json)
+    sys.exit(1 if found.failed and not dry_run else 0)
+
+
 @click.group()
 def ledger() -> None:
     """Look into the ledger: what was submitted and what came back."""
@@ -310,4 +329,4 @@ def _in_ledger(look: Callable[[Ledger], Any]) -> Any:
 for _command in (_list, _export):
     output_options(_command)
 
-COMMANDS: list[click.Command] = [init, plan, run, submit, collect, status, ledger, demo]
+COMMANDS: list[click.Command] = [init, plan, run, submit, collect, status, reindex, ledger, demo]

@@ -7,10 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import orjson
 from rich.console import Console
@@ -29,6 +32,8 @@ EXTRAS = {
     "media": ("av",),
     "spark": ("pyspark", "delta-spark"),
     "local": ("starlette", "uvicorn", "av", "rapidocr", "pocketsphinx", "wordllama"),
+    "local-clip": ("onnxruntime", "tokenizers"),
+    "local-whisper": ("faster-whisper",),
     "jobs": ("jsonschema", "duckdb"),
 }
 
@@ -83,7 +88,65 @@ def _settings() -> list[Finding]:
         Finding("key", "ok", key),
         Finding("index", "ok", settings.index),
         _ledger(settings.ledger_url),
+        *_models(settings),
     ]
+
+
+def _models(settings: Settings) -> list[Finding]:
+    """Which model is at work in each stage of the engine on this machine, and what another looked at."""
+    if settings.embedded:
+        told = _described(settings)
+    elif settings.base_url and urlsplit(settings.base_url).hostname in ("127.0.0.1", "localhost", "::1"):
+        told = _asked(settings)
+    else:
+        return []
+    if isinstance(told, str):
+        return [Finding("models", "wrong", told)]
+    findings = []
+    for stage in told.get("stages") or []:
+        where = f", {stage['where']}" if stage["where"] else ""
+        findings.append(Finding(stage["stage"], "ok", f"{stage['tier']}: {stage['model']}{where}"))
+    if (again := told.get("reindex")) and again["videos"]:
+        other = ", ".join(again["by_model"])
+        found = (
+            f"{again['videos']} videos, {again['video_minutes']:.2f} video minutes were looked at by "
+            f"{other}, not by {again['model']}"
+        )
+        findings.append(Finding("reindex", "missing", found, "tl-data reindex"))
+    return findings
+
+
+def _described(settings: Settings) -> dict[str, Any] | str:
+    """What the embedded engine would work with, or why it cannot; it is another program, and not started."""
+    home = Path(settings.home).resolve() / "engine"
+    environment = {n: v for n, v in os.environ.items() if not n.startswith("TL_LOCAL_")} | settings.tiers
+    command = [sys.executable, "-m", "tl_data.local", "--home", str(home), "--describe"]
+    try:
+        said = subprocess.run(
+            command, env=environment, check=False, capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"the embedded engine does not say: {error}"
+    if said.returncode == 0:
+        return dict(orjson.loads(said.stdout))
+    if "ModuleNotFoundError" in said.stderr:
+        return {}  # the extra `local` is not installed: told below
+    return said.stderr.strip().rpartition("error: ")[2] or "the embedded engine does not start"
+
+
+def _asked(settings: Settings) -> dict[str, Any] | str:
+    """What a running engine works with; {} for a server that is none."""
+    parts = urlsplit(settings.base_url or "")
+    headers = {"x-api-key": settings.api_key} if settings.api_key else {}
+    request = urllib.request.Request(f"{parts.scheme}://{parts.netloc}/_engine/tiers", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return dict(orjson.loads(answer.read()))
+    except urllib.error.HTTPError as error:
+        error.close()
+        return {}
+    except (OSError, ValueError) as error:
+        return f"{settings.base_url} does not answer: {error}"
 
 
 def _ledger(url: str) -> Finding:

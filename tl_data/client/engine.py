@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tl_data.responses import decoded, error_from
@@ -25,6 +25,26 @@ class Models:
     dimension: int  # of the vectors
 
 
+async def again(client: Client, index_id: str | None, *, begin: bool = False) -> dict[str, Any]:
+    """What the embedded engine would have to look at again, or with `begin` does, after a change of models.
+
+    Raises:
+        APIError: there is no such index, or nobody answers.
+    """
+    parts = urlsplit(client.base_url)
+    page = "/_engine/reindex" + (f"?index_id={index_id}" if index_id else "")
+    headers = {"x-api-key": client.settings.api_key} if client.settings.api_key else {}
+    method = "POST" if begin else "GET"
+
+    async def asked() -> Answer:
+        answer = await client.wire.send(method, f"{parts.scheme}://{parts.netloc}{page}", headers)
+        if answer.status != 200:
+            raise error_from(answer.status, answer.headers, answer.body, f"{method} {page}")
+        return answer
+
+    return decoded((await persist(asked, Repeat.FREELY, client.settings)).body) or {}
+
+
 async def models_of(client: Client) -> Models | None:
     """The models of the embedded engine on this machine; None if it is none. Other hosts are not asked.
 
@@ -44,6 +64,8 @@ async def models_of(client: Client) -> Models | None:
         return answer
 
     answer = await persist(asked, Repeat.FREELY, client.settings)
+    if answer.status == 424:  # a model that a setting names cannot be used
+        raise error_from(answer.status, answer.headers, answer.body, f"GET {PAGE}")
     told = decoded(answer.body) if answer.status == 200 else None
     try:
         return Models(told["search_model"], told["analyze_model"], told["dimension"]) if told else None

@@ -20,18 +20,20 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, get_args
+from typing import IO, Any, get_args
 
 import uvicorn
 
 from tl_data.errors import SettingsError
 from tl_data.local import wire
+from tl_data.local.again import plan_of
 from tl_data.local.app import make_app
 from tl_data.local.config import API_VERSION, PREFIX, Config, Statuses
 from tl_data.local.engine import Engine
 from tl_data.local.errors import APIProblem
 from tl_data.local.rates import PLANS
 from tl_data.local.routes_transfers import integration_id
+from tl_data.local.store import Store
 from tl_data.local.tiers import read_tiers
 
 LEASE_GRACE_SEC = 10.0  # after the start, until somebody must hold the lease
@@ -69,6 +71,7 @@ def read_options(arguments: list[str] | None = None) -> Config:
     say("--whisper", metavar="FOLDER", help="Whisper model that hears the speech (TL_LOCAL_WHISPER)")
     say("--llm-url", metavar="URL", help="OpenAI-compatible server that writes the texts (TL_LOCAL_LLM_URL)")
     say("--llm-model", metavar="NAME", help="its model (TL_LOCAL_LLM_MODEL); its key is TL_LOCAL_LLM_KEY")
+    say("--describe", action="store_true", help="say which models are at work, as JSON, and end")
     given = parser.parse_args(arguments)
     if given.workers < 1:
         parser.error("--workers must be at least 1")
@@ -79,6 +82,7 @@ def read_options(arguments: list[str] | None = None) -> Config:
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     given.home = (given.home or Path(base) / "tl_data" / "engine").resolve()
     options = vars(given)
+    del options["describe"]  # see main
     try:
         names = ("clip", "whisper", "llm_url", "llm_model")
         tiers = read_tiers(**{name: options.pop(name) for name in names})
@@ -170,6 +174,9 @@ def _is_free(file: IO[str]) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     """Run the engine until it is told to end; 0, or 2 if it cannot start."""
     options = read_options(arguments)
+    if "--describe" in (sys.argv[1:] if arguments is None else arguments):
+        sys.stdout.write(json.dumps(_described(options)) + "\n")
+        return 0
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     options.home.mkdir(parents=True, exist_ok=True)
     with (options.home / "engine.lock").open("a+") as lock, contextlib.ExitStack() as stack:
@@ -195,6 +202,18 @@ def main(arguments: list[str] | None = None) -> int:
         )  # fmt: skip
         Server(config, options, app.state.engine, at.getsockname()[1]).run([at])
     return 0
+
+
+def _described(options: Config) -> dict[str, Any]:
+    """The models at work, and what other models have looked at in this folder."""
+    told: dict[str, Any] = {"stages": options.tiers.stages(), "search_model": options.tiers.search_model}
+    if options.database.is_file():
+        store = Store(options.database)
+        try:
+            told["reindex"] = plan_of(store, options.tiers).answer()
+        finally:
+            store.close()
+    return told
 
 
 def _refuse(why: str) -> int:

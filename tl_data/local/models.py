@@ -51,11 +51,18 @@ def read_models(value: Any, tiers: Tiers) -> list[dict[str, Any]]:
     return models
 
 
-def shown_models(models: list[dict[str, Any]], tiers: Tiers) -> list[dict[str, Any]]:
-    """The models of an index as it answers: the engine's own name, and the name it was asked for by."""
+def shown_models(
+    models: list[dict[str, Any]], tiers: Tiers, looked_by: str | None = None
+) -> list[dict[str, Any]]:
+    """The models of an index as it answers: the engine's own name, and the name it was asked for by.
+
+    `looked_by` is the model that looked at its videos, if that is another than the one at work.
+    """
 
     def own(name: str) -> str:
-        return tiers.analyze_model if name in PEGASUS or name == tiers.analyze_model else tiers.search_model
+        if name in PEGASUS or name == tiers.analyze_model != tiers.search_model:
+            return tiers.analyze_model
+        return looked_by or tiers.search_model
 
     return [
         model | {"model_name": own(model["model_name"]), "requested_as": model["model_name"]}

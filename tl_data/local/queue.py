@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from tl_data.local import again
 from tl_data.local.config import Config
 from tl_data.local.errors import MediaProblem
 from tl_data.local.evidence import Evidence, Probe
@@ -63,7 +64,11 @@ class Queue:
             self._lane("embed_tasks", ("processing",), self._embed) for _ in range(self._config.workers)
         ]
         lanes += [self._lane("assets", ("processing",), self._bring) for _ in range(CHECKERS)]
-        lanes += [self._lane("videos", ("PROCESSING",), self._stream), self._sweeping()]
+        lanes += [self._lane("videos", ("PROCESSING",), self._stream, "hls_status"), self._sweeping()]
+        lanes += [
+            self._lane("videos", (again.WANTED,), self._look_again, "again")
+            for _ in range(self._config.workers)
+        ]
         self._lanes = [asyncio.create_task(lane) for lane in lanes]
 
     async def stop(self) -> None:
@@ -78,6 +83,7 @@ class Queue:
         waiting = self._store.total("tasks", [Where("status", "in", UNFINISHED), FREE])
         for table in ("embed_tasks", "assets"):
             waiting += self._store.total(table, [Where("status", "=", "processing"), FREE])
+        waiting += self._store.total("videos", [Where("again", "=", again.WANTED)])
         return not self._held and not waiting
 
     def holds(self, task_id: str) -> bool:
@@ -89,9 +95,9 @@ class Queue:
         async with self._wake:
             self._wake.notify_all()
 
-    async def _lane(self, table: str, states: tuple[str, ...], step: Step) -> None:
+    async def _lane(self, table: str, states: tuple[str, ...], step: Step, column: str = "status") -> None:
         """One row after another, oldest first, as long as the process lives."""
-        where = [Where("hls_status" if table == "videos" else "status", "in", states)]
+        where = [Where(column, "in", states)]
         where += [FREE] if table != "videos" else []
         while True:
             row = self._claim(table, where)
@@ -212,6 +218,7 @@ class Queue:
                 "id": row["video_id"], "created_at": row["created_at"], "updated_at": at, "indexed_at": at,
                 "user_metadata": task["user_metadata"] or {}, "hls_updated_at": at,
                 "hls_status": "PROCESSING" if row["stream"] else None,
+                "looked_by": self._config.tiers.search_model,
             }  # fmt: skip
             self._store.remove("videos", [Where("id", "=", row["video_id"])])
             self._store.add("videos", video)
@@ -260,6 +267,33 @@ class Queue:
         (folder / "source").unlink(missing_ok=True)
         if trouble:
             log.warning("no stream of video %s: %s", row["id"], trouble)
+
+    async def _look_again(self, row: Row) -> None:
+        """Bring a video that other models looked at to those at work."""
+        folder = self._config.folder(row["id"])
+        try:
+            async with self._room:
+                evidence = await self._stages.evidence(row["id"])
+                sound = folder / "none"
+                async with contextlib.AsyncExitStack() as kept:
+                    if evidence.ears != self._config.tiers.ears and evidence.probe.audio_codec:
+                        sound = await kept.enter_async_context(again.sound_of(row, self._store, self._config))
+                    fresh = await self._stages.look_again(evidence, sound, folder / "frames")
+                await self._stages.add(row["index_id"], row["id"], fresh, folder / "frames")
+        except MediaProblem as problem:
+            self._store.change("videos", row["id"], again=again.FAILED, again_error=problem.message)
+            return
+        except Exception:
+            log.exception("again %s", row["id"])
+            text = "The engine could not look at this video again. Its log says why."
+            self._store.change("videos", row["id"], again=again.FAILED, again_error=text)
+            return
+        model = self._config.tiers.search_model
+        self._store.count("video minutes looked at again", row["duration"] / 60)
+        if not self._store.change(
+            "videos", row["id"], looked_by=model, again=None, again_error=None, updated_at=now()
+        ):
+            await self._stages.remove(row["id"])  # deleted meanwhile
 
     def _suffer(self, table: str, row: Row, state: str) -> None:
         """Let an injected fault have its way: fail in this state, or stay in it for ever."""

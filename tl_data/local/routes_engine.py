@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tl_data.local.again import WANTED, plan_of, stale
 from tl_data.local.engine import engine_of
 from tl_data.local.forms import read_json
 
@@ -56,8 +57,23 @@ async def tiers(request: Request) -> Response:
             "analyze_model": chosen.analyze_model,
             "dimension": await engine.stages.dimension(),
             "stages": chosen.stages(),
+            "reindex": plan_of(engine.store, chosen).answer(),
         }
     )
+
+
+async def reindex(request: Request) -> Response:
+    """GET, POST /_engine/reindex?index_id=: what other models looked at; POST has it looked at again."""
+    engine = engine_of(request)
+    index_id = request.query_params.get("index_id")
+    if index_id:
+        engine.index(index_id)
+    tiers = engine.config.tiers
+    if request.method == "POST":
+        for row in stale(engine.store, tiers, index_id):
+            engine.store.change("videos", row["id"], again=WANTED, again_error=None)
+        await engine.queue.wake()
+    return JSONResponse(plan_of(engine.store, tiers, index_id).answer())
 
 
 routes = [
@@ -66,5 +82,6 @@ routes = [
     Route("/faults", faults, methods=["GET", "PUT", "DELETE"]),
     Route("/rates", rates, methods=["GET", "PUT", "DELETE"]),
     Route("/tiers", tiers, methods=["GET"]),
+    Route("/reindex", reindex, methods=["GET", "POST"]),
     Route("/health", health, methods=["GET"]),
 ]

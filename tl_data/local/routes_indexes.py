@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local import models
+from tl_data.local.again import stale
 from tl_data.local.engine import Engine, engine_of
 from tl_data.local.errors import APIProblem, invalid, not_provided, one_of
 from tl_data.local.forms import read_json
@@ -25,6 +26,7 @@ MAX_NAME = 512
 def shown_index(engine: Engine, row: Row) -> dict[str, Any]:
     """An index as the API answers it."""
     here = [Where("index_id", "=", row["id"])]
+    other = next((video["looked_by"] for video in stale(engine.store, engine.config.tiers, row["id"])), None)
     return {
         "_id": row["id"],
         "index_name": row["index_name"],
@@ -33,7 +35,7 @@ def shown_index(engine: Engine, row: Row) -> dict[str, Any]:
         "expires_at": None,
         "video_count": int(engine.store.total("videos", here)),
         "total_duration": round(engine.store.total("videos", here, add_up="duration"), 3),
-        "models": models.shown_models(row["models"], engine.config.tiers),
+        "models": models.shown_models(row["models"], engine.config.tiers, other),
         "addons": row["addons"],
     }
 

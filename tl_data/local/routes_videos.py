@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local import models
+from tl_data.local.again import looked_by_another
 from tl_data.local.engine import Engine, engine_of
 from tl_data.local.errors import invalid, one_of, unknown_video
 from tl_data.local.forms import as_flag, read_json
@@ -133,6 +134,8 @@ async def full_video(engine: Engine, request: Request, row: Row) -> dict[str, An
     answer = shown_video(row) | {"user_metadata": row["user_metadata"] or {}}
     if hls := await shown_hls(engine, request, row):
         answer["hls"] = hls
+    if wanted and row["looked_by"] != engine.config.tiers.search_model:
+        raise looked_by_another(row, engine.config.tiers)
     if wanted:
         segments = await engine.stages.segments(row["id"], list(dict.fromkeys(wanted)), ("clip", "video"))
         answer["embedding"] = {

@@ -70,6 +70,15 @@ class Stages:
         except (NotVideo, LookFailed) as error:
             raise _broken(error) from error
 
+    async def look_again(self, evidence: Evidence, sound: Path, folder: Path) -> Evidence:
+        """Bring evidence of other models to those at work; raises as `look` does."""
+        try:
+            return await self._lookers.look_again(evidence, sound, folder)
+        except ModelFailed as error:
+            raise _unusable(error) from error
+        except (NotVideo, LookFailed) as error:
+            raise _broken(error) from error
+
     async def add(self, index_id: str, video_id: str, evidence: Evidence, folder: Path) -> None:
         """Put a video into the library; the same twice is the same as once."""
         await self._with(lambda library: library.add(index_id, video_id, evidence, folder))
@@ -232,6 +241,10 @@ def shown_segment(segment: Segment) -> dict[str, Any]:
         "embedding_scope": segment.embedding_scope,
         "float": list(segment.vector),
     }
+
+
+def _unusable(error: Exception) -> MediaProblem:
+    return MediaProblem("engine_model_failed", f"The video could not be looked at: {error}.")
 
 
 def _broken(error: Exception) -> MediaProblem:

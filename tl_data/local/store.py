@@ -40,6 +40,7 @@ SCHEMA: dict[str, dict[str, str]] = {
         "indexed_at": "TEXT", "filename": "TEXT", "duration": "REAL", "width": "INTEGER",
         "height": "INTEGER", "fps": "REAL", "size": "INTEGER", "sha256": "TEXT", "stream": "INTEGER",
         "user_metadata": "JSON", "video_title": "TEXT", "hls_status": "TEXT", "hls_updated_at": "TEXT",
+        "looked_by": "TEXT DEFAULT 'tl-local-1'", "again": "TEXT", "again_error": "TEXT",
     },
     "embed_tasks": {
         "id": "TEXT PRIMARY KEY", "status": "TEXT", "model_name": "TEXT", "created_at": "TEXT",

@@ -72,7 +72,7 @@ def look_at(
     if not facts.audio_codec:
         notes.append("no sound")
     clips = watch.clips or _sound_clips(len(heard.seconds), facts)
-    clips = [_with_sound(clip, heard) for clip in clips]
+    clips = [with_sound(clip, heard) for clip in clips]
     tell(1.0)
     return Evidence(
         facts, tuple(clips), heard.speech, shown, (*notes, *heard.notes), ears, sight.name if sight else ""
@@ -230,7 +230,8 @@ def _sound_clips(seconds: int, facts: Probe) -> list[Clip]:
     return [Clip(round(float(a), 3), round(float(b), 3), "") for a, b in pairwise(edges) if b > a]
 
 
-def _with_sound(clip: Clip, heard: speech.Heard) -> Clip:
+def with_sound(clip: Clip, heard: speech.Heard) -> Clip:
+    """A clip with what was heard in it."""
     length = clip.end_sec - clip.start_sec
     spoken = sum(
         max(0.0, min(span.end_sec, clip.end_sec) - max(span.start_sec, clip.start_sec))

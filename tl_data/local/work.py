@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -72,6 +73,19 @@ def _look(request: dict[str, str], tell: Callable[[float], None], ears: _Ears) -
         from tl_data.local.clip import encoder
 
         sight = encoder(Path(request["clip"]), request["sight"])
+    if request["do"] == "again":
+        from tl_data.local import again
+        from tl_data.local.evidence import from_json
+
+        evidence = from_json(request["evidence"].encode())
+        if evidence.sight != request["sight"]:
+            evidence = again.seen_again(evidence, Path(request["folder"]), sight)
+        if evidence.ears == request["ears"]:
+            return evidence
+        if not evidence.probe.audio_codec:
+            return replace(evidence, ears=request["ears"])
+        with ears.hearing(path, tell, request["whisper"]) as heard:
+            return again.heard_again(evidence, heard(), request["ears"])
     with ears.hearing(path, tell, request.get("whisper", "")) as heard:
         return look_at(
             path,

@@ -23,7 +23,7 @@ from typing import Any
 import orjson
 
 from tl_data.errors import TLDataError
-from tl_data.local.evidence import Evidence, ModelFailed, NotVideo, Probe, from_json
+from tl_data.local.evidence import Evidence, ModelFailed, NotVideo, Probe, from_json, to_json
 from tl_data.local.tiers import Tiers
 
 _LINE = 1 << 28  # bytes an answer may have
@@ -83,6 +83,19 @@ class Lookers:
         """
         request = {"do": "look", "path": str(path), "folder": str(folder)} | self._models()
         answer = await self._ask(request, on_progress, seconds or self._seconds)
+        return from_json(orjson.dumps(answer))
+
+    async def look_again(self, evidence: Evidence, sound: Path, folder: Path) -> Evidence:
+        """Bring evidence to these models: see again.py. Raises as `look` does.
+
+        Args:
+            evidence: what other models found.
+            sound: a file to hear; not read if the recogniser is the same.
+            folder: of the keyframes.
+        """
+        request = {"do": "again", "path": str(sound), "folder": str(folder)} | self._models()
+        request["evidence"] = to_json(evidence).decode()
+        answer = await self._ask(request, None, self._seconds)
         return from_json(orjson.dumps(answer))
 
     def _models(self) -> dict[str, str]:
