@@ -35,7 +35,7 @@ demo: $(DEMO)/ready
 	@$(DEMO)/bin/tl-data demo $(if $(VIDEOS),'$(VIDEOS)') $(ARGS)
 
 test: $(DEV)/ready
-	$(DEV)/bin/python -m pytest $(ARGS)
+	$(DEV)/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: $(DEV)/ready
 	$(DEV)/bin/ruff check .

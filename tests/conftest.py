@@ -15,12 +15,25 @@ from pathlib import Path
 
 import pytest
 
+from tests.environments import alone
 from tests.library import Library, make_library
 from tests.odd_server import OddServer
 from tl_data.demo.serve import FileServer
 from tl_data.demo.videos import DemoVideo, demo_videos
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes run the tests (`make test`): a file goes to one of them, and so does all of Spark.
+
+    What is made once for many tests (a server, a session of Spark, the demo) is made once a process.
+    """
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        group = folder if folder in ("spark", "demo") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +70,9 @@ def videos(pytestconfig: pytest.Config) -> list[DemoVideo]:
     """The demo's videos; made once, and again when the code that makes them has changed."""
     code = b"".join(path.read_bytes() for path in sorted((ROOT / "tl_data" / "demo").glob("*.py")))
     digest = hashlib.sha256(code).hexdigest()[:12]
-    return demo_videos(pytestconfig.cache.mkdir(f"videos-{digest}"))
+    folder = pytestconfig.cache.mkdir(f"videos-{digest}")
+    with alone(folder):
+        return demo_videos(folder)
 
 
 @pytest.fixture(scope="session")

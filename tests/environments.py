@@ -5,11 +5,14 @@ Each is a folder below the user's cache, made once.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -23,16 +26,26 @@ def cache() -> Path:
 def once(folder: Path, *commands: list[str]) -> Path:
     """Run the commands in the folder, unless the same ones have succeeded before."""
     done, said = folder / "done", "\n".join(" ".join(command) for command in commands)
-    if not done.exists() or done.read_text(encoding="utf-8") != said:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        for command in commands:
-            ended = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, timeout=280, check=False
-            )
-            assert ended.returncode == 0, f"{command}: {ended.stderr[-2000:]}"
-        done.write_text(said, encoding="utf-8")
+    with alone(folder):
+        if not done.exists() or done.read_text(encoding="utf-8") != said:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            for command in commands:
+                ended = subprocess.run(
+                    command, cwd=folder, capture_output=True, text=True, timeout=280, check=False
+                )
+                assert ended.returncode == 0, f"{command}: {ended.stderr[-2000:]}"
+            done.write_text(said, encoding="utf-8")
     return folder
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process of the tests at a time makes what is in the folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def python_with(name: str, *packages: str) -> Path:
