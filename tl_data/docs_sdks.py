@@ -35,6 +35,7 @@ _ASSETS = frozenset(  # what the SDKs of today begin with
         "GET /indexes/{index_id}/indexed-assets/{indexed_asset_id}",
         "PATCH /indexes/{index_id}/indexed-assets/{indexed_asset_id}",
         "DELETE /indexes/{index_id}/indexed-assets/{indexed_asset_id}",
+        *("POST /embed-v2", "POST /embed-v2/tasks", "GET /embed-v2/tasks", "GET /embed-v2/tasks/{task_id}"),
     )
 )
 _PUT, _PATCH = (frozenset([f"{verb} /indexes/{{index_id}}/videos/{{video_id}}"]) for verb in ("PUT", "PATCH"))

@@ -112,6 +112,18 @@ if (client.assets) {
   const pause = () => new Promise((resolve) => setTimeout(resolve, 100));
   const asset = await client.assets.create({ method: "url", url: filmUrl });
   while ((await client.assets.retrieve(asset.id)).status !== "ready") await pause();
+  const v2 = client.embed.v2;
+  const words = { inputType: "text", modelName, text: { inputText: "Blue ship" } };
+  assert.ok((await v2.create(words)).data[0].embedding.length);
+  const wanted = { inputType: "video", modelName, video: { mediaSource: { assetId: asset.id } } };
+  const later = await v2.tasks.create(wanted);
+  let embedded = later;
+  while (embedded.status !== "ready") {
+    await pause();
+    embedded = await v2.tasks.retrieve(later.id);
+  }
+  assert.deepEqual(embedded.data[0].embedding, (await v2.create(wanted)).data[0].embedding);
+  assert.ok((await all(await v2.tasks.list())).map((t) => t.id).includes(later.id));
   assert.ok((await all(await client.assets.list())).map((a) => a.id).includes(asset.id));
   const indexed = await client.indexes.indexedAssets.create(index.id, { assetId: asset.id });
   while ((await client.indexes.indexedAssets.retrieve(index.id, indexed.id)).status !== "ready") await pause();

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from twelvelabs import TwelveLabs, VideoContext_AssetId, VideoContext_Url
 from twelvelabs.core.api_error import ApiError
 from twelvelabs.indexes import IndexesCreateRequestModelsItem
+from twelvelabs.types import AsyncVideoInputRequest, MediaSource, TextInputRequest, VideoInputRequest
 
 _, FILM, FILM_URL, IMAGE, IMAGE_URL, _ = sys.argv
 client = TwelveLabs(api_key="tlk_any", base_url=os.environ["TWELVELABS_BASE_URL"])
@@ -151,6 +152,16 @@ with open(FILM, "rb") as file:
     asset = client.assets.create(method="direct", file=file, user_metadata=json.dumps({"from": "asset"}))
 while client.assets.retrieve(asset.id).status != "ready":
     time.sleep(0.1)
+video = VideoInputRequest(media_source=MediaSource(asset_id=asset.id))
+at_once = client.embed.v_2.create(input_type="video", model_name="marengo3.0", video=video)
+text = TextInputRequest(input_text="Blue ship")
+assert client.embed.v_2.create(input_type="text", model_name="marengo3.0", text=text).data[0].embedding
+source = AsyncVideoInputRequest(media_source=MediaSource(asset_id=asset.id))
+task = client.embed.v_2.tasks.create(input_type="video", model_name="marengo3.0", video=source)
+while (later := client.embed.v_2.tasks.retrieve(task.id)).status != "ready":
+    time.sleep(0.1)
+assert [item.embedding for item in later.data] == [item.embedding for item in at_once.data]
+assert task.id in [t.id for t in client.embed.v_2.tasks.list()]
 assert asset.id in [a.id for a in client.assets.list(filename="plain")]
 indexed = client.indexes.indexed_assets.create(index_id, asset_id=asset.id)
 while (state := client.indexes.indexed_assets.retrieve(index_id, indexed.id)).status != "ready":

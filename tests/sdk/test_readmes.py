@@ -21,7 +21,6 @@ from tests.conftest import Engine
 from tests.server.conftest import API
 
 HERE = Path(__file__).parent
-V2 = "needs /embed-v2, with a model of after v1.3's documents"
 
 #: SDK -> the first call of each block that runs nowhere as it stands (or the n-th with this call), and why.
 CANNOT: dict[tuple[str, str], dict[str, str]] = {
@@ -29,7 +28,7 @@ CANNOT: dict[tuple[str, str], dict[str, str]] = {
         "task.create 1": "the SDK passes `language` on to its HTTP library, which has no such option",
         "model.list 1": "it uses a module that it does not import, and a method that the SDK does not have",
     },
-    ("Python", "1.3.6"): {"embed.v_2.create 1": V2, "embed.v_2.tasks.create 1": V2},
+    ("Python", "1.3.6"): {},
     ("JS", "1.0.2"): {
         "search.query 2": "it has a comment in the syntax of Python",
         "gist 1": "it uses a variable of another block's inside, and arguments that the SDK does not take",
@@ -103,7 +102,6 @@ def run(server: Engine, sdk: tuple[str, str], *command: str) -> None:
 EXPECTED: dict[tuple[str, str], set[str]] = {
     ("JS", "1.0.2"): {"POST /indexes"},
     ("JS", "1.3.4"): {"POST /analyze"},
-    ("Python", "1.3.6"): {"POST unknown"},
 }
 
 

@@ -121,7 +121,7 @@ async def _of_sound(
             await fetch(url, source, engine.config, limit=limit, seconds=SOUND_SECONDS, what=kind)
         elif upload:
             os.replace(upload.path, source)
-        evidence = await _looked_at(engine, kind, source, folder / "frames")
+        evidence = await looked_at(engine, kind, source, folder / "frames")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     duration = evidence.probe.duration_sec
@@ -140,7 +140,12 @@ async def _of_sound(
     return {"segments": segments, "metadata": _origin(url, upload) | {"duration": round(duration, 3)}}
 
 
-async def _looked_at(engine: Engine, kind: str, source: Path, frames: Path) -> Evidence:
+async def looked_at(engine: Engine, kind: str, source: Path, frames: Path) -> Evidence:
+    """What is known of a sound, or of a short video, that waits for its vectors.
+
+    Raises:
+        MediaProblem: it is neither, or too long to wait for.
+    """
     try:
         probe = await engine.stages.probe(source)
         if kind == "video":
@@ -155,6 +160,24 @@ async def _looked_at(engine: Engine, kind: str, source: Path, frames: Path) -> E
         if kind == "audio" and problem.code == "video_file_broken":
             raise MediaProblem("audio_file_broken", problem.message.replace("video", "audio")) from None
         raise
+
+
+def new_task(
+    model: str,
+    scopes: list[str],
+    length: float,
+    *,
+    start: float | None,
+    end: float | None,
+    fate: dict[str, Any] | None,
+) -> Row:
+    """The row of a new embedding task, without its source."""
+    at = now()
+    return {
+        "id": new_id(), "status": "processing", "model_name": model, "created_at": at, "updated_at": at,
+        "url": None, "filename": "", "sha256": None, "start": start, "end": end, "clip_length": length,
+        "scopes": scopes, "fate": fate, "stuck": 0,
+    }  # fmt: skip
 
 
 async def create_task(request: Request) -> Response:
@@ -188,14 +211,11 @@ async def create_task(request: Request) -> Response:
             "video_embedding_scopes", SCOPES
         )
         url, upload = checked_source(engine, form)
-        at = now()
-        row: Row = {
-            "id": new_id(), "status": "processing", "model_name": name, "created_at": at, "updated_at": at,
-            "url": url, "filename": upload.filename if upload else "",
-            "sha256": upload.sha256 if upload else None, "start": start, "end": end,
-            "clip_length": length, "scopes": scopes or ["clip"], "fate": request.scope.get("tl.fate"),
-            "stuck": 0,
-        }  # fmt: skip
+        row = new_task(
+            name, scopes or ["clip"], length, start=start, end=end, fate=request.scope.get("tl.fate")
+        ) | {"url": url}  # fmt: skip
+        if upload:
+            row |= {"filename": upload.filename, "sha256": upload.sha256}
         if upload:
             folder = engine.config.home / "embeds" / row["id"]
             folder.mkdir(parents=True)
@@ -246,7 +266,7 @@ async def listed(request: Request) -> Response:
     return JSONResponse(listing.answer(engine.store, "embed_tasks", lambda row: _shown(engine, row)))
 
 
-def _task(request: Request) -> Row:
+def task_of(request: Request) -> Row:
     """The task; one whose result is no longer kept is as good as none."""
     engine, task_id = engine_of(request), request.path_params["task_id"]
     row = engine.store.get("embed_tasks", well_formed("task_id", task_id))
@@ -257,12 +277,12 @@ def _task(request: Request) -> Row:
 
 async def status(request: Request) -> Response:
     """GET /embed/tasks/{task_id}/status"""
-    return JSONResponse(_shown(engine_of(request), _task(request)))
+    return JSONResponse(_shown(engine_of(request), task_of(request)))
 
 
 async def retrieve(request: Request) -> Response:
     """GET /embed/tasks/{task_id}"""
-    row = _task(request)
+    row = task_of(request)
     options = models.embed_options(row["model_name"])
     wanted = split(request.query_params.getlist("embedding_option"))
     if any(models.same_option(option) not in map(models.same_option, options) for option in wanted):
