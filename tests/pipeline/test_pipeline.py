@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from tl_data.errors import APIError, SchemaMismatch
 from tl_data.jobs import Job
 from tl_data.lake import Lake
 from tl_data.lake_tables import CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
+from tl_data.pipeline_twice import Tasks, paid_twice
 from tl_data.progress import Step
 from tl_data.session import METADATA_KEY
 
@@ -182,6 +184,36 @@ def test_a_task_made_twice_is_counted(put: Put, make_job: MakeJob) -> None:
     assert report.paid_twice == 1
     assert report.sentence().endswith("paid twice: 1")
     assert [r["paid_twice"] for r in Lake(job.folder).read(RUNS).to_pylist() if r["reused"]] == [1]
+
+
+def test_a_task_without_its_record_is_not_paid_twice(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
+    """Another process made it, and lives, or was killed before it could write it down: one task still."""
+    url = put("a.mp4")
+    job = make_job([url], tables=("clips",))
+    pipeline.submit(job)
+    connection = connect(job.load_settings())
+    session = connection.session
+
+    async def counted() -> int | None:
+        tasks = Tasks()
+        tasks.since = time.time()
+        return await paid_twice(session, tasks, 60)
+
+    async def behind() -> None:
+        [ours] = [e async for e in session.ledger.entries(operation="index")]
+        await session.client.create_task(
+            await session.index_id(), video_url=url, user_metadata={METADATA_KEY: ours.key}
+        )
+
+    assert connection.run(counted()) == 0
+    [record] = (tmp_path / "ledger" / "calls").rglob("0001.submitted")
+    said = record.read_bytes()
+    record.unlink()
+    assert connection.run(counted()) == 0
+    connection.run(behind())
+    assert connection.run(counted()) == 1
+    record.write_bytes(said)
+    assert connection.run(counted()) == 1
 
 
 def test_vectors_of_two_models_do_not_mix(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
