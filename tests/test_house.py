@@ -23,7 +23,7 @@ LAYERS = (
         *("client", "client.*", "responses", "retry", "watch", "limits", "budget", "pace"),
         *("identity", "records", "storage", "lease", "journal", "ledger"),
     ),
-    ("catalog", "pool", "outcomes", "embedded", "session", "connect"),
+    ("catalog", "pool", "outcomes", "embedded", "session", "loop", "connect"),
     ("functions*", "tables"),
     (
         *(

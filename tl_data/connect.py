@@ -6,15 +6,10 @@ thread that is started at first use in each process, after any fork.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
 import threading
-import time
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
-from concurrent.futures import CancelledError
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,9 +19,10 @@ from tl_data.catalog import Function, Table
 from tl_data.client import Client
 from tl_data.client.engine import models_of
 from tl_data.embedded import Engine, engine
-from tl_data.errors import Cancelled, RowFailed, SettingsError
+from tl_data.errors import RowFailed, SettingsError
 from tl_data.ledger import Ledger
 from tl_data.limits import Limiter
+from tl_data.loop import Loop
 from tl_data.pool import Outcome, Pool
 from tl_data.session import Session
 from tl_data.settings import SERVICE_URL, Settings
@@ -42,7 +38,7 @@ class Connection:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._loop = _Loop()
+        self._loop = Loop()
         self._engine: Engine | None = None
         self._session: Session | None = None
         self._opening = threading.Lock()
@@ -206,19 +202,6 @@ def connect(settings: Settings | None = None, **said: Any) -> Connection:
         return _connections[key]
 
 
-_owner: ContextVar[object | None] = ContextVar("owner", default=None)
-
-
-@contextmanager
-def asked_by(owner: object) -> Iterator[None]:
-    """Calls asked for in this block can be cancelled apart from others: `connection.cancel(owner)`."""
-    before = _owner.set(owner)
-    try:
-        yield
-    finally:
-        _owner.reset(before)
-
-
 def cancel_all() -> None:
     """Stop the calls under way of all connections of this process."""
     for (pid, _), connection in list(_connections.items()):
@@ -231,96 +214,6 @@ def _close_all() -> None:
     for (pid, _), connection in list(_connections.items()):
         if pid == os.getpid():
             connection.close()
-
-
-class _Loop:
-    """An event loop in a daemon thread, started when first used."""
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
-        self._tasks: dict[asyncio.Task[Any], object | None] = {}  # with the owner of each
-
-    def _running(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="tl_data", daemon=True)
-                self._thread.start()
-            return self._loop
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        owner = _owner.get()
-
-        async def worked() -> T:
-            task = asyncio.current_task()
-            assert task is not None
-            self._tasks[task] = owner
-            try:
-                return await work
-            finally:
-                del self._tasks[task]
-
-        future = asyncio.run_coroutine_threadsafe(worked(), self._running())
-        try:
-            return future.result()
-        except CancelledError:
-            raise Cancelled("cancelled; what was finished is kept and costs nothing on a re-run") from None
-        except KeyboardInterrupt:
-            # Ctrl-C reaches the waiting thread: pass it on to the work, and let it put away what it has.
-            future.cancel()
-            self._settle()
-            raise
-
-    def cancel(self, owner: object | None) -> None:
-        """Cancel what runs; whoever waits for it is told when it has ended."""
-
-        def cancel() -> None:
-            for task, whose in self._tasks.items():
-                if owner is None or whose is owner:
-                    task.cancel()
-
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(cancel)
-
-    def _settle(self) -> None:
-        """Wait a little for what was cancelled to end."""
-        until = time.monotonic() + 5
-        while self._tasks and time.monotonic() < until:
-            time.sleep(0.01)
-
-    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
-        try:
-            while True:
-                item = self.run(_next(items))
-                if isinstance(item, _End):
-                    return
-                yield item
-        finally:
-            close = getattr(items, "aclose", None)
-            if close is not None and self._loop is not None:
-                self.run(close())
-
-    def close(self) -> None:
-        with self._lock:
-            if self._loop is None or self._thread is None:
-                return
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(timeout=10)
-            self._loop.close()
-            self._loop = None
-
-
-class _End:
-    """Marks the end of an iteration; a coroutine may not end in StopAsyncIteration."""
-
-
-async def _next(items: AsyncIterator[T]) -> T | _End:
-    try:
-        return await anext(items)
-    except StopAsyncIteration:
-        return _End()
 
 
 def _given(names: list[str], row: Row) -> dict[str, Any]:

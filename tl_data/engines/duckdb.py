@@ -24,7 +24,8 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from tl_data import catalog
 from tl_data.catalog import Function, Parameter, Table, literal
-from tl_data.connect import Connection, asked_by, cancel_all
+from tl_data.connect import Connection, cancel_all
+from tl_data.loop import asked_by
 from tl_data.outcomes import outcome_row
 from tl_data.types import VECTOR
 

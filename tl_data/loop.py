@@ -1,0 +1,125 @@
+"""An event loop in a thread of its own: how synchronous code waits for async work, and cancels it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from tl_data.errors import Cancelled
+
+T = TypeVar("T")
+
+_owner: ContextVar[object | None] = ContextVar("owner", default=None)
+
+
+@contextmanager
+def asked_by(owner: object) -> Iterator[None]:
+    """Calls asked for in this block can be cancelled apart from others: `connection.cancel(owner)`."""
+    before = _owner.set(owner)
+    try:
+        yield
+    finally:
+        _owner.reset(before)
+
+
+class Loop:
+    """An event loop in a daemon thread, started when first used."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._tasks: dict[asyncio.Task[Any], object | None] = {}  # with the owner of each
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="tl_data", daemon=True)
+                self._thread.start()
+            return self._loop
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine and wait for it; Ctrl-C cancels it and lets it end.
+
+        Raises:
+            Cancelled: it was cancelled by `cancel`.
+        """
+        owner = _owner.get()
+
+        async def worked() -> T:
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks[task] = owner
+            try:
+                return await work
+            finally:
+                del self._tasks[task]
+
+        future = asyncio.run_coroutine_threadsafe(worked(), self._running())
+        try:
+            return future.result()
+        except CancelledError:
+            raise Cancelled("cancelled; what was finished is kept and costs nothing on a re-run") from None
+        except KeyboardInterrupt:
+            # Ctrl-C reaches the waiting thread: pass it on to the work, and let it put away what it has.
+            future.cancel()
+            self._settle()
+            raise
+
+    def cancel(self, owner: object | None = None) -> None:
+        """Cancel what runs, or what this owner asked for; whoever waits for it is told when it has ended."""
+
+        def cancel() -> None:
+            for task, whose in self._tasks.items():
+                if owner is None or whose is owner:
+                    task.cancel()
+
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(cancel)
+
+    def _settle(self) -> None:
+        """Wait a little for what was cancelled to end."""
+        until = time.monotonic() + 5
+        while self._tasks and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+        """The items of an async iterator, each waited for when it is asked for."""
+        try:
+            while True:
+                item = self.run(_next(items))
+                if isinstance(item, _End):
+                    return
+                yield item
+        finally:
+            close = getattr(items, "aclose", None)
+            if close is not None and self._loop is not None:
+                self.run(close())
+
+    def close(self) -> None:
+        """End the loop and its thread."""
+        with self._lock:
+            if self._loop is None or self._thread is None:
+                return
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout=10)
+            self._loop.close()
+            self._loop = None
+
+
+class _End:
+    """Marks the end of an iteration; a coroutine may not end in StopAsyncIteration."""
+
+
+async def _next(items: AsyncIterator[T]) -> T | _End:
+    try:
+        return await anext(items)
+    except StopAsyncIteration:
+        return _End()
