@@ -60,10 +60,13 @@ async def refuse_index(session: Session, index_id: str | None) -> None:
     said = [m.get(name) for m in index.get("models") or [] for name in ("model_name", "requested_as")]
     has = sorted({name for name in said if name})
     if has and _plain(session.search_model) not in map(_plain, has):
+        again = ""
+        if session.models and session.search_model == session.models.search:
+            again = f", or have the engine look at its videos again: tl-data reindex {index_id}"
         raise SchemaMismatch(
             f"the index {index.get('index_name') or index_id} was made for {', '.join(has)}, and the search "
             f"model of this run is {session.search_model}. An index keeps its model: name another index in "
-            f'[settings], such as index = "{index.get("index_name")}-{session.search_model}"'
+            f'[settings], such as index = "{index.get("index_name")}-{session.search_model}"' + again
         )
 
 
