@@ -2,7 +2,8 @@
 
 Each part of the question is looked for in everything the search options allow, and takes the best
 explanation it finds: a measured trait, the word itself, the word with a slip of the recogniser in it, or a
-word or sentence of like meaning. The parts' weights make the share.
+word or sentence of like meaning. The parts' weights make the share. All candidates get their share at
+once; what explains them is put into words only for those that are good enough to be found.
 """
 
 from __future__ import annotations
@@ -10,14 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
-from tl_data.local import space
 from tl_data.local.columns import Floats, Rows
-from tl_data.local.matching import has_meaning, stem
-from tl_data.local.questions import Part, Question, tokens
+from tl_data.local.crediting import Line, Values, best_of, credits_of, line_of
+from tl_data.local.questions import Part, Question
 from tl_data.local.shelf import Shelf
 from tl_data.local.words import TRAIT_NUMBER
 
@@ -26,13 +25,12 @@ TextRow = tuple[int, str, str, str]  # clip id, maybe, named, spans as JSON (see
 # What each search option reads.
 SIGHTS = {"visual": ("seen", "shown"), "audio": ("heard", "said"), "transcription": ("said",)}
 
-# How well each kind of explanation explains, against 1.0 for the word or trait itself. Set on one half of
-# the labelled questions of benchmarks/engine_quality.py and measured on the other.
+# What a line of each kind can explain.
+_SPEAKS_FOR = {"shown": ("shown",), "said": ("said",), "maybe": ("shown", "said"), "named": ("seen",)}
+
+# How well each kind of explanation explains, against 1.0 for the word or trait itself; see crediting.py.
 _OTHER_PLACE = 0.75  # the query says "the title", the word was spoken
-_TRAIT_AS_WORD = 0.8  # "red" was asked for and said, not seen
 _MAYBE = 0.75  # another reading of the recogniser
-_NEAR_FROM, _NEAR_TO, _NEAR_MOST = 0.35, 0.80, 0.85  # cosine of two words
-_LIKE_FROM, _LIKE_TO, _LIKE_MOST = 0.25, 0.65, 0.85  # cosine of the question and a sentence
 _ALSO = 0.25  # share that each option must explain by itself for "and"
 
 
@@ -48,27 +46,15 @@ class Match:
     said: tuple[tuple[float, float, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class _Line:
-    """A span of a candidate, ready to compare."""
-
-    kind: str  # shown, said, maybe or named
-    start: float
-    end: float
-    text: str
-    words: tuple[str, ...]
-    stems: frozenset[str]
-
-
 @dataclass
 class _Credit:
     """The best explanation of one part in one sight."""
 
     value: float = 0.0
     told: str = ""
-    line: _Line | None = None
+    line: Line | None = None
 
-    def offer(self, value: float, told: str, line: _Line | None = None) -> None:
+    def offer(self, value: float, told: str, line: Line | None = None) -> None:
         if value > self.value + 1e-9:
             self.value, self.told, self.line = value, told, line
 
@@ -98,87 +84,67 @@ class Judge:
         self._pictures = pictures  # how well the question fits each row's picture, 0..1
         self._sights = sorted({sight for option in options for sight in SIGHTS[option]})
         self._total = sum(part.weight for part in question.parts) or 1.0
-        self._open = [part for part in question.parts if not part.traits and part.words]
 
-    def judge(self, rows: Rows) -> list[Match]:
-        """The candidates that explain anything, with their share."""
-        lines = self._lines(rows)
-        likes = self._likes(lines)
-        worth = self._word_credits(lines)
+    def judge(self, rows: Rows, least: float = 0.0) -> list[Match]:
+        """The candidates that explain anything, with their share; none with a share below `least`."""
+        groups = self._lines(rows)
+        lines = [line for group in groups for line in group]
+        sizes = [len(group) for group in groups]
+        starts = np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64)
+        worths = credits_of(
+            self._question, lines, self._shelf.vocabulary, lexical=self._lexical, semantic=self._semantic
+        )
+        shares = self._shares(rows, lines, starts, worths)
         found = []
-        for row in rows.tolist():
-            if match := self._one(row, lines.get(row, []), worth, likes):
+        for at in np.flatnonzero((shares > 0) & (shares >= least - 1e-9)).tolist():
+            part = worths[:, starts[at] : starts[at] + sizes[at]]
+            if match := self._one(int(rows[at]), groups[at], part):
                 found.append(match)
         return found
 
-    # ------------------------------------------------------------------------------- what is there
+    def _lines(self, rows: Rows) -> list[list[Line]]:
+        """The texts of each candidate."""
+        ids = self._shelf.ids[rows].tolist()
+        found: dict[int, list[Line]] = {}
+        for clip, maybe, named, spans in self._texts(ids):
+            lines = [line_of(*span) for span in json.loads(spans)]
+            lines += [line_of("maybe", 0.0, 0.0, maybe)] if maybe else []
+            lines += [line_of("named", 0.0, 0.0, named)] if named else []
+            found[clip] = lines
+        return [found.get(clip, []) for clip in ids]
 
-    def _lines(self, rows: Rows) -> dict[int, list[_Line]]:
-        """The texts of the candidates, by row."""
-        ids = self._shelf.ids[rows]
-        row_of = dict(zip(ids.tolist(), rows.tolist(), strict=True))
-        found: dict[int, list[_Line]] = {}
-        for clip, maybe, named, spans in self._texts(list(row_of)):
-            lines = [_line(*span) for span in json.loads(spans)]
-            lines += [_line("maybe", 0.0, 0.0, maybe)] if maybe else []
-            lines += [_line("named", 0.0, 0.0, named)] if named else []
-            found[row_of[clip]] = lines
-        return found
+    def _shares(self, rows: Rows, lines: Sequence[Line], starts: Rows, worths: Values) -> Values:
+        """The share of the question that each candidate explains."""
+        factor = np.array([self._factor(line.kind) for line in lines])
+        best = best_of(worths * factor, starts)
+        for number, part in enumerate(self._question.parts):
+            if self._pictures is not None and not part.traits and "seen" in self._sights:
+                best[number] = np.maximum(best[number], self._pictures[rows])
+            for trait, credit in part.traits if self._lexical else ():
+                if sight_of(trait) in self._sights and trait in TRAIT_NUMBER:
+                    strengths = self._shelf.strengths(TRAIT_NUMBER[trait], rows)
+                    best[number] = np.maximum(best[number], credit * strengths)
+        weights = np.array([part.weight for part in self._question.parts])
+        return np.asarray(weights @ best / self._total, np.float64)
 
-    def _word_credits(self, lines: dict[int, list[_Line]]) -> dict[str, dict[str, float]]:
-        """For each word asked, the stems that explain it and how well."""
-        present = sorted({word for some in lines.values() for line in some for word in line.words})
-        worth: dict[str, dict[str, float]] = {}
-        use_meaning = bool(present) and self._semantic
-        vectors = space.unit(space.word_sums(present)) if use_meaning else None
-        for word in self._question.words:
-            known: dict[str, float] = {}
-            if vectors is not None and has_meaning(word):
-                cosines = vectors @ space.word_vector(word)
-                for i in np.flatnonzero(cosines > _NEAR_FROM).tolist():
-                    near = _NEAR_MOST * min(1.0, (float(cosines[i]) - _NEAR_FROM) / (_NEAR_TO - _NEAR_FROM))
-                    other = stem(present[i])
-                    known[other] = max(known.get(other, 0.0), near)
-            if self._lexical:
-                for other, sure in self._shelf.vocabulary.alike(word).items():
-                    known[stem(other)] = max(known.get(stem(other), 0.0), sure)
-                known[stem(word)] = 1.0
-            worth[word] = known
-        return worth
-
-    def _likes(self, lines: dict[int, list[_Line]]) -> dict[str, float]:
-        """How near in meaning each sentence is to the open words of the question, 0..1."""
-        if not (self._semantic and self._open):
-            return {}
-        asked = " ".join(word for part in self._open for word in part.words)
-        if not any(has_meaning(word) for word in asked.split()):
-            return {}
-        kinds = ("said", "shown")
-        texts = sorted({line.text for some in lines.values() for line in some if line.kind in kinds})
-        if not texts:
-            return {}
-        cosines = np.stack([_sentence(text) for text in texts]) @ space.word_vectors([asked])[0]
-        near = np.clip((cosines - _LIKE_FROM) / (_LIKE_TO - _LIKE_FROM), 0, 1) * _LIKE_MOST
-        return {text: float(value) for text, value in zip(texts, near, strict=True) if value > 0}
+    def _factor(self, kind: str, *sights: str) -> float:
+        """What a line of a kind is worth, at best or for one sight."""
+        here = [sight for sight in sights or _SPEAKS_FOR[kind] if sight in self._sights]
+        hint = self._question.hint
+        worth = max((1.0 if hint in (None, sight) else _OTHER_PLACE for sight in here), default=0.0)
+        return worth * _MAYBE if kind == "maybe" else worth
 
     # ------------------------------------------------------------------------------ one candidate
 
-    def _one(
-        self,
-        row: int,
-        lines: Sequence[_Line],
-        worth: dict[str, dict[str, float]],
-        likes: dict[str, float],
-    ) -> Match | None:
+    def _one(self, row: int, lines: Sequence[Line], worths: Values) -> Match | None:
         table: list[dict[str, _Credit]] = []
-        for part in self._question.parts:
+        for number, part in enumerate(self._question.parts):
             by_sight = {sight: _Credit() for sight in self._sights}
             self._by_trait(row, part, by_sight)
             if self._pictures is not None and not part.traits and "seen" in by_sight:
                 by_sight["seen"].offer(float(self._pictures[row]), f"picture: {part.text}")
-            if part.words:
-                for line in lines:
-                    self._by_line(part, line, worth, likes, by_sight)
+            for at in np.flatnonzero(worths[number]).tolist():
+                self._by_line(part, lines[at], float(worths[number, at]), by_sight)
             table.append(by_sight)
         best = [max(by_sight.values(), key=lambda credit: credit.value) for by_sight in table]
         share = self._share([credit.value for credit in best])
@@ -214,74 +180,9 @@ class Judge:
                 strength = self._shelf.strength(TRAIT_NUMBER[trait], row)
                 by_sight[sight].offer(credit * strength, trait)
 
-    def _by_line(
-        self,
-        part: Part,
-        line: _Line,
-        worth: dict[str, dict[str, float]],
-        likes: dict[str, float],
-        by_sight: dict[str, _Credit],
-    ) -> None:
-        value = (
-            self._phrase(part, line, worth)
-            if part.words in self._question.phrases
-            else _mean([_best(worth[word], line.stems) for word in part.words])
-        )
-        if not part.traits:
-            value = max(value, likes.get(line.text, 0.0))
-        else:
-            value *= _TRAIT_AS_WORD
-        if value <= 0:
-            return
-        if line.kind == "named":
-            sights: tuple[str, ...] = ("seen",)
-        elif line.kind == "maybe":
-            sights, value = ("shown", "said"), value * _MAYBE
-        else:
-            sights = (line.kind,)
-        for sight in sights:
+    def _by_line(self, part: Part, line: Line, value: float, by_sight: dict[str, _Credit]) -> None:
+        quoted = line.kind in ("shown", "said")
+        told = f'{line.kind}: "{line.text}"' if quoted else f"{line.kind}: {part.text}"
+        for sight in _SPEAKS_FOR[line.kind]:
             if sight in by_sight:
-                elsewhere = self._question.hint not in (None, sight)
-                told = (
-                    f'{line.kind}: "{line.text}"'
-                    if line.kind in ("shown", "said")
-                    else f"{line.kind}: {part.text}"
-                )
-                by_sight[sight].offer(value * _OTHER_PLACE if elsewhere else value, told, line)
-
-    def _phrase(self, part: Part, line: _Line, worth: dict[str, dict[str, float]]) -> float:
-        """How well a line holds the words of a quoted phrase, in order and next to one another."""
-        n = len(part.words)
-        stems = [stem(word) for word in line.words]
-        best = 0.0
-        for at in range(len(stems) - n + 1):
-            values = [worth[word].get(stems[at + i], 0.0) for i, word in enumerate(part.words)]
-            best = max(best, _mean(values) if min(values) > 0 else 0.0)
-        if not best and "".join(part.words) in "".join(line.words):  # a blank more or less
-            best = 0.9
-        return best
-
-
-def _line(kind: str, start: float, end: float, text: str) -> _Line:
-    return _Line(kind, start, end, text, *_taken_apart(text))
-
-
-@lru_cache(maxsize=50_000)
-def _taken_apart(text: str) -> tuple[tuple[str, ...], frozenset[str]]:
-    words = tuple(tokens(text))
-    return words, frozenset(stem(word) for word in words)
-
-
-@lru_cache(maxsize=50_000)
-def _sentence(text: str) -> space.Vector:
-    """The vector of a line, from its words, whose vectors are remembered."""
-    total = space.word_sums(_taken_apart(text)[0]).sum(axis=0, keepdims=True)
-    return np.asarray(space.unit(np.asarray(total, np.float32))[0], np.float32)
-
-
-def _best(known: dict[str, float], stems: frozenset[str]) -> float:
-    return max((known[s] for s in known.keys() & stems), default=0.0)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values and min(values) > 0 else 0.0
+                by_sight[sight].offer(value * self._factor(line.kind, sight), told, line)

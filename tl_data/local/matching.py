@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tl_data.local import space
 from tl_data.local.columns import TextRows, Texts
 
+_REMEMBERED = 2_000  # answers that are kept: a search asks for each of its words twice
 _MOST_WORDS = 120_000  # in a vocabulary; the rest are rare misreadings
 _LOOKALIKE = str.maketrans({"0": "o", "1": "l", "i": "l", "5": "s", "8": "b", "6": "b", "2": "z", "j": "l"})
 _SOUNDS = str.maketrans(
@@ -113,6 +114,7 @@ class Vocabulary:
         self._bits: NDArray[np.uint64] = np.zeros(1024, np.uint64)
         self._by_sound: dict[str, list[str]] = {}
         self._meanings = TextRows()
+        self._alike: dict[str, tuple[int, dict[str, float]]] = {}  # answers, with the words known by then
 
     def add(self, words: list[str]) -> None:
         """Take in words; those known already change nothing."""
@@ -133,6 +135,15 @@ class Vocabulary:
         count = len(self._words)
         if not count or len(word) < 3:
             return {}
+        if (known := self._alike.get(word)) and known[0] == count:
+            return known[1]
+        if len(self._alike) >= _REMEMBERED:
+            self._alike.clear()
+        found = self._look_up(word, count)
+        self._alike[word] = (count, found)
+        return found
+
+    def _look_up(self, word: str, count: int) -> dict[str, float]:
         bits = _pairs(word)
         shared = np.bitwise_count(self._bits[:count] & bits)
         # Each slip breaks up to three pairs of letters; two slips are allowed in long words only.

@@ -22,7 +22,7 @@ from tl_data.local.words import TRAIT_NUMBER, TRAITS, Words, said_between, shown
 
 def pack(evidence: Evidence) -> bytes:
     """Evidence as compressed JSON."""
-    return zlib.compress(to_json(evidence), 6)
+    return zlib.compress(to_json(evidence), 3)  # 6 takes three times as long for a tenth less
 
 
 def unpack(blob: bytes) -> Evidence:

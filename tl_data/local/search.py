@@ -122,13 +122,20 @@ def find(shelf: Shelf, fetch: Fetch, query: Query, sight: Sight | None = None) -
             semantic="semantic" in query.ways,
             pictures=pictures,
         )
-        found = {match.row: match for match in judge.judge(rows)}
+        found = {
+            match.row: match for match in judge.judge(rows, 0.0 if query.images else _least(query) / 100)
+        }
     if query.images:
         found = _with_images(shelf, query, allowed, found if question else None, sight)
+    least = _least(query)
+    return hits_of(shelf, [match for match in found.values() if 100 * match.score >= least], query)
+
+
+def _least(query: Query) -> float:
+    """The points that a match must have to be found."""
     floor = {"high": HIGH, "medium": MEDIUM, "low": LOW, "none": None}[query.threshold]
     least = LEAST if floor is None else floor + (query.adjust_confidence_level - 0.5) * _SHIFT
-    matches = [match for match in found.values() if 100 * match.score >= max(1.0, least)]
-    return hits_of(shelf, matches, query)
+    return max(1.0, least)
 
 
 def _check(query: Query) -> None:

@@ -108,6 +108,10 @@ class Shelf:
         """How strongly a trait holds for one clip, 0..1."""
         return float(self._traits.data[number, row]) / 255
 
+    def strengths(self, number: int, rows: Rows) -> Floats:
+        """How strongly a trait holds for some clips, 0..1."""
+        return np.asarray(self._traits.data[number, rows], np.float32) / np.float32(255)
+
     def look_cosines(self, look: Floats, count: int) -> Floats | None:
         """Cosine of each clip's look and `look` (length 1); None if looks are not comparable."""
         return self._looks.cosines(look, count)

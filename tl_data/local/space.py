@@ -118,22 +118,17 @@ def word_sums(words: Sequence[str]) -> Vector:
 
     The sum over the words of a text, brought to length 1, is the vector of the text.
     """
-    if fresh := [word for word in dict.fromkeys(words) if word not in _sums]:
+    # Another thread may clear what is remembered: what this call needs it holds itself.
+    known = {word: _sums.get(word) for word in words}
+    if fresh := [word for word, vector in known.items() if vector is None]:
         if len(_sums) > _MOST_SUMS:
             _sums.clear()
-            fresh = list(dict.fromkeys(words))
-        # Another thread may clear meanwhile: what this call needs it also holds itself.
-        known = _sums.copy()
-        for word, vector in zip(fresh, _encoder().sums(fresh), strict=True):
-            known[word] = _sums[word] = vector
-    else:
-        known = _sums
-    found = [known.get(word) for word in words]
-    if not found:
+        made = dict(zip(fresh, _encoder().sums(fresh), strict=True))
+        _sums.update(made)
+        known |= made
+    if not known:
         return np.zeros((0, WORD_DIMENSION), np.float32)
-    return np.stack(
-        [v if v is not None else _encoder().sums([w])[0] for v, w in zip(found, words, strict=True)]
-    )
+    return np.array([known[word] for word in words], np.float32)
 
 
 def word_vector(word: str) -> Vector:

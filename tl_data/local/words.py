@@ -291,7 +291,9 @@ def _between(spans: Iterable[Span], start: float, end: float) -> list[Span]:
     found = [
         span
         for span in spans
-        if min(end, span.end_sec) - max(start, span.start_sec)
+        if span.start_sec < end  # first what is quick: a long video has thousands of spans
+        and span.end_sec > start
+        and min(end, span.end_sec) - max(start, span.start_sec)
         >= min(0.5, max(0.02, (span.end_sec - span.start_sec) / 3))
     ]
     return sorted(found, key=lambda span: (span.start_sec, span.end_sec))
