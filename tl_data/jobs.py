@@ -70,7 +70,7 @@ class Job:
     tables: tuple[str, ...] = OUTPUTS
     refresh: bool = False  # replace what a former model embedded, instead of refusing to mix models
     prompts: tuple[str, ...] = ("",)  # of `summaries`; "" is the model's own idea of a summary
-    engine: Literal["duckdb", "spark"] = "duckdb"
+    engine: Literal["duckdb", "spark"] = "duckdb"  # what reads the source; the calls are made in this process
     alerts: Alerts | None = None
     digest: Digest | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -200,7 +200,7 @@ TEMPLATE = """\
 # with the package does the work on this machine.
 
 name = "catalog"
-engine = "duckdb"           # duckdb or spark: what reads the source
+engine = "duckdb"           # duckdb or spark: what reads the source; this process makes the calls
 # prices = "prices.toml"    # a price list of your own
 
 [source]                    # exactly one of the following

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 8  # of a commit that another writer got in the way of
 BATCH = 8_192  # rows read at a time; more would be read ahead
+FILE_BYTES = 8 * 2**20  # files of this size are left as they are by a compaction
+ROW_GROUP = 1024  # rows
 SMALL_FILES = 64  # files added since the last compaction after which the next one is due
 
 
@@ -130,7 +132,12 @@ class Delta:
         """Put small files together. Old ones stay on disk for those who read them, until a vacuum."""
         self._added = 0
         try:
-            self._table.optimize.compact()
+            # A compaction keeps memory for as long as the process lives, the more the more it rewrites: so it
+            # takes small files alone, in small groups of rows.
+            properties = _deltalake().WriterProperties(max_row_group_size=ROW_GROUP, compression="SNAPPY")
+            self._table.optimize.compact(
+                target_size=FILE_BYTES, max_concurrent_tasks=1, writer_properties=properties
+            )
         except _deltalake().exceptions.CommitFailedError:
             self._table.update_incremental()  # somebody else writes: the next one will do
 
