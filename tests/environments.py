@@ -32,7 +32,7 @@ def once(folder: Path, *commands: list[str]) -> Path:
             folder.mkdir(parents=True)
             for command in commands:
                 ended = subprocess.run(
-                    command, cwd=folder, capture_output=True, text=True, timeout=280, check=False
+                    command, cwd=folder, capture_output=True, text=True, timeout=600, check=False
                 )
                 assert ended.returncode == 0, f"{command}: {ended.stderr[-2000:]}"
             done.write_text(said, encoding="utf-8")

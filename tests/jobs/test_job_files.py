@@ -119,6 +119,31 @@ def test_a_week_of_jobs(library: Library, folder: Path, do: Do) -> None:
     assert json.loads(do("run", alerts, "--json")[1])["alerts"]["clips"] == []
 
 
+def test_one_file_may_hold_all_of_it(library: Library, folder: Path, do: Do) -> None:
+    """Source, alerts and digest; what is wrong with the questions is said before anything is paid."""
+    job, tasks = folder / "all.toml", library.stats()["tasks_created"]
+    text = (
+        (folder / "nightly_catalog.toml")
+        .read_text()
+        .replace('files = "videos.csv"', f"urls = {library.urls[1:]}")
+    )
+    text = (
+        text.replace('key = "id"\n', "")
+        + '[digest]\nfile = "page.html"\n[alerts]\nquestions = ["tomato soup", " "]\n'
+    )
+    job.write_text(text)
+    assert do("run", str(job))[0] == 2
+    assert library.stats()["tasks_created"] == tasks
+    job.write_text(text.replace('" "', '"simple tomato soup"'))
+    code, said = do("run", str(job))
+    assert code == 0
+    assert library.stats()["tasks_created"] == tasks + 1
+    for part in ("1 submitted", "question", "2 new clips; 2 questions, 1 videos asked", "page.html"):
+        assert part in said
+    assert "<td>simple tomato soup</td>" in (folder / "page.html").read_text()
+    assert do("submit", str(folder / "weekly_digest.toml"))[0] == 2, "there is nothing to submit"
+
+
 def test_a_digest_escapes_what_videos_say_and_counts_what_is_within_its_days(folder: Path) -> None:
     job = Job.load(folder / "weekly_digest.toml")
     lake, now = Lake(job.folder), datetime(2026, 11, 20, tzinfo=UTC)

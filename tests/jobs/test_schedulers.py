@@ -20,7 +20,7 @@ from tests.library import Library
 from tl_data.lake import Lake
 from tl_data.lake_tables import ALERTS, VIDEOS
 
-pytestmark = pytest.mark.timeout(400)  # the environments are made in it, once
+pytestmark = pytest.mark.timeout(800)  # the environments are made in it, once
 
 #: Versions of their own: what these programs need is no part of this package's locks.
 AIRFLOW = ("apache-airflow-core==3.3.*", "apache-airflow-providers-standard>=1.20,<2")
