@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
+from tl_data.local import hdr
 from tl_data.local.evidence import NotVideo, Probe
 
 __all__ = ["NotVideo", "Picture", "Probe", "Samples", "Seen", "frames", "probe", "sound", "write_jpeg"]
@@ -184,6 +185,8 @@ class _Sizer:
         ).to_ndarray()
         if frame.interlaced_frame:
             scaled = cv2.resize(scaled[::2], (width, height), interpolation=cv2.INTER_AREA)
+        if hdr.is_hdr(frame):
+            scaled = hdr.to_sdr(scaled, int(frame.color_trc))
         turns = _clockwise(frame) // 90
         return np.ascontiguousarray(np.rot90(scaled, -turns)) if turns else scaled
 

@@ -1,0 +1,70 @@
+"""Pictures with a high dynamic range, as an ordinary screen shows them.
+
+A picture coded by the PQ or HLG curve in the wide primaries of BT.2020 looks grey and flat when its numbers
+are taken for ordinary ones, and its colours get wrong names. Here light becomes nits, wide primaries become
+those of BT.709, what is brighter than paper white is pressed together, and the usual curve is put on.
+
+The curves: SMPTE ST 2084 (PQ), ARIB STD-B67 and ITU-R BT.2100 (HLG), ITU-R BT.2408 (white at 203 nits).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+PQ, HLG = 16, 18  # transfer characteristics as ITU-T H.273 counts them
+_WHITE = 203.0  # nits of paper white
+_PEAK = 1000.0  # nits of the screen that HLG is made for
+_KNEE = 0.8  # of white: what is brighter is pressed together
+_BITS = 7  # of each channel that are looked up
+
+# Light in the primaries of BT.2020 -> BT.709.
+_PRIMARIES = np.array(
+    ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187)), np.float32
+)
+_LUMA = np.array((0.2627, 0.6780, 0.0593), np.float32)
+
+Picture = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.floating[Any]]
+
+
+def is_hdr(frame: Any) -> bool:
+    """Whether a frame's numbers mean a high dynamic range."""
+    return int(frame.color_trc or 0) in (PQ, HLG)
+
+
+def to_sdr(picture: Picture, transfer: int) -> Picture:
+    """An RGB picture coded by PQ or HLG as an ordinary RGB picture."""
+    part = (picture >> (8 - _BITS)).astype(np.int32)
+    shown: Picture = _table(transfer)[(part[..., 0] << 2 * _BITS) | (part[..., 1] << _BITS) | part[..., 2]]
+    return shown
+
+
+@cache
+def _table(transfer: int) -> npt.NDArray[np.uint8]:
+    """The ordinary colour of every coded one."""
+    levels = (np.arange(1 << _BITS, dtype=np.float32) + 0.5) / (1 << _BITS)
+    coded = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
+    light = np.maximum((_nits(coded, transfer) / _WHITE).astype(np.float32) @ _PRIMARIES.T, 0)
+    most = light.max(axis=1, keepdims=True)
+    pressed = _KNEE + (1 - _KNEE) * (1 - np.exp(-(most - _KNEE) / (1 - _KNEE)))
+    light *= np.where(most > _KNEE, pressed / np.maximum(most, 1e-6), 1)
+    usual = np.where(light <= 0.0031308, 12.92 * light, 1.055 * np.maximum(light, 1e-9) ** (1 / 2.4) - 0.055)
+    return np.asarray(np.round(255 * np.clip(usual, 0, 1)), np.uint8)
+
+
+def _nits(coded: Floats, transfer: int) -> Floats:
+    if transfer == PQ:
+        root = coded ** (1 / 78.84375)
+        return np.asarray(
+            10_000
+            * (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)
+        )
+    scene = np.where(
+        coded <= 0.5, coded**2 / 3, (np.exp((coded - 0.55991073) / 0.17883277) + 0.28466892) / 12
+    )
+    luma = np.maximum(scene @ _LUMA, 1e-6)[:, None]
+    return np.asarray(_PEAK * scene * luma**0.2)
