@@ -59,6 +59,8 @@ class LanguageServer:
             return JSONResponse({"error": {"message": f"model {body['model']} not found"}}, 404)
         if way.isdigit():
             return JSONResponse({"error": {"message": "out of memory"}}, int(way))
+        if way == "silent":  # until the client has gone
+            await request.receive()
         if way == "elsewhere":
             return Response(status_code=307, headers={"location": "http://127.0.0.1:1/v1/chat/completions"})
         text = answer_to(body, way)

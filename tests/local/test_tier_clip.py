@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import cv2
 import duckdb
+import httpx
 import numpy as np
 import pytest
 
 import tl_data
 from tests import media
+from tests.conftest import Engine as ServedEngine
 from tests.local.known import SALES, SHAPES
 from tests.local.tiny_clip import DIMENSION, PINK, Layout, make_clip
 from tl_data import catalog
@@ -208,6 +210,27 @@ def test_every_surface_follows_the_model(folder: Path, tmp_path: Path) -> None:
     finally:
         con.close()
         connection.close(stop_engine=True)
+
+
+def test_weights_are_read_at_first_use(
+    folder: Path, tmp_path: Path, start_engine: Callable[..., ServedEngine]
+) -> None:
+    """The engine is up at once; what is wrong with the weights is told by whoever needs them."""
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    (broken / "text_model.onnx").write_bytes(b"not a model")
+    served = start_engine("--clip", str(broken))
+    root = served.base_url.removesuffix("/v1.3")
+    told = httpx.get(f"{root}/_engine/tiers").json()
+    assert told["dimension"] == space.DIMENSION + DIMENSION
+    assert told["stages"][0]["tier"] == "local-clip"
+    fields = {"model_name": (None, told["search_model"]), "text": (None, "a dog")}
+    answer = httpx.post(f"{served.base_url}/embed", files=fields)
+    assert (answer.status_code, answer.json()["code"]) == (424, "engine_model_failed")
+    assert "TL_LOCAL_CLIP" in answer.json()["message"]
+    fields["model_name"] = (None, "tl-local-1")
+    refused = httpx.post(f"{served.base_url}/embed", files=fields)
+    assert refused.status_code == 400
+    assert told["search_model"] in refused.json()["message"]  # the name that this engine has now
 
 
 async def _indexes(client):  # type: ignore[no-untyped-def]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from tests.local.llm_server import KEY, MODEL, LanguageServer
 from tl_data import catalog
 from tl_data.connect import connect
 from tl_data.errors import SettingsError
+from tl_data.local.conform import fault
 from tl_data.local.errors import APIProblem
 from tl_data.local.evidence import Evidence
 from tl_data.local.frames import pick
@@ -207,6 +209,33 @@ def test_an_endpoint_that_is_down_or_slow_is_an_error_with_the_next_step(materia
     assert (problem.status, problem.code) == (503, "text_endpoint_unreachable")
     assert gone.url in problem.message
     assert "unset TL_LOCAL_LLM_URL" in problem.message
+    with LanguageServer() as silent:
+        silent.ways = ["silent"]
+        problem = refused(silent, material, timeout=0.3)
+    assert (problem.status, problem.code) == (504, "text_endpoint_timeout")
+    assert "within 0.3 s. Raise TL_LOCAL_LLM_TIMEOUT" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("value", "schema", "words"),
+    [
+        ({"a": 1}, {"type": "object", "properties": {"a": {"type": "integer"}}}, None),
+        ({"a": "x"}, {"type": "object", "properties": {"a": {"type": "integer"}}}, "$.a: 'x' is not of type"),
+        ({}, {"type": "object", "required": ["a"]}, "'a' is a required property"),
+        ("2026-13-01", {"type": "string", "format": "date"}, "is not a 'date'"),
+        ("AB-12", {"type": "string", "pattern": "^[A-Z]{2}-[0-9]+$"}, None),
+        ("ab-12", {"type": "string", "pattern": "^[A-Z]{2}-[0-9]+$"}, "does not match"),
+        (
+            "a" * 40 + "!",
+            {"type": "string", "pattern": "^(a+)+$"},
+            "does not match",
+        ),  # years, by backtracking
+        ([1, {"b": 2}], {"$defs": {"n": {"type": "number"}}, "items": {"$ref": "#/$defs/n"}}, "$[1]"),
+    ],
+)
+def test_what_breaks_a_schema_is_told(value: Any, schema: dict[str, Any], words: str | None) -> None:
+    found = fault(value, schema)
+    assert found is None if words is None else words in str(found)
 
 
 def test_settings_that_cannot_be(tmp_path: Path) -> None:
@@ -262,6 +291,10 @@ def test_from_the_settings_to_the_answer(tmp_path: Path) -> None:
             language.ways = ["500"]
             answer = httpx.post(f"{connection.base_url}/analyze", json=ask, timeout=20)
             assert (answer.status_code, answer.json()["code"]) == (502, "text_endpoint_failed")
+            whole = base64.b64encode(film.read_bytes()).decode()  # a video that is in no index
+            ask = {"video": {"type": "base64_string", "base64_string": whole}, "prompt": "x", "stream": False}
+            answer = httpx.post(f"{connection.base_url}/analyze", json=ask, timeout=60)
+            assert answer.json()["data"] == text
             root = connection.base_url.removesuffix("/v1.3")
             told = httpx.get(f"{root}/_engine/tiers").text
             assert language.url in told
