@@ -50,9 +50,8 @@ def test_pictures_have_no_combs(side: int, tmp_path: Path) -> None:
         first = next(container.decode(video=0))
         assert first.interlaced_frame
         light = first.to_ndarray(format="gray").astype(float)
-    assert (
-        np.abs(light[:-2] - light[1:-1]).mean() - np.abs(light[:-2] - light[2:]).mean() > 3
-    )  # they are there
+    # The file has them: a line is less like the next one than like the one after that.
+    assert np.abs(light[:-2] - light[1:-1]).mean() - np.abs(light[:-2] - light[2:]).mean() > 0.8
     assert combs(path, side) < 0
 
 
