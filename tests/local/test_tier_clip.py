@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from tests.local.tiny_clip import DIMENSION, PINK, Layout, make_clip
 from tl_data import catalog
 from tl_data.connect import connect
 from tl_data.errors import SettingsError
-from tl_data.local import space, tiers
+from tl_data.local import space
 from tl_data.local.clip import Encoder, encoder
 from tl_data.local.evidence import Evidence, ModelFailed, from_json, to_json
 from tl_data.local.library import Library
@@ -78,9 +79,10 @@ def test_what_is_missing_or_broken_is_named(
     (partly / "tokenizer.json").unlink()
     with pytest.raises(SettingsError, match=r"tokenizer\.json is missing"):
         read_tiers(clip=str(partly), environment={})
-    monkeypatch.setattr(tiers, "find_spec", lambda name: None)  # as if the packages were not there
-    with pytest.raises(SettingsError, match=r"pip install .tl_data\[local-clip\]"):
-        read_tiers(clip=str(folder), environment={})
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "tokenizers", None)  # to the importer: not there
+        with pytest.raises(SettingsError, match=r"pip install .tl_data\[local-clip\]"):
+            read_tiers(clip=str(folder), environment={})
     broken = shutil.copytree(folder, tmp_path / "broken")
     (broken / "text_model.onnx").write_bytes(b"not a model")
     with pytest.raises(ModelFailed, match=r"TL_LOCAL_CLIP.*text_model\.onnx cannot be loaded"):

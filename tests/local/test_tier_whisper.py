@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sys
 import wave
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from tests.local.tiny_whisper import WORDS, make_whisper
 from tl_data.demo.voice import speak
 from tl_data.errors import SettingsError
-from tl_data.local import speech, tiers
+from tl_data.local import speech
 from tl_data.local.evidence import Evidence, ModelFailed, from_json, to_json
 from tl_data.local.tiers import Tiers, read_tiers
 from tl_data.local.worker import Lookers
@@ -100,6 +101,6 @@ def test_what_is_missing_is_named(whisper: Path, tmp_path: Path, monkeypatch: py
     (partly / "tokenizer.json").unlink()
     with pytest.raises(SettingsError, match=r"tokenizer\.json is missing.*ct2-transformers-converter"):
         read_tiers(whisper=str(partly), environment={})
-    monkeypatch.setattr(tiers, "find_spec", lambda name: None)  # as if the package were not there
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)  # to the importer: not there
     with pytest.raises(SettingsError, match=r"pip install .tl_data\[local-whisper\]"):
         read_tiers(whisper=str(whisper), environment={})
