@@ -1,8 +1,8 @@
 """Writes what a run has finished to the tables, in chunks: a run that dies at 90 % keeps 90 %.
 
-The tables of outputs come first and `videos` last. A run that is killed in between has rows in `clips` of a
-video that `videos` does not name yet; the next run makes them again, from the ledger and without paying, and
-they replace themselves.
+The tables of outputs come first, then `errors`, which a finished video leaves, and `videos` last. A run that
+is killed in between has rows in `clips` of a video that `videos` does not name yet; the next run makes them
+again, from the ledger and without paying, and they replace themselves.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow as pa
 from tl_data.lake import Group, Lake, LakeTable, rows_of
 from tl_data.lake_tables import ERRORS, RUNS, TABLES, VIDEOS
 
-ORDER = ("clips", "chapters", "summaries", "vectors", "videos", "errors", "runs")
+ORDER = ("clips", "chapters", "summaries", "vectors", "errors", "videos", "runs")
 
 
 class Commits:

@@ -159,6 +159,8 @@ class Run:
                 )
             if here.error is not None:
                 raise here.error
+            if here.state == "unchanged" and item.attempts:  # it failed in another run, at the same time
+                self._commits.gone("errors", [(key,) for key in item.attempts])
             done = here.state == "unchanged" or await self._work(here)
         except Unreadable as error:
             self._fail(here, error)

@@ -7,6 +7,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tl_data import pipeline
 from tl_data.connect import connect
 from tl_data.errors import APIError, SchemaMismatch
 from tl_data.jobs import Job
-from tl_data.lake import Lake
+from tl_data.lake import Lake, rows_of
 from tl_data.lake_tables import CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
 from tl_data.pipeline_twice import Tasks, paid_twice
 from tl_data.progress import Step
@@ -214,6 +215,20 @@ def test_a_task_without_its_record_is_not_paid_twice(put: Put, make_job: MakeJob
     assert connection.run(counted()) == 1
     record.write_bytes(said)
     assert connection.run(counted()) == 1
+
+
+def test_a_video_that_is_in_leaves_the_errors(put: Put, make_job: MakeJob) -> None:
+    """Of two runs at once one failed with it, the other did not, and the failure was written last."""
+    url = put("a.mp4")
+    job = make_job([url], tables=("clips",))
+    pipeline.run(job)
+    late = {"source_key": url, "url": url, "class": "ServerFailed", "code": "x", "message": "It broke."}
+    row = {**late, "retryable": True, "attempt": 1, "at": datetime.now(UTC)}
+    Lake(job.folder).table(ERRORS).replace_groups(rows_of(ERRORS, [row]))
+    again = pipeline.run(job)
+    assert (again.unchanged, again.failed, again.calls) == (1, 0, 0)
+    assert Lake(job.folder).read(ERRORS).num_rows == 0
+    assert Lake(job.folder).read(VIDEOS).num_rows == 1
 
 
 def test_vectors_of_two_models_do_not_mix(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
