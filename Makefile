@@ -7,7 +7,7 @@ PYTHON ?= python3
 UV ?= uv
 VIDEOS ?=
 ARGS ?=
-BENCH ?= $(sort $(wildcard benchmarks/*.py))
+BENCH ?= $(filter-out benchmarks/engine_%,$(sort $(wildcard benchmarks/*.py)))
 
 DEMO := .venv
 DEV := .venv-dev
@@ -17,7 +17,7 @@ INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-dep
 HASHED = --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-api format bench lock clean
+.PHONY: help demo test check check-api format bench bench-engine lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +28,8 @@ help:
 	@echo 'make check-api  many made-up requests against the contract of the API (minutes)'
 	@echo 'make format   let ruff put right what it can'
 	@echo 'make bench    the measurements of the README     make bench BENCH=benchmarks/limiter.py one of them'
+	@echo 'make bench-engine  how well the embedded engine finds, how fast it looks and searches (an hour or more)'
+	@echo '              make bench-engine CLIPS=50000 REAL=folder: a smaller index, and real clips with labels'
 	@echo 'make lock     compile the locks from pyproject.toml (needs uv)'
 	@echo 'make clean    remove what these made'
 
@@ -52,6 +54,13 @@ format: $(DEV)/ready
 
 bench: $(DEV)/ready
 	@set -e; for script in $(BENCH); do echo "== $$script"; $(DEV)/bin/python $$script $(ARGS); done
+
+CLIPS ?= 1000000
+REAL ?=
+bench-engine: $(DEV)/ready
+	$(DEV)/bin/python benchmarks/engine_quality.py $(if $(REAL),--real '$(REAL)')
+	$(DEV)/bin/python benchmarks/engine_speed.py --hour --two-hours --queue 200
+	$(DEV)/bin/python benchmarks/engine_search.py --clips $(CLIPS)
 
 $(DEMO)/installed: requirements.lock
 $(DEV)/installed: requirements-dev.lock

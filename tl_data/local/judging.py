@@ -96,9 +96,10 @@ class Judge:
         )
         shares = self._shares(rows, lines, starts, worths)
         found = []
+        by_line, first = worths.T.tolist(), starts.tolist()
         for at in np.flatnonzero((shares > 0) & (shares >= least - 1e-9)).tolist():
-            part = worths[:, starts[at] : starts[at] + sizes[at]]
-            if match := self._one(int(rows[at]), groups[at], part):
+            values = by_line[first[at] : first[at] + sizes[at]]
+            if match := self._one(int(rows[at]), groups[at], values):
                 found.append(match)
         return found
 
@@ -136,15 +137,16 @@ class Judge:
 
     # ------------------------------------------------------------------------------ one candidate
 
-    def _one(self, row: int, lines: Sequence[Line], worths: Values) -> Match | None:
+    def _one(self, row: int, lines: Sequence[Line], values: Sequence[Sequence[float]]) -> Match | None:
         table: list[dict[str, _Credit]] = []
         for number, part in enumerate(self._question.parts):
             by_sight = {sight: _Credit() for sight in self._sights}
             self._by_trait(row, part, by_sight)
             if self._pictures is not None and not part.traits and "seen" in by_sight:
                 by_sight["seen"].offer(float(self._pictures[row]), f"picture: {part.text}")
-            for at in np.flatnonzero(worths[number]).tolist():
-                self._by_line(part, lines[at], float(worths[number, at]), by_sight)
+            for line, worth in zip(lines, values, strict=True):
+                if worth[number]:
+                    self._by_line(part, line, worth[number], by_sight)
             table.append(by_sight)
         best = [max(by_sight.values(), key=lambda credit: credit.value) for by_sight in table]
         share = self._share([credit.value for credit in best])

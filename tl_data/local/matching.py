@@ -91,6 +91,13 @@ def sounds(word: str) -> str:
 
 def distance(a: str, b: str, most: int) -> int:
     """Edits, with swaps of neighbours, from one word to the other; `most + 1` if there are more."""
+    while a and b and a[0] == b[0]:
+        a, b = a[1:], b[1:]
+    while a and b and a[-1] == b[-1]:
+        a, b = a[:-1], b[:-1]
+    if most == 1:  # what most words are asked for, and what is left then needs no table
+        swap = len(a) == len(b) == 2 and a == b[::-1]
+        return max(len(a), len(b)) if len(a) < 2 and len(b) < 2 else 1 if swap else 2
     before: list[int] = []
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
