@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -66,6 +67,8 @@ EXPORT = pa.schema(
         "owner": pa.string(),
     }
 )
+
+_KEY = re.compile(r"[0-9a-f]{32}")
 
 Act = Callable[[], Awaitable[Any]]
 Find = Callable[[], Awaitable[str | None]]
@@ -196,11 +199,15 @@ class Ledger:
 
     async def show(self, key: str) -> Entry | None:
         """One durable call by its key, with its result."""
+        if not _KEY.fullmatch(key):
+            return None
         _, entry = await self._journal.read(f"calls/{key[:2]}/{key}", key)
         return entry
 
     async def forget(self, key: str) -> bool:
         """Remove all records of a durable call: the next time it is made, and paid, anew."""
+        if not _KEY.fullmatch(key):
+            return False  # as a path it might name more than one call
         folder = f"calls/{key[:2]}/{key}"
         paths = [item.path async for item in self.storage.below(folder)]
         # `done` first: interrupted here, what remains is re-attached to rather than paid again.
@@ -343,9 +350,11 @@ class Ledger:
                     log.warning("%s", trouble)
                 raise
             if find is not None:
-                return await self._journal.write_submitted(call, folder, attempt, str(answer))
+                return await _kept(self._journal.write_submitted(call, folder, attempt, str(answer)))
             try:
-                return await self._journal.write_done(call, folder, attempt, answer, None, call.video_minutes)
+                return await _kept(
+                    self._journal.write_done(call, folder, attempt, answer, None, call.video_minutes)
+                )
             except LedgerError as trouble:
                 # It is paid for: the caller gets it, and the ledger's trouble stops the next claim.
                 log.error("an answer could not be kept and would be paid for again: %s", trouble)
@@ -369,6 +378,16 @@ class Ledger:
             await self.sweep()
         except LedgerError as error:
             log.info("expired answers could not be removed: %s", error)
+
+
+async def _kept(writing: Coroutine[Any, Any, Entry]) -> Entry:
+    """Write to the end what was paid for, even if its caller is cancelled meanwhile."""
+    task = asyncio.create_task(writing)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def _expired(call: Call, entry: Entry) -> bool:

@@ -29,6 +29,7 @@ from tl_data.errors import (
 from tl_data.journal import INLINE
 from tl_data.ledger import EXPORT, Ledger
 from tl_data.records import Call
+from tl_data.storage import THREADS
 from tl_data.usage import receipt
 
 CALL = Call("index", "content-1", {"index_id": "i"}, "model-1", content="https://x.org/v?sig=S3CRET&sv=1")
@@ -432,6 +433,7 @@ FILL = """
 import asyncio, sys
 from tl_data.ledger import Ledger
 from tl_data.records import Call
+from tl_data.storage import THREADS
 
 async def answer():
     return "x" * 1000
@@ -529,3 +531,42 @@ def test_failures_cross_threads_and_stay_themselves(tmp_path: Path) -> None:
         thread.join()
     assert send.count == 1
     assert {(type(e), e.code, e.request_id) for e in raised} == {(BadRequest, "video_dark", "r-1")}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_what_was_paid_for_is_written_down_although_its_caller_goes(tmp_path: Path, remote: bool) -> None:
+    """Cancelled while the answer waits for a store that is busy: nobody has to pay for it again."""
+
+    async def run(ledger: Ledger) -> None:
+        answered, free = asyncio.Event(), threading.Event()
+
+        async def do() -> str:
+            for _ in range(THREADS):
+                ledger.storage._threads.submit(free.wait)
+            answered.set()
+            return "task-1"
+
+        calling = asyncio.create_task(ledger.submit(CALL, do, NOTHING) if remote else ledger.once(CALL, do))
+        await answered.wait()
+        for act in (calling.cancel, free.set):
+            for _ in range(20):  # steps until the record is on its way; until the cancelling has come to it
+                await asyncio.sleep(0)
+            act()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        entry = await ledger.get(CALL)
+        assert entry is not None
+        assert (entry.state, entry.task_id or entry.result) == ("submitted" if remote else "done", "task-1")
+
+    ledger_test(run, tmp_path)
+
+
+@pytest.mark.parametrize("key", ["", ".", "..", "../../x", "ab", "/", "no such key"])
+def test_what_is_no_key_shows_and_forgets_nothing(tmp_path: Path, key: str) -> None:
+    async def run(ledger: Ledger) -> None:
+        await ledger.once(CALL, Made("paid"))
+        assert await ledger.show(key) is None
+        assert not await ledger.forget(key)
+        assert (await ledger.show(CALL.key)) is not None
+
+    ledger_test(run, tmp_path)
