@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.local.known import VIDEOS
+from tests.local.known import PROBE, VIDEOS, clip
+from tl_data.local.evidence import Evidence
 from tl_data.local.library import Library
 from tl_data.local.search import Hit, Query, confidence
 
@@ -171,6 +173,14 @@ def test_a_hit_carries_what_is_said_in_it(library: Library) -> None:
     hit = ask(library, "helmet")[0]
     assert hit.transcription == "All visitors must wear a helmet inside the building."
     assert ask(library, "a red object moving to the left")[0].transcription is None
+
+
+def test_a_question_that_no_clip_is_a_candidate_for_has_no_hits(tmp_path: Path) -> None:
+    library = Library(tmp_path / "library.db")
+    library.add("index", "silent", Evidence(PROBE, (clip(0, 6, colors=(("gray", 1.0),)),)))
+    for text in ("a purple thing", "loud music", "zoom in", '"purple"', "purple helmets"):
+        assert ask(library, text, threshold="none") == []
+    library.close()
 
 
 def test_lexical_alone_does_not_guess_meanings(library: Library) -> None:

@@ -87,6 +87,8 @@ class Judge:
 
     def judge(self, rows: Rows, least: float = 0.0) -> list[Match]:
         """The candidates that explain anything, with their share; none with a share below `least`."""
+        if not len(rows):
+            return []
         groups = self._lines(rows)
         lines = [line for group in groups for line in group]
         sizes = [len(group) for group in groups]
