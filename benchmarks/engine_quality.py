@@ -1,6 +1,6 @@
 """How well the embedded engine finds moments: made videos, labelled questions, one table.
 
-    python benchmarks/engine_quality.py [--folder DIR] [--videos 60] [--json FILE]
+    python benchmarks/engine_quality.py [--folder DIR] [--videos 60] [--real FOLDER] [--json FILE]
 
 Makes videos with scripted speech, screen text, colours, motion and music, looks at them, and asks: words
 spoken, the same in other words, words shown, things visible, sounds, and things that are in no video. For
@@ -8,6 +8,9 @@ each class it prints recall@1, recall@5 and MRR for vectors alone, words alone a
 often a question that nothing answers is answered at `medium` or above. Videos and what was seen in them
 stay in the folder: a second run only searches. In each class every second question was used
 to set the constants of the search and the others are the measurement; both are printed.
+
+--real takes a folder of other videos with questions.json, a list of {"kind", "text", "video", "start_sec",
+"end_sec"} (no video: nothing answers it). --labels names that file where it lies elsewhere.
 """
 
 from __future__ import annotations
@@ -150,14 +153,40 @@ def scripts(count: int) -> tuple[dict[str, list[Scene]], list[Ask]]:
     return videos, asks + [Ask("unanswerable", text) for text in UNANSWERABLE]
 
 
-def look(path: Path) -> Path:
-    """Look at a video unless that has been done; the evidence lies beside it."""
+def look(path: Path, target: Path) -> Path:
+    """Look at a video unless that has been done; gives the file with the evidence."""
     from tl_data.local.watching import look_at
 
-    target = path.with_suffix(".json")
     if not target.is_file():
-        target.write_bytes(to_json(look_at(path, path.with_suffix(""))))
+        target.write_bytes(to_json(look_at(path, target.with_suffix(""))))
     return target
+
+
+def answers(
+    paths: list[Path], asks: list[Ask], workers: int, folder: Path | None = None
+) -> list[dict[str, object]]:
+    """Look at the videos, put them into an index of their own, and ask; evidence goes beside them."""
+    targets = [(folder or path.parent) / path.with_suffix(".json").name for path in paths]
+    with ProcessPoolExecutor(workers) as pool:
+        seen = list(pool.map(look, paths, targets))
+    known = {path.name: from_json(file.read_bytes()) for path, file in zip(paths, seen, strict=True)}
+    with tempfile.TemporaryDirectory() as home:
+        library = Library(Path(home) / "library.sqlite")
+        for name, evidence in known.items():
+            library.add("bench", name, evidence)
+        rows = list(measure(library, known, asks))
+        library.close()
+    return rows
+
+
+def real(folder: Path, labels: Path, seen: Path, workers: int) -> list[dict[str, object]]:
+    """Ask about real videos."""
+    seen.mkdir(parents=True, exist_ok=True)
+    asks = [Ask(**label) for label in json.loads(labels.read_text())]
+    names = sorted({ask.video for ask in asks if ask.video})
+    rows = answers([folder / name for name in names], asks, workers, seen)
+    print(f"\nreal: {len(names)} videos, {len(asks)} questions\n{table(rows, None)}")
+    return rows
 
 
 def measure(library: Library, known: dict[str, Evidence], asks: list[Ask]) -> Iterator[dict[str, object]]:
@@ -234,6 +263,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "tl_data-engine-quality")
     parser.add_argument("--videos", type=int, default=60)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--real", type=Path, help="folder of real videos, asked about in a table of their own"
+    )
+    parser.add_argument("--labels", type=Path, help="their questions; FOLDER/questions.json if not given")
     parser.add_argument("--json", type=Path, help="write every question with its rank and score")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
@@ -241,18 +274,13 @@ def main() -> None:
     paths = [given.folder / name for name in videos]
     options = {"width": 640, "height": 360, "fps": 15}
     make_videos([(given.folder / name, scenes, options) for name, scenes in videos.items()], given.workers)
-    with ProcessPoolExecutor(given.workers) as pool:
-        seen = list(pool.map(look, paths))
-    known = {path.name: from_json(file.read_bytes()) for path, file in zip(paths, seen, strict=True)}
-    with tempfile.TemporaryDirectory() as home:
-        library = Library(Path(home) / "library.sqlite")
-        for name, evidence in known.items():
-            library.add("bench", name, evidence)
-        rows = list(measure(library, known, asks))
-        library.close()
-    print(f"{given.videos} videos, {len(asks)} questions")
+    rows = answers(paths, asks, given.workers)
+    print(f"{given.videos} videos, {sum(map(len, videos.values()))} scenes, {len(asks)} questions")
     for name, half in (("set on (even)", 0), ("measured on (odd)", 1), ("all", None)):
         print(f"\n{name}\n{table(rows, half)}")
+    if given.real:
+        labels = given.labels or given.real / "questions.json"
+        rows += real(given.real, labels, given.folder / "real", given.workers)
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1))
 
