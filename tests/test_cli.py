@@ -81,6 +81,16 @@ def test_listings_and_scalars(library: Library) -> None:
         (("search", "absent", "x"), 1, "no index is called 'absent'"),
         (("gist", "000000000000000000000000"), 1, "Failed:"),
         (("index-video", "no/such/file.mp4"), 1, "cannot read the video file"),
+        (("indexes", "--parquet", "no/such/x.parquet"), 1, "x.parquet': No such file or directory"),
+        (("init", "no/such/job.toml"), 2, "no/such/job.toml cannot be written: No such file or directory"),
+        (("ledger", "show", "../../etc"), 1, "the ledger has no call ../../etc; tl-data ledger ls lists"),
+        (("ledger", "forget", ""), 1, "the ledger has no call"),
+        (
+            ("serve", "--home", __file__),
+            2,
+            "test_cli.py cannot be used: File exists; name another with --home",
+        ),
+        (("serve", "--port", "99999"), 2, "--port 99999 is no port: 0 to 65535"),
     ],
     ids=lambda v: v[0] if isinstance(v, tuple) else None,
 )

@@ -41,7 +41,10 @@ def init(file: str) -> None:
     path = Path(file)
     if path.exists():
         raise SettingsError(f"{file} is there already; name another file: tl-data init FILE")
-    path.write_text(init_text(), encoding="utf-8")
+    try:
+        path.write_text(init_text(), encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be written: {error.strerror}") from error
     click.echo(f"{file} written. Edit it, then type: tl-data plan {file}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import datetime
 from typing import Any
@@ -47,7 +48,10 @@ def show(rows: pa.Table, to: str = "table", file: str | None = None) -> None:
     elif to == "parquet" and file is not None:
         import pyarrow.parquet as pq
 
-        pq.write_table(rows, file)
+        try:
+            pq.write_table(rows, file)
+        except OSError as error:
+            raise click.FileError(file, os.strerror(error.errno) if error.errno else str(error)) from error
         click.echo(f"{rows.num_rows} rows written to {file}", err=True)
     else:
         Console().print(grid(rows))

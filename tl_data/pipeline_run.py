@@ -120,10 +120,15 @@ class Run:
     async def _all(self) -> None:
         width = self.session.settings.concurrency * AHEAD
         ticking = asyncio.ensure_future(self._tick())
+        ticking.add_done_callback(lambda _: self._halt.set())  # it ends early only when it cannot write
         self._step("working")
         try:
             work = traced_video(self._one)
             await in_parallel(self._source.items(), work, width=width, halt=self._halt, stop=self.stop)
+            ticking.cancel()
+            [ended] = await asyncio.gather(ticking, return_exceptions=True)
+            if isinstance(ended, Exception):
+                raise ended  # the rows of a commit are missing from the tables
         except Exception as error:
             self._end("stopped", f"stopped: {type(error).__name__}: {error}")
             raise

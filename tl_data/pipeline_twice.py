@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
-from tl_data.errors import APIError, NotFound, StillRunning, TaskFailed
+from tl_data.errors import APIError, LedgerError, NotFound, StillRunning, TaskFailed
 from tl_data.records import Entry
 from tl_data.session import METADATA_KEY, Session
 
@@ -38,7 +38,7 @@ async def paid_twice(session: Session, tasks: Tasks, seconds: float) -> int | No
 
     All tasks that the index got since the oldest of ours are listed. Of each that the ledger does not know,
     the video is asked for the key it was submitted with, once it is ready: before, the platform does not
-    say. None when the platform cannot be asked, or such a task takes too long.
+    say. None when the platform cannot be asked or the ledger not be read, or such a task takes too long.
 
     Args:
         seconds: that the measurement may take.
@@ -52,7 +52,7 @@ async def paid_twice(session: Session, tasks: Tasks, seconds: float) -> int | No
             async for task_id, key in _unknown(session, tasks, since):
                 unknown.setdefault(key, set()).add(task_id)
             return sum([_beyond_one(ids, await session.ledger.show(key)) for key, ids in unknown.items()])
-    except (APIError, StillRunning, TimeoutError):
+    except (APIError, LedgerError, StillRunning, TimeoutError):
         return None
 
 

@@ -64,6 +64,20 @@ def test_a_ledger_of_a_newer_version_stops_the_run(put: Put, make_job: MakeJob) 
     assert tasks(job) == 2
 
 
+def test_a_record_of_another_job_that_cannot_be_read_leaves_the_run_alone(
+    put: Put, make_job: MakeJob
+) -> None:
+    """All that the run needs of the ledger is there; only what was paid twice cannot be told."""
+    other = make_job([put("b.mp4")], tables=("clips",))
+    pipeline.submit(other)
+    [sent] = index_records(other, "*.submitted")
+    sent.write_text(json.dumps(json.loads(sent.read_text()) | {"tl_ledger": 2}))
+    job = make_job([put("a.mp4")], tables=("clips",))
+    report = pipeline.run(job)
+    assert (report.status, report.submitted, report.paid_twice) == ("done", 1, None)
+    assert Lake(job.folder).read(VIDEOS).num_rows == 1
+
+
 def test_rows_that_somebody_deleted_come_back_unpaid(put: Put, make_job: MakeJob) -> None:
     urls: list[str | None] = [put(f"{n}.mp4") for n in range(3)]
     job = make_job(urls, tables=("clips", "vectors"))

@@ -78,6 +78,8 @@ def read_options(arguments: list[str] | None = None) -> Config:
     given = parser.parse_args(arguments)
     if given.workers < 1:
         parser.error("--workers must be at least 1")
+    if not 0 <= given.port <= 65535:
+        parser.error(f"--port {given.port} is no port: 0 to 65535")
     if given.media and not given.media.is_dir():
         parser.error(f"--media {given.media} is not a folder")
     if not _is_loopback(given.host) and not given.api_key:
@@ -181,8 +183,14 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write(json.dumps(_described(options)) + "\n")
         return 0
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    options.home.mkdir(parents=True, exist_ok=True)
-    with (options.home / "engine.lock").open("a+") as lock, contextlib.ExitStack() as stack:
+    try:
+        options.home.mkdir(parents=True, exist_ok=True)
+        lock = (options.home / "engine.lock").open("a+")
+    except OSError as error:
+        return _refuse(
+            f"the folder {options.home} cannot be used: {error.strerror}; name another with --home"
+        )
+    with lock, contextlib.ExitStack() as stack:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
