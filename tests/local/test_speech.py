@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -68,6 +69,15 @@ def test_clear_speech_is_mostly_understood_and_has_its_times(tmp_path: Path) -> 
         assert spans, sentence
         assert spans[0].start_sec == pytest.approx(start, abs=0.5)
         assert spans[-1].end_sec == pytest.approx(end, abs=0.7)
+        said = [word for span in spans for word in span.words]
+        assert " ".join(word.text for word in said) == " ".join(span.text for span in spans)
+        assert all(start - 0.3 < word.start_sec < word.end_sec < end + 0.3 for word in said)
+        assert all(one.start_sec < two.start_sec for one, two in pairwise(said))
+        # In its place: as many letters before a word as time.
+        sizes = np.array([len(word.text) for word in said])
+        letters = (np.cumsum(sizes) - sizes) / sizes.sum()
+        assert [(w.start_sec - start) / (end - start) for w in said] == pytest.approx(list(letters), abs=0.2)
+        assert all(0 <= word.confidence <= 1 for word in said)
         said, understood = words(sentence), {word for span in spans for word in words(span.text)}
         hit += sum(word in understood for word in said)
         total += len(said)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tl_data.local import media, sound
-from tl_data.local.evidence import Span
+from tl_data.local.evidence import Span, Word
 from tl_data.local.media import SOUND_RATE, Samples
 
 _FRAME = 480  # samples of a voice decision, 30 ms
@@ -170,8 +170,17 @@ def recognise(decoder: Any, samples: Samples, start: float) -> list[Span]:
             text,
             sure,
             tuple(readings[:_READINGS]),
+            tuple(_timed(part, start, samples.size / SOUND_RATE, others) for part in spoken),
         )
     ]
+
+
+def _timed(part: tuple[str, int, int], start: float, length: float, others: list[str]) -> Word:
+    """A word of an utterance that begins at `start` seconds; sure is what most readings have."""
+    text, first, last = part
+    begin, end = (min(length, max(0.0, frame / 100 - _LEAD)) for frame in (first, last))
+    sure = _agreement([text], others)
+    return Word(round(start + begin, 2), round(start + max(end, begin + 0.01), 2), text, sure)
 
 
 def _others(decoder: Any) -> list[str]:
