@@ -26,7 +26,6 @@ from tl_data.loop import Loop
 from tl_data.pool import Outcome, Pool
 from tl_data.session import Session
 from tl_data.settings import SERVICE_URL, Settings
-from tl_data.usage import current
 
 T = TypeVar("T")
 
@@ -127,10 +126,12 @@ class Connection:
         async def run(row: Row) -> Any:
             if row[0] is None:
                 return None
-            value = await function.run(session, **function.arguments(_given(names, row)))
-            if current().submitted and function.name == "index_video":
-                self._pool.forget()  # searches and listings may give more now
-            return value
+            before = session.arrived
+            try:
+                return await function.run(session, **function.arguments(_given(names, row)))
+            finally:
+                if session.arrived != before:
+                    self._pool.forget()  # searches and listings give more now
 
         keys = (_row(function, row) for row in rows)
         return self._loop.iterate(self._pool.map(run, keys, group=function.name))
@@ -141,14 +142,14 @@ class Connection:
         Raises:
             RowFailed: names the row, the cause and the next step. Nothing that was paid for is lost.
         """
-        given: list[Mapping[str, Any]] = []
+        given: dict[int, Mapping[str, Any]] = {}  # rows that are not answered yet
         failed: tuple[int, BaseException] | None = None
 
         def feed() -> Iterator[Mapping[str, Any]]:
-            for row in rows:
+            for number, row in enumerate(rows):
                 if failed is not None:
                     return
-                given.append(row)
+                given[number] = row
                 yield row
 
         for number, outcome in enumerate(self.map(function, feed())):
@@ -156,7 +157,7 @@ class Connection:
                 failed = failed or (number, outcome.error)
             if failed is None:
                 yield outcome.value
-                given[number] = {}
+                del given[number]
         if failed is not None:
             number, error = failed
             row = ", ".join(f"{n} = {_short(v)}" for n, v in given[number].items() if v is not None)

@@ -48,6 +48,7 @@ class Session:
         self.analyze_model = settings.analyze_model or (models.analyze if models else "pegasus1.2")
         self.embed_model = self.search_model
         self.embedded = models is not None
+        self.arrived = 0  # videos that became ready while they were waited for here
         self._indexes: dict[str, str] = {}
         self._begun: dict[str, str | None] = {}  # tasks made here: when they were surely unfinished
         self._creating = asyncio.Lock()
@@ -203,6 +204,7 @@ class Session:
             raise
         record = video_record(found, index, task_id)
         minutes = float(record["duration_sec"] or 0.0) / 60
+        self.arrived += 1
         await self.ledger.finish(call, record, video_minutes=minutes)
         if not entry.reused:
             current().video_minutes += minutes
