@@ -15,6 +15,9 @@ import pytest
 
 from tests.library import Library
 from tl_data import catalog
+from tl_data.cli import exit_code
+from tl_data.connect import connect
+from tl_data.jobs import Job
 
 catalog.load()
 
@@ -123,3 +126,64 @@ def test_the_doctor_says_what_is_there_as_json() -> None:
     assert findings["duckdb"]["state"] == "ok"
     assert findings["java"]["state"] in ("ok", "missing", "wrong")
     assert said.returncode == 0 or any(f["state"] == "wrong" for f in findings.values())
+
+
+JOB = """[outputs]
+folder = "lake"
+format = "parquet"
+tables = ["clips"]
+[settings]
+retries = 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "sentence"),
+    [
+        (
+            "[source]\nurls = ['a.mp4']\n" + JOB + "base_url = 'http://127.0.0.1:9'",
+            3,
+            "127.0.0.1:9 cannot be",
+        ),
+        ("[source]\ndelta = 'none'\n" + JOB, 2, "none: is not a readable Delta table"),
+        (
+            "[source]\nurls = ['a.mp4']\n" + JOB.replace("lake", "full"),
+            3,
+            "full/clips: cannot be written: File",
+        ),
+        ("[digest]\nfile = 'job.toml/page.md'\n" + JOB, 3, "page.md: the digest cannot be written: "),
+    ],
+    ids=["platform", "delta", "folder", "page"],
+)
+def test_what_is_wrong_with_a_job_is_a_sentence_with_an_exit_code(
+    text: str,
+    code: int,
+    sentence: str,
+    library: Library,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TL_BASE_URL", str(library.settings.base_url))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "clips").touch()
+    (tmp_path / "job.toml").write_text(text)
+    try:
+        assert exit_code("run", str(tmp_path / "job.toml")) == code
+    finally:
+        connect(Job.load(tmp_path / "job.toml").load_settings()).close()
+    said = capfd.readouterr().err
+    assert sentence in said
+    assert ("run it again" in said) is (code == 3)
+
+
+@pytest.mark.parametrize("text", ["", "id,link\n1,a.mp4\n"])
+def test_a_source_without_its_column_is_told_and_nothing_else(
+    text: str, library: Library, tmp_path: Path
+) -> None:
+    (tmp_path / "videos.csv").write_text(text)
+    (tmp_path / "job.toml").write_text(f"[source]\nfiles = 'videos.csv'\n{JOB}")
+    said = run("plan", str(tmp_path / "job.toml"), library=library)
+    assert said.returncode == 2
+    assert said.stderr.startswith("Error: the source has no column 'url'; it has ")
+    assert said.stderr.count("\n") == 1

@@ -16,12 +16,14 @@ import pyarrow as pa
 import pyarrow.compute
 
 from tl_data.cli_output import output_options, show
-from tl_data.errors import LedgerError, MissingExtra, SettingsError
+from tl_data.errors import LedgerError, MissingExtra, NotAllowed, SchemaMismatch, SettingsError, TLDataError
 from tl_data.ledger import Ledger
 from tl_data.settings import Settings
 
 if TYPE_CHECKING:
     from tl_data.jobs import Job
+
+TROUBLE = 3  # exit code of what stopped and may go on
 
 _FILE = click.argument("file", type=click.Path(dir_okay=False))
 _LIMIT = click.option("--limit", type=click.IntRange(min=1), help="only the first videos of the source")
@@ -230,7 +232,7 @@ def _planned(file: str, limit: int | None, as_json: bool) -> None:
     facts: dict[str, Any] = {}
     if job.has_source:
         with shown() as progress:
-            found = pipeline.plan(job, progress=progress)
+            found = _in_trouble(lambda: pipeline.plan(job, progress=progress))
         lines += found.lines()
         facts |= {
             "video_minutes": found.video_minutes,
@@ -264,17 +266,30 @@ def _worked(verb: str, file: str, limit: int | None, as_json: bool) -> None:
     codes = []
     if job.has_source:
         with shown() as progress:
-            report = getattr(pipeline, verb)(job, progress=progress)
+            report = _in_trouble(lambda: getattr(pipeline, verb)(job, progress=progress))
         facts |= report.row() | {"reason": report.reason, "tables": dict(report.tables)}
         facts["errors"] = [asdict(error) for error in report.errors]
         codes.append(report.exit_code)
         if not as_json:
             _print(report.lines(), {}, as_json)
     if 130 not in codes and verb != "submit":
-        codes += _followed(job, facts, as_json)
+        codes += _in_trouble(lambda: _followed(job, facts, as_json))
     if as_json:
         _print([], facts, as_json)
     sys.exit(max(codes, default=0))
+
+
+def _in_trouble(work: Callable[[], Any]) -> Any:
+    """Do it; trouble that is not of single videos (platform, ledger, tables) ends with 3: run again."""
+    try:
+        return work()
+    except (SettingsError, SchemaMismatch, MissingExtra):
+        raise
+    except NotAllowed as refused:
+        raise SettingsError(str(refused)) from refused
+    except TLDataError as trouble:
+        click.echo(f"Failed: {trouble}\nWhat is finished is kept: run it again", err=True)
+        sys.exit(TROUBLE)
 
 
 def _followed(job: Job, facts: dict[str, Any], as_json: bool) -> list[int]:

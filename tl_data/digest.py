@@ -7,6 +7,7 @@ write into the same folder.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -98,7 +99,8 @@ def write_digest(job: Job, digest: Digest, now: datetime | None = None) -> Diges
         beside.write_text(page(title, sentence, sections), encoding="utf-8")
         os.replace(beside, path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink()
         raise LakeError(f"{path}: the digest cannot be written: {error.strerror}") from error
     return DigestReport(str(path), sentence)
 

@@ -173,10 +173,13 @@ class ParquetTable:
         except OSError as error:
             raise LakeError(f"{self.folder}: cannot be written: {error.strerror}") from error
         with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            for stale in self.folder.glob(".*.tmp"):  # of a writer that was killed: we hold the lock
-                stale.unlink(missing_ok=True)
-            yield
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                for stale in self.folder.glob(".*.tmp"):  # of a writer that was killed: we hold the lock
+                    stale.unlink(missing_ok=True)
+                yield
+            except OSError as error:
+                raise LakeError(f"{self.folder}: cannot be written: {error.strerror}") from error
 
     def _opened(self, file: Path) -> pq.ParquetFile:
         try:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tl_data.errors import MissingExtra, SchemaMismatch, SettingsError
+from tl_data.errors import LakeError, MissingExtra, SchemaMismatch, SettingsError
 from tl_data.identity import redact
 from tl_data.jobs import Job
 from tl_data.spark.delta import started
@@ -47,7 +47,10 @@ def pairs(job: Job) -> Iterator[Pair]:
     if source.kind == "delta" or (source.kind == "files" and _is_delta(place)):
         from tl_data.lake_delta import delta_batches
 
-        return _columns(job, delta_batches(place))
+        try:
+            return _columns(job, delta_batches(place))
+        except LakeError as error:
+            raise SettingsError(f"{source.section}.{source.kind}: {error}") from error
     if source.kind.startswith("spark"):
         return _columns(job, _spark(job))
     return _columns(job, _duckdb(job))
@@ -72,11 +75,16 @@ def _is_delta(place: str) -> bool:
 
 def _columns(job: Job, batches: pa.RecordBatchReader) -> Iterator[Pair]:
     """Key and URL of each row, checked against what the source has before the first row is read."""
-    names = batches.schema.names
+    _check(job, batches.schema)
+    return _read(job, batches)
+
+
+def _check(job: Job, schema: pa.Schema) -> None:
+    names = schema.names
     for column in filter(None, (job.source.url, job.source.key)):
         if column not in names:
             raise SchemaMismatch(f"{_whose(job)} has no column {column!r}; it has {', '.join(names)}")
-    kind = batches.schema.field(job.source.url).type
+    kind = schema.field(job.source.url).type
     if not (
         pa.types.is_string(kind)
         or pa.types.is_large_string(kind)
@@ -86,7 +94,6 @@ def _columns(job: Job, batches: pa.RecordBatchReader) -> Iterator[Pair]:
         raise SchemaMismatch(
             f"column {job.source.url!r} of {_whose(job)} is {kind}; it must be text: {_what(job)}"
         )
-    return _read(job, batches)
 
 
 def _whose(job: Job) -> str:
@@ -130,8 +137,14 @@ def _duckdb(job: Job) -> pa.RecordBatchReader:
         query = f"SELECT * FROM {reader}('{quoted}'{text})"
     try:
         con = duckdb.connect(job.source.database or ":memory:", read_only=bool(job.source.database))
-        con.execute("SET file_search_path = ?", [job.base])
-        return _closing(con, con.sql(query).to_arrow_reader(BATCH))
+        try:
+            con.execute("SET file_search_path = ?", [job.base])
+            reader = con.sql(query).to_arrow_reader(BATCH)
+            _check(job, reader.schema)
+        except BaseException:
+            con.close()  # one that is left open is reported as a leak at the end of the process
+            raise
+        return _closing(con, reader)
     except duckdb.Error as error:
         said = str(error).strip().splitlines()[0]
         raise SettingsError(
