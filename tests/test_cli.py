@@ -84,6 +84,8 @@ def test_listings_and_scalars(library: Library) -> None:
         (("search", "absent", "x"), 1, "no index is called 'absent'"),
         (("gist", "000000000000000000000000"), 1, "Failed:"),
         (("index-video", "no/such/file.mp4"), 1, "cannot read the video file"),
+        (("videos", "--metadata-filter", "{x"), 2, "metadata_filter is not JSON"),
+        (("videos", "--metadata-filter", "[1]"), 2, "metadata_filter must be a JSON object"),
         (("indexes", "--parquet", "no/such/x.parquet"), 1, "x.parquet': No such file or directory"),
         (("init", "no/such/job.toml"), 2, "no/such/job.toml cannot be written: No such file or directory"),
         (("ledger", "show", "../../etc"), 1, "the ledger has no call ../../etc; tl-data ledger ls lists"),

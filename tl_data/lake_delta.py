@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from tl_data.lake_tables import LakeSchema
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
+
+log = logging.getLogger("tl_data.lake")
 
 ATTEMPTS = 8  # of a commit that another writer got in the way of
 BATCH = 8_192  # rows read at a time; more would be read ahead
@@ -138,8 +141,10 @@ class Delta:
             self._table.optimize.compact(
                 target_size=FILE_BYTES, max_concurrent_tasks=1, writer_properties=properties
             )
-        except _deltalake().exceptions.CommitFailedError:
-            self._table.update_incremental()  # somebody else writes: the next one will do
+        except (_deltalake().exceptions.DeltaError, OSError) as error:
+            # Somebody else writes, or there is no room for it: the rows are in, and the next one will do.
+            log.info("%s was not compacted: %s", self.address, _line(error))
+            self._table.update_incremental()
 
     def _check(self) -> None:
         check(self.declared, pa.schema(self._table.schema().to_arrow()), self.address)

@@ -10,6 +10,7 @@ import orjson
 import pyarrow as pa
 
 from tl_data.catalog import table
+from tl_data.errors import SchemaMismatch
 from tl_data.session import Session
 from tl_data.types import COUNT, JSON, NUMBER, TEXT, TEXTS, TIME
 
@@ -120,11 +121,10 @@ async def videos(
         updated_at: only those changed at or after this time (RFC 3339).
         metadata_filter: JSON object of system or user metadata, such as {"team": "news", "width": 1280}.
     """
+    more = _metadata(metadata_filter)
     index = await tl.index_id(index_id)
-    more = orjson.loads(metadata_filter) if metadata_filter else {}
-    found = tl.client.list_videos(
-        index, filename=filename, created_at=created_at, updated_at=updated_at, **more
-    )
+    asked = {"filename": filename, "created_at": created_at, "updated_at": updated_at}
+    found = tl.client.list_videos(index, **more | {n: v for n, v in asked.items() if v is not None})
     async for page in _paged(found):
         yield [
             {
@@ -200,6 +200,18 @@ async def embed_tasks(
             }
             for t in page
         ]
+
+
+def _metadata(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        metadata = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise SchemaMismatch(f"metadata_filter is not JSON: {error}") from error
+    if not isinstance(metadata, dict):
+        raise SchemaMismatch('metadata_filter must be a JSON object, such as {"team": "news"}')
+    return metadata
 
 
 async def _paged(items: AsyncIterator[dict[str, Any]]) -> Pages:

@@ -274,3 +274,10 @@ def test_a_kind_that_neither_endpoint_knows_is_refused(server: Server, run: Run)
     server.tell("POST /summarize", GONE)
     with pytest.raises(BadRequest, match="type parameter is invalid: poem"):
         run(lambda c: c.summarize("v", "poem"))
+
+
+def test_an_empty_answer_is_not_asked_for_again_elsewhere(server: Server, run: Run) -> None:
+    """It was paid for: only an endpoint that is gone has another in its place."""
+    server.tell("POST /gist", say(200, {}))
+    assert run(lambda c: c.gist("v", ["title"])) == {}
+    assert server.asked("POST /analyze") == []

@@ -13,7 +13,8 @@ from tl_data import pipeline
 from tl_data.demo.serve import FileServer, Handler
 from tl_data.errors import LakeError
 from tl_data.jobs import Job
-from tl_data.lake import Lake
+from tl_data.lake import Lake, rows_of
+from tl_data.lake_delta import SMALL_FILES, Delta
 from tl_data.lake_tables import CLIPS, RUNS, VIDEOS
 from tl_data.progress import Step
 
@@ -75,3 +76,17 @@ def test_rows_that_a_timed_commit_could_not_write_end_the_run(
     told = set(table.batches(["video_id"]).read_all().column(0).to_pylist())
     assert told == set(Lake(job.folder, "parquet").read(VIDEOS).column("video_id").to_pylist())
     assert len(told) == 2
+
+
+def test_a_compaction_that_cannot_be_made_leaves_the_commit(tmp_path: Path) -> None:
+    """As when the disk has room for the rows and not for a copy of the table: here a file of it is away."""
+    lake = Lake(str(tmp_path), "delta")
+    table = Delta(f"{tmp_path}/runs", RUNS)
+    table.replace_groups(rows_of(RUNS, [{"run_id": "a", "status": "done"}]))
+    [file] = (tmp_path / "runs").glob("*.parquet")
+    away = file.rename(tmp_path / "away")
+    for number in range(SMALL_FILES):
+        table.append(rows_of(RUNS, [{"run_id": f"b{number}", "status": "done"}]))
+    away.rename(file)
+    assert lake.read(RUNS).num_rows == SMALL_FILES + 1
+    assert len(list((tmp_path / "runs").glob("*.parquet"))) == SMALL_FILES + 1

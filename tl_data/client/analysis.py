@@ -157,7 +157,7 @@ async def gist(client: Client, video_id: str, types: list[str]) -> Json:
     Where the service has withdrawn /gist, /analyze is asked for the same fields, and the receipt says so.
     """
     body = {"video_id": video_id, "types": types}
-    if answer := await _unless_withdrawn(client, "/gist", body):
+    if (answer := await _unless_withdrawn(client, "/gist", body)) is not None:
         return answer
     return await _instead(client, "/gist", video_id, types, None, None)
 
@@ -175,7 +175,7 @@ async def summarize(
     Where the service has withdrawn /summarize, /analyze is asked for the same fields; the receipt says so.
     """
     body = given(video_id=video_id, type=type, prompt=prompt, temperature=temperature)
-    if answer := await _unless_withdrawn(client, "/summarize", body):
+    if (answer := await _unless_withdrawn(client, "/summarize", body)) is not None:
         return answer
     return await _instead(client, "/summarize", video_id, [type], prompt, temperature)
 
