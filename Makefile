@@ -37,7 +37,7 @@ demo: $(DEMO)/ready
 	@$(DEMO)/bin/tl-data demo $(if $(VIDEOS),'$(VIDEOS)') $(ARGS)
 
 test: $(DEV)/ready
-	$(DEV)/bin/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(DEV)/bin/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 check: $(DEV)/ready
 	$(DEV)/bin/ruff check .

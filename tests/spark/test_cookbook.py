@@ -53,7 +53,7 @@ def lake(library: Library, settings: Settings, tmp_path_factory: pytest.TempPath
 def duck(lake: Lake, settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as con:
         tl_data.register(con, settings)
-        for table in TABLES.values():
+        for table in filter(lake.exists, TABLES.values()):
             con.register(table.name, lake.read(table))
         yield con
 
@@ -61,7 +61,7 @@ def duck(lake: Lake, settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 @pytest.fixture(scope="module")
 def session(spark: Any, lake: Lake, settings: Settings, library: Library) -> Iterator[Any]:
     tl_data.register(spark, settings)
-    for table in TABLES.values():
+    for table in filter(lake.exists, TABLES.values()):
         frame = spark.read.format("delta").load(f"{lake.folder}/{table.name}")
         frame.createOrReplaceTempView(table.name)
     yield spark

@@ -65,6 +65,8 @@ def session(master: str = "local[*]", *, delta: bool = True, **conf: str) -> Spa
         from pyspark.sql import SparkSession
     except ImportError as missing:
         raise MissingExtra("a Spark session needs pyspark, which", "spark") from missing
+    # Java starts some workers (data sources, Connect) by the variable alone.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     said = {
         "spark.pyspark.python": sys.executable,
         "spark.sql.session.timeZone": "UTC",
