@@ -134,7 +134,7 @@ class Connection:
                     self._pool.forget()  # searches and listings give more now
 
         keys = (_row(function, row) for row in rows)
-        return self._loop.iterate(self._pool.map(run, keys, group=function.name))
+        return self._loop.iterate(self._pool.map(run, keys, group=function.run))
 
     def values(self, function: Function, rows: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
         """The values of `map`; the first failing row fails the whole, after what is in flight has ended.

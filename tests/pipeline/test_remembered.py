@@ -6,9 +6,14 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+
 import tl_data
 from tests.conftest import Engine
+from tests.library import Library
+from tl_data.catalog import FUNCTIONS
 from tl_data.connect import connect
+from tl_data.engines.spark_worker import Worker
 from tl_data.settings import Settings
 
 
@@ -38,3 +43,19 @@ def test_a_search_sees_a_video_that_another_function_indexed(
         assert len(found()) == 3
     finally:
         connect(settings).close()
+
+
+def test_workers_of_a_new_registration_ask_anew(library: Library) -> None:
+    """The process of a worker outlives the registration of the functions that it works for."""
+    columns = [pa.array([value]) for value in (library.index, "a red object")]
+    takes = FUNCTIONS["search"].parameters
+    columns += [pa.nulls(1, p.type) for p in takes[len(columns) :]]
+
+    def calls(scope: str) -> int:
+        [answers] = Worker(library.settings, scope).outcomes("search", [columns])
+        [row] = answers.to_pylist()
+        assert row["error"] is None
+        return int(row["usage"]["calls"])
+
+    first, second = uuid.uuid4().hex, uuid.uuid4().hex
+    assert [calls(first) > 0, calls(first) > 0, calls(second) > 0] == [True, False, True]

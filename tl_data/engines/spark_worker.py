@@ -13,6 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -98,10 +99,14 @@ class Worker:
         """The function of the catalog; one that is not durable shares its answers among the workers."""
         catalog.load()
         f = catalog.FUNCTIONS[name]
-        return f if f.durable else replace(f, run=_shared(f, self.scope))
+        return f if f.durable else replace(f, run=_shared(name, self.scope))
 
 
-def _shared(f: Function, scope: str) -> Callable[..., Any]:
+@lru_cache(maxsize=256)
+def _shared(name: str, scope: str) -> Callable[..., Any]:
+    """One and the same for a scope: it tells the pool which answers it may use again."""
+    f = catalog.FUNCTIONS[name]
+
     async def run(tl: Session, **arguments: Any) -> Any:
         async def do() -> dict[str, Any]:
             return {"value": await f.run(tl, **arguments), "model": current().model}
