@@ -62,6 +62,7 @@ class AlertReport:
     questions: int
     found: list[Json] = field(default_factory=list)  # rows of the table `alerts`
     failures: list[str] = field(default_factory=list)
+    full: dict[str, None] = field(default_factory=dict)  # questions with more clips than are told of, perhaps
 
     @property
     def exit_code(self) -> int:
@@ -72,6 +73,7 @@ class AlertReport:
         """The run for a person: what failed, and the sentence; the clips are the caller's to show."""
         lines = [self.run.reason] if self.run.reason else []
         lines += [f"failed: {said}" for said in self.failures[:20]]
+        lines += [f"{q!r} may match more clips: max_clips was reached" for q in list(self.full)[:20]]
         run = self.run
         return [
             *lines,
@@ -213,6 +215,8 @@ class _Asking:
                 *await self._hits(index_id, question, ids[half:]),
             ]
         self._report.run.bill.add("search", None)
+        if len(hits) >= self._alerts.max_clips:
+            self._report.full[question] = None
         return [hit for hit in hits if hit["video_id"] in ids]
 
     def _new(self, question: str, video: Mapping[str, Any], hit: Mapping[str, Any]) -> Json | None:

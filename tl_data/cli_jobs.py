@@ -302,7 +302,8 @@ def _followed(job: Job, facts: dict[str, Any], as_json: bool) -> list[int]:
     codes = []
     if job.alerts:
         asked = pipeline.alert(job)
-        facts["alerts"] = {"failures": asked.failures, "clips": asked.found, **asked.run.row()}
+        told = {"failures": asked.failures, "max_clips_reached": [*asked.full], "clips": asked.found}
+        facts["alerts"] = {**told, **asked.run.row()}
         codes.append(asked.exit_code)
         if not as_json:
             columns = ["question", "url", "start_sec", "end_sec", "confidence", "transcription"]

@@ -227,7 +227,7 @@ prompts = [""]              # one summary each; "" is a plain summary
 # files = "questions.csv"   # ... or a table of them: files, delta, query and database, as in [source]
 # column = "question"       # column with the questions
 # threshold = "high"        # least confidence of a clip: high, medium, low, none
-# max_clips = 10            # best clips of a question that a run tells of
+# max_clips = 10            # best clips of a question that a run tells of, per 200 new videos
 
 # [digest]                  # a page about what came in lately
 # file = "digest-%Y-%m-%d.md"    # Markdown or HTML; the day is put in

@@ -77,6 +77,18 @@ def test_each_clip_is_told_of_once(library: Library, watch: Watch, kind: Format)
     assert sorted(r["calls"] for r in lake.read(RUNS).to_pylist() if r["price"]) == [1, 2, 2]
 
 
+def test_a_run_says_that_there_may_be_more_clips_than_it_tells_of(library: Library, watch: Watch) -> None:
+    job = watch(library.urls, HELMET, "nothing of the kind is anywhere")
+    pipeline.run(job)
+    alerts = Alerts(Source("urls", (HELMET,), section="alerts"), max_clips=1)
+    report = pipeline.alert(job.but(alerts=alerts))
+    assert len(report.found) == 1
+    assert f"{HELMET!r} may match more clips: max_clips was reached" in report.lines()
+    again = pipeline.alert(job)
+    assert again.run.calls == 1
+    assert not again.full
+
+
 def test_a_run_that_died_before_its_end_tells_nothing_twice(library: Library, watch: Watch) -> None:
     """As after a kill between the two commits: `alerts` is written, `asked` is not."""
     job = watch(library.urls, HELMET, SOUP)
