@@ -114,6 +114,23 @@ def test_wrong_settings_are_usage_errors() -> None:
     assert "concurrency is 'many'" in said.stderr
 
 
+def test_places_that_cannot_be_used_are_usage_errors(tmp_path: Path) -> None:
+    (file := tmp_path / "settings.toml").write_bytes(b"index = '\xff'")
+    for words, env, sentence in (
+        (
+            ("indexes",),
+            {"TL_HOME": str(file)},
+            "engine cannot be used: Not a directory. Set TL_HOME to another",
+        ),
+        (("indexes",), {"TL_CONFIG": str(file)}, "settings.toml cannot be read: it is not UTF-8 text"),
+        (("demo", "--folder", str(file)), {}, "settings.toml cannot be used: File exists"),
+    ):
+        said = run(*words, **env)
+        assert (said.returncode, said.stdout) == (2, "")
+        assert sentence in said.stderr
+        assert "Traceback" not in said.stderr
+
+
 def test_the_doctor_never_shows_the_key() -> None:
     said = run("doctor", TL_API_KEY="tlk_PLANTED")
     assert "tlk_PLANTED" not in said.stdout + said.stderr

@@ -68,14 +68,19 @@ def engine(home: Path, tiers: Mapping[str, str] | None = None) -> Engine:
         tiers: what chooses its models, as `Settings.tiers` gives it.
 
     Raises:
-        SettingsError: an engine with other models runs in this folder, and others use it.
+        SettingsError: the folder cannot be used, or an engine with other models runs there and is in use.
         MissingExtra: the engine's packages are not installed.
         ConnectionFailed: it did not start; the message holds what it said.
     """
-    home.mkdir(parents=True, exist_ok=True)
     wanted = dict(tiers or {})
-    _until_alike(home, wanted)
-    lease = (home / "users.lock").open("a+")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        _until_alike(home, wanted)
+        lease = (home / "users.lock").open("a+")
+    except OSError as error:
+        raise SettingsError(
+            f"the engine's folder {home} cannot be used: {error.strerror}. Set TL_HOME to another folder"
+        ) from error
     fcntl.flock(lease, fcntl.LOCK_SH)
     # Only one process starts the engine; the others wait here and then find it.
     with (home / "start.lock").open("a+") as starting:

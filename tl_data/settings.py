@@ -96,6 +96,10 @@ class Settings:
                 table = tomllib.loads(file.read_text(encoding="utf-8"))
             except tomllib.TOMLDecodeError as error:
                 raise SettingsError(f"{file}: {error}") from error
+            except UnicodeDecodeError as error:
+                raise SettingsError(f"{file} cannot be read: it is not UTF-8 text") from error
+            except OSError as error:
+                raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
             values |= _typed({k: v for k, v in table.items() if not isinstance(v, dict | list)}, str(file))
         names = {f.name for f in fields(cls)}
         environment = {n: os.environ[f"TL_{n.upper()}"] for n in names if os.environ.get(f"TL_{n.upper()}")}

@@ -62,9 +62,14 @@ def run_demo(
         console: where to print; None is the terminal.
 
     Raises:
-        SettingsError: one of `videos` is no video file, or has none; the port is taken.
+        SettingsError: one of `videos` is no video file, or has none; the folder cannot be used; the port is
+            taken.
     """
     screen = Screen(console or Console())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"--folder {folder} cannot be used: {error.strerror}") from error
     found = demo_sources(*videos) if videos else _made(folder / "media", screen)
     # Your own videos get an index and tables of their own, beside those of the made ones.
     index, lake = ("demo_own", folder / "own") if videos else ("demo", folder)
