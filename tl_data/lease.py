@@ -108,10 +108,15 @@ class Lease:
         self._until = 0.0
         self._renewal: asyncio.Task[None] | None = None
 
-    async def take(self) -> bool:
-        """Create the claim; False when another was quicker."""
+    async def take(self, *, durable: bool = False) -> bool:
+        """Create the claim; False when another was quicker.
+
+        Args:
+            durable: on the disk before it counts. After a power cut, the claim is what tells the next run
+                that something may have been sent, and to look for it on the platform.
+        """
         began = steady()
-        won = await self._storage.create(self.path, self._body(self.seconds))
+        won = await self._storage.create(self.path, self._body(self.seconds), durable=durable)
         self._until = began + self.seconds
         return won
 

@@ -277,7 +277,7 @@ class Ledger:
         while True:
             record = {**call.described(), "owner": self._me.signature()}
             lease = Lease(self.storage, f"{folder}/{attempt:04d}.claim", record, self._lease)
-            if await lease.take():
+            if await lease.take(durable=call.scope is None):
                 try:
                     return await self._own(call, folder, attempt, lease, act, find, gone)
                 except LeaseLost:
