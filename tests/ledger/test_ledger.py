@@ -240,12 +240,15 @@ def test_a_caller_that_leaves_does_not_stop_the_others(tmp_path: Path) -> None:
 
 
 def test_the_last_caller_that_leaves_lets_go_of_the_claim(tmp_path: Path) -> None:
+    begun = asyncio.Event()
+
     async def forever() -> None:
+        begun.set()
         await asyncio.Event().wait()
 
     async def run(ledger: Ledger) -> None:
         task = asyncio.create_task(ledger.once(CALL, forever))
-        await asyncio.sleep(0.1)
+        await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
