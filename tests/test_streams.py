@@ -18,7 +18,9 @@ import tl_data
 from tests.conftest import Engine
 from tests.library import Library
 from tests.surfaces import DuckDB
-from tl_data.errors import RowFailed, SchemaMismatch
+from tl_data.connect import connect
+from tl_data.errors import Cancelled, RowFailed, SchemaMismatch
+from tl_data.loop import asked_by
 from tl_data.settings import Settings
 
 
@@ -157,3 +159,27 @@ def test_ctrl_c_stops_the_calls_of_a_query(slow_engine: Engine) -> None:
     assert said.stdout.strip() == "stopped", said.stderr
     assert "Traceback" not in said.stderr
     assert time.monotonic() - began < 40
+
+
+def test_a_query_that_is_between_two_calls_stops_as_well(slow_engine: Engine) -> None:
+    """What was asked for before the cancelling makes no further call; what is asked for later does."""
+    connection = connect(settings_for(slow_engine))
+    owner = Owner()
+
+    async def answer() -> int:
+        return 1
+
+    with asked_by(owner):
+        assert connection.run(answer()) == 1
+        connection.cancel(owner)
+        with pytest.raises(Cancelled):
+            connection.run(answer())
+    with asked_by(owner):
+        assert connection.run(answer()) == 1
+    with asked_by(Owner()):
+        connection.cancel(owner)
+        assert connection.run(answer()) == 1
+
+
+class Owner:
+    """Somebody who asks."""

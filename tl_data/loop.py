@@ -9,23 +9,34 @@ from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from tl_data.errors import Cancelled
 
 T = TypeVar("T")
 
-_owner: ContextVar[object | None] = ContextVar("owner", default=None)
+
+@dataclass(frozen=True)
+class _Asking:
+    """On whose behalf calls are made, and since when (`time.monotonic`)."""
+
+    owner: object | None
+    since: float
+
+
+_asking: ContextVar[_Asking | None] = ContextVar("asking", default=None)
 
 
 @contextmanager
 def asked_by(owner: object) -> Iterator[None]:
     """Calls asked for in this block can be cancelled apart from others: `connection.cancel(owner)`."""
-    before = _owner.set(owner)
+    before = _asking.set(_Asking(owner, time.monotonic()))
     try:
         yield
     finally:
-        _owner.reset(before)
+        _asking.reset(before)
 
 
 class Loop:
@@ -36,6 +47,10 @@ class Loop:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._tasks: dict[asyncio.Task[Any], object | None] = {}  # with the owner of each
+        # When what was asked for by an owner (None: by anybody) was last cancelled. Work that is between two
+        # calls at that moment, or about to make its first, is to stop as well.
+        self._cancelled: WeakKeyDictionary[object, float] = WeakKeyDictionary()
+        self._all_cancelled = float("-inf")
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -45,18 +60,24 @@ class Loop:
                 self._thread.start()
             return self._loop
 
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
+    def run(self, work: Coroutine[Any, Any, T], *, anyway: bool = False) -> T:
         """Run a coroutine and wait for it; Ctrl-C cancels it and lets it end.
+
+        Args:
+            anyway: begin also when it was cancelled before: what tidies up.
 
         Raises:
             Cancelled: it was cancelled by `cancel`.
         """
-        owner = _owner.get()
+        asking = _asking.get() or _Asking(None, time.monotonic())
 
         async def worked() -> T:
             task = asyncio.current_task()
             assert task is not None
-            self._tasks[task] = owner
+            if not anyway and self._is_cancelled(asking):
+                work.close()
+                raise asyncio.CancelledError
+            self._tasks[task] = asking.owner
             try:
                 return await work
             finally:
@@ -76,6 +97,11 @@ class Loop:
     def cancel(self, owner: object | None = None) -> None:
         """Cancel what runs, or what this owner asked for; whoever waits for it is told when it has ended."""
 
+        if owner is None:
+            self._all_cancelled = time.monotonic()
+        else:
+            self._cancelled[owner] = time.monotonic()
+
         def cancel() -> None:
             for task, whose in self._tasks.items():
                 if owner is None or whose is owner:
@@ -83,6 +109,10 @@ class Loop:
 
         if self._loop is not None:
             self._loop.call_soon_threadsafe(cancel)
+
+    def _is_cancelled(self, asking: _Asking) -> bool:
+        own = self._cancelled.get(asking.owner, float("-inf")) if asking.owner is not None else float("-inf")
+        return asking.since <= max(own, self._all_cancelled)
 
     def _settle(self) -> None:
         """Wait a little for what was cancelled to end."""
@@ -101,7 +131,7 @@ class Loop:
         finally:
             close = getattr(items, "aclose", None)
             if close is not None and self._loop is not None:
-                self.run(close())
+                self.run(close(), anyway=True)
 
     def close(self) -> None:
         """End the loop and its thread."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tl_data.errors import LakeError, SettingsError
+from tl_data.errors import SettingsError
 from tl_data.jobs import Job, Source
 from tl_data.lake import Lake, rows_of
 from tl_data.lake_tables import SUMMARIES, VECTORS
@@ -96,5 +96,5 @@ def test_deletion_vectors_are_refused_with_a_way_out(java: Java, tmp_path: Path)
     ).save(place)
     java.spark.sql(f"DELETE FROM delta.`{place}` WHERE url = '7'")
     job = Job(Source("delta", place), str(tmp_path / "lake"))
-    with pytest.raises(LakeError, match="cannot be read without Spark"):
+    with pytest.raises(SettingsError, match="cannot be read without Spark"):
         keys(job)
