@@ -162,17 +162,24 @@ class Server(uvicorn.Server):
         with lease.open("a+") as file:
             while not self.should_exit:
                 await asyncio.sleep(1.0)
-                free = free + 1 if _is_free(file) else 0
+                if not _is_free(file):
+                    free = 0
+                    continue
+                free += 1
                 if free >= 2 and time.monotonic() - begun >= LEASE_GRACE_SEC and self._engine.queue.idle:
                     self.should_exit = True
+                    # The lock stays ours until `shutdown`, when nobody can find this engine any more: a user
+                    # who comes now waits for it, and then starts another.
+                    await asyncio.Event().wait()
+                fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _is_free(file: IO[str]) -> bool:
+    """Whether nobody holds the lock; then we do."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
-    fcntl.flock(file, fcntl.LOCK_UN)
     return True
 
 
