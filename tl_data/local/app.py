@@ -21,6 +21,7 @@ from tl_data.local import (
     routes_analyze,
     routes_assets,
     routes_embed,
+    routes_embed_tasks,
     routes_embed_v2,
     routes_engine,
     routes_indexes,
@@ -57,6 +58,7 @@ API_ROUTES: list[BaseRoute] = [
     *routes_search.routes,
     *routes_analyze.routes,
     *routes_embed.routes,
+    *routes_embed_tasks.routes,
     *routes_embed_v2.routes,
 ]
 

@@ -1,4 +1,4 @@
-"""/embed and /embed/tasks: vectors of texts, images, sounds and videos that are in no index."""
+"""/embed: vectors of texts, images, sounds and short videos, made while the request waits."""
 
 from __future__ import annotations
 
@@ -13,25 +13,22 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local import models, tokens
-from tl_data.local.engine import Engine, engine_of, well_formed
-from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, one_of, unknown_resource
+from tl_data.local.engine import Engine, engine_of
+from tl_data.local.errors import APIProblem, MediaProblem, invalid
 from tl_data.local.evidence import Evidence
 from tl_data.local.fetch import fetch
 from tl_data.local.forms import Form
 from tl_data.local.images import check_image
-from tl_data.local.listing import Listing, as_time, split
 from tl_data.local.requirements import check_video
 from tl_data.local.routes_search import load_image
 from tl_data.local.routes_tasks import checked_source
-from tl_data.local.store import Row, Where, new_id, now
+from tl_data.local.store import new_id
 from tl_data.local.uploads import Upload
 
 Block = dict[str, Any]
-STATUSES = ("processing", "ready", "failed")
 SCOPES = ("clip", "video")
 SOUND_SECONDS = 300.0  # time for the download of a sound or short video
 MAX_SYNC_SEC = 600.0  # longest sound or video of a request that waits for its vectors
-LIST_DAYS = 7
 
 
 async def create(request: Request) -> Response:
@@ -162,144 +159,4 @@ async def looked_at(engine: Engine, kind: str, source: Path, frames: Path) -> Ev
         raise
 
 
-def new_task(
-    model: str,
-    scopes: list[str],
-    length: float,
-    *,
-    start: float | None,
-    end: float | None,
-    fate: dict[str, Any] | None,
-) -> Row:
-    """The row of a new embedding task, without its source."""
-    at = now()
-    return {
-        "id": new_id(), "status": "processing", "model_name": model, "created_at": at, "updated_at": at,
-        "url": None, "filename": "", "sha256": None, "start": start, "end": end, "clip_length": length,
-        "scopes": scopes, "fate": fate, "stuck": 0,
-    }  # fmt: skip
-
-
-async def create_task(request: Request) -> Response:
-    """POST /embed/tasks"""
-    engine = engine_of(request)
-    async with engine.form(request, "video_file") as form:
-        name = models.check_embed_model(form.needed("model_name"), engine.config.tiers)
-        start = form.number("video_start_offset_sec", 0, 1e6)
-        end = form.number("video_end_offset_sec", 0, 1e6)
-        length = form.number("video_clip_length", -1e9, 1e9)
-        length = 6.0 if length is None else length
-        if not 2 <= length <= 10:
-            raise invalid(
-                "video_clip_length", "video_clip_length should be within 2-10 seconds long.", length
-            )
-        if (start is None) != (end is None):
-            raise not_provided("video_end_offset_sec" if end is None else "video_start_offset_sec")
-        if end is not None and end <= (start or 0.0):
-            raise invalid(
-                "video_end_offset_sec",
-                f"video_end_offset_sec should be greater than video_start_offset_sec, {start or 0:g}.",
-                end,
-            )
-        if end is not None and end - (start or 0.0) < length:
-            raise invalid(
-                "video_clip_length",
-                f"A clip must fit between the two offsets, {start or 0:g} and {end:g}.",
-                length,
-            )
-        scopes = form.choices("video_embedding_scope", SCOPES) or form.choices(
-            "video_embedding_scopes", SCOPES
-        )
-        url, upload = checked_source(engine, form)
-        row = new_task(
-            name, scopes or ["clip"], length, start=start, end=end, fate=request.scope.get("tl.fate")
-        ) | {"url": url}  # fmt: skip
-        if upload:
-            row |= {"filename": upload.filename, "sha256": upload.sha256}
-        if upload:
-            folder = engine.config.home / "embeds" / row["id"]
-            folder.mkdir(parents=True)
-            os.replace(upload.path, folder / "source")
-        with engine.store.transaction():
-            engine.store.add("embed_tasks", row)
-            engine.store.count("embed tasks created")
-    await engine.queue.wake()
-    answer = {"_id": row["id"], "model_name": engine.config.tiers.search_model, "status": "processing"}
-    return JSONResponse(answer, engine.created)
-
-
-def _shown(engine: Engine, row: Row) -> dict[str, Any]:
-    metadata: dict[str, Any] = {
-        "video_clip_length": row["clip_length"],
-        "video_embedding_scope": row["scopes"],
-        **({"input_url": row["url"]} if row["url"] else {"input_filename": row["filename"]}),
-    }
-    if row["duration"] is not None:
-        metadata["duration"] = row["duration"]
-    shown = {
-        "_id": row["id"],
-        "model_name": engine.config.tiers.search_model,
-        "status": row["status"],
-        "created_at": row["created_at"],
-        "updated_at": row["updated_at"],
-        "video_embedding": {"metadata": metadata},
-    }
-    if row["error"]:
-        shown["error"] = row["error"]
-        shown["video_embedding"]["error_message"] = row["error"]["message"]
-    return shown
-
-
-async def listed(request: Request) -> Response:
-    """GET /embed/tasks: of the last seven days unless another time is named."""
-    engine, query = engine_of(request), request.query_params
-    listing = Listing.of(query)
-    started, ended = query.get("started_at"), query.get("ended_at")
-    since = as_time("started_at", started) if started else now(-LIST_DAYS * 86400)
-    listing.where.append(Where("created_at", "gte", since))
-    if ended:
-        listing.where.append(Where("created_at", "lte", as_time("ended_at", ended)))
-    if statuses := split(query.getlist("status")):
-        if any(status not in STATUSES for status in statuses):
-            raise one_of("status", STATUSES, statuses)
-        listing.where.append(Where("status", "in", statuses))
-    return JSONResponse(listing.answer(engine.store, "embed_tasks", lambda row: _shown(engine, row)))
-
-
-def task_of(request: Request) -> Row:
-    """The task; one whose result is no longer kept is as good as none."""
-    engine, task_id = engine_of(request), request.path_params["task_id"]
-    row = engine.store.get("embed_tasks", well_formed("task_id", task_id))
-    if row is None or row["created_at"] <= now(-engine.config.embed_task_seconds):
-        raise unknown_resource(task_id, "embed_tasks")
-    return row
-
-
-async def status(request: Request) -> Response:
-    """GET /embed/tasks/{task_id}/status"""
-    return JSONResponse(_shown(engine_of(request), task_of(request)))
-
-
-async def retrieve(request: Request) -> Response:
-    """GET /embed/tasks/{task_id}"""
-    row = task_of(request)
-    options = models.embed_options(row["model_name"])
-    wanted = split(request.query_params.getlist("embedding_option"))
-    if any(models.same_option(option) not in map(models.same_option, options) for option in wanted):
-        raise one_of("embedding_option", options, wanted)
-    kept = {models.same_option(option) for option in wanted or options}
-    shown = _shown(engine_of(request), row)
-    if row["status"] == "ready":
-        shown["video_embedding"]["segments"] = [
-            segment for segment in row["segments"] if models.same_option(segment["embedding_option"]) in kept
-        ]
-    return JSONResponse(shown)
-
-
-routes = [
-    Route("/embed", create, methods=["POST"]),
-    Route("/embed/tasks", create_task, methods=["POST"]),
-    Route("/embed/tasks", listed, methods=["GET"]),
-    Route("/embed/tasks/{task_id}/status", status, methods=["GET"]),
-    Route("/embed/tasks/{task_id}", retrieve, methods=["GET"]),
-]
+routes = [Route("/embed", create, methods=["POST"])]

@@ -22,7 +22,8 @@ from tl_data.local.fetch import check_url, fetch
 from tl_data.local.forms import read_json
 from tl_data.local.images import check_image
 from tl_data.local.listing import Listing, split
-from tl_data.local.routes_embed import SOUND_SECONDS, STATUSES, looked_at, new_task, task_of
+from tl_data.local.routes_embed import SOUND_SECONDS, looked_at
+from tl_data.local.routes_embed_tasks import STATUSES, new_task, task_of
 from tl_data.local.routes_search import load_image
 from tl_data.local.store import Row, Where, new_id
 
