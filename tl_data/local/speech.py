@@ -19,14 +19,10 @@ import numpy.typing as npt
 from tl_data.local import media, sound
 from tl_data.local.evidence import Span, Word
 from tl_data.local.media import SOUND_RATE, Samples
+from tl_data.local.utterances import FRAME, PAD, Cutter, Limits, Utterance
 
-_FRAME = 480  # samples of a voice decision, 30 ms
-_PAD = 6  # frames kept before and after a voice
-_PAUSE = 14  # frames without voice that end an utterance
-_LONGEST = 400  # frames of an utterance, 12 s
+_LIMITS = Limits(longest=400)  # 12 s
 _HISS = 80.0  # deviation of the noise that is mixed in: the models were trained on rooms, not on silence
-
-
 _LOUDNESS = 12_000  # highest sample after levelling
 _LEAD = 0.3  # seconds of quiet put around an utterance
 _LONGEST_WORD = 120  # hundredths of a second
@@ -61,7 +57,7 @@ def recogniser(whisper: Path | None = None) -> Recogniser:
         ModelFailed: the folder's model cannot be loaded.
     """
     if whisper is None:
-        return _Utterances()
+        return _BuiltIn()
     from tl_data.local.whisper import Windows
 
     return Windows(whisper)
@@ -71,78 +67,64 @@ def listen(path: Path, on_second: Callable[[int], None] | None = None, whisper: 
     """Hear the first sound stream of a file, in one pass and bounded memory; see `recogniser`."""
     from pocketsphinx import Vad
 
-    vad = Vad(mode=2, sample_rate=SOUND_RATE, frame_length=_FRAME / SOUND_RATE)
-    utterances = recogniser(whisper)
+    vad = Vad(mode=2, sample_rate=SOUND_RATE, frame_length=FRAME / SOUND_RATE)
+    words = recogniser(whisper)
     rows: list[npt.NDArray[np.float32]] = []
     rest = np.zeros(0, np.int16)
     for block in media.sound(path):
         rest = np.concatenate((rest, block)) if rest.size else block
         while rest.size >= SOUND_RATE:
-            rows.append(_second(rest[:SOUND_RATE], vad, utterances))
+            rows.append(_second(rest[:SOUND_RATE], vad, words))
             rest = rest[SOUND_RATE:]
             if on_second is not None:
                 on_second(len(rows))
     if rest.size:
-        rows.append(_second(rest, vad, utterances))
+        rows.append(_second(rest, vad, words))
     seconds = np.stack(rows) if rows else np.zeros((0, sound.COLUMNS), np.float32)
-    return Heard(utterances.finish(), seconds)
+    return Heard(words.finish(), seconds)
 
 
-def _second(samples: Samples, vad: Any, utterances: Recogniser) -> npt.NDArray[np.float32]:
+def _second(samples: Samples, vad: Any, words: Recogniser) -> npt.NDArray[np.float32]:
     voiced = 0
     count = 0
-    for at in range(0, samples.size, _FRAME):
-        frame = samples[at : at + _FRAME]
+    for at in range(0, samples.size, FRAME):
+        frame = samples[at : at + FRAME]
         voice = False
-        if frame.size == _FRAME and np.abs(frame).max() > 200:
+        if frame.size == FRAME and np.abs(frame).max() > 200:
             voice = bool(vad.is_speech(frame.tobytes()))
-        utterances.add(frame, voice)
+        words.add(frame, voice)
         voiced += voice
         count += 1
     return sound.measure(samples, voiced / max(1, count))
 
 
-class _Utterances:
-    """Gathers frames with a voice into utterances and recognises each."""
+class _BuiltIn:
+    """The recogniser of the pocketsphinx wheel, utterance by utterance."""
 
     def __init__(self) -> None:
-        self._frames: list[Samples] = []
-        self._quiet = 0
-        self._voiced = 0
-        self._start = 0  # sample at which the gathered frames begin
-        self._at = 0
+        self._cutter = Cutter(_LIMITS)
         self._spans: list[Span] = []
         # One decoder a file: it keeps means of what it heard, and no other file may change these.
         self._decoder: Any = None
 
     def add(self, frame: Samples, voice: bool) -> None:
-        self._at += frame.size
-        self._frames.append(frame)
-        self._voiced += voice
-        self._quiet = 0 if voice else self._quiet + 1
-        if self._voiced == 0:
-            if len(self._frames) > _PAD:
-                self._frames.pop(0)
-            self._start = self._at - sum(part.size for part in self._frames)
-        elif self._quiet >= _PAUSE or len(self._frames) >= _LONGEST:
-            self._flush()
+        self._take(self._cutter.add(frame, voice))
 
     def finish(self) -> tuple[Span, ...]:
-        self._flush()
+        self._take(self._cutter.finish())
         return tuple(self._spans)
 
-    def _lively(self) -> bool:
-        """Whether the loudness goes up and down as with syllables, and not as with a held tone or a hum."""
-        levels = [20 * np.log10(frame.astype(np.float32).std() + 1) for frame in self._frames[_PAD:]]
-        return float(np.percentile(levels, 80) - np.percentile(levels, 20)) > 3 if levels else False
-
-    def _flush(self) -> None:
-        if self._voiced >= 8 and self._lively():  # a quarter of a second: less is a click
+    def _take(self, utterance: Utterance | None) -> None:
+        if utterance is not None and _lively(utterance):
             if self._decoder is None:
                 self._decoder = _decoder()
-            self._spans += recognise(self._decoder, np.concatenate(self._frames), self._start / SOUND_RATE)
-        self._frames, self._quiet, self._voiced = [], 0, 0
-        self._start = self._at
+            self._spans += recognise(self._decoder, utterance.samples, utterance.start_sec)
+
+
+def _lively(utterance: Utterance) -> bool:
+    """Whether the loudness goes up and down as with syllables, and not as with a held tone or a hum."""
+    levels = [20 * np.log10(frame.astype(np.float32).std() + 1) for frame in utterance.frames[PAD:]]
+    return float(np.percentile(levels, 80) - np.percentile(levels, 20)) > 3 if levels else False
 
 
 def recognise(decoder: Any, samples: Samples, start: float) -> list[Span]:
@@ -153,7 +135,7 @@ def recognise(decoder: Any, samples: Samples, start: float) -> list[Span]:
     parts = [(_plain(part.word), part.start_frame, part.end_frame + 1) for part in decoder.seg() or ()]
     spoken = [part for part in parts if part[0] and part[2] - part[1] < _LONGEST_WORD]
     # Music and noise come out as a few long words; nobody speaks that slowly.
-    if len(spoken) < _SLOWEST * (samples.size / SOUND_RATE - 2 * _PAD * _FRAME / SOUND_RATE):
+    if len(spoken) < _SLOWEST * (samples.size / SOUND_RATE - 2 * PAD * FRAME / SOUND_RATE):
         return []
     text = " ".join(word for word, *_ in spoken)
     first = start + max(0.0, spoken[0][1] / 100 - _LEAD)

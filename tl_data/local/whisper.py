@@ -16,50 +16,34 @@ import numpy as np
 
 from tl_data.local.evidence import ModelFailed, Span, Word
 from tl_data.local.media import SOUND_RATE, Samples
+from tl_data.local.utterances import Cutter, Limits, Utterance
 
-_PAD = 6  # frames of 30 ms kept before a voice
-_PAUSE, _END = 14, 100  # frames without voice that may end a window that is long enough, and that end any
-_LONG, _LONGEST = 660, 930  # frames: from 19.8 s on a pause ends a window, at 27.9 s it ends anyway
-_LEAST = 8  # frames with a voice that a window must have
+# From 19.8 s on a pause ends a window, at 27.9 s it ends anyway, and after 3 s without a voice in any case.
+_LIMITS = Limits(longest=930, long=660, silence=100)
 _CIRCLES = 2.4  # Whisper's own sign of a text that goes in circles: it packs better than speech does
 
 
 class Windows:
-    """Gathers frames with a voice into windows and gives each to the model."""
+    """The recogniser: gives each window with a voice to the model."""
 
     def __init__(self, folder: Path) -> None:
         self._model = load(folder)
         self._language: str | None = None
-        self._frames: list[Samples] = []
-        self._quiet = self._voiced = self._at = self._start = 0
+        self._cutter = Cutter(_LIMITS)
         self._spans: list[Span] = []
 
     def add(self, frame: Samples, voice: bool) -> None:
         """Take the next frame of the sound."""
-        self._at += frame.size
-        self._frames.append(frame)
-        self._voiced += voice
-        self._quiet = 0 if voice else self._quiet + 1
-        if self._voiced == 0:
-            if len(self._frames) > _PAD:
-                self._frames.pop(0)
-            self._start = self._at - sum(part.size for part in self._frames)
-        elif (
-            self._quiet >= _END
-            or len(self._frames) >= _LONGEST
-            or (len(self._frames) >= _LONG and self._quiet >= _PAUSE)
-        ):
-            self._flush()
+        self._take(self._cutter.add(frame, voice))
 
     def finish(self) -> tuple[Span, ...]:
         """What was said, in order."""
-        self._flush()
+        self._take(self._cutter.finish())
         return tuple(self._spans)
 
-    def _flush(self) -> None:
-        if self._voiced >= _LEAST:
-            self._spans += self._hear(np.concatenate(self._frames), self._start / SOUND_RATE)
-        self._frames, self._quiet, self._voiced, self._start = [], 0, 0, self._at
+    def _take(self, window: Utterance | None) -> None:
+        if window is not None:
+            self._spans += self._hear(window.samples, window.start_sec)
 
     def _hear(self, samples: Samples, start: float) -> list[Span]:
         wave = samples.astype(np.float32) / 32768
