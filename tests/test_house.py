@@ -21,7 +21,8 @@ LAYERS = (
     ("_version", "errors", "usage", "types", "settings", "telemetry", "urls"),
     (
         *("client", "client.*", "responses", "retry", "watch", "limits", "budget", "pace"),
-        *("identity", "records", "storage", "lease", "journal", "ledger"),
+        *("identity", "records", "storage", "lease", "journal", "ledger", "ledger_rows"),
+        *("settling", "orphans", "embedding", "preflight", "range_file"),
     ),
     ("catalog", "pool", "outcomes", "embedded", "session", "loop", "connect"),
     ("functions*", "tables"),
@@ -37,8 +38,6 @@ LAYERS = (
             "job_schema",
             "jobs",
             "source*",
-            "range_file",
-            "preflight",
         ),
         *("looking", "outputs", "prices", "progress", "report", "pipeline*"),
     ),

@@ -1,24 +1,20 @@
-"""The commands around jobs and the ledger: init, plan, run, submit, collect, status, ledger, demo."""
+"""The commands around jobs: init, plan, run, submit, collect, status, demo."""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
-import pyarrow as pa
-import pyarrow.compute
 
-from tl_data.cli_output import output_options, show
-from tl_data.errors import LedgerError, MissingExtra, NotAllowed, SchemaMismatch, SettingsError, TLDataError
-from tl_data.ledger import Ledger
-from tl_data.settings import Settings
+from tl_data.cli_ledger import ledger
+from tl_data.cli_output import json_value, show
+from tl_data.errors import MissingExtra, NotAllowed, SchemaMismatch, SettingsError, TLDataError
 
 if TYPE_CHECKING:
     from tl_data.jobs import Job
@@ -144,67 +140,6 @@ def reindex(index: str | None, dry_run: bool, as_json: bool) -> None:
     sys.exit(1 if found.failed and not dry_run else 0)
 
 
-@click.group()
-def ledger() -> None:
-    """Look into the ledger: what was submitted and what came back."""
-
-
-@ledger.command("ls")
-@click.option("--state", type=click.Choice(["claimed", "submitted", "done", "failed"]))
-@click.option("--operation", help="only this: index, summary, chapter, ...")
-def _list(state: str | None, operation: str | None, to: str, file: str | None) -> None:
-    """List the calls in the ledger."""
-    rows = _in_ledger(lambda ledger: ledger.export())
-    for name, wanted in (("state", state), ("operation", operation)):
-        if wanted:
-            rows = rows.filter(pa.compute.equal(rows.column(name), wanted))
-    brief = ["key", "state", "operation", "content", "at", "error_message"]
-    show(rows.select(brief) if to == "table" else rows, to, file)
-
-
-@ledger.command("export")
-def _export(to: str, file: str | None) -> None:
-    """Write the whole ledger as rows: --parquet FILE, --csv or --json."""
-    show(_in_ledger(lambda ledger: ledger.export()), to, file)
-
-
-@ledger.command("show")
-@click.argument("key")
-def _show(key: str) -> None:
-    """Show one call with its result.
-
-    \b
-    KEY: as `tl-data ledger ls` prints it
-    """
-    entry = _in_ledger(lambda ledger: ledger.show(key))
-    if entry is None:
-        raise LedgerError(f"the ledger has no call {key}; tl-data ledger ls lists those it has")
-    facts = {k: v for k, v in vars(entry).items() if v is not None}
-    facts["at"] = datetime.fromtimestamp(entry.at, UTC).isoformat()
-    if isinstance(entry.result, pa.Table):
-        facts["result"] = entry.result.to_pylist()
-    sys.stdout.buffer.write(orjson.dumps(facts, option=orjson.OPT_INDENT_2, default=_json) + b"\n")
-
-
-@ledger.command("forget")
-@click.argument("keys", nargs=-1, required=True)
-def _forget(keys: tuple[str, ...]) -> None:
-    """Forget calls, so that they are made, and paid, anew.
-
-    \b
-    KEYS: as `tl-data ledger ls` prints them
-    """
-
-    async def forgotten(ledger: Ledger) -> list[str]:
-        return [key for key in keys if await ledger.forget(key)]
-
-    gone = _in_ledger(forgotten)
-    for key in gone:
-        click.echo(f"forgotten: {key}")
-    if unknown := [key for key in keys if key not in gone]:
-        raise LedgerError(f"the ledger has no call {', '.join(unknown)}; tl-data ledger ls lists all")
-
-
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("videos", nargs=-1)
 @click.option("--folder", default="demo-lake", show_default=True, help="where the tables go")
@@ -324,28 +259,10 @@ def _limited(job: Job, limit: int | None) -> Job:
 
 def _print(lines: list[str], facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        sys.stdout.buffer.write(orjson.dumps(facts, option=orjson.OPT_INDENT_2, default=_json) + b"\n")
+        sys.stdout.buffer.write(orjson.dumps(facts, option=orjson.OPT_INDENT_2, default=json_value) + b"\n")
     else:
         for line in lines:
             click.echo(line)
 
-
-def _json(value: Any) -> Any:
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
-
-
-def _in_ledger(look: Callable[[Ledger], Any]) -> Any:
-    async def looked() -> Any:
-        ledger = Ledger.open(Settings.load().ledger_url)
-        try:
-            return await look(ledger)
-        finally:
-            await ledger.aclose()
-
-    return asyncio.run(looked())
-
-
-for _command in (_list, _export):
-    output_options(_command)
 
 COMMANDS: list[click.Command] = [init, plan, run, submit, collect, status, reindex, ledger, demo]

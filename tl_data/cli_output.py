@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from typing import Any
 
@@ -106,3 +107,8 @@ def _flat(rows: pa.Table) -> pa.Table:
         for c in rows.columns
     ]
     return pa.table(columns, names=rows.column_names)
+
+
+def json_value(value: Any) -> Any:
+    """What JSON has no word for: records as objects, everything else as text."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)

@@ -14,7 +14,7 @@ import orjson
 import pyarrow as pa
 
 from tl_data.errors import LedgerError
-from tl_data.records import Call, Entry, Failure, State, Unreadable, decode, encode, entry_of
+from tl_data.records import Call, Doubt, Entry, Failure, State, Unreadable, decode, encode, entry_of
 from tl_data.storage import Item, Storage
 
 log = logging.getLogger("tl_data.ledger")
@@ -143,7 +143,14 @@ class Journal:
             raise Unreadable(f"the ledger result {folder}/{name} is damaged or missing ({error})") from error
 
     async def write_done(
-        self, call: Call, folder: str, attempt: int, result: Any, task_id: str | None, minutes: float
+        self,
+        call: Call,
+        folder: str,
+        attempt: int,
+        result: Any,
+        task_id: str | None,
+        minutes: float,
+        doubt: Doubt | None = None,
     ) -> Entry:
         record = {
             **call.described(),
@@ -151,6 +158,7 @@ class Journal:
             "task_id": task_id,
             "video_minutes": minutes,
             "at": time.time(),
+            **({"doubt": doubt.said} if doubt else {}),
         }
         if isinstance(result, pa.RecordBatch):
             result = pa.Table.from_batches([result])
@@ -178,13 +186,16 @@ class Journal:
                 return known
         return entry_of(call.key, "done", attempt, record, result)
 
-    async def write_submitted(self, call: Call, folder: str, attempt: int, task_id: str) -> Entry:
+    async def write_submitted(
+        self, call: Call, folder: str, attempt: int, task_id: str, doubt: Doubt | None = None
+    ) -> Entry:
         record = {
             **call.described(),
             "attempt": attempt,
             "task_id": task_id,
             "video_minutes": call.video_minutes,
             "at": time.time(),
+            **({"doubt": doubt.said} if doubt else {}),
         }
         path, body = f"{folder}/{attempt:04d}.submitted", encode(record)
         for pause in (0.2, 1.0, 3.0, None):

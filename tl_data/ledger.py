@@ -5,9 +5,9 @@
     entry = await ledger.submit(call, send, find)       # a remote task: its id, whoever submitted it
     await ledger.finish(call, result)                   # or .fail(call, error), when the task has ended
 
-Of all processes that want the same call one wins the claim; the others wait for what it writes down. What
-happens when it dies, and when it is only slow, stands in lease.py; how the records look, in records.py; how
-they are read and written, in journal.py.
+Of all processes that want the same call one wins the claim; the others wait for what it writes down. How
+one call is settled stands in settling.py; what happens when its owner dies, and when it is only slow, in
+lease.py; how the records look, in records.py; how they are read and written, in journal.py.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
 from tl_data.errors import (
@@ -33,8 +32,11 @@ from tl_data.errors import (
     ServerFailed,
 )
 from tl_data.journal import Journal, View
-from tl_data.lease import LEASE, Lease, LeaseLost, Owner, Watch
-from tl_data.records import Call, Entry, Failure, State, Unreadable, entry_of
+from tl_data.lease import LEASE
+from tl_data.ledger_rows import EXPORT as EXPORT
+from tl_data.ledger_rows import row_of
+from tl_data.records import Call, Doubt, Entry, Failure, State, Unreadable
+from tl_data.settling import Act, Find, Settling, expired
 from tl_data.storage import Item, Storage
 from tl_data.usage import current
 
@@ -46,32 +48,7 @@ SETTLE = 10.0  # seconds in which a request of a killed process may still arrive
 #: Errors of asking about a task, not of the task.
 ASKING = (ConnectionFailed, RateLimited, ServerFailed, QuotaExhausted, NotAllowed)
 
-#: What `export()` gives.
-EXPORT = pa.schema(
-    {
-        "key": pa.string(),
-        "state": pa.string(),
-        "operation": pa.string(),
-        "content": pa.string(),
-        "content_key": pa.string(),
-        "model": pa.string(),
-        "params": pa.string(),
-        "attempt": pa.int32(),
-        "at": pa.timestamp("us", tz="UTC"),
-        "task_id": pa.string(),
-        "video_minutes": pa.float64(),
-        "error_class": pa.string(),
-        "error_code": pa.string(),
-        "error_message": pa.string(),
-        "retryable": pa.bool_(),
-        "owner": pa.string(),
-    }
-)
-
 _KEY = re.compile(r"[0-9a-f]{32}")
-
-Act = Callable[[], Awaitable[Any]]
-Find = Callable[[], Awaitable[str | None]]
 
 
 @dataclass
@@ -89,11 +66,9 @@ class Ledger:
     def __init__(
         self, storage: Storage, secrets: tuple[str, ...] = (), lease: float = LEASE, settle: float = SETTLE
     ) -> None:
-        self.storage = storage
-        self._secrets, self._lease, self._settling = secrets, lease, settle
+        self.storage, self._secrets = storage, secrets
         self._journal = Journal(storage)
-        self._me = Owner()
-        self._watch = Watch(storage, self._me)
+        self._settling = Settling(storage, self._journal, secrets, lease, settle)
         self._flights: dict[str, _Flight] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -134,9 +109,24 @@ class Ledger:
         """The remote task of a call, submitted at most once: state `submitted` with its `task_id`, or `done`.
 
         `send()` gives the id of a new task. `find()` looks on the platform for a task that carries the key
-        of the call; it is asked before `send()` whenever somebody may have submitted before.
+        of the call, or is the call's beyond doubt; it is asked before `send()` whenever somebody may have
+        submitted before. With a `Doubt` the call is sent, and the doubt written down with it.
         """
         return await self._shared(call, send, find)
+
+    async def unsettled_since(self, call: Call) -> float | None:
+        """When a request may first have been sent of which no record tells a task (epoch seconds), or None.
+
+        A claim without one may be this process's own, about to send.
+        """
+        view, _ = await self._journal.read(call.folder, call.key)
+        begun = []
+        for name, item in view.items.items():
+            number, _, what = name.partition(".")
+            if what == "claim" and f"{number}.submitted" not in view.items:
+                record = await self._journal.record(item.path)
+                begun.append(float((record or {}).get("begun") or item.modified.timestamp() - 3600))
+        return min(begun, default=None)
 
     async def finish(self, call: Call, result: Any, *, video_minutes: float | None = None) -> Entry:
         """Write down how the task ended well; the first to say so wins, and what is there is returned."""
@@ -146,7 +136,9 @@ class Ledger:
             return entry
         task_id = entry.task_id if entry else None
         minutes = call.video_minutes if video_minutes is None else video_minutes
-        return await self._journal.write_done(call, folder, max(view.attempt, 1), result, task_id, minutes)
+        doubt = Doubt(entry.doubt) if entry and entry.doubt else None
+        attempt = max(view.attempt, 1)
+        return await self._journal.write_done(call, folder, attempt, result, task_id, minutes, doubt)
 
     async def fail(self, call: Call, error: Exception) -> Entry:
         """Write down that the task failed; a retryable failure may be submitted again by a later call.
@@ -167,7 +159,7 @@ class Ledger:
         """What is known of a call; None when nothing is."""
         for folder in call.folders():
             _, entry = await self._journal.read(folder, call.key)
-            if entry is not None and not _expired(call, entry):
+            if entry is not None and not expired(call, entry):
                 return entry
         return None
 
@@ -217,7 +209,7 @@ class Ledger:
 
     async def export(self) -> pa.Table:
         """Every durable call as one row of the schema `EXPORT`."""
-        rows = [_row(entry) async for entry in self.entries()]
+        rows = [row_of(entry) async for entry in self.entries()]
         return pa.Table.from_pylist(rows, EXPORT)
 
     async def sweep(self) -> None:
@@ -236,7 +228,9 @@ class Ledger:
             await asyncio.wait((flight.task,))
         first = flight is None
         if flight is None:
-            flight = _Flight(asyncio.create_task(self._settle(call, act, find)))
+            if call.scope is not None and self._sweeping is None:
+                self._sweeping = asyncio.create_task(self._sweep_quietly())
+            flight = _Flight(asyncio.create_task(self._settling.settled(call, act, find)))
             self._flights[call.key] = flight
             flight.task.add_done_callback(lambda _: self._flights.pop(call.key, None))
         flight.waiters += 1
@@ -260,157 +254,8 @@ class Ledger:
         slip.video_minutes += call.video_minutes
         return entry
 
-    async def _settle(self, call: Call, act: Act, find: Find | None) -> Entry:
-        if call.scope is not None and self._sweeping is None:
-            self._sweeping = asyncio.create_task(self._sweep_quietly())
-        places = call.folders()
-        folder = places[-1]
-        for place in reversed(places):
-            entry = await self._journal.done(place, call.key)
-            if entry is not None and not _expired(call, entry):
-                return replace(entry, reused=True)
-        if len(places) > 1:
-            # A call that was begun in the slot before may still be in flight there: wait for it.
-            view, _ = await self._journal.read(places[0], call.key)
-            folder = places[0] if view.state == "claimed" else folder
-        attempt, gone = 1, False
-        while True:
-            record = {**call.described(), "owner": self._me.signature()}
-            lease = Lease(self.storage, f"{folder}/{attempt:04d}.claim", record, self._lease)
-            if await lease.take(durable=call.scope is None):
-                try:
-                    return await self._own(call, folder, attempt, lease, act, find, gone)
-                except LeaseLost:
-                    log.warning(
-                        "%s %s: this process was too slow to keep its claim", call.operation, call.key
-                    )
-            known = await self._others(call, folder)
-            if isinstance(known, Entry):
-                return replace(known, reused=True)
-            attempt, gone = known
-
-    async def _others(self, call: Call, folder: str) -> Entry | tuple[int, bool]:
-        """What others make of the call: their answer; or the number of the claim to take, and whether the
-        owner of the last one was killed a moment ago. Raises their failure.
-        """
-        waited, delay = False, 0.05
-        while True:
-            view, entry = await self._journal.read(folder, call.key)
-            if entry is not None and entry.state in ("done", "submitted"):
-                return entry
-            if entry is not None and entry.failure is not None:
-                if waited or not entry.failure.retryable:
-                    raise entry.failure.exception(call.key if call.scope is None else None)
-                return view.last + 1, False
-            if view.state is None:
-                return 1, False
-            claim = view.items.get(f"{view.last:04d}.claim")
-            if claim is None:
-                return view.last + 1, False
-            over = await self._watch.is_over(claim, await self._journal.record(claim.path))
-            if over:
-                return view.last + 1, over == "gone"
-            waited = True
-            await asyncio.sleep(delay)
-            delay = min(delay * 1.5, 2.0)
-
-    async def _own(
-        self, call: Call, folder: str, attempt: int, lease: Lease, act: Act, find: Find | None, gone: bool
-    ) -> Entry:
-        """Make the call, as the owner of its claim."""
-        async with lease:
-            try:
-                if attempt > 1:
-                    view, entry = await self._journal.read(folder, call.key)
-                    if entry is not None and entry.state in ("done", "submitted"):
-                        return replace(entry, reused=True)
-                    if find is not None:
-                        task_id = await self._find(folder, view, lease, find, gone)
-                        if task_id is not None:
-                            entry = await self._journal.write_submitted(call, folder, attempt, task_id)
-                            return replace(entry, reused=True)
-                answer = await lease.guard(act)
-            except LeaseLost:
-                raise
-            except LedgerError:
-                await lease.release()
-                raise
-            except asyncio.CancelledError:
-                await asyncio.shield(lease.release())
-                raise
-            except Exception as error:
-                if find is not None and getattr(error, "maybe_done", False):
-                    task_id = await self._find(folder, View.of({}), lease, find, gone=True)
-                    if task_id is not None:
-                        return await self._journal.write_submitted(call, folder, attempt, task_id)
-                failure = Failure.of(error, secrets=self._secrets)
-                try:
-                    await self._journal.write_failed(call, folder, attempt, failure)
-                except LedgerError as trouble:
-                    log.warning("%s", trouble)
-                raise
-            if find is not None:
-                return await _kept(self._journal.write_submitted(call, folder, attempt, str(answer)))
-            try:
-                return await _kept(
-                    self._journal.write_done(call, folder, attempt, answer, None, call.video_minutes)
-                )
-            except LedgerError as trouble:
-                # It is paid for: the caller gets it, and the ledger's trouble stops the next claim.
-                log.error("an answer could not be kept and would be paid for again: %s", trouble)
-                return entry_of(call.key, "done", attempt, {**call.described(), "at": time.time()}, answer)
-
-    async def _find(self, folder: str, view: View, lease: Lease, find: Find, gone: bool) -> str | None:
-        """Look for a task that an earlier owner submitted and could not write down."""
-        failed = set()
-        for name, item in view.items.items():
-            if name.endswith(".failed"):
-                record = await self._journal.record(item.path)
-                failed.add(((record or {}).get("failure") or {}).get("task_id"))
-        task_id = await lease.guard(find)
-        if task_id is None and gone:
-            await asyncio.sleep(self._settling)
-            task_id = await lease.guard(find)
-        return None if task_id in failed else task_id
-
     async def _sweep_quietly(self) -> None:
         try:
             await self.sweep()
         except LedgerError as error:
             log.info("expired answers could not be removed: %s", error)
-
-
-async def _kept(writing: Coroutine[Any, Any, Entry]) -> Entry:
-    """Write to the end what was paid for, even if its caller is cancelled meanwhile."""
-    task = asyncio.create_task(writing)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise
-
-
-def _expired(call: Call, entry: Entry) -> bool:
-    return call.scope is not None and entry.at + call.keep < time.time()
-
-
-def _row(entry: Entry) -> dict[str, Any]:
-    failure = entry.failure
-    return {
-        "key": entry.key,
-        "state": entry.state,
-        "operation": entry.operation,
-        "content": entry.content,
-        "content_key": entry.content_key,
-        "model": entry.model,
-        "params": orjson.dumps(entry.params, option=orjson.OPT_SORT_KEYS).decode(),
-        "attempt": entry.attempt,
-        "at": int(entry.at * 1_000_000),
-        "task_id": entry.task_id,
-        "video_minutes": entry.video_minutes,
-        "error_class": failure.kind if failure else None,
-        "error_code": failure.code if failure else None,
-        "error_message": failure.message if failure else None,
-        "retryable": failure.retryable if failure else None,
-        "owner": entry.owner,
-    }

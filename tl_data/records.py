@@ -153,6 +153,13 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """A task may exist that cannot be told from others for sure: to send again may be to pay twice."""
+
+    said: str  # why, for people
+
+
+@dataclass(frozen=True)
 class Entry:
     """What the ledger knows of one call. Times are UTC epoch seconds."""
 
@@ -171,6 +178,7 @@ class Entry:
     failure: Failure | None = None
     video_minutes: float = 0.0
     owner: str | None = None  # of a claim: host and process
+    doubt: str | None = None  # why it may have been paid for twice
     reused: bool = False  # found in the ledger, or shared with another caller, instead of being paid here
 
 
@@ -232,6 +240,7 @@ def entry_of(key: str, state: State, attempt: int, record: Mapping[str, Any], re
             failure=Failure(**failure) if failure else None,
             video_minutes=float(record.get("video_minutes") or 0.0),
             owner=f"{owner.get('host')}, process {owner.get('pid')}" if owner else None,
+            doubt=record.get("doubt"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"the ledger record of {key} ({state}) has a wrong field: {error}") from error

@@ -14,21 +14,18 @@ from typing import Any
 
 from tl_data.client import Client
 from tl_data.client.engine import Models
-from tl_data.errors import APIError, BadRequest, NotFound, TaskFailed
-from tl_data.identity import Identity, identify, is_url, local_path
+from tl_data.embedding import embed_video, segments
+from tl_data.errors import BadRequest, NotFound, TaskFailed
+from tl_data.identity import Identity, identify
 from tl_data.ledger import Ledger
+from tl_data.orphans import METADATA_KEY as METADATA_KEY
+from tl_data.orphans import indexing_task, source_of
 from tl_data.records import Call, Entry
 from tl_data.settings import Settings
 from tl_data.usage import current
 from tl_data.watch import TaskWatcher
 
 Json = dict[str, Any]
-
-#: Key under which the ledger's key is kept in a video's `user_metadata`, to find it again after a crash.
-METADATA_KEY = "tl_data_key"
-
-#: States of a task that is still worked on.
-UNFINISHED = ["uploading", "validating", "pending", "queued", "indexing"]
 
 _ID = re.compile(r"[0-9a-f]{24}")
 
@@ -110,17 +107,7 @@ class Session:
     @staticmethod
     def segments(video: Mapping[str, Any]) -> list[Json]:
         """The embedding segments of a video or an embedding task, as rows of type `types.VECTORS`."""
-        block = (video.get("embedding") or video).get("video_embedding") or {}
-        return [
-            {
-                "start_sec": s.get("start_offset_sec"),
-                "end_sec": s.get("end_offset_sec"),
-                "embedding_scope": s.get("embedding_scope"),
-                "embedding_option": s.get("embedding_option"),
-                "vector": s["float"],
-            }
-            for s in block.get("segments") or []
-        ]
+        return segments(video)
 
     async def retrieve_video(self, video_id: str, index_id: str | None = None) -> Json:
         """The record of an indexed video given by id; costs nothing."""
@@ -170,13 +157,13 @@ class Session:
                 user_metadata={**(user_metadata or {}), METADATA_KEY: call.key},
                 enable_video_stream=enable_video_stream,
                 video_minutes=(seconds or 0.0) / 60,
-                **_source(video),
+                **source_of(video),
             )
             self._begun[str(task["_id"])] = task.get("created_at")
             return str(task["_id"])
 
         async def find() -> str | None:
-            return await self._find_task(index, call.key)
+            return await indexing_task(self.client, self.watcher, index, call.key)
 
         current().model = self.search_model
         return call, await self.ledger.submit(call, send, find)
@@ -210,69 +197,9 @@ class Session:
             current().video_minutes += minutes
         return record
 
-    async def _find_task(self, index: str, key: str) -> str | None:
-        """The task that an earlier, lost request made for this key, if there is one.
-
-        A ready video is found by its metadata. A task that is still worked on does not say what it is for,
-        and some servers show its video only when it is ready: it is waited for, since the alternative may be
-        to pay a second time.
-        """
-        marked: Json = {METADATA_KEY: key}
-        ready = {str(video["_id"]) async for video in self.client.list_videos(index, **marked)}
-        if ready:
-            async for task in self.client.list_tasks(index_id=index, status="ready"):
-                if task.get("video_id") in ready:
-                    return str(task["_id"])
-        unfinished = [task async for task in self.client.list_tasks(index_id=index, status=UNFINISHED)]
-        for task in unfinished:
-            try:
-                found = await self._metadata_of(index, task)
-                if found is None:
-                    found = await self._metadata_of(index, await self.watcher.wait(task["_id"], index))
-            except TaskFailed:
-                continue
-            if (found or {}).get(METADATA_KEY) == key:
-                return str(task["_id"])
-        return None
-
-    async def _metadata_of(self, index: str, task: Mapping[str, Any]) -> Json | None:
-        """The user metadata of a task's video; None while the server does not show it."""
-        try:
-            video = await self.client.retrieve_video(index, str(task["video_id"]))
-        except APIError as hidden:
-            if hidden.http_status in (400, 404):
-                return None
-            raise
-        return dict(video.get("user_metadata") or {})
-
     async def embed_video(self, video: str, **options: Any) -> list[Json]:
         """The vectors of a URL or path by an embedding task of its own, made once, as VECTORS rows."""
-        identity = await identify(self.client, video)
-        given = {name: value for name, value in options.items() if value is not None}
-        current().model = self.embed_model
-        call = Call("embed_video", identity.content_key, given, self.embed_model, content=identity.canonical)
-
-        async def send() -> str:
-            return await self.client.create_embed_task(self.embed_model, **_source(video), **given)
-
-        async def find() -> str | None:
-            return None  # embedding tasks carry no metadata by which the platform could be asked
-
-        entry = await self.ledger.submit(call, send, find)
-        if entry.state == "done":
-            return list(entry.result)
-        task_id = str(entry.task_id)
-        try:
-            task = await self.watcher.wait_embed(task_id)
-        except (TaskFailed, NotFound) as failed:
-            await self.ledger.fail(call, failed)
-            raise
-        rows = self.segments(task)
-        minutes = max((float(row["end_sec"]) for row in rows), default=0.0) / 60
-        await self.ledger.finish(call, rows, video_minutes=minutes)
-        if not entry.reused:
-            current().video_minutes += minutes
-        return rows
+        return await embed_video(self, video, {n: v for n, v in options.items() if v is not None})
 
     async def once(
         self,
@@ -313,11 +240,6 @@ def _there_are(index: str, names: list[str]) -> str:
     shown = [*alike, *(name for name in names if name not in alike)][:20]
     more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
     return f"there are {', '.join(shown)}{more}"
-
-
-def _source(video: str) -> Json:
-    """A URL or a path as the API's parameter for the one or the other."""
-    return {"video_url": video} if is_url(video) else {"video_file": local_path(video)}
 
 
 def video_record(video: Mapping[str, Any], index_id: str, task_id: str | None) -> Json:

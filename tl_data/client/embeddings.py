@@ -74,10 +74,13 @@ async def create_embed_task(
     video_end_offset_sec: float | None = None,
     video_clip_length: float | None = None,
     video_embedding_scope: list[str] | None = None,
+    filename: str | None = None,
     on_progress: Progress | None = None,
     video_minutes: float = 0.0,
 ) -> str:
     """Begin to embed a video clip by clip and return the id of the task.
+
+    `filename` is the name a file is uploaded under, which listings show; its own name by default.
 
     Raises:
         APIError: with `maybe_done` set, the task may exist: look for it before trying again.
@@ -93,6 +96,7 @@ async def create_embed_task(
         ),
         {"video_file": video_file},
         on_progress,
+        filename,
     )
     answer = await client.create(
         Ask(

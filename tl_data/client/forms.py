@@ -44,8 +44,11 @@ class Form:
         fields: Mapping[str, Any],
         files: Mapping[str, File | list[File] | None] | None = None,
         on_progress: Progress | None = None,
+        filename: str | None = None,
     ) -> None:
         """`None` is left out, lists become repeated parts, dicts JSON text, booleans true and false.
+
+        `filename` is what the server is told instead of the names of paths.
 
         Raises:
             MediaRefused: a file does not exist, is empty or cannot be read.
@@ -60,7 +63,7 @@ class Form:
         for name, given in (files or {}).items():
             for file in given if isinstance(given, list) else [given]:
                 if file is not None:
-                    self._parts.append(_file(boundary, name, file))
+                    self._parts.append(_file(boundary, name, file, filename))
         self._tail = f"--{boundary}--\r\n".encode()
         self._on_progress = on_progress
         self.content_type = f"multipart/form-data; boundary={boundary}"
@@ -107,14 +110,14 @@ def _field(boundary: str, name: str, text: str) -> _Part:
     return _Part(head.encode(), content, len(content))
 
 
-def _file(boundary: str, name: str, file: File) -> _Part:
+def _file(boundary: str, name: str, file: File, called: str | None) -> _Part:
     if isinstance(file, bytes):
         filename = next((n for s, n in _SIGNATURES.items() if file.startswith(s)), "upload.bin")
         content: bytes | Path = file
         size = len(file)
     else:
         content = Path(file)
-        filename = content.name
+        filename = called or content.name
         try:
             size = content.stat().st_size
             with content.open("rb"):

@@ -1,0 +1,175 @@
+"""One call, settled by one process: claim it, look for what others sent, make it, write it down.
+
+Of all processes that want a call one holds the claim; the others wait for what it writes. Whoever takes over
+from an owner that is gone looks for its task on the platform before it sends anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tl_data.errors import LedgerError
+from tl_data.journal import Journal, View
+from tl_data.lease import Lease, LeaseLost, Owner, Watch
+from tl_data.records import Call, Doubt, Entry, Failure, entry_of
+from tl_data.storage import Storage
+
+log = logging.getLogger("tl_data.ledger")
+
+Act = Callable[[], Awaitable[Any]]
+Find = Callable[[], Awaitable[str | Doubt | None]]
+
+
+@dataclass
+class Settling:
+    """How this process settles calls. `lease` and `settling` in seconds, as for `Ledger.open`."""
+
+    storage: Storage
+    journal: Journal
+    secrets: tuple[str, ...]
+    lease: float
+    settling: float
+
+    def __post_init__(self) -> None:
+        self._me = Owner()
+        self._watch = Watch(self.storage, self._me)
+
+    async def settled(self, call: Call, act: Act, find: Find | None) -> Entry:
+        """What becomes of the call, made here or by another process. Raises its failure."""
+        places = call.folders()
+        folder = places[-1]
+        for place in reversed(places):
+            entry = await self.journal.done(place, call.key)
+            if entry is not None and not expired(call, entry):
+                return replace(entry, reused=True)
+        if len(places) > 1:
+            # A call that was begun in the slot before may still be in flight there: wait for it.
+            view, _ = await self.journal.read(places[0], call.key)
+            folder = places[0] if view.state == "claimed" else folder
+        attempt, gone = 1, False
+        while True:
+            record = {**call.described(), "owner": self._me.signature(), "begun": time.time()}
+            lease = Lease(self.storage, f"{folder}/{attempt:04d}.claim", record, self.lease)
+            if await lease.take(durable=call.scope is None):
+                try:
+                    return await self._own(call, folder, attempt, lease, act, find, gone)
+                except LeaseLost:
+                    log.warning(
+                        "%s %s: this process was too slow to keep its claim", call.operation, call.key
+                    )
+            known = await self._others(call, folder)
+            if isinstance(known, Entry):
+                return replace(known, reused=True)
+            attempt, gone = known
+
+    async def _others(self, call: Call, folder: str) -> Entry | tuple[int, bool]:
+        """What others make of the call: their answer; or the number of the claim to take, and whether the
+        owner of the last one was killed a moment ago. Raises their failure.
+        """
+        waited, delay = False, 0.05
+        while True:
+            view, entry = await self.journal.read(folder, call.key)
+            if entry is not None and entry.state in ("done", "submitted"):
+                return entry
+            if entry is not None and entry.failure is not None:
+                if waited or not entry.failure.retryable:
+                    raise entry.failure.exception(call.key if call.scope is None else None)
+                return view.last + 1, False
+            if view.state is None:
+                return 1, False
+            claim = view.items.get(f"{view.last:04d}.claim")
+            if claim is None:
+                return view.last + 1, False
+            over = await self._watch.is_over(claim, await self.journal.record(claim.path))
+            if over:
+                return view.last + 1, over == "gone"
+            waited = True
+            await asyncio.sleep(delay)
+            delay = min(delay * 1.5, 2.0)
+
+    async def _own(
+        self, call: Call, folder: str, attempt: int, lease: Lease, act: Act, find: Find | None, gone: bool
+    ) -> Entry:
+        """Make the call, as the owner of its claim."""
+        doubt: Doubt | None = None
+        async with lease:
+            try:
+                if attempt > 1:
+                    view, entry = await self.journal.read(folder, call.key)
+                    if entry is not None and entry.state in ("done", "submitted"):
+                        return replace(entry, reused=True)
+                    if find is not None:
+                        found = await self._find(folder, view, lease, find, gone)
+                        if isinstance(found, str):
+                            entry = await self.journal.write_submitted(call, folder, attempt, found)
+                            return replace(entry, reused=True)
+                        doubt = found
+                        if doubt:
+                            log.warning(
+                                "%s %s may be paid for twice: %s", call.operation, call.key, doubt.said
+                            )
+                answer = await lease.guard(act)
+            except LeaseLost:
+                raise
+            except LedgerError:
+                await lease.release()
+                raise
+            except asyncio.CancelledError:
+                await asyncio.shield(lease.release())
+                raise
+            except Exception as error:
+                if find is not None and getattr(error, "maybe_done", False):
+                    found = await self._find(folder, View.of({}), lease, find, gone=True)
+                    if isinstance(found, str):
+                        return await self.journal.write_submitted(call, folder, attempt, found)
+                failure = Failure.of(error, secrets=self.secrets)
+                try:
+                    await self.journal.write_failed(call, folder, attempt, failure)
+                except LedgerError as trouble:
+                    log.warning("%s", trouble)
+                raise
+            if find is not None:
+                return await _kept(self.journal.write_submitted(call, folder, attempt, str(answer), doubt))
+            try:
+                return await _kept(
+                    self.journal.write_done(call, folder, attempt, answer, None, call.video_minutes)
+                )
+            except LedgerError as trouble:
+                # It is paid for: the caller gets it, and the ledger's trouble stops the next claim.
+                log.error("an answer could not be kept and would be paid for again: %s", trouble)
+                return entry_of(call.key, "done", attempt, {**call.described(), "at": time.time()}, answer)
+
+    async def _find(
+        self, folder: str, view: View, lease: Lease, find: Find, gone: bool
+    ) -> str | Doubt | None:
+        """Look for a task that an earlier owner submitted and could not write down."""
+        failed = set()
+        for name, item in view.items.items():
+            if name.endswith(".failed"):
+                record = await self.journal.record(item.path)
+                failed.add(((record or {}).get("failure") or {}).get("task_id"))
+        found = await lease.guard(find)
+        if not isinstance(found, str) and gone:
+            await asyncio.sleep(self.settling)
+            found = await lease.guard(find)
+        return None if found in failed else found
+
+
+async def _kept(writing: Coroutine[Any, Any, Entry]) -> Entry:
+    """Write to the end what was paid for, even if its caller is cancelled meanwhile."""
+    task = asyncio.create_task(writing)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+def expired(call: Call, entry: Entry) -> bool:
+    """Whether an answer that is only shared for a while is too old."""
+    return call.scope is not None and entry.at + call.keep < time.time()
