@@ -53,6 +53,7 @@ OPTIONAL = (
         "opentelemetry",
         "pandas",
         "pocketsphinx",
+        "py3langid",
         "pyspark",
         "rapidocr",
         "starlette",

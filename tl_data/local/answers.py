@@ -8,6 +8,7 @@ from tl_data.local import questions
 from tl_data.local.evidence import Evidence
 from tl_data.local.facts import Fact, between, facts_of, sentence
 from tl_data.local.judging import sight_of
+from tl_data.local.languages import stretches
 from tl_data.local.moments import moments
 from tl_data.local.search import LOW, MEDIUM
 from tl_data.local.wishes import Wish
@@ -41,6 +42,7 @@ def answer(evidence: Evidence, wish: Wish) -> str:
         "length": _length,
         "colors": _colors,
         "faces": _faces,
+        "languages": _languages,
     }.get(wish.kind)
     return _formed(direct(evidence), wish) if direct else _question(evidence, wish)
 
@@ -112,7 +114,10 @@ def _fitting(evidence: Evidence, question: str, least: float) -> list[Fact]:
 
 
 def _words(told: str) -> str:
-    """The line in 'shown: "the line"'; a trait has none, and stands in no fact's text by chance."""
+    """The line in 'shown: "the line"', or how a fact tells a language; no other trait stands in its text."""
+    kind, _, language = told.partition(" ")
+    if language and kind in ("text", "speech"):
+        return "" if language == "english" else f" in {language.title()}"
     _, quoted, line = told.partition(": ")
     return line.strip('"') if quoted else "\0"
 
@@ -130,6 +135,21 @@ def _screen(evidence: Evidence) -> list[str]:
     if not evidence.shown:
         return ["No text was read on screen in this video."]
     return [f'{between(span.start_sec, span.end_sec)} "{span.text.strip()}"' for span in evidence.shown]
+
+
+def _languages(evidence: Evidence) -> list[str]:
+    lines = []
+    for what, spans in (("The text on screen", evidence.shown), ("The speech", evidence.speech)):
+        names = [f"{name} ({between(start, end)})" for name, start, end in stretches(spans)]
+        if names:
+            lines.append(f"{what} is in {listed(names)}.")
+        elif spans and what == "The speech" and not evidence.ears:
+            lines.append(
+                "The speech was recognised as English: the built-in recogniser knows no other language."
+            )
+        elif spans:
+            lines.append(f"Which language {what.lower()} is in cannot be told surely.")
+    return lines or ["No text and no speech was recognised in this video."]
 
 
 def _length(evidence: Evidence) -> list[str]:

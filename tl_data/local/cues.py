@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from tl_data.local.languages import NAMES
 from tl_data.local.words import COLOR_NAMES, COLORS
 
 Credits = tuple[tuple[str, float], ...]  # trait, how well it explains the phrase 0..1
@@ -36,6 +37,9 @@ GENERIC = word_set(
 
 _NAMES = {
     "COLOR": "|".join(sorted({*COLORS, *COLOR_NAMES}, key=len, reverse=True)),
+    "LANG": f"({'|'.join(name.lower() for name in NAMES.values())})",
+    "TEXT": "(?:text|captions?|subtitles?|titles?|signs?|slides?|words|writing|written|letters|labels?)",
+    "TALK": "(?:speech|speak(?:s|ing|ers?)?|spoken|talk(?:s|ing)?|voice|narration|audio|conversation)",
     "WAY": "(left|right|up|down)(?:wards?)?",
     "TO": "(?: \\w+ly)?(?: (?:to|towards?))?(?: the)? ",
     "GO": (
@@ -52,6 +56,9 @@ _NAMES = {
 # capitals stand for the groups above; {0} is what the phrase's group caught; `way` is a turn of the camera.
 # The first that matches takes its words away, so the order matters: "red background" before "red".
 _RULES = """
+    LANG[ -]TEXT(?: on (?:the )?screen)?\\b|TEXT(?: on (?:the )?screen)? in LANG\\b => text {0}
+    LANG[ -](?:TALK|voice ?over)\\b|(?:someone |somebody )?TALK(?: in)? LANG\\b     => speech {0}
+    in LANG\\b                                                       => text {0}; speech {0}
     camera (?:is )?(?:mov|go|travel|sweep|swing|turn)\\w*TOWAY         => way {0}
     camera (?:is )?(?:mov|go|get)\\w* (?:closer|in|nearer|forward)     => camera zoom in
     camera (?:is )?(?:mov|go|pull)\\w* (?:away|back|out|backwards?)    => camera zoom out

@@ -56,6 +56,8 @@ class Span:
     confidence: float  # 0..1
     alternatives: tuple[str, ...] = ()  # other readings, best first: help search, are never quoted
     words: tuple[Word, ...] = ()  # of speech, where the recogniser gives their times
+    language: str = ""  # ISO 639-1 code; "" if none is likely, or the recogniser knows a single one
+    language_confidence: float = 0.0  # 0..1
 
 
 @dataclass(frozen=True)

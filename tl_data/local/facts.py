@@ -17,6 +17,7 @@ import numpy as np
 from tl_data.local import space
 from tl_data.local.cues import EMPTY, GENERIC
 from tl_data.local.evidence import Clip, Evidence, Span
+from tl_data.local.languages import sure_languages
 from tl_data.local.matching import stem
 from tl_data.local.questions import tokens
 from tl_data.local.words import (
@@ -126,7 +127,7 @@ def _shown_fact(spans: Sequence[Span]) -> Fact:
         spans[0].start_sec,
         max(span.end_sec for span in spans),
         "shown",
-        f"The screen shows {quote}{unsure}",
+        f"The screen shows {quote}{_foreign(spans)}{unsure}",
         0.4 + 0.25 * float(sure) + 0.25 * _telling(" ".join(texts)),
         texts[0],
     )
@@ -139,9 +140,15 @@ def _said(evidence: Evidence, start: float, end: float) -> list[Fact]:
     for span, tells in zip(spans, central, strict=True):
         text = " ".join(span.text.split())
         unsure = " (the recognition is unsure)" if span.confidence < UNSURE else ""
-        words = f'Speech is recognised as: "{text}"{unsure}'
+        words = f'Speech{_foreign([span])} is recognised as: "{text}"{unsure}'
         facts.append(Fact(span.start_sec, span.end_sec, "said", words, 0.35 + 0.45 * tells, text))
     return facts
+
+
+def _foreign(spans: Sequence[Span]) -> str:
+    """Languages of a quote, told where they are not the one that the text around it is written in."""
+    names = [name.title() for name in sure_languages(spans) if name != "english"]
+    return f" in {listed(names)}" if names else ""
 
 
 def _centrality(texts: Sequence[str]) -> list[float]:

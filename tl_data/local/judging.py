@@ -60,7 +60,10 @@ class _Credit:
 
 
 def sight_of(trait: str) -> str:
-    """What a trait rests on: `heard`, or `seen`."""
+    """What a trait rests on: `seen`, `heard`, or for a language `shown` or `said`."""
+    kind, _, language = trait.partition(" ")
+    if language and kind in ("text", "speech"):
+        return "shown" if kind == "text" else "said"
     return "heard" if trait.startswith("sound ") or trait in ("loud", "quiet") else "seen"
 
 

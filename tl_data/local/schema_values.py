@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from tl_data.local.evidence import Clip, Evidence, Span
 from tl_data.local.facts import Fact, chapters_of, clock, facts_of, sentence, title_of, topics_of
+from tl_data.local.languages import sure_languages
 from tl_data.local.moments import moments
 from tl_data.local.search import MEDIUM, Hit
 from tl_data.local.words import color_shares, counts, said_between, shown_between
@@ -174,6 +175,8 @@ class Values:
             return clock(scope.start_sec)
         if re.search(r"\b(?:end|until|stop)\b", asked):
             return clock(scope.end_sec)
+        if re.search(r"\blanguage\b", asked):
+            return self._language(asked, scope)
         if re.search(r"\b(?:transcript\w*|speech|spoken|said|quote|dialogue|utterance)\b", asked):
             return _joined(said_between(self.evidence, scope.start_sec, scope.end_sec))
         if re.search(r"\b(?:on ?screen|screen|ocr|caption|shown|visible text|slide)\b", asked):
@@ -197,6 +200,14 @@ class Values:
             best = sorted(sorted(facts, key=lambda fact: -fact.weight)[:3], key=lambda fact: fact.start_sec)
             return " ".join(sentence(fact.text) for fact in best)
         return UNKNOWN
+
+    def _language(self, asked: str, scope: Scope) -> Any:
+        """The surest language of what is said, or of what is shown if nothing of speech is known or asked."""
+        start, end = scope.start_sec, scope.end_sec
+        said, shown = said_between(self.evidence, start, end), shown_between(self.evidence, start, end)
+        chosen = shown if re.search(r"\b(?:text|screen|caption|shown|written)\b", asked) else said
+        found = sure_languages(chosen) or ({} if chosen is shown else sure_languages(shown))
+        return max(found, key=lambda name: found[name]).title() if found else UNKNOWN
 
     def _answer(self, question: str, scope: Scope) -> Any:
         """The words of the passage that answers best."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from tl_data.local import colors, faces, look, media, motion, ocr, shots, sound, speech
+from tl_data.local import colors, faces, languages, look, media, motion, ocr, shots, sound, speech
 from tl_data.local.evidence import Clip, Evidence, Probe, Span
 from tl_data.local.media import Picture
 from tl_data.local.sight import Sight, as_numbers
@@ -158,7 +158,7 @@ class _Watch:
             self.clips[-1] = replace(last, end_sec=round(end, 3))
         else:
             self._close(rest)
-        return self._reader.finish(end)
+        return languages.with_languages(self._reader.finish(end))
 
     def _close(self, stretches: list[shots.Stretch]) -> None:
         for stretch in stretches:

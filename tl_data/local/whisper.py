@@ -8,6 +8,7 @@ than the 30 s that Whisper hears at once, so that memory stays bounded whatever 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ class Windows:
 
     def __init__(self, folder: Path) -> None:
         self._model = load(folder)
-        self._language: str | None = None
+        self._language: tuple[str, float] | None = None  # as heard in the first window that tells it surely
         self._cutter = Cutter(_LIMITS)
         self._spans: list[Span] = []
 
@@ -52,7 +53,7 @@ class Windows:
             # searched by beams and never sampled: the same sound gives the same words.
             segments, info = self._model.transcribe(
                 wave,
-                language=self._language,
+                language=self._language[0] if self._language else None,
                 temperature=0.0,
                 word_timestamps=True,
                 condition_on_previous_text=False,
@@ -60,10 +61,14 @@ class Windows:
             found = [segment for segment in segments if segment.compression_ratio <= _CIRCLES]
         except (RuntimeError, ValueError) as error:
             raise ModelFailed(f"the Whisper model failed: {error}") from error
-        if self._language is None and info.language_probability > 0.5:
-            self._language = info.language  # to find it out anew for each window would double the work
+        heard = self._language or (info.language, round(float(info.language_probability), 3))
+        if heard[1] > 0.5:
+            self._language = heard  # to find it out anew for each window would double the work
         end = start + samples.size / SOUND_RATE
-        return [span for segment in found if (span := _span(segment, start, end))]
+        spans = [span for segment in found if (span := _span(segment, start, end))]
+        if not self._model.model.is_multilingual:  # it names its only language whatever it hears
+            return spans
+        return [replace(span, language=heard[0], language_confidence=heard[1]) for span in spans]
 
 
 def _span(segment: Any, start: float, end: float) -> Span | None:

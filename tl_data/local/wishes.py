@@ -16,6 +16,7 @@ _NUMBER = rf"(\d{{1,4}}|{'|'.join(_NUMBERS)})"
 
 # Patterns of each kind; the first kind that matches is meant.
 _KINDS: tuple[tuple[str, str], ...] = (
+    ("languages", r"\b(?:what|which)\b.{0,30}\blanguages?\b"),
     ("transcript", r"\btranscri\w+|verbatim"),
     ("transcript", r"\b(?:everything|all|what|words)\b.{0,25}\b(?:said|spoken|says)\s*(?:in|$|\?|during|\.)"),
     ("hashtags", r"\bhash ?tags?\b"),

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tl_data.local.evidence import Clip, Evidence, Probe, Span
+from tl_data.local.languages import NAMES, sure_languages
 
 COLORS = (
     "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown", "white", "gray", "black",
@@ -29,6 +30,7 @@ TRAITS: tuple[str, ...] = (
     *(f"sound {sound}" for sound in SOUNDS),
     *("moving", "still", "fast", "slow", "bright", "dark", "loud", "quiet", "cut"),
     *("face", "faces", "person", "people", "text", "portrait", "landscape"),
+    *(f"{kind} {name.lower()}" for kind in ("text", "speech") for name in NAMES.values()),
 )  # fmt: skip
 TRAIT_NUMBER = {trait: number for number, trait in enumerate(TRAITS)}
 
@@ -71,6 +73,9 @@ def words_of(clip: Clip, evidence: Evidence) -> Words:
     """All words of a clip."""
     shown = shown_between(evidence, clip.start_sec, clip.end_sec)
     said = said_between(evidence, clip.start_sec, clip.end_sec)
+    traits = traits_of(clip, evidence.probe, bool(shown))
+    for kind, spans in (("text", shown), ("speech", said)):
+        traits |= {f"{kind} {name}": sure for name, sure in sure_languages(spans).items()}
     return Words(
         seen=seen_words(clip),
         shown=joined(shown),
@@ -78,7 +83,7 @@ def words_of(clip: Clip, evidence: Evidence) -> Words:
         said=joined(said),
         maybe=" ".join(reading for span in (*shown, *said) for reading in span.alternatives),
         named=" ".join(name for name, _ in clip.objects),
-        traits=tuple(sorted(traits_of(clip, evidence.probe, bool(shown)).items())),
+        traits=tuple(sorted(traits.items())),
     )
 
 
