@@ -20,7 +20,7 @@ PACKAGE = ROOT / "tl_data"
 LAYERS = (
     ("_version", "errors", "usage", "types", "settings", "telemetry", "urls"),
     (
-        *("client", "client.*", "responses", "retry", "watch", "limits", "budget", "pace"),
+        *("client", "client.*", "responses", "retry", "watch", "limits", "quota", "told", "budget", "pace"),
         *("identity", "records", "storage", "lease", "journal", "ledger", "ledger_rows"),
         *("settling", "orphans", "embedding", "preflight", "range_file"),
     ),

@@ -18,45 +18,21 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 from tl_data.budget import Budget, Limit, Line
 from tl_data.errors import QuotaExhausted
 from tl_data.lease import fence
 from tl_data.pace import Pace
+from tl_data.quota import COARSE, DIMENSIONS, Quota, quotas_of
 from tl_data.settings import SERVICE_URL, Settings
 from tl_data.storage import Storage, steady
-
-#: Dimensions of a limit, and how the API's headers call them. The unnamed generation counted requests.
-DIMENSIONS = {"requests": ("", "request-"), "minutes": ("duration-",), "tokens": ("outputtoken-",)}
+from tl_data.told import CLOCKS, Memory, Told, heard
 
 SHORT = 2.0  # seconds of a wait hint up to which it means "a little slower", not "stop"
-COARSE = 1.0  # seconds to a reset that is told in whole seconds: too near to say anything
 LONG = 5.0  # seconds to a reset from which a process need not feel its way to the limit
-SPREAD = 120.0  # seconds to the reset up to which the rest is spread; a day's quota is there to be used up
+TRUST = 10.0  # seconds for which what another process heard holds calls back, without an answer of their own
+KEEP = 10.0  # seconds between two times of keeping what was heard
 UNLIMITED = frozenset({"read"})  # categories that the API does not count: only refusals slow them
-
-
-@dataclass
-class _Quota:
-    """What is left of a limit, as last heard."""
-
-    limit: float
-    left: float
-    resets: float  # on the steady clock
-
-    def due(self, began: float, cost: float) -> float:
-        """When so much may be spent that was asked for at `began`, so that the rest lasts until the reset."""
-        now = steady()
-        if self.resets <= now or self.left >= self.limit:
-            return began
-        if self.left < min(cost, 1.0):
-            return self.resets
-        if self.resets - now > SPREAD:
-            return began
-        share = cost / self.left * (1 - self.left / self.limit) ** 2
-        return min(began + share * (self.resets - now), self.resets)
 
 
 class Limiter:
@@ -66,6 +42,7 @@ class Limiter:
         limits: the limits that are set, by dimension: `requests`, `minutes` or `tokens`; they hold for each
             category on its own, as the API counts them.
         budget: shares them with all other processes.
+        memory: where what the service tells is kept, and what it told other processes is read.
         max_wait: seconds; a longer wait for a quota is an error instead.
     """
 
@@ -74,10 +51,11 @@ class Limiter:
         limits: Mapping[str, Limit] | None = None,
         *,
         budget: Budget | None = None,
+        memory: Memory | None = None,
         max_wait: float = 300.0,
     ) -> None:
         self._limits = dict(limits or {})
-        self._budget = budget
+        self._budget, self._memory = budget, memory
         self._max_wait = max_wait
         self._lanes: dict[str, _Lane] = {}
 
@@ -91,7 +69,13 @@ class Limiter:
         }
         limits = {name: Limit(amount, seconds) for name, (amount, seconds) in said.items() if amount}
         budget = Budget(storage, settings.base_url or SERVICE_URL) if storage is not None else None
-        return cls(limits, budget=budget, max_wait=settings.max_wait)
+        memory = Memory(storage, settings) if storage is not None else None
+        return cls(limits, budget=budget, memory=memory, max_wait=settings.max_wait)
+
+    async def aclose(self) -> None:
+        """Keep what was heard last."""
+        for lane in self._lanes.values():
+            await lane.keep(always=True)
 
     async def acquire(self, category: str, video_minutes: float = 0.0, tokens: float = 0) -> None:
         """Wait until a call may be sent that costs one request and these minutes and tokens.
@@ -111,8 +95,8 @@ class Limiter:
 
     def _lane(self, category: str) -> _Lane:
         if category not in self._lanes:
-            limits = {} if category in UNLIMITED else self._limits
-            self._lanes[category] = _Lane(category, limits, self._budget, self._max_wait)
+            limits, memory = ({}, None) if category in UNLIMITED else (self._limits, self._memory)
+            self._lanes[category] = _Lane(category, limits, self._budget, memory, self._max_wait)
         return self._lanes[category]
 
 
@@ -120,7 +104,12 @@ class _Lane:
     """One category of endpoints, which the API counts on its own."""
 
     def __init__(
-        self, category: str, limits: Mapping[str, Limit], budget: Budget | None, max_wait: float
+        self,
+        category: str,
+        limits: Mapping[str, Limit],
+        budget: Budget | None,
+        memory: Memory | None,
+        max_wait: float,
     ) -> None:
         self._category, self._max_wait = category, max_wait
         self._meters: dict[str, Line | Meter] = {
@@ -130,14 +119,19 @@ class _Lane:
         self._pace = Pace()
         self._paced = "requests" not in limits and category not in UNLIMITED
         self._refusals = 0.0  # share of recent calls that were refused
-        self._quotas: dict[str, _Quota] = {}
+        self._quotas: dict[str, Quota] = {}
+        self._memory, self._remembered = memory, memory is None
+        self._told: dict[str, Told] = {}
+        self._kept: tuple[float, dict[str, Told]] = (0.0, {})  # when, and what
         self._queue = asyncio.Lock()
         self._stop = 0.0  # steady time until which nothing is sent
 
     async def acquire(self, costs: Mapping[str, float]) -> None:
         async with self._queue:
+            if not self._remembered:
+                await self._remember()
             await self._resume()
-            for dimension in self._quotas:
+            for dimension in list(self._quotas):
                 if costs[dimension] > 0 and dimension not in self._meters:
                     await self._spread(dimension, costs[dimension])
         for dimension, meter in self._meters.items():
@@ -145,12 +139,33 @@ class _Lane:
                 await meter.take(costs[dimension])
         if self._paced:
             await self._pace.turn()
+        await self.keep()
         await self._resume()
 
+    async def _remember(self) -> None:
+        """Start from what the service told other processes, as far as it still holds."""
+        assert self._memory is not None
+        self._remembered = True
+        self._told = {**await self._memory.read(self._category), **self._told}
+        self._kept = (steady(), dict(self._told))
+        for dimension in (set(DIMENSIONS) & set(self._told)) - set(self._quotas):
+            told = self._told[dimension]
+            rest = told.resets - time.time()
+            if COARSE < rest <= told.window * CLOCKS:
+                self._quotas[dimension] = Quota(told.limit, told.left, steady() + rest, steady() + TRUST)
+                self._pace.free = self._pace.free or (dimension == "requests" and rest > LONG)
+
+    async def keep(self, *, always: bool = False) -> None:
+        """Keep what was heard for others, now and then."""
+        at, kept = self._kept
+        if self._memory is not None and kept != self._told and (always or steady() - at > KEEP):
+            self._kept = (steady(), dict(self._told))
+            await self._memory.write(self._category, self._told)
+
     def observe(self, headers: Mapping[str, str], status: int, retry_after: float | None) -> None:
-        for dimension, names in DIMENSIONS.items():
-            for name in names:
-                self._learn(dimension, headers, f"x-ratelimit-{name}")
+        for dimension, told in quotas_of(headers).items():
+            self._learn(dimension, *told)
+        self._quotas = {name: quota for name, quota in self._quotas.items() if quota.own}
         refused = status == 429
         self._refusals = 0.95 * self._refusals + 0.05 * refused
         if not refused:
@@ -181,28 +196,28 @@ class _Lane:
         """Leave as much time before a call as makes what is left last until the reset."""
         began = steady()
         while True:
-            quota = self._quotas[dimension]  # looked up again: answers arrive meanwhile
+            quota = self._quotas.get(dimension)  # looked up again: answers arrive meanwhile
+            if quota is None or steady() > quota.trusted:
+                self._quotas.pop(dimension, None)
+                return
+            if not (quota.own or quota.asked):
+                quota.asked = True  # one call is let through: its answer says what holds by now
+                return
             wait = quota.due(began, cost) - steady()
             if wait <= 0:
                 quota.left -= cost
                 return
-            if wait > self._max_wait:
+            if wait > self._max_wait and quota.own:
                 self._stop = max(self._stop, steady() + wait)
                 await self._resume()
-            await asyncio.sleep(min(wait, 1.0))
+            await asyncio.sleep(min(wait, 1.0 if quota.own else 0.1))
 
-    def _learn(self, dimension: str, headers: Mapping[str, str], prefix: str) -> None:
-        limit, left, reset = (_number(headers.get(prefix + what)) for what in ("limit", "remaining", "reset"))
-        if not limit or left is None or reset is None:
-            return
-        rest = _until(reset, headers.get("date"))
-        if rest <= COARSE:
-            return
-        resets = steady() + rest
-        was = self._quotas.get(dimension)
-        if was is not None and was.limit == limit and abs(was.resets - resets) < 2.0:
+    def _learn(self, dimension: str, limit: float, left: float, rest: float) -> None:
+        was, resets = self._quotas.get(dimension), steady() + rest
+        self._told[dimension] = heard(limit, left, rest, self._told.get(dimension))
+        if was is not None and was.own and was.limit == limit and abs(was.resets - resets) < 2.0:
             left = min(left, was.left)  # answers overtake each other, and more calls are under way
-        self._quotas[dimension] = _Quota(limit, left, resets)
+        self._quotas[dimension] = Quota(limit, left, resets)
         if dimension == "requests" and rest > LONG:
             self._pace.free = True  # what is told of a minute can be kept to; of a second, it is past
 
@@ -221,22 +236,3 @@ class Meter:
         self._free = begin + amount / self.limit.rate
         if begin > now:
             await asyncio.sleep(begin - now)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if 0 <= number < 1e15 else None
-
-
-def _until(reset: float, date: str | None) -> float:
-    """Seconds until a reset, which is told in epoch seconds, epoch milliseconds, or seconds from now."""
-    if reset < 10_000_000:
-        return reset
-    try:
-        now = parsedate_to_datetime(date or "").timestamp()
-    except ValueError:
-        now = time.time()
-    return max(0.0, (reset / 1000 if reset > 100_000_000_000 else reset) - now)

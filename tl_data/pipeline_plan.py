@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 
 from tl_data.errors import NotFound, TLDataError
 from tl_data.jobs import Job
@@ -15,9 +16,10 @@ from tl_data.pipeline_parallel import in_parallel
 from tl_data.prices import Prices
 from tl_data.progress import Progress, Step
 from tl_data.records import Failure
-from tl_data.report import Plan, Refusal
+from tl_data.report import Plan, Refusal, Units
 from tl_data.session import Session
 from tl_data.source_items import Item, Listing
+from tl_data.told import Memory
 
 REFUSALS = 1_000  # that a plan names one by one; it counts them all
 LOOKS = 4  # looks in flight for each call that may be: they ask the videos' own servers, mostly
@@ -60,7 +62,7 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
     if not all_seen:
         raise TLDataError("the plan was interrupted; nothing was paid and nothing written")
     found.refused.sort(key=lambda refusal: refusal.source_key)
-    found.seconds = _at_the_limits(session, found)
+    found.seconds, found.limits_told = await _at_the_limits(session, found)
     return found
 
 
@@ -119,16 +121,29 @@ def prices_of(job: Job, session: Session) -> Prices:
     return Prices.load(job.prices)
 
 
-def _at_the_limits(session: Session, plan: Plan) -> float | None:
-    """Seconds that the limits which are set force, whatever the speed of the platform.
+async def _at_the_limits(session: Session, plan: Plan) -> tuple[float | None, datetime | None]:
+    """Seconds that the limits force, whatever the speed of the platform; and when the service told them.
 
-    The API counts indexing and analysis apart, and a run does both at once: the longer one decides.
+    A limit that is set takes the place of the one that was told. The API counts indexing and analysis apart,
+    and a run does both at once: the longer one decides. None: no limit is known, or none was told.
     """
     settings, operations = session.settings, plan.bill.operations
-    minutes = []
+    memory = Memory(session.ledger.storage, settings)
+    set_ = {"minutes": settings.video_minutes_per_hour, "requests": settings.requests_per_minute}
+    now, seconds, heard = time.time(), list[float](), list[float]()
     if settings.video_minutes_per_hour:
-        minutes.append(plan.video_minutes / settings.video_minutes_per_hour * 60)
+        seconds.append(plan.video_minutes / settings.video_minutes_per_hour * 3600)
     if settings.requests_per_minute:
-        minutes += [units.calls / settings.requests_per_minute for units in operations.values()]
-        minutes.append(0.0)
-    return max(minutes) * 60 if minutes else None
+        seconds += [
+            units.calls / settings.requests_per_minute * 60 for units in plan.bill.operations.values()
+        ]
+        seconds.append(0.0)
+    for operation in ("index", "analyze"):
+        units = operations.get(operation, Units())
+        costs = {"requests": float(units.calls), "minutes": units.video_minutes}
+        for dimension, told in (await memory.read(operation)).items():
+            if dimension in costs and not set_[dimension]:
+                seconds.append(told.seconds(costs[dimension], now))
+                heard.append(told.at)
+    as_told = datetime.fromtimestamp(min(heard), UTC) if heard else None
+    return max(seconds, default=None), as_told

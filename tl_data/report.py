@@ -107,7 +107,8 @@ class Plan:
     unmeasured: int = 0  # new videos whose length could not be read from their headers
     bill: Bill = field(default_factory=Bill)
     output_tokens_at_most: int = 0
-    seconds: float | None = None  # at the limits that are set; None: no limit is known
+    seconds: float | None = None  # that the limits take at least; None: no limit is known
+    limits_told: datetime | None = None  # when the service told the limits; None: they are set
 
     @property
     def refused_count(self) -> int:
@@ -140,7 +141,8 @@ class Plan:
         """The plan in one sentence."""
         money = self.prices.currency
         tokens = f" (+ at most {self.price_of_tokens:.2f} for written text)" if self.price_of_tokens else ""
-        time = "" if self.seconds is None else f", {duration(self.seconds)} at the limits"
+        told = f" as the service told on {self.limits_told:%Y-%m-%d}" if self.limits_told else ""
+        time = "" if self.seconds is None else f", {duration(self.seconds)} at the limits{told}"
         return (
             f"{_count(self.rows, 'row')}, {_count(self.distinct, 'distinct video')}: "
             f"{self.unchanged} unchanged, {self.known + self.attached} known, {self.new} to submit, "

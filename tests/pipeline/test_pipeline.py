@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.conftest import Engine
@@ -17,7 +18,7 @@ from tests.odd_server import OddServer
 from tl_data import pipeline
 from tl_data.connect import connect
 from tl_data.errors import APIError, SchemaMismatch
-from tl_data.jobs import Job
+from tl_data.jobs import Job, Source
 from tl_data.lake import Lake, rows_of
 from tl_data.lake_tables import CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
 from tl_data.pipeline_twice import Tasks, paid_twice
@@ -125,6 +126,28 @@ def test_a_plan_says_how_long_the_limits_take_and_a_run_keeps_to_them(
     assert pipeline.plan(more).seconds == 6  # two analyses each
     for used in (job, more):
         connect(used.load_settings()).close()
+
+
+def test_a_plan_knows_the_limits_that_an_earlier_run_was_told(
+    put: Put, make_job: MakeJob, tmp_path: Path, start_engine: Callable[..., Engine]
+) -> None:
+    """Nothing is set: the service's headers alone say that two tasks an hour are allowed."""
+    own = start_engine("--allow-private")
+    job = make_job([put("0.mp4")], tables=("clips",), settings={"base_url": own.base_url})
+    assert "limits" not in pipeline.plan(job).sentence()
+    limits = {"index": [{"limit": 2, "seconds": 3600, "dimension": "Request"}]}
+    engine_url = own.base_url.removesuffix("/v1.3") + "/_engine/rates"
+    httpx.put(engine_url, json={"generation": "2026", "limits": limits}).raise_for_status()
+    assert pipeline.run(job).submitted == 1
+    connect(job.load_settings()).close()  # as the end of its process would
+    more = make_job(
+        [put(f"{n}.mp4") for n in range(5)], tables=("clips",), settings={"base_url": own.base_url}
+    )
+    planned = pipeline.plan(more)
+    assert planned.new == 4  # one now, two when the hour is over, one an hour later
+    assert planned.seconds == pytest.approx(2 * 3600, abs=90)
+    assert f"2.0 h at the limits as the service told on {datetime.now(UTC):%Y-%m-%d}" in planned.sentence()
+    connect(more.load_settings()).close()
 
 
 def test_submit_and_collect_apart(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
@@ -259,7 +282,6 @@ def test_a_platform_that_is_down_is_no_fault_of_the_videos(put: Put, make_job: M
 
 def test_keys_and_duplicates(files: OddServer, put: Put, make_job: MakeJob, tmp_path: Path) -> None:
     """Two keys of one video are two rows of one submission; one key of two videos is refused."""
-    from tl_data.jobs import Source
 
     a, b = put("a.mp4"), put("b.mp4")
     table = tmp_path / "videos.csv"

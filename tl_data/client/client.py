@@ -96,6 +96,8 @@ class Client:
 
     async def aclose(self) -> None:
         """Close all connections; a second time does nothing."""
+        if self._limiter:
+            await self._limiter.aclose()
         await self.wire.aclose()
 
     async def ask(self, ask: Ask) -> Json:
