@@ -72,6 +72,10 @@ def test_listings_and_scalars(library: Library) -> None:
         run("gist", videos[0]["video_id"], "--index-id", library.index, "--json", library=library).stdout
     )
     assert gist[0]["title"]
+    none = run(
+        "videos", "--index-id", library.index, "--metadata-filter", '{"index_id": "x"}', "--json", library=library
+    )  # fmt: skip
+    assert (none.returncode, json.loads(none.stdout)) == (0, []), "a key of the metadata like any other"
 
 
 @pytest.mark.parametrize(
@@ -86,6 +90,7 @@ def test_listings_and_scalars(library: Library) -> None:
         (("index-video", "no/such/file.mp4"), 1, "cannot read the video file"),
         (("videos", "--metadata-filter", "{x"), 2, "metadata_filter is not JSON"),
         (("videos", "--metadata-filter", "[1]"), 2, "metadata_filter must be a JSON object"),
+        (("videos", "--metadata-filter", '{"page": 2}'), 2, "metadata_filter cannot ask for page"),
         (("indexes", "--parquet", "no/such/x.parquet"), 1, "x.parquet': No such file or directory"),
         (("init", "no/such/job.toml"), 2, "no/such/job.toml cannot be written: No such file or directory"),
         (("ledger", "show", "../../etc"), 1, "the ledger has no call ../../etc; tl-data ledger ls lists"),
@@ -95,7 +100,7 @@ def test_listings_and_scalars(library: Library) -> None:
             2,
             "test_cli.py cannot be used: File exists; name another with --home",
         ),
-        (("serve", "--port", "99999"), 2, "--port 99999 is no port: 0 to 65535"),
+        (("serve", "--port", "99999"), 2, "tl-data serve: error: --port 99999 is no port: 0 to 65535"),
     ],
     ids=lambda v: v[0] if isinstance(v, tuple) else None,
 )
@@ -112,6 +117,16 @@ def test_wrong_settings_are_usage_errors() -> None:
     said = run("indexes", TL_CONCURRENCY="many")
     assert said.returncode == 2
     assert "concurrency is 'many'" in said.stderr
+
+
+def test_a_wrong_path_in_the_address_is_no_missing_index(library: Library, tmp_path: Path) -> None:
+    (job := tmp_path / "job.toml").write_text(
+        f'name = "j"\n[source]\nurls = ["{library.urls[0]}"]\n[outputs]\nfolder = "{tmp_path}/lake"\n'
+    )
+    wrong = str(library.settings.base_url).removesuffix("/v1.3") + "/v1.3/api"
+    said = run("plan", str(job), TL_BASE_URL=wrong, TL_API_KEY="k", TL_HOME=str(tmp_path))
+    assert said.returncode != 0
+    assert "/v1.3/api/indexes does not exist. Check TL_BASE_URL" in said.stderr
 
 
 def test_places_that_cannot_be_used_are_usage_errors(tmp_path: Path) -> None:

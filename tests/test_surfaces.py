@@ -121,6 +121,14 @@ def test_the_try_form_carries_the_error_and_the_others_their_values(
     assert f"there are {library.index}" in bad["error"]["message"]
 
 
+def test_the_minutes_of_a_video_by_id_are_told(surface: Surface, library: Library) -> None:
+    f = catalog.FUNCTIONS["summarize"]
+    video_id = tl_data.index_video(library.urls[0], index_id=library.index, settings=library.settings)["video_id"]
+    asked = [{"video": video_id, "index_id": library.index, "prompt": f"For {type(surface).__name__}."}]
+    assert surface.attempt(f, asked)[0]["usage"]["video_minutes"] > 0.05
+    assert surface.attempt(f, asked)[0]["usage"]["video_minutes"] == 0, "it is not paid for again"
+
+
 def test_an_unknown_argument_is_refused(surface: Surface, library: Library) -> None:
     f = catalog.FUNCTIONS["search"]
     if isinstance(surface, Pandas):

@@ -100,7 +100,7 @@ class Ledger:
     async def once(self, call: Call, do: Act) -> Entry:
         """The answer of a call that is made at most once.
 
-        `do()` gives JSON values or a pyarrow.Table. What it raises is written down and raised; a final
+        `do()` gives JSON values or a pyarrow.Table, or one of them as `Billed`. What it raises is written down and raised; a final
         failure is raised again at the next time without a call, until `forget`.
         """
         return await self._shared(call, do, None)
@@ -251,7 +251,7 @@ class Ledger:
             slip.reused += 1
             return replace(entry, reused=True)
         slip.submitted += 1
-        slip.video_minutes += call.video_minutes
+        slip.video_minutes += entry.video_minutes if entry.state == "done" else call.video_minutes
         return entry
 
     async def _sweep_quietly(self) -> None:

@@ -108,7 +108,9 @@ async def known_index(session: Session) -> str | None:
     """The id of the session's index; None when there is none yet."""
     try:
         return await session.index_id()
-    except NotFound:
+    except NotFound as missing:
+        if missing.http_status is not None:  # the list of indexes itself is not there: another address
+            raise
         return None
 
 

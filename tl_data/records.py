@@ -95,6 +95,14 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Billed:
+    """The answer of a call together with what it cost, where that is known only when it is made."""
+
+    answer: Any
+    video_minutes: float
+
+
+@dataclass(frozen=True)
 class Failure:
     """How a call failed, as it is written down. `retryable`: a later run may try it again."""
 

@@ -91,6 +91,8 @@ def error_from(
     if message is None:
         message = _without_words(status, body, asked)
     advice = ADVICE.get(code or "") or ADVICE.get(status)
+    if code is None and status in (404, 405):  # not in the API's words, so hardly the API
+        advice = ADVICE["endpoint_not_exists"]
     sentences = [f"{message.rstrip('. ')}.", advice if advice and advice not in message else ""]
     wait = wait_hint(headers, message, now)
     return kind(

@@ -20,12 +20,14 @@ from tl_data.identity import Identity, identify
 from tl_data.ledger import Ledger
 from tl_data.orphans import METADATA_KEY as METADATA_KEY
 from tl_data.orphans import indexing_task, source_of
-from tl_data.records import Call, Entry
+from tl_data.records import Billed, Call, Entry
 from tl_data.settings import Settings
 from tl_data.usage import current
 from tl_data.watch import TaskWatcher
 
 Json = dict[str, Any]
+
+LENGTHS = 10_000  # videos whose length is remembered
 
 _ID = re.compile(r"[0-9a-f]{24}")
 
@@ -48,6 +50,7 @@ class Session:
         self.arrived = 0  # videos that became ready while they were waited for here
         self._indexes: dict[str, str] = {}
         self._begun: dict[str, str | None] = {}  # tasks made here: when they were surely unfinished
+        self._lengths: dict[str, float] = {}
         self._creating = asyncio.Lock()
 
     async def aclose(self) -> None:
@@ -213,9 +216,27 @@ class Session:
         `video` is a record as `video()` gives it; analysis is billed by its length.
         """
         current().model = self.analyze_model
-        seconds = float(video.get("duration_sec") or 0.0)
-        call = self.paid_call(operation, str(video["video_id"]), params, seconds)
-        return (await self.ledger.once(call, do)).result
+        seconds = video.get("duration_sec")
+        call = self.paid_call(operation, str(video["video_id"]), params, float(seconds or 0.0))
+
+        async def measured() -> Billed:  # an id says nothing of the length: it is asked for before it is paid
+            length = await self._seconds(str(video["video_id"]), str(video["index_id"]))
+            return Billed(await do(), length / 60)
+
+        return (await self.ledger.once(call, measured if seconds is None else do)).result
+
+    async def _seconds(self, video_id: str, index_id: str) -> float:
+        """The length of an indexed video, for the bill; 0 where the platform does not tell it."""
+        if video_id not in self._lengths:
+            try:
+                found = await self.client.retrieve_video(index_id, video_id)
+            except APIError:  # of another index, or gone: the call itself tells
+                return 0.0
+            if len(self._lengths) >= LENGTHS:
+                self._lengths.clear()
+            facts = found.get("system_metadata") or {}
+            self._lengths[video_id] = float(facts.get("duration") or 0.0)
+        return self._lengths[video_id]
 
     def paid_call(
         self, operation: str, video_id: str, params: Mapping[str, Any], seconds: float = 0.0

@@ -16,7 +16,7 @@ from typing import Any
 from tl_data.errors import LedgerError
 from tl_data.journal import Journal, View
 from tl_data.lease import Lease, LeaseLost, Owner, Watch
-from tl_data.records import Call, Doubt, Entry, Failure, entry_of
+from tl_data.records import Billed, Call, Doubt, Entry, Failure, entry_of
 from tl_data.storage import Storage
 
 log = logging.getLogger("tl_data.ledger")
@@ -135,14 +135,16 @@ class Settling:
                 raise
             if find is not None:
                 return await _kept(self.journal.write_submitted(call, folder, attempt, str(answer), doubt))
+            minutes = call.video_minutes
+            if isinstance(answer, Billed):
+                answer, minutes = answer.answer, answer.video_minutes
             try:
-                return await _kept(
-                    self.journal.write_done(call, folder, attempt, answer, None, call.video_minutes)
-                )
+                return await _kept(self.journal.write_done(call, folder, attempt, answer, None, minutes))
             except LedgerError as trouble:
                 # It is paid for: the caller gets it, and the ledger's trouble stops the next claim.
                 log.error("an answer could not be kept and would be paid for again: %s", trouble)
-                return entry_of(call.key, "done", attempt, {**call.described(), "at": time.time()}, answer)
+                said = {**call.described(), "at": time.time(), "video_minutes": minutes}
+                return entry_of(call.key, "done", attempt, said, answer)
 
     async def _find(
         self, folder: str, view: View, lease: Lease, find: Find, gone: bool

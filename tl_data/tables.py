@@ -18,6 +18,7 @@ Pages = AsyncIterator[list[dict[str, Any]]]
 
 #: Rows a record batch: one page of the API at its largest.
 PAGE = 50
+PAGING = ("page", "page_limit", "sort_by", "sort_option")  # of the list itself, never of metadata
 
 INDEXES = pa.schema(
     [
@@ -211,6 +212,11 @@ def _metadata(text: str | None) -> dict[str, Any]:
         raise SchemaMismatch(f"metadata_filter is not JSON: {error}") from error
     if not isinstance(metadata, dict):
         raise SchemaMismatch('metadata_filter must be a JSON object, such as {"team": "news"}')
+    if taken := [name for name in PAGING if name in metadata]:
+        raise SchemaMismatch(
+            f"metadata_filter cannot ask for {taken[0]}: the API takes this name for the pages of the list. "
+            "Leave it out, and filter the rows by user_metadata instead"
+        )
     return metadata
 
 

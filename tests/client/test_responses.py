@@ -89,6 +89,11 @@ def test_every_shape_of_body_gives_a_sentence(body: bytes, code: str | None, wor
     assert words in str(error)
 
 
+@pytest.mark.parametrize("body", [b"", b"404 page not found", b'{"detail": "Not Found"}'])
+def test_a_404_that_is_not_in_the_words_of_the_api_questions_the_address(body: bytes) -> None:
+    assert "Check TL_BASE_URL" in str(error_from(404, {}, body, "GET /indexes"))
+
+
 def test_an_error_says_what_to_do_and_no_secrets() -> None:
     body = b'{"code": "api_key_invalid", "message": "Key tlk_ABC123 at https://b.s3/v.mp4?X-Amz-Signature=ab12&x=1"}'
     text = str(error_from(401, {}, body, "GET /indexes"))

@@ -97,6 +97,7 @@ async def delete_index(client: Client, index_id: str) -> None:
 def list_videos(
     client: Client,
     index_id: str,
+    /,
     *,
     page: int | None = None,
     page_limit: int | None = None,

@@ -45,7 +45,7 @@ LEASE_GRACE_SEC = 10.0  # after the start, until somebody must hold the lease
 def read_options(arguments: list[str] | None = None) -> Config:
     """The command line as a `Config`; ends the process with a message if it makes no sense."""
     parser = argparse.ArgumentParser(
-        "tl_data.local", description="The embedded video engine: API v1.3 on this machine."
+        "tl-data serve", description="The embedded video engine: API v1.3 on this machine."
     )
     say = parser.add_argument
     say("--host", default="127.0.0.1", help="address to listen on; anything but loopback needs --api-key")
