@@ -15,7 +15,7 @@ from typing import Any
 from tl_data.client import Client
 from tl_data.client.engine import Models
 from tl_data.embedding import embed_video, segments
-from tl_data.errors import BadRequest, NotFound, TaskFailed
+from tl_data.errors import APIError, BadRequest, NotFound, TaskFailed
 from tl_data.identity import Identity, identify
 from tl_data.ledger import Ledger
 from tl_data.orphans import METADATA_KEY as METADATA_KEY

@@ -92,6 +92,25 @@ def test_a_task(api: API, film: Path) -> None:
     assert failed["error"]["message"]
 
 
+def test_a_task_about_sound(api: API, film: Path) -> None:
+    asset = {"media_source": {"asset_id": uploaded(api, film)}, "embedding_scope": ["clip", "asset"]}
+    body = {"input_type": "audio", "model_name": "marengo3.0", "audio": asset}
+    made = api.post("/embed-v2/tasks", json=body).json()
+    done = api.settled(made["_id"], "/embed-v2/tasks")
+    assert (done["status"], done["metadata"]["input_type"]) == ("ready", "audio")
+    assert done["data"] == data(asked(api, "audio", asset))
+    late = {"start_sec": 1, "end_sec": 9999}
+    made = api.post("/embed-v2/tasks", json=body | {"audio": asset | late}).json()
+    failed = api.settled(made["_id"], "/embed-v2/tasks")
+    assert "The end_sec parameter is invalid. It should be at most the duration of the audio" in (
+        failed["error"]["message"]
+    )
+    picture = {"input_type": "text", "model_name": "marengo3.0", "text": {"input_text": "x"}}
+    refused = api.post("/embed-v2/tasks", json=picture)
+    assert problem(refused) == (400, "parameter_invalid")
+    assert "audio, video. You sent 'text'" in refused.json()["message"]
+
+
 VIDEO = {"media_source": {"url": "http://127.0.0.1:9/a.mp4"}}
 
 

@@ -23,7 +23,7 @@ from tl_data.local.fetch import fetch
 from tl_data.local.hls import make_stream
 from tl_data.local.models import embed_options
 from tl_data.local.rates import Rates
-from tl_data.local.requirements import check_duration, check_video
+from tl_data.local.requirements import check_duration, check_sound, check_video
 from tl_data.local.stages import Stages
 from tl_data.local.store import Row, Store, Where, now
 
@@ -164,7 +164,7 @@ class Queue:
         ):  # fmt: skip
             shutil.rmtree(folder, ignore_errors=True)  # deleted meanwhile
 
-    async def _source(self, row: Row, folder: Path, table: str) -> Probe:
+    async def _source(self, row: Row, folder: Path, table: str, what: str = "video") -> Probe:
         source = folder / "source"
         os.makedirs(folder, exist_ok=True)
         if not source.exists():
@@ -172,7 +172,7 @@ class Queue:
                 raise MediaProblem("video_file_broken", "The uploaded file is gone.")
             fetched = await fetch(
                 row["url"], source, self._config,
-                limit=self._config.max_video_bytes, seconds=self._config.download_seconds, what="video",
+                limit=self._config.max_video_bytes, seconds=self._config.download_seconds, what=what,
             )  # fmt: skip
             row |= {"filename": fetched.filename, "sha256": fetched.sha256}
             self._store.change(table, row["id"], filename=fetched.filename, sha256=fetched.sha256)
@@ -231,24 +231,26 @@ class Queue:
         """processing -> ready, for an embedding task."""
         self._suffer("embed_tasks", row, "processing")
         folder = self._scratch(row["id"])
-        probe = await self._source(row, folder, "embed_tasks")
-        check_video(probe)
+        probe = await self._source(row, folder, "embed_tasks", row["kind"])
+        (check_sound if row["kind"] == "audio" else check_video)(probe)
         end = probe.duration_sec if row["end"] is None else row["end"]
         if end > probe.duration_sec + 0.5:
+            name = "end_sec" if row["options"] else "video_end_offset_sec"
             raise MediaProblem(
                 "parameter_invalid",
-                "The video_end_offset_sec parameter is invalid. It should be at most the duration of the "
-                f"video, {probe.duration_sec:.2f} seconds.",
+                f"The {name} parameter is invalid. It should be at most the duration of the "
+                f"{row['kind']}, {probe.duration_sec:.2f} seconds. You sent {end:g}.",
             )
         start = row["start"] or 0.0
-        check_duration(end - start, min(4.0, row["clip_length"]))
+        if row["kind"] == "video":
+            check_duration(end - start, min(4.0, row["clip_length"]))
         self._rates.spend("embed", "Duration", (end - start) / 60)
         async with self._room:
             evidence = await self._look(row, folder)
+            options = row["options"] if row["kind"] == "audio" else embed_options(row["model_name"])
             segments = await self._stages.segments_of(
-                evidence, embed_options(row["model_name"]), row["scopes"], row["clip_length"],
-                start, min(end, probe.duration_sec),
-            )  # fmt: skip
+                evidence, options, row["scopes"], row["clip_length"], start, min(end, probe.duration_sec)
+            )
         self._store.change(
             "embed_tasks", row["id"], status="ready", segments=segments,
             duration=round(probe.duration_sec, 3), updated_at=now(),

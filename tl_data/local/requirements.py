@@ -39,6 +39,16 @@ def check_video(probe: Probe) -> None:
     check_duration(probe.duration_sec)
 
 
+def check_sound(probe: Probe) -> None:
+    """Refuse a file without sound.
+
+    Raises:
+        MediaProblem: with the API's code.
+    """
+    if not probe.audio_codec:
+        raise MediaProblem("video_audio_track_not_exists", "The file holds no sound.")
+
+
 def check_duration(seconds: float, shortest: float = MIN_SEC, longest: float = MAX_SEC) -> None:
     """Refuse a video, or a stretch of one, that is too short or too long.
 

@@ -19,7 +19,7 @@ from tl_data.local.evidence import Evidence
 from tl_data.local.fetch import fetch
 from tl_data.local.forms import Form
 from tl_data.local.images import check_image
-from tl_data.local.requirements import check_video
+from tl_data.local.requirements import check_sound, check_video
 from tl_data.local.routes_search import load_image
 from tl_data.local.routes_tasks import checked_source
 from tl_data.local.store import new_id
@@ -145,10 +145,7 @@ async def looked_at(engine: Engine, kind: str, source: Path, frames: Path) -> Ev
     """
     try:
         probe = await engine.stages.probe(source)
-        if kind == "video":
-            check_video(probe)
-        elif not probe.audio_codec:
-            raise MediaProblem("video_audio_track_not_exists", "The file holds no sound.")
+        (check_video if kind == "video" else check_sound)(probe)
         if probe.duration_sec > MAX_SYNC_SEC:
             text = f"It has {probe.duration_sec:.0f} seconds; at most {MAX_SYNC_SEC:g} are embedded at once."
             raise MediaProblem("video_duration_too_long", f"{text} Use an embedding task.")

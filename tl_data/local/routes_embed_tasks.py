@@ -35,7 +35,7 @@ def new_task(
     return {
         "id": new_id(), "status": "processing", "model_name": model, "created_at": at, "updated_at": at,
         "url": None, "filename": "", "sha256": None, "start": start, "end": end, "clip_length": length,
-        "scopes": scopes, "fate": fate, "stuck": 0,
+        "scopes": scopes, "fate": fate, "stuck": 0, "kind": "video",
     }  # fmt: skip
 
 

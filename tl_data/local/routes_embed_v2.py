@@ -225,13 +225,13 @@ def shown(segment: Json) -> Json:
 async def create_task(request: Request) -> Response:
     """POST /embed-v2/tasks"""
     engine = engine_of(request)
-    body, kind, given = await _read(request, ("video",))
+    body, kind, given = await _read(request, ("audio", "video"))
     options, scopes, length = _wishes(kind, given)
     start, end = _stretch(given)
     source = _source("media_source", given.get("media_source"))
     row = new_task(
         body["model_name"], scopes, length, start=start, end=end, fate=request.scope.get("tl.fate")
-    ) | {"options": options}
+    ) | {"options": options, "kind": kind}
     try:
         if source["type"] == "url":
             row["url"] = check_url(source["value"], engine.config)
@@ -280,7 +280,7 @@ async def retrieve(request: Request) -> Response:
             if item["embedding_option"] in (row["options"] or OPTIONS)
         ]
         answer["metadata"] = {
-            "input_type": "video",
+            "input_type": row["kind"],
             "duration": row["duration"],
             "clip_length": row["clip_length"],
             "embedding_options": row["options"] or list(OPTIONS),
