@@ -72,9 +72,8 @@ def test_listings_and_scalars(library: Library) -> None:
         run("gist", videos[0]["video_id"], "--index-id", library.index, "--json", library=library).stdout
     )
     assert gist[0]["title"]
-    none = run(
-        "videos", "--index-id", library.index, "--metadata-filter", '{"index_id": "x"}', "--json", library=library
-    )  # fmt: skip
+    named = ("--metadata-filter", '{"index_id": "x"}')
+    none = run("videos", "--index-id", library.index, *named, "--json", library=library)
     assert (none.returncode, json.loads(none.stdout)) == (0, []), "a key of the metadata like any other"
 
 

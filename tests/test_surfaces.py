@@ -123,8 +123,9 @@ def test_the_try_form_carries_the_error_and_the_others_their_values(
 
 def test_the_minutes_of_a_video_by_id_are_told(surface: Surface, library: Library) -> None:
     f = catalog.FUNCTIONS["summarize"]
-    video_id = tl_data.index_video(library.urls[0], index_id=library.index, settings=library.settings)["video_id"]
-    asked = [{"video": video_id, "index_id": library.index, "prompt": f"For {type(surface).__name__}."}]
+    video = tl_data.index_video(library.urls[0], index_id=library.index, settings=library.settings)
+    prompt = f"For {type(surface).__name__}."
+    asked = [{"video": video["video_id"], "index_id": library.index, "prompt": prompt}]
     assert surface.attempt(f, asked)[0]["usage"]["video_minutes"] > 0.05
     assert surface.attempt(f, asked)[0]["usage"]["video_minutes"] == 0, "it is not paid for again"
 

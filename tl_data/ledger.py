@@ -100,8 +100,8 @@ class Ledger:
     async def once(self, call: Call, do: Act) -> Entry:
         """The answer of a call that is made at most once.
 
-        `do()` gives JSON values or a pyarrow.Table, or one of them as `Billed`. What it raises is written down and raised; a final
-        failure is raised again at the next time without a call, until `forget`.
+        `do()` gives JSON values or a pyarrow.Table, or one of them as `Billed`. What it raises is written
+        down and raised; a final failure is raised again at the next time without a call, until `forget`.
         """
         return await self._shared(call, do, None)
 

@@ -92,6 +92,17 @@ def test_a_task(api: API, film: Path) -> None:
     assert failed["error"]["message"]
 
 
+def test_a_large_file_in_the_request_itself(api: API, tmp_path: Path) -> None:
+    import wave
+
+    with wave.open(str(sound := tmp_path / "long.wav"), "wb") as file:
+        file.setparams((2, 2, 48_000, 0, "NONE", ""))
+        file.writeframes(bytes(4 * 48_000 * 60))  # a minute of silence, 11.5 MB
+    whole = {"media_source": {"base64_string": base64.b64encode(sound.read_bytes()).decode()}}
+    (one,) = data(asked(api, "audio", whole | {"embedding_option": ["audio"], "embedding_scope": ["asset"]}))
+    assert one["end_sec"] == pytest.approx(60, abs=0.1)
+
+
 def test_a_task_about_sound(api: API, film: Path) -> None:
     asset = {"media_source": {"asset_id": uploaded(api, film)}, "embedding_scope": ["clip", "asset"]}
     body = {"input_type": "audio", "model_name": "marengo3.0", "audio": asset}
@@ -102,8 +113,9 @@ def test_a_task_about_sound(api: API, film: Path) -> None:
     late = {"start_sec": 1, "end_sec": 9999}
     made = api.post("/embed-v2/tasks", json=body | {"audio": asset | late}).json()
     failed = api.settled(made["_id"], "/embed-v2/tasks")
-    assert "The end_sec parameter is invalid. It should be at most the duration of the audio" in (
-        failed["error"]["message"]
+    assert (
+        "The end_sec parameter is invalid. It should be at most the duration of the audio"
+        in (failed["error"]["message"])
     )
     picture = {"input_type": "text", "model_name": "marengo3.0", "text": {"input_text": "x"}}
     refused = api.post("/embed-v2/tasks", json=picture)

@@ -37,6 +37,7 @@ class Config:
     embed_task_seconds: float = 7 * 86400.0  # how long the result of an embedding task is kept
     max_video_bytes: int = 2 << 30
     max_body_bytes: int = 8 << 20  # of a request without its files
+    max_inline_bytes: int = 52 << 20  # of one with a file in base64: 36 MB, the service's limit, and room
     download_seconds: float = 1800.0
     look_seconds: float = 3600.0  # longest time one video may be worked on
     tiers: Tiers = field(default_factory=Tiers)  # models in the place of built-in stages

@@ -7,6 +7,7 @@ they arrive, bounded in size, and are removed again unless the route takes them.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -20,6 +21,8 @@ from starlette.requests import Request
 
 from tl_data.local.errors import LONGEST, APIProblem, invalid, not_provided, one_of
 from tl_data.local.uploads import Reader, Upload
+
+LARGE = 1 << 20  # bytes of JSON that are not decoded in between
 
 
 @dataclass
@@ -158,7 +161,10 @@ async def read_json(request: Request, limit: int) -> dict[str, Any]:
     raw = await _bounded(request, limit)
     if not raw.strip():
         raise APIProblem(400, "parameter_invalid", "The request needs a JSON object as its body.")
-    body = decode_json("request body", raw)
+    if len(raw) > LARGE:  # with a file in it: others are answered meanwhile
+        body = await asyncio.to_thread(decode_json, "request body", raw)
+    else:
+        body = decode_json("request body", raw)
     if not isinstance(body, dict):
         raise APIProblem(400, "parameter_invalid", "The request body must be a JSON object.")
     return {name: value for name, value in body.items() if value is not None}

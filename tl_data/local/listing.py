@@ -65,6 +65,17 @@ class Listing:
             for operator, value in _given(query, name, "gte"):
                 self.where.append(Where(name, operator, as_time(name, value)))
 
+    def one_of(self, query: QueryParams, name: str, allowed: Collection[str]) -> None:
+        """A filter for any of several values, repeated or joined with commas.
+
+        Raises:
+            APIProblem: a value is none of those allowed.
+        """
+        if wanted := split(query.getlist(name)):
+            if any(value not in allowed for value in wanted):
+                raise one_of(name, allowed, wanted)
+            self.where.append(Where(name, "in", wanted))
+
     def answer(self, store: Store, table: str, show: Callable[[Row], dict[str, Any]]) -> dict[str, Any]:
         """The page itself; one past the end is empty, not an error."""
         total = int(store.total(table, self.where))

@@ -38,6 +38,11 @@ def check_metadata(name: str, value: Any) -> dict[str, Any]:
     return value
 
 
+def given_metadata(name: str, text: str | None) -> dict[str, Any]:
+    """User metadata from the text of a form's field; {} when it is absent."""
+    return merged({}, check_metadata(name, decode_json(name, text))) if text else {}
+
+
 def merged(old: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """The metadata after an update."""
     return {key: value for key, value in (old | changes).items() if value is not None}

@@ -38,7 +38,7 @@ class Ask:
     async def of(cls, request: Request, *needed: str) -> Ask:
         """Read the body; the members `needed` must be there."""
         engine = engine_of(request)
-        body = await read_json(request, engine.config.max_body_bytes)
+        body = await read_json(request, engine.config.max_inline_bytes)
         if "video_id" in needed and "video_id" not in body and "video" in body:
             given = check_given(body["video"])
             # An indexed video may stand for its asset.

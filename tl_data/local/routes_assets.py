@@ -17,12 +17,12 @@ from starlette.routing import Route
 from tl_data.local.engine import Engine, engine_of, well_formed
 from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, one_of, unknown_resource
 from tl_data.local.fetch import check_url
-from tl_data.local.forms import Form, decode_json, read_json
+from tl_data.local.forms import Form, read_json
 from tl_data.local.listing import Listing, split
-from tl_data.local.metadata import check_metadata, merged
+from tl_data.local.metadata import check_metadata, given_metadata, merged
 from tl_data.local.queue import UNFINISHED
-from tl_data.local.routes_tasks import add_task
-from tl_data.local.routes_videos import full_video, remove_video, system_metadata, update
+from tl_data.local.routes_tasks import add_task, state_of
+from tl_data.local.routes_videos import full_video, remove_video, update
 from tl_data.local.store import Row, Where, new_id, now
 from tl_data.local.uploads import Upload, shown_name
 
@@ -84,9 +84,7 @@ async def create(request: Request) -> Response:
         method = form.needed("method")
         if method not in METHODS:
             raise one_of("method", METHODS, method)
-        metadata: dict[str, Any] = {}
-        if text := form.text("user_metadata"):
-            metadata = merged({}, check_metadata("user_metadata", decode_json("user_metadata", text)))
+        metadata = given_metadata("user_metadata", form.text("user_metadata"))
         url, upload = _source(engine, form, method)
         at = now()
         row: Row = {
@@ -133,19 +131,8 @@ async def delete(request: Request) -> Response:
 
 def shown_indexed(row: Row) -> dict[str, Any]:
     """An indexed asset as it stands in a list; `row` is its task."""
-    shown = {
-        "_id": row["video_id"],
-        "asset_id": row["asset_id"],
-        "created_at": row["created_at"],
-        "updated_at": row["updated_at"],
-        "status": row["status"],
-        "system_metadata": system_metadata(row),
-    }
-    if row["status"] == "ready":
-        shown["indexed_at"] = row["updated_at"]
-    if row["error"]:
-        shown["error"] = row["error"]
-    return shown
+    shown = {"_id": row["video_id"], "asset_id": row["asset_id"], **state_of(row)}
+    return shown | ({"indexed_at": row["updated_at"]} if row["status"] == "ready" else {})
 
 
 async def index_asset(request: Request) -> Response:
@@ -184,10 +171,7 @@ async def list_indexed(request: Request) -> Response:
     listing.texts(query, {"filename": "filename"})
     listing.numbers(query, NUMBERS)
     listing.times(query, TIMES)
-    if statuses := split(query.getlist("status")):
-        if any(status not in STATUSES for status in statuses):
-            raise one_of("status", STATUSES, statuses)
-        listing.where.append(Where("status", "in", statuses))
+    listing.one_of(query, "status", STATUSES)
     return JSONResponse(listing.answer(engine.store, "tasks", shown_indexed))
 
 

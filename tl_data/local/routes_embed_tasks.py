@@ -118,10 +118,7 @@ async def listed(request: Request) -> Response:
     listing.where.append(Where("created_at", "gte", since))
     if ended:
         listing.where.append(Where("created_at", "lte", as_time("ended_at", ended)))
-    if statuses := split(query.getlist("status")):
-        if any(status not in STATUSES for status in statuses):
-            raise one_of("status", STATUSES, statuses)
-        listing.where.append(Where("status", "in", statuses))
+    listing.one_of(query, "status", STATUSES)
     return JSONResponse(listing.answer(engine.store, "embed_tasks", lambda row: _shown(engine, row)))
 
 

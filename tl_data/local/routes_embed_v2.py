@@ -21,11 +21,11 @@ from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided
 from tl_data.local.fetch import check_url, fetch
 from tl_data.local.forms import read_json
 from tl_data.local.images import check_image
-from tl_data.local.listing import Listing, split
+from tl_data.local.listing import Listing
 from tl_data.local.routes_embed import SOUND_SECONDS, looked_at
 from tl_data.local.routes_embed_tasks import STATUSES, new_task, task_of
 from tl_data.local.routes_search import load_image
-from tl_data.local.store import Row, Where, new_id
+from tl_data.local.store import Row, new_id
 
 Json = dict[str, Any]
 NEWEST = "marengo3.5"  # known to this API alone
@@ -39,7 +39,7 @@ MAX_SOURCES = 10
 
 async def _read(request: Request, inputs: tuple[str, ...]) -> tuple[Json, str, Json]:
     """The body, the type of its input, and the input itself."""
-    body = await read_json(request, engine_of(request).config.max_body_bytes)
+    body = await read_json(request, engine_of(request).config.max_inline_bytes)
     if missing := [name for name in ("input_type", "model_name") if name not in body]:
         raise not_provided(*missing)
     kind = body["input_type"]
@@ -262,10 +262,7 @@ async def listed(request: Request) -> Response:
     """GET /embed-v2/tasks"""
     engine, query = engine_of(request), request.query_params
     listing = Listing.of(query)
-    if statuses := split(query.getlist("status")):
-        if any(status not in STATUSES for status in statuses):
-            raise one_of("status", STATUSES, statuses)
-        listing.where.append(Where("status", "in", statuses))
+    listing.one_of(query, "status", STATUSES)
     return JSONResponse(listing.answer(engine.store, "embed_tasks", _shown_task))
 
 

@@ -12,11 +12,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local.engine import Engine, engine_of, well_formed
-from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, one_of, unknown_resource
+from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, unknown_resource
 from tl_data.local.fetch import check_url
-from tl_data.local.forms import Form, decode_json
-from tl_data.local.listing import Listing, split
-from tl_data.local.metadata import check_metadata, merged
+from tl_data.local.forms import Form
+from tl_data.local.listing import Listing
+from tl_data.local.metadata import given_metadata
 from tl_data.local.queue import UNFINISHED
 from tl_data.local.routes_videos import shown_hls, system_metadata
 from tl_data.local.store import Row, Where, new_id, now, stamp
@@ -27,21 +27,18 @@ SPEED = 0.5  # a guess of the working time over the length of the video, for est
 
 
 def shown_task(row: Row) -> dict[str, Any]:
-    """A task as it stands in a list. `error` says why it failed: a field the service does not have."""
-    shown = {
-        "_id": row["id"],
-        "index_id": row["index_id"],
-        "video_id": row["video_id"],
-        "status": row["status"],
-        "created_at": row["created_at"],
-        "updated_at": row["updated_at"],
-        "system_metadata": system_metadata(row),
-    }
+    """A task as it stands in a list."""
+    shown = {"_id": row["id"], "index_id": row["index_id"], "video_id": row["video_id"], **state_of(row)}
     if row["status"] in UNFINISHED:
         shown["estimated_time"] = stamp(time.time() + max(5.0, SPEED * (row["duration"] or 60.0)))
-    if row["error"]:
-        shown["error"] = row["error"]
     return shown
+
+
+def state_of(row: Row) -> dict[str, Any]:
+    """How far a task is. `error` says why it failed: a field the service's tasks do not have."""
+    shown = {name: row[name] for name in ("status", "created_at", "updated_at")}
+    shown["system_metadata"] = system_metadata(row)
+    return shown | ({"error": row["error"]} if row["error"] else {})
 
 
 def checked_source(engine: Engine, form: Form, name: str = "video") -> tuple[str | None, Upload | None]:
@@ -104,9 +101,7 @@ async def create(request: Request) -> Response:
     async with engine.form(request, "video_file") as form:
         index = engine.index(form.needed("index_id"))
         stream = form.flag("enable_video_stream", True)
-        metadata: dict[str, Any] = {}
-        if text := form.text("user_metadata"):
-            metadata = merged({}, check_metadata("user_metadata", decode_json("user_metadata", text)))
+        metadata = given_metadata("user_metadata", form.text("user_metadata"))
         url, upload = checked_source(engine, form)
         row = await add_task(
             engine, index["id"], url=url, upload=upload, stream=stream, user_metadata=metadata,
@@ -124,11 +119,7 @@ async def listed(request: Request) -> Response:
     )
     listing.numbers(query, ("duration", "width", "height", "fps", "size"))
     listing.times(query, ("created_at", "updated_at"))
-    statuses = split(query.getlist("status"))
-    if any(status not in STATUSES for status in statuses):
-        raise one_of("status", STATUSES, statuses)
-    if statuses:
-        listing.where.append(Where("status", "in", statuses))
+    listing.one_of(query, "status", STATUSES)
     return JSONResponse(listing.answer(engine.store, "tasks", shown_task))
 
 
