@@ -39,7 +39,7 @@ LAYERS = (
             "jobs",
             "source*",
         ),
-        *("looking", "outputs", "prices", "progress", "report", "pipeline*"),
+        *("looking", "refused", "outputs", "prices", "progress", "report", "pipeline*"),
     ),
     ("docs*", "doctor", "reindex", "demo*", "cli", "cli_*", "__main__"),
 )

@@ -9,7 +9,9 @@ from typing import Any, Literal
 from tl_data.errors import APIError, MediaRefused, MissingExtra, TLDataError
 from tl_data.identity import Identity, identify
 from tl_data.outputs import analyses, is_text
+from tl_data.preflight import facts_of, limits_of, refusal
 from tl_data.records import Call, Unreadable
+from tl_data.refused import refused_before, remember_refusal
 from tl_data.session import Session
 from tl_data.source_items import Item, Row
 
@@ -30,6 +32,7 @@ class Look:
     kept: tuple[str, ...] = ()  # outputs that pass over from the same content by another model
     kept_of: str | None = None  # the id of that video
     error: TLDataError | None = None
+    by_header: MediaRefused | None = None  # how the header that was just read spoke against it
 
 
 async def look(
@@ -124,18 +127,26 @@ async def _remember(session: Session, here: Look, call: Call) -> None:
 
 async def _measure(session: Session, here: Look) -> None:
     """Read length and size from the container's header, and refuse what the platform would refuse."""
-    from tl_data.preflight import facts_of, limits_of, refusal
-
+    limits = limits_of(session.search_model, session.analyze_model)
     refused: TLDataError | None = None
-    try:
-        facts = await facts_of(session.client, here.item.video)
-        limits = limits_of(session.search_model, session.analyze_model)
-        if facts is not None:
+    if here.item.attempts and here.state == "new" and here.identity is not None:
+        refused = await refused_before(session.ledger.storage, here.identity, limits)
+    if refused is None:
+        try:
+            facts = await facts_of(session.client, here.item.video)
             here.seconds = facts.duration_sec
             refused = refusal(facts, limits) if limits else None
-    except (MediaRefused, APIError) as error:
-        refused = error
-    except MissingExtra:
-        return  # without the package that reads headers, the platform's own check has to do
+        except (MediaRefused, APIError) as error:
+            refused = error
+        except MissingExtra:
+            return  # without the package that reads headers, the platform's own check has to do
+        here.by_header = refused if isinstance(refused, MediaRefused) else None
     if refused and here.state == "new":
         here.state, here.error = "refused", refused
+
+
+async def note_refusal(session: Session, here: Look) -> None:
+    """Keep for the next run what the header said against a video."""
+    if here.by_header is not None and here.identity is not None:
+        limits = limits_of(session.search_model, session.analyze_model)
+        await remember_refusal(session.ledger.storage, here.identity, limits, here.by_header)

@@ -27,7 +27,7 @@ from tl_data.jobs import OUTPUTS, Job
 from tl_data.lake import Lake
 from tl_data.lake_commits import Commits
 from tl_data.lake_tables import TABLES
-from tl_data.looking import Look, look
+from tl_data.looking import Look, look, note_refusal
 from tl_data.outputs import groups, make, wanted
 from tl_data.pipeline_alive import alive, mark_interrupted
 from tl_data.pipeline_models import keep_texts, left_behind, refuse_index, refuse_mixing
@@ -163,6 +163,7 @@ class Run:
                     refresh=self.job.refresh,
                 )
             if here.error is not None:
+                await note_refusal(self.session, here)
                 raise here.error
             if here.state == "unchanged" and item.attempts:  # it failed in another run, at the same time
                 self._commits.gone("errors", [(key,) for key in item.attempts])

@@ -112,3 +112,37 @@ def test_the_platforms_own_refusal_is_a_row_too(
     [row] = Lake(str(tmp_path / "lake")).read(ERRORS).to_pylist()
     assert row["class"] == "TaskFailed"
     assert row["code"]
+
+
+def test_the_same_refused_bytes_are_not_read_every_night(
+    files: OddServer, make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """One HEAD tells that nothing has changed; another file, or other limits, are read again."""
+    made = (media.truncated, media.text_named_mp4, media.one_second)
+    urls = [files.url(make(files.folder).name) for make in made]
+    job = make_job(list(urls), tables=("clips",))
+
+    def asked(run: Callable[[], object]) -> list[tuple[str, str]]:
+        before = len(files.requests)
+        run()
+        return sorted({(command, path.rpartition("/")[2]) for command, path in files.requests[before:]})
+
+    names = sorted(url.rpartition("/")[2] for url in urls)
+    heads = [("HEAD", name) for name in names]
+    assert asked(lambda: pipeline.run(job)) == [*[("GET", name) for name in names], *heads]
+    told = {row["url"]: row["message"] for row in Lake(job.folder).read(ERRORS).to_pylist()}
+
+    assert asked(lambda: pipeline.plan(job)) == heads
+    assert asked(lambda: pipeline.run(job)) == heads
+    rows = Lake(job.folder).read(ERRORS).to_pylist()
+    assert {row["url"]: row["message"] for row in rows} == told
+    assert {row["attempt"] for row in rows} == {2}
+
+    with (files.folder / names[0]).open("ab") as file:
+        file.write(b"more")
+    assert asked(lambda: pipeline.run(job)) == [("GET", names[0]), *heads]
+
+    for kept in (tmp_path / "ledger" / "refused").rglob("*"):
+        if kept.is_file():
+            kept.write_bytes(b"{")
+    assert asked(lambda: pipeline.plan(job)) == [*[("GET", name) for name in names], *heads]
