@@ -186,6 +186,7 @@ class Entry:
     failure: Failure | None = None
     video_minutes: float = 0.0
     owner: str | None = None  # of a claim: host and process
+    created_at: str | None = None  # of a task made just now, as the API said it: it was unfinished then
     doubt: str | None = None  # why it may have been paid for twice
     reused: bool = False  # found in the ledger, or shared with another caller, instead of being paid here
 

@@ -10,6 +10,7 @@ import asyncio
 import difflib
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tl_data.client import Client
@@ -49,7 +50,6 @@ class Session:
         self.embedded = models is not None
         self.arrived = 0  # videos that became ready while they were waited for here
         self._indexes: dict[str, str] = {}
-        self._begun: dict[str, str | None] = {}  # tasks made here: when they were surely unfinished
         self._lengths: dict[str, float] = {}
         self._creating = asyncio.Lock()
 
@@ -153,8 +153,10 @@ class Session:
         identity = identity or await identify(self.client, video)
         index = await self.index_id(index_id, create=True)
         call = self.index_call(identity, index)
+        created: str | None = None
 
         async def send() -> str:
+            nonlocal created
             task = await self.client.create_task(
                 index,
                 user_metadata={**(user_metadata or {}), METADATA_KEY: call.key},
@@ -162,14 +164,15 @@ class Session:
                 video_minutes=(seconds or 0.0) / 60,
                 **source_of(video),
             )
-            self._begun[str(task["_id"])] = task.get("created_at")
+            created = task.get("created_at")
             return str(task["_id"])
 
         async def find() -> str | None:
             return await indexing_task(self.client, self.watcher, index, call.key)
 
         current().model = self.search_model
-        return call, await self.ledger.submit(call, send, find)
+        entry = await self.ledger.submit(call, send, find)
+        return call, entry if entry.reused else replace(entry, created_at=created)
 
     def index_call(self, identity: Identity, index_id: str) -> Call:
         """The ledger's name for indexing this content into this index."""
@@ -187,7 +190,7 @@ class Session:
             return dict(entry.result)
         task_id, index = str(entry.task_id), str(call.params["index_id"])
         try:
-            task = await self.watcher.wait(task_id, index, since=self._begun.pop(task_id, None))
+            task = await self.watcher.wait(task_id, index, since=entry.created_at)
             found = await self.client.retrieve_video(index, str(task["video_id"]))
         except (TaskFailed, NotFound) as failed:
             await self.ledger.fail(call, failed)
