@@ -124,8 +124,9 @@ async def videos(
     """
     more = _metadata(metadata_filter)
     index = await tl.index_id(index_id)
-    asked = {"filename": filename, "created_at": created_at, "updated_at": updated_at}
-    found = tl.client.list_videos(index, **more | {n: v for n, v in asked.items() if v is not None})
+    found = tl.client.list_videos(
+        index, filename=filename, created_at=created_at, updated_at=updated_at, filters=more
+    )
     async for page in _paged(found):
         yield [
             {

@@ -186,7 +186,7 @@ def asked(route: str) -> list[Refusal]:
             route, "response_format", '{"type": "text"}', '"type": "json_schema"',
             response_format={"type": "text"}, **ASK,
         ),
-        no(route, "response_format", "minLength", "not supported", response_format=SCHEMA, **ASK),
+        no(route, "response_format", "minLength", "not supported; there are", response_format=SCHEMA, **ASK),
         no(
             route, "video", '{"type": "disc"}', "url, base64_string, asset_id", prompt="x",
             video={"type": "disc"}, below=True,
@@ -245,10 +245,13 @@ EMBEDS = [
         "POST /embed", "audio_start_offset_sec", "'-1'", "between 0", audio_start_offset_sec=-1,
         audio_url=ADDRESS, **MODEL,
     ),
-    no("POST /embed", "JPEG or PNG", image_file=Path("html_page"), **MODEL),
     no(
-        "POST /embed", "5.0", "ends before the offset", audio_start_offset_sec=60, audio_file=Path("plain"),
+        "POST /embed", "image_file parameter", "JPEG or PNG", "You sent", image_file=Path("html_page"),
         **MODEL,
+    ),
+    no(
+        "POST /embed", "audio_start_offset_sec", "the length of the audio, 5.00 seconds. You sent '60",
+        audio_start_offset_sec=60, audio_file=Path("plain"), **MODEL,
     ),
     media("video_audio_track_not_exists", "no_audio", "no sound", name="audio"),
     media("video_resolution_too_low", "too_small", "200x200", "360x360"),

@@ -97,7 +97,6 @@ async def delete_index(client: Client, index_id: str) -> None:
 def list_videos(
     client: Client,
     index_id: str,
-    /,
     *,
     page: int | None = None,
     page_limit: int | None = None,
@@ -111,10 +110,14 @@ def list_videos(
     size: Range | None = None,
     created_at: Moment | None = None,
     updated_at: Moment | None = None,
+    filters: Mapping[str, Any] | None = None,
     **user_metadata: Any,
 ) -> AsyncIterator[Json]:
-    """List the ready videos of an index; any further name filters by a key of the user metadata."""
-    query = given(
+    """List the ready videos of an index; any further name filters by a key of the user metadata.
+
+    `filters` takes any key, also those that have another meaning here, such as index_id.
+    """
+    query = dict(filters or {}) | given(
         page=page,
         page_limit=page_limit,
         sort_by=sort_by,

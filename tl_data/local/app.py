@@ -130,6 +130,8 @@ async def _no_such_endpoint(request: Request, error: Exception) -> Response:
         text = f"This endpoint is supported starting with version {API_VERSION}. Your version is {old[1]}."
         return JSONResponse({"code": "api_upgrade_required", "message": text}, 400)
     text = f"The endpoint {request.method} {request.url.path[:200]} does not exist."
+    if not request.url.path.startswith(f"{PREFIX}/"):
+        text += f" The paths of the API begin with {PREFIX}."
     code = "endpoint_not_exists" if error.status_code == 404 else "generic_error"
     return JSONResponse(
         {"code": code, "message": text if error.status_code == 404 else error.detail}, error.status_code

@@ -99,7 +99,7 @@ class Engine:
         self.index(index_id)
         row = self.store.get("videos", well_formed("video_id", video_id))
         if row is None or row["index_id"] != index_id:
-            raise unknown_video()
+            raise unknown_video(f"There is no video {video_id} in the index {index_id}.")
         return row
 
 

@@ -77,9 +77,9 @@ def unknown_resource(resource_id: str, collection: str) -> APIProblem:
     return APIProblem(404, "resource_not_exists", text)
 
 
-def unknown_video() -> APIProblem:
-    """404 of the video endpoints, which have their own code."""
-    return APIProblem(404, "not_found", "The specified resource does not exist.")
+def unknown_video(what: str = "") -> APIProblem:
+    """404 of the video endpoints, which have their own code; `what` is the sentence that says which."""
+    return APIProblem(404, "not_found", f"The specified resource does not exist. {what}".rstrip())
 
 
 def key_invalid() -> APIProblem:

@@ -19,7 +19,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from tl_data.local.errors import LONGEST, APIProblem, invalid, not_provided, one_of
+from tl_data.local.errors import LONGEST, APIProblem, invalid, not_provided, one_of, shown
 from tl_data.local.uploads import Reader, Upload
 
 LARGE = 1 << 20  # bytes of JSON that are not decoded in between
@@ -166,7 +166,8 @@ async def read_json(request: Request, limit: int) -> dict[str, Any]:
     else:
         body = decode_json("request body", raw)
     if not isinstance(body, dict):
-        raise APIProblem(400, "parameter_invalid", "The request body must be a JSON object.")
+        text = f"The request body must be a JSON object. You sent {shown(body)}."
+        raise APIProblem(400, "parameter_invalid", text)
     return {name: value for name, value in body.items() if value is not None}
 
 

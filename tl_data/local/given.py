@@ -51,7 +51,7 @@ class Given:
                 return await self._seen(await self._source(video, folder / "source"), folder)
         except MediaProblem as problem:
             if problem.code == "parameter_invalid":
-                raise invalid("video", problem.message) from None
+                raise invalid("video", problem.message, video[video["type"]]) from None
             raise APIProblem(400, problem.code, problem.message) from None
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -114,7 +114,15 @@ def stretch(evidence: Evidence, start: float | None, end: float | None) -> Evide
         return evidence
     begin, stop = start or 0.0, evidence.probe.duration_sec if end is None else end
     if not begin < stop:
-        raise invalid("end_time", "It must be greater than start_time, and both within the video.", end)
+        length = evidence.probe.duration_sec
+        raise invalid(
+            "end_time" if end is not None else "start_time",
+            f"end_time must be greater than start_time; you sent start_time {begin:g} and end_time {stop:g}, "
+            f"and the video has {length:.2f} seconds."
+            if end is not None
+            else f"It must be less than the length of the video, {length:.2f} seconds.",
+            end if end is not None else start,
+        )
     return replace(
         evidence,
         clips=tuple(clip for clip in evidence.clips if clip.end_sec > begin and clip.start_sec < stop),

@@ -13,7 +13,7 @@ from tl_data.local.errors import APIProblem, invalid, not_provided, one_of
 from tl_data.local.tiers import Tiers, is_own
 
 MARENGO = ("marengo3.0", "marengo2.7", "Marengo-retrieval-2.7")
-PEGASUS = ("pegasus1.2", "pegasus1.5", "pegasus1")
+PEGASUS = ("pegasus1.2", "pegasus1.5", "pegasus1.6", "pegasus1")
 OLD_MARENGO = ("marengo2.7", "Marengo-retrieval-2.7")
 INDEX_MODELS = ("marengo3.0", "marengo2.7", "pegasus1.2", "pegasus1.5")
 EMBED_MODELS = ("marengo3.0", "Marengo-retrieval-2.7", "marengo2.7")

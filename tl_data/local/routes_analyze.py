@@ -85,6 +85,13 @@ class Ask:
             raise invalid(name, f"It must be {kind} between {low:g} and {high:g}.", value)
         return float(value)
 
+    def choice(self, name: str, allowed: tuple[str, ...]) -> str | None:
+        """One of fixed values, or None."""
+        value = self._body.get(name)
+        if value is not None and value not in allowed:
+            raise one_of(name, allowed, value)
+        return None if value is None else str(value)
+
     def choices(self, name: str, allowed: tuple[str, ...]) -> list[str]:
         """A non-empty array of fixed values."""
         value = self._body.get(name)
@@ -169,6 +176,7 @@ async def analyze(request: Request) -> Response:
     """POST /analyze and /generate"""
     engine = engine_of(request)
     ask = await Ask.of(request, "video_id", "prompt")
+    ask.choice("model_name", (engine.config.tiers.analyze_model, *models.PEGASUS))
     prompt = ask.prompt(needed=True) or ""
     manner = ask.manner()
     schema = ask.schema()
@@ -241,9 +249,7 @@ async def summarize(request: Request) -> Response:
     """POST /summarize"""
     engine = engine_of(request)
     ask = await Ask.of(request, "video_id", "type")
-    kind = ask.text("type")
-    if kind not in TYPES:
-        raise one_of("type", TYPES, kind)
+    kind = ask.choice("type", TYPES)
     prompt = ask.prompt(needed=False)
     manner = ask.manner()
     schema = ask.schema()

@@ -65,9 +65,25 @@ async def create(request: Request) -> Response:
             except MediaProblem as problem:
                 # One failing part of several is told beside the others; alone it is a refusal.
                 if len(makers) == 1:
-                    raise APIProblem(400, problem.code, problem.message) from None
+                    raise _refused(form, kind, problem) from None
                 answer[f"{kind}_embedding"] = {"error_message": problem.message, "segments": []}
     return JSONResponse(answer)
+
+
+def _refused(form: Form, kind: str, problem: MediaProblem) -> APIProblem:
+    """The refusal of a file: with the parameter that it came by, unless a code of its own says it all."""
+    if problem.code != "parameter_invalid":
+        return APIProblem(400, problem.code, problem.message)
+    if isinstance(problem, PastTheEnd):
+        return invalid("audio_start_offset_sec", problem.message, form.text("audio_start_offset_sec"))
+    url, upload = form.text(f"{kind}_url"), form.upload(f"{kind}_file")
+    if url and url.strip():
+        return invalid(f"{kind}_url", problem.message, url)
+    return invalid(f"{kind}_file", problem.message, upload.filename if upload else "")
+
+
+class PastTheEnd(MediaProblem):
+    """The offset is behind the end of the sound."""
 
 
 def _text(form: Form, model: str) -> str:
@@ -127,9 +143,8 @@ async def _of_sound(
         segments = await engine.stages.segments_of(evidence, options, SCOPES, 6.0)
     else:
         if start >= duration:
-            raise MediaProblem(
-                "parameter_invalid", f"The audio has {duration:.2f} seconds: it ends before the offset."
-            )
+            text = f"It must be less than the length of the audio, {duration:.2f} seconds."
+            raise PastTheEnd("parameter_invalid", text)
         segments = await engine.stages.segments_of(evidence, ("audio",), ("clip",), 10.0, start)
         if not segments:  # shorter than one clip
             segments = await engine.stages.segments_of(evidence, ("audio",), ("video",), None, start)
@@ -152,7 +167,8 @@ async def looked_at(engine: Engine, kind: str, source: Path, frames: Path) -> Ev
         return await engine.stages.look(source, frames)
     except MediaProblem as problem:
         if kind == "audio" and problem.code == "video_file_broken":
-            raise MediaProblem("audio_file_broken", problem.message.replace("video", "audio")) from None
+            text = problem.message.replace("video or sound", "sound").replace("video", "audio")
+            raise MediaProblem("audio_file_broken", text) from None
         raise
 
 

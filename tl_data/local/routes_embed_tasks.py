@@ -50,7 +50,9 @@ async def create(request: Request) -> Response:
         length = 6.0 if length is None else length
         if not 2 <= length <= 10:
             raise invalid(
-                "video_clip_length", "video_clip_length should be within 2-10 seconds long.", length
+                "video_clip_length",
+                "video_clip_length should be within 2-10 seconds long.",
+                form.text("video_clip_length"),
             )
         if (start is None) != (end is None):
             raise not_provided("video_end_offset_sec" if end is None else "video_start_offset_sec")
@@ -58,13 +60,13 @@ async def create(request: Request) -> Response:
             raise invalid(
                 "video_end_offset_sec",
                 f"video_end_offset_sec should be greater than video_start_offset_sec, {start or 0:g}.",
-                end,
+                form.text("video_end_offset_sec"),
             )
         if end is not None and end - (start or 0.0) < length:
             raise invalid(
                 "video_clip_length",
                 f"A clip must fit between the two offsets, {start or 0:g} and {end:g}.",
-                length,
+                form.text("video_clip_length") or "6, the default",
             )
         scopes = form.choices("video_embedding_scope", SCOPES) or form.choices(
             "video_embedding_scopes", SCOPES

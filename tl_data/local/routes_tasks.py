@@ -114,6 +114,8 @@ async def listed(request: Request) -> Response:
     """GET /tasks"""
     engine, query = engine_of(request), request.query_params
     listing = Listing.of(query)
+    if wanted := query.get("index_id"):
+        well_formed("index_id", wanted)
     listing.texts(
         query, {"index_id": "index_id", "filename": "filename", "_id": "id", "video_id": "video_id"}
     )

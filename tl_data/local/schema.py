@@ -33,6 +33,7 @@ _ANYWHERE = frozenset(
 _KEYWORDS = _ANYWHERE | _BOUNDS | {
     "pattern", "format", "items", "minItems", "properties", "required", "additionalProperties",
 }  # fmt: skip
+_SILENT = frozenset({"title", "examples", "default", "$schema", "$id", "$comment"})  # taken, without effect
 _DEEPEST = 24  # levels of a schema, and of a value
 _LONGEST_PATTERN = 300
 
@@ -59,11 +60,13 @@ def _check(schema: Any, root: Schema, at: str, depth: int) -> None:
     if not isinstance(schema, Mapping):
         raise Unsupported(f"{at}: a schema must be an object")
     if unknown := sorted(str(key) for key in schema if key not in _KEYWORDS):
-        raise Unsupported(f"{at}: the keyword {unknown[0]} is not supported")
+        known = ", ".join(sorted(_KEYWORDS - _SILENT))
+        raise Unsupported(f"{at}: the keyword {unknown[0]} is not supported; there are {known}")
     types = schema.get("type", [])
     for name in [types] if isinstance(types, str) else types if isinstance(types, list) else [types]:
         if not isinstance(name, str) or name not in _TYPES:
-            raise Unsupported(f"{at}: the type {name!r} is not supported")
+            known = ", ".join(sorted(_TYPES))
+            raise Unsupported(f"{at}: the type {name!r} is not supported; there are {known}")
     _check_values(schema, at)
     _check_bounds(schema, at)
     if "$ref" in schema:
@@ -101,9 +104,10 @@ def _check_bounds(schema: Schema, at: str) -> None:
         if isinstance(schema[key], bool) or not isinstance(schema[key], int | float):
             raise Unsupported(f"{at}: {key} must be a number")
     if schema.get("minItems", 0) not in (0, 1) or isinstance(schema.get("minItems", 0), bool):
-        raise Unsupported(f"{at}: minItems can only be 0 or 1")
+        raise Unsupported(f"{at}: minItems can only be 0 or 1, but is {schema['minItems']!r}")
     if "format" in schema and schema["format"] not in _FORMATS:
-        raise Unsupported(f"{at}: the format {schema['format']!r} is not supported")
+        known = ", ".join(sorted(_FORMATS))
+        raise Unsupported(f"{at}: the format {schema['format']!r} is not supported; there are {known}")
     if "pattern" in schema:
         pattern = schema["pattern"]
         if not isinstance(pattern, str) or len(pattern) > _LONGEST_PATTERN:
