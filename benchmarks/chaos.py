@@ -117,10 +117,10 @@ def films(folder: Path, count: int) -> list[str]:
 class Server:
     """The engine, in a process of its own that can be killed and started again on the same data."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, faults: str = FAULTS) -> None:
         self.home, self.faults = folder / "server", folder / "faults.toml"
         shapes = ("retry_after", "reset", "text", "empty")
-        self.faults.write_text(FAULTS.format(seed=seed, shape=shapes[seed % 4]))
+        self.faults.write_text(faults.format(seed=seed, shape=shapes[seed % 4]))
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]

@@ -5,7 +5,8 @@
 A standalone cluster of two workers, on two addresses of this machine: Spark starts a speculative copy of a
 task on another host only. Each round indexes all videos by `tl_index_video` in a lateral join that Spark
 evaluates twice, or by the writer `twelvelabs`, while a thread kills Python workers (SIGKILL) and the server.
-A statement that fails is run again. With `--local` there is one process of Spark and no speculation.
+A statement that fails is run again. With `--local` there is one process of Spark and no speculation. What
+is killed seldom runs long enough for a copy of it: benchmarks/speculation.py is about those.
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ def _command(pid: int) -> bytes:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[str]:
-    """A master and two workers of one core, as if on two hosts; gives the master's address."""
+def cluster(folder: Path, cores: int = 1) -> Iterator[str]:
+    """A master and two workers of so many cores, as if on two hosts; gives the master's address."""
     spark_class = str(Path(pyspark.__file__).parent / "bin" / "spark-class")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -102,7 +103,8 @@ def cluster(folder: Path) -> Iterator[str]:
     running = [start("master", f"{package}.master.Master", *here)]
     try:
         for number in (2, 3):
-            said = ("--host", f"127.0.0.{number}", "--cores", "1", "--memory", "1g", "--webui-port", "0")
+            host = ("--host", f"127.0.0.{number}", "--webui-port", "0")
+            said = (*host, "--cores", str(cores), "--memory", "1g")
             worker = f"{package}.worker.Worker"
             running.append(start(f"worker-{number}", worker, *said, f"spark://127.0.0.1:{port}"))
         yield f"spark://127.0.0.1:{port}"
@@ -114,13 +116,13 @@ def cluster(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def spark_session(folder: Path, local: bool) -> Iterator[Any]:
+def spark_session(folder: Path, local: bool, cores: int = 1) -> Iterator[Any]:
     """A session on a cluster of its own, with speculation that does not hesitate."""
     from tl_data.spark import session
 
     (folder / "events").mkdir()
     with ExitStack() as stack:
-        master = f"local[2,{FAILURES}]" if local else stack.enter_context(cluster(folder))
+        master = f"local[2,{FAILURES}]" if local else stack.enter_context(cluster(folder, cores))
         spark = session(
             master,
             delta=False,

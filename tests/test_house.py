@@ -24,7 +24,7 @@ LAYERS = (
         *("identity", "records", "storage", "lease", "journal", "ledger", "ledger_rows"),
         *("settling", "orphans", "embedding", "preflight", "range_file"),
     ),
-    ("catalog", "pool", "outcomes", "embedded", "session", "loop", "connect"),
+    ("catalog", "pool*", "outcomes", "embedded", "session", "loop", "connect"),
     ("functions*", "tables"),
     (
         *(

@@ -11,16 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from tl_data.errors import (
-    APIError,
-    ConnectionFailed,
     LakeError,
-    LedgerError,
-    NotAllowed,
-    QuotaExhausted,
-    RateLimited,
-    SchemaMismatch,
-    ServerFailed,
-    SettingsError,
     TLDataError,
 )
 from tl_data.jobs import OUTPUTS, Job
@@ -34,19 +25,16 @@ from tl_data.pipeline_models import keep_texts, left_behind, refuse_index, refus
 from tl_data.pipeline_parallel import in_parallel
 from tl_data.pipeline_plan import known_index, prices_of, refusal
 from tl_data.pipeline_rows import error_rows, video_rows
+from tl_data.pipeline_stops import FATAL, Stops
 from tl_data.pipeline_traces import traced_video
 from tl_data.pipeline_twice import Tasks, paid_twice
 from tl_data.progress import Progress, Step
 from tl_data.records import Call, Entry, Unreadable
-from tl_data.report import Bill, Report, RunStatus
+from tl_data.report import Bill, Report
 from tl_data.session import Session
 from tl_data.source_items import Item, Listing
 from tl_data.usage import receipt
 
-#: What is wrong with more than one video: going on would only make more rows in `errors`.
-FATAL = (NotAllowed, QuotaExhausted, LedgerError, LakeError, SchemaMismatch, SettingsError)
-TROUBLE = (ConnectionFailed, ServerFailed, RateLimited)
-TROUBLES = 20  # videos in a row that the platform did not answer for: it is down
 LONGEST = 4 * 3600.0  # seconds; what a video of unknown length is taken for where a budget is kept
 MEASURE, HASTE = 60.0, 3.0  # seconds that counting tasks on the platform may take; when interrupted
 AHEAD = 4  # videos in flight for each call that may be: most of them only wait for the platform
@@ -76,10 +64,8 @@ class Run:
             started_at=now,
         )
         self._names = wanted(job)
-        self._halt = asyncio.Event()
+        self._stops = Stops(job, self.report)
         self._calls = asyncio.Semaphore(session.settings.concurrency)
-        self._reserved = 0.0  # price of what is about to be paid
-        self._troubles = 0
         self._ended = 0
         self._minutes = 0.0
         self._tasks = Tasks()
@@ -120,23 +106,25 @@ class Run:
     async def _all(self) -> None:
         width = self.session.settings.concurrency * AHEAD
         ticking = asyncio.ensure_future(self._tick())
-        ticking.add_done_callback(lambda _: self._halt.set())  # it ends early only when it cannot write
+        ticking.add_done_callback(lambda _: self._stops.halt.set())  # it ends early only when it cannot write
         self._step("working")
         try:
             work = traced_video(self._one)
-            await in_parallel(self._source.items(), work, width=width, halt=self._halt, stop=self.stop)
+            await in_parallel(self._source.items(), work, width=width, halt=self._stops.halt, stop=self.stop)
             ticking.cancel()
             [ended] = await asyncio.gather(ticking, return_exceptions=True)
             if isinstance(ended, Exception):
                 raise ended  # the rows of a commit are missing from the tables
         except Exception as error:
-            self._end("stopped", f"stopped: {type(error).__name__}: {error}")
+            self._stops.end("stopped", f"stopped: {type(error).__name__}: {error}")
             raise
         finally:
             ticking.cancel()
             await asyncio.gather(ticking, return_exceptions=True)
             if self.stop.is_set():
-                self._end("interrupted", "interrupted: what is finished is in the tables; run again to go on")
+                self._stops.end(
+                    "interrupted", "interrupted: what is finished is in the tables; run again to go on"
+                )
             seconds = HASTE if self.stop.is_set() else MEASURE
             self.report.paid_twice = await paid_twice(self.session, self._tasks, seconds)
             self.report.ended_at = datetime.now(UTC)
@@ -172,22 +160,22 @@ class Run:
             self._fail(here, error)
         except FATAL as error:
             here.error = error
-            self._end("stopped", f"stopped: {error}")
+            self._stops.end("stopped", f"stopped: {error}")
             return here
         except TLDataError as error:
             self._fail(here, error)
-            self._mind(error)
+            self._stops.mind(error)
         else:
             if done:
                 self.report.unchanged += here.state == "unchanged"
                 self.report.reused += here.state == "unchanged"
-                self._troubles = 0
+                self._stops.troubles = 0
                 self._ended += 1
                 self._step("working")
         try:
             await self._commits.flush()
         except LakeError as error:
-            self._end("stopped", f"stopped: {error}")
+            self._stops.end("stopped", f"stopped: {error}")
             raise
         return here
 
@@ -196,9 +184,9 @@ class Run:
         if here.state == "new" and not self.submitting:
             return False
         price = self._price_of(here)
-        if not self._affordable(price):
+        if not self._stops.affordable(price):
             return False
-        self._reserved += sum(price)
+        self._stops.reserved += sum(price)
         try:
             if here.state == "known":
                 assert here.record is not None
@@ -206,7 +194,7 @@ class Run:
             else:
                 async with self._calls:
                     call, entry, new = await self._submit(here)
-                self._reserved -= price[0]
+                self._stops.reserved -= price[0]
                 price = (0.0, price[1])
                 if not self.collecting:
                     return False
@@ -216,7 +204,7 @@ class Run:
             async with self._calls:
                 tables = await make(self.session, here.needed, record, self.report.bill)
         finally:
-            self._reserved -= sum(price)
+            self._stops.reserved -= sum(price)
         self._keep(here, record, tables)
         self.report.reused += not new
         return True
@@ -258,16 +246,6 @@ class Run:
             analyses.add("analyze", seconds, calls=here.asked)
         return index.price(prices), analyses.price(prices)
 
-    def _affordable(self, price: tuple[float, float]) -> bool:
-        budget = self.job.budget
-        if budget is None or self.report.price + self._reserved + sum(price) <= budget or not sum(price):
-            return True
-        money = f"{budget:g} {self.report.prices.currency}"
-        self._end(
-            "budget", f"stopped before the budget of {money} would be exceeded; run again with a larger one"
-        )
-        return False
-
     def _keep(self, here: Look, record: dict[str, Any], tables: dict[str, pa.Table]) -> None:
         """Hand a finished video to the tables."""
         item, names, video_id = here.item, self._names, str(record["video_id"])
@@ -299,21 +277,7 @@ class Run:
         self._commits.error(error_rows(here, told))
         self._ended += 1
         self._step("working")
-        allowed = self.job.failures_allowed(self.report.distinct)
-        if self.report.failed > allowed:
-            self._end("failures", f"stopped: {self.report.failed} videos failed, {allowed:g} may")
-
-    def _mind(self, error: TLDataError) -> None:
-        """Notice that the platform is down: the videos are not to blame."""
-        if isinstance(error, TROUBLE) and isinstance(error, APIError) and not _of_the_video(error):
-            self._troubles += 1
-            if self._troubles >= TROUBLES:
-                self._end("stopped", f"stopped: the platform failed {TROUBLES} times in a row: {error}")
-
-    def _end(self, status: RunStatus, reason: str) -> None:
-        if self.report.status == "done":
-            self.report.status, self.report.reason = status, reason
-        self._halt.set()
+        self._stops.failed()
 
     def _step(self, phase: str) -> None:
         elapsed = time.monotonic() - self._began
@@ -331,8 +295,3 @@ class Run:
                 elapsed / self._ended * left if self._ended else None,
             )
         )
-
-
-def _of_the_video(error: APIError) -> bool:
-    """Whether the video's own server failed, not the platform."""
-    return (error.code or "").startswith("video_url")

@@ -12,18 +12,14 @@ expression several times and throw away what they have.
 from __future__ import annotations
 
 import asyncio
-import sys
-import time
 from collections import OrderedDict
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Awaitable,
     Callable,
     Hashable,
     Iterable,
-    Iterator,
 )
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,21 +28,13 @@ from typing import Any, Generic, TypeVar
 
 from tl_data.errors import RowFailed, TLDataError
 from tl_data.identity import redact
-from tl_data.usage import Receipt, receipt
+from tl_data.pool_memory import Memory, again, weight
+from tl_data.pool_memory import Outcome as Outcome
+from tl_data.pool_source import chunks_of
+from tl_data.usage import receipt
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
-
-READ_SECONDS = 0.005  # how long a reading of the source gathers rows before those there are start
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a row: exactly one of value and error is meant, and what it cost."""
-
-    value: Any
-    error: Exception | None
-    receipt: Receipt
 
 
 class _Work:
@@ -102,7 +90,7 @@ class Pool:
         self.buffer = buffer
         self._places = asyncio.Semaphore(concurrency)
         self._flying: dict[Hashable, _Work] = {}
-        self._memory = _Memory(remember, entries, memory)
+        self._memory = Memory(remember, entries, memory)
 
     def forget(self) -> None:
         """Drop the remembered answers: something has changed that they may depend on."""
@@ -170,7 +158,7 @@ class _Map(Generic[K, V]):
                     raise _row_failed(row, outcome.error) from outcome.error
                 self._leave(row)
                 done, row = row, None
-                yield outcome if done.first or done.outcome else _again(outcome)
+                yield outcome if done.first or done.outcome else again(outcome)
         finally:
             await self._close(feeder, row)
 
@@ -178,7 +166,7 @@ class _Map(Generic[K, V]):
         """Read rows and start their calls, as far as places and window allow."""
         try:
             number = 0
-            async for chunk in _chunks(self._source):
+            async for chunk in chunks_of(self._source):
                 for key in chunk:
                     await self._room.acquire()
                     row = await self._enter(number, key)
@@ -217,7 +205,7 @@ class _Map(Generic[K, V]):
 
     def _row(self, number: int, key: K, known: _Work | Outcome) -> _Row[K]:
         if isinstance(known, Outcome):
-            return _Row(number, key, None, _again(known))
+            return _Row(number, key, None, again(known))
         known.rows += 1
         known.notes.append(partial(self._note, key))
         return _Row(number, key, known, None)
@@ -243,7 +231,7 @@ class _Map(Generic[K, V]):
                     if work.closing:
                         raise
                     outcome = Outcome(None, TLDataError("the call was cancelled from within"), slip)
-            work.size = _weight(outcome.value)
+            work.size = weight(outcome.value)
             if outcome.error is None:
                 pool._memory.keep(name, outcome, work.size)
             for note in work.notes:  # at once, before any map can take another step
@@ -302,80 +290,6 @@ class _Map(Generic[K, V]):
         return rows
 
 
-class _Memory:
-    """Answers of the recent past; the ones not used for longest go first."""
-
-    def __init__(self, seconds: float, entries: int, size: int) -> None:
-        self.seconds, self.entries, self.size = seconds, entries, size
-        self._kept: OrderedDict[Hashable, tuple[float, int, Outcome]] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, name: Hashable) -> Outcome | None:
-        found = self._kept.get(name)
-        if found is None:
-            return None
-        if found[0] < time.monotonic():
-            self._drop(name)
-            return None
-        self._kept.move_to_end(name)
-        return found[2]
-
-    def keep(self, name: Hashable, outcome: Outcome, size: int) -> None:
-        if self.seconds <= 0 or size > self.size // 4:
-            return
-        self._drop(name)
-        self._kept[name] = (time.monotonic() + self.seconds, size, outcome)
-        self._bytes += size
-        while self._kept and (len(self._kept) > self.entries or self._bytes > self.size):
-            self._drop(next(iter(self._kept)))
-
-    def clear(self) -> None:
-        self._kept.clear()
-        self._bytes = 0
-
-    def _drop(self, name: Hashable) -> None:
-        found = self._kept.pop(name, None)
-        if found is not None:
-            self._bytes -= found[1]
-
-
-async def _chunks(source: Iterable[K] | AsyncIterable[K]) -> AsyncIterator[Iterable[K]]:
-    """The rows of the source, in pieces that are there without waiting."""
-    if isinstance(source, AsyncIterable):
-        async for row in source:
-            yield (row,)
-        return
-    if isinstance(source, list | tuple | range | dict | set | frozenset):
-        yield source
-        return
-    rows = iter(source)
-    while chunk := await asyncio.to_thread(_take, rows):
-        yield chunk
-
-
-def _take(rows: Iterator[K]) -> list[K]:
-    until = time.monotonic() + READ_SECONDS
-    chunk = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) >= 256 or time.monotonic() > until:
-            break
-    return chunk
-
-
-def _again(outcome: Outcome) -> Outcome:
-    """The outcome of a row that shares the call of an equal one: the same answer, paid once."""
-    was = outcome.receipt
-    shared = Receipt(
-        reused=1,
-        model=was.model,
-        task_id=was.task_id,
-        request_id=was.request_id,
-        content_key=was.content_key,
-    )
-    return Outcome(outcome.value, outcome.error, shared)
-
-
 def _row_failed(row: _Row[Any], error: Exception) -> RowFailed:
     shown = redact(repr(row.key))
     shown = shown if len(shown) <= 200 else f"{shown[:197]}..."
@@ -383,15 +297,3 @@ def _row_failed(row: _Row[Any], error: Exception) -> RowFailed:
         f"row {row.number + 1} ({shown}) failed: {type(error).__name__}: {error}. "
         "Rows that were finished are kept: a re-run does not pay for them again"
     )
-
-
-def _weight(value: Any) -> int:
-    """About how many bytes a value holds; long lists are judged by their first elements."""
-    size = sys.getsizeof(value, 64)
-    if isinstance(value, dict):
-        return size + sum(_weight(k) + _weight(v) for k, v in value.items())
-    if isinstance(value, list | tuple):
-        if len(value) <= 16:
-            return size + sum(map(_weight, value))
-        return size + sum(map(_weight, value[:16])) * len(value) // 16
-    return int(getattr(value, "nbytes", size)) if not isinstance(value, memoryview) else size + value.nbytes

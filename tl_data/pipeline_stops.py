@@ -1,0 +1,71 @@
+"""What ends a run before all is done: its budget, too many failures, a platform that is down."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tl_data.errors import (
+    APIError,
+    ConnectionFailed,
+    LakeError,
+    LedgerError,
+    NotAllowed,
+    QuotaExhausted,
+    RateLimited,
+    SchemaMismatch,
+    ServerFailed,
+    SettingsError,
+    TLDataError,
+)
+from tl_data.jobs import Job
+from tl_data.report import Report, RunStatus
+
+#: What is wrong with more than one video: going on would only make more rows in `errors`.
+FATAL = (NotAllowed, QuotaExhausted, LedgerError, LakeError, SchemaMismatch, SettingsError)
+TROUBLE = (ConnectionFailed, ServerFailed, RateLimited)
+TROUBLES = 20  # videos in a row that the platform did not answer for: it is down
+
+
+class Stops:
+    """The limits of one run. `halt` is set when nothing new is to begin; why stands in the report."""
+
+    def __init__(self, job: Job, report: Report) -> None:
+        self._job, self._report = job, report
+        self.halt = asyncio.Event()
+        self.reserved = 0.0  # price of what is about to be paid
+        self.troubles = 0  # videos in a row that the platform did not answer for
+
+    def end(self, status: RunStatus, reason: str) -> None:
+        """Begin nothing new; the first reason counts."""
+        if self._report.status == "done":
+            self._report.status, self._report.reason = status, reason
+        self.halt.set()
+
+    def affordable(self, price: tuple[float, float]) -> bool:
+        """Whether the budget has room for so much beside what is spent and reserved; if not, the run ends."""
+        budget = self._job.budget
+        if budget is None or self._report.price + self.reserved + sum(price) <= budget or not sum(price):
+            return True
+        money = f"{budget:g} {self._report.prices.currency}"
+        self.end(
+            "budget", f"stopped before the budget of {money} would be exceeded; run again with a larger one"
+        )
+        return False
+
+    def failed(self) -> None:
+        """Another video is among the failures of the report."""
+        failed, allowed = self._report.failed, self._job.failures_allowed(self._report.distinct)
+        if failed > allowed:
+            self.end("failures", f"stopped: {failed} videos failed, {allowed:g} may")
+
+    def mind(self, error: TLDataError) -> None:
+        """Notice that the platform is down: the videos are not to blame."""
+        if isinstance(error, TROUBLE) and isinstance(error, APIError) and not _of_the_video(error):
+            self.troubles += 1
+            if self.troubles >= TROUBLES:
+                self.end("stopped", f"stopped: the platform failed {TROUBLES} times in a row: {error}")
+
+
+def _of_the_video(error: APIError) -> bool:
+    """Whether the video's own server failed, not the platform."""
+    return (error.code or "").startswith("video_url")
