@@ -148,3 +148,51 @@ def test_kinds_of_sound() -> None:
     again = np.stack([sound.measure((chord * 0.97 + rng.normal(0, 20, rate)).astype(np.int16), 0.0)] * 4)
     one, other = (np.array(look.describe_sound(part[:, 4:])) for part in (table, again))
     assert float(one @ other) > 0.9
+
+
+def test_how_sure_a_colour_is() -> None:
+    plain = [
+        colors.tones(np.full((180, 320, 3), shade, np.uint8)) for shade in ((220, 20, 20), (30, 80, 220))
+    ]
+    assert colors.sureness(plain) > 0.95
+    between = np.full((180, 320, 3), (200, 90, 60), np.uint8)  # neither quite red, nor orange, nor brown
+    assert colors.sureness([colors.tones(between)]) < 0.5
+    assert colors.sureness([plain[0], colors.tones(between)]) == pytest.approx(0.5, abs=0.25)
+
+
+def test_how_sure_motion_is() -> None:
+    def sure(draw: Callable[[float], Picture]) -> tuple[float | None, float | None, float | None]:
+        flow = motion.Motion()
+        steps = [flow.add(time, draw(time)) for time in np.arange(0, 3, 0.25)]
+        return motion.sureness([step for step in steps if step is not None])
+
+    straight = sure(ball(True, (1, 0)))
+    assert min(number for number in straight if number is not None) > 0.9
+    still = sure(lambda time: scene()[:270, :480])
+    assert still == (1.0, None, 1.0)
+    # It turns upwards in the middle: most of the way is still to the right.
+    bent = sure(lambda time: ball(True, (1, 0))(time) if time < 2 else ball(True, (1, -2))(time))
+    assert bent[1] is None or bent[1] < (straight[1] or 0)
+
+    def pans(time: float) -> Picture:  # for two thirds of the time
+        left = 200 + round(60 * min(time, 2.0))
+        return np.ascontiguousarray(scene()[150:420, left : left + 480])
+
+    assert 0.5 < (sure(pans)[2] or 0) < 0.8
+    assert motion.sureness([]) == (None, None, None)
+
+
+def test_how_sure_a_sound_is() -> None:
+    rate, rng = 16_000, np.random.default_rng(0)
+    chord = np.sin(2 * np.pi * 330 * np.arange(rate) / rate) * 3000
+    music, noise, silence = (
+        sound.measure(wave.astype(np.int16), voiced=0)
+        for wave in (chord, rng.normal(0, 3000, rate), rng.normal(0, 3, rate))
+    )
+    assert sound.sureness(np.stack([music] * 4), 0, 4, "music", 0.0) == 1.0
+    assert sound.sureness(np.stack([music, music, music, noise]), 0, 4, "music", 0.0) == 0.75
+    assert sound.sureness(np.stack([silence, silence, silence, noise]), 0, 4, "noise", 0.0) == 0.25
+    voice = sound.measure(chord.astype(np.int16), voiced=0.9)
+    assert sound.sureness(np.stack([voice, music]), 0, 2, "speech", 0.2) == 0.5
+    assert sound.sureness(np.stack([voice, music]), 0, 2, "music", 0.0) == 0.75
+    assert sound.sureness(np.zeros((0, sound.COLUMNS), np.float32), 0, 2, "silence", 0.0) is None

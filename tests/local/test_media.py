@@ -7,12 +7,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import orjson
 import pytest
 
 from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_video
 from tl_data.local import media
-from tl_data.local.evidence import Evidence, from_json, to_json
+from tl_data.local.evidence import Evidence, Sureness, from_json, to_json
 from tl_data.local.watching import look_at
 
 
@@ -89,12 +90,20 @@ def test_everything_is_found(evidence: Evidence, folder: Path) -> None:
     assert middle.audio_look
     assert evidence.notes == ()
     for clip in evidence.clips:
+        known = (clip.sure.colors, clip.sure.motion, clip.sure.camera, clip.sure.sound)
+        assert all(sure is not None and 0 <= sure <= 1 for sure in known)
+        assert (clip.sure.direction is None) == (clip.direction is None)
+    for clip in evidence.clips:
         assert max(cv2.imread(str(folder / clip.keyframe)).shape) == 854
     assert max(cv2.imread(str(folder / "thumbnail.jpg")).shape) == 320
 
 
 def test_evidence_goes_through_json(evidence: Evidence) -> None:
     assert from_json(to_json(evidence)) == evidence
+    raw = orjson.loads(to_json(evidence))
+    for clip in raw["clips"]:  # as a version wrote it that kept no confidence
+        del clip["sure"]
+    assert {clip.sure for clip in from_json(orjson.dumps(raw)).clips} == {Sureness()}
     for broken in (b"{}", b"[]", b'{"probe": {}}', b"no json"):
         with pytest.raises(ValueError, match="not evidence"):
             from_json(broken)

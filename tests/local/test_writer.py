@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from tests.local.known import EMPTY, PLANT, SALES, SHAPES, SILENT, VIDEOS
 from tl_data.local import writer
-from tl_data.local.evidence import Evidence
+from tl_data.local.evidence import Evidence, Sureness
 from tl_data.local.facts import clock, facts_of
 from tl_data.local.wishes import read
 
@@ -178,11 +179,22 @@ def test_nothing_seen_is_said_as_nothing_seen() -> None:
 
 
 def test_uncertain_speech_is_marked() -> None:
-    from dataclasses import replace
-
     unsure = replace(SALES, speech=tuple(replace(span, confidence=0.2) for span in SALES.speech))
     assert "unsure" in writer.summarize(unsure)
     assert "unsure" not in writer.summarize(SALES)
+
+
+def test_uncertain_measurements_are_marked_and_told() -> None:
+    clips = (SHAPES.clips[0], replace(SHAPES.clips[2], sure=Sureness(colors=0.8, camera=0.3, sound=0.9)))
+    unsure = replace(SHAPES, clips=clips)
+    assert "he camera pans right (unsure)" in writer.analyze(unsure, "Does the camera pan?")
+    assert "(unsure)" not in writer.analyze(SHAPES, "Does the camera pan?")
+    by_kind = {fact.kind: fact.confidence for fact in facts_of(unsure, 10, 15)}
+    assert by_kind == {"seen": 0.3, "heard": 0.9}
+    assert {fact.confidence for fact in facts_of(SHAPES)} == {None}  # of an older version
+    asked = {"type": "object", "properties": {"confidence": {"type": "number"}}}
+    assert json.loads(writer.analyze(unsure, "", asked)) == {"confidence": 0.6}
+    assert json.loads(writer.analyze(SHAPES, "", asked)) == {}
 
 
 def test_facts_are_sorted_and_timed() -> None:

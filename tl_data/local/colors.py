@@ -47,6 +47,7 @@ _EXAMPLES = {
 NAMES = tuple(_EXAMPLES)
 _PLAIN = frozenset({"black", "dark gray", "gray", "light gray", "white"})
 _PLACES = ("left", "center", "right", "top", "bottom")
+_CLEARLY = 1.25  # how many times as far as the nearest name the next one must be
 _NOTICED = 0.004  # share of the picture from which a colour is mentioned
 
 Counts = npt.NDArray[np.float32]  # places + whole picture, by name: shares of that place
@@ -54,11 +55,16 @@ Counts = npt.NDArray[np.float32]  # places + whole picture, by name: shares of t
 
 @dataclass(frozen=True)
 class Tones:
-    """Colours of one picture: shares by place and name, and mean and deviation of the luma (0..1)."""
+    """Colours of one picture: shares by place and name, and mean and deviation of the luma (0..1).
+
+    `clear` is the share of the pixels whose colour is clearly nearer to its name than to any other that is
+    not another shade of it.
+    """
 
     shares: Counts
     brightness: float
     contrast: float
+    clear: float
 
 
 def tones(picture: Picture) -> Tones:
@@ -67,7 +73,8 @@ def tones(picture: Picture) -> Tones:
     picture = np.ascontiguousarray(picture[::2, ::2])
     calm = cv2.medianBlur(picture, 3)
     index = (calm >> 3).astype(np.int32)
-    names = _table()[(index[..., 0] << 10) | (index[..., 1] << 5) | index[..., 2]]
+    cells = (index[..., 0] << 10) | (index[..., 1] << 5) | index[..., 2]
+    names = _table()[cells]
     height, width = names.shape
     rows, columns = (slice(height // 3, -(height // 3) or None), slice(width // 3, -(width // 3) or None))
     parts = (
@@ -81,7 +88,12 @@ def tones(picture: Picture) -> Tones:
     shares = np.stack([np.bincount(part.ravel(), minlength=len(NAMES)) / part.size for part in parts])
     luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     mean, deviation = cv2.meanStdDev(luma)
-    return Tones(shares.astype(np.float32), float(mean[0, 0]) / 255, float(deviation[0, 0]) / 255)
+    return Tones(
+        shares.astype(np.float32),
+        float(mean[0, 0]) / 255,
+        float(deviation[0, 0]) / 255,
+        float(_clear()[cells].mean()),
+    )
 
 
 def summary(seen: Sequence[Tones]) -> tuple[tuple[tuple[str, float], ...], tuple[tuple[str, str], ...]]:
@@ -113,18 +125,38 @@ def name_of(red: int, green: int, blue: int) -> str:
     return NAMES[int(_table()[((red >> 3) << 10) | ((green >> 3) << 5) | (blue >> 3)])]
 
 
-@cache
+def sureness(seen: Sequence[Tones]) -> float:
+    """How sure the names of the colours are, 0..1: see `Tones.clear`."""
+    return round(float(np.mean([tone.clear for tone in seen])), 3)
+
+
 def _table() -> npt.NDArray[np.uint8]:
+    """The number of the name of each cell of the RGB cube."""
+    return _named()[0]
+
+
+def _clear() -> npt.NDArray[np.bool_]:
+    """Whether a cell is clearly nearer to its name, in any shade, than to another."""
+    return _named()[1]
+
+
+@cache
+def _named() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
     examples = [(place, code) for place, codes in enumerate(_EXAMPLES.values()) for code in codes.split()]
     points = _lab(np.array([[int(code[at : at + 2], 16) for at in (0, 2, 4)] for _, code in examples]))
     owner = np.array([place for place, _ in examples], np.uint8)
+    hues = [name.split()[-1] for name in NAMES]
+    kin = np.array([hues.index(hue) for hue in hues])  # dark blue and blue are one to be sure of
     levels = np.arange(32) * 8 + 4
     cube = _lab(np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3))
-    nearest = np.concatenate(
-        [((part[:, None] - points[None]) ** 2).sum(-1).argmin(1) for part in np.array_split(cube, 16)]
-    )
-    table: npt.NDArray[np.uint8] = owner[nearest]
-    return table
+    names, clear = [], []
+    for part in np.array_split(cube, 16):
+        away = ((part[:, None] - points[None]) ** 2).sum(-1)
+        name = owner[away.argmin(1)]
+        next_away = np.where(kin[owner][None] == kin[name][:, None], np.inf, away).min(1)
+        names.append(name)
+        clear.append(next_away >= _CLEARLY**2 * away.min(1))
+    return np.concatenate(names), np.concatenate(clear)
 
 
 def _lab(rgb: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

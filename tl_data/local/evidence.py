@@ -61,6 +61,20 @@ class Span:
 
 
 @dataclass(frozen=True)
+class Sureness:
+    """How far the pictures and seconds of a clip agree on what was measured, 0..1 each.
+
+    None: there is nothing to be sure of, or an older version looked, which kept none. Faces carry their own.
+    """
+
+    colors: float | None = None  # share of the pixels whose colour is clearly nearer to its name than others
+    motion: float | None = None  # share of the steps that agree on whether anything moves by itself
+    direction: float | None = None  # how straight it moves: net way over way; None without a direction
+    camera: float | None = None  # share of the steps that show this movement of the camera by themselves
+    sound: float | None = None  # share of the seconds that are of this class by themselves
+
+
+@dataclass(frozen=True)
 class Clip:
     """A stretch of one shot, 2 to 10 s, and what was measured in it."""
 
@@ -80,6 +94,7 @@ class Clip:
     loudness: float = -99.0  # dBFS
     look: tuple[float, ...] = ()  # compact descriptor of the keyframe: image queries, near-duplicates
     audio_look: tuple[float, ...] = ()  # compact descriptor of the sound
+    sure: Sureness = Sureness()
     sight: tuple[float, ...] = ()  # the keyframe by an image-text encoder, if one is at work; length 1
 
 
@@ -131,4 +146,4 @@ def span_of(raw: dict[str, Any]) -> Span:
 def _clip(raw: dict[str, Any]) -> Clip:
     pairs = {name: tuple(tuple(pair) for pair in raw[name]) for name in ("colors", "regions", "objects")}
     vectors = {name: tuple(raw.get(name, ())) for name in ("look", "audio_look", "sight")}
-    return Clip(**{**raw, **pairs, **vectors})
+    return Clip(**{**raw, **pairs, **vectors, "sure": Sureness(**raw.get("sure", {}))})

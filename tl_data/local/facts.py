@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil
 
@@ -31,7 +31,7 @@ from tl_data.local.words import (
     shown_between,
 )
 
-UNSURE = 0.45  # confidence of a recogniser below which a quote is marked as uncertain
+UNSURE = 0.45  # confidence below which a quote or a measurement is marked as uncertain
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Fact:
     text: str
     weight: float  # 0..1: how much it tells about the video
     quote: str = ""  # the words shown or said
+    confidence: float | None = None  # of what is least sure in it, 0..1; None if that is not known
 
     def within(self, start: float, end: float) -> str:
         """The text, with its own time unless it holds for nearly all of a stretch that is named already."""
@@ -130,6 +131,7 @@ def _shown_fact(spans: Sequence[Span]) -> Fact:
         f"The screen shows {quote}{_foreign(spans)}{unsure}",
         0.4 + 0.25 * float(sure) + 0.25 * _telling(" ".join(texts)),
         texts[0],
+        round(min(span.confidence for span in spans), 3),
     )
 
 
@@ -141,7 +143,9 @@ def _said(evidence: Evidence, start: float, end: float) -> list[Fact]:
         text = " ".join(span.text.split())
         unsure = " (the recognition is unsure)" if span.confidence < UNSURE else ""
         words = f'Speech{_foreign([span])} is recognised as: "{text}"{unsure}'
-        facts.append(Fact(span.start_sec, span.end_sec, "said", words, 0.35 + 0.45 * tells, text))
+        facts.append(
+            Fact(span.start_sec, span.end_sec, "said", words, 0.35 + 0.45 * tells, text, span.confidence)
+        )
     return facts
 
 
@@ -177,9 +181,21 @@ def _seen(clips: Iterable[Clip]) -> list[Fact]:
             continue
         text = ". ".join(sentence(part).rstrip(".") for part in parts)
         moving = 0.15 if moves(clip) or clip.camera != "static" or clip.objects else 0.0
-        fact = Fact(clip.start_sec, clip.end_sec, "seen", text, 0.2 + moving)
+        fact = Fact(clip.start_sec, clip.end_sec, "seen", text, 0.2 + moving, confidence=_sure(clip))
         facts = _appended(facts, fact)
     return facts
+
+
+def _doubt(sure: float | None) -> str:
+    return " (unsure)" if sure is not None and sure < UNSURE else ""
+
+
+def _sure(clip: Clip) -> float | None:
+    """How sure that is which is told of a clip's picture and motion, at its weakest."""
+    told = [clip.sure.colors, *(sure for _, sure in clip.objects)]
+    told += [clip.sure.motion, clip.sure.direction] if moves(clip) else []
+    told += [clip.sure.camera] if clip.camera not in ("static", "") else []
+    return min((sure for sure in told if sure is not None), default=None)
 
 
 def _picture(clip: Clip) -> str:
@@ -195,9 +211,10 @@ def _picture(clip: Clip) -> str:
 def _motion(clip: Clip) -> str:
     parts = []
     if moves(clip):
-        parts.append(f"something moves {clip.direction}" if clip.direction else "something moves")
+        way = f" {clip.direction}{_doubt(clip.sure.direction)}" if clip.direction else ""
+        parts.append(f"something moves{way}")
     if clip.camera not in ("static", ""):
-        parts.append(camera_words(clip.camera))
+        parts.append(camera_words(clip.camera) + _doubt(clip.sure.camera))
     return " while ".join(parts)
 
 
@@ -217,7 +234,8 @@ def _heard(clips: Iterable[Clip]) -> list[Fact]:
     facts: list[Fact] = []
     for clip in clips:
         if clip.sound in names:
-            fact = Fact(clip.start_sec, clip.end_sec, "heard", names[clip.sound], 0.15)
+            text = names[clip.sound] + _doubt(clip.sure.sound)
+            fact = Fact(clip.start_sec, clip.end_sec, "heard", text, 0.15, confidence=clip.sure.sound)
             facts = _appended(facts, fact)
     return facts
 
@@ -226,7 +244,13 @@ def _appended(facts: list[Fact], fact: Fact) -> list[Fact]:
     """The facts with one more, which lengthens the last one if it says the same."""
     if facts and facts[-1].text == fact.text and fact.start_sec - facts[-1].end_sec < 0.5:
         last = facts.pop()
-        fact = Fact(last.start_sec, fact.end_sec, fact.kind, fact.text, max(last.weight, fact.weight))
+        sures = [one.confidence for one in (last, fact) if one.confidence is not None]
+        fact = replace(
+            fact,
+            start_sec=last.start_sec,
+            weight=max(last.weight, fact.weight),
+            confidence=min(sures, default=None),
+        )
     return [*facts, fact]
 
 

@@ -11,10 +11,11 @@ import base64
 import json
 import re
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from typing import Any
 
 from tl_data.local import conform
-from tl_data.local.evidence import Evidence, Span
+from tl_data.local.evidence import Clip, Evidence, Span
 from tl_data.local.llm import Chat, Message
 from tl_data.local.tiers import Endpoint
 from tl_data.local.words import heard_words, seen_words
@@ -195,13 +196,19 @@ async def messages_of(material: Material, prompt: str) -> list[Message]:
     return await asyncio.to_thread(make)
 
 
+def _sureness(clip: Clip) -> str:
+    """How sure what was measured is, as far as that is known."""
+    known = [f"{name} {sure:.2f}" for name, sure in asdict(clip.sure).items() if sure is not None]
+    return f" (confidence: {', '.join(known)})" if known else ""
+
+
 def words_of(evidence: Evidence) -> str:
     """What was said, shown and measured, a line each with its time."""
     measured = []
     for clip in evidence.clips:
         words = "; sound: ".join(filter(None, (seen_words(clip), heard_words(clip))))
         if words:
-            measured.append(f"[{clip.start_sec:.1f}-{clip.end_sec:.1f}] {words}")
+            measured.append(f"[{clip.start_sec:.1f}-{clip.end_sec:.1f}] {words}{_sureness(clip)}")
     blocks = [
         ("Spoken", _lines(evidence.speech), SAID, "no speech was recognised"),
         ("On screen", _lines(evidence.shown), SHOWN, "no text was read"),

@@ -17,6 +17,7 @@ from tl_data.local.media import Picture
 
 _WIDTH = 192  # pixels the flow is measured at
 _SPREAD = 0.022  # across x along, as deviations over the picture's sides: 0.083 when all of it takes part
+_SOME = 0.002  # share of the picture that must move by itself for anything to move
 _MOVES = 0.02  # picture widths per second from which a pixel moves
 
 
@@ -101,9 +102,31 @@ def summary(steps: Sequence[Step]) -> tuple[float, str | None, str]:
     return round(amount, 4), _direction(steps), _camera(steps)
 
 
+def sureness(steps: Sequence[Step]) -> tuple[float | None, float | None, float | None]:
+    """How sure motion, direction and camera of a clip are, 0..1; None for what was not measured."""
+    if not steps:
+        return None, None, None
+    moving = np.array([step.moving for step in steps])
+    motion = float(((moving >= _SOME) == (moving.mean() >= _SOME)).mean())
+    direction = None
+    if (way := _direction(steps)) is not None:
+        right, down = (np.array([getattr(step, what) for step in steps]) for what in ("right", "down"))
+        along = {"right": right, "left": -right, "down": down, "up": -down}[way]
+        direction = round(float((along * moving).sum() / (np.hypot(right, down) * moving).sum()), 3)
+    label = _camera(steps)
+    if label == "shaky":  # no step shakes by itself: those that move cancel one another out
+        moved = [step for step in steps if _moved(step)]
+        pan, tilt = (np.array([getattr(step, what) for step in moved]) for what in ("pan", "tilt"))
+        swing = float(np.hypot(pan, tilt).mean())
+        camera = (1 - float(np.hypot(pan.mean(), tilt.mean())) / swing) * len(moved) / len(steps)
+    else:
+        camera = float(np.mean([_camera([step]) == label for step in steps]))
+    return round(motion, 3), direction, round(camera, 3)
+
+
 def _direction(steps: Sequence[Step]) -> str | None:
     weights = np.array([step.moving for step in steps])
-    if weights.sum() < 0.002 * len(steps):
+    if weights.mean() < _SOME:
         return None
     right = float(np.average([step.right for step in steps], weights=weights))
     down = float(np.average([step.down for step in steps], weights=weights))
@@ -115,10 +138,13 @@ def _direction(steps: Sequence[Step]) -> str | None:
     return "down" if down > 0 else "up"
 
 
+def _moved(step: Step) -> bool:
+    """Whether the camera moves in a step."""
+    return step.fit > 0.5 and abs(step.pan) + abs(step.tilt) + abs(step.zoom) > 0.02
+
+
 def _camera(steps: Sequence[Step]) -> str:
-    moved = [
-        step for step in steps if step.fit > 0.5 and (abs(step.pan) + abs(step.tilt) + abs(step.zoom)) > 0.02
-    ]
+    moved = [step for step in steps if _moved(step)]
     if len(moved) < 0.4 * len(steps):
         return "static"
     pan, tilt, zoom = (

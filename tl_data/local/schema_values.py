@@ -242,6 +242,7 @@ class Values:
             (r"\b(?:scenes?|chapters?|sections?|parts)\b", lambda: len(self._chapters(scope))),
             (r"\bclips?\b", lambda: len(clips)),
             (r"\bwords?\b", lambda: sum(len((said.text or "").split()) for said in self._said(scope))),
+            (r"\b(?:confidence|certainty|sureness)\b", lambda: self._confidence(scope)),
             (r"\bbrightness\b", lambda: clips[0].brightness if clips else UNKNOWN),
             (r"\bloudness\b", lambda: clips[0].loudness if clips and clips[0].loudness > -99 else UNKNOWN),
         )
@@ -284,6 +285,13 @@ class Values:
 
     def _facts(self, scope: Scope) -> list[Fact]:
         return facts_of(self.evidence, scope.start_sec, scope.end_sec)
+
+    def _confidence(self, scope: Scope) -> Any:
+        """How sure the evidence of a stretch is: the words that are quoted, else the mean over all of it."""
+        facts = [fact for fact in self._facts(scope) if fact.confidence is not None]
+        quoted = [fact for fact in facts if scope.text and scope.text in fact.text]
+        sures = [fact.confidence for fact in quoted or facts if fact.confidence is not None]
+        return sum(sures) / len(sures) if sures else UNKNOWN
 
     def _colors(self, scope: Scope) -> list[str]:
         total: dict[str, float] = {}

@@ -12,6 +12,7 @@ from tl_data.local.media import SOUND_RATE, Samples
 BANDS = 24
 _SILENT = -55.0  # dBFS
 _WINDOW = 1024  # samples of a spectrum, 64 ms
+_TONES = 0.85  # mean tonality from which sound without words is music
 _VOICED = 0.35  # share of a second's frames with a voice that makes it speech
 
 Table = npt.NDArray[np.float32]
@@ -50,8 +51,28 @@ def summary(seconds: Table, start: float, end: float, spoken: float) -> tuple[st
     if spoken > 0.2 or (spoken > 0.05 and float(heard[:, _VOICE].mean()) > _VOICED):
         kind = "speech"
     else:
-        kind = "music" if float(heard[:, _TONAL].mean()) > 0.85 else "noise"
+        kind = "music" if float(heard[:, _TONAL].mean()) > _TONES else "noise"
     return kind, round(loud, 1), bands
+
+
+def sureness(seconds: Table, start: float, end: float, kind: str, spoken: float) -> float | None:
+    """Which share of a stretch's seconds is of its class by itself, 0..1; None without sound.
+
+    For speech it is the share with words, if that is larger. A second of music or noise with a voice in it,
+    which may be words that were not recognised, counts half.
+    """
+    part = seconds[int(start) : max(int(start) + 1, int(np.ceil(end)))]
+    if len(part) == 0:
+        return None
+    silent = part[:, _LOUD] < _SILENT
+    if kind == "silence":
+        return round(float(silent.mean()), 3)
+    voiced = (part[:, _VOICE] > _VOICED) & ~silent
+    if kind == "speech":
+        return round(min(1.0, max(spoken, float(voiced.mean()))), 3)
+    tonal = part[:, _TONAL] > _TONES
+    alike = (tonal if kind == "music" else ~tonal) & ~silent
+    return round(float((alike * np.where(voiced, 0.5, 1.0)).mean()), 3)
 
 
 @cache

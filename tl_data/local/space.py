@@ -362,6 +362,7 @@ def blend(evidence: Evidence, start: float, end: float) -> Clip:
         cut=parts[0][0].cut and parts[0][0].start_sec >= start,
         sound=main.sound,
         loudness=mean((c.loudness, o) for c, o in parts),
+        sure=main.sure,
         look=main.look,
         audio_look=main.audio_look,
         sight=_mean_sight(parts),

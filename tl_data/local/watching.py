@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from tl_data.local import colors, faces, languages, look, media, motion, ocr, shots, sound, speech
-from tl_data.local.evidence import Clip, Evidence, Probe, Span
+from tl_data.local.evidence import Clip, Evidence, Probe, Span, Sureness
 from tl_data.local.media import Picture
 from tl_data.local.sight import Sight, as_numbers
 
@@ -177,8 +177,12 @@ class _Watch:
                 brightness=round(float(np.mean([tone.brightness for tone in tones])), 4),
                 contrast=round(float(np.mean([tone.contrast for tone in tones])), 4),
             )
-        amount, direction, camera = motion.summary([step for _, step in part.steps])
+        steps = [step for _, step in part.steps]
+        amount, direction, camera = motion.summary(steps)
         clip = replace(clip, motion=amount, direction=direction, camera=camera)
+        moves, way, turns = motion.sureness(steps)
+        named_surely = colors.sureness(tones) if tones else None
+        clip = replace(clip, sure=Sureness(named_surely, moves, way, turns))
         if part.pictures:
             middle = (stretch.start + stretch.end) / 2
             worth, picture = max(
@@ -238,4 +242,11 @@ def with_sound(clip: Clip, heard: speech.Heard) -> Clip:
         for span in heard.speech
     )
     kind, loud, bands = sound.summary(heard.seconds, clip.start_sec, clip.end_sec, spoken / length)
-    return replace(clip, sound=kind, loudness=loud, audio_look=look.describe_sound(bands))
+    sure = sound.sureness(heard.seconds, clip.start_sec, clip.end_sec, kind, spoken / length)
+    return replace(
+        clip,
+        sound=kind,
+        loudness=loud,
+        audio_look=look.describe_sound(bands),
+        sure=replace(clip.sure, sound=sure),
+    )

@@ -130,13 +130,18 @@ def traits_of(clip: Clip, probe: Probe | None = None, has_text: bool = False) ->
         if probe and probe.width and probe.height:
             found["portrait" if probe.height > probe.width else "landscape"] = 1.0
     if clip.sound in SOUNDS:
-        found[f"sound {clip.sound}"] = 1.0
+        found[f"sound {clip.sound}"] = _surely(clip.sure.sound)
         if clip.sound != "silence":
             if clip.loudness >= LOUD:
                 found["loud"] = 1.0
             elif clip.loudness <= QUIET:
                 found["quiet"] = 1.0
     return found
+
+
+def _surely(sure: float | None) -> float:
+    """The strength of a trait that is so sure: it holds all the same, the surer moment comes first."""
+    return 1.0 if sure is None else 0.8 + 0.2 * sure
 
 
 def moves(clip: Clip) -> bool:
@@ -158,12 +163,12 @@ def _picture(clip: Clip, found: dict[str, float]) -> None:
     if moves(clip):
         found["moving"] = 1.0
         if clip.direction in DIRECTIONS:
-            found[f"moves {clip.direction}"] = 1.0
+            found[f"moves {clip.direction}"] = _surely(clip.sure.direction)
         found["fast" if clip.motion >= FAST else "slow"] = 1.0
     elif clip.camera == "static":
         found["still"] = 1.0
     if clip.camera in CAMERA:
-        found[f"camera {clip.camera}"] = 1.0
+        found[f"camera {clip.camera}"] = _surely(clip.sure.camera)
     if clip.brightness >= BRIGHT:
         found["bright"] = 0.8 + 0.2 * (clip.brightness - BRIGHT) / (1 - BRIGHT)
     elif clip.brightness <= DARK:
