@@ -36,11 +36,12 @@ class Line:
     end: float
     text: str
     words: tuple[str, ...]
+    times: tuple[float, ...] = ()  # start and end of each word, one after the other, if they are known
 
 
-def line_of(kind: str, start: float, end: float, text: str) -> Line:
+def line_of(kind: str, start: float, end: float, text: str, times: Sequence[float] = ()) -> Line:
     """A line from what the library keeps of it."""
-    return Line(kind, start, end, text, words_in(text))
+    return Line(kind, start, end, text, words_in(text), tuple(times))
 
 
 @lru_cache(maxsize=50_000)

@@ -16,6 +16,7 @@ import numpy as np
 
 from tl_data.local.columns import Floats, Rows
 from tl_data.local.crediting import Line, Values, best_of, credits_of, line_of
+from tl_data.local.phrases import stretch
 from tl_data.local.questions import Part, Question
 from tl_data.local.shelf import Shelf
 from tl_data.local.words import TRAIT_NUMBER
@@ -158,7 +159,11 @@ class Judge:
         if share <= 0 or (self._both and not self._each_option(table)):
             return None
         told = tuple(dict.fromkeys(credit.told for credit in best if credit.value > 0))
-        spans = {(c.line.start, c.line.end) for c in best if c.line and c.line.end > 0}
+        spans = {
+            self._spot(part, credit.line)
+            for part, credit in zip(self._question.parts, best, strict=True)
+            if credit.line and credit.line.end > 0
+        }
         return Match(
             row,
             share,
@@ -167,6 +172,12 @@ class Judge:
             only_words=all(c.line is not None and c.line.end > 0 for c in best if c.value > 0),
             said=tuple((line.start, line.end, line.text) for line in lines if line.kind == "said"),
         )
+
+    def _spot(self, part: Part, line: Line) -> tuple[float, float]:
+        """When a line explains a part: while its words are spoken, if that is known, else all the time."""
+        times = tuple(zip(line.times[::2], line.times[1::2], strict=True))
+        found = stretch(part.words, line.words, times, self._shelf.vocabulary) if times else None
+        return found or (line.start, line.end)
 
     def _share(self, values: Iterable[float]) -> float:
         weighed = zip(self._question.parts, values, strict=True)

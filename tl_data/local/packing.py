@@ -14,7 +14,8 @@ import numpy as np
 
 from tl_data.local import space
 from tl_data.local.columns import Floats, Texts
-from tl_data.local.evidence import Clip, Evidence, from_json, to_json
+from tl_data.local.evidence import Clip, Evidence, Span, from_json, to_json
+from tl_data.local.phrases import times_of
 from tl_data.local.questions import tokens
 from tl_data.local.shelf import Pack
 from tl_data.local.words import TRAIT_NUMBER, TRAITS, Words, said_between, shown_between
@@ -33,18 +34,24 @@ def unpack(blob: bytes) -> Evidence:
 def text_row(evidence: Evidence, clip: Clip, words: Words) -> tuple[str, str, str, str, str] | None:
     """The texts of a clip for the full-text table: shown, said, maybe, named, and the spans as JSON.
 
-    The spans are [[kind, start, end, text], ...]. None for a clip without any text.
+    The spans are [[kind, start, end, text, times], ...]; times are start and end of each word one after the
+    other, and missing where they are not known. None for a clip without any text.
     """
     if not (words.shown or words.said or words.maybe or words.named):
         return None
     shown = shown_between(evidence, clip.start_sec, clip.end_sec)
     said = said_between(evidence, clip.start_sec, clip.end_sec)
     spans = [
-        [kind, round(span.start_sec, 3), round(span.end_sec, 3), span.text.strip()]
+        [kind, round(span.start_sec, 3), round(span.end_sec, 3), span.text.strip(), *_times(span)]
         for kind, some in (("shown", shown), ("said", said))
         for span in some
     ]
     return words.shown, words.said, words.maybe, words.named, json.dumps(spans, ensure_ascii=False)
+
+
+def _times(span: Span) -> list[list[float]]:
+    times = [second for word in times_of(span) for second in word]
+    return [times] if times else []
 
 
 _PARTS = ("times", "traits", "looks", "sights", "shown_rows", "shown_vectors", "said_rows", "said_vectors")

@@ -337,18 +337,18 @@ def hits_of(shelf: Shelf, matches: Iterable[Match], query: Query) -> list[Hit]:
             moments.append([match])
     found: list[tuple[float, float, float, str, Match, list[Match]]] = []
     for moment in moments:
-        best = max(moment, key=lambda match: match.score)
         start, end = shelf.times(moment[0].row)[0], shelf.times(moment[-1].row)[1]
         spans = [span for match in moment for span in match.spans]
         if spans and all(match.only_words for match in moment):
             start, end = min(span[0] for span in spans), max(span[1] for span in spans)
+        best = max(moment, key=lambda match: (match.score, _shared(shelf.times(match.row), start, end)))
         video = shelf.videos.get(int(ids[best.row]) >> 16)
         if video is not None:
             found.append((best.score, start, end, video, best, moment))
     found.sort(key=lambda item: (-round(item[0], 4), item[3], item[1]))
     hits: list[Hit] = []
     for rank, (score, start, end, video, best, moment) in enumerate(found[: query.limit], 1):
-        said = sorted({span for match in moment for span in match.said})
+        said = sorted({span for match in moment for span in match.said if span[0] < end and span[1] > start})
         points = round(min(100.0, 100 * score), 2)
         hits.append(
             Hit(
@@ -364,6 +364,11 @@ def hits_of(shelf: Shelf, matches: Iterable[Match], query: Query) -> list[Hit]:
             )
         )
     return hits
+
+
+def _shared(times: tuple[float, float], start: float, end: float) -> float:
+    """Seconds of a clip that lie in a stretch."""
+    return min(times[1], end) - max(times[0], start)
 
 
 def _one_moment(before: Match, after: Match, ids: NDArray[np.int64]) -> bool:

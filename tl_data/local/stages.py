@@ -103,9 +103,13 @@ class Stages:
 
     async def transcription(self, video_id: str) -> list[dict[str, Any]]:
         """What is said in a video, with times."""
+        from tl_data.local.phrases import phrases
+
         evidence = await self.evidence(video_id)
         return [
-            {"start": span.start_sec, "end": span.end_sec, "value": span.text} for span in evidence.speech
+            {"start": phrase.start_sec, "end": phrase.end_sec, "value": phrase.text}
+            for span in evidence.speech
+            for phrase in phrases(span)
         ]
 
     async def segments(
