@@ -31,6 +31,7 @@ T = TypeVar("T")
 Over = Literal["gone", "expired"]
 
 LEASE = 60.0  # seconds others wait for an owner that gives no sign
+LONGEST = 3600.0  # seconds before its last renewal at which a claim that cannot be read may have begun
 MARGIN = 5.0  # seconds beyond the lease before another takes over
 
 
@@ -91,6 +92,17 @@ class Owner:
             "machine": self.machine,
             "at": self.started,
         }
+
+
+def begun_at(claim: Mapping[str, Any], item: Item) -> float:
+    """When a claim was first taken (epoch seconds), by the clock of the store, or earlier.
+
+    The owner's clock only tells how long before the last renewal that was; it may be wrong, or have been set.
+    """
+    renewed, begun, at = item.modified.timestamp(), claim.get("begun"), claim.get("at")
+    if not isinstance(begun, int | float) or not isinstance(at, int | float):
+        return renewed - LONGEST
+    return min(renewed - max(at - begun, 0.0), begun)
 
 
 def is_dead(owner: Mapping[str, Any]) -> bool:

@@ -32,7 +32,7 @@ from tl_data.errors import (
     ServerFailed,
 )
 from tl_data.journal import Journal, View
-from tl_data.lease import LEASE
+from tl_data.lease import LEASE, begun_at
 from tl_data.ledger_rows import EXPORT as EXPORT
 from tl_data.ledger_rows import row_of
 from tl_data.records import Call, Doubt, Entry, Failure, State, Unreadable
@@ -124,8 +124,7 @@ class Ledger:
         for name, item in view.items.items():
             number, _, what = name.partition(".")
             if what == "claim" and f"{number}.submitted" not in view.items:
-                record = await self._journal.record(item.path)
-                begun.append(float((record or {}).get("begun") or item.modified.timestamp() - 3600))
+                begun.append(begun_at(await self._journal.record(item.path) or {}, item))
         return min(begun, default=None)
 
     async def finish(self, call: Call, result: Any, *, video_minutes: float | None = None) -> Entry:

@@ -33,6 +33,7 @@ METADATA_KEY = "tl_data_key"
 UNFINISHED = ["uploading", "validating", "pending", "queued", "indexing"]
 
 CLOCKS = timedelta(minutes=5)  # by which the platform's clock may differ from ours
+LISTED = timedelta(days=1)  # before a claim from which tasks are listed: what is marked is known at any time
 LEAST_CLIP = 2.0  # seconds; a last clip that is shorter is left out
 SLACK = 0.25  # seconds by which a header and a platform may see the end of a video differently
 CLIP_SECONDS, SCOPES = 6.0, ["clip"]  # what the API takes when nothing is said
@@ -94,8 +95,8 @@ async def embedding_task(
 ) -> str | Doubt | None:
     """The task that an earlier, lost request made for this call; None if there is surely none.
 
-    Asked are the tasks that were created since the first claim that no record followed, have not failed,
-    and are in no record of this ledger.
+    Asked are the tasks that were created since the first claim that no record followed (one that is marked:
+    at any time), have not failed, and are in no record of this ledger.
 
     Args:
         models: the names under which the server may show the call's model.
@@ -106,12 +107,12 @@ async def embedding_task(
     begun = datetime.fromtimestamp(since, UTC) - CLOCKS
     tasks: dict[str, Like] = {}
     try:
-        async for task in client.list_embed_tasks(started_at=begun.isoformat().replace("+00:00", "Z")):
+        async for task in client.list_embed_tasks(started_at=f"{begun - LISTED:%Y-%m-%dT%H:%M:%SZ}"):
+            like = _likeness(task, call, video, models)
             created = _moment(task.get("created_at"))
-            if task.get("status") != "failed" and (created is None or created >= begun):
-                like = _likeness(task, call, video, models)
-                if like != "other":
-                    tasks[str(task["_id"])] = like
+            early = created is not None and created < begun and like != "marked"
+            if task.get("status") != "failed" and like != "other" and not early:
+                tasks[str(task["_id"])] = like
     except (BadRequest, NotFound) as refused:
         return Doubt(f"the server does not list its embedding tasks ({refused.code or refused.http_status})")
     if tasks:

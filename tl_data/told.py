@@ -46,7 +46,8 @@ class Told:
 
     def seconds(self, amount: float, now: float) -> float:
         """The time that so much takes at least: what is left at once, the rest window by window."""
-        fresh = self.resets > now
+        # A reset that is further away than the limit lasts was told to a machine with another clock.
+        fresh = now < self.resets <= now + self.window * CLOCKS
         over = amount - (self.left if fresh else self.limit)
         if over <= 0:
             return 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
@@ -16,6 +17,8 @@ from typing import Any
 import pytest
 
 from tests.ledger.platform_in_small import Platform, platform
+from tl_data.ledger import Ledger
+from tl_data.records import Call
 
 
 class Worker:
@@ -100,6 +103,22 @@ def test_killed_before_sending(server: Platform, start: Any) -> None:
     assert start().result()["submitted"] == 1
     assert time.monotonic() - began < 20, "a dead owner on the same machine is not waited for"
     assert sum(server.made.values()) == 1
+
+
+@pytest.mark.parametrize("clock", [0.0, 7200.0, -7200.0])
+def test_when_something_may_first_have_been_sent(start: Any, tmp_path: Path, clock: float) -> None:
+    """By no later than it was, even if the clock of the dead process was hours ahead."""
+    victim, began = start(die="before", clock=clock), time.time()
+    victim.wait_until_sending()
+    assert victim.process.wait(timeout=30) == -signal.SIGKILL
+
+    async def since() -> float | None:
+        ledger = Ledger.open(str(tmp_path / "ledger"))
+        return await ledger.unsettled_since(Call("index", "video-0", {"index_id": "i"}))
+
+    found = asyncio.run(since())
+    assert found is not None
+    assert began + min(clock, 0.0) - 1 < found < time.time()
 
 
 def test_killed_while_the_platform_works_on_it(server: Platform, start: Any) -> None:

@@ -124,6 +124,7 @@ NOW = 1_000_000.0
         (Told(600, 0, NOW - 5, NOW - 90_000, 3000), 600, 0),  # full again since
         (Told(600, 0, NOW - 5, NOW - 90_000, 3000), 1300, 2 * 3600),
         (Told(100, 0, NOW + 90_000, NOW, 90_000), 150, 90_000 + 86_400),
+        (Told(60, 0, NOW + 500_000, NOW + 499_950, 50), 61, 60),  # told by a clock that was days ahead
     ],
 )
 def test_the_time_that_a_limit_takes(told: Told, amount: float, seconds: float) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -209,8 +210,23 @@ def test_what_a_listing_shows_decides(
     assert isinstance(found, Doubt) is doubtful
     assert found is None or doubtful
     [asked] = [v for r in server.asked("GET /embed/tasks") for n, v in r.query if n == "started_at"][:1]
-    assert CLOCKS.total_seconds() == 300
-    assert asked.endswith("Z")
+    assert datetime.fromisoformat(asked) < datetime.now(UTC) - CLOCKS
+
+
+@pytest.mark.parametrize(("minutes", "doubtful"), [(2, True), (60, False)])
+def test_a_task_from_before_the_claim_is_not_the_lost_one(
+    server: Server,  # noqa: F811
+    tmp_path: Path,
+    minutes: int,
+    doubtful: bool,
+) -> None:
+    """Whatever the server makes of the time it was asked for."""
+    created = f"{datetime.now(UTC) - timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%SZ}"
+    task = {"_id": "e1", "model_name": "marengo3.0", "status": "processing", "created_at": created}
+    page = {"data": [task], "page_info": {"page": 1, "total_page": 1, "total_results": 1}}
+    server.tell("GET /embed/tasks", say(200, page))
+    found = looked_for(server, tmp_path, Call("embed_video", "c", WHOLE, "marengo3.0"))
+    assert isinstance(found, Doubt) is doubtful
 
 
 def test_a_server_that_lists_nothing_leaves_a_doubt(server: Server, tmp_path: Path) -> None:  # noqa: F811
