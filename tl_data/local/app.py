@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tl_data.local import (
     routes_analyze,
+    routes_analyze_tasks,
     routes_assets,
     routes_embed,
     routes_embed_tasks,
@@ -57,6 +58,7 @@ API_ROUTES: list[BaseRoute] = [
     *routes_tasks.routes,
     *routes_search.routes,
     *routes_analyze.routes,
+    *routes_analyze_tasks.routes,
     *routes_embed.routes,
     *routes_embed_tasks.routes,
     *routes_embed_v2.routes,
@@ -88,6 +90,7 @@ def make_app(config: Config) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         engine.prepare()
+        engine.queue.analyse = lambda row: routes_analyze_tasks.work_on(engine, row)
         engine.queue.start()
         yield
         await engine.queue.stop()

@@ -52,6 +52,7 @@ class Queue:
         self._held: set[str] = set()  # ids being worked on
         self._begun = now()
         self._lanes: list[asyncio.Task[None]] = []
+        self.analyse: Step | None = None  # what an analysis task does: it needs more than this queue has
 
     def start(self) -> None:
         """Begin, with what an earlier process left unfinished put back in line."""
@@ -63,6 +64,11 @@ class Queue:
         lanes += [
             self._lane("embed_tasks", ("processing",), self._embed) for _ in range(self._config.workers)
         ]
+        if self.analyse:
+            lanes += [
+                self._lane("analyze_tasks", ("queued", "processing"), self.analyse)
+                for _ in range(self._config.workers)
+            ]
         lanes += [self._lane("assets", ("processing",), self._bring) for _ in range(CHECKERS)]
         lanes += [self._lane("videos", ("PROCESSING",), self._stream, "hls_status"), self._sweeping()]
         lanes += [
@@ -81,8 +87,9 @@ class Queue:
     def idle(self) -> bool:
         """Whether nothing waits and nothing is worked on."""
         waiting = self._store.total("tasks", [Where("status", "in", UNFINISHED), FREE])
-        for table in ("embed_tasks", "assets"):
-            waiting += self._store.total(table, [Where("status", "=", "processing"), FREE])
+        for table in ("embed_tasks", "assets", "analyze_tasks"):
+            states = Where("status", "in", ("queued", "processing"))
+            waiting += self._store.total(table, [states, FREE])
         waiting += self._store.total("videos", [Where("again", "=", again.WANTED)])
         return not self._held and not waiting
 
@@ -131,6 +138,8 @@ class Queue:
             self._store.change("videos", row["id"], hls_status="ERROR", hls_updated_at=now())
             return
         error = {"code": code, "message": message}
+        if table == "analyze_tasks":
+            self._store.change(table, row["id"], completed_at=now())
         self._store.change(table, row["id"], status="failed", error=error, updated_at=now())
         folder = {"tasks": self._config.folder, "assets": self._config.asset}.get(table, self._scratch)(
             row["video_id" if table == "tasks" else "id"]
@@ -142,7 +151,7 @@ class Queue:
 
     async def _bring(self, row: Row) -> None:
         """processing -> ready, for an asset: get the file, look at its container."""
-        self._suffer("assets", row, "processing")
+        self.suffer("assets", row, "processing")
         folder = self._config.asset(row["id"])
         probe = await self._source(row, folder, "assets")
         if not self._store.change(
@@ -153,7 +162,7 @@ class Queue:
 
     async def _check(self, row: Row) -> None:
         """validating -> pending: get the file, look at its container."""
-        self._suffer("tasks", row, "validating")
+        self.suffer("tasks", row, "validating")
         folder = self._config.folder(row["video_id"])
         probe = await self._source(row, folder, "tasks")
         check_video(probe)
@@ -181,12 +190,12 @@ class Queue:
     async def _index(self, row: Row) -> None:
         """pending -> queued -> indexing -> ready."""
         task_id, video_id = row["id"], row["video_id"]
-        self._suffer("tasks", row, "pending")
+        self.suffer("tasks", row, "pending")
         self._store.change("tasks", task_id, status="queued", updated_at=now())
         async with self._room:
-            self._suffer("tasks", row, "queued")
+            self.suffer("tasks", row, "queued")
             self._store.change("tasks", task_id, status="indexing", updated_at=now())
-            self._suffer("tasks", row, "indexing")
+            self.suffer("tasks", row, "indexing")
             folder = self._config.folder(video_id)
             evidence = await self._look(row, folder)
             await self._stages.add(row["index_id"], video_id, evidence, folder / "frames")
@@ -229,7 +238,7 @@ class Queue:
 
     async def _embed(self, row: Row) -> None:
         """processing -> ready, for an embedding task."""
-        self._suffer("embed_tasks", row, "processing")
+        self.suffer("embed_tasks", row, "processing")
         folder = self._scratch(row["id"])
         probe = await self._source(row, folder, "embed_tasks", row["kind"])
         (check_sound if row["kind"] == "audio" else check_video)(probe)
@@ -297,7 +306,7 @@ class Queue:
         ):
             await self._stages.remove(row["id"])  # deleted meanwhile
 
-    def _suffer(self, table: str, row: Row, state: str) -> None:
+    def suffer(self, table: str, row: Row, state: str) -> None:
         """Let an injected fault have its way: fail in this state, or stay in it for ever."""
         fate = row["fate"]
         if not fate or fate["state"] != state:

@@ -25,6 +25,7 @@ CATEGORIES = {
     ("POST", "/tasks"): "index",
     ("POST", "/search"): "search",
     ("POST", "/analyze"): "analyze",
+    ("POST", "/analyze/tasks"): "analyze",
     ("POST", "/generate"): "analyze",
     ("POST", "/gist"): "analyze",
     ("POST", "/summarize"): "analyze",

@@ -49,6 +49,11 @@ SCHEMA: dict[str, dict[str, str]] = {
         "end": "REAL", "clip_length": "REAL", "scopes": "JSON", "segments": "JSON", "error": "JSON",
         "fate": "JSON", "stuck": "INTEGER DEFAULT 0",
     },
+    "analyze_tasks": {
+        "id": "TEXT PRIMARY KEY", "status": "TEXT", "created_at": "TEXT", "updated_at": "TEXT",
+        "completed_at": "TEXT", "custom_id": "TEXT", "url": "TEXT", "asset_id": "TEXT", "body": "JSON",
+        "result": "JSON", "error": "JSON", "fate": "JSON", "stuck": "INTEGER DEFAULT 0",
+    },
     "assets": {
         "id": "TEXT PRIMARY KEY", "status": "TEXT", "method": "TEXT", "created_at": "TEXT",
         "updated_at": "TEXT", "url": "TEXT", "filename": "TEXT", "sha256": "TEXT", "size": "INTEGER",
