@@ -137,3 +137,35 @@ def test_refusals(api: API) -> None:
             assert problem(api.request(method, path)) == (404, "resource_not_exists")
     assert problem(api.get(f"{base}?status=done")) == (400, "parameter_invalid")
     assert problem(api.get("/assets?asset_ids=short")) == (400, "parameter_invalid")
+
+
+def test_an_image_is_an_asset_but_no_video(api: API, tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (200, 200), "red").save(file := tmp_path / "red.png")
+    asset_id = uploaded(api, file)
+    assert "duration" not in api.get(f"/assets/{asset_id}").json()
+    source = {"media_source": {"asset_id": asset_id}}
+    body = {"input_type": "image", "model_name": "marengo3.0", "image": source}
+    assert api.post("/embed-v2", json=body).json()["data"][0]["embedding"]
+    refused = api.post(f"/indexes/{api.new_index('no images')}/indexed-assets", json={"asset_id": asset_id})
+    assert problem(refused) == (400, "parameter_invalid")
+    assert "must be a video; this one is an image" in refused.json()["message"]
+
+
+def test_metadata_of_an_asset(api: API, film: Path) -> None:
+    asset_id = uploaded(api, film, user_metadata='{"a": "x", "b": 1}')
+
+    def kept() -> Any:
+        return api.get(f"/assets/{asset_id}").json().get("user_metadata")
+
+    path = f"/assets/{asset_id}/user-metadata"
+    assert api.patch(path, json={"user_metadata": {"b": None, "c": ["s", "t"], "d": ""}}).status_code == 204
+    assert kept() == {"a": "x", "c": ["s", "t"]}
+    assert api.put(path, json={"user_metadata": {"e": True, "f": None}}).status_code == 204
+    assert kept() == {"e": True}
+    assert api.delete(path).status_code == 204
+    assert kept() is None
+    assert problem(api.patch(path, json={})) == (400, "parameter_not_provided")
+    assert problem(api.put(path, json={"user_metadata": {"width": 1}})) == (400, "parameter_invalid")
+    assert problem(api.delete(f"/assets/{NOWHERE}/user-metadata")) == (404, "resource_not_exists")

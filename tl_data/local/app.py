@@ -29,6 +29,7 @@ from tl_data.local import (
     routes_search,
     routes_tasks,
     routes_transfers,
+    routes_uploads,
     routes_videos,
     wire,
 )
@@ -52,6 +53,7 @@ OLD_VERSION = re.compile(r"/v(1\.[0-2])/")
 
 API_ROUTES: list[BaseRoute] = [
     *routes_indexes.routes,
+    *routes_uploads.routes,
     *routes_assets.routes,
     *routes_videos.routes,
     *routes_transfers.routes,
@@ -102,6 +104,7 @@ def make_app(config: Config) -> Starlette:
             Mount(PREFIX, routes=API_ROUTES),
             Mount("/_engine", routes=routes_engine.routes),
             *routes_videos.media_routes,
+            *routes_uploads.part_routes,
         ],
         exception_handlers={
             APIProblem: _problem,

@@ -51,6 +51,10 @@ class Config:
         """Where the file of an asset lies."""
         return self.home / "assets" / asset_id
 
+    def parts(self, upload_id: str) -> Path:
+        """Where the parts of an upload lie until all are there."""
+        return self.home / "parts" / upload_id
+
     def folder(self, video_id: str) -> Path:
         """Where everything of one video lies: the source, the keyframes, the stream."""
         return self.home / "videos" / video_id

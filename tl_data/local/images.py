@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 from tl_data.local.errors import MediaProblem
 
 MAX_PIXELS = 64_000_000
+MAX_BYTES = 32 << 20  # of any picture
 _SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG markers that carry the size
 
 
@@ -55,3 +57,13 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
             return width, height
         at += 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
     return None
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is a picture that requests may use."""
+    try:
+        with path.open("rb") as file:
+            check_image(file.read(MAX_BYTES + 1), 1, MAX_BYTES)
+    except (MediaProblem, OSError):
+        return False
+    return True

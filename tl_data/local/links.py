@@ -1,4 +1,4 @@
-"""Addresses of thumbnails and streams: they must work in a browser, which sends no API key.
+"""Addresses of thumbnails, streams and parts of uploads: they must work in a browser, which sends no API key.
 
 Each carries its expiry and a signature in the path, so that a playlist's relative segment names inherit them.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 PREFIX = "/media"
 LIFE_SEC = 12 * 3600
 NAME = re.compile(r"[A-Za-z0-9_-]{1,80}\.[a-z0-9]{2,4}")
-FOLDERS = ("frames", "hls")
+FOLDERS = ("frames", "hls", "parts")
 
 
 class Links:

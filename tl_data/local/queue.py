@@ -21,6 +21,7 @@ from tl_data.local.errors import MediaProblem
 from tl_data.local.evidence import Evidence, Probe
 from tl_data.local.fetch import fetch
 from tl_data.local.hls import make_stream
+from tl_data.local.images import is_image
 from tl_data.local.models import embed_options
 from tl_data.local.rates import Rates
 from tl_data.local.requirements import check_duration, check_sound, check_video
@@ -153,11 +154,16 @@ class Queue:
         """processing -> ready, for an asset: get the file, look at its container."""
         self.suffer("assets", row, "processing")
         folder = self._config.asset(row["id"])
-        probe = await self._source(row, folder, "assets")
+        try:
+            probe = await self._source(row, folder, "assets", "file")
+            size, duration = probe.size_bytes, round(probe.duration_sec, 3)
+        except MediaProblem:
+            if not await asyncio.to_thread(is_image, folder / "source"):
+                raise
+            size, duration = (folder / "source").stat().st_size, None
         if not self._store.change(
-            "assets", row["id"], status="ready", updated_at=now(), size=probe.size_bytes,
-            duration=round(probe.duration_sec, 3),
-        ):  # fmt: skip
+            "assets", row["id"], status="ready", updated_at=now(), size=size, duration=duration
+        ):
             shutil.rmtree(folder, ignore_errors=True)  # deleted meanwhile
 
     async def _check(self, row: Row) -> None:

@@ -129,6 +129,42 @@ async def delete(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def update_metadata(request: Request) -> Response:
+    """PATCH of /assets/{asset_id}/user-metadata: named keys are set, null deletes one."""
+    engine = engine_of(request)
+    row = asset_of(engine, request.path_params["asset_id"])
+    changes = await _changes(request, engine)
+    fresh = merged(row["user_metadata"] or {}, changes)
+    engine.store.change("assets", row["id"], user_metadata=fresh, updated_at=now())
+    return Response(status_code=engine.updated)
+
+
+async def replace_metadata(request: Request) -> Response:
+    """PUT of /assets/{asset_id}/user-metadata: what is not named is gone."""
+    engine = engine_of(request)
+    row = asset_of(engine, request.path_params["asset_id"])
+    fresh = merged({}, await _changes(request, engine))
+    engine.store.change("assets", row["id"], user_metadata=fresh, updated_at=now())
+    return Response(status_code=engine.updated)
+
+
+async def _changes(request: Request, engine: Engine) -> dict[str, Any]:
+    """The metadata of the request, without values that are empty: the service ignores them."""
+    body = await read_json(request, engine.config.max_body_bytes)
+    if "user_metadata" not in body:
+        raise not_provided("user_metadata")
+    given = check_metadata("user_metadata", body["user_metadata"])
+    return {key: value for key, value in given.items() if value not in ("", [])}
+
+
+async def delete_metadata(request: Request) -> Response:
+    """DELETE of /assets/{asset_id}/user-metadata"""
+    engine = engine_of(request)
+    row = asset_of(engine, request.path_params["asset_id"])
+    engine.store.change("assets", row["id"], user_metadata={}, updated_at=now())
+    return Response(status_code=204)
+
+
 def shown_indexed(row: Row) -> dict[str, Any]:
     """An indexed asset as it stands in a list; `row` is its task."""
     shown = {"_id": row["video_id"], "asset_id": row["asset_id"], **state_of(row)}
@@ -151,6 +187,8 @@ async def index_asset(request: Request) -> Response:
     asset = asset_of(engine, asset_id)
     if asset["status"] != "ready":
         raise invalid("asset_id", f"The asset must be ready, but is {asset['status']}.", asset_id)
+    if asset["duration"] is None:
+        raise invalid("asset_id", "The asset must be a video; this one is an image.", asset_id)
     path = engine.uploads / f"{new_id()}.part"
     os.link(engine.config.asset(asset["id"]) / "source", path)
     upload = Upload(path, asset["filename"], asset["size"] or path.stat().st_size, asset["sha256"] or "")
@@ -233,6 +271,9 @@ routes = [
     Route("/assets", listed, methods=["GET"]),
     Route("/assets/{asset_id}", retrieve, methods=["GET"]),
     Route("/assets/{asset_id}", delete, methods=["DELETE"]),
+    Route("/assets/{asset_id}/user-metadata", update_metadata, methods=["PATCH"]),
+    Route("/assets/{asset_id}/user-metadata", replace_metadata, methods=["PUT"]),
+    Route("/assets/{asset_id}/user-metadata", delete_metadata, methods=["DELETE"]),
     Route("/assets/{asset_id}/indexed-assets", list_by_asset, methods=["GET"]),
     Route("/indexes/{index_id}/indexed-assets", index_asset, methods=["POST"]),
     Route("/indexes/{index_id}/indexed-assets", list_indexed, methods=["GET"]),

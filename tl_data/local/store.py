@@ -60,6 +60,11 @@ SCHEMA: dict[str, dict[str, str]] = {
         "duration": "REAL", "user_metadata": "JSON", "error": "JSON", "fate": "JSON",
         "stuck": "INTEGER DEFAULT 0",
     },
+    "uploads": {
+        "id": "TEXT PRIMARY KEY", "asset_id": "TEXT", "status": "TEXT", "created_at": "TEXT",
+        "updated_at": "TEXT", "filename": "TEXT", "total_size": "INTEGER", "user_metadata": "JSON",
+        "chunks": "JSON", "fate": "JSON",
+    },
     "searches": {
         "id": "TEXT PRIMARY KEY", "created_at": "TEXT", "expires_at": "TEXT", "index_id": "TEXT",
         "request": "JSON", "pool": "JSON", "items": "JSON",
