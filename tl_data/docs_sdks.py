@@ -36,6 +36,13 @@ _ASSETS = frozenset(  # what the SDKs of today begin with
         "PATCH /indexes/{index_id}/indexed-assets/{indexed_asset_id}",
         "DELETE /indexes/{index_id}/indexed-assets/{indexed_asset_id}",
         *("POST /embed-v2", "POST /embed-v2/tasks", "GET /embed-v2/tasks", "GET /embed-v2/tasks/{task_id}"),
+        *(f"{verb} /assets/{{asset_id}}/user-metadata" for verb in ("PATCH", "PUT", "DELETE")),
+        "GET /assets/{asset_id}/transcription",
+        *("POST /analyze/tasks", "GET /analyze/tasks"),
+        *("GET /analyze/tasks/{task_id}", "DELETE /analyze/tasks/{task_id}"),
+        *("POST /assets/multipart-uploads", "GET /assets/multipart-uploads"),
+        *("POST /assets/multipart-uploads/{upload_id}", "GET /assets/multipart-uploads/{upload_id}"),
+        "POST /assets/multipart-uploads/{upload_id}/presigned-urls",
     )
 )
 _PUT, _PATCH = (frozenset([f"{verb} /indexes/{{index_id}}/videos/{{video_id}}"]) for verb in ("PUT", "PATCH"))

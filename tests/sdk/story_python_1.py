@@ -11,7 +11,13 @@ from collections.abc import Callable
 from twelvelabs import TwelveLabs, VideoContext_AssetId, VideoContext_Url
 from twelvelabs.core.api_error import ApiError
 from twelvelabs.indexes import IndexesCreateRequestModelsItem
-from twelvelabs.types import AsyncVideoInputRequest, MediaSource, TextInputRequest, VideoInputRequest
+from twelvelabs.types import (
+    AsyncAudioInputRequest,
+    AsyncVideoInputRequest,
+    MediaSource,
+    TextInputRequest,
+    VideoInputRequest,
+)
 
 _, FILM, FILM_URL, IMAGE, IMAGE_URL, _ = sys.argv
 client = TwelveLabs(api_key="tlk_any", base_url=os.environ["TWELVELABS_BASE_URL"])
@@ -163,6 +169,37 @@ while (later := client.embed.v_2.tasks.retrieve(task.id)).status != "ready":
 assert [item.embedding for item in later.data] == [item.embedding for item in at_once.data]
 assert task.id in [t.id for t in client.embed.v_2.tasks.list()]
 assert asset.id in [a.id for a in client.assets.list(filename="plain")]
+sound = AsyncAudioInputRequest(media_source=MediaSource(asset_id=asset.id))
+heard = client.embed.v_2.tasks.create(input_type="audio", model_name="marengo3.0", audio=sound)
+while (later := client.embed.v_2.tasks.retrieve(heard.id)).status != "ready":
+    time.sleep(0.1)
+assert {item.embedding_option for item in later.data} <= {"audio", "transcription"}
+client.assets.update_user_metadata(asset.id, user_metadata={"more": 1})
+assert client.assets.retrieve(asset.id).user_metadata == {"from": "asset", "more": 1}
+client.assets.replace_user_metadata(asset.id, user_metadata={"only": True})
+assert client.assets.retrieve(asset.id).user_metadata == {"only": True}
+client.assets.delete_user_metadata(asset.id)
+assert not client.assets.retrieve(asset.id).user_metadata
+client.assets.update_user_metadata(asset.id, user_metadata={"from": "asset"})
+assert client.assets.retrieve_transcription(asset.id, include=["sentences"]).status == "ready"
+question = {"prompt": "What text is shown?", "video": VideoContext_AssetId(asset_id=asset.id)}
+asked = client.analyze_async.tasks.create(model_name="pegasus1.5", **question)
+while (told := client.analyze_async.tasks.retrieve(asked.task_id)).status != "ready":
+    time.sleep(0.1)
+assert told.result.data == client.analyze(**question).data
+listed = client.analyze_async.tasks.list(asset_id=asset.id)
+assert [task.task_id for task in listed.data] == [asked.task_id]
+client.analyze_async.tasks.delete(asked.task_id)
+assert refusal(lambda: client.analyze_async.tasks.cancel(asked.task_id)) == (404, "resource_not_exists")
+uploaded = client.multipart_upload.upload_file(FILM, file_type="video")
+while client.assets.retrieve(uploaded.asset_id).status != "ready":
+    time.sleep(0.1)
+assert uploaded.asset_url.endswith(f"/assets/{uploaded.asset_id}")
+parts = client.multipart_upload.create(filename="film.mp4", type="video", total_size=20 << 20)
+more = client.multipart_upload.get_additional_presigned_urls(parts.upload_id, start=2, count=2)
+assert [one.chunk_index for one in more.upload_urls] == [2, 3]
+assert [chunk.status for chunk in client.multipart_upload.get_status(parts.upload_id)] == ["pending"] * 3
+assert parts.upload_id in [one.upload_id for one in client.multipart_upload.list_incomplete_uploads()]
 indexed = client.indexes.indexed_assets.create(index_id, asset_id=asset.id)
 while (state := client.indexes.indexed_assets.retrieve(index_id, indexed.id)).status != "ready":
     time.sleep(0.1)

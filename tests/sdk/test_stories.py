@@ -27,6 +27,7 @@ def tell(server: Engine, sdk: tuple[str, str], *command: str) -> None:
     assert ended.returncode == 0, f"{ended.stdout[-1000:]}\n{ended.stderr[-4000:]}"
     counts = httpx.get(f"{root}/_engine/stats").json()["requests"]
     done = {route for route, statuses in counts.items() if any(status[0] == "2" for status in statuses)}
+    done.discard("PUT /media")  # where the parts of large files go: an address that the API gives out
     assert done == SDKS[sdk]
 
 

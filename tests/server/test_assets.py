@@ -169,3 +169,23 @@ def test_metadata_of_an_asset(api: API, film: Path) -> None:
     assert problem(api.patch(path, json={})) == (400, "parameter_not_provided")
     assert problem(api.put(path, json={"user_metadata": {"width": 1}})) == (400, "parameter_invalid")
     assert problem(api.delete(f"/assets/{NOWHERE}/user-metadata")) == (404, "resource_not_exists")
+
+
+def test_what_is_said_in_an_asset(api: API, film: Path, tmp_path: Path) -> None:
+    import wave
+
+    from tl_data.demo.voice import speak
+
+    samples, rate = speak("Please keep the emergency exit clear at all times.")
+    with wave.open(str(sound := tmp_path / "said.wav"), "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", ""))
+        file.writeframes(samples.tobytes())
+    path = f"/assets/{uploaded(api, sound)}/transcription"
+    heard = api.get(path).json()
+    assert (heard["status"], set(heard)) == ("ready", {"status", "words", "sentences", "utterances"})
+    assert heard["words"]
+    assert {"start", "end", "value"} == set(heard["words"][0])
+    assert heard["words"][0]["value"].split()[0] in heard["sentences"][0]["value"]
+    assert set(api.get(path, params={"include": "words"}).json()) == {"status", "words"}
+    assert problem(api.get(path, params={"include": "noise"})) == (400, "parameter_invalid")
+    assert api.get(f"/assets/{uploaded(api, film)}/transcription").json()["status"] == "ready"

@@ -9,13 +9,14 @@ import hashlib
 import os
 import shutil
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tl_data.local.config import Config
 from tl_data.local.errors import APIProblem, MediaProblem, invalid
-from tl_data.local.evidence import Evidence
+from tl_data.local.evidence import Evidence, Probe
 from tl_data.local.fetch import fetch
 from tl_data.local.frames import pick
 from tl_data.local.requirements import check_video
@@ -38,8 +39,12 @@ class Given:
         self._known: OrderedDict[str, Material] = OrderedDict()
         self._room = asyncio.Semaphore(ROOM)
 
-    async def material(self, video: dict[str, Any]) -> Material:
+    async def material(
+        self, video: dict[str, Any], *, check: Callable[[Probe], None] = check_video
+    ) -> Material:
         """What is known of `{"type": "url", "url": ...}` or `{"type": "base64_string", ...}`.
+
+        `check` refuses what the request has no use for.
 
         Raises:
             APIProblem: 400, with the reason why it cannot be taken.
@@ -48,7 +53,7 @@ class Given:
         try:
             async with self._room:
                 await asyncio.to_thread(folder.mkdir, parents=True)
-                return await self._seen(await self._source(video, folder / "source"), folder)
+                return await self._seen(await self._source(video, folder / "source"), folder, check)
         except MediaProblem as problem:
             if problem.code == "parameter_invalid":
                 raise invalid("video", problem.message, video[video["type"]]) from None
@@ -79,9 +84,11 @@ class Given:
         await asyncio.to_thread(source.write_bytes, data)
         return hashlib.sha256(data).hexdigest()
 
-    async def _seen(self, sha256: str, folder: Path) -> Material:
-        if sha256 not in self._known:
-            check_video(await self._stages.probe(folder / "source"))
+    async def _seen(self, sha256: str, folder: Path, check: Callable[[Probe], None]) -> Material:
+        if sha256 in self._known:
+            check(self._known[sha256].evidence.probe)
+        else:
+            check(await self._stages.probe(folder / "source"))
             evidence = await self._stages.look(folder / "source", folder / "frames")
             most = self._stages.writer.frames
             frames = await asyncio.to_thread(pick, evidence, folder / "frames", most)
