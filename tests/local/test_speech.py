@@ -83,6 +83,11 @@ def test_clear_speech_is_mostly_understood_and_has_its_times(tmp_path: Path) -> 
         total += len(said)
         assert all(0 < span.confidence <= 1 for span in spans)
         assert all(span.text not in span.alternatives for span in spans)
+        for span in spans:  # each other reading has a word that none before has
+            known = set(span.text.split())
+            for other in span.alternatives:
+                assert set(other.split()) - known
+                known |= set(other.split())
     assert hit / total > 0.65
     assert len(heard.seconds) == pytest.approx(at, abs=1)
 

@@ -28,7 +28,7 @@ _LEAD = 0.3  # seconds of quiet put around an utterance
 _LONGEST_WORD = 120  # hundredths of a second
 _SLOWEST = 1.4  # words a second
 _UNSURE = 0.55  # confidence below which a few words alone are taken for noise
-_COMPARED, _READINGS = 30, 5  # readings that are compared, and that are kept
+_COMPARED = 30  # readings of an utterance that are compared
 
 
 @dataclass(frozen=True)
@@ -144,14 +144,13 @@ def recognise(decoder: Any, samples: Samples, start: float) -> list[Span]:
     sure = _agreement([word for word, *_ in spoken], others)
     if sure < _UNSURE and len(spoken) < 4:
         return []
-    readings = list(dict.fromkeys(other for other in others if other != text))
     return [
         Span(
             round(first, 2),
             round(max(last, first + 0.1), 2),
             text,
             sure,
-            tuple(readings[:_READINGS]),
+            _more(text, others),
             tuple(_timed(part, start, samples.size / SOUND_RATE, others) for part in spoken),
         )
     ]
@@ -171,6 +170,16 @@ def _others(decoder: Any) -> list[str]:
     return [
         " ".join(filter(None, (_plain(word) for word in other.hypstr.split()))) for other in found if other
     ]
+
+
+def _more(text: str, others: list[str]) -> tuple[str, ...]:
+    """The readings that have a word which none before has: all that search can gain from them."""
+    known, kept = set(text.split()), []
+    for other in others:
+        if fresh := set(other.split()) - known:
+            kept.append(other)
+            known |= fresh
+    return tuple(kept)
 
 
 def _agreement(words: list[str], others: list[str]) -> float:
