@@ -341,12 +341,13 @@ def test_a_video_is_patched_or_put(server: Server, run: Run) -> None:
     where = f"/indexes/{INDEX}/videos/{VIDEO}"
 
     async def twice(client: Client) -> None:
-        await client.update_video(INDEX, VIDEO, {"a": 1, "b": None})
+        await client.update_video(INDEX, VIDEO, {"a": 1, "b": None}, video_title="T")
         await client.update_video(INDEX, VIDEO, {"c": 2})
 
     server.tell(f"PATCH {where}", say(405), DONE)
     server.tell(f"PUT {where}", say(200))
     run(twice)
+    assert [r.json.get("video_title") for r in server.requests] == ["T", "T", None]
     assert [(r.method, r.json["user_metadata"]) for r in server.requests] == [
         ("PATCH", {"a": 1, "b": None}),
         ("PUT", {"a": 1, "b": None}),

@@ -226,6 +226,17 @@ FALLBACKS = {
 }
 
 
+def test_a_summary_by_schema_is_answered_by_analyze_with_this_schema(server: Server, run: Run) -> None:
+    form = {"type": "json_schema", "json_schema": {"type": "object", "properties": {"a": {"type": "string"}}}}
+    server.tell("POST /summarize", GONE)
+    server.tell("POST /analyze", say(200, {"id": "g", "data": '{"a": "x"}', "finish_reason": "stop"}))
+    answer = run(lambda c: c.summarize("v", "summary", "Briefly.", max_tokens=50, response_format=form))
+    assert answer == {"id": "g", "summary": '{"a": "x"}'}
+    first, second = [request.json for request in server.requests]
+    assert (first["response_format"], first["max_tokens"], first["type"]) == (form, 50, "summary")
+    assert (second["response_format"], second["max_tokens"], second["prompt"]) == (form, 50, "Briefly.")
+
+
 @pytest.mark.parametrize("name", FALLBACKS)
 def test_withdrawn_endpoints_are_answered_by_analyze(server: Server, settings: Settings, name: str) -> None:
     ask, said, wanted = FALLBACKS[name]

@@ -169,15 +169,25 @@ async def summarize(
     type: str,  # noqa: A002 - the API's own name
     prompt: str | None = None,
     temperature: float | None = None,
+    *,
+    max_tokens: int | None = None,
+    response_format: Json | None = None,
 ) -> Json:
     """Write a `summary`, the `chapters` or the `highlights` of a video; `type` is their singular.
 
-    Where the service has withdrawn /summarize, /analyze is asked for the same fields; the receipt says so.
+    `response_format` is for summaries alone: the summary is then JSON text. Where the service has withdrawn
+    /summarize, /analyze is asked for the same fields; the receipt says so.
     """
-    body = given(video_id=video_id, type=type, prompt=prompt, temperature=temperature)
+    more = given(max_tokens=max_tokens, response_format=response_format)
+    body = given(video_id=video_id, type=type, prompt=prompt, temperature=temperature) | more
     if (answer := await _unless_withdrawn(client, "/summarize", body)) is not None:
         return answer
-    return await _instead(client, "/summarize", video_id, [type], prompt, temperature)
+    if type == "summary" and response_format is not None:
+        asked = prompt or ASKS["summary"].prompt
+        written = await analyze(client, video_id, asked, temperature=temperature, **more)
+        current().fallback = "/analyze in place of /summarize"
+        return given(id=written.get("id"), summary=written.get("data"), usage=written.get("usage"))
+    return await _instead(client, "/summarize", video_id, [type], prompt, temperature, max_tokens)
 
 
 async def _unless_withdrawn(client: Client, where: str, body: Json) -> Json | None:
@@ -193,7 +203,13 @@ async def _unless_withdrawn(client: Client, where: str, body: Json) -> Json | No
 
 
 async def _instead(
-    client: Client, where: str, video_id: str, kinds: list[str], prompt: str | None, temperature: float | None
+    client: Client,
+    where: str,
+    video_id: str,
+    kinds: list[str],
+    prompt: str | None,
+    temperature: float | None,
+    max_tokens: int | None = None,
 ) -> Json:
     """Ask /analyze for the fields of a withdrawn endpoint."""
     if unknown := [kind for kind in kinds if kind not in ASKS]:
@@ -208,6 +224,7 @@ async def _instead(
         video_id,
         " ".join([a.prompt for a in asks] + ([prompt] if prompt else [])),
         temperature=temperature,
+        max_tokens=max_tokens,
         response_format={"type": "json_schema", "json_schema": schema},
     )
     current().fallback = f"/analyze in place of {where}"

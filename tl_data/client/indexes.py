@@ -150,11 +150,17 @@ async def retrieve_video(
 
 @operation("PATCH /indexes/{index_id}/videos/{video_id}", "PUT /indexes/{index_id}/videos/{video_id}")
 async def update_video(
-    client: Client, index_id: str, video_id: str, user_metadata: Mapping[str, Any]
+    client: Client,
+    index_id: str,
+    video_id: str,
+    user_metadata: Mapping[str, Any] | None = None,
+    *,
+    video_title: str | None = None,
 ) -> None:
-    """Set keys of a video's user metadata, or delete them by giving null; other keys stay."""
+    """Set a video's title and keys of its user metadata; null deletes a key, and other keys stay."""
     where = _video(index_id, video_id)
-    body = {"user_metadata": dict(user_metadata)}
+    metadata = None if user_metadata is None else dict(user_metadata)
+    body = given(user_metadata=metadata, video_title=video_title)
     if not client.puts_videos:
         try:
             await client.ask(Ask("PATCH", where, json=body))
