@@ -76,7 +76,11 @@ class Storage:
     async def _run(self, action: str, path: str, work: Callable[[], T]) -> T | None:
         """Do it in a thread; None when there is no such object."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            try:
+                future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+            except RuntimeError:  # the process is ending, and no thread may begin: what is kept last
+                return work()
+            return await future
         except FileNotFoundError:
             return None
         except (BaseError, OSError) as error:

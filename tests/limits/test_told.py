@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -107,6 +109,34 @@ def test_a_record_that_cannot_be_read_is_done_without(tmp_path: Path, text: str)
     file.write_text(text)
     asyncio.run(told_before(storage, 100, 6, 50.0))
     assert asyncio.run(Memory(storage, MINE).read("search"))["requests"].left == 6
+
+
+ENDS = """
+import atexit, sys
+from tl_data.limits import Limiter
+from tl_data.loop import Loop
+from tl_data.settings import Settings
+from tl_data.storage import Storage
+
+loop = Loop()
+limiter = Limiter.of(Settings(api_key="tlk_1", base_url="https://api.example/v1.3"), Storage(sys.argv[1]))
+
+@atexit.register
+def end():  # as connections do
+    loop.run(limiter.aclose())
+    loop.close()
+
+loop.run(limiter.acquire("search"))
+headers = {"Limit": "100", "Remaining": "7", "Reset": "50"}
+limiter.observe("search", {f"X-Ratelimit-Request-{name}": text for name, text in headers.items()}, 200)
+"""
+
+
+def test_a_process_that_just_ends_keeps_what_it_heard(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", ENDS, str(tmp_path)]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert asyncio.run(Memory(Storage(str(tmp_path)), MINE).read("search"))["requests"].left == 7
 
 
 NOW = 1_000_000.0

@@ -10,7 +10,8 @@ import pytest
 from tests import media
 from tests.odd_server import OddServer
 from tl_data import pipeline
-from tl_data.jobs import Job
+from tl_data.errors import SchemaMismatch
+from tl_data.jobs import Job, Source
 from tl_data.lake import Format, Lake
 from tl_data.lake_tables import CHAPTERS, CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
 
@@ -146,3 +147,19 @@ def test_the_same_refused_bytes_are_not_read_every_night(
         if kept.is_file():
             kept.write_bytes(b"{")
     assert asked(lambda: pipeline.plan(job)) == [*[("GET", name) for name in names], *heads]
+
+
+def test_a_source_that_changed_between_two_runs_leaves_the_tables_alone(
+    put: Callable[..., str], make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    table = tmp_path / "videos.csv"
+    table.write_text(f"id,link\n1,{put('a.mp4')}\n")
+    job = make_job(Source("files", str(table), url="link", key="id"), tables=("clips",))
+    assert pipeline.run(job).submitted == 1
+    before = Lake(job.folder).read(VIDEOS).to_pylist()
+    table.write_text(f"id,address\n1,{put('b.mp4')}\n")
+    for verb in (pipeline.plan, pipeline.run):
+        with pytest.raises(SchemaMismatch, match="the source has no column 'link'; it has id, address"):
+            verb(job)
+    assert Lake(job.folder).read(VIDEOS).to_pylist() == before
+    assert Lake(job.folder).read(ERRORS).num_rows == 0
