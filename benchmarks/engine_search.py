@@ -85,7 +85,7 @@ class Words:
     def __init__(self, seed: int) -> None:
         from pocketsphinx import get_model_path
 
-        from tl_data.local.space import _encoder
+        from tl_data.local.meaning import _encoder
 
         # The tokenizer's numbers go from common to rare; the rarest come from the speech recogniser.
         known = sorted(_encoder().tokenizer.get_vocab().items(), key=lambda item: item[1])

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from tests.local.known import EMPTY, PLANT, SALES, SHAPES, SILENT, VIDEOS
 from tl_data.local import writer
-from tl_data.local.schema import Unsupported, check, fill
+from tl_data.local.schema import fill
+from tl_data.local.schema_check import Unsupported, check
 from tl_data.local.schema_values import matches
 
 

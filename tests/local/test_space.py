@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.local.known import EMPTY, PLANT, SALES, SHAPES, SILENT
-from tl_data.local import space
+from tl_data.local import meaning, space
 from tl_data.local.library import Library
 from tl_data.local.pictures import NotPicture, seen
 from tl_data.local.search import Query
@@ -61,8 +61,8 @@ def test_case_does_not_matter_and_meaning_does() -> None:
 
 
 def test_padding_and_neighbours_in_a_batch_change_nothing() -> None:
-    alone = space.word_vectors(["red"])
-    together = space.word_vectors(["red", "a much longer text with many more words in it"])
+    alone = meaning.word_vectors(["red"])
+    together = meaning.word_vectors(["red", "a much longer text with many more words in it"])
     assert np.array_equal(alone[0], together[0])
 
 

@@ -107,7 +107,7 @@ class Ask:
         schema = given.get("json_schema")
         if not isinstance(schema, dict) or not schema:
             raise invalid("response_format", "json_schema must be a JSON schema.", schema)
-        from tl_data.local.schema import Unsupported, check
+        from tl_data.local.schema_check import Unsupported, check
 
         try:
             check(schema)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_data.local.space import WORD_DIMENSION
+from tl_data.local.meaning import WORD_DIMENSION
 
 EXACT_ROWS = 4000  # up to here every vector is compared; beyond, sign bits choose some first
 _CHOSEN = 1500

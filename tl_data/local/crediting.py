@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_data.local import space
+from tl_data.local import meaning
 from tl_data.local.columns import Floats, Rows
 from tl_data.local.matching import Vocabulary, has_meaning, stem
 from tl_data.local.questions import Part, Question, tokens
@@ -80,7 +80,7 @@ def credits_of(
     flat = np.array([place[word] for line in lines for word in line.words], np.int64)
     sizes = np.array([len(line.words) for line in lines], np.int64)
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-    sums = space.word_sums(list(present)) if semantic and present else None
+    sums = meaning.word_sums(list(present)) if semantic and present else None
     worth = _worth(words, list(present), sums, vocabulary, lexical=lexical)
     by_line = best_of(worth[:, flat], starts)
     likes = _likes(question, lines, sums, flat, starts) if semantic else None
@@ -117,8 +117,8 @@ def _worth(
     if sums is not None:
         able = [row for row, word in enumerate(words) if has_meaning(word)]
         if able:
-            asked = np.stack([space.word_vector(words[row]) for row in able])
-            near = (space.unit(sums) @ asked.T - _NEAR_FROM) * (_NEAR_MOST / (_NEAR_TO - _NEAR_FROM))
+            asked = np.stack([meaning.word_vector(words[row]) for row in able])
+            near = (meaning.unit(sums) @ asked.T - _NEAR_FROM) * (_NEAR_MOST / (_NEAR_TO - _NEAR_FROM))
             for row, values in zip(able, np.minimum(near.T, _NEAR_MOST), strict=True):
                 chosen = np.flatnonzero(values > 0)
                 np.maximum.at(worth[row], stem_of[chosen], values[chosen])
@@ -139,7 +139,7 @@ def _likes(
     asked = [word for part in question.parts if not part.traits for word in part.words]
     if sums is None or not any(has_meaning(word) for word in asked):
         return None
-    vector = space.word_vectors([" ".join(asked)])[0]
+    vector = meaning.word_vectors([" ".join(asked)])[0]
     kept = [number for number, line in enumerate(lines) if line.kind in ("said", "shown") and line.words]
     first = {lines[number].text: number for number in reversed(kept)}  # each text once
     chosen = np.array(sorted(first.values()), np.int64)
@@ -150,7 +150,7 @@ def _likes(
     spots = [np.arange(starts[number], ends[number]) for number in chosen]
     heads = np.concatenate(([0], np.cumsum([len(spot) for spot in spots])[:-1]))
     totals = np.add.reduceat(sums[flat[np.concatenate(spots)]], heads, axis=0)
-    cosines = space.unit(np.asarray(totals, np.float32)) @ vector
+    cosines = meaning.unit(np.asarray(totals, np.float32)) @ vector
     near = np.clip((cosines - _LIKE_FROM) / (_LIKE_TO - _LIKE_FROM), 0, 1) * _LIKE_MOST
     value_of = {lines[number].text: float(value) for number, value in zip(chosen, near, strict=True)}
     likes[kept] = [value_of[lines[number].text] for number in kept]

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_data.local import space
+from tl_data.local import meaning
 from tl_data.local.columns import TextRows, Texts
 
 _REMEMBERED = 2_000  # answers that are kept: a search asks for each of its words twice
@@ -166,9 +166,9 @@ class Vocabulary:
         count = len(self._words)
         if (known := self._meanings.count) < count:
             fresh = self._words[known:count]
-            vectors = space.word_vectors(fresh).astype(np.float16)
+            vectors = meaning.word_vectors(fresh).astype(np.float16)
             self._meanings.add(known, Texts(np.arange(len(fresh), dtype=np.int32), vectors))
-        vector = space.word_vector(word)
+        vector = meaning.word_vector(word)
         if not count or not vector.any() or not has_meaning(word):
             return []
         rows, cosines = self._meanings.nearest(vector, most + 2, np.ones(count, bool))

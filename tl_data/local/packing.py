@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tl_data.local import space
+from tl_data.local import meaning
 from tl_data.local.columns import Floats, Texts
 from tl_data.local.evidence import Clip, Evidence, Span, from_json, to_json
 from tl_data.local.phrases import times_of
@@ -117,8 +117,8 @@ def _rows(vectors: Sequence[Sequence[float]]) -> Floats:
 def _texts(texts: Sequence[str]) -> Texts:
     rows = [row for row, text in enumerate(texts) if text]
     if not rows:
-        return Texts(np.zeros(0, np.int32), np.zeros((0, space.WORD_DIMENSION), np.float16))
-    vectors = space.word_vectors([texts[row] for row in rows]).astype(np.float16)
+        return Texts(np.zeros(0, np.int32), np.zeros((0, meaning.WORD_DIMENSION), np.float16))
+    vectors = meaning.word_vectors([texts[row] for row in rows]).astype(np.float16)
     return Texts(np.array(rows, np.int32), vectors)
 
 

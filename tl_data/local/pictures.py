@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_data.local import colors, faces, look, space
+from tl_data.local import colors, faces, look, meaning, space
 from tl_data.local.evidence import Clip, Evidence, Probe
 from tl_data.local.sight import Sight, as_numbers
 from tl_data.local.words import traits_of
@@ -42,7 +42,7 @@ def embed_audio(path: Path) -> NDArray[np.float32]:
     total = np.zeros(space.DIMENSION, np.float32)
     for clip in evidence.clips:
         total += (clip.end_sec - clip.start_sec) * space.embed_clip(clip, evidence, "audio")
-    return np.asarray(space.unit(total[None])[0], np.float32)
+    return np.asarray(meaning.unit(total[None])[0], np.float32)
 
 
 def seen(data: bytes, sight: Sight | None = None) -> Clip:

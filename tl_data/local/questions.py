@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tl_data.local import cues
-from tl_data.local.space import word_weight
+from tl_data.local.meaning import word_weight
 from tl_data.local.words import COLOR_NAMES, COLORS, PLACE_NAMES, PLACES
 
 _TOKEN = re.compile(r"[^\W_]+(?:[.,:/][0-9]+)*")

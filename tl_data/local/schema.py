@@ -10,137 +10,12 @@ conforms: an empty text, an empty list, 0, false. Nothing is made up.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
-import pyarrow as pa
-
 from tl_data.local.evidence import Evidence
+from tl_data.local.schema_check import BOUNDS, DEEPEST, TYPES, Schema, Unsupported, check, resolve
 from tl_data.local.schema_values import UNKNOWN, Scope, Values, matches, whole
-
-Schema = Mapping[str, Any]
-
-_TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
-_FORMATS = frozenset({"uuid", "date-time", "date", "time"})
-_BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
-_ANYWHERE = frozenset(
-    {
-        "type", "title", "description", "default", "examples", "enum", "const", "anyOf", "$ref", "$defs",
-        "$schema", "$id", "$comment",
-    }
-)  # fmt: skip
-_KEYWORDS = _ANYWHERE | _BOUNDS | {
-    "pattern", "format", "items", "minItems", "properties", "required", "additionalProperties",
-}  # fmt: skip
-_SILENT = frozenset({"title", "examples", "default", "$schema", "$id", "$comment"})  # taken, without effect
-_DEEPEST = 24  # levels of a schema, and of a value
-_LONGEST_PATTERN = 300
-
-
-class Unsupported(ValueError):
-    """The schema is not one of the API's subset, or no value without invention can conform to it."""
-
-
-# --------------------------------------------------------------------------------------------- check
-
-
-def check(schema: Schema) -> None:
-    """Refuse a schema that uses more than the subset.
-
-    Raises:
-        Unsupported: with the place and the keyword.
-    """
-    _check(schema, schema, "$", 0)
-
-
-def _check(schema: Any, root: Schema, at: str, depth: int) -> None:
-    if depth > _DEEPEST:
-        raise Unsupported(f"{at}: the schema is nested deeper than {_DEEPEST} levels")
-    if not isinstance(schema, Mapping):
-        raise Unsupported(f"{at}: a schema must be an object")
-    if unknown := sorted(str(key) for key in schema if key not in _KEYWORDS):
-        known = ", ".join(sorted(_KEYWORDS - _SILENT))
-        raise Unsupported(f"{at}: the keyword {unknown[0]} is not supported; there are {known}")
-    types = schema.get("type", [])
-    for name in [types] if isinstance(types, str) else types if isinstance(types, list) else [types]:
-        if not isinstance(name, str) or name not in _TYPES:
-            known = ", ".join(sorted(_TYPES))
-            raise Unsupported(f"{at}: the type {name!r} is not supported; there are {known}")
-    _check_values(schema, at)
-    _check_bounds(schema, at)
-    if "$ref" in schema:
-        _resolve(schema, root, at)
-    for key in ("properties", "$defs"):
-        inner = schema.get(key, {})
-        if not isinstance(inner, Mapping):
-            raise Unsupported(f"{at}: {key} must be an object")
-        for name, one in inner.items():
-            _check(one, root, f"{at}.{name}", depth + 1)
-    required = schema.get("required", [])
-    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
-        raise Unsupported(f"{at}: required must be a list of names")
-    if not isinstance(schema.get("additionalProperties", True), bool):
-        raise Unsupported(f"{at}: additionalProperties can only be true or false")
-    if "items" in schema:
-        _check(schema["items"], root, f"{at}[]", depth + 1)
-    branches = schema.get("anyOf", [{}])
-    if not isinstance(branches, list) or not branches:
-        raise Unsupported(f"{at}: anyOf must be a list of schemas")
-    for branch in schema.get("anyOf", []):
-        _check(branch, root, f"{at}|", depth + 1)
-
-
-def _check_values(schema: Schema, at: str) -> None:
-    values = schema.get("enum", [None])
-    if not isinstance(values, list) or not values:
-        raise Unsupported(f"{at}: enum must be a list of values")
-    if any(isinstance(value, list | dict) for value in [*values, schema.get("const")]):
-        raise Unsupported(f"{at}: enum and const can only hold texts, numbers, true, false and null")
-
-
-def _check_bounds(schema: Schema, at: str) -> None:
-    for key in _BOUNDS & schema.keys():
-        if isinstance(schema[key], bool) or not isinstance(schema[key], int | float):
-            raise Unsupported(f"{at}: {key} must be a number")
-    if schema.get("minItems", 0) not in (0, 1) or isinstance(schema.get("minItems", 0), bool):
-        raise Unsupported(f"{at}: minItems can only be 0 or 1, but is {schema['minItems']!r}")
-    if "format" in schema and schema["format"] not in _FORMATS:
-        known = ", ".join(sorted(_FORMATS))
-        raise Unsupported(f"{at}: the format {schema['format']!r} is not supported; there are {known}")
-    if "pattern" in schema:
-        pattern = schema["pattern"]
-        if not isinstance(pattern, str) or len(pattern) > _LONGEST_PATTERN:
-            raise Unsupported(f"{at}: pattern must be a text of at most {_LONGEST_PATTERN} characters")
-        try:
-            matches(pattern, "")
-        except pa.ArrowInvalid as error:
-            raise Unsupported(f"{at}: the pattern cannot be read: {error}") from error
-
-
-def _resolve(schema: Schema, root: Schema, at: str) -> Schema:
-    """The schema that a chain of references leads to, with the keywords beside the reference."""
-    seen: set[str] = set()
-    while "$ref" in schema:
-        ref = schema["$ref"]
-        name = ref.removeprefix("#/$defs/") if isinstance(ref, str) else ""
-        definitions = root.get("$defs", {})
-        if ref == "#":
-            target: Any = root
-        elif not name or name == ref or not isinstance(definitions, Mapping) or name not in definitions:
-            raise Unsupported(f"{at}: the reference {ref!r} does not lead into $defs")
-        else:
-            target = definitions[name]
-        if str(ref) in seen or not isinstance(target, Mapping):
-            raise Unsupported(f"{at}: the reference {ref!r} leads in a circle")
-        seen.add(str(ref))
-        schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
-        if "$ref" in target:
-            schema["$ref"] = target["$ref"]
-    return schema
-
-
-# ---------------------------------------------------------------------------------------------- fill
 
 
 def fill(evidence: Evidence, schema: Schema, prompt: str | None = None) -> Any:
@@ -165,7 +40,7 @@ class _Filler:
         self, schema: Schema, name: str, told: str, scope: Scope, at: str, depth: int
     ) -> tuple[Any, bool]:
         """A conforming value, and whether evidence stands behind it."""
-        schema = _resolve(schema, self._root, at)
+        schema = resolve(schema, self._root, at)
         told = str(schema.get("description") or schema.get("title") or told)
         if "const" in schema:
             return schema["const"], False
@@ -174,7 +49,7 @@ class _Filler:
         if "anyOf" in schema:
             return self._any_of(schema, name, told, scope, at, depth)
         types = _types(schema)
-        if depth > _DEEPEST:
+        if depth > DEEPEST:
             return self._emptiest(schema, at)
         empty: Any = None
         for number, kind in enumerate(kind for kind in types if kind != "null"):
@@ -209,7 +84,7 @@ class _Filler:
             properties.setdefault(key, {})
         for key, inner in properties.items():
             needed = key in required
-            if depth >= _DEEPEST - 1 and not needed:
+            if depth >= DEEPEST - 1 and not needed:
                 continue
             value, known = self.fill(inner, key, "", scope, f"{at}.{key}", depth + 1)
             if known or needed or value is None:
@@ -222,8 +97,8 @@ class _Filler:
     ) -> tuple[list[Any], bool]:
         items = schema.get("items", {"type": "string"})
         made: list[Any] = []
-        if depth < _DEEPEST - 1:
-            wants_objects = "object" in _types(_resolve(items, self._root, at))
+        if depth < DEEPEST - 1:
+            wants_objects = "object" in _types(resolve(items, self._root, at))
             for part in self._values.parts(name, told, scope, objects=wants_objects):
                 value, known = self.fill(items, name, told, part, f"{at}[]", depth + 1)
                 if known and value not in made:
@@ -271,7 +146,7 @@ class _Filler:
             return {}, False
         if types[0] in ("array", "object"):
             raise Unsupported(f"{at}: the schema requires itself within itself without end")
-        return self._of_type(types[0], schema, "", "", whole(self._values.evidence), at, _DEEPEST)
+        return self._of_type(types[0], schema, "", "", whole(self._values.evidence), at, DEEPEST)
 
     def _text(self, found: Any, schema: Schema, at: str) -> tuple[str, bool]:
         text = found if isinstance(found, str) else None
@@ -321,8 +196,8 @@ def _types(schema: Schema) -> list[str]:
     if "items" in schema or "minItems" in schema:
         return ["array"]
     if "enum" in schema:
-        return sorted(_TYPES)
-    return ["integer"] if _BOUNDS & schema.keys() else ["string"]
+        return sorted(TYPES)
+    return ["integer"] if BOUNDS & schema.keys() else ["string"]
 
 
 def _is_of(value: Any, types: list[str]) -> bool:

@@ -11,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tl_data.local.chapters import chapters_of, title_of, topics_of
 from tl_data.local.evidence import Clip, Evidence, Span
-from tl_data.local.facts import Fact, chapters_of, clock, facts_of, sentence, title_of, topics_of
+from tl_data.local.facts import Fact, clock, facts_of, sentence
 from tl_data.local.languages import sure_languages
 from tl_data.local.moments import moments
 from tl_data.local.search import MEDIUM, Hit

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_data.local import questions, space
+from tl_data.local import meaning, questions
 from tl_data.local.columns import Bools, Floats, Rows
 from tl_data.local.judging import SIGHTS, Judge, Match, TextRow, sight_of
 from tl_data.local.questions import Question
@@ -183,7 +183,7 @@ def _candidates(
         groups.append(_by_traits(shelf, question, sights, allowed))
         groups.append(_by_words(shelf, fetch, question, sights, allowed, "semantic" in query.ways))
     if "semantic" in query.ways:
-        vector = space.word_vectors([question.text])[0]
+        vector = meaning.word_vectors([question.text])[0]
         if vector.any():
             texts = [t for s, t in (("shown", shelf.shown), ("said", shelf.said)) if s in sights]
             groups += [text.nearest(vector, _BY_VECTOR, allowed)[0] for text in texts]

@@ -22,22 +22,20 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tl_data.local.cues import EMPTY, GENERIC
 from tl_data.local.evidence import Clip, Evidence
+from tl_data.local.meaning import WORD_DIMENSION, Vector, unit, word_vectors
 from tl_data.local.sight import Sight
 from tl_data.local.words import COLOR_NAMES, heard_words, joined, said_between, seen_words, shown_between
 
-WORD_DIMENSION = 256
 LOOK_DIMENSION = 64
 DIMENSION = WORD_DIMENSION + LOOK_DIMENSION  # without an encoder
 
@@ -45,7 +43,6 @@ SHORTEST_CLIP_SEC = 2.0  # a last clip shorter than this gets no vector of its o
 _LOOK_SHARE = 0.6  # length of the look part against 1.0 for the words
 _SIGHT_SHARE = 2.0  # likewise of the encoder's
 
-Vector = NDArray[np.float32]
 # Names that mean a colour and hardly anything else.
 _SHADES = {name: COLOR_NAMES[name] for name in (
     "crimson", "scarlet", "maroon", "burgundy", "golden", "emerald", "turquoise", "teal", "navy", "azure",
@@ -62,95 +59,6 @@ class Segment:
     embedding_option: str  # visual, visual-text, audio or transcription: as asked for
     embedding_scope: str  # clip or video
     vector: tuple[float, ...]  # `dimension(sight)` numbers, length 1
-
-
-# ---------------------------------------------------------------------------------------------- words
-
-
-class _Encoder:
-    """The word embeddings, loaded once at first use."""
-
-    def __init__(self) -> None:
-        import wordllama
-
-        # Its loader finds the weights in its own package but looks for the tokenizer in a cache folder
-        # and would download it: naming the package folder as the cache keeps it off the network.
-        home = Path(wordllama.__file__).parent
-        model = wordllama.WordLlama.load(cache_dir=home, dim=WORD_DIMENSION, disable_download=True)
-        self.table: Vector = np.asarray(model.embedding, np.float32)
-        self.tokenizer: Any = model.tokenizer
-
-    def sums(self, texts: Sequence[str]) -> Vector:
-        """The sum of the token vectors of each text; zeros for a text without tokens."""
-        out = np.zeros((len(texts), WORD_DIMENSION), np.float32)
-        lowered = [text.lower() for text in texts]  # the table has separate, poorer rows for capitals
-        for row, encoded in enumerate(self.tokenizer.encode_batch(lowered, add_special_tokens=False)):
-            # The tokenizer may be set to pad: padding says nothing.
-            ids = [i for i, kept in zip(encoded.ids, encoded.attention_mask, strict=True) if kept]
-            if ids:
-                out[row] = self.table[ids].sum(axis=0)
-        return out
-
-
-_lock = threading.Lock()
-_loaded: list[_Encoder] = []
-
-
-def _encoder() -> _Encoder:
-    if not _loaded:
-        with _lock:
-            if not _loaded:
-                _loaded.append(_Encoder())
-    return _loaded[0]
-
-
-def word_vectors(texts: Sequence[str]) -> Vector:
-    """Unit vectors (n x 256) of texts in the word part of the space; zeros for an empty text."""
-    return unit(_encoder().sums(texts))
-
-
-_MOST_SUMS = 100_000
-_sums: dict[str, Vector] = {}
-
-
-def word_sums(words: Sequence[str]) -> Vector:
-    """Vectors (n x 256) of single words, with the lengths that are their weights in a text; remembered.
-
-    The sum over the words of a text, brought to length 1, is the vector of the text.
-    """
-    # Another thread may clear what is remembered: what this call needs it holds itself.
-    known = {word: _sums.get(word) for word in words}
-    if fresh := [word for word, vector in known.items() if vector is None]:
-        if len(_sums) > _MOST_SUMS:
-            _sums.clear()
-        made = dict(zip(fresh, _encoder().sums(fresh), strict=True))
-        _sums.update(made)
-        known |= made
-    if not known:
-        return np.zeros((0, WORD_DIMENSION), np.float32)
-    return np.array([known[word] for word in words], np.float32)
-
-
-def word_vector(word: str) -> Vector:
-    """The unit vector of a single word."""
-    return np.asarray(unit(word_sums([word]))[0], np.float32)
-
-
-@lru_cache(maxsize=100_000)
-def word_weight(word: str) -> float:
-    """How much a word tells: about 0.1 for "the", 1 for "car", at most 1.5.
-
-    The embeddings were trained under mean pooling, so frequent, empty words have short vectors: the length
-    serves as an inverse document frequency that needs no corpus.
-    """
-    length = float(np.linalg.norm(word_sums([word])[0]))
-    return min(1.5, max(0.1, length / 13.0))
-
-
-def unit(vectors: Vector) -> Vector:
-    """Rows brought to length 1; rows of zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0), np.float32)
 
 
 # --------------------------------------------------------------------------------------------- looks

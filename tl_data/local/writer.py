@@ -15,20 +15,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tl_data.local import answers, schema
+from tl_data.local.chapters import Chapter, chapters_of, shortened, title_of, topics_of
 from tl_data.local.evidence import Evidence
-from tl_data.local.facts import (
-    ORDER,
-    Chapter,
-    Fact,
-    between,
-    chapters_of,
-    clock,
-    facts_of,
-    sentence,
-    shortened,
-    title_of,
-    topics_of,
-)
+from tl_data.local.facts import ORDER, Fact, between, clock, facts_of, sentence
 from tl_data.local.tokens import first
 from tl_data.local.wishes import Wish, read
 from tl_data.local.words import color_shares, listed
@@ -57,7 +46,7 @@ def analyze(
         max_tokens: the text is cut after so many, as `tokens.count` counts them.
 
     Raises:
-        schema.Unsupported: the schema uses what the API's subset does not have.
+        schema_check.Unsupported: the schema uses what the API's subset does not have.
     """
     if json_schema is not None:
         text = json.dumps(schema.fill(evidence, json_schema, prompt), ensure_ascii=False)

@@ -97,7 +97,7 @@ class BuiltIn:
         """As `Writer` says."""
 
         def write() -> str:
-            from tl_data.local.schema import Unsupported
+            from tl_data.local.schema_check import Unsupported
             from tl_data.local.writer import analyze
 
             try:
