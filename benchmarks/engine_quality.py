@@ -30,7 +30,7 @@ from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_videos
 from tl_data.local.evidence import Evidence, from_json, to_json
 from tl_data.local.library import Library
-from tl_data.local.search import MEDIUM, Query
+from tl_data.local.query import MEDIUM, Query
 
 SECONDS = 5.0
 SCENES = 3

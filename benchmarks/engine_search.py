@@ -32,7 +32,7 @@ from tl_data.local.evidence import Clip, Evidence, Probe, Span
 from tl_data.local.library import Library
 from tl_data.local.look import describe_image
 from tl_data.local.media import Picture
-from tl_data.local.search import Query
+from tl_data.local.query import Query
 
 SECONDS = 6.0
 PER_VIDEO = 100  # clips: ten minutes

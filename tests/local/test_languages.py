@@ -14,7 +14,7 @@ from tl_data.local import writer
 from tl_data.local.evidence import Evidence, Span, from_json, to_json
 from tl_data.local.languages import SURE, language_of, with_languages
 from tl_data.local.library import Library
-from tl_data.local.search import MEDIUM, Query
+from tl_data.local.query import MEDIUM, Query
 from tl_data.local.words import words_of
 
 FIESTA = replace(

@@ -16,7 +16,7 @@ import pytest
 
 from tests.local.known import PLANT, SALES, SHAPES, SILENT, VIDEOS
 from tl_data.local.library import Library
-from tl_data.local.search import Query
+from tl_data.local.query import Query
 
 
 @pytest.fixture

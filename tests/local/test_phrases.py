@@ -13,7 +13,7 @@ from tl_data.local.evidence import Evidence, Span, Word
 from tl_data.local.library import Library
 from tl_data.local.moments import moments
 from tl_data.local.phrases import phrases, times_of
-from tl_data.local.search import Hit, Query
+from tl_data.local.query import Hit, Query
 
 TEXT = "The meeting starts at nine. Our revenue grew by twelve percent, and we will hire fifty workers"
 # Two words a second, with a pause of half a second after the first sentence.

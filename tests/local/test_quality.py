@@ -16,7 +16,7 @@ import pytest
 from tl_data.demo.videos import DemoVideo, Question
 from tl_data.local.evidence import Evidence, from_json, to_json
 from tl_data.local.library import Library
-from tl_data.local.search import MEDIUM, Query
+from tl_data.local.query import MEDIUM, Query
 
 # How many questions of a kind (8, 9 and 8) have their moment as the best hit, among the best five, and as
 # the best hit at `medium` or above. Measured: all. One less is allowed, for another version of a library.

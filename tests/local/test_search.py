@@ -10,7 +10,7 @@ import pytest
 from tests.local.known import PROBE, VIDEOS, clip
 from tl_data.local.evidence import Evidence
 from tl_data.local.library import Library
-from tl_data.local.search import Hit, Query, confidence
+from tl_data.local.query import Hit, Query, confidence
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from tests.local.known import EMPTY, PLANT, SALES, SHAPES, SILENT
 from tl_data.local import meaning, space
 from tl_data.local.library import Library
 from tl_data.local.pictures import NotPicture, seen
-from tl_data.local.search import Query
+from tl_data.local.query import Query
 from tl_data.local.tiers import Tiers
 
 

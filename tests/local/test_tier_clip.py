@@ -28,7 +28,7 @@ from tl_data.local import space
 from tl_data.local.clip import Encoder, encoder
 from tl_data.local.evidence import Evidence, ModelFailed, from_json, to_json
 from tl_data.local.library import Library
-from tl_data.local.search import Query
+from tl_data.local.query import Query
 from tl_data.local.sight import as_numbers
 from tl_data.local.tiers import Tiers, read_tiers
 from tl_data.local.worker import Lookers

@@ -7,18 +7,8 @@ import pytest
 from tests.local.known import PLANT, SALES, SHAPES, SILENT, clip
 from tl_data.local.matching import Vocabulary, distance, resemblance, sounds, stem
 from tl_data.local.questions import parse
-from tl_data.local.words import (
-    TRAITS,
-    base_color,
-    heard_words,
-    listed,
-    places,
-    said_between,
-    seen_words,
-    shown_between,
-    traits_of,
-    words_of,
-)
+from tl_data.local.traits import TRAITS, base_color, places, traits_of
+from tl_data.local.words import heard_words, listed, said_between, seen_words, shown_between, words_of
 
 
 def test_words_are_apart_by_what_they_rest_on() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.local.known import EMPTY, PLANT, SALES, SHAPES, SILENT, VIDEOS
-from tl_data.local import writer
+from tl_data.local import summaries, writer
 from tl_data.local.evidence import Evidence, Sureness
 from tl_data.local.facts import clock, facts_of
 from tl_data.local.wishes import read
@@ -164,12 +164,12 @@ def test_a_subject_selects_and_a_strange_one_is_admitted() -> None:
 
 
 def test_gist_has_title_topics_and_hashtags() -> None:
-    found = writer.gist(SALES)
+    found = summaries.gist(SALES)
     assert found["title"] == "Quarterly review"
     assert "revenue" in found["topics"]
     assert all(re.fullmatch(r"#\w+", tag) for tag in found["hashtags"])
-    assert writer.gist(SHAPES)["topics"][:1] == ["green"] or writer.gist(SHAPES)["topics"]
-    assert writer.gist(EMPTY)["title"]
+    assert summaries.gist(SHAPES)["topics"][:1] == ["green"] or summaries.gist(SHAPES)["topics"]
+    assert summaries.gist(EMPTY)["title"]
 
 
 def test_nothing_seen_is_said_as_nothing_seen() -> None:
@@ -219,8 +219,9 @@ def test_wishes_are_read() -> None:
 
 def test_the_same_in_every_process() -> None:
     code = (
-        "import json; from tests.local.known import VIDEOS; from tl_data.local import writer;"
-        "print(json.dumps([[writer.summarize(e), writer.chapters(e), writer.highlights(e), writer.gist(e)] "
+        "import json; from tests.local.known import VIDEOS; from tl_data.local import summaries, writer;"
+        "print(json.dumps([[writer.summarize(e), writer.chapters(e), writer.highlights(e), "
+        "summaries.gist(e)] "
         "for e in VIDEOS.values()]))"
     )
     root = Path(__file__).parents[2]

@@ -10,9 +10,10 @@ from tl_data.local.facts import Fact, between, facts_of, sentence
 from tl_data.local.judging import sight_of
 from tl_data.local.languages import stretches
 from tl_data.local.moments import moments
-from tl_data.local.search import LOW, MEDIUM
+from tl_data.local.query import LOW, MEDIUM
+from tl_data.local.traits import color_shares, counts
 from tl_data.local.wishes import Wish
-from tl_data.local.words import color_shares, counts, listed
+from tl_data.local.words import listed
 
 LIMITS = (
     "This engine measures colours, motion, light, sound and faces, reads text on screen and recognises "

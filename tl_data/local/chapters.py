@@ -15,11 +15,8 @@ from tl_data.local.evidence import Evidence
 from tl_data.local.facts import Fact, facts_of, sentence
 from tl_data.local.matching import stem
 from tl_data.local.questions import tokens
-from tl_data.local.words import (
-    color_shares,
-    said_between,
-    shown_between,
-)
+from tl_data.local.traits import color_shares
+from tl_data.local.words import said_between, shown_between
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tl_data.local.languages import NAMES
-from tl_data.local.words import COLOR_NAMES, COLORS
+from tl_data.local.traits import COLOR_NAMES, COLORS
 
 Credits = tuple[tuple[str, float], ...]  # trait, how well it explains the phrase 0..1
 

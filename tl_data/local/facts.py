@@ -17,16 +17,8 @@ from tl_data.local.cues import EMPTY
 from tl_data.local.evidence import Clip, Evidence, Span
 from tl_data.local.languages import sure_languages
 from tl_data.local.questions import tokens
-from tl_data.local.words import (
-    MAIN_SHARE,
-    camera_words,
-    color_shares,
-    counts,
-    listed,
-    moves,
-    said_between,
-    shown_between,
-)
+from tl_data.local.traits import MAIN_SHARE, color_shares, counts, moves
+from tl_data.local.words import camera_words, listed, said_between, shown_between
 
 UNSURE = 0.45  # confidence below which a quote or a measurement is marked as uncertain
 

@@ -19,7 +19,7 @@ from tl_data.local.crediting import Line, Values, best_of, credits_of, line_of
 from tl_data.local.phrases import stretch
 from tl_data.local.questions import Part, Question
 from tl_data.local.shelf import Shelf
-from tl_data.local.words import TRAIT_NUMBER
+from tl_data.local.traits import TRAIT_NUMBER
 
 TextRow = tuple[int, str, str, str]  # clip id, maybe, named, spans as JSON (see packing.text_row)
 

@@ -12,39 +12,33 @@ process adds to the same file is found after the next opening.
 from __future__ import annotations
 
 import hashlib
-import json
 import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from tl_data.local import packing, search, space
 from tl_data.local.evidence import Evidence
-from tl_data.local.search import Hit, Query
-from tl_data.local.shelf import Shelf, clip_id
+from tl_data.local.library_file import (
+    SCHEMA,
+    drop,
+    index_number,
+    insert,
+    load,
+    rows_of,
+    transaction,
+    with_keyframes,
+)
+from tl_data.local.query import Hit, Query
+from tl_data.local.shelf import Shelf
 from tl_data.local.sight import Sight
-from tl_data.local.words import TRAITS, Words, words_of
+from tl_data.local.traits import TRAITS
+from tl_data.local.words import words_of
 
 # What the packed columns mean. Another value on disk: they are made anew from the stored evidence.
 _FORM = f"tl-local-1 2 {hashlib.sha256(' '.join(TRAITS).encode()).hexdigest()[:12]}"
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS indexes (number INTEGER PRIMARY KEY, index_id TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS videos (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    video_id TEXT NOT NULL UNIQUE,
-    index_number INTEGER NOT NULL REFERENCES indexes (number),
-    folder TEXT NOT NULL,
-    keyframes TEXT NOT NULL, -- file names by clip, JSON
-    form TEXT NOT NULL,
-    evidence BLOB NOT NULL,
-    pack BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS videos_by_index ON videos (index_number, number);
-"""
 _KEPT = 256  # decoded evidence of this many videos stays in memory
 
 
@@ -71,7 +65,7 @@ class Library:
         self._closed = False
         with self._connection() as db:
             db.execute("PRAGMA journal_mode = WAL")
-            db.executescript(_SCHEMA)
+            db.executescript(SCHEMA)
 
     # ------------------------------------------------------------------------------------ contents
 
@@ -83,10 +77,10 @@ class Library:
         """
         words = [words_of(clip, evidence) for clip in evidence.clips]
         with self._writing, self._connection() as db:
-            with _transaction(db):
-                home = _index_number(db, index_id)
-                old = _drop(db, video_id)
-                number = _insert(db, home, video_id, str(folder), evidence, words, self._form, self._seen_by)
+            with transaction(db):
+                home = index_number(db, index_id)
+                old = drop(db, video_id)
+                number = insert(db, home, video_id, str(folder), evidence, words, self._form, self._seen_by)
             self._evidence.pop(video_id, None)
             if old and (shelf := self._shelves.get(old[1])):
                 shelf.remove(old[0])
@@ -97,8 +91,8 @@ class Library:
     def remove(self, video_id: str) -> bool:
         """Forget a video; False if it was not known."""
         with self._writing, self._connection() as db:
-            with _transaction(db):
-                old = _drop(db, video_id)
+            with transaction(db):
+                old = drop(db, video_id)
             self._evidence.pop(video_id, None)
             if old and (shelf := self._shelves.get(old[1])):
                 shelf.remove(old[0])
@@ -110,7 +104,7 @@ class Library:
             row = db.execute("SELECT number FROM indexes WHERE index_id = ?", (index_id,)).fetchone()
             if row is None:
                 return
-            with _transaction(db):
+            with transaction(db):
                 db.execute("DELETE FROM videos WHERE index_number = ?", row)
                 db.execute("DELETE FROM indexes WHERE number = ?", row)
                 db.execute(f"DROP TABLE IF EXISTS words_{row[0]}")
@@ -169,8 +163,10 @@ class Library:
             if row is None:
                 return []
             shelf = self._shelf(db, row[0])
-            hits = search.find(shelf, lambda sql, values: _rows(db, sql, values, row[0]), query, self._sight)
-            return _with_keyframes(db, hits)
+            hits = search.find(
+                shelf, lambda sql, values: rows_of(db, sql, values, row[0]), query, self._sight
+            )
+            return with_keyframes(db, hits)
 
     def segments(
         self, video_id: str, options: Sequence[str], scope: Sequence[str] = ("clip",)
@@ -215,114 +211,6 @@ class Library:
             # Writers are kept out: a video added between reading and publishing would be missed.
             with self._writing, self._loading:
                 if (shelf := self._shelves.get(home)) is None:
-                    shelf = _load(db, home, self._form, self._seen_by)
+                    shelf = load(db, home, self._form, self._seen_by)
                     self._shelves[home] = shelf
         return shelf
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
-
-
-def _rows(
-    db: sqlite3.Connection, sql: str, values: Sequence[str | int], home: int
-) -> list[tuple[int | float | str, ...]]:
-    """Rows from the full-text table of an index, which `sql` calls `words`; none if it has gone."""
-    try:
-        return db.execute(sql.replace("words", f"words_{home}"), values).fetchall()
-    except sqlite3.OperationalError as error:
-        if "no such table" in str(error):  # the index was removed while the search ran
-            return []
-        raise
-
-
-def _with_keyframes(db: sqlite3.Connection, hits: list[Hit]) -> list[Hit]:
-    """The hits with the file name of each thumbnail: one look-up a video, without its whole evidence."""
-    names: dict[str, list[str]] = {}
-    for video_id in {hit.video_id for hit in hits}:
-        row = db.execute("SELECT keyframes FROM videos WHERE video_id = ?", (video_id,)).fetchone()
-        names[video_id] = json.loads(row[0]) if row else []
-    return [
-        replace(hit, keyframe=names[hit.video_id][hit.clip_number])
-        for hit in hits
-        if hit.clip_number < len(names[hit.video_id])  # else it was removed or replaced meanwhile
-    ]
-
-
-def _index_number(db: sqlite3.Connection, index_id: str) -> int:
-    row = db.execute("SELECT number FROM indexes WHERE index_id = ?", (index_id,)).fetchone()
-    if row is None:
-        number = db.execute("INSERT INTO indexes (index_id) VALUES (?)", (index_id,)).lastrowid
-        assert number is not None
-        # A table an index: ranking by BM25 then counts the index's own clips, and no search reads
-        # past another index's.
-        db.execute(
-            f"CREATE VIRTUAL TABLE words_{number} USING fts5"
-            "(shown, said, maybe, named, spans UNINDEXED, tokenize = 'porter unicode61 remove_diacritics 2')"
-        )
-        db.execute(f"CREATE TABLE vocabulary_{number} (word TEXT PRIMARY KEY) WITHOUT ROWID")
-        return number
-    return int(row[0])
-
-
-def _drop(db: sqlite3.Connection, video_id: str) -> tuple[int, int] | None:
-    """Delete a video's rows; its number and index, or None if it was not there."""
-    row = db.execute("SELECT number, index_number FROM videos WHERE video_id = ?", (video_id,)).fetchone()
-    if row is None:
-        return None
-    number, home = int(row[0]), int(row[1])
-    db.execute("DELETE FROM videos WHERE number = ?", (number,))
-    db.execute(
-        f"DELETE FROM words_{home} WHERE rowid >= ? AND rowid < ?",
-        (clip_id(number, 0), clip_id(number + 1, 0)),
-    )
-    return number, home
-
-
-def _insert(
-    db: sqlite3.Connection, home: int, video_id: str, folder: str, evidence: Evidence, words: Sequence[Words],
-    form: str, sight: str,
-) -> int:  # fmt: skip
-    keyframes = json.dumps([clip.keyframe for clip in evidence.clips])
-    number = db.execute(
-        "INSERT INTO videos (video_id, index_number, folder, keyframes, form, evidence, pack)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (video_id, home, folder, keyframes, form, packing.pack(evidence), b""),
-    ).lastrowid
-    assert number is not None
-    packed = packing.pack_columns(packing.pack_of(number, evidence, words, sight))
-    db.execute("UPDATE videos SET pack = ? WHERE number = ?", (packed, number))
-    rows = []
-    for position, (clip, word) in enumerate(zip(evidence.clips, words, strict=True)):
-        if row := packing.text_row(evidence, clip, word):
-            rows.append((clip_id(number, position), *row))
-    db.executemany(
-        f"INSERT INTO words_{home} (rowid, shown, said, maybe, named, spans) VALUES (?, ?, ?, ?, ?, ?)", rows
-    )
-    fresh = [(word,) for word in packing.vocabulary_of(words)]
-    db.executemany(f"INSERT OR IGNORE INTO vocabulary_{home} VALUES (?)", fresh)
-    return number
-
-
-def _load(db: sqlite3.Connection, home: int, current: str, sight: str) -> Shelf:
-    shelf = Shelf()
-    shelf.vocabulary.add([row[0] for row in db.execute(f"SELECT word FROM vocabulary_{home}")])
-    for number, video_id, form, evidence, pack in db.execute(
-        "SELECT number, video_id, form, CASE WHEN form = ? THEN NULL ELSE evidence END, pack"
-        " FROM videos WHERE index_number = ? ORDER BY number",
-        (current, home),
-    ):
-        if form == current:
-            shelf.add(packing.unpack_columns(number, pack), video_id)
-        else:
-            known = packing.unpack(evidence)
-            words = [words_of(clip, known) for clip in known.clips]
-            shelf.add(packing.pack_of(number, known, words, sight), video_id)
-    return shelf

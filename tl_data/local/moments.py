@@ -7,7 +7,7 @@ import numpy as np
 from tl_data.local import packing, questions, search
 from tl_data.local.evidence import Evidence
 from tl_data.local.judging import Judge, TextRow
-from tl_data.local.search import Hit, Query
+from tl_data.local.query import Hit, Query
 from tl_data.local.shelf import Shelf, clip_id
 from tl_data.local.words import words_of
 

@@ -18,7 +18,8 @@ from tl_data.local.evidence import Clip, Evidence, Span, from_json, to_json
 from tl_data.local.phrases import times_of
 from tl_data.local.questions import tokens
 from tl_data.local.shelf import Pack
-from tl_data.local.words import TRAIT_NUMBER, TRAITS, Words, said_between, shown_between
+from tl_data.local.traits import TRAIT_NUMBER, TRAITS
+from tl_data.local.words import Words, said_between, shown_between
 
 
 def pack(evidence: Evidence) -> bytes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tl_data.local import colors, faces, look, meaning, space
 from tl_data.local.evidence import Clip, Evidence, Probe
 from tl_data.local.sight import Sight, as_numbers
-from tl_data.local.words import traits_of
+from tl_data.local.traits import traits_of
 
 
 class NotPicture(ValueError):

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from tl_data.local import cues
 from tl_data.local.meaning import word_weight
-from tl_data.local.words import COLOR_NAMES, COLORS, PLACE_NAMES, PLACES
+from tl_data.local.traits import COLOR_NAMES, COLORS, PLACE_NAMES, PLACES
 
 _TOKEN = re.compile(r"[^\W_]+(?:[.,:/][0-9]+)*")
 _TURNS = {

@@ -21,7 +21,7 @@ from tl_data.local.store import Row, Where, new_id, now
 from tl_data.local.uploads import Upload
 
 if TYPE_CHECKING:
-    from tl_data.local.search import Hit
+    from tl_data.local.query import Hit
 
 OPTIONS = ("visual", "audio", "transcription")
 WAYS = ("lexical", "semantic")

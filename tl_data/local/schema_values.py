@@ -16,8 +16,9 @@ from tl_data.local.evidence import Clip, Evidence, Span
 from tl_data.local.facts import Fact, clock, facts_of, sentence
 from tl_data.local.languages import sure_languages
 from tl_data.local.moments import moments
-from tl_data.local.search import MEDIUM, Hit
-from tl_data.local.words import color_shares, counts, said_between, shown_between
+from tl_data.local.query import MEDIUM, Hit
+from tl_data.local.traits import color_shares, counts
+from tl_data.local.words import said_between, shown_between
 
 UNKNOWN = object()  # no evidence: not the same as a value that is null
 

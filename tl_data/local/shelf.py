@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tl_data.local.columns import Bools, Column, Floats, Rows, TextRows, Texts
 from tl_data.local.matching import Vocabulary
-from tl_data.local.words import TRAITS
+from tl_data.local.traits import TRAITS
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ from tl_data.local.cues import EMPTY, GENERIC
 from tl_data.local.evidence import Clip, Evidence
 from tl_data.local.meaning import WORD_DIMENSION, Vector, unit, word_vectors
 from tl_data.local.sight import Sight
-from tl_data.local.words import COLOR_NAMES, heard_words, joined, said_between, seen_words, shown_between
+from tl_data.local.traits import COLOR_NAMES
+from tl_data.local.words import heard_words, joined, said_between, seen_words, shown_between
 
 LOOK_DIMENSION = 64
 DIMENSION = WORD_DIMENSION + LOOK_DIMENSION  # without an encoder

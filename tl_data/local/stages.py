@@ -20,7 +20,7 @@ from tl_data.local.writers import writer_of
 
 if TYPE_CHECKING:
     from tl_data.local.library import Library
-    from tl_data.local.search import Hit
+    from tl_data.local.query import Hit
     from tl_data.local.space import Segment
 
 T = TypeVar("T")
@@ -140,7 +140,7 @@ class Stages:
         """
 
         def find(library: Library) -> list[tuple[Hit, str]]:
-            from tl_data.local.search import Query
+            from tl_data.local.query import Query
 
             query = Query(
                 index_id,

@@ -10,17 +10,16 @@ somebody is, or what an object is called, this engine cannot see.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from tl_data.local import answers, schema
-from tl_data.local.chapters import Chapter, chapters_of, shortened, title_of, topics_of
+from tl_data.local.chapters import chapters_of, shortened
 from tl_data.local.evidence import Evidence
-from tl_data.local.facts import ORDER, Fact, between, clock, facts_of, sentence
+from tl_data.local.facts import ORDER, Fact, between, facts_of, sentence
+from tl_data.local.summaries import gist, lines_of, summary, when
 from tl_data.local.tokens import first
 from tl_data.local.wishes import Wish, read
-from tl_data.local.words import color_shares, listed
 
 Item = dict[str, Any]
 
@@ -30,7 +29,7 @@ Item = dict[str, Any]
 
 def summarize(evidence: Evidence, prompt: str | None = None) -> str:
     """A summary in the order of the video, as long and in the form that the prompt asks for."""
-    return _summary(evidence, read(prompt, "summary"))
+    return summary(evidence, read(prompt, "summary"))
 
 
 def analyze(
@@ -57,175 +56,31 @@ def analyze(
 
 def _write(evidence: Evidence, wish: Wish) -> str:
     if wish.kind == "chapters":
-        return _lines(
+        return lines_of(
             [_entry(c, "chapter_title", "chapter_summary") for c in _chapters(evidence, wish)], wish
         )
     if wish.kind == "highlights":
         found = _highlights(evidence, wish)
-        return _lines([_entry(h, "highlight", "highlight_summary") for h in found], wish)
+        return lines_of([_entry(h, "highlight", "highlight_summary") for h in found], wish)
     if wish.kind == "titles":
         return _titles(evidence, wish)
     if wish.kind in ("topics", "hashtags"):
         words = gist(evidence, wish.items or 5)[wish.kind]
         if wish.bullets or wish.numbered:
-            return _lines(words, wish)
+            return lines_of(words, wish)
         return (" " if wish.kind == "hashtags" else ", ").join(words)
     if wish.kind == "summary":
-        return _summary(evidence, wish)
+        return summary(evidence, wish)
     return answers.answer(evidence, wish)
 
 
 def _titles(evidence: Evidence, wish: Wish) -> str:
     titles = list(dict.fromkeys([gist(evidence)["title"], *(c.title for c in chapters_of(evidence))]))
     wanted = wish.items or 1
-    return titles[0] if wanted == 1 else _lines(titles[:wanted], wish)
+    return titles[0] if wanted == 1 else lines_of(titles[:wanted], wish)
 
 
 # ------------------------------------------------------------------------------------------- summary
-
-
-def _summary(evidence: Evidence, wish: Wish) -> str:
-    if not evidence.clips:
-        return sentence(f"Nothing could be looked at in this video{_why(evidence)}")
-    if wish.subject and (told := answers.about(evidence, wish)):
-        return told
-    chapters = chapters_of(evidence)
-    note = (
-        f'Nothing in the evidence is about "{wish.subject}"; this is the whole video. '
-        if wish.subject
-        else ""
-    )
-    if wish.bullets or wish.numbered or wish.items:
-        return note + _lines(_points(chapters, wish.items or 5), wish)
-    if wish.sentences == 1:
-        return note + _shortened_to(_one_sentence(evidence, chapters), wish.words)
-    opening = _opening(evidence, chapters)
-    sentences = [opening, *(text for chapter in chapters if (text := _told(chapter)))]
-    limit = wish.sentences or (3 if wish.brief else None)
-    if limit is not None and limit < sum(_count(text) for text in sentences):
-        sentences = [opening, *_best(chapters, limit - 1)]
-    if wish.words is not None and len(" ".join(sentences).split()) > wish.words:
-        sentences = _within(evidence, chapters, wish.words)
-    return note + _shortened_to(" ".join(sentences), wish.words)
-
-
-def _opening(evidence: Evidence, chapters: Sequence[Chapter], *, plain: bool = False) -> str:
-    """The first sentence: length, form, and what kinds of evidence there are."""
-    probe = evidence.probe
-    form = "portrait " if probe.height > probe.width else ""
-    kinds = [
-        name
-        for name, there in (
-            ("speech", evidence.speech),
-            ("text on screen", evidence.shown),
-            ("music", any(clip.sound == "music" for clip in evidence.clips)),
-        )
-        if there
-    ]
-    what = "video" if probe.width else "sound recording"
-    parts = f" in {len(chapters)} parts" if len(chapters) > 1 else ""
-    having = f", with {listed(kinds)}" if kinds else ", without speech, text on screen or music"
-    topics = topics_of(evidence, 4)
-    about = f"; the words that stand out are {listed(topics)}" if len(topics) > 1 else ""
-    length = "1 second" if round(probe.duration_sec) == 1 else f"{round(probe.duration_sec)} seconds"
-    if probe.duration_sec >= 120:
-        length = (
-            f"{clock(probe.duration_sec)} minutes"
-            if probe.duration_sec < 3600
-            else f"{clock(probe.duration_sec)} hours"
-        )
-    return sentence(f"A {form}{what} of {length}{'' if plain else parts}{having}{'' if plain else about}")
-
-
-def _told(chapter: Chapter) -> str:
-    """A chapter in a sentence or two: its time, what is shown and said, then what is seen."""
-    best: dict[str, Fact] = {}
-    for fact in sorted(chapter.facts, key=lambda fact: -fact.weight):
-        best.setdefault(fact.kind, fact)  # one of a kind: two quotes tell less than a quote and a picture
-    words = [best[kind] for kind in ("shown", "said") if kind in best]
-    rest = [best[kind] for kind in ("seen", "heard") if kind in best]
-    first_part, others = (words, rest) if words else (rest[:1], rest[1:])
-    if not first_part:
-        return ""
-    start, end = chapter.start_sec, chapter.end_sec
-    text = "; ".join(_lower(fact.within(start, end)).rstrip(".") for fact in first_part)
-    told = sentence(f"From {clock(start)} to {clock(end)} {text}")
-    return " ".join([told, *(sentence(fact.within(start, end)) for fact in others[:1])])
-
-
-def _count(text: str) -> int:
-    """How many sentences a text has, quotes apart."""
-    return max(1, len(re.findall(r"[.!?]+(?:\s|$)", re.sub(r'"[^"]*"', '""', text))))
-
-
-def _when(fact: Fact) -> tuple[float, str]:
-    return fact.start_sec, fact.kind
-
-
-def _lower(text: str) -> str:
-    return text[0].lower() + text[1:] if text else text
-
-
-def _best(chapters: Sequence[Chapter], most: int) -> list[str]:
-    """The facts that tell most, from as many chapters as possible, in order, a sentence each."""
-    leaders = [max(chapter.facts, key=lambda fact: fact.weight) for chapter in chapters if chapter.facts]
-    rest = [fact for chapter in chapters for fact in chapter.facts if fact not in leaders]
-    ranked = [*sorted(leaders, key=lambda f: -f.weight), *sorted(rest, key=lambda f: -f.weight)]
-    chosen = sorted(dict.fromkeys(ranked[: max(0, most)]), key=_when)
-    return [answers.timed(fact) for fact in chosen]
-
-
-def _points(chapters: Sequence[Chapter], most: int) -> list[str]:
-    """Entries for a list: a chapter each, or single facts when more are wanted than there are chapters."""
-    told = [chapter for chapter in chapters if chapter.facts]
-    if most > len(told):
-        return _best(chapters, most)
-    ranked = sorted(told, key=lambda chapter: -max(fact.weight for fact in chapter.facts))[:most]
-    return [_told(chapter) for chapter in sorted(ranked, key=lambda chapter: chapter.start_sec)]
-
-
-def _within(evidence: Evidence, chapters: Sequence[Chapter], words: int) -> list[str]:
-    """As much as fits into so many words."""
-    opening = _opening(evidence, chapters)
-    tries = [[opening, *_best(chapters, most)] for most in range(min(20, 3 * len(chapters)), 0, -1)]
-    tries += [[opening], [_opening(evidence, chapters, plain=True)], [sentence(gist(evidence)["title"])]]
-    return next((texts for texts in tries if len(" ".join(texts).split()) <= words), tries[-1])
-
-
-def _one_sentence(evidence: Evidence, chapters: Sequence[Chapter]) -> str:
-    facts = [fact for chapter in chapters for fact in chapter.facts]
-    shown = list(dict.fromkeys(f.quote for f in facts if f.kind == "shown" and f.quote))[:3]
-    said = max((f for f in facts if f.kind == "said"), key=lambda f: f.weight, default=None)
-    seen = [f for f in facts if f.kind == "seen"]
-    form = "video" if evidence.probe.width else "sound recording"
-    text = f"A {form} of {round(evidence.probe.duration_sec)} seconds"
-    if shown:
-        text += f" that shows {listed(f'“{line}”' for line in shown)} on screen"
-    if said:
-        quote = shortened(said.quote, 120).rstrip(".!?")
-        text += (
-            f"{' and' if shown else ''} in which speech is recognised as “{quote}” at {clock(said.start_sec)}"
-        )
-    if not shown and not said and seen:
-        text += f" in which {listed(_lower(part) for f in seen[:2] for part in f.text.split('. '))}"
-    return text + "."
-
-
-def _shortened_to(text: str, words: int | None) -> str:
-    """A text cut to so many words, if it must be, with an ellipsis."""
-    pieces = text.split()
-    return text if words is None or len(pieces) <= words else " ".join(pieces[:words]).rstrip(",;:") + "…"
-
-
-def _lines(items: Sequence[str], wish: Wish) -> str:
-    items = items[: wish.items] if wish.items else items
-    if wish.numbered:
-        return "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1))
-    return "\n".join(f"- {item}" for item in items)
-
-
-def _why(evidence: Evidence) -> str:
-    return f": {'; '.join(evidence.notes)}" if evidence.notes else ""
 
 
 # ---------------------------------------------------------------------------- chapters and highlights
@@ -283,7 +138,7 @@ def _highlights(evidence: Evidence, wish: Wish) -> list[Item]:
         if len(chosen) < wanted and apart:
             chosen.append(fact)
     found = []
-    for fact in sorted(chosen, key=_when):
+    for fact in sorted(chosen, key=when):
         around = [f for f in facts_of(evidence, fact.start_sec, fact.end_sec) if f.text != fact.text]
         summary = [fact, *sorted(around, key=lambda f: -f.weight)[:1]]
         found.append(
@@ -291,7 +146,7 @@ def _highlights(evidence: Evidence, wish: Wish) -> list[Item]:
                 "start_sec": round(fact.start_sec, 3),
                 "end_sec": round(max(fact.end_sec, fact.start_sec + 0.5), 3),
                 "highlight": shortened(fact.quote or fact.text.split(". ")[0], 80),
-                "highlight_summary": " ".join(sentence(f.text) for f in sorted(summary, key=_when)),
+                "highlight_summary": " ".join(sentence(f.text) for f in sorted(summary, key=when)),
             }
         )
     return found
@@ -302,28 +157,3 @@ def _entry(item: Item, title: str, text: str) -> str:
 
 
 # ---------------------------------------------------------------------------------------------- gist
-
-
-def gist(evidence: Evidence, most: int = 5) -> dict[str, Any]:
-    """`title`, `topics` and `hashtags` of a video, from what is shown and said; else from what is seen."""
-    topics = topics_of(evidence, most) or _visible_topics(evidence, most)
-    tags = list(dict.fromkeys("#" + re.sub(r"\W", "", topic.title()) for topic in topics))
-    return {
-        "title": title_of(facts_of(evidence)),
-        "topics": topics,
-        "hashtags": [t for t in tags if len(t) > 1],
-    }
-
-
-def _visible_topics(evidence: Evidence, most: int) -> list[str]:
-    seen: dict[str, float] = {}
-    for clip in evidence.clips:
-        length = clip.end_sec - clip.start_sec
-        for color, share in list(color_shares(clip).items())[:2]:
-            seen[color] = seen.get(color, 0.0) + share * length
-        for name, there in (("music", clip.sound == "music"), ("motion", clip.direction is not None)):
-            if there:
-                seen[name] = seen.get(name, 0.0) + 0.3 * length
-        for name, _ in clip.objects:
-            seen[name] = seen.get(name, 0.0) + 0.5 * length
-    return [name for name, _ in sorted(seen.items(), key=lambda item: (-item[1], item[0]))[:most]]

@@ -145,7 +145,7 @@ class BuiltIn:
         """As `Writer` says."""
 
         def write() -> Item:
-            from tl_data.local.writer import gist
+            from tl_data.local.summaries import gist
 
             return gist(material.evidence)
 

@@ -1,0 +1,73 @@
+"""Clips that look like a picture: by what is measured in both, by their looks, and by an encoder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from tl_data.local.columns import Bools, Floats
+from tl_data.local.judging import Match
+from tl_data.local.query import Query
+from tl_data.local.shelf import Shelf
+from tl_data.local.sight import Sight
+from tl_data.local.traits import TRAIT_NUMBER
+
+_MOST = 300  # clips that are given back
+_SAME = 0.985  # cosine of looks from which two pictures are the same
+_APART, _ALIKE = 0.6, 0.95  # cosines of an encoder: of pictures of different things, of nearly the same one
+
+
+def with_images(
+    shelf: Shelf, query: Query, allowed: Bools, asked: dict[int, Match] | None, sight: Sight | None
+) -> dict[int, Match]:
+    """Clips that look like the images; with a text besides, both count."""
+    from tl_data.local.pictures import look_and_traits
+
+    best: dict[int, Match] = {}
+    for image in query.images:
+        look, traits, seen = look_and_traits(image, sight)
+        for match in _alike(shelf, look, traits, seen, allowed):
+            if match.row not in best or best[match.row].score < match.score:
+                best[match.row] = match
+    if asked is None:
+        return best
+    both: dict[int, Match] = {}
+    for row in best.keys() | asked.keys():
+        image_match, text_match = best.get(row), asked.get(row)
+        score = 0.5 * sum(match.score for match in (image_match, text_match) if match)
+        base = image_match or text_match
+        assert base is not None
+        told = (*(image_match.evidence if image_match else ()), *(text_match.evidence if text_match else ()))
+        both[row] = replace(base, score=score, evidence=told, only_words=False)
+    return both
+
+
+def _alike(shelf: Shelf, look: Floats, traits: dict[str, float], seen: Floats, allowed: Bools) -> list[Match]:
+    count = len(allowed)
+    cosines = shelf.look_cosines(look, count)
+    wanted = {TRAIT_NUMBER[trait]: strength for trait, strength in traits.items()}
+    shared = np.zeros(count, np.float32)
+    either = np.full(count, 1e-6, np.float32)
+    for number, strength in wanted.items():
+        column = shelf.trait(number, count).astype(np.float32) / 255
+        shared += np.minimum(column, strength)
+        either += np.maximum(column, strength)
+    # The words alone cannot say "the same": they stop below `high`.
+    scores = 0.6 * shared / either
+    if cosines is not None:
+        scores = np.where(cosines > 0.6, np.maximum(scores, 0.3 * scores + 0.6 * cosines), scores)
+        scores = np.where(cosines >= _SAME, 0.9 + 0.1 * np.minimum(cosines, 1.0), scores)
+    if len(seen) and (near := shelf.sight_cosines(seen, count)) is not None:
+        scores = np.maximum(scores, 0.9 * np.clip((near - _APART) / (_ALIKE - _APART), 0, 1))
+    scores[~allowed] = 0
+    rows = np.argsort(-scores, kind="stable")[:_MOST]
+    return [
+        Match(
+            int(row),
+            float(scores[row]),
+            ("same picture" if cosines is not None and cosines[row] >= _SAME else "alike picture",),
+        )
+        for row in rows
+        if scores[row] > 0
+    ]
