@@ -64,9 +64,9 @@ async def work_on(engine: Engine, row: Row) -> None:
     Raises:
         MediaProblem: why the task has failed.
     """
-    engine.queue.suffer("analyze_tasks", row, row["status"])
+    engine.queue.steps.suffer("analyze_tasks", row, row["status"])
     engine.store.change("analyze_tasks", row["id"], status="processing", updated_at=now())
-    engine.queue.suffer("analyze_tasks", row, "processing")
+    engine.queue.steps.suffer("analyze_tasks", row, "processing")
     ask = Ask(engine, row["body"])
     prompt = ask.prompt(needed=True) or ""
     try:

@@ -15,7 +15,8 @@ from typing import Any
 
 from tl_data.local.evidence import Evidence
 from tl_data.local.schema_check import BOUNDS, DEEPEST, TYPES, Schema, Unsupported, check, resolve
-from tl_data.local.schema_values import UNKNOWN, Scope, Values, matches, whole
+from tl_data.local.schema_parts import Scope
+from tl_data.local.schema_values import UNKNOWN, Values, matches, whole
 
 
 def fill(evidence: Evidence, schema: Schema, prompt: str | None = None) -> Any:

@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tl_data.local.chapters import chapters_of, title_of, topics_of
+from tl_data.local.chapters import title_of
 from tl_data.local.evidence import Clip, Evidence, Span
-from tl_data.local.facts import Fact, clock, facts_of, sentence
+from tl_data.local.facts import clock, sentence
 from tl_data.local.languages import sure_languages
 from tl_data.local.moments import moments
 from tl_data.local.query import MEDIUM, Hit
-from tl_data.local.traits import color_shares, counts
+from tl_data.local.schema_parts import Parts, Scope
+from tl_data.local.traits import counts
 from tl_data.local.words import said_between, shown_between
 
 UNKNOWN = object()  # no evidence: not the same as a value that is null
-
-
-@dataclass(frozen=True)
-class Scope:
-    """The stretch that a value is about; `text` if it is about one thing in it: a topic, a line, a colour."""
-
-    start_sec: float
-    end_sec: float
-    text: str | None = None
-    item: bool = field(default=False, compare=False)  # it is an item of a list already
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -56,6 +46,7 @@ class Values:
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
+        self._found = Parts(evidence)
         self._asked: dict[str, list[Hit]] = {}
 
     def find(self, kind: str, name: str, told: str, scope: Scope) -> Any:
@@ -99,7 +90,7 @@ class Values:
 
     def _parts(self, name: str, told: str, scope: Scope, objects: bool) -> list[Scope]:
         asked = _words(name) or _words(told)
-        for pattern, make in self._lists.items():
+        for pattern, make in self._found.lists.items():
             if re.search(pattern, asked):
                 return list(make(scope))
         hits = (
@@ -108,57 +99,8 @@ class Values:
         inside = [h for h in hits if h.start_sec < scope.end_sec and h.end_sec > scope.start_sec]
         found = sorted({(h.start_sec, h.end_sec): h for h in inside}.values(), key=lambda h: h.start_sec)
         if not found and objects and not name:  # a list of unnamed objects at the top: the parts of the video
-            return self._chapters(scope)
+            return self._found.chapters(scope)
         return [Scope(h.start_sec, h.end_sec, None if objects else _quoted(h.evidence)) for h in found]
-
-    # ------------------------------------------------------------------------------------- lists
-
-    @cached_property
-    def _lists(self) -> dict[str, Callable[[Scope], list[Scope]]]:
-        return {
-            r"\bhash ?tags?\b": self._hashtags,
-            r"\b(?:topics?|keywords?|tags?|themes?|subjects?)\b": self._topics,
-            r"\bcolou?rs?\b|\bpalette\b": lambda scope: self._texts(self._colors(scope), scope),
-            r"\b(?:transcript\w*|speech|utterances?|quotes?|dialogue|sentences|spoken)\b": self._said,
-            r"\b(?:on ?screen|screen|ocr|captions?|titles|slides?|shown|visible text|texts)\b": self._shown,
-            r"\b(?:chapters?|scenes?|sections?|segments?|parts|timeline|steps?|shots?)\b": self._chapters,
-            r"\b(?:highlights?|moments?|key points?|takeaways?)\b": self._highlights,
-            r"\b(?:objects?|detections?|people|persons?|faces?)\b": self._objects,
-        }
-
-    def _topics(self, scope: Scope) -> list[Scope]:
-        return self._texts(topics_of(self.evidence), scope)
-
-    def _hashtags(self, scope: Scope) -> list[Scope]:
-        return self._texts([f"#{topic.title()}" for topic in topics_of(self.evidence)], scope)
-
-    def _texts(self, texts: list[str], scope: Scope) -> list[Scope]:
-        return [Scope(scope.start_sec, scope.end_sec, text) for text in texts]
-
-    def _said(self, scope: Scope) -> list[Scope]:
-        return _spans(said_between(self.evidence, scope.start_sec, scope.end_sec))
-
-    def _shown(self, scope: Scope) -> list[Scope]:
-        return _spans(shown_between(self.evidence, scope.start_sec, scope.end_sec))
-
-    def _chapters(self, scope: Scope) -> list[Scope]:
-        return [
-            Scope(chapter.start_sec, chapter.end_sec)
-            for chapter in chapters_of(self.evidence)
-            if chapter.start_sec < scope.end_sec and chapter.end_sec > scope.start_sec
-        ]
-
-    def _highlights(self, scope: Scope) -> list[Scope]:
-        facts = sorted(self._facts(scope), key=lambda fact: -fact.weight)[:3]
-        return [Scope(f.start_sec, f.end_sec) for f in sorted(facts, key=lambda fact: fact.start_sec)]
-
-    def _objects(self, scope: Scope) -> list[Scope]:
-        return [
-            Scope(clip.start_sec, clip.end_sec, name)
-            for clip in self.evidence.clips
-            if clip.start_sec < scope.end_sec and clip.end_sec > scope.start_sec
-            for name in counts(clip)
-        ]
 
     # ------------------------------------------------------------------------------------- texts
 
@@ -172,7 +114,7 @@ class Values:
 
     def _named_text(self, asked: str, scope: Scope) -> Any:
         """The text for a name that says which evidence it wants."""
-        facts = self._facts(scope)
+        facts = self._found.facts(scope)
         if re.search(r"\b(?:start|begin\w*|from|timestamp|time)\b", asked):
             return clock(scope.start_sec)
         if re.search(r"\b(?:end|until|stop)\b", asked):
@@ -184,13 +126,13 @@ class Values:
         if re.search(r"\b(?:on ?screen|screen|ocr|caption|shown|visible text|slide)\b", asked):
             return _joined(shown_between(self.evidence, scope.start_sec, scope.end_sec))
         if re.search(r"\bcolou?r\b", asked):
-            return next(iter(self._colors(scope)), UNKNOWN) if scope.text is None else scope.text
+            return next(iter(self._found.colors(scope)), UNKNOWN) if scope.text is None else scope.text
         if re.search(r"\b(?:camera|camera movement)\b", asked):
-            return next((clip.camera for clip in self._clips(scope) if clip.camera), UNKNOWN)
+            return next((clip.camera for clip in self._found.clips(scope) if clip.camera), UNKNOWN)
         if re.search(r"\bdirection\b", asked):
-            return next((clip.direction for clip in self._clips(scope) if clip.direction), UNKNOWN)
+            return next((clip.direction for clip in self._found.clips(scope) if clip.direction), UNKNOWN)
         if re.search(r"\b(?:sound|audio)\b", asked):
-            return next((clip.sound for clip in self._clips(scope)), UNKNOWN)
+            return next((clip.sound for clip in self._found.clips(scope)), UNKNOWN)
         if re.search(r"\borientation\b", asked) and self.evidence.probe.width:
             return "portrait" if self.evidence.probe.height > self.evidence.probe.width else "landscape"
         if re.search(r"\b(?:title|headline|heading|chapter)\b", asked) and facts:
@@ -231,7 +173,7 @@ class Values:
     # ------------------------------------------------------------------------- numbers and truths
 
     def _count(self, asked: str, told: str, scope: Scope) -> Any:
-        probe, clips = self.evidence.probe, self._clips(scope)
+        probe, clips = self.evidence.probe, self._found.clips(scope)
         rules: tuple[tuple[str, Callable[[], Any]], ...] = (
             (r"\b(?:start|begin\w*|from|timestamp)\b", lambda: scope.start_sec),
             (r"\b(?:end|until|stop)\b", lambda: scope.end_sec),
@@ -241,9 +183,9 @@ class Values:
             (r"\b(?:fps|frame rate)\b", lambda: probe.fps or UNKNOWN),
             (r"\b(?:size|bytes)\b", lambda: probe.size_bytes),
             (r"\b(?:people|persons?|faces?)\b", lambda: max(map(_people, clips), default=UNKNOWN)),
-            (r"\b(?:scenes?|chapters?|sections?|parts)\b", lambda: len(self._chapters(scope))),
+            (r"\b(?:scenes?|chapters?|sections?|parts)\b", lambda: len(self._found.chapters(scope))),
             (r"\bclips?\b", lambda: len(clips)),
-            (r"\bwords?\b", lambda: sum(len((said.text or "").split()) for said in self._said(scope))),
+            (r"\bwords?\b", lambda: sum(len((said.text or "").split()) for said in self._found.said(scope))),
             (r"\b(?:confidence|certainty|sureness)\b", lambda: self._confidence(scope)),
             (r"\bbrightness\b", lambda: clips[0].brightness if clips else UNKNOWN),
             (r"\bloudness\b", lambda: clips[0].loudness if clips and clips[0].loudness > -99 else UNKNOWN),
@@ -256,13 +198,16 @@ class Values:
         return float(numbers[0]) if len(numbers) == 1 else UNKNOWN
 
     def _truth(self, asked: str, told: str, scope: Scope) -> Any:
-        probe, clips = self.evidence.probe, self._clips(scope)
+        probe, clips = self.evidence.probe, self._found.clips(scope)
         rules: tuple[tuple[str, Callable[[], Any]], ...] = (
             (r"\bmusic\b", lambda: any(clip.sound == "music" for clip in clips)),
-            (r"\b(?:speech|spoken|talking|voice|dialogue|narration)\b", lambda: bool(self._said(scope))),
+            (
+                r"\b(?:speech|spoken|talking|voice|dialogue|narration)\b",
+                lambda: bool(self._found.said(scope)),
+            ),
             (r"\b(?:silent|silence|mute)\b", lambda: all(clip.sound == "silence" for clip in clips)),
             (r"\b(?:audio|sound)\b", lambda: probe.audio_codec is not None),
-            (r"\b(?:text|captions?|ocr)\b", lambda: bool(self._shown(scope))),
+            (r"\b(?:text|captions?|ocr)\b", lambda: bool(self._found.shown(scope))),
             # A face that was not recognised may be there all the same.
             (r"\b(?:faces?|people|persons?|humans?)\b", lambda: any(map(_people, clips)) or UNKNOWN),
             (r"\b(?:motion|moving|movement)\b", lambda: any(clip.direction for clip in clips)),
@@ -278,38 +223,17 @@ class Values:
 
     # ------------------------------------------------------------------------------------ helpers
 
-    def _clips(self, scope: Scope) -> list[Any]:
-        return [
-            c
-            for c in self.evidence.clips
-            if min(c.end_sec, scope.end_sec) - max(c.start_sec, scope.start_sec) > 0.2
-        ]
-
-    def _facts(self, scope: Scope) -> list[Fact]:
-        return facts_of(self.evidence, scope.start_sec, scope.end_sec)
-
     def _confidence(self, scope: Scope) -> Any:
         """How sure the evidence of a stretch is: the words that are quoted, else the mean over all of it."""
-        facts = [fact for fact in self._facts(scope) if fact.confidence is not None]
+        facts = [fact for fact in self._found.facts(scope) if fact.confidence is not None]
         quoted = [fact for fact in facts if scope.text and scope.text in fact.text]
         sures = [fact.confidence for fact in quoted or facts if fact.confidence is not None]
         return sum(sures) / len(sures) if sures else UNKNOWN
-
-    def _colors(self, scope: Scope) -> list[str]:
-        total: dict[str, float] = {}
-        for clip in self._clips(scope):
-            for color, share in color_shares(clip).items():
-                total[color] = total.get(color, 0.0) + share * (clip.end_sec - clip.start_sec)
-        return [color for color, _ in sorted(total.items(), key=lambda item: (-item[1], item[0]))[:5]]
 
 
 def _people(clip: Clip) -> int:
     """How many faces or people were recognised in a clip."""
     return max(counts(clip).get("face", 0), counts(clip).get("person", 0))
-
-
-def _spans(spans: list[Span]) -> list[Scope]:
-    return [Scope(span.start_sec, span.end_sec, span.text.strip()) for span in spans]
 
 
 def _joined(spans: list[Span]) -> Any:
