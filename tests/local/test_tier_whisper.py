@@ -82,6 +82,8 @@ def test_a_worker_hears_by_it_and_says_so(whisper: Path, sound: Path, tmp_path: 
     evidence = look(sound, tmp_path / "frames", chosen)
     assert evidence.ears == chosen.ears
     assert evidence.speech == speech.listen(sound, whisper=whisper).speech
+    # It is an English-only one: it would name English whatever is said.
+    assert {(span.language, span.language_confidence) for span in evidence.speech} == {("", 0.0)}
     assert from_json(to_json(evidence)) == evidence
     assert chosen.search_model == f"tl-local-1-{chosen.ears}"
     assert chosen.ears.startswith("whisper-whisper-tiny.en-")
