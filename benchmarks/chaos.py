@@ -32,11 +32,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import av
 import duckdb
-import numpy as np
 from deltalake import DeltaTable
 
+from benchmarks.films import film
 from tl_data.demo.serve import FileServer
 from tl_data.lake import Format, Lake
 from tl_data.lake_tables import TABLES
@@ -89,19 +88,6 @@ low = 0.0
 high = 0.3
 probability = 0.2
 """
-
-
-def film(path: Path) -> bytes:
-    """The least that the API takes: four seconds of 360 x 360 pixels, without sound."""
-    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
-        stream: Any = container.add_stream("libx264", rate=1)
-        stream.width = stream.height = 360
-        stream.pix_fmt, stream.options = "yuv420p", {"preset": "ultrafast"}
-        for second in range(4):
-            picture = np.full((360, 360, 3), 60 * second, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path.read_bytes()
 
 
 def films(folder: Path, count: int) -> list[str]:

@@ -29,9 +29,10 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from aiohttp import web
 
-from benchmarks.chaos import film
+from benchmarks.films import film
 from tl_data.settings import Settings
 
 WAYS = ("pool", "duckdb", "job")
@@ -42,7 +43,13 @@ INDEX = "0" * 24
 def serve(folder: str, ports: Any, stop: Event) -> None:
     """The server process: it keeps of each task its id, its time and what is needed to find it again."""
     picture = film(Path(folder, "film.mp4"))
-    vector = [0.125] * DIMENSION
+    vectors = np.random.default_rng(7).standard_normal((256, DIMENSION)).round(6)
+
+    def vector(number: int) -> list[float]:
+        """Not two alike: equal ones would be packed to nothing, as those of real videos never are."""
+        floats: list[float] = np.roll(vectors[number % 256], number // 256).tolist()
+        return floats
+
     keys: list[str] = []
     times: list[str] = []
 
@@ -73,7 +80,7 @@ def serve(folder: str, ports: Any, stop: Event) -> None:
             "end_offset_sec": 4.0,
             "embedding_scope": "clip",
             "embedding_option": "visual",
-            "float": vector,
+            "float": vector(number),
         }
         return web.json_response(
             {
@@ -97,7 +104,7 @@ def serve(folder: str, ports: Any, stop: Event) -> None:
 
     async def embed(request: web.Request) -> web.Response:
         await request.post()
-        return web.json_response({"text_embedding": {"segments": [{"float": vector}]}})
+        return web.json_response({"text_embedding": {"segments": [{"float": vector(0)}]}})
 
     async def file(request: web.Request) -> web.Response:
         headers = {"ETag": f'"{int(request.match_info["n"]):032x}"', "Accept-Ranges": "bytes"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,13 @@ ATTEMPTS = 8  # of a commit that another writer got in the way of
 BATCH = 8_192  # rows read at a time; more would be read ahead
 FILE_BYTES = 8 * 2**20  # files of this size are left as they are by a compaction
 ROW_GROUP = 1024  # rows
-SMALL_FILES = 64  # files added since the last compaction after which the next one is due
+VECTOR_ROW_GROUP = 256  # rows, of a table of vectors: a compaction holds some groups at a time in memory
+SMALL_FILES = 16  # files added since the last compaction after which the next one is due
+# A reader opens every commit since the last checkpoint, all at once.
+PROPERTIES: dict[str, str | None] = {"delta.checkpointInterval": "20"}
+# deltalake's allocator (jemalloc) keeps what was freed for ten seconds, in each of its arenas: memory of jobs
+# that commit more often grew as long as they ran. Read when deltalake is loaded; what a user has set stays.
+ALLOCATOR = ("_RJEM_MALLOC_CONF", "narenas:2,dirty_decay_ms:0,muzzy_decay_ms:0")
 
 
 def is_delta(address: str) -> bool:
@@ -50,7 +57,9 @@ class Delta:
         deltalake = _deltalake()
         if not is_delta(address):
             try:
-                deltalake.DeltaTable.create(address, declared.schema, mode="ignore", name=declared.name)
+                deltalake.DeltaTable.create(
+                    address, declared.schema, mode="ignore", name=declared.name, configuration=PROPERTIES
+                )
             except (deltalake.exceptions.DeltaError, OSError) as error:
                 raise LakeError(f"{address}: the table cannot be made: {_line(error)}") from error
         self._table = _opened(address)
@@ -135,16 +144,25 @@ class Delta:
         """Put small files together. Old ones stay on disk for those who read them, until a vacuum."""
         self._added = 0
         try:
-            # A compaction keeps memory for as long as the process lives, the more the more it rewrites: so it
-            # takes small files alone, in small groups of rows.
-            properties = _deltalake().WriterProperties(max_row_group_size=ROW_GROUP, compression="SNAPPY")
+            # It takes the more memory the more it rewrites: so it takes small files alone.
             self._table.optimize.compact(
-                target_size=FILE_BYTES, max_concurrent_tasks=1, writer_properties=properties
+                target_size=FILE_BYTES, max_concurrent_tasks=1, writer_properties=self._groups_of_rows()
             )
         except (_deltalake().exceptions.DeltaError, OSError) as error:
             # Somebody else writes, or there is no room for it: the rows are in, and the next one will do.
             log.info("%s was not compacted: %s", self.address, _line(error))
             self._table.update_incremental()
+
+    def _groups_of_rows(self) -> Any:
+        """Small groups of rows, and for vectors no dictionary: numbers that never repeat only fill it."""
+        properties = _deltalake().ColumnProperties
+        flat = [field.name for field in self.declared.schema if not pa.types.is_list(field.type)]
+        return _deltalake().WriterProperties(
+            max_row_group_size=VECTOR_ROW_GROUP if len(flat) < len(self.declared.schema) else ROW_GROUP,
+            compression="SNAPPY",
+            default_column_properties=properties(dictionary_enabled=False),
+            column_properties=dict.fromkeys(flat, properties(dictionary_enabled=True)),
+        )
 
     def _check(self) -> None:
         check(self.declared, pa.schema(self._table.schema().to_arrow()), self.address)
@@ -178,6 +196,7 @@ def _line(error: BaseException) -> str:
 
 
 def _deltalake() -> Any:
+    os.environ.setdefault(*ALLOCATOR)
     try:
         import deltalake
         import deltalake.exceptions
