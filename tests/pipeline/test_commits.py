@@ -1,4 +1,4 @@
-"""Tables that cannot be written while a run works: the run says so, and nothing it tells of is missing."""
+"""Commits: tables that cannot be written while a run works are told, and compactions stay small."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
 from tl_data import pipeline
 from tl_data.demo.serve import FileServer, Handler
@@ -15,7 +18,7 @@ from tl_data.errors import LakeError
 from tl_data.jobs import Job
 from tl_data.lake import Lake, rows_of
 from tl_data.lake_delta import SMALL_FILES, Delta
-from tl_data.lake_tables import CLIPS, RUNS, VIDEOS
+from tl_data.lake_tables import CLIPS, RUNS, VECTORS, VIDEOS
 from tl_data.progress import Step
 
 Put = Callable[..., str]
@@ -90,3 +93,26 @@ def test_a_compaction_that_cannot_be_made_leaves_the_commit(tmp_path: Path) -> N
     away.rename(file)
     assert lake.read(RUNS).num_rows == SMALL_FILES + 1
     assert len(list((tmp_path / "runs").glob("*.parquet"))) == SMALL_FILES + 1
+
+
+def test_vectors_are_compacted_in_a_form_that_takes_little_memory(tmp_path: Path) -> None:
+    """Small groups of rows, no dictionary of numbers that never repeat, and a log with checkpoints."""
+    table = Lake(str(tmp_path), "delta").table(VECTORS)
+    numbers = np.random.default_rng(1).standard_normal((SMALL_FILES, 20, 64), np.float32)
+    for video, clips_of_it in enumerate(numbers):
+        rows = [
+            {"video_id": f"v{video}", "start_sec": float(n), "model": "m", "dimension": 64, "vector": one}
+            for n, one in enumerate(clips_of_it.tolist())
+        ]
+        table.replace_groups(rows_of(VECTORS, rows))
+    DeltaTable(str(tmp_path / "vectors")).vacuum(0, dry_run=False, enforce_retention_duration=False)
+    [file] = (tmp_path / "vectors").glob("*.parquet")
+    written = pq.ParquetFile(file).metadata
+    assert (written.num_rows, written.num_row_groups) == (SMALL_FILES * 20, 2)
+    columns = [written.row_group(0).column(n) for n in range(written.num_columns)]
+    packed = {column.path_in_schema.partition(".")[0]: column.has_dictionary_page for column in columns}
+    assert packed["video_id"]
+    assert not packed["vector"]
+    for video in range(SMALL_FILES, 2 * SMALL_FILES):
+        table.replace_groups(rows_of(VECTORS, [{"video_id": f"v{video}", "dimension": 64}]))
+    assert list((tmp_path / "vectors" / "_delta_log").glob("*.checkpoint.parquet"))
