@@ -7,7 +7,7 @@ PYTHON ?= python3
 UV ?= uv
 VIDEOS ?=
 ARGS ?=
-BENCH ?= $(filter-out benchmarks/engine_%,$(sort $(wildcard benchmarks/*.py)))
+BENCH ?= $(filter-out benchmarks/engine_% benchmarks/films.py,$(sort $(wildcard benchmarks/*.py)))
 
 DEMO := .venv
 DEV := .venv-dev
