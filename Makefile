@@ -58,7 +58,7 @@ bench: $(DEV)/ready
 CLIPS ?= 1000000
 REAL ?=
 bench-engine: $(DEV)/ready
-	$(DEV)/bin/python benchmarks/engine_quality.py $(if $(REAL),--real '$(REAL)')
+	$(DEV)/bin/python benchmarks/engine_quality.py --held-out $(if $(REAL),--real '$(REAL)')
 	$(DEV)/bin/python benchmarks/engine_speed.py --hour --two-hours --queue 200
 	$(DEV)/bin/python benchmarks/engine_search.py --clips $(CLIPS)
 

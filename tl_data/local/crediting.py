@@ -18,8 +18,8 @@ from tl_data.local.columns import Floats, Rows
 from tl_data.local.matching import Vocabulary, has_meaning, stem
 from tl_data.local.questions import Part, Question, tokens
 
-# How well each kind of explanation explains, against 1.0 for the word itself. Set on one half of the
-# labelled questions of benchmarks/engine_quality.py and measured on the other.
+# How well each kind of explanation explains, against 1.0 for the word itself. Set with the
+# labelled questions of benchmarks/engine_questions.py in view; engine_held_out.py has the others.
 _NEAR_FROM, _NEAR_TO, _NEAR_MOST = 0.25, 0.80, 0.85  # cosine of two words; strangers stay below 0.2
 _LIKE_FROM, _LIKE_TO, _LIKE_MOST = 0.25, 0.65, 0.85  # cosine of the question and a sentence
 _TRAIT_AS_WORD = 0.8  # "red" was asked for and said, not seen
