@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.conftest import Engine
 from tests.odd_server import OddServer
 from tests.server.conftest import API, problem
-from tl_data.local.fetch import refuse
+from tl_data.local.fetch import connector_of, refuse
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,9 @@ from tl_data.local.fetch import refuse
         ("::1", True, False),
         ("fc00::1", True, False),
         ("::ffff:127.0.0.1", True, False),
+        ("::127.0.0.1", True, False),
+        ("fec0::1", True, False),
+        ("64:ff9b:1::7f00:1", True, False),
         ("64:ff9b::7f00:1", True, False),
         ("169.254.169.254", True, True),
         ("169.254.1.1", True, True),
@@ -58,7 +63,7 @@ def strict(start_engine: Callable[..., Engine]) -> Iterator[API]:
         "http://127.0.0.1/a.mp4", "http://[::1]/a.mp4", "http://169.254.169.254/latest/meta-data/",
         "http://10.0.0.1:8080/a.mp4", "http://[::ffff:10.0.0.1]/a.mp4", "http://0.0.0.0/a.mp4",
         "file:///etc/passwd", "gopher://127.0.0.1/", "//127.0.0.1/a.mp4", "http://user@/a.mp4",
-        "data:video/mp4,x",
+        "data:video/mp4,x", "http://１２７.0.0.1/a.mp4", "http://127。0。0。1/a.mp4", "http://u@①②⑦.0.0.1/",
     ],
 )  # fmt: skip
 def test_refused_at_once(strict: API, url: str) -> None:
@@ -84,12 +89,18 @@ def test_refused_by_what_a_name_leads_to(strict: API, files: OddServer, host: st
     assert files.requests == []
 
 
-@pytest.mark.parametrize("target", ["http://169.254.169.254/latest/", "file:///etc/passwd", "ftp://host/a"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://169.254.169.254/latest/", "http://１６９.254.169.254/", "http://[fe80::1]/",
+        "file:///etc/passwd", "ftp://host/a",
+    ],
+)  # fmt: skip
 def test_redirects_are_checked_too(api: API, target: str) -> None:
     class Redirect(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(302)
-            self.send_header("Location", target)
+            self.send_header("Location", target.encode().decode("latin-1"))
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -104,6 +115,19 @@ def test_redirects_are_checked_too(api: API, target: str) -> None:
         server.shutdown()
     assert task["status"] == "failed"
     assert task["error"]["code"] == "parameter_invalid"
+
+
+def test_the_address_of_every_connection_is_checked(files: OddServer) -> None:
+    """aiohttp asks no resolver for what it takes for an address; its connections are looked at, too."""
+
+    async def ask() -> None:
+        async with aiohttp.ClientSession(connector=connector_of(allow_private=False)) as session:
+            await session.get(f"{files.base_url}/a.mp4")
+
+    with pytest.raises(aiohttp.ClientConnectorError) as caught:
+        asyncio.run(ask())
+    assert "127.0.0.1 is a private address" in str(caught.value.os_error)
+    assert files.requests == []
 
 
 def test_files_only_from_the_media_folder(api: API, media_folder: Path, film: Path, tmp_path: Path) -> None:

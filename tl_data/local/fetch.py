@@ -1,7 +1,8 @@
 """Downloads of the addresses that requests name: bounded in size and time, and not to everywhere.
 
 An address is checked after it was resolved and the connection goes to the very addresses that were
-checked, on every redirect anew: a name that resolves differently the second time gains nothing.
+checked, on every redirect anew: a name that resolves differently the second time gains nothing. The
+address of each connection is checked once more, however the URL spelled it.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import os
 import shutil
 import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
 import aiohttp
+import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
@@ -34,6 +37,8 @@ METADATA = tuple(
     for net in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "100.100.100.200/32", "168.63.129.16/32")
 )
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+#: No addresses of hosts of the internet, although `ipaddress` counts them as global.
+SITES = tuple(ipaddress.ip_network(net) for net in ("fec0::/10", "64:ff9b:1::/48", "::/96"))
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ def refuse(address: str, allow_private: bool) -> str | None:
         return "a link-local or metadata address"
     if ip.is_multicast or ip.is_unspecified:
         return "not the address of one host"
-    if not ip.is_global and not allow_private:
+    site = any(ip in net for net in SITES if net.version == ip.version)
+    if (site or not ip.is_global) and not allow_private:
         return "a private address"
     return None
 
@@ -89,6 +95,22 @@ class _CheckedResolver(AbstractResolver):
         await self._inner.close()
 
 
+def _checked_socket(info: aiohttp.AddrInfoType, allow_private: bool) -> socket.socket:
+    """The socket of one connection. aiohttp asks no resolver for a host that it takes for an address."""
+    family, kind, protocol, _, address = info
+    if reason := refuse(str(address[0]), allow_private):
+        raise _Refused(f"{address[0]} is {reason}, which is not allowed")
+    return socket.socket(family, kind, protocol)
+
+
+def connector_of(allow_private: bool) -> aiohttp.TCPConnector:
+    """Connections that lead to no address that is refused."""
+    return aiohttp.TCPConnector(
+        resolver=_CheckedResolver(allow_private), use_dns_cache=False, force_close=True,
+        socket_factory=partial(_checked_socket, allow_private=allow_private),
+    )  # fmt: skip
+
+
 def check_url(url: str, config: Config) -> str:
     """The address, trimmed, if it can be fetched at all; says nothing about who answers.
 
@@ -110,11 +132,12 @@ def check_url(url: str, config: Config) -> str:
     if len(url) > MAX_URL:
         raise MediaProblem("parameter_invalid", f"It is longer than {MAX_URL} characters.")
     try:
-        host = ipaddress.ip_address(parts.hostname)
+        # As the client reads it: digits and dots of other scripts are those of an address, too.
+        host = ipaddress.ip_address(yarl.URL(url).host or "")
     except ValueError:
         return url
     if reason := refuse(str(host), config.allow_private):
-        raise MediaProblem("parameter_invalid", f"{parts.hostname} is {reason}, which is not allowed.")
+        raise MediaProblem("parameter_invalid", f"{host} is {reason}, which is not allowed.")
     return url
 
 
@@ -157,9 +180,7 @@ def _reason(error: BaseException) -> str:
 
 
 async def _download(url: str, part: Path, config: Config, limit: int, what: str) -> Fetched:
-    connector = aiohttp.TCPConnector(
-        resolver=_CheckedResolver(config.allow_private), use_dns_cache=False, force_close=True
-    )
+    connector = connector_of(config.allow_private)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=60)
     headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
     async with aiohttp.ClientSession(
