@@ -187,5 +187,8 @@ def test_results_are_kept_for_a_while(start_engine: Callable[..., Engine]) -> No
     with API(engine.base_url) as api:
         task_id = api.form("/embed/tasks", NEW, ("video_url", "http://127.0.0.1:9/a.mp4")).json()["_id"]
         assert api.get(f"/embed/tasks/{task_id}").status_code == 200
+        assert [task["_id"] for task in api.get("/embed/tasks").json()["data"]] == [task_id]
         time.sleep(1.1)
         assert problem(api.get(f"/embed/tasks/{task_id}")) == (404, "resource_not_exists")
+        listed = api.get("/embed/tasks", params={"started_at": "2020-01-01T00:00:00Z"}).json()
+        assert (listed["data"], listed["page_info"]["total_results"]) == ([], 0)

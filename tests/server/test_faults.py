@@ -187,6 +187,7 @@ def test_tasks_that_fail_or_never_end(api: API, film: Path) -> None:
         {"fault": [{"kind": "stuck", "state": "ready"}]},
         {"fault": {}},
         {"seed": "x"},
+        {"rules": [{"kind": "reset"}]},
     ],
 )
 def test_rules_that_make_no_sense(api: API, body: dict[str, Any]) -> None:

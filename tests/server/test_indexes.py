@@ -161,6 +161,8 @@ def test_bad_queries(api: API, query: dict[str, str]) -> None:
 def test_what_does_not_exist(api: API) -> None:
     assert problem(api.get("/nothing")) == (404, "endpoint_not_exists")
     assert problem(api.get("/engines")) == (404, "endpoint_not_exists")
+    for path in ("/search/", "/indexes/", f"/indexes/{NOWHERE}/"):  # no redirects either
+        assert problem(api.get(path)) == (404, "endpoint_not_exists")
     assert problem(api.delete("/search")) == (405, "method_not_allowed")
     old = api.get(f"{api.root}/v1.2/indexes")
     assert problem(old) == (400, "api_upgrade_required")

@@ -59,7 +59,9 @@ def test_filters(api: API, shelf: Shelf, query: dict[str, str], numbers: list[in
     "query",
     [
         {"duration": "long"},
+        {"duration[over]": "1"},
         {"created_at": "x"},
+        {"updated_at[before]": "2026-01-01T00:00:00Z"},
         {"page": "-1"},
         {"sort_by": "size"},
         {"user_metadata": "open('x')"},

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Match, Mount, Route
+from starlette.routing import BaseRoute, Match, Mount, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tl_data.local import (
@@ -103,8 +103,9 @@ def make_app(config: Config) -> Starlette:
 
     app = Starlette(
         routes=[
-            Mount(PREFIX, routes=API_ROUTES),
-            Mount("/_engine", routes=routes_engine.routes),
+            # No redirects from `/search/` to `/search`: a path that does not exist is told as such.
+            Mount(PREFIX, Router(API_ROUTES, redirect_slashes=False)),
+            Mount("/_engine", Router(routes_engine.routes, redirect_slashes=False)),
             *routes_videos.media_routes,
             *routes_uploads.part_routes,
         ],

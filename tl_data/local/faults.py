@@ -39,6 +39,7 @@ KINDS = (
 )  # fmt: skip
 COATS = ("truncate", "malformed", "slow_body", "gzip", "chunked")  # these change the real answer
 FATES = ("stuck", "failed")  # these change the task that is created
+MEMBERS = ("seed", "fault", "faults")
 SHAPES = ("retry_after", "reset", "text", "empty")
 STATES = ("validating", "pending", "queued", "indexing", "processing")
 
@@ -109,11 +110,13 @@ class Faults:
         Raises:
             APIProblem: an unknown member or kind, or a value of the wrong type; names which.
         """
+        if not isinstance(body, dict) or body.keys() - MEMBERS:
+            raise invalid("faults", "It must be an object with seed and fault, and nothing else.", body)
         rules = body.get("fault", body.get("faults", []))
         if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
             raise invalid("fault", "It must be an array of objects.", rules)
         seed = body.get("seed")
-        if seed is not None and not isinstance(seed, int):
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
             raise invalid("seed", "It must be a whole number.", seed)
         self._faults = [_read(rule) for rule in rules]
         self._seed, self._dice = seed, random.Random(seed)

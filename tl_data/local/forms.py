@@ -40,7 +40,7 @@ class Form:
             if value.lstrip().startswith("["):
                 try:
                     items = json.loads(value)
-                except ValueError:
+                except (ValueError, RecursionError):
                     raise invalid(name, "It begins like a JSON array but is none.", value) from None
                 found += [item if isinstance(item, str) else json.dumps(item) for item in items]
             else:

@@ -99,7 +99,12 @@ class Listing:
 
 
 def _given(query: QueryParams, name: str, plain: str) -> list[tuple[str, str]]:
-    keys = {name: plain} | {f"{name}[{operator}]": operator for operator in ("gte", "lte", "gt", "lt")}
+    operators = ("gte", "lte", "gt", "lt")
+    keys = {name: plain} | {f"{name}[{operator}]": operator for operator in operators}
+    if strange := [key for key in query if key.startswith(f"{name}[") and key not in keys]:
+        raise invalid(
+            name, f"A range is written with {', '.join(f'{name}[{o}]' for o in operators)}.", strange[0]
+        )
     return [(operator, query[key]) for key, operator in keys.items() if query.get(key)]
 
 

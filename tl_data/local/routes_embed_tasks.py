@@ -117,7 +117,8 @@ async def listed(request: Request) -> Response:
     listing = Listing.of(query)
     started, ended = query.get("started_at"), query.get("ended_at")
     since = as_time("started_at", started) if started else now(-LIST_DAYS * 86400)
-    listing.where.append(Where("created_at", "gte", since))
+    kept = now(-engine.config.embed_task_seconds)  # what is older cannot be retrieved any more
+    listing.where += [Where("created_at", "gte", since), Where("created_at", "gt", kept)]
     if ended:
         listing.where.append(Where("created_at", "lte", as_time("ended_at", ended)))
     listing.one_of(query, "status", STATUSES)
