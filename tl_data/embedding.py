@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tl_data.errors import NotFound, TaskFailed
@@ -58,6 +58,11 @@ async def embed_video(session: Session, video: str, given: Mapping[str, Any]) ->
 def segments(video: Mapping[str, Any]) -> list[Json]:
     """The embedding segments of a video or an embedding task, as rows of type `types.VECTORS`."""
     block = (video.get("embedding") or video).get("video_embedding") or {}
+    return vector_rows(block.get("segments") or [])
+
+
+def vector_rows(segments: Iterable[Mapping[str, Any]]) -> list[Json]:
+    """Segments of the API's answers about vectors, as rows of type `types.VECTORS`."""
     return [
         {
             "start_sec": s.get("start_offset_sec"),
@@ -66,5 +71,5 @@ def segments(video: Mapping[str, Any]) -> list[Json]:
             "embedding_option": s.get("embedding_option"),
             "vector": s["float"],
         }
-        for s in block.get("segments") or []
+        for s in segments
     ]

@@ -17,6 +17,7 @@ from tl_data.errors import APIError, BadRequest, MediaRefused, MissingExtra, Not
 from tl_data.identity import canonical_url, is_url, local_path
 from tl_data.preflight import facts_of
 from tl_data.records import Call, Doubt
+from tl_data.responses import moment
 
 if TYPE_CHECKING:
     from tl_data.client import Client
@@ -109,7 +110,7 @@ async def embedding_task(
     try:
         async for task in client.list_embed_tasks(started_at=f"{begun - LISTED:%Y-%m-%dT%H:%M:%SZ}"):
             like = _likeness(task, call, video, models)
-            created = _moment(task.get("created_at"))
+            created = moment(task.get("created_at"))
             early = created is not None and created < begun and like != "marked"
             if task.get("status") != "failed" and like != "other" and not early:
                 tasks[str(task["_id"])] = like
@@ -199,11 +200,3 @@ def _set(value: Any) -> set[Any]:
 def _plain(model: str) -> str:
     """The service has two spellings for its older models: marengo2.7, Marengo-retrieval-2.7."""
     return model.lower().replace("-retrieval-", "")
-
-
-def _moment(text: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -152,18 +152,18 @@ def wait_hint(headers: Mapping[str, str], message: str = "", now: datetime | Non
     Times are compared with the server's own clock (`Date`) when it sends one, so that a wrong clock here
     does no harm. `headers` must find names whatever their case, or hold them in lower case.
     """
-    clock = _date(headers.get("date", "")) or now or datetime.now(UTC)
+    clock = moment(headers.get("date", "")) or now or datetime.now(UTC)
     said = headers.get("retry-after", "").strip()
     if said:
         seconds = _number(said)
-        if seconds is None and (moment := _date(said)):
-            seconds = (moment - clock).total_seconds()
+        if seconds is None and (until := moment(said)):
+            seconds = (until - clock).total_seconds()
         if seconds is not None:
             return max(0.0, seconds)
     if (seconds := _reset(headers, clock)) is not None:
         return seconds
-    if (found := _LATER.search(message)) and (moment := _date(found[1])):
-        return max(0.0, (moment - clock).total_seconds())
+    if (found := _LATER.search(message)) and (until := moment(found[1])):
+        return max(0.0, (until - clock).total_seconds())
     return None
 
 
@@ -191,14 +191,14 @@ def _number(text: str) -> float | None:
     return value if abs(value) < 1e15 else None  # neither nan nor infinity either
 
 
-def _date(text: str) -> datetime | None:
-    """A moment from an HTTP date or RFC 3339, taken as UTC when it names no zone."""
-    for read in (parsedate_to_datetime, datetime.fromisoformat):
+def moment(text: object) -> datetime | None:
+    """A moment from RFC 3339 or an HTTP date, taken as UTC when it names no zone; None for anything else."""
+    for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
-            moment = read(text)
+            found = read(str(text))
         except (ValueError, TypeError, IndexError, OverflowError):
             continue
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return found if found.tzinfo else found.replace(tzinfo=UTC)
     return None
 
 

@@ -23,6 +23,7 @@ from tl_data.errors import (
     StillRunning,
     TaskFailed,
 )
+from tl_data.responses import moment
 from tl_data.settings import Settings
 
 if TYPE_CHECKING:
@@ -227,9 +228,9 @@ class _Indexing:
 
     def begin(self, unfinished_at: str | None, known_now: bool) -> None:
         """Reach back to when a task was surely unfinished; if it is so even now, what was seen holds."""
-        moment = _moment(unfinished_at) or datetime.now(UTC) - timedelta(hours=1)
-        if self._newest is None or (moment < self._newest and not known_now):
-            self._newest = moment
+        begun = moment(unfinished_at) or datetime.now(UTC) - timedelta(hours=1)
+        if self._newest is None or (begun < self._newest and not known_now):
+            self._newest = begun
 
     async def listed(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
         """Those that ended, and those that must be asked for."""
@@ -246,10 +247,10 @@ class _Indexing:
                 sort_by="updated_at",
                 sort_option="desc",
             ):
-                moment = _moment(task.get("updated_at"))
-                if moment and moment < since:
+                changed = moment(task.get("updated_at"))
+                if changed and changed < since:
                     break
-                newest = max(newest, moment or newest)
+                newest = max(newest, changed or newest)
                 task_id = str(task.get("_id"))
                 if task_id in wanted and task.get("status") in ENDS:
                     ended[task_id] = task
@@ -288,11 +289,3 @@ class _Embedding:
         if task.get("status") not in ENDS:
             return task
         return await self._client.retrieve_embed_task(task_id)
-
-
-def _moment(text: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

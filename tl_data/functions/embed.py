@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tl_data.catalog import function
+from tl_data.embedding import vector_rows
 from tl_data.errors import APIError
 from tl_data.functions.search import media
 from tl_data.session import Session
@@ -117,13 +118,4 @@ def _vectors(answer: dict[str, Any], block: str) -> Rows:
     if not (segments := part.get("segments")):
         reason = part.get("error_message") or f"the answer holds no {block}"
         raise APIError(f"embedding failed: {reason}", "embedding_failed", 200)
-    return [
-        {
-            "start_sec": s.get("start_offset_sec"),
-            "end_sec": s.get("end_offset_sec"),
-            "embedding_scope": s.get("embedding_scope"),
-            "embedding_option": s.get("embedding_option"),
-            "vector": s["float"],
-        }
-        for s in segments
-    ]
+    return vector_rows(segments)

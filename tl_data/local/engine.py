@@ -114,3 +114,16 @@ def well_formed(name: str, value: str) -> str:
     if not ID.fullmatch(value):
         raise invalid(name, "It must be an id of 24 lower-case hexadecimal digits.", value)
     return value
+
+
+def one_task(request: Request, table: str) -> Row:
+    """The task that a path names.
+
+    Raises:
+        APIProblem: malformed id (400) or unknown (404).
+    """
+    task_id = well_formed("task_id", request.path_params["task_id"])
+    row = engine_of(request).store.get(table, task_id)
+    if row is None:
+        raise unknown_resource(task_id, table)
+    return row

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from tl_data.local import models
 from tl_data.local.asked import Ask, usage_of
-from tl_data.local.engine import Engine, engine_of, well_formed
+from tl_data.local.engine import Engine, engine_of, one_task, well_formed
 from tl_data.local.errors import APIProblem, MediaProblem, unknown_resource
 from tl_data.local.evidence import ModelFailed
 from tl_data.local.listing import Listing
@@ -124,28 +124,22 @@ async def listed(request: Request) -> Response:
     return JSONResponse(listing.answer(engine.store, "analyze_tasks", lambda row: _shown(row, SHOWN)))
 
 
-def _task(request: Request) -> Row:
-    task_id = well_formed("task_id", request.path_params["task_id"])
-    row = engine_of(request).store.get("analyze_tasks", task_id)
-    if row is None:
-        raise unknown_resource(task_id, "analyze_tasks")
-    return row
-
-
 async def retrieve(request: Request) -> Response:
     """GET /analyze/tasks/{task_id}"""
-    return JSONResponse(_shown(_task(request)))
+    return JSONResponse(_shown(one_task(request, "analyze_tasks")))
 
 
 async def delete(request: Request) -> Response:
     """DELETE /analyze/tasks/{task_id}"""
-    engine_of(request).store.remove("analyze_tasks", [Where("id", "=", _task(request)["id"])])
+    engine_of(request).store.remove(
+        "analyze_tasks", [Where("id", "=", one_task(request, "analyze_tasks")["id"])]
+    )
     return Response(status_code=204)
 
 
 async def cancel(request: Request) -> Response:
     """POST /analyze/tasks/{task_id}/cancel: what is being written is thrown away."""
-    row = _task(request)
+    row = one_task(request, "analyze_tasks")
     if row["status"] in ("ready", "failed"):
         text = f"Task {row['id']} cannot be canceled. Its status is {row['status']}; it must be unfinished."
         raise APIProblem(409, "task_cannot_be_canceled", text)

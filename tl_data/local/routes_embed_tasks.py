@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local import models
-from tl_data.local.engine import Engine, engine_of, well_formed
+from tl_data.local.engine import Engine, engine_of, one_task
 from tl_data.local.errors import invalid, not_provided, one_of, unknown_resource
 from tl_data.local.listing import Listing, as_time, split
 from tl_data.local.routes_embed import SCOPES
@@ -127,10 +127,9 @@ async def listed(request: Request) -> Response:
 
 def task_of(request: Request) -> Row:
     """The task; one whose result is no longer kept is as good as none."""
-    engine, task_id = engine_of(request), request.path_params["task_id"]
-    row = engine.store.get("embed_tasks", well_formed("task_id", task_id))
-    if row is None or row["created_at"] <= now(-engine.config.embed_task_seconds):
-        raise unknown_resource(task_id, "embed_tasks")
+    row = one_task(request, "embed_tasks")
+    if row["created_at"] <= now(-engine_of(request).config.embed_task_seconds):
+        raise unknown_resource(row["id"], "embed_tasks")
     return row
 
 

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tl_data.local.engine import Engine, engine_of, well_formed
-from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, unknown_resource
+from tl_data.local.engine import Engine, engine_of, one_task, well_formed
+from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided
 from tl_data.local.fetch import check_url
 from tl_data.local.forms import Form
 from tl_data.local.listing import Listing
@@ -140,17 +140,9 @@ async def counted(request: Request) -> Response:
     return JSONResponse({"index_id": index_id, **counts, "total_result": sum(counts.values())})
 
 
-def _task(request: Request) -> Row:
-    task_id = well_formed("task_id", request.path_params["task_id"])
-    row = engine_of(request).store.get("tasks", task_id)
-    if row is None:
-        raise unknown_resource(task_id, "tasks")
-    return row
-
-
 async def retrieve(request: Request) -> Response:
     """GET /tasks/{task_id}"""
-    engine, row = engine_of(request), _task(request)
+    engine, row = engine_of(request), one_task(request, "tasks")
     answer = shown_task(row)
     video = engine.store.get("videos", row["video_id"]) if row["status"] == "ready" else None
     if video and (hls := await shown_hls(engine, request, video)):
@@ -160,7 +152,7 @@ async def retrieve(request: Request) -> Response:
 
 async def delete(request: Request) -> Response:
     """DELETE /tasks/{task_id}: only of a failed task, or of a ready one whose video is deleted."""
-    engine, row = engine_of(request), _task(request)
+    engine, row = engine_of(request), one_task(request, "tasks")
     if row["status"] == "ready" and engine.store.get("videos", row["video_id"]):
         raise APIProblem(
             400, "task_cannot_be_deleted", f"Task {row['id']} cannot be deleted. Delete its video first."
