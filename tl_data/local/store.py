@@ -1,7 +1,7 @@
 """State of the engine in one SQLite file (WAL): what survives a restart, also `kill -9`.
 
-Rows go in and out as dicts. Names of tables and columns come from `SCHEMA` alone and every value is a
-bound parameter, so nothing a user sends is ever part of an SQL text.
+Rows go in and out as dicts. Names of tables and columns come from `tables.SCHEMA` alone and every value is
+a bound parameter, so nothing a user sends is ever part of an SQL text.
 """
 
 from __future__ import annotations
@@ -19,68 +19,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tl_data.local.tables import column, decode, encode, lay_out
+
 Row = dict[str, Any]
 ID = re.compile(r"[0-9a-f]{24}")
 
-#: Table -> column -> SQL type. Columns of type JSON are encoded and decoded here.
-SCHEMA: dict[str, dict[str, str]] = {
-    "indexes": {
-        "id": "TEXT PRIMARY KEY", "index_name": "TEXT UNIQUE", "models": "JSON", "addons": "JSON",
-        "created_at": "TEXT", "updated_at": "TEXT",
-    },
-    "tasks": {
-        "id": "TEXT PRIMARY KEY", "index_id": "TEXT", "video_id": "TEXT", "status": "TEXT",
-        "created_at": "TEXT", "updated_at": "TEXT", "url": "TEXT", "filename": "TEXT", "duration": "REAL",
-        "width": "INTEGER", "height": "INTEGER", "fps": "REAL", "size": "INTEGER", "sha256": "TEXT",
-        "stream": "INTEGER", "user_metadata": "JSON", "error": "JSON", "fate": "JSON",
-        "stuck": "INTEGER DEFAULT 0", "import_id": "TEXT", "asset_id": "TEXT",
-    },
-    "videos": {
-        "id": "TEXT PRIMARY KEY", "index_id": "TEXT", "created_at": "TEXT", "updated_at": "TEXT",
-        "indexed_at": "TEXT", "filename": "TEXT", "duration": "REAL", "width": "INTEGER",
-        "height": "INTEGER", "fps": "REAL", "size": "INTEGER", "sha256": "TEXT", "stream": "INTEGER",
-        "user_metadata": "JSON", "video_title": "TEXT", "hls_status": "TEXT", "hls_updated_at": "TEXT",
-        "looked_by": "TEXT DEFAULT 'tl-local-1'", "again": "TEXT", "again_error": "TEXT",
-    },
-    "embed_tasks": {
-        "id": "TEXT PRIMARY KEY", "status": "TEXT", "model_name": "TEXT", "created_at": "TEXT",
-        "updated_at": "TEXT", "url": "TEXT", "filename": "TEXT", "sha256": "TEXT",
-        "duration": "REAL", "start": "REAL", "options": "JSON", "kind": "TEXT DEFAULT 'video'",
-        "end": "REAL", "clip_length": "REAL", "scopes": "JSON", "segments": "JSON", "error": "JSON",
-        "fate": "JSON", "stuck": "INTEGER DEFAULT 0",
-    },
-    "analyze_tasks": {
-        "id": "TEXT PRIMARY KEY", "status": "TEXT", "created_at": "TEXT", "updated_at": "TEXT",
-        "completed_at": "TEXT", "custom_id": "TEXT", "url": "TEXT", "asset_id": "TEXT", "body": "JSON",
-        "result": "JSON", "error": "JSON", "fate": "JSON", "stuck": "INTEGER DEFAULT 0",
-    },
-    "assets": {
-        "id": "TEXT PRIMARY KEY", "status": "TEXT", "method": "TEXT", "created_at": "TEXT",
-        "updated_at": "TEXT", "url": "TEXT", "filename": "TEXT", "sha256": "TEXT", "size": "INTEGER",
-        "duration": "REAL", "user_metadata": "JSON", "error": "JSON", "fate": "JSON",
-        "stuck": "INTEGER DEFAULT 0",
-    },
-    "uploads": {
-        "id": "TEXT PRIMARY KEY", "asset_id": "TEXT", "status": "TEXT", "created_at": "TEXT",
-        "updated_at": "TEXT", "filename": "TEXT", "total_size": "INTEGER", "user_metadata": "JSON",
-        "chunks": "JSON", "fate": "JSON",
-    },
-    "searches": {
-        "id": "TEXT PRIMARY KEY", "created_at": "TEXT", "expires_at": "TEXT", "index_id": "TEXT",
-        "request": "JSON", "pool": "JSON", "items": "JSON",
-    },
-    "imports": {
-        "id": "TEXT PRIMARY KEY", "integration_id": "TEXT", "index_id": "TEXT", "created_at": "TEXT",
-        "ended_at": "TEXT", "failed_files": "JSON",
-    },
-    "counts": {"id": "TEXT PRIMARY KEY", "value": "REAL"},
-}  # fmt: skip
-INDEXES = (
-    "CREATE INDEX IF NOT EXISTS tasks_by_status ON tasks (status, created_at)",
-    "CREATE INDEX IF NOT EXISTS tasks_by_index ON tasks (index_id, created_at)",
-    "CREATE INDEX IF NOT EXISTS videos_by_index ON videos (index_id, created_at)",
-    "CREATE INDEX IF NOT EXISTS videos_by_content ON videos (sha256)",
-)
 OPERATORS = {"=": "=", "gte": ">=", "lte": "<=", "gt": ">", "lt": "<"}
 
 
@@ -124,16 +67,7 @@ class Store:
         self._db.row_factory = sqlite3.Row
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000"):
             self._db.execute(f"PRAGMA {pragma}")
-        for table, columns in SCHEMA.items():
-            spec = ", ".join(f'"{name}" {kind.replace("JSON", "TEXT")}' for name, kind in columns.items())
-            self._db.execute(f'CREATE TABLE IF NOT EXISTS "{table}" ({spec})')
-            there = {row["name"] for row in self._db.execute(f'PRAGMA table_info("{table}")')}
-            for name in columns.keys() - there:  # the file is of an earlier version
-                self._db.execute(
-                    f'ALTER TABLE "{table}" ADD COLUMN "{name}" {columns[name].replace("JSON", "TEXT")}'
-                )
-        for statement in INDEXES:
-            self._db.execute(statement)
+        lay_out(self._db)
 
     def close(self) -> None:
         """Write the log back and close the file."""
@@ -161,17 +95,17 @@ class Store:
         Raises:
             sqlite3.IntegrityError: the id, or the name of an index, is taken.
         """
-        names = ", ".join(_column(table, name) for name in row)
+        names = ", ".join(column(table, name) for name in row)
         marks = ", ".join("?" for _ in row)
         with self._lock:
-            self._db.execute(f'INSERT INTO "{table}" ({names}) VALUES ({marks})', _encode(table, row))
+            self._db.execute(f'INSERT INTO "{table}" ({names}) VALUES ({marks})', encode(table, row))
 
     def change(self, table: str, row_id: str, /, **values: Any) -> bool:
         """Set columns of one row; False when there is no such row."""
-        sets = ", ".join(f"{_column(table, name)} = ?" for name in values)
+        sets = ", ".join(f"{column(table, name)} = ?" for name in values)
         with self._lock:
             done = self._db.execute(
-                f'UPDATE "{table}" SET {sets} WHERE id = ?', [*_encode(table, values), row_id]
+                f'UPDATE "{table}" SET {sets} WHERE id = ?', [*encode(table, values), row_id]
             )
             return done.rowcount > 0
 
@@ -199,19 +133,19 @@ class Store:
         """Rows that meet every condition, in order; ties are broken by insertion."""
         text, values = _conditions(table, where)
         direction = "DESC" if descending else "ASC"
-        order = f"{_column(table, sort_by)} {direction}, rowid {direction}"
-        names = ", ".join(_column(table, name) for name in columns) or "*"
+        order = f"{column(table, sort_by)} {direction}, rowid {direction}"
+        names = ", ".join(column(table, name) for name in columns) or "*"
         with self._lock:
             found = self._db.execute(
                 f'SELECT {names} FROM "{table}"{text} ORDER BY {order} LIMIT ? OFFSET ?',
                 [*values, limit, offset],
             ).fetchall()
-        return [_decode(table, row) for row in found]
+        return [decode(table, row) for row in found]
 
     def total(self, table: str, where: Sequence[Where] = (), add_up: str | None = None) -> float:
         """How many rows meet the conditions, or the sum of one of their columns."""
         text, values = _conditions(table, where)
-        what = f"COALESCE(SUM({_column(table, add_up)}), 0)" if add_up else "COUNT(*)"
+        what = f"COALESCE(SUM({column(table, add_up)}), 0)" if add_up else "COUNT(*)"
         with self._lock:
             return float(self._db.execute(f'SELECT {what} FROM "{table}"{text}', values).fetchone()[0])
 
@@ -230,27 +164,6 @@ class Store:
             return {row["id"]: row["value"] for row in self._db.execute('SELECT * FROM "counts"')}
 
 
-def _column(table: str, name: str) -> str:
-    if name not in SCHEMA[table]:
-        raise KeyError(f"{table} has no column {name!r}")
-    return f'"{name}"'
-
-
-def _encode(table: str, row: Mapping[str, Any]) -> list[Any]:
-    return [
-        json.dumps(value) if SCHEMA[table][name] == "JSON" and value is not None else value
-        for name, value in row.items()
-    ]
-
-
-def _decode(table: str, row: sqlite3.Row) -> Row:
-    kinds = SCHEMA[table]
-    return {
-        name: json.loads(row[name]) if kinds[name] == "JSON" and row[name] is not None else row[name]
-        for name in row.keys()  # noqa: SIM118  (a sqlite3.Row iterates over its values)
-    }
-
-
 def _conditions(table: str, where: Sequence[Where]) -> tuple[str, list[Any]]:
     texts: list[str] = []
     values: list[Any] = []
@@ -262,10 +175,10 @@ def _conditions(table: str, where: Sequence[Where]) -> tuple[str, list[Any]]:
 
 
 def _on_column(table: str, condition: Where) -> tuple[str, list[Any]]:
-    column = _column(table, condition.name)
+    name = column(table, condition.name)
     if condition.operator == "in":
-        return f"{column} IN (SELECT value FROM json_each(?))", [json.dumps(list(condition.value))]
-    return f"{column} {OPERATORS[condition.operator]} ?", [condition.value]
+        return f"{name} IN (SELECT value FROM json_each(?))", [json.dumps(list(condition.value))]
+    return f"{name} {OPERATORS[condition.operator]} ?", [condition.value]
 
 
 def _on_metadata(condition: Where) -> tuple[str, list[Any]]:
