@@ -19,7 +19,7 @@ from tl_data.lake import Lake
 from tl_data.lake_commits import Commits
 from tl_data.lake_tables import TABLES
 from tl_data.looking import Look, look, note_refusal
-from tl_data.outputs import groups, make, wanted
+from tl_data.outputs import MOST_TOKENS, groups, make, wanted
 from tl_data.pipeline_alive import alive, mark_interrupted
 from tl_data.pipeline_models import keep_texts, left_behind, refuse_index, refuse_mixing
 from tl_data.pipeline_parallel import in_parallel
@@ -184,9 +184,8 @@ class Run:
         if here.state == "new" and not self.submitting:
             return False
         price = self._price_of(here)
-        if not self._stops.affordable(price):
+        if not await self._stops.reserve(sum(price)):
             return False
-        self._stops.reserved += sum(price)
         try:
             if here.state == "known":
                 assert here.record is not None
@@ -194,7 +193,7 @@ class Run:
             else:
                 async with self._calls:
                     call, entry, new = await self._submit(here)
-                self._stops.reserved -= price[0]
+                self._stops.release(price[0])
                 price = (0.0, price[1])
                 if not self.collecting:
                     return False
@@ -204,7 +203,7 @@ class Run:
             async with self._calls:
                 tables = await make(self.session, here.needed, record, self.report.bill)
         finally:
-            self._stops.reserved -= sum(price)
+            self._stops.release(sum(price), ended=True)
         self._keep(here, record, tables)
         self.report.reused += not new
         return True
@@ -237,13 +236,13 @@ class Run:
         return record
 
     def _price_of(self, here: Look) -> tuple[float, float]:
-        """What a video will cost from here on: indexing, and analyses without the text they write."""
+        """What a video will cost from here on, at most: indexing, and analyses with the text they write."""
         prices, seconds = self.report.prices, here.seconds if here.seconds is not None else LONGEST
         index, analyses = Bill(), Bill()
         if here.state == "new":
             index.add("index", seconds)
         if self.collecting and here.asked:
-            analyses.add("analyze", seconds, calls=here.asked)
+            analyses.add("analyze", seconds, calls=here.asked, tokens=(0, here.asked * MOST_TOKENS))
         return index.price(prices), analyses.price(prices)
 
     def _keep(self, here: Look, record: dict[str, Any], tables: dict[str, pa.Table]) -> None:

@@ -32,7 +32,9 @@ class Stops:
     def __init__(self, job: Job, report: Report) -> None:
         self._job, self._report = job, report
         self.halt = asyncio.Event()
-        self.reserved = 0.0  # price of what is about to be paid
+        self._reserved = 0.0  # price of what is about to be paid, at most
+        self._under_way = 0  # videos that it is reserved for
+        self._released = asyncio.Event()
         self.troubles = 0  # videos in a row that the platform did not answer for
 
     def end(self, status: RunStatus, reason: str) -> None:
@@ -41,16 +43,32 @@ class Stops:
             self._report.status, self._report.reason = status, reason
         self.halt.set()
 
-    def affordable(self, price: tuple[float, float]) -> bool:
-        """Whether the budget has room for so much beside what is spent and reserved; if not, the run ends."""
+    async def reserve(self, price: float) -> bool:
+        """Set aside what a video costs at most, so that all under way together stay within the budget.
+
+        Waits while others may yet turn out to cost less than was set aside for them. Gives False when there
+        is no room for it: then the run ends.
+        """
         budget = self._job.budget
-        if budget is None or self._report.price + self.reserved + sum(price) <= budget or not sum(price):
-            return True
-        money = f"{budget:g} {self._report.prices.currency}"
-        self.end(
-            "budget", f"stopped before the budget of {money} would be exceeded; run again with a larger one"
-        )
-        return False
+        while budget is not None and price and self._report.price + self._reserved + price > budget:
+            if not self._under_way or self._report.price + price > budget:
+                money = f"{budget:g} {self._report.prices.currency}"
+                said = f"stopped before the budget of {money} would be exceeded; run again with a larger one"
+                self.end("budget", said)
+                return False
+            self._released.clear()
+            await self._released.wait()
+            if self.halt.is_set():
+                return False
+        self._reserved += price
+        self._under_way += 1
+        return True
+
+    def release(self, price: float, *, ended: bool = False) -> None:
+        """It is paid, and in the report, or will not be; `ended`: nothing is left to pay for the video."""
+        self._reserved -= price
+        self._under_way -= ended
+        self._released.set()
 
     def failed(self) -> None:
         """Another video is among the failures of the report."""

@@ -178,6 +178,19 @@ def test_a_budget_stops_before_it_is_exceeded(put: Put, make_job: MakeJob, tmp_p
     assert (on.status, on.submitted, on.reused) == ("done", 1, 2)
 
 
+def test_a_budget_holds_whatever_is_written(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
+    list_ = tmp_path / "texts.toml"
+    list_.write_text("as_of = 2026-11-01\n[analyze]\noutput_token = 0.001\n")
+    job = make_job([put(f"{n}.mp4") for n in range(3)], prices=str(list_), tables=("summaries",))
+    most = pipeline.plan(job.but(limit=1)).price_of_tokens
+    none = pipeline.run(job.but(budget=most * 0.99))
+    assert (none.status, none.submitted, none.price) == ("budget", 0, 0.0)
+    # What is written is less than what was set aside for it: the others wait for that, and get it.
+    whole = pipeline.run(job.but(budget=most * 1.2))
+    assert (whole.status, whole.submitted) == ("done", 3)
+    assert 0 < whole.price <= most * 1.2
+
+
 def test_too_many_failures_stop_the_run(put: Put, make_job: MakeJob) -> None:
     urls: list[str | None] = [put("a.mp4"), *(f"nothing {n}" for n in range(9))]
     job = make_job(urls, tables=("clips",))
