@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.conftest import Engine
@@ -60,6 +61,18 @@ def test_an_import_from_start_to_end(api: API, server: Engine, media_folder: Pat
     assert again["videos"] == []
     retried = api.post(base, json={"index_id": index_id, "retry_failed": True}).json()
     assert [video["filename"] for video in retried["videos"]] == ["bad.mp4"]
+    while api.get(f"{base}/logs").json()["data"][-1]["ended_at"] is None:
+        time.sleep(0.05)
+    # Another file may have the name of one that is in; the same bytes under another name are left out.
+    (media_folder / "good.mp4").write_bytes(film.read_bytes() + b"another")
+    (media_folder / "copy.mp4").write_bytes(film.read_bytes())
+    left = api.get(f"{base}/status", params={"index_id": index_id}).json()["not_imported"]
+    assert sorted(left) == ["copy.mp4", "empty.mp4", "good.mp4"]
+    with ThreadPoolExecutor(4) as four:
+        answers = list(four.map(lambda _: api.post(base, json={"index_id": index_id}), range(4)))
+    assert sorted(answer.status_code for answer in answers) == [201, 400, 400, 400]
+    (taken,) = (answer.json()["videos"] for answer in answers if answer.status_code == 201)
+    assert [video["filename"] for video in taken] == ["good.mp4"]
 
 
 def test_refusals(api: API, server: Engine) -> None:

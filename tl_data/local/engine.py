@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from starlette.requests import Request
@@ -35,6 +36,7 @@ class Engine:
     stats: Stats
     links: Links
     given: Given
+    importing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one import is begun at a time
 
     @property
     def uploads(self) -> Path:

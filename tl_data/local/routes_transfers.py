@@ -5,6 +5,7 @@ There is one integration; its id is made from the folder's path and stands in `e
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -61,18 +62,33 @@ async def start(request: Request) -> Response:
         if not isinstance(value, bool):
             raise one_of(name, ("true", "false"), value)
     metadata = merged({}, check_metadata("user_metadata", body.get("user_metadata", {})))
-    if any(row["ended_at"] is None for row in _imports(engine, wanted)):
-        raise APIProblem(400, "generic_error", "Another import of this integration is still running.")
-    known = {row["filename"]: row["status"] for row in _tasks(engine, index["id"])}
+    async with engine.importing:  # the files are read meanwhile; a second import then finds the first
+        if any(row["ended_at"] is None for row in _imports(engine, wanted)):
+            raise APIProblem(400, "generic_error", "Another import of this integration is still running.")
+        made = await _import(engine, request, (wanted, media), index, flags, metadata)
+    return JSONResponse(made, 201)
+
+
+async def _import(
+    engine: Engine,
+    request: Request,
+    source: tuple[str, Path],
+    index: Row,
+    flags: dict[str, bool],
+    metadata: dict[str, Any],
+) -> dict[str, Any]:
+    """A task for each file that is to be taken. Files are the same by their address or their bytes."""
+    wanted, media = source
+    known = {row["url"]: row["status"] for row in _tasks(engine, index["id"])}
     hashes = {row["sha256"] for row in engine.store.rows("videos", [Where("index_id", "=", index["id"])])}
     job: Row = {
         "id": new_id(), "integration_id": wanted, "index_id": index["id"], "created_at": now(),
         "ended_at": None, "failed_files": [],
     }  # fmt: skip
     videos: list[dict[str, str]] = []
-    for path in _files(media):
+    for path in await asyncio.to_thread(_files, media):
         name, size = shown_name(path.name), path.stat().st_size
-        status = known.get(name)
+        status = known.get(path.as_uri())
         if status == "failed" and not flags["retry_failed"]:
             continue
         if flags["incremental_import"] and status not in (None, "failed"):
@@ -86,9 +102,8 @@ async def start(request: Request) -> Response:
             )
             job["failed_files"].append({"filename": name, "error_message": text})
             continue
-        with path.open("rb") as file:
-            if flags["incremental_import"] and hashlib.file_digest(file, "sha256").hexdigest() in hashes:
-                continue
+        if flags["incremental_import"] and await asyncio.to_thread(_digest, path) in hashes:
+            continue
         row = await add_task(
             engine,
             index["id"],
@@ -100,7 +115,12 @@ async def start(request: Request) -> Response:
         )
         videos.append({"video_id": row["video_id"], "filename": name})
     engine.store.add("imports", job)
-    return JSONResponse({"videos": videos, "failed_files": job["failed_files"]}, 201)
+    return {"videos": videos, "failed_files": job["failed_files"]}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _index(engine: Engine, index_id: Any) -> Row:
@@ -147,8 +167,9 @@ async def status(request: Request) -> Response:
         else:
             entry["video_id"] = task["video_id"]
         groups[task["status"]].append(entry)
-    known = {task["filename"] for task in tasks}
-    groups["not_imported"] = [n for path in _files(media) if (n := shown_name(path.name)) not in known]
+    known = {task["url"] for task in tasks}
+    files = await asyncio.to_thread(_files, media)
+    groups["not_imported"] = [shown_name(path.name) for path in files if path.as_uri() not in known]
     return JSONResponse(groups)
 
 
