@@ -56,6 +56,20 @@ def test_the_new_headers(api: API) -> None:
     assert "x-ratelimit-limit" not in headers
 
 
+def test_every_category_of_a_plan_is_counted(api: API) -> None:
+    assert api.engine("PUT", "/rates", json={"plan": "tier2"}).status_code == 200
+    asked = {
+        "/tasks": (120, 1, "1200"), "/assets": (120, 1, None), "/search": (1200, 1, None),
+        "/analyze": (120, 1, "1200"), "/summarize": (120, 2, "1200"), "/embed": (1200, 1, None),
+        "/embed-v2": (1200, 2, None), "/embed/tasks": (50, 1, "1200"), "/embed-v2/tasks": (50, 2, "1200"),
+    }  # fmt: skip
+    for path, (requests, used, minutes) in asked.items():
+        headers = api.post(path, json={}).headers
+        assert headers["x-ratelimit-request-limit"] == str(requests), path
+        assert headers["x-ratelimit-request-remaining"] == str(requests - used), path
+        assert headers.get("x-ratelimit-duration-limit") == minutes, path
+
+
 def test_requests_per_second_refill(api: API) -> None:
     api.engine("PUT", "/rates", json={"limits": {"analyze": {"limit": 3, "seconds": 1}}})
     assert [ask(api).status_code for _ in range(4)] == [400, 400, 400, 429]

@@ -31,6 +31,10 @@ CATEGORIES = {
     ("POST", "/summarize"): "analyze",
     ("POST", "/embed"): "embed_text",
     ("POST", "/embed/tasks"): "embed",
+    ("POST", "/embed-v2"): "embed_text",
+    ("POST", "/embed-v2/tasks"): "embed",
+    ("POST", "/assets"): "upload",
+    ("POST", "/assets/multipart-uploads"): "upload",
 }
 Table = dict[str, list[tuple[str, float, float]]]  # category -> (dimension, amount, seconds)
 
@@ -47,6 +51,7 @@ def _tier(
     video = [("Duration", day, DAY), ("Duration", hour, HOUR)]
     return {
         "index": [*video, ("Request", day, DAY), ("Request", 60.0 * scale, MINUTE)],
+        "upload": [("Request", day, DAY), ("Request", 60.0 * scale, MINUTE)],
         "search": [("Request", day, DAY), ("Request", hour, MINUTE)],
         "analyze": [
             *video,
