@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import textwrap
 import time
+import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ import pytest
 
 from tests.conftest import Engine
 from tests.server.conftest import API, BOTH, problem
+from tl_data.local.__main__ import read_options
+from tl_data.local.faults import KINDS, SHAPES, STATES, Fault
 
 
 @pytest.fixture(autouse=True)
@@ -192,6 +197,19 @@ def test_tasks_that_fail_or_never_end(api: API, film: Path) -> None:
 )
 def test_rules_that_make_no_sense(api: API, body: dict[str, Any]) -> None:
     assert problem(api.engine("PUT", "/faults", json=body)) == (400, "parameter_invalid")
+
+
+def test_the_help_of_serve_tells_how(api: API, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every kind and setting is told, and the example in it is a file that can be used."""
+    with pytest.raises(SystemExit):
+        read_options(["--help"])
+    told = capsys.readouterr().out.partition("--faults FILE")[2]
+    settings = {field.name for field in fields(Fault)} - {"matched", "done"}
+    assert [name for name in (*KINDS, *SHAPES, *STATES, *settings) if name not in told] == []
+    example = textwrap.dedent("    seed =" + told.partition("    seed =")[2].partition("\nThe same")[0])
+    asked = tomllib.loads(example)
+    assert len(asked["fault"]) == 3
+    assert api.engine("PUT", "/faults", json=asked).status_code == 200
 
 
 def test_from_a_file(start_engine: Callable[..., Engine], tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ import uvicorn
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from tl_data.errors import SettingsError
-from tl_data.local import wire
+from tl_data.local import faults, wire
 from tl_data.local.again import plan_of
 from tl_data.local.app import make_app
 from tl_data.local.config import API_VERSION, PREFIX, Config, Statuses
@@ -45,8 +45,10 @@ LEASE_GRACE_SEC = 10.0  # after the start, until somebody must hold the lease
 def read_options(arguments: list[str] | None = None) -> Config:
     """The command line as a `Config`; ends the process with a message if it makes no sense."""
     parser = argparse.ArgumentParser(
-        "tl-data serve", description="The embedded video engine: API v1.3 on this machine."
-    )
+        "tl-data serve", description="The embedded video engine: API v1.3 on this machine.",
+        epilog=f"faults (--faults FILE):\n\n{faults.__doc__}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     say = parser.add_argument
     say("--host", default="127.0.0.1", help="address to listen on; anything but loopback needs --api-key")
     say("--port", type=int, default=8000, help="0 picks a free one")

@@ -13,12 +13,35 @@ A fault is a record: what goes wrong (`kind`), for which requests (`route`, `met
     redirect           status (307), location
     slow_body          the answer drips; seconds: how long it takes in all
     gzip, chunked      the real answer in another coat
-    stuck              tasks created stay in state for ever
+    stuck              tasks created stay in state for ever: validating, pending, queued, indexing; processing
     failed             tasks created fail in state; code, message
     gone               410, as the service answers for /gist and /summarize
 
-With `after = true` the request is carried out first, and then its answer is lost to the fault. A file has
-`seed` and `[[fault]]` tables; the same is the JSON of PUT /_engine/faults.
+With `after = true` the request is carried out first, and then its answer is lost to the fault. `route` is
+a path below the version, with * for anything, or its pattern: /search, /tasks/{task_id}. A file, TOML or
+JSON, has `seed` and `[[fault]]` tables:
+
+    seed = 1
+
+    [[fault]]
+    kind = "latency"
+    median = 0.2
+
+    [[fault]]
+    kind = "too_many_requests"
+    route = "/search"
+    shape = "empty"
+    probability = 0.1
+
+    [[fault]]
+    kind = "stuck"
+    route = "/tasks"
+    method = "POST"
+    state = "indexing"
+    count = 1
+
+The same as JSON is the body of PUT /_engine/faults of an engine that runs; GET tells how often each was
+applied, DELETE ends them.
 """
 
 from __future__ import annotations
