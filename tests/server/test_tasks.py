@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -212,6 +214,30 @@ def test_too_large_a_file(api: API, start_engine: object, tmp_path: Path) -> Non
         answer = small.form("/tasks", ("index_id", index_id), ("video_file", ("a.mp4", b"x" * 60_000)))
         assert problem(answer) == (400, "video_filesize_too_large")
         assert not list((engine.home / "uploads").iterdir())
+        told = refused_while_sending(engine.base_url, index_id, bytes(60_000))
+        assert b"video_filesize_too_large" in told
+
+
+def refused_while_sending(base_url: str, index_id: str, film: bytes) -> bytes:
+    """The answer to a client that is still sending when it is refused: it comes when all is sent."""
+    parts = (("index_id", "", index_id.encode()), ("video_file", '; filename="a.mp4"', film))
+    body = b"".join(
+        b'--cut\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
+        % (name.encode(), more.encode(), value)
+        for name, more, value in parts
+    )
+    host, _, port = base_url.removeprefix("http://").partition("/")[0].partition(":")
+    head = f"POST /v1.3/tasks HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body) + 1000}\r\n"
+    with socket.create_connection((host, int(port))) as wire:
+        wire.sendall(head.encode() + b"Content-Type: multipart/form-data; boundary=cut\r\n\r\n" + body)
+        wire.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            wire.recv(1)  # answered now and closed, the connection would break under a client that sends
+        wire.settimeout(20)
+        wire.sendall(bytes(1000))
+        answer = HTTPResponse(wire)
+        answer.begin()
+        return answer.read()
 
 
 def test_the_same_bytes_are_looked_at_once(api: API, film: Path) -> None:

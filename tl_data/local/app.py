@@ -41,6 +41,7 @@ from tl_data.local.evidence import ModelFailed
 from tl_data.local.faults import Faults
 from tl_data.local.given import Given
 from tl_data.local.injection import Injection
+from tl_data.local.lingering import Lingering
 from tl_data.local.links import Links
 from tl_data.local.queue import Queue
 from tl_data.local.rates import Rates
@@ -122,6 +123,7 @@ def make_app(config: Config) -> Starlette:
     app.add_middleware(Guard, engine=engine)
     app.add_middleware(Injection, faults=faults, prefix=PREFIX, template=template_of)
     app.add_middleware(Envelope, stats=engine.stats)
+    app.add_middleware(Lingering)
     return app
 
 
