@@ -24,7 +24,7 @@ BATCH = 8_192  # rows read at a time; more would be read ahead
 FILE_BYTES = 8 * 2**20  # files of this size are left as they are by a compaction
 ROW_GROUP = 1024  # rows
 VECTOR_ROW_GROUP = 256  # rows, of a table of vectors: a compaction holds some groups at a time in memory
-SMALL_FILES = 16  # files added since the last compaction after which the next one is due
+SMALL_FILES = 16  # small files, or commits since the last compaction, after which the next one is due
 # A reader opens every commit since the last checkpoint, all at once.
 PROPERTIES: dict[str, str | None] = {"delta.checkpointInterval": "20"}
 # deltalake's allocator (jemalloc) keeps what was freed for ten seconds, in each of its arenas: memory of jobs
@@ -53,7 +53,6 @@ class Delta:
     def __init__(self, address: str, declared: LakeSchema) -> None:
         self.address = address
         self.declared = declared
-        self._added = 0
         deltalake = _deltalake()
         if not is_delta(address):
             try:
@@ -64,6 +63,7 @@ class Delta:
                 raise LakeError(f"{address}: the table cannot be made: {_line(error)}") from error
         self._table = _opened(address)
         self._check()
+        self._added = self._small_files()
 
     def append(self, rows: pa.Table) -> None:
         """Add rows, whatever is there already."""
@@ -151,7 +151,11 @@ class Delta:
         except (_deltalake().exceptions.DeltaError, OSError) as error:
             # Somebody else writes, or there is no room for it: the rows are in, and the next one will do.
             log.info("%s was not compacted: %s", self.address, _line(error))
-            self._table.update_incremental()
+
+    def _small_files(self) -> int:
+        """Files that a compaction would put together: those that earlier, short runs left count, too."""
+        sizes = pa.table(self._table.get_add_actions(flatten=True)).column("size_bytes").to_pylist()
+        return sum(size < FILE_BYTES for size in sizes)
 
     def _groups_of_rows(self) -> Any:
         """Small groups of rows, and for vectors no dictionary: numbers that never repeat only fill it."""

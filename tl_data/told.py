@@ -70,9 +70,9 @@ class Memory:
             said = orjson.loads(body) if body is not None else {}
             if not said or said["tl_limits"] != FORMAT:
                 return {}
-            found = {name: Told(**told) for name, told in said["told"].items()}
+            found = {n: Told(**{k: float(v) for k, v in told.items()}) for n, told in said["told"].items()}
             return {name: told for name, told in found.items() if told.limit > 0 and told.left >= 0}
-        except (LedgerError, orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (LedgerError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.info("the limits of %s that were told before cannot be read: %s", category, error)
             return {}
 

@@ -100,7 +100,11 @@ def test_other_keys_and_addresses_know_nothing_of_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"tl_limits": 2}', '{"tl_limits": 1, "told": {"requests": {}}}']
+    "text",
+    [
+        *("", "{", "[]", "{}", '{"tl_limits": 2}', '{"tl_limits": 1, "told": {"requests": {}}}'),
+        '{"tl_limits": 1, "told": {"requests": {"limit": 9, "left": 9, "resets": "soon", "at": 0}}}',
+    ],
 )
 def test_a_record_that_cannot_be_read_is_done_without(tmp_path: Path, text: str) -> None:
     storage = Storage(str(tmp_path))

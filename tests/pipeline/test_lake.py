@@ -17,7 +17,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from tl_data.errors import LakeError, SchemaMismatch, SettingsError
-from tl_data.lake import Format, Lake, rows_of
+from tl_data.lake import Format, Lake, LakeTable, rows_of
 from tl_data.lake_parquet import ParquetTable
 from tl_data.lake_tables import CLIPS, ERRORS, SUMMARIES, TABLES, VECTORS
 
@@ -226,17 +226,27 @@ def test_killed_writers_leave_whole_groups(tmp_path: Path, kind: Format) -> None
     assert seen(lake)["after"] == [0, 1]
 
 
+def files_of(table: LakeTable) -> list[str]:
+    if isinstance(table, ParquetTable):
+        return [str(file) for file in table.folder.glob("*.parquet")]
+    return list(DeltaTable(table.where()).file_uris())
+
+
 def test_many_commits_keep_files_few(tmp_path: Path, kind: Format) -> None:
     table = Lake(str(tmp_path), kind).table(CLIPS)
     for number in range(70):
         table.replace_groups(clips(f"v{number}", 3))
     assert table.batches().read_all().num_rows == 210
-    files = (
-        DeltaTable(table.where()).file_uris()
-        if kind == "delta"
-        else list(Path(tmp_path, "clips").glob("*.parquet"))
-    )
-    assert len(files) < 20
+    assert len(files_of(table)) < 20
+
+
+def test_short_runs_keep_files_few(tmp_path: Path, kind: Format) -> None:
+    """A run a night, each with fewer commits than make a compaction due by themselves."""
+    for night in range(20):
+        Lake(str(tmp_path), kind).table(CLIPS).replace_groups(clips(f"v{night}", 3))
+    table = Lake(str(tmp_path), kind).table(CLIPS)
+    assert table.batches().read_all().num_rows == 60
+    assert len(files_of(table)) < 16
 
 
 def test_large_tables_go_over_into_new_files(tmp_path: Path, kind: Format) -> None:
