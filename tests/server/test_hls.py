@@ -52,6 +52,11 @@ def test_whole_or_not_at_all(tmp_path: Path) -> None:
     assert asyncio.run(make_stream(media.text_named_mp4(tmp_path), tmp_path / "hls", 60))
     assert not (tmp_path / "hls").exists()
     assert not (tmp_path / "hls.part").exists()
+    playlist = tmp_path / "list.m3u8"  # it leads to another file
+    other = media.write(tmp_path / "other.ts")
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:5,\n{other}\n#EXT-X-ENDLIST\n")
+    assert "not on whitelist" in (asyncio.run(make_stream(playlist, tmp_path / "hls", 60)) or "nothing")
+    assert not (tmp_path / "hls").exists()
     slow = asyncio.run(make_stream(media.plain(tmp_path), tmp_path / "hls", 0.01))
     assert slow == "took too long"
     assert not (tmp_path / "hls").exists()

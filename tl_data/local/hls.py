@@ -17,6 +17,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from tl_data.local.formats import OPEN
+
 PLAYLIST = "stream.m3u8"
 SEGMENT_SEC = 6
 MAX_MEMORY = 4 << 30
@@ -58,7 +60,7 @@ def write_stream(source: Path, folder: Path) -> None:
     import av
 
     with (
-        av.open(str(source), options={"protocol_whitelist": "file"}) as given,
+        av.open(str(source), options=OPEN) as given,
         av.open(
             str(folder / PLAYLIST),
             "w",

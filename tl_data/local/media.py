@@ -17,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 
 from tl_data.local import hdr
 from tl_data.local.evidence import NotVideo, Probe
+from tl_data.local.formats import OPEN
 
 __all__ = ["NotVideo", "Picture", "Probe", "Samples", "Seen", "frames", "probe", "sound", "write_jpeg"]
 
@@ -28,14 +29,6 @@ SMALL, LARGE = 480, 960  # pixels of the longer side of the two pictures that ar
 _RATE = 31.0  # frames a second that are looked at at most
 _MAX_PIXELS = 16_384 * 16_384  # a header that claims more is not decoded
 _PATIENCE = 400  # packets without a picture before a stream counts as unreadable
-
-# The formats that hold video or sound. Playlists, scripts, pictures and subtitles can be opened by
-# the same library, and some of those fetch other files: they are not on the list.
-_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,ogg,asf,mxf,rm,ivf,nut,"
-    "h264,hevc,m4v,av1,obu,vc1,dv,gxf,wtv,wav,w64,aiff,mp3,aac,ac3,eac3,flac,amr,au,caf,ape,tta"
-)
-_OPEN = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "probesize": "10000000"}
 
 
 class Seen:
@@ -207,7 +200,7 @@ def _trace(frame: Any) -> npt.NDArray[np.int16]:
 
 def _open(path: Path) -> Any:
     try:
-        return av.open(str(path.resolve()), options=_OPEN, metadata_errors="ignore")
+        return av.open(str(path.resolve()), options=OPEN, metadata_errors="ignore")
     except (av.error.FFmpegError, ValueError) as error:
         raise NotVideo(f"The file cannot be read as video or sound: {_reason(error)}.") from error
 
