@@ -84,6 +84,9 @@ def test_a_short_video(api: API, film: Path) -> None:
         ([NEW, ("text", " ")], "parameter_invalid"),
         ([NEW, ("text", "x"), ("text_truncate", "middle")], "parameter_invalid"),
         ([NEW, ("image_url", "no url")], "parameter_invalid"),
+        ([NEW, ("image_url", "http://127.0.0.1:9/a.png")], "parameter_invalid"),
+        ([NEW, ("audio_url", "http://127.0.0.1:9/a.wav")], "parameter_invalid"),
+        ([NEW, ("video_url", "http://127.0.0.1:9/a.mp4")], "video_url_not_accessible"),
         ([NEW, ("image_file", ("a.png", b""))], "image_file_broken"),
         ([NEW, ("image_file", ("a.png", b"text"))], "parameter_invalid"),
         ([NEW, ("image_file", ("a.png", png(8, 8)))], "parameter_invalid"),
@@ -94,7 +97,11 @@ def test_a_short_video(api: API, film: Path) -> None:
     ],
 )
 def test_refusals(api: API, fields: list[tuple[str, Any]], code: str) -> None:
-    assert problem(api.form("/embed", *fields, ("_", ("", b"")))) == (400, code)
+    answer = api.form("/embed", *fields, ("_", ("", b"")))
+    assert problem(answer) == (400, code)
+    if code == "parameter_invalid":
+        named = {name for name, _ in fields} - {"model_name", "text"} or {name for name, _ in fields}
+        assert any(f"The {name} parameter is invalid." in answer.json()["message"] for name in named)
 
 
 @pytest.fixture(scope="module")

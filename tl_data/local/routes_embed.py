@@ -16,7 +16,7 @@ from tl_data.local import models, tokens
 from tl_data.local.engine import Engine, engine_of
 from tl_data.local.errors import APIProblem, MediaProblem, invalid
 from tl_data.local.evidence import Evidence
-from tl_data.local.fetch import fetch
+from tl_data.local.fetch import UNREACHABLE, fetch
 from tl_data.local.forms import Form
 from tl_data.local.images import check_image
 from tl_data.local.requirements import check_sound, check_video
@@ -72,7 +72,8 @@ async def create(request: Request) -> Response:
 
 def _refused(form: Form, kind: str, problem: MediaProblem) -> APIProblem:
     """The refusal of a file: with the parameter that it came by, unless a code of its own says it all."""
-    if problem.code != "parameter_invalid":
+    # A code that speaks of videos says nothing of a picture or sound that cannot be reached.
+    if problem.code != "parameter_invalid" and not (problem.code == UNREACHABLE and kind != "video"):
         return APIProblem(400, problem.code, problem.message)
     if isinstance(problem, PastTheEnd):
         return invalid("audio_start_offset_sec", problem.message, form.text("audio_start_offset_sec"))
