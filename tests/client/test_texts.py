@@ -131,6 +131,11 @@ AFTER_RED = WHOLE.index(b'{"event_type": "text_generation", "text": "car')
             RateLimited,
             "later",
         ),
+        (
+            stream(START, text("The red "), {"code": "token_limit_exceeded", "message": "too long"}),
+            BadRequest,
+            "too long",
+        ),
         (stream(START, text("The red ")), ConnectionFailed, "ended before the text did"),
         (stream(START, text("The red "), "<html>"), ServerFailed, "not an event"),
         (cut(WHOLE, AFTER_RED), ConnectionFailed, "broke before the whole answer"),

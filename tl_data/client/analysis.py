@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 #: Tokens that the limiter sets aside for an answer; the API's headers then say what was really used.
 EXPECTED_TOKENS = 300
 
+#: Codes that come with status 400 before a text begins; in the middle of it there is no status to go by.
+_REFUSALS = (
+    "parameter_invalid", "parameter_not_provided", "parameter_unknown", "token_limit_exceeded",
+    "video_not_ready", "index_not_supported_for_generate", "generic_error",
+)  # fmt: skip
+
 
 def _ask(where: str, body: Json, tokens: int | None) -> Ask:
     expected = min(tokens or EXPECTED_TOKENS, EXPECTED_TOKENS)
@@ -146,7 +152,8 @@ def _event(line: bytes) -> Json:
     if event.get("event_type") == "stream_error" or "code" in event or said is not event:
         code = said.get("code")
         message = str(said.get("message") or "the API ended the text with an error")
-        raise CLASSES.get(str(code), ServerFailed)(message, None if code is None else str(code))
+        kind = BadRequest if code in _REFUSALS else ServerFailed
+        raise CLASSES.get(str(code), kind)(message, None if code is None else str(code))
     return event
 
 
