@@ -44,6 +44,9 @@ def pairs(job: Job) -> Iterator[Pair]:
     place = str(source.place)
     if source.kind == "folder":
         return _files_in(Path(job.base, place))
+    by_spark = job.engine == "spark" and source.kind in ("files", "delta")
+    if (by_spark or source.kind.startswith("spark")) and (read := _spark(job)) is not None:
+        return _columns(job, read)
     if source.kind == "delta" or (source.kind == "files" and _is_delta(place)):
         from tl_data.lake_delta import delta_batches
 
@@ -51,8 +54,6 @@ def pairs(job: Job) -> Iterator[Pair]:
             return _columns(job, delta_batches(place))
         except LakeError as error:
             raise SettingsError(f"{source.section}.{source.kind}: {error}") from error
-    if source.kind.startswith("spark"):
-        return _columns(job, _spark(job))
     return _columns(job, _duckdb(job))
 
 
@@ -128,9 +129,7 @@ def _duckdb(job: Job) -> pa.RecordBatchReader:
     place = str(job.source.place)
     query = place
     if job.source.kind == "files":
-        reader = READERS.get(Path(place.split("?")[0]).suffix.lower().removesuffix(".gz"))
-        if reader is None:
-            raise SettingsError(f"{job.source.section}.files: {place} ends in none of {', '.join(READERS)}")
+        reader = _reader(job, place)
         quoted = place.replace("'", "''")
         # A CSV file's URLs and keys are text whatever they look like: 007 is not 7.
         text = ", all_varchar := true" if reader == "read_csv" else ""
@@ -152,6 +151,14 @@ def _duckdb(job: Job) -> pa.RecordBatchReader:
         ) from error
 
 
+def _reader(job: Job, place: str) -> str:
+    """DuckDB's name of what reads files of this ending."""
+    reader = READERS.get(Path(place.split("?")[0]).suffix.lower().removesuffix(".gz"))
+    if reader is None:
+        raise SettingsError(f"{job.source.section}.files: {place} ends in none of {', '.join(READERS)}")
+    return reader
+
+
 def _closing(con: Any, reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
     """A reader that closes its connection when all is read, or nothing more is wanted."""
 
@@ -164,7 +171,8 @@ def _closing(con: Any, reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
 
-def _spark(job: Job) -> pa.RecordBatchReader:
+def _spark(job: Job) -> pa.RecordBatchReader | None:
+    """The source as Spark reads it; None for a Delta table when this Spark has no jars for Delta."""
     try:
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
@@ -173,9 +181,35 @@ def _spark(job: Job) -> pa.RecordBatchReader:
     spark = started(SparkSession.builder)
     place = str(job.source.place)
     try:
-        frame = spark.table(place) if job.source.kind == "spark_table" else spark.sql(place)
+        frame = _frame(spark, job, place)
         wanted = [c for c in (job.source.key, job.source.url) if c and c in frame.columns]
         return (frame.select(*wanted) if wanted else frame.limit(0)).toArrow().to_reader(BATCH)
-    except PySparkException as error:
+    except Exception as error:
+        if "DATA_SOURCE_NOT_FOUND" in str(error):
+            return None
+        if not isinstance(error, PySparkException):
+            raise
         said = str(error).strip().splitlines()[0]
-        raise SettingsError(f"source.{job.source.kind}: {place} cannot be read: {said}") from error
+        raise SettingsError(
+            f"{job.source.section}.{job.source.kind}: {place} cannot be read: {said}"
+        ) from error
+
+
+def _frame(spark: Any, job: Job, place: str) -> Any:
+    """What the source says, as a frame: files in the same types and shapes as DuckDB reads them in."""
+    if job.source.kind == "spark_table":
+        return spark.table(place)
+    if job.source.kind == "spark_query":
+        return spark.sql(place)
+    if job.source.kind == "delta" or _is_delta(place):
+        return spark.read.format("delta").load(place)
+    reader = _reader(job, place)
+    if reader == "read_parquet":
+        return spark.read.parquet(place)
+    if reader == "read_csv":
+        separator = "\t" if ".tsv" in Path(place).suffixes else ","
+        # Without a schema all is text: 007 is not 7.
+        return spark.read.csv(place, header=True, sep=separator, escape='"', multiLine=True)
+    lines = spark.read.json(place)
+    # One array in a file is taken for one broken line.
+    return spark.read.json(place, multiLine=True) if lines.columns == ["_corrupt_record"] else lines

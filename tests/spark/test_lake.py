@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tl_data.errors import SettingsError
@@ -74,9 +77,32 @@ def test_sources_of_spark(java: Java, tmp_path: Path) -> None:
         assert sorted(keys(job)) == wanted
 
 
+def test_spark_reads_the_files_that_duckdb_reads(java: Java, tmp_path: Path) -> None:
+    rows = [{"id": f"00{n}", "url": url} for n, url in enumerate(URLS)]
+    (tmp_path / "a.csv").write_text(
+        "note,id,url\n" + "".join(f'"a ""b"",\nc",{r["id"]},{r["url"] or ""}\n' for r in rows)
+    )
+    (tmp_path / "a.tsv").write_text("id\turl\n" + "".join(f"{r['id']}\t{r['url'] or ''}\n" for r in rows))
+    (tmp_path / "array.json").write_text(json.dumps(rows, indent=1))
+    (tmp_path / "lines.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "p").mkdir()
+    for number, row in enumerate(rows):
+        pq.write_table(
+            pa.Table.from_pylist([row], pa.schema({"id": "string", "url": "string"})),
+            tmp_path / "p" / f"{number}.parquet",
+        )
+    for name in ("a.csv", "a.tsv", "array.json", "lines.jsonl", "p/*.parquet"):
+        job = Job(Source("files", str(tmp_path / name), key="id"), str(tmp_path / "lake"))
+        assert keys(job.but(engine="spark")) == keys(job) == [["000"], ["001"], ["002"]], name
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [
+        (
+            Source("files", "/nowhere/*.parquet"),
+            r"source.files: /nowhere/\*.parquet cannot be .*PATH_NOT_FOUND",
+        ),
         (
             Source("spark_table", "no_such_table"),
             "source.spark_table: no_such_table cannot be .*NOT_FOUND",
@@ -98,3 +124,4 @@ def test_deletion_vectors_are_refused_with_a_way_out(java: Java, tmp_path: Path)
     job = Job(Source("delta", place), str(tmp_path / "lake"))
     with pytest.raises(SettingsError, match="cannot be read without Spark"):
         keys(job)
+    assert len(keys(job.but(engine="spark"))) == 99
