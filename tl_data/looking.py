@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tl_data.errors import APIError, MediaRefused, MissingExtra, TLDataError
 from tl_data.identity import Identity, identify
+from tl_data.orphans import indexing_task
 from tl_data.outputs import analyses, is_text
 from tl_data.preflight import facts_of, limits_of, refusal
 from tl_data.records import Call, Unreadable
@@ -78,7 +79,7 @@ async def look(
     here = Look(item, "new", identity, needed=needed, kept=kept, kept_of=kept_of)
     if index_id is not None:
         try:
-            await _remember(session, here, session.index_call(identity, index_id))
+            await _remember(session, here, index_id, session.index_call(identity, index_id))
         except Unreadable as error:
             return Look(item, "refused", identity, error=error)
         if here.state == "known" or here.error:
@@ -107,10 +108,15 @@ def _refreshed(
     return tuple(dict.fromkeys(n for n in (*names, *sorted(made)) if n not in kept)), kept, old[0].video_id
 
 
-async def _remember(session: Session, here: Look, call: Call) -> None:
+async def _remember(session: Session, here: Look, index_id: str, call: Call) -> None:
     """Add what the ledger knows of the video."""
     entry = await session.ledger.get(call)
-    if entry is None or entry.state == "claimed":
+    if entry is None:
+        return
+    if entry.state == "claimed":
+        # Its owner may have been stopped between sending and writing it down: the platform knows.
+        if await indexing_task(session.client, None, index_id, call.key) is not None:
+            here.state = "attached"
         return
     if entry.state == "failed":
         if entry.failure and not entry.failure.retryable:

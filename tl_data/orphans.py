@@ -54,12 +54,12 @@ def marked_name(video: str, key: str) -> str | None:
     return f"{path.stem[:100]}.{METADATA_KEY}-{key}{path.suffix}"
 
 
-async def indexing_task(client: Client, watcher: TaskWatcher, index: str, key: str) -> str | None:
+async def indexing_task(client: Client, watcher: TaskWatcher | None, index: str, key: str) -> str | None:
     """The task that an earlier, lost request made for this key, if there is one.
 
     A ready video is found by its metadata. A task that is still worked on does not say what it is for,
     and some servers show its video only when it is ready: it is waited for, since the alternative may be
-    to pay a second time.
+    to pay a second time. Without a watcher nothing is waited for.
     """
     marked: Json = {METADATA_KEY: key}
     ready = {str(video["_id"]) async for video in client.list_videos(index, **marked)}
@@ -71,7 +71,7 @@ async def indexing_task(client: Client, watcher: TaskWatcher, index: str, key: s
     for task in unfinished:
         try:
             found = await _metadata_of(client, index, task)
-            if found is None:
+            if found is None and watcher is not None:
                 found = await _metadata_of(client, index, await watcher.wait(task["_id"], index))
         except TaskFailed:
             continue

@@ -253,6 +253,19 @@ def test_a_task_without_its_record_is_not_paid_twice(put: Put, make_job: MakeJob
     assert connection.run(counted()) == 1
 
 
+def test_a_plan_knows_a_task_that_was_not_written_down(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
+    """Its run was stopped between sending and writing: the next one attaches to it, and so the plan says."""
+    job = make_job([put("a.mp4")], tables=("clips",))
+    pipeline.submit(job)
+    [record] = (tmp_path / "ledger" / "calls").rglob("*.submitted")
+    record.unlink()
+    planned = pipeline.plan(job)
+    assert (planned.attached, planned.new, planned.video_minutes) == (1, 0, 0.0)
+    report = pipeline.run(job)
+    assert (report.submitted, report.reused, report.video_minutes) == (0, 1, 0.0)
+    assert tasks_at_the_platform(job) == 1
+
+
 def test_a_video_that_is_in_leaves_the_errors(put: Put, make_job: MakeJob) -> None:
     """Of two runs at once one failed with it, the other did not, and the failure was written last."""
     url = put("a.mp4")
