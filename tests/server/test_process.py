@@ -157,6 +157,25 @@ def test_a_key_is_demanded_when_there_is_one(start: Start) -> None:
     assert "tlk_right" not in (process.home / "log").read_text()
 
 
+def test_pages_of_other_sites_are_refused_without_a_key(api: API) -> None:
+    """A page may send forms to loopback, and its site's name may be made to lead there."""
+    port = api.root.rpartition(":")[2]
+    for host in (
+        "evil.example",
+        f"evil.example:{port}",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "[:1",
+    ):
+        assert problem(api.get("/indexes", headers={"host": host})) == (403, "host_not_allowed")
+        assert api.engine("GET", "/stats", headers={"host": host}).status_code == 403
+    for host in (f"localhost:{port}", "tl.localhost", f"[::1]:{port}", "127.0.0.1", "192.168.1.2:8000"):
+        assert api.get("/indexes", headers={"host": host}).status_code == 200
+    across = api.form("/tasks", ("index_id", "x"), headers={"sec-fetch-site": "cross-site"})
+    assert problem(across) == (403, "host_not_allowed")
+    assert api.get("/indexes", headers={"sec-fetch-site": "same-origin"}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import logging
 import re
+import socket
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -36,7 +39,7 @@ from tl_data.local import (
 )
 from tl_data.local.config import API_VERSION, PREFIX, Config
 from tl_data.local.engine import Engine
-from tl_data.local.errors import APIProblem, key_invalid
+from tl_data.local.errors import APIProblem, from_elsewhere, key_invalid
 from tl_data.local.evidence import ModelFailed
 from tl_data.local.faults import Faults
 from tl_data.local.given import Given
@@ -248,9 +251,23 @@ class Guard:
         await self._app(scope, receive, with_limits)
 
     def _check_key(self, scope: Scope) -> None:
-        key = self._engine.config.api_key
+        key, headers = self._engine.config.api_key, dict[Any, bytes](scope["headers"])
         if key is None:
+            # On loopback alone: only pages in a browser of this machine could speak for somebody else.
+            if headers.get(b"sec-fetch-site") == b"cross-site" or not _is_here(headers.get(b"host", b"")):
+                raise from_elsewhere()
             return
-        sent = dict[Any, bytes](scope["headers"]).get(b"x-api-key", b"")
+        sent = headers.get(b"x-api-key", b"")
         if not hmac.compare_digest(sent, key.encode()):
             raise key_invalid()
+
+
+def _is_here(host: bytes) -> bool:
+    """Whether a Host header names this machine, or an address: a foreign name can be made to lead here."""
+    try:
+        name = (urlsplit(f"//{host.decode('latin-1')}").hostname or "").rstrip(".")
+        if name in ("", "localhost", socket.gethostname().lower()) or name.endswith(".localhost"):
+            return True
+        return bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False

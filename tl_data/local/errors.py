@@ -82,6 +82,14 @@ def unknown_video(what: str = "") -> APIProblem:
     return APIProblem(404, "not_found", f"The specified resource does not exist. {what}".rstrip())
 
 
+def from_elsewhere() -> APIProblem:
+    """403 for a web page that speaks through the browser of this machine."""
+    text = (
+        "Pages of other sites may not use this engine. Ask it by its address, or give it a key (--api-key)."
+    )
+    return APIProblem(403, "host_not_allowed", text)
+
+
 def key_invalid() -> APIProblem:
     """401 for a missing, wrong or expired key."""
     return APIProblem(
