@@ -53,8 +53,11 @@ class Stops:
         while budget is not None and price and self._report.price + self._reserved + price > budget:
             if not self._under_way or self._report.price + price > budget:
                 money = f"{budget:g} {self._report.prices.currency}"
-                said = f"stopped before the budget of {money} would be exceeded; run again with a larger one"
-                self.end("budget", said)
+                self.end(
+                    "budget",
+                    f"stopped before the budget of {money} would be exceeded: the next video may cost up to "
+                    f"{price:.2g}, all its text included; run again with a larger one",
+                )
                 return False
             self._released.clear()
             await self._released.wait()
