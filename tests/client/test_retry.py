@@ -257,6 +257,9 @@ class Budget:
     def observe(self, category: str, headers: Any, status: int, retry_after: float | None) -> None:
         self.told.append((category, headers.get("X-RateLimit-Remaining"), status, retry_after))
 
+    async def aclose(self) -> None:
+        self.told.append("closed")
+
 
 def test_every_request_passes_the_limiter(server: Server, settings: Settings) -> None:
     server.tell("POST /tasks", too_many(retry_after="0"), say(201, {"_id": "t"}, x_ratelimit_remaining="4"))
@@ -272,4 +275,5 @@ def test_every_request_passes_the_limiter(server: Server, settings: Settings) ->
         ("index", None, 429, 0.0),
         ("index", 2.5, 0),
         ("index", "4", 201, None),
+        "closed",
     ]

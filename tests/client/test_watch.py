@@ -223,7 +223,7 @@ def test_a_task_that_is_never_listed_is_still_found(platform: Platform, watch: W
 
 def test_a_server_without_the_filters_is_asked_task_by_task(platform: Platform, watch: Watch) -> None:
     platform.filters = False
-    ids = platform.add(30, lambda: 0.5)
+    ids = platform.add(30, lambda: 4.0)  # long enough to be asked for at least once while they work
 
     async def use(watcher: TaskWatcher) -> Any:
         return await asyncio.gather(*(watcher.wait(i, "i") for i in ids))
@@ -276,11 +276,18 @@ def test_a_deleted_task_ends_its_own_waiting_only(platform: Platform, watch: Wat
 
 
 def test_an_outage_is_sat_out_but_not_for_ever(platform: Platform, watch: Watch) -> None:
-    ids = platform.add(4, lambda: 1.5)
+    ids = platform.add(4, lambda: 4.0)
+
+    async def begun(waits: list[asyncio.Task[Any]]) -> None:
+        """Each was asked for: what fails from now on is an outage."""
+        asked = platform.counted["get"]
+        while platform.counted["get"] < asked + len(waits):  # noqa: ASYNC110 - a server in a thread counts
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.2)
 
     async def use(watcher: TaskWatcher) -> Any:
         waits = [asyncio.create_task(watcher.wait(i, "i")) for i in ids]
-        await asyncio.sleep(0.3)
+        await begun(waits)
         platform.refuses = 503
         await asyncio.sleep(1.5)
         platform.refuses = 0
@@ -291,7 +298,7 @@ def test_an_outage_is_sat_out_but_not_for_ever(platform: Platform, watch: Watch)
 
     async def down(watcher: TaskWatcher) -> Any:
         waits = [asyncio.create_task(watcher.wait(i, "i")) for i in ids]
-        await asyncio.sleep(0.3)
+        await begun(waits)
         platform.refuses = 503
         return await asyncio.gather(*waits, return_exceptions=True)
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import subprocess
 import sys
+import time
+import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow as pa
 import pytest
 
+from tests.environments import python_with
 from tests.ledger.platform_in_small import platform
 from tl_data.budget import Budget, Limit
 from tl_data.errors import LedgerError
@@ -20,17 +26,36 @@ from tl_data.ledger import Ledger
 from tl_data.records import Call
 from tl_data.storage import Storage
 
-boto3 = pytest.importorskip("boto3", reason="makes the bucket")
-moto = pytest.importorskip("moto.server", reason="the S3-compatible server")
+SERVER = ("moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5")
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an S3-compatible server, in an environment of its own."""
+    python = python_with("moto-5.2", *SERVER)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("moto") / "log"
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            [str(python), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=out, stderr=out
+        )
+    try:
+        for _ in range(300):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of an empty bucket."""
-    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
     said = {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "key",
@@ -39,9 +64,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     }
     for name, value in said.items():
         monkeypatch.setenv(name, value)
-    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="ledger")
-    yield "s3://ledger/a/b"
-    server.stop()
+    name = f"ledger-{uuid.uuid4().hex[:8]}"
+    assert httpx.put(f"{endpoint}/{name}").status_code == 200
+    return f"s3://{name}/a/b"
 
 
 async def answer() -> dict[str, int]:
