@@ -111,7 +111,7 @@ def test_a_reset_is_a_reset(api: API, server: Engine) -> None:
     faults(api, {"kind": "reset"})
     host, port = server.base_url.removeprefix("http://").removesuffix("/v1.3").split(":")
     with socket.create_connection((host, int(port))) as raw:
-        raw.sendall(b"GET /v1.3/indexes HTTP/1.1\r\nHost: x\r\n\r\n")
+        raw.sendall(b"GET /v1.3/indexes HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         with pytest.raises(ConnectionResetError):
             raw.recv(100)
 

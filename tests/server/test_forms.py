@@ -12,7 +12,7 @@ from tests.conftest import Engine
 from tests.server.conftest import API, BOTH, Shelf, problem
 
 HEAD = (
-    b"POST /v1.3/tasks HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n"
+    b"POST /v1.3/tasks HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n"
     b"Content-Type: multipart/form-data; boundary=B\r\n\r\n"
     b'--B\r\nContent-Disposition: form-data; name="video_file"; filename="a.mp4"\r\n\r\nhalf of it'
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import faulthandler
 import fcntl
 import ipaddress
 import json
@@ -20,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any, get_args
 
 import uvicorn
@@ -39,6 +41,7 @@ from tl_data.local.routes_transfers import integration_id
 from tl_data.local.store import Store
 from tl_data.local.tiers import read_tiers
 
+LONGEST_END_SEC = 15.0  # of ending in order
 LEASE_GRACE_SEC = 10.0  # after the start, until somebody must hold the lease
 
 
@@ -130,6 +133,14 @@ class Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Asked to end: in order, and if something holds that up, without it, saying what it was.
+
+        Nothing is lost by that: what is queued goes on at the next start, as after a kill.
+        """
+        faulthandler.dump_traceback_later(LONGEST_END_SEC, exit=True)
+        super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn: begin to listen, then tell."""
