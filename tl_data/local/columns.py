@@ -57,7 +57,7 @@ class TextRows:
         self._vectors = np.zeros((_SPARE, WORD_DIMENSION), np.float16)
 
     def add(self, first_row: int, texts: Texts) -> None:
-        """Append the texts of a video whose first clip is row `first_row` of the shelf."""
+        """Append the texts of a video whose first clip is row `first_row` of the shelf; rows only grow."""
         n = len(texts.rows)
         if not n:
             return
@@ -74,21 +74,20 @@ class TextRows:
         """The rows of the shelf whose text is nearest to a unit vector, and the cosines, best first."""
         count = self.count
         rows = np.asarray(self._rows.data[:count], np.int64)
-        keep = (
-            allowed[np.minimum(rows, len(allowed) - 1)] & (rows < len(allowed))
-            if count
-            else np.zeros(0, bool)
-        )
-        chosen = np.flatnonzero(keep)
+        # Mostly all are allowed, and then a million rows need not be gone through for that.
+        everything = not count or (rows[-1] < len(allowed) and allowed.all())
+        keep = None if everything else allowed[np.minimum(rows, len(allowed) - 1)] & (rows < len(allowed))
+        chosen = np.arange(count) if keep is None else np.flatnonzero(keep)
         if len(chosen) > EXACT_ROWS:
             codes = np.asarray(self._codes.data, np.uint64)
             distance = np.zeros(count, np.uint16)
             for part, code in enumerate(_codes(vector[None])[:, 0]):
                 distance += np.bitwise_count(codes[part, :count] ^ code)
-            distance[~keep] = np.iinfo(np.uint16).max
+            if keep is not None:
+                distance[~keep] = np.iinfo(np.uint16).max
             # The smallest distance that lets enough through: counting is quicker than sorting.
-            enough = np.cumsum(np.bincount(distance[keep], minlength=WORD_DIMENSION + 1))
-            chosen = np.flatnonzero(distance <= np.searchsorted(enough, _CHOSEN))[: 2 * _CHOSEN]
+            counted = np.bincount(distance if keep is None else distance[keep], minlength=WORD_DIMENSION + 1)
+            chosen = np.flatnonzero(distance <= np.searchsorted(np.cumsum(counted), _CHOSEN))[: 2 * _CHOSEN]
         cosines = self._vectors[chosen].astype(np.float32) @ vector
         best = np.argsort(-cosines, kind="stable")[:wanted]
         return np.asarray(rows[chosen[best]], np.int64), cosines[best]
