@@ -153,9 +153,12 @@ class Delta:
             log.info("%s was not compacted: %s", self.address, _line(error))
 
     def _small_files(self) -> int:
-        """Files that a compaction would put together: those that earlier, short runs left count, too."""
+        """Files that a compaction would put together: those that earlier, short runs left count, too.
+
+        What it left is a little smaller than its target, and two such files do not go into one.
+        """
         sizes = pa.table(self._table.get_add_actions(flatten=True)).column("size_bytes").to_pylist()
-        return sum(size < FILE_BYTES for size in sizes)
+        return sum(size < FILE_BYTES / 2 for size in sizes)
 
     def _groups_of_rows(self) -> Any:
         """Small groups of rows, and for vectors no dictionary: numbers that never repeat only fill it."""

@@ -185,8 +185,8 @@ def _spark(job: Job) -> pa.RecordBatchReader | None:
         wanted = [c for c in (job.source.key, job.source.url) if c and c in frame.columns]
         return (frame.select(*wanted) if wanted else frame.limit(0)).toArrow().to_reader(BATCH)
     except Exception as error:
-        if "DATA_SOURCE_NOT_FOUND" in str(error):
-            return None
+        if "DATA_SOURCE_NOT_FOUND" in str(error) and not job.source.kind.startswith("spark"):
+            return None  # a table or query of Spark's own can be read by nothing else
         if not isinstance(error, PySparkException):
             raise
         said = str(error).strip().splitlines()[0]
