@@ -8,6 +8,8 @@ cannot fill all places), and over the best possible ("greedy": the same latencie
 place is free, without any cost of its own).
 
 pool     this package: a window of rows over the places
+known    this package, told beforehand how long each call takes
+roughly  this package, told the length of each call wrong by a random factor (one in three off by more than e)
 drain    a pool that is emptied after every batch of 256 rows
 ordered  a window of as many rows as places, which moves when its oldest row is done
 waves    as many calls as places at once, then the next as many (`gather`)
@@ -29,15 +31,27 @@ from collections.abc import Awaitable, Callable
 from tl_data.pool import Pool
 
 Run = Callable[[int], Awaitable[int]]
-Way = Callable[[Run, int, int], Awaitable[list[int]]]
+Way = Callable[[Run, list[float], int], Awaitable[list[int]]]  # the latencies of the calls, places
 
 
-async def pool(run: Run, calls: int, places: int) -> list[int]:
+async def pool(run: Run, waits: list[float], places: int) -> list[int]:
     """This package."""
-    return [outcome.value async for outcome in Pool(places).map(run, range(calls))]
+    return [outcome.value async for outcome in Pool(places).map(run, range(len(waits)))]
 
 
-async def drain(run: Run, calls: int, places: int) -> list[int]:
+async def known(run: Run, waits: list[float], places: int) -> list[int]:
+    """This package, with the lengths."""
+    rows = range(len(waits))
+    return [outcome.value async for outcome in Pool(places).map(run, rows, length=waits.__getitem__)]
+
+
+async def roughly(run: Run, waits: list[float], places: int) -> list[int]:
+    """This package, with guesses of the lengths."""
+    rnd = random.Random(len(waits))
+    return await known(run, [wait * rnd.lognormvariate(0, 1) for wait in waits], places)
+
+
+async def drain(run: Run, waits: list[float], places: int) -> list[int]:
     """Emptied after every batch."""
     found: list[int] = []
     gate = asyncio.Semaphore(places)
@@ -46,12 +60,12 @@ async def drain(run: Run, calls: int, places: int) -> list[int]:
         async with gate:
             return await run(row)
 
-    for start in range(0, calls, 256):
-        found += await asyncio.gather(*(one(row) for row in range(start, min(start + 256, calls))))
+    for start in range(0, len(waits), 256):
+        found += await asyncio.gather(*(one(row) for row in range(start, min(start + 256, len(waits)))))
     return found
 
 
-async def ordered(run: Run, calls: int, places: int) -> list[int]:
+async def ordered(run: Run, waits: list[float], places: int) -> list[int]:
     """A sliding window that waits for its oldest row."""
     found: list[int] = []
     window: deque[asyncio.Task[int]] = deque()
@@ -59,22 +73,29 @@ async def ordered(run: Run, calls: int, places: int) -> list[int]:
     async def one(row: int) -> int:
         return await run(row)
 
-    for row in range(calls):
+    for row in range(len(waits)):
         if len(window) == places:
             found.append(await window.popleft())
         window.append(asyncio.create_task(one(row)))
     return found + [await task for task in window]
 
 
-async def waves(run: Run, calls: int, places: int) -> list[int]:
+async def waves(run: Run, waits: list[float], places: int) -> list[int]:
     """As many as fit, then the next."""
     found: list[int] = []
-    for start in range(0, calls, places):
-        found += await asyncio.gather(*(run(row) for row in range(start, min(start + places, calls))))
+    for start in range(0, len(waits), places):
+        found += await asyncio.gather(*(run(row) for row in range(start, min(start + places, len(waits)))))
     return found
 
 
-WAYS: dict[str, Way] = {"pool": pool, "drain": drain, "ordered": ordered, "waves": waves}
+WAYS: dict[str, Way] = {
+    "pool": pool,
+    "known": known,
+    "roughly": roughly,
+    "drain": drain,
+    "ordered": ordered,
+    "waves": waves,
+}
 
 
 def latencies(seed: int, calls: int) -> list[float]:
@@ -101,7 +122,7 @@ def measure(way: Way, waits: list[float], places: int) -> float:
 
     async def main() -> float:
         began = time.perf_counter()
-        assert await way(run, len(waits), places) == list(range(len(waits)))
+        assert await way(run, waits, places) == list(range(len(waits)))
         return time.perf_counter() - began
 
     return asyncio.run(main())

@@ -17,8 +17,11 @@ import tl_data
 from tests.library import Library
 from tests.surfaces import DuckDB, Pandas, Surface
 from tl_data import catalog
-from tl_data.catalog import Function
+from tl_data.catalog import Function, Parameter
+from tl_data.connect import connect
 from tl_data.errors import SchemaMismatch
+from tl_data.session import Session
+from tl_data.types import TEXT
 
 catalog.load()
 FUNCTIONS = list(catalog.FUNCTIONS.values())
@@ -83,6 +86,26 @@ def test_duplicates_share_one_call_and_order_is_kept(surface: Surface, library: 
     first = dict(zip(words[:7], values[:7], strict=True))
     assert all(plain(v) == plain(first[w]) for w, v in zip(words, values, strict=True))
     assert len({tuple(v) for v in first.values()}) == 7
+
+
+def test_large_files_are_begun_early(library: Library, tmp_path: Path) -> None:
+    begun: list[str] = []
+
+    async def name(tl: Session, video: str) -> str:
+        begun.append(Path(video).stem)
+        return begun[-1]
+
+    f = Function(
+        "name", name, (Parameter("video", TEXT, True, None, "a path"),), TEXT, {}, False, "Its name."
+    )
+    sizes = [*range(30), 10_000]
+    for number, bytes_ in enumerate(sizes):
+        Path(tmp_path, f"{number}.mp4").write_bytes(bytes(bytes_))
+    connection = connect(library.settings, concurrency=1)
+    rows = [{"video": str(tmp_path / f"{number}.mp4")} for number in range(len(sizes))]
+    assert list(connection.values(f, rows)) == [str(number) for number in range(len(sizes))]
+    assert begun.index("30") < 4
+    connection.close()
 
 
 def test_no_rows_give_no_rows(surface: Surface, library: Library) -> None:

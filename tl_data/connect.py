@@ -31,6 +31,8 @@ T = TypeVar("T")
 
 Row = tuple[Any, ...]
 
+_MEDIA = ("video", "audio", "image")  # first arguments that may be paths
+
 
 class Connection:
     """Calls of catalog functions and listings, for one set of settings. Use `connect()` to get one."""
@@ -115,10 +117,16 @@ class Connection:
             raise outcome.error
         return outcome.value
 
-    def map(self, function: Function, rows: Iterable[Mapping[str, Any]]) -> Iterator[Outcome]:
+    def map(
+        self, function: Function, rows: Iterable[Mapping[str, Any]], *, stop_on_error: bool = False
+    ) -> Iterator[Outcome]:
         """Outcomes in the order of the rows: one call per distinct row, many in flight.
 
-        A row whose first argument is NULL calls nothing and gives NULL.
+        A row whose first argument is NULL calls nothing and gives NULL. Of files on this machine the large
+        ones begin early, so that none of them is waited for alone at the end.
+
+        Args:
+            stop_on_error: the first failed row is the last; none behind it begins.
         """
         session = self.session
         names = [p.name for p in function.parameters]
@@ -134,7 +142,15 @@ class Connection:
                     self._pool.forget()  # searches and listings give more now
 
         keys = (_row(function, row) for row in rows)
-        return self._loop.iterate(self._pool.map(run, keys, group=function.run))
+        return self._loop.iterate(
+            self._pool.map(
+                run,
+                keys,
+                group=function.run,
+                length=_file_size if names[0] in _MEDIA else None,
+                stop_on_error=stop_on_error,
+            )
+        )
 
     def values(self, function: Function, rows: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
         """The values of `map`; the first failing row fails the whole, after what is in flight has ended.
@@ -143,29 +159,23 @@ class Connection:
             RowFailed: names the row, the cause and the next step. Nothing that was paid for is lost.
         """
         given: dict[int, Mapping[str, Any]] = {}  # rows that are not answered yet
-        failed: tuple[int, BaseException] | None = None
 
         def feed() -> Iterator[Mapping[str, Any]]:
             for number, row in enumerate(rows):
-                if failed is not None:
-                    return
                 given[number] = row
                 yield row
 
-        for number, outcome in enumerate(self.map(function, feed())):
-            if outcome.error is not None and self.settings.on_error == "raise":
-                failed = failed or (number, outcome.error)
-            if failed is None:
-                yield outcome.value
-                del given[number]
-        if failed is not None:
-            number, error = failed
-            row = ", ".join(f"{n} = {_short(v)}" for n, v in given[number].items() if v is not None)
-            raise RowFailed(
-                f"{function.sql} failed at row {number + 1} ({row}): {type(error).__name__}: {error}. "
-                f"Finished rows are kept and cost nothing on a re-run; use try_{function.sql} to get "
-                "the error as a column instead."
-            ) from error
+        stop = self.settings.on_error == "raise"
+        for number, outcome in enumerate(self.map(function, feed(), stop_on_error=stop)):
+            row = given.pop(number)
+            if stop and (error := outcome.error) is not None:
+                shown = ", ".join(f"{n} = {_short(v)}" for n, v in row.items() if v is not None)
+                raise RowFailed(
+                    f"{function.sql} failed at row {number + 1} ({shown}): {type(error).__name__}: {error}. "
+                    f"Finished rows are kept and cost nothing on a re-run; use try_{function.sql} to get "
+                    "the error as a column instead."
+                ) from error
+            yield outcome.value
 
     def batches(self, table: Table, **options: Any) -> Iterator[pa.RecordBatch]:
         """A listing as record batches."""
@@ -226,6 +236,14 @@ def _row(function: Function, row: Mapping[str, Any]) -> Row:
     function.arguments(row)
     values = (p.value(row.get(p.name)) for p in function.parameters)
     return tuple(tuple(v) if isinstance(v, list) else v for v in values)
+
+
+def _file_size(row: Row) -> float | None:
+    """Bytes of the file that a row names, if it is one of this machine."""
+    try:
+        return float(os.stat(row[0]).st_size)
+    except (OSError, TypeError, ValueError):  # a URL, the id of a video, NULL, or a path that cannot be one
+        return None
 
 
 def _short(value: Any) -> str:

@@ -7,57 +7,38 @@ A free place is filled with the next distinct row at once, however far the oldes
 slow row delays nobody but itself, until `window` rows wait for it. Rows come back in the order they went in.
 Equal rows share one call, also across maps and with answers of the recent past: engines evaluate the same
 expression several times and throw away what they have.
+
+At the end the last calls leave places empty. Only who knows beforehand, if roughly, which calls are long can
+begin these early and so avoid it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    Awaitable,
-    Callable,
-    Hashable,
-    Iterable,
-)
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar
+from math import inf
+from typing import Generic, TypeVar
 
-from tl_data.errors import RowFailed, TLDataError
-from tl_data.identity import redact
+from tl_data.errors import TLDataError
 from tl_data.pool_memory import Memory, again, weight
 from tl_data.pool_memory import Outcome as Outcome
 from tl_data.pool_source import chunks_of
+from tl_data.pool_waiting import Waiting, Work
 from tl_data.usage import receipt
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class _Work:
-    """One call in flight, and for how many rows it is made."""
-
-    __slots__ = ("closing", "future", "notes", "rows", "size", "task")
-
-    def __init__(self) -> None:
-        self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.task: asyncio.Task[None] | None = None
-        self.notes: list[Callable[[_Work, Outcome], None]] = []
-        self.rows = 0
-        self.size = 0
-        self.closing = False
-
-
 @dataclass
 class _Row(Generic[K]):
     """A row that was read and not yet given back."""
 
-    number: int
     key: K
-    work: _Work | None
+    work: Work | None
     outcome: Outcome | None  # known without a call
     first: bool = False  # whose receipt tells what the call cost; its equals cost nothing
 
@@ -89,7 +70,7 @@ class Pool:
         self.concurrency = concurrency
         self.buffer = buffer
         self._places = asyncio.Semaphore(concurrency)
-        self._flying: dict[Hashable, _Work] = {}
+        self._flying: dict[Hashable, Work] = {}
         self._memory = Memory(remember, entries, memory)
 
     def forget(self) -> None:
@@ -103,6 +84,7 @@ class Pool:
         *,
         group: Hashable = None,
         window: int | None = None,
+        length: Callable[[K], float | None] | None = None,
         stop_on_error: bool = False,
     ) -> AsyncGenerator[Outcome, None]:
         """Outcomes in the order of the rows. What a row raises is its outcome and disturbs no other row.
@@ -110,17 +92,15 @@ class Pool:
         Args:
             run: makes one call. Equal rows of one group must mean the same call.
             rows: hashable; may be endless. An iterator is read in a thread, since its source may block.
-            group: what tells these calls from others of the pool with equal rows; `run` itself by default.
+            group: what tells these calls from others with equal rows; `run` itself by default.
             window: rows read and not yet given back, at most; 32 a place by default, and 256 at least.
-            stop_on_error: after the first failure no further row starts; those in flight end, the rows before
-                the failed one are given, and then the failure is raised.
-
-        Raises:
-            RowFailed: with `stop_on_error`, which row failed and why.
+            length: how long a call will take beside the others, in any unit and as roughly as it may be;
+                None for a row of which it is not known.
+            stop_on_error: after the first failure no row behind it starts, and those in flight end; the rows
+                before it are given, and the failed one is the last.
         """
-        return _Map(
-            self, run, rows, group, window or max(256, 32 * self.concurrency), stop_on_error
-        ).outcomes()
+        most = window or max(256, 32 * self.concurrency)
+        return _Map(self, run, rows, group, most, length, stop_on_error).outcomes()
 
 
 class _Map(Generic[K, V]):
@@ -133,93 +113,112 @@ class _Map(Generic[K, V]):
         rows: Iterable[K] | AsyncIterable[K],
         group: Hashable,
         window: int,
+        length: Callable[[K], float | None] | None,
         stop_on_error: bool,
     ) -> None:
         self._pool, self._run, self._source = pool, run, rows
         self._group = run if group is None else group
+        self._length = length
         self._room = asyncio.Semaphore(window)
         self._order: asyncio.Queue[_Row[K] | Exception | None] = asyncio.Queue()
+        self._waiting = Waiting(window if length else pool.concurrency)
         self._failures: OrderedDict[K, Outcome] = OrderedDict()
         self._stop_on_error = stop_on_error
-        self._stopped = False
+        self._last: float = inf  # no row behind this one starts
         self._held = 0  # bytes of answers that wait for an earlier row
-        self._lighter = asyncio.Event()
 
     async def outcomes(self) -> AsyncGenerator[Outcome, None]:
-        feeder = asyncio.create_task(self._feed())
+        working = [asyncio.create_task(self._read()), asyncio.create_task(self._begin())]
         row: _Row[K] | Exception | None = None
         try:
             while (row := await self._order.get()) is not None:
                 if isinstance(row, Exception):
                     raise row
+                if row.work is not None:
+                    row.work.hurry()
                 outcome = row.outcome or await row.answer()
-                if self._stop_on_error and outcome.error is not None:
-                    await self._finish(feeder)
-                    raise _row_failed(row, outcome.error) from outcome.error
+                failed = self._stop_on_error and outcome.error is not None
+                if failed:
+                    await self._finish()
                 self._leave(row)
                 done, row = row, None
                 yield outcome if done.first or done.outcome else again(outcome)
+                if failed:
+                    return
         finally:
-            await self._close(feeder, row)
+            await self._close(working, row)
 
-    async def _feed(self) -> None:
-        """Read rows and start their calls, as far as places and window allow."""
+    async def _read(self) -> None:
+        """Read rows, as far as the window allows."""
         try:
             number = 0
             async for chunk in chunks_of(self._source):
                 for key in chunk:
                     await self._room.acquire()
-                    row = await self._enter(number, key)
-                    if row is None:
-                        self._order.put_nowait(None)
+                    if self._known(key) is None:
+                        await self._waiting.room()
+                    if number > self._last:
                         return
-                    self._order.put_nowait(row)
+                    self._order.put_nowait(self._enter(number, key))
                     number += 1
             self._order.put_nowait(None)
         except Exception as error:  # noqa: BLE001 - of the source; raised to the reader, in its turn
             self._order.put_nowait(error)
 
-    async def _enter(self, number: int, key: K) -> _Row[K] | None:
-        """Find or start the call of a row; None when no further row may start."""
-        pool, name = self._pool, (self._group, key)
-        known = self._known(name)
+    async def _begin(self) -> None:
+        """Begin calls, as far as there are places and memory."""
+        places = self._pool._places
+        while True:
+            await self._waiting.ready(self._may_hold_more)
+            await places.acquire()
+            work = self._waiting.take(self._may_hold_more)
+            if work is None:
+                places.release()
+            elif work.number > self._last and not work.shared:
+                places.release()
+                self._drop(work)
+            else:
+                work.begin()
+
+    def _may_hold_more(self) -> bool:
+        return self._held <= self._pool.buffer
+
+    def _enter(self, number: int, key: K) -> _Row[K]:
+        """Find the call of a row, or let it wait for a place."""
+        known = self._known(key)
         if known is not None:
             return self._row(number, key, known)
-        while self._held > pool.buffer and not self._stopped:
-            self._lighter.clear()
-            await self._lighter.wait()
-        await pool._places.acquire()
-        known = self._known(name)  # another map, or a failure here, may have been quicker
-        if self._stopped or known is not None:
-            pool._places.release()
-            return None if known is None else self._row(number, key, known)
-        work = pool._flying[name] = _Work()
-        work.task = asyncio.create_task(self._call(work, key, name))
+        name = (self._group, key)
+        work = self._pool._flying[name] = Work(name, number, self._waiting)
+        work.call = partial(self._call, work, key)
         row = self._row(number, key, work)
         row.first = True
+        self._waiting.put(work, self._length(key) if self._length else None)
         return row
 
-    def _known(self, name: tuple[Hashable, K]) -> _Work | Outcome | None:
-        pool = self._pool
-        return pool._flying.get(name) or self._failures.get(name[1]) or pool._memory.get(name)
+    def _known(self, key: K) -> Work | Outcome | None:
+        pool, name = self._pool, (self._group, key)
+        return pool._flying.get(name) or self._failures.get(key) or pool._memory.get(name)
 
-    def _row(self, number: int, key: K, known: _Work | Outcome) -> _Row[K]:
+    def _row(self, number: int, key: K, known: Work | Outcome) -> _Row[K]:
         if isinstance(known, Outcome):
-            return _Row(number, key, None, again(known))
+            return _Row(key, None, again(known))
         known.rows += 1
-        known.notes.append(partial(self._note, key))
-        return _Row(number, key, known, None)
+        known.shared = known.shared or known.waiting is not self._waiting
+        known.notes.append(partial(self._note, number, key))
+        return _Row(key, known, None)
 
-    def _note(self, key: K, work: _Work, outcome: Outcome) -> None:
+    def _note(self, number: int, key: K, work: Work, outcome: Outcome) -> None:
         """The call of a row of this map has ended."""
         self._held += work.size
         if outcome.error is not None:
-            self._stopped = self._stopped or self._stop_on_error
+            if self._stop_on_error:
+                self._last = min(self._last, number)
             self._failures[key] = outcome
             if len(self._failures) > self._pool._memory.entries:
                 self._failures.popitem(last=False)
 
-    async def _call(self, work: _Work, key: K, name: tuple[Hashable, K]) -> None:
+    async def _call(self, work: Work, key: K) -> None:
         pool = self._pool
         try:
             with receipt() as slip:
@@ -233,15 +232,19 @@ class _Map(Generic[K, V]):
                     outcome = Outcome(None, TLDataError("the call was cancelled from within"), slip)
             work.size = weight(outcome.value)
             if outcome.error is None:
-                pool._memory.keep(name, outcome, work.size)
+                pool._memory.keep(work.name, outcome, work.size)
             for note in work.notes:  # at once, before any map can take another step
                 note(work, outcome)
             work.future.set_result(outcome)
         finally:
-            work.future.cancel()
-            if pool._flying.get(name) is work:
-                del pool._flying[name]
+            self._drop(work)
             pool._places.release()
+
+    def _drop(self, work: Work) -> None:
+        """Nobody shall find the call any more."""
+        work.future.cancel()
+        if self._pool._flying.get(work.name) is work:
+            del self._pool._flying[work.name]
 
     def _leave(self, row: _Row[K]) -> None:
         """A row is given back: room for the next."""
@@ -249,35 +252,38 @@ class _Map(Generic[K, V]):
         if row.work is not None:
             row.work.rows -= 1
             self._held -= row.work.size
-            self._lighter.set()
+            self._waiting.look_again()
 
-    async def _finish(self, feeder: asyncio.Task[None]) -> None:
-        """Let everything in flight end, starting nothing new."""
-        self._stopped = True
-        self._lighter.set()
+    async def _finish(self) -> None:
+        """Let everything in flight end; nothing new of this map begins."""
         left = self._left()
         for row in left:
             self._order.put_nowait(row)
-        futures = [row.work.future for row in left if row.work is not None]
-        if futures:
-            await asyncio.wait(futures)
+        flying = [row.work.task for row in left if row.work is not None and row.work.task is not None]
+        if flying:
+            await asyncio.wait(flying)
 
-    async def _close(self, feeder: asyncio.Task[None], last: _Row[K] | Exception | None) -> None:
-        """End the feeder, and the calls that no other map waits for."""
-        feeder.cancel()
-        with suppress(asyncio.CancelledError):
-            await feeder
-        ending = []
-        for row in [*([last] if isinstance(last, _Row) else []), *self._left()]:
-            work = row.work
-            if work is None:
-                continue
+    async def _close(self, working: Iterable[asyncio.Task[None]], last: _Row[K] | Exception | None) -> None:
+        """End reading and beginning, and the calls that no other map waits for."""
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+        left = [*([last] if isinstance(last, _Row) else []), *self._left()]
+        works = [row.work for row in left if row.work is not None]
+        for work in works:
             work.rows -= 1
-            if work.rows == 0 and not work.future.done() and work.task is not None:
+        ending = []
+        for work in dict.fromkeys(works):
+            if work.rows and work.cell and work.waiting is self._waiting:
+                self._waiting.leave(work)
+                work.begin(self._pool._places)  # another map waits for it
+            elif not work.rows and not work.future.done():
                 work.closing = True
-                self._pool._flying.pop((self._group, row.key), None)
-                work.task.cancel()
-                ending.append(work.task)
+                work.waiting.leave(work)
+                self._drop(work)
+                if work.task is not None:
+                    work.task.cancel()
+                    ending.append(work.task)
         if ending:
             await asyncio.wait(ending)
 
@@ -288,12 +294,3 @@ class _Map(Generic[K, V]):
             if isinstance(row, _Row):
                 rows.append(row)
         return rows
-
-
-def _row_failed(row: _Row[Any], error: Exception) -> RowFailed:
-    shown = redact(repr(row.key))
-    shown = shown if len(shown) <= 200 else f"{shown[:197]}..."
-    return RowFailed(
-        f"row {row.number + 1} ({shown}) failed: {type(error).__name__}: {error}. "
-        "Rows that were finished are kept: a re-run does not pay for them again"
-    )

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tl_data.errors import BadRequest, RowFailed
+from tl_data.errors import BadRequest
 from tl_data.pool import Outcome, Pool
 from tl_data.usage import current
 
@@ -102,6 +102,73 @@ def test_answers_are_remembered_across_maps_and_forgotten_in_time() -> None:
     asyncio.run(main())
 
 
+def test_long_calls_are_not_begun_last() -> None:
+    """The 20 longest of 200 come last in the input; 8 places, and lengths that are half wrong."""
+    begun: list[int] = []
+    rnd = random.Random(3)
+
+    async def run(row: int) -> int:
+        begun.append(row)
+        await asyncio.sleep(0.1 if row >= 180 else 0.002)
+        return row
+
+    def length(row: int) -> float | None:
+        return None if row % 10 == 3 else (10.0 if row >= 180 else 1.0) * rnd.uniform(0.6, 1.5)
+
+    async def main(rows: Any, window: int | None = None) -> list[int]:
+        begun.clear()
+        got = await values(Pool(8).map(run, rows, window=window, length=length, group=window))
+        assert got == list(range(200))
+        return sorted(begun.index(row) for row in range(180, 200) if row % 10 != 3)
+
+    assert asyncio.run(main(range(200)))[-1] < 60, "every other place went to the longest"
+    assert asyncio.run(main(iter(range(200))))[-1] < 60, "also when the rows come from an iterator"
+    assert asyncio.run(main(range(200), window=16))[0] >= 160, "as far as the window lets it see"
+
+
+def test_rows_come_all_the_time_while_the_longest_go_first() -> None:
+    """With the first row the shortest of all, and every later one longer."""
+
+    async def main() -> list[int]:
+        pool, begun = Pool(4), 0
+
+        async def run(row: int) -> int:
+            nonlocal begun
+            begun += 1
+            await asyncio.sleep(0.001)
+            return row
+
+        seen = []
+        async for outcome in pool.map(run, range(400), length=float):
+            assert outcome.value == len(seen)
+            seen.append(begun)
+        return seen
+
+    seen = asyncio.run(main())
+    assert seen[0] < 20
+    assert seen[99] < 280, "half of the places at least serve the rows in their order"
+
+
+def test_a_call_that_waits_for_a_place_is_made_when_another_map_needs_it() -> None:
+    calls = Calls(lambda _: 0.02)
+
+    async def main() -> None:
+        pool = Pool(2)
+        mine = pool.map(calls, range(20), length=float)
+        assert (await anext(mine)).value == 0
+        theirs = asyncio.create_task(values(pool.map(calls, [10, 11, 12])))
+        await asyncio.sleep(0.001)
+        await mine.aclose()
+        assert await theirs == [10, 11, 12]
+        assert not pool._flying
+        assert pool._places._value == 2
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(main())
+    assert max(calls.made.values()) == 1
+    assert calls.made.keys() < set(range(20))
+
+
 def test_what_is_remembered_is_bounded() -> None:
     async def big(row: int) -> list[float]:
         return [float(row)] * 10_000
@@ -149,22 +216,17 @@ def test_a_failing_row_is_its_own_outcome() -> None:
     asyncio.run(main())
 
 
-def test_stop_on_error_ends_what_is_in_flight_and_names_the_row() -> None:
+def test_stop_on_error_ends_what_is_in_flight_and_gives_the_failed_row_last() -> None:
     latency = {"bad": 0.01, "slow": 0.1}
     calls = Calls(lambda row: latency.get(str(row), 0.001))
-    rows: list[Any] = [0, 1, "slow", "bad", "https://x.org/v?sig=secret&sv=1", *range(10, 10_000)]
-
-    async def main() -> list[Any]:
-        outcomes = Pool(4).map(calls, rows, stop_on_error=True)
-        got = [(await anext(outcomes)).value for _ in range(3)]
-        with pytest.raises(RowFailed, match=r"row 4 \('bad'\) failed: BadRequest: bad is refused") as caught:
-            await anext(outcomes)
-        assert isinstance(caught.value.__cause__, BadRequest)
-        return got
-
-    assert asyncio.run(main()) == [0, 1, "slow"]
-    assert calls.flying == calls.cancelled == 0, "in flight at the failure: ended, not cancelled"
-    assert sum(calls.made.values()) < 100
+    rows: list[Any] = [0, 1, "slow", "bad", *range(10, 10_000)]
+    for length in (None, lambda row: latency.get(str(row), row if isinstance(row, int) else 0)):
+        calls.made.clear()
+        got = asyncio.run(values(Pool(4).map(calls, rows, length=length, stop_on_error=True)))
+        assert got[:3] == [0, 1, "slow"]
+        assert [type(value) for value in got[3:]] == [BadRequest]
+        assert calls.flying == calls.cancelled == 0, "in flight at the failure: ended, not cancelled"
+        assert sum(calls.made.values()) < 100
 
 
 def test_an_endless_input_is_read_only_as_far_as_needed() -> None:
