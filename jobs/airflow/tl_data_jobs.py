@@ -51,9 +51,11 @@ def dag(name: str, schedule: str | None) -> DAG:
 
 with dag("nightly_catalog", "0 22 * * *"):
     submit = tl_data.override(task_id="submit")("submit", "nightly_catalog")
-    wait = WaitSensor(task_id="wait", time_to_wait=timedelta(hours=6), deferrable=True)
+    # "all_done": also when some videos failed. The others were submitted, and are in.
+    wait = WaitSensor(
+        task_id="wait", time_to_wait=timedelta(hours=6), deferrable=True, trigger_rule="all_done"
+    )
     collect = tl_data.override(task_id="collect")("collect", "nightly_catalog")
-    # Also when some videos failed: the others are in.
     alerts = tl_data.override(task_id="alerts", trigger_rule="all_done")("run", "saved_search_alerts")
     submit >> wait >> collect >> alerts
 
