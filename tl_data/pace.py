@@ -80,9 +80,8 @@ class Pace:
         if now - self._cut < EPOCH:
             return
         rate = self.rate
-        if (
-            not self._refused
-        ):  # the first: what came through in the last second tells more than the rate tried
+        if not self._refused:
+            # The first: what came through in the last second tells more than the rate that was tried.
             achieved = float(sum(t > now - 1 for t in self._done))
             rate = min(rate, max(achieved, rate / 4, FIRST / 2))
         elif self._grown < PLATEAU / 2:

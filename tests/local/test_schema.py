@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
@@ -128,6 +129,23 @@ def test_lists_of_lines_and_colours() -> None:
     assert value["colors"][0] == "white"
     assert [line["start"] for line in value["speech"]] == [0.6, 7.0, 12.5]
     assert conforming(SILENT, schema)["speech"] == []
+
+
+def test_what_moves_without_a_direction_moves() -> None:
+    names = ("has_motion", "has_camera_movement")
+    schema = {
+        "type": "object",
+        "properties": {name: {"type": "boolean"} for name in names},
+        "required": list(names),
+    }
+
+    def seen(**measured: Any) -> list[bool]:
+        value = conforming(replace(SILENT, clips=(replace(SILENT.clips[0], **measured),)), schema)
+        return [value[name] for name in names]
+
+    assert seen() == [False, False]
+    assert seen(motion=0.2) == [True, False]  # it turns on the spot
+    assert seen(motion=0.2, camera="pan left") == [False, True]
 
 
 def test_choices_are_made_by_evidence() -> None:

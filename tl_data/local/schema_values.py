@@ -17,7 +17,7 @@ from tl_data.local.languages import sure_languages
 from tl_data.local.moments import moments
 from tl_data.local.query import MEDIUM, Hit
 from tl_data.local.schema_parts import Parts, Scope
-from tl_data.local.traits import counts
+from tl_data.local.traits import counts, moves
 from tl_data.local.words import said_between, shown_between
 
 UNKNOWN = object()  # no evidence: not the same as a value that is null
@@ -210,7 +210,8 @@ class Values:
             (r"\b(?:text|captions?|ocr)\b", lambda: bool(self._found.shown(scope))),
             # A face that was not recognised may be there all the same.
             (r"\b(?:faces?|people|persons?|humans?)\b", lambda: any(map(_people, clips)) or UNKNOWN),
-            (r"\b(?:motion|moving|movement)\b", lambda: any(clip.direction for clip in clips)),
+            (r"\bcamera\b", lambda: any(clip.camera not in ("static", "") for clip in clips)),
+            (r"\b(?:motion|moving|movement)\b", lambda: any(map(moves, clips))),
             (r"\b(?:portrait|vertical)\b", lambda: probe.height > probe.width),
             (r"\b(?:landscape|horizontal)\b", lambda: probe.width > probe.height),
         )

@@ -24,9 +24,6 @@ from tl_data.local.wishes import Wish, read
 Item = dict[str, Any]
 
 
-# --------------------------------------------------------------------------------------------- texts
-
-
 def summarize(evidence: Evidence, prompt: str | None = None) -> str:
     """A summary in the order of the video, as long and in the form that the prompt asks for."""
     return summary(evidence, read(prompt, "summary"))
@@ -78,9 +75,6 @@ def _titles(evidence: Evidence, wish: Wish) -> str:
     titles = list(dict.fromkeys([gist(evidence)["title"], *(c.title for c in chapters_of(evidence))]))
     wanted = wish.items or 1
     return titles[0] if wanted == 1 else lines_of(titles[:wanted], wish)
-
-
-# ------------------------------------------------------------------------------------------- summary
 
 
 # ---------------------------------------------------------------------------- chapters and highlights
@@ -154,6 +148,3 @@ def _highlights(evidence: Evidence, wish: Wish) -> list[Item]:
 
 def _entry(item: Item, title: str, text: str) -> str:
     return f"{between(item['start_sec'], item['end_sec'])} {item[title]}: {item[text]}"
-
-
-# ---------------------------------------------------------------------------------------------- gist
