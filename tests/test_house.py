@@ -20,7 +20,19 @@ PACKAGE = ROOT / "tl_data"
 LAYERS = (
     ("_version", "errors", "usage", "types", "settings", "telemetry", "urls"),
     (
-        *("client", "client.*", "responses", "retry", "watch", "limits", "quota", "told", "budget", "pace"),
+        *(
+            "client",
+            "client.*",
+            "responses",
+            "retry",
+            "watch",
+            "limits",
+            "quota",
+            "told",
+            "budget",
+            "allowance",
+            "pace",
+        ),
         *("identity", "records", "storage", "lease", "journal", "ledger", "ledger_rows"),
         *("settling", "orphans", "embedding", "preflight", "range_file"),
     ),

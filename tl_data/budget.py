@@ -13,6 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 from hashlib import sha256
 
+from tl_data.allowance import Allowance
 from tl_data.storage import Storage
 
 AHEAD = 0.25  # seconds that leases are taken before they may be spent; hides the time a store takes
@@ -131,3 +132,10 @@ class Budget:
         if key not in self._lines:
             self._lines[key] = Line(self._storage, f"{self._account}/{category}-{dimension}", limit)
         return self._lines[key]
+
+    def allowance(
+        self, category: str, dimension: str, setting: str, amount: float, seconds: float
+    ) -> Allowance:
+        """What a category may use as it comes in an hour or a day; `setting` says it."""
+        path = f"budget/{self._account}/{category}-{dimension}"
+        return Allowance(self._storage, path, category, setting, amount, seconds)

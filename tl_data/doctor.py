@@ -35,6 +35,9 @@ EXTRAS = {
     "local-clip": ("onnxruntime", "tokenizers"),
     "local-whisper": ("faster-whisper",),
     "jobs": ("jsonschema", "duckdb"),
+    "demo": ("espeakng-loader", "pillow"),
+    "dbt": ("dbt-core", "dbt-duckdb"),
+    "otel": ("opentelemetry-api",),
 }
 
 

@@ -2,8 +2,9 @@
 
 Three sources of knowledge, each used as far as it goes:
 
-- a limit that is set (`requests_per_minute`, `video_minutes_per_hour`, `tokens_per_minute`) is kept to
-  the letter; with a budget, by all processes together that share the ledger;
+- a limit that is set (`requests_per_minute`, `video_minutes_per_day`, ...) is kept to the letter; with a
+  budget, by all processes together that share the ledger. Calls of a minute are evenly apart, and so are an
+  hour's video minutes; what else is allowed in an hour or a day is used as it comes, and then it stops;
 - what the API's headers say is left of a minute is spread over that time: nothing is held back while
   plenty is left, and less and less is sent as the end comes near. Every process sees the same number, so
   this holds for many of them, too. What is left of an hour or a day is used as it comes, and then it stops;
@@ -19,6 +20,7 @@ import random
 import time
 from collections.abc import Mapping
 
+from tl_data.allowance import Allowance
 from tl_data.budget import Budget, Limit, Line
 from tl_data.errors import QuotaExhausted
 from tl_data.lease import fence
@@ -34,6 +36,21 @@ TRUST = 10.0  # seconds for which what another process heard holds calls back, w
 KEEP = 10.0  # seconds between two times of keeping what was heard
 UNLIMITED = frozenset({"read"})  # categories that the API does not count: only refusals slow them
 
+#: Settings of limits that are spread over their time: dimension and seconds.
+SPREAD_OUT = {
+    "requests_per_minute": ("requests", 60.0),
+    "video_minutes_per_hour": ("minutes", 3600.0),
+    "tokens_per_minute": ("tokens", 60.0),
+}
+#: Settings of limits that are used as it comes.
+AS_IT_COMES = {
+    "requests_per_hour": ("requests", 3600.0),
+    "requests_per_day": ("requests", 86400.0),
+    "video_minutes_per_day": ("minutes", 86400.0),
+    "tokens_per_hour": ("tokens", 3600.0),
+    "tokens_per_day": ("tokens", 86400.0),
+}
+
 
 class Limiter:
     """Tells every call when it may be sent. Belongs to one event loop.
@@ -41,6 +58,7 @@ class Limiter:
     Args:
         limits: the limits that are set, by dimension: `requests`, `minutes` or `tokens`; they hold for each
             category on its own, as the API counts them.
+        allowed: those of an hour or a day that are used as it comes, by the name of their setting.
         budget: shares them with all other processes.
         memory: where what the service tells is kept, and what it told other processes is read.
         max_wait: seconds; a longer wait for a quota is an error instead.
@@ -50,11 +68,12 @@ class Limiter:
         self,
         limits: Mapping[str, Limit] | None = None,
         *,
+        allowed: Mapping[str, float] | None = None,
         budget: Budget | None = None,
         memory: Memory | None = None,
         max_wait: float = 300.0,
     ) -> None:
-        self._limits = dict(limits or {})
+        self._limits, self._allowed = dict(limits or {}), dict(allowed or {})
         self._budget, self._memory = budget, memory
         self._max_wait = max_wait
         self._lanes: dict[str, _Lane] = {}
@@ -62,15 +81,16 @@ class Limiter:
     @classmethod
     def of(cls, settings: Settings, storage: Storage | None = None) -> Limiter:
         """What the settings ask for; one budget with all who share the storage, if it is given."""
-        said = {
-            "requests": (settings.requests_per_minute, 60.0),
-            "minutes": (settings.video_minutes_per_hour, 3600.0),
-            "tokens": (settings.tokens_per_minute, 60.0),
+        limits = {
+            dimension: Limit(amount, seconds)
+            for name, (dimension, seconds) in SPREAD_OUT.items()
+            if (amount := getattr(settings, name)) is not None
         }
-        limits = {name: Limit(amount, seconds) for name, (amount, seconds) in said.items() if amount}
         budget = Budget(storage, settings.base_url or SERVICE_URL) if storage is not None else None
         memory = Memory(storage, settings) if storage is not None else None
-        return cls(limits, budget=budget, memory=memory, max_wait=settings.max_wait)
+        return cls(
+            limits, allowed=allowed_by(settings), budget=budget, memory=memory, max_wait=settings.max_wait
+        )
 
     async def aclose(self) -> None:
         """Keep what was heard last."""
@@ -95,9 +115,31 @@ class Limiter:
 
     def _lane(self, category: str) -> _Lane:
         if category not in self._lanes:
-            limits, memory = ({}, None) if category in UNLIMITED else (self._limits, self._memory)
-            self._lanes[category] = _Lane(category, limits, self._budget, memory, self._max_wait)
+            counted = category not in UNLIMITED
+            limits, memory = (self._limits, self._memory) if counted else ({}, None)
+            allowances = allowances_of(self._allowed if counted else {}, category, self._budget)
+            self._lanes[category] = _Lane(category, limits, allowances, self._budget, memory, self._max_wait)
         return self._lanes[category]
+
+
+def allowed_by(settings: Settings) -> dict[str, float]:
+    """The limits of an hour or a day that the settings say and that are used as it comes."""
+    said = {name: getattr(settings, name) for name in AS_IT_COMES}
+    return {name: amount for name, amount in said.items() if amount is not None}
+
+
+def allowances_of(
+    allowed: Mapping[str, float], category: str, budget: Budget | None
+) -> list[tuple[str, Allowance]]:
+    """What is allowed to a category, with the dimension of each; shared with others through the budget."""
+    if not allowed:
+        return []
+    shared = budget or Budget(Storage("memory:"), "")
+    return [
+        (dimension, shared.allowance(category, dimension, name, allowed[name], seconds))
+        for name, (dimension, seconds) in AS_IT_COMES.items()
+        if name in allowed
+    ]
 
 
 class _Lane:
@@ -107,11 +149,12 @@ class _Lane:
         self,
         category: str,
         limits: Mapping[str, Limit],
+        allowances: list[tuple[str, Allowance]],
         budget: Budget | None,
         memory: Memory | None,
         max_wait: float,
     ) -> None:
-        self._category, self._max_wait = category, max_wait
+        self._category, self._max_wait, self._allowances = category, max_wait, allowances
         self._meters: dict[str, Line | Meter] = {
             dimension: budget.line(category, dimension, limit) if budget else Meter(limit)
             for dimension, limit in limits.items()
@@ -127,6 +170,18 @@ class _Lane:
         self._stop = 0.0  # steady time until which nothing is sent
 
     async def acquire(self, costs: Mapping[str, float]) -> None:
+        taken: list[tuple[Allowance, float, int]] = []
+        try:
+            for dimension, allowance in self._allowances:
+                if (cost := costs[dimension]) > 0:
+                    taken.append((allowance, cost, await allowance.take(cost, self._max_wait)))
+            await self._admitted(costs)
+        except BaseException:
+            for allowance, cost, window in taken:
+                allowance.give_back(cost, window)
+            raise
+
+    async def _admitted(self, costs: Mapping[str, float]) -> None:
         async with self._queue:
             if not self._remembered:
                 await self._remember()

@@ -6,9 +6,11 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
+from tl_data.budget import Budget
 from tl_data.errors import NotFound, TLDataError
 from tl_data.jobs import Job
 from tl_data.lake import Lake
+from tl_data.limits import SPREAD_OUT, allowances_of, allowed_by
 from tl_data.looking import Look, look
 from tl_data.outputs import MOST_TOKENS, wanted
 from tl_data.pipeline_models import refuse_index, refuse_mixing
@@ -18,6 +20,7 @@ from tl_data.progress import Progress, Step
 from tl_data.records import Failure
 from tl_data.report import Plan, Refusal, Units
 from tl_data.session import Session
+from tl_data.settings import SERVICE_URL
 from tl_data.source_items import Item, Listing
 from tl_data.told import Memory
 
@@ -126,23 +129,22 @@ def prices_of(job: Job, session: Session) -> Prices:
 async def _at_the_limits(session: Session, plan: Plan) -> tuple[float | None, datetime | None]:
     """Seconds that the limits force, whatever the speed of the platform; and when the service told them.
 
-    A limit that is set takes the place of the one that was told. The API counts indexing and analysis apart,
-    and a run does both at once: the longer one decides. None: no limit is known, or none was told.
+    Requests a minute and video minutes an hour that are set take the place of what was told. The API counts
+    indexing and analysis apart, and a run does both at once: the longest decides. None: no limit is known.
     """
-    settings, operations = session.settings, plan.bill.operations
-    memory = Memory(session.ledger.storage, settings)
-    set_ = {"minutes": settings.video_minutes_per_hour, "requests": settings.requests_per_minute}
+    settings, storage = session.settings, session.ledger.storage
+    memory, budget = Memory(storage, settings), Budget(storage, settings.base_url or SERVICE_URL)
+    set_ = {dimension: getattr(settings, name) for name, (dimension, _) in SPREAD_OUT.items()}
     now, seconds, heard = time.time(), list[float](), list[float]()
-    if settings.video_minutes_per_hour:
-        seconds.append(plan.video_minutes / settings.video_minutes_per_hour * 3600)
-    if settings.requests_per_minute:
-        seconds += [
-            units.calls / settings.requests_per_minute * 60 for units in plan.bill.operations.values()
-        ]
-        seconds.append(0.0)
     for operation in ("index", "analyze"):
-        units = operations.get(operation, Units())
+        units = plan.bill.operations.get(operation, Units())
         costs = {"requests": float(units.calls), "minutes": units.video_minutes}
+        for name, (dimension, length) in SPREAD_OUT.items():
+            if dimension in costs and (amount := getattr(settings, name)):
+                seconds.append(costs[dimension] / amount * length)
+        for dimension, allowance in allowances_of(allowed_by(settings), operation, budget):
+            if dimension in costs:
+                seconds.append((await allowance.told()).seconds(costs[dimension], now))
         for dimension, told in (await memory.read(operation)).items():
             if dimension in costs and not set_[dimension]:
                 seconds.append(told.seconds(costs[dimension], now))

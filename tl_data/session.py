@@ -10,20 +10,22 @@ import asyncio
 import difflib
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from tl_data.client import Client
 from tl_data.client.engine import Models
 from tl_data.embedding import embed_video, segments
-from tl_data.errors import APIError, BadRequest, NotFound, TaskFailed
+from tl_data.errors import APIError, BadRequest, MediaRefused, MissingExtra, NotFound, TaskFailed
 from tl_data.identity import Identity, identify
 from tl_data.ledger import Ledger
 from tl_data.orphans import METADATA_KEY as METADATA_KEY
 from tl_data.orphans import indexing_task, source_of
+from tl_data.preflight import facts_of
 from tl_data.records import Billed, Call, Entry
 from tl_data.settings import Settings
-from tl_data.usage import current
+from tl_data.usage import about, current
 from tl_data.watch import TaskWatcher
 
 Json = dict[str, Any]
@@ -148,7 +150,7 @@ class Session:
 
         The options are used when the content is new to the index; they are no part of what it is. An
         identity that is known already saves asking for it; a known length in seconds counts towards the
-        limit of video minutes an hour.
+        limits of video minutes, and saves reading it from the file's header where such a limit is set.
         """
         identity = identity or await identify(self.client, video)
         index = await self.index_id(index_id, create=True)
@@ -157,11 +159,12 @@ class Session:
 
         async def send() -> str:
             nonlocal created
+            length = await self._header_seconds(video) if seconds is None else seconds
             task = await self.client.create_task(
                 index,
                 user_metadata={**(user_metadata or {}), METADATA_KEY: call.key},
                 enable_video_stream=enable_video_stream,
-                video_minutes=(seconds or 0.0) / 60,
+                video_minutes=length / 60,
                 **source_of(video),
             )
             created = task.get("created_at")
@@ -173,6 +176,14 @@ class Session:
         current().model = self.search_model
         entry = await self.ledger.submit(call, send, find)
         return call, entry if entry.reused else replace(entry, created_at=created)
+
+    async def _header_seconds(self, video: str) -> float:
+        """The length by the file's header, if a limit of video minutes is set; 0 where it cannot be told."""
+        if self.settings.video_minutes_per_hour is None and self.settings.video_minutes_per_day is None:
+            return 0.0
+        with suppress(MissingExtra, MediaRefused, APIError):  # the platform's own look decides
+            return (await facts_of(self.client, video)).duration_sec or 0.0
+        return 0.0
 
     def index_call(self, identity: Identity, index_id: str) -> Call:
         """The ledger's name for indexing this content into this index."""
@@ -223,10 +234,14 @@ class Session:
         call = self.paid_call(operation, str(video["video_id"]), params, float(seconds or 0.0))
 
         async def measured() -> Billed:  # an id says nothing of the length: it is asked for before it is paid
-            length = await self._seconds(str(video["video_id"]), str(video["index_id"]))
-            return Billed(await do(), length / 60)
+            length = seconds
+            if length is None:
+                length = await self._seconds(str(video["video_id"]), str(video["index_id"]))
+            minutes = float(length) / 60
+            with about(minutes):
+                return Billed(await do(), minutes)
 
-        return (await self.ledger.once(call, measured if seconds is None else do)).result
+        return (await self.ledger.once(call, measured)).result
 
     async def _seconds(self, video_id: str, index_id: str) -> float:
         """The length of an indexed video, for the bill; 0 where the platform does not tell it."""

@@ -9,6 +9,7 @@ Each field `x` is read from the environment as `TL_X` and from the file as `x`. 
 
 from __future__ import annotations
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -32,6 +33,15 @@ DIMENSIONS: dict[str, int] = {
     "marengo3.0": 512,
     EMBEDDED_MODEL: 320,
 }
+
+#: Limits of each category of endpoints that can be set.
+LIMITS = (
+    *("requests_per_minute", "requests_per_hour", "requests_per_day"),
+    *("video_minutes_per_hour", "video_minutes_per_day"),
+    *("tokens_per_minute", "tokens_per_hour", "tokens_per_day"),
+)
+#: Settings that are numbers above 0, if they are set.
+ABOVE_ZERO = ("concurrency", "timeout", "task_deadline", "poll_interval", *LIMITS)
 
 OnError = Literal["raise", "null"]
 
@@ -58,9 +68,14 @@ class Settings:
     poll_interval: float = 5.0  # seconds between looks at unfinished tasks
     retries: int = 5  # attempts after the first, of calls that may be repeated
     max_wait: float = 300.0  # longest wait in seconds that a 429 may ask for before it is an error
-    requests_per_minute: float | None = None  # None: learnt from the API's headers
-    video_minutes_per_hour: float | None = None  # likewise
-    tokens_per_minute: float | None = None  # likewise
+    requests_per_minute: float | None = None  # None: learnt from the API's headers; so all of these
+    requests_per_hour: float | None = None
+    requests_per_day: float | None = None
+    video_minutes_per_hour: float | None = None
+    video_minutes_per_day: float | None = None
+    tokens_per_minute: float | None = None
+    tokens_per_hour: float | None = None
+    tokens_per_day: float | None = None
     local_clip: str | None = None  # embedded engine: folder of an image-text encoder (CLIP, SigLIP) in ONNX
     local_whisper: str | None = None  # likewise: folder of a Whisper model for faster-whisper
     local_llm_url: str | None = None  # likewise: OpenAI-compatible server that writes the texts
@@ -73,9 +88,13 @@ class Settings:
     def __post_init__(self) -> None:
         if self.on_error not in get_args(OnError):
             raise SettingsError(f"on_error is {self.on_error!r}; it is 'raise' or 'null'")
-        for name in ("concurrency", "timeout", "task_deadline", "poll_interval"):
-            if getattr(self, name) <= 0:
-                raise SettingsError(f"{name} is {getattr(self, name)}; it must be above 0")
+        for name in ABOVE_ZERO:
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise SettingsError(f"{name} is {value}; it must be above 0")
+        for name in ("retries", "max_wait"):
+            if not getattr(self, name) >= 0:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         if self.base_url and not self.base_url.startswith(("http://", "https://")):
             raise SettingsError(f"base_url is {self.base_url!r}; it must begin with http:// or https://")
 

@@ -30,6 +30,7 @@ class Receipt:
     content_key: str | None = None
 
 
+_about: ContextVar[float] = ContextVar("tl_data_about", default=0.0)
 _current: ContextVar[Receipt | None] = ContextVar("tl_data_receipt", default=None)
 
 
@@ -46,3 +47,18 @@ def receipt() -> Iterator[Receipt]:
 def current() -> Receipt:
     """The receipt of the running call; a throw-away one outside of any."""
     return _current.get() or Receipt()
+
+
+@contextmanager
+def about(video_minutes: float) -> Iterator[None]:
+    """What is called inside the block is about a video of this length: the API counts its minutes, too."""
+    token = _about.set(video_minutes)
+    try:
+        yield
+    finally:
+        _about.reset(token)
+
+
+def minutes_about() -> float:
+    """Minutes of the video that the running call is about; 0 where nobody said."""
+    return _about.get()

@@ -128,6 +128,34 @@ def test_a_plan_says_how_long_the_limits_take_and_a_run_keeps_to_them(
         connect(used.load_settings()).close()
 
 
+def test_what_is_allowed_a_day_is_used_at_once_and_then_the_run_stops(put: Put, make_job: MakeJob) -> None:
+    """Videos of 4 s each: 12 s of indexing, and twice as much of analysis, which is counted apart."""
+
+    def allowed(minutes: float, *tables: str) -> Job:
+        day: dict[str, object] = {"video_minutes_per_day": minutes, "concurrency": 1}
+        return make_job(urls, tables=tables, settings=day)
+
+    urls: list[str | None] = [put(f"{n}.mp4") for n in range(3)]
+    job = allowed(10 / 60, "clips")
+    planned = pipeline.plan(job)
+    assert planned.seconds == pytest.approx(86400 - time.time() % 86400, abs=5)  # the third has to wait
+    stopped = pipeline.run(job)
+    assert (stopped.status, stopped.submitted, stopped.failed, stopped.exit_code) == ("stopped", 2, 0, 3)
+    assert "too little is left of video_minutes_per_day" in stopped.reason
+    assert "the category 'index' until" in stopped.reason
+    again = pipeline.run(job)
+    assert (again.submitted, again.unchanged, again.exit_code) == (0, 2, 3)
+    more = allowed(14 / 60, "clips", "summaries")
+    stopped = pipeline.run(more)
+    assert stopped.submitted == 1
+    assert "the category 'analyze' until" in stopped.reason
+    enough = allowed(30 / 60, "clips", "summaries")
+    assert pipeline.plan(enough).seconds == 0
+    assert pipeline.run(enough).exit_code == 0
+    for used in (job, more, enough):
+        connect(used.load_settings()).close()
+
+
 def test_a_plan_knows_the_limits_that_an_earlier_run_was_told(
     put: Put, make_job: MakeJob, tmp_path: Path, start_engine: Callable[..., Engine]
 ) -> None:

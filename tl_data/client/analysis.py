@@ -13,7 +13,7 @@ from tl_data.client.withdrawn import ASKS, answered
 from tl_data.errors import APIError, BadRequest, ConnectionFailed, NotFound, ServerFailed
 from tl_data.responses import CLASSES
 from tl_data.retry import Repeat
-from tl_data.usage import current
+from tl_data.usage import current, minutes_about
 
 if TYPE_CHECKING:
     from tl_data.client.client import Client
@@ -30,7 +30,15 @@ _REFUSALS = (
 
 def _ask(where: str, body: Json, tokens: int | None) -> Ask:
     expected = min(tokens or EXPECTED_TOKENS, EXPECTED_TOKENS)
-    return Ask("POST", where, json=body, category="analyze", repeat=Repeat.ONCE, tokens=expected)
+    return Ask(
+        "POST",
+        where,
+        json=body,
+        category="analyze",
+        repeat=Repeat.ONCE,
+        video_minutes=minutes_about(),
+        tokens=expected,
+    )
 
 
 @operation("POST /analyze")
