@@ -33,7 +33,8 @@ LAYERS = (
             "allowance",
             "pace",
         ),
-        *("identity", "records", "storage", "lease", "journal", "ledger", "ledger_rows"),
+        *("identity", "records", "storage", "lease", "journal", "ledger", "ledger_rows", "accounts"),
+        *("bill", "prices"),
         *("settling", "orphans", "embedding", "preflight", "range_file"),
     ),
     ("catalog", "pool*", "outcomes", "embedded", "session", "loop", "connect"),
@@ -51,7 +52,7 @@ LAYERS = (
             "jobs",
             "source*",
         ),
-        *("looking", "refused", "outputs", "prices", "progress", "report", "pipeline*"),
+        *("looking", "refused", "outputs", "progress", "report", "pipeline*"),
     ),
     ("docs*", "doctor", "reindex", "demo*", "cli", "cli_*", "__main__"),
 )

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from tl_data.bill import Charge, entered
 from tl_data.errors import LedgerError
 from tl_data.records import Call, Doubt, Entry, Failure, State, Unreadable, decode, encode, entry_of
 from tl_data.storage import Item, Storage
@@ -117,6 +118,17 @@ class Journal:
             return None if body is None else decode(body, path)
         return None
 
+    async def open_claims(self, view: View) -> list[dict[str, Any]]:
+        """The claims under which something may have been sent that no record tells of, in their order."""
+        found = []
+        for number in (f"{n:04d}" for n in range(1, view.last + 1)):
+            claim, failed = view.items.get(f"{number}.claim"), view.items.get(f"{number}.failed")
+            if claim is None or f"{number}.submitted" in view.items:
+                continue
+            if failed is None or (await self.record(failed.path) or {}).get("maybe_sent"):
+                found.append(await self.record(claim.path) or {})
+        return found
+
     async def _set_aside(self, path: str, body: bytes, error: Unreadable) -> Unreadable:
         """Keep a damaged record where it disturbs nobody. A claim is only copied: its number stays taken."""
         place = f"aside/{path}-{time.time_ns()}"
@@ -151,6 +163,7 @@ class Journal:
         task_id: str | None,
         minutes: float,
         doubt: Doubt | None = None,
+        charge: Charge | None = None,
     ) -> Entry:
         record = {
             **call.described(),
@@ -158,7 +171,7 @@ class Journal:
             "task_id": task_id,
             "video_minutes": minutes,
             "at": time.time(),
-            **({"doubt": doubt.said} if doubt else {}),
+            **_more(doubt, charge),
         }
         if isinstance(result, pa.RecordBatch):
             result = pa.Table.from_batches([result])
@@ -180,14 +193,22 @@ class Journal:
         durable = call.scope is None
         if "result_at" in record:
             await self._storage.write(f"{folder}/{record['result_at']}", body)
-        if not await self._storage.create(f"{folder}/done", encode(record), durable=durable):
-            known = await self.done(folder, call.key)
-            if known is not None:
-                return known
+        won = await self._storage.create(f"{folder}/done", encode(record), durable=durable)
+        known = None if won else await self.done(folder, call.key)
+        if known is None or (charge is not None and charge.calls):  # an answer that is too late is paid, too
+            entered(charge)
+        if known is not None:
+            return known
         return entry_of(call.key, "done", attempt, record, result)
 
     async def write_submitted(
-        self, call: Call, folder: str, attempt: int, task_id: str, doubt: Doubt | None = None
+        self,
+        call: Call,
+        folder: str,
+        attempt: int,
+        task_id: str,
+        doubt: Doubt | None = None,
+        charge: Charge | None = None,
     ) -> Entry:
         record = {
             **call.described(),
@@ -195,7 +216,7 @@ class Journal:
             "task_id": task_id,
             "video_minutes": call.video_minutes,
             "at": time.time(),
-            **({"doubt": doubt.said} if doubt else {}),
+            **_more(doubt, charge),
         }
         path, body = f"{folder}/{attempt:04d}.submitted", encode(record)
         for pause in (0.2, 1.0, 3.0, None):
@@ -209,18 +230,36 @@ class Journal:
                         "The next run looks for it on the platform before it submits again"
                     ) from error
                 await asyncio.sleep(pause)
+        entered(charge)
         return entry_of(call.key, "submitted", attempt, record)
 
-    async def write_failed(self, call: Call, folder: str, attempt: int, failure: Failure) -> Entry:
+    async def write_failed(
+        self,
+        call: Call,
+        folder: str,
+        attempt: int,
+        failure: Failure,
+        charge: Charge | None = None,
+        *,
+        maybe_sent: bool = False,
+    ) -> Entry:
         record = {
             **call.described(),
             "attempt": attempt,
             "task_id": failure.task_id,
             "failure": vars(failure),
             "at": time.time(),
+            **_more(None, charge),
+            **({"maybe_sent": True} if maybe_sent else {}),
         }
-        await self._storage.create(f"{folder}/{attempt:04d}.failed", encode(record))
+        if await self._storage.create(f"{folder}/{attempt:04d}.failed", encode(record)):
+            entered(charge)
         return entry_of(call.key, "failed", attempt, record)
+
+
+def _more(doubt: Doubt | None, charge: Charge | None) -> dict[str, Any]:
+    """What only some records have."""
+    return {**({"doubt": doubt.said} if doubt else {}), **(charge.in_record() if charge else {})}
 
 
 def _arrow(table: pa.Table) -> bytes:

@@ -23,6 +23,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tl_data.bill import Charge, charged
 from tl_data.errors import (
     ConnectionFailed,
     LedgerError,
@@ -30,6 +31,7 @@ from tl_data.errors import (
     QuotaExhausted,
     RateLimited,
     ServerFailed,
+    TaskFailed,
 )
 from tl_data.journal import Journal, View
 from tl_data.lease import LEASE, begun_at
@@ -137,7 +139,8 @@ class Ledger:
         minutes = call.video_minutes if video_minutes is None else video_minutes
         doubt = Doubt(entry.doubt) if entry and entry.doubt else None
         attempt = max(view.attempt, 1)
-        return await self._journal.write_done(call, folder, attempt, result, task_id, minutes, doubt)
+        charge = _corrected(entry, minutes)
+        return await self._journal.write_done(call, folder, attempt, result, task_id, minutes, doubt, charge)
 
     async def fail(self, call: Call, error: Exception) -> Entry:
         """Write down that the task failed; a retryable failure may be submitted again by a later call.
@@ -152,7 +155,9 @@ class Ledger:
         ):
             return entry
         failure = Failure.of(error, entry.task_id if entry else None, self._secrets)
-        return await self._journal.write_failed(call, folder, max(view.attempt, 1), failure)
+        # What never entered an index is not billed; a task that is gone may have.
+        charge = _corrected(entry, 0.0) if isinstance(error, TaskFailed) else None
+        return await self._journal.write_failed(call, folder, max(view.attempt, 1), failure, charge)
 
     async def get(self, call: Call) -> Entry | None:
         """What is known of a call; None when nothing is."""
@@ -258,3 +263,10 @@ class Ledger:
             await self.sweep()
         except LedgerError as error:
             log.info("expired answers could not be removed: %s", error)
+
+
+def _corrected(entry: Entry | None, video_minutes: float) -> Charge | None:
+    """What is to be charged beyond what was when the task was submitted, for some run."""
+    if entry is None or entry.charge is None:
+        return None
+    return charged(entry.operation, video_minutes, calls=0, less_us=entry.charge.video_us)

@@ -13,7 +13,6 @@ from tl_data.jobs import Job
 from tl_data.lake import Group, rows_of
 from tl_data.lake_tables import CHAPTERS, CLIPS, SUMMARIES, TABLES, VECTORS
 from tl_data.records import Call
-from tl_data.report import Bill
 from tl_data.session import Session
 from tl_data.usage import receipt
 
@@ -63,27 +62,20 @@ def groups(names: Iterable[str], video_id: str) -> dict[str, list[Group]]:
     return found
 
 
-async def make(
-    session: Session, names: Sequence[str], record: Mapping[str, Any], bill: Bill
-) -> dict[str, pa.Table]:
-    """Make these outputs of an indexed video: rows by table. What they cost is added to the bill.
+async def make(session: Session, names: Sequence[str], record: Mapping[str, Any]) -> dict[str, pa.Table]:
+    """Make these outputs of an indexed video: rows by table. What they cost is in the ledger.
 
     Raises:
         TLDataError: the first that goes wrong; what was paid for is in the ledger.
     """
     made: dict[str, pa.Table] = {}
-    video_id, seconds = str(record["video_id"]), record.get("duration_sec")
+    video_id = str(record["video_id"])
 
     async def ask(name: str, **arguments: Any) -> Any:
         function = catalog.FUNCTIONS[name]
-        with receipt() as slip:
-            answer = await function.run(
-                session,
-                **function.arguments({"video": video_id, "index_id": record["index_id"], **arguments}),
-            )
-        if function.durable and slip.submitted:
-            bill.add("analyze", seconds, tokens=(slip.input_tokens, slip.output_tokens))
-        return answer
+        given = function.arguments({"video": video_id, "index_id": record["index_id"], **arguments})
+        with receipt():  # counts the tokens of this call alone
+            return await function.run(session, **given)
 
     if "clips" in names:
         model: Json = {"video_id": video_id, "model": session.search_model}

@@ -1,30 +1,43 @@
 """Is a run that the table `runs` calls running still alive? A lease in the ledger says so.
 
-A run renews its lease while it works. A run that was killed cannot write how it ended: the next one that
-comes upon its row judges the lease, by the process where it can be seen to be gone, by the clock of the store
-otherwise, and writes `interrupted`. Without a lease nothing is known, and the row is left as it is: the run
-may use another ledger.
+A run renews its lease while it works, and removes it when its row says all: what it did, and what it paid.
+One that was killed, was interrupted, or sent what was never answered leaves its lease, and with it the word
+that its books are not closed; pipeline_books.py closes them. Without a lease nothing is known, and the row is
+left as it is: the run may use another ledger.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
 
+from tl_data.bill import Book
 from tl_data.errors import LedgerError
-from tl_data.lake import LakeTable, rows_of
-from tl_data.lake_tables import RUNS
-from tl_data.lease import LEASE, Lease, Owner, Watch
+from tl_data.lease import LEASE, Lease, Owner, Watch, begun_at
+from tl_data.prices import Prices
 from tl_data.records import Unreadable, decode
-from tl_data.storage import Storage
+from tl_data.storage import Item, Storage
+
+FOLDER = "runs"
 
 
 @asynccontextmanager
-async def alive(storage: Storage, run_id: str, seconds: float = LEASE) -> AsyncIterator[None]:
-    """Hold the lease of a run. It is removed at the end, and given up when the run ends with an error."""
-    record = {"operation": "run", "content_key": run_id, "owner": Owner().signature()}
-    lease = Lease(storage, _path(run_id), record, seconds)
+async def alive(
+    storage: Storage, book: Book, prices: Prices | None = None, seconds: float = LEASE
+) -> AsyncIterator[None]:
+    """Hold the lease of a run. At the end it is removed, if the run's book has all that it paid, and given up
+    otherwise, also when the run ends with an error."""
+    record = {
+        "operation": "run",
+        "content_key": book.run,
+        "owner": Owner().signature(),
+        "begun": time.time(),
+        **({"prices": prices.said()} if prices else {}),
+    }
+    lease = Lease(storage, f"{FOLDER}/{book.run}", record, seconds)
     await lease.take()
     try:
         async with lease:
@@ -32,30 +45,39 @@ async def alive(storage: Storage, run_id: str, seconds: float = LEASE) -> AsyncI
     except BaseException:
         await lease.release()
         raise
+    if book.unsettled:
+        await lease.release()
+        return
     with suppress(LedgerError):  # it expires, and the row no longer says that it runs
-        await storage.delete(_path(run_id))
+        await storage.delete(lease.path)
 
 
-async def mark_interrupted(storage: Storage, runs: LakeTable) -> list[str]:
-    """Write `interrupted` to the rows of runs that have died; gives their ids."""
-    rows = await asyncio.to_thread(lambda: runs.batches().read_all().to_pylist())
-    watch, dead = Watch(storage, Owner()), []
-    for row in rows:
-        if row["status"] != "running" or (lease := await storage.item(_path(row["run_id"]))) is None:
-            continue
-        try:
-            body = await storage.read(lease.path)
-            record = decode(body, lease.path) if body is not None else {}
-        except Unreadable:
-            record = {}
-        if await watch.is_over(lease, record):
-            dead.append({**row, "status": "interrupted"})
-    if dead:
-        await asyncio.to_thread(runs.replace_groups, rows_of(RUNS, dead))
-    for row in dead:
-        await storage.delete(_path(row["run_id"]))
-    return [row["run_id"] for row in dead]
+@dataclass(frozen=True)
+class Left:
+    """The lease of a run that has ended without closing its books."""
+
+    item: Item
+    record: Mapping[str, Any]
+
+    @property
+    def begun(self) -> float:
+        """When the run began, or earlier (epoch seconds by the clock of the store)."""
+        return begun_at(self.record, self.item)
+
+    @property
+    def prices(self) -> Prices | None:
+        """The price list that the run went by."""
+        return Prices.heard(self.record.get("prices"))
 
 
-def _path(run_id: str) -> str:
-    return f"runs/{run_id}"
+async def left(storage: Storage, watch: Watch, run: str, item: Item) -> Left | None:
+    """The lease of a run, if the run is over: judged by its process where that can be seen to be gone, by the
+    clock of the store otherwise."""
+    body = await storage.read(item.path)
+    if body is None:
+        return None
+    try:
+        record = decode(body, item.path)
+    except Unreadable:
+        record = {}
+    return Left(item, record) if await watch.is_over(item, record) else None

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from tl_data.bill import Bill
 from tl_data.errors import SchemaMismatch
 from tl_data.jobs import Job
 from tl_data.lake import Lake
@@ -20,7 +21,6 @@ from tl_data.lake_tables import TABLES, VECTORS, VIDEOS
 from tl_data.looking import Look
 from tl_data.outputs import passed_over
 from tl_data.prices import Prices
-from tl_data.report import Bill
 from tl_data.session import Session
 from tl_data.source_items import Listing
 

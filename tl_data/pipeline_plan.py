@@ -6,6 +6,7 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
+from tl_data.bill import Units
 from tl_data.budget import Budget
 from tl_data.errors import NotFound, TLDataError
 from tl_data.jobs import Job
@@ -18,7 +19,7 @@ from tl_data.pipeline_parallel import in_parallel
 from tl_data.prices import Prices
 from tl_data.progress import Progress, Step
 from tl_data.records import Failure
-from tl_data.report import Plan, Refusal, Units
+from tl_data.report import Plan, Refusal
 from tl_data.session import Session
 from tl_data.settings import SERVICE_URL
 from tl_data.source_items import Item, Listing

@@ -10,17 +10,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from tl_data.errors import (
-    LakeError,
-    TLDataError,
-)
+from tl_data.bill import Bill, Book, kept_in
+from tl_data.errors import LakeError, TLDataError
 from tl_data.jobs import OUTPUTS, Job
 from tl_data.lake import Lake
 from tl_data.lake_commits import Commits
 from tl_data.lake_tables import TABLES
 from tl_data.looking import Look, look, note_refusal
 from tl_data.outputs import MOST_TOKENS, groups, make, wanted
-from tl_data.pipeline_alive import alive, mark_interrupted
+from tl_data.pipeline_alive import alive
+from tl_data.pipeline_books import Books
 from tl_data.pipeline_models import keep_texts, left_behind, refuse_index, refuse_mixing
 from tl_data.pipeline_parallel import in_parallel
 from tl_data.pipeline_plan import known_index, prices_of, refusal
@@ -30,7 +29,7 @@ from tl_data.pipeline_traces import traced_video
 from tl_data.pipeline_twice import Tasks, paid_twice
 from tl_data.progress import Progress, Step
 from tl_data.records import Call, Entry, Unreadable
-from tl_data.report import Bill, Report
+from tl_data.report import Report
 from tl_data.session import Session
 from tl_data.source_items import Item, Listing
 from tl_data.usage import receipt
@@ -84,10 +83,16 @@ class Run:
         storage = self.session.ledger.storage
         with self._source:
             await self._prepare(lake)
-            async with alive(storage, self.report.run_id):
-                await mark_interrupted(storage, self._commits.tables["runs"])
-                await self._commits.flush(always=True)
-                await self._all()
+            books = Books(self.session, self._commits.tables["runs"], self.report.prices)
+            with kept_in(Book(self.report.run_id, self.report.bill)) as book:
+                async with alive(storage, book, self.report.prices):
+                    await books.look()
+                    await self._commits.flush(always=True)
+                    await self._all()
+                    if self.stop.is_set():
+                        book.unsettled += 1  # what was sent at that moment
+                    else:
+                        await books.close()
         if self.job.refresh and self.collecting and not self.job.limit:
             self.report.left_behind = await asyncio.to_thread(left_behind, lake, self.report.model)
         return self.report
@@ -197,11 +202,11 @@ class Run:
                 price = (0.0, price[1])
                 if not self.collecting:
                     return False
-                record = await self._collect(here, call, entry, new)
+                record = await self._collect(call, entry)
             if not self.collecting:
                 return False
             async with self._calls:
-                tables = await make(self.session, here.needed, record, self.report.bill)
+                tables = await make(self.session, here.needed, record)
         finally:
             self._stops.release(sum(price), ended=True)
         self._keep(here, record, tables)
@@ -217,22 +222,15 @@ class Run:
         new = slip.submitted > 0
         self._tasks.add(entry)
         self.report.pending += entry.state != "done"
-        if new:
-            self.report.submitted += 1
-            # By the header for now; by the platform's own measure when it is done.
-            self.report.bill.add("index", here.seconds)
         return call, entry, new
 
-    async def _collect(self, here: Look, call: Call, entry: Entry, new: bool) -> dict[str, Any]:
+    async def _collect(self, call: Call, entry: Entry) -> dict[str, Any]:
         try:
             record = await self.session.collect_video(call, entry)
         except TLDataError as error:
             self.report.pending -= entry.state != "done" and not error.retryable
             raise
         self.report.pending -= entry.state != "done"
-        if new:
-            self.report.bill.add("index", here.seconds, calls=-1)
-            self.report.bill.add("index", record.get("duration_sec"))
         return record
 
     def _price_of(self, here: Look) -> tuple[float, float]:

@@ -30,9 +30,10 @@ async def traced(run: Traced) -> Report:
             told.set(**report.row())
             if report.status != "done":
                 told.fail(report.reason)
+            # A run that only corrects what another one billed may have less than nothing: no count goes down.
             for operation, units in report.bill.operations.items():
-                count("tl_data.video_minutes", units.video_minutes, operation=operation)
-            count("tl_data.price", report.price, currency=report.prices.currency)
+                count("tl_data.video_minutes", max(0.0, units.video_minutes), operation=operation)
+            count("tl_data.price", max(0.0, report.price), currency=report.prices.currency)
 
 
 def traced_video(one: Callable[[Item], Awaitable[Look]]) -> Callable[[Item], Awaitable[None]]:

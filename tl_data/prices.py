@@ -76,6 +76,24 @@ class Prices:
         """What the embedded engine costs."""
         return cls("USD", date.today(), "the embedded engine costs nothing", {})
 
+    def said(self) -> dict[str, Any]:
+        """As it is written down beside what was paid by it."""
+        return {
+            "currency": self.currency,
+            "as_of": str(self.as_of),
+            "source": self.source,
+            "units": self.units,
+        }
+
+    @classmethod
+    def heard(cls, said: Any) -> Prices | None:
+        """A list that was written down; None if it is none."""
+        try:
+            units = {name: dict(part) for name, part in said["units"].items()}
+            return cls(said["currency"], date.fromisoformat(said["as_of"]), said["source"], units)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+
     def of(
         self,
         operation: str,

@@ -25,6 +25,7 @@ from typing import Any, Literal
 import orjson
 
 import tl_data.errors as errors
+from tl_data.bill import Charge
 from tl_data.errors import APIError, LedgerError, TLDataError
 from tl_data.identity import canonical_url, is_url, redact
 
@@ -188,6 +189,7 @@ class Entry:
     owner: str | None = None  # of a claim: host and process
     created_at: str | None = None  # of a task made just now, as the API said it: it was unfinished then
     doubt: str | None = None  # why it may have been paid for twice
+    charge: Charge | None = None  # to the run that pays for it
     reused: bool = False  # found in the ledger, or shared with another caller, instead of being paid here
 
 
@@ -250,6 +252,7 @@ def entry_of(key: str, state: State, attempt: int, record: Mapping[str, Any], re
             video_minutes=float(record.get("video_minutes") or 0.0),
             owner=f"{owner.get('host')}, process {owner.get('pid')}" if owner else None,
             doubt=record.get("doubt"),
+            charge=Charge.said(record),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"the ledger record of {key} ({state}) has a wrong field: {error}") from error

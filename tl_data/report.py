@@ -2,79 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from tl_data.bill import Bill
 from tl_data.prices import Prices
 from tl_data.progress import duration
 
 RunStatus = Literal["done", "budget", "failures", "stopped", "interrupted"]
-
-
-@dataclass
-class Units:
-    """What is billed of one operation. Length is counted in whole microseconds: sums are exact."""
-
-    video_us: int = 0
-    calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-    @property
-    def video_minutes(self) -> float:
-        return self.video_us / 60e6
-
-
-@dataclass
-class Bill:
-    """Units by operation of the price list."""
-
-    operations: dict[str, Units] = field(default_factory=dict)
-
-    def add(
-        self, operation: str, seconds: float | None, *, calls: int = 1, tokens: tuple[int, int] = (0, 0)
-    ) -> None:
-        """Add calls for a video of so many seconds; tokens are those read and written."""
-        units = self.operations.setdefault(operation, Units())
-        units.video_us += round((seconds or 0.0) * 1e6) * calls
-        units.calls += calls
-        units.input_tokens += tokens[0]
-        units.output_tokens += tokens[1]
-
-    @property
-    def video_minutes(self) -> float:
-        """Minutes of video that were newly submitted for indexing."""
-        return self.operations.get("index", Units()).video_minutes
-
-    @property
-    def calls(self) -> int:
-        """Paid calls: indexing tasks and analyses."""
-        return sum(units.calls for units in self.operations.values())
-
-    @property
-    def input_tokens(self) -> int:
-        return sum(units.input_tokens for units in self.operations.values())
-
-    @property
-    def output_tokens(self) -> int:
-        return sum(units.output_tokens for units in self.operations.values())
-
-    def price(self, prices: Prices, *, tokens: bool = True) -> float:
-        """What it costs. Without `tokens`, only what is known before: nobody knows what will be said."""
-        return math.fsum(
-            prices.of(
-                operation,
-                video_minutes=units.video_minutes,
-                calls=units.calls,
-                input_tokens=units.input_tokens if tokens else 0,
-                output_tokens=units.output_tokens if tokens else 0,
-            )
-            for operation, units in sorted(self.operations.items())
-        )
 
 
 @dataclass(frozen=True)
@@ -181,7 +119,6 @@ class Report:
     distinct: int = 0
     unchanged: int = 0
     reused: int = 0  # taken from the tables, the ledger or an earlier run's task instead of being paid
-    submitted: int = 0  # indexing tasks newly made
     pending: int = 0  # submitted and not collected: `collect` or the next run waits for them
     failed: int = 0
     bill: Bill = field(default_factory=Bill)
@@ -193,6 +130,11 @@ class Report:
     tables: Mapping[str, str] = field(default_factory=dict)  # name -> where it is
     errors: list[Refusal] = field(default_factory=list)  # the first hundred
     left_behind: str = ""  # of a refresh: which videos another model's vectors are left of
+
+    @property
+    def submitted(self) -> int:
+        """Indexing tasks newly made."""
+        return self.bill.submitted
 
     @property
     def video_minutes(self) -> float:
@@ -244,19 +186,26 @@ class Report:
             "distinct": self.distinct,
             "unchanged": self.unchanged,
             "reused": self.reused,
-            "submitted": self.submitted,
             "failed": self.failed,
-            "video_minutes": self.video_minutes,
-            "calls": self.calls,
-            "input_tokens": self.bill.input_tokens,
-            "output_tokens": self.bill.output_tokens,
-            "price": self.price,
+            **billed(self.bill, self.prices),
             "currency": self.prices.currency,
             "paid_twice": self.paid_twice,
             "model": self.model,
             "started_at": self.started_at,
             "ended_at": self.ended_at,
         }
+
+
+def billed(bill: Bill, prices: Prices) -> dict[str, Any]:
+    """The columns of the table `runs` that a bill fills."""
+    return {
+        "submitted": bill.submitted,
+        "video_minutes": bill.video_minutes,
+        "calls": bill.calls,
+        "input_tokens": bill.input_tokens,
+        "output_tokens": bill.output_tokens,
+        "price": bill.price(prices),
+    }
 
 
 @dataclass(frozen=True)

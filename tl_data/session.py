@@ -154,7 +154,7 @@ class Session:
         """
         identity = identity or await identify(self.client, video)
         index = await self.index_id(index_id, create=True)
-        call = self.index_call(identity, index)
+        call = self.index_call(identity, index, seconds)
         created: str | None = None
 
         async def send() -> str:
@@ -185,14 +185,15 @@ class Session:
             return (await facts_of(self.client, video)).duration_sec or 0.0
         return 0.0
 
-    def index_call(self, identity: Identity, index_id: str) -> Call:
-        """The ledger's name for indexing this content into this index."""
+    def index_call(self, identity: Identity, index_id: str, seconds: float | None = None) -> Call:
+        """The ledger's name for indexing this content, as long as its header says, into this index."""
         return Call(
             "index",
             identity.content_key,
             {"index_id": index_id},
             self.search_model,
             content=identity.canonical,
+            video_minutes=(seconds or 0.0) / 60,
         )
 
     async def collect_video(self, call: Call, entry: Entry) -> Json:
@@ -211,7 +212,7 @@ class Session:
         self.arrived += 1
         await self.ledger.finish(call, record, video_minutes=minutes)
         if not entry.reused:
-            current().video_minutes += minutes
+            current().video_minutes += minutes - call.video_minutes  # more than was noted when it was sent
         return record
 
     async def embed_video(self, video: str, **options: Any) -> list[Json]:

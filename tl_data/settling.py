@@ -13,11 +13,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tl_data.bill import Charge, book, charged, entered
 from tl_data.errors import LedgerError
 from tl_data.journal import Journal, View
 from tl_data.lease import Lease, LeaseLost, Owner, Watch
 from tl_data.records import Billed, Call, Doubt, Entry, Failure, entry_of
 from tl_data.storage import Storage
+from tl_data.usage import current
 
 log = logging.getLogger("tl_data.ledger")
 
@@ -51,14 +53,21 @@ class Settling:
             # A call that was begun in the slot before may still be in flight there: wait for it.
             view, _ = await self.journal.read(places[0], call.key)
             folder = places[0] if view.state == "claimed" else folder
-        attempt, gone = 1, False
+        attempt, gone, under_way = 1, False, book()
+        claim = {
+            **call.described(),
+            "owner": self._me.signature(),
+            "video_minutes": call.video_minutes,
+            **({"run": under_way.run} if under_way else {}),
+        }
         while True:
-            record = {**call.described(), "owner": self._me.signature(), "begun": time.time()}
+            record = {**claim, "begun": time.time()}
             lease = Lease(self.storage, f"{folder}/{attempt:04d}.claim", record, self.lease)
             if await lease.take(durable=call.scope is None):
                 try:
                     return await self._own(call, folder, attempt, lease, act, find, gone)
                 except LeaseLost:
+                    _unsettled(find)
                     log.warning(
                         "%s %s: this process was too slow to keep its claim", call.operation, call.key
                     )
@@ -97,6 +106,8 @@ class Settling:
     ) -> Entry:
         """Make the call, as the owner of its claim."""
         doubt: Doubt | None = None
+        slip = current()
+        read, written = slip.input_tokens, slip.output_tokens
         async with lease:
             try:
                 if attempt > 1:
@@ -104,9 +115,12 @@ class Settling:
                     if entry is not None and entry.state in ("done", "submitted"):
                         return replace(entry, reused=True)
                     if find is not None:
-                        found = await self._find(folder, view, lease, find, gone)
+                        found = await self._find(view, lease, find, gone)
                         if isinstance(found, str):
-                            entry = await self.journal.write_submitted(call, folder, attempt, found)
+                            charge = await self._senders(call, view)
+                            entry = await self.journal.write_submitted(
+                                call, folder, attempt, found, charge=charge
+                            )
                             return replace(entry, reused=True)
                         doubt = found
                         if doubt:
@@ -123,32 +137,52 @@ class Settling:
                 await asyncio.shield(lease.release())
                 raise
             except Exception as error:
-                if find is not None and getattr(error, "maybe_done", False):
-                    found = await self._find(folder, View.of({}), lease, find, gone=True)
+                maybe_sent = find is not None and bool(getattr(error, "maybe_done", False))
+                if find is not None and maybe_sent:
+                    found = await self._find(View.of({}), lease, find, gone=True)
                     if isinstance(found, str):
-                        return await self.journal.write_submitted(call, folder, attempt, found)
+                        charge = charged(call.operation, call.video_minutes)
+                        return await self.journal.write_submitted(call, folder, attempt, found, charge=charge)
+                    _unsettled(find)
                 failure = Failure.of(error, secrets=self.secrets)
+                tokens = slip.input_tokens - read, slip.output_tokens - written
+                # An answer that cannot be used was written, and is paid, all the same.
+                charge = charged(call.operation, call.video_minutes, tokens=tokens) if any(tokens) else None
                 try:
-                    await self.journal.write_failed(call, folder, attempt, failure)
+                    await self.journal.write_failed(
+                        call, folder, attempt, failure, charge, maybe_sent=maybe_sent
+                    )
                 except LedgerError as trouble:
                     log.warning("%s", trouble)
                 raise
-            if find is not None:
-                return await _kept(self.journal.write_submitted(call, folder, attempt, str(answer), doubt))
             minutes = call.video_minutes
             if isinstance(answer, Billed):
                 answer, minutes = answer.answer, answer.video_minutes
+            tokens = slip.input_tokens - read, slip.output_tokens - written
+            charge = charged(call.operation, minutes, tokens=tokens)
+            if find is not None:
+                return await _kept(
+                    self.journal.write_submitted(call, folder, attempt, str(answer), doubt, charge)
+                )
             try:
-                return await _kept(self.journal.write_done(call, folder, attempt, answer, None, minutes))
+                return await _kept(
+                    self.journal.write_done(call, folder, attempt, answer, None, minutes, charge=charge)
+                )
             except LedgerError as trouble:
+                entered(charge)
                 # It is paid for: the caller gets it, and the ledger's trouble stops the next claim.
                 log.error("an answer could not be kept and would be paid for again: %s", trouble)
                 said = {**call.described(), "at": time.time(), "video_minutes": minutes}
                 return entry_of(call.key, "done", attempt, said, answer)
 
-    async def _find(
-        self, folder: str, view: View, lease: Lease, find: Find, gone: bool
-    ) -> str | Doubt | None:
+    async def _senders(self, call: Call, view: View) -> Charge | None:
+        """The charge for a task that was found: to the run that sent it, the first that may have."""
+        for claim in await self.journal.open_claims(view):
+            run = claim.get("run")
+            return charged(call.operation, call.video_minutes, run=str(run)) if run else None
+        return None
+
+    async def _find(self, view: View, lease: Lease, find: Find, gone: bool) -> str | Doubt | None:
         """Look for a task that an earlier owner submitted and could not write down."""
         failed = set()
         for name, item in view.items.items():
@@ -160,6 +194,13 @@ class Settling:
             await asyncio.sleep(self.settling)
             found = await lease.guard(find)
         return None if found in failed else found
+
+
+def _unsettled(find: Find | None) -> None:
+    """Note that a task may have been made whose id this run does not know."""
+    under_way = book()
+    if find is not None and under_way is not None:
+        under_way.unsettled += 1
 
 
 async def _kept(writing: Coroutine[Any, Any, Entry]) -> Entry:

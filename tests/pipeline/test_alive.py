@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from tl_data import pipeline
+from tl_data.bill import Bill, Book
+from tl_data.connect import Connection, connect
 from tl_data.errors import LakeError
 from tl_data.jobs import Job
 from tl_data.lake import Lake, rows_of
 from tl_data.lake_tables import RUNS
-from tl_data.pipeline_alive import alive, mark_interrupted
-from tl_data.storage import Storage
+from tl_data.pipeline_alive import alive
+from tl_data.pipeline_books import Books
+from tl_data.prices import Prices
 
 
 def status(lake: Lake) -> dict[str, str]:
@@ -26,43 +29,55 @@ def status(lake: Lake) -> dict[str, str]:
 def running(lake: Lake, *run_ids: str) -> None:
     """Rows as runs write them when they begin."""
     at = datetime.now(UTC)
-    rows = [{"run_id": r, "job": "job", "status": "running", "started_at": at} for r in run_ids]
+    rows = [{"run_id": r, "job": "job", "status": "running", "started_at": at, "calls": 0} for r in run_ids]
     lake.table(RUNS).append(rows_of(RUNS, rows))
 
 
-def test_a_run_that_lives_is_left_alone(tmp_path: Path) -> None:
-    lake, storage = Lake(str(tmp_path / "lake")), Storage(str(tmp_path / "ledger"))
+@pytest.fixture
+def connection(make_job: Callable[..., Job]) -> Connection:
+    return connect(make_job([]).load_settings())
+
+
+async def looked(connection: Connection, lake: Lake) -> list[str]:
+    """The runs that were found to have died."""
+    return await Books(connection.session, lake.table(RUNS), Prices.free()).look()
+
+
+def test_a_run_that_lives_is_left_alone(connection: Connection, tmp_path: Path) -> None:
+    lake, storage = Lake(str(tmp_path / "lake")), connection.session.ledger.storage
     running(lake, "mine", "of another ledger")
 
-    async def looked() -> list[str]:
-        async with alive(storage, "mine"):
-            return await mark_interrupted(storage, lake.table(RUNS))
+    async def while_alive() -> list[str]:
+        async with alive(storage, Book("mine", Bill())):
+            return await looked(connection, lake)
 
-    assert asyncio.run(looked()) == []
-    assert asyncio.run(mark_interrupted(storage, lake.table(RUNS))) == [], "it ended well: it wrote its row"
+    assert connection.run(while_alive()) == []
+    assert connection.run(looked(connection, lake)) == [], "it ended well: it wrote its row"
     assert status(lake) == {"mine": "running", "of another ledger": "running"}
 
 
-def test_a_run_that_could_not_write_its_end_is_found(tmp_path: Path) -> None:
-    lake, storage = Lake(str(tmp_path / "lake")), Storage(str(tmp_path / "ledger"))
+def test_a_run_that_could_not_write_its_end_is_found(connection: Connection, tmp_path: Path) -> None:
+    lake, storage = Lake(str(tmp_path / "lake")), connection.session.ledger.storage
     running(lake, "mine", "other")
 
     async def failed() -> None:
-        async with alive(storage, "mine"):
+        async with alive(storage, Book("mine", Bill())):
             raise LakeError("the disk is full")
 
     with pytest.raises(LakeError):
-        asyncio.run(failed())
-    assert asyncio.run(mark_interrupted(storage, lake.table(RUNS))) == ["mine"]
+        connection.run(failed())
+    assert connection.run(looked(connection, lake)) == ["mine"]
     assert status(lake) == {"mine": "interrupted", "other": "running"}
-    assert asyncio.run(mark_interrupted(storage, lake.table(RUNS))) == []
+    assert connection.run(looked(connection, lake)) == []
 
 
-def test_a_lease_that_cannot_be_read_proves_nothing_while_it_is_young(tmp_path: Path) -> None:
-    lake, storage = Lake(str(tmp_path / "lake")), Storage(str(tmp_path / "ledger"))
+def test_a_lease_that_cannot_be_read_proves_nothing_while_it_is_young(
+    connection: Connection, tmp_path: Path
+) -> None:
+    lake, storage = Lake(str(tmp_path / "lake")), connection.session.ledger.storage
     running(lake, "mine")
     asyncio.run(storage.write("runs/mine", b"{half a rec"))
-    assert asyncio.run(mark_interrupted(storage, lake.table(RUNS))) == []
+    assert connection.run(looked(connection, lake)) == []
     assert status(lake) == {"mine": "running"}
 
 

@@ -7,9 +7,10 @@ import json
 
 import pytest
 
+from tl_data.bill import Bill
 from tl_data.prices import Prices
 from tl_data.progress import Step, duration, shown
-from tl_data.report import Bill, Report
+from tl_data.report import Report
 
 
 class Terminal(io.StringIO):
