@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 
+from tl_data.responses import moment, number, seconds_until
 from tl_data.storage import steady
 
 #: Dimensions of a limit, and how the API's headers call them. The unnamed generation counted requests.
@@ -52,33 +52,15 @@ def quotas_of(headers: Mapping[str, str]) -> dict[str, tuple[float, float, float
         headers: of one answer, their names in lower case.
     """
     found = {}
+    clock = moment(headers.get("date")) or datetime.now(UTC)
     for dimension, names in DIMENSIONS.items():
         for name in names:
             limit, left, reset = (
-                _number(headers.get(f"x-ratelimit-{name}{what}")) for what in ("limit", "remaining", "reset")
+                number(headers.get(f"x-ratelimit-{name}{what}")) for what in ("limit", "remaining", "reset")
             )
-            if not limit or left is None or reset is None:
+            if not limit or left is None or reset is None or min(limit, left, reset) < 0:
                 continue
-            rest = _until(reset, headers.get("date"))
+            rest = seconds_until(reset, clock)
             if rest > COARSE:
                 found[dimension] = limit, left, rest
     return found
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if 0 <= number < 1e15 else None
-
-
-def _until(reset: float, date: str | None) -> float:
-    """Seconds until a reset, which is told in epoch seconds, epoch milliseconds, or seconds from now."""
-    if reset < 10_000_000:
-        return reset
-    try:
-        now = parsedate_to_datetime(date or "").timestamp()
-    except ValueError:
-        now = time.time()
-    return max(0.0, (reset / 1000 if reset > 100_000_000_000 else reset) - now)

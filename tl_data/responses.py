@@ -155,7 +155,7 @@ def wait_hint(headers: Mapping[str, str], message: str = "", now: datetime | Non
     clock = moment(headers.get("date", "")) or now or datetime.now(UTC)
     said = headers.get("retry-after", "").strip()
     if said:
-        seconds = _number(said)
+        seconds = number(said)
         if seconds is None and (until := moment(said)):
             seconds = (until - clock).total_seconds()
         if seconds is not None:
@@ -172,20 +172,27 @@ def _reset(headers: Mapping[str, str], clock: datetime) -> float | None:
     used_up: list[float] = []
     others: list[float] = []
     for dimension in ("", "request-", "duration-", "outputtoken-"):
-        reset = _number(headers.get(f"x-ratelimit-{dimension}reset", ""))
+        reset = number(headers.get(f"x-ratelimit-{dimension}reset"))
         if reset is None:
             continue
-        if reset > 1e11:  # milliseconds
-            reset /= 1000
-        wait = max(0.0, reset - clock.timestamp() if reset > 1e8 else reset)
-        remaining = _number(headers.get(f"x-ratelimit-{dimension}remaining", ""))
+        remaining = number(headers.get(f"x-ratelimit-{dimension}remaining"))
+        wait = seconds_until(reset, clock)
         (used_up if remaining is not None and remaining <= 0 else others).append(wait)
     return max(used_up) if used_up else min(others, default=None)
 
 
-def _number(text: str) -> float | None:
+def seconds_until(reset: float, clock: datetime) -> float:
+    """Seconds, at least 0, until a reset that is told in epoch seconds, epoch milliseconds, or seconds from
+    now; `clock` is what the clock of the server shows."""
+    if reset < 1e8:
+        return max(0.0, reset)
+    return max(0.0, (reset / 1000 if reset > 1e11 else reset) - clock.timestamp())
+
+
+def number(text: str | None) -> float | None:
+    """The number that a header says; None for anything else, or one that cannot be meant."""
     try:
-        value = float(text)
+        value = float(text or "")
     except ValueError:
         return None
     return value if abs(value) < 1e15 else None  # neither nan nor infinity either
