@@ -28,6 +28,7 @@ from tl_data.errors import (
     NotAllowed,
     NotFound,
     QuotaExhausted,
+    RateLimited,
     ServerFailed,
     StillRunning,
     TaskFailed,
@@ -351,6 +352,32 @@ def test_a_stream_that_is_cut_leaves_what_came(server: Server, indexed: dict[str
     with pytest.raises(ConnectionFailed) as caught:
         server.run(lambda c: every(c.analyze_stream(indexed["video"], "What is written?")))
     assert caught.value.partial is not None
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "code"),
+    [
+        ({}, ServerFailed, None),
+        ({"code": "too_many_requests", "message": "Too much is asked."}, RateLimited, "too_many_requests"),
+        ({"code": "token_limit_exceeded", "message": "It is too long."}, BadRequest, "token_limit_exceeded"),
+    ],
+)
+def test_a_stream_that_ends_in_an_error_says_which(
+    server: Server, indexed: dict[str, str], said: dict[str, str], kind: type[APIError], code: str | None
+) -> None:
+    whole = server.run(lambda c: every(c.analyze_stream(indexed["video"], "What is written?")))
+    text = "".join(event.get("text", "") for event in whole)
+    server.faults({"kind": "stream_error", "share": 0.7, "route": "/analyze", **said})
+    with pytest.raises(kind) as caught:
+        server.run(lambda c: every(c.analyze_stream(indexed["video"], "What is written?")))
+    error = caught.value
+    assert f"ended the text with an error: {said.get('message', 'The text could not be')}" in str(error)
+    assert (error.code, type(error)) == (code, kind)
+    assert error.partial
+    assert text.startswith(error.partial)
+    assert error.partial != text
+    plain = server.run(lambda c: c.analyze(indexed["video"], "What is written?"))  # no stream: as it was
+    assert plain["data"] == text
 
 
 @pytest.mark.parametrize("after", [False, True])

@@ -59,7 +59,8 @@ def test_the_new_headers(api: API) -> None:
 def test_every_category_of_a_plan_is_counted(api: API) -> None:
     assert api.engine("PUT", "/rates", json={"plan": "tier2"}).status_code == 200
     asked = {
-        "/tasks": (120, 1, "1200"), "/assets": (120, 1, None), "/search": (1200, 1, None),
+        "/tasks": (120, 1, "1200"), "/indexes/0123/indexed-assets": (120, 2, "1200"),
+        "/assets": (120, 1, None), "/search": (1200, 1, None),
         "/analyze": (120, 1, "1200"), "/summarize": (120, 2, "1200"), "/embed": (1200, 1, None),
         "/embed-v2": (1200, 2, None), "/embed/tasks": (50, 1, "1200"), "/embed-v2/tasks": (50, 2, "1200"),
     }  # fmt: skip

@@ -159,7 +159,7 @@ def _event(line: bytes) -> Json:
     said = error if isinstance(error, dict) else event
     if event.get("event_type") == "stream_error" or "code" in event or said is not event:
         code = said.get("code")
-        message = str(said.get("message") or "the API ended the text with an error")
+        message = ": ".join(filter(None, ["the API ended the text with an error", said.get("message")]))
         kind = BadRequest if code in _REFUSALS else ServerFailed
         raise CLASSES.get(str(code), kind)(message, None if code is None else str(code))
     return event

@@ -12,6 +12,8 @@ A fault is a record: what goes wrong (`kind`), for which requests (`route`, `met
     html               an error page of a proxy; status (502)
     redirect           status (307), location
     slow_body          the answer drips; seconds: how long it takes in all
+    stream_error       a text stream (/analyze) ends in an error event; share: how much of it comes before;
+                       code, message. Answers that are no stream stay as they are
     gzip, chunked      the real answer in another coat
     stuck              tasks created stay in state for ever: validating, pending, queued, indexing; processing
     failed             tasks created fail in state; code, message
@@ -58,9 +60,9 @@ from tl_data.local.errors import APIProblem, invalid, one_of
 
 KINDS = (
     "latency", "too_many_requests", "status", "reset", "truncate", "malformed", "html", "redirect",
-    "slow_body", "gzip", "chunked", "stuck", "failed", "gone",
+    "slow_body", "stream_error", "gzip", "chunked", "stuck", "failed", "gone",
 )  # fmt: skip
-COATS = ("truncate", "malformed", "slow_body", "gzip", "chunked")  # these change the real answer
+COATS = ("truncate", "malformed", "slow_body", "stream_error", "gzip", "chunked")  # change the real answer
 FATES = ("stuck", "failed")  # these change the task that is created
 MEMBERS = ("seed", "fault", "faults")
 SHAPES = ("retry_after", "reset", "text", "empty")

@@ -143,6 +143,19 @@ def _too_many(fault: Fault, as_json: Header) -> tuple[list[Header], bytes]:
     return [as_json], body
 
 
+def _ended_in_error(fault: Fault, headers: list[Header], body: bytes) -> bytes:
+    """The lines of a text stream, broken off, and the event that says so; any other answer as it is."""
+    if not any(name.lower() == b"content-type" and b"ndjson" in value for name, value in headers):
+        return body
+    lines = body.splitlines(keepends=True)
+    error = {"message": fault.message or "The text could not be written to its end."}
+    if fault.code:
+        error["code"] = fault.code
+    kept = lines[: max(1, min(round(len(lines) * fault.share), len(lines) - 1))]
+    event = json.dumps({"event_type": "stream_error", "error": error})
+    return b"".join([*kept, event.encode(), b"\n"])
+
+
 async def _coated(fault: Fault, scope: Scope, send: Send, start: Message, body: bytes) -> None:
     """The real answer, changed on its way."""
     headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
@@ -161,6 +174,8 @@ async def _coated(fault: Fault, scope: Scope, send: Send, start: Message, body: 
         await send({"type": "http.response.body", "body": part, "more_body": True})
         wire.close(scope)
         raise wire.Lost
+    if fault.kind == "stream_error":
+        body = _ended_in_error(fault, start["headers"], body)
     pieces = 16 if fault.kind == "slow_body" else 7
     if fault.kind == "slow_body":
         headers = [*headers, (b"content-length", str(len(body)).encode())]

@@ -20,9 +20,10 @@ DAY, HOUR, MINUTE = 86400.0, 3600.0, 60.0
 DIMENSIONS = ("Duration", "Request", "OutputToken")  # minutes of video, requests, tokens
 GENERATIONS = ("2025", "2026", "both")
 
-#: (method, path below the version) -> category. Only these are limited.
+#: (method, path below the version; * is an id) -> category. Only these are limited.
 CATEGORIES = {
     ("POST", "/tasks"): "index",
+    ("POST", "/indexes/*/indexed-assets"): "index",
     ("POST", "/search"): "search",
     ("POST", "/analyze"): "analyze",
     ("POST", "/analyze/tasks"): "analyze",
@@ -185,7 +186,7 @@ class Rates:
         Raises:
             APIProblem: 429, when a limit is used up; it is then not counted.
         """
-        limits = self._limits.get(CATEGORIES.get((method, path), ""), [])
+        limits = self._limits.get(_category(method, path), [])
         now = time.time()
         for limit in limits:
             limit.roll(now)
@@ -224,6 +225,13 @@ class Rates:
                     f"X-Ratelimit-{dimension}-Reset": str(math.ceil(limit.until)),
                 }
         return headers
+
+
+def _category(method: str, path: str) -> str:
+    """What a request counts as; empty for what is not limited."""
+    if (parts := path.split("/"))[1:2] == ["indexes"] and len(parts) == 4:
+        path = f"/indexes/*/{parts[3]}"
+    return CATEGORIES.get((method, path), "")
 
 
 def _entry(entry: Any) -> tuple[str, float, float]:
