@@ -121,6 +121,9 @@ def test_options_select_the_evidence(library: Library) -> None:
     assert ask(library, "mostly green picture", options=("audio",), threshold="medium") == []
     assert ask(library, "Thank you", options=("audio",), threshold="medium") == []
     assert ask(library, "helmet", options=("transcription",))[0].video_id == "plant"
+    # "mostly the growth" is what the recogniser also considered: heard at best, never seen
+    assert ask(library, "'mostly the growth'", options=("audio",))[0].video_id == "sales"
+    assert ask(library, "'mostly the growth'", options=("visual",)) == []
 
 
 def test_and_needs_every_option_and_or_is_a_superset(library: Library) -> None:

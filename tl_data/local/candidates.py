@@ -92,9 +92,9 @@ def _by_words(
     words = question.words
     if not words:
         return np.zeros(0, np.int64)
-    columns = ["maybe", *(sight for sight in ("shown", "said") if sight in sights)]
-    if "seen" in sights:
-        columns.append("named")
+    columns = [sight for sight in ("shown", "said") if sight in sights]
+    columns += ["maybe"] if "said" in sights else []
+    columns += ["named"] if "seen" in sights else []
     groups = []
     for word in words:
         group = [word, *shelf.vocabulary.alike(word)]

@@ -26,8 +26,8 @@ TextRow = tuple[int, str, str, str]  # clip id, maybe, named, spans as JSON (see
 # What each search option reads.
 SIGHTS = {"visual": ("seen", "shown"), "audio": ("heard", "said"), "transcription": ("said",)}
 
-# What a line of each kind can explain.
-_SPEAKS_FOR = {"shown": ("shown",), "said": ("said",), "maybe": ("shown", "said"), "named": ("seen",)}
+# What a line of each kind can explain. Other readings ("maybe") are of speech: text on screen has none.
+_SPEAKS_FOR = {"shown": ("shown",), "said": ("said",), "maybe": ("said",), "named": ("seen",)}
 
 # How well each kind of explanation explains, against 1.0 for the word or trait itself; see crediting.py.
 _OTHER_PLACE = 0.75  # the query says "the title", the word was spoken
