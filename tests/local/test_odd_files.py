@@ -239,6 +239,11 @@ def test_broken_timestamps_never_go_back(tmp_path: Path) -> None:
     assert all(before < after for before, after in pairwise(times))
     evidence = look_at(path, tmp_path / "out")
     assert main_colors(evidence) == ["red", "blue", "red", "blue"]
+    # The header tells the length of one half: clips beyond it would lie outside of the video.
+    assert media.probe(path).duration_sec == pytest.approx(4, abs=0.3)
+    assert evidence.probe.duration_sec == pytest.approx(8, abs=0.3)
+    assert evidence.clips[-1].end_sec == pytest.approx(evidence.probe.duration_sec, abs=0.01)
+    assert any("its pictures last 8.0 s" in note for note in evidence.notes)
 
 
 @pytest.mark.parametrize(

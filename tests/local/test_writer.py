@@ -215,6 +215,13 @@ def test_wishes_are_read() -> None:
     assert read("Summarize the part about solar panels").subject == "solar panels"
     assert read(None).kind == "summary"
     assert read("Where is the exit?").kind == "question"
+    lengths = (
+        "Summarize in fifty words",
+        "In one word: what is it about?",
+        "a 20-word summary",
+        "What words?",
+    )
+    assert [read(prompt).words for prompt in lengths] == [50, 1, 20, None]
 
 
 def test_the_same_in_every_process() -> None:

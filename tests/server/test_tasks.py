@@ -160,6 +160,18 @@ def test_portrait_redirect_and_unicode_names_are_taken(api: API, files: OddServe
     assert renamed["filename"] == named.name
 
 
+def test_a_video_is_as_long_as_its_pictures(api: API, tmp_path: Path) -> None:
+    """Of two recordings in one file the header tells the length of one."""
+    index_id = api.new_index("joined")
+    task = api.settled(api.upload(index_id, media.broken_timestamps(tmp_path))["_id"])
+    assert task["system_metadata"]["duration"] == pytest.approx(10, abs=0.3)
+    asked = {"embedding_option": ["visual"]}
+    video = api.get(f"/indexes/{index_id}/videos/{task['video_id']}", params=asked).json()
+    assert video["system_metadata"]["duration"] == task["system_metadata"]["duration"]
+    ends = [s["end_offset_sec"] for s in video["embedding"]["video_embedding"]["segments"]]
+    assert max(ends) == pytest.approx(video["system_metadata"]["duration"], abs=0.01)
+
+
 def test_names_of_uploads_are_no_paths(api: API, bin_id: str, server: object) -> None:
     for name in ("../../../etc/passwd", "..\\..\\boot.ini", "/etc/shadow", "a\x00b.mp4", "...", "x" * 3000):
         answer = api.form("/tasks", ("index_id", bin_id), ("video_file", (name, b"no video")))

@@ -62,8 +62,12 @@ def look_at(
             tell(min(0.9, 0.9 * end / facts.duration_sec))
     if facts.width:
         end += 1 / facts.fps if facts.fps else 0.04
-        if facts.duration_sec - end > max(2.0, 0.1 * facts.duration_sec):
+        much = max(2.0, 0.1 * facts.duration_sec)
+        if facts.duration_sec - end > much:
             notes.append(f"the pictures end at {end:.1f} s of {facts.duration_sec:.1f} s")
+        elif end - facts.duration_sec > much:  # recordings one after the other: the last one's end is told
+            notes.append(f"the file tells {facts.duration_sec:.1f} s, but its pictures last {end:.1f} s")
+            facts = replace(facts, duration_sec=end)
         shown = watch.finish(end)
     else:
         shown = ()

@@ -110,7 +110,7 @@ def read(prompt: str | None, kind: str | None = None) -> Wish:
     return Wish(
         kind=found,
         sentences=_count(rf"{_NUMBER}[\s-]+(?:\w+\s+){{0,1}}?sentences?\b", text),
-        words=_count(r"(\d{1,4})\s+words?\b", text),
+        words=_count(rf"{_NUMBER}[\s-]+words?\b", text),
         items=items,
         bullets=_has(r"\bbullet|\bas a list\b", text),
         numbered=_has(r"\bnumbered\b", text),
