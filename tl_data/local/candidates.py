@@ -92,9 +92,8 @@ def _by_words(
     words = question.words
     if not words:
         return np.zeros(0, np.int64)
-    columns = [sight for sight in ("shown", "said") if sight in sights]
-    columns += ["maybe"] if "said" in sights else []
-    columns += ["named"] if "seen" in sights else []
+    read_by = (("shown", "shown"), ("said", "said"), ("maybe", "said"), ("named", "seen"))
+    columns = [column for column, sight in read_by if sight in sights]
     groups = []
     for word in words:
         group = [word, *shelf.vocabulary.alike(word)]
