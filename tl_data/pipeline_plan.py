@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from tl_data.bill import Units
 from tl_data.budget import Budget
 from tl_data.errors import NotFound, TLDataError
+from tl_data.identity import is_url
 from tl_data.jobs import Job
 from tl_data.lake import Lake
 from tl_data.limits import SPREAD_OUT, allowances_of, allowed_by
@@ -39,12 +40,12 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
     await refuse_index(session, index_id)
     source = await asyncio.to_thread(Listing, job, lake)
     found = Plan(job.name, source.rows, source.distinct, prices)
-    seen = 0
+    seen, files = 0, set[str]()
 
     async def one(item: Item) -> None:
         nonlocal seen
         here = await look(session, index_id, names, item, measure=True, refresh=job.refresh)
-        _count(found, here)
+        _count(found, here, files)
         seen += 1
         progress(
             Step(
@@ -70,13 +71,20 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
     return found
 
 
-def _count(plan: Plan, here: Look) -> None:
+def _count(plan: Plan, here: Look, files: set[str]) -> None:
+    """Add a video. Of two files with the same bytes (`files` holds their keys) only one will be paid for."""
     if here.error is not None:
         told = refusal(here)
         plan.codes[told.code] += 1
         if len(plan.refused) < REFUSALS:
             plan.refused.append(told)
         return
+    plan.refreshed += here.kept_of is not None
+    if here.identity and here.state != "unchanged" and not is_url(here.item.video):
+        if here.identity.content_key in files:
+            plan.known += 1
+            return
+        files.add(here.identity.content_key)
     match here.state:
         case "unchanged":
             plan.unchanged += 1
@@ -87,7 +95,6 @@ def _count(plan: Plan, here: Look) -> None:
         case _:
             plan.new += 1
             plan.bill.add("index", here.seconds)
-    plan.refreshed += here.kept_of is not None
     plan.unmeasured += here.state in ("new", "attached") and here.seconds is None
     if here.asked:
         plan.bill.add("analyze", here.seconds, calls=here.asked)

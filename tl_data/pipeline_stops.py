@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 from tl_data.errors import (
     APIError,
@@ -77,7 +78,7 @@ class Stops:
         """Another video is among the failures of the report."""
         failed, allowed = self._report.failed, self._job.failures_allowed(self._report.distinct)
         if failed > allowed:
-            self.end("failures", f"stopped: {failed} videos failed, {allowed:g} may")
+            self.end("failures", f"stopped: {failed} videos failed, {math.floor(allowed)} may")
 
     def mind(self, error: TLDataError) -> None:
         """Notice that the platform is down: the videos are not to blame."""

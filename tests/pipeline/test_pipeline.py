@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 import uuid
@@ -108,6 +109,22 @@ def test_a_plan_is_the_bill(put: Put, make_job: MakeJob, tmp_path: Path) -> None
     assert planned.calls == half.calls + done.calls == 3 * (1 + 4)
     assert planned.price == pytest.approx(half.price + done.price, rel=1e-12)
     assert pipeline.plan(job).price == 0
+
+
+def test_copies_of_a_file_are_planned_and_paid_once(quick: Path, make_job: MakeJob, tmp_path: Path) -> None:
+    (folder := tmp_path / "videos").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copyfile(quick, folder / name)
+    job = make_job(Source("folder", str(folder)), prices=prices(tmp_path), tables=("clips", "chapters"))
+    planned = pipeline.plan(job)
+    assert (planned.distinct, planned.new, planned.known, planned.calls) == (2, 1, 1, 2)
+    done = pipeline.run(job)
+    assert (done.submitted, done.reused, done.calls) == (1, 1, planned.calls)
+    assert (done.video_minutes, done.price) == (planned.video_minutes, planned.price)
+    more = job.but(tables=("chapters", "summaries"))  # both are in the tables, and lack what is asked for now
+    planned = pipeline.plan(more)
+    assert (planned.known, planned.calls) == (2, 2)
+    assert pipeline.run(more).calls == 2
 
 
 def test_a_plan_says_how_long_the_limits_take_and_a_run_keeps_to_them(
