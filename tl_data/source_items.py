@@ -23,8 +23,9 @@ from tl_data.lake import Lake
 from tl_data.lake_tables import CHAPTERS, ERRORS, SUMMARIES, VIDEOS, LakeSchema
 from tl_data.source import BATCH, pairs
 
-MEMORY = "96MB"  # of the database; the rest is on disk
+MEMORY = "96MB"  # of the database while it sorts; the rest is on disk
 MORE_MEMORY = "1GB"  # when that is not enough
+CACHE = "24MB"  # of the database while the videos are gone through
 FETCH = 500  # rows at a time
 
 SAID = pa.schema([(n, pa.string()) for n in ("name", "canonical", "video", "url", "code", "message")])
@@ -113,6 +114,8 @@ class Listing:
                     self._con.execute(f"SET memory_limit = '{MORE_MEMORY}'")
                     self._con.execute(step)
             self.distinct = int(self._con.execute(COUNT).fetchall()[0][0])
+            self._con.close()  # and so gives back what sorting took
+            self._con = duckdb.connect(str(file), config={"memory_limit": CACHE, "threads": 1})
         except BaseException:
             self.close()
             raise
