@@ -12,7 +12,9 @@ what was seen in them stay in the folder: a second run only searches.
 The questions of engine_questions.py were in view while constants of the search were chosen, all of them:
 their figures say whether something slips. The measurement is --held-out: further videos with sentences,
 captions and questions of their own (engine_held_out.py), written before the first run over them and asked
-in an index of all videos. Whoever changes the engine by what --held-out shows needs new ones.
+in an index of all videos. Whoever changes the engine by what --held-out shows needs new ones. The same in
+other words is asked of further videos (engine_in_other_words.py), of which a half was in view and a half
+was not.
 
 --real takes a folder of other videos with questions.json, a list of {"kind", "text", "video", "start_sec",
 "end_sec"} (no video: nothing answers it). --labels names that file where it lies elsewhere.
@@ -29,7 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import engine_held_out
+from benchmarks import engine_held_out, engine_in_other_words
 from benchmarks.engine_questions import Ask, scripts
 from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_videos
@@ -132,7 +134,7 @@ class _Vectors:
 
 def table(rows: list[dict[str, object]]) -> str:
     """The figures of each class and way."""
-    lines = [f"{'class':14}{'way':10}{'n':>4}{'recall@1':>10}{'recall@5':>10}{'MRR':>8}"]
+    lines = [f"{'class':16}{'way':10}{'n':>4}{'recall@1':>10}{'recall@5':>10}{'MRR':>8}"]
     for kind in dict.fromkeys(str(row["kind"]) for row in rows):
         for way in ("vectors", "words", "hybrid"):
             some = [row for row in rows if row["kind"] == kind and row["way"] == way]
@@ -141,7 +143,7 @@ def table(rows: list[dict[str, object]]) -> str:
                 if way != "vectors":
                     alarms = sum(float(str(row["score"])) >= MEDIUM for row in some)
                     share = f"answered at medium or above: {alarms / len(some):.1%}"
-                    lines.append(f"{kind:14}{way:10}{len(some):4}   {share}")
+                    lines.append(f"{kind:16}{way:10}{len(some):4}   {share}")
                 continue
             first = sum(rank == 1 for rank in ranks) / len(ranks)
             fifth = sum(0 < rank <= 5 for rank in ranks) / len(ranks)
@@ -150,7 +152,7 @@ def table(rows: list[dict[str, object]]) -> str:
             right = sum(row["rank"] == 1 and float(str(row["score"] or 0)) >= MEDIUM for row in some)
             extra = f"   at medium or above: {sure:.0%}, the right moment {right / len(some):.0%}"
             extra = "" if way == "vectors" else extra
-            lines.append(f"{kind:14}{way:10}{len(ranks):4}{first:10.3f}{fifth:10.3f}{mean:8.3f}{extra}")
+            lines.append(f"{kind:16}{way:10}{len(ranks):4}{first:10.3f}{fifth:10.3f}{mean:8.3f}{extra}")
     return "\n".join(lines)
 
 
@@ -172,6 +174,11 @@ def main() -> None:
     if given.held_out:
         further, unseen = engine_held_out.scripts()
         rows += made("held out", videos | further, unseen, given.folder, given.workers)
+        others, asks = engine_in_other_words.tuning()
+        rows += made("other words, in view", videos | others, asks, given.folder, given.workers)
+        others, asks = engine_in_other_words.held_out()
+        every = videos | further | others
+        rows += made("other words, held out", every, asks, given.folder, given.workers)
     if given.real:
         labels = given.labels or given.real / "questions.json"
         rows += real(given.real, labels, given.folder / "real", given.workers)
