@@ -31,8 +31,8 @@ _SPEAKS_FOR = {"shown": ("shown",), "said": ("said",), "maybe": ("said",), "name
 
 # How well each kind of explanation explains, against 1.0 for the word or trait itself; see crediting.py.
 _OTHER_PLACE = 0.75  # the query says "the title", the word was spoken
-_MAYBE = 0.75  # another reading of the recogniser
 _ALSO = 0.25  # share that each option must explain by itself for "and"
+_AT_ALL = 0.35  # what counts for that: a meaning that is vaguely near does not
 
 
 @dataclass
@@ -98,7 +98,12 @@ class Judge:
         sizes = [len(group) for group in groups]
         starts = np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64)
         worths = credits_of(
-            self._question, lines, self._shelf.vocabulary, lexical=self._lexical, semantic=self._semantic
+            self._question,
+            lines,
+            starts,
+            self._shelf.vocabulary,
+            lexical=self._lexical,
+            semantic=self._semantic,
         )
         shares = self._shares(rows, lines, starts, worths)
         found = []
@@ -115,7 +120,7 @@ class Judge:
         found: dict[int, list[Line]] = {}
         for clip, maybe, named, spans in self._texts(ids):
             lines = [line_of(*span) for span in json.loads(spans)]
-            lines += [line_of("maybe", 0.0, 0.0, maybe)] if maybe else []
+            lines += [line_of("maybe", 0.0, 0.0, reading) for reading in maybe.split("\n") if reading]
             lines += [line_of("named", 0.0, 0.0, named)] if named else []
             found[clip] = lines
         return [found.get(clip, []) for clip in ids]
@@ -138,8 +143,7 @@ class Judge:
         """What a line of a kind is worth, at best or for one sight."""
         here = [sight for sight in sights or _SPEAKS_FOR[kind] if sight in self._sights]
         hint = self._question.hint
-        worth = max((1.0 if hint in (None, sight) else _OTHER_PLACE for sight in here), default=0.0)
-        return worth * _MAYBE if kind == "maybe" else worth
+        return max((1.0 if hint in (None, sight) else _OTHER_PLACE for sight in here), default=0.0)
 
     # ------------------------------------------------------------------------------ one candidate
 
@@ -184,10 +188,11 @@ class Judge:
         return sum(part.weight * value for part, value in weighed) / self._total
 
     def _each_option(self, table: Sequence[dict[str, _Credit]]) -> bool:
-        return all(
-            self._share([max(by_sight[s].value for s in SIGHTS[option]) for by_sight in table]) >= _ALSO
-            for option in self._options
-        )
+        def share(option: str) -> float:
+            values = [max(by_sight[sight].value for sight in SIGHTS[option]) for by_sight in table]
+            return self._share([value if value >= _AT_ALL else 0.0 for value in values])
+
+        return all(share(option) >= _ALSO for option in self._options)
 
     def _by_trait(self, row: int, part: Part, by_sight: dict[str, _Credit]) -> None:
         if not self._lexical:

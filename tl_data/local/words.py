@@ -36,7 +36,7 @@ class Words:
     shown: str  # text on screen
     heard: str  # kind of sound
     said: str  # speech
-    maybe: str  # other readings of speech and text: searched, never quoted
+    maybe: str  # other readings of speech and text, a line each: searched, never quoted
     named: str  # recognised objects by name
     traits: tuple[tuple[str, float], ...]  # trait, strength 0..1
 
@@ -53,7 +53,7 @@ def words_of(clip: Clip, evidence: Evidence) -> Words:
         shown=joined(shown),
         heard=heard_words(clip),
         said=joined(said),
-        maybe=" ".join(reading for span in (*shown, *said) for reading in span.alternatives),
+        maybe="\n".join(reading for span in (*shown, *said) for reading in span.alternatives),
         named=" ".join(name for name, _ in clip.objects),
         traits=tuple(sorted(traits.items())),
     )
