@@ -82,6 +82,21 @@ def test_direction_of_a_moving_thing(way: tuple[int, int], name: str, plain: boo
     assert 0.001 < amount < 0.1
 
 
+def test_a_thing_as_bright_as_what_is_behind_it_moves() -> None:
+    pink, orange = (245, 115, 175), (250, 135, 20)
+    back, front = (int(cv2.cvtColor(np.uint8([[c]]), cv2.COLOR_RGB2GRAY)[0, 0]) for c in (orange, pink))
+    assert abs(back - front) < 8  # to brightness alone it is hardly there
+
+    def draw(time: float) -> Picture:
+        picture = np.full((270, 480, 3), orange, np.uint8)
+        cv2.circle(picture, (round(240 - 70 * (time - 1.5)), 150), 40, pink, -1)
+        return encoded_anew(picture, 80, (480, 270))
+
+    amount, direction, camera = watch(draw)
+    assert (direction, camera) == ("left", "static")
+    assert amount > 0.001
+
+
 def test_nothing_moves() -> None:
     assert watch(lambda time: scene()[:270, :480]) == (0.0, None, "static")
 

@@ -80,6 +80,18 @@ def test_spans_belong_to_clips_they_really_overlap() -> None:
         ("zooming out", {"camera zoom out"}),
         ("mostly green picture", {"mostly green", "green"}),
         ("on a black background", {"mostly black", "black"}),
+        ("everything is blue", {"mostly blue", "blue"}),
+        ("it all turns dark red", {"mostly red", "red"}),
+        ("blue all over", {"mostly blue", "blue"}),
+        ("crimson fills the whole screen", {"mostly red", "red"}),
+        ("nothing but violet", {"mostly purple", "purple"}),
+        ("a yellow circle on pink", {"yellow", "mostly pink", "pink"}),
+        (
+            "a green star, moving left, on plain white while someone talks",
+            {"green", "mostly white", "moves left"},
+        ),
+        ("a sustained chord", {"sound music"}),
+        ("a long held tone", {"sound music"}),
         ("yellow on the right side", {"yellow", "right yellow"}),
         ("silence", {"sound silence"}),
         ("soft background music", {"sound music"}),
@@ -92,6 +104,14 @@ def test_spans_belong_to_clips_they_really_overlap() -> None:
 )
 def test_questions_name_traits(text: str, traits: set[str]) -> None:
     assert {trait for part in parse(text).parts for trait, _ in part.traits} >= traits
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a cat on red tiles", "full of yellow flowers", "two men in blue", "a black friday sale on white wine"],
+)
+def test_the_colour_of_a_thing_is_not_taken_for_that_of_the_picture(text: str) -> None:
+    assert not any(trait.startswith("mostly") for part in parse(text).parts for trait, _ in part.traits)
 
 
 def test_questions_keep_what_nothing_can_explain() -> None:

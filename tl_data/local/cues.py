@@ -47,9 +47,11 @@ _NAMES = {
         "|drift(?:s|ing)?|glid(?:e|es|ing)|fl(?:y|ies|ying)|cross(?:es|ing)?|head(?:s|ing)?|shift(?:s|ing)?"
         "|roll(?:s|ing)?|pass(?:es|ing)?|float(?:s|ing)?|scroll(?:s|ing)?|sweep(?:s|ing)?)"
     ),
-    "MOST": "(?:(?:most|main|large|entire|complete|full|whol)ly|(?:almost )?all|solid|dominated by)",
+    "MOST": "(?:(?:most|main|large|entire|complete|total|ful|whol)ly|(?:almost )?all|solid|dominated by)",
     "FIELD": "(?:background|backdrop|screen|picture|frame|image|scene|wall|surface|field|tint|view)",
     "SHADE": "(?:(?:light|dark|pale|bright|deep|vivid|neon|pastel|strong) )?",
+    # What may follow a colour that stands for itself: in "on red tiles" it is the tiles'.
+    "END": "(?=\\s*$|\\s+(?:and|as|at|but|from|in|is|that|to|when|where|which|while|with)\\b)",
 }
 
 # Phrase, then what it asks for, each with its credit if it is not 1. A blank is any white space; names in
@@ -82,6 +84,11 @@ _RULES = """
     fast(?:er)?\\b|quick(?:ly)?\\b|rapid(?:ly)?\\b                       => fast
     slow(?:ly|er)?\\b                                                  => slow
     MOST (?:\\w+ly )?SHADE(COLOR)\\b(?: FIELD)?                         => mostly {0}; {0} 0.6
+    (?:everything|it all) (?:goes |is |looks |turns |was )?(?:\\w+ly )?SHADE(COLOR)\\b => mostly {0}; {0} 0.6
+    SHADE(COLOR) (?:all over|everywhere|throughout)\\b                  => mostly {0}; {0} 0.6
+    SHADE(COLOR) (?:cover|fill)(?:s|ing)(?: the)?(?: entire| whole)? FIELD\\b => mostly {0}; {0} 0.6
+    (?:nothing but|full of|(?:covered|filled) (?:in|with)) SHADE(COLOR)END => mostly {0}; {0} 0.6
+    (?:on|over|against|in front of)(?: an?| the)?(?: plain)? SHADE(COLOR)END => mostly {0}; {0} 0.6
     SHADE(COLOR) FIELD\\b                                              => mostly {0}; {0} 0.6
     FIELD (?:is )?(?:\\w+ly )?SHADE(COLOR)\\b                           => mostly {0}; {0} 0.6
     SHADE(COLOR)\\b                                                    => {0}
@@ -96,7 +103,8 @@ _RULES = """
     (?:man|woman|boy|girl|lady|guy)\\b                                 => person 0.6; face 0.6
     (?:no|without) (?:sound|audio|speech)|silen(?:t|ce)\\b|muted?\\b    => sound silence
     (?:background )?music(?:al)?\\b|songs?\\b|melod(?:y|ies)            => sound music
-    tune\\b|jingle|soundtrack                                          => sound music
+    tunes?\\b|jingles?\\b|soundtrack|chords?\\b|harmon(?:y|ies)\\b|instrumental\\b => sound music
+    (?:held|long|musical|sustained) (?:notes?|tones?)\\b               => sound music
     nois(?:e|y)\\b|hiss(?:ing)?\\b|rumbl\\w+                             => sound noise
     loud(?:ly)?\\b                                                     => loud
     quiet(?:ly)?\\b                                                    => quiet

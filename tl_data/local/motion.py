@@ -2,6 +2,9 @@
 
 The camera is what the whole picture has in common: a shift and a scale fitted to the flow of its
 textured parts. What is left over is the motion of things.
+
+It is measured by brightness, and by a difference of colours where that changes far more: pink on orange is
+as bright as orange.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ _WIDTH = 192  # pixels the flow is measured at
 _SPREAD = 0.022  # across x along, as deviations over the picture's sides: 0.083 when all of it takes part
 _SOME = 0.002  # share of the picture that must move by itself for anything to move
 _MOVES = 0.02  # picture widths per second from which a pixel moves
+_CHANGES = 0.25  # mean difference of two pictures, of 255, below which nothing moves
+_FAR_MORE = 2.0  # times as much as the brightness a difference of colours must change to be looked at instead
 
 
 @dataclass(frozen=True)
@@ -46,17 +51,20 @@ class Motion:
     def add(self, time: float, picture: Picture) -> Step | None:
         """The motion since the picture before; None for the first one or one of another size."""
         height = max(32, round(picture.shape[0] * _WIDTH / picture.shape[1]))
-        gray = cv2.cvtColor(
-            cv2.resize(picture, (_WIDTH, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY
-        )
-        before, self._before = self._before, gray
+        small = cv2.resize(picture, (_WIDTH, height), interpolation=cv2.INTER_AREA)
+        planes = cv2.split(cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb))
+        before, self._before = self._before, planes
         passed, self._time = time - self._time, time
-        if before is None or before.shape != gray.shape or not 0 < passed < 2:
+        if before is None or before[0].shape != planes[0].shape or not 0 < passed < 2:
             return None
-        if float(cv2.absdiff(before, gray).mean()) < 0.25:
+        changes = [float(cv2.absdiff(*pair).mean()) for pair in zip(before, planes, strict=True)]
+        plane = int(np.argmax(changes))
+        if changes[plane] < _FAR_MORE * changes[0]:
+            plane = 0
+        if changes[plane] < _CHANGES:
             return Step(0, 0, 0, 0, 0, 0, 0, 1)
-        flow = self._flow.calc(before, gray, None)
-        return _step(before, gray, flow, passed)
+        flow = self._flow.calc(before[plane], planes[plane], None)
+        return _step(before[plane], planes[plane], flow, passed)
 
 
 def _step(before: Any, gray: Any, flow: Any, passed: float) -> Step:
