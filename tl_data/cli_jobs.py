@@ -126,9 +126,10 @@ def status(file: str, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="only say what it would take")
 @_JSON
 def reindex(index: str | None, dry_run: bool, as_json: bool) -> None:
-    """Look again at what the embedded engine looked at with other models.
+    """Look again at what the embedded engine looked at with other models, or in an earlier version.
 
-    After a change of TL_LOCAL_CLIP or TL_LOCAL_WHISPER. Exit codes: 0 all is looked at, 1 some videos failed.
+    After a change of TL_LOCAL_CLIP or TL_LOCAL_WHISPER, or of the version. Exit codes: 0 all is looked at,
+    1 some videos failed.
 
     \b
     INDEX: name or id of an index; none: every index

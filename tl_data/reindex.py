@@ -26,12 +26,12 @@ Json = dict[str, Any]
 
 @dataclass
 class Reindexing:
-    """What was looked at by other models, and what became of it."""
+    """What was looked at by other models or an earlier version, and what became of it."""
 
     model: str  # at work now
     videos: int
     video_minutes: float
-    by_model: dict[str, float]  # minutes by the models that looked
+    by_model: dict[str, float]  # minutes by the models or version that looked
     done: int = 0  # videos looked at again
     seconds: float = 0.0
     failed: list[dict[str, str]] = field(default_factory=list)  # video_id and message
@@ -62,7 +62,7 @@ def reindex(
     settings: Settings | None = None,
     progress: Callable[[int, int], None] = lambda done, videos: None,
 ) -> Reindexing:
-    """Look again at the videos of an index, or of all, that other models looked at.
+    """Look again at the videos of an index, or of all, that other models or an earlier version looked at.
 
     Args:
         index: name or id; None means every index.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from tl_data.connect import Connection, connect
 from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_video
 from tl_data.errors import APIError
+from tl_data.local.evidence import Evidence
+from tl_data.local.library import Library
 from tl_data.reindex import reindex
 from tl_data.settings import Settings
 
@@ -119,6 +123,77 @@ def test_what_cannot_be_heard_again_says_so_and_stays(tmp_path: Path) -> None:
         assert call(after, "search", index_id="tl_data", query_text="blue ship")[0]["video_id"] == video
     with engine(home, local_clip=str(make_clip(tmp_path / "tiny-clip"))) as after:
         assert reindex(settings=after.settings).done == 1  # for the encoder the keyframes are enough
+
+
+def as_of_an_earlier_version(home: Path) -> None:
+    """Take out of what is stored whatever the first versions did not keep: they wrote it so."""
+    with closing(sqlite3.connect(home / "engine" / "library.sqlite")) as db, db:
+        for number, blob in db.execute("SELECT number, evidence FROM videos").fetchall():
+            raw = json.loads(zlib.decompress(blob))
+            del raw["form"]
+            for clip in raw["clips"]:
+                del clip["sure"]
+            for span in raw["speech"] + raw["shown"]:
+                del span["words"], span["language"], span["language_confidence"]
+            packed = zlib.compress(json.dumps(raw).encode())
+            db.execute("UPDATE videos SET evidence = ?, form = 'older' WHERE number = ?", (packed, number))
+    with closing(sqlite3.connect(home / "engine" / "engine.sqlite")) as db, db:
+        db.execute("ALTER TABLE videos DROP COLUMN form")
+
+
+def evidence_of(home: Path, video: str) -> Evidence:
+    library = Library(home / "engine" / "library.sqlite")
+    try:
+        return library.evidence(video)
+    finally:
+        library.close()
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["from its stream", "of which nothing is kept"])
+def test_what_an_earlier_version_looked_at_is_looked_at_anew(stream: bool, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    text, said = "Bitte halten Sie den Notausgang frei", "Please keep the emergency exit clear."
+    film = make_video(
+        tmp_path / "exit.mp4",
+        (Scene(5, text, "", said, color="red", path=((0.8, 0.7), (0.2, 0.7))),),
+        width=640, height=360, fps=10,
+    )  # fmt: skip
+    with engine(home) as before:
+        video = call(before, "index_video", video=str(film), enable_video_stream=stream)["video_id"]
+        vectors = call(before, "video_vectors", video=video)
+    first = evidence_of(home, video)
+    assert [span.language for span in first.shown] == ["de"]
+    as_of_an_earlier_version(home)
+    older = evidence_of(home, video)
+    assert (older.form, older.clips[0].sure.colors, older.shown[0].language) == (0, None, "")
+    with engine(home) as after:
+        # Until its turn comes it is searched, and its vectors are still those of the same model.
+        assert call(after, "search", index_id="tl_data", query_text="emergency exit")[0]["video_id"] == video
+        assert call(after, "video_vectors", video=video) == vectors
+        plan = reindex(settings=after.settings, dry_run=True)
+        assert (plan.videos, round(plan.video_minutes, 2)) == (1, 0.08)
+        assert list(plan.by_model) == ["an earlier version of tl-local-1"]
+        done = reindex(settings=after.settings)
+        if not stream:
+            assert (done.done, [row["video_id"] for row in done.failed]) == (0, [video])
+            assert "upload it again" in done.failed[0]["message"]
+            assert call(after, "video_vectors", video=video) == vectors
+            return
+        assert (done.done, done.failed) == (1, [])
+        assert reindex(settings=after.settings, dry_run=True).videos == 0
+        assert call(after, "search", index_id="tl_data", query_text="German text")[0]["video_id"] == video
+        assert call(after, "index_video", video=str(film))["video_id"] == video
+    fresh = evidence_of(home, video)
+    assert fresh.probe == first.probe  # of the file that was given, not of the stream
+    assert [(span.text, span.language) for span in fresh.shown] == [(text, "de")]
+    assert fresh.speech == first.speech
+    assert all(span.words for span in fresh.speech)
+    assert [(clip.start_sec, clip.end_sec, clip.direction, clip.sure) for clip in fresh.clips] == [
+        (clip.start_sec, clip.end_sec, clip.direction, clip.sure) for clip in first.clips
+    ]
+    (folder,) = (home / "engine" / "videos").glob(f"*{video}*")
+    assert sorted(path.name for path in folder.iterdir()) == ["frames", "hls"]
+    assert {clip.keyframe for clip in fresh.clips} <= {path.name for path in (folder / "frames").iterdir()}
 
 
 def test_the_doctor_names_a_setting_that_cannot_be(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""Looking again at what was looked at with other models: from the keyframes and the stream that are kept.
+"""Looking again at what was looked at with other models, or by a version that measured less.
 
 After a change of encoder only the keyframes are looked at; after a change of recogniser the sound is heard
 again, from the kept stream or file, or fetched anew from the video's URL. Everything else that was measured
-stays. Until a video's turn has come it is searched as before, but its vectors, which are another model's,
-are refused.
+stays. Evidence of an earlier form (evidence.FORM) is made anew as a whole, from the same file. Until a
+video's turn has come it is searched as before, but the vectors of another model are refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tl_data.local.config import Config
 from tl_data.local.errors import APIProblem, MediaProblem
-from tl_data.local.evidence import Evidence, NotVideo
+from tl_data.local.evidence import FORM, Evidence, NotVideo
 from tl_data.local.fetch import fetch
 from tl_data.local.store import Row, Store, Where
 from tl_data.local.tiers import Tiers
@@ -36,10 +36,10 @@ class Plan:
     """What there is to look at again."""
 
     model: str  # that would be at work
-    videos: int = 0  # looked at by another
+    videos: int = 0  # looked at by another, or by an earlier version that found less
     video_minutes: float = 0.0
     waiting: int = 0  # of these, in line already
-    by_model: dict[str, float] = field(default_factory=dict)  # minutes by the model that looked
+    by_model: dict[str, float] = field(default_factory=dict)  # minutes by what looked: a model or version
     failed: list[dict[str, str]] = field(default_factory=list)  # video_id and message of those that failed
 
     def answer(self) -> dict[str, Any]:
@@ -48,13 +48,13 @@ class Plan:
 
 
 def stale(store: Store, tiers: Tiers, index_id: str | None = None) -> list[Row]:
-    """The videos that another model looked at, oldest first."""
+    """The videos that another model or an earlier version looked at, oldest first."""
     where = [Where("index_id", "=", index_id)] if index_id else []
-    current = [*where, Where("looked_by", "=", tiers.search_model)]
+    current = [*where, Where("looked_by", "=", tiers.search_model), Where("form", "=", FORM)]
     if store.total("videos", where) == store.total("videos", current):
         return []
     rows = store.rows("videos", where, descending=False)
-    return [row for row in rows if row["looked_by"] != tiers.search_model]
+    return [row for row in rows if (row["looked_by"], row["form"]) != (tiers.search_model, FORM)]
 
 
 def plan_of(store: Store, tiers: Tiers, index_id: str | None = None) -> Plan:
@@ -65,6 +65,8 @@ def plan_of(store: Store, tiers: Tiers, index_id: str | None = None) -> Plan:
         plan.videos += 1
         seconds += row["duration"]
         name = row["looked_by"]
+        if name == tiers.search_model:
+            name = f"an earlier version of {name}"
         plan.by_model[name] = round(plan.by_model.get(name, 0.0) + row["duration"] / 60, 3)
         if row["again"] == WANTED:
             plan.waiting += 1
@@ -86,18 +88,19 @@ def looked_by_another(row: Row, tiers: Tiers) -> APIProblem:
 
 
 @contextlib.asynccontextmanager
-async def sound_of(row: Row, store: Store, config: Config) -> AsyncIterator[Path]:
-    """A file with the sound of a video that is in an index.
+async def file_of(row: Row, store: Store, config: Config) -> AsyncIterator[Path]:
+    """A file with the pictures and sound of a video that is in an index.
 
     Raises:
-        MediaProblem: neither its file nor its stream was kept, and it came from no URL.
+        MediaProblem: neither its file nor its stream was kept, and it came from no URL, or from one that now
+            gives other bytes.
     """
     folder = config.folder(row["id"])
     if (source := folder / "source").is_file():
         yield source
         return
     with tempfile.TemporaryDirectory(dir=config.home) as scratch:
-        file = Path(scratch) / "sound.ts"
+        file = Path(scratch) / "video"
         if row["hls_status"] == "COMPLETE":
             await asyncio.to_thread(_joined, folder / "hls", file)
         else:
@@ -105,11 +108,17 @@ async def sound_of(row: Row, store: Store, config: Config) -> AsyncIterator[Path
             if not tasks or not tasks[0]["url"]:
                 raise MediaProblem(
                     "video_file_gone",
-                    "Neither its file nor a stream of it was kept (enable_video_stream was false), so its "
-                    "sound cannot be heard again: delete the video and upload it again.",
+                    "Neither its file nor a stream of it was kept (enable_video_stream was false), so it "
+                    "cannot be looked at again: delete the video and upload it again.",
                 )
             limit, seconds = config.max_video_bytes, config.download_seconds
-            await fetch(tasks[0]["url"], file, config, limit=limit, seconds=seconds, what="video")
+            found = await fetch(tasks[0]["url"], file, config, limit=limit, seconds=seconds, what="video")
+            if row["sha256"] and found.sha256 != row["sha256"]:
+                raise MediaProblem(
+                    "video_file_changed",
+                    "Its URL now gives another file than the one that was looked at: delete the video and "
+                    "index the URL again.",
+                )
         yield file
 
 

@@ -13,6 +13,10 @@ import orjson
 
 from tl_data.errors import TLDataError
 
+#: What looking finds: counted up whenever older evidence lacks something that a look would give now. 1 has
+#: languages, words with their times, and how sure each measurement is. 0 was written before it was counted.
+FORM = 1
+
 
 class NotVideo(TLDataError):
     """The file is not readable video or sound; the message says why."""
@@ -109,6 +113,7 @@ class Evidence:
     notes: tuple[str, ...] = field(default=())  # what could not be looked at, and why
     ears: str = ""  # the model that heard the speech; "" is the built-in one
     sight: str = ""  # the encoder that made the clips' `sight`; "" for none
+    form: int = FORM  # that of the version that looked
 
 
 def to_json(evidence: Evidence) -> bytes:
@@ -132,6 +137,7 @@ def from_json(data: bytes) -> Evidence:
             tuple(raw["notes"]),
             raw.get("ears", ""),
             raw.get("sight", ""),
+            raw.get("form", 0),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not evidence of this version: {error}") from error

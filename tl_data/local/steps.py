@@ -11,12 +11,13 @@ import contextlib
 import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from tl_data.local import again
 from tl_data.local.config import Config
 from tl_data.local.errors import MediaProblem
-from tl_data.local.evidence import Evidence, Probe
+from tl_data.local.evidence import FORM, Evidence, Probe
 from tl_data.local.fetch import fetch
 from tl_data.local.hls import make_stream
 from tl_data.local.images import is_image
@@ -145,7 +146,7 @@ class Steps:
                 "id": row["video_id"], "created_at": row["created_at"], "updated_at": at, "indexed_at": at,
                 "user_metadata": task["user_metadata"] or {}, "hls_updated_at": at,
                 "hls_status": "PROCESSING" if row["stream"] else None,
-                "looked_by": self._config.tiers.search_model,
+                "looked_by": self._config.tiers.search_model, "form": FORM,
             }  # fmt: skip
             self._store.remove("videos", [Where("id", "=", row["video_id"])])
             self._store.add("videos", video)
@@ -198,17 +199,15 @@ class Steps:
             log.warning("no stream of video %s: %s", row["id"], trouble)
 
     async def look_again(self, row: Row) -> None:
-        """Bring a video that other models looked at to those at work."""
+        """Bring a video that other models or an earlier version looked at to what is at work."""
         folder = self._config.folder(row["id"])
         try:
             async with self._room:
                 evidence = await self._stages.evidence(row["id"])
-                sound = folder / "none"
-                async with contextlib.AsyncExitStack() as kept:
-                    if evidence.ears != self._config.tiers.ears and evidence.probe.audio_codec:
-                        sound = await kept.enter_async_context(again.sound_of(row, self._store, self._config))
-                    fresh = await self._stages.look_again(evidence, sound, folder / "frames")
-                await self._stages.add(row["index_id"], row["id"], fresh, folder / "frames")
+                if evidence.form == FORM:
+                    await self._add_changed(row, evidence, folder / "frames")
+                else:
+                    await self._add_anew(row, evidence, folder / "frames")
         except MediaProblem as problem:
             self._store.change("videos", row["id"], again=again.FAILED, again_error=problem.message)
             return
@@ -220,6 +219,34 @@ class Steps:
         model = self._config.tiers.search_model
         self._store.count("video minutes looked at again", row["duration"] / 60)
         if not self._store.change(
-            "videos", row["id"], looked_by=model, again=None, again_error=None, updated_at=now()
+            "videos", row["id"], looked_by=model, form=FORM, again=None, again_error=None, updated_at=now()
         ):
             await self._stages.remove(row["id"])  # deleted meanwhile
+            shutil.rmtree(folder, ignore_errors=True)
+
+    async def _add_changed(self, row: Row, evidence: Evidence, frames: Path) -> None:
+        """The evidence with what other models see in its keyframes and hear in its sound."""
+        file = frames / "none"
+        async with contextlib.AsyncExitStack() as kept:
+            if evidence.ears != self._config.tiers.ears and evidence.probe.audio_codec:
+                file = await kept.enter_async_context(again.file_of(row, self._store, self._config))
+            fresh = await self._stages.look_again(evidence, file, frames)
+        await self._stages.add(row["index_id"], row["id"], fresh, frames)
+
+    async def _add_anew(self, row: Row, evidence: Evidence, frames: Path) -> None:
+        """Everything looked at anew, into a folder of its own: the keyframes may be others."""
+        beside = frames.with_name("frames.again")
+        await asyncio.to_thread(shutil.rmtree, beside, ignore_errors=True)
+        async with again.file_of(row, self._store, self._config) as file:
+            fresh = await self._stages.look(file, beside)
+        # First the pictures: after a kill the evidence still is the old one, and all of it is done over.
+        await asyncio.to_thread(_put_in_place, beside, frames)
+        # The file may be the stream, which was packed anew: the facts are those of the video that was given.
+        fresh = replace(fresh, probe=evidence.probe)
+        await self._stages.add(row["index_id"], row["id"], fresh, frames)
+
+
+def _put_in_place(fresh: Path, old: Path) -> None:
+    """A folder in the place of another."""
+    shutil.rmtree(old, ignore_errors=True)
+    fresh.rename(old)
