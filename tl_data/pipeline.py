@@ -112,7 +112,7 @@ def status(job: Job) -> Status:
         job.folder,
         counts,
         seconds / 60,
-        Counter(str(e["code"]) for e in errors),
+        dict(Counter(str(e["code"]) for e in errors)),  # a Counter does not survive `asdict`
         sum(1 for e in errors if e["retryable"]),
         [r for r in runs if r["job"] == job.name][:5],
     )

@@ -75,7 +75,7 @@ def _count(plan: Plan, here: Look, files: set[str]) -> None:
     """Add a video. Of two files with the same bytes (`files` holds their keys) only one will be paid for."""
     if here.error is not None:
         told = refusal(here)
-        plan.codes[told.code] += 1
+        plan.codes[told.code] = plan.codes.get(told.code, 0) + 1
         if len(plan.refused) < REFUSALS:
             plan.refused.append(told)
         return

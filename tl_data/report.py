@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -41,7 +40,7 @@ class Plan:
     new: int = 0
     refreshed: int = 0  # of these and of the known: the same content that another model embedded
     refused: list[Refusal] = field(default_factory=list)  # the first thousand
-    codes: Counter[str] = field(default_factory=Counter)  # of all that are refused
+    codes: dict[str, int] = field(default_factory=dict)  # how many are refused for what, of all
     unmeasured: int = 0  # new videos whose length could not be read from their headers
     bill: Bill = field(default_factory=Bill)
     output_tokens_at_most: int = 0
@@ -51,7 +50,7 @@ class Plan:
     @property
     def refused_count(self) -> int:
         """How many videos will not get in."""
-        return self.codes.total()
+        return sum(self.codes.values())
 
     @property
     def reused(self) -> int:
@@ -94,7 +93,13 @@ class Plan:
         lines = [self.sentence()]
         lines += [f"  refused: {r.url or r.source_key}: {r.message} ({r.code})" for r in self.refused[:50]]
         if self.refused_count > 50:
-            lines.append("  in all: " + ", ".join(f"{n} x {code}" for code, n in self.codes.most_common()))
+            lines.append(
+                "  in all: "
+                + ", ".join(
+                    f"{self.codes[code]} x {code}"
+                    for code in sorted(self.codes, key=lambda c: -self.codes[c])
+                )
+            )
         if self.refreshed:
             lines.append(
                 f"  {_count(self.refreshed, 'video')} embedded anew; summaries and chapters are kept"

@@ -53,7 +53,7 @@ async def create_task(
             "POST",
             "/tasks",
             form=form,
-            category="upload" if video_file else "index",
+            category="index",  # whether its bytes come with it or not
             repeat=Repeat.NEVER,
             video_minutes=video_minutes,
         )
