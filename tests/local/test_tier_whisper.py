@@ -15,7 +15,9 @@ from tl_data.demo.voice import speak
 from tl_data.errors import SettingsError
 from tl_data.local import speech
 from tl_data.local.evidence import Evidence, ModelFailed, from_json, to_json
+from tl_data.local.languages import NAMES, sure_languages
 from tl_data.local.tiers import Tiers, read_tiers
+from tl_data.local.whisper import load
 from tl_data.local.worker import Lookers
 
 SILENCE = 2.0  # seconds before and after the voice
@@ -64,6 +66,46 @@ def test_silence_is_never_given_to_it(whisper: Path, tmp_path: Path) -> None:
         out.setframerate(16_000)
         out.writeframes(bytes(2 * 16_000 * 3))
     assert speech.listen(tmp_path / "silence.wav", whisper=whisper).speech == ()
+
+
+def twice(sound: Path, folder: Path) -> Path:
+    """The sentence two times, so far apart that each is a window of its own."""
+    with wave.open(str(sound)) as given:
+        how, samples = given.getparams(), given.readframes(given.getnframes())
+    with wave.open(str(path := folder / "twice.wav"), "wb") as out:
+        out.setparams(how)
+        out.writeframes(samples + samples)
+    return path
+
+
+def test_a_multilingual_one_names_the_language(sound: Path, tmp_path: Path) -> None:
+    given = dict.fromkeys(NAMES, 0.0) | {"de": 6.0}
+    folder = make_whisper(tmp_path / "whisper-tiny", languages=given)
+    assert load(folder).model.is_multilingual
+    heard = speech.listen(twice(sound, tmp_path), whisper=folder)
+    assert {word.text for span in heard.speech for word in span.words} <= set(WORDS)
+    # What the first window told surely is taken for the second as well: one confidence for both.
+    assert len({round(span.start_sec) for span in heard.speech}) > 1
+    assert {span.language for span in heard.speech} == {"de"}
+    assert len(sures := {span.language_confidence for span in heard.speech}) == 1
+    assert 0.5 < sures.pop() <= 1
+    assert heard.speech[0].language_confidence == pytest.approx(likely(folder, sound)["de"], abs=0.05)
+
+
+def test_a_language_that_is_not_sure_is_not_kept_for_the_next_window(sound: Path, tmp_path: Path) -> None:
+    folder = make_whisper(tmp_path / "whisper-tiny", languages=dict.fromkeys(NAMES, 0.0))
+    heard = speech.listen(twice(sound, tmp_path), whisper=folder)
+    assert heard.speech
+    assert all(span.language in NAMES and 0 < span.language_confidence <= 0.5 for span in heard.speech)
+    assert len({span.language_confidence for span in heard.speech}) == 2  # each window tells its own
+    assert sure_languages(heard.speech) == {}
+
+
+def likely(folder: Path, sound: Path) -> dict[str, float]:
+    """What the model itself says of the language of a whole file."""
+    from faster_whisper import decode_audio
+
+    return dict(load(folder).detect_language(decode_audio(str(sound)))[2])
 
 
 def look(path: Path, folder: Path, chosen: Tiers) -> Evidence:

@@ -1,12 +1,14 @@
 """A Whisper model of random weights, some 0.4 MB, as faster-whisper loads it: it hears words of its own.
 
 Written with CTranslate2's own specification, so no training framework is needed. The architecture, the
-vocabulary's order and the files are those of an English-only Whisper; only the sizes are tiny.
+vocabulary's order and the files are those of an English-only Whisper; only the sizes are tiny. With languages
+it is a multilingual one: CTranslate2 tells these by an empty word in the vocabulary.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,23 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 WIDTH, HEADS, MELS = 16, 2, 80
 WORDS = ("river", "lantern", "seven", "copper", "window", "maybe", "harvest", "under", "violet", "engine")
-SPECIAL = (
-    *("<|endoftext|>", "<|startoftranscript|>", "<|translate|>", "<|transcribe|>", "<|startoflm|>"),
-    *("<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"),
-)
 
 
-def make_whisper(folder: Path, seed: int = 2) -> Path:
-    """Write the model into `folder`."""
+def make_whisper(folder: Path, seed: int = 2, languages: Mapping[str, float] | None = None) -> Path:
+    """Write the model into `folder`.
+
+    Args:
+        languages: codes of the languages that it knows, each with how much it is given to hearing it.
+    """
     from ctranslate2.specs import WhisperSpec
 
     folder.mkdir(parents=True, exist_ok=True)
-    tokens = _tokenizer(folder)
+    spoken = {f"<|{code}|>": bias for code, bias in (languages or {}).items()}
+    special = (
+        *("<|endoftext|>", "<|startoftranscript|>", *spoken, "<|translate|>", "<|transcribe|>"),
+        *("<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"),
+    )
+    tokens = _tokenizer(folder, special, bool(languages))
     random = np.random.default_rng(seed)
     spec = WhisperSpec(1, HEADS, 1, HEADS)
 
@@ -64,10 +71,16 @@ def make_whisper(folder: Path, seed: int = 2) -> Path:
     # a trained one: Whisper tries an unsure window again and again.
     spec.decoder.projection.weight *= 4
     bias = {name: 0.0 if name.strip("Ġ") in WORDS or name.startswith("<|") else -90.0 for name in tokens}
-    bias |= {"<|endoftext|>": 3.0} | dict.fromkeys(SPECIAL[1:], -90.0)
+    bias |= {"<|endoftext|>": 3.0} | dict.fromkeys(special[1:], -90.0)
+    # A language is what may come right after the beginning, which one number of 16 says, and nowhere else.
+    for name, given in spoken.items():
+        spec.decoder.projection.weight[tokens.index(name), 0] = 60.0
+        bias[name] = given - 200.0
+    if spoken:
+        spec.decoder.embeddings.weight[tokens.index("<|startoftranscript|>"), 0] = 50.0
     spec.decoder.projection.bias = np.array(list(bias.values()), np.float32)
     spec.config.suppress_ids = spec.config.suppress_ids_begin = []
-    spec.config.lang_ids = []
+    spec.config.lang_ids = [tokens.index(name) for name in spoken]
     spec.config.alignment_heads = [(0, 0), (0, 1)]
     spec.register_vocabulary(tokens)
     spec.validate()
@@ -76,15 +89,16 @@ def make_whisper(folder: Path, seed: int = 2) -> Path:
     return folder
 
 
-def _tokenizer(folder: Path) -> list[str]:
+def _tokenizer(folder: Path, special: tuple[str, ...], multilingual: bool) -> list[str]:
     """Write `tokenizer.json`; answers the vocabulary in order, times included."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     names = [*alphabet, *(f"Ġ{word}" for word in WORDS)]
+    names += [""] if multilingual else []
     made = Tokenizer(models.BPE({name: number for number, name in enumerate(names)}, []))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     times = [f"<|{0.02 * n:.2f}|>" for n in range(1501)]
-    made.add_special_tokens([AddedToken(name, special=True) for name in SPECIAL])
+    made.add_special_tokens([AddedToken(name, special=True) for name in special])
     made.add_tokens([AddedToken(name, special=False) for name in times])
     made.save(str(folder / "tokenizer.json"))
-    return [*names, *SPECIAL, *times]
+    return [*names, *special, *times]
