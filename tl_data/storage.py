@@ -29,6 +29,12 @@ from tl_data.identity import redact
 T = TypeVar("T")
 
 SAME_CLOCK = 0.1  # seconds by which a file may be dated too early or too late by the same clock
+#: What tells a store who asks, by the beginning of its address.
+CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
 THREADS = 32  # requests to the store at once, a process
 
 
@@ -164,6 +170,13 @@ class Storage:
         low = text.lower()
         if "no space left" in low or "os error 28" in low or "quota exceeded" in low:
             reason = "the disk is full. Free some space and run again"
+        elif "169.254.169.254" in text or "account must be specified" in low:
+            # The metadata service of a cloud's machine: it is asked when no key was found.
+            reason = f"no credentials were found. Set {CREDENTIALS.get(self.url.partition('://')[0], 'them')}"
+        elif "unable to recognise url" in low:
+            reason = (
+                "TL_LEDGER is a path, or an address that begins with s3://, gs:// or az:// and names a bucket"
+            )
         elif "permission denied" in low or "read-only" in low or "403" in low or "access denied" in low:
             reason = "no permission. Check the rights, or name another place with TL_LEDGER"
         elif "os error 95" in low or "not supported" in low or "operation not permitted" in low:

@@ -455,6 +455,21 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("az://media/ledger", r"no credentials were found\. Set AZURE_STORAGE_ACCOUNT_NAME and"),
+        ("ftp://example.com/ledger", r"begins with s3://, gs:// or az://"),
+        ("s3://", r"begins with s3://, gs:// or az:// and names a bucket"),
+    ],
+)
+def test_an_address_that_cannot_be_used(url: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    with pytest.raises(LedgerError, match=words):
+        Ledger.open(url)
+
+
 def test_a_full_disk_stops_before_anything_more_is_paid(tmp_path: Path) -> None:
     """A file system of 200 KB of its own."""
     inside = (
