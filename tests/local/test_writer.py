@@ -14,8 +14,9 @@ import pytest
 
 from tests.local.known import EMPTY, PLANT, SALES, SHAPES, SILENT, VIDEOS
 from tl_data.local import summaries, writer
-from tl_data.local.evidence import Evidence, Sureness
+from tl_data.local.evidence import Evidence, Span, Sureness
 from tl_data.local.facts import clock, facts_of
+from tl_data.local.times import stretch_of
 from tl_data.local.wishes import read
 
 EVERY = pytest.mark.parametrize("evidence", list(VIDEOS.values()), ids=list(VIDEOS))
@@ -152,6 +153,59 @@ def test_it_says_so_when_it_cannot_answer(question: str) -> None:
     assert "does not answer" in text
     assert "does not recognise objects" in text
     assert quotes(text) == [question.rstrip("?")]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "prompt", "told", "not_told"),
+    [
+        (SALES, "What happens at 0:20?", ["Thank you", "0:18"], ["Revenue", "Quarterly"]),
+        (SALES, "Describe the first 5 seconds", ["Quarterly review", "Welcome"], ["Norway", "Thank"]),
+        (SALES, "Summarize from 0:06 to 0:12 in one bullet point", ["- From 0:07"], ["Welcome", "\n"]),
+        (SALES, "What is said in the last 10 seconds?", ["Norway"], ["twelve percent"]),
+        (SALES, "What is said at the end?", ["No speech was recognised from 0:19 to 0:24"], ["this video"]),
+        (SALES, "List the text on screen between 6 and 12 seconds", ["Revenue"], ["Quarterly", "Thank"]),
+        (SALES, "What's on screen at 0:08?", ["Revenue"], ["Thank"]),
+        (SALES, "Is there music after 0:17?", ["Yes", "0:18"], []),
+        (SALES, "Is there music in the first five seconds?", ["No, nothing of the kind", "0:05"], []),
+        (SALES, "What colours are in the first second?", ["From 0:00 to 0:01 the picture is blue"], []),
+        (PLANT, "How many people are visible before 0:05?", ["At most 1 face"], ["2"]),
+        (SALES, "What happens at 5:00?", ["24.0 seconds long: nothing of it is there"], ["Revenue"]),
+        (SALES, "What is shown?", ["Quarterly review", "Thank you"], ["does not answer"]),
+    ],
+    ids=str,
+)
+def test_a_time_in_a_prompt_is_a_part_of_the_video(
+    evidence: Evidence, prompt: str, told: list[str], not_told: list[str]
+) -> None:
+    text = writer.analyze(evidence, prompt)
+    assert [part for part in told if part not in text] == [], text
+    assert [part for part in not_told if part in text] == [], text
+
+
+def test_a_time_beyond_the_end_is_something_shown_or_said() -> None:
+    opens = replace(SALES, shown=(*SALES.shown, Span(6.0, 12.0, "The shop opens at 9:00", 0.98)))
+    assert 'shows "' in (text := writer.analyze(opens, "What opens at 9:00?"))
+    assert "opens at 9:00" in text
+
+
+@pytest.mark.parametrize(
+    ("prompt", "start", "end", "rest"),
+    [
+        ("at 1:02:03", 3723.0, 3723.5, ""),
+        ("Who speaks in the first two minutes?", 0.0, 120.0, "Who speaks?"),
+        ("the last minute", 3940.0, 4000.0, ""),
+        ("1:00-2:30 in bullets", 60.0, 150.0, "in bullets"),
+        ("between 90 s and minute 2", 90.0, 120.0, ""),
+        ("What happens after 1.5 hours?", None, None, "What happens?"),
+        ("At the very beginning, what is it?", 0.0, 400.0, ", what is it?"),
+        ("the end of the world", None, None, "the end of the world"),
+        ("Cook for 20 minutes, in three steps", None, None, "Cook for 20 minutes, in three steps"),
+    ],
+)
+def test_parts_of_a_video_are_read(prompt: str, start: float | None, end: float | None, rest: str) -> None:
+    stretch, without = stretch_of(prompt)
+    times = stretch.within(4000.0) if stretch else None
+    assert (times, without) == (None if start is None else (start, end), rest)
 
 
 def test_a_subject_selects_and_a_strange_one_is_admitted() -> None:

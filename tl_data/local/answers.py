@@ -17,7 +17,7 @@ from tl_data.local.words import listed
 
 LIMITS = (
     "This engine measures colours, motion, light, sound and faces, reads text on screen and recognises "
-    "speech; it does not recognise objects, actions or people by name."
+    "speech; it does not recognise objects, actions or people by name, and understands English prompts."
 )
 _YES_NO = re.compile(r"^\s*(?:is|are|was|were|does|do|did|has|have|can|could|will)\b", re.IGNORECASE)
 _WHEN = re.compile(r"^\s*(?:when|at what time|where in)\b|\btimestamp", re.IGNORECASE)
@@ -35,8 +35,15 @@ def timed(fact: Fact) -> str:
     return sentence(f"From {start} to {end} {fact.text[0].lower()}{fact.text[1:]}")
 
 
-def answer(evidence: Evidence, wish: Wish) -> str:
-    """The answer to a prompt that is not a summary, list or title."""
+WHOLE = "in this video"
+
+
+def answer(evidence: Evidence, wish: Wish, where: str = WHOLE) -> str:
+    """The answer to a prompt that is not a summary, list or title.
+
+    Args:
+        where: what the evidence is of, for sentences: the video, or a part of it as `from_to` names it.
+    """
     direct = {
         "transcript": _transcript,
         "screen": _screen,
@@ -45,7 +52,7 @@ def answer(evidence: Evidence, wish: Wish) -> str:
         "faces": _faces,
         "languages": _languages,
     }.get(wish.kind)
-    return _formed(direct(evidence), wish) if direct else _question(evidence, wish)
+    return _formed(direct(evidence, where), wish) if direct else _question(evidence, wish, where)
 
 
 def passages(
@@ -67,12 +74,25 @@ def about(evidence: Evidence, wish: Wish) -> str:
     return _formed(lines, wish) if lines else ""
 
 
-def _question(evidence: Evidence, wish: Wish) -> str:
+def during(evidence: Evidence, start: float, end: float, wish: Wish) -> str:
+    """What there is in a part of the video, in order. The evidence is that of the part."""
+    facts = sorted(facts_of(evidence, start, end), key=lambda fact: -fact.weight)
+    chosen = facts[: wish.items or wish.sentences or (2 if wish.brief else 6)]
+    lines = [timed(fact) for fact in sorted(chosen, key=lambda fact: fact.start_sec)]
+    return _formed(lines or [f"Nothing was recognised {from_to(start, end)}."], wish)
+
+
+def from_to(start: float, end: float) -> str:
+    """A part of a video in words: "from 0:07 to 0:12"."""
+    return "from {} to {}".format(*between(start, end).split("-"))
+
+
+def _question(evidence: Evidence, wish: Wish, where: str) -> str:
     question = wish.subject
     facts = _fitting(evidence, question, MEDIUM)
     sure = bool(facts)
     if not facts and _YES_NO.match(question) and _is_measured(question):
-        return "No, nothing of the kind was measured in this video."
+        return f"No, nothing of the kind was measured {where}."
     if not facts:
         facts = _fitting(evidence, question, LOW)
     if _WHO.match(question) and not any(fact.quote for fact in facts):
@@ -126,19 +146,19 @@ def _words(told: str) -> str:
 # ------------------------------------------------------------------------------------ direct answers
 
 
-def _transcript(evidence: Evidence) -> list[str]:
+def _transcript(evidence: Evidence, where: str) -> list[str]:
     if not evidence.speech:
-        return ["No speech was recognised in this video."]
+        return [f"No speech was recognised {where}."]
     return [f"{between(span.start_sec, span.end_sec)} {span.text.strip()}" for span in evidence.speech]
 
 
-def _screen(evidence: Evidence) -> list[str]:
+def _screen(evidence: Evidence, where: str) -> list[str]:
     if not evidence.shown:
-        return ["No text was read on screen in this video."]
+        return [f"No text was read on screen {where}."]
     return [f'{between(span.start_sec, span.end_sec)} "{span.text.strip()}"' for span in evidence.shown]
 
 
-def _languages(evidence: Evidence) -> list[str]:
+def _languages(evidence: Evidence, where: str) -> list[str]:
     lines = []
     for what, spans in (("The text on screen", evidence.shown), ("The speech", evidence.speech)):
         names = [f"{name} ({between(start, end)})" for name, start, end in stretches(spans)]
@@ -150,14 +170,14 @@ def _languages(evidence: Evidence) -> list[str]:
             )
         elif spans:
             lines.append(f"Which language {what.lower()} is in cannot be told surely.")
-    return lines or ["No text and no speech was recognised in this video."]
+    return lines or [f"No text and no speech was recognised {where}."]
 
 
-def _length(evidence: Evidence) -> list[str]:
+def _length(evidence: Evidence, where: str) -> list[str]:
     return [f"The video is {evidence.probe.duration_sec:.1f} seconds long."]
 
 
-def _colors(evidence: Evidence) -> list[str]:
+def _colors(evidence: Evidence, where: str) -> list[str]:
     total: dict[str, float] = {}
     seconds = sum(clip.end_sec - clip.start_sec for clip in evidence.clips if clip.colors)
     for clip in evidence.clips:
@@ -165,22 +185,22 @@ def _colors(evidence: Evidence) -> list[str]:
             total[color] = total.get(color, 0.0) + share * (clip.end_sec - clip.start_sec) / seconds
     main = sorted(total.items(), key=lambda item: -item[1])[:5]
     if not main:
-        return ["No colours were measured in this video."]
+        return [f"No colours were measured {where}."]
     names = listed(f"{color} ({share:.0%})" for color, share in main)
-    return [f"Over the whole video the picture is {names}."]
+    return [f"{'Over the whole video' if where == WHOLE else sentence(where)[:-1]} the picture is {names}."]
 
 
-def _faces(evidence: Evidence) -> list[str]:
-    most, where, kind = max(
+def _faces(evidence: Evidence, where: str) -> list[str]:
+    most, there, kind = max(
         ((counts(clip).get(name, 0), clip, name) for clip in evidence.clips for name in ("face", "person")),
         key=lambda found: found[0],
         default=(0, None, ""),
     )
-    if not most or where is None:
-        return [f"No face or person was recognised. {LIMITS}"]
+    if not most or there is None:
+        return [f"No face or person was recognised {where}. {LIMITS}"]
     names = kind if most == 1 else {"face": "faces", "person": "people"}[kind]
     return [
-        f"At most {most} {names} at once, in {between(where.start_sec, where.end_sec)}.",
+        f"At most {most} {names} at once, in {between(there.start_sec, there.end_sec)}.",
         "Whether they are the same people throughout cannot be told.",
     ]
 

@@ -30,7 +30,7 @@ def summary(evidence: Evidence, wish: Wish) -> str:
     if wish.bullets or wish.numbered or wish.items:
         return note + lines_of(_points(chapters, wish.items or 5), wish)
     if wish.sentences == 1:
-        return note + _shortened_to(_one_sentence(evidence, chapters), wish.words)
+        return note + shortened_to(_one_sentence(evidence, chapters), wish.words)
     opening = _opening(evidence, chapters)
     sentences = [opening, *(text for chapter in chapters if (text := _told(chapter)))]
     limit = wish.sentences or (3 if wish.brief else None)
@@ -38,7 +38,7 @@ def summary(evidence: Evidence, wish: Wish) -> str:
         sentences = [opening, *_best(chapters, limit - 1)]
     if wish.words is not None and len(" ".join(sentences).split()) > wish.words:
         sentences = _within(evidence, chapters, wish.words)
-    return note + _shortened_to(" ".join(sentences), wish.words)
+    return note + shortened_to(" ".join(sentences), wish.words)
 
 
 def _opening(evidence: Evidence, chapters: Sequence[Chapter], *, plain: bool = False) -> str:
@@ -144,7 +144,7 @@ def _one_sentence(evidence: Evidence, chapters: Sequence[Chapter]) -> str:
     return text + "."
 
 
-def _shortened_to(text: str, words: int | None) -> str:
+def shortened_to(text: str, words: int | None) -> str:
     """A text cut to so many words, if it must be, with an ellipsis."""
     pieces = text.split()
     return text if words is None or len(pieces) <= words else " ".join(pieces[:words]).rstrip(",;:") + "…"

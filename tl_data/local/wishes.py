@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 from tl_data.local.cues import EMPTY, SAID, SHOWN, word_set
 from tl_data.local.questions import tokens
+from tl_data.local.times import NUMBERS, Stretch, stretch_of
 
-_NUMBERS = {
-    "a": 1, "an": 1, "one": 1, "single": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
-    "eight": 8, "nine": 9, "ten": 10, "twelve": 12, "fifteen": 15, "twenty": 20, "fifty": 50, "hundred": 100,
-}  # fmt: skip
-_NUMBER = rf"(\d{{1,4}}|{'|'.join(_NUMBERS)})"
+_NUMBER = rf"(\d{{1,4}}|{'|'.join(NUMBERS)})"
 
 # Patterns of each kind; the first kind that matches is meant.
 _KINDS: tuple[tuple[str, str], ...] = (
@@ -39,7 +36,8 @@ _KINDS: tuple[tuple[str, str], ...] = (
     ("screen", r"\b(?:what|which|all|list|read|extract|every)\b.{0,30}\b(?:text|captions?|slides?|signs?)\b"),
     (
         "screen",
-        r"\b(?:words|titles|lines)\b.{0,30}\b(?:shown|screen|displayed|written)\b|\bon-?screen text\b",
+        r"\bwhat(?:'s| is)\b.{0,15}\bon (?:the )?screen\W*$"
+        r"|\b(?:words|titles|lines)\b.{0,30}\b(?:shown|screen|displayed|written)\b|\bon-?screen text\b",
     ),
     ("length", r"\bhow long\b.{0,20}\b(?:video|clip|it|film|recording)\b|\b(?:duration|running time)\b"),
     ("colors", r"\b(?:what|which|main|dominant|list)\b.{0,20}\bcolou?rs?\b"),
@@ -51,6 +49,11 @@ _KINDS: tuple[tuple[str, str], ...] = (
     (
         "summary",
         r"\bwhat(?:'s| is| happens| does| do)?\b.{0,30}\b(?:video|clip|film|recording)\b|\babstract\b",
+    ),
+    (
+        "summary",
+        r"^\W*what(?:'s| is| was| can be| can you| do you| do we| are)?(?: there)?(?: to be)?"
+        r"(?: shown| seen| visible| displayed| see| happening)?\W*$",
     ),
     (
         "summary",
@@ -77,7 +80,7 @@ _ORDERS = word_set(
     timeline outline timestamps timestamp time times starts ends start end takeaways takeaway
     moments moment gist abstract synopsis recap whole entire full complete scene scenes section
     sections part parts step steps single mention include including"""
-) | frozenset(_NUMBERS)
+) | frozenset(NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,20 @@ class Wish:
     numbered: bool = False
     brief: bool = False
     subject: str = ""  # what it should be about, as a query; "" for the whole video
+    stretch: Stretch | None = None  # the part of the video that it should be about
 
 
-def read(prompt: str | None, kind: str | None = None) -> Wish:
-    """Understand a prompt as far as patterns can; `kind` is given where the request itself names it."""
+def read(prompt: str | None, kind: str | None = None, *, times: bool = True) -> Wish:
+    """Understand a prompt as far as patterns can.
+
+    Args:
+        kind: given where the request itself names it.
+        times: whether a time in it means a part of the video, and not something shown or said.
+    """
     text = " ".join((prompt or "").split())
     if not text:
         return Wish(kind or "summary")
+    stretch, text = stretch_of(text) if times else (None, text)
     found = kind or next((name for name, pattern in _COMPILED if pattern.search(text)), "question")
     if (
         found == "question"
@@ -116,6 +126,7 @@ def read(prompt: str | None, kind: str | None = None) -> Wish:
         numbered=_has(r"\bnumbered\b", text),
         brief=_has(r"\b(?:brief|short|concise|tl;?dr|quick)", text),
         subject=_subject(text) if found != "question" else text,
+        stretch=stretch,
     )
 
 
@@ -128,7 +139,7 @@ def _count(pattern: str, text: str) -> int | None:
     if not match:
         return None
     word = match.group(1).lower()
-    return max(1, min(200, _NUMBERS.get(word) or int(word)))
+    return max(1, min(200, NUMBERS.get(word) or int(word)))
 
 
 def _subject(text: str) -> str:

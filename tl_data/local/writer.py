@@ -10,6 +10,7 @@ somebody is, or what an object is called, this engine cannot see.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,8 @@ from tl_data.local import answers, schema
 from tl_data.local.chapters import chapters_of, shortened
 from tl_data.local.evidence import Evidence
 from tl_data.local.facts import ORDER, Fact, between, facts_of, sentence
-from tl_data.local.summaries import gist, lines_of, summary, when
+from tl_data.local.summaries import gist, lines_of, shortened_to, summary, when
+from tl_data.local.times import part_of
 from tl_data.local.tokens import first
 from tl_data.local.wishes import Wish, read
 
@@ -26,7 +28,7 @@ Item = dict[str, Any]
 
 def summarize(evidence: Evidence, prompt: str | None = None) -> str:
     """A summary in the order of the video, as long and in the form that the prompt asks for."""
-    return summary(evidence, read(prompt, "summary"))
+    return _write(evidence, prompt, "summary")
 
 
 def analyze(
@@ -47,11 +49,33 @@ def analyze(
     if json_schema is not None:
         text = json.dumps(schema.fill(evidence, json_schema, prompt), ensure_ascii=False)
     else:
-        text = _write(evidence, read(prompt))
+        text = _write(evidence, prompt)
     return text if max_tokens is None else first(text, max_tokens)
 
 
-def _write(evidence: Evidence, wish: Wish) -> str:
+def _write(evidence: Evidence, prompt: str | None, kind: str | None = None) -> str:
+    wish = read(prompt, kind)
+    if wish.stretch is None:
+        return _written(evidence, wish)
+    times = wish.stretch.within(evidence.probe.duration_sec)
+    if times is not None:
+        return _part(part_of(evidence, *times), *times, wish)
+    if wish.kind == "summary" and not wish.subject:
+        return f"The video is {evidence.probe.duration_sec:.1f} seconds long: nothing of it is there."
+    return _written(evidence, read(prompt, kind, times=False))  # "the shop opens at 9:00"
+
+
+def _part(part: Evidence, start: float, end: float, wish: Wish) -> str:
+    """A text about a part of a video, from the evidence of that part."""
+    if wish.kind == "question" and re.search(r"[^\W\d]", wish.subject):
+        return answers.answer(part, wish, answers.from_to(start, end))
+    if wish.kind not in ("question", "summary"):
+        return _written(part, wish, answers.from_to(start, end))
+    about = answers.about(part, wish) if wish.subject and wish.kind == "summary" else ""
+    return shortened_to(about or answers.during(part, start, end, wish), wish.words)
+
+
+def _written(evidence: Evidence, wish: Wish, where: str = answers.WHOLE) -> str:
     if wish.kind == "chapters":
         return lines_of(
             [_entry(c, "chapter_title", "chapter_summary") for c in _chapters(evidence, wish)], wish
@@ -68,7 +92,7 @@ def _write(evidence: Evidence, wish: Wish) -> str:
         return (" " if wish.kind == "hashtags" else ", ").join(words)
     if wish.kind == "summary":
         return summary(evidence, wish)
-    return answers.answer(evidence, wish)
+    return answers.answer(evidence, wish, where)
 
 
 def _titles(evidence: Evidence, wish: Wish) -> str:
