@@ -159,7 +159,7 @@ class Session:
 
         async def send() -> str:
             nonlocal created
-            length = await self._header_seconds(video) if seconds is None else seconds
+            length = await self.header_seconds(video) if seconds is None else seconds
             task = await self.client.create_task(
                 index,
                 user_metadata={**(user_metadata or {}), METADATA_KEY: call.key},
@@ -177,7 +177,7 @@ class Session:
         entry = await self.ledger.submit(call, send, find)
         return call, entry if entry.reused else replace(entry, created_at=created)
 
-    async def _header_seconds(self, video: str) -> float:
+    async def header_seconds(self, video: str) -> float:
         """The length by the file's header, if a limit of video minutes is set; 0 where it cannot be told."""
         if self.settings.video_minutes_per_hour is None and self.settings.video_minutes_per_day is None:
             return 0.0

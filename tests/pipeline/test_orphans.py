@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
 
 from tests.client.conftest import Server, server  # noqa: F401 - the scripted server, as a fixture
@@ -118,6 +119,9 @@ def test_the_lost_task_of_a_file_is_known_by_its_name(
     assert rows
     assert created(own_engine) == before
     assert (entry.state, entry.doubt) == ("done", None)
+    assert again(settings, str(quick), **part)[0] == rows
+    [kept] = Path(settings.ledger_url).rglob("*.result.arrow")  # vectors are large
+    assert pa.ipc.open_file(kept).read_all()["vector"].to_pylist() == [row["vector"] for row in rows]
 
 
 def test_a_part_of_a_url_is_paid_again_and_said_to_be(
