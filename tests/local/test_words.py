@@ -83,6 +83,7 @@ def test_spans_belong_to_clips_they_really_overlap() -> None:
         ("everything is blue", {"mostly blue", "blue"}),
         ("it all turns dark red", {"mostly red", "red"}),
         ("blue all over", {"mostly blue", "blue"}),
+        ("the whole picture is blue", {"mostly blue", "blue"}),
         ("crimson fills the whole screen", {"mostly red", "red"}),
         ("nothing but violet", {"mostly purple", "purple"}),
         ("a yellow circle on pink", {"yellow", "mostly pink", "pink"}),
