@@ -224,13 +224,18 @@ def test_a_source_without_its_column_is_told_and_nothing_else(
 
 def test_a_plan_and_a_status_with_refusals_are_json(library: Library, tmp_path: Path) -> None:
     (tmp_path / "page.mp4").write_text("<title>Sign in</title>")
-    (tmp_path / "job.toml").write_text(f"[source]\nurls = ['page.mp4', 'none.mp4', 'no.mp4']\n{JOB}")
+    signed = f"{library.urls[0]}.gone?X-Amz-Signature=hidden"
+    (tmp_path / "job.toml").write_text(
+        f"[source]\nurls = ['page.mp4', 'none.mp4', 'no.mp4', '{signed}']\n{JOB}"
+    )
     said = {
         verb: run(verb, str(tmp_path / "job.toml"), "--json", library=library)
         for verb in ("plan", "run", "status")
     }
     assert [ended.returncode for ended in said.values()] == [0, 1, 0], said
-    codes = {"video_file_broken": 1, "video_url_invalid": 2}
+    assert "hidden" not in "".join(ended.stdout + ended.stderr for ended in said.values())
+    assert "hidden" not in run("plan", str(tmp_path / "job.toml"), library=library).stdout
+    codes = {"video_file_broken": 1, "video_url_invalid": 2, "video_url_not_found": 1}
     planned = json.loads(said["plan"].stdout)
     assert (planned["codes"], planned["new"]) == (codes, 0)
     assert [refusal["code"] for refusal in planned["refused"]].count("video_url_invalid") == 2

@@ -1,7 +1,7 @@
 """A digest: what came into the tables during the last days, as a page in Markdown or HTML.
 
-Everything in it is SQL over the tables of the lake, in DuckDB. Prices and failures are those of all jobs that
-write into the same folder.
+Everything in it is SQL over the tables of the lake, in DuckDB; URLs lose what signs them. Prices and failures
+are those of all jobs that write into the same folder.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from tl_data.digest_page import Section, to_html, to_markdown
 from tl_data.errors import LakeError, MissingExtra
+from tl_data.identity import redact
 from tl_data.jobs import Digest, Job
 from tl_data.lake import Lake
 from tl_data.lake_tables import ALERTS, ERRORS, RUNS, SUMMARIES, VIDEOS
@@ -136,4 +137,5 @@ def _section(con: Any, name: str, query: str) -> Section:
     [(count,)] = con.execute(f"SELECT count(*) FROM ({query})").fetchall()
     found = con.execute(f"{query if 'LIMIT' in query else f'{query} LIMIT {LISTED}'}")
     columns = [column[0] for column in found.description]
-    return Section(name, columns, found.fetchall(), int(count))
+    rows = [tuple(redact(v) if isinstance(v, str) else v for v in row) for row in found.fetchall()]
+    return Section(name, columns, rows, int(count))

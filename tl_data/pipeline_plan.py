@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from tl_data.bill import Units
 from tl_data.budget import Budget
 from tl_data.errors import NotFound, TLDataError
-from tl_data.identity import is_url
+from tl_data.identity import is_url, redact
 from tl_data.jobs import Job
 from tl_data.lake import Lake
 from tl_data.limits import SPREAD_OUT, allowances_of, allowed_by
@@ -107,7 +107,7 @@ def refusal(here: Look) -> Refusal:
     failure = Failure.of(here.error)
     return Refusal(
         next(iter(here.item.keys)),
-        here.item.url,
+        redact(here.item.url),  # it is printed and logged: what signs it is a secret
         failure.kind,
         failure.code or failure.kind,
         failure.message,

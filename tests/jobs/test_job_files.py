@@ -154,7 +154,7 @@ def test_a_digest_escapes_what_videos_say_and_counts_what_is_within_its_days(fol
             [
                 {
                     "source_key": name,
-                    "url": f"https://example.com/{name}_1.mp4",
+                    "url": f"https://example.com/{name}_1.mp4?X-Amz-Signature=hidden",
                     "video_id": name,
                     "duration_sec": 90.0,
                     "indexed_at": now - timedelta(days=ago),
@@ -177,6 +177,7 @@ def test_a_digest_escapes_what_videos_say_and_counts_what_is_within_its_days(fol
         assert done.sentence == sentence
         assert sentence in text
         assert "old" not in text
+        assert "hidden" not in text
         assert "<b>" not in text
     assert (
         "| \\<b\\>A \\| B\\</b\\> | https://example.com/new_1.mp4 | 1.50 |"
