@@ -42,7 +42,6 @@ class Engine:
     base_url: str
     pid: int
     home: Path
-    started_here: bool
     _lease: IO[str]
 
     def release(self, *, stop: bool = False) -> None:
@@ -86,7 +85,7 @@ def engine(home: Path, tiers: Mapping[str, str] | None = None) -> Engine:
     with (home / "start.lock").open("a+") as starting:
         fcntl.flock(starting, fcntl.LOCK_EX)
         if found := _running(home):
-            return Engine(found[0], found[1], home, False, lease)
+            return Engine(found[0], found[1], home, lease)
         try:
             return _start(home, lease, wanted)
         except BaseException:
@@ -148,7 +147,7 @@ def _start(home: Path, lease: IO[str], tiers: Mapping[str, str]) -> Engine:
         if found := _running(home):
             # The engine may outlive its user, which Popen would warn of; who stops it waits by its id.
             process.returncode = 0
-            return Engine(found[0], found[1], home, True, lease)
+            return Engine(found[0], found[1], home, lease)
         if process.poll() is not None:
             break
         time.sleep(0.05)

@@ -29,7 +29,6 @@ from tl_data.jobs import Job, Source
 from tl_data.lake import Lake
 from tl_data.lake_tables import TABLES, VIDEOS
 from tl_data.progress import shown
-from tl_data.report import Report
 from tl_data.settings import Settings
 from tl_data.source import ENDINGS
 
@@ -83,7 +82,7 @@ def run_demo(
             with shown() as progress:
                 report = pipeline.run(job, connection=connection, progress=progress)
             if report.status != "interrupted":
-                _show(screen, connection, job, report, [q for video in found for q in video.questions])
+                _show(screen, connection, job, [q for video in found for q in video.questions])
             screen.end(report)
             return report.exit_code
         finally:
@@ -154,7 +153,7 @@ def _job(lake: Path, settings: Settings, urls: Mapping[str, str], videos: Mappin
     return Job(source, str(lake.resolve()), name="demo", settings=chosen, commit_videos=2)
 
 
-def _show(screen: Screen, connection: Connection, job: Job, report: Report, asked: list[Question]) -> None:
+def _show(screen: Screen, connection: Connection, job: Job, asked: list[Question]) -> None:
     """The tables, three searches, and a join of tables and functions."""
     import duckdb
 

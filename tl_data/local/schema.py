@@ -64,7 +64,7 @@ class _Filler:
         self, kind: str, schema: Schema, name: str, told: str, scope: Scope, at: str, depth: int
     ) -> tuple[Any, bool]:
         if kind == "object":
-            return self._object(schema, name, told, scope, at, depth)
+            return self._object(schema, scope, at, depth)
         if kind == "array":
             return self._array(schema, name, told, scope, at, depth)
         found = self._values.find(kind, name, told, scope)
@@ -74,9 +74,7 @@ class _Filler:
             return _number(found, kind, schema, at)
         return (found, True) if found is not UNKNOWN else (False, False)
 
-    def _object(
-        self, schema: Schema, name: str, told: str, scope: Scope, at: str, depth: int
-    ) -> tuple[dict[str, Any], bool]:
+    def _object(self, schema: Schema, scope: Scope, at: str, depth: int) -> tuple[dict[str, Any], bool]:
         made: dict[str, Any] = {}
         any_known = False
         required = list(schema.get("required", ()))
