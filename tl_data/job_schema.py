@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from tl_data.errors import MissingExtra, SettingsError
-from tl_data.settings import Settings
+from tl_data.settings import ABOVE_ZERO, Settings
 
 TEXT = {"type": "string", "minLength": 1}
 TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
@@ -88,11 +88,14 @@ def _object(properties: Mapping[str, Any], required: Sequence[str] = ()) -> dict
 
 def _settings() -> dict[str, Any]:
     """Every setting but the key, which must not stand in a file that is shared."""
-    kinds = {}
+    kinds: dict[str, Any] = {}
     for setting in fields(Settings):
         if setting.name != "api_key":
-            number = "int" in str(setting.type) or "float" in str(setting.type)
-            kinds[setting.name] = {"type": "number" if number else "string"}
+            said = str(setting.type)
+            kind = "integer" if "int" in said else "number" if "float" in said else "string"
+            kinds[setting.name] = {"type": kind}
+    for name in ABOVE_ZERO:
+        kinds[name]["exclusiveMinimum"] = 0
     return kinds
 
 

@@ -105,6 +105,16 @@ def test_the_schema_is_one(tmp_path: Path) -> None:
             "api_key may not stand in a job file, which is shared; set TL_API_KEY in the environment",
         ),
         (('"lake"', '"lake"\n[settings]\nconcurency = 3'), 9, "Did you mean concurrency?"),
+        (
+            ('"lake"', '"lake"\n[settings]\nconcurrency = 2.5'),
+            9,
+            "concurrency is 2.5; it must be a whole number",
+        ),
+        (
+            ('"lake"', '"lake"\n[settings]\nrequests_per_day = 0'),
+            9,
+            "settings.requests_per_day is 0; it must be above 0",
+        ),
         (('files = "videos/*.parquet"', 'spark_table = "t"'), 3, 'source.spark_table needs engine = "spark"'),
         (
             ('[source]\nfiles = "videos/*.parquet"\nurl = "link"\nkey = "id"\n', ""),
