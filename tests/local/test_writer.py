@@ -186,6 +186,9 @@ def test_a_time_beyond_the_end_is_something_shown_or_said() -> None:
     opens = replace(SALES, shown=(*SALES.shown, Span(6.0, 12.0, "The shop opens at 9:00", 0.98)))
     assert 'shows "' in (text := writer.analyze(opens, "What opens at 9:00?"))
     assert "opens at 9:00" in text
+    cooks = replace(SALES, speech=(*SALES.speech, Span(1.0, 5.0, "After six seconds add the salt.", 0.9)))
+    assert "add the salt" in writer.analyze(cooks, "What is added after six seconds?")
+    assert "0:07" in writer.analyze(cooks, "When is revenue mentioned after six seconds?")
 
 
 @pytest.mark.parametrize(
@@ -199,6 +202,9 @@ def test_a_time_beyond_the_end_is_something_shown_or_said() -> None:
         ("What happens after 1.5 hours?", None, None, "What happens?"),
         ("At the very beginning, what is it?", 0.0, 400.0, ", what is it?"),
         ("the end of the world", None, None, "the end of the world"),
+        ("Who waits at the start line?", None, None, "Who waits at the start line?"),
+        ("Is a car at the end of the street?", None, None, "Is a car at the end of the street?"),
+        ("What is said at the end of the video?", 3600.0, 4000.0, "What is said?"),
         ("Cook for 20 minutes, in three steps", None, None, "Cook for 20 minutes, in three steps"),
     ],
 )

@@ -19,6 +19,8 @@ LIMITS = (
     "This engine measures colours, motion, light, sound and faces, reads text on screen and recognises "
     "speech; it does not recognise objects, actions or people by name, and understands English prompts."
 )
+NO_ANSWER = "The evidence of this video does not answer"
+NO_SURE_ANSWER = "Nothing answers this directly."
 _YES_NO = re.compile(r"^\s*(?:is|are|was|were|does|do|did|has|have|can|could|will)\b", re.IGNORECASE)
 _WHEN = re.compile(r"^\s*(?:when|at what time|where in)\b|\btimestamp", re.IGNORECASE)
 _WHO = re.compile(r"^\s*(?:who|whose|whom)\b", re.IGNORECASE)
@@ -82,6 +84,11 @@ def during(evidence: Evidence, start: float, end: float, wish: Wish) -> str:
     return _formed(lines or [f"Nothing was recognised {from_to(start, end)}."], wish)
 
 
+def is_doubtful(text: str) -> bool:
+    """Whether an answer says that it is none, or not surely one."""
+    return text.startswith((NO_ANSWER, NO_SURE_ANSWER))
+
+
 def from_to(start: float, end: float) -> str:
     """A part of a video in words: "from 0:07 to 0:12"."""
     return "from {} to {}".format(*between(start, end).split("-"))
@@ -99,7 +106,7 @@ def _question(evidence: Evidence, wish: Wish, where: str) -> str:
         facts = []  # that a face is in view does not say whose
     if not facts:
         asked = question.strip().rstrip("?.! ")
-        return f'The evidence of this video does not answer "{asked}". {LIMITS}'
+        return f'{NO_ANSWER} "{asked}". {LIMITS}'
     most = wish.items or wish.sentences or (1 if wish.brief else 3)
     facts = sorted(facts[:most], key=lambda f: f.start_sec)
     lines = [timed(fact) for fact in facts]
@@ -107,7 +114,7 @@ def _question(evidence: Evidence, wish: Wish, where: str) -> str:
         return _formed(lines, wish)
     text = " ".join(lines)
     if not sure:
-        return f"Nothing answers this directly. What comes closest: {text}"
+        return f"{NO_SURE_ANSWER} What comes closest: {text}"
     if _YES_NO.match(question):
         return f"Yes, as far as the evidence shows. {text}"
     if _WHEN.match(question):

@@ -24,6 +24,7 @@ _LENGTH = (
 )
 _CLOCK = r"\d{1,3}:\d\d(?::\d\d)?"
 _TIME = rf"(?:{_CLOCK}|(?:second|minute)\s+\d+|{_LENGTH})"
+_EDGE = r"(?:\s+of\s+(?:the|this)\s+(?:video|clip|film|recording)\b|(?=\W*$|[,.;:?!]))"  # not "of the street"
 _PHRASES = tuple(
     (name, re.compile(rf"(?:\b(?:in|during|within|of|for)\s+)?{pattern}", re.IGNORECASE))
     for name, pattern in (
@@ -38,8 +39,8 @@ _PHRASES = tuple(
             "at",
             rf"\b(?:at|around|about)\s+(?:about\s+)?({_CLOCK}|(?:second|minute)\s+\d+|\d+\s*(?:s|seconds?|minutes?)\b)",
         ),
-        ("start", r"\b(?:at|in)\s+the\s+(?:very\s+)?(?:beginning|start)(?:\s+of the (?:video|clip|film))?\b"),
-        ("end", r"\b(?:at|in|towards)\s+the\s+(?:very\s+)?end(?:\s+of the (?:video|clip|film))?\b"),
+        ("start", rf"\b(?:at|in)\s+the\s+(?:very\s+)?(?:beginning|start){_EDGE}"),
+        ("end", rf"\b(?:at|in|towards)\s+the\s+(?:very\s+)?end{_EDGE}"),
     )
 )
 T = TypeVar("T", Clip, Span)
@@ -52,6 +53,7 @@ class Stretch:
     start_sec: float = 0.0
     end_sec: float = float("inf")
     edge: str = ""  # "start" or "end": how long that is depends on the video
+    loose: bool = False  # "after 20 minutes": may as well be said of something in the video
 
     def within(self, duration: float) -> tuple[float, float] | None:
         """Its times in a video of so many seconds; None if it lies behind the end."""
@@ -70,8 +72,11 @@ def stretch_of(text: str) -> tuple[Stretch | None, str]:
             times = (
                 [seconds(time + said[2]) for time in said[:2]] if name == "both" else list(map(seconds, said))
             )
+            made = _MADE[name](*times)
+            if name in ("after", "before"):
+                made = replace(made, loose=":" not in said[0])
             rest = " ".join((text[: match.start()] + " " + text[match.end() :]).split())
-            return _MADE[name](*times), re.sub(r"\s+([?.!,])", r"\1", rest)
+            return made, re.sub(r"\s+([?.!,])", r"\1", rest)
     return None, text
 
 

@@ -58,6 +58,10 @@ def _write(evidence: Evidence, prompt: str | None, kind: str | None = None) -> s
     if wish.stretch is None:
         return _written(evidence, wish)
     times = wish.stretch.within(evidence.probe.duration_sec)
+    if times is not None and wish.stretch.loose and wish.kind == "question":
+        text = answers.answer(evidence, read(prompt, times=False))
+        if not answers.is_doubtful(text):
+            return text
     if times is not None:
         return _part(part_of(evidence, *times), *times, wish)
     if wish.kind == "summary" and not wish.subject:
