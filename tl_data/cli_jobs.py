@@ -14,12 +14,12 @@ import orjson
 
 from tl_data.cli_ledger import ledger
 from tl_data.cli_output import json_value, show
-from tl_data.errors import MissingExtra, NotAllowed, SchemaMismatch, SettingsError, TLDataError
+from tl_data.errors import Cancelled, MissingExtra, NotAllowed, SchemaMismatch, SettingsError, TLDataError
 
 if TYPE_CHECKING:
     from tl_data.jobs import Job
 
-TROUBLE = 3  # exit code of what stopped and may go on
+TROUBLE, INTERRUPTED = 3, 130  # exit codes of what stopped, or was stopped, and may go on
 
 _FILE = click.argument("file", type=click.Path(dir_okay=False))
 _LIMIT = click.option("--limit", type=click.IntRange(min=1), help="only the first videos of the source")
@@ -208,7 +208,7 @@ def _worked(verb: str, file: str, limit: int | None, as_json: bool) -> None:
         codes.append(report.exit_code)
         if not as_json:
             _print(report.lines(), {}, as_json)
-    if 130 not in codes and verb != "submit":
+    if INTERRUPTED not in codes and verb != "submit":
         codes += _in_trouble(lambda: _followed(job, facts, as_json))
     if as_json:
         _print([], facts, as_json)
@@ -223,6 +223,9 @@ def _in_trouble(work: Callable[[], Any]) -> Any:
         raise
     except NotAllowed as refused:
         raise SettingsError(str(refused)) from refused
+    except Cancelled as stopped:
+        click.echo(f"Stopped: {stopped}", err=True)
+        sys.exit(INTERRUPTED)
     except TLDataError as trouble:
         click.echo(f"Failed: {trouble}\nWhat is finished is kept: run it again", err=True)
         sys.exit(TROUBLE)
@@ -246,7 +249,7 @@ def _followed(job: Job, facts: dict[str, Any], as_json: bool) -> list[int]:
             if asked.found:
                 show(rows_of(ALERTS, asked.found).select(columns))
             _print(asked.lines(), {}, as_json)
-    if job.digest and 130 not in codes:
+    if job.digest and INTERRUPTED not in codes:
         page = write_digest(job, job.digest)
         facts["digest"] = page.file
         if not as_json:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from tl_data.bill import Units
 from tl_data.budget import Budget
-from tl_data.errors import NotFound, TLDataError
+from tl_data.errors import Cancelled, NotFound
 from tl_data.identity import is_url, redact
 from tl_data.jobs import Job
 from tl_data.lake import Lake
@@ -65,7 +65,7 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
     with source:
         all_seen = await in_parallel(source.items(), one, width=width, halt=asyncio.Event(), stop=stop)
     if not all_seen:
-        raise TLDataError("the plan was interrupted; nothing was paid and nothing written")
+        raise Cancelled("the plan was interrupted; nothing was paid and nothing written")
     found.refused.sort(key=lambda refusal: refusal.source_key)
     found.seconds, found.limits_told = await _at_the_limits(session, found)
     return found

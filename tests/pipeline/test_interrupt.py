@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from tl_data import pipeline
+from tl_data import cli_jobs, pipeline
 from tl_data.connect import connect
 from tl_data.jobs import Job
 from tl_data.lake import Format, Lake
 from tl_data.lake_tables import CLIPS, RUNS, VECTORS, VIDEOS
+from tl_data.progress import Step
 
 PROGRAM = """
 import json, sys
@@ -115,6 +116,25 @@ def test_ended_in_the_middle_and_started_again(
     ended = {row["run_id"]: row["status"] for row in lake.read(RUNS).to_pylist()}
     assert ended == {run["run_id"]: "interrupted", last.run_id: "done"}
     assert (last.paid_twice, consistent(job), tasks(job)) == (0, 4, 4)
+
+
+def test_a_plan_that_is_interrupted(
+    put: Callable[..., str], make_job: Callable[..., Job], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = make_job([put(f"{n}.mp4") for n in range(40)], settings={"concurrency": 1})
+    seen: list[Step] = []
+
+    def interrupted(step: Step) -> None:
+        if not seen:
+            os.kill(os.getpid(), signal.SIGINT)
+        seen.append(step)
+
+    with pytest.raises(SystemExit) as ended:
+        cli_jobs._in_trouble(lambda: pipeline.plan(job, progress=interrupted))
+    assert ended.value.code == 130
+    assert "the plan was interrupted; nothing was paid" in capfd.readouterr().err
+    assert 1 <= len(seen) < 40
+    connect(job.load_settings()).close()
 
 
 def test_a_plan_after_a_kill_is_the_bill_of_the_rest(
