@@ -6,7 +6,10 @@ The job runs as `tl-data run` in a process of its own, at times in two at once. 
 (SIGKILL) at random moments and started again; the server is killed and started on the same data; requests
 are answered with 429, 500, 503, resets, and answers that break off, before and after they were carried out.
 After each kill every table is read, by its own reader and by others. At the end the server says how many
-tasks it created, and each video is in the tables exactly once, or in `errors`.
+tasks it created, and each video is in the tables exactly once, or in `errors`. When one more run, which
+nobody disturbs, has closed the books of those that were killed, the table `runs` says what the server billed:
+tasks, minutes, and each analysis that was answered. An analysis whose answer was lost on the way is in no
+row; how much text that was, in tokens, is printed as `lost`.
 
 `ratio` is created tasks over distinct videos that the server was to take.
 """
@@ -29,12 +32,15 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import httpx
 from deltalake import DeltaTable
 
+from benchmarks.billed import differences, lost_tokens
 from benchmarks.films import film
 from tl_data.demo.serve import FileServer
 from tl_data.lake import Format, Lake
@@ -46,6 +52,9 @@ KILLS = 12  # of the job, at most; then it may come to its end
 RESTARTS = 4  # of the server, at most
 CALM = 9.0  # seconds between two of them, at most
 LONGEST = 600.0  # seconds that one seed may take
+
+#: The price list that comes with the package: the engine is free unless one is named.
+PRICES = str(resources.files("tl_data").joinpath("prices.toml"))
 
 #: What goes wrong on the line; `{seed}` chooses the dice, and the shape of the 429s.
 FAULTS = """\
@@ -149,6 +158,8 @@ class Outcome:
     restarts: int = 0
     starts: int = 0
     reads: int = 0  # of all tables, after a kill
+    minutes: float = 0.0  # of video, that the server billed
+    lost: int = 0  # texts that the server wrote and no run has, in tokens
     seconds: float = 0.0
     lines: list[str] = field(default_factory=list)  # what the runs said that came to an end
     wrong: list[str] = field(default_factory=list)
@@ -225,6 +236,7 @@ class Storm:
         self.job = folder / "job.toml"
         self.job.write_text(
             f"""
+prices = "{PRICES}"
 [source]
 files = "videos.csv"
 [outputs]
@@ -253,6 +265,7 @@ concurrency = {self.dice.choice((4, 16))}
             if not done:
                 self.outcome.wrong.append(f"not done after {LONGEST:g} s")
             self._judge()
+            self._audit()
         finally:
             if self.server.process.poll() is None:
                 self.server.process.kill()
@@ -332,6 +345,19 @@ concurrency = {self.dice.choice((4, 16))}
         if outcome.created != outcome.videos:
             outcome.wrong.append(f"{outcome.created} tasks created for {outcome.videos} videos")
 
+    def _audit(self) -> None:
+        """What the table `runs` says was paid, beside what the server billed."""
+        outcome, server = self.outcome, self.server
+        httpx.delete(server.base_url.replace("/v1.3", "/_engine/faults")).raise_for_status()
+        last = self._start()
+        last.communicate()
+        if last.returncode != 1:  # some videos are refused
+            outcome.wrong.append(f"the undisturbed run ended with {last.returncode}")
+        stats, lake = server.stats(), Lake(str(self.folder / "lake"), outcome.format)
+        rows = lake.read(TABLES["runs"]).to_pylist()
+        outcome.minutes, outcome.lost = stats["video_minutes_indexed"], lost_tokens(rows, stats)
+        outcome.wrong += differences(rows, self.folder / "ledger", stats, PRICES)
+
 
 @contextmanager
 def library(videos: int) -> Iterator[tuple[list[str], FileServer]]:
@@ -366,7 +392,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="where the folders of seeds that went wrong are kept")
     said = parser.parse_args()
     print(f"{'seed':>4} {'format':8}{'videos':>7}{'created':>8}{'ratio':>7}", end="")
-    print(f"{'starts':>7}{'kills':>6}{'restarts':>9}{'reads':>6}{'seconds':>8}  wrong", flush=True)
+    print(f"{'starts':>7}{'kills':>6}{'restarts':>9}{'reads':>6}{'seconds':>8}", end="")
+    print(f"{'minutes':>9}{'lost':>6}  wrong", flush=True)
     ended = []
     with library(said.videos) as (names, files):
         for seed in range(said.first, said.first + said.seeds):
@@ -377,7 +404,8 @@ def main() -> None:
             ended.append(o)
             print(f"{seed:4} {o.format:8}{o.videos:7}{o.created:8}{o.ratio:7.3f}", end="")
             print(f"{o.starts:7}{o.kills:6}{o.restarts:9}", end="")
-            print(f"{o.reads:6}{o.seconds:8.0f}  {'; '.join(o.wrong) or '-'}", flush=True)
+            print(f"{o.reads:6}{o.seconds:8.0f}", end="")
+            print(f"{o.minutes:9.3f}{o.lost:6}  {'; '.join(o.wrong) or '-'}", flush=True)
     created, videos = sum(o.created for o in ended), sum(o.videos for o in ended)
     print(f"{len(ended)} seeds, {sum(o.kills for o in ended)} kills of the job, ", end="")
     print(f"{sum(o.restarts for o in ended)} of the server: {created} tasks for {videos} videos, ", end="")
