@@ -3,8 +3,8 @@
 An indexing task carries the ledger's key in the metadata of its video, and is found by it. An embedding task
 carries no metadata; what the platform shows of one is its source: the URL it was given, or the name of the
 uploaded file, and into that name the key goes. A URL says which video a task is about, but not which part of
-it: a task is taken for the lost one only if its vectors reach over the whole length that the file's header
-states. What cannot be decided so is told as a `Doubt`.
+it: a task is taken for the lost one only if its vectors reach over the part that was asked for, or over the
+whole length that the file's header states. What cannot be decided so is told as a `Doubt`.
 """
 
 from __future__ import annotations
@@ -123,10 +123,10 @@ async def embedding_task(
     for task_id, like in reversed(tasks.items()):  # the oldest first
         if like == "marked":
             return task_id
-        whole = await _is_whole(client, watcher, task_id, call, video) if like == "same" else None
-        if whole:
+        ours = await _is_about(client, watcher, task_id, call, video) if like == "same" else None
+        if ours:
             return task_id
-        if whole is None:
+        if ours is None:
             unsure.append(task_id)
     if not unsure:
         return None
@@ -168,26 +168,49 @@ def _likeness(task: Mapping[str, Any], call: Call, video: str, models: set[str])
     return "same" if same else "unknown"
 
 
-async def _is_whole(
+async def _is_about(
     client: Client, watcher: TaskWatcher, task_id: str, call: Call, video: str
 ) -> bool | None:
-    """Whether a task embeds the whole video, as this call does; None if it cannot be told."""
-    if any(call.params.get(offset) is not None for offset in OFFSETS):
-        return None
+    """Whether a task embeds the part of the video that this call does, or all of it as this call does; None
+    if it cannot be told.
+
+    Only the vectors show the part: times in the video, from the first to the last.
+    """
     try:
         task = await watcher.wait_embed(task_id)
-        length = (await facts_of(client, video)).duration_sec
     except (TaskFailed, NotFound):
         return False
-    except (MediaRefused, MissingExtra, APIError):
+    except APIError:
         return None
     segments = (task.get("video_embedding") or {}).get("segments") or []
-    starts, ends = ([s[n] for s in segments if s.get(n) is not None] for n in _SPAN)
-    if not length or not starts or not ends:
+    starts, ends = ([float(s[n]) for s in segments if s.get(n) is not None] for n in _SPAN)
+    if not starts or not ends:
         return None
-    rest = length % float(call.params.get("video_clip_length") or CLIP_SECONDS)
-    last = {length, length - rest if rest < LEAST_CLIP else length}
-    return min(starts) <= SLACK and any(abs(max(ends) - end) <= SLACK for end in last)
+    shown = min(starts), max(ends)
+    clip = float(call.params.get("video_clip_length") or CLIP_SECONDS)
+    start, end = (call.params.get(offset) for offset in OFFSETS)
+    begin = float(start or 0.0)
+    if end is not None and _is_span(shown, begin, float(end), clip):
+        return True
+    try:
+        length = (await facts_of(client, video)).duration_sec
+    except (MediaRefused, MissingExtra, APIError):
+        length = None
+    if end is None:
+        return _is_span(shown, begin, length, clip) if length else None
+    stop = min(float(end), length) if length else float(end)
+    if _is_span(shown, begin, stop, clip):
+        return True
+    # Nearly the same, or the same if a server counted from the beginning of the part: nobody can tell.
+    near = abs(shown[0] - begin) < clip and abs(shown[1] - stop) < clip
+    return None if near or _is_span(shown, 0.0, stop - begin, clip) else False
+
+
+def _is_span(shown: tuple[float, float], start: float, end: float, clip: float) -> bool:
+    """Whether vectors reach from the start to the end; a last clip that is too short may be missing."""
+    rest = (end - start) % clip
+    ends = {end, end - rest if rest < LEAST_CLIP else end}
+    return abs(shown[0] - start) <= SLACK and any(abs(shown[1] - last) <= SLACK for last in ends)
 
 
 _SPAN = ("start_offset_sec", "end_offset_sec")

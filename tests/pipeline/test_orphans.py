@@ -124,20 +124,39 @@ def test_the_lost_task_of_a_file_is_known_by_its_name(
     assert pa.ipc.open_file(kept).read_all()["vector"].to_pylist() == [row["vector"] for row in rows]
 
 
-def test_a_part_of_a_url_is_paid_again_and_said_to_be(
+def test_the_lost_task_of_a_part_of_a_url_is_taken_over(
+    killed: Callable[..., Settings], put: Callable[..., str], own_engine: Engine
+) -> None:
+    """The vectors of a task show which part it is about; those of another part are not taken for ours."""
+    url = put("part.mp4")
+    other = {"video_start_offset_sec": 0.0, "video_end_offset_sec": 2.0, "video_clip_length": 2}
+    part = {"video_start_offset_sec": 1.0, "video_end_offset_sec": 4.0, "video_clip_length": 2}
+    killed(url, **other)
+    settings, before = killed(url, **part), created(own_engine)
+    rows, entries = again(settings, url, **part)
+    assert {(row["start_sec"], row["end_sec"]) for row in rows} >= {(1.0, 3.0)}
+    assert created(own_engine) == before
+    [entry] = [entry for entry in entries if entry.state == "done"]
+    assert (entry.attempt, entry.doubt) == (2, None)
+
+
+def test_what_cannot_be_looked_for_is_paid_again_and_said_to_be(
     killed: Callable[..., Settings],
     put: Callable[..., str],
     own_engine: Engine,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """No listing shows which part of a video a task is about."""
-    url = put("part.mp4")
+    """A server that does not list its tasks."""
+    url = put("unlisted.mp4")
     part = {"video_start_offset_sec": 0.0, "video_end_offset_sec": 3.0, "video_clip_length": 2}
     settings, before = killed(url, **part), created(own_engine)
+    root = own_engine.base_url.removesuffix("/v1.3")
+    hidden = {"kind": "status", "status": 404, "route": "/embed/tasks", "method": "GET"}
+    httpx.put(f"{root}/_engine/faults", json={"fault": [hidden]}).raise_for_status()
     rows, [entry] = again(settings, url, **part)
     assert rows
     assert created(own_engine) == before + 1
-    assert "may be it" in (entry.doubt or "")
+    assert "does not list its embedding tasks" in (entry.doubt or "")
     assert "may be paid for twice" in caplog.text
     listed = subprocess.run(
         [sys.executable, "-m", "tl_data", "ledger", "ls"],
@@ -215,6 +234,41 @@ def test_what_a_listing_shows_decides(
     assert found is None or doubtful
     [asked] = [v for r in server.asked("GET /embed/tasks") for n, v in r.query if n == "started_at"][:1]
     assert datetime.fromisoformat(asked) < datetime.now(UTC) - CLOCKS
+
+
+PART = {"video_start_offset_sec": 10.0, "video_end_offset_sec": 23.0}
+
+
+@pytest.mark.parametrize(
+    ("offsets", "spans", "found"),
+    [
+        (PART, [(10, 16), (16, 22)], "e1"),  # the last clip is too short to be shown
+        (PART, [(10, 16), (16, 22), (10, 23)], "e1"),
+        (PART, [(0, 6), (6, 12)], Doubt),  # the same, if the server counts from the beginning of the part
+        (PART, [(10, 16), (16, 20)], Doubt),  # nearly the same
+        (PART, [(10, 16)], None),
+        (PART, [(20, 26), (26, 32)], None),
+        (PART, [], Doubt),
+        ({"video_start_offset_sec": 0.0, "video_end_offset_sec": 12.0}, [(0, 6), (6, 12)], "e1"),
+        ({}, [(0, 6), (6, 12)], Doubt),  # nobody says how long the whole is
+    ],
+)
+def test_the_vectors_show_the_part(
+    server: Server,  # noqa: F811
+    tmp_path: Path,
+    offsets: dict[str, float],
+    spans: list[tuple[float, float]],
+    found: str | type[Doubt] | None,
+) -> None:
+    task = {"_id": "e1", "model_name": "marengo3.0", "status": "ready"}
+    listed = {**task, "video_embedding": {"metadata": {**HERE, **WHOLE}}}
+    segments = [{"start_offset_sec": a, "end_offset_sec": b, "float": [0.5]} for a, b in spans]
+    page = {"data": [listed], "page_info": {"page": 1, "total_page": 1, "total_results": 1}}
+    server.tell("GET /embed/tasks", say(200, page))
+    server.tell("GET /embed/tasks/e1", say(200, {**task, "video_embedding": {"segments": segments}}))
+    server.tell("GET /embed/tasks/e1/status", say(200, task))
+    got = looked_for(server, tmp_path, Call("embed_video", "c", {**WHOLE, **offsets}, "marengo3.0"))
+    assert (type(got) if isinstance(got, Doubt) else got) == found
 
 
 @pytest.mark.parametrize(("minutes", "doubtful"), [(2, True), (60, False)])
