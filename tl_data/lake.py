@@ -11,13 +11,13 @@ it twice gives the same table, and killing it leaves the table as it was before 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 import pyarrow as pa
 
-from tl_data.errors import SchemaMismatch, SettingsError
+from tl_data.errors import LakeError, SchemaMismatch, SettingsError
 from tl_data.lake_tables import LakeSchema
 
 Format = Literal["parquet", "delta"]
@@ -43,6 +43,31 @@ class LakeTable(Protocol):
 
     def where(self) -> str:
         """What a person types to find it."""
+
+
+#: What to do about a table that is damaged.
+LOST = (
+    "Restore it from a copy, or rename it and run again: results that were paid for come from the ledger, "
+    "not from the table."
+)
+
+
+def readable(where: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> pa.RecordBatchReader:
+    """Batches in this schema; what is wrong with their files is told when it is met.
+
+    Raises:
+        LakeError: while it is read.
+    """
+
+    def read() -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in batches:
+                yield batch.select(schema.names).cast(schema)
+        except (OSError, pa.ArrowException) as error:
+            said = str(error).partition(". Detail:")[0].strip()
+            raise LakeError(f"{where}: a file of it cannot be read: {said}. {LOST}") from error
+
+    return pa.RecordBatchReader.from_batches(schema, read())
 
 
 class Lake:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import os
 import time
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from tl_data.errors import LakeError, MissingExtra
-from tl_data.lake import Group, check, fitted, groups_of, part
+from tl_data.lake import LOST, Group, check, fitted, groups_of, part, readable
 from tl_data.lake_tables import LakeSchema
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ class Delta:
                 )
             except (deltalake.exceptions.DeltaError, OSError) as error:
                 raise LakeError(f"{address}: the table cannot be made: {_line(error)}") from error
-        self._table = _opened(address)
+        self._table = _opened(address, LOST)
         self._check()
         self._added = self._small_files()
 
@@ -95,11 +98,11 @@ class Delta:
         self._check()
         schema = part(self.declared, columns)
         reader = (
-            _dataset(self._table)
+            _dataset(self._table, _own_files(self.address))
             .scanner(columns=schema.names, batch_size=BATCH, batch_readahead=1, fragment_readahead=1)
             .to_reader()
         )
-        return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in reader))
+        return readable(self.address, schema, reader)
 
     def where(self) -> str:
         """What a person types to find it."""
@@ -175,9 +178,21 @@ class Delta:
         check(self.declared, pa.schema(self._table.schema().to_arrow()), self.address)
 
 
-def _dataset(table: DeltaTable) -> Any:
+def _own_files(address: str) -> Any:
+    """The files of a table of ours on this machine, which Arrow reads by itself; None for one in a bucket."""
+    if "://" in address:
+        return None
+    from pyarrow import fs
+
+    return fs.SubTreeFileSystem(str(Path(address).absolute()), fs.LocalFileSystem())
+
+
+def _dataset(table: DeltaTable, files: Any = None) -> Any:
+    if files is None:
+        atexit.unregister(_end_of_reading)
+        atexit.register(_end_of_reading)
     try:
-        return table.to_pyarrow_dataset()
+        return table.to_pyarrow_dataset(filesystem=files)
     except _deltalake().exceptions.DeltaError as error:
         raise LakeError(
             f"{table.table_uri}: cannot be read without Spark: {_line(error)}. In Spark, "
@@ -185,12 +200,26 @@ def _dataset(table: DeltaTable) -> Any:
         ) from error
 
 
-def _opened(address: str) -> DeltaTable:
+def _end_of_reading(seconds: float = 1.0) -> None:
+    """Wait until Arrow has let go of what it read through Python.
+
+    It does so in threads of its own, a moment after the last row; if Python has ended by then, the process
+    is aborted.
+    """
+    from deltalake.fs import DeltaStorageHandler
+
+    deadline = time.monotonic() + seconds
+    while any(isinstance(it, DeltaStorageHandler) for it in gc.get_objects()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _opened(address: str, advice: str = "") -> DeltaTable:
     deltalake = _deltalake()
     try:
         table: DeltaTable = deltalake.DeltaTable(address)
     except (deltalake.exceptions.DeltaError, OSError) as error:
-        raise LakeError(f"{address}: is not a readable Delta table: {_line(error)}") from error
+        said = f"{address}: is not a readable Delta table: {_line(error)}"
+        raise LakeError(f"{said}. {advice}" if advice else said) from error
     return table
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tl_data.errors import LakeError
-from tl_data.lake import Group, check, fitted, groups_of, part
+from tl_data.lake import LOST, Group, check, fitted, groups_of, part, readable
 from tl_data.lake_tables import LakeSchema
 
 FILE_BYTES = 16 * 2**20  # a commit rewrites at most about this much, plus the files of replaced groups
@@ -81,12 +81,8 @@ class ParquetTable:
         schema = part(self.declared, columns)
         opened = [self._opened(file) for file in self._files()]  # now: each stays what it is while it is read
 
-        def read() -> Iterator[pa.RecordBatch]:
-            for file in opened:
-                for batch in file.iter_batches(columns=schema.names):
-                    yield batch.select(schema.names).cast(schema)
-
-        return pa.RecordBatchReader.from_batches(schema, read())
+        found = (batch for file in opened for batch in file.iter_batches(columns=schema.names))
+        return readable(str(self.folder), schema, found)
 
     def where(self) -> str:
         """What a person types to find it."""
@@ -186,7 +182,7 @@ class ParquetTable:
             opened = pq.ParquetFile(file)
         except (pa.ArrowInvalid, OSError) as error:
             raise LakeError(
-                f"{file} is not a readable Parquet file: {error}. Move it out of the folder."
+                f"{file} is not a readable Parquet file: {str(error).strip().rstrip('.')}. {LOST}"
             ) from error
         check(self.declared, opened.schema_arrow, str(file))
         return opened

@@ -154,21 +154,23 @@ class Listing:
             at += FETCH
 
     def _read_past(self, lake: Lake) -> None:
-        known = lake.batches(VIDEOS, ["source_key", "content_key", "video_id", "model", "made", "indexed_at"])
-        self._con.register("known", known)
-        self._con.execute("CREATE TABLE past AS SELECT * FROM known")
-        failed = lake.batches(ERRORS, ["source_key", "attempt"])
-        self._con.register("in_errors", failed)
-        self._con.execute("CREATE TABLE failed AS SELECT * FROM in_errors")
-        for view in ("known", "in_errors"):
-            self._con.unregister(view)
+        known = ["source_key", "content_key", "video_id", "model", "made", "indexed_at"]
+        self._copy("past", lake.batches(VIDEOS, known))
+        self._copy("failed", lake.batches(ERRORS, ["source_key", "attempt"]))
 
     def _read_texts(self, lake: Lake) -> None:
         """Summaries and chapters: a video that is only embedded anew keeps them."""
         for declared in (SUMMARIES, CHAPTERS):
-            self._con.register("texts", lake.batches(declared))
-            self._con.execute(f"CREATE TABLE {declared.name} AS SELECT * FROM texts")
-            self._con.unregister("texts")
+            self._copy(declared.name, lake.batches(declared))
+
+    def _copy(self, name: str, rows: pa.RecordBatchReader) -> None:
+        """Make a table of these rows. Batch by batch: an error of the lake stays what it is."""
+        self._con.register("part", rows.schema.empty_table())
+        self._con.execute(f"CREATE TABLE {name} AS SELECT * FROM part")
+        for batch in rows:
+            self._con.register("part", pa.Table.from_batches([batch]))
+            self._con.execute(f"INSERT INTO {name} SELECT * FROM part")
+        self._con.unregister("part")
 
     def texts(self, declared: LakeSchema, video_id: str) -> pa.Table:
         """The rows of `summaries` or `chapters` of a video; only of a job that refreshes."""

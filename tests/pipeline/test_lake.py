@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -15,9 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from deltalake.fs import DeltaStorageHandler
 
+from tl_data import lake_delta
 from tl_data.errors import LakeError, SchemaMismatch, SettingsError
 from tl_data.lake import Format, Lake, LakeTable, rows_of
+from tl_data.lake_delta import delta_batches
 from tl_data.lake_parquet import ParquetTable
 from tl_data.lake_tables import CLIPS, ERRORS, SUMMARIES, TABLES, VECTORS
 
@@ -168,8 +172,38 @@ def test_broken_tables_say_what_is_wrong(tmp_path: Path, kind: Format) -> None:
             entry.write_text("{half a rec")
     else:
         next((tmp_path / "errors").glob("*.parquet")).write_bytes(b"PAR1 half a file")
-    with pytest.raises(LakeError, match="errors"):
+    with pytest.raises(LakeError, match=r"errors.*Restore it from a copy, or rename it"):
         Lake(str(tmp_path), kind).table(ERRORS)
+
+
+def test_a_file_that_somebody_removed_or_damaged(tmp_path: Path, kind: Format) -> None:
+    table = Lake(str(tmp_path), kind).table(CLIPS)
+    table.replace_groups(clips("a", 50))
+    [file] = [f for f in (tmp_path / "clips").glob("*.parquet") if f.stat().st_size]
+    body = file.read_bytes()
+    file.write_bytes(body[:200] + bytes(len(body) - 1000) + body[-800:])
+    with pytest.raises(LakeError, match=r"clips.* read.*Restore it from a copy"):
+        table.batches().read_all()
+    file.unlink()
+    if kind == "delta":
+        with pytest.raises(LakeError, match=r"clips: a file of it cannot be read.*Failed to open"):
+            table.batches().read_all()
+
+
+def test_nothing_is_read_through_python_on_this_machine(tmp_path: Path, kind: Format) -> None:
+    """What Arrow's own threads still hold of Python when Python ends aborts the process."""
+    table = Lake(str(tmp_path), kind).table(CLIPS)
+    table.replace_groups(clips("a", 5))
+    before = {id(it) for it in gc.get_objects() if isinstance(it, DeltaStorageHandler)}
+    reader = table.batches()
+    assert next(iter(reader)).num_rows == 5
+    assert {id(it) for it in gc.get_objects() if isinstance(it, DeltaStorageHandler)} == before
+    if kind == "delta":  # the table of another may be anywhere: there Python reads, and its end is waited for
+        others = delta_batches(str(tmp_path / "clips"))
+        assert others.read_all().num_rows == 5
+        del others
+        lake_delta._end_of_reading(5.0)
+        assert {id(it) for it in gc.get_objects() if isinstance(it, DeltaStorageHandler)} == before
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, kind: Format) -> None:
