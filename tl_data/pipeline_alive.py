@@ -26,15 +26,19 @@ FOLDER = "runs"
 
 @asynccontextmanager
 async def alive(
-    storage: Storage, book: Book, prices: Prices | None = None, seconds: float = LEASE
+    storage: Storage, book: Book, tables: str, prices: Prices | None = None, seconds: float = LEASE
 ) -> AsyncIterator[None]:
-    """Hold the lease of a run. At the end it is removed, if the run's book has all that it paid, and given up
-    otherwise, also when the run ends with an error."""
+    """Hold the lease of a run over the tables at this address.
+
+    At the end it is removed, if the run's book has all that it paid, and given up otherwise, also when the
+    run ends with an error.
+    """
     record = {
         "operation": "run",
         "content_key": book.run,
         "owner": Owner().signature(),
         "begun": time.time(),
+        "tables": tables,
         **({"prices": prices.said()} if prices else {}),
     }
     lease = Lease(storage, f"{FOLDER}/{book.run}", record, seconds)
@@ -70,7 +74,7 @@ class Left:
         return Prices.heard(self.record.get("prices"))
 
 
-async def left(storage: Storage, watch: Watch, run: str, item: Item) -> Left | None:
+async def left(storage: Storage, watch: Watch, item: Item) -> Left | None:
     """The lease of a run, if the run is over: judged by its process where that can be seen to be gone, by the
     clock of the store otherwise."""
     body = await storage.read(item.path)

@@ -47,8 +47,8 @@ class NothingSent(LedgerError):
 class Books:
     """The open books in one table `runs`."""
 
-    def __init__(self, session: Session, runs: LakeTable, prices: Prices) -> None:
-        self._session, self._runs, self._prices = session, runs, prices
+    def __init__(self, session: Session, runs: LakeTable, prices: Prices, tables: str) -> None:
+        self._session, self._runs, self._prices, self._tables = session, runs, prices, tables
         self._storage = session.ledger.storage
         self._open: dict[str, _Open] = {}
 
@@ -60,9 +60,12 @@ class Books:
         leases = [item async for item in self._storage.below(FOLDER)]
         for item in leases:
             run = item.path.rpartition("/")[2]
-            row = by_id.get(run)  # none: a run over other tables
-            if row and (lease := await left(self._storage, watch, run, item)) is not None:
+            if (lease := await left(self._storage, watch, item)) is None:
+                continue
+            if row := by_id.get(run):
                 self._open[run] = _Open(row, lease)
+            elif lease.record.get("tables") == self._tables:  # it died before it had a row, and paid nothing
+                await self._storage.delete(item.path)
         if not self._open:
             return []
         began = [o.lease.begun for o in self._open.values()]

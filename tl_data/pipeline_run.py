@@ -83,9 +83,9 @@ class Run:
         storage = self.session.ledger.storage
         with self._source:
             await self._prepare(lake)
-            books = Books(self.session, self._commits.tables["runs"], self.report.prices)
+            books = Books(self.session, self._commits.tables["runs"], self.report.prices, self.job.folder)
             with kept_in(Book(self.report.run_id, self.report.bill)) as book:
-                async with alive(storage, book, self.report.prices):
+                async with alive(storage, book, self.job.folder, self.report.prices):
                     await books.look()
                     await self._commits.flush(always=True)
                     await self._all()

@@ -40,7 +40,7 @@ def connection(make_job: Callable[..., Job]) -> Connection:
 
 async def looked(connection: Connection, lake: Lake) -> list[str]:
     """The runs that were found to have died."""
-    return await Books(connection.session, lake.table(RUNS), Prices.free()).look()
+    return await Books(connection.session, lake.table(RUNS), Prices.free(), lake.folder).look()
 
 
 def test_a_run_that_lives_is_left_alone(connection: Connection, tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_run_that_lives_is_left_alone(connection: Connection, tmp_path: Path) 
     running(lake, "mine", "of another ledger")
 
     async def while_alive() -> list[str]:
-        async with alive(storage, Book("mine", Bill())):
+        async with alive(storage, Book("mine", Bill()), lake.folder):
             return await looked(connection, lake)
 
     assert connection.run(while_alive()) == []
@@ -61,7 +61,7 @@ def test_a_run_that_could_not_write_its_end_is_found(connection: Connection, tmp
     running(lake, "mine", "other")
 
     async def failed() -> None:
-        async with alive(storage, Book("mine", Bill())):
+        async with alive(storage, Book("mine", Bill()), lake.folder):
             raise LakeError("the disk is full")
 
     with pytest.raises(LakeError):
@@ -69,6 +69,21 @@ def test_a_run_that_could_not_write_its_end_is_found(connection: Connection, tmp
     assert connection.run(looked(connection, lake)) == ["mine"]
     assert status(lake) == {"mine": "interrupted", "other": "running"}
     assert connection.run(looked(connection, lake)) == []
+
+
+def test_a_run_that_died_before_it_had_a_row_leaves_nothing(connection: Connection, tmp_path: Path) -> None:
+    """Its lease goes; that of a run over other tables is theirs."""
+    lake, storage = Lake(str(tmp_path / "lake")), connection.session.ledger.storage
+
+    async def failed(run: str, folder: str) -> None:
+        async with alive(storage, Book(run, Bill()), folder):
+            raise LakeError("the disk is full")
+
+    for run, folder in (("mine", lake.folder), ("another's", str(tmp_path / "other"))):
+        with pytest.raises(LakeError):
+            connection.run(failed(run, folder))
+    assert connection.run(looked(connection, lake)) == []
+    assert [lease.name for lease in (tmp_path / "ledger" / "runs").iterdir()] == ["another's"]
 
 
 def test_a_lease_that_cannot_be_read_proves_nothing_while_it_is_young(
