@@ -227,7 +227,7 @@ def _in_trouble(work: Callable[[], Any]) -> Any:
         click.echo(f"Stopped: {stopped}", err=True)
         sys.exit(INTERRUPTED)
     except TLDataError as trouble:
-        click.echo(f"Failed: {trouble}\nWhat is finished is kept: run it again", err=True)
+        click.echo(f"Failed: {trouble}\nWhat is finished is kept: put this right and run it again", err=True)
         sys.exit(TROUBLE)
 
 

@@ -15,6 +15,7 @@ import pyarrow.compute
 
 from tl_data.cli_output import json_value, output_options, show
 from tl_data.errors import LedgerError
+from tl_data.identity import redact
 from tl_data.ledger import Ledger
 from tl_data.settings import Settings
 
@@ -35,6 +36,9 @@ def _list(state: str | None, operation: str | None, to: str, file: str | None) -
             rows = rows.filter(pa.compute.equal(rows.column(name), wanted))
     brief = ["key", "state", "operation", "content", "at", "error_message"]
     show(rows.select(brief) if to == "table" else rows, to, file)
+    if not every.num_rows:
+        place = redact(Settings.load().ledger_url)
+        click.echo(f"the ledger {place} is empty; TL_LEDGER names another one", err=True)
     twice = every.filter(every.column("perhaps_paid_twice"))
     if twice.num_rows:
         minutes = pa.compute.sum(twice.column("video_minutes")).as_py() or 0.0

@@ -34,8 +34,9 @@ async def in_parallel(
             done, _ = await asyncio.wait({*running, stopped}, return_when=asyncio.FIRST_COMPLETED)
             ended = running & done
             running.difference_update(ended)
-            for task in ended:
-                task.result()
+            for said in await asyncio.gather(*ended, return_exceptions=True):  # all are heard, one is raised
+                if isinstance(said, BaseException):
+                    raise said
 
     try:
         for item in items:

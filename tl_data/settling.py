@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from tl_data.errors import LedgerError
 from tl_data.journal import Journal, View
 from tl_data.lease import Lease, LeaseLost, Owner, Watch
 from tl_data.records import Billed, Call, Doubt, Entry, Failure, entry_of
-from tl_data.storage import Storage
+from tl_data.storage import Storage, steady
 from tl_data.usage import current
 
 log = logging.getLogger("tl_data.ledger")
@@ -80,7 +81,7 @@ class Settling:
         """What others make of the call: their answer; or the number of the claim to take, and whether the
         owner of the last one was killed a moment ago. Raises their failure.
         """
-        waited, delay = False, 0.05
+        waited, delay, told = False, 0.05, steady() + self.lease / 2
         while True:
             view, entry = await self.journal.read(folder, call.key)
             if entry is not None and entry.state in ("done", "submitted"):
@@ -94,10 +95,14 @@ class Settling:
             claim = view.items.get(f"{view.last:04d}.claim")
             if claim is None:
                 return view.last + 1, False
-            over = await self._watch.is_over(claim, await self.journal.record(claim.path))
+            record = await self.journal.record(claim.path)
+            over = await self._watch.is_over(claim, record)
             if over:
                 return view.last + 1, over == "gone"
             waited = True
+            if steady() > told:
+                told = math.inf
+                log.warning("%s", _waiting(call, record, self.lease))
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, 2.0)
 
@@ -194,6 +199,16 @@ class Settling:
             await asyncio.sleep(self.settling)
             found = await lease.guard(find)
         return None if found in failed else found
+
+
+def _waiting(call: Call, claim: Mapping[str, Any] | None, lease: float) -> str:
+    """What a call waits for whose claim another process holds."""
+    owner, what = (claim or {}).get("owner") or {}, call.described()["content"] or call.content_key
+    whose = f"process {owner.get('pid')} on {owner.get('host')}" if owner else "a claim that cannot be read"
+    return (
+        f"{call.operation} of {what} waits for {whose}; it is taken over when that has given no sign for "
+        f"{lease:g} s"
+    )
 
 
 def _unsettled(find: Find | None) -> None:

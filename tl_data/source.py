@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def pairs(job: Job) -> Iterator[Pair]:
             return _columns(job, delta_batches(place))
         except LakeError as error:
             raise SettingsError(f"{source.section}.{source.kind}: {error}") from error
-    return _columns(job, _duckdb(job))
+    return _columns(job, *_duckdb(job))
 
 
 def _files_in(folder: Path) -> Iterator[Pair]:
@@ -74,10 +74,14 @@ def _is_delta(place: str) -> bool:
     return is_delta(place)
 
 
-def _columns(job: Job, batches: pa.RecordBatchReader) -> Iterator[Pair]:
-    """Key and URL of each row, checked against what the source has before the first row is read."""
+def _columns(job: Job, batches: pa.RecordBatchReader, close: Callable[[], object] = int) -> Iterator[Pair]:
+    """Key and URL of each row, checked against what the source has before the first row is read.
+
+    Args:
+        close: called when all is read, nothing more is wanted, or a row is wrong.
+    """
     _check(job, batches.schema)
-    return _read(job, batches)
+    return _read(job, batches, close)
 
 
 def _check(job: Job, schema: pa.Schema) -> None:
@@ -105,23 +109,27 @@ def _what(job: Job) -> str:
     return "URLs or paths" if job.source.section == "source" else "questions"
 
 
-def _read(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[Pair]:
-    for batch in batches:
-        urls = batch.column(job.source.url).to_pylist()
-        if job.source.key is None:
-            yield from ((None, url) for url in urls)
-            continue
-        keys = pc.cast(batch.column(job.source.key), pa.string()).to_pylist()
-        for key, url in zip(keys, urls, strict=True):
-            if key is None and url is not None:
-                raise SchemaMismatch(
-                    f"column {job.source.key!r} of the source is the key, but NULL for {redact(url)}; "
-                    "give every row a key"
-                )
-            yield key, url
+def _read(job: Job, batches: Iterable[pa.RecordBatch], close: Callable[[], object]) -> Iterator[Pair]:
+    try:
+        for batch in batches:
+            urls = batch.column(job.source.url).to_pylist()
+            if job.source.key is None:
+                yield from ((None, url) for url in urls)
+                continue
+            keys = pc.cast(batch.column(job.source.key), pa.string()).to_pylist()
+            for key, url in zip(keys, urls, strict=True):
+                if key is None and url is not None:
+                    raise SchemaMismatch(
+                        f"column {job.source.key!r} of the source is the key, but NULL for {redact(url)}; "
+                        "give every row a key"
+                    )
+                yield key, url
+    finally:
+        close()
 
 
-def _duckdb(job: Job) -> pa.RecordBatchReader:
+def _duckdb(job: Job) -> tuple[pa.RecordBatchReader, Callable[[], object]]:
+    """What DuckDB reads, and what closes its connection: one that is left open is reported as a leak."""
     try:
         import duckdb
     except ImportError as error:
@@ -141,9 +149,9 @@ def _duckdb(job: Job) -> pa.RecordBatchReader:
             reader = con.sql(query).to_arrow_reader(BATCH)
             _check(job, reader.schema)
         except BaseException:
-            con.close()  # one that is left open is reported as a leak at the end of the process
+            con.close()
             raise
-        return _closing(con, reader)
+        return reader, con.close
     except duckdb.Error as error:
         said = str(error).strip().splitlines()[0]
         raise SettingsError(
@@ -157,18 +165,6 @@ def _reader(job: Job, place: str) -> str:
     if reader is None:
         raise SettingsError(f"{job.source.section}.files: {place} ends in none of {', '.join(READERS)}")
     return reader
-
-
-def _closing(con: Any, reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
-    """A reader that closes its connection when all is read, or nothing more is wanted."""
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        try:
-            yield from reader
-        finally:
-            con.close()
-
-    return pa.RecordBatchReader.from_batches(reader.schema, batches())
 
 
 def _spark(job: Job) -> pa.RecordBatchReader | None:

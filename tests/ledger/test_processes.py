@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +23,9 @@ from tl_data.records import Call
 
 
 class Worker:
-    """A worker process."""
+    """A worker process. `said` is what it had to say, once its result has been asked for."""
+
+    said = ""
 
     def __init__(self, **said: Any) -> None:
         script = str(Path(__file__).with_name("worker.py"))
@@ -45,6 +48,7 @@ class Worker:
     def result(self, timeout: float = 90) -> dict[str, Any]:
         out, err = self.process.communicate(timeout=timeout)
         assert self.process.returncode == 0, err
+        self.said = err
         found: dict[str, Any] = json.loads(out.splitlines()[-1])
         return found
 
@@ -179,6 +183,7 @@ def test_a_slow_owner_keeps_its_claim(server: Platform, start: Any) -> None:
     other = start(lease=1.5)
     assert slow.result()["submitted"] == 1
     assert other.result()["reused"] == 1
+    assert re.search(r"waits for process \d+ on .+ no sign for 1\.5 s", other.said)
     assert sum(server.made.values()) == 1
 
 

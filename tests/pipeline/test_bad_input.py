@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,3 +166,18 @@ def test_a_source_that_changed_between_two_runs_leaves_the_tables_alone(
             verb(job)
     assert Lake(job.folder).read(VIDEOS).to_pylist() == before
     assert Lake(job.folder).read(ERRORS).num_rows == 0
+
+
+def test_on_the_command_line_a_fault_of_the_source_is_one_sentence(tmp_path: Path) -> None:
+    """Whatever was open when it was met: DuckDB reports connections that nobody closed."""
+    (tmp_path / "job.toml").write_text(
+        '[source]\nfiles = "videos.csv"\nkey = "id"\n[outputs]\nfolder = "lake"\ntables = ["clips"]\n'
+    )
+    (tmp_path / "videos.csv").write_text("id,url\n1,https://example.com/a.mp4\n,https://example.com/b.mp4\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "tl_data", "plan", "job.toml"],
+        check=False, capture_output=True, text=True, cwd=tmp_path, env=dict(os.environ), timeout=100,
+    )  # fmt: skip
+    said = "Error: column 'id' of the source is the key, but NULL for https://example.com/b.mp4; "
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[1:] == [f"{said}give every row a key"]  # the first: which engine answers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -49,7 +50,9 @@ def test_damaged_records_cost_nothing(put: Put, make_job: MakeJob) -> None:
     assert (consistent(job), tasks(job)) == (3, 3)
 
 
-def test_a_ledger_of_a_newer_version_stops_the_run(put: Put, make_job: MakeJob) -> None:
+def test_a_ledger_of_a_newer_version_stops_the_run(
+    put: Put, make_job: MakeJob, caplog: pytest.LogCaptureFixture
+) -> None:
     job = make_job([put("a.mp4"), put("b.mp4")], tables=("clips",))
     pipeline.run(job)
     for done in index_records(job, "done"):
@@ -57,6 +60,8 @@ def test_a_ledger_of_a_newer_version_stops_the_run(put: Put, make_job: MakeJob) 
     shutil.rmtree(job.folder)
     with pytest.raises(LedgerError, match=r"newer tl_data \(format 2.*Upgrade tl_data here"):
         pipeline.plan(job)
+    gc.collect()
+    assert "never retrieved" not in caplog.text  # both videos met it
     stopped = pipeline.run(job)
     assert (stopped.status, stopped.submitted, stopped.exit_code) == ("stopped", 0, 3)
     assert "newer tl_data" in stopped.reason
