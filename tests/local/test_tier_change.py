@@ -10,7 +10,10 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -141,6 +144,23 @@ def as_of_an_earlier_version(home: Path) -> None:
         db.execute("ALTER TABLE videos DROP COLUMN form")
 
 
+@contextmanager
+def served(folder: Path, port: int = 0) -> Iterator[str]:
+    """The files of a folder at an address."""
+    handler = partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", port), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 def evidence_of(home: Path, video: str) -> Evidence:
     library = Library(home / "engine" / "library.sqlite")
     try:
@@ -149,51 +169,56 @@ def evidence_of(home: Path, video: str) -> Evidence:
         library.close()
 
 
-@pytest.mark.parametrize("stream", [True, False], ids=["from its stream", "of which nothing is kept"])
-def test_what_an_earlier_version_looked_at_is_looked_at_anew(stream: bool, tmp_path: Path) -> None:
+def test_what_an_earlier_version_looked_at_is_looked_at_anew(tmp_path: Path) -> None:
+    """From the stream that was kept, or from its URL while that gives the same bytes; else it stays."""
     home = tmp_path / "home"
     text, said = "Bitte halten Sie den Notausgang frei", "Please keep the emergency exit clear."
-    film = make_video(
-        tmp_path / "exit.mp4",
-        (Scene(5, text, "", said, color="red", path=((0.8, 0.7), (0.2, 0.7))),),
-        width=640, height=360, fps=10,
-    )  # fmt: skip
-    with engine(home) as before:
-        video = call(before, "index_video", video=str(film), enable_video_stream=stream)["video_id"]
+    scene = Scene(5, text, "", said, color="red", path=((0.8, 0.7), (0.2, 0.7)))
+    film = make_video(tmp_path / "exit.mp4", (scene,), width=640, height=360, fps=10)
+    same = media.plain(tmp_path)
+    changed = make_video(tmp_path / "changed.mp4", (Scene(5, "Another"),), width=480, height=360, fps=10)
+    with served(tmp_path) as base, engine(home) as before:
+        video = call(before, "index_video", video=str(film))["video_id"]
+        again, gone = (
+            call(before, "index_video", video=f"{base}/{path.name}", enable_video_stream=False)["video_id"]
+            for path in (same, changed)
+        )
         vectors = call(before, "video_vectors", video=video)
-    first = evidence_of(home, video)
-    assert [span.language for span in first.shown] == ["de"]
+    changed.write_bytes(film.read_bytes())
+    first = {name: evidence_of(home, name) for name in (video, again, gone)}
+    assert [span.language for span in first[video].shown] == ["de"]
     as_of_an_earlier_version(home)
-    older = evidence_of(home, video)
-    assert (older.form, older.clips[0].sure.colors, older.shown[0].language) == (0, None, "")
-    with engine(home) as after:
+    older = {name: evidence_of(home, name) for name in first}
+    bare = older[video]
+    assert (bare.form, bare.clips[0].sure.colors, bare.shown[0].language) == (0, None, "")
+    with served(tmp_path, int(base.rpartition(":")[2])), engine(home) as after:
         # Until its turn comes it is searched, and its vectors are still those of the same model.
         assert call(after, "search", index_id="tl_data", query_text="emergency exit")[0]["video_id"] == video
         assert call(after, "video_vectors", video=video) == vectors
         plan = reindex(settings=after.settings, dry_run=True)
-        assert (plan.videos, round(plan.video_minutes, 2)) == (1, 0.08)
-        assert list(plan.by_model) == ["an earlier version of tl-local-1"]
+        assert (plan.videos, round(plan.video_minutes, 2)) == (3, 0.25)
+        assert plan.by_model == {"an earlier version of tl-local-1": plan.video_minutes}
         done = reindex(settings=after.settings)
-        if not stream:
-            assert (done.done, [row["video_id"] for row in done.failed]) == (0, [video])
-            assert "upload it again" in done.failed[0]["message"]
-            assert call(after, "video_vectors", video=video) == vectors
-            return
-        assert (done.done, done.failed) == (1, [])
-        assert reindex(settings=after.settings, dry_run=True).videos == 0
+        assert (done.done, [row["video_id"] for row in done.failed]) == (2, [gone])
+        assert "gives another file" in done.failed[0]["message"]
+        assert reindex(settings=after.settings, dry_run=True).videos == 1
         assert call(after, "search", index_id="tl_data", query_text="German text")[0]["video_id"] == video
         assert call(after, "index_video", video=str(film))["video_id"] == video
-    fresh = evidence_of(home, video)
-    assert fresh.probe == first.probe  # of the file that was given, not of the stream
-    assert [(span.text, span.language) for span in fresh.shown] == [(text, "de")]
-    assert fresh.speech == first.speech
-    assert all(span.words for span in fresh.speech)
-    assert [(clip.start_sec, clip.end_sec, clip.direction, clip.sure) for clip in fresh.clips] == [
-        (clip.start_sec, clip.end_sec, clip.direction, clip.sure) for clip in first.clips
+    fresh = {name: evidence_of(home, name) for name in first}
+    assert fresh[gone] == older[gone]
+    assert fresh[again] == first[again]
+    assert fresh[video].probe == first[video].probe  # of the file that was given, not of the stream
+    assert [(span.text, span.language) for span in fresh[video].shown] == [(text, "de")]
+    assert fresh[video].speech == first[video].speech
+    assert all(span.words for span in fresh[video].speech)
+    measured = [
+        [(clip.start_sec, clip.end_sec, clip.direction, clip.sure) for clip in seen[video].clips]
+        for seen in (first, fresh)
     ]
-    (folder,) = (home / "engine" / "videos").glob(f"*{video}*")
+    assert measured[0] == measured[1]
+    folder = home / "engine" / "videos" / video
     assert sorted(path.name for path in folder.iterdir()) == ["frames", "hls"]
-    assert {clip.keyframe for clip in fresh.clips} <= {path.name for path in (folder / "frames").iterdir()}
+    assert {clip.keyframe for clip in fresh[video].clips} <= {p.name for p in (folder / "frames").iterdir()}
 
 
 def test_the_doctor_names_a_setting_that_cannot_be(tmp_path: Path) -> None:

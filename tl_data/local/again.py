@@ -67,12 +67,13 @@ def plan_of(store: Store, tiers: Tiers, index_id: str | None = None) -> Plan:
         name = row["looked_by"]
         if name == tiers.search_model:
             name = f"an earlier version of {name}"
-        plan.by_model[name] = round(plan.by_model.get(name, 0.0) + row["duration"] / 60, 3)
+        plan.by_model[name] = plan.by_model.get(name, 0.0) + row["duration"] / 60
         if row["again"] == WANTED:
             plan.waiting += 1
         elif row["again"] == FAILED:
             plan.failed.append({"video_id": row["id"], "message": row["again_error"] or ""})
     plan.video_minutes = round(seconds / 60, 3)
+    plan.by_model = {name: round(minutes, 3) for name, minutes in plan.by_model.items()}
     return plan
 
 
