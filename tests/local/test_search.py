@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.local.known import PROBE, VIDEOS, clip
-from tl_data.local.evidence import Evidence
+from tl_data.local.evidence import Evidence, Span
 from tl_data.local.library import Library
 from tl_data.local.query import Hit, Query, confidence
 
@@ -82,6 +82,57 @@ def test_paraphrases_find_their_video(library: Library, text: str, video: str) -
     hits = ask(library, text)
     assert hits
     assert hits[0].video_id == video
+
+
+def told(path: Path, *spans: Span) -> Library:
+    """A library of videos that say one thing each; they are called "0", "1" ..."""
+    made = Library(path / "library.db")
+    for number, span in enumerate(spans):
+        made.add("index", str(number), Evidence(PROBE, (clip(0, 6, sound="speech"),), speech=(span,)))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("text", "meant", "strangers"),
+    [
+        (
+            "visiting hours of the art gallery at the weekend",
+            "the museum opens on sunday afternoon",
+            ("gallery of winners", "the next weekend we will hire workers"),
+        ),
+        (
+            "practising a musical instrument at night",
+            "she plays the piano every evening",
+            ("the night before the storm", "the instrument of the police"),
+        ),
+        (
+            "kids do not pay for the journey",
+            "young people travel for free",
+            ("the teacher listens to the children", "how would you like to pay"),
+        ),
+    ],
+)
+def test_a_sentence_that_is_near_as_a_whole_beats_a_word_of_the_question(
+    text: str, meant: str, strangers: tuple[str, ...], tmp_path: Path
+) -> None:
+    library = told(tmp_path, *(Span(0.5, 4.0, said, 0.8) for said in (*strangers, meant)))
+    assert ask(library, text)[0].video_id == str(len(strangers))
+    library.close()
+
+
+def test_each_reading_of_the_recogniser_is_a_sentence_of_its_own(tmp_path: Path) -> None:
+    """Run together they would be about everything, and so about nothing."""
+    readings = ("that loom is on the dock or", "the river is in the dark", "a lawyer asked the witness")
+    library = told(
+        tmp_path,
+        Span(0.5, 4.0, "the lawn is wet and green", 0.8),
+        Span(0.5, 4.0, "the law of the fitness", 0.4, readings),
+    )
+    hits = ask(library, "attorney questions somebody in court")
+    assert [hit.video_id for hit in hits][:1] == ["1"]
+    assert all(part.startswith("maybe: ") for part in hits[0].evidence)
+    assert hits[0].transcription == "the law of the fitness"  # what it only considered is not quoted
+    library.close()
 
 
 @pytest.mark.parametrize(
