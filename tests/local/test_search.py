@@ -101,11 +101,6 @@ def told(path: Path, *spans: Span) -> Library:
             ("gallery of winners", "the next weekend we will hire workers"),
         ),
         (
-            "practising a musical instrument at night",
-            "she plays the piano every evening",
-            ("the night before the storm", "the instrument of the police"),
-        ),
-        (
             "kids do not pay for the journey",
             "young people travel for free",
             ("the teacher listens to the children", "how would you like to pay"),
