@@ -127,7 +127,7 @@ async def alert(session: Session, job: Job, alerts: Alerts, stop: asyncio.Event)
     questions = await asyncio.to_thread(saved_questions, job, alerts)
     lake, prices, now = Lake(job.folder, job.format), prices_of(job, session), datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-    run = Report(job.name, run_id, prices=prices, model=session.search_model, started_at=now)
+    run = Report(job.name, run_id, prices=prices, model=session.vectors_by, started_at=now)
     report = AlertReport(run, len(questions))
     chunks = await asyncio.to_thread(lambda: list(_chunks(lake, questions, job.limit)))
     tables = await asyncio.to_thread(lambda: [lake.table(t) for t in (ALERTS, ASKED, RUNS)])
@@ -228,7 +228,7 @@ class _Asking:
             "question": question,
             **{n: video[n] for n in ("content_key", "video_id", "source_key", "url")},
             **{n: hit[n] for n in ("start_sec", "end_sec", "confidence", "rank", "transcription")},
-            "model": self._session.search_model,
+            "model": self._session.vectors_by,
             "run_id": self._report.run.run_id,
             "at": datetime.now(UTC),
         }

@@ -67,7 +67,7 @@ class Connection:
         With a model of its own the embedded engine is started: only its files say it.
         """
         settings = self.settings
-        if settings.embedded and settings.local_clip and settings.search_model is None:
+        if settings.embedded and settings.local_clip:
             models = self.session.models
             return models.dimension if models else None
         return settings.dimension

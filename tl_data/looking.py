@@ -65,13 +65,13 @@ async def look(
     except (MediaRefused, APIError) as error:
         return Look(item, "refused", error=error)
     rows = list(item.keys.values())
-    current = [row for row in rows if row and is_current(row, identity, session.search_model)]
+    current = [row for row in rows if row and is_current(row, identity, session.vectors_by)]
     kept: tuple[str, ...] = ()
     kept_of: str | None = None
     if len(current) < len(rows):
         needed = names
         if refresh:
-            needed, kept, kept_of = _refreshed(names, rows, identity, session.search_model)
+            needed, kept, kept_of = _refreshed(names, rows, identity, session.vectors_by)
     else:
         needed = tuple(name for name in names if not all(name in row.made for row in current))
         if not needed:

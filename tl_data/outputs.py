@@ -78,12 +78,12 @@ async def make(session: Session, names: Sequence[str], record: Mapping[str, Any]
             return await function.run(session, **given)
 
     if "clips" in names:
-        model: Json = {"video_id": video_id, "model": session.search_model}
+        model: Json = {"video_id": video_id, "model": session.vectors_by}
         made["clips"] = rows_of(CLIPS, [{**model, **_without(c, "vector")} for c in await ask("clips")])
     if "vectors" in names:
         made["vectors"] = _vectors(session, video_id, await ask("video_vectors"))
     if "chapters" in names:
-        model = {"video_id": video_id, "model": session.analyze_model}
+        model = {"video_id": video_id, "model": session.texts_by}
         made["chapters"] = rows_of(CHAPTERS, [{**model, **c} for c in await ask("chapters")])
     if prompts := prompts_of(names):
         gist = await ask("gist")
@@ -93,7 +93,7 @@ async def make(session: Session, names: Sequence[str], record: Mapping[str, Any]
                 "prompt": prompt,
                 "summary": await ask("summarize", prompt=prompt or None),
                 **gist,
-                "model": session.analyze_model,
+                "model": session.texts_by,
                 "at": datetime.now(UTC),
             }
             for prompt in prompts
@@ -107,7 +107,7 @@ def _vectors(session: Session, video_id: str, segments: list[Json]) -> pa.Table:
     rows = [
         {
             "video_id": video_id,
-            "model": session.search_model,
+            "model": session.vectors_by,
             "dimension": len(segment["vector"]),
             **segment,
             "vector": pa.array(segment["vector"], pa.float32()),

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from tl_data.bill import Bill
+from tl_data.client.engine import asked_for
 from tl_data.errors import SchemaMismatch
 from tl_data.jobs import Job
 from tl_data.lake import Lake
@@ -33,16 +34,17 @@ def refuse_mixing(lake: Lake, job: Job, session: Session, prices: Prices) -> Non
     """
     if job.refresh or "vectors" not in job.tables:
         return
-    model = session.search_model
+    model = session.vectors_by
     if other := sorted(set(models(lake)) - {model}):
         seconds, bill = lengths(lake), Bill()
         for length in seconds:
             bill.add("index", length)
         raise SchemaMismatch(
             f"the table vectors in {job.folder} holds vectors of {', '.join(other)}, and this run would add "
-            f"vectors of {model}, which cannot be compared with them. Set search_model = {other[0]!r} to "
-            "go on as before, or re-embed in place: name another index in [settings] and set "
-            f"refresh = true in [outputs]. The {_videos(len(seconds))} in the tables would take "
+            f"vectors of {model}, which cannot be compared with them. Set search_model = "
+            f"{asked_for(other[0])!r} to go on as before, or re-embed in place: name another index in "
+            "[settings] and set refresh = true in [outputs]. "
+            f"The {_videos(len(seconds))} in the tables would take "
             f"{bill.video_minutes:.2f} video minutes and {bill.price(prices):.2f} {prices.currency}; "
             "tl-data plan says what exactly"
         )

@@ -59,7 +59,7 @@ class Run:
             job.name,
             f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
             prices=prices_of(job, session),
-            model=session.search_model,
+            model=session.vectors_by,
             started_at=now,
         )
         self._names = wanted(job)
@@ -252,7 +252,7 @@ class Run:
             self._commits.gone(table, keys)
         keep_texts(self._source, self._commits, here, video_id)
         self._drop_replaced(item, video_id)
-        self._commits.video(video_rows(here, record, self.session.search_model, names))
+        self._commits.video(video_rows(here, record, self.session.vectors_by, names))
         self._minutes += float(record.get("duration_sec") or 0.0) / 60
 
     def _drop_replaced(self, item: Item, video_id: str) -> None:

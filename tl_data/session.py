@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from tl_data.client import Client
-from tl_data.client.engine import Models
+from tl_data.client.engine import Models, made_by
 from tl_data.embedding import embed_video, segments
 from tl_data.errors import APIError, BadRequest, MediaRefused, MissingExtra, NotFound, TaskFailed
 from tl_data.identity import Identity, identify
@@ -49,6 +49,8 @@ class Session:
         self.search_model = settings.search_model or (models.search if models else "marengo3.0")
         self.analyze_model = settings.analyze_model or (models.analyze if models else "pegasus1.2")
         self.embed_model = self.search_model
+        self.vectors_by = made_by(self.search_model, models.search if models else None)  # in tables
+        self.texts_by = made_by(self.analyze_model, models.analyze if models else None)
         self.embedded = models is not None
         self.arrived = 0  # videos that became ready while they were waited for here
         self._indexes: dict[str, str] = {}
@@ -173,7 +175,7 @@ class Session:
         async def find() -> str | None:
             return await indexing_task(self.client, self.watcher, index, call.key)
 
-        current().model = self.search_model
+        current().model = self.vectors_by
         entry = await self.ledger.submit(call, send, find)
         return call, entry if entry.reused else replace(entry, created_at=created)
 
@@ -230,7 +232,7 @@ class Session:
 
         `video` is a record as `video()` gives it; analysis is billed by its length.
         """
-        current().model = self.analyze_model
+        current().model = self.texts_by
         seconds = video.get("duration_sec")
         call = self.paid_call(operation, str(video["video_id"]), params, float(seconds or 0.0))
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from tl_data.errors import SettingsError
 
@@ -144,13 +145,14 @@ class Settings:
     @property
     def dimension(self) -> int | None:
         """Length of the vectors of the session's model, where it is known beforehand."""
-        if self.embedded and self.local_clip and self.search_model is None:
-            return None  # the encoder's files say it: see Connection.dimension
-        default = EMBEDDED_MODEL if self.embedded else "marengo3.0"
+        if self.embedded:  # its vectors are its own, by whatever name they are asked for
+            # The encoder's files say it: see Connection.dimension.
+            return None if self.local_clip else DIMENSIONS[EMBEDDED_MODEL]
         # Another server than the service may be anything: its vectors keep their own length.
-        if self.search_model is None and self.base_url is not None:
+        here = urlsplit(self.base_url or "").hostname in ("127.0.0.1", "localhost", "::1")
+        if here or (self.search_model is None and self.base_url is not None):
             return None
-        return DIMENSIONS.get(self.search_model or default)
+        return DIMENSIONS.get(self.search_model or "marengo3.0")
 
     @property
     def ledger_url(self) -> str:

@@ -335,7 +335,7 @@ def test_vectors_of_two_models_do_not_mix(put: Put, make_job: MakeJob, tmp_path:
     other = make_job([put("a.mp4")], prices=prices(tmp_path), settings=newer)
     for verb in (pipeline.plan, pipeline.run):
         with pytest.raises(
-            SchemaMismatch, match=r"holds vectors of tl-local-1, .* vectors of marengo2\.7"
+            SchemaMismatch, match=r"holds vectors of tl-local-1, .* vectors of tl-local-1 as marengo2\.7"
         ) as no:
             verb(other)
         # 4 s: indexing; summaries and chapters need not be made anew

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tl_data.client.http import Answer
 
 PAGE = "/_engine/tiers"
+OWN = "tl-local-"  # with which the names of the embedded engine's models begin
+AS = " as "  # between the model that made something and the one that was asked for
 
 
 @dataclass(frozen=True)
@@ -71,3 +73,18 @@ async def models_of(client: Client) -> Models | None:
         return Models(told["search_model"], told["analyze_model"], told["dimension"]) if told else None
     except KeyError:
         return None
+
+
+def made_by(asked: str, own: str | None) -> str:
+    """The name of a model in tables: never the service's alone for what the embedded engine made.
+
+    Args:
+        asked: the model that was asked for.
+        own: the embedded engine's; None for the service.
+    """
+    return asked if own is None or asked.startswith(OWN) else f"{own}{AS}{asked}"
+
+
+def asked_for(name: str) -> str:
+    """The model that was asked for, of a name as `made_by` gives it."""
+    return name.rpartition(AS)[2]

@@ -95,7 +95,7 @@ async def _hits(
         page_limit=page_limit or min(max_hits, 50),
         **options,
     )
-    current().model = tl.search_model
+    current().model = tl.vectors_by
     hits: Rows = []
     async for item in found:
         for clip in item.get("clips") or [item]:
