@@ -19,10 +19,13 @@ from typing import Any
 import orjson
 
 from tl_data import catalog
+from tl_data.bill import Book
 from tl_data.errors import BadRequest, SettingsError, TLDataError
 from tl_data.jobs import Alerts, Job
 from tl_data.lake import Lake, rows_of
 from tl_data.lake_tables import ALERTS, ASKED, RUNS, VIDEOS
+from tl_data.pipeline_alive import alive
+from tl_data.pipeline_books import Books
 from tl_data.pipeline_parallel import in_parallel
 from tl_data.pipeline_plan import prices_of
 from tl_data.prices import Prices
@@ -139,17 +142,20 @@ async def alert(session: Session, job: Job, alerts: Alerts, stop: asyncio.Event)
     run.rows = run.distinct = sum(len(chunk.videos) for chunk in chunks)
     told = await asyncio.to_thread(_told, lake, {v["content_key"] for c in chunks for v in c.videos.values()})
     asking = _Asking(session, alerts, report, told)
-    for chunk in chunks:
-        found, asked = await asking.ask(chunk, stop)
-        # Alerts first: what is in `asked` is never asked again.
-        await asyncio.to_thread(tables[0].replace_groups, rows_of(ALERTS, found))
-        await asyncio.to_thread(tables[1].replace_groups, rows_of(ASKED, asked))
-        if stop.is_set():
-            run.status = "interrupted"
-            run.reason = "interrupted: what was asked is in the tables; run again to go on"
-            break
-    run.ended_at = datetime.now(UTC)
-    await asyncio.to_thread(tables[2].replace_groups, rows_of(RUNS, [run.row()]))
+    async with alive(session.ledger.storage, Book(run_id, run.bill), job.folder, prices):
+        await Books(session, tables[2], prices, job.folder).look()
+        for chunk in chunks:
+            await asyncio.to_thread(tables[2].replace_groups, rows_of(RUNS, [run.row()]))
+            found, asked = await asking.ask(chunk, stop)
+            # Alerts first: what is in `asked` is never asked again.
+            await asyncio.to_thread(tables[0].replace_groups, rows_of(ALERTS, found))
+            await asyncio.to_thread(tables[1].replace_groups, rows_of(ASKED, asked))
+            if stop.is_set():
+                run.status = "interrupted"
+                run.reason = "interrupted: what was asked is in the tables; run again to go on"
+                break
+        run.ended_at = datetime.now(UTC)
+        await asyncio.to_thread(tables[2].replace_groups, rows_of(RUNS, [run.row()]))
     return report
 
 

@@ -11,6 +11,7 @@ it twice gives the same table, and killing it leaves the table as it was before 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -52,6 +53,17 @@ LOST = (
 )
 
 
+def reason(error: BaseException) -> str:
+    """Why a table cannot be read or written, in one line; and what to do where that is plain."""
+    lines = (re.sub(r"\x1b\[\d*m|↳", "", line).strip(" .") for line in str(error).splitlines())
+    said = ": ".join(line for line in lines if line) or type(error).__name__
+    if re.search(r"(?i)no space left|os error 28|quota exceeded", said):
+        return f"the disk is full. Free some space and run again ({said})"
+    if re.search(r"(?i)permission ?denied|read-?only|access ?denied|os error (13|30)\b|\b403\b", said):
+        return f"no permission. Check the rights, or choose another outputs folder ({said})"
+    return said
+
+
 def readable(where: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> pa.RecordBatchReader:
     """Batches in this schema; what is wrong with their files is told when it is met.
 
@@ -64,7 +76,7 @@ def readable(where: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -
             for batch in batches:
                 yield batch.select(schema.names).cast(schema)
         except (OSError, pa.ArrowException) as error:
-            said = str(error).partition(". Detail:")[0].strip()
+            said = reason(error).partition(". Detail:")[0]
             raise LakeError(f"{where}: a file of it cannot be read: {said}. {LOST}") from error
 
     return pa.RecordBatchReader.from_batches(schema, read())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tl_data.errors import LakeError, MissingExtra
-from tl_data.lake import LOST, Group, check, fitted, groups_of, part, readable
+from tl_data.lake import LOST, Group, check, fitted, groups_of, part, readable, reason
 from tl_data.lake_tables import LakeSchema
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Delta:
                     address, declared.schema, mode="ignore", name=declared.name, configuration=PROPERTIES
                 )
             except (deltalake.exceptions.DeltaError, OSError) as error:
-                raise LakeError(f"{address}: the table cannot be made: {_line(error)}") from error
+                raise LakeError(f"{address}: the table cannot be made: {reason(error)}") from error
         self._table = _opened(address, LOST)
         self._check()
         self._added = self._small_files()
@@ -134,11 +134,11 @@ class Delta:
                 if attempt == ATTEMPTS - 1:
                     raise LakeError(
                         f"{self.address}: others keep writing to the same rows; gave up after {ATTEMPTS} "
-                        f"attempts ({_line(error)}). The table is readable and without these rows; run again."
+                        f"attempts ({reason(error)}). The table is readable, without these rows; run again."
                     ) from error
                 time.sleep(0.05 * 2**attempt)
             except (exceptions.DeltaError, OSError) as error:
-                raise LakeError(f"{self.address}: cannot be written: {_line(error)}") from error
+                raise LakeError(f"{self.address}: cannot be written: {reason(error)}") from error
         self._added += 1
         if self._added >= SMALL_FILES:
             self._compact()
@@ -153,7 +153,7 @@ class Delta:
             )
         except (_deltalake().exceptions.DeltaError, OSError) as error:
             # Somebody else writes, or there is no room for it: the rows are in, and the next one will do.
-            log.info("%s was not compacted: %s", self.address, _line(error))
+            log.info("%s was not compacted: %s", self.address, reason(error))
 
     def _small_files(self) -> int:
         """Files that a compaction would put together: those that earlier, short runs left count, too.
@@ -195,7 +195,7 @@ def _dataset(table: DeltaTable, files: Any = None) -> Any:
         return table.to_pyarrow_dataset(filesystem=files)
     except _deltalake().exceptions.DeltaError as error:
         raise LakeError(
-            f"{table.table_uri}: cannot be read without Spark: {_line(error)}. In Spark, "
+            f"{table.table_uri}: cannot be read without Spark: {reason(error)}. In Spark, "
             "REORG TABLE ... APPLY (PURGE) and switching off delta.enableDeletionVectors makes it readable."
         ) from error
 
@@ -218,17 +218,13 @@ def _opened(address: str, advice: str = "") -> DeltaTable:
     try:
         table: DeltaTable = deltalake.DeltaTable(address)
     except (deltalake.exceptions.DeltaError, OSError) as error:
-        said = f"{address}: is not a readable Delta table: {_line(error)}"
+        said = f"{address}: is not a readable Delta table: {reason(error)}"
         raise LakeError(f"{said}. {advice}" if advice else said) from error
     return table
 
 
 def _literal(value: Any) -> str:
     return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
-
-
-def _line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _deltalake() -> Any:

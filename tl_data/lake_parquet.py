@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tl_data.errors import LakeError
-from tl_data.lake import LOST, Group, check, fitted, groups_of, part, readable
+from tl_data.lake import LOST, Group, check, fitted, groups_of, part, readable, reason
 from tl_data.lake_tables import LakeSchema
 
 FILE_BYTES = 16 * 2**20  # a commit rewrites at most about this much, plus the files of replaced groups
@@ -152,9 +152,7 @@ class ParquetTable:
                 os.fsync(sink.fileno())
             os.replace(beside, file)
         except OSError as error:
-            raise LakeError(
-                f"{file}: cannot be written: {error.strerror}. The table is as before."
-            ) from error
+            raise LakeError(f"{file}: cannot be written: {reason(error)}. The table is as before.") from error
         finally:
             beside.unlink(missing_ok=True)
 
@@ -167,7 +165,7 @@ class ParquetTable:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             lock: Any = self.folder.with_name(f".{self.folder.name}.lock").open("wb")
         except OSError as error:
-            raise LakeError(f"{self.folder}: cannot be written: {error.strerror}") from error
+            raise LakeError(f"{self.folder}: cannot be written: {reason(error)}") from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
@@ -175,14 +173,12 @@ class ParquetTable:
                     stale.unlink(missing_ok=True)
                 yield
             except OSError as error:
-                raise LakeError(f"{self.folder}: cannot be written: {error.strerror}") from error
+                raise LakeError(f"{self.folder}: cannot be written: {reason(error)}") from error
 
     def _opened(self, file: Path) -> pq.ParquetFile:
         try:
             opened = pq.ParquetFile(file)
         except (pa.ArrowInvalid, OSError) as error:
-            raise LakeError(
-                f"{file} is not a readable Parquet file: {str(error).strip().rstrip('.')}. {LOST}"
-            ) from error
+            raise LakeError(f"{file} is not a readable Parquet file: {reason(error)}. {LOST}") from error
         check(self.declared, opened.schema_arrow, str(file))
         return opened

@@ -252,3 +252,18 @@ def test_the_records_that_are_gone_take_nothing_off_a_row(
     assert work.rows()[0]["price"] == first.price
     assert not lease.exists()
     work.is_what_was_billed(till)
+
+
+def test_a_run_of_alerts_that_was_killed_has_its_row(till: Till, work: Work, put: Callable[..., str]) -> None:
+    work.over(put("a.mp4"))
+    work.run()
+    work.file.write_text(work.file.read_text() + '[alerts]\nquestions = ["a ship"]\n')
+    till.faults({"kind": "latency", "seconds": 600, "route": "/search"})
+    process = work.start()
+    wait(process, lambda: [row["status"] for row in work.rows()] == ["done", "done", "running"])
+    work.ended(process, signal.SIGKILL)
+    till.faults()
+    asked = pipeline.alert(work.job)
+    assert (asked.run.calls, asked.exit_code) == (1, 0)
+    assert [row["status"] for row in work.rows()] == ["done", "done", "interrupted", "done"]
+    assert not list((work.folder / "ledger" / "runs").iterdir())
