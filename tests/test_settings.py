@@ -36,6 +36,7 @@ def test_the_key_never_shows() -> None:
         ({"concurrency": 0}, "must be above 0"),
         ({"timeout": "nan"}, "timeout is nan; it must be above 0"),
         ({"requests_per_minute": -60}, "requests_per_minute is -60.0; it must be above 0"),
+        ({"requests_per_day": "inf"}, "requests_per_day is inf; leave it out"),
         ({"max_wait": -1}, "max_wait is -1.0; it must be 0 or more"),
         ({"on_error": "ignore"}, "'raise' or 'null'"),
         ({"base_url": "api.example.com"}, "http:// or https://"),

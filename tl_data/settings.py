@@ -91,8 +91,11 @@ class Settings:
             raise SettingsError(f"on_error is {self.on_error!r}; it is 'raise' or 'null'")
         for name in ABOVE_ZERO:
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
+            if value is not None and not value > 0:
                 raise SettingsError(f"{name} is {value}; it must be above 0")
+        for name in LIMITS:
+            if getattr(self, name) == math.inf:
+                raise SettingsError(f"{name} is inf; leave it out, and there is none")
         for name in ("retries", "max_wait"):
             if not getattr(self, name) >= 0:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be 0 or more")
