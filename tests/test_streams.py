@@ -142,20 +142,21 @@ def test_interrupting_a_query_stops_its_calls_and_no_others(slow_engine: Engine)
                 waiting.result(timeout=20)
 
 
-def test_ctrl_c_stops_the_calls_of_a_query(slow_engine: Engine) -> None:
+@pytest.mark.parametrize("text", ["'slow'", "later('slow')"], ids=["in a call", "before a call"])
+def test_ctrl_c_stops_the_calls_of_a_query(text: str, slow_engine: Engine) -> None:
+    """DuckDB calls functions in threads of its own, and when interrupted lets those end that it has begun."""
     script = (
         "import duckdb, os, signal, threading, time, tl_data\n"
         f"settings = tl_data.Settings(base_url={slow_engine.base_url!r}, home={str(slow_engine.home)!r})\n"
         "con = duckdb.connect(); tl_data.register(con, settings)\n"
-        "stopped = threading.Event()\n"
-        "def press():\n"  # and again, as a person does, if DuckDB was planning and took the first for itself
-        "    for wait in (1.5, 15.0):\n"
-        "        if not stopped.wait(wait):\n"
-        "            os.kill(os.getpid(), signal.SIGINT)\n"
-        "threading.Thread(target=press, daemon=True).start()\n"
-        "try:\n    con.sql(\"SELECT tl_embed_text('slow')\").fetchall()\n"
-        "except (KeyboardInterrupt, RuntimeError, duckdb.Error):\n    stopped.set()\n    print('stopped')\n"
-        "finally:\n    con.close()\n"
+        "def later(text: str) -> str:\n    press.start(); time.sleep(2.5); return text\n"
+        "con.create_function('later', later, side_effects=True)\n"
+        "press = threading.Timer(1.0, os.kill, [os.getpid(), signal.SIGINT])\n"
+        + ("" if "later" in text else "press.start()\n")
+        + f'try:\n    con.sql("SELECT tl_embed_text({text})").fetchall()\n'
+        "except (KeyboardInterrupt, RuntimeError, duckdb.Error):\n    print('stopped')\n"
+        "assert con.sql('SELECT 1').fetchall() == [(1,)]\n"
+        "con.close()\n"
     )
     began = time.monotonic()
     said = subprocess.run(

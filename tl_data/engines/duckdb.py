@@ -12,10 +12,12 @@ import functools
 import inspect
 import itertools
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import duckdb
@@ -25,6 +27,7 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 from tl_data import catalog
 from tl_data.catalog import Function, Parameter, Table, literal
 from tl_data.connect import Connection, cancel_all
+from tl_data.errors import Cancelled
 from tl_data.loop import asked_by
 from tl_data.outcomes import outcome_row
 from tl_data.types import VECTOR
@@ -102,7 +105,10 @@ def _heed_ctrl_c() -> None:
     if not callable(before):
         return  # the program ignores Ctrl-C, or handles it outside of Python
 
-    def heed(number: int, frame: Any) -> None:
+    def heed(number: int, frame: FrameType | None) -> None:
+        global _interrupted  # noqa: PLW0603
+        mark = _Mark()
+        _interrupted = weakref.ref(mark), id(frame), frame.f_lasti if frame else 0
         cancel_all()
         before(number, frame)
 
@@ -111,6 +117,26 @@ def _heed_ctrl_c() -> None:
 
 
 _heeding = False
+
+
+class _Mark:
+    """Lives in the frame of the handler, and so as long as the KeyboardInterrupt that was raised in it."""
+
+
+#: The last Ctrl-C: its mark, and where the main thread was: the frame's identity and instruction.
+_interrupted: tuple[weakref.ref[_Mark], int, int] | None = None
+
+
+def _is_being_interrupted() -> bool:
+    """Whether the main thread still is where Ctrl-C met it: in DuckDB, which is ending the query.
+
+    DuckDB waits for its threads without listening to anything, so a function that one of them calls only
+    now must not begin. A frame whose exception lives is alive, too: its identity is that of no other.
+    """
+    if _interrupted is None or _interrupted[0]() is None:
+        return False
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    return frame is not None and (id(frame), frame.f_lasti) == _interrupted[1:]
 
 
 #: DuckDB's own functions under the names that both engines share: the cosine of two vectors (-1 to 1), and
@@ -136,6 +162,8 @@ def _udf(
 
     def owned(*arrays: Any) -> pa.Array:
         with asked_by(own):
+            if _is_being_interrupted():
+                raise Cancelled("the query was interrupted; what was finished is kept")
             return run(*arrays)
 
     owned.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # DuckDB reads the arity from it
