@@ -153,7 +153,7 @@ class Settings:
             return None if self.local_clip else DIMENSIONS[EMBEDDED_MODEL]
         # Another server than the service may be anything: its vectors keep their own length.
         here = urlsplit(self.base_url or "").hostname in ("127.0.0.1", "localhost", "::1")
-        if here or (self.search_model is None and self.base_url is not None):
+        if self.search_model != EMBEDDED_MODEL and (here or (self.base_url and self.search_model is None)):
             return None
         return DIMENSIONS.get(self.search_model or "marengo3.0")
 
