@@ -143,7 +143,9 @@ async def alert(session: Session, job: Job, alerts: Alerts, stop: asyncio.Event)
     told = await asyncio.to_thread(_told, lake, {v["content_key"] for c in chunks for v in c.videos.values()})
     asking = _Asking(session, alerts, report, told)
     async with alive(session.ledger.storage, Book(run_id, run.bill), job.folder, prices):
-        await Books(session, tables[2], prices, job.folder).look()
+        runs = await asyncio.to_thread(lake.table, RUNS)  # written to at the same time
+        books = Books(session, runs, prices, job.folder)
+        await books.look()
         for chunk in chunks:
             await asyncio.to_thread(tables[2].replace_groups, rows_of(RUNS, [run.row()]))
             found, asked = await asking.ask(chunk, stop)
@@ -156,6 +158,9 @@ async def alert(session: Session, job: Job, alerts: Alerts, stop: asyncio.Event)
                 break
         run.ended_at = datetime.now(UTC)
         await asyncio.to_thread(tables[2].replace_groups, rows_of(RUNS, [run.row()]))
+        if not stop.is_set():
+            await books.close()
+        await books.leave()
     return report
 
 

@@ -51,10 +51,13 @@ class Books:
         self._session, self._runs, self._prices, self._tables = session, runs, prices, tables
         self._storage = session.ledger.storage
         self._open: dict[str, _Open] = {}
+        self._reading: asyncio.Task[None] | None = None
 
     async def look(self) -> list[str]:
-        """Write to the rows of runs that are over what they paid, as far as the ledger knows by now; gives
-        the ids of those that had died."""
+        """Find the runs that are over, and call those interrupted that had died; gives the ids of these.
+
+        What they paid is read meanwhile: `close` at the end, or `leave`.
+        """
         rows = await asyncio.to_thread(lambda: self._runs.batches().read_all().to_pylist())
         by_id, watch = {row["run_id"]: row for row in rows}, Watch(self._storage, Owner())
         leases = [item async for item in self._storage.below(FOLDER)]
@@ -66,34 +69,43 @@ class Books:
                 self._open[run] = _Open(row, lease)
             elif lease.record.get("tables") == self._tables:  # it died before it had a row, and paid nothing
                 await self._storage.delete(item.path)
-        if not self._open:
-            return []
+        died = [run for run, open_ in self._open.items() if open_.row["status"] == "running"]
+        await self._write(died)
+        if self._open:
+            self._reading = asyncio.create_task(self._read())
+        return died
+
+    async def _read(self) -> None:
+        """Read what the ledger knows of them, which takes minutes where it knows very many calls."""
         began = [o.lease.begun for o in self._open.values()]
         began += [o.row["started_at"].timestamp() for o in self._open.values() if o.row["started_at"]]
-        try:
-            accounts = await accounts_of(self._storage, self._open, min(began) - EARLIER)
-        except LedgerError as error:  # what the rows say stands, and the next run looks again
-            log.warning("what earlier runs paid cannot be told: %s", error)
-            accounts = {}
-        died = [run for run, open_ in self._open.items() if open_.row["status"] == "running"]
-        for run, open_ in self._open.items():
-            open_.account = accounts.get(run)
+        accounts = await accounts_of(self._storage, self._open, min(began) - EARLIER)
+        for run, account in accounts.items():
+            self._open[run].account = account
         await self._write(list(self._open))
         for run, account in accounts.items():
             if not account.open:
                 await self._close(run)
-        return died
 
     async def close(self) -> None:
         """Look for what is open still, and close the books that can be closed. Never fails: the next run
         does what is left."""
+        if self._reading is None:
+            return
         try:
+            await self._reading
             async with asyncio.timeout(LOOKING):
                 for run, open_ in list(self._open.items()):
                     if open_.account is not None:
                         await self._settle(run, open_.account)
         except (TLDataError, TimeoutError) as error:
             log.warning("the books of earlier runs are left to the next run: %s", error or "it took too long")
+
+    async def leave(self) -> None:
+        """Leave what is open to the next run."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
 
     async def _settle(self, run: str, account: Account) -> None:
         settled = await asyncio.gather(*(self._looked_for(call) for call, _ in account.open))

@@ -83,16 +83,20 @@ class Run:
         storage = self.session.ledger.storage
         with self._source:
             await self._prepare(lake)
-            books = Books(self.session, self._commits.tables["runs"], self.report.prices, self.job.folder)
+            runs = await asyncio.to_thread(lake.table, TABLES["runs"])  # written to at the same time
+            books = Books(self.session, runs, self.report.prices, self.job.folder)
             with kept_in(Book(self.report.run_id, self.report.bill)) as book:
                 async with alive(storage, book, self.job.folder, self.report.prices):
                     await books.look()
-                    await self._commits.flush(always=True)
-                    await self._all()
-                    if self.stop.is_set():
-                        book.unsettled += 1  # what was sent at that moment
-                    else:
-                        await books.close()
+                    try:
+                        await self._commits.flush(always=True)
+                        await self._all()
+                        if self.stop.is_set():
+                            book.unsettled += 1  # what was sent at that moment
+                        else:
+                            await books.close()
+                    finally:
+                        await books.leave()
         if self.job.refresh and self.collecting and not self.job.limit:
             self.report.left_behind = await asyncio.to_thread(left_behind, lake, self.report.model)
         return self.report

@@ -70,7 +70,10 @@ class Settling:
                 except LeaseLost:
                     _unsettled(find)
                     log.warning(
-                        "%s %s: this process was too slow to keep its claim", call.operation, call.key
+                        "%s of %s: this process gave no sign for so long that its claim may be another's; it "
+                        "looks what has become of it",
+                        call.operation,
+                        _whose(call),
                     )
             known = await self._others(call, folder)
             if isinstance(known, Entry):
@@ -201,9 +204,14 @@ class Settling:
         return None if found in failed else found
 
 
+def _whose(call: Call) -> str:
+    """What a call is about, for people."""
+    return str(call.described()["content"] or call.content_key)
+
+
 def _waiting(call: Call, claim: Mapping[str, Any] | None, lease: float) -> str:
     """What a call waits for whose claim another process holds."""
-    owner, what = (claim or {}).get("owner") or {}, call.described()["content"] or call.content_key
+    owner, what = (claim or {}).get("owner") or {}, _whose(call)
     whose = f"process {owner.get('pid')} on {owner.get('host')}" if owner else "a claim that cannot be read"
     return (
         f"{call.operation} of {what} waits for {whose}; it is taken over when that has given no sign for "

@@ -40,7 +40,10 @@ def connection(make_job: Callable[..., Job]) -> Connection:
 
 async def looked(connection: Connection, lake: Lake) -> list[str]:
     """The runs that were found to have died."""
-    return await Books(connection.session, lake.table(RUNS), Prices.free(), lake.folder).look()
+    books = Books(connection.session, lake.table(RUNS), Prices.free(), lake.folder)
+    died = await books.look()
+    await books.close()
+    return died
 
 
 def test_a_run_that_lives_is_left_alone(connection: Connection, tmp_path: Path) -> None:
