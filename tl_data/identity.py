@@ -36,7 +36,8 @@ _SIGNING = re.compile(r"x-(amz|goog|oss)-.*|awsaccesskeyid|googleaccessid|ossacc
 _BESIDE = re.compile(r"expires|signature|policy|security-token|hash-algorithm|x-id|response-.*", re.I)
 #: Azure: a shared access signature is recognised by `sig` with a version or an expiry.
 _SAS = re.compile(
-    r"sv|ss|srt|sp|se|st|spr|sip|sr|sig|si|sdd|ses|saoid|suoid|scid|sk(oid|tid|t|e|s|v)|rsc[cdelt]", re.I
+    r"sv|ss|srt|sp|se|st|spr|sip|sr|sig|si|sdd|ses|saoid|suoid|sduoid|scid|sk(oid|tid|dutid|t|e|s|v)|rsc[cdelt]",
+    re.I,
 )
 _DIGEST = re.compile(r"[0-9a-f]{32,128}(-\d{1,5})?", re.I)
 _URL = re.compile(r"https?://[^\s\"'<>\\]+", re.I)

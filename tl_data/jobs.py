@@ -244,5 +244,6 @@ commit_seconds = 30         # ... or so many seconds
 index = "catalog"
 # ledger = "s3://bucket/ledger"    # shared by all machines that must not pay twice
 # concurrency = 16
-# video_minutes_per_hour = 600
+# video_minutes_per_hour = 600     # limits of your own: requests, tokens, video minutes
+# requests_per_day = 1500
 """

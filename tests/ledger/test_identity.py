@@ -22,6 +22,7 @@ SIGNED = {
     "gcs, version 2": "GoogleAccessId=me%40x&Expires=1760000000&Signature=abc%3D",
     "azure": "sv=2024-11-04&ss=b&srt=o&sp=r&se=2026-01-01T00%3A00Z&st=2025&spr=https&sr=b&sig=a%2Bb%3D",
     "azure, user delegation": "sv=2024-11-04&skoid=1&sktid=2&skt=3&ske=4&sks=b&skv=5&sr=b&sp=r&se=6&sig=7",
+    "azure, bound to a user": "sv=2025-07-05&skoid=1&sktid=2&skdutid=3&sduoid=4&sr=b&sp=r&se=6&sig=7",
     "cloudfront": "Expires=1760000000&Signature=abc~&Key-Pair-Id=K123",
     "cloudfront, policy": "Policy=eyJ&Signature=abc&Key-Pair-Id=K123",
 }
