@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tl_data.local.meaning import WORD_DIMENSION
 
 EXACT_ROWS = 4000  # up to here every vector is compared; beyond, sign bits choose some first
-_CHOSEN = 1500
+_CHOSEN = 1500  # for texts; words have fewer near ones
 _SPARE = 1024
 
 Bools = NDArray[np.bool_]
@@ -70,8 +70,15 @@ class TextRows:
         self._rows.put(self.count, texts.rows.astype(np.int64) + first_row)
         self.count += n
 
-    def nearest(self, vector: Floats, wanted: int, allowed: Bools) -> tuple[Rows, Floats]:
-        """The rows of the shelf whose text is nearest to a unit vector, and the cosines, best first."""
+    def nearest(
+        self, vector: Floats, wanted: int, allowed: Bools, compared: int = _CHOSEN
+    ) -> tuple[Rows, Floats]:
+        """The rows of the shelf whose text is nearest to a unit vector, and the cosines, best first.
+
+        Args:
+            compared: of many, so many are chosen by their signs and compared number by number, or twice as
+                many if their signs agree as well.
+        """
         count = self.count
         rows = np.asarray(self._rows.data[:count], np.int64)
         # Mostly all are allowed, and then a million rows need not be gone through for that.
@@ -87,7 +94,7 @@ class TextRows:
                 distance[~keep] = np.iinfo(np.uint16).max
             # The smallest distance that lets enough through: counting is quicker than sorting.
             counted = np.bincount(distance if keep is None else distance[keep], minlength=WORD_DIMENSION + 1)
-            chosen = np.flatnonzero(distance <= np.searchsorted(np.cumsum(counted), _CHOSEN))[: 2 * _CHOSEN]
+            chosen = np.flatnonzero(distance <= np.searchsorted(np.cumsum(counted), compared))[: 2 * compared]
         cosines = self._vectors[chosen].astype(np.float32) @ vector
         best = np.argsort(-cosines, kind="stable")[:wanted]
         return np.asarray(rows[chosen[best]], np.int64), cosines[best]

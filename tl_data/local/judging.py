@@ -8,11 +8,11 @@ once; what explains them is put into words only for those that are good enough t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import orjson
 
 from tl_data.local.columns import Floats, Rows
 from tl_data.local.crediting import Line, Values, best_of, credits_of, line_of
@@ -119,7 +119,7 @@ class Judge:
         ids = self._shelf.ids[rows].tolist()
         found: dict[int, list[Line]] = {}
         for clip, maybe, named, spans in self._texts(ids):
-            lines = [line_of(*span) for span in json.loads(spans)]
+            lines = [line_of(*span) for span in orjson.loads(spans)]
             lines += [line_of("maybe", 0.0, 0.0, reading) for reading in maybe.split("\n") if reading]
             lines += [line_of("named", 0.0, 0.0, named)] if named else []
             found[clip] = lines

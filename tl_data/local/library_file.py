@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+
+import orjson
 
 from tl_data.local import packing
 from tl_data.local.evidence import Evidence
@@ -59,7 +60,7 @@ def with_keyframes(db: sqlite3.Connection, hits: list[Hit]) -> list[Hit]:
     names: dict[str, list[str]] = {}
     for video_id in {hit.video_id for hit in hits}:
         row = db.execute("SELECT keyframes FROM videos WHERE video_id = ?", (video_id,)).fetchone()
-        names[video_id] = json.loads(row[0]) if row else []
+        names[video_id] = orjson.loads(row[0]) if row else []
     return [
         replace(hit, keyframe=names[hit.video_id][hit.clip_number])
         for hit in hits
@@ -108,7 +109,7 @@ def insert(
         form: what the columns mean, see `load`.
         sight: the encoder that is at work.
     """
-    keyframes = json.dumps([clip.keyframe for clip in evidence.clips])
+    keyframes = orjson.dumps([clip.keyframe for clip in evidence.clips]).decode()
     number = db.execute(
         "INSERT INTO videos (video_id, index_number, folder, keyframes, form, evidence, pack)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
