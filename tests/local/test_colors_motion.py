@@ -165,6 +165,40 @@ def test_kinds_of_sound() -> None:
     assert float(one @ other) > 0.9
 
 
+def test_tones_are_music_and_coloured_noise_is_none() -> None:
+    rate, rng = 16_000, np.random.default_rng(3)
+    clock = np.arange(rate) / rate
+
+    def chord(voice: Callable[[float], npt.NDArray[np.float64]], *pitches: float) -> npt.NDArray[np.float64]:
+        return np.sum([voice(pitch) for pitch in pitches], axis=0)
+
+    def sine(pitch: float) -> npt.NDArray[np.float64]:
+        return np.sin(2 * np.pi * pitch * clock)
+
+    def saw(pitch: float) -> npt.NDArray[np.float64]:
+        return 2 * (pitch * clock % 1) - 1
+
+    def trembling(pitch: float) -> npt.NDArray[np.float64]:
+        return np.sin(2 * np.pi * pitch * clock + 3 * np.sin(2 * np.pi * 5 * clock))
+
+    white = rng.normal(0, 1, rate)
+    brown = np.cumsum(white)
+    muffled = np.convolve(rng.normal(0, 1, rate), np.hanning(64), "same")
+    middle, low, high = (262, 330, 392), (65, 98, 131), (1046, 1318, 1568)
+    waves = {
+        "music": (
+            *(chord(voice, *pitches) for voice in (sine, saw) for pitches in (middle, low, high)),
+            chord(trembling, *middle),
+            chord(sine, *middle) + 0.4 * white,  # 10 dB below
+        ),
+        "noise": (white, brown - brown.mean(), muffled, np.convolve(white, np.ones(8), "same")),
+    }
+    for kind, some in waves.items():
+        for number, wave in enumerate(some):
+            second = sound.measure((wave / np.abs(wave).max() * 9000).astype(np.int16), 0.0)
+            assert sound.summary(np.stack([second] * 4), 0, 4, 0.0)[0] == kind, number
+
+
 def test_how_sure_a_colour_is() -> None:
     plain = [
         colors.tones(np.full((180, 320, 3), shade, np.uint8)) for shade in ((220, 20, 20), (30, 80, 220))

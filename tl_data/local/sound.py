@@ -12,7 +12,7 @@ from tl_data.local.media import SOUND_RATE, Samples
 BANDS = 24
 _SILENT = -55.0  # dBFS
 _WINDOW = 1024  # samples of a spectrum, 64 ms
-_TONES = 0.85  # mean tonality from which sound without words is music
+_TONES = 0.5  # mean tonality from which sound without words is music; coloured noise has 0, chords 0.65 to 1
 _VOICED = 0.35  # share of a second's frames with a voice that makes it speech
 
 Table = npt.NDArray[np.float32]
@@ -31,11 +31,31 @@ def measure(second: Samples, voiced: float) -> npt.NDArray[np.float32]:
     frames = np.lib.stride_tricks.sliding_window_view(wave, _WINDOW)[:: _WINDOW // 2]
     spectra = np.abs(np.fft.rfft(frames * np.hanning(_WINDOW).astype(np.float32))) ** 2
     bands = np.log10(spectra @ _mel() + 1e-10)
-    shape = spectra[:, 4:256].mean(axis=0) + 1e-12
-    tonal = 1 - float(np.exp(np.log(shape).mean()) / shape.mean())  # 0 noise, 1 tones
+    tonal = _tonality(spectra.mean(axis=0) + 1e-12)
     steps = np.diff(frames.std(axis=1)) if len(frames) > 1 else np.zeros(1)
     steady = 1 - min(1.0, float(np.abs(steps).mean()) / (float(frames.std()) + 1e-6))
     return np.concatenate(([loud, voiced, tonal, steady], bands.mean(axis=0))).astype(np.float32)
+
+
+_BESIDE, _LOBE = 8, 3  # bins that a tone is compared with on each side, and bins that it fills by itself
+_FLOOR = 2  # of those beside, the third lowest: other tones of a chord may be among them
+_OVER = 2.0  # times the floor that noise reaches at most
+_LOWEST = 4  # bin, 62 Hz
+
+
+def _tonality(spectrum: npt.NDArray[np.float32]) -> float:
+    """The share of the power that stands out of what lies beside it in frequency: 0 noise, 1 tones.
+
+    A slope does not stand out, only a peak does: noise is coloured by the room, the wind or a machine, and
+    white noise alone is flat.
+    """
+    padded = np.pad(spectrum, _BESIDE + _LOBE, mode="reflect")
+    beside = np.lib.stride_tricks.sliding_window_view(padded, _BESIDE)
+    floor = np.partition(beside, _FLOOR, axis=1)[:, _FLOOR]
+    bins = np.arange(_LOWEST, len(spectrum))
+    expected = _OVER * np.maximum(floor[bins], floor[bins + _BESIDE + 2 * _LOBE + 1])
+    power = spectrum[bins]
+    return 1 - float(np.minimum(power, expected).sum() / power.sum())
 
 
 def summary(seconds: Table, start: float, end: float, spoken: float) -> tuple[str, float, Table]:
