@@ -126,6 +126,7 @@ def test_each_reading_of_the_recogniser_is_a_sentence_of_its_own(tmp_path: Path)
     hits = ask(library, "attorney questions somebody in court")
     assert [hit.video_id for hit in hits][:1] == ["1"]
     assert all(part.startswith("maybe: ") for part in hits[0].evidence)
+    assert (hits[0].start_sec, hits[0].end_sec) == (0.5, 4.0)
     assert hits[0].transcription == "the law of the fitness"  # what it only considered is not quoted
     library.close()
 

@@ -68,6 +68,22 @@ def sight_of(trait: str) -> str:
     return "heard" if trait.startswith("sound ") or trait in ("loud", "quiet") else "seen"
 
 
+def _readings(maybe: str, lines: Sequence[Line]) -> list[Line]:
+    """The other readings of the lines, with the lines' times; see `Words.maybe`."""
+    if not maybe:
+        return []
+    groups = maybe.split("\n\n")
+    # Texts of an earlier version have no paragraphs: of whose time each reading is remains unknown.
+    times = [(line.start, line.end) for line in lines]
+    times = times if len(times) == len(groups) else [(0.0, 0.0)] * len(groups)
+    return [
+        line_of("maybe", *time, reading)
+        for group, time in zip(groups, times, strict=True)
+        for reading in group.split("\n")
+        if reading
+    ]
+
+
 class Judge:
     """Judges the candidates of one question."""
 
@@ -120,7 +136,7 @@ class Judge:
         found: dict[int, list[Line]] = {}
         for clip, maybe, named, spans in self._texts(ids):
             lines = [line_of(*span) for span in orjson.loads(spans)]
-            lines += [line_of("maybe", 0.0, 0.0, reading) for reading in maybe.split("\n") if reading]
+            lines += _readings(maybe, lines)
             lines += [line_of("named", 0.0, 0.0, named)] if named else []
             found[clip] = lines
         return [found.get(clip, []) for clip in ids]

@@ -36,7 +36,7 @@ class Words:
     shown: str  # text on screen
     heard: str  # kind of sound
     said: str  # speech
-    maybe: str  # other readings of speech and text, a line each: searched, never quoted
+    maybe: str  # other readings, a line each, a paragraph for each span shown and said: never quoted
     named: str  # recognised objects by name
     traits: tuple[tuple[str, float], ...]  # trait, strength 0..1
 
@@ -48,15 +48,20 @@ def words_of(clip: Clip, evidence: Evidence) -> Words:
     traits = traits_of(clip, evidence.probe, bool(shown))
     for kind, spans in (("text", shown), ("speech", said)):
         traits |= {f"{kind} {name}": sure for name, sure in sure_languages(spans).items()}
+    maybe = "\n\n".join(map(_readings, (*shown, *said)))
     return Words(
         seen=seen_words(clip),
         shown=joined(shown),
         heard=heard_words(clip),
         said=joined(said),
-        maybe="\n".join(reading for span in (*shown, *said) for reading in span.alternatives),
+        maybe=maybe if maybe.strip() else "",
         named=" ".join(name for name, _ in clip.objects),
         traits=tuple(sorted(traits.items())),
     )
+
+
+def _readings(span: Span) -> str:
+    return "\n".join(filter(None, span.alternatives))
 
 
 # ---------------------------------------------------------------------------------------- sentences
