@@ -133,6 +133,7 @@ class APIError(TLDataError):
         False  # no answer came, but the server may have carried the request out: look before repeating
     )
     partial: str | None = None  # of a generated text: what was received before it broke off
+    minutes_about = 0.0  # of the video that the call was about: an answer that cannot be used costs them, too
 
     # Every field goes through positional arguments: an exception with a keyword-only __init__
     # cannot be unpickled, and Spark pickles exceptions.

@@ -155,7 +155,8 @@ class Settling:
                 failure = Failure.of(error, secrets=self.secrets)
                 tokens = slip.input_tokens - read, slip.output_tokens - written
                 # An answer that cannot be used was written, and is paid, all the same.
-                charge = charged(call.operation, call.video_minutes, tokens=tokens) if any(tokens) else None
+                minutes = getattr(error, "minutes_about", 0.0) or call.video_minutes
+                charge = charged(call.operation, minutes, tokens=tokens) if any(tokens) else None
                 try:
                     await self.journal.write_failed(
                         call, folder, attempt, failure, charge, maybe_sent=maybe_sent

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from tl_data.errors import APIError
+
 
 @dataclass
 class Receipt:
@@ -51,10 +53,16 @@ def current() -> Receipt:
 
 @contextmanager
 def about(video_minutes: float) -> Iterator[None]:
-    """What is called inside the block is about a video of this length: the API counts its minutes, too."""
+    """What is called inside the block is about a video of this length: the API counts its minutes, too.
+
+    An error of the API leaves with them: an answer that cannot be used costs them all the same.
+    """
     token = _about.set(video_minutes)
     try:
         yield
+    except APIError as error:
+        error.minutes_about = video_minutes
+        raise
     finally:
         _about.reset(token)
 

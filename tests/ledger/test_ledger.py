@@ -16,6 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from tl_data.accounts import accounts_of, read_again
+from tl_data.bill import Bill, Book, Charge, Units, kept_in
 from tl_data.errors import (
     BadRequest,
     ConnectionFailed,
@@ -26,11 +28,11 @@ from tl_data.errors import (
     TaskFailed,
     TLDataError,
 )
-from tl_data.journal import INLINE
+from tl_data.journal import INLINE, Journal
 from tl_data.ledger import EXPORT, Ledger
-from tl_data.records import Call
+from tl_data.records import Call, encode
 from tl_data.storage import THREADS
-from tl_data.usage import receipt
+from tl_data.usage import about, current, receipt
 
 CALL = Call("index", "content-1", {"index_id": "i"}, "model-1", content="https://x.org/v?sig=S3CRET&sv=1")
 
@@ -435,7 +437,7 @@ def test_a_place_that_cannot_be_written() -> None:
 FILL = """
 import asyncio, sys
 from tl_data.ledger import Ledger
-from tl_data.records import Call
+from tl_data.records import Call, encode
 from tl_data.storage import THREADS
 
 async def answer():
@@ -586,5 +588,62 @@ def test_what_is_no_key_shows_and_forgets_nothing(tmp_path: Path, key: str) -> N
         assert await ledger.show(key) is None
         assert not await ledger.forget(key)
         assert (await ledger.show(CALL.key)) is not None
+
+    ledger_test(run, tmp_path)
+
+
+def test_what_a_run_paid_is_in_its_book_and_in_the_records(tmp_path: Path) -> None:
+    """Both say the same, and to whom it is billed; what fails is billed only if something was written."""
+
+    async def write(error: Exception | None = None, tokens: int = 0) -> str:
+        with about(2.0):
+            current().output_tokens += tokens
+            if error:
+                raise error
+            return "a text"
+
+    def call(number: int, operation: str = "index", minutes: float = 2.0) -> Call:
+        return Call(operation, f"content-{number}", {"index_id": "i"}, video_minutes=minutes)
+
+    async def run(ledger: Ledger) -> None:
+        with kept_in(Book("one", Bill())) as one, receipt():
+            for number in (1, 2):
+                await ledger.submit(call(number), Made(f"task-{number}"), NOTHING)
+            await ledger.finish(call(1), {"video_id": "v"}, video_minutes=2.25)
+            await ledger.fail(call(2), TaskFailed("it does not play", "task-2"))
+            await ledger.once(call(1, "summary"), lambda: write(tokens=7))
+            useless = BadRequest("cut off", "answer_truncated", 200)
+            for error, tokens in ((useless, 5), (BadRequest("no", "parameter_invalid", 400), 0)):
+                with pytest.raises(BadRequest):
+                    await ledger.once(call(tokens, "gist", 0.0), lambda e=error, t=tokens: write(e, t))
+        with kept_in(Book("two", Bill())) as two:
+            await ledger.submit(call(3), Made("task-3"), NOTHING)
+        await ledger.submit(call(4), Made("task-4"), NOTHING)  # outside of any run
+        with kept_in(Book("three", Bill())) as three:
+            await ledger.finish(call(3), {"video_id": "w"}, video_minutes=1.5)
+            await ledger.finish(call(4), {"video_id": "x"}, video_minutes=1.5)
+        assert (one.bill.submitted, one.bill.video_minutes, one.bill.output_tokens) == (2, 2.25, 12)
+        assert vars(one.bill.operations["analyze"]) == vars(Units(240_000_000, 2, 0, 12))
+        assert (two.bill.submitted, two.bill.video_minutes) == (1, 2.0)
+        assert (three.bill.submitted, three.bill.video_minutes) == (0, -0.5)
+        accounts = await accounts_of(ledger.storage, ["one", "two", "three", "four"], 0.0)
+        assert [account.bill for account in accounts.values()] == [one.bill, two.bill, three.bill, Bill()]
+        assert not any(account.open for account in accounts.values())
+
+    ledger_test(run, tmp_path)
+
+
+def test_a_task_that_two_wrote_down_is_billed_once(tmp_path: Path) -> None:
+    """By its slow owner, and by who took over from it."""
+
+    async def run(ledger: Ledger) -> None:
+        journal, charge = Journal(ledger.storage), Charge("one", "index", 60_000_000)
+        await ledger.storage.write(f"{CALL.folder}/0001.claim", encode({**CALL.described(), "run": "one"}))
+        [found] = (await accounts_of(ledger.storage, ["one"], 0.0)).values()
+        assert [call.key for call, _ in found.open] == [CALL.key]
+        for attempt in (1, 2):
+            await journal.write_submitted(CALL, CALL.folder, attempt, "task-1", charge=charge)
+        again = await read_again(ledger.storage, "one", found)
+        assert (again.bill.submitted, again.bill.video_minutes, again.open) == (1, 1.0, [])
 
     ledger_test(run, tmp_path)
