@@ -55,7 +55,8 @@ LOST = (
 
 def reason(error: BaseException) -> str:
     """Why a table cannot be read or written, in one line; and what to do where that is plain."""
-    lines = (re.sub(r"\x1b\[\d*m|↳", "", line).strip(" .") for line in str(error).splitlines())
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    lines = (re.sub(r"\x1b\[\d*m|↳", "", line).strip(" .") for line in text.splitlines())
     said = ": ".join(line for line in lines if line) or type(error).__name__
     if re.search(r"(?i)no space left|os error 28|quota exceeded", said):
         return f"the disk is full. Free some space and run again ({said})"
