@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,27 @@ def test_each_reading_of_the_recogniser_is_a_sentence_of_its_own(tmp_path: Path)
     assert (hits[0].start_sec, hits[0].end_sec) == (0.5, 4.0)
     assert hits[0].transcription == "the law of the fitness"  # what it only considered is not quoted
     library.close()
+
+
+def test_readings_as_an_earlier_version_wrote_them_are_searched(tmp_path: Path) -> None:
+    """Without paragraphs it is unknown of whose time they are: the moment is the clip."""
+    said = Span(0.5, 4.0, "the law of the fitness", 0.4, ("a lawyer asked the witness",))
+    shown = Span(0.0, 6.0, "Hall 4", 0.9)
+    path = tmp_path / "library.db"
+    found = []
+    for older in (False, True):
+        library = Library(path)
+        if older:
+            with closing(sqlite3.connect(path)) as db, db:
+                db.execute("UPDATE words_1 SET maybe = trim(replace(maybe, char(10), ' '))")
+        else:
+            library.add("index", "trial", Evidence(PROBE, (clip(0, 6),), speech=(said,), shown=(shown,)))
+        found += ask(library, "attorney questions somebody in court")
+        library.close()
+    assert [(hit.video_id, hit.start_sec, hit.end_sec) for hit in found] == [
+        ("trial", 0.5, 4.0),
+        ("trial", 0.0, 6.0),
+    ]
 
 
 @pytest.mark.parametrize(
