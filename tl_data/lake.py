@@ -56,6 +56,7 @@ LOST = (
 def reason(error: BaseException) -> str:
     """Why a table cannot be read or written, in one line; and what to do where that is plain."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    text = re.split(r"(?m)^\s*(?:0: |stack backtrace)", text)[0]  # a trace is for its makers
     lines = (re.sub(r"\x1b\[\d*m|↳", "", line).strip(" .") for line in text.splitlines())
     said = ": ".join(line for line in lines if line) or type(error).__name__
     if re.search(r"(?i)no space left|os error 28|quota exceeded", said):
