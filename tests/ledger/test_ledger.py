@@ -647,3 +647,41 @@ def test_a_task_that_two_wrote_down_is_billed_once(tmp_path: Path) -> None:
         assert (again.bill.submitted, again.bill.video_minutes, again.open) == (1, 1.0, [])
 
     ledger_test(run, tmp_path)
+
+
+def test_a_task_that_appears_late_is_billed_to_the_run_that_sent_it(tmp_path: Path) -> None:
+    """Its request was never answered, and the platform showed nothing yet; the next run finds it."""
+    lost = ConnectionFailed("no answer")
+    lost.maybe_done = True
+    call = Call("index", "content-1", {"index_id": "i"}, video_minutes=2.0)
+
+    async def run(ledger: Ledger) -> None:
+        with kept_in(Book("one", Bill())) as one, pytest.raises(ConnectionFailed):
+            await ledger.submit(call, Made(lost), NOTHING)
+        assert (one.unsettled, one.bill) == (1, Bill())
+        [before] = (await accounts_of(ledger.storage, ["one"], 0.0)).values()
+        assert [open_.key for open_, _ in before.open] == [call.key]
+        with kept_in(Book("two", Bill())) as two:
+            found = await ledger.submit(call, Made("task-2"), Made("task-1"))
+        assert (found.task_id, found.reused, two.bill, two.unsettled) == ("task-1", True, Bill(), 0)
+        after = await read_again(ledger.storage, "one", before)
+        assert (after.bill.submitted, after.bill.video_minutes, after.open) == (1, 2.0, [])
+
+    ledger_test(run, tmp_path)
+
+
+def test_what_was_refused_is_not_looked_for(tmp_path: Path) -> None:
+    """The platform said no: the next run's task is its own."""
+    call = Call("index", "content-1", {"index_id": "i"}, video_minutes=2.0)
+
+    async def run(ledger: Ledger) -> None:
+        with kept_in(Book("one", Bill())) as one, pytest.raises(ServerFailed):
+            await ledger.submit(call, Made(ServerFailed("busy", None, 503)), NOTHING)
+        assert one.unsettled == 0
+        with kept_in(Book("two", Bill())) as two:
+            await ledger.submit(call, Made("task-2"), NOTHING)
+        assert two.bill.submitted == 1
+        accounts = await accounts_of(ledger.storage, ["one", "two"], 0.0)
+        assert [(a.bill.submitted, a.open) for a in accounts.values()] == [(0, []), (1, [])]
+
+    ledger_test(run, tmp_path)
