@@ -26,6 +26,7 @@ from tl_data.loop import Loop
 from tl_data.pool import Outcome, Pool
 from tl_data.session import Session
 from tl_data.settings import SERVICE_URL, Settings
+from tl_data.urls import is_loopback
 
 T = TypeVar("T")
 
@@ -79,7 +80,7 @@ class Connection:
             base_url = self._engine.base_url
         else:
             base_url = settings.base_url or SERVICE_URL
-            if settings.api_key is None and not _is_loopback(base_url):
+            if settings.api_key is None and not is_loopback(base_url):
                 raise SettingsError(f"{base_url} needs an API key: set TL_API_KEY, or pass api_key=")
 
         async def opened() -> Session:
@@ -249,9 +250,3 @@ def _file_size(row: Row) -> float | None:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 200 else text[:197] + "..."
-
-
-def _is_loopback(base_url: str) -> bool:
-    from urllib.parse import urlsplit
-
-    return (urlsplit(base_url).hostname or "") in ("127.0.0.1", "localhost", "::1")

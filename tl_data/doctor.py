@@ -21,6 +21,7 @@ from rich.console import Console
 from tl_data._version import __version__
 from tl_data.errors import TLDataError
 from tl_data.settings import SERVICE_URL, Settings
+from tl_data.urls import is_loopback
 
 State = Literal["ok", "missing", "wrong"]
 
@@ -99,7 +100,7 @@ def _models(settings: Settings) -> list[Finding]:
     """Which model is at work in each stage of the engine on this machine, and what another looked at."""
     if settings.embedded:
         told = _described(settings)
-    elif settings.base_url and urlsplit(settings.base_url).hostname in ("127.0.0.1", "localhost", "::1"):
+    elif settings.base_url and is_loopback(settings.base_url):
         told = _asked(settings)
     else:
         return []

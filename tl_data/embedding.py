@@ -48,10 +48,8 @@ async def embed_video(session: Session, video: str, given: Mapping[str, Any]) ->
 
     entry = await ledger.submit(call, send, find)
     if entry.state == "done":
-        known = entry.result
-        return (
-            known.to_pylist() if isinstance(known, pa.Table) else list(known)
-        )  # a list: an earlier version's
+        known = entry.result  # a list in ledgers of earlier versions
+        return list(known.to_pylist() if isinstance(known, pa.Table) else known)
     try:
         task = await session.watcher.wait_embed(str(entry.task_id))
     except (TaskFailed, NotFound) as failed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -93,13 +94,8 @@ class Plan:
         lines = [self.sentence()]
         lines += [f"  refused: {r.url or r.source_key}: {r.message} ({r.code})" for r in self.refused[:50]]
         if self.refused_count > 50:
-            lines.append(
-                "  in all: "
-                + ", ".join(
-                    f"{self.codes[code]} x {code}"
-                    for code in sorted(self.codes, key=lambda c: -self.codes[c])
-                )
-            )
+            counts = Counter(self.codes).most_common()
+            lines.append("  in all: " + ", ".join(f"{n} x {code}" for code, n in counts))
         if self.refreshed:
             lines.append(
                 f"  {_count(self.refreshed, 'video')} embedded anew; summaries and chapters are kept"

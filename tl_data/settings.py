@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
-from urllib.parse import urlsplit
 
 from tl_data.errors import SettingsError
+from tl_data.urls import is_loopback
 
 SERVICE_URL = "https://api.twelvelabs.io/v1.3"
 
@@ -152,7 +152,7 @@ class Settings:
             # The encoder's files say it: see Connection.dimension.
             return None if self.local_clip else DIMENSIONS[EMBEDDED_MODEL]
         # Another server than the service may be anything: its vectors keep their own length.
-        here = urlsplit(self.base_url or "").hostname in ("127.0.0.1", "localhost", "::1")
+        here = is_loopback(self.base_url or "")
         if self.search_model != EMBEDDED_MODEL and (here or (self.base_url and self.search_model is None)):
             return None
         return DIMENSIONS.get(self.search_model or "marengo3.0")

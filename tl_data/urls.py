@@ -18,6 +18,11 @@ _KEY = re.compile(r"\btlk_\w+")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
+def is_loopback(url: str) -> bool:
+    """Whether an address leads to this machine by name."""
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+
+
 def redacted(text: str, *secrets: str | None) -> str:
     """The text without API keys, passwords in addresses and signature parameters of signed URLs."""
     for secret in secrets:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from tl_data.responses import decoded, error_from
 from tl_data.retry import Repeat, persist
+from tl_data.urls import is_loopback
 
 if TYPE_CHECKING:
     from tl_data.client.client import Client
@@ -55,7 +56,7 @@ async def models_of(client: Client) -> Models | None:
             with them other keys in the ledger: everything would be paid for again.
     """
     parts = urlsplit(client.base_url)
-    if parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+    if not is_loopback(client.base_url):
         return None
     headers = {"x-api-key": client.settings.api_key} if client.settings.api_key else {}
 

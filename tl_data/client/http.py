@@ -22,14 +22,13 @@ from httpx_aiohttp import AiohttpTransport
 
 from tl_data._version import __version__
 from tl_data.errors import ConnectionFailed
-from tl_data.urls import redacted
+from tl_data.urls import is_loopback, redacted
 
 CONNECT = 15.0  # seconds to reach a server
 CONNECTIONS = 1024  # at most, a process; the pool of rows decides how many are really used
 KEEP = 4.0  # seconds an idle connection is kept: less than the 5 s after which common servers close it
 BLOCK = 256 * 1024
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _FAILURES = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 
 T = TypeVar("T")
@@ -171,7 +170,7 @@ class Wire:
 
     def _transport(self, url: str, fresh: bool) -> AiohttpTransport:
         # Proxies of the environment are for the outside world, never for the embedded engine.
-        key = (fresh, urlsplit(url).hostname in _LOOPBACK)
+        key = (fresh, is_loopback(url))
         if key not in self._transports:
             self._transports[key] = AiohttpTransport(
                 verify=self._context, client=lambda: _session(self._context, *key)

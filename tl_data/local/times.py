@@ -81,8 +81,7 @@ def stretch_of(text: str) -> tuple[Stretch | None, str]:
 
 
 _MADE: dict[str, Callable[..., Stretch]] = {
-    "between": lambda start, end: Stretch(min(start, end), max(start, end)),
-    "both": lambda start, end: Stretch(min(start, end), max(start, end)),
+    **dict.fromkeys(("between", "both"), lambda start, end: Stretch(min(start, end), max(start, end))),
     "first": lambda length: Stretch(0.0, length),
     "last": lambda length: Stretch(-length),
     "after": Stretch,
