@@ -31,13 +31,14 @@ LAYERS = (
             "told",
             "budget",
             "allowance",
+            "patience",
             "pace",
         ),
         *("identity", "records", "storage", "lease", "journal", "ledger", "ledger_rows", "accounts"),
         *("bill", "prices"),
         *("settling", "orphans", "embedding", "preflight", "range_file"),
     ),
-    ("catalog", "pool*", "outcomes", "embedded", "session", "loop", "connect"),
+    ("catalog", "pool*", "outcomes", "embedded", "lengths", "session", "loop", "connect"),
     ("functions*", "tables"),
     (
         *(

@@ -12,6 +12,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from tl_data.errors import QuotaExhausted
+from tl_data.patience import NOTABLE, announce, pause
 from tl_data.storage import Storage
 from tl_data.told import Told
 
@@ -37,7 +38,7 @@ class Allowance:
         self._path = f"{path}-{amount:g}-in-{seconds:g}s"
         self._count = max(1, min(TICKETS, int(amount)))
         self._worth = amount / self._count
-        self._window = -1  # the hour or day, counted from 1970
+        self._window = self._waited = -1  # the hour or day, counted from 1970; and whose end was waited for
         self._next = 0  # no ticket before this one can be free
         self._left = 0.0  # of the tickets that are held
         self._line = asyncio.Lock()
@@ -60,7 +61,10 @@ class Allowance:
                 wait = (self._window + 1) * self._seconds - now
                 if wait > max_wait:
                     raise self._used_up(wait)
-                await asyncio.sleep(min(wait, 1.0) + 0.01)
+                if wait > NOTABLE and self._waited != self._window:
+                    self._waited = self._window
+                    announce(f"{self._setting} = {self._amount:g} for '{self._category}'", wait)
+                await pause(min(wait, 1.0) + 0.01)
 
     def give_back(self, amount: float, window: int) -> None:
         """What was taken of that hour or day was not used: the call was given up before it was sent."""

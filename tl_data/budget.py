@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from tl_data.allowance import Allowance
-from tl_data.storage import Storage
+from tl_data.patience import pause
+from tl_data.storage import Storage, steady
 
 AHEAD = 0.25  # seconds that leases are taken before they may be spent; hides the time a store takes
 BUCKET = 250  # intervals a folder: old ones are removed as a whole
@@ -69,7 +70,7 @@ class Line:
 
     async def _pause(self, seconds: float, begin: float, amount: float) -> None:
         try:
-            await asyncio.sleep(seconds)
+            await pause(seconds)
         except asyncio.CancelledError:
             self._leased.appendleft((begin, amount))
             raise
@@ -116,6 +117,22 @@ class Line:
 
     def _object(self, index: int) -> str:
         return f"{self._path}/{index // BUCKET:015d}/{index:018d}"
+
+
+class Meter:
+    """A limit that this process keeps on its own: as a line of the budget, without the store."""
+
+    def __init__(self, limit: Limit) -> None:
+        self.limit = limit
+        self._free = 0.0  # steady time from which the next unit may be spent
+
+    async def take(self, amount: float) -> None:
+        """Wait until so much may be spent, first come first served; it delays the next."""
+        now = steady()
+        begin = max(self._free, now - self.limit.burst / self.limit.rate)
+        self._free = begin + amount / self.limit.rate
+        if begin > now:
+            await pause(begin - now)
 
 
 class Budget:

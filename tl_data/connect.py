@@ -123,8 +123,9 @@ class Connection:
     ) -> Iterator[Outcome]:
         """Outcomes in the order of the rows: one call per distinct row, many in flight.
 
-        A row whose first argument is NULL calls nothing and gives NULL. Of files on this machine the large
-        ones begin early, so that none of them is waited for alone at the end.
+        A row whose first argument is NULL calls nothing and gives NULL. Where lengths are known the long
+        videos begin early, so that none of them is waited for alone at the end: those that this process has
+        indexed, listed or asked for, and files on this machine by their size.
 
         Args:
             stop_on_error: the first failed row is the last; none behind it begins.
@@ -148,7 +149,7 @@ class Connection:
                 run,
                 keys,
                 group=function.run,
-                length=_file_size if names[0] in _MEDIA else None,
+                length=(lambda row: session.lengths.about(row[0])) if names[0] in _MEDIA else None,
                 stop_on_error=stop_on_error,
             )
         )
@@ -237,14 +238,6 @@ def _row(function: Function, row: Mapping[str, Any]) -> Row:
     function.arguments(row)
     values = (p.value(row.get(p.name)) for p in function.parameters)
     return tuple(tuple(v) if isinstance(v, list) else v for v in values)
-
-
-def _file_size(row: Row) -> float | None:
-    """Bytes of the file that a row names, if it is one of this machine."""
-    try:
-        return float(os.stat(row[0]).st_size)
-    except (OSError, TypeError, ValueError):  # a URL, the id of a video, NULL, or a path that cannot be one
-        return None
 
 
 def _short(value: Any) -> str:

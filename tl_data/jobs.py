@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 from tl_data.errors import SettingsError
 from tl_data.job_schema import check
 from tl_data.lake import Format
-from tl_data.settings import Settings
+from tl_data.settings import JOB_WAIT, Settings
 
 Kind = Literal["files", "delta", "query", "urls", "folder", "spark_table", "spark_query"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -166,8 +166,11 @@ class Job:
         return self.source != NO_SOURCE
 
     def load_settings(self) -> Settings:
-        """Settings as the job says, over those of the environment and the settings file."""
-        return Settings.load(**self.settings)
+        """Settings as the job says, over those of the environment and the settings file.
+
+        If nobody says otherwise a job waits for the next hour's limit: its night is longer than that.
+        """
+        return Settings.load(defaults={"max_wait": JOB_WAIT}, **self.settings)
 
     def failures_allowed(self, videos: int) -> float:
         """How many of so many videos may fail before the run stops itself."""
@@ -246,4 +249,5 @@ index = "catalog"
 # concurrency = 16
 # video_minutes_per_hour = 600     # limits of your own: requests, tokens, video minutes
 # requests_per_day = 1500
+# max_wait = 3660           # seconds to wait for a limit, such as the next hour's; beyond, the run stops
 """

@@ -3,14 +3,15 @@
 Three sources of knowledge, each used as far as it goes:
 
 - a limit that is set (`requests_per_minute`, `video_minutes_per_day`, ...) is kept to the letter; with a
-  budget, by all processes together that share the ledger. Calls of a minute are evenly apart, and so are an
-  hour's video minutes; what else is allowed in an hour or a day is used as it comes, and then it stops;
+  budget, by all processes together that share the ledger. Calls and tokens of a minute are evenly apart; what
+  is allowed in an hour or a day is used as it comes, and then it stops until the next one;
 - what the API's headers say is left of a minute is spread over that time: nothing is held back while
   plenty is left, and less and less is sent as the end comes near. Every process sees the same number, so
   this holds for many of them, too. What is left of an hour or a day is used as it comes, and then it stops;
 - refusals, where nothing else is known: see pace.py.
 
 A refusal with a long wait stops the category for that long; a wait beyond `max_wait` seconds fails at once.
+Jobs wait for the next hour, others a few minutes: `Settings.max_wait`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ import time
 from collections.abc import Mapping
 
 from tl_data.allowance import Allowance
-from tl_data.budget import Budget, Limit, Line
+from tl_data.budget import Budget, Limit, Line, Meter
 from tl_data.errors import QuotaExhausted
 from tl_data.lease import fence
 from tl_data.pace import Pace
+from tl_data.patience import NOTABLE, announce, pause
 from tl_data.quota import COARSE, DIMENSIONS, Quota, quotas_of
 from tl_data.settings import SERVICE_URL, Settings
 from tl_data.storage import Storage, steady
@@ -39,13 +41,13 @@ UNLIMITED = frozenset({"read"})  # categories that the API does not count: only 
 #: Settings of limits that are spread over their time: dimension and seconds.
 SPREAD_OUT = {
     "requests_per_minute": ("requests", 60.0),
-    "video_minutes_per_hour": ("minutes", 3600.0),
     "tokens_per_minute": ("tokens", 60.0),
 }
 #: Settings of limits that are used as it comes.
 AS_IT_COMES = {
     "requests_per_hour": ("requests", 3600.0),
     "requests_per_day": ("requests", 86400.0),
+    "video_minutes_per_hour": ("minutes", 3600.0),
     "video_minutes_per_day": ("minutes", 86400.0),
     "tokens_per_hour": ("tokens", 3600.0),
     "tokens_per_day": ("tokens", 86400.0),
@@ -168,6 +170,7 @@ class _Lane:
         self._kept: tuple[float, dict[str, Told]] = (0.0, {})  # when, and what
         self._queue = asyncio.Lock()
         self._stop = 0.0  # steady time until which nothing is sent
+        self._said = 0.0  # steady time until which people were told that calls wait
 
     async def acquire(self, costs: Mapping[str, float]) -> None:
         taken: list[tuple[Allowance, float, int]] = []
@@ -245,7 +248,8 @@ class _Lane:
                     None,
                     wait,
                 )
-            await asyncio.sleep(min(wait, 1.0))
+            self._announce(self._stop, wait)
+            await pause(min(wait, 1.0))
 
     async def _spread(self, dimension: str, cost: float) -> None:
         """Leave as much time before a call as makes what is left last until the reset."""
@@ -265,7 +269,14 @@ class _Lane:
             if wait > self._max_wait and quota.own:
                 self._stop = max(self._stop, steady() + wait)
                 await self._resume()
-            await asyncio.sleep(min(wait, 1.0 if quota.own else 0.1))
+            self._announce(quota.resets, wait)
+            await pause(min(wait, 1.0 if quota.own else 0.1))
+
+    def _announce(self, resets: float, wait: float) -> None:
+        """Tell once of each time that is waited for."""
+        if wait > NOTABLE and resets > self._said + COARSE:
+            self._said = resets
+            announce(f"the limit of the category '{self._category}'", wait)
 
     def _learn(self, dimension: str, limit: float, left: float, rest: float) -> None:
         was, resets = self._quotas.get(dimension), steady() + rest
@@ -275,19 +286,3 @@ class _Lane:
         self._quotas[dimension] = Quota(limit, left, resets)
         if dimension == "requests" and rest > LONG:
             self._pace.free = True  # what is told of a minute can be kept to; of a second, it is past
-
-
-class Meter:
-    """A limit that this process keeps on its own: as a line of the budget, without the store."""
-
-    def __init__(self, limit: Limit) -> None:
-        self.limit = limit
-        self._free = 0.0  # steady time from which the next unit may be spent
-
-    async def take(self, amount: float) -> None:
-        """Wait until so much may be spent, first come first served; it delays the next."""
-        now = steady()
-        begin = max(self._free, now - self.limit.burst / self.limit.rate)
-        self._free = begin + amount / self.limit.rate
-        if begin > now:
-            await asyncio.sleep(begin - now)

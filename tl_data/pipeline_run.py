@@ -10,21 +10,22 @@ from typing import Any
 
 import pyarrow as pa
 
-from tl_data.bill import Bill, Book, kept_in
+from tl_data.bill import Book, kept_in
 from tl_data.errors import LakeError, TLDataError
 from tl_data.jobs import OUTPUTS, Job
 from tl_data.lake import Lake
 from tl_data.lake_commits import Commits
 from tl_data.lake_tables import TABLES
 from tl_data.looking import Look, look, note_refusal
-from tl_data.outputs import MOST_TOKENS, groups, make, wanted
+from tl_data.outputs import groups, make, wanted
+from tl_data.patience import until
 from tl_data.pipeline_alive import alive
 from tl_data.pipeline_books import Books
 from tl_data.pipeline_models import keep_texts, left_behind, refuse_index, refuse_mixing
 from tl_data.pipeline_parallel import in_parallel
 from tl_data.pipeline_plan import known_index, prices_of, refusal
 from tl_data.pipeline_rows import error_rows, video_rows
-from tl_data.pipeline_stops import FATAL, Stops
+from tl_data.pipeline_stops import FATAL, Stops, price_at_most
 from tl_data.pipeline_traces import traced_video
 from tl_data.pipeline_twice import Tasks, paid_twice
 from tl_data.progress import Progress, Step
@@ -34,7 +35,6 @@ from tl_data.session import Session
 from tl_data.source_items import Item, Listing
 from tl_data.usage import receipt
 
-LONGEST = 4 * 3600.0  # seconds; what a video of unknown length is taken for where a budget is kept
 MEASURE, HASTE = 60.0, 3.0  # seconds that counting tasks on the platform may take; when interrupted
 AHEAD = 4  # videos in flight for each call that may be: most of them only wait for the platform
 
@@ -64,7 +64,9 @@ class Run:
         )
         self._names = wanted(job)
         self._stops = Stops(job, self.report)
-        self._calls = asyncio.Semaphore(session.settings.concurrency)
+        # The API limits indexing and analysis apart: none of them must wait for the other's limit.
+        most = session.settings.concurrency
+        self._looking, self._sending, self._making = (asyncio.Semaphore(most) for _ in range(3))
         self._ended = 0
         self._minutes = 0.0
         self._tasks = Tasks()
@@ -119,7 +121,9 @@ class Run:
         self._step("working")
         try:
             work = traced_video(self._one)
-            await in_parallel(self._source.items(), work, width=width, halt=self._stops.halt, stop=self.stop)
+            halt = self._stops.halt
+            with until(halt):
+                await in_parallel(self._source.items(), work, width=width, halt=halt, stop=self.stop)
             ticking.cancel()
             [ended] = await asyncio.gather(ticking, return_exceptions=True)
             if isinstance(ended, Exception):
@@ -150,7 +154,7 @@ class Run:
         """All of one video. What is wrong with it becomes a row; what is wrong with more stops the run."""
         here = Look(item, "refused")
         try:
-            async with self._calls:
+            async with self._looking:
                 here = await look(
                     self.session,
                     self._index,
@@ -174,6 +178,10 @@ class Run:
         except TLDataError as error:
             self._fail(here, error)
             self._stops.mind(error)
+        except asyncio.CancelledError:
+            if self._cancelled():
+                raise
+            return here  # it waited for a limit when the run was to end: nothing was sent
         else:
             if done:
                 self.report.unchanged += here.state == "unchanged"
@@ -188,11 +196,16 @@ class Run:
             raise
         return here
 
+    def _cancelled(self) -> bool:
+        """Whether the running task was cancelled, and did not give up by itself."""
+        task = asyncio.current_task()
+        return not self._stops.halt.is_set() or task is None or task.cancelling() > 0
+
     async def _work(self, here: Look) -> bool:
         """Index, wait, make the outputs. Gives whether the video is in the tables now."""
         if here.state == "new" and not self.submitting:
             return False
-        price = self._price_of(here)
+        price = price_at_most(here, self.report.prices, analysing=self.collecting)
         if not await self._stops.reserve(sum(price)):
             return False
         try:
@@ -200,7 +213,7 @@ class Run:
                 assert here.record is not None
                 record, new = dict(here.record), False
             else:
-                async with self._calls:
+                async with self._sending:
                     call, entry, new = await self._submit(here)
                 self._stops.release(price[0])
                 price = (0.0, price[1])
@@ -209,7 +222,7 @@ class Run:
                 record = await self._collect(call, entry)
             if not self.collecting:
                 return False
-            async with self._calls:
+            async with self._making:
                 tables = await make(self.session, here.needed, record)
         finally:
             self._stops.release(sum(price), ended=True)
@@ -236,16 +249,6 @@ class Run:
             raise
         self.report.pending -= entry.state != "done"
         return record
-
-    def _price_of(self, here: Look) -> tuple[float, float]:
-        """What a video will cost from here on, at most: indexing, and analyses with the text they write."""
-        prices, seconds = self.report.prices, here.seconds if here.seconds is not None else LONGEST
-        index, analyses = Bill(), Bill()
-        if here.state == "new":
-            index.add("index", seconds)
-        if self.collecting and here.asked:
-            analyses.add("analyze", seconds, calls=here.asked, tokens=(0, here.asked * MOST_TOKENS))
-        return index.price(prices), analyses.price(prices)
 
     def _keep(self, here: Look, record: dict[str, Any], tables: dict[str, pa.Table]) -> None:
         """Hand a finished video to the tables."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 
+from tl_data.bill import Bill
 from tl_data.errors import (
     APIError,
     ConnectionFailed,
@@ -19,12 +20,16 @@ from tl_data.errors import (
     TLDataError,
 )
 from tl_data.jobs import Job
+from tl_data.looking import Look
+from tl_data.outputs import MOST_TOKENS
+from tl_data.prices import Prices
 from tl_data.report import Report, RunStatus
 
 #: What is wrong with more than one video: going on would only make more rows in `errors`.
 FATAL = (NotAllowed, QuotaExhausted, LedgerError, LakeError, SchemaMismatch, SettingsError)
 TROUBLE = (ConnectionFailed, ServerFailed, RateLimited)
 TROUBLES = 20  # videos in a row that the platform did not answer for: it is down
+LONGEST = 4 * 3600.0  # seconds; what a video of unknown length is taken for where a budget is kept
 
 
 class Stops:
@@ -86,6 +91,17 @@ class Stops:
             self.troubles += 1
             if self.troubles >= TROUBLES:
                 self.end("stopped", f"stopped: the platform failed {TROUBLES} times in a row: {error}")
+
+
+def price_at_most(here: Look, prices: Prices, *, analysing: bool) -> tuple[float, float]:
+    """What a video will cost from here on, at most: indexing, and analyses with the text they write."""
+    seconds = here.seconds if here.seconds is not None else LONGEST
+    index, analyses = Bill(), Bill()
+    if here.state == "new":
+        index.add("index", seconds)
+    if analysing and here.asked:
+        analyses.add("analyze", seconds, calls=here.asked, tokens=(0, here.asked * MOST_TOKENS))
+    return index.price(prices), analyses.price(prices)
 
 
 def _of_the_video(error: APIError) -> bool:

@@ -1,4 +1,4 @@
-"""What an answer of the API means: which error it is, and how long it asks us to wait.
+"""What an answer of the API means: which error it is, how long it asks us to wait, what it says of a video.
 
 One table maps codes and statuses to classes. The body may have the documented shape, be nested under `error`,
 be a page of a proxy, or be empty; the wait may be said in `Retry-After` (seconds or a date), in
@@ -218,3 +218,24 @@ def decoded(body: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def seconds_of(video: Mapping[str, Any]) -> float | None:
+    """The length in the API's video object, if it is there."""
+    return (video.get("system_metadata") or {}).get("duration")
+
+
+def video_record(video: Mapping[str, Any], index_id: str, task_id: str | None) -> dict[str, Any]:
+    """The API's video object as a record of type `types.VIDEO`."""
+    facts = video.get("system_metadata") or {}
+    return {
+        "video_id": video["_id"],
+        "index_id": index_id,
+        "task_id": task_id,
+        "status": "ready",
+        "duration_sec": facts.get("duration"),
+        "width": facts.get("width"),
+        "height": facts.get("height"),
+        "fps": facts.get("fps"),
+        "size_bytes": facts.get("size"),
+    }

@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import TypeVar
 
+from tl_data import patience
 from tl_data.errors import APIError, QuotaExhausted, RateLimited
 from tl_data.settings import Settings
 
@@ -37,7 +38,8 @@ class Repeat(Enum):
 
 FIRST_PAUSE = 0.5  # seconds; doubles with each failure
 LONGEST_PAUSE = 30.0
-LONGEST_LINE = 12  # times `max_wait` that one call may spend on 429s in all: an hour by default
+LONGEST_LINE = 12  # times `max_wait` that one call may spend on 429s in all: an hour by default,
+LONG_LINE = 3600.0  # or so many seconds and two more waits, if that is less
 
 
 def pause_after(failures: int) -> float:
@@ -55,16 +57,15 @@ async def persist(attempt: Callable[[], Awaitable[T]], repeat: Repeat, settings:
     failures = lost = refusals = 0
     waited = 0.0
     while True:
+        wait: Callable[[float], Awaitable[None]] = patience.pause  # what was refused may be given up
         try:
             return await attempt()
         except RateLimited as refused:
             refusals += 1
-            error: APIError = refused
             pause = _turn(refused, refusals, waited, settings)
             waited += pause
         except APIError as failed:
             failures += 1
-            error = failed
             lost += _lost(failed, repeat)
             if not failed.retryable or failures > settings.retries or lost > _allowed(repeat):
                 failed.maybe_done = lost > 0
@@ -72,8 +73,8 @@ async def persist(attempt: Callable[[], Awaitable[T]], repeat: Repeat, settings:
             pause = max(pause_after(failures), failed.retry_after or 0.0)
             if pause > settings.max_wait:
                 raise
-        del error  # a traceback kept over the pause would keep the request body alive
-        await asyncio.sleep(pause)
+            wait = asyncio.sleep
+        await wait(pause)  # outside of the blocks: a traceback kept here would keep the request body alive
 
 
 def _allowed(repeat: Repeat) -> float:
@@ -100,7 +101,7 @@ def _turn(refused: RateLimited, refusals: int, waited: float, settings: Settings
     else:
         # A little later than asked, each caller differently: else all of them come back at once.
         pause = hint + random.uniform(0, min(1.0, 0.05 + hint / 10))
-    if waited + pause > LONGEST_LINE * settings.max_wait:
+    if waited + pause > min(LONGEST_LINE * settings.max_wait, LONG_LINE + 2 * settings.max_wait):
         raise refused
     return pause
 

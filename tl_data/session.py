@@ -20,17 +20,17 @@ from tl_data.embedding import embed_video, segments
 from tl_data.errors import APIError, BadRequest, MediaRefused, MissingExtra, NotFound, TaskFailed
 from tl_data.identity import Identity, identify
 from tl_data.ledger import Ledger
+from tl_data.lengths import Lengths
 from tl_data.orphans import METADATA_KEY as METADATA_KEY
 from tl_data.orphans import indexing_task, source_of
 from tl_data.preflight import facts_of
 from tl_data.records import Billed, Call, Entry
+from tl_data.responses import seconds_of, video_record
 from tl_data.settings import Settings
 from tl_data.usage import about, current
 from tl_data.watch import TaskWatcher
 
 Json = dict[str, Any]
-
-LENGTHS = 10_000  # videos whose length is remembered
 
 _ID = re.compile(r"[0-9a-f]{24}")
 
@@ -54,7 +54,7 @@ class Session:
         self.embedded = models is not None
         self.arrived = 0  # videos that became ready while they were waited for here
         self._indexes: dict[str, str] = {}
-        self._lengths: dict[str, float] = {}
+        self.lengths = Lengths()
         self._creating = asyncio.Lock()
 
     async def aclose(self) -> None:
@@ -119,7 +119,9 @@ class Session:
     async def retrieve_video(self, video_id: str, index_id: str | None = None) -> Json:
         """The record of an indexed video given by id; costs nothing."""
         index = await self.index_id(index_id)
-        return video_record(await self.client.retrieve_video(index, video_id), index, None)
+        found = await self.client.retrieve_video(index, video_id)
+        self.lengths.keep(video_id, seconds_of(found))
+        return video_record(found, index, None)
 
     async def video(self, video: str, index_id: str | None = None) -> Json:
         """The indexed video behind a URL, path or id, as a record of type `types.VIDEO`."""
@@ -136,7 +138,10 @@ class Session:
             APIError: the platform refused it or could not be reached.
         """
         call, entry = await self.submit_video(video, index_id, **options)
-        return await self.collect_video(call, entry)
+        record = await self.collect_video(call, entry)
+        for name in (video, record["video_id"]):
+            self.lengths.keep(name, record.get("duration_sec"))
+        return record
 
     async def submit_video(
         self,
@@ -248,16 +253,15 @@ class Session:
 
     async def _seconds(self, video_id: str, index_id: str) -> float:
         """The length of an indexed video, for the bill; 0 where the platform does not tell it."""
-        if video_id not in self._lengths:
+        known = self.lengths.of(video_id)
+        if known is None:
             try:
                 found = await self.client.retrieve_video(index_id, video_id)
             except APIError:  # of another index, or gone: the call itself tells
                 return 0.0
-            if len(self._lengths) >= LENGTHS:
-                self._lengths.clear()
-            facts = found.get("system_metadata") or {}
-            self._lengths[video_id] = float(facts.get("duration") or 0.0)
-        return self._lengths[video_id]
+            known = float(seconds_of(found) or 0.0)
+            self.lengths.keep(video_id, known)
+        return known
 
     def paid_call(
         self, operation: str, video_id: str, params: Mapping[str, Any], seconds: float = 0.0
@@ -282,19 +286,3 @@ def _there_are(index: str, names: list[str]) -> str:
     shown = [*alike, *(name for name in names if name not in alike)][:20]
     more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
     return f"there are {', '.join(shown)}{more}"
-
-
-def video_record(video: Mapping[str, Any], index_id: str, task_id: str | None) -> Json:
-    """The API's video object as a record of type `types.VIDEO`."""
-    facts = video.get("system_metadata") or {}
-    return {
-        "video_id": video["_id"],
-        "index_id": index_id,
-        "task_id": task_id,
-        "status": "ready",
-        "duration_sec": facts.get("duration"),
-        "width": facts.get("width"),
-        "height": facts.get("height"),
-        "fps": facts.get("fps"),
-        "size_bytes": facts.get("size"),
-    }

@@ -41,6 +41,9 @@ LIMITS = (
     *("video_minutes_per_hour", "video_minutes_per_day"),
     *("tokens_per_minute", "tokens_per_hour", "tokens_per_day"),
 )
+#: Seconds that a job waits for a limit, if nothing else is said: until the next hour begins, by any clock.
+JOB_WAIT = 3660.0
+
 #: Settings that are numbers above 0, if they are set.
 ABOVE_ZERO = ("concurrency", "timeout", "task_deadline", "poll_interval", *LIMITS)
 
@@ -63,12 +66,12 @@ class Settings:
     home: str = field(default_factory=_home)  # data of the embedded engine, ledger, caches
     search_model: str | None = None  # None: marengo3.0, or the embedded engine's own
     analyze_model: str | None = None  # None: pegasus1.2, or the embedded engine's own
-    concurrency: int = 16  # calls in flight, per process
+    concurrency: int = 16  # calls in flight, per process; of a job: of indexing and of analysis each
     timeout: float = 600.0  # seconds for one answer; the service may think for minutes
     task_deadline: float = 4 * 3600.0  # seconds to wait for one remote task
     poll_interval: float = 5.0  # seconds between looks at unfinished tasks
     retries: int = 5  # attempts after the first, of calls that may be repeated
-    max_wait: float = 300.0  # longest wait in seconds that a 429 may ask for before it is an error
+    max_wait: float = 300.0  # longest wait in seconds for a limit before it is an error; jobs: JOB_WAIT
     requests_per_minute: float | None = None  # None: learnt from the API's headers; so all of these
     requests_per_hour: float | None = None
     requests_per_day: float | None = None
@@ -103,13 +106,16 @@ class Settings:
             raise SettingsError(f"base_url is {self.base_url!r}; it must begin with http:// or https://")
 
     @classmethod
-    def load(cls, **said: Any) -> Settings:
+    def load(cls, *, defaults: Mapping[str, Any] | None = None, **said: Any) -> Settings:
         """Merge arguments over the environment over the file over the defaults.
+
+        Args:
+            defaults: of the caller's own, instead of those of the class.
 
         Raises:
             SettingsError: an unknown name, or a value of the wrong type, and where it was said.
         """
-        values: dict[str, Any] = {}
+        values: dict[str, Any] = dict(defaults or {})
         path = os.environ.get("TL_CONFIG")
         file = Path(path or "tl_data.toml")
         if path and not file.is_file():

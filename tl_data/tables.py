@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tl_data.catalog import table
 from tl_data.errors import SchemaMismatch
+from tl_data.responses import seconds_of
 from tl_data.session import Session
 from tl_data.types import COUNT, JSON, NUMBER, TEXT, TEXTS, TIME
 
@@ -128,6 +129,8 @@ async def videos(
         index, filename=filename, created_at=created_at, updated_at=updated_at, filters=more
     )
     async for page in _paged(found):
+        for v in page:
+            tl.lengths.keep(v["_id"], seconds_of(v))
         yield [
             {
                 "video_id": v["_id"],

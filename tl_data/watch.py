@@ -36,6 +36,7 @@ FIRST_LOOK = 0.25  # seconds; the first looks at new tasks are quick, for those 
 DIRECT = 12  # a task is asked for directly after this many looks that did not mention it
 FEW = 2  # so many tasks are asked for one by one: a listing would not be cheaper
 FEW_A_LOOK = 8  # tasks asked for directly in one look, at most
+OUTAGE = 300.0  # seconds without an answer of the API after which it is down
 ENDS = ("ready", "failed")
 
 
@@ -59,7 +60,7 @@ class TaskWatcher:
             StillRunning: it is not finished at `settings.task_deadline`.
             NotAllowed: the key does not work any more.
             NotFound: there is no such task (any more).
-            APIError: the API was not to be reached for longer than `settings.max_wait`.
+            APIError: the API was not to be reached for longer than `OUTAGE`, or `settings.max_wait`.
         """
         if index_id not in self._indexes:
             kind = _Indexing(self._client, index_id)
@@ -155,7 +156,8 @@ class _Group:
                     await self._look()
                     seen = loop.time()
                 except APIError as error:
-                    if not error.retryable or loop.time() - seen > self._settings.max_wait:
+                    longest = min(OUTAGE, self._settings.max_wait)
+                    if not error.retryable or loop.time() - seen > longest:
                         self._end_all(error)
         except BaseException as error:
             # Whatever stops the looking ends the waiting: nobody waits for what nobody looks for.

@@ -110,6 +110,7 @@ def test_what_a_call_did_not_use_is_there_again(tmp_path: Path) -> None:
     [
         ("requests_per_hour", {}),
         ("requests_per_day", {}),
+        ("video_minutes_per_hour", {"video_minutes": 1.0}),
         ("video_minutes_per_day", {"video_minutes": 1.0}),
         ("tokens_per_hour", {"tokens": 1.0}),
         ("tokens_per_day", {"tokens": 1.0}),

@@ -12,6 +12,7 @@ from tl_data.budget import Budget, Limit
 from tl_data.errors import QuotaExhausted
 from tl_data.limits import Limiter
 from tl_data.pace import Pace
+from tl_data.patience import until
 from tl_data.settings import Settings
 from tl_data.storage import Storage
 
@@ -55,11 +56,10 @@ def test_video_minutes_and_tokens_delay_what_comes_after() -> None:
 
 def test_settings_become_limits() -> None:
     async def main() -> None:
-        settings = Settings(requests_per_minute=1200, video_minutes_per_hour=3600, tokens_per_minute=6000)
-        limiter = Limiter.of(settings)
+        limiter = Limiter.of(Settings(requests_per_minute=1200, tokens_per_minute=6000))
         assert 0.4 < await seconds(limiter, 11) < 1.0
-        assert await seconds(limiter, 1, "index", video_minutes=0.5) < 0.2
-        assert 0.3 < await seconds(limiter, 1, "index", video_minutes=0.5) < 1.2
+        assert await seconds(limiter, 1, "analyze", tokens=50) < 0.2
+        assert 0.3 < await seconds(limiter, 1, "analyze", tokens=50) < 1.2
 
     asyncio.run(main())
 
@@ -223,5 +223,43 @@ def test_a_rest_saves_up_as_much_as_is_allowed(tmp_path: object) -> None:
         assert time.monotonic() - began < 0.5
         await asyncio.gather(*(line.take(1) for _ in range(10)))
         assert time.monotonic() - began > 0.7
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("told", ["refused", "left", "set"])
+def test_people_are_told_once_of_a_long_wait(told: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        limiter = Limiter.of(Settings(max_wait=1e6, requests_per_day=1 if told == "set" else None))
+        await limiter.acquire("search")
+        if told == "refused":
+            limiter.observe("search", {}, 429, 900.0)
+        if told == "left":
+            answered(limiter, "", 10, 0, 900)
+        waiting = [asyncio.create_task(limiter.acquire("search")) for _ in range(3)]
+        await asyncio.sleep(1.2)
+        assert not any(task.done() for task in waiting)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    asyncio.run(main())
+    [said] = [record.getMessage() for record in caplog.records if "used up" in record.getMessage()]
+    assert "'search' is used up: calls wait until" in said
+
+
+def test_what_waits_gives_up_when_its_work_is_over() -> None:
+    async def main() -> None:
+        limiter, over = Limiter.of(Settings(max_wait=1e6, requests_per_day=1)), asyncio.Event()
+        await limiter.acquire("search")
+        with until(over):
+            waiting = asyncio.create_task(limiter.acquire("search"))
+        other = asyncio.create_task(limiter.acquire("search"))  # of somebody else
+        await asyncio.sleep(0.1)
+        over.set()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert not other.done()
+        other.cancel()
 
     asyncio.run(main())

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.conftest import Engine
@@ -125,77 +124,6 @@ def test_copies_of_a_file_are_planned_and_paid_once(quick: Path, make_job: MakeJ
     planned = pipeline.plan(more)
     assert (planned.known, planned.calls) == (2, 2)
     assert pipeline.run(more).calls == 2
-
-
-def test_a_plan_says_how_long_the_limits_take_and_a_run_keeps_to_them(
-    put: Put, make_job: MakeJob, tmp_path: Path
-) -> None:
-    urls: list[str | None] = [put(f"{n}.mp4") for n in range(3)]
-    job = make_job(urls, tables=("clips",), settings={"video_minutes_per_hour": 60.0})
-    planned = pipeline.plan(job)
-    assert planned.seconds == pytest.approx(12, rel=1e-3)
-    assert "12 s at the limits" in planned.lines()[0]
-    assert pipeline.run(job).submitted == 3
-    leased = [p for p in (tmp_path / "ledger" / "budget").rglob("index-minutes-*/**/*") if p.is_file()]
-    assert len(leased) >= 2  # pieces of 6 s each, of the 12 s that the videos take
-    assert pipeline.plan(job).seconds == 0
-    more = make_job(urls, tables=("clips", "summaries"), settings={"requests_per_minute": 60.0})
-    assert pipeline.plan(more).seconds == 6  # two analyses each
-    for used in (job, more):
-        connect(used.load_settings()).close()
-
-
-def test_what_is_allowed_a_day_is_used_at_once_and_then_the_run_stops(
-    files: OddServer, put: Put, make_job: MakeJob
-) -> None:
-    """Videos of 4 s each: 12 s of indexing, and twice as much of analysis, which is counted apart."""
-
-    def allowed(minutes: float, *tables: str) -> Job:
-        day: dict[str, object] = {"video_minutes_per_day": minutes, "concurrency": 1}
-        return make_job(urls, tables=tables, settings=day)
-
-    urls: list[str | None] = [put(f"{n}.mp4") for n in range(3)]
-    urls[0] = str(files.folder / "0.mp4")  # a file that is uploaded counts as one that is fetched
-    job = allowed(10 / 60, "clips")
-    planned = pipeline.plan(job)
-    assert planned.seconds == pytest.approx(86400 - time.time() % 86400, abs=5)  # the third has to wait
-    stopped = pipeline.run(job)
-    assert (stopped.status, stopped.submitted, stopped.failed, stopped.exit_code) == ("stopped", 2, 0, 3)
-    assert "too little is left of video_minutes_per_day" in stopped.reason
-    assert "the category 'index' until" in stopped.reason
-    again = pipeline.run(job)
-    assert (again.submitted, again.unchanged, again.exit_code) == (0, 2, 3)
-    more = allowed(14 / 60, "clips", "summaries")
-    stopped = pipeline.run(more)
-    assert stopped.submitted == 1
-    assert "the category 'analyze' until" in stopped.reason
-    enough = allowed(30 / 60, "clips", "summaries")
-    assert pipeline.plan(enough).seconds == 0
-    assert pipeline.run(enough).exit_code == 0
-    for used in (job, more, enough):
-        connect(used.load_settings()).close()
-
-
-def test_a_plan_knows_the_limits_that_an_earlier_run_was_told(
-    put: Put, make_job: MakeJob, tmp_path: Path, start_engine: Callable[..., Engine]
-) -> None:
-    """Nothing is set: the service's headers alone say that two tasks an hour are allowed."""
-    own = start_engine("--allow-private")
-    job = make_job([put("0.mp4")], tables=("clips",), settings={"base_url": own.base_url})
-    assert "limits" not in pipeline.plan(job).sentence()
-    limits = {"index": [{"limit": 2, "seconds": 3600, "dimension": "Request"}]}
-    engine_url = own.base_url.removesuffix("/v1.3") + "/_engine/rates"
-    httpx.put(engine_url, json={"generation": "2026", "limits": limits}).raise_for_status()
-    assert pipeline.run(job).submitted == 1
-    connect(job.load_settings()).close()  # as the end of its process would
-    more = make_job(
-        [put(f"{n}.mp4") for n in range(5)], tables=("clips",), settings={"base_url": own.base_url}
-    )
-    planned = pipeline.plan(more)
-    assert planned.new == 4  # one now, two when the hour is over, one an hour later
-    assert planned.seconds == pytest.approx(2 * 3600, abs=90)
-    assert f"2.0 h at the limits as the service told on {datetime.now(UTC):%Y-%m-%d}" in planned.sentence()
-    connect(more.load_settings()).close()
 
 
 def test_submit_and_collect_apart(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
