@@ -147,6 +147,8 @@ def test_ctrl_c_stops_the_calls_of_a_query(text: str, slow_engine: Engine) -> No
     """DuckDB calls functions in threads of its own, and when interrupted lets those end that it has begun."""
     script = (
         "import duckdb, os, signal, threading, time, tl_data\n"
+        # What a shell starts in the background ignores Ctrl-C; this shall be as at a terminal.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"settings = tl_data.Settings(base_url={slow_engine.base_url!r}, home={str(slow_engine.home)!r})\n"
         "con = duckdb.connect(); tl_data.register(con, settings)\n"
         "def later(text: str) -> str:\n    press.start(); time.sleep(2.5); return text\n"

@@ -38,9 +38,8 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("moto") / "log"
     with log.open("wb") as out:
-        server = subprocess.Popen(
-            [str(python), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=out, stderr=out
-        )
+        script = Path(__file__).with_name("s3_server.py")
+        server = subprocess.Popen([str(python), str(script), str(port)], stdout=out, stderr=out)
     try:
         for _ in range(300):
             with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
