@@ -35,6 +35,8 @@ CREDENTIALS = {
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
+#: Variables that name another server than the cloud's own.
+ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
 THREADS = 32  # requests to the store at once, a process
 
 
@@ -75,8 +77,8 @@ class Storage:
             return LocalStore(self.folder)
         if url.startswith("memory:"):
             return MemoryStore()
-        # An S3-compatible server on the same machine or network often speaks plain HTTP; the address says so.
-        plain = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://")
+        # A compatible server on the same machine or network often speaks plain HTTP; the address says so.
+        plain = any(os.environ.get(name, "").startswith("http://") for name in ENDPOINTS)
         return from_url(url, client_options={"allow_http": True} if plain else {})
 
     async def _run(self, action: str, path: str, work: Callable[[], T]) -> T | None:
