@@ -47,6 +47,7 @@ LAYERS = (
             "spark.*",
             "dbt",
             "alerts",
+            "alert_searches",
             "digest*",
             "lake*",
             "job_schema",

@@ -9,7 +9,7 @@ from typing import Any
 
 from tl_data.bill import Bill, Charge
 from tl_data.journal import Journal, View
-from tl_data.records import Call
+from tl_data.records import BILLED_KEEP, Call
 from tl_data.storage import Item, Storage
 
 READ_AHEAD = 64  # folders that are read at once
@@ -45,7 +45,8 @@ async def accounts_of(storage: Storage, runs: Collection[str], since: float) -> 
         LedgerError: the ledger cannot be read, or a record of it is of a newer version.
     """
     journal, accounts = Journal(storage), {run: Account() for run in runs}
-    for shard in await storage.folders("calls"):
+    shared = [f for f in await storage.folders("shared") if f.startswith(f"shared/{BILLED_KEEP:.0f}-")]
+    for shard in [*await storage.folders("calls"), *shared]:
         found: dict[str, dict[str, Item]] = {}
         async for item in storage.below(shard):
             folder, _, name = item.path.rpartition("/")

@@ -2,8 +2,8 @@
 
 The table `asked` says which questions a video has been asked, the table `alerts` which clips were found. Both
 go by the content of a video, so that a video that is embedded anew, or that a second URL means, is not told
-of again. `alerts` is written first: a run that is killed in between asks again, and finds only what it has
-told of.
+of again. `alerts` is written first: a run that is killed in between is followed by one that has the same
+answers, from the ledger, and finds only what was told of.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
-import orjson
-
-from tl_data import catalog
-from tl_data.bill import Book
-from tl_data.errors import BadRequest, SettingsError, TLDataError
+from tl_data.alert_searches import Searches
+from tl_data.bill import Book, kept_in
+from tl_data.errors import SettingsError, TLDataError
 from tl_data.jobs import Alerts, Job
 from tl_data.lake import Lake, rows_of
 from tl_data.lake_tables import ALERTS, ASKED, RUNS, VIDEOS
@@ -36,7 +34,6 @@ from tl_data.source import pairs
 Json = dict[str, Any]
 
 TOGETHER = 200  # videos that one search covers
-GONE = "search_video_not_in_same_index"  # a video of the tables is no longer in its index
 
 
 @dataclass
@@ -45,7 +42,7 @@ class AlertPlan:
 
     questions: int
     videos: int  # that have not been asked everything
-    searches: int
+    searches: int  # that are to be paid for
     price: float
     currency: str
 
@@ -111,13 +108,27 @@ def saved_questions(job: Job, alerts: Alerts) -> list[str]:
     return list(found)
 
 
-def plan_alerts(session: Session, job: Job, alerts: Alerts) -> AlertPlan:
-    """How many searches the run would make, and what they cost. Raises what `saved_questions` raises."""
-    questions, prices = saved_questions(job, alerts), prices_of(job, session)
-    chunks = list(_chunks(Lake(job.folder, job.format), questions, job.limit))
-    searches = sum(len(chunk.asks) for chunk in chunks)
+async def plan_alerts(session: Session, job: Job, alerts: Alerts) -> AlertPlan:
+    """How many searches the run would pay for, and their price. Raises what `saved_questions` raises."""
+    questions = await asyncio.to_thread(saved_questions, job, alerts)
+    lake, prices = Lake(job.folder, job.format), prices_of(job, session)
+    chunks = await asyncio.to_thread(lambda: list(_chunks(lake, questions, job.limit)))
+    searches = await _unpaid(Searches(session, alerts), chunks)
     videos = sum(len(chunk.videos) for chunk in chunks)
     return AlertPlan(len(questions), videos, searches, _price(prices, searches), prices.currency)
+
+
+async def _unpaid(searches: Searches, chunks: Sequence[_Chunk]) -> int:
+    """How many searches have not been paid for. A run asks chunk by chunk: behind one that has no answers
+    yet, none has."""
+    count = sum(len(chunk.asks) for chunk in chunks)
+    for chunk in chunks:
+        asked = chunk.asks.items()
+        known = sum(await asyncio.gather(*(searches.known(chunk.index_id, q, ids) for q, ids in asked)))
+        count -= known
+        if not known:
+            break
+    return count
 
 
 async def alert(session: Session, job: Job, alerts: Alerts, stop: asyncio.Event) -> AlertReport:
@@ -134,7 +145,7 @@ async def alert(session: Session, job: Job, alerts: Alerts, stop: asyncio.Event)
     report = AlertReport(run, len(questions))
     chunks = await asyncio.to_thread(lambda: list(_chunks(lake, questions, job.limit)))
     tables = await asyncio.to_thread(lambda: [lake.table(t) for t in (ALERTS, ASKED, RUNS)])
-    price = _price(prices, sum(len(chunk.asks) for chunk in chunks))
+    price = _price(prices, await _unpaid(Searches(session, alerts), chunks))
     if job.budget is not None and price > job.budget:
         run.status = "budget"
         run.reason = f"not asked: it would cost {price:g} {prices.currency}, the budget is {job.budget:g}"
@@ -142,25 +153,26 @@ async def alert(session: Session, job: Job, alerts: Alerts, stop: asyncio.Event)
     run.rows = run.distinct = sum(len(chunk.videos) for chunk in chunks)
     told = await asyncio.to_thread(_told, lake, {v["content_key"] for c in chunks for v in c.videos.values()})
     asking = _Asking(session, alerts, report, told)
-    async with alive(session.ledger.storage, Book(run_id, run.bill), job.folder, prices):
-        runs = await asyncio.to_thread(lake.table, RUNS)  # written to at the same time
-        books = Books(session, runs, prices, job.folder)
-        await books.look()
-        for chunk in chunks:
+    with kept_in(Book(run_id, run.bill)) as book:
+        async with alive(session.ledger.storage, book, job.folder, prices):
+            runs = await asyncio.to_thread(lake.table, RUNS)  # written to at the same time
+            books = Books(session, runs, prices, job.folder)
+            await books.look()
+            for chunk in chunks:
+                await asyncio.to_thread(tables[2].replace_groups, rows_of(RUNS, [run.row()]))
+                found, asked = await asking.ask(chunk, stop)
+                # Alerts first: what is in `asked` is never asked again.
+                await asyncio.to_thread(tables[0].replace_groups, rows_of(ALERTS, found))
+                await asyncio.to_thread(tables[1].replace_groups, rows_of(ASKED, asked))
+                if stop.is_set():
+                    run.status = "interrupted"
+                    run.reason = "interrupted: what was asked is in the tables; run again to go on"
+                    break
+            run.ended_at = datetime.now(UTC)
             await asyncio.to_thread(tables[2].replace_groups, rows_of(RUNS, [run.row()]))
-            found, asked = await asking.ask(chunk, stop)
-            # Alerts first: what is in `asked` is never asked again.
-            await asyncio.to_thread(tables[0].replace_groups, rows_of(ALERTS, found))
-            await asyncio.to_thread(tables[1].replace_groups, rows_of(ASKED, asked))
-            if stop.is_set():
-                run.status = "interrupted"
-                run.reason = "interrupted: what was asked is in the tables; run again to go on"
-                break
-        run.ended_at = datetime.now(UTC)
-        await asyncio.to_thread(tables[2].replace_groups, rows_of(RUNS, [run.row()]))
-        if not stop.is_set():
-            await books.close()
-        await books.leave()
+            if not stop.is_set():
+                await books.close()
+            await books.leave()
     return report
 
 
@@ -168,8 +180,8 @@ class _Asking:
     def __init__(
         self, session: Session, alerts: Alerts, report: AlertReport, told: dict[tuple[str, str], list[Json]]
     ) -> None:
-        self._session, self._alerts, self._report, self._told = session, alerts, report, told
-        self._search = catalog.FUNCTIONS["search"]
+        self._session, self._report, self._told = session, report, told
+        self._searches = Searches(session, alerts)
 
     async def ask(self, chunk: _Chunk, stop: asyncio.Event) -> tuple[list[Json], list[Json]]:
         """Rows of `alerts`, in whole groups, and rows of `asked`."""
@@ -179,12 +191,14 @@ class _Asking:
         async def one(asked: tuple[str, list[str]]) -> None:
             question, ids = asked
             try:
-                hits = await self._hits(chunk.index_id, question, ids)
+                hits, more = await self._searches.hits(chunk.index_id, question, ids)
             except TLDataError as error:
                 self._report.run.failed += 1
                 self._report.failures.append(f"{question!r}: {error}")
                 return
             answered[question] = ids
+            if more:
+                self._report.full[question] = None
             for hit in hits:
                 video = chunk.videos[hit["video_id"]]
                 if row := self._new(question, video, hit):
@@ -203,32 +217,6 @@ class _Asking:
             if asked[i] != set(video["asked"])
         ]
         return [row for group in changed for row in self._told[group]], rows
-
-    async def _hits(self, index_id: str, question: str, ids: Sequence[str]) -> list[Json]:
-        """The best clips of these videos. Those that have left the index are found out by halving."""
-        given = {
-            "index_id": index_id,
-            "query_text": question,
-            "max_hits": self._alerts.max_clips,
-            "threshold": self._alerts.threshold,
-            "filter": orjson.dumps({"id": list(ids)}).decode(),
-        }
-        try:
-            hits = await self._search.run(self._session, **self._search.arguments(given))
-        except BadRequest as error:
-            if error.code != GONE:
-                raise
-            if len(ids) == 1:
-                return []
-            half = len(ids) // 2
-            return [
-                *await self._hits(index_id, question, ids[:half]),
-                *await self._hits(index_id, question, ids[half:]),
-            ]
-        self._report.run.bill.add("search", None)
-        if len(hits) >= self._alerts.max_clips:
-            self._report.full[question] = None
-        return [hit for hit in hits if hit["video_id"] in ids]
 
     def _new(self, question: str, video: Mapping[str, Any], hit: Mapping[str, Any]) -> Json | None:
         """The row of a clip, unless the question was told of this moment before."""

@@ -17,7 +17,7 @@ from typing import Any
 from tl_data.prices import Prices
 
 #: Operations of the ledger that the price list knows by their own names; all others are analyses.
-_OWN = ("index", "embed_video")
+_OWN = ("index", "embed_video", "search")
 
 
 @dataclass

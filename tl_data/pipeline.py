@@ -83,12 +83,8 @@ def alert(job: Job, *, connection: Connection | None = None) -> AlertReport:
 
 
 def plan_alert(job: Job, *, connection: Connection | None = None) -> AlertPlan:
-    """How many searches `alert` would make, and their price. Nothing is asked."""
-
-    async def planned(session: Session, stop: asyncio.Event) -> AlertPlan:
-        return await asyncio.to_thread(plan_alerts, session, job, _alerts(job))
-
-    return _drive(job, connection, planned)
+    """How many searches `alert` would pay for, and their price. Nothing is asked."""
+    return _drive(job, connection, lambda session, stop: plan_alerts(session, job, _alerts(job)))
 
 
 def _alerts(job: Job) -> Alerts:

@@ -31,6 +31,9 @@ from tl_data.identity import canonical_url, is_url, redact
 
 FORMAT = 1  # of the records; a reader refuses records of a later one
 
+#: Seconds for which answers are shared that a run is billed for: longer than a killed run waits for the next.
+BILLED_KEEP = 7 * 86400.0
+
 #: Codes of failed tasks that do not blame the video: the next run may try again.
 UNEXPLAINED = ("task_failed", "internal_error")
 

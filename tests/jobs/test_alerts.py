@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import pickle
+import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
+from tests.conftest import Engine
 from tests.library import Library
 from tl_data import pipeline
 from tl_data.alerts import AlertReport
@@ -21,6 +28,7 @@ from tl_data.lake import Format, Lake
 from tl_data.lake_tables import ALERTS, ASKED, RUNS, VIDEOS
 
 HELMET, SOUP = "all visitors must wear a safety helmet", "today we are making a simple tomato soup"
+EXIT = "keep the emergency exit clear"
 Watch = Callable[..., Job]
 
 
@@ -30,6 +38,7 @@ def watch(library: Library, tmp_path: Path) -> Watch:
     prices = tmp_path / "prices.toml"
     prices.write_text("as_of = 2026-11-01\n[search]\ncall = 0.25\n")
     settings = {n: v for n, v in asdict(library.settings).items() if v is not None}
+    shutil.rmtree(Path(library.settings.ledger_url, "shared"), ignore_errors=True)  # answers of other tests
 
     def made(urls: list[str], *questions: str, **changes: Any) -> Job:
         alerts = Alerts(Source("urls", questions, section="alerts"))
@@ -66,9 +75,9 @@ def test_each_clip_is_told_of_once(library: Library, watch: Watch, kind: Format)
     assert found(second) == {(SOUP, "soup.mp4")}
     assert second.run.calls == 2
 
-    more = watch([plant, soup], HELMET, SOUP, "keep the emergency exit clear", format=kind)
+    more = watch([plant, soup], HELMET, SOUP, EXIT, format=kind)
     third = pipeline.alert(more)
-    assert found(third) == {("keep the emergency exit clear", "plant.mp4")}
+    assert found(third) == {(EXIT, "plant.mp4")}
     assert third.run.calls == 1, "the other questions have been asked"
     lake = Lake(job.folder, kind)
     told = lake.read(ALERTS).to_pylist()
@@ -99,9 +108,43 @@ def test_a_run_that_died_before_its_end_tells_nothing_twice(library: Library, wa
     lake.table(ASKED).replace(ASKED.schema.empty_table())
     again = pipeline.alert(job)
     assert first.found
-    assert (again.run.calls, again.found) == (2, [])
+    assert (again.run.calls, again.found) == (0, []), "the answers are in the ledger"
     assert lake.read(ALERTS).to_pylist() == before
     assert lake.read(ASKED).num_rows == 2
+
+
+def test_a_run_that_is_killed_pays_for_no_search_twice(
+    library: Library, watch: Watch, tmp_path: Path, start_engine: Callable[..., Engine]
+) -> None:
+    """Killed while the second of three searches takes long: the next run makes the two that are left."""
+    own = start_engine("--allow-private")
+    settings = {"base_url": own.base_url, "ledger": str(tmp_path / "ledger"), "concurrency": 1}
+    job = watch(library.urls, HELMET, SOUP, EXIT)
+    job = job.but(settings={**job.settings, **settings})
+    pipeline.run(job)
+    faults = own.base_url.removesuffix("/v1.3") + "/_engine/faults"
+    slow = {"kind": "latency", "route": "/search", "seconds": 3}
+    httpx.put(faults, json={"fault": [slow]}).raise_for_status()
+    (tmp_path / "job").write_bytes(pickle.dumps(job))
+    script = (
+        "import pickle, sys; from tl_data import pipeline as p; p.alert(pickle.load(open(sys.argv[1], 'rb')))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "job")])
+    while not list((tmp_path / "ledger" / "shared").rglob("done")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    httpx.delete(faults).raise_for_status()
+    planned = pipeline.plan_alert(job)
+    rest = pipeline.alert(job)
+    assert (planned.searches, rest.run.calls, planned.price, rest.run.price) == (2, 2, 0.5, 0.5)
+    assert found(rest) == {(HELMET, "plant.mp4"), (SOUP, "soup.mp4"), (EXIT, "plant.mp4")}
+    asked = [row for row in Lake(job.folder).read(RUNS).to_pylist() if row["run_id"] != rest.run.run_id]
+    assert sorted((row["status"], row["calls"], row["price"]) for row in asked) == [
+        ("done", 2, 0.0),
+        ("interrupted", 1, 0.25),
+    ]
 
 
 def test_the_same_content_under_another_id_is_not_new(library: Library, watch: Watch) -> None:
