@@ -41,6 +41,12 @@ async def pause(seconds: float) -> None:
         raise asyncio.CancelledError("the work that this call is for is over")
 
 
+def gave_up() -> bool:
+    """Whether the running task ended a wait by itself, and nobody cancelled it."""
+    over, task = _over.get(), asyncio.current_task()
+    return over is not None and over.is_set() and task is not None and task.cancelling() == 0
+
+
 def announce(limit: str, seconds: float) -> None:
     """Say that calls wait so long for a limit, so that nobody takes it for a standstill."""
     at = datetime.now(UTC) + timedelta(seconds=seconds)

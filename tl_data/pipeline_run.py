@@ -18,7 +18,7 @@ from tl_data.lake_commits import Commits
 from tl_data.lake_tables import TABLES
 from tl_data.looking import Look, look, note_refusal
 from tl_data.outputs import groups, make, wanted
-from tl_data.patience import until
+from tl_data.patience import gave_up, until
 from tl_data.pipeline_alive import alive
 from tl_data.pipeline_books import Books
 from tl_data.pipeline_models import keep_texts, left_behind, refuse_index, refuse_mixing
@@ -62,13 +62,11 @@ class Run:
             model=session.vectors_by,
             started_at=now,
         )
-        self._names = wanted(job)
-        self._stops = Stops(job, self.report)
+        self._names, self._stops = wanted(job), Stops(job, self.report)
         # The API limits indexing and analysis apart: none of them must wait for the other's limit.
         most = session.settings.concurrency
         self._looking, self._sending, self._making = (asyncio.Semaphore(most) for _ in range(3))
-        self._ended = 0
-        self._minutes = 0.0
+        self._ended, self._minutes = 0, 0.0
         self._tasks = Tasks()
         self._began = time.monotonic()
 
@@ -179,7 +177,7 @@ class Run:
             self._fail(here, error)
             self._stops.mind(error)
         except asyncio.CancelledError:
-            if self._cancelled():
+            if not gave_up():
                 raise
             return here  # it waited for a limit when the run was to end: nothing was sent
         else:
@@ -195,11 +193,6 @@ class Run:
             self._stops.end("stopped", f"stopped: {error}")
             raise
         return here
-
-    def _cancelled(self) -> bool:
-        """Whether the running task was cancelled, and did not give up by itself."""
-        task = asyncio.current_task()
-        return not self._stops.halt.is_set() or task is None or task.cancelling() > 0
 
     async def _work(self, here: Look) -> bool:
         """Index, wait, make the outputs. Gives whether the video is in the tables now."""
@@ -238,17 +231,21 @@ class Run:
             )
         new = slip.submitted > 0
         self._tasks.add(entry)
-        self.report.pending += entry.state != "done"
+        self.report.pending = self._tasks.pending
         return call, entry, new
 
     async def _collect(self, call: Call, entry: Entry) -> dict[str, Any]:
         try:
             record = await self.session.collect_video(call, entry)
         except TLDataError as error:
-            self.report.pending -= entry.state != "done" and not error.retryable
+            if not error.retryable:
+                self._tasks.ended(entry)
             raise
-        self.report.pending -= entry.state != "done"
-        return record
+        else:
+            self._tasks.ended(entry)
+            return record
+        finally:
+            self.report.pending = self._tasks.pending
 
     def _keep(self, here: Look, record: dict[str, Any], tables: dict[str, pa.Table]) -> None:
         """Hand a finished video to the tables."""

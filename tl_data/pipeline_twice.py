@@ -18,12 +18,25 @@ class Tasks:
 
     def __init__(self) -> None:
         self._ids: set[bytes] = set()
+        self._open: set[bytes] = set()  # not collected
         self.since: float | None = None  # epoch seconds
 
     def add(self, entry: Entry) -> None:
         """Note a task of the ledger."""
-        self._ids.add(_brief(str(entry.task_id)))
+        brief = _brief(str(entry.task_id))
+        self._ids.add(brief)
+        if entry.state != "done":
+            self._open.add(brief)
         self.since = entry.at if self.since is None else min(self.since, entry.at)
+
+    @property
+    def pending(self) -> int:
+        """Tasks that were not collected: one, however many files have the same bytes."""
+        return len(self._open)
+
+    def ended(self, entry: Entry) -> None:
+        """Its task is collected, or has failed for good."""
+        self._open.discard(_brief(str(entry.task_id)))
 
     def __contains__(self, task_id: object) -> bool:
         return _brief(str(task_id)) in self._ids

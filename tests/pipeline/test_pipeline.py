@@ -117,9 +117,11 @@ def test_copies_of_a_file_are_planned_and_paid_once(quick: Path, make_job: MakeJ
     job = make_job(Source("folder", str(folder)), prices=prices(tmp_path), tables=("clips", "chapters"))
     planned = pipeline.plan(job)
     assert (planned.distinct, planned.new, planned.known, planned.calls) == (2, 1, 1, 2)
+    sent = pipeline.submit(job)
+    assert (sent.submitted, sent.pending) == (1, 1)
     done = pipeline.run(job)
-    assert (done.submitted, done.reused, done.calls) == (1, 1, planned.calls)
-    assert (done.video_minutes, done.price) == (planned.video_minutes, planned.price)
+    assert (done.submitted, done.pending, sent.calls + done.calls) == (0, 0, planned.calls)
+    assert (sent.video_minutes, sent.price + done.price) == (planned.video_minutes, planned.price)
     more = job.but(tables=("chapters", "summaries"))  # both are in the tables, and lack what is asked for now
     planned = pipeline.plan(more)
     assert (planned.known, planned.calls) == (2, 2)
