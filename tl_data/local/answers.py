@@ -6,12 +6,12 @@ import re
 
 from tl_data.local import questions
 from tl_data.local.evidence import Evidence
-from tl_data.local.facts import Fact, between, facts_of, sentence
+from tl_data.local.facts import Fact, between, facts_of, sentence, stated_trait
 from tl_data.local.judging import sight_of
 from tl_data.local.languages import stretches
 from tl_data.local.moments import moments
 from tl_data.local.query import LOW, MEDIUM
-from tl_data.local.traits import color_shares, counts
+from tl_data.local.traits import color_names, counts
 from tl_data.local.wishes import Wish
 from tl_data.local.words import listed
 
@@ -21,6 +21,7 @@ LIMITS = (
 )
 NO_ANSWER = "The evidence of this video does not answer"
 NO_SURE_ANSWER = "Nothing answers this directly."
+YES = "Yes, as far as the evidence shows."
 _YES_NO = re.compile(r"^\s*(?:is|are|was|were|does|do|did|has|have|can|could|will)\b", re.IGNORECASE)
 _WHEN = re.compile(r"^\s*(?:when|at what time|where in)\b|\btimestamp", re.IGNORECASE)
 _WHO = re.compile(r"^\s*(?:who|whose|whom)\b", re.IGNORECASE)
@@ -29,6 +30,9 @@ _ASKING = re.compile(  # words of a question that are not its subject
     r"sort|type|exactly|please|tell|say|give|many|much)\b",
     re.IGNORECASE,
 )
+_DOES = re.compile(r"\b(?:does|do|did)\s+((?:\w+\s+){1,4}?)move\b", re.IGNORECASE)  # "does it move": it moves
+_SETTLES = 0.9  # credit of a trait from which it answers a question, and is no mere sign
+_ANY_WORDS = {"text": "shown", "sound speech": "said"}  # traits that any such quote is an example of
 
 
 def timed(fact: Fact) -> str:
@@ -61,7 +65,7 @@ def passages(
     evidence: Evidence, question: str, least: float = MEDIUM
 ) -> list[tuple[float, float, tuple[str, ...]]]:
     """The moments that fit a question, best first."""
-    asked = " ".join(_ASKING.sub(" ", question).split()) or question
+    asked = _asked(question).text
     if not re.search(r"\w", asked):
         return []
     return [
@@ -98,8 +102,12 @@ def _question(evidence: Evidence, wish: Wish, where: str) -> str:
     question = wish.subject
     facts = _fitting(evidence, question, MEDIUM)
     sure = bool(facts)
-    if not facts and _YES_NO.match(question) and _is_measured(question):
-        return f"No, nothing of the kind was measured {where}."
+    yes = ""
+    if _YES_NO.match(question):
+        parts = _asked(question).parts
+        if not facts and parts and all(map(_measures, parts)):
+            return f"No, nothing of the kind was measured {where}."
+        sure, yes = _yes(evidence, question, facts)
     if not facts:
         facts = _fitting(evidence, question, LOW)
     if _WHO.match(question) and not any(fact.quote for fact in facts):
@@ -115,39 +123,61 @@ def _question(evidence: Evidence, wish: Wish, where: str) -> str:
     text = " ".join(lines)
     if not sure:
         return f"{NO_SURE_ANSWER} What comes closest: {text}"
-    if _YES_NO.match(question):
-        return f"Yes, as far as the evidence shows. {text}"
+    if yes:
+        return f"{yes} {text}"
     if _WHEN.match(question):
-        times = listed(between(f.start_sec, f.end_sec) for f in facts)
+        times = listed(dict.fromkeys(between(f.start_sec, f.end_sec) for f in facts))
         return f"At {times}. {text}"
     return text
 
 
-def _is_measured(question: str) -> bool:
-    """Whether the question is only about what is measured, so that not finding it means it is not there."""
-    parts = questions.parse(_ASKING.sub(" ", question)).parts
-    return bool(parts) and all(part.traits for part in parts)
+def _asked(question: str) -> questions.Question:
+    """What is looked for: the question without the words that only ask."""
+    plain = _DOES.sub(r"\1moves", question)
+    return questions.parse(" ".join(_ASKING.sub(" ", plain).split()) or question)
+
+
+def _measures(part: questions.Part) -> tuple[str, ...]:
+    """The traits that settle a part: "night" is only guessed from darkness, and a "woman" from a face."""
+    return tuple(trait for trait, credit in part.traits if credit >= _SETTLES)
+
+
+def _yes(evidence: Evidence, question: str, facts: list[Fact]) -> tuple[bool, str]:
+    """Whether the facts settle a question for a yes or no, and how the answer begins."""
+    asked = _asked(question)
+    for _, _, told in passages(evidence, question):
+        if asked.parts and all(any(trait in told for trait in _measures(part)) for part in asked.parts):
+            return True, YES
+    if not facts or not all(fact.quote for fact in facts):
+        return False, ""
+    return True, YES if asked.hint else "There are only words about it."
 
 
 def _fitting(evidence: Evidence, question: str, least: float) -> list[Fact]:
     """The facts behind the passages that fit, best first, each once."""
     found: list[Fact] = []
     for start, end, told in passages(evidence, question, least):
-        kinds = {item.split(":")[0] if ":" in item else sight_of(item) for item in told}
-        for fact in facts_of(evidence, start, end):
-            quoted = not fact.quote or any(_words(item) in fact.text for item in told)
-            if fact.kind in kinds and quoted and fact not in found:
-                found.append(fact)
+        here = facts_of(evidence, start, end)
+        stated = {item: stated_trait(item, start, end) for item in told}
+        facts = [fact for fact in stated.values() if fact]
+        facts += [fact for fact in here if any(_backs(fact, item) for item in told if not stated[item])]
+        found += [fact for fact in facts if fact not in found]
     return found
 
 
-def _words(told: str) -> str:
-    """The line in 'shown: "the line"', or how a fact tells a language; no other trait stands in its text."""
+def _backs(fact: Fact, told: str) -> bool:
+    """Whether a fact states what explained a part of the question: 'shown: "the line"', or a trait."""
+    quoted, line = told.partition(": ")[::2]
+    if line:
+        return fact.kind == quoted and (not fact.quote or line.strip('"') in fact.text)
+    if told in _ANY_WORDS:
+        return fact.kind == _ANY_WORDS[told]
+    if fact.kind != sight_of(told):
+        return False
     kind, _, language = told.partition(" ")
     if language and kind in ("text", "speech"):
-        return "" if language == "english" else f" in {language.title()}"
-    _, quoted, line = told.partition(": ")
-    return line.strip('"') if quoted else "\0"
+        return language == "english" or f" in {language.title()}" in fact.text
+    return not fact.quote
 
 
 # ------------------------------------------------------------------------------------ direct answers
@@ -188,7 +218,7 @@ def _colors(evidence: Evidence, where: str) -> list[str]:
     total: dict[str, float] = {}
     seconds = sum(clip.end_sec - clip.start_sec for clip in evidence.clips if clip.colors)
     for clip in evidence.clips:
-        for color, share in color_shares(clip).items():
+        for color, share in color_names(clip).items():
             total[color] = total.get(color, 0.0) + share * (clip.end_sec - clip.start_sec) / seconds
     main = sorted(total.items(), key=lambda item: -item[1])[:5]
     if not main:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tl_data.local.languages import NAMES
-from tl_data.local.traits import COLOR_NAMES, COLORS
+from tl_data.local.traits import CAMERA, COLOR_NAMES, COLORS
 
 Credits = tuple[tuple[str, float], ...]  # trait, how well it explains the phrase 0..1
 
@@ -17,7 +17,8 @@ def word_set(text: str) -> frozenset[str]:
 
 # Words that ask, point or connect.
 EMPTY = word_set(
-    """a about after all also am an and any are as at be been before being between both but by can clip clips
+    """a about after all also am an and any anybody anyone anything anywhere are
+    as at be been before being between both but by can clip clips
     contains containing could did do does during each else find for from frame footage get give has have
     having he her here him his how i if in into is it its just let like look looks looking many may me might
     moment moments more most much my near no not now of off on one only onto or other our out over part
@@ -54,6 +55,9 @@ _NAMES = {
     "END": "(?=\\s*$|\\s+(?:and|as|at|but|from|in|is|that|to|when|where|which|while|with)\\b)",
 }
 
+# Any movement of the camera.
+_TURNS = [f"camera {move}" for move in CAMERA if move != "static"]
+
 # Phrase, then what it asks for, each with its credit if it is not 1. A blank is any white space; names in
 # capitals stand for the groups above; {0} is what the phrase's group caught; `way` is a turn of the camera.
 # The first that matches takes its words away, so the order matters: "red background" before "red".
@@ -70,6 +74,7 @@ _RULES = """
     (?:camera )?tilt(?:s|ing|ed)?\\b                                   => camera tilt up; camera tilt down
     (?:camera )?zoom(?:s|ing|ed)? (in|out)                            => camera zoom {0}
     (?:camera )?zoom(?:s|ing|ed)?\\b                                   => camera zoom in; camera zoom out
+    camera (?:is )?(?:mov(?:e|es|ed|ing|ements?)|motion)\\b|moving camera => CAMERA
     (?:static|still|fixed|steady|locked|unmoving) (?:camera|shot)     => camera static
     camera (?:is |stays )?(?:static|still|fixed|steady)               => camera static
     shaky(?: camera)?|hand-? ?held(?: camera)?|camera shak\\w+         => camera shaky
@@ -107,7 +112,7 @@ _RULES = """
     (?:held|long|musical|sustained) (?:notes?|tones?)\\b               => sound music
     nois(?:e|y)\\b|hiss(?:ing)?\\b|rumbl\\w+                             => sound noise
     loud(?:ly)?\\b                                                     => loud
-    quiet(?:ly)?\\b                                                    => quiet
+    quiet(?:ly)?\\b                                                    => quiet; sound silence 0.9
     (?:portrait|vertical) (?:video|format|mode)                       => portrait
     (?:landscape|horizontal) (?:video|format|mode)                    => landscape
 """
@@ -121,7 +126,7 @@ def _compiled() -> tuple[tuple[re.Pattern[str], Credits], ...]:
         for name, group in _NAMES.items():
             phrase = phrase.replace(name, group)
         traits = []
-        for item in wanted.split(";"):
+        for item in wanted.replace("CAMERA", "; ".join(_TURNS)).split(";"):
             trait, _, credit = item.strip().rpartition(" ")
             number = re.fullmatch(r"0\.\d+", credit)
             traits.append((trait, float(credit)) if number else (item.strip(), 1.0))

@@ -17,7 +17,7 @@ from tl_data.local.cues import EMPTY
 from tl_data.local.evidence import Clip, Evidence, Span
 from tl_data.local.languages import sure_languages
 from tl_data.local.questions import tokens
-from tl_data.local.traits import MAIN_SHARE, color_shares, counts, moves
+from tl_data.local.traits import MAIN_SHARE, color_names, counts, moves
 from tl_data.local.words import camera_words, listed, said_between, shown_between
 
 UNSURE = 0.45  # confidence below which a quote or a measurement is marked as uncertain
@@ -40,7 +40,9 @@ class Fact:
         covered = min(self.end_sec, end) - max(self.start_sec, start)
         if covered >= 0.85 * (end - start):
             return self.text
-        return f"{self.text} ({between(self.start_sec, self.end_sec)})"
+        # One sentence, so that the time is of all that is told of the picture.
+        text = self.text if self.quote else "; ".join(_lower(part) for part in self.text.split(". "))
+        return f"{text} ({between(self.start_sec, self.end_sec)})"
 
 
 def clock(seconds: float) -> str:
@@ -49,6 +51,10 @@ def clock(seconds: float) -> str:
     hours, rest = divmod(whole, 3600)
     minutes, rest = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:] if text else text
 
 
 def between(start: float, end: float) -> str:
@@ -175,7 +181,7 @@ def _sure(clip: Clip) -> float | None:
 
 
 def _picture(clip: Clip) -> str:
-    shares = color_shares(clip)
+    shares = color_names(clip)
     names = [name for name, share in shares.items() if share >= 0.02][:3]
     if not names:
         return ""
@@ -203,6 +209,26 @@ def _objects(clip: Clip) -> str:
         for name, number in found.items()
     ]
     return f"{listed(names)} {'is' if list(found.values()) == [1] else 'are'} in view"
+
+
+# Traits that `facts_of` does not tell, for answers to questions about them.
+_STATED = {
+    "bright": ("seen", "the picture is bright"),
+    "dark": ("seen", "the picture is dark"),
+    "still": ("seen", "nothing moves"),
+    "fast": ("seen", "something moves fast"),
+    "slow": ("seen", "something moves slowly"),
+    "camera static": ("seen", "the camera stands still"),
+    "loud": ("heard", "the sound is loud"),
+    "quiet": ("heard", "the sound is quiet"),
+    "sound silence": ("heard", "there is silence"),
+}
+
+
+def stated_trait(trait: str, start: float, end: float) -> Fact | None:
+    """A measured trait as a fact of a stretch; None if `facts_of` tells it."""
+    kind, text = _STATED.get(trait, ("", ""))
+    return Fact(start, end, kind, text, 0.1) if text else None
 
 
 def _heard(clips: Iterable[Clip]) -> list[Fact]:

@@ -74,15 +74,16 @@ def _told(chapter: Chapter) -> str:
     best: dict[str, Fact] = {}
     for fact in sorted(chapter.facts, key=lambda fact: -fact.weight):
         best.setdefault(fact.kind, fact)  # one of a kind: two quotes tell less than a quote and a picture
+    start, end = chapter.start_sec, chapter.end_sec
     words = [best[kind] for kind in ("shown", "said") if kind in best]
     rest = [best[kind] for kind in ("seen", "heard") if kind in best]
-    first_part, others = (words, rest) if words else (rest[:1], rest[1:])
-    if not first_part:
-        return ""
-    start, end = chapter.start_sec, chapter.end_sec
-    text = "; ".join(_lower(fact.within(start, end)).rstrip(".") for fact in first_part)
-    told = sentence(f"From {clock(start)} to {clock(end)} {text}")
-    return " ".join([told, *(sentence(fact.within(start, end)) for fact in others[:1])])
+    if not words:  # pictures differ within a chapter: each with its own time
+        seen = sorted((f for f in chapter.facts if f.kind == "seen"), key=lambda fact: -fact.weight)[:2]
+        heard = [fact.within(start, end) for fact in rest if fact.kind == "heard"]
+        return " ".join([answers.timed(f) for f in sorted(seen, key=when)] + [sentence(t) for t in heard])
+    text = "; ".join(_lower(fact.within(start, end)).rstrip(".") for fact in words)
+    told = sentence(f"{answers.from_to(start, end).capitalize()} {text}")
+    return " ".join([told, *(sentence(fact.within(start, end)) for fact in rest[:1])])
 
 
 def _count(text: str) -> int:

@@ -73,6 +73,16 @@ def color_shares(clip: Clip) -> dict[str, float]:
     return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
 
 
+def color_names(clip: Clip) -> dict[str, float]:
+    """As `color_shares`, by the word that people have for most of it: "beige" for a brown that is beige."""
+    named: dict[str, float] = {}
+    for color, share in color_shares(clip).items():
+        most, part = max(((n, s) for n, s in clip.colors if base_color(n) == color), key=lambda own: own[1])
+        word = most.split()[-1]
+        named[word if word not in COLORS and part > share / 2 else color] = share
+    return named
+
+
 def counts(clip: Clip) -> dict[str, int]:
     """How often each kind of object was recognised, by name."""
     found: dict[str, int] = {}

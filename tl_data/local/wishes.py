@@ -65,6 +65,7 @@ _ITEMS = (
     r"(?:bullets?|points?|items?|takeaways?|highlights?|chapters?|titles?|hashtags?|topics?|keywords?|moments?"
     r"|entries|facts?|things|lines|sections?|parts?)\b"
 )
+_VAGUE = r"(?!few\b|couple\b|number\b|set\b|series\b|(?:\w+\s+)?list\b)"  # "a few points" are not one
 
 # Words of a prompt that say what to do and not what it is about.
 _ORDERS = word_set(
@@ -78,9 +79,18 @@ _ORDERS = word_set(
     numbered items order based answer question transcript transcription about executive professional
     friendly report statement caption best good suitable catchy suggest propose break split divide
     timeline outline timestamps timestamp time times starts ends start end takeaways takeaway
-    moments moment gist abstract synopsis recap whole entire full complete scene scenes section
-    sections part parts step steps single mention include including"""
+    few several couple list lists listing return output exactly precisely roughly approximately less under
+    only very extremely tl dr tldr moments moment gist abstract synopsis recap whole entire full complete
+    scene scenes section sections part parts step steps single mention include including"""
 ) | frozenset(NUMBERS)
+
+
+_NOT = re.compile(  # "without bullets", "do not mention colors": what is not wished for
+    r"\b(?:without|avoid|no|not|never|don['’]?t)\s+"
+    r"(?:(?:use|using|mention(?:ing)?|includ(?:e|ing)|writ(?:e|ing)|add(?:ing)?)\b[^.,;:!?]*"
+    r"|(?:any\s+)?(?:bullets?(?:\s+points?)?|numbers|numbering|lists?|chapters|timestamps?|titles?|colou?rs)\b)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -109,17 +119,19 @@ def read(prompt: str | None, kind: str | None = None, *, times: bool = True) -> 
     if not text:
         return Wish(kind or "summary")
     stretch, text = stretch_of(text) if times else (None, text)
-    found = kind or next((name for name, pattern in _COMPILED if pattern.search(text)), "question")
+    if kind or _kind(_NOT.sub(" ", text)) != "question":
+        text = _NOT.sub(" ", text)
+    found = kind or _kind(text)
     if (
         found == "question"
         and not _subject(text)
         and _has(r"^\W*(?:please\b)?\W*(?:give|write|make|list|tell)\b", text)
     ):
         found = "summary"  # an order that names only a form: "give me three bullets"
-    items = _count(rf"{_NUMBER}\s+(?:\w+\s+){{0,2}}?{_ITEMS}", text)
+    items = _count(rf"{_NUMBER}\s+{_VAGUE}(?:\w+\s+){{0,2}}?{_ITEMS}", text)
     return Wish(
         kind=found,
-        sentences=_count(rf"{_NUMBER}[\s-]+(?:\w+\s+){{0,1}}?sentences?\b", text),
+        sentences=_count(rf"{_NUMBER}[\s-]+(?:\w+\s+){{0,1}}?(?:sentences?\b|line(?:r|\s+summary)\b)", text),
         words=_count(rf"{_NUMBER}[\s-]+words?\b", text),
         items=items,
         bullets=_has(r"\bbullet|\bas a list\b", text),
@@ -128,6 +140,10 @@ def read(prompt: str | None, kind: str | None = None, *, times: bool = True) -> 
         subject=_subject(text) if found != "question" else text,
         stretch=stretch,
     )
+
+
+def _kind(text: str) -> str:
+    return next((name for name, pattern in _COMPILED if pattern.search(text)), "question")
 
 
 def _has(pattern: str, text: str) -> bool:
