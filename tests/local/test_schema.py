@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.local.known import EMPTY, PLANT, SALES, SHAPES, SILENT, VIDEOS
 from tl_data.local import writer
+from tl_data.local.evidence import Span
 from tl_data.local.schema import fill
 from tl_data.local.schema_check import Unsupported, check
 from tl_data.local.schema_values import matches
@@ -348,3 +349,30 @@ def test_a_pattern_that_would_keep_a_backtracking_matcher_busy_takes_no_time() -
 def test_a_pattern_that_cannot_be_read_is_refused() -> None:
     with pytest.raises(Unsupported, match="the pattern cannot be read"):
         check({"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)("}}})
+
+
+def test_a_value_is_of_its_whole_stretch() -> None:
+    names = {
+        "has_silence": "boolean", "is_silent": "boolean", "sound": "string", "camera": "string",
+        "camera_movement": "string", "loudness": "number", "brightness": "number",
+    }  # fmt: skip
+    schema = {"type": "object", "properties": {name: {"type": kind} for name, kind in names.items()}}
+    bright = replace(SHAPES, clips=(replace(SHAPES.clips[0], brightness=0.1), *SHAPES.clips[1:]))
+    assert conforming(bright, schema) == {
+        "has_silence": True, "is_silent": False, "sound": "silence", "camera": "static",
+        "camera_movement": "pan right", "loudness": pytest.approx(-17.953, abs=0.01), "brightness": 0.4,
+    }  # fmt: skip
+
+
+def test_the_language_of_a_text_is_not_that_of_the_speech() -> None:
+    def line(start: float, end: float, language: str) -> Span:
+        return Span(start, end, "a line", 0.9, language=language, language_confidence=0.95)
+
+    shown = (line(0, 9, "en"), line(12, 20, "en"), line(20, 24, "de"))
+    names = ("speech_language", "text_language", "language")
+    schema = {"type": "object", "properties": {name: {"type": ["string", "null"]} for name in names}}
+    told = [[None, "English", "English"], ["French", None, "French"], ["French", "English", "French"]]
+    heard = (line(1, 4, "fr"),)
+    for spans, expected in zip(((shown, ()), ((), heard), (shown, heard)), told, strict=True):
+        value = conforming(replace(SALES, shown=spans[0], speech=spans[1]), schema)
+        assert [value[name] for name in names] == expected

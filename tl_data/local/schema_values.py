@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from math import log10
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 from tl_data.local.chapters import title_of
 from tl_data.local.evidence import Clip, Evidence, Span
 from tl_data.local.facts import clock, sentence
-from tl_data.local.languages import sure_languages
+from tl_data.local.languages import NAMES, sure_languages
 from tl_data.local.moments import moments
 from tl_data.local.query import MEDIUM, Hit
 from tl_data.local.schema_parts import Parts, Scope
@@ -128,11 +129,12 @@ class Values:
         if re.search(r"\bcolou?r\b", asked):
             return next(iter(self._found.colors(scope)), UNKNOWN) if scope.text is None else scope.text
         if re.search(r"\b(?:camera|camera movement)\b", asked):
-            return next((clip.camera for clip in self._found.clips(scope) if clip.camera), UNKNOWN)
+            moves = re.search(r"\b(?:movements?|motion|moves)\b", asked) is not None
+            return self._most(scope, "camera", "static" if moves else "")
         if re.search(r"\bdirection\b", asked):
-            return next((clip.direction for clip in self._found.clips(scope) if clip.direction), UNKNOWN)
+            return self._most(scope, "direction")
         if re.search(r"\b(?:sound|audio)\b", asked):
-            return next((clip.sound for clip in self._found.clips(scope)), UNKNOWN)
+            return self._most(scope, "sound")
         if re.search(r"\borientation\b", asked) and self.evidence.probe.width:
             return "portrait" if self.evidence.probe.height > self.evidence.probe.width else "landscape"
         if re.search(r"\b(?:title|headline|heading|chapter)\b", asked) and facts:
@@ -145,13 +147,26 @@ class Values:
             return " ".join(sentence(fact.text) for fact in best)
         return UNKNOWN
 
+    def _most(self, scope: Scope, what: str, rather_not: str = "") -> Any:
+        """What was measured for the most seconds of a stretch; `rather_not` only if there is nothing else."""
+        found = [(getattr(clip, what), clip.end_sec - clip.start_sec) for clip in self._found.clips(scope)]
+        found = [item for item in found if item[0]]
+        return _lasting([item for item in found if item[0] != rather_not] or found)
+
     def _language(self, asked: str, scope: Scope) -> Any:
-        """The surest language of what is said, or of what is shown if nothing of speech is known or asked."""
+        """The language of most of what is said, or shown: whichever is asked for, else the first known."""
         start, end = scope.start_sec, scope.end_sec
         said, shown = said_between(self.evidence, start, end), shown_between(self.evidence, start, end)
-        chosen = shown if re.search(r"\b(?:text|screen|caption|shown|written)\b", asked) else said
-        found = sure_languages(chosen) or ({} if chosen is shown else sure_languages(shown))
-        return max(found, key=lambda name: found[name]).title() if found else UNKNOWN
+        if re.search(r"\b(?:text|screen|caption|shown|written)\b", asked):
+            said = []
+        elif re.search(r"\b(?:speech|spoken|said|audio|speaker|voice)\b", asked):
+            shown = []
+        for spans in (said, shown):
+            sure = sure_languages(spans)
+            heard = [(NAMES[s.language], s) for s in spans if NAMES.get(s.language, "").lower() in sure]
+            if heard:
+                return _lasting([(name, span.end_sec - span.start_sec) for name, span in heard])
+        return UNKNOWN
 
     def _answer(self, question: str, scope: Scope) -> Any:
         """The words of the passage that answers best."""
@@ -187,8 +202,8 @@ class Values:
             (r"\bclips?\b", lambda: len(clips)),
             (r"\bwords?\b", lambda: sum(len((said.text or "").split()) for said in self._found.said(scope))),
             (r"\b(?:confidence|certainty|sureness)\b", lambda: self._confidence(scope)),
-            (r"\bbrightness\b", lambda: clips[0].brightness if clips else UNKNOWN),
-            (r"\bloudness\b", lambda: clips[0].loudness if clips and clips[0].loudness > -99 else UNKNOWN),
+            (r"\bbrightness\b", lambda: _mean([(c.brightness, c.end_sec - c.start_sec) for c in clips])),
+            (r"\bloudness\b", lambda: _loudness(clips)),
         )
         for pattern, value in rules:
             if re.search(pattern, asked):
@@ -205,7 +220,11 @@ class Values:
                 r"\b(?:speech|spoken|talking|voice|dialogue|narration)\b",
                 lambda: bool(self._found.said(scope)),
             ),
-            (r"\b(?:silent|silence|mute)\b", lambda: all(clip.sound == "silence" for clip in clips)),
+            (
+                r"\bsilence\b|\bha(?:s|ve)\b.*\bsilent\b",
+                lambda: any(clip.sound == "silence" for clip in clips),
+            ),
+            (r"\b(?:silent|mute)\b", lambda: all(clip.sound == "silence" for clip in clips)),
             (r"\b(?:audio|sound)\b", lambda: probe.audio_codec is not None),
             (r"\b(?:text|captions?|ocr)\b", lambda: bool(self._found.shown(scope))),
             # A face that was not recognised may be there all the same.
@@ -230,6 +249,26 @@ class Values:
         quoted = [fact for fact in facts if scope.text and scope.text in fact.text]
         sures = [fact.confidence for fact in quoted or facts if fact.confidence is not None]
         return sum(sures) / len(sures) if sures else UNKNOWN
+
+
+def _lasting(found: list[tuple[str, float]]) -> Any:
+    """The value with the most seconds, the first of equals; UNKNOWN without any."""
+    total: dict[str, float] = {}
+    for value, seconds in found:
+        total[value] = total.get(value, 0.0) + seconds
+    return max(total, key=lambda value: total[value]) if total else UNKNOWN
+
+
+def _mean(found: list[tuple[float, float]]) -> Any:
+    """The mean of values by their seconds; UNKNOWN without any."""
+    seconds = sum(length for _, length in found)
+    return sum(value * length for value, length in found) / seconds if seconds else UNKNOWN
+
+
+def _loudness(clips: list[Clip]) -> Any:
+    """The mean level of the clips with sound, in dBFS: the mean is of the power."""
+    power = _mean([(10 ** (c.loudness / 10), c.end_sec - c.start_sec) for c in clips if c.loudness > -99])
+    return power if power is UNKNOWN else 10 * log10(power)
 
 
 def _people(clip: Clip) -> int:
