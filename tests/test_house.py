@@ -48,6 +48,7 @@ LAYERS = (
             "dbt",
             "alerts",
             "alert_searches",
+            "alerts_due",
             "digest*",
             "lake*",
             "job_schema",

@@ -10,48 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any
 
 from tl_data.alert_searches import Searches
+from tl_data.alerts_due import Chunk, due, price_of, saved_questions, unpaid
 from tl_data.bill import Book, kept_in
-from tl_data.errors import SettingsError, TLDataError
+from tl_data.errors import TLDataError
 from tl_data.jobs import Alerts, Job
 from tl_data.lake import Lake, rows_of
-from tl_data.lake_tables import ALERTS, ASKED, RUNS, VIDEOS
+from tl_data.lake_tables import ALERTS, ASKED, RUNS
 from tl_data.pipeline_alive import alive
 from tl_data.pipeline_books import Books
 from tl_data.pipeline_parallel import in_parallel
 from tl_data.pipeline_plan import prices_of
-from tl_data.prices import Prices
 from tl_data.report import Report
 from tl_data.session import Session
-from tl_data.source import pairs
 
 Json = dict[str, Any]
-
-TOGETHER = 200  # videos that one search covers
-
-
-@dataclass
-class AlertPlan:
-    """What asking would take. Nothing was asked to find out."""
-
-    questions: int
-    videos: int  # that have not been asked everything
-    searches: int  # that are to be paid for
-    price: float
-    currency: str
-
-    def sentence(self) -> str:
-        """The plan in one sentence."""
-        return (
-            f"alerts: {self.questions} questions, {self.videos} videos to ask, {self.searches} searches, "
-            f"price {self.price:.2f} {self.currency}"
-        )
 
 
 @dataclass
@@ -82,57 +60,10 @@ class AlertReport:
         ]
 
 
-@dataclass
-class _Chunk:
-    """Videos that are asked together: those of one index, by id, and the questions for each of them."""
-
-    index_id: str
-    videos: dict[str, Json]
-    asks: dict[str, list[str]]  # question -> ids
-
-
-def saved_questions(job: Job, alerts: Alerts) -> list[str]:
-    """The saved questions, each once, in their order.
-
-    Raises:
-        SettingsError: there are none, one is empty, or the table cannot be read.
-        SchemaMismatch: the table has no such column, or it is not text.
-    """
-    found: dict[str, None] = {}
-    for number, (_, said) in enumerate(pairs(job.but(source=alerts.questions)), 1):
-        if said is None or not said.strip():
-            raise SettingsError(f"[alerts]: question {number} is {'NULL' if said is None else 'empty'}")
-        found[said.strip()] = None
-    if not found:
-        raise SettingsError("[alerts]: there is no saved question")
-    return list(found)
-
-
-async def plan_alerts(session: Session, job: Job, alerts: Alerts) -> AlertPlan:
-    """How many searches the run would pay for, and their price. Raises what `saved_questions` raises."""
-    questions = await asyncio.to_thread(saved_questions, job, alerts)
-    lake, prices = Lake(job.folder, job.format), prices_of(job, session)
-    chunks = await asyncio.to_thread(lambda: list(_chunks(lake, questions, job.limit)))
-    searches = await _unpaid(Searches(session, alerts), chunks)
-    videos = sum(len(chunk.videos) for chunk in chunks)
-    return AlertPlan(len(questions), videos, searches, _price(prices, searches), prices.currency)
-
-
-async def _unpaid(searches: Searches, chunks: Sequence[_Chunk]) -> int:
-    """How many searches have not been paid for. A run asks chunk by chunk: behind one that has no answers
-    yet, none has."""
-    count = sum(len(chunk.asks) for chunk in chunks)
-    for chunk in chunks:
-        asked = chunk.asks.items()
-        known = sum(await asyncio.gather(*(searches.known(chunk.index_id, q, ids) for q, ids in asked)))
-        count -= known
-        if not known:
-            break
-    return count
-
-
-async def alert(session: Session, job: Job, alerts: Alerts, stop: asyncio.Event) -> AlertReport:
-    """Ask what has not been asked, and write what was found.
+async def alert(
+    session: Session, job: Job, alerts: Alerts, stop: asyncio.Event, spent: float = 0.0
+) -> AlertReport:
+    """Ask what has not been asked, and write what was found. Of the budget, `spent` is gone already.
 
     Raises:
         SettingsError, SchemaMismatch: the questions or the tables cannot be used; nothing was asked.
@@ -143,12 +74,14 @@ async def alert(session: Session, job: Job, alerts: Alerts, stop: asyncio.Event)
     run_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     run = Report(job.name, run_id, prices=prices, model=session.vectors_by, started_at=now)
     report = AlertReport(run, len(questions))
-    chunks = await asyncio.to_thread(lambda: list(_chunks(lake, questions, job.limit)))
+    chunks = await asyncio.to_thread(lambda: list(due(lake, questions, job.limit)))
     tables = await asyncio.to_thread(lambda: [lake.table(t) for t in (ALERTS, ASKED, RUNS)])
-    price = _price(prices, await _unpaid(Searches(session, alerts), chunks))
-    if job.budget is not None and price > job.budget:
+    price = price_of(prices, await unpaid(Searches(session, alerts), chunks))
+    if job.budget is not None and price and spent + price > job.budget:
+        gone = f", of which {spent:g} is spent; run again, or with a larger one" if spent else ""
+        money = f"{price:g} {prices.currency}"
         run.status = "budget"
-        run.reason = f"not asked: it would cost {price:g} {prices.currency}, the budget is {job.budget:g}"
+        run.reason = f"not asked: it would cost {money}, the budget is {job.budget:g}{gone}"
         chunks = []
     run.rows = run.distinct = sum(len(chunk.videos) for chunk in chunks)
     told = await asyncio.to_thread(_told, lake, {v["content_key"] for c in chunks for v in c.videos.values()})
@@ -183,7 +116,7 @@ class _Asking:
         self._session, self._report, self._told = session, report, told
         self._searches = Searches(session, alerts)
 
-    async def ask(self, chunk: _Chunk, stop: asyncio.Event) -> tuple[list[Json], list[Json]]:
+    async def ask(self, chunk: Chunk, stop: asyncio.Event) -> tuple[list[Json], list[Json]]:
         """Rows of `alerts`, in whole groups, and rows of `asked`."""
         changed: dict[tuple[str, str], None] = {}
         answered: dict[str, list[str]] = {}
@@ -235,37 +168,6 @@ class _Asking:
         return row
 
 
-def _chunks(lake: Lake, questions: Sequence[str], limit: int | None) -> Iterator[_Chunk]:
-    """The videos that have not been asked everything, oldest first, in chunks of one index each."""
-    if not lake.exists(VIDEOS):
-        raise SettingsError(
-            f"{lake.folder} has no table videos: run the job that fills it first, with the same folder and "
-            "format in [outputs]"
-        )
-    wanted, sets = frozenset(questions), dict[frozenset[str], frozenset[str]]()
-    asked: dict[str, frozenset[str]] = {}
-    for batch in lake.batches(ASKED, ["content_key", "questions"]):
-        for row in batch.to_pylist():
-            known = frozenset(row["questions"] or ())
-            asked[row["content_key"]] = sets.setdefault(known, known)  # mostly the same set: held once
-    todo: dict[str, Json] = {}
-    columns = ["indexed_at", "content_key", "video_id", "source_key", "url", "index_id"]
-    for batch in lake.batches(VIDEOS, columns):
-        for row in batch.to_pylist():
-            before = asked.get(row["content_key"], frozenset())
-            if not wanted <= before and row["content_key"] not in todo:
-                todo[row["content_key"]] = {**row, "asked": before}
-    ordered = sorted(todo.values(), key=lambda v: (v["index_id"], v["indexed_at"], v["content_key"]))
-    by_index: dict[str, list[Json]] = {}
-    for video in islice(ordered, limit):
-        by_index.setdefault(video["index_id"], []).append(video)
-    for index_id, videos in by_index.items():
-        for start in range(0, len(videos), TOGETHER):
-            part = {v["video_id"]: v for v in videos[start : start + TOGETHER]}
-            asks = {q: [i for i, v in part.items() if q not in v["asked"]] for q in questions}
-            yield _Chunk(index_id, part, {q: ids for q, ids in asks.items() if ids})
-
-
 def _told(lake: Lake, content_keys: set[str]) -> dict[tuple[str, str], list[Json]]:
     """The rows of `alerts` about these videos, by group."""
     found: dict[tuple[str, str], list[Json]] = {}
@@ -274,7 +176,3 @@ def _told(lake: Lake, content_keys: set[str]) -> dict[tuple[str, str], list[Json
             if row["content_key"] in content_keys:
                 found.setdefault((row["question"], row["content_key"]), []).append(row)
     return found
-
-
-def _price(prices: Prices, searches: int) -> float:
-    return prices.of("search", calls=searches)

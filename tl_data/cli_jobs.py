@@ -175,10 +175,10 @@ def _planned(file: str, limit: int | None, as_json: bool) -> None:
             "calls": found.calls,
             "price": found.price,
             "price_of_tokens_at_most": found.price_of_tokens,
-            **asdict(found),
+            **{name: value for name, value in asdict(found).items() if name != "coming"},
         }
     if job.alerts:
-        asked = pipeline.plan_alert(job)
+        asked = pipeline.plan_alert(job, coming=found.coming if job.has_source else None)
         lines.append(asked.sentence())
         facts["alerts"] = asdict(asked)
     if job.digest:
@@ -189,7 +189,7 @@ def _planned(file: str, limit: int | None, as_json: bool) -> None:
 
 def _worked(verb: str, file: str, limit: int | None, as_json: bool) -> None:
     from tl_data import pipeline
-    from tl_data.alerts import saved_questions
+    from tl_data.alerts_due import saved_questions
     from tl_data.jobs import Job
     from tl_data.progress import shown
 
@@ -209,7 +209,8 @@ def _worked(verb: str, file: str, limit: int | None, as_json: bool) -> None:
         if not as_json:
             _print(report.lines(), {}, as_json)
     if INTERRUPTED not in codes and verb != "submit":
-        codes += _in_trouble(lambda: _followed(job, facts, as_json))
+        spent = facts.get("price", 0.0)
+        codes += _in_trouble(lambda: _followed(job, spent, facts, as_json))
     if as_json:
         _print([], facts, as_json)
     sys.exit(max(codes, default=0))
@@ -231,7 +232,7 @@ def _in_trouble(work: Callable[[], Any]) -> Any:
         sys.exit(TROUBLE)
 
 
-def _followed(job: Job, facts: dict[str, Any], as_json: bool) -> list[int]:
+def _followed(job: Job, spent: float, facts: dict[str, Any], as_json: bool) -> list[int]:
     """Alerts and digest, which follow what came in; gives their exit codes."""
     from tl_data import pipeline
     from tl_data.digest import write_digest
@@ -240,7 +241,7 @@ def _followed(job: Job, facts: dict[str, Any], as_json: bool) -> list[int]:
 
     codes = []
     if job.alerts:
-        asked = pipeline.alert(job)
+        asked = pipeline.alert(job, spent=spent)
         told = {"failures": asked.failures, "max_clips_reached": [*asked.full], "clips": asked.found}
         facts["alerts"] = {**told, **asked.run.row()}
         codes.append(asked.exit_code)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from tl_data.errors import LakeError, MissingExtra
 from tl_data.lake import LOST, Group, check, fitted, groups_of, part, readable, reason
 from tl_data.lake_tables import LakeSchema
+from tl_data.storage import plain_http
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -36,8 +37,16 @@ ALLOCATOR = ("_RJEM_MALLOC_CONF", "narenas:2,dirty_decay_ms:0,muzzy_decay_ms:0")
 
 
 def is_delta(address: str) -> bool:
-    """Whether there is a Delta table at an address."""
-    return bool(_deltalake().DeltaTable.is_deltatable(address))
+    """Whether there is a Delta table at an address.
+
+    Raises:
+        LakeError: the place cannot be looked into.
+    """
+    deltalake = _deltalake()
+    try:
+        return bool(deltalake.DeltaTable.is_deltatable(address))
+    except (deltalake.exceptions.DeltaError, OSError) as error:
+        raise LakeError(f"{address}: cannot be looked into: {reason(error)}") from error
 
 
 def delta_batches(address: str) -> pa.RecordBatchReader:
@@ -229,6 +238,9 @@ def _literal(value: Any) -> str:
 
 def _deltalake() -> Any:
     os.environ.setdefault(*ALLOCATOR)
+    if plain_http():  # read at each opening
+        for name in ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP"):
+            os.environ.setdefault(name, "true")
     try:
         import deltalake
         import deltalake.exceptions

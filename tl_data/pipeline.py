@@ -18,13 +18,14 @@ import math
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from tl_data import catalog
-from tl_data.alerts import AlertPlan, AlertReport, plan_alerts
+from tl_data.alerts import AlertReport
 from tl_data.alerts import alert as run_alerts
+from tl_data.alerts_due import AlertPlan, plan_alerts
 from tl_data.connect import Connection, connect
 from tl_data.errors import SettingsError
 from tl_data.jobs import Alerts, Job
@@ -73,18 +74,27 @@ def collect(job: Job, *, connection: Connection | None = None, progress: Progres
     )
 
 
-def alert(job: Job, *, connection: Connection | None = None) -> AlertReport:
+def alert(job: Job, *, connection: Connection | None = None, spent: float = 0.0) -> AlertReport:
     """Ask the saved questions of a job of all videos that have not been asked them.
+
+    Args:
+        spent: of the job's budget, by the run before.
 
     Raises:
         SettingsError, SchemaMismatch: the questions or the tables cannot be used; nothing was asked.
     """
-    return _drive(job, connection, lambda session, stop: run_alerts(session, job, _alerts(job), stop))
+    return _drive(job, connection, lambda session, stop: run_alerts(session, job, _alerts(job), stop, spent))
 
 
-def plan_alert(job: Job, *, connection: Connection | None = None) -> AlertPlan:
-    """How many searches `alert` would pay for, and their price. Nothing is asked."""
-    return _drive(job, connection, lambda session, stop: plan_alerts(session, job, _alerts(job)))
+def plan_alert(
+    job: Job, *, connection: Connection | None = None, coming: Mapping[str, str] | None = None
+) -> AlertPlan:
+    """How many searches `alert` would pay for, and their price. Nothing is asked.
+
+    Args:
+        coming: the videos that a run will have brought in before, as `Plan.coming` tells them.
+    """
+    return _drive(job, connection, lambda session, stop: plan_alerts(session, job, _alerts(job), coming))
 
 
 def _alerts(job: Job) -> Alerts:

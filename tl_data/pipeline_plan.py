@@ -80,6 +80,8 @@ def _count(plan: Plan, here: Look, files: set[str]) -> None:
             plan.refused.append(told)
         return
     plan.refreshed += here.kept_of is not None
+    if here.identity and here.state != "unchanged":
+        plan.coming |= dict.fromkeys(here.item.keys, here.identity.content_key)
     if here.identity and here.state != "unchanged" and not is_url(here.item.video):
         if here.identity.content_key in files:
             plan.known += 1

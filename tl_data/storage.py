@@ -40,6 +40,11 @@ ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZUR
 THREADS = 32  # requests to the store at once, a process
 
 
+def plain_http() -> bool:
+    """Whether a compatible server is named with plain HTTP: one on the same machine or network often is."""
+    return any(os.environ.get(name, "").startswith("http://") for name in ENDPOINTS)
+
+
 def steady() -> float:
     """Seconds on a clock that cannot be set and, where the system has one, counts sleep."""
     boot = getattr(time, "CLOCK_BOOTTIME", None)
@@ -77,9 +82,7 @@ class Storage:
             return LocalStore(self.folder)
         if url.startswith("memory:"):
             return MemoryStore()
-        # A compatible server on the same machine or network often speaks plain HTTP; the address says so.
-        plain = any(os.environ.get(name, "").startswith("http://") for name in ENDPOINTS)
-        return from_url(url, client_options={"allow_http": True} if plain else {})
+        return from_url(url, client_options={"allow_http": True} if plain_http() else {})
 
     async def _run(self, action: str, path: str, work: Callable[[], T]) -> T | None:
         """Do it in a thread; None when there is no such object."""

@@ -135,6 +135,8 @@ def test_one_file_may_hold_all_of_it(library: Library, folder: Path, do: Do) -> 
     assert do("run", str(job))[0] == 2
     assert library.stats()["tasks_created"] == tasks
     job.write_text(text.replace('" "', '"simple tomato soup"'))
+    code, said = do("plan", str(job))
+    assert (code, "2 questions, 1 videos to ask, 2 searches" in said) == (0, True), said
     code, said = do("run", str(job))
     assert code == 0
     assert library.stats()["tasks_created"] == tasks + 1

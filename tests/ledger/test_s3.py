@@ -21,7 +21,9 @@ import pytest
 from tests.environments import python_with
 from tests.ledger.platform_in_small import platform
 from tl_data.budget import Budget, Limit
-from tl_data.errors import LedgerError
+from tl_data.errors import LakeError, LedgerError
+from tl_data.lake import Lake, rows_of
+from tl_data.lake_tables import ERRORS
 from tl_data.ledger import Ledger
 from tl_data.records import Call
 from tl_data.storage import Storage
@@ -129,6 +131,15 @@ def test_a_budget_in_a_bucket(bucket: str) -> None:
         return loop.time() - began
 
     assert 1.5 < asyncio.run(main()) < 5
+
+
+def test_a_lake_in_a_bucket(bucket: str) -> None:
+    """Over plain HTTP, like the ledger, because the server's address says so."""
+    row = {"source_key": "k", "url": "u", "code": "c"}
+    Lake(bucket).table(ERRORS).append(rows_of(ERRORS, [row]))
+    assert Lake(bucket).read(ERRORS, list(row)).to_pylist() == [row]
+    with pytest.raises(LakeError, match="s3://nowhere/at/errors: cannot be looked into"):
+        Lake("s3://nowhere/at").read(ERRORS)
 
 
 def test_a_bucket_that_does_not_exist(bucket: str) -> None:
