@@ -4,6 +4,9 @@ An owner renews its claim while it works. It counts its own lease from before th
 clock that never jumps, and does not begin to send unless at least half of the lease is left; a send that
 outlives the lease is cut off. Everybody else judges by the clock of the store, which both sides share, and
 waits a margin longer. So a slow owner has stopped before another begins, whatever their own clocks say.
+
+Work that is cancelled while its request is under way has been paid for: it may be given a while to hear the
+answer, so that it can be written down.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from tl_data.errors import LedgerError
+from tl_data.patience import Grace
 from tl_data.records import encode
 from tl_data.storage import Item, Storage, steady
 
@@ -148,7 +152,7 @@ class Lease:
                 await self._renewal
 
     async def guard(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do the work while the claim is held.
+        """Do the work while the claim is held; cancelled, it may still come to its answer (patience.py).
 
         Raises:
             LeaseLost: less than half of the lease was left to begin with, or it ran out before the end.
@@ -161,12 +165,19 @@ class Lease:
             _held.set(self)
             return await work()
 
-        task = asyncio.create_task(begin())
+        grace = Grace()
+        with grace:
+            task = asyncio.create_task(begin())
         try:
             while not task.done():
                 if self.left <= 0:
                     raise LeaseLost
-                await asyncio.wait((task,), timeout=min(self.left, self.seconds / 4))
+                grace.check()
+                try:
+                    await asyncio.wait((task,), timeout=min(self.left, self.seconds / 4, grace.left))
+                except asyncio.CancelledError:
+                    if not grace.begin():
+                        raise
             return task.result()
         finally:
             if not task.done():

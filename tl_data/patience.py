@@ -1,12 +1,20 @@
-"""Waiting for a limit, which whoever waits may give up: an hour is long when the work is over meanwhile."""
+"""What may be waited for when work is to end: no limit, whose hour is long; but an answer that is being paid.
+
+    with until(over), graceful(15.0): ...
+
+A call that waits for its turn gives up at once. One that was sent has cost its money: it may take a while to
+its answer, which is then written down and need not be paid for again.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from datetime import UTC, datetime, timedelta
 
 log = logging.getLogger("tl_data.limits")
@@ -14,6 +22,8 @@ log = logging.getLogger("tl_data.limits")
 NOTABLE = 30.0  # seconds; a shorter wait is nothing to tell
 
 _over: ContextVar[asyncio.Event | None] = ContextVar("tl_data_patience", default=None)
+_allowed: ContextVar[float] = ContextVar("tl_data_grace", default=0.0)
+_grace: ContextVar[Grace | None] = ContextVar("tl_data_graced", default=None)
 
 
 @contextmanager
@@ -45,6 +55,54 @@ def gave_up() -> bool:
     """Whether the running task ended a wait by itself, and nobody cancelled it."""
     over, task = _over.get(), asyncio.current_task()
     return over is not None and over.is_set() and task is not None and task.cancelling() == 0
+
+
+@contextmanager
+def graceful(seconds: float) -> Iterator[None]:
+    """What is cancelled inside the block, or in a task begun there, may take so long to its answer."""
+    token = _allowed.set(seconds)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
+def under_way(sent: bool) -> None:
+    """Note that the running work has sent a request that costs money; or that this was refused or lost."""
+    if (grace := _grace.get()) is not None:
+        grace.sent = sent
+
+
+class Grace:
+    """The time that one piece of work gets to its answer. Tasks begun in its `with` block belong to it."""
+
+    def __init__(self) -> None:
+        self.sent = False  # a request is under way that costs money
+        self._ends = math.inf
+        self._token: Token[Grace | None]
+
+    def __enter__(self) -> None:
+        self._token = _grace.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        _grace.reset(self._token)
+
+    def begin(self) -> bool:
+        """The work is cancelled: whether it gets time. Not a second time, and not for nothing."""
+        if self._ends < math.inf or not self.sent or not _allowed.get():
+            return False
+        self._ends = time.monotonic() + _allowed.get()
+        return True
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return max(0.01, self._ends - time.monotonic())
+
+    def check(self) -> None:
+        """Raises asyncio.CancelledError when the time is over."""
+        if time.monotonic() > self._ends:
+            raise asyncio.CancelledError("no answer came in the time that was given")
 
 
 def announce(limit: str, seconds: float) -> None:

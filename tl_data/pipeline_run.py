@@ -18,7 +18,7 @@ from tl_data.lake_commits import Commits
 from tl_data.lake_tables import TABLES
 from tl_data.looking import Look, look, note_refusal
 from tl_data.outputs import groups, make, wanted
-from tl_data.patience import gave_up, until
+from tl_data.patience import gave_up, graceful, until
 from tl_data.pipeline_alive import alive
 from tl_data.pipeline_books import Books
 from tl_data.pipeline_models import keep_texts, left_behind, refuse_index, refuse_mixing
@@ -28,7 +28,7 @@ from tl_data.pipeline_rows import error_rows, video_rows
 from tl_data.pipeline_stops import FATAL, Stops, price_at_most
 from tl_data.pipeline_traces import traced_video
 from tl_data.pipeline_twice import Tasks, paid_twice
-from tl_data.progress import Progress, Step
+from tl_data.progress import Progress
 from tl_data.records import Call, Entry, Unreadable
 from tl_data.report import Report
 from tl_data.session import Session
@@ -36,6 +36,7 @@ from tl_data.source_items import Item, Listing
 from tl_data.usage import receipt
 
 MEASURE, HASTE = 60.0, 3.0  # seconds that counting tasks on the platform may take; when interrupted
+GRACE = 15.0  # seconds that what is being paid for may take to its answer when a run is interrupted
 AHEAD = 4  # videos in flight for each call that may be: most of them only wait for the platform
 
 
@@ -114,13 +115,13 @@ class Run:
 
     async def _all(self) -> None:
         width = self.session.settings.concurrency * AHEAD
-        ticking = asyncio.ensure_future(self._tick())
+        ending, ticking = asyncio.ensure_future(self._end()), asyncio.ensure_future(self._tick())
         ticking.add_done_callback(lambda _: self._stops.halt.set())  # it ends early only when it cannot write
         self._step("working")
         try:
             work = traced_video(self._one)
             halt = self._stops.halt
-            with until(halt):
+            with until(halt), graceful(GRACE):
                 await in_parallel(self._source.items(), work, width=width, halt=halt, stop=self.stop)
             ticking.cancel()
             [ended] = await asyncio.gather(ticking, return_exceptions=True)
@@ -130,8 +131,9 @@ class Run:
             self._stops.end("stopped", f"stopped: {type(error).__name__}: {error}")
             raise
         finally:
+            ending.cancel()
             ticking.cancel()
-            await asyncio.gather(ticking, return_exceptions=True)
+            await asyncio.gather(ending, ticking, return_exceptions=True)
             if self.stop.is_set():
                 self._stops.end(
                     "interrupted", "interrupted: what is finished is in the tables; run again to go on"
@@ -147,6 +149,11 @@ class Run:
         while True:
             await asyncio.sleep(min(self.job.commit_seconds, 5.0))
             await self._commits.flush()
+
+    async def _end(self) -> None:
+        """Show that the run is to end: what is being paid for may take a while."""
+        await self.stop.wait()
+        self._step("ending")
 
     async def _one(self, item: Item) -> Look:
         """All of one video. What is wrong with it becomes a row; what is wrong with more stops the run."""
@@ -282,17 +289,4 @@ class Run:
 
     def _step(self, phase: str) -> None:
         elapsed = time.monotonic() - self._began
-        left = self.report.distinct - self._ended
-        self.progress(
-            Step(
-                phase,
-                self._ended,
-                self.report.distinct,
-                self._minutes,
-                self.report.failed,
-                self.report.price,
-                self.report.prices.currency,
-                elapsed,
-                elapsed / self._ended * left if self._ended else None,
-            )
-        )
+        self.progress(self.report.step(phase, self._ended, self._minutes, elapsed))

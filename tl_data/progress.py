@@ -23,7 +23,7 @@ LOG_SECONDS = 10.0  # between log lines of one phase
 class Step:
     """Where a run is. Minutes are of video; `price` is in `currency`; None is not known yet."""
 
-    phase: str  # looking, working, done
+    phase: str  # looking, working, ending (interrupted), done
     videos: int
     of_videos: int | None
     video_minutes: float

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from tl_data.bill import Bill
 from tl_data.prices import Prices
-from tl_data.progress import duration
+from tl_data.progress import Step, duration
 
 RunStatus = Literal["done", "budget", "failures", "stopped", "interrupted"]
 
@@ -177,6 +177,12 @@ class Report:
         if self.failed > 20:
             lines.append(f"... and {self.failed - 20} more; all are in the table errors")
         return [*lines, self.sentence()]
+
+    def step(self, phase: str, ended: int, minutes: float, elapsed: float) -> Step:
+        """Where the run is, so many videos and minutes of them on and so many seconds after it began."""
+        left = elapsed / ended * (self.distinct - ended) if ended else None
+        money, currency = self.price, self.prices.currency
+        return Step(phase, ended, self.distinct, minutes, self.failed, money, currency, elapsed, left)
 
     def row(self) -> dict[str, Any]:
         """The row of the table `runs`."""

@@ -74,6 +74,7 @@ async def persist(attempt: Callable[[], Awaitable[T]], repeat: Repeat, settings:
             if pause > settings.max_wait:
                 raise
             wait = asyncio.sleep
+        patience.under_way(False)
         await wait(pause)  # outside of the blocks: a traceback kept here would keep the request body alive
 
 

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+import httpx
 import pytest
 from deltalake import DeltaTable
 
+from tests.conftest import Engine
 from tl_data import cli_jobs, pipeline
 from tl_data.connect import connect
 from tl_data.jobs import Job
@@ -116,6 +118,38 @@ def test_ended_in_the_middle_and_started_again(
     ended = {row["run_id"]: row["status"] for row in lake.read(RUNS).to_pylist()}
     assert ended == {run["run_id"]: "interrupted", last.run_id: "done"}
     assert (last.paid_twice, consistent(job), tasks(job)) == (0, 4, 4)
+
+
+def test_an_analysis_under_way_is_heard_to_its_end(
+    put: Callable[..., str],
+    make_job: Callable[..., Job],
+    tmp_path: Path,
+    start_engine: Callable[..., Engine],
+) -> None:
+    """It is paid for: a run that is told to end waits for the answer, and the next run need not ask again."""
+    own = start_engine("--allow-private")
+    root = own.base_url.removesuffix("/v1.3")
+    urls: list[str | None] = [put(f"{n}.mp4") for n in range(2)]
+    job = make_job(urls, tables=("chapters",), settings={"base_url": own.base_url})
+    slow = {"kind": "slow_body", "route": "/summarize", "seconds": 4}
+    httpx.put(f"{root}/_engine/faults", json={"fault": [slow]}).raise_for_status()
+    process = started(job, tmp_path)
+    claims = (tmp_path / "ledger" / "calls").rglob
+    wait_for(lambda: sum('"chapter"' in file.read_text() for file in claims("*.claim")) == 2, process)
+    time.sleep(1.0)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert '"phase": "ending"' in err
+    httpx.delete(f"{root}/_engine/faults").raise_for_status()
+    last = pipeline.run(job)
+    assert (last.status, last.submitted, last.calls) == ("done", 0, 0)
+    asked = httpx.get(f"{root}/_engine/stats").json()["requests"]["POST /summarize"]
+    assert sum(asked.values()) == 2
+    rows = Lake(job.folder).read(RUNS).to_pylist()
+    assert {row["status"]: row["calls"] for row in rows} == {"interrupted": 4, "done": 0}
+    connect(job.load_settings()).close()
 
 
 def test_a_plan_that_is_interrupted(

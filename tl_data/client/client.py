@@ -17,6 +17,7 @@ from tl_data.client import analysis, embeddings, indexes, remote, searches, task
 from tl_data.client.ask import Ask, Json
 from tl_data.client.http import Answer, Stream, Wire
 from tl_data.errors import APIError, BadRequest, ServerFailed, SettingsError, TLDataError
+from tl_data.patience import under_way
 from tl_data.responses import decoded, error_from, request_id_of, unreadable, wait_hint
 from tl_data.retry import Repeat, persist
 from tl_data.settings import Settings
@@ -206,6 +207,8 @@ class Client:
     async def _admitted(self, ask: Ask) -> None:
         if self._limiter:
             await self._limiter.acquire(ask.category, video_minutes=ask.video_minutes, tokens=ask.tokens)
+        if ask.category != "read":
+            under_way(True)
         current().calls += 1
 
     def _observed(
