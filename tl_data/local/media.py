@@ -16,6 +16,7 @@ import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
 from tl_data.local import hdr
+from tl_data.local.decoding import HOLD, Beside, decoded, held, origin, timed
 from tl_data.local.evidence import NotVideo, Probe
 from tl_data.local.formats import OPEN
 
@@ -28,14 +29,13 @@ SOUND_RATE = 16_000  # samples a second of everything that listens
 SMALL, LARGE = 480, 960  # pixels of the longer side of the two pictures that are made of a frame
 _RATE = 31.0  # frames a second that are looked at at most
 _MAX_PIXELS = 16_384 * 16_384  # a header that claims more is not decoded
-_PATIENCE = 400  # packets without a picture before a stream counts as unreadable
 
 
 class Seen:
     """A frame on its way through: its time in seconds, a sparse trace for cuts, and pictures on demand."""
 
-    def __init__(self, time: float, frame: Any, sizers: dict[int, _Sizer]) -> None:
-        self.time = time
+    def __init__(self, time: float, frame: Any, sizers: dict[int, _Sizer], end: float = 0.0) -> None:
+        self.time, self.end = time, max(time, end)  # `end` if no other one follows
         self.trace = _trace(frame)
         self._frame, self._sizers = frame, sizers
 
@@ -60,14 +60,14 @@ def probe(path: Path) -> Probe:
         duration = _duration(container, picture, sound)
         audio_codec = sound.codec_context.name if sound is not None else None
         if picture is None:
-            if next(_decoded(container, sound), None) is None:
+            if next(decoded(container, sound), None) is None:
                 raise NotVideo("No sound in the file can be decoded.")
             return Probe(duration or _walk(path), 0, 0, 0.0, size, None, audio_codec)
         context = picture.codec_context
         width, height, codec = context.width, context.height, context.name
         rotation, aspect, fps = 0, _aspect(picture), float(picture.average_rate or 0)
         if width * height <= _MAX_PIXELS:
-            frame = next(_decoded(container, picture), None)
+            frame = next(decoded(container, picture), None)
             if frame is None:
                 raise NotVideo("No picture in the file can be decoded.")
             width, height, rotation = frame.width, frame.height, _clockwise(frame)
@@ -84,7 +84,7 @@ def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[Seen]:
     Times start at 0 and never go back, whatever the file says.
     """
     with _open(path) as container:
-        stream, _ = _streams(container)
+        stream, sounds = _streams(container)
         if stream is None:
             return
         stream.thread_type = "AUTO"
@@ -93,21 +93,24 @@ def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[Seen]:
             stream.codec_context.skip_frame = "NONREF"
         sizers = {side: _Sizer(side, _aspect(stream)) for side in (SMALL, LARGE)}
         step = 1 / facts.fps if facts.fps else 0.04
-        start: float | None = None
-        time, due = -step, 0.0
         broken: list[int] = []
-        for frame in _decoded(container, stream, broken):
-            at = frame.time
-            if start is None:
-                start = at if at is not None else 0.0
-            at = at - start if at is not None else time + step
-            # A jump back or far ahead is a broken timestamp: go on at the usual pace.
-            time = at if 0 <= at - time <= 10 + 2 * step or time < 0 <= at else time + step
+        beside = Beside(sounds, origin(stream))
+        shown, time, due = None, 0.0, 0.0
+        for at, frame in timed(decoded(container, stream, broken, beside), stream, step, facts.duration_sec):
+            if shown is not None:  # a picture stays until the next one comes, however long that is
+                yield from (Seen(again, shown, sizers) for again in held(time, at))
+            shown, time = frame, at
             if time >= due:
                 due = time + 1 / _RATE
-                yield Seen(time, frame, sizers)
+                last = min(time + step, facts.duration_sec) if time < facts.duration_sec else time + step
+                yield Seen(time, frame, sizers, last)
         if broken:
             notes.append(f"{len(broken)} packets of the picture could not be decoded")
+        end = min(beside.end, facts.duration_sec)
+        if shown is not None and end > time + max(step, HOLD):  # and to the end of the sound
+            if end - time - step > max(2.0, 0.1 * facts.duration_sec):
+                notes.append(f"the pictures end at {time + step:.1f} s of {facts.duration_sec:.1f} s")
+            yield from (Seen(again, shown, sizers, end) for again in held(time, end))
 
 
 def sound(path: Path) -> Iterator[Samples]:
@@ -127,7 +130,7 @@ def sound(path: Path) -> Iterator[Samples]:
         resampler: av.AudioResampler | None = None
         shape: tuple[int, str, str] | None = None
         written = 0
-        for frame in _decoded(container, stream):
+        for frame in decoded(container, stream):
             here = (frame.sample_rate, frame.format.name, frame.layout.name)
             if resampler is None or here != shape:  # some files change their layout on the way
                 resampler, shape = av.AudioResampler("s16", "mono", SOUND_RATE), here
@@ -215,26 +218,6 @@ def _streams(container: Any) -> tuple[Any, Any]:
     videos = (s for s in container.streams.video if not s.disposition & cover and s.codec_context is not None)
     sounds = (s for s in container.streams.audio if s.codec_context is not None)
     return next(videos, None), next(sounds, None)
-
-
-def _decoded(container: Any, stream: Any, broken: list[int] | None = None) -> Iterator[Any]:
-    """The frames of one stream; what is damaged is stepped over, and a cut-off file just ends."""
-    packets, fruitless = container.demux(stream), 0
-    while fruitless < _PATIENCE:
-        try:
-            packet = next(packets, None)
-        except av.error.FFmpegError:
-            return
-        if packet is None:
-            return
-        try:
-            found = packet.decode()
-        except av.error.FFmpegError:
-            found = []
-            if broken is not None:
-                broken.append(packet.pos or 0)
-        fruitless = 0 if found else fruitless + 1
-        yield from found
 
 
 def _aspect(stream: Any) -> float:

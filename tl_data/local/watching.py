@@ -56,12 +56,11 @@ def look_at(
     told = 0.0
     for seen in media.frames(path, facts, notes):
         watch.add(seen)
-        end = seen.time
-        if end >= told + 1 and facts.duration_sec:
-            told = end
-            tell(min(0.9, 0.9 * end / facts.duration_sec))
+        end = seen.end
+        if seen.time >= told + 1 and facts.duration_sec:
+            told = seen.time
+            tell(min(0.9, 0.9 * told / facts.duration_sec))
     if facts.width:
-        end += 1 / facts.fps if facts.fps else 0.04
         much = max(2.0, 0.1 * facts.duration_sec)
         if facts.duration_sec - end > much:
             notes.append(f"the pictures end at {end:.1f} s of {facts.duration_sec:.1f} s")
