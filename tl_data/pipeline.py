@@ -17,6 +17,7 @@ import asyncio
 import math
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +41,8 @@ from tl_data.report import Plan, Report, Status
 from tl_data.session import Session
 
 T = TypeVar("T")
+
+MOMENT = 1.0  # seconds; what comes within them is one wish
 
 
 def plan(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Plan:
@@ -166,16 +169,26 @@ def _drive(
 
 @contextmanager
 def _signals(stop: Stop) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM asks for the end; the second one ends at once."""
+    """The first Ctrl-C or SIGTERM asks for the end; another one, more than a moment later, ends at once.
+
+    GNU `timeout` sends two at the same time: one to the process, one to its group.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's; whoever runs us in another one has to cancel it there
         return
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
 
+    first = math.inf
+
     def asked(number: int, frame: object) -> None:
-        for s, handler in before.items():
-            signal.signal(s, handler)
-        stop.wish()
+        nonlocal first
+        first = min(first, time.monotonic())
+        if time.monotonic() - first > MOMENT:
+            for s, handler in before.items():
+                signal.signal(s, handler)
+            signal.raise_signal(number)
+        else:
+            stop.wish()
 
     for s in before:
         signal.signal(s, asked)

@@ -139,8 +139,8 @@ def prices_of(job: Job, session: Session) -> Prices:
 async def _at_the_limits(session: Session, plan: Plan) -> tuple[float | None, datetime | None]:
     """Seconds that the limits force, whatever the speed of the platform; and when the service told them.
 
-    Requests a minute and video minutes an hour that are set take the place of what was told. The API counts
-    indexing and analysis apart, and a run does both at once: the longest decides. None: no limit is known.
+    Requests a minute that are set take the place of what was told. The API counts indexing and analysis
+    apart, and a run does both at once: the longest decides. None: no limit is known.
     """
     settings, storage = session.settings, session.ledger.storage
     memory, budget = Memory(storage, settings), Budget(storage, settings.base_url or SERVICE_URL)
@@ -156,7 +156,7 @@ async def _at_the_limits(session: Session, plan: Plan) -> tuple[float | None, da
             if dimension in costs:
                 seconds.append((await allowance.told()).seconds(costs[dimension], now))
         for dimension, told in (await memory.read(operation)).items():
-            if dimension in costs and not set_[dimension]:
+            if dimension in costs and not set_.get(dimension):
                 seconds.append(told.seconds(costs[dimension], now))
                 heard.append(told.at)
     as_told = datetime.fromtimestamp(min(heard), UTC) if heard else None

@@ -156,7 +156,8 @@ def test_a_plan_knows_the_limits_that_an_earlier_run_was_told(
     own = start_engine("--allow-private")
     job = make_job([put("0.mp4")], tables=("clips",), settings={"base_url": own.base_url})
     assert "limits" not in pipeline.plan(job).sentence()
-    rates(own, index=[{"limit": 2, "seconds": 3600, "dimension": "Request"}])
+    minutes = {"limit": 100, "seconds": 3600, "dimension": "Duration"}
+    rates(own, index=[{"limit": 2, "seconds": 3600, "dimension": "Request"}, minutes])
     assert pipeline.run(job).submitted == 1
     connect(job.load_settings()).close()  # as the end of its process would
     more = make_job(
