@@ -178,22 +178,25 @@ def _signals(stop: Stop) -> Iterator[None]:
         return
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
 
-    first = math.inf
+    first: float | None = None
+
+    def restore() -> None:
+        for s, handler in before.items():
+            signal.signal(s, handler)
 
     def asked(number: int, frame: object) -> None:
         nonlocal first
-        first = min(first, time.monotonic())
-        if time.monotonic() - first > MOMENT:
-            for s, handler in before.items():
-                signal.signal(s, handler)
-            signal.raise_signal(number)
-        else:
+        if first is None:
+            first = time.monotonic()
             stop.wish()
+        elif time.monotonic() - first > MOMENT:
+            restore()
+            signal.raise_signal(number)
 
     for s in before:
         signal.signal(s, asked)
     try:
         yield
     finally:
-        for s, handler in before.items():
-            signal.signal(s, handler)
+        if first is None or time.monotonic() - first > MOMENT:  # else the rest of the wish is to come
+            restore()
