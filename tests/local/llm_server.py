@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -70,13 +71,24 @@ class LanguageServer:
             return StreamingResponse(_chunks(text, way), media_type="text/event-stream")
         reason = "length" if way == "cut off" else "stop"
         text = text[: len(text) // 2] if way == "cut off" else text
-        return JSONResponse(
-            {
-                "object": "chat.completion",
-                "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": reason}],
-                "usage": {"prompt_tokens": 321, "completion_tokens": 45},
-            }
-        )  # fmt: skip
+        text = "" if way == "empty" else text
+        answer = {
+            "object": "chat.completion",
+            "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": reason}],
+            "usage": {"prompt_tokens": 321, "completion_tokens": 45},
+        }
+        if way in ("in pieces", "broken off"):
+            return StreamingResponse(_pieces(json.dumps(answer), way), media_type="application/json")
+        return JSONResponse(answer)
+
+
+async def _pieces(text: str, way: str) -> AsyncIterator[str]:
+    """As a long answer arrives over a network: bit by bit, each sent before the next is there."""
+    for at in range(0, len(text), 50):
+        yield text[at : at + 50]
+        await asyncio.sleep(0.005)
+        if way == "broken off":
+            raise ConnectionError("the server ends")
 
 
 async def _chunks(text: str, way: str) -> AsyncIterator[str]:

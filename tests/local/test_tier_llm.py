@@ -176,6 +176,8 @@ def test_what_is_cut_off_says_so(language: LanguageServer, material: Material) -
         ("400", 424, "text_endpoint_refused", "out of memory"),
         ("elsewhere", 424, "text_endpoint_refused", "HTTP status 307"),
         ("html", 502, "text_endpoint_answer_invalid", "choices"),
+        ("empty", 502, "text_endpoint_answer_invalid", "no text"),
+        ("broken off", 502, "text_endpoint_answer_invalid", "broke off"),
     ],
 )
 def test_a_failing_endpoint_is_named(
@@ -186,6 +188,12 @@ def test_a_failing_endpoint_is_named(
     assert (problem.status, problem.code) == (status, code)
     assert words in problem.message
     assert language.url in problem.message
+
+
+def test_an_answer_may_come_in_pieces(language: LanguageServer, material: Material) -> None:
+    whole = analyze(language, material).text
+    language.ways = ["in pieces"]
+    assert analyze(language, material).text == whole
 
 
 def test_the_key_is_sent_and_never_shown(language: LanguageServer, material: Material) -> None:

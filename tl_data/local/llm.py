@@ -41,9 +41,13 @@ class Chat:
         try:
             async with self._post(body) as answer:
                 await self._check(answer)
-                raw = await answer.content.read(MOST_BYTES + 1)
-                if len(raw) > MOST_BYTES or not answer.content.at_eof():
-                    raise self._strange(f"more than {MOST_BYTES >> 20} MB")
+                raw = bytearray()
+                async for piece in answer.content.iter_any():
+                    raw += piece
+                    if len(raw) > MOST_BYTES:
+                        raise self._strange(f"more than {MOST_BYTES >> 20} MB")
+        except aiohttp.ClientPayloadError:
+            raise self._strange("a text that broke off") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from None
         try:
@@ -52,11 +56,12 @@ class Chat:
             text = choice["message"]["content"]
         except (ValueError, LookupError, TypeError, AttributeError):
             raise self._strange("something else than choices[0].message.content") from None
-        if not isinstance(text, str):
+        reason = _reason(choice.get("finish_reason"))
+        if not isinstance(text, str) or not (text.strip() or reason == "length"):
             raise self._strange("no text")
         return Written(
             text,
-            _reason(choice.get("finish_reason")),
+            reason,
             usage.get("prompt_tokens"),
             usage.get("completion_tokens"),
         )
@@ -73,6 +78,7 @@ class Chat:
         }
         reason: Reason | None = None
         usage: dict[str, Any] = {}
+        empty = True
         try:
             async with self._post(body) as answer:
                 await self._check(answer)
@@ -86,6 +92,7 @@ class Chat:
                     usage = told.get("usage") or usage
                     for choice in told.get("choices") or []:
                         if text := (choice.get("delta") or {}).get("content"):
+                            empty = False
                             yield Written(text, None)
                         if choice.get("finish_reason"):
                             reason = _reason(choice["finish_reason"])
@@ -95,6 +102,8 @@ class Chat:
             raise self._strange("a stream that is not of chat.completion.chunk objects") from None
         if reason is None:
             raise self._strange("a stream that broke off")
+        if empty and reason != "length":
+            raise self._strange("no text")
         yield Written("", reason, usage.get("prompt_tokens"), usage.get("completion_tokens"))
 
     async def close(self) -> None:
