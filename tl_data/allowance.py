@@ -64,7 +64,7 @@ class Allowance:
                 if wait > NOTABLE and self._waited != self._window:
                     self._waited = self._window
                     announce(f"{self._setting} = {self._amount:g} for '{self._category}'", wait)
-                await pause(min(wait, 1.0) + 0.01)
+                await pause(min(wait, 1.0) + 0.01, wait)
 
     def give_back(self, amount: float, window: int) -> None:
         """What was taken of that hour or day was not used: the call was given up before it was sent."""

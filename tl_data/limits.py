@@ -249,7 +249,7 @@ class _Lane:
                     wait,
                 )
             self._announce(self._stop, wait)
-            await pause(min(wait, 1.0))
+            await pause(min(wait, 1.0), wait)
 
     async def _spread(self, dimension: str, cost: float) -> None:
         """Leave as much time before a call as makes what is left last until the reset."""
@@ -270,7 +270,7 @@ class _Lane:
                 self._stop = max(self._stop, steady() + wait)
                 await self._resume()
             self._announce(quota.resets, wait)
-            await pause(min(wait, 1.0 if quota.own else 0.1))
+            await pause(min(wait, 1.0 if quota.own else 0.1), wait)
 
     def _announce(self, resets: float, wait: float) -> None:
         """Tell once of each time that is waited for."""

@@ -2,8 +2,8 @@
 
     with until(over), graceful(15.0): ...
 
-A call that waits for its turn gives up at once. One that was sent has cost its money: it may take a while to
-its answer, which is then written down and need not be paid for again.
+A call that would wait long for its turn gives up at once. One that was sent has cost its money: it may take a
+while to its answer, which is then written down and need not be paid for again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 
 log = logging.getLogger("tl_data.limits")
 
-NOTABLE = 30.0  # seconds; a shorter wait is nothing to tell
+NOTABLE = 30.0  # seconds; a shorter wait is nothing to tell, and short enough to finish what was begun
 
 _over: ContextVar[asyncio.Event | None] = ContextVar("tl_data_patience", default=None)
 _allowed: ContextVar[float] = ContextVar("tl_data_grace", default=0.0)
@@ -28,7 +28,7 @@ _grace: ContextVar[Grace | None] = ContextVar("tl_data_graced", default=None)
 
 @contextmanager
 def until(over: asyncio.Event) -> Iterator[None]:
-    """What waits for a limit inside the block, or in a task begun there, gives up once `over` is set."""
+    """What waits long for a limit in the block, or in a task begun there, gives up once `over` is set."""
     token = _over.set(over)
     try:
         yield
@@ -36,14 +36,17 @@ def until(over: asyncio.Event) -> Iterator[None]:
         _over.reset(token)
 
 
-async def pause(seconds: float) -> None:
+async def pause(seconds: float, whole: float | None = None) -> None:
     """Wait for the turn of a call that was not sent yet.
+
+    Args:
+        whole: how long it will wait in all, if these seconds are only a part of it.
 
     Raises:
         asyncio.CancelledError: nobody needs the call any more; it is given up as if it had been cancelled.
     """
     over = _over.get()
-    if over is None:
+    if over is None or (whole or seconds) <= NOTABLE:
         await asyncio.sleep(seconds)
         return
     with suppress(TimeoutError):
