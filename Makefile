@@ -59,6 +59,7 @@ CLIPS ?= 1000000
 REAL ?=
 bench-engine: $(DEV)/ready
 	$(DEV)/bin/python benchmarks/engine_quality.py --held-out $(if $(REAL),--real '$(REAL)')
+	$(if $(REAL),$(DEV)/bin/python benchmarks/engine_people.py --real '$(REAL)')
 	$(DEV)/bin/python benchmarks/engine_speed.py --hour --two-hours --queue 200
 	$(DEV)/bin/python benchmarks/engine_search.py --clips $(CLIPS)
 

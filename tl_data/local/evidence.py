@@ -13,9 +13,10 @@ import orjson
 
 from tl_data.errors import TLDataError
 
-#: What looking finds: counted up whenever older evidence lacks something that a look would give now. 1 has
-#: languages, words with their times, and how sure each measurement is. 0 was written before it was counted.
-FORM = 1
+#: What looking finds: counted up whenever older evidence lacks something that a look would give now. 2 has
+#: faces that look to a side. 1 has languages, words with their times, and how sure each measurement is. 0 was
+#: written before it was counted.
+FORM = 2
 
 
 class NotVideo(TLDataError):

@@ -197,7 +197,8 @@ class Values:
             (r"\bheight\b", lambda: probe.height or UNKNOWN),
             (r"\b(?:fps|frame rate)\b", lambda: probe.fps or UNKNOWN),
             (r"\b(?:size|bytes)\b", lambda: probe.size_bytes),
-            (r"\b(?:people|persons?|faces?)\b", lambda: max(map(_people, clips), default=UNKNOWN)),
+            # Who was not recognised may be there all the same.
+            (r"\b(?:people|persons?|faces?)\b", lambda: max(map(_people, clips), default=0) or UNKNOWN),
             (r"\b(?:scenes?|chapters?|sections?|parts)\b", lambda: len(self._found.chapters(scope))),
             (r"\bclips?\b", lambda: len(clips)),
             (r"\bwords?\b", lambda: sum(len((said.text or "").split()) for said in self._found.said(scope))),
@@ -227,7 +228,6 @@ class Values:
             (r"\b(?:silent|mute)\b", lambda: all(clip.sound == "silence" for clip in clips)),
             (r"\b(?:audio|sound)\b", lambda: probe.audio_codec is not None),
             (r"\b(?:text|captions?|ocr)\b", lambda: bool(self._found.shown(scope))),
-            # A face that was not recognised may be there all the same.
             (r"\b(?:faces?|people|persons?|humans?)\b", lambda: any(map(_people, clips)) or UNKNOWN),
             (r"\bcamera\b", lambda: any(clip.camera not in ("static", "") for clip in clips)),
             (r"\b(?:motion|moving|movement)\b", lambda: any(map(moves, clips))),
