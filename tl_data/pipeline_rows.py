@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
+
+from tl_data.lake import Lake
+from tl_data.lake_tables import VIDEOS
 from tl_data.looking import Look, is_current
 from tl_data.records import Failure
 from tl_data.report import Refusal
 
+TOGETHER = 2_000  # rows of a commit
 FACTS = ("index_id", "task_id", "status", "duration_sec", "width", "height", "fps", "size_bytes")
 
 
@@ -59,6 +64,21 @@ def error_rows(here: Look, told: Refusal) -> list[dict[str, Any]]:
         }
         for key in here.item.keys
     ]
+
+
+def forget_lost(lake: Lake, lost: Collection[str]) -> None:
+    """Take outputs whose table somebody removed out of `videos.made`, before the table is there again.
+
+    Then they are made like any other that is missing, from the ledger, however often the run is killed.
+    """
+    rows = lake.read(VIDEOS)
+    before = [made or [] for made in rows.column("made").to_pylist()]
+    after = [[name for name in made if name.partition(":")[0] not in lost] for made in before]
+    changed = [at for at, made in enumerate(after) if made != before[at]]
+    column = rows.schema.get_field_index("made")
+    rows = rows.set_column(column, rows.schema.field(column), pa.array(after, rows.schema.field(column).type))
+    for start in range(0, len(changed), TOGETHER):
+        lake.table(VIDEOS).replace_groups(rows.take(changed[start : start + TOGETHER]))
 
 
 def _made_before(here: Look, key: str, model: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from tl_data.pipeline_books import Books
 from tl_data.pipeline_models import keep_texts, left_behind, refuse_index, refuse_mixing
 from tl_data.pipeline_parallel import in_parallel
 from tl_data.pipeline_plan import known_index, prices_of, refusal
-from tl_data.pipeline_rows import error_rows, video_rows
+from tl_data.pipeline_rows import error_rows, forget_lost, video_rows
 from tl_data.pipeline_stops import FATAL, Stops, price_at_most
 from tl_data.pipeline_traces import traced_video
 from tl_data.pipeline_twice import Tasks, paid_twice
@@ -106,6 +106,8 @@ class Run:
         names = (*self.job.tables, "videos", "errors", "runs")
         if self.job.refresh:  # a video that gets a new id gets it in every table
             names += tuple(name for name in OUTPUTS if lake.exists(TABLES[name]))
+        if self._source.lost:
+            await asyncio.to_thread(forget_lost, lake, self._source.lost)
         limits = self.job.commit_videos, self.job.commit_seconds
         self._commits = await asyncio.to_thread(Commits, lake, names, self.report.row, *limits)
         self._index = await known_index(self.session)

@@ -59,10 +59,11 @@ class Stops:
         while budget is not None and price and self._report.price + self._reserved + price > budget:
             if not self._under_way or self._report.price + price > budget:
                 money = f"{budget:g} {self._report.prices.currency}"
+                again = "run again to go on, or" if price <= budget else "run again"
                 self.end(
                     "budget",
                     f"stopped before the budget of {money} would be exceeded: the next video may cost up to "
-                    f"{price:.2g}, all its text included; run again with a larger one",
+                    f"{price:.2g}, all its text included; {again} with a larger one",
                 )
                 return False
             self._released.clear()
@@ -83,7 +84,11 @@ class Stops:
         """Another video is among the failures of the report."""
         failed, allowed = self._report.failed, self._job.failures_allowed(self._report.distinct)
         if failed > allowed:
-            self.end("failures", f"stopped: {failed} videos failed, {math.floor(allowed)} may")
+            self.end(
+                "failures",
+                f"stopped: {failed} videos failed, {math.floor(allowed)} may (max_failures); "
+                "the table errors says why; run again to go on",
+            )
 
     def mind(self, error: TLDataError) -> None:
         """Notice that the platform is down: the videos are not to blame."""

@@ -35,7 +35,7 @@ FORMAT = 1  # of the records; a reader refuses records of a later one
 BILLED_KEEP = 7 * 86400.0
 
 #: Codes of failed tasks that do not blame the video: the next run may try again.
-UNEXPLAINED = ("task_failed", "internal_error")
+UNEXPLAINED = ("task_failed", "internal_error", "internal_server_error")
 
 State = Literal["claimed", "submitted", "done", "failed"]
 

@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from tl_data.errors import MediaRefused, MissingExtra, TLDataError
 from tl_data.identity import canonical_url, is_url, local_path
-from tl_data.jobs import Job
+from tl_data.jobs import OUTPUTS, Job
 from tl_data.lake import Lake
-from tl_data.lake_tables import CHAPTERS, ERRORS, SUMMARIES, VIDEOS, LakeSchema
+from tl_data.lake_tables import CHAPTERS, ERRORS, SUMMARIES, TABLES, VIDEOS, LakeSchema
 from tl_data.source import BATCH, pairs
 
 MEMORY = "96MB"  # of the database while it sorts; the rest is on disk
@@ -157,6 +157,10 @@ class Listing:
         known = ["source_key", "content_key", "video_id", "model", "made", "indexed_at"]
         self._copy("past", lake.batches(VIDEOS, known))
         self._copy("failed", lake.batches(ERRORS, ["source_key", "attempt"]))
+        self.lost = tuple(name for name in OUTPUTS if not lake.exists(TABLES[name]))
+        for name in self.lost:
+            kept = f"[m FOR m IN made IF split_part(m, ':', 1) <> '{name}']"
+            self._con.execute(f"UPDATE past SET made = {kept} WHERE made IS NOT NULL")
 
     def _read_texts(self, lake: Lake) -> None:
         """Summaries and chapters: a video that is only embedded anew keeps them."""

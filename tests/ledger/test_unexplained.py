@@ -10,7 +10,12 @@ from tl_data.records import Failure
 
 @pytest.mark.parametrize(
     ("code", "again"),
-    [("task_failed", True), ("internal_error", True), ("video_file_broken", False)],
+    [
+        ("task_failed", True),
+        ("internal_error", True),
+        ("internal_server_error", True),
+        ("video_file_broken", False),
+    ],
 )
 def test_only_the_video_s_own_faults_are_final(code: str, again: bool) -> None:
     failure = Failure.of(TaskFailed("gave up", "t1", code))

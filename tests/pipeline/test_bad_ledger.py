@@ -19,8 +19,8 @@ from tests.pipeline.test_interrupt import PROGRAM, consistent, tasks
 from tl_data import pipeline
 from tl_data.errors import LedgerError, NotFound
 from tl_data.jobs import Job
-from tl_data.lake import Lake
-from tl_data.lake_tables import ERRORS, VIDEOS
+from tl_data.lake import Format, Lake
+from tl_data.lake_tables import CLIPS, ERRORS, VIDEOS
 
 Put = Callable[..., str]
 MakeJob = Callable[..., Job]
@@ -92,6 +92,26 @@ def test_rows_that_somebody_deleted_come_back_unpaid(put: Put, make_job: MakeJob
     again = pipeline.run(job)
     assert (again.unchanged, again.reused, again.submitted, again.calls) == (1, 3, 0, 0)
     assert (consistent(job), tasks(job)) == (3, 3)
+
+
+@pytest.mark.parametrize("kind", ["delta", "parquet"])
+def test_a_table_that_somebody_renamed_is_made_again_unpaid(
+    put: Put, make_job: MakeJob, kind: Format
+) -> None:
+    """As the messages about damaged tables advise; a run that is stopped in between leaves the rest to do."""
+    urls: list[str | None] = [put(f"{n}.mp4") for n in range(3)]
+    job = make_job(urls, tables=("clips", "summaries"), format=kind)
+    paid = pipeline.run(job).calls
+    Path(job.folder, "clips").rename(Path(job.folder, "clips-old"))
+    assert (pipeline.plan(job).known, pipeline.plan(job).calls) == (3, 0)
+    pipeline.run(job.but(limit=1))
+    again = pipeline.run(job)
+    assert (paid, again.unchanged, again.reused, again.calls) == (9, 1, 3, 0)
+    lake = Lake(job.folder, kind)
+    assert {r["video_id"] for r in lake.read(CLIPS).to_pylist()} == {
+        r["video_id"] for r in lake.read(VIDEOS).to_pylist()
+    }
+    assert pipeline.run(job).unchanged == 3
 
 
 def on_a_small_disk(job: Job, folder: Path, before: str, size: str) -> subprocess.CompletedProcess[str]:

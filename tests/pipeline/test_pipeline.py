@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -150,7 +151,7 @@ def test_a_budget_stops_before_it_is_exceeded(put: Put, make_job: MakeJob, tmp_p
     stopped = pipeline.run(job.but(budget=whole * 0.7))
     assert (stopped.status, stopped.submitted, stopped.failed, stopped.exit_code) == ("budget", 2, 0, 3)
     assert stopped.price <= whole * 0.7
-    assert "before the budget of" in stopped.lines()[0]
+    assert re.search("before the budget of .*; run again to go on", stopped.lines()[0])
     assert Lake(job.folder).read(VIDEOS).num_rows == 2
     on = pipeline.run(job.but(budget=whole * 0.7))
     assert (on.status, on.submitted, on.reused) == ("done", 1, 2)
@@ -163,6 +164,7 @@ def test_a_budget_holds_whatever_is_written(put: Put, make_job: MakeJob, tmp_pat
     most = pipeline.plan(job.but(limit=1)).price_of_tokens
     none = pipeline.run(job.but(budget=most * 0.99))
     assert (none.status, none.submitted, none.price) == ("budget", 0, 0.0)
+    assert "; run again with a larger one" in none.reason
     # What is written is less than what was set aside for it: the others wait for that, and get it.
     whole = pipeline.run(job.but(budget=most * 1.2))
     assert (whole.status, whole.submitted) == ("done", 3)
@@ -175,6 +177,7 @@ def test_too_many_failures_stop_the_run(put: Put, make_job: MakeJob) -> None:
     stopped = pipeline.run(job.but(max_failures=4, settings={**job.settings, "concurrency": 1}))
     assert (stopped.status, stopped.exit_code) == ("failures", 3)
     assert 4 < stopped.failed < 9
+    assert "the table errors says why; run again" in stopped.reason
     assert Lake(job.folder).read(ERRORS).num_rows == stopped.failed
     assert Lake(job.folder).read(VIDEOS).num_rows == 1
     assert pipeline.run(job.but(max_failures="90%")).status == "done"
