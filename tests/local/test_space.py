@@ -203,3 +203,17 @@ def test_an_image_query_finds_the_same_frame_first(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="image"):
         library.search(Query("index", images=(b"nonsense",)))
     library.close()
+
+
+def test_an_image_that_shares_half_of_its_colours_is_no_answer(tmp_path: Path) -> None:
+    library = Library(tmp_path / "library.db")
+    clip = replace(seen(encoded(RED_ON_GREEN, ".jpg")), start_sec=0.0, end_sec=5.0, keyframe="a.jpg")
+    library.add("index", "green", replace(SILENT, clips=(clip,)))
+
+    def found(green: int) -> int:
+        half = np.full((180, 320, 3), (130, 130, 130), np.uint8)
+        half[:, :green] = (60, 160, 40)
+        return len(library.search(Query("index", images=(encoded(half),), threshold="medium")))
+
+    assert (found(170), found(250)) == (0, 1)
+    library.close()

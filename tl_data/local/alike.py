@@ -15,6 +15,10 @@ from tl_data.local.traits import TRAIT_NUMBER
 
 _MOST = 300  # clips that are given back
 _SAME = 0.985  # cosine of looks from which two pictures are the same
+# Raw scores, and what they are on the scale of all hits. Of frames of five films, each asked in an index of
+# the other four, 40 % had a clip above 0.46 and 9 % one above 0.56, which becomes `medium`; with their own
+# film there as well, 93 % still found it at `medium` or above.
+_RAW, _SCORES = (0.0, 0.56, 0.7, 1.0), (0.0, 0.46, 0.7, 1.0)
 _APART, _ALIKE = 0.6, 0.95  # cosines of an encoder: of pictures of different things, of nearly the same one
 
 
@@ -58,6 +62,7 @@ def _alike(shelf: Shelf, look: Floats, traits: dict[str, float], seen: Floats, a
     if cosines is not None:
         scores = np.where(cosines > 0.6, np.maximum(scores, 0.3 * scores + 0.6 * cosines), scores)
         scores = np.where(cosines >= _SAME, 0.9 + 0.1 * np.minimum(cosines, 1.0), scores)
+    scores = np.interp(scores, _RAW, _SCORES)
     if len(seen) and (near := shelf.sight_cosines(seen, count)) is not None:
         scores = np.maximum(scores, 0.9 * np.clip((near - _APART) / (_ALIKE - _APART), 0, 1))
     scores[~allowed] = 0
