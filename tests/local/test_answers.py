@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.local.known import PLANT, PROBE, SALES, SHAPES, clip
+from tests.local.known import PLANT, PROBE, SALES, SHAPES, SILENT, clip
 from tl_data.local import writer
 from tl_data.local.evidence import Evidence
 from tl_data.local.wishes import read
@@ -91,3 +91,29 @@ def test_the_form_is_not_taken_for_the_subject(
 
 def test_a_one_liner_is_one_sentence() -> None:
     assert read("Write a one-line summary").sentences == 1
+
+
+@pytest.mark.parametrize(
+    ("evidence", "question", "told"),
+    [
+        (
+            SALES,
+            "What is the resolution?",
+            "The video is landscape, 1280 x 720 pixels, with 30 frames a second",
+        ),
+        (SILENT, "Is the video in portrait orientation?", "The video is portrait, 720 x 1280 pixels"),
+        (SILENT, "What is the orientation of the video?", "h264 pictures and no sound"),
+        (SILENT, "Is it a vertical video?", "The video is portrait"),
+        (SALES, "Is there a landscape?", "does not answer"),
+        (SALES, "What is the new year's resolution?", "What comes closest"),
+        (SALES, "Who " + "really " * 3000 + "won?", "really…"),
+        (SALES, "Summarize the " + "penguin " * 3000, "penguin…"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)
+def test_facts_of_the_format_are_told_and_long_prompts_are_not_repeated(
+    evidence: Evidence, question: str, told: str
+) -> None:
+    text = writer.analyze(evidence, question)
+    assert told in text
+    assert len(text) < 1500

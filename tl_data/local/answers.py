@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tl_data.local import questions
+from tl_data.local.chapters import shortened
 from tl_data.local.evidence import Evidence
 from tl_data.local.facts import Fact, between, facts_of, sentence, stated_trait
 from tl_data.local.judging import sight_of
@@ -54,6 +55,7 @@ def answer(evidence: Evidence, wish: Wish, where: str = WHOLE) -> str:
         "transcript": _transcript,
         "screen": _screen,
         "length": _length,
+        "format": _format,
         "colors": _colors,
         "faces": _faces,
         "languages": _languages,
@@ -113,7 +115,7 @@ def _question(evidence: Evidence, wish: Wish, where: str) -> str:
     if _WHO.match(question) and not any(fact.quote for fact in facts):
         facts = []  # that a face is in view does not say whose
     if not facts:
-        asked = question.strip().rstrip("?.! ")
+        asked = shortened(question.strip().rstrip("?.! "), 300)
         return f'{NO_ANSWER} "{asked}". {LIMITS}'
     most = wish.items or wish.sentences or (1 if wish.brief else 3)
     facts = sorted(facts[:most], key=lambda f: f.start_sec)
@@ -212,6 +214,19 @@ def _languages(evidence: Evidence, where: str) -> list[str]:
 
 def _length(evidence: Evidence, where: str) -> list[str]:
     return [f"The video is {evidence.probe.duration_sec:.1f} seconds long."]
+
+
+def _format(evidence: Evidence, where: str) -> list[str]:
+    probe = evidence.probe
+    sound = f"{probe.audio_codec} sound" if probe.audio_codec else "no sound"
+    if not probe.width:
+        return [f"The file has no picture and {sound}."]
+    wide = probe.width - probe.height
+    form = "landscape" if wide > 0 else "portrait" if wide < 0 else "square"
+    return [
+        f"The video is {form}, {probe.width} x {probe.height} pixels, with {probe.fps:.5g} frames a second, "
+        f"{probe.video_codec} pictures and {sound}."
+    ]
 
 
 def _colors(evidence: Evidence, where: str) -> list[str]:

@@ -23,7 +23,7 @@ def summary(evidence: Evidence, wish: Wish) -> str:
         return told
     chapters = chapters_of(evidence)
     note = (
-        f'Nothing in the evidence is about "{wish.subject}"; this is the whole video. '
+        f'Nothing in the evidence is about "{shortened(wish.subject, 100)}"; this is the whole video. '
         if wish.subject
         else ""
     )

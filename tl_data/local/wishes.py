@@ -40,6 +40,14 @@ _KINDS: tuple[tuple[str, str], ...] = (
         r"|\b(?:words|titles|lines)\b.{0,30}\b(?:shown|screen|displayed|written)\b|\bon-?screen text\b",
     ),
     ("length", r"\bhow long\b.{0,20}\b(?:video|clip|it|film|recording)\b|\b(?:duration|running time)\b"),
+    (
+        "format",
+        r"\b(?:the|its|what|which|video|picture|file) "
+        r"(?:resolution|orientation|aspect ratio|frame rate|fps|codec)"
+        r"(?:\W*$| (?:of|does|has|is) (?:the|this|it)\b)"
+        r"|\bin (?:portrait|landscape|vertical|horizontal)(?: (?:format|mode|orientation|video))?\W*$"
+        r"|\b(?:a|what|which|file|video) (?:(?:portrait|landscape|vertical|horizontal) )(?:format|video)\b",
+    ),
     ("colors", r"\b(?:what|which|main|dominant|list)\b.{0,20}\bcolou?rs?\b"),
     ("faces", r"\bhow many\b.{0,20}\b(?:people|persons|faces|humans)\b"),
     (
