@@ -87,6 +87,18 @@ def test_a_caption_comes_and_goes() -> None:
     assert shown[0].end_sec == pytest.approx(7, abs=0.3)
 
 
+@pytest.mark.parametrize("away", [0.25, 3.0])
+def test_text_that_comes_back_is_read_again(away: float) -> None:
+    caption = write(blank(), [("Gate closes at noon", 200, 300, 60)], (0, 0, 0))
+    shown = read(lambda time: blank(255) if 4 <= time < 4 + away else caption, 10)
+    assert {span.text for span in shown} == {"Gate closes at noon"}
+    assert (shown[0].start_sec, shown[-1].end_sec) == (0, 10)
+    assert len(shown) == (1 if away < 1 else 2)  # a flash does not part what is shown
+    if away > 1:
+        assert shown[0].end_sec == pytest.approx(4, abs=0.3)
+        assert shown[1].start_sec == pytest.approx(7, abs=0.3)
+
+
 def test_text_of_a_shot_has_its_times() -> None:
     one, other = (
         write(blank(), [(text, 100, 300, 60)], (0, 0, 0)) for text in ("Chapter one", "The long road")

@@ -116,6 +116,10 @@ class Reader:
             else:
                 line.end = cut if cut is not None else (last + time) / 2
                 self._done.append(line)
+                if self._examined is not None:  # it may be back as it was, after a flash: search there again
+                    left, top, right, bottom = line.box
+                    here = gray[top:bottom, left:right]
+                    self._examined[top:bottom, left:right] = np.where(here > 127, 0, 255)
         self._open = stay
         return len(self._done) > count
 
