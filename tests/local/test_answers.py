@@ -43,6 +43,9 @@ DARK = Evidence(
         (SHAPES, "Was it filmed at night?", NONE, ""),
         (SHAPES, "Is there a woman?", NONE, ""),
         (PLANT, "Is there a woman?", UNSURE, "face"),
+        (SALES, "Is German spoken?", NONE, ""),
+        (replace(SALES, ears="whisper-tiny"), "Is German spoken?", NO, ""),
+        (SALES, "Is there German text?", NO, ""),
         # That a word was said does not make it so.
         (PLANT, "Is there a fire?", WORDS, "In case of fire"),
         (PLANT, "Does the video mention a fire?", YES, "In case of fire"),
@@ -117,3 +120,9 @@ def test_facts_of_the_format_are_told_and_long_prompts_are_not_repeated(
     text = writer.analyze(evidence, question)
     assert told in text
     assert len(text) < 1500
+
+
+def test_a_title_keeps_to_its_length() -> None:
+    talk = replace(PLANT, shown=())
+    assert len(writer.analyze(talk, "Write a title").split()) > 5
+    assert len(writer.analyze(talk, "Write a title, under 5 words").split()) <= 5

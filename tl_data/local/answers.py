@@ -107,7 +107,7 @@ def _question(evidence: Evidence, wish: Wish, where: str) -> str:
     yes = ""
     if _YES_NO.match(question):
         parts = _asked(question).parts
-        if not facts and parts and all(map(_measures, parts)):
+        if not facts and parts and all(_denies(evidence, part) for part in parts):
             return f"No, nothing of the kind was measured {where}."
         sure, yes = _yes(evidence, question, facts)
     if not facts:
@@ -142,6 +142,12 @@ def _asked(question: str) -> questions.Question:
 def _measures(part: questions.Part) -> tuple[str, ...]:
     """The traits that settle a part: "night" is only guessed from darkness, and a "woman" from a face."""
     return tuple(trait for trait, credit in part.traits if credit >= _SETTLES)
+
+
+def _denies(evidence: Evidence, part: questions.Part) -> bool:
+    """Whether a part that was not found is not there: the built-in recogniser tells no language of speech."""
+    traits = _measures(part)
+    return bool(traits) and (bool(evidence.ears) or not any(trait.startswith("speech ") for trait in traits))
 
 
 def _yes(evidence: Evidence, question: str, facts: list[Fact]) -> tuple[bool, str]:

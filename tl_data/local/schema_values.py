@@ -165,7 +165,9 @@ class Values:
             sure = sure_languages(spans)
             heard = [(NAMES[s.language], s) for s in spans if NAMES.get(s.language, "").lower() in sure]
             if heard:
-                return _lasting([(name, span.end_sec - span.start_sec) for name, span in heard])
+                return _lasting(
+                    [(name, (s.end_sec - s.start_sec) * s.language_confidence) for name, s in heard]
+                )
         return UNKNOWN
 
     def _answer(self, question: str, scope: Scope) -> Any:

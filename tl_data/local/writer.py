@@ -102,6 +102,7 @@ def _written(evidence: Evidence, wish: Wish, where: str = answers.WHOLE) -> str:
 def _titles(evidence: Evidence, wish: Wish) -> str:
     titles = list(dict.fromkeys([gist(evidence)["title"], *(c.title for c in chapters_of(evidence))]))
     wanted = wish.items or 1
+    titles = [shortened_to(title, wish.words) for title in titles]
     return titles[0] if wanted == 1 else lines_of(titles[:wanted], wish)
 
 
