@@ -35,8 +35,8 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
     began = time.monotonic()
     lake = Lake(job.folder, job.format)
     prices = prices_of(job, session)
+    names, index_id = wanted(job), await known_index(session)  # a wrong key is told before what it leads to
     await asyncio.to_thread(refuse_mixing, lake, job, session, prices)
-    names, index_id = wanted(job), await known_index(session)
     await refuse_index(session, index_id)
     source = await asyncio.to_thread(Listing, job, lake)
     found = Plan(job.name, source.rows, source.distinct, prices)

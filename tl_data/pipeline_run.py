@@ -79,6 +79,7 @@ class Run:
             LakeError: the tables cannot be written; what was paid for is in the ledger.
         """
         lake = Lake(self.job.folder, self.job.format)
+        self._index = await known_index(self.session)
         await asyncio.to_thread(refuse_mixing, lake, self.job, self.session, self.report.prices)
         self._source = await asyncio.to_thread(Listing, self.job, lake)
         storage = self.session.ledger.storage
@@ -110,7 +111,6 @@ class Run:
             await asyncio.to_thread(forget_lost, lake, self._source.lost)
         limits = self.job.commit_videos, self.job.commit_seconds
         self._commits = await asyncio.to_thread(Commits, lake, names, self.report.row, *limits)
-        self._index = await known_index(self.session)
         await refuse_index(self.session, self._index)
         self.report.rows, self.report.distinct = self._source.rows, self._source.distinct
         self.report.tables = {name: table.where() for name, table in self._commits.tables.items()}

@@ -18,7 +18,7 @@ from tests.conftest import Engine
 from tests.odd_server import OddServer
 from tl_data import pipeline
 from tl_data.connect import connect
-from tl_data.errors import APIError, SchemaMismatch
+from tl_data.errors import APIError, NotAllowed, SchemaMismatch
 from tl_data.jobs import Job, Source
 from tl_data.lake import Lake, rows_of
 from tl_data.lake_tables import CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
@@ -278,6 +278,21 @@ def test_vectors_of_two_models_do_not_mix(put: Put, make_job: MakeJob, tmp_path:
     table = Lake(job.folder).read(VECTORS)
     assert set(table.column("model").to_pylist()) == {"tl-local-1"}
     assert set(table.column("dimension").to_pylist()) == {len(table.column("vector")[0])}
+
+
+def test_a_wrong_key_is_told_and_not_what_it_leads_to(
+    make_job: MakeJob, start_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the right key nobody tells by which model the vectors would be."""
+    own = start_engine("--api-key", "right")
+    monkeypatch.setenv("TL_API_KEY", "wrong")
+    job = make_job(["http://127.0.0.1/a.mp4"], settings={"base_url": own.base_url})
+    row = {"video_id": "1", "model": "tl-local-1"}
+    Lake(job.folder).table(VECTORS).append(rows_of(VECTORS, [row]))
+    for verb in (pipeline.plan, pipeline.run):
+        with pytest.raises(NotAllowed, match="Set TL_API_KEY to a valid key"):
+            verb(job)
+    connect(job.load_settings()).close()
 
 
 def test_a_platform_that_is_down_is_no_fault_of_the_videos(put: Put, make_job: MakeJob) -> None:
