@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from tl_data.bill import Units
 from tl_data.budget import Budget
+from tl_data.client.analysis import EXPECTED_TOKENS
 from tl_data.errors import Cancelled, NotFound
 from tl_data.identity import is_url, redact
 from tl_data.jobs import Job
@@ -149,6 +150,8 @@ async def _at_the_limits(session: Session, plan: Plan) -> tuple[float | None, da
     for operation in ("index", "analyze"):
         units = plan.bill.operations.get(operation, Units())
         costs = {"requests": float(units.calls), "minutes": units.video_minutes}
+        if operation == "analyze":  # what the limiter sets aside; the service counts what is really written
+            costs["tokens"] = float(units.calls * EXPECTED_TOKENS)
         for name, (dimension, length) in SPREAD_OUT.items():
             if dimension in costs and (amount := getattr(settings, name)):
                 seconds.append(costs[dimension] / amount * length)
@@ -156,7 +159,7 @@ async def _at_the_limits(session: Session, plan: Plan) -> tuple[float | None, da
             if dimension in costs:
                 seconds.append((await allowance.told()).seconds(costs[dimension], now))
         for dimension, told in (await memory.read(operation)).items():
-            if dimension in costs and not set_.get(dimension):
+            if dimension in costs and dimension != "tokens" and not set_.get(dimension):
                 seconds.append(told.seconds(costs[dimension], now))
                 heard.append(told.at)
     as_told = datetime.fromtimestamp(min(heard), UTC) if heard else None

@@ -46,7 +46,9 @@ def test_a_plan_says_how_long_the_limits_take_and_a_run_keeps_to_them(
     assert pipeline.plan(job).seconds == 0
     more = make_job(urls, tables=("clips", "summaries"), settings={"requests_per_minute": 60.0})
     assert pipeline.plan(more).seconds == 6  # two analyses each
-    for used in (job, more):
+    few = make_job(urls, tables=("clips", "summaries"), settings={"tokens_per_minute": 600.0})
+    assert pipeline.plan(few).seconds == 180  # 300 are set aside for each
+    for used in (job, more, few):
         connect(used.load_settings()).close()
 
 
