@@ -50,6 +50,7 @@ OUTPUTS = ("clips", "summaries", "vectors")
 REFUSED = 2  # videos that nobody may take: one that is none, and one that is not there
 KILLS = 12  # of the job, at most; then it may come to its end
 RESTARTS = 4  # of the server, at most
+READS = 3  # of a table by two readers that see different rows: a run that is alive may write in between
 CALM = 9.0  # seconds between two of them, at most
 LONGEST = 600.0  # seconds that one seed may take
 
@@ -180,19 +181,26 @@ def read(outcome: Outcome, folder: Path) -> dict[str, list[dict[str, Any]]]:
         if not lake.exists(declared):
             found[name] = []
             continue
-        rows = lake.read(declared).to_pylist()
-        if outcome.format == "delta":
-            others = len(DeltaTable(str(place)).to_pyarrow_table(columns=list(declared.by)))
+        for _ in range(READS):
+            rows = lake.read(declared).to_pylist()
+            others = _counted(place, outcome.format, declared.by)
+            if others == len(rows):
+                break
         else:
-            with duckdb.connect() as con:
-                sql = f"SELECT count(*) FROM read_parquet('{place}/*.parquet')"
-                [(others,)] = con.execute(sql).fetchall()
-        if others != len(rows):
             outcome.wrong.append(f"{name}: {len(rows)} rows, and {others} for another reader")
         found[name] = rows
     outcome.reads += 1
     _whole(outcome, found)
     return found
+
+
+def _counted(place: Path, kind: Format, by: tuple[str, ...]) -> int:
+    """Rows of a table, for a reader that is not ours."""
+    if kind == "delta":
+        return len(DeltaTable(str(place)).to_pyarrow_table(columns=list(by)))
+    with duckdb.connect() as con:
+        [(rows,)] = con.execute(f"SELECT count(*) FROM read_parquet('{place}/*.parquet')").fetchall()
+        return int(rows)
 
 
 def _whole(outcome: Outcome, found: dict[str, list[dict[str, Any]]]) -> None:

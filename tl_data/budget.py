@@ -9,13 +9,16 @@ passes by itself, and the sum cannot exceed the rate, because no interval exists
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from dataclasses import dataclass
 from hashlib import sha256
 
 from tl_data.allowance import Allowance
-from tl_data.patience import pause
+from tl_data.patience import NOTABLE, pause
 from tl_data.storage import Storage, steady
+
+log = logging.getLogger("tl_data.limits")
 
 AHEAD = 0.25  # seconds that leases are taken before they may be spent; hides the time a store takes
 BUCKET = 250  # intervals a folder: old ones are removed as a whole
@@ -50,6 +53,7 @@ class Line:
         self._next = 0  # no interval before this one can be free
         self._leased: deque[tuple[float, float]] = deque()  # from when (store time), how much
         self._line = asyncio.Lock()
+        self._what, self._told = name.rpartition("-")[2], False
         self._swept = False
 
     async def take(self, amount: float) -> None:
@@ -64,9 +68,17 @@ class Line:
                 self._leased.appendleft((start + (worth - got + amount) / self.limit.rate, got - amount))
             wait = begin - await self._storage.now()
             if wait > AHEAD:
+                self._tell(wait)
                 await self._pause(wait - AHEAD, begin, amount)
         if wait > 0:
             await self._pause(min(wait, AHEAD), begin, amount)
+
+    def _tell(self, wait: float) -> None:
+        """Say once that calls wait long for their turn: nothing seems to go on meanwhile."""
+        if wait > NOTABLE and not self._told:
+            self._told = True
+            limit = f"{self.limit.amount:g} {self._what} in {self.limit.seconds:g} s"
+            log.warning("the limit of %s makes calls wait for their turn: this one %.0f s", limit, wait)
 
     async def _pause(self, seconds: float, begin: float, amount: float) -> None:
         try:

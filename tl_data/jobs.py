@@ -238,7 +238,7 @@ prompts = [""]              # one summary each; "" is a plain summary
 
 [limits]
 # budget = 25.0             # stop before the run would cost more
-# max_failures = "5%"       # stop when more fail: a count, or a share of the videos
+# max_failures = "5%"       # stop when more fail, beside those refused before: a count, or a share
 # limit = 10                # only the first videos
 commit_videos = 50          # write the tables after so many videos
 commit_seconds = 30         # ... or so many seconds

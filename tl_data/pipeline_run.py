@@ -287,7 +287,8 @@ class Run:
         self._commits.error(error_rows(here, told))
         self._ended += 1
         self._step("working")
-        self._stops.failed()
+        if told.retryable or not here.item.attempts:
+            self._stops.failed()
 
     def _step(self, phase: str) -> None:
         elapsed = time.monotonic() - self._began

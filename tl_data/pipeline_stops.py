@@ -40,6 +40,7 @@ class Stops:
         self.halt = asyncio.Event()
         self._reserved = 0.0  # price of what is about to be paid, at most
         self._under_way = 0  # videos that it is reserved for
+        self._failed = 0  # videos, in this run for the first time or once more
         self._released = asyncio.Event()
         self.troubles = 0  # videos in a row that the platform did not answer for
 
@@ -81,12 +82,13 @@ class Stops:
         self._released.set()
 
     def failed(self) -> None:
-        """Another video is among the failures of the report."""
-        failed, allowed = self._report.failed, self._job.failures_allowed(self._report.distinct)
-        if failed > allowed:
+        """Another video failed that had not been refused for good by an earlier run: those only add up."""
+        self._failed += 1
+        allowed = self._job.failures_allowed(self._report.distinct)
+        if self._failed > allowed:
             self.end(
                 "failures",
-                f"stopped: {failed} videos failed, {math.floor(allowed)} may (max_failures); "
+                f"stopped: {self._failed} videos failed, {math.floor(allowed)} may (max_failures); "
                 "the table errors says why; run again to go on",
             )
 

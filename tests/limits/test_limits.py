@@ -227,10 +227,11 @@ def test_a_rest_saves_up_as_much_as_is_allowed(tmp_path: object) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("told", ["refused", "left", "set"])
+@pytest.mark.parametrize("told", ["refused", "left", "set", "spread"])
 def test_people_are_told_once_of_a_long_wait(told: str, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        limiter = Limiter.of(Settings(max_wait=1e6, requests_per_day=1 if told == "set" else None))
+        limits = {"set": {"requests_per_day": 1}, "spread": {"requests_per_minute": 0.001}}
+        limiter = Limiter.of(Settings(max_wait=1e6, **limits.get(told, {})), Storage("memory:"))
         await limiter.acquire("search")
         if told == "refused":
             limiter.observe("search", {}, 429, 900.0)
@@ -244,8 +245,11 @@ def test_people_are_told_once_of_a_long_wait(told: str, caplog: pytest.LogCaptur
         await asyncio.gather(*waiting, return_exceptions=True)
 
     asyncio.run(main())
-    [said] = [record.getMessage() for record in caplog.records if "used up" in record.getMessage()]
-    assert "'search' is used up: calls wait until" in said
+    [said] = [record.getMessage() for record in caplog.records if "calls wait" in record.getMessage()]
+    if told == "spread":
+        assert "the limit of 0.001 requests in 60 s makes calls wait for their turn" in said
+    else:
+        assert "'search' is used up: calls wait until" in said
 
 
 def test_what_waits_gives_up_when_its_work_is_over() -> None:

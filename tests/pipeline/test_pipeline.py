@@ -181,6 +181,10 @@ def test_too_many_failures_stop_the_run(put: Put, make_job: MakeJob) -> None:
     assert Lake(job.folder).read(ERRORS).num_rows == stopped.failed
     assert Lake(job.folder).read(VIDEOS).num_rows == 1
     assert pipeline.run(job.but(max_failures="90%")).status == "done"
+    # They are refused for good: a later run is not stopped by them before it comes to what is new.
+    more = make_job([*urls, put("b.mp4")], tables=("clips",), max_failures=0)
+    again = pipeline.run(more)
+    assert (again.status, again.submitted, again.failed, again.exit_code) == ("done", 1, 9, 1)
 
 
 def test_a_task_made_twice_is_counted(put: Put, make_job: MakeJob) -> None:
