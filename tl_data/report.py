@@ -235,7 +235,9 @@ class Status:
         lines.append(f"  {self.video_minutes:.2f} video minutes in the tables")
         if self.errors:
             codes = ", ".join(f"{n} x {code}" for code, n in sorted(self.errors.items()))
-            lines.append(f"  errors: {codes}; the next run tries {self.retryable} again")
+            rest = ", the others once their file is there or another"
+            rest = rest if self.retryable < sum(self.errors.values()) else ""
+            lines.append(f"  errors: {codes}; the next run tries {self.retryable} again{rest}")
         for run in self.runs:
             when = f"{run['started_at']:%Y-%m-%d %H:%M}"
             lines.append(

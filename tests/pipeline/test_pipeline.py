@@ -185,6 +185,8 @@ def test_too_many_failures_stop_the_run(put: Put, make_job: MakeJob) -> None:
     more = make_job([*urls, put("b.mp4")], tables=("clips",), max_failures=0)
     again = pipeline.run(more)
     assert (again.status, again.submitted, again.failed, again.exit_code) == ("done", 1, 9, 1)
+    [errors] = [line for line in pipeline.status(more).lines() if "errors: 9 x" in line]
+    assert errors.endswith("the next run tries 0 again, the others once their file is there or another")
 
 
 def test_a_task_made_twice_is_counted(put: Put, make_job: MakeJob) -> None:
