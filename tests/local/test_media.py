@@ -131,3 +131,12 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
     look_at(film(10), tmp_path / "long")
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert grown < 60  # MB; the pictures alone would be 900 MB
+
+
+def test_a_cut_between_colours_of_one_brightness(tmp_path: Path) -> None:
+    orange, pink = (250, 150, 20), (245, 135, 175)
+    scenes = [Scene(3, background=orange), Scene(3, background=pink)]
+    video = make_video(tmp_path / "hues.mp4", scenes, width=640, height=360, fps=12, audio=False)
+    found = look_at(video, tmp_path / "seen")
+    assert [(clip.start_sec, clip.cut) for clip in found.clips] == [(0.0, True), (3.0, True)]
+    assert [(clip.motion, clip.direction, clip.camera) for clip in found.clips] == [(0.0, None, "static")] * 2

@@ -73,6 +73,45 @@ def test_a_slow_dissolve_is_one_cut() -> None:
     assert 3.9 < found[0] < 5.8
 
 
+def tint_cuts(look: Callable[[float], tuple[int, int]]) -> list[float]:
+    """Cuts of flat pictures of one brightness, whose colour is `look(time)` in Cb and Cr."""
+    rng, finder, found = np.random.default_rng(0), Cuts(), []
+    for number in range(150):
+        tint = np.repeat(np.array(look(number / 25)), 240) + rng.integers(-2, 3, 480)
+        trace = np.concatenate((170 + rng.integers(-2, 3, 3600), tint)).astype(np.int16)
+        cut = finder.add(number / 25, trace, trace[3600:])
+        if cut is not None:
+            found.append(cut)
+    return found
+
+
+def test_a_change_of_hue_alone_is_a_cut() -> None:
+    orange, pink = (50, 180), (130, 182)
+    assert tint_cuts(lambda t: orange if t < 3 else pink) == [3.0]
+    assert tint_cuts(lambda t: pink if 3 < t < 3.1 else orange) == []  # a flash
+    assert tint_cuts(lambda t: orange if t < 3 else (58, 174)) == []  # the light grows colder
+    assert tint_cuts(lambda t: (round(50 + 13 * t), 180)) == []
+
+
+def test_a_tilt_that_comes_to_rest_is_no_cut() -> None:
+    rows = np.random.default_rng(4).normal(0, 1, 900).cumsum()
+    wide = np.repeat(20 + 210 * (rows - rows.min()) / np.ptp(rows), 40)
+
+    def look(t: float) -> Trace:  # 6 seconds of movement, the last two ever slower
+        moved = min(max(0.0, t - 2), 6.0)
+        slow = max(0.0, moved - 4)
+        at = 1600 * min(moved, 4) + 1600 * slow - 400 * slow**2
+        return wide[round(at) :][:4000].astype(np.int16)
+
+    assert cuts(look, 10) == []
+
+    def dissolves(t: float) -> Trace:  # while it still moves
+        share = min(1.0, max(0.0, (t - 7) / 1.5))
+        return (look(min(t, 7.0)) * (1 - share) + still(8) * share).astype(np.int16)
+
+    assert len(cuts(dissolves, 10)) == 1
+
+
 def stretches(at: list[float], end: float) -> list[Stretch]:
     made: list[Stretch] = []
     maker = Stretches()

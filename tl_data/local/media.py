@@ -32,11 +32,14 @@ _MAX_PIXELS = 16_384 * 16_384  # a header that claims more is not decoded
 
 
 class Seen:
-    """A frame on its way through: its time in seconds, a sparse trace for cuts, and pictures on demand."""
+    """A frame on its way through: its time in seconds, a sparse trace for cuts, and pictures on demand.
+
+    `tint` is the colour's part of the trace.
+    """
 
     def __init__(self, time: float, frame: Any, sizers: dict[int, _Sizer], end: float = 0.0) -> None:
         self.time, self.end = time, max(time, end)  # `end` if no other one follows
-        self.trace = _trace(frame)
+        self.trace, self.tint = _trace(frame)
         self._frame, self._sizers = frame, sizers
 
     def picture(self, side: int) -> Picture:
@@ -187,8 +190,8 @@ class _Sizer:
         return np.ascontiguousarray(np.rot90(scaled, -turns)) if turns else scaled
 
 
-def _trace(frame: Any) -> npt.NDArray[np.int16]:
-    """Luma at about 80 x 45 points and chroma at 20 x 12."""
+def _trace(frame: Any) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
+    """Luma at about 80 x 45 points and chroma at 20 x 12; the chroma alone once more."""
     name = frame.format.name
     if name not in ("yuv420p", "yuvj420p"):
         frame = frame.reformat(80, 48, "yuv420p", interpolation="AREA")
@@ -198,7 +201,8 @@ def _trace(frame: Any) -> npt.NDArray[np.int16]:
         across, along = max(1, plane.width // columns), max(1, plane.height // rows)
         grid = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
         parts.append(grid[along // 2 :: along, across // 2 :: across].ravel())
-    return np.concatenate(parts).astype(np.int16)
+    trace = np.concatenate(parts).astype(np.int16)
+    return trace, trace[parts[0].size :]
 
 
 def _open(path: Path) -> Any:

@@ -2,12 +2,16 @@
 
 A cut is a frame that differs from the one before far more than the frames around it differ from each
 other, that covers enough of the picture, and that is not undone a moment later (a flash). A slow change
-(dissolve, fade) is found by comparing pictures a second apart once the picture rests again.
+(dissolve, fade) is found by comparing pictures once the picture rests again; a camera that comes to rest
+shows much of what it showed two seconds before, the end of a dissolve does not.
+
+Colour is measured a second time by itself: it is a ninth of a trace, and orange may be as bright as pink.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +25,10 @@ _RATIO = 3.0  # a cut's difference over that of its neighbours
 _LEAST = 5.0  # mean difference (0-255) below which nothing is a cut
 _SPREAD = 0.06  # share of the picture that a cut changes
 _CHANGED = 16  # difference from which a sample counts as changed
+_TINT_LEAST, _TINT_SPREAD = 10.0, 0.25  # the same of colour alone, which a lamp or a caption changes, too
+_LONG = 4.0  # seconds of movement from which a rest may be a camera's
+_BEFORE = 2.0  # seconds
+_ALIKE = 0.6  # correlation from which two pictures show the same
 
 
 @dataclass(frozen=True)
@@ -37,16 +45,26 @@ class Cuts:
 
     def __init__(self) -> None:
         self._traces: deque[tuple[float, Trace]] = deque(maxlen=2 * AHEAD + 2)
+        self._tints: deque[Trace] = deque(maxlen=2 * AHEAD + 2)
         self._steps: deque[float] = deque(maxlen=2 * AHEAD + 2)  # difference to the frame before
+        self._tint_steps: deque[float] = deque(maxlen=2 * AHEAD + 2)
+        self._past: deque[tuple[float, Trace]] = deque()  # of the last seconds
         self._rest: Trace | None = None  # how the shot looked when it last rested
         self._rest_time = 0.0
         self._last_cut = -1.0
 
-    def add(self, time: float, trace: Trace) -> float | None:
-        """The time of a cut that has become certain, or None."""
+    def add(self, time: float, trace: Trace, tint: Trace | None = None) -> float | None:
+        """The time of a cut that has become certain, or None; `tint` is the colour's part of the trace."""
+        tint = trace[:0] if tint is None else tint
         before = self._traces[-1][1] if self._traces else trace
+        tint_before = self._tints[-1] if self._tints else tint
         self._traces.append((time, trace))
+        self._tints.append(tint)
         self._steps.append(_difference(before, trace))
+        self._tint_steps.append(_difference(tint_before, tint))
+        self._past.append((time, trace))
+        while self._past[0][0] < time - _BEFORE:
+            self._past.popleft()
         if len(self._traces) < AHEAD + 2:
             return None
         return self._hard() or self._slow()
@@ -55,7 +73,7 @@ class Cuts:
         """A cut among the very last frames."""
         for _ in range(AHEAD):
             time, trace = self._traces[-1] if self._traces else (0.0, np.zeros(1, np.int16))
-            found = self.add(time, trace)
+            found = self.add(time, trace, self._tints[-1] if self._tints else None)
             if found is not None:
                 return found
         return None
@@ -64,18 +82,14 @@ class Cuts:
         at = len(self._traces) - 1 - AHEAD
         if at < 1:
             return None
-        time, trace = self._traces[at]
-        step = self._steps[at]
-        around = [value for place, value in enumerate(self._steps) if place != at and place > 0]
-        if step < _LEAST or step < _RATIO * (float(np.mean(around)) + 1.0) or step < max(around):
-            return None
-        before = self._traces[at - 1][1]
+        time = self._traces[at][0]
         after = self._traces[-1][1]
-        if min(_spread(before, trace), _spread(before, after)) < _SPREAD:
-            return None
-        if _difference(before, after) < step / 2:  # a flash: the picture of before is back
-            return None
-        return self._cut(time, after)
+        looks = [trace for _, trace in self._traces]
+        if _jumps(looks, self._steps, at, _LEAST, _SPREAD):
+            return self._cut(time, after)
+        if _jumps(self._tints, self._tint_steps, at, _TINT_LEAST, _TINT_SPREAD):
+            return self._cut(time, after)
+        return None
 
     def _slow(self) -> float | None:
         time, trace = self._traces[-1]
@@ -86,9 +100,10 @@ class Cuts:
             rest is not None
             and _spread(rest, trace) > 0.35
             and _difference(rest, trace) > 12
-            and _alike(rest, trace) < 0.6
+            and _alike(rest, trace) < _ALIKE
+            and (time - self_time < _LONG or _alike(self._past[0][1], trace) < _ALIKE)
         ):
-            return self._cut((self_time + time) / 2 if time - self_time < 4 else time - 1.0, trace)
+            return self._cut((self_time + time) / 2 if time - self_time < _LONG else time - 1.0, trace)
         self._rest, self._rest_time = trace, time
         return None
 
@@ -143,8 +158,20 @@ class Stretches:
         return made
 
 
+def _jumps(looks: Sequence[Trace], steps: Sequence[float], at: int, least: float, spread: float) -> bool:
+    """Whether the look at place `at` differs from the one before as after a cut."""
+    step = steps[at]
+    around = [value for place, value in enumerate(steps) if place != at and place > 0]
+    if step < least or step < _RATIO * (float(np.mean(around)) + 1.0) or step < max(around):
+        return False
+    before, after = looks[at - 1], looks[-1]
+    if min(_spread(before, looks[at]), _spread(before, after)) < spread:
+        return False
+    return _difference(before, after) >= step / 2  # else a flash: the picture of before is back
+
+
 def _difference(one: Trace, other: Trace) -> float:
-    return float(np.abs(one - other).mean())
+    return float(np.abs(one - other).mean()) if one.size else 0.0
 
 
 def _spread(one: Trace, other: Trace) -> float:

@@ -115,7 +115,7 @@ class _Watch:
     def add(self, seen: media.Seen) -> None:
         """Take the next frame."""
         self._late.append(seen)
-        cut = self._cuts.add(seen.time, seen.trace)
+        cut = self._cuts.add(seen.time, seen.trace, seen.tint)
         if cut is not None:
             while self._late and self._late[0].time < cut:
                 self._look(self._late.popleft())
