@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 MODEL = "tiny-vl"
 KEY = "sk-PLANTED-0123"
+THOUGHTS = "\n<think>\nThe user asks for {} and I had better look twice.\n</think>\n\n"
 
 
 class LanguageServer:
@@ -62,9 +63,10 @@ class LanguageServer:
             return JSONResponse({"error": {"message": "out of memory"}}, int(way))
         if way == "silent":  # until the client has gone
             await request.receive()
+        thoughts = THOUGHTS if way.startswith("thinking") else ""
         if way == "elsewhere":
             return Response(status_code=307, headers={"location": "http://127.0.0.1:1/v1/chat/completions"})
-        text = answer_to(body, way)
+        text = thoughts + answer_to(body, way)
         if way == "html":
             return Response("<html>hello</html>", media_type="text/html")
         if body.get("stream"):
@@ -72,6 +74,8 @@ class LanguageServer:
         reason = "length" if way == "cut off" else "stop"
         text = text[: len(text) // 2] if way == "cut off" else text
         text = "" if way == "empty" else text
+        if way == "thinking without end":
+            text, reason = THOUGHTS[:30], "length"
         answer = {
             "object": "chat.completion",
             "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": reason}],

@@ -26,6 +26,7 @@ from tl_data.local.errors import APIProblem
 from tl_data.local.evidence import Evidence
 from tl_data.local.frames import pick
 from tl_data.local.llm_writer import SAID, EndpointWriter, words_of
+from tl_data.local.thinking import Thoughts, answer_of
 from tl_data.local.tiers import Endpoint, Tiers, read_tiers
 from tl_data.local.writers import Manner, Material, Written
 from tl_data.settings import Settings
@@ -159,6 +160,44 @@ def test_chapters_highlights_and_gist(language: LanguageServer, material: Materi
 
     asyncio.run(ask())
     assert "short" in language.asked[0]["messages"][1]["content"][-1]["text"]
+
+
+def test_thoughts_before_an_answer_are_left_out(language: LanguageServer, material: Material) -> None:
+    plain, formed = analyze(language, material), analyze(language, material, SCHEMA)
+    language.ways = ["thinking"]
+    assert analyze(language, material).text == plain.text
+    language.ways = ["thinking"]
+    assert analyze(language, material, SCHEMA).text == formed.text
+    assert len(language.asked) == 4  # none was asked for once more
+    language.ways = ["thinking without end"]
+    written = analyze(language, material)
+    assert (written.text, written.reason) == ("", "length")
+
+    async def streamed() -> str:
+        async with writing(language) as writer:
+            return "".join([piece.text async for piece in writer.stream(material, "What is it?", Manner())])
+
+    language.ways = ["thinking"]
+    assert asyncio.run(streamed()) == plain.text
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<think>so <think> and so</think>\n\n A tag </think> stays.", "A tag </think> stays."),
+        ("It shows <think>this</think>.", "It shows <think>this</think>."),
+        ("  <thing>", "  <thing>"),
+        ("<thi", "<thi"),
+        ("<think>without end", "<think>without end"),
+        ("<think></think>", ""),
+    ],
+)
+def test_only_a_leading_block_of_thoughts_is_left_out(text: str, answer: str, size: int) -> None:
+    assert answer_of(text, cut_off=False) == answer
+    thoughts = Thoughts()
+    told = "".join(thoughts.add(text[at : at + size]) for at in range(0, len(text), size))
+    assert told + thoughts.finish(cut_off=False) == answer
 
 
 def test_what_is_cut_off_says_so(language: LanguageServer, material: Material) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 
 from tl_data.local.errors import APIProblem
+from tl_data.local.thinking import Thoughts, answer_of
 from tl_data.local.tiers import Endpoint
 from tl_data.local.writers import Manner, Reason, Written
 
@@ -57,6 +58,8 @@ class Chat:
         except (ValueError, LookupError, TypeError, AttributeError):
             raise self._strange("something else than choices[0].message.content") from None
         reason = _reason(choice.get("finish_reason"))
+        if isinstance(text, str):
+            text = answer_of(text, cut_off=reason == "length")
         if not isinstance(text, str) or not (text.strip() or reason == "length"):
             raise self._strange("no text")
         return Written(
@@ -79,6 +82,7 @@ class Chat:
         reason: Reason | None = None
         usage: dict[str, Any] = {}
         empty = True
+        thoughts = Thoughts()
         try:
             async with self._post(body) as answer:
                 await self._check(answer)
@@ -91,7 +95,8 @@ class Chat:
                         raise self._strange(f"the error {self._shown(json.dumps(told['error']))}")
                     usage = told.get("usage") or usage
                     for choice in told.get("choices") or []:
-                        if text := (choice.get("delta") or {}).get("content"):
+                        piece = (choice.get("delta") or {}).get("content")
+                        if piece and (text := thoughts.add(piece)):
                             empty = False
                             yield Written(text, None)
                         if choice.get("finish_reason"):
@@ -102,6 +107,9 @@ class Chat:
             raise self._strange("a stream that is not of chat.completion.chunk objects") from None
         if reason is None:
             raise self._strange("a stream that broke off")
+        if text := thoughts.finish(cut_off=reason == "length"):
+            empty = False
+            yield Written(text, None)
         if empty and reason != "length":
             raise self._strange("no text")
         yield Written("", reason, usage.get("prompt_tokens"), usage.get("completion_tokens"))
