@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 import orjson
 from rich.console import Console
+from rich.markup import escape
 
 from tl_data._version import __version__
 from tl_data.errors import TLDataError
@@ -24,6 +26,8 @@ from tl_data.settings import SERVICE_URL, Settings
 from tl_data.urls import is_loopback
 
 State = Literal["ok", "missing", "wrong"]
+
+_TEXT_SECONDS = 5.0  # until the server that writes texts must have told its models
 
 #: Extra -> the packages it brings that must be there for it to work.
 EXTRAS = {
@@ -70,7 +74,7 @@ def report(findings: list[Finding], as_json: bool) -> None:
     console = Console(highlight=False)
     signs = {"ok": "[green]ok     [/]", "missing": "[yellow]missing[/]", "wrong": "[red]wrong  [/]"}
     for f in findings:
-        console.print(f"{signs[f.state]} {f.what:<14} {f.found}", soft_wrap=True)
+        console.print(f"{signs[f.state]} {f.what:<14} {escape(f.found)}", soft_wrap=True)
         if f.do:
             console.print(f"        {'':<14} type: {f.do}", soft_wrap=True, markup=False)
 
@@ -110,6 +114,8 @@ def _models(settings: Settings) -> list[Finding]:
     for stage in told.get("stages") or []:
         where = f", {stage['where']}" if stage["where"] else ""
         findings.append(Finding(stage["stage"], "ok", f"{stage['tier']}: {stage['model']}{where}"))
+        if settings.embedded and stage["tier"] == "endpoint":
+            findings.append(text_server(stage["where"], stage["model"], settings.local_llm_key))
     if (again := told.get("reindex")) and again["videos"]:
         other = ", ".join(again["by_model"])
         found = (
@@ -151,6 +157,53 @@ def _asked(settings: Settings) -> dict[str, Any] | str:
         return {}
     except (OSError, ValueError) as error:
         return f"{settings.base_url} does not answer: {error}"
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The key goes to the named server alone; the engine follows no redirects either."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """None: the redirect is an error."""
+
+
+def text_server(url: str, model: str, key: str | None) -> Finding:
+    """Whether the server that writes the texts answers, and lists its model; nothing is written."""
+    request = urllib.request.Request(
+        f"{url}/models", headers={"Authorization": f"Bearer {key}"} if key else {}
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+    try:
+        with opener.open(request, timeout=_TEXT_SECONDS) as answer:
+            listed = answer.read(1 << 20)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code in (401, 403):
+            found = f"{url} refuses the key (HTTP status {error.code}): check TL_LOCAL_LLM_KEY"
+            return Finding("text server", "wrong", found)
+        if error.code < 400 or error.code >= 500:
+            found = f"{url}/models answers with HTTP status {error.code}: check TL_LOCAL_LLM_URL or its log"
+            return Finding("text server", "wrong", found)
+        return Finding(
+            "text server", "ok", f"reachable, but has no list of models (HTTP status {error.code})"
+        )
+    except ValueError:  # its words would repeat the key
+        found = f"{url} cannot be asked: check TL_LOCAL_LLM_KEY for characters that no header can hold"
+        return Finding("text server", "wrong", found)
+    except (OSError, http.client.HTTPException) as error:
+        found = f"{url} cannot be reached: {error}. Start it, or unset TL_LOCAL_LLM_URL"
+        return Finding("text server", "wrong", found)
+    try:
+        names = [str(item["id"]) for item in orjson.loads(listed)["data"]]
+    except (ValueError, LookupError, TypeError):
+        return Finding("text server", "ok", "reachable, but has no list of models")
+    if not names or model in names or f"{model}:latest" in names:
+        return Finding("text server", "ok", "reachable")
+    others = ", ".join(" ".join(name.split())[:60] for name in names[:5])
+    return Finding(
+        "text server",
+        "missing",
+        f"reachable, but lists not {model}; check TL_LOCAL_LLM_MODEL. It lists: {others}",
+    )
 
 
 def _ledger(url: str) -> Finding:

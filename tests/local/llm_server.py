@@ -32,7 +32,11 @@ class LanguageServer:
         self.asked: list[dict[str, Any]] = []
         self.ways: list[str] = []  # one for each coming request: "broken", "cut off", "500" ...
         self.key: str | None = None
-        app = Starlette(routes=[Route("/v1/chat/completions", self._complete, methods=["POST"])])
+        routes = [
+            Route("/v1/chat/completions", self._complete, methods=["POST"]),
+            Route("/v1/models", self._models, methods=["GET"]),
+        ]
+        app = Starlette(routes=routes)
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
         self._server = uvicorn.Server(config)
         self._at = socket.create_server(("127.0.0.1", 0))
@@ -49,6 +53,16 @@ class LanguageServer:
         self._server.should_exit = True
         self._thread.join(10)
         self._at.close()
+
+    async def _models(self, request: Request) -> Response:
+        way = self.ways.pop(0) if self.ways else ""
+        if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
+            return JSONResponse({"error": {"message": "Incorrect API key"}}, 401)
+        if way == "elsewhere":
+            return Response(status_code=307, headers={"location": "http://127.0.0.1:1/v1/models"})
+        if way.isdigit():
+            return JSONResponse({"error": {"message": "no such path"}}, int(way))
+        return JSONResponse({"object": "list", "data": [{"id": MODEL, "object": "model"}]})
 
     async def _complete(self, request: Request) -> Response:
         body = await request.json()

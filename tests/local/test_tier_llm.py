@@ -18,7 +18,7 @@ import pytest
 from tests import media
 from tests.local.known import SALES, SHAPES
 from tests.local.llm_server import KEY, MODEL, LanguageServer
-from tl_data import catalog
+from tl_data import catalog, doctor
 from tl_data.connect import connect
 from tl_data.errors import SettingsError
 from tl_data.local.conform import fault
@@ -302,6 +302,41 @@ def test_settings_that_cannot_be(tmp_path: Path) -> None:
     assert tiers.llm is not None
     assert tiers.llm.url == "http://h:1/v1"
     assert (tiers.search_model, tiers.analyze_model) == ("tl-local-1", "tl-local-llm-qwen2.5-vl-7b")
+
+
+@pytest.mark.parametrize(
+    ("way", "model", "key", "state", "words"),
+    [
+        ("", MODEL, KEY, "ok", "reachable"),
+        ("", "other", KEY, "missing", f"lists not other; check TL_LOCAL_LLM_MODEL. It lists: {MODEL}"),
+        ("", MODEL, None, "wrong", "refuses the key (HTTP status 401): check TL_LOCAL_LLM_KEY"),
+        ("", MODEL, f"{KEY}\nx", "wrong", "check TL_LOCAL_LLM_KEY for characters"),
+        ("elsewhere", MODEL, KEY, "wrong", "HTTP status 307"),
+        ("500", MODEL, KEY, "wrong", "HTTP status 500"),
+        ("404", MODEL, KEY, "ok", "no list of models"),
+    ],
+)
+def test_the_doctor_tries_the_server(
+    language: LanguageServer, way: str, model: str, key: str | None, state: str, words: str
+) -> None:
+    language.key, language.ways = KEY, [way]
+    found = doctor.text_server(language.url, model, key)
+    assert found.state == state
+    assert words in found.found
+    assert KEY not in found.found
+    assert language.asked == []
+
+
+def test_the_doctor_names_a_server_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LanguageServer() as gone:
+        pass
+    settings = {"HOME": str(tmp_path), "LOCAL_LLM_URL": gone.url, "LOCAL_LLM_MODEL": MODEL}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"TL_{name}", value)
+    findings = {finding.what: finding for finding in doctor.examine()}
+    assert findings["text server"].state == "wrong"
+    assert f"{gone.url} cannot be reached: " in findings["text server"].found
+    assert findings["text server"].found.endswith("Start it, or unset TL_LOCAL_LLM_URL")
 
 
 def test_from_the_settings_to_the_answer(tmp_path: Path) -> None:
