@@ -223,6 +223,52 @@ def test_a_subject_selects_and_a_strange_one_is_admitted() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("prompt", "kinds", "absent"),
+    [
+        ("Summarize without mentioning colors", "colors", r"\b(?:blue|white|green|black)\b|picture"),
+        ("Do not mention the color, the music or camera movement. Summarize.", "colors motion sound",
+         r"blue|music|camera|moves"),
+        ("Summarize the video; don't quote the speech", "speech", r"[Ss]peech|Norway"),
+        ("A summary, no on-screen text or speech please", "speech text", r"Norway|screen|[Ss]peech"),
+        ("Summarize in two sentences, leaving out captions and speech", "speech text", r"Norway|screen"),
+        ("List the chapters but ignore the music", "sound", r"[Mm]usic"),
+        ("Do not mention colors but summarize the video", "colors", r"blue|white"),
+    ],
+)  # fmt: skip
+def test_a_kind_of_evidence_is_left_out(prompt: str, kinds: str, absent: str) -> None:
+    assert read(prompt).without == frozenset(kinds.split())
+    assert read(prompt).subject == ""
+    told = writer.analyze(SALES, prompt)
+    assert re.search(absent, told) is None
+    kept = {"speech": "Norway", "text": "Revenue by region", "colors": "green"}
+    for kind, word in kept.items():
+        assert kind in kinds.split() or "two sentences" in prompt or word in told, kind
+    assert re.search(absent, writer.analyze(SALES, "List the chapters" if "List" in prompt else "Summarize."))
+    assert writer.analyze(SHAPES, prompt)  # of which hardly anything is left
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["Is there a part without speech?", "Which scenes have no music?", "Summarize the scenes with no speech",
+     "Summarize how to work without gloves", "Do not use more than 30 words of text. Summarize."],
+)  # fmt: skip
+def test_what_is_not_there_is_not_left_out(prompt: str) -> None:
+    assert read(prompt).without == frozenset()
+
+
+def test_chapters_and_highlights_leave_out_what_they_are_told_to() -> None:
+    for items in (
+        writer.chapters(SALES, "without colors"),
+        writer.highlights(SALES, "do not mention colors"),
+    ):
+        assert items
+        assert "green" not in json.dumps(items)
+    assert "green" in json.dumps(writer.chapters(SALES))
+    assert ", without speech or text on screen." in writer.summarize(SHAPES, "Leave out the sound")
+    assert ", with music." in writer.summarize(SHAPES, "do not mention the speech or the colors")
+
+
 def test_gist_has_title_topics_and_hashtags() -> None:
     found = summaries.gist(SALES)
     assert found["title"] == "Quarterly review"

@@ -31,32 +31,34 @@ def summary(evidence: Evidence, wish: Wish) -> str:
         return note + lines_of(_points(chapters, wish.items or 5), wish)
     if wish.sentences == 1:
         return note + shortened_to(_one_sentence(evidence, chapters), wish.words)
-    opening = _opening(evidence, chapters)
+    opening = _opening(evidence, chapters, wish)
     sentences = [opening, *(text for chapter in chapters if (text := _told(chapter)))]
     limit = wish.sentences or (3 if wish.brief else None)
     if limit is not None and limit < sum(_count(text) for text in sentences):
         sentences = [opening, *_best(chapters, limit - 1)]
     if wish.words is not None and len(" ".join(sentences).split()) > wish.words:
-        sentences = _within(evidence, chapters, wish.words)
+        sentences = _within(evidence, chapters, wish, wish.words)
     return note + shortened_to(" ".join(sentences), wish.words)
 
 
-def _opening(evidence: Evidence, chapters: Sequence[Chapter], *, plain: bool = False) -> str:
+def _opening(evidence: Evidence, chapters: Sequence[Chapter], wish: Wish, *, plain: bool = False) -> str:
     """The first sentence: length, form, and what kinds of evidence there are."""
     probe = evidence.probe
     form = "portrait " if probe.height > probe.width else ""
-    kinds = [
-        name
-        for name, there in (
-            ("speech", evidence.speech),
-            ("text on screen", evidence.shown),
-            ("music", any(clip.sound == "music" for clip in evidence.clips)),
+    told = [
+        (name, there)
+        for kind, name, there in (
+            ("speech", "speech", bool(evidence.speech)),
+            ("text", "text on screen", bool(evidence.shown)),
+            ("sound", "music", any(clip.sound == "music" for clip in evidence.clips)),
         )
-        if there
+        if kind not in wish.without
     ]
+    kinds, missing = ([name for name, there in told if there is which] for which in (True, False))
+    none = " or ".join(filter(None, (", ".join(missing[:-1]), *missing[-1:])))
     what = "video" if probe.width else "sound recording"
     parts = f" in {len(chapters)} parts" if len(chapters) > 1 else ""
-    having = f", with {listed(kinds)}" if kinds else ", without speech, text on screen or music"
+    having = f", with {listed(kinds)}" if kinds else f", without {none}" if none else ""
     topics = topics_of(evidence, 4)
     about = f"; the words that stand out are {listed(topics)}" if len(topics) > 1 else ""
     length = "1 second" if round(probe.duration_sec) == 1 else f"{round(probe.duration_sec)} seconds"
@@ -80,6 +82,8 @@ def _told(chapter: Chapter) -> str:
     if not words:  # pictures differ within a chapter: each with its own time
         seen = sorted((f for f in chapter.facts if f.kind == "seen"), key=lambda fact: -fact.weight)[:2]
         heard = [fact.within(start, end) for fact in rest if fact.kind == "heard"]
+        if not seen:  # nothing before it names the time
+            return " ".join(answers.timed(fact) for fact in rest)
         return " ".join([answers.timed(f) for f in sorted(seen, key=when)] + [sentence(t) for t in heard])
     text = "; ".join(_lower(fact.within(start, end)).rstrip(".") for fact in words)
     told = sentence(f"{answers.from_to(start, end).capitalize()} {text}")
@@ -118,11 +122,15 @@ def _points(chapters: Sequence[Chapter], most: int) -> list[str]:
     return [_told(chapter) for chapter in sorted(ranked, key=lambda chapter: chapter.start_sec)]
 
 
-def _within(evidence: Evidence, chapters: Sequence[Chapter], words: int) -> list[str]:
+def _within(evidence: Evidence, chapters: Sequence[Chapter], wish: Wish, words: int) -> list[str]:
     """As much as fits into so many words."""
-    opening = _opening(evidence, chapters)
+    opening = _opening(evidence, chapters, wish)
     tries = [[opening, *_best(chapters, most)] for most in range(min(20, 3 * len(chapters)), 0, -1)]
-    tries += [[opening], [_opening(evidence, chapters, plain=True)], [sentence(gist(evidence)["title"])]]
+    tries += [
+        [opening],
+        [_opening(evidence, chapters, wish, plain=True)],
+        [sentence(gist(evidence)["title"])],
+    ]
     return next((texts for texts in tries if len(" ".join(texts).split()) <= words), tries[-1])
 
 

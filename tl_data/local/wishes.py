@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from tl_data.local.cues import EMPTY, SAID, SHOWN, word_set
+from tl_data.local.omitting import omitted
 from tl_data.local.questions import tokens
 from tl_data.local.times import NUMBERS, Stretch, stretch_of
 
@@ -114,6 +115,7 @@ class Wish:
     brief: bool = False
     subject: str = ""  # what it should be about, as a query; "" for the whole video
     stretch: Stretch | None = None  # the part of the video that it should be about
+    without: frozenset[str] = frozenset()  # kinds of evidence to leave out; see omitting.py
 
 
 def read(prompt: str | None, kind: str | None = None, *, times: bool = True) -> Wish:
@@ -127,8 +129,12 @@ def read(prompt: str | None, kind: str | None = None, *, times: bool = True) -> 
     if not text:
         return Wish(kind or "summary")
     stretch, text = stretch_of(text) if times else (None, text)
-    if kind or _kind(_NOT.sub(" ", text)) != "question":
-        text = _NOT.sub(" ", text)
+    without, plain = omitted(text)
+    plain = _NOT.sub(" ", plain)
+    if kind or _kind(plain) != "question":
+        text = plain
+    else:  # a question about what is not there
+        without = frozenset()
     found = kind or _kind(text)
     if (
         found == "question"
@@ -147,6 +153,7 @@ def read(prompt: str | None, kind: str | None = None, *, times: bool = True) -> 
         brief=_has(r"\b(?:brief|short|concise|tl;?dr|quick)", text),
         subject=_subject(text) if found != "question" else text,
         stretch=stretch,
+        without=without,
     )
 
 

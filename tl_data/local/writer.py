@@ -18,6 +18,7 @@ from tl_data.local import answers, schema
 from tl_data.local.chapters import chapters_of, shortened
 from tl_data.local.evidence import Evidence
 from tl_data.local.facts import ORDER, Fact, between, facts_of, sentence
+from tl_data.local.omitting import without
 from tl_data.local.summaries import gist, lines_of, shortened_to, summary, when
 from tl_data.local.times import part_of
 from tl_data.local.tokens import first
@@ -55,6 +56,7 @@ def analyze(
 
 def _write(evidence: Evidence, prompt: str | None, kind: str | None = None) -> str:
     wish = read(prompt, kind)
+    evidence = without(evidence, wish.without)
     if wish.stretch is None:
         return _written(evidence, wish)
     times = wish.stretch.within(evidence.probe.duration_sec)
@@ -111,7 +113,8 @@ def _titles(evidence: Evidence, wish: Wish) -> str:
 
 def chapters(evidence: Evidence, prompt: str | None = None) -> list[Item]:
     """The video in chapters: `start_sec`, `end_sec`, `chapter_title`, `chapter_summary`, in order."""
-    return _chapters(evidence, read(prompt, "chapters"))
+    wish = read(prompt, "chapters")
+    return _chapters(without(evidence, wish.without), wish)
 
 
 def _chapters(evidence: Evidence, wish: Wish) -> list[Item]:
@@ -145,7 +148,8 @@ def _main(facts: Sequence[Fact], most: int) -> list[Fact]:
 
 def highlights(evidence: Evidence, prompt: str | None = None) -> list[Item]:
     """The moments that tell most: `start_sec`, `end_sec`, `highlight`, `highlight_summary`, in order."""
-    return _highlights(evidence, read(prompt, "highlights"))
+    wish = read(prompt, "highlights")
+    return _highlights(without(evidence, wish.without), wish)
 
 
 def _highlights(evidence: Evidence, wish: Wish) -> list[Item]:
