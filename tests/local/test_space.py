@@ -9,6 +9,7 @@ import sys
 import wave
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -202,6 +203,25 @@ def test_an_image_query_finds_the_same_frame_first(tmp_path: Path) -> None:
     assert both[0].video_id == "blue"
     with pytest.raises(ValueError, match="image"):
         library.search(Query("index", images=(b"nonsense",)))
+    library.close()
+
+
+def test_an_image_of_noise_is_no_plain_gray(tmp_path: Path) -> None:
+    library, rng = Library(tmp_path / "library.db"), np.random.default_rng(0)
+    for level in (110, 128, 150):
+        frame = seen(encoded(np.full((360, 640, 3), level, np.uint8)))
+        clips = (replace(frame, start_sec=0.0, end_sec=5.0, keyframe="a.jpg"),)
+        library.add("index", str(level), replace(SILENT, clips=clips))
+
+    def found(image: np.ndarray[Any, Any]) -> set[str]:
+        return {
+            h.confidence for h in library.search(Query("index", images=(encoded(image.astype(np.uint8)),)))
+        }
+
+    assert found(rng.integers(0, 256, (360, 640, 3))) <= {"low"}
+    assert found(np.repeat(rng.integers(0, 256, (540, 960, 1)), 3, 2)) <= {"low"}
+    assert found(rng.normal(128, 30, (360, 640, 3)).clip(0, 255)) <= {"low"}
+    assert "high" in found(rng.normal(128, 2, (360, 640, 3)))  # a plain gray with the grain of a camera
     library.close()
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tl_data.local.columns import Bools, Floats
+from tl_data.local.columns import Bools
 from tl_data.local.judging import Match
 from tl_data.local.query import Query
 from tl_data.local.shelf import Shelf
 from tl_data.local.sight import Sight
 from tl_data.local.traits import TRAIT_NUMBER
+
+if TYPE_CHECKING:
+    from tl_data.local.pictures import Asked
 
 _MOST = 300  # clips that are given back
 _SAME = 0.985  # cosine of looks from which two pictures are the same
@@ -19,6 +23,7 @@ _SAME = 0.985  # cosine of looks from which two pictures are the same
 # the other four, 40 % had a clip above 0.46 and 9 % one above 0.56, which becomes `medium`; with their own
 # film there as well, 93 % still found it at `medium` or above.
 _RAW, _SCORES = (0.0, 0.56, 0.7, 1.0), (0.0, 0.46, 0.7, 1.0)
+_MOST_OF_NOISE = 0.4  # what an image of noise alone scores at most: `low`
 _APART, _ALIKE = 0.6, 0.95  # cosines of an encoder: of pictures of different things, of nearly the same one
 
 
@@ -26,12 +31,11 @@ def with_images(
     shelf: Shelf, query: Query, allowed: Bools, asked: dict[int, Match] | None, sight: Sight | None
 ) -> dict[int, Match]:
     """Clips that look like the images; with a text besides, both count."""
-    from tl_data.local.pictures import look_and_traits
+    from tl_data.local import pictures
 
     best: dict[int, Match] = {}
     for image in query.images:
-        look, traits, seen = look_and_traits(image, sight)
-        for match in _alike(shelf, look, traits, seen, allowed):
+        for match in _alike(shelf, pictures.asked(image, sight), allowed):
             if match.row not in best or best[match.row].score < match.score:
                 best[match.row] = match
     if asked is None:
@@ -47,10 +51,10 @@ def with_images(
     return both
 
 
-def _alike(shelf: Shelf, look: Floats, traits: dict[str, float], seen: Floats, allowed: Bools) -> list[Match]:
+def _alike(shelf: Shelf, asked: Asked, allowed: Bools) -> list[Match]:
     count = len(allowed)
-    cosines = shelf.look_cosines(look, count)
-    wanted = {TRAIT_NUMBER[trait]: strength for trait, strength in traits.items()}
+    cosines = None if asked.noise else shelf.look_cosines(asked.look, count)
+    wanted = {TRAIT_NUMBER[trait]: strength for trait, strength in asked.traits.items()}
     shared = np.zeros(count, np.float32)
     either = np.full(count, 1e-6, np.float32)
     for number, strength in wanted.items():
@@ -63,7 +67,9 @@ def _alike(shelf: Shelf, look: Floats, traits: dict[str, float], seen: Floats, a
         scores = np.where(cosines > 0.6, np.maximum(scores, 0.3 * scores + 0.6 * cosines), scores)
         scores = np.where(cosines >= _SAME, 0.9 + 0.1 * np.minimum(cosines, 1.0), scores)
     scores = np.interp(scores, _RAW, _SCORES)
-    if len(seen) and (near := shelf.sight_cosines(seen, count)) is not None:
+    if asked.noise:  # its gray is a mean
+        scores = np.minimum(scores, _MOST_OF_NOISE)
+    if len(asked.sight) and (near := shelf.sight_cosines(asked.sight, count)) is not None:
         scores = np.maximum(scores, 0.9 * np.clip((near - _APART) / (_ALIKE - _APART), 0, 1))
     scores[~allowed] = 0
     rows = np.argsort(-scores, kind="stable")[:_MOST]
