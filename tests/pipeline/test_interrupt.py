@@ -101,9 +101,6 @@ def test_ended_in_the_middle_and_started_again(
     wait_for(lambda: lake.read(VIDEOS, ["source_key"]).num_rows > 0, process)
     began = time.monotonic()
     process.send_signal(how)
-    if how is signal.SIGTERM:  # twice, as GNU timeout sends it
-        time.sleep(0.05)
-        process.send_signal(how)
     out, err = process.communicate(timeout=30)
     took = time.monotonic() - began
     there = consistent(job)
@@ -121,6 +118,24 @@ def test_ended_in_the_middle_and_started_again(
     ended = {row["run_id"]: row["status"] for row in lake.read(RUNS).to_pylist()}
     assert ended == {run["run_id"]: "interrupted", last.run_id: "done"}
     assert (last.paid_twice, consistent(job), tasks(job)) == (0, 4, 4)
+
+
+def test_two_signals_at_once_are_one_wish() -> None:
+    """As GNU timeout sends them. Only another one, later, is for the handler of before."""
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
+    try:
+        stop = pipeline.Stop()
+        with pipeline._signals(stop):
+            for pause in (0.05, 0.05, pipeline.MOMENT):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(pause)
+            assert stop._wished.is_set()
+            assert seen == []
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert seen == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_an_analysis_under_way_is_heard_to_its_end(
