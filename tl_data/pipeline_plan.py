@@ -47,6 +47,8 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
         nonlocal seen
         here = await look(session, index_id, names, item, measure=True, refresh=job.refresh)
         _count(found, here, files)
+        if job.alerts and here.identity and here.error is None and here.state != "unchanged":
+            found.coming |= dict.fromkeys(item.keys, here.identity.content_key)
         seen += 1
         progress(
             Step(
@@ -81,8 +83,6 @@ def _count(plan: Plan, here: Look, files: set[str]) -> None:
             plan.refused.append(told)
         return
     plan.refreshed += here.kept_of is not None
-    if here.identity and here.state != "unchanged":
-        plan.coming |= dict.fromkeys(here.item.keys, here.identity.content_key)
     if here.identity and here.state != "unchanged" and not is_url(here.item.video):
         if here.identity.content_key in files:
             plan.known += 1

@@ -47,7 +47,7 @@ class Plan:
     output_tokens_at_most: int = 0
     seconds: float | None = None  # that the limits take at least; None: no limit is known
     limits_told: datetime | None = None  # when the service told the limits; None: they are set
-    coming: dict[str, str] = field(default_factory=dict)  # source key -> content key of what is to come in
+    coming: dict[str, str] = field(default_factory=dict)  # with alerts: source key -> content key
 
     @property
     def refused_count(self) -> int:

@@ -157,10 +157,16 @@ class Listing:
         known = ["source_key", "content_key", "video_id", "model", "made", "indexed_at"]
         self._copy("past", lake.batches(VIDEOS, known))
         self._copy("failed", lake.batches(ERRORS, ["source_key", "attempt"]))
-        self.lost = tuple(name for name in OUTPUTS if not lake.exists(TABLES[name]))
-        for name in self.lost:
-            kept = f"[m FOR m IN made IF split_part(m, ':', 1) <> '{name}']"
-            self._con.execute(f"UPDATE past SET made = {kept} WHERE made IS NOT NULL")
+        absent = [name for name in OUTPUTS if not lake.exists(TABLES[name])]
+        self.lost = tuple(name for name in absent if self._forget(name))
+
+    def _forget(self, name: str) -> bool:
+        """Take an output out of what was made; whether it was in there, as of a table that was removed."""
+        kept = f"[m FOR m IN made IF split_part(m, ':', 1) <> '{name}']"
+        [(count,)] = self._con.execute(
+            f"UPDATE past SET made = {kept} WHERE len({kept}) < len(made)"
+        ).fetchall()
+        return bool(count)
 
     def _read_texts(self, lake: Lake) -> None:
         """Summaries and chapters: a video that is only embedded anew keeps them."""

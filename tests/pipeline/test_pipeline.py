@@ -25,6 +25,7 @@ from tl_data.lake_tables import CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
 from tl_data.pipeline_twice import Tasks, paid_twice
 from tl_data.progress import Step
 from tl_data.session import METADATA_KEY
+from tl_data.source_items import Listing
 
 Put = Callable[..., str]
 MakeJob = Callable[..., Job]
@@ -169,6 +170,18 @@ def test_a_budget_holds_whatever_is_written(put: Put, make_job: MakeJob, tmp_pat
     whole = pipeline.run(job.but(budget=most * 1.2))
     assert (whole.status, whole.submitted) == ("done", 3)
     assert 0 < whole.price <= most * 1.2
+
+
+def test_only_a_table_that_was_filled_and_removed_is_lost(put: Put, make_job: MakeJob) -> None:
+    """A job of clips alone has no table of chapters, and nothing to make anew of it."""
+    job = make_job([put("a.mp4")], tables=("clips", "vectors"))
+    pipeline.run(job)
+    lake = Lake(job.folder)
+    with Listing(job, lake) as source:
+        assert source.lost == ()
+    shutil.rmtree(Path(job.folder) / "vectors")
+    with Listing(job, lake) as source:
+        assert source.lost == ("vectors",)
 
 
 def test_too_many_failures_stop_the_run(put: Put, make_job: MakeJob) -> None:

@@ -85,3 +85,8 @@ class Beside:
         if packet.pts is not None:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base) - self._begin
             self.end = max(self.end, end)
+
+
+def notable(seconds: float) -> float:
+    """How far from a length of so many seconds the pictures may end without a word about it, in seconds."""
+    return max(2.0, 0.1 * seconds)

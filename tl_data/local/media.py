@@ -16,7 +16,7 @@ import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
 from tl_data.local import hdr
-from tl_data.local.decoding import HOLD, Beside, decoded, held, origin, timed
+from tl_data.local.decoding import HOLD, Beside, decoded, held, notable, origin, timed
 from tl_data.local.evidence import NotVideo, Probe
 from tl_data.local.formats import OPEN
 
@@ -111,7 +111,7 @@ def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[Seen]:
             notes.append(f"{len(broken)} packets of the picture could not be decoded")
         end = min(beside.end, facts.duration_sec)
         if shown is not None and end > time + max(step, HOLD):  # and to the end of the sound
-            if end - time - step > max(2.0, 0.1 * facts.duration_sec):
+            if end - time - step > notable(facts.duration_sec):
                 notes.append(f"the pictures end at {time + step:.1f} s of {facts.duration_sec:.1f} s")
             yield from (Seen(again, shown, sizers, end) for again in held(time, end))
 

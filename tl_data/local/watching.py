@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from tl_data.local import colors, faces, languages, look, media, motion, ocr, shots, sound, speech
+from tl_data.local.decoding import notable
 from tl_data.local.evidence import Clip, Evidence, Probe, Span, Sureness
 from tl_data.local.media import Picture
 from tl_data.local.sight import Sight, as_numbers
@@ -61,7 +62,7 @@ def look_at(
             told = seen.time
             tell(min(0.9, 0.9 * told / facts.duration_sec))
     if facts.width:
-        much = max(2.0, 0.1 * facts.duration_sec)
+        much = notable(facts.duration_sec)
         if facts.duration_sec - end > much:
             notes.append(f"the pictures end at {end:.1f} s of {facts.duration_sec:.1f} s")
         elif end - facts.duration_sec > much:  # recordings one after the other: the last one's end is told
