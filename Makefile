@@ -46,7 +46,7 @@ check: $(DEV)/ready
 	$(DEV)/bin/tl-data docs --check
 
 check-api: $(DEV)/ready
-	TL_CONTRACT_EXAMPLES=120 $(DEV)/bin/python -m pytest --timeout 3600 tests/server/test_contract.py $(ARGS)
+	TL_CONTRACT_EXAMPLES=120 $(DEV)/bin/python -m pytest --timeout 3600 tests/local/server/test_contract.py $(ARGS)
 
 format: $(DEV)/ready
 	$(DEV)/bin/ruff check --fix .

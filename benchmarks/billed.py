@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tl_data.bill import Bill
-from tl_data.prices import Prices
+from tl_data.billing import Bill, Prices
 
 Row = Mapping[str, Any]
 

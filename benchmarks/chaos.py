@@ -42,9 +42,9 @@ from deltalake import DeltaTable
 
 from benchmarks.billed import differences, lost_tokens
 from benchmarks.films import film
-from tl_data.demo.serve import FileServer
-from tl_data.lake import Format, Lake
-from tl_data.lake_tables import TABLES
+from tl_data.demo.file_server import FileServer
+from tl_data.lake.lake import Format, Lake
+from tl_data.lake.schemas import TABLES
 
 OUTPUTS = ("clips", "summaries", "vectors")
 REFUSED = 2  # videos that nobody may take: one that is none, and one that is not there

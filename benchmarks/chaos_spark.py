@@ -30,7 +30,7 @@ from typing import Any
 import pyspark
 
 from benchmarks.chaos import Server, library
-from tl_data.demo.serve import FileServer
+from tl_data.demo.file_server import FileServer
 
 WAYS = ("written", "selected")
 FAILURES = 30  # of one task, before Spark gives the statement up

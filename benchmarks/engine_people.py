@@ -38,8 +38,8 @@ import numpy as np
 
 from benchmarks.engine_questions import scripts
 from tl_data.demo.scene import painter
-from tl_data.local.faces import faces
-from tl_data.local.media import LARGE, Picture
+from tl_data.local.perception.decode import LARGE, Picture
+from tl_data.local.perception.faces import faces
 
 _SURE = 0.95  # precision that sets a threshold
 _LEFT_OUT = "-"

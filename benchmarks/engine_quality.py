@@ -35,14 +35,14 @@ from benchmarks import engine_held_out, engine_in_other_words
 from benchmarks.engine_questions import Ask, scripts
 from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_videos
-from tl_data.local.evidence import Evidence, from_json, to_json
-from tl_data.local.library import Library
-from tl_data.local.query import MEDIUM, Query
+from tl_data.local.perception.evidence import Evidence, from_json, to_json
+from tl_data.local.search.query import MEDIUM, Query
+from tl_data.local.storage.library import Library
 
 
 def look(path: Path, target: Path) -> Path:
     """Look at a video unless that has been done; gives the file with the evidence."""
-    from tl_data.local.watching import look_at
+    from tl_data.local.perception.analyzer import look_at
 
     if not target.is_file():
         target.write_bytes(to_json(look_at(path, target.with_suffix(""))))
@@ -115,7 +115,7 @@ class _Vectors:
     """Search by the vectors that the API hands out, and nothing else."""
 
     def __init__(self, known: dict[str, Evidence]) -> None:
-        from tl_data.local.space import segments_of
+        from tl_data.local.search.embeddings import segments_of
 
         self._places: list[tuple[str, float, float]] = []
         rows = []
@@ -126,7 +126,7 @@ class _Vectors:
         self._matrix = np.array(rows, np.float32)
 
     def nearest(self, text: str) -> list[tuple[str, float, float]]:
-        from tl_data.local.space import embed_text
+        from tl_data.local.search.embeddings import embed_text
 
         order = np.argsort(-(self._matrix @ embed_text(text)), kind="stable")
         return list(dict.fromkeys(self._places[i] for i in order))

@@ -27,12 +27,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the engine has it
 import cv2
 import numpy as np
 
-from tl_data.local.colors import NAMES
-from tl_data.local.evidence import Clip, Evidence, Probe, Span
-from tl_data.local.library import Library
-from tl_data.local.look import describe_image
-from tl_data.local.media import Picture
-from tl_data.local.query import Query
+from tl_data.local.perception.colors import NAMES
+from tl_data.local.perception.decode import Picture
+from tl_data.local.perception.descriptors import describe_image
+from tl_data.local.perception.evidence import Clip, Evidence, Probe, Span
+from tl_data.local.search.query import Query
+from tl_data.local.storage.library import Library
 
 SECONDS = 6.0
 PER_VIDEO = 100  # clips: ten minutes
@@ -85,7 +85,7 @@ class Words:
     def __init__(self, seed: int) -> None:
         from pocketsphinx import get_model_path
 
-        from tl_data.local.meaning import _encoder
+        from tl_data.local.search.word_vectors import _encoder
 
         # The tokenizer's numbers go from common to rare; the rarest come from the speech recogniser.
         known = sorted(_encoder().tokenizer.get_vocab().items(), key=lambda item: item[1])

@@ -25,8 +25,8 @@ import av
 
 from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_video
-from tl_data.local.evidence import Evidence
-from tl_data.local.worker import Lookers, _memory
+from tl_data.local.perception.evidence import Evidence
+from tl_data.local.perception.worker_pool import Lookers, _memory
 
 SENTENCES = [
     "Our profit doubled in the last quarter.", "Please wash your hands before you eat.",

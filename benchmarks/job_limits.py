@@ -25,8 +25,8 @@ from pathlib import Path
 
 from benchmarks.chaos import Server, films
 from tl_data import pipeline
-from tl_data.connect import connect
-from tl_data.jobs import Job, Source
+from tl_data.connection import connect
+from tl_data.pipeline.job import Job, Source
 
 
 def limit(server: Server, **requests: tuple[int, float]) -> None:

@@ -30,9 +30,9 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from tl_data.budget import Budget, Limit
-from tl_data.limits import Limiter
-from tl_data.storage import Storage
+from tl_data.object_store import Storage
+from tl_data.ratelimit.limiter import Limiter
+from tl_data.ratelimit.shared import Budget, Limit
 
 WAYS = ("shared", "learning", "blind", "backoff", "sdk")
 IN_FLIGHT = 8  # a process

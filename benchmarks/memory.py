@@ -143,7 +143,7 @@ def serve(folder: str, ports: Any, stop: Event) -> None:
 
 def pool(rows: int, origin: str, folder: Path) -> None:
     """Rows from an iterator, answers to nobody."""
-    from tl_data.pool import Pool
+    from tl_data.runtime.pool import Pool
 
     async def call(row: int) -> bytes:
         await asyncio.sleep(0)
@@ -176,7 +176,7 @@ def duck(rows: int, origin: str, folder: Path) -> None:
 def job(rows: int, origin: str, folder: Path) -> None:
     """A job from a CSV file to Delta tables."""
     from tl_data import pipeline
-    from tl_data.jobs import Job, Source
+    from tl_data.pipeline.job import Job, Source
 
     place = folder / str(rows)
     place.mkdir()

@@ -28,7 +28,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from tl_data.pool import Pool
+from tl_data.runtime.pool import Pool
 
 Run = Callable[[int], Awaitable[int]]
 Way = Callable[[Run, list[float], int], Awaitable[list[int]]]  # the latencies of the calls, places

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from tests.environments import alone
-from tests.library import Library, make_library
-from tests.odd_server import OddServer
-from tl_data.demo.serve import FileServer
+from tests.support.environments import alone
+from tests.support.library import Library, make_library
+from tests.support.odd_server import OddServer
+from tl_data.demo.file_server import FileServer
 from tl_data.demo.videos import DemoVideo, demo_videos
 
 ROOT = Path(__file__).parent.parent

@@ -6,13 +6,14 @@ import pyarrow as pa
 import pytest
 
 import tl_data
-from tl_data import catalog, docs
+from tl_data import catalog
 from tl_data.catalog import Function, Table
+from tl_data.cli import docs
 from tl_data.client import OPERATIONS
 from tl_data.errors import SchemaMismatch
+from tl_data.functions import FUNCTIONS, TABLES
 
-catalog.load()
-RECORDS = [*catalog.FUNCTIONS.values(), *catalog.TABLES.values()]
+RECORDS = [*FUNCTIONS.values(), *TABLES.values()]
 NAMES = [r.name for r in RECORDS]
 
 
@@ -41,7 +42,7 @@ def test_the_surface_is_the_whole_table_of_the_design() -> None:
 
 
 def test_arguments_are_checked_by_name() -> None:
-    search = catalog.FUNCTIONS["search"]
+    search = FUNCTIONS["search"]
     with pytest.raises(SchemaMismatch, match="tl_search has no argument query; it takes index_id"):
         search.arguments({"index_id": "a", "query": "b"})
     with pytest.raises(SchemaMismatch, match="tl_search needs query_text"):

@@ -18,46 +18,15 @@ PACKAGE = ROOT / "tl_data"
 #: Bottom first. A module imports from its own layer and from those below it. Names are those of modules
 #: within `tl_data`, `*` as in file names.
 LAYERS = (
-    ("_version", "errors", "usage", "types", "settings", "telemetry", "urls"),
+    ("_version", "errors", "usage", "types", "settings", "runtime", "runtime.telemetry", "urls"),
     (
-        *(
-            "client",
-            "client.*",
-            "responses",
-            "retry",
-            "watch",
-            "limits",
-            "quota",
-            "told",
-            "budget",
-            "allowance",
-            "patience",
-            "pace",
-        ),
-        *("identity", "records", "storage", "lease", "journal", "ledger", "ledger_rows", "accounts"),
-        *("bill", "prices"),
-        *("settling", "orphans", "embedding", "preflight", "range_file"),
+        *("client", "client.*", "ratelimit", "ratelimit.*", "runtime.shutdown", "media", "media.*"),
+        *("ledger", "ledger.*", "object_store", "billing"),
     ),
-    ("catalog", "pool*", "outcomes", "embedded", "lengths", "session", "loop", "connect"),
-    ("functions*", "tables"),
-    (
-        *(
-            "engines*",
-            "spark",
-            "spark.*",
-            "dbt",
-            "alerts",
-            "alert_searches",
-            "alerts_due",
-            "digest*",
-            "lake*",
-            "job_schema",
-            "jobs",
-            "source*",
-        ),
-        *("looking", "refused", "outputs", "progress", "report", "pipeline*"),
-    ),
-    ("docs*", "doctor", "reindex", "demo*", "cli", "cli_*", "__main__"),
+    ("catalog", "runtime.pool", "runtime.durations", "runtime.concurrency", "session", "connection"),
+    ("functions*",),
+    ("backends*", "spark", "spark.*", "dbt", "lake", "lake.*", "pipeline", "pipeline.*"),
+    ("cli", "cli.*", "demo*", "__main__"),
 )
 
 #: Imported by `import tl_data` on no account: each is optional, or slow.

@@ -35,17 +35,17 @@ def register(target: Any, settings: Settings | None = None, **said: Any) -> None
         settings: as from `Settings.load()`, which is also the default.
         said: single settings, which take precedence: `register(con, index="news", on_error="null")`.
     """
-    from tl_data.connect import connect
+    from tl_data.connection import connect
 
     kind = type(target).__module__.partition(".")[0]
     if kind in ("duckdb", "_duckdb"):
-        from tl_data.engines import duckdb
+        from tl_data.backends import duckdb
 
         duckdb.register(target, connect(settings, **said))
     elif kind == "pyspark":
-        from tl_data.engines import spark
+        from tl_data.spark import register
 
-        spark.register(target, connect(settings, **said))
+        register.register(target, connect(settings, **said))
     else:
         raise TypeError(
             f"register() takes a DuckDB connection or a Spark session, not {type(target).__name__}"
@@ -55,9 +55,9 @@ def register(target: Any, settings: Settings | None = None, **said: Any) -> None
 def stream(source: Any, function: str, columns: Mapping[str, str], **options: Any) -> pa.RecordBatchReader:
     """The batches of an Arrow source with a function's value as one more column, in bounded memory.
 
-    See `tl_data.engines.arrow.stream` for the options.
+    See `tl_data.backends.arrow.stream` for the options.
     """
-    from tl_data.engines import arrow
+    from tl_data.backends import arrow
 
     return arrow.stream(source, function, columns, **options)
 
@@ -68,7 +68,7 @@ def __getattr__(name: str) -> Any:
     if not name.startswith("_") and find_spec(f"tl_data.{name}") is None:
         catalog = _catalog()
         if name in catalog.FUNCTIONS or name in catalog.TABLES:
-            from tl_data.engines.pandas import python_function, python_table
+            from tl_data.backends.pandas import python_function, python_table
 
             found: Any = (
                 python_function(catalog.FUNCTIONS[name])
@@ -86,6 +86,4 @@ def __dir__() -> list[str]:
 
 
 def _catalog() -> Any:
-    catalog = import_module("tl_data.catalog")
-    catalog.load()
-    return catalog
+    return import_module("tl_data.functions")

@@ -1,5 +1,5 @@
 """`python -m tl_data` is `tl-data`."""
 
-from tl_data.cli import main
+from tl_data.cli.main import main
 
 main()

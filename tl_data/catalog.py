@@ -243,9 +243,3 @@ def literal(value: Any) -> str:
     if isinstance(value, bool | int | float):
         return str(value).lower()
     return "'" + str(value).replace("'", "''") + "'"
-
-
-def load() -> None:
-    """Fill the registries by importing the declarations."""
-    import tl_data.functions
-    import tl_data.tables  # noqa: F401

@@ -15,20 +15,19 @@ from dataclasses import replace
 from typing import Any
 
 from tl_data.client import Client
-from tl_data.client.engine import Models, made_by
-from tl_data.embedding import embed_video, segments
+from tl_data.client.local_server import Models, made_by
+from tl_data.client.responses import seconds_of, video_record
+from tl_data.client.task_poller import TaskWatcher
 from tl_data.errors import APIError, BadRequest, MediaRefused, MissingExtra, NotFound, TaskFailed
-from tl_data.identity import Identity, identify
-from tl_data.ledger import Ledger
-from tl_data.lengths import Lengths
-from tl_data.orphans import METADATA_KEY as METADATA_KEY
-from tl_data.orphans import indexing_task, source_of
-from tl_data.preflight import facts_of
-from tl_data.records import Billed, Call, Entry
-from tl_data.responses import seconds_of, video_record
+from tl_data.ledger.ledger import Ledger
+from tl_data.ledger.models import Billed, Call, Entry
+from tl_data.ledger.recovery import METADATA_KEY as METADATA_KEY
+from tl_data.ledger.recovery import indexing_task, source_of
+from tl_data.media.identity import Identity, identify
+from tl_data.media.preflight import facts_of
+from tl_data.runtime.durations import Lengths
 from tl_data.settings import Settings
 from tl_data.usage import about, current
-from tl_data.watch import TaskWatcher
 
 Json = dict[str, Any]
 
@@ -110,11 +109,6 @@ class Session:
     def embedding_option(self, option: str) -> str:
         """The name the session's model has for a kind of evidence: Marengo 2.7 says `visual-text`."""
         return "visual-text" if option == "visual" and self.search_model.endswith("2.7") else option
-
-    @staticmethod
-    def segments(video: Mapping[str, Any]) -> list[Json]:
-        """The embedding segments of a video or an embedding task, as rows of type `types.VECTORS`."""
-        return segments(video)
 
     async def retrieve_video(self, video_id: str, index_id: str | None = None) -> Json:
         """The record of an indexed video given by id; costs nothing."""
@@ -221,10 +215,6 @@ class Session:
         if not entry.reused:
             current().video_minutes += minutes - call.video_minutes  # more than was noted when it was sent
         return record
-
-    async def embed_video(self, video: str, **options: Any) -> list[Json]:
-        """The vectors of a URL or path by an embedding task of its own, made once, as VECTORS rows."""
-        return await embed_video(self, video, {n: v for n, v in options.items() if v is not None})
 
     async def once(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tl_data.cli import exit_code
+from tl_data.cli.main import exit_code
 
 if code := exit_code(*sys.argv[1:]):  # an exit with 0 is left out: it would be shown as an error
     sys.exit(code)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.client.scripted import KEY, Server
+from tests.support.scripted import KEY, Server
 from tl_data.client import Client
 from tl_data.settings import Settings
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.client.scripted import KEY, Server, late, say
+from tests.support.scripted import KEY, Server, late, say
 from tl_data import usage
 from tl_data.client import OPERATIONS, Client
 from tl_data.errors import BadRequest, MediaRefused, NotAllowed, NotFound, ServerFailed, SettingsError

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from tests.client.scripted import Server, reset, say, too_many
-from tl_data.connect import connect
+from tests.support.scripted import Server, reset, say, too_many
+from tl_data.connection import connect
 from tl_data.errors import ConnectionFailed, ServerFailed
 from tl_data.settings import Settings
 

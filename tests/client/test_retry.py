@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.client.scripted import KEY, Answer, Server, cut, late, reset, say, too_many
+from tests.support.scripted import KEY, Answer, Server, cut, late, reset, say, too_many
 from tl_data import usage
 from tl_data.client import Client
 from tl_data.errors import (

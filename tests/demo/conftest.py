@@ -12,10 +12,10 @@ import duckdb
 import pytest
 
 import tl_data
-from tl_data.connect import connect
+from tl_data.connection import connect
 from tl_data.demo.videos import DemoVideo
-from tl_data.lake import Lake
-from tl_data.lake_tables import CHAPTERS, CLIPS, SUMMARIES, VIDEOS
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import CHAPTERS, CLIPS, SUMMARIES, VIDEOS
 from tl_data.settings import Settings
 
 

@@ -14,8 +14,8 @@ from tests.demo.conftest import run, running_in
 from tl_data.demo.run import demo_sources
 from tl_data.demo.videos import DemoVideo, Question
 from tl_data.errors import SettingsError
-from tl_data.lake import Lake
-from tl_data.lake_tables import CHAPTERS, CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import CHAPTERS, CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
 
 pytestmark = pytest.mark.timeout(900)
 

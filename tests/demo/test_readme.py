@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tl_data.cli import cli
-from tl_data.lake import Lake
+from tl_data.cli.main import cli
+from tl_data.lake.lake import Lake
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -88,7 +88,7 @@ def test_the_makefile_has_the_targets_that_the_readme_names() -> None:
 
 
 def test_every_command_that_is_named_exists() -> None:
-    from tl_data import cli as module
+    from tl_data.cli import main as module
 
     module._assemble()
     for command in set(re.findall(r"tl-data ([a-z][a-z-]+)", README)):

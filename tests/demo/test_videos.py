@@ -10,8 +10,8 @@ import pytest
 
 from tl_data.demo.scene import Scene
 from tl_data.demo.scripts import SCRIPTS
+from tl_data.demo.speech_synthesis import speak
 from tl_data.demo.videos import make_video
-from tl_data.demo.voice import speak
 from tl_data.errors import TLDataError
 
 SCENES = [

@@ -19,13 +19,13 @@ import pytest
 from deltalake import write_deltalake
 
 from tests.conftest import Engine
-from tests.library import Library
+from tests.support.library import Library
 from tl_data import pipeline
-from tl_data.alerts import AlertReport
 from tl_data.errors import SchemaMismatch, SettingsError
-from tl_data.jobs import Alerts, Job, Source
-from tl_data.lake import Format, Lake
-from tl_data.lake_tables import ALERTS, ASKED, RUNS, VIDEOS
+from tl_data.lake.lake import Format, Lake
+from tl_data.lake.schemas import ALERTS, ASKED, RUNS, VIDEOS
+from tl_data.pipeline.alerts import AlertReport
+from tl_data.pipeline.job import Alerts, Job, Source
 
 HELMET, SOUP = "all visitors must wear a safety helmet", "today we are making a simple tomato soup"
 EXIT = "keep the emergency exit clear"

@@ -10,8 +10,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.environments import ROOT, environment, python_with, requirements
-from tests.library import Library
+from tests.support.environments import ROOT, environment, python_with, requirements
+from tests.support.library import Library
 
 PROJECT = ROOT / "examples" / "dbt_project"
 Dbt = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.environments import ROOT
-from tests.library import Library
-from tl_data.cli import exit_code
-from tl_data.connect import connect
-from tl_data.digest import write_digest
-from tl_data.jobs import Digest, Job
-from tl_data.lake import Lake, rows_of
-from tl_data.lake_tables import ALERTS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
+from tests.support.environments import ROOT
+from tests.support.library import Library
+from tl_data.cli.main import exit_code
+from tl_data.connection import connect
+from tl_data.lake.lake import Lake, rows_of
+from tl_data.lake.schemas import ALERTS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
+from tl_data.pipeline.digest import write_digest
+from tl_data.pipeline.job import Digest, Job
 
 JOBS = sorted(path.name for path in (ROOT / "jobs").glob("*.toml"))
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.environments import ROOT, environment, python_with
-from tests.library import Library
-from tl_data.lake import Lake
-from tl_data.lake_tables import ALERTS, VIDEOS
+from tests.support.environments import ROOT, environment, python_with
+from tests.support.library import Library
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import ALERTS, VIDEOS
 
 pytestmark = pytest.mark.timeout(800)  # the environments are made in it, once
 

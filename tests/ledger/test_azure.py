@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tl_data.storage import Storage
+from tl_data.object_store import Storage
 
 KEY = "c2VjcmV0"  # any text in base64
 

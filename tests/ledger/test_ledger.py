@@ -16,8 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tl_data.accounts import accounts_of, read_again
-from tl_data.bill import Bill, Book, Charge, Units, kept_in
+from tl_data.billing import Bill, Book, Charge, Units, kept_in
 from tl_data.errors import (
     BadRequest,
     ConnectionFailed,
@@ -28,10 +27,11 @@ from tl_data.errors import (
     TaskFailed,
     TLDataError,
 )
-from tl_data.journal import INLINE, Journal
-from tl_data.ledger import EXPORT, Ledger
-from tl_data.records import Call, encode
-from tl_data.storage import THREADS
+from tl_data.ledger.accounting import accounts_of, read_again
+from tl_data.ledger.ledger import EXPORT, Ledger
+from tl_data.ledger.models import Call, encode
+from tl_data.ledger.records import INLINE, Journal
+from tl_data.object_store import THREADS
 from tl_data.usage import about, current, receipt
 
 CALL = Call("index", "content-1", {"index_id": "i"}, "model-1", content="https://x.org/v?sig=S3CRET&sv=1")
@@ -436,9 +436,9 @@ def test_a_place_that_cannot_be_written() -> None:
 
 FILL = """
 import asyncio, sys
-from tl_data.ledger import Ledger
-from tl_data.records import Call, encode
-from tl_data.storage import THREADS
+from tl_data.ledger.ledger import Ledger
+from tl_data.ledger.models import Call, encode
+from tl_data.object_store import THREADS
 
 async def answer():
     return "x" * 1000

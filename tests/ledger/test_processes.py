@@ -17,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from tests.ledger.platform_in_small import Platform, platform
-from tl_data.ledger import Ledger
-from tl_data.records import Call
+from tests.support.environments import ROOT
+from tests.support.platform_in_small import Platform, platform
+from tl_data.ledger.ledger import Ledger
+from tl_data.ledger.models import Call
 
 
 class Worker:
@@ -28,7 +29,7 @@ class Worker:
     said = ""
 
     def __init__(self, **said: Any) -> None:
-        script = str(Path(__file__).with_name("worker.py"))
+        script = str(ROOT / "tests" / "support" / "ledger_worker.py")
         self.process = subprocess.Popen(
             [sys.executable, "-W", "error", script, json.dumps(said)],
             stdout=subprocess.PIPE,

@@ -11,22 +11,21 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pyarrow as pa
 import pytest
 
-from tests.environments import python_with
-from tests.ledger.platform_in_small import platform
-from tl_data.budget import Budget, Limit
+from tests.support.environments import ROOT, python_with
+from tests.support.platform_in_small import platform
 from tl_data.errors import LakeError, LedgerError
-from tl_data.lake import Lake, rows_of
-from tl_data.lake_tables import ERRORS
-from tl_data.ledger import Ledger
-from tl_data.records import Call
-from tl_data.storage import Storage
+from tl_data.lake.lake import Lake, rows_of
+from tl_data.lake.schemas import ERRORS
+from tl_data.ledger.ledger import Ledger
+from tl_data.ledger.models import Call
+from tl_data.object_store import Storage
+from tl_data.ratelimit.shared import Budget, Limit
 
 SERVER = ("moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5")
 
@@ -40,7 +39,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("moto") / "log"
     with log.open("wb") as out:
-        script = Path(__file__).with_name("s3_server.py")
+        script = ROOT / "tests" / "support" / "s3_server.py"
         server = subprocess.Popen([str(python), str(script), str(port)], stdout=out, stderr=out)
     try:
         for _ in range(300):
@@ -110,7 +109,7 @@ def test_the_way_of_a_call(bucket: str) -> None:
 
 
 def test_processes_share_a_bucket(bucket: str) -> None:
-    worker = str(Path(__file__).with_name("worker.py"))
+    worker = str(ROOT / "tests" / "support" / "ledger_worker.py")
     with platform() as server:
         said: dict[str, Any] = {"ledger": bucket, "platform": server.url, "way": "submit", "rows": 8}
         crew = [

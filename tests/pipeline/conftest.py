@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests import media
 from tests.conftest import Engine
-from tests.odd_server import OddServer
-from tl_data.connect import Connection, connect
-from tl_data.jobs import Job, Source
+from tests.support import media
+from tests.support.odd_server import OddServer
+from tl_data.connection import Connection, connect
+from tl_data.pipeline.job import Job, Source
 
 
 @pytest.fixture(scope="session")

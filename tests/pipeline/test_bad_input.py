@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests import media
-from tests.odd_server import OddServer
+from tests.support import media
+from tests.support.odd_server import OddServer
 from tl_data import pipeline
 from tl_data.errors import SchemaMismatch
-from tl_data.jobs import Job, Source
-from tl_data.lake import Format, Lake
-from tl_data.lake_tables import CHAPTERS, CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
+from tl_data.lake.lake import Format, Lake
+from tl_data.lake.schemas import CHAPTERS, CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
+from tl_data.pipeline.job import Job, Source
 
 FILES = (
     media.html_page,

@@ -18,9 +18,9 @@ from deltalake import DeltaTable
 from tests.pipeline.test_interrupt import PROGRAM, consistent, tasks
 from tl_data import pipeline
 from tl_data.errors import LedgerError, NotFound
-from tl_data.jobs import Job
-from tl_data.lake import Format, Lake
-from tl_data.lake_tables import CLIPS, ERRORS, VIDEOS
+from tl_data.lake.lake import Format, Lake
+from tl_data.lake.schemas import CLIPS, ERRORS, VIDEOS
+from tl_data.pipeline.job import Job
 
 Put = Callable[..., str]
 MakeJob = Callable[..., Job]

@@ -18,19 +18,20 @@ import pytest
 from deltalake import DeltaTable
 
 from tests.conftest import Engine
-from tl_data import cli_jobs, pipeline
-from tl_data.connect import connect
-from tl_data.jobs import Job
-from tl_data.lake import Format, Lake
-from tl_data.lake_tables import CLIPS, RUNS, VECTORS, VIDEOS
-from tl_data.progress import Step
+from tl_data import pipeline
+from tl_data.cli import jobs
+from tl_data.connection import connect
+from tl_data.lake.lake import Format, Lake
+from tl_data.lake.schemas import CLIPS, RUNS, VECTORS, VIDEOS
+from tl_data.pipeline.job import Job
+from tl_data.pipeline.progress import Step
 
 PROGRAM = """
 import json, sys
 from pathlib import Path
 from tl_data import pipeline
-from tl_data.jobs import Job, Source
-from tl_data.progress import shown
+from tl_data.pipeline.job import Job, Source
+from tl_data.pipeline.progress import shown
 said = json.loads(Path(sys.argv[1]).read_text())
 source = Source(**{**said.pop("source"), "place": tuple(said["place"])})
 job = Job(source, **{n: tuple(v) if isinstance(v, list) else v for n, v in said.items() if n != "place"})
@@ -182,7 +183,7 @@ def test_a_plan_that_is_interrupted(
         seen.append(step)
 
     with pytest.raises(SystemExit) as ended:
-        cli_jobs._in_trouble(lambda: pipeline.plan(job, progress=interrupted))
+        jobs._in_trouble(lambda: pipeline.plan(job, progress=interrupted))
     assert ended.value.code == 130
     assert "the plan was interrupted; nothing was paid" in capfd.readouterr().err
     assert 1 <= len(seen) < 40

@@ -10,8 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tl_data.errors import SettingsError
-from tl_data.job_schema import schema
-from tl_data.jobs import Job, init_text
+from tl_data.pipeline.job import Job, init_text, schema
 
 GOOD = """\
 name = "nightly"
@@ -174,7 +173,7 @@ def test_failure_limits_that_are_none(tmp_path: Path, said: int | str) -> None:
 
 def test_jobs_import_no_engine() -> None:
     code = (
-        "import sys, tl_data.jobs, tl_data.lake, tl_data.prices\n"
+        "import sys, tl_data.pipeline.job, tl_data.lake.lake, tl_data.billing\n"
         "print([m for m in ('duckdb', 'deltalake', 'pandas', 'pyspark', 'jsonschema') if m in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

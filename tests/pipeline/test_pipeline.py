@@ -15,17 +15,17 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Engine
-from tests.odd_server import OddServer
+from tests.support.odd_server import OddServer
 from tl_data import pipeline
-from tl_data.connect import connect
+from tl_data.connection import connect
 from tl_data.errors import APIError, NotAllowed, SchemaMismatch
-from tl_data.jobs import Job, Source
-from tl_data.lake import Lake, rows_of
-from tl_data.lake_tables import CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
-from tl_data.pipeline_twice import Tasks, paid_twice
-from tl_data.progress import Step
+from tl_data.lake.lake import Lake, rows_of
+from tl_data.lake.schemas import CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
+from tl_data.pipeline.job import Job, Source
+from tl_data.pipeline.progress import Step
+from tl_data.pipeline.recovery import Tasks, paid_twice
+from tl_data.pipeline.worklist import Listing
 from tl_data.session import METADATA_KEY
-from tl_data.source_items import Listing
 
 Put = Callable[..., str]
 MakeJob = Callable[..., Job]

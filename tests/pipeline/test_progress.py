@@ -7,10 +7,9 @@ import json
 
 import pytest
 
-from tl_data.bill import Bill
-from tl_data.prices import Prices
-from tl_data.progress import Step, duration, shown
-from tl_data.report import Report
+from tl_data.billing import Bill, Prices
+from tl_data.pipeline.progress import Step, duration, shown
+from tl_data.pipeline.report import Report
 
 
 class Terminal(io.StringIO):

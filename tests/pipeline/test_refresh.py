@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.odd_server import OddServer
+from tests.support.odd_server import OddServer
 from tl_data import pipeline
-from tl_data.connect import connect
+from tl_data.connection import connect
 from tl_data.errors import SchemaMismatch
-from tl_data.jobs import Job, Source
-from tl_data.lake import Format, Lake
-from tl_data.lake_tables import CHAPTERS, CLIPS, SUMMARIES, VECTORS, VIDEOS, LakeSchema
+from tl_data.lake.lake import Format, Lake
+from tl_data.lake.schemas import CHAPTERS, CLIPS, SUMMARIES, VECTORS, VIDEOS, LakeSchema
+from tl_data.pipeline.job import Job, Source
 
 NEWER = "tl-local-1 as marengo2.7"  # the embedded engine makes the vectors, whatever it is asked for
 Put = Callable[..., str]

@@ -14,9 +14,9 @@ import pytest
 from deltalake import write_deltalake
 
 from tl_data.errors import SchemaMismatch, SettingsError
-from tl_data.jobs import Job, Source
-from tl_data.lake import Lake
-from tl_data.source_items import Item, Listing
+from tl_data.lake.lake import Lake
+from tl_data.pipeline.job import Job, Source
+from tl_data.pipeline.worklist import Item, Listing
 
 URLS = ["https://example.com/a.mp4", "https://example.com/b.mp4", None, "https://example.com/a.mp4"]
 TABLE = pa.table({"id": [1, 2, 3, 4], "url": URLS, "size": [1.0, 2.0, 3.0, 4.0]})

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import media
 from tests.conftest import Engine
-from tests.environments import cache, once, python_with
-from tests.odd_server import OddServer
+from tests.support import media
+from tests.support.environments import cache, once, python_with
+from tests.support.odd_server import OddServer
 from tl_data.demo.scene import painter
 
 

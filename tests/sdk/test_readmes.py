@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from tests.conftest import Engine
-from tests.server.conftest import API
+from tests.local.conftest import API
 
 HERE = Path(__file__).parent
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.conftest import Engine
-from tl_data.docs_sdks import SDKS
+from tl_data.cli.sdk_docs import SDKS
 
 HERE = Path(__file__).parent
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from tests.library import Library
-from tl_data.engines.spark_worker import KEY_CONF
+from tests.support.library import Library
 from tl_data.spark import session
+from tl_data.spark.worker import KEY_CONF
 
 #: A key that no server asks for, in the one place of the Spark conf where a key may stand.
 PLANTED = "tlk_PLANTED_IN_THE_SPARK_CONF"

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 
 import tl_data
-from tests.library import Library
+from tests.support.library import Library
 from tl_data import pipeline
-from tl_data.jobs import Job, Source
-from tl_data.lake import Lake
-from tl_data.lake_tables import TABLES
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import TABLES
+from tl_data.pipeline.job import Job, Source
 from tl_data.settings import Settings
 
 COOKBOOK = sorted((Path(__file__).parents[2] / "sql" / "cookbook").glob("*.sql"))

@@ -11,8 +11,8 @@ from pyspark.sql.functions import lit
 from pyspark.sql.pandas.types import from_arrow_type
 
 import tl_data
-from tests.library import Library
-from tests.test_surfaces import plain
+from tests.backends.test_surfaces import plain
+from tests.support.library import Library
 from tl_data import catalog
 from tl_data.errors import SchemaMismatch
 from tl_data.spark import functions as tl

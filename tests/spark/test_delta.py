@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from pyspark.sql.functions import col
 
-from tests.library import Library
+from tests.support.library import Library
 from tl_data import catalog
-from tl_data.connect import connect
+from tl_data.connection import connect
 from tl_data.spark import delta_conf
 from tl_data.spark import functions as tl
 

@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tl_data.errors import SettingsError
-from tl_data.jobs import Job, Source
-from tl_data.lake import Lake, rows_of
-from tl_data.lake_tables import SUMMARIES, VECTORS
-from tl_data.source_items import Listing
+from tl_data.lake.lake import Lake, rows_of
+from tl_data.lake.schemas import SUMMARIES, VECTORS
+from tl_data.pipeline.job import Job, Source
+from tl_data.pipeline.worklist import Listing
 
 if TYPE_CHECKING:
     from tests.spark.conftest import Java

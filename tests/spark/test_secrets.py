@@ -13,11 +13,11 @@ import pytest
 import tl_data
 from tests.conftest import Engine
 from tests.spark.conftest import PLANTED, Java
-from tl_data.engines.spark import is_connect
-from tl_data.engines.spark_worker import KEY_CONF
 from tl_data.errors import SettingsError
 from tl_data.settings import Settings
 from tl_data.spark import functions as tl
+from tl_data.spark.register import is_connect
+from tl_data.spark.worker import KEY_CONF
 
 pytestmark = pytest.mark.spark
 

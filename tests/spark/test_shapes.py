@@ -8,13 +8,13 @@ import pytest
 from pyspark.sql.functions import col
 
 import tl_data
-from tests.library import Library
+from tests.support.library import Library
 from tl_data.catalog import FUNCTIONS
-from tl_data.connect import connect
-from tl_data.engines.spark_worker import KEY_CONF, Worker
+from tl_data.connection import connect
 from tl_data.errors import SettingsError
 from tl_data.settings import Settings
 from tl_data.spark import functions as tl
+from tl_data.spark.worker import KEY_CONF, Worker
 
 pytestmark = pytest.mark.spark
 

@@ -13,13 +13,13 @@ from pyspark.sql.functions import col, lit
 
 import tl_data
 from tests.conftest import Engine
-from tests.library import Library
-from tl_data import catalog
+from tests.support.library import Library
 from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_video
-from tl_data.engines.spark_source import Listing
-from tl_data.engines.spark_worker import Worker
+from tl_data.functions import TABLES
 from tl_data.settings import Settings
+from tl_data.spark.datasource import Listing
+from tl_data.spark.worker import Worker
 
 pytestmark = pytest.mark.spark
 
@@ -31,7 +31,7 @@ def read(spark: Any, what: str, **options: Any) -> Any:
 def test_listings(registered: Any, library: Library) -> None:
     assert library.index in [row["index_name"] for row in read(registered, "indexes").collect()]
     videos = read(registered, "videos", index_id=library.index)
-    assert videos.schema.fieldNames() == catalog.TABLES["videos"].schema.names
+    assert videos.schema.fieldNames() == TABLES["videos"].schema.names
     rows = videos.toArrow().to_pylist()
     expected = tl_data.videos(library.index, settings=library.settings).to_pylist()
     assert rows == expected
@@ -67,8 +67,7 @@ def test_a_search_for_each_query(registered: Any, library: Library) -> None:
 def test_filters_narrow_what_is_fetched() -> None:
     from pyspark.sql.datasource import EqualTo, GreaterThanOrEqual, In
 
-    catalog.load()
-    reader = Listing(Worker(Settings(), "scope"), catalog.TABLES["videos"], {"filename": "a.mp4"})
+    reader = Listing(Worker(Settings(), "scope"), TABLES["videos"], {"filename": "a.mp4"})
     since = datetime(2026, 1, 2, 3, tzinfo=UTC)
     filters = [
         In(("index_id",), ("one", "two")),
@@ -82,7 +81,7 @@ def test_filters_narrow_what_is_fetched() -> None:
         said | {"index_id": "one"},
         said | {"index_id": "two"},
     ]
-    tasks = Listing(Worker(Settings(), "scope"), catalog.TABLES["tasks"], {})
+    tasks = Listing(Worker(Settings(), "scope"), TABLES["tasks"], {})
     tasks.pushFilters([In(("status",), ("ready", "failed"))])
     assert [part.options for part in tasks.partitions()] == [{"status": ["ready", "failed"]}]
 
@@ -110,7 +109,7 @@ def test_mistakes_are_named(registered: Any, library: Library) -> None:
 @pytest.fixture(scope="module")
 def shelf(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
     """Short videos on a file server: `shelf("one")` makes one and gives its URL."""
-    from tl_data.demo.serve import FileServer
+    from tl_data.demo.file_server import FileServer
 
     folder = tmp_path_factory.mktemp("shelf")
     with FileServer(folder) as server:

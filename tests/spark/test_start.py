@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.environments import environment
+from tests.support.environments import environment
 
 pytestmark = pytest.mark.spark
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.spark.surface import Spark
-from tests.test_surfaces import (
+from tests.backends.test_surfaces import (
     arguments,
     test_a_failing_row_fails_the_plain_form_and_names_itself,
     test_duplicates_share_one_call_and_order_is_kept,
@@ -16,6 +15,7 @@ from tests.test_surfaces import (
     test_null_gives_null_and_calls_nothing,
     test_the_try_form_carries_the_error_and_the_others_their_values,
 )
+from tests.support.spark_surface import Spark
 
 pytestmark = pytest.mark.spark
 

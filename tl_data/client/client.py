@@ -13,20 +13,24 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin, urlsplit
 
-from tl_data.client import analysis, embeddings, indexes, remote, searches, tasks
-from tl_data.client.ask import Ask, Json
-from tl_data.client.http import Answer, Stream, Wire
+from tl_data.client import analyze as analysis
+from tl_data.client import embed as embeddings
+from tl_data.client import indexes, tasks
+from tl_data.client import search as searches
+from tl_data.client.request import Ask, Json
+from tl_data.client.responses import decoded, error_from, request_id_of, unreadable, wait_hint
+from tl_data.client.retry import Repeat, persist
+from tl_data.client.transport import Answer, Stream, Wire
 from tl_data.errors import APIError, BadRequest, ServerFailed, SettingsError, TLDataError
-from tl_data.patience import under_way
-from tl_data.responses import decoded, error_from, request_id_of, unreadable, wait_hint
-from tl_data.retry import Repeat, persist
+from tl_data.media import remote
+from tl_data.runtime.shutdown import under_way
+from tl_data.runtime.telemetry import Span, count, span
 from tl_data.settings import Settings
-from tl_data.telemetry import Span, count, span
 from tl_data.urls import redacted
 from tl_data.usage import current
 
 if TYPE_CHECKING:
-    from tl_data.limits import Limiter
+    from tl_data.ratelimit.limiter import Limiter
 
 VALUE = 80  # characters of a refused value that a message shows
 _PARAMETERS = re.compile(r"The (\w+) parameter is invalid|parameters are invalid: ([\w, ]+)")

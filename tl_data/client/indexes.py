@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tl_data.client.ask import Ask, Json, given, path
-from tl_data.client.operations import operation
+from tl_data.client.request import Ask, Json, given, operation, path
 from tl_data.errors import APIError, BadRequest, NotFound
 
 if TYPE_CHECKING:

@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tl_data.client.ask import Ask, Json, given, path
-from tl_data.client.forms import Form, Progress
 from tl_data.client.indexes import Moment, Range, delete
-from tl_data.client.operations import operation
-from tl_data.client.remote import media_url
-from tl_data.retry import Repeat
+from tl_data.client.multipart import Form, Progress
+from tl_data.client.request import Ask, Json, given, operation, path
+from tl_data.client.retry import Repeat
+from tl_data.media.remote import media_url
 
 if TYPE_CHECKING:
     from tl_data.client.client import Client

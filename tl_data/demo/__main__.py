@@ -2,7 +2,7 @@
 
 import sys
 
-from tl_data.cli import main
+from tl_data.cli.main import main
 
 sys.argv.insert(1, "demo")
 main()

@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from tl_data import pipeline, register
-from tl_data.connect import Connection, connect
-from tl_data.demo.screen import Screen
-from tl_data.demo.serve import FileServer
+from tl_data.connection import Connection, connect
+from tl_data.demo.console import Screen
+from tl_data.demo.file_server import FileServer
 from tl_data.demo.videos import DemoVideo, Question, demo_videos
 from tl_data.errors import SettingsError
-from tl_data.jobs import Job, Source
-from tl_data.lake import Lake
-from tl_data.lake_tables import TABLES, VIDEOS
-from tl_data.progress import shown
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import TABLES, VIDEOS
+from tl_data.pipeline.job import Job, Source
+from tl_data.pipeline.progress import shown
+from tl_data.pipeline.source import ENDINGS
 from tl_data.settings import Settings
-from tl_data.source import ENDINGS
 
 if TYPE_CHECKING:
     import duckdb

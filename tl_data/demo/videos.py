@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tl_data.demo.scene import Scene, painter
-from tl_data.demo.voice import speak
+from tl_data.demo.speech_synthesis import speak
 
 SAMPLE_RATE = 44_100
 _AUDIO_FRAME = 1024  # samples: what AAC works in

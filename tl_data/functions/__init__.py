@@ -1,5 +1,9 @@
-"""The declarations of the surface, by topic. Importing this package fills `catalog.FUNCTIONS`."""
+"""The functions and listings of the surface, by topic.
 
-from tl_data.functions import analyze, embed, index, search
+Importing this package fills `catalog.FUNCTIONS` and `catalog.TABLES`.
+"""
 
-__all__ = ["analyze", "embed", "index", "search"]
+from tl_data.catalog import FUNCTIONS, TABLES
+from tl_data.functions import analyze, embed, index, listings, search
+
+__all__ = ["FUNCTIONS", "TABLES", "analyze", "embed", "index", "listings", "search"]

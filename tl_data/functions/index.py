@@ -8,6 +8,7 @@ import orjson
 
 from tl_data.catalog import function
 from tl_data.errors import SchemaMismatch
+from tl_data.functions.embed import segments as segments_of
 from tl_data.session import Session
 from tl_data.types import CLIPS, FLAG, JSON, TEXT, TRANSCRIPT, VIDEO
 
@@ -70,7 +71,7 @@ async def clips(
     full = await tl.client.retrieve_video(
         known["index_id"], known["video_id"], embedding_option=[option], transcription=True
     )
-    segments = [s for s in tl.segments(full) if s["embedding_scope"] == "clip"]
+    segments = [s for s in segments_of(full) if s["embedding_scope"] == "clip"]
     segments.sort(key=lambda s: (s["start_sec"], s["end_sec"]))
     speech = full.get("transcription") or []
     thumbnails = (full.get("hls") or {}).get("thumbnail_urls") or []

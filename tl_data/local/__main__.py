@@ -30,16 +30,16 @@ import uvicorn
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from tl_data.errors import SettingsError
-from tl_data.local import faults, wire
-from tl_data.local.again import plan_of
-from tl_data.local.app import make_app
 from tl_data.local.config import API_VERSION, PREFIX, Config, Statuses
-from tl_data.local.engine import Engine
 from tl_data.local.errors import APIProblem
-from tl_data.local.rates import PLANS
-from tl_data.local.routes_transfers import integration_id
-from tl_data.local.store import Store
-from tl_data.local.tiers import read_tiers
+from tl_data.local.models import read_tiers
+from tl_data.local.server import fault_injection, faults
+from tl_data.local.server.app import make_app
+from tl_data.local.server.context import Engine
+from tl_data.local.server.rate_limits import PLANS
+from tl_data.local.server.routes.imports import integration_id
+from tl_data.local.storage.database import Store
+from tl_data.local.tasks.reindex import plan_of
 
 LONGEST_END_SEC = 15.0  # of ending in order
 LEASE_GRACE_SEC = 10.0  # after the start, until somebody must hold the lease
@@ -228,8 +228,9 @@ def main(arguments: list[str] | None = None) -> int:
         except OSError as error:
             return _refuse(f"cannot listen on {options.host}:{options.port}: {error.strerror}")
         config = uvicorn.Config(
-            app, http=wire.KnownConnection, ws="none", log_config=None, access_log=False, lifespan="on",
-            server_header=False, backlog=1024, timeout_keep_alive=75, timeout_graceful_shutdown=3,
+            app, http=fault_injection.KnownConnection, ws="none", log_config=None, access_log=False,
+            lifespan="on", server_header=False, backlog=1024, timeout_keep_alive=75,
+            timeout_graceful_shutdown=3,
         )  # fmt: skip
         Server(config, options, app.state.engine, at.getsockname()[1]).run([at])
     return 0

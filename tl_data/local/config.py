@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tl_data.local.tiers import Tiers
+from tl_data.local.models import Tiers
 
 API_VERSION = "1.3"
 PREFIX = "/v1.3"

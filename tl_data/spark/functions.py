@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from tl_data import catalog
 from tl_data.catalog import Function
-from tl_data.connect import connect
+from tl_data.connection import connect
 from tl_data.errors import SchemaMismatch
+from tl_data.functions import FUNCTIONS
 from tl_data.settings import Settings
+from tl_data.spark.dataframes import apply
 from tl_data.spark.nearest import nearest
-from tl_data.spark.verbs import apply
 
 if TYPE_CHECKING:
     from pyspark.sql import Column
@@ -68,7 +69,7 @@ def column_function(f: Function, *, attempt: bool = False) -> Callable[..., Colu
     def call(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Column:
         from pyspark.sql import SparkSession
 
-        from tl_data.engines.spark import boxed, udf, worker_of
+        from tl_data.spark.register import boxed, udf, worker_of
 
         if len(args) > len(f.parameters):
             raise SchemaMismatch(f"{name} takes {len(f.parameters)} arguments, not {len(args)}")
@@ -101,7 +102,7 @@ def _column(p: catalog.Parameter, given: dict[str, Any]) -> Column:
     import pyspark.sql.functions as functions
     from pyspark.sql import Column
 
-    from tl_data.engines.spark import spark_type
+    from tl_data.spark.register import spark_type
 
     value = given.get(p.name, p.default)
     if isinstance(value, str) and p.required:
@@ -114,13 +115,11 @@ def _column(p: catalog.Parameter, given: dict[str, Any]) -> Column:
 def __getattr__(name: str) -> Any:
     """The functions of the catalog, and their `try_` forms."""
     if not name.startswith("_"):
-        catalog.load()
         attempt = name.startswith("try_")
-        if f := catalog.FUNCTIONS.get(name.removeprefix("try_")):
+        if f := FUNCTIONS.get(name.removeprefix("try_")):
             return globals().setdefault(name, column_function(f, attempt=attempt))
     raise AttributeError(f"module 'tl_data.spark.functions' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    catalog.load()
-    return sorted([*__all__, *catalog.FUNCTIONS, *(f"try_{name}" for name in catalog.FUNCTIONS)])
+    return sorted([*__all__, *FUNCTIONS, *(f"try_{name}" for name in FUNCTIONS)])

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tl_data import catalog
-from tl_data.connect import connect
+from tl_data.connection import connect
 from tl_data.errors import SchemaMismatch
+from tl_data.functions import FUNCTIONS
 from tl_data.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,13 +54,12 @@ def nearest(
         raise SchemaMismatch(
             f"nearest needs a column {column!r}, and none called similarity; there are {df.columns}"
         )
-    catalog.load()
     if text is not None:
-        vector = connect(settings).call(catalog.FUNCTIONS["embed_text"], text=text)
+        vector = connect(settings).call(FUNCTIONS["embed_text"], text=text)
     elif image is not None:
-        vector = connect(settings).call(catalog.FUNCTIONS["embed_image"], image=image)
+        vector = connect(settings).call(FUNCTIONS["embed_image"], image=image)
     elif audio is not None:
-        heard = connect(settings).call(catalog.FUNCTIONS["audio_vectors"], audio=audio)
+        heard = connect(settings).call(FUNCTIONS["audio_vectors"], audio=audio)
         vector = heard[0]["vector"] if heard else None
     if vector is None:
         raise SchemaMismatch("the question has no vector: it holds nothing that could be compared")

@@ -1,0 +1,193 @@
+"""Streams of any length, failing rows among many, and queries that are stopped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import duckdb
+import httpx
+import pyarrow as pa
+import pytest
+
+import tl_data
+from tests.conftest import Engine
+from tests.support.library import Library
+from tests.support.surfaces import DuckDB
+from tl_data.connection import connect
+from tl_data.errors import Cancelled, RowFailed, SchemaMismatch
+from tl_data.runtime.concurrency import asked_by
+from tl_data.settings import Settings
+
+
+def test_a_hundred_thousand_rows_of_a_thousand_values_cost_a_thousand_calls(library: Library) -> None:
+    duck = DuckDB(library.settings)
+    before = library.requests("POST /embed")
+    rows = duck.con.sql(
+        "SELECT count(*), count(DISTINCT v[1]) > 1 FROM "
+        "(SELECT tl_embed_text('many ' || (i % 1000)) AS v FROM range(100000) r(i))"
+    ).fetchall()
+    duck.close()
+    assert rows == [(100_000, True)]
+    assert library.requests("POST /embed") - before == 1000
+
+
+def test_a_stream_is_answered_batch_by_batch_and_in_order(library: Library) -> None:
+    read: list[int] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for n in range(200):
+            read.append(n)
+            words = [f"stream {(n * 50 + i) % 40}" for i in range(50)]
+            yield pa.RecordBatch.from_pydict({"n": list(range(n * 50, n * 50 + 50)), "word": words})
+
+    schema = pa.schema([("n", pa.int64()), ("word", pa.string())])
+    source = pa.RecordBatchReader.from_batches(schema, batches())
+    before = library.requests("POST /embed")
+    reader = tl_data.stream(source, "embed_text", {"text": "word"}, into="vector", settings=library.settings)
+    first = reader.read_next_batch()
+    assert len(read) < 200, "the whole source was read for the first batch"
+    rest = reader.read_all()
+    assert library.requests("POST /embed") - before == 40
+    assert [*first.column("n").to_pylist(), *rest.column("n").to_pylist()] == list(range(10_000))
+    assert len(first.column("vector")[0]) == library.dimension
+
+
+def test_a_stream_from_duckdb_and_back(library: Library) -> None:
+    with duckdb.connect() as con:
+        source = con.sql("SELECT * FROM (VALUES (1, 'a'), (2, NULL), (3, 'b')) AS t(n, w)")
+        reader = tl_data.stream(source, "embed_text", {"text": "w"}, into="v", settings=library.settings)
+        con.from_arrow(reader.read_all()).create("answered")
+        assert con.sql("SELECT n, v IS NULL FROM answered ORDER BY n").fetchall() == [
+            (1, False),
+            (2, True),
+            (3, False),
+        ]
+
+
+def test_a_failing_row_of_a_stream_names_itself_or_is_a_struct(library: Library) -> None:
+    table = pa.table({"q": ["a red object"] * 5 + ["fail"], "i": [library.index] * 5 + ["absent"]})
+    arguments = {"index_id": "i", "query_text": "q"}
+    with pytest.raises(RowFailed, match=r"tl_search failed at row 6 .*'absent'"):
+        tl_data.stream(table, "search", arguments, settings=library.settings).read_all()
+    tried = tl_data.stream(table, "search", arguments, attempt=True, settings=library.settings).read_all()
+    errors = [row["error"] and row["error"]["class"] for row in tried.column("value").to_pylist()]
+    assert errors == [None] * 5 + ["NotFound"]
+
+
+@pytest.mark.parametrize(
+    ("function", "columns", "sentence"),
+    [
+        ("summarise", {"video": "q"}, "no function is called 'summarise'"),
+        ("summarize", {"video": "url"}, "no column 'url' in the source; there are q"),
+        ("summarize", {"vid": "q"}, "tl_summarize has no argument vid"),
+        ("search", {"query_text": "q"}, "tl_search needs index_id"),
+    ],
+)
+def test_a_wrong_stream_is_refused_at_once(
+    function: str, columns: dict[str, str], sentence: str, library: Library
+) -> None:
+    with pytest.raises(SchemaMismatch, match=sentence):
+        tl_data.stream(pa.table({"q": ["x"]}), function, columns, settings=library.settings)
+
+
+def test_one_failing_row_among_ten_thousand(library: Library) -> None:
+    duck = DuckDB(library.settings)
+    duck.con.execute(
+        f"CREATE TABLE rows AS SELECT i, CASE WHEN i = 7000 THEN 'absent' ELSE '{library.index}' END AS idx, "
+        "'question ' || (i % 50) AS q FROM range(10000) r(i)"
+    )
+    with pytest.raises(Exception, match=r"index_id = 'absent'.*cost nothing on a re-run"):
+        duck.con.sql("SELECT count(*) FROM rows, LATERAL tl_search(idx, q, max_hits => 1)").fetchall()
+    failed = duck.con.sql(
+        "SELECT i, t.error.class FROM (SELECT i, try_tl_search(idx, q, max_hits => 1) AS t FROM rows) "
+        "WHERE t.error IS NOT NULL"
+    ).fetchall()
+    duck.close()
+    assert failed == [(7000, "NotFound")]
+
+
+@pytest.fixture(scope="module")
+def slow_engine(start_engine: Callable[..., Engine]) -> Engine:
+    """An engine that takes a minute for every answer to /embed."""
+    engine = start_engine("--allow-private")
+    root = engine.base_url.removesuffix("/v1.3")
+    fault = {"fault": [{"kind": "latency", "route": "/embed", "seconds": 60}]}
+    answer = httpx.put(f"{root}/_engine/faults", json=fault)
+    assert answer.is_success, answer.text
+    return engine
+
+
+def settings_for(engine: Engine) -> Settings:
+    return Settings(base_url=engine.base_url, home=str(engine.home / "user"))
+
+
+def test_interrupting_a_query_stops_its_calls_and_no_others(slow_engine: Engine) -> None:
+    settings = settings_for(slow_engine)
+    with duckdb.connect() as con, duckdb.connect() as other:
+        for each in (con, other):
+            tl_data.register(each, settings)
+        with ThreadPoolExecutor(1) as thread:
+            waiting = thread.submit(lambda: other.sql("SELECT tl_embed_text('slow, too')").fetchall())
+            threading.Timer(1.5, con.interrupt).start()
+            with pytest.raises(duckdb.Error, match=r"[Ii]nterrupted|cancelled"):
+                con.sql("SELECT tl_embed_text('slow')").fetchall()
+            assert not waiting.done()
+            other.interrupt()
+            with pytest.raises(duckdb.Error, match=r"[Ii]nterrupted|cancelled"):
+                waiting.result(timeout=20)
+
+
+@pytest.mark.parametrize("text", ["'slow'", "later('slow')"], ids=["in a call", "before a call"])
+def test_ctrl_c_stops_the_calls_of_a_query(text: str, slow_engine: Engine) -> None:
+    """DuckDB calls functions in threads of its own, and when interrupted lets those end that it has begun."""
+    script = (
+        "import duckdb, os, signal, threading, time, tl_data\n"
+        # What a shell starts in the background ignores Ctrl-C; this shall be as at a terminal.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"settings = tl_data.Settings(base_url={slow_engine.base_url!r}, home={str(slow_engine.home)!r})\n"
+        "con = duckdb.connect(); tl_data.register(con, settings)\n"
+        "def later(text: str) -> str:\n    press.start(); time.sleep(2.5); return text\n"
+        "con.create_function('later', later, side_effects=True)\n"
+        "press = threading.Timer(1.0, os.kill, [os.getpid(), signal.SIGINT])\n"
+        + ("" if "later" in text else "press.start()\n")
+        + f'try:\n    con.sql("SELECT tl_embed_text({text})").fetchall()\n'
+        "except (KeyboardInterrupt, RuntimeError, duckdb.Error):\n    print('stopped')\n"
+        "assert con.sql('SELECT 1').fetchall() == [(1,)]\n"
+        "con.close()\n"
+    )
+    began = time.monotonic()
+    said = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert said.stdout.strip() == "stopped", said.stderr
+    assert "Traceback" not in said.stderr
+    assert time.monotonic() - began < 40
+
+
+def test_a_query_that_is_between_two_calls_stops_as_well(slow_engine: Engine) -> None:
+    """What was asked for before the cancelling makes no further call; what is asked for later does."""
+    connection = connect(settings_for(slow_engine))
+    owner = Owner()
+
+    async def answer() -> int:
+        return 1
+
+    with asked_by(owner):
+        assert connection.run(answer()) == 1
+        connection.cancel(owner)
+        with pytest.raises(Cancelled):
+            connection.run(answer())
+    with asked_by(owner):
+        assert connection.run(answer()) == 1
+    with asked_by(Owner()):
+        connection.cancel(owner)
+        assert connection.run(answer()) == 1
+
+
+class Owner:
+    """Somebody who asks."""

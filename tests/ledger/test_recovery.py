@@ -1,0 +1,324 @@
+"""Embedding tasks whose makers were killed before they could write them down."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pyarrow as pa
+import pytest
+
+from tests.client.conftest import Server, server  # noqa: F401 - the scripted server, as a fixture
+from tests.conftest import Engine
+from tests.support.scripted import say
+from tl_data.client import Client
+from tl_data.client.task_poller import TaskWatcher
+from tl_data.errors import ConnectionFailed
+from tl_data.functions.embed import embed_video
+from tl_data.ledger.ledger import Ledger
+from tl_data.ledger.models import Call, Doubt, Entry
+from tl_data.ledger.recovery import CLOCKS, embedding_task, marked_name
+from tl_data.ratelimit.limiter import Limiter
+from tl_data.session import Session
+from tl_data.settings import Settings
+
+PROGRAM = """
+import json, sys
+from tl_data.functions import FUNCTIONS
+from tl_data.connection import connect
+from tl_data.settings import Settings
+said = json.loads(sys.argv[1])
+vectors = FUNCTIONS["video_vectors"]
+connect(Settings(**said["settings"])).call(vectors, video=said["video"], **said["given"])
+"""
+
+#: The request is carried out, and its answer takes a long time: the process is killed meanwhile.
+DRIPS = {"kind": "slow_body", "route": "/embed/tasks", "method": "POST", "count": 1, "seconds": 600}
+
+
+@pytest.fixture(scope="module")
+def own_engine(start_engine: Callable[..., Engine]) -> Engine:
+    return start_engine("--allow-private")
+
+
+@pytest.fixture
+def killed(own_engine: Engine, tmp_path: Path) -> Iterator[Callable[..., Settings]]:
+    """Have a process killed once the server has its task; gives the settings it had."""
+    root = own_engine.base_url.removesuffix("/v1.3")
+    settings = {"base_url": own_engine.base_url, "home": str(tmp_path), "poll_interval": 0.2}
+
+    def kill(video: str, **given: Any) -> Settings:
+        before = created(own_engine)
+        httpx.put(f"{root}/_engine/faults", json={"fault": [DRIPS]}).raise_for_status()
+        said = json.dumps({"video": video, "settings": settings, "given": given})
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM, said], env=dict(os.environ))
+        try:
+            deadline = time.monotonic() + 60
+            while created(own_engine) == before:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        finally:
+            process.kill()
+            process.wait()
+        return Settings(**settings)  # type: ignore[arg-type]
+
+    yield kill
+    httpx.put(f"{root}/_engine/faults", json={}).raise_for_status()
+
+
+def created(engine: Engine) -> int:
+    stats = httpx.get(engine.base_url.replace("/v1.3", "/_engine/stats")).raise_for_status().json()
+    return int(stats["embed_tasks_created"])
+
+
+def again(settings: Settings, video: str, **given: Any) -> tuple[list[dict[str, Any]], list[Entry]]:
+    """The same call in this process; its rows, and what the ledger holds then."""
+
+    async def main() -> tuple[list[dict[str, Any]], list[Entry]]:
+        ledger = Ledger.open(settings.ledger_url, settle=0.2)
+        client = Client(settings, base_url=str(settings.base_url), limiter=Limiter.of(settings))
+        session = Session(settings, client, ledger)
+        session.embed_model = "tl-local-1"
+        try:
+            rows = await embed_video(session, video, given)
+            return rows, [entry async for entry in ledger.entries()]
+        finally:
+            await session.aclose()
+
+    return asyncio.run(main())
+
+
+def test_the_lost_task_of_a_url_is_taken_over(
+    killed: Callable[..., Settings], put: Callable[..., str], own_engine: Engine
+) -> None:
+    url = put("lost.mp4")
+    settings, before = killed(url, video_clip_length=2), created(own_engine)
+    rows, [entry] = again(settings, url, video_clip_length=2)
+    assert rows
+    assert created(own_engine) == before
+    assert (entry.state, entry.attempt, entry.doubt) == ("done", 2, None)
+
+
+def test_the_lost_task_of_a_file_is_known_by_its_name(
+    killed: Callable[..., Settings], quick: Path, own_engine: Engine
+) -> None:
+    """Whatever the parameters: the ledger's key is in the name."""
+    part = {"video_start_offset_sec": 0.0, "video_end_offset_sec": 3.0, "video_clip_length": 2}
+    settings, before = killed(str(quick), **part), created(own_engine)
+    rows, [entry] = again(settings, str(quick), **part)
+    assert rows
+    assert created(own_engine) == before
+    assert (entry.state, entry.doubt) == ("done", None)
+    assert again(settings, str(quick), **part)[0] == rows
+    [kept] = Path(settings.ledger_url).rglob("*.result.arrow")  # vectors are large
+    assert pa.ipc.open_file(kept).read_all()["vector"].to_pylist() == [row["vector"] for row in rows]
+
+
+def test_the_lost_task_of_a_part_of_a_url_is_taken_over(
+    killed: Callable[..., Settings], put: Callable[..., str], own_engine: Engine
+) -> None:
+    """The vectors of a task show which part it is about; those of another part are not taken for ours."""
+    url = put("part.mp4")
+    other = {"video_start_offset_sec": 0.0, "video_end_offset_sec": 2.0, "video_clip_length": 2}
+    part = {"video_start_offset_sec": 1.0, "video_end_offset_sec": 4.0, "video_clip_length": 2}
+    killed(url, **other)
+    settings, before = killed(url, **part), created(own_engine)
+    rows, entries = again(settings, url, **part)
+    assert {(row["start_sec"], row["end_sec"]) for row in rows} >= {(1.0, 3.0)}
+    assert created(own_engine) == before
+    [entry] = [entry for entry in entries if entry.state == "done"]
+    assert (entry.attempt, entry.doubt) == (2, None)
+
+
+def test_what_cannot_be_looked_for_is_paid_again_and_said_to_be(
+    killed: Callable[..., Settings],
+    put: Callable[..., str],
+    own_engine: Engine,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A server that does not list its tasks."""
+    url = put("unlisted.mp4")
+    part = {"video_start_offset_sec": 0.0, "video_end_offset_sec": 3.0, "video_clip_length": 2}
+    settings, before = killed(url, **part), created(own_engine)
+    root = own_engine.base_url.removesuffix("/v1.3")
+    hidden = {"kind": "status", "status": 404, "route": "/embed/tasks", "method": "GET"}
+    httpx.put(f"{root}/_engine/faults", json={"fault": [hidden]}).raise_for_status()
+    rows, [entry] = again(settings, url, **part)
+    assert rows
+    assert created(own_engine) == before + 1
+    assert "does not list its embedding tasks" in (entry.doubt or "")
+    assert "may be paid for twice" in caplog.text
+    listed = subprocess.run(
+        [sys.executable, "-m", "tl_data", "ledger", "ls"],
+        check=True, capture_output=True, text=True, env={**os.environ, "TL_HOME": str(settings.home)},
+    )  # fmt: skip
+    assert (
+        f"1 of them ({entry.video_minutes:.2f} video minutes) may have been paid for twice" in listed.stderr
+    )
+
+
+def test_a_request_that_never_arrived_leaves_no_doubt(
+    put: Callable[..., str], own_engine: Engine, tmp_path: Path
+) -> None:
+    """Another task of the same server, of another video, is not taken for the lost one."""
+    settings = Settings(base_url=own_engine.base_url, home=str(tmp_path), poll_interval=0.2)
+    again(Settings(base_url=own_engine.base_url, home=str(tmp_path / "b"), poll_interval=0.2), put("b.mp4"))
+    url = put("a.mp4")
+    root = own_engine.base_url.removesuffix("/v1.3")
+    refused = {"kind": "reset", "route": "/embed/tasks", "method": "POST", "count": 9}
+    httpx.put(f"{root}/_engine/faults", json={"fault": [refused]}).raise_for_status()
+    try:
+        with pytest.raises(ConnectionFailed):
+            again(settings, url)
+    finally:
+        httpx.put(f"{root}/_engine/faults", json={}).raise_for_status()
+    before = created(own_engine)
+    rows, [entry] = again(settings, url)
+    assert rows
+    assert created(own_engine) == before + 1
+    assert (entry.attempt, entry.doubt) == (2, None)
+
+
+URL, OTHER = "https://media.example/a.mp4?sig=1&se=2", "https://media.example/b.mp4"
+WHOLE = {"video_clip_length": 6, "video_embedding_scope": ["clip"]}
+HERE = {"input_url": "https://media.example/a.mp4?sig=9&se=8"}
+
+
+@pytest.mark.parametrize(
+    ("shown", "model", "status", "doubtful"),
+    [
+        (
+            {**HERE, **WHOLE},
+            "marengo3.0",
+            "processing",
+            True,
+        ),  # nobody says how long it is
+        ({**WHOLE}, "marengo3.0", "processing", True),  # no source is shown
+        (None, "marengo3.0", "ready", True),  # nothing is shown
+        (HERE, "marengo3.0", "ready", True),  # no clip length is shown
+        ({**HERE, **WHOLE, "video_clip_length": 4}, "marengo3.0", "ready", False),
+        ({**HERE, **WHOLE, "video_embedding_scope": ["video"]}, "marengo3.0", "ready", False),
+        ({**HERE, **WHOLE}, "Marengo-retrieval-2.7", "ready", False),
+        ({**HERE, **WHOLE}, "marengo3.0", "failed", False),
+        ({"input_url": OTHER, **WHOLE}, "marengo3.0", "ready", False),
+        ({"input_filename": "a.mp4", **WHOLE}, "marengo3.0", "ready", False),
+    ],
+)
+def test_what_a_listing_shows_decides(
+    server: Server,  # noqa: F811
+    tmp_path: Path,
+    shown: dict[str, Any] | None,
+    model: str,
+    status: str,
+    doubtful: bool,
+) -> None:
+    task = {"_id": "e1", "model_name": model, "status": status}
+    if shown is not None:
+        task["video_embedding"] = {"metadata": shown}
+    page = {"data": [task], "page_info": {"page": 1, "total_page": 1, "total_results": 1}}
+    server.tell("GET /embed/tasks", say(200, page))
+    server.tell("GET /embed/tasks/e1", say(200, {**task, "status": "ready", "video_embedding": {}}))
+    server.tell("GET /embed/tasks/e1/status", say(200, {**task, "status": "ready"}))
+    found = looked_for(server, tmp_path, Call("embed_video", "c", WHOLE, "marengo3.0"))
+    assert isinstance(found, Doubt) is doubtful
+    assert found is None or doubtful
+    [asked] = [v for r in server.asked("GET /embed/tasks") for n, v in r.query if n == "started_at"][:1]
+    assert datetime.fromisoformat(asked) < datetime.now(UTC) - CLOCKS
+
+
+PART = {"video_start_offset_sec": 10.0, "video_end_offset_sec": 23.0}
+
+
+@pytest.mark.parametrize(
+    ("offsets", "spans", "found"),
+    [
+        (PART, [(10, 16), (16, 22)], "e1"),  # the last clip is too short to be shown
+        (PART, [(10, 16), (16, 22), (10, 23)], "e1"),
+        (PART, [(0, 6), (6, 12)], Doubt),  # the same, if the server counts from the beginning of the part
+        (PART, [(10, 16), (16, 20)], Doubt),  # nearly the same
+        (PART, [(10, 16)], None),
+        (PART, [(20, 26), (26, 32)], None),
+        (PART, [], Doubt),
+        ({"video_start_offset_sec": 0.0, "video_end_offset_sec": 12.0}, [(0, 6), (6, 12)], "e1"),
+        ({}, [(0, 6), (6, 12)], Doubt),  # nobody says how long the whole is
+    ],
+)
+def test_the_vectors_show_the_part(
+    server: Server,  # noqa: F811
+    tmp_path: Path,
+    offsets: dict[str, float],
+    spans: list[tuple[float, float]],
+    found: str | type[Doubt] | None,
+) -> None:
+    task = {"_id": "e1", "model_name": "marengo3.0", "status": "ready"}
+    listed = {**task, "video_embedding": {"metadata": {**HERE, **WHOLE}}}
+    segments = [{"start_offset_sec": a, "end_offset_sec": b, "float": [0.5]} for a, b in spans]
+    page = {"data": [listed], "page_info": {"page": 1, "total_page": 1, "total_results": 1}}
+    server.tell("GET /embed/tasks", say(200, page))
+    server.tell("GET /embed/tasks/e1", say(200, {**task, "video_embedding": {"segments": segments}}))
+    server.tell("GET /embed/tasks/e1/status", say(200, task))
+    got = looked_for(server, tmp_path, Call("embed_video", "c", {**WHOLE, **offsets}, "marengo3.0"))
+    assert (type(got) if isinstance(got, Doubt) else got) == found
+
+
+@pytest.mark.parametrize(("minutes", "doubtful"), [(2, True), (60, False)])
+def test_a_task_from_before_the_claim_is_not_the_lost_one(
+    server: Server,  # noqa: F811
+    tmp_path: Path,
+    minutes: int,
+    doubtful: bool,
+) -> None:
+    """Whatever the server makes of the time it was asked for."""
+    created = f"{datetime.now(UTC) - timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%SZ}"
+    task = {"_id": "e1", "model_name": "marengo3.0", "status": "processing", "created_at": created}
+    page = {"data": [task], "page_info": {"page": 1, "total_page": 1, "total_results": 1}}
+    server.tell("GET /embed/tasks", say(200, page))
+    found = looked_for(server, tmp_path, Call("embed_video", "c", WHOLE, "marengo3.0"))
+    assert isinstance(found, Doubt) is doubtful
+
+
+def test_a_server_that_lists_nothing_leaves_a_doubt(server: Server, tmp_path: Path) -> None:  # noqa: F811
+    found = looked_for(server, tmp_path, Call("embed_video", "c", WHOLE, "marengo3.0"))
+    assert isinstance(found, Doubt)
+
+
+def looked_for(server: Server, folder: Path, call: Call) -> str | Doubt | None:  # noqa: F811
+    settings = Settings(api_key="tlk_x", base_url=server.url, poll_interval=0.05, retries=0)
+
+    async def main() -> str | Doubt | None:
+        ledger = Ledger.open(str(folder / "ledger"), settle=0.0)
+        client = Client(settings, base_url=server.url, limiter=Limiter.of(settings))
+        watcher = TaskWatcher(client, settings)
+        found: list[str | Doubt | None] = []
+
+        async def send() -> str:
+            found.append(await embedding_task(client, watcher, ledger, call, URL, {"marengo3.0"}))
+            return "e2"
+
+        async def find() -> None:
+            return None
+
+        try:
+            await ledger.submit(call, send, find)
+        finally:
+            await watcher.aclose()
+            await ledger.aclose()
+            await client.aclose()
+        return found[0]
+
+    return asyncio.run(main())
+
+
+def test_a_marked_name_keeps_the_kind_of_file() -> None:
+    assert marked_name("https://media.example/a.mp4", "0123") is None
+    assert marked_name("/films/a tour.mov", "0123") == "a tour.tl_data_key-0123.mov"

@@ -1,0 +1,111 @@
+"""Workers are processes of their own: a file that breaks one costs its task and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tl_data.demo.scene import Scene
+from tl_data.demo.videos import make_video
+from tl_data.local.perception.evidence import Evidence, NotVideo, from_json, to_json
+from tl_data.local.perception.worker_pool import Lookers, LookFailed
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    scenes = [
+        Scene(3, caption="Open all hours", background="blue"),
+        Scene(3, background="red", backdrop="city", speech="The green field is wide."),
+    ]
+    return make_video(tmp_path_factory.mktemp("video") / "two.mp4", scenes, width=640, height=360, fps=15)
+
+
+def run(use: Callable[[Lookers], Awaitable[Any]], **options: Any) -> Any:
+    async def session() -> Any:
+        lookers = Lookers(**{"workers": 1, **options})
+        try:
+            return await use(lookers)
+        finally:
+            await lookers.aclose()
+
+    return asyncio.run(session())
+
+
+def worker_that(does: str) -> tuple[str, ...]:
+    """The command of a worker that reads a request and then does something else than its work."""
+    return (sys.executable, "-c", f"import os, sys, time\nsys.stdin.readline()\n{does}")
+
+
+def test_looks_and_stays_warm(video: Path, tmp_path: Path) -> None:
+    async def use(lookers: Lookers) -> tuple[Evidence, Evidence, list[float], list[int]]:
+        told: list[float] = []
+        pids = []
+        first = await lookers.look(video, tmp_path / "first", on_progress=told.append)
+        pids += [worker.process.pid for worker in lookers._all]
+        second = await lookers.look(video, tmp_path / "second")
+        pids += [worker.process.pid for worker in lookers._all]
+        return first, second, told, pids
+
+    first, second, told, pids = run(use)
+    assert first == second
+    assert [clip.cut for clip in first.clips] == [True, True]
+    assert all((tmp_path / "first" / clip.keyframe).stat().st_size > 1000 for clip in first.clips)
+    assert told[-1] == 1.0
+    assert all(0 <= share <= 1 for share in told)
+    assert pids[0] == pids[1]
+    assert from_json(to_json(first)) == first
+
+
+def test_refuses_and_goes_on(video: Path, tmp_path: Path) -> None:
+    text = tmp_path / "notes.mp4"
+    text.write_text("This is no video.\n" * 50)
+
+    async def use(lookers: Lookers) -> int:
+        with pytest.raises(NotVideo, match="cannot be read"):
+            await lookers.look(text, tmp_path / "out")
+        with pytest.raises(NotVideo):
+            await lookers.probe(text)
+        return (await lookers.probe(video)).width
+
+    assert run(use) == 640
+
+
+@pytest.mark.parametrize(
+    ("does", "says"),
+    [
+        ("time.sleep(60)", "no progress for 4 s"),
+        ("while True: print('{\"progress\": 0.1}', flush=True); time.sleep(0.1)", "longer than 6 s"),
+        ("hoard = bytearray(400 << 20); time.sleep(60)", "more than the 300 MB allowed"),
+        ("os.abort()", "signal SIGABRT"),
+        ("sys.exit(3)", "exit code 3"),
+    ],
+    ids=["hangs", "never ends", "hoards", "crashes", "leaves"],
+)
+def test_a_bad_worker_fails_its_task_only(does: str, says: str, video: Path, tmp_path: Path) -> None:
+    async def use(lookers: Lookers) -> None:
+        for _ in range(1 + (does == "os.abort()")):  # the pool has room for the next one
+            with pytest.raises(LookFailed, match=says):
+                await lookers.look(video, tmp_path / "out", seconds=6)
+        assert not lookers._all
+
+    run(use, command=worker_that(does), patience=4, megabytes=300)
+
+
+def test_cancelling_a_look_ends_its_worker(video: Path, tmp_path: Path) -> None:
+    async def use(lookers: Lookers) -> None:
+        look = asyncio.create_task(lookers.look(video, tmp_path / "out"))
+        await asyncio.sleep(0.3)
+        (worker,) = lookers._all
+        look.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await look
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker.process.pid, 0)
+
+    run(use)

@@ -1,0 +1,285 @@
+"""What things cost: a table of prices, and the sum of a bill.
+
+    prices = Prices.load()                           # TL_PRICES, or the list that comes with the package
+    prices.of("index", video_minutes=12.5)           # 0.525
+
+A price is computed from the totals of an operation, never added up call by call: so a plan and the bill
+of the run it was made for are equal to the last digit.
+
+What is billed, in the units of the price list, and the run that it is billed to.
+
+A run opens a `Book`. The ledger writes what is billed into the record that tells of it, together with the id
+of the run, and enters it into the book in the same step. So what a run paid that was killed is the sum of
+what the records of the ledger say.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tl_data.errors import SettingsError
+
+OPERATIONS = ("index", "embed_video", "embed_audio", "embed_image", "embed_text", "search", "analyze")
+UNITS = ("video_minute", "call", "input_token", "output_token")
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Prices of operations by unit; an operation or unit that is not listed is free."""
+
+    currency: str
+    as_of: date
+    source: str
+    units: Mapping[str, Mapping[str, float]]
+
+    @classmethod
+    def load(cls, path: str | Path | None = None) -> Prices:
+        """Read a price list.
+
+        Args:
+            path: a TOML file as `prices.toml`; None: TL_PRICES, else the package's own list.
+
+        Raises:
+            SettingsError: the file is missing or not a price list, and what is wrong with it.
+        """
+        chosen = path or os.environ.get("TL_PRICES")
+        try:
+            if chosen:
+                text = Path(chosen).read_text(encoding="utf-8")
+            else:
+                text = resources.files("tl_data").joinpath("prices.toml").read_text(encoding="utf-8")
+            return cls._read(tomllib.loads(text), str(chosen or "prices.toml"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"prices: {chosen} cannot be read: {error}") from error
+
+    @classmethod
+    def _read(cls, table: Mapping[str, Any], where: str) -> Prices:
+        units = {name: part for name, part in table.items() if isinstance(part, dict)}
+        for operation, part in units.items():
+            if operation not in OPERATIONS:
+                raise SettingsError(f"{where}: no operation {operation!r}; there are {', '.join(OPERATIONS)}")
+            for unit, price in part.items():
+                if unit not in UNITS:
+                    raise SettingsError(
+                        f"{where}: [{operation}] no unit {unit!r}; there are {', '.join(UNITS)}"
+                    )
+                if isinstance(price, bool) or not isinstance(price, int | float) or price < 0:
+                    raise SettingsError(f"{where}: [{operation}] {unit} is {price!r}; a price is 0 or more")
+        as_of = table.get("as_of")
+        if not isinstance(as_of, date):
+            raise SettingsError(f"{where}: as_of is {as_of!r}; say when the prices held: as_of = 2026-07-31")
+        return cls(str(table.get("currency", "USD")), as_of, str(table.get("source", where)), units)
+
+    @classmethod
+    def free(cls) -> Prices:
+        """What the embedded engine costs."""
+        return cls("USD", date.today(), "the embedded engine costs nothing", {})
+
+    def said(self) -> dict[str, Any]:
+        """As it is written down beside what was paid by it."""
+        return {
+            "currency": self.currency,
+            "as_of": str(self.as_of),
+            "source": self.source,
+            "units": self.units,
+        }
+
+    @classmethod
+    def heard(cls, said: Any) -> Prices | None:
+        """A list that was written down; None if it is none."""
+        try:
+            units = {name: dict(part) for name, part in said["units"].items()}
+            return cls(said["currency"], date.fromisoformat(said["as_of"]), said["source"], units)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+
+    def of(
+        self,
+        operation: str,
+        *,
+        video_minutes: float = 0.0,
+        calls: int = 0,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+    ) -> float:
+        """The price of all calls of one operation together, in `currency`."""
+        amounts = (video_minutes, calls, input_tokens, output_tokens)
+        rates = self.units.get(operation, {})
+        return sum(rates.get(unit, 0.0) * amount for unit, amount in zip(UNITS, amounts, strict=True))
+
+
+#: Operations of the ledger that the price list knows by their own names; all others are analyses.
+_OWN = ("index", "embed_video", "search")
+
+
+@dataclass
+class Units:
+    """What is billed of one operation. Length is counted in whole microseconds: sums are exact."""
+
+    video_us: int = 0
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    @property
+    def video_minutes(self) -> float:
+        return self.video_us / 60e6
+
+
+@dataclass(frozen=True)
+class Charge:
+    """One entry of a book. A correction has no calls, and may have less than no length."""
+
+    run: str
+    operation: str  # of the price list
+    video_us: int = 0
+    calls: int = 1
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    @classmethod
+    def said(cls, record: Mapping[str, Any]) -> Charge | None:
+        """The charge that a record of the ledger tells of, if it tells of one that can be read."""
+        try:
+            charge = cls(**record["charge"])
+        except (KeyError, TypeError):
+            return None
+        whole = (charge.video_us, charge.calls, charge.input_tokens, charge.output_tokens)
+        return charge if all(isinstance(number, int) for number in whole) else None
+
+    def in_record(self) -> dict[str, Any]:
+        """As it stands in a record of the ledger."""
+        return {"charge": asdict(self)}
+
+
+@dataclass
+class Bill:
+    """Units by operation of the price list."""
+
+    operations: dict[str, Units] = field(default_factory=dict)
+
+    def add(
+        self, operation: str, seconds: float | None, *, calls: int = 1, tokens: tuple[int, int] = (0, 0)
+    ) -> None:
+        """Add calls for a video of so many seconds; tokens are those read and written."""
+        self._add(operation, round((seconds or 0.0) * 1e6) * calls, calls, *tokens)
+
+    def enter(self, charge: Charge) -> None:
+        """Add what a record of the ledger tells of."""
+        self._add(charge.operation, charge.video_us, charge.calls, charge.input_tokens, charge.output_tokens)
+
+    def _add(self, operation: str, video_us: int, calls: int, read: int, written: int) -> None:
+        units = self.operations.setdefault(operation, Units())
+        units.video_us += video_us
+        units.calls += calls
+        units.input_tokens += read
+        units.output_tokens += written
+
+    @property
+    def submitted(self) -> int:
+        """Indexing tasks."""
+        return self.operations.get("index", Units()).calls
+
+    @property
+    def video_minutes(self) -> float:
+        """Minutes of video that were newly submitted for indexing."""
+        return self.operations.get("index", Units()).video_minutes
+
+    @property
+    def calls(self) -> int:
+        """Paid calls: indexing tasks and analyses."""
+        return sum(units.calls for units in self.operations.values())
+
+    @property
+    def input_tokens(self) -> int:
+        return sum(units.input_tokens for units in self.operations.values())
+
+    @property
+    def output_tokens(self) -> int:
+        return sum(units.output_tokens for units in self.operations.values())
+
+    def price(self, prices: Prices, *, tokens: bool = True) -> float:
+        """What it costs. Without `tokens`, only what is known before: nobody knows what will be said."""
+        return math.fsum(
+            prices.of(
+                operation,
+                video_minutes=units.video_minutes,
+                calls=units.calls,
+                input_tokens=units.input_tokens if tokens else 0,
+                output_tokens=units.output_tokens if tokens else 0,
+            )
+            for operation, units in sorted(self.operations.items())
+        )
+
+
+@dataclass
+class Book:
+    """What one run pays, while it lives."""
+
+    run: str
+    bill: Bill
+    unsettled: int = 0  # requests that may have made a task of which this run never heard
+
+    def enter(self, charge: Charge | None) -> None:
+        """Add what was just written down, if it is this run's."""
+        if charge is not None and charge.run == self.run:
+            self.bill.enter(charge)
+
+
+_open: ContextVar[Book | None] = ContextVar("tl_data_book", default=None)
+
+
+@contextmanager
+def kept_in(book: Book) -> Iterator[Book]:
+    """Bill to this book what is paid inside the block, in this task and its children."""
+    token = _open.set(book)
+    try:
+        yield book
+    finally:
+        _open.reset(token)
+
+
+def book() -> Book | None:
+    """The book of the run that is under way; None outside of any."""
+    return _open.get()
+
+
+def charged(
+    operation: str,
+    video_minutes: float,
+    *,
+    run: str | None = None,
+    calls: int = 1,
+    less_us: int = 0,
+    tokens: tuple[int, int] = (0, 0),
+) -> Charge | None:
+    """A charge to the run that is under way, or to another one by its id; None outside of any.
+
+    Args:
+        operation: of the ledger.
+        less_us: microseconds that were charged before.
+    """
+    under_way = book()
+    run = run or (under_way.run if under_way else None)
+    if run is None:
+        return None
+    video_us = round(video_minutes * 60e6) - less_us
+    if not (video_us or calls or any(tokens)):
+        return None
+    return Charge(run, operation if operation in _OWN else "analyze", video_us, calls, *tokens)
+
+
+def entered(charge: Charge | None) -> None:
+    """Enter a charge into the book of the run that is under way, if it is this run's."""
+    if (under_way := book()) is not None:
+        under_way.enter(charge)

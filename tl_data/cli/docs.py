@@ -1,0 +1,212 @@
+"""Prints sql/ and the tables of the README from the catalog, so that they cannot grow old.
+
+Every page is a function of the catalog alone; `tl-data docs --check` compares it with what is committed.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+
+from tl_data import catalog
+from tl_data.catalog import Function, Parameter, Table, literal
+from tl_data.cli.sdk_docs import SDKS, sdks_of
+from tl_data.client import OPERATIONS
+from tl_data.functions import FUNCTIONS, TABLES
+
+#: Which methods of the client a record calls, beyond those that make sure that its video is indexed.
+CALLS: dict[str, tuple[str, ...]] = {
+    "index_video": ("create_index", "list_indexes", "create_task", "list_tasks", "retrieve_task"),
+    "search": ("search",),
+    "search_by_image": ("search",),
+    "clips": ("retrieve_video",),
+    "transcript": ("retrieve_video",),
+    "summarize": ("summarize",),
+    "chapters": ("summarize",),
+    "highlights": ("summarize",),
+    "gist": ("gist",),
+    "analyze": ("analyze",),
+    "extract": ("analyze",),
+    "embed_text": ("embed",),
+    "embed_image": ("embed",),
+    "audio_vectors": ("embed",),
+    "video_vectors": ("create_embed_task", "retrieve_embed_task", "retrieve_video"),
+    "indexes": ("list_indexes",),
+    "videos": ("list_videos",),
+    "tasks": ("list_tasks",),
+    "embed_tasks": ("list_embed_tasks",),
+}
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+_HEAD = "-- Printed by `tl-data docs`: change the declarations in tl_data/functions, not this file.\n"
+
+
+def write(*, check: bool = False, root: Path = ROOT) -> list[str]:
+    """Write the pages that changed, or only name them with `check`. Gives the paths concerned."""
+    changed = []
+    for name, text in pages(root).items():
+        path = root / name
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            continue
+        changed.append(name)
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    return changed
+
+
+def pages(root: Path = ROOT) -> dict[str, str]:
+    """Path -> text of each printed page."""
+    made = {
+        "sql/duckdb.sql": _sql_page("DuckDB", "import tl_data; tl_data.register(con)"),
+        "sql/spark.sql": _sql_page("Spark SQL", "import tl_data; tl_data.register(spark)"),
+        "sql/tables.sql": _tables_page(),
+        "sql/README.md": _reference(),
+    }
+    readme = root / "README.md"
+    if readme.is_file():
+        made["README.md"] = re.sub(
+            r"(<!-- functions -->\n).*?(<!-- end -->)",
+            lambda found: found[1] + _summary() + found[2],
+            readme.read_text(encoding="utf-8"),
+            flags=re.DOTALL,
+        )
+    return made
+
+
+def sql_type(kind: pa.DataType) -> str:
+    """An Arrow type in words that both engines' users read."""
+    if pa.types.is_list(kind):
+        inner = kind.value_type
+        return "vector" if pa.types.is_float32(inner) else f"list of {sql_type(inner)}"
+    if pa.types.is_struct(kind):
+        return f"struct({', '.join(f.name for f in kind)})"
+    names = {"string": "text", "double": "double", "int64": "bigint", "bool": "boolean"}
+    return names.get(str(kind), "timestamp" if pa.types.is_timestamp(kind) else str(kind))
+
+
+def example(record: Function | Table) -> str:
+    """A statement that shows the record: required arguments by position, others by name."""
+    required = [p.name for p in record.parameters if p.required]
+    said = [literal(record.example[n]) for n in required]
+    said += [f"{n} => {literal(v)}" for n, v in record.example.items() if n not in required]
+    call = f"{record.sql}({', '.join(said)})"
+    table = isinstance(record, Table) or record.is_table
+    return f"SELECT * FROM {call};" if table else f"SELECT {call};"
+
+
+def _signature(record: Function | Table) -> str:
+    return ", ".join(p.name if p.required else f"{p.name} => {literal(p.default)}" for p in record.parameters)
+
+
+def _argument_lines(parameters: tuple[Parameter, ...]) -> list[str]:
+    return [f"--   {p.name} {sql_type(p.type)}: {p.doc}" for p in parameters]
+
+
+def _sql_page(engine: str, how: str) -> str:
+    parts = [
+        f"{_HEAD}-- The functions in {engine}. Register them first, in Python:  {how}\n"
+        "-- Each has a form that never fails the statement: try_tl_..., which gives\n"
+        "-- struct(value, error, usage, provenance).\n"
+        "-- tl_similarity(a, b) is the cosine of two vectors, -1 to 1; tl_json(text, path) reads a field of\n"
+        "-- JSON text: tl_json(json, '$.title').\n"
+    ]
+    for f in FUNCTIONS.values():
+        gives = (
+            "rows of " + ", ".join(f"{c.name} {sql_type(c.type)}" for c in f.columns)
+            if f.is_table
+            else sql_type(f.gives)
+        )
+        lines = [f"-- {f.sql}({_signature(f)})", f"-- {f.doc}", f"--   gives {gives}"]
+        parts.append("\n".join([*lines, *_argument_lines(f.parameters), example(f)]) + "\n")
+    return "\n".join(parts)
+
+
+def _tables_page() -> str:
+    parts = [f"{_HEAD}-- The listings of the API, in DuckDB. In Spark: spark.read.format('twelvelabs').\n"]
+    for t in TABLES.values():
+        columns = ", ".join(f"{c.name} {sql_type(c.type)}" for c in t.schema)
+        lines = [f"-- {t.sql}({_signature(t)})", f"-- {t.doc}", f"--   rows of {columns}"]
+        parts.append("\n".join([*lines, *_argument_lines(t.parameters), example(t)]) + "\n")
+    return "\n".join(parts)
+
+
+def _summary() -> str:
+    lines = ["| SQL, in DuckDB and Spark | what it gives |", "| --- | --- |"]
+    for record in catalog.records():
+        required = [p.name for p in record.parameters if p.required]
+        optional = ["…"] if any(not p.required for p in record.parameters) else []
+        lines.append(f"| `{record.sql}({', '.join(required + optional)})` | {record.doc} |")
+    return "\n".join(lines) + "\n"
+
+
+def _reference() -> str:
+    parts = [
+        "# The functions and listings in SQL\n\n"
+        "<!-- Printed by `tl-data docs`: change the declarations in tl_data/functions, not this file. -->\n\n"
+        "The same names in DuckDB and Spark SQL; without `tl_` in Python (`tl_data.search`), with dashes\n"
+        "on the command line (`tl-data search`). Arguments with a default are passed by name:\n"
+        "`max_hits => 5`.\n\n"
+        "`try_tl_...` gives `struct(value, error, usage, provenance)` and never fails the statement;\n"
+        "exactly one of value and error is set, and both are NULL for a NULL input. The plain form\n"
+        "finishes the rows in flight, keeps what was paid for, and then fails with a message that names\n"
+        "the row and the next step.\n"
+    ]
+    for record in catalog.records():
+        parts.append(_section(record))
+    parts.append(_operations())
+    return "\n".join(parts)
+
+
+def _operations() -> str:
+    lines = [
+        "## Operations of the API",
+        "",
+        "Every operation has a method in `tl_data.client.Client`. Those that SQL and the command line need,",
+        "too, are called by the functions named here. The embedded engine serves them all; the official SDKs",
+        "named last carry the operation out against it in the tests.",
+        "",
+        "| operation | client method | SQL | command | SDKs |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for operation in OPERATIONS:
+        names = [r.name for r in catalog.records() if operation.method in CALLS[r.name]]
+        sql = ", ".join(f"`tl_{name}`" for name in names)
+        commands = ", ".join(f"`tl-data {name.replace('_', '-')}`" for name in names)
+        route = operation.route
+        lines.append(f"| `{route}` | `{operation.method}` | {sql} | {commands} | {sdks_of(route)} |")
+    more = sorted(set().union(*SDKS.values()) - {operation.route for operation in OPERATIONS})
+    lines += ["", "The embedded engine serves these as well, for programs written with such an SDK:", ""]
+    lines += [f"- `{route}` ({sdks_of(route)})" for route in more]
+    return "\n".join(lines) + "\n"
+
+
+def _section(record: Function | Table) -> str:
+    columns = record.columns if isinstance(record, Function) else record.schema
+    table = isinstance(record, Table) or record.is_table
+    lines = [f"## {record.sql}\n", record.doc]
+    if record.detail:
+        lines += ["", record.detail]
+    if isinstance(record, Function) and record.durable:
+        lines += ["", "Costs minutes or tokens: kept in the ledger and never paid twice."]
+    lines += [
+        "",
+        "```sql",
+        example(record),
+        "```",
+        "",
+        "| argument | type | default | what |",
+        "| --- | --- | --- | --- |",
+    ]
+    for p in record.parameters:
+        default = "required" if p.required else f"`{literal(p.default)}`"
+        lines.append(f"| `{p.name}` | {sql_type(p.type)} | {default} | {p.doc} |")
+    if table:
+        lines += ["", "| column | type |", "| --- | --- |"]
+        lines += [f"| `{c.name}` | {sql_type(c.type)} |" for c in columns]
+    else:
+        lines += ["", f"Gives {sql_type(record.gives)}."]  # type: ignore[union-attr]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,273 @@
+"""The commands around jobs: init, plan, run, submit, collect, status, demo."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+
+from tl_data.cli.ledger import ledger
+from tl_data.cli.output import json_value, show
+from tl_data.errors import Cancelled, MissingExtra, NotAllowed, SchemaMismatch, SettingsError, TLDataError
+
+if TYPE_CHECKING:
+    from tl_data.pipeline.job import Job
+
+TROUBLE, INTERRUPTED = 3, 130  # exit codes of what stopped, or was stopped, and may go on
+
+_FILE = click.argument("file", type=click.Path(dir_okay=False))
+_LIMIT = click.option("--limit", type=click.IntRange(min=1), help="only the first videos of the source")
+_JSON = click.option("--json", "as_json", is_flag=True, help="the outcome as one JSON object on stdout")
+
+
+@click.command()
+@click.argument("file", default="tl-job.toml", type=click.Path(dir_okay=False))
+def init(file: str) -> None:
+    """Write a commented job file to begin with (tl-job.toml).
+
+    \b
+    FILE: where to; an existing file is never overwritten
+    """
+    from tl_data.pipeline.job import init_text
+
+    path = Path(file)
+    if path.exists():
+        raise SettingsError(f"{file} is there already; name another file: tl-data init FILE")
+    try:
+        path.write_text(init_text(), encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be written: {error.strerror}") from error
+    click.echo(f"{file} written. Edit it, then type: tl-data plan {file}")
+
+
+@click.command()
+@_FILE
+@_LIMIT
+@_JSON
+def plan(file: str, limit: int | None, as_json: bool) -> None:
+    """Say what a run of a job would do, take and cost. Nothing is paid.
+
+    \b
+    FILE: a job in TOML
+    """
+    _planned(file, limit, as_json)
+
+
+@click.command()
+@_FILE
+@_LIMIT
+@click.option("--dry-run", is_flag=True, help="only say what it would do: the same as plan")
+@_JSON
+def run(file: str, limit: int | None, dry_run: bool, as_json: bool) -> None:
+    """Run a job: everything new, changed, or failed and worth another try; then its alerts and its digest.
+
+    Exit codes: 0 all is in, 1 some videos failed (table errors), 2 the job is wrong, 3 stopped at a limit
+    or by trouble (run it again), 130 interrupted (run it again). Alerts that were found are no failure.
+
+    \b
+    FILE: a job in TOML
+    """
+    if dry_run:
+        _planned(file, limit, as_json)
+        return
+    _worked("run", file, limit, as_json)
+
+
+@click.command()
+@_FILE
+@_LIMIT
+@_JSON
+def submit(file: str, limit: int | None, as_json: bool) -> None:
+    """Make the indexing tasks of a job and do not wait; `collect` does, hours later or elsewhere.
+
+    \b
+    FILE: a job in TOML
+    """
+    _worked("submit", file, limit, as_json)
+
+
+@click.command()
+@_FILE
+@_LIMIT
+@_JSON
+def collect(file: str, limit: int | None, as_json: bool) -> None:
+    """Wait for what was submitted, make the outputs and write the tables; nothing new is indexed.
+
+    \b
+    FILE: a job in TOML
+    """
+    _worked("collect", file, limit, as_json)
+
+
+@click.command()
+@_FILE
+@_JSON
+def status(file: str, as_json: bool) -> None:
+    """Say what the tables of a job hold.
+
+    \b
+    FILE: a job in TOML
+    """
+    from tl_data import pipeline
+    from tl_data.pipeline.job import Job
+
+    found = pipeline.status(Job.load(file))
+    _print(found.lines(), asdict(found), as_json)
+
+
+@click.command()
+@click.argument("index", required=False)
+@click.option("--dry-run", is_flag=True, help="only say what it would take")
+@_JSON
+def reindex(index: str | None, dry_run: bool, as_json: bool) -> None:
+    """Look again at what the embedded engine looked at with other models, or in an earlier version.
+
+    After a change of TL_LOCAL_CLIP or TL_LOCAL_WHISPER, or of the version. Exit codes: 0 all is looked at,
+    1 some videos failed.
+
+    \b
+    INDEX: name or id of an index; none: every index
+    """
+    from tl_data.cli.reindex import reindex as look_again
+
+    found = look_again(index, dry_run=dry_run)
+    _print(found.lines(dry_run), asdict(found), as_json)
+    sys.exit(1 if found.failed and not dry_run else 0)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("videos", nargs=-1)
+@click.option("--folder", default="demo-lake", show_default=True, help="where the tables go")
+def demo(videos: tuple[str, ...], folder: str) -> None:
+    """Do the main job on made videos, or your own, with the engine on this machine.
+
+    \b
+    VIDEOS: a folder, a glob or files; none: videos made for the demo
+    """
+    try:
+        from tl_data.demo.run import run_demo
+    except ModuleNotFoundError as error:
+        raise MissingExtra(str(error.name), "demo") from error
+    sys.exit(run_demo(list(videos), Path(folder)))
+
+
+def _planned(file: str, limit: int | None, as_json: bool) -> None:
+    from tl_data import pipeline
+    from tl_data.pipeline.digest import digest_file
+    from tl_data.pipeline.job import Job
+    from tl_data.pipeline.progress import shown
+
+    job = _limited(Job.load(file), limit)
+    lines: list[str] = []
+    facts: dict[str, Any] = {}
+    if job.has_source:
+        with shown() as progress:
+            found = _in_trouble(lambda: pipeline.plan(job, progress=progress))
+        lines += found.lines()
+        facts |= {
+            "video_minutes": found.video_minutes,
+            "calls": found.calls,
+            "price": found.price,
+            "price_of_tokens_at_most": found.price_of_tokens,
+            **{name: value for name, value in asdict(found).items() if name != "coming"},
+        }
+    if job.alerts:
+        asked = pipeline.plan_alert(job, coming=found.coming if job.has_source else None)
+        lines.append(asked.sentence())
+        facts["alerts"] = asdict(asked)
+    if job.digest:
+        facts["digest"] = str(digest_file(job.digest, datetime.now(UTC)))
+        lines.append(f"digest: {facts['digest']}, the last {job.digest.days} days")
+    _print(lines, facts, as_json)
+
+
+def _worked(verb: str, file: str, limit: int | None, as_json: bool) -> None:
+    from tl_data import pipeline
+    from tl_data.pipeline.alerts import saved_questions
+    from tl_data.pipeline.job import Job
+    from tl_data.pipeline.progress import shown
+
+    job = _limited(Job.load(file), limit)
+    if verb != "run" and not job.has_source:
+        raise SettingsError(f"{file} has no [source]: there is nothing to {verb}; type: tl-data run {file}")
+    if job.alerts and verb != "submit":
+        saved_questions(job, job.alerts)  # what is wrong with them is told before anything is paid
+    facts: dict[str, Any] = {}
+    codes = []
+    if job.has_source:
+        with shown() as progress:
+            report = _in_trouble(lambda: getattr(pipeline, verb)(job, progress=progress))
+        facts |= report.row() | {"reason": report.reason, "tables": dict(report.tables)}
+        facts["errors"] = [asdict(error) for error in report.errors]
+        codes.append(report.exit_code)
+        if not as_json:
+            _print(report.lines(), {}, as_json)
+    if INTERRUPTED not in codes and verb != "submit":
+        spent = facts.get("price", 0.0)
+        codes += _in_trouble(lambda: _followed(job, spent, facts, as_json))
+    if as_json:
+        _print([], facts, as_json)
+    sys.exit(max(codes, default=0))
+
+
+def _in_trouble(work: Callable[[], Any]) -> Any:
+    """Do it; trouble that is not of single videos (platform, ledger, tables) ends with 3: run again."""
+    try:
+        return work()
+    except (SettingsError, SchemaMismatch, MissingExtra):
+        raise
+    except NotAllowed as refused:
+        raise SettingsError(str(refused)) from refused
+    except Cancelled as stopped:
+        click.echo(f"Stopped: {stopped}", err=True)
+        sys.exit(INTERRUPTED)
+    except TLDataError as trouble:
+        click.echo(f"Failed: {trouble}\nWhat is finished is kept: put this right and run it again", err=True)
+        sys.exit(TROUBLE)
+
+
+def _followed(job: Job, spent: float, facts: dict[str, Any], as_json: bool) -> list[int]:
+    """Alerts and digest, which follow what came in; gives their exit codes."""
+    from tl_data import pipeline
+    from tl_data.lake.lake import rows_of
+    from tl_data.lake.schemas import ALERTS
+    from tl_data.pipeline.digest import write_digest
+
+    codes = []
+    if job.alerts:
+        asked = pipeline.alert(job, spent=spent)
+        told = {"failures": asked.failures, "max_clips_reached": [*asked.full], "clips": asked.found}
+        facts["alerts"] = {**told, **asked.run.row()}
+        codes.append(asked.exit_code)
+        if not as_json:
+            columns = ["question", "url", "start_sec", "end_sec", "confidence", "transcription"]
+            if asked.found:
+                show(rows_of(ALERTS, asked.found).select(columns))
+            _print(asked.lines(), {}, as_json)
+    if job.digest and INTERRUPTED not in codes:
+        page = write_digest(job, job.digest)
+        facts["digest"] = page.file
+        if not as_json:
+            _print(page.lines(), {}, as_json)
+    return codes
+
+
+def _limited(job: Job, limit: int | None) -> Job:
+    return job if limit is None else job.but(limit=limit)
+
+
+def _print(lines: list[str], facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.buffer.write(orjson.dumps(facts, option=orjson.OPT_INDENT_2, default=json_value) + b"\n")
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+COMMANDS: list[click.Command] = [init, plan, run, submit, collect, status, reindex, ledger, demo]

@@ -1,0 +1,107 @@
+"""The command `tl-data ledger` and what is below it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import orjson
+import pyarrow as pa
+import pyarrow.compute
+
+from tl_data.cli.output import json_value, output_options, show
+from tl_data.errors import LedgerError
+from tl_data.ledger.ledger import Ledger
+from tl_data.media.identity import redact
+from tl_data.settings import Settings
+
+
+@click.group()
+def ledger() -> None:
+    """Look into the ledger: what was submitted and what came back."""
+
+
+@ledger.command("ls")
+@click.option("--state", type=click.Choice(["claimed", "submitted", "done", "failed"]))
+@click.option("--operation", help="only this: index, summary, chapter, ...")
+def _list(state: str | None, operation: str | None, to: str, file: str | None) -> None:
+    """List the calls in the ledger."""
+    rows = every = _in_ledger(lambda ledger: ledger.export())
+    for name, wanted in (("state", state), ("operation", operation)):
+        if wanted:
+            rows = rows.filter(pa.compute.equal(rows.column(name), wanted))
+    brief = ["key", "state", "operation", "content", "at", "error_message"]
+    show(rows.select(brief) if to == "table" else rows, to, file)
+    if not every.num_rows:
+        place = redact(Settings.load().ledger_url)
+        click.echo(f"the ledger {place} is empty; TL_LEDGER names another one", err=True)
+    twice = every.filter(every.column("perhaps_paid_twice"))
+    if twice.num_rows:
+        minutes = pa.compute.sum(twice.column("video_minutes")).as_py() or 0.0
+        click.echo(
+            f"{twice.num_rows} of them ({minutes:.2f} video minutes) may have been paid for twice: a process "
+            "was killed while it sent them. tl-data ledger show KEY says why",
+            err=True,
+        )
+
+
+@ledger.command("export")
+def _export(to: str, file: str | None) -> None:
+    """Write the whole ledger as rows: --parquet FILE, --csv or --json."""
+    show(_in_ledger(lambda ledger: ledger.export()), to, file)
+
+
+@ledger.command("show")
+@click.argument("key")
+def _show(key: str) -> None:
+    """Show one call with its result.
+
+    \b
+    KEY: as `tl-data ledger ls` prints it
+    """
+    entry = _in_ledger(lambda ledger: ledger.show(key))
+    if entry is None:
+        raise LedgerError(f"the ledger has no call {key}; tl-data ledger ls lists those it has")
+    facts = {k: v for k, v in vars(entry).items() if v is not None}
+    facts["at"] = datetime.fromtimestamp(entry.at, UTC).isoformat()
+    if isinstance(entry.result, pa.Table):
+        facts["result"] = entry.result.to_pylist()
+    sys.stdout.buffer.write(orjson.dumps(facts, option=orjson.OPT_INDENT_2, default=json_value) + b"\n")
+
+
+@ledger.command("forget")
+@click.argument("keys", nargs=-1, required=True)
+def _forget(keys: tuple[str, ...]) -> None:
+    """Forget calls, so that they are made, and paid, anew.
+
+    \b
+    KEYS: as `tl-data ledger ls` prints them
+    """
+
+    async def forgotten(ledger: Ledger) -> list[str]:
+        return [key for key in keys if await ledger.forget(key)]
+
+    gone = _in_ledger(forgotten)
+    for key in gone:
+        click.echo(f"forgotten: {key}")
+    if unknown := [key for key in keys if key not in gone]:
+        raise LedgerError(f"the ledger has no call {', '.join(unknown)}; tl-data ledger ls lists all")
+
+
+def _in_ledger(look: Callable[[Ledger], Any]) -> Any:
+    async def looked() -> Any:
+        ledger = Ledger.open(Settings.load().ledger_url)
+        try:
+            return await look(ledger)
+        finally:
+            await ledger.aclose()
+
+    return asyncio.run(looked())
+
+
+for _command in (_list, _export):
+    output_options(_command)

@@ -1,0 +1,189 @@
+"""tl-data: the catalog on the command line, and the jobs, the engine, the documents and the doctor.
+
+Exit codes: 0 all is well, 1 a row or call failed, 2 the command or its settings are wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+import pyarrow as pa
+
+from tl_data._version import __version__
+from tl_data.catalog import Function, Parameter, Table
+from tl_data.cli.output import output_options, show
+from tl_data.errors import MissingExtra, SchemaMismatch, SettingsError, TLDataError
+from tl_data.functions import FUNCTIONS, TABLES
+
+FAILED, USAGE = 1, 2
+
+
+class _Failing(click.Group):
+    """A group whose commands end in a sentence and an exit code instead of a stack trace."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, SchemaMismatch, MissingExtra) as wrong:
+            click.echo(f"Error: {wrong}", err=True)
+            ctx.exit(USAGE)
+        except TLDataError as failed:
+            click.echo(f"Failed: {failed}", err=True)
+            ctx.exit(FAILED)
+
+
+@click.group(cls=_Failing, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tl-data")
+def cli() -> None:
+    """Video as tables: clips, summaries and vectors from a column of video URLs.
+
+    Settings come from TL_API_KEY, TL_BASE_URL, TL_INDEX, TL_LEDGER ... or the file tl_data.toml. Without a
+    key, an engine on this machine answers.
+    """
+
+
+def _click_type(kind: pa.DataType) -> click.ParamType[Any]:
+    if pa.types.is_integer(kind):
+        return click.INT
+    if pa.types.is_floating(kind):
+        return click.FLOAT
+    if pa.types.is_boolean(kind):
+        return click.BOOL
+    return click.STRING
+
+
+def _parameters(parameters: tuple[Parameter, ...]) -> list[click.Parameter]:
+    """Required arguments by position, the others by name."""
+    made: list[click.Parameter] = []
+    for p in parameters:
+        many = pa.types.is_list(p.type)
+        kind = _click_type(p.type.value_type if many else p.type)
+        if p.required:
+            made.append(click.Argument([p.name], type=kind, metavar=p.name.upper()))
+        else:
+            shown = p.doc + (f" [default: {p.default}]" if p.default is not None else "")
+            made.append(
+                click.Option(
+                    [f"--{p.name.replace('_', '-')}", p.name],
+                    type=kind,
+                    multiple=many,
+                    default=None,
+                    help=shown + (" (repeat for several)" if many else ""),
+                )
+            )
+    return made
+
+
+def _help(record: Function | Table) -> str:
+    required = [f"\b\n{p.name.upper()}: {p.doc}" for p in record.parameters if p.required]
+    return "\n\n".join(part for part in (record.doc, record.detail, *required) if part)
+
+
+def _given(record: Function | Table, said: dict[str, Any]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for p in record.parameters:
+        value = said[p.name]
+        if isinstance(value, tuple):
+            value = list(value) or None
+        if value is not None:
+            given[p.name] = value
+    return given
+
+
+def _function_command(f: Function) -> click.Command:
+    def run(to: str, file: str | None, **said: Any) -> None:
+        from tl_data.connection import connect
+
+        value = connect().call(f, **_given(f, said))
+        rows = value if f.is_table else [value] if pa.types.is_struct(f.gives) else [{"value": value}]
+        schema = f.columns if not pa.types.is_struct(f.gives) else pa.schema(list(f.gives))
+        show(pa.Table.from_pylist(rows or [], schema), to, file)
+
+    return _command(f, run)
+
+
+def _table_command(t: Table) -> click.Command:
+    def run(to: str, file: str | None, **said: Any) -> None:
+        from tl_data.connection import connect
+
+        show(pa.Table.from_batches(connect().batches(t, **_given(t, said)), t.schema), to, file)
+
+    return _command(t, run)
+
+
+def _command(record: Function | Table, run: Callable[..., None]) -> click.Command:
+    command = click.Command(
+        record.name.replace("_", "-"),
+        callback=run,
+        params=_parameters(record.parameters),
+        help=_help(record),
+        short_help=record.doc,
+    )
+    return output_options(command)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def serve(options: tuple[str, ...]) -> None:
+    """Run the embedded engine as a server of the API (`tl-data serve --help` for its options)."""
+    # The engine is another program that happens to ship in the same package: it is started, not imported.
+    # It takes the place of this process: a signal to what was started reaches the server itself.
+    import os
+
+    os.execv(sys.executable, [sys.executable, "-m", "tl_data.local", *options])
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="the findings as JSON")
+def doctor(as_json: bool) -> None:
+    """Say what is installed, which endpoint and key are in use, and what to type for what is missing."""
+    from tl_data.cli.doctor import examine, report
+
+    findings = examine()
+    report(findings, as_json)
+    sys.exit(FAILED if any(f.state == "wrong" for f in findings) else 0)
+
+
+@cli.command()
+@click.option("--check", is_flag=True, help="write nothing; fail if a page is not up to date")
+def docs(check: bool) -> None:
+    """Print sql/ and the reference from the catalog."""
+    from tl_data.cli.docs import write
+
+    if stale := write(check=check):
+        click.echo(f"{'Not up to date' if check else 'Written'}: {', '.join(stale)}")
+        if check:
+            click.echo("Type: tl-data docs", err=True)
+            sys.exit(FAILED)
+    else:
+        click.echo("All pages are up to date")
+
+
+def _assemble() -> None:
+    for f in FUNCTIONS.values():
+        cli.add_command(_function_command(f))
+    for t in TABLES.values():
+        cli.add_command(_table_command(t))
+    from tl_data.cli.jobs import COMMANDS
+
+    for command in COMMANDS:
+        cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point of the `tl-data` command."""
+    _assemble()
+    cli(prog_name="tl-data")
+
+
+def exit_code(*words: str) -> int:
+    """Do what `tl-data WORDS` does in this process and give its exit code: for schedulers without a shell."""
+    _assemble()
+    try:
+        cli(list(words), prog_name="tl-data")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0

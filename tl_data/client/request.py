@@ -1,0 +1,118 @@
+"""What is asked of the API: route, query, body, and how the call is counted and repeated.
+
+Which method of the client calls which operation of the API: the table that the documents print.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+import orjson
+
+from tl_data.client.multipart import Form, as_text
+from tl_data.client.retry import Repeat
+from tl_data.errors import BadRequest
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of the API, and how it is counted and repeated."""
+
+    method: str
+    path: str
+    query: Mapping[str, Any] = field(default_factory=dict)
+    json: Json | None = None
+    form: Form | None = None
+    category: str = "read"
+    repeat: Repeat = Repeat.FREELY
+    video_minutes: float = 0.0
+    tokens: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def target(self) -> str:
+        """Path and query: lists as repeated keys, ranges such as {"gte": 5} as name[gte]=5."""
+        pairs: list[tuple[str, Any]] = []
+        for name, value in self.query.items():
+            if isinstance(value, Mapping):
+                pairs += [(f"{name}[{bound}]", limit) for bound, limit in value.items()]
+            elif isinstance(value, list | tuple | set):
+                pairs += [(name, item) for item in value]
+            else:
+                pairs.append((name, value))
+        query = urlencode([(name, as_text(value)) for name, value in pairs if value is not None])
+        return f"{self.path}?{query}" if query else self.path
+
+    def sent(self, name: str) -> list[Any]:
+        """What was sent under a parameter's name: in the query, in the form, or anywhere in the JSON body."""
+        fields = self.form.fields if self.form else {}
+        return [given[name] for given in (self.query, fields) if given.get(name) is not None] + list(
+            _named(self.json, name)
+        )
+
+    @property
+    def content(self) -> bytes | None:
+        """The JSON body."""
+        return None if self.json is None else orjson.dumps(self.json)
+
+
+def _named(value: Any, name: str) -> Iterator[Any]:
+    if isinstance(value, dict):
+        if value.get(name) is not None:
+            yield value[name]
+        for inner in value.values():
+            yield from _named(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _named(inner, name)
+
+
+def path(template: str, **ids: str) -> str:
+    """A path with ids put in, each as one segment whatever it holds.
+
+    Raises:
+        BadRequest: an id is empty; the path would name the collection instead.
+    """
+    for name, value in ids.items():
+        if not value or value in (".", ".."):
+            raise BadRequest(f"{name} is {value!r}; it must be an id", "parameter_invalid")
+    return template.format(**{name: quote(value, safe="") for name, value in ids.items()})
+
+
+def given(**options: Any) -> Json:
+    """The options that are not None: None means 'not given' everywhere."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of the API, such as 'POST /search', and the method of `Client` that calls it."""
+
+    route: str
+    method: str
+    doc: str  # first line of the method's documentation
+
+
+OPERATIONS: list[Operation] = []
+
+
+def operation(*routes: str) -> Callable[[F], F]:
+    """Note the routes a function calls; the function itself stays as it is."""
+
+    def note(function: F) -> F:
+        doc = (inspect.getdoc(function) or "").partition("\n")[0]
+        OPERATIONS.extend(Operation(route, function.__name__, doc) for route in routes)
+        return function
+
+    return note

@@ -1,0 +1,244 @@
+"""Settings -> Connection: the synchronous face of the package, on one event loop a process.
+
+Engines call from threads of their own and Spark forks its workers, so the loop lives in a background
+thread that is started at first use in each process, after any fork.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from tl_data.catalog import Function, Table
+from tl_data.client import Client
+from tl_data.client.local_server import Engine, engine, models_of
+from tl_data.errors import RowFailed, SettingsError
+from tl_data.ledger.ledger import Ledger
+from tl_data.ratelimit.limiter import Limiter
+from tl_data.runtime.concurrency import Loop
+from tl_data.runtime.pool import Outcome, Pool
+from tl_data.session import Session
+from tl_data.settings import SERVICE_URL, Settings
+from tl_data.urls import is_loopback
+
+T = TypeVar("T")
+
+Row = tuple[Any, ...]
+
+_MEDIA = ("video", "audio", "image")  # first arguments that may be paths
+
+
+class Connection:
+    """Calls of catalog functions and listings, for one set of settings. Use `connect()` to get one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._loop = Loop()
+        self._engine: Engine | None = None
+        self._session: Session | None = None
+        self._opening = threading.Lock()
+        self._pool = Pool(settings.concurrency)
+
+    @property
+    def session(self) -> Session:
+        """The async session; opened at first use, so that registering functions costs nothing."""
+        with self._opening:
+            if self._session is None:
+                self._session = self._open()
+            return self._session
+
+    @property
+    def base_url(self) -> str:
+        """The address that answers, opened or not; the embedded engine's is known once it runs."""
+        if self._engine is not None:
+            return self._engine.base_url
+        return self.settings.base_url or ("embedded engine" if self.settings.embedded else SERVICE_URL)
+
+    @property
+    def dimension(self) -> int | None:
+        """Length of the vectors of the session's model; None if it is not known before the first answer.
+
+        With a model of its own the embedded engine is started: only its files say it.
+        """
+        settings = self.settings
+        if settings.embedded and settings.local_clip:
+            models = self.session.models
+            return models.dimension if models else None
+        return settings.dimension
+
+    def _open(self) -> Session:
+        settings = self.settings
+        if settings.embedded:
+            self._engine = engine(Path(settings.home).resolve() / "engine", settings.tiers)
+            base_url = self._engine.base_url
+        else:
+            base_url = settings.base_url or SERVICE_URL
+            if settings.api_key is None and not is_loopback(base_url):
+                raise SettingsError(f"{base_url} needs an API key: set TL_API_KEY, or pass api_key=")
+
+        async def opened() -> Session:
+            ledger = Ledger.open(settings.ledger_url, secrets=(settings.api_key or "",))
+            limiter = Limiter.of(settings, ledger.storage)
+            client = Client(settings, base_url=base_url, limiter=limiter)
+            try:
+                return Session(settings, client, ledger, await models_of(client))
+            except BaseException:
+                await client.aclose()
+                raise
+
+        return self._loop.run(opened())
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the connection's loop and wait; Ctrl-C cancels it cleanly."""
+        return self._loop.run(work)
+
+    def cancel(self, owner: object | None = None) -> None:
+        """Stop the calls under way, from any thread; whoever waits for them gets an error.
+
+        Args:
+            owner: stop only what was asked for within `asked_by(owner)`.
+        """
+        self._loop.cancel(owner)
+
+    def call(self, function: Function, **arguments: Any) -> Any:
+        """One call, for one row of arguments.
+
+        Raises:
+            TLDataError: whatever went wrong, with its own class.
+        """
+        [outcome] = self.map(function, [arguments])
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.value
+
+    def map(
+        self, function: Function, rows: Iterable[Mapping[str, Any]], *, stop_on_error: bool = False
+    ) -> Iterator[Outcome]:
+        """Outcomes in the order of the rows: one call per distinct row, many in flight.
+
+        A row whose first argument is NULL calls nothing and gives NULL. Where lengths are known the long
+        videos begin early, so that none of them is waited for alone at the end: those that this process has
+        indexed, listed or asked for, and files on this machine by their size.
+
+        Args:
+            stop_on_error: the first failed row is the last; none behind it begins.
+        """
+        session = self.session
+        names = [p.name for p in function.parameters]
+
+        async def run(row: Row) -> Any:
+            if row[0] is None:
+                return None
+            before = session.arrived
+            try:
+                return await function.run(session, **function.arguments(_given(names, row)))
+            finally:
+                if session.arrived != before:
+                    self._pool.forget()  # searches and listings give more now
+
+        keys = (_row(function, row) for row in rows)
+        return self._loop.iterate(
+            self._pool.map(
+                run,
+                keys,
+                group=function.run,
+                length=(lambda row: session.lengths.about(row[0])) if names[0] in _MEDIA else None,
+                stop_on_error=stop_on_error,
+            )
+        )
+
+    def values(self, function: Function, rows: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
+        """The values of `map`; the first failing row fails the whole, after what is in flight has ended.
+
+        Raises:
+            RowFailed: names the row, the cause and the next step. Nothing that was paid for is lost.
+        """
+        given: dict[int, Mapping[str, Any]] = {}  # rows that are not answered yet
+
+        def feed() -> Iterator[Mapping[str, Any]]:
+            for number, row in enumerate(rows):
+                given[number] = row
+                yield row
+
+        stop = self.settings.on_error == "raise"
+        for number, outcome in enumerate(self.map(function, feed(), stop_on_error=stop)):
+            row = given.pop(number)
+            if stop and (error := outcome.error) is not None:
+                shown = ", ".join(f"{n} = {_short(v)}" for n, v in row.items() if v is not None)
+                raise RowFailed(
+                    f"{function.sql} failed at row {number + 1} ({shown}): {type(error).__name__}: {error}. "
+                    f"Finished rows are kept and cost nothing on a re-run; use try_{function.sql} to get "
+                    "the error as a column instead."
+                ) from error
+            yield outcome.value
+
+    def batches(self, table: Table, **options: Any) -> Iterator[pa.RecordBatch]:
+        """A listing as record batches."""
+        return self._loop.iterate(table.batches(self.session, **options))
+
+    def close(self, *, stop_engine: bool = False) -> None:
+        """Close connections and let go of the embedded engine (with `stop_engine`, end it now)."""
+        with self._opening:
+            if self._session is not None:
+                self._loop.run(self._session.aclose())
+                self._session = None
+            if self._engine is not None:
+                self._engine.release(stop=stop_engine)
+                self._engine = None
+        self._loop.close()
+        _connections.pop((os.getpid(), self.settings), None)
+
+
+_connections: dict[tuple[int, Settings], Connection] = {}
+_connecting = threading.Lock()
+
+
+def connect(settings: Settings | None = None, **said: Any) -> Connection:
+    """The connection of this process for these settings; the same one for the same settings.
+
+    Args:
+        settings: as from `Settings.load()`, which is also the default.
+        said: single settings, which take precedence: `connect(index="news", concurrency=32)`.
+    """
+    chosen = settings.but(**said) if settings is not None else Settings.load(**said)
+    key = (os.getpid(), chosen)
+    with _connecting:
+        if key not in _connections:
+            _connections[key] = Connection(chosen)
+        return _connections[key]
+
+
+def cancel_all() -> None:
+    """Stop the calls under way of all connections of this process."""
+    for (pid, _), connection in list(_connections.items()):
+        if pid == os.getpid():
+            connection.cancel()
+
+
+@atexit.register
+def _close_all() -> None:
+    for (pid, _), connection in list(_connections.items()):
+        if pid == os.getpid():
+            connection.close()
+
+
+def _given(names: list[str], row: Row) -> dict[str, Any]:
+    return {n: (list(v) if isinstance(v, tuple) else v) for n, v in zip(names, row, strict=True)}
+
+
+def _row(function: Function, row: Mapping[str, Any]) -> Row:
+    """The arguments as a hashable key, in the order of the declaration."""
+    function.arguments(row)
+    values = (p.value(row.get(p.name)) for p in function.parameters)
+    return tuple(tuple(v) if isinstance(v, list) else v for v in values)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,0 +1,105 @@
+"""What the demo prints: steps, tables of hits, and the sentence at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from tl_data.demo.videos import Question
+from tl_data.lake.schemas import TABLES
+from tl_data.pipeline.report import Report
+
+_KINDS = {"spoken": "words spoken", "shown": "words shown", "visible": "things visible"}
+
+
+class Screen:
+    """The demo's output, for a person."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        if not console.is_terminal:
+            console.width = max(console.width, 120)  # a file or a pipe has room
+
+    def step(self, text: str) -> None:
+        """One line of what has been done."""
+        self._console.print(Text("• ", style="bold green") + Text(text), soft_wrap=True)
+
+    def working(self, text: str) -> AbstractContextManager[Any]:
+        """Show that something goes on."""
+        return self._console.status(f"{text} ...")
+
+    def tables(self, folder: str, rows: Mapping[str, int]) -> None:
+        """What was written, and where."""
+        self.step(f"Delta tables in {folder}:")
+        table = _table("table", "rows", "what it holds")
+        for name, count in rows.items():
+            table.add_row(f"{folder}/{name}", str(count), TABLES[name].doc)
+        self._console.print(table)
+
+    def search(self, question: Question, sql: str, hits: Sequence[tuple[Any, ...]]) -> None:
+        """A search and its hits as (url, start, end, confidence)."""
+        self.step(f"Search for {_KINDS[question.kind]}: “{question.text}”")
+        self._sql(sql)
+        table = _table("moment", "time", "confidence")
+        for url, start, end, confidence in hits:
+            table.add_row(_moment(url, start, end), _time(start, end), str(confidence))
+        self._console.print(table if hits else "  nothing found")
+
+    def join(self, sql: str, hits: Sequence[tuple[Any, ...]], labels: Mapping[str, Question]) -> None:
+        """A join and its rows as (question, url, start, end, chapter), each checked if it has a label."""
+        self.step("A join of tables and functions: each question, its best moment, and the chapter around it")
+        self._sql(sql)
+        table = _table("question", "moment", "time", "chapter", "")
+        right = 0
+        for asked, url, start, end, chapter in hits:
+            label = labels.get(asked)
+            mark = ""
+            if label:
+                found = label.video in url and start < label.end_sec and end > label.start_sec
+                right += found
+                mark = "✓" if found else "✗"
+            table.add_row(asked, _moment(url, start, end), _time(start, end), chapter or "", mark)
+        self._console.print(table)
+        if labels:
+            self.step(f"{right} of {len(labels)} labelled questions find the right moment first")
+
+    def end(self, report: Report) -> None:
+        """The sentence; before it, what failed, or that nothing was left to do."""
+        *before, sentence = report.lines()
+        for line in before:
+            self._console.print(line, soft_wrap=True, markup=False)
+        if report.rows and report.unchanged == report.distinct:
+            self.step("Nothing was new: everything was reused from the tables")
+        self._console.print(Text(sentence, style="bold"), soft_wrap=True)
+
+    def _sql(self, sql: str) -> None:
+        self._console.print()
+        self._console.print(Syntax(sql, "sql", theme="ansi_dark", background_color="default", padding=(0, 2)))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=True)
+    for name in columns:
+        whole = name in ("moment", "time", "table", "rows")
+        table.add_column(name, no_wrap=whole, overflow="fold", justify="right" if name == "rows" else "left")
+    return table
+
+
+def _moment(url: str, start: float, end: float) -> Text:
+    """The URL; on terminals that know links, it leads to the moment (a media fragment)."""
+    return Text(url, style=f"link {url}#t={start:g},{end:g}")
+
+
+def _time(start: float, end: float) -> str:
+    return f"{_clock(start)} – {_clock(end)}"
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds // 60)}:{int(seconds % 60):02}"

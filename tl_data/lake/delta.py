@@ -1,0 +1,249 @@
+"""A table as a Delta table, written and read by `deltalake`; Spark and everything else may read it too."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import logging
+import os
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from tl_data.errors import LakeError, MissingExtra
+from tl_data.lake.lake import LOST, Group, check, fitted, groups_of, part, readable, reason
+from tl_data.lake.schemas import LakeSchema
+from tl_data.object_store import plain_http
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+log = logging.getLogger("tl_data.lake")
+
+ATTEMPTS = 8  # of a commit that another writer got in the way of
+BATCH = 8_192  # rows read at a time; more would be read ahead
+FILE_BYTES = 8 * 2**20  # files of this size are left as they are by a compaction
+ROW_GROUP = 1024  # rows
+VECTOR_ROW_GROUP = 256  # rows, of a table of vectors: a compaction holds some groups at a time in memory
+SMALL_FILES = 16  # small files, or commits since the last compaction, after which the next one is due
+# A reader opens every commit since the last checkpoint, all at once.
+PROPERTIES: dict[str, str | None] = {"delta.checkpointInterval": "20"}
+# deltalake's allocator (jemalloc) keeps what was freed for ten seconds, in each of its arenas: memory of jobs
+# that commit more often grew as long as they ran. Read when deltalake is loaded; what a user has set stays.
+ALLOCATOR = ("_RJEM_MALLOC_CONF", "narenas:2,dirty_decay_ms:0,muzzy_decay_ms:0")
+
+
+def is_delta(address: str) -> bool:
+    """Whether there is a Delta table at an address.
+
+    Raises:
+        LakeError: the place cannot be looked into.
+    """
+    deltalake = _deltalake()
+    try:
+        return bool(deltalake.DeltaTable.is_deltatable(address))
+    except (deltalake.exceptions.DeltaError, OSError) as error:
+        raise LakeError(f"{address}: cannot be looked into: {reason(error)}") from error
+
+
+def delta_batches(address: str) -> pa.RecordBatchReader:
+    """A Delta table of anyone's, as it is now, in its own types and not all at once.
+
+    Raises:
+        LakeError: it is not one, or uses a feature that cannot be read.
+    """
+    dataset = _dataset(_opened(address))
+    return dataset.scanner().to_reader()
+
+
+class Delta:
+    """One Delta table. Every method is one commit; a commit that another writer beat is made again."""
+
+    def __init__(self, address: str, declared: LakeSchema) -> None:
+        self.address = address
+        self.declared = declared
+        deltalake = _deltalake()
+        if not is_delta(address):
+            try:
+                deltalake.DeltaTable.create(
+                    address, declared.schema, mode="ignore", name=declared.name, configuration=PROPERTIES
+                )
+            except (deltalake.exceptions.DeltaError, OSError) as error:
+                raise LakeError(f"{address}: the table cannot be made: {reason(error)}") from error
+        self._table = _opened(address, LOST)
+        self._check()
+        self._added = self._small_files()
+
+    def append(self, rows: pa.Table) -> None:
+        """Add rows, whatever is there already."""
+        rows = fitted(self.declared, rows)
+        self._commit(lambda t: _deltalake().write_deltalake(t, rows, mode="append"))
+
+    def replace(self, rows: pa.Table) -> None:
+        """Put these rows in the place of all rows."""
+        rows = fitted(self.declared, rows)
+        self._commit(lambda t: _deltalake().write_deltalake(t, rows, mode="overwrite"))
+
+    def replace_groups(self, rows: pa.Table, gone: Collection[Group] = ()) -> None:
+        """Put these rows in the place of those of the same groups; groups in `gone` lose their rows."""
+        rows = fitted(self.declared, rows)
+        coming = dict.fromkeys(groups_of(self.declared, rows))
+        leaving = [group for group in dict.fromkeys(gone) if group not in coming]
+        if leaving and not coming:
+            self._commit(lambda t: t.delete(self._among(leaving)))
+        elif coming:
+            # The predicate makes it delete and insert in one commit, and makes Delta refuse it when
+            # somebody else has meanwhile written a row of these groups.
+            among = self._among([*coming, *leaving])
+            write = _deltalake().write_deltalake
+            self._commit(lambda t: write(t, rows, mode="overwrite", predicate=among))
+
+    def batches(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """The table as it is now, in the declared types, a batch at a time."""
+        self._table.update_incremental()
+        self._check()
+        schema = part(self.declared, columns)
+        reader = (
+            _dataset(self._table, _own_files(self.address))
+            .scanner(columns=schema.names, batch_size=BATCH, batch_readahead=1, fragment_readahead=1)
+            .to_reader()
+        )
+        return readable(self.address, schema, reader)
+
+    def where(self) -> str:
+        """What a person types to find it."""
+        return self.address
+
+    def _among(self, groups: Sequence[Group]) -> str:
+        """The groups as a predicate of SQL."""
+        if len(self.declared.by) == 1:
+            return f"{self.declared.by[0]} IN ({', '.join(_literal(value) for (value,) in groups)})"
+        named = (zip(self.declared.by, group, strict=True) for group in groups)
+        return " OR ".join(
+            f"({' AND '.join(f'{name} = {_literal(value)}' for name, value in group)})" for group in named
+        )
+
+    def _commit(self, write: Callable[[DeltaTable], Any]) -> None:
+        """Make one commit; when another writer was faster, look at what it did and make it again.
+
+        Raises:
+            LakeError: the table cannot be written; it is as it was.
+        """
+        exceptions = _deltalake().exceptions
+        for attempt in range(ATTEMPTS):
+            try:
+                self._table.update_incremental()
+                self._check()
+                write(self._table)
+                break
+            except exceptions.CommitFailedError as error:
+                if attempt == ATTEMPTS - 1:
+                    raise LakeError(
+                        f"{self.address}: others keep writing to the same rows; gave up after {ATTEMPTS} "
+                        f"attempts ({reason(error)}). The table is readable, without these rows; run again."
+                    ) from error
+                time.sleep(0.05 * 2**attempt)
+            except (exceptions.DeltaError, OSError) as error:
+                raise LakeError(f"{self.address}: cannot be written: {reason(error)}") from error
+        self._added += 1
+        if self._added >= SMALL_FILES:
+            self._compact()
+
+    def _compact(self) -> None:
+        """Put small files together. Old ones stay on disk for those who read them, until a vacuum."""
+        self._added = 0
+        try:
+            # It takes the more memory the more it rewrites: so it takes small files alone.
+            self._table.optimize.compact(
+                target_size=FILE_BYTES, max_concurrent_tasks=1, writer_properties=self._groups_of_rows()
+            )
+        except (_deltalake().exceptions.DeltaError, OSError) as error:
+            # Somebody else writes, or there is no room for it: the rows are in, and the next one will do.
+            log.info("%s was not compacted: %s", self.address, reason(error))
+
+    def _small_files(self) -> int:
+        """Files that a compaction would put together: those that earlier, short runs left count, too.
+
+        What it left is a little smaller than its target, and two such files do not go into one.
+        """
+        sizes = pa.table(self._table.get_add_actions(flatten=True)).column("size_bytes").to_pylist()
+        return sum(size < FILE_BYTES / 2 for size in sizes)
+
+    def _groups_of_rows(self) -> Any:
+        """Small groups of rows, and for vectors no dictionary: numbers that never repeat only fill it."""
+        properties = _deltalake().ColumnProperties
+        flat = [field.name for field in self.declared.schema if not pa.types.is_list(field.type)]
+        return _deltalake().WriterProperties(
+            max_row_group_size=VECTOR_ROW_GROUP if len(flat) < len(self.declared.schema) else ROW_GROUP,
+            compression="SNAPPY",
+            default_column_properties=properties(dictionary_enabled=False),
+            column_properties=dict.fromkeys(flat, properties(dictionary_enabled=True)),
+        )
+
+    def _check(self) -> None:
+        check(self.declared, pa.schema(self._table.schema().to_arrow()), self.address)
+
+
+def _own_files(address: str) -> Any:
+    """The files of a table of ours on this machine, which Arrow reads by itself; None for one in a bucket."""
+    if "://" in address:
+        return None
+    from pyarrow import fs
+
+    return fs.SubTreeFileSystem(str(Path(address).absolute()), fs.LocalFileSystem())
+
+
+def _dataset(table: DeltaTable, files: Any = None) -> Any:
+    if files is None:
+        atexit.unregister(_end_of_reading)
+        atexit.register(_end_of_reading)
+    try:
+        return table.to_pyarrow_dataset(filesystem=files)
+    except _deltalake().exceptions.DeltaError as error:
+        raise LakeError(
+            f"{table.table_uri}: cannot be read without Spark: {reason(error)}. In Spark, "
+            "REORG TABLE ... APPLY (PURGE) and switching off delta.enableDeletionVectors makes it readable."
+        ) from error
+
+
+def _end_of_reading(seconds: float = 1.0) -> None:
+    """Wait until Arrow has let go of what it read through Python.
+
+    It does so in threads of its own, a moment after the last row; if Python has ended by then, the process
+    is aborted.
+    """
+    from deltalake.fs import DeltaStorageHandler
+
+    deadline = time.monotonic() + seconds
+    while any(isinstance(it, DeltaStorageHandler) for it in gc.get_objects()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _opened(address: str, advice: str = "") -> DeltaTable:
+    deltalake = _deltalake()
+    try:
+        table: DeltaTable = deltalake.DeltaTable(address)
+    except (deltalake.exceptions.DeltaError, OSError) as error:
+        said = f"{address}: is not a readable Delta table: {reason(error)}"
+        raise LakeError(f"{said}. {advice}" if advice else said) from error
+    return table
+
+
+def _literal(value: Any) -> str:
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
+
+
+def _deltalake() -> Any:
+    os.environ.setdefault(*ALLOCATOR)
+    if plain_http():  # read at each opening
+        for name in ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP"):
+            os.environ.setdefault(name, "true")
+    try:
+        import deltalake
+        import deltalake.exceptions
+    except ImportError as error:
+        raise MissingExtra("deltalake", "delta") from error
+    return deltalake

@@ -1,0 +1,111 @@
+"""What runs have paid, as the ledger's records tell: for those that cannot say it themselves any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tl_data.billing import Bill, Charge
+from tl_data.ledger.models import BILLED_KEEP, Call
+from tl_data.ledger.records import Journal, View
+from tl_data.object_store import Item, Storage
+
+READ_AHEAD = 64  # folders that are read at once
+
+#: Operations of which a task that no record tells of can be found again.
+FOUND_AGAIN = ("index",)
+
+
+@dataclass
+class Account:
+    """One run's."""
+
+    settled: Bill = field(default_factory=Bill)
+    #: Calls of which a task may exist that no record tells of, and what their records tell by now.
+    open: list[tuple[Call, list[Charge]]] = field(default_factory=list)
+
+    @property
+    def bill(self) -> Bill:
+        """All that the records tell."""
+        whole = Bill({name: replace(units) for name, units in self.settled.operations.items()})
+        for charge in (charge for _, charges in self.open for charge in charges):
+            whole.enter(charge)
+        return whole
+
+
+async def accounts_of(storage: Storage, runs: Collection[str], since: float) -> dict[str, Account]:
+    """The accounts of runs, by their ids. Every record is listed; those written since then are read.
+
+    Args:
+        since: when the first of the runs began (epoch seconds by the clock of the store), or earlier.
+
+    Raises:
+        LedgerError: the ledger cannot be read, or a record of it is of a newer version.
+    """
+    journal, accounts = Journal(storage), {run: Account() for run in runs}
+    shared = [f for f in await storage.folders("shared") if f.startswith(f"shared/{BILLED_KEEP:.0f}-")]
+    for shard in [*await storage.folders("calls"), *shared]:
+        found: dict[str, dict[str, Item]] = {}
+        async for item in storage.below(shard):
+            folder, _, name = item.path.rpartition("/")
+            found.setdefault(folder, {})[name] = item
+        fresh = [
+            View.of(items)
+            for items in found.values()
+            if any(item.modified.timestamp() >= since for item in items.values())
+        ]
+        for start in range(0, len(fresh), READ_AHEAD):
+            part = fresh[start : start + READ_AHEAD]
+            await asyncio.gather(*(_read(journal, view, accounts, since) for view in part))
+    return accounts
+
+
+async def read_again(storage: Storage, run: str, account: Account) -> Account:
+    """The account of a run with its open calls read anew. Raises what `accounts_of` raises."""
+    journal, fresh = Journal(storage), Account(account.settled)
+    for call, _ in account.open:
+        items = {item.path.rpartition("/")[2]: item async for item in storage.below(call.folder)}
+        await _read(journal, View.of(items), {run: fresh}, 0.0)
+    return fresh
+
+
+async def _read(journal: Journal, view: View, accounts: dict[str, Account], since: float) -> None:
+    """Add one call to the accounts of the runs that paid for it, or may have."""
+    charges: dict[str, list[Charge]] = {}
+    tasks = set()
+    for name, item in sorted(view.items.items()):
+        if item.modified.timestamp() < since or not name.endswith(("submitted", "failed", "done")):
+            continue
+        record = await journal.record(item.path) or {}
+        if name.endswith("submitted"):
+            # A slow owner may write down a task that whoever took over has found already.
+            if record.get("task_id") in tasks:
+                continue
+            tasks.add(record.get("task_id"))
+        if (charge := Charge.said(record)) is not None and charge.run in accounts:
+            charges.setdefault(charge.run, []).append(charge)
+    if view.state in ("claimed", "failed"):
+        for claim in await journal.open_claims(view):
+            run, call = claim.get("run"), _call(claim)
+            if run in accounts and call.operation in FOUND_AGAIN and call.folder == _folder(view):
+                accounts[run].open.append((call, charges.pop(run, [])))
+    for run, entered in charges.items():
+        for charge in entered:
+            accounts[run].settled.enter(charge)
+
+
+def _call(claim: Mapping[str, Any]) -> Call:
+    return Call(
+        claim.get("operation", ""),
+        claim.get("content_key", ""),
+        claim.get("params") or {},
+        claim.get("model"),
+        content=claim.get("content"),
+        video_minutes=float(claim.get("video_minutes") or 0.0),
+    )
+
+
+def _folder(view: View) -> str:
+    return next(iter(view.items.values())).path.rpartition("/")[0]

@@ -1,0 +1,321 @@
+"""The ledger as a table: one row a call.
+
+What was submitted and what came back, keyed by content: resume, reuse, never pay twice.
+
+    ledger = Ledger.open("s3://bucket/ledger")          # or a path; gs://, az:// alike
+    entry = await ledger.once(call, do)                 # one answer: made by one, read by all others
+    entry = await ledger.submit(call, send, find)       # a remote task: its id, whoever submitted it
+    await ledger.finish(call, result)                   # or .fail(call, error), when the task has ended
+
+Of all processes that want the same call one wins the claim; the others wait for what it writes down. How
+one call is settled stands in settling.py; what happens when its owner dies, and when it is only slow, in
+lease.py; how the records look, in records.py; how they are read and written, in journal.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from tl_data.billing import Charge, charged
+from tl_data.errors import (
+    ConnectionFailed,
+    LedgerError,
+    NotAllowed,
+    QuotaExhausted,
+    RateLimited,
+    ServerFailed,
+    TaskFailed,
+)
+from tl_data.ledger.executor import Act, Find, Settling, expired
+from tl_data.ledger.lease import LEASE, begun_at
+from tl_data.ledger.models import Call, Doubt, Entry, Failure, State, Unreadable
+from tl_data.ledger.records import Journal, View
+from tl_data.object_store import Item, Storage
+from tl_data.usage import current
+
+#: What `export()` gives.
+EXPORT = pa.schema(
+    {
+        "key": pa.string(),
+        "state": pa.string(),
+        "operation": pa.string(),
+        "content": pa.string(),
+        "content_key": pa.string(),
+        "model": pa.string(),
+        "params": pa.string(),
+        "attempt": pa.int32(),
+        "at": pa.timestamp("us", tz="UTC"),
+        "task_id": pa.string(),
+        "video_minutes": pa.float64(),
+        "error_class": pa.string(),
+        "error_code": pa.string(),
+        "error_message": pa.string(),
+        "retryable": pa.bool_(),
+        "owner": pa.string(),
+        "perhaps_paid_twice": pa.bool_(),
+    }
+)
+
+
+def row_of(entry: Entry) -> dict[str, Any]:
+    """An entry as a row of the schema `EXPORT`."""
+    failure = entry.failure
+    return {
+        "key": entry.key,
+        "state": entry.state,
+        "operation": entry.operation,
+        "content": entry.content,
+        "content_key": entry.content_key,
+        "model": entry.model,
+        "params": orjson.dumps(entry.params, option=orjson.OPT_SORT_KEYS).decode(),
+        "attempt": entry.attempt,
+        "at": int(entry.at * 1_000_000),
+        "task_id": entry.task_id,
+        "video_minutes": entry.video_minutes,
+        "error_class": failure.kind if failure else None,
+        "error_code": failure.code if failure else None,
+        "error_message": failure.message if failure else None,
+        "retryable": failure.retryable if failure else None,
+        "owner": entry.owner,
+        "perhaps_paid_twice": entry.doubt is not None,
+    }
+
+
+log = logging.getLogger("tl_data.ledger")
+
+READ_AHEAD = 64  # records that a listing reads at once
+SETTLE = 10.0  # seconds in which a request of a killed process may still arrive at the platform
+
+#: Errors of asking about a task, not of the task.
+ASKING = (ConnectionFailed, RateLimited, ServerFailed, QuotaExhausted, NotAllowed)
+
+_KEY = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass
+class _Flight:
+    """A call being settled by this process, and how many of its own callers wait for it."""
+
+    task: asyncio.Task[Entry]
+    waiters: int = 0
+    closing: bool = False
+
+
+class Ledger:
+    """The records below one address. Belongs to one event loop of one process."""
+
+    def __init__(
+        self, storage: Storage, secrets: tuple[str, ...] = (), lease: float = LEASE, settle: float = SETTLE
+    ) -> None:
+        self.storage, self._secrets = storage, secrets
+        self._journal = Journal(storage)
+        self._settling = Settling(storage, self._journal, secrets, lease, settle)
+        self._flights: dict[str, _Flight] = {}
+        self._sweeping: asyncio.Task[None] | None = None
+
+    @classmethod
+    def open(
+        cls, url: str, *, secrets: tuple[str, ...] = (), lease: float = LEASE, settle: float = SETTLE
+    ) -> Ledger:
+        """Open, and create if needed, the ledger at a path or an s3://, gs://, az:// address.
+
+        Args:
+            secrets: texts that must never be written, such as the API key.
+            lease: seconds others wait for a claim whose owner gives no sign.
+            settle: seconds in which a request of a process that was killed may still arrive.
+
+        Raises:
+            LedgerError: the place cannot be opened.
+        """
+        return cls(Storage(url), secrets, lease, settle)
+
+    async def aclose(self) -> None:
+        """End what runs in the background. Calls in flight end with their callers."""
+        if self._sweeping:
+            self._sweeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._sweeping
+
+    # ---- calls ----------------------------------------------------------------------------------
+
+    async def once(self, call: Call, do: Act) -> Entry:
+        """The answer of a call that is made at most once.
+
+        `do()` gives JSON values or a pyarrow.Table, or one of them as `Billed`. What it raises is written
+        down and raised; a final failure is raised again at the next time without a call, until `forget`.
+        """
+        return await self._shared(call, do, None)
+
+    async def submit(self, call: Call, send: Callable[[], Awaitable[str]], find: Find) -> Entry:
+        """The remote task of a call, submitted at most once: state `submitted` with its `task_id`, or `done`.
+
+        `send()` gives the id of a new task. `find()` looks on the platform for a task that carries the key
+        of the call, or is the call's beyond doubt; it is asked before `send()` whenever somebody may have
+        submitted before. With a `Doubt` the call is sent, and the doubt written down with it.
+        """
+        return await self._shared(call, send, find)
+
+    async def unsettled_since(self, call: Call) -> float | None:
+        """When a request may first have been sent of which no record tells a task (epoch seconds), or None.
+
+        A claim without one may be this process's own, about to send.
+        """
+        view, _ = await self._journal.read(call.folder, call.key)
+        begun = []
+        for name, item in view.items.items():
+            number, _, what = name.partition(".")
+            if what == "claim" and f"{number}.submitted" not in view.items:
+                begun.append(begun_at(await self._journal.record(item.path) or {}, item))
+        return min(begun, default=None)
+
+    async def finish(self, call: Call, result: Any, *, video_minutes: float | None = None) -> Entry:
+        """Write down how the task ended well; the first to say so wins, and what is there is returned."""
+        folder = call.folder
+        view, entry = await self._journal.read(folder, call.key)
+        if entry is not None and entry.state == "done":
+            return entry
+        task_id = entry.task_id if entry else None
+        minutes = call.video_minutes if video_minutes is None else video_minutes
+        doubt = Doubt(entry.doubt) if entry and entry.doubt else None
+        attempt = max(view.attempt, 1)
+        charge = _corrected(entry, minutes)
+        return await self._journal.write_done(call, folder, attempt, result, task_id, minutes, doubt, charge)
+
+    async def fail(self, call: Call, error: Exception) -> Entry:
+        """Write down that the task failed; a retryable failure may be submitted again by a later call.
+
+        An error of asking (no connection, no permission, too many requests) says nothing about the task,
+        which goes on and stays `submitted`.
+        """
+        folder = call.folder
+        view, entry = await self._journal.read(folder, call.key)
+        if entry is not None and (
+            entry.state in ("done", "failed") or (entry.state == "submitted" and isinstance(error, ASKING))
+        ):
+            return entry
+        failure = Failure.of(error, entry.task_id if entry else None, self._secrets)
+        # What never entered an index is not billed; a task that is gone may have.
+        charge = _corrected(entry, 0.0) if isinstance(error, TaskFailed) else None
+        return await self._journal.write_failed(call, folder, max(view.attempt, 1), failure, charge)
+
+    async def get(self, call: Call) -> Entry | None:
+        """What is known of a call; None when nothing is."""
+        for folder in call.folders():
+            _, entry = await self._journal.read(folder, call.key)
+            if entry is not None and not expired(call, entry):
+                return entry
+        return None
+
+    # ---- the whole ledger -----------------------------------------------------------------------
+
+    async def entries(
+        self, *, state: State | None = None, operation: str | None = None
+    ) -> AsyncIterator[Entry]:
+        """Every durable call, in the order of the keys; large results are left out (`show` reads one)."""
+        for shard in await self.storage.folders("calls"):
+            found: dict[str, dict[str, Item]] = {}
+            async for item in self.storage.below(shard):
+                folder, _, name = item.path.rpartition("/")
+                found.setdefault(folder, {})[name] = item
+            views = [(folder, View.of(found[folder])) for folder in sorted(found)]
+            wanted = [v for v in views if v[1].state is not None and state in (None, v[1].state)]
+            for start in range(0, len(wanted), READ_AHEAD):
+                part = wanted[start : start + READ_AHEAD]
+                for entry in await asyncio.gather(*(self._listed(*v) for v in part)):
+                    if entry is not None and operation in (None, entry.operation):
+                        yield entry
+
+    async def _listed(self, folder: str, view: View) -> Entry | None:
+        try:
+            return await self._journal.entry(folder, view, large=False)
+        except Unreadable as error:
+            log.warning("%s", error)
+            return None
+
+    async def show(self, key: str) -> Entry | None:
+        """One durable call by its key, with its result."""
+        if not _KEY.fullmatch(key):
+            return None
+        _, entry = await self._journal.read(f"calls/{key[:2]}/{key}", key)
+        return entry
+
+    async def forget(self, key: str) -> bool:
+        """Remove all records of a durable call: the next time it is made, and paid, anew."""
+        if not _KEY.fullmatch(key):
+            return False  # as a path it might name more than one call
+        folder = f"calls/{key[:2]}/{key}"
+        paths = [item.path async for item in self.storage.below(folder)]
+        # `done` first: interrupted here, what remains is re-attached to rather than paid again.
+        for path in sorted(paths, key=lambda p: (not p.endswith("/done"), p)):
+            await self.storage.delete(path)
+        return bool(paths)
+
+    async def export(self) -> pa.Table:
+        """Every durable call as one row of the schema `EXPORT`."""
+        rows = [row_of(entry) async for entry in self.entries()]
+        return pa.Table.from_pylist(rows, EXPORT)
+
+    async def sweep(self) -> None:
+        """Remove answers shared within sessions that have expired."""
+        now = time.time()
+        for slot in await self.storage.folders("shared"):
+            length, _, index = slot.rpartition("/")[2].partition("-")
+            if length.isdigit() and index.isdigit() and (int(index) + 3) * int(length) < now:
+                await self.storage.drop(slot)
+
+    # ---- one call, settled by this process --------------------------------------------------------
+
+    async def _shared(self, call: Call, act: Act, find: Find | None) -> Entry:
+        """Settle a call once for all its callers in this process."""
+        while (flight := self._flights.get(call.key)) is not None and flight.closing:
+            await asyncio.wait((flight.task,))
+        first = flight is None
+        if flight is None:
+            if call.scope is not None and self._sweeping is None:
+                self._sweeping = asyncio.create_task(self._sweep_quietly())
+            flight = _Flight(asyncio.create_task(self._settling.settled(call, act, find)))
+            self._flights[call.key] = flight
+            flight.task.add_done_callback(lambda _: self._flights.pop(call.key, None))
+        flight.waiters += 1
+        try:
+            entry = await asyncio.shield(flight.task)
+        except asyncio.CancelledError:
+            if flight.waiters == 1 and not flight.task.done():
+                flight.closing = True
+                flight.task.cancel()
+                with suppress(asyncio.CancelledError, Exception):
+                    await flight.task
+            raise
+        finally:
+            flight.waiters -= 1
+        slip = current()
+        slip.content_key, slip.task_id = call.content_key, entry.task_id
+        if not first or entry.reused:
+            slip.reused += 1
+            return replace(entry, reused=True)
+        slip.submitted += 1
+        slip.video_minutes += entry.video_minutes if entry.state == "done" else call.video_minutes
+        return entry
+
+    async def _sweep_quietly(self) -> None:
+        try:
+            await self.sweep()
+        except LedgerError as error:
+            log.info("expired answers could not be removed: %s", error)
+
+
+def _corrected(entry: Entry | None, video_minutes: float) -> Charge | None:
+    """What is to be charged beyond what was when the task was submitted, for some run."""
+    if entry is None or entry.charge is None:
+        return None
+    return charged(entry.operation, video_minutes, calls=0, less_us=entry.charge.video_us)

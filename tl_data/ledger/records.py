@@ -1,0 +1,269 @@
+"""Reading and writing the records of one call, and what is done with records that cannot be read."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from tl_data.billing import Charge, entered
+from tl_data.errors import LedgerError
+from tl_data.ledger.models import Call, Doubt, Entry, Failure, State, Unreadable, decode, encode, entry_of
+from tl_data.object_store import Item, Storage
+
+log = logging.getLogger("tl_data.ledger")
+
+INLINE = 32 << 10  # bytes of JSON up to which a result stands in its record
+
+
+@dataclass(frozen=True)
+class View:
+    """The state of a call, read from the names of its records."""
+
+    state: State | None
+    attempt: int  # the claim that the state belongs to
+    last: int  # the highest claim there is
+    items: Mapping[str, Item]
+
+    @classmethod
+    def of(cls, items: Mapping[str, Item]) -> View:
+        numbers: dict[str, set[int]] = {"claim": set(), "submitted": set(), "failed": set()}
+        for name in items:
+            number, _, what = name.partition(".")
+            if what in numbers and number.isdigit():
+                numbers[what].add(int(number))
+        last = max((n for found in numbers.values() for n in found), default=0)
+        # A slow owner may record its task after another took over: an accepted task counts whoever owns it.
+        running = numbers["submitted"] - numbers["failed"]
+        if "done" in items:
+            return cls("done", last, last, items)
+        if running:
+            return cls("submitted", max(running), last, items)
+        if last in numbers["failed"]:
+            return cls("failed", last, last, items)
+        return cls("claimed" if last else None, last, last, items)
+
+    @property
+    def name(self) -> str:
+        """The record that tells about the state."""
+        suffix = {"claimed": "claim", "submitted": "submitted", "failed": "failed"}
+        return "done" if self.state == "done" else f"{self.attempt:04d}.{suffix[self.state or 'claimed']}"
+
+
+class Journal:
+    """The records below one address; one folder a call."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    async def read(self, folder: str, key: str) -> tuple[View, Entry | None]:
+        """State and entry of a call. Records that cannot be read are set aside on the way."""
+        while True:
+            items: dict[str, Item] = {}
+            async for item in self._storage.below(folder):
+                items[item.path.rpartition("/")[2]] = item
+            view = View.of(items)
+            if view.state is None:
+                return view, None
+            try:
+                entry = await self.entry(folder, view)
+            except Unreadable as error:
+                if view.state == "claimed":
+                    return view, None  # its number stays taken, and it expires as any claim does
+                if view.state == "done" and not any(name.endswith(".submitted") for name in items):
+                    raise  # paid, and not to be had again for free: let the user decide
+                log.warning("%s", error)
+                continue
+            if entry is not None:
+                return view, entry
+
+    async def entry(self, folder: str, view: View, large: bool = True) -> Entry | None:
+        """The entry that a state tells of; None when its record has just gone.
+
+        Raises:
+            Unreadable: the record or its result is damaged; it was set aside.
+        """
+        path = f"{folder}/{view.name}"
+        body = await self._storage.read(path)
+        if body is None:
+            return None
+        try:
+            record = decode(body, path)
+            stored = view.state == "done" and large
+            result = await self._result(folder, record) if stored else record.get("result")
+            return entry_of(folder.rpartition("/")[2], view.state or "claimed", view.attempt, record, result)
+        except Unreadable as error:
+            raise await self._set_aside(path, body, error) from error
+
+    async def done(self, folder: str, key: str) -> Entry | None:
+        """The fast way to a known answer: one read, no listing."""
+        with suppress(Unreadable):  # handled by the reading of all records that follows
+            body = await self._storage.read(f"{folder}/done")
+            if body is not None:
+                record = decode(body, f"{folder}/done")
+                return entry_of(key, "done", 1, record, await self._result(folder, record))
+        return None
+
+    async def record(self, path: str) -> dict[str, Any] | None:
+        """One record; None when there is none that can be read."""
+        body = await self._storage.read(path)
+        with suppress(Unreadable):
+            return None if body is None else decode(body, path)
+        return None
+
+    async def open_claims(self, view: View) -> list[dict[str, Any]]:
+        """The claims under which something may have been sent that no record tells of, in their order."""
+        found = []
+        for number in (f"{n:04d}" for n in range(1, view.last + 1)):
+            claim, failed = view.items.get(f"{number}.claim"), view.items.get(f"{number}.failed")
+            if claim is None or f"{number}.submitted" in view.items:
+                continue
+            if failed is None or (await self.record(failed.path) or {}).get("maybe_sent"):
+                found.append(await self.record(claim.path) or {})
+        return found
+
+    async def _set_aside(self, path: str, body: bytes, error: Unreadable) -> Unreadable:
+        """Keep a damaged record where it disturbs nobody. A claim is only copied: its number stays taken."""
+        place = f"aside/{path}-{time.time_ns()}"
+        await self._storage.write(place, body)
+        if not path.endswith(".claim"):
+            await self._storage.delete(path)
+        return Unreadable(
+            f"{error}; it was set aside as {self._storage.url}/{place}. Restore it from a copy, or run "
+            "again: what the platform still knows is taken from there, anything else is made and paid anew"
+        )
+
+    async def _result(self, folder: str, record: Mapping[str, Any]) -> Any:
+        name = record.get("result_at")
+        if not name:
+            return record.get("result")
+        body = await self._storage.read(f"{folder}/{name}")
+        try:
+            if body is None:
+                raise ValueError("missing")
+            if name.endswith(".arrow"):
+                return pa.ipc.open_file(pa.BufferReader(body)).read_all()
+            return orjson.loads(body)
+        except (ValueError, pa.ArrowException) as error:
+            raise Unreadable(f"the ledger result {folder}/{name} is damaged or missing ({error})") from error
+
+    async def write_done(
+        self,
+        call: Call,
+        folder: str,
+        attempt: int,
+        result: Any,
+        task_id: str | None,
+        minutes: float,
+        doubt: Doubt | None = None,
+        charge: Charge | None = None,
+    ) -> Entry:
+        record = {
+            **call.described(),
+            "attempt": attempt,
+            "task_id": task_id,
+            "video_minutes": minutes,
+            "at": time.time(),
+            **_more(doubt, charge),
+        }
+        if isinstance(result, pa.RecordBatch):
+            result = pa.Table.from_batches([result])
+        if isinstance(result, pa.Table):
+            record["result_at"] = f"{attempt:04d}.result.arrow"
+            body = _arrow(result)
+        else:
+            try:
+                body = orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY)
+            except TypeError as error:
+                raise LedgerError(
+                    f"the result of {call.operation} is neither JSON nor Arrow: {error}"
+                ) from error
+            result = orjson.loads(body)
+            if len(body) <= INLINE:
+                record["result"] = result
+            else:
+                record["result_at"] = f"{attempt:04d}.result.json"
+        durable = call.scope is None
+        if "result_at" in record:
+            await self._storage.write(f"{folder}/{record['result_at']}", body)
+        won = await self._storage.create(f"{folder}/done", encode(record), durable=durable)
+        known = None if won else await self.done(folder, call.key)
+        if known is None or (charge is not None and charge.calls):  # an answer that is too late is paid, too
+            entered(charge)
+        if known is not None:
+            return known
+        return entry_of(call.key, "done", attempt, record, result)
+
+    async def write_submitted(
+        self,
+        call: Call,
+        folder: str,
+        attempt: int,
+        task_id: str,
+        doubt: Doubt | None = None,
+        charge: Charge | None = None,
+    ) -> Entry:
+        record = {
+            **call.described(),
+            "attempt": attempt,
+            "task_id": task_id,
+            "video_minutes": call.video_minutes,
+            "at": time.time(),
+            **_more(doubt, charge),
+        }
+        path, body = f"{folder}/{attempt:04d}.submitted", encode(record)
+        for pause in (0.2, 1.0, 3.0, None):
+            try:
+                await self._storage.create(path, body, durable=True)
+                break
+            except LedgerError as error:
+                if pause is None:
+                    raise LedgerError(
+                        f"task {task_id} was accepted, but cannot be written down: {error}. "
+                        "The next run looks for it on the platform before it submits again"
+                    ) from error
+                await asyncio.sleep(pause)
+        entered(charge)
+        return entry_of(call.key, "submitted", attempt, record)
+
+    async def write_failed(
+        self,
+        call: Call,
+        folder: str,
+        attempt: int,
+        failure: Failure,
+        charge: Charge | None = None,
+        *,
+        maybe_sent: bool = False,
+    ) -> Entry:
+        record = {
+            **call.described(),
+            "attempt": attempt,
+            "task_id": failure.task_id,
+            "failure": vars(failure),
+            "at": time.time(),
+            **_more(None, charge),
+            **({"maybe_sent": True} if maybe_sent else {}),
+        }
+        if await self._storage.create(f"{folder}/{attempt:04d}.failed", encode(record)):
+            entered(charge)
+        return entry_of(call.key, "failed", attempt, record)
+
+
+def _more(doubt: Doubt | None, charge: Charge | None) -> dict[str, Any]:
+    """What only some records have."""
+    return {**({"doubt": doubt.said} if doubt else {}), **(charge.in_record() if charge else {})}
+
+
+def _arrow(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue().to_pybytes())

@@ -1,0 +1,225 @@
+"""Tasks that nobody wrote down: their makers were killed, or never got the answer.
+
+An indexing task carries the ledger's key in the metadata of its video, and is found by it. An embedding task
+carries no metadata; what the platform shows of one is its source: the URL it was given, or the name of the
+uploaded file, and into that name the key goes. A URL says which video a task is about, but not which part of
+it: a task is taken for the lost one only if its vectors reach over the part that was asked for, or over the
+whole length that the file's header states. What cannot be decided so is told as a `Doubt`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from tl_data.client.responses import moment
+from tl_data.errors import APIError, BadRequest, MediaRefused, MissingExtra, NotFound, TaskFailed
+from tl_data.ledger.models import Call, Doubt
+from tl_data.media.identity import canonical_url, is_url, local_path
+from tl_data.media.preflight import facts_of
+
+if TYPE_CHECKING:
+    from tl_data.client import Client
+    from tl_data.client.task_poller import TaskWatcher
+    from tl_data.ledger.ledger import Ledger
+
+Json = dict[str, Any]
+Like = Literal["marked", "same", "unknown", "other"]
+
+#: Key under which the ledger's key is kept in a video's `user_metadata`, to find it again after a crash.
+METADATA_KEY = "tl_data_key"
+
+#: States of a task that is still worked on.
+UNFINISHED = ["uploading", "validating", "pending", "queued", "indexing"]
+
+CLOCKS = timedelta(minutes=5)  # by which the platform's clock may differ from ours
+LISTED = timedelta(days=1)  # before a claim from which tasks are listed: what is marked is known at any time
+LEAST_CLIP = 2.0  # seconds; a last clip that is shorter is left out
+SLACK = 0.25  # seconds by which a header and a platform may see the end of a video differently
+CLIP_SECONDS, SCOPES = 6.0, ["clip"]  # what the API takes when nothing is said
+OFFSETS = ("video_start_offset_sec", "video_end_offset_sec")
+
+
+def source_of(video: str) -> Json:
+    """A URL or a path as the API's parameter for the one or the other."""
+    return {"video_url": video} if is_url(video) else {"video_file": local_path(video)}
+
+
+def marked_name(video: str, key: str) -> str | None:
+    """The name under which a file is uploaded for embedding: with the ledger's key in it. None for a URL."""
+    if is_url(video):
+        return None
+    path = local_path(video)
+    return f"{path.stem[:100]}.{METADATA_KEY}-{key}{path.suffix}"
+
+
+async def indexing_task(client: Client, watcher: TaskWatcher | None, index: str, key: str) -> str | None:
+    """The task that an earlier, lost request made for this key, if there is one.
+
+    A ready video is found by its metadata. A task that is still worked on does not say what it is for,
+    and some servers show its video only when it is ready: it is waited for, since the alternative may be
+    to pay a second time. Without a watcher nothing is waited for.
+    """
+    marked: Json = {METADATA_KEY: key}
+    ready = {str(video["_id"]) async for video in client.list_videos(index, **marked)}
+    if ready:
+        async for task in client.list_tasks(index_id=index, status="ready"):
+            if task.get("video_id") in ready:
+                return str(task["_id"])
+    unfinished = [task async for task in client.list_tasks(index_id=index, status=UNFINISHED)]
+    for task in unfinished:
+        try:
+            found = await _metadata_of(client, index, task)
+            if found is None and watcher is not None:
+                found = await _metadata_of(client, index, await watcher.wait(task["_id"], index))
+        except TaskFailed:
+            continue
+        if (found or {}).get(METADATA_KEY) == key:
+            return str(task["_id"])
+    return None
+
+
+async def _metadata_of(client: Client, index: str, task: Mapping[str, Any]) -> Json | None:
+    """The user metadata of a task's video; None while the server does not show it."""
+    try:
+        video = await client.retrieve_video(index, str(task["video_id"]))
+    except APIError as hidden:
+        if hidden.http_status in (400, 404):
+            return None
+        raise
+    return dict(video.get("user_metadata") or {})
+
+
+async def embedding_task(
+    client: Client, watcher: TaskWatcher, ledger: Ledger, call: Call, video: str, models: set[str]
+) -> str | Doubt | None:
+    """The task that an earlier, lost request made for this call; None if there is surely none.
+
+    Asked are the tasks that were created since the first claim that no record followed (one that is marked:
+    at any time), have not failed, and are in no record of this ledger.
+
+    Args:
+        models: the names under which the server may show the call's model.
+    """
+    since = await ledger.unsettled_since(call)
+    if since is None:
+        return None
+    begun = datetime.fromtimestamp(since, UTC) - CLOCKS
+    tasks: dict[str, Like] = {}
+    try:
+        async for task in client.list_embed_tasks(started_at=f"{begun - LISTED:%Y-%m-%dT%H:%M:%SZ}"):
+            like = _likeness(task, call, video, models)
+            created = moment(task.get("created_at"))
+            early = created is not None and created < begun and like != "marked"
+            if task.get("status") != "failed" and like != "other" and not early:
+                tasks[str(task["_id"])] = like
+    except (BadRequest, NotFound) as refused:
+        return Doubt(f"the server does not list its embedding tasks ({refused.code or refused.http_status})")
+    if tasks:
+        known = {entry.task_id async for entry in ledger.entries(operation=call.operation)}
+        tasks = {task_id: like for task_id, like in tasks.items() if task_id not in known}
+    unsure: list[str] = []
+    for task_id, like in reversed(tasks.items()):  # the oldest first
+        if like == "marked":
+            return task_id
+        ours = await _is_about(client, watcher, task_id, call, video) if like == "same" else None
+        if ours:
+            return task_id
+        if ours is None:
+            unsure.append(task_id)
+    if not unsure:
+        return None
+    shown = ", ".join(unsure[:3]) + (", ..." if len(unsure) > 3 else "")
+    return Doubt(
+        f"a process ended before it wrote its task down, and {shown} may be it; "
+        "the platform does not say enough of embedding tasks to tell"
+    )
+
+
+def _likeness(task: Mapping[str, Any], call: Call, video: str, models: set[str]) -> Like:
+    """Whether a task is about this video and made with these parameters, as far as it is shown."""
+    shown = (task.get("video_embedding") or {}).get("metadata") or {}
+    url, name = shown.get("input_url"), shown.get("input_filename")
+    if not is_url(video):
+        if name:
+            return "marked" if f"{METADATA_KEY}-{call.key}" in name else "other"
+        return "other" if url else "unknown"
+    if url:
+        try:
+            if canonical_url(str(url)) != canonical_url(video):
+                return "other"
+        except MediaRefused:
+            return "other"
+    elif name:
+        return "other"
+    model = task.get("model_name")
+    if model and _plain(str(model)) not in {_plain(each) for each in models}:
+        return "other"
+    same = bool(url and model)
+    for asked, seen, default in (
+        (call.params.get("video_clip_length"), shown.get("video_clip_length"), CLIP_SECONDS),
+        (call.params.get("video_embedding_scope"), shown.get("video_embedding_scope"), SCOPES),
+    ):
+        # What a model takes when nothing is said may not be what we know: then it is open.
+        if seen is not None and asked is not None and _set(seen) != _set(asked):
+            return "other"
+        same = same and seen is not None and _set(seen) == _set(default if asked is None else asked)
+    return "same" if same else "unknown"
+
+
+async def _is_about(
+    client: Client, watcher: TaskWatcher, task_id: str, call: Call, video: str
+) -> bool | None:
+    """Whether a task embeds the part of the video that this call does, or all of it as this call does; None
+    if it cannot be told.
+
+    Only the vectors show the part: times in the video, from the first to the last.
+    """
+    try:
+        task = await watcher.wait_embed(task_id)
+    except (TaskFailed, NotFound):
+        return False
+    except APIError:
+        return None
+    segments = (task.get("video_embedding") or {}).get("segments") or []
+    starts, ends = ([float(s[n]) for s in segments if s.get(n) is not None] for n in _SPAN)
+    if not starts or not ends:
+        return None
+    shown = min(starts), max(ends)
+    clip = float(call.params.get("video_clip_length") or CLIP_SECONDS)
+    start, end = (call.params.get(offset) for offset in OFFSETS)
+    begin = float(start or 0.0)
+    if end is not None and _is_span(shown, begin, float(end), clip):
+        return True
+    try:
+        length = (await facts_of(client, video)).duration_sec
+    except (MediaRefused, MissingExtra, APIError):
+        length = None
+    if end is None:
+        return _is_span(shown, begin, length, clip) if length else None
+    stop = min(float(end), length) if length else float(end)
+    if _is_span(shown, begin, stop, clip):
+        return True
+    # Nearly the same, or the same if a server counted from the beginning of the part: nobody can tell.
+    near = abs(shown[0] - begin) < clip and abs(shown[1] - stop) < clip
+    return None if near or _is_span(shown, 0.0, stop - begin, clip) else False
+
+
+def _is_span(shown: tuple[float, float], start: float, end: float, clip: float) -> bool:
+    """Whether vectors reach from the start to the end; a last clip that is too short may be missing."""
+    rest = (end - start) % clip
+    ends = {end, end - rest if rest < LEAST_CLIP else end}
+    return abs(shown[0] - start) <= SLACK and any(abs(shown[1] - last) <= SLACK for last in ends)
+
+
+_SPAN = ("start_offset_sec", "end_offset_sec")
+
+
+def _set(value: Any) -> set[Any]:
+    return set(value) if isinstance(value, list | tuple) else {float(value)}
+
+
+def _plain(model: str) -> str:
+    """The service has two spellings for its older models: marengo2.7, Marengo-retrieval-2.7."""
+    return model.lower().replace("-retrieval-", "")

@@ -1,0 +1,135 @@
+"""Pictures that come with a request: JPEG or PNG, measured by their headers before anything decodes them.
+
+What a video must be like to be taken: the limits of the API, with its codes and sentences.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from tl_data.local.errors import MediaProblem
+from tl_data.local.perception.evidence import Probe
+
+MAX_PIXELS = 64_000_000
+MAX_BYTES = 32 << 20  # of any picture
+_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG markers that carry the size
+
+
+def check_image(data: bytes, smallest: int, max_bytes: int) -> None:
+    """Refuse what the API does not take.
+
+    Raises:
+        MediaProblem: not a JPEG or PNG, too small a side, too many bytes or pixels.
+    """
+    if len(data) > max_bytes:
+        raise MediaProblem(
+            "parameter_invalid", f"The image has {len(data)} bytes; allowed are {max_bytes >> 20} MB."
+        )
+    size = _png(data) or _jpeg(data)
+    if size is None:
+        raise MediaProblem("parameter_invalid", "It is not an image: it must be a JPEG or PNG file.")
+    width, height = size
+    if min(size) < smallest:
+        raise MediaProblem(
+            "parameter_invalid", f"The image must be at least {smallest}x{smallest}, but is {width}x{height}."
+        )
+    if width * height > MAX_PIXELS:
+        raise MediaProblem("parameter_invalid", f"The image is too large: {width}x{height}.")
+
+
+def _png(data: bytes) -> tuple[int, int] | None:
+    if not data.startswith(b"\x89PNG\r\n\x1a\n") or data[12:16] != b"IHDR" or len(data) < 24:
+        return None
+    width, height = struct.unpack(">II", data[16:24])
+    return width, height
+
+
+def _jpeg(data: bytes) -> tuple[int, int] | None:
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    at = 2
+    while at + 9 < len(data):
+        if data[at] != 0xFF:
+            return None
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+            continue
+        if marker in _SIZES:
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            return width, height
+        at += 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
+    return None
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is a picture that requests may use."""
+    try:
+        with path.open("rb") as file:
+            check_image(file.read(MAX_BYTES + 1), 1, MAX_BYTES)
+    except (MediaProblem, OSError):
+        return False
+    return True
+
+
+MIN_SEC, MAX_SEC = 4.0, 7200.0
+MIN_SIDE = 360
+MAX_LONG, MAX_SHORT = 5184, 2160
+MAX_RATIO = 2.4
+SLACK = 0.005  # of the ratio: 2.4:1 in even pixels may be a little more
+
+
+def check_video(probe: Probe) -> None:
+    """Refuse what the API refuses. A portrait video is measured like the same one lying on its side.
+
+    Raises:
+        MediaProblem: with the API's code.
+    """
+    if not probe.width or not probe.height:
+        raise MediaProblem("video_file_broken", "The file holds sound but no picture: it is not a video.")
+    short, long = sorted((probe.width, probe.height))
+    size = f"{probe.width}x{probe.height}"
+    if short < MIN_SIDE or long > MAX_LONG or short > MAX_SHORT:
+        low = short < MIN_SIDE
+        raise MediaProblem(
+            "video_resolution_too_low" if low else "video_resolution_too_high",
+            f"The resolution of the video is too {'low' if low else 'high'}. Please upload a video with "
+            f"resolution between {MIN_SIDE}x{MIN_SIDE} and {MAX_LONG}x{MAX_SHORT}. "
+            f"Current resolution is {size}.",
+        )
+    if long / short > MAX_RATIO + SLACK:
+        raise MediaProblem(
+            "video_resolution_invalid_aspect_ratio",
+            "The aspect ratio of the video is invalid. Please upload a video with aspect ratio between "
+            f"1:1 and {MAX_RATIO}:1. Current resolution is {size}.",
+        )
+    check_duration(probe.duration_sec)
+
+
+def check_sound(probe: Probe) -> None:
+    """Refuse a file without sound.
+
+    Raises:
+        MediaProblem: with the API's code.
+    """
+    if not probe.audio_codec:
+        raise MediaProblem("video_audio_track_not_exists", "The file holds no sound.")
+
+
+def check_duration(seconds: float, shortest: float = MIN_SEC, longest: float = MAX_SEC) -> None:
+    """Refuse a video, or a stretch of one, that is too short or too long.
+
+    Raises:
+        MediaProblem: with the API's code.
+    """
+    # Containers round: a file cut to 4 s may say 3.99.
+    if shortest - 0.05 <= seconds <= longest:
+        return
+    short = seconds < shortest
+    raise MediaProblem(
+        "video_duration_too_short" if short else "video_duration_too_long",
+        f"Video is too {'short' if short else 'long'}. Please use video with duration between {shortest:g} "
+        f"seconds and {longest / 3600:g} hours({longest:g} seconds). "
+        f"Current duration is {seconds:.2f} seconds.",
+    )

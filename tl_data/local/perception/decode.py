@@ -1,0 +1,361 @@
+"""Frames of a stream in order, each with its time; what is damaged or mistimed is stepped over.
+
+A video need not have a frame for each moment: recorders of screens and telephones write one when something
+changes, slides one each, and a still picture may have an hour of sound. A picture stays until the next one.
+
+What may be opened of a foreign file: containers of video and sound, and nothing that they point to.
+
+Playlists, scripts, pictures and subtitles can be opened by the same library, and some of those fetch other
+files: they are not on the list.
+
+Reading a file: what it is, its pictures in one decode pass, its sound, and JPEG files.
+
+Nothing here holds more than the frame at hand, whatever the length of the video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
+
+from tl_data.local.perception import hdr
+from tl_data.local.perception.evidence import NotVideo, Probe
+
+HOLD = 1.5  # seconds from which on a picture that does not change is looked at again
+_PATIENCE = 400  # packets without a picture before a stream counts as unreadable
+
+
+def decoded(
+    container: Any, stream: Any, broken: list[int] | None = None, beside: Beside | None = None
+) -> Iterator[Any]:
+    """The frames of one stream; what is damaged is stepped over, and a cut-off file just ends."""
+    other = beside.stream if beside else None
+    packets, fruitless = container.demux([stream] if other is None else [stream, other]), 0
+    while fruitless < _PATIENCE:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:
+            return
+        if packet is None:
+            return
+        if beside and packet.stream is other:
+            beside.add(packet)
+            continue
+        try:
+            found = packet.decode()
+        except av.error.FFmpegError:
+            found = []
+            if broken is not None:
+                broken.append(packet.pos or 0)
+        fruitless = 0 if found else fruitless + 1
+        yield from found
+
+
+def held(time: float, until: float) -> Iterator[float]:
+    """When a picture that is shown from `time` to `until` is looked at again: every second of a long time."""
+    if until - time > HOLD:
+        yield from (time + second for second in range(1, ceil(until - time - 0.25)))
+
+
+def timed(frames: Iterator[Any], stream: Any, step: float, duration: float) -> Iterator[tuple[float, Any]]:
+    """Frames with their seconds, which start at 0 and never go back."""
+    start: float | None = None
+    time = -step
+    following = next(frames, None)
+    while (frame := following) is not None:
+        following = next(frames, None)
+        if start is None:
+            first, start = frame.time or 0.0, origin(stream)
+            start = start if start is not None and 0 <= first - start <= 10 else first
+        at = frame.time - start if frame.time is not None else time + step
+        # A jump back is a broken timestamp, and so is one far ahead, unless the file is as long and goes on
+        # there: then nothing changed in between. Else go on at the usual pace.
+        far = at - time > 10 + 2 * step
+        goes_on = following is None or following.time is None or following.time - start >= at
+        if not (at >= time or time < 0 <= at) or (far and not (at <= duration + 1 and goes_on)):
+            at = time + step
+        time = at
+        yield time, frame
+
+
+def origin(stream: Any) -> float | None:
+    """The time in a stream's own clock at which it begins, in seconds."""
+    return None if stream.start_time is None else float(stream.start_time * stream.time_base)
+
+
+class Beside:
+    """How far a stream goes that is not decoded, in seconds of the video; 0 without one."""
+
+    def __init__(self, stream: Any, begin: float | None) -> None:
+        self.stream, self._begin, self.end = stream, begin or 0.0, 0.0
+
+    def add(self, packet: Any) -> None:
+        """Take a packet of the stream."""
+        if packet.pts is not None:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base) - self._begin
+            self.end = max(self.end, end)
+
+
+def notable(seconds: float) -> float:
+    """How far from a length of so many seconds the pictures may end without a word about it, in seconds."""
+    return max(2.0, 0.1 * seconds)
+
+
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,ogg,asf,mxf,rm,ivf,nut,"
+    "h264,hevc,m4v,av1,obu,vc1,dv,gxf,wtv,wav,w64,aiff,mp3,aac,ac3,eac3,flac,amr,au,caf,ape,tta"
+)
+OPEN = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "probesize": "10000000"}
+
+
+__all__ = ["NotVideo", "Picture", "Probe", "Samples", "Seen", "frames", "probe", "sound", "write_jpeg"]
+
+Picture = npt.NDArray[np.uint8]  # height x width x 3, RGB
+Samples = npt.NDArray[np.int16]  # mono
+
+SOUND_RATE = 16_000  # samples a second of everything that listens
+SMALL, LARGE = 480, 960  # pixels of the longer side of the two pictures that are made of a frame
+_RATE = 31.0  # frames a second that are looked at at most
+_MAX_PIXELS = 16_384 * 16_384  # a header that claims more is not decoded
+
+
+class Seen:
+    """A frame on its way through: its time in seconds, a sparse trace for cuts, and pictures on demand.
+
+    `tint` is the colour's part of the trace.
+    """
+
+    def __init__(self, time: float, frame: Any, sizers: dict[int, _Sizer], end: float = 0.0) -> None:
+        self.time, self.end = time, max(time, end)  # `end` if no other one follows
+        self.trace, self.tint = _trace(frame)
+        self._frame, self._sizers = frame, sizers
+
+    def picture(self, side: int) -> Picture:
+        """The frame upright, with square pixels, and no side longer than `side` pixels."""
+        return self._sizers[side](self._frame)
+
+
+def probe(path: Path) -> Probe:
+    """Read the container's facts and decode the first picture.
+
+    Raises:
+        NotVideo: the file cannot be opened or holds neither pictures nor sound that can be decoded.
+    """
+    size = path.stat().st_size
+    if size == 0:
+        raise NotVideo("The file is empty.")
+    with _open(path) as container:
+        picture, sound = _streams(container)
+        if picture is None and sound is None:
+            raise NotVideo("The file holds neither video nor sound.")
+        duration = _duration(container, picture, sound)
+        audio_codec = sound.codec_context.name if sound is not None else None
+        if picture is None:
+            if next(decoded(container, sound), None) is None:
+                raise NotVideo("No sound in the file can be decoded.")
+            return Probe(duration or _walk(path), 0, 0, 0.0, size, None, audio_codec)
+        context = picture.codec_context
+        width, height, codec = context.width, context.height, context.name
+        rotation, aspect, fps = 0, _aspect(picture), float(picture.average_rate or 0)
+        if width * height <= _MAX_PIXELS:
+            frame = next(decoded(container, picture), None)
+            if frame is None:
+                raise NotVideo("No picture in the file can be decoded.")
+            width, height, rotation = frame.width, frame.height, _clockwise(frame)
+    width = round(width * aspect)
+    if rotation in (90, 270):
+        width, height = height, width
+    fps = fps if 0 < fps <= 1000 else 0.0
+    return Probe(duration or _walk(path), width, height, fps, size, codec, audio_codec, rotation)
+
+
+def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[Seen]:
+    """Decode the pictures once, in order, at most 31 a second; `notes` receives what could not be read.
+
+    Times start at 0 and never go back, whatever the file says.
+    """
+    with _open(path) as container:
+        stream, sounds = _streams(container)
+        if stream is None:
+            return
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = 2
+        if facts.fps > 100:  # frames that no other frame needs: half the work or more
+            stream.codec_context.skip_frame = "NONREF"
+        sizers = {side: _Sizer(side, _aspect(stream)) for side in (SMALL, LARGE)}
+        step = 1 / facts.fps if facts.fps else 0.04
+        broken: list[int] = []
+        beside = Beside(sounds, origin(stream))
+        shown, time, due = None, 0.0, 0.0
+        for at, frame in timed(decoded(container, stream, broken, beside), stream, step, facts.duration_sec):
+            if shown is not None:  # a picture stays until the next one comes, however long that is
+                yield from (Seen(again, shown, sizers) for again in held(time, at))
+            shown, time = frame, at
+            if time >= due:
+                due = time + 1 / _RATE
+                last = min(time + step, facts.duration_sec) if time < facts.duration_sec else time + step
+                yield Seen(time, frame, sizers, last)
+        if broken:
+            notes.append(f"{len(broken)} packets of the picture could not be decoded")
+        end = min(beside.end, facts.duration_sec)
+        if shown is not None and end > time + max(step, HOLD):  # and to the end of the sound
+            if end - time - step > notable(facts.duration_sec):
+                notes.append(f"the pictures end at {time + step:.1f} s of {facts.duration_sec:.1f} s")
+            yield from (Seen(again, shown, sizers, end) for again in held(time, end))
+
+
+def sound(path: Path) -> Iterator[Samples]:
+    """Decode the first sound stream to 16 kHz mono, in blocks that follow each other without a gap.
+
+    Silence fills holes in the timestamps, so that sample n is at n / 16000 s of the video.
+    """
+    with _open(path) as container:
+        picture, stream = _streams(container)
+        if stream is None:
+            return
+        offset = 0.0
+        if picture is not None and picture.start_time is not None:
+            offset = float(picture.start_time * picture.time_base)
+        elif stream.start_time is not None:
+            offset = float(stream.start_time * stream.time_base)
+        resampler: av.AudioResampler | None = None
+        shape: tuple[int, str, str] | None = None
+        written = 0
+        for frame in decoded(container, stream):
+            here = (frame.sample_rate, frame.format.name, frame.layout.name)
+            if resampler is None or here != shape:  # some files change their layout on the way
+                resampler, shape = av.AudioResampler("s16", "mono", SOUND_RATE), here
+            if frame.time is not None:
+                due = round((frame.time - offset) * SOUND_RATE)
+                if SOUND_RATE // 5 < due - written < 3600 * SOUND_RATE:
+                    hole = due - written
+                    written = due
+                    while hole > 0:
+                        yield np.zeros(min(hole, SOUND_RATE), np.int16)
+                        hole -= SOUND_RATE
+            frame.pts = None
+            for part in resampler.resample(frame):
+                block = part.to_ndarray()[0]
+                written += block.size
+                yield block
+
+
+def write_jpeg(path: Path, picture: Picture, quality: int = 85) -> None:
+    """Write `picture` as a JPEG file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    done, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
+    if not done:
+        raise OSError(f"cannot encode {path.name} as JPEG")
+    path.write_bytes(data.tobytes())
+
+
+class _Sizer:
+    """Scales frames so that the longer side is `side`, upright and with square pixels, as RGB."""
+
+    def __init__(self, side: int, aspect: float) -> None:
+        self._side, self._aspect = side, aspect
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: Any) -> Picture:
+        shape = frame.width * self._aspect, float(frame.height)
+        scale = min(1.0, self._side / max(shape))
+        width, height = (max(2, round(side * scale)) for side in shape)
+        # Two fields of one frame are two moments: only one of them makes a clean picture.
+        rows = frame.height if frame.interlaced_frame else height
+        scaled: Any = self._reformatter.reformat(
+            frame, width, rows, "rgb24", interpolation="AREA"
+        ).to_ndarray()
+        if frame.interlaced_frame:
+            scaled = cv2.resize(scaled[::2], (width, height), interpolation=cv2.INTER_AREA)
+        if hdr.is_hdr(frame):
+            scaled = hdr.to_sdr(scaled, int(frame.color_trc))
+        turns = _clockwise(frame) // 90
+        return np.ascontiguousarray(np.rot90(scaled, -turns)) if turns else scaled
+
+
+def _trace(frame: Any) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
+    """Luma at about 80 x 45 points and chroma at 20 x 12; the chroma alone once more."""
+    name = frame.format.name
+    if name not in ("yuv420p", "yuvj420p"):
+        frame = frame.reformat(80, 48, "yuv420p", interpolation="AREA")
+    parts = []
+    for index, (columns, rows) in enumerate(((80, 45), (20, 12), (20, 12))):
+        plane = frame.planes[index]
+        across, along = max(1, plane.width // columns), max(1, plane.height // rows)
+        grid = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        parts.append(grid[along // 2 :: along, across // 2 :: across].ravel())
+    trace = np.concatenate(parts).astype(np.int16)
+    return trace, trace[parts[0].size :]
+
+
+def _open(path: Path) -> Any:
+    try:
+        return av.open(str(path.resolve()), options=OPEN, metadata_errors="ignore")
+    except (av.error.FFmpegError, ValueError) as error:
+        raise NotVideo(f"The file cannot be read as video or sound: {_reason(error)}.") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).lower()
+
+
+def _streams(container: Any) -> tuple[Any, Any]:
+    """The first video stream that is not a cover picture, and the first sound stream; None when absent."""
+    cover = av.stream.Disposition.attached_pic
+    videos = (s for s in container.streams.video if not s.disposition & cover and s.codec_context is not None)
+    sounds = (s for s in container.streams.audio if s.codec_context is not None)
+    return next(videos, None), next(sounds, None)
+
+
+def _aspect(stream: Any) -> float:
+    """Width of a pixel over its height."""
+    aspect = float(stream.sample_aspect_ratio or 1)
+    return aspect if 0.1 < aspect < 10 else 1.0
+
+
+def _clockwise(frame: Any) -> int:
+    return round(-(frame.rotation or 0) / 90) * 90 % 360
+
+
+def _duration(container: Any, *streams: Any) -> float:
+    """Seconds by the headers, 0.0 when they do not say."""
+    lengths = [
+        float(s.duration * s.time_base) for s in streams if s is not None and s.duration and s.time_base
+    ]
+    if container.duration and container.duration > 0:
+        length = float(container.duration / av.time_base)
+        # Matroska gives the time of the end, whenever the beginning is.
+        late = (
+            float((container.start_time or 0) / av.time_base) if "matroska" in container.format.name else 0.0
+        )
+        return length - late if 0 < late < length else length
+    return max(lengths, default=0.0)
+
+
+def _walk(path: Path) -> float:
+    """Seconds by the timestamps of all packets, for files whose headers do not say."""
+    first, last = None, 0.0
+    with _open(path) as container:
+        try:
+            for packet in container.demux():
+                if packet.pts is None or packet.time_base is None:
+                    continue
+                at = float(packet.pts * packet.time_base)
+                first = at if first is None else min(first, at)
+                last = max(last, at + float((packet.duration or 0) * packet.time_base))
+        except av.error.FFmpegError:  # cut off: as far as it goes
+            pass
+    return last - first if first is not None else 0.0

@@ -1,0 +1,55 @@
+"""Compact descriptors of an image and of sound: alike for the same thing encoded anew, apart otherwise."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from tl_data.local.perception.decode import Picture
+
+_GRID = 8  # cells a side for luma
+_COLOR_GRID = 4  # for colour
+_DIRECTIONS = 6  # of edges
+
+
+def describe_image(picture: Picture) -> tuple[float, ...]:
+    """Layout of light, colour and edges of an RGB picture: 144 + 48 numbers, length 1.
+
+    Every number is a mean over an area of a blurred picture, so that scaling and compression hardly
+    change it.
+    """
+    calm = cv2.GaussianBlur(cv2.resize(picture, (128, 128), interpolation=cv2.INTER_AREA), (0, 0), 1.5)
+    lab = cv2.cvtColor(calm.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    light = _cells(lab[..., 0], _GRID).ravel() / 50 - 1
+    tint = np.concatenate([_cells(lab[..., channel], _COLOR_GRID).ravel() for channel in (1, 2)]) / 40
+    across = cv2.Sobel(lab[..., 0], cv2.CV_32F, 1, 0)
+    along = cv2.Sobel(lab[..., 0], cv2.CV_32F, 0, 1)
+    strength = np.hypot(across, along)
+    angle = np.arctan2(along, across) % np.pi
+    edges = []
+    for direction in range(_DIRECTIONS):
+        # Soft bins: an angle between two directions counts for both.
+        near = np.clip(1 - np.abs((angle * _DIRECTIONS / np.pi - direction + 3) % 6 - 3), 0, 1)
+        edges.append(_cells((strength * near).astype(np.float32), _COLOR_GRID).ravel())
+    outline = np.concatenate(edges) / 40
+    return _unit(np.concatenate((light, tint, outline)))
+
+
+def describe_sound(bands: npt.NDArray[np.float32]) -> tuple[float, ...]:
+    """Timbre of a stretch of sound from its log band energies (seconds x bands): mean, spread and change."""
+    if bands.shape[0] == 0 or float(bands.max()) < -9:
+        return ()
+    mean = bands.mean(axis=0)
+    spread = bands.std(axis=0)
+    return _unit(np.concatenate(((mean - mean.mean()) / 4, spread / 2, [float(mean.mean()) / 10])))
+
+
+def _cells(plane: npt.NDArray[np.float32], side: int) -> npt.NDArray[np.float32]:
+    cells: npt.NDArray[np.float32] = cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA)
+    return cells
+
+
+def _unit(numbers: npt.NDArray[np.floating]) -> tuple[float, ...]:
+    length = float(np.linalg.norm(numbers))
+    return tuple(round(float(number), 5) for number in (numbers / length if length > 0 else numbers))

@@ -1,0 +1,47 @@
+"""A few small pictures of a video, for a model that looks at pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tl_data.local.perception.evidence import Evidence
+
+SIDE = 512  # pixels of the longer side
+_QUALITY = 80
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a video."""
+
+    time: float  # seconds: the middle of the clip that it stands for
+    jpeg: bytes
+
+
+def pick(evidence: Evidence, folder: Path, most: int) -> tuple[Frame, ...]:
+    """At most so many keyframes, evenly spread over the clips, in order; one that is gone is left out."""
+    clips = [clip for clip in evidence.clips if clip.keyframe]
+    if most < 1 or not clips:
+        return ()
+    if len(clips) > most:
+        clips = [clips[(2 * n + 1) * len(clips) // (2 * most)] for n in range(most)]
+    found = []
+    for name, clip in {clip.keyframe: clip for clip in clips}.items():
+        if jpeg := _small(folder / name):
+            found.append(Frame(round((clip.start_sec + clip.end_sec) / 2, 2), jpeg))
+    return tuple(found)
+
+
+def _small(path: Path) -> bytes | None:
+    import cv2
+
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+    if picture is None:
+        return None
+    height, width = picture.shape[:2]
+    scale = min(1.0, SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    done, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return data.tobytes() if done else None

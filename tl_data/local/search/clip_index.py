@@ -1,0 +1,146 @@
+"""The clips of one index in memory, as columns: what a search reads without touching the disk.
+
+Rows are only appended, so a search works on the first `count` rows that were published when it began
+while another thread adds more; removal clears a flag. Nothing is locked for reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_data.local.perception.attributes import TRAITS
+from tl_data.local.search.fuzzy import Vocabulary
+from tl_data.local.search.vectors import Bools, Column, Floats, Rows, TextRows, Texts
+
+
+@dataclass(frozen=True)
+class Pack:
+    """The clips of one video, ready to be laid on the shelf or written to disk."""
+
+    number: int  # of the video; clip ids are `number << 16 | position`
+    times: Floats  # n x 2: start, end
+    traits: NDArray[np.uint8]  # n x traits, 0..255
+    shown: Texts
+    said: Texts
+    looks: Floats  # n x size of a look, zeros where there is none; n x 0 without looks
+    sights: Floats  # likewise of what an encoder saw
+
+
+def clip_id(number: int, position: int) -> int:
+    """The id of a clip, from the number of its video and its position in it."""
+    return number << 16 | position
+
+
+@dataclass
+class Shelf:
+    """All clips of an index."""
+
+    count: int = 0
+    videos: dict[int, str] = field(default_factory=dict)  # number -> video id
+
+    def __post_init__(self) -> None:
+        self._ids = Column(np.int64)
+        self._times = Column(np.float32, 2)
+        self._traits = Column(np.uint8, len(TRAITS))
+        self._alive = Column(np.bool_)
+        self._looks = _Vectors()
+        self._sights = _Vectors()
+        self.shown = TextRows()
+        self.said = TextRows()
+        self.vocabulary = Vocabulary()
+
+    def add(self, pack: Pack, video_id: str) -> None:
+        """Append a video. Videos come in the order of their numbers, which keeps ids sorted."""
+        n, at = len(pack.times), self.count
+        self.videos[pack.number] = video_id
+        self._ids.put(at, np.arange(n, dtype=np.int64) + (pack.number << 16))
+        self._times.put(at, pack.times.T)
+        self._traits.put(at, pack.traits.T)
+        self._alive.put(at, np.ones(n, bool))
+        self._looks.put(at, pack.looks)
+        self._sights.put(at, pack.sights)
+        self.count = at + n  # before the texts: their rows must exist when a search meets them
+        self.shown.add(at, pack.shown)
+        self.said.add(at, pack.said)
+
+    def remove(self, number: int) -> None:
+        """Take a video off; its rows stay, unread, until the index is loaded anew."""
+        self.videos.pop(number, None)
+        first, last = np.searchsorted(self.ids, [number << 16, (number + 1) << 16])
+        self._alive.data[first:last] = False
+
+    @property
+    def ids(self) -> Rows:
+        """Clip ids, ascending."""
+        return np.asarray(self._ids.data[: self.count], np.int64)
+
+    def times(self, row: int) -> tuple[float, float]:
+        """Start and end of a clip in seconds."""
+        return round(float(self._times.data[0, row]), 3), round(float(self._times.data[1, row]), 3)
+
+    def allowed(self, video_ids: Iterable[str] | None) -> Bools:
+        """Which rows may be found: not removed, and of the given videos if any are given."""
+        count = self.count
+        alive = np.array(self._alive.data[:count], bool)
+        if video_ids is not None:
+            wanted = set(video_ids)
+            numbers = np.array([n for n, v in self.videos.copy().items() if v in wanted], np.int64)
+            alive &= np.isin(self.ids[:count] >> 16, numbers)
+        return alive
+
+    def trait(self, number: int, count: int) -> NDArray[np.uint8]:
+        """How strongly a trait holds, 0..255, for the first `count` rows."""
+        return np.asarray(self._traits.data[number, :count], np.uint8)
+
+    def rows_of(self, ids: Rows) -> Rows:
+        """The rows of clip ids; -1 for an id that is not here."""
+        if not self.count or not len(ids):
+            return np.full(len(ids), -1, np.int64)
+        known = self.ids
+        at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+        return np.where(known[at] == ids, at, -1)
+
+    def strength(self, number: int, row: int) -> float:
+        """How strongly a trait holds for one clip, 0..1."""
+        return float(self._traits.data[number, row]) / 255
+
+    def strengths(self, number: int, rows: Rows) -> Floats:
+        """How strongly a trait holds for some clips, 0..1."""
+        return np.asarray(self._traits.data[number, rows], np.float32) / np.float32(255)
+
+    def look_cosines(self, look: Floats, count: int) -> Floats | None:
+        """Cosine of each clip's look and `look` (length 1); None if looks are not comparable."""
+        return self._looks.cosines(look, count)
+
+    def sight_cosines(self, vector: Floats, count: int) -> Floats | None:
+        """Cosine of what an encoder saw in each clip and its vector of something; None if it saw none."""
+        return self._sights.cosines(vector, count)
+
+
+class _Vectors:
+    """Vectors of clips by row, all of the length of the first."""
+
+    def __init__(self) -> None:
+        self._column: Column | None = None
+
+    def put(self, at: int, vectors: Floats) -> None:
+        if not vectors.shape[1]:
+            return
+        if self._column is None:
+            self._column = Column(np.float32, vectors.shape[1])
+        if vectors.shape[1] == self._column.data.shape[0]:
+            self._column.put(at, vectors.T)
+
+    def cosines(self, vector: Floats, count: int) -> Floats | None:
+        column = self._column
+        if column is None or column.data.shape[0] != len(vector):
+            return None
+        # The last videos may have no such vectors, and the buffer then is shorter than the shelf.
+        found = np.zeros(count, np.float32)
+        here = np.asarray(column.data[:, :count], np.float32)
+        found[: here.shape[1]] = vector @ here
+        return found

@@ -1,0 +1,162 @@
+"""The phrases by which people ask for what is measured, and the words that say nothing about what to find."""
+
+from __future__ import annotations
+
+import re
+
+from tl_data.local.perception.attributes import CAMERA, COLOR_NAMES, COLORS
+from tl_data.local.perception.languages import NAMES
+
+Credits = tuple[tuple[str, float], ...]  # trait, how well it explains the phrase 0..1
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
+# Words that ask, point or connect.
+EMPTY = word_set(
+    """a about after all also am an and any anybody anyone anything anywhere are
+    as at be been before being between both but by can clip clips
+    contains containing could did do does during each else find for from frame footage get give has have
+    having he her here him his how i if in into is it its just let like look looks looking many may me might
+    moment moments more most much my near no not now of off on one only onto or other our out over part
+    parts per please scene scenes section segment she shot shots should show showing shown shows so some
+    somebody someone something stuff such than that the their them then there these they this those through
+    time to too under until up upon us very video videos was we were what when where which while who whom
+    whose why will with within without would you your visible seen appear appears appearing happens
+    happening gets got go goes s t re ve ll d m"""
+)
+# Nouns for something that has a colour or moves: the trait beside them is what is asked for.
+GENERIC = word_set(
+    """object objects thing things shape shapes figure figures item items element elements ball balls circle
+    circles disc disk dot square squares box boxes block blocks rectangle rectangles bar bars triangle
+    triangles star spot patch area region colored coloured color colour colors colours picture image screen
+    side background foreground backdrop form blob"""
+)
+
+_NAMES = {
+    "COLOR": "|".join(sorted({*COLORS, *COLOR_NAMES}, key=len, reverse=True)),
+    "LANG": f"({'|'.join(name.lower() for name in NAMES.values())})",
+    "TEXT": "(?:text|captions?|subtitles?|titles?|signs?|slides?|words|writing|written|letters|labels?)",
+    "TALK": "(?:speech|speak(?:s|ing|ers?)?|spoken|talk(?:s|ing)?|voice|narration|audio|conversation)",
+    "WAY": "(left|right|up|down)(?:wards?)?",
+    "TO": "(?: \\w+ly)?(?: (?:to|towards?))?(?: the)? ",
+    "GO": (
+        "(?:mov(?:e|es|ed|ing|ements?)|motion|slid(?:e|es|ing)|go(?:es|ing)?|travel(?:s|ling|ing)?"
+        "|drift(?:s|ing)?|glid(?:e|es|ing)|fl(?:y|ies|ying)|cross(?:es|ing)?|head(?:s|ing)?|shift(?:s|ing)?"
+        "|roll(?:s|ing)?|pass(?:es|ing)?|float(?:s|ing)?|scroll(?:s|ing)?|sweep(?:s|ing)?)"
+    ),
+    "MOST": "(?:(?:most|main|large|entire|complete|total|ful|whol)ly|(?:almost )?all|solid|dominated by)",
+    "FIELD": "(?:background|backdrop|screen|picture|frame|image|scene|wall|surface|field|tint|view)",
+    "SHADE": "(?:(?:light|dark|pale|bright|deep|vivid|neon|pastel|strong) )?",
+    # What may follow a colour that stands for itself: in "on red tiles" it is the tiles'.
+    "END": "(?=\\s*$|\\s+(?:and|as|at|but|from|in|is|that|to|when|where|which|while|with)\\b)",
+}
+
+# Any movement of the camera.
+_TURNS = [f"camera {move}" for move in CAMERA if move != "static"]
+
+# Phrase, then what it asks for, each with its credit if it is not 1. A blank is any white space; names in
+# capitals stand for the groups above; {0} is what the phrase's group caught; `way` is a turn of the camera.
+# The first that matches takes its words away, so the order matters: "red background" before "red".
+_RULES = """
+    LANG[ -]TEXT(?: on (?:the )?screen)?\\b|TEXT(?: on (?:the )?screen)? in LANG\\b => text {0}
+    LANG[ -](?:TALK|voice ?over)\\b|(?:someone |somebody )?TALK(?: in)? LANG\\b     => speech {0}
+    in LANG\\b                                                       => text {0}; speech {0}
+    camera (?:is )?(?:mov|go|travel|sweep|swing|turn)\\w*TOWAY         => way {0}
+    camera (?:is )?(?:mov|go|get)\\w* (?:closer|in|nearer|forward)     => camera zoom in
+    camera (?:is )?(?:mov|go|pull)\\w* (?:away|back|out|backwards?)    => camera zoom out
+    (?:camera )?(?:pans?|panning|panned)TOWAY                         => way {0}
+    (?:camera )?(?:pans?|panning|panned)\\b                            => camera pan left; camera pan right
+    (?:camera )?tilt(?:s|ing|ed)?TOWAY                                => way {0}
+    (?:camera )?tilt(?:s|ing|ed)?\\b                                   => camera tilt up; camera tilt down
+    (?:camera )?zoom(?:s|ing|ed)? (in|out)                            => camera zoom {0}
+    (?:camera )?zoom(?:s|ing|ed)?\\b                                   => camera zoom in; camera zoom out
+    camera (?:is )?(?:mov(?:e|es|ed|ing|ements?)|motion)\\b|moving camera => CAMERA
+    (?:static|still|fixed|steady|locked|unmoving) (?:camera|shot)     => camera static
+    camera (?:is |stays )?(?:static|still|fixed|steady)               => camera static
+    shaky(?: camera)?|hand-? ?held(?: camera)?|camera shak\\w+         => camera shaky
+    (?:GO )?(?:from )?(?:the )?(?:left|right) to (?:the )?(left|right) => moves {0}
+    GOTOWAY(?: side)?                                                 => moves {0}
+    (left|right|up|down)wards?(?: (?:motion|movement))?               => moves {0}
+    ris(?:es|ing)\\b|ascend\\w*|climb(?:s|ing)                          => moves up
+    fall(?:s|ing)\\b|descend\\w*|dropp?(?:s|ing)\\b|sink(?:s|ing)\\b      => moves down
+    nothing (?:is )?mov\\w+|no (?:motion|movement)|motionless          => still
+    stationary|stand(?:s|ing) still|still (?:picture|image|frame|scene) => still
+    (?:in )?(?:motion|movement)\\b|mov(?:es|ing)\\b(?: (?:around|across))? => moving
+    fast(?:er)?\\b|quick(?:ly)?\\b|rapid(?:ly)?\\b                       => fast
+    slow(?:ly|er)?\\b                                                  => slow
+    MOST (?:\\w+ly )?SHADE(COLOR)\\b(?: FIELD)?                         => mostly {0}; {0} 0.6
+    (?:everything|it all) (?:goes |is |looks |turns |was )?(?:\\w+ly )?SHADE(COLOR)\\b => mostly {0}; {0} 0.6
+    SHADE(COLOR) (?:all over|everywhere|throughout)\\b                  => mostly {0}; {0} 0.6
+    SHADE(COLOR) (?:cover|fill)(?:s|ing)(?: the)?(?: entire| whole)? FIELD\\b => mostly {0}; {0} 0.6
+    (?:nothing but|full of|(?:covered|filled) (?:in|with)) SHADE(COLOR)END => mostly {0}; {0} 0.6
+    (?:on|over|against|in front of)(?: an?| the)?(?: plain)? SHADE(COLOR)END => mostly {0}; {0} 0.6
+    SHADE(COLOR) FIELD\\b                                              => mostly {0}; {0} 0.6
+    (?:(?:entire|whole) )?FIELD (?:is )?(?:\\w+ly )?SHADE(COLOR)\\b       => mostly {0}; {0} 0.6
+    SHADE(COLOR)\\b                                                    => {0}
+    bright(?:ly lit|ness)?\\b|well[ -]lit|sunny|sunlit                 => bright
+    dark(?:ness)?\\b|dim(?:ly lit)?\\b|gloomy|unlit|shadowy             => dark
+    night(?:time)?\\b                                                  => dark 0.6
+    (?:human )?faces\\b                                                => faces; face 0.8
+    (?:human )?face\\b                                                 => face
+    (?:close-? ?up|portrait) of (?:a )?(?:person|man|woman)           => face
+    people\\b|crowds?\\b|persons\\b|humans\\b|audience => people; faces 0.9; person 0.6; face 0.6
+    (?:person|human|presenter|speaker)\\b                              => person; face 0.9; people 0.7
+    (?:man|woman|boy|girl|lady|guy)\\b                                 => person 0.6; face 0.6
+    (?:no|without) (?:sound|audio|speech)|silen(?:t|ce)\\b|muted?\\b    => sound silence
+    (?:background )?music(?:al)?\\b|songs?\\b|melod(?:y|ies)            => sound music
+    tunes?\\b|jingles?\\b|soundtrack|chords?\\b|harmon(?:y|ies)\\b|instrumental\\b => sound music
+    (?:held|long|musical|sustained) (?:notes?|tones?)\\b               => sound music
+    nois(?:e|y)\\b|hiss(?:ing)?\\b|rumbl\\w+                             => sound noise
+    loud(?:ly)?\\b                                                     => loud
+    quiet(?:ly)?\\b                                                    => quiet; sound silence 0.9
+    (?:portrait|vertical) (?:video|format|mode)                       => portrait
+    (?:landscape|horizontal) (?:video|format|mode)                    => landscape
+"""
+
+
+def _compiled() -> tuple[tuple[re.Pattern[str], Credits], ...]:
+    rules = []
+    for line in _RULES.strip().splitlines():
+        phrase, _, wanted = line.partition("=>")
+        phrase = phrase.strip()
+        for name, group in _NAMES.items():
+            phrase = phrase.replace(name, group)
+        traits = []
+        for item in wanted.replace("CAMERA", "; ".join(_TURNS)).split(";"):
+            trait, _, credit = item.strip().rpartition(" ")
+            number = re.fullmatch(r"0\.\d+", credit)
+            traits.append((trait, float(credit)) if number else (item.strip(), 1.0))
+        pattern = re.sub(r"(?<!\[) (?!-)", r"\\s+", phrase)
+        rules.append((re.compile(rf"\b(?:{pattern})\b"), tuple(traits)))
+    return tuple(rules)
+
+
+RULES = _compiled()
+FIRST_COLOR = next(number for number, (_, traits) in enumerate(RULES) if ("{0}", 0.6) in traits)
+
+PLACE = re.compile(
+    r"\b(?:(?:on|in|at|to|near|along|from)\s+(?:the\s+)?|the\s+)(?:(?:far|very)\s+)?"
+    r"(left|right|top|bottom|upper|lower|center|centre|middle)(?:[\s-]+(left|right))?(?:[\s-]+hand)?"
+    r"(?:\s+(?:side|half|corner|edge|part))?(?:\s+of\s+(?:the\s+)?(?:screen|frame|picture|image|video))?\b"
+    r"|\b(left|right|top|bottom)(?:\s+(?:side|half|corner|edge|part))\b"
+)
+SAID = re.compile(
+    r"\b(?:says?|said|saying|talk(?:s|ed|ing)?(?:\s+(?:about|of))?|speak(?:s|ing)?(?:\s+(?:about|of))?|spoken"
+    r"|spoke\s+(?:about|of)|mention(?:s|ed|ing)?|discuss(?:es|ed|ing)?|explain(?:s|ed|ing)?|tell(?:s|ing)?|told"
+    r"|announc(?:e|es|ed|ing)|narrat(?:or|ion|es|ed)|voice(?:\s?over)?|speech|hear(?:s|d)?|words?\s+spoken"
+    r"|conversation|spoken\s+words?)\b"
+)
+SPEAKER = re.compile(  # who speaks, before the verb: not a thing to look for
+    r"\b(?:(?:the|a|an)\s+)?(?:speaker|narrator|presenter|voice|man|woman|person|host|lady|guy|people)"
+    rf"(?:\s+(?:is|was|are))?(?:\s+\w+ly)?\s+(?={SAID.pattern})"
+)
+SHOWN = re.compile(
+    r"\b(?:text|title|titles|captions?|captioned|slides?|signs?|headings?|headlines?|subtitles?|banner|label"
+    r"|labels|labell?ed|written|reads|reading|on[\s-]screen|on\s+the\s+screen|displayed|displays?|letters"
+    r"|words?\s+shown)\b"
+)
+QUOTED = re.compile(r"[\"“”«»]([^\"“”«»]{1,200})[\"“”«»]|(?<!\w)['‘]([^'‘’]{2,200})['’](?!\w)")

@@ -1,0 +1,106 @@
+"""Growing columns of numbers, and rows of vectors that are searched by nearness.
+
+Buffers grow by doubling and are only appended to: a reader that took a count before works on rows that
+never change while another thread adds more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tl_data.local.search.word_vectors import WORD_DIMENSION
+
+EXACT_ROWS = 4000  # up to here every vector is compared; beyond, sign bits choose some first
+_CHOSEN = 1500  # for texts; words have fewer near ones
+_SPARE = 1024
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Vectors of the clips that have such a text."""
+
+    rows: NDArray[np.int32]  # position of the clip
+    vectors: NDArray[np.float16]  # one a row, length 1
+
+
+class Column:
+    """A buffer that grows at the end along its last axis."""
+
+    def __init__(self, dtype: type[np.generic], *shape: int) -> None:
+        self._shape, self._dtype = shape, dtype
+        self.data: NDArray[np.generic] = np.zeros((*shape, _SPARE), dtype)
+
+    def put(self, at: int, values: NDArray[np.generic]) -> None:
+        """Write values from position `at` on, which is the end as far as readers know."""
+        need = at + values.shape[-1]
+        if need > self.data.shape[-1]:
+            larger = np.zeros((*self._shape, max(need, 2 * self.data.shape[-1])), self._dtype)
+            larger[..., :at] = self.data[..., :at]
+            self.data = larger
+        self.data[..., at:need] = values
+
+
+class TextRows:
+    """Vectors of one kind of text over all clips: exact for few, by sign bits first for many."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._rows = Column(np.int64)
+        self._codes = Column(np.uint64, WORD_DIMENSION // 64)  # the sign of each number, 32 bytes a text
+        self._vectors = np.zeros((_SPARE, WORD_DIMENSION), np.float16)
+
+    def add(self, first_row: int, texts: Texts) -> None:
+        """Append the texts of a video whose first clip is row `first_row` of the shelf; rows only grow."""
+        n = len(texts.rows)
+        if not n:
+            return
+        if self.count + n > len(self._vectors):
+            larger = np.zeros((max(self.count + n, 2 * len(self._vectors)), WORD_DIMENSION), np.float16)
+            larger[: self.count] = self._vectors[: self.count]
+            self._vectors = larger
+        self._vectors[self.count : self.count + n] = texts.vectors
+        self._codes.put(self.count, _codes(texts.vectors))
+        self._rows.put(self.count, texts.rows.astype(np.int64) + first_row)
+        self.count += n
+
+    def nearest(
+        self, vector: Floats, wanted: int, allowed: Bools, compared: int = _CHOSEN
+    ) -> tuple[Rows, Floats]:
+        """The rows of the shelf whose text is nearest to a unit vector, and the cosines, best first.
+
+        Args:
+            compared: of many, so many are chosen by their signs and compared number by number, or twice as
+                many if their signs agree as well.
+        """
+        count = self.count
+        rows = np.asarray(self._rows.data[:count], np.int64)
+        # Mostly all are allowed, and then a million rows need not be gone through for that.
+        everything = not count or (rows[-1] < len(allowed) and allowed.all())
+        keep = None if everything else allowed[np.minimum(rows, len(allowed) - 1)] & (rows < len(allowed))
+        chosen = np.arange(count) if keep is None else np.flatnonzero(keep)
+        if len(chosen) > EXACT_ROWS:
+            codes = np.asarray(self._codes.data, np.uint64)
+            distance = np.zeros(count, np.uint16)
+            for part, code in enumerate(_codes(vector[None])[:, 0]):
+                distance += np.bitwise_count(codes[part, :count] ^ code)
+            if keep is not None:
+                distance[~keep] = np.iinfo(np.uint16).max
+            # The smallest distance that lets enough through: counting is quicker than sorting.
+            counted = np.bincount(distance if keep is None else distance[keep], minlength=WORD_DIMENSION + 1)
+            chosen = np.flatnonzero(distance <= np.searchsorted(np.cumsum(counted), compared))[: 2 * compared]
+        cosines = self._vectors[chosen].astype(np.float32) @ vector
+        best = np.argsort(-cosines, kind="stable")[:wanted]
+        return np.asarray(rows[chosen[best]], np.int64), cosines[best]
+
+
+def _codes(vectors: NDArray[np.float16] | Floats) -> NDArray[np.uint64]:
+    """Sign bits, 4 x n words of 64."""
+    bits = np.packbits(vectors > 0, axis=1)
+    return np.ascontiguousarray(bits.view(np.uint64).T)

@@ -1,0 +1,273 @@
+"""The HTTP app: routes under /v1.3, errors in the API's form, key, limits, faults and counts around them."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+import re
+import socket
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Match, Mount, Route, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tl_data.local.config import API_VERSION, PREFIX, Config
+from tl_data.local.errors import APIProblem, from_elsewhere, key_invalid
+from tl_data.local.perception.evidence import ModelFailed
+from tl_data.local.server import fault_injection
+from tl_data.local.server.context import Engine
+from tl_data.local.server.fault_injection import Injection
+from tl_data.local.server.faults import Faults
+from tl_data.local.server.middleware import Lingering
+from tl_data.local.server.rate_limits import Rates
+from tl_data.local.server.routes import (
+    admin,
+    analyze,
+    analyze_tasks,
+    assets,
+    embed,
+    embed_tasks,
+    embed_v2,
+    imports,
+    indexes,
+    multipart_uploads,
+    search,
+    tasks,
+    transcription,
+    videos,
+)
+from tl_data.local.server.signed_urls import Links
+from tl_data.local.server.stats import Stats
+from tl_data.local.service import Stages
+from tl_data.local.storage.database import Store
+from tl_data.local.tasks.inline_video import Given
+from tl_data.local.tasks.queue import Queue
+
+log = logging.getLogger("tl_data.local")
+
+OLD_VERSION = re.compile(r"/v(1\.[0-2])/")
+
+API_ROUTES: list[BaseRoute] = [
+    *indexes.routes,
+    *multipart_uploads.routes,
+    *assets.routes,
+    *transcription.routes,
+    *videos.routes,
+    *imports.routes,
+    *tasks.routes,
+    *search.routes,
+    *analyze.routes,
+    *analyze_tasks.routes,
+    *embed.routes,
+    *embed_tasks.routes,
+    *embed_v2.routes,
+]
+
+
+def make_app(config: Config) -> Starlette:
+    """The app of one engine; its state opens and its queue starts with the server.
+
+    Raises:
+        APIProblem: the file of faults or the plan cannot be used.
+    """
+    config.home.mkdir(parents=True, exist_ok=True)
+    faults, rates = Faults(config.faults), Rates(config.plan)
+    store = Store(config.database)
+    stages = Stages(config)
+    engine = Engine(
+        config=config,
+        store=store,
+        stages=stages,
+        queue=Queue(config, store, stages, rates),
+        faults=faults,
+        rates=rates,
+        stats=Stats(store),
+        links=Links(config.home),
+        given=Given(config, stages),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        engine.prepare()
+        engine.queue.analyse = lambda row: analyze_tasks.work_on(engine, row)
+        engine.queue.start()
+        yield
+        await engine.queue.stop()
+        await stages.close()
+        store.close()
+
+    app = Starlette(
+        routes=[
+            # No redirects from `/search/` to `/search`: a path that does not exist is told as such.
+            Mount(PREFIX, Router(API_ROUTES, redirect_slashes=False)),
+            Mount("/_engine", Router(admin.routes, redirect_slashes=False)),
+            *videos.media_routes,
+            *multipart_uploads.part_routes,
+        ],
+        exception_handlers={
+            APIProblem: _problem,
+            HTTPException: _no_such_endpoint,
+            ClientDisconnect: _gone,
+            ModelFailed: _model_failed,
+        },
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.engine = engine
+    app.add_middleware(Guard, engine=engine)
+    app.add_middleware(Injection, faults=faults, prefix=PREFIX, template=template_of)
+    app.add_middleware(Envelope, stats=engine.stats)
+    app.add_middleware(Lingering)
+    return app
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    assert isinstance(error, APIProblem)
+    return JSONResponse(error.body, error.status, error.headers)
+
+
+async def _no_such_endpoint(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        text = f"The method {request.method} is not allowed for {request.url.path}."
+        return JSONResponse({"code": "method_not_allowed", "message": text}, 405, error.headers)
+    if (old := OLD_VERSION.match(request.url.path)) and error.status_code == 404:
+        text = f"This endpoint is supported starting with version {API_VERSION}. Your version is {old[1]}."
+        return JSONResponse({"code": "api_upgrade_required", "message": text}, 400)
+    text = f"The endpoint {request.method} {request.url.path[:200]} does not exist."
+    if not request.url.path.startswith(f"{PREFIX}/"):
+        text += f" The paths of the API begin with {PREFIX}."
+    code = "endpoint_not_exists" if error.status_code == 404 else "generic_error"
+    return JSONResponse(
+        {"code": code, "message": text if error.status_code == 404 else error.detail}, error.status_code
+    )
+
+
+async def _model_failed(_: Request, error: Exception) -> Response:
+    # No 5xx, which clients try again: a wrong setting stays wrong.
+    return JSONResponse({"code": "engine_model_failed", "message": f"{error}."}, 424)
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return JSONResponse({"code": "request_canceled_or_timed_out", "message": "Request canceled."}, 499)
+
+
+def template_of(scope: Scope) -> str:
+    """The pattern of the route that a request goes to, below the version: `/tasks/{task_id}`."""
+    if not scope["path"].startswith(PREFIX):
+        return "/media" if scope["path"].startswith("/media/") else "unknown"
+    inner = dict(scope, path=scope["path"].removeprefix(PREFIX) or "/", root_path="")
+    for route in API_ROUTES:
+        if isinstance(route, Route) and route.matches(inner)[0] != Match.NONE:
+            return route.path
+    return "unknown"
+
+
+_failed = JSONResponse(
+    {
+        "code": "internal_server_error",
+        "message": "The engine failed to answer this request. Its log says why.",
+    },
+    500,
+)
+
+
+class Envelope:
+    """Around everything: the version and trace headers, the counts, and what nobody foresaw."""
+
+    def __init__(self, app: ASGIApp, stats: Stats) -> None:
+        self._app = app
+        self._stats = stats
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = ""
+        trace = uuid.uuid4().hex
+
+        async def stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+                extra = [(b"x-api-version", API_VERSION.encode()), (b"x-trace-id", trace.encode())]
+                message = {**message, "headers": [*message["headers"], *extra]}
+            await send(message)
+
+        self._stats.begin()
+        try:
+            await self._app(scope, receive, stamped)
+        except fault_injection.Lost:
+            status = "lost"
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except Exception:  # the connection stays usable, and the client learns nothing of the inside
+            log.exception("%s %s", scope["method"], scope["path"])
+            if not status:
+                await _failed(scope, receive, stamped)
+        finally:
+            self._stats.end()
+            if not scope["path"].startswith("/_engine"):
+                self._stats.answered(f"{scope['method']} {template_of(scope)}", status)
+
+
+class Guard:
+    """The key, then the rate limits; both answer before the route reads a body."""
+
+    def __init__(self, app: ASGIApp, engine: Engine) -> None:
+        self._app = app
+        self._engine = engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if scope["type"] != "http" or not path.startswith((PREFIX, "/_engine")):
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._check_key(scope)
+            headers = self._engine.rates.enter(scope["method"], path.removeprefix(PREFIX))
+        except APIProblem as problem:
+            await JSONResponse(problem.body, problem.status, problem.headers)(scope, receive, send)
+            return
+        if not headers:
+            await self._app(scope, receive, send)
+            return
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+        async def with_limits(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *raw]}
+            await send(message)
+
+        await self._app(scope, receive, with_limits)
+
+    def _check_key(self, scope: Scope) -> None:
+        key, headers = self._engine.config.api_key, dict[Any, bytes](scope["headers"])
+        if key is None:
+            # On loopback alone: only pages in a browser of this machine could speak for somebody else.
+            if headers.get(b"sec-fetch-site") == b"cross-site" or not _is_here(headers.get(b"host", b"")):
+                raise from_elsewhere()
+            return
+        sent = headers.get(b"x-api-key", b"")
+        if not hmac.compare_digest(sent, key.encode()):
+            raise key_invalid()
+
+
+def _is_here(host: bytes) -> bool:
+    """Whether a Host header names this machine, or an address: a foreign name can be made to lead here."""
+    try:
+        name = (urlsplit(f"//{host.decode('latin-1')}").hostname or "").rstrip(".")
+        if name in ("", "localhost", socket.gethostname().lower()) or name.endswith(".localhost"):
+            return True
+        return bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False

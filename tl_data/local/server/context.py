@@ -1,0 +1,131 @@
+"""What one running engine is made of, and how a route gets at it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from starlette.requests import Request
+
+from tl_data.local.config import STATUSES, Config
+from tl_data.local.errors import invalid, unknown_resource, unknown_video
+from tl_data.local.server.faults import Faults
+from tl_data.local.server.forms import Form, read_form
+from tl_data.local.server.rate_limits import Rates
+from tl_data.local.server.signed_urls import Links
+from tl_data.local.server.stats import Stats
+from tl_data.local.service import Stages
+from tl_data.local.storage.database import ID, Row, Store, Where
+from tl_data.local.tasks.inline_video import Given
+from tl_data.local.tasks.queue import Queue
+
+
+@dataclass
+class Engine:
+    """The parts of one engine."""
+
+    config: Config
+    store: Store
+    stages: Stages
+    queue: Queue
+    faults: Faults
+    rates: Rates
+    stats: Stats
+    links: Links
+    given: Given
+    importing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one import is begun at a time
+
+    @property
+    def uploads(self) -> Path:
+        """Where files of requests lie until a task takes them."""
+        return self.config.home / "uploads"
+
+    @property
+    def created(self) -> int:
+        """The status of an answer that made a task."""
+        return STATUSES[self.config.statuses][0]
+
+    @property
+    def updated(self) -> int:
+        """The status of an answer to an update."""
+        return STATUSES[self.config.statuses][1]
+
+    def prepare(self) -> None:
+        """Make the folders, and remove what a process that died left in them."""
+        for name in ("uploads", "embeds"):
+            folder = self.config.home / name
+            keep = {row["id"] for row in self.store.rows("embed_tasks", [Where("status", "=", "processing")])}
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if path.is_dir() and path.name not in keep:
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.is_file():
+                    path.unlink(missing_ok=True)
+            folder.mkdir(exist_ok=True)
+        videos = self.config.home / "videos"
+        videos.mkdir(exist_ok=True)
+        known = {row["video_id"] for row in self.store.rows("tasks", columns=["video_id"])}
+        known |= {row["id"] for row in self.store.rows("videos", columns=["id"])}
+        for path in videos.iterdir():
+            if path.name not in known:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def form(
+        self, request: Request, *files: str, max_file: int | None = None
+    ) -> AbstractAsyncContextManager[Form]:
+        """The multipart body of a request; `files` are the fields that hold files."""
+        return read_form(
+            request, self.uploads, files=files,
+            max_file=max_file or self.config.max_video_bytes, max_body=self.config.max_body_bytes,
+        )  # fmt: skip
+
+    def index(self, index_id: str, name: str = "index_id") -> Row:
+        """An index that must be there.
+
+        Raises:
+            APIProblem: malformed id (400) or unknown (404).
+        """
+        row = self.store.get("indexes", well_formed(name, index_id))
+        if row is None:
+            raise unknown_resource(index_id, "indexes")
+        return row
+
+    def video(self, index_id: str, video_id: str) -> Row:
+        """A video of an index, ready or it is not there.
+
+        Raises:
+            APIProblem: malformed id (400) or unknown (404).
+        """
+        self.index(index_id)
+        row = self.store.get("videos", well_formed("video_id", video_id))
+        if row is None or row["index_id"] != index_id:
+            raise unknown_video(f"There is no video {video_id} in the index {index_id}.")
+        return row
+
+
+def engine_of(request: Request) -> Engine:
+    """The engine that serves a request."""
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+def well_formed(name: str, value: str) -> str:
+    """An id, or 400."""
+    if not ID.fullmatch(value):
+        raise invalid(name, "It must be an id of 24 lower-case hexadecimal digits.", value)
+    return value
+
+
+def one_task(request: Request, table: str) -> Row:
+    """The task that a path names.
+
+    Raises:
+        APIProblem: malformed id (400) or unknown (404).
+    """
+    task_id = well_formed("task_id", request.path_params["task_id"])
+    row = engine_of(request).store.get(table, task_id)
+    if row is None:
+        raise unknown_resource(task_id, table)
+    return row

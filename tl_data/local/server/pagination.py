@@ -1,0 +1,129 @@
+"""The numbered lists: `page`, `page_limit`, sort and filters of a query string, and the page they give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.datastructures import QueryParams
+
+from tl_data.local.errors import invalid, one_of
+from tl_data.local.server.forms import in_range, whole_in_range
+from tl_data.local.storage.database import Row, Store, Where, stamp
+
+MAX_PAGE_LIMIT = 50
+SORTS = ("created_at", "updated_at")
+OWN_NAMES = ("page", "page_limit", "sort_by", "sort_option")
+HUGE = 1e15  # no duration, size or rate is above it, and SQLite still counts exactly
+
+
+@dataclass
+class Listing:
+    """What a list request asks for."""
+
+    page: int
+    page_limit: int
+    sort_by: str = "created_at"
+    descending: bool = True
+    where: list[Where] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, query: QueryParams) -> Listing:
+        """Read paging and sort.
+
+        Raises:
+            APIProblem: parameter_invalid, with what is allowed.
+        """
+        sort_by = query.get("sort_by") or "created_at"
+        if sort_by not in SORTS:
+            raise one_of("sort_by", SORTS, sort_by)
+        option = query.get("sort_option") or "desc"
+        if option not in ("asc", "desc"):
+            raise one_of("sort_option", ("asc", "desc"), option)
+        return cls(
+            page=whole_in_range("page", query.get("page") or "1", 1, 10**15),
+            page_limit=whole_in_range("page_limit", query.get("page_limit") or "10", 1, MAX_PAGE_LIMIT),
+            sort_by=sort_by,
+            descending=option == "desc",
+        )
+
+    def texts(self, query: QueryParams, names: Mapping[str, str]) -> None:
+        """Filters for equal text: parameter -> column."""
+        self.where += [Where(column, "=", query[name]) for name, column in names.items() if query.get(name)]
+
+    def numbers(self, query: QueryParams, names: Collection[str]) -> None:
+        """Filters for numbers: `x=5`, `x[gte]=5`, `x[lte]=5`."""
+        for name in names:
+            for operator, value in _given(query, name, "="):
+                self.where.append(Where(name, operator, in_range(name, value, -HUGE, HUGE)))
+
+    def times(self, query: QueryParams, names: Collection[str]) -> None:
+        """Filters for times: `x=T` means at or after T; `x[gte]`, `x[lte]` say it."""
+        for name in names:
+            for operator, value in _given(query, name, "gte"):
+                self.where.append(Where(name, operator, as_time(name, value)))
+
+    def one_of(self, query: QueryParams, name: str, allowed: Collection[str]) -> None:
+        """A filter for any of several values, repeated or joined with commas.
+
+        Raises:
+            APIProblem: a value is none of those allowed.
+        """
+        if wanted := split(query.getlist(name)):
+            if any(value not in allowed for value in wanted):
+                raise one_of(name, allowed, wanted)
+            self.where.append(Where(name, "in", wanted))
+
+    def answer(self, store: Store, table: str, show: Callable[[Row], dict[str, Any]]) -> dict[str, Any]:
+        """The page itself; one past the end is empty, not an error."""
+        total = int(store.total(table, self.where))
+        rows = store.rows(
+            table,
+            self.where,
+            sort_by=self.sort_by,
+            descending=self.descending,
+            limit=self.page_limit,
+            offset=(self.page - 1) * self.page_limit,
+        )
+        return {
+            "data": [show(row) for row in rows],
+            "page_info": {
+                "limit_per_page": self.page_limit,
+                "page": self.page,
+                "total_page": -(-total // self.page_limit),
+                "total_results": total,
+            },
+        }
+
+
+def _given(query: QueryParams, name: str, plain: str) -> list[tuple[str, str]]:
+    operators = ("gte", "lte", "gt", "lt")
+    keys = {name: plain} | {f"{name}[{operator}]": operator for operator in operators}
+    if strange := [key for key in query if key.startswith(f"{name}[") and key not in keys]:
+        raise invalid(
+            name, f"A range is written with {', '.join(f'{name}[{o}]' for o in operators)}.", strange[0]
+        )
+    return [(operator, query[key]) for key, operator in keys.items() if query.get(key)]
+
+
+def as_time(name: str, value: str) -> str:
+    """An RFC 3339 time in the form of the store, so that comparing texts compares times.
+
+    Raises:
+        APIProblem: parameter_invalid.
+    """
+    try:
+        # A literal `+` of an offset arrives as a space when it was not percent-encoded.
+        at = datetime.fromisoformat(value.strip().replace(" ", "+" if "T" in value else "T"))
+        return stamp((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError, OSError):
+        raise invalid(
+            name, "It must be a time in RFC 3339 format, such as 2025-06-18T09:48:41Z.", value
+        ) from None
+
+
+def split(values: list[str]) -> list[str]:
+    """Values that were repeated, joined with commas, or both."""
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]

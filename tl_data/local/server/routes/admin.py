@@ -1,0 +1,87 @@
+"""/_engine: what the service does not have. Counts, faults and limits, for tests of pipelines."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tl_data.local.server.context import engine_of
+from tl_data.local.server.forms import read_json
+from tl_data.local.tasks.reindex import WANTED, plan_of, stale
+
+
+async def stats(request: Request) -> Response:
+    """GET /_engine/stats"""
+    return JSONResponse(engine_of(request).stats.answer())
+
+
+async def clear_stats(request: Request) -> Response:
+    """DELETE /_engine/stats: the requests begin at 0 again."""
+    engine_of(request).stats.clear()
+    return Response(status_code=204)
+
+
+async def faults(request: Request) -> Response:
+    """GET, PUT, DELETE /_engine/faults"""
+    engine = engine_of(request)
+    if request.method == "PUT":
+        engine.faults.configure(await read_json(request, engine.config.max_body_bytes))
+    elif request.method == "DELETE":
+        engine.faults.clear()
+    return JSONResponse(engine.faults.answer())
+
+
+async def rates(request: Request) -> Response:
+    """GET, PUT, DELETE /_engine/rates"""
+    engine = engine_of(request)
+    if request.method == "PUT":
+        engine.rates.configure(await read_json(request, engine.config.max_body_bytes))
+    elif request.method == "DELETE":
+        engine.rates.clear()
+    return JSONResponse(engine.rates.answer())
+
+
+async def health(request: Request) -> Response:
+    """GET /_engine/health"""
+    return JSONResponse({"status": "ok", "idle": engine_of(request).queue.idle})
+
+
+async def tiers(request: Request) -> Response:
+    """GET /_engine/tiers: which model is at work in which stage."""
+    engine = engine_of(request)
+    chosen = engine.config.tiers
+    return JSONResponse(
+        {
+            "search_model": chosen.search_model,
+            "analyze_model": chosen.analyze_model,
+            "dimension": await engine.stages.dimension(),
+            "stages": chosen.stages(),
+            "reindex": plan_of(engine.store, chosen).answer(),
+        }
+    )
+
+
+async def reindex(request: Request) -> Response:
+    """GET, POST /_engine/reindex?index_id=: what other models looked at; POST has it looked at again."""
+    engine = engine_of(request)
+    index_id = request.query_params.get("index_id")
+    if index_id:
+        engine.index(index_id)
+    tiers = engine.config.tiers
+    if request.method == "POST":
+        for row in stale(engine.store, tiers, index_id):
+            engine.store.change("videos", row["id"], again=WANTED, again_error=None)
+        await engine.queue.wake()
+    return JSONResponse(plan_of(engine.store, tiers, index_id).answer())
+
+
+routes = [
+    Route("/stats", stats, methods=["GET"]),
+    Route("/stats", clear_stats, methods=["DELETE"]),
+    Route("/faults", faults, methods=["GET", "PUT", "DELETE"]),
+    Route("/rates", rates, methods=["GET", "PUT", "DELETE"]),
+    Route("/tiers", tiers, methods=["GET"]),
+    Route("/reindex", reindex, methods=["GET", "POST"]),
+    Route("/health", health, methods=["GET"]),
+]

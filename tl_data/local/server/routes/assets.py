@@ -1,0 +1,282 @@
+"""/assets, and /indexes/{index_id}/indexed-assets: files uploaded once, then indexed or asked about.
+
+The SDKs of today begin with them. An indexed asset is a video of its index under the same id.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import shutil
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, one_of, unknown_resource
+from tl_data.local.server.context import Engine, engine_of, well_formed
+from tl_data.local.server.forms import Form, Upload, read_json, shown_name
+from tl_data.local.server.metadata import check_metadata, given_metadata, merged
+from tl_data.local.server.pagination import Listing, split
+from tl_data.local.server.routes.tasks import add_task, state_of
+from tl_data.local.server.routes.videos import full_video, remove_video, update
+from tl_data.local.storage.database import Row, Where, new_id, now
+from tl_data.local.tasks.download import check_url
+from tl_data.local.tasks.queue import UNFINISHED
+
+METHODS = ("direct", "url")
+STATUSES = (*UNFINISHED, "ready", "failed")
+NUMBERS = ("duration", "fps", "width", "height", "size")
+TIMES = ("created_at", "updated_at")
+
+
+def shown_asset(row: Row) -> dict[str, Any]:
+    """An asset as the API answers it."""
+    shown = {
+        "_id": row["id"],
+        "method": row["method"],
+        "status": row["status"],
+        "filename": row["filename"],
+        "file_type": mimetypes.guess_type(row["filename"])[0] or "application/octet-stream",
+        "created_at": row["created_at"],
+    }
+    more = {
+        "size": row["size"], "duration": row["duration"], "error": row["error"],
+        "user_metadata": row["user_metadata"] or None,
+    }  # fmt: skip
+    return shown | {name: value for name, value in more.items() if value is not None}
+
+
+def asset_of(engine: Engine, asset_id: str) -> Row:
+    """An asset that must be there.
+
+    Raises:
+        APIProblem: malformed id (400) or unknown (404).
+    """
+    row = engine.store.get("assets", well_formed("asset_id", asset_id))
+    if row is None:
+        raise unknown_resource(asset_id, "assets")
+    return row
+
+
+def _source(engine: Engine, form: Form, method: str) -> tuple[str | None, Upload | None]:
+    """The address or the file, whichever the method names."""
+    if method == "url":
+        url = form.needed("url")
+        try:
+            return check_url(url, engine.config), None
+        except MediaProblem as problem:
+            raise invalid("url", problem.message, url) from None
+    upload = form.upload("file")
+    if upload is None:
+        raise not_provided("file")
+    if upload.size == 0:
+        raise APIProblem(400, "video_file_broken", "Cannot read the file. The uploaded file is empty.")
+    return None, upload
+
+
+async def create(request: Request) -> Response:
+    """POST /assets"""
+    engine = engine_of(request)
+    async with engine.form(request, "file") as form:
+        method = form.needed("method")
+        if method not in METHODS:
+            raise one_of("method", METHODS, method)
+        metadata = given_metadata("user_metadata", form.text("user_metadata"))
+        url, upload = _source(engine, form, method)
+        at = now()
+        row: Row = {
+            "id": new_id(), "status": "processing", "method": method, "created_at": at, "updated_at": at,
+            "url": url, "filename": shown_name(form.text("filename") or (upload.filename if upload else "")),
+            "size": upload.size if upload else None, "sha256": upload.sha256 if upload else None,
+            "user_metadata": metadata, "fate": request.scope.get("tl.fate"), "stuck": 0,
+        }  # fmt: skip
+        if upload:
+            folder = engine.config.asset(row["id"])
+            folder.mkdir(parents=True)
+            os.replace(upload.path, folder / "source")
+        engine.store.add("assets", row)
+    await engine.queue.wake()
+    return JSONResponse(shown_asset(row | {"duration": None, "error": None}), 201)
+
+
+async def listed(request: Request) -> Response:
+    """GET /assets"""
+    engine, query = engine_of(request), request.query_params
+    listing = Listing.of(query)
+    if wanted := split(query.getlist("asset_ids")):
+        listing.where.append(Where("id", "in", [well_formed("asset_ids", item) for item in wanted]))
+    if part := (query.get("filename") or "").casefold():
+        rows = engine.store.rows("assets", columns=["id", "filename"])
+        found = [row["id"] for row in rows if part in row["filename"].casefold()]
+        listing.where.append(Where("id", "in", found))
+    return JSONResponse(listing.answer(engine.store, "assets", shown_asset))
+
+
+async def retrieve(request: Request) -> Response:
+    """GET /assets/{asset_id}"""
+    return JSONResponse(shown_asset(asset_of(engine_of(request), request.path_params["asset_id"])))
+
+
+async def delete(request: Request) -> Response:
+    """DELETE /assets/{asset_id}: what was indexed from it stays."""
+    engine = engine_of(request)
+    row = asset_of(engine, request.path_params["asset_id"])
+    engine.store.remove("assets", [Where("id", "=", row["id"])])
+    shutil.rmtree(engine.config.asset(row["id"]), ignore_errors=True)
+    return Response(status_code=204)
+
+
+async def update_metadata(request: Request) -> Response:
+    """PATCH of /assets/{asset_id}/user-metadata: named keys are set, null deletes one."""
+    engine = engine_of(request)
+    row = asset_of(engine, request.path_params["asset_id"])
+    changes = await _changes(request, engine)
+    fresh = merged(row["user_metadata"] or {}, changes)
+    engine.store.change("assets", row["id"], user_metadata=fresh, updated_at=now())
+    return Response(status_code=engine.updated)
+
+
+async def replace_metadata(request: Request) -> Response:
+    """PUT of /assets/{asset_id}/user-metadata: what is not named is gone."""
+    engine = engine_of(request)
+    row = asset_of(engine, request.path_params["asset_id"])
+    fresh = merged({}, await _changes(request, engine))
+    engine.store.change("assets", row["id"], user_metadata=fresh, updated_at=now())
+    return Response(status_code=engine.updated)
+
+
+async def _changes(request: Request, engine: Engine) -> dict[str, Any]:
+    """The metadata of the request, without values that are empty: the service ignores them."""
+    body = await read_json(request, engine.config.max_body_bytes)
+    if "user_metadata" not in body:
+        raise not_provided("user_metadata")
+    given = check_metadata("user_metadata", body["user_metadata"])
+    return {key: value for key, value in given.items() if value not in ("", [])}
+
+
+async def delete_metadata(request: Request) -> Response:
+    """DELETE of /assets/{asset_id}/user-metadata"""
+    engine = engine_of(request)
+    row = asset_of(engine, request.path_params["asset_id"])
+    engine.store.change("assets", row["id"], user_metadata={}, updated_at=now())
+    return Response(status_code=204)
+
+
+def shown_indexed(row: Row) -> dict[str, Any]:
+    """An indexed asset as it stands in a list; `row` is its task."""
+    shown = {"_id": row["video_id"], "asset_id": row["asset_id"], **state_of(row)}
+    return shown | ({"indexed_at": row["updated_at"]} if row["status"] == "ready" else {})
+
+
+async def index_asset(request: Request) -> Response:
+    """POST /indexes/{index_id}/indexed-assets"""
+    engine = engine_of(request)
+    index = engine.index(request.path_params["index_id"])
+    body = await read_json(request, engine.config.max_body_bytes)
+    asset_id, stream = body.get("asset_id"), body.get("enable_video_stream", True)
+    if asset_id is None:
+        raise not_provided("asset_id")
+    if not isinstance(asset_id, str):
+        raise invalid("asset_id", "It must be a text.", asset_id)
+    if not isinstance(stream, bool):
+        raise one_of("enable_video_stream", ("true", "false"), stream)
+    metadata = merged({}, check_metadata("user_metadata", body.get("user_metadata", {})))
+    asset = asset_of(engine, asset_id)
+    if asset["status"] != "ready":
+        raise invalid("asset_id", f"The asset must be ready, but is {asset['status']}.", asset_id)
+    if asset["duration"] is None:
+        raise invalid("asset_id", "The asset must be a video; this one is an image.", asset_id)
+    path = engine.uploads / f"{new_id()}.part"
+    os.link(engine.config.asset(asset["id"]) / "source", path)
+    upload = Upload(path, asset["filename"], asset["size"] or path.stat().st_size, asset["sha256"] or "")
+    row = await add_task(
+        engine, index["id"], upload=upload, stream=stream,
+        user_metadata=merged(asset["user_metadata"] or {}, metadata),
+        fate=request.scope.get("tl.fate"), asset_id=asset["id"],
+    )  # fmt: skip
+    return JSONResponse({"_id": row["video_id"], "asset_id": asset["id"]}, 201)
+
+
+async def list_indexed(request: Request) -> Response:
+    """GET /indexes/{index_id}/indexed-assets"""
+    engine, query = engine_of(request), request.query_params
+    index = engine.index(request.path_params["index_id"])
+    listing = Listing.of(query)
+    listing.where += [Where("index_id", "=", index["id"]), Where("asset_id", "gt", "")]
+    listing.texts(query, {"filename": "filename"})
+    listing.numbers(query, NUMBERS)
+    listing.times(query, TIMES)
+    listing.one_of(query, "status", STATUSES)
+    return JSONResponse(listing.answer(engine.store, "tasks", shown_indexed))
+
+
+def _indexed(request: Request) -> Row:
+    """The task of an indexed asset."""
+    engine, given = engine_of(request), request.path_params
+    index = engine.index(given["index_id"])
+    video_id = well_formed("indexed_asset_id", given["indexed_asset_id"])
+    where = [Where("index_id", "=", index["id"]), Where("video_id", "=", video_id)]
+    rows = engine.store.rows("tasks", [*where, Where("asset_id", "gt", "")], limit=1)
+    if not rows:
+        raise unknown_resource(video_id, "indexed-assets")
+    return rows[0]
+
+
+async def retrieve_indexed(request: Request) -> Response:
+    """GET /indexes/{index_id}/indexed-assets/{indexed_asset_id}"""
+    engine, row = engine_of(request), _indexed(request)
+    shown = shown_indexed(row)
+    if row["status"] == "ready" and (video := engine.store.get("videos", row["video_id"])):
+        shown |= await full_video(engine, request, video)
+    return JSONResponse(shown)
+
+
+async def update_indexed(request: Request) -> Response:
+    """PATCH /indexes/{index_id}/indexed-assets/{indexed_asset_id}: as for a video."""
+    request.path_params["video_id"] = _indexed(request)["video_id"]
+    return await update(request)
+
+
+async def delete_indexed(request: Request) -> Response:
+    """DELETE /indexes/{index_id}/indexed-assets/{indexed_asset_id}: the asset stays."""
+    engine, row = engine_of(request), _indexed(request)
+    engine.store.remove("tasks", [Where("id", "=", row["id"])])
+    if video := engine.store.get("videos", row["video_id"]):
+        await remove_video(engine, video)
+    return Response(status_code=204)
+
+
+async def list_by_asset(request: Request) -> Response:
+    """GET /assets/{asset_id}/indexed-assets"""
+    engine = engine_of(request)
+    asset = asset_of(engine, request.path_params["asset_id"])
+    listing = Listing.of(request.query_params)
+    listing.where.append(Where("asset_id", "=", asset["id"]))
+
+    def show(row: Row) -> dict[str, Any]:
+        index = engine.store.get("indexes", row["index_id"])
+        return {
+            "_id": row["video_id"],
+            "index": {"_id": row["index_id"], "name": (index or {}).get("index_name")},
+        }
+
+    return JSONResponse(listing.answer(engine.store, "tasks", show))
+
+
+routes = [
+    Route("/assets", create, methods=["POST"]),
+    Route("/assets", listed, methods=["GET"]),
+    Route("/assets/{asset_id}", retrieve, methods=["GET"]),
+    Route("/assets/{asset_id}", delete, methods=["DELETE"]),
+    Route("/assets/{asset_id}/user-metadata", update_metadata, methods=["PATCH"]),
+    Route("/assets/{asset_id}/user-metadata", replace_metadata, methods=["PUT"]),
+    Route("/assets/{asset_id}/user-metadata", delete_metadata, methods=["DELETE"]),
+    Route("/assets/{asset_id}/indexed-assets", list_by_asset, methods=["GET"]),
+    Route("/indexes/{index_id}/indexed-assets", index_asset, methods=["POST"]),
+    Route("/indexes/{index_id}/indexed-assets", list_indexed, methods=["GET"]),
+    Route("/indexes/{index_id}/indexed-assets/{indexed_asset_id}", retrieve_indexed, methods=["GET"]),
+    Route("/indexes/{index_id}/indexed-assets/{indexed_asset_id}", update_indexed, methods=["PATCH"]),
+    Route("/indexes/{index_id}/indexed-assets/{indexed_asset_id}", delete_indexed, methods=["DELETE"]),
+]

@@ -1,0 +1,175 @@
+"""/embed: vectors of texts, images, sounds and short videos, made while the request waits."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tl_data.local import models
+from tl_data.local.errors import APIProblem, MediaProblem, invalid
+from tl_data.local.media_validation import check_image, check_sound, check_video
+from tl_data.local.perception.evidence import Evidence
+from tl_data.local.server.context import Engine, engine_of
+from tl_data.local.server.forms import Form, Upload
+from tl_data.local.server.routes.search import load_image
+from tl_data.local.server.routes.tasks import checked_source
+from tl_data.local.storage.database import new_id
+from tl_data.local.tasks.download import UNREACHABLE, fetch
+from tl_data.local.text import tokens
+
+Block = dict[str, Any]
+SCOPES = ("clip", "video")
+SOUND_SECONDS = 300.0  # time for the download of a sound or short video
+MAX_SYNC_SEC = 600.0  # longest sound or video of a request that waits for its vectors
+
+
+async def create(request: Request) -> Response:
+    """POST /embed"""
+    engine = engine_of(request)
+    files = ("image_file", "audio_file", "video_file")
+    async with engine.form(request, *files) as form:
+        name = models.check_embed_model(form.needed("model_name"), engine.config.tiers)
+        start = form.number("audio_start_offset_sec", 0, 1e6) or 0.0
+        makers: dict[str, Callable[[], Awaitable[Block]]] = {}
+        if form.text("text") is not None:
+            text = _text(form, name)
+            makers["text"] = lambda: _of_text(engine, text)
+        for kind in ("image", "audio", "video"):
+            if form.text(f"{kind}_url") is not None or form.upload(f"{kind}_file") is not None:
+                url, upload = checked_source(engine, form, kind)
+                if kind == "image":
+                    makers[kind] = lambda url=url, upload=upload: _of_image(engine, url, upload)  # type: ignore[misc]
+                else:
+                    makers[kind] = lambda kind=kind, url=url, upload=upload: _of_sound(  # type: ignore[misc]
+                        engine, name, kind, url, upload, start
+                    )
+        if not makers:
+            raise APIProblem(
+                400,
+                "parameter_not_provided",
+                "Some required parameters are not provided. Give text, image_url, image_file, audio_url or "
+                "audio_file.",
+            )
+        answer: dict[str, Any] = {"model_name": engine.config.tiers.search_model}
+        for kind, make in makers.items():
+            try:
+                answer[f"{kind}_embedding"] = await make()
+            except MediaProblem as problem:
+                # One failing part of several is told beside the others; alone it is a refusal.
+                if len(makers) == 1:
+                    raise _refused(form, kind, problem) from None
+                answer[f"{kind}_embedding"] = {"error_message": problem.message, "segments": []}
+    return JSONResponse(answer)
+
+
+def _refused(form: Form, kind: str, problem: MediaProblem) -> APIProblem:
+    """The refusal of a file: with the parameter that it came by, unless a code of its own says it all."""
+    # A code that speaks of videos says nothing of a picture or sound that cannot be reached.
+    if problem.code != "parameter_invalid" and not (problem.code == UNREACHABLE and kind != "video"):
+        return APIProblem(400, problem.code, problem.message)
+    if isinstance(problem, PastTheEnd):
+        return invalid("audio_start_offset_sec", problem.message, form.text("audio_start_offset_sec"))
+    url, upload = form.text(f"{kind}_url"), form.upload(f"{kind}_file")
+    if url and url.strip():
+        return invalid(f"{kind}_url", problem.message, url)
+    return invalid(f"{kind}_file", problem.message, upload.filename if upload else "")
+
+
+class PastTheEnd(MediaProblem):
+    """The offset is behind the end of the sound."""
+
+
+def _text(form: Form, model: str) -> str:
+    text, cut = (
+        (form.text("text") or "").strip(),
+        form.choice("text_truncate", ("none", "start", "end"), "end"),
+    )
+    if not text:
+        raise invalid("text", "It must not be blank.", form.text("text"))
+    if model == "marengo3.0":  # it cuts the end, whatever is asked for
+        cut = "end"
+    limit = models.token_limit(model)
+    if tokens.count(text) <= limit:
+        return text
+    if cut == "none":
+        raise models.too_long("text", text, limit)
+    return tokens.first(text, limit) if cut == "end" else tokens.last(text, limit)
+
+
+async def _of_text(engine: Engine, text: str) -> Block:
+    return {"segments": [{"float": await engine.stages.embed_text(text)}]}
+
+
+async def _of_image(engine: Engine, url: str | None, upload: Upload | None) -> Block:
+    image = await load_image(engine, url) if url else upload.path.read_bytes() if upload else b""
+    check_image(image, 64, 32 << 20)
+    try:
+        vector = await engine.stages.embed_image(image)
+    except ValueError as error:
+        raise MediaProblem("image_file_broken", f"Cannot read image file. {error}") from None
+    return {"segments": [{"float": vector}], "metadata": _origin(url, upload)}
+
+
+def _origin(url: str | None, upload: Upload | None) -> dict[str, str]:
+    return {"input_url": url} if url else {"input_filename": upload.filename if upload else ""}
+
+
+async def _of_sound(
+    engine: Engine, model: str, kind: str, url: str | None, upload: Upload | None, start: float
+) -> Block:
+    """Vectors of a sound, or of a short video, looked at while the request waits."""
+    folder = engine.config.home / "embeds" / new_id()
+    folder.mkdir(parents=True)
+    try:
+        source = folder / "source"
+        if url:
+            limit = engine.config.max_video_bytes
+            await fetch(url, source, engine.config, limit=limit, seconds=SOUND_SECONDS, what=kind)
+        elif upload:
+            os.replace(upload.path, source)
+        evidence = await looked_at(engine, kind, source, folder / "frames")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    duration = evidence.probe.duration_sec
+    if kind == "video":
+        options = models.embed_options(model)
+        segments = await engine.stages.segments_of(evidence, options, SCOPES, 6.0)
+    else:
+        if start >= duration:
+            text = f"It must be less than the length of the audio, {duration:.2f} seconds."
+            raise PastTheEnd("parameter_invalid", text)
+        segments = await engine.stages.segments_of(evidence, ("audio",), ("clip",), 10.0, start)
+        if not segments:  # shorter than one clip
+            segments = await engine.stages.segments_of(evidence, ("audio",), ("video",), None, start)
+    engine.store.count("video minutes embedded", duration / 60)
+    return {"segments": segments, "metadata": _origin(url, upload) | {"duration": round(duration, 3)}}
+
+
+async def looked_at(engine: Engine, kind: str, source: Path, frames: Path) -> Evidence:
+    """What is known of a sound, or of a short video, that waits for its vectors.
+
+    Raises:
+        MediaProblem: it is neither, or too long to wait for.
+    """
+    try:
+        probe = await engine.stages.probe(source)
+        (check_video if kind == "video" else check_sound)(probe)
+        if probe.duration_sec > MAX_SYNC_SEC:
+            text = f"It has {probe.duration_sec:.0f} seconds; at most {MAX_SYNC_SEC:g} are embedded at once."
+            raise MediaProblem("video_duration_too_long", f"{text} Use an embedding task.")
+        return await engine.stages.look(source, frames)
+    except MediaProblem as problem:
+        if kind == "audio" and problem.code == "video_file_broken":
+            text = problem.message.replace("video or sound", "sound").replace("video", "audio")
+            raise MediaProblem("audio_file_broken", text) from None
+        raise
+
+
+routes = [Route("/embed", create, methods=["POST"])]

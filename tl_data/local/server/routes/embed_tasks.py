@@ -1,0 +1,162 @@
+"""/embed/tasks: vectors of videos that are in no index, made in the background."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tl_data.local import models
+from tl_data.local.errors import invalid, not_provided, one_of, unknown_resource
+from tl_data.local.server.context import Engine, engine_of, one_task
+from tl_data.local.server.pagination import Listing, as_time, split
+from tl_data.local.server.routes.embed import SCOPES
+from tl_data.local.server.routes.tasks import checked_source
+from tl_data.local.storage.database import Row, Where, new_id, now
+
+STATUSES = ("processing", "ready", "failed")
+LIST_DAYS = 7
+
+
+def new_task(
+    model: str,
+    scopes: list[str],
+    length: float,
+    *,
+    start: float | None,
+    end: float | None,
+    fate: dict[str, Any] | None,
+) -> Row:
+    """The row of a new embedding task, without its source."""
+    at = now()
+    return {
+        "id": new_id(), "status": "processing", "model_name": model, "created_at": at, "updated_at": at,
+        "url": None, "filename": "", "sha256": None, "start": start, "end": end, "clip_length": length,
+        "scopes": scopes, "fate": fate, "stuck": 0, "kind": "video",
+    }  # fmt: skip
+
+
+async def create(request: Request) -> Response:
+    """POST /embed/tasks"""
+    engine = engine_of(request)
+    async with engine.form(request, "video_file") as form:
+        name = models.check_embed_model(form.needed("model_name"), engine.config.tiers)
+        start = form.number("video_start_offset_sec", 0, 1e6)
+        end = form.number("video_end_offset_sec", 0, 1e6)
+        length = form.number("video_clip_length", -1e9, 1e9)
+        length = 6.0 if length is None else length
+        if not 2 <= length <= 10:
+            raise invalid(
+                "video_clip_length",
+                "video_clip_length should be within 2-10 seconds long.",
+                form.text("video_clip_length"),
+            )
+        if (start is None) != (end is None):
+            raise not_provided("video_end_offset_sec" if end is None else "video_start_offset_sec")
+        if end is not None and end <= (start or 0.0):
+            raise invalid(
+                "video_end_offset_sec",
+                f"video_end_offset_sec should be greater than video_start_offset_sec, {start or 0:g}.",
+                form.text("video_end_offset_sec"),
+            )
+        if end is not None and end - (start or 0.0) < length:
+            raise invalid(
+                "video_clip_length",
+                f"A clip must fit between the two offsets, {start or 0:g} and {end:g}.",
+                form.text("video_clip_length") or "6, the default",
+            )
+        scopes = form.choices("video_embedding_scope", SCOPES) or form.choices(
+            "video_embedding_scopes", SCOPES
+        )
+        url, upload = checked_source(engine, form)
+        row = new_task(
+            name, scopes or ["clip"], length, start=start, end=end, fate=request.scope.get("tl.fate")
+        ) | {"url": url}  # fmt: skip
+        if upload:
+            row |= {"filename": upload.filename, "sha256": upload.sha256}
+        if upload:
+            folder = engine.config.home / "embeds" / row["id"]
+            folder.mkdir(parents=True)
+            os.replace(upload.path, folder / "source")
+        with engine.store.transaction():
+            engine.store.add("embed_tasks", row)
+            engine.store.count("embed tasks created")
+    await engine.queue.wake()
+    answer = {"_id": row["id"], "model_name": engine.config.tiers.search_model, "status": "processing"}
+    return JSONResponse(answer, engine.created)
+
+
+def _shown(engine: Engine, row: Row) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "video_clip_length": row["clip_length"],
+        "video_embedding_scope": row["scopes"],
+        **({"input_url": row["url"]} if row["url"] else {"input_filename": row["filename"]}),
+    }
+    if row["duration"] is not None:
+        metadata["duration"] = row["duration"]
+    shown = {
+        "_id": row["id"],
+        "model_name": engine.config.tiers.search_model,
+        "status": row["status"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+        "video_embedding": {"metadata": metadata},
+    }
+    if row["error"]:
+        shown["error"] = row["error"]
+        shown["video_embedding"]["error_message"] = row["error"]["message"]
+    return shown
+
+
+async def listed(request: Request) -> Response:
+    """GET /embed/tasks: of the last seven days unless another time is named."""
+    engine, query = engine_of(request), request.query_params
+    listing = Listing.of(query)
+    started, ended = query.get("started_at"), query.get("ended_at")
+    since = as_time("started_at", started) if started else now(-LIST_DAYS * 86400)
+    kept = now(-engine.config.embed_task_seconds)  # what is older cannot be retrieved any more
+    listing.where += [Where("created_at", "gte", since), Where("created_at", "gt", kept)]
+    if ended:
+        listing.where.append(Where("created_at", "lte", as_time("ended_at", ended)))
+    listing.one_of(query, "status", STATUSES)
+    return JSONResponse(listing.answer(engine.store, "embed_tasks", lambda row: _shown(engine, row)))
+
+
+def task_of(request: Request) -> Row:
+    """The task; one whose result is no longer kept is as good as none."""
+    row = one_task(request, "embed_tasks")
+    if row["created_at"] <= now(-engine_of(request).config.embed_task_seconds):
+        raise unknown_resource(row["id"], "embed_tasks")
+    return row
+
+
+async def status(request: Request) -> Response:
+    """GET /embed/tasks/{task_id}/status"""
+    return JSONResponse(_shown(engine_of(request), task_of(request)))
+
+
+async def retrieve(request: Request) -> Response:
+    """GET /embed/tasks/{task_id}"""
+    row = task_of(request)
+    options = models.embed_options(row["model_name"])
+    wanted = split(request.query_params.getlist("embedding_option"))
+    if any(models.same_option(option) not in map(models.same_option, options) for option in wanted):
+        raise one_of("embedding_option", options, wanted)
+    kept = {models.same_option(option) for option in wanted or options}
+    shown = _shown(engine_of(request), row)
+    if row["status"] == "ready":
+        shown["video_embedding"]["segments"] = [
+            segment for segment in row["segments"] if models.same_option(segment["embedding_option"]) in kept
+        ]
+    return JSONResponse(shown)
+
+
+routes = [
+    Route("/embed/tasks", create, methods=["POST"]),
+    Route("/embed/tasks", listed, methods=["GET"]),
+    Route("/embed/tasks/{task_id}/status", status, methods=["GET"]),
+    Route("/embed/tasks/{task_id}", retrieve, methods=["GET"]),
+]

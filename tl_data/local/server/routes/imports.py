@@ -1,0 +1,208 @@
+"""/tasks/transfers: imports. The folder of `--media` stands in for the bucket of an integration.
+
+There is one integration; its id is made from the folder's path and stands in `engine.json`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tl_data.local.errors import APIProblem, invalid, not_provided, one_of, unknown_resource
+from tl_data.local.server.context import Engine, engine_of, well_formed
+from tl_data.local.server.forms import read_json, shown_name, sized
+from tl_data.local.server.metadata import check_metadata, merged
+from tl_data.local.server.routes.tasks import add_task
+from tl_data.local.storage.database import Row, Where, new_id, now
+from tl_data.local.tasks.queue import UNFINISHED
+
+SUFFIXES = frozenset(
+    (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".ts", ".mpg", ".mpeg", ".flv", ".wmv", ".3gp", ".ogv")
+)
+MAX_FILES = 10_000
+
+
+def integration_id(media: Path) -> str:
+    """The id under which imports reach the media folder."""
+    return hashlib.sha256(str(media.resolve()).encode()).hexdigest()[:24]
+
+
+def _media(request: Request, engine: Engine) -> tuple[str, Path]:
+    wanted = well_formed("integration_id", request.path_params["integration_id"])
+    media = engine.config.media
+    if media is None or integration_id(media) != wanted:
+        raise unknown_resource(wanted, "integrations")
+    return wanted, media
+
+
+def _files(media: Path) -> list[Path]:
+    root = media.resolve()
+    found = (path for path in sorted(root.rglob("*")) if path.suffix.lower() in SUFFIXES)
+    inside = (path for path in found if path.is_file() and path.resolve().is_relative_to(root))
+    return [path for path, _ in zip(inside, range(MAX_FILES), strict=False)]
+
+
+async def start(request: Request) -> Response:
+    """POST /tasks/transfers/import/{integration_id}"""
+    engine = engine_of(request)
+    wanted, media = _media(request, engine)
+    body = await read_json(request, engine.config.max_body_bytes)
+    index = _index(engine, body.get("index_id"))
+    flags = {"incremental_import": True, "retry_failed": False} | {
+        name: body[name] for name in ("incremental_import", "retry_failed") if name in body
+    }
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise one_of(name, ("true", "false"), value)
+    metadata = merged({}, check_metadata("user_metadata", body.get("user_metadata", {})))
+    async with engine.importing:  # the files are read meanwhile; a second import then finds the first
+        if any(row["ended_at"] is None for row in _imports(engine, wanted)):
+            raise APIProblem(400, "generic_error", "Another import of this integration is still running.")
+        made = await _import(engine, request, (wanted, media), index, flags, metadata)
+    return JSONResponse(made, 201)
+
+
+async def _import(
+    engine: Engine,
+    request: Request,
+    source: tuple[str, Path],
+    index: Row,
+    flags: dict[str, bool],
+    metadata: dict[str, Any],
+) -> dict[str, Any]:
+    """A task for each file that is to be taken. Files are the same by their address or their bytes."""
+    wanted, media = source
+    known = {row["url"]: row["status"] for row in _tasks(engine, index["id"])}
+    hashes = {row["sha256"] for row in engine.store.rows("videos", [Where("index_id", "=", index["id"])])}
+    job: Row = {
+        "id": new_id(), "integration_id": wanted, "index_id": index["id"], "created_at": now(),
+        "ended_at": None, "failed_files": [],
+    }  # fmt: skip
+    videos: list[dict[str, str]] = []
+    for path in await asyncio.to_thread(_files, media):
+        name, size = shown_name(path.name), path.stat().st_size
+        status = known.get(path.as_uri())
+        if status == "failed" and not flags["retry_failed"]:
+            continue
+        if flags["incremental_import"] and status not in (None, "failed"):
+            continue
+        if size == 0 or size > engine.config.max_video_bytes:
+            limit = sized(engine.config.max_video_bytes)
+            text = (
+                f"The video is too big. It has {sized(size)}, allowed are {limit}."
+                if size
+                else "The file is empty."
+            )
+            job["failed_files"].append({"filename": name, "error_message": text})
+            continue
+        if flags["incremental_import"] and await asyncio.to_thread(_digest, path) in hashes:
+            continue
+        row = await add_task(
+            engine,
+            index["id"],
+            url=path.as_uri(),
+            filename=name,
+            user_metadata=metadata,
+            import_id=job["id"],
+            fate=request.scope.get("tl.fate"),
+        )
+        videos.append({"video_id": row["video_id"], "filename": name})
+    engine.store.add("imports", job)
+    return {"videos": videos, "failed_files": job["failed_files"]}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _index(engine: Engine, index_id: Any) -> Row:
+    if index_id is None:
+        raise not_provided("index_id")
+    if not isinstance(index_id, str):
+        raise invalid("index_id", "It must be a text.", index_id)
+    return engine.index(index_id)
+
+
+def _tasks(engine: Engine, index_id: str, import_id: str | None = None) -> list[Row]:
+    where = [Where("index_id", "=", index_id)]
+    if import_id:
+        where.append(Where("import_id", "=", import_id))
+    return engine.store.rows("tasks", where, descending=False)
+
+
+def _imports(engine: Engine, integration: str) -> list[Row]:
+    """The jobs, oldest first; one whose tasks are all over is marked as ended."""
+    jobs = engine.store.rows("imports", [Where("integration_id", "=", integration)], descending=False)
+    for job in jobs:
+        if job["ended_at"] is None:
+            tasks = _tasks(engine, job["index_id"], job["id"])
+            if not any(task["status"] in UNFINISHED for task in tasks):
+                job["ended_at"] = max([job["created_at"], *(task["updated_at"] for task in tasks)])
+                engine.store.change("imports", job["id"], ended_at=job["ended_at"])
+    return jobs
+
+
+async def status(request: Request) -> Response:
+    """GET /tasks/transfers/import/{integration_id}/status?index_id="""
+    engine = engine_of(request)
+    _, media = _media(request, engine)
+    index = _index(engine, request.query_params.get("index_id") or None)
+    groups: dict[str, list[Any]] = {
+        name: []
+        for name in ("not_imported", "validating", "pending", "queued", "indexing", "ready", "failed")
+    }
+    tasks = _tasks(engine, index["id"])
+    for task in tasks:
+        entry = {"filename": task["filename"], "created_at": task["created_at"]}
+        if task["status"] == "failed":
+            entry["error_message"] = (task["error"] or {}).get("message", "")
+        else:
+            entry["video_id"] = task["video_id"]
+        groups[task["status"]].append(entry)
+    known = {task["url"] for task in tasks}
+    files = await asyncio.to_thread(_files, media)
+    groups["not_imported"] = [shown_name(path.name) for path in files if path.as_uri() not in known]
+    return JSONResponse(groups)
+
+
+async def logs(request: Request) -> Response:
+    """GET /tasks/transfers/import/{integration_id}/logs"""
+    engine = engine_of(request)
+    wanted, _ = _media(request, engine)
+    data: list[dict[str, Any]] = []
+    for job in _imports(engine, wanted):
+        tasks = _tasks(engine, job["index_id"], job["id"])
+        counts = dict.fromkeys(("ready", "validating", "queued", "pending", "indexing", "failed"), 0)
+        failed = list(job["failed_files"])
+        for task in tasks:
+            counts[task["status"]] += 1
+            if task["status"] == "failed":
+                failed.append(
+                    {"filename": task["filename"], "error_message": (task["error"] or {}).get("message", "")}
+                )
+        index = engine.store.get("indexes", job["index_id"])
+        data.append(
+            {
+                "index_id": job["index_id"],
+                "index_name": index["index_name"] if index else "",
+                "created_at": job["created_at"],
+                "ended_at": job["ended_at"],
+                "video_status": counts,
+                "failed_files": failed,
+            }
+        )
+    return JSONResponse({"data": data})
+
+
+routes = [
+    Route("/tasks/transfers/import/{integration_id}", start, methods=["POST"]),
+    Route("/tasks/transfers/import/{integration_id}/status", status, methods=["GET"]),
+    Route("/tasks/transfers/import/{integration_id}/logs", logs, methods=["GET"]),
+]

@@ -1,0 +1,161 @@
+"""/indexes and /indexes/{index_id}."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tl_data.local import models
+from tl_data.local.errors import APIProblem, invalid, not_provided, one_of
+from tl_data.local.server.context import Engine, engine_of
+from tl_data.local.server.forms import read_json
+from tl_data.local.server.pagination import Listing, split
+from tl_data.local.storage.database import Row, Where, new_id, now
+from tl_data.local.tasks.reindex import stale
+
+ADDONS = ("thumbnail",)
+MAX_NAME = 512
+
+
+def shown_index(engine: Engine, row: Row) -> dict[str, Any]:
+    """An index as the API answers it."""
+    here = [Where("index_id", "=", row["id"])]
+    other = next((video["looked_by"] for video in stale(engine.store, engine.config.tiers, row["id"])), None)
+    return {
+        "_id": row["id"],
+        "index_name": row["index_name"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+        "expires_at": None,
+        "video_count": int(engine.store.total("videos", here)),
+        "total_duration": round(engine.store.total("videos", here, add_up="duration"), 3),
+        "models": models.shown_models(row["models"], engine.config.tiers, other),
+        "addons": row["addons"],
+    }
+
+
+def _name(body: dict[str, Any]) -> str:
+    name = body.get("index_name")
+    if name is None:
+        raise not_provided("index_name")
+    if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME:
+        raise invalid("index_name", f"It must be a text of 1 to {MAX_NAME} characters.", name)
+    return name
+
+
+def _taken(name: str) -> APIProblem:
+    text = f"Index name {name} already exists. Please use another unique name and try again."
+    return APIProblem(409, "index_name_already_exists", text)
+
+
+async def create(request: Request) -> Response:
+    """POST /indexes"""
+    engine = engine_of(request)
+    body = await read_json(request, engine.config.max_body_bytes)
+    missing = [name for name in ("index_name", "models") if name not in body]
+    if missing:
+        raise not_provided(*missing)
+    addons = body.get("addons", [])
+    if not isinstance(addons, list) or any(addon not in ADDONS for addon in addons):
+        raise one_of("addons", ADDONS, addons)
+    at, name = now(), _name(body)
+    row = {
+        "id": new_id(), "index_name": name, "models": models.read_models(body["models"], engine.config.tiers),
+        "addons": list(dict.fromkeys(addons)), "created_at": at, "updated_at": at,
+    }  # fmt: skip
+    try:
+        engine.store.add("indexes", row)
+    except sqlite3.IntegrityError:
+        raise _taken(name) from None
+    return JSONResponse({"_id": row["id"]}, 201)
+
+
+async def listed(request: Request) -> Response:
+    """GET /indexes"""
+    engine, query = engine_of(request), request.query_params
+    listing = Listing.of(query)
+    listing.texts(query, {"index_name": "index_name", "_id": "id"})
+    listing.times(query, ("created_at", "updated_at"))
+    options, family = split(query.getlist("model_options")), query.get("model_family")
+    if any(option not in models.OPTIONS for option in options):
+        raise one_of("model_options", models.OPTIONS, options)
+    if family and family not in ("marengo", "pegasus"):
+        raise one_of("model_family", ("marengo", "pegasus"), family)
+    if options or family:
+        rows = engine.store.rows("indexes", columns=["id", "models"])
+        good = [row["id"] for row in rows if _fits(row["models"], options, family)]
+        listing.where.append(Where("id", "in", good))
+    return JSONResponse(listing.answer(engine.store, "indexes", lambda row: shown_index(engine, row)))
+
+
+def _fits(given: list[dict[str, Any]], options: list[str], family: str | None) -> bool:
+    has = {option for model in given for option in model["model_options"]}
+    if not set(options) <= has:
+        return False
+    return {"marengo": bool(models.searches(given)), "pegasus": models.generates(given)}.get(
+        family or "", True
+    )
+
+
+async def retrieve(request: Request) -> Response:
+    """GET /indexes/{index_id}"""
+    engine = engine_of(request)
+    return JSONResponse(shown_index(engine, engine.index(request.path_params["index_id"])))
+
+
+async def rename(request: Request) -> Response:
+    """PUT /indexes/{index_id}"""
+    engine = engine_of(request)
+    row = engine.index(request.path_params["index_id"])
+    body = await read_json(request, engine.config.max_body_bytes)
+    for name, code in (("index_options", "option"), ("engine_id", "engine")):
+        if name in body:
+            raise APIProblem(
+                400,
+                f"index_{code}_cannot_be_changed",
+                f"Index {code} cannot be changed. Please remove {name} parameter and try again. If you want "
+                f"to change {'index option' if code == 'option' else 'engine'}, please create new index.",
+            )
+    name = _name(body)
+    try:
+        engine.store.change("indexes", row["id"], index_name=name, updated_at=now())
+    except sqlite3.IntegrityError:
+        raise _taken(name) from None
+    return Response(status_code=engine.updated)
+
+
+async def delete(request: Request) -> Response:
+    """DELETE /indexes/{index_id}: and everything in it."""
+    engine = engine_of(request)
+    row = engine.index(request.path_params["index_id"])
+    here = [Where("index_id", "=", row["id"])]
+    videos = [video["id"] for video in engine.store.rows("videos", here, columns=["id"])]
+    waiting = [
+        task["video_id"]
+        for task in engine.store.rows("tasks", here, columns=["id", "video_id"])
+        if not engine.queue.holds(task["id"])
+    ]
+    with engine.store.transaction():
+        for table in ("videos", "tasks", "searches"):
+            engine.store.remove(table, here)
+        engine.store.remove("indexes", [Where("id", "=", row["id"])])
+    await engine.stages.remove_index(row["id"])
+    for video_id in {*videos, *waiting}:
+        if re.fullmatch("[0-9a-f]{24}", video_id):
+            shutil.rmtree(engine.config.folder(video_id), ignore_errors=True)
+    return Response(status_code=204)
+
+
+routes = [
+    Route("/indexes", listed, methods=["GET"]),
+    Route("/indexes", create, methods=["POST"]),
+    Route("/indexes/{index_id}", retrieve, methods=["GET"]),
+    Route("/indexes/{index_id}", rename, methods=["PUT", "PATCH"]),
+    Route("/indexes/{index_id}", delete, methods=["DELETE"]),
+]

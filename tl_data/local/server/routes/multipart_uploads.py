@@ -1,0 +1,281 @@
+"""/assets/multipart-uploads: a large file in parts, each sent to an address of its own, then put together."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tl_data.local.config import PREFIX
+from tl_data.local.errors import APIProblem, invalid, not_provided, one_of, unknown_resource, unknown_video
+from tl_data.local.server.context import Engine, engine_of, well_formed
+from tl_data.local.server.forms import read_json, shown_name
+from tl_data.local.server.metadata import check_metadata, merged
+from tl_data.local.server.pagination import Listing
+from tl_data.local.storage.database import Row, Where, new_id, now
+
+TYPES = ("video", "audio", "image")
+CHUNK = 8 << 20  # bytes of every part but the last
+AT_FIRST = 50  # addresses that the answer to a new upload holds
+LIFE_SEC = 24 * 3600.0
+URL_SEC = 3600.0
+
+Json = dict[str, Any]
+
+_joining: set[str] = set()  # uploads whose parts are being put together at this moment
+
+
+def _chunks(row: Row) -> int:
+    """How many parts the file has."""
+    return int(-(-row["total_size"] // CHUNK))
+
+
+def _length(row: Row, index: int) -> int:
+    """The bytes of one part; they are counted from 1."""
+    return int(min(CHUNK, row["total_size"] - (index - 1) * CHUNK))
+
+
+def _name(index: int) -> str:
+    return f"{index:06d}.part"
+
+
+def _whole(body: Json, name: str, low: int, high: int) -> int:
+    value = body.get(name)
+    if value is None:
+        raise not_provided(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise invalid(name, f"It must be a whole number between {low} and {high}.", value)
+    return value
+
+
+async def create(request: Request) -> Response:
+    """POST /assets/multipart-uploads"""
+    engine = engine_of(request)
+    body = await read_json(request, engine.config.max_body_bytes)
+    if missing := [name for name in ("filename", "type", "total_size") if name not in body]:
+        raise not_provided(*missing)
+    if not isinstance(body["filename"], str):
+        raise invalid("filename", "It must be a text.", body["filename"])
+    if body["type"] not in TYPES:
+        raise one_of("type", TYPES, body["type"])
+    size = _whole(body, "total_size", 1, engine.config.max_video_bytes)
+    metadata = merged({}, check_metadata("user_metadata", body.get("user_metadata", {})))
+    _drop_expired(engine)
+    at = now()
+    row: Row = {
+        "id": new_id(), "asset_id": new_id(), "status": "active", "created_at": at, "updated_at": at,
+        "filename": shown_name(body["filename"]), "total_size": size, "user_metadata": metadata,
+        "chunks": {}, "fate": request.scope.get("tl.fate"),
+    }  # fmt: skip
+    engine.config.parts(row["id"]).mkdir(parents=True)
+    engine.store.add("uploads", row)
+    answer = {
+        "upload_id": row["id"], "asset_id": row["asset_id"], "chunk_size": CHUNK,
+        "total_chunks": _chunks(row),
+        "upload_urls": _addresses(engine, request, row, 1, min(_chunks(row), AT_FIRST)),
+        "upload_headers": {}, "expires_at": now(LIFE_SEC),
+    }  # fmt: skip
+    return JSONResponse(answer, 201)
+
+
+def _addresses(engine: Engine, request: Request, row: Row, first: int, count: int) -> list[Json]:
+    base, until = str(request.base_url), now(URL_SEC)
+    return [
+        {
+            "chunk_index": index,
+            "url": engine.links.to(base, row["id"], "parts", _name(index)),
+            "expires_at": until,
+        }
+        for index in range(first, first + count)
+    ]
+
+
+def _drop_expired(engine: Engine) -> None:
+    old = [Where("created_at", "lt", now(-LIFE_SEC))]
+    for row in engine.store.rows("uploads", old, columns=["id"]):
+        shutil.rmtree(engine.config.parts(row["id"]), ignore_errors=True)
+    engine.store.remove("uploads", old)
+
+
+def _upload(request: Request) -> Row:
+    upload_id = well_formed("upload_id", request.path_params["upload_id"])
+    row = engine_of(request).store.get("uploads", upload_id)
+    if row is None or row["created_at"] < now(-LIFE_SEC):
+        raise unknown_resource(upload_id, "multipart-uploads")
+    return row
+
+
+async def more_addresses(request: Request) -> Response:
+    """POST /assets/multipart-uploads/{upload_id}/presigned-urls"""
+    engine, row = engine_of(request), _upload(request)
+    body = await read_json(request, engine.config.max_body_bytes)
+    start = _whole(body, "start", 1, _chunks(row))
+    count = _whole(body, "count", 1, _chunks(row) - start + 1)
+    answer = {
+        "upload_id": row["id"], "start_index": start, "count": count,
+        "upload_urls": _addresses(engine, request, row, start, count),
+        "generated_at": now(), "expires_at": now(URL_SEC),
+    }  # fmt: skip
+    return JSONResponse(answer)
+
+
+async def put_part(request: Request) -> Response:
+    """PUT of one part to its address. The answer's ETag is what is reported afterwards."""
+    engine, given = engine_of(request), request.path_params
+    upload_id, name = given["video_id"], given["name"]
+    if not engine.links.allows(given["ticket"], upload_id, given["folder"], name):
+        raise unknown_video()
+    row = engine.store.get("uploads", upload_id)
+    index = int(name.partition(".")[0]) if name[:6].isdecimal() else 0
+    if row is None or row["status"] != "active" or not 1 <= index <= _chunks(row):
+        raise unknown_video(f"No upload waits for the part {name}.")
+    digest, size = hashlib.md5(usedforsecurity=False), 0
+    coming = engine.config.parts(upload_id) / f"{name}.{new_id()}"
+    try:
+        with coming.open("wb") as file:
+            async for block in request.stream():
+                size += len(block)
+                if size > _length(row, index):
+                    break
+                digest.update(block)
+                file.write(block)
+        if size != _length(row, index):
+            text = f"The part {index} must have {_length(row, index)} bytes. You sent {size}."
+            raise APIProblem(400, "parameter_invalid", text)
+        coming.replace(coming.with_name(name))
+    finally:
+        coming.unlink(missing_ok=True)
+    return Response(headers={"ETag": f'"{digest.hexdigest()}"'})
+
+
+async def report(request: Request) -> Response:
+    """POST /assets/multipart-uploads/{upload_id}: these parts were sent. With the last the asset begins."""
+    engine, row = engine_of(request), _upload(request)
+    body = await read_json(request, engine.config.max_body_bytes)
+    reported = body.get("completed_chunks")
+    if reported is None:
+        raise not_provided("completed_chunks")
+    if not isinstance(reported, list) or not all(isinstance(chunk, dict) for chunk in reported):
+        raise invalid("completed_chunks", "It must be an array of objects.", reported)
+    proven = [await _proven(engine, row, chunk) for chunk in reported]
+    with engine.store.transaction():
+        known = (engine.store.get("uploads", row["id"]) or row)["chunks"]
+        fresh = {str(index): now() for index in proven if str(index) not in known}
+        done = known | fresh
+        engine.store.change("uploads", row["id"], chunks=done, updated_at=now())
+    complete = len(done) == _chunks(row)
+    if complete and row["status"] == "active" and row["id"] not in _joining:
+        _joining.add(row["id"])
+        try:
+            await asyncio.to_thread(_join, engine, row)
+        finally:
+            _joining.discard(row["id"])
+        await engine.queue.wake()
+    answer: Json = {
+        "asset_id": row["asset_id"],
+        "processed_chunks": len(fresh),
+        "duplicate_chunks": len(proven) - len(fresh),
+        "total_completed": len(done),
+    }
+    if complete:
+        answer["url"] = f"{request.base_url}{PREFIX.lstrip('/')}/assets/{row['asset_id']}"
+    return JSONResponse(answer)
+
+
+async def _proven(engine: Engine, row: Row, chunk: Json) -> int:
+    """The index of a part that is there as it is reported."""
+    index = _whole(chunk, "chunk_index", 1, _chunks(row))
+    if str(index) in row["chunks"]:
+        return index
+    part = engine.config.parts(row["id"]) / _name(index)
+    if not part.is_file():
+        raise invalid("chunk_index", "No part was sent to the address of this index.", index)
+    proof = str(chunk.get("proof", "")).strip('"')
+    if proof != await asyncio.to_thread(_md5, part):
+        raise invalid("proof", f"It must be the ETag that the part {index} was answered with.", proof)
+    return index
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as body:
+        return hashlib.file_digest(body, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _join(engine: Engine, row: Row) -> None:
+    parts, folder = engine.config.parts(row["id"]), engine.config.asset(row["asset_id"])
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with (folder / "source.new").open("wb") as file:
+        for index in range(1, _chunks(row) + 1):
+            body = (parts / _name(index)).read_bytes()
+            digest.update(body)
+            file.write(body)
+    os.replace(folder / "source.new", folder / "source")
+    at = now()
+    asset: Row = {
+        "id": row["asset_id"], "status": "processing", "method": "direct", "created_at": row["created_at"],
+        "updated_at": at, "url": None, "filename": row["filename"], "size": row["total_size"],
+        "sha256": digest.hexdigest(), "user_metadata": row["user_metadata"], "fate": row["fate"], "stuck": 0,
+    }  # fmt: skip
+    with engine.store.transaction():
+        engine.store.add("assets", asset)
+        engine.store.change("uploads", row["id"], status="completed", updated_at=at)
+    shutil.rmtree(parts, ignore_errors=True)
+
+
+async def listed(request: Request) -> Response:
+    """GET /assets/multipart-uploads: those that are not complete."""
+    engine = engine_of(request)
+    listing = Listing.of(request.query_params)
+    listing.where += [Where("status", "=", "active"), Where("created_at", "gte", now(-LIFE_SEC))]
+
+    def show(row: Row) -> Json:
+        return {
+            "upload_id": row["id"], "status": row["status"], "total_size": row["total_size"],
+            "chunk_size": CHUNK, "total_chunks": _chunks(row), "created_at": row["created_at"],
+        }  # fmt: skip
+
+    return JSONResponse(listing.answer(engine.store, "uploads", show))
+
+
+async def retrieve(request: Request) -> Response:
+    """GET /assets/multipart-uploads/{upload_id}: a page of its parts."""
+    row = _upload(request)
+    page, done, total = Listing.of(request.query_params), row["chunks"], _chunks(row)
+    first = (page.page - 1) * page.page_limit + 1
+    shown = [
+        {
+            "index": index,
+            "status": "completed" if str(index) in done else "pending",
+            "uploaded_at": done.get(str(index)),
+        }
+        for index in range(first, min(first + page.page_limit, total + 1))
+    ]
+    answer = {
+        "upload_id": row["id"], "status": row["status"], "uploaded_chunks": shown,
+        "chunks_completed": len(done), "chunks_failed": 0, "chunks_pending": total - len(done),
+        "total_size": row["total_size"], "uploaded_size": sum(_length(row, int(index)) for index in done),
+        "created_at": row["created_at"], "updated_at": row["updated_at"],
+        "page_info": {
+            "limit_per_page": page.page_limit, "page": page.page, "total_page": -(-total // page.page_limit),
+            "total_results": total,
+        },
+    }  # fmt: skip
+    return JSONResponse(answer)
+
+
+routes = [
+    Route("/assets/multipart-uploads", create, methods=["POST"]),
+    Route("/assets/multipart-uploads", listed, methods=["GET"]),
+    Route("/assets/multipart-uploads/{upload_id}", report, methods=["POST"]),
+    Route("/assets/multipart-uploads/{upload_id}", retrieve, methods=["GET"]),
+    Route("/assets/multipart-uploads/{upload_id}/presigned-urls", more_addresses, methods=["POST"]),
+]
+part_routes = [Route("/media/{ticket}/{video_id}/{folder}/{name}", put_part, methods=["PUT"])]

@@ -1,0 +1,298 @@
+"""/search and /search/{page_token}."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tl_data.local import models
+from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, token_expired
+from tl_data.local.media_validation import check_image
+from tl_data.local.server.context import Engine, engine_of
+from tl_data.local.server.forms import Form, Upload, as_flag
+from tl_data.local.server.metadata import read_filter
+from tl_data.local.storage.database import Row, Where, new_id, now
+from tl_data.local.tasks.download import check_url, fetch
+from tl_data.local.text import tokens
+
+if TYPE_CHECKING:
+    from tl_data.local.search.query import Hit
+
+OPTIONS = ("visual", "audio", "transcription")
+WAYS = ("lexical", "semantic")
+THRESHOLDS = ("high", "medium", "low", "none")
+MAX_IMAGES = 10
+MAX_IMAGE_BYTES = 32 << 20
+OLD_IMAGE_BYTES = 5 << 20
+IMAGE_SECONDS = 60.0
+TOKEN = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(\d{1,9})")
+
+
+async def create(request: Request) -> Response:
+    """POST /search"""
+    engine = engine_of(request)
+    async with engine.form(request, "query_media_file", max_file=MAX_IMAGE_BYTES) as form:
+        if "query_text" not in form.fields and "query" in form.fields:
+            form.fields["query_text"] = form.fields["query"]
+        missing = [name for name in ("index_id", "search_options") if not form.texts(name)]
+        if missing:
+            raise not_provided(*missing)
+        options = form.choices("search_options", OPTIONS)
+        page_limit = form.whole("page_limit", 10, 1, 50)
+        group_by = form.choice("group_by", ("clip", "video"), "clip")
+        sort = form.choice("sort_option", ("score", "clip_count"), "score")
+        if sort == "clip_count" and group_by != "video":
+            raise invalid(
+                "sort_option", f"clip_count can only be used with group_by set to video, not {group_by}."
+            )
+        operator = form.choice("operator", ("or", "and"), "or")
+        threshold = form.choice("threshold", THRESHOLDS, "low")
+        adjust = form.number("adjust_confidence_level", 0.0, 1.0)
+        with_metadata = form.flag("include_user_metadata", False)
+        ways = form.choices("transcription_options", WAYS)
+        conditions, ids = read_filter(form.text("filter") or "{}")
+        index = _index(engine, form, options)
+        text = _text(form, index["models"])
+        images = await _images(engine, form, index["models"], options, ways, text)
+    pool, pool_ids = _pool(engine, index["id"], conditions, ids)
+    hits: list[tuple[Hit, str]] = []
+    if pool["total_count"]:
+        try:
+            hits = await engine.stages.search(
+                index["id"], text=text, images=images, options=options, operator=operator,
+                threshold=threshold, adjust=0.5 if adjust is None else adjust, ways=ways or WAYS,
+                video_ids=pool_ids if conditions or ids else None,
+            )  # fmt: skip
+        except ValueError as error:
+            raise invalid("query_media_file" if images else "query_text", str(error)) from None
+    items = [
+        {
+            "score": round(hit.score, 2),
+            "start": hit.start_sec,
+            "end": hit.end_sec,
+            "video_id": hit.video_id,
+            # The contract knows three classes; what is weaker than low only shows with threshold `none`.
+            "confidence": hit.confidence if hit.confidence != "none" else "low",
+            "rank": hit.rank,
+            "thumbnail": keyframe,
+            "transcription": hit.transcription,
+        }
+        for hit, keyframe in hits
+        if hit.video_id in pool_ids
+    ]
+    found: list[dict[str, Any]] = _grouped(items, sort) if group_by == "video" else items
+    row: Row = {
+        "id": str(uuid.uuid4()), "created_at": now(), "expires_at": now(engine.config.page_token_seconds),
+        "index_id": index["id"], "pool": pool, "items": found,
+        "request": {"page_limit": page_limit, "metadata": with_metadata, "grouped": group_by == "video"},
+    }  # fmt: skip
+    if len(found) > page_limit:
+        engine.store.add("searches", row)
+    engine.store.count("searches")
+    return JSONResponse(_page(engine, request, row, 0, with_metadata))
+
+
+def _index(engine: Engine, form: Form, options: list[str]) -> Row:
+    index = engine.index(form.needed("index_id"))
+    if not models.searches(index["models"]):
+        raise models.no_search()
+    supported = models.search_options(index["models"])
+    for option in options:
+        if option not in supported:
+            raise APIProblem(
+                400,
+                "search_option_not_supported",
+                f"Search option {option} is not supported for index {index['id']}. Please use one of the "
+                f"following search options: {', '.join(supported)}.",
+            )
+    return index
+
+
+def _is_old(index_models: list[dict[str, Any]]) -> bool:
+    return any(model["model_name"] in models.OLD_MARENGO for model in index_models)
+
+
+def _text(form: Form, index_models: list[dict[str, Any]]) -> str | None:
+    text = form.text("query_text")
+    if text is None:
+        return None
+    if not text.strip():
+        if form.files.get("query_media_file") or form.text("query_media_url"):
+            return None
+        raise invalid("query_text", "It must not be blank.", text)
+    limit = models.OLD_TOKENS if _is_old(index_models) else models.TOKENS
+    if tokens.count(text) > limit:
+        raise models.too_long("query_text", text, limit)
+    return text
+
+
+async def _images(
+    engine: Engine,
+    form: Form,
+    index_models: list[dict[str, Any]],
+    options: list[str],
+    ways: list[str],
+    text: str | None,
+) -> list[bytes]:
+    urls = [url for url in form.texts("query_media_url") if url.strip()]
+    uploads = [] if urls else form.files.get("query_media_file", [])
+    if not urls and not uploads:
+        if text is None:
+            raise not_provided("query_text", "query_media_url", "query_media_file")
+        if form.text("query_media_type"):
+            form.choice("query_media_type", ("image",), "image")
+        return []
+    if not form.text("query_media_type"):
+        raise not_provided("query_media_type")
+    form.choice("query_media_type", ("image",), "image")
+    name, old = ("query_media_url" if urls else "query_media_file"), _is_old(index_models)
+    if len(urls) + len(uploads) > (1 if old else MAX_IMAGES):
+        most = 1 if old else MAX_IMAGES
+        raise invalid(name, f"There may be at most {most} of them. You sent {len(urls) + len(uploads)}.")
+    if "visual" not in options:
+        raise _combination(", ".join(options), "an image query, which needs visual")
+    if text is not None and old:
+        raise _combination("query_text", "an image query on an index with Marengo 2.7")
+    if ways and "transcription" not in options:
+        raise _combination("transcription_options", "an image query without transcription in search_options")
+    images: list[bytes] = []
+    sources: list[Upload | str] = [*uploads, *urls]
+    for source in sources:
+        sent = source if isinstance(source, str) else source.filename
+        try:
+            data = await load_image(engine, source) if isinstance(source, str) else source.path.read_bytes()
+            check_image(data, 64 if old else 128, OLD_IMAGE_BYTES if old else MAX_IMAGE_BYTES)
+        except MediaProblem as problem:
+            raise invalid(name, problem.message, sent) from None
+        images.append(data)
+    return images
+
+
+def _combination(option: str, other: str) -> APIProblem:
+    text = f"Search option {option} is not supported with {other}."
+    return APIProblem(400, "search_option_combination_not_supported", text)
+
+
+async def load_image(engine: Engine, url: str) -> bytes:
+    """The bytes behind an address of an image.
+
+    Raises:
+        MediaProblem: not a URL, refused, unreachable, a web page, too large.
+    """
+    target = engine.uploads / f"{new_id()}.image"
+    try:
+        await fetch(
+            check_url(url, engine.config), target, engine.config,
+            limit=MAX_IMAGE_BYTES, seconds=IMAGE_SECONDS, what="image",
+        )  # fmt: skip
+        return target.read_bytes()
+    finally:
+        target.unlink(missing_ok=True)
+
+
+def _pool(
+    engine: Engine, index_id: str, conditions: list[Where], ids: list[str] | None
+) -> tuple[dict[str, Any], frozenset[str]]:
+    """The videos that are searched: all that are ready, or those that pass the filter."""
+    here = Where("index_id", "=", index_id)
+    if ids:
+        known = {
+            row["id"] for row in engine.store.rows("videos", [here, Where("id", "in", ids)], columns=["id"])
+        }
+        if strange := [video_id for video_id in ids if video_id not in known]:
+            text = f"The following videos are not in index {index_id}: {', '.join(strange)}."
+            raise APIProblem(400, "search_video_not_in_same_index", text)
+        conditions = [*conditions, Where("id", "in", ids)]
+    rows = engine.store.rows("videos", [here, *conditions], columns=["id", "duration"])
+    total = round(sum(row["duration"] for row in rows), 3)
+    pool = {"total_count": len(rows), "total_duration": total, "index_id": index_id}
+    return pool, frozenset(row["id"] for row in rows)
+
+
+def _grouped(items: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for item in items:
+        groups.setdefault(item["video_id"], []).append(item)
+    found = [{"id": video_id, "clips": clips} for video_id, clips in groups.items()]
+    if sort == "clip_count":
+        found.sort(key=lambda group: -len(group["clips"]))
+    return found
+
+
+async def page(request: Request) -> Response:
+    """GET /search/{page_token}"""
+    engine, token = engine_of(request), request.path_params["page_token"]
+    match = TOKEN.fullmatch(token)
+    row = engine.store.get("searches", match[1]) if match else None
+    if match is None or row is None or row["expires_at"] <= now():
+        raise token_expired(token)
+    number, limit = int(match[2]), row["request"]["page_limit"]
+    if number * limit >= len(row["items"]):
+        raise token_expired(token)
+    wanted = request.query_params.get("include_user_metadata")
+    with_metadata = as_flag("include_user_metadata", wanted) if wanted else row["request"]["metadata"]
+    shown = {item.get("id") or item["video_id"] for item in row["items"]}
+    here = [Where("index_id", "=", row["index_id"])]
+    if not shown <= {video["id"] for video in engine.store.rows("videos", here, columns=["id"])}:
+        raise token_expired(token)
+    return JSONResponse(_page(engine, request, row, number, with_metadata))
+
+
+def _page(engine: Engine, request: Request, row: Row, number: int, with_metadata: bool) -> dict[str, Any]:
+    limit, items = row["request"]["page_limit"], row["items"]
+    info: dict[str, Any] = {
+        "limit_per_page": limit,
+        "total_results": len(items),
+        "page_expires_at": row["expires_at"],
+    }
+    if row["request"]["grouped"]:
+        info["total_inner_matches"] = sum(len(item["clips"]) for item in items)
+    if (number + 1) * limit < len(items):
+        info["next_page_token"] = f"{row['id']}-{number + 1}"
+    if number > 0:
+        info["prev_page_token"] = f"{row['id']}-{number - 1}"
+    here = items[number * limit : (number + 1) * limit]
+    return {
+        "search_pool": row["pool"],
+        "data": _shown(engine, request, row, here, with_metadata),
+        "page_info": info,
+    }
+
+
+def _shown(
+    engine: Engine, request: Request, row: Row, items: list[dict[str, Any]], with_metadata: bool
+) -> list[dict[str, Any]]:
+    index = engine.store.get("indexes", row["index_id"])
+    thumbnails = index is not None and "thumbnail" in index["addons"]
+    ids = list({item.get("id") or item["video_id"] for item in items})
+    metadata = {
+        video["id"]: video["user_metadata"]
+        for video in engine.store.rows("videos", [Where("id", "in", ids)], columns=["id", "user_metadata"])
+    }
+
+    def clip(item: dict[str, Any]) -> dict[str, Any]:
+        keyframe = item["thumbnail"]
+        more: dict[str, Any] = {
+            "thumbnail_url": engine.links.to(str(request.base_url), item["video_id"], "frames", keyframe)
+            if thumbnails and keyframe
+            else None,
+            "transcription": item["transcription"] or None,
+            "user_metadata": metadata.get(item["video_id"], {}) if with_metadata else None,
+        }
+        kept = {name: value for name, value in item.items() if name not in ("thumbnail", "transcription")}
+        return kept | {name: value for name, value in more.items() if value is not None}
+
+    if row["request"]["grouped"]:
+        return [{"id": item["id"], "clips": [clip(inner) for inner in item["clips"]]} for item in items]
+    return [clip(item) for item in items]
+
+
+routes = [
+    Route("/search", create, methods=["POST"]),
+    Route("/search/{page_token}", page, methods=["GET"]),
+]

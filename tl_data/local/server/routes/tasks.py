@@ -1,0 +1,175 @@
+"""/tasks: indexing tasks."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided
+from tl_data.local.server.context import Engine, engine_of, one_task, well_formed
+from tl_data.local.server.forms import Form, Upload
+from tl_data.local.server.metadata import given_metadata
+from tl_data.local.server.pagination import Listing
+from tl_data.local.server.routes.videos import shown_hls, system_metadata
+from tl_data.local.storage.database import Row, Where, new_id, now, stamp
+from tl_data.local.tasks.download import check_url
+from tl_data.local.tasks.queue import UNFINISHED
+
+STATUSES = ("ready", "uploading", *UNFINISHED, "failed")
+SPEED = 0.5  # a guess of the working time over the length of the video, for estimated_time
+
+
+def shown_task(row: Row) -> dict[str, Any]:
+    """A task as it stands in a list."""
+    shown = {"_id": row["id"], "index_id": row["index_id"], "video_id": row["video_id"], **state_of(row)}
+    if row["status"] in UNFINISHED:
+        shown["estimated_time"] = stamp(time.time() + max(5.0, SPEED * (row["duration"] or 60.0)))
+    return shown
+
+
+def state_of(row: Row) -> dict[str, Any]:
+    """How far a task is. `error` says why it failed: a field the service's tasks do not have."""
+    shown = {name: row[name] for name in ("status", "created_at", "updated_at")}
+    shown["system_metadata"] = system_metadata(row)
+    return shown | ({"error": row["error"]} if row["error"] else {})
+
+
+def checked_source(engine: Engine, form: Form, name: str = "video") -> tuple[str | None, Upload | None]:
+    """The URL or the file of a request; the URL wins. What is plainly wrong is refused at once.
+
+    Raises:
+        APIProblem: neither is given, the file is empty, or the URL is none.
+    """
+    url, upload = form.text(f"{name}_url"), form.upload(f"{name}_file")
+    if url is not None and url.strip():
+        try:
+            return check_url(url, engine.config), None
+        except MediaProblem as problem:
+            raise invalid(f"{name}_url", problem.message, url) from None
+    if upload is None:
+        raise not_provided(f"{name}_url") if url is not None else not_provided(f"{name}_file", f"{name}_url")
+    if upload.size == 0:
+        raise APIProblem(400, f"{name}_file_broken", f"Cannot read {name} file. The uploaded file is empty.")
+    return None, upload
+
+
+async def add_task(
+    engine: Engine,
+    index_id: str,
+    *,
+    url: str | None = None,
+    upload: Upload | None = None,
+    filename: str = "",
+    stream: bool = True,
+    user_metadata: dict[str, Any] | None = None,
+    fate: dict[str, Any] | None = None,
+    import_id: str | None = None,
+    asset_id: str | None = None,
+) -> Row:
+    """Put a new indexing task in line; an uploaded file is in its place before the task exists."""
+    at = now()
+    row: Row = {
+        "id": new_id(), "index_id": index_id, "video_id": new_id(), "status": "validating",
+        "created_at": at, "updated_at": at, "url": url, "filename": filename, "size": None,
+        "sha256": None, "stream": int(stream),
+        "user_metadata": user_metadata or {}, "fate": fate, "stuck": 0, "import_id": import_id,
+        "asset_id": asset_id,
+    }  # fmt: skip
+    if upload:
+        folder = engine.config.folder(row["video_id"])
+        folder.mkdir(parents=True)
+        os.replace(upload.path, folder / "source")
+        row |= {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
+    with engine.store.transaction():
+        engine.store.add("tasks", row)
+        engine.store.count("tasks created")
+        engine.store.count(f"tasks created in {index_id}")
+    await engine.queue.wake()
+    return row | dict.fromkeys(("duration", "width", "height", "fps", "error"))
+
+
+async def create(request: Request) -> Response:
+    """POST /tasks"""
+    engine = engine_of(request)
+    async with engine.form(request, "video_file") as form:
+        index = engine.index(form.needed("index_id"))
+        stream = form.flag("enable_video_stream", True)
+        metadata = given_metadata("user_metadata", form.text("user_metadata"))
+        url, upload = checked_source(engine, form)
+        row = await add_task(
+            engine, index["id"], url=url, upload=upload, stream=stream, user_metadata=metadata,
+            fate=request.scope.get("tl.fate"),
+        )  # fmt: skip
+    return JSONResponse(shown_task(row), engine.created)
+
+
+async def listed(request: Request) -> Response:
+    """GET /tasks"""
+    engine, query = engine_of(request), request.query_params
+    listing = Listing.of(query)
+    if wanted := query.get("index_id"):
+        well_formed("index_id", wanted)
+    listing.texts(
+        query, {"index_id": "index_id", "filename": "filename", "_id": "id", "video_id": "video_id"}
+    )
+    listing.numbers(query, ("duration", "width", "height", "fps", "size"))
+    listing.times(query, ("created_at", "updated_at"))
+    listing.one_of(query, "status", STATUSES)
+    return JSONResponse(listing.answer(engine.store, "tasks", shown_task))
+
+
+async def counted(request: Request) -> Response:
+    """GET /tasks/status?index_id=: how many tasks of an index are in which state."""
+    engine = engine_of(request)
+    index_id = request.query_params.get("index_id")
+    if not index_id:
+        raise not_provided("index_id")
+    engine.index(index_id)
+    here = Where("index_id", "=", index_id)
+    counts = {
+        status: int(engine.store.total("tasks", [here, Where("status", "=", status)]))
+        for status in (*UNFINISHED, "ready", "failed")
+    }
+    return JSONResponse({"index_id": index_id, **counts, "total_result": sum(counts.values())})
+
+
+async def retrieve(request: Request) -> Response:
+    """GET /tasks/{task_id}"""
+    engine, row = engine_of(request), one_task(request, "tasks")
+    answer = shown_task(row)
+    video = engine.store.get("videos", row["video_id"]) if row["status"] == "ready" else None
+    if video and (hls := await shown_hls(engine, request, video)):
+        answer["hls"] = hls
+    return JSONResponse(answer)
+
+
+async def delete(request: Request) -> Response:
+    """DELETE /tasks/{task_id}: only of a failed task, or of a ready one whose video is deleted."""
+    engine, row = engine_of(request), one_task(request, "tasks")
+    if row["status"] == "ready" and engine.store.get("videos", row["video_id"]):
+        raise APIProblem(
+            400, "task_cannot_be_deleted", f"Task {row['id']} cannot be deleted. Delete its video first."
+        )
+    if row["status"] not in ("ready", "failed"):
+        text = (
+            f"Task {row['id']} cannot be deleted. Its status is {row['status']}; it must be ready or failed."
+        )
+        raise APIProblem(400, "task_cannot_be_deleted", text)
+    engine.store.remove("tasks", [Where("id", "=", row["id"])])
+    shutil.rmtree(engine.config.folder(row["video_id"]), ignore_errors=True)
+    return Response(status_code=204)
+
+
+routes = [
+    Route("/tasks", listed, methods=["GET"]),
+    Route("/tasks", create, methods=["POST"]),
+    Route("/tasks/status", counted, methods=["GET"]),
+    Route("/tasks/{task_id}", retrieve, methods=["GET"]),
+    Route("/tasks/{task_id}", delete, methods=["DELETE"]),
+]

@@ -1,0 +1,209 @@
+"""/indexes/{index_id}/videos, and the files behind the addresses in a video."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import shutil
+from typing import Any
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from tl_data.local import models
+from tl_data.local.errors import invalid, one_of, unknown_video
+from tl_data.local.server.context import Engine, engine_of
+from tl_data.local.server.forms import as_flag, read_json
+from tl_data.local.server.metadata import check_metadata, merged
+from tl_data.local.server.pagination import OWN_NAMES, Listing, split
+from tl_data.local.storage.database import Row, Where, now
+from tl_data.local.tasks.hls import PLAYLIST, TYPES
+from tl_data.local.tasks.reindex import looked_by_another
+
+NUMBERS = ("duration", "fps", "width", "height", "size")
+TIMES = ("created_at", "updated_at")
+THUMBNAIL = "thumbnail.jpg"  # written with the keyframes: the best of them, small
+
+#: Players run in pages of any origin; some ask first whether they may read a part of a file.
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+    "Access-Control-Allow-Headers": "Range",
+    "Access-Control-Expose-Headers": "Content-Length, Content-Range",
+    "Access-Control-Max-Age": "86400",
+}
+
+
+def system_metadata(row: Row) -> dict[str, Any]:
+    """The facts of the container; all six of them once they are known."""
+    names = ("filename", "duration", "fps", "width", "height", "size", "video_title")
+    return {name: row[name] for name in names if row.get(name) is not None}
+
+
+def shown_video(row: Row) -> dict[str, Any]:
+    """A video as it stands in a list."""
+    return {
+        "_id": row["id"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+        "indexed_at": row["indexed_at"],
+        "system_metadata": system_metadata(row),
+    }
+
+
+async def shown_hls(engine: Engine, request: Request, row: Row) -> dict[str, Any] | None:
+    """The stream of a video with its thumbnails; None when it was not wanted.
+
+    With the thumbnail addon there is one for each clip, in order; without it, one for the video.
+    """
+    if not row["hls_status"]:
+        return None
+    index = engine.store.get("indexes", row["index_id"]) or {}
+    names = [THUMBNAIL]
+    if "thumbnail" in (index.get("addons") or ()):
+        with contextlib.suppress(KeyError):  # deleted at this moment
+            clips = (await engine.stages.evidence(row["id"])).clips
+            names = [clip.keyframe or THUMBNAIL for clip in clips]
+    there = engine.config.folder(row["id"]) / "frames"
+    base, to = str(request.base_url), engine.links.to
+    return {
+        "video_url": to(base, row["id"], "hls", PLAYLIST),
+        "thumbnail_urls": [to(base, row["id"], "frames", name) for name in names if (there / name).is_file()],
+        "status": row["hls_status"],
+        "updated_at": row["hls_updated_at"],
+    }
+
+
+async def listed(request: Request) -> Response:
+    """GET /indexes/{index_id}/videos"""
+    engine, query = engine_of(request), request.query_params
+    index = engine.index(request.path_params["index_id"])
+    listing = Listing.of(query)
+    listing.where.append(Where("index_id", "=", index["id"]))
+    listing.texts(query, {"filename": "filename", "_id": "id"})
+    listing.numbers(query, NUMBERS)
+    listing.times(query, TIMES)
+    listing.where += _metadata_filters(query)
+    return JSONResponse(listing.answer(engine.store, "videos", shown_video))
+
+
+def _metadata_filters(query: QueryParams) -> list[Where]:
+    """Every key that is not the list's own is a key of the user metadata."""
+    own = {*OWN_NAMES, *NUMBERS, *TIMES, "filename", "_id"}
+    found: list[Where] = []
+    for key, value in query.multi_items():
+        name = key.partition("[")[0]
+        if key in own or name in own:
+            continue
+        if key == "user_metadata":
+            found += _from_repr(value)
+        else:
+            found.append(Where(key, "=", value, metadata=True, loose=True))
+    return found
+
+
+def _from_repr(text: str) -> list[Where]:
+    """One SDK sends its filter as the repr of a Python dict."""
+    try:
+        given = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        raise invalid("user_metadata", "It must be an object.", text) from None
+    if not isinstance(given, dict) or not all(
+        isinstance(value, str | int | float) for value in given.values()
+    ):
+        raise invalid("user_metadata", "It must be an object of texts, numbers and booleans.", text)
+    return [Where(str(key), "=", value, metadata=True) for key, value in given.items()]
+
+
+async def retrieve(request: Request) -> Response:
+    """GET /indexes/{index_id}/videos/{video_id}"""
+    engine = engine_of(request)
+    row = engine.video(request.path_params["index_id"], request.path_params["video_id"])
+    return JSONResponse(await full_video(engine, request, row))
+
+
+async def full_video(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
+    """A video with everything that the query asks for."""
+    query, index = request.query_params, engine.index(row["index_id"])
+    wanted = split(query.getlist("embedding_option"))
+    allowed = models.embedding_options(index["models"])
+    if any(models.same_option(option) not in map(models.same_option, allowed) for option in wanted):
+        raise one_of("embedding_option", allowed, wanted)
+    answer = shown_video(row) | {"user_metadata": row["user_metadata"] or {}}
+    if hls := await shown_hls(engine, request, row):
+        answer["hls"] = hls
+    if wanted and row["looked_by"] != engine.config.tiers.search_model:
+        raise looked_by_another(row, engine.config.tiers)
+    if wanted:
+        segments = await engine.stages.segments(row["id"], list(dict.fromkeys(wanted)), ("clip", "video"))
+        answer["embedding"] = {
+            "model_name": engine.config.tiers.search_model,
+            "video_embedding": {"segments": segments},
+        }
+    if as_flag("transcription", query.get("transcription") or "false") and (
+        said := await engine.stages.transcription(row["id"])
+    ):
+        answer["transcription"] = said
+    return answer
+
+
+async def update(request: Request) -> Response:
+    """PUT and PATCH of one video: named keys are set, null deletes one."""
+    engine = engine_of(request)
+    row = engine.video(request.path_params["index_id"], request.path_params["video_id"])
+    body = await read_json(request, engine.config.max_body_bytes)
+    changes = body.get("user_metadata", {})
+    title = body.get("video_title")
+    if title is not None and not isinstance(title, str):
+        raise invalid("video_title", "It must be a text.", title)
+    check_metadata("user_metadata", changes)
+    engine.store.change(
+        "videos", row["id"], user_metadata=merged(row["user_metadata"] or {}, changes), updated_at=now()
+    )
+    if title:
+        engine.store.change("videos", row["id"], video_title=title)
+    return Response(status_code=engine.updated)
+
+
+async def delete(request: Request) -> Response:
+    """DELETE of one video: its vectors and files go with it."""
+    engine = engine_of(request)
+    row = engine.video(request.path_params["index_id"], request.path_params["video_id"])
+    await remove_video(engine, row)
+    for task in engine.store.rows("tasks", [Where("video_id", "=", row["id"])], columns=["id"]):
+        engine.store.change("tasks", task["id"], asset_id=None)  # it is no indexed asset any more
+    return Response(status_code=204)
+
+
+async def remove_video(engine: Engine, row: Row) -> None:
+    """A video, its vectors and its files are gone."""
+    engine.store.remove("videos", [Where("id", "=", row["id"])])
+    engine.store.change("indexes", row["index_id"], updated_at=now())
+    await engine.stages.remove(row["id"])
+    shutil.rmtree(engine.config.folder(row["id"]), ignore_errors=True)
+
+
+async def media(request: Request) -> Response:
+    """A thumbnail, a playlist or a segment, by an address that `Links` made."""
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=CORS)
+    engine, given = engine_of(request), request.path_params
+    video_id, folder, name = given["video_id"], given["folder"], given["name"]
+    if not engine.links.allows(given["ticket"], video_id, folder, name):
+        raise unknown_video()
+    file = engine.config.folder(video_id) / folder / name
+    kind = TYPES.get(file.suffix)
+    if kind is None or not file.is_file():
+        raise unknown_video()
+    return FileResponse(file, media_type=kind, headers={**CORS, "Cache-Control": "max-age=3600"})
+
+
+routes = [
+    Route("/indexes/{index_id}/videos", listed, methods=["GET"]),
+    Route("/indexes/{index_id}/videos/{video_id}", retrieve, methods=["GET"]),
+    Route("/indexes/{index_id}/videos/{video_id}", update, methods=["PUT", "PATCH"]),
+    Route("/indexes/{index_id}/videos/{video_id}", delete, methods=["DELETE"]),
+]
+media_routes = [Route("/media/{ticket}/{video_id}/{folder}/{name}", media, methods=["GET", "OPTIONS"])]

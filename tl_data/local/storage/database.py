@@ -1,0 +1,319 @@
+"""The tables of the engine's state: their columns, how a file gets them, and how rows are written there.
+
+State of the engine in one SQLite file (WAL): what survives a restart, also `kill -9`.
+
+Rows go in and out as dicts. Names of tables and columns come from `tables.SCHEMA` alone and every value is
+a bound parameter, so nothing a user sends is ever part of an SQL text.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+#: Table -> column -> SQL type. Columns of type JSON are texts in the file.
+SCHEMA: dict[str, dict[str, str]] = {
+    "indexes": {
+        "id": "TEXT PRIMARY KEY", "index_name": "TEXT UNIQUE", "models": "JSON", "addons": "JSON",
+        "created_at": "TEXT", "updated_at": "TEXT",
+    },
+    "tasks": {
+        "id": "TEXT PRIMARY KEY", "index_id": "TEXT", "video_id": "TEXT", "status": "TEXT",
+        "created_at": "TEXT", "updated_at": "TEXT", "url": "TEXT", "filename": "TEXT", "duration": "REAL",
+        "width": "INTEGER", "height": "INTEGER", "fps": "REAL", "size": "INTEGER", "sha256": "TEXT",
+        "stream": "INTEGER", "user_metadata": "JSON", "error": "JSON", "fate": "JSON",
+        "stuck": "INTEGER DEFAULT 0", "import_id": "TEXT", "asset_id": "TEXT",
+    },
+    "videos": {
+        "id": "TEXT PRIMARY KEY", "index_id": "TEXT", "created_at": "TEXT", "updated_at": "TEXT",
+        "indexed_at": "TEXT", "filename": "TEXT", "duration": "REAL", "width": "INTEGER",
+        "height": "INTEGER", "fps": "REAL", "size": "INTEGER", "sha256": "TEXT", "stream": "INTEGER",
+        "user_metadata": "JSON", "video_title": "TEXT", "hls_status": "TEXT", "hls_updated_at": "TEXT",
+        "looked_by": "TEXT DEFAULT 'tl-local-1'", "again": "TEXT", "again_error": "TEXT",
+        "form": "INTEGER DEFAULT 0",
+    },
+    "embed_tasks": {
+        "id": "TEXT PRIMARY KEY", "status": "TEXT", "model_name": "TEXT", "created_at": "TEXT",
+        "updated_at": "TEXT", "url": "TEXT", "filename": "TEXT", "sha256": "TEXT",
+        "duration": "REAL", "start": "REAL", "options": "JSON", "kind": "TEXT DEFAULT 'video'",
+        "end": "REAL", "clip_length": "REAL", "scopes": "JSON", "segments": "JSON", "error": "JSON",
+        "fate": "JSON", "stuck": "INTEGER DEFAULT 0",
+    },
+    "analyze_tasks": {
+        "id": "TEXT PRIMARY KEY", "status": "TEXT", "created_at": "TEXT", "updated_at": "TEXT",
+        "completed_at": "TEXT", "custom_id": "TEXT", "url": "TEXT", "asset_id": "TEXT", "body": "JSON",
+        "result": "JSON", "error": "JSON", "fate": "JSON", "stuck": "INTEGER DEFAULT 0",
+    },
+    "assets": {
+        "id": "TEXT PRIMARY KEY", "status": "TEXT", "method": "TEXT", "created_at": "TEXT",
+        "updated_at": "TEXT", "url": "TEXT", "filename": "TEXT", "sha256": "TEXT", "size": "INTEGER",
+        "duration": "REAL", "user_metadata": "JSON", "error": "JSON", "fate": "JSON",
+        "stuck": "INTEGER DEFAULT 0",
+    },
+    "uploads": {
+        "id": "TEXT PRIMARY KEY", "asset_id": "TEXT", "status": "TEXT", "created_at": "TEXT",
+        "updated_at": "TEXT", "filename": "TEXT", "total_size": "INTEGER", "user_metadata": "JSON",
+        "chunks": "JSON", "fate": "JSON",
+    },
+    "searches": {
+        "id": "TEXT PRIMARY KEY", "created_at": "TEXT", "expires_at": "TEXT", "index_id": "TEXT",
+        "request": "JSON", "pool": "JSON", "items": "JSON",
+    },
+    "imports": {
+        "id": "TEXT PRIMARY KEY", "integration_id": "TEXT", "index_id": "TEXT", "created_at": "TEXT",
+        "ended_at": "TEXT", "failed_files": "JSON",
+    },
+    "counts": {"id": "TEXT PRIMARY KEY", "value": "REAL"},
+}  # fmt: skip
+INDEXES = (
+    "CREATE INDEX IF NOT EXISTS tasks_by_status ON tasks (status, created_at)",
+    "CREATE INDEX IF NOT EXISTS tasks_by_index ON tasks (index_id, created_at)",
+    "CREATE INDEX IF NOT EXISTS videos_by_index ON videos (index_id, created_at)",
+    "CREATE INDEX IF NOT EXISTS videos_by_content ON videos (sha256)",
+)
+
+
+def lay_out(db: sqlite3.Connection) -> None:
+    """Make the tables and indexes that are missing, and columns that a file of an earlier version lacks."""
+    for table, columns in SCHEMA.items():
+        types = {name: kind.replace("JSON", "TEXT") for name, kind in columns.items()}
+        spec = ", ".join(f'"{name}" {kind}' for name, kind in types.items())
+        db.execute(f'CREATE TABLE IF NOT EXISTS "{table}" ({spec})')
+        there = {row["name"] for row in db.execute(f'PRAGMA table_info("{table}")')}
+        for name in columns.keys() - there:
+            db.execute(f'ALTER TABLE "{table}" ADD COLUMN "{name}" {types[name]}')
+    for statement in INDEXES:
+        db.execute(statement)
+
+
+def column(table: str, name: str) -> str:
+    """The name of a column for an SQL text.
+
+    Raises:
+        KeyError: the table has no such column.
+    """
+    if name not in SCHEMA[table]:
+        raise KeyError(f"{table} has no column {name!r}")
+    return f'"{name}"'
+
+
+def encode(table: str, row: Mapping[str, Any]) -> list[Any]:
+    """The values of a row as the file has them, in the order of the row."""
+    return [
+        json.dumps(value) if SCHEMA[table][name] == "JSON" and value is not None else value
+        for name, value in row.items()
+    ]
+
+
+def decode(table: str, row: sqlite3.Row) -> dict[str, Any]:
+    """A row, or some columns of it, as a dict of Python's values."""
+    kinds = SCHEMA[table]
+    return {
+        name: json.loads(row[name]) if kinds[name] == "JSON" and row[name] is not None else row[name]
+        for name in row.keys()  # noqa: SIM118  (a sqlite3.Row iterates over its values)
+    }
+
+
+Row = dict[str, Any]
+ID = re.compile(r"[0-9a-f]{24}")
+
+OPERATORS = {"=": "=", "gte": ">=", "lte": "<=", "gt": ">", "lt": "<"}
+
+
+@dataclass(frozen=True)
+class Where:
+    """One condition: a column, or with `metadata` a key of the user metadata, compared with a value.
+
+    The operators are those of `OPERATORS` and `in`, whose value is a list. With `loose`, the value is a
+    text from a query string that stands for a text, a number or a boolean alike.
+    """
+
+    name: str
+    operator: str
+    value: Any
+    metadata: bool = False
+    loose: bool = False
+
+
+def new_id() -> str:
+    """24 lower-case hex digits, the first eight of them the time: ids sort by age."""
+    return f"{int(time.time()):08x}{secrets.token_hex(8)}"
+
+
+def now(offset: float = 0.0) -> str:
+    """The time as the API writes it, milliseconds and `Z`; `offset` in seconds from now."""
+    return stamp(time.time() + offset)
+
+
+def stamp(seconds: float) -> str:
+    """Seconds since 1970 as the API writes times; such texts compare like the times they stand for."""
+    at = datetime.fromtimestamp(seconds, UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+
+
+class Store:
+    """The database. All methods may be called from any thread; a method is one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.RLock()
+        self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._db.row_factory = sqlite3.Row
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000"):
+            self._db.execute(f"PRAGMA {pragma}")
+        lay_out(self._db)
+
+    def close(self) -> None:
+        """Write the log back and close the file."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside happens, or nothing of it. May be nested."""
+        with self._lock:
+            if self._db.in_transaction:
+                yield
+                return
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def add(self, table: str, row: Mapping[str, Any]) -> None:
+        """Insert one row.
+
+        Raises:
+            sqlite3.IntegrityError: the id, or the name of an index, is taken.
+        """
+        names = ", ".join(column(table, name) for name in row)
+        marks = ", ".join("?" for _ in row)
+        with self._lock:
+            self._db.execute(f'INSERT INTO "{table}" ({names}) VALUES ({marks})', encode(table, row))
+
+    def change(self, table: str, row_id: str, /, **values: Any) -> bool:
+        """Set columns of one row; False when there is no such row."""
+        sets = ", ".join(f"{column(table, name)} = ?" for name in values)
+        with self._lock:
+            done = self._db.execute(
+                f'UPDATE "{table}" SET {sets} WHERE id = ?', [*encode(table, values), row_id]
+            )
+            return done.rowcount > 0
+
+    def get(self, table: str, row_id: str) -> Row | None:
+        """One row by id."""
+        return next(iter(self.rows(table, [Where("id", "=", row_id)], sort_by="id")), None)
+
+    def remove(self, table: str, where: Sequence[Where]) -> int:
+        """Delete rows; answers how many."""
+        text, values = _conditions(table, where)
+        with self._lock:
+            return self._db.execute(f'DELETE FROM "{table}"{text}', values).rowcount
+
+    def rows(
+        self,
+        table: str,
+        where: Sequence[Where] = (),
+        *,
+        sort_by: str = "created_at",
+        descending: bool = True,
+        limit: int = -1,
+        offset: int = 0,
+        columns: Iterable[str] = (),
+    ) -> list[Row]:
+        """Rows that meet every condition, in order; ties are broken by insertion."""
+        text, values = _conditions(table, where)
+        direction = "DESC" if descending else "ASC"
+        order = f"{column(table, sort_by)} {direction}, rowid {direction}"
+        names = ", ".join(column(table, name) for name in columns) or "*"
+        with self._lock:
+            found = self._db.execute(
+                f'SELECT {names} FROM "{table}"{text} ORDER BY {order} LIMIT ? OFFSET ?',
+                [*values, limit, offset],
+            ).fetchall()
+        return [decode(table, row) for row in found]
+
+    def total(self, table: str, where: Sequence[Where] = (), add_up: str | None = None) -> float:
+        """How many rows meet the conditions, or the sum of one of their columns."""
+        text, values = _conditions(table, where)
+        what = f"COALESCE(SUM({column(table, add_up)}), 0)" if add_up else "COUNT(*)"
+        with self._lock:
+            return float(self._db.execute(f'SELECT {what} FROM "{table}"{text}', values).fetchone()[0])
+
+    def count(self, name: str, amount: float = 1.0) -> None:
+        """Add to a counter that only ever grows, across restarts."""
+        with self._lock:
+            self._db.execute(
+                'INSERT INTO "counts" (id, value) VALUES (?, ?) '
+                "ON CONFLICT (id) DO UPDATE SET value = value + excluded.value",
+                [name, amount],
+            )
+
+    def counts(self) -> dict[str, float]:
+        """All counters."""
+        with self._lock:
+            return {row["id"]: row["value"] for row in self._db.execute('SELECT * FROM "counts"')}
+
+
+def _conditions(table: str, where: Sequence[Where]) -> tuple[str, list[Any]]:
+    texts: list[str] = []
+    values: list[Any] = []
+    for condition in where:
+        text, more = _on_metadata(condition) if condition.metadata else _on_column(table, condition)
+        texts.append(text)
+        values += more
+    return (f" WHERE {' AND '.join(texts)}" if texts else ""), values
+
+
+def _on_column(table: str, condition: Where) -> tuple[str, list[Any]]:
+    name = column(table, condition.name)
+    if condition.operator == "in":
+        return f"{name} IN (SELECT value FROM json_each(?))", [json.dumps(list(condition.value))]
+    return f"{name} {OPERATORS[condition.operator]} ?", [condition.value]
+
+
+def _on_metadata(condition: Where) -> tuple[str, list[Any]]:
+    """Look into the JSON of the row; the key is a bound parameter like the value."""
+    value, operator = condition.value, OPERATORS[condition.operator]
+    tests: list[str] = []
+    values: list[Any] = [condition.name]
+    if condition.loose:
+        tests.append("(each.type = 'text' AND each.value = ?)")
+        values.append(value)
+        tests.append("each.type = ?")
+        values.append(value.lower() if value.lower() in ("true", "false") else "never")
+        number = _number(value)
+        if number is not None:
+            tests.append("(each.type IN ('integer', 'real') AND each.value = ?)")
+            values.append(number)
+    elif isinstance(value, bool):
+        tests.append("each.type = ?")
+        values.append("true" if value else "false")
+    else:
+        kinds = "('text')" if isinstance(value, str) else "('integer', 'real')"
+        tests.append(f"(each.type IN {kinds} AND each.value {operator} ?)")
+        values.append(value)
+    return (
+        f"EXISTS (SELECT 1 FROM json_each(user_metadata) AS each WHERE each.key = ? AND "
+        f"({' OR '.join(tests)}))",
+        values,
+    )
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

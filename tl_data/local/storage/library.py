@@ -1,0 +1,344 @@
+"""The tables of the library: SQL that adds, drops and reads what is known of a video.
+
+What is known of every video, on disk: evidence, words for full-text search, vectors. One SQLite file.
+
+`add` and `remove` are single transactions in WAL mode: after a kill a video is there whole or not at
+all. The columns that a search scans are kept in memory too, one `Shelf` an index, read from the file at
+the first search. Any number of threads may use one `Library`; writers wait for one another. What another
+process adds to the same file is found after the next opening.
+
+    Library(path).add(index_id, video_id, evidence, folder)
+    library.search(Query(index_id, "a red box moving left"))
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+
+from tl_data.local.perception.attributes import TRAITS, Words, words_of
+from tl_data.local.perception.evidence import Evidence
+from tl_data.local.perception.image_encoder import Sight
+from tl_data.local.search import embeddings, search
+from tl_data.local.search.clip_index import Shelf, clip_id
+from tl_data.local.search.query import Hit, Query
+from tl_data.local.storage import serialization
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS indexes (number INTEGER PRIMARY KEY, index_id TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS videos (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    video_id TEXT NOT NULL UNIQUE,
+    index_number INTEGER NOT NULL REFERENCES indexes (number),
+    folder TEXT NOT NULL,
+    keyframes TEXT NOT NULL, -- file names by clip, JSON
+    form TEXT NOT NULL,
+    evidence BLOB NOT NULL,
+    pack BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS videos_by_index ON videos (index_number, number);
+"""
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All of it is written, or nothing; other writers wait."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def rows_of(
+    db: sqlite3.Connection, sql: str, values: Sequence[str | int], home: int
+) -> list[tuple[int | float | str, ...]]:
+    """Rows from the full-text table of an index, which `sql` calls `words`; none if it has gone."""
+    try:
+        return db.execute(sql.replace("words", f"words_{home}"), values).fetchall()
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):  # the index was removed while the search ran
+            return []
+        raise
+
+
+def with_keyframes(db: sqlite3.Connection, hits: list[Hit]) -> list[Hit]:
+    """The hits with the file name of each thumbnail: one look-up a video, without its whole evidence."""
+    names: dict[str, list[str]] = {}
+    for video_id in {hit.video_id for hit in hits}:
+        row = db.execute("SELECT keyframes FROM videos WHERE video_id = ?", (video_id,)).fetchone()
+        names[video_id] = orjson.loads(row[0]) if row else []
+    return [
+        replace(hit, keyframe=names[hit.video_id][hit.clip_number])
+        for hit in hits
+        if hit.clip_number < len(names[hit.video_id])  # else it was removed or replaced meanwhile
+    ]
+
+
+def index_number(db: sqlite3.Connection, index_id: str) -> int:
+    """The number of an index, which is made with its tables if it is not there."""
+    row = db.execute("SELECT number FROM indexes WHERE index_id = ?", (index_id,)).fetchone()
+    if row is None:
+        number = db.execute("INSERT INTO indexes (index_id) VALUES (?)", (index_id,)).lastrowid
+        assert number is not None
+        # A table an index: ranking by BM25 then counts the index's own clips, and no search reads
+        # past another index's.
+        db.execute(
+            f"CREATE VIRTUAL TABLE words_{number} USING fts5"
+            "(shown, said, maybe, named, spans UNINDEXED, tokenize = 'porter unicode61 remove_diacritics 2')"
+        )
+        db.execute(f"CREATE TABLE vocabulary_{number} (word TEXT PRIMARY KEY) WITHOUT ROWID")
+        return number
+    return int(row[0])
+
+
+def drop(db: sqlite3.Connection, video_id: str) -> tuple[int, int] | None:
+    """Delete a video's rows; its number and index, or None if it was not there."""
+    row = db.execute("SELECT number, index_number FROM videos WHERE video_id = ?", (video_id,)).fetchone()
+    if row is None:
+        return None
+    number, home = int(row[0]), int(row[1])
+    db.execute("DELETE FROM videos WHERE number = ?", (number,))
+    db.execute(
+        f"DELETE FROM words_{home} WHERE rowid >= ? AND rowid < ?",
+        (clip_id(number, 0), clip_id(number + 1, 0)),
+    )
+    return number, home
+
+
+def insert(
+    db: sqlite3.Connection, home: int, video_id: str, folder: str, evidence: Evidence, words: Sequence[Words],
+    form: str, sight: str,
+) -> int:  # fmt: skip
+    """Write the rows of a video; its number.
+
+    Args:
+        form: what the columns mean, see `load`.
+        sight: the encoder that is at work.
+    """
+    keyframes = orjson.dumps([clip.keyframe for clip in evidence.clips]).decode()
+    number = db.execute(
+        "INSERT INTO videos (video_id, index_number, folder, keyframes, form, evidence, pack)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (video_id, home, folder, keyframes, form, serialization.pack(evidence), b""),
+    ).lastrowid
+    assert number is not None
+    packed = serialization.pack_columns(serialization.pack_of(number, evidence, words, sight))
+    db.execute("UPDATE videos SET pack = ? WHERE number = ?", (packed, number))
+    rows = []
+    for position, (clip, word) in enumerate(zip(evidence.clips, words, strict=True)):
+        if row := serialization.text_row(evidence, clip, word):
+            rows.append((clip_id(number, position), *row))
+    db.executemany(
+        f"INSERT INTO words_{home} (rowid, shown, said, maybe, named, spans) VALUES (?, ?, ?, ?, ?, ?)", rows
+    )
+    fresh = [(word,) for word in serialization.vocabulary_of(words)]
+    db.executemany(f"INSERT OR IGNORE INTO vocabulary_{home} VALUES (?)", fresh)
+    return number
+
+
+def load(db: sqlite3.Connection, home: int, current: str, sight: str) -> Shelf:
+    """The clips of an index. Columns of another form than the current one are made anew from the evidence."""
+    shelf = Shelf()
+    shelf.vocabulary.add([row[0] for row in db.execute(f"SELECT word FROM vocabulary_{home}")])
+    for number, video_id, form, evidence, pack in db.execute(
+        "SELECT number, video_id, form, CASE WHEN form = ? THEN NULL ELSE evidence END, pack"
+        " FROM videos WHERE index_number = ? ORDER BY number",
+        (current, home),
+    ):
+        if form == current:
+            shelf.add(serialization.unpack_columns(number, pack), video_id)
+        else:
+            known = serialization.unpack(evidence)
+            words = [words_of(clip, known) for clip in known.clips]
+            shelf.add(serialization.pack_of(number, known, words, sight), video_id)
+    return shelf
+
+
+# What the packed columns mean. Another value on disk: they are made anew from the stored evidence.
+_FORM = f"tl-local-1 2 {hashlib.sha256(' '.join(TRAITS).encode()).hexdigest()[:12]}"
+_KEPT = 256  # decoded evidence of this many videos stays in memory
+
+
+class Library:
+    """The store of one engine.
+
+    Args:
+        path: of the SQLite file; made if it is not there, with its folder.
+        sight: the encoder of pictures that is at work. What another one saw is kept, but not searched.
+    """
+
+    def __init__(self, path: str | Path, sight: Sight | None = None) -> None:
+        self._path = Path(path)
+        self._sight = sight
+        self._seen_by = sight.name if sight else ""
+        self._form = f"{_FORM} {self._seen_by}".strip()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._writing = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._idle_lock = threading.Lock()
+        self._shelves: dict[int, Shelf] = {}
+        self._loading = threading.Lock()
+        self._evidence: OrderedDict[str, Evidence] = OrderedDict()
+        self._closed = False
+        with self._connection() as db:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.executescript(SCHEMA)
+
+    # ------------------------------------------------------------------------------------ contents
+
+    def add(self, index_id: str, video_id: str, evidence: Evidence, folder: str | Path = "") -> None:
+        """Put a video into an index, or replace what is known of it. All or nothing.
+
+        Args:
+            folder: where its keyframes are; given back by `folder`.
+        """
+        words = [words_of(clip, evidence) for clip in evidence.clips]
+        with self._writing, self._connection() as db:
+            with transaction(db):
+                home = index_number(db, index_id)
+                old = drop(db, video_id)
+                number = insert(db, home, video_id, str(folder), evidence, words, self._form, self._seen_by)
+            self._evidence.pop(video_id, None)
+            if old and (shelf := self._shelves.get(old[1])):
+                shelf.remove(old[0])
+            if shelf := self._shelves.get(home):
+                shelf.add(serialization.pack_of(number, evidence, words, self._seen_by), video_id)
+                shelf.vocabulary.add(serialization.vocabulary_of(words))
+
+    def remove(self, video_id: str) -> bool:
+        """Forget a video; False if it was not known."""
+        with self._writing, self._connection() as db:
+            with transaction(db):
+                old = drop(db, video_id)
+            self._evidence.pop(video_id, None)
+            if old and (shelf := self._shelves.get(old[1])):
+                shelf.remove(old[0])
+        return old is not None
+
+    def remove_index(self, index_id: str) -> None:
+        """Forget an index with all its videos."""
+        with self._writing, self._connection() as db:
+            row = db.execute("SELECT number FROM indexes WHERE index_id = ?", (index_id,)).fetchone()
+            if row is None:
+                return
+            with transaction(db):
+                db.execute("DELETE FROM videos WHERE index_number = ?", row)
+                db.execute("DELETE FROM indexes WHERE number = ?", row)
+                db.execute(f"DROP TABLE IF EXISTS words_{row[0]}")
+                db.execute(f"DROP TABLE IF EXISTS vocabulary_{row[0]}")
+            self._shelves.pop(row[0], None)
+            self._evidence.clear()
+
+    def videos(self, index_id: str) -> list[str]:
+        """The ids of the videos of an index, in the order they were added."""
+        with self._connection() as db:
+            return [
+                row[0]
+                for row in db.execute(
+                    "SELECT video_id FROM videos JOIN indexes ON indexes.number = index_number"
+                    " WHERE index_id = ? ORDER BY videos.number",
+                    (index_id,),
+                )
+            ]
+
+    def evidence(self, video_id: str) -> Evidence:
+        """Everything known of a video.
+
+        Raises:
+            KeyError: it is not known.
+        """
+        if found := self._evidence.get(video_id):
+            return found
+        with self._connection() as db:
+            row = db.execute("SELECT evidence FROM videos WHERE video_id = ?", (video_id,)).fetchone()
+        if row is None:
+            raise KeyError(video_id)
+        evidence = serialization.unpack(row[0])
+        self._evidence[video_id] = evidence
+        while len(self._evidence) > _KEPT:
+            self._evidence.popitem(last=False)
+        return evidence
+
+    def folder(self, video_id: str) -> str:
+        """The folder given with `add`.
+
+        Raises:
+            KeyError: it is not known.
+        """
+        with self._connection() as db:
+            row = db.execute("SELECT folder FROM videos WHERE video_id = ?", (video_id,)).fetchone()
+        if row is None:
+            raise KeyError(video_id)
+        return str(row[0])
+
+    # ------------------------------------------------------------------------------------- answers
+
+    def search(self, query: Query) -> list[Hit]:
+        """The moments of an index that answer a query, best first. An unknown index has none."""
+        with self._connection() as db:
+            row = db.execute("SELECT number FROM indexes WHERE index_id = ?", (query.index_id,)).fetchone()
+            if row is None:
+                return []
+            shelf = self._shelf(db, row[0])
+            hits = search.find(
+                shelf, lambda sql, values: rows_of(db, sql, values, row[0]), query, self._sight
+            )
+            return with_keyframes(db, hits)
+
+    def segments(
+        self, video_id: str, options: Sequence[str], scope: Sequence[str] = ("clip",)
+    ) -> list[embeddings.Segment]:
+        """The vectors of a video's own clips, or of the whole; see `space.segments_of`.
+
+        Raises:
+            KeyError: the video is not known.
+        """
+        return embeddings.segments_of(self.evidence(video_id), options, scope, sight=self._sight)
+
+    def close(self) -> None:
+        """Close the file. The library is of no use afterwards."""
+        with self._writing, self._idle_lock:
+            self._closed = True
+            while self._idle:
+                self._idle.pop().close()
+
+    # -------------------------------------------------------------------------------------- inside
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection for this thread alone, reused later; as many as there are threads at work."""
+        with self._idle_lock:
+            if self._closed:
+                raise sqlite3.ProgrammingError("the library is closed")
+            db = self._idle.pop() if self._idle else None
+        if db is None:
+            db = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
+            db.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield db
+        finally:
+            with self._idle_lock:
+                if self._closed or len(self._idle) >= 8:
+                    db.close()
+                else:
+                    self._idle.append(db)
+
+    def _shelf(self, db: sqlite3.Connection, home: int) -> Shelf:
+        if (shelf := self._shelves.get(home)) is None:
+            # Writers are kept out: a video added between reading and publishing would be missed.
+            with self._writing, self._loading:
+                if (shelf := self._shelves.get(home)) is None:
+                    shelf = load(db, home, self._form, self._seen_by)
+                    self._shelves[home] = shelf
+        return shelf

@@ -1,0 +1,254 @@
+"""Downloads of the addresses that requests name: bounded in size and time, and not to everywhere.
+
+An address is checked after it was resolved and the connection goes to the very addresses that were
+checked, on every redirect anew: a name that resolves differently the second time gains nothing. The
+address of each connection is checked once more, however the URL spelled it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ipaddress
+import os
+import shutil
+import socket
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+
+import aiohttp
+import yarl
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+from tl_data.local.config import Config
+from tl_data.local.errors import MediaProblem
+from tl_data.local.server.forms import shown_name, sized
+
+MAX_REDIRECTS = 5
+MAX_URL = 8192
+UNREACHABLE = "video_url_not_accessible"
+AGENT = "tl-local-1"
+#: Services of cloud machines that hand out credentials; refused even where private addresses are allowed.
+METADATA = tuple(
+    ipaddress.ip_network(net)
+    for net in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "100.100.100.200/32", "168.63.129.16/32")
+)
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+#: No addresses of hosts of the internet, although `ipaddress` counts them as global.
+SITES = tuple(ipaddress.ip_network(net) for net in ("fec0::/10", "64:ff9b:1::/48", "::/96"))
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file that arrived whole."""
+
+    path: Path
+    filename: str
+    size: int
+    sha256: str
+
+
+class _Refused(OSError):
+    """An address that may not be reached."""
+
+
+def refuse(address: str, allow_private: bool) -> str | None:
+    """Why this IP address may not be reached; None when it may."""
+    ip = ipaddress.ip_address(address.split("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if ip in NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner:
+            return refuse(str(inner), allow_private)
+    if any(ip in net for net in METADATA if net.version == ip.version):
+        return "a link-local or metadata address"
+    if ip.is_multicast or ip.is_unspecified:
+        return "not the address of one host"
+    site = any(ip in net for net in SITES if net.version == ip.version)
+    if (site or not ip.is_global) and not allow_private:
+        return "a private address"
+    return None
+
+
+class _CheckedResolver(AbstractResolver):
+    """Resolves like the system does and drops what may not be reached."""
+
+    def __init__(self, allow_private: bool) -> None:
+        self._inner = ThreadedResolver()
+        self._allow_private = allow_private
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._inner.resolve(host, port, family)
+        reasons = [refuse(entry["host"], self._allow_private) for entry in found]
+        good = [entry for entry, reason in zip(found, reasons, strict=True) if reason is None]
+        if not good:
+            raise _Refused(f"{host} leads to {next(r for r in reasons if r)}, which is not allowed")
+        return good
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def _checked_socket(info: aiohttp.AddrInfoType, allow_private: bool) -> socket.socket:
+    """The socket of one connection. aiohttp asks no resolver for a host that it takes for an address."""
+    family, kind, protocol, _, address = info
+    if reason := refuse(str(address[0]), allow_private):
+        raise _Refused(f"{address[0]} is {reason}, which is not allowed")
+    return socket.socket(family, kind, protocol)
+
+
+def connector_of(allow_private: bool) -> aiohttp.TCPConnector:
+    """Connections that lead to no address that is refused."""
+    return aiohttp.TCPConnector(
+        resolver=_CheckedResolver(allow_private), use_dns_cache=False, force_close=True,
+        socket_factory=partial(_checked_socket, allow_private=allow_private),
+    )  # fmt: skip
+
+
+def check_url(url: str, config: Config) -> str:
+    """The address, trimmed, if it can be fetched at all; says nothing about who answers.
+
+    Raises:
+        MediaProblem: not a URL, or of a kind that is not allowed here.
+    """
+    url = url.strip()
+    try:
+        parts = urlsplit(url)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError:
+        raise MediaProblem("parameter_invalid", "It is not a URL.") from None
+    if parts.scheme == "file":
+        if not config.allow_files and config.media is None:
+            raise MediaProblem("parameter_invalid", "file:// addresses are not allowed here.")
+        return url
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
+        raise MediaProblem("parameter_invalid", "It must be a URL that begins with http:// or https://.")
+    if len(url) > MAX_URL:
+        raise MediaProblem("parameter_invalid", f"It is longer than {MAX_URL} characters.")
+    try:
+        # As the client reads it: digits and dots of other scripts are those of an address, too.
+        host = ipaddress.ip_address(yarl.URL(url).host or "")
+    except ValueError:
+        return url
+    if reason := refuse(str(host), config.allow_private):
+        raise MediaProblem("parameter_invalid", f"{host} is {reason}, which is not allowed.")
+    return url
+
+
+async def fetch(url: str, target: Path, config: Config, *, limit: int, seconds: float, what: str) -> Fetched:
+    """Download one address into `target`, or leave nothing there. `what` is `video`, `image` or `audio`.
+
+    Raises:
+        MediaProblem: refused, unreachable, a web page, empty, too large, too slow.
+    """
+    url = check_url(url, config)
+    if urlsplit(url).scheme == "file":
+        return await asyncio.to_thread(_copy, url, target, config, limit, what)
+    part = target.with_name(f"{target.name}.part")
+    try:
+        async with asyncio.timeout(seconds):
+            fetched = await _download(url, part, config, limit, what)
+        os.replace(part, target)
+        return Fetched(target, fetched.filename, fetched.size, fetched.sha256)
+    except TimeoutError:
+        raise MediaProblem(
+            UNREACHABLE, f"The {what} URL did not deliver within {seconds:g} seconds."
+        ) from None
+    except (aiohttp.ClientError, OSError, UnicodeError, ValueError) as error:
+        raise MediaProblem(UNREACHABLE, f"The {what} URL cannot be reached: {_reason(error)}.") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _reason(error: BaseException) -> str:
+    seen: BaseException | None = error
+    while seen:
+        if isinstance(seen, _Refused):
+            return str(seen)
+        seen = seen.__cause__ or seen.__context__
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"there is no host called {error.host}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"{error.host}:{error.port} does not answer ({error.strerror})"
+    return str(error) or type(error).__name__
+
+
+async def _download(url: str, part: Path, config: Config, limit: int, what: str) -> Fetched:
+    connector = connector_of(config.allow_private)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=20, sock_read=60)
+    headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
+    async with aiohttp.ClientSession(
+        connector=connector, timeout=timeout, headers=headers, cookie_jar=aiohttp.DummyCookieJar()
+    ) as session:
+        for _ in range(MAX_REDIRECTS + 1):
+            async with session.get(url, allow_redirects=False) as answer:
+                location = answer.headers.get("Location")
+                if answer.status in (301, 302, 303, 307, 308) and location:
+                    url = check_url(urljoin(url, location), config)
+                    if urlsplit(url).scheme == "file":
+                        raise MediaProblem("parameter_invalid", f"The {what} URL redirects to a local file.")
+                    continue
+                return await _save(answer, url, part, limit, what)
+    raise MediaProblem(UNREACHABLE, f"The {what} URL redirects more than {MAX_REDIRECTS} times.")
+
+
+async def _save(answer: aiohttp.ClientResponse, url: str, part: Path, limit: int, what: str) -> Fetched:
+    if answer.status != 200:
+        raise MediaProblem(UNREACHABLE, f"The {what} URL answers with HTTP status {answer.status}.")
+    kind = answer.content_type
+    if kind in ("text/html", "application/xhtml+xml"):
+        raise MediaProblem(
+            f"{what}_file_broken",
+            f"The {what} URL leads to a web page ({kind}), not to the {what} file itself. Use a direct link.",
+        )
+    too_large = MediaProblem(
+        f"{what}_filesize_too_large",
+        f"The {what} is too large. Please use one with a size less than {sized(limit)}.",
+    )
+    if answer.content_length and answer.content_length > limit:
+        raise too_large
+    size, digest = 0, hashlib.sha256()
+    with part.open("wb") as file:
+        async for chunk in answer.content.iter_chunked(1 << 18):
+            size += len(chunk)
+            if size > limit:
+                raise too_large
+            digest.update(chunk)
+            file.write(chunk)
+    if size == 0:
+        raise MediaProblem(f"{what}_file_broken", f"The {what} URL delivers an empty file.")
+    return Fetched(part, shown_name(unquote(urlsplit(url).path)), size, digest.hexdigest())
+
+
+def _copy(url: str, target: Path, config: Config, limit: int, what: str) -> Fetched:
+    path = Path(unquote(urlsplit(url).path)).resolve()
+    root = config.media.resolve() if config.media else None
+    if not config.allow_files and not (root and path.is_relative_to(root)):
+        raise MediaProblem(
+            "parameter_invalid", "file:// addresses outside of the media folder are not allowed."
+        )
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise MediaProblem(UNREACHABLE, f"The {what} URL does not name a file.")
+        if size > limit:
+            raise MediaProblem(
+                f"{what}_filesize_too_large",
+                f"The {what} is too large: {sized(size)}, allowed {sized(limit)}.",
+            )
+        if size == 0:
+            raise MediaProblem(f"{what}_file_broken", f"The {what} URL names an empty file.")
+        part = target.with_name(f"{target.name}.part")
+        shutil.copyfile(path, part)
+        with part.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.replace(part, target)
+    except OSError as error:
+        raise MediaProblem(UNREACHABLE, f"The {what} URL cannot be read: {error.strerror}.") from None
+    return Fetched(target, shown_name(path.name), size, digest)

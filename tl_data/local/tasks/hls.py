@@ -1,0 +1,222 @@
+"""The stream of a video: an HLS playlist with MPEG-TS segments that browsers play.
+
+H.264 and AAC are repackaged as they are; anything else is encoded to them. It runs as a process
+of its own, `python -m tl_data.local.tasks.hls SOURCE FOLDER`, bounded in memory and time,
+because it decodes foreign files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import shutil
+import sys
+import threading
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from tl_data.local.perception.decode import OPEN
+
+PLAYLIST = "stream.m3u8"
+SEGMENT_SEC = 6
+MAX_MEMORY = 4 << 30
+MAX_SIDE = 1920  # pixels of the longer side of what is encoded anew
+PLAIN = ("yuv420p", "yuvj420p")  # what every browser decodes
+TYPES = {".m3u8": "application/vnd.apple.mpegurl", ".ts": "video/mp2t", ".jpg": "image/jpeg"}
+
+
+async def make_stream(source: Path, folder: Path, seconds: float) -> str | None:
+    """Write the stream of `source` into `folder`, whole or not at all; answers what went wrong, or None."""
+    unfinished = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tl_data.local.tasks.hls", str(source), str(unfinished),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(seconds):
+            said = await process.stderr.read()
+            await process.wait()
+    except TimeoutError:
+        said = b"took too long"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0 or not unfinished.exists():  # the latter: the video was deleted meanwhile
+        shutil.rmtree(unfinished, ignore_errors=True)
+        return said.decode("utf-8", "replace").strip()[-300:] or f"ended with {process.returncode}"
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
+    return None
+
+
+def write_stream(source: Path, folder: Path) -> None:
+    """Read `source`, write playlist and segments."""
+    import av
+
+    with (
+        av.open(str(source), options=OPEN) as given,
+        av.open(
+            str(folder / PLAYLIST),
+            "w",
+            format="hls",
+            options={
+                "hls_time": str(SEGMENT_SEC),
+                "hls_playlist_type": "vod",
+                "hls_segment_filename": str(folder / "%05d.ts"),
+            },
+        ) as made,
+    ):
+        lanes: dict[int, _Copy | _Encode] = {}
+        if given.streams.video:
+            video = given.streams.video[0]
+            turns = _turns(given, video)
+            plays = video.codec_context.name == "h264" and video.codec_context.pix_fmt in PLAIN
+            lanes[video.index] = (
+                _Copy(made, video) if plays and not turns else _EncodeVideo(made, video, turns)
+            )
+        if given.streams.audio:
+            audio = given.streams.audio[0]
+            plays = audio.codec_context.name == "aac"
+            lanes[audio.index] = _Copy(made, audio) if plays else _EncodeAudio(made, audio)
+        for packet in given.demux([given.streams[index] for index in lanes]):
+            lanes[packet.stream.index].feed(packet)
+        for lane in lanes.values():
+            lane.end()
+
+
+def _turns(given: Any, video: Any) -> int:
+    """Quarter turns clockwise that the pictures need to stand upright: MPEG-TS cannot say it for them."""
+    first = next(given.decode(video), None)
+    given.seek(0)
+    return round(-(first.rotation or 0) / 90) % 4 if first is not None else 0
+
+
+class _Copy:
+    """Packets as they are."""
+
+    def __init__(self, made: Any, stream: Any) -> None:
+        self._made = made
+        self._out = made.add_stream_from_template(stream)
+
+    def feed(self, packet: Any) -> None:
+        if packet.dts is None or packet.size == 0 or packet.is_corrupt:  # the last one of a file cut off
+            return
+        packet.stream = self._out
+        self._made.mux(packet)
+
+    def end(self) -> None:
+        """Nothing is held back."""
+
+
+class _Encode:
+    """Frames decoded and encoded anew."""
+
+    _out: Any
+
+    def __init__(self, made: Any) -> None:
+        self._made = made
+
+    def feed(self, packet: Any) -> None:
+        import av
+
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            return  # a damaged picture: the stream goes on with the next
+        for frame in frames:
+            for ready in self._ready(frame):
+                self._made.mux(self._out.encode(ready))
+
+    def _ready(self, frame: Any) -> list[Any]:
+        raise NotImplementedError
+
+    def end(self) -> None:
+        self._made.mux(self._out.encode(None))
+
+
+class _EncodeVideo(_Encode):
+    def __init__(self, made: Any, stream: Any, turns: int) -> None:
+        super().__init__(made)
+        self._turns = turns
+        rate = stream.average_rate or Fraction(25)
+        context = stream.codec_context
+        width, height = context.width, context.height
+        width, height = (height, width) if turns % 2 else (width, height)
+        scale = min(1.0, MAX_SIDE / max(1, width, height))
+        self._out = made.add_stream("libx264", rate=min(rate, Fraction(60)))
+        self._out.width = max(2, round(width * scale / 2) * 2)
+        self._out.height = max(2, round(height * scale / 2) * 2)
+        self._out.pix_fmt = "yuv420p"
+        self._out.options = {"preset": "veryfast", "crf": "24"}
+        self._out.codec_context.gop_size = max(1, round(float(rate) * 2))
+        self._out.codec_context.time_base = stream.time_base
+        self._last = -1
+
+    def _ready(self, frame: Any) -> list[Any]:
+        if frame.pts is None or frame.pts <= self._last:
+            return []
+        self._last = frame.pts
+        upright = frame
+        if self._turns:
+            import av
+            import numpy as np
+
+            turned = np.rot90(frame.to_ndarray(format="rgb24"), -self._turns)
+            upright = av.VideoFrame.from_ndarray(np.ascontiguousarray(turned), format="rgb24")
+        ready = upright.reformat(self._out.width, self._out.height, "yuv420p")
+        ready.pts, ready.time_base = frame.pts, frame.time_base
+        ready.pict_type = 0
+        return [ready]
+
+
+class _EncodeAudio(_Encode):
+    def __init__(self, made: Any, stream: Any) -> None:
+        import av
+
+        super().__init__(made)
+        rate = stream.codec_context.sample_rate
+        rate = rate if rate in (32000, 44100, 48000) else 48000
+        self._out = made.add_stream("aac", rate=rate, layout="stereo")
+        self._resampler = av.AudioResampler("fltp", "stereo", rate, frame_size=1024)
+
+    def _ready(self, frame: Any) -> list[Any]:
+        return list(self._resampler.resample(frame))
+
+    def end(self) -> None:
+        for ready in self._resampler.resample(None):
+            self._made.mux(self._out.encode(ready))
+        super().end()
+
+
+def _end_with_the_server() -> None:
+    """The server holds the other end of stdin as long as it lives, however it ends."""
+    os.read(0, 1)  # not sys.stdin, whose lock would be in the way of an ordinary end
+    os._exit(1)
+
+
+def main() -> int:
+    """Entry of the process."""
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+    with contextlib.suppress(OSError):
+        os.nice(10)  # looking at the next video is more urgent
+    threading.Thread(target=_end_with_the_server, daemon=True).start()
+    import av
+
+    av.logging.set_level(av.logging.PANIC)
+    try:
+        write_stream(Path(sys.argv[1]), Path(sys.argv[2]))
+    except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Evidence -> chapters: where the video changes, and what each stretch and the whole are called."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from tl_data.local.perception.attributes import color_shares, said_between, shown_between
+from tl_data.local.perception.evidence import Evidence
+from tl_data.local.search import word_vectors
+from tl_data.local.search.fuzzy import stem
+from tl_data.local.search.parser import tokens
+from tl_data.local.search.patterns import EMPTY, GENERIC
+from tl_data.local.text.facts import Fact, facts_of, sentence
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A stretch that belongs together, and what is known of it."""
+
+    start_sec: float
+    end_sec: float
+    title: str
+    facts: tuple[Fact, ...]
+
+
+def chapters_of(evidence: Evidence, most: int | None = None) -> list[Chapter]:
+    """The video in stretches: new ones begin where picture, screen text and talk change most."""
+    clips = evidence.clips
+    if not clips:
+        return []
+    duration = clips[-1].end_sec - clips[0].start_sec
+    wanted = most or int(np.clip(round(1.5 * (duration / 3.5) ** 0.5), 1, 16))
+    nearest = max(2.0, duration / (4 * wanted))
+    edges: list[float] = []
+    for strength, time in sorted(_edges(evidence), key=lambda edge: (-edge[0], edge[1])):
+        if len(edges) + 1 >= wanted or strength < 0.8:
+            break
+        far = (abs(time - other) >= nearest for other in (*edges, clips[0].start_sec, clips[-1].end_sec))
+        if all(far):
+            edges.append(time)
+    bounds = [clips[0].start_sec, *sorted(edges), clips[-1].end_sec]
+    chapters = []
+    for start, end in pairwise(bounds):
+        facts = tuple(facts_of(evidence, start, end))
+        chapters.append(Chapter(start, end, title_of(facts), facts))
+    return chapters
+
+
+def _edges(evidence: Evidence) -> list[tuple[float, float]]:
+    """How much changes between neighbouring clips, and when."""
+    clips = evidence.clips
+    shown = [{span.text for span in shown_between(evidence, c.start_sec, c.end_sec)} for c in clips]
+    talk = [" ".join(span.text for span in said_between(evidence, c.start_sec, c.end_sec)) for c in clips]
+    edges = []
+    for i in range(1, len(clips)):
+        before, after = clips[i - 1], clips[i]
+        strength = 0.6 if after.cut else 0.0
+        if shown[i] != shown[i - 1]:
+            strength += 0.8 * (1 - len(shown[i] & shown[i - 1]) / max(1, len(shown[i] | shown[i - 1])))
+        colors = color_shares(before), color_shares(after)
+        shared = sum(min(colors[0].get(name, 0.0), share) for name, share in colors[1].items())
+        strength += 0.5 * (1 - min(1.0, shared))
+        window = " ".join(talk[max(0, i - 4) : i]), " ".join(talk[i : i + 4])
+        if all(window):
+            one, two = word_vectors.word_vectors(window)
+            strength += 0.6 * max(0.0, 1 - float(one @ two))
+        if before.sound != after.sound:
+            strength += 0.2
+        time = after.start_sec
+        if any(span.start_sec + 0.7 < time < span.end_sec - 0.7 for span in evidence.speech):
+            strength -= 0.7  # somebody is in the middle of a sentence
+        edges.append((strength, time))
+    return edges
+
+
+def title_of(facts: Sequence[Fact]) -> str:
+    """A title from the facts: the first line on screen, else what the talk is about, else what is seen."""
+    for fact in facts:
+        if fact.kind == "shown" and any(char.isalpha() for char in fact.quote):
+            return shortened(fact.quote, 60)
+    said = [fact for fact in facts if fact.kind == "said"]
+    if said:
+        best = max(said, key=lambda fact: fact.weight)
+        return shortened(best.quote[0].upper() + best.quote[1:], 60)
+    seen = [fact for fact in facts if fact.kind == "seen"] or list(facts)
+    return shortened(sentence(seen[0].text.split(". ")[0]).rstrip("."), 60) if seen else "Nothing recognised"
+
+
+def shortened(text: str, length: int) -> str:
+    """A text cut at a word, with an ellipsis."""
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1].rsplit(" ", 1)[0].rstrip(",;:. ") + "…"
+
+
+def topics_of(evidence: Evidence, most: int = 5) -> list[str]:
+    """The words the video is about: often and prominently shown or said, and not empty."""
+    score: defaultdict[str, float] = defaultdict(float)
+    spoken_as: dict[str, str] = {}
+    for weight, spans in ((2.0, evidence.shown), (1.0, evidence.speech)):
+        for span in spans:
+            for word in dict.fromkeys(tokens(span.text)):
+                if len(word) > 3 and word.isalpha() and word not in EMPTY and word not in GENERIC:
+                    key = stem(word)
+                    spoken_as.setdefault(key, word)
+                    score[key] += weight * (0.3 + span.confidence) * word_vectors.word_weight(word)
+    return [spoken_as[key] for key, _ in sorted(score.items(), key=lambda item: (-item[1], item[0]))[:most]]

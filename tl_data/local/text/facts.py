@@ -1,0 +1,264 @@
+"""Evidence -> facts: short statements, each with its time and the kind of evidence it rests on.
+
+Every text that the engine writes is made of these. A fact says only what was measured, read or heard:
+speech and screen text are quoted, never retold, because retelling needs understanding that is not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+import numpy as np
+
+from tl_data.local.perception.attributes import (
+    MAIN_SHARE,
+    camera_words,
+    color_names,
+    counts,
+    listed,
+    moves,
+    said_between,
+    shown_between,
+)
+from tl_data.local.perception.evidence import Clip, Evidence, Span
+from tl_data.local.perception.languages import sure_languages
+from tl_data.local.search import word_vectors
+from tl_data.local.search.parser import tokens
+from tl_data.local.search.patterns import EMPTY
+
+UNSURE = 0.45  # confidence below which a quote or a measurement is marked as uncertain
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One statement about a stretch of the video. `text` is a sentence without a time."""
+
+    start_sec: float
+    end_sec: float
+    kind: str  # shown, said, seen or heard
+    text: str
+    weight: float  # 0..1: how much it tells about the video
+    quote: str = ""  # the words shown or said
+    confidence: float | None = None  # of what is least sure in it, 0..1; None if that is not known
+
+    def within(self, start: float, end: float) -> str:
+        """The text, with its own time unless it holds for nearly all of a stretch that is named already."""
+        covered = min(self.end_sec, end) - max(self.start_sec, start)
+        if covered >= 0.85 * (end - start):
+            return self.text
+        # One sentence, so that the time is of all that is told of the picture.
+        text = self.text if self.quote else "; ".join(_lower(part) for part in self.text.split(". "))
+        return f"{text} ({between(self.start_sec, self.end_sec)})"
+
+
+def clock(seconds: float) -> str:
+    """A time as people write it: 0:07, 12:30, 1:02:03."""
+    whole = int(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, rest = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:] if text else text
+
+
+def between(start: float, end: float) -> str:
+    """A stretch as people write it, in whole seconds that hold all of it: 0:07-0:12."""
+    return f"{clock(start)}-{clock(max(ceil(end - 0.05), start))}"
+
+
+def sentence(text: str) -> str:
+    """A text with a capital and a full stop."""
+    text = text.strip()
+    if not text:
+        return ""
+    text = text[0].upper() + text[1:]
+    return text if text.rstrip('"”')[-1:] in tuple(".!?") else text + "."
+
+
+def facts_of(evidence: Evidence, start: float = 0.0, end: float = float("inf")) -> list[Fact]:
+    """The facts of a stretch in order of time."""
+    end = min(end, max([evidence.probe.duration_sec, *(clip.end_sec for clip in evidence.clips)]))
+    clips = [clip for clip in evidence.clips if min(clip.end_sec, end) - max(clip.start_sec, start) > 0.2]
+    found = [*_shown(evidence, start, end), *_said(evidence, start, end), *_seen(clips), *_heard(clips)]
+    return sorted(found, key=lambda fact: (fact.start_sec, ORDER[fact.kind], fact.end_sec))
+
+
+# What is told first of one stretch.
+ORDER = {"shown": 0, "said": 1, "seen": 2, "heard": 3}
+
+
+def _shown(evidence: Evidence, start: float, end: float) -> list[Fact]:
+    """Lines that stand on the screen at the same time make one fact."""
+    facts: list[Fact] = []
+    group: list[Span] = []
+    for span in shown_between(evidence, start, end):
+        if group and span.start_sec - group[0].start_sec > 1.5:
+            facts.append(_shown_fact(group))
+            group = []
+        group.append(span)
+    return [*facts, _shown_fact(group)] if group else facts
+
+
+def _shown_fact(spans: Sequence[Span]) -> Fact:
+    texts: list[str] = []
+    for text in dict.fromkeys(" ".join(span.text.split()) for span in spans):
+        if texts and text[:1].islower():  # a line that goes on with the one above it
+            texts[-1] = f"{texts[-1]} {text}"
+        else:
+            texts.append(text)
+    texts = texts[:6]
+    sure = np.mean([span.confidence for span in spans])
+    unsure = " (hard to read)" if sure < UNSURE else ""
+    quote = listed(f'"{text}"' for text in texts)
+    return Fact(
+        spans[0].start_sec,
+        max(span.end_sec for span in spans),
+        "shown",
+        f"The screen shows {quote}{_foreign(spans)}{unsure}",
+        0.4 + 0.25 * float(sure) + 0.25 * _telling(" ".join(texts)),
+        texts[0],
+        round(min(span.confidence for span in spans), 3),
+    )
+
+
+def _said(evidence: Evidence, start: float, end: float) -> list[Fact]:
+    spans = said_between(evidence, start, end)
+    central = _centrality([span.text for span in spans])
+    facts = []
+    for span, tells in zip(spans, central, strict=True):
+        text = " ".join(span.text.split())
+        unsure = " (the recognition is unsure)" if span.confidence < UNSURE else ""
+        words = f'Speech{_foreign([span])} is recognised as: "{text}"{unsure}'
+        facts.append(
+            Fact(span.start_sec, span.end_sec, "said", words, 0.35 + 0.45 * tells, text, span.confidence)
+        )
+    return facts
+
+
+def _foreign(spans: Sequence[Span]) -> str:
+    """Languages of a quote, told where they are not the one that the text around it is written in."""
+    names = [name.title() for name in sure_languages(spans) if name != "english"]
+    return f" in {listed(names)}" if names else ""
+
+
+def _centrality(texts: Sequence[str]) -> list[float]:
+    """How much each sentence is about what all of them are about, 0..1; short ones count less."""
+    if not texts:
+        return []
+    vectors = word_vectors.word_vectors(list(texts))
+    middle = word_vectors.unit(np.asarray(vectors.sum(axis=0, keepdims=True), np.float32))[0]
+    return [
+        0.5 * max(0.0, float(cosine)) + 0.5 * _telling(text)
+        for text, cosine in zip(texts, vectors @ middle, strict=True)
+    ]
+
+
+def _telling(text: str) -> float:
+    """How much a line says by its words alone, 0..1: "Thank you" little, a line of names and facts much."""
+    return min(1.0, sum(word_vectors.word_weight(word) for word in tokens(text) if word not in EMPTY) / 4)
+
+
+def _seen(clips: Iterable[Clip]) -> list[Fact]:
+    """What is seen; neighbouring clips that look the same in words make one fact."""
+    facts: list[Fact] = []
+    for clip in clips:
+        parts = [part for part in (_picture(clip), _motion(clip), _objects(clip)) if part]
+        if not parts:
+            continue
+        text = ". ".join(sentence(part).rstrip(".") for part in parts)
+        moving = 0.15 if moves(clip) or clip.camera != "static" or clip.objects else 0.0
+        fact = Fact(clip.start_sec, clip.end_sec, "seen", text, 0.2 + moving, confidence=_sure(clip))
+        facts = _appended(facts, fact)
+    return facts
+
+
+def _doubt(sure: float | None) -> str:
+    return " (unsure)" if sure is not None and sure < UNSURE else ""
+
+
+def _sure(clip: Clip) -> float | None:
+    """How sure that is which is told of a clip's picture and motion, at its weakest."""
+    told = [clip.sure.colors, *(sure for _, sure in clip.objects)]
+    told += [clip.sure.motion, clip.sure.direction] if moves(clip) else []
+    told += [clip.sure.camera] if clip.camera not in ("static", "") else []
+    return min((sure for sure in told if sure is not None), default=None)
+
+
+def _picture(clip: Clip) -> str:
+    shares = color_names(clip)
+    names = [name for name, share in shares.items() if share >= 0.02][:3]
+    if not names:
+        return ""
+    if shares[names[0]] >= MAIN_SHARE:
+        return f"the picture is mostly {names[0]}" + (f" with {listed(names[1:])}" if names[1:] else "")
+    return f"the picture is {listed(names)}"
+
+
+def _motion(clip: Clip) -> str:
+    parts = []
+    if moves(clip):
+        way = f" {clip.direction}{_doubt(clip.sure.direction)}" if clip.direction else ""
+        parts.append(f"something moves{way}")
+    if clip.camera not in ("static", ""):
+        parts.append(camera_words(clip.camera) + _doubt(clip.sure.camera))
+    return " while ".join(parts)
+
+
+def _objects(clip: Clip) -> str:
+    found = counts(clip)
+    if not found:
+        return ""
+    names = [
+        f"a {name}" if number == 1 else f"{number} {'people' if name == 'person' else name + 's'}"
+        for name, number in found.items()
+    ]
+    return f"{listed(names)} {'is' if list(found.values()) == [1] else 'are'} in view"
+
+
+# Traits that `facts_of` does not tell, for answers to questions about them.
+_STATED = {
+    "bright": ("seen", "the picture is bright"),
+    "dark": ("seen", "the picture is dark"),
+    "still": ("seen", "nothing moves"),
+    "fast": ("seen", "something moves fast"),
+    "slow": ("seen", "something moves slowly"),
+    "camera static": ("seen", "the camera stands still"),
+    "loud": ("heard", "the sound is loud"),
+    "quiet": ("heard", "the sound is quiet"),
+    "sound silence": ("heard", "there is silence"),
+}
+
+
+def stated_trait(trait: str, start: float, end: float) -> Fact | None:
+    """A measured trait as a fact of a stretch; None if `facts_of` tells it."""
+    kind, text = _STATED.get(trait, ("", ""))
+    return Fact(start, end, kind, text, 0.1) if text else None
+
+
+def _heard(clips: Iterable[Clip]) -> list[Fact]:
+    names = {"music": "music plays", "noise": "there is sound without words or music"}
+    facts: list[Fact] = []
+    for clip in clips:
+        if clip.sound in names:
+            text = names[clip.sound] + _doubt(clip.sure.sound)
+            fact = Fact(clip.start_sec, clip.end_sec, "heard", text, 0.15, confidence=clip.sure.sound)
+            facts = _appended(facts, fact)
+    return facts
+
+
+def _appended(facts: list[Fact], fact: Fact) -> list[Fact]:
+    """The facts with one more, which lengthens the last one if it says the same."""
+    if facts and facts[-1].text == fact.text and fact.start_sec - facts[-1].end_sec < 0.5:
+        last = facts.pop()
+        sures = [one.confidence for one in (last, fact) if one.confidence is not None]
+        fact = replace(
+            fact,
+            start_sec=last.start_sec,
+            weight=max(last.weight, fact.weight),
+            confidence=min(sures, default=None),
+        )
+    return [*facts, fact]

@@ -1,0 +1,153 @@
+"""The subset of JSON schema that the API takes, and the refusal of what is beyond it.
+
+Whether a value that another model gave conforms to a JSON schema of the API's subset.
+
+The check is jsonschema's. Patterns alone are matched by RE2, as everywhere in the engine: they come from
+requests, and a hostile one must not take for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+
+from tl_data.local.text.structured_fields import matches
+
+Schema = Mapping[str, Any]
+
+TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
+FORMATS = frozenset({"uuid", "date-time", "date", "time"})
+BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+_ANYWHERE = frozenset(
+    {
+        "type", "title", "description", "default", "examples", "enum", "const", "anyOf", "$ref", "$defs",
+        "$schema", "$id", "$comment",
+    }
+)  # fmt: skip
+_KEYWORDS = _ANYWHERE | BOUNDS | {
+    "pattern", "format", "items", "minItems", "properties", "required", "additionalProperties",
+}  # fmt: skip
+_SILENT = frozenset({"title", "examples", "default", "$schema", "$id", "$comment"})  # taken, without effect
+DEEPEST = 24  # levels of a schema, and of a value
+_LONGEST_PATTERN = 300
+
+
+class Unsupported(ValueError):
+    """The schema is not one of the API's subset, or no value without invention can conform to it."""
+
+
+def check(schema: Schema) -> None:
+    """Refuse a schema that uses more than the subset.
+
+    Raises:
+        Unsupported: with the place and the keyword.
+    """
+    _check(schema, schema, "$", 0)
+
+
+def _check(schema: Any, root: Schema, at: str, depth: int) -> None:
+    if depth > DEEPEST:
+        raise Unsupported(f"{at}: the schema is nested deeper than {DEEPEST} levels")
+    if not isinstance(schema, Mapping):
+        raise Unsupported(f"{at}: a schema must be an object")
+    if unknown := sorted(str(key) for key in schema if key not in _KEYWORDS):
+        known = ", ".join(sorted(_KEYWORDS - _SILENT))
+        raise Unsupported(f"{at}: the keyword {unknown[0]} is not supported; there are {known}")
+    types = schema.get("type", [])
+    for name in [types] if isinstance(types, str) else types if isinstance(types, list) else [types]:
+        if not isinstance(name, str) or name not in TYPES:
+            known = ", ".join(sorted(TYPES))
+            raise Unsupported(f"{at}: the type {name!r} is not supported; there are {known}")
+    _check_values(schema, at)
+    _check_bounds(schema, at)
+    if "$ref" in schema:
+        resolve(schema, root, at)
+    for key in ("properties", "$defs"):
+        inner = schema.get(key, {})
+        if not isinstance(inner, Mapping):
+            raise Unsupported(f"{at}: {key} must be an object")
+        for name, one in inner.items():
+            _check(one, root, f"{at}.{name}", depth + 1)
+    required = schema.get("required", [])
+    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+        raise Unsupported(f"{at}: required must be a list of names")
+    if not isinstance(schema.get("additionalProperties", True), bool):
+        raise Unsupported(f"{at}: additionalProperties can only be true or false")
+    if "items" in schema:
+        _check(schema["items"], root, f"{at}[]", depth + 1)
+    branches = schema.get("anyOf", [{}])
+    if not isinstance(branches, list) or not branches:
+        raise Unsupported(f"{at}: anyOf must be a list of schemas")
+    for branch in schema.get("anyOf", []):
+        _check(branch, root, f"{at}|", depth + 1)
+
+
+def _check_values(schema: Schema, at: str) -> None:
+    values = schema.get("enum", [None])
+    if not isinstance(values, list) or not values:
+        raise Unsupported(f"{at}: enum must be a list of values")
+    if any(isinstance(value, list | dict) for value in [*values, schema.get("const")]):
+        raise Unsupported(f"{at}: enum and const can only hold texts, numbers, true, false and null")
+
+
+def _check_bounds(schema: Schema, at: str) -> None:
+    for key in BOUNDS & schema.keys():
+        if isinstance(schema[key], bool) or not isinstance(schema[key], int | float):
+            raise Unsupported(f"{at}: {key} must be a number")
+    if schema.get("minItems", 0) not in (0, 1) or isinstance(schema.get("minItems", 0), bool):
+        raise Unsupported(f"{at}: minItems can only be 0 or 1, but is {schema['minItems']!r}")
+    if "format" in schema and schema["format"] not in FORMATS:
+        known = ", ".join(sorted(FORMATS))
+        raise Unsupported(f"{at}: the format {schema['format']!r} is not supported; there are {known}")
+    if "pattern" in schema:
+        pattern = schema["pattern"]
+        if not isinstance(pattern, str) or len(pattern) > _LONGEST_PATTERN:
+            raise Unsupported(f"{at}: pattern must be a text of at most {_LONGEST_PATTERN} characters")
+        try:
+            matches(pattern, "")
+        except pa.ArrowInvalid as error:
+            raise Unsupported(f"{at}: the pattern cannot be read: {error}") from error
+
+
+def resolve(schema: Schema, root: Schema, at: str) -> Schema:
+    """The schema that a chain of references leads to, with the keywords beside the reference."""
+    seen: set[str] = set()
+    while "$ref" in schema:
+        ref = schema["$ref"]
+        name = ref.removeprefix("#/$defs/") if isinstance(ref, str) else ""
+        definitions = root.get("$defs", {})
+        if ref == "#":
+            target: Any = root
+        elif not name or name == ref or not isinstance(definitions, Mapping) or name not in definitions:
+            raise Unsupported(f"{at}: the reference {ref!r} does not lead into $defs")
+        else:
+            target = definitions[name]
+        if str(ref) in seen or not isinstance(target, Mapping):
+            raise Unsupported(f"{at}: the reference {ref!r} leads in a circle")
+        seen.add(str(ref))
+        schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+        if "$ref" in target:
+            schema["$ref"] = target["$ref"]
+    return schema
+
+
+def fault(value: Any, schema: dict[str, Any]) -> str | None:
+    """The first thing in a value that breaks the schema, as a sentence; None if it conforms."""
+    error = next(_validator()(schema).iter_errors(value), None)
+    return None if error is None else f"{error.json_path}: {error.message[:300]}."
+
+
+@lru_cache(maxsize=1)
+def _validator() -> Any:
+    from jsonschema import Draft202012Validator, ValidationError
+    from jsonschema.validators import extend
+
+    def pattern(_: Any, given: str, instance: Any, __: Any) -> Iterator[ValidationError]:
+        if isinstance(instance, str) and not matches(given, instance):
+            yield ValidationError(f"{instance[:80]!r} does not match {given!r}")
+
+    known: Any = extend(Draft202012Validator, {"pattern": pattern})
+    return lambda schema: known(schema, format_checker=known.FORMAT_CHECKER)

@@ -1,0 +1,360 @@
+"""Kinds of evidence that a prompt wants left out: "without mentioning colors", "don't quote the speech".
+
+A prompt -> the part of the video that it names: "at 0:15", "the first 10 seconds", "from 1:00 to 2:00".
+
+A prompt -> what is wanted of the text: its kind, its length, its form, its subject.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from tl_data.local.perception.evidence import Clip, Evidence, Span
+from tl_data.local.search.parser import tokens
+from tl_data.local.search.patterns import EMPTY, SAID, SHOWN, word_set
+
+_EVIDENCE_KINDS = {
+    "colors": r"colou?rs?",
+    "motion": r"motions?|movements?|camera(?: (?:work|moves?|movements?|motions?))?",
+    "sound": r"sounds?|music|audio",
+    "speech": r"speech|spoken (?:words|text)|what is (?:said|spoken)|dialog(?:ue)?s?",
+    "text": r"(?:on[- ]?screen |screen )?text(?: on (?:the )?screen)?|captions?|subtitles?",
+}
+_KIND = rf"(?:(?:the|any|all|of)\s+)*(?:{'|'.join(_EVIDENCE_KINDS.values())})\b"
+_LIST = rf"{_KIND}(?:(?:\s*,\s*(?:(?:and|or|nor)\s+)?|\s+(?:and|or|nor)\s+){_KIND})*"
+_TELLING = (
+    r"(?:mention(?:ing)?|includ(?:e|ing)|describ(?:e|ing)|nam(?:e|ing)|quot(?:e|ing)|list(?:ing)?"
+    r"|tell(?:ing)?(?: me)? (?:of|about)|talk(?:ing)? about|refer(?:ring)? to)"
+)
+_OMIT = re.compile(
+    # What follows a verb belongs to it, up to the next mark or "but"; what follows a bare noun does not.
+    rf"\b(?:without|avoid|no|not|never|don['’]?t)\s+{_TELLING}\s+(?P<told>{_LIST})(?:(?!\bbut\b)[^.,;:!?])*"
+    rf"|\b(?:leav(?:e|ing) out|omit(?:ting)?|skip(?:ping)?|ignor(?:e|ing)|exclud(?:e|ing)|avoid(?:ing)?)\s+"
+    rf"(?P<left>{_LIST})"
+    # "a scene with no sound" is about a scene, and not about the text that is wished for.
+    rf"|(?<!\bis )(?<!\bare )(?<!\bhas )(?<!\bhave )(?<!\bwith )(?:\bwithout|\bno)\s+(?P<bare>{_LIST})",
+    re.IGNORECASE,
+)
+
+
+def omitted(prompt: str) -> tuple[frozenset[str], str]:
+    """The kinds of evidence that a prompt wants left out, and the prompt without saying so."""
+    kinds: set[str] = set()
+    for match in _OMIT.finditer(prompt):
+        named = match["told"] or match["left"] or match["bare"]
+        kinds |= {
+            kind for kind, words in _EVIDENCE_KINDS.items() if re.search(rf"\b(?:{words})\b", named, re.I)
+        }
+    return frozenset(kinds), _OMIT.sub(" ", prompt)
+
+
+def without(evidence: Evidence, kinds: frozenset[str]) -> Evidence:
+    """The evidence as if these kinds had not been measured, for a text that leaves them out."""
+    if not kinds:
+        return evidence
+    return replace(
+        evidence,
+        clips=tuple(_without(clip, kinds) for clip in evidence.clips),
+        speech=() if "speech" in kinds else evidence.speech,
+        shown=() if "text" in kinds else evidence.shown,
+    )
+
+
+def _without(clip: Clip, kinds: frozenset[str]) -> Clip:
+    if "colors" in kinds:
+        clip = replace(clip, colors=(), regions=(), sure=replace(clip.sure, colors=None))
+    if "motion" in kinds:
+        sure = replace(clip.sure, motion=None, direction=None, camera=None)
+        clip = replace(clip, motion=0.0, direction=None, camera="", sure=sure)
+    if "sound" in kinds:
+        clip = replace(clip, sound="silence", audio_look=(), sure=replace(clip.sure, sound=None))
+    return clip
+
+
+MOMENT = 0.5  # seconds that "at 0:15" is taken for
+EDGE, LEAST = 0.1, 5.0  # share of a video that its beginning and its end are, and seconds at least
+
+NUMBERS = {
+    "a": 1, "an": 1, "one": 1, "single": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
+    "eight": 8, "nine": 9, "ten": 10, "twelve": 12, "fifteen": 15, "twenty": 20, "fifty": 50, "hundred": 100,
+}  # fmt: skip
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_LENGTH = (
+    r"(?:\d+(?:\.\d+)?[\s-]*(?:s|secs?|seconds?|m|mins?|minutes?|h|hours?)\b"
+    rf"|(?:{'|'.join(NUMBERS)})[\s-]+(?:seconds?|minutes?|hours?)\b)"
+)
+_CLOCK = r"\d{1,3}:\d\d(?::\d\d)?"
+_TIME = rf"(?:{_CLOCK}|(?:second|minute)\s+\d+|{_LENGTH})"
+_EDGE = r"(?:\s+of\s+(?:the|this)\s+(?:video|clip|film|recording)\b|(?=\W*$|[,.;:?!]))"  # not "of the street"
+_PHRASES = tuple(
+    (name, re.compile(rf"(?:\b(?:in|during|within|of|for)\s+)?{pattern}", re.IGNORECASE))
+    for name, pattern in (
+        ("between", rf"\b(?:between|from)\s+({_TIME})\s+(?:and|to|till|until|-|–)\s+({_TIME})"),
+        ("between", rf"\b({_CLOCK})\s*[-–]\s*({_CLOCK})"),
+        ("both", r"\b(?:between|from)\s+(\d+)\s*(?:and|to|till|until|-|–)\s*(\d+)\s*(s|seconds|minutes)\b"),
+        ("first", rf"\b(?:the\s+)?(?:very\s+)?(?:first|opening)\s+({_LENGTH}|second\b|minute\b|hour\b)"),
+        ("last", rf"\b(?:the\s+)?(?:very\s+)?(?:last|final|closing)\s+({_LENGTH}|second\b|minute\b|hour\b)"),
+        ("after", rf"\b(?:after|since|from)\s+({_TIME})(?:\s+on(?:wards?)?\b)?"),
+        ("before", rf"\b(?:before|until|till|up to)\s+({_TIME})"),
+        (
+            "at",
+            rf"\b(?:at|around|about)\s+(?:about\s+)?({_CLOCK}|(?:second|minute)\s+\d+|\d+\s*(?:s|seconds?|minutes?)\b)",
+        ),
+        ("start", rf"\b(?:at|in)\s+the\s+(?:very\s+)?(?:beginning|start){_EDGE}"),
+        ("end", rf"\b(?:at|in|towards)\s+the\s+(?:very\s+)?end{_EDGE}"),
+    )
+)
+T = TypeVar("T", Clip, Span)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a video, in seconds from its start; counted from its end where they are negative."""
+
+    start_sec: float = 0.0
+    end_sec: float = float("inf")
+    edge: str = ""  # "start" or "end": how long that is depends on the video
+    loose: bool = False  # "after 20 minutes": may as well be said of something in the video
+
+    def within(self, duration: float) -> tuple[float, float] | None:
+        """Its times in a video of so many seconds; None if it lies behind the end."""
+        edge = min(duration, max(LEAST, EDGE * duration))
+        if self.edge:
+            return (0.0, edge) if self.edge == "start" else (duration - edge, duration)
+        start = max(0.0, self.start_sec + duration) if self.start_sec < 0 else self.start_sec
+        return (start, min(self.end_sec, duration)) if start < min(self.end_sec, duration) else None
+
+
+def stretch_of(text: str) -> tuple[Stretch | None, str]:
+    """The stretch that a prompt names, and the prompt without it."""
+    for name, pattern in _PHRASES:
+        if match := pattern.search(text):
+            said = match.groups()
+            times = (
+                [seconds(time + said[2]) for time in said[:2]] if name == "both" else list(map(seconds, said))
+            )
+            made = _MADE[name](*times)
+            if name in ("after", "before"):
+                made = replace(made, loose=":" not in said[0])
+            rest = " ".join((text[: match.start()] + " " + text[match.end() :]).split())
+            return made, re.sub(r"\s+([?.!,])", r"\1", rest)
+    return None, text
+
+
+_MADE: dict[str, Callable[..., Stretch]] = {
+    **dict.fromkeys(("between", "both"), lambda start, end: Stretch(min(start, end), max(start, end))),
+    "first": lambda length: Stretch(0.0, length),
+    "last": lambda length: Stretch(-length),
+    "after": Stretch,
+    "before": lambda end: Stretch(0.0, end),
+    "at": lambda at: Stretch(at, at + MOMENT),
+    "start": lambda: Stretch(edge="start"),
+    "end": lambda: Stretch(edge="end"),
+}
+
+
+def seconds(time: str) -> float:
+    """Seconds of "1:02:03", "90 s", "two minutes", "minute 3" (from its beginning)."""
+    if ":" in time:
+        total = 0.0
+        for part in time.split(":"):
+            total = 60 * total + float(part)
+        return total
+    words = re.findall(r"[a-z]+|\d+(?:\.\d+)?", time.lower())
+    numbers = [float(NUMBERS.get(word, word)) for word in words if word[0].isdigit() or word in NUMBERS]
+    unit = next(word for word in words if word[0] in _UNITS and word not in NUMBERS)
+    return (numbers[0] if numbers else 1.0) * _UNITS[unit[0]]
+
+
+def part_of(evidence: Evidence, start: float, end: float) -> Evidence:
+    """The evidence of a stretch: whole clips, sentences and lines that have a part in it."""
+    return replace(
+        evidence,
+        clips=_inside(evidence.clips, start, end),
+        speech=_inside(evidence.speech, start, end),
+        shown=_inside(evidence.shown, start, end),
+    )
+
+
+def _inside(some: tuple[T, ...], start: float, end: float) -> tuple[T, ...]:
+    """Those of which more than a moment, or all, lies in the stretch."""
+    return tuple(
+        one
+        for one in some
+        if min(one.end_sec, end) - max(one.start_sec, start)
+        > min(0.3, 0.3 * (end - start), 0.3 * (one.end_sec - one.start_sec))
+    )
+
+
+_NUMBER = rf"(\d{{1,4}}|{'|'.join(NUMBERS)})"
+
+# Patterns of each kind; the first kind that matches is meant.
+_KINDS: tuple[tuple[str, str], ...] = (
+    ("languages", r"\b(?:what|which)\b.{0,30}\blanguages?\b"),
+    ("transcript", r"\btranscri\w+|verbatim"),
+    ("transcript", r"\b(?:everything|all|what|words)\b.{0,25}\b(?:said|spoken|says)\s*(?:in|$|\?|during|\.)"),
+    ("hashtags", r"\bhash ?tags?\b"),
+    (
+        "titles",
+        r"\b(?:suggest|give|write|find|create|generate|propose|need)\b.{0,30}\btitles?\b(?! of| says)",
+    ),
+    ("titles", r"\b(?:best|good|catchy)\b.{0,20}\btitles?\b|^\s*titles?\b"),
+    ("topics", r"\b(?:topics?|keywords?|key words|tags|themes?|subjects?)\b"),
+    (
+        "chapters",
+        r"\bchapters?\b|\btimeline\b|\boutline\b|\btable of contents\b|\btimestamps?\b|step[- ]by[- ]step",
+    ),
+    ("chapters", r"(?:list|break|split|divide).{0,30}\b(?:scenes|sections|parts|segments)\b|\bin order\b"),
+    ("highlights", r"\bhighlights?\b|\btakeaways?\b"),
+    (
+        "highlights",
+        r"\b(?:key|main|important|best|interesting|memorable)\s+(?:moment|point|part|message|fact)s?\b",
+    ),
+    ("screen", r"\b(?:what|which|all|list|read|extract|every)\b.{0,30}\b(?:text|captions?|slides?|signs?)\b"),
+    (
+        "screen",
+        r"\bwhat(?:'s| is)\b.{0,15}\bon (?:the )?screen\W*$"
+        r"|\b(?:words|titles|lines)\b.{0,30}\b(?:shown|screen|displayed|written)\b|\bon-?screen text\b",
+    ),
+    ("length", r"\bhow long\b.{0,20}\b(?:video|clip|it|film|recording)\b|\b(?:duration|running time)\b"),
+    (
+        "format",
+        r"\b(?:the|its|what|which|video|picture|file) "
+        r"(?:resolution|orientation|aspect ratio|frame rate|fps|codec)"
+        r"(?:\W*$| (?:of|does|has|is) (?:the|this|it)\b)"
+        r"|\bin (?:portrait|landscape|vertical|horizontal)(?: (?:format|mode|orientation|video))?\W*$"
+        r"|\b(?:a|what|which|file|video) (?:(?:portrait|landscape|vertical|horizontal) )(?:format|video)\b",
+    ),
+    ("colors", r"\b(?:what|which|main|dominant|list)\b.{0,20}\bcolou?rs?\b"),
+    ("faces", r"\bhow many\b.{0,20}\b(?:people|persons|faces|humans)\b"),
+    (
+        "summary",
+        r"\bsummar\w*|\bdescri(?:be|ption)\b|\boverview\b|\bsynopsis\b|\brecap\b|\btl;?dr\b|\bgist\b",
+    ),
+    (
+        "summary",
+        r"\bwhat(?:'s| is| happens| does| do)?\b.{0,30}\b(?:video|clip|film|recording)\b|\babstract\b",
+    ),
+    (
+        "summary",
+        r"^\W*what(?:'s| is| was| can be| can you| do you| do we| are)?(?: there)?(?: to be)?"
+        r"(?: shown| seen| visible| displayed| see| happening)?\W*$",
+    ),
+    (
+        "summary",
+        r"\babout\?*$|\bwhat (?:is going on|happens|do you see)\b|\b(?:explain|about) (?:the|this) video\b",
+    ),
+)
+_COMPILED = tuple((kind, re.compile(pattern, re.IGNORECASE | re.DOTALL)) for kind, pattern in _KINDS)
+_ITEMS = (
+    r"(?:bullets?|points?|items?|takeaways?|highlights?|chapters?|titles?|hashtags?|topics?|keywords?|moments?"
+    r"|entries|facts?|things|lines|sections?|parts?)\b"
+)
+_VAGUE = r"(?!few\b|couple\b|number\b|set\b|series\b|(?:\w+\s+)?list\b)"  # "a few points" are not one
+
+# Words of a prompt that say what to do and not what it is about.
+_ORDERS = word_set(
+    """summarize summarise summary summaries describe description detail detailed details detailing write
+    give create generate list make provide short brief briefly long concise concisely simple plain
+    english sentence sentences bullet bullets point points paragraph paragraphs word words line
+    lines form format style use using tone focus focusing especially mainly key main important
+    chapter chapters highlight highlights title titles topic topics hashtag hashtags overview
+    content contents video videos clip film recording explain tell please maximum minimum most least
+    than fewer within each every happens happen going doing audience person reader text following
+    numbered items order based answer question transcript transcription about executive professional
+    friendly report statement caption best good suitable catchy suggest propose break split divide
+    timeline outline timestamps timestamp time times starts ends start end takeaways takeaway
+    few several couple list lists listing return output exactly precisely roughly approximately less under
+    only very extremely tl dr tldr moments moment gist abstract synopsis recap whole entire full complete
+    scene scenes section sections part parts step steps single mention include including"""
+) | frozenset(NUMBERS)
+
+
+_NOT = re.compile(  # "without bullets", "do not mention colors": what is not wished for
+    r"\b(?:without|avoid|no|not|never|don['’]?t)\s+"
+    r"(?:(?:use|using|mention(?:ing)?|includ(?:e|ing)|writ(?:e|ing)|add(?:ing)?)\b[^.,;:!?]*"
+    r"|(?:any\s+)?(?:bullets?(?:\s+points?)?|numbers|numbering|lists?|chapters|timestamps?|titles?|colou?rs)\b)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a prompt asks for."""
+
+    kind: str  # summary, chapters, highlights, titles, topics, hashtags, transcript, screen, ..., or question
+    sentences: int | None = None
+    words: int | None = None
+    items: int | None = None  # bullets or list entries
+    bullets: bool = False
+    numbered: bool = False
+    brief: bool = False
+    subject: str = ""  # what it should be about, as a query; "" for the whole video
+    stretch: Stretch | None = None  # the part of the video that it should be about
+    without: frozenset[str] = frozenset()  # kinds of evidence to leave out; see omitting.py
+
+
+def read(prompt: str | None, kind: str | None = None, *, times: bool = True) -> Wish:
+    """Understand a prompt as far as patterns can.
+
+    Args:
+        kind: given where the request itself names it.
+        times: whether a time in it means a part of the video, and not something shown or said.
+    """
+    text = " ".join((prompt or "").split())
+    if not text:
+        return Wish(kind or "summary")
+    stretch, text = stretch_of(text) if times else (None, text)
+    without, plain = omitted(text)
+    plain = _NOT.sub(" ", plain)
+    if kind or _kind(plain) != "question":
+        text = plain
+    else:  # a question about what is not there
+        without = frozenset()
+    found = kind or _kind(text)
+    if (
+        found == "question"
+        and not _subject(text)
+        and _has(r"^\W*(?:please\b)?\W*(?:give|write|make|list|tell)\b", text)
+    ):
+        found = "summary"  # an order that names only a form: "give me three bullets"
+    items = _count(rf"{_NUMBER}\s+{_VAGUE}(?:\w+\s+){{0,2}}?{_ITEMS}", text)
+    return Wish(
+        kind=found,
+        sentences=_count(rf"{_NUMBER}[\s-]+(?:\w+\s+){{0,1}}?(?:sentences?\b|line(?:r|\s+summary)\b)", text),
+        words=_count(rf"{_NUMBER}[\s-]+words?\b", text),
+        items=items,
+        bullets=_has(r"\bbullet|\bas a list\b", text),
+        numbered=_has(r"\bnumbered\b", text),
+        brief=_has(r"\b(?:brief|short|concise|tl;?dr|quick)", text),
+        subject=_subject(text) if found != "question" else text,
+        stretch=stretch,
+        without=without,
+    )
+
+
+def _kind(text: str) -> str:
+    return next((name for name, pattern in _COMPILED if pattern.search(text)), "question")
+
+
+def _has(pattern: str, text: str) -> bool:
+    return re.search(pattern, text, re.IGNORECASE) is not None
+
+
+def _count(pattern: str, text: str) -> int | None:
+    match = re.search(rf"\b{pattern}", text, re.IGNORECASE)
+    if not match:
+        return None
+    word = match.group(1).lower()
+    return max(1, min(200, NUMBERS.get(word) or int(word)))
+
+
+def _subject(text: str) -> str:
+    """What an order is about: its words without those that give the order."""
+    plain = SAID.sub(" ", SHOWN.sub(" ", text.lower()))
+    rest = [word for word in tokens(plain) if word not in EMPTY and word not in _ORDERS]
+    return " ".join(word for word in rest if not word.isdigit())

@@ -1,0 +1,196 @@
+"""Summaries, titles and topics of a video, put together from its facts and chapters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from tl_data.local.perception.attributes import color_shares, listed
+from tl_data.local.perception.evidence import Evidence
+from tl_data.local.text import answers
+from tl_data.local.text.chapters import Chapter, chapters_of, shortened, title_of, topics_of
+from tl_data.local.text.facts import Fact, clock, facts_of, sentence
+from tl_data.local.text.prompt import Wish
+
+
+def summary(evidence: Evidence, wish: Wish) -> str:
+    """A summary in the order of the video, as long and in the form that is wished for."""
+    if not evidence.clips:
+        return sentence(f"Nothing could be looked at in this video{why(evidence)}")
+    if wish.subject and (told := answers.about(evidence, wish)):
+        return told
+    chapters = chapters_of(evidence)
+    note = (
+        f'Nothing in the evidence is about "{shortened(wish.subject, 100)}"; this is the whole video. '
+        if wish.subject
+        else ""
+    )
+    if wish.bullets or wish.numbered or wish.items:
+        return note + lines_of(_points(chapters, wish.items or 5), wish)
+    if wish.sentences == 1:
+        return note + shortened_to(_one_sentence(evidence, chapters), wish.words)
+    opening = _opening(evidence, chapters, wish)
+    sentences = [opening, *(text for chapter in chapters if (text := _told(chapter)))]
+    limit = wish.sentences or (3 if wish.brief else None)
+    if limit is not None and limit < sum(_count(text) for text in sentences):
+        sentences = [opening, *_best(chapters, limit - 1)]
+    if wish.words is not None and len(" ".join(sentences).split()) > wish.words:
+        sentences = _within(evidence, chapters, wish, wish.words)
+    return note + shortened_to(" ".join(sentences), wish.words)
+
+
+def _opening(evidence: Evidence, chapters: Sequence[Chapter], wish: Wish, *, plain: bool = False) -> str:
+    """The first sentence: length, form, and what kinds of evidence there are."""
+    probe = evidence.probe
+    form = "portrait " if probe.height > probe.width else ""
+    told = [
+        (name, there)
+        for kind, name, there in (
+            ("speech", "speech", bool(evidence.speech)),
+            ("text", "text on screen", bool(evidence.shown)),
+            ("sound", "music", any(clip.sound == "music" for clip in evidence.clips)),
+        )
+        if kind not in wish.without
+    ]
+    kinds, missing = ([name for name, there in told if there is which] for which in (True, False))
+    none = " or ".join(filter(None, (", ".join(missing[:-1]), *missing[-1:])))
+    what = "video" if probe.width else "sound recording"
+    parts = f" in {len(chapters)} parts" if len(chapters) > 1 else ""
+    having = f", with {listed(kinds)}" if kinds else f", without {none}" if none else ""
+    topics = topics_of(evidence, 4)
+    about = f"; the words that stand out are {listed(topics)}" if len(topics) > 1 else ""
+    length = "1 second" if round(probe.duration_sec) == 1 else f"{round(probe.duration_sec)} seconds"
+    if probe.duration_sec >= 120:
+        length = (
+            f"{clock(probe.duration_sec)} minutes"
+            if probe.duration_sec < 3600
+            else f"{clock(probe.duration_sec)} hours"
+        )
+    return sentence(f"A {form}{what} of {length}{'' if plain else parts}{having}{'' if plain else about}")
+
+
+def _told(chapter: Chapter) -> str:
+    """A chapter in a sentence or two: its time, what is shown and said, then what is seen."""
+    best: dict[str, Fact] = {}
+    for fact in sorted(chapter.facts, key=lambda fact: -fact.weight):
+        best.setdefault(fact.kind, fact)  # one of a kind: two quotes tell less than a quote and a picture
+    start, end = chapter.start_sec, chapter.end_sec
+    words = [best[kind] for kind in ("shown", "said") if kind in best]
+    rest = [best[kind] for kind in ("seen", "heard") if kind in best]
+    if not words:  # pictures differ within a chapter: each with its own time
+        seen = sorted((f for f in chapter.facts if f.kind == "seen"), key=lambda fact: -fact.weight)[:2]
+        heard = [fact.within(start, end) for fact in rest if fact.kind == "heard"]
+        if not seen:  # nothing before it names the time
+            return " ".join(answers.timed(fact) for fact in rest)
+        return " ".join([answers.timed(f) for f in sorted(seen, key=when)] + [sentence(t) for t in heard])
+    text = "; ".join(_lower(fact.within(start, end)).rstrip(".") for fact in words)
+    told = sentence(f"{answers.from_to(start, end).capitalize()} {text}")
+    return " ".join([told, *(sentence(fact.within(start, end)) for fact in rest[:1])])
+
+
+def _count(text: str) -> int:
+    """How many sentences a text has, quotes apart."""
+    return max(1, len(re.findall(r"[.!?]+(?:\s|$)", re.sub(r'"[^"]*"', '""', text))))
+
+
+def when(fact: Fact) -> tuple[float, str]:
+    """The order of facts in a text."""
+    return fact.start_sec, fact.kind
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:] if text else text
+
+
+def _best(chapters: Sequence[Chapter], most: int) -> list[str]:
+    """The facts that tell most, from as many chapters as possible, in order, a sentence each."""
+    leaders = [max(chapter.facts, key=lambda fact: fact.weight) for chapter in chapters if chapter.facts]
+    rest = [fact for chapter in chapters for fact in chapter.facts if fact not in leaders]
+    ranked = [*sorted(leaders, key=lambda f: -f.weight), *sorted(rest, key=lambda f: -f.weight)]
+    chosen = sorted(dict.fromkeys(ranked[: max(0, most)]), key=when)
+    return [answers.timed(fact) for fact in chosen]
+
+
+def _points(chapters: Sequence[Chapter], most: int) -> list[str]:
+    """Entries for a list: a chapter each, or single facts when more are wanted than there are chapters."""
+    told = [chapter for chapter in chapters if chapter.facts]
+    if most > len(told):
+        return _best(chapters, most)
+    ranked = sorted(told, key=lambda chapter: -max(fact.weight for fact in chapter.facts))[:most]
+    return [_told(chapter) for chapter in sorted(ranked, key=lambda chapter: chapter.start_sec)]
+
+
+def _within(evidence: Evidence, chapters: Sequence[Chapter], wish: Wish, words: int) -> list[str]:
+    """As much as fits into so many words."""
+    opening = _opening(evidence, chapters, wish)
+    tries = [[opening, *_best(chapters, most)] for most in range(min(20, 3 * len(chapters)), 0, -1)]
+    tries += [
+        [opening],
+        [_opening(evidence, chapters, wish, plain=True)],
+        [sentence(gist(evidence)["title"])],
+    ]
+    return next((texts for texts in tries if len(" ".join(texts).split()) <= words), tries[-1])
+
+
+def _one_sentence(evidence: Evidence, chapters: Sequence[Chapter]) -> str:
+    facts = [fact for chapter in chapters for fact in chapter.facts]
+    shown = list(dict.fromkeys(f.quote for f in facts if f.kind == "shown" and f.quote))[:3]
+    said = max((f for f in facts if f.kind == "said"), key=lambda f: f.weight, default=None)
+    seen = [f for f in facts if f.kind == "seen"]
+    form = "video" if evidence.probe.width else "sound recording"
+    text = f"A {form} of {round(evidence.probe.duration_sec)} seconds"
+    if shown:
+        text += f" that shows {listed(f'“{line}”' for line in shown)} on screen"
+    if said:
+        quote = shortened(said.quote, 120).rstrip(".!?")
+        text += (
+            f"{' and' if shown else ''} in which speech is recognised as “{quote}” at {clock(said.start_sec)}"
+        )
+    if not shown and not said and seen:
+        text += f" in which {listed(_lower(part) for f in seen[:2] for part in f.text.split('. '))}"
+    return text + "."
+
+
+def shortened_to(text: str, words: int | None) -> str:
+    """A text cut to so many words, if it must be, with an ellipsis."""
+    pieces = text.split()
+    return text if words is None or len(pieces) <= words else " ".join(pieces[:words]).rstrip(",;:") + "…"
+
+
+def lines_of(items: Sequence[str], wish: Wish) -> str:
+    """A list in the form that is wished for."""
+    items = items[: wish.items] if wish.items else items
+    if wish.numbered:
+        return "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1))
+    return "\n".join(f"- {item}" for item in items)
+
+
+def why(evidence: Evidence) -> str:
+    """What could not be looked at, after a colon."""
+    return f": {'; '.join(evidence.notes)}" if evidence.notes else ""
+
+
+def gist(evidence: Evidence, most: int = 5) -> dict[str, Any]:
+    """`title`, `topics` and `hashtags` of a video, from what is shown and said; else from what is seen."""
+    topics = topics_of(evidence, most) or _visible_topics(evidence, most)
+    tags = list(dict.fromkeys("#" + re.sub(r"\W", "", topic.title()) for topic in topics))
+    return {
+        "title": title_of(facts_of(evidence)),
+        "topics": topics,
+        "hashtags": [t for t in tags if len(t) > 1],
+    }
+
+
+def _visible_topics(evidence: Evidence, most: int) -> list[str]:
+    seen: dict[str, float] = {}
+    for clip in evidence.clips:
+        length = clip.end_sec - clip.start_sec
+        for color, share in list(color_shares(clip).items())[:2]:
+            seen[color] = seen.get(color, 0.0) + share * length
+        for name, there in (("music", clip.sound == "music"), ("motion", clip.direction is not None)):
+            if there:
+                seen[name] = seen.get(name, 0.0) + 0.3 * length
+        for name, _ in clip.objects:
+            seen[name] = seen.get(name, 0.0) + 0.5 * length
+    return [name for name, _ in sorted(seen.items(), key=lambda item: (-item[1], item[0]))[:most]]

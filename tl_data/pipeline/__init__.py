@@ -1,0 +1,199 @@
+"""A source of videos -> the tables, incrementally: plan, submit, collect, run, status.
+
+    plan(job)       what a run would do, take and cost; pays nothing
+    run(job)        do it: `submit` and `collect` in one go
+    submit(job)     make the indexing tasks and go home
+    collect(job)    wait for them, make the outputs, write the tables
+    alert(job)      ask the saved questions of what is new
+    status(job)     what the tables hold
+
+Each may be started again at any time, and two at once: what is done is in the tables, what was paid for is
+in the ledger, and everything else is done now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import tl_data.functions  # noqa: F401 - fills the registry
+from tl_data.connection import Connection, connect
+from tl_data.errors import SettingsError
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import ERRORS, RUNS, TABLES
+from tl_data.pipeline.alerts import AlertPlan, AlertReport, plan_alerts
+from tl_data.pipeline.alerts import alert as run_alerts
+from tl_data.pipeline.job import Alerts, Job
+from tl_data.pipeline.model_check import lengths
+from tl_data.pipeline.planner import make_plan
+from tl_data.pipeline.progress import Progress, silent
+from tl_data.pipeline.report import Plan, Report, Status, traced
+from tl_data.pipeline.runner import Run
+from tl_data.session import Session
+
+T = TypeVar("T")
+
+MOMENT = 1.0  # seconds; what comes within them is one wish
+
+
+def plan(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Plan:
+    """What a run of the job would do, take and cost. Nothing is paid and nothing written.
+
+    Raises:
+        SettingsError, SchemaMismatch: the job does not fit its source, its tables or its settings.
+        APIError: the platform cannot be reached.
+    """
+    return _drive(job, connection, lambda session, stop: make_plan(session, job, progress, stop))
+
+
+def run(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Report:
+    """Do the job: everything that is new, changed, or failed and may succeed now.
+
+    Ctrl-C and SIGTERM end it cleanly: what is finished is in the tables. Raises what `plan` raises.
+    """
+    return _drive(job, connection, lambda session, stop: traced(Run(session, job, progress, stop)))
+
+
+def submit(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Report:
+    """Make the indexing tasks of all new videos and do not wait for them; refused ones are in `errors`."""
+    return _drive(
+        job, connection, lambda session, stop: traced(Run(session, job, progress, stop, collect=False))
+    )
+
+
+def collect(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Report:
+    """Wait for what was submitted, make the outputs and write the tables; nothing new is indexed."""
+    return _drive(
+        job, connection, lambda session, stop: traced(Run(session, job, progress, stop, submit=False))
+    )
+
+
+def alert(job: Job, *, connection: Connection | None = None, spent: float = 0.0) -> AlertReport:
+    """Ask the saved questions of a job of all videos that have not been asked them.
+
+    Args:
+        spent: of the job's budget, by the run before.
+
+    Raises:
+        SettingsError, SchemaMismatch: the questions or the tables cannot be used; nothing was asked.
+    """
+    return _drive(job, connection, lambda session, stop: run_alerts(session, job, _alerts(job), stop, spent))
+
+
+def plan_alert(
+    job: Job, *, connection: Connection | None = None, coming: Mapping[str, str] | None = None
+) -> AlertPlan:
+    """How many searches `alert` would pay for, and their price. Nothing is asked.
+
+    Args:
+        coming: the videos that a run will have brought in before, as `Plan.coming` tells them.
+    """
+    return _drive(job, connection, lambda session, stop: plan_alerts(session, job, _alerts(job), coming))
+
+
+def _alerts(job: Job) -> Alerts:
+    if job.alerts is None:
+        raise SettingsError(f"the job {job.name} has no saved questions: give it a section [alerts]")
+    return job.alerts
+
+
+def status(job: Job) -> Status:
+    """What the tables of the job hold, read from the tables alone."""
+    lake = Lake(job.folder, job.format)
+    counts = {}
+    for declared in TABLES.values():
+        if lake.exists(declared):
+            counts[declared.name] = sum(b.num_rows for b in lake.batches(declared, declared.by))
+    errors = lake.read(ERRORS, ["code", "retryable"]).to_pylist()
+    runs = sorted(lake.read(RUNS).to_pylist(), key=lambda r: r["started_at"], reverse=True)
+    seconds = math.fsum(length or 0.0 for length in lengths(lake))
+    return Status(
+        job.name,
+        job.folder,
+        counts,
+        seconds / 60,
+        dict(Counter(str(e["code"]) for e in errors)),  # a Counter does not survive `asdict`
+        sum(1 for e in errors if e["retryable"]),
+        [r for r in runs if r["job"] == job.name][:5],
+    )
+
+
+class Stop:
+    """The wish to end, from a signal, as an event of the loop that does the work."""
+
+    def __init__(self) -> None:
+        self._event: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wished = threading.Event()
+
+    def arm(self) -> asyncio.Event:
+        """The event; called in the loop."""
+        self._loop, self._event = asyncio.get_running_loop(), asyncio.Event()
+        if self._wished.is_set():
+            self._event.set()
+        return self._event
+
+    def wish(self) -> None:
+        """Ask for the end; called anywhere."""
+        self._wished.set()
+        if self._loop is not None and self._event is not None:
+            self._loop.call_soon_threadsafe(self._event.set)
+
+
+def _drive(
+    job: Job,
+    connection: Connection | None,
+    work: Callable[[Session, asyncio.Event], Coroutine[Any, Any, T]],
+) -> T:
+    """Do async work for a job on its connection, ending it cleanly at Ctrl-C and SIGTERM."""
+    connection = connection or connect(job.load_settings())
+    stop = Stop()
+    with _signals(stop):
+        session = connection.session
+
+        async def driven() -> T:
+            return await work(session, stop.arm())
+
+        return connection.run(driven())
+
+
+@contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM asks for the end; another one, more than a moment later, ends at once.
+
+    GNU `timeout` sends two at the same time: one to the process, one to its group.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's; whoever runs us in another one has to cancel it there
+        return
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+
+    first: float | None = None
+
+    def restore() -> None:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+
+    def asked(number: int, frame: object) -> None:
+        nonlocal first
+        if first is None:
+            first = time.monotonic()
+            stop.wish()
+        elif time.monotonic() - first > MOMENT:
+            restore()
+            signal.raise_signal(number)
+
+    for s in before:
+        signal.signal(s, asked)
+    try:
+        yield
+    finally:
+        if first is None or time.monotonic() - first > MOMENT:  # else the rest of the wish is to come
+            restore()

@@ -1,0 +1,381 @@
+"""The searches of saved questions, each paid once: a run that is killed leaves its answers to the next one.
+
+They are kept in the ledger for a week, which is longer than anybody waits to start a killed run again; after
+that the table `asked` is what says which questions were asked.
+
+Which saved questions are to be asked of which videos, and what that costs.
+
+Saved-search alerts: each saved question is asked once of every video, and each clip is told of once.
+
+The table `asked` says which questions a video has been asked, the table `alerts` which clips were found. Both
+go by the content of a video, so that a video that is embedded anew, or that a second URL means, is not told
+of again. `alerts` is written first: a run that is killed in between is followed by one that has the same
+answers, from the ledger, and finds only what was told of.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from tl_data import catalog
+from tl_data.billing import Book, Prices, kept_in
+from tl_data.errors import BadRequest, SettingsError, TLDataError
+from tl_data.lake.lake import Lake, rows_of
+from tl_data.lake.schemas import ALERTS, ASKED, RUNS, VIDEOS
+from tl_data.ledger.models import BILLED_KEEP, Call
+from tl_data.pipeline.job import Alerts, Job
+from tl_data.pipeline.planner import known_index, prices_of
+from tl_data.pipeline.recovery import Books, alive
+from tl_data.pipeline.report import Report
+from tl_data.pipeline.source import pairs
+from tl_data.runtime.concurrency import in_parallel
+from tl_data.session import Session
+
+Json = dict[str, Any]
+
+SCOPE = "alerts"
+GONE = "search_video_not_in_same_index"  # a video of the tables is no longer in its index
+
+
+class _Refused(TLDataError):
+    """A search that the API refused: nothing is kept of it, and the next run asks again."""
+
+    retryable = True
+
+    def __init__(self, cause: BadRequest) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class Searches:
+    """The best clips of given videos, for given questions."""
+
+    def __init__(self, session: Session, alerts: Alerts) -> None:
+        self._session, self._alerts = session, alerts
+        self._search = catalog.FUNCTIONS["search"]
+
+    async def known(self, index_id: str, question: str, ids: Sequence[str]) -> bool:
+        """Whether the search was paid for by a run that could not tell of it."""
+        entry = await self._session.ledger.get(self._call(self._given(index_id, question, ids)))
+        return entry is not None and entry.state == "done"
+
+    async def hits(self, index_id: str, question: str, ids: Sequence[str]) -> tuple[list[Json], bool]:
+        """The best clips, as rows of `search`, and whether there may be more of them.
+
+        Videos that have left the index are found out by halving: the API refuses all for one of them.
+        """
+        given = self._given(index_id, question, ids)
+
+        async def ask() -> list[Json]:
+            try:
+                return list(await self._search.run(self._session, **self._search.arguments(given)))
+            except BadRequest as error:
+                raise _Refused(error) from error
+
+        try:
+            hits = (await self._session.ledger.once(self._call(given), ask)).result
+        except _Refused as refused:
+            if refused.cause.code != GONE:
+                raise refused.cause from None
+            if len(ids) == 1:
+                return [], False
+            half = len(ids) // 2
+            first, more = await self.hits(index_id, question, ids[:half])
+            rest, still_more = await self.hits(index_id, question, ids[half:])
+            return [*first, *rest], more or still_more
+        return [hit for hit in hits if hit["video_id"] in ids], len(hits) >= self._alerts.max_clips
+
+    def _given(self, index_id: str, question: str, ids: Sequence[str]) -> Json:
+        return {
+            "index_id": index_id,
+            "query_text": question,
+            "max_hits": self._alerts.max_clips,
+            "threshold": self._alerts.threshold,
+            "filter": orjson.dumps({"id": list(ids)}).decode(),
+        }
+
+    def _call(self, given: Json) -> Call:
+        said = sha256(orjson.dumps(given, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return Call("search", said, model=self._session.vectors_by, scope=SCOPE, keep=BILLED_KEEP)
+
+
+TOGETHER = 200  # videos that one search covers
+
+
+@dataclass
+class AlertPlan:
+    """What asking would take. Nothing was asked to find out."""
+
+    questions: int
+    videos: int  # that have not been asked everything
+    searches: int  # that are to be paid for
+    price: float
+    currency: str
+
+    def sentence(self) -> str:
+        """The plan in one sentence."""
+        return (
+            f"alerts: {self.questions} questions, {self.videos} videos to ask, {self.searches} searches, "
+            f"price {self.price:.2f} {self.currency}"
+        )
+
+
+@dataclass
+class Chunk:
+    """Videos that are asked together: those of one index, by id, and the questions for each of them."""
+
+    index_id: str
+    videos: dict[str, Json]
+    asks: dict[str, list[str]]  # question -> ids
+
+
+def saved_questions(job: Job, alerts: Alerts) -> list[str]:
+    """The saved questions, each once, in their order.
+
+    Raises:
+        SettingsError: there are none, one is empty, or the table cannot be read.
+        SchemaMismatch: the table has no such column, or it is not text.
+    """
+    found: dict[str, None] = {}
+    for number, (_, said) in enumerate(pairs(job.but(source=alerts.questions)), 1):
+        if said is None or not said.strip():
+            raise SettingsError(f"[alerts]: question {number} is {'NULL' if said is None else 'empty'}")
+        found[said.strip()] = None
+    if not found:
+        raise SettingsError("[alerts]: there is no saved question")
+    return list(found)
+
+
+async def plan_alerts(
+    session: Session, job: Job, alerts: Alerts, coming: Mapping[str, str] | None = None
+) -> AlertPlan:
+    """How many searches the run would pay for, and their price. Raises what `saved_questions` raises.
+
+    Args:
+        coming: source key -> content key of videos that will be in the tables by then.
+    """
+    index_id = await known_index(session) if coming else None
+    questions = await asyncio.to_thread(saved_questions, job, alerts)
+    lake, prices = Lake(job.folder, job.format), prices_of(job, session)
+    chunks = await asyncio.to_thread(lambda: list(due(lake, questions, job.limit, coming, index_id or "")))
+    searches = await unpaid(Searches(session, alerts), chunks)
+    videos = sum(len(chunk.videos) for chunk in chunks)
+    return AlertPlan(len(questions), videos, searches, price_of(prices, searches), prices.currency)
+
+
+async def unpaid(searches: Searches, chunks: Sequence[Chunk]) -> int:
+    """How many searches have not been paid for. A run asks chunk by chunk: behind one that has no answers
+    yet, none has."""
+    count = sum(len(chunk.asks) for chunk in chunks)
+    for chunk in chunks:
+        asked = chunk.asks.items()
+        known = sum(await asyncio.gather(*(searches.known(chunk.index_id, q, ids) for q, ids in asked)))
+        count -= known
+        if not known:
+            break
+    return count
+
+
+def due(
+    lake: Lake,
+    questions: Sequence[str],
+    limit: int | None,
+    coming: Mapping[str, str] | None = None,
+    index_id: str = "",
+) -> Iterator[Chunk]:
+    """The videos that have not been asked everything, oldest first, in chunks of one index each.
+
+    With `coming`, as if these rows (source key -> content key) were in the tables, in that index.
+    """
+    if coming is None and not lake.exists(VIDEOS):
+        raise SettingsError(
+            f"{lake.folder} has no table videos: run the job that fills it first, with the same folder and "
+            "format in [outputs]"
+        )
+    wanted, sets = frozenset(questions), dict[frozenset[str], frozenset[str]]()
+    asked: dict[str, frozenset[str]] = {}
+    for batch in lake.batches(ASKED, ["content_key", "questions"]):
+        for row in batch.to_pylist():
+            known = frozenset(row["questions"] or ())
+            asked[row["content_key"]] = sets.setdefault(known, known)  # mostly the same set: held once
+    todo: dict[str, Json] = {}
+    columns = ["indexed_at", "content_key", "video_id", "source_key", "url", "index_id"]
+    for batch in lake.batches(VIDEOS, columns):
+        for row in batch.to_pylist():
+            before = asked.get(row["content_key"], frozenset())
+            replaced = coming is not None and row["source_key"] in coming
+            if not (replaced or wanted <= before or row["content_key"] in todo):
+                todo[row["content_key"]] = {**row, "asked": before}
+    later = {"index_id": index_id, "indexed_at": datetime.max.replace(tzinfo=UTC)}
+    for key in (coming or {}).values():
+        before = asked.get(key, frozenset())
+        if not (wanted <= before or key in todo):
+            todo[key] = {"content_key": key, "video_id": key, "asked": before, **later}
+    ordered = sorted(todo.values(), key=lambda v: (v["index_id"], v["indexed_at"], v["content_key"]))
+    by_index: dict[str, list[Json]] = {}
+    for video in islice(ordered, limit):
+        by_index.setdefault(video["index_id"], []).append(video)
+    for index_id, videos in by_index.items():
+        for start in range(0, len(videos), TOGETHER):
+            part = {v["video_id"]: v for v in videos[start : start + TOGETHER]}
+            asks = {q: [i for i, v in part.items() if q not in v["asked"]] for q in questions}
+            yield Chunk(index_id, part, {q: ids for q, ids in asks.items() if ids})
+
+
+def price_of(prices: Prices, searches: int) -> float:
+    return prices.of("search", calls=searches)
+
+
+@dataclass
+class AlertReport:
+    """What was found, beside what every run says."""
+
+    run: Report
+    questions: int
+    found: list[Json] = field(default_factory=list)  # rows of the table `alerts`
+    failures: list[str] = field(default_factory=list)
+    full: dict[str, None] = field(default_factory=dict)  # questions with more clips than are told of, perhaps
+
+    @property
+    def exit_code(self) -> int:
+        """0 all was asked, whether or not anything was found; 1 a search failed; 3 and 130 as of a run."""
+        return self.run.exit_code
+
+    def lines(self) -> list[str]:
+        """The run for a person: what failed, and the sentence; the clips are the caller's to show."""
+        lines = [self.run.reason] if self.run.reason else []
+        lines += [f"failed: {said}" for said in self.failures[:20]]
+        lines += [f"{q!r} may match more clips: max_clips was reached" for q in list(self.full)[:20]]
+        run = self.run
+        return [
+            *lines,
+            f"alerts: {len(self.found)} new clips; {self.questions} questions, {run.distinct} videos asked, "
+            f"{run.calls} searches, {run.failed} failed, price {run.price:.2f} {run.prices.currency}",
+        ]
+
+
+async def alert(
+    session: Session, job: Job, alerts: Alerts, stop: asyncio.Event, spent: float = 0.0
+) -> AlertReport:
+    """Ask what has not been asked, and write what was found. Of the budget, `spent` is gone already.
+
+    Raises:
+        SettingsError, SchemaMismatch: the questions or the tables cannot be used; nothing was asked.
+        LakeError: a table cannot be written; what it lacks is asked again by the next run.
+    """
+    questions = await asyncio.to_thread(saved_questions, job, alerts)
+    lake, prices, now = Lake(job.folder, job.format), prices_of(job, session), datetime.now(UTC)
+    run_id = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    run = Report(job.name, run_id, prices=prices, model=session.vectors_by, started_at=now)
+    report = AlertReport(run, len(questions))
+    chunks = await asyncio.to_thread(lambda: list(due(lake, questions, job.limit)))
+    tables = await asyncio.to_thread(lambda: [lake.table(t) for t in (ALERTS, ASKED, RUNS)])
+    price = price_of(prices, await unpaid(Searches(session, alerts), chunks))
+    if job.budget is not None and price and spent + price > job.budget:
+        gone = f", of which {spent:g} is spent; run again, or with a larger one" if spent else ""
+        money = f"{price:g} {prices.currency}"
+        run.status = "budget"
+        run.reason = f"not asked: it would cost {money}, the budget is {job.budget:g}{gone}"
+        chunks = []
+    run.rows = run.distinct = sum(len(chunk.videos) for chunk in chunks)
+    told = await asyncio.to_thread(_told, lake, {v["content_key"] for c in chunks for v in c.videos.values()})
+    asking = _Asking(session, alerts, report, told)
+    with kept_in(Book(run_id, run.bill)) as book:
+        async with alive(session.ledger.storage, book, job.folder, prices):
+            runs = await asyncio.to_thread(lake.table, RUNS)  # written to at the same time
+            books = Books(session, runs, prices, job.folder)
+            await books.look()
+            for chunk in chunks:
+                await asyncio.to_thread(tables[2].replace_groups, rows_of(RUNS, [run.row()]))
+                found, asked = await asking.ask(chunk, stop)
+                # Alerts first: what is in `asked` is never asked again.
+                await asyncio.to_thread(tables[0].replace_groups, rows_of(ALERTS, found))
+                await asyncio.to_thread(tables[1].replace_groups, rows_of(ASKED, asked))
+                if stop.is_set():
+                    run.status = "interrupted"
+                    run.reason = "interrupted: what was asked is in the tables; run again to go on"
+                    break
+            run.ended_at = datetime.now(UTC)
+            await asyncio.to_thread(tables[2].replace_groups, rows_of(RUNS, [run.row()]))
+            if not stop.is_set():
+                await books.close()
+            await books.leave()
+    return report
+
+
+class _Asking:
+    def __init__(
+        self, session: Session, alerts: Alerts, report: AlertReport, told: dict[tuple[str, str], list[Json]]
+    ) -> None:
+        self._session, self._report, self._told = session, report, told
+        self._searches = Searches(session, alerts)
+
+    async def ask(self, chunk: Chunk, stop: asyncio.Event) -> tuple[list[Json], list[Json]]:
+        """Rows of `alerts`, in whole groups, and rows of `asked`."""
+        changed: dict[tuple[str, str], None] = {}
+        answered: dict[str, list[str]] = {}
+
+        async def one(asked: tuple[str, list[str]]) -> None:
+            question, ids = asked
+            try:
+                hits, more = await self._searches.hits(chunk.index_id, question, ids)
+            except TLDataError as error:
+                self._report.run.failed += 1
+                self._report.failures.append(f"{question!r}: {error}")
+                return
+            answered[question] = ids
+            if more:
+                self._report.full[question] = None
+            for hit in hits:
+                video = chunk.videos[hit["video_id"]]
+                if row := self._new(question, video, hit):
+                    self._report.found.append(row)
+                    changed[question, video["content_key"]] = None
+
+        width = self._session.settings.concurrency
+        await in_parallel(chunk.asks.items(), one, width=width, halt=asyncio.Event(), stop=stop)
+        at, asked = datetime.now(UTC), {i: set(v["asked"]) for i, v in chunk.videos.items()}
+        for question, ids in answered.items():
+            for video_id in ids:
+                asked[video_id].add(question)
+        rows = [
+            {"content_key": video["content_key"], "questions": sorted(asked[i]), "at": at}
+            for i, video in chunk.videos.items()
+            if asked[i] != set(video["asked"])
+        ]
+        return [row for group in changed for row in self._told[group]], rows
+
+    def _new(self, question: str, video: Mapping[str, Any], hit: Mapping[str, Any]) -> Json | None:
+        """The row of a clip, unless the question was told of this moment before."""
+        before = self._told.setdefault((question, video["content_key"]), [])
+        if any(hit["start_sec"] < old["end_sec"] and old["start_sec"] < hit["end_sec"] for old in before):
+            return None
+        row = {
+            "question": question,
+            **{n: video[n] for n in ("content_key", "video_id", "source_key", "url")},
+            **{n: hit[n] for n in ("start_sec", "end_sec", "confidence", "rank", "transcription")},
+            "model": self._session.vectors_by,
+            "run_id": self._report.run.run_id,
+            "at": datetime.now(UTC),
+        }
+        before.append(row)
+        return row
+
+
+def _told(lake: Lake, content_keys: set[str]) -> dict[tuple[str, str], list[Json]]:
+    """The rows of `alerts` about these videos, by group."""
+    found: dict[tuple[str, str], list[Json]] = {}
+    for batch in lake.batches(ALERTS):
+        for row in batch.to_pylist():
+            if row["content_key"] in content_keys:
+                found.setdefault((row["question"], row["content_key"]), []).append(row)
+    return found

@@ -1,0 +1,217 @@
+"""Sections of rows as a page: Markdown, or HTML that needs nothing beside itself.
+
+A digest: what came into the tables during the last days, as a page in Markdown or HTML.
+
+Everything in it is SQL over the tables of the lake, in DuckDB; URLs lose what signs them. Prices and failures
+are those of all jobs that write into the same folder.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tl_data.errors import LakeError, MissingExtra
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import ALERTS, ERRORS, RUNS, SUMMARIES, VIDEOS
+from tl_data.media.identity import redact
+from tl_data.pipeline.job import Digest, Job
+
+STYLE = (
+    "body{font-family:sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+    "table{border-collapse:collapse}td,th{border-bottom:1px solid #ccc;padding:.3rem .6rem;text-align:left;"
+    "vertical-align:top}"
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table under a heading; `count` rows there are, of which `rows` are shown."""
+
+    name: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    count: int
+
+    @property
+    def more(self) -> str:
+        """What is not shown."""
+        return f"and {self.count - len(self.rows)} more" if self.count > len(self.rows) else ""
+
+
+def to_markdown(title: str, sentence: str, sections: Sequence[Section]) -> str:
+    """The page in Markdown with tables; texts from videos cannot become markup."""
+    lines = [f"# {_plain(title)}", "", sentence, ""]
+    for section in sections:
+        lines += [f"## {section.name}", ""]
+        if section.rows:
+            lines.append(f"| {' | '.join(section.columns)} |")
+            lines.append(f"|{' --- |' * len(section.columns)}")
+            lines += [f"| {' | '.join(_plain(cell(v)) for v in row)} |" for row in section.rows]
+        else:
+            lines.append("none")
+        lines += ["", section.more, ""] if section.more else [""]
+    return "\n".join(lines)
+
+
+def to_html(title: str, sentence: str, sections: Sequence[Section]) -> str:
+    """The page in HTML; texts from videos cannot become markup."""
+    parts = [
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>',
+        f"<style>{STYLE}</style><h1>{html.escape(title)}</h1><p>{html.escape(sentence)}</p>",
+    ]
+    for section in sections:
+        parts.append(f"<h2>{html.escape(section.name)}</h2>")
+        if section.rows:
+            head = "".join(f"<th>{html.escape(c)}</th>" for c in section.columns)
+            body = "".join(
+                f"<tr>{''.join(f'<td>{html.escape(cell(v))}</td>' for v in row)}</tr>\n"
+                for row in section.rows
+            )
+            parts.append(f"<table><tr>{head}</tr>\n{body}</table>")
+        else:
+            parts.append("<p>none</p>")
+        if section.more:
+            parts.append(f"<p>{section.more}</p>")
+    return "\n".join(parts) + "</html>\n"
+
+
+def cell(value: Any) -> str:
+    """A value as text: numbers with two digits behind the point, NULL as nothing."""
+    if value is None:
+        return ""
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    # An underscore within a word, as names of files and codes have it, is only an underscore.
+    return re.sub(r"([\\`*\[\]<>|#~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
+
+
+LISTED = 100  # rows of a section; it says how many there are in all
+
+#: What each table is reduced to. `$since` is the beginning of the days.
+TABLES = {
+    VIDEOS: """SELECT video_id, any_value(url) AS url, any_value(duration_sec) AS seconds,
+        min(indexed_at) AS came_in FROM said GROUP BY video_id HAVING min(indexed_at) >= $since""",
+    SUMMARIES: """SELECT video_id, arg_min(title, prompt) AS title, arg_min(summary, prompt) AS summary,
+        arg_min(topics, prompt) AS topics FROM said GROUP BY video_id""",
+    ERRORS: 'SELECT * FROM said WHERE "at" >= $since',
+    ALERTS: 'SELECT * FROM said WHERE "at" >= $since',
+    RUNS: "SELECT * FROM said WHERE started_at >= $since",
+}
+
+TOTALS = "SELECT count(*), coalesce(sum(seconds), 0) / 60 FROM videos"
+
+SPENT = """SELECT currency, count(*) AS runs, sum(price) AS price FROM runs
+GROUP BY currency ORDER BY currency"""
+
+SECTIONS = (
+    (
+        "New videos",
+        """SELECT coalesce(s.title, v.url) AS video, v.url, v.seconds / 60 AS minutes, s.summary
+        FROM videos v LEFT JOIN summaries s USING (video_id) ORDER BY v.came_in, v.url""",
+    ),
+    (
+        "Topics",
+        """SELECT topic, count(DISTINCT video_id) AS videos
+        FROM (SELECT video_id, unnest(s.topics) AS topic FROM videos JOIN summaries s USING (video_id))
+        GROUP BY topic ORDER BY videos DESC, topic LIMIT 10""",
+    ),
+    (
+        "Alerts",
+        """SELECT question, url, start_sec, end_sec, confidence
+        FROM alerts ORDER BY question, "at", url, start_sec""",
+    ),
+    (
+        "Failures",
+        """SELECT source_key AS video, code, message,
+        CASE WHEN retryable THEN 'yes' ELSE 'no' END AS "tried again"
+        FROM errors ORDER BY code, source_key""",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class DigestReport:
+    """Where the page is, and what it begins with."""
+
+    file: str
+    sentence: str
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        return [f"digest: {self.file}", f"  {self.sentence}"]
+
+
+def digest_file(digest: Digest, now: datetime) -> Path:
+    """Where the page goes: the name with the day put in."""
+    path = Path(digest.file)
+    return path.with_name(now.strftime(path.name))
+
+
+def write_digest(job: Job, digest: Digest, now: datetime | None = None) -> DigestReport:
+    """Write the page of the days before `now`; one that is there is replaced as a whole.
+
+    Raises:
+        LakeError: a table cannot be read, or the file cannot be written.
+    """
+    now = now or datetime.now(UTC)
+    since = now - timedelta(days=digest.days)
+    sentence, sections = _found(Lake(job.folder, job.format), since)
+    title = f"{job.name}: {since:%Y-%m-%d} to {now:%Y-%m-%d}"
+    path = digest_file(digest, now)
+    page = to_html if path.suffix == ".html" else to_markdown
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(page(title, sentence, sections), encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        with suppress(OSError):
+            beside.unlink()
+        raise LakeError(f"{path}: the digest cannot be written: {error.strerror}") from error
+    return DigestReport(str(path), sentence)
+
+
+def _found(lake: Lake, since: datetime) -> tuple[str, list[Section]]:
+    try:
+        import duckdb
+    except ImportError as error:
+        raise MissingExtra("duckdb", "jobs") from error
+    with duckdb.connect() as con:
+        for declared, query in TABLES.items():
+            con.register("said", lake.batches(declared))
+            values = {"since": since} if "$since" in query else None
+            con.execute(f"CREATE TABLE {declared.name} AS {query}", values)
+            con.unregister("said")
+        [(videos, minutes)] = con.execute(TOTALS).fetchall()
+        [(alerts, failures)] = con.execute(
+            "SELECT (SELECT count(*) FROM alerts), (SELECT count(*) FROM errors)"
+        ).fetchall()
+        spent = [
+            f"{price:.2f} {currency} in {runs} runs"
+            for currency, runs, price in con.execute(SPENT).fetchall()
+        ]
+        sections = [_section(con, name, query) for name, query in SECTIONS]
+    sentence = (
+        f"{videos} new videos, {minutes:.2f} video minutes; {alerts} alerts; {failures} failures; "
+        f"price {', '.join(spent) or '0.00 in 0 runs'}"
+    )
+    return sentence, sections
+
+
+def _section(con: Any, name: str, query: str) -> Section:
+    [(count,)] = con.execute(f"SELECT count(*) FROM ({query})").fetchall()
+    found = con.execute(f"{query if 'LIMIT' in query else f'{query} LIMIT {LISTED}'}")
+    columns = [column[0] for column in found.description]
+    rows = [tuple(redact(v) if isinstance(v, str) else v for v in row) for row in found.fetchall()]
+    return Section(name, columns, rows, int(count))

@@ -1,0 +1,115 @@
+"""What ends a run before all is done: its budget, too many failures, a platform that is down."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+from tl_data.billing import Bill, Prices
+from tl_data.errors import (
+    APIError,
+    ConnectionFailed,
+    LakeError,
+    LedgerError,
+    NotAllowed,
+    QuotaExhausted,
+    RateLimited,
+    SchemaMismatch,
+    ServerFailed,
+    SettingsError,
+    TLDataError,
+)
+from tl_data.pipeline.inspect import Look
+from tl_data.pipeline.job import Job
+from tl_data.pipeline.outputs import MOST_TOKENS
+from tl_data.pipeline.report import Report, RunStatus
+
+#: What is wrong with more than one video: going on would only make more rows in `errors`.
+FATAL = (NotAllowed, QuotaExhausted, LedgerError, LakeError, SchemaMismatch, SettingsError)
+TROUBLE = (ConnectionFailed, ServerFailed, RateLimited)
+TROUBLES = 20  # videos in a row that the platform did not answer for: it is down
+LONGEST = 4 * 3600.0  # seconds; what a video of unknown length is taken for where a budget is kept
+
+
+class Stops:
+    """The limits of one run. `halt` is set when nothing new is to begin; why stands in the report."""
+
+    def __init__(self, job: Job, report: Report) -> None:
+        self._job, self._report = job, report
+        self.halt = asyncio.Event()
+        self._reserved = 0.0  # price of what is about to be paid, at most
+        self._under_way = 0  # videos that it is reserved for
+        self._failed = 0  # videos, in this run for the first time or once more
+        self._released = asyncio.Event()
+        self.troubles = 0  # videos in a row that the platform did not answer for
+
+    def end(self, status: RunStatus, reason: str) -> None:
+        """Begin nothing new; the first reason counts."""
+        if self._report.status == "done":
+            self._report.status, self._report.reason = status, reason
+        self.halt.set()
+
+    async def reserve(self, price: float) -> bool:
+        """Set aside what a video costs at most, so that all under way together stay within the budget.
+
+        Waits while others may yet turn out to cost less than was set aside for them. Gives False when there
+        is no room for it: then the run ends.
+        """
+        budget = self._job.budget
+        while budget is not None and price and self._report.price + self._reserved + price > budget:
+            if not self._under_way or self._report.price + price > budget:
+                money = f"{budget:g} {self._report.prices.currency}"
+                again = "run again to go on, or" if price <= budget else "run again"
+                self.end(
+                    "budget",
+                    f"stopped before the budget of {money} would be exceeded: the next video may cost up to "
+                    f"{price:.2g}, all its text included; {again} with a larger one",
+                )
+                return False
+            self._released.clear()
+            await self._released.wait()
+            if self.halt.is_set():
+                return False
+        self._reserved += price
+        self._under_way += 1
+        return True
+
+    def release(self, price: float, *, ended: bool = False) -> None:
+        """It is paid, and in the report, or will not be; `ended`: nothing is left to pay for the video."""
+        self._reserved -= price
+        self._under_way -= ended
+        self._released.set()
+
+    def failed(self) -> None:
+        """Another video failed that had not been refused for good by an earlier run: those only add up."""
+        self._failed += 1
+        allowed = self._job.failures_allowed(self._report.distinct)
+        if self._failed > allowed:
+            self.end(
+                "failures",
+                f"stopped: {self._failed} videos failed, {math.floor(allowed)} may (max_failures); "
+                "the table errors says why; run again to go on",
+            )
+
+    def mind(self, error: TLDataError) -> None:
+        """Notice that the platform is down: the videos are not to blame."""
+        if isinstance(error, TROUBLE) and isinstance(error, APIError) and not _of_the_video(error):
+            self.troubles += 1
+            if self.troubles >= TROUBLES:
+                self.end("stopped", f"stopped: the platform failed {TROUBLES} times in a row: {error}")
+
+
+def price_at_most(here: Look, prices: Prices, *, analysing: bool) -> tuple[float, float]:
+    """What a video will cost from here on, at most: indexing, and analyses with the text they write."""
+    seconds = here.seconds if here.seconds is not None else LONGEST
+    index, analyses = Bill(), Bill()
+    if here.state == "new":
+        index.add("index", seconds)
+    if analysing and here.asked:
+        analyses.add("analyze", seconds, calls=here.asked, tokens=(0, here.asked * MOST_TOKENS))
+    return index.price(prices), analyses.price(prices)
+
+
+def _of_the_video(error: APIError) -> bool:
+    """Whether the video's own server failed, not the platform."""
+    return (error.code or "").startswith("video_url")

@@ -1,0 +1,205 @@
+"""Videos whose own headers spoke against them: remembered, so that the same bytes are not read every night.
+
+One small object beside the ledger for each content that was refused, under the limits it was measured by and
+the version that measured it: another model, another release or another file is looked at anew. It is only
+asked for a video that is in the table `errors`; what is not there costs nothing more.
+
+What is known of a video before anything is paid: from the tables, the ledger and the file's headers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Literal
+
+import orjson
+
+from tl_data._version import __version__
+from tl_data.errors import APIError, LedgerError, MediaRefused, MissingExtra, TLDataError
+from tl_data.ledger.models import Call, Unreadable
+from tl_data.ledger.recovery import indexing_task
+from tl_data.media.identity import Identity, identify
+from tl_data.media.preflight import Limits, facts_of, limits_of, refusal
+from tl_data.object_store import Storage
+from tl_data.pipeline.outputs import analyses, is_text
+from tl_data.pipeline.worklist import Item, Row
+from tl_data.session import Session
+
+log = logging.getLogger("tl_data.ledger")
+
+
+async def refused_before(storage: Storage, identity: Identity, limits: Limits | None) -> MediaRefused | None:
+    """How this content was refused when its headers were read; None when nothing is known.
+
+    Raises:
+        LedgerError: the place cannot be read.
+    """
+    body = await storage.read(_path(identity, limits))
+    if body is None:
+        return None
+    try:
+        said = orjson.loads(body)
+        return MediaRefused(str(said["message"]), str(said["code"]))
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+async def remember_refusal(
+    storage: Storage, identity: Identity, limits: Limits | None, error: MediaRefused
+) -> None:
+    """Note how a content was refused. What cannot be noted is found out again."""
+    said = {"message": str(error.args[0]), "code": error.code, "canonical": identity.canonical}
+    try:
+        await storage.write(_path(identity, limits), orjson.dumps(said))
+    except LedgerError as trouble:
+        log.info("a refusal could not be noted: %s", trouble)
+
+
+def _path(identity: Identity, limits: Limits | None) -> str:
+    key = sha256(f"{identity.content_key} {limits} {__version__}".encode()).hexdigest()[:32]
+    return f"refused/{key[:2]}/{key}"
+
+
+State = Literal["unchanged", "known", "attached", "new", "refused"]
+
+
+@dataclass
+class Look:
+    """A distinct video and what would have to be done for it."""
+
+    item: Item
+    state: State
+    identity: Identity | None = None
+    seconds: float | None = None  # length: the platform's word, or else the header's
+    record: Mapping[str, Any] | None = None  # of an indexed video, as `types.VIDEO`
+    needed: tuple[str, ...] = ()  # outputs that the tables do not have
+    asked: int = 0  # analyses that have not been paid for
+    kept: tuple[str, ...] = ()  # outputs that pass over from the same content by another model
+    kept_of: str | None = None  # the id of that video
+    error: TLDataError | None = None
+    by_header: MediaRefused | None = None  # how the header that was just read spoke against it
+
+
+async def look(
+    session: Session,
+    index_id: str | None,
+    names: tuple[str, ...],
+    item: Item,
+    *,
+    measure: bool,
+    refresh: bool = False,
+) -> Look:
+    """Find out about one video without paying.
+
+    Args:
+        index_id: of the index it would go into; None when there is no such index yet.
+        names: of the outputs that the job wants.
+        measure: whether to read the length and size of a new video from its headers, which may refuse it.
+        refresh: whether what another model made of the same content is made anew, as far as a model of
+            embeddings matters: summaries and chapters are kept.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+        APIError: the platform cannot be used, whatever the video.
+    """
+    if item.fault:
+        return Look(item, "refused", error=item.fault)
+    try:
+        identity = await identify(session.client, item.video)
+    except (MediaRefused, APIError) as error:
+        return Look(item, "refused", error=error)
+    rows = list(item.keys.values())
+    current = [row for row in rows if row and is_current(row, identity, session.vectors_by)]
+    kept: tuple[str, ...] = ()
+    kept_of: str | None = None
+    if len(current) < len(rows):
+        needed = names
+        if refresh:
+            needed, kept, kept_of = _refreshed(names, rows, identity, session.vectors_by)
+    else:
+        needed = tuple(name for name in names if not all(name in row.made for row in current))
+        if not needed:
+            return Look(item, "unchanged", identity)
+    here = Look(item, "new", identity, needed=needed, kept=kept, kept_of=kept_of)
+    if index_id is not None:
+        try:
+            await _remember(session, here, index_id, session.index_call(identity, index_id))
+        except Unreadable as error:
+            return Look(item, "refused", identity, error=error)
+        if here.state == "known" or here.error:
+            return here
+    here.asked = len(analyses(session, needed, ""))
+    if measure:
+        await _measure(session, here)
+    return here
+
+
+def is_current(row: Row | None, identity: Identity, model: str) -> bool:
+    """Whether the tables have this very content by this model."""
+    return row is not None and (row.content_key, row.model) == (identity.content_key, model)
+
+
+def _refreshed(
+    names: tuple[str, ...], rows: list[Row | None], identity: Identity, model: str
+) -> tuple[tuple[str, ...], tuple[str, ...], str | None]:
+    """What to make anew of a video that another model embedded, what to keep of it, and its id."""
+    old = [r for r in rows if r and r.content_key == identity.content_key and r.model != model]
+    if not old:
+        return names, (), None
+    made = {name for row in old if row.video_id == old[0].video_id for name in row.made}
+    kept = tuple(sorted(name for name in made if is_text(name)))
+    # What earlier jobs made and this one does not ask for would be lost with the old video's id.
+    return tuple(dict.fromkeys(n for n in (*names, *sorted(made)) if n not in kept)), kept, old[0].video_id
+
+
+async def _remember(session: Session, here: Look, index_id: str, call: Call) -> None:
+    """Add what the ledger knows of the video."""
+    entry = await session.ledger.get(call)
+    if entry is None:
+        return
+    if entry.state == "claimed":
+        # Its owner may have been stopped between sending and writing it down: the platform knows.
+        if await indexing_task(session.client, None, index_id, call.key) is not None:
+            here.state = "attached"
+        return
+    if entry.state == "failed":
+        if entry.failure and not entry.failure.retryable:
+            here.state, here.error = "refused", entry.failure.exception(call.key)
+        return
+    if entry.state == "submitted":
+        here.state = "attached"
+        return
+    here.state, here.record = "known", entry.result
+    here.seconds = entry.result.get("duration_sec")
+    paid = [await session.ledger.get(c) for c in analyses(session, here.needed, entry.result["video_id"])]
+    here.asked = sum(1 for known in paid if known is None or known.state != "done")
+
+
+async def _measure(session: Session, here: Look) -> None:
+    """Read length and size from the container's header, and refuse what the platform would refuse."""
+    limits = limits_of(session.search_model, session.analyze_model)
+    refused: TLDataError | None = None
+    if here.item.attempts and here.state == "new" and here.identity is not None:
+        refused = await refused_before(session.ledger.storage, here.identity, limits)
+    if refused is None:
+        try:
+            facts = await facts_of(session.client, here.item.video)
+            here.seconds = facts.duration_sec
+            refused = refusal(facts, limits) if limits else None
+        except (MediaRefused, APIError) as error:
+            refused = error
+        except MissingExtra:
+            return  # without the package that reads headers, the platform's own check has to do
+        here.by_header = refused if isinstance(refused, MediaRefused) else None
+    if refused and here.state == "new":
+        here.state, here.error = "refused", refused
+
+
+async def note_refusal(session: Session, here: Look) -> None:
+    """Keep for the next run what the header said against a video."""
+    if here.by_header is not None and here.identity is not None:
+        limits = limits_of(session.search_model, session.analyze_model)
+        await remember_refusal(session.ledger.storage, here.identity, limits, here.by_header)

@@ -1,0 +1,463 @@
+"""The JSON Schema of a job file, and errors that name line and key and say what is allowed there.
+
+Jobs: a TOML file that says which videos become which tables, and within which limits.
+
+    job = Job.load("catalog.toml")
+
+Paths in a job are relative to the job's file, so that a scheduler may start it from anywhere. The key of the
+API is no part of a job: it comes from TL_API_KEY.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from tl_data.errors import MissingExtra, SettingsError
+from tl_data.lake.lake import Format
+from tl_data.settings import ABOVE_ZERO, JOB_WAIT, Settings
+
+TEXT = {"type": "string", "minLength": 1}
+TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
+COUNT = {"type": "integer", "minimum": 1}
+QUESTIONS = ("questions", "files", "delta", "query")
+PLACES = ("files", "delta", "query", "urls", "folder", "spark_table", "spark_query")
+
+
+def schema() -> dict[str, Any]:
+    """The schema of a job file (JSON Schema 2020-12), for editors and for `check`."""
+    source = dict.fromkeys(PLACES, TEXT) | {"urls": TEXTS, "url": TEXT, "key": TEXT, "database": TEXT}
+    outputs = {
+        "folder": TEXT,
+        "format": {"enum": ["delta", "parquet"]},
+        "tables": {
+            "type": "array",
+            "items": {"enum": ["clips", "summaries", "chapters", "vectors"]},
+            "uniqueItems": True,
+        },
+        "prompts": TEXTS,
+        "refresh": {"type": "boolean"},
+    }
+    alerts = dict.fromkeys(QUESTIONS, TEXT) | {
+        "questions": {**TEXTS, "items": TEXT},
+        "column": TEXT,
+        "database": TEXT,
+        "threshold": {"enum": ["high", "medium", "low", "none"]},
+        "max_clips": COUNT,
+    }
+    digest = {
+        "file": {
+            "type": "string",
+            "pattern": r"^[^:]+\.(md|html)$",
+            "description": "a file on this machine that ends in .md or .html",
+        },
+        "days": COUNT,
+    }
+    limits = {
+        "budget": {"type": "number", "minimum": 0},
+        "max_failures": {
+            "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?%$"}],
+            "description": 'a count such as 10, or a share such as "5%"',
+        },
+        "limit": COUNT,
+        "commit_videos": COUNT,
+        "commit_seconds": {"type": "number", "exclusiveMinimum": 0},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A job of tl-data",
+        **_object(
+            {
+                "name": TEXT,
+                "engine": {"enum": ["duckdb", "spark"]},
+                "prices": TEXT,
+                "source": _object(source),
+                "outputs": _object(outputs, ["folder"]),
+                "alerts": _object(alerts),
+                "digest": _object(digest, ["file"]),
+                "limits": _object(limits),
+                "settings": _object(_settings()),
+            },
+            ["outputs"],
+        ),
+    }
+
+
+def _object(properties: Mapping[str, Any], required: Sequence[str] = ()) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def _settings() -> dict[str, Any]:
+    """Every setting but the key, which must not stand in a file that is shared."""
+    kinds: dict[str, Any] = {}
+    for setting in fields(Settings):
+        if setting.name != "api_key":
+            said = str(setting.type)
+            kind = "integer" if "int" in said else "number" if "float" in said else "string"
+            kinds[setting.name] = {"type": kind}
+    for name in ABOVE_ZERO:
+        kinds[name]["exclusiveMinimum"] = 0
+    return kinds
+
+
+def check(table: Mapping[str, Any], text: str, where: str) -> None:
+    """Compare a parsed job with the schema.
+
+    Raises:
+        SettingsError: all faults, one a line, each with its line number and key.
+    """
+    try:
+        from jsonschema import Draft202012Validator
+    except ImportError as error:
+        raise MissingExtra("jsonschema", "jobs") from error
+    found = sorted(Draft202012Validator(schema()).iter_errors(table), key=lambda e: list(map(str, e.path)))
+    faults = [fault for error in found for fault in _faults(error)]
+    faults += [*_source_faults(table), *_question_faults(table)]
+    if faults:
+        lines = [f"{where}, line {_line(text, path)}: {said}" for path, said in faults]
+        raise SettingsError("\n".join(lines))
+
+
+Fault = tuple[tuple[Any, ...], str]
+
+
+def _faults(error: Any) -> Iterable[Fault]:
+    path = tuple(error.absolute_path)
+    key = _key(path)
+    if error.validator == "additionalProperties":
+        allowed = list(error.schema["properties"])
+        for name in error.instance:
+            if name not in allowed:
+                yield (*path, name), _unknown(name, path, allowed)
+    elif error.validator == "required":
+        for name in error.validator_value:
+            if name not in error.instance:
+                yield path, f"{_key((*path, name))} is missing"
+    elif error.validator == "enum":
+        yield path, f"{key} is {error.instance!r}; it is one of {', '.join(error.validator_value)}"
+    elif error.validator in ("anyOf", "pattern") and "description" in error.schema:
+        yield path, f"{key} is {error.instance!r}; it is {error.schema['description']}"
+    elif error.validator == "type":
+        names = {
+            "string": "text in quotes",
+            "array": "a list",
+            "object": "a table",
+            "integer": "a whole number",
+            "boolean": "true or false",
+        }
+        wanted = names.get(error.validator_value, f"a {error.validator_value}")
+        yield path, f"{key} is {error.instance!r}; it must be {wanted}"
+    elif error.validator in ("minimum", "exclusiveMinimum"):
+        bound = "at least" if error.validator == "minimum" else "above"
+        yield path, f"{key} is {error.instance}; it must be {bound} {error.validator_value}"
+    else:
+        yield path, f"{key}: {error.message}"
+
+
+def _unknown(name: str, path: tuple[Any, ...], allowed: list[str]) -> str:
+    place = f"[{_key(path)}]" if path else "a job"
+    if name == "api_key":
+        return "api_key may not stand in a job file, which is shared; set TL_API_KEY in the environment"
+    close = difflib.get_close_matches(name, allowed, 1)
+    hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(allowed)}"
+    return f"{place} has no key {name!r}. {hint}"
+
+
+def _source_faults(table: Mapping[str, Any]) -> Iterable[Fault]:
+    """What a schema could only say in words nobody understands."""
+    source = table.get("source")
+    if source is None and not {"alerts", "digest"} & table.keys():
+        yield (), "source is missing: a job needs [source], [alerts] or [digest]"
+    if not isinstance(source, dict):
+        return
+    named = [place for place in PLACES if place in source]
+    if len(named) != 1:
+        those = f"it has {' and '.join(named)}" if named else "it has none"
+        yield ("source", *named[-1:]), f"[source] needs exactly one of {', '.join(PLACES)}; {those}"
+    if "database" in source and "query" not in source:
+        yield ("source", "database"), "source.database is for a source.query; there is none"
+    if any(place.startswith("spark") for place in named) and table.get("engine", "duckdb") != "spark":
+        yield ("source", named[0]), f'source.{named[0]} needs engine = "spark"'
+
+
+def _question_faults(table: Mapping[str, Any]) -> Iterable[Fault]:
+    asked = table.get("alerts")
+    if not isinstance(asked, dict):
+        return
+    named = [place for place in QUESTIONS if place in asked]
+    if len(named) != 1:
+        those = f"it has {' and '.join(named)}" if named else "it has none"
+        yield ("alerts", *named[-1:]), f"[alerts] needs exactly one of {', '.join(QUESTIONS)}; {those}"
+    if "database" in asked and "query" not in asked:
+        yield ("alerts", "database"), "alerts.database is for an alerts.query; there is none"
+    if "column" in asked and "questions" in asked:
+        yield (
+            ("alerts", "column"),
+            "alerts.column is for a table of questions; alerts.questions has no columns",
+        )
+
+
+def _key(path: Sequence[Any]) -> str:
+    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
+
+
+def _line(text: str, path: Sequence[Any]) -> int:
+    """The line where a key stands, or its table, or 1. Good for the plain tables that job files are."""
+    names = [p for p in path if not isinstance(p, int)]
+    table: list[str] = []
+    best = (0, 1)
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+            table = [part.strip().strip("\"'") for part in header[1].split(".")]
+            here = table
+        elif key := re.match(r"\s*([\w.\"'-]+)\s*=", line):
+            here = [*table, *(part.strip("\"'") for part in key[1].split("."))]
+        else:
+            continue
+        if here == names[: len(here)] and len(here) > best[0]:
+            best = (len(here), number)
+    return best[1]
+
+
+Kind = Literal["files", "delta", "query", "urls", "folder", "spark_table", "spark_query"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+#: What a job can make beside `videos`, `errors` and `runs`, which every job has.
+OUTPUTS = ("clips", "summaries", "chapters", "vectors")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the videos are listed: one row a video, or an address or path each."""
+
+    kind: Kind
+    place: str | tuple[str, ...]  # file or glob, Delta table, SQL, addresses, folder, name of a Spark table
+    url: str = "url"  # column with the URLs or paths
+    key: str | None = None  # column that identifies a row; None: the URL without what only signs it
+    database: str | None = None  # of a query: a DuckDB file; None: in memory
+    section: Literal["source", "alerts"] = "source"  # of the job: whether it lists videos or questions
+
+
+#: A job without a source asks or tells about what other jobs have put into the tables.
+NO_SOURCE = Source("urls", ())
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """Saved questions, each asked once of every video."""
+
+    questions: Source  # its column `url` holds the questions
+    threshold: Literal["high", "medium", "low", "none"] = "high"  # least confidence of a clip
+    max_clips: int = 10  # best clips of a question that a run reports, per 200 new videos
+
+
+@dataclass(frozen=True)
+class Digest:
+    """A page about what came in lately."""
+
+    file: str  # .md or .html; %Y-%m-%d and the like stand for the day
+    days: int = 7
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do; as in a job file, or made in Python."""
+
+    source: Source
+    folder: str  # of the tables; a Delta lake may be in a bucket
+    name: str = "job"
+    format: Format = "delta"
+    tables: tuple[str, ...] = OUTPUTS
+    refresh: bool = False  # replace what a former model embedded, instead of refusing to mix models
+    prompts: tuple[str, ...] = ("",)  # of `summaries`; "" is the model's own idea of a summary
+    engine: Literal["duckdb", "spark"] = "duckdb"  # what reads the source; the calls are made in this process
+    alerts: Alerts | None = None
+    digest: Digest | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    prices: str | None = None  # a price list; None: TL_PRICES, or the package's own
+    budget: float | None = None  # the run stops before it would cost more, in the price list's currency
+    max_failures: int | str | None = None  # a count, or a share of the videos such as "5%"
+    limit: int | None = None  # look at the first videos only
+    commit_videos: int = 50  # finished videos after which the tables are written
+    commit_seconds: float = 30.0  # ... or after this time, whatever comes first
+    base: str = "."  # the folder that relative paths of the source are relative to
+
+    def __post_init__(self) -> None:
+        if unknown := [t for t in self.tables if t not in OUTPUTS]:
+            raise SettingsError(f"tables: no table {unknown[0]!r}; there are {', '.join(OUTPUTS)}")
+        self.failures_allowed(100)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Job:
+        """Read a job file.
+
+        Raises:
+            SettingsError: names the file, the line, the key, and what is allowed there.
+        """
+        file = Path(path)
+        try:
+            text = file.read_text(encoding="utf-8")
+            table = tomllib.loads(text)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise SettingsError(f"{file}: the job cannot be read: {reason}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{file}: this is not TOML: {error}") from error
+        check(table, text, str(file))
+        return cls._made(table, file)
+
+    @classmethod
+    def _made(cls, table: Mapping[str, Any], file: Path) -> Job:
+        base = file.resolve().parent
+
+        def there(place: str) -> str:
+            return place if "://" in place else str(base / Path(place).expanduser())
+
+        def listed(said: Mapping[str, Any], **more: Any) -> Source:
+            source = dict(said)
+            [kind] = [k for k in KINDS if k in source]
+            place = source.pop(kind)
+            if kind in ("files", "delta", "folder"):
+                place = there(place)
+            elif kind == "urls":
+                place = tuple(place)
+            if "database" in source:
+                source["database"] = there(source["database"])
+            return Source(kind, place, **source, **more)
+
+        outputs, limits = dict(table["outputs"]), table.get("limits", {})
+        for name in ("tables", "prompts"):
+            if name in outputs:
+                outputs[name] = tuple(outputs[name])
+        settings = dict(table.get("settings", {}))
+        for name in ("home", "ledger"):
+            if name in settings:
+                settings[name] = there(settings[name])
+        top: dict[str, Any] = {n: table[n] for n in ("engine",) if n in table}
+        if "prices" in table:
+            top["prices"] = there(table["prices"])
+        if "alerts" in table:
+            asked = dict(table["alerts"])
+            how = {n: asked.pop(n) for n in ("threshold", "max_clips") if n in asked}
+            if "questions" in asked:
+                asked["urls"] = asked.pop("questions")
+            asked["url"] = asked.pop("column", "question")
+            top["alerts"] = Alerts(listed(asked, section="alerts"), **how)
+        if "digest" in table:
+            top["digest"] = Digest(**{**table["digest"], "file": there(table["digest"]["file"])})
+        return cls(
+            source=listed(table["source"]) if "source" in table else NO_SOURCE,
+            folder=there(outputs.pop("folder")),
+            name=table.get("name", file.stem),
+            settings=settings,
+            base=str(base),
+            **outputs,
+            **limits,
+            **top,
+        )
+
+    def but(self, **changes: Any) -> Job:
+        """A copy with other values: `job.but(limit=10)`."""
+        return replace(self, **changes)
+
+    @property
+    def has_source(self) -> bool:
+        """Whether the job brings videos in; otherwise it is about what is in the tables."""
+        return self.source != NO_SOURCE
+
+    def load_settings(self) -> Settings:
+        """Settings as the job says, over those of the environment and the settings file.
+
+        If nobody says otherwise a job waits for the next hour's limit: its night is longer than that.
+        """
+        return Settings.load(defaults={"max_wait": JOB_WAIT}, **self.settings)
+
+    def failures_allowed(self, videos: int) -> float:
+        """How many of so many videos may fail before the run stops itself."""
+        said = self.max_failures
+        if said is None:
+            return float("inf")
+        if isinstance(said, int) and not isinstance(said, bool) and said >= 0:
+            return said
+        try:
+            share = float(str(said).removesuffix("%"))
+        except ValueError:
+            share = -1.0
+        if not str(said).endswith("%") or not 0 <= share <= 100:
+            raise SettingsError(
+                f'max_failures is {said!r}; it is a count such as 10, or a share such as "5%"'
+            )
+        return videos * share / 100
+
+
+def init_text() -> str:
+    """A job file to begin with: every key, with what it means."""
+    return TEMPLATE
+
+
+TEMPLATE = """\
+# A job of tl-data: which videos become which tables, within which limits.
+#   tl-data plan FILE    what it would do, take and cost; nothing is paid
+#   tl-data run FILE     do it; run it again at any time: only what is new, changed or failed is done
+# Paths are relative to this file. The API key comes from TL_API_KEY; without one, the engine that comes
+# with the package does the work on this machine.
+
+name = "catalog"
+engine = "duckdb"           # duckdb or spark: what reads the source; this process makes the calls
+# prices = "prices.toml"    # a price list of your own
+
+[source]                    # exactly one of the following
+files = "videos.csv"        # Parquet, CSV or JSON: a file or a glob
+# delta = "lake/assets"     # a Delta table
+# query = "SELECT id, url FROM assets WHERE kind = 'video'"    # of DuckDB
+# database = "assets.duckdb"                                   # ... for the query; in memory without
+# urls = ["https://example.com/a.mp4", "https://example.com/b.mp4"]
+# folder = "videos"         # all video files in a folder
+# spark_table = "main.media.assets"                            # engine = "spark"
+# spark_query = "SELECT id, url FROM main.media.assets"        # engine = "spark"
+url = "url"                 # column with the URLs (or paths)
+# key = "id"                # column that identifies a row; without it, the URL does
+
+[outputs]
+folder = "lake"             # a Delta lake may be in a bucket: s3://, gs://, az://
+format = "delta"            # delta or parquet
+tables = ["clips", "summaries", "chapters", "vectors"]    # beside videos, errors and runs
+prompts = [""]              # one summary each; "" is a plain summary
+# refresh = true            # after a change of search_model and index: make the old model's vectors anew
+
+# [alerts]                  # saved questions: each is asked once of every video, and told of once
+# questions = ["a helmet on the floor"]
+# files = "questions.csv"   # ... or a table of them: files, delta, query and database, as in [source]
+# column = "question"       # column with the questions
+# threshold = "high"        # least confidence of a clip: high, medium, low, none
+# max_clips = 10            # best clips of a question that a run tells of, per 200 new videos
+
+# [digest]                  # a page about what came in lately
+# file = "digest-%Y-%m-%d.md"    # Markdown or HTML; the day is put in
+# days = 7
+
+[limits]
+# budget = 25.0             # stop before the run would cost more
+# max_failures = "5%"       # stop when more fail, beside those refused before: a count, or a share
+# limit = 10                # only the first videos
+commit_videos = 50          # write the tables after so many videos
+commit_seconds = 30         # ... or so many seconds
+
+[settings]                  # as TL_... in the environment
+index = "catalog"
+# ledger = "s3://bucket/ledger"    # shared by all machines that must not pay twice
+# concurrency = 16
+# video_minutes_per_hour = 600     # limits of your own: requests, tokens, video minutes
+# requests_per_day = 1500
+# max_wait = 3660           # seconds to wait for a limit, such as the next hour's; beyond, the run stops
+"""

@@ -1,0 +1,123 @@
+"""One model of embeddings in one table: what refuses to mix two, and what replaces the one by the other.
+
+Vectors of two models cannot be compared. A run refuses to add vectors of another model to a table; a run with
+`refresh = true` replaces them, video by video: the column `model` says by which model a row is while it is
+under way, and what is in the tables with the new model is not made again when it is interrupted and started
+again. An index belongs to one model for ever, so the new vectors come from another index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from tl_data.billing import Bill, Prices
+from tl_data.client.local_server import asked_for
+from tl_data.errors import SchemaMismatch
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import TABLES, VECTORS, VIDEOS
+from tl_data.lake.writer import Commits
+from tl_data.pipeline.inspect import Look
+from tl_data.pipeline.job import Job
+from tl_data.pipeline.outputs import passed_over
+from tl_data.pipeline.worklist import Listing
+from tl_data.session import Session
+
+
+def refuse_mixing(lake: Lake, job: Job, session: Session, prices: Prices) -> None:
+    """Hold a job off a table of vectors by another model, unless it is there to replace them.
+
+    Raises:
+        SchemaMismatch: the table holds vectors of another model; says what to do, and what it would cost.
+    """
+    if job.refresh or "vectors" not in job.tables:
+        return
+    model = session.vectors_by
+    if other := sorted(set(models(lake)) - {model}):
+        seconds, bill = lengths(lake), Bill()
+        for length in seconds:
+            bill.add("index", length)
+        raise SchemaMismatch(
+            f"the table vectors in {job.folder} holds vectors of {', '.join(other)}, and this run would add "
+            f"vectors of {model}, which cannot be compared with them. Set search_model = "
+            f"{asked_for(other[0])!r} to go on as before, or re-embed in place: name another index in "
+            "[settings] and set refresh = true in [outputs]. "
+            f"The {_videos(len(seconds))} in the tables would take "
+            f"{bill.video_minutes:.2f} video minutes and {bill.price(prices):.2f} {prices.currency}; "
+            "tl-data plan says what exactly"
+        )
+
+
+async def refuse_index(session: Session, index_id: str | None) -> None:
+    """Hold a run off an index of another model: what comes out of it would be called what it is not.
+
+    Raises:
+        SchemaMismatch: the index was made for another model; says which, and what to do.
+    """
+    if index_id is None:
+        return
+    index = await session.client.retrieve_index(index_id)
+    said = [m.get(name) for m in index.get("models") or [] for name in ("model_name", "requested_as")]
+    has = sorted({name for name in said if name})
+    if has and _plain(session.search_model) not in map(_plain, has):
+        again = ""
+        if session.models and session.search_model == session.models.search:
+            again = f", or have the engine look at its videos again: tl-data reindex {index_id}"
+        raise SchemaMismatch(
+            f"the index {index.get('index_name') or index_id} was made for {', '.join(has)}, and the search "
+            f"model of this run is {session.search_model}. An index keeps its model: name another index in "
+            f'[settings], such as index = "{index.get("index_name")}-{session.search_model}"' + again
+        )
+
+
+def models(lake: Lake) -> dict[str, set[str]]:
+    """The models of the table `vectors`, with the ids of their videos."""
+    found: dict[str, set[str]] = {}
+    for batch in lake.batches(VECTORS, ["model", "video_id"]):
+        pairs = pa.Table.from_batches([batch]).group_by(["model", "video_id"]).aggregate([])
+        for row in pairs.to_pylist():
+            found.setdefault(row["model"], set()).add(row["video_id"])
+    return found
+
+
+def left_behind(lake: Lake, model: str) -> str:
+    """A sentence about the videos whose vectors are still by another model; empty when there are none."""
+    other = {name: len(ids) for name, ids in models(lake).items() if name != model}
+    if not other:
+        return ""
+    those = ", ".join(f"{_videos(count)} of {name}" for name, count in sorted(other.items()))
+    return (
+        f"the table vectors still holds {those}: they failed (table errors), or the source does not name "
+        "them. Run again, with the table videos as the source to reach them all"
+    )
+
+
+def lengths(lake: Lake) -> list[float | None]:
+    """The length in seconds of each video in the tables, once however many keys mean it."""
+    found: dict[str, float | None] = {}
+    for batch in lake.batches(VIDEOS, ["video_id", "duration_sec"]):
+        found.update(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
+    return list(found.values())
+
+
+def keep_texts(source: Listing, commits: Commits, here: Look, video_id: str) -> None:
+    """Hand the summaries and chapters that a video keeps to the tables, under its new id."""
+    if here.kept_of is None or here.kept_of == video_id:
+        return
+    for name in _tables(here.kept):
+        rows = passed_over(source.texts(TABLES[name], here.kept_of), video_id)
+        commits.add(name, f"{video_id} kept", rows)
+
+
+def _tables(names: Iterable[str]) -> list[str]:
+    return sorted({name.partition(":")[0] for name in names})
+
+
+def _plain(model: str) -> str:
+    """The service has two spellings for its older models: marengo2.7, Marengo-retrieval-2.7."""
+    return model.lower().replace("-retrieval-", "")
+
+
+def _videos(count: int) -> str:
+    return f"{count} video{'' if count == 1 else 's'}"

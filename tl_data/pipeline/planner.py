@@ -1,0 +1,165 @@
+"""Before anything is paid: how much, how long, what for, and what will be refused."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime
+
+from tl_data.billing import Prices, Units
+from tl_data.client.analyze import EXPECTED_TOKENS
+from tl_data.errors import Cancelled, NotFound
+from tl_data.lake.lake import Lake
+from tl_data.ledger.models import Failure
+from tl_data.media.identity import is_url, redact
+from tl_data.pipeline.inspect import Look, look
+from tl_data.pipeline.job import Job
+from tl_data.pipeline.model_check import refuse_index, refuse_mixing
+from tl_data.pipeline.outputs import MOST_TOKENS, wanted
+from tl_data.pipeline.progress import Progress, Step
+from tl_data.pipeline.report import Plan, Refusal
+from tl_data.pipeline.worklist import Item, Listing
+from tl_data.ratelimit.limiter import SPREAD_OUT, allowances_of, allowed_by
+from tl_data.ratelimit.reported import Memory
+from tl_data.ratelimit.shared import Budget
+from tl_data.runtime.concurrency import in_parallel
+from tl_data.session import Session
+from tl_data.settings import SERVICE_URL
+
+REFUSALS = 1_000  # that a plan names one by one; it counts them all
+LOOKS = 4  # looks in flight for each call that may be: they ask the videos' own servers, mostly
+
+
+async def make_plan(session: Session, job: Job, progress: Progress, stop: asyncio.Event) -> Plan:
+    """Look at every video of the source and add up what the job would take."""
+    began = time.monotonic()
+    lake = Lake(job.folder, job.format)
+    prices = prices_of(job, session)
+    names, index_id = wanted(job), await known_index(session)  # a wrong key is told before what it leads to
+    await asyncio.to_thread(refuse_mixing, lake, job, session, prices)
+    await refuse_index(session, index_id)
+    source = await asyncio.to_thread(Listing, job, lake)
+    found = Plan(job.name, source.rows, source.distinct, prices)
+    seen, files = 0, set[str]()
+
+    async def one(item: Item) -> None:
+        nonlocal seen
+        here = await look(session, index_id, names, item, measure=True, refresh=job.refresh)
+        _count(found, here, files)
+        if job.alerts and here.identity and here.error is None and here.state != "unchanged":
+            found.coming |= dict.fromkeys(item.keys, here.identity.content_key)
+        seen += 1
+        progress(
+            Step(
+                "looking",
+                seen,
+                source.distinct,
+                found.video_minutes,
+                found.refused_count,
+                found.price,
+                prices.currency,
+                time.monotonic() - began,
+                None,
+            )
+        )
+
+    width = session.settings.concurrency * LOOKS
+    with source:
+        all_seen = await in_parallel(source.items(), one, width=width, halt=asyncio.Event(), stop=stop)
+    if not all_seen:
+        raise Cancelled("the plan was interrupted; nothing was paid and nothing written")
+    found.refused.sort(key=lambda refusal: refusal.source_key)
+    found.seconds, found.limits_told = await _at_the_limits(session, found)
+    return found
+
+
+def _count(plan: Plan, here: Look, files: set[str]) -> None:
+    """Add a video. Of two files with the same bytes (`files` holds their keys) only one will be paid for."""
+    if here.error is not None:
+        told = refusal(here)
+        plan.codes[told.code] = plan.codes.get(told.code, 0) + 1
+        if len(plan.refused) < REFUSALS:
+            plan.refused.append(told)
+        return
+    plan.refreshed += here.kept_of is not None
+    if here.identity and here.state != "unchanged" and not is_url(here.item.video):
+        if here.identity.content_key in files:
+            plan.known += 1
+            return
+        files.add(here.identity.content_key)
+    match here.state:
+        case "unchanged":
+            plan.unchanged += 1
+        case "known":
+            plan.known += 1
+        case "attached":
+            plan.attached += 1
+        case _:
+            plan.new += 1
+            plan.bill.add("index", here.seconds)
+    plan.unmeasured += here.state in ("new", "attached") and here.seconds is None
+    if here.asked:
+        plan.bill.add("analyze", here.seconds, calls=here.asked)
+        plan.output_tokens_at_most += here.asked * MOST_TOKENS
+
+
+def refusal(here: Look) -> Refusal:
+    """What is wrong with a video, as a record."""
+    assert here.error is not None
+    failure = Failure.of(here.error)
+    return Refusal(
+        next(iter(here.item.keys)),
+        redact(here.item.url),  # it is printed and logged: what signs it is a secret
+        failure.kind,
+        failure.code or failure.kind,
+        failure.message,
+        failure.retryable,
+    )
+
+
+async def known_index(session: Session) -> str | None:
+    """The id of the session's index; None when there is none yet."""
+    try:
+        return await session.index_id()
+    except NotFound as missing:
+        if missing.http_status is not None:  # the list of indexes itself is not there: another address
+            raise
+        return None
+
+
+def prices_of(job: Job, session: Session) -> Prices:
+    """The job's price list. The embedded engine costs nothing, unless a list was named."""
+    import os
+
+    if session.embedded and not job.prices and not os.environ.get("TL_PRICES"):
+        return Prices.free()
+    return Prices.load(job.prices)
+
+
+async def _at_the_limits(session: Session, plan: Plan) -> tuple[float | None, datetime | None]:
+    """Seconds that the limits force, whatever the speed of the platform; and when the service told them.
+
+    Requests a minute that are set take the place of what was told. The API counts indexing and analysis
+    apart, and a run does both at once: the longest decides. None: no limit is known.
+    """
+    settings, storage = session.settings, session.ledger.storage
+    memory, budget = Memory(storage, settings), Budget(storage, settings.base_url or SERVICE_URL)
+    set_ = {dimension: getattr(settings, name) for name, (dimension, _) in SPREAD_OUT.items()}
+    now, seconds, heard = time.time(), list[float](), list[float]()
+    for operation in ("index", "analyze"):
+        units = plan.bill.operations.get(operation, Units())
+        costs = {"requests": float(units.calls), "minutes": units.video_minutes}
+        if operation == "analyze":  # what the limiter sets aside; the service counts what is really written
+            costs["tokens"] = float(units.calls * EXPECTED_TOKENS)
+        for name, (dimension, length) in SPREAD_OUT.items():
+            if dimension in costs and (amount := getattr(settings, name)):
+                seconds.append(costs[dimension] / amount * length)
+        for dimension, allowance in allowances_of(allowed_by(settings), operation, budget):
+            if dimension in costs:
+                seconds.append((await allowance.told()).seconds(costs[dimension], now))
+        for dimension, told in (await memory.read(operation)).items():
+            if dimension in costs and dimension != "tokens" and not set_.get(dimension):
+                seconds.append(told.seconds(costs[dimension], now))
+                heard.append(told.at)
+    as_told = datetime.fromtimestamp(min(heard), UTC) if heard else None
+    return max(seconds, default=None), as_told

@@ -1,0 +1,326 @@
+"""Is a run that the table `runs` calls running still alive? A lease in the ledger says so.
+
+A run renews its lease while it works, and removes it when its row says all: what it did, and what it paid.
+One that was killed, was interrupted, or sent what was never answered leaves its lease, and with it the word
+that its books are not closed; pipeline_books.py closes them. Without a lease nothing is known, and the row is
+left as it is: the run may use another ledger.
+
+Closing the books of runs that could not do it themselves: the table `runs` then has all that was paid.
+
+A run that is killed cannot write what it paid since its last commit. The ledger knows it: each of its records
+names the run that pays. The next run writes that into the row. Of a request that was never answered nobody
+knows yet whether it made a task: whoever takes the call over finds it, and has it billed to the run that sent
+it. So at its end the next run looks once more, also for the tasks of videos that the source no longer has.
+
+Was anything paid twice? Asked of the platform, not believed of the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tl_data.billing import Book, Prices
+from tl_data.errors import APIError, LedgerError, NotFound, StillRunning, TaskFailed, TLDataError
+from tl_data.lake.lake import LakeTable, rows_of
+from tl_data.lake.schemas import RUNS
+from tl_data.ledger.accounting import Account, accounts_of, read_again
+from tl_data.ledger.lease import LEASE, Lease, Owner, Watch, begun_at
+from tl_data.ledger.models import Call, Entry, Unreadable, decode
+from tl_data.ledger.recovery import indexing_task
+from tl_data.object_store import Item, Storage
+from tl_data.pipeline.report import billed
+from tl_data.session import METADATA_KEY, Session
+
+FOLDER = "runs"
+
+
+@asynccontextmanager
+async def alive(
+    storage: Storage, book: Book, tables: str, prices: Prices | None = None, seconds: float = LEASE
+) -> AsyncIterator[None]:
+    """Hold the lease of a run over the tables at this address.
+
+    At the end it is removed, if the run's book has all that it paid, and given up otherwise, also when the
+    run ends with an error.
+    """
+    record = {
+        "operation": "run",
+        "content_key": book.run,
+        "owner": Owner().signature(),
+        "begun": time.time(),
+        "tables": tables,
+        **({"prices": prices.said()} if prices else {}),
+    }
+    lease = Lease(storage, f"{FOLDER}/{book.run}", record, seconds)
+    await lease.take()
+    try:
+        async with lease:
+            yield
+    except BaseException:
+        await lease.release()
+        raise
+    if book.unsettled:
+        await lease.release()
+        return
+    with suppress(LedgerError):  # it expires, and the row no longer says that it runs
+        await storage.delete(lease.path)
+
+
+@dataclass(frozen=True)
+class Left:
+    """The lease of a run that has ended without closing its books."""
+
+    item: Item
+    record: Mapping[str, Any]
+
+    @property
+    def begun(self) -> float:
+        """When the run began, or earlier (epoch seconds by the clock of the store)."""
+        return begun_at(self.record, self.item)
+
+    @property
+    def prices(self) -> Prices | None:
+        """The price list that the run went by."""
+        return Prices.heard(self.record.get("prices"))
+
+
+async def left(storage: Storage, watch: Watch, item: Item) -> Left | None:
+    """The lease of a run, if the run is over: judged by its process where that can be seen to be gone, by the
+    clock of the store otherwise."""
+    body = await storage.read(item.path)
+    if body is None:
+        return None
+    try:
+        record = decode(body, item.path)
+    except Unreadable:
+        record = {}
+    return Left(item, record) if await watch.is_over(item, record) else None
+
+
+log = logging.getLogger("tl_data.pipeline")
+
+EARLIER = 86400.0  # seconds by which clocks may have jumped while a run was under way
+LOOKING = 60.0  # seconds that looking for tasks nobody wrote down may take
+
+
+@dataclass
+class _Open:
+    """A run whose books are open."""
+
+    row: dict[str, Any]  # of the table `runs`
+    lease: Left
+    account: Account | None = None  # None: the ledger could not be read
+
+
+class NothingSent(LedgerError):
+    """Nothing is to be sent: only what was sent before is looked for."""
+
+
+class Books:
+    """The open books in one table `runs`."""
+
+    def __init__(self, session: Session, runs: LakeTable, prices: Prices, tables: str) -> None:
+        self._session, self._runs, self._prices, self._tables = session, runs, prices, tables
+        self._storage = session.ledger.storage
+        self._open: dict[str, _Open] = {}
+        self._reading: asyncio.Task[None] | None = None
+
+    async def look(self) -> list[str]:
+        """Find the runs that are over, and call those interrupted that had died; gives the ids of these.
+
+        What they paid is read meanwhile: `close` at the end, or `leave`.
+        """
+        rows = await asyncio.to_thread(lambda: self._runs.batches().read_all().to_pylist())
+        by_id, watch = {row["run_id"]: row for row in rows}, Watch(self._storage, Owner())
+        leases = [item async for item in self._storage.below(FOLDER)]
+        for item in leases:
+            run = item.path.rpartition("/")[2]
+            if (lease := await left(self._storage, watch, item)) is None:
+                continue
+            if row := by_id.get(run):
+                self._open[run] = _Open(row, lease)
+            elif lease.record.get("tables") == self._tables:  # it died before it had a row, and paid nothing
+                await self._storage.delete(item.path)
+        died = [run for run, open_ in self._open.items() if open_.row["status"] == "running"]
+        await self._write(died)
+        if self._open:
+            self._reading = asyncio.create_task(self._read())
+        return died
+
+    async def _read(self) -> None:
+        """Read what the ledger knows of them, which takes minutes where it knows very many calls."""
+        began = [o.lease.begun for o in self._open.values()]
+        began += [o.row["started_at"].timestamp() for o in self._open.values() if o.row["started_at"]]
+        accounts = await accounts_of(self._storage, self._open, min(began) - EARLIER)
+        for run, account in accounts.items():
+            self._open[run].account = account
+        await self._write(list(self._open))
+        for run, account in accounts.items():
+            if not account.open:
+                await self._close(run)
+
+    async def close(self) -> None:
+        """Look for what is open still, and close the books that can be closed. Never fails: the next run
+        does what is left."""
+        if self._reading is None:
+            return
+        try:
+            await self._reading
+            async with asyncio.timeout(LOOKING):
+                for run, open_ in list(self._open.items()):
+                    if open_.account is not None:
+                        await self._settle(run, open_.account)
+        except (TLDataError, TimeoutError) as error:
+            log.warning("the books of earlier runs are left to the next run: %s", error or "it took too long")
+
+    async def leave(self) -> None:
+        """Leave what is open to the next run."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _settle(self, run: str, account: Account) -> None:
+        settled = await asyncio.gather(*(self._looked_for(call) for call, _ in account.open))
+        self._open[run].account = await read_again(self._storage, run, account)
+        await self._write([run])
+        if all(settled):
+            await self._close(run)
+
+    async def _looked_for(self, call: Call) -> bool:
+        """Have the task of a call written down, if there is one; whether that is decided."""
+        session, index = self._session, str(call.params.get("index_id"))
+
+        async def send() -> str:
+            raise NothingSent("nothing is sent")
+
+        async def find() -> str | None:
+            return await indexing_task(session.client, session.watcher, index, call.key)
+
+        try:
+            await session.ledger.submit(call, send, find)
+        except NothingSent:
+            return True
+        except LedgerError:
+            return False
+        except TLDataError as error:
+            return not error.retryable
+        return True
+
+    async def _write(self, runs: list[str]) -> None:
+        changed = []
+        for run in runs:
+            open_ = self._open[run]
+            row = {**open_.row, **self._paid(open_)}
+            if row["status"] == "running":
+                row["status"] = "interrupted"
+            if row != open_.row:
+                changed.append(row)
+                open_.row = row
+        if changed:
+            await asyncio.to_thread(self._runs.replace_groups, rows_of(RUNS, changed))
+
+    def _paid(self, open_: _Open) -> dict[str, Any]:
+        """What the ledger says. Where it knows less than the row, records were lost or forgotten."""
+        bill = open_.account.bill if open_.account else None
+        if bill is None or bill.calls < (open_.row["calls"] or 0):
+            return {}
+        return billed(bill, open_.lease.prices or self._prices)
+
+    async def _close(self, run: str) -> None:
+        await self._storage.delete(self._open.pop(run).lease.item.path)
+
+
+CLOCKS = timedelta(minutes=5)  # by which the platform's clock may differ from ours
+
+
+class Tasks:
+    """The tasks that a run submitted or waited for: their ids in little memory, and since when."""
+
+    def __init__(self) -> None:
+        self._ids: set[bytes] = set()
+        self._open: set[bytes] = set()  # not collected
+        self.since: float | None = None  # epoch seconds
+
+    def add(self, entry: Entry) -> None:
+        """Note a task of the ledger."""
+        brief = _brief(str(entry.task_id))
+        self._ids.add(brief)
+        if entry.state != "done":
+            self._open.add(brief)
+        self.since = entry.at if self.since is None else min(self.since, entry.at)
+
+    @property
+    def pending(self) -> int:
+        """Tasks that were not collected: one, however many files have the same bytes."""
+        return len(self._open)
+
+    def ended(self, entry: Entry) -> None:
+        """Its task is collected, or has failed for good."""
+        self._open.discard(_brief(str(entry.task_id)))
+
+    def __contains__(self, task_id: object) -> bool:
+        return _brief(str(task_id)) in self._ids
+
+
+def _brief(task_id: str) -> bytes:
+    return bytes.fromhex(task_id) if len(task_id) == 24 else task_id.encode()
+
+
+async def paid_twice(session: Session, tasks: Tasks, seconds: float) -> int | None:
+    """How many indexing tasks the platform has beyond one for each key of the ledger.
+
+    All tasks that the index got since the oldest of ours are listed. Of each that the ledger does not know,
+    the video is asked for the key it was submitted with, once it is ready: before, the platform does not
+    say. None when the platform cannot be asked or the ledger not be read, or such a task takes too long.
+
+    Args:
+        seconds: that the measurement may take.
+    """
+    if tasks.since is None:
+        return 0  # nothing was submitted, by this run or by one before that it would wait for
+    since = datetime.fromtimestamp(tasks.since, UTC) - CLOCKS
+    try:
+        async with asyncio.timeout(seconds):
+            unknown: dict[str, set[str]] = {}
+            async for task_id, key in _unknown(session, tasks, since):
+                unknown.setdefault(key, set()).add(task_id)
+            return sum([_beyond_one(ids, await session.ledger.show(key)) for key, ids in unknown.items()])
+    except (APIError, LedgerError, StillRunning, TimeoutError):
+        return None
+
+
+def _beyond_one(ids: set[str], entry: Entry | None) -> int:
+    """How many of the tasks of a key are too many. One may be without a record: that of a process that was
+    killed before it could write it down, or is about to; whoever takes its claim over finds it."""
+    if entry is None:
+        return 0  # of another ledger
+    return len(ids) - (entry.task_id is None or entry.task_id in ids)
+
+
+async def _unknown(session: Session, tasks: Tasks, since: datetime) -> AsyncIterator[tuple[str, str]]:
+    """The tasks that the ledger does not know, each with the key it was submitted with, if it has one."""
+    index = await session.index_id()
+    asked = since.strftime("%Y-%m-%dT%H:%M:%SZ")
+    others = [
+        task
+        async for task in session.client.list_tasks(index_id=index, created_at=asked)
+        if task["_id"] not in tasks and task.get("status") != "failed"
+    ]
+    if others:
+        known = {entry.task_id async for entry in session.ledger.entries(operation="index")}
+        others = [t for t in others if t["_id"] not in known]
+    for task in others:
+        try:
+            ended = await session.watcher.wait(str(task["_id"]), index)
+            video = await session.client.retrieve_video(index, str(ended["video_id"]))
+        except (TaskFailed, NotFound):
+            continue  # failed tasks and deleted videos are not billed twice
+        if key := (video.get("user_metadata") or {}).get(METADATA_KEY):
+            yield str(task["_id"]), str(key)

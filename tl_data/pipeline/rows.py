@@ -1,0 +1,94 @@
+"""The rows of `videos` and `errors`: what is said of a video, once for each source key that means it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import VIDEOS
+from tl_data.ledger.models import Failure
+from tl_data.pipeline.inspect import Look, is_current
+from tl_data.pipeline.report import Refusal
+
+TOGETHER = 2_000  # rows of a commit
+FACTS = ("index_id", "task_id", "status", "duration_sec", "width", "height", "fps", "size_bytes")
+
+
+def video_rows(
+    here: Look, record: Mapping[str, Any], model: str, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows of `videos` for a video that is in.
+
+    Args:
+        record: of the indexed video, as `types.VIDEO`.
+        names: of the outputs that the job wants, all of which are made.
+    """
+    assert here.identity is not None
+    return [
+        {
+            "source_key": key,
+            "url": here.item.url,
+            "canonical_url": here.item.canonical,
+            "content_key": here.identity.content_key,
+            "video_id": str(record["video_id"]),
+            **{name: record.get(name) for name in FACTS},
+            "model": model,
+            "made": sorted({*names, *here.needed, *here.kept, *_made_before(here, key, model)}),
+            "indexed_at": _indexed_at(here, key),
+        }
+        for key in here.item.keys
+    ]
+
+
+def error_rows(here: Look, told: Refusal) -> list[dict[str, Any]]:
+    """Rows of `errors` for a video that was refused or failed."""
+    assert here.error is not None
+    failure = Failure.of(here.error)
+    return [
+        {
+            "source_key": key,
+            "url": here.item.url,
+            "class": told.kind,
+            "code": told.code,
+            "message": told.message,
+            "retryable": told.retryable,
+            "http_status": failure.http_status,
+            "request_id": failure.request_id,
+            "attempt": here.item.attempts.get(key, 0) + 1,
+            "content_key": here.identity.content_key if here.identity else None,
+            "at": datetime.now(UTC),
+        }
+        for key in here.item.keys
+    ]
+
+
+def forget_lost(lake: Lake, lost: Collection[str]) -> None:
+    """Take outputs whose table somebody removed out of `videos.made`, before the table is there again.
+
+    Then they are made like any other that is missing, from the ledger, however often the run is killed.
+    """
+    rows = lake.read(VIDEOS)
+    before = [made or [] for made in rows.column("made").to_pylist()]
+    after = [[name for name in made if name.partition(":")[0] not in lost] for made in before]
+    changed = [at for at, made in enumerate(after) if made != before[at]]
+    column = rows.schema.get_field_index("made")
+    rows = rows.set_column(column, rows.schema.field(column), pa.array(after, rows.schema.field(column).type))
+    for start in range(0, len(changed), TOGETHER):
+        lake.table(VIDEOS).replace_groups(rows.take(changed[start : start + TOGETHER]))
+
+
+def _made_before(here: Look, key: str, model: str) -> tuple[str, ...]:
+    """Outputs of an earlier job that are in the tables still: the same content by the same model."""
+    row = here.item.keys[key]
+    assert here.identity is not None
+    return row.made if row and is_current(row, here.identity, model) else ()
+
+
+def _indexed_at(here: Look, key: str) -> datetime:
+    """Now; of a video that is only embedded anew, when it first came in."""
+    row = here.item.keys[key]
+    return (here.kept_of and row and row.indexed_at) or datetime.now(UTC)

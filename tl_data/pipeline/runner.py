@@ -1,0 +1,292 @@
+"""One run of a job: look, submit, wait, make the outputs, commit; and stop when a limit is reached."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from tl_data.billing import Book, kept_in
+from tl_data.errors import LakeError, TLDataError
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import TABLES
+from tl_data.lake.writer import Commits
+from tl_data.ledger.models import Call, Entry, Unreadable
+from tl_data.pipeline.guardrails import FATAL, Stops, price_at_most
+from tl_data.pipeline.inspect import Look, look, note_refusal
+from tl_data.pipeline.job import OUTPUTS, Job
+from tl_data.pipeline.model_check import keep_texts, left_behind, refuse_index, refuse_mixing
+from tl_data.pipeline.outputs import groups, make, wanted
+from tl_data.pipeline.planner import known_index, prices_of, refusal
+from tl_data.pipeline.progress import Progress
+from tl_data.pipeline.recovery import Books, Tasks, alive, paid_twice
+from tl_data.pipeline.report import Report, traced_video
+from tl_data.pipeline.rows import error_rows, forget_lost, video_rows
+from tl_data.pipeline.worklist import Item, Listing
+from tl_data.runtime.concurrency import in_parallel
+from tl_data.runtime.shutdown import gave_up, graceful, until
+from tl_data.session import Session
+from tl_data.usage import receipt
+
+MEASURE, HASTE = 60.0, 3.0  # seconds that counting tasks on the platform may take; when interrupted
+GRACE = 15.0  # seconds that what is being paid for may take to its answer when a run is interrupted
+AHEAD = 4  # videos in flight for each call that may be: most of them only wait for the platform
+
+
+class Run:
+    """A run. `submit` and `collect` say which halves of the work to do."""
+
+    def __init__(
+        self,
+        session: Session,
+        job: Job,
+        progress: Progress,
+        stop: asyncio.Event,
+        *,
+        submit: bool = True,
+        collect: bool = True,
+    ) -> None:
+        self.session, self.job, self.progress, self.stop = session, job, progress, stop
+        self.submitting, self.collecting = submit, collect
+        now = datetime.now(UTC)
+        self.report = Report(
+            job.name,
+            f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}",
+            prices=prices_of(job, session),
+            model=session.vectors_by,
+            started_at=now,
+        )
+        self._names, self._stops = wanted(job), Stops(job, self.report)
+        # The API limits indexing and analysis apart: none of them must wait for the other's limit.
+        most = session.settings.concurrency
+        self._looking, self._sending, self._making = (asyncio.Semaphore(most) for _ in range(3))
+        self._ended, self._minutes = 0, 0.0
+        self._tasks = Tasks()
+        self._began = time.monotonic()
+
+    async def go(self) -> Report:
+        """Do it.
+
+        Raises:
+            SettingsError, SchemaMismatch: the job does not fit its source or its tables; nothing was done.
+            LakeError: the tables cannot be written; what was paid for is in the ledger.
+        """
+        lake = Lake(self.job.folder, self.job.format)
+        self._index = await known_index(self.session)
+        await asyncio.to_thread(refuse_mixing, lake, self.job, self.session, self.report.prices)
+        self._source = await asyncio.to_thread(Listing, self.job, lake)
+        storage = self.session.ledger.storage
+        with self._source:
+            await self._prepare(lake)
+            runs = await asyncio.to_thread(lake.table, TABLES["runs"])  # written to at the same time
+            books = Books(self.session, runs, self.report.prices, self.job.folder)
+            with kept_in(Book(self.report.run_id, self.report.bill)) as book:
+                async with alive(storage, book, self.job.folder, self.report.prices):
+                    await books.look()
+                    try:
+                        await self._commits.flush(always=True)
+                        await self._all()
+                        if self.stop.is_set():
+                            book.unsettled += 1  # what was sent at that moment
+                        else:
+                            await books.close()
+                    finally:
+                        await books.leave()
+        if self.job.refresh and self.collecting and not self.job.limit:
+            self.report.left_behind = await asyncio.to_thread(left_behind, lake, self.report.model)
+        return self.report
+
+    async def _prepare(self, lake: Lake) -> None:
+        names = (*self.job.tables, "videos", "errors", "runs")
+        if self.job.refresh:  # a video that gets a new id gets it in every table
+            names += tuple(name for name in OUTPUTS if lake.exists(TABLES[name]))
+        if self._source.lost:
+            await asyncio.to_thread(forget_lost, lake, self._source.lost)
+        limits = self.job.commit_videos, self.job.commit_seconds
+        self._commits = await asyncio.to_thread(Commits, lake, names, self.report.row, *limits)
+        await refuse_index(self.session, self._index)
+        self.report.rows, self.report.distinct = self._source.rows, self._source.distinct
+        self.report.tables = {name: table.where() for name, table in self._commits.tables.items()}
+
+    async def _all(self) -> None:
+        width = self.session.settings.concurrency * AHEAD
+        ending, ticking = asyncio.ensure_future(self._end()), asyncio.ensure_future(self._tick())
+        ticking.add_done_callback(lambda _: self._stops.halt.set())  # it ends early only when it cannot write
+        self._step("working")
+        try:
+            work = traced_video(self._one)
+            halt = self._stops.halt
+            with until(halt), graceful(GRACE):
+                await in_parallel(self._source.items(), work, width=width, halt=halt, stop=self.stop)
+            ticking.cancel()
+            [ended] = await asyncio.gather(ticking, return_exceptions=True)
+            if isinstance(ended, Exception):
+                raise ended  # the rows of a commit are missing from the tables
+        except Exception as error:
+            self._stops.end("stopped", f"stopped: {type(error).__name__}: {error}")
+            raise
+        finally:
+            ending.cancel()
+            ticking.cancel()
+            await asyncio.gather(ending, ticking, return_exceptions=True)
+            if self.stop.is_set():
+                self._stops.end(
+                    "interrupted", "interrupted: what is finished is in the tables; run again to go on"
+                )
+            seconds = HASTE if self.stop.is_set() else MEASURE
+            self.report.paid_twice = await paid_twice(self.session, self._tasks, seconds)
+            self.report.ended_at = datetime.now(UTC)
+            await self._commits.flush(always=True)
+            self._step("done")
+
+    async def _tick(self) -> None:
+        """Commits by time, also while nothing ends."""
+        while True:
+            await asyncio.sleep(min(self.job.commit_seconds, 5.0))
+            await self._commits.flush()
+
+    async def _end(self) -> None:
+        """Show that the run is to end: what is being paid for may take a while."""
+        await self.stop.wait()
+        self._step("ending")
+
+    async def _one(self, item: Item) -> Look:
+        """All of one video. What is wrong with it becomes a row; what is wrong with more stops the run."""
+        here = Look(item, "refused")
+        try:
+            async with self._looking:
+                here = await look(
+                    self.session,
+                    self._index,
+                    self._names,
+                    item,
+                    measure=self.submitting,
+                    refresh=self.job.refresh,
+                )
+            if here.error is not None:
+                await note_refusal(self.session, here)
+                raise here.error
+            if here.state == "unchanged" and item.attempts:  # it failed in another run, at the same time
+                self._commits.gone("errors", [(key,) for key in item.attempts])
+            done = here.state == "unchanged" or await self._work(here)
+        except Unreadable as error:
+            self._fail(here, error)
+        except FATAL as error:
+            here.error = error
+            self._stops.end("stopped", f"stopped: {error}")
+            return here
+        except TLDataError as error:
+            self._fail(here, error)
+            self._stops.mind(error)
+        except asyncio.CancelledError:
+            if not gave_up():
+                raise
+            return here  # it waited for a limit when the run was to end: nothing was sent
+        else:
+            if done:
+                self.report.unchanged += here.state == "unchanged"
+                self.report.reused += here.state == "unchanged"
+                self._stops.troubles = 0
+                self._ended += 1
+                self._step("working")
+        try:
+            await self._commits.flush()
+        except LakeError as error:
+            self._stops.end("stopped", f"stopped: {error}")
+            raise
+        return here
+
+    async def _work(self, here: Look) -> bool:
+        """Index, wait, make the outputs. Gives whether the video is in the tables now."""
+        if here.state == "new" and not self.submitting:
+            return False
+        price = price_at_most(here, self.report.prices, analysing=self.collecting)
+        if not await self._stops.reserve(sum(price)):
+            return False
+        try:
+            if here.state == "known":
+                assert here.record is not None
+                record, new = dict(here.record), False
+            else:
+                async with self._sending:
+                    call, entry, new = await self._submit(here)
+                self._stops.release(price[0])
+                price = (0.0, price[1])
+                if not self.collecting:
+                    return False
+                record = await self._collect(call, entry)
+            if not self.collecting:
+                return False
+            async with self._making:
+                tables = await make(self.session, here.needed, record)
+        finally:
+            self._stops.release(sum(price), ended=True)
+        self._keep(here, record, tables)
+        self.report.reused += not new
+        return True
+
+    async def _submit(self, here: Look) -> tuple[Call, Entry, bool]:
+        assert here.identity is not None
+        with receipt() as slip:
+            call, entry = await self.session.submit_video(
+                here.item.video, identity=here.identity, seconds=here.seconds
+            )
+        new = slip.submitted > 0
+        self._tasks.add(entry)
+        self.report.pending = self._tasks.pending
+        return call, entry, new
+
+    async def _collect(self, call: Call, entry: Entry) -> dict[str, Any]:
+        try:
+            record = await self.session.collect_video(call, entry)
+        except TLDataError as error:
+            if not error.retryable:
+                self._tasks.ended(entry)
+            raise
+        else:
+            self._tasks.ended(entry)
+            return record
+        finally:
+            self.report.pending = self._tasks.pending
+
+    def _keep(self, here: Look, record: dict[str, Any], tables: dict[str, pa.Table]) -> None:
+        """Hand a finished video to the tables."""
+        item, names, video_id = here.item, self._names, str(record["video_id"])
+        for name, rows in tables.items():
+            self._commits.add(name, video_id, rows)
+        for table, keys in groups(here.needed, video_id).items():
+            self._commits.gone(table, keys)
+        keep_texts(self._source, self._commits, here, video_id)
+        self._drop_replaced(item, video_id)
+        self._commits.video(video_rows(here, record, self.session.vectors_by, names))
+        self._minutes += float(record.get("duration_sec") or 0.0) / 60
+
+    def _drop_replaced(self, item: Item, video_id: str) -> None:
+        """A replaced file is a new video: the old one's rows leave, unless another key still means it."""
+        old = {row.video_id: row.made for row in item.keys.values() if row and row.video_id != video_id}
+        if old:
+            self._source.now_means(list(item.keys), video_id)
+        for gone, made in old.items():
+            if not self._source.another_means(gone, list(item.keys)):
+                for table, keys in groups(made, gone).items():
+                    self._commits.gone(table, keys)
+
+    def _fail(self, here: Look, error: TLDataError) -> None:
+        here.error = error
+        told = refusal(here)
+        self.report.failed += 1
+        if len(self.report.errors) < 100:
+            self.report.errors.append(told)
+        self._commits.error(error_rows(here, told))
+        self._ended += 1
+        self._step("working")
+        if told.retryable or not here.item.attempts:
+            self._stops.failed()
+
+    def _step(self, phase: str) -> None:
+        elapsed = time.monotonic() - self._began
+        self.progress(self.report.step(phase, self._ended, self._minutes, elapsed))

@@ -1,0 +1,211 @@
+"""The source of a job: whatever lists videos, read as pairs of key and URL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tl_data.errors import LakeError, MissingExtra, SchemaMismatch, SettingsError
+from tl_data.media.identity import redact
+from tl_data.pipeline.job import Job
+from tl_data.spark.delta import started
+
+BATCH = 2_000  # rows at a time
+
+#: Endings by which a folder's files count as videos. What they really hold is found out later.
+ENDINGS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
+
+READERS = {
+    ".parquet": "read_parquet",
+    ".csv": "read_csv",
+    ".tsv": "read_csv",
+    ".json": "read_json",
+    ".jsonl": "read_json",
+    ".ndjson": "read_json",
+}
+
+Pair = tuple[str | None, str | None]  # key, URL or path
+
+
+def pairs(job: Job) -> Iterator[Pair]:
+    """Key and URL of each row of the source of a job, as they stand there.
+
+    Raises:
+        SchemaMismatch: a column is missing or is not text.
+        SettingsError: the source is not there or cannot be read.
+    """
+    source = job.source
+    if source.kind == "urls":
+        return ((None, url) for url in source.place)
+    place = str(source.place)
+    if source.kind == "folder":
+        return _files_in(Path(job.base, place))
+    by_spark = job.engine == "spark" and source.kind in ("files", "delta")
+    if (by_spark or source.kind.startswith("spark")) and (read := _spark(job)) is not None:
+        return _columns(job, read)
+    if source.kind == "delta" or (source.kind == "files" and _is_delta(place)):
+        from tl_data.lake.delta import delta_batches
+
+        try:
+            return _columns(job, delta_batches(place))
+        except LakeError as error:
+            raise SettingsError(f"{source.section}.{source.kind}: {error}") from error
+    return _columns(job, *_duckdb(job))
+
+
+def _files_in(folder: Path) -> Iterator[Pair]:
+    if not folder.is_dir():
+        raise SettingsError(f"source.folder: {folder} is not a folder")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+    if not paths:
+        raise SettingsError(f"source.folder: {folder} holds no video file ({', '.join(ENDINGS)})")
+    return ((None, str(path)) for path in paths)
+
+
+def _is_delta(place: str) -> bool:
+    if not Path(place, "_delta_log").is_dir():
+        return False
+    from tl_data.lake.delta import is_delta
+
+    return is_delta(place)
+
+
+def _columns(job: Job, batches: pa.RecordBatchReader, close: Callable[[], object] = int) -> Iterator[Pair]:
+    """Key and URL of each row, checked against what the source has before the first row is read.
+
+    Args:
+        close: called when all is read, nothing more is wanted, or a row is wrong.
+    """
+    _check(job, batches.schema)
+    return _read(job, batches, close)
+
+
+def _check(job: Job, schema: pa.Schema) -> None:
+    names = schema.names
+    for column in filter(None, (job.source.url, job.source.key)):
+        if column not in names:
+            raise SchemaMismatch(f"{_whose(job)} has no column {column!r}; it has {', '.join(names)}")
+    kind = schema.field(job.source.url).type
+    if not (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_null(kind)
+    ):
+        raise SchemaMismatch(
+            f"column {job.source.url!r} of {_whose(job)} is {kind}; it must be text: {_what(job)}"
+        )
+
+
+def _whose(job: Job) -> str:
+    return "the source" if job.source.section == "source" else "the table of saved questions"
+
+
+def _what(job: Job) -> str:
+    return "URLs or paths" if job.source.section == "source" else "questions"
+
+
+def _read(job: Job, batches: Iterable[pa.RecordBatch], close: Callable[[], object]) -> Iterator[Pair]:
+    try:
+        for batch in batches:
+            urls = batch.column(job.source.url).to_pylist()
+            if job.source.key is None:
+                yield from ((None, url) for url in urls)
+                continue
+            keys = pc.cast(batch.column(job.source.key), pa.string()).to_pylist()
+            for key, url in zip(keys, urls, strict=True):
+                if key is None and url is not None:
+                    raise SchemaMismatch(
+                        f"column {job.source.key!r} of the source is the key, but NULL for {redact(url)}; "
+                        "give every row a key"
+                    )
+                yield key, url
+    finally:
+        close()
+
+
+def _duckdb(job: Job) -> tuple[pa.RecordBatchReader, Callable[[], object]]:
+    """What DuckDB reads, and what closes its connection: one that is left open is reported as a leak."""
+    try:
+        import duckdb
+    except ImportError as error:
+        raise MissingExtra("duckdb", "jobs") from error
+    place = str(job.source.place)
+    query = place
+    if job.source.kind == "files":
+        reader = _reader(job, place)
+        quoted = place.replace("'", "''")
+        # A CSV file's URLs and keys are text whatever they look like: 007 is not 7.
+        text = ", all_varchar := true" if reader == "read_csv" else ""
+        query = f"SELECT * FROM {reader}('{quoted}'{text})"
+    try:
+        con = duckdb.connect(job.source.database or ":memory:", read_only=bool(job.source.database))
+        try:
+            con.execute("SET file_search_path = ?", [job.base])
+            reader = con.sql(query).to_arrow_reader(BATCH)
+            _check(job, reader.schema)
+        except BaseException:
+            con.close()
+            raise
+        return reader, con.close
+    except duckdb.Error as error:
+        said = str(error).strip().splitlines()[0]
+        raise SettingsError(
+            f"{job.source.section}.{job.source.kind}: {place} cannot be read: {said}"
+        ) from error
+
+
+def _reader(job: Job, place: str) -> str:
+    """DuckDB's name of what reads files of this ending."""
+    reader = READERS.get(Path(place.split("?")[0]).suffix.lower().removesuffix(".gz"))
+    if reader is None:
+        raise SettingsError(f"{job.source.section}.files: {place} ends in none of {', '.join(READERS)}")
+    return reader
+
+
+def _spark(job: Job) -> pa.RecordBatchReader | None:
+    """The source as Spark reads it; None for a Delta table when this Spark has no jars for Delta."""
+    try:
+        from pyspark.errors import PySparkException
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise MissingExtra("pyspark", "spark") from error
+    spark = started(SparkSession.builder)
+    place = str(job.source.place)
+    try:
+        frame = _frame(spark, job, place)
+        wanted = [c for c in (job.source.key, job.source.url) if c and c in frame.columns]
+        return (frame.select(*wanted) if wanted else frame.limit(0)).toArrow().to_reader(BATCH)
+    except Exception as error:
+        if "DATA_SOURCE_NOT_FOUND" in str(error) and not job.source.kind.startswith("spark"):
+            return None  # a table or query of Spark's own can be read by nothing else
+        if not isinstance(error, PySparkException):
+            raise
+        said = str(error).strip().splitlines()[0]
+        raise SettingsError(
+            f"{job.source.section}.{job.source.kind}: {place} cannot be read: {said}"
+        ) from error
+
+
+def _frame(spark: Any, job: Job, place: str) -> Any:
+    """What the source says, as a frame: files in the same types and shapes as DuckDB reads them in."""
+    if job.source.kind == "spark_table":
+        return spark.table(place)
+    if job.source.kind == "spark_query":
+        return spark.sql(place)
+    if job.source.kind == "delta" or _is_delta(place):
+        return spark.read.format("delta").load(place)
+    reader = _reader(job, place)
+    if reader == "read_parquet":
+        return spark.read.parquet(place)
+    if reader == "read_csv":
+        separator = "\t" if ".tsv" in Path(place).suffixes else ","
+        # Without a schema all is text: 007 is not 7.
+        return spark.read.csv(place, header=True, sep=separator, escape='"', multiLine=True)
+    lines = spark.read.json(place)
+    # One array in a file is taken for one broken line.
+    return spark.read.json(place, multiLine=True) if lines.columns == ["_corrupt_record"] else lines

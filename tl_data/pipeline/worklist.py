@@ -1,0 +1,267 @@
+"""The distinct videos of a source, each with the keys that mean it and what the tables know of them.
+
+Rows are sorted and joined in a temporary database on disk, so that memory does not grow with the source.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby, islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+
+from tl_data.errors import MediaRefused, MissingExtra, TLDataError
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import CHAPTERS, ERRORS, SUMMARIES, TABLES, VIDEOS, LakeSchema
+from tl_data.media.identity import canonical_url, is_url, local_path
+from tl_data.pipeline.job import OUTPUTS, Job
+from tl_data.pipeline.source import BATCH, pairs
+
+MEMORY = "96MB"  # of the database while it sorts; the rest is on disk
+MORE_MEMORY = "1GB"  # when that is not enough
+CACHE = "24MB"  # of the database while the videos are gone through
+FETCH = 500  # rows at a time
+
+SAID = pa.schema([(n, pa.string()) for n in ("name", "canonical", "video", "url", "code", "message")])
+
+#: Groups, joins and one sort, all of which go to disk; window functions would be held in memory. `meaning`
+#: holds the keys that stand for several videos, `mention` the first row of each video.
+STEPS = (
+    """CREATE TABLE pair AS
+    SELECT name, canonical, min(n) AS n, arg_min(video, n) AS video, arg_min(url, n) AS url,
+        any_value(code) AS code, any_value(message) AS message
+    FROM said GROUP BY name, canonical""",
+    "DROP TABLE said",
+    "CREATE TABLE meaning AS SELECT name FROM pair GROUP BY name HAVING count(*) > 1",
+    "CREATE TABLE mention AS SELECT canonical, min(n) AS first FROM pair GROUP BY canonical",
+    """CREATE TABLE ordered AS
+    SELECT i.*, m.name IS NOT NULL AS ambiguous, p.content_key, p.video_id, p.model, p.made,
+        p.indexed_at, e.attempt
+    FROM pair i
+    JOIN mention f ON f.canonical = i.canonical
+    LEFT JOIN meaning m ON m.name = i.name
+    LEFT JOIN past p ON p.source_key = i.name
+    LEFT JOIN failed e ON e.source_key = i.name
+    ORDER BY ambiguous, CASE WHEN m.name IS NOT NULL THEN i.name END, f.first, i.n""",
+    "DROP TABLE pair",
+    "CHECKPOINT",
+)
+
+COUNT = "SELECT count(DISTINCT CASE WHEN ambiguous THEN 'k' || name ELSE 'c' || canonical END) FROM ordered"
+
+#: Read by position: a result would be held in memory as a whole.
+PAGE = "SELECT * FROM ordered WHERE rowid >= ? AND rowid < ? ORDER BY rowid"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the table `videos` says of a source key."""
+
+    content_key: str
+    video_id: str
+    model: str
+    made: tuple[str, ...]
+    indexed_at: datetime | None = None
+
+
+@dataclass
+class Item:
+    """One distinct video: where it is, and the source keys that mean it."""
+
+    canonical: str
+    video: str  # URL, signature included, or absolute path
+    url: str  # as the source says it
+    keys: dict[str, Row | None]
+    attempts: dict[str, int] = field(default_factory=dict)  # of the keys in `errors`
+    fault: TLDataError | None = None  # known from the text alone
+
+
+class Listing:
+    """What a source holds, beside what the tables hold. Close it, or use it in `with`."""
+
+    def __init__(self, job: Job, lake: Lake) -> None:
+        """Read the source of a job, and of the tables what concerns it.
+
+        Rows that say the same key and video are one. A row without a URL, a text that is neither a URL nor
+        a file, and a key that stands for different videos become items with a fault; nothing else suffers.
+
+        Raises:
+            SchemaMismatch: a column is missing or is not text.
+            SettingsError: the source is not there or cannot be read.
+        """
+        try:
+            import duckdb
+        except ImportError as error:
+            raise MissingExtra("duckdb", "jobs") from error
+        self._folder = tempfile.TemporaryDirectory(prefix="tl_data_")
+        file = Path(self._folder.name, "source.duckdb")
+        self._con: Any = duckdb.connect(str(file), config={"memory_limit": MEMORY, "threads": 1})
+        try:
+            self._read_past(lake)
+            if job.refresh:
+                self._read_texts(lake)
+            self.rows = self._read_source(job)
+            for step in STEPS:
+                try:
+                    self._con.execute(step)
+                except duckdb.OutOfMemoryException:  # more rows than can be sorted within it
+                    self._con.execute(f"SET memory_limit = '{MORE_MEMORY}'")
+                    self._con.execute(step)
+            self.distinct = int(self._con.execute(COUNT).fetchall()[0][0])
+            self._con.close()  # and so gives back what sorting took
+            self._con = duckdb.connect(str(file), config={"memory_limit": CACHE, "threads": 1})
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the temporary database."""
+        self._con.close()
+        self._folder.cleanup()
+
+    def items(self) -> Iterator[Item]:
+        """The distinct videos in the order of the source; those that are no videos at the end."""
+        for _, group in groupby(self._rows(), _which):
+            yield _item(list(group))
+
+    def another_means(self, video_id: str, keys: list[str]) -> bool:
+        """Whether the tables have the video under another key than these."""
+        asked = "SELECT 1 FROM past WHERE video_id = ? AND NOT list_contains(?, source_key) LIMIT 1"
+        return bool(self._con.execute(asked, [video_id, keys]).fetchall())
+
+    def now_means(self, keys: list[str], video_id: str) -> None:
+        """Keys of the tables mean another video from now on."""
+        self._con.execute("UPDATE past SET video_id = ? WHERE list_contains(?, source_key)", [video_id, keys])
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        at = 0
+        while rows := self._con.sql(PAGE, params=[at, at + FETCH]).to_arrow_table().to_pylist():
+            yield from rows
+            at += FETCH
+
+    def _read_past(self, lake: Lake) -> None:
+        known = ["source_key", "content_key", "video_id", "model", "made", "indexed_at"]
+        self._copy("past", lake.batches(VIDEOS, known))
+        self._copy("failed", lake.batches(ERRORS, ["source_key", "attempt"]))
+        absent = [name for name in OUTPUTS if not lake.exists(TABLES[name])]
+        self.lost = tuple(name for name in absent if self._forget(name))
+
+    def _forget(self, name: str) -> bool:
+        """Take an output out of what was made; whether it was in there, as of a table that was removed."""
+        kept = f"[m FOR m IN made IF split_part(m, ':', 1) <> '{name}']"
+        [(count,)] = self._con.execute(
+            f"UPDATE past SET made = {kept} WHERE len({kept}) < len(made)"
+        ).fetchall()
+        return bool(count)
+
+    def _read_texts(self, lake: Lake) -> None:
+        """Summaries and chapters: a video that is only embedded anew keeps them."""
+        for declared in (SUMMARIES, CHAPTERS):
+            self._copy(declared.name, lake.batches(declared))
+
+    def _copy(self, name: str, rows: pa.RecordBatchReader) -> None:
+        """Make a table of these rows. Batch by batch: an error of the lake stays what it is."""
+        self._con.register("part", rows.schema.empty_table())
+        self._con.execute(f"CREATE TABLE {name} AS SELECT * FROM part")
+        for batch in rows:
+            self._con.register("part", pa.Table.from_batches([batch]))
+            self._con.execute(f"INSERT INTO {name} SELECT * FROM part")
+        self._con.unregister("part")
+
+    def texts(self, declared: LakeSchema, video_id: str) -> pa.Table:
+        """The rows of `summaries` or `chapters` of a video; only of a job that refreshes."""
+        asked = f"SELECT * FROM {declared.name} WHERE video_id = ?"
+        return self._con.sql(asked, params=[video_id]).to_arrow_table().cast(declared.schema)
+
+    def _read_source(self, job: Job) -> int:
+        columns = ", ".join(f"{name} VARCHAR" for name in SAID.names)
+        self._con.execute(f"CREATE TABLE said ({columns}, n BIGINT)")
+        said, rows, videos = pairs(job), 0, set[str]()
+        while batch := list(islice(said, BATCH)):
+            read: list[dict[str, str | None]] = []
+            for key, url in batch:
+                read.append(_said(key, url, job.base))
+                if job.limit:
+                    videos.add(str(read[-1]["canonical"]))
+                    if len(videos) >= job.limit:
+                        break
+            self._con.register("batch", pa.Table.from_pylist(read, SAID))
+            self._con.execute(f"INSERT INTO said SELECT *, {rows} + row_number() OVER () FROM batch")
+            self._con.unregister("batch")
+            rows += len(read)
+            if job.limit and len(videos) >= job.limit:
+                break
+        return rows
+
+
+def _which(row: dict[str, Any]) -> tuple[bool, str]:
+    """The item that a row belongs to: a key with several meanings, or else a video."""
+    ambiguous = bool(row["ambiguous"])
+    return ambiguous, row["name" if ambiguous else "canonical"]
+
+
+def _item(rows: list[dict[str, Any]]) -> Item:
+    first = rows[0]
+    if first["ambiguous"]:
+        places = sorted(row["canonical"] or "no URL" for row in rows)
+        return Item("", "", first["url"], {first["name"]: None}, fault=_ambiguous(first["name"], places))
+    keys = {
+        r["name"]: Row(r["content_key"], r["video_id"], r["model"], tuple(r["made"] or ()), r["indexed_at"])
+        if r["video_id"]
+        else None
+        for r in rows
+    }
+    attempts = {r["name"]: r["attempt"] for r in rows if r["attempt"]}
+    fault = MediaRefused(first["message"], first["code"]) if first["code"] else None
+    return Item(first["canonical"], first["video"], first["url"], keys, attempts, fault)
+
+
+def _ambiguous(key: str, places: list[str]) -> MediaRefused:
+    shown = ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")
+    text = f"the key {key!r} stands for {len(places)} different videos ({shown}); give each a key of its own"
+    return MediaRefused(text, "source_key_ambiguous")
+
+
+def _said(key: str | None, text: str | None, base: str) -> dict[str, str | None]:
+    """A row of the source: canonical name and usable form of what stands there, or what is wrong with it.
+
+    Rows without a URL are one item: without a key there is nothing to tell them apart by.
+    """
+    if text is None or not text.strip():
+        missing = "the row has no URL: its value is NULL or empty"
+        return _row(key or "NULL", "", "", "", "video_url_missing", missing)
+    try:
+        if is_url(text.strip()):
+            canonical = canonical_url(text)
+            return _row(key or canonical, canonical, text.strip(), text)
+        path = Path(base, local_path(text).expanduser())
+        if path.is_file():
+            canonical = path.absolute().as_uri()
+            return _row(key or canonical, canonical, str(path.absolute()), text)
+    except MediaRefused as refused:
+        return _row(key or text, text, text, text, refused.code, str(refused.args[0]))
+    except (OSError, ValueError, RuntimeError):
+        pass  # a text that not even a path can be made of
+    shown = text if len(text) <= 200 else text[:197] + "..."
+    message = f"{shown!r} is neither a URL (http:// or https://) nor a file on this machine"
+    return _row(key or text, text, text, text, "video_url_invalid", message)
+
+
+def _row(
+    name: str, canonical: str, video: str, url: str, code: str | None = None, message: str | None = None
+) -> dict[str, str | None]:
+    return dict(zip(SAID.names, (name, canonical, video, url, code, message), strict=True))

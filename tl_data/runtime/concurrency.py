@@ -1,0 +1,202 @@
+"""An event loop in a thread of its own: how synchronous code waits for async work, and cancels it.
+
+Work on many items at once, in no order, until they are all done or somebody says stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from tl_data.errors import Cancelled
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """On whose behalf calls are made, and since when (`time.monotonic`)."""
+
+    owner: object | None
+    since: float
+
+
+_asking: ContextVar[_Asking | None] = ContextVar("asking", default=None)
+
+
+@contextmanager
+def asked_by(owner: object) -> Iterator[None]:
+    """Calls asked for in this block can be cancelled apart from others: `connection.cancel(owner)`."""
+    before = _asking.set(_Asking(owner, time.monotonic()))
+    try:
+        yield
+    finally:
+        _asking.reset(before)
+
+
+class Loop:
+    """An event loop in a daemon thread, started when first used."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._tasks: dict[asyncio.Task[Any], object | None] = {}  # with the owner of each
+        # When what was asked for by an owner (None: by anybody) was last cancelled. Work that is between two
+        # calls at that moment, or about to make its first, is to stop as well.
+        self._cancelled: WeakKeyDictionary[object, float] = WeakKeyDictionary()
+        self._all_cancelled = float("-inf")
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="tl_data", daemon=True)
+                self._thread.start()
+            return self._loop
+
+    def run(self, work: Coroutine[Any, Any, T], *, anyway: bool = False) -> T:
+        """Run a coroutine and wait for it; Ctrl-C cancels it and lets it end.
+
+        Args:
+            anyway: begin also when it was cancelled before: what tidies up.
+
+        Raises:
+            Cancelled: it was cancelled by `cancel`.
+        """
+        asking = _asking.get() or _Asking(None, time.monotonic())
+
+        async def worked() -> T:
+            task = asyncio.current_task()
+            assert task is not None
+            if not anyway and self._is_cancelled(asking):
+                work.close()
+                raise asyncio.CancelledError
+            self._tasks[task] = asking.owner
+            try:
+                return await work
+            finally:
+                del self._tasks[task]
+
+        future = asyncio.run_coroutine_threadsafe(worked(), self._running())
+        try:
+            return future.result()
+        except CancelledError:
+            raise Cancelled("cancelled; what was finished is kept and costs nothing on a re-run") from None
+        except KeyboardInterrupt:
+            # Ctrl-C reaches the waiting thread: pass it on to the work, and let it put away what it has.
+            future.cancel()
+            self._settle()
+            raise
+
+    def cancel(self, owner: object | None = None) -> None:
+        """Cancel what runs, or what this owner asked for; whoever waits for it is told when it has ended."""
+
+        if owner is None:
+            self._all_cancelled = time.monotonic()
+        else:
+            self._cancelled[owner] = time.monotonic()
+
+        def cancel() -> None:
+            for task, whose in self._tasks.items():
+                if owner is None or whose is owner:
+                    task.cancel()
+
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(cancel)
+
+    def _is_cancelled(self, asking: _Asking) -> bool:
+        own = self._cancelled.get(asking.owner, float("-inf")) if asking.owner is not None else float("-inf")
+        return asking.since <= max(own, self._all_cancelled)
+
+    def _settle(self) -> None:
+        """Wait a little for what was cancelled to end."""
+        until = time.monotonic() + 5
+        while self._tasks and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+        """The items of an async iterator, each waited for when it is asked for."""
+        try:
+            while True:
+                item = self.run(_next(items))
+                if isinstance(item, _End):
+                    return
+                yield item
+        finally:
+            close = getattr(items, "aclose", None)
+            if close is not None and self._loop is not None:
+                self.run(close(), anyway=True)
+
+    def close(self) -> None:
+        """End the loop and its thread."""
+        with self._lock:
+            if self._loop is None or self._thread is None:
+                return
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout=10)
+            self._loop.close()
+            self._loop = None
+
+
+class _End:
+    """Marks the end of an iteration; a coroutine may not end in StopAsyncIteration."""
+
+
+async def _next(items: AsyncIterator[T]) -> T | _End:
+    try:
+        return await anext(items)
+    except StopAsyncIteration:
+        return _End()
+
+
+async def in_parallel(
+    items: Iterable[T],
+    work: Callable[[T], Awaitable[None]],
+    *,
+    width: int,
+    halt: asyncio.Event,
+    stop: asyncio.Event,
+) -> bool:
+    """Work on the items, `width` at a time. Gives whether they were all begun and ended.
+
+    Args:
+        halt: when set, nothing new is begun; what is in flight goes to its end.
+        stop: when set, what is in flight is cancelled, too.
+
+    Raises:
+        whatever `work` raises; the others are cancelled first.
+    """
+    running: set[asyncio.Future[Any]] = set()
+    stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
+
+    async def room(most: int) -> None:
+        while len(running) > most and not stop.is_set():
+            done, _ = await asyncio.wait({*running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            ended = running & done
+            running.difference_update(ended)
+            for said in await asyncio.gather(*ended, return_exceptions=True):  # all are heard, one is raised
+                if isinstance(said, BaseException):
+                    raise said
+
+    try:
+        for item in items:
+            await room(width - 1)
+            if halt.is_set() or stop.is_set():
+                break
+            running.add(asyncio.ensure_future(work(item)))
+        await room(0)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        stopped.cancel()
+    return not (halt.is_set() or stop.is_set())

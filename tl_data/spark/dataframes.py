@@ -1,0 +1,97 @@
+"""Verbs on whole DataFrames: the function sees one stream of rows a task, across all Arrow batches."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tl_data.connection import connect
+from tl_data.errors import SchemaMismatch
+from tl_data.functions import FUNCTIONS
+from tl_data.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+ROWS = 4096  # rows a batch that is handed back, so that vectors of many clips do not pile up
+
+
+def apply(
+    df: DataFrame,
+    function: str,
+    *args: Any,
+    settings: Settings | None = None,
+    attempt: bool = False,
+    **kwargs: Any,
+) -> DataFrame:
+    """The columns of `df` and those of a function of its rows, through `mapInArrow`.
+
+    A table function gives a row for each of its rows (none where it finds nothing), any other one column of
+    its own name. It is the way for large tables: one pool of calls runs over all batches of a task.
+
+    Args:
+        df: the rows.
+        function: name in the catalog: "clips", "summarize", ...
+        args, kwargs: the arguments as for columns: names of columns, literals for options, or Columns.
+        attempt: the form that never fails: one column, `try_<function>`.
+
+    Raises:
+        SchemaMismatch: no such function or argument, or `df` has a column of the name of a new one.
+    """
+    from pyspark.sql.pandas.types import from_arrow_schema
+    from pyspark.sql.types import StructType
+
+    from tl_data.spark.functions import _column
+    from tl_data.spark.register import worker_of
+
+    if function not in FUNCTIONS:
+        raise SchemaMismatch(f"there is no function {function!r}; there are {', '.join(FUNCTIONS)}")
+    f = FUNCTIONS[function]
+    given = dict(zip((p.name for p in f.parameters), args, strict=False)) | kwargs
+    f.arguments(given)
+    unfolds = f.is_table and not attempt
+    if unfolds:
+        new = f.columns
+    else:
+        new = pa.schema([(f"try_{function}", f.outcome) if attempt else (function, f.gives)])
+    if clash := [name for name in new.names if name in df.columns]:
+        raise SchemaMismatch(
+            f"{function} gives {', '.join(clash)}, and the table has that already: rename it first"
+        )
+    worker = worker_of(df.sparkSession, connect(settings))
+    own = len(df.columns)
+    asked = df.select("*", *(_column(p, given).alias(f"_tl_{p.name}") for p in f.parameters))
+    arrow = pa.schema(new)
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        waiting: deque[pa.RecordBatch] = deque()
+
+        def columns() -> Iterator[list[pa.Array]]:
+            for batch in batches:
+                waiting.append(batch.select(range(own)))
+                yield batch.columns[own:]
+
+        answers = worker.outcomes if attempt else worker.values
+        for array in answers(function, columns()):
+            batch = waiting.popleft()
+            if unfolds:
+                yield from _unfolded(batch, array)
+            else:
+                yield pa.RecordBatch.from_arrays([*batch.columns, array], [*batch.schema.names, *arrow.names])
+
+    schema = StructType([*df.schema.fields, *from_arrow_schema(new).fields])
+    return asked.mapInArrow(run, schema)
+
+
+def _unfolded(batch: pa.RecordBatch, lists: pa.ListArray) -> Iterator[pa.RecordBatch]:
+    """A row for each element of the lists, beside the columns of the row that the list belongs to."""
+    rows, elements = pc.list_parent_indices(lists), pc.list_flatten(lists)
+    names = [*batch.schema.names, *(field.name for field in lists.type.value_type)]
+    for start in range(0, len(rows), ROWS):
+        beside = batch.take(rows[start : start + ROWS])
+        part = elements[start : start + ROWS]
+        yield pa.RecordBatch.from_arrays([*beside.columns, *part.flatten()], names)

@@ -1,0 +1,267 @@
+"""The Python data source `twelvelabs`: the listings of the API, searches, newly ready videos, and a sink.
+
+    spark.read.format("twelvelabs").option("index_id", "demo").load("videos")
+    spark.read.format("twelvelabs").option("query_text", "a red car").load("search")
+    spark.readStream.format("twelvelabs").option("index_id", "demo").load("videos")
+    df.write.format("twelvelabs").mode("append").option("index_id", "demo").save()
+
+Options are the arguments of the listing or search, by their names. `index_id` may name several indexes with
+commas between, or all of them with `*`; each is a partition of its own, and so is each `query_text` of a JSON
+list. A filter on a column that the API can filter by narrows what is fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import orjson
+import pyarrow as pa
+from pyspark.sql.datasource import (
+    DataSource,
+    DataSourceReader,
+    DataSourceStreamReader,
+    DataSourceStreamWriter,
+    DataSourceWriter,
+    InputPartition,
+    WriterCommitMessage,
+)
+from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.types import StructType
+
+from tl_data.catalog import Function, Table
+from tl_data.errors import SchemaMismatch
+from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.settings import Settings
+from tl_data.spark.streaming import ReadyVideos
+from tl_data.spark.worker import Worker
+
+#: Columns that the API filters by itself, as the names of the listings' options.
+_EQUAL = {"index_id", "filename", "index_name", "status"}
+_SINCE = {"created_at", "updated_at"}
+
+#: What Spark adds to the options of every read and write.
+_SPARKS = {"path", "paths"}
+
+
+class TwelveLabs(DataSource):
+    """`spark.dataSource.register(TwelveLabs)`, which `tl_data.register(spark)` does with its settings."""
+
+    worker: ClassVar[Worker | None] = None
+
+    @classmethod
+    def name(cls) -> str:
+        """The name of the format."""
+        return "twelvelabs"
+
+    def what(self) -> Table | Function:
+        """The listing or search that `load(...)` names.
+
+        Raises:
+            SchemaMismatch: there is none of the name, or an option is not one of its arguments.
+        """
+        name = self.options.get("path") or "videos"
+        known: dict[str, Table | Function] = {**TABLES, "search": FUNCTIONS["search"]}
+        record = known.get(name)
+        if record is None:
+            raise SchemaMismatch(f"twelvelabs has nothing called {name!r} to load; it has {', '.join(known)}")
+        record.arguments({n: v for n, v in self.said().items() if n != "lookback_hours"} | _required(record))
+        return record
+
+    def said(self) -> dict[str, str]:
+        """The options that were given, without Spark's own."""
+        return {n: v for n, v in self.options.items() if n not in _SPARKS}
+
+    def told(self) -> Worker:
+        """The settings of the registration; the environment's if the class was registered by itself."""
+        return self.worker or Worker(Settings.load(), scope="twelvelabs")
+
+    def schema(self) -> StructType:
+        """The columns of the listing, or of the search and what it was asked."""
+        return from_arrow_schema(_columns(self.what()))
+
+    def reader(self, schema: StructType) -> DataSourceReader:
+        """Batch: one partition an index and query."""
+        return Listing(self.told(), self.what(), self.said())
+
+    def streamReader(self, schema: StructType) -> DataSourceStreamReader:  # noqa: N802 - Spark's name
+        """Newly ready videos of an index."""
+        if self.what().name != "videos":
+            raise SchemaMismatch(f"only videos can be read as a stream, not {self.what().name}")
+        return ReadyVideos(self.told(), self.said())
+
+    def writer(self, schema: StructType, overwrite: bool) -> DataSourceWriter:
+        """Indexes the videos of the rows."""
+        return Sink(self.told(), schema, self.said(), overwrite)
+
+    def streamWriter(self, schema: StructType, overwrite: bool) -> DataSourceStreamWriter:  # noqa: N802
+        """Indexes the videos of each micro-batch."""
+        return StreamSink(self.told(), schema, self.said(), overwrite)
+
+
+def source_of(worker: Worker) -> type[TwelveLabs]:
+    """The data source with the settings of one registration."""
+    return type("TwelveLabs", (TwelveLabs,), {"worker": worker})
+
+
+@dataclass
+class Part(InputPartition):
+    """What one task reads: the options of one listing or search."""
+
+    options: dict[str, Any]
+
+
+class Listing(DataSourceReader):
+    """Reads a listing or a search."""
+
+    def __init__(self, worker: Worker, record: Table | Function, said: Mapping[str, str]) -> None:
+        self.worker, self.name, self.is_table = worker, record.name, isinstance(record, Table)
+        self.options: dict[str, Any] = _typed(record, said)
+        self._schema = _columns(record)
+
+    def pushFilters(self, filters: Sequence[Any]) -> Iterable[Any]:  # noqa: N802 - Spark's name
+        """Narrow what is fetched. Every filter is given back: Spark applies it once more, and is right."""
+        takes = {p.name: p for p in self._record().parameters}
+        for f in filters:
+            column, kind = ".".join(f.attribute if hasattr(f, "attribute") else ()), type(f).__name__
+            if column not in takes or column in self.options:
+                continue
+            if column in _EQUAL and kind in ("EqualTo", "In"):
+                values = list(f.value) if kind == "In" else [f.value]
+                if None in values:
+                    continue
+                if column == "index_id":
+                    self.options[column] = ",".join(map(str, values))
+                elif pa.types.is_list(takes[column].type):
+                    self.options[column] = values
+                elif len(values) == 1:
+                    self.options[column] = values[0]
+            elif column in _SINCE and kind in ("EqualTo", "GreaterThan", "GreaterThanOrEqual"):
+                self.options[column] = _rfc3339(f.value)
+        return filters
+
+    def partitions(self) -> Sequence[Part]:
+        """One an index, and for a search one a query."""
+        options = dict(self.options)
+        if "index_id" not in {p.name for p in self._record().parameters}:
+            return [Part(options)]
+        indexes = self._indexes(options.pop("index_id", None))
+        texts = options.pop("query_text", None)
+        queries = orjson.loads(texts) if texts and texts.lstrip().startswith("[") else [texts]
+        more = [{} if query is None else {"query_text": query} for query in queries]
+        return [
+            Part(options | q | ({} if index is None else {"index_id": index}))
+            for index in indexes
+            for q in more
+        ]
+
+    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
+        """The rows of one partition, a page of the API a batch."""
+        assert isinstance(partition, Part)
+        connection, record = self.worker.connection(), self._record()
+        if isinstance(record, Table):
+            yield from connection.batches(record, **partition.options)
+            return
+        rows = next(connection.values(self.worker.function(record.name), [partition.options]))
+        asked = {n: partition.options.get(n) for n in ("index_id", "query_text")}
+        yield pa.RecordBatch.from_pylist([asked | row for row in rows], self._schema)
+
+    def _record(self) -> Table | Function:
+        return TABLES[self.name] if self.is_table else FUNCTIONS[self.name]
+
+    def _indexes(self, index_id: str | None) -> list[str | None]:
+        if index_id is None:
+            return [None if self.is_table else self.worker.settings.index]
+        if index_id.strip() != "*":
+            return list(dict.fromkeys(i.strip() for i in index_id.split(",")))
+        listing = self.worker.connection().batches(TABLES["indexes"])
+        return [index for batch in listing for index in batch.column("index_id").to_pylist()]
+
+
+@dataclass
+class Indexed(WriterCommitMessage):
+    """How many rows a task took."""
+
+    rows: int
+
+
+class Sink(DataSourceWriter):
+    """Indexes the video of each row, once, however often a task is retried."""
+
+    def __init__(self, worker: Worker, schema: StructType, said: Mapping[str, str], overwrite: bool) -> None:
+        if overwrite:
+            raise SchemaMismatch(
+                "twelvelabs can be appended to only, since overwriting would delete indexed videos: "
+                "say .mode('append')"
+            )
+        record = FUNCTIONS["index_video"]
+        column = said.get("video_column")
+        names = schema.fieldNames()
+        found = [n for n in ([column] if column else ["video", "url"]) if n in names]
+        if not found:
+            wanted = column or "video or url"
+            raise SchemaMismatch(f"the rows to index have no column {wanted}; they have {', '.join(names)}")
+        self.worker, self.column = worker, found[0]
+        self.options = _typed(record, {n: v for n, v in said.items() if n != "video_column"})
+        self.given = [p.name for p in record.parameters if p.name in names and p.name != "video"]
+
+    def write(self, iterator: Iterator[Any]) -> Indexed:
+        """Index the rows of one task.
+
+        Raises:
+            RowFailed: names the row; the others are indexed and cost nothing when it is tried again.
+        """
+        count = 0
+        function = self.worker.function("index_video")
+        rows = (
+            self.options | {n: row[n] for n in self.given} | {"video": row[self.column]} for row in iterator
+        )
+        for _ in self.worker.connection().values(function, rows):
+            count += 1
+        return Indexed(count)
+
+    def commit(self, messages: Sequence[WriterCommitMessage | None], *batch: int) -> None:
+        """Nothing is left to do: each video is in its index as soon as it was accepted."""
+
+    def abort(self, messages: Sequence[WriterCommitMessage | None], *batch: int) -> None:
+        """Nothing to undo: what was indexed was paid for, and a re-run finds it."""
+
+
+class StreamSink(Sink, DataSourceStreamWriter):
+    """The same for each micro-batch of a stream."""
+
+
+def _required(record: Table | Function) -> dict[str, Any]:
+    return {} if isinstance(record, Table) else {"index_id": None}
+
+
+def _columns(record: Table | Function) -> pa.Schema:
+    if isinstance(record, Table):
+        return record.schema
+    asked = [pa.field("index_id", pa.string()), pa.field("query_text", pa.string())]
+    return pa.schema([*asked, *record.columns])
+
+
+def _typed(record: Table | Function, said: Mapping[str, str]) -> dict[str, Any]:
+    """Options are texts: numbers, truth values and lists (as JSON, or with commas) become what is wanted."""
+    takes = {p.name: p.type for p in record.parameters}
+    return {n: _value(n, v, takes[n]) for n, v in said.items() if n in takes}
+
+
+def _value(name: str, text: str, kind: pa.DataType) -> Any:
+    if pa.types.is_list(kind):
+        return orjson.loads(text) if text.lstrip().startswith("[") else [t.strip() for t in text.split(",")]
+    if pa.types.is_boolean(kind) and text.lower() not in ("true", "false"):
+        raise SchemaMismatch(f"option {name} is {text!r}; it is true or false")
+    try:
+        return pa.scalar(text).cast(kind).as_py()
+    except pa.ArrowInvalid as error:
+        raise SchemaMismatch(f"option {name} is {text!r}, but must be {kind}") from error
+
+
+def _rfc3339(value: Any) -> str:
+    """Spark hands times over in UTC, with or without saying so."""
+    assert isinstance(value, datetime)
+    return value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC).isoformat().replace("+00:00", "Z")

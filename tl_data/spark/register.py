@@ -1,0 +1,232 @@
+"""Spark: the catalog as temporary SQL functions of a session, classic or Connect, and the data source.
+
+Each function is an Arrow UDF behind a SQL function; the SQL function gives it named and optional arguments,
+and unfolds a list of structs into rows. So it stays vectorized in a lateral join, which Python's own table
+functions do not. Nothing here touches `sparkContext` or the JVM: Connect and serverless have none.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+import pyspark.sql.functions as functions
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import from_arrow_type
+from pyspark.sql.types import ArrayType, DataType, StructType
+
+from tl_data.catalog import Function, Parameter, Table, literal
+from tl_data.connection import Connection, connect
+from tl_data.errors import SettingsError
+from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.settings import Settings
+from tl_data.spark.datasource import source_of
+from tl_data.spark.worker import KEY_CONF, Columns, Worker
+
+#: Spark's own functions under the names that both engines share: the cosine of two vectors (-1 to 1; NULL
+#: when one of them is all zeros), and a field of JSON text by its path.
+HELPERS = (
+    "CREATE OR REPLACE TEMPORARY FUNCTION tl_similarity(a ARRAY<FLOAT>, b ARRAY<FLOAT>) RETURNS DOUBLE "
+    "RETURN aggregate(zip_with(a, b, (x, y) -> double(x) * double(y)), 0D, (s, x) -> s + x) / nullif("
+    "sqrt(aggregate(a, 0D, (s, x) -> s + double(x) * double(x)) "
+    "* aggregate(b, 0D, (s, x) -> s + double(x) * double(x))), 0D)",
+    "CREATE OR REPLACE TEMPORARY FUNCTION tl_json(text STRING, path STRING) RETURNS STRING "
+    "RETURN get_json_object(text, path)",
+)
+
+
+def register(spark: SparkSession, connection: Connection) -> None:
+    """Create `tl_...` and `try_tl_...` for every function and listing of the catalog, and the helpers.
+
+    Also makes `spark.read.format("twelvelabs")` known. Registering again replaces what was registered before,
+    with the settings of the new connection; answers that the workers share are then asked for anew.
+
+    Raises:
+        SettingsError: the workers of this cluster could not reach what the settings say.
+    """
+    _workers.get(spark, {}).pop(connection.settings, None)
+    worker = worker_of(spark, connection)
+    for f in FUNCTIONS.values():
+        _create(spark, f.sql, f.parameters, f.gives, udf(worker, f), f.is_table)
+        _create(spark, f"try_{f.sql}", f.parameters, f.outcome, udf(worker, f, attempt=True), False)
+    for t in TABLES.values():
+        rows = pa.list_(pa.struct(list(t.schema)))
+        _create(spark, t.sql, t.parameters, rows, udf(worker, t), True)
+    for helper in HELPERS:
+        spark.sql(helper)
+    # Off by default, and with it off Spark refuses a source that could take filters.
+    spark.conf.set("spark.sql.python.filterPushdown.enabled", "true")
+    # Spark plans a read in a process that sees no Spark conf, so the source carries its key with it.
+    key = connection.settings.api_key or spark.conf.get(KEY_CONF, None)
+    sealed = replace(worker, settings=worker.settings.but(api_key=key), needs_key=False)
+    spark.dataSource.register(source_of(sealed))
+
+
+#: By session and settings, so that columns and SQL functions share their answers.
+_workers: weakref.WeakKeyDictionary[SparkSession, dict[Settings, Worker]] = weakref.WeakKeyDictionary()
+
+
+def worker_of(spark: SparkSession, connection: Connection) -> Worker:
+    """What the workers of this session are told by all functions of these settings."""
+    workers = _workers.setdefault(spark, {})
+    if connection.settings not in workers:
+        workers[connection.settings] = _worker(spark, connection)
+    return workers[connection.settings]
+
+
+def _worker(spark: SparkSession, connection: Connection) -> Worker:
+    """Where to call, where the ledger is, and no key if that can be.
+
+    The key stays here when it stands in the Spark conf `spark.tl_data.token`, or in the environment of a
+    classic session, whose workers have it too; otherwise it travels with the pickled functions, which Spark
+    writes into no plan and no log.
+    """
+    settings, master = connection.settings, spark.conf.get("spark.master", "local") or "local"
+    token = spark.conf.get(KEY_CONF, None)
+    if token and not is_connect(spark) and spark.newSession().conf.get(KEY_CONF, None) != token:
+        raise SettingsError(
+            f"{KEY_CONF} was set while Spark runs, and Spark writes such a conf into its event log in clear "
+            "text: set it before the start (spark-defaults.conf, cluster configuration), or pass api_key="
+        )
+    if token and not settings.api_key:
+        connection = connect(settings, api_key=token)
+        settings = connection.settings
+    elsewhere = not master.startswith("local")
+    if settings.embedded and elsewhere:
+        raise SettingsError(
+            f"the embedded engine answers on this machine only, and the workers of {master} are elsewhere: "
+            "set TL_API_KEY, or base_url to a server that they reach"
+        )
+    if elsewhere and "://" not in settings.ledger_url:
+        warnings.warn(
+            f"the ledger {settings.ledger_url} is a folder of each machine of {master}: what one worker paid "
+            "for, another may pay again. Set TL_LEDGER to an address that all share (s3://, gs://, az://)",
+            stacklevel=3,
+        )
+    if settings.embedded:
+        _ = connection.session  # starts the engine if need be; this process keeps it alive
+    stays = bool(settings.api_key) and (
+        token == settings.api_key
+        or (not is_connect(spark) and os.environ.get("TL_API_KEY") == settings.api_key)
+    )
+    return Worker(
+        settings.but(
+            api_key=None if stays else settings.api_key,
+            base_url=connection.base_url,
+            ledger=settings.ledger_url,
+            local_llm_key=None,  # the engine has it
+        ),
+        scope=uuid.uuid4().hex,
+        needs_key=stays,
+    )
+
+
+def is_connect(spark: SparkSession) -> bool:
+    """Whether the session is one of Spark Connect."""
+    return ".connect." in type(spark).__module__
+
+
+def boxed(gives: pa.DataType) -> bool:
+    """Whether a UDF gives a list of one instead of the value: before Spark 4.1 none gives a NULL struct."""
+    return pa.types.is_struct(gives) and not hasattr(functions, "arrow_udf")
+
+
+def udf(worker: Worker, record: Function | Table, *, attempt: bool = False) -> Any:
+    """The function of the workers: a column for each argument, in order; one value a row, perhaps `boxed`."""
+    name = record.name
+    if isinstance(record, Table):
+        gives, run = pa.list_(pa.struct(list(record.schema))), worker.listings
+    elif attempt:
+        gives, run = record.outcome, worker.outcomes
+    else:
+        gives, run = record.gives, worker.values
+    shown = f"try_{record.sql}" if attempt else record.sql
+    return _vectorized(shown, lambda batches: run(name, batches), record.parameters, gives)
+
+
+def spark_type(kind: pa.DataType) -> DataType:
+    """Spark's own translation of an Arrow type."""
+    return from_arrow_type(kind)
+
+
+def _vectorized(
+    name: str,
+    run: Callable[[Iterator[Columns]], Iterator[pa.Array]],
+    parameters: Sequence[Parameter],
+    gives: pa.DataType,
+) -> Any:
+    if hasattr(functions, "arrow_udf"):
+
+        def arrow(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
+            return run(_each(batches))
+
+        arrow.__name__ = name  # as it stands in plans
+        arrow.__annotations__ = {"batches": Iterator[tuple[pa.Array, ...]], "return": Iterator[pa.Array]}
+        return functions.arrow_udf(arrow, spark_type(gives))
+
+    import pandas as pd
+    from pyspark.sql.pandas.functions import pandas_udf
+
+    types, box = [p.type for p in parameters], boxed(gives)
+
+    def series(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.Series]:
+        columns = (
+            [pa.Array.from_pandas(column, type=kind) for column, kind in zip(given, types, strict=True)]
+            for given in _each(batches)
+        )
+        for array in run(columns):
+            values = array.to_pylist()
+            yield pd.Series([[value] for value in values] if box else values, dtype=object)
+
+    series.__name__ = name
+    series.__annotations__ = {"batches": Iterator[tuple[pd.Series, ...]], "return": Iterator[pd.Series]}
+    kind = ArrayType(spark_type(gives)) if box else spark_type(gives)
+    return pandas_udf(series, kind)  # type: ignore[call-overload]  # its stubs know no schema
+
+
+def _each(batches: Iterator[Any]) -> Iterator[Any]:
+    """Spark hands a single column over bare, several as a tuple."""
+    return (given if isinstance(given, tuple) else (given,) for given in batches)
+
+
+def _create(
+    spark: SparkSession,
+    name: str,
+    parameters: Sequence[Parameter],
+    gives: pa.DataType,
+    function: Any,
+    is_table: bool,
+) -> None:
+    """Register a UDF and give it its public name, named arguments and, for tables, its rows."""
+    spark.udf.register(f"_{name}", function)
+    takes = ", ".join(_parameter(p) for p in parameters)
+    call = f"_{name}({', '.join(f'`{name}`.`{p.name}`' for p in parameters)})"
+    kind = spark_type(gives)
+    if is_table:
+        assert isinstance(kind, ArrayType)
+        assert isinstance(kind.elementType, StructType)
+        columns = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in kind.elementType)
+        returns, body = f"TABLE({columns})", f"SELECT inline({call})"
+    else:
+        returns, body = _ddl(kind), f"{call}[0]" if boxed(gives) else call
+    spark.sql(f"CREATE OR REPLACE TEMPORARY FUNCTION {name}({takes}) RETURNS {returns} RETURN {body}")
+
+
+def _parameter(p: Parameter) -> str:
+    kind = f"`{p.name}` {_ddl(spark_type(p.type))}"
+    return kind if p.required else f"{kind} DEFAULT {literal(p.default)}"
+
+
+def _ddl(kind: DataType) -> str:
+    """The type in SQL; field names such as `class` need their backquotes."""
+    if isinstance(kind, StructType):
+        return f"STRUCT<{', '.join(f'`{f.name}`: {_ddl(f.dataType)}' for f in kind)}>"
+    if isinstance(kind, ArrayType):
+        return f"ARRAY<{_ddl(kind.elementType)}>"
+    return kind.simpleString()

@@ -1,0 +1,115 @@
+"""A stream of the videos that become ready in an index.
+
+The API lists videos by when they were created and says when each was indexed; videos become ready in any
+order, and clocks differ a little. So an offset holds the latest time of indexing seen, and the ids of all
+videos indexed in the `GRACE` before it: what turns up late within the grace is still given, nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.sql.datasource import DataSourceStreamReader, InputPartition
+
+from tl_data.errors import SchemaMismatch
+from tl_data.functions import TABLES
+from tl_data.spark.worker import Worker
+from tl_data.types import TIME
+
+GRACE = timedelta(minutes=10)
+
+#: A video is looked for among those created up to so long before the last one that became ready.
+LOOKBACK_HOURS = 24.0
+
+_START = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Window(InputPartition):
+    """The videos between two offsets."""
+
+    start: dict[str, Any]
+    end: dict[str, Any]
+
+
+class ReadyVideos(DataSourceStreamReader):
+    """Offsets and rows of the stream. An offset is {"at": time, "ids": JSON object of ids and times}."""
+
+    def __init__(self, worker: Worker, said: Mapping[str, str]) -> None:
+        self.worker, self.index = worker, said.get("index_id")
+        if self.index is not None and ("," in self.index or self.index == "*"):
+            raise SchemaMismatch("a stream reads one index: give index_id a single name or id")
+        try:
+            hours = float(said.get("lookback_hours") or LOOKBACK_HOURS)
+        except ValueError as error:
+            raise SchemaMismatch(
+                f"option lookback_hours is {said['lookback_hours']!r}, not a number"
+            ) from error
+        self.lookback = timedelta(hours=hours)
+        self._last = self.initialOffset()
+
+    def initialOffset(self) -> dict[str, Any]:  # noqa: N802 - Spark's name
+        """Before the first video."""
+        return {"at": _START.isoformat(), "ids": "{}"}
+
+    def latestOffset(  # noqa: N802 - Spark's name
+        self, start: dict[str, Any] | None = None, limit: Any = None
+    ) -> dict[str, Any]:
+        """The last video that is ready now. Spark before 4.2 does not say where it stands."""
+        start = start or self._last
+        rows = self._ready(start)
+        if not rows:
+            return start
+        at = max(_time(start), *(row["indexed_at"] for row in rows))
+        known = _ids(start) | {row["video_id"]: row["indexed_at"].isoformat() for row in rows}
+        recent = {v: t for v, t in sorted(known.items()) if datetime.fromisoformat(t) > at - GRACE}
+        self._last = {"at": at.isoformat(), "ids": orjson.dumps(recent).decode()}
+        return self._last
+
+    def partitions(self, start: dict[str, Any], end: dict[str, Any]) -> Sequence[Window]:
+        """One: the listing is read in pages, in order."""
+        return [] if start == end else [Window(start, end)]
+
+    def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
+        """The videos after `start` and up to `end`; the same ones whenever it is asked again."""
+        assert isinstance(partition, Window)
+        end, ids = _time(partition.end), _ids(partition.end)
+        rows = [
+            row
+            for row in self._ready(partition.start)
+            if row["indexed_at"] <= end and (row["video_id"] in ids or row["indexed_at"] <= end - GRACE)
+        ]
+        yield pa.RecordBatch.from_pylist(rows, TABLES["videos"].schema)
+
+    def commit(self, end: dict[str, Any]) -> None:
+        """Spark keeps the offsets; nothing else is held."""
+        self._last = end
+
+    def stop(self) -> None:
+        """Nothing is held open; the connection belongs to the process."""
+
+    def _ready(self, start: dict[str, Any]) -> list[dict[str, Any]]:
+        """Every video that became ready after an offset, or late before it, in that order."""
+        options = {} if self.index is None else {"index_id": self.index}
+        after, known = _time(start), _ids(start)
+        if after != _START:
+            options["created_at"] = (after - self.lookback).isoformat().replace("+00:00", "Z")
+        rows: list[dict[str, Any]] = []
+        for batch in self.worker.connection().batches(TABLES["videos"], **options):
+            recent = pc.greater(batch.column("indexed_at"), pa.scalar(after - GRACE, TIME))
+            rows += [row for row in batch.filter(recent).to_pylist() if row["video_id"] not in known]
+        return sorted(rows, key=lambda row: (row["indexed_at"], row["video_id"]))
+
+
+def _time(offset: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(offset["at"])
+
+
+def _ids(offset: Mapping[str, Any]) -> dict[str, str]:
+    return dict(orjson.loads(offset["ids"]))

@@ -1,0 +1,152 @@
+"""What runs inside Spark's Python workers: rows of arguments in, Arrow arrays of answers out.
+
+Spark evaluates a Python function as often as it likes: once for every place it is written at, again for a
+sort or a second branch, again when a task is retried or speculated, each time perhaps in another process. So
+the answers are shared through the ledger: those of durable functions for good, all others among the workers
+of one registration and for as long as the pool remembers (`KEEP`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from tl_data.catalog import Function, Parameter
+from tl_data.connection import Connection, connect
+from tl_data.errors import SettingsError
+from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.ledger.models import Call
+from tl_data.runtime.pool import outcome_row
+from tl_data.session import Session
+from tl_data.settings import Settings
+from tl_data.usage import current
+
+#: Seconds for which workers share the answer of a call that is not durable; the pool remembers as long.
+KEEP = 300.0
+
+#: The Spark conf that may carry the key. Spark redacts conf keys whose name contains `token`, if they are
+#: there when it starts; what is set later it writes into its event log. On a command line all can see it.
+KEY_CONF = "spark.tl_data.token"
+
+Columns = Sequence[pa.Array]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker process is told. It is pickled with every function, so it is small.
+
+    `needs_key`: the settings had a key that does not travel with them; the worker has to have one.
+    """
+
+    settings: Settings
+    scope: str
+    needs_key: bool = False
+
+    def connection(self) -> Connection:
+        """The connection of this process, opened after the fork, at first use.
+
+        Raises:
+            SettingsError: this worker finds no key; the message says where it looks.
+        """
+        if not self.needs_key:
+            return connect(self.settings)
+        key = os.environ.get("TL_API_KEY") or _conf(KEY_CONF)
+        if not key:
+            raise SettingsError(
+                "this Spark worker has no API key: set TL_API_KEY in the environment of the workers, or "
+                f"{KEY_CONF} in the configuration that Spark starts with. Spark redacts that one, but not "
+                "spark.executorEnv.*"
+            )
+        return connect(self.settings, api_key=key)
+
+    def values(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
+        """The plain form: the first failing row fails the statement, with a text that names row and cause."""
+        f = self.function(name)
+        return _answers(f.parameters, f.gives, batches, lambda rows: self.connection().values(f, rows))
+
+    def outcomes(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
+        """The `try_` form: a failing row carries its error."""
+        f = self.function(name)
+
+        def tried(rows: Iterator[dict[str, Any]]) -> Iterator[Any]:
+            return map(outcome_row, self.connection().map(f, rows))
+
+        return _answers(f.parameters, f.outcome, batches, tried)
+
+    def listings(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
+        """A listing of the API for each row of options, as a list of structs."""
+        t = TABLES[name]
+
+        def read(rows: Iterator[dict[str, Any]]) -> Iterator[Any]:
+            for row in rows:
+                given = {n: v for n, v in row.items() if v is not None}
+                batches = self.connection().batches(t, **given)
+                yield [record for batch in batches for record in batch.to_pylist()]
+
+        return _answers(t.parameters, pa.list_(pa.struct(list(t.schema))), batches, read)
+
+    def function(self, name: str) -> Function:
+        """The function of the catalog; one that is not durable shares its answers among the workers."""
+        f = FUNCTIONS[name]
+        return f if f.durable else replace(f, run=_shared(name, self.scope))
+
+
+@lru_cache(maxsize=256)
+def _shared(name: str, scope: str) -> Callable[..., Any]:
+    """One and the same for a scope: it tells the pool which answers it may use again."""
+    f = FUNCTIONS[name]
+
+    async def run(tl: Session, **arguments: Any) -> Any:
+        async def do() -> dict[str, Any]:
+            return {"value": await f.run(tl, **arguments), "model": current().model}
+
+        said = hashlib.sha256(orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        answer = (await tl.ledger.once(Call(f.name, said, scope=scope, keep=KEEP), do)).result
+        slip = current()
+        slip.model, slip.content_key = answer["model"], None  # the key of the sharing is none of a video
+        return answer["value"]
+
+    return run
+
+
+def _answers(
+    parameters: Sequence[Parameter],
+    gives: pa.DataType,
+    batches: Iterable[Columns],
+    answer: Callable[[Iterator[dict[str, Any]]], Iterator[Any]],
+) -> Iterator[pa.Array]:
+    """One array for each batch, from one stream of rows: the calls of the next batch begin before the last
+    answer of this one is there."""
+    sizes: deque[int] = deque()
+    names = [p.name for p in parameters]
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for columns in batches:
+            sizes.append(len(columns[0]))
+            for values in zip(*(column.to_pylist() for column in columns), strict=True):
+                yield dict(zip(names, values, strict=True))
+
+    answers = iter(answer(rows()))
+    for first in answers:
+        while not (size := sizes.popleft()):
+            yield pa.array([], gives)
+        yield pa.array([first, *islice(answers, size - 1)], gives)
+    for _ in sizes:
+        yield pa.array([], gives)
+
+
+def _conf(name: str) -> str | None:
+    """A Spark conf as seen by a worker: Spark hands it over with the task."""
+    from pyspark import TaskContext
+
+    context = TaskContext.get()
+    return context.getLocalProperty(name) if context is not None else None
