@@ -8,9 +8,9 @@ of the run it was made for are equal to the last digit.
 
 What is billed, in the units of the price list, and the run that it is billed to.
 
-A run opens a `Book`. The ledger writes what is billed into the record that tells of it, together with the id
-of the run, and enters it into the book in the same step. So what a run paid that was killed is the sum of
-what the records of the ledger say.
+A run opens a `RunAccount`. The ledger writes each charge into the record of the paid call, together with the
+id of the run, and enters it into the account in the same step. So the bill of a run that was killed is the
+sum of the charges in the ledger's records.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Charge:
     output_tokens: int = 0
 
     @classmethod
-    def said(cls, record: Mapping[str, Any]) -> Charge | None:
+    def from_record(cls, record: Mapping[str, Any]) -> Charge | None:
         """The charge that a record of the ledger tells of, if it tells of one that can be read."""
         try:
             charge = cls(**record["charge"])
@@ -223,7 +223,7 @@ class Bill:
 
 
 @dataclass
-class Book:
+class RunAccount:
     """What one run pays, while it lives."""
 
     run: str
@@ -236,11 +236,11 @@ class Book:
             self.bill.enter(charge)
 
 
-_open: ContextVar[Book | None] = ContextVar("tl_data_book", default=None)
+_open: ContextVar[RunAccount | None] = ContextVar("tl_data_book", default=None)
 
 
 @contextmanager
-def kept_in(book: Book) -> Iterator[Book]:
+def recording(book: RunAccount) -> Iterator[RunAccount]:
     """Bill to this book what is paid inside the block, in this task and its children."""
     token = _open.set(book)
     try:
@@ -249,7 +249,7 @@ def kept_in(book: Book) -> Iterator[Book]:
         _open.reset(token)
 
 
-def book() -> Book | None:
+def current_account() -> RunAccount | None:
     """The book of the run that is under way; None outside of any."""
     return _open.get()
 
@@ -269,7 +269,7 @@ def charged(
         operation: of the ledger.
         less_us: microseconds that were charged before.
     """
-    under_way = book()
+    under_way = current_account()
     run = run or (under_way.run if under_way else None)
     if run is None:
         return None
@@ -279,7 +279,7 @@ def charged(
     return Charge(run, operation if operation in _OWN else "analyze", video_us, calls, *tokens)
 
 
-def entered(charge: Charge | None) -> None:
+def enter_charge(charge: Charge | None) -> None:
     """Enter a charge into the book of the run that is under way, if it is this run's."""
-    if (under_way := book()) is not None:
+    if (under_way := current_account()) is not None:
         under_way.enter(charge)

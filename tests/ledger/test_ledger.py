@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tl_data.billing import Bill, Book, Charge, Units, kept_in
+from tl_data.billing import Bill, Charge, RunAccount, Units, recording
 from tl_data.errors import (
     BadRequest,
     ConnectionFailed,
@@ -606,7 +606,7 @@ def test_what_a_run_paid_is_in_its_book_and_in_the_records(tmp_path: Path) -> No
         return Call(operation, f"content-{number}", {"index_id": "i"}, video_minutes=minutes)
 
     async def run(ledger: Ledger) -> None:
-        with kept_in(Book("one", Bill())) as one, receipt():
+        with recording(RunAccount("one", Bill())) as one, receipt():
             for number in (1, 2):
                 await ledger.submit(call(number), Made(f"task-{number}"), NOTHING)
             await ledger.finish(call(1), {"video_id": "v"}, video_minutes=2.25)
@@ -616,10 +616,10 @@ def test_what_a_run_paid_is_in_its_book_and_in_the_records(tmp_path: Path) -> No
             for error, tokens in ((useless, 5), (BadRequest("no", "parameter_invalid", 400), 0)):
                 with pytest.raises(BadRequest):
                     await ledger.once(call(tokens, "gist", 0.0), lambda e=error, t=tokens: write(e, t))
-        with kept_in(Book("two", Bill())) as two:
+        with recording(RunAccount("two", Bill())) as two:
             await ledger.submit(call(3), Made("task-3"), NOTHING)
         await ledger.submit(call(4), Made("task-4"), NOTHING)  # outside of any run
-        with kept_in(Book("three", Bill())) as three:
+        with recording(RunAccount("three", Bill())) as three:
             await ledger.finish(call(3), {"video_id": "w"}, video_minutes=1.5)
             await ledger.finish(call(4), {"video_id": "x"}, video_minutes=1.5)
         assert (one.bill.submitted, one.bill.video_minutes, one.bill.output_tokens) == (2, 2.25, 12)
@@ -656,12 +656,12 @@ def test_a_task_that_appears_late_is_billed_to_the_run_that_sent_it(tmp_path: Pa
     call = Call("index", "content-1", {"index_id": "i"}, video_minutes=2.0)
 
     async def run(ledger: Ledger) -> None:
-        with kept_in(Book("one", Bill())) as one, pytest.raises(ConnectionFailed):
+        with recording(RunAccount("one", Bill())) as one, pytest.raises(ConnectionFailed):
             await ledger.submit(call, Made(lost), NOTHING)
         assert (one.unsettled, one.bill) == (1, Bill())
         [before] = (await accounts_of(ledger.storage, ["one"], 0.0)).values()
         assert [open_.key for open_, _ in before.open] == [call.key]
-        with kept_in(Book("two", Bill())) as two:
+        with recording(RunAccount("two", Bill())) as two:
             found = await ledger.submit(call, Made("task-2"), Made("task-1"))
         assert (found.task_id, found.reused, two.bill, two.unsettled) == ("task-1", True, Bill(), 0)
         after = await read_again(ledger.storage, "one", before)
@@ -675,10 +675,10 @@ def test_what_was_refused_is_not_looked_for(tmp_path: Path) -> None:
     call = Call("index", "content-1", {"index_id": "i"}, video_minutes=2.0)
 
     async def run(ledger: Ledger) -> None:
-        with kept_in(Book("one", Bill())) as one, pytest.raises(ServerFailed):
+        with recording(RunAccount("one", Bill())) as one, pytest.raises(ServerFailed):
             await ledger.submit(call, Made(ServerFailed("busy", None, 503)), NOTHING)
         assert one.unsettled == 0
-        with kept_in(Book("two", Bill())) as two:
+        with recording(RunAccount("two", Bill())) as two:
             await ledger.submit(call, Made("task-2"), NOTHING)
         assert two.bill.submitted == 1
         accounts = await accounts_of(ledger.storage, ["one", "two"], 0.0)

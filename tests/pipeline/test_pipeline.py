@@ -24,7 +24,7 @@ from tl_data.lake.schemas import CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
 from tl_data.pipeline.job import Job, Source
 from tl_data.pipeline.progress import Step
 from tl_data.pipeline.recovery import Tasks, paid_twice
-from tl_data.pipeline.worklist import Listing
+from tl_data.pipeline.worklist import Worklist
 from tl_data.session import METADATA_KEY
 
 Put = Callable[..., str]
@@ -177,10 +177,10 @@ def test_only_a_table_that_was_filled_and_removed_is_lost(put: Put, make_job: Ma
     job = make_job([put("a.mp4")], tables=("clips", "vectors"))
     pipeline.run(job)
     lake = Lake(job.folder)
-    with Listing(job, lake) as source:
+    with Worklist(job, lake) as source:
         assert source.lost == ()
     shutil.rmtree(Path(job.folder) / "vectors")
-    with Listing(job, lake) as source:
+    with Worklist(job, lake) as source:
         assert source.lost == ("vectors",)
 
 

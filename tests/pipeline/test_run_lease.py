@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from tl_data import pipeline
-from tl_data.billing import Bill, Book, Prices
+from tl_data.billing import Bill, Prices, RunAccount
 from tl_data.connection import Connection, connect
 from tl_data.errors import LakeError
 from tl_data.lake.lake import Lake, rows_of
 from tl_data.lake.schemas import RUNS
 from tl_data.pipeline.job import Job
-from tl_data.pipeline.recovery import Books, alive
+from tl_data.pipeline.recovery import RunReconciler, run_lease
 
 
 def status(lake: Lake) -> dict[str, str]:
@@ -38,8 +38,8 @@ def connection(make_job: Callable[..., Job]) -> Connection:
 
 async def looked(connection: Connection, lake: Lake) -> list[str]:
     """The runs that were found to have died."""
-    books = Books(connection.session, lake.table(RUNS), Prices.free(), lake.folder)
-    died = await books.look()
+    books = RunReconciler(connection.session, lake.table(RUNS), Prices.free(), lake.folder)
+    died = await books.find_interrupted()
     await books.close()
     return died
 
@@ -49,7 +49,7 @@ def test_a_run_that_lives_is_left_alone(connection: Connection, tmp_path: Path) 
     running(lake, "mine", "of another ledger")
 
     async def while_alive() -> list[str]:
-        async with alive(storage, Book("mine", Bill()), lake.folder):
+        async with run_lease(storage, RunAccount("mine", Bill()), lake.folder):
             return await looked(connection, lake)
 
     assert connection.run(while_alive()) == []
@@ -62,7 +62,7 @@ def test_a_run_that_could_not_write_its_end_is_found(connection: Connection, tmp
     running(lake, "mine", "other")
 
     async def failed() -> None:
-        async with alive(storage, Book("mine", Bill()), lake.folder):
+        async with run_lease(storage, RunAccount("mine", Bill()), lake.folder):
             raise LakeError("the disk is full")
 
     with pytest.raises(LakeError):
@@ -77,7 +77,7 @@ def test_a_run_that_died_before_it_had_a_row_leaves_nothing(connection: Connecti
     lake, storage = Lake(str(tmp_path / "lake")), connection.session.ledger.storage
 
     async def failed(run: str, folder: str) -> None:
-        async with alive(storage, Book(run, Bill()), folder):
+        async with run_lease(storage, RunAccount(run, Bill()), folder):
             raise LakeError("the disk is full")
 
     for run, folder in (("mine", lake.folder), ("another's", str(tmp_path / "other"))):

@@ -16,7 +16,7 @@ from deltalake import write_deltalake
 from tl_data.errors import SchemaMismatch, SettingsError
 from tl_data.lake.lake import Lake
 from tl_data.pipeline.job import Job, Source
-from tl_data.pipeline.worklist import Item, Listing
+from tl_data.pipeline.worklist import SourceVideo, Worklist
 
 URLS = ["https://example.com/a.mp4", "https://example.com/b.mp4", None, "https://example.com/a.mp4"]
 TABLE = pa.table({"id": [1, 2, 3, 4], "url": URLS, "size": [1.0, 2.0, 3.0, 4.0]})
@@ -26,13 +26,13 @@ TABLE = pa.table({"id": [1, 2, 3, 4], "url": URLS, "size": [1.0, 2.0, 3.0, 4.0]}
 class Found:
     rows: int
     distinct: int
-    items: list[Item]
+    items: list[SourceVideo]
 
 
 def read(folder: Path, kind: Any, place: Any, **more: Any) -> Found:
     limit = more.pop("limit", None)
     job = Job(Source(kind, place, **more), str(folder / "lake"), limit=limit, base=str(folder))
-    with Listing(job, Lake(job.folder)) as source:
+    with Worklist(job, Lake(job.folder)) as source:
         found = Found(source.rows, source.distinct, list(source.items()))
     assert found.distinct == len(found.items)
     return found

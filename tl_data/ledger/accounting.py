@@ -84,7 +84,7 @@ async def _read(journal: Journal, view: View, accounts: dict[str, Account], sinc
             if record.get("task_id") in tasks:
                 continue
             tasks.add(record.get("task_id"))
-        if (charge := Charge.said(record)) is not None and charge.run in accounts:
+        if (charge := Charge.from_record(record)) is not None and charge.run in accounts:
             charges.setdefault(charge.run, []).append(charge)
     if view.state in ("claimed", "failed"):
         for claim in await journal.open_claims(view):

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tl_data.billing import Charge, book, charged, entered
+from tl_data.billing import Charge, charged, current_account, enter_charge
 from tl_data.errors import LedgerError
 from tl_data.ledger.lease import Lease, LeaseLost, Owner, Watch
 from tl_data.ledger.models import Billed, Call, Doubt, Entry, Failure, entry_of
@@ -54,7 +54,7 @@ class Settling:
             # A call that was begun in the slot before may still be in flight there: wait for it.
             view, _ = await self.journal.read(places[0], call.key)
             folder = places[0] if view.state == "claimed" else folder
-        attempt, gone, under_way = 1, False, book()
+        attempt, gone, under_way = 1, False, current_account()
         claim = {
             **call.described(),
             "owner": self._me.signature(),
@@ -178,7 +178,7 @@ class Settling:
                     self.journal.write_done(call, folder, attempt, answer, None, minutes, charge=charge)
                 )
             except LedgerError as trouble:
-                entered(charge)
+                enter_charge(charge)
                 # It is paid for: the caller gets it, and the ledger's trouble stops the next claim.
                 log.error("an answer could not be kept and would be paid for again: %s", trouble)
                 said = {**call.described(), "at": time.time(), "video_minutes": minutes}
@@ -222,7 +222,7 @@ def _waiting(call: Call, claim: Mapping[str, Any] | None, lease: float) -> str:
 
 def _unsettled(find: Find | None) -> None:
     """Note that a task may have been made whose id this run does not know."""
-    under_way = book()
+    under_way = current_account()
     if find is not None and under_way is not None:
         under_way.unsettled += 1
 

@@ -255,7 +255,7 @@ def entry_of(key: str, state: State, attempt: int, record: Mapping[str, Any], re
             video_minutes=float(record.get("video_minutes") or 0.0),
             owner=f"{owner.get('host')}, process {owner.get('pid')}" if owner else None,
             doubt=record.get("doubt"),
-            charge=Charge.said(record),
+            charge=Charge.from_record(record),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"the ledger record of {key} ({state}) has a wrong field: {error}") from error

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from tl_data.billing import Charge, entered
+from tl_data.billing import Charge, enter_charge
 from tl_data.errors import LedgerError
 from tl_data.ledger.models import Call, Doubt, Entry, Failure, State, Unreadable, decode, encode, entry_of
 from tl_data.object_store import Item, Storage
@@ -196,7 +196,7 @@ class Journal:
         won = await self._storage.create(f"{folder}/done", encode(record), durable=durable)
         known = None if won else await self.done(folder, call.key)
         if known is None or (charge is not None and charge.calls):  # an answer that is too late is paid, too
-            entered(charge)
+            enter_charge(charge)
         if known is not None:
             return known
         return entry_of(call.key, "done", attempt, record, result)
@@ -230,7 +230,7 @@ class Journal:
                         "The next run looks for it on the platform before it submits again"
                     ) from error
                 await asyncio.sleep(pause)
-        entered(charge)
+        enter_charge(charge)
         return entry_of(call.key, "submitted", attempt, record)
 
     async def write_failed(
@@ -253,7 +253,7 @@ class Journal:
             **({"maybe_sent": True} if maybe_sent else {}),
         }
         if await self._storage.create(f"{folder}/{attempt:04d}.failed", encode(record)):
-            entered(charge)
+            enter_charge(charge)
         return entry_of(call.key, "failed", attempt, record)
 
 

@@ -27,14 +27,14 @@ from typing import Any
 import orjson
 
 from tl_data import catalog
-from tl_data.billing import Book, Prices, kept_in
+from tl_data.billing import Prices, RunAccount, recording
 from tl_data.errors import BadRequest, SettingsError, TLDataError
 from tl_data.lake.lake import Lake, rows_of
 from tl_data.lake.schemas import ALERTS, ASKED, RUNS, VIDEOS
 from tl_data.ledger.models import BILLED_KEEP, Call
 from tl_data.pipeline.job import Alerts, Job
 from tl_data.pipeline.planner import known_index, prices_of
-from tl_data.pipeline.recovery import Books, alive
+from tl_data.pipeline.recovery import RunReconciler, run_lease
 from tl_data.pipeline.report import Report
 from tl_data.pipeline.source import pairs
 from tl_data.runtime.concurrency import in_parallel
@@ -289,11 +289,11 @@ async def alert(
     run.rows = run.distinct = sum(len(chunk.videos) for chunk in chunks)
     told = await asyncio.to_thread(_told, lake, {v["content_key"] for c in chunks for v in c.videos.values()})
     asking = _Asking(session, alerts, report, told)
-    with kept_in(Book(run_id, run.bill)) as book:
-        async with alive(session.ledger.storage, book, job.folder, prices):
+    with recording(RunAccount(run_id, run.bill)) as account:
+        async with run_lease(session.ledger.storage, account, job.folder, prices):
             runs = await asyncio.to_thread(lake.table, RUNS)  # written to at the same time
-            books = Books(session, runs, prices, job.folder)
-            await books.look()
+            reconciler = RunReconciler(session, runs, prices, job.folder)
+            await reconciler.find_interrupted()
             for chunk in chunks:
                 await asyncio.to_thread(tables[2].replace_groups, rows_of(RUNS, [run.row()]))
                 found, asked = await asking.ask(chunk, stop)
@@ -307,8 +307,8 @@ async def alert(
             run.ended_at = datetime.now(UTC)
             await asyncio.to_thread(tables[2].replace_groups, rows_of(RUNS, [run.row()]))
             if not stop.is_set():
-                await books.close()
-            await books.leave()
+                await reconciler.close()
+            await reconciler.leave()
     return report
 
 

@@ -19,7 +19,7 @@ from tl_data.errors import (
     SettingsError,
     TLDataError,
 )
-from tl_data.pipeline.inspect import Look
+from tl_data.pipeline.inspect import VideoStatus
 from tl_data.pipeline.job import Job
 from tl_data.pipeline.outputs import MOST_TOKENS
 from tl_data.pipeline.report import Report, RunStatus
@@ -31,7 +31,7 @@ TROUBLES = 20  # videos in a row that the platform did not answer for: it is dow
 LONGEST = 4 * 3600.0  # seconds; what a video of unknown length is taken for where a budget is kept
 
 
-class Stops:
+class Guardrails:
     """The limits of one run. `halt` is set when nothing new is to begin; why stands in the report."""
 
     def __init__(self, job: Job, report: Report) -> None:
@@ -91,7 +91,7 @@ class Stops:
                 "the table errors says why; run again to go on",
             )
 
-    def mind(self, error: TLDataError) -> None:
+    def note_error(self, error: TLDataError) -> None:
         """Notice that the platform is down: the videos are not to blame."""
         if isinstance(error, TROUBLE) and isinstance(error, APIError) and not _of_the_video(error):
             self.troubles += 1
@@ -99,14 +99,14 @@ class Stops:
                 self.end("stopped", f"stopped: the platform failed {TROUBLES} times in a row: {error}")
 
 
-def price_at_most(here: Look, prices: Prices, *, analysing: bool) -> tuple[float, float]:
-    """What a video will cost from here on, at most: indexing, and analyses with the text they write."""
-    seconds = here.seconds if here.seconds is not None else LONGEST
+def price_at_most(video: VideoStatus, prices: Prices, *, analysing: bool) -> tuple[float, float]:
+    """What a video will cost from video on, at most: indexing, and analyses with the text they write."""
+    seconds = video.seconds if video.seconds is not None else LONGEST
     index, analyses = Bill(), Bill()
-    if here.state == "new":
+    if video.state == "new":
         index.add("index", seconds)
-    if analysing and here.asked:
-        analyses.add("analyze", seconds, calls=here.asked, tokens=(0, here.asked * MOST_TOKENS))
+    if analysing and video.asked:
+        analyses.add("analyze", seconds, calls=video.asked, tokens=(0, video.asked * MOST_TOKENS))
     return index.price(prices), analyses.price(prices)
 
 

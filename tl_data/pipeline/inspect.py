@@ -25,7 +25,7 @@ from tl_data.media.identity import Identity, identify
 from tl_data.media.preflight import Limits, facts_of, limits_of, refusal
 from tl_data.object_store import Storage
 from tl_data.pipeline.outputs import analyses, is_text
-from tl_data.pipeline.worklist import Item, Row
+from tl_data.pipeline.worklist import KnownVideo, SourceVideo
 from tl_data.session import Session
 
 log = logging.getLogger("tl_data.ledger")
@@ -67,10 +67,10 @@ State = Literal["unchanged", "known", "attached", "new", "refused"]
 
 
 @dataclass
-class Look:
+class VideoStatus:
     """A distinct video and what would have to be done for it."""
 
-    item: Item
+    item: SourceVideo
     state: State
     identity: Identity | None = None
     seconds: float | None = None  # length: the platform's word, or else the header's
@@ -83,15 +83,15 @@ class Look:
     by_header: MediaRefused | None = None  # how the header that was just read spoke against it
 
 
-async def look(
+async def inspect_video(
     session: Session,
     index_id: str | None,
     names: tuple[str, ...],
-    item: Item,
+    item: SourceVideo,
     *,
     measure: bool,
     refresh: bool = False,
-) -> Look:
+) -> VideoStatus:
     """Find out about one video without paying.
 
     Args:
@@ -106,11 +106,11 @@ async def look(
         APIError: the platform cannot be used, whatever the video.
     """
     if item.fault:
-        return Look(item, "refused", error=item.fault)
+        return VideoStatus(item, "refused", error=item.fault)
     try:
         identity = await identify(session.client, item.video)
     except (MediaRefused, APIError) as error:
-        return Look(item, "refused", error=error)
+        return VideoStatus(item, "refused", error=error)
     rows = list(item.keys.values())
     current = [row for row in rows if row and is_current(row, identity, session.vectors_by)]
     kept: tuple[str, ...] = ()
@@ -122,28 +122,28 @@ async def look(
     else:
         needed = tuple(name for name in names if not all(name in row.made for row in current))
         if not needed:
-            return Look(item, "unchanged", identity)
-    here = Look(item, "new", identity, needed=needed, kept=kept, kept_of=kept_of)
+            return VideoStatus(item, "unchanged", identity)
+    video = VideoStatus(item, "new", identity, needed=needed, kept=kept, kept_of=kept_of)
     if index_id is not None:
         try:
-            await _remember(session, here, index_id, session.index_call(identity, index_id))
+            await _remember(session, video, index_id, session.index_call(identity, index_id))
         except Unreadable as error:
-            return Look(item, "refused", identity, error=error)
-        if here.state == "known" or here.error:
-            return here
-    here.asked = len(analyses(session, needed, ""))
+            return VideoStatus(item, "refused", identity, error=error)
+        if video.state == "known" or video.error:
+            return video
+    video.asked = len(analyses(session, needed, ""))
     if measure:
-        await _measure(session, here)
-    return here
+        await _measure(session, video)
+    return video
 
 
-def is_current(row: Row | None, identity: Identity, model: str) -> bool:
+def is_current(row: KnownVideo | None, identity: Identity, model: str) -> bool:
     """Whether the tables have this very content by this model."""
     return row is not None and (row.content_key, row.model) == (identity.content_key, model)
 
 
 def _refreshed(
-    names: tuple[str, ...], rows: list[Row | None], identity: Identity, model: str
+    names: tuple[str, ...], rows: list[KnownVideo | None], identity: Identity, model: str
 ) -> tuple[tuple[str, ...], tuple[str, ...], str | None]:
     """What to make anew of a video that another model embedded, what to keep of it, and its id."""
     old = [r for r in rows if r and r.content_key == identity.content_key and r.model != model]
@@ -155,7 +155,7 @@ def _refreshed(
     return tuple(dict.fromkeys(n for n in (*names, *sorted(made)) if n not in kept)), kept, old[0].video_id
 
 
-async def _remember(session: Session, here: Look, index_id: str, call: Call) -> None:
+async def _remember(session: Session, video: VideoStatus, index_id: str, call: Call) -> None:
     """Add what the ledger knows of the video."""
     entry = await session.ledger.get(call)
     if entry is None:
@@ -163,43 +163,43 @@ async def _remember(session: Session, here: Look, index_id: str, call: Call) -> 
     if entry.state == "claimed":
         # Its owner may have been stopped between sending and writing it down: the platform knows.
         if await indexing_task(session.client, None, index_id, call.key) is not None:
-            here.state = "attached"
+            video.state = "attached"
         return
     if entry.state == "failed":
         if entry.failure and not entry.failure.retryable:
-            here.state, here.error = "refused", entry.failure.exception(call.key)
+            video.state, video.error = "refused", entry.failure.exception(call.key)
         return
     if entry.state == "submitted":
-        here.state = "attached"
+        video.state = "attached"
         return
-    here.state, here.record = "known", entry.result
-    here.seconds = entry.result.get("duration_sec")
-    paid = [await session.ledger.get(c) for c in analyses(session, here.needed, entry.result["video_id"])]
-    here.asked = sum(1 for known in paid if known is None or known.state != "done")
+    video.state, video.record = "known", entry.result
+    video.seconds = entry.result.get("duration_sec")
+    paid = [await session.ledger.get(c) for c in analyses(session, video.needed, entry.result["video_id"])]
+    video.asked = sum(1 for known in paid if known is None or known.state != "done")
 
 
-async def _measure(session: Session, here: Look) -> None:
+async def _measure(session: Session, video: VideoStatus) -> None:
     """Read length and size from the container's header, and refuse what the platform would refuse."""
     limits = limits_of(session.search_model, session.analyze_model)
     refused: TLDataError | None = None
-    if here.item.attempts and here.state == "new" and here.identity is not None:
-        refused = await refused_before(session.ledger.storage, here.identity, limits)
+    if video.item.attempts and video.state == "new" and video.identity is not None:
+        refused = await refused_before(session.ledger.storage, video.identity, limits)
     if refused is None:
         try:
-            facts = await facts_of(session.client, here.item.video)
-            here.seconds = facts.duration_sec
+            facts = await facts_of(session.client, video.item.video)
+            video.seconds = facts.duration_sec
             refused = refusal(facts, limits) if limits else None
         except (MediaRefused, APIError) as error:
             refused = error
         except MissingExtra:
             return  # without the package that reads headers, the platform's own check has to do
-        here.by_header = refused if isinstance(refused, MediaRefused) else None
-    if refused and here.state == "new":
-        here.state, here.error = "refused", refused
+        video.by_header = refused if isinstance(refused, MediaRefused) else None
+    if refused and video.state == "new":
+        video.state, video.error = "refused", refused
 
 
-async def note_refusal(session: Session, here: Look) -> None:
+async def note_refusal(session: Session, video: VideoStatus) -> None:
     """Keep for the next run what the header said against a video."""
-    if here.by_header is not None and here.identity is not None:
+    if video.by_header is not None and video.identity is not None:
         limits = limits_of(session.search_model, session.analyze_model)
-        await remember_refusal(session.ledger.storage, here.identity, limits, here.by_header)
+        await remember_refusal(session.ledger.storage, video.identity, limits, video.by_header)

@@ -18,10 +18,10 @@ from tl_data.errors import SchemaMismatch
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import TABLES, VECTORS, VIDEOS
 from tl_data.lake.writer import Commits
-from tl_data.pipeline.inspect import Look
+from tl_data.pipeline.inspect import VideoStatus
 from tl_data.pipeline.job import Job
 from tl_data.pipeline.outputs import passed_over
-from tl_data.pipeline.worklist import Listing
+from tl_data.pipeline.worklist import Worklist
 from tl_data.session import Session
 
 
@@ -101,12 +101,12 @@ def lengths(lake: Lake) -> list[float | None]:
     return list(found.values())
 
 
-def keep_texts(source: Listing, commits: Commits, here: Look, video_id: str) -> None:
+def keep_texts(source: Worklist, commits: Commits, video: VideoStatus, video_id: str) -> None:
     """Hand the summaries and chapters that a video keeps to the tables, under its new id."""
-    if here.kept_of is None or here.kept_of == video_id:
+    if video.kept_of is None or video.kept_of == video_id:
         return
-    for name in _tables(here.kept):
-        rows = passed_over(source.texts(TABLES[name], here.kept_of), video_id)
+    for name in _tables(video.kept):
+        rows = passed_over(source.texts(TABLES[name], video.kept_of), video_id)
         commits.add(name, f"{video_id} kept", rows)
 
 

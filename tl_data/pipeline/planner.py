@@ -12,13 +12,13 @@ from tl_data.errors import Cancelled, NotFound
 from tl_data.lake.lake import Lake
 from tl_data.ledger.models import Failure
 from tl_data.media.identity import is_url, redact
-from tl_data.pipeline.inspect import Look, look
+from tl_data.pipeline.inspect import VideoStatus, inspect_video
 from tl_data.pipeline.job import Job
 from tl_data.pipeline.model_check import refuse_index, refuse_mixing
 from tl_data.pipeline.outputs import MOST_TOKENS, wanted
 from tl_data.pipeline.progress import Progress, Step
 from tl_data.pipeline.report import Plan, Refusal
-from tl_data.pipeline.worklist import Item, Listing
+from tl_data.pipeline.worklist import SourceVideo, Worklist
 from tl_data.ratelimit.limiter import SPREAD_OUT, allowances_of, allowed_by
 from tl_data.ratelimit.reported import Memory
 from tl_data.ratelimit.shared import Budget
@@ -31,23 +31,23 @@ LOOKS = 4  # looks in flight for each call that may be: they ask the videos' own
 
 
 async def make_plan(session: Session, job: Job, progress: Progress, stop: asyncio.Event) -> Plan:
-    """Look at every video of the source and add up what the job would take."""
+    """VideoStatus at every video of the source and add up what the job would take."""
     began = time.monotonic()
     lake = Lake(job.folder, job.format)
     prices = prices_of(job, session)
     names, index_id = wanted(job), await known_index(session)  # a wrong key is told before what it leads to
     await asyncio.to_thread(refuse_mixing, lake, job, session, prices)
     await refuse_index(session, index_id)
-    source = await asyncio.to_thread(Listing, job, lake)
+    source = await asyncio.to_thread(Worklist, job, lake)
     found = Plan(job.name, source.rows, source.distinct, prices)
     seen, files = 0, set[str]()
 
-    async def one(item: Item) -> None:
+    async def one(item: SourceVideo) -> None:
         nonlocal seen
-        here = await look(session, index_id, names, item, measure=True, refresh=job.refresh)
-        _count(found, here, files)
-        if job.alerts and here.identity and here.error is None and here.state != "unchanged":
-            found.coming |= dict.fromkeys(item.keys, here.identity.content_key)
+        video = await inspect_video(session, index_id, names, item, measure=True, refresh=job.refresh)
+        _count(found, video, files)
+        if job.alerts and video.identity and video.error is None and video.state != "unchanged":
+            found.coming |= dict.fromkeys(item.keys, video.identity.content_key)
         seen += 1
         progress(
             Step(
@@ -73,21 +73,21 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
     return found
 
 
-def _count(plan: Plan, here: Look, files: set[str]) -> None:
+def _count(plan: Plan, video: VideoStatus, files: set[str]) -> None:
     """Add a video. Of two files with the same bytes (`files` holds their keys) only one will be paid for."""
-    if here.error is not None:
-        told = refusal(here)
+    if video.error is not None:
+        told = refusal(video)
         plan.codes[told.code] = plan.codes.get(told.code, 0) + 1
         if len(plan.refused) < REFUSALS:
             plan.refused.append(told)
         return
-    plan.refreshed += here.kept_of is not None
-    if here.identity and here.state != "unchanged" and not is_url(here.item.video):
-        if here.identity.content_key in files:
+    plan.refreshed += video.kept_of is not None
+    if video.identity and video.state != "unchanged" and not is_url(video.item.video):
+        if video.identity.content_key in files:
             plan.known += 1
             return
-        files.add(here.identity.content_key)
-    match here.state:
+        files.add(video.identity.content_key)
+    match video.state:
         case "unchanged":
             plan.unchanged += 1
         case "known":
@@ -96,20 +96,20 @@ def _count(plan: Plan, here: Look, files: set[str]) -> None:
             plan.attached += 1
         case _:
             plan.new += 1
-            plan.bill.add("index", here.seconds)
-    plan.unmeasured += here.state in ("new", "attached") and here.seconds is None
-    if here.asked:
-        plan.bill.add("analyze", here.seconds, calls=here.asked)
-        plan.output_tokens_at_most += here.asked * MOST_TOKENS
+            plan.bill.add("index", video.seconds)
+    plan.unmeasured += video.state in ("new", "attached") and video.seconds is None
+    if video.asked:
+        plan.bill.add("analyze", video.seconds, calls=video.asked)
+        plan.output_tokens_at_most += video.asked * MOST_TOKENS
 
 
-def refusal(here: Look) -> Refusal:
+def refusal(video: VideoStatus) -> Refusal:
     """What is wrong with a video, as a record."""
-    assert here.error is not None
-    failure = Failure.of(here.error)
+    assert video.error is not None
+    failure = Failure.of(video.error)
     return Refusal(
-        next(iter(here.item.keys)),
-        redact(here.item.url),  # it is printed and logged: what signs it is a secret
+        next(iter(video.item.keys)),
+        redact(video.item.url),  # it is printed and logged: what signs it is a secret
         failure.kind,
         failure.code or failure.kind,
         failure.message,

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tl_data.billing import Book, Prices
+from tl_data.billing import Prices, RunAccount
 from tl_data.errors import APIError, LedgerError, NotFound, StillRunning, TaskFailed, TLDataError
 from tl_data.lake.lake import LakeTable, rows_of
 from tl_data.lake.schemas import RUNS
@@ -42,8 +42,8 @@ FOLDER = "runs"
 
 
 @asynccontextmanager
-async def alive(
-    storage: Storage, book: Book, tables: str, prices: Prices | None = None, seconds: float = LEASE
+async def run_lease(
+    storage: Storage, book: RunAccount, tables: str, prices: Prices | None = None, seconds: float = LEASE
 ) -> AsyncIterator[None]:
     """Hold the lease of a run over the tables at this address.
 
@@ -74,7 +74,7 @@ async def alive(
 
 
 @dataclass(frozen=True)
-class Left:
+class StaleRun:
     """The lease of a run that has ended without closing its books."""
 
     item: Item
@@ -91,7 +91,7 @@ class Left:
         return Prices.heard(self.record.get("prices"))
 
 
-async def left(storage: Storage, watch: Watch, item: Item) -> Left | None:
+async def find_stale(storage: Storage, watch: Watch, item: Item) -> StaleRun | None:
     """The lease of a run, if the run is over: judged by its process where that can be seen to be gone, by the
     clock of the store otherwise."""
     body = await storage.read(item.path)
@@ -101,7 +101,7 @@ async def left(storage: Storage, watch: Watch, item: Item) -> Left | None:
         record = decode(body, item.path)
     except Unreadable:
         record = {}
-    return Left(item, record) if await watch.is_over(item, record) else None
+    return StaleRun(item, record) if await watch.is_over(item, record) else None
 
 
 log = logging.getLogger("tl_data.pipeline")
@@ -111,11 +111,11 @@ LOOKING = 60.0  # seconds that looking for tasks nobody wrote down may take
 
 
 @dataclass
-class _Open:
+class _OpenRun:
     """A run whose books are open."""
 
     row: dict[str, Any]  # of the table `runs`
-    lease: Left
+    lease: StaleRun
     account: Account | None = None  # None: the ledger could not be read
 
 
@@ -123,16 +123,16 @@ class NothingSent(LedgerError):
     """Nothing is to be sent: only what was sent before is looked for."""
 
 
-class Books:
+class RunReconciler:
     """The open books in one table `runs`."""
 
     def __init__(self, session: Session, runs: LakeTable, prices: Prices, tables: str) -> None:
         self._session, self._runs, self._prices, self._tables = session, runs, prices, tables
         self._storage = session.ledger.storage
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, _OpenRun] = {}
         self._reading: asyncio.Task[None] | None = None
 
-    async def look(self) -> list[str]:
+    async def find_interrupted(self) -> list[str]:
         """Find the runs that are over, and call those interrupted that had died; gives the ids of these.
 
         What they paid is read meanwhile: `close` at the end, or `leave`.
@@ -142,10 +142,10 @@ class Books:
         leases = [item async for item in self._storage.below(FOLDER)]
         for item in leases:
             run = item.path.rpartition("/")[2]
-            if (lease := await left(self._storage, watch, item)) is None:
+            if (lease := await find_stale(self._storage, watch, item)) is None:
                 continue
             if row := by_id.get(run):
-                self._open[run] = _Open(row, lease)
+                self._open[run] = _OpenRun(row, lease)
             elif lease.record.get("tables") == self._tables:  # it died before it had a row, and paid nothing
                 await self._storage.delete(item.path)
         died = [run for run, open_ in self._open.items() if open_.row["status"] == "running"]
@@ -167,8 +167,8 @@ class Books:
                 await self._close(run)
 
     async def close(self) -> None:
-        """Look for what is open still, and close the books that can be closed. Never fails: the next run
-        does what is left."""
+        """Look for what is open still, and close the accounts that can be closed. Never fails: the next
+        run does what is left."""
         if self._reading is None:
             return
         try:
@@ -226,7 +226,7 @@ class Books:
         if changed:
             await asyncio.to_thread(self._runs.replace_groups, rows_of(RUNS, changed))
 
-    def _paid(self, open_: _Open) -> dict[str, Any]:
+    def _paid(self, open_: _OpenRun) -> dict[str, Any]:
         """What the ledger says. Where it knows less than the row, records were lost or forgotten."""
         bill = open_.account.bill if open_.account else None
         if bill is None or bill.calls < (open_.row["calls"] or 0):

@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from tl_data.billing import Bill, Prices
-from tl_data.pipeline.inspect import Look
+from tl_data.pipeline.inspect import VideoStatus
 from tl_data.pipeline.progress import Step, duration
-from tl_data.pipeline.worklist import Item
+from tl_data.pipeline.worklist import SourceVideo
 from tl_data.runtime.telemetry import count, span
 
 RunStatus = Literal["done", "budget", "failures", "stopped", "interrupted"]
@@ -281,17 +281,19 @@ async def traced(run: Traced) -> Report:
             count("tl_data.price", max(0.0, report.price), currency=report.prices.currency)
 
 
-def traced_video(one: Callable[[Item], Awaitable[Look]]) -> Callable[[Item], Awaitable[None]]:
+def traced_video(
+    one: Callable[[SourceVideo], Awaitable[VideoStatus]],
+) -> Callable[[SourceVideo], Awaitable[None]]:
     """The same work on a video, in a span; outcomes are unchanged, new, known, attached and failed."""
 
-    async def work(item: Item) -> None:
+    async def work(item: SourceVideo) -> None:
         with span("tl_data.video", video=item.canonical) as told:
-            here = await one(item)
-            outcome = "failed" if here.error else here.state
-            told.set(outcome=outcome, seconds=here.seconds)
-            if here.error:
-                told.set(error=here.error.kind, code=here.error.code)
-                told.fail(str(here.error))
+            video = await one(item)
+            outcome = "failed" if video.error else video.state
+            told.set(outcome=outcome, seconds=video.seconds)
+            if video.error:
+                told.set(error=video.error.kind, code=video.error.code)
+                told.fail(str(video.error))
             count("tl_data.videos", 1, outcome=outcome)
 
     return work

@@ -11,7 +11,7 @@ import pyarrow as pa
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import VIDEOS
 from tl_data.ledger.models import Failure
-from tl_data.pipeline.inspect import Look, is_current
+from tl_data.pipeline.inspect import VideoStatus, is_current
 from tl_data.pipeline.report import Refusal
 
 TOGETHER = 2_000  # rows of a commit
@@ -19,7 +19,7 @@ FACTS = ("index_id", "task_id", "status", "duration_sec", "width", "height", "fp
 
 
 def video_rows(
-    here: Look, record: Mapping[str, Any], model: str, names: Sequence[str]
+    video: VideoStatus, record: Mapping[str, Any], model: str, names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Rows of `videos` for a video that is in.
 
@@ -27,42 +27,42 @@ def video_rows(
         record: of the indexed video, as `types.VIDEO`.
         names: of the outputs that the job wants, all of which are made.
     """
-    assert here.identity is not None
+    assert video.identity is not None
     return [
         {
             "source_key": key,
-            "url": here.item.url,
-            "canonical_url": here.item.canonical,
-            "content_key": here.identity.content_key,
+            "url": video.item.url,
+            "canonical_url": video.item.canonical,
+            "content_key": video.identity.content_key,
             "video_id": str(record["video_id"]),
             **{name: record.get(name) for name in FACTS},
             "model": model,
-            "made": sorted({*names, *here.needed, *here.kept, *_made_before(here, key, model)}),
-            "indexed_at": _indexed_at(here, key),
+            "made": sorted({*names, *video.needed, *video.kept, *_made_before(video, key, model)}),
+            "indexed_at": _indexed_at(video, key),
         }
-        for key in here.item.keys
+        for key in video.item.keys
     ]
 
 
-def error_rows(here: Look, told: Refusal) -> list[dict[str, Any]]:
+def error_rows(video: VideoStatus, told: Refusal) -> list[dict[str, Any]]:
     """Rows of `errors` for a video that was refused or failed."""
-    assert here.error is not None
-    failure = Failure.of(here.error)
+    assert video.error is not None
+    failure = Failure.of(video.error)
     return [
         {
             "source_key": key,
-            "url": here.item.url,
+            "url": video.item.url,
             "class": told.kind,
             "code": told.code,
             "message": told.message,
             "retryable": told.retryable,
             "http_status": failure.http_status,
             "request_id": failure.request_id,
-            "attempt": here.item.attempts.get(key, 0) + 1,
-            "content_key": here.identity.content_key if here.identity else None,
+            "attempt": video.item.attempts.get(key, 0) + 1,
+            "content_key": video.identity.content_key if video.identity else None,
             "at": datetime.now(UTC),
         }
-        for key in here.item.keys
+        for key in video.item.keys
     ]
 
 
@@ -81,14 +81,14 @@ def forget_lost(lake: Lake, lost: Collection[str]) -> None:
         lake.table(VIDEOS).replace_groups(rows.take(changed[start : start + TOGETHER]))
 
 
-def _made_before(here: Look, key: str, model: str) -> tuple[str, ...]:
+def _made_before(video: VideoStatus, key: str, model: str) -> tuple[str, ...]:
     """Outputs of an earlier job that are in the tables still: the same content by the same model."""
-    row = here.item.keys[key]
-    assert here.identity is not None
-    return row.made if row and is_current(row, here.identity, model) else ()
+    row = video.item.keys[key]
+    assert video.identity is not None
+    return row.made if row and is_current(row, video.identity, model) else ()
 
 
-def _indexed_at(here: Look, key: str) -> datetime:
+def _indexed_at(video: VideoStatus, key: str) -> datetime:
     """Now; of a video that is only embedded anew, when it first came in."""
-    row = here.item.keys[key]
-    return (here.kept_of and row and row.indexed_at) or datetime.now(UTC)
+    row = video.item.keys[key]
+    return (video.kept_of and row and row.indexed_at) or datetime.now(UTC)

@@ -10,23 +10,23 @@ from typing import Any
 
 import pyarrow as pa
 
-from tl_data.billing import Book, kept_in
+from tl_data.billing import RunAccount, recording
 from tl_data.errors import LakeError, TLDataError
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import TABLES
 from tl_data.lake.writer import Commits
 from tl_data.ledger.models import Call, Entry, Unreadable
-from tl_data.pipeline.guardrails import FATAL, Stops, price_at_most
-from tl_data.pipeline.inspect import Look, look, note_refusal
+from tl_data.pipeline.guardrails import FATAL, Guardrails, price_at_most
+from tl_data.pipeline.inspect import VideoStatus, inspect_video, note_refusal
 from tl_data.pipeline.job import OUTPUTS, Job
 from tl_data.pipeline.model_check import keep_texts, left_behind, refuse_index, refuse_mixing
 from tl_data.pipeline.outputs import groups, make, wanted
 from tl_data.pipeline.planner import known_index, prices_of, refusal
 from tl_data.pipeline.progress import Progress
-from tl_data.pipeline.recovery import Books, Tasks, alive, paid_twice
+from tl_data.pipeline.recovery import RunReconciler, Tasks, paid_twice, run_lease
 from tl_data.pipeline.report import Report, traced_video
 from tl_data.pipeline.rows import error_rows, forget_lost, video_rows
-from tl_data.pipeline.worklist import Item, Listing
+from tl_data.pipeline.worklist import SourceVideo, Worklist
 from tl_data.runtime.concurrency import in_parallel
 from tl_data.runtime.shutdown import gave_up, graceful, until
 from tl_data.session import Session
@@ -60,7 +60,7 @@ class Run:
             model=session.vectors_by,
             started_at=now,
         )
-        self._names, self._stops = wanted(job), Stops(job, self.report)
+        self._names, self._guardrails = wanted(job), Guardrails(job, self.report)
         # The API limits indexing and analysis apart: none of them must wait for the other's limit.
         most = session.settings.concurrency
         self._looking, self._sending, self._making = (asyncio.Semaphore(most) for _ in range(3))
@@ -78,24 +78,24 @@ class Run:
         lake = Lake(self.job.folder, self.job.format)
         self._index = await known_index(self.session)
         await asyncio.to_thread(refuse_mixing, lake, self.job, self.session, self.report.prices)
-        self._source = await asyncio.to_thread(Listing, self.job, lake)
+        self._source = await asyncio.to_thread(Worklist, self.job, lake)
         storage = self.session.ledger.storage
         with self._source:
             await self._prepare(lake)
             runs = await asyncio.to_thread(lake.table, TABLES["runs"])  # written to at the same time
-            books = Books(self.session, runs, self.report.prices, self.job.folder)
-            with kept_in(Book(self.report.run_id, self.report.bill)) as book:
-                async with alive(storage, book, self.job.folder, self.report.prices):
-                    await books.look()
+            reconciler = RunReconciler(self.session, runs, self.report.prices, self.job.folder)
+            with recording(RunAccount(self.report.run_id, self.report.bill)) as account:
+                async with run_lease(storage, account, self.job.folder, self.report.prices):
+                    await reconciler.find_interrupted()
                     try:
                         await self._commits.flush(always=True)
                         await self._all()
                         if self.stop.is_set():
-                            book.unsettled += 1  # what was sent at that moment
+                            account.unsettled += 1  # what was sent at that moment
                         else:
-                            await books.close()
+                            await reconciler.close()
                     finally:
-                        await books.leave()
+                        await reconciler.leave()
         if self.job.refresh and self.collecting and not self.job.limit:
             self.report.left_behind = await asyncio.to_thread(left_behind, lake, self.report.model)
         return self.report
@@ -115,11 +115,12 @@ class Run:
     async def _all(self) -> None:
         width = self.session.settings.concurrency * AHEAD
         ending, ticking = asyncio.ensure_future(self._end()), asyncio.ensure_future(self._tick())
-        ticking.add_done_callback(lambda _: self._stops.halt.set())  # it ends early only when it cannot write
+        # It ends early only when it cannot write.
+        ticking.add_done_callback(lambda _: self._guardrails.halt.set())
         self._step("working")
         try:
             work = traced_video(self._one)
-            halt = self._stops.halt
+            halt = self._guardrails.halt
             with until(halt), graceful(GRACE):
                 await in_parallel(self._source.items(), work, width=width, halt=halt, stop=self.stop)
             ticking.cancel()
@@ -127,14 +128,14 @@ class Run:
             if isinstance(ended, Exception):
                 raise ended  # the rows of a commit are missing from the tables
         except Exception as error:
-            self._stops.end("stopped", f"stopped: {type(error).__name__}: {error}")
+            self._guardrails.end("stopped", f"stopped: {type(error).__name__}: {error}")
             raise
         finally:
             ending.cancel()
             ticking.cancel()
             await asyncio.gather(ending, ticking, return_exceptions=True)
             if self.stop.is_set():
-                self._stops.end(
+                self._guardrails.end(
                     "interrupted", "interrupted: what is finished is in the tables; run again to go on"
                 )
             seconds = HASTE if self.stop.is_set() else MEASURE
@@ -154,12 +155,12 @@ class Run:
         await self.stop.wait()
         self._step("ending")
 
-    async def _one(self, item: Item) -> Look:
+    async def _one(self, item: SourceVideo) -> VideoStatus:
         """All of one video. What is wrong with it becomes a row; what is wrong with more stops the run."""
-        here = Look(item, "refused")
+        video = VideoStatus(item, "refused")
         try:
             async with self._looking:
-                here = await look(
+                video = await inspect_video(
                     self.session,
                     self._index,
                     self._names,
@@ -167,54 +168,54 @@ class Run:
                     measure=self.submitting,
                     refresh=self.job.refresh,
                 )
-            if here.error is not None:
-                await note_refusal(self.session, here)
-                raise here.error
-            if here.state == "unchanged" and item.attempts:  # it failed in another run, at the same time
+            if video.error is not None:
+                await note_refusal(self.session, video)
+                raise video.error
+            if video.state == "unchanged" and item.attempts:  # it failed in another run, at the same time
                 self._commits.gone("errors", [(key,) for key in item.attempts])
-            done = here.state == "unchanged" or await self._work(here)
+            done = video.state == "unchanged" or await self._work(video)
         except Unreadable as error:
-            self._fail(here, error)
+            self._fail(video, error)
         except FATAL as error:
-            here.error = error
-            self._stops.end("stopped", f"stopped: {error}")
-            return here
+            video.error = error
+            self._guardrails.end("stopped", f"stopped: {error}")
+            return video
         except TLDataError as error:
-            self._fail(here, error)
-            self._stops.mind(error)
+            self._fail(video, error)
+            self._guardrails.note_error(error)
         except asyncio.CancelledError:
             if not gave_up():
                 raise
-            return here  # it waited for a limit when the run was to end: nothing was sent
+            return video  # it waited for a limit when the run was to end: nothing was sent
         else:
             if done:
-                self.report.unchanged += here.state == "unchanged"
-                self.report.reused += here.state == "unchanged"
-                self._stops.troubles = 0
+                self.report.unchanged += video.state == "unchanged"
+                self.report.reused += video.state == "unchanged"
+                self._guardrails.troubles = 0
                 self._ended += 1
                 self._step("working")
         try:
             await self._commits.flush()
         except LakeError as error:
-            self._stops.end("stopped", f"stopped: {error}")
+            self._guardrails.end("stopped", f"stopped: {error}")
             raise
-        return here
+        return video
 
-    async def _work(self, here: Look) -> bool:
+    async def _work(self, video: VideoStatus) -> bool:
         """Index, wait, make the outputs. Gives whether the video is in the tables now."""
-        if here.state == "new" and not self.submitting:
+        if video.state == "new" and not self.submitting:
             return False
-        price = price_at_most(here, self.report.prices, analysing=self.collecting)
-        if not await self._stops.reserve(sum(price)):
+        price = price_at_most(video, self.report.prices, analysing=self.collecting)
+        if not await self._guardrails.reserve(sum(price)):
             return False
         try:
-            if here.state == "known":
-                assert here.record is not None
-                record, new = dict(here.record), False
+            if video.state == "known":
+                assert video.record is not None
+                record, new = dict(video.record), False
             else:
                 async with self._sending:
-                    call, entry, new = await self._submit(here)
-                self._stops.release(price[0])
+                    call, entry, new = await self._submit(video)
+                self._guardrails.release(price[0])
                 price = (0.0, price[1])
                 if not self.collecting:
                     return False
@@ -222,18 +223,18 @@ class Run:
             if not self.collecting:
                 return False
             async with self._making:
-                tables = await make(self.session, here.needed, record)
+                tables = await make(self.session, video.needed, record)
         finally:
-            self._stops.release(sum(price), ended=True)
-        self._keep(here, record, tables)
+            self._guardrails.release(sum(price), ended=True)
+        self._keep(video, record, tables)
         self.report.reused += not new
         return True
 
-    async def _submit(self, here: Look) -> tuple[Call, Entry, bool]:
-        assert here.identity is not None
+    async def _submit(self, video: VideoStatus) -> tuple[Call, Entry, bool]:
+        assert video.identity is not None
         with receipt() as slip:
             call, entry = await self.session.submit_video(
-                here.item.video, identity=here.identity, seconds=here.seconds
+                video.item.video, identity=video.identity, seconds=video.seconds
             )
         new = slip.submitted > 0
         self._tasks.add(entry)
@@ -253,19 +254,19 @@ class Run:
         finally:
             self.report.pending = self._tasks.pending
 
-    def _keep(self, here: Look, record: dict[str, Any], tables: dict[str, pa.Table]) -> None:
+    def _keep(self, video: VideoStatus, record: dict[str, Any], tables: dict[str, pa.Table]) -> None:
         """Hand a finished video to the tables."""
-        item, names, video_id = here.item, self._names, str(record["video_id"])
+        item, names, video_id = video.item, self._names, str(record["video_id"])
         for name, rows in tables.items():
             self._commits.add(name, video_id, rows)
-        for table, keys in groups(here.needed, video_id).items():
+        for table, keys in groups(video.needed, video_id).items():
             self._commits.gone(table, keys)
-        keep_texts(self._source, self._commits, here, video_id)
+        keep_texts(self._source, self._commits, video, video_id)
         self._drop_replaced(item, video_id)
-        self._commits.video(video_rows(here, record, self.session.vectors_by, names))
+        self._commits.video(video_rows(video, record, self.session.vectors_by, names))
         self._minutes += float(record.get("duration_sec") or 0.0) / 60
 
-    def _drop_replaced(self, item: Item, video_id: str) -> None:
+    def _drop_replaced(self, item: SourceVideo, video_id: str) -> None:
         """A replaced file is a new video: the old one's rows leave, unless another key still means it."""
         old = {row.video_id: row.made for row in item.keys.values() if row and row.video_id != video_id}
         if old:
@@ -275,17 +276,17 @@ class Run:
                 for table, keys in groups(made, gone).items():
                     self._commits.gone(table, keys)
 
-    def _fail(self, here: Look, error: TLDataError) -> None:
-        here.error = error
-        told = refusal(here)
+    def _fail(self, video: VideoStatus, error: TLDataError) -> None:
+        video.error = error
+        told = refusal(video)
         self.report.failed += 1
         if len(self.report.errors) < 100:
             self.report.errors.append(told)
-        self._commits.error(error_rows(here, told))
+        self._commits.error(error_rows(video, told))
         self._ended += 1
         self._step("working")
-        if told.retryable or not here.item.attempts:
-            self._stops.failed()
+        if told.retryable or not video.item.attempts:
+            self._guardrails.failed()
 
     def _step(self, phase: str) -> None:
         elapsed = time.monotonic() - self._began

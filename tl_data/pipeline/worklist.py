@@ -60,7 +60,7 @@ PAGE = "SELECT * FROM ordered WHERE rowid >= ? AND rowid < ? ORDER BY rowid"
 
 
 @dataclass(frozen=True)
-class Row:
+class KnownVideo:
     """What the table `videos` says of a source key."""
 
     content_key: str
@@ -71,18 +71,18 @@ class Row:
 
 
 @dataclass
-class Item:
+class SourceVideo:
     """One distinct video: where it is, and the source keys that mean it."""
 
     canonical: str
     video: str  # URL, signature included, or absolute path
     url: str  # as the source says it
-    keys: dict[str, Row | None]
+    keys: dict[str, KnownVideo | None]
     attempts: dict[str, int] = field(default_factory=dict)  # of the keys in `errors`
     fault: TLDataError | None = None  # known from the text alone
 
 
-class Listing:
+class Worklist:
     """What a source holds, beside what the tables hold. Close it, or use it in `with`."""
 
     def __init__(self, job: Job, lake: Lake) -> None:
@@ -133,7 +133,7 @@ class Listing:
         self._con.close()
         self._folder.cleanup()
 
-    def items(self) -> Iterator[Item]:
+    def items(self) -> Iterator[SourceVideo]:
         """The distinct videos in the order of the source; those that are no videos at the end."""
         for _, group in groupby(self._rows(), _which):
             yield _item(list(group))
@@ -214,20 +214,31 @@ def _which(row: dict[str, Any]) -> tuple[bool, str]:
     return ambiguous, row["name" if ambiguous else "canonical"]
 
 
-def _item(rows: list[dict[str, Any]]) -> Item:
+def _item(rows: list[dict[str, Any]]) -> SourceVideo:
     first = rows[0]
     if first["ambiguous"]:
         places = sorted(row["canonical"] or "no URL" for row in rows)
-        return Item("", "", first["url"], {first["name"]: None}, fault=_ambiguous(first["name"], places))
+        return SourceVideo(
+            "", "", first["url"], {first["name"]: None}, fault=_ambiguous(first["name"], places)
+        )
     keys = {
-        r["name"]: Row(r["content_key"], r["video_id"], r["model"], tuple(r["made"] or ()), r["indexed_at"])
+        r["name"]: KnownVideo(
+            r["content_key"], r["video_id"], r["model"], tuple(r["made"] or ()), r["indexed_at"]
+        )
         if r["video_id"]
         else None
         for r in rows
     }
     attempts = {r["name"]: r["attempt"] for r in rows if r["attempt"]}
-    fault = MediaRefused(first["message"], first["code"]) if first["code"] else None
-    return Item(first["canonical"], first["video"], first["url"], keys, attempts, fault)
+    refused = MediaRefused(first["message"], first["code"]) if first["code"] else None
+    return SourceVideo(first["canonical"], first["video"], first["url"], keys, attempts, refused)
+
+
+def _known(row: dict[str, Any]) -> KnownVideo | None:
+    if not row["video_id"]:
+        return None
+    made = tuple(row["made"] or ())
+    return KnownVideo(row["content_key"], row["video_id"], row["model"], made, row["indexed_at"])
 
 
 def _ambiguous(key: str, places: list[str]) -> MediaRefused:
