@@ -204,8 +204,14 @@ def test_nothing_is_read_through_python_on_this_machine(tmp_path: Path, kind: Fo
         others = delta_batches(str(tmp_path / "clips"))
         assert others.read_all().num_rows == 5
         del others
-        delta._end_of_reading(5.0)
+        delta._wait_for_readers(5.0)
         assert {id(it) for it in gc.get_objects() if isinstance(it, DeltaStorageHandler)} == before
+
+
+def test_the_environment_of_the_program_stays_as_it_was(tmp_path: Path, kind: Format) -> None:
+    before = dict(os.environ)
+    Lake(str(tmp_path), kind).table(CLIPS).replace_groups(clips("a", 5))
+    assert dict(os.environ) == before
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, kind: Format) -> None:

@@ -5,6 +5,7 @@ Exit codes: 0 all is well, 1 a row or call failed, 2 the command or its settings
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -131,8 +132,6 @@ def serve(options: tuple[str, ...]) -> None:
     """Run the embedded engine as a server of the API (`tl-data serve --help` for its options)."""
     # The engine is another program that happens to ship in the same package: it is started, not imported.
     # It takes the place of this process: a signal to what was started reaches the server itself.
-    import os
-
     os.execv(sys.executable, [sys.executable, "-m", "tl_data.local", *options])
 
 
@@ -175,6 +174,10 @@ def _assemble() -> None:
 
 def main() -> None:
     """Entry point of the `tl-data` command."""
+    # deltalake's allocator (jemalloc) keeps freed memory for ten seconds in each of its arenas, so the memory
+    # of jobs that commit more often grew as long as they ran. It reads this when deltalake is loaded.
+    # The process is the command's own; a program that imports tl_data sets it itself.
+    os.environ.setdefault("_RJEM_MALLOC_CONF", "narenas:2,dirty_decay_ms:0,muzzy_decay_ms:0")
     _assemble()
     cli(prog_name="tl-data")
 

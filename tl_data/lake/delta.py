@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import logging
-import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import pyarrow as pa
 
@@ -31,9 +30,9 @@ VECTOR_ROW_GROUP = 256  # rows, of a table of vectors: a compaction holds some g
 SMALL_FILES = 16  # small files, or commits since the last compaction, after which the next one is due
 # A reader opens every commit since the last checkpoint, all at once.
 PROPERTIES: dict[str, str | None] = {"delta.checkpointInterval": "20"}
-# deltalake's allocator (jemalloc) keeps what was freed for ten seconds, in each of its arenas: memory of jobs
-# that commit more often grew as long as they ran. Read when deltalake is loaded; what a user has set stays.
-ALLOCATOR = ("_RJEM_MALLOC_CONF", "narenas:2,dirty_decay_ms:0,muzzy_decay_ms:0")
+
+#: File system handlers that Arrow still reads through; see `_wait_for_readers`.
+_handlers: WeakSet[Any] = WeakSet()
 
 
 def is_delta(address: str) -> bool:
@@ -44,7 +43,7 @@ def is_delta(address: str) -> bool:
     """
     deltalake = _deltalake()
     try:
-        return bool(deltalake.DeltaTable.is_deltatable(address))
+        return bool(deltalake.DeltaTable.is_deltatable(address, _options()))
     except (deltalake.exceptions.DeltaError, OSError) as error:
         raise LakeError(f"{address}: cannot be looked into: {reason(error)}") from error
 
@@ -69,7 +68,12 @@ class Delta:
         if not is_delta(address):
             try:
                 deltalake.DeltaTable.create(
-                    address, declared.schema, mode="ignore", name=declared.name, configuration=PROPERTIES
+                    address,
+                    declared.schema,
+                    mode="ignore",
+                    name=declared.name,
+                    configuration=PROPERTIES,
+                    storage_options=_options(),
                 )
             except (deltalake.exceptions.DeltaError, OSError) as error:
                 raise LakeError(f"{address}: the table cannot be made: {reason(error)}") from error
@@ -197,35 +201,43 @@ def _own_files(address: str) -> Any:
 
 
 def _dataset(table: DeltaTable, files: Any = None) -> Any:
-    if files is None:
-        atexit.unregister(_end_of_reading)
-        atexit.register(_end_of_reading)
+    deltalake = _deltalake()
     try:
-        return table.to_pyarrow_dataset(filesystem=files)
-    except _deltalake().exceptions.DeltaError as error:
+        return table.to_pyarrow_dataset(filesystem=files or _files_of(table))
+    except deltalake.exceptions.DeltaError as error:
         raise LakeError(
             f"{table.table_uri}: cannot be read without Spark: {reason(error)}. In Spark, "
             "REORG TABLE ... APPLY (PURGE) and switching off delta.enableDeletionVectors makes it readable."
         ) from error
 
 
-def _end_of_reading(seconds: float = 1.0) -> None:
-    """Wait until Arrow has let go of what it read through Python.
-
-    It does so in threads of its own, a moment after the last row; if Python has ended by then, the process
-    is aborted.
-    """
+def _files_of(table: DeltaTable) -> Any:
+    """The files of a table, read through deltalake's own object store."""
     from deltalake.fs import DeltaStorageHandler
+    from pyarrow import fs
 
+    handler = DeltaStorageHandler(table.table_uri, _options())
+    _handlers.add(handler)
+    atexit.unregister(_wait_for_readers)
+    atexit.register(_wait_for_readers)
+    return fs.PyFileSystem(handler)
+
+
+def _wait_for_readers(seconds: float = 1.0) -> None:
+    """Wait until Arrow has released the handlers that it read through.
+
+    Arrow releases them in threads of its own, a moment after the last row. If the interpreter has ended by
+    then, the process aborts.
+    """
     deadline = time.monotonic() + seconds
-    while any(isinstance(it, DeltaStorageHandler) for it in gc.get_objects()) and time.monotonic() < deadline:
+    while _handlers and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
 def _opened(address: str, advice: str = "") -> DeltaTable:
     deltalake = _deltalake()
     try:
-        table: DeltaTable = deltalake.DeltaTable(address)
+        table: DeltaTable = deltalake.DeltaTable(address, storage_options=_options())
     except (deltalake.exceptions.DeltaError, OSError) as error:
         said = f"{address}: is not a readable Delta table: {reason(error)}"
         raise LakeError(f"{said}. {advice}" if advice else said) from error
@@ -236,11 +248,12 @@ def _literal(value: Any) -> str:
     return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
 
 
+def _options() -> dict[str, str] | None:
+    """Options of the object store: plain HTTP where the environment names a server that speaks it."""
+    return {"allow_http": "true"} if plain_http() else None
+
+
 def _deltalake() -> Any:
-    os.environ.setdefault(*ALLOCATOR)
-    if plain_http():  # read at each opening
-        for name in ("AWS_ALLOW_HTTP", "AZURE_ALLOW_HTTP"):
-            os.environ.setdefault(name, "true")
     try:
         import deltalake
         import deltalake.exceptions
