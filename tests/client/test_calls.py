@@ -476,7 +476,7 @@ def test_nothing_that_is_shown_holds_the_key(server: Server, settings: Settings,
 
     async def main() -> ServerFailed:
         async with Client(settings.but(retries=1), base_url=server.url) as client:
-            assert KEY not in repr(client) + repr(client.settings) + repr(client.wire)
+            assert KEY not in repr(client) + repr(client.settings) + repr(client.transport)
             with pytest.raises(ServerFailed) as caught:
                 await client.retrieve_index(INDEX)
             return caught.value

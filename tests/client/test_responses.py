@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_data import errors
-from tl_data.client.responses import decoded, error_from, unreadable, wait_hint
+from tl_data.client.responses import decoded, error_from, unreadable
+from tl_data.ratelimit.headers import wait_hint
 
 NOW = datetime(2025, 11, 7, 22, 11, 7, tzinfo=UTC)
 

@@ -13,11 +13,11 @@ import pytest
 from tests.conftest import Engine
 from tests.support.odd_server import OddServer
 from tl_data import pipeline
-from tl_data.client.responses import moment
 from tl_data.connection import connect
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import SUMMARIES, VIDEOS
 from tl_data.pipeline.job import Job
+from tl_data.ratelimit.headers import moment
 from tl_data.settings import JOB_WAIT
 
 Put = Callable[..., str]

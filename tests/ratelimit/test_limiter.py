@@ -10,7 +10,7 @@ import pytest
 
 from tl_data.errors import QuotaExhausted
 from tl_data.object_store import Storage
-from tl_data.ratelimit.aimd import Pace
+from tl_data.ratelimit.aimd import AdaptiveRate
 from tl_data.ratelimit.limiter import Limiter
 from tl_data.ratelimit.shared import Budget, Limit
 from tl_data.runtime.shutdown import until
@@ -143,7 +143,7 @@ def test_what_is_left_of_a_day_is_used_as_it_comes() -> None:
 
 def test_the_pace_retreats_and_returns() -> None:
     async def main() -> None:
-        pace = Pace()
+        pace = AdaptiveRate()
         began = time.monotonic()
         while pace.rate < 60:
             await pace.turn()
@@ -165,7 +165,7 @@ def test_the_pace_retreats_and_returns() -> None:
 
 def test_the_pace_does_not_grow_without_demand() -> None:
     async def main() -> None:
-        pace = Pace()
+        pace = AdaptiveRate()
         for _ in range(4):
             await asyncio.sleep(0.4)
             await pace.turn()

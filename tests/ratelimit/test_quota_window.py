@@ -11,20 +11,20 @@ import pytest
 from tl_data.errors import LedgerError, QuotaExhausted
 from tl_data.object_store import Storage
 from tl_data.ratelimit.limiter import AS_IT_COMES, SPREAD_OUT, Limiter
-from tl_data.ratelimit.shared import Allowance, Budget
+from tl_data.ratelimit.shared import Budget, QuotaWindow
 from tl_data.settings import LIMITS, Settings
 
 DAY = 86400.0
 
 
-def allowance(place: Path | str, amount: float, seconds: float = DAY) -> Allowance:
+def allowance(place: Path | str, amount: float, seconds: float = DAY) -> QuotaWindow:
     """A limit as another process would have it."""
     return Budget(Storage(str(place)), "a").allowance(
         "search", "requests", "requests_per_hour", amount, seconds
     )
 
 
-async def taken(line: Allowance, amount: float = 1.0) -> int:
+async def taken(line: QuotaWindow, amount: float = 1.0) -> int:
     """How often so much can be taken before it is refused."""
     for times in range(10_000):
         try:

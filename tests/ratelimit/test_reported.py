@@ -13,7 +13,7 @@ import pytest
 from tl_data.errors import QuotaExhausted
 from tl_data.object_store import Storage
 from tl_data.ratelimit.limiter import Limiter
-from tl_data.ratelimit.reported import Memory, Told, heard
+from tl_data.ratelimit.reported import LimitSnapshot, LimitStore, heard
 from tl_data.settings import Settings
 
 MINE = Settings(api_key="tlk_1", base_url="https://api.example/v1.3")
@@ -68,7 +68,7 @@ def test_the_first_answer_replaces_what_was_told_before(tmp_path: Path, headers:
             limiter.observe("search", {}, 200)
         await asyncio.wait_for(held, 2.0)
         await limiter.aclose()
-        told = (await Memory(storage, MINE).read("search"))["requests"]
+        told = (await LimitStore(storage, MINE).read("search"))["requests"]
         assert told.limit == (5000 if headers else 100)
 
     asyncio.run(main())
@@ -91,9 +91,9 @@ def test_other_keys_and_addresses_know_nothing_of_it(tmp_path: Path) -> None:
     async def main() -> None:
         storage = Storage(str(tmp_path))
         await told_before(storage, 100, 7, 50.0)
-        assert (await Memory(storage, MINE).read("search"))["requests"].left == 7
+        assert (await LimitStore(storage, MINE).read("search"))["requests"].left == 7
         for other in (MINE.but(api_key="tlk_2"), MINE.but(base_url="https://b.example")):
-            assert await Memory(storage, other).read("search") == {}
+            assert await LimitStore(storage, other).read("search") == {}
 
     asyncio.run(main())
     assert "tlk_1" not in "".join(str(p) + p.read_text() for p in tmp_path.rglob("*") if p.is_file())
@@ -112,7 +112,7 @@ def test_a_record_that_cannot_be_read_is_done_without(tmp_path: Path, text: str)
     [file] = [p for p in tmp_path.rglob("search") if p.is_file()]
     file.write_text(text)
     asyncio.run(told_before(storage, 100, 6, 50.0))
-    assert asyncio.run(Memory(storage, MINE).read("search"))["requests"].left == 6
+    assert asyncio.run(LimitStore(storage, MINE).read("search"))["requests"].left == 6
 
 
 ENDS = """
@@ -140,7 +140,7 @@ def test_a_process_that_just_ends_keeps_what_it_heard(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", ENDS, str(tmp_path)]
     ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert asyncio.run(Memory(Storage(str(tmp_path)), MINE).read("search"))["requests"].left == 7
+    assert asyncio.run(LimitStore(Storage(str(tmp_path)), MINE).read("search"))["requests"].left == 7
 
 
 NOW = 1_000_000.0
@@ -149,19 +149,23 @@ NOW = 1_000_000.0
 @pytest.mark.parametrize(
     ("told", "amount", "seconds"),
     [
-        (Told(60, 20, NOW + 30, NOW, 58), 20, 0),
-        (Told(60, 20, NOW + 30, NOW, 58), 21, 30),
-        (Told(60, 20, NOW + 30, NOW, 58), 80, 30),
-        (Told(60, 20, NOW + 30, NOW, 58), 81, 90),
-        (Told(60, 20, NOW + 30, NOW, 61), 81, 90),  # whole seconds: still a minute
-        (Told(60, 20, NOW + 30, NOW, 70), 81, 30 + 3600),
-        (Told(600, 0, NOW - 5, NOW - 90_000, 3000), 600, 0),  # full again since
-        (Told(600, 0, NOW - 5, NOW - 90_000, 3000), 1300, 2 * 3600),
-        (Told(100, 0, NOW + 90_000, NOW, 90_000), 150, 90_000 + 86_400),
-        (Told(60, 0, NOW + 500_000, NOW + 499_950, 50), 61, 60),  # told by a clock that was days ahead
+        (LimitSnapshot(60, 20, NOW + 30, NOW, 58), 20, 0),
+        (LimitSnapshot(60, 20, NOW + 30, NOW, 58), 21, 30),
+        (LimitSnapshot(60, 20, NOW + 30, NOW, 58), 80, 30),
+        (LimitSnapshot(60, 20, NOW + 30, NOW, 58), 81, 90),
+        (LimitSnapshot(60, 20, NOW + 30, NOW, 61), 81, 90),  # whole seconds: still a minute
+        (LimitSnapshot(60, 20, NOW + 30, NOW, 70), 81, 30 + 3600),
+        (LimitSnapshot(600, 0, NOW - 5, NOW - 90_000, 3000), 600, 0),  # full again since
+        (LimitSnapshot(600, 0, NOW - 5, NOW - 90_000, 3000), 1300, 2 * 3600),
+        (LimitSnapshot(100, 0, NOW + 90_000, NOW, 90_000), 150, 90_000 + 86_400),
+        (
+            LimitSnapshot(60, 0, NOW + 500_000, NOW + 499_950, 50),
+            61,
+            60,
+        ),  # by a clock that was days ahead
     ],
 )
-def test_the_time_that_a_limit_takes(told: Told, amount: float, seconds: float) -> None:
+def test_the_time_that_a_limit_takes(told: LimitSnapshot, amount: float, seconds: float) -> None:
     assert told.seconds(amount, NOW) == seconds
 
 

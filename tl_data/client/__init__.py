@@ -1,7 +1,7 @@
 """The client of the API; `OPERATIONS` says which method calls what."""
 
 from tl_data.client.client import Client
+from tl_data.client.remote import Remote
 from tl_data.client.request import OPERATIONS, Operation
-from tl_data.media.remote import Remote
 
 __all__ = ["OPERATIONS", "Client", "Operation", "Remote"]

@@ -4,137 +4,131 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from tl_data.client.base import BaseClient
 from tl_data.client.indexes import Moment
 from tl_data.client.multipart import File, Form, Progress
-from tl_data.client.request import Ask, Json, given, operation, path
+from tl_data.client.remote import media_url
+from tl_data.client.request import Json, Request, given, operation, path
 from tl_data.client.retry import Repeat
 from tl_data.errors import BadRequest
-from tl_data.media.remote import media_url
 from tl_data.usage import current
 
-if TYPE_CHECKING:
-    from tl_data.client.client import Client
 
+class EmbedMethods(BaseClient):
+    @operation("POST /embed")
+    async def embed(
+        self,
+        model_name: str,
+        *,
+        text: str | None = None,
+        text_truncate: str | None = None,
+        image_url: str | None = None,
+        image_file: File | None = None,
+        audio_url: str | None = None,
+        audio_file: File | None = None,
+        audio_start_offset_sec: float | None = None,
+        video_url: str | None = None,
+        video_file: File | None = None,
+    ) -> Json:
+        """Embed what is given, each in its own block: `text_embedding`, `image_embedding` and so on.
 
-@operation("POST /embed")
-async def embed(
-    client: Client,
-    model_name: str,
-    *,
-    text: str | None = None,
-    text_truncate: str | None = None,
-    image_url: str | None = None,
-    image_file: File | None = None,
-    audio_url: str | None = None,
-    audio_file: File | None = None,
-    audio_start_offset_sec: float | None = None,
-    video_url: str | None = None,
-    video_file: File | None = None,
-) -> Json:
-    """Embed what is given, each in its own block: `text_embedding`, `image_embedding` and so on.
+        Short video only works where the server offers it; the service wants an embedding task.
 
-    Short video only works where the server offers it; the service wants an embedding task.
-
-    Raises:
-        BadRequest: with `embedding_failed`, the API took the request but could not embed a part of it.
-    """
-    form = Form(
-        given(
-            model_name=model_name,
-            text=text,
-            text_truncate=text_truncate,
-            image_url=media_url(image_url),
-            audio_url=media_url(audio_url),
-            audio_start_offset_sec=audio_start_offset_sec,
-            video_url=media_url(video_url),
-        ),
-        {"image_file": image_file, "audio_file": audio_file, "video_file": video_file},
-    )
-    heavy = any(v is not None for v in (audio_url, audio_file, video_url, video_file))
-    category = "embed" if heavy else "embed_text"
-    answer = await client.ask(Ask("POST", "/embed", form=form, category=category, repeat=Repeat.ONCE))
-    for name, block in answer.items():
-        if isinstance(block, dict) and block.get("error_message"):
-            raise BadRequest(f"no {name}: {block['error_message']}", "embedding_failed", 200)
-    current().model = answer.get("model_name") or model_name
-    return answer
-
-
-@operation("POST /embed/tasks")
-async def create_embed_task(
-    client: Client,
-    model_name: str,
-    *,
-    video_url: str | None = None,
-    video_file: Path | None = None,
-    video_start_offset_sec: float | None = None,
-    video_end_offset_sec: float | None = None,
-    video_clip_length: float | None = None,
-    video_embedding_scope: list[str] | None = None,
-    filename: str | None = None,
-    on_progress: Progress | None = None,
-    video_minutes: float = 0.0,
-) -> str:
-    """Begin to embed a video clip by clip and return the id of the task.
-
-    `filename` is the name a file is uploaded under, which listings show; its own name by default.
-
-    Raises:
-        APIError: with `maybe_done` set, the task may exist: look for it before trying again.
-    """
-    form = Form(
-        given(
-            model_name=model_name,
-            video_url=media_url(video_url),
-            video_start_offset_sec=video_start_offset_sec,
-            video_end_offset_sec=video_end_offset_sec,
-            video_clip_length=video_clip_length,
-            video_embedding_scope=video_embedding_scope,
-        ),
-        {"video_file": video_file},
-        on_progress,
-        filename,
-    )
-    answer = await client.create(
-        Ask(
-            "POST",
-            "/embed/tasks",
-            form=form,
-            category="embed",
-            repeat=Repeat.NEVER,
-            video_minutes=video_minutes,
+        Raises:
+            BadRequest: with `embedding_failed`, the API took the request but could not embed a part of it.
+        """
+        form = Form(
+            given(
+                model_name=model_name,
+                text=text,
+                text_truncate=text_truncate,
+                image_url=media_url(image_url),
+                audio_url=media_url(audio_url),
+                audio_start_offset_sec=audio_start_offset_sec,
+                video_url=media_url(video_url),
+            ),
+            {"image_file": image_file, "audio_file": audio_file, "video_file": video_file},
         )
-    )
-    return str(answer["_id"])
+        heavy = any(v is not None for v in (audio_url, audio_file, video_url, video_file))
+        category = "embed" if heavy else "embed_text"
+        answer = await self.ask(Request("POST", "/embed", form=form, category=category, repeat=Repeat.ONCE))
+        for name, block in answer.items():
+            if isinstance(block, dict) and block.get("error_message"):
+                raise BadRequest(f"no {name}: {block['error_message']}", "embedding_failed", 200)
+        current().model = answer.get("model_name") or model_name
+        return answer
 
+    @operation("POST /embed/tasks")
+    async def create_embed_task(
+        self,
+        model_name: str,
+        *,
+        video_url: str | None = None,
+        video_file: Path | None = None,
+        video_start_offset_sec: float | None = None,
+        video_end_offset_sec: float | None = None,
+        video_clip_length: float | None = None,
+        video_embedding_scope: list[str] | None = None,
+        filename: str | None = None,
+        on_progress: Progress | None = None,
+        video_minutes: float = 0.0,
+    ) -> str:
+        """Begin to embed a video clip by clip and return the id of the task.
 
-@operation("GET /embed/tasks")
-def list_embed_tasks(
-    client: Client,
-    *,
-    page: int | None = None,
-    page_limit: int | None = None,
-    started_at: Moment | None = None,
-    ended_at: Moment | None = None,
-    status: str | None = None,
-) -> AsyncIterator[Json]:
-    """List embedding tasks, newest first; those of the last seven days unless told otherwise."""
-    query = given(page=page, page_limit=page_limit, started_at=started_at, ended_at=ended_at, status=status)
-    return client.pages("/embed/tasks", query)
+        `filename` is the name a file is uploaded under, which listings show; its own name by default.
 
+        Raises:
+            APIError: with `maybe_done` set, the task may exist: look for it before trying again.
+        """
+        form = Form(
+            given(
+                model_name=model_name,
+                video_url=media_url(video_url),
+                video_start_offset_sec=video_start_offset_sec,
+                video_end_offset_sec=video_end_offset_sec,
+                video_clip_length=video_clip_length,
+                video_embedding_scope=video_embedding_scope,
+            ),
+            {"video_file": video_file},
+            on_progress,
+            filename,
+        )
+        answer = await self.create(
+            Request(
+                "POST",
+                "/embed/tasks",
+                form=form,
+                category="embed",
+                repeat=Repeat.NEVER,
+                video_minutes=video_minutes,
+            )
+        )
+        return str(answer["_id"])
 
-@operation("GET /embed/tasks/{task_id}")
-async def retrieve_embed_task(
-    client: Client, task_id: str, embedding_option: list[str] | None = None
-) -> Json:
-    """Retrieve an embedding task with its vectors, all of them unless `embedding_option` names some."""
-    query = given(embedding_option=embedding_option)
-    return await client.ask(Ask("GET", path("/embed/tasks/{task_id}", task_id=task_id), query))
+    @operation("GET /embed/tasks")
+    def list_embed_tasks(
+        self,
+        *,
+        page: int | None = None,
+        page_limit: int | None = None,
+        started_at: Moment | None = None,
+        ended_at: Moment | None = None,
+        status: str | None = None,
+    ) -> AsyncIterator[Json]:
+        """List embedding tasks, newest first; those of the last seven days unless told otherwise."""
+        query = given(
+            page=page, page_limit=page_limit, started_at=started_at, ended_at=ended_at, status=status
+        )
+        return self.pages("/embed/tasks", query)
 
+    @operation("GET /embed/tasks/{task_id}")
+    async def retrieve_embed_task(self, task_id: str, embedding_option: list[str] | None = None) -> Json:
+        """Retrieve an embedding task with its vectors, all of them unless `embedding_option` names some."""
+        query = given(embedding_option=embedding_option)
+        return await self.ask(Request("GET", path("/embed/tasks/{task_id}", task_id=task_id), query))
 
-@operation("GET /embed/tasks/{task_id}/status")
-async def embed_task_status(client: Client, task_id: str) -> Json:
-    """Retrieve how far an embedding task is, without vectors."""
-    return await client.ask(Ask("GET", path("/embed/tasks/{task_id}/status", task_id=task_id)))
+    @operation("GET /embed/tasks/{task_id}/status")
+    async def embed_task_status(self, task_id: str) -> Json:
+        """Retrieve how far an embedding task is, without vectors."""
+        return await self.ask(Request("GET", path("/embed/tasks/{task_id}/status", task_id=task_id)))

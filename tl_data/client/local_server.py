@@ -224,7 +224,7 @@ async def again(client: Client, index_id: str | None, *, begin: bool = False) ->
     method = "POST" if begin else "GET"
 
     async def asked() -> Answer:
-        answer = await client.wire.send(method, f"{parts.scheme}://{parts.netloc}{page}", headers)
+        answer = await client.transport.send(method, f"{parts.scheme}://{parts.netloc}{page}", headers)
         if answer.status != 200:
             raise error_from(answer.status, answer.headers, answer.body, f"{method} {page}")
         return answer
@@ -245,7 +245,7 @@ async def models_of(client: Client) -> Models | None:
     headers = {"x-api-key": client.settings.api_key} if client.settings.api_key else {}
 
     async def asked() -> Answer:
-        answer = await client.wire.send("GET", f"{parts.scheme}://{parts.netloc}{PAGE}", headers)
+        answer = await client.transport.send("GET", f"{parts.scheme}://{parts.netloc}{PAGE}", headers)
         if answer.status == 429 or answer.status >= 500:
             raise error_from(answer.status, answer.headers, answer.body, f"GET {PAGE}")
         return answer

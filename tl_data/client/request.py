@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Ask:
+class Request:
     """What is asked of the API, and how it is counted and repeated."""
 
     method: str

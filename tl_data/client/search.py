@@ -3,88 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tl_data.client.base import BaseClient
 from tl_data.client.multipart import File, Form
-from tl_data.client.request import Ask, Json, given, operation, path
+from tl_data.client.remote import media_url
+from tl_data.client.request import Json, Request, given, operation, path
 from tl_data.client.retry import Repeat
 from tl_data.errors import BadRequest
-from tl_data.media.remote import media_url
-
-if TYPE_CHECKING:
-    from tl_data.client.client import Client
 
 PAGE = 50
 
 
-@operation("POST /search", "GET /search/{page_token}")
-async def search(
-    client: Client,
-    index_id: str,
-    search_options: list[str],
-    *,
-    query_text: str | None = None,
-    query_media_type: str | None = None,
-    query_media_url: str | list[str] | None = None,
-    query_media_file: File | list[File] | None = None,
-    group_by: str | None = None,
-    threshold: str | None = None,
-    adjust_confidence_level: float | None = None,
-    sort_option: str | None = None,
-    operator: str | None = None,
-    page_limit: int | None = None,
-    filter: Mapping[str, Any] | str | None = None,  # noqa: A002 - the API's own name
-    include_user_metadata: bool | None = None,
-    transcription_options: list[str] | None = None,
-    limit: int | None = None,
-) -> AsyncIterator[Json]:
-    """Search an index: its clips, best first, or videos with their `clips` when grouped.
+class SearchMethods(BaseClient):
+    @operation("POST /search", "GET /search/{page_token}")
+    async def search(
+        self,
+        index_id: str,
+        search_options: list[str],
+        *,
+        query_text: str | None = None,
+        query_media_type: str | None = None,
+        query_media_url: str | list[str] | None = None,
+        query_media_file: File | list[File] | None = None,
+        group_by: str | None = None,
+        threshold: str | None = None,
+        adjust_confidence_level: float | None = None,
+        sort_option: str | None = None,
+        operator: str | None = None,
+        page_limit: int | None = None,
+        filter: Mapping[str, Any] | str | None = None,  # noqa: A002 - the API's own name
+        include_user_metadata: bool | None = None,
+        transcription_options: list[str] | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[Json]:
+        """Search an index: its clips, best first, or videos with their `clips` when grouped.
 
-    Reads as many pages as it takes for `limit` items, or all. Without `page_limit` a page holds as many
-    items as are wanted, 50 at most: pages after the first are free.
+        Reads as many pages as it takes for `limit` items, or all. Without `page_limit` a page holds as many
+        items as are wanted, 50 at most: pages after the first are free.
 
-    Raises:
-        BadRequest: with `search_page_token_expired`, the results were read too slowly.
-    """
-    urls = [query_media_url] if isinstance(query_media_url, str) else query_media_url or []
-    if query_media_type is None and (urls or query_media_file is not None):
-        query_media_type = "image"
-    form = Form(
-        given(
-            index_id=index_id,
-            search_options=search_options,
-            query_text=query_text,
-            query_media_type=query_media_type,
-            query_media_url=[media_url(url) for url in urls] or None,
-            group_by=group_by,
-            threshold=threshold,
-            adjust_confidence_level=adjust_confidence_level,
-            sort_option=sort_option,
-            operator=operator,
-            page_limit=min(limit or PAGE, PAGE) if page_limit is None else page_limit,
-            filter=dict(filter) if isinstance(filter, Mapping) else filter,
-            include_user_metadata=include_user_metadata,
-            transcription_options=transcription_options,
-        ),
-        {"query_media_file": query_media_file},
-    )
-    found = 0
-    token: str | None = None
-    ask = Ask("POST", "/search", form=form, category="search", repeat=Repeat.ONCE)
-    while True:
-        try:
-            answer = await client.ask(ask)
-        except BadRequest as error:
-            if error.code == "search_page_token_expired" and found:
-                error.message += f" {found} results had been read."
-            raise
-        for item in answer.get("data") or []:
-            if limit is not None and found >= limit:
+        Raises:
+            BadRequest: with `search_page_token_expired`, the results were read too slowly.
+        """
+        urls = [query_media_url] if isinstance(query_media_url, str) else query_media_url or []
+        if query_media_type is None and (urls or query_media_file is not None):
+            query_media_type = "image"
+        form = Form(
+            given(
+                index_id=index_id,
+                search_options=search_options,
+                query_text=query_text,
+                query_media_type=query_media_type,
+                query_media_url=[media_url(url) for url in urls] or None,
+                group_by=group_by,
+                threshold=threshold,
+                adjust_confidence_level=adjust_confidence_level,
+                sort_option=sort_option,
+                operator=operator,
+                page_limit=min(limit or PAGE, PAGE) if page_limit is None else page_limit,
+                filter=dict(filter) if isinstance(filter, Mapping) else filter,
+                include_user_metadata=include_user_metadata,
+                transcription_options=transcription_options,
+            ),
+            {"query_media_file": query_media_file},
+        )
+        found = 0
+        token: str | None = None
+        ask = Request("POST", "/search", form=form, category="search", repeat=Repeat.ONCE)
+        while True:
+            try:
+                answer = await self.ask(ask)
+            except BadRequest as error:
+                if error.code == "search_page_token_expired" and found:
+                    error.message += f" {found} results had been read."
+                raise
+            for item in answer.get("data") or []:
+                if limit is not None and found >= limit:
+                    return
+                found += 1
+                yield item
+            last, token = token, (answer.get("page_info") or {}).get("next_page_token")
+            if not token or token == last or (limit is not None and found >= limit):
                 return
-            found += 1
-            yield item
-        last, token = token, (answer.get("page_info") or {}).get("next_page_token")
-        if not token or token == last or (limit is not None and found >= limit):
-            return
-        more = given(include_user_metadata=include_user_metadata)
-        ask = Ask("GET", path("/search/{page_token}", page_token=token), more, category="search")
+            more = given(include_user_metadata=include_user_metadata)
+            ask = Request("GET", path("/search/{page_token}", page_token=token), more, category="search")

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tl_data.client.responses import moment
 from tl_data.errors import APIError, BadRequest, NotFound, StillRunning, TaskFailed
+from tl_data.ratelimit.headers import moment
 from tl_data.settings import Settings
 
 if TYPE_CHECKING:

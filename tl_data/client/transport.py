@@ -61,7 +61,7 @@ class Stream:
     chunks: AsyncIterator[bytes]  # decoded; ConnectionFailed when the body breaks off
 
 
-class Wire:
+class Transport:
     """The connections of a process to the API and to the hosts of videos."""
 
     def __init__(self, timeout: float, secret: str | None) -> None:

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from tl_data.client.responses import moment
 from tl_data.errors import APIError, BadRequest, MediaRefused, MissingExtra, NotFound, TaskFailed
 from tl_data.ledger.models import Call, Doubt
 from tl_data.media.identity import canonical_url, is_url, local_path
 from tl_data.media.preflight import facts_of
+from tl_data.ratelimit.headers import moment
 
 if TYPE_CHECKING:
     from tl_data.client import Client

@@ -20,7 +20,7 @@ from tl_data.pipeline.progress import Progress, Step
 from tl_data.pipeline.report import Plan, Refusal
 from tl_data.pipeline.worklist import SourceVideo, Worklist
 from tl_data.ratelimit.limiter import SPREAD_OUT, allowances_of, allowed_by
-from tl_data.ratelimit.reported import Memory
+from tl_data.ratelimit.reported import LimitStore
 from tl_data.ratelimit.shared import Budget
 from tl_data.runtime.concurrency import in_parallel
 from tl_data.session import Session
@@ -143,7 +143,7 @@ async def _at_the_limits(session: Session, plan: Plan) -> tuple[float | None, da
     apart, and a run does both at once: the longest decides. None: no limit is known.
     """
     settings, storage = session.settings, session.ledger.storage
-    memory, budget = Memory(storage, settings), Budget(storage, settings.base_url or SERVICE_URL)
+    memory, budget = LimitStore(storage, settings), Budget(storage, settings.base_url or SERVICE_URL)
     set_ = {dimension: getattr(settings, name) for name, (dimension, _) in SPREAD_OUT.items()}
     now, seconds, heard = time.time(), list[float](), list[float]()
     for operation in ("index", "analyze"):

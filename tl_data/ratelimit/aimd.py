@@ -21,7 +21,7 @@ EPOCH = 0.5  # seconds in which further refusals tell nothing new
 SLOWEST = 0.02  # calls a second that are always tried
 
 
-class Pace:
+class AdaptiveRate:
     """Times between calls."""
 
     def __init__(self) -> None:

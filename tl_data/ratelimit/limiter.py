@@ -24,9 +24,18 @@ from collections.abc import Mapping
 from tl_data.errors import QuotaExhausted
 from tl_data.ledger.lease import fence
 from tl_data.object_store import Storage, steady
-from tl_data.ratelimit.aimd import Pace
-from tl_data.ratelimit.reported import CLOCKS, COARSE, DIMENSIONS, Memory, Quota, Told, heard, quotas_of
-from tl_data.ratelimit.shared import Allowance, Budget, Limit, Line, Meter
+from tl_data.ratelimit.aimd import AdaptiveRate
+from tl_data.ratelimit.reported import (
+    CLOCKS,
+    COARSE,
+    DIMENSIONS,
+    LimitSnapshot,
+    LimitStore,
+    Quota,
+    heard,
+    quotas_of,
+)
+from tl_data.ratelimit.shared import Budget, Limit, Line, Meter, QuotaWindow
 from tl_data.runtime.shutdown import NOTABLE, announce, pause
 from tl_data.settings import SERVICE_URL, Settings
 
@@ -70,7 +79,7 @@ class Limiter:
         *,
         allowed: Mapping[str, float] | None = None,
         budget: Budget | None = None,
-        memory: Memory | None = None,
+        memory: LimitStore | None = None,
         max_wait: float = 300.0,
     ) -> None:
         self._limits, self._allowed = dict(limits or {}), dict(allowed or {})
@@ -87,7 +96,7 @@ class Limiter:
             if (amount := getattr(settings, name)) is not None
         }
         budget = Budget(storage, settings.base_url or SERVICE_URL) if storage is not None else None
-        memory = Memory(storage, settings) if storage is not None else None
+        memory = LimitStore(storage, settings) if storage is not None else None
         return cls(
             limits, allowed=allowed_by(settings), budget=budget, memory=memory, max_wait=settings.max_wait
         )
@@ -130,7 +139,7 @@ def allowed_by(settings: Settings) -> dict[str, float]:
 
 def allowances_of(
     allowed: Mapping[str, float], category: str, budget: Budget | None
-) -> list[tuple[str, Allowance]]:
+) -> list[tuple[str, QuotaWindow]]:
     """What is allowed to a category, with the dimension of each; shared with others through the budget."""
     if not allowed:
         return []
@@ -149,9 +158,9 @@ class _Lane:
         self,
         category: str,
         limits: Mapping[str, Limit],
-        allowances: list[tuple[str, Allowance]],
+        allowances: list[tuple[str, QuotaWindow]],
         budget: Budget | None,
-        memory: Memory | None,
+        memory: LimitStore | None,
         max_wait: float,
     ) -> None:
         self._category, self._max_wait, self._allowances = category, max_wait, allowances
@@ -159,19 +168,19 @@ class _Lane:
             dimension: budget.line(category, dimension, limit) if budget else Meter(limit)
             for dimension, limit in limits.items()
         }
-        self._pace = Pace()
+        self._pace = AdaptiveRate()
         self._paced = "requests" not in limits and category not in UNLIMITED
         self._refusals = 0.0  # share of recent calls that were refused
         self._quotas: dict[str, Quota] = {}
         self._memory, self._remembered = memory, memory is None
-        self._told: dict[str, Told] = {}
-        self._kept: tuple[float, dict[str, Told]] = (0.0, {})  # when, and what
+        self._told: dict[str, LimitSnapshot] = {}
+        self._kept: tuple[float, dict[str, LimitSnapshot]] = (0.0, {})  # when, and what
         self._queue = asyncio.Lock()
         self._stop = 0.0  # steady time until which nothing is sent
         self._said = 0.0  # steady time until which people were told that calls wait
 
     async def acquire(self, costs: Mapping[str, float]) -> None:
-        taken: list[tuple[Allowance, float, int]] = []
+        taken: list[tuple[QuotaWindow, float, int]] = []
         try:
             for dimension, allowance in self._allowances:
                 if (cost := costs[dimension]) > 0:

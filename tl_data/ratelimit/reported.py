@@ -21,9 +21,9 @@ from hashlib import sha256
 
 import orjson
 
-from tl_data.client.responses import moment, number, seconds_until
 from tl_data.errors import LedgerError
 from tl_data.object_store import Storage, steady
+from tl_data.ratelimit.headers import moment, number, seconds_until
 from tl_data.settings import SERVICE_URL, Settings
 
 #: Dimensions of a limit, and how the API's headers call them. The unnamed generation counted requests.
@@ -90,7 +90,7 @@ CLOCKS = 1.05  # by so much clocks, and seconds told in whole numbers, may excee
 
 
 @dataclass(frozen=True)
-class Told:
+class LimitSnapshot:
     """One limit, as last heard. Times are UTC epoch seconds."""
 
     limit: float
@@ -115,7 +115,7 @@ class Told:
         return (self.resets - now if fresh else self.window) + more * self.window
 
 
-class Memory:
+class LimitStore:
     """The records of one account below a ledger's address. What cannot be read or written is done without."""
 
     def __init__(self, storage: Storage, settings: Settings) -> None:
@@ -123,20 +123,22 @@ class Memory:
         self._storage = storage
         self._folder = f"limits/{sha256(account.encode()).hexdigest()[:16]}"
 
-    async def read(self, category: str) -> dict[str, Told]:
+    async def read(self, category: str) -> dict[str, LimitSnapshot]:
         """What is known of a category, by dimension."""
         try:
             body = await self._storage.read(f"{self._folder}/{category}")
             said = orjson.loads(body) if body is not None else {}
             if not said or said["tl_limits"] != FORMAT:
                 return {}
-            found = {n: Told(**{k: float(v) for k, v in told.items()}) for n, told in said["told"].items()}
+            found = {
+                n: LimitSnapshot(**{k: float(v) for k, v in told.items()}) for n, told in said["told"].items()
+            }
             return {name: told for name, told in found.items() if told.limit > 0 and told.left >= 0}
         except (LedgerError, ValueError, KeyError, TypeError, AttributeError) as error:
             log.info("the limits of %s that were told before cannot be read: %s", category, error)
             return {}
 
-    async def write(self, category: str, told: Mapping[str, Told]) -> None:
+    async def write(self, category: str, told: Mapping[str, LimitSnapshot]) -> None:
         """Keep what was heard; the last one to say so wins, since all hear the same."""
         said = {"tl_limits": FORMAT, "told": {name: asdict(each) for name, each in told.items()}}
         try:
@@ -145,8 +147,8 @@ class Memory:
             log.info("the limits of %s cannot be kept: %s", category, error)
 
 
-def heard(limit: float, left: float, rest: float, before: Told | None) -> Told:
+def heard(limit: float, left: float, rest: float, before: LimitSnapshot | None) -> LimitSnapshot:
     """A limit that was just told, `rest` seconds before its reset, after what was known of it before."""
     now = time.time()
     longest = max(rest, before.longest if before and before.limit == limit else 0.0)
-    return Told(limit, left, now + rest, now, longest)
+    return LimitSnapshot(limit, left, now + rest, now, longest)

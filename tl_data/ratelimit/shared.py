@@ -24,14 +24,14 @@ from hashlib import sha256
 
 from tl_data.errors import QuotaExhausted
 from tl_data.object_store import Storage, steady
-from tl_data.ratelimit.reported import Told
+from tl_data.ratelimit.reported import LimitSnapshot
 from tl_data.runtime.shutdown import NOTABLE, announce, pause
 
 TICKETS = 1000  # that a limit is cut into at most
 DUST = 1e-9  # part of a limit that sums of fractions may miss
 
 
-class Allowance:
+class QuotaWindow:
     """One limit of one account, shared through a store.
 
     Args:
@@ -82,11 +82,13 @@ class Allowance:
         if window == self._window:
             self._left += min(amount, self._amount)
 
-    async def told(self) -> Told:
+    async def told(self) -> LimitSnapshot:
         """The limit and what is left of it now, in the form of what the service tells of its own."""
         now = await self._turn()
         left = self._amount - await self._taken() * self._worth + self._left
-        return Told(self._amount, max(left, 0.0), (self._window + 1) * self._seconds, now, self._seconds)
+        return LimitSnapshot(
+            self._amount, max(left, 0.0), (self._window + 1) * self._seconds, now, self._seconds
+        )
 
     async def _turn(self) -> float:
         """The time by the store's clock, and a new beginning when another hour or day has begun."""
@@ -282,7 +284,7 @@ class Budget:
 
     def allowance(
         self, category: str, dimension: str, setting: str, amount: float, seconds: float
-    ) -> Allowance:
+    ) -> QuotaWindow:
         """What a category may use as it comes in an hour or a day; `setting` says it."""
         path = f"budget/{self._account}/{category}-{dimension}"
-        return Allowance(self._storage, path, category, setting, amount, seconds)
+        return QuotaWindow(self._storage, path, category, setting, amount, seconds)
