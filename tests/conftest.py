@@ -98,7 +98,7 @@ class Engine:
 
 @pytest.fixture(scope="session")
 def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Engine]]:
-    """Start an embedded engine with options: `start_engine("--faults", "faults.toml")`.
+    """Start an embedded engine with options: `start_engine("--profile", "today")`.
 
     Each is ended at the end of the session, and must end by itself when it is asked to.
     """
@@ -142,6 +142,18 @@ def library(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("library")
     with FileServer(folder) as server:
         yield make_library(folder, server.url, engine.base_url)
+
+
+@pytest.fixture(scope="session")
+def today(start_engine: Callable[..., Engine]) -> Engine:
+    """An engine that answers and refuses as the service of today; shared."""
+    return start_engine("--allow-private", "--profile", "today")
+
+
+@pytest.fixture(scope="session")
+def account_2025(start_engine: Callable[..., Engine]) -> Engine:
+    """An engine that answers and refuses as an account of 2025; shared."""
+    return start_engine("--allow-private", "--profile", "2025")
 
 
 @pytest.fixture(scope="session")

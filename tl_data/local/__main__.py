@@ -33,6 +33,7 @@ from tl_data.errors import SettingsError
 from tl_data.local.config import API_VERSION, PREFIX, Config, Statuses
 from tl_data.local.errors import APIProblem
 from tl_data.local.models import read_tiers
+from tl_data.local.profiles import NAMES, PROFILES
 from tl_data.local.server import fault_injection, faults
 from tl_data.local.server.app import make_app
 from tl_data.local.server.context import Engine
@@ -69,6 +70,12 @@ def read_options(arguments: list[str] | None = None) -> Config:
     say("--allow-files", action="store_true", help="file:// URLs may name any file")
     say("--media", type=Path, help="folder that file:// URLs and imports may read")
     say("--lease", type=Path, help="end when no process holds a shared lock on this file")
+    say(
+        "--profile",
+        choices=NAMES,
+        default=os.environ.get("TL_ENGINE_PROFILE") or "lenient",
+        help="answer and refuse as the service of today or of 2025 does; lenient takes the requests of both",
+    )
     say("--statuses", choices=get_args(Statuses), default="chosen", help="which reading of the documents")
     say("--page-token-seconds", type=float, default=900.0, help="life of the page tokens of a search")
     say("--embed-task-seconds", type=float, default=7 * 86400.0, help="how long vectors of tasks are kept")
@@ -90,6 +97,9 @@ def read_options(arguments: list[str] | None = None) -> Config:
     if not _is_loopback(given.host) and not given.api_key:
         parser.error(f"--host {given.host} can be reached from other machines: give an --api-key")
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    if given.profile not in PROFILES:
+        parser.error(f"TL_ENGINE_PROFILE is {given.profile!r}; it must be one of {', '.join(NAMES)}")
+    given.profile = PROFILES[given.profile]
     given.home = (given.home or Path(base) / "tl_data" / "engine").resolve()
     options = vars(given)
     del options["describe"]  # see main
@@ -150,7 +160,7 @@ class Server(uvicorn.Server):
         tiers = self._options.tiers
         facts = {
             "base_url": self.base_url, "pid": os.getpid(), "api_version": API_VERSION,
-            "model": tiers.search_model, "tiers": tiers.chosen(),
+            "model": tiers.search_model, "tiers": tiers.chosen(), "profile": self._options.profile.name,
         }  # fmt: skip
         if self._options.media:
             facts["integration_id"] = integration_id(self._options.media)
@@ -238,7 +248,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _described(options: Config) -> dict[str, Any]:
     """The models at work, and what other models have looked at in this folder."""
-    told: dict[str, Any] = {"stages": options.tiers.stages(), "search_model": options.tiers.search_model}
+    told: dict[str, Any] = {
+        "profile": options.profile.name,
+        "stages": options.tiers.stages(),
+        "search_model": options.tiers.search_model,
+    }
     if options.database.is_file():
         store = Store(options.database)
         try:

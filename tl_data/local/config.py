@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tl_data.local.models import Tiers
+from tl_data.local.profiles import LENIENT, Profile
 
 API_VERSION = "1.3"
 PREFIX = "/v1.3"
@@ -32,6 +33,7 @@ class Config:
     allow_files: bool = False  # file:// URLs may name any file
     media: Path | None = None  # file:// URLs may name files in here; also what imports read
     lease: Path | None = None  # shut down once nobody holds a shared lock on this file
+    profile: Profile = LENIENT  # which service it answers and refuses as
     statuses: Statuses = "chosen"
     page_token_seconds: float = 900.0  # life of the page tokens of a search
     embed_task_seconds: float = 7 * 86400.0  # how long the result of an embedding task is kept

@@ -77,6 +77,33 @@ def unknown_resource(resource_id: str, collection: str) -> APIProblem:
     return APIProblem(404, "resource_not_exists", text)
 
 
+def sunset(parameter: str, explanation: str) -> APIProblem:
+    """400 for a value that was allowed once."""
+    return APIProblem(400, "parameter_invalid", f"The {parameter} parameter is invalid. {explanation}")
+
+
+def unknown_parameter(parameter: str) -> APIProblem:
+    """400 for a parameter that does not exist."""
+    return APIProblem(400, "parameter_unknown", f"The {parameter} parameter is unknown.")
+
+
+def deprecated_endpoint(path: str) -> APIProblem:
+    """410 for an endpoint that was switched off."""
+    text = f"The endpoint {path} is deprecated. Please use /analyze instead."
+    return APIProblem(410, "endpoint_deprecated", text)
+
+
+def missing_endpoint(method: str, path: str) -> APIProblem:
+    """404 for an endpoint that there is not."""
+    return APIProblem(404, "endpoint_not_exists", f"The endpoint {method} {path[:200]} does not exist.")
+
+
+def not_supported(path: str) -> APIProblem:
+    """501 for what the service has and this engine has not."""
+    text = f"The embedded engine has no {path[:200]}: knowledge stores, responses and connections need a key."
+    return APIProblem(501, "not_supported", text)
+
+
 def unknown_video(what: str = "") -> APIProblem:
     """404 of the video endpoints, which have their own code; `what` is the sentence that says which."""
     return APIProblem(404, "not_found", f"The specified resource does not exist. {what}".rstrip())

@@ -26,7 +26,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tl_data.errors import SettingsError
-from tl_data.local.errors import APIProblem, invalid, not_provided, one_of
+from tl_data.local.errors import APIProblem, invalid, not_provided, one_of, sunset
+from tl_data.local.profiles import LENIENT, Profile
 from tl_data.local.text import tokens
 
 OWN = "tl-local-1"  # the engine without any of them
@@ -274,7 +275,7 @@ OPTIONS = ("visual", "audio")
 OLD_TOKENS, TOKENS, PROMPT_TOKENS = 77, 500, 2000
 
 
-def read_models(value: Any, tiers: Tiers) -> list[dict[str, Any]]:
+def read_models(value: Any, tiers: Tiers, profile: Profile = LENIENT) -> list[dict[str, Any]]:
     """Check the `models` of a new index; answers them as they are stored.
 
     Raises:
@@ -287,13 +288,14 @@ def read_models(value: Any, tiers: Tiers) -> list[dict[str, Any]]:
     if not 1 <= len(value) <= 2:
         raise invalid("models", f"It must hold one or two models, but holds {len(value)}.")
     models: list[dict[str, Any]] = []
-    known = tuple(dict.fromkeys((tiers.search_model, tiers.analyze_model, *INDEX_MODELS)))
+    own = (tiers.search_model, tiers.analyze_model)
+    known = profile.index_models or tuple(dict.fromkeys((*own, *INDEX_MODELS)))
     for item in value:
         name, options = item.get("model_name"), item.get("model_options")
         if not isinstance(name, str) or not name:
             raise not_provided("model_name") if name is None else one_of("model_name", known, name)
         if name not in known:
-            raise one_of("model_name", known, name)
+            raise _no_index_model(name, known)
         if options is None:
             raise not_provided("model_options")
         if not isinstance(options, list) or not options or any(option not in OPTIONS for option in options):
@@ -302,6 +304,26 @@ def read_models(value: Any, tiers: Tiers) -> list[dict[str, Any]]:
             raise invalid("models", f"The model {name} is named twice.")
         models.append({"model_name": name, "model_options": list(dict.fromkeys(options))})
     return models
+
+
+def _no_index_model(name: str, known: tuple[str, ...]) -> APIProblem:
+    """400 for a model that no index can have; a withdrawn one is named with what takes its place."""
+    if name == "pegasus1.2":
+        return sunset("model_name", f"pegasus1.2 has been sunset. Please use {', '.join(known)}.")
+    if name in PEGASUS:
+        text = (
+            f"{name} analyzes video directly on POST /analyze and needs no index; for search indexing, use "
+            f"{', '.join(known)}."
+        )
+        return sunset("model_name", text)
+    if name in MARENGO:
+        return no_longer(name, known)
+    return one_of("model_name", known, name)
+
+
+def no_longer(name: str, known: tuple[str, ...]) -> APIProblem:
+    """400 for a model that was withdrawn, in the service's words."""
+    return sunset("model_name", f"{name} is no longer supported. Please use {', '.join(known)} instead.")
 
 
 def shown_models(
@@ -364,13 +386,16 @@ def token_limit(name: str) -> int:
     return OLD_TOKENS if name in OLD_MARENGO else TOKENS
 
 
-def check_embed_model(name: str, tiers: Tiers) -> str:
-    """The name of a model that makes vectors.
+def check_embed_model(name: str, tiers: Tiers, known: tuple[str, ...] = ()) -> str:
+    """The name of a model that makes vectors: one of `known`, or without them any that the engine knows.
 
     Raises:
         APIProblem: it is none.
     """
-    if name not in (known := (tiers.search_model, *EMBED_MODELS)):
+    known = known or (tiers.search_model, *EMBED_MODELS)
+    if name not in known:
+        if name in EMBED_MODELS:
+            raise no_longer(name, known)
         raise one_of("model_name", known, name)
     return name
 

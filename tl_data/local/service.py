@@ -132,6 +132,7 @@ class Stages:
         adjust: float,
         video_ids: frozenset[str] | None,
         ways: Sequence[str],
+        all_clips: bool = False,
     ) -> list[tuple[Hit, str]]:
         """The moments that answer a query, best first, each with the file name of its keyframe.
 
@@ -153,7 +154,7 @@ class Stages:
                 video_ids,
                 tuple(ways),
             )
-            return [(hit, hit.keyframe) for hit in library.search(query)]
+            return [(hit, hit.keyframe) for hit in library.search(query, all_clips=all_clips)]
 
         return await self._with(find)
 

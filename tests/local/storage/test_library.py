@@ -184,3 +184,24 @@ def test_a_closed_library_says_so(tmp_path: Path) -> None:
     library.close()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         library.search(Query("index", "x"))
+
+
+def test_a_complete_ranking_goes_on_after_the_answers_with_all_other_clips(library: Library) -> None:
+    query = Query("index", "revenue grew by twelve percent", threshold="none")
+    answers, ranking = library.search(query), library.search(query, all_clips=True)
+    assert ranking[: len(answers)] == answers
+    assert [hit.rank for hit in ranking] == list(range(1, len(ranking) + 1))
+    for video_id, evidence in VIDEOS.items():
+        for clip in evidence.clips:  # none is left out, none stands twice
+            over = [hit for hit in ranking[len(answers) :] if hit.video_id == video_id]
+            assert sum((hit.start_sec, hit.end_sec) == (clip.start_sec, clip.end_sec) for hit in over) <= 1
+            assert any(hit.start_sec < clip.end_sec and hit.end_sec > clip.start_sec for hit in ranking)
+    one = library.search(Query("index", "revenue", video_ids=frozenset({"plant"})), all_clips=True)
+    assert {hit.video_id for hit in one} == {"plant"}
+
+
+def test_sound_is_audio_without_speech(library: Library) -> None:
+    said = "our revenue grew by twelve percent"
+    assert library.search(Query("index", said, options=("audio",)))[0].video_id == "sales"
+    assert library.search(Query("index", said, options=("sound",))) == []
+    assert library.search(Query("index", "music", options=("sound",)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-OPTIONS = ("visual", "audio", "transcription")
+OPTIONS = ("visual", "audio", "sound", "transcription")
 
 # Scores from which a hit is of a class; `adjust_confidence_level` moves all three. Set on a half of the
 # questions of benchmarks/engine_questions.py, where the wrong answers to unanswerable questions score 60 at

@@ -24,7 +24,12 @@ from tl_data.local.search.vectors import Floats, Rows
 TextRow = tuple[int, str, str, str]  # clip id, maybe, named, spans as JSON (see packing.text_row)
 
 # What each search option reads.
-SIGHTS = {"visual": ("seen", "shown"), "audio": ("heard", "said"), "transcription": ("said",)}
+SIGHTS = {
+    "visual": ("seen", "shown"),
+    "audio": ("heard", "said"),
+    "sound": ("heard",),  # audio without speech
+    "transcription": ("said",),
+}
 
 # What a line of each kind can explain. Other readings ("maybe") are of speech: text on screen has none.
 _SPEAKS_FOR = {"shown": ("shown",), "said": ("said",), "maybe": ("said",), "named": ("seen",)}

@@ -94,6 +94,8 @@ def _by_words(
         return np.zeros(0, np.int64)
     read_by = (("shown", "shown"), ("said", "said"), ("maybe", "said"), ("named", "seen"))
     columns = [column for column, sight in read_by if sight in sights]
+    if not columns:  # sound without speech holds no words
+        return np.zeros(0, np.int64)
     groups = []
     for word in words:
         group = [word, *shelf.vocabulary.alike(word)]

@@ -7,8 +7,16 @@ from typing import Any
 from starlette.requests import Request
 
 from tl_data.local import models
-from tl_data.local.errors import APIProblem, invalid, not_provided, one_of, unknown_resource
+from tl_data.local.errors import (
+    APIProblem,
+    invalid,
+    not_provided,
+    one_of,
+    unknown_parameter,
+    unknown_resource,
+)
 from tl_data.local.perception.evidence import Evidence
+from tl_data.local.profiles import Profile
 from tl_data.local.server.context import Engine, engine_of, well_formed
 from tl_data.local.server.forms import read_json
 from tl_data.local.storage.database import Where
@@ -31,6 +39,7 @@ class Ask:
         """Read the body; the members `needed` must be there."""
         engine = engine_of(request)
         body = await read_json(request, engine.config.max_inline_bytes)
+        _check_source(engine.profile, body)
         if "video_id" in needed and "video_id" not in body and "video" in body:
             given = check_given(body["video"])
             # An indexed video may stand for its asset.
@@ -63,6 +72,19 @@ class Ask:
         if text and tokens.count(text) > models.PROMPT_TOKENS:
             raise models.too_long("prompt", text, models.PROMPT_TOKENS)
         return text if (text or "").strip() else None
+
+    def model(self) -> str:
+        """The model that is asked, by name; the server's default if none is named."""
+        known = self._engine.profile.analyze_models
+        own = (self._engine.config.tiers.analyze_model, *models.PEGASUS)
+        name = self.text("model_name")
+        if name is None:
+            return known[0] if known else own[0]
+        if name not in (known or own):
+            if name in models.PEGASUS:
+                raise models.no_longer(name, known)
+            raise one_of("model_name", known or own, name)
+        return name
 
     def flag(self, name: str, default: bool) -> bool:
         """A boolean."""
@@ -162,6 +184,16 @@ class Ask:
             return await self._engine.stages.evidence(video_id)
         except KeyError:
             raise unknown_resource(video_id, "videos") from None
+
+
+def _check_source(profile: Profile, body: dict[str, Any]) -> None:
+    """Refuse a video that is named in a way that the server does not know."""
+    if "video_id" in body and not profile.video_id:
+        name = body.get("model_name") or profile.analyze_models[0]
+        instead = "use video object (url, asset_id, or base64_string) instead"
+        raise APIProblem(400, "parameter_invalid", f"video_id is not supported for {name}, {instead}")
+    if "video" in body and not profile.video_object:
+        raise unknown_parameter("video")
 
 
 def usage_of(engine: Engine, written: Written, prompt: str | None) -> dict[str, int]:

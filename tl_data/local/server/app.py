@@ -21,8 +21,16 @@ from starlette.routing import BaseRoute, Match, Mount, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tl_data.local.config import API_VERSION, PREFIX, Config
-from tl_data.local.errors import APIProblem, from_elsewhere, key_invalid
+from tl_data.local.errors import (
+    APIProblem,
+    deprecated_endpoint,
+    from_elsewhere,
+    key_invalid,
+    missing_endpoint,
+    not_supported,
+)
 from tl_data.local.perception.evidence import ModelFailed
+from tl_data.local.profiles import Profile
 from tl_data.local.server import fault_injection
 from tl_data.local.server.context import Engine
 from tl_data.local.server.fault_injection import Injection
@@ -54,6 +62,7 @@ from tl_data.local.tasks.queue import Queue
 
 log = logging.getLogger("tl_data.local")
 
+NOT_BUILT = ("/knowledge-stores", "/responses", "/connections")
 OLD_VERSION = re.compile(r"/v(1\.[0-2])/")
 
 API_ROUTES: list[BaseRoute] = [
@@ -125,7 +134,7 @@ def make_app(config: Config) -> Starlette:
     app.state.engine = engine
     app.add_middleware(Guard, engine=engine)
     app.add_middleware(Injection, faults=faults, prefix=PREFIX, template=template_of)
-    app.add_middleware(Envelope, stats=engine.stats)
+    app.add_middleware(Envelope, stats=engine.stats, profile=config.profile)
     app.add_middleware(Lingering)
     return app
 
@@ -184,9 +193,10 @@ _failed = JSONResponse(
 class Envelope:
     """Around everything: the version and trace headers, the counts, and what nobody foresaw."""
 
-    def __init__(self, app: ASGIApp, stats: Stats) -> None:
+    def __init__(self, app: ASGIApp, stats: Stats, profile: Profile) -> None:
         self._app = app
         self._stats = stats
+        self._profile = profile
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -199,7 +209,11 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = str(message["status"])
-                extra = [(b"x-api-version", API_VERSION.encode()), (b"x-trace-id", trace.encode())]
+                extra = [(b"x-trace-id", trace.encode())]
+                if message["status"] < 400 or self._profile.version_on_refusals:
+                    extra.append((b"x-api-version", API_VERSION.encode()))
+                if self._profile.strict:
+                    extra.append((b"tl-report", b"backend"))
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
 
@@ -234,6 +248,7 @@ class Guard:
             return
         try:
             self._check_key(scope)
+            self._check_offered(scope["method"], path.removeprefix(PREFIX))
             headers = self._engine.rates.enter(scope["method"], path.removeprefix(PREFIX))
         except APIProblem as problem:
             await JSONResponse(problem.body, problem.status, problem.headers)(scope, receive, send)
@@ -250,6 +265,16 @@ class Guard:
 
         await self._app(scope, receive, with_limits)
 
+    def _check_offered(self, method: str, path: str) -> None:
+        """Refuse what this server has not: switched off, not there yet, or not built."""
+        profile = self._engine.profile
+        if path in profile.gone:
+            raise deprecated_endpoint(path)
+        if any(_begins(path, missing) for missing in profile.missing):
+            raise missing_endpoint(method, path)
+        if any(_begins(path.replace(":", "/"), other) for other in NOT_BUILT):
+            raise not_supported(path)
+
     def _check_key(self, scope: Scope) -> None:
         key, headers = self._engine.config.api_key, dict[Any, bytes](scope["headers"])
         if key is None:
@@ -260,6 +285,12 @@ class Guard:
         sent = headers.get(b"x-api-key", b"")
         if not hmac.compare_digest(sent, key.encode()):
             raise key_invalid()
+
+
+def _begins(path: str, pattern: str) -> bool:
+    """Whether a path is that of a pattern or lies below it; `*` is any one part."""
+    parts, wanted = path.split("/"), pattern.split("/")
+    return len(parts) >= len(wanted) and all(w in ("*", p) for p, w in zip(parts, wanted, strict=False))
 
 
 def _is_here(host: bytes) -> bool:

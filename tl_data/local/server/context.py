@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from tl_data.local.config import STATUSES, Config
 from tl_data.local.errors import invalid, unknown_resource, unknown_video
+from tl_data.local.profiles import Profile
 from tl_data.local.server.faults import Faults
 from tl_data.local.server.forms import Form, read_form
 from tl_data.local.server.rate_limits import Rates
@@ -37,6 +38,11 @@ class Engine:
     links: Links
     given: Given
     importing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one import is begun at a time
+
+    @property
+    def profile(self) -> Profile:
+        """The service that the engine answers and refuses as."""
+        return self.config.profile
 
     @property
     def uploads(self) -> Path:
@@ -79,6 +85,7 @@ class Engine:
         return read_form(
             request, self.uploads, files=files,
             max_file=max_file or self.config.max_video_bytes, max_body=self.config.max_body_bytes,
+            json_too=self.profile.json_forms,
         )  # fmt: skip
 
     def index(self, index_id: str, name: str = "index_id") -> Row:

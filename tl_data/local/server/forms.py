@@ -320,15 +320,21 @@ async def read_json(request: Request, limit: int) -> dict[str, Any]:
 
 @asynccontextmanager
 async def read_form(
-    request: Request, folder: Path, *, files: Sequence[str] = (), max_file: int, max_body: int
+    request: Request,
+    folder: Path,
+    *,
+    files: Sequence[str] = (),
+    max_file: int,
+    max_body: int,
+    json_too: bool = True,
 ) -> AsyncIterator[Form]:
-    """Parse a multipart body (or, tolerated, a JSON object). `files` names the fields that are files.
+    """Parse a multipart body, or with `json_too` a JSON object. `files` names the fields that are files.
 
     Raises:
         APIProblem: content_type_invalid, a body that is no multipart, or one that is too large.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
-    if kind == b"application/json":
+    if kind == b"application/json" and json_too:
         yield _from_json(await read_json(request, max_body))
         return
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
@@ -348,7 +354,7 @@ async def read_form(
 
 
 def _content_type(wanted: str, got: str) -> APIProblem:
-    text = f"The content type must be {wanted}, but is {got[:80] or 'missing'}."
+    text = f"The content type '{got[:80]}' is not supported. Please use '{wanted}'."
     return APIProblem(400, "content_type_invalid", text)
 
 

@@ -29,6 +29,7 @@ from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.image_encoder import Sight
 from tl_data.local.search import embeddings, search
 from tl_data.local.search.clip_index import Shelf, clip_id
+from tl_data.local.search.complete import with_the_rest
 from tl_data.local.search.query import Hit, Query
 from tl_data.local.storage import serialization
 
@@ -284,8 +285,11 @@ class Library:
 
     # ------------------------------------------------------------------------------------- answers
 
-    def search(self, query: Query) -> list[Hit]:
-        """The moments of an index that answer a query, best first. An unknown index has none."""
+    def search(self, query: Query, *, all_clips: bool = False) -> list[Hit]:
+        """The moments of an index that answer a query, best first. An unknown index has none.
+
+        With `all_clips` everything else follows them, however little it fits.
+        """
         with self._connection() as db:
             row = db.execute("SELECT number FROM indexes WHERE index_id = ?", (query.index_id,)).fetchone()
             if row is None:
@@ -294,7 +298,11 @@ class Library:
             hits = search.find(
                 shelf, lambda sql, values: rows_of(db, sql, values, row[0]), query, self._sight
             )
-            return with_keyframes(db, hits)
+            hits = with_keyframes(db, hits)
+        if not all_clips:
+            return hits
+        here = self.videos(query.index_id) if query.video_ids is None else query.video_ids
+        return with_the_rest(hits, query, here, self.evidence, self._sight)
 
     def segments(
         self, video_id: str, options: Sequence[str], scope: Sequence[str] = ("clip",)

@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tl_data.local import models
 from tl_data.local.errors import APIProblem, invalid
 from tl_data.local.server.analyze_request import Ask, usage_of
 from tl_data.local.server.context import Engine, engine_of
@@ -28,7 +27,7 @@ async def analyze(request: Request) -> Response:
     """POST /analyze and /generate"""
     engine = engine_of(request)
     ask = await Ask.of(request, "video_id", "prompt")
-    ask.choice("model_name", (engine.config.tiers.analyze_model, *models.PEGASUS))
+    ask.model()
     prompt = ask.prompt(needed=True) or ""
     manner = ask.manner()
     schema = ask.schema()

@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tl_data.local import models
 from tl_data.local.errors import APIProblem, MediaProblem, unknown_resource
 from tl_data.local.perception.evidence import ModelFailed
 from tl_data.local.server.analyze_request import Ask, usage_of
@@ -26,7 +25,7 @@ async def create(request: Request) -> Response:
     """POST /analyze/tasks"""
     engine = engine_of(request)
     ask = await Ask.of(request, "video_id", "prompt")
-    ask.choice("model_name", (engine.config.tiers.analyze_model, *models.PEGASUS))
+    ask.model()
     ask.choice("analysis_mode", MODES)
     if ask.body.get("max_tokens") == "unlimited":
         del ask.body["max_tokens"]

@@ -30,12 +30,18 @@ SOUND_SECONDS = 300.0  # time for the download of a sound or short video
 MAX_SYNC_SEC = 600.0  # longest sound or video of a request that waits for its vectors
 
 
+def embed_model(engine: Engine, form: Form) -> str:
+    """The model that the vectors are asked of."""
+    known = engine.profile.embed_models
+    return models.check_embed_model(form.needed("model_name"), engine.config.tiers, known)
+
+
 async def create(request: Request) -> Response:
     """POST /embed"""
     engine = engine_of(request)
     files = ("image_file", "audio_file", "video_file")
     async with engine.form(request, *files) as form:
-        name = models.check_embed_model(form.needed("model_name"), engine.config.tiers)
+        name = embed_model(engine, form)
         start = form.number("audio_start_offset_sec", 0, 1e6) or 0.0
         makers: dict[str, Callable[[], Awaitable[Block]]] = {}
         if form.text("text") is not None:

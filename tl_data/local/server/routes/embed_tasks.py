@@ -13,7 +13,7 @@ from tl_data.local import models
 from tl_data.local.errors import invalid, not_provided, one_of, unknown_resource
 from tl_data.local.server.context import Engine, engine_of, one_task
 from tl_data.local.server.pagination import Listing, as_time, split
-from tl_data.local.server.routes.embed import SCOPES
+from tl_data.local.server.routes.embed import SCOPES, embed_model
 from tl_data.local.server.routes.tasks import checked_source
 from tl_data.local.storage.database import Row, Where, new_id, now
 
@@ -43,7 +43,7 @@ async def create(request: Request) -> Response:
     """POST /embed/tasks"""
     engine = engine_of(request)
     async with engine.form(request, "video_file") as form:
-        name = models.check_embed_model(form.needed("model_name"), engine.config.tiers)
+        name = embed_model(engine, form)
         start = form.number("video_start_offset_sec", 0, 1e6)
         end = form.number("video_end_offset_sec", 0, 1e6)
         length = form.number("video_clip_length", -1e9, 1e9)

@@ -40,14 +40,15 @@ MAX_SOURCES = 10
 
 async def _read(request: Request, inputs: tuple[str, ...]) -> tuple[Json, str, Json]:
     """The body, the type of its input, and the input itself."""
-    body = await read_json(request, engine_of(request).config.max_inline_bytes)
+    engine = engine_of(request)
+    body = await read_json(request, engine.config.max_inline_bytes)
     if missing := [name for name in ("input_type", "model_name") if name not in body]:
         raise not_provided(*missing)
     kind = body["input_type"]
     if kind not in inputs:
         raise one_of("input_type", inputs, kind)
-    if body["model_name"] != NEWEST:
-        models.check_embed_model(body["model_name"], engine_of(request).config.tiers)
+    known = engine.profile.embed_v2_models or (engine.config.tiers.search_model, NEWEST, *models.EMBED_MODELS)
+    models.check_embed_model(body["model_name"], engine.config.tiers, known)
     given = body.get(kind)
     if given is None:
         raise not_provided(kind)

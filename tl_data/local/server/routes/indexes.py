@@ -64,9 +64,10 @@ async def create(request: Request) -> Response:
     addons = body.get("addons", [])
     if not isinstance(addons, list) or any(addon not in ADDONS for addon in addons):
         raise one_of("addons", ADDONS, addons)
+    given = models.read_models(body["models"], engine.config.tiers, engine.profile)
     at, name = now(), _name(body)
     row = {
-        "id": new_id(), "index_name": name, "models": models.read_models(body["models"], engine.config.tiers),
+        "id": new_id(), "index_name": name, "models": given,
         "addons": list(dict.fromkeys(addons)), "created_at": at, "updated_at": at,
     }  # fmt: skip
     try:

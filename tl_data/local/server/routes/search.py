@@ -16,6 +16,7 @@ from tl_data.local.media_validation import check_image
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import Form, Upload, as_flag
 from tl_data.local.server.metadata import read_filter
+from tl_data.local.server.numbers import single
 from tl_data.local.storage.database import Row, Where, new_id, now
 from tl_data.local.tasks.download import check_url, fetch
 from tl_data.local.text import tokens
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 OPTIONS = ("visual", "audio", "transcription")
 WAYS = ("lexical", "semantic")
 THRESHOLDS = ("high", "medium", "low", "none")
+IGNORED = ("threshold", "sort_option", "adjust_confidence_level")  # since hits carry a rank alone
+LONE = (
+    "The following parameters are invalid: transcription_options. transcription_options can only be used "
+    "when search_options contains 'transcription'"
+)
 MAX_IMAGES = 10
 MAX_IMAGE_BYTES = 32 << 20
 OLD_IMAGE_BYTES = 5 << 20
@@ -43,8 +49,11 @@ async def create(request: Request) -> Response:
         if missing:
             raise not_provided(*missing)
         options = form.choices("search_options", OPTIONS)
-        page_limit = form.whole("page_limit", 10, 1, 50)
+        page_limit = form.whole("page_limit", 10, engine.profile.least_page_limit, 50) or 10
         group_by = form.choice("group_by", ("clip", "video"), "clip")
+        if not engine.profile.ranked_parameters:
+            for name in IGNORED:
+                form.fields.pop(name, None)
         sort = form.choice("sort_option", ("score", "clip_count"), "score")
         if sort == "clip_count" and group_by != "video":
             raise invalid(
@@ -55,18 +64,25 @@ async def create(request: Request) -> Response:
         adjust = form.number("adjust_confidence_level", 0.0, 1.0)
         with_metadata = form.flag("include_user_metadata", False)
         ways = form.choices("transcription_options", WAYS)
+        if ways and "transcription" not in options and not engine.profile.lone_transcription_options:
+            raise APIProblem(400, "parameter_invalid", LONE)
         conditions, ids = read_filter(form.text("filter") or "{}")
         index = _index(engine, form, options)
         text = _text(form, index["models"])
         images = await _images(engine, form, index["models"], options, ways, text)
     pool, pool_ids = _pool(engine, index["id"], conditions, ids)
     hits: list[tuple[Hit, str]] = []
+    profile = engine.profile
+    if profile.ranks_all:
+        threshold = "none"
+    if not profile.speech_in_audio and not _is_old(index["models"]):
+        options = ["sound" if option == "audio" else option for option in options]
     if pool["total_count"]:
         try:
             hits = await engine.stages.search(
                 index["id"], text=text, images=images, options=options, operator=operator,
                 threshold=threshold, adjust=0.5 if adjust is None else adjust, ways=ways or WAYS,
-                video_ids=pool_ids if conditions or ids else None,
+                video_ids=pool_ids if conditions or ids else None, all_clips=profile.ranks_all,
             )  # fmt: skip
         except ValueError as error:
             raise invalid("query_media_file" if images else "query_text", str(error)) from None
@@ -209,7 +225,7 @@ def _pool(
             raise APIProblem(400, "search_video_not_in_same_index", text)
         conditions = [*conditions, Where("id", "in", ids)]
     rows = engine.store.rows("videos", [here, *conditions], columns=["id", "duration"])
-    total = round(sum(row["duration"] for row in rows), 3)
+    total = round(sum(row["duration"] for row in rows))
     pool = {"total_count": len(rows), "total_duration": total, "index_id": index_id}
     return pool, frozenset(row["id"] for row in rows)
 
@@ -284,6 +300,10 @@ def _shown(
             "transcription": item["transcription"] or None,
             "user_metadata": metadata.get(item["video_id"], {}) if with_metadata else None,
         }
+        if not engine.profile.scores:
+            kept = {"rank": item["rank"], "video_id": item["video_id"]}
+            kept |= {name: single(item[name]) for name in ("start", "end")}
+            return kept | ({"user_metadata": more["user_metadata"]} if with_metadata else {})
         kept = {name: value for name, value in item.items() if name not in ("thumbnail", "transcription")}
         return kept | {name: value for name, value in more.items() if value is not None}
 

@@ -1,0 +1,69 @@
+"""A ranking of all clips: what answers a query first, then the rest by nearness, as Marengo 3.0 ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from tl_data.local.perception.evidence import Evidence
+from tl_data.local.perception.image_encoder import Sight
+from tl_data.local.search import embeddings
+from tl_data.local.search.query import Hit, Query
+from tl_data.local.search.word_vectors import Vector
+
+MOST_CLIPS = 2000  # whose vectors are compared; what lies behind them is not ranked
+
+
+def with_the_rest(
+    hits: Sequence[Hit],
+    query: Query,
+    video_ids: Iterable[str],
+    evidence_of: Callable[[str], Evidence],
+    sight: Sight | None,
+) -> list[Hit]:
+    """The hits, then every other clip of the videos, nearest first, with the ranks that follow.
+
+    Args:
+        hits: what answers the query, best first.
+        video_ids: the videos that are searched.
+        evidence_of: what is known of a video; a KeyError means that it was deleted meanwhile.
+        sight: the encoder of pictures that is at work.
+    """
+    asked = _vector(query, sight)
+    options = ["audio" if option == "sound" else option for option in query.options]
+    rest: list[tuple[float, str, int, Hit]] = []
+    for video_id in sorted(video_ids):
+        if len(rest) >= MOST_CLIPS:
+            break
+        try:
+            evidence = evidence_of(video_id)
+        except KeyError:
+            continue
+        here = [hit for hit in hits if hit.video_id == video_id]
+        for number, clip in enumerate(evidence.clips):
+            start, end = clip.start_sec, clip.end_sec
+            if any(hit.clip_number == number or _covers(hit, start, end) for hit in here):
+                continue
+            vectors = [embeddings.embed_clip(clip, evidence, option, sight) for option in options]
+            near = max((float(vector @ asked) for vector in vectors), default=0.0)
+            rest.append((-round(near, 6), video_id, number, Hit(
+                video_id, round(start, 3), round(end, 3), 0.0, "none", 0, number, None, clip.keyframe or "",
+            )))  # fmt: skip
+    rest.sort(key=lambda item: item[:3])
+    ranked = [*hits, *(hit for *_, hit in rest)][: query.limit]
+    return [
+        Hit(**{**vars(hit), "rank": rank}) if hit.rank != rank else hit for rank, hit in enumerate(ranked, 1)
+    ]
+
+
+def _covers(hit: Hit, start: float, end: float) -> bool:
+    """Whether a hit holds most of a clip."""
+    return min(hit.end_sec, end) - max(hit.start_sec, start) > (end - start) / 2
+
+
+def _vector(query: Query, sight: Sight | None) -> Vector:
+    """The direction of a query: of its text, its images, or between them."""
+    vectors = [embeddings.embed_text(query.text, sight)] if query.text and query.text.strip() else []
+    vectors += [embeddings.embed_image(image, sight) for image in query.images]
+    return np.asarray(np.sum(vectors, axis=0), np.float32)
