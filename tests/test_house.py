@@ -26,6 +26,7 @@ LAYERS = (
     ("catalog", "runtime.pool", "runtime.durations", "runtime.concurrency", "session", "connection"),
     ("functions*",),
     ("backends*", "spark", "spark.*", "dbt", "lake", "lake.*", "pipeline", "pipeline.*"),
+    ("view", "view.*"),
     ("cli", "cli.*", "demo*", "__main__"),
 )
 

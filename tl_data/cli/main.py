@@ -167,8 +167,9 @@ def _assemble() -> None:
     for t in TABLES.values():
         cli.add_command(_table_command(t))
     from tl_data.cli.jobs import COMMANDS
+    from tl_data.cli.view import view
 
-    for command in COMMANDS:
+    for command in (*COMMANDS, view):
         cli.add_command(command)
 
 

@@ -1,0 +1,288 @@
+"""The viewer as a Starlette application: a page and what it asks for as JSON. It writes nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from tl_data._version import __version__
+from tl_data.errors import LakeError, TLDataError
+from tl_data.settings import Settings
+from tl_data.urls import encoded, redacted
+from tl_data.view.errors import next_step
+from tl_data.view.library import SORTS, Library, Query
+from tl_data.view.media import BucketObject, Media
+from tl_data.view.search import Question, Search
+from tl_data.view.security import Guard
+from tl_data.view.snapshot import LakeFolder
+from tl_data.view.snippets import Place, snippets
+
+STATIC = Path(__file__).parent / "static"
+PAGE = 200  # tiles of one answer at most
+PICTURE_BYTES = 10 * 2**20  # of an uploaded picture
+
+
+@dataclass
+class Viewer:
+    """A lake and what is asked of it.
+
+    Args:
+        name: what the page calls the lake.
+        settings: of who turns words into vectors; None: nobody does.
+        base: folder that relative paths of sources are relative to.
+        media: folder with copies of the sources.
+    """
+
+    lake: LakeFolder
+    name: str
+    settings: Settings | None = None
+    base: Path = Path()
+    media: Path | None = None
+
+    def __post_init__(self) -> None:
+        self.library = Library(self.lake)
+        self.sources = Media(self.lake, self.base, self.media)
+        self.search = Search(self.lake, self.library, self.settings)
+        self.place = Place(self.lake.folder, self.lake._format("videos") or "delta")
+
+
+def app(viewer: Viewer, token: str, port: int) -> Starlette:
+    """The application, which answers below `/token/` alone and on this machine's names alone."""
+    names = [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
+    routes = [
+        Mount(
+            f"/{token}",
+            routes=[
+                Route("/", _index),
+                Route("/api/summary", _json(viewer, _summary)),
+                Route("/api/videos", _json(viewer, _videos)),
+                Route("/api/video", _json(viewer, _video)),
+                Route("/api/search", _json(viewer, _search)),
+                Route("/api/search/picture", _picture_search(viewer), methods=["POST"]),
+                Route("/api/errors", _json(viewer, _errors)),
+                Route("/api/runs", _json(viewer, lambda v, q: {"runs": v.lake.snapshot().runs})),
+                Route("/api/alerts", _json(viewer, _alerts)),
+                Route("/api/snippets", _json(viewer, _snippets)),
+                Route("/api/retry.csv", _retry_list(viewer)),
+                Route("/poster", _poster(viewer)),
+                Route("/media", _media(viewer)),
+                Mount("/static", StaticFiles(directory=STATIC)),
+            ],
+        )
+    ]
+    guard = Middleware(Guard, token=token, names=names, hosts=viewer.library.hosts)
+    return Starlette(routes=routes, middleware=[guard])
+
+
+def _index(request: Request) -> Response:
+    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-store"})
+
+
+def _answer(value: Any, status: int = 200) -> Response:
+    body = orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z)
+    return Response(body, status, {"Cache-Control": "no-store"}, "application/json")
+
+
+def _failed(error: Exception, status: int) -> Response:
+    code = getattr(error, "code", None) or type(error).__name__
+    return _answer({"error": {"code": code, "message": redacted(str(error))}}, status)
+
+
+def _json(viewer: Viewer, make: Callable[[Viewer, dict[str, str]], Any]) -> Callable[[Request], Response]:
+    """An endpoint that answers with what `make` gives for the query; None is 404."""
+
+    def endpoint(request: Request) -> Response:
+        try:
+            made = make(viewer, dict(request.query_params))
+        except TLDataError as error:
+            return _failed(error, 409)
+        except (KeyError, ValueError) as error:
+            return _failed(ValueError(f"the request lacks or misuses a parameter: {error}"), 400)
+        if made is None:
+            return _failed(LookupError("The lake has no such video."), 404)
+        return _answer(made)
+
+    return endpoint
+
+
+def _summary(viewer: Viewer, query: dict[str, str]) -> Any:
+    now = viewer.lake.snapshot()
+    return {
+        "name": viewer.name,
+        "folder": redacted(viewer.lake.folder),
+        "format": viewer.place.format,
+        "release": __version__,
+        "version": now.version,
+        "counts": now.counts,
+        "notes": now.notes,
+        "costs": viewer.search.costs(),
+        "sorts": SORTS,
+        **viewer.library.facets(),
+    }
+
+
+def _videos(viewer: Viewer, query: dict[str, str]) -> Any:
+    known = {
+        name: query[name] for name in ("text", "state", "topic", "since", "until", "sort") if name in query
+    }
+    offset, limit = max(0, int(query.get("offset", 0))), min(PAGE, max(1, int(query.get("limit", 60))))
+    return viewer.library.page(Query(**known, offset=offset, limit=limit))
+
+
+def _video(viewer: Viewer, query: dict[str, str]) -> Any:
+    found = viewer.library.video(query["id"])
+    tile = viewer.library.find(query["id"])
+    if found is None or tile is None:
+        return None
+    playable = viewer.sources.playable(tile)
+    return {
+        **found,
+        "next_step": next_step(tile["record"]) if tile["state"] == "failed" else None,
+        "play": {"kind": playable.kind, "reason": playable.reason},
+    }
+
+
+def _search(viewer: Viewer, query: dict[str, str]) -> Any:
+    kind, text = query.get("kind", "words"), query.get("text", "").strip()
+    if kind == "similar":
+        hits = viewer.search.similar(query["id"], float(query.get("start", 0)))
+    elif not text:
+        hits = []
+    elif kind == "words":
+        hits = viewer.library.words(text, 120)
+    elif kind == "meaning":
+        hits = viewer.search.meaning(Question(text))
+    elif kind == "index":
+        hits = viewer.search.index(text)
+    else:
+        raise ValueError(f"kind is {kind!r}; it is words, meaning, index or similar")
+    return {"hits": hits}
+
+
+def _picture_search(viewer: Viewer) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> Response:
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > PICTURE_BYTES:
+                return _failed(ValueError("The picture is larger than 10 MB. Choose a smaller one."), 413)
+        try:
+            hits = await run_in_threadpool(viewer.search.meaning, Question(image=body))
+        except TLDataError as error:
+            return _failed(error, 409)
+        return _answer({"hits": hits})
+
+    return endpoint
+
+
+def _errors(viewer: Viewer, query: dict[str, str]) -> Any:
+    rows = []
+    for row in viewer.lake.snapshot().errors:
+        said = {
+            "url": redacted(str(row.get("url") or "")),
+            "message": redacted(str(row.get("message") or "")),
+        }
+        rows.append({**row, **said, "next_step": next_step(row)})
+    return {"errors": rows}
+
+
+def _alerts(viewer: Viewer, query: dict[str, str]) -> Any:
+    rows = sorted(viewer.lake.snapshot().alerts, key=lambda r: str(r.get("at") or ""), reverse=True)
+    made = []
+    for row in rows:
+        shown = {k: v for k, v in row.items() if k != "url"}
+        made.append(
+            viewer.library.titled({**shown, "id": row.get("video_id") or row.get("source_key") or ""})
+        )
+    return {"alerts": made}
+
+
+def _snippets(viewer: Viewer, query: dict[str, str]) -> Any:
+    said = {name: query[name] for name in ("text", "video") if name in query}
+    index = viewer.settings.index if viewer.settings else "tl_data"
+    return snippets(
+        viewer.place, query.get("kind", "video"), **said, start=float(query.get("start", 0)), index=index
+    )
+
+
+def _retry_list(viewer: Viewer) -> Callable[[Request], Response]:
+    def endpoint(request: Request) -> Response:
+        code = request.query_params.get("code", "")
+        out = io.StringIO()
+        rows = csv.writer(out)
+        rows.writerow(["source_key", "url"])
+        for row in viewer.lake.snapshot().errors:
+            if not code or row.get("code") == code:
+                rows.writerow([row.get("source_key"), row.get("url")])
+        headers = {"Content-Disposition": 'attachment; filename="retry.csv"', "Cache-Control": "no-store"}
+        return PlainTextResponse(out.getvalue(), headers=headers, media_type="text/csv")
+
+    return endpoint
+
+
+def _poster(viewer: Viewer) -> Callable[[Request], Response]:
+    def endpoint(request: Request) -> Response:
+        tile = viewer.library.find(request.query_params.get("id", ""))
+        at = request.query_params.get("t")
+        try:
+            picture = viewer.sources.picture(tile, float(at) if at else None) if tile else None
+        except (LakeError, ValueError):
+            picture = None
+        if picture is None:
+            return FileResponse(STATIC / "no-picture.svg", headers={"Cache-Control": "no-store"})
+        return Response(picture, headers={"Cache-Control": "private, max-age=600"}, media_type="image/jpeg")
+
+    return endpoint
+
+
+def _media(viewer: Viewer) -> Callable[[Request], Any]:
+    async def endpoint(request: Request) -> Response:
+        tile = await run_in_threadpool(viewer.library.find, request.query_params.get("id", ""))
+        if tile is None:
+            return _failed(LookupError("The lake has no such video."), 404)
+        playable = await run_in_threadpool(viewer.sources.playable, tile)
+        if playable.kind == "file":
+            return FileResponse(playable.place, media_type=playable.media_type)
+        if playable.kind in ("http", "hls"):
+            # The address may be signed: it goes to the browser, never into the page.
+            return RedirectResponse(encoded(playable.place), 302, {"Cache-Control": "no-store"})
+        if playable.kind == "bucket":
+            return await _from_bucket(request, playable.place, playable.media_type)
+        return _failed(LookupError(playable.reason), 404)
+
+    return endpoint
+
+
+async def _from_bucket(request: Request, address: str, media_type: str) -> Response:
+    try:
+        found = await run_in_threadpool(BucketObject, address)
+    except LakeError as error:
+        return _failed(error, 502)
+    start, end, status = 0, found.size, 200
+    headers = {"Accept-Ranges": "bytes"}
+    if asked := re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("range", "")):
+        first, last = asked.groups()
+        if first:
+            start, end = int(first), min(found.size, int(last) + 1 if last else found.size)
+        elif last:
+            start = max(0, found.size - int(last))
+        if start >= end:
+            return Response(status_code=416, headers={"Content-Range": f"bytes */{found.size}"})
+        status = 206
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{found.size}"
+    headers["Content-Length"] = str(end - start)
+    return StreamingResponse(found.chunks(start, end), status, headers, media_type)

@@ -1,0 +1,197 @@
+"""Search in the vectors of a lake: by a clip, by words or by a picture, with what it costs beforehand."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tl_data.billing import Prices
+from tl_data.errors import SchemaMismatch, SettingsError
+from tl_data.settings import Settings
+from tl_data.view.library import Library
+from tl_data.view.snapshot import LakeFolder, Row
+
+if TYPE_CHECKING:
+    import numpy as np
+
+HITS = 24  # moments that a search gives
+PNG = b"\x89PNG"
+FREE = {"price": 0.0, "currency": "USD", "calls": 0, "by": "the tables of the lake"}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is searched for: exactly one of the two."""
+
+    text: str = ""
+    image: bytes = b""
+
+
+class Search:
+    """Nearest clips of a lake, and searches of its index.
+
+    Args:
+        settings: of the engine or service that turns words into a vector; None: there is neither.
+    """
+
+    def __init__(self, lake: LakeFolder, library: Library, settings: Settings | None) -> None:
+        self.lake = lake
+        self.library = library
+        self.settings = settings
+
+    def costs(self) -> dict[str, Row]:
+        """What each kind of search costs, and who answers it."""
+        costs: dict[str, Row] = {"words": FREE, "similar": FREE}
+        if self.settings is None:
+            return costs
+        prices = Prices.free() if self.settings.embedded else Prices.load()
+        by = "the embedded engine on this machine" if self.settings.embedded else "the service, with your key"
+        for kind, operation in (("meaning", "embed_text"), ("picture", "embed_image"), ("index", "search")):
+            costs[kind] = {
+                "price": prices.of(operation, calls=1),
+                "currency": prices.currency,
+                "calls": 1,
+                "by": by,
+            }
+        return costs
+
+    def similar(self, identifier: str, start_sec: float) -> list[Row]:
+        """Clips like the one of this video at this time; the clip itself is left out.
+
+        Raises:
+            SettingsError: the lake has no vector of it.
+        """
+        import numpy as np
+        import pyarrow.compute as pc
+
+        tile = self.library.find(identifier)
+        video_id = tile["video_id"] if tile else identifier
+        columns = ["start_sec", "end_sec", "embedding_option", "vector"]
+        own = [
+            row
+            for batch in self.lake.batches("vectors", columns, pc.field("video_id") == video_id)
+            for row in batch.to_pylist()
+            if row["vector"]
+        ]
+        if not own:
+            raise SettingsError("The lake has no vectors of this video. Run its job with the table vectors")
+        nearest = min(own, key=lambda row: (_distance(row, start_sec), row["end_sec"] - row["start_sec"]))
+        vector = np.asarray(nearest["vector"], np.float32)
+        found = self.nearest(vector, HITS + 8, nearest["embedding_option"])
+        return [h for h in found if (h["id"], h["start_sec"]) != (video_id, nearest["start_sec"])][:HITS]
+
+    def meaning(self, question: Question) -> list[Row]:
+        """Clips whose vectors are nearest to words or to a picture.
+
+        Raises:
+            SettingsError: there is neither an engine nor a key.
+            SchemaMismatch: the vectors of the lake are of another model.
+            TLDataError: the call failed.
+        """
+        import numpy as np
+
+        if self.settings is None:
+            raise SettingsError(
+                "Words need a model to become a vector: set TL_API_KEY, or install the embedded engine: "
+                'pip install "tl_data[local]"'
+            )
+        vector = np.asarray(self._vector(question), np.float32)
+        return self.nearest(vector, HITS)
+
+    def index(self, text: str) -> list[Row]:
+        """Hits of `tl_search` in the index of the settings.
+
+        Raises:
+            SettingsError, TLDataError: there is nobody to ask, or the call failed.
+        """
+        from tl_data.connection import connect
+        from tl_data.functions import FUNCTIONS
+
+        if self.settings is None:
+            raise SettingsError("A search of the index needs TL_API_KEY or the embedded engine")
+        hits = connect(self.settings).call(
+            FUNCTIONS["search"], index_id=self.settings.index, query_text=text, max_hits=HITS
+        )
+        return [
+            self.library.titled(
+                {
+                    "kind": "index",
+                    "id": hit["video_id"],
+                    "start_sec": hit["start_sec"],
+                    "end_sec": hit["end_sec"],
+                    "text": hit["transcription"] or "",
+                    "score": hit["score"],
+                    "confidence": hit["confidence"],
+                }
+            )
+            for hit in hits or []
+        ]
+
+    def nearest(self, vector: np.ndarray[Any, Any], count: int, option: str | None = None) -> list[Row]:
+        """The clips with the highest cosine to a vector, each moment once.
+
+        Args:
+            option: compare vectors of this kind of evidence only; None: of every kind.
+
+        Raises:
+            SchemaMismatch: the vectors of the lake have another length.
+        """
+        import numpy as np
+
+        length = float(np.linalg.norm(vector)) or 1.0
+        best: dict[tuple[str, float], Row] = {}
+        columns = ["video_id", "start_sec", "end_sec", "embedding_option", "vector"]
+        for batch in self.lake.batches("vectors", columns):
+            values = batch.column("vector")
+            if not len(values) or values.null_count:
+                batch = batch.filter(values.is_valid())
+                values = batch.column("vector")
+            if not len(values):
+                continue
+            flat = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+            if len(flat) != len(values) * len(vector):
+                raise SchemaMismatch(
+                    f"the vectors of the lake have {len(flat) // len(values)} numbers, this one has "
+                    f"{len(vector)}: they are of different models. Choose the model of the lake with "
+                    "TL_SEARCH_MODEL, or search by words"
+                )
+            matrix = flat.reshape(len(values), len(vector))
+            norms = np.linalg.norm(matrix, axis=1)
+            scores = matrix @ vector / (np.where(norms == 0, 1, norms) * length)
+            many = min(len(scores), count * 4)
+            facts = batch.drop_columns(["vector"])
+            for at in np.argpartition(-scores, many - 1)[:many]:
+                row = facts.slice(int(at), 1).to_pylist()[0]
+                if option is not None and row["embedding_option"] != option:
+                    continue
+                key, score = (row["video_id"], float(row["start_sec"])), float(scores[at])
+                if key not in best or best[key]["score"] < score:
+                    best[key] = {"kind": "vector", "id": row["video_id"], "score": score, "text": ""} | {
+                        "start_sec": float(row["start_sec"]),
+                        "end_sec": float(row["end_sec"]),
+                    }
+        ranked = sorted(best.values(), key=lambda hit: -hit["score"])[:count]
+        return [self.library.titled(hit) for hit in ranked]
+
+    def _vector(self, question: Question) -> list[float]:
+        from tl_data.connection import connect
+        from tl_data.functions import FUNCTIONS
+
+        assert self.settings is not None
+        connection = connect(self.settings)
+        if question.text:
+            return list(connection.call(FUNCTIONS["embed_text"], text=question.text))
+        with tempfile.TemporaryDirectory() as folder:
+            ending = "png" if question.image.startswith(PNG) else "jpg"
+            path = os.path.join(folder, f"picture.{ending}")
+            with open(path, "wb") as file:
+                file.write(question.image)
+            return list(connection.call(FUNCTIONS["embed_image"], image=path))
+
+
+def _distance(row: Row, second: float) -> float:
+    if row["start_sec"] <= second < row["end_sec"]:
+        return 0.0
+    return float(min(abs(row["start_sec"] - second), abs(row["end_sec"] - second)))

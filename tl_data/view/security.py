@@ -1,0 +1,96 @@
+"""What keeps other pages and other users away from the viewer, and its texts from acting as code."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
+
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HOSTS = 200  # origins of sources in the policy; a header has a length that browsers accept
+HEADERS = {
+    "Referrer-Policy": "no-referrer",  # the address holds the token
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def policy(hosts: Iterable[str]) -> str:
+    """The Content-Security-Policy: scripts and styles of this server alone, media of the lake's hosts too."""
+    media = " ".join(sorted(hosts)[:HOSTS])
+    return "; ".join(
+        [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "img-src 'self' blob:",
+            f"media-src 'self' blob: {media}".rstrip(),
+            f"connect-src 'self' {media}".rstrip(),
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        ]
+    )
+
+
+class Guard:
+    """Lets a request pass whose address holds the token, and which no other page has sent.
+
+    Args:
+        names: what the Host header may be; another name may be made to lead to this machine.
+        hosts: origins that the page may open beside this server; asked for at each page.
+    """
+
+    def __init__(
+        self, app: ASGIApp, token: str, names: Iterable[str], hosts: Callable[[], Iterable[str]]
+    ) -> None:
+        self.app = app
+        self.token = token.encode()
+        self.names = frozenset(names)
+        self.hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 403 or pass the request on, and add the headers of the policy to the answer."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if reason := self._refused(scope):
+            await PlainTextResponse(f"{reason}\n", 403, HEADERS)(scope, receive, send)
+            return
+        added = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
+        if scope["path"].endswith("/"):
+            added[b"content-security-policy"] = policy(self.hosts()).encode()
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                present = {name.lower() for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    *((name, value) for name, value in added.items() if name not in present),
+                ]
+            await send(message)
+
+        await self.app(scope, receive, answer)
+
+    def _refused(self, scope: Scope) -> str:
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if host not in self.names:
+            return "The Host header names another machine. Open the address that tl-data view printed."
+        origin = headers.get(b"origin", b"").decode("latin-1").lower()
+        if origin and urlsplit(origin).netloc != host:
+            return "The request comes from another page."
+        site = headers.get(b"sec-fetch-site", b"none")
+        if site not in (b"none", b"same-origin"):
+            # A link on another page may open the viewer, if it holds the token; it may not load parts of it.
+            navigation = headers.get(b"sec-fetch-mode") == b"navigate"
+            if not navigation or scope["method"] != "GET":
+                return "The request comes from another page."
+        given = scope["path"].lstrip("/").partition("/")[0].encode("utf-8", "replace")
+        if not hmac.compare_digest(given, self.token):
+            return "The address lacks the token. Open the address that tl-data view printed."
+        return ""

@@ -1,0 +1,95 @@
+"""Opens a lake or a job's lake, and serves the page on this machine until it is ended."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tl_data.errors import MissingExtra, SettingsError
+from tl_data.settings import Settings
+
+if TYPE_CHECKING:
+    from tl_data.view.app import Viewer
+
+#: Where a lake is looked for when none is named.
+USUAL = ("tl-job.toml", "lake", "demo-lake")
+
+
+def open_lake(place: str | None = None, media: str | None = None) -> Viewer:
+    """What the page shows.
+
+    Args:
+        place: folder of a lake, an address in a bucket, or a job file; None: the usual names in this folder.
+        media: folder with copies of the sources, by their names.
+
+    Raises:
+        SettingsError: there is no lake, or the job is wrong.
+        MissingExtra: a package that the page needs is not installed.
+    """
+    for module in ("starlette", "uvicorn", "deltalake", "numpy"):
+        if find_spec(module) is None:
+            raise MissingExtra(module, "view")
+    from tl_data.view.app import Viewer
+    from tl_data.view.snapshot import LakeFolder
+
+    place = place or next((name for name in USUAL if Path(name).exists()), None)
+    if place is None:
+        raise SettingsError(f"name a lake or a job file: here is none of {', '.join(USUAL)}")
+    folder = Path(media) if media else None
+    if folder is not None and not folder.is_dir():
+        raise SettingsError(f"--media {media}: there is no such folder")
+    if place.endswith(".toml"):
+        from tl_data.pipeline.job import Job
+
+        job = Job.load(place)
+        return Viewer(LakeFolder(job.folder), job.name, _able(job.load_settings()), Path(job.base), folder)
+    lake = LakeFolder(place)
+    own = Path(place) / "engine" if "://" not in place else None
+    settings = Settings.load(defaults={"home": str(own.resolve())} if own and own.is_dir() else None)
+    name = Path(place).resolve().name if "://" not in place else place.rstrip("/").rpartition("/")[2]
+    return Viewer(lake, name, _able(settings), Path(), folder)
+
+
+def serve(viewer: Viewer, say: Callable[[str], None], *, port: int = 0, open_browser: bool = True) -> None:
+    """Serve the page at 127.0.0.1 until Ctrl-C.
+
+    Args:
+        say: gets the address once it answers.
+        port: 0 takes a free one.
+
+    Raises:
+        SettingsError: the port is taken.
+    """
+    import uvicorn
+
+    from tl_data.view.app import app
+
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"port {port} cannot be used: {error.strerror}. Choose another: --port"
+        ) from error
+    listener.listen(128)
+    token, port = secrets.token_urlsafe(18), listener.getsockname()[1]
+    address = f"http://127.0.0.1:{port}/{token}/"
+    viewer.lake.snapshot()
+    say(address)
+    if open_browser:
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    config = uvicorn.Config(app(viewer, token, port), log_level="warning", access_log=False, lifespan="off")
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _able(settings: Settings) -> Settings | None:
+    """The settings, if somebody can answer by them: a service, or the embedded engine if it is installed."""
+    return None if settings.embedded and find_spec("wordllama") is None else settings

@@ -1,0 +1,220 @@
+"""The tables of a lake as the viewer holds them: read once, read again when they have changed.
+
+A table may be missing, damaged, or written by another version. Whatever can be read is shown, and `notes`
+says what could not be. Vectors and pictures stay on disk until they are asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from tl_data.errors import LakeError, SettingsError, TLDataError
+from tl_data.lake.delta import delta_batches, is_delta
+from tl_data.lake.lake import reason
+from tl_data.lake.schemas import TABLES
+from tl_data.urls import redacted
+
+#: Tables that are not held in memory: they are large, and few of their rows are asked for.
+ON_DISK = ("vectors", "frames")
+#: Tables that a page can do without; the others are named in `notes` when they are missing.
+EXPECTED = ("videos", "errors", "runs")
+LOOK_AGAIN = 2.0  # seconds for which the tables are taken to be unchanged
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Groups:
+    """The rows of a table by the id of their video."""
+
+    rows: pa.Table
+    places: dict[str, tuple[int, int]] = field(default_factory=dict)  # video id -> first row, number of rows
+
+    @classmethod
+    def of(cls, rows: pa.Table, by: tuple[str, ...]) -> Groups:
+        """Sort rows by video and then by `by`, as far as the table has these columns."""
+        if "video_id" not in rows.column_names or not rows.num_rows:
+            return cls(rows)
+        keys = [("video_id", "ascending"), *((b, "ascending") for b in by if b in rows.column_names)]
+        rows = rows.take(pc.sort_indices(rows, sort_keys=keys)).combine_chunks()
+        ids = rows.column("video_id").to_pylist()
+        places: dict[str, tuple[int, int]] = {}
+        start = 0
+        for at in range(1, len(ids) + 1):
+            if at == len(ids) or ids[at] != ids[start]:
+                if ids[start] is not None:
+                    places[ids[start]] = (start, at - start)
+                start = at
+        return cls(rows, places)
+
+    def get(self, video_id: str | None) -> list[Row]:
+        """The rows of one video."""
+        place = self.places.get(video_id or "")
+        return self.rows.slice(*place).to_pylist() if place else []
+
+
+@dataclass
+class Snapshot:
+    """All that the page shows, as of one moment."""
+
+    version: str
+    videos: list[Row]
+    errors: list[Row]
+    runs: list[Row]
+    alerts: list[Row]
+    clips: Groups
+    chapters: Groups
+    highlights: Groups
+    summaries: Groups
+    counts: dict[str, int]
+    notes: list[str]
+
+
+class LakeFolder:
+    """A lake that is only read: a folder or bucket of Delta tables, or a folder of Parquet tables."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder.rstrip("/") or folder
+        if "://" not in self.folder and not Path(self.folder).is_dir():
+            raise SettingsError(f"{folder}: there is no such folder. Name a lake or a job file")
+        self._snapshot: Snapshot | None = None
+        self._looked = 0.0
+        self._reading = threading.Lock()
+        if not any(self._format(name) for name in TABLES):
+            raise SettingsError(
+                f"{folder}: no table of a lake is in it ({', '.join(EXPECTED)}, ...). Run a job first: "
+                "tl-data run JOB.toml"
+            )
+
+    def snapshot(self) -> Snapshot:
+        """What the tables hold now."""
+        with self._reading:
+            if self._snapshot is None or time.monotonic() - self._looked > LOOK_AGAIN:
+                version = self._version()
+                if self._snapshot is None or version != self._snapshot.version:
+                    self._snapshot = self._read(version)
+                self._looked = time.monotonic()
+            return self._snapshot
+
+    def batches(self, name: str, columns: list[str], where: Any = None) -> Iterator[pa.RecordBatch]:
+        """Rows of a table that stays on disk; none when it is missing or lacks a column.
+
+        Args:
+            where: an Arrow expression that the rows fulfil.
+
+        Raises:
+            LakeError: a file of it cannot be read.
+        """
+        opened = self._dataset(name)
+        if opened is None or not set(columns) <= set(opened.schema.names):
+            return
+        try:
+            yield from opened.to_batches(columns=columns, filter=where, batch_size=4096, batch_readahead=1)
+        except (OSError, pa.ArrowException) as error:
+            raise LakeError(f"{self._place(name)}: {reason(error)}") from error
+
+    def rows(self, name: str) -> int:
+        """Number of rows of a table; 0 when it is missing."""
+        opened = self._dataset(name)
+        return int(opened.count_rows()) if opened else 0
+
+    def _place(self, name: str) -> str:
+        return f"{self.folder}/{name}"
+
+    def _format(self, name: str) -> str | None:
+        place = self._place(name)
+        if "://" in place or (Path(place) / "_delta_log").is_dir():
+            return "delta" if is_delta(place) else None
+        return "parquet" if any(Path(place).glob("*.parquet")) else None
+
+    def _dataset(self, name: str) -> Any:
+        kind = self._format(name)
+        if kind == "parquet":
+            return ds.dataset(self._place(name), format="parquet", exclude_invalid_files=False)
+        if kind == "delta":
+            from deltalake import DeltaTable
+            from pyarrow import fs
+
+            place = self._place(name)
+            files = None
+            if "://" not in place:
+                files = fs.SubTreeFileSystem(str(Path(place).absolute()), fs.LocalFileSystem())
+            return DeltaTable(place).to_pyarrow_dataset(filesystem=files)
+        return None
+
+    def _version(self) -> str:
+        """Changes when a table does: by names and times of Delta's commits and of Parquet files."""
+        marks = []
+        for name in TABLES:
+            place = self._place(name)
+            if "://" in place:
+                marks.append(f"{name}:{self._remote_version(place)}")
+                continue
+            log = Path(place) / "_delta_log"
+            files = log.glob("*.json") if log.is_dir() else Path(place).glob("*.parquet")
+            stats = []
+            for file in files:
+                try:
+                    stats.append((file.name, file.stat().st_mtime_ns))
+                except FileNotFoundError:
+                    continue  # replaced at this moment; its successor has another name or time
+            marks.append(f"{name}:{len(stats)}:{max(stats, default='')}")
+        return "|".join(marks)
+
+    def _remote_version(self, place: str) -> int:
+        from deltalake import DeltaTable
+
+        return DeltaTable(place).version() if is_delta(place) else -1
+
+    def _read(self, version: str) -> Snapshot:
+        tables: dict[str, pa.Table] = {}
+        counts: dict[str, int] = {}
+        notes: list[str] = []
+        for name in (*TABLES, "highlights"):
+            try:
+                if name in ON_DISK:
+                    counts[name] = self.rows(name)
+                    continue
+                tables[name] = self._table(name)
+                counts[name] = tables[name].num_rows
+                if not tables[name].num_columns and name in EXPECTED:
+                    notes.append(f"The table {name} is missing.")
+            except (TLDataError, OSError, pa.ArrowException) as error:
+                notes.append(f"The table {name} cannot be read: {redacted(reason(error))}")
+        empty = pa.table({})
+
+        def rows(name: str) -> list[Row]:
+            return list(tables.get(name, empty).to_pylist())
+
+        def groups(name: str, *by: str) -> Groups:
+            return Groups.of(tables.get(name, empty), by)
+
+        return Snapshot(
+            version,
+            rows("videos"),
+            rows("errors"),
+            sorted(rows("runs"), key=lambda r: str(r.get("started_at") or ""), reverse=True),
+            rows("alerts"),
+            groups("clips", "start_sec"),
+            groups("chapters", "start_sec"),
+            groups("highlights", "start_sec"),
+            groups("summaries", "prompt"),
+            counts,
+            notes,
+        )
+
+    def _table(self, name: str) -> pa.Table:
+        kind = self._format(name)
+        if kind == "delta":
+            return delta_batches(self._place(name)).read_all()
+        opened = self._dataset(name)
+        return pa.table({}) if opened is None else opened.to_table()

@@ -1,0 +1,103 @@
+"""What a page shows as SQL for DuckDB and Spark and as Python, to be copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tl_data.catalog import literal
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the tables are."""
+
+    folder: str
+    format: str  # delta or parquet
+
+    def duckdb(self, table: str) -> str:
+        """The table in a FROM clause of DuckDB."""
+        if self.format == "delta":
+            return f"delta_scan({literal(f'{self.folder}/{table}')})"
+        return literal(f"{self.folder}/{table}/*.parquet")
+
+    def spark(self, table: str) -> str:
+        """The table in a FROM clause of Spark."""
+        return f"{self.format}.`{self.folder}/{table}`"
+
+
+def snippets(
+    place: Place, kind: str, *, text: str = "", video: str = "", start: float = 0.0, index: str = "tl_data"
+) -> dict[str, str]:
+    """The statements that give what a page shows.
+
+    Args:
+        kind: `words`, `meaning`, `index`, `similar`, `video` or `errors`.
+        text: what was searched for.
+        video: id of the video that is shown, or whose clip is compared.
+        start: seconds of that clip.
+        index: name or id of the index that is searched.
+    """
+
+    def sql(table: Callable[[str], str]) -> str:
+        said, cosine = literal(text), "tl_similarity(v.vector, q.vector) AS similarity"
+        nearest = "ORDER BY similarity DESC\nLIMIT 24"
+        if kind == "words":
+            return (
+                "SELECT c.video_id, c.start_sec, c.end_sec, c.transcription\n"
+                f"FROM {table('clips')} c\n"
+                f"WHERE contains(lower(c.transcription), lower({said}))"
+            )
+        if kind == "index":
+            return f"SELECT * FROM tl_search({literal(index)}, {said}, max_hits => 24)"
+        if kind == "meaning":
+            return (
+                f"WITH q AS (SELECT tl_embed_text({said}) AS vector)\n"
+                f"SELECT v.video_id, v.start_sec, v.end_sec, {cosine}\n"
+                f"FROM {table('vectors')} v, q\n{nearest}"
+            )
+        if kind == "similar":
+            here = f"video_id = {literal(video)} AND start_sec <= {start} AND end_sec > {start}"
+            return (
+                f"WITH q AS (SELECT vector FROM {table('vectors')}\n"
+                f"           WHERE {here} LIMIT 1)\n"
+                f"SELECT v.video_id, v.start_sec, v.end_sec, {cosine}\n"
+                f"FROM {table('vectors')} v, q\n{nearest}"
+            )
+        if kind == "errors":
+            return (
+                "SELECT source_key, url, code, message, retryable\n"
+                f"FROM {table('errors')}\nORDER BY source_key"
+            )
+        return (
+            "SELECT c.start_sec, c.end_sec, c.transcription\n"
+            f"FROM {table('clips')} c\n"
+            f"WHERE c.video_id = {literal(video)}\nORDER BY c.start_sec"
+        )
+
+    return {
+        "DuckDB": sql(place.duckdb) + ";",
+        "Spark": sql(place.spark) + ";",
+        "Python": _python(place, sql),
+    }
+
+
+def _python(place: Place, sql: Callable[[Callable[[str], str]], str]) -> str:
+    """A script that runs as it is; Delta tables are read by `deltalake`, DuckDB needs no extension."""
+    used: dict[str, None] = {}
+
+    def table(name: str) -> str:
+        used[name] = None
+        return name if place.format == "delta" else place.duckdb(name)
+
+    query = sql(table)
+    # A backslash or three quotes inside would end or change a literal of several lines.
+    plain = "\\" not in query and '"""' not in query
+    lines = ["import duckdb", "import tl_data", "", "con = duckdb.connect()", "tl_data.register(con)"]
+    if place.format == "delta" and used:
+        lines.insert(2, "from deltalake import DeltaTable")
+        for name in used:
+            address = repr(f"{place.folder}/{name}")
+            lines.append(f"con.register({name!r}, DeltaTable({address}).to_pyarrow_dataset())")
+    literal_ = f'"""\n{query}\n"""' if plain else repr(query)
+    return "\n".join([*lines, f"con.sql({literal_}).show()", "con.close()", ""])
