@@ -7,7 +7,7 @@ import pytest
 
 import tl_data
 from tl_data import catalog
-from tl_data.catalog import Function, Table
+from tl_data.catalog import Function, Table, function
 from tl_data.cli import docs
 from tl_data.client import OPERATIONS
 from tl_data.errors import SchemaMismatch
@@ -85,3 +85,18 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         tl_data.summarise  # noqa: B018
     with pytest.raises(TypeError, match="DuckDB connection or a Spark session, not str"):
         tl_data.register("duckdb")
+
+
+def test_a_name_is_declared_once() -> None:
+    async def search(tl: object, text: str) -> str:
+        """Another function of a name that is taken.
+
+        Args:
+            text: anything.
+        """
+        return text
+
+    before = FUNCTIONS["search"]
+    with pytest.raises(SchemaMismatch):
+        function(pa.string(), text=pa.string(), example={"text": "a"})(search)
+    assert FUNCTIONS["search"] is before

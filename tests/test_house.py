@@ -18,7 +18,17 @@ PACKAGE = ROOT / "tl_data"
 #: Bottom first. A module imports from its own layer and from those below it. Names are those of modules
 #: within `tl_data`, `*` as in file names.
 LAYERS = (
-    ("_version", "errors", "usage", "types", "settings", "runtime", "runtime.telemetry", "urls"),
+    (
+        "_version",
+        "errors",
+        "usage",
+        "types",
+        "settings",
+        "runtime",
+        "runtime.context",
+        "runtime.telemetry",
+        "urls",
+    ),
     (
         *("client", "client.*", "ratelimit", "ratelimit.*", "runtime.shutdown", "media", "media.*"),
         *("ledger", "ledger.*", "object_store", "billing"),

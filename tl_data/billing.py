@@ -20,7 +20,6 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from importlib import resources
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_data.errors import SettingsError
+from tl_data.runtime.context import call_context, current_context
 
 OPERATIONS = ("index", "embed_video", "embed_audio", "embed_image", "embed_text", "search", "analyze")
 UNITS = ("video_minute", "call", "input_token", "output_token")
@@ -236,22 +236,17 @@ class RunAccount:
             self.bill.enter(charge)
 
 
-_open: ContextVar[RunAccount | None] = ContextVar("tl_data_book", default=None)
-
-
 @contextmanager
-def recording(book: RunAccount) -> Iterator[RunAccount]:
-    """Bill to this book what is paid inside the block, in this task and its children."""
-    token = _open.set(book)
-    try:
-        yield book
-    finally:
-        _open.reset(token)
+def recording(account: RunAccount) -> Iterator[RunAccount]:
+    """Bill to this account what is paid inside the block, in this task and its children."""
+    with call_context(account=account):
+        yield account
 
 
 def current_account() -> RunAccount | None:
-    """The book of the run that is under way; None outside of any."""
-    return _open.get()
+    """The account of the running job; None outside of any."""
+    account: RunAccount | None = current_context().account
+    return account
 
 
 def charged(

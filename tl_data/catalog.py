@@ -19,7 +19,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 import pyarrow as pa
@@ -193,7 +193,7 @@ def function(
         doc, detail, parameters = _read(run, takes)
         f = Function(run.__name__, run, parameters + options, gives, example, durable, doc, detail)
         f.arguments(example)
-        return FUNCTIONS.setdefault(f.name, f)
+        return _declare(FUNCTIONS, f)
 
     return declare
 
@@ -203,11 +203,25 @@ def table(schema: pa.Schema, *, example: Mapping[str, Any], **takes: pa.DataType
 
     def declare(pages: Pages) -> Table:
         doc, detail, parameters = _read(pages, takes)
-        return TABLES.setdefault(
-            pages.__name__, Table(pages.__name__, pages, parameters, schema, example, doc, detail)
-        )
+        t = Table(pages.__name__, pages, parameters, schema, example, doc, detail)
+        return _declare(TABLES, t)
 
     return declare
+
+
+R = TypeVar("R", Function, Table)
+
+
+def _declare(registry: dict[str, R], record: R) -> R:
+    """Add a record under its name.
+
+    Raises:
+        SchemaMismatch: a function or listing of this name is declared already.
+    """
+    if record.name in FUNCTIONS or record.name in TABLES:
+        raise SchemaMismatch(f"{record.name} is declared twice: rename one of the two declarations")
+    registry[record.name] = record
+    return record
 
 
 def _read(

@@ -1,22 +1,21 @@
 """What a call cost and where its answer came from, collected while it runs.
 
-Whoever runs a catalog function opens a `Receipt` with `receipt()`; the client adds the HTTP calls
-and tokens, the ledger adds minutes and reuse. It is a context variable, so that nothing between the two
-has to pass it on.
+The pool opens a `Usage` with `receipt()` for each call of a catalog function; the client adds the HTTP
+requests and tokens, the ledger adds minutes and reuse. It travels in the `CallContext`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 
 from tl_data.errors import APIError
+from tl_data.runtime.context import call_context, current_context
 
 
 @dataclass
-class Receipt:
+class Usage:
     """Usage and provenance of one call of a catalog function."""
 
     calls: int = 0  # HTTP requests to the API, retries included
@@ -32,41 +31,34 @@ class Receipt:
     content_key: str | None = None
 
 
-_about: ContextVar[float] = ContextVar("tl_data_about", default=0.0)
-_current: ContextVar[Receipt | None] = ContextVar("tl_data_receipt", default=None)
-
-
 @contextmanager
-def receipt() -> Iterator[Receipt]:
+def receipt() -> Iterator[Usage]:
     """Collect the usage of everything called inside the block, in this task and its children."""
-    token = _current.set(slip := Receipt())
-    try:
-        yield slip
-    finally:
-        _current.reset(token)
+    usage = Usage()
+    with call_context(usage=usage):
+        yield usage
 
 
-def current() -> Receipt:
-    """The receipt of the running call; a throw-away one outside of any."""
-    return _current.get() or Receipt()
+def current() -> Usage:
+    """The usage of the running call; a throw-away one outside of any."""
+    usage: Usage | None = current_context().usage
+    return Usage() if usage is None else usage
 
 
 @contextmanager
 def about(video_minutes: float) -> Iterator[None]:
-    """What is called inside the block is about a video of this length: the API counts its minutes, too.
+    """Calls inside the block analyze a video of this length: the API counts its minutes, too.
 
-    An error of the API leaves with them: an answer that cannot be used costs them all the same.
+    An error of the API carries them: an answer that cannot be used is billed all the same.
     """
-    token = _about.set(video_minutes)
     try:
-        yield
+        with call_context(minutes_about=video_minutes):
+            yield
     except APIError as error:
         error.minutes_about = video_minutes
         raise
-    finally:
-        _about.reset(token)
 
 
 def minutes_about() -> float:
-    """Minutes of the video that the running call is about; 0 where nobody said."""
-    return _about.get()
+    """Minutes of the video that the running call analyzes; 0 where they are not known."""
+    return current_context().minutes_about

@@ -9,7 +9,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from tl_data.ledger.accounting import accounts_of, read_again
 from tl_data.ledger.ledger import EXPORT, Ledger
 from tl_data.ledger.models import Call, encode
 from tl_data.ledger.records import INLINE, Journal
-from tl_data.object_store import THREADS
+from tl_data.object_store import THREADS, Item, Storage
 from tl_data.usage import about, current, receipt
 
 CALL = Call("index", "content-1", {"index_id": "i"}, "model-1", content="https://x.org/v?sig=S3CRET&sv=1")
@@ -73,13 +74,13 @@ def test_an_answer_is_paid_once(tmp_path: Path) -> None:
     do = Made({"text": "a dog", "scores": [0.1, 1e-17, 2]})
 
     async def run(ledger: Ledger) -> None:
-        with receipt() as slip:
+        with receipt() as usage:
             first = await ledger.once(CALL, do)
             again = await ledger.once(CALL, do)
         other = await Ledger.open(str(tmp_path)).once(CALL, do)
         assert first.result == again.result == other.result == do.answers[0]
         assert (first.reused, again.reused, other.reused) == (False, True, True)
-        assert (slip.submitted, slip.reused, slip.content_key) == (1, 1, "content-1")
+        assert (usage.submitted, usage.reused, usage.content_key) == (1, 1, "content-1")
         assert do.count == 1
 
     ledger_test(run, tmp_path)
@@ -123,13 +124,13 @@ def test_a_task_is_submitted_once_and_finished(tmp_path: Path) -> None:
 
     async def run(ledger: Ledger) -> None:
         call = Call("index", "c", {"a": 1}, video_minutes=2.5)
-        with receipt() as slip:
+        with receipt() as usage:
             assert (await ledger.submit(call, send, NOTHING)).task_id == "task-1"
-        assert (slip.submitted, slip.video_minutes, slip.task_id) == (1, 2.5, "task-1")
-        with receipt() as slip:
+        assert (usage.submitted, usage.video_minutes, usage.task_id) == (1, 2.5, "task-1")
+        with receipt() as usage:
             found = await Ledger.open(str(tmp_path)).submit(call, send, NOTHING)
         assert (found.state, found.task_id, found.reused) == ("submitted", "task-1", True)
-        assert (slip.submitted, slip.video_minutes, slip.reused) == (0, 0.0, 1)
+        assert (usage.submitted, usage.video_minutes, usage.reused) == (0, 0.0, 1)
         done = await ledger.finish(call, {"video_id": "v"}, video_minutes=2.4)
         late = await ledger.finish(call, {"video_id": "other"})
         assert done.result == late.result == {"video_id": "v"}
@@ -338,6 +339,84 @@ def test_session_answers_expire_and_are_swept(tmp_path: Path) -> None:
         assert len(list((tmp_path / "shared").iterdir())) == 1
 
     ledger_test(run, tmp_path)
+
+
+class Held(Storage):
+    """A folder in which one process is slow: what it does there waits until it may go on."""
+
+    def __init__(self, url: str, *, listing: bool = False, claims: bool = False) -> None:
+        super().__init__(url)
+        self.listing, self.claims = listing, claims
+        self.reached, self.go = asyncio.Event(), asyncio.Event()
+
+    async def below(self, prefix: str) -> AsyncIterator[Item]:
+        if self.listing:
+            self.reached.set()
+            await self.go.wait()
+        async for item in super().below(prefix):
+            yield item
+
+    async def create(self, path: str, body: bytes, *, durable: bool = False) -> bool:
+        if self.claims and path.endswith(".claim"):
+            self.reached.set()
+            await self.go.wait()
+        return await super().create(path, body, durable=durable)
+
+
+async def next_slot(call: Call) -> None:
+    """Wait until shared answers go into another folder."""
+    before = call.folder
+    await asyncio.sleep(call.keep - time.time() % call.keep + 0.02)
+    assert call.folder != before
+
+
+def test_a_call_that_ends_while_the_next_slot_is_entered_is_found(tmp_path: Path) -> None:
+    """It is not answered when the answers are read, and no longer claimed when the claims are read."""
+    call, made = Call("search", "c", scope="one", keep=4.0), []
+
+    async def main() -> None:
+        slow = Held(str(tmp_path), listing=True)
+        first, second = Ledger.open(str(tmp_path)), Ledger(slow)
+
+        async def do() -> int:
+            made.append(call.folder)
+            await slow.reached.wait()
+            return 1
+
+        one = asyncio.create_task(first.once(call, do))
+        await next_slot(call)
+        two = asyncio.create_task(second.once(call, do))
+        assert (await one).result == 1
+        slow.go.set()
+        assert (await two).result == 1
+        await asyncio.gather(first.aclose(), second.aclose())
+
+    asyncio.run(main())
+    assert len(made) == 1
+
+
+def test_a_claim_that_is_written_after_the_slot_has_ended_gives_way(tmp_path: Path) -> None:
+    call, made = Call("search", "c", scope="one", keep=4.0), []
+
+    async def main() -> None:
+        slow = Held(str(tmp_path), claims=True)
+        first, second = Ledger(slow), Ledger.open(str(tmp_path))
+
+        async def do() -> int:
+            made.append(call.folder)
+            slow.go.set()
+            await asyncio.sleep(0.5)
+            return len(made)
+
+        one = asyncio.create_task(first.once(call, do))
+        await slow.reached.wait()
+        await next_slot(call)
+        assert (await second.once(call, do)).result == 1
+        assert (await one).result == 1
+        await asyncio.gather(first.aclose(), second.aclose())
+
+    asyncio.run(main())
+    assert len(made) == 1
 
 
 # ---- bad input ----------------------------------------------------------------------------------------

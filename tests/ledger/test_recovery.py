@@ -25,7 +25,7 @@ from tl_data.client.task_poller import TaskWatcher
 from tl_data.errors import ConnectionFailed
 from tl_data.functions.embed import embed_video
 from tl_data.ledger.ledger import Ledger
-from tl_data.ledger.models import Call, Doubt, Entry
+from tl_data.ledger.models import AmbiguousTask, Call, Entry
 from tl_data.ledger.recovery import CLOCKS, embedding_task, marked_name
 from tl_data.ratelimit.limiter import Limiter
 from tl_data.session import Session
@@ -230,7 +230,7 @@ def test_what_a_listing_shows_decides(
     server.tell("GET /embed/tasks/e1", say(200, {**task, "status": "ready", "video_embedding": {}}))
     server.tell("GET /embed/tasks/e1/status", say(200, {**task, "status": "ready"}))
     found = looked_for(server, tmp_path, Call("embed_video", "c", WHOLE, "marengo3.0"))
-    assert isinstance(found, Doubt) is doubtful
+    assert isinstance(found, AmbiguousTask) is doubtful
     assert found is None or doubtful
     [asked] = [v for r in server.asked("GET /embed/tasks") for n, v in r.query if n == "started_at"][:1]
     assert datetime.fromisoformat(asked) < datetime.now(UTC) - CLOCKS
@@ -244,13 +244,17 @@ PART = {"video_start_offset_sec": 10.0, "video_end_offset_sec": 23.0}
     [
         (PART, [(10, 16), (16, 22)], "e1"),  # the last clip is too short to be shown
         (PART, [(10, 16), (16, 22), (10, 23)], "e1"),
-        (PART, [(0, 6), (6, 12)], Doubt),  # the same, if the server counts from the beginning of the part
-        (PART, [(10, 16), (16, 20)], Doubt),  # nearly the same
+        (
+            PART,
+            [(0, 6), (6, 12)],
+            AmbiguousTask,
+        ),  # the same, if the server counts from the beginning of the part
+        (PART, [(10, 16), (16, 20)], AmbiguousTask),  # nearly the same
         (PART, [(10, 16)], None),
         (PART, [(20, 26), (26, 32)], None),
-        (PART, [], Doubt),
+        (PART, [], AmbiguousTask),
         ({"video_start_offset_sec": 0.0, "video_end_offset_sec": 12.0}, [(0, 6), (6, 12)], "e1"),
-        ({}, [(0, 6), (6, 12)], Doubt),  # nobody says how long the whole is
+        ({}, [(0, 6), (6, 12)], AmbiguousTask),  # nobody says how long the whole is
     ],
 )
 def test_the_vectors_show_the_part(
@@ -258,7 +262,7 @@ def test_the_vectors_show_the_part(
     tmp_path: Path,
     offsets: dict[str, float],
     spans: list[tuple[float, float]],
-    found: str | type[Doubt] | None,
+    found: str | type[AmbiguousTask] | None,
 ) -> None:
     task = {"_id": "e1", "model_name": "marengo3.0", "status": "ready"}
     listed = {**task, "video_embedding": {"metadata": {**HERE, **WHOLE}}}
@@ -268,7 +272,7 @@ def test_the_vectors_show_the_part(
     server.tell("GET /embed/tasks/e1", say(200, {**task, "video_embedding": {"segments": segments}}))
     server.tell("GET /embed/tasks/e1/status", say(200, task))
     got = looked_for(server, tmp_path, Call("embed_video", "c", {**WHOLE, **offsets}, "marengo3.0"))
-    assert (type(got) if isinstance(got, Doubt) else got) == found
+    assert (type(got) if isinstance(got, AmbiguousTask) else got) == found
 
 
 @pytest.mark.parametrize(("minutes", "doubtful"), [(2, True), (60, False)])
@@ -284,22 +288,22 @@ def test_a_task_from_before_the_claim_is_not_the_lost_one(
     page = {"data": [task], "page_info": {"page": 1, "total_page": 1, "total_results": 1}}
     server.tell("GET /embed/tasks", say(200, page))
     found = looked_for(server, tmp_path, Call("embed_video", "c", WHOLE, "marengo3.0"))
-    assert isinstance(found, Doubt) is doubtful
+    assert isinstance(found, AmbiguousTask) is doubtful
 
 
 def test_a_server_that_lists_nothing_leaves_a_doubt(server: Server, tmp_path: Path) -> None:  # noqa: F811
     found = looked_for(server, tmp_path, Call("embed_video", "c", WHOLE, "marengo3.0"))
-    assert isinstance(found, Doubt)
+    assert isinstance(found, AmbiguousTask)
 
 
-def looked_for(server: Server, folder: Path, call: Call) -> str | Doubt | None:  # noqa: F811
+def looked_for(server: Server, folder: Path, call: Call) -> str | AmbiguousTask | None:  # noqa: F811
     settings = Settings(api_key="tlk_x", base_url=server.url, poll_interval=0.05, retries=0)
 
-    async def main() -> str | Doubt | None:
+    async def main() -> str | AmbiguousTask | None:
         ledger = Ledger.open(str(folder / "ledger"), settle=0.0)
         client = Client(settings, base_url=server.url, limiter=Limiter.of(settings))
         watcher = TaskWatcher(client, settings)
-        found: list[str | Doubt | None] = []
+        found: list[str | AmbiguousTask | None] = []
 
         async def send() -> str:
             found.append(await embedding_task(client, watcher, ledger, call, URL, {"marengo3.0"}))

@@ -13,7 +13,7 @@ from tl_data.object_store import Storage
 from tl_data.ratelimit.aimd import AdaptiveRate
 from tl_data.ratelimit.limiter import Limiter
 from tl_data.ratelimit.shared import Budget, Limit
-from tl_data.runtime.shutdown import until
+from tl_data.runtime.shutdown import cancel_waits_on
 from tl_data.settings import Settings
 
 
@@ -256,7 +256,7 @@ def test_what_waits_gives_up_when_its_work_is_over() -> None:
     async def main() -> None:
         limiter, over = Limiter.of(Settings(max_wait=1e6, requests_per_day=1)), asyncio.Event()
         await limiter.acquire("search")
-        with until(over):
+        with cancel_waits_on(over):
             waiting = asyncio.create_task(limiter.acquire("search"))
         other = asyncio.create_task(limiter.acquire("search"))  # of somebody else
         await asyncio.sleep(0.1)

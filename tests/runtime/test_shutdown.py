@@ -11,7 +11,7 @@ import pytest
 
 from tl_data.ledger.ledger import Ledger
 from tl_data.ledger.models import Call
-from tl_data.runtime.shutdown import graceful, under_way
+from tl_data.runtime.shutdown import grace_period, mark_in_flight
 
 CALL = Call("analyze", "k")
 
@@ -21,7 +21,7 @@ async def cancelled(
 ) -> str | None:
     """Cancel a call that goes on; gives what the ledger knows of it then."""
     ledger = Ledger.open(str(folder))
-    with graceful(grace):
+    with grace_period(grace):
         task = asyncio.create_task(ledger.once(CALL, answer))
     for _ in range(presses):
         await asyncio.sleep(0.3)
@@ -46,8 +46,8 @@ def test_what_becomes_of_a_call(
     sent: bool, seconds: float, grace: float, presses: int, heard: bool, tmp_path: Path
 ) -> None:
     async def answer() -> str:
-        under_way(True)
-        under_way(sent)
+        mark_in_flight(True)
+        mark_in_flight(sent)
         await asyncio.sleep(seconds)
         return "heard"
 

@@ -70,9 +70,9 @@ async def main(said: dict[str, Any]) -> None:
             entry = await ledger.once(call, send)
             results[call.key] = entry.result
 
-    with receipt() as slip:
+    with receipt() as usage:
         await asyncio.gather(*(one(n) for n in range(said["rows"])))
-    print(json.dumps({"results": results, "submitted": slip.submitted, "reused": slip.reused}), flush=True)
+    print(json.dumps({"results": results, "submitted": usage.submitted, "reused": usage.reused}), flush=True)
     await ledger.aclose()
 
 

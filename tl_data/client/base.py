@@ -18,7 +18,7 @@ from tl_data.client.retry import Repeat, persist
 from tl_data.client.transport import Answer, Stream, Transport
 from tl_data.errors import APIError, BadRequest, NotFound, ServerFailed, SettingsError, TLDataError
 from tl_data.ratelimit.headers import wait_hint
-from tl_data.runtime.shutdown import under_way
+from tl_data.runtime.shutdown import mark_in_flight
 from tl_data.runtime.telemetry import Span, count, span
 from tl_data.settings import Settings
 from tl_data.urls import redacted
@@ -181,7 +181,7 @@ class BaseClient:
                 request.category, video_minutes=request.video_minutes, tokens=request.tokens
             )
         if request.category != "read":
-            under_way(True)
+            mark_in_flight(True)
         current().calls += 1
 
     def _observed(

@@ -57,7 +57,7 @@ async def persist(attempt: Callable[[], Awaitable[T]], repeat: Repeat, settings:
     failures = lost = refusals = 0
     waited = 0.0
     while True:
-        wait: Callable[[float], Awaitable[None]] = shutdown.pause  # what was refused may be given up
+        wait: Callable[[float], Awaitable[None]] = shutdown.wait_turn  # what was refused may be given up
         try:
             return await attempt()
         except RateLimited as refused:
@@ -74,7 +74,7 @@ async def persist(attempt: Callable[[], Awaitable[T]], repeat: Repeat, settings:
             if pause > settings.max_wait:
                 raise
             wait = asyncio.sleep
-        shutdown.under_way(False)
+        shutdown.mark_in_flight(False)
         await wait(pause)  # outside of the blocks: a traceback kept here would keep the request body alive
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from tl_data.catalog import function
 from tl_data.errors import APIError, NotFound, TaskFailed
 from tl_data.functions.search import media
-from tl_data.ledger.models import Call, Doubt
+from tl_data.ledger.models import AmbiguousTask, Call
 from tl_data.ledger.recovery import embedding_task, marked_name, source_of
 from tl_data.media.identity import identify
 from tl_data.session import Session
@@ -43,7 +43,7 @@ async def embed_video(session: Session, video: str, given: Mapping[str, Any]) ->
         source = source_of(video)
         return await client.create_embed_task(model, **source, filename=name, video_minutes=minutes, **given)
 
-    async def find() -> str | Doubt | None:
+    async def find() -> str | AmbiguousTask | None:
         return await embedding_task(client, session.watcher, ledger, call, video, models)
 
     entry = await ledger.submit(call, send, find)

@@ -1,4 +1,4 @@
-"""One call, settled by one process: claim it, look for what others sent, make it, write it down.
+"""One call, made by one process: claim it, look for what others sent, make it, write it down.
 
 Of all processes that want a call one holds the claim; the others wait for what it writes. Whoever takes over
 from an owner that is gone looks for its task on the platform before it sends anything.
@@ -17,7 +17,7 @@ from typing import Any
 from tl_data.billing import Charge, charged, current_account, enter_charge
 from tl_data.errors import LedgerError
 from tl_data.ledger.lease import Lease, LeaseLost, Owner, Watch
-from tl_data.ledger.models import Billed, Call, Doubt, Entry, Failure, entry_of
+from tl_data.ledger.models import AmbiguousTask, Billed, Call, Entry, Failure, entry_of
 from tl_data.ledger.records import Journal, View
 from tl_data.object_store import Storage, steady
 from tl_data.usage import current
@@ -25,12 +25,47 @@ from tl_data.usage import current
 log = logging.getLogger("tl_data.ledger")
 
 Act = Callable[[], Awaitable[Any]]
-Find = Callable[[], Awaitable[str | Doubt | None]]
+Find = Callable[[], Awaitable[str | AmbiguousTask | None]]
 
 
 @dataclass
-class Settling:
-    """How this process settles calls. `lease` and `settling` in seconds, as for `Ledger.open`."""
+class Attempt:
+    """One claim of a call that this process holds, and what is needed to make the call under it."""
+
+    call: Call
+    folder: str  # of the call's records
+    number: int  # of the claim
+    lease: Lease
+    act: Act
+    find: Find | None  # only for calls that make a remote task
+    owner_gone: bool = False  # whether the owner of the claim before was killed a moment ago
+    doubt: AmbiguousTask | None = None  # a task that may be this call's: it may be paid for twice
+
+    def __post_init__(self) -> None:
+        usage = current()
+        self._before = usage.input_tokens, usage.output_tokens
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Tokens read and written since the claim was taken."""
+        usage = current()
+        return usage.input_tokens - self._before[0], usage.output_tokens - self._before[1]
+
+
+@dataclass
+class CallExecutor:
+    """Makes each call once among all processes. `lease` and `settling` in seconds, as for `Ledger.open`.
+
+    The states of a call, each a method:
+
+        _known                 answered before, by anybody
+        _await_other_owner     another process holds the claim: wait for what it writes
+        _execute_owned         this process holds the claim:
+            _recover_previous      a claim before this one may have sent it: take its task
+            _find_after_failure    the request was lost on the way: look whether a task was made
+            _record_failure        it failed
+            _record_success        it is answered
+    """
 
     storage: Storage
     journal: Journal
@@ -42,49 +77,97 @@ class Settling:
         self._me = Owner()
         self._watch = Watch(self.storage, self._me)
 
-    async def settled(self, call: Call, act: Act, find: Find | None) -> Entry:
-        """What becomes of the call, made here or by another process. Raises its failure."""
-        places = call.folders()
-        folder = places[-1]
-        for place in reversed(places):
-            entry = await self.journal.done(place, call.key)
+    async def execute(self, call: Call, act: Act, find: Find | None) -> Entry:
+        """The entry of the call, made here or by another process. Raises its failure."""
+        if (known := await self._known(call)) is not None:
+            return known
+        folder = await self._folder(call)
+        number, owner_gone = 1, False
+        while True:
+            lease = self._claim(call, folder, number)
+            if await lease.take(durable=call.scope is None):
+                async with lease:
+                    elsewhere = await self._in_other_slot(call, folder)
+                if elsewhere is not None:
+                    await lease.release()
+                    if isinstance(elsewhere, Entry):
+                        return elsewhere
+                    folder = elsewhere
+                else:
+                    try:
+                        return await self._execute_owned(
+                            Attempt(call, folder, number, lease, act, find, owner_gone)
+                        )
+                    except LeaseLost:
+                        _count_unsettled(find)
+                        log.warning(
+                            "%s of %s: lease expired while the call was running; checking whether another "
+                            "process took it over",
+                            call.operation,
+                            _content(call),
+                        )
+            other = await self._await_other_owner(call, folder)
+            if isinstance(other, Entry):
+                return replace(other, reused=True)
+            number, owner_gone = other
+
+    async def _known(self, call: Call) -> Entry | None:
+        """The answer that is there already; the newest slot of a shared call first."""
+        for folder in reversed(call.folders()):
+            entry = await self.journal.done(folder, call.key)
             if entry is not None and not expired(call, entry):
                 return replace(entry, reused=True)
-        if len(places) > 1:
-            # A call that was begun in the slot before may still be in flight there: wait for it.
-            view, _ = await self.journal.read(places[0], call.key)
-            folder = places[0] if view.state == "claimed" else folder
-        attempt, gone, under_way = 1, False, current_account()
-        claim = {
+        return None
+
+    async def _folder(self, call: Call) -> str:
+        """Where to make the call. A shared one that began in the slot before is found or waited for there."""
+        folders = call.folders()
+        if len(folders) > 1:
+            view, entry = await self.journal.read(folders[0], call.key)
+            # It may have ended since `_known` looked.
+            fresh = view.state == "done" and entry is not None and not expired(call, entry)
+            if fresh or view.state == "claimed":
+                return folders[0]
+        return folders[-1]
+
+    async def _in_other_slot(self, call: Call, folder: str) -> Entry | str | None:
+        """Whether a shared call is made in another slot: its answer, or the folder to wait in.
+
+        Near the boundary of two slots one process may choose the old slot and write its claim only after
+        another has looked there and chosen the new one. So each looks again after it has written its claim:
+        at least one of the two sees the other. The new slot waits for the old; the old gives way to the new.
+        """
+        if call.scope is None:
+            return None
+        newest = call.folder
+        if folder != newest:
+            view, _ = await self.journal.read(newest, call.key)
+            return None if view.state is None else newest
+        before = call.folders()[0]
+        view, entry = await self.journal.read(before, call.key)
+        if view.state == "claimed":
+            other = await self._await_other_owner(call, before)
+            entry = other if isinstance(other, Entry) else None
+        if entry is not None and entry.state == "done" and not expired(call, entry):
+            return replace(entry, reused=True)
+        return None
+
+    def _claim(self, call: Call, folder: str, number: int) -> Lease:
+        account = current_account()
+        record = {
             **call.described(),
             "owner": self._me.signature(),
             "video_minutes": call.video_minutes,
-            **({"run": under_way.run} if under_way else {}),
+            **({"run": account.run} if account else {}),
+            "begun": time.time(),
         }
-        while True:
-            record = {**claim, "begun": time.time()}
-            lease = Lease(self.storage, f"{folder}/{attempt:04d}.claim", record, self.lease)
-            if await lease.take(durable=call.scope is None):
-                try:
-                    return await self._own(call, folder, attempt, lease, act, find, gone)
-                except LeaseLost:
-                    _unsettled(find)
-                    log.warning(
-                        "%s of %s: this process gave no sign for so long that its claim may be another's; it "
-                        "looks what has become of it",
-                        call.operation,
-                        _whose(call),
-                    )
-            known = await self._others(call, folder)
-            if isinstance(known, Entry):
-                return replace(known, reused=True)
-            attempt, gone = known
+        return Lease(self.storage, f"{folder}/{number:04d}.claim", record, self.lease)
 
-    async def _others(self, call: Call, folder: str) -> Entry | tuple[int, bool]:
-        """What others make of the call: their answer; or the number of the claim to take, and whether the
-        owner of the last one was killed a moment ago. Raises their failure.
+    async def _await_other_owner(self, call: Call, folder: str) -> Entry | tuple[int, bool]:
+        """Wait for the owner of the claim: its answer; or the number of the claim to take next, and whether
+        that owner was killed a moment ago. Raises its failure.
         """
-        waited, delay, told = False, 0.05, steady() + self.lease / 2
+        waited, delay, warn_at = False, 0.05, steady() + self.lease / 2
         while True:
             view, entry = await self.journal.read(folder, call.key)
             if entry is not None and entry.state in ("done", "submitted"):
@@ -103,95 +186,117 @@ class Settling:
             if over:
                 return view.last + 1, over == "gone"
             waited = True
-            if steady() > told:
-                told = math.inf
+            if steady() > warn_at:
+                warn_at = math.inf
                 log.warning("%s", _waiting(call, record, self.lease))
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, 2.0)
 
-    async def _own(
-        self, call: Call, folder: str, attempt: int, lease: Lease, act: Act, find: Find | None, gone: bool
-    ) -> Entry:
+    async def _execute_owned(self, attempt: Attempt) -> Entry:
         """Make the call, as the owner of its claim."""
-        doubt: Doubt | None = None
-        slip = current()
-        read, written = slip.input_tokens, slip.output_tokens
+        lease = attempt.lease
         async with lease:
             try:
-                if attempt > 1:
-                    view, entry = await self.journal.read(folder, call.key)
-                    if entry is not None and entry.state in ("done", "submitted"):
-                        return replace(entry, reused=True)
-                    if find is not None:
-                        found = await self._find(view, lease, find, gone)
-                        if isinstance(found, str):
-                            charge = await self._senders(call, view)
-                            entry = await self.journal.write_submitted(
-                                call, folder, attempt, found, charge=charge
-                            )
-                            return replace(entry, reused=True)
-                        doubt = found
-                        if doubt:
-                            log.warning(
-                                "%s %s may be paid for twice: %s", call.operation, call.key, doubt.said
-                            )
-                answer = await lease.guard(act)
+                if (entry := await self._recover_previous(attempt)) is not None:
+                    return entry
+                answer = await lease.guard(attempt.act)
             except LeaseLost:
-                raise
+                raise  # another process may own it now: `execute` waits for that one
             except LedgerError:
-                await lease.release()
+                await lease.release()  # nothing was sent
                 raise
             except asyncio.CancelledError:
                 await asyncio.shield(lease.release())
                 raise
             except Exception as error:
-                maybe_sent = find is not None and bool(getattr(error, "maybe_done", False))
-                if find is not None and maybe_sent:
-                    found = await self._find(View.of({}), lease, find, gone=True)
-                    if isinstance(found, str):
-                        charge = charged(call.operation, call.video_minutes)
-                        return await self.journal.write_submitted(call, folder, attempt, found, charge=charge)
-                    _unsettled(find)
-                failure = Failure.of(error, secrets=self.secrets)
-                tokens = slip.input_tokens - read, slip.output_tokens - written
-                # An answer that cannot be used was written, and is paid, all the same.
-                minutes = getattr(error, "minutes_about", 0.0) or call.video_minutes
-                charge = charged(call.operation, minutes, tokens=tokens) if any(tokens) else None
-                try:
-                    await self.journal.write_failed(
-                        call, folder, attempt, failure, charge, maybe_sent=maybe_sent
-                    )
-                except LedgerError as trouble:
-                    log.warning("%s", trouble)
+                maybe_sent = attempt.find is not None and bool(getattr(error, "maybe_done", False))
+                if maybe_sent and (entry := await self._find_after_failure(attempt)) is not None:
+                    return entry
+                await self._record_failure(attempt, error, maybe_sent)
                 raise
-            minutes = call.video_minutes
-            if isinstance(answer, Billed):
-                answer, minutes = answer.answer, answer.video_minutes
-            tokens = slip.input_tokens - read, slip.output_tokens - written
-            charge = charged(call.operation, minutes, tokens=tokens)
-            if find is not None:
-                return await _kept(
-                    self.journal.write_submitted(call, folder, attempt, str(answer), doubt, charge)
-                )
-            try:
-                return await _kept(
-                    self.journal.write_done(call, folder, attempt, answer, None, minutes, charge=charge)
-                )
-            except LedgerError as trouble:
-                enter_charge(charge)
-                # It is paid for: the caller gets it, and the ledger's trouble stops the next claim.
-                log.error("an answer could not be kept and would be paid for again: %s", trouble)
-                said = {**call.described(), "at": time.time(), "video_minutes": minutes}
-                return entry_of(call.key, "done", attempt, said, answer)
+            return await self._record_success(attempt, answer)
 
-    async def _senders(self, call: Call, view: View) -> Charge | None:
+    async def _recover_previous(self, attempt: Attempt) -> Entry | None:
+        """The answer or task of an owner before; None if there was none, or none is found."""
+        if attempt.number == 1:
+            return None
+        call = attempt.call
+        view, entry = await self.journal.read(attempt.folder, call.key)
+        if entry is not None and entry.state in ("done", "submitted"):
+            return replace(entry, reused=True)
+        if attempt.find is None:
+            return None
+        found = await self._find(view, attempt.lease, attempt.find, attempt.owner_gone)
+        if isinstance(found, str):
+            charge = await self._charge_of_sender(call, view)
+            entry = await self.journal.write_submitted(
+                call, attempt.folder, attempt.number, found, charge=charge
+            )
+            return replace(entry, reused=True)
+        attempt.doubt = found
+        if found:
+            log.warning("%s %s may be paid for twice: %s", call.operation, call.key, found.reason)
+        return None
+
+    async def _find_after_failure(self, attempt: Attempt) -> Entry | None:
+        """The task that the request made although no answer came; None if there is none to be seen."""
+        assert attempt.find is not None
+        found = await self._find(View.of({}), attempt.lease, attempt.find, gone=True)
+        if not isinstance(found, str):
+            _count_unsettled(attempt.find)
+            return None
+        charge = charged(attempt.call.operation, attempt.call.video_minutes)
+        return await self.journal.write_submitted(
+            attempt.call, attempt.folder, attempt.number, found, charge=charge
+        )
+
+    async def _record_failure(self, attempt: Attempt, error: Exception, maybe_sent: bool) -> None:
+        """Write the failure down. An answer that cannot be used was generated, and is billed all the same."""
+        call, charge = attempt.call, None
+        if any(attempt.tokens):
+            minutes = getattr(error, "minutes_about", 0.0) or call.video_minutes
+            charge = charged(call.operation, minutes, tokens=attempt.tokens)
+        failure = Failure.of(error, secrets=self.secrets)
+        try:
+            await self.journal.write_failed(
+                call, attempt.folder, attempt.number, failure, charge, maybe_sent=maybe_sent
+            )
+        except LedgerError as trouble:
+            log.warning("%s", trouble)
+
+    async def _record_success(self, attempt: Attempt, answer: Any) -> Entry:
+        """Write the answer, or the id of the remote task, down."""
+        call, minutes = attempt.call, attempt.call.video_minutes
+        if isinstance(answer, Billed):
+            answer, minutes = answer.answer, answer.video_minutes
+        charge = charged(call.operation, minutes, tokens=attempt.tokens)
+        if attempt.find is not None:
+            return await _to_the_end(
+                self.journal.write_submitted(
+                    call, attempt.folder, attempt.number, str(answer), attempt.doubt, charge
+                )
+            )
+        try:
+            return await _to_the_end(
+                self.journal.write_done(
+                    call, attempt.folder, attempt.number, answer, None, minutes, charge=charge
+                )
+            )
+        except LedgerError as trouble:
+            enter_charge(charge)
+            # It is paid for: the caller gets it, and the ledger's trouble stops the next claim.
+            log.error("an answer could not be saved and would be paid for again: %s", trouble)
+            record = {**call.described(), "at": time.time(), "video_minutes": minutes}
+            return entry_of(call.key, "done", attempt.number, record, answer)
+
+    async def _charge_of_sender(self, call: Call, view: View) -> Charge | None:
         """The charge for a task that was found: to the run that sent it, the first that may have."""
         for claim in await self.journal.open_claims(view):
             run = claim.get("run")
             return charged(call.operation, call.video_minutes, run=str(run)) if run else None
         return None
 
-    async def _find(self, view: View, lease: Lease, find: Find, gone: bool) -> str | Doubt | None:
+    async def _find(self, view: View, lease: Lease, find: Find, gone: bool) -> str | AmbiguousTask | None:
         """Look for a task that an earlier owner submitted and could not write down."""
         failed = set()
         for name, item in view.items.items():
@@ -205,14 +310,14 @@ class Settling:
         return None if found in failed else found
 
 
-def _whose(call: Call) -> str:
-    """What a call is about, for people."""
+def _content(call: Call) -> str:
+    """What a call is about, for messages."""
     return str(call.described()["content"] or call.content_key)
 
 
 def _waiting(call: Call, claim: Mapping[str, Any] | None, lease: float) -> str:
-    """What a call waits for whose claim another process holds."""
-    owner, what = (claim or {}).get("owner") or {}, _whose(call)
+    """Why a call waits whose claim another process holds."""
+    owner, what = (claim or {}).get("owner") or {}, _content(call)
     whose = f"process {owner.get('pid')} on {owner.get('host')}" if owner else "a claim that cannot be read"
     return (
         f"{call.operation} of {what} waits for {whose}; it is taken over when that has given no sign for "
@@ -220,15 +325,15 @@ def _waiting(call: Call, claim: Mapping[str, Any] | None, lease: float) -> str:
     )
 
 
-def _unsettled(find: Find | None) -> None:
-    """Note that a task may have been made whose id this run does not know."""
+def _count_unsettled(find: Find | None) -> None:
+    """Count a task that may have been made and whose id this run does not know."""
     under_way = current_account()
     if find is not None and under_way is not None:
         under_way.unsettled += 1
 
 
-async def _kept(writing: Coroutine[Any, Any, Entry]) -> Entry:
-    """Write to the end what was paid for, even if its caller is cancelled meanwhile."""
+async def _to_the_end(writing: Coroutine[Any, Any, Entry]) -> Entry:
+    """Finish writing what was paid for, even if the caller is cancelled meanwhile."""
     task = asyncio.create_task(writing)
     try:
         return await asyncio.shield(task)
@@ -238,5 +343,5 @@ async def _kept(writing: Coroutine[Any, Any, Entry]) -> Entry:
 
 
 def expired(call: Call, entry: Entry) -> bool:
-    """Whether an answer that is only shared for a while is too old."""
+    """Whether a shared answer is too old."""
     return call.scope is not None and entry.at + call.keep < time.time()

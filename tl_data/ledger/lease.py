@@ -18,7 +18,6 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any, Literal, TypeVar
 from tl_data.errors import LedgerError
 from tl_data.ledger.models import encode
 from tl_data.object_store import Item, Storage, steady
+from tl_data.runtime.context import call_context, current_context
 from tl_data.runtime.shutdown import Grace
 
 T = TypeVar("T")
@@ -39,9 +39,6 @@ LONGEST = 3600.0  # seconds before its last renewal at which a claim that cannot
 MARGIN = 5.0  # seconds beyond the lease before another takes over
 
 
-_held: ContextVar[Lease | None] = ContextVar("tl_data_lease", default=None)
-
-
 class LeaseLost(Exception):
     """The lease ran out before the work was done: another process may have taken over."""
 
@@ -52,7 +49,7 @@ def fence() -> None:
     Raises:
         LeaseLost: the running work is done under a claim, and the claim is no longer surely held.
     """
-    lease = _held.get()
+    lease = current_context().lease
     if lease is not None and lease.left <= 0:
         raise LeaseLost
 
@@ -152,7 +149,8 @@ class Lease:
                 await self._renewal
 
     async def guard(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do the work while the claim is held; cancelled, it may still come to its answer (patience.py).
+        """Do the work while the claim is held; when it is cancelled, its answer may still be
+        waited for (see runtime/shutdown.py).
 
         Raises:
             LeaseLost: less than half of the lease was left to begin with, or it ran out before the end.
@@ -162,8 +160,8 @@ class Lease:
             # Checked in the very step in which the work begins: the process may have slept before it.
             if self.left < self.seconds / 2:
                 raise LeaseLost
-            _held.set(self)
-            return await work()
+            with call_context(lease=self):
+                return await work()
 
         grace = Grace()
         with grace:

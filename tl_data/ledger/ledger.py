@@ -8,8 +8,8 @@ What was submitted and what came back, keyed by content: resume, reuse, never pa
     await ledger.finish(call, result)                   # or .fail(call, error), when the task has ended
 
 Of all processes that want the same call one wins the claim; the others wait for what it writes down. How
-one call is settled stands in settling.py; what happens when its owner dies, and when it is only slow, in
-lease.py; how the records look, in records.py; how they are read and written, in journal.py.
+one call is made stands in executor.py; what happens when its owner dies, and when it is only slow, in
+lease.py; how the records look, in models.py; how they are read and written, in records.py.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from tl_data.errors import (
     ServerFailed,
     TaskFailed,
 )
-from tl_data.ledger.executor import Act, Find, Settling, expired
+from tl_data.ledger.executor import Act, CallExecutor, Find, expired
 from tl_data.ledger.lease import LEASE, begun_at
-from tl_data.ledger.models import Call, Doubt, Entry, Failure, State, Unreadable
+from tl_data.ledger.models import AmbiguousTask, Call, Entry, Failure, State, Unreadable
 from tl_data.ledger.records import Journal, View
 from tl_data.object_store import Item, Storage
 from tl_data.usage import current
@@ -119,7 +119,7 @@ class Ledger:
     ) -> None:
         self.storage, self._secrets = storage, secrets
         self._journal = Journal(storage)
-        self._settling = Settling(storage, self._journal, secrets, lease, settle)
+        self._executor = CallExecutor(storage, self._journal, secrets, lease, settle)
         self._flights: dict[str, _Flight] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -161,7 +161,7 @@ class Ledger:
 
         `send()` gives the id of a new task. `find()` looks on the platform for a task that carries the key
         of the call, or is the call's beyond doubt; it is asked before `send()` whenever somebody may have
-        submitted before. With a `Doubt` the call is sent, and the doubt written down with it.
+        submitted before. With a `AmbiguousTask` the call is sent, and the doubt written down with it.
         """
         return await self._shared(call, send, find)
 
@@ -186,7 +186,7 @@ class Ledger:
             return entry
         task_id = entry.task_id if entry else None
         minutes = call.video_minutes if video_minutes is None else video_minutes
-        doubt = Doubt(entry.doubt) if entry and entry.doubt else None
+        doubt = AmbiguousTask(entry.doubt) if entry and entry.doubt else None
         attempt = max(view.attempt, 1)
         charge = _corrected(entry, minutes)
         return await self._journal.write_done(call, folder, attempt, result, task_id, minutes, doubt, charge)
@@ -283,7 +283,7 @@ class Ledger:
         if flight is None:
             if call.scope is not None and self._sweeping is None:
                 self._sweeping = asyncio.create_task(self._sweep_quietly())
-            flight = _Flight(asyncio.create_task(self._settling.settled(call, act, find)))
+            flight = _Flight(asyncio.create_task(self._executor.execute(call, act, find)))
             self._flights[call.key] = flight
             flight.task.add_done_callback(lambda _: self._flights.pop(call.key, None))
         flight.waiters += 1
@@ -298,13 +298,13 @@ class Ledger:
             raise
         finally:
             flight.waiters -= 1
-        slip = current()
-        slip.content_key, slip.task_id = call.content_key, entry.task_id
+        usage = current()
+        usage.content_key, usage.task_id = call.content_key, entry.task_id
         if not first or entry.reused:
-            slip.reused += 1
+            usage.reused += 1
             return replace(entry, reused=True)
-        slip.submitted += 1
-        slip.video_minutes += entry.video_minutes if entry.state == "done" else call.video_minutes
+        usage.submitted += 1
+        usage.video_minutes += entry.video_minutes if entry.state == "done" else call.video_minutes
         return entry
 
     async def _sweep_quietly(self) -> None:

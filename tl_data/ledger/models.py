@@ -165,10 +165,10 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Doubt:
-    """A task may exist that cannot be told from others for sure: to send again may be to pay twice."""
+class AmbiguousTask:
+    """A task may exist that cannot be identified for sure: to send again may be to pay twice."""
 
-    said: str  # why, for people
+    reason: str  # for messages
 
 
 @dataclass(frozen=True)

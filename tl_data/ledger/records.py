@@ -15,7 +15,17 @@ import pyarrow as pa
 
 from tl_data.billing import Charge, enter_charge
 from tl_data.errors import LedgerError
-from tl_data.ledger.models import Call, Doubt, Entry, Failure, State, Unreadable, decode, encode, entry_of
+from tl_data.ledger.models import (
+    AmbiguousTask,
+    Call,
+    Entry,
+    Failure,
+    State,
+    Unreadable,
+    decode,
+    encode,
+    entry_of,
+)
 from tl_data.object_store import Item, Storage
 
 log = logging.getLogger("tl_data.ledger")
@@ -162,7 +172,7 @@ class Journal:
         result: Any,
         task_id: str | None,
         minutes: float,
-        doubt: Doubt | None = None,
+        doubt: AmbiguousTask | None = None,
         charge: Charge | None = None,
     ) -> Entry:
         record = {
@@ -207,7 +217,7 @@ class Journal:
         folder: str,
         attempt: int,
         task_id: str,
-        doubt: Doubt | None = None,
+        doubt: AmbiguousTask | None = None,
         charge: Charge | None = None,
     ) -> Entry:
         record = {
@@ -257,9 +267,9 @@ class Journal:
         return entry_of(call.key, "failed", attempt, record)
 
 
-def _more(doubt: Doubt | None, charge: Charge | None) -> dict[str, Any]:
+def _more(doubt: AmbiguousTask | None, charge: Charge | None) -> dict[str, Any]:
     """What only some records have."""
-    return {**({"doubt": doubt.said} if doubt else {}), **(charge.in_record() if charge else {})}
+    return {**({"doubt": doubt.reason} if doubt else {}), **(charge.in_record() if charge else {})}
 
 
 def _arrow(table: pa.Table) -> bytes:

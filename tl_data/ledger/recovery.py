@@ -4,7 +4,7 @@ An indexing task carries the ledger's key in the metadata of its video, and is f
 carries no metadata; what the platform shows of one is its source: the URL it was given, or the name of the
 uploaded file, and into that name the key goes. A URL says which video a task is about, but not which part of
 it: a task is taken for the lost one only if its vectors reach over the part that was asked for, or over the
-whole length that the file's header states. What cannot be decided so is told as a `Doubt`.
+whole length that the file's header states. What cannot be decided so is told as a `AmbiguousTask`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from tl_data.errors import APIError, BadRequest, MediaRefused, MissingExtra, NotFound, TaskFailed
-from tl_data.ledger.models import Call, Doubt
+from tl_data.ledger.models import AmbiguousTask, Call
 from tl_data.media.identity import canonical_url, is_url, local_path
 from tl_data.media.preflight import facts_of
 from tl_data.ratelimit.headers import moment
@@ -93,7 +93,7 @@ async def _metadata_of(client: Client, index: str, task: Mapping[str, Any]) -> J
 
 async def embedding_task(
     client: Client, watcher: TaskWatcher, ledger: Ledger, call: Call, video: str, models: set[str]
-) -> str | Doubt | None:
+) -> str | AmbiguousTask | None:
     """The task that an earlier, lost request made for this call; None if there is surely none.
 
     Asked are the tasks that were created since the first claim that no record followed (one that is marked:
@@ -115,7 +115,9 @@ async def embedding_task(
             if task.get("status") != "failed" and like != "other" and not early:
                 tasks[str(task["_id"])] = like
     except (BadRequest, NotFound) as refused:
-        return Doubt(f"the server does not list its embedding tasks ({refused.code or refused.http_status})")
+        return AmbiguousTask(
+            f"the server does not list its embedding tasks ({refused.code or refused.http_status})"
+        )
     if tasks:
         known = {entry.task_id async for entry in ledger.entries(operation=call.operation)}
         tasks = {task_id: like for task_id, like in tasks.items() if task_id not in known}
@@ -131,7 +133,7 @@ async def embedding_task(
     if not unsure:
         return None
     shown = ", ".join(unsure[:3]) + (", ..." if len(unsure) > 3 else "")
-    return Doubt(
+    return AmbiguousTask(
         f"a process ended before it wrote its task down, and {shown} may be it; "
         "the platform does not say enough of embedding tasks to tell"
     )

@@ -28,7 +28,7 @@ from tl_data.pipeline.report import Report, traced_video
 from tl_data.pipeline.rows import error_rows, forget_lost, video_rows
 from tl_data.pipeline.worklist import SourceVideo, Worklist
 from tl_data.runtime.concurrency import in_parallel
-from tl_data.runtime.shutdown import gave_up, graceful, until
+from tl_data.runtime.shutdown import cancel_waits_on, grace_period, was_abandoned
 from tl_data.session import Session
 from tl_data.usage import receipt
 
@@ -121,7 +121,7 @@ class Run:
         try:
             work = traced_video(self._one)
             halt = self._guardrails.halt
-            with until(halt), graceful(GRACE):
+            with cancel_waits_on(halt), grace_period(GRACE):
                 await in_parallel(self._source.items(), work, width=width, halt=halt, stop=self.stop)
             ticking.cancel()
             [ended] = await asyncio.gather(ticking, return_exceptions=True)
@@ -184,7 +184,7 @@ class Run:
             self._fail(video, error)
             self._guardrails.note_error(error)
         except asyncio.CancelledError:
-            if not gave_up():
+            if not was_abandoned():
                 raise
             return video  # it waited for a limit when the run was to end: nothing was sent
         else:
@@ -232,11 +232,11 @@ class Run:
 
     async def _submit(self, video: VideoStatus) -> tuple[Call, Entry, bool]:
         assert video.identity is not None
-        with receipt() as slip:
+        with receipt() as usage:
             call, entry = await self.session.submit_video(
                 video.item.video, identity=video.identity, seconds=video.seconds
             )
-        new = slip.submitted > 0
+        new = usage.submitted > 0
         self._tasks.add(entry)
         self.report.pending = self._tasks.pending
         return call, entry, new

@@ -36,7 +36,7 @@ from tl_data.ratelimit.reported import (
     quotas_of,
 )
 from tl_data.ratelimit.shared import Budget, Limit, Line, Meter, QuotaWindow
-from tl_data.runtime.shutdown import NOTABLE, announce, pause
+from tl_data.runtime.shutdown import NOTABLE, announce, wait_turn
 from tl_data.settings import SERVICE_URL, Settings
 
 SHORT = 2.0  # seconds of a wait hint up to which it means "a little slower", not "stop"
@@ -256,7 +256,7 @@ class _Lane:
                     wait,
                 )
             self._announce(self._stop, wait)
-            await pause(min(wait, 1.0), wait)
+            await wait_turn(min(wait, 1.0), wait)
 
     async def _spread(self, dimension: str, cost: float) -> None:
         """Leave as much time before a call as makes what is left last until the reset."""
@@ -277,7 +277,7 @@ class _Lane:
                 self._stop = max(self._stop, steady() + wait)
                 await self._resume()
             self._announce(quota.resets, wait)
-            await pause(min(wait, 1.0 if quota.own else 0.1), wait)
+            await wait_turn(min(wait, 1.0 if quota.own else 0.1), wait)
 
     def _announce(self, resets: float, wait: float) -> None:
         """Tell once of each time that is waited for."""

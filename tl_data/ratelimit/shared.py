@@ -25,7 +25,7 @@ from hashlib import sha256
 from tl_data.errors import QuotaExhausted
 from tl_data.object_store import Storage, steady
 from tl_data.ratelimit.reported import LimitSnapshot
-from tl_data.runtime.shutdown import NOTABLE, announce, pause
+from tl_data.runtime.shutdown import NOTABLE, announce, wait_turn
 
 TICKETS = 1000  # that a limit is cut into at most
 DUST = 1e-9  # part of a limit that sums of fractions may miss
@@ -75,7 +75,7 @@ class QuotaWindow:
                 if wait > NOTABLE and self._waited != self._window:
                     self._waited = self._window
                     announce(f"{self._setting} = {self._amount:g} for '{self._category}'", wait)
-                await pause(min(wait, 1.0) + 0.01, wait)
+                await wait_turn(min(wait, 1.0) + 0.01, wait)
 
     def give_back(self, amount: float, window: int) -> None:
         """What was taken of that hour or day was not used: the call was given up before it was sent."""
@@ -202,7 +202,7 @@ class Line:
 
     async def _pause(self, seconds: float, begin: float, amount: float) -> None:
         try:
-            await pause(seconds)
+            await wait_turn(seconds)
         except asyncio.CancelledError:
             self._leased.appendleft((begin, amount))
             raise
@@ -264,7 +264,7 @@ class Meter:
         begin = max(self._free, now - self.limit.burst / self.limit.rate)
         self._free = begin + amount / self.limit.rate
         if begin > now:
-            await pause(begin - now)
+            await wait_turn(begin - now)
 
 
 class Budget:

@@ -11,35 +11,20 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from tl_data.errors import Cancelled
+from tl_data.runtime.context import CallContext, call_context, current_context
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class _Asking:
-    """On whose behalf calls are made, and since when (`time.monotonic`)."""
-
-    owner: object | None
-    since: float
-
-
-_asking: ContextVar[_Asking | None] = ContextVar("asking", default=None)
 
 
 @contextmanager
 def asked_by(owner: object) -> Iterator[None]:
     """Calls asked for in this block can be cancelled apart from others: `connection.cancel(owner)`."""
-    before = _asking.set(_Asking(owner, time.monotonic()))
-    try:
+    with call_context(caller=owner, asked=time.monotonic()):
         yield
-    finally:
-        _asking.reset(before)
 
 
 class Loop:
@@ -72,15 +57,15 @@ class Loop:
         Raises:
             Cancelled: it was cancelled by `cancel`.
         """
-        asking = _asking.get() or _Asking(None, time.monotonic())
+        context = current_context()
 
         async def worked() -> T:
             task = asyncio.current_task()
             assert task is not None
-            if not anyway and self._is_cancelled(asking):
+            if not anyway and self._is_cancelled(context):
                 work.close()
                 raise asyncio.CancelledError
-            self._tasks[task] = asking.owner
+            self._tasks[task] = context.caller
             try:
                 return await work
             finally:
@@ -90,7 +75,7 @@ class Loop:
         try:
             return future.result()
         except CancelledError:
-            raise Cancelled("cancelled; what was finished is kept and costs nothing on a re-run") from None
+            raise Cancelled("cancelled; finished rows are saved and are not charged again") from None
         except KeyboardInterrupt:
             # Ctrl-C reaches the waiting thread: pass it on to the work, and let it put away what it has.
             future.cancel()
@@ -113,9 +98,11 @@ class Loop:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(cancel)
 
-    def _is_cancelled(self, asking: _Asking) -> bool:
-        own = self._cancelled.get(asking.owner, float("-inf")) if asking.owner is not None else float("-inf")
-        return asking.since <= max(own, self._all_cancelled)
+    def _is_cancelled(self, context: CallContext) -> bool:
+        own = float("-inf")
+        if context.caller is not None:
+            own = self._cancelled.get(context.caller, own)
+        return context.asked <= max(own, self._all_cancelled)
 
     def _settle(self) -> None:
         """Wait a little for what was cancelled to end."""
@@ -183,9 +170,9 @@ async def in_parallel(
             done, _ = await asyncio.wait({*running, stopped}, return_when=asyncio.FIRST_COMPLETED)
             ended = running & done
             running.difference_update(ended)
-            for said in await asyncio.gather(*ended, return_exceptions=True):  # all are heard, one is raised
-                if isinstance(said, BaseException):
-                    raise said
+            for result in await asyncio.gather(*ended, return_exceptions=True):
+                if isinstance(result, BaseException):
+                    raise result
 
     try:
         for item in items:

@@ -43,7 +43,7 @@ from math import inf
 from typing import Any, Generic, TypeVar
 
 from tl_data.errors import TLDataError
-from tl_data.usage import Receipt, receipt
+from tl_data.usage import Usage, receipt
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Outcome:
 
     value: Any
     error: Exception | None
-    receipt: Receipt
+    receipt: Usage
 
 
 def again(outcome: Outcome) -> Outcome:
     """The outcome of a row that shares the call of an equal one: the same answer, paid once."""
     was = outcome.receipt
-    shared = Receipt(
+    shared = Usage(
         reused=1,
         model=was.model,
         task_id=was.task_id,
@@ -117,15 +117,23 @@ def weight(value: Any) -> int:
     return int(getattr(value, "nbytes", size)) if not isinstance(value, memoryview) else size + value.nbytes
 
 
-Cell = list["Work"]  # of one or none
+@dataclass
+class Ticket:
+    """The place of a call in the queues of `Waiting`.
+
+    A ticket stands in several queues at once. When its call begins or is dropped, `work` becomes None. The
+    entries that are left are skipped; they keep neither the call nor its answer alive.
+    """
+
+    work: Work | None
 
 
 class Work:
     """One call, and for how many rows it is made."""
 
     __slots__ = (
-        *("call", "cell", "closing", "future", "name", "notes"),
-        *("number", "rows", "shared", "size", "task", "waiting"),
+        *("call", "closing", "future", "name", "notes"),
+        *("number", "rows", "shared", "size", "task", "ticket", "waiting"),
     )
 
     def __init__(self, name: Hashable, number: int, waiting: Waiting) -> None:
@@ -140,7 +148,7 @@ class Work:
         self.size = 0
         self.closing = False
         self.waiting = waiting
-        self.cell: Cell = []  # holds it while it waits
+        self.ticket = Ticket(None)  # names it while it waits
 
     def begin(self, places: asyncio.Semaphore | None = None) -> None:
         """Make the call, in a task of its own, at a place that was taken or with the next free one."""
@@ -156,7 +164,7 @@ class Work:
 
     def hurry(self) -> None:
         """Somebody can give back no further row before this one."""
-        if self.cell:
+        if self.ticket.work:
             self.waiting.hurry(self)
 
 
@@ -174,10 +182,9 @@ class Waiting:
         self._most = most
         self._count = 0  # waiting
         self._by_length = False  # whether the next one is the longest
-        # A call is in more than one of these; its cell is emptied when it leaves, and so holds no answer.
-        self._oldest: deque[Cell] = deque()
-        self._longest: list[tuple[float, int, Cell]] = []
-        self._hurried: deque[Cell] = deque()
+        self._oldest: deque[Ticket] = deque()
+        self._longest: list[tuple[float, int, Ticket]] = []
+        self._hurried: deque[Ticket] = deque()
         self._more, self._fewer = asyncio.Event(), asyncio.Event()
 
     async def room(self) -> None:
@@ -188,19 +195,19 @@ class Waiting:
 
     def put(self, work: Work, length: float | None) -> None:
         """A call that may begin; `length` beside those of the others, if it is known."""
-        work.cell = [work]
+        work.ticket = Ticket(work)
         self._count += 1
-        self._oldest.append(work.cell)
+        self._oldest.append(work.ticket)
         if length is not None:
             if len(self._longest) > 2 * self._count + 64:  # most have begun as the oldest
-                self._longest = [item for item in self._longest if item[2]]
+                self._longest = [item for item in self._longest if item[2].work]
                 heapq.heapify(self._longest)
-            heapq.heappush(self._longest, (-length, work.number, work.cell))
+            heapq.heappush(self._longest, (-length, work.number, work.ticket))
         self._more.set()
 
     def hurry(self, work: Work) -> None:
         """Let this call begin next."""
-        self._hurried.append(work.cell)
+        self._hurried.append(work.ticket)
         self._more.set()
 
     def look_again(self) -> None:
@@ -215,33 +222,31 @@ class Waiting:
 
     def take(self, room: Callable[[], bool]) -> Work | None:
         """The call that begins next; None if none may after all."""
-        cell = _first(self._hurried)
-        if cell is None and room():
+        work = _first(self._hurried)
+        if work is None and room():
             if self._by_length:
-                while self._longest and cell is None:
-                    cell = heapq.heappop(self._longest)[2] or None
+                while self._longest and work is None:
+                    work = heapq.heappop(self._longest)[2].work
             self._by_length = not self._by_length
-            cell = cell or _first(self._oldest)
-        if cell is None:
-            return None
-        [work] = cell
-        self.leave(work)
+            work = work or _first(self._oldest)
+        if work is not None:
+            self.leave(work)
         return work
 
     def leave(self, work: Work) -> None:
         """The call waits no longer."""
-        if work.cell:
-            work.cell.clear()
+        if work.ticket.work:
+            work.ticket.work = None
             self._count -= 1
             self._fewer.set()
-            while self._oldest and not self._oldest[0]:
+            while self._oldest and not self._oldest[0].work:
                 self._oldest.popleft()
 
 
-def _first(cells: deque[Cell]) -> Cell | None:
-    while cells:
-        if cell := cells.popleft():
-            return cell
+def _first(tickets: deque[Ticket]) -> Work | None:
+    while tickets:
+        if work := tickets.popleft().work:
+            return work
     return None
 
 
@@ -466,15 +471,15 @@ class _Map(Generic[K, V]):
     async def _call(self, work: Work, key: K) -> None:
         pool = self._pool
         try:
-            with receipt() as slip:
+            with receipt() as usage:
                 try:
-                    outcome = Outcome(await self._run(key), None, slip)
+                    outcome = Outcome(await self._run(key), None, usage)
                 except Exception as error:  # noqa: BLE001 - every failure is the outcome of its row
-                    outcome = Outcome(None, error, slip)
+                    outcome = Outcome(None, error, usage)
                 except asyncio.CancelledError:
                     if work.closing:
                         raise
-                    outcome = Outcome(None, TLDataError("the call was cancelled from within"), slip)
+                    outcome = Outcome(None, TLDataError("the call was cancelled from within"), usage)
             work.size = weight(outcome.value)
             if outcome.error is None:
                 pool._memory.keep(work.name, outcome, work.size)
@@ -519,7 +524,7 @@ class _Map(Generic[K, V]):
             work.rows -= 1
         ending = []
         for work in dict.fromkeys(works):
-            if work.rows and work.cell and work.waiting is self._waiting:
+            if work.rows and work.ticket.work and work.waiting is self._waiting:
                 self._waiting.leave(work)
                 work.begin(self._pool._places)  # another map waits for it
             elif not work.rows and not work.future.done():
@@ -549,22 +554,22 @@ def outcome_row(outcome: Outcome) -> dict[str, Any] | None:
 
     Exactly one of value and error is set; a NULL input gives a row whose value and error are both NULL.
     """
-    slip = outcome.receipt
+    usage = outcome.receipt
     return {
         "value": outcome.value,
         "error": None if outcome.error is None else error_row(outcome.error),
         "usage": {
-            "calls": slip.calls,
-            "video_minutes": slip.video_minutes,
-            "input_tokens": slip.input_tokens,
-            "output_tokens": slip.output_tokens,
-            "reused": slip.reused,
+            "calls": usage.calls,
+            "video_minutes": usage.video_minutes,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "reused": usage.reused,
         },
         "provenance": {
-            "model": f"{slip.model} ({slip.fallback})" if slip.fallback else slip.model,
+            "model": f"{usage.model} ({usage.fallback})" if usage.fallback else usage.model,
             "api_version": API_VERSION,
-            "task_id": slip.task_id,
-            "content_key": slip.content_key,
+            "task_id": usage.task_id,
+            "content_key": usage.content_key,
             "at": datetime.now(UTC),
         },
     }

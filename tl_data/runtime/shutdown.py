@@ -1,9 +1,8 @@
-"""What may be waited for when work is to end: no limit, whose hour is long; but an answer that is being paid.
+"""Graceful shutdown: long waits for a rate limit end at once; a paid request that was sent may be answered.
 
-    with until(over), graceful(15.0): ...
+    with cancel_waits_on(stop), grace_period(15.0): ...
 
-A call that would wait long for its turn gives up at once. One that was sent has cost its money: it may take a
-while to its answer, which is then written down and need not be paid for again.
+A request that is in flight has cost its money. Its answer is written down and not paid for again.
 """
 
 from __future__ import annotations
@@ -13,66 +12,57 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar, Token
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+
+from tl_data.runtime.context import CallContext, call_context, current_context
 
 log = logging.getLogger("tl_data.limits")
 
-NOTABLE = 30.0  # seconds; a shorter wait is nothing to tell, and short enough to finish what was begun
-
-_over: ContextVar[asyncio.Event | None] = ContextVar("tl_data_patience", default=None)
-_allowed: ContextVar[float] = ContextVar("tl_data_grace", default=0.0)
-_grace: ContextVar[Grace | None] = ContextVar("tl_data_graced", default=None)
+NOTABLE = 30.0  # seconds; shorter waits are neither logged nor given up
 
 
 @contextmanager
-def until(over: asyncio.Event) -> Iterator[None]:
-    """What waits long for a limit in the block, or in a task begun there, gives up once `over` is set."""
-    token = _over.set(over)
-    try:
+def cancel_waits_on(stop: asyncio.Event) -> Iterator[None]:
+    """Long waits for a limit, in the block and in tasks begun there, are given up once `stop` is set."""
+    with call_context(stop=stop):
         yield
-    finally:
-        _over.reset(token)
 
 
-async def pause(seconds: float, whole: float | None = None) -> None:
-    """Wait for the turn of a call that was not sent yet.
+async def wait_turn(seconds: float, total: float | None = None) -> None:
+    """Wait before a request that was not sent yet.
 
     Args:
-        whole: how long it will wait in all, if these seconds are only a part of it.
+        total: how long the wait is in all, if these seconds are a part of it.
 
     Raises:
-        asyncio.CancelledError: nobody needs the call any more; it is given up as if it had been cancelled.
+        asyncio.CancelledError: the run is shutting down.
     """
-    over = _over.get()
-    if over is None or (whole or seconds) <= NOTABLE:
+    stop = current_context().stop
+    if stop is None or (total or seconds) <= NOTABLE:
         await asyncio.sleep(seconds)
         return
     with suppress(TimeoutError):
-        await asyncio.wait_for(over.wait(), seconds)
-        raise asyncio.CancelledError("the work that this call is for is over")
+        await asyncio.wait_for(stop.wait(), seconds)
+        raise asyncio.CancelledError("the run is shutting down")
 
 
-def gave_up() -> bool:
-    """Whether the running task ended a wait by itself, and nobody cancelled it."""
-    over, task = _over.get(), asyncio.current_task()
-    return over is not None and over.is_set() and task is not None and task.cancelling() == 0
+def was_abandoned() -> bool:
+    """Whether the running task gave up a wait by itself: the run is shutting down, nobody cancelled it."""
+    stop, task = current_context().stop, asyncio.current_task()
+    return stop is not None and stop.is_set() and task is not None and task.cancelling() == 0
 
 
 @contextmanager
-def graceful(seconds: float) -> Iterator[None]:
-    """What is cancelled inside the block, or in a task begun there, may take so long to its answer."""
-    token = _allowed.set(seconds)
-    try:
+def grace_period(seconds: float) -> Iterator[None]:
+    """Paid requests that are cancelled inside the block, or in tasks begun there, get so long to finish."""
+    with call_context(grace_seconds=seconds):
         yield
-    finally:
-        _allowed.reset(token)
 
 
-def under_way(sent: bool) -> None:
-    """Note that the running work has sent a request that costs money; or that this was refused or lost."""
-    if (grace := _grace.get()) is not None:
+def mark_in_flight(sent: bool) -> None:
+    """Note that the running work has sent a paid request; False: the request was refused or lost."""
+    if (grace := current_context().grace) is not None:
         grace.sent = sent
 
 
@@ -80,21 +70,23 @@ class Grace:
     """The time that one piece of work gets to its answer. Tasks begun in its `with` block belong to it."""
 
     def __init__(self) -> None:
-        self.sent = False  # a request is under way that costs money
+        self.sent = False  # a paid request is in flight
         self._ends = math.inf
-        self._token: Token[Grace | None]
+        self._block: AbstractContextManager[CallContext]
 
     def __enter__(self) -> None:
-        self._token = _grace.set(self)
+        self._block = call_context(grace=self)
+        self._block.__enter__()
 
     def __exit__(self, *_: object) -> None:
-        _grace.reset(self._token)
+        self._block.__exit__(None, None, None)
 
     def begin(self) -> bool:
-        """The work is cancelled: whether it gets time. Not a second time, and not for nothing."""
-        if self._ends < math.inf or not self.sent or not _allowed.get():
+        """The work is cancelled. True if it gets time: only once, and only if a paid request is in flight."""
+        seconds = current_context().grace_seconds
+        if self._ends < math.inf or not self.sent or not seconds:
             return False
-        self._ends = time.monotonic() + _allowed.get()
+        self._ends = time.monotonic() + seconds
         return True
 
     @property
@@ -105,10 +97,10 @@ class Grace:
     def check(self) -> None:
         """Raises asyncio.CancelledError when the time is over."""
         if time.monotonic() > self._ends:
-            raise asyncio.CancelledError("no answer came in the time that was given")
+            raise asyncio.CancelledError("no response within the grace period")
 
 
 def announce(limit: str, seconds: float) -> None:
-    """Say that calls wait so long for a limit, so that nobody takes it for a standstill."""
+    """Log that calls wait so long for a limit, so that the wait does not look like a hang."""
     at = datetime.now(UTC) + timedelta(seconds=seconds)
     log.warning("%s is used up: calls wait until %s UTC (%.0f s)", limit, f"{at:%H:%M:%S}", seconds)

@@ -111,8 +111,8 @@ def _shared(name: str, scope: str) -> Callable[..., Any]:
 
         said = hashlib.sha256(orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)).hexdigest()
         answer = (await tl.ledger.once(Call(f.name, said, scope=scope, keep=KEEP), do)).result
-        slip = current()
-        slip.model, slip.content_key = answer["model"], None  # the key of the sharing is none of a video
+        usage = current()
+        usage.model, usage.content_key = answer["model"], None  # the key of the sharing is none of a video
         return answer["value"]
 
     return run

@@ -1,0 +1,60 @@
+"""What a running call belongs to: one immutable record in one context variable.
+
+A task that is started inside a block inherits the record, so nothing between the caller and the place of use
+has to pass it on. Each field is set by one function and read by few:
+
+    field           set by                             read by
+    caller, asked   concurrency.asked_by               Loop.run, Loop.cancel: which calls to stop
+    usage           usage.receipt                      client, ledger, functions: requests, tokens, provenance
+    minutes_about   usage.about                        client: video minutes that an analysis counts
+    account         billing.recording                  ledger: the run that pays
+    stop            shutdown.cancel_waits_on           shutdown.wait: long waits end when it is set
+    grace_seconds   shutdown.grace_period              Grace: how long a cancelled paid call may take
+    grace           Grace (in Lease.guard)             shutdown.mark_in_flight
+    lease           Lease.guard                        lease.fence: whether the claim is still held
+
+The types of the upper packages are not imported here: this module lies below all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CallContext:
+    """The surroundings of one call. Use `call_context()` to change some of them for a block."""
+
+    caller: object | None = None  # whose calls can be cancelled apart from others
+    asked: float = field(default_factory=time.monotonic)  # when the caller began
+    usage: Any = None  # usage.Usage
+    minutes_about: float = 0.0  # length of the video that is analyzed, minutes
+    account: Any = None  # billing.RunAccount
+    stop: asyncio.Event | None = None
+    grace_seconds: float = 0.0
+    grace: Any = None  # shutdown.Grace
+    lease: Any = None  # ledger.lease.Lease
+
+
+_context: ContextVar[CallContext | None] = ContextVar("tl_data_call", default=None)
+
+
+def current_context() -> CallContext:
+    """The context of the running task; an empty one outside of any block."""
+    return _context.get() or CallContext()
+
+
+@contextmanager
+def call_context(**changes: Any) -> Iterator[CallContext]:
+    """The same context with other fields, inside the block and in tasks that begin there."""
+    token = _context.set(changed := replace(current_context(), **changes))
+    try:
+        yield changed
+    finally:
+        _context.reset(token)
