@@ -34,10 +34,10 @@ from tl_data.local.config import API_VERSION, PREFIX, Config, Statuses
 from tl_data.local.errors import APIProblem
 from tl_data.local.models import read_tiers
 from tl_data.local.profiles import NAMES, PROFILES
+from tl_data.local.rate_limits import PLANS
 from tl_data.local.server import fault_injection, faults
 from tl_data.local.server.app import make_app
 from tl_data.local.server.context import Engine
-from tl_data.local.server.rate_limits import PLANS
 from tl_data.local.server.routes.imports import integration_id
 from tl_data.local.storage.database import Store
 from tl_data.local.tasks.reindex import plan_of

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath, PureWindowsPath
 
 UNSAID = object()
 LONGEST = 80  # characters of a value that a message shows
@@ -153,3 +154,18 @@ def rate_exceeded(limit: str, retry_at: str, headers: Mapping[str, str]) -> APIP
     """429 as captured from the service: `limit` is like `100req/1day`, `retry_at` an RFC 3339 time."""
     text = f"You have exceeded the rate limit ({limit}). Please try again later after {retry_at}."
     return APIProblem(429, "too_many_requests", text, headers)
+
+
+def shown_name(name: str) -> str:
+    """The last part of a file name, whatever system it comes from; never a path."""
+    name = PurePosixPath(PureWindowsPath(name.replace("\0", "")).name).name
+    return "".join(c for c in name if c.isprintable()).strip(". ")[:200] or "upload"
+
+
+def sized(size: float) -> str:
+    """Bytes for people: `2GB`, `15.3MB`."""
+    for unit in ("B", "KB", "MB"):
+        if size < 1024:
+            return f"{size:.4g}{unit}"
+        size /= 1024
+    return f"{size:.4g}GB"

@@ -26,9 +26,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tl_data.errors import SettingsError
+from tl_data.local import tokens
 from tl_data.local.errors import APIProblem, invalid, not_provided, one_of, sunset
 from tl_data.local.profiles import LENIENT, Profile
-from tl_data.local.text import tokens
 
 OWN = "tl-local-1"  # the engine without any of them
 OWN_PREFIX = "tl-local-"

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tl_data.local.config import Config
 from tl_data.local.errors import MediaProblem
+from tl_data.local.models import Tiers
 from tl_data.local.perception.evidence import Evidence, ModelFailed, NotVideo, Probe
 from tl_data.local.perception.frames import Frame, pick
 from tl_data.local.perception.worker_pool import Lookers, LookFailed
-from tl_data.local.text.writer import writer_of
+from tl_data.local.text.writer import BuiltIn, Writer
+
+pass
 
 if TYPE_CHECKING:
     from tl_data.local.search.embeddings import Segment
@@ -257,3 +260,12 @@ def _broken(error: Exception) -> MediaProblem:
         "video_file_broken",
         f"Cannot read video file. Please check the video file is valid and try again. {error}",
     )
+
+
+def writer_of(tiers: Tiers) -> Writer:
+    """The writer that the settings choose."""
+    if tiers.llm is None:
+        return BuiltIn()
+    from tl_data.local.text.llm import EndpointWriter
+
+    return EndpointWriter(tiers.llm)

@@ -74,18 +74,18 @@ def _look(request: dict[str, str], tell: Callable[[float], None], ears: _Ears) -
 
         sight = encoder(Path(request["clip"]), request["sight"])
     if request["do"] == "again":
+        from tl_data.local.perception import update
         from tl_data.local.perception.evidence import from_json
-        from tl_data.local.tasks import reindex
 
         evidence = from_json(request["evidence"].encode())
         if evidence.sight != request["sight"]:
-            evidence = reindex.seen_again(evidence, Path(request["folder"]), sight)
+            evidence = update.seen_again(evidence, Path(request["folder"]), sight)
         if evidence.ears == request["ears"]:
             return evidence
         if not evidence.probe.audio_codec:
             return replace(evidence, ears=request["ears"])
         with ears.hearing(path, tell, request["whisper"]) as heard:
-            return reindex.heard_again(evidence, heard(), request["ears"])
+            return update.heard_again(evidence, heard(), request["ears"])
     with ears.hearing(path, tell, request.get("whisper", "")) as heard:
         return look_at(
             path,

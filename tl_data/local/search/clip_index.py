@@ -6,15 +6,20 @@ while another thread adds more; removal clears a flag. Nothing is locked for rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_data.local.perception.attributes import TRAITS
+from tl_data.local.perception.attributes import TRAIT_NUMBER, TRAITS, Words, said_between, shown_between
+from tl_data.local.perception.evidence import Clip, Evidence, Span
 from tl_data.local.search.fuzzy import Vocabulary
+from tl_data.local.search.parser import tokens
+from tl_data.local.search.transcript import times_of
 from tl_data.local.search.vectors import Bools, Column, Floats, Rows, TextRows, Texts
+from tl_data.local.search.word_vectors import WORD_DIMENSION, word_vectors
 
 
 @dataclass(frozen=True)
@@ -144,3 +149,69 @@ class _Vectors:
         here = np.asarray(column.data[:, :count], np.float32)
         found[: here.shape[1]] = vector @ here
         return found
+
+
+def text_row(evidence: Evidence, clip: Clip, words: Words) -> tuple[str, str, str, str, str] | None:
+    """The texts of a clip for the full-text table: shown, said, maybe, named, and the spans as JSON.
+
+    The spans are [[kind, start, end, text, times], ...]; times are start and end of each word one after the
+    other, and missing where they are not known. None for a clip without any text.
+    """
+    if not (words.shown or words.said or words.maybe or words.named):
+        return None
+    shown = shown_between(evidence, clip.start_sec, clip.end_sec)
+    said = said_between(evidence, clip.start_sec, clip.end_sec)
+    spans = [
+        [kind, round(span.start_sec, 3), round(span.end_sec, 3), span.text.strip(), *_times(span)]
+        for kind, some in (("shown", shown), ("said", said))
+        for span in some
+    ]
+    return words.shown, words.said, words.maybe, words.named, json.dumps(spans, ensure_ascii=False)
+
+
+def _times(span: Span) -> list[list[float]]:
+    times = [second for word in times_of(span) for second in word]
+    return [times] if times else []
+
+
+def pack_of(number: int, evidence: Evidence, words: Sequence[Words], sight: str = "") -> Pack:
+    """The columns of a video; what another encoder than `sight` saw is left out."""
+    clips = evidence.clips
+    times = np.array([(c.start_sec, c.end_sec) for c in clips], np.float32).reshape(-1, 2)
+    traits = np.zeros((len(clips), len(TRAITS)), np.uint8)
+    for row, word in enumerate(words):
+        for trait, strength in word.traits:
+            traits[row, TRAIT_NUMBER[trait]] = round(255 * strength)
+    return Pack(
+        number,
+        times,
+        traits,
+        _texts([w.shown for w in words]),
+        _texts([w.said for w in words]),
+        _rows([clip.look for clip in clips]),
+        _rows([clip.sight if evidence.sight == sight else () for clip in clips]),
+    )
+
+
+def _rows(vectors: Sequence[Sequence[float]]) -> Floats:
+    """Vectors as rows; zeros for one that is shorter than the others."""
+    size = max((len(vector) for vector in vectors), default=0)
+    rows = np.zeros((len(vectors), size), np.float32)
+    for row, vector in zip(rows, vectors, strict=True):
+        if len(vector) == size:
+            row[:] = vector
+    return rows
+
+
+def _texts(texts: Sequence[str]) -> Texts:
+    rows = [row for row, text in enumerate(texts) if text]
+    if not rows:
+        return Texts(np.zeros(0, np.int32), np.zeros((0, WORD_DIMENSION), np.float16))
+    vectors = word_vectors([texts[row] for row in rows]).astype(np.float16)
+    return Texts(np.array(rows, np.int32), vectors)
+
+
+def vocabulary_of(words: Sequence[Words]) -> list[str]:
+    """The distinct words shown and spoken in a video."""
+    texts = " ".join(text for word in words for text in (word.shown, word.said, word.maybe, word.named))
+    return sorted(set(tokens(texts)))

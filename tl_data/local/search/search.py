@@ -25,12 +25,11 @@ from tl_data.local.perception.attributes import words_of
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.image_encoder import Sight
 from tl_data.local.search import parser
-from tl_data.local.search.clip_index import Shelf, clip_id
+from tl_data.local.search.clip_index import Shelf, clip_id, pack_of, text_row, vocabulary_of
 from tl_data.local.search.image_search import with_images
 from tl_data.local.search.query import Hit, Query, check, confidence, least_of
 from tl_data.local.search.ranking import Judge, Match, TextRow
 from tl_data.local.search.retrieval import Fetch, candidates, fitting_pictures, texts_of
-from tl_data.local.storage import serialization
 
 
 def find(shelf: Shelf, fetch: Fetch, query: Query, sight: Sight | None = None) -> list[Hit]:
@@ -133,11 +132,11 @@ def moments(evidence: Evidence, text: str, options: tuple[str, ...] = ("visual",
     """The moments of a video that answer a question in words, best first; see `search.find`."""
     words = [words_of(clip, evidence) for clip in evidence.clips]
     shelf = Shelf()
-    shelf.add(serialization.pack_of(_NUMBER, evidence, words), "")
-    shelf.vocabulary.add(serialization.vocabulary_of(words))
+    shelf.add(pack_of(_NUMBER, evidence, words), "")
+    shelf.vocabulary.add(vocabulary_of(words))
     rows: list[TextRow] = []
     for position, (clip, word) in enumerate(zip(evidence.clips, words, strict=True)):
-        if row := serialization.text_row(evidence, clip, word):
+        if row := text_row(evidence, clip, word):
             rows.append((clip_id(_NUMBER, position), row[2], row[3], row[4]))
     judge = Judge(shelf, lambda _: rows, parser.parse(text), options)
     matches = judge.judge(np.arange(shelf.count, dtype=np.int64))

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from tl_data.local import models
+from tl_data.local import models, tokens
 from tl_data.local.errors import (
     APIProblem,
     invalid,
@@ -21,7 +21,6 @@ from tl_data.local.server.context import Engine, engine_of, well_formed
 from tl_data.local.server.forms import read_json
 from tl_data.local.storage.database import Where
 from tl_data.local.tasks.inline_video import check_given, stretch
-from tl_data.local.text import tokens
 from tl_data.local.text.writer import Manner, Material, Written
 
 MAX_TOKENS = (2, 4096)

@@ -31,12 +31,12 @@ from tl_data.local.errors import (
 )
 from tl_data.local.perception.evidence import ModelFailed
 from tl_data.local.profiles import Profile
+from tl_data.local.rate_limits import Rates
 from tl_data.local.server import fault_injection
 from tl_data.local.server.context import Engine
 from tl_data.local.server.fault_injection import Injection
 from tl_data.local.server.faults import Faults
 from tl_data.local.server.middleware import Lingering
-from tl_data.local.server.rate_limits import Rates
 from tl_data.local.server.routes import (
     admin,
     analyze,

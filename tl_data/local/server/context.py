@@ -13,9 +13,9 @@ from starlette.requests import Request
 from tl_data.local.config import STATUSES, Config
 from tl_data.local.errors import invalid, unknown_resource, unknown_video
 from tl_data.local.profiles import Profile
+from tl_data.local.rate_limits import Rates
 from tl_data.local.server.faults import Faults
 from tl_data.local.server.forms import Form, read_form
-from tl_data.local.server.rate_limits import Rates
 from tl_data.local.server.signed_urls import Links
 from tl_data.local.server.stats import Stats
 from tl_data.local.service import Stages

@@ -17,14 +17,14 @@ import secrets
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from tl_data.local.errors import LONGEST, APIProblem, invalid, not_provided, one_of, shown
+from tl_data.local.errors import LONGEST, APIProblem, invalid, not_provided, one_of, shown, shown_name, sized
 
 MAX_PARTS = 2000
 MAX_DOUBLE = 64 << 10  # bytes kept of a file part that no route takes as a file
@@ -39,21 +39,6 @@ class Upload:
     size: int = 0
     sha256: str = ""
     content_type: str = ""
-
-
-def shown_name(name: str) -> str:
-    """The last part of a file name, whatever system it comes from; never a path."""
-    name = PurePosixPath(PureWindowsPath(name.replace("\0", "")).name).name
-    return "".join(c for c in name if c.isprintable()).strip(". ")[:200] or "upload"
-
-
-def sized(size: float) -> str:
-    """Bytes for people: `2GB`, `15.3MB`."""
-    for unit in ("B", "KB", "MB"):
-        if size < 1024:
-            return f"{size:.4g}{unit}"
-        size /= 1024
-    return f"{size:.4g}GB"
 
 
 class Reader:

@@ -27,7 +27,7 @@ import orjson
 from tl_data.local.perception.attributes import TRAITS, Words, words_of
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.image_encoder import Sight
-from tl_data.local.search import embeddings, search
+from tl_data.local.search import clip_index, embeddings, search
 from tl_data.local.search.clip_index import Shelf, clip_id
 from tl_data.local.search.complete import with_the_rest
 from tl_data.local.search.query import Hit, Query
@@ -134,16 +134,16 @@ def insert(
         (video_id, home, folder, keyframes, form, serialization.pack(evidence), b""),
     ).lastrowid
     assert number is not None
-    packed = serialization.pack_columns(serialization.pack_of(number, evidence, words, sight))
+    packed = serialization.pack_columns(clip_index.pack_of(number, evidence, words, sight))
     db.execute("UPDATE videos SET pack = ? WHERE number = ?", (packed, number))
     rows = []
     for position, (clip, word) in enumerate(zip(evidence.clips, words, strict=True)):
-        if row := serialization.text_row(evidence, clip, word):
+        if row := clip_index.text_row(evidence, clip, word):
             rows.append((clip_id(number, position), *row))
     db.executemany(
         f"INSERT INTO words_{home} (rowid, shown, said, maybe, named, spans) VALUES (?, ?, ?, ?, ?, ?)", rows
     )
-    fresh = [(word,) for word in serialization.vocabulary_of(words)]
+    fresh = [(word,) for word in clip_index.vocabulary_of(words)]
     db.executemany(f"INSERT OR IGNORE INTO vocabulary_{home} VALUES (?)", fresh)
     return number
 
@@ -162,7 +162,7 @@ def load(db: sqlite3.Connection, home: int, current: str, sight: str) -> Shelf:
         else:
             known = serialization.unpack(evidence)
             words = [words_of(clip, known) for clip in known.clips]
-            shelf.add(serialization.pack_of(number, known, words, sight), video_id)
+            shelf.add(clip_index.pack_of(number, known, words, sight), video_id)
     return shelf
 
 
@@ -214,8 +214,8 @@ class Library:
             if old and (shelf := self._shelves.get(old[1])):
                 shelf.remove(old[0])
             if shelf := self._shelves.get(home):
-                shelf.add(serialization.pack_of(number, evidence, words, self._seen_by), video_id)
-                shelf.vocabulary.add(serialization.vocabulary_of(words))
+                shelf.add(clip_index.pack_of(number, evidence, words, self._seen_by), video_id)
+                shelf.vocabulary.add(clip_index.vocabulary_of(words))
 
     def remove(self, video_id: str) -> bool:
         """Forget a video; False if it was not known."""

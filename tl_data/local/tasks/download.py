@@ -24,8 +24,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from tl_data.local.config import Config
-from tl_data.local.errors import MediaProblem
-from tl_data.local.server.forms import shown_name, sized
+from tl_data.local.errors import MediaProblem, shown_name, sized
 
 MAX_REDIRECTS = 5
 MAX_URL = 8192

@@ -19,7 +19,7 @@ from tl_data.local.errors import MediaProblem
 from tl_data.local.media_validation import check_duration, check_sound, check_video, is_image
 from tl_data.local.models import embed_options
 from tl_data.local.perception.evidence import FORM, Evidence, Probe
-from tl_data.local.server.rate_limits import Rates
+from tl_data.local.rate_limits import Rates
 from tl_data.local.service import Stages
 from tl_data.local.storage.database import Row, Store, Where, now
 from tl_data.local.tasks import reindex

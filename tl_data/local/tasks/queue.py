@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from tl_data.local.config import Config
 from tl_data.local.errors import MediaProblem
-from tl_data.local.server.rate_limits import Rates
+from tl_data.local.rate_limits import Rates
 from tl_data.local.service import Stages
 from tl_data.local.storage.database import Row, Store, Where, now
 from tl_data.local.tasks import reindex

@@ -13,20 +13,19 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tl_data.local.config import Config
 from tl_data.local.errors import APIProblem, MediaProblem
 from tl_data.local.models import Tiers
-from tl_data.local.perception.evidence import FORM, Evidence, NotVideo
+from tl_data.local.perception.evidence import FORM
 from tl_data.local.storage.database import Row, Store, Where
 from tl_data.local.tasks.download import fetch
 
 if TYPE_CHECKING:
-    from tl_data.local.perception.image_encoder import Sight
-    from tl_data.local.perception.speech import Heard
+    pass
 
 WANTED, FAILED = "wanted", "failed"  # states of a video that is to be looked at again
 
@@ -129,36 +128,3 @@ def _joined(folder: Path, file: Path) -> None:
         for part in sorted(folder.glob("*.ts")):
             with part.open("rb") as segment:
                 shutil.copyfileobj(segment, out)
-
-
-def seen_again(evidence: Evidence, folder: Path, sight: Sight | None) -> Evidence:
-    """The evidence with the keyframes in `folder` seen by another encoder, or by none."""
-    if sight is None:
-        return replace(evidence, sight="", clips=tuple(replace(clip, sight=()) for clip in evidence.clips))
-    import cv2
-    import numpy as np
-
-    from tl_data.local.perception.image_encoder import as_numbers
-
-    vectors: dict[str, tuple[float, ...]] = {"": ()}
-    for name in dict.fromkeys(clip.keyframe for clip in evidence.clips if clip.keyframe):
-        picture = cv2.imread(str(folder / name), cv2.IMREAD_COLOR)
-        if picture is not None:
-            rgb = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
-            vectors[name] = as_numbers(sight.pictures([rgb])[0])
-    clips = tuple(replace(clip, sight=vectors.get(clip.keyframe, ())) for clip in evidence.clips)
-    return replace(evidence, clips=clips, sight=sight.name)
-
-
-def heard_again(evidence: Evidence, heard: Heard, ears: str) -> Evidence:
-    """The evidence with what another recogniser heard.
-
-    Raises:
-        NotVideo: the sound could not be heard; what was heard before is worth more than nothing.
-    """
-    if heard.notes:
-        raise NotVideo("; ".join(heard.notes))
-    from tl_data.local.perception.analyzer import with_sound
-
-    clips = tuple(with_sound(clip, heard) for clip in evidence.clips)
-    return replace(evidence, clips=clips, speech=heard.speech, ears=ears)

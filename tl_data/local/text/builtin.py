@@ -20,7 +20,7 @@ from tl_data.local.text.chapters import chapters_of, shortened
 from tl_data.local.text.facts import ORDER, Fact, between, facts_of, sentence
 from tl_data.local.text.prompt import Wish, part_of, read, without
 from tl_data.local.text.summaries import gist, lines_of, shortened_to, summary, when
-from tl_data.local.text.tokens import first
+from tl_data.local.tokens import first
 
 Item = dict[str, Any]
 

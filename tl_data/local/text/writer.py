@@ -10,11 +10,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from tl_data.local import tokens
 from tl_data.local.errors import invalid
-from tl_data.local.models import Tiers
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.frames import Frame
-from tl_data.local.text import tokens
 
 Item = dict[str, Any]
 Reason = Literal["stop", "length"]
@@ -74,15 +73,6 @@ class Writer(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
-
-
-def writer_of(tiers: Tiers) -> Writer:
-    """The writer that the settings choose."""
-    if tiers.llm is None:
-        return BuiltIn()
-    from tl_data.local.text.llm import EndpointWriter
-
-    return EndpointWriter(tiers.llm)
 
 
 class BuiltIn:

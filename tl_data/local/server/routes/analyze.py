@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tl_data.local import tokens
 from tl_data.local.errors import APIProblem, invalid
 from tl_data.local.server.analyze_request import Ask, usage_of
 from tl_data.local.server.context import Engine, engine_of
-from tl_data.local.text import tokens
 from tl_data.local.text.writer import Written
 
 TYPES = ("summary", "chapter", "highlight")

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tl_data.local import models
+from tl_data.local import models, tokens
 from tl_data.local.errors import APIProblem, MediaProblem, invalid
 from tl_data.local.media_validation import check_image, check_sound, check_video
 from tl_data.local.perception.evidence import Evidence
@@ -22,7 +22,6 @@ from tl_data.local.server.routes.search import load_image
 from tl_data.local.server.routes.tasks import checked_source
 from tl_data.local.storage.database import new_id
 from tl_data.local.tasks.download import UNREACHABLE, fetch
-from tl_data.local.text import tokens
 
 Block = dict[str, Any]
 SCOPES = ("clip", "video")

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tl_data.local import models
+from tl_data.local import models, tokens
 from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, one_of, unknown_resource
 from tl_data.local.media_validation import check_image
 from tl_data.local.server.context import Engine, engine_of, well_formed
@@ -26,7 +26,6 @@ from tl_data.local.server.routes.embed_tasks import STATUSES, new_task, task_of
 from tl_data.local.server.routes.search import load_image
 from tl_data.local.storage.database import Row, new_id
 from tl_data.local.tasks.download import check_url, fetch
-from tl_data.local.text import tokens
 
 Json = dict[str, Any]
 NEWEST = "marengo3.5"  # known to this API alone

@@ -14,9 +14,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tl_data.local.errors import APIProblem, invalid, not_provided, one_of, unknown_resource
+from tl_data.local.errors import (
+    APIProblem,
+    invalid,
+    not_provided,
+    one_of,
+    shown_name,
+    sized,
+    unknown_resource,
+)
 from tl_data.local.server.context import Engine, engine_of, well_formed
-from tl_data.local.server.forms import read_json, shown_name, sized
+from tl_data.local.server.forms import read_json
 from tl_data.local.server.metadata import check_metadata, merged
 from tl_data.local.server.routes.tasks import add_task
 from tl_data.local.storage.database import Row, Where, new_id, now

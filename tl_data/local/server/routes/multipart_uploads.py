@@ -14,9 +14,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local.config import PREFIX
-from tl_data.local.errors import APIProblem, invalid, not_provided, one_of, unknown_resource, unknown_video
+from tl_data.local.errors import (
+    APIProblem,
+    invalid,
+    not_provided,
+    one_of,
+    shown_name,
+    unknown_resource,
+    unknown_video,
+)
 from tl_data.local.server.context import Engine, engine_of, well_formed
-from tl_data.local.server.forms import read_json, shown_name
+from tl_data.local.server.forms import read_json
 from tl_data.local.server.metadata import check_metadata, merged
 from tl_data.local.server.pagination import Listing
 from tl_data.local.storage.database import Row, Where, new_id, now

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tl_data.local import models
+from tl_data.local import models, tokens
 from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, token_expired
 from tl_data.local.media_validation import check_image
 from tl_data.local.server.context import Engine, engine_of
@@ -19,7 +19,6 @@ from tl_data.local.server.metadata import read_filter
 from tl_data.local.server.numbers import single
 from tl_data.local.storage.database import Row, Where, new_id, now
 from tl_data.local.tasks.download import check_url, fetch
-from tl_data.local.text import tokens
 
 if TYPE_CHECKING:
     from tl_data.local.search.query import Hit
