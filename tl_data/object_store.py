@@ -24,7 +24,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, MemoryStore, from_url
 
 from tl_data.errors import LedgerError
-from tl_data.media.identity import redact
+from tl_data.urls import redact
 
 T = TypeVar("T")
 

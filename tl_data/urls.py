@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 #: Query parameters that hold a signature, a credential or a token (S3, GCS, Azure, CloudFront, CDNs).
 SECRET_PARAMETERS = (
@@ -15,6 +15,16 @@ SECRET_PARAMETERS = (
 _SECRET = re.compile(rf"(?i)(?<=[?&;])({SECRET_PARAMETERS})=[^&\s\"'<>)]*")
 _LOGIN = re.compile(r"(?i)(?<=://)[^/\s@\"']+@")
 _KEY = re.compile(r"\btlk_\w+")
+_URL = re.compile(r"https?://[^\s\"'<>\\]+", re.I)
+#: Always a signature, whatever else is in the URL.
+_SIGNING = re.compile(r"x-(amz|goog|oss)-.*|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id", re.I)
+#: Part of a signature only beside one of the above; on their own they may be the site's own parameters.
+_BESIDE = re.compile(r"expires|signature|policy|security-token|hash-algorithm|x-id|response-.*", re.I)
+#: Azure: a shared access signature is recognised by `sig` with a version or an expiry.
+_SAS = re.compile(
+    r"sv|ss|srt|sp|se|st|spr|sip|sr|sig|si|sdd|ses|saoid|suoid|sduoid|scid|sk(oid|tid|dutid|t|e|s|v)|rsc[cdelt]",
+    re.I,
+)
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -59,3 +69,46 @@ def encoded(url: str) -> str:
 
 def _quoted(text: str, safe: str) -> str:
     return quote(_STRAY_PERCENT.sub("%25", text), safe=safe + "%")
+
+
+def redact(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """The text with every URL in it stripped of signature and credentials, and the secrets masked."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+
+    def clean(match: re.Match[str]) -> str:
+        address = match.group().rstrip(".,;:)]}")
+        rest = match.group()[len(address) :]
+        try:
+            parts = urlsplit(address)
+            place = parts.netloc.rpartition("@")[2]
+            query = "&".join(unsigned(parts.query))
+        except ValueError:
+            return without_query(address) + rest
+        if place == parts.netloc and query == parts.query:
+            return match.group()
+        return urlunsplit((parts.scheme, place, parts.path, query, parts.fragment)) + rest
+
+    return _URL.sub(clean, text)
+
+
+def unsigned(query: str) -> list[str]:
+    """The `name=value` pieces of a query without those that sign it."""
+    pieces = [p for p in query.split("&") if p]
+    names = [unquote(p.partition("=")[0]) for p in pieces]
+    signed = any(_SIGNING.fullmatch(n) for n in names)
+    lower = {n.lower() for n in names}
+    sas = "sig" in lower and bool({"sv", "se"} & lower)
+    return [
+        piece
+        for piece, name in zip(pieces, names, strict=True)
+        if not (
+            _SIGNING.fullmatch(name) or (signed and _BESIDE.fullmatch(name)) or (sas and _SAS.fullmatch(name))
+        )
+    ]
+
+
+def without_query(url: str) -> str:
+    """The URL up to its query, without a login."""
+    return url.partition("?")[0].rpartition("@")[2]

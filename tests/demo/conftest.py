@@ -20,7 +20,7 @@ from tl_data.settings import Settings
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-m", "tl_data.demo", *arguments]
+    command = [sys.executable, "-W", "error", "-m", "tl_data", "demo", *arguments]
     return subprocess.run(command, check=False, cwd=cwd, capture_output=True, text=True, timeout=600)
 
 

@@ -16,7 +16,8 @@ from tests.support.environments import ROOT
 from tests.support.library import Library
 from tl_data.cli.main import exit_code
 from tl_data.connection import connect
-from tl_data.lake.lake import Lake, rows_of
+from tl_data.lake.base import rows_of
+from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ALERTS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
 from tl_data.pipeline.digest import write_digest
 from tl_data.pipeline.job import Digest, Job

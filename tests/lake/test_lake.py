@@ -20,8 +20,9 @@ from deltalake.fs import DeltaStorageHandler
 
 from tl_data.errors import LakeError, SchemaMismatch, SettingsError
 from tl_data.lake import delta
+from tl_data.lake.base import LakeTable, rows_of
 from tl_data.lake.delta import delta_batches
-from tl_data.lake.lake import Format, Lake, LakeTable, rows_of
+from tl_data.lake.lake import Format, Lake
 from tl_data.lake.parquet import ParquetTable
 from tl_data.lake.schemas import CLIPS, ERRORS, SUMMARIES, TABLES, VECTORS
 

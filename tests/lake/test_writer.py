@@ -15,8 +15,9 @@ from deltalake import DeltaTable
 from tl_data import pipeline
 from tl_data.demo.file_server import FileServer, Handler
 from tl_data.errors import LakeError
+from tl_data.lake.base import rows_of
 from tl_data.lake.delta import SMALL_FILES, Delta
-from tl_data.lake.lake import Lake, rows_of
+from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import CLIPS, RUNS, VECTORS, VIDEOS
 from tl_data.pipeline.job import Job
 from tl_data.pipeline.progress import Step

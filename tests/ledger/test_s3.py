@@ -20,7 +20,8 @@ import pytest
 from tests.support.environments import ROOT, python_with
 from tests.support.platform_in_small import platform
 from tl_data.errors import LakeError, LedgerError
-from tl_data.lake.lake import Lake, rows_of
+from tl_data.lake.base import rows_of
+from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ERRORS
 from tl_data.ledger.ledger import Ledger
 from tl_data.ledger.models import Call

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tl_data.errors import MediaRefused
-from tl_data.media.identity import BLOCK, WHOLE_FILE, canonical_url, identify, redact
+from tl_data.media.identity import BLOCK, WHOLE_FILE, canonical_url, identify
+from tl_data.urls import redact
 
 SIGNED = {
     "s3": "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F20260101%2Fus-east-1%2Fs3%2Faws4_request"

@@ -19,7 +19,8 @@ from tests.support.odd_server import OddServer
 from tl_data import pipeline
 from tl_data.connection import connect
 from tl_data.errors import APIError, NotAllowed, SchemaMismatch
-from tl_data.lake.lake import Lake, rows_of
+from tl_data.lake.base import rows_of
+from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
 from tl_data.pipeline.job import Job, Source
 from tl_data.pipeline.progress import Step

@@ -13,7 +13,8 @@ from tl_data import pipeline
 from tl_data.billing import Bill, Prices, RunAccount
 from tl_data.connection import Connection, connect
 from tl_data.errors import LakeError
-from tl_data.lake.lake import Lake, rows_of
+from tl_data.lake.base import rows_of
+from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import RUNS
 from tl_data.pipeline.job import Job
 from tl_data.pipeline.recovery import RunReconciler, run_lease

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tl_data.errors import SettingsError
-from tl_data.lake.lake import Lake, rows_of
+from tl_data.lake.base import rows_of
+from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import SUMMARIES, VECTORS
 from tl_data.pipeline.job import Job, Source
 from tl_data.pipeline.worklist import Listing

@@ -235,7 +235,7 @@ def _in_trouble(work: Callable[[], Any]) -> Any:
 def _followed(job: Job, spent: float, facts: dict[str, Any], as_json: bool) -> list[int]:
     """Alerts and digest, which follow what came in; gives their exit codes."""
     from tl_data import pipeline
-    from tl_data.lake.lake import rows_of
+    from tl_data.lake.base import rows_of
     from tl_data.lake.schemas import ALERTS
     from tl_data.pipeline.digest import write_digest
 

@@ -16,8 +16,8 @@ import pyarrow.compute
 from tl_data.cli.output import json_value, output_options, show
 from tl_data.errors import LedgerError
 from tl_data.ledger.ledger import Ledger
-from tl_data.media.identity import redact
 from tl_data.settings import Settings
+from tl_data.urls import redact
 
 
 @click.group()

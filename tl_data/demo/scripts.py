@@ -7,10 +7,11 @@ be answered because the engine saw and heard, not because it was told.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tl_data.demo.scene import Scene
-from tl_data.demo.videos import Kind
+
+pass
 
 
 @dataclass(frozen=True)
@@ -233,3 +234,6 @@ WAREHOUSE = Script(
 )  # fmt: skip
 
 SCRIPTS = (SAFETY, LAUNCH, COOKING, WEATHER, FOOTBALL, WAREHOUSE)
+
+
+Kind = Literal["spoken", "shown", "visible"]

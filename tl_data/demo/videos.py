@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import av
 import cv2
@@ -19,12 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tl_data.demo.scene import Scene, painter
+from tl_data.demo.scripts import Kind
 from tl_data.demo.speech_synthesis import speak
 
 SAMPLE_RATE = 44_100
 _AUDIO_FRAME = 1024  # samples: what AAC works in
-
-Kind = Literal["spoken", "shown", "visible"]
 
 
 @dataclass(frozen=True)

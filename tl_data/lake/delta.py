@@ -13,7 +13,7 @@ from weakref import WeakSet
 import pyarrow as pa
 
 from tl_data.errors import LakeError, MissingExtra
-from tl_data.lake.lake import LOST, Group, check, fitted, groups_of, part, readable, reason
+from tl_data.lake.base import LOST, Group, check, fitted, groups_of, part, readable, reason
 from tl_data.lake.schemas import LakeSchema
 from tl_data.object_store import plain_http
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tl_data.errors import LakeError
-from tl_data.lake.lake import LOST, Group, check, fitted, groups_of, part, readable, reason
+from tl_data.lake.base import LOST, Group, check, fitted, groups_of, part, readable, reason
 from tl_data.lake.schemas import LakeSchema
 
 FILE_BYTES = 16 * 2**20  # a commit rewrites at most about this much, plus the files of replaced groups

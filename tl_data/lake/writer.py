@@ -14,7 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from tl_data.lake.lake import Group, Lake, LakeTable, rows_of
+from tl_data.lake.base import Group, LakeTable, rows_of
+from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ERRORS, RUNS, TABLES, VIDEOS
 
 ORDER = ("clips", "chapters", "summaries", "vectors", "errors", "videos", "runs")

@@ -27,7 +27,8 @@ import orjson
 import tl_data.errors as errors
 from tl_data.billing import Charge
 from tl_data.errors import APIError, LedgerError, TLDataError
-from tl_data.media.identity import canonical_url, is_url, redact
+from tl_data.media.identity import canonical_url, is_url
+from tl_data.urls import redact
 
 FORMAT = 1  # of the records; a reader refuses records of a later one
 

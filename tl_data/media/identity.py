@@ -26,21 +26,12 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from tl_data.errors import MediaRefused
+from tl_data.urls import unsigned, without_query
 
 WHOLE_FILE = 64 << 20  # bytes up to which a local file is hashed as a whole
 BLOCK = 1 << 20  # bytes of each block that is hashed of a larger one
 
-#: Always a signature, whatever else is in the URL.
-_SIGNING = re.compile(r"x-(amz|goog|oss)-.*|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id", re.I)
-#: Part of a signature only beside one of the above; on their own they may be the site's own parameters.
-_BESIDE = re.compile(r"expires|signature|policy|security-token|hash-algorithm|x-id|response-.*", re.I)
-#: Azure: a shared access signature is recognised by `sig` with a version or an expiry.
-_SAS = re.compile(
-    r"sv|ss|srt|sp|se|st|spr|sip|sr|sig|si|sdd|ses|saoid|suoid|sduoid|scid|sk(oid|tid|dutid|t|e|s|v)|rsc[cdelt]",
-    re.I,
-)
 _DIGEST = re.compile(r"[0-9a-f]{32,128}(-\d{1,5})?", re.I)
-_URL = re.compile(r"https?://[^\s\"'<>\\]+", re.I)
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -95,35 +86,13 @@ def canonical_url(url: str) -> str:
         host = host.encode("idna").decode("ascii") if not host.isascii() else host
     except ValueError as error:
         raise MediaRefused(
-            f"not a URL that can be read: {_without_query(url)}", "video_url_invalid"
+            f"not a URL that can be read: {without_query(url)}", "video_url_invalid"
         ) from error
     scheme = parts.scheme.lower()
     host = f"[{host}]" if ":" in host else host
     place = host if port is None or port == _PORTS.get(scheme) else f"{host}:{port}"
-    query = "&".join(sorted(_encoded(p) for p in _unsigned(parts.query)))
+    query = "&".join(sorted(_encoded(p) for p in unsigned(parts.query)))
     return urlunsplit((scheme, place, _encoded(parts.path) or "/", query, ""))
-
-
-def redact(text: str, secrets: tuple[str, ...] = ()) -> str:
-    """The text with every URL in it stripped of signature and credentials, and the secrets masked."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
-
-    def clean(match: re.Match[str]) -> str:
-        address = match.group().rstrip(".,;:)]}")
-        rest = match.group()[len(address) :]
-        try:
-            parts = urlsplit(address)
-            place = parts.netloc.rpartition("@")[2]
-            query = "&".join(_unsigned(parts.query))
-        except ValueError:
-            return _without_query(address) + rest
-        if place == parts.netloc and query == parts.query:
-            return match.group()
-        return urlunsplit((parts.scheme, place, parts.path, query, parts.fragment)) + rest
-
-    return _URL.sub(clean, text)
 
 
 async def identify(client: Probes, video: str | Path) -> Identity:
@@ -177,21 +146,6 @@ def _identify_file(text: str) -> Identity:
     return Identity(path.absolute().as_uri(), key, facts.st_size)
 
 
-def _unsigned(query: str) -> list[str]:
-    pieces = [p for p in query.split("&") if p]
-    names = [unquote(p.partition("=")[0]) for p in pieces]
-    signed = any(_SIGNING.fullmatch(n) for n in names)
-    lower = {n.lower() for n in names}
-    sas = "sig" in lower and bool({"sv", "se"} & lower)
-    return [
-        piece
-        for piece, name in zip(pieces, names, strict=True)
-        if not (
-            _SIGNING.fullmatch(name) or (signed and _BESIDE.fullmatch(name)) or (sas and _SAS.fullmatch(name))
-        )
-    ]
-
-
 def _encoded(text: str) -> str:
     """Percent-encoding in one spelling: unreserved characters plain, all others as %XX in upper case."""
 
@@ -201,10 +155,6 @@ def _encoded(text: str) -> str:
 
     plain = re.sub(r"%[0-9A-Fa-f]{2}", one, unicodedata.normalize("NFC", text))
     return re.sub(r"[^\x21-\x7e]", lambda m: "".join(f"%{b:02X}" for b in m.group().encode()), plain)
-
-
-def _without_query(url: str) -> str:
-    return url.partition("?")[0].rpartition("@")[2]
 
 
 def _hash(*parts: str) -> str:

@@ -29,7 +29,8 @@ import orjson
 from tl_data import catalog
 from tl_data.billing import Prices, RunAccount, recording
 from tl_data.errors import BadRequest, SettingsError, TLDataError
-from tl_data.lake.lake import Lake, rows_of
+from tl_data.lake.base import rows_of
+from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ALERTS, ASKED, RUNS, VIDEOS
 from tl_data.ledger.models import BILLED_KEEP, Call
 from tl_data.pipeline.job import Alerts, Job

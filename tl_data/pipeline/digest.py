@@ -21,8 +21,8 @@ from typing import Any
 from tl_data.errors import LakeError, MissingExtra
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ALERTS, ERRORS, RUNS, SUMMARIES, VIDEOS
-from tl_data.media.identity import redact
 from tl_data.pipeline.job import Digest, Job
+from tl_data.urls import redact
 
 STYLE = (
     "body{font-family:sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from tl_data import catalog
-from tl_data.lake.lake import Group, rows_of
+from tl_data.lake.base import Group, rows_of
 from tl_data.lake.schemas import CHAPTERS, CLIPS, SUMMARIES, TABLES, VECTORS
 from tl_data.ledger.models import Call
 from tl_data.pipeline.job import Job

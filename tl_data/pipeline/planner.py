@@ -11,7 +11,7 @@ from tl_data.client.analyze import EXPECTED_TOKENS
 from tl_data.errors import Cancelled, NotFound
 from tl_data.lake.lake import Lake
 from tl_data.ledger.models import Failure
-from tl_data.media.identity import is_url, redact
+from tl_data.media.identity import is_url
 from tl_data.pipeline.inspect import VideoStatus, inspect_video
 from tl_data.pipeline.job import Job
 from tl_data.pipeline.model_check import refuse_index, refuse_mixing
@@ -25,6 +25,7 @@ from tl_data.ratelimit.shared import Budget
 from tl_data.runtime.concurrency import in_parallel
 from tl_data.session import Session
 from tl_data.settings import SERVICE_URL
+from tl_data.urls import redact
 
 REFUSALS = 1_000  # that a plan names one by one; it counts them all
 LOOKS = 4  # looks in flight for each call that may be: they ask the videos' own servers, mostly

@@ -28,7 +28,7 @@ from typing import Any
 
 from tl_data.billing import Prices, RunAccount
 from tl_data.errors import APIError, LedgerError, NotFound, StillRunning, TaskFailed, TLDataError
-from tl_data.lake.lake import LakeTable, rows_of
+from tl_data.lake.base import LakeTable, rows_of
 from tl_data.lake.schemas import RUNS
 from tl_data.ledger.accounting import Account, accounts_of, read_again
 from tl_data.ledger.lease import LEASE, Lease, Owner, Watch, begun_at

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tl_data.errors import LakeError, MissingExtra, SchemaMismatch, SettingsError
-from tl_data.media.identity import redact
 from tl_data.pipeline.job import Job
 from tl_data.spark.delta import started
+from tl_data.urls import redact
 
 BATCH = 2_000  # rows at a time
 
