@@ -333,7 +333,8 @@ def test_wishes_are_read() -> None:
 
 def test_the_same_in_every_process() -> None:
     code = (
-        "import json; from tests.support.known import VIDEOS; from tl_data.local.text import builtin, summaries;"
+        "import json; from tests.support.known import VIDEOS;"
+        "from tl_data.local.text import builtin, summaries;"
         "print(json.dumps([[builtin.summarize(e), builtin.chapters(e), builtin.highlights(e), "
         "summaries.gist(e)] "
         "for e in VIDEOS.values()]))"
