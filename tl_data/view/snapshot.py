@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from tl_data.errors import LakeError, SettingsError, TLDataError
+from tl_data.lake.base import reason
 from tl_data.lake.delta import delta_batches, is_delta
-from tl_data.lake.lake import reason
 from tl_data.lake.schemas import TABLES
 from tl_data.urls import redacted
 
