@@ -63,7 +63,9 @@ def stream(source: Any, function: str, columns: Mapping[str, str], **options: An
 
 
 def __getattr__(name: str) -> Any:
-    """The catalog's functions and listings, as Python functions."""
+    """The catalog's functions and listings as Python functions; `export` and `vectors` when first used."""
+    if name in ("export", "vectors"):
+        return import_module(f"tl_data.{name}")
     # A submodule that is not imported yet comes by here, too (`from tl_data import docs`).
     if not name.startswith("_") and find_spec(f"tl_data.{name}") is None:
         catalog = _catalog()

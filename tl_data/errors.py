@@ -9,6 +9,7 @@
     ├── BudgetReached                   the run stopped itself at its budget or failure limit
     ├── LedgerError                     the ledger cannot be read or written safely
     ├── LakeError                       a table of the lake cannot be read or written safely
+    ├── ExportError                     the target of an export cannot be reached, or is full
     ├── MediaRefused                    the video cannot be taken, known before anything was paid
     ├── TaskFailed                      a remote task was accepted, worked on, and ended in `failed`
     ├── StillRunning                    a remote task goes on; we stopped waiting             (retryable)
@@ -80,6 +81,19 @@ class LedgerError(TLDataError):
 
 class LakeError(TLDataError):
     """A table of the lake cannot be read or written safely; it is as it was before."""
+
+
+class ExportError(TLDataError):
+    """The target of an export is away, full or refuses the credentials; a later export goes on."""
+
+    retryable = True
+
+    def __init__(self, message: str, code: str = "target_lost") -> None:
+        super().__init__(message, code)
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"{self.args[0]} ({self.code})"
 
 
 class MediaRefused(TLDataError):

@@ -166,10 +166,11 @@ def _assemble() -> None:
         cli.add_command(_function_command(f))
     for t in TABLES.values():
         cli.add_command(_table_command(t))
+    from tl_data.cli.export import export
     from tl_data.cli.jobs import COMMANDS
     from tl_data.cli.view import view
 
-    for command in (*COMMANDS, view):
+    for command in (*COMMANDS, export, view):
         cli.add_command(command)
 
 

@@ -1,0 +1,191 @@
+"""What every export does: what changed since the last one, deletions too, safe to repeat and to kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import tl_data
+from tests.support.export_lake import small_lake, video, write_chapters, write_clips, write_videos
+from tl_data.errors import ExportError, SettingsError
+from tl_data.export.rows import digests, open_lake, row_id
+from tl_data.export.sink import kind_of, parse_target
+from tl_data.export.state import State
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import VECTORS
+
+
+def _export(lake: Lake, target: str, **how: object) -> dict[str, int]:
+    [report] = tl_data.export(lake.folder, target, **how)
+    names = ("rows", "unchanged", "upserted", "deleted", "refused")
+    return {name: getattr(report, name) for name in names}
+
+
+def test_only_changes_are_sent_and_what_is_gone_is_deleted(lake: Lake, tmp_path: Path) -> None:
+    target = f"srt://{tmp_path}/out"
+    assert _export(lake, target, dry_run=True)["upserted"] == 3
+    assert not (tmp_path / "out").exists()
+    assert _export(lake, target) == {"rows": 3, "unchanged": 0, "upserted": 3, "deleted": 0, "refused": 0}
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+    assert _export(lake, target)["unchanged"] == 3
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()} == before
+
+    write_videos(lake, [video("news.mp4"), video("talk.mp4")])
+    write_clips(lake, [("v-news.mp4", 0, 10, "other words"), ("v-talk.mp4", 0, 5, "short")])
+    assert _export(lake, target) == {"rows": 2, "unchanged": 0, "upserted": 2, "deleted": 1, "refused": 0}
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["news.srt", "talk.srt"]
+    assert "other words" in (tmp_path / "out" / "news.srt").read_text()
+
+
+def test_a_target_that_was_removed_gets_all_rows_again(lake: Lake, tmp_path: Path) -> None:
+    target = f"srt://{tmp_path}/out"
+    _export(lake, target)
+    for file in (tmp_path / "out").iterdir():
+        file.unlink()
+    (tmp_path / "out").rmdir()
+    assert _export(lake, target)["upserted"] == 3
+    assert _export(lake, target, full=True)["upserted"] == 3
+
+
+def test_two_targets_have_two_states(lake: Lake, tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        assert _export(lake, f"srt://{tmp_path}/{place}")["upserted"] == 3
+    (one,) = tl_data.export(lake.folder, f"webvtt://{tmp_path}/a")
+    assert one.upserted == 3
+    assert len(list((tmp_path / "a").iterdir())) == 6
+
+
+def test_a_killed_export_is_taken_up(lake: Lake, tmp_path: Path) -> None:
+    """Killed between the request and its answer: the row may be there, so it is sent or deleted later."""
+    with State(lake.folder, "t", "x") as state:
+        piece = state.sending(["a", "b"])
+        state.sent(piece, {"a": b"1", "b": b"2"})
+        state.sending(["c"])
+    with State(lake.folder, "t", "x") as again:
+        assert again.rows == {"a": b"1", "b": b"2", "c": None}
+        again.deleted(["a"])
+    with State(lake.folder, "t", "x") as again:
+        assert again.rows == {"b": b"2", "c": None}
+        again.finish()
+    with State(lake.folder, "t", "x") as again:
+        assert again.rows == {"b": b"2", "c": None}
+        again.forget()
+    with State(lake.folder, "t", "x") as again:
+        assert again.rows == {}
+
+
+def test_kill_dash_nine_in_the_middle(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"), "parquet")
+    write_videos(lake, [video(f"{n:04}.mp4") for n in range(1500)])
+    write_clips(lake, [(f"v-{n:04}.mp4", 0, 10, "words") for n in range(1500)])
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "tl_data", "export", lake.folder, f"srt://{out}"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while process.poll() is None and not list(out.glob("*.srt"))[100:] and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = _export(lake, f"srt://{out}")
+    assert done["upserted"] + done["unchanged"] == 1500
+    assert len(list(out.glob("*.srt"))) == 1500
+    assert _export(lake, f"srt://{out}")["unchanged"] == 1500
+
+
+def test_two_exports_to_one_target_at_once_are_refused(lake: Lake, tmp_path: Path) -> None:
+    target = f"srt://{tmp_path}/out"
+    with State(lake.folder, parse_target(target).identity, ""), pytest.raises(ExportError) as refused:
+        _export(lake, target)
+    assert refused.value.code == "export_running"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("lake", "unknown://x", "srt://", "srt://./a?colour=red", "edl://./a?fps=17.3"),
+        *("edl://./a?fps=25&start=1:2", "edl://./a?fps=25&start=24:00:00:00"),
+        "edl://./a?fps=29.97&start=00:01:00:00",
+    ],
+)
+def test_a_wrong_target_is_refused(lake: Lake, target: str) -> None:
+    with pytest.raises(SettingsError):
+        tl_data.export(lake.folder, target)
+
+
+def test_a_wrong_lake_table_or_field_is_refused(lake: Lake, tmp_path: Path) -> None:
+    place = f"jsonl://{tmp_path}/a.jsonl"
+    for how in ({"table": "nothing"}, {"table": "clips", "fields": {"a": "nothing"}}, {}):
+        with pytest.raises(SettingsError):
+            tl_data.export(lake.folder, place, **how)
+    with pytest.raises(SettingsError):
+        open_lake(str(tmp_path / "nowhere"))
+
+
+def test_passwords_are_not_shown() -> None:
+    target = parse_target("pgvector://me:secret@host:5432/db?collection=c&metric=l2")
+    assert (target.user, target.password, target.host, target.port) == ("me", "secret", "host", 5432)
+    assert target.path == "db"
+    assert "secret" not in target.name + target.identity
+    assert target.name == "pgvector://host:5432/db?collection=c"
+
+
+def test_ids_and_digests_stay_the_same(lake: Lake) -> None:
+    """They are in the stores of users: a change would send everything again, or twice."""
+    assert row_id("vectors", ("v", 0.0, 6.0, "clip", "visual")) == "334011fe-8540-5313-9a80-2673b104939e"
+    first = next(iter(lake.batches(VECTORS)))
+    assert len({*digests(first)}) == first.num_rows
+
+
+def test_the_command(lake: Lake, tmp_path: Path) -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tl_data", "export", lake.folder, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    file = tmp_path / "a.jsonl"
+    done = run(f"jsonl://{file}", "--table", "clips", "--field", "words=transcription", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["upserted"] == 9
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert len(rows) == 9
+    assert {*rows[0]} == {"id", "words"}
+    assert run("nothing://x").returncode == 2
+
+
+def test_errors_are_told_apart() -> None:
+    class StatusError(Exception):
+        def __init__(self, status: int, text: str = "") -> None:
+            super().__init__(text)
+            self.status_code = status
+
+    assert kind_of(OSError(28, "No space left on device")) == "full"
+    assert kind_of(StatusError(507)) == "full"
+    assert kind_of(ConnectionResetError()) == "lost"
+    assert kind_of(StatusError(503)) == "lost"
+    assert kind_of(StatusError(429)) == "lost"
+    assert kind_of(StatusError(401)) == "denied"
+    assert kind_of(StatusError(400, "connection refused is no valid title")) == "row"
+    assert kind_of(ValueError("field 'network' is closed")) == "row"
+
+
+def test_small_lake_is_a_lake(tmp_path: Path) -> None:
+    assert open_lake(str(tmp_path / small_lake(tmp_path / "x").folder)).format == "parquet"
+
+
+def test_chapters_replace_clips_in_the_same_folder(lake: Lake, tmp_path: Path) -> None:
+    target = f"webvtt://{tmp_path}/out"
+    _export(lake, target)
+    assert _export(lake, target, table="chapters")["upserted"] == 3
+    write_chapters(lake, [])
+    assert _export(lake, target, table="chapters")["upserted"] == 3
+    assert (tmp_path / "out" / "talk.vtt").read_text() == "WEBVTT\n"

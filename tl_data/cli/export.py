@@ -1,0 +1,95 @@
+"""The command `export`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+import click
+import orjson
+
+from tl_data.errors import ExportError, LakeError, SettingsError
+from tl_data.export.runner import Progress
+
+STOPPED = 3  # exit code: the target is away or full; export again
+
+
+@click.command()
+@click.argument("lake", type=click.Path())
+@click.argument("target")
+@click.option("--table", "tables", multiple=True, help="what to export (repeat for several)")
+@click.option(
+    "--field", "fields", multiple=True, metavar="NAME=COLUMN", help="payload: its name in the target"
+)
+@click.option("--dry-run", is_flag=True, help="only say what it would do")
+@click.option("--full", is_flag=True, help="send all rows, also those that the target should hold")
+@click.option("--json", "as_json", is_flag=True, help="the outcome as one JSON array on stdout")
+def export(
+    lake: str,
+    target: str,
+    tables: tuple[str, ...],
+    fields: tuple[str, ...],
+    dry_run: bool,
+    full: bool,
+    as_json: bool,
+) -> None:
+    """Bring another tool up to date with a lake: a vector store, a warehouse, an editing program, a file.
+
+    Only what changed since the last export is sent; what is gone is deleted. Exit codes: 0 all is in, 1 some
+    rows were refused, 2 the command is wrong, 3 the target is away or full (export again).
+
+    \b
+    LAKE: the folder of the tables
+    TARGET: TOOL://PLACE?option=value, such as lancedb://./store?collection=clips or srt://./subtitles
+    """
+    from tl_data.export.runner import export as run
+
+    named = None if not fields else dict(_pair(field) for field in fields)
+    try:
+        with _shown() as progress:
+            reports = run(
+                lake,
+                target,
+                table=list(tables) or None,
+                fields=named,
+                dry_run=dry_run,
+                full=full,
+                progress=progress,
+            )
+    except (ExportError, LakeError) as stopped:
+        click.echo(f"Failed: {stopped}", err=True)
+        sys.exit(STOPPED)
+    if as_json:
+        sys.stdout.buffer.write(
+            orjson.dumps([asdict(r) for r in reports], option=orjson.OPT_INDENT_2) + b"\n"
+        )
+    else:
+        for report in reports:
+            for line in report.lines():
+                click.echo(line)
+    sys.exit(max((report.exit_code for report in reports), default=0))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, column = text.partition("=")
+    if not (name and equals and column):
+        raise SettingsError(f"--field is {text!r}; write NAME=COLUMN")
+    return name, column
+
+
+@contextmanager
+def _shown() -> Iterator[Progress | None]:
+    """A counter on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import SpinnerColumn, TextColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed:.0f} rows"))
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("export", total=None)
+        yield lambda table, rows: bars.update(task, description=table, completed=rows)

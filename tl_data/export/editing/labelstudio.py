@@ -1,0 +1,80 @@
+"""Tasks for Label Studio: one a video, with its moments as predictions that a person corrects.
+
+The labelling interface needs `<Video name="video" value="$video"/>` and
+`<TimelineLabels name="moments" toName="video">`; frames are counted from 1.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import orjson
+
+from tl_data.export.editing.moments import OPTIONS, Timeline, media_url, timeline_of
+from tl_data.export.rows import NAMESPACE
+from tl_data.export.sink import Refused, Sink, Target
+from tl_data.export.text.jsonl import WholeFile
+
+_LABELS = {"chapters": "Chapter", "clips": "Clip", "alerts": "Alert"}
+
+
+class _Tasks(WholeFile):
+    """A JSON array."""
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        self._options = target.options
+        self._written = 0
+
+    def upsert(self, rows: Any) -> list[Refused]:
+        """Write the tasks of these videos; one without a constant frame rate has none."""
+        if self._out is None:
+            self._out = self._part.open("wb")
+            self._out.write(b"[")
+        refused = []
+        for row in rows.to_pylist():
+            made = timeline_of(row, self._options)
+            if isinstance(made, Refused):
+                refused.append(made)
+                continue
+            self._out.write((b",\n" if self._written else b"\n") + orjson.dumps(self._task(row, made)))
+            self._written += 1
+        return refused
+
+    def end(self, out: Any) -> None:
+        """Close the array."""
+        out.write(b"\n]\n")
+
+    def _task(self, row: dict[str, Any], timeline: Timeline) -> dict[str, Any]:
+        data = {n: row[n] for n in ("video_id", "source_key", "title", "duration_sec")}
+        found: list[dict[str, Any]] = []
+        for event, moment in zip(row["events"], timeline.moments, strict=True):
+            stretch = {"start": moment.first + 1, "end": moment.first + moment.frames}
+            value = {"ranges": [stretch], "timelinelabels": [_LABELS[event["kind"]]]}
+            key = f"{row['id']}/{event['kind']}/{moment.first}/{len(found)}"
+            found.append(
+                {
+                    "id": uuid.uuid5(NAMESPACE, key).hex[:10],
+                    "type": "timelinelabels",
+                    "from_name": "moments",
+                    "to_name": "video",
+                    "value": value,
+                    "meta": {"text": [t for t in (moment.name, moment.note) if t]},
+                }
+            )
+        prediction = {"model_version": "tl_data", "result": found}
+        fps = float(timeline.rate.fps)
+        return {"data": {"video": media_url(row["url"]), "fps": fps, **data}, "predictions": [prediction]}
+
+
+SINK = Sink(
+    "labelstudio",
+    "timelines",
+    _Tasks,
+    "a .json file of tasks",
+    tables=("chapters", "alerts"),
+    takes=("chapters", "clips", "alerts"),
+    options=OPTIONS,
+    whole=True,
+)

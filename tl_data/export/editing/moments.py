@@ -1,0 +1,82 @@
+"""Moments in whole frames: what the writers of timelines share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from tl_data.export.editing.timecode import Rate
+from tl_data.export.editing.timelines import RATE_OPTIONS, no_rate, rate_of
+from tl_data.export.sink import Refused
+
+OPTIONS = RATE_OPTIONS
+COLORS = {"chapters": "GREEN", "clips": "CYAN", "alerts": "RED"}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stretch of frames from the first frame of the video; it has at least one."""
+
+    first: int
+    frames: int
+    name: str
+    note: str
+    color: str
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A video with its moments, in frames."""
+
+    name: str
+    url: str
+    rate: Rate
+    start: int  # the number that the first frame has in timecode
+    frames: int
+    size: tuple[int, int] | None
+    moments: tuple[Moment, ...]
+
+    @property
+    def file(self) -> str:
+        """The name of the video's file."""
+        return PurePath(unquote(urlsplit(self.url).path) if "://" in self.url else self.url).name or self.name
+
+
+def timeline_of(row: Mapping[str, Any], options: Mapping[str, str]) -> Timeline | Refused:
+    """A row of `timelines.SCHEMA` in frames; refused without a constant rate.
+
+    A moment begins at the nearest frame and ends where the next one begins if their times are equal. What
+    lies beyond the end of the video is cut.
+
+    Raises:
+        SettingsError: the rate or the first timecode that was asked for is none.
+    """
+    rate = rate_of(row["fps"], options)
+    if rate is None:
+        return no_rate(row)
+    ends = [event["end_sec"] for event in row["events"]]
+    length = row["duration_sec"] or max(ends, default=0.0)
+    frames = max(rate.frames(length), 1)
+    moments = []
+    for number, event in enumerate(row["events"], 1):
+        first = min(rate.frames(event["start_sec"]), frames - 1)
+        last = min(max(rate.frames(event["end_sec"]), first + 1), frames)
+        name = one_line(event["title"] or event["text"] or f"{event['kind']} {number}")
+        note = one_line(event["text"] or "") if event["title"] else ""
+        moments.append(Moment(first, last - first, name, note, COLORS[event["kind"]]))
+    size = (row["width"], row["height"]) if row["width"] and row["height"] else None
+    start = rate.frame_of(options["start"]) if "start" in options else 0
+    return Timeline(one_line(row["title"]), row["url"], rate, start, frames, size, tuple(moments))
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks and control characters, which would end a line of an EDL."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def media_url(url: str) -> str:
+    """The address of the media: files on this machine as `file://`."""
+    return url if "://" in url else f"file://{quote(url)}"

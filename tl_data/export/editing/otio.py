@@ -1,0 +1,60 @@
+"""OpenTimelineIO files: the whole video as one clip, with a marker for each moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tl_data.export.editing.moments import OPTIONS, Timeline, media_url, timeline_of
+from tl_data.export.editing.timelines import Folder
+from tl_data.export.sink import Refused, Sink, Target, imported
+
+EXTRA = "export-editing"
+
+
+class _OTIO(Folder):
+    ending = ".otio"
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        [self._otio] = imported(EXTRA, "opentimelineio")
+
+    def text(self, row: Mapping[str, Any]) -> str | Refused:
+        made = timeline_of(row, self.options)
+        if isinstance(made, Refused):
+            return made
+        text: str = self._otio.adapters.write_to_string(self._timeline(made), "otio_json")
+        return text
+
+    def _timeline(self, timeline: Timeline) -> Any:
+        schema, time = self._otio.schema, self._otio.opentime
+        fps = float(timeline.rate.fps)
+
+        def stretch(first: int, frames: int) -> Any:
+            return time.TimeRange(time.RationalTime(first, fps), time.RationalTime(frames, fps))
+
+        available = stretch(timeline.start, timeline.frames)
+        media = schema.ExternalReference(media_url(timeline.url), available)
+        clip = schema.Clip(timeline.file, media, available)
+        for moment in timeline.moments:
+            marked = stretch(timeline.start + moment.first, moment.frames)
+            marker = schema.Marker(moment.name, marked, moment.color)
+            marker.comment = moment.note
+            clip.markers.append(marker)
+        made = schema.Timeline(timeline.name, global_start_time=time.RationalTime(timeline.start, fps))
+        track = schema.Track("V1", kind=schema.TrackKind.Video)
+        track.append(clip)
+        made.tracks.append(track)
+        return made
+
+
+SINK = Sink(
+    "otio",
+    "timelines",
+    _OTIO,
+    "a folder of OpenTimelineIO files",
+    extra=EXTRA,
+    tables=("chapters", "alerts"),
+    takes=("chapters", "clips", "alerts"),
+    options=OPTIONS,
+)

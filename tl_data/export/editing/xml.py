@@ -1,0 +1,136 @@
+"""Timelines for Final Cut Pro (FCPXML 1.9) and Premiere (the XML of Final Cut Pro 7), one video each.
+
+Each holds the whole video as one clip with a marker for each moment. Times are whole frames: fractions with
+the rate's own denominator in FCPXML, frame numbers in the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from tl_data.export.editing.moments import OPTIONS, Timeline, media_url, timeline_of
+from tl_data.export.editing.timelines import Folder
+from tl_data.export.sink import Refused, Sink
+
+
+class _FCPXML(Folder):
+    ending = ".fcpxml"
+
+    def text(self, row: Mapping[str, Any]) -> str | Refused:
+        made = timeline_of(row, self.options)
+        return made if isinstance(made, Refused) else _document(_fcpxml(made), "fcpxml")
+
+
+class _Premiere(Folder):
+    ending = ".xml"
+
+    def text(self, row: Mapping[str, Any]) -> str | Refused:
+        made = timeline_of(row, self.options)
+        return made if isinstance(made, Refused) else _document(_xmeml(made), "xmeml")
+
+
+def _document(root: ET.Element, kind: str) -> str:
+    ET.indent(root)
+    body = ET.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE {kind}>\n{body}\n'
+
+
+def _fcpxml(timeline: Timeline) -> ET.Element:
+    rate = timeline.rate.fps
+
+    def time(frames: int) -> str:
+        return f"{frames * rate.denominator}/{rate.numerator}s" if frames else "0s"
+
+    root = ET.Element("fcpxml", version="1.9")
+    resources = ET.SubElement(root, "resources")
+    size = {"width": str(timeline.size[0]), "height": str(timeline.size[1])} if timeline.size else {}
+    ET.SubElement(resources, "format", {"id": "r1", "frameDuration": time(1), **size})
+    video = {
+        "format": "r1",
+        "hasVideo": "1",
+        "start": time(timeline.start),
+        "duration": time(timeline.frames),
+    }
+    asset = ET.SubElement(resources, "asset", {"id": "r2", "name": timeline.file, **video})
+    ET.SubElement(asset, "media-rep", {"kind": "original-media", "src": media_url(timeline.url)})
+    event = ET.SubElement(ET.SubElement(root, "library"), "event", name="tl_data")
+    project = ET.SubElement(event, "project", name=timeline.name)
+    form = "DF" if timeline.rate.drop else "NDF"
+    common = {"duration": time(timeline.frames), "tcFormat": form}
+    sequence = ET.SubElement(project, "sequence", {"format": "r1", "tcStart": time(timeline.start), **common})
+    spine = ET.SubElement(sequence, "spine")
+    place = {"ref": "r2", "offset": time(timeline.start), "start": time(timeline.start)}
+    clip = ET.SubElement(spine, "asset-clip", {"name": timeline.file, **place, **common})
+    for moment in timeline.moments:
+        at = {"start": time(timeline.start + moment.first), "duration": time(moment.frames)}
+        note = {"note": moment.note} if moment.note else {}
+        ET.SubElement(clip, "marker", {**at, "value": moment.name, **note})
+    return root
+
+
+def _xmeml(timeline: Timeline) -> ET.Element:
+    def put(parent: ET.Element, name: str, value: Any = None, **attributes: str) -> ET.Element:
+        made = ET.SubElement(parent, name, attributes)
+        made.text = None if value is None else str(value)
+        return made
+
+    def rate(parent: ET.Element) -> None:
+        found = put(parent, "rate")
+        put(found, "timebase", timeline.rate.nominal)
+        put(found, "ntsc", "TRUE" if timeline.rate.fps.denominator == 1001 else "FALSE")
+
+    def timecode(parent: ET.Element) -> None:
+        found = put(parent, "timecode")
+        rate(found)
+        if timeline.start < timeline.rate.day:
+            put(found, "string", timeline.rate.label(timeline.start))
+        put(found, "frame", timeline.start)
+        put(found, "displayformat", "DF" if timeline.rate.drop else "NDF")
+
+    root = ET.Element("xmeml", version="5")
+    sequence = put(root, "sequence", id="sequence-1")
+    put(sequence, "name", timeline.name)
+    put(sequence, "duration", timeline.frames)
+    rate(sequence)
+    timecode(sequence)
+    video = put(put(sequence, "media"), "video")
+    if timeline.size:
+        shape = put(put(video, "format"), "samplecharacteristics")
+        put(shape, "width", timeline.size[0])
+        put(shape, "height", timeline.size[1])
+    clip = put(put(video, "track"), "clipitem", id="clipitem-1")
+    put(clip, "name", timeline.file)
+    put(clip, "duration", timeline.frames)
+    rate(clip)
+    for name, frame in (("start", 0), ("end", timeline.frames), ("in", 0), ("out", timeline.frames)):
+        put(clip, name, frame)
+    file = put(clip, "file", id="file-1")
+    put(file, "name", timeline.file)
+    put(file, "pathurl", media_url(timeline.url))
+    rate(file)
+    put(file, "duration", timeline.frames)
+    timecode(file)
+    for moment in timeline.moments:
+        marker = put(sequence, "marker")
+        put(marker, "name", moment.name)
+        put(marker, "comment", moment.note)
+        put(marker, "in", moment.first)
+        put(marker, "out", moment.first + moment.frames)
+    return root
+
+
+_TABLES, _TAKES = ("chapters", "alerts"), ("chapters", "clips", "alerts")
+FCPXML = Sink(
+    "fcpxml", "timelines", _FCPXML, "a folder of FCPXML", tables=_TABLES, takes=_TAKES, options=OPTIONS
+)
+PREMIERE = Sink(
+    "premiere",
+    "timelines",
+    _Premiere,
+    "a folder of XML that Premiere imports",
+    tables=_TABLES,
+    takes=_TAKES,
+    options=OPTIONS,
+)

@@ -1,0 +1,270 @@
+"""The rows of a lake as a target takes them: each with an `id` that stays the same from export to export.
+
+`vectors` become rows with the address, the title and the words of what they are vectors of; other tables are
+given as they are. Times are seconds from the start of the video.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tl_data.errors import SchemaMismatch, SettingsError
+from tl_data.export.sink import Metric, Refused, Shape
+from tl_data.lake.lake import Format, Lake
+from tl_data.lake.schemas import CLIPS, SUMMARIES, TABLES, VECTORS, VIDEOS
+from tl_data.types import NUMBER, TEXT
+from tl_data.urls import redacted
+
+NAMESPACE = uuid.UUID("0d5dbb8e-4a6c-5f4e-9b0a-7c2f1f1c5f0e")  # of the ids, for ever
+#: What names one row within its group (`LakeSchema.by`).
+WITHIN: dict[str, tuple[str, ...]] = {
+    "clips": ("clip_number",),
+    "chapters": ("chapter_number",),
+    "vectors": ("start_sec", "end_sec", "embedding_scope", "embedding_option"),
+    "alerts": ("start_sec", "end_sec"),
+}
+#: The payload of a vector, in the order in which stores show it.
+PAYLOAD = pa.schema(
+    [
+        ("video_id", TEXT),
+        ("source_key", TEXT),
+        ("url", TEXT),
+        ("start_sec", NUMBER),
+        ("end_sec", NUMBER),
+        ("embedding_scope", TEXT),
+        ("embedding_option", TEXT),
+        ("model", TEXT),
+        ("title", TEXT),
+        ("transcription", TEXT),
+    ]
+)
+EXPORTABLE = ("videos", "clips", "summaries", "chapters", "vectors", "alerts", "errors", "runs")
+
+
+@dataclass
+class Rows:
+    """What one batch holds: rows to send, and those that cannot be sent to anybody."""
+
+    rows: pa.RecordBatch
+    refused: list[Refused]
+
+
+def open_lake(lake: Lake | str) -> Lake:
+    """A lake by its folder: Delta where there is a Delta table, else Parquet.
+
+    Raises:
+        SettingsError: there is no table of a lake.
+    """
+    if isinstance(lake, Lake):
+        return lake
+    formats: tuple[Format, ...] = ("delta",) if "://" in lake else ("delta", "parquet")
+    for format_ in formats:
+        is_delta = "://" in lake or any(Path(lake).glob("*/_delta_log"))
+        found = Lake(lake, format_)
+        if (format_ == "parquet" or is_delta) and any(found.exists(t) for t in TABLES.values()):
+            return found
+    raise SettingsError(f"{redacted(lake)}: this is no lake: none of its tables is there")
+
+
+def row_id(table: str, values: Sequence[Any]) -> str:
+    """The id of a row: a UUID made of the table's name and what identifies the row."""
+    return str(uuid.uuid5(NAMESPACE, orjson.dumps([table, *values]).decode()))
+
+
+def keys_of(table: str) -> tuple[str, ...]:
+    """The columns that identify a row of a table."""
+    return (*TABLES[table].by, *WITHIN.get(table, ()))
+
+
+def digests(rows: pa.RecordBatch, style: str = "") -> list[bytes]:
+    """Eight bytes for each row that change when the row does, or the style in which it is written."""
+    plain = [n for n in rows.schema.names if n not in ("id", "vector")]
+    said = rows.select(plain).to_pylist()
+    vectors = _raw(rows.column("vector")) if "vector" in rows.schema.names else [b""] * rows.num_rows
+    return [
+        hashlib.blake2b(orjson.dumps([style, row], default=str) + vector, digest_size=8).digest()
+        for row, vector in zip(said, vectors, strict=True)
+    ]
+
+
+def _raw(vectors: pa.Array) -> list[bytes]:
+    flat = pc.list_flatten(vectors).cast(pa.float32())
+    data = memoryview(flat.to_numpy(zero_copy_only=False).tobytes())
+    ends, at = [], 0
+    for length in pc.list_value_length(vectors).to_pylist():
+        ends.append(bytes(data[at * 4 : (at + (length or 0)) * 4]))
+        at += length or 0
+    return ends
+
+
+class TableRows:
+    """The rows of any tables, as they are, for tools that take tables."""
+
+    def __init__(self, lake: Lake, table: str, names: Mapping[str, str] | None = None) -> None:
+        self.lake, self.table = lake, table
+        self.columns = chosen(names, TABLES[table].schema)
+
+    def shape(self, metric: Metric = "cosine") -> Shape:
+        """Columns and, where the table has vectors, their length."""
+        fields = pa.schema([(n, TABLES[self.table].schema.field(c).type) for n, c in self.columns.items()])
+        dimension = _dimension(self.lake) if self.table == "vectors" else None
+        return Shape(self.table, fields, dimension, metric)
+
+    def batches(self) -> Iterator[Rows]:
+        """The rows, a batch at a time."""
+        seen: set[str] = set()
+        for batch in self.lake.batches(TABLES[self.table]):
+            ids = _ids(self.table, batch)
+            columns = [pa.array(ids, TEXT), *(batch.column(c) for c in self.columns.values())]
+            rows = pa.record_batch(columns, names=["id", *self.columns])
+            yield _once(rows, ids, seen, batch)
+
+
+class VectorRows:
+    """The vectors of a lake, each with what it is a vector of."""
+
+    def __init__(self, lake: Lake, table: str = "vectors", names: Mapping[str, str] | None = None) -> None:
+        if table != "vectors":
+            raise SettingsError(f"table {table} has no vectors; export the table vectors")
+        self.lake, self.table = lake, table
+        self.columns = chosen(names, PAYLOAD)
+        self._metric: Metric = "cosine"
+        self._dimension = _dimension(lake)
+
+    def shape(self, metric: Metric = "cosine") -> Shape:
+        """The payload's columns, the length of the vectors, and the metric that was asked for."""
+        self._metric = metric
+        fields = pa.schema([(n, PAYLOAD.field(c).type) for n, c in self.columns.items()])
+        return Shape(self.table, fields, self._dimension, metric)
+
+    def batches(self) -> Iterator[Rows]:
+        """The rows, a batch at a time; a vector that cannot be compared with the others is refused."""
+        videos, titles, words = self._videos(), self._titles(), self._words()
+        seen: set[str] = set()
+        for batch in self.lake.batches(VECTORS):
+            ids = _ids(self.table, batch)
+            found: list[dict[str, Any]] = []
+            for row in batch.drop_columns(["vector", "dimension"]).to_pylist():
+                video = videos.get(row["video_id"], {})
+                row["source_key"] = video.get("source_key")
+                row["url"] = video.get("canonical_url") or video.get("url")
+                row["title"] = titles.get(row["video_id"])
+                row["transcription"] = _within(words.get(row["video_id"], ()), row)
+                found.append(row)
+            payload = pa.RecordBatch.from_pylist(found, PAYLOAD)
+            columns = [pa.array(ids, TEXT), batch.column("vector")]
+            columns += [payload.column(c) for c in self.columns.values()]
+            rows = pa.record_batch(columns, names=["id", "vector", *self.columns])
+            checked = _once(rows, ids, seen, batch)
+            yield self._comparable(checked)
+
+    def _comparable(self, rows: Rows) -> Rows:
+        import numpy as np
+
+        batch, dimension, faults = rows.rows, self._dimension or 0, {}
+        vectors = batch.column("vector")
+        lengths = pc.list_value_length(vectors).to_pylist()
+        good = [n for n, length in enumerate(lengths) if length == dimension]
+        matrix = np.zeros((batch.num_rows, max(dimension, 1)), np.float32)
+        if good:
+            flat = pc.list_flatten(vectors.take(pa.array(good))).to_numpy(zero_copy_only=False)
+            matrix[good] = flat.reshape(len(good), dimension)
+        finite: Any = np.isfinite(matrix).all(axis=1)
+        zero: Any = ~matrix.any(axis=1)
+        for n, length in enumerate(lengths):
+            if not length:
+                faults[n] = ("no_vector", "there is no vector")
+            elif length != dimension:
+                faults[n] = ("dimension", f"{length} numbers, where the first vector has {dimension}")
+            elif not finite[n]:
+                faults[n] = ("not_finite", "a number is not finite")
+            elif zero[n] and self._metric == "cosine":
+                faults[n] = ("zero_vector", "all numbers are 0, so that no cosine exists")
+        if faults:
+            ids, named = batch.column("id").to_pylist(), batch.schema.names
+            of = batch.column("video_id").to_pylist() if "video_id" in named else [""] * batch.num_rows
+            rows.refused += [Refused(ids[n], code, text, of[n] or "") for n, (code, text) in faults.items()]
+            batch = batch.filter(pa.array([n not in faults for n in range(batch.num_rows)], pa.bool_()))
+        fixed = pa.list_(pa.float32(), dimension)
+        at = batch.schema.get_field_index("vector")
+        return Rows(batch.set_column(at, "vector", batch.column("vector").cast(fixed)), rows.refused)
+
+    def _videos(self) -> dict[str, dict[str, Any]]:
+        columns = ["video_id", "source_key", "url", "canonical_url"]
+        rows = self.lake.read(VIDEOS, columns).sort_by([("source_key", "descending")]).to_pylist()
+        return {row["video_id"]: row for row in rows}  # the first key by name wins
+
+    def _titles(self) -> dict[str, str]:
+        rows = self.lake.read(SUMMARIES, ["video_id", "prompt", "title"]).sort_by([("prompt", "descending")])
+        return {row["video_id"]: row["title"] for row in rows.to_pylist() if row["title"]}
+
+    def _words(self) -> dict[str, list[tuple[float, str]]]:
+        """The words of each clip, by the middle of the clip."""
+        columns = ["video_id", "start_sec", "end_sec", "transcription"]
+        found: dict[str, list[tuple[float, str]]] = {}
+        for batch in self.lake.batches(CLIPS, columns):
+            for row in batch.to_pylist():
+                if row["transcription"] and row["start_sec"] is not None and row["end_sec"] is not None:
+                    middle = (row["start_sec"] + row["end_sec"]) / 2
+                    found.setdefault(row["video_id"], []).append((middle, row["transcription"]))
+        return {video: sorted(clips) for video, clips in found.items()}
+
+
+def _within(words: Sequence[tuple[float, str]], row: Mapping[str, Any]) -> str | None:
+    """The words of the clips whose middle lies in the row's stretch; none for a whole video."""
+    if row["embedding_scope"] == "video" or row["start_sec"] is None or row["end_sec"] is None:
+        return None
+    return " ".join(text for at, text in words if row["start_sec"] <= at < row["end_sec"]) or None
+
+
+def chosen(names: Mapping[str, str] | None, schema: pa.Schema) -> dict[str, str]:
+    """Name in the target -> column of the lake, all columns when none are named.
+
+    Raises:
+        SettingsError: there is no such column.
+    """
+    if names is None:
+        return {name: name for name in schema.names}
+    if unknown := [column for column in names.values() if column not in schema.names]:
+        raise SettingsError(f"there is no column {unknown[0]!r}; there are {', '.join(schema.names)}")
+    if taken := [name for name in names if name in ("id", "vector")]:
+        raise SettingsError(f"field {taken[0]!r} is the row's own; choose another name")
+    return dict(names)
+
+
+def _dimension(lake: Lake) -> int | None:
+    """The length of the first vector."""
+    for batch in lake.batches(VECTORS, ["vector"]):
+        for length in pc.list_value_length(batch.column("vector")).to_pylist():
+            if length:
+                return int(length)
+    return None
+
+
+def _ids(table: str, batch: pa.RecordBatch) -> list[str]:
+    if missing := [k for k in keys_of(table) if k not in batch.schema.names]:
+        raise SchemaMismatch(f"table {table}: column {missing[0]} identifies rows and is missing")
+    keys = [batch.column(name).to_pylist() for name in keys_of(table)]
+    return [row_id(table, values) for values in zip(*keys, strict=True)]
+
+
+def _once(rows: pa.RecordBatch, ids: list[str], seen: set[str], batch: pa.RecordBatch) -> Rows:
+    """Rows without those whose key an earlier one has."""
+    keep, refused = [], []
+    of = batch.column("video_id").to_pylist() if "video_id" in batch.schema.names else [""] * len(ids)
+    for n, id_ in enumerate(ids):
+        if id_ in seen:
+            refused.append(Refused(id_, "duplicate_key", "an earlier row has the same key", of[n] or ""))
+        else:
+            seen.add(id_)
+            keep.append(n)
+    return Rows(rows if len(keep) == len(ids) else rows.take(pa.array(keep, pa.int64())), refused)

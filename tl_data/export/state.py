@@ -1,0 +1,166 @@
+"""What an earlier export has put into a target, kept beside the lake: `LAKE/_exports/TARGET/`.
+
+`rows.parquet` holds the id and digest of each row that the target holds. A batch writes a piece of its own
+before it is sent, with the ids alone, and again when it is in, with the digests. An export that is killed in
+between knows from its pieces which rows may be there: it sends them again, or deletes them when the lake has
+lost them. Rows are 24 bytes each in the file and about 150 in memory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tl_data.errors import ExportError, LakeError, LedgerError
+from tl_data.object_store import Storage
+from tl_data.runtime.concurrency import Loop
+
+SCHEMA = pa.schema([("id", pa.string()), ("digest", pa.binary()), ("gone", pa.bool_())])
+
+
+class State:
+    """The rows of one target. One export at a time writes it; on this machine a lock makes sure of that."""
+
+    def __init__(self, lake: str, target: str, table: str) -> None:
+        digest = hashlib.sha256(f"{target}\n{table}".encode()).hexdigest()[:12]
+        word = re.sub(r"[^A-Za-z0-9]+", "-", target)[:40].strip("-")
+        self.folder = f"{word}-{digest}"
+        self._storage = _at(f"{lake.rstrip('/')}/_exports")
+        self._loop = Loop()
+        self._lock: IO[bytes] | None = None
+        self._pieces = 0
+        self.rows: dict[str, bytes | None] = {}  # id -> digest; None: it may be there, in some version
+
+    def __enter__(self) -> State:
+        try:
+            self._take_lock()
+            self._load()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._lock is not None:
+            self._lock.close()
+        self._loop.close()
+
+    def forget(self, *, keep: bool = False) -> None:
+        """The target does not exist: it holds nothing. With `keep` the files stay as they are."""
+        known = bool(self.rows)
+        self.rows.clear()
+        if known and not keep:
+            self.finish()
+
+    def sending(self, ids: Sequence[str]) -> int:
+        """Write down that these rows may be in the target from now on. Gives the number of the piece."""
+        self._pieces += 1
+        known = [self.rows.get(id_) for id_ in ids]
+        if any(digest is not None for digest in known) or not all(id_ in self.rows for id_ in ids):
+            self._write(self._piece(self._pieces), ids, [None] * len(ids))
+        self.rows.update(dict.fromkeys(ids))
+        return self._pieces
+
+    def sent(self, piece: int, digests: Mapping[str, bytes | None]) -> None:
+        """Write down what has arrived; a digest of None is of a row that was refused."""
+        self.rows.update(digests)
+        self._write(self._piece(piece), list(digests), list(digests.values()))
+
+    def deleted(self, ids: Sequence[str]) -> None:
+        """Write down that these rows are gone."""
+        self._pieces += 1
+        for id_ in ids:
+            self.rows.pop(id_, None)
+        self._write(self._piece(self._pieces), ids, [None] * len(ids), gone=True)
+
+    def finish(self) -> None:
+        """Put the pieces together."""
+        self._write(f"{self.folder}/rows.parquet", list(self.rows), list(self.rows.values()))
+        for path in self._listed():
+            self._run(self._storage.delete(path))
+
+    def _take_lock(self) -> None:
+        """Keep other exports to the same target away, on this machine; a bucket has no locks.
+
+        Raises:
+            ExportError: another one is running.
+        """
+        if (folder := self._storage.folder) is None:
+            return
+        (folder / self.folder).mkdir(parents=True, exist_ok=True)
+        self._lock = (folder / self.folder / ".lock").open("wb")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ExportError(
+                f"another export of this lake to {self.folder} is running; wait for its end", "export_running"
+            ) from error
+
+    def _load(self) -> None:
+        if (body := self._run(self._storage.read(f"{self.folder}/rows.parquet"))) is not None:
+            self._take(body)
+        pieces = self._listed()
+        for path in pieces:
+            if (body := self._run(self._storage.read(path))) is not None:
+                self._take(body)
+        self._pieces = int(pieces[-1].rpartition("-")[2].partition(".")[0]) if pieces else 0
+
+    def _take(self, body: bytes) -> None:
+        try:
+            table = pq.read_table(io.BytesIO(body), schema=SCHEMA)
+        except (pa.ArrowException, OSError) as error:
+            raise LakeError(
+                f"the state of the export {self.folder} cannot be read: {error}. "
+                "Remove its folder below _exports and export again: rows that are there are replaced."
+            ) from error
+        for id_, digest, gone in zip(*(c.to_pylist() for c in table.columns), strict=True):
+            if gone:
+                self.rows.pop(id_, None)
+            else:
+                self.rows[id_] = digest
+
+    def _listed(self) -> list[str]:
+        async def found() -> list[str]:
+            return sorted([i.path async for i in self._storage.below(self.folder) if "/piece-" in i.path])
+
+        return list(self._run(found()))
+
+    def _piece(self, number: int) -> str:
+        return f"{self.folder}/piece-{number:08}.parquet"
+
+    def _write(
+        self, path: str, ids: Iterable[str], digests: Iterable[bytes | None], *, gone: bool = False
+    ) -> None:
+        ids = list(ids)
+        table = pa.table([ids, list(digests), [gone] * len(ids)], schema=SCHEMA)
+        out = io.BytesIO()
+        pq.write_table(table, out, compression="zstd", use_dictionary=False)
+        self._run(self._storage.write(path, out.getvalue()))
+
+    def _run(self, work: Any) -> Any:
+        try:
+            return self._loop.run(work)
+        except LedgerError as error:
+            raise _reworded(error) from error
+
+
+def _at(address: str) -> Storage:
+    try:
+        return Storage(address)
+    except (LedgerError, OSError) as error:
+        raise _reworded(error) from error
+
+
+def _reworded(error: Exception) -> LakeError:
+    said = str(error).replace("the ledger cannot", "the state of the export cannot be kept: cannot")
+    return LakeError(said.replace(", or name another place with TL_LEDGER", ""))

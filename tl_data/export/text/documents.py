@@ -1,0 +1,78 @@
+"""The texts of a lake as documents of LangChain and LlamaIndex: plain functions, nothing to configure.
+
+    from tl_data.export.text.documents import langchain_documents
+    store.add_documents(langchain_documents("lake", "chapters"))
+
+Each has a stable `id`, and `video_id`, `url`, `start_sec` and `end_sec` in its metadata to come back by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from tl_data.errors import SettingsError
+from tl_data.export.rows import TableRows, open_lake
+from tl_data.export.sink import imported
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import VIDEOS
+
+if TYPE_CHECKING:
+    from langchain_core.documents import Document
+    from llama_index.core.schema import TextNode
+
+EXTRA = "export-text"
+#: Table -> the columns that make a document's text, joined by line breaks.
+TEXTS = {
+    "clips": ("transcription",),
+    "chapters": ("title", "summary"),
+    "summaries": ("title", "summary"),
+    "alerts": ("transcription",),
+}
+
+
+def documents(lake: Lake | str, table: str = "chapters") -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Id, text and metadata of each row with a text; metadata holds text, numbers and lists of text.
+
+    Raises:
+        SettingsError: the table has no text.
+    """
+    if table not in TEXTS:
+        raise SettingsError(f"table {table!r} has no text; {', '.join(TEXTS)} have")
+    opened = open_lake(lake)
+    videos = opened.read(VIDEOS, ["video_id", "source_key", "url", "canonical_url"]).to_pylist()
+    of = {video["video_id"]: video for video in sorted(videos, key=lambda v: v["source_key"], reverse=True)}
+    for rows in TableRows(opened, table).batches():
+        for row in rows.rows.to_pylist():
+            text = "\n".join(row[column] for column in TEXTS[table] if row[column])
+            if text:
+                video = of.get(row["video_id"], {})
+                about = {n: v for n, v in row.items() if n not in (*TEXTS[table], "id", "thumbnail_url")}
+                about |= {"table": table, "source_key": video.get("source_key")}
+                about["url"] = video.get("canonical_url") or video.get("url")
+                yield row["id"], text, {n: _plain(v) for n, v in about.items() if v is not None}
+
+
+def langchain_documents(lake: Lake | str, table: str = "chapters") -> list[Document]:
+    """The rows of a table as `langchain_core.documents.Document`.
+
+    Raises:
+        MissingExtra: langchain-core is not installed.
+    """
+    [library] = imported(EXTRA, "langchain_core.documents")
+    return [library.Document(id=i, page_content=t, metadata=m) for i, t, m in documents(lake, table)]
+
+
+def llama_index_nodes(lake: Lake | str, table: str = "chapters") -> list[TextNode]:
+    """The rows of a table as `llama_index.core.schema.TextNode`.
+
+    Raises:
+        MissingExtra: llama-index-core is not installed.
+    """
+    [library] = imported(EXTRA, "llama_index.core.schema")
+    return [library.TextNode(id_=i, text=t, metadata=m) for i, t, m in documents(lake, table)]
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

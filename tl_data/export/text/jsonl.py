@@ -1,0 +1,73 @@
+"""JSON Lines: one file, one object a row, written anew when a row changed. LangChain and others read it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target
+
+
+class WholeFile(BaseStore):
+    """A file that is written beside its place and renamed into it when all rows are there."""
+
+    errors = (OSError,)
+
+    def __init__(self, target: Target) -> None:
+        self.file = target.file
+        self._part = self.file.with_name(f".{self.file.name[:200]}.part")
+        self._out: Any = None
+        self._rows = 0
+
+    def ensure(self, shape: Shape, *, create: bool) -> bool:
+        """Make the folder of the file."""
+        is_new = not self.file.exists()
+        if create:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+        return is_new
+
+    def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
+        """Write rows behind those that were written."""
+        if self._out is None:
+            self._out = self._part.open("wb")
+        for row in rows.to_pylist():
+            self.write(self._out, row)
+            self._rows += 1
+        return []
+
+    def write(self, out: Any, row: dict[str, Any]) -> None:
+        """One row."""
+        out.write(json_line(row))
+
+    def end(self, out: Any) -> None:
+        """What stands behind the last row."""
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Rows that are gone are not written."""
+
+    def finish(self) -> None:
+        """Rename the file into its place, if there is something new."""
+        if self._out is not None:
+            self.end(self._out)
+            self._out.close()
+            self._part.replace(self.file)
+
+    def close(self) -> None:
+        """Leave no half-written file."""
+        if self._out is not None:
+            self._out.close()
+            Path(self._part).unlink(missing_ok=True)
+
+
+def json_line(row: dict[str, Any]) -> bytes:
+    """A row as one line; numbers that JSON does not have are null."""
+    plain = {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in row.items()}
+    return orjson.dumps(plain, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+
+
+SINK = Sink("jsonl", "tables", WholeFile, "a .jsonl file", one_table=True, whole=True)
