@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tl_data.lake.lake import Lake, rows_of
+from tl_data.lake.base import rows_of
+from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ALERTS, CHAPTERS, CLIPS, SUMMARIES, VECTORS, VIDEOS
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)

@@ -21,6 +21,13 @@ SINKS = MappingProxyType(
         "edl": ("editing.edl", "EDL"),
         "markers": ("editing.edl", "MARKERS"),
         "labelstudio": ("editing.labelstudio", "SINK"),
+        "lancedb": ("vectors.lancedb", "SINK"),
+        "qdrant": ("vectors.qdrant", "SINK"),
+        "milvus": ("vectors.milvus", "SINK"),
+        "chroma": ("vectors.chroma", "SINK"),
+        "pgvector": ("vectors.pgvector", "SINK"),
+        "postgresql": ("vectors.pgvector", "SINK"),
+        "mongodb": ("vectors.mongodb", "SINK"),
         "jsonl": ("text.jsonl", "SINK"),
     }
 )

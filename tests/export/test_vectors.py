@@ -1,0 +1,116 @@
+"""Vectors in stores that run here: one test body for all, read back by each tool's own client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tl_data
+from tests.support.export_lake import needs, small_lake, vector, video, write_vectors, write_videos
+from tests.support.stores import STORES, Store
+from tl_data.errors import SchemaMismatch, SettingsError
+from tl_data.export.runner import Report
+from tl_data.lake.lake import Lake
+
+pytestmark = pytest.mark.filterwarnings("default")  # those of the stores' clients are theirs
+each_store = pytest.mark.parametrize(
+    "store", [pytest.param(s, marks=needs(s.library, s.extra), id=s.name) for s in STORES]
+)
+ODD = ('quote\'s "x".mp4', "😀" * 10, "x" * 1000, "-- ; DROP TABLE", "${a} {{b}} \\")
+
+
+def _export(lake: Lake, store: Store, folder: Path, collection: str = "clips", **how: Any) -> Report:
+    query = f"?collection={collection}" + (f"&metric={how.pop('metric')}" if "metric" in how else "")
+    [report] = tl_data.export(lake.folder, store.address(folder) + query, **how)
+    return report
+
+
+def _counts(report: Report) -> tuple[int, int, int, int]:
+    return report.upserted, report.unchanged, report.deleted, report.refused
+
+
+@each_store
+def test_the_store_follows_the_lake(store: Store, lake: Lake, tmp_path: Path) -> None:
+    assert _counts(_export(lake, store, tmp_path, dry_run=True)) == (9, 0, 0, 0)
+    assert store.read(tmp_path, "clips") == {}
+    assert _counts(_export(lake, store, tmp_path)) == (9, 0, 0, 0)
+    rows = store.read(tmp_path, "clips")
+    assert len(rows) == 9
+    by_start = {(r["video_id"], r["start_sec"]): r for r in rows.values()}
+    row = by_start['v-it\'s "odd" 😀.mp4', 10.0]
+    assert row["vector"] == pytest.approx(vector(4), abs=1e-6) or store.name == "qdrant"  # it normalises
+    assert row["url"] == 'https://media.example/it\'s "odd" 😀.mp4'
+    assert (row["end_sec"], row["title"]) == (20.0, 'Title of v-it\'s "odd" 😀.mp4')
+    assert row["transcription"] == 'words 1 of v-it\'s "odd" 😀.mp4'
+    if store.nearest is not None:
+        assert rows[store.nearest(tmp_path, "clips", vector(4))] == row
+    assert _counts(_export(lake, store, tmp_path)) == (0, 9, 0, 0)
+
+    changed = [("v-news.mp4", 0.0, 10.0, vector(99)), ("v-news.mp4", 10.0, 20.0, vector(1))]
+    write_vectors(lake, [*changed, ("v-talk.mp4", 40.0, 50.0, vector(50))])
+    assert _counts(_export(lake, store, tmp_path)) == (2, 1, 7, 0)
+    rows = store.read(tmp_path, "clips")
+    assert {(r["video_id"], r["start_sec"]) for r in rows.values()} == {
+        *(("v-news.mp4", 0.0), ("v-news.mp4", 10.0), ("v-talk.mp4", 40.0))
+    }
+    if store.nearest is not None:
+        assert rows[store.nearest(tmp_path, "clips", vector(99))]["start_sec"] == 0.0
+
+
+@each_store
+def test_bad_rows_do_not_stop_the_others(store: Store, lake: Lake, tmp_path: Path) -> None:
+    write_videos(lake, [video(name, url=f"https://h/{name}") for name in ODD])
+    nan, zero = [float("nan"), *vector(1)[1:]], [0.0] * 8
+    rows: list[tuple[str, float, float, list[float] | None]] = [
+        *((f"v-{name}", 0.0, 5.0, vector(n)) for n, name in enumerate(ODD)),
+        *(("v-nan", 0.0, 5.0, nan), ("v-none", 0.0, 5.0, None), ("v-zero", 0.0, 5.0, zero)),
+        *(("v-long", 0.0, 5.0, vector(1, 9)), (f"v-{ODD[0]}", 0.0, 5.0, vector(7))),
+    ]
+    write_vectors(lake, rows)
+    report = _export(lake, store, tmp_path)
+    assert _counts(report) == (5, 0, 0, 5)
+    assert {(e.of, e.code) for e in report.errors} == {
+        *(("v-nan", "not_finite"), ("v-none", "no_vector"), ("v-zero", "zero_vector")),
+        *(("v-long", "dimension"), (f"v-{ODD[0]}", "duplicate_key")),
+    }
+    assert {r["source_key"] for r in store.read(tmp_path, "clips").values()} == {*ODD}
+
+
+@each_store
+def test_another_dimension_or_metric_is_refused(store: Store, lake: Lake, tmp_path: Path) -> None:
+    _export(lake, store, tmp_path)
+    if store.keeps_metric:
+        with pytest.raises(SchemaMismatch):
+            _export(lake, store, tmp_path, metric="l2")
+    write_vectors(lake, [("v-news.mp4", 0.0, 5.0, vector(1, 16))])
+    with pytest.raises(SchemaMismatch):
+        _export(lake, store, tmp_path)
+    assert len(store.read(tmp_path, "clips")) == 9
+    assert _counts(_export(lake, store, tmp_path, "other")) == (1, 0, 0, 0)
+
+
+@each_store
+def test_fields_are_chosen_and_renamed(store: Store, lake: Lake, tmp_path: Path) -> None:
+    fields = {"link": "url", "begin": "start_sec"}
+    _export(lake, store, tmp_path, fields=fields)
+    row = next(iter(store.read(tmp_path, "clips").values()))
+    assert {n for n, v in row.items() if v is not None} == {"vector", "link", "begin"}
+    with pytest.raises(SettingsError):
+        _export(lake, store, tmp_path, fields={"vector": "url"})
+
+
+@each_store
+def test_a_store_that_was_emptied_is_filled_again(store: Store, tmp_path: Path) -> None:
+    import shutil
+
+    lake = small_lake(tmp_path / "lake")
+    (tmp_path / "a").mkdir()
+    _export(lake, store, tmp_path / "a")
+    (tmp_path / "a").rename(tmp_path / "gone")
+    (tmp_path / "a").mkdir()
+    if store.name == "chroma":  # it keeps what it opened, by its path, as long as the process lives
+        shutil.rmtree(tmp_path / "gone")
+        return
+    assert _counts(_export(lake, store, tmp_path / "a")) == (9, 0, 0, 0)

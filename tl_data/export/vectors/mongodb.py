@@ -1,0 +1,99 @@
+"""MongoDB: one collection, the vector as a BSON vector of float32, which `$vectorSearch` indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from tl_data.errors import SettingsError
+from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, imported, same
+from tl_data.export.vectors.payload import COLLECTION, ids, matrix, payloads
+
+EXTRA = "mongodb"
+OPTIONS = ("authSource", "replicaSet", "tls", "directConnection")
+
+
+class MongoDB(BaseStore):
+    """One collection."""
+
+    def __init__(self, target: Target) -> None:
+        self._pymongo, self._binary, errors, bson = imported(
+            EXTRA, "pymongo", "bson.binary", "pymongo.errors", "bson.errors"
+        )
+        self.errors = (errors.PyMongoError, bson.BSONError, OverflowError)
+        self._bulk_error = errors.BulkWriteError
+        if not target.path or "/" in target.path:
+            raise SettingsError("mongodb:// needs a database: mongodb://HOST:27017/DATABASE?collection=NAME")
+        scheme = "mongodb+srv" if target.options.get("srv") == "true" else "mongodb"
+        place = target.host + (f":{target.port}" if target.port else "")
+        more = {n: _plain(v) for n, v in target.options.items() if n in OPTIONS}
+        login = {"username": target.user, "password": target.password} if target.user else {}
+        self._client = self._pymongo.MongoClient(
+            f"{scheme}://{place}/", serverSelectionTimeoutMS=20_000, **more, **login
+        )
+        self._collection = self._client[target.path][target.collection]
+        self._where = target.name
+
+    def ensure(self, shape: Shape, *, create: bool) -> bool:
+        """Check the length of a vector that is there; a collection comes with its first row."""
+        one = self._collection.find_one({"vector": {"$exists": True}}, {"vector": 1})
+        if one is not None and shape.dimension is not None:
+            found = one["vector"]
+            length = len(found.as_vector().data) if isinstance(found, self._binary.Binary) else len(found)
+            same("dimension", length, shape.dimension, self._where)
+        return one is None
+
+    def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
+        """One bulk write; the rows that the server refuses do not stop the others."""
+        float32 = self._binary.BinaryVectorDtype.FLOAT32
+        found, said = ids(rows), payloads(rows, nulls=True)
+        writes = []
+        for id_, vector, payload in zip(found, matrix(rows).tolist(), said, strict=True):
+            packed = self._binary.Binary.from_vector(vector, float32)
+            document = {"_id": id_, "vector": packed, **payload}
+            writes.append(self._pymongo.ReplaceOne({"_id": id_}, document, upsert=True))
+        try:
+            self._collection.bulk_write(writes, ordered=False)
+        except self._bulk_error as error:
+            faults = error.details.get("writeErrors", [])
+            if not faults:  # the write concern failed
+                raise
+            return [_refused(found, said, fault) for fault in faults]
+        return []
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """One request."""
+        self._collection.delete_many({"_id": {"$in": list(ids)}})
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+def _refused(found: list[str], said: list[dict[str, Any]], fault: dict[str, Any]) -> Refused:
+    number = fault["index"]
+    text = str(fault.get("errmsg", "refused"))[:500]
+    return Refused(
+        found[number], f"mongodb_{fault.get('code')}", text, str(said[number].get("video_id") or "")
+    )
+
+
+def _plain(value: str) -> str | bool:
+    return value == "true" if value in ("true", "false") else value
+
+
+SINK = Sink(
+    "mongodb",
+    "vectors",
+    MongoDB,
+    "USER:PASSWORD@HOST:27017/DATABASE",
+    extra=EXTRA,
+    options={
+        **COLLECTION,
+        **dict.fromkeys(OPTIONS, "as in MongoDB's own address"),
+        "srv": "true: mongodb+srv",
+    },
+    tables=("vectors",),
+)

@@ -1,0 +1,167 @@
+"""PostgreSQL with pgvector: one table, merged by `INSERT ... ON CONFLICT`, with an HNSW index if it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, imported, same
+from tl_data.export.vectors.payload import ids, kind, matrix, named, payloads
+
+EXTRA = "pgvector"
+INDEXED = 2000  # dimensions of an HNSW index of type `vector`
+TYPES = {
+    "text": "text",
+    "number": "double precision",
+    "count": "bigint",
+    "flag": "boolean",
+    "time": "timestamp with time zone",
+    "texts": "text[]",
+}
+
+
+class PgVector(BaseStore):
+    """One table."""
+
+    def __init__(self, target: Target) -> None:
+        self._psycopg, self._sql = imported(EXTRA, "psycopg", "psycopg.sql")
+        self.errors = (self._psycopg.Error, OSError)
+        said: dict[str, Any] = {
+            "host": target.options.get("socket") or target.host or None,
+            "port": target.port,
+            "user": target.user or None,
+            "password": target.password or None,
+            "dbname": target.path or None,
+        }
+        self._given = {n: v for n, v in said.items() if v is not None}  # the rest is libpq's: PGUSER, .pgpass
+        self._connection: Any = None
+        self._where, self._name = target.name, target.collection
+        self._schema = target.options.get("schema", "public")
+        self._statement: Any = None
+        self._shape: Shape | None = None
+
+    def _open(self) -> Any:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._psycopg.connect(**self._given, connect_timeout=20, autocommit=True)
+        return self._connection
+
+    @property
+    def _table(self) -> Any:
+        return self._sql.Identifier(self._schema, self._name)
+
+    def ensure(self, shape: Shape, *, create: bool) -> bool:
+        """Check columns, dimension and the index's metric, or make extension and table."""
+        self._shape = shape
+        self._statement = self._insert(shape)
+        there = self._columns()
+        if there:
+            for field in shape.fields:
+                found = there.get(field.name, "missing")
+                same(f"column {field.name}", found, TYPES[kind(field.type)], self._where)
+            if shape.dimension is not None:
+                same("column vector", there.get("vector"), f"vector({shape.dimension})", self._where)
+            wanted = named(("vector_cosine_ops", "vector_ip_ops", "vector_l2_ops"), shape.metric)
+            for found in self._index():
+                same("metric of the index", found, wanted, self._where)
+            return False
+        if create and shape.dimension is not None:
+            self._create(shape)
+        return True
+
+    def _create(self, shape: Shape) -> None:
+        sql, connection = self._sql, self._open()
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(self._schema)))
+        columns = [
+            sql.SQL("id uuid PRIMARY KEY"),
+            sql.SQL(f"vector vector({shape.dimension}) NOT NULL"),
+            *(
+                sql.SQL("{} {}").format(sql.Identifier(f.name), sql.SQL(TYPES[kind(f.type)]))
+                for f in shape.fields
+            ),
+        ]
+        create = sql.SQL("CREATE TABLE IF NOT EXISTS {} ({})")
+        connection.execute(create.format(self._table, sql.SQL(", ").join(columns)))
+
+    def _columns(self) -> dict[str, str]:
+        found = self._open().execute(
+            "SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a "
+            "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped",
+            (self._schema, self._name),
+        )
+        return dict(found.fetchall())
+
+    def _index(self) -> list[str]:
+        """The operator classes of the indexes for neighbours."""
+        found = self._open().execute(
+            "SELECT o.opcname FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid "
+            "JOIN pg_namespace n ON n.oid = t.relnamespace JOIN pg_class x ON x.oid = i.indexrelid "
+            "JOIN pg_am m ON m.oid = x.relam JOIN pg_opclass o ON o.oid = i.indclass[0] "
+            "WHERE n.nspname = %s AND t.relname = %s AND m.amname IN ('hnsw', 'ivfflat')",
+            (self._schema, self._name),
+        )
+        return [name for (name,) in found.fetchall()]
+
+    def _insert(self, shape: Shape) -> Any:
+        sql = self._sql
+        names = ["id", "vector", *shape.fields.names]
+        return sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT (id) DO UPDATE SET {}").format(
+            self._table,
+            sql.SQL(", ").join(map(sql.Identifier, names)),
+            sql.SQL(", ").join([sql.Placeholder()] * len(names)),
+            sql.SQL(", ").join(
+                sql.SQL("{0} = EXCLUDED.{0}").format(sql.Identifier(name)) for name in names[1:]
+            ),
+        )
+
+    def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
+        """One transaction."""
+        connection = self._open()
+        values = [
+            (id_, "[" + ",".join(map(str, vector)) + "]", *payload.values())
+            for id_, vector, payload in zip(
+                ids(rows), matrix(rows).tolist(), payloads(rows, nulls=True), strict=True
+            )
+        ]
+        with connection.transaction(), connection.cursor() as cursor:
+            cursor.executemany(self._statement, values)
+        return []
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """One statement."""
+        statement = self._sql.SQL("DELETE FROM {} WHERE id = ANY(%s::uuid[])").format(self._table)
+        if self._columns():
+            self._open().execute(statement, (list(ids),))
+
+    def finish(self) -> None:
+        """Make the index when the first rows are in: that is faster than to grow it row by row."""
+        shape = self._shape
+        if shape is None or not shape.dimension or shape.dimension > INDEXED or self._index():
+            return
+        classes = named(("vector_cosine_ops", "vector_ip_ops", "vector_l2_ops"), shape.metric)
+        statement = self._sql.SQL("CREATE INDEX ON {} USING hnsw (vector {})")
+        self._open().execute(statement.format(self._table, self._sql.SQL(classes)))
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+
+
+SINK = Sink(
+    "pgvector",
+    "vectors",
+    PgVector,
+    "USER:PASSWORD@HOST:5432/DATABASE",
+    extra=EXTRA,
+    options={
+        "collection": "name of the table; tl_vectors if it is not given",
+        "schema": "of the table; public if it is not given",
+        "socket": "folder of the server's socket",
+    },
+    tables=("vectors",),
+    batch=1000,
+)
