@@ -17,13 +17,14 @@ INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-dep
 HASHED = --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-api format bench bench-engine lock clean
+.PHONY: help demo test test-browser check check-api format bench bench-engine lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo     videos become tables of clips, summaries and vectors, searched in SQL; no key needed'
 	@echo '              make demo VIDEOS=folder-or-glob takes your own videos'
 	@echo 'make test     all tests                          make test ARGS="tests/demo -k serve" some of them'
+	@echo 'make test-browser  the pages of tl-data view in Chromium'
 	@echo 'make check    ruff, mypy and the printed documents'
 	@echo 'make check-api  many made-up requests against the contract of the API (minutes)'
 	@echo 'make format   let ruff put right what it can'
@@ -38,6 +39,11 @@ demo: $(DEMO)/ready
 
 test: $(DEV)/ready
 	$(DEV)/bin/python -m pytest -n 2 --dist loadscope $(ARGS)
+
+test-browser: $(DEV)/ready
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+		{ echo 'The tests in a browser need Chromium. On Debian and Ubuntu, type: apt-get install chromium' >&2; exit 1; }
+	$(DEV)/bin/python -m pytest -m 'browser or not browser' tests/view $(ARGS)
 
 check: $(DEV)/ready
 	$(DEV)/bin/ruff check .

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import uvicorn
 
-from tl_data.lake.lake import Lake, rows_of
+from tl_data.lake.base import rows_of
+from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ALERTS, CHAPTERS, CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS, LakeSchema
 from tl_data.view.app import Viewer, app
 from tl_data.view.snapshot import LakeFolder

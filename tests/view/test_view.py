@@ -21,7 +21,8 @@ import pytest
 
 from tests.view.conftest import EVIL, TOKEN, Served, make_lake
 from tl_data.errors import SettingsError
-from tl_data.lake.lake import Lake, rows_of
+from tl_data.lake.base import rows_of
+from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import SUMMARIES, TABLES, VIDEOS
 from tl_data.view.app import Viewer
 from tl_data.view.library import Query
