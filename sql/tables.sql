@@ -1,6 +1,14 @@
 -- Printed by `tl-data docs`: change the declarations in tl_data/functions, not this file.
 -- The listings of the API, in DuckDB. In Spark: spark.read.format('twelvelabs').
 
+-- tl_estimate(function_name, videos, arguments => NULL)
+-- What calls of a function would cost at most: one row. No paid call is made.
+--   rows of function_name text, distinct_rows bigint, reused bigint, calls bigint, video_minutes double, price double, currency text, unknown_length bigint
+--   function_name text: name in the catalog, such as summarize or tl_summarize.
+--   videos list of text: the distinct values of its first argument beside index_id: videos, texts or images.
+--   arguments text: JSON object of further arguments, such as {"index_id": "demo", "prompt": "..."}.
+SELECT * FROM tl_estimate('summarize', (SELECT array_agg(v) FROM (VALUES ('https://example.com/tour.mp4')) t(v)));
+
 -- tl_indexes(index_name => NULL, model_family => NULL, created_at => NULL, updated_at => NULL)
 -- The indexes of the account, newest first.
 --   rows of index_id text, index_name text, models list of text, video_count bigint, total_duration_sec double, created_at timestamp, updated_at timestamp, expires_at timestamp

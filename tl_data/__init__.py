@@ -24,32 +24,63 @@ from tl_data.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Settings", "TLDataError", "__version__", "register", "stream"]
+__all__ = ["Settings", "TLDataError", "__version__", "cancel", "register", "stream"]
 
 
-def register(target: Any, settings: Settings | None = None, **said: Any) -> None:
-    """Make every function of the catalog available in a DuckDB connection or a Spark session.
+def register(
+    target: Any,
+    settings: Settings | None = None,
+    *,
+    budget: float | None = None,
+    max_calls: int | None = None,
+    **overrides: Any,
+) -> None:
+    """Make every function of the catalog available in a DuckDB database or a Spark session.
 
     Args:
         target: a `duckdb.DuckDBPyConnection`, or a `SparkSession`, classic or Connect.
         settings: as from `Settings.load()`, which is also the default.
-        said: single settings, which take precedence: `register(con, index="news", on_error="null")`.
+        budget: the most that one SQL statement may cost, in the price list's currency; `math.inf`: no limit.
+            By default TL_SQL_BUDGET, else 10 if there is an API key. A statement fails before it pays more.
+        max_calls: the most paid calls of one SQL statement.
+        overrides: single settings, which take precedence: `register(con, index="news", on_error="null")`.
     """
     from tl_data.connection import connect
 
+    guard = {"sql_budget": budget, "sql_max_calls": max_calls}
+    overrides |= {name: value for name, value in guard.items() if value is not None}
     kind = type(target).__module__.partition(".")[0]
     if kind in ("duckdb", "_duckdb"):
         from tl_data.backends import duckdb
 
-        duckdb.register(target, connect(settings, **said))
+        duckdb.register(target, connect(settings, **overrides))
     elif kind == "pyspark":
         from tl_data.spark import register
 
-        register.register(target, connect(settings, **said))
+        register.register(target, connect(settings, **overrides))
     else:
         raise TypeError(
             f"register() takes a DuckDB connection or a Spark session, not {type(target).__name__}"
         )
+
+
+def cancel(con: Any = None) -> None:
+    """Stop the calls of a DuckDB database's running queries, from any thread.
+
+    Args:
+        con: the connection that was registered; None: all calls of this process.
+
+    Raises:
+        SettingsError: the connection was not registered.
+    """
+    if con is None:
+        from tl_data.connection import cancel_all
+
+        cancel_all()
+    else:
+        from tl_data.backends import duckdb
+
+        duckdb.cancel(con)
 
 
 def stream(source: Any, function: str, columns: Mapping[str, str], **options: Any) -> pa.RecordBatchReader:

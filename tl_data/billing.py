@@ -264,12 +264,15 @@ def charged(
         operation: of the ledger.
         less_us: microseconds that were charged before.
     """
+    video_us = round(video_minutes * 60e6) - less_us
+    if not (video_us or calls or any(tokens)):
+        return None
+    if run is None:  # a charge to another run is no spending of this statement
+        for bill in current_context().bills:
+            bill.enter(Charge("", operation if operation in _OWN else "analyze", video_us, calls, *tokens))
     under_way = current_account()
     run = run or (under_way.run if under_way else None)
     if run is None:
-        return None
-    video_us = round(video_minutes * 60e6) - less_us
-    if not (video_us or calls or any(tokens)):
         return None
     return Charge(run, operation if operation in _OWN else "analyze", video_us, calls, *tokens)
 

@@ -256,4 +256,7 @@ def literal(value: Any) -> str:
         return "NULL"
     if isinstance(value, bool | int | float):
         return str(value).lower()
+    if isinstance(value, list | tuple):  # the engines have no common literal of a list
+        rows = ", ".join(f"({literal(item)})" for item in value)
+        return f"(SELECT array_agg(v) FROM (VALUES {rows}) t(v))"
     return "'" + str(value).replace("'", "''") + "'"

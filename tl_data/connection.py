@@ -9,23 +9,37 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from tl_data.billing import Bill
 from tl_data.catalog import Function, Table
 from tl_data.client import Client
 from tl_data.client.local_server import Engine, engine, models_of
 from tl_data.errors import RowFailed, SettingsError
+from tl_data.guard import (
+    Admitted,
+    Guard,
+    Limits,
+    LocalReservations,
+    SharedReservations,
+    charge_of,
+    limits_of,
+    prices_for,
+)
 from tl_data.ledger.ledger import Ledger
 from tl_data.ratelimit.limiter import Limiter
 from tl_data.runtime.concurrency import Loop
+from tl_data.runtime.context import call_context
 from tl_data.runtime.pool import Outcome, Pool
 from tl_data.session import Session
 from tl_data.settings import SERVICE_URL, Settings
 from tl_data.urls import is_loopback
+from tl_data.usage import current
 
 T = TypeVar("T")
 
@@ -44,6 +58,8 @@ class Connection:
         self._session: Session | None = None
         self._opening = threading.Lock()
         self._pool = Pool(settings.concurrency)
+        self._guards: dict[bool, Guard] = {}
+        self.bill = Bill()  # what this process has paid over this connection
 
     @property
     def session(self) -> Session:
@@ -118,7 +134,12 @@ class Connection:
         return outcome.value
 
     def map(
-        self, function: Function, rows: Iterable[Mapping[str, Any]], *, stop_on_error: bool = False
+        self,
+        function: Function,
+        rows: Iterable[Mapping[str, Any]],
+        *,
+        stop_on_error: bool = False,
+        admitted: Admitted | None = None,
     ) -> Iterator[Outcome]:
         """Outcomes in the order of the rows: one call per distinct row, many in flight.
 
@@ -128,17 +149,25 @@ class Connection:
 
         Args:
             stop_on_error: the first failed row is the last; none behind it begins.
+            admitted: of the statement that asks, as `guarded` gives it: what is paid is counted there, too.
         """
         session = self.session
         names = [p.name for p in function.parameters]
 
+        bills = (self.bill,) if admitted is None else (self.bill, admitted.bill)
+
         async def run(row: Row) -> Any:
             if row[0] is None:
                 return None
-            before = session.arrived
+            before, value = session.arrived, None
             try:
-                return await function.run(session, **function.arguments(_given(names, row)))
+                with call_context(bills=bills):
+                    value = await function.run(session, **function.arguments(_given(names, row)))
+                return value
             finally:
+                if not function.durable and current().calls and not current().reused:
+                    for bill in bills:
+                        bill.enter(charge_of(function, value))
                 if session.arrived != before:
                     self._pool.forget()  # searches and listings give more now
 
@@ -153,7 +182,9 @@ class Connection:
             )
         )
 
-    def values(self, function: Function, rows: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
+    def values(
+        self, function: Function, rows: Iterable[Mapping[str, Any]], *, admitted: Admitted | None = None
+    ) -> Iterator[Any]:
         """The values of `map`; the first failing row fails the whole, after what is in flight has ended.
 
         Raises:
@@ -167,7 +198,7 @@ class Connection:
                 yield row
 
         stop = self.settings.on_error == "raise"
-        for number, outcome in enumerate(self.map(function, feed(), stop_on_error=stop)):
+        for number, outcome in enumerate(self.map(function, feed(), stop_on_error=stop, admitted=admitted)):
             row = given.pop(number)
             if stop and (error := outcome.error) is not None:
                 shown = ", ".join(f"{n} = {_short(v)}" for n, v in row.items() if v is not None)
@@ -177,6 +208,82 @@ class Connection:
                     "the error as a column instead."
                 ) from error
             yield outcome.value
+
+    @contextmanager
+    def guarded(
+        self, function: Function, rows: Sequence[Mapping[str, Any]], statement: str
+    ) -> Iterator[Admitted]:
+        """The block may call the function with these rows, one batch of a statement; see `guard.py`.
+
+        Raises:
+            BudgetReached: the statement could come to cost more than the settings allow; nothing was sent.
+        """
+        admitted = Admitted(statement)
+        self.admit(admitted, function, rows)
+        try:
+            yield admitted
+        finally:
+            self.settle(admitted)
+
+    def admit(
+        self,
+        admitted: Admitted,
+        function: Function,
+        rows: Iterable[Mapping[str, Any]],
+        *,
+        limits: Limits | None = None,
+        shared: bool = False,
+    ) -> None:
+        """Reserve the price of one batch of a statement. Raises what `guarded` raises.
+
+        Args:
+            limits: of the statement; None: as the settings say.
+            shared: whether other processes work on the statement, too.
+        """
+        limits = limits or limits_of(self.settings)
+        if limits == Limits():
+            return
+        guard = self._guard(shared)
+        names = [p.name for p in function.parameters]
+
+        async def admit() -> None:
+            keys = dict.fromkeys(_row(function, row) for row in rows)
+            new = [
+                _given(names, key)
+                for key in keys
+                if key[0] is not None and not self._pool.knows(function.run, key)
+            ]
+            await guard.admit(admitted, function, new, limits)
+
+        self._loop.run(admit())
+
+    def settle(self, admitted: Admitted, *, shared: bool = False) -> None:
+        """The oldest batch of these has ended: what was paid takes the place of what was reserved."""
+        if admitted.names:
+            self._loop.run(self._guard(shared).settle(admitted), anyway=True)
+
+    def _guard(self, shared: bool = False) -> Guard:
+        session = self.session
+        if shared not in self._guards:
+            reservations = SharedReservations(session.ledger.storage) if shared else LocalReservations()
+            self._guards[shared] = Guard(session, prices_for(session), reservations)
+        return self._guards[shared]
+
+    def usage(self) -> list[dict[str, Any]]:
+        """What this process has paid over this connection, one row an operation of the price list."""
+        prices = prices_for(self.session)
+        return [
+            {
+                "operation": operation,
+                "calls": units.calls,
+                "video_minutes": units.video_minutes,
+                "input_tokens": units.input_tokens,
+                "output_tokens": units.output_tokens,
+                "price": Bill({operation: units}).price(prices),
+                "currency": prices.currency,
+            }
+            for operation, units in sorted(self.bill.operations.items())
+        ]
 
     def batches(self, table: Table, **options: Any) -> Iterator[pa.RecordBatch]:
         """A listing as record batches."""

@@ -87,6 +87,10 @@ class Settings:
     local_llm_key: str | None = field(default=None, repr=False)  # its key, if it wants one
     local_llm_frames: int | None = None  # pictures of a video that it is sent at most; None: 16
     local_llm_timeout: float | None = None  # seconds for one of its answers; None: 300
+    sql_budget: float | None = (
+        None  # most that one SQL statement may cost; None: 10 with a key; inf: no limit
+    )
+    sql_max_calls: int | None = None  # most paid calls of one SQL statement; None: no limit
     on_error: OnError = "raise"  # "null": a failing row gives NULL instead of failing the statement
 
     def __post_init__(self) -> None:
@@ -99,8 +103,8 @@ class Settings:
         for name in LIMITS:
             if getattr(self, name) == math.inf:
                 raise SettingsError(f"{name} is inf; leave it out, and there is none")
-        for name in ("retries", "max_wait"):
-            if not getattr(self, name) >= 0:
+        for name in ("retries", "max_wait", "sql_budget", "sql_max_calls"):
+            if getattr(self, name) is not None and not getattr(self, name) >= 0:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         if self.base_url and not self.base_url.startswith(("http://", "https://")):
             raise SettingsError(f"base_url is {self.base_url!r}; it must begin with http:// or https://")

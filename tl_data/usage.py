@@ -29,6 +29,7 @@ class Usage:
     task_id: str | None = None
     request_id: str | None = None
     content_key: str | None = None
+    at: float | None = None  # when the call ended (epoch seconds); None when nothing was called
 
 
 @contextmanager

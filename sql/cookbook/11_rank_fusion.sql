@@ -9,7 +9,7 @@ by_vector AS (
     SELECT v.video_id, v.start_sec,
            row_number() OVER (ORDER BY tl_similarity(v.vector, q.vector) DESC, v.video_id, v.start_sec) AS rank
     FROM vectors v CROSS JOIN question q
-    WHERE v.embedding_option LIKE 'visual%'
+    WHERE v.embedding_option LIKE 'visual%' AND v.embedding_scope = 'clip'
 )
 SELECT f.url, f.start_sec, round(sum(1.0 / (60 + f.rank)), 5) AS fused
 FROM (SELECT v.url, w.start_sec, w.rank FROM by_words w JOIN videos v ON v.video_id = w.video_id

@@ -9,7 +9,8 @@ near AS (
     FROM watched w
     JOIN vectors a ON a.video_id = w.video_id
     JOIN vectors b ON b.embedding_option = a.embedding_option
-    WHERE NOT EXISTS (SELECT 1 FROM watched s WHERE s.viewer = w.viewer AND s.video_id = b.video_id)
+    WHERE a.embedding_scope = 'clip' AND b.embedding_scope = 'clip'
+      AND NOT EXISTS (SELECT 1 FROM watched s WHERE s.viewer = w.viewer AND s.video_id = b.video_id)
     GROUP BY w.viewer, b.video_id
 ),
 ranked AS (

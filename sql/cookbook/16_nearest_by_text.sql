@@ -4,5 +4,6 @@ SELECT v.url, x.start_sec, x.end_sec, x.embedding_option,
 FROM vectors x
 CROSS JOIN (SELECT tl_embed_text('keep the emergency exit clear') AS vector) q
 JOIN videos v ON v.video_id = x.video_id
+WHERE x.embedding_scope = 'clip'
 ORDER BY likeness DESC, v.url, x.start_sec, x.embedding_option
 LIMIT 5;

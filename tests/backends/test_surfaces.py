@@ -24,7 +24,7 @@ from tl_data.functions import FUNCTIONS
 from tl_data.session import Session
 from tl_data.types import TEXT
 
-FUNCTIONS = list(FUNCTIONS.values())
+ALL = list(FUNCTIONS.values())
 SURFACES = {"duckdb": DuckDB, "pandas": Pandas}
 
 
@@ -57,7 +57,7 @@ def arguments(library: Library) -> dict[str, dict[str, Any]]:
     return library.arguments()
 
 
-@pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.name)
+@pytest.mark.parametrize("f", ALL, ids=lambda f: f.name)
 def test_each_surface_gives_what_python_gives(
     f: Function, surface: Surface, library: Library, arguments: dict[str, dict[str, Any]]
 ) -> None:
@@ -67,7 +67,7 @@ def test_each_surface_gives_what_python_gives(
     assert plain(surface.call(f, [given])) == [plain(expected)]
 
 
-@pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.name)
+@pytest.mark.parametrize("f", ALL, ids=lambda f: f.name)
 def test_null_gives_null_and_calls_nothing(
     f: Function, surface: Surface, library: Library, arguments: dict[str, dict[str, Any]]
 ) -> None:
@@ -263,9 +263,10 @@ class TestDuckDB:
         tl_data.register(first.con, library.settings.but(on_error="null"))
         assert first.con.sql(statement).fetchall() == [(None,)]
         cursor = first.con.cursor()
+        assert cursor.sql(statement).fetchall() == [(None,)], "a cursor is of the same database"
         tl_data.register(cursor, library.settings)
         with pytest.raises(Exception, match="tl_gist failed at row 1"):
-            cursor.sql(statement).fetchall()
-        assert first.con.sql(statement).fetchall() == [(None,)]
+            first.con.sql(statement).fetchall()
+        assert second.con.sql(statement).fetchall() == [(None,)]
         for con in (cursor, first.con, second.con):
             con.close()

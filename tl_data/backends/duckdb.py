@@ -1,23 +1,25 @@
-"""DuckDB: the catalog as SQL functions of a connection.
+"""DuckDB: the catalog as SQL functions of a database.
 
-Each function is an Arrow UDF behind a macro; the macro gives it named and optional arguments, and unfolds a
-list of structs into rows. What DuckDB does with it was measured (1.5 and 2.0): batches of at most 2,048 rows
-reach the UDF one at a time, so concurrency lives inside the call; without `side_effects` DuckDB calls during
-EXPLAIN, with it an expression written twice is called twice, which the pool's memory answers.
+Each function is an Arrow UDF behind a macro. The macro gives it named and optional arguments, passes the id
+of the statement for the guard, and unfolds a list of structs into rows. What DuckDB does with it was measured
+(1.5 and 2.0): batches of at most 2,048 rows reach the UDF one at a time, so concurrency is inside the call;
+without `side_effects` DuckDB calls during EXPLAIN; with it an expression that is written twice is called
+twice, which the pool's memory answers.
+
+UDFs live in the database, under stable names, and all its connections and cursors share them. So do the
+macros where the database can be written. In a read-only one they are temporary, and each cursor is registered
+by itself.
 """
 
 from __future__ import annotations
 
-import functools
 import inspect
 import itertools
-import signal
-import sys
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from types import FrameType
+from datetime import datetime
 from typing import Any
 
 import duckdb
@@ -26,124 +28,140 @@ from duckdb.func import FunctionNullHandling, PythonUDFType
 
 from tl_data.catalog import Function, Parameter, Table, literal
 from tl_data.connection import Connection, cancel_all
-from tl_data.errors import Cancelled
+from tl_data.errors import SettingsError
 from tl_data.functions import FUNCTIONS, TABLES
 from tl_data.runtime.concurrency import asked_by
 from tl_data.runtime.pool import outcome_row
 from tl_data.types import VECTOR
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Registration:
-    """What was registered in one connection of DuckDB; it owns the calls that its queries make."""
+    """The functions of one database. It owns the calls that its queries make."""
 
-    connection: Connection
-    names: list[str] = field(default_factory=list)
+    connection: Connection  # of the settings that were registered last
+    number: int
+    #: The Python functions behind the UDFs. DuckDB releases them when the cursor is closed that created them,
+    #: and still calls them from others: the process would crash.
+    functions: list[Callable[..., Any]] = field(default_factory=list)
 
 
-#: UDFs live in the database and are shared by its cursors, macros (temporary ones) live in one connection.
-#: A number of its own for each registration keeps two connections with different settings apart.
+#: By number. The UDFs of a database need their registration as long as the database is open, and DuckDB does
+#: not say when it closes: so they are kept for the life of the process, one small record a database.
+_registrations: dict[int, _Registration] = {}
 _numbers = itertools.count(1)
 _registered: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, _Registration] = weakref.WeakKeyDictionary()
+
+#: A UDF that gives the number of the registration; by it a cursor finds the functions of its database.
+MARKER = "_tl_registration"
 
 
 def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
     """Create `tl_...` and `try_tl_...` for every function and listing of the catalog, and the helpers.
 
-    Registering again replaces what was registered before, with the settings of the new connection.
+    They belong to the database of `con`. Registering again, on this or another of its connections, changes
+    the settings of all of them.
     """
-    _heed_ctrl_c()
-    _heed_interrupt()
     dimension = connection.dimension
-    if old := _registered.pop(con, None):
-        for name in old.names:
-            con.remove_function(name)
-    own = _registered.setdefault(con, _Registration(connection))
-    number = next(_numbers)
+    own = _find(con)
+    if own is None:
+        own = _create(con, connection)
+    own.connection = connection
+    _registered[con] = own
+    kinds = ["TEMP MACRO", "MACRO"] if _is_writable(con) else ["TEMP MACRO"]
+    macros = []
     for f in FUNCTIONS.values():
-        plain, attempt = f"_{f.sql}_{number}", f"_try_{f.sql}_{number}"
-        _udf(con, own, plain, f.parameters, f.gives, _values(connection, f))
-        _udf(con, own, attempt, f.parameters, f.outcome, _outcomes(connection, f))
-        con.execute(_macro(con, f.sql, plain, f.parameters, f.gives, f.is_table, dimension))
-        con.execute(_macro(con, f"try_{f.sql}", attempt, f.parameters, f.outcome, False, None))
+        macros.append(_macro(con, f.sql, f.parameters, f.gives, f.is_table, dimension))
+        macros.append(_macro(con, f"try_{f.sql}", f.parameters, f.outcome, False, None))
     for t in TABLES.values():
         rows = pa.list_(pa.struct(list(t.schema)))
-        plain = f"_{t.sql}_{number}"
-        _udf(con, own, plain, t.parameters, rows, _listing(connection, t))
-        con.execute(_macro(con, t.sql, plain, t.parameters, rows, True, None))
-    for helper in HELPERS:
-        con.execute(helper)
+        macros.append(_macro(con, t.sql, t.parameters, rows, True, None))
+    for kind in kinds:
+        for macro in (*macros, *HELPERS):
+            con.execute(f"CREATE OR REPLACE {kind} {macro}")
 
 
-def _heed_interrupt() -> None:
-    """Let `con.interrupt()` stop the calls, too.
+def cancel(con: duckdb.DuckDBPyConnection | None = None) -> None:
+    """Stop the calls of running queries, from any thread: the queries fail, and finished rows are saved.
 
-    DuckDB tells nobody inside of a function that the query was interrupted: it would wait for all calls of
-    the batch. Its method is the only place where that can be learnt, and all connections share it.
+    DuckDB waits for a function that it has called, also after Ctrl-C or `con.interrupt()`, and the function
+    cannot see either. So stop the calls first, or from a signal handler of your own.
+
+    Args:
+        con: the connection that was registered: the queries of its database. None: all calls of this process.
+
+    Raises:
+        SettingsError: the connection was not registered.
     """
-    ended = duckdb.DuckDBPyConnection.interrupt
-    if getattr(ended, "stops_calls", False):
-        return
-
-    @functools.wraps(ended)
-    def interrupt(con: duckdb.DuckDBPyConnection) -> None:
-        ended(con)
-        if own := _registered.get(con):
-            own.connection.cancel(own)
-
-    interrupt.stops_calls = True  # type: ignore[attr-defined]
-    duckdb.DuckDBPyConnection.interrupt = interrupt  # type: ignore[method-assign, assignment]
-
-
-def _heed_ctrl_c() -> None:
-    """At Ctrl-C, stop the calls, too: functions run in threads of DuckDB, which signals never reach."""
-    global _heeding  # noqa: PLW0603  signal handlers belong to the process
-    if _heeding or threading.current_thread() is not threading.main_thread():
-        return
-    before = signal.getsignal(signal.SIGINT)
-    if not callable(before):
-        return  # the program ignores Ctrl-C, or handles it outside of Python
-
-    def heed(number: int, frame: FrameType | None) -> None:
-        global _interrupted  # noqa: PLW0603
-        mark = _Mark()
-        _interrupted = weakref.ref(mark), id(frame), frame.f_lasti if frame else 0
+    if con is None:
         cancel_all()
-        before(number, frame)
-
-    signal.signal(signal.SIGINT, heed)
-    _heeding = True
-
-
-_heeding = False
-
-
-class _Mark:
-    """Lives in the frame of the handler, and so as long as the KeyboardInterrupt that was raised in it."""
+    elif own := _registered.get(con):
+        own.connection.cancel(own)
+    else:
+        raise SettingsError(
+            "this connection was not registered: pass the one that tl_data.register() was given"
+        )
 
 
-#: The last Ctrl-C: its mark, and where the main thread was: the frame's identity and instruction.
-_interrupted: tuple[weakref.ref[_Mark], int, int] | None = None
+def _find(con: duckdb.DuckDBPyConnection) -> _Registration | None:
+    """The registration of the database, if there is one."""
+    found = con.execute("SELECT 1 FROM duckdb_functions() WHERE function_name = ? LIMIT 1", [MARKER])
+    if not found.fetchall():
+        return None
+    [[number]] = con.execute(f"SELECT {MARKER}()").fetchall()
+    return _registrations.get(number)
 
 
-def _is_being_interrupted() -> bool:
-    """Whether the main thread still is where Ctrl-C met it: in DuckDB, which is ending the query.
+def _create(con: duckdb.DuckDBPyConnection, connection: Connection) -> _Registration:
+    number = next(_numbers)
+    own = _registrations[number] = _Registration(connection, number)
+    for f in FUNCTIONS.values():
+        _udf(con, own, f"_{f.sql}", f.parameters, f.gives, _values(own, f))
+        _udf(con, own, f"_try_{f.sql}", f.parameters, f.outcome, _outcomes(own, f))
+    for t in TABLES.values():
+        _udf(con, own, f"_{t.sql}", t.parameters, pa.list_(pa.struct(list(t.schema))), _listing(own, t))
+    _udf(con, own, "_tl_usage", (), USAGE_ROWS, _usage(own))
 
-    DuckDB waits for its threads without listening to anything, so a function that one of them calls only
-    now must not begin. A frame whose exception lives is alive, too: its identity is that of no other.
-    """
-    if _interrupted is None or _interrupted[0]() is None:
-        return False
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    return frame is not None and (id(frame), frame.f_lasti) == _interrupted[1:]
+    def marker() -> int:
+        return number
 
+    own.functions.append(marker)
+    con.create_function(MARKER, marker, [], duckdb.sqltypes.BIGINT)
+    return own
+
+
+def _is_writable(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether macros can be kept in the database that the connection uses."""
+    found = con.execute(
+        "SELECT type = 'duckdb' AND NOT readonly FROM duckdb_databases() "
+        "WHERE database_name = current_database()"
+    ).fetchall()
+    return bool(found and found[0][0])
+
+
+USAGE_ROWS = pa.list_(
+    pa.struct(
+        [
+            ("operation", pa.string()),
+            ("calls", pa.int64()),
+            ("video_minutes", pa.float64()),
+            ("input_tokens", pa.int64()),
+            ("output_tokens", pa.int64()),
+            ("price", pa.float64()),
+            ("currency", pa.string()),
+        ]
+    )
+)
+
+#: The id of the running statement: its calls share one guard. All runs of a prepared statement have one id.
+STATEMENT = "CAST(current_query_id() AS UBIGINT)"
 
 #: DuckDB's own functions under the names that both engines share: the cosine of two vectors (-1 to 1), and
-#: a field of JSON text by its path.
+#: a field of JSON text by its path. `tl_usage()` says what this process has paid.
 HELPERS = (
-    "CREATE OR REPLACE TEMP MACRO tl_similarity(a, b) AS "
-    "CAST(list_cosine_similarity(CAST(a AS FLOAT[]), CAST(b AS FLOAT[])) AS DOUBLE)",
-    "CREATE OR REPLACE TEMP MACRO tl_json(text, path) AS json_extract_string(text, path)",
+    "tl_similarity(a, b) AS CAST(list_cosine_similarity(CAST(a AS FLOAT[]), CAST(b AS FLOAT[])) AS DOUBLE)",
+    "tl_json(text, path) AS json_extract_string(text, path)",
+    f"tl_usage() AS TABLE SELECT unnest(_tl_usage({STATEMENT}), max_depth := 2)",
 )
 
 
@@ -155,19 +173,21 @@ def _udf(
     gives: pa.DataType,
     run: Callable[..., pa.Array],
 ) -> None:
-    """Register an Arrow function; DuckDB itself turns the Arrow types into its own."""
-    columns = pa.schema([(p.name, p.type) for p in parameters]).append(pa.field("out", gives))
+    """Register an Arrow function of the arguments and the statement's id; DuckDB itself turns the Arrow types
+    into its own.
+    """
+    columns = pa.schema([*((p.name, p.type) for p in parameters), ("statement", pa.uint64()), ("out", gives)])
     *takes, out = con.from_arrow(columns.empty_table()).types
 
     def owned(*arrays: Any) -> pa.Array:
         with asked_by(own):
-            if _is_being_interrupted():
-                raise Cancelled("the query was interrupted; what was finished is kept")
             return run(*arrays)
 
+    names = [*(p.name for p in parameters), "statement"]
     owned.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # DuckDB reads the arity from it
-        [inspect.Parameter(p.name, inspect.Parameter.POSITIONAL_ONLY) for p in parameters]
+        [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in names]
     )
+    own.functions.append(owned)
     con.create_function(
         name,
         owned,
@@ -177,7 +197,6 @@ def _udf(
         null_handling=FunctionNullHandling.SPECIAL,
         side_effects=True,
     )
-    own.names.append(name)
 
 
 def _rows(parameters: Sequence[Parameter], columns: Sequence[Any]) -> Iterator[dict[str, Any]]:
@@ -186,34 +205,66 @@ def _rows(parameters: Sequence[Parameter], columns: Sequence[Any]) -> Iterator[d
         yield dict(zip(names, values, strict=True))
 
 
-def _values(connection: Connection, f: Function) -> Callable[..., pa.Array]:
+def _batch(
+    parameters: Sequence[Parameter], columns: Sequence[Any], own: _Registration
+) -> tuple[list[dict[str, Any]], str]:
+    """The rows of arguments, and the statement that they are of."""
+    *arguments, statements = columns
+    statement = statements[0].as_py() if len(statements) else None
+    return list(_rows(parameters, arguments)), f"{own.number}/{statement}"
+
+
+def _values(own: _Registration, f: Function) -> Callable[..., pa.Array]:
     def run(*columns: Any) -> pa.Array:
-        return pa.array(connection.values(f, _rows(f.parameters, columns)), f.gives)
+        connection = own.connection
+        rows, statement = _batch(f.parameters, columns, own)
+        with connection.guarded(f, rows, statement) as admitted:
+            return pa.array(connection.values(f, rows, admitted=admitted), f.gives)
 
     return run
 
 
-def _outcomes(connection: Connection, f: Function) -> Callable[..., pa.Array]:
+def _outcomes(own: _Registration, f: Function) -> Callable[..., pa.Array]:
     def run(*columns: Any) -> pa.Array:
-        outcomes = connection.map(f, _rows(f.parameters, columns))
-        return pa.array([outcome_row(o) for o in outcomes], f.outcome)
+        connection = own.connection
+        rows, statement = _batch(f.parameters, columns, own)
+        with connection.guarded(f, rows, statement) as admitted:
+            outcomes = connection.map(f, rows, admitted=admitted)
+            return pa.array([outcome_row(o) for o in outcomes], f.outcome)
 
     return run
 
 
-def _listing(connection: Connection, t: Table) -> Callable[..., pa.Array]:
+def _listing(own: _Registration, t: Table) -> Callable[..., pa.Array]:
     gives = pa.list_(pa.struct(list(t.schema)))
 
     def run(*columns: Any) -> pa.Array:
         # A listing is read anew for each row of arguments; there is one row unless it stands in a LATERAL.
         read: dict[str, list[Any]] = {}
         lists = []
-        for row in _rows(t.parameters, columns):
+        rows, _ = _batch(t.parameters, columns, own)
+        for row in rows:
             if (key := repr(row)) not in read:
-                given = {n: v for n, v in row.items() if v is not None}
-                read[key] = [r for batch in connection.batches(t, **given) for r in batch.to_pylist()]
+                given = {n: _moment(n, v) for n, v in row.items() if v is not None}
+                read[key] = [r for batch in own.connection.batches(t, **given) for r in batch.to_pylist()]
             lists.append(read[key])
         return pa.array(lists, gives)
+
+    return run
+
+
+def _moment(name: str, value: Any) -> Any:
+    """A time as the API takes it: DuckDB writes a TIMESTAMP as `2026-11-30 14:00:00+00`."""
+    if name.endswith("_at") and isinstance(value, str):
+        with suppress(ValueError):  # not a time at all: the API says so
+            moment = datetime.fromisoformat(value)
+            return moment.isoformat().replace("+00:00", "Z") if moment.tzinfo else moment.isoformat() + "Z"
+    return value
+
+
+def _usage(own: _Registration) -> Callable[..., pa.Array]:
+    def run(statements: Any) -> pa.Array:
+        return pa.array([own.connection.usage() for _ in statements], USAGE_ROWS)
 
     return run
 
@@ -221,22 +272,33 @@ def _listing(connection: Connection, t: Table) -> Callable[..., pa.Array]:
 def _macro(
     con: duckdb.DuckDBPyConnection,
     name: str,
-    udf: str,
     parameters: Sequence[Parameter],
     gives: pa.DataType,
     is_table: bool,
     dimension: int | None,
 ) -> str:
-    """The line of SQL that gives a UDF its public name, named arguments and, for tables, its rows."""
+    """What gives a UDF its public name, named arguments and, for tables, its rows."""
     takes = ", ".join(p.name if p.required else f"{p.name} := {literal(p.default)}" for p in parameters)
-    call = f"{udf}({', '.join(p.name for p in parameters)})"
+    # Casts let any argument in that can be read as the type: a number as text, a DECIMAL or TIMESTAMP, NULL.
+    given = [f"CAST({p.name} AS {_type(con, p.type)})" for p in parameters]
+    call = f"_{name}({', '.join([*given, STATEMENT])})"
     if dimension is not None and _has_vector(gives):
         # Arrays of a known length are what DuckDB's distance functions and indexes want.
-        [out] = con.from_arrow(pa.schema([("out", gives)]).empty_table()).types
-        call = f"CAST({call} AS {str(out).replace('FLOAT[]', f'FLOAT[{dimension}]')})"
+        call = f"CAST({call} AS {_type(con, gives).replace('FLOAT[]', f'FLOAT[{dimension}]')})"
     # Depth 2 is the list and its structs: deeper would take vectors and lists of words apart, too.
     body = f"TABLE SELECT unnest({call}, max_depth := 2)" if is_table else call
-    return f"CREATE OR REPLACE TEMP MACRO {name}({takes}) AS {body}"
+    return f"{name}({takes}) AS {body}"
+
+
+def _type(con: duckdb.DuckDBPyConnection, kind: pa.DataType) -> str:
+    """The name of DuckDB's own translation of an Arrow type."""
+    if kind not in _types:
+        [out] = con.from_arrow(pa.schema([("out", kind)]).empty_table()).types
+        _types[kind] = str(out)
+    return _types[kind]
+
+
+_types: dict[pa.DataType, str] = {}
 
 
 def _has_vector(gives: pa.DataType) -> bool:

@@ -37,6 +37,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "videos": ("list_videos",),
     "tasks": ("list_tasks",),
     "embed_tasks": ("list_embed_tasks",),
+    "estimate": (),
 }
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -153,7 +154,24 @@ def _reference() -> str:
         "`try_tl_...` gives `struct(value, error, usage, provenance)` and never fails the statement;\n"
         "exactly one of value and error is set, and both are NULL for a NULL input. The plain form\n"
         "finishes the rows in flight, keeps what was paid for, and then fails with a message that names\n"
-        "the row and the next step.\n"
+        "the row and the next step.\n\n"
+        "**The price of a statement.** An engine calls a function for whole batches of rows, whatever LIMIT\n"
+        "stands outside: select the rows first.\n\n"
+        "```sql\n"
+        "SELECT q.url, c.title FROM (SELECT url FROM videos LIMIT 5) q, LATERAL tl_chapters(q.url) c;\n"
+        "SELECT * FROM tl_estimate('chapters', (SELECT array_agg(url) FROM videos));  -- pays nothing\n"
+        "SELECT * FROM tl_usage();  -- what this process has paid (DuckDB)\n"
+        "```\n\n"
+        "A statement fails before it pays more than its guard allows: `tl_data.register(con, budget=2.5,\n"
+        "max_calls=100)` or `TL_SQL_BUDGET`; 10 USD where there is an API key, `inf` for no limit. Unknown\n"
+        "lengths count as the longest that the model accepts. In Spark the guard counts everything after\n"
+        "`register(spark)` or the last `tl_data.spark.guard()`.\n\n"
+        "**Connections of DuckDB.** The functions belong to the database: its cursors have them, too.\n"
+        "The macros are kept in the database file, so views over them survive; after it is opened again,\n"
+        "`register()` makes them work. In a read-only database register each cursor by itself. Calls end\n"
+        "by `tl_data.cancel(con)`, from another thread or a signal handler; `con.interrupt()` waits\n"
+        "for calls that have begun. A call in PARTITION BY, a window's ORDER BY or QUALIFY is an error of\n"
+        'DuckDB ("volatile"): put it into a CTE.\n'
     ]
     for record in catalog.records():
         parts.append(_section(record))

@@ -26,7 +26,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from tl_data.billing import Charge, charged
+from tl_data.billing import Bill, Charge, charged
 from tl_data.errors import (
     ConnectionFailed,
     LedgerError,
@@ -41,6 +41,7 @@ from tl_data.ledger.lease import LEASE, begun_at
 from tl_data.ledger.models import AmbiguousTask, Call, Entry, Failure, State, Unreadable
 from tl_data.ledger.records import Journal, View
 from tl_data.object_store import Item, Storage
+from tl_data.runtime.context import Priced, current_context
 from tl_data.usage import current
 
 #: What `export()` gives.
@@ -121,6 +122,8 @@ class Ledger:
         self._journal = Journal(storage)
         self._executor = CallExecutor(storage, self._journal, secrets, lease, settle)
         self._flights: dict[str, _Flight] = {}
+        #: Bills of statements that submitted a task here: its length is known only when it has ended.
+        self._billed: dict[str, tuple[Bill, ...]] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
     @classmethod
@@ -189,6 +192,9 @@ class Ledger:
         doubt = AmbiguousTask(entry.doubt) if entry and entry.doubt else None
         attempt = max(view.attempt, 1)
         charge = _corrected(entry, minutes)
+        more = round((minutes - call.video_minutes) * 60e6)
+        for bill in self._billed.pop(call.key, ()):
+            bill.enter(Charge("", call.operation, more, calls=0))
         return await self._journal.write_done(call, folder, attempt, result, task_id, minutes, doubt, charge)
 
     async def fail(self, call: Call, error: Exception) -> Entry:
@@ -276,7 +282,9 @@ class Ledger:
     # ---- one call, settled by this process --------------------------------------------------------
 
     async def _shared(self, call: Call, act: Act, find: Find | None) -> Entry:
-        """Settle a call once for all its callers in this process."""
+        """Make a call once for all its callers in this process."""
+        if current_context().quoting:
+            return await self._quoted(call)
         while (flight := self._flights.get(call.key)) is not None and flight.closing:
             await asyncio.wait((flight.task,))
         first = flight is None
@@ -303,9 +311,20 @@ class Ledger:
         if not first or entry.reused:
             usage.reused += 1
             return replace(entry, reused=True)
+        if entry.state == "submitted" and (bills := current_context().bills):
+            self._billed[call.key] = bills
         usage.submitted += 1
         usage.video_minutes += entry.video_minutes if entry.state == "done" else call.video_minutes
         return entry
+
+    async def _quoted(self, call: Call) -> Entry:
+        """The answer if there is one. Raises `Priced` where the call would be paid, or its final failure."""
+        entry = await self.get(call)
+        if entry is not None and entry.state == "done":
+            return replace(entry, reused=True)
+        if entry is not None and entry.failure is not None and not entry.failure.retryable:
+            raise entry.failure.exception(call.key)
+        raise Priced(call.operation, call.video_minutes, entry is not None and entry.state == "submitted")
 
     async def _sweep_quietly(self) -> None:
         try:

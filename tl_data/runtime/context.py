@@ -12,6 +12,8 @@ has to pass it on. Each field is set by one function and read by few:
     grace_seconds   shutdown.grace_period              Grace: how long a cancelled paid call may take
     grace           Grace (in Lease.guard)             shutdown.mark_in_flight
     lease           Lease.guard                        lease.fence: whether the claim is still held
+    bills           Connection.map                     billing.charged: what a statement and a session pay
+    quoting         guard.Guard                        ledger: stop before the first call that is paid
 
 The types of the upper packages are not imported here: this module lies below all of them.
 """
@@ -40,6 +42,22 @@ class CallContext:
     grace_seconds: float = 0.0
     grace: Any = None  # shutdown.Grace
     lease: Any = None  # ledger.lease.Lease
+    bills: tuple[Any, ...] = ()  # of billing.Bill
+    quoting: bool = False  # nothing may be paid: `Priced` is raised instead
+
+
+class Priced(Exception):
+    """A call that would be paid was reached while quoting. Nothing was sent.
+
+    Attributes:
+        operation: of the ledger.
+        video_minutes: length of the video; 0 if it is not known.
+        submitted: the task exists already, so this operation itself costs nothing more.
+    """
+
+    def __init__(self, operation: str, video_minutes: float = 0.0, submitted: bool = False) -> None:
+        super().__init__(operation, video_minutes, submitted)
+        self.operation, self.video_minutes, self.submitted = operation, video_minutes, submitted
 
 
 _context: ContextVar[CallContext | None] = ContextVar("tl_data_call", default=None)

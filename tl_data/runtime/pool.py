@@ -64,6 +64,7 @@ def again(outcome: Outcome) -> Outcome:
         task_id=was.task_id,
         request_id=was.request_id,
         content_key=was.content_key,
+        at=was.at,
     )
     return Outcome(outcome.value, outcome.error, shared)
 
@@ -327,6 +328,11 @@ class Pool:
         """Drop the remembered answers: something has changed that they may depend on."""
         self._memory.clear()
 
+    def knows(self, group: Hashable, key: Hashable) -> bool:
+        """Whether a row of this group is being asked for, or its answer is remembered."""
+        name = (group, key)
+        return name in self._flying or self._memory.get(name) is not None
+
     def map(
         self,
         run: Callable[[K], Awaitable[V]],
@@ -480,6 +486,8 @@ class _Map(Generic[K, V]):
                     if work.closing:
                         raise
                     outcome = Outcome(None, TLDataError("the call was cancelled from within"), usage)
+            if usage.calls or usage.reused or usage.submitted:
+                usage.at = time.time()
             work.size = weight(outcome.value)
             if outcome.error is None:
                 pool._memory.keep(work.name, outcome, work.size)
@@ -553,6 +561,7 @@ def outcome_row(outcome: Outcome) -> dict[str, Any] | None:
     """The outcome as plain Python objects in the shape of `types.outcome_of(...)`.
 
     Exactly one of value and error is set; a NULL input gives a row whose value and error are both NULL.
+    `at` is when the call ended: equal for all rows that share it, NULL when nothing was called.
     """
     usage = outcome.receipt
     return {
@@ -570,7 +579,7 @@ def outcome_row(outcome: Outcome) -> dict[str, Any] | None:
             "api_version": API_VERSION,
             "task_id": usage.task_id,
             "content_key": usage.content_key,
-            "at": datetime.now(UTC),
+            "at": None if usage.at is None else datetime.fromtimestamp(usage.at, UTC),
         },
     }
 

@@ -11,5 +11,6 @@ For SQL, `tl_data.register(spark)`. Importing this package imports no pyspark.
 """
 
 from tl_data.spark.delta import delta_conf, session
+from tl_data.spark.statement import guard
 
-__all__ = ["delta_conf", "session"]
+__all__ = ["delta_conf", "guard", "session"]

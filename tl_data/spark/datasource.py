@@ -38,6 +38,9 @@ from tl_data.settings import Settings
 from tl_data.spark.streaming import ReadyVideos
 from tl_data.spark.worker import Worker
 
+#: What can be loaded: an option is a text, so a listing about a list of videos cannot.
+LISTINGS = {name: t for name, t in TABLES.items() if not any(pa.types.is_list(p.type) for p in t.parameters)}
+
 #: Columns that the API filters by itself, as the names of the listings' options.
 _EQUAL = {"index_id", "filename", "index_name", "status"}
 _SINCE = {"created_at", "updated_at"}
@@ -63,7 +66,7 @@ class TwelveLabs(DataSource):
             SchemaMismatch: there is none of the name, or an option is not one of its arguments.
         """
         name = self.options.get("path") or "videos"
-        known: dict[str, Table | Function] = {**TABLES, "search": FUNCTIONS["search"]}
+        known: dict[str, Table | Function] = {**LISTINGS, "search": FUNCTIONS["search"]}
         record = known.get(name)
         if record is None:
             raise SchemaMismatch(f"twelvelabs has nothing called {name!r} to load; it has {', '.join(known)}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -65,8 +67,6 @@ def session(master: str = "local[*]", *, delta: bool = True, **conf: str) -> Spa
         from pyspark.sql import SparkSession
     except ImportError as missing:
         raise MissingExtra("a Spark session needs pyspark, which", "spark") from missing
-    # Java starts some workers (data sources, Connect) by the variable alone.
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     said = {
         "spark.pyspark.python": sys.executable,
         "spark.sql.session.timeZone": "UTC",
@@ -91,7 +91,8 @@ def started(builder: SparkSession.Builder) -> SparkSession:
     if not connects and shutil.which("java") is None and "JAVA_HOME" not in os.environ:
         raise SettingsError("Spark needs Java 17 or newer: apt-get install openjdk-17-jre-headless")
     try:
-        return builder.getOrCreate()
+        with _python_of_workers():
+            return builder.getOrCreate()
     except PySparkException as error:
         if error.getCondition() != "JAVA_GATEWAY_EXITED":
             raise
@@ -101,3 +102,17 @@ def started(builder: SparkSession.Builder) -> SparkSession:
             "a folder and name them in spark.jars, with session(delta=False). Java must be 17 or newer: "
             "tl-data doctor tells"
         ) from error
+
+
+@contextmanager
+def _python_of_workers() -> Iterator[None]:
+    """Java reads this variable when it starts, and starts some workers (data sources, Connect) by it."""
+    name = "PYSPARK_PYTHON"
+    absent = name not in os.environ
+    if absent:
+        os.environ[name] = sys.executable
+    try:
+        yield
+    finally:
+        if absent:
+            del os.environ[name]

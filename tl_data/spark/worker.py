@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -24,10 +24,13 @@ from tl_data.catalog import Function, Parameter
 from tl_data.connection import Connection, connect
 from tl_data.errors import SettingsError
 from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.guard import Admitted, Limits, limits_of
 from tl_data.ledger.models import Call
+from tl_data.runtime.context import call_context
 from tl_data.runtime.pool import outcome_row
 from tl_data.session import Session
 from tl_data.settings import Settings
+from tl_data.spark.statement import STATEMENT_CONF, new_statement, parse_statement
 from tl_data.usage import current
 
 #: Seconds for which workers share the answer of a call that is not durable; the pool remembers as long.
@@ -50,6 +53,9 @@ class Worker:
     settings: Settings
     scope: str
     needs_key: bool = False
+    statement: str = field(
+        default_factory=new_statement
+    )  # whose guard counts, unless the Spark conf names one
 
     def connection(self) -> Connection:
         """The connection of this process, opened after the fork, at first use.
@@ -70,17 +76,23 @@ class Worker:
 
     def values(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
         """The plain form: the first failing row fails the statement, with a text that names row and cause."""
-        f = self.function(name)
-        return _answers(f.parameters, f.gives, batches, lambda rows: self.connection().values(f, rows))
+        f, guarded = self.function(name), self._guarded(name)
+        return _answers(
+            f.parameters,
+            f.gives,
+            batches,
+            lambda rows: self.connection().values(f, rows, admitted=guarded.admitted),
+            guarded,
+        )
 
     def outcomes(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
         """The `try_` form: a failing row carries its error."""
-        f = self.function(name)
+        f, guarded = self.function(name), self._guarded(name)
 
         def tried(rows: Iterator[dict[str, Any]]) -> Iterator[Any]:
-            return map(outcome_row, self.connection().map(f, rows))
+            return map(outcome_row, self.connection().map(f, rows, admitted=guarded.admitted))
 
-        return _answers(f.parameters, f.outcome, batches, tried)
+        return _answers(f.parameters, f.outcome, batches, tried, guarded)
 
     def listings(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
         """A listing of the API for each row of options, as a list of structs."""
@@ -94,10 +106,36 @@ class Worker:
 
         return _answers(t.parameters, pa.list_(pa.struct(list(t.schema))), batches, read)
 
+    def _guarded(self, name: str) -> _Guarded:
+        """The guard for one stream of rows."""
+        connection, text = self.connection(), _conf(STATEMENT_CONF)
+        statement, limits = self.statement, limits_of(connection.settings)
+        if text:
+            statement, limits = parse_statement(text, limits)
+        return _Guarded(connection, self.function(name), Admitted(statement), limits)
+
     def function(self, name: str) -> Function:
         """The function of the catalog; one that is not durable shares its answers among the workers."""
         f = FUNCTIONS[name]
         return f if f.durable else replace(f, run=_shared(name, self.scope))
+
+
+@dataclass
+class _Guarded:
+    """Admits the batches of one stream of rows to their statement, which other workers share."""
+
+    connection: Connection
+    function: Function
+    admitted: Admitted
+    limits: Limits
+
+    def admit(self, rows: list[dict[str, Any]]) -> None:
+        """Raises BudgetReached: the rows would take the statement over its guard."""
+        self.connection.admit(self.admitted, self.function, rows, limits=self.limits, shared=True)
+
+    def settle(self) -> None:
+        """The oldest batch is answered."""
+        self.connection.settle(self.admitted, shared=True)
 
 
 @lru_cache(maxsize=256)
@@ -109,8 +147,9 @@ def _shared(name: str, scope: str) -> Callable[..., Any]:
         async def do() -> dict[str, Any]:
             return {"value": await f.run(tl, **arguments), "model": current().model}
 
-        said = hashlib.sha256(orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)).hexdigest()
-        answer = (await tl.ledger.once(Call(f.name, said, scope=scope, keep=KEEP), do)).result
+        digest = hashlib.sha256(orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        with call_context(bills=()):  # the connection bills it, by the operation of the price list
+            answer = (await tl.ledger.once(Call(f.name, digest, scope=scope, keep=KEEP), do)).result
         usage = current()
         usage.model, usage.content_key = answer["model"], None  # the key of the sharing is none of a video
         return answer["value"]
@@ -123,6 +162,7 @@ def _answers(
     gives: pa.DataType,
     batches: Iterable[Columns],
     answer: Callable[[Iterator[dict[str, Any]]], Iterator[Any]],
+    guarded: _Guarded | None = None,
 ) -> Iterator[pa.Array]:
     """One array for each batch, from one stream of rows: the calls of the next batch begin before the last
     answer of this one is there."""
@@ -132,14 +172,22 @@ def _answers(
     def rows() -> Iterator[dict[str, Any]]:
         for columns in batches:
             sizes.append(len(columns[0]))
-            for values in zip(*(column.to_pylist() for column in columns), strict=True):
-                yield dict(zip(names, values, strict=True))
+            batch = [
+                dict(zip(names, values, strict=True))
+                for values in zip(*(column.to_pylist() for column in columns), strict=True)
+            ]
+            if guarded is not None:
+                guarded.admit(batch)
+            yield from batch
 
     answers = iter(answer(rows()))
     for first in answers:
         while not (size := sizes.popleft()):
             yield pa.array([], gives)
-        yield pa.array([first, *islice(answers, size - 1)], gives)
+        array = pa.array([first, *islice(answers, size - 1)], gives)
+        if guarded is not None:
+            guarded.settle()
+        yield array
     for _ in sizes:
         yield pa.array([], gives)
 

@@ -1,0 +1,354 @@
+"""The guard of a SQL statement: no call is sent that could take the statement over its budget.
+
+An engine hands a function its rows in batches. Before the first call of a batch its price is reserved; what
+does not fit fails the statement, and nothing of the batch is sent:
+
+    bound     new distinct rows times the most that one can cost; needs no request
+    quote     only if the bound does not fit: each row is run up to the first call that would be paid, so that
+              what the ledger knows is free, and lengths are read from the headers of the files
+    reserve   the price counts while the batch runs; then what was paid takes its place
+
+Prices of what is not known are upper bounds: a video without a length is as long as the model takes, and a
+text has as many tokens as may be written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import orjson
+
+from tl_data.billing import Bill, Charge, Prices
+from tl_data.catalog import Function
+from tl_data.errors import APIError, BudgetReached, MediaRefused, MissingExtra, TLDataError
+from tl_data.media import preflight
+from tl_data.media.preflight import facts_of
+from tl_data.object_store import Storage
+from tl_data.runtime.context import Priced, call_context
+from tl_data.session import Session
+from tl_data.settings import Settings
+
+DEFAULT_BUDGET = 10.0  # of the price list's currency, a statement, where there is a key
+MOST_TOKENS = 4096  # that one analysis writes, unless it is called with max_tokens
+LONGEST = 4 * 3600.0  # seconds of a video, where the model's own limit is not known
+QUOTES = 32  # rows that are quoted at once
+
+#: What a call of a function can be billed for, in order; functions that are not named here are free.
+OPERATIONS: dict[str, tuple[str, ...]] = {
+    "search": ("search",),
+    "search_by_image": ("search",),
+    "embed_text": ("embed_text",),
+    "embed_image": ("embed_image",),
+    "audio_vectors": ("embed_audio",),
+    "video_vectors": ("embed_video",),
+    **dict.fromkeys(("index_video", "clips", "transcript"), ("index",)),
+    **dict.fromkeys(
+        ("summarize", "chapters", "highlights", "gist", "analyze", "extract", "filter", "classify", "score"),
+        ("index", "analyze"),
+    ),
+}
+
+#: Operations that are billed by the length of the video.
+_BY_LENGTH = ("index", "analyze", "embed_video", "embed_audio")
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What calls cost at most. `unknown`: videos whose length is not known, taken as the longest."""
+
+    calls: int = 0
+    price: float = 0.0
+    video_minutes: float = 0.0
+    unknown: int = 0
+    reused: int = 0  # rows whose answers the ledger has
+
+    def __add__(self, other: Quote) -> Quote:
+        return Quote(
+            self.calls + other.calls,
+            self.price + other.price,
+            self.video_minutes + other.video_minutes,
+            self.unknown + other.unknown,
+            self.reused + other.reused,
+        )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one statement. None: no limit."""
+
+    budget: float | None = None
+    max_calls: int | None = None
+
+    def allow(self, calls: int, price: float) -> bool:
+        """Whether a statement may cost so much."""
+        within = self.max_calls is None or calls <= self.max_calls
+        return within and (self.budget is None or price <= self.budget + 1e-9)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The guard that settings ask for: with a key `DEFAULT_BUDGET`, unless they say otherwise."""
+    budget = settings.sql_budget
+    if budget is None and settings.api_key:
+        budget = DEFAULT_BUDGET
+    return Limits(None if budget == math.inf else budget, settings.sql_max_calls)
+
+
+def prices_for(session: Session) -> Prices:
+    """The price list. The embedded engine is free, unless TL_PRICES names a list to count with."""
+    if session.embedded and not os.environ.get("TL_PRICES"):
+        return Prices.free()
+    return Prices.load()
+
+
+def charge_of(function: Function, value: Any) -> Charge:
+    """What one call of a function costs that is not kept in the ledger."""
+    operation = OPERATIONS.get(function.name, (function.name,))[0]
+    seconds = 0.0
+    if operation in _BY_LENGTH and isinstance(value, list):
+        seconds = max((float(row.get("end_sec") or 0.0) for row in value), default=0.0)
+    return Charge("", operation, round(seconds * 1e6))
+
+
+class Reservations(Protocol):
+    """What the batches of statements have reserved or paid."""
+
+    async def total(self, statement: str) -> tuple[int, float]:
+        """Calls and price, reserved and paid, of a statement."""
+
+    async def reserve(self, statement: str, quote: Quote, limits: Limits) -> str | None:
+        """Add to it, in one step with the check; a name for `settle`, or None if it does not fit."""
+
+    async def settle(self, name: str, calls: int, price: float) -> None:
+        """Put what was paid in the place of what was reserved."""
+
+
+class LocalReservations:
+    """Within this process; the statements used last are kept."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self._most = most
+        self._statements: dict[str, dict[str, tuple[int, float]]] = {}
+
+    async def total(self, statement: str) -> tuple[int, float]:
+        batches = self._statements.get(statement, {}).values()
+        return sum(calls for calls, _ in batches), math.fsum(price for _, price in batches)
+
+    async def reserve(self, statement: str, quote: Quote, limits: Limits) -> str | None:
+        calls, price = await self.total(statement)
+        if not limits.allow(calls + quote.calls, price + quote.price):
+            return None
+        batches = self._statements.pop(statement, {})
+        self._statements[statement] = batches
+        while len(self._statements) > self._most:
+            del self._statements[next(iter(self._statements))]
+        name = f"{statement}/{len(batches)}"
+        batches[name] = quote.calls, quote.price
+        return name
+
+    async def settle(self, name: str, calls: int, price: float) -> None:
+        batches = self._statements.get(name.rpartition("/")[0])
+        if batches is not None:
+            batches[name] = calls, price
+
+
+class SharedReservations:
+    """Among the processes that share a ledger: one small object a batch, numbered without a gap.
+
+    A batch is reserved by creating the object with the next number. Of two processes that add up the same
+    objects one creates it; the other adds up again.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._read: dict[str, tuple[str, tuple[int, float]]] = {}  # path -> version, amounts
+
+    async def total(self, statement: str) -> tuple[int, float]:
+        return (await self._batches(statement))[1:]
+
+    async def _batches(self, statement: str) -> tuple[int, int, float]:
+        items = [item async for item in self._storage.below(f"shared/{statement}")]
+        amounts = []
+        for item in items:
+            version, amount = self._read.get(item.path, ("", (0, 0.0)))
+            if version != item.version:
+                record = orjson.loads(await self._storage.read(item.path) or b"{}")
+                amount = int(record.get("calls", 0)), float(record.get("price", 0.0))
+                self._read[item.path] = item.version, amount
+            amounts.append(amount)
+        return len(items), sum(calls for calls, _ in amounts), math.fsum(price for _, price in amounts)
+
+    async def reserve(self, statement: str, quote: Quote, limits: Limits) -> str | None:
+        while True:
+            number, calls, price = await self._batches(statement)
+            if not limits.allow(calls + quote.calls, price + quote.price):
+                return None
+            path = f"shared/{statement}/{number:06d}"
+            if await self._storage.create(path, _amounts(quote.calls, quote.price)):
+                return path
+
+    async def settle(self, name: str, calls: int, price: float) -> None:
+        await self._storage.write(name, _amounts(calls, price))
+
+
+def _amounts(calls: int, price: float) -> bytes:
+    return orjson.dumps({"calls": calls, "price": price})
+
+
+@dataclass
+class Admitted:
+    """The batches of one stream of rows: what they reserved, and what they have paid so far."""
+
+    statement: str
+    bill: Bill = field(default_factory=Bill)
+    names: list[str] = field(default_factory=list)  # of reservations, the oldest first
+    settled: tuple[int, float] = (0, 0.0)  # calls and price of the batches that have ended
+
+
+class Guard:
+    """The guard of one connection, on its event loop."""
+
+    def __init__(self, session: Session, prices: Prices, reservations: Reservations) -> None:
+        self.prices = prices
+        self._session, self._reservations = session, reservations
+
+    async def admit(
+        self, admitted: Admitted, function: Function, rows: Sequence[Mapping[str, Any]], limits: Limits
+    ) -> None:
+        """Reserve the price of the calls of these distinct rows.
+
+        Raises:
+            BudgetReached: the statement could come to cost more than its guard allows; nothing was sent.
+        """
+        if not rows or function.name not in OPERATIONS:
+            return
+        quote = self.bound(function, rows)
+        name = await self._reservations.reserve(admitted.statement, quote, limits)
+        if name is None and function.durable:
+            quote = await self.quote(function, rows)
+            name = await self._reservations.reserve(admitted.statement, quote, limits)
+        if name is None:
+            raise BudgetReached(await self._refusal(admitted.statement, function, quote, limits))
+        admitted.names.append(name)
+
+    async def settle(self, admitted: Admitted) -> None:
+        """The oldest batch has ended: what was paid since the last one takes the place of its reservation."""
+        if admitted.names:
+            calls, price = admitted.bill.calls, admitted.bill.price(self.prices)
+            before = admitted.settled
+            admitted.settled = calls, price
+            name = admitted.names.pop(0)
+            await self._reservations.settle(name, calls - before[0], max(0.0, price - before[1]))
+
+    def bound(self, function: Function, rows: Iterable[Mapping[str, Any]]) -> Quote:
+        """The most that calls with these rows of arguments can cost, without a request."""
+        total = Quote()
+        for row in rows:
+            total += self._priced(OPERATIONS.get(function.name, ()), row, self._known_seconds(row))
+        return total
+
+    async def quote(self, function: Function, rows: Iterable[Mapping[str, Any]]) -> Quote:
+        """What calls with these rows cost at most, after a look into the ledger and the files' headers.
+
+        No paid call is made. The videos' servers are asked for headers; the index may be created, which is
+        free.
+        """
+        places = asyncio.Semaphore(QUOTES)
+
+        async def one(row: Mapping[str, Any]) -> Quote:
+            async with places:
+                return await self._quoted(function, row)
+
+        total = Quote()
+        for quote in await asyncio.gather(*map(one, rows)):
+            total += quote
+        return total
+
+    async def _quoted(self, function: Function, row: Mapping[str, Any]) -> Quote:
+        operations = OPERATIONS.get(function.name, ())
+        if not function.durable:
+            return self._priced(operations, row, self._known_seconds(row))
+        try:
+            with call_context(quoting=True):
+                await function.run(self._session, **function.arguments(row))
+        except Priced as first:
+            operation = first.operation if first.operation in operations else "analyze"
+            seconds = first.video_minutes * 60 or self._known_seconds(row) or await self._seconds(row)
+            rest = operations[operations.index(operation) :] if operation in operations else operations
+            return self._priced(rest[1:] if first.submitted else rest, row, seconds)
+        except TLDataError:
+            return Quote()  # it fails before it is paid
+        return Quote(reused=1)
+
+    def _known_seconds(self, row: Mapping[str, Any]) -> float | None:
+        video = row.get("video")
+        return self._session.lengths.of(video) if isinstance(video, str) else None
+
+    async def _seconds(self, row: Mapping[str, Any]) -> float | None:
+        video = row.get("video")
+        if not isinstance(video, str):
+            return None
+        with suppress(MissingExtra, MediaRefused, APIError):
+            if self._session.is_id(video):
+                found = await self._session.retrieve_video(video, row.get("index_id"))
+                return None if found.get("duration_sec") is None else float(found["duration_sec"])
+            return (await facts_of(self._session.client, video)).duration_sec
+        return None
+
+    def _priced(self, operations: Sequence[str], row: Mapping[str, Any], seconds: float | None) -> Quote:
+        total = Quote()
+        for operation in operations:
+            length = seconds if seconds is not None else self._longest(operation)
+            if operation == "analyze":
+                length = _window(row, length)
+            minutes = length / 60 if operation in _BY_LENGTH else 0.0
+            tokens = int(row.get("max_tokens") or MOST_TOKENS) if operation == "analyze" else 0
+            price = self.prices.of(operation, video_minutes=minutes, calls=1, output_tokens=tokens)
+            total += Quote(1, price, minutes)
+        unknown = seconds is None and any(operation in _BY_LENGTH for operation in operations)
+        return replace(total, unknown=int(unknown))
+
+    def _longest(self, operation: str) -> float:
+        session = self._session
+        model = session.analyze_model if operation == "analyze" else session.search_model
+        limits = preflight.limits_of(model)
+        return limits.longest_sec if limits else LONGEST
+
+    async def _refusal(self, statement: str, function: Function, quote: Quote, limits: Limits) -> str:
+        calls, price = await self._reservations.total(statement)
+        currency = self.prices.currency
+
+        def money(amount: float) -> str:
+            return f"{amount:,.2f} {currency}" if amount >= 0.1 or not amount else f"{amount:.2g} {currency}"
+
+        before = f" The statement has paid for or reserved {calls:,} calls, {money(price)}, before."
+        unknown = (
+            f" ({quote.unknown:,} videos of unknown length are taken as the longest that the model accepts)"
+            if quote.unknown
+            else ""
+        )
+        allowed = []
+        if limits.budget is not None:
+            allowed.append(money(limits.budget))
+        if limits.max_calls is not None:
+            allowed.append(f"{limits.max_calls:,} calls")
+        video = function.parameters[0].name
+        return (
+            f"{function.sql}: {quote.calls:,} calls for up to {money(quote.price)}{unknown} would "
+            f"take this statement over its guard of {' and '.join(allowed)}. None of them was sent."
+            f"{before if calls else ''} A LIMIT outside of the call does not help: select rows first, "
+            f"FROM (SELECT ... LIMIT 5) q, LATERAL {function.sql}(q.{video}, ...). To allow more: "
+            "tl_data.register(con, budget=..., max_calls=...) or TL_SQL_BUDGET; inf switches it off"
+        )
+
+
+def _window(row: Mapping[str, Any], length: float) -> float:
+    """Seconds of the part of a video that is analyzed."""
+    start, end = float(row.get("start_sec") or 0.0), row.get("end_sec")
+    stop = length if end is None else min(float(end), length)
+    return max(0.0, stop - start) if start or end is not None else length
