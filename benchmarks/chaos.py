@@ -338,7 +338,9 @@ concurrency = {self.dice.choice((4, 16))}
         self.outcome.lines.append(f"exit {run.returncode} {said['status']} {said['reason']}")
         if said["paid_twice"]:
             self.outcome.wrong.append(f"a run reports {said['paid_twice']} paid twice")
-        return said["status"] == "done" and not any(error["retryable"] for error in said["errors"])
+        return said["status"] in ("done", "partial") and not any(
+            error["retryable"] for error in said["errors"]
+        )
 
     def _judge(self) -> None:
         outcome, stats = self.outcome, self.server.stats()

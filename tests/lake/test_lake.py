@@ -142,7 +142,6 @@ def test_a_table_with_other_columns_is_refused_and_left_alone(tmp_path: Path, ki
     for part in (
         "column clip_number is int32, but should be int64",
         "column start_sec (double) is missing",
-        "column mine (bool) is not known here",
         "clips",
     ):
         assert part in str(refused.value)
@@ -161,7 +160,7 @@ def test_a_table_changed_by_others_while_open(tmp_path: Path, kind: Format) -> N
         )
     else:
         pq.write_table(pa.table({"x": [1]}), next((tmp_path / "clips").glob("*.parquet")))
-    with pytest.raises(SchemaMismatch, match=r"column x \(int64\) is not known here"):
+    with pytest.raises(SchemaMismatch, match=r"column clip_number \(int64\) is missing"):
         two.replace_groups(clips("b", 5))
 
 

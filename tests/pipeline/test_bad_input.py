@@ -81,7 +81,7 @@ def test_good_rows_finish_and_bad_ones_say_why(
     for declared in (CLIPS, SUMMARIES, CHAPTERS, VECTORS):
         assert set(lake.read(declared, ["video_id"]).column("video_id").to_pylist()) == ids
     assert (report.rows, report.distinct, report.submitted, report.failed) == (18, 13, 2, 11)
-    assert (report.paid_twice, report.exit_code, report.status) == (0, 1, "done")
+    assert (report.paid_twice, report.exit_code, report.status) == (0, 1, "partial")
     assert (planned.distinct, planned.new, len(planned.refused)) == (13, 2, 11)
     assert {r.code for r in planned.refused} == set(CODES.values())
 

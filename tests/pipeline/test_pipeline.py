@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import time
@@ -135,7 +134,7 @@ def test_submit_and_collect_apart(put: Put, make_job: MakeJob, tmp_path: Path) -
     job = make_job([put("a.mp4"), put("b.mp4"), None], prices=prices(tmp_path))
     assert pipeline.collect(job).submitted == 0
     sent = pipeline.submit(job)
-    assert (sent.submitted, sent.pending, sent.failed, sent.exit_code) == (2, 2, 1, 1)
+    assert (sent.submitted, sent.pending, sent.failed, sent.exit_code) == (2, 2, 1, 0)
     assert Lake(job.folder).read(VIDEOS).num_rows == 0
     planned = pipeline.plan(job)
     assert (planned.attached + planned.known, planned.new, planned.video_minutes) == (2, 0, 0)
@@ -153,9 +152,11 @@ def test_a_budget_stops_before_it_is_exceeded(put: Put, make_job: MakeJob, tmp_p
     stopped = pipeline.run(job.but(budget=whole * 0.7))
     assert (stopped.status, stopped.submitted, stopped.failed, stopped.exit_code) == ("budget", 2, 0, 3)
     assert stopped.price <= whole * 0.7
-    assert re.search("before the budget of .*; run again to go on", stopped.lines()[0])
     assert Lake(job.folder).read(VIDEOS).num_rows == 2
-    on = pipeline.run(job.but(budget=whole * 0.7))
+    # A retry shares the budget with the run before; a budget for each run is asked for.
+    same = pipeline.run(job.but(budget=whole * 0.7))
+    assert (same.status, same.submitted, same.exit_code) == ("budget", 0, 3)
+    on = pipeline.run(job.but(budget=whole * 0.7, budget_hours=0))
     assert (on.status, on.submitted, on.reused) == ("done", 1, 2)
 
 
@@ -166,7 +167,6 @@ def test_a_budget_holds_whatever_is_written(put: Put, make_job: MakeJob, tmp_pat
     most = pipeline.plan(job.but(limit=1)).price_of_tokens
     none = pipeline.run(job.but(budget=most * 0.99))
     assert (none.status, none.submitted, none.price) == ("budget", 0, 0.0)
-    assert "; run again with a larger one" in none.reason
     # What is written is less than what was set aside for it: the others wait for that, and get it.
     whole = pipeline.run(job.but(budget=most * 1.2))
     assert (whole.status, whole.submitted) == ("done", 3)
@@ -190,15 +190,15 @@ def test_too_many_failures_stop_the_run(put: Put, make_job: MakeJob) -> None:
     job = make_job(urls, tables=("clips",))
     stopped = pipeline.run(job.but(max_failures=4, settings={**job.settings, "concurrency": 1}))
     assert (stopped.status, stopped.exit_code) == ("failures", 3)
-    assert 4 < stopped.failed < 9
-    assert "the table errors says why; run again" in stopped.reason
+    assert 4 < stopped.failed <= 9
     assert Lake(job.folder).read(ERRORS).num_rows == stopped.failed
-    assert Lake(job.folder).read(VIDEOS).num_rows == 1
-    assert pipeline.run(job.but(max_failures="90%")).status == "done"
+    assert (stopped.submitted, stopped.calls) == (0, 0)  # it was known before anything was paid
+    whole = pipeline.run(job.but(max_failures="90%"))
+    assert (whole.status, whole.submitted) == ("partial", 1)
     # They are refused for good: a later run is not stopped by them before it comes to what is new.
     more = make_job([*urls, put("b.mp4")], tables=("clips",), max_failures=0)
     again = pipeline.run(more)
-    assert (again.status, again.submitted, again.failed, again.exit_code) == ("done", 1, 9, 1)
+    assert (again.status, again.submitted, again.failed, again.exit_code) == ("partial", 1, 9, 0)
     [errors] = [line for line in pipeline.status(more).lines() if "errors: 9 x" in line]
     assert errors.endswith("the next run tries 0 again, the others once their file is there or another")
 

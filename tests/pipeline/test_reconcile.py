@@ -141,7 +141,7 @@ retries = 0
         price = prices.of("index", video_minutes=minutes) + prices.of(
             "analyze", video_minutes=analyzed, calls=calls, output_tokens=int(till.billed("output_tokens"))
         )
-        assert math.fsum(row["price"] for row in rows) == pytest.approx(price, rel=1e-9)
+        assert math.fsum(row["price"] for row in rows) == pytest.approx(price, abs=1e-8)
 
 
 @pytest.fixture
@@ -249,7 +249,7 @@ def test_the_records_that_are_gone_take_nothing_off_a_row(
     for record in (work.folder / "ledger" / "calls").rglob("*.submitted"):
         record.unlink()
     work.run()
-    assert work.rows()[0]["price"] == first.price
+    assert float(work.rows()[0]["price"]) == pytest.approx(first.price, abs=1e-9)
     assert not lease.exists()
     work.is_what_was_billed(till)
 

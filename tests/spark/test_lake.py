@@ -17,7 +17,7 @@ from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import SUMMARIES, VECTORS
 from tl_data.pipeline.job import Job, Source
-from tl_data.pipeline.worklist import Listing
+from tl_data.pipeline.worklist import Worklist
 
 if TYPE_CHECKING:
     from tests.spark.conftest import Java
@@ -28,7 +28,7 @@ URLS = ["https://example.com/a.mp4", "https://example.com/b.mp4", None]
 
 
 def keys(job: Job) -> list[list[str]]:
-    with Listing(job, Lake(job.folder)) as source:
+    with Worklist(job, Lake(job.folder)) as source:
         return [list(item.keys) for item in source.items()]
 
 

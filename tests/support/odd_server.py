@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from http import HTTPStatus
 from pathlib import Path
@@ -29,6 +30,11 @@ class OddHandler(Handler):
             return self.text(HTTPStatus.FOUND, "Found.\n", Location=f"/{quote(name)}")
         if way == "loop":
             return self.text(HTTPStatus.FOUND, "Round and round.\n", Location=self.path)
+        if way == "resethead" and self.command == "HEAD":
+            self.close_connection = True
+            return self.connection.shutdown(socket.SHUT_RDWR)
+        if way == "failhead" and self.command == "HEAD":
+            return self.text(HTTPStatus.INTERNAL_SERVER_ERROR, "Not that.\n")
         if way == "nohead" and self.command == "HEAD":
             return self.text(HTTPStatus.METHOD_NOT_ALLOWED, "GET only.\n", Allow="GET")
         file = self.server.find(name)
@@ -68,6 +74,7 @@ class OddServer(FileServer):
     def odd(self, way: str, name: str = "") -> str:
         """The URL of a file answered in an odd way.
 
-        A status number, html, redirect, loop, nohead, slow (1 s), cut, norange, noetag, weak, bare, octet.
+        A status number, html, redirect, loop, nohead, resethead, failhead, slow (1 s), cut, norange, noetag,
+        weak, bare, octet.
         """
         return f"{self.base_url}/-/{way}/{quote(name)}"

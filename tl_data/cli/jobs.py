@@ -67,8 +67,9 @@ def plan(file: str, limit: int | None, as_json: bool) -> None:
 def run(file: str, limit: int | None, dry_run: bool, as_json: bool) -> None:
     """Run a job: everything new, changed, or failed and worth another try; then its alerts and its digest.
 
-    Exit codes: 0 all is in, 1 some videos failed (table errors), 2 the job is wrong, 3 stopped at a limit
-    or by trouble (run it again), 130 interrupted (run it again). Alerts that were found are no failure.
+    Exit codes: 0 nothing new failed, 1 a video failed that had not failed alike before (table errors), 2 the
+    job is wrong, 3 stopped at a limit or by trouble (run it again), 130 interrupted (run it again). Alerts
+    that were found are no failure.
 
     \b
     FILE: a job in TOML
@@ -157,6 +158,64 @@ def demo(videos: tuple[str, ...], folder: str) -> None:
     sys.exit(run_demo(list(videos), Path(folder)))
 
 
+@click.command()
+@click.argument("videos", nargs=-1, required=True)
+@click.option(
+    "--job", "file", default="tl-job.toml", show_default=True, help="the job whose tables have them"
+)
+@click.option("--platform", is_flag=True, help="delete them from their index on the platform as well")
+@_JSON
+def remove(videos: tuple[str, ...], file: str, platform: bool, as_json: bool) -> None:
+    """Take videos down: all their rows, what the ledger has of them and, if asked, the platform's copy.
+
+    Exit codes: 0 all is gone, 1 the platform kept something, 2 the tables have no such video.
+
+    \b
+    VIDEOS: source keys, URLs, paths or video ids, as in the table videos
+    """
+    from tl_data import pipeline
+    from tl_data.pipeline.job import Job
+
+    job = Job.load(file)
+    report = _in_trouble(lambda: pipeline.remove(job, videos, platform=platform))
+    _print(report.lines(), asdict(report), as_json)
+    sys.exit(report.exit_code)
+
+
+@click.group()
+def lake() -> None:
+    """Work on the tables of a job."""
+
+
+@lake.command("migrate")
+@_FILE
+def _migrate(file: str) -> None:
+    """Give the tables of an earlier release this release's columns and descriptions.
+
+    The first write of a run does it, too, without the descriptions.
+
+    \b
+    FILE: a job in TOML
+    """
+    from tl_data.lake.lake import Lake
+    from tl_data.lake.schemas import TABLES
+    from tl_data.pipeline.job import Job
+
+    job = Job.load(file)
+
+    def migrated() -> None:
+        tables = Lake(job.folder, job.format)
+        for name, declared in TABLES.items():
+            if tables.exists(declared):
+                table = tables.table(declared)
+                changed, described = table.migrate(), table.describe()
+                click.echo(
+                    f"{name}: {'migrated' if changed else 'up to date'}, {described} columns described"
+                )
+
+    _in_trouble(migrated)
+
+
 def _planned(file: str, limit: int | None, as_json: bool) -> None:
     from tl_data import pipeline
     from tl_data.pipeline.digest import digest_file
@@ -197,7 +256,8 @@ def _worked(verb: str, file: str, limit: int | None, as_json: bool) -> None:
     if verb != "run" and not job.has_source:
         raise SettingsError(f"{file} has no [source]: there is nothing to {verb}; type: tl-data run {file}")
     if job.alerts and verb != "submit":
-        saved_questions(job, job.alerts)  # what is wrong with them is told before anything is paid
+        alerts = job.alerts  # what is wrong with the questions ends the run before anything is paid
+        _in_trouble(lambda: saved_questions(job, alerts))
     facts: dict[str, Any] = {}
     codes = []
     if job.has_source:
@@ -270,4 +330,16 @@ def _print(lines: list[str], facts: dict[str, Any], as_json: bool) -> None:
             click.echo(line)
 
 
-COMMANDS: list[click.Command] = [init, plan, run, submit, collect, status, reindex, ledger, demo]
+COMMANDS: list[click.Command] = [
+    init,
+    plan,
+    run,
+    submit,
+    collect,
+    status,
+    reindex,
+    ledger,
+    demo,
+    remove,
+    lake,
+]

@@ -16,6 +16,7 @@ import pyarrow.compute
 from tl_data.cli.output import json_value, output_options, show
 from tl_data.errors import LedgerError
 from tl_data.ledger.ledger import Ledger
+from tl_data.ledger.models import Entry
 from tl_data.settings import Settings
 from tl_data.urls import redact
 
@@ -74,20 +75,51 @@ def _show(key: str) -> None:
 
 
 @ledger.command("forget")
-@click.argument("keys", nargs=-1, required=True)
-def _forget(keys: tuple[str, ...]) -> None:
-    """Forget calls, so that they are made, and paid, anew.
+@click.argument("keys", nargs=-1)
+@click.option("--code", help="calls that failed with this code, such as video_file_broken")
+@click.option("--content", help="calls about this: a URL or path, or a part of it")
+@click.option("--operation", help="calls of this operation: index, analyze, ...")
+@click.option("--failed", is_flag=True, help="calls that failed")
+@click.option("--dry-run", is_flag=True, help="only list them")
+def _forget(
+    keys: tuple[str, ...],
+    code: str | None,
+    content: str | None,
+    operation: str | None,
+    failed: bool,
+    dry_run: bool,
+) -> None:
+    """Forget calls, so that they are made, and paid, anew. Several filters together narrow the choice.
 
     \b
-    KEYS: as `tl-data ledger ls` prints them
+    KEYS: as `tl-data ledger ls` prints them; none with a filter
     """
+    filters = [code, content, operation, failed or None]
+    if not keys and not any(filters):
+        raise click.UsageError("give keys, or one of --code, --content, --operation, --failed")
+    if keys and any(filters):
+        raise click.UsageError("give keys or filters, not both")
+
+    def chosen(entry: Entry) -> bool:
+        failure = entry.failure
+        return (
+            (code is None or (failure is not None and failure.code == code))
+            and (content is None or content in (entry.content or ""))
+            and (operation is None or entry.operation == operation)
+            and (not failed or entry.state == "failed")
+        )
 
     async def forgotten(ledger: Ledger) -> list[str]:
-        return [key for key in keys if await ledger.forget(key)]
+        wanted = list(keys) or [entry.key async for entry in ledger.entries() if chosen(entry)]
+        if dry_run:
+            return [key for key in wanted if await ledger.show(key)]
+        return [key for key in wanted if await ledger.forget(key)]
 
     gone = _in_ledger(forgotten)
     for key in gone:
-        click.echo(f"forgotten: {key}")
+        click.echo(f"{'would be forgotten' if dry_run else 'forgotten'}: {key}")
+    if not keys and not gone:
+        click.echo("no call matches")
     if unknown := [key for key in keys if key not in gone]:
         raise LedgerError(f"the ledger has no call {', '.join(unknown)}; tl-data ledger ls lists all")
 

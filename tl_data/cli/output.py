@@ -6,6 +6,7 @@ import os
 import sys
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -111,4 +112,6 @@ def _flat(rows: pa.Table) -> pa.Table:
 
 def json_value(value: Any) -> Any:
     """What JSON has no word for: records as objects, everything else as text."""
+    if isinstance(value, Decimal):
+        return float(value)
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)

@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 from tl_data.client.base import BaseClient
 from tl_data.client.retry import Repeat, persist
 from tl_data.client.transport import Stream
-from tl_data.errors import BadRequest, MediaRefused, ServerFailed
+from tl_data.errors import BadRequest, ConnectionFailed, MediaRefused, ServerFailed
 from tl_data.ratelimit.headers import wait_hint
 from tl_data.urls import encoded, redacted
 
@@ -46,12 +46,20 @@ class RemoteMethods(BaseClient):
         asked = media_url(url) or ""
 
         async def attempt() -> Remote:
-            remote = await self._heads("HEAD", asked, {})
-            page = (remote.content_type or "").startswith("text/html")
-            if remote.status in _NOT_HEAD or page or (remote.status < 300 and not remote.length):
-                remote = await self._heads("GET", asked, {"range": "bytes=0-0"})
-            _check(remote)
-            return remote
+            try:
+                head: Remote | None = await self._heads("HEAD", asked, {})
+            except ServerFailed as error:
+                if error.http_status == 429:
+                    raise
+                head = None
+            except ConnectionFailed as error:
+                if not error.maybe_done:  # not even a connection came about
+                    raise
+                head = None  # some servers hang up on HEAD, and serve GET
+            if head is None or _needs_get(head):
+                head = await self._heads("GET", asked, {"range": "bytes=0-0"})
+            _check(head)
+            return head
 
         return await persist(
             attempt, Repeat.FREELY, self.settings.but(retries=min(TRIES, self.settings.retries))
@@ -145,6 +153,12 @@ def media_url(url: str | None) -> str | None:
         return encoded(url)
     except ValueError as error:
         raise MediaRefused(str(error), "video_url_invalid") from None
+
+
+def _needs_get(head: Remote) -> bool:
+    """Whether the answer to HEAD may be different for GET."""
+    page = (head.content_type or "").startswith("text/html")
+    return head.status in _NOT_HEAD or page or (head.status < 300 and not head.length)
 
 
 def _overloaded(shown: str, stream: Stream) -> ServerFailed:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tl_data.errors import LakeError, SchemaMismatch
-from tl_data.lake.schemas import LakeSchema
+from tl_data.lake.schemas import LakeSchema, with_former_names
 
 Group = tuple[Any, ...]  # the values of a table's `by` columns
 
@@ -34,6 +35,12 @@ class LakeTable(Protocol):
     def where(self) -> str:
         """What a person types to find it."""
 
+    def migrate(self) -> bool:
+        """Give a table of the release before this release's columns; whether there was anything to do."""
+
+    def describe(self) -> int:
+        """Set the descriptions of columns that have none; how many there were."""
+
 
 #: What to do about a table that is damaged.
 LOST = (
@@ -55,17 +62,19 @@ def reason(error: BaseException) -> str:
     return said
 
 
-def readable(where: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> pa.RecordBatchReader:
-    """Batches in this schema; what is wrong with their files is told when it is met.
+def readable(
+    where: str, declared: LakeSchema, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+) -> pa.RecordBatchReader:
+    """Batches in this schema, which is a part of the declared one.
 
     Raises:
-        LakeError: while it is read.
+        LakeError: a file cannot be read; raised when the reader comes to it.
     """
 
     def read() -> Iterator[pa.RecordBatch]:
         try:
             for batch in batches:
-                yield batch.select(schema.names).cast(schema)
+                yield upgraded(declared, batch, schema)
         except (OSError, pa.ArrowException) as error:
             said = reason(error).partition(". Detail:")[0]
             raise LakeError(f"{where}: a file of it cannot be read: {said}. {LOST}") from error
@@ -85,7 +94,7 @@ def rows_of(declared: LakeSchema, rows: Sequence[dict[str, Any]]) -> pa.Table:
         SchemaMismatch: a value does not fit its column.
     """
     try:
-        return pa.Table.from_pylist(list(rows), declared.schema)
+        return pa.Table.from_pylist([with_former_names(declared, row) for row in rows], declared.schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise SchemaMismatch(f"table {declared.name}: {error}") from error
 
@@ -104,19 +113,69 @@ def groups_of(declared: LakeSchema, rows: pa.Table) -> list[Group]:
 
 
 def fitted(declared: LakeSchema, rows: pa.Table) -> pa.Table:
-    """Rows with the columns of the declaration, in its order and exact types.
+    """Rows with the columns of the declaration, in its order and exact types, and nothing else.
 
     Raises:
         SchemaMismatch: names the column and both types.
     """
     check(declared, rows.schema, f"the rows for table {declared.name}")
-    return rows.select(declared.schema.names).cast(declared.schema)
+    return upgraded(declared, rows, declared.schema)
+
+
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
+
+
+def upgraded(declared: LakeSchema, rows: Rows, schema: pa.Schema) -> Rows:
+    """Rows of this or the release before, in the names and types of `schema`, which is of this release."""
+    columns = []
+    for field in schema:
+        former = declared.renamed.get(field.name, field.name)
+        name = field.name if field.name in rows.schema.names else former
+        if name in rows.schema.names:
+            columns.append(_cast(rows.column(name), field.type))
+        else:
+            columns.append(pa.nulls(rows.num_rows, field.type))
+    return type(rows).from_arrays(columns, schema=schema)
+
+
+def _cast(column: Any, kind: pa.DataType) -> Any:
+    if pa.types.is_decimal(kind) and pa.types.is_floating(column.type):
+        column = pc.round(column, kind.scale)  # more digits than the type has are an error of Arrow's
+    return column.cast(kind)
+
+
+def needed_columns(declared: LakeSchema, found: pa.Schema, names: Sequence[str]) -> list[str]:
+    """The columns to read from a table of this or the release before, to give these."""
+    former = [declared.renamed.get(name, name) for name in names]
+    wanted = (n if n in found.names else old for n, old in zip(names, former, strict=True))
+    return [name for name in dict.fromkeys(wanted) if name in found.names]
+
+
+def outdated(declared: LakeSchema, found: pa.Schema) -> bool:
+    """Whether a table was written by the release before and is to be migrated."""
+    return any(
+        field.name not in found.names or shape(found.field(field.name).type) != shape(field.type)
+        for field in declared.schema
+    )
+
+
+def of_others(declared: LakeSchema, found: pa.Schema) -> list[pa.Field]:
+    """Columns that somebody added to a table: they stay, and are NULL in the rows that are written here."""
+    return [field for field in found if field.name not in declared.schema.names]
+
+
+def padded(rows: pa.Table, more: Sequence[pa.Field]) -> pa.Table:
+    """Rows with further columns that are NULL."""
+    for field in more:
+        rows = rows.append_column(field.with_nullable(True), pa.nulls(rows.num_rows, field.type))
+    return rows
 
 
 def check(declared: LakeSchema, found: pa.Schema, where: str) -> None:
     """Compare what a table has with what this version of the package writes.
 
-    Names of list elements and 64-bit offsets do not count: Delta and Spark choose them freely.
+    Names of list elements and 64-bit offsets do not count: Delta and Spark choose them freely. Neither do
+    columns that somebody added, nor what the release before wrote.
 
     Raises:
         SchemaMismatch: names every column that differs, and its types.
@@ -124,14 +183,16 @@ def check(declared: LakeSchema, found: pa.Schema, where: str) -> None:
     faults = []
     for field in declared.schema:
         if field.name not in found.names:
-            faults.append(f"column {field.name} ({shape(field.type)}) is missing")
-        elif shape(found.field(field.name).type) != shape(field.type):
-            is_now = shape(found.field(field.name).type)
+            if field.name not in declared.added:
+                faults.append(f"column {field.name} ({shape(field.type)}) is missing")
+            continue
+        is_now = shape(found.field(field.name).type)
+        if is_now not in (shape(field.type), shape(declared.former.get(field.name, field.type))):
             faults.append(f"column {field.name} is {is_now}, but should be {shape(field.type)}")
     faults += [
-        f"column {field.name} ({shape(field.type)}) is not known here"
-        for field in found
-        if field.name not in declared.schema.names
+        f"column {field.name} that was added to it may be NULL nowhere"
+        for field in of_others(declared, found)
+        if not field.nullable
     ]
     if faults:
         raise SchemaMismatch(

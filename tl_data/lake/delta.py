@@ -6,6 +6,7 @@ import atexit
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -13,7 +14,21 @@ from weakref import WeakSet
 import pyarrow as pa
 
 from tl_data.errors import LakeError, MissingExtra
-from tl_data.lake.base import LOST, Group, check, fitted, groups_of, part, readable, reason
+from tl_data.lake.base import (
+    LOST,
+    Group,
+    check,
+    fitted,
+    groups_of,
+    needed_columns,
+    of_others,
+    outdated,
+    padded,
+    part,
+    readable,
+    reason,
+    upgraded,
+)
 from tl_data.lake.schemas import LakeSchema
 from tl_data.object_store import plain_http
 
@@ -72,6 +87,7 @@ class Delta:
                     declared.schema,
                     mode="ignore",
                     name=declared.name,
+                    description=declared.doc,
                     configuration=PROPERTIES,
                     storage_options=_options(),
                 )
@@ -84,12 +100,12 @@ class Delta:
     def append(self, rows: pa.Table) -> None:
         """Add rows, whatever is there already."""
         rows = fitted(self.declared, rows)
-        self._commit(lambda t: _deltalake().write_deltalake(t, rows, mode="append"))
+        self._commit(lambda t: _deltalake().write_deltalake(t, self._as_stored(rows), mode="append"))
 
     def replace(self, rows: pa.Table) -> None:
         """Put these rows in the place of all rows."""
         rows = fitted(self.declared, rows)
-        self._commit(lambda t: _deltalake().write_deltalake(t, rows, mode="overwrite"))
+        self._commit(lambda t: _deltalake().write_deltalake(t, self._as_stored(rows), mode="overwrite"))
 
     def replace_groups(self, rows: pa.Table, gone: Collection[Group] = ()) -> None:
         """Put these rows in the place of those of the same groups; groups in `gone` lose their rows."""
@@ -103,19 +119,81 @@ class Delta:
             # somebody else has meanwhile written a row of these groups.
             among = self._among([*coming, *leaving])
             write = _deltalake().write_deltalake
-            self._commit(lambda t: write(t, rows, mode="overwrite", predicate=among))
+            self._commit(lambda t: write(t, self._as_stored(rows), mode="overwrite", predicate=among))
 
     def batches(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """The table as it is now, in the declared types, a batch at a time."""
         self._table.update_incremental()
         self._check()
         schema = part(self.declared, columns)
+        names = needed_columns(self.declared, self._schema(), schema.names)
         reader = (
             _dataset(self._table, _own_files(self.address))
-            .scanner(columns=schema.names, batch_size=BATCH, batch_readahead=1, fragment_readahead=1)
+            .scanner(columns=names, batch_size=BATCH, batch_readahead=1, fragment_readahead=1)
             .to_reader()
         )
-        return readable(self.address, schema, reader)
+        return readable(self.address, self.declared, schema, reader)
+
+    def migrate(self) -> bool:
+        """Bring a table of the release before into this release's columns; whether there was anything to do.
+
+        Columns are added without touching a file. A column whose type changed makes the table anew: that is
+        `runs`, which is small.
+
+        Raises:
+            LakeError: the table cannot be written; it is as it was.
+        """
+        exceptions = _deltalake().exceptions
+        for attempt in range(ATTEMPTS):
+            if not outdated(self.declared, self._schema()):
+                return attempt > 0
+            try:
+                self._migrate()
+                return True
+            except exceptions.CommitFailedError as error:
+                if attempt == ATTEMPTS - 1:
+                    raise LakeError(f"{self.address}: cannot be migrated: {reason(error)}") from error
+                time.sleep(0.05 * 2**attempt)
+            except (exceptions.DeltaError, OSError) as error:
+                raise LakeError(f"{self.address}: cannot be migrated: {reason(error)}") from error
+            self._table.update_incremental()
+        return True
+
+    def describe(self) -> int:
+        """Set the descriptions of columns that have none, one commit each; how many there were."""
+        fields = {field.name: field for field in self._table.schema().fields}
+        bare = [
+            n for n in self.declared.schema.names if n in fields and not fields[n].metadata.get("comment")
+        ]
+        for name in bare:
+            self._table.alter.set_column_metadata(name, {"comment": self.declared.description(name)})
+            self._table.update_incremental()
+        return len(bare)
+
+    def _migrate(self) -> None:
+        found, declared = self._schema(), self.declared
+        retyped = [n for n in declared.former if n in found.names and outdated(_only(declared, n), found)]
+        renamed = [n for n in declared.renamed if n not in found.names]
+        if retyped or (renamed and self._table.file_uris()):
+            rows = _dataset(self._table, _own_files(self.address)).to_table()
+            more = of_others(declared, found)
+            columns = [*declared.schema, *more]
+            whole = upgraded(declared, rows, pa.schema(columns))
+            _deltalake().write_deltalake(self._table, whole, mode="overwrite", schema_mode="overwrite")
+            self._table.update_incremental()
+            return
+        fields = _deltalake().Schema.from_arrow(declared.schema).fields
+        self._table.alter.add_columns([field for field in fields if field.name not in found.names])
+        self._table.update_incremental()
+
+    def _schema(self) -> pa.Schema:
+        return pa.schema(self._table.schema().to_arrow())
+
+    def _as_stored(self, rows: pa.Table) -> pa.Table:
+        """Rows with the columns that somebody added to the table, NULL, in the order of the table."""
+        found = self._schema()
+        rows = padded(rows, of_others(self.declared, found)).select(found.names)
+        return rows.cast(pa.schema([field.remove_metadata() for field in rows.schema]))
 
     def where(self) -> str:
         """What a person types to find it."""
@@ -141,6 +219,7 @@ class Delta:
             try:
                 self._table.update_incremental()
                 self._check()
+                self.migrate()
                 write(self._table)
                 break
             except exceptions.CommitFailedError as error:
@@ -188,7 +267,11 @@ class Delta:
         )
 
     def _check(self) -> None:
-        check(self.declared, pa.schema(self._table.schema().to_arrow()), self.address)
+        check(self.declared, self._schema(), self.address)
+
+
+def _only(declared: LakeSchema, column: str) -> LakeSchema:
+    return replace(declared, schema=pa.schema([declared.schema.field(column)]))
 
 
 def _own_files(address: str) -> Any:

@@ -11,6 +11,7 @@ it twice gives the same table, and killing it leaves the table as it was before 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -34,6 +35,29 @@ class Lake:
             raise SettingsError(f'{folder}: only Delta can be in a bucket. Write format = "delta"')
         self.folder = folder.rstrip("/") or folder
         self.format: Format = format
+        if "://" not in self.folder:
+            self._refuse_other_format()
+            if format == "delta":
+                _refuse_characters(self.folder)
+
+    def _refuse_other_format(self) -> None:
+        """Keep two formats out of one folder: `read_parquet` would take the files of both."""
+        tables = [path for path in Path(self.folder).glob("*") if path.is_dir()]
+        if self.format == "parquet":
+            other = [path for path in tables if (path / "_delta_log").is_dir()]
+        else:
+            other = [
+                path
+                for path in tables
+                if not (path / "_delta_log").is_dir() and any(path.glob("part-??????.parquet"))
+            ]
+        if other:
+            kind = "Delta" if self.format == "parquet" else "Parquet"
+            raise SettingsError(
+                f"{self.folder} holds {kind} tables ({other[0].name}), and the format of this lake is "
+                f"{self.format}. Write format = {kind.lower()!r}, or choose another outputs folder: results "
+                "that were paid for come from the ledger"
+            )
 
     def table(self, declared: LakeSchema) -> LakeTable:
         """Open a table, and create it when it is missing.
@@ -67,3 +91,12 @@ class Lake:
     def read(self, declared: LakeSchema, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of a table; none when it does not exist."""
         return self.batches(declared, columns).read_all()
+
+
+def _refuse_characters(folder: str) -> None:
+    """Refuse a path that delta-rs takes for another one, or panics at."""
+    if found := re.search(r"[\[\]^|\\]|%[0-9A-Fa-f]{2}", str(Path(folder).absolute())):
+        raise SettingsError(
+            f"{folder}: a Delta table cannot be in a folder whose path has {found.group()!r}. Rename the "
+            'folder, choose another outputs folder, or write format = "parquet"'
+        )

@@ -21,7 +21,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tl_data.errors import LakeError
-from tl_data.lake.base import LOST, Group, check, fitted, groups_of, part, readable, reason
+from tl_data.lake.base import (
+    LOST,
+    Group,
+    check,
+    fitted,
+    groups_of,
+    needed_columns,
+    of_others,
+    outdated,
+    padded,
+    part,
+    readable,
+    reason,
+    upgraded,
+)
 from tl_data.lake.schemas import LakeSchema
 
 FILE_BYTES = 16 * 2**20  # a commit rewrites at most about this much, plus the files of replaced groups
@@ -46,7 +60,8 @@ class ParquetTable:
     def append(self, rows: pa.Table) -> None:
         """Add rows, whatever is there already."""
         with self._writing():
-            self._put(self._path(len(self._files())), fitted(self.declared, rows))
+            self._migrate()
+            self._put(self._path(len(self._files())), self._as_stored(fitted(self.declared, rows)))
 
     def replace(self, rows: pa.Table) -> None:
         """Put these rows in the place of all rows; for an instant a reader finds no table, never a mix."""
@@ -67,22 +82,76 @@ class ParquetTable:
         if not leaving:
             return
         with self._writing():
+            self._migrate()
+            rows = self._as_stored(rows)
             home, touched = self._homes(leaving)
             last = self._last()
             placed: dict[Path, list[int]] = {file: [] for file in touched}
             for number, group in enumerate(groups):
                 placed.setdefault(home.get(group, last), []).append(number)
             for file, numbers in placed.items():
-                kept = self._without(file, leaving) if file.exists() else self.declared.schema.empty_table()
-                self._put(file, pa.concat_tables([kept, rows.take(pa.array(numbers, pa.int64()))]))
+                kept = self._without(file, leaving) if file.exists() else rows.schema.empty_table()
+                self._put(
+                    file,
+                    pa.concat_tables(
+                        [kept, rows.take(pa.array(numbers, pa.int64()))], promote_options="permissive"
+                    ),
+                )
 
     def batches(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """The table as it is now, in the declared types, a batch at a time."""
         schema = part(self.declared, columns)
         opened = [self._opened(file) for file in self._files()]  # now: each stays what it is while it is read
 
-        found = (batch for file in opened for batch in file.iter_batches(columns=schema.names))
-        return readable(str(self.folder), schema, found)
+        found = (
+            batch
+            for file in opened
+            for batch in file.iter_batches(
+                columns=needed_columns(self.declared, file.schema_arrow, schema.names)
+            )
+        )
+        return readable(str(self.folder), self.declared, schema, found)
+
+    def migrate(self) -> bool:
+        """Bring a table of the release before into this release's columns; whether there was anything to do.
+
+        Raises:
+            LakeError: the table cannot be written; each of its files is as it was or as it will be.
+        """
+        with self._writing():
+            return self._migrate()
+
+    def describe(self) -> int:
+        """Write the descriptions of columns into files that have none; how many columns lacked one."""
+        with self._writing():
+            bare: set[str] = set()
+            for file in self._files():
+                rows = self._opened(file).read()
+                without = {
+                    n
+                    for n in self.declared.schema.names
+                    if not (rows.field(n).metadata or {}).get(b"comment")
+                }
+                if without:
+                    columns = [*self.declared.schema, *of_others(self.declared, rows.schema)]
+                    self._put(file, upgraded(self.declared, rows, pa.schema(columns)))
+                bare |= without
+            return len(bare)
+
+    def _migrate(self) -> bool:
+        old = [f for f in self._files() if outdated(self.declared, self._opened(f).schema_arrow)]
+        for file in old:
+            rows = self._opened(file).read()
+            columns = [*self.declared.schema, *of_others(self.declared, rows.schema)]
+            self._put(file, upgraded(self.declared, rows, pa.schema(columns)))
+        return bool(old)
+
+    def _as_stored(self, rows: pa.Table) -> pa.Table:
+        """Rows with the columns that somebody added to the files, NULL."""
+        more: dict[str, pa.Field] = {}
+        for file in self._files():
+            more.update((f.name, f) for f in of_others(self.declared, self._opened(file).schema_arrow))
+        return padded(rows, list(more.values()))
 
     def where(self) -> str:
         """What a person types to find it."""
@@ -137,7 +206,7 @@ class ParquetTable:
         return seen[1]
 
     def _without(self, file: Path, groups: set[Group]) -> pa.Table:
-        table = fitted(self.declared, self._opened(file).read())
+        table = self._opened(file).read()
         stay = [group not in groups for group in groups_of(self.declared, table)]
         return table.filter(pa.array(stay, pa.bool_()))
 

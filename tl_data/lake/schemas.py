@@ -1,17 +1,27 @@
-"""The tables of a lake, declared once: their Arrow schemas and the columns a merge goes by.
+"""The tables of a lake, declared once: columns, what each means, and the columns a merge goes by.
 
 `by` names the columns that identify what a commit replaces as a whole: all clips of one video,
 one summary of a video for one prompt, the one row of a source key. A commit never leaves half of
 such a group.
+
+The description of a column is the comment of the column in Delta and field metadata in Parquet.
+
+A table that an earlier version wrote is read as it is and migrated by the first write: `added` columns are
+NULL until then, `renamed` ones are read under their former name, and `former` types are cast. A renamed
+column stays beside the new one for one release, with the same values.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
 from tl_data.types import COUNT, FLAG, NUMBER, TEXT, TEXTS, TIME, VECTOR
+
+MONEY = pa.decimal128(18, 9)
 
 
 @dataclass(frozen=True)
@@ -22,46 +32,78 @@ class LakeSchema:
     schema: pa.Schema
     by: tuple[str, ...]
     doc: str
+    added: frozenset[str] = frozenset()  # columns that tables of the release before do not have
+    renamed: Mapping[str, str] = field(
+        default_factory=dict, hash=False
+    )  # new name -> former name, both written
+    former: Mapping[str, pa.DataType] = field(default_factory=dict, hash=False)  # types of the release before
 
+    def description(self, column: str) -> str:
+        """What a column holds."""
+        return ((self.schema.field(column).metadata or {}).get(b"comment") or b"").decode()
+
+
+def _columns(*described: tuple[str, pa.DataType, str]) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, metadata={"comment": said}) for name, kind, said in described])
+
+
+def _former(name: str, kind: pa.DataType, now: str) -> tuple[str, pa.DataType, str]:
+    return (name, kind, f"Former name of {now}, with the same values; leaves with the next release")
+
+
+_VIDEO_ID = ("video_id", TEXT, "The platform's id of the indexed video")
+_MODEL = ("model", TEXT, "The model that made the row")
+_START = ("start_sec", NUMBER, "Start in seconds from the beginning of the video")
+_END = ("end_sec", NUMBER, "End in seconds from the beginning of the video")
+_CONTENT = ("content_key", TEXT, "Identifies the content: changes when the file behind the URL changes")
+_CUT = (
+    "finish_reason",
+    TEXT,
+    "Why the model stopped writing: stop, or length when the text was cut at the limit of tokens",
+)
 
 VIDEOS = LakeSchema(
     "videos",
-    pa.schema(
-        [
-            ("source_key", TEXT),  # the source's key column; without one, the canonical URL
-            ("url", TEXT),  # as the source says it
-            ("canonical_url", TEXT),  # without the parameters that only sign it
-            ("content_key", TEXT),  # changes when the file behind the URL changes
-            ("video_id", TEXT),
-            ("index_id", TEXT),
-            ("task_id", TEXT),
-            ("status", TEXT),
-            ("duration_sec", NUMBER),
-            ("width", COUNT),
-            ("height", COUNT),
-            ("fps", NUMBER),
-            ("size_bytes", COUNT),
-            ("model", TEXT),
-            ("made", TEXTS),  # what the other tables hold for this video: `clips`, `summaries:<prompt>`, ...
-            ("indexed_at", TIME),
-        ]
+    _columns(
+        ("source_key", TEXT, "The source's key column; without one, the canonical URL"),
+        ("url", TEXT, "The URL or path as the source has it"),
+        ("canonical_url", TEXT, "The URL without the parameters that only sign it"),
+        _CONTENT,
+        ("video_id", TEXT, "The platform's id of the indexed video; NULL when it was not indexed"),
+        ("index_id", TEXT, "The index that the video is in"),
+        ("task_id", TEXT, "The indexing task"),
+        ("status", TEXT, "State on the platform"),
+        ("duration_sec", NUMBER, "Length in seconds"),
+        ("width", COUNT, "Width in pixels"),
+        ("height", COUNT, "Height in pixels"),
+        ("fps", NUMBER, "Pictures a second"),
+        ("size_bytes", COUNT, "Size of the file in bytes"),
+        ("model", TEXT, "The model that indexed the video"),
+        ("made", TEXTS, "What the other tables hold of this video: clips, vectors, summaries:<prompt>, ..."),
+        ("indexed_at", TIME, "When the video came into the tables"),
+        ("asset_id", TEXT, "The platform's id of the uploaded file; NULL where the platform has none"),
+        ("job", TEXT, "The job whose source lists the video"),
+        ("removed_at", TIME, "When the row was found missing from the source (removed = mark); else NULL"),
     ),
     ("source_key",),
     "one row a source row that was indexed: from the source's key to the video's id",
+    added=frozenset({"asset_id", "job", "removed_at"}),
 )
 
 CLIPS = LakeSchema(
     "clips",
-    pa.schema(
-        [
-            ("video_id", TEXT),
-            ("clip_number", COUNT),
-            ("start_sec", NUMBER),
-            ("end_sec", NUMBER),
-            ("transcription", TEXT),
-            ("thumbnail_url", TEXT),
-            ("model", TEXT),
-        ]
+    _columns(
+        _VIDEO_ID,
+        ("clip_number", COUNT, "Position in the video, from 0"),
+        _START,
+        _END,
+        ("transcription", TEXT, "The words spoken in the clip"),
+        (
+            "thumbnail_url",
+            TEXT,
+            "NULL: links to thumbnails are signed for an hour. tl_clips(video_id) gives a fresh one",
+        ),
+        _MODEL,
     ),
     ("video_id",),
     "the clips a video was cut into, with the words spoken in each",
@@ -69,34 +111,34 @@ CLIPS = LakeSchema(
 
 SUMMARIES = LakeSchema(
     "summaries",
-    pa.schema(
-        [
-            ("video_id", TEXT),
-            ("prompt", TEXT),
-            ("summary", TEXT),
-            ("title", TEXT),
-            ("topics", TEXTS),
-            ("hashtags", TEXTS),
-            ("model", TEXT),
-            ("at", TIME),
-        ]
+    _columns(
+        _VIDEO_ID,
+        ("prompt", TEXT, "The prompt of the summary; empty for the model's own idea of one"),
+        ("summary", TEXT, "The summary"),
+        ("title", TEXT, "The title of the video"),
+        ("topics", TEXTS, "The topics of the video"),
+        ("hashtags", TEXTS, "Hashtags for the video"),
+        _MODEL,
+        _former("at", TIME, "made_at"),
+        ("made_at", TIME, "When the summary was made"),
+        _CUT,
     ),
     ("video_id", "prompt"),
     "one row a video and prompt: the summary, and the video's title, topics and hashtags",
+    added=frozenset({"made_at", "finish_reason"}),
+    renamed={"made_at": "at"},
 )
 
 CHAPTERS = LakeSchema(
     "chapters",
-    pa.schema(
-        [
-            ("video_id", TEXT),
-            ("chapter_number", COUNT),
-            ("start_sec", NUMBER),
-            ("end_sec", NUMBER),
-            ("title", TEXT),
-            ("summary", TEXT),
-            ("model", TEXT),
-        ]
+    _columns(
+        _VIDEO_ID,
+        ("chapter_number", COUNT, "Position in the video, from 0"),
+        _START,
+        _END,
+        ("title", TEXT, "The title of the chapter"),
+        ("summary", TEXT, "The summary of the chapter"),
+        _MODEL,
     ),
     ("video_id",),
     "the chapters of a video",
@@ -104,17 +146,15 @@ CHAPTERS = LakeSchema(
 
 VECTORS = LakeSchema(
     "vectors",
-    pa.schema(
-        [
-            ("video_id", TEXT),
-            ("start_sec", NUMBER),
-            ("end_sec", NUMBER),
-            ("embedding_scope", TEXT),
-            ("embedding_option", TEXT),
-            ("model", TEXT),
-            ("dimension", COUNT),
-            ("vector", VECTOR),
-        ]
+    _columns(
+        _VIDEO_ID,
+        _START,
+        _END,
+        ("embedding_scope", TEXT, "What the vector stands for: clip, or the whole video"),
+        ("embedding_option", TEXT, "The kind of evidence: visual, audio, transcription"),
+        _MODEL,
+        ("dimension", COUNT, "Numbers of the vector"),
+        ("vector", VECTOR, "The embedding; compare it with vectors of the same model only"),
     ),
     ("video_id",),
     "the vectors of a video: one model and one dimension in the whole table",
@@ -122,84 +162,113 @@ VECTORS = LakeSchema(
 
 ERRORS = LakeSchema(
     "errors",
-    pa.schema(
-        [
-            ("source_key", TEXT),
-            ("url", TEXT),
-            ("class", TEXT),
-            ("code", TEXT),
-            ("message", TEXT),
-            ("retryable", FLAG),
-            ("http_status", COUNT),
-            ("request_id", TEXT),
-            ("attempt", COUNT),
-            ("content_key", TEXT),
-            ("at", TIME),
-        ]
+    _columns(
+        ("source_key", TEXT, "The source's key, as in videos"),
+        ("url", TEXT, "The URL or path as the source has it"),
+        ("class", TEXT, "The class of the error"),
+        ("code", TEXT, "The code of the error"),
+        ("message", TEXT, "What happened, and what to do"),
+        ("retryable", FLAG, "Whether the next run tries again"),
+        ("http_status", COUNT, "HTTP status of the answer"),
+        ("request_id", TEXT, "The platform's id of the request"),
+        ("attempt", COUNT, "Runs in which it failed, one after the other"),
+        _CONTENT,
+        _former("at", TIME, "failed_at"),
+        ("output", TEXT, "The output that failed, as in videos.made; NULL when the video itself failed"),
+        ("failed_at", TIME, "When it failed last"),
     ),
     ("source_key",),
-    "one row a video that was refused or failed; it leaves when the video is in",
+    "one row a video that was refused or failed, or an output of it that did; gone when it is in",
+    added=frozenset({"output", "failed_at"}),
+    renamed={"failed_at": "at"},
 )
 
 ALERTS = LakeSchema(
     "alerts",
-    pa.schema(
-        [
-            ("question", TEXT),
-            ("content_key", TEXT),  # as in `videos`: a video that is embedded anew keeps it
-            ("video_id", TEXT),
-            ("source_key", TEXT),
-            ("url", TEXT),
-            ("start_sec", NUMBER),
-            ("end_sec", NUMBER),
-            ("confidence", TEXT),
-            ("rank", COUNT),
-            ("transcription", TEXT),
-            ("model", TEXT),
-            ("run_id", TEXT),
-            ("at", TIME),
-        ]
+    _columns(
+        ("question", TEXT, "The saved question"),
+        _CONTENT,
+        _VIDEO_ID,
+        ("source_key", TEXT, "The source's key, as in videos"),
+        ("url", TEXT, "The URL or path as the source has it"),
+        _START,
+        _END,
+        ("confidence", TEXT, "high, medium or low; NULL from models that only rank"),
+        ("rank", COUNT, "Position among the hits of the search, from 1"),
+        ("transcription", TEXT, "The words spoken in the clip"),
+        _MODEL,
+        ("run_id", TEXT, "The run that found it"),
+        _former("at", TIME, "found_at"),
+        ("found_at", TIME, "When it was found"),
+        ("answer", TEXT, "With verify = true: what the check of the moment answered; else NULL"),
     ),
     ("question", "content_key"),
     "one row a clip that matched a saved question when its video was new",
+    added=frozenset({"found_at", "answer"}),
+    renamed={"found_at": "at"},
 )
 
 ASKED = LakeSchema(
     "asked",
-    pa.schema([("content_key", TEXT), ("questions", TEXTS), ("at", TIME)]),
+    _columns(
+        _CONTENT,
+        ("questions", TEXTS, "The saved questions that the video has been asked"),
+        _former("at", TIME, "asked_at"),
+        ("asked_at", TIME, "When it was asked last"),
+    ),
     ("content_key",),
     "one row a video: the saved questions that it has been asked",
+    added=frozenset({"asked_at"}),
+    renamed={"asked_at": "at"},
 )
 
 RUNS = LakeSchema(
     "runs",
-    pa.schema(
-        [
-            ("run_id", TEXT),
-            ("job", TEXT),
-            ("status", TEXT),  # running, done, budget, failures, interrupted
-            ("rows", COUNT),
-            ("distinct", COUNT),
-            ("unchanged", COUNT),
-            ("reused", COUNT),
-            ("submitted", COUNT),
-            ("failed", COUNT),
-            ("video_minutes", NUMBER),
-            ("calls", COUNT),
-            ("input_tokens", COUNT),
-            ("output_tokens", COUNT),
-            ("price", NUMBER),
-            ("currency", TEXT),
-            ("paid_twice", COUNT),
-            ("model", TEXT),
-            ("started_at", TIME),
-            ("ended_at", TIME),
-        ]
+    _columns(
+        ("run_id", TEXT, "Identifies the run"),
+        ("job", TEXT, "The name of the job"),
+        (
+            "status",
+            TEXT,
+            "running, done, partial (some videos failed), budget, failures, stopped, interrupted; digest",
+        ),
+        ("rows", COUNT, "Rows of the source"),
+        _former("distinct", COUNT, "distinct_videos"),
+        ("unchanged", COUNT, "Videos that were in the tables already"),
+        ("reused", COUNT, "Videos taken from the tables, the ledger or an earlier run's task"),
+        ("submitted", COUNT, "Indexing tasks that were made"),
+        ("failed", COUNT, "Videos that were refused or failed, or an output of which did"),
+        ("video_minutes", NUMBER, "Minutes of video that were submitted for indexing"),
+        ("calls", COUNT, "Paid calls: indexing tasks, analyses and searches"),
+        ("input_tokens", COUNT, "Tokens read by the analyses"),
+        ("output_tokens", COUNT, "Tokens written by the analyses"),
+        ("price", MONEY, "What the run cost, in `currency`"),
+        ("currency", TEXT, "Of the price list"),
+        ("paid_twice", COUNT, "Indexing tasks beyond one for each video; NULL when it was not measured"),
+        ("model", TEXT, "The model of embeddings"),
+        ("started_at", TIME, "When the run began"),
+        ("ended_at", TIME, "When it ended; NULL while it runs, and for a run that was killed"),
+        ("distinct_videos", COUNT, "Distinct videos of the source"),
+        ("new_failures", COUNT, "Of the failed videos, those that had not failed alike before"),
+        ("removed", COUNT, "Videos marked or deleted because the source no longer lists them"),
+        ("digest_until", TIME, "Of a digest: the end of the time that its page covers"),
     ),
     ("run_id",),
     "one row a run: what it did, what it cost, and how it ended",
+    added=frozenset({"distinct_videos", "new_failures", "removed", "digest_until"}),
+    renamed={"distinct_videos": "distinct"},
+    former={"price": NUMBER},
 )
 
 TABLES: dict[str, LakeSchema] = {
     t.name: t for t in (VIDEOS, CLIPS, SUMMARIES, CHAPTERS, VECTORS, ALERTS, ASKED, ERRORS, RUNS)
 }
+
+
+def with_former_names(declared: LakeSchema, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row that has a renamed column under both of its names."""
+    both = dict(row)
+    for now, former in declared.renamed.items():
+        value = both.get(now) if both.get(now) is not None else both.get(former)
+        both[now] = both[former] = value
+    return both

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +37,10 @@ BILLED_KEEP = 7 * 86400.0
 
 #: Codes of failed tasks that do not blame the video: the next run may try again.
 UNEXPLAINED = ("task_failed", "internal_error", "internal_server_error")
+
+#: Codes of what passes: the file's server was down, or a signature ran out before the file was fetched. Never
+#: final, also not in records of releases that took them for final.
+PASSING = ("video_url_not_accessible",)
 
 State = Literal["claimed", "submitted", "done", "failed"]
 
@@ -129,7 +133,8 @@ class Failure:
         else:
             message = str(error)
         final = isinstance(error, errors.BadRequest | errors.TaskFailed | errors.MediaRefused)
-        if isinstance(error, errors.TaskFailed) and error.code in UNEXPLAINED:
+        code = getattr(error, "code", None)
+        if code in PASSING or (isinstance(error, errors.TaskFailed) and code in UNEXPLAINED):
             final = False
         return cls(
             kind=type(error).__name__,
@@ -252,7 +257,7 @@ def entry_of(key: str, state: State, attempt: int, record: Mapping[str, Any], re
             at=float(record.get("at", 0.0)),
             task_id=record.get("task_id"),
             result=result,
-            failure=Failure(**failure) if failure else None,
+            failure=_failure(failure) if failure else None,
             video_minutes=float(record.get("video_minutes") or 0.0),
             owner=f"{owner.get('host')}, process {owner.get('pid')}" if owner else None,
             doubt=record.get("doubt"),
@@ -260,6 +265,11 @@ def entry_of(key: str, state: State, attempt: int, record: Mapping[str, Any], re
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unreadable(f"the ledger record of {key} ({state}) has a wrong field: {error}") from error
+
+
+def _failure(record: Mapping[str, Any]) -> Failure:
+    failure = Failure(**record)
+    return replace(failure, retryable=True) if failure.code in PASSING else failure
 
 
 def _clean(value: Any) -> Any:

@@ -19,7 +19,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -34,13 +34,14 @@ from tl_data.pipeline.job import Alerts, Job
 from tl_data.pipeline.model_check import lengths
 from tl_data.pipeline.planner import make_plan
 from tl_data.pipeline.progress import Progress, silent
+from tl_data.pipeline.removal import RemovalReport, remove_videos
 from tl_data.pipeline.report import Plan, Report, Status, traced
 from tl_data.pipeline.runner import Run
 from tl_data.session import Session
 
 T = TypeVar("T")
 
-MOMENT = 1.0  # seconds; what comes within them is one wish
+SAME_SIGNAL = 1.0  # seconds within which a second signal is the first one, delivered to the group as well
 
 
 def plan(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Plan:
@@ -121,8 +122,22 @@ def status(job: Job) -> Status:
         seconds / 60,
         dict(Counter(str(e["code"]) for e in errors)),  # a Counter does not survive `asdict`
         sum(1 for e in errors if e["retryable"]),
-        [r for r in runs if r["job"] == job.name][:5],
+        [r for r in runs if r["job"] == job.name and r["digest_until"] is None][:5],
     )
+
+
+def remove(
+    job: Job, videos: Sequence[str], *, platform: bool = False, connection: Connection | None = None
+) -> RemovalReport:
+    """Take videos down: out of the tables of the job, out of the ledger and, if asked, off the platform.
+
+    Args:
+        videos: source keys, URLs, paths or video ids.
+
+    Raises:
+        SettingsError: the tables have no such video; nothing was removed.
+    """
+    return _drive(job, connection, lambda session, _: remove_videos(session, job, videos, platform=platform))
 
 
 class Stop:
@@ -186,7 +201,7 @@ def _signals(stop: Stop) -> Iterator[None]:
         if first is None:
             first = time.monotonic()
             stop.wish()
-        elif time.monotonic() - first > MOMENT:
+        elif time.monotonic() - first > SAME_SIGNAL:
             restore()
             signal.raise_signal(number)
 
@@ -195,5 +210,5 @@ def _signals(stop: Stop) -> Iterator[None]:
     try:
         yield
     finally:
-        if first is None or time.monotonic() - first > MOMENT:  # else the rest of the wish is to come
+        if first is None or time.monotonic() - first > SAME_SIGNAL:  # else the rest of the wish is to come
             restore()

@@ -331,6 +331,7 @@ class _Asking:
                 hits, more = await self._searches.hits(chunk.index_id, question, ids)
             except TLDataError as error:
                 self._report.run.failed += 1
+                self._report.run.new_failures += 1
                 self._report.failures.append(f"{question!r}: {error}")
                 return
             answered[question] = ids
@@ -349,7 +350,7 @@ class _Asking:
             for video_id in ids:
                 asked[video_id].add(question)
         rows = [
-            {"content_key": video["content_key"], "questions": sorted(asked[i]), "at": at}
+            {"content_key": video["content_key"], "questions": sorted(asked[i]), "asked_at": at}
             for i, video in chunk.videos.items()
             if asked[i] != set(video["asked"])
         ]
@@ -366,7 +367,7 @@ class _Asking:
             **{n: hit[n] for n in ("start_sec", "end_sec", "confidence", "rank", "transcription")},
             "model": self._session.vectors_by,
             "run_id": self._report.run.run_id,
-            "at": datetime.now(UTC),
+            "found_at": datetime.now(UTC),
         }
         before.append(row)
         return row

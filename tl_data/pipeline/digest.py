@@ -11,6 +11,7 @@ from __future__ import annotations
 import html
 import os
 import re
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_data.errors import LakeError, MissingExtra
+from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ALERTS, ERRORS, RUNS, SUMMARIES, VIDEOS
 from tl_data.pipeline.job import Digest, Job
@@ -96,6 +98,8 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*\[\]<>|#~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
 
 
+SLACK = timedelta(hours=12)  # by which a digest may begin early and still follow the one before
+
 LISTED = 100  # rows of a section; it says how many there are in all
 
 #: What each table is reduced to. `$since` is the beginning of the days.
@@ -104,9 +108,9 @@ TABLES = {
         min(indexed_at) AS came_in FROM said GROUP BY video_id HAVING min(indexed_at) >= $since""",
     SUMMARIES: """SELECT video_id, arg_min(title, prompt) AS title, arg_min(summary, prompt) AS summary,
         arg_min(topics, prompt) AS topics FROM said GROUP BY video_id""",
-    ERRORS: 'SELECT * FROM said WHERE "at" >= $since',
-    ALERTS: 'SELECT * FROM said WHERE "at" >= $since',
-    RUNS: "SELECT * FROM said WHERE started_at >= $since",
+    ERRORS: "SELECT * FROM said WHERE failed_at >= $since",
+    ALERTS: "SELECT * FROM said WHERE found_at >= $since",
+    RUNS: "SELECT * FROM said WHERE started_at >= $since AND digest_until IS NULL",
 }
 
 TOTALS = "SELECT count(*), coalesce(sum(seconds), 0) / 60 FROM videos"
@@ -129,7 +133,7 @@ SECTIONS = (
     (
         "Alerts",
         """SELECT question, url, start_sec, end_sec, confidence
-        FROM alerts ORDER BY question, "at", url, start_sec""",
+        FROM alerts ORDER BY question, found_at, url, start_sec""",
     ),
     (
         "Failures",
@@ -161,12 +165,16 @@ def digest_file(digest: Digest, now: datetime) -> Path:
 def write_digest(job: Job, digest: Digest, now: datetime | None = None) -> DigestReport:
     """Write the page of the days before `now`; one that is there is replaced as a whole.
 
+    It begins where the digest before it ended, so that no clock change and no late start leaves a gap; the
+    first one covers `days`. The table `runs` has a row for each digest.
+
     Raises:
         LakeError: a table cannot be read, or the file cannot be written.
     """
     now = now or datetime.now(UTC)
-    since = now - timedelta(days=digest.days)
-    sentence, sections = _found(Lake(job.folder, job.format), since)
+    lake = Lake(job.folder, job.format)
+    since = beginning(lake, job.name, digest, now)
+    sentence, sections = _found(lake, since)
     title = f"{job.name}: {since:%Y-%m-%d} to {now:%Y-%m-%d}"
     path = digest_file(digest, now)
     page = to_html if path.suffix == ".html" else to_markdown
@@ -179,7 +187,27 @@ def write_digest(job: Job, digest: Digest, now: datetime | None = None) -> Diges
         with suppress(OSError):
             beside.unlink()
         raise LakeError(f"{path}: the digest cannot be written: {error.strerror}") from error
+    row = {
+        "run_id": f"{now:%Y%m%dT%H%M%S}-digest-{uuid.uuid4().hex[:6]}",
+        "job": job.name,
+        "status": "digest",
+        "started_at": now,
+        "ended_at": datetime.now(UTC),
+        "digest_until": now,
+    }
+    lake.table(RUNS).replace_groups(rows_of(RUNS, [row]))
     return DigestReport(str(path), sentence)
+
+
+def beginning(lake: Lake, job: str, digest: Digest, now: datetime) -> datetime:
+    """When a digest begins: where the job's digest about `days` ago ended; without one, `days` ago.
+
+    A digest that is written again on the same day, or every day about the last seven, is no gap to close.
+    """
+    due = now - timedelta(days=digest.days)
+    rows = lake.read(RUNS, ["job", "digest_until"]).to_pylist()
+    ends = [row["digest_until"] for row in rows if row["job"] == job and row["digest_until"]]
+    return max((end for end in ends if end <= due + SLACK), default=due)
 
 
 def _found(lake: Lake, since: datetime) -> tuple[str, list[Section]]:

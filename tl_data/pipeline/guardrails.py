@@ -9,14 +9,8 @@ from tl_data.billing import Bill, Prices
 from tl_data.errors import (
     APIError,
     ConnectionFailed,
-    LakeError,
-    LedgerError,
-    NotAllowed,
-    QuotaExhausted,
     RateLimited,
-    SchemaMismatch,
     ServerFailed,
-    SettingsError,
     TLDataError,
 )
 from tl_data.pipeline.inspect import VideoStatus
@@ -24,8 +18,6 @@ from tl_data.pipeline.job import Job
 from tl_data.pipeline.outputs import MOST_TOKENS
 from tl_data.pipeline.report import Report, RunStatus
 
-#: What is wrong with more than one video: going on would only make more rows in `errors`.
-FATAL = (NotAllowed, QuotaExhausted, LedgerError, LakeError, SchemaMismatch, SettingsError)
 TROUBLE = (ConnectionFailed, ServerFailed, RateLimited)
 TROUBLES = 20  # videos in a row that the platform did not answer for: it is down
 LONGEST = 4 * 3600.0  # seconds; what a video of unknown length is taken for where a budget is kept
@@ -39,6 +31,7 @@ class Guardrails:
         self.halt = asyncio.Event()
         self._reserved = 0.0  # price of what is about to be paid, at most
         self._under_way = 0  # videos that it is reserved for
+        self.spent_before = 0.0  # by the other runs of the job that share the budget
         self._failed = 0  # videos, in this run for the first time or once more
         self._released = asyncio.Event()
         self.troubles = 0  # videos in a row that the platform did not answer for
@@ -56,15 +49,9 @@ class Guardrails:
         is no room for it: then the run ends.
         """
         budget = self._job.budget
-        while budget is not None and price and self._report.price + self._reserved + price > budget:
-            if not self._under_way or self._report.price + price > budget:
-                money = f"{budget:g} {self._report.prices.currency}"
-                again = "run again to go on, or" if price <= budget else "run again"
-                self.end(
-                    "budget",
-                    f"stopped before the budget of {money} would be exceeded: the next video may cost up to "
-                    f"{price:.2g}, all its text included; {again} with a larger one",
-                )
+        while budget is not None and price and self._spent + self._reserved + price > budget:
+            if not self._under_way or self._spent + price > budget:
+                self.end("budget", self._over_budget(budget, price))
                 return False
             self._released.clear()
             await self._released.wait()
@@ -74,6 +61,22 @@ class Guardrails:
         self._under_way += 1
         return True
 
+    @property
+    def _spent(self) -> float:
+        return self.spent_before + self._report.price
+
+    def _over_budget(self, budget: float, price: float) -> str:
+        currency = self._report.prices.currency
+        before, hours = "", self._job.budget_hours
+        if self.spent_before:
+            before = f", {self.spent_before:.2f} of it spent by runs of the last {hours:g} hours"
+        later = "" if price > budget else "Run again after them, or " if before else "Run again to go on, or "
+        advice = f"{later}raise the budget" if later else "Raise the budget"
+        return (
+            f"the budget of {budget:g} {currency} is reached{before}: the next video could cost up to "
+            f"{price:.2g} with all its text. {advice}"
+        )
+
     def release(self, price: float, *, ended: bool = False) -> None:
         """It is paid, and in the report, or will not be; `ended`: nothing is left to pay for the video."""
         self._reserved -= price
@@ -81,14 +84,14 @@ class Guardrails:
         self._released.set()
 
     def failed(self) -> None:
-        """Another video failed that had not been refused for good by an earlier run: those only add up."""
+        """Count a video that failed, unless an earlier run refused it for good; stop at `max_failures`."""
         self._failed += 1
         allowed = self._job.failures_allowed(self._report.distinct)
         if self._failed > allowed:
             self.end(
                 "failures",
-                f"stopped: {self._failed} videos failed, {math.floor(allowed)} may (max_failures); "
-                "the table errors says why; run again to go on",
+                f"{self._failed} videos failed and max_failures is {math.floor(allowed)}: the run stopped. "
+                "The table errors says why; run again to go on",
             )
 
     def note_error(self, error: TLDataError) -> None:

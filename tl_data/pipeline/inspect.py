@@ -193,7 +193,11 @@ async def _measure(session: Session, video: VideoStatus) -> None:
             refused = error
         except MissingExtra:
             return  # without the package that reads headers, the platform's own check has to do
-        video.by_header = refused if isinstance(refused, MediaRefused) else None
+        except Exception as error:  # a header may hold anything, and must stop no other video
+            log.warning("%s: reading its header failed", video.item.canonical, exc_info=True)
+            refused = MediaRefused(f"its header cannot be read ({type(error).__name__}: {error})")
+        by_header = isinstance(refused, MediaRefused) and not (refused.code or "").startswith("video_url")
+        video.by_header = refused if by_header and isinstance(refused, MediaRefused) else None
     if refused and video.state == "new":
         video.state, video.error = "refused", refused
 

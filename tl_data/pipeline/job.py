@@ -42,6 +42,7 @@ def schema() -> dict[str, Any]:
         },
         "prompts": TEXTS,
         "refresh": {"type": "boolean"},
+        "removed": {"enum": ["keep", "mark", "delete"]},
     }
     alerts = dict.fromkeys(QUESTIONS, TEXT) | {
         "questions": {**TEXTS, "items": TEXT},
@@ -60,6 +61,7 @@ def schema() -> dict[str, Any]:
     }
     limits = {
         "budget": {"type": "number", "minimum": 0},
+        "budget_hours": {"type": "number", "minimum": 0},
         "max_failures": {
             "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\d+(\.\d+)?%$"}],
             "description": 'a count such as 10, or a share such as "5%"',
@@ -232,6 +234,8 @@ def _line(text: str, path: Sequence[Any]) -> int:
 Kind = Literal["files", "delta", "query", "urls", "folder", "spark_table", "spark_query"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+Removed = Literal["keep", "mark", "delete"]
+
 #: What a job can make beside `videos`, `errors` and `runs`, which every job has.
 OUTPUTS = ("clips", "summaries", "chapters", "vectors")
 
@@ -279,6 +283,7 @@ class Job:
     format: Format = "delta"
     tables: tuple[str, ...] = OUTPUTS
     refresh: bool = False  # replace what a former model embedded, instead of refusing to mix models
+    removed: Removed = "keep"  # what becomes of the rows of videos that the source no longer lists
     prompts: tuple[str, ...] = ("",)  # of `summaries`; "" is the model's own idea of a summary
     engine: Literal["duckdb", "spark"] = "duckdb"  # what reads the source; the calls are made in this process
     alerts: Alerts | None = None
@@ -286,6 +291,9 @@ class Job:
     settings: Mapping[str, Any] = field(default_factory=dict)
     prices: str | None = None  # a price list; None: TL_PRICES, or the package's own
     budget: float | None = None  # the run stops before it would cost more, in the price list's currency
+    # The runs of the job in these hours share the budget, so that retries do not multiply it. The default is
+    # less than a day: tomorrow's run at the same hour has a budget of its own. 0: each run has its own.
+    budget_hours: float = 20.0
     max_failures: int | str | None = None  # a count, or a share of the videos such as "5%"
     limit: int | None = None  # look at the first videos only
     commit_videos: int = 50  # finished videos after which the tables are written
@@ -306,7 +314,7 @@ class Job:
         """
         file = Path(path)
         try:
-            text = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8-sig")  # Windows editors write a byte order mark
             table = tomllib.loads(text)
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
@@ -433,6 +441,7 @@ folder = "lake"             # a Delta lake may be in a bucket: s3://, gs://, az:
 format = "delta"            # delta or parquet
 tables = ["clips", "summaries", "chapters", "vectors"]    # beside videos, errors and runs
 prompts = [""]              # one summary each; "" is a plain summary
+# removed = "mark"          # rows that left the source: keep, mark (videos.removed_at) or delete
 # refresh = true            # after a change of search_model and index: make the old model's vectors anew
 
 # [alerts]                  # saved questions: each is asked once of every video, and told of once
@@ -447,7 +456,8 @@ prompts = [""]              # one summary each; "" is a plain summary
 # days = 7
 
 [limits]
-# budget = 25.0             # stop before the run would cost more
+# budget = 25.0             # stop before the runs of the last budget_hours would cost more
+# budget_hours = 20         # less than a day, so that retries share it; 0: each run has its own
 # max_failures = "5%"       # stop when more fail, beside those refused before: a count, or a share
 # limit = 10                # only the first videos
 commit_videos = 50          # write the tables after so many videos

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from tl_data import catalog
+from tl_data.errors import (
+    LakeError,
+    LedgerError,
+    NotAllowed,
+    QuotaExhausted,
+    SchemaMismatch,
+    SettingsError,
+    TLDataError,
+)
 from tl_data.lake.base import Group, rows_of
 from tl_data.lake.schemas import CHAPTERS, CLIPS, SUMMARIES, TABLES, VECTORS
-from tl_data.ledger.models import Call
+from tl_data.ledger.models import Call, Unreadable
 from tl_data.pipeline.job import Job
 from tl_data.session import Session
 from tl_data.usage import receipt
 
 Json = dict[str, Any]
+
+#: What is wrong with more than one video: going on would only make more rows in `errors`.
+FATAL = (NotAllowed, QuotaExhausted, LedgerError, LakeError, SchemaMismatch, SettingsError)
 
 #: Most tokens one analysis writes: the service's own bound (docs, "Pegasus").
 MOST_TOKENS = 4096
@@ -62,13 +76,29 @@ def groups(names: Iterable[str], video_id: str) -> dict[str, list[Group]]:
     return found
 
 
-async def make(session: Session, names: Sequence[str], record: Mapping[str, Any]) -> dict[str, pa.Table]:
+@dataclass
+class Made:
+    """What came of the outputs of one video."""
+
+    tables: dict[str, pa.Table] = field(default_factory=dict)  # rows by table
+    names: list[str] = field(default_factory=list)  # of the outputs that these are
+    failures: dict[str, TLDataError] = field(default_factory=dict)  # of the others, by output
+
+    @property
+    def stays_out(self) -> bool:
+        """Whether nothing at all came of it."""
+        return bool(self.failures) and not self.names
+
+
+async def make(session: Session, names: Sequence[str], record: Mapping[str, Any]) -> Made:
     """Make these outputs of an indexed video: rows by table. What they cost is in the ledger.
 
+    An output that fails keeps none of the others out.
+
     Raises:
-        TLDataError: the first that goes wrong; what was paid for is in the ledger.
+        TLDataError: something is wrong that is not this video's: `guardrails.FATAL`.
     """
-    made: dict[str, pa.Table] = {}
+    made = Made()
     video_id = str(record["video_id"])
 
     async def ask(name: str, **arguments: Any) -> Any:
@@ -77,28 +107,50 @@ async def make(session: Session, names: Sequence[str], record: Mapping[str, Any]
         with receipt():  # counts the tokens of this call alone
             return await function.run(session, **given)
 
-    if "clips" in names:
-        model: Json = {"video_id": video_id, "model": session.vectors_by}
-        made["clips"] = rows_of(CLIPS, [{**model, **_without(c, "vector")} for c in await ask("clips")])
-    if "vectors" in names:
-        made["vectors"] = _vectors(session, video_id, await ask("video_vectors"))
-    if "chapters" in names:
+    async def attempt(name: str, rows: Callable[[], Awaitable[pa.Table]]) -> None:
+        try:
+            found = await rows()
+        except Unreadable as error:  # the ledger's record of this call alone
+            made.failures[name] = error
+            return
+        except FATAL:
+            raise
+        except TLDataError as error:
+            made.failures[name] = error
+            return
+        made.names.append(name)
+        table = name.partition(":")[0]
+        before = made.tables.get(table)
+        made.tables[table] = found if before is None else pa.concat_tables([before, found])
+
+    async def clips() -> pa.Table:
+        model = {"video_id": video_id, "model": session.vectors_by}
+        return rows_of(CLIPS, [{**model, **_kept(clip)} for clip in await ask("clips")])
+
+    async def vectors() -> pa.Table:
+        return _vectors(session, video_id, await ask("video_vectors"))
+
+    async def chapters() -> pa.Table:
         model = {"video_id": video_id, "model": session.texts_by}
-        made["chapters"] = rows_of(CHAPTERS, [{**model, **c} for c in await ask("chapters")])
-    if prompts := prompts_of(names):
-        gist = await ask("gist")
-        rows = [
-            {
-                "video_id": video_id,
-                "prompt": prompt,
-                "summary": await ask("summarize", prompt=prompt or None),
-                **gist,
-                "model": session.texts_by,
-                "at": datetime.now(UTC),
-            }
-            for prompt in prompts
-        ]
-        made["summaries"] = rows_of(SUMMARIES, rows)
+        return rows_of(CHAPTERS, [{**model, **chapter} for chapter in await ask("chapters")])
+
+    async def summary(prompt: str) -> pa.Table:
+        gist = await ask("gist")  # paid once for all prompts: the ledger has it
+        row = {
+            "video_id": video_id,
+            "prompt": prompt,
+            "summary": await ask("summarize", prompt=prompt or None),
+            **gist,
+            "model": session.texts_by,
+            "made_at": datetime.now(UTC),
+        }
+        return rows_of(SUMMARIES, [row])
+
+    for name, rows in (("clips", clips), ("vectors", vectors), ("chapters", chapters)):
+        if name in names:
+            await attempt(name, rows)
+    for prompt in prompts_of(names):
+        await attempt(f"summaries:{prompt}", partial(summary, prompt))
     return made
 
 
@@ -117,5 +169,6 @@ def _vectors(session: Session, video_id: str, segments: list[Json]) -> pa.Table:
     return rows_of(VECTORS, rows)
 
 
-def _without(row: Mapping[str, Any], name: str) -> Json:
-    return {n: v for n, v in row.items() if n != name}
+def _kept(clip: Mapping[str, Any]) -> Json:
+    """What the table keeps of a clip: a link to a thumbnail is signed for an hour and would soon be dead."""
+    return {n: v for n, v in clip.items() if n not in ("vector", "thumbnail_url")}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from tl_data.billing import Prices, Units
 from tl_data.client.analyze import EXPECTED_TOKENS
-from tl_data.errors import Cancelled, NotFound
+from tl_data.errors import Cancelled, NotFound, TLDataError
 from tl_data.lake.lake import Lake
 from tl_data.ledger.models import Failure
 from tl_data.media.identity import is_url
@@ -18,7 +18,7 @@ from tl_data.pipeline.model_check import refuse_index, refuse_mixing
 from tl_data.pipeline.outputs import MOST_TOKENS, wanted
 from tl_data.pipeline.progress import Progress, Step
 from tl_data.pipeline.report import Plan, Refusal
-from tl_data.pipeline.worklist import SourceVideo, Worklist
+from tl_data.pipeline.worklist import SourceVideo, Worklist, failure_name
 from tl_data.ratelimit.limiter import SPREAD_OUT, allowances_of, allowed_by
 from tl_data.ratelimit.reported import LimitStore
 from tl_data.ratelimit.shared import Budget
@@ -65,6 +65,7 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
         )
 
     width = session.settings.concurrency * LOOKS
+    found.removed = len(source.gone()) if job.removed != "keep" else 0
     with source:
         all_seen = await in_parallel(source.items(), one, width=width, halt=asyncio.Event(), stop=stop)
     if not all_seen:
@@ -77,7 +78,7 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
 def _count(plan: Plan, video: VideoStatus, files: set[str]) -> None:
     """Add a video. Of two files with the same bytes (`files` holds their keys) only one will be paid for."""
     if video.error is not None:
-        told = refusal(video)
+        told = refusal(video, video.error)
         plan.codes[told.code] = plan.codes.get(told.code, 0) + 1
         if len(plan.refused) < REFUSALS:
             plan.refused.append(told)
@@ -104,17 +105,19 @@ def _count(plan: Plan, video: VideoStatus, files: set[str]) -> None:
         plan.output_tokens_at_most += video.asked * MOST_TOKENS
 
 
-def refusal(video: VideoStatus) -> Refusal:
-    """What is wrong with a video, as a record."""
-    assert video.error is not None
-    failure = Failure.of(video.error)
+def refusal(video: VideoStatus, error: TLDataError, output: str | None = None) -> Refusal:
+    """What is wrong with a video or one of its outputs, as a record."""
+    failure = Failure.of(error)
+    code = failure.code or failure.kind
     return Refusal(
         next(iter(video.item.keys)),
         redact(video.item.url),  # it is printed and logged: what signs it is a secret
         failure.kind,
-        failure.code or failure.kind,
+        code,
         failure.message,
         failure.retryable,
+        output,
+        failure_name(output, code) not in video.item.failures,
     )
 
 

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -35,7 +36,7 @@ from tl_data.ledger.lease import LEASE, Lease, Owner, Watch, begun_at
 from tl_data.ledger.models import Call, Entry, Unreadable, decode
 from tl_data.ledger.recovery import indexing_task
 from tl_data.object_store import Item, Storage
-from tl_data.pipeline.report import billed
+from tl_data.pipeline.report import Report, billed
 from tl_data.session import METADATA_KEY, Session
 
 FOLDER = "runs"
@@ -166,6 +167,11 @@ class RunReconciler:
             if not account.open:
                 await self._close(run)
 
+    async def read(self) -> None:
+        """Wait until the rows of `runs` have what the interrupted runs paid, as far as the ledger knows."""
+        if self._reading is not None:
+            await asyncio.shield(self._reading)
+
     async def close(self) -> None:
         """Look for what is open still, and close the accounts that can be closed. Never fails: the next
         run does what is left."""
@@ -235,6 +241,27 @@ class RunReconciler:
 
     async def _close(self, run: str) -> None:
         await self._storage.delete(self._open.pop(run).lease.item.path)
+
+
+def spent_lately(runs: LakeTable, report: Report, hours: float) -> Callable[[], float]:
+    """What the other runs of a job that began in the last hours cost, in the currency of this one."""
+    assert report.started_at is not None
+    since = report.started_at - timedelta(hours=hours)
+
+    def spent() -> float:
+        rows = runs.batches(["run_id", "job", "price", "currency", "started_at"]).read_all().to_pylist()
+        return math.fsum(
+            float(row["price"] or 0)
+            for row in rows
+            if hours
+            and row["job"] == report.job
+            and row["currency"] == report.prices.currency
+            and row["run_id"] != report.run_id
+            and row["started_at"]
+            and row["started_at"] > since
+        )
+
+    return spent
 
 
 CLOCKS = timedelta(minutes=5)  # by which the platform's clock may differ from ours

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from decimal import Decimal
+from typing import Any, Literal, Protocol, TypeVar
 
 from tl_data.billing import Bill, Prices
 from tl_data.pipeline.inspect import VideoStatus
@@ -17,7 +18,7 @@ from tl_data.pipeline.progress import Step, duration
 from tl_data.pipeline.worklist import SourceVideo
 from tl_data.runtime.telemetry import count, span
 
-RunStatus = Literal["done", "budget", "failures", "stopped", "interrupted"]
+RunStatus = Literal["done", "partial", "budget", "failures", "stopped", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,16 @@ class Refusal:
     code: str
     message: str
     retryable: bool
+    output: str | None = None  # the output that failed; None: the video itself
+    new: bool = True  # whether it is not the failure that `errors` has of the video already
+
+    @property
+    def who(self) -> str:
+        """The row that it is about, for people: its key, and its URL where that is another text."""
+        output = f" ({self.output})" if self.output else ""
+        if not self.url or self.url == self.source_key:
+            return self.source_key + output
+        return f"{self.source_key}: {self.url}{output}"
 
 
 @dataclass
@@ -47,6 +58,7 @@ class Plan:
     refreshed: int = 0  # of these and of the known: the same content that another model embedded
     refused: list[Refusal] = field(default_factory=list)  # the first thousand
     codes: dict[str, int] = field(default_factory=dict)  # how many are refused for what, of all
+    removed: int = 0  # videos that the source no longer lists and that would be marked or deleted
     unmeasured: int = 0  # new videos whose length could not be read from their headers
     bill: Bill = field(default_factory=Bill)
     output_tokens_at_most: int = 0
@@ -98,7 +110,7 @@ class Plan:
     def lines(self) -> list[str]:
         """The plan for a person: the sentence, the refusals, the price list."""
         lines = [self.sentence()]
-        lines += [f"  refused: {r.url or r.source_key}: {r.message} ({r.code})" for r in self.refused[:50]]
+        lines += [f"  refused: {r.who}: {r.message} ({r.code})" for r in self.refused[:50]]
         if self.refused_count > 50:
             counts = Counter(self.codes).most_common()
             lines.append("  in all: " + ", ".join(f"{n} x {code}" for code, n in counts))
@@ -106,6 +118,8 @@ class Plan:
             lines.append(
                 f"  {_count(self.refreshed, 'video')} embedded anew; summaries and chapters are kept"
             )
+        if self.removed:
+            lines.append(f"  {_count(self.removed, 'video')} no longer in the source will leave the tables")
         if self.unmeasured:
             lines.append(
                 f"  {self.unmeasured} videos do not say how long they are; their minutes are not included"
@@ -128,6 +142,8 @@ class Report:
     reused: int = 0  # taken from the tables, the ledger or an earlier run's task instead of being paid
     pending: int = 0  # submitted and not collected: `collect` or the next run waits for them
     failed: int = 0
+    new_failures: int = 0  # of these, videos that had not failed alike in the run before
+    removed: int = 0  # videos marked or deleted because the source no longer lists them
     bill: Bill = field(default_factory=Bill)
     prices: Prices = field(default_factory=Prices.free)
     paid_twice: int | None = None  # None: it could not be measured
@@ -157,20 +173,22 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 all is in; 1 rows failed; 3 stopped at a limit or by trouble, run again; 130 interrupted."""
+        """0 nothing new failed; 1 something did; 3 stopped, run again; 130 interrupted."""
         if self.status == "interrupted":
             return 130
-        if self.status != "done":
+        if self.status not in ("done", "partial"):
             return 3
-        return 1 if self.failed or self.left_behind else 0
+        return 1 if self.new_failures or self.left_behind else 0
 
     def sentence(self) -> str:
         """The run in one sentence: what everybody wants to know at its end."""
         twice = "not measured" if self.paid_twice is None else self.paid_twice
         pending = f", {self.pending} pending" if self.pending else ""
+        known = f" ({self.new_failures} new)" if self.failed != self.new_failures else ""
+        removed = f", {self.removed} removed" if self.removed else ""
         return (
             f"{_count(self.rows, 'row')}, {_count(self.distinct, 'distinct video')}, {self.reused} reused, "
-            f"{self.submitted} submitted{pending}, {self.failed} failed, "
+            f"{self.submitted} submitted{pending}, {self.failed} failed{known}{removed}, "
             f"{self.video_minutes:.2f} video minutes, price {self.price:.2f} {self.prices.currency}, "
             f"paid twice: {twice}"
         )
@@ -178,9 +196,9 @@ class Report:
     def lines(self) -> list[str]:
         """The run for a person: why it stopped, what failed, the sentence."""
         lines = [said for said in (self.reason, self.left_behind) if said]
-        lines += [f"failed: {e.url or e.source_key}: {e.message} ({e.code})" for e in self.errors[:20]]
-        if self.failed > 20:
-            lines.append(f"... and {self.failed - 20} more; all are in the table errors")
+        lines += [f"failed: {e.who}: {e.message} ({e.code})" for e in self.errors[:20]]
+        if (failures := max(len(self.errors), self.failed)) > 20:
+            lines.append(f"... and {failures - 20} more; all are in the table errors")
         return [*lines, self.sentence()]
 
     def step(self, phase: str, ended: int, minutes: float, elapsed: float) -> Step:
@@ -196,10 +214,12 @@ class Report:
             "job": self.job,
             "status": self.status if self.ended_at else "running",
             "rows": self.rows,
-            "distinct": self.distinct,
+            "distinct_videos": self.distinct,
             "unchanged": self.unchanged,
             "reused": self.reused,
             "failed": self.failed,
+            "new_failures": self.new_failures,
+            "removed": self.removed,
             **billed(self.bill, self.prices),
             "currency": self.prices.currency,
             "paid_twice": self.paid_twice,
@@ -207,6 +227,11 @@ class Report:
             "started_at": self.started_at,
             "ended_at": self.ended_at,
         }
+
+
+def money(amount: float) -> Decimal:
+    """An amount as the table `runs` has it."""
+    return Decimal(repr(amount)).quantize(Decimal("0.000000001"))
 
 
 def billed(bill: Bill, prices: Prices) -> dict[str, Any]:
@@ -217,7 +242,7 @@ def billed(bill: Bill, prices: Prices) -> dict[str, Any]:
         "calls": bill.calls,
         "input_tokens": bill.input_tokens,
         "output_tokens": bill.output_tokens,
-        "price": bill.price(prices),
+        "price": money(bill.price(prices)),
     }
 
 
@@ -273,7 +298,7 @@ async def traced(run: Traced) -> Report:
             return await run.go()
         finally:
             told.set(**report.row())
-            if report.status != "done":
+            if report.status not in ("done", "partial"):
                 told.fail(report.reason)
             # A run that only corrects what another one billed may have less than nothing: no count goes down.
             for operation, units in report.bill.operations.items():
@@ -281,19 +306,21 @@ async def traced(run: Traced) -> Report:
             count("tl_data.price", max(0.0, report.price), currency=report.prices.currency)
 
 
-def traced_video(
-    one: Callable[[SourceVideo], Awaitable[VideoStatus]],
-) -> Callable[[SourceVideo], Awaitable[None]]:
+Video = TypeVar("Video", SourceVideo, VideoStatus)
+
+
+def traced_video(one: Callable[[Video], Awaitable[VideoStatus]]) -> Callable[[Video], Awaitable[None]]:
     """The same work on a video, in a span; outcomes are unchanged, new, known, attached and failed."""
 
-    async def work(item: SourceVideo) -> None:
-        with span("tl_data.video", video=item.canonical) as told:
-            video = await one(item)
-            outcome = "failed" if video.error else video.state
-            told.set(outcome=outcome, seconds=video.seconds)
-            if video.error:
-                told.set(error=video.error.kind, code=video.error.code)
-                told.fail(str(video.error))
+    async def work(video: Video) -> None:
+        item = video.item if isinstance(video, VideoStatus) else video
+        with span("tl_data.video", video=item.canonical) as traced:
+            status = await one(video)
+            outcome = "failed" if status.error else status.state
+            traced.set(outcome=outcome, seconds=status.seconds)
+            if status.error:
+                traced.set(error=status.error.kind, code=status.error.code)
+                traced.fail(str(status.error))
             count("tl_data.videos", 1, outcome=outcome)
 
     return work

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
+from tl_data.errors import TLDataError
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import VIDEOS
 from tl_data.ledger.models import Failure
@@ -19,39 +20,40 @@ FACTS = ("index_id", "task_id", "status", "duration_sec", "width", "height", "fp
 
 
 def video_rows(
-    video: VideoStatus, record: Mapping[str, Any], model: str, names: Sequence[str]
+    video: VideoStatus, record: Mapping[str, Any], model: str, made: Collection[str], job: str
 ) -> list[dict[str, Any]]:
     """Rows of `videos` for a video that is in.
 
     Args:
         record: of the indexed video, as `types.VIDEO`.
-        names: of the outputs that the job wants, all of which are made.
+        made: names of the outputs that the tables have of it now.
     """
     assert video.identity is not None
     return [
         {
             "source_key": key,
-            "url": video.item.url,
+            "url": video.item.urls.get(key, video.item.url),
             "canonical_url": video.item.canonical,
             "content_key": video.identity.content_key,
             "video_id": str(record["video_id"]),
             **{name: record.get(name) for name in FACTS},
             "model": model,
-            "made": sorted({*names, *video.needed, *video.kept, *_made_before(video, key, model)}),
+            "made": sorted({*made, *video.kept, *_made_before(video, key, model)}),
             "indexed_at": _indexed_at(video, key),
+            "asset_id": record.get("asset_id"),
+            "job": job,
         }
         for key in video.item.keys
     ]
 
 
-def error_rows(video: VideoStatus, told: Refusal) -> list[dict[str, Any]]:
-    """Rows of `errors` for a video that was refused or failed."""
-    assert video.error is not None
-    failure = Failure.of(video.error)
+def error_rows(video: VideoStatus, told: Refusal, error: TLDataError) -> list[dict[str, Any]]:
+    """Rows of `errors` for a video, or an output of it, that was refused or failed."""
+    failure = Failure.of(error)
     return [
         {
             "source_key": key,
-            "url": video.item.url,
+            "url": video.item.urls.get(key, video.item.url),
             "class": told.kind,
             "code": told.code,
             "message": told.message,
@@ -60,7 +62,8 @@ def error_rows(video: VideoStatus, told: Refusal) -> list[dict[str, Any]]:
             "request_id": failure.request_id,
             "attempt": video.item.attempts.get(key, 0) + 1,
             "content_key": video.identity.content_key if video.identity else None,
-            "at": datetime.now(UTC),
+            "output": told.output,
+            "failed_at": datetime.now(UTC),
         }
         for key in video.item.keys
     ]
@@ -79,6 +82,21 @@ def forget_lost(lake: Lake, lost: Collection[str]) -> None:
     rows = rows.set_column(column, rows.schema.field(column), pa.array(after, rows.schema.field(column).type))
     for start in range(0, len(changed), TOGETHER):
         lake.table(VIDEOS).replace_groups(rows.take(changed[start : start + TOGETHER]))
+
+
+def mark_removed(lake: Lake, keys: Collection[str], at: datetime | None, job: str) -> None:
+    """Set when rows of `videos` were found missing from the source; None: they are in it, and of this job."""
+    rows, wanted = lake.read(VIDEOS), set(keys)
+    chosen = [n for n, key in enumerate(rows.column("source_key").to_pylist()) if key in wanted]
+    for start in range(0, len(chosen), TOGETHER):
+        part = rows.take(chosen[start : start + TOGETHER])
+        changes: dict[str, list[Any]] = {"removed_at": [at] * part.num_rows}
+        if at is None:
+            changes["job"] = [job] * part.num_rows
+        for name, values in changes.items():
+            field = part.schema.field(name)
+            part = part.set_column(part.schema.get_field_index(name), field, pa.array(values, field.type))
+        lake.table(VIDEOS).replace_groups(part)
 
 
 def _made_before(video: VideoStatus, key: str, model: str) -> tuple[str, ...]:

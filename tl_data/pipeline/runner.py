@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-
-import pyarrow as pa
 
 from tl_data.billing import RunAccount, recording
 from tl_data.errors import LakeError, TLDataError
@@ -16,16 +15,17 @@ from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import TABLES
 from tl_data.lake.writer import Commits
 from tl_data.ledger.models import Call, Entry, Unreadable
-from tl_data.pipeline.guardrails import FATAL, Guardrails, price_at_most
+from tl_data.pipeline.guardrails import Guardrails, price_at_most
 from tl_data.pipeline.inspect import VideoStatus, inspect_video, note_refusal
 from tl_data.pipeline.job import OUTPUTS, Job
 from tl_data.pipeline.model_check import keep_texts, left_behind, refuse_index, refuse_mixing
-from tl_data.pipeline.outputs import groups, make, wanted
+from tl_data.pipeline.outputs import FATAL, Made, groups, make, wanted
 from tl_data.pipeline.planner import known_index, prices_of, refusal
 from tl_data.pipeline.progress import Progress
-from tl_data.pipeline.recovery import RunReconciler, Tasks, paid_twice, run_lease
-from tl_data.pipeline.report import Report, traced_video
-from tl_data.pipeline.rows import error_rows, forget_lost, video_rows
+from tl_data.pipeline.recovery import RunReconciler, Tasks, paid_twice, run_lease, spent_lately
+from tl_data.pipeline.removal import delete_videos
+from tl_data.pipeline.report import Refusal, Report, traced_video
+from tl_data.pipeline.rows import error_rows, forget_lost, mark_removed, video_rows
 from tl_data.pipeline.worklist import SourceVideo, Worklist
 from tl_data.runtime.concurrency import in_parallel
 from tl_data.runtime.shutdown import cancel_waits_on, grace_period, was_abandoned
@@ -88,6 +88,10 @@ class Run:
                 async with run_lease(storage, account, self.job.folder, self.report.prices):
                     await reconciler.find_interrupted()
                     try:
+                        if self.job.budget is not None:
+                            await reconciler.read()
+                            spent = spent_lately(runs, self.report, self.job.budget_hours)
+                            self._guardrails.spent_before = await asyncio.to_thread(spent)
                         await self._commits.flush(always=True)
                         await self._all()
                         if self.stop.is_set():
@@ -110,7 +114,20 @@ class Run:
         self._commits = await asyncio.to_thread(Commits, lake, names, self.report.row, *limits)
         await refuse_index(self.session, self._index)
         self.report.rows, self.report.distinct = self._source.rows, self._source.distinct
+        await asyncio.to_thread(self._remove, lake)
         self.report.tables = {name: table.where() for name, table in self._commits.tables.items()}
+
+    def _remove(self, lake: Lake) -> None:
+        """Mark or delete what the source no longer lists."""
+        if self._source.returned:
+            mark_removed(lake, self._source.returned, None, self.job.name)
+        if self.job.removed == "keep" or not (gone := self._source.gone()):
+            return
+        self.report.removed = len(gone)
+        if self.job.removed == "mark":
+            mark_removed(lake, [row.source_key for row in gone], datetime.now(UTC), self.job.name)
+        else:
+            delete_videos(lake, gone)
 
     async def _all(self) -> None:
         width = self.session.settings.concurrency * AHEAD
@@ -119,10 +136,9 @@ class Run:
         ticking.add_done_callback(lambda _: self._guardrails.halt.set())
         self._step("working")
         try:
-            work = traced_video(self._one)
             halt = self._guardrails.halt
             with cancel_waits_on(halt), grace_period(GRACE):
-                await in_parallel(self._source.items(), work, width=width, halt=halt, stop=self.stop)
+                await self._videos(width, halt)
             ticking.cancel()
             [ended] = await asyncio.gather(ticking, return_exceptions=True)
             if isinstance(ended, Exception):
@@ -140,9 +156,21 @@ class Run:
                 )
             seconds = HASTE if self.stop.is_set() else MEASURE
             self.report.paid_twice = await paid_twice(self.session, self._tasks, seconds)
+            if self.report.failed:
+                self._guardrails.end("partial", "")
             self.report.ended_at = datetime.now(UTC)
             await self._commits.flush(always=True)
             self._step("done")
+
+    async def _videos(self, width: int, halt: asyncio.Event) -> None:
+        """All videos; with `max_failures`, what is refused without a call counts before anything is paid."""
+        items, stop = self._source.items(), self.stop
+        if self.job.max_failures is None:
+            await in_parallel(items, traced_video(self._one), width=width, halt=halt, stop=stop)
+            return
+        if await in_parallel(items, self._hold, width=width, halt=halt, stop=stop):
+            held = self._source.held()
+            await in_parallel(held, traced_video(self._held), width=width, halt=halt, stop=stop)
 
     async def _tick(self) -> None:
         """Commits by time, also while nothing ends."""
@@ -156,21 +184,38 @@ class Run:
         self._step("ending")
 
     async def _one(self, item: SourceVideo) -> VideoStatus:
-        """All of one video. What is wrong with it becomes a row; what is wrong with more stops the run."""
-        video = VideoStatus(item, "refused")
+        """All of one video."""
+        return await self._done(VideoStatus(item, "refused"), inspect=True)
+
+    async def _hold(self, item: SourceVideo) -> None:
+        """Inspect a video and put aside what is to be done with it."""
+        await self._done(VideoStatus(item, "refused"), inspect=True, hold=True)
+
+    async def _held(self, video: VideoStatus) -> VideoStatus:
+        """The rest of a video that was put aside."""
+        return await self._done(video)
+
+    async def _done(self, video: VideoStatus, *, inspect: bool = False, hold: bool = False) -> VideoStatus:
+        """Do what is to be done with a video. What is wrong with it becomes a row; what is wrong with more
+        than this video stops the run."""
+        item = video.item
         try:
-            async with self._looking:
-                video = await inspect_video(
-                    self.session,
-                    self._index,
-                    self._names,
-                    item,
-                    measure=self.submitting,
-                    refresh=self.job.refresh,
-                )
-            if video.error is not None:
-                await note_refusal(self.session, video)
-                raise video.error
+            if inspect:
+                async with self._looking:
+                    video = await inspect_video(
+                        self.session,
+                        self._index,
+                        self._names,
+                        item,
+                        measure=self.submitting,
+                        refresh=self.job.refresh,
+                    )
+                if video.error is not None:
+                    await note_refusal(self.session, video)
+                    raise video.error
+                if hold and video.state != "unchanged":
+                    await asyncio.to_thread(self._source.hold, video)
+                    return video
             if video.state == "unchanged" and item.attempts:  # it failed in another run, at the same time
                 self._commits.gone("errors", [(key,) for key in item.attempts])
             done = video.state == "unchanged" or await self._work(video)
@@ -223,10 +268,10 @@ class Run:
             if not self.collecting:
                 return False
             async with self._making:
-                tables = await make(self.session, video.needed, record)
+                made = await make(self.session, video.needed, record)
         finally:
             self._guardrails.release(sum(price), ended=True)
-        self._keep(video, record, tables)
+        self._keep(video, record, made)
         self.report.reused += not new
         return True
 
@@ -254,16 +299,19 @@ class Run:
         finally:
             self.report.pending = self._tasks.pending
 
-    def _keep(self, video: VideoStatus, record: dict[str, Any], tables: dict[str, pa.Table]) -> None:
-        """Hand a finished video to the tables."""
-        item, names, video_id = video.item, self._names, str(record["video_id"])
-        for name, rows in tables.items():
+    def _keep(self, video: VideoStatus, record: dict[str, Any], made: Made) -> None:
+        """Hand a video to the tables with all that was made of it; what failed goes to `errors`."""
+        item, video_id = video.item, str(record["video_id"])
+        for name, rows in made.tables.items():
             self._commits.add(name, video_id, rows)
-        for table, keys in groups(video.needed, video_id).items():
+        for table, keys in groups(made.names, video_id).items():
             self._commits.gone(table, keys)
+        names = {name for name in self._names if name not in video.needed} | set(made.names)
         keep_texts(self._source, self._commits, video, video_id)
         self._drop_replaced(item, video_id)
-        self._commits.video(video_rows(video, record, self.session.vectors_by, names))
+        rows = video_rows(video, record, self.session.vectors_by, names, self.job.name)
+        self._commits.video(rows)
+        self._fail_outputs(video, made.failures)
         self._minutes += float(record.get("duration_sec") or 0.0) / 60
 
     def _drop_replaced(self, item: SourceVideo, video_id: str) -> None:
@@ -277,15 +325,34 @@ class Run:
                     self._commits.gone(table, keys)
 
     def _fail(self, video: VideoStatus, error: TLDataError) -> None:
+        """Hand a video that was refused or failed to the table `errors`."""
         video.error = error
-        told = refusal(video)
-        self.report.failed += 1
-        if len(self.report.errors) < 100:
-            self.report.errors.append(told)
-        self._commits.error(error_rows(video, told))
+        failure = refusal(video, error)
+        self._commits.error(error_rows(video, failure, error))
         self._ended += 1
         self._step("working")
-        if told.retryable or not video.item.attempts:
+        self._count_failures([failure], video.item)
+
+    def _fail_outputs(self, video: VideoStatus, errors: Mapping[str, TLDataError]) -> None:
+        """Hand the outputs of a video that failed to the table `errors`; the video itself is in."""
+        failures = [refusal(video, error, output) for output, error in errors.items()]
+        if not failures:
+            return
+        rows = [
+            row
+            for failure, error in zip(failures, errors.values(), strict=True)
+            for row in error_rows(video, failure, error)
+        ]
+        self._commits.error(rows)
+        self._count_failures(failures, video.item)
+        for error in errors.values():
+            self._guardrails.note_error(error)
+
+    def _count_failures(self, failures: list[Refusal], item: SourceVideo) -> None:
+        self.report.failed += 1
+        self.report.new_failures += any(failure.new for failure in failures)
+        self.report.errors += failures[: max(0, 100 - len(self.report.errors))]
+        if not item.attempts or any(failure.retryable for failure in failures):
             self._guardrails.failed()
 
     def _step(self, phase: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tl_data.errors import LakeError, MissingExtra, SchemaMismatch, SettingsError
+from tl_data.errors import LakeError, MissingExtra, SchemaMismatch, SettingsError, TLDataError
 from tl_data.pipeline.job import Job
-from tl_data.spark.delta import started
 from tl_data.urls import redact
 
 BATCH = 2_000  # rows at a time
@@ -28,6 +29,13 @@ READERS = {
     ".ndjson": "read_json",
 }
 
+
+class SourceLocked(TLDataError):
+    """Another process holds the file that is to be read; later it may not."""
+
+    retryable = True
+
+
 Pair = tuple[str | None, str | None]  # key, URL or path
 
 
@@ -37,6 +45,7 @@ def pairs(job: Job) -> Iterator[Pair]:
     Raises:
         SchemaMismatch: a column is missing or is not text.
         SettingsError: the source is not there or cannot be read.
+        SourceLocked: another process holds the source.
     """
     source = job.source
     if source.kind == "urls":
@@ -99,6 +108,10 @@ def _check(job: Job, schema: pa.Schema) -> None:
         raise SchemaMismatch(
             f"column {job.source.url!r} of {_whose(job)} is {kind}; it must be text: {_what(job)}"
         )
+    if job.source.key and pa.types.is_nested(kind := schema.field(job.source.key).type):
+        raise SchemaMismatch(
+            f"column {job.source.key!r} of {_whose(job)} is {kind}; a key is one value: text or a number"
+        )
 
 
 def _whose(job: Job) -> str:
@@ -111,12 +124,12 @@ def _what(job: Job) -> str:
 
 def _read(job: Job, batches: Iterable[pa.RecordBatch], close: Callable[[], object]) -> Iterator[Pair]:
     try:
-        for batch in batches:
+        for batch in _readable(job, batches):
             urls = batch.column(job.source.url).to_pylist()
             if job.source.key is None:
                 yield from ((None, url) for url in urls)
                 continue
-            keys = pc.cast(batch.column(job.source.key), pa.string()).to_pylist()
+            keys = _texts(job, batch.column(job.source.key))
             for key, url in zip(keys, urls, strict=True):
                 if key is None and url is not None:
                     raise SchemaMismatch(
@@ -126,6 +139,65 @@ def _read(job: Job, batches: Iterable[pa.RecordBatch], close: Callable[[], objec
                 yield key, url
     finally:
         close()
+
+
+def _readable(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches; what is found wrong after the first ones is said as what is wrong with the first is."""
+    try:
+        yield from batches
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(job, error) from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("duckdb", "_duckdb"):
+            raise
+        raise _unreadable(job, error) from error
+
+
+def _unreadable(job: Job, error: BaseException) -> TLDataError:
+    """Why a source cannot be read, in one sentence."""
+    lines = [line.strip(" *") for line in str(error).strip().splitlines()]
+    said = " ".join(line for line in lines[:4] if line)[:400]
+    place = f"{job.source.section}.{job.source.kind}: {redact(str(job.source.place))}"
+    if "lock on file" in said or "different configuration" in said:
+        return SourceLocked(
+            f"{place} is held by another process or connection: {said}. Run again when it is free"
+        )
+    return SettingsError(f"{place} cannot be read: {said}")
+
+
+def _texts(job: Job, column: pa.Array) -> list[str | None]:
+    try:
+        return list(pc.cast(column, pa.string()).to_pylist())
+    except pa.ArrowException as error:
+        raise SchemaMismatch(
+            f"column {job.source.key!r} of {_whose(job)} is the key and {column.type}; it cannot be read as "
+            f"text: {error}"
+        ) from error
+
+
+def _marked(place: str) -> bool:
+    """Whether a file begins with a byte order mark."""
+    path = Path(place)
+    if not path.is_file() or path.suffix == ".gz":
+        return False
+    with path.open("rb") as file:
+        return file.read(3) == b"\xef\xbb\xbf"
+
+
+def _matching(place: str) -> list[str]:
+    """The files behind a path or pattern; the pattern itself for what is not on this machine.
+
+    The folder of a job may be called `[2024]`, which is not meant as a pattern.
+    """
+    if "://" in place or Path(place).exists() or not glob.has_magic(place):
+        return [place]
+    path = Path(place)
+    for folder in path.parents:
+        if folder.is_dir():
+            pattern = str(path.relative_to(folder))
+            found = sorted(glob.glob(pattern, root_dir=folder, recursive=True))
+            return [str(folder / name) for name in found] or [place]
+    return [place]
 
 
 def _duckdb(job: Job) -> tuple[pa.RecordBatchReader, Callable[[], object]]:
@@ -138,10 +210,20 @@ def _duckdb(job: Job) -> tuple[pa.RecordBatchReader, Callable[[], object]]:
     query = place
     if job.source.kind == "files":
         reader = _reader(job, place)
-        quoted = place.replace("'", "''")
-        # A CSV file's URLs and keys are text whatever they look like: 007 is not 7.
-        text = ", all_varchar := true" if reader == "read_csv" else ""
-        query = f"SELECT * FROM {reader}('{quoted}'{text})"
+        files = _matching(place)
+        if reader == "read_json" and (marked := [file for file in files if _marked(file)]):
+            raise SettingsError(
+                f"{job.source.section}.files: {marked[0]} begins with a byte order mark, which JSON does not "
+                "allow: save it as UTF-8 without one"
+            )
+        quoted = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+        # A CSV file's URLs and keys are text whatever they look like: 007 is not 7. All rows decide what a
+        # quote is and which types JSON has, not the first ones.
+        options = {
+            "read_csv": ", all_varchar := true, quote := '\"', sample_size := -1",
+            "read_json": ", sample_size := -1",
+        }
+        query = f"SELECT * FROM {reader}([{quoted}]{options.get(reader, '')})"
     try:
         con = duckdb.connect(job.source.database or ":memory:", read_only=bool(job.source.database))
         try:
@@ -153,10 +235,7 @@ def _duckdb(job: Job) -> tuple[pa.RecordBatchReader, Callable[[], object]]:
             raise
         return reader, con.close
     except duckdb.Error as error:
-        said = str(error).strip().splitlines()[0]
-        raise SettingsError(
-            f"{job.source.section}.{job.source.kind}: {place} cannot be read: {said}"
-        ) from error
+        raise _unreadable(job, error) from error
 
 
 def _reader(job: Job, place: str) -> str:
@@ -174,6 +253,8 @@ def _spark(job: Job) -> pa.RecordBatchReader | None:
         from pyspark.sql import SparkSession
     except ImportError as error:
         raise MissingExtra("pyspark", "spark") from error
+    from tl_data.spark.delta import started
+
     spark = started(SparkSession.builder)
     place = str(job.source.place)
     try:
@@ -185,10 +266,7 @@ def _spark(job: Job) -> pa.RecordBatchReader | None:
             return None  # a table or query of Spark's own can be read by nothing else
         if not isinstance(error, PySparkException):
             raise
-        said = str(error).strip().splitlines()[0]
-        raise SettingsError(
-            f"{job.source.section}.{job.source.kind}: {place} cannot be read: {said}"
-        ) from error
+        raise _unreadable(job, error) from error
 
 
 def _frame(spark: Any, job: Job, place: str) -> Any:
@@ -200,6 +278,8 @@ def _frame(spark: Any, job: Job, place: str) -> Any:
     if job.source.kind == "delta" or _is_delta(place):
         return spark.read.format("delta").load(place)
     reader = _reader(job, place)
+    if Path(place).exists():  # Spark takes every path for a pattern
+        place = re.sub(r"([\[\]{}*?\\])", r"\\\1", place)
     if reader == "read_parquet":
         return spark.read.parquet(place)
     if reader == "read_csv":

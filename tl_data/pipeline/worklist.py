@@ -5,7 +5,12 @@ Rows are sorted and joined in a temporary database on disk, so that memory does 
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pickle
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +27,10 @@ from tl_data.lake.schemas import CHAPTERS, ERRORS, SUMMARIES, TABLES, VIDEOS, La
 from tl_data.media.identity import canonical_url, is_url, local_path
 from tl_data.pipeline.job import OUTPUTS, Job
 from tl_data.pipeline.source import BATCH, pairs
+
+SCRATCH = "tl_data_"  # how temporary folders of sources are called
+SETTLED = 10.0  # seconds after which a temporary folder has its lock, if its process lives
+ABANDONED = 86400.0  # seconds after which one without a lock, of an earlier release, is removed
 
 MEMORY = "96MB"  # of the database while it sorts; the rest is on disk
 MORE_MEMORY = "1GB"  # when that is not enough
@@ -42,7 +51,7 @@ STEPS = (
     "CREATE TABLE mention AS SELECT canonical, min(n) AS first FROM pair GROUP BY canonical",
     """CREATE TABLE ordered AS
     SELECT i.*, m.name IS NOT NULL AS ambiguous, p.content_key, p.video_id, p.model, p.made,
-        p.indexed_at, e.attempt
+        p.indexed_at, e.attempt, e.failures
     FROM pair i
     JOIN mention f ON f.canonical = i.canonical
     LEFT JOIN meaning m ON m.name = i.name
@@ -70,6 +79,16 @@ class KnownVideo:
     indexed_at: datetime | None = None
 
 
+@dataclass(frozen=True)
+class GoneVideo:
+    """A row of `videos` that this job's source no longer lists."""
+
+    source_key: str
+    content_key: str | None
+    video_id: str | None
+    made: tuple[str, ...]
+
+
 @dataclass
 class SourceVideo:
     """One distinct video: where it is, and the source keys that mean it."""
@@ -79,6 +98,8 @@ class SourceVideo:
     url: str  # as the source says it
     keys: dict[str, KnownVideo | None]
     attempts: dict[str, int] = field(default_factory=dict)  # of the keys in `errors`
+    failures: frozenset[str] = frozenset()  # how these failed, as `failure_name` has it
+    urls: dict[str, str] = field(default_factory=dict)  # of each key, as the source has it
     fault: TLDataError | None = None  # known from the text alone
 
 
@@ -99,8 +120,8 @@ class Worklist:
             import duckdb
         except ImportError as error:
             raise MissingExtra("duckdb", "jobs") from error
-        self._folder = tempfile.TemporaryDirectory(prefix="tl_data_")
-        file = Path(self._folder.name, "source.duckdb")
+        self._scratch = Scratch()
+        file = self._scratch.path / "source.duckdb"
         self._con: Any = duckdb.connect(str(file), config={"memory_limit": MEMORY, "threads": 1})
         try:
             self._read_past(lake)
@@ -114,6 +135,7 @@ class Worklist:
                     self._con.execute(f"SET memory_limit = '{MORE_MEMORY}'")
                     self._con.execute(step)
             self.distinct = int(self._con.execute(COUNT).fetchall()[0][0])
+            self._read_changes(job)
             self._con.close()  # and so gives back what sorting took
             self._con = duckdb.connect(str(file), config={"memory_limit": CACHE, "threads": 1})
         except BaseException:
@@ -131,12 +153,27 @@ class Worklist:
     def close(self) -> None:
         """Remove the temporary database."""
         self._con.close()
-        self._folder.cleanup()
+        self._scratch.close()
 
     def items(self) -> Iterator[SourceVideo]:
         """The distinct videos in the order of the source; those that are no videos at the end."""
         for _, group in groupby(self._rows(), _which):
             yield _item(list(group))
+
+    def hold(self, video: Any) -> None:
+        """Put an inspected video aside, on disk, until all have been inspected."""
+        with (self._scratch.path / "held.pickle").open("ab") as file:
+            pickle.dump(video, file)
+
+    def held(self) -> Iterator[Any]:
+        """What was put aside, in its order."""
+        path = self._scratch.path / "held.pickle"
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            while file.tell() < size:
+                yield pickle.load(file)
 
     def another_means(self, video_id: str, keys: list[str]) -> bool:
         """Whether the tables have the video under another key than these."""
@@ -147,6 +184,29 @@ class Worklist:
         """Keys of the tables mean another video from now on."""
         self._con.execute("UPDATE past SET video_id = ? WHERE list_contains(?, source_key)", [video_id, keys])
 
+    def gone(self) -> list[GoneVideo]:
+        """Rows of `videos` that a run of this job brought in and whose key the source no longer has."""
+        rows = self._con.sql("SELECT * FROM gone ORDER BY source_key").to_arrow_table().to_pylist()
+        return [
+            GoneVideo(r["source_key"], r["content_key"], r["video_id"], tuple(r["made"] or ())) for r in rows
+        ]
+
+    def _read_changes(self, job: Job) -> None:
+        """Find the rows that left the source, and those that are back in it or have no job yet."""
+        listed = "SELECT name FROM ordered"
+        whole = not job.limit and self.rows > 0  # a part of a source says nothing about the rest
+        self._con.execute(
+            f"""CREATE TABLE gone AS SELECT source_key, content_key, video_id, made FROM past
+            WHERE {whole} AND job = $job AND removed_at IS NULL AND source_key NOT IN ({listed})""",
+            {"job": job.name},
+        )
+        adopts = job.removed != "keep"
+        found = self._con.execute(
+            f"""SELECT source_key FROM past WHERE source_key IN ({listed})
+            AND (removed_at IS NOT NULL OR ({adopts} AND job IS NULL)) ORDER BY source_key"""
+        ).fetchall()
+        self.returned = [key for (key,) in found]
+
     def _rows(self) -> Iterator[dict[str, Any]]:
         at = 0
         while rows := self._con.sql(PAGE, params=[at, at + FETCH]).to_arrow_table().to_pylist():
@@ -154,9 +214,14 @@ class Worklist:
             at += FETCH
 
     def _read_past(self, lake: Lake) -> None:
-        known = ["source_key", "content_key", "video_id", "model", "made", "indexed_at"]
+        known = ["source_key", "content_key", "video_id", "model", "made", "indexed_at", "job", "removed_at"]
         self._copy("past", lake.batches(VIDEOS, known))
-        self._copy("failed", lake.batches(ERRORS, ["source_key", "attempt"]))
+        self._copy("failure", lake.batches(ERRORS, ["source_key", "attempt", "output", "code", "class"]))
+        self._con.execute(
+            """CREATE TABLE failed AS SELECT source_key, max(attempt) AS attempt,
+            list(coalesce(output, '') || ':' || coalesce(code, class, '')) AS failures
+            FROM failure GROUP BY source_key"""
+        )
         absent = [name for name in OUTPUTS if not lake.exists(TABLES[name])]
         self.lost = tuple(name for name in absent if self._forget(name))
 
@@ -208,6 +273,48 @@ class Worklist:
         return rows
 
 
+def failure_name(output: str | None, code: str) -> str:
+    """A failure as `SourceVideo.failures` names it: to tell a new one from one that is known."""
+    return f"{output or ''}:{code}"
+
+
+class Scratch:
+    """A temporary folder that is removed by `close`, or by the next run where a process was killed.
+
+    The folder holds URLs with their signatures: nobody else may read it.
+    """
+
+    def __init__(self) -> None:
+        _remove_abandoned()
+        self.path = Path(tempfile.mkdtemp(prefix=SCRATCH))
+        self._lock = (self.path / "lock").open("wb")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        self._lock.close()
+
+
+def _remove_abandoned() -> None:
+    """Remove the folders of processes that were killed: those whose lock nobody holds."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        try:
+            info = folder.stat()
+            age = time.time() - info.st_mtime
+            if info.st_uid != os.getuid() or age < SETTLED or not (folder / "source.duckdb").exists():
+                continue
+            if not (folder / "lock").exists():
+                if age > ABANDONED:
+                    shutil.rmtree(folder, ignore_errors=True)
+                continue
+            with (folder / "lock").open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            continue  # it is in use, or another process has just removed it
+
+
 def _which(row: dict[str, Any]) -> tuple[bool, str]:
     """The item that a row belongs to: a key with several meanings, or else a video."""
     ambiguous = bool(row["ambiguous"])
@@ -230,8 +337,12 @@ def _item(rows: list[dict[str, Any]]) -> SourceVideo:
         for r in rows
     }
     attempts = {r["name"]: r["attempt"] for r in rows if r["attempt"]}
+    failures = frozenset(failure for row in rows for failure in row["failures"] or ())
     refused = MediaRefused(first["message"], first["code"]) if first["code"] else None
-    return SourceVideo(first["canonical"], first["video"], first["url"], keys, attempts, refused)
+    urls = {row["name"]: row["url"] for row in rows}
+    return SourceVideo(
+        first["canonical"], first["video"], first["url"], keys, attempts, failures, urls, refused
+    )
 
 
 def _known(row: dict[str, Any]) -> KnownVideo | None:
@@ -260,6 +371,8 @@ def _said(key: str | None, text: str | None, base: str) -> dict[str, str | None]
             canonical = canonical_url(text)
             return _row(key or canonical, canonical, text.strip(), text)
         path = Path(base, local_path(text).expanduser())
+        if not path.is_file():
+            path = Path(base, local_path(text.strip()).expanduser())
         if path.is_file():
             canonical = path.absolute().as_uri()
             return _row(key or canonical, canonical, str(path.absolute()), text)

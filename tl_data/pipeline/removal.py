@@ -1,0 +1,132 @@
+"""Videos that leave: rows that the source no longer lists, and what `tl-data remove` takes down."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from tl_data.billing import Prices
+from tl_data.errors import NotFound, SettingsError, TLDataError
+from tl_data.lake.base import rows_of
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import ALERTS, ASKED, ERRORS, RUNS, TABLES, VIDEOS
+from tl_data.media.identity import canonical_url, is_url
+from tl_data.pipeline.job import OUTPUTS, Job
+from tl_data.pipeline.report import Report
+from tl_data.pipeline.worklist import GoneVideo
+from tl_data.session import Session
+
+
+def delete_videos(lake: Lake, gone: Sequence[GoneVideo]) -> None:
+    """Delete videos from all tables. What another source key means, too, keeps its other rows."""
+    keys = {row.source_key for row in gone}
+    rest = lake.read(VIDEOS, ["source_key", "video_id", "content_key"]).to_pylist()
+    stay = [row for row in rest if row["source_key"] not in keys]
+    for column, names in (("video_id", OUTPUTS), ("content_key", (ALERTS.name, ASKED.name))):
+        meant = {row[column] for row in stay}
+        leaving = {getattr(row, column) for row in gone} - meant - {None}
+        for name in names:
+            declared = TABLES[name]
+            if not leaving or not lake.exists(declared):
+                continue
+            batches = lake.batches(declared, list(dict.fromkeys([column, *declared.by])))
+            groups = {
+                tuple(row[name] for name in declared.by)
+                for batch in batches
+                for row in batch.to_pylist()
+                if row[column] in leaving
+            }
+            lake.table(declared).replace_groups(declared.schema.empty_table(), list(groups))
+    for declared in (ERRORS, VIDEOS):  # `videos` last: killed in between, the next run begins anew
+        if lake.exists(declared):
+            lake.table(declared).replace_groups(declared.schema.empty_table(), [(key,) for key in keys])
+
+
+@dataclass
+class RemovalReport:
+    """What `tl-data remove` did."""
+
+    run_id: str
+    removed: list[str] = field(default_factory=list)  # source keys
+    forgotten: int = 0  # calls of the ledger
+    deleted: list[str] = field(default_factory=list)  # ids of videos on the platform
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all is gone; 1 the platform kept something."""
+        return 1 if self.failures else 0
+
+    def lines(self) -> list[str]:
+        """For a person."""
+        platform = f", {len(self.deleted)} deleted on the platform" if self.deleted else ""
+        return [
+            *(f"failed: {failure}" for failure in self.failures),
+            f"{len(self.removed)} rows removed from the tables ({', '.join(self.removed)}), "
+            f"{self.forgotten} calls forgotten by the ledger{platform}",
+        ]
+
+
+async def remove_videos(
+    session: Session, job: Job, videos: Sequence[str], *, platform: bool = False
+) -> RemovalReport:
+    """Take videos down: out of the tables of a job, out of the ledger and, if asked, out of their index.
+
+    Args:
+        videos: source keys, URLs, paths or video ids.
+        platform: whether the platform is to delete them as well.
+
+    Raises:
+        SettingsError: the tables have no such video; nothing was removed.
+        LakeError, LedgerError: the tables or the ledger cannot be written.
+    """
+    lake, now = Lake(job.folder, job.format), datetime.now(UTC)
+    columns = ["source_key", "url", "canonical_url", "content_key", "video_id", "index_id", "made"]
+    rows = lake.read(VIDEOS, columns).to_pylist()
+    found = {}
+    for video in videos:
+        names = {video, canonical_url(video) if is_url(video) else video}
+        matching = [
+            row
+            for row in rows
+            if names & {row["source_key"], row["url"], row["canonical_url"], row["video_id"]}
+        ]
+        if not matching:
+            raise SettingsError(
+                f"{job.folder} has no video {video!r}: give its source_key, URL or video_id as in the table "
+                "videos"
+            )
+        found.update({row["source_key"]: row for row in matching})
+    report = RemovalReport(f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}")
+    stay = {row["video_id"] for row in rows if row["source_key"] not in found}
+    leaving = {
+        r["video_id"]: r["index_id"] for r in found.values() if r["video_id"] and r["video_id"] not in stay
+    }
+    for video_id, index_id in leaving.items() if platform else ():
+        try:
+            await session.client.delete_video(index_id, video_id)
+        except NotFound:
+            pass  # it is gone already
+        except TLDataError as error:
+            report.failures.append(f"video {video_id} is still in the index {index_id}: {error}")
+            continue
+        report.deleted.append(video_id)
+    contents = {row["content_key"] for row in found.values()} - {
+        row["content_key"] for row in rows if row["source_key"] not in found
+    }
+    contents |= {f"video:{video_id}" for video_id in leaving}
+    async for entry in session.ledger.entries():
+        if entry.content_key in contents:
+            report.forgotten += await session.ledger.forget(entry.key)
+    gone = [
+        GoneVideo(row["source_key"], row["content_key"], row["video_id"], tuple(row["made"] or ()))
+        for row in found.values()
+    ]
+    delete_videos(lake, gone)
+    report.removed = sorted(found)
+    run = Report(job.name, report.run_id, prices=Prices.free(), started_at=now, ended_at=datetime.now(UTC))
+    run.removed = len(found)
+    lake.table(RUNS).replace_groups(rows_of(RUNS, [run.row()]))
+    return report
