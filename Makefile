@@ -1,4 +1,4 @@
-# make demo · make test · make check · make bench: each works on a bare checkout with Python 3.11 or newer.
+# make demo · make test · make check · make bench: each works on a bare checkout with Python 3.11, 3.12 or 3.13.
 #
 # Environments are made from the committed locks: versions and hashes of everything, so that the same
 # packages are installed everywhere. They are made anew when their lock changes.
@@ -11,13 +11,14 @@ BENCH ?= $(filter-out benchmarks/engine_% benchmarks/films.py,$(sort $(wildcard 
 
 DEMO := .venv
 DEV := .venv-dev
+EACH := .venv-3.11 .venv-3.12 .venv-3.13
 # The lock names every package, so pip need not look for any (--no-deps); and packages that come as source
 # are built with the tools of requirements-build.lock, not with whatever is newest today.
 INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-deps
 HASHED = --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser check check-api format bench bench-engine lock clean
+.PHONY: help demo test test-browser test-pythons test-wheel check check-api format bench bench-engine lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +26,9 @@ help:
 	@echo '              make demo VIDEOS=folder-or-glob takes your own videos'
 	@echo 'make test     all tests                          make test ARGS="tests/demo -k serve" some of them'
 	@echo 'make test-browser  the pages of tl-data view in Chromium'
+	@echo 'make test-pythons  the demo and a fast part of the tests on every Python from 3.11 on that is here (minutes)'
+	@echo 'make test-wheel  a wheel of this tree, alone in an empty environment with each extra (many minutes)'
+	@echo '              make test-wheel EXTRAS="duckdb media" some of them; with PYTHON=python3.13 on that Python'
 	@echo 'make check    ruff, mypy and the printed documents'
 	@echo 'make check-api  many made-up requests against the contract of the API (minutes)'
 	@echo 'make format   let ruff put right what it can'
@@ -44,6 +48,12 @@ test-browser: $(DEV)/ready
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 		{ echo 'The tests in a browser need Chromium. On Debian and Ubuntu, type: apt-get install chromium' >&2; exit 1; }
 	$(DEV)/bin/python -m pytest -m 'browser or not browser' tests/view $(ARGS)
+test-pythons:
+	@MAKE='$(MAKE)' $(PYTHON) tests/pythons.py
+
+EXTRAS ?=
+test-wheel:
+	@$(PYTHON) tests/wheel.py $(EXTRAS)
 
 check: $(DEV)/ready
 	$(DEV)/bin/ruff check .
@@ -72,9 +82,11 @@ bench-engine: $(DEV)/ready
 
 $(DEMO)/installed: requirements.lock
 $(DEV)/installed: requirements-dev.lock
+$(EACH:=/installed): requirements-test.lock
 %/installed: requirements-build.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo 'tl_data needs Python 3.11 or newer; $(PYTHON) is not. Type: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo 'This needs Python 3.11, 3.12 or 3.13; $(PYTHON) is another (WordLlama has no wheel for 3.14).' \
+			'Type: make PYTHON=python3.12 ...' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo '$(PYTHON) cannot make environments. On Debian and Ubuntu, type: apt install python3-venv' >&2; exit 1; }
 	@echo 'Installing into $* (once; a few minutes, depending on the network) ...'
@@ -88,14 +100,17 @@ $(DEV)/installed: requirements-dev.lock
 	@touch $@
 
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
-# The three agree on the version of every package that they share. UPGRADE=--upgrade takes newer ones.
+# They agree on the version of every package that they share. UPGRADE=--upgrade takes newer ones.
 lock:
 	$(COMPILE) $(UPGRADE) --group build --output-file requirements-build.lock
 	$(COMPILE) $(UPGRADE) --constraint requirements-build.lock --extra dev pyproject.toml \
 		--output-file requirements-dev.lock
 	$(COMPILE) $(UPGRADE) --constraint requirements-dev.lock --extra demo --extra media pyproject.toml \
 		--output-file requirements.lock
+	$(COMPILE) $(UPGRADE) --constraint requirements-dev.lock --extra demo --extra media --extra test pyproject.toml \
+		--output-file requirements-test.lock
+	$(UV) run --quiet --no-project --python '>=3.11' --with packaging tests/lock_wheels.py
 
 clean:
-	rm -rf $(DEMO) $(DEV) build dist demo-lake .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) $(DEV) $(EACH) build dist demo-lake .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
