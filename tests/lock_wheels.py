@@ -1,6 +1,6 @@
-"""Writes `lock_wheels.tsv`: the wheel by which each Python installs each package of the locks. Run by `make lock`.
+"""Run by `make lock`: writes `lock_wheels.tsv`, the file by which each Python installs each locked package.
 
-The locks hold versions and hashes and no names of files, so they do not tell whether a package comes as a wheel
+The locks hold versions and hashes and no names of files, so they do not tell whether a package is a wheel
 or has to be compiled. This asks the registry, through uv, and `test_locks.py` reads what is written here.
 """
 

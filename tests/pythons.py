@@ -1,7 +1,7 @@
 """`make test-pythons`: the demo and a fast part of the tests on every supported Python of this machine.
 
-Each Python gets an environment of its own, `.venv-3.12` and the like, from `requirements-test.lock`. Pythons are
-looked for in PATH and where pyenv and uv keep theirs.
+Each Python gets an environment of its own, `.venv-3.12` and the like, from `requirements-test.lock`. Pythons
+are looked for in PATH and where pyenv and uv keep theirs.
 """
 
 from __future__ import annotations
