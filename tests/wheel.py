@@ -32,7 +32,7 @@ assert con.sql("{_SQL}").fetchall()
     "pandas": """
 import pandas, tl_data
 found = tl_data.search("demo", pandas.Series(["carrots in small pieces", None]), max_hits=1)
-assert isinstance(found, pandas.Series) and found[0] and found[1] is None
+assert isinstance(found, pandas.Series) and found[0] and not found[1]
 """,
     "delta": """
 from tl_data.lake import Lake
