@@ -49,11 +49,11 @@ test-browser: $(DEV)/ready
 		{ echo 'The tests in a browser need Chromium. On Debian and Ubuntu, type: apt-get install chromium' >&2; exit 1; }
 	$(DEV)/bin/python -m pytest -m 'browser or not browser' tests/view $(ARGS)
 test-pythons:
-	@MAKE='$(MAKE)' $(PYTHON) tests/pythons.py
+	@MAKE='$(MAKE)' $(PYTHON) tests/support/pythons.py
 
 EXTRAS ?=
 test-wheel:
-	@$(PYTHON) tests/wheel.py $(EXTRAS)
+	@$(PYTHON) tests/support/wheel.py $(EXTRAS)
 
 check: $(DEV)/ready
 	$(DEV)/bin/ruff check .
@@ -109,7 +109,7 @@ lock:
 		--output-file requirements.lock
 	$(COMPILE) $(UPGRADE) --constraint requirements-dev.lock --extra demo --extra media --extra test pyproject.toml \
 		--output-file requirements-test.lock
-	$(UV) run --quiet --no-project --python '>=3.11' --with packaging tests/lock_wheels.py
+	$(UV) run --quiet --no-project --python '>=3.11' --with packaging tests/support/lock_wheels.py
 
 clean:
 	rm -rf $(DEMO) $(DEV) $(EACH) build dist demo-lake .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,7 +13,7 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
-from tests.lock_wheels import LOCKS, PYTHONS, ROOT, TABLE, best, environment
+from tests.support.lock_wheels import LOCKS, PYTHONS, ROOT, TABLE, best, environment
 
 #: Comes as source alone, and is pure Python with jars: setuptools of requirements-build.lock packs it.
 SOURCE = {"pyspark"}

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 _SEARCH = 'tl_data.search("demo", "carrots in small pieces", max_hits=1)'
 _SQL = "SELECT c.start_sec FROM tl_search('demo', 'carrots in small pieces', max_hits => 1) c"
@@ -35,8 +35,8 @@ found = tl_data.search("demo", pandas.Series(["carrots in small pieces", None]),
 assert isinstance(found, pandas.Series) and found[0] and not found[1]
 """,
     "delta": """
-from tl_data.lake import Lake
-from tl_data.lake_tables import CLIPS, VIDEOS
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import CLIPS, VIDEOS
 lake = Lake(LAKE)
 assert lake.read(VIDEOS).num_rows == 6 < lake.read(CLIPS).num_rows
 import pathlib
@@ -56,7 +56,7 @@ assert list(pathlib.Path("lake", "clips").rglob("*.parquet")), said.stderr
 """,
     "media": """
 import asyncio, pathlib
-from tl_data.preflight import facts_of
+from tl_data.media.preflight import facts_of
 facts = asyncio.run(facts_of(None, pathlib.Path(LAKE, "media", "safety-briefing.mp4")))
 assert facts.duration_sec > 20 and facts.has_audio, facts
 """,

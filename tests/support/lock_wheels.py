@@ -19,7 +19,7 @@ from packaging.markers import Marker
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_suffix(".tsv")
 LOCKS = tuple(sorted(ROOT.glob("requirements*.lock")))
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
