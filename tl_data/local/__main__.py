@@ -43,6 +43,7 @@ from tl_data.local.storage.database import Store
 from tl_data.local.tasks.reindex import plan_of
 
 LONGEST_END_SEC = 15.0  # of ending in order
+ASSET_DELAY_SEC = 1.0  # of the service of today, where the options name none
 LEASE_GRACE_SEC = 10.0  # after the start, until somebody must hold the lease
 
 
@@ -78,6 +79,14 @@ def read_options(arguments: list[str] | None = None) -> Config:
     )
     say("--statuses", choices=get_args(Statuses), default="chosen", help="which reading of the documents")
     say("--page-token-seconds", type=float, default=900.0, help="life of the page tokens of a search")
+    say("--batch-seconds", type=float, default=86400.0, help="until a batch of analyses expires")
+    say(
+        "--asset-delay",
+        type=float,
+        default=None,
+        metavar="SECONDS",
+        help="how long an asset is processing at least (1 with --profile today, else 0)",
+    )
     say("--embed-task-seconds", type=float, default=7 * 86400.0, help="how long vectors of tasks are kept")
     say("--max-video-bytes", type=int, default=2 << 30, help="largest video taken")
     say("--download-seconds", type=float, default=1800.0, help="longest download of one video")
@@ -100,6 +109,8 @@ def read_options(arguments: list[str] | None = None) -> Config:
     if given.profile not in PROFILES:
         parser.error(f"TL_ENGINE_PROFILE is {given.profile!r}; it must be one of {', '.join(NAMES)}")
     given.profile = PROFILES[given.profile]
+    if given.asset_delay is None:
+        given.asset_delay = 0.0 if given.profile.ready_at_once else ASSET_DELAY_SEC
     given.home = (given.home or Path(base) / "tl_data" / "engine").resolve()
     options = vars(given)
     del options["describe"]  # see main

@@ -36,6 +36,8 @@ class Config:
     profile: Profile = LENIENT  # which service it answers and refuses as
     statuses: Statuses = "chosen"
     page_token_seconds: float = 900.0  # life of the page tokens of a search
+    batch_seconds: float = 86400.0  # until a batch of analyses expires
+    asset_delay: float = 0.0  # seconds that an asset stays `processing` at least
     embed_task_seconds: float = 7 * 86400.0  # how long the result of an embedding task is kept
     max_video_bytes: int = 2 << 30
     max_body_bytes: int = 8 << 20  # of a request without its files

@@ -105,6 +105,14 @@ def not_supported(path: str) -> APIProblem:
     return APIProblem(501, "not_supported", text)
 
 
+class AssetNotReady(APIProblem):
+    """400 for an asset that is not ready yet, or has failed."""
+
+    def __init__(self, asset_id: str, status: str) -> None:
+        text = f"The asset_id parameter is invalid. The asset must be ready, but is {status}."
+        super().__init__(400, "parameter_invalid", f"{text} You sent {shown(asset_id)}.")
+
+
 def unknown_video(what: str = "") -> APIProblem:
     """404 of the video endpoints, which have their own code; `what` is the sentence that says which."""
     return APIProblem(404, "not_found", f"The specified resource does not exist. {what}".rstrip())

@@ -266,13 +266,53 @@ def _without_secrets(url: str) -> str:
     return re.sub(r"//[^/@]*@", "//", url.partition("?")[0])
 
 
+@dataclass(frozen=True)
+class TextModel:
+    """What a model that writes texts takes. Times are in seconds."""
+
+    max_tokens: tuple[int, int] = (512, 98_304)
+    segment_tokens: tuple[int, int] = (2_048, 98_304)  # of an analysis by segments
+    default_tokens: int = 4_096
+    default_segment_tokens: int = 32_768
+    unlimited: bool = False  # segments without a limit of tokens, events within segments, pictures
+    shortest: float = 1.0  # video or window
+    longest_sync: float = 3_600.0
+    longest_task: float = 7_200.0  # video, or window of a longer one
+    longest_file: float = 14_400.0  # with a window
+    prompt_tokens: int | None = None
+
+
+TEXT_MODELS = {
+    "pegasus1.2": TextModel(
+        max_tokens=(2, 4_096), shortest=4.0, longest_task=3_600.0, longest_file=3_600.0, prompt_tokens=2_000
+    ),
+    "pegasus1": TextModel(max_tokens=(2, 4_096), shortest=4.0, prompt_tokens=2_000),
+    "pegasus1.5": TextModel(),
+    "pegasus1.6": TextModel(unlimited=True),
+}
+#: The engine's own model, and any model without a table: what the service's models take together.
+OWN_TEXT_MODEL = TextModel(
+    max_tokens=(2, 98_304),
+    unlimited=True,
+    longest_sync=14_400.0,
+    longest_task=14_400.0,
+    prompt_tokens=2_000,
+)
+INDEX_LENGTHS = {"marengo3.0": (4.0, 14_400.0), "marengo2.7": (4.0, 7_200.0), "pegasus1.2": (4.0, 3_600.0)}
+
+
+def text_model(name: str) -> TextModel:
+    """What a model takes that writes texts."""
+    return TEXT_MODELS.get(name, OWN_TEXT_MODEL)
+
+
 MARENGO = ("marengo3.0", "marengo2.7", "Marengo-retrieval-2.7")
 PEGASUS = ("pegasus1.2", "pegasus1.5", "pegasus1.6", "pegasus1")
 OLD_MARENGO = ("marengo2.7", "Marengo-retrieval-2.7")
 INDEX_MODELS = ("marengo3.0", "marengo2.7", "pegasus1.2", "pegasus1.5")
 EMBED_MODELS = ("marengo3.0", "Marengo-retrieval-2.7", "marengo2.7")
 OPTIONS = ("visual", "audio")
-OLD_TOKENS, TOKENS, PROMPT_TOKENS = 77, 500, 2000
+OLD_TOKENS, TOKENS = 77, 500
 
 
 def read_models(value: Any, tiers: Tiers, profile: Profile = LENIENT) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ class Profile:
     analyze_models: tuple[str, ...] = ()
     least_page_limit: int = 1  # of a search
     lone_transcription_options: bool = True  # without `transcription` among the search options
+    schema_dialect: bool = False  # JSON schemas are held to the service's own dialect
     ranked_parameters: bool = True  # threshold, sort_option, adjust_confidence_level have an effect
 
     # ------------------------------------------------------------------------------- what is answered
@@ -39,6 +40,21 @@ class Profile:
     ranks_all: bool = False  # a search ranks all clips, however badly they fit
     speech_in_audio: bool = True  # of Marengo 3.0: its `audio` finds speech, too
     version_on_refusals: bool = True  # X-Api-Version
+    nested_errors: bool = False  # {"error": {...}} where the service nests
+    video_tokens: bool = False  # input tokens count the video, in answers of tasks alone
+    whole_tasks: bool = True  # POST /tasks answers the task; else its two ids, which are equal
+    task_states: tuple[tuple[str, str], ...] = ()  # the engine's state of a task -> the one that is shown
+    task_metadata: tuple[str, ...] = ()  # of a task; empty: all that is known
+    single_precision: bool = False  # numbers of user metadata, times of hits
+    asset_of_video: bool = True  # a video says which asset it is made of
+    inherits: bool = True  # an indexed asset begins with the metadata of its asset
+    streams_indexed_assets: bool = True  # unless the request says otherwise
+    ready_at_once: bool = True  # small assets are ready when they are made
+    whole_seconds: bool = False  # times of analysis tasks and of page tokens
+    plain_hashtags: bool = False  # without #
+    plain_tokens: bool = False  # of pages: hexadecimal digits without dashes
+    nanoseconds: bool = False  # hls.updated_at
+    own_fields: bool = True  # fields that no service has: error of a task, requested_as of a model
 
     @property
     def strict(self) -> bool:
@@ -65,6 +81,25 @@ TODAY = Profile(
     ranks_all=True,
     speech_in_audio=False,
     version_on_refusals=False,
+    schema_dialect=True,
+    nested_errors=True,
+    video_tokens=True,
+    whole_tasks=False,
+    task_states=(
+        ("validating", "uploading"),
+        ("pending", "queued"),
+        ("queued", "queued"),
+        ("indexing", "indexing"),
+    ),
+    task_metadata=("filename", "duration", "width", "height"),
+    single_precision=True,
+    inherits=False,
+    streams_indexed_assets=False,
+    ready_at_once=False,
+    whole_seconds=True,
+    plain_tokens=True,
+    nanoseconds=True,
+    own_fields=False,
 )
 
 ACCOUNT_2025 = Profile(
@@ -83,6 +118,17 @@ ACCOUNT_2025 = Profile(
     embed_models=("Marengo-retrieval-2.7",),
     analyze_models=("pegasus1.2",),
     version_on_refusals=False,
+    whole_tasks=False,
+    task_states=(
+        ("validating", "pending"),
+        ("pending", "pending"),
+        ("queued", "pending"),
+        ("indexing", "indexing"),
+    ),
+    task_metadata=("filename", "duration", "width", "height"),
+    asset_of_video=False,
+    plain_hashtags=True,
+    own_fields=False,
 )
 
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in (LENIENT, TODAY, ACCOUNT_2025)}

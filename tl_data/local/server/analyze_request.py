@@ -2,59 +2,109 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal
 
 from starlette.requests import Request
 
 from tl_data.local import models, tokens
 from tl_data.local.errors import (
     APIProblem,
+    MediaProblem,
     invalid,
     not_provided,
     one_of,
     unknown_parameter,
     unknown_resource,
 )
-from tl_data.local.perception.evidence import Evidence
+from tl_data.local.media_validation import check_duration, check_video
+from tl_data.local.perception.evidence import Evidence, Probe
 from tl_data.local.profiles import Profile
+from tl_data.local.server import references, schema_dialect
 from tl_data.local.server.context import Engine, engine_of, well_formed
 from tl_data.local.server.forms import read_json
-from tl_data.local.storage.database import Where
+from tl_data.local.server.segments import Definitions, read_definitions, write_segments
+from tl_data.local.storage.database import Row, Where
 from tl_data.local.tasks.inline_video import check_given, stretch
 from tl_data.local.text.writer import Manner, Material, Written
 
-MAX_TOKENS = (2, 4096)
+MODES = ("general", "time_based_metadata")
+SEGMENTS = "time_based_metadata"
+MAX_IMAGES, MAX_REFERENCES = 20, 4
+SLACK_SEC = 0.05  # containers round
+#: Tokens that the service counts for a video, read off two recorded answers (8 s: 4406, 5.03 s: 4141).
+VIDEO_TOKENS, VIDEO_TOKENS_PER_SEC = 3693, 89.25
+
+Route = Literal["sync", "task"]
 
 
 class Ask:
     """The JSON of a request about one video, its members checked as they are read."""
 
-    def __init__(self, engine: Engine, body: dict[str, Any]) -> None:
+    def __init__(self, engine: Engine, body: dict[str, Any], route: Route = "sync") -> None:
         self._engine = engine
         self._body = body
+        self._route = route
+        self.window = (0.0, 0.0)  # seconds, known after `material`
+        self.duration = 0.0  # seconds of the whole video, known after `material`
+        self.billed = 0.0  # seconds that the service would bill: the window of a task, else the whole
 
     @classmethod
-    async def of(cls, request: Request, *needed: str) -> Ask:
-        """Read the body; the members `needed` must be there."""
+    async def of(cls, request: Request, *needed: str, route: Route = "sync") -> Ask:
+        """Read the body; the members `needed` must be there, and a source where `video_id` is."""
         engine = engine_of(request)
         body = await read_json(request, engine.config.max_inline_bytes)
-        _check_source(engine.profile, body)
-        if "video_id" in needed and "video_id" not in body and "video" in body:
-            given = check_given(body["video"])
-            # An indexed video may stand for its asset.
-            indexed = given["type"] == "asset_id" and not engine.store.get("assets", given["asset_id"])
-            body |= {"video_id": given["asset_id"]} if indexed else {"given": given}
+        ask = cls(engine, body, route)
+        if "video_id" in needed:
+            ask.resolve_source()
             needed = tuple(name for name in needed if name != "video_id")
-        if "prompt" in needed and "prompt" not in body and isinstance(body.get("prompt_v2"), dict):
-            body |= {"prompt": body["prompt_v2"].get("input_text", "")}
         if missing := [name for name in needed if name not in body]:
             raise not_provided(*missing)
-        return cls(engine, body)
+        return ask
+
+    def resolve_source(self) -> None:
+        """Check how the video is named; an indexed video may stand for its asset.
+
+        Raises:
+            APIProblem: it is not named, or in a way that the server does not know.
+        """
+        body, profile = self._body, self._engine.profile
+        _check_source(profile, body)
+        if "image" in body:
+            if "video" in body or "video_id" in body or "prompt_v2" in body:
+                raise invalid("image", "It excludes video and prompt_v2.")
+            if not self.limits.unlimited:
+                raise invalid("image", f"{self.model()} takes no pictures. Please use pegasus1.6.")
+            self._images()
+        elif "video" in body and "video_id" not in body:
+            given = check_given(body["video"])
+            if given["type"] == "asset_id":
+                well_formed("asset_id", given["asset_id"])
+                asset = self._engine.asset(given["asset_id"])
+                if asset is None and self._engine.profile.strict:
+                    raise unknown_resource(given["asset_id"], "assets")
+                if asset is None or "indexed" in asset:  # a video of an index
+                    body |= {"video_id": given["asset_id"], "as_asset": True}
+                    return
+            body["given"] = given
+        elif "video_id" not in body:
+            raise not_provided("video_id" if profile.video_id else "video")
 
     @property
     def body(self) -> dict[str, Any]:
         """The members, as they can be kept and read again."""
         return self._body
+
+    @property
+    def limits(self) -> models.TextModel:
+        """What the model takes that is asked."""
+        return models.text_model(self.model())
+
+    @property
+    def by_segments(self) -> bool:
+        """Whether segments are asked for, and not a text."""
+        return self.choice("analysis_mode", MODES) == SEGMENTS
 
     def text(self, name: str) -> str | None:
         """A text, or None."""
@@ -64,13 +114,44 @@ class Ask:
         return value
 
     def prompt(self, *, needed: bool) -> str | None:
-        """The prompt."""
-        text = self.text("prompt")
+        """The prompt, with the names of its pictures as they stand."""
+        name, text = "prompt", self.text("prompt")
+        if "prompt_v2" in self._body:
+            if text is not None:
+                raise invalid("prompt_v2", "It excludes prompt.")
+            given = self._body["prompt_v2"]
+            text = given.get("input_text") if isinstance(given, dict) else None
+            if not isinstance(text, str):
+                raise invalid("prompt_v2", "It must be an object with input_text.", given)
+            name = "prompt_v2"
+            references.check_mentions(name, text, self._references(), all_or_none=False)
+        elif "image" in self._body and text is not None:
+            references.check_mentions(name, text, self._images(), all_or_none=True)
+        if needed and text is None:
+            raise not_provided("prompt")
         if needed and not (text or "").strip():
-            raise invalid("prompt", "It must not be blank.", text)
-        if text and tokens.count(text) > models.PROMPT_TOKENS:
-            raise models.too_long("prompt", text, models.PROMPT_TOKENS)
+            raise invalid(name, "It must not be blank.", text)
+        most = self.limits.prompt_tokens
+        if text and most and tokens.count(text) > most:
+            raise models.too_long("prompt", text, most)
         return text if (text or "").strip() else None
+
+    def _references(self) -> list[references.Reference]:
+        given = self._body.get("prompt_v2")
+        sources = (given.get("media_sources") or []) if isinstance(given, dict) else []
+        return references.read_references("media_sources", sources, MAX_REFERENCES)
+
+    def _images(self) -> list[references.Reference]:
+        images = references.read_references("image", self._body["image"], MAX_IMAGES, typed=False)
+        if not images:
+            raise invalid("image", f"It must hold 1 to {MAX_IMAGES} pictures.", [])
+        return images
+
+    async def full_prompt(self) -> str:
+        """The prompt as the writer gets it: pictures that it names are put into words."""
+        text = self.prompt(needed=True) or ""
+        named = self._references()
+        return await references.described(self._engine, text, named, "media_sources") if named else text
 
     def model(self) -> str:
         """The model that is asked, by name; the server's default if none is named."""
@@ -118,7 +199,7 @@ class Ask:
         return value
 
     def schema(self) -> dict[str, Any] | None:
-        """The JSON schema of `response_format`, if one is asked for."""
+        """The JSON schema of `response_format`, if one is asked for; its moments are lowered."""
         given = self._body.get("response_format")
         if given is None:
             return None
@@ -131,58 +212,193 @@ class Ask:
             raise invalid("response_format", "json_schema must be a JSON schema.", schema)
         from tl_data.local.text.json_schema import Unsupported, check
 
+        if self._engine.profile.schema_dialect:
+            schema_dialect.check_dialect(schema)
+        schema = schema_dialect.lowered(schema)
         try:
-            check(schema)
+            check(schema_dialect.without_forms(schema))
         except Unsupported as error:
             raise invalid("response_format", f"{error}.") from None
         return schema
 
+    def definitions(self) -> Definitions:
+        """What segments are asked for."""
+        for name in ("prompt", "prompt_v2"):
+            if name in self._body:
+                raise invalid(name, f"It is not used with the analysis mode {SEGMENTS}.")
+        return read_definitions(self._body, self.limits)
+
     def manner(self) -> Manner:
         """How the text is wanted."""
-        most = self.number("max_tokens", *MAX_TOKENS, whole=True)
+        limits, by_segments = self.limits, self.by_segments
+        most: float | None = None
+        if self._body.get("max_tokens") == "unlimited":
+            if not (by_segments and limits.unlimited):
+                raise invalid("max_tokens", "unlimited is for segments by pegasus1.6 alone.")
+        else:
+            low, high = limits.segment_tokens if by_segments else limits.max_tokens
+            low = low if self._engine.profile.strict else 2
+            most = self.number("max_tokens", low, high, whole=True)
+            if most is None and self._engine.profile.strict:
+                most = limits.default_segment_tokens if by_segments else limits.default_tokens
         return Manner(self.number("temperature", 0, 1), None if most is None else int(most))
 
     def part(self) -> tuple[float | None, float | None]:
-        """Where the part of the video that is meant begins and ends, in seconds."""
-        return self.number("start_time", 0, 1e6), self.number("end_time", 0, 1e6)
+        """Where the part of the video that is meant begins and ends, in seconds.
+
+        Raises:
+            APIProblem: it ends before it begins, or is shorter or longer than the model takes.
+        """
+        start, end = self.number("start_time", 0, 1e6), self.number("end_time", 0, 1e6)
+        if end is not None:
+            if not (start or 0.0) < end:
+                text = f"end_time must be greater than start_time, which is {start or 0:g}."
+                raise invalid("end_time", text, end)
+            self._check_window(end - (start or 0.0), end)
+        return start, end
+
+    def _check_window(self, seconds: float, end: float) -> None:
+        limits = self.limits
+        if seconds < limits.shortest - 1e-6:
+            text = f"The window has {seconds:g} seconds; it must have at least {limits.shortest:g}."
+            raise invalid("end_time", text, end)
+        if seconds > limits.longest_task + SLACK_SEC:
+            text = f"The window has {seconds:g} seconds; it must have at most {limits.longest_task:g}."
+            raise invalid("end_time", text, end)
+
+    def check(self) -> None:
+        """Refuse now what could be refused later; for a video that is known, its length, too."""
+        if self.by_segments:
+            self.definitions()
+        else:
+            self.prompt(needed=True)
+            self.schema()
+        self.manner()
+        self.part()
+        if (row := self.asset()) and row["duration"] is not None:
+            try:
+                self.check_length(row["duration"])
+            except MediaProblem as problem:
+                raise APIProblem(400, problem.code, problem.message) from None
+
+    def asset(self) -> Row | None:
+        """The asset that the request names, which must be there and be ready; None if it names none.
+
+        Raises:
+            APIProblem: unknown, or not ready.
+        """
+        given = self._body.get("given") or {}
+        if given.get("type") != "asset_id":
+            return None
+        return self._engine.ready_asset(given["asset_id"])
+
+    def check_length(self, seconds: float) -> None:
+        """Refuse a video, or a window of one, of a length that the model does not take.
+
+        Raises:
+            MediaProblem: the video itself is too short or too long.
+            APIProblem: the window lies outside.
+        """
+        start, end = self.part()
+        limits = self.limits
+        longest = limits.longest_sync
+        if self._route == "task":
+            longest = limits.longest_task if start is None and end is None else limits.longest_file
+        check_duration(seconds, limits.shortest, longest)
+        strict = self._engine.profile.strict
+        if start is not None and start >= seconds:
+            raise invalid("start_time", f"It must be less than the length, {seconds:.2f} seconds.", start)
+        if end is not None and end > seconds + (SLACK_SEC if strict else 1e6):
+            raise invalid("end_time", f"It must be at most the length, {seconds:.2f} seconds.", end)
+        if start is not None or end is not None:
+            stop = seconds if end is None else min(end, seconds)
+            self._check_window(stop - (start or 0.0) + SLACK_SEC, stop)
 
     async def material(self) -> Material:
         """What is known of the video, or of the part between `start_time` and `end_time`.
 
-        A video of an index must be ready, and the index's models must write.
-
         Raises:
-            APIProblem: malformed or unknown id, not ready yet, or an index that cannot.
+            APIProblem: malformed or unknown id, not ready yet, an index that cannot, a wrong length.
         """
         start, end = self.part()
+        if "image" in self._body:
+            evidence = await references.as_evidence(self._engine, self._images())
+            return Material(evidence)
         if "given" in self._body:
-            known = await self._engine.given.material(self._body["given"])
-            evidence = stretch(known.evidence, start, end)
-            low, high = start or 0.0, evidence.probe.duration_sec if end is None else end
-            frames = tuple(frame for frame in known.frames if low <= frame.time <= high)
+            self.asset()
+            known = await self._engine.given.material(self._body["given"], check=self._probe_check())
+            whole, frames = known.evidence, known.frames
         else:
             video_id = well_formed("video_id", self.text("video_id") or "")
-            evidence = stretch(await self._indexed(video_id), start, end)
-            frames = await self._engine.stages.frames(video_id, evidence)
-        self._engine.rates.spend("analyze", "Duration", evidence.probe.duration_sec / 60)
+            whole = await self._indexed(video_id)
+            frames = await self._engine.stages.frames(video_id, whole)
+        seconds = whole.probe.duration_sec
+        try:
+            self.check_length(round(seconds, 3))
+        except MediaProblem as problem:
+            raise APIProblem(400, problem.code, problem.message) from None
+        stop = seconds if end is None else min(end, seconds)
+        evidence = stretch(whole, start, end)
+        if start is not None or end is not None:
+            frames = tuple(frame for frame in frames if (start or 0.0) <= frame.time <= stop)
+        self.duration = self.billed = seconds
+        self.window = (start or 0.0, stop)
+        if self._route == "task":
+            self.billed = stop - (start or 0.0)
+        self._engine.rates.spend("analyze", "Duration", self.billed / 60)
         return Material(evidence, frames)
+
+    def _probe_check(self) -> Callable[[Probe], None]:
+        """What a file must be like; the length is checked afterwards, by what the model takes."""
+
+        def check(probe: Probe) -> None:
+            check_video(replace(probe, duration_sec=max(4.0, min(probe.duration_sec, 7200.0))))
+            try:
+                self.check_length(round(probe.duration_sec, 3))
+            except APIProblem as problem:
+                raise MediaProblem(problem.code, problem.message) from None
+
+        return check
 
     async def _indexed(self, video_id: str) -> Evidence:
         store = self._engine.store
+        as_asset = bool(self._body.get("as_asset"))
         row = store.get("videos", video_id)
         if row is None:
             tasks = store.rows("tasks", [Where("video_id", "=", video_id)], limit=1)
             if tasks and tasks[0]["status"] not in ("ready", "failed"):
                 text = f"Video {video_id} is not ready yet: its task is in the status {tasks[0]['status']}."
                 raise APIProblem(400, "video_not_ready", text)
-            raise unknown_resource(video_id, "videos")
+            raise unknown_resource(video_id, "assets" if as_asset else "videos")
         index = store.get("indexes", row["index_id"])
-        if index is None or not models.generates(index["models"]):
+        if index is None or not (as_asset or models.generates(index["models"])):
             raise models.no_generate()
         try:
             return await self._engine.stages.evidence(video_id)
         except KeyError:
             raise unknown_resource(video_id, "videos") from None
+
+    async def write(self) -> Written:
+        """The text, or the segments as a text, that are asked for.
+
+        Raises:
+            APIProblem: whatever is wrong with the request or its video.
+        """
+        if self.by_segments:
+            wanted, manner = self.definitions(), self.manner()
+            material = await self.material()
+            written, over = await write_segments(self._engine, material, wanted, manner, self.window)
+            if over:
+                text = "The segments need more tokens than max_tokens allows."
+                raise APIProblem(400, "token_limit_exceeded", text)
+            return written
+        prompt, schema, manner = await self.full_prompt(), self.schema(), self.manner()
+        plain = schema_dialect.without_forms(schema) if schema else None
+        material = await self.material()
+        written = await self._engine.stages.writer.analyze(material, prompt, plain, manner)
+        if schema and written.reason != "length":
+            written = replace(written, text=schema_dialect.in_form(written.text, schema))
+        return written
 
 
 def _check_source(profile: Profile, body: dict[str, Any]) -> None:
@@ -195,10 +411,24 @@ def _check_source(profile: Profile, body: dict[str, Any]) -> None:
         raise unknown_parameter("video")
 
 
-def usage_of(engine: Engine, written: Written, prompt: str | None) -> dict[str, int]:
-    """What a text took: as its model counts, or as the engine does."""
+def usage_of(
+    engine: Engine, written: Written, prompt: str | None, ask: Ask, *, definitions: int = 1
+) -> dict[str, int]:
+    """What a text took, as the service counts it; it is put on the bill."""
     spent, read = written.output_tokens, written.input_tokens
     spent = tokens.count(written.text) if spent is None else spent
+    read = tokens.count(prompt or "") if read is None else read
+    if engine.profile.video_tokens:
+        read += round(VIDEO_TOKENS + VIDEO_TOKENS_PER_SEC * ask.billed)
     engine.store.count("output tokens", spent)
     engine.rates.spend("analyze", "OutputToken", spent)
-    return {"output_tokens": spent, "input_tokens": tokens.count(prompt or "") if read is None else read}
+    engine.bill.charge("analyze", seconds=ask.billed * definitions, input_tokens=read, output_tokens=spent)
+    return {"output_tokens": spent, "input_tokens": read}
+
+
+def cut_off(reason: str) -> dict[str, Any]:
+    """The warning of an answer that reached its limit of tokens, as a member of the answer."""
+    if reason != "length":
+        return {}
+    text = "output truncated: the generation reached the configured max_tokens."
+    return {"error": {"message": text}}

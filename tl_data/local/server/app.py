@@ -33,13 +33,14 @@ from tl_data.local.perception.evidence import ModelFailed
 from tl_data.local.profiles import Profile
 from tl_data.local.rate_limits import Rates
 from tl_data.local.server import fault_injection
-from tl_data.local.server.context import Engine
+from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.fault_injection import Injection
 from tl_data.local.server.faults import Faults
 from tl_data.local.server.middleware import Lingering
 from tl_data.local.server.routes import (
     admin,
     analyze,
+    analyze_batches,
     analyze_tasks,
     assets,
     embed,
@@ -56,12 +57,14 @@ from tl_data.local.server.routes import (
 from tl_data.local.server.signed_urls import Links
 from tl_data.local.server.stats import Stats
 from tl_data.local.service import Stages
+from tl_data.local.storage.bill import Bill
 from tl_data.local.storage.database import Store
 from tl_data.local.tasks.inline_video import Given
 from tl_data.local.tasks.queue import Queue
 
 log = logging.getLogger("tl_data.local")
 
+NESTED = ("/analyze/tasks", "/analyze/batches", "/embed-v2/tasks/")  # {"error": {...}} today
 NOT_BUILT = ("/knowledge-stores", "/responses", "/connections")
 OLD_VERSION = re.compile(r"/v(1\.[0-2])/")
 
@@ -76,6 +79,7 @@ API_ROUTES: list[BaseRoute] = [
     *search.routes,
     *analyze.routes,
     *analyze_tasks.routes,
+    *analyze_batches.routes,
     *embed.routes,
     *embed_tasks.routes,
     *embed_v2.routes,
@@ -101,7 +105,8 @@ def make_app(config: Config) -> Starlette:
         rates=rates,
         stats=Stats(store),
         links=Links(config.home),
-        given=Given(config, stages),
+        given=Given(config, store, stages),
+        bill=Bill(store),
     )
 
     @asynccontextmanager
@@ -139,9 +144,11 @@ def make_app(config: Config) -> Starlette:
     return app
 
 
-async def _problem(_: Request, error: Exception) -> Response:
+async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, APIProblem)
-    return JSONResponse(error.body, error.status, error.headers)
+    path, profile = request.url.path.removeprefix(PREFIX), engine_of(request).profile
+    nested = profile.nested_errors and (path.startswith(NESTED) or (path, error.status) == ("/embed-v2", 413))
+    return JSONResponse({"error": error.body} if nested else error.body, error.status, error.headers)
 
 
 async def _no_such_endpoint(request: Request, error: Exception) -> Response:

@@ -11,7 +11,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from tl_data.local.config import STATUSES, Config
-from tl_data.local.errors import invalid, unknown_resource, unknown_video
+from tl_data.local.errors import AssetNotReady, invalid, unknown_resource, unknown_video
 from tl_data.local.profiles import Profile
 from tl_data.local.rate_limits import Rates
 from tl_data.local.server.faults import Faults
@@ -19,9 +19,12 @@ from tl_data.local.server.forms import Form, read_form
 from tl_data.local.server.signed_urls import Links
 from tl_data.local.server.stats import Stats
 from tl_data.local.service import Stages
-from tl_data.local.storage.database import ID, Row, Store, Where
+from tl_data.local.storage.bill import Bill
+from tl_data.local.storage.database import ID, Row, Store, Where, now
 from tl_data.local.tasks.inline_video import Given
 from tl_data.local.tasks.queue import Queue
+
+WORKED_ON = ("validating", "pending", "queued", "indexing")  # states of a task whose video is not ready
 
 
 @dataclass
@@ -37,6 +40,7 @@ class Engine:
     stats: Stats
     links: Links
     given: Given
+    bill: Bill
     importing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one import is begun at a time
 
     @property
@@ -99,17 +103,69 @@ class Engine:
             raise unknown_resource(index_id, "indexes")
         return row
 
+    def asset(self, asset_id: str, name: str = "asset_id") -> Row | None:
+        """An asset, `processing` until its delay is over; None if there is none.
+
+        A video that was uploaded into an index is an asset under its own id.
+
+        Raises:
+            APIProblem: malformed id (400).
+        """
+        row = self.store.get("assets", well_formed(name, asset_id))
+        if row is None:
+            return self._asset_of_task(asset_id)
+        late = row["status"] == "ready" and (row["ready_at"] or "") > now()
+        return row | {"status": "processing"} if late else row
+
+    def _asset_of_task(self, video_id: str) -> Row | None:
+        tasks = self.store.rows("tasks", [Where("video_id", "=", video_id)], limit=1)
+        if not self.profile.asset_of_video or not tasks or tasks[0]["asset_id"]:
+            return None
+        task = tasks[0]
+        if task["status"] == "ready" and self.store.get("videos", video_id) is None:
+            return None  # deleted
+        names = ("created_at", "updated_at", "filename", "size", "duration", "width", "height", "fps", "url")
+        status = task["status"] if task["status"] in ("ready", "failed") else "processing"
+        return {name: task[name] for name in names} | {
+            "id": video_id, "status": status, "method": "url" if task["url"] else "direct", "kind": "video",
+            "user_metadata": {}, "error": task["error"], "sha256": task["sha256"], "ready_at": None,
+            "indexed": True,
+        }  # fmt: skip
+
+    def ready_asset(self, asset_id: str) -> Row:
+        """An asset that can be used.
+
+        Raises:
+            APIProblem: malformed id (400), unknown (404), not ready (400).
+        """
+        row = self.asset(asset_id)
+        if row is None:
+            raise unknown_resource(asset_id, "assets")
+        if row["status"] != "ready":
+            raise AssetNotReady(asset_id, row["status"])
+        return row
+
     def video(self, index_id: str, video_id: str) -> Row:
-        """A video of an index, ready or it is not there.
+        """A video of an index; while its task runs, what the task knows of it.
 
         Raises:
             APIProblem: malformed id (400) or unknown (404).
         """
         self.index(index_id)
         row = self.store.get("videos", well_formed("video_id", video_id))
+        if row is None:
+            row = self._video_of_task(video_id)
         if row is None or row["index_id"] != index_id:
             raise unknown_video(f"There is no video {video_id} in the index {index_id}.")
         return row
+
+    def _video_of_task(self, video_id: str) -> Row | None:
+        where = [Where("video_id", "=", video_id), Where("status", "in", WORKED_ON)]
+        tasks = self.store.rows("tasks", where, limit=1)
+        if not tasks:
+            return None
+        missing = ("indexed_at", "hls_status", "hls_updated_at", "video_title", "looked_by")
+        return tasks[0] | {"id": video_id, "task_id": tasks[0]["id"]} | dict.fromkeys(missing)
 
 
 def engine_of(request: Request) -> Engine:
@@ -126,13 +182,18 @@ def well_formed(name: str, value: str) -> str:
 
 
 def one_task(request: Request, table: str) -> Row:
-    """The task that a path names.
+    """The task that a path names; raises as `one_row`."""
+    return one_row(request, table, "task_id")
+
+
+def one_row(request: Request, table: str, parameter: str) -> Row:
+    """The row that a path names.
 
     Raises:
         APIProblem: malformed id (400) or unknown (404).
     """
-    task_id = well_formed("task_id", request.path_params["task_id"])
-    row = engine_of(request).store.get(table, task_id)
+    row_id = well_formed(parameter, request.path_params[parameter])
+    row = engine_of(request).store.get(table, row_id)
     if row is None:
-        raise unknown_resource(task_id, table)
+        raise unknown_resource(row_id, table.replace("_", "-"))
     return row

@@ -17,6 +17,8 @@ A fault is a record: what goes wrong (`kind`), for which requests (`route`, `met
     gzip, chunked      the real answer in another coat
     stuck              tasks created stay in state for ever: validating, pending, queued, indexing; processing
     failed             tasks created fail in state; code, message
+    warning            analysis tasks created end ready with an error; message
+                       Of a batch, stuck, failed and warning strike the first items; share: how many of them
     gone               410, as the service answers for /gist and /summarize
 
 With `after = true` the request is carried out first, and then its answer is lost to the fault. `route` is
@@ -60,12 +62,13 @@ from tl_data.local.errors import APIProblem, invalid, one_of
 
 KINDS = (
     "latency", "too_many_requests", "status", "reset", "truncate", "malformed", "html", "redirect",
-    "slow_body", "stream_error", "gzip", "chunked", "stuck", "failed", "gone",
+    "slow_body", "stream_error", "gzip", "chunked", "stuck", "failed", "warning", "gone",
 )  # fmt: skip
 COATS = ("truncate", "malformed", "slow_body", "stream_error", "gzip", "chunked")  # change the real answer
-FATES = ("stuck", "failed")  # these change the task that is created
+FATES = ("stuck", "failed", "warning")  # these change the task that is created
 MEMBERS = ("seed", "fault", "faults")
 SHAPES = ("retry_after", "reset", "text", "empty")
+PROCESSING = ("/embed", "/analyze", "/assets")  # routes whose tasks have one state while they run
 STATES = ("validating", "pending", "queued", "indexing", "processing")
 
 
@@ -113,6 +116,7 @@ class Fault:
         return {
             "kind": self.kind,
             "state": self.state,
+            "share": self.share,
             "code": self.code or "video_file_broken",
             "message": self.message
             or "Cannot read video file. Please check the video file is valid and try again.",
@@ -212,7 +216,7 @@ def _read(rule: dict[str, Any]) -> Fault:
     if fault.shape not in SHAPES:
         raise one_of("shape", SHAPES, fault.shape)
     if fault.kind in FATES:
-        fault.state = fault.state or ("processing" if "embed" in fault.route else "indexing")
+        fault.state = fault.state or ("processing" if fault.route.startswith(PROCESSING) else "indexing")
         if fault.state not in STATES:
             raise one_of("state", STATES, fault.state)
     if not 0 <= fault.probability <= 1 or not 0 <= fault.share <= 1:

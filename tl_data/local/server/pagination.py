@@ -65,7 +65,9 @@ class Listing:
             for operator, value in _given(query, name, "gte"):
                 self.where.append(Where(name, operator, as_time(name, value)))
 
-    def one_of(self, query: QueryParams, name: str, allowed: Collection[str]) -> None:
+    def one_of(
+        self, query: QueryParams, name: str, allowed: Collection[str], column: str | None = None
+    ) -> None:
         """A filter for any of several values, repeated or joined with commas.
 
         Raises:
@@ -74,7 +76,7 @@ class Listing:
         if wanted := split(query.getlist(name)):
             if any(value not in allowed for value in wanted):
                 raise one_of(name, allowed, wanted)
-            self.where.append(Where(name, "in", wanted))
+            self.where.append(Where(column or name, "in", wanted))
 
     def answer(self, store: Store, table: str, show: Callable[[Row], dict[str, Any]]) -> dict[str, Any]:
         """The page itself; one past the end is empty, not an error."""

@@ -53,12 +53,29 @@ SCHEMA: dict[str, dict[str, str]] = {
         "id": "TEXT PRIMARY KEY", "status": "TEXT", "created_at": "TEXT", "updated_at": "TEXT",
         "completed_at": "TEXT", "custom_id": "TEXT", "url": "TEXT", "asset_id": "TEXT", "body": "JSON",
         "result": "JSON", "error": "JSON", "fate": "JSON", "stuck": "INTEGER DEFAULT 0",
+        "idempotency_key": "TEXT", "batch_id": "TEXT", "mode": "TEXT DEFAULT 'general'", "duration": "REAL",
+        "place": "INTEGER DEFAULT 0",
+    },
+    "batches": {
+        "id": "TEXT PRIMARY KEY", "status": "TEXT", "created_at": "TEXT", "updated_at": "TEXT",
+        "expires_at": "TEXT", "completed_at": "TEXT", "canceled_at": "TEXT", "expired_at": "TEXT",
+        "model_name": "TEXT", "mode": "TEXT", "total_items": "INTEGER",
+    },
+    "collections": {
+        "id": "TEXT PRIMARY KEY", "name": "TEXT", "description": "TEXT", "created_at": "TEXT",
+        "updated_at": "TEXT",
+    },
+    "entities": {
+        "id": "TEXT PRIMARY KEY", "collection_id": "TEXT", "name": "TEXT", "description": "TEXT",
+        "metadata": "JSON", "asset_ids": "JSON", "ready_at": "TEXT", "created_at": "TEXT",
+        "updated_at": "TEXT",
     },
     "assets": {
         "id": "TEXT PRIMARY KEY", "status": "TEXT", "method": "TEXT", "created_at": "TEXT",
         "updated_at": "TEXT", "url": "TEXT", "filename": "TEXT", "sha256": "TEXT", "size": "INTEGER",
         "duration": "REAL", "user_metadata": "JSON", "error": "JSON", "fate": "JSON",
-        "stuck": "INTEGER DEFAULT 0",
+        "stuck": "INTEGER DEFAULT 0", "ready_at": "TEXT", "kind": "TEXT", "hls": "INTEGER",
+        "thumbnail": "INTEGER", "width": "INTEGER", "height": "INTEGER", "fps": "REAL",
     },
     "uploads": {
         "id": "TEXT PRIMARY KEY", "asset_id": "TEXT", "status": "TEXT", "created_at": "TEXT",
@@ -161,6 +178,11 @@ def stamp(seconds: float) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
 
 
+def seconds_of(text: str) -> float:
+    """Seconds since 1970 of a time as `stamp` writes it."""
+    return datetime.fromisoformat(text).timestamp()
+
+
 class Store:
     """The database. All methods may be called from any thread; a method is one transaction."""
 
@@ -212,6 +234,16 @@ class Store:
             )
             return done.rowcount > 0
 
+    def change_if(self, table: str, row_id: str, state: str, /, **values: Any) -> bool:
+        """Set columns of one row if its status is `state`; False when it is another, or there is no row."""
+        sets = ", ".join(f"{column(table, name)} = ?" for name in values)
+        with self._lock:
+            done = self._db.execute(
+                f'UPDATE "{table}" SET {sets} WHERE id = ? AND status = ?',
+                [*encode(table, values), row_id, state],
+            )
+            return done.rowcount > 0
+
     def get(self, table: str, row_id: str) -> Row | None:
         """One row by id."""
         return next(iter(self.rows(table, [Where("id", "=", row_id)], sort_by="id")), None)
@@ -260,6 +292,11 @@ class Store:
                 "ON CONFLICT (id) DO UPDATE SET value = value + excluded.value",
                 [name, amount],
             )
+
+    def forget(self, name: str) -> None:
+        """Drop a counter: it begins at 0 again."""
+        with self._lock:
+            self._db.execute('DELETE FROM "counts" WHERE id = ?', [name])
 
     def counts(self) -> dict[str, float]:
         """All counters."""

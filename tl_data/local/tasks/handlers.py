@@ -21,7 +21,7 @@ from tl_data.local.models import embed_options
 from tl_data.local.perception.evidence import FORM, Evidence, Probe
 from tl_data.local.rate_limits import Rates
 from tl_data.local.service import Stages
-from tl_data.local.storage.database import Row, Store, Where, now
+from tl_data.local.storage.database import Row, Store, Where, now, seconds_of, stamp
 from tl_data.local.tasks import reindex
 from tl_data.local.tasks.download import fetch
 from tl_data.local.tasks.hls import make_stream
@@ -53,7 +53,7 @@ class Steps:
     def suffer(self, table: str, row: Row, state: str) -> None:
         """Let an injected fault have its way: fail in this state, or stay in it for ever."""
         fate = row["fate"]
-        if not fate or fate["state"] != state:
+        if not fate or fate["kind"] == "warning" or fate["state"] != state:
             return
         if fate["kind"] == "failed":
             raise MediaProblem(fate["code"], fate["message"])
@@ -66,14 +66,17 @@ class Steps:
         folder = self._config.asset(row["id"])
         try:
             probe = await self._source(row, folder, "assets", "file")
-            size, duration = probe.size_bytes, round(probe.duration_sec, 3)
+            facts: Row = {
+                "size": probe.size_bytes, "duration": round(probe.duration_sec, 3), "width": probe.width,
+                "height": probe.height, "fps": round(probe.fps, 3),
+                "kind": "video" if probe.width else "audio",
+            }  # fmt: skip
         except MediaProblem:
             if not await asyncio.to_thread(is_image, folder / "source"):
                 raise
-            size, duration = (folder / "source").stat().st_size, None
-        if not self._store.change(
-            "assets", row["id"], status="ready", updated_at=now(), size=size, duration=duration
-        ):
+            facts = {"size": (folder / "source").stat().st_size, "duration": None, "kind": "image"}
+        facts |= {"ready_at": stamp(seconds_of(row["created_at"]) + self._config.asset_delay)}
+        if not self._store.change("assets", row["id"], status="ready", updated_at=now(), **facts):
             shutil.rmtree(folder, ignore_errors=True)  # deleted meanwhile
 
     async def check(self, row: Row) -> None:

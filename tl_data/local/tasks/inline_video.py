@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import os
 import shutil
@@ -20,7 +21,7 @@ from tl_data.local.media_validation import check_video
 from tl_data.local.perception.evidence import Evidence, Probe
 from tl_data.local.perception.frames import pick
 from tl_data.local.service import Stages
-from tl_data.local.storage.database import new_id
+from tl_data.local.storage.database import Store, Where, new_id, now
 from tl_data.local.tasks.download import fetch
 from tl_data.local.text.writer import Material
 
@@ -33,9 +34,12 @@ ROOM = 2  # looked at side by side, beside the queue's own
 class Given:
     """Looks at such videos, the same bytes once."""
 
-    def __init__(self, config: Config, stages: Stages) -> None:
+    def __init__(self, config: Config, store: Store, stages: Stages) -> None:
         self._config = config
+        self._store = store
         self._stages = stages
+        self._begun = now()
+        self._looking: dict[str, asyncio.Lock] = {}  # the same bytes are looked at once
         self._known: OrderedDict[str, Material] = OrderedDict()
         self._room = asyncio.Semaphore(ROOM)
 
@@ -75,6 +79,9 @@ class Given:
                 await asyncio.to_thread(os.link, asset, source)
             except FileNotFoundError:
                 raise MediaProblem("parameter_invalid", "The asset is not ready.") from None
+            row = self._store.get("assets", video["asset_id"])
+            if row and row["sha256"]:
+                return str(row["sha256"])
             with source.open("rb") as file:
                 return (await asyncio.to_thread(hashlib.file_digest, file, "sha256")).hexdigest()
         try:
@@ -85,17 +92,33 @@ class Given:
         return hashlib.sha256(data).hexdigest()
 
     async def _seen(self, sha256: str, folder: Path, check: Callable[[Probe], None]) -> Material:
-        if sha256 in self._known:
-            check(self._known[sha256].evidence.probe)
-        else:
-            check(await self._stages.probe(folder / "source"))
-            evidence = await self._stages.look(folder / "source", folder / "frames")
-            most = self._stages.writer.frames
-            frames = await asyncio.to_thread(pick, evidence, folder / "frames", most)
-            self._known[sha256] = Material(evidence, frames)
-            while len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-        return self._known[sha256]
+        lock = self._looking.setdefault(sha256, asyncio.Lock())
+        try:
+            async with lock:
+                known = self._known.get(sha256) or await self._indexed(sha256)
+                check(known.evidence.probe if known else await self._stages.probe(folder / "source"))
+                if known is None:
+                    evidence = await self._stages.look(folder / "source", folder / "frames")
+                    most = self._stages.writer.frames
+                    known = Material(
+                        evidence, await asyncio.to_thread(pick, evidence, folder / "frames", most)
+                    )
+                self._known[sha256] = known
+                while len(self._known) > REMEMBERED:
+                    self._known.popitem(last=False)
+                return known
+        finally:
+            if not lock.locked():
+                self._looking.pop(sha256, None)
+
+    async def _indexed(self, sha256: str) -> Material | None:
+        """What this process found in the same bytes when it indexed them."""
+        same = [Where("sha256", "=", sha256), Where("indexed_at", "gte", self._begun)]
+        for twin in self._store.rows("videos", same, columns=["id"], limit=1):
+            with contextlib.suppress(KeyError):  # deleted at this moment
+                evidence = await self._stages.evidence(twin["id"])
+                return Material(evidence, await self._stages.frames(twin["id"], evidence))
+        return None
 
 
 def check_given(video: Any) -> dict[str, Any]:

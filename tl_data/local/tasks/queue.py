@@ -86,6 +86,14 @@ class Queue:
         """Whether a task is being worked on right now; its files are then the queue's to remove."""
         return task_id in self._held
 
+    async def settled(self, table: str, row_id: str, seconds: float) -> None:
+        """Wait until a row is ready or failed, at most so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._wake:
+                await self._wake.wait_for(
+                    lambda: (self._store.get(table, row_id) or {}).get("status") in ("ready", "failed", None)
+                )
+
     async def wake(self) -> None:
         """Say that there may be new work."""
         async with self._wake:

@@ -21,7 +21,10 @@ def test_the_list_has_what_sdks_need(api: API, shelf: Shelf) -> None:
     page = api.get(f"/indexes/{shelf.index_id}/videos").json()
     assert [video["_id"] for video in page["data"]] == shelf.videos[::-1]
     for video in page["data"]:
-        assert set(video) == {"_id", "created_at", "updated_at", "indexed_at", "system_metadata"}
+        assert {"_id", "created_at", "updated_at", "indexed_at", "system_metadata"} < set(video)
+        assert video["user_metadata"]["number"]
+        assert video["hls"]["status"] in ("PROCESSING", "COMPLETE")
+        assert video["asset_id"] == video["_id"]  # made by /tasks: its asset has the same id
         assert set(video["system_metadata"]) == FACTS
         assert isinstance(video["system_metadata"]["width"], int)
 

@@ -22,6 +22,14 @@ async def clear_stats(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def bill(request: Request) -> Response:
+    """GET /_engine/bill: what the service would bill; DELETE begins a new one."""
+    engine = engine_of(request)
+    if request.method == "DELETE":
+        engine.bill.clear()
+    return JSONResponse(engine.bill.answer())
+
+
 async def faults(request: Request) -> Response:
     """GET, PUT, DELETE /_engine/faults"""
     engine = engine_of(request)
@@ -79,6 +87,7 @@ async def reindex(request: Request) -> Response:
 routes = [
     Route("/stats", stats, methods=["GET"]),
     Route("/stats", clear_stats, methods=["DELETE"]),
+    Route("/bill", bill, methods=["GET", "DELETE"]),
     Route("/faults", faults, methods=["GET", "PUT", "DELETE"]),
     Route("/rates", rates, methods=["GET", "PUT", "DELETE"]),
     Route("/tiers", tiers, methods=["GET"]),

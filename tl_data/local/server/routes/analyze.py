@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tl_data.local import tokens
-from tl_data.local.errors import APIProblem, invalid
-from tl_data.local.server.analyze_request import Ask, usage_of
+from tl_data.local.errors import APIProblem, invalid, unknown_parameter
+from tl_data.local.server.analyze_request import Ask, cut_off, usage_of
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.text.writer import Written
 
@@ -26,25 +26,31 @@ GIST = ("title", "topic", "hashtag")
 async def analyze(request: Request) -> Response:
     """POST /analyze and /generate"""
     engine = engine_of(request)
-    ask = await Ask.of(request, "video_id", "prompt")
-    ask.model()
-    prompt = ask.prompt(needed=True) or ""
-    manner = ask.manner()
-    schema = ask.schema()
+    ask = await Ask.of(request, "video_id")
+    if "analysis_mode" in ask.body:
+        raise unknown_parameter("analysis_mode")
     streamed = ask.flag("stream", True)
-    material = await ask.material()
+    ask.check()
+    prompt = ask.prompt(needed=True) or ""
     writer, answer_id = engine.stages.writer, str(uuid.uuid4())
-    if streamed and schema is None and writer.streams:
-        pieces = writer.stream(material, prompt, manner)
+    if streamed and ask.schema() is None and writer.streams:
+        pieces = writer.stream(await ask.material(), await ask.full_prompt(), ask.manner())
         first = await anext(pieces)  # what goes wrong before the first piece has a status of its own
         return StreamingResponse(
-            _passed_on(engine, answer_id, first, pieces, prompt), media_type="application/x-ndjson"
+            _passed_on(engine, ask, answer_id, first, pieces, prompt), media_type="application/x-ndjson"
         )
-    written = await writer.analyze(material, prompt, schema, manner)
-    text, reason, usage = written.text, written.reason or "stop", usage_of(engine, written, prompt)
+    written = await ask.write()
+    text, reason = written.text, written.reason or "stop"
+    usage = _shown_usage(engine, usage_of(engine, written, prompt, ask))
     if streamed:
         return StreamingResponse(_events(answer_id, text, reason, usage), media_type="application/x-ndjson")
-    return JSONResponse({"id": answer_id, "data": text, "finish_reason": reason, "usage": usage})
+    answer = {"id": answer_id, "data": text, "finish_reason": reason, "usage": usage}
+    return JSONResponse(answer | (cut_off(reason) if engine.profile.video_tokens else {}))
+
+
+def _shown_usage(engine: Engine, usage: dict[str, int]) -> dict[str, int]:
+    """The tokens that an answer at once tells of: today only those that were written."""
+    return {"output_tokens": usage["output_tokens"]} if engine.profile.video_tokens else usage
 
 
 async def _events(answer_id: str, text: str, reason: str, usage: dict[str, int]) -> AsyncIterator[bytes]:
@@ -58,7 +64,7 @@ async def _events(answer_id: str, text: str, reason: str, usage: dict[str, int])
 
 
 async def _passed_on(
-    engine: Engine, answer_id: str, first: Written, pieces: AsyncIterator[Written], prompt: str
+    engine: Engine, ask: Ask, answer_id: str, first: Written, pieces: AsyncIterator[Written], prompt: str
 ) -> AsyncIterator[bytes]:
     """The lines of a stream while its text is being written."""
     yield _line({"event_type": "stream_start", "metadata": {"generation_id": answer_id}})
@@ -73,7 +79,8 @@ async def _passed_on(
     except APIProblem as problem:  # the status has gone out: the API has no better form for it
         yield _line({"event_type": "stream_error", "error": {"message": problem.message}})
         return
-    usage = usage_of(engine, replace(piece, text="".join(texts)), prompt)
+    whole = replace(piece, text="".join(texts))
+    usage = _shown_usage(engine, usage_of(engine, whole, prompt, ask))
     end = {"generation_id": answer_id, "usage": usage}
     yield _line({"event_type": "stream_end", "finish_reason": piece.reason or "stop", "metadata": end})
 
@@ -92,7 +99,9 @@ async def gist(request: Request) -> Response:
     for kind, key in zip(GIST, ("title", "topics", "hashtags"), strict=True):
         if kind in types:
             answer[key] = found[key]
-    answer["usage"] = usage_of(engine, Written(json.dumps(answer, ensure_ascii=False)), None)
+    if engine.profile.plain_hashtags and "hashtags" in answer:
+        answer["hashtags"] = [tag.removeprefix("#") for tag in answer["hashtags"]]
+    answer["usage"] = usage_of(engine, Written(json.dumps(answer, ensure_ascii=False)), None, ask)
     return JSONResponse(answer)
 
 
@@ -130,7 +139,7 @@ async def summarize(request: Request) -> Response:
             {**_times(item), "highlight": item["highlight"], "highlight_summary": item["highlight_summary"]}
             for item in await writer.highlights(material, prompt, manner)
         ]
-    answer["usage"] = usage_of(engine, Written(json.dumps(answer, ensure_ascii=False)), prompt)
+    answer["usage"] = usage_of(engine, Written(json.dumps(answer, ensure_ascii=False)), prompt, ask)
     return JSONResponse(answer)
 
 

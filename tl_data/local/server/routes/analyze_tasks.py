@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from typing import Any
 
@@ -9,52 +10,77 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tl_data.local.errors import APIProblem, MediaProblem, unknown_resource
+from tl_data.local.errors import APIProblem, MediaProblem, invalid, unknown_resource
 from tl_data.local.perception.evidence import ModelFailed
-from tl_data.local.server.analyze_request import Ask, usage_of
+from tl_data.local.server.analyze_request import SEGMENTS, Ask, cut_off, usage_of
 from tl_data.local.server.context import Engine, engine_of, one_task, well_formed
 from tl_data.local.server.pagination import Listing
 from tl_data.local.storage.database import Row, Where, new_id, now
 
 STATUSES = ("queued", "pending", "processing", "ready", "failed", "canceled")
-MODES = ("general",)
+UNFINISHED = ("queued", "pending", "processing")
+CUSTOM_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SHOWN = 30  # characters of a prompt that a list shows
+ECHOED = (
+    "temperature",
+    "max_tokens",
+    "start_time",
+    "end_time",
+    "min_segment_duration",
+    "max_segment_duration",
+)
 
 
 async def create(request: Request) -> Response:
-    """POST /analyze/tasks"""
+    """POST /analyze/tasks. The same Idempotency-Key gives the task that it gave before."""
     engine = engine_of(request)
-    ask = await Ask.of(request, "video_id", "prompt")
-    ask.model()
-    ask.choice("analysis_mode", MODES)
-    if ask.body.get("max_tokens") == "unlimited":
-        del ask.body["max_tokens"]
-    custom_id = ask.text("custom_id")
-    for check in (lambda: ask.prompt(needed=True), ask.manner, ask.schema, ask.part):
-        check()  # told now, not by the task
-    source = ask.body.get("given") or {"type": "video_id", "video_id": ask.text("video_id") or ""}
-    _check(engine, source)
-    row: Row = {
-        "id": new_id(), "status": "queued", "created_at": (at := now()), "updated_at": at,
-        "completed_at": None, "custom_id": custom_id, "url": source.get("url"), "body": ask.body,
-        "asset_id": source.get("asset_id") or source.get("video_id"),
-        "fate": request.scope.get("tl.fate"), "stuck": 0,
-    }  # fmt: skip
+    ask = await Ask.of(request, route="task")
+    key = request.headers.get("idempotency-key") or None
+    if key and (known := engine.store.rows("analyze_tasks", [Where("idempotency_key", "=", key)], limit=1)):
+        return JSONResponse({"task_id": known[0]["id"], "status": known[0]["status"]}, 202)
+    custom_id = custom_id_of(ask.body)
+    ask.resolve_source()
+    ask.check()
+    if "video_id" in ask.body:
+        _check_video(engine, ask)
+    row = new_row(ask, custom_id) | {"idempotency_key": key, "fate": request.scope.get("tl.fate")}
     engine.store.add("analyze_tasks", row)
     await engine.queue.wake()
-    return JSONResponse({"task_id": row["id"], "status": "queued"}, 201)
+    return JSONResponse({"task_id": row["id"], "status": "queued"}, 202)
 
 
-def _check(engine: Engine, source: dict[str, Any]) -> None:
+def custom_id_of(body: dict[str, Any]) -> str | None:
+    """The caller's own id of a task.
+
+    Raises:
+        APIProblem: it is not 1 to 64 letters, digits, underscores and hyphens.
+    """
+    value = body.get("custom_id")
+    if value is not None and (not isinstance(value, str) or not CUSTOM_ID.fullmatch(value)):
+        text = "It must be 1 to 64 letters, digits, underscores and hyphens."
+        raise invalid("custom_id", text, value)
+    return value
+
+
+def new_row(ask: Ask, custom_id: str | None) -> Row:
+    """The row of a new task."""
+    body, at = ask.body, now()
+    source = body.get("given") or {}
+    asset = ask.asset()
+    return {
+        "id": new_id(), "status": "queued", "created_at": at, "updated_at": at, "completed_at": None,
+        "custom_id": custom_id, "url": source.get("url"), "body": body,
+        "asset_id": source.get("asset_id") or body.get("video_id"), "stuck": 0, "fate": None,
+        "mode": SEGMENTS if ask.by_segments else "general", "duration": asset["duration"] if asset else None,
+    }  # fmt: skip
+
+
+def _check_video(engine: Engine, ask: Ask) -> None:
     """An id must lead somewhere; whether an address does, the task finds out."""
-    kind = source["type"]
-    if kind == "video_id":
-        video_id = well_formed("video_id", source["video_id"])
-        known = engine.store.get("videos", video_id) or engine.store.rows(
-            "tasks", [Where("video_id", "=", video_id)], limit=1
-        )
-        if not known:
-            raise unknown_resource(video_id, "videos")
+    video_id = well_formed("video_id", ask.text("video_id") or "")
+    waiting = engine.store.rows("tasks", [Where("video_id", "=", video_id)], limit=1)
+    if not (engine.store.get("videos", video_id) or waiting):
+        raise unknown_resource(video_id, "assets" if ask.body.get("as_asset") else "videos")
 
 
 async def work_on(engine: Engine, row: Row) -> None:
@@ -64,28 +90,38 @@ async def work_on(engine: Engine, row: Row) -> None:
         MediaProblem: why the task has failed.
     """
     engine.queue.steps.suffer("analyze_tasks", row, row["status"])
-    engine.store.change("analyze_tasks", row["id"], status="processing", updated_at=now())
+    if row["status"] == "queued" and not engine.store.change_if(
+        "analyze_tasks", row["id"], "queued", status="processing", updated_at=now()
+    ):
+        return  # canceled or deleted meanwhile
     engine.queue.steps.suffer("analyze_tasks", row, "processing")
-    ask = Ask(engine, row["body"])
-    prompt = ask.prompt(needed=True) or ""
+    ask = Ask(engine, row["body"], "task")
     try:
-        material = await ask.material()
-        written = await engine.stages.writer.analyze(material, prompt, ask.schema(), ask.manner())
+        written = await ask.write()
     except (APIProblem, ModelFailed) as error:
         if not _goes_on(engine, row):
             return
         if isinstance(error, APIProblem):
             raise MediaProblem(error.code, error.message) from None
         raise MediaProblem("engine_model_failed", f"{error}.") from None
-    result = {
-        "generation_id": str(uuid.uuid4()), "data": written.text, "finish_reason": written.reason or "stop",
-        "usage": usage_of(engine, written, prompt),
-    }  # fmt: skip
-    if _goes_on(engine, row):
+    if not _goes_on(engine, row):
+        return
+    segments = ask.by_segments
+    prompt = None if segments else ask.prompt(needed=True)
+    number = len(ask.definitions().kinds) if segments else 1
+    reason = written.reason or "stop"
+    warning = row["fate"]["message"] if row["fate"] and row["fate"]["kind"] == "warning" else None
+    with engine.store.transaction():  # the bill and what it is for
+        result = {
+            "generation_id": str(uuid.uuid4()), "data": written.text, "finish_reason": reason,
+            "usage": usage_of(engine, written, prompt, ask, definitions=number),
+        }  # fmt: skip
         at = now()
         engine.store.change(
-            "analyze_tasks", row["id"], status="ready", result=result, updated_at=at, completed_at=at
-        )
+            "analyze_tasks", row["id"], status="ready", result=result, updated_at=at, completed_at=at,
+            duration=round(ask.duration, 6),
+            error={"message": warning} if warning else cut_off(reason).get("error"),
+        )  # fmt: skip
 
 
 def _goes_on(engine: Engine, row: Row) -> bool:
@@ -94,24 +130,72 @@ def _goes_on(engine: Engine, row: Row) -> bool:
     return there is not None and there["status"] == "processing"
 
 
-def _shown(row: Row, longest: int | None = None) -> dict[str, Any]:
-    body, given = row["body"], row["body"].get("given")
-    source = {"type": given["type"]} if given else {"type": "video_id", "video_id": body["video_id"]}
-    source |= {name: given[name] for name in ("url", "asset_id") if given and name in given}
-    names = ("temperature", "max_tokens", "response_format", "start_time", "end_time")
-    shown = {
-        "task_id": row["id"],
-        "custom_id": row["custom_id"],
+def _shown(engine: Engine, row: Row, longest: int | None = None) -> dict[str, Any]:
+    """A task; with `longest` as it stands in a list."""
+    body, whole = row["body"], engine.profile.whole_seconds
+    shown: dict[str, Any] = {"task_id": row["id"], "custom_id": row["custom_id"]}
+    if row["batch_id"]:
+        shown["batch_id"] = row["batch_id"]
+    if source := _source(engine, row):
+        shown["video_source"] = source
+    shown |= {
+        "request_params": _params(engine, body, longest),
         "status": row["status"],
-        "created_at": row["created_at"],
-        "video_source": source,
-        "request_params": {
-            "analysis_mode": "general",
-            "prompt": body["prompt"][:longest],
-            **{name: body[name] for name in names if name in body},
-        },
+        "created_at": _time(row["created_at"], whole),
     }
-    return shown | {name: row[name] for name in ("completed_at", "result", "error") if row[name]}
+    if row["completed_at"]:
+        shown["completed_at"] = _time(row["completed_at"], whole)
+    names = ("error",) if longest is not None else ("result", "error")
+    return shown | {name: row[name] for name in names if row[name]}
+
+
+def _time(text: str, whole: bool) -> str:
+    """A time of the store, in whole seconds if they are wanted."""
+    return f"{text[:19]}Z" if whole else text
+
+
+def _source(engine: Engine, row: Row) -> dict[str, Any] | None:
+    body, given = row["body"], row["body"].get("given")
+    if given:
+        source = {"type": given["type"]}
+        source |= {name: given[name] for name in ("url", "asset_id") if name in given}
+    elif body.get("as_asset"):
+        source = {"type": "asset_id", "asset_id": body["video_id"]}
+    elif "video_id" in body:
+        source = {"type": "video_id", "video_id": body["video_id"]}
+    else:
+        return None  # pictures
+    if row["duration"] is not None:
+        source["system_metadata"] = {"duration": row["duration"]}
+    return source
+
+
+def _params(engine: Engine, body: dict[str, Any], longest: int | None) -> dict[str, Any]:
+    """The request as it was understood: today with the defaults filled in."""
+    ask = Ask(engine, body, "task")
+    mode = SEGMENTS if ask.by_segments else "general"
+    shown: dict[str, Any] = {"analysis_mode": mode}
+    if "prompt" in body:
+        shown["prompt"] = body["prompt"][:longest]
+    if "prompt_v2" in body:
+        shown["prompt_v2"] = body["prompt_v2"] | {"input_text": body["prompt_v2"]["input_text"][:longest]}
+    if form := body.get("response_format"):
+        shown["response_format"] = _format(form, longest)
+    if engine.profile.strict:
+        limits = ask.limits
+        shown["temperature"] = 0.2
+        shown["max_tokens"] = limits.default_tokens if mode == "general" else limits.default_segment_tokens
+        if mode == SEGMENTS:
+            shown["min_segment_duration"] = 2
+    return shown | {name: body[name] for name in ECHOED if name in body}
+
+
+def _format(form: dict[str, Any], longest: int | None) -> dict[str, Any]:
+    if longest is None:
+        return form
+    if form.get("type") == "json_schema":
+        return {"type": "json_schema"}
+    return form | {"segment_definitions": form.get("segment_definitions", [])[:1]}
 
 
 async def listed(request: Request) -> Response:
@@ -119,20 +203,22 @@ async def listed(request: Request) -> Response:
     engine, query = engine_of(request), request.query_params
     listing = Listing.of(query)
     listing.one_of(query, "status", STATUSES)
+    listing.one_of(query, "analysis_mode", ("general", SEGMENTS), "mode")
     listing.texts(query, {"video_url": "url", "asset_id": "asset_id"})
-    return JSONResponse(listing.answer(engine.store, "analyze_tasks", lambda row: _shown(row, SHOWN)))
+    return JSONResponse(listing.answer(engine.store, "analyze_tasks", lambda row: _shown(engine, row, SHOWN)))
 
 
 async def retrieve(request: Request) -> Response:
     """GET /analyze/tasks/{task_id}"""
-    return JSONResponse(_shown(one_task(request, "analyze_tasks")))
+    return JSONResponse(_shown(engine_of(request), one_task(request, "analyze_tasks")))
 
 
 async def delete(request: Request) -> Response:
-    """DELETE /analyze/tasks/{task_id}"""
-    engine_of(request).store.remove(
-        "analyze_tasks", [Where("id", "=", one_task(request, "analyze_tasks")["id"])]
-    )
+    """DELETE /analyze/tasks/{task_id}: not while it is worked on."""
+    engine, row = engine_of(request), one_task(request, "analyze_tasks")
+    if row["status"] == "processing":
+        raise APIProblem(409, "conflict", f"Task {row['id']} is being processed.")
+    engine.store.remove("analyze_tasks", [Where("id", "=", row["id"])])
     return Response(status_code=204)
 
 
@@ -142,11 +228,21 @@ async def cancel(request: Request) -> Response:
     if row["status"] in ("ready", "failed"):
         text = f"Task {row['id']} cannot be canceled. Its status is {row['status']}; it must be unfinished."
         raise APIProblem(409, "task_cannot_be_canceled", text)
-    error, at = {"code": "user_canceled", "message": "The task was canceled by the user."}, now()
-    engine_of(request).store.change(
-        "analyze_tasks", row["id"], status="canceled", error=error, updated_at=at, completed_at=at
-    )
+    if row["batch_id"]:
+        text = f"Task {row['id']} belongs to the batch {row['batch_id']}: cancel the batch."
+        raise APIProblem(409, "task_cannot_be_canceled", text)
+    if row["status"] != "canceled":
+        end(engine_of(request), row, "user_canceled", "The task was canceled by the user.")
     return JSONResponse({"task_id": row["id"], "status": "canceled"})
+
+
+def end(engine: Engine, row: Row, code: str, message: str) -> bool:
+    """Cancel an unfinished task; whether it still was in its state."""
+    error, at = {"code": code, "message": message}, now()
+    return engine.store.change_if(
+        "analyze_tasks", row["id"], row["status"], status="canceled", error=error, updated_at=at,
+        completed_at=at,
+    )  # fmt: skip
 
 
 routes = [

@@ -24,7 +24,7 @@ from tl_data.local.errors import (
     unknown_resource,
 )
 from tl_data.local.server.context import Engine, engine_of, well_formed
-from tl_data.local.server.forms import Form, Upload, read_json
+from tl_data.local.server.forms import Form, Upload, as_flag, read_json
 from tl_data.local.server.metadata import check_metadata, given_metadata, merged
 from tl_data.local.server.pagination import Listing, split
 from tl_data.local.server.routes.tasks import add_task, state_of
@@ -34,12 +34,14 @@ from tl_data.local.tasks.download import check_url
 from tl_data.local.tasks.queue import UNFINISHED
 
 METHODS = ("direct", "url")
+KINDS = ("image", "video", "audio", "document")
+AT_ONCE_SEC = 30.0  # longest wait of a request for an asset that is ready at once
 STATUSES = (*UNFINISHED, "ready", "failed")
 NUMBERS = ("duration", "fps", "width", "height", "size")
 TIMES = ("created_at", "updated_at")
 
 
-def shown_asset(row: Row) -> dict[str, Any]:
+def shown_asset(engine: Engine, row: Row) -> dict[str, Any]:
     """An asset as the API answers it."""
     shown = {
         "_id": row["id"],
@@ -49,10 +51,19 @@ def shown_asset(row: Row) -> dict[str, Any]:
         "file_type": mimetypes.guess_type(row["filename"])[0] or "application/octet-stream",
         "created_at": row["created_at"],
     }
-    more = {
-        "size": row["size"], "duration": row["duration"], "error": row["error"],
-        "user_metadata": row["user_metadata"] or None,
-    }  # fmt: skip
+    more: dict[str, Any] = {"user_metadata": row["user_metadata"] or None}
+    if row["status"] == "ready":
+        more |= {"size": row["size"], "duration": row["duration"]}
+        if row["kind"] == "video":
+            more["technical_metadata"] = {
+                "file_size_bytes": row["size"], "file_mime_type": shown["file_type"],
+                "video_width": row["width"], "video_height": row["height"], "video_fps": row["fps"],
+                "video_duration_seconds": row["duration"],
+            }  # fmt: skip
+        # The engine makes no streams and pictures of assets; an index has them.
+        more |= {name: {"status": "error"} for name in ("hls", "thumbnail") if row.get(name)}
+    if row["status"] == "failed" and row["error"]:
+        more["error"] = row["error"] if engine.profile.own_fields else {"message": row["error"]["message"]}
     return shown | {name: value for name, value in more.items() if value is not None}
 
 
@@ -62,7 +73,7 @@ def asset_of(engine: Engine, asset_id: str) -> Row:
     Raises:
         APIProblem: malformed id (400) or unknown (404).
     """
-    row = engine.store.get("assets", well_formed("asset_id", asset_id))
+    row = engine.asset(asset_id)
     if row is None:
         raise unknown_resource(asset_id, "assets")
     return row
@@ -93,12 +104,14 @@ async def create(request: Request) -> Response:
             raise one_of("method", METHODS, method)
         metadata = given_metadata("user_metadata", form.text("user_metadata"))
         url, upload = _source(engine, form, method)
+        hls, thumbnail = form.flag("enable_hls", False), form.flag("enable_thumbnail", False)
         at = now()
         row: Row = {
             "id": new_id(), "status": "processing", "method": method, "created_at": at, "updated_at": at,
             "url": url, "filename": shown_name(form.text("filename") or (upload.filename if upload else "")),
             "size": upload.size if upload else None, "sha256": upload.sha256 if upload else None,
             "user_metadata": metadata, "fate": request.scope.get("tl.fate"), "stuck": 0,
+            "hls": int(hls), "thumbnail": int(thumbnail),
         }  # fmt: skip
         if upload:
             folder = engine.config.asset(row["id"])
@@ -106,7 +119,9 @@ async def create(request: Request) -> Response:
             os.replace(upload.path, folder / "source")
         engine.store.add("assets", row)
     await engine.queue.wake()
-    return JSONResponse(shown_asset(row | {"duration": None, "error": None}), 201)
+    if engine.profile.ready_at_once and not row["fate"]:
+        await engine.queue.settled("assets", row["id"], AT_ONCE_SEC)
+    return JSONResponse(shown_asset(engine, engine.asset(row["id"]) or row), 201)
 
 
 async def listed(request: Request) -> Response:
@@ -119,18 +134,29 @@ async def listed(request: Request) -> Response:
         rows = engine.store.rows("assets", columns=["id", "filename"])
         found = [row["id"] for row in rows if part in row["filename"].casefold()]
         listing.where.append(Where("id", "in", found))
-    return JSONResponse(listing.answer(engine.store, "assets", shown_asset))
+    listing.one_of(query, "asset_types", KINDS, "kind")
+    return JSONResponse(listing.answer(engine.store, "assets", lambda row: _current(engine, row)))
+
+
+def _current(engine: Engine, row: Row) -> dict[str, Any]:
+    return shown_asset(engine, engine.asset(row["id"]) or row)
 
 
 async def retrieve(request: Request) -> Response:
     """GET /assets/{asset_id}"""
-    return JSONResponse(shown_asset(asset_of(engine_of(request), request.path_params["asset_id"])))
+    engine = engine_of(request)
+    return JSONResponse(shown_asset(engine, asset_of(engine, request.path_params["asset_id"])))
 
 
 async def delete(request: Request) -> Response:
-    """DELETE /assets/{asset_id}: what was indexed from it stays."""
+    """DELETE /assets/{asset_id}: what was indexed from it stays, and stands in the way without `force`."""
     engine = engine_of(request)
     row = asset_of(engine, request.path_params["asset_id"])
+    forced = as_flag("force", request.query_params.get("force") or "false")
+    indexed = engine.store.rows("tasks", [Where("asset_id", "=", row["id"])], limit=1)
+    if engine.profile.strict and not forced and (indexed or "indexed" in row):
+        text = f"The asset {row['id']} is indexed. Delete what was indexed from it first, or use force=true."
+        raise APIProblem(409, "asset_in_use", text)
     engine.store.remove("assets", [Where("id", "=", row["id"])])
     shutil.rmtree(engine.config.asset(row["id"]), ignore_errors=True)
     return Response(status_code=204)
@@ -172,9 +198,9 @@ async def delete_metadata(request: Request) -> Response:
     return Response(status_code=204)
 
 
-def shown_indexed(row: Row) -> dict[str, Any]:
+def shown_indexed(engine: Engine, row: Row) -> dict[str, Any]:
     """An indexed asset as it stands in a list; `row` is its task."""
-    shown = {"_id": row["video_id"], "asset_id": row["asset_id"], **state_of(row)}
+    shown = {"_id": row["video_id"], "asset_id": row["asset_id"], **state_of(engine, row)}
     return shown | ({"indexed_at": row["updated_at"]} if row["status"] == "ready" else {})
 
 
@@ -183,7 +209,10 @@ async def index_asset(request: Request) -> Response:
     engine = engine_of(request)
     index = engine.index(request.path_params["index_id"])
     body = await read_json(request, engine.config.max_body_bytes)
-    asset_id, stream = body.get("asset_id"), body.get("enable_video_stream", True)
+    asset_id, stream = (
+        body.get("asset_id"),
+        body.get("enable_video_stream", engine.profile.streams_indexed_assets),
+    )
     if asset_id is None:
         raise not_provided("asset_id")
     if not isinstance(asset_id, str):
@@ -191,9 +220,7 @@ async def index_asset(request: Request) -> Response:
     if not isinstance(stream, bool):
         raise one_of("enable_video_stream", ("true", "false"), stream)
     metadata = merged({}, check_metadata("user_metadata", body.get("user_metadata", {})))
-    asset = asset_of(engine, asset_id)
-    if asset["status"] != "ready":
-        raise invalid("asset_id", f"The asset must be ready, but is {asset['status']}.", asset_id)
+    asset = engine.ready_asset(asset_id)
     if asset["duration"] is None:
         raise invalid("asset_id", "The asset must be a video; this one is an image.", asset_id)
     path = engine.uploads / f"{new_id()}.part"
@@ -201,10 +228,10 @@ async def index_asset(request: Request) -> Response:
     upload = Upload(path, asset["filename"], asset["size"] or path.stat().st_size, asset["sha256"] or "")
     row = await add_task(
         engine, index["id"], upload=upload, stream=stream,
-        user_metadata=merged(asset["user_metadata"] or {}, metadata),
+        user_metadata=merged((asset["user_metadata"] or {}) if engine.profile.inherits else {}, metadata),
         fate=request.scope.get("tl.fate"), asset_id=asset["id"],
     )  # fmt: skip
-    return JSONResponse({"_id": row["video_id"], "asset_id": asset["id"]}, 201)
+    return JSONResponse({"_id": row["video_id"], "asset_id": asset["id"]}, 202)
 
 
 async def list_indexed(request: Request) -> Response:
@@ -217,7 +244,7 @@ async def list_indexed(request: Request) -> Response:
     listing.numbers(query, NUMBERS)
     listing.times(query, TIMES)
     listing.one_of(query, "status", STATUSES)
-    return JSONResponse(listing.answer(engine.store, "tasks", shown_indexed))
+    return JSONResponse(listing.answer(engine.store, "tasks", lambda row: shown_indexed(engine, row)))
 
 
 def _indexed(request: Request) -> Row:
@@ -235,7 +262,7 @@ def _indexed(request: Request) -> Row:
 async def retrieve_indexed(request: Request) -> Response:
     """GET /indexes/{index_id}/indexed-assets/{indexed_asset_id}"""
     engine, row = engine_of(request), _indexed(request)
-    shown = shown_indexed(row)
+    shown = shown_indexed(engine, row)
     if row["status"] == "ready" and (video := engine.store.get("videos", row["video_id"])):
         shown |= await full_video(engine, request, video)
     return JSONResponse(shown)

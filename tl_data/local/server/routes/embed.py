@@ -18,7 +18,7 @@ from tl_data.local.media_validation import check_image, check_sound, check_video
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import Form, Upload
-from tl_data.local.server.routes.search import load_image
+from tl_data.local.server.pictures import load_image
 from tl_data.local.server.routes.tasks import checked_source
 from tl_data.local.storage.database import new_id
 from tl_data.local.tasks.download import UNREACHABLE, fetch

@@ -16,14 +16,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local import models, tokens
-from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, one_of, unknown_resource
+from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, one_of
 from tl_data.local.media_validation import check_image
-from tl_data.local.server.context import Engine, engine_of, well_formed
+from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import read_json
 from tl_data.local.server.pagination import Listing
+from tl_data.local.server.pictures import load_image
 from tl_data.local.server.routes.embed import SOUND_SECONDS, looked_at
 from tl_data.local.server.routes.embed_tasks import STATUSES, new_task, task_of
-from tl_data.local.server.routes.search import load_image
 from tl_data.local.storage.database import Row, new_id
 from tl_data.local.tasks.download import check_url, fetch
 
@@ -81,11 +81,7 @@ def _decoded(text: str) -> bytes:
 
 
 def _asset(engine: Engine, asset_id: str) -> Path:
-    row = engine.store.get("assets", well_formed("asset_id", asset_id))
-    if row is None:
-        raise unknown_resource(asset_id, "assets")
-    if row["status"] != "ready":
-        raise invalid("asset_id", f"The asset must be ready, but is {row['status']}.", asset_id)
+    engine.ready_asset(asset_id)
     return engine.config.asset(asset_id) / "source"
 
 

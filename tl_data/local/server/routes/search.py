@@ -17,8 +17,8 @@ from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import Form, Upload, as_flag
 from tl_data.local.server.metadata import read_filter
 from tl_data.local.server.numbers import single
-from tl_data.local.storage.database import Row, Where, new_id, now
-from tl_data.local.tasks.download import check_url, fetch
+from tl_data.local.server.pictures import load_image
+from tl_data.local.storage.database import Row, Where, now
 
 if TYPE_CHECKING:
     from tl_data.local.search.query import Hit
@@ -34,7 +34,6 @@ LONE = (
 MAX_IMAGES = 10
 MAX_IMAGE_BYTES = 32 << 20
 OLD_IMAGE_BYTES = 5 << 20
-IMAGE_SECONDS = 60.0
 TOKEN = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(\d{1,9})")
 
 
@@ -191,23 +190,6 @@ async def _images(
 def _combination(option: str, other: str) -> APIProblem:
     text = f"Search option {option} is not supported with {other}."
     return APIProblem(400, "search_option_combination_not_supported", text)
-
-
-async def load_image(engine: Engine, url: str) -> bytes:
-    """The bytes behind an address of an image.
-
-    Raises:
-        MediaProblem: not a URL, refused, unreachable, a web page, too large.
-    """
-    target = engine.uploads / f"{new_id()}.image"
-    try:
-        await fetch(
-            check_url(url, engine.config), target, engine.config,
-            limit=MAX_IMAGE_BYTES, seconds=IMAGE_SECONDS, what="image",
-        )  # fmt: skip
-        return target.read_bytes()
-    finally:
-        target.unlink(missing_ok=True)
 
 
 def _pool(

@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided
+from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, one_of
 from tl_data.local.server.context import Engine, engine_of, one_task, well_formed
 from tl_data.local.server.forms import Form, Upload
 from tl_data.local.server.metadata import given_metadata
-from tl_data.local.server.pagination import Listing
+from tl_data.local.server.pagination import Listing, split
 from tl_data.local.server.routes.videos import shown_hls, system_metadata
 from tl_data.local.storage.database import Row, Where, new_id, now, stamp
 from tl_data.local.tasks.download import check_url
@@ -25,19 +25,25 @@ STATUSES = ("ready", "uploading", *UNFINISHED, "failed")
 SPEED = 0.5  # a guess of the working time over the length of the video, for estimated_time
 
 
-def shown_task(row: Row) -> dict[str, Any]:
+def shown_task(engine: Engine, row: Row) -> dict[str, Any]:
     """A task as it stands in a list."""
-    shown = {"_id": row["id"], "index_id": row["index_id"], "video_id": row["video_id"], **state_of(row)}
-    if row["status"] in UNFINISHED:
+    profile = engine.profile
+    shown = {"_id": row["id"], "index_id": row["index_id"], "video_id": row["video_id"]}
+    shown |= state_of(engine, row)
+    shown["status"] = dict(profile.task_states).get(row["status"], row["status"])
+    if names := profile.task_metadata:
+        facts = shown["system_metadata"]
+        shown["system_metadata"] = {name: facts[name] for name in names if name in facts}
+    if row["status"] in UNFINISHED and profile.own_fields:
         shown["estimated_time"] = stamp(time.time() + max(5.0, SPEED * (row["duration"] or 60.0)))
     return shown
 
 
-def state_of(row: Row) -> dict[str, Any]:
+def state_of(engine: Engine, row: Row) -> dict[str, Any]:
     """How far a task is. `error` says why it failed: a field the service's tasks do not have."""
     shown = {name: row[name] for name in ("status", "created_at", "updated_at")}
     shown["system_metadata"] = system_metadata(row)
-    return shown | ({"error": row["error"]} if row["error"] else {})
+    return shown | ({"error": row["error"]} if row["error"] and engine.profile.own_fields else {})
 
 
 def checked_source(engine: Engine, form: Form, name: str = "video") -> tuple[str | None, Upload | None]:
@@ -73,9 +79,10 @@ async def add_task(
     asset_id: str | None = None,
 ) -> Row:
     """Put a new indexing task in line; an uploaded file is in its place before the task exists."""
-    at = now()
+    at, task_id = now(), new_id()
     row: Row = {
-        "id": new_id(), "index_id": index_id, "video_id": new_id(), "status": "validating",
+        "id": task_id, "index_id": index_id, "status": "validating",
+        "video_id": new_id() if engine.profile.whole_tasks else task_id,
         "created_at": at, "updated_at": at, "url": url, "filename": filename, "size": None,
         "sha256": None, "stream": int(stream),
         "user_metadata": user_metadata or {}, "fate": fate, "stuck": 0, "import_id": import_id,
@@ -106,7 +113,9 @@ async def create(request: Request) -> Response:
             engine, index["id"], url=url, upload=upload, stream=stream, user_metadata=metadata,
             fate=request.scope.get("tl.fate"),
         )  # fmt: skip
-    return JSONResponse(shown_task(row), engine.created)
+    if engine.profile.whole_tasks:
+        return JSONResponse(shown_task(engine, row), engine.created)
+    return JSONResponse({"_id": row["id"], "video_id": row["video_id"]}, engine.created)
 
 
 async def listed(request: Request) -> Response:
@@ -120,8 +129,14 @@ async def listed(request: Request) -> Response:
     )
     listing.numbers(query, ("duration", "width", "height", "fps", "size"))
     listing.times(query, ("created_at", "updated_at"))
-    listing.one_of(query, "status", STATUSES)
-    return JSONResponse(listing.answer(engine.store, "tasks", shown_task))
+    states = split(query.getlist("status"))
+    if any(status not in STATUSES for status in states):
+        raise one_of("status", STATUSES, states)
+    if states:
+        shown = dict(engine.profile.task_states)
+        own = [status for status in STATUSES if shown.get(status, status) in states]
+        listing.where.append(Where("status", "in", own))
+    return JSONResponse(listing.answer(engine.store, "tasks", lambda row: shown_task(engine, row)))
 
 
 async def counted(request: Request) -> Response:
@@ -142,7 +157,7 @@ async def counted(request: Request) -> Response:
 async def retrieve(request: Request) -> Response:
     """GET /tasks/{task_id}"""
     engine, row = engine_of(request), one_task(request, "tasks")
-    answer = shown_task(row)
+    answer = shown_task(engine, row)
     video = engine.store.get("videos", row["video_id"]) if row["status"] == "ready" else None
     if video and (hls := await shown_hls(engine, request, video)):
         answer["hls"] = hls

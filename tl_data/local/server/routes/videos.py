@@ -13,10 +13,11 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local import models
-from tl_data.local.errors import invalid, one_of, unknown_video
+from tl_data.local.errors import APIProblem, invalid, one_of, unknown_video
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import as_flag, read_json
 from tl_data.local.server.metadata import check_metadata, merged
+from tl_data.local.server.numbers import metadata_in_single
 from tl_data.local.server.pagination import OWN_NAMES, Listing, split
 from tl_data.local.storage.database import Row, Where, now
 from tl_data.local.tasks.hls import PLAYLIST, TYPES
@@ -42,15 +43,23 @@ def system_metadata(row: Row) -> dict[str, Any]:
     return {name: row[name] for name in names if row.get(name) is not None}
 
 
-def shown_video(row: Row) -> dict[str, Any]:
+def shown_video(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
     """A video as it stands in a list."""
-    return {
+    profile, metadata = engine.profile, row["user_metadata"] or {}
+    shown = {
         "_id": row["id"],
         "created_at": row["created_at"],
         "updated_at": row["updated_at"],
         "indexed_at": row["indexed_at"],
         "system_metadata": system_metadata(row),
+        "user_metadata": metadata_in_single(metadata) if profile.single_precision else metadata,
     }
+    if profile.asset_of_video:
+        tasks = engine.store.rows("tasks", [Where("video_id", "=", row["id"])], limit=1)
+        shown["asset_id"] = (tasks[0]["asset_id"] if tasks else None) or row["id"]
+    if row["hls_status"]:
+        shown["hls"] = _hls(engine, request, row, [THUMBNAIL])
+    return shown
 
 
 async def shown_hls(engine: Engine, request: Request, row: Row) -> dict[str, Any] | None:
@@ -66,13 +75,19 @@ async def shown_hls(engine: Engine, request: Request, row: Row) -> dict[str, Any
         with contextlib.suppress(KeyError):  # deleted at this moment
             clips = (await engine.stages.evidence(row["id"])).clips
             names = [clip.keyframe or THUMBNAIL for clip in clips]
+    return _hls(engine, request, row, names)
+
+
+def _hls(engine: Engine, request: Request, row: Row, names: list[str]) -> dict[str, Any]:
     there = engine.config.folder(row["id"]) / "frames"
     base, to = str(request.base_url), engine.links.to
     return {
         "video_url": to(base, row["id"], "hls", PLAYLIST),
         "thumbnail_urls": [to(base, row["id"], "frames", name) for name in names if (there / name).is_file()],
         "status": row["hls_status"],
-        "updated_at": row["hls_updated_at"],
+        "updated_at": f"{row['hls_updated_at'][:-1]}000000Z"
+        if engine.profile.nanoseconds
+        else row["hls_updated_at"],
     }
 
 
@@ -86,7 +101,7 @@ async def listed(request: Request) -> Response:
     listing.numbers(query, NUMBERS)
     listing.times(query, TIMES)
     listing.where += _metadata_filters(query)
-    return JSONResponse(listing.answer(engine.store, "videos", shown_video))
+    return JSONResponse(listing.answer(engine.store, "videos", lambda row: shown_video(engine, request, row)))
 
 
 def _metadata_filters(query: QueryParams) -> list[Where]:
@@ -131,7 +146,9 @@ async def full_video(engine: Engine, request: Request, row: Row) -> dict[str, An
     allowed = models.embedding_options(index["models"])
     if any(models.same_option(option) not in map(models.same_option, allowed) for option in wanted):
         raise one_of("embedding_option", allowed, wanted)
-    answer = shown_video(row) | {"user_metadata": row["user_metadata"] or {}}
+    answer = shown_video(engine, request, row)
+    if row["indexed_at"] is None:
+        return answer
     if hls := await shown_hls(engine, request, row):
         answer["hls"] = hls
     if wanted and row["looked_by"] != engine.config.tiers.search_model:
@@ -159,9 +176,11 @@ async def update(request: Request) -> Response:
     if title is not None and not isinstance(title, str):
         raise invalid("video_title", "It must be a text.", title)
     check_metadata("user_metadata", changes)
-    engine.store.change(
-        "videos", row["id"], user_metadata=merged(row["user_metadata"] or {}, changes), updated_at=now()
-    )
+    fresh = merged(row["user_metadata"] or {}, changes)
+    if "task_id" in row:  # not ready yet: the video gets it from its task
+        engine.store.change("tasks", row["task_id"], user_metadata=fresh)
+        return Response(status_code=engine.updated)
+    engine.store.change("videos", row["id"], user_metadata=fresh, updated_at=now())
     if title:
         engine.store.change("videos", row["id"], video_title=title)
     return Response(status_code=engine.updated)
@@ -171,6 +190,8 @@ async def delete(request: Request) -> Response:
     """DELETE of one video: its vectors and files go with it."""
     engine = engine_of(request)
     row = engine.video(request.path_params["index_id"], request.path_params["video_id"])
+    if "task_id" in row:
+        raise APIProblem(400, "video_not_ready", f"Video {row['id']} cannot be deleted before it is ready.")
     await remove_video(engine, row)
     for task in engine.store.rows("tasks", [Where("video_id", "=", row["id"])], columns=["id"]):
         engine.store.change("tasks", task["id"], asset_id=None)  # it is no indexed asset any more

@@ -1,0 +1,256 @@
+"""/analyze/batches: up to a thousand analyses in one request, each an analysis task of its own.
+
+A batch that is `completed` says only that nothing of it runs any more: its items may have failed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tl_data.local.errors import APIProblem, AssetNotReady, invalid, not_provided, one_of
+from tl_data.local.server.analyze_request import MODES, Ask
+from tl_data.local.server.context import Engine, engine_of, one_row
+from tl_data.local.server.forms import read_json
+from tl_data.local.server.pagination import Listing
+from tl_data.local.server.routes.analyze_tasks import UNFINISHED, custom_id_of, end, new_row
+from tl_data.local.storage.database import Row, Where, new_id, now
+
+MODEL = "pegasus1.5"  # the only one
+MAX_ITEMS, MAX_HOURS, MAX_ACTIVE = 1000, 2000, 5
+FINAL = ("completed", "canceled", "expired")
+STATUSES = ("pending", "processing", "canceling", *FINAL)
+ITEM = (
+    "prompt", "response_format", "temperature", "max_tokens", "min_segment_duration", "max_segment_duration",
+    "start_time", "end_time",
+)  # fmt: skip
+COUNTED = {"queued": "queued_items", "processing": "processing_items", "ready": "ready_items",
+           "failed": "failed_items", "canceled": "canceled_items"}  # fmt: skip
+
+
+async def create(request: Request) -> Response:
+    """POST /analyze/batches: all of it or nothing."""
+    engine = engine_of(request)
+    body = await read_json(request, engine.config.max_inline_bytes)
+    if missing := [name for name in ("model_name", "analysis_mode", "requests") if name not in body]:
+        raise not_provided(*missing)
+    if body["model_name"] != MODEL:
+        raise one_of("model_name", (MODEL,), body["model_name"])
+    if body["analysis_mode"] not in MODES:
+        raise one_of("analysis_mode", MODES, body["analysis_mode"])
+    requests, defaults = body["requests"], body.get("defaults", {})
+    if not isinstance(requests, list) or not 1 <= len(requests) <= MAX_ITEMS:
+        number = len(requests) if isinstance(requests, list) else requests
+        raise invalid("requests", f"It must hold 1 to {MAX_ITEMS} requests.", number)
+    if not isinstance(defaults, dict):
+        raise invalid("defaults", "It must be an object.", defaults)
+    active = [batch for batch in _refreshed(engine) if batch["status"] not in FINAL]
+    if len(active) >= MAX_ACTIVE:
+        text = f"There are {len(active)} active batches; at most {MAX_ACTIVE} may be."
+        raise APIProblem(429, "too_many_requests", text, {"Retry-After": "5"})
+    rows = _rows(engine, body, requests, defaults)
+    at = now()
+    batch: Row = {
+        "id": new_id(), "status": "pending", "created_at": at, "updated_at": at,
+        "expires_at": now(engine.config.batch_seconds), "model_name": MODEL, "mode": body["analysis_mode"],
+        "total_items": len(rows),
+    }  # fmt: skip
+    fate: dict[str, Any] | None = request.scope.get("tl.fate")
+    struck = round(fate["share"] * len(rows)) if fate else 0
+    with engine.store.transaction():
+        engine.store.add("batches", batch)
+        for place, row in enumerate(rows):
+            row |= {"batch_id": batch["id"], "place": place, "fate": fate if place < struck else None}
+            engine.store.add("analyze_tasks", row)
+    await engine.queue.wake()
+    answer = {
+        "batch_id": batch["id"], "status": "pending", "total_items": len(rows), "created_at": at,
+        "expires_at": batch["expires_at"],
+        "items": [{"task_id": row["id"], "custom_id": row["custom_id"]} for row in rows],
+    }  # fmt: skip
+    return JSONResponse(answer, 201)
+
+
+def _rows(engine: Engine, body: dict[str, Any], requests: list[Any], defaults: dict[str, Any]) -> list[Row]:
+    """The tasks of a batch, each request checked.
+
+    Raises:
+        APIProblem: one of them cannot be: the place stands before the reason.
+    """
+    rows: list[Row] = []
+    known: set[str] = set()
+    seconds = 0.0
+    for place, given in enumerate(requests):
+        try:
+            row = _row(engine, body, given, defaults)
+        except APIProblem as problem:
+            text = f"requests[{place}]: {problem.message}"
+            raise APIProblem(problem.status, problem.code, text) from None
+        if row["custom_id"] in known:
+            raise invalid("custom_id", "Each must differ from the others of the batch.", row["custom_id"])
+        known |= {row["custom_id"]} - {None}
+        seconds += row["duration"] or 0.0
+        rows.append(row)
+    if seconds > MAX_HOURS * 3600:
+        raise invalid("requests", f"The videos have {seconds / 3600:.0f} hours; at most {MAX_HOURS} may be.")
+    return rows
+
+
+def _row(engine: Engine, body: dict[str, Any], given: Any, defaults: dict[str, Any]) -> Row:
+    video = given.get("video") if isinstance(given, dict) else None
+    if not isinstance(video, dict) or video.get("type") != "asset_id":
+        raise invalid("video", 'It must be {"type": "asset_id", "asset_id": ...}.', video)
+    item = {name: given.get(name, defaults.get(name)) for name in ITEM}
+    asked = {name: value for name, value in item.items() if value is not None and name != "prompt"}
+    asked |= {"model_name": body["model_name"], "analysis_mode": body["analysis_mode"], "video": video}
+    if item["prompt"] is not None:
+        if not isinstance(item["prompt"], dict):
+            raise invalid("prompt", "It must be an object with input_text.", item["prompt"])
+        asked["prompt_v2"] = item["prompt"]
+    if asked.get("max_tokens") == "unlimited":
+        raise invalid("max_tokens", "It must be a whole number.", "unlimited")
+    ask = Ask(engine, asked, "task")
+    custom_id = custom_id_of(given)
+    try:
+        ask.resolve_source()
+        too_long = _window_too_long(ask)
+        if not too_long:
+            ask.check()
+        row = new_row(ask, custom_id)
+    except AssetNotReady as problem:
+        raise APIProblem(409, "asset_not_ready", problem.message) from None
+    if too_long:
+        error = {"code": "video_duration_too_long", "message": too_long}
+        row |= {"status": "failed", "error": error, "completed_at": row["created_at"]}
+    return row
+
+
+def _window_too_long(ask: Ask) -> str:
+    """Why the window of an item is refused alone; "" if it is not longer than the model takes."""
+    start, end = ask.number("start_time", 0, 1e6), ask.number("end_time", 0, 1e6)
+    length = (end or 0.0) - (start or 0.0)
+    longest = ask.limits.longest_task
+    return f"The window has {length:g} seconds; at most {longest:g} may be." if length > longest else ""
+
+
+def _items(engine: Engine, batch: Row) -> list[Row]:
+    """The tasks of a batch, in the order of its requests."""
+    mine = [Where("batch_id", "=", batch["id"])]
+    return engine.store.rows("analyze_tasks", mine, sort_by="place", descending=False)
+
+
+def _refreshed(engine: Engine) -> list[Row]:
+    """All batches, brought to the state that their tasks are in."""
+    return [refresh(engine, batch) for batch in engine.store.rows("batches")]
+
+
+def refresh(engine: Engine, batch: Row) -> Row:
+    """Bring a batch to the state that its tasks are in; one that is over its time expires."""
+    if batch["status"] in FINAL:
+        return batch
+    at, items = now(), _items(engine, batch)
+    running = [row for row in items if row["status"] in UNFINISHED]
+    fresh: dict[str, Any] = {}
+    if running and batch["expires_at"] <= at:
+        for row in running:
+            if row["status"] == "processing":
+                error = {"code": "batch_processing_timeout", "message": "The batch expired meanwhile."}
+                engine.store.change_if(
+                    "analyze_tasks", row["id"], "processing", status="failed", error=error, completed_at=at
+                )
+            else:
+                end(engine, row, "batch_expired", "The batch expired before the task began.")
+        fresh = {"status": "expired", "expired_at": at}
+    elif not running:
+        name = "canceled" if batch["status"] == "canceling" else "completed"
+        fresh = {"status": name, f"{name}_at": at}
+    elif batch["status"] == "pending" and len(running) < len(items) + sum(
+        row["status"] == "processing" for row in items
+    ):
+        fresh = {"status": "processing"}
+    if fresh:
+        engine.store.change("batches", batch["id"], **fresh, updated_at=at)
+    return batch | fresh
+
+
+def _shown(engine: Engine, batch: Row) -> dict[str, Any]:
+    shown = {
+        "batch_id": batch["id"], "analysis_mode": batch["mode"], "model_name": batch["model_name"],
+        "total_items": batch["total_items"], "created_at": batch["created_at"],
+        "expires_at": batch["expires_at"], "status": batch["status"],
+    }  # fmt: skip
+    shown |= dict.fromkeys(COUNTED.values(), 0)
+    for row in _items(engine, batch):
+        if row["status"] in COUNTED:
+            shown[COUNTED[row["status"]]] += 1
+    times = ("completed_at", "canceled_at", "expired_at")
+    return shown | {name: batch[name] for name in times if batch.get(name)}
+
+
+async def listed(request: Request) -> Response:
+    """GET /analyze/batches"""
+    engine, query = engine_of(request), request.query_params
+    listing = Listing.of(query)
+    listing.one_of(query, "status", STATUSES)
+    listing.one_of(query, "analysis_mode", MODES, "mode")
+    _refreshed(engine)
+    return JSONResponse(listing.answer(engine.store, "batches", lambda row: _shown(engine, row)))
+
+
+def _batch(request: Request) -> Row:
+    return refresh(engine_of(request), one_row(request, "batches", "batch_id"))
+
+
+async def retrieve(request: Request) -> Response:
+    """GET /analyze/batches/{batch_id}"""
+    return JSONResponse(_shown(engine_of(request), _batch(request)))
+
+
+async def results(request: Request) -> Response:
+    """GET /analyze/batches/{batch_id}/results: a line for each item, whatever its state."""
+    engine, batch = engine_of(request), _batch(request)
+    lines = []
+    for row in _items(engine, batch):
+        line = {"task_id": row["id"], "custom_id": row["custom_id"], "status": row["status"]}
+        line |= {"data": row["result"]} if row["result"] else {}
+        lines.append(json.dumps(line | ({"error": row["error"]} if row["error"] else {})) + "\n")
+    return Response("".join(lines), media_type="application/jsonl")
+
+
+async def cancel(request: Request) -> Response:
+    """POST /analyze/batches/{batch_id}/cancel: what runs is finished, what waits is dropped."""
+    engine, batch = engine_of(request), _batch(request)
+    if batch["status"] in FINAL:
+        if batch["status"] != "canceled":
+            raise APIProblem(409, "conflict", f"Batch {batch['id']} is {batch['status']}.")
+        return JSONResponse(_shown(engine, batch), 202)
+    for row in _items(engine, batch):
+        if row["status"] in ("queued", "pending"):
+            end(engine, row, "batch_canceled", "The batch was canceled by the user.")
+    engine.store.change("batches", batch["id"], status="canceling", updated_at=now())
+    return JSONResponse(_shown(engine, refresh(engine, batch | {"status": "canceling"})), 202)
+
+
+async def delete(request: Request) -> Response:
+    """DELETE /analyze/batches/{batch_id}: with its tasks; only when it has ended."""
+    engine, batch = engine_of(request), _batch(request)
+    if batch["status"] not in FINAL:
+        raise APIProblem(409, "conflict", f"Batch {batch['id']} is {batch['status']}.")
+    with engine.store.transaction():
+        engine.store.remove("analyze_tasks", [Where("batch_id", "=", batch["id"])])
+        engine.store.remove("batches", [Where("id", "=", batch["id"])])
+    return Response(status_code=204)
+
+
+routes = [
+    Route("/analyze/batches", create, methods=["POST"]),
+    Route("/analyze/batches", listed, methods=["GET"]),
+    Route("/analyze/batches/{batch_id}", retrieve, methods=["GET"]),
+    Route("/analyze/batches/{batch_id}", delete, methods=["DELETE"]),
+    Route("/analyze/batches/{batch_id}/results", results, methods=["GET"]),
+    Route("/analyze/batches/{batch_id}/cancel", cancel, methods=["POST"]),
+]
