@@ -24,7 +24,7 @@ def test_the_first_run_writes_tables_and_says_what_it_did(
     first: subprocess.CompletedProcess[str], lake: Lake, videos: list[DemoVideo], place: Path
 ) -> None:
     count = len(videos)
-    sentence = first.stdout.strip().splitlines()[-1]
+    sentence = first.stdout.strip().splitlines()[-2]
     assert re.fullmatch(
         rf"{count} rows, {count} distinct videos, 0 reused, {count} submitted, 0 failed, "
         r"\d\.\d\d video minutes, price 0\.00 USD, paid twice: 0",
@@ -83,7 +83,7 @@ def test_own_videos_and_one_that_is_none(place: Path, videos: list[DemoVideo]) -
     assert done.returncode == 1, done.stderr
     assert "notes.mp4" in done.stdout
     assert "video_file_broken" in done.stdout
-    assert "2 rows, 2 distinct videos, " in done.stdout.splitlines()[-1]
+    assert "2 rows, 2 distinct videos, " in done.stdout.splitlines()[-2]
     assert Lake(str(place / "demo-lake" / "own")).read(VIDEOS).num_rows == 1
     assert running_in(place) == []
 

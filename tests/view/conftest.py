@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,9 @@ def make_lake(folder: Path, source: Callable[[int], str], videos: int, kind: Any
         for n in range(videos)
     ]
     gists[0] = {"summary": EVIL, "title": EVIL, "topics": [EVIL]}
-    write(SUMMARIES, [{"video_id": ids[n], "prompt": "", **gists[n], "at": START} for n in range(videos)])
+    write(
+        SUMMARIES, [{"video_id": ids[n], "prompt": "", **gists[n], "made_at": START} for n in range(videos)]
+    )
     write(
         CHAPTERS,
         [
@@ -106,7 +109,13 @@ def make_lake(folder: Path, source: Callable[[int], str], videos: int, kind: Any
     write(
         ERRORS,
         [
-            {"source_key": "bad-1", "url": signed, "message": "the video has 0.5 s", "at": START, **refused},
+            {
+                "source_key": "bad-1",
+                "url": signed,
+                "message": "the video has 0.5 s",
+                "failed_at": START,
+                **refused,
+            },
             {
                 "source_key": "bad-2",
                 "url": "https://example.com/b.mp4",
@@ -116,7 +125,13 @@ def make_lake(folder: Path, source: Callable[[int], str], videos: int, kind: Any
             },
         ],
     )
-    spent = {"video_minutes": 3.5, "calls": 30, "price": 0.25, "input_tokens": 900, "output_tokens": 100}
+    spent = {
+        "video_minutes": 3.5,
+        "calls": 30,
+        "price": Decimal("0.25"),
+        "input_tokens": 900,
+        "output_tokens": 100,
+    }
     write(
         RUNS,
         [
@@ -126,7 +141,13 @@ def make_lake(folder: Path, source: Callable[[int], str], videos: int, kind: Any
             for n in range(3)
         ],
     )
-    alert = {"question": EVIL, "confidence": "high", "rank": 1, "transcription": "the harbour", "at": START}
+    alert = {
+        "question": EVIL,
+        "confidence": "high",
+        "rank": 1,
+        "transcription": "the harbour",
+        "found_at": START,
+    }
     write(ALERTS, [{**alert, **sources[0], "video_id": ids[0], "start_sec": 5.0, "end_sec": 10.0}])
     return lake
 

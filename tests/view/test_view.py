@@ -23,7 +23,8 @@ from tests.view.conftest import EVIL, TOKEN, Served, make_lake
 from tl_data.errors import SettingsError
 from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
-from tl_data.lake.schemas import SUMMARIES, TABLES, VIDEOS
+from tl_data.lake.schemas import FRAMES, SUMMARIES, TABLES, VIDEOS
+from tl_data.media.frames import frames_of
 from tl_data.view.app import Viewer
 from tl_data.view.library import Query
 from tl_data.view.server import open_lake
@@ -132,6 +133,7 @@ def test_errors_have_a_next_step_and_a_list_to_retry(thousand: Served) -> None:
 def test_runs_and_alerts(thousand: Served) -> None:
     runs = ask(thousand, "api/runs")["runs"]
     assert [run["run_id"] for run in runs] == ["r2", "r1", "r0"]
+    assert runs[0]["price"] == 0.25
     [alert] = ask(thousand, "api/alerts")["alerts"]
     assert (alert["id"], alert["start_sec"], alert["title"]) == (f"{0:024x}", 5.0, EVIL)
 
@@ -263,6 +265,23 @@ def test_a_source_that_is_gone_has_a_reason(tmp_path: Path, serve: Callable[[Vie
         assert play["kind"] == "none"
         assert len(play["reason"]) > 20
         assert get(served, "media", id=f"key-{n}")[0] == 404
+
+
+def test_pictures_outlast_their_source(
+    tmp_path: Path, video: Path, serve: Callable[[Viewer], Served]
+) -> None:
+    lake = make_lake(tmp_path, lambda n: "/nowhere/gone.mp4", 2)
+    rows = frames_of(str(video), 20.0)
+    assert [row["sec"] for row in rows] == pytest.approx([20 * (n + 0.5) / 12 for n in range(12)], abs=0.01)
+    assert [row["kind"] for row in rows].count("poster") == 1
+    assert {(row["width"], row["height"]) for row in rows} == {(320, 180)}
+    lake.table(FRAMES).append(rows_of(FRAMES, [{"video_id": f"{1:024x}", **row} for row in rows]))
+    served = serve(Viewer(LakeFolder(str(tmp_path)), "kept"))
+    poster = rows[[row["kind"] for row in rows].index("poster")]["jpeg"]
+    assert get(served, "poster", id="key-1")[2] == poster
+    assert get(served, "poster", id="key-1", t=19.9)[2] == rows[-1]["jpeg"]
+    assert get(served, "poster", id="key-0")[1]["content-type"] == "image/svg+xml"
+    assert frames_of("/nowhere/gone.mp4", 20.0) == []
 
 
 def test_copies_of_the_sources_are_played(tmp_path: Path, video: Path) -> None:

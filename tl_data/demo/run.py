@@ -27,7 +27,7 @@ from tl_data.demo.videos import DemoVideo, Question, demo_videos
 from tl_data.errors import SettingsError
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import TABLES, VIDEOS
-from tl_data.pipeline.job import Job, Source
+from tl_data.pipeline.job import OUTPUTS, Job, Source
 from tl_data.pipeline.progress import shown
 from tl_data.pipeline.source import ENDINGS
 from tl_data.settings import Settings
@@ -84,6 +84,8 @@ def run_demo(
             if report.status != "interrupted":
                 _show(screen, connection, job, [q for video in found for q in video.questions])
             screen.end(report)
+            if report.status != "interrupted":
+                screen.step(f"See and play it: tl-data view {os.path.relpath(lake)}")
             return report.exit_code
         finally:
             connection.close(stop_engine=True)
@@ -150,7 +152,7 @@ def _job(lake: Path, settings: Settings, urls: Mapping[str, str], videos: Mappin
         rows.writerows([name, videos[name].title, url] for name, url in urls.items())
     source = Source("files", str((lake / "videos.csv").resolve()), url="url", key="name")
     chosen = {"home": settings.home, "index": settings.index}
-    return Job(source, str(lake.resolve()), name="demo", settings=chosen, commit_videos=2)
+    return Job(source, str(lake.resolve()), name="demo", settings=chosen, commit_videos=2, tables=OUTPUTS)
 
 
 def _show(screen: Screen, connection: Connection, job: Job, asked: list[Question]) -> None:

@@ -160,6 +160,20 @@ VECTORS = LakeSchema(
     "the vectors of a video: one model and one dimension in the whole table",
 )
 
+FRAMES = LakeSchema(
+    "frames",
+    _columns(
+        _VIDEO_ID,
+        ("sec", NUMBER, "Moment of the picture in seconds from the beginning of the video"),
+        ("kind", TEXT, "poster: the picture that stands for the video; moment: one of the others"),
+        ("jpeg", pa.binary(), "The picture as JPEG"),
+        ("width", COUNT, "Width in pixels"),
+        ("height", COUNT, "Height in pixels"),
+    ),
+    ("video_id",),
+    "small pictures of a video, kept so that they outlast its source",
+)
+
 ERRORS = LakeSchema(
     "errors",
     _columns(
@@ -261,7 +275,7 @@ RUNS = LakeSchema(
 )
 
 TABLES: dict[str, LakeSchema] = {
-    t.name: t for t in (VIDEOS, CLIPS, SUMMARIES, CHAPTERS, VECTORS, ALERTS, ASKED, ERRORS, RUNS)
+    t.name: t for t in (VIDEOS, CLIPS, SUMMARIES, CHAPTERS, VECTORS, FRAMES, ALERTS, ASKED, ERRORS, RUNS)
 }
 
 

@@ -37,7 +37,7 @@ def schema() -> dict[str, Any]:
         "format": {"enum": ["delta", "parquet"]},
         "tables": {
             "type": "array",
-            "items": {"enum": ["clips", "summaries", "chapters", "vectors"]},
+            "items": {"enum": list(OUTPUTS)},
             "uniqueItems": True,
         },
         "prompts": TEXTS,
@@ -237,7 +237,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Removed = Literal["keep", "mark", "delete"]
 
 #: What a job can make beside `videos`, `errors` and `runs`, which every job has.
-OUTPUTS = ("clips", "summaries", "chapters", "vectors")
+OUTPUTS = ("clips", "summaries", "chapters", "vectors", "frames")
+#: ... and what it makes unless it says otherwise.
+USUAL_OUTPUTS = OUTPUTS[:4]
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,7 @@ class Job:
     folder: str  # of the tables; a Delta lake may be in a bucket
     name: str = "job"
     format: Format = "delta"
-    tables: tuple[str, ...] = OUTPUTS
+    tables: tuple[str, ...] = USUAL_OUTPUTS
     refresh: bool = False  # replace what a former model embedded, instead of refusing to mix models
     removed: Removed = "keep"  # what becomes of the rows of videos that the source no longer lists
     prompts: tuple[str, ...] = ("",)  # of `summaries`; "" is the model's own idea of a summary
@@ -439,7 +441,7 @@ url = "url"                 # column with the URLs (or paths)
 [outputs]
 folder = "lake"             # a Delta lake may be in a bucket: s3://, gs://, az://
 format = "delta"            # delta or parquet
-tables = ["clips", "summaries", "chapters", "vectors"]    # beside videos, errors and runs
+tables = ["clips", "summaries", "chapters", "vectors"]    # beside videos, errors and runs; also frames
 prompts = [""]              # one summary each; "" is a plain summary
 # removed = "mark"          # rows that left the source: keep, mark (videos.removed_at) or delete
 # refresh = true            # after a change of search_model and index: make the old model's vectors anew

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,8 +22,9 @@ from tl_data.errors import (
     TLDataError,
 )
 from tl_data.lake.base import Group, rows_of
-from tl_data.lake.schemas import CHAPTERS, CLIPS, SUMMARIES, TABLES, VECTORS
+from tl_data.lake.schemas import CHAPTERS, CLIPS, FRAMES, SUMMARIES, TABLES, VECTORS
 from tl_data.ledger.models import Call, Unreadable
+from tl_data.media.frames import frames_of
 from tl_data.pipeline.job import Job
 from tl_data.session import Session
 from tl_data.usage import receipt
@@ -90,10 +92,13 @@ class Made:
         return bool(self.failures) and not self.names
 
 
-async def make(session: Session, names: Sequence[str], record: Mapping[str, Any]) -> Made:
+async def make(session: Session, names: Sequence[str], record: Mapping[str, Any], source: str) -> Made:
     """Make these outputs of an indexed video: rows by table. What they cost is in the ledger.
 
     An output that fails keeps none of the others out.
+
+    Args:
+        source: path or URL of the video, for its pictures.
 
     Raises:
         TLDataError: something is wrong that is not this video's: `guardrails.FATAL`.
@@ -134,6 +139,10 @@ async def make(session: Session, names: Sequence[str], record: Mapping[str, Any]
         model = {"video_id": video_id, "model": session.texts_by}
         return rows_of(CHAPTERS, [{**model, **chapter} for chapter in await ask("chapters")])
 
+    async def frames() -> pa.Table:
+        pictures = await asyncio.to_thread(frames_of, source, record.get("duration_sec"))
+        return rows_of(FRAMES, [{"video_id": video_id, **picture} for picture in pictures])
+
     async def summary(prompt: str) -> pa.Table:
         gist = await ask("gist")  # paid once for all prompts: the ledger has it
         row = {
@@ -146,7 +155,8 @@ async def make(session: Session, names: Sequence[str], record: Mapping[str, Any]
         }
         return rows_of(SUMMARIES, [row])
 
-    for name, rows in (("clips", clips), ("vectors", vectors), ("chapters", chapters)):
+    made_by = (("clips", clips), ("vectors", vectors), ("chapters", chapters), ("frames", frames))
+    for name, rows in made_by:
         if name in names:
             await attempt(name, rows)
     for prompt in prompts_of(names):

@@ -268,7 +268,7 @@ class Run:
             if not self.collecting:
                 return False
             async with self._making:
-                made = await make(self.session, video.needed, record)
+                made = await make(self.session, video.needed, record, video.item.video)
         finally:
             self._guardrails.release(sum(price), ended=True)
         self._keep(video, record, made)

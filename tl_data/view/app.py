@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from tl_data.view.library import SORTS, Library, Query
 from tl_data.view.media import BucketObject, Media
 from tl_data.view.search import Question, Search
 from tl_data.view.security import Guard
-from tl_data.view.snapshot import LakeFolder
+from tl_data.view.snapshot import LakeFolder, Row
 from tl_data.view.snippets import Place, snippets
 
 STATIC = Path(__file__).parent / "static"
@@ -93,8 +94,12 @@ def _index(request: Request) -> Response:
 
 
 def _answer(value: Any, status: int = 200) -> Response:
-    body = orjson.dumps(value, default=str, option=orjson.OPT_UTC_Z)
+    body = orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z)
     return Response(body, status, {"Cache-Control": "no-store"}, "application/json")
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def _failed(error: Exception, status: int) -> Response:
@@ -196,19 +201,24 @@ def _errors(viewer: Viewer, query: dict[str, str]) -> Any:
             "url": redacted(str(row.get("url") or "")),
             "message": redacted(str(row.get("message") or "")),
         }
-        rows.append({**row, **said, "next_step": next_step(row)})
+        at = row.get("failed_at") or row.get("at")
+        rows.append({**row, **said, "at": at, "next_step": next_step(row)})
     return {"errors": rows}
 
 
 def _alerts(viewer: Viewer, query: dict[str, str]) -> Any:
-    rows = sorted(viewer.lake.snapshot().alerts, key=lambda r: str(r.get("at") or ""), reverse=True)
+    rows = sorted(viewer.lake.snapshot().alerts, key=_found_at, reverse=True)
     made = []
     for row in rows:
-        shown = {k: v for k, v in row.items() if k != "url"}
+        shown = {k: v for k, v in row.items() if k != "url"} | {"at": row.get("found_at") or row.get("at")}
         made.append(
             viewer.library.titled({**shown, "id": row.get("video_id") or row.get("source_key") or ""})
         )
     return {"alerts": made}
+
+
+def _found_at(row: Row) -> str:
+    return str(row.get("found_at") or row.get("at") or "")
 
 
 def _snippets(viewer: Viewer, query: dict[str, str]) -> Any:

@@ -170,10 +170,12 @@ def _tiles(now: Snapshot) -> list[Row]:
             continue
         summaries = now.summaries.get(record.get("video_id"))
         gist = summaries[0] if summaries else {}
-        tiles[identifier] = _tile(identifier, record, gist, str(record.get("status") or "ready"))
+        state = "removed" if record.get("removed_at") else str(record.get("status") or "ready")
+        tiles[identifier] = _tile(identifier, record, gist, state)
+    present = {str(record.get("source_key")) for record in now.videos}
     for record in now.errors:
         identifier = str(record.get("source_key") or record.get("url") or "")
-        if identifier and identifier not in tiles:
+        if identifier and identifier not in tiles and identifier not in present:
             tiles[identifier] = _tile(identifier, record, {}, "failed")
     return list(tiles.values())
 
@@ -183,7 +185,7 @@ def _tile(identifier: str, record: Row, gist: Row, state: str) -> Row:
     url = redacted(source)
     title = str(gist.get("title") or "") or file_name(url) or str(record.get("source_key") or identifier)
     topics = [str(t) for t in gist.get("topics") or []]
-    at = record.get("indexed_at") or record.get("at")
+    at = record.get("indexed_at") or record.get("failed_at") or record.get("at")
     return {
         "id": identifier,
         "video_id": record.get("video_id"),

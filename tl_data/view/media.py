@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ from urllib.parse import unquote, urlsplit
 import pyarrow.compute as pc
 
 from tl_data.errors import LakeError
+from tl_data.media.frames import PICTURES, POSTER, frame_at
 from tl_data.view.snapshot import LakeFolder, Row
 
-WIDTH = 320  # pixels of a picture
 FRAMES_IN_MEMORY = 20_000  # rows of `frames` that are held; of a larger table each picture is looked up
 BUCKETS = ("s3", "gs", "az", "abfs", "abfss", "s3a", "gcs")
 KINDS = {
@@ -95,7 +94,7 @@ class Media:
         kept = self._kept(tile["video_id"])
         if kept:
             if second is None:
-                return kept[len(kept) // 3][1]
+                return kept[len(kept) * POSTER // PICTURES][1]
             nearest = min(kept, key=lambda frame: abs(frame[0] - second))
             if abs(nearest[0] - second) < 1.0 or self.playable(tile).kind != "file":
                 return nearest[1]
@@ -145,51 +144,13 @@ class Media:
 
 
 @lru_cache(maxsize=2048)
-def frame(path: str, second: float, modified: int, width: int = WIDTH) -> bytes | None:
-    """The frame of a file at a time as JPEG, `width` pixels wide; None if it cannot be decoded.
+def frame(path: str, second: float, modified: int) -> bytes | None:
+    """The frame of a file at a time as JPEG; None if it cannot be decoded.
 
     Args:
         modified: time of the file's last change: another one is another file.
     """
-    try:
-        import av
-    except ImportError:
-        return None
-    try:
-        with av.open(path) as source:
-            stream = source.streams.video[0]
-            stream.thread_type = "AUTO"
-            start = stream.start_time or 0
-            if second > 0 and stream.time_base:
-                source.seek(start + int(second / stream.time_base), stream=stream)
-            wanted = second + float(start * (stream.time_base or 0)) - 0.02
-            last: Any = None
-            for image in source.decode(stream):
-                last = image
-                if image.time is None or image.time >= wanted:
-                    break
-            return jpeg(last, width) if last is not None else None
-    except (av.FFmpegError, IndexError, OSError, ValueError):
-        return None
-
-
-def jpeg(image: Any, width: int = WIDTH) -> bytes:
-    """A decoded frame of PyAV as JPEG."""
-    from fractions import Fraction
-
-    import av
-
-    height = max(2, round(image.height * width / image.width / 2) * 2)
-    small = image.reformat(width=width, height=height, format="yuvj420p")
-    small.pts, small.time_base = 0, Fraction(1, 25)
-    out = io.BytesIO()
-    with av.open(out, "w", format="mjpeg") as target:
-        stream: Any = target.add_stream("mjpeg", rate=25)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
-        stream.codec_context.qmin = stream.codec_context.qmax = 5
-        for packet in (*stream.encode(small), *stream.encode()):
-            target.mux(packet)
-    return out.getvalue()
+    return frame_at(path, second)
 
 
 class BucketObject:
