@@ -42,10 +42,10 @@ from tl_data.local.storage.library import Library
 
 def look(path: Path, target: Path) -> Path:
     """Look at a video unless that has been done; gives the file with the evidence."""
-    from tl_data.local.perception.analyzer import look_at
+    from tl_data.local.perception.analyzer import analyze
 
     if not target.is_file():
-        target.write_bytes(to_json(look_at(path, target.with_suffix(""))))
+        target.write_bytes(to_json(analyze(path, target.with_suffix(""))))
     return target
 
 

@@ -65,7 +65,7 @@ def test_the_length_of_vectors_is_that_of_who_makes_them() -> None:
     assert [Settings(api_key="k", **said).dimension for said in asked] == [512, 512, 1024]  # type: ignore[arg-type]
     engine = {"base_url": "http://127.0.0.1:1/v1.3"}
     assert [Settings(**engine, **said).dimension for said in asked] == [None, None, None]  # type: ignore[arg-type]
-    assert Settings(**engine, search_model="tl-local-1").dimension == 320  # type: ignore[arg-type]
+    assert Settings(**engine, search_model="tl-local-2").dimension == 320  # type: ignore[arg-type]
     proxy = {"api_key": "k", "base_url": "https://proxy.example/v1.3"}
     assert [Settings(**proxy, **said).dimension for said in asked] == [None, 512, 1024]  # type: ignore[arg-type]
 

@@ -23,7 +23,7 @@ from tl_data.urls import is_loopback
 SERVICE_URL = "https://api.twelvelabs.io/v1.3"
 
 #: What the embedded engine calls its model; the service's own names stay for the service.
-EMBEDDED_MODEL = "tl-local-1"
+EMBEDDED_MODEL = "tl-local-2"
 
 #: Dimension of the vectors of each model: the service's (docs, "Marengo") and the embedded engine's.
 DIMENSIONS: dict[str, int] = {
@@ -82,6 +82,8 @@ class Settings:
     tokens_per_day: float | None = None
     local_clip: str | None = None  # embedded engine: folder of an image-text encoder (CLIP, SigLIP) in ONNX
     local_whisper: str | None = None  # likewise: folder of a Whisper model for faster-whisper
+    local_objects: str | None = None  # likewise: folder with the weights of the models that see
+    local_detector: str | None = None  # likewise: "off" leaves the detector out, to save time and memory
     local_llm_url: str | None = None  # likewise: OpenAI-compatible server that writes the texts
     local_llm_model: str | None = None  # its model
     local_llm_key: str | None = field(default=None, repr=False)  # its key, if it wants one

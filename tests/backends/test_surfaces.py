@@ -140,7 +140,7 @@ def test_the_try_form_carries_the_error_and_the_others_their_values(
     )
     assert good["value"]
     assert good["error"] is None
-    assert good["provenance"]["model"] == "tl-local-1"
+    assert good["provenance"]["model"] == "tl-local-2"
     assert bad["value"] is None
     assert bad["error"]["class"] == "NotFound"
     assert bad["error"]["code"] == "resource_not_exists"
@@ -231,7 +231,7 @@ class TestDuckDB:
         assert library.requests() == before
 
     def test_vectors_have_their_length_in_the_type(self, library: Library) -> None:
-        duck = DuckDB(library.settings.but(search_model="tl-local-1"))
+        duck = DuckDB(library.settings.but(search_model="tl-local-2"))
         [kind] = duck.con.sql("SELECT tl_embed_text('a') AS v").types
         assert str(kind) == f"FLOAT[{library.dimension}]"
         duck.close()

@@ -36,7 +36,7 @@ from tl_data.errors import (
 )
 from tl_data.settings import Settings
 
-MODEL = "tl-local-1"
+MODEL = "tl-local-2"
 MODELS = [{"model_name": MODEL, "model_options": ["visual", "audio"]}]
 Use = Callable[[Client], Any]
 

@@ -108,7 +108,7 @@ def test_a_week_of_jobs(library: Library, folder: Path, do: Do) -> None:
     came_in = {row["source_key"]: row["indexed_at"] for row in lake.read(VIDEOS).to_pylist()}
     assert "2 to submit" in do("run", refresh, "--dry-run")[1]
     assert do("run", refresh)[0] == 0
-    assert set(lake.read(VECTORS, ["model"]).column(0).to_pylist()) == {"tl-local-1 as marengo3.0"}
+    assert set(lake.read(VECTORS, ["model"]).column(0).to_pylist()) == {"tl-local-2 as marengo3.0"}
     assert {row["source_key"]: row["indexed_at"] for row in lake.read(VIDEOS).to_pylist()} == came_in
     assert do("run", nightly)[0] == 2, "the nightly job still names the old model"
     said = (folder / "refresh_embeddings.toml").read_text().partition("[settings]\n")[2]

@@ -88,7 +88,7 @@ def again(settings: Settings, video: str, **given: Any) -> tuple[list[dict[str, 
         ledger = Ledger.open(settings.ledger_url, settle=0.2)
         client = Client(settings, base_url=str(settings.base_url), limiter=Limiter.of(settings))
         session = Session(settings, client, ledger)
-        session.embed_model = "tl-local-1"
+        session.embed_model = "tl-local-2"
         try:
             rows = await embed_video(session, video, given)
             return rows, [entry async for entry in ledger.entries()]

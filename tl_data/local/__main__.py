@@ -30,6 +30,7 @@ import uvicorn
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from tl_data.errors import SettingsError
+from tl_data.local import weights
 from tl_data.local.config import API_VERSION, PREFIX, Config, Statuses
 from tl_data.local.errors import APIProblem
 from tl_data.local.models import read_tiers
@@ -179,6 +180,8 @@ class Server(uvicorn.Server):
         fresh.write_text(json.dumps(facts), encoding="utf-8")
         fresh.replace(self.file)
         sys.stdout.write(f"tl_data engine: {self.base_url}\n")
+        for missing in filter(None, (tiers.missing_eyes, tiers.missing_ears)):
+            sys.stdout.write(f"tl_data engine: off: {missing}\n")
         sys.stdout.flush()
         if self._options.lease:
             self._watch = asyncio.create_task(self._until_unused(self._options.lease))
@@ -263,6 +266,12 @@ def _described(options: Config) -> dict[str, Any]:
         "profile": options.profile.name,
         "stages": options.tiers.stages(),
         "search_model": options.tiers.search_model,
+        "weights": [
+            found
+            for model in weights.MODELS
+            if not weights.problem(model, options.tiers.objects)
+            and (found := weights.problem(model, options.tiers.objects, whole=True))
+        ],
     }
     if options.database.is_file():
         store = Store(options.database)

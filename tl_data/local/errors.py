@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 
+from tl_data.errors import TLDataError
+
 UNSAID = object()
 LONGEST = 80  # characters of a value that a message shows
 
@@ -177,3 +179,7 @@ def sized(size: float) -> str:
             return f"{size:.4g}{unit}"
         size /= 1024
     return f"{size:.4g}GB"
+
+
+class ModelFailed(TLDataError):
+    """A model that was put in the place of a built-in stage cannot be loaded or used; says which and why."""

@@ -1,10 +1,12 @@
-"""Which model does the work of which stage: the built-in one, or one that a setting names.
+"""Which model does the work of which stage: the one that is installed, or one that a setting names.
 
-Three stages have a place for a larger model: `vision` (an image-text encoder from a folder), `speech` (a
-Whisper model from a folder) and `text` (a vision-language model behind an OpenAI-compatible address). What
-vectors and words depend on is in the model's name, so that whoever compares names never mixes two of them.
+The stages `objects` and `speech` use weights from packages (weights.py). Three stages have a
+place for a larger model: `vision` (an image-text encoder from a folder), `speech` (a Whisper model from a
+folder) and `text` (a vision-language model behind an OpenAI-compatible address). What vectors and words
+depend on is in the model's name, so that whoever compares names never mixes two of them: `tl-local-2` is the
+engine with all of its own models, and whatever differs is appended.
 
-Names of models. The engine says its own (see tiers.py); it understands the names of the service's models.
+The engine says its own name; it understands the names of the service's models.
 
 An index keeps the names it was created with: they decide which family's requests it takes and how the
 visual option of its vectors is called.
@@ -26,11 +28,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tl_data.errors import SettingsError
-from tl_data.local import tokens
+from tl_data.local import tokens, weights
 from tl_data.local.errors import APIProblem, invalid, not_provided, one_of, sunset
 from tl_data.local.profiles import LENIENT, Profile
 
-OWN = "tl-local-1"  # the engine without any of them
+OWN = "tl-local-2"  # the engine with all of its own models and no others
 OWN_PREFIX = "tl-local-"
 
 FRAMES, MOST_FRAMES = 16, 64  # pictures of a video that a text endpoint is sent: by default, at most
@@ -54,11 +56,33 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Tiers:
-    """The models that take the place of built-in stages; None leaves the stage to the engine."""
+    """The models of the stages; None leaves a stage to what is installed."""
 
     clip: Path | None = None  # folder of an image-text encoder in ONNX
     whisper: Path | None = None  # folder of a Whisper model for CTranslate2
     llm: Endpoint | None = None
+    objects: Path | None = None  # folder with the weights of the models that see, instead of their package
+    detector: bool = True  # whether things get places and people are counted
+
+    @property
+    def eyes(self) -> str:
+        """What recognises things and people: "see", "see-small" without the detector, "" if nothing can."""
+        return "" if self.missing_eyes else "see" if self.detector else "see-small"
+
+    @property
+    def missing_eyes(self) -> str:
+        """Why things and people are not recognised, with what to type; "" if they are."""
+        needed = [weights.CLASSIFIER, weights.POSE, weights.FACES, *[weights.DETECTOR] * self.detector]
+        return next(filter(None, (weights.problem(model, self.objects) for model in needed)), "")
+
+    @property
+    def missing_ears(self) -> str:
+        """Why speech is not transcribed, with what to type; "" if it is."""
+        if off := weights.problem(weights.VOICE):
+            return off
+        if self.whisper or not weights.problem(weights.WHISPER_TINY):
+            return ""
+        return weights.problem(weights.WHISPER_BASE)
 
     @property
     def sight(self) -> str:
@@ -67,8 +91,13 @@ class Tiers:
 
     @property
     def ears(self) -> str:
-        """The name of the recogniser of speech; "" for the built-in one."""
-        return f"whisper-{named(self.whisper)}" if self.whisper else ""
+        """The name of the recogniser of speech; "" if there is none."""
+        if self.whisper:
+            return f"whisper-{named(self.whisper)}"
+        if self.missing_ears:
+            return ""
+        base = weights.problem(weights.WHISPER_BASE)
+        return weights.WHISPER_TINY.name if base else weights.WHISPER_BASE.name
 
     @property
     def megabytes(self) -> int:
@@ -79,16 +108,17 @@ class Tiers:
     @property
     def search_model(self) -> str:
         """What words and vectors are made by: vectors of two names are not compared."""
-        if not self.sight:
-            return "-".join(filter(None, (OWN, self.ears)))
-        return OWN_PREFIX + "-".join(filter(None, (self.sight, self.ears)))
+        return model_name(self.sight, self.eyes, self.ears)
 
     @property
     def analyze_model(self) -> str:
         """What writes texts."""
         if self.llm is None:
             return self.search_model
-        return OWN_PREFIX + "-".join(filter(None, (f"llm-{_plain(self.llm.model)}", self.ears)))
+        parts = (self.eyes or "no-see", "see"), (self.ears or "no-hear", weights.WHISPER_BASE.name)
+        return "-".join(
+            (OWN, f"llm-{_plain(self.llm.model)}", *(name for name, usual in parts if name != usual))
+        )
 
     def chosen(self) -> dict[str, str | None]:
         """The settings that chose them, without the key: two engines with the same are alike."""
@@ -97,22 +127,26 @@ class Tiers:
             "whisper": str(self.whisper) if self.whisper else None,
             "llm_url": self.llm.url if self.llm else None,
             "llm_model": self.llm.model if self.llm else None,
+            "objects": str(self.objects) if self.objects else None,
+            "detector": None if self.detector else "off",
         }
 
     def stages(self) -> list[dict[str, str | None]]:
         """For each stage the tier at work, its model, and where that is."""
         clip, whisper, llm = self.clip, self.whisper, self.llm
+        no_eyes, no_ears = self.missing_eyes, self.missing_ears
+        see = "efficientnet-lite3, movenet, blazeface" + (", ssd-mobilenet-v2" if self.detector else "")
         return [
             {
                 "stage": "vision",
                 "tier": "local-clip" if clip else "built in",
-                "model": self.sight or "colours, motion, light, faces, text on screen",
+                "model": self.sight or "colours, motion, light, text on screen",
                 "where": str(clip) if clip else None,
             },
             {
                 "stage": "speech",
-                "tier": "local-whisper" if whisper else "built in",
-                "model": self.ears or "pocketsphinx, US English",
+                "tier": "off" if no_ears else "local-whisper" if whisper else "built in",
+                "model": no_ears or self.ears,
                 "where": str(whisper) if whisper else None,
             },
             {
@@ -120,6 +154,12 @@ class Tiers:
                 "tier": "endpoint" if llm else "built in",
                 "model": llm.model if llm else "sentences from evidence",
                 "where": llm.url if llm else None,
+            },
+            {
+                "stage": "objects",
+                "tier": "off" if no_eyes else "built in",
+                "model": no_eyes or see,
+                "where": str(self.objects) if self.objects else None,
             },
         ]
 
@@ -155,7 +195,31 @@ def read_tiers(
             _number(say("TL_LOCAL_LLM_TIMEOUT"), "TL_LOCAL_LLM_TIMEOUT", TIMEOUT, 1, 86400),
             int(_number(say("TL_LOCAL_LLM_FRAMES"), "TL_LOCAL_LLM_FRAMES", FRAMES, 0, MOST_FRAMES)),
         )
-    return Tiers(_clip_folder(clip) if clip else None, _whisper_folder(whisper) if whisper else None, llm)
+    detector = (say("TL_LOCAL_DETECTOR") or "on").lower()
+    if detector not in ("on", "off"):
+        raise SettingsError(f"TL_LOCAL_DETECTOR is {detector!r}; it must be on or off")
+    objects = say(weights.OBJECTS_FOLDER)
+    return Tiers(
+        _clip_folder(clip) if clip else None,
+        _whisper_folder(whisper) if whisper else None,
+        llm,
+        _folder(objects, weights.OBJECTS_FOLDER) if objects else None,
+        detector == "on",
+    )
+
+
+def model_name(sight: str, eyes: str, ears: str) -> str:
+    """The name of what made words and vectors: OWN, and what differs from the engine's own models.
+
+    Args:
+        sight: of the image-text encoder, "" for none.
+        eyes: "see" is the usual; "" if things were not recognised.
+        ears: of the Whisper model; "" if speech was not transcribed.
+    """
+    parts = [OWN, sight]
+    parts += [] if eyes == "see" else [eyes or "no-see"]
+    parts += [] if ears == weights.WHISPER_BASE.name else [ears or "no-hear"]
+    return "-".join(filter(None, parts))
 
 
 def endpoint_url(url: str) -> str:
@@ -212,8 +276,6 @@ def is_own(model: str) -> bool:
 
 
 def _clip_folder(text: str) -> Path:
-    pass  # DROPPED
-
     folder = _folder(text, "TL_LOCAL_CLIP")
     layout(folder)
     for module in ("onnxruntime", "tokenizers"):

@@ -213,9 +213,12 @@ class Stages:
 
         def make() -> list[float]:
             from tl_data.local.perception.image_encoder import sight_of
-            from tl_data.local.search.embeddings import _image_vector as embed_image
+            from tl_data.local.perception.objects import eyes_of
+            from tl_data.local.search.embeddings import embed_image
 
-            return [float(number) for number in embed_image(image, sight_of(self._tiers))]
+            return [
+                float(number) for number in embed_image(image, sight_of(self._tiers), eyes_of(self._tiers))
+            ]
 
         return await asyncio.to_thread(make)
 
@@ -235,9 +238,10 @@ class Stages:
 
     def _open(self) -> Library:
         from tl_data.local.perception.image_encoder import sight_of
+        from tl_data.local.perception.objects import eyes_of
         from tl_data.local.storage.library import Library
 
-        return Library(self._path, sight_of(self._tiers))
+        return Library(self._path, sight_of(self._tiers), lambda: eyes_of(self._tiers))
 
 
 def shown_segment(segment: Segment) -> dict[str, Any]:

@@ -171,7 +171,7 @@ LIMITS: dict[str, Limits] = {
         4, 14400, 4 * GB, 360, 5184, 2160, query_tokens=500, image_side=128, image_bytes=32 * MB
     ),
     "pegasus1.2": Limits(4, 3600, 2 * GB, 360, 3840, 2160),
-    "tl-local-1": Limits(4, 7200, 2 * GB, 360, 5184, 2160, image_bytes=32 * MB),
+    "tl-local-2": Limits(4, 7200, 2 * GB, 360, 5184, 2160, image_bytes=32 * MB),
 }
 LIMITS["Marengo-retrieval-2.7"] = LIMITS["marengo2.7"]
 
@@ -179,7 +179,7 @@ LIMITS["Marengo-retrieval-2.7"] = LIMITS["marengo2.7"]
 def limits_of(*models: str) -> Limits | None:
     """What all these models take; None if none of them is known."""
     # Whatever models the embedded engine works with, it takes the same videos.
-    named = ["tl-local-1" if model.startswith("tl-local-") else model for model in models]
+    named = ["tl-local-2" if model.startswith("tl-local-") else model for model in models]
     known = [LIMITS[model] for model in named if model in LIMITS]
     if not known:
         return None

@@ -13,7 +13,7 @@ import pytest
 from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_video
 from tl_data.local.perception import decode
-from tl_data.local.perception.analyzer import look_at
+from tl_data.local.perception.analyzer import analyze
 from tl_data.local.perception.evidence import Evidence, Sureness, from_json, to_json
 
 
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def evidence(video: Path, folder: Path) -> Evidence:
-    return look_at(video, folder)
+    return analyze(video, folder)
 
 
 def test_probe(video: Path) -> None:
@@ -126,9 +126,9 @@ def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
             container.mux(stream.encode(None))
         return path
 
-    look_at(film(2), tmp_path / "short")
+    analyze(film(2), tmp_path / "short")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    look_at(film(10), tmp_path / "long")
+    analyze(film(10), tmp_path / "long")
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert grown < 60  # MB; the pictures alone would be 900 MB
 
@@ -137,6 +137,6 @@ def test_a_cut_between_colours_of_one_brightness(tmp_path: Path) -> None:
     orange, pink = (250, 150, 20), (245, 135, 175)
     scenes = [Scene(3, background=orange), Scene(3, background=pink)]
     video = make_video(tmp_path / "hues.mp4", scenes, width=640, height=360, fps=12, audio=False)
-    found = look_at(video, tmp_path / "seen")
+    found = analyze(video, tmp_path / "seen")
     assert [(clip.start_sec, clip.cut) for clip in found.clips] == [(0.0, True), (3.0, True)]
     assert [(clip.motion, clip.direction, clip.camera) for clip in found.clips] == [(0.0, None, "static")] * 2

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from tl_data.local.perception.analyzer import look_at
+from tl_data.local.perception.analyzer import analyze
 from tl_data.local.perception.decode import timed
 from tl_data.local.perception.evidence import Evidence
 
@@ -66,7 +66,7 @@ def moving(start: float, end: float, color: tuple[int, int, int]) -> list[tuple[
 @pytest.mark.parametrize("sound", [0.0, 30.0])
 def test_a_long_pause_between_frames_keeps_the_times(tmp_path: Path, name: str, sound: float) -> None:
     path = write(tmp_path / name, [*moving(0, 3, RED), *moving(25, 30, BLUE)], sound)
-    evidence = look_at(path, tmp_path / "out")
+    evidence = analyze(path, tmp_path / "out")
     first, second = shots(evidence)
     assert first == (0, pytest.approx(25, abs=0.1), "red")
     assert second == (pytest.approx(25, abs=0.1), pytest.approx(30, abs=0.15), "blue")
@@ -75,7 +75,7 @@ def test_a_long_pause_between_frames_keeps_the_times(tmp_path: Path, name: str, 
 
 def test_slides_of_one_frame_each(tmp_path: Path) -> None:
     path = write(tmp_path / "slides.mp4", [(0.0, RED), (14.0, BLUE), (28.0, RED)], 40.0)
-    evidence = look_at(path, tmp_path / "out")
+    evidence = analyze(path, tmp_path / "out")
     expected = [(0.0, 14.0, "red"), (14.0, 28.0, "blue"), (28.0, 40.0, "red")]
     for found, told in zip(shots(evidence), expected, strict=True):
         assert found == (pytest.approx(told[0], abs=0.1), pytest.approx(told[1], abs=0.1), told[2])
@@ -83,7 +83,7 @@ def test_slides_of_one_frame_each(tmp_path: Path) -> None:
 
 
 def test_a_still_picture_lasts_as_long_as_its_sound(tmp_path: Path) -> None:
-    evidence = look_at(write(tmp_path / "still.mp4", [(0.0, RED)], 20.0), tmp_path / "out")
+    evidence = analyze(write(tmp_path / "still.mp4", [(0.0, RED)], 20.0), tmp_path / "out")
     assert shots(evidence) == [(0, pytest.approx(20, abs=0.1), "red")]
     assert {clip.sound for clip in evidence.clips} == {"music"}
     assert any("the pictures end at" in note for note in evidence.notes)

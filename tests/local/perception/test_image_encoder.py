@@ -94,7 +94,7 @@ def test_what_is_missing_or_broken_is_named(
 
 def test_the_name_changes_with_the_weights(folder: Path, tmp_path: Path) -> None:
     chosen = read_tiers(clip=str(folder), environment={})
-    assert chosen.search_model.startswith("tl-local-clip-tiny-clip-")
+    assert chosen.search_model.startswith("tl-local-2-clip-tiny-clip-")
     other = make_clip(tmp_path / "tiny-clip", seed=1)
     assert read_tiers(clip=str(other), environment={}).search_model != chosen.search_model
     same = shutil.copytree(folder, tmp_path / "again" / "tiny-clip")
@@ -178,7 +178,7 @@ def test_a_worker_sees_by_it_and_says_so(folder: Path, tmp_path: Path) -> None:
             await lookers.aclose()
 
     evidence = asyncio.run(looked())
-    assert (evidence.sight, evidence.ears) == (chosen.sight, "")
+    assert (evidence.sight, evidence.ears) == (chosen.sight, chosen.ears)
     for clip in evidence.clips:
         keyframe = cv2.cvtColor(cv2.imread(str(tmp_path / "frames" / clip.keyframe)), cv2.COLOR_BGR2RGB)
         again = encoder(folder, chosen.sight).pictures([keyframe])[0]
@@ -227,7 +227,7 @@ def test_weights_are_read_at_first_use(
     answer = httpx.post(f"{served.base_url}/embed", files=fields)
     assert (answer.status_code, answer.json()["code"]) == (424, "engine_model_failed")
     assert "TL_LOCAL_CLIP" in answer.json()["message"]
-    fields["model_name"] = (None, "tl-local-1")
+    fields["model_name"] = (None, "tl-local-2")
     refused = httpx.post(f"{served.base_url}/embed", files=fields)
     assert refused.status_code == 400
     assert told["search_model"] in refused.json()["message"]  # the name that this engine has now

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from tl_data.local.perception.analyzer import look_at
+from tl_data.local.perception.analyzer import analyze
 from tl_data.local.perception.decode import LARGE, SMALL, frames, probe
 
 
@@ -57,7 +57,7 @@ def test_pictures_have_no_combs(side: int, tmp_path: Path) -> None:
 
 def test_what_is_measured_is_the_same_as_of_a_progressive_film(tmp_path: Path) -> None:
     one, two = (
-        look_at(film(tmp_path / f"{kind}.mpg", interlaced=kind), tmp_path / str(kind))
+        analyze(film(tmp_path / f"{kind}.mpg", interlaced=kind), tmp_path / str(kind))
         for kind in (True, False)
     )
     assert [clip.direction for clip in one.clips] == [clip.direction for clip in two.clips] == ["right"]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 
 from tl_data.local.perception import decode
-from tl_data.local.perception.analyzer import look_at
+from tl_data.local.perception.analyzer import analyze
 from tl_data.local.perception.evidence import Evidence, NotVideo
 
 Picture = npt.NDArray[np.uint8]
@@ -156,7 +156,7 @@ def check(evidence: Evidence, folder: Path, seconds: float = 4.0, near: float = 
 )
 def test_looks_at(name: str, film: Film, tmp_path: Path) -> None:
     path = film.write(tmp_path / name)
-    evidence = look_at(path, tmp_path / "out")
+    evidence = analyze(path, tmp_path / "out")
     probe = evidence.probe
     check(evidence, tmp_path / "out", film.seconds, near=1.1 if film.fps == 1 else 0.25)
     assert (probe.width, probe.height) == (film.width, film.height)
@@ -172,7 +172,7 @@ def test_looks_at(name: str, film: Film, tmp_path: Path) -> None:
 def test_rotation_of_the_display_matrix_is_applied(rotation: int, tmp_path: Path) -> None:
     upright = Film().write(tmp_path / "upright.mp4")
     turned = rotated(upright, tmp_path / "turned.mp4", rotation)
-    evidence = look_at(turned, tmp_path / "out")
+    evidence = analyze(turned, tmp_path / "out")
     assert evidence.probe.rotation == rotation
     size = (320, 240) if rotation == 180 else (240, 320)
     assert (evidence.probe.width, evidence.probe.height) == size
@@ -198,7 +198,7 @@ def rotated(source: Path, target: Path, clockwise: int) -> Path:
 
 def test_sound_alone_is_heard(tmp_path: Path) -> None:
     path = Film(picture=False, layout="stereo", seconds=14).write(tmp_path / "tone.m4a")
-    evidence = look_at(path, tmp_path / "out")
+    evidence = analyze(path, tmp_path / "out")
     assert (evidence.probe.width, evidence.probe.height, evidence.probe.video_codec) == (0, 0, None)
     assert evidence.probe.audio_codec == "aac"
     assert [clip.sound for clip in evidence.clips] == ["music", "music"]
@@ -213,7 +213,7 @@ def test_a_file_that_ends_early_is_looked_at_as_far_as_it_goes(tmp_path: Path) -
     data = whole.read_bytes()
     cut_off = tmp_path / "cut-off.mp4"
     cut_off.write_bytes(data[: len(data) * 6 // 10])
-    evidence = look_at(cut_off, tmp_path / "out")
+    evidence = analyze(cut_off, tmp_path / "out")
     assert main_colors(evidence)[0] == "red"
     assert 4 < evidence.clips[-1].end_sec < 10
     assert any("the pictures end at" in note for note in evidence.notes)
@@ -226,7 +226,7 @@ def test_damaged_packets_are_stepped_over(tmp_path: Path) -> None:
     middle = len(data) // 3
     data[middle : middle + len(noise)] = noise
     path.write_bytes(data)
-    evidence = look_at(path, tmp_path / "out")
+    evidence = analyze(path, tmp_path / "out")
     assert main_colors(evidence)[0] == "red"
     assert main_colors(evidence)[-1] == "blue"
 
@@ -237,7 +237,7 @@ def test_broken_timestamps_never_go_back(tmp_path: Path) -> None:
     path.write_bytes(one.read_bytes() * 2)  # the second half begins at 0 again
     times = [seen.time for seen in decode.frames(path, decode.probe(path), [])]
     assert all(before < after for before, after in pairwise(times))
-    evidence = look_at(path, tmp_path / "out")
+    evidence = analyze(path, tmp_path / "out")
     assert main_colors(evidence) == ["red", "blue", "red", "blue"]
     # The header tells the length of one half: clips beyond it would lie outside of the video.
     assert decode.probe(path).duration_sec == pytest.approx(4, abs=0.3)
@@ -264,7 +264,7 @@ def test_refuses(name: str, content: bytes, says: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(NotVideo, match=says):
-        look_at(path, tmp_path / "out")
+        analyze(path, tmp_path / "out")
 
 
 def test_refuses_a_picture_and_a_file_without_its_index(tmp_path: Path) -> None:

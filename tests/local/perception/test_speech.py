@@ -71,8 +71,8 @@ def test_clear_speech_is_mostly_understood_and_has_its_times(tmp_path: Path) -> 
         assert spans[-1].end_sec == pytest.approx(end, abs=0.7)
         said = [word for span in spans for word in span.words]
         assert " ".join(word.text for word in said) == " ".join(span.text for span in spans)
-        assert all(start - 0.3 < word.start_sec < word.end_sec < end + 0.3 for word in said)
-        assert all(one.start_sec < two.start_sec for one, two in pairwise(said))
+        assert all(start - 0.6 < word.start_sec <= word.end_sec < end + 0.6 for word in said)
+        assert all(one.start_sec <= two.start_sec for one, two in pairwise(said))
         # In its place: as many letters before a word as time.
         sizes = np.array([len(word.text) for word in said])
         letters = (np.cumsum(sizes) - sizes) / sizes.sum()
@@ -88,7 +88,7 @@ def test_clear_speech_is_mostly_understood_and_has_its_times(tmp_path: Path) -> 
             for other in span.alternatives:
                 assert set(other.split()) - known
                 known |= set(other.split())
-    assert hit / total > 0.65
+    assert hit / total > 0.8
     assert len(heard.seconds) == pytest.approx(at, abs=1)
 
 

@@ -56,7 +56,15 @@ def test_it_hears_words_with_times_and_confidences(whisper: Path, sound: Path) -
         assert 0 <= word.confidence <= 1
     built_in = speech.listen(sound)
     assert "emergency" in built_in.speech[0].text  # the tiny model took its place, and nothing else changed
+    assert built_in.ears == "whisper-base"
     assert (heard.seconds == built_in.seconds).all()
+
+
+def test_the_small_one_knows_english_alone(sound: Path) -> None:
+    heard = speech.listen(sound, name="whisper-tiny.en")
+    assert heard.ears == "whisper-tiny.en"
+    assert "emergency" in heard.speech[0].text
+    assert {(span.language, span.language_confidence) for span in heard.speech} == {("", 0.0)}
 
 
 def test_silence_is_never_given_to_it(whisper: Path, tmp_path: Path) -> None:
@@ -127,7 +135,7 @@ def test_a_worker_hears_by_it_and_says_so(whisper: Path, sound: Path, tmp_path: 
     # It is an English-only one: it would name English whatever is said.
     assert {(span.language, span.language_confidence) for span in evidence.speech} == {("", 0.0)}
     assert from_json(to_json(evidence)) == evidence
-    assert chosen.search_model == f"tl-local-1-{chosen.ears}"
+    assert chosen.search_model == f"tl-local-2-{chosen.ears}"
     assert chosen.ears.startswith("whisper-whisper-tiny.en-")
 
 

@@ -38,7 +38,7 @@ YELLOW_ON_BLUE = picture((20, 40, 160), (250, 220, 20), 480)
 
 
 def test_it_is_its_own_model() -> None:
-    assert Tiers().search_model == "tl-local-1"
+    assert Tiers().search_model == "tl-local-2"
     assert embeddings.DIMENSION not in (
         512,
         1024,

@@ -42,9 +42,9 @@ class Answer:
 
 
 def look(path: Path, folder: Path) -> bytes:
-    from tl_data.local.perception.analyzer import look_at
+    from tl_data.local.perception.analyzer import analyze
 
-    return to_json(look_at(path, folder))
+    return to_json(analyze(path, folder))
 
 
 @pytest.fixture(scope="module")

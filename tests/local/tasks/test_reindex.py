@@ -81,7 +81,7 @@ def test_from_one_model_to_another_and_back(film: Path, tmp_path: Path) -> None:
     assert doctor["vision"]["found"].startswith("local-clip: clip-tiny-clip-")
     assert doctor["speech"]["found"].startswith("local-whisper: whisper-tiny-whisper-")
     assert doctor["text"]["found"].startswith("built in")
-    assert doctor["reindex"]["found"].startswith("1 videos, 0.08 video minutes were looked at by tl-local-1")
+    assert doctor["reindex"]["found"].startswith("1 videos, 0.08 video minutes were looked at by tl-local-2")
     assert doctor["reindex"]["do"] == "tl-data reindex"
     with engine(home, **both) as after:
         with pytest.raises(APIError, match="tl-data reindex") as refused:
@@ -90,7 +90,7 @@ def test_from_one_model_to_another_and_back(film: Path, tmp_path: Path) -> None:
         assert call(after, "search", index_id="tl_data", query_text="emergency exit")[0]["video_id"] == video
         plan = reindex("tl_data", settings=after.settings, dry_run=True)
         assert (plan.videos, round(plan.video_minutes, 2), plan.done) == (1, 0.08, 0)
-        assert list(plan.by_model) == ["tl-local-1"]
+        assert list(plan.by_model) == ["tl-local-2"]
         done = reindex("tl_data", settings=after.settings)
         assert (done.done, done.failed) == (1, [])
         assert {len(row["vector"]) for row in call(after, "video_vectors", video=video)} == {
@@ -107,7 +107,7 @@ def test_from_one_model_to_another_and_back(film: Path, tmp_path: Path) -> None:
     said = command(home, "reindex", "--json")  # back to the built-in models, from the command line
     assert said.returncode == 0, said.stderr
     done = json.loads(said.stdout)
-    assert (done["model"], done["done"], done["failed"]) == ("tl-local-1", 1, [])
+    assert (done["model"], done["done"], done["failed"]) == ("tl-local-2", 1, [])
     with engine(home) as again:
         assert "emergency" in call(again, "transcript", video=video)[0]["text"]
         assert {len(row["vector"]) for row in call(again, "video_vectors", video=video)} == {PLAIN}
@@ -196,7 +196,7 @@ def test_what_an_earlier_version_looked_at_is_looked_at_anew(tmp_path: Path) -> 
         assert call(after, "video_vectors", video=video) == vectors
         plan = reindex(settings=after.settings, dry_run=True)
         assert (plan.videos, round(plan.video_minutes, 2)) == (3, 0.25)
-        assert plan.by_model == {"an earlier version of tl-local-1": plan.video_minutes}
+        assert plan.by_model == {"an earlier version of tl-local-2": plan.video_minutes}
         done = reindex(settings=after.settings)
         assert (done.done, [row["video_id"] for row in done.failed]) == (2, [gone])
         assert "gives another file" in done.failed[0]["message"]

@@ -301,7 +301,7 @@ def test_settings_that_cannot_be(tmp_path: Path) -> None:
     tiers = read_tiers(llm_url="http://h:1/", llm_model="qwen2.5-vl:7b", environment={})
     assert tiers.llm is not None
     assert tiers.llm.url == "http://h:1/v1"
-    assert (tiers.search_model, tiers.analyze_model) == ("tl-local-1", "tl-local-llm-qwen2.5-vl-7b")
+    assert (tiers.search_model, tiers.analyze_model) == ("tl-local-2", "tl-local-2-llm-qwen2.5-vl-7b")
 
 
 @pytest.mark.parametrize(
@@ -357,8 +357,8 @@ def test_from_the_settings_to_the_answer(tmp_path: Path) -> None:
             assert text.startswith("1 frames, colours ")
             chapter = connection.call(run["chapters"], **video)[0]
             assert (chapter["start_sec"], chapter["end_sec"]) == (0, 2.5)
-            assert connection.session.analyze_model == f"tl-local-llm-{MODEL}"
-            assert connection.session.search_model == "tl-local-1"
+            assert connection.session.analyze_model == f"tl-local-2-llm-{MODEL}"
+            assert connection.session.search_model == "tl-local-2"
             ask = {"video_id": record["video_id"], "prompt": "What is it?"}
             lines = httpx.post(f"{connection.base_url}/analyze", json=ask, timeout=20).text.splitlines()
             events = [json.loads(line) for line in lines]

@@ -1,0 +1,19 @@
+"""From a video file to evidence: what is seen, shown, said and heard in it, with times and probabilities.
+
+`analyze(path)` is a pure function of the file and the installed weights: it needs no server and no index.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tl_data.local.perception.evidence import Evidence
+
+
+def analyze(path: str | Path, folder: str | Path | None = None, **options: Any) -> Evidence:
+    """Everything that is measured and recognised in a video file; see `analyzer.analyze`."""
+    from tl_data.local.perception.analyzer import analyze as analyze_file
+
+    return analyze_file(Path(path), Path(folder) if folder is not None else None, **options)

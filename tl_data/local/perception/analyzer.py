@@ -1,4 +1,4 @@
-"""Look at a video: one pass over its pictures, one over its sound, and everything found as Evidence."""
+"""One pass over the pictures of a video and one over its sound: everything that is found, as Evidence."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tl_data.local.perception import (
     colors,
     decode,
     descriptors,
-    faces,
     languages,
     motion,
+    objects,
     ocr,
     shots,
     sound,
     speech,
 )
 from tl_data.local.perception.decode import Picture, notable
-from tl_data.local.perception.evidence import Clip, Evidence, Probe, Span, Sureness
+from tl_data.local.perception.evidence import Clip, Evidence, ModelFailed, Probe, Span, Sureness
 from tl_data.local.perception.image_encoder import Sight, as_numbers
 
 T = TypeVar("T")
@@ -35,62 +35,95 @@ _GLANCES = 0.25  # seconds between pictures of which colours, motion and text ar
 _CANDIDATES = 1.0  # seconds between pictures that may become the keyframe
 
 
-def look_at(
+@dataclass(frozen=True)
+class Models:
+    """What looks at a video beside the built-in measurements; the default is what is installed."""
+
+    sight: Sight | None = None  # an image-text encoder
+    whisper: Path | None = None  # folder of a Whisper model
+    ears: str = ""  # name of the Whisper model; "" takes the best of those installed
+    objects: Path | None = None  # folder with the weights of the models that see
+    detector: bool = True
+    see: bool = True  # whether things and people are recognised at all
+
+
+def analyze(
     path: Path,
-    folder: Path,
+    folder: Path | None = None,
     *,
+    models: Models | None = None,
     on_progress: Progress | None = None,
     listen: Callable[[], speech.Heard] | None = None,
-    ears: str = "",
-    sight: Sight | None = None,
 ) -> Evidence:
-    """Look at and listen to a video; its keyframes and `thumbnail.jpg` are written into `folder`.
+    """Look at and listen to a video: everything that is measured and recognised in it. Needs no server.
 
     Args:
         path: A local video or sound file.
-        folder: Where JPEG files go; made when it is missing.
+        folder: Where keyframes and `thumbnail.jpg` go; made when it is missing. None writes no files.
+        models: What looks beside the measurements; None is what is installed.
         on_progress: Called with the share done, 0 to 1, about once a second of video.
-        listen: Gives the sound when somebody else hears it meanwhile; None hears it here, after the pictures.
-        ears: The name of the model by which `listen` hears; "" for the built-in one.
-        sight: An image-text encoder that looks at every keyframe, too.
+        listen: Gives the sound when another process hears it meanwhile; None hears it here, afterwards.
 
     Raises:
         NotVideo: the file cannot be read as video or sound.
-        ModelFailed: the encoder cannot be used.
+        ModelFailed: a model that a setting names cannot be used. One that is not installed is a note instead.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    models = models or Models()
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     facts = decode.probe(path)
     notes: list[str] = []
-    watch = _Watch(folder, sight)
-    tell = on_progress or (lambda _: None)
-    end = 0.0
-    told = 0.0
+    eyes = _eyes(models, notes) if facts.width else None
+    watch = _Watch(folder, models.sight, eyes)
+    report = on_progress or (lambda _: None)
+    end = reported = 0.0
     for seen in decode.frames(path, facts, notes):
         watch.add(seen)
         end = seen.end
-        if seen.time >= told + 1 and facts.duration_sec:
-            told = seen.time
-            tell(min(0.9, 0.9 * told / facts.duration_sec))
+        if seen.time >= reported + 1 and facts.duration_sec:
+            reported = seen.time
+            report(min(0.9, 0.9 * reported / facts.duration_sec))
     if facts.width:
         much = notable(facts.duration_sec)
         if facts.duration_sec - end > much:
             notes.append(f"the pictures end at {end:.1f} s of {facts.duration_sec:.1f} s")
-        elif end - facts.duration_sec > much:  # recordings one after the other: the last one's end is told
-            notes.append(f"the file tells {facts.duration_sec:.1f} s, but its pictures last {end:.1f} s")
+        elif (
+            end - facts.duration_sec > much
+        ):  # recordings one after the other: the header has the last one's end
+            notes.append(f"the file says {facts.duration_sec:.1f} s, but its pictures last {end:.1f} s")
             facts = replace(facts, duration_sec=end)
         shown = watch.finish(end)
     else:
         shown = ()
         notes.append("no picture")
-    heard = listen() if listen is not None else speech.listen(path)
+    notes += watch.notes
+    heard = listen() if listen is not None else speech.listen(path, None, models.whisper, models.ears)
     if not facts.audio_codec:
         notes.append("no sound")
     clips = watch.clips or _sound_clips(len(heard.seconds), facts)
     clips = [with_sound(clip, heard) for clip in clips]
-    tell(1.0)
+    report(1.0)
     return Evidence(
-        facts, tuple(clips), heard.speech, shown, (*notes, *heard.notes), ears, sight.name if sight else ""
+        facts,
+        tuple(clips),
+        heard.speech,
+        shown,
+        (*notes, *(heard.notes if facts.audio_codec else ())),
+        heard.ears,
+        models.sight.name if models.sight else "",
+        eyes=eyes.name if eyes else "",
     )
+
+
+def _eyes(models: Models, notes: list[str]) -> objects.Eyes | None:
+    """The models that see; None, with a note that says why, where their weights are missing or differ."""
+    if not models.see:
+        return None
+    try:
+        return objects.eyes(models.objects, models.detector)
+    except ModelFailed as error:
+        notes.append(f"things and people were not recognised: {error}")
+        return None
 
 
 @dataclass
@@ -100,20 +133,28 @@ class _Pending:
     tones: list[tuple[float, colors.Tones]] = field(default_factory=list)
     steps: list[tuple[float, motion.Step]] = field(default_factory=list)
     pictures: list[tuple[float, Picture]] = field(default_factory=list)
+    frames: list[tuple[float, objects.Frame]] = field(default_factory=list)
 
     def take(self, start: float, end: float) -> _Pending:
         """What lies in [start, end); what is before `end` is forgotten."""
         tones, self.tones = _parted(self.tones, end)
         steps, self.steps = _parted(self.steps, end)
         pictures, self.pictures = _parted(self.pictures, end)
-        return _Pending(_parted(tones, start)[1], _parted(steps, start)[1], _parted(pictures, start)[1])
+        frames, self.frames = _parted(self.frames, end)
+        return _Pending(
+            _parted(tones, start)[1],
+            _parted(steps, start)[1],
+            _parted(pictures, start)[1],
+            _parted(frames, start)[1],
+        )
 
 
 class _Watch:
     """Hands each picture to the stages and closes clips as soon as their end is known."""
 
-    def __init__(self, folder: Path, sight: Sight | None) -> None:
-        self._folder, self._sight = folder, sight
+    def __init__(self, folder: Path | None, sight: Sight | None, eyes: objects.Eyes | None) -> None:
+        self._folder, self._sight, self._eyes = folder, sight, eyes
+        self._failures = 0
         self._cuts, self._stretches = shots.Cuts(), shots.Stretches()
         self._motion, self._reader = motion.Motion(), ocr.Reader()
         self._pending = _Pending()
@@ -121,7 +162,7 @@ class _Watch:
             deque()
         )  # frames of which it is not yet certain whether they are cuts
         self._cut: float | None = None
-        self._due_small = self._due_large = 0.0
+        self._due_small = self._due_large = self._due_objects = 0.0
         self._best = -1.0
         self.clips: list[Clip] = []
 
@@ -140,7 +181,7 @@ class _Watch:
         """A new shot begins: its first frame is looked at whatever the time."""
         self._close(self._stretches.cut(cut))
         self._cut = cut
-        self._due_small = self._due_large = cut
+        self._due_small = self._due_large = self._due_objects = cut
 
     def _look(self, seen: decode.Seen) -> None:
         if seen.time < self._due_small:
@@ -157,6 +198,24 @@ class _Watch:
         if seen.time >= self._due_large:
             self._due_large = seen.time + _CANDIDATES - 0.01
             self._pending.pictures.append((seen.time, seen.picture(decode.LARGE)))
+        if self._eyes is not None and seen.time >= self._due_objects:
+            self._due_objects = seen.time + objects.EVERY - 0.01
+            self._recognise(self._eyes, seen)
+
+    def _recognise(self, eyes: objects.Eyes, seen: decode.Seen) -> None:
+        try:
+            frame = eyes.look(seen.time, seen.picture(decode.LARGE))
+        except (RuntimeError, ValueError, cv2.error):  # one picture that breaks a model costs only itself
+            self._failures += 1
+            return
+        self._pending.frames.append((seen.time, frame))
+
+    @property
+    def notes(self) -> list[str]:
+        """What could not be looked at."""
+        if not self._failures:
+            return []
+        return [f"things and people were not recognised in {self._failures} pictures: a model failed on them"]
 
     def finish(self, end: float) -> tuple[Span, ...]:
         """Close what is open; gives the text that was shown."""
@@ -208,18 +267,19 @@ class _Watch:
                 ),
                 key=lambda choice: choice[0],
             )
-            decode.write_jpeg(self._folder / name, picture)
-            if worth > self._best:
-                self._best = worth
-                decode.write_jpeg(self._folder / THUMBNAIL, _thumbnail(picture))
-            clip = replace(clip, objects=faces.faces(picture), look=descriptors.describe_image(picture))
+            if self._folder is not None:
+                decode.write_jpeg(self._folder / name, picture)
+                if worth > self._best:
+                    self._best = worth
+                    decode.write_jpeg(self._folder / THUMBNAIL, _thumbnail(picture))
+            clip = replace(clip, look=descriptors.describe_image(picture))
             if self._sight:
                 clip = replace(clip, sight=as_numbers(self._sight.pictures([picture])[0]))
         elif self.clips:  # no large picture fell into it: the one before is the nearest
             clip = replace(
                 clip, keyframe=self.clips[-1].keyframe, look=self.clips[-1].look, sight=self.clips[-1].sight
             )
-        return clip
+        return objects.with_objects(clip, [frame for _, frame in part.frames])
 
 
 def _parted(items: list[tuple[float, T]], time: float) -> tuple[list[tuple[float, T]], list[tuple[float, T]]]:

@@ -12,19 +12,16 @@ from typing import Any
 import orjson
 
 from tl_data.errors import TLDataError
+from tl_data.local.errors import ModelFailed as ModelFailed
 
-#: What looking finds: counted up whenever older evidence lacks something that a look would give now. 2 has
-#: faces that look to a side. 1 has languages, words with their times, and how sure each measurement is. 0 was
-#: written before it was counted.
-FORM = 2
+#: What looking finds: counted up whenever older evidence lacks something that a look would give now. 3 has
+#: labels, things and people by trained models. 2 has faces that look to a side. 1 has languages, words with
+#: their times, and how sure each measurement is. 0 was written before it was counted.
+FORM = 3
 
 
 class NotVideo(TLDataError):
     """The file is not readable video or sound; the message says why."""
-
-
-class ModelFailed(TLDataError):
-    """A model that was put in the place of a built-in stage cannot be loaded or used; says which and why."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,34 @@ class Sureness:
     sound: float | None = None  # share of the seconds that are of this class by themselves
 
 
+Box = tuple[float, float, float, float]  # left, top, width, height as shares of the picture
+
+
+@dataclass(frozen=True)
+class Label:
+    """What the classifier takes a clip's pictures for."""
+
+    number: int  # class of ImageNet, 0..999
+    name: str
+    probability: float  # 0..1, in the frame that shows it best
+    mean: float  # over the clip's frames
+    time: float  # seconds: of the frame that shows it best
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A kind of thing that the detector finds in a clip."""
+
+    name: str  # class of COCO
+    probability: float  # 0..1, of the surest one
+    start_sec: float  # first and last frame that shows it
+    end_sec: float
+    box: Box  # of the surest one
+    count: int  # how many at once, at most; detections below 0.4 are not counted
+    agreed: bool  # the classifier sees the same; for people, pose or a face or a high score confirms it
+    frames: int  # of the clip's frames that show it
+
+
 @dataclass(frozen=True)
 class Clip:
     """A stretch of one shot, 2 to 10 s, and what was measured in it."""
@@ -101,6 +126,10 @@ class Clip:
     audio_look: tuple[float, ...] = ()  # compact descriptor of the sound
     sure: Sureness = Sureness()
     sight: tuple[float, ...] = ()  # the keyframe by an image-text encoder, if one is at work; length 1
+    labels: tuple[Label, ...] = ()  # by the classifier, most probable first
+    things: tuple[Thing, ...] = ()  # by the detector, surest first
+    face_height: float = 0.0  # of the largest face, share of the picture's height
+    frames: int = 0  # how many pictures the models of things looked at
 
 
 @dataclass(frozen=True)
@@ -115,6 +144,7 @@ class Evidence:
     ears: str = ""  # the model that heard the speech; "" is the built-in one
     sight: str = ""  # the encoder that made the clips' `sight`; "" for none
     form: int = FORM  # that of the version that looked
+    eyes: str = ""  # the models that named things and people; "" for none
 
 
 def to_json(evidence: Evidence) -> bytes:
@@ -139,6 +169,7 @@ def from_json(data: bytes) -> Evidence:
             raw.get("ears", ""),
             raw.get("sight", ""),
             raw.get("form", 0),
+            raw.get("eyes", ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not evidence of this version: {error}") from error
@@ -153,4 +184,8 @@ def span_of(raw: dict[str, Any]) -> Span:
 def _clip(raw: dict[str, Any]) -> Clip:
     pairs = {name: tuple(tuple(pair) for pair in raw[name]) for name in ("colors", "regions", "objects")}
     vectors = {name: tuple(raw.get(name, ())) for name in ("look", "audio_look", "sight")}
-    return Clip(**{**raw, **pairs, **vectors, "sure": Sureness(**raw.get("sure", {}))})
+    found = {
+        "labels": tuple(Label(**label) for label in raw.get("labels", ())),
+        "things": tuple(Thing(**{**thing, "box": tuple(thing["box"])}) for thing in raw.get("things", ())),
+    }
+    return Clip(**{**raw, **pairs, **vectors, **found, "sure": Sureness(**raw.get("sure", {}))})

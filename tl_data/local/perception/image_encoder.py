@@ -62,8 +62,6 @@ def sight_of(tiers: Tiers) -> Sight | None:
     """The encoder that the settings choose; None without one. Its weights are read at first use."""
     if tiers.clip is None:
         return None
-    pass  # DROPPED
-
     return encoder(tiers.clip, tiers.sight)
 
 

@@ -12,17 +12,23 @@ from tl_data.local.perception.decode import SOUND_RATE, Samples
 BANDS = 24
 _SILENT = -55.0  # dBFS
 _WINDOW = 1024  # samples of a spectrum, 64 ms
-_TONES = 0.5  # mean tonality from which sound without words is music; coloured noise has 0, chords 0.65 to 1
+UNKNOWN = -1.0  # probability of music where no network was asked
+_PLAYS = 0.5  # mean probability from which on sound without words is music
 _VOICED = 0.35  # share of a second's frames with a voice that makes it speech
 
 Table = npt.NDArray[np.float32]
 # Columns of the table of seconds.
-_LOUD, _VOICE, _TONAL, _STEADY, _FIRST_BAND = 0, 1, 2, 3, 4
+_LOUD, _VOICE, _MUSIC, _FIRST_BAND = 0, 1, 2, 3
 COLUMNS = _FIRST_BAND + BANDS
 
 
-def measure(second: Samples, voiced: float) -> npt.NDArray[np.float32]:
-    """One row for a second of sound: loudness, share of voice, tonality, steadiness, log band energies."""
+def measure(second: Samples, voiced: float, music: float = 0.0) -> npt.NDArray[np.float32]:
+    """One row for a second of sound: loudness, share of voice, music, log band energies.
+
+    Args:
+        voiced: share of its frames with a voice.
+        music: how surely there is music or singing, 0..1.
+    """
     wave = second.astype(np.float32) / 32768
     power = float(np.mean(wave * wave)) if wave.size else 0.0
     loud = max(-99.0, 10 * np.log10(power)) if power > 0 else -99.0
@@ -31,35 +37,17 @@ def measure(second: Samples, voiced: float) -> npt.NDArray[np.float32]:
     frames = np.lib.stride_tricks.sliding_window_view(wave, _WINDOW)[:: _WINDOW // 2]
     spectra = np.abs(np.fft.rfft(frames * np.hanning(_WINDOW).astype(np.float32))) ** 2
     bands = np.log10(spectra @ _mel() + 1e-10)
-    tonal = _tonality(spectra.mean(axis=0) + 1e-12)
-    steps = np.diff(frames.std(axis=1)) if len(frames) > 1 else np.zeros(1)
-    steady = 1 - min(1.0, float(np.abs(steps).mean()) / (float(frames.std()) + 1e-6))
-    return np.concatenate(([loud, voiced, tonal, steady], bands.mean(axis=0))).astype(np.float32)
-
-
-_BESIDE, _LOBE = 8, 3  # bins that a tone is compared with on each side, and bins that it fills by itself
-_FLOOR = 2  # of those beside, the third lowest: other tones of a chord may be among them
-_OVER = 2.0  # times the floor that noise reaches at most
-_LOWEST = 4  # bin, 62 Hz
-
-
-def _tonality(spectrum: npt.NDArray[np.float32]) -> float:
-    """The share of the power that stands out of what lies beside it in frequency: 0 noise, 1 tones.
-
-    A slope does not stand out, only a peak does: noise is coloured by the room, the wind or a machine, and
-    white noise alone is flat.
-    """
-    padded = np.pad(spectrum, _BESIDE + _LOBE, mode="reflect")
-    beside = np.lib.stride_tricks.sliding_window_view(padded, _BESIDE)
-    floor = np.partition(beside, _FLOOR, axis=1)[:, _FLOOR]
-    bins = np.arange(_LOWEST, len(spectrum))
-    expected = _OVER * np.maximum(floor[bins], floor[bins + _BESIDE + 2 * _LOBE + 1])
-    power = spectrum[bins]
-    return 1 - float(np.minimum(power, expected).sum() / power.sum())
+    return np.concatenate(([loud, voiced, music], bands.mean(axis=0))).astype(np.float32)
 
 
 def summary(seconds: Table, start: float, end: float, spoken: float) -> tuple[str, float, Table]:
-    """Class and loudness (dBFS) of a stretch, and its log band energies; `spoken` is the share with words."""
+    """Class and loudness (dBFS) of a stretch, and its log band energies.
+
+    The class is "" for sound without words where music could not be told from noise.
+
+    Args:
+        spoken: share of the stretch with words.
+    """
     part = seconds[int(start) : max(int(start) + 1, int(np.ceil(end)))]
     if len(part) == 0:
         return "silence", -99.0, np.zeros((0, BANDS), np.float32)
@@ -71,7 +59,8 @@ def summary(seconds: Table, start: float, end: float, spoken: float) -> tuple[st
     if spoken > 0.2 or (spoken > 0.05 and float(heard[:, _VOICE].mean()) > _VOICED):
         kind = "speech"
     else:
-        kind = "music" if float(heard[:, _TONAL].mean()) > _TONES else "noise"
+        music = float(heard[:, _MUSIC].mean())
+        kind = "" if music < 0 else "music" if music >= _PLAYS else "noise"
     return kind, round(loud, 1), bands
 
 
@@ -90,8 +79,10 @@ def sureness(seconds: Table, start: float, end: float, kind: str, spoken: float)
     voiced = (part[:, _VOICE] > _VOICED) & ~silent
     if kind == "speech":
         return round(min(1.0, max(spoken, float(voiced.mean()))), 3)
-    tonal = part[:, _TONAL] > _TONES
-    alike = (tonal if kind == "music" else ~tonal) & ~silent
+    if not kind:
+        return None
+    music = part[:, _MUSIC] >= _PLAYS
+    alike = (music if kind == "music" else ~music) & ~silent
     return round(float((alike * np.where(voiced, 0.5, 1.0)).mean()), 3)
 
 

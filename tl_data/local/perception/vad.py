@@ -29,6 +29,7 @@ class Utterance:
 
     start_sec: float
     frames: tuple[Samples, ...]
+    voiced: int = 0  # frames with a voice
 
     @property
     def samples(self) -> Samples:
@@ -64,6 +65,6 @@ class Cutter:
         """What is gathered at the end of the sound."""
         found = None
         if self._voiced >= _LEAST:
-            found = Utterance(self._start / SOUND_RATE, tuple(self._frames))
+            found = Utterance(self._start / SOUND_RATE, tuple(self._frames), self._voiced)
         self._frames, self._quiet, self._voiced, self._start = [], 0, 0, self._at
         return found

@@ -66,7 +66,7 @@ def _look(request: dict[str, str], tell: Callable[[float], None], ears: _Ears) -
         from tl_data.local.perception.decode import probe
 
         return probe(path)
-    from tl_data.local.perception.analyzer import look_at
+    from tl_data.local.perception.analyzer import Models, analyze
 
     sight = None
     if request.get("clip"):
@@ -84,17 +84,15 @@ def _look(request: dict[str, str], tell: Callable[[float], None], ears: _Ears) -
             return evidence
         if not evidence.probe.audio_codec:
             return replace(evidence, ears=request["ears"])
-        with ears.hearing(path, tell, request["whisper"]) as heard:
+        with ears.hearing(path, tell, request["whisper"], request["ears"]) as heard:
             return update.heard_again(evidence, heard(), request["ears"])
-    with ears.hearing(path, tell, request.get("whisper", "")) as heard:
-        return look_at(
-            path,
-            Path(request["folder"]),
-            on_progress=tell,
-            listen=heard,
-            ears=request.get("ears", ""),
-            sight=sight,
-        )
+    models = Models(
+        sight=sight,
+        objects=Path(request["objects"]) if request.get("objects") else None,
+        detector=request.get("detector", "on") == "on",
+    )
+    with ears.hearing(path, tell, request.get("whisper", ""), request.get("ears", "")) as heard:
+        return analyze(path, Path(request["folder"]), models=models, on_progress=tell, listen=heard)
 
 
 def _listen(request: dict[str, str], tell: Callable[[float], None], _: None) -> Any:
@@ -104,6 +102,7 @@ def _listen(request: dict[str, str], tell: Callable[[float], None], _: None) -> 
         Path(request["path"]),
         lambda second: tell(float(second)) if second % 5 == 0 else None,
         Path(request["whisper"]) if request.get("whisper") else None,
+        request.get("ears", ""),
     )
 
 
@@ -115,7 +114,7 @@ class _Ears:
         self._process: subprocess.Popen[bytes] | None = None
 
     @contextlib.contextmanager
-    def hearing(self, path: Path, tell: Callable[[float], None], whisper: str = "") -> Any:
+    def hearing(self, path: Path, tell: Callable[[float], None], whisper: str = "", name: str = "") -> Any:
         """Start listening to a file; gives the function that waits for what was heard.
 
         That function raises `ModelFailed` if the model in the folder `whisper` is none: what cannot be heard
@@ -132,7 +131,9 @@ class _Ears:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         process = self._process
         assert process.stdin is not None
-        process.stdin.write(orjson.dumps({"do": "listen", "path": str(path), "whisper": whisper}) + b"\n")
+        process.stdin.write(
+            orjson.dumps({"do": "listen", "path": str(path), "whisper": whisper, "ears": name}) + b"\n"
+        )
         process.stdin.flush()
         settled = False
 
@@ -159,7 +160,7 @@ class _Ears:
                 raw = told["done"]
                 speech = tuple(span_of(span) for span in raw["speech"])
                 seconds = np.array(raw["seconds"], np.float32) if raw["seconds"] else nothing
-                return Heard(speech, seconds, tuple(raw["notes"]))
+                return Heard(speech, seconds, tuple(raw["notes"]), raw.get("ears", ""))
             return Heard(
                 (), nothing, ("the sound could not be heard: it brought down the process that read it",)
             )

@@ -74,7 +74,7 @@ class Lookers:
         on_progress: Callable[[float], None] | None = None,
         seconds: float | None = None,
     ) -> Evidence:
-        """Look at a video; see `watching.look_at`. Cancelling it ends the worker that is at it.
+        """Look at a video; see `analyzer.analyze`. Cancelling it ends the worker that is at it.
 
         Raises:
             NotVideo: the file is not readable video or sound.
@@ -106,6 +106,8 @@ class Lookers:
             "sight": tiers.sight,
             "whisper": str(tiers.whisper or ""),
             "ears": tiers.ears,
+            "objects": str(tiers.objects or ""),
+            "detector": "on" if tiers.detector else "off",
         }
 
     async def probe(self, path: Path) -> Probe:

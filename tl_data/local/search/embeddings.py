@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,7 +33,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_data.local.perception import colors, descriptors, faces
+from tl_data.local.perception import colors, descriptors, objects
 from tl_data.local.perception.attributes import (
     COLOR_NAMES,
     heard_words,
@@ -130,20 +129,6 @@ def _telling(text: str) -> str:
     words = re.findall(r"[^\W_]+", text.lower())
     kept = [_SHADES.get(word, word) for word in words if word == "up" or word not in EMPTY | GENERIC]
     return " ".join(kept) if kept else text
-
-
-def embed_image(data: bytes, sight: Sight | None = None) -> Vector:
-    """An image file (JPEG, PNG) as a unit vector; raises `pictures.NotPicture` if it is none."""
-    pass  # DROPPED
-
-    return _image_vector(data, sight)
-
-
-def embed_audio(path: Path) -> Vector:
-    """A sound file as a unit vector, zeros for silence; raises `NotVideo` if it holds no sound."""
-    pass  # DROPPED
-
-    return _audio_vector(path)
 
 
 def embed_clip(clip: Clip, evidence: Evidence, option: str, sight: Sight | None = None) -> Vector:
@@ -309,39 +294,40 @@ class NotPicture(ValueError):
     """The bytes are not an image that can be decoded."""
 
 
-def _image_vector(data: bytes, sight: Sight | None = None) -> NDArray[np.float32]:
-    """An image file as a unit vector of the space, as if it were a clip's keyframe.
+def embed_image(data: bytes, sight: Sight | None = None, eyes: objects.Eyes | None = None) -> Vector:
+    """An image file (JPEG, PNG) as a unit vector of the space, as if it were a clip's keyframe.
 
     Raises:
         NotPicture: it cannot be decoded.
     """
-    clip = seen(data, sight)
+    clip = seen(data, sight, eyes)
     return embed_clip(clip, _alone(clip), "visual", sight)
 
 
-def _audio_vector(path: Path) -> NDArray[np.float32]:
+def embed_audio(path: Path) -> Vector:
     """A sound file as a unit vector of the space: what is said in it, the kind of sound, its timbre.
+
+    Zeros for silence.
 
     Raises:
         NotVideo: the file holds no sound that can be decoded.
     """
-    from tl_data.local.perception.analyzer import look_at
+    from tl_data.local.perception.analyzer import analyze
 
-    with tempfile.TemporaryDirectory() as folder:
-        evidence = look_at(path, Path(folder))
+    evidence = analyze(path)
     total = np.zeros(DIMENSION, np.float32)
     for clip in evidence.clips:
         total += (clip.end_sec - clip.start_sec) * embed_clip(clip, evidence, "audio")
     return np.asarray(unit(total[None])[0], np.float32)
 
 
-def seen(data: bytes, sight: Sight | None = None) -> Clip:
+def seen(data: bytes, sight: Sight | None = None, eyes: objects.Eyes | None = None) -> Clip:
     """What is measured in an image file, and what an encoder sees in it, as a clip without time.
 
     Raises:
         NotPicture: it cannot be decoded.
     """
-    return _seen(_decoded(data), sight)
+    return _seen(_decoded(data), sight, eyes)
 
 
 def _decoded(data: bytes) -> NDArray[np.uint8]:
@@ -354,23 +340,23 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _seen(rgb: NDArray[np.uint8], sight: Sight | None) -> Clip:
+def _seen(rgb: NDArray[np.uint8], sight: Sight | None, eyes: objects.Eyes | None) -> Clip:
     # Measured at the sizes that frames of a video are measured at, so that both come out alike.
     tone = colors.tones(_within(rgb, 320))
     names, regions = colors.summary([tone])
-    return Clip(
+    clip = Clip(
         start_sec=0.0,
         end_sec=0.0,
         keyframe="image",
         colors=names,
         regions=regions,
-        objects=faces.faces(_within(rgb, 960)),
         brightness=tone.brightness,
         contrast=tone.contrast,
         camera="",  # one picture tells nothing of motion
         look=descriptors.describe_image(_within(rgb, 960)),
         sight=as_numbers(sight.pictures([_within(rgb, 960)])[0]) if sight else (),
     )
+    return objects.with_objects(clip, [eyes.look(0.0, _within(rgb, 960))]) if eyes else clip
 
 
 @dataclass(frozen=True)
@@ -383,14 +369,14 @@ class Asked:
     noise: bool  # nothing but noise: look and colours are those of its mean, a gray that nobody sees
 
 
-def asked(data: bytes, sight: Sight | None = None) -> Asked:
+def asked(data: bytes, sight: Sight | None = None, eyes: objects.Eyes | None = None) -> Asked:
     """Look at an image file of a query.
 
     Raises:
         NotPicture: it cannot be decoded.
     """
     rgb = _decoded(data)
-    clip = _seen(rgb, sight)
+    clip = _seen(rgb, sight, eyes)
     traits = {trait: strength for trait, strength in traits_of(clip).items() if trait != "still"}
     return Asked(
         np.asarray(clip.look, np.float32), traits, np.asarray(clip.sight, np.float32), _is_noise(rgb)

@@ -9,6 +9,7 @@ import numpy as np
 
 from tl_data.local.perception.attributes import TRAIT_NUMBER
 from tl_data.local.perception.image_encoder import Sight
+from tl_data.local.perception.objects import Eyes
 from tl_data.local.search.clip_index import Shelf
 from tl_data.local.search.query import Query
 from tl_data.local.search.ranking import Match
@@ -28,14 +29,19 @@ _APART, _ALIKE = 0.6, 0.95  # cosines of an encoder: of pictures of different th
 
 
 def with_images(
-    shelf: Shelf, query: Query, allowed: Bools, asked: dict[int, Match] | None, sight: Sight | None
+    shelf: Shelf,
+    query: Query,
+    allowed: Bools,
+    asked: dict[int, Match] | None,
+    sight: Sight | None,
+    eyes: Eyes | None = None,
 ) -> dict[int, Match]:
     """Clips that look like the images; with a text besides, both count."""
     from tl_data.local.search import embeddings
 
     best: dict[int, Match] = {}
     for image in query.images:
-        for match in _alike(shelf, embeddings.asked(image, sight), allowed):
+        for match in _alike(shelf, embeddings.asked(image, sight, eyes), allowed):
             if match.row not in best or best[match.row].score < match.score:
                 best[match.row] = match
     if asked is None:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tl_data.local.perception.attributes import words_of
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.image_encoder import Sight
+from tl_data.local.perception.objects import Eyes
 from tl_data.local.search import parser
 from tl_data.local.search.clip_index import Shelf, clip_id, pack_of, text_row, vocabulary_of
 from tl_data.local.search.image_search import with_images
@@ -32,13 +33,16 @@ from tl_data.local.search.ranking import Judge, Match, TextRow
 from tl_data.local.search.retrieval import Fetch, candidates, fitting_pictures, texts_of
 
 
-def find(shelf: Shelf, fetch: Fetch, query: Query, sight: Sight | None = None) -> list[Hit]:
+def find(
+    shelf: Shelf, fetch: Fetch, query: Query, sight: Sight | None = None, eyes: Eyes | None = None
+) -> list[Hit]:
     """Answer a query from one index.
 
     Args:
         shelf: the columns of the index.
         fetch: runs SQL on the index's full-text table, called `words` in it.
         sight: the encoder of pictures that is at work, if there is one.
+        eyes: what recognises things in the pictures of the query, if anything does.
 
     Raises:
         ValueError: an option, operator or threshold that does not exist, or nothing asked.
@@ -66,7 +70,7 @@ def find(shelf: Shelf, fetch: Fetch, query: Query, sight: Sight | None = None) -
             match.row: match for match in judge.judge(rows, 0.0 if query.images else least_of(query) / 100)
         }
     if query.images:
-        found = with_images(shelf, query, allowed, found if question else None, sight)
+        found = with_images(shelf, query, allowed, found if question else None, sight, eyes)
     least = least_of(query)
     return hits_of(shelf, [match for match in found.values() if 100 * match.score >= least], query)
 

@@ -17,7 +17,7 @@ import hashlib
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +27,7 @@ import orjson
 from tl_data.local.perception.attributes import TRAITS, Words, words_of
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.image_encoder import Sight
+from tl_data.local.perception.objects import Eyes
 from tl_data.local.search import clip_index, embeddings, search
 from tl_data.local.search.clip_index import Shelf, clip_id
 from tl_data.local.search.complete import with_the_rest
@@ -177,11 +178,17 @@ class Library:
     Args:
         path: of the SQLite file; made if it is not there, with its folder.
         sight: the encoder of pictures that is at work. What another one saw is kept, but not searched.
+        eyes: gives the models that recognise things in the picture of a query; called at the first one.
     """
 
-    def __init__(self, path: str | Path, sight: Sight | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        sight: Sight | None = None,
+        eyes: Callable[[], Eyes | None] | None = None,
+    ) -> None:
         self._path = Path(path)
-        self._sight = sight
+        self._sight, self._eyes = sight, eyes
         self._seen_by = sight.name if sight else ""
         self._form = f"{_FORM} {self._seen_by}".strip()
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -296,7 +303,11 @@ class Library:
                 return []
             shelf = self._shelf(db, row[0])
             hits = search.find(
-                shelf, lambda sql, values: rows_of(db, sql, values, row[0]), query, self._sight
+                shelf,
+                lambda sql, values: rows_of(db, sql, values, row[0]),
+                query,
+                self._sight,
+                self._eyes() if query.images and self._eyes else None,
             )
             hits = with_keyframes(db, hits)
         if not all_clips:

@@ -206,7 +206,7 @@ class Steps:
         try:
             async with self._room:
                 evidence = await self._stages.evidence(row["id"])
-                if evidence.form == FORM:
+                if evidence.form == FORM and evidence.eyes == self._config.tiers.eyes:
                     await self._add_changed(row, evidence, folder / "frames")
                 else:
                     await self._add_anew(row, evidence, folder / "frames")

@@ -27,7 +27,7 @@ def vector(answer: Any, kind: str) -> list[float]:
 
 def test_texts_have_vectors_of_length_one(api: API) -> None:
     answer = api.form("/embed", OLD, ("text", "a red car"), ("text", ("upload", b"a red car")))
-    assert answer.json()["model_name"] == "tl-local-1"
+    assert answer.json()["model_name"] == "tl-local-2"
     assert set(answer.json()) == {"model_name", "text_embedding"}
     assert sum(x * x for x in vector(answer, "text")) == pytest.approx(1, abs=1e-3)
     as_file = api.form("/embed", OLD, ("text", ("upload", b"a red car")))
@@ -119,7 +119,7 @@ def test_a_task_from_start_to_end(api: API, long_film: Path) -> None:
     assert early["status"] in ("processing", "ready")
     assert api.settled(task_id, "/embed/tasks")["status"] == "ready"
     status = api.get(f"/embed/tasks/{task_id}/status").json()
-    assert (status["_id"], status["model_name"], status["status"]) == (task_id, "tl-local-1", "ready")
+    assert (status["_id"], status["model_name"], status["status"]) == (task_id, "tl-local-2", "ready")
     assert "segments" not in status["video_embedding"]
     block = api.get(f"/embed/tasks/{task_id}").json()["video_embedding"]
     assert block["metadata"]["input_filename"] == "long.mp4"
