@@ -7,8 +7,11 @@ thread that is started at first use in each process, after any fork.
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import threading
+import time
+from array import array
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,15 +38,19 @@ from tl_data.ledger.ledger import Ledger
 from tl_data.ratelimit.limiter import Limiter
 from tl_data.runtime.concurrency import Loop
 from tl_data.runtime.context import call_context
-from tl_data.runtime.pool import Outcome, Pool
+from tl_data.runtime.pool import Pool
+from tl_data.runtime.result_cache import Outcome
 from tl_data.session import Session
 from tl_data.settings import SERVICE_URL, Settings
+from tl_data.types import VECTOR
 from tl_data.urls import is_loopback
 from tl_data.usage import current
 
 T = TypeVar("T")
 
 Row = tuple[Any, ...]
+
+STATEMENTS = 1000  # running at once, at most, of which is known when they began
 
 _MEDIA = ("video", "audio", "image")  # first arguments that may be paths
 
@@ -59,6 +66,7 @@ class Connection:
         self._opening = threading.Lock()
         self._pool = Pool(settings.concurrency)
         self._guards: dict[bool, Guard] = {}
+        self._begun: dict[str, float] = {}  # `time.monotonic` at the first batch of statements
         self.bill = Bill()  # what this process has paid over this connection
 
     @property
@@ -163,7 +171,8 @@ class Connection:
             try:
                 with call_context(bills=bills):
                     value = await function.run(session, **function.arguments(_given(names, row)))
-                return value
+                # The numbers that the type can hold: so an answer is the same when it is used again.
+                return array("f", value).tolist() if value and function.gives == VECTOR else value
             finally:
                 if not function.durable and current().calls and not current().reused:
                     for bill in bills:
@@ -179,6 +188,7 @@ class Connection:
                 group=function.run,
                 length=(lambda row: session.lengths.about(row[0])) if names[0] in _MEDIA else None,
                 stop_on_error=stop_on_error,
+                since=admitted.begun if admitted else None,
             )
         )
 
@@ -218,7 +228,11 @@ class Connection:
         Raises:
             BudgetReached: the statement could come to cost more than the settings allow; nothing was sent.
         """
-        admitted = Admitted(statement)
+        begun = self._begun.pop(statement, time.monotonic())
+        self._begun[statement] = begun
+        while len(self._begun) > STATEMENTS:
+            del self._begun[next(iter(self._begun))]
+        admitted = Admitted(statement, begun)
         self.admit(admitted, function, rows)
         try:
             yield admitted
@@ -251,7 +265,7 @@ class Connection:
             new = [
                 _given(names, key)
                 for key in keys
-                if key[0] is not None and not self._pool.knows(function.run, key)
+                if key[0] is not None and not self._pool.knows(function.run, key, admitted.begun or math.inf)
             ]
             await guard.admit(admitted, function, new, limits)
 

@@ -205,6 +205,7 @@ class Admitted:
     """The batches of one stream of rows: what they reserved, and what they have paid so far."""
 
     statement: str
+    begun: float | None = None  # `time.monotonic` at its first batch, where the engine names its statements
     bill: Bill = field(default_factory=Bill)
     names: list[str] = field(default_factory=list)  # of reservations, the oldest first
     settled: tuple[int, float] = (0, 0.0)  # calls and price of the batches that have ended

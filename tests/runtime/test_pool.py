@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tl_data.errors import BadRequest
-from tl_data.runtime.pool import Outcome, Pool
+from tl_data.runtime.pool import Pool
+from tl_data.runtime.result_cache import Outcome
 from tl_data.usage import current
 
 
@@ -176,11 +177,12 @@ def test_what_is_remembered_is_bounded() -> None:
     async def main() -> None:
         pool = Pool(4, memory=2_000_000)
         await values(pool.map(big, range(100)))
-        assert pool._memory._bytes <= 2_000_000
-        assert 0 < len(pool._memory._kept) < 10
-        few = Pool(4, entries=5)
-        await values(few.map(Calls(), range(100)))
-        assert len(few._memory._kept) == 5
+        cache = pool._memory
+        assert cache._hot_bytes + cache._packed_bytes <= 2_000_000
+        assert 0 < len(cache._hot) + len(cache._packed) < 100
+        few, calls = Pool(4, entries=8, spill=0), Calls()
+        await values(few.map(calls, range(100)))
+        assert len(few._memory._hot) + len(few._memory._packed) == 8
 
     asyncio.run(main())
 

@@ -13,10 +13,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute
 
-from tl_data.cli.output import json_value, output_options, show
+from tl_data.cli.output import Writer, json_value, output_options
 from tl_data.errors import LedgerError
-from tl_data.ledger.ledger import Ledger
-from tl_data.ledger.models import Entry
+from tl_data.ledger.ledger import EXPORT, Ledger
+from tl_data.ledger.models import Entry, State
 from tl_data.settings import Settings
 from tl_data.urls import redact
 
@@ -26,25 +26,46 @@ def ledger() -> None:
     """Look into the ledger: what was submitted and what came back."""
 
 
+PAGE = 100  # rows that a terminal shows
+BRIEF = ["key", "state", "operation", "content", "at", "error_message"]
+STATES = ["claimed", "submitted", "done", "failed"]
+
+
 @ledger.command("ls")
-@click.option("--state", type=click.Choice(["claimed", "submitted", "done", "failed"]))
+@click.option("--state", type=click.Choice(STATES))
 @click.option("--operation", help="only this: index, summary, chapter, ...")
-def _list(state: str | None, operation: str | None, to: str, file: str | None) -> None:
-    """List the calls in the ledger."""
-    rows = every = _in_ledger(lambda ledger: ledger.export())
-    for name, wanted in (("state", state), ("operation", operation)):
-        if wanted:
-            rows = rows.filter(pa.compute.equal(rows.column(name), wanted))
-    brief = ["key", "state", "operation", "content", "at", "error_message"]
-    show(rows.select(brief) if to == "table" else rows, to, file)
-    if not every.num_rows:
+@click.option("--limit", type=click.IntRange(0), help=f"most rows to list; {PAGE} on a terminal")
+def _list(state: State | None, operation: str | None, limit: int | None, to: str, file: str | None) -> None:
+    """List the calls in the ledger: a page and how many there are, or all of them with --json."""
+    if to == "table":
+        limit = PAGE if limit is None else limit
+    shown, twice, minutes = 0, 0, 0.0
+
+    async def listed(ledger: Ledger) -> dict[State, int]:
+        nonlocal shown, twice, minutes
+        with Writer(EXPORT, to, file, BRIEF) as writer:
+            rows = 1000 if limit is None else max(1, min(limit, 1000))
+            async for batch in ledger.batches(state=state, operation=operation, rows=rows):
+                part = batch if limit is None else batch.slice(0, limit - shown)
+                writer.write(part)
+                shown += part.num_rows
+                doubtful = part.filter(part.column("perhaps_paid_twice"))
+                twice += doubtful.num_rows
+                minutes += pa.compute.sum(doubtful.column("video_minutes")).as_py() or 0.0
+                if limit is not None and shown >= limit:
+                    break
+        return await ledger.count() if to == "table" else {}
+
+    counts = _in_ledger(listed)
+    if counts:
+        each = ", ".join(f"{counts[name]:,} {name}" for name in STATES if name in counts)
+        click.echo(f"{shown:,} of {sum(counts.values()):,} calls ({each}); --json lists all", err=True)
+    elif not shown:
         place = redact(Settings.load().ledger_url)
         click.echo(f"the ledger {place} is empty; TL_LEDGER names another one", err=True)
-    twice = every.filter(every.column("perhaps_paid_twice"))
-    if twice.num_rows:
-        minutes = pa.compute.sum(twice.column("video_minutes")).as_py() or 0.0
+    if twice:
         click.echo(
-            f"{twice.num_rows} of them ({minutes:.2f} video minutes) may have been paid for twice: a process "
+            f"{twice} of them ({minutes:.2f} video minutes) may have been paid for twice: a process "
             "was killed while it sent them. tl-data ledger show KEY says why",
             err=True,
         )
@@ -53,7 +74,13 @@ def _list(state: str | None, operation: str | None, to: str, file: str | None) -
 @ledger.command("export")
 def _export(to: str, file: str | None) -> None:
     """Write the whole ledger as rows: --parquet FILE, --csv or --json."""
-    show(_in_ledger(lambda ledger: ledger.export()), to, file)
+
+    async def exported(ledger: Ledger) -> None:
+        with Writer(EXPORT, to, file) as writer:
+            async for batch in ledger.batches():
+                writer.write(batch)
+
+    _in_ledger(exported)
 
 
 @ledger.command("show")

@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 import click
 import orjson
@@ -57,6 +57,66 @@ def show(rows: pa.Table, to: str = "table", file: str | None = None) -> None:
         click.echo(f"{rows.num_rows} rows written to {file}", err=True)
     else:
         Console().print(grid(rows))
+
+
+class Writer:
+    """Writes batches of rows as they come, in the form that the options chose. Use as `with`.
+
+    Args:
+        brief: columns that a table for people shows.
+    """
+
+    def __init__(
+        self, schema: pa.Schema, to: str = "table", file: str | None = None, brief: list[str] | None = None
+    ) -> None:
+        self._schema, self._to, self._file, self._brief = schema, to, file, brief or schema.names
+        self._kept: list[pa.RecordBatch] = []  # of a table for people, whose columns need all rows
+        self._rows = 0
+        self._sink: Any = None
+
+    def __enter__(self) -> Self:
+        if self._to == "csv":
+            from pyarrow import csv
+
+            flat = _flat(self._schema.empty_table()).schema
+            self._sink = csv.CSVWriter(sys.stdout.buffer, flat)
+        elif self._to == "parquet" and self._file is not None:
+            import pyarrow.parquet as pq
+
+            try:
+                self._sink = pq.ParquetWriter(self._file, self._schema)
+            except OSError as error:
+                reason = os.strerror(error.errno) if error.errno else str(error)
+                raise click.FileError(self._file, reason) from error
+        return self
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Write some rows."""
+        if self._to == "json":
+            for row in batch.to_pylist():
+                body = orjson.dumps(row, option=orjson.OPT_INDENT_2).replace(b"\n", b"\n  ")
+                sys.stdout.buffer.write((b",\n  " if self._rows else b"[\n  ") + body)
+                self._rows += 1
+            return
+        self._rows += batch.num_rows
+        if self._to == "csv":
+            self._sink.write_table(_flat(pa.Table.from_batches([batch])))
+        elif self._sink is not None:
+            self._sink.write_batch(batch)
+        else:
+            self._kept.append(batch)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._sink is not None:
+            self._sink.close()
+        if kind is not None:
+            return
+        if self._to == "json":
+            sys.stdout.buffer.write(b"\n]\n" if self._rows else b"[]\n")
+        elif self._to == "parquet":
+            click.echo(f"{self._rows} rows written to {self._file}", err=True)
+        elif self._to == "table":
+            Console().print(grid(pa.Table.from_batches(self._kept, self._schema).select(self._brief)))
 
 
 def grid(rows: pa.Table, title: str | None = None) -> Grid:

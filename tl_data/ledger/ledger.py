@@ -228,18 +228,44 @@ class Ledger:
         self, *, state: State | None = None, operation: str | None = None
     ) -> AsyncIterator[Entry]:
         """Every durable call, in the order of the keys; large results are left out (`show` reads one)."""
-        for shard in await self.storage.folders("calls"):
-            found: dict[str, dict[str, Item]] = {}
-            async for item in self.storage.below(shard):
-                folder, _, name = item.path.rpartition("/")
-                found.setdefault(folder, {})[name] = item
-            views = [(folder, View.of(found[folder])) for folder in sorted(found)]
+        async for views in self._views():
             wanted = [v for v in views if v[1].state is not None and state in (None, v[1].state)]
             for start in range(0, len(wanted), READ_AHEAD):
                 part = wanted[start : start + READ_AHEAD]
                 for entry in await asyncio.gather(*(self._listed(*v) for v in part)):
                     if entry is not None and operation in (None, entry.operation):
                         yield entry
+
+    async def _views(self) -> AsyncIterator[list[tuple[str, View]]]:
+        """Folder and state of every durable call, read from the names alone; a part of the keys at a time."""
+        for shard in await self.storage.folders("calls"):
+            found: dict[str, dict[str, Item]] = {}
+            async for item in self.storage.below(shard):
+                folder, _, name = item.path.rpartition("/")
+                found.setdefault(folder, {})[name] = item
+            yield [(folder, View.of(found[folder])) for folder in sorted(found)]
+
+    async def count(self) -> dict[State, int]:
+        """How many durable calls are in each state; no record is read."""
+        counts: dict[State, int] = {}
+        async for views in self._views():
+            for _, view in views:
+                if view.state is not None:
+                    counts[view.state] = counts.get(view.state, 0) + 1
+        return counts
+
+    async def batches(
+        self, *, state: State | None = None, operation: str | None = None, rows: int = 1000
+    ) -> AsyncIterator[pa.RecordBatch]:
+        """Durable calls as batches of the schema `EXPORT`: a ledger of any size can be written out."""
+        batch: list[dict[str, Any]] = []
+        async for entry in self.entries(state=state, operation=operation):
+            batch.append(row_of(entry))
+            if len(batch) >= rows:
+                yield pa.RecordBatch.from_pylist(batch, EXPORT)
+                batch = []
+        if batch:
+            yield pa.RecordBatch.from_pylist(batch, EXPORT)
 
     async def _listed(self, folder: str, view: View) -> Entry | None:
         try:
@@ -268,8 +294,7 @@ class Ledger:
 
     async def export(self) -> pa.Table:
         """Every durable call as one row of the schema `EXPORT`."""
-        rows = [row_of(entry) async for entry in self.entries()]
-        return pa.Table.from_pylist(rows, EXPORT)
+        return pa.Table.from_batches([batch async for batch in self.batches()], EXPORT)
 
     async def sweep(self) -> None:
         """Remove answers shared within sessions that have expired."""

@@ -1,10 +1,4 @@
-"""What came of the rows of a pool, and the answers of the recent past that it uses again.
-
-The calls of a map that wait for a free place, and which of them begins next.
-
-The rows of a pool's source, read without holding up those that are there.
-
-Rows -> distinct calls -> rows: one continuous pool across batches.
+"""Rows -> distinct calls -> rows: one continuous pool across batches.
 
     pool = Pool(concurrency=64)
     async for outcome in pool.map(run, rows): ...
@@ -22,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import sys
 import time
 from collections import OrderedDict, deque
 from collections.abc import (
@@ -43,79 +36,8 @@ from math import inf
 from typing import Any, Generic, TypeVar
 
 from tl_data.errors import TLDataError
-from tl_data.usage import Usage, receipt
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a row: exactly one of value and error is meant, and what it cost."""
-
-    value: Any
-    error: Exception | None
-    receipt: Usage
-
-
-def again(outcome: Outcome) -> Outcome:
-    """The outcome of a row that shares the call of an equal one: the same answer, paid once."""
-    was = outcome.receipt
-    shared = Usage(
-        reused=1,
-        model=was.model,
-        task_id=was.task_id,
-        request_id=was.request_id,
-        content_key=was.content_key,
-        at=was.at,
-    )
-    return Outcome(outcome.value, outcome.error, shared)
-
-
-class Memory:
-    """Answers of the recent past; the ones not used for longest go first."""
-
-    def __init__(self, seconds: float, entries: int, size: int) -> None:
-        self.seconds, self.entries, self.size = seconds, entries, size
-        self._kept: OrderedDict[Hashable, tuple[float, int, Outcome]] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, name: Hashable) -> Outcome | None:
-        found = self._kept.get(name)
-        if found is None:
-            return None
-        if found[0] < time.monotonic():
-            self._drop(name)
-            return None
-        self._kept.move_to_end(name)
-        return found[2]
-
-    def keep(self, name: Hashable, outcome: Outcome, size: int) -> None:
-        if self.seconds <= 0 or size > self.size // 4:
-            return
-        self._drop(name)
-        self._kept[name] = (time.monotonic() + self.seconds, size, outcome)
-        self._bytes += size
-        while self._kept and (len(self._kept) > self.entries or self._bytes > self.size):
-            self._drop(next(iter(self._kept)))
-
-    def clear(self) -> None:
-        self._kept.clear()
-        self._bytes = 0
-
-    def _drop(self, name: Hashable) -> None:
-        found = self._kept.pop(name, None)
-        if found is not None:
-            self._bytes -= found[1]
-
-
-def weight(value: Any) -> int:
-    """About how many bytes a value holds; long lists are judged by their first elements."""
-    size = sys.getsizeof(value, 64)
-    if isinstance(value, dict):
-        return size + sum(weight(k) + weight(v) for k, v in value.items())
-    if isinstance(value, list | tuple):
-        if len(value) <= 16:
-            return size + sum(map(weight, value))
-        return size + sum(map(weight, value[:16])) * len(value) // 16
-    return int(getattr(value, "nbytes", size)) if not isinstance(value, memoryview) else size + value.nbytes
+from tl_data.runtime.result_cache import SPILL, Outcome, ResultCache, again, weight
+from tl_data.usage import receipt
 
 
 @dataclass
@@ -305,7 +227,8 @@ class Pool:
         concurrency: calls in flight.
         remember: seconds for which an answer is used again instead of being asked for again. Failures are
             known to the map that met them only.
-        entries, memory: how many answers, and bytes of them, are remembered at most.
+        entries, memory: how many answers, and bytes of them, are remembered in memory at most.
+        spill: bytes of answers in a temporary file, where those go that do not fit into memory.
         buffer: bytes of answers that may wait for an earlier row; beyond, no new row starts.
     """
 
@@ -316,22 +239,23 @@ class Pool:
         remember: float = 300.0,
         entries: int = 20_000,
         memory: int = 64 << 20,
+        spill: int = SPILL,
         buffer: int = 256 << 20,
     ) -> None:
         self.concurrency = concurrency
         self.buffer = buffer
         self._places = asyncio.Semaphore(concurrency)
         self._flying: dict[Hashable, Work] = {}
-        self._memory = Memory(remember, entries, memory)
+        self._memory = ResultCache(remember, entries, memory, spill)
 
     def forget(self) -> None:
         """Drop the remembered answers: something has changed that they may depend on."""
         self._memory.clear()
 
-    def knows(self, group: Hashable, key: Hashable) -> bool:
+    def knows(self, group: Hashable, key: Hashable, since: float = inf) -> bool:
         """Whether a row of this group is being asked for, or its answer is remembered."""
         name = (group, key)
-        return name in self._flying or self._memory.get(name) is not None
+        return name in self._flying or self._memory.has(name, since)
 
     def map(
         self,
@@ -342,6 +266,7 @@ class Pool:
         window: int | None = None,
         length: Callable[[K], float | None] | None = None,
         stop_on_error: bool = False,
+        since: float | None = None,
     ) -> AsyncGenerator[Outcome, None]:
         """Outcomes in the order of the rows. What a row raises is its outcome and disturbs no other row.
 
@@ -354,9 +279,12 @@ class Pool:
                 None for a row of which it is not known.
             stop_on_error: after the first failure no row behind it starts, and those in flight end; the rows
                 before it are given, and the failed one is the last.
+            since: `time.monotonic()` at which the statement began that these rows are of: answers made since
+                then are never asked for again. None: now.
         """
         most = window or max(256, 32 * self.concurrency)
-        return _Map(self, run, rows, group, most, length, stop_on_error).outcomes()
+        begun = time.monotonic() if since is None else since
+        return _Map(self, run, rows, group, most, length, stop_on_error, begun).outcomes()
 
 
 class _Map(Generic[K, V]):
@@ -371,8 +299,9 @@ class _Map(Generic[K, V]):
         window: int,
         length: Callable[[K], float | None] | None,
         stop_on_error: bool,
+        since: float,
     ) -> None:
-        self._pool, self._run, self._source = pool, run, rows
+        self._pool, self._run, self._source, self._since = pool, run, rows, since
         self._group = run if group is None else group
         self._length = length
         self._room = asyncio.Semaphore(window)
@@ -454,7 +383,7 @@ class _Map(Generic[K, V]):
 
     def _known(self, key: K) -> Work | Outcome | None:
         pool, name = self._pool, (self._group, key)
-        return pool._flying.get(name) or self._failures.get(key) or pool._memory.get(name)
+        return pool._flying.get(name) or self._failures.get(key) or pool._memory.get(name, self._since)
 
     def _row(self, number: int, key: K, known: Work | Outcome) -> _Row[K]:
         if isinstance(known, Outcome):

@@ -1,0 +1,256 @@
+"""Answers of the recent past, for rows that are equal to earlier ones: in memory, then in a temporary file.
+
+    hot     as Python objects, shared by all rows that are equal
+    packed  as bytes: a vector of 512 numbers takes 2 KB, not 16
+    spilled in a temporary SQLite file, which the system removes when the process ends
+
+An answer moves down when those used more recently fill the place above it. So a statement over a million
+distinct rows asks once for each, however far apart equal rows are, in bounded memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import marshal
+import sqlite3
+import sys
+import time
+from array import array
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from tl_data.usage import Usage
+
+log = logging.getLogger("tl_data.pool")
+
+PACKED_PART = 4  # one of so many parts of the memory holds hot answers; the others packed ones
+ENTRY = 200  # bytes that an entry takes beside its key and answer
+SPILL = 8 << 30  # bytes of answers in the temporary file; beyond, the oldest go
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a row: exactly one of value and error is meant, and what it cost."""
+
+    value: Any
+    error: Exception | None
+    receipt: Usage
+
+
+def again(outcome: Outcome) -> Outcome:
+    """The outcome of a row that shares the call of an equal one: the same answer, paid once."""
+    was = outcome.receipt
+    shared = Usage(
+        reused=1,
+        model=was.model,
+        task_id=was.task_id,
+        request_id=was.request_id,
+        content_key=was.content_key,
+        at=was.at,
+    )
+    return Outcome(outcome.value, outcome.error, shared)
+
+
+class ResultCache:
+    """Answers by name, each for `seconds` and for as long as the statement runs in which it was asked for.
+
+    Belongs to one thread.
+
+    Args:
+        seconds: 0 keeps nothing.
+        entries, size: answers and bytes in memory, at most.
+        spill: bytes in the temporary file, at most; 0: what does not fit into memory is forgotten.
+    """
+
+    def __init__(self, seconds: float, entries: int, size: int, spill: int = SPILL) -> None:
+        self.seconds, self.entries, self.size, self.spill = seconds, entries, size, spill
+        self._hot: OrderedDict[Hashable, tuple[float, int, Outcome]] = OrderedDict()
+        self._packed: OrderedDict[Hashable, tuple[float, bytes]] = OrderedDict()
+        self._hot_bytes = self._packed_bytes = 0
+        self._file: _SpillFile | None = None
+
+    def get(self, name: Hashable, since: float = float("inf")) -> Outcome | None:
+        """The answer, if it is younger than `seconds`, or was made at or after `since` (`time.monotonic`)."""
+        if (found := self._hot.get(name)) is not None:
+            if self._is_fresh(found[0], since):
+                self._hot.move_to_end(name)
+                return found[2]
+            self._drop(name)
+            return None
+        made, body = self._packed.get(name) or (self._file.get(name) if self._file else None) or (0.0, None)
+        if body is None or not self._is_fresh(made, since):
+            return None
+        outcome = _unpacked(body)
+        self._put(name, made, outcome, weight(outcome.value))
+        return outcome
+
+    def has(self, name: Hashable, since: float = float("inf")) -> bool:
+        """Whether `get` would find it."""
+        found = (
+            self._hot.get(name) or self._packed.get(name) or (self._file.get(name) if self._file else None)
+        )
+        return found is not None and self._is_fresh(found[0], since)
+
+    def keep(self, name: Hashable, outcome: Outcome, size: int) -> None:
+        """Remember an answer of so many bytes; one that would fill a quarter of the memory is not kept."""
+        if self.seconds > 0 and size <= self.size // 4:
+            self._drop(name)
+            self._put(name, time.monotonic(), outcome, size)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._hot.clear()
+        self._packed.clear()
+        self._hot_bytes = self._packed_bytes = 0
+        if self._file:
+            self._file.close()
+            self._file = None
+
+    def _is_fresh(self, made: float, since: float) -> bool:
+        return made >= since or time.monotonic() - made < self.seconds
+
+    def _put(self, name: Hashable, made: float, outcome: Outcome, size: int) -> None:
+        if (packed := self._packed.pop(name, None)) is not None:
+            self._packed_bytes -= len(packed[1]) + ENTRY
+        self._hot[name] = made, size, outcome
+        self._hot_bytes += size
+        while len(self._hot) > max(1, self.entries // PACKED_PART) or (
+            self._hot_bytes > self.size // PACKED_PART and len(self._hot) > 1
+        ):
+            self._move_down()
+
+    def _move_down(self) -> None:
+        """Pack the hot answer that was not used for longest; spill packed ones that do not fit."""
+        name, (made, size, outcome) = self._hot.popitem(last=False)
+        self._hot_bytes -= size
+        body = _pack(outcome)
+        if body is None:
+            return
+        self._packed[name] = made, body
+        self._packed_bytes += len(body) + ENTRY
+        while self._packed and (
+            self._packed_bytes > self.size - self.size // PACKED_PART
+            or len(self._packed) > self.entries - self.entries // PACKED_PART
+        ):
+            old, (then, answer) = self._packed.popitem(last=False)
+            self._packed_bytes -= len(answer) + ENTRY
+            if self.spill:
+                if self._file is None:
+                    self._file = _SpillFile(self.spill)
+                self._file.put(old, then, answer)
+
+    def _drop(self, name: Hashable) -> None:
+        if (hot := self._hot.pop(name, None)) is not None:
+            self._hot_bytes -= hot[1]
+        if (packed := self._packed.pop(name, None)) is not None:
+            self._packed_bytes -= len(packed[1]) + ENTRY
+
+
+class _SpillFile:
+    """Packed answers in a temporary file, found by a digest of their names."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._bytes = most, 0
+        self._groups: dict[Hashable, int] = {}
+        self._db: sqlite3.Connection | None = None
+        try:
+            self._db = sqlite3.connect(
+                "", isolation_level=None, check_same_thread=False
+            )  # "": a temporary file
+            for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16384"):
+                self._db.execute(f"PRAGMA {pragma}")
+            self._db.execute("CREATE TABLE answers (name BLOB UNIQUE, made REAL, body BLOB)")
+        except sqlite3.Error as error:
+            self._give_up(error)
+
+    def get(self, name: Hashable) -> tuple[float, bytes] | None:
+        if self._db is None:
+            return None
+        try:
+            row = self._db.execute(
+                "SELECT made, body FROM answers WHERE name = ?", [self._digest(name)]
+            ).fetchone()
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return None
+        return None if row is None else (float(row[0]), bytes(row[1]))
+
+    def put(self, name: Hashable, made: float, body: bytes) -> None:
+        if self._db is None:
+            return
+        try:
+            self._db.execute(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", [self._digest(name), made, body]
+            )
+            self._bytes += len(body)
+            if self._bytes > self._most:
+                self._db.execute(
+                    "DELETE FROM answers WHERE rowid IN "
+                    "(SELECT rowid FROM answers ORDER BY rowid LIMIT (SELECT count(*) / 8 + 1 FROM answers))"
+                )
+                [self._bytes] = self._db.execute(
+                    "SELECT coalesce(sum(length(body)), 0) FROM answers"
+                ).fetchone()
+        except sqlite3.Error as error:
+            self._give_up(error)
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _digest(self, name: Hashable) -> bytes:
+        group, key = name if isinstance(name, tuple) else (None, name)
+        number = self._groups.setdefault(group, len(self._groups))
+        return hashlib.blake2b(f"{number} {key!r}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+    def _give_up(self, error: sqlite3.Error) -> None:
+        """A full disk costs repeated calls, not the statement."""
+        log.warning("answers are no longer kept beyond the memory: the temporary file failed: %s", error)
+        self.close()
+
+
+def weight(value: Any) -> int:
+    """About how many bytes a value holds; long lists are judged by their first elements."""
+    size = sys.getsizeof(value, 64)
+    if isinstance(value, dict):
+        return size + sum(weight(k) + weight(v) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        if len(value) <= 16:
+            return size + sum(map(weight, value))
+        return size + sum(map(weight, value[:16])) * len(value) // 16
+    return int(getattr(value, "nbytes", size)) if not isinstance(value, memoryview) else size + value.nbytes
+
+
+def _pack(outcome: Outcome) -> bytes | None:
+    """An outcome without error as bytes; None for a value that is not made of plain Python objects."""
+    usage, value = outcome.receipt, outcome.value
+    facts = usage.model, usage.task_id, usage.request_id, usage.content_key, usage.at
+    vector = _float32(value)
+    try:
+        return marshal.dumps((facts, vector is not None, value if vector is None else vector))
+    except ValueError:
+        return None
+
+
+def _unpacked(body: bytes) -> Outcome:
+    (model, task_id, request_id, content_key, at), is_vector, value = marshal.loads(body)
+    if is_vector:
+        (numbers := array("f")).frombytes(value)
+        value = numbers.tolist()
+    usage = Usage(model=model, task_id=task_id, request_id=request_id, content_key=content_key, at=at)
+    return Outcome(value, None, usage)
+
+
+def _float32(value: Any) -> bytes | None:
+    """A list of numbers that are exact in 32 bits, as bytes; None for anything else."""
+    if not isinstance(value, list) or len(value) < 16 or not isinstance(value[0], float):
+        return None
+    try:
+        numbers = array("f", value)
+    except (TypeError, OverflowError):
+        return None
+    return numbers.tobytes() if numbers.tolist() == value else None
