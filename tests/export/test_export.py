@@ -15,10 +15,10 @@ import pytest
 import tl_data
 from tests.support.export_lake import small_lake, video, write_chapters, write_clips, write_videos
 from tl_data.errors import ExportError, SettingsError
-from tl_data.export.rows import digests, open_lake, row_id
 from tl_data.export.sink import kind_of, parse_target
 from tl_data.export.state import State
-from tl_data.lake.lake import Lake
+from tl_data.lake.lake import Lake, open_lake
+from tl_data.lake.row_ids import digests, row_id
 from tl_data.lake.schemas import VECTORS
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,15 @@ from tl_data.export.runner import Report
 from tl_data.lake.lake import Lake
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of the stores' clients are theirs
+server = pytest.mark.skipif("TEST_MONGODB" not in os.environ, reason="TEST_MONGODB names no server")
 each_store = pytest.mark.parametrize(
-    "store", [pytest.param(s, marks=needs(s.library, s.extra), id=s.name) for s in STORES]
+    "store",
+    [
+        pytest.param(
+            s, marks=[needs(s.library, s.extra), *([server] if s.name == "mongodb" else [])], id=s.name
+        )
+        for s in STORES
+    ],
 )
 ODD = ('quote\'s "x".mp4', "😀" * 10, "x" * 1000, "-- ; DROP TABLE", "${a} {{b}} \\")
 

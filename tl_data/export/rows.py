@@ -6,32 +6,20 @@ given as they are. Times are seconds from the start of the video.
 
 from __future__ import annotations
 
-import hashlib
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tl_data.errors import SchemaMismatch, SettingsError
+from tl_data.errors import SettingsError
 from tl_data.export.sink import Metric, Refused, Shape
-from tl_data.lake.lake import Format, Lake
+from tl_data.lake.lake import Lake
+from tl_data.lake.row_ids import row_ids
 from tl_data.lake.schemas import CLIPS, SUMMARIES, TABLES, VECTORS, VIDEOS
 from tl_data.types import NUMBER, TEXT
-from tl_data.urls import redacted
 
-NAMESPACE = uuid.UUID("0d5dbb8e-4a6c-5f4e-9b0a-7c2f1f1c5f0e")  # of the ids, for ever
-#: What names one row within its group (`LakeSchema.by`).
-WITHIN: dict[str, tuple[str, ...]] = {
-    "clips": ("clip_number",),
-    "chapters": ("chapter_number",),
-    "vectors": ("start_sec", "end_sec", "embedding_scope", "embedding_option"),
-    "alerts": ("start_sec", "end_sec"),
-}
 #: The payload of a vector, in the order in which stores show it.
 PAYLOAD = pa.schema(
     [
@@ -58,54 +46,6 @@ class Rows:
     refused: list[Refused]
 
 
-def open_lake(lake: Lake | str) -> Lake:
-    """A lake by its folder: Delta where there is a Delta table, else Parquet.
-
-    Raises:
-        SettingsError: there is no table of a lake.
-    """
-    if isinstance(lake, Lake):
-        return lake
-    formats: tuple[Format, ...] = ("delta",) if "://" in lake else ("delta", "parquet")
-    for format_ in formats:
-        is_delta = "://" in lake or any(Path(lake).glob("*/_delta_log"))
-        found = Lake(lake, format_)
-        if (format_ == "parquet" or is_delta) and any(found.exists(t) for t in TABLES.values()):
-            return found
-    raise SettingsError(f"{redacted(lake)}: this is no lake: none of its tables is there")
-
-
-def row_id(table: str, values: Sequence[Any]) -> str:
-    """The id of a row: a UUID made of the table's name and what identifies the row."""
-    return str(uuid.uuid5(NAMESPACE, orjson.dumps([table, *values]).decode()))
-
-
-def keys_of(table: str) -> tuple[str, ...]:
-    """The columns that identify a row of a table."""
-    return (*TABLES[table].by, *WITHIN.get(table, ()))
-
-
-def digests(rows: pa.RecordBatch, style: str = "") -> list[bytes]:
-    """Eight bytes for each row that change when the row does, or the style in which it is written."""
-    plain = [n for n in rows.schema.names if n not in ("id", "vector")]
-    said = rows.select(plain).to_pylist()
-    vectors = _raw(rows.column("vector")) if "vector" in rows.schema.names else [b""] * rows.num_rows
-    return [
-        hashlib.blake2b(orjson.dumps([style, row], default=str) + vector, digest_size=8).digest()
-        for row, vector in zip(said, vectors, strict=True)
-    ]
-
-
-def _raw(vectors: pa.Array) -> list[bytes]:
-    flat = pc.list_flatten(vectors).cast(pa.float32())
-    data = memoryview(flat.to_numpy(zero_copy_only=False).tobytes())
-    ends, at = [], 0
-    for length in pc.list_value_length(vectors).to_pylist():
-        ends.append(bytes(data[at * 4 : (at + (length or 0)) * 4]))
-        at += length or 0
-    return ends
-
-
 class TableRows:
     """The rows of any tables, as they are, for tools that take tables."""
 
@@ -123,7 +63,7 @@ class TableRows:
         """The rows, a batch at a time."""
         seen: set[str] = set()
         for batch in self.lake.batches(TABLES[self.table]):
-            ids = _ids(self.table, batch)
+            ids = row_ids(self.table, batch)
             columns = [pa.array(ids, TEXT), *(batch.column(c) for c in self.columns.values())]
             rows = pa.record_batch(columns, names=["id", *self.columns])
             yield _once(rows, ids, seen, batch)
@@ -151,7 +91,7 @@ class VectorRows:
         videos, titles, words = self._videos(), self._titles(), self._words()
         seen: set[str] = set()
         for batch in self.lake.batches(VECTORS):
-            ids = _ids(self.table, batch)
+            ids = row_ids(self.table, batch)
             found: list[dict[str, Any]] = []
             for row in batch.drop_columns(["vector", "dimension"]).to_pylist():
                 video = videos.get(row["video_id"], {})
@@ -248,13 +188,6 @@ def _dimension(lake: Lake) -> int | None:
             if length:
                 return int(length)
     return None
-
-
-def _ids(table: str, batch: pa.RecordBatch) -> list[str]:
-    if missing := [k for k in keys_of(table) if k not in batch.schema.names]:
-        raise SchemaMismatch(f"table {table}: column {missing[0]} identifies rows and is missing")
-    keys = [batch.column(name).to_pylist() for name in keys_of(table)]
-    return [row_id(table, values) for values in zip(*keys, strict=True)]
 
 
 def _once(rows: pa.RecordBatch, ids: list[str], seen: set[str], batch: pa.RecordBatch) -> Rows:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from tl_data.errors import ExportError, SettingsError
 from tl_data.export.registry import SINKS, sink_of
-from tl_data.export.rows import EXPORTABLE, Rows, TableRows, VectorRows, digests, open_lake
+from tl_data.export.rows import EXPORTABLE, Rows, TableRows, VectorRows
 from tl_data.export.sink import (
     Refused,
     Shape,
@@ -30,7 +30,8 @@ from tl_data.export.sink import (
     stopped,
 )
 from tl_data.export.state import State
-from tl_data.lake.lake import Lake
+from tl_data.lake.lake import Lake, open_lake
+from tl_data.lake.row_ids import digests
 from tl_data.lake.schemas import TABLES
 
 ATTEMPTS = 4  # of a batch whose connection was lost

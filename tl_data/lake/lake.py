@@ -20,7 +20,8 @@ import pyarrow as pa
 
 from tl_data.errors import SettingsError
 from tl_data.lake.base import LakeTable, part
-from tl_data.lake.schemas import LakeSchema
+from tl_data.lake.schemas import TABLES, LakeSchema
+from tl_data.urls import redacted
 
 Format = Literal["parquet", "delta"]
 
@@ -100,3 +101,18 @@ def _refuse_characters(folder: str) -> None:
             f"{folder}: a Delta table cannot be in a folder whose path has {found.group()!r}. Rename the "
             'folder, choose another outputs folder, or write format = "parquet"'
         )
+
+
+def open_lake(lake: Lake | str) -> Lake:
+    """A lake by its folder: Delta where there is a Delta table, else Parquet.
+
+    Raises:
+        SettingsError: none of its tables is there.
+    """
+    if isinstance(lake, Lake):
+        return lake
+    is_delta = "://" in lake or any(Path(lake).glob("*/_delta_log"))
+    found = Lake(lake, "delta" if is_delta else "parquet")
+    if not any(found.exists(declared) for declared in TABLES.values()):
+        raise SettingsError(f"{redacted(lake)}: this is no lake: none of its tables is there")
+    return found

@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 
 from tl_data.export.editing.moments import OPTIONS, Timeline, media_url, timeline_of
-from tl_data.export.rows import NAMESPACE
 from tl_data.export.sink import Refused, Sink, Target
 from tl_data.export.text.jsonl import WholeFile
+from tl_data.lake.row_ids import NAMESPACE
 
 _LABELS = {"chapters": "Chapter", "clips": "Clip", "alerts": "Alert"}
 

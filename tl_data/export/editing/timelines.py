@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from tl_data.errors import SettingsError
 from tl_data.export.editing.timecode import RATES, Rate, standard_rate
-from tl_data.export.rows import NAMESPACE, Rows
+from tl_data.export.rows import Rows
 from tl_data.export.sink import BaseStore, Metric, Refused, Shape, Target
 from tl_data.lake.lake import Lake
+from tl_data.lake.row_ids import NAMESPACE
 from tl_data.lake.schemas import ALERTS, CHAPTERS, CLIPS, SUMMARIES, TABLES, VIDEOS
 from tl_data.types import COUNT, NUMBER, TEXT
 

@@ -13,9 +13,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tl_data.errors import SettingsError
-from tl_data.export.rows import TableRows, open_lake
+from tl_data.export.rows import TableRows
 from tl_data.export.sink import imported
-from tl_data.lake.lake import Lake
+from tl_data.lake.lake import Lake, open_lake
 from tl_data.lake.schemas import VIDEOS
 
 if TYPE_CHECKING:

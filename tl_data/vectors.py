@@ -1,0 +1,345 @@
+"""An index of a lake's vectors, for questions that should be answered while a person waits.
+
+    index = tl_data.vectors.index("lake")       # made, or brought up to date
+    index.nearest(vector, k=10)                 # a pyarrow.Table, best first, with a column `similarity`
+
+The graph is usearch's HNSW over float16; it lies in `LAKE/_index/vectors/` and is mapped into memory, so that
+opening it costs nothing. It is approximate: of the ten best, `benchmarks/vector_index.py` says how many it
+finds. `tl_nearest` in SQL and `tl_data.spark.nearest` are exact.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tl_data.errors import LakeError, MissingExtra, SchemaMismatch, SettingsError
+from tl_data.lake.lake import Lake, open_lake
+from tl_data.lake.row_ids import digests, row_ids
+from tl_data.lake.schemas import VECTORS
+from tl_data.types import NUMBER, TEXT
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 32, 128, 256  # measured: benchmarks/vector_index.py
+DTYPE = "f16"
+REMOVED = 0.3  # share of removed nodes above which the graph is built anew: they lead searches astray
+FORMAT = 1
+ROWS = pa.schema(
+    [
+        ("label", pa.int64()),  # of the node in the graph, ascending
+        ("id", TEXT),
+        ("digest", pa.binary()),
+        ("video_id", TEXT),
+        ("start_sec", NUMBER),
+        ("end_sec", NUMBER),
+        ("embedding_scope", TEXT),
+        ("embedding_option", TEXT),
+    ]
+)
+SHOWN = ("video_id", "start_sec", "end_sec", "embedding_scope", "embedding_option")
+
+
+@dataclass(frozen=True)
+class State:
+    """What an index was made from, as `index.json` holds it."""
+
+    model: str
+    dimension: int
+    fingerprint: str  # of the table's files
+    generation: int
+    next_label: int
+    removed: int  # nodes
+    skipped: int  # rows without a vector that can be compared
+    format: int = FORMAT
+
+
+class VectorIndex:
+    """An open index. It stays what it was when it was opened; open it again to see later changes."""
+
+    def __init__(self, folder: Path, state: State) -> None:
+        usearch = _usearch()
+        self.model, self.dimension, self.state = state.model, state.dimension, state
+        self._graph: Any = None
+        if state.dimension:
+            self._graph = usearch.Index.restore(str(_graph(folder, state)), view=True)
+            self._graph.expansion_search = EXPANSION_SEARCH
+        with pa.memory_map(str(_rows(folder, state))) as source:
+            self.rows: pa.Table = pa.ipc.open_file(source).read_all()
+        self._labels: NDArray[np.int64] = self.rows.column("label").to_numpy()
+
+    def __len__(self) -> int:
+        return int(self.rows.num_rows)
+
+    def nearest(
+        self, vector: Sequence[float], k: int = 10, *, scope: str | None = None, option: str | None = None
+    ) -> pa.Table:
+        """The rows whose vectors are most similar to a question, best first.
+
+        Args:
+            vector: the question, a vector of the same model.
+            k: most rows to give.
+            scope: only rows of this `embedding_scope`, such as clip.
+            option: only rows of this `embedding_option`, such as visual.
+
+        Returns:
+            `video_id`, `start_sec`, `end_sec`, `embedding_scope`, `embedding_option`, and `similarity`: the
+            cosine, computed in float16, off by up to 0.001.
+
+        Raises:
+            SchemaMismatch: the question has another number of dimensions, or no direction; `k` is below 1.
+        """
+        import numpy as np
+
+        if k < 1:
+            raise SchemaMismatch(f"k is {k}; it must be 1 or more")
+        asked = np.asarray(vector, dtype=np.float32)
+        if self.dimension and asked.shape != (self.dimension,):
+            raise SchemaMismatch(
+                f"the question has {asked.size} dimensions, the vectors of {self.model} have {self.dimension}"
+            )
+        if not np.isfinite(asked).all() or not asked.any():
+            raise SchemaMismatch("the question has no direction: it is all zeros, or not finite")
+        count = len(self)
+        wanted = min(k, count)
+        while wanted:
+            matches = self._graph.search(asked, wanted)
+            found = self._at(matches.keys, matches.distances, scope, option)
+            if found.num_rows >= min(k, count) or wanted >= count:
+                return found.slice(0, k)
+            wanted = min(wanted * 8, count)  # the filter left too few
+        return self._at(np.array([], np.uint64), np.array([], np.float32), scope, option)
+
+    def _at(self, labels: Any, distances: Any, scope: str | None, option: str | None) -> pa.Table:
+        import numpy as np
+
+        places = np.searchsorted(self._labels, labels.astype(np.int64))
+        found = self.rows.select(list(SHOWN)).take(pa.array(places, pa.int64()))
+        similarity = pa.array(np.clip(1.0 - distances.astype(np.float64), -1.0, 1.0))
+        found = found.append_column("similarity", similarity)
+        for column, value in (("embedding_scope", scope), ("embedding_option", option)):
+            if value is not None:
+                found = found.filter(pc.equal(found.column(column), value))
+        return found
+
+
+def index(table: Lake | str, *, folder: str | None = None) -> VectorIndex:
+    """Open the index of a lake's vectors; make it when it is missing, and bring it up to date.
+
+    Only rows that changed are embedded in the graph anew. It is built from scratch when the model or the
+    dimension changed, or when more than a third of its nodes were removed.
+
+    Args:
+        table: the folder of the lake, or a `Lake`.
+        folder: where the index lies; None: beside the table. A lake in a bucket needs one on this machine.
+
+    Raises:
+        MissingExtra: usearch is not installed.
+        SettingsError: the lake has no vectors' table, or is in a bucket and `folder` is not given.
+        LakeError: the index cannot be written.
+    """
+    _usearch()
+    lake = open_lake(table)
+    if not lake.exists(VECTORS):
+        raise SettingsError(f"{lake.folder} has no table vectors")
+    place = _place(lake, folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with (place / ".lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            state = _state(place)
+            print_ = _fingerprint(lake)
+            if state is None or state.fingerprint != print_ or print_ == "":
+                state = _Update(lake, place, state, print_).work()
+            return VectorIndex(place, state)
+    except OSError as error:
+        raise LakeError(f"{place}: the index cannot be kept: {error.strerror or error}") from error
+
+
+def current(table: Lake | str, *, folder: str | None = None) -> VectorIndex | None:
+    """The index, if there is one and no file of the table has changed since it was made; None otherwise."""
+    lake = open_lake(table)
+    if "://" in lake.folder and folder is None:
+        return None
+    place = _place(lake, folder)
+    state = _state(place)
+    if state is None or state.fingerprint != _fingerprint(lake):
+        return None
+    return VectorIndex(place, state)
+
+
+@dataclass
+class _Update:
+    """One comparison of the table with the graph."""
+
+    lake: Lake
+    place: Path
+    before: State | None
+    fingerprint: str
+
+    def work(self) -> State:
+        model, dimension = _of_first(self.lake)
+        old = self.before
+        fits = old is not None and (old.model, old.dimension) == (model, dimension) and dimension > 0
+        if old is not None and fits:
+            rows = _read_rows(_rows(self.place, old))
+            state, kept, graph = self._compared(rows, model, dimension, old)
+            if state.removed <= REMOVED * max(len(graph), 1):
+                return self._written(state, kept, graph)
+        state, kept, graph = self._compared(ROWS.empty_table(), model, dimension, None)
+        return self._written(state, kept, graph)
+
+    def _compared(
+        self, rows: pa.Table, model: str, dimension: int, old: State | None
+    ) -> tuple[State, pa.Table, Any]:
+        import numpy as np
+
+        graph = self._opened(old, dimension)
+        known = {i: n for n, i in enumerate(rows.column("id").to_pylist())}
+        held, labels = rows.column("digest").to_pylist(), rows.column("label").to_pylist()
+        label = 0 if old is None else old.next_label
+        added: list[pa.RecordBatch] = []
+        stays, seen, skipped = np.zeros(len(known), bool), set(), 0
+        for batch in self.lake.batches(VECTORS):
+            ids, made = row_ids("vectors", batch), digests(batch)
+            good, matrix = _comparable(batch.column("vector"), dimension)
+            new = []
+            for n, id_ in enumerate(ids):
+                if not good[n] or id_ in seen:
+                    skipped += 1
+                    continue
+                seen.add(id_)
+                place = known.get(id_)
+                if place is not None and held[place] == made[n]:
+                    stays[place] = True
+                else:
+                    new.append(n)
+            if new:
+                fresh = np.arange(label, label + len(new), dtype=np.uint64)
+                label += len(new)
+                graph.add(fresh, matrix[new])
+                columns = [pa.array(fresh.astype(np.int64)), pa.array([ids[n] for n in new], TEXT)]
+                columns.append(pa.array([made[n] for n in new], pa.binary()))
+                columns += [batch.column(name).take(pa.array(new)) for name in SHOWN]
+                added.append(pa.record_batch(columns, schema=ROWS))
+        gone = [labels[n] for n in np.flatnonzero(~stays)]
+        if gone:
+            graph.remove(np.array(gone, np.uint64))
+        kept = pa.concat_tables([rows.filter(pa.array(stays)), pa.Table.from_batches(added, ROWS)])
+        removed = (0 if old is None else old.removed) + len(gone)
+        generation = 1 if self.before is None else self.before.generation + 1
+        state = State(model, dimension, self.fingerprint, generation, label, removed, skipped)
+        return state, kept, graph
+
+    def _opened(self, old: State | None, dimension: int) -> Any:
+        usearch = _usearch()
+        if old is not None:
+            graph = usearch.Index.restore(str(_graph(self.place, old)), view=False)
+            graph.expansion_add = EXPANSION_ADD
+            return graph
+        options = {"connectivity": CONNECTIVITY, "expansion_add": EXPANSION_ADD}
+        return usearch.Index(ndim=max(dimension, 1), metric="cos", dtype=DTYPE, **options)
+
+    def _written(self, state: State, rows: pa.Table, graph: Any) -> State:
+        """The files of a generation, then the file that names it, then the former generation goes."""
+        if state.dimension:
+            graph.save(str(_graph(self.place, state)))
+        with pa.OSFile(str(_rows(self.place, state)), "wb") as out, pa.ipc.new_file(out, ROWS) as writer:
+            writer.write_table(rows)
+        part = self.place / "index.json.part"
+        part.write_text(json.dumps(asdict(state)), encoding="utf-8")
+        part.replace(self.place / "index.json")
+        for file in self.place.iterdir():
+            if file.suffix in (".usearch", ".arrow") and not file.name.startswith(f"{state.generation:08}."):
+                file.unlink(missing_ok=True)
+        return state
+
+
+def _place(lake: Lake, folder: str | None) -> Path:
+    if folder is not None:
+        return Path(folder).expanduser()
+    if "://" in lake.folder:
+        raise SettingsError(f"{lake.folder} is in a bucket: name a folder of this machine: folder=...")
+    return Path(lake.folder) / "_index" / "vectors"
+
+
+def _graph(folder: Path, state: State) -> Path:
+    return folder / f"{state.generation:08}.usearch"
+
+
+def _rows(folder: Path, state: State) -> Path:
+    return folder / f"{state.generation:08}.arrow"
+
+
+def _read_rows(path: Path) -> pa.Table:
+    with pa.OSFile(str(path)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+def _state(folder: Path) -> State | None:
+    """What the index was made from; None when there is none, or one of another format."""
+    try:
+        said = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        state = State(**said)
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    there = _rows(folder, state).exists() and (not state.dimension or _graph(folder, state).exists())
+    return state if state.format == FORMAT and there else None
+
+
+def _fingerprint(lake: Lake) -> str:
+    """Changes when a file of the table does; empty for a table in a bucket, which is compared each time."""
+    if "://" in lake.folder:
+        return ""
+    place = Path(lake.folder) / VECTORS.name
+    said = hashlib.sha256()
+    for file in sorted(place.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):
+            if file.is_file():
+                info = file.stat()
+                said.update(f"{file.relative_to(place)} {info.st_size} {info.st_mtime_ns}\n".encode())
+    return said.hexdigest()
+
+
+def _of_first(lake: Lake) -> tuple[str, int]:
+    """Model and dimension of the first row that has a vector; the table has one of each."""
+    for batch in lake.batches(VECTORS, ["model", "vector"]):
+        lengths = pc.list_value_length(batch.column("vector")).to_pylist()
+        for n, length in enumerate(lengths):
+            if length:
+                return str(batch.column("model")[n].as_py() or ""), int(length)
+    return "", 0
+
+
+def _comparable(vectors: pa.Array, dimension: int) -> tuple[list[bool], NDArray[np.float32]]:
+    """Which vectors have the dimension and a direction; and all of them as one array, zeros elsewhere."""
+    import numpy as np
+
+    lengths = pc.list_value_length(vectors).to_pylist()
+    fits = [n for n, length in enumerate(lengths) if length == dimension and dimension]
+    matrix = np.zeros((len(lengths), max(dimension, 1)), np.float32)
+    if fits:
+        flat = pc.list_flatten(vectors.take(pa.array(fits))).to_numpy(zero_copy_only=False)
+        matrix[fits] = flat.reshape(len(fits), dimension)
+    squares = np.einsum("ij,ij->i", matrix, matrix)
+    return [bool(s) and math.isfinite(s) for s in squares], matrix
+
+
+def _usearch() -> Any:
+    try:
+        from usearch import index as usearch
+    except ImportError as error:
+        raise MissingExtra("usearch", "index") from error
+    return usearch
