@@ -28,6 +28,9 @@ SINKS = MappingProxyType(
         "pgvector": ("vectors.pgvector", "SINK"),
         "postgresql": ("vectors.pgvector", "SINK"),
         "mongodb": ("vectors.mongodb", "SINK"),
+        "snowflake": ("warehouses.files", "SNOWFLAKE"),
+        "bigquery": ("warehouses.files", "BIGQUERY"),
+        "databricks": ("warehouses.files", "DATABRICKS"),
         "jsonl": ("text.jsonl", "SINK"),
     }
 )

@@ -1,0 +1,166 @@
+"""The statements of each warehouse: tables, loading of files, merge and delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from tl_data.export.sink import Shape
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one script is about."""
+
+    table: str  # quoted, with its schema
+    staged: str  # quoted name of the table that holds the new rows for the time of the script
+    shape: Shape
+    place: str  # where the files lie when the script runs, without a slash at the end
+    has_rows: bool
+    has_gone: bool
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One warehouse."""
+
+    name: str
+    quote: str
+    types: Mapping[str, str]
+    vector: Callable[[int | None], str]
+    place: str  # what a place looks like, for messages
+    prefix: tuple[str, ...]  # how a place begins
+    load: Callable[[Dialect, Load], list[str]]
+    tail: str = ""  # behind the columns of a new table
+
+    def quoted(self, *parts: str) -> str:
+        """A name in quotes; a quote in it is doubled."""
+        q = self.quote
+        return ".".join(f"{q}{part.replace(q, q * 2)}{q}" for part in parts if part)
+
+    def type(self, type_: pa.DataType, shape: Shape) -> str:
+        """The type of a column."""
+        if pa.types.is_list(type_) and pa.types.is_floating(type_.value_type):
+            return self.vector(shape.dimension)
+        if pa.types.is_list(type_):
+            return self.types["texts"]
+        if pa.types.is_timestamp(type_):
+            return self.types["time"]
+        if pa.types.is_boolean(type_):
+            return self.types["flag"]
+        if pa.types.is_integer(type_):
+            return self.types["count"]
+        return self.types["number" if pa.types.is_floating(type_) else "text"]
+
+    def columns(self, shape: Shape) -> list[tuple[str, str]]:
+        """Quoted name and type of each column."""
+        text = self.types["text"]
+        rest = [(self.quoted(f.name), self.type(f.type, shape)) for f in shape.fields]
+        return [(self.quoted("id"), text), *rest]
+
+    def create(self, table: str, shape: Shape) -> str:
+        """The statement that makes the table."""
+        (key, type_), *rest = self.columns(shape)
+        columns = ",\n  ".join([f"{key} {type_} NOT NULL", *(f"{n} {t}" for n, t in rest)])
+        return f"CREATE TABLE IF NOT EXISTS {table} (\n  {columns}\n){self.tail}"
+
+    def merge(self, load: Load, source: str) -> str:
+        """Replace rows of the same id and add the others; `source` gives them."""
+        names = [name for name, _ in self.columns(load.shape)]
+        sets = ", ".join(f"{n} = s.{n}" for n in names[1:])
+        values = ", ".join(f"s.{n}" for n in names)
+        return (
+            f"MERGE INTO {load.table} AS t USING {source} AS s ON t.{names[0]} = s.{names[0]}\n"
+            f"WHEN MATCHED THEN UPDATE SET {sets}\n"
+            f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({values})"
+        )
+
+    def delete(self, load: Load, source: str) -> str:
+        """Remove the rows whose ids `source` gives."""
+        key = self.quoted("id")
+        return f"DELETE FROM {load.table} WHERE {key} IN (SELECT {key} FROM {source})"
+
+
+def _snowflake(dialect: Dialect, load: Load) -> list[str]:
+    form = "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE) MATCH_BY_COLUMN_NAME = CASE_SENSITIVE"
+    said, key = [], dialect.quoted("id")
+    if load.has_rows:
+        columns = dialect.columns(load.shape)
+        raw = ", ".join(f"{n} {'ARRAY' if t.startswith('VECTOR') else t}" for n, t in columns)
+        cast = ", ".join(f"{n}::{t} AS {n}" if t.startswith("VECTOR") else n for n, t in columns)
+        said += [
+            f"CREATE OR REPLACE TEMPORARY TABLE {load.staged} ({raw})",
+            f"COPY INTO {load.staged} FROM {load.place}/rows/ {form}",
+            dialect.merge(load, f"(SELECT {cast} FROM {load.staged})"),
+        ]
+    if load.has_gone:
+        said += [
+            f"CREATE OR REPLACE TEMPORARY TABLE {load.staged} ({key} VARCHAR)",
+            f"COPY INTO {load.staged} FROM {load.place}/gone/ {form}",
+            dialect.delete(load, load.staged),
+        ]
+    return said
+
+
+def _bigquery(dialect: Dialect, load: Load) -> list[str]:
+    said = []
+    for kind, wanted in (("rows", load.has_rows), ("gone", load.has_gone)):
+        if wanted:
+            options = (
+                f"format = 'PARQUET', enable_list_inference = true, uris = ['{load.place}/{kind}/*.parquet']"
+            )
+            said.append(f"LOAD DATA OVERWRITE {load.staged} FROM FILES ({options})")
+            said.append((dialect.merge if kind == "rows" else dialect.delete)(load, load.staged))
+    return [*said, f"DROP TABLE IF EXISTS {load.staged}"]
+
+
+def _databricks(dialect: Dialect, load: Load) -> list[str]:
+    said = []
+    if load.has_rows:
+        said.append(dialect.merge(load, f"parquet.`{load.place}/rows`"))
+    if load.has_gone:
+        said.append(dialect.delete(load, f"parquet.`{load.place}/gone`"))
+    return said
+
+
+DIALECTS: Sequence[Dialect] = (
+    Dialect(
+        "snowflake",
+        '"',
+        {
+            **{"text": "VARCHAR", "number": "DOUBLE", "count": "BIGINT", "flag": "BOOLEAN"},
+            **{"time": "TIMESTAMP_TZ", "texts": "ARRAY"},
+        },
+        lambda dimension: f"VECTOR(FLOAT, {dimension})" if dimension else "ARRAY",
+        "a stage, such as @my_stage/tl_data",
+        ("@",),
+        _snowflake,
+    ),
+    Dialect(
+        "bigquery",
+        "`",
+        {
+            **{"text": "STRING", "number": "FLOAT64", "count": "INT64", "flag": "BOOL"},
+            **{"time": "TIMESTAMP", "texts": "ARRAY<STRING>"},
+        },
+        lambda dimension: "ARRAY<FLOAT64>",
+        "a bucket, such as gs://my_bucket/tl_data",
+        ("gs://",),
+        _bigquery,
+    ),
+    Dialect(
+        "databricks",
+        "`",
+        {
+            **{"text": "STRING", "number": "DOUBLE", "count": "BIGINT", "flag": "BOOLEAN"},
+            **{"time": "TIMESTAMP", "texts": "ARRAY<STRING>"},
+        },
+        lambda dimension: "ARRAY<FLOAT>",
+        "a volume or bucket, such as /Volumes/main/video/files",
+        ("/Volumes/", "s3://", "abfss://", "gs://", "dbfs:/"),
+        _databricks,
+        tail=" USING DELTA",
+    ),
+)
