@@ -103,6 +103,15 @@ def test_nearest_is_exact(spark: Any) -> None:
     assert [row["id"] for row in scored.limit(25).collect()] == best.tolist()
 
 
+def test_nearest_clips_are_not_whole_videos(spark: Any) -> None:
+    rows = [("a", "video", [1.0, 0.0]), ("b", "clip", [0.6, 0.8]), ("c", "clip", [0.0, 1.0])]
+    frame = spark.createDataFrame(rows, "id string, embedding_scope string, vector array<float>")
+    question = [1.0, 0.0]
+    assert [row["id"] for row in tl.nearest(frame, question, k=3).collect()] == ["b", "c"]
+    assert [row["id"] for row in tl.nearest(frame, question, k=1, scope="video").collect()] == ["a"]
+    assert [row["id"] for row in tl.nearest(frame, question, k=3, scope=None).collect()] == ["a", "b", "c"]
+
+
 def test_nearest_by_words_picture_and_sound(spark: Any, library: Library) -> None:
     urls = spark.createDataFrame([(url,) for url in library.urls], "url string")
     clips = tl.apply(urls, "clips", "url", index_id=library.index, settings=library.settings)

@@ -11,6 +11,7 @@ import pyspark.sql.datasource
 import pytest
 from pyspark.sql.functions import col, lit
 
+import pyspark_twelvelabs
 import tl_data
 from tests.conftest import Engine
 from tests.support.library import Library
@@ -18,7 +19,7 @@ from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_video
 from tl_data.functions import TABLES
 from tl_data.settings import Settings
-from tl_data.spark.datasource import Listing
+from tl_data.spark.datasource import Listing, TwelveLabs
 from tl_data.spark.worker import Worker
 
 pytestmark = pytest.mark.spark
@@ -171,3 +172,12 @@ def test_the_sink_refuses_to_overwrite_and_names_a_failing_row(registered: Any, 
         frame.write.format("twelvelabs").mode("append").option("index_id", library.index).save()
     with pytest.raises(Exception, match="no column video or url; they have film"):
         frame.toDF("film").write.format("twelvelabs").mode("append").save()
+
+
+def test_spark_finds_the_source_by_its_name() -> None:
+    """By the package `pyspark_twelvelabs`; it takes no filters, which Spark refuses unless it is told to."""
+    source = pyspark_twelvelabs.DefaultSource({"path": "videos", "index_id": "demo"})
+    assert source.name() == "twelvelabs"
+    assert source.schema() == TwelveLabs({"path": "videos", "index_id": "demo"}).schema()
+    reader = source.reader(source.schema())
+    assert type(reader).pushFilters is pyspark.sql.datasource.DataSourceReader.pushFilters

@@ -1,4 +1,4 @@
-"""Verbs on whole DataFrames: the function sees one stream of rows a task, across all Arrow batches."""
+"""Functions over whole DataFrames: the function sees one stream of rows a task, across all Arrow batches."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tl_data.connection import connect
 from tl_data.errors import SchemaMismatch
 from tl_data.functions import FUNCTIONS
 from tl_data.settings import Settings
+from tl_data.spark.columns import column_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -45,7 +46,6 @@ def apply(
     from pyspark.sql.pandas.types import from_arrow_schema
     from pyspark.sql.types import StructType
 
-    from tl_data.spark.functions import _column
     from tl_data.spark.register import worker_of
 
     if function not in FUNCTIONS:
@@ -64,7 +64,7 @@ def apply(
         )
     worker = worker_of(df.sparkSession, connect(settings))
     own = len(df.columns)
-    asked = df.select("*", *(_column(p, given).alias(f"_tl_{p.name}") for p in f.parameters))
+    asked = df.select("*", *(column_of(p, given).alias(f"_tl_{p.name}") for p in f.parameters))
     arrow = pa.schema(new)
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

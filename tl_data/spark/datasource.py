@@ -38,8 +38,12 @@ from tl_data.settings import Settings
 from tl_data.spark.streaming import ReadyVideos
 from tl_data.spark.worker import Worker
 
-#: What can be loaded: an option is a text, so a listing about a list of videos cannot.
-LISTINGS = {name: t for name, t in TABLES.items() if not any(pa.types.is_list(p.type) for p in t.parameters)}
+#: What can be loaded: an option is a text, so a listing that needs a list of videos cannot.
+LISTINGS = {
+    name: t
+    for name, t in TABLES.items()
+    if not any(p.required and pa.types.is_list(p.type) for p in t.parameters)
+}
 
 #: Columns that the API filters by itself, as the names of the listings' options.
 _EQUAL = {"index_id", "filename", "index_name", "status"}
@@ -102,6 +106,18 @@ class TwelveLabs(DataSource):
     def streamWriter(self, schema: StructType, overwrite: bool) -> DataSourceStreamWriter:  # noqa: N802
         """Indexes the videos of each micro-batch."""
         return StreamSink(self.told(), schema, self.said(), overwrite)
+
+
+class DiscoveredTwelveLabs(TwelveLabs):
+    """The source as Spark finds it by itself, with the settings of the environment.
+
+    Spark refuses a reader that takes filters unless `spark.sql.python.filterPushdown.enabled` is set, which
+    `tl_data.register(spark)` does and discovery does not. So this one takes none, and Spark filters the rows.
+    """
+
+    def reader(self, schema: StructType) -> DataSourceReader:
+        """Batch: one partition an index and query."""
+        return _UnfilteredListing(self.told(), self.what(), self.said())
 
 
 def source_of(worker: Worker) -> type[TwelveLabs]:
@@ -181,6 +197,12 @@ class Listing(DataSourceReader):
             return list(dict.fromkeys(i.strip() for i in index_id.split(",")))
         listing = self.worker.connection().batches(TABLES["indexes"])
         return [index for batch in listing for index in batch.column("index_id").to_pylist()]
+
+
+class _UnfilteredListing(Listing):
+    """Reads all that the options ask for."""
+
+    pushFilters = DataSourceReader.pushFilters  # type: ignore[assignment]  # noqa: N815 - Spark's name
 
 
 @dataclass

@@ -18,12 +18,12 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tl_data import catalog
 from tl_data.catalog import Function
 from tl_data.connection import connect
 from tl_data.errors import SchemaMismatch
 from tl_data.functions import FUNCTIONS
 from tl_data.settings import Settings
+from tl_data.spark.columns import column_of, inline, similarity
 from tl_data.spark.dataframes import apply
 from tl_data.spark.nearest import nearest
 
@@ -31,35 +31,6 @@ if TYPE_CHECKING:
     from pyspark.sql import Column
 
 __all__ = ["apply", "inline", "nearest", "similarity"]
-
-
-def inline(column: Column, *, outer: bool = False) -> Column:
-    """The rows of a table function's column, in a select: one row an element, its fields as columns.
-
-    Args:
-        column: of type list of structs.
-        outer: whether a row whose list is empty or NULL stays, with NULLs.
-    """
-    import pyspark.sql.functions as functions
-
-    return functions.inline_outer(column) if outer else functions.inline(column)
-
-
-def similarity(a: Column | str, b: Column | str) -> Column:
-    """The cosine of two vectors, -1 to 1; NULL when one is NULL or all zeros. In SQL: `tl_similarity`."""
-    import pyspark.sql.functions as functions
-
-    def vector(given: Column | str) -> Column:
-        column = functions.col(given) if isinstance(given, str) else given
-        return column.cast("array<double>")
-
-    def dot(x: Column, y: Column) -> Column:
-        products = functions.zip_with(x, y, lambda p, q: p * q)
-        return functions.aggregate(products, functions.lit(0.0), lambda total, p: total + p)
-
-    x, y = vector(a), vector(b)
-    length = functions.sqrt(dot(x, x) * dot(y, y))
-    return dot(x, y) / functions.when(length != 0.0, length)
 
 
 def column_function(f: Function, *, attempt: bool = False) -> Callable[..., Column]:
@@ -77,7 +48,7 @@ def column_function(f: Function, *, attempt: bool = False) -> Callable[..., Colu
         f.arguments(given)
         spark = SparkSession.active()
         worker = worker_of(spark, connect(settings))
-        made = udf(worker, f, attempt=attempt)(*(_column(p, given) for p in f.parameters))
+        made = udf(worker, f, attempt=attempt)(*(column_of(p, given) for p in f.parameters))
         return (made[0] if boxed(f.outcome if attempt else f.gives) else made).alias(name)  # type: ignore[no-any-return]
 
     call.__name__ = call.__qualname__ = name
@@ -96,20 +67,6 @@ def column_function(f: Function, *, attempt: bool = False) -> Callable[..., Colu
         + [inspect.Parameter("settings", inspect.Parameter.KEYWORD_ONLY, default=None)]
     )
     return call
-
-
-def _column(p: catalog.Parameter, given: dict[str, Any]) -> Column:
-    import pyspark.sql.functions as functions
-    from pyspark.sql import Column
-
-    from tl_data.spark.register import spark_type
-
-    value = given.get(p.name, p.default)
-    if isinstance(value, str) and p.required:
-        value = functions.col(value)
-    elif not isinstance(value, Column):
-        value = functions.lit(value)
-    return value.cast(spark_type(p.type))
 
 
 def __getattr__(name: str) -> Any:

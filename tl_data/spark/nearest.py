@@ -25,6 +25,7 @@ def nearest(
     image: str | None = None,
     audio: str | None = None,
     column: str = "vector",
+    scope: str | None = "clip",
     settings: Settings | None = None,
 ) -> DataFrame:
     """The `k` rows whose vectors are most similar to a question, best first, with a column `similarity`.
@@ -40,6 +41,8 @@ def nearest(
         image: the question as a picture, URL or path, instead.
         audio: the question as a sound, URL or path of an audio file, instead; its first vector is taken.
         column: the column of vectors.
+        scope: of a table with a column `embedding_scope`, as the lake's `vectors`, the rows of this scope
+            alone, so that no whole video stands among clips. None: all rows.
 
     Raises:
         SchemaMismatch: not exactly one question, one without a vector, or vectors of another length.
@@ -59,10 +62,12 @@ def nearest(
     elif image is not None:
         vector = connect(settings).call(FUNCTIONS["embed_image"], image=image)
     elif audio is not None:
-        heard = connect(settings).call(FUNCTIONS["audio_vectors"], audio=audio)
-        vector = heard[0]["vector"] if heard else None
+        sounds = connect(settings).call(FUNCTIONS["audio_vectors"], audio=audio)
+        vector = sounds[0]["vector"] if sounds else None
     if vector is None:
         raise SchemaMismatch("the question has no vector: it holds nothing that could be compared")
+    if scope is not None and "embedding_scope" in df.columns:
+        df = df.filter(df["embedding_scope"] == scope)
     question = [float(x) for x in vector]
     schema = StructType([*df.schema.fields, StructField("similarity", DoubleType())])
 
