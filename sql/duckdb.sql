@@ -5,60 +5,90 @@
 -- tl_similarity(a, b) is the cosine of two vectors, -1 to 1; tl_json(text, path) reads a field of
 -- JSON text: tl_json(json, '$.title').
 
--- tl_summarize(video, prompt => NULL, index_id => NULL, temperature => NULL)
+-- tl_summarize(video, prompt => NULL, index_id => NULL, temperature => NULL, max_tokens => NULL, start_sec => NULL, end_sec => NULL)
 -- Summarize a video as text.
 --   gives text
---   video text: URL, path or id; a URL or path is indexed first, once.
+--   video text: URL, path or id of a video, or id of an asset.
 --   prompt text: what the summary is for, its length or form.
---   index_id text: name or id of the index; NULL is the session's index.
---   temperature double: 0 to 1, how freely to write; 0.2 by default.
+--   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is looked at as it is
+--   temperature double: 0 to 1, how freely to write; 0.2 by default
+--   max_tokens bigint: most tokens to write; 4,096 by default
+--   start_sec double: where the part to look at begins, in seconds; 0 by default
+--   end_sec double: where it ends; the part sets the price. NULL is the end
 SELECT tl_summarize('https://example.com/tour.mp4', index_id => 'demo');
 
--- tl_chapters(video, prompt => NULL, index_id => NULL, temperature => NULL)
+-- tl_chapters(video, prompt => NULL, index_id => NULL, temperature => NULL, max_tokens => NULL, start_sec => NULL, end_sec => NULL)
 -- The chapters of a video, in order, with titles and summaries.
 --   gives rows of chapter_number bigint, start_sec double, end_sec double, title text, summary text
---   video text: URL, path or id; a URL or path is indexed first, once.
+--   video text: URL, path or id of a video, or id of an asset.
 --   prompt text: what to divide by.
---   index_id text: name or id of the index; NULL is the session's index.
---   temperature double: 0 to 1, how freely to write; 0.2 by default.
+--   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is looked at as it is
+--   temperature double: 0 to 1, how freely to write; 0.2 by default
+--   max_tokens bigint: most tokens to write; 4,096 by default
+--   start_sec double: where the part to look at begins, in seconds; 0 by default
+--   end_sec double: where it ends; the part sets the price. NULL is the end
 SELECT * FROM tl_chapters('https://example.com/tour.mp4', index_id => 'demo');
 
--- tl_highlights(video, prompt => NULL, index_id => NULL, temperature => NULL)
+-- tl_highlights(video, prompt => NULL, index_id => NULL, temperature => NULL, max_tokens => NULL, start_sec => NULL, end_sec => NULL)
 -- The most notable moments of a video.
 --   gives rows of start_sec double, end_sec double, highlight text, summary text
---   video text: URL, path or id; a URL or path is indexed first, once.
+--   video text: URL, path or id of a video, or id of an asset.
 --   prompt text: what counts as notable.
---   index_id text: name or id of the index; NULL is the session's index.
---   temperature double: 0 to 1, how freely to write; 0.2 by default.
+--   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is looked at as it is
+--   temperature double: 0 to 1, how freely to write; 0.2 by default
+--   max_tokens bigint: most tokens to write; 4,096 by default
+--   start_sec double: where the part to look at begins, in seconds; 0 by default
+--   end_sec double: where it ends; the part sets the price. NULL is the end
 SELECT * FROM tl_highlights('https://example.com/tour.mp4', index_id => 'demo');
 
--- tl_gist(video, index_id => NULL)
+-- tl_gist(video, index_id => NULL, start_sec => NULL, end_sec => NULL)
 -- Title, topics and hashtags of a video.
 --   gives struct(title, topics, hashtags)
---   video text: URL, path or id; a URL or path is indexed first, once.
---   index_id text: name or id of the index; NULL is the session's index.
+--   video text: URL, path or id of a video, or id of an asset.
+--   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is looked at as it is
+--   start_sec double: where the part to look at begins, in seconds; 0 by default
+--   end_sec double: where it ends; the part sets the price. NULL is the end
 SELECT tl_gist('https://example.com/tour.mp4', index_id => 'demo');
 
--- tl_analyze(video, prompt, index_id => NULL, temperature => NULL, max_tokens => NULL)
+-- tl_analyze(video, prompt, index_id => NULL, temperature => NULL, max_tokens => NULL, start_sec => NULL, end_sec => NULL, images => NULL)
 -- Answer a prompt about a video, as text.
 --   gives text
---   video text: URL, path or id; a URL or path is indexed first, once.
---   prompt text: the question or task, up to 2,000 tokens. NULL gives NULL.
---   index_id text: name or id of the index; NULL is the session's index.
---   temperature double: 0 to 1, how freely to write; 0.2 by default.
---   max_tokens bigint: most tokens to write.
+--   video text: URL, path or id of a video, or id of an asset.
+--   prompt text: the question or task. NULL gives NULL.
+--   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is looked at as it is
+--   temperature double: 0 to 1, how freely to write; 0.2 by default
+--   max_tokens bigint: most tokens to write; 4,096 by default
+--   start_sec double: where the part to look at begins, in seconds; 0 by default
+--   end_sec double: where it ends; the part sets the price. NULL is the end
+--   images list of text: up to 4 URLs or paths of pictures: <@image1>, <@image2> in the prompt
 SELECT tl_analyze('https://example.com/tour.mp4', 'What is shown on the signs?', index_id => 'demo');
 
--- tl_extract(video, prompt, json_schema, index_id => NULL, temperature => NULL, max_tokens => NULL)
+-- tl_extract(video, prompt, json_schema, index_id => NULL, temperature => NULL, max_tokens => NULL, start_sec => NULL, end_sec => NULL, images => NULL)
 -- Answer a prompt about a video as JSON that conforms to a schema.
 --   gives text
---   video text: URL, path or id; a URL or path is indexed first, once.
+--   video text: URL, path or id of a video, or id of an asset.
 --   prompt text: what to extract. NULL gives NULL.
 --   json_schema text: the JSON Schema of the answer, as text. NULL gives NULL.
---   index_id text: name or id of the index; NULL is the session's index.
---   temperature double: 0 to 1, how freely to write; 0.2 by default.
---   max_tokens bigint: most tokens to write.
+--   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is looked at as it is
+--   temperature double: 0 to 1, how freely to write; 0.2 by default
+--   max_tokens bigint: most tokens to write; 4,096 by default
+--   start_sec double: where the part to look at begins, in seconds; 0 by default
+--   end_sec double: where it ends; the part sets the price. NULL is the end
+--   images list of text: up to 4 URLs or paths of pictures: <@image1>, <@image2> in the prompt
 SELECT tl_extract('https://example.com/tour.mp4', 'What is the title?', '{"type": "object", "properties": {"title": {"type": "string"}}}', index_id => 'demo');
+
+-- tl_segments(video, definitions, index_id => NULL, start_sec => NULL, end_sec => NULL, min_segment_sec => NULL, max_segment_sec => NULL, max_tokens => NULL)
+-- The segments of a video that fit definitions: one row per segment, its fields as JSON.
+--   gives rows of definition text, start_sec double, end_sec double, fields text
+--   video text: URL, path or id of a video, or id of an asset.
+--   definitions text: JSON list of objects with id, description and fields (name, type, description); NULL gives nothing.
+--   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is looked at as it is
+--   start_sec double: where the part to look at begins, in seconds; 0 by default
+--   end_sec double: where it ends; the part sets the price. NULL is the end
+--   min_segment_sec double: least length of a segment, 2 s or more
+--   max_segment_sec double: greatest length of a segment
+--   max_tokens bigint: most tokens to write; 32,768 by default
+SELECT * FROM tl_segments('https://example.com/tour.mp4', '[{"id": "shop", "description": "A shop is seen", "fields": [{"name": "sign", "type": "string", "description": "what its sign says"}]}]');
 
 -- tl_search(index_id, query_text, max_hits => 10, search_options => NULL, filter => NULL, operator => NULL, group_by => NULL, threshold => NULL, adjust_confidence_level => NULL, sort_option => NULL, page_limit => NULL, include_user_metadata => NULL, transcription_options => NULL)
 -- Search an index by words: one row per matching clip, best first.
@@ -66,48 +96,53 @@ SELECT tl_extract('https://example.com/tour.mp4', 'What is the title?', '{"type"
 --   index_id text: name or id of the index.
 --   query_text text: what to look for, in words; NULL gives nothing.
 --   max_hits bigint: most clips to give (videos, when grouped); pages are followed
---   search_options list of text: sources to search: visual, audio, transcription
+--   search_options list of text: sources to search: visual, audio, transcription (speech). NULL is all there are
 --   filter text: JSON object over metadata, such as {"duration": {"gte": 60}}
 --   operator text: how several sources combine: or (the default), and
 --   group_by text: clip (the default) or video; the rows are clips either way
---   threshold text: least confidence of a hit: high, medium, low (default), none
---   adjust_confidence_level double: 0 to 1, shifts the borders of confidence
---   sort_option text: score (the default), or clip_count when grouped by video
+--   threshold text: least confidence of a hit: high, medium, low, none; for models with scores
+--   adjust_confidence_level double: 0 to 1, shifts the borders of confidence; for models with scores
+--   sort_option text: score or clip_count; for models with scores
 --   page_limit bigint: clips a request, 1 to 50
 --   include_user_metadata boolean: whether to give the videos' metadata as JSON
 --   transcription_options list of text: lexical, semantic or both, for transcription
 SELECT * FROM tl_search('demo', 'a red car');
 
--- tl_search_by_image(index_id, image, query_text => NULL, max_hits => 10, search_options => NULL, filter => NULL, operator => NULL, group_by => NULL, threshold => NULL, adjust_confidence_level => NULL, sort_option => NULL, page_limit => NULL, include_user_metadata => NULL, transcription_options => NULL)
+-- tl_search_by_image(index_id, image, query_text => NULL, max_hits => 10, search_options => NULL, filter => NULL, operator => NULL, group_by => NULL, threshold => NULL, adjust_confidence_level => NULL, sort_option => NULL, page_limit => NULL, include_user_metadata => NULL, transcription_options => NULL, images => NULL)
 -- Search an index by a picture: one row per matching clip, best first.
 --   gives rows of video_id text, start_sec double, end_sec double, score double, rank bigint, confidence text, thumbnail_url text, transcription text, user_metadata text
 --   index_id text: name or id of the index.
 --   image text: URL or path of a JPEG or PNG; NULL gives nothing.
 --   query_text text: words to narrow the picture down (Marengo 3.0 and the embedded engine).
 --   max_hits bigint: most clips to give (videos, when grouped); pages are followed
---   search_options list of text: sources to search: visual, audio, transcription
+--   search_options list of text: sources to search: visual, audio, transcription (speech). NULL is all there are
 --   filter text: JSON object over metadata, such as {"duration": {"gte": 60}}
 --   operator text: how several sources combine: or (the default), and
 --   group_by text: clip (the default) or video; the rows are clips either way
---   threshold text: least confidence of a hit: high, medium, low (default), none
---   adjust_confidence_level double: 0 to 1, shifts the borders of confidence
---   sort_option text: score (the default), or clip_count when grouped by video
+--   threshold text: least confidence of a hit: high, medium, low, none; for models with scores
+--   adjust_confidence_level double: 0 to 1, shifts the borders of confidence; for models with scores
+--   sort_option text: score or clip_count; for models with scores
 --   page_limit bigint: clips a request, 1 to 50
 --   include_user_metadata boolean: whether to give the videos' metadata as JSON
 --   transcription_options list of text: lexical, semantic or both, for transcription
+--   images list of text: URLs or paths of further pictures, 10 in all
 SELECT * FROM tl_search_by_image('demo', 'https://example.com/car.jpg');
 
--- tl_embed_text(text, text_truncate => NULL)
+-- tl_embed_text(text, text_truncate => NULL, model_name => NULL, embedding_dimension => NULL)
 -- The vector of a text, comparable with those of clips.
 --   gives vector
 --   text text: what to embed.
---   text_truncate text: where a text that is too long is cut: end (the default), start, none (an error).
+--   text_truncate text: where a text that is too long is cut: end, start, none (an error). Marengo 3.0 of the service takes no such option, 3.5 end and none.
+--   model_name text: marengo3.0 or marengo3.5; NULL is the session's model
+--   embedding_dimension bigint: numbers a vector, for marengo3.5: 256 or 512
 SELECT tl_embed_text('a red car');
 
--- tl_embed_image(image)
+-- tl_embed_image(image, model_name => NULL, embedding_dimension => NULL)
 -- The vector of a picture, comparable with those of clips.
 --   gives vector
 --   image text: URL or path of a JPEG or PNG.
+--   model_name text: marengo3.0 or marengo3.5; NULL is the session's model
+--   embedding_dimension bigint: numbers a vector, for marengo3.5: 256 or 512
 SELECT tl_embed_image('https://example.com/car.jpg');
 
 -- tl_audio_vectors(audio, audio_start_offset_sec => NULL)
@@ -131,7 +166,7 @@ SELECT * FROM tl_video_vectors('https://example.com/tour.mp4');
 
 -- tl_index_video(video, index_id => NULL, user_metadata => NULL, enable_video_stream => NULL)
 -- Index a video once and give its record.
---   gives struct(video_id, index_id, task_id, status, duration_sec, width, height, fps, size_bytes)
+--   gives struct(video_id, index_id, task_id, status, duration_sec, width, height, fps, size_bytes, asset_id)
 --   video text: URL of a video file, path of a local one, or the id of an indexed video.
 --   index_id text: name or id of the index; created when no index has the name. NULL is the session's index.
 --   user_metadata text: JSON object to keep with a newly indexed video; search can filter by it.
@@ -146,9 +181,10 @@ SELECT tl_index_video('https://example.com/tour.mp4', index_id => 'demo');
 --   embedding_option text: which vector: visual (the default), audio or transcription.
 SELECT * FROM tl_clips('https://example.com/tour.mp4', index_id => 'demo');
 
--- tl_transcript(video, index_id => NULL)
--- What is said in a video, with times.
---   gives rows of start_sec double, end_sec double, text text
+-- tl_transcript(video, index_id => NULL, unit => NULL)
+-- What is said in a video, with times; with `unit => 'speaker'`, who says it.
+--   gives rows of start_sec double, end_sec double, text text, speaker text
 --   video text: URL, path or id; a URL or path is indexed first, once.
 --   index_id text: name or id of the index; NULL is the session's index.
+--   unit text: word, sentence or speaker, from the video's asset; no index is needed. NULL: what the index has.
 SELECT * FROM tl_transcript('https://example.com/tour.mp4', index_id => 'demo');

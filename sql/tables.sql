@@ -44,3 +44,26 @@ SELECT * FROM tl_tasks(index_id => 'demo');
 --   started_at text: only those created at or after this time (RFC 3339).
 --   ended_at text: only those created at or before this time (RFC 3339).
 SELECT * FROM tl_embed_tasks();
+
+-- tl_assets(asset_types => NULL, filename => NULL)
+-- The uploaded files of the account, newest first.
+--   rows of asset_id text, status text, method text, filename text, file_type text, duration_sec double, size_bytes bigint, user_metadata text, created_at timestamp
+--   asset_types list of text: only these: video, audio, image, document.
+--   filename text: only those whose name contains this, in either case.
+SELECT * FROM tl_assets();
+
+-- tl_entities(collection_id => NULL, name => NULL)
+-- The people that searches can name as `<@entity_id>`, with the pictures that show them.
+--   rows of entity_id text, collection_id text, collection_name text, name text, description text, status text, asset_ids list of text, metadata text, created_at timestamp, updated_at timestamp
+--   collection_id text: only those of this collection.
+--   name text: only those of this name.
+SELECT * FROM tl_entities();
+
+-- tl_analyze_tasks(status => NULL, asset_id => NULL, video_url => NULL, analysis_mode => NULL)
+-- The analysis tasks of the account, newest first; `custom_id` is the ledger's key.
+--   rows of task_id text, status text, custom_id text, analysis_mode text, video_url text, asset_id text, duration_sec double, prompt text, error_code text, error_message text, created_at timestamp, completed_at timestamp
+--   status text: only these: queued, pending, processing, ready, failed, canceled.
+--   asset_id text: only those about this asset.
+--   video_url text: only those about this URL, exactly as it was sent.
+--   analysis_mode text: general or time_based_metadata.
+SELECT * FROM tl_analyze_tasks();

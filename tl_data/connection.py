@@ -13,7 +13,7 @@ import threading
 import time
 from array import array
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from tl_data.billing import Bill
 from tl_data.catalog import Function, Table
 from tl_data.client import Client
 from tl_data.client.local_server import Engine, engine, models_of
-from tl_data.errors import RowFailed, SettingsError
+from tl_data.errors import APIError, RowFailed, SettingsError
 from tl_data.guard import (
     Admitted,
     Guard,
@@ -111,7 +111,11 @@ class Connection:
             limiter = Limiter.of(settings, ledger.storage)
             client = Client(settings, base_url=base_url, limiter=limiter)
             try:
-                return Session(settings, client, ledger, await models_of(client))
+                models = await models_of(client)
+                if models is None:
+                    with suppress(APIError):  # each call asks again, and its row has the error
+                        await client.account_generation()
+                return Session(settings, client, ledger, models)
             except BaseException:
                 await client.aclose()
                 raise

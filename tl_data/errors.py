@@ -28,6 +28,8 @@ boundary of DuckDB or Spark, the text does: so the text carries code, request id
 
 from __future__ import annotations
 
+import re
+
 
 class TLDataError(Exception):
     """Base of every error this package raises on purpose."""
@@ -210,3 +212,33 @@ class NotFound(APIError):
 
 class BadRequest(APIError):
     """400 and every other 4xx: the request itself must change."""
+
+
+#: Codes with which a server refuses the form of a request, whatever it is about.
+_SHAPE_CODES = ("parameter_unknown", "content_type_invalid", "endpoint_not_exists", "endpoint_deprecated")
+#: Parameters that this package chooses, not its user; a refusal that names one is about the request's form.
+_SHAPE_PARAMETERS = re.compile(
+    r"\b(video_id|model_name|analysis_mode|input_type|stream|custom_id|search_options)\b[^.]{0,40}"
+    r"\b(not supported|no longer|invalid|unknown|required|deprecated)\b|\buse (the )?video object\b"
+    r"|\b(video|video_id|model_name|analysis_mode|input_type|stream|custom_id)\W* parameter is "
+    r"(invalid|unknown)",
+    re.IGNORECASE,
+)
+
+
+def is_shape_refusal(code: str | None, message: str) -> bool:
+    """Whether a refusal (HTTP 400 and the like) is about the form of the request, not about the video or
+    what its user asked: then the release is to blame, and a later one may succeed with the same row.
+    """
+    if code in _SHAPE_CODES:
+        return True
+    return code in (None, "parameter_invalid", "parameter_not_provided", "generic_error") and bool(
+        _SHAPE_PARAMETERS.search(message)
+    )
+
+
+#: What a message says then.
+SHAPE_ADVICE = (
+    "The server does not take this form of the request: this release of tl_data is to blame, not the video. "
+    "Nothing was paid; upgrade tl_data and run again."
+)

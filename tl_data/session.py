@@ -1,7 +1,8 @@
-"""The session: what every catalog function works with. Client, ledger, and the videos of an index.
+"""The session: what every catalog function works with. Client, ledger, videos and analyses.
 
-A `video` argument is a URL, a local path or a video id. A URL or path is indexed once, through the ledger,
-into the session's index, and then used by its id.
+A `video` argument is a URL, a local path, the id of an indexed video or the id of an asset. What needs an
+index (clips, search) indexes a URL or path once, through the ledger, into the session's index. What is
+written about a video needs none where the account analyses URLs and assets as they are.
 """
 
 from __future__ import annotations
@@ -9,25 +10,40 @@ from __future__ import annotations
 import asyncio
 import difflib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from tl_data.analysis import WHOLE, Analyses, TextRequest, TextResult, VideoRef, Window, parts_of
 from tl_data.client import Client
 from tl_data.client.local_server import Models, made_by
 from tl_data.client.responses import seconds_of, video_record
 from tl_data.client.task_poller import TaskWatcher
-from tl_data.errors import APIError, BadRequest, MediaRefused, MissingExtra, NotFound, TaskFailed
+from tl_data.errors import (
+    APIError,
+    BadRequest,
+    MediaRefused,
+    MissingExtra,
+    NotFound,
+    StillRunning,
+    TaskFailed,
+)
 from tl_data.ledger.ledger import Ledger
-from tl_data.ledger.models import Billed, Call, Entry
+from tl_data.ledger.models import Call, Entry
 from tl_data.ledger.recovery import METADATA_KEY as METADATA_KEY
-from tl_data.ledger.recovery import indexing_task, source_of
-from tl_data.media.identity import Identity, identify
+from tl_data.ledger.recovery import indexing_task, lost_asset, source_of, upload
+from tl_data.media.identity import Identity, identify, is_url
 from tl_data.media.preflight import facts_of
+from tl_data.models import (
+    SEARCH_MODEL,
+    SEARCH_MODEL_2025,
+    SearchModel,
+    search_model,
+)
 from tl_data.runtime.durations import Lengths
 from tl_data.settings import Settings
-from tl_data.usage import about, current
+from tl_data.usage import current
 
 Json = dict[str, Any]
 
@@ -45,19 +61,39 @@ class Session:
         self.ledger = ledger
         self.watcher = TaskWatcher(client, settings)
         self.models = models  # of the engine on this machine, if it answers and not the service
-        self.search_model = settings.search_model or (models.search if models else "marengo3.0")
-        self.analyze_model = settings.analyze_model or (models.analyze if models else "pegasus1.2")
+        if models is not None:
+            client.generation = "today"  # the embedded engine takes every request of today
+        self.search_model = settings.search_model or (models.search if models else self._default_search())
+        self.analyses = Analyses(
+            client, ledger, self.watcher, settings.analyze_model or (models.analyze if models else None)
+        )
         self.embed_model = self.search_model
         self.vectors_by = made_by(self.search_model, models.search if models else None)  # in tables
-        self.texts_by = made_by(self.analyze_model, models.analyze if models else None)
         self.embedded = models is not None
         self.arrived = 0  # videos that became ready while they were waited for here
         self._indexes: dict[str, str] = {}
         self.lengths = Lengths()
         self._creating = asyncio.Lock()
+        self._refs: dict[tuple[str, str], VideoRef] = {}
+        self._index_models: dict[str, list[str]] = {}
+        self.without_transcription: set[str] = set()  # indexes that refused this option of a search
+
+    def _default_search(self) -> str:
+        return SEARCH_MODEL_2025 if self.client.generation == "2025" else SEARCH_MODEL
+
+    @property
+    def analyze_model(self) -> str:
+        """The model that texts are asked of."""
+        return self.analyses.model
+
+    @property
+    def texts_by(self) -> str:
+        """The name of that model in tables."""
+        return made_by(self.analyze_model, self.models.analyze if self.models else None)
 
     async def aclose(self) -> None:
         """Close the connections and end what runs in the background."""
+        await self.analyses.aclose()
         await self.watcher.aclose()
         await self.ledger.aclose()
         await self.client.aclose()
@@ -78,6 +114,7 @@ class Session:
                 return known
             async for found in self.client.list_indexes(index_name=index):
                 if found.get("index_name") == index:
+                    self._note_models(found)
                     return self._indexes.setdefault(index, found["_id"])
             if not create:
                 names = [str(found.get("index_name")) async for found in self.client.list_indexes()]
@@ -90,16 +127,40 @@ class Session:
 
     async def _create_index(self, name: str) -> str:
         options = ["visual", "audio"]
-        models = [{"model_name": self.search_model, "model_options": options}]
-        if self.analyze_model != self.search_model:
-            models.append({"model_name": self.analyze_model, "model_options": options})
+        search = {"model_name": self.search_model, "model_options": options}
+        old = self.client.generation == "2025" or self.models is not None
+        if not old or self.analyze_model == self.search_model:
+            return await self.client.create_index(name, [search], addons=["thumbnail"])
+        # Analyses of an account of 2025 need the model in the index; elsewhere it is refused there.
+        text = {"model_name": self.analyze_model, "model_options": options}
         try:
-            return await self.client.create_index(name, models, addons=["thumbnail"])
+            return await self.client.create_index(name, [search, text], addons=["thumbnail"])
         except BadRequest as refused:
-            # The service stopped taking Pegasus in indexes in 2026; analysis works without it since.
-            if len(models) == 1 or refused.code != "parameter_invalid":
+            if refused.code != "parameter_invalid":
                 raise
-            return await self.client.create_index(name, models[:1], addons=["thumbnail"])
+            return await self.client.create_index(name, [search], addons=["thumbnail"])
+
+    async def index_models(self, index_id: str) -> list[str]:
+        """The names of an index's models, asked for once."""
+        if index_id not in self._index_models:
+            self._note_models({"_id": index_id, **await self.client.retrieve_index(index_id)})
+        return self._index_models[index_id]
+
+    def _note_models(self, index: Json) -> None:
+        # The embedded engine shows its own model, and beside it the one that was asked for.
+        models = index.get("models") or []
+        names = [str(model.get("requested_as") or model.get("model_name")) for model in models]
+        self._index_models[str(index["_id"])] = names
+
+    def search_options(self, index_id: str, model: SearchModel | None) -> list[str]:
+        """The sources that a search asks if nobody names any: all that the index has."""
+        options = list(model.options if model is not None else ("visual", "audio"))
+        return [o for o in options if o != "transcription" or index_id not in self.without_transcription]
+
+    async def index_search_model(self, index_id: str) -> SearchModel | None:
+        """What the model of an index can do; None if no table knows it, as with the embedded engine's."""
+        rows = [row for name in await self.index_models(index_id) if (row := search_model(name))]
+        return rows[0] if rows else None
 
     @staticmethod
     def is_id(video: str) -> bool:
@@ -216,42 +277,221 @@ class Session:
             current().video_minutes += minutes - call.video_minutes  # more than was noted when it was sent
         return record
 
-    async def once(
-        self,
-        operation: str,
-        video: Mapping[str, Any],
-        params: Mapping[str, Any],
-        do: Callable[[], Awaitable[Any]],
-    ) -> Any:
-        """A paid call about an indexed video whose answer is kept in the ledger and never paid for again.
+    # ---- texts ----------------------------------------------------------------------------------
 
-        `video` is a record as `video()` gives it; analysis is billed by its length.
+    async def ref(self, video: str, index_id: str | None = None) -> VideoRef:
+        """The video to analyse, under every name it has. A URL is indexed only if an index is named, or if
+        the account analyses indexed videos alone; a file here becomes an asset, once.
+
+        Raises:
+            APIError, MediaRefused, TaskFailed: it is not there, or could not be indexed or uploaded.
         """
-        current().model = self.texts_by
-        seconds = video.get("duration_sec")
-        call = self.paid_call(operation, str(video["video_id"]), params, float(seconds or 0.0))
+        generation = await self.client.account_generation()
+        if self.is_id(video):
+            return await self._ref_of_id(video, index_id)
+        if index_id is not None or generation == "2025":
+            record = await self.index_video(video, index_id)
+            url = video if is_url(video) else None
+            return await self._with_asset(VideoRef.of(record, url=url))
+        identity = await identify(self.client, video)
+        known = await self._indexed(identity)
+        if known is not None:
+            url = video if is_url(video) else None
+            return await self._with_asset(VideoRef.of(known, url=url, content_key=identity.content_key))
+        names = {"content_key": identity.content_key, "canonical": identity.canonical}
+        if is_url(video):
+            return VideoRef(url=video, duration_sec=self.lengths.of(video), **names)
+        asset = await self.asset(video, identity)
+        return VideoRef(asset_id=str(asset["_id"]), duration_sec=asset.get("duration"), **names)
 
-        async def measured() -> Billed:  # an id says nothing of the length: it is asked for before it is paid
-            length = seconds
-            if length is None:
-                length = await self._seconds(str(video["video_id"]), str(video["index_id"]))
-            minutes = float(length) / 60
-            with about(minutes):
-                return Billed(await do(), minutes)
-
-        return (await self.ledger.once(call, measured)).result
-
-    async def _seconds(self, video_id: str, index_id: str) -> float:
-        """The length of an indexed video, for the bill; 0 where the platform does not tell it."""
-        known = self.lengths.of(video_id)
-        if known is None:
+    async def _ref_of_id(self, video: str, index_id: str | None) -> VideoRef:
+        index = await self.index_id(index_id) if index_id is not None else await self._found_index()
+        if (known := self._refs.get((index or "", video))) is not None:
+            return known
+        missing: NotFound | BadRequest | None = None
+        ref: VideoRef | None = None
+        if index is not None:
             try:
-                found = await self.client.retrieve_video(index_id, video_id)
-            except APIError:  # of another index, or gone: the call itself tells
-                return 0.0
-            known = float(seconds_of(found) or 0.0)
-            self.lengths.keep(video_id, known)
-        return known
+                found = await self.client.retrieve_video(index, video)
+                record = video_record(found, index, None)
+                self.lengths.keep(video, record["duration_sec"])
+                ref = VideoRef.of(record)
+            except (NotFound, BadRequest) as error:
+                missing = error
+        if ref is None and self.client.generation == "today" and index_id is None:
+            try:
+                asset = await self.client.retrieve_asset(video)
+                ref = VideoRef(asset_id=str(asset["_id"]), duration_sec=asset.get("duration"))
+            except (NotFound, BadRequest):
+                ref = None
+        if ref is None:
+            # Perhaps of another index: the analysis itself tells.
+            if missing is not None and missing.http_status == 404 and self.client.generation == "today":
+                raise missing
+            ref = VideoRef(video_id=video, index_id=index)
+        self._refs[index or "", video] = ref
+        return ref
+
+    async def _found_index(self) -> str | None:
+        """The session's index, if it is there."""
+        try:
+            return await self.index_id()
+        except NotFound:
+            return None
+
+    async def _indexed(self, identity: Identity) -> Json | None:
+        """The record of a video that the session's index holds by the ledger. Nothing is indexed."""
+        index = await self._found_index()
+        if index is None:
+            return None
+        entry = await self.ledger.get(self.index_call(identity, index))
+        return dict(entry.result) if entry is not None and entry.state == "done" else None
+
+    async def _with_asset(self, ref: VideoRef) -> VideoRef:
+        """The same with the asset of an indexed video, asked for where an earlier record lacks it."""
+        if ref.asset_id or not ref.video_id or not ref.index_id or self.client.generation == "2025":
+            return ref
+        found = await self._ref_of_id(ref.video_id, ref.index_id)
+        return replace(ref, asset_id=found.asset_id)
+
+    async def asset(self, video: str, identity: Identity | None = None) -> Json:
+        """The asset of a URL or a file here, uploaded once, ready.
+
+        Raises:
+            MediaRefused: the file cannot be read, or it was refused for what it is.
+            TaskFailed: the service took it and could not use it.
+        """
+        identity = identity or await identify(self.client, video)
+        call = Call("asset", identity.content_key, {}, None, content=identity.canonical)
+
+        async def send() -> str:
+            return await upload(self.client, video, call.key)
+
+        async def find() -> str | None:
+            return await lost_asset(self.client, call.key)
+
+        entry = await self.ledger.submit(call, send, find)
+        if entry.state == "done":
+            return dict(entry.result)
+        try:
+            asset = await self.watcher.wait_asset(str(entry.task_id))
+        except (TaskFailed, NotFound) as failed:
+            await self.ledger.fail(call, failed)
+            raise
+        kept = {name: asset.get(name) for name in ("_id", "duration", "size", "filename")}
+        await self.ledger.finish(call, kept, video_minutes=0.0)
+        return kept
+
+    async def asset_ref(self, ref: VideoRef) -> VideoRef:
+        """The same video as an asset that is ready, for batches; its URL becomes one."""
+        if ref.asset_id or not ref.url or self.client.generation == "2025":
+            return ref
+        asset = await self.asset(ref.url)
+        duration = ref.duration_sec if ref.duration_sec is not None else asset.get("duration")
+        return replace(ref, asset_id=str(asset["_id"]), duration_sec=duration)
+
+    async def transcription(self, asset_id: str, kind: str) -> list[Json]:
+        """What is said in an asset: its words, sentences or utterances; waited for until it is there.
+
+        Raises:
+            TaskFailed: the service could not transcribe it.
+            StillRunning: it is not there at `settings.task_deadline`.
+        """
+        pause, waited = 0.1, 0.0
+        while True:
+            try:
+                found = await self.client.asset_transcription(asset_id, [kind])
+            except NotFound:
+                await self.client.retrieve_asset(asset_id)  # raises if it is the asset that is missing
+                return []  # nobody speaks
+            if found.get("status") == "ready":
+                return list(found.get(kind) or [])
+            if found.get("status") == "failed":
+                reason = (found.get("error") or {}).get("message") or "the transcription failed"
+                raise TaskFailed(str(reason), None, "transcription_failed")
+            if waited > self.settings.task_deadline:
+                raise StillRunning(f"the transcription of asset {asset_id} is not ready", None)
+            await asyncio.sleep(pause)
+            waited += pause
+            pause = min(self.settings.poll_interval, pause * 1.5)
+
+    async def analyze_one(self, request: TextRequest) -> TextResult:
+        """Answer one request, from the ledger or by asking; errors are raised."""
+        result = (await self.analyses.run(request)).raised()
+        current().model = self.text_author(result.models.get(0))
+        return result
+
+    async def analyze_many(self, requests: Sequence[TextRequest]) -> list[TextResult]:
+        """Answer many requests, in their order: in batches of up to 1,000 where account, model and videos
+        allow it, by tasks otherwise, one by one on an account of 2025. Nothing that the ledger knows is asked
+        for. A request that fails has its errors in its result and takes no other with it.
+
+            record = await session.index_video(url)          # or a row of `videos`: video_id, asset_id, ...
+            requests = [TextRequest(VideoRef.of(record), parts_of(["summary", "title", "chapters"]))]
+            for result in await session.analyze_many(requests):
+                result.answers[0]["summary"], result.errors   # by the number of the part
+
+        Batches take assets: a video with a URL alone goes by a task of its own; `asset_ref` makes it one.
+        """
+        refs = await asyncio.gather(*(self._with_asset(request.video) for request in requests))
+        completed = [replace(r, video=ref) for r, ref in zip(requests, refs, strict=True)]
+        return await self.analyses.run_many(completed)
+
+    async def texts(
+        self,
+        video: str | VideoRef | Mapping[str, Any],
+        outputs: Sequence[str],
+        *,
+        prompts: Sequence[str | None] = (None,),
+        window: Window = WHOLE,
+        index_id: str | None = None,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+    ) -> Json:
+        """Texts about a video, by one analysis for all that the ledger does not hold.
+
+        Args:
+            video: a URL, path or id, a reference, or a record of type `types.VIDEO`.
+            outputs: some of summary, title, topics, hashtags, chapters, highlights.
+            prompts: of the summaries, one each; the answer has them in `summaries`, in this order.
+
+        Returns:
+            The outputs by name, `model` that wrote them, and `errors` by output for parts that failed.
+
+        Raises:
+            TLDataError: every part failed.
+        """
+        if isinstance(video, str):
+            ref = await self.ref(video, index_id)
+        else:
+            ref = await self._with_asset(video if isinstance(video, VideoRef) else VideoRef.of(video))
+        parts = parts_of(outputs, prompts, temperature)
+        request = TextRequest(ref, parts, window, temperature, max_tokens)
+        return self.as_texts(await self.analyses.run(request), outputs)
+
+    def as_texts(self, result: TextResult, outputs: Sequence[str]) -> Json:
+        """A result as `texts` gives it. Raises the first error if every part failed."""
+        if result.errors and not result.answers:
+            result.raised()
+        texts: Json = {"errors": {}, "summaries": []}
+        for number, part in enumerate(result.request.parts):
+            names = [n for n in outputs if n in part.properties]
+            answer = result.answers.get(number)
+            if answer is None:
+                texts["errors"] |= dict.fromkeys(names, result.errors[number])
+                texts["summaries"] += [None] if part.operation == "summary" else []
+                continue
+            texts |= {n: answer.get(n) for n in names if n not in texts}
+            texts["summaries"] += [answer.get("summary")] if part.operation == "summary" else []
+        texts["model"] = self.text_author(next(iter(result.models.values()), None))
+        current().model = texts["model"]
+        return texts
+
+    def text_author(self, model: str | None) -> str:
+        """The name in tables of the model that wrote a text."""
+        if model is None:
+            return self.texts_by
+        return made_by(model, self.models.analyze if self.models else None)
 
     def paid_call(
         self, operation: str, video_id: str, params: Mapping[str, Any], seconds: float = 0.0

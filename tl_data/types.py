@@ -29,6 +29,7 @@ VIDEO = pa.struct(
         ("height", COUNT),
         ("fps", NUMBER),
         ("size_bytes", COUNT),
+        ("asset_id", TEXT),
     ]
 )
 
@@ -84,7 +85,13 @@ HIGHLIGHTS = pa.list_(
     )
 )
 
-TRANSCRIPT = pa.list_(pa.struct([("start_sec", NUMBER), ("end_sec", NUMBER), ("text", TEXT)]))
+TRANSCRIPT = pa.list_(
+    pa.struct([("start_sec", NUMBER), ("end_sec", NUMBER), ("text", TEXT), ("speaker", TEXT)])
+)
+
+SEGMENTS = pa.list_(
+    pa.struct([("definition", TEXT), ("start_sec", NUMBER), ("end_sec", NUMBER), ("fields", JSON)])
+)
 
 GIST = pa.struct([("title", TEXT), ("topics", TEXTS), ("hashtags", TEXTS)])
 

@@ -51,7 +51,7 @@ def test_the_new_headers(api: API) -> None:
     assert headers["x-ratelimit-dimensions"] == "Duration,Request,OutputToken"
     assert headers["x-ratelimit-request-limit"] == "60"
     assert headers["x-ratelimit-request-remaining"] == "59"
-    assert headers["x-ratelimit-duration-limit"] == "600"
+    assert headers["x-ratelimit-duration-limit"] == "36000"
     assert headers["x-ratelimit-outputtoken-limit"] == "30000"
     assert "x-ratelimit-limit" not in headers
 
@@ -59,16 +59,16 @@ def test_the_new_headers(api: API) -> None:
 def test_every_category_of_a_plan_is_counted(api: API) -> None:
     assert api.engine("PUT", "/rates", json={"plan": "tier2"}).status_code == 200
     asked = {
-        "/tasks": (120, 1, "1200"), "/indexes/0123/indexed-assets": (120, 2, "1200"),
+        "/tasks": (120, 1, "72000"), "/indexes/0123/indexed-assets": (120, 2, "72000"),
         "/assets": (120, 1, None), "/search": (1200, 1, None),
-        "/analyze": (120, 1, "1200"), "/summarize": (120, 2, "1200"), "/embed": (1200, 1, None),
-        "/embed-v2": (1200, 2, None), "/embed/tasks": (50, 1, "1200"), "/embed-v2/tasks": (50, 2, "1200"),
+        "/analyze": (120, 1, "72000"), "/summarize": (120, 2, "72000"), "/embed": (1200, 1, None),
+        "/embed-v2": (1200, 2, None), "/embed/tasks": (50, 1, "72000"), "/embed-v2/tasks": (50, 2, "72000"),
     }  # fmt: skip
-    for path, (requests, used, minutes) in asked.items():
+    for path, (requests, used, video) in asked.items():
         headers = api.post(path, json={}).headers
         assert headers["x-ratelimit-request-limit"] == str(requests), path
         assert headers["x-ratelimit-request-remaining"] == str(requests - used), path
-        assert headers.get("x-ratelimit-duration-limit") == minutes, path
+        assert headers.get("x-ratelimit-duration-limit") == video, path
 
 
 def test_requests_per_second_refill(api: API) -> None:

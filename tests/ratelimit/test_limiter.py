@@ -88,7 +88,7 @@ def test_what_is_left_is_spread_until_the_reset() -> None:
         taken = await seconds(limiter, 10)
         assert 1.0 < taken < 2.5
         limiter = Limiter()
-        answered(limiter, "Duration-", 600, 300, 2)
+        answered(limiter, "Duration-", 36000, 18000, 2)
         assert await seconds(limiter, 1, video_minutes=1) < 0.1
         assert await seconds(limiter, 1, video_minutes=299) > 0.2
 

@@ -19,6 +19,10 @@ from tl_data.functions import FUNCTIONS
 from tl_data.settings import Settings
 
 INDEX = "shared"
+SEGMENTS = (
+    '[{"id": "scene", "description": "A scene", "fields": '
+    '[{"name": "color", "type": "string", "description": "main color"}]}]'
+)
 
 
 @dataclass
@@ -60,6 +64,7 @@ class Library:
             "gist": video,
             "analyze": video | {"prompt": "What is this video about?"},
             "extract": video | {"prompt": "What is the title?", "json_schema": schema},
+            "segments": {"video": self.urls[0], "definitions": SEGMENTS},
             "search": {"index_id": self.index, "query_text": "a red object", "threshold": "none"},
             "search_by_image": {"index_id": self.index, "image": str(self.image), "threshold": "none"},
             "embed_text": {"text": "a red object"},

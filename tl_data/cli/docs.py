@@ -17,27 +17,32 @@ from tl_data.client import OPERATIONS
 from tl_data.functions import FUNCTIONS, TABLES
 
 #: Which methods of the client a record calls, beyond those that make sure that its video is indexed.
+_BY_TASK = ("create_analyze_task", "list_analyze_tasks", "retrieve_analyze_task")
 CALLS: dict[str, tuple[str, ...]] = {
     "index_video": ("create_index", "list_indexes", "create_task", "list_tasks", "retrieve_task"),
     "search": ("search",),
     "search_by_image": ("search",),
     "clips": ("retrieve_video",),
-    "transcript": ("retrieve_video",),
-    "summarize": ("summarize",),
-    "chapters": ("summarize",),
-    "highlights": ("summarize",),
-    "gist": ("gist",),
-    "analyze": ("analyze",),
-    "extract": ("analyze",),
-    "embed_text": ("embed",),
-    "embed_image": ("embed",),
-    "audio_vectors": ("embed",),
+    "transcript": ("retrieve_video", "asset_transcription"),
+    "summarize": (*_BY_TASK, "summarize"),
+    "chapters": (*_BY_TASK, "summarize"),
+    "highlights": (*_BY_TASK, "summarize"),
+    "gist": (*_BY_TASK, "gist"),
+    "analyze": (*_BY_TASK, "analyze"),
+    "extract": (*_BY_TASK, "analyze"),
+    "segments": _BY_TASK,
+    "embed_text": ("embed_v2", "embed"),
+    "embed_image": ("embed_v2", "embed"),
+    "audio_vectors": ("embed_v2", "embed"),
     "video_vectors": ("create_embed_task", "retrieve_embed_task", "retrieve_video"),
     "indexes": ("list_indexes",),
     "videos": ("list_videos",),
     "tasks": ("list_tasks",),
     "embed_tasks": ("list_embed_tasks",),
     "estimate": (),
+    "assets": ("list_assets",),
+    "entities": ("list_entity_collections", "retrieve_entity_collection", "list_entities"),
+    "analyze_tasks": ("list_analyze_tasks",),
 }
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -6,17 +6,27 @@ The calls themselves are methods of the classes in the modules beside this one, 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urljoin, urlsplit
 
 from tl_data.client.request import Json, Request
 from tl_data.client.responses import decoded, error_from, request_id_of, unreadable
 from tl_data.client.retry import Repeat, persist
 from tl_data.client.transport import Answer, Stream, Transport
-from tl_data.errors import APIError, BadRequest, NotFound, ServerFailed, SettingsError, TLDataError
+from tl_data.errors import (
+    SHAPE_ADVICE,
+    APIError,
+    BadRequest,
+    NotFound,
+    ServerFailed,
+    SettingsError,
+    TLDataError,
+    is_shape_refusal,
+)
 from tl_data.ratelimit.headers import wait_hint
 from tl_data.runtime.shutdown import mark_in_flight
 from tl_data.runtime.telemetry import Span, count, span
@@ -33,6 +43,10 @@ PAGE = 50  # the most items the API gives a page
 REDIRECTS = 5
 
 
+#: Which kind of account answers: one whose videos are analysed by object and by task, or one of 2025.
+Generation = Literal["today", "2025"]
+
+
 class BaseClient:
     """The connection to the API at one address, with one key, inside one event loop."""
 
@@ -47,6 +61,8 @@ class BaseClient:
         self.transport = Transport(settings.timeout, settings.api_key)
         self.withdrawn: set[str] = set()  # endpoints that answered 410
         self.puts_videos = False  # the server knows PUT, not PATCH, for a video
+        self.generation: Generation | None = None  # see `AnalyzeTaskMethods.account_generation`
+        self.generation_lock = asyncio.Lock()
         self._limiter = limiter
 
     def __repr__(self) -> str:
@@ -82,15 +98,27 @@ class BaseClient:
 
         return await persist(attempt, request.repeat, self.settings)
 
-    async def create(self, request: Request) -> Json:
-        """The answer to a request that makes something; it holds the `_id` of what was made.
+    async def ask_lines(self, request: Request) -> list[Json]:
+        """The JSON objects of an answer in JSON Lines, in order. Raises what `ask` raises."""
+
+        async def attempt() -> list[Json]:
+            answer = await self._sent(request)
+            lines = [decoded(line) for line in answer.body.splitlines() if line.strip()]
+            if None in lines:
+                raise unreadable(answer.status, answer.headers, answer.body, str(request))
+            return [line for line in lines if line]
+
+        return await persist(attempt, request.repeat, self.settings)
+
+    async def create(self, request: Request, id_name: str = "_id") -> Json:
+        """The answer to a request that makes something; it holds the id of what was made.
 
         Raises:
-            ServerFailed: there is no `_id` in it; what was asked for may exist all the same.
+            ServerFailed: there is no id in it; what was asked for may exist all the same.
         """
         answer = await self.ask(request)
-        if not answer.get("_id"):
-            failed = ServerFailed(f"{request} was answered without an _id", "answer_unreadable", 200)
+        if not answer.get(id_name):
+            failed = ServerFailed(f"{request} was answered without {id_name}", "answer_unreadable", 200)
             failed.maybe_done = True
             raise failed
         return answer
@@ -112,7 +140,7 @@ class BaseClient:
             answer = await self.ask(Request("GET", path, {**query, "page": page, "page_limit": limit}))
             items = answer.get("data") or []
             for item in items:
-                name = item.get("_id")
+                name = item.get("_id") or item.get("task_id") or item.get("batch_id")
                 if name is None or name not in seen:
                     seen.add(name)
                     yield item
@@ -195,7 +223,10 @@ class BaseClient:
     def _judged(self, request: Request, answer: Answer) -> TLDataError:
         error = error_from(answer.status, answer.headers, answer.body, str(request))
         if isinstance(error, BadRequest):
-            error.message += _values(request, error.message)
+            sent = _values(request, error.message)
+            if is_shape_refusal(error.code, error.message):
+                sent = f"{sent} {SHAPE_ADVICE}"
+            error.message += sent
         wait = error.retry_after if isinstance(error, APIError) else wait_hint(answer.headers)
         self._observed(request, answer.status, answer.headers, wait)
         return error
@@ -216,7 +247,7 @@ class BaseClient:
         )
 
     def _headers(self, request: Request) -> dict[str, str]:
-        headers = {"accept": "application/json"}
+        headers = {"accept": "application/json", **request.headers}
         if self.settings.api_key:
             headers["x-api-key"] = self.settings.api_key
         if request.json is not None:

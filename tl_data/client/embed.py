@@ -59,6 +59,85 @@ class EmbedMethods(BaseClient):
         current().model = answer.get("model_name") or model_name
         return answer
 
+    @operation("POST /embed-v2")
+    async def embed_v2(
+        self,
+        input_type: str,
+        model_name: str,
+        *,
+        embedding_dimension: int | None = None,
+        auto_truncate: bool | None = None,
+        embedding_uncertainty: bool | None = None,
+        **inputs: Json,
+    ) -> Json:
+        """Embed text, pictures, audio or a short video at once; the vectors are in `data`.
+
+        Args:
+            input_type: text, image, text_image, audio, video (Marengo 3.0) or multi_input (3.5 alone).
+            inputs: the block named like the type, such as text={"input_text": "a red car"}.
+        """
+        body = {"input_type": input_type, "model_name": model_name, **inputs} | given(
+            embedding_dimension=embedding_dimension,
+            auto_truncate=auto_truncate,
+            embedding_uncertainty=embedding_uncertainty,
+        )
+        category = "embed" if input_type in ("audio", "video") else "embed_text"
+        answer = await self.ask(
+            Request("POST", "/embed-v2", json=body, category=category, repeat=Repeat.ONCE)
+        )
+        current().model = model_name
+        return answer
+
+    @operation("POST /embed-v2/tasks")
+    async def create_embed_v2_task(
+        self,
+        input_type: str,
+        model_name: str,
+        *,
+        embedding_dimension: int | None = None,
+        video_minutes: float = 0.0,
+        **inputs: Json,
+    ) -> Json:
+        """Begin to embed a video, audio, document or picture; returns `_id` of the task.
+
+        Raises:
+            APIError: with `maybe_done` set, the task may exist.
+        """
+        body = {"input_type": input_type, "model_name": model_name, **inputs} | given(
+            embedding_dimension=embedding_dimension
+        )
+        return await self.create(
+            Request(
+                "POST",
+                "/embed-v2/tasks",
+                json=body,
+                category="embed",
+                repeat=Repeat.NEVER,
+                video_minutes=video_minutes,
+            )
+        )
+
+    @operation("GET /embed-v2/tasks")
+    def list_embed_v2_tasks(
+        self,
+        *,
+        page: int | None = None,
+        page_limit: int | None = None,
+        started_at: Moment | None = None,
+        ended_at: Moment | None = None,
+        status: str | None = None,
+    ) -> AsyncIterator[Json]:
+        """List embedding tasks of /embed-v2, newest first, without vectors; of the last seven days."""
+        query = given(
+            page=page, page_limit=page_limit, started_at=started_at, ended_at=ended_at, status=status
+        )
+        return self.pages("/embed-v2/tasks", query)
+
+    @operation("GET /embed-v2/tasks/{task_id}")
+    async def retrieve_embed_v2_task(self, task_id: str) -> Json:
+        """Retrieve an embedding task of /embed-v2; its vectors are in `data` once it is ready."""
+        return await self.ask(Request("GET", path("/embed-v2/tasks/{task_id}", task_id=task_id)))
+
     @operation("POST /embed/tasks")
     async def create_embed_task(
         self,

@@ -258,6 +258,8 @@ async def models_of(client: Client) -> Models | None:
     if answer.status == 424:  # a model that a setting names cannot be used
         raise error_from(answer.status, answer.headers, answer.body, f"GET {PAGE}")
     told = decoded(answer.body) if answer.status == 200 else None
+    if told and told.get("profile", "lenient") != "lenient":
+        return None  # it acts as the service: nothing but the API tells what it has
     try:
         return Models(told["search_model"], told["analyze_model"], told["dimension"]) if told else None
     except KeyError:

@@ -86,11 +86,24 @@ class Form:
         yield self._tail
 
 
-async def _blocks(path: Path, size: int) -> AsyncIterator[bytes]:
+@dataclass
+class FileRange:
+    """A part of a file as a body of its own, which can be sent any number of times."""
+
+    path: Path
+    at: int
+    length: int
+    content_type: str = "application/octet-stream"
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _blocks(self.path, self.length, self.at)
+
+
+async def _blocks(path: Path, size: int, start: int = 0) -> AsyncIterator[bytes]:
     """Exactly `size` bytes of a file, read outside of the event loop."""
     at = 0
     while at < size:
-        block = await asyncio.to_thread(_block, path, at, min(BLOCK, size - at))
+        block = await asyncio.to_thread(_block, path, start + at, min(BLOCK, size - at))
         if not block:
             raise MediaRefused(f"{path.name} became shorter while it was being sent")
         at += len(block)

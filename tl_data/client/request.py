@@ -33,6 +33,7 @@ class Request:
     repeat: Repeat = Repeat.FREELY
     video_minutes: float = 0.0
     tokens: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"

@@ -174,4 +174,5 @@ def video_record(video: Mapping[str, Any], index_id: str, task_id: str | None) -
         "height": facts.get("height"),
         "fps": facts.get("fps"),
         "size_bytes": facts.get("size"),
+        "asset_id": video.get("asset_id"),
     }

@@ -14,7 +14,7 @@ from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tl_data.errors import APIError, BadRequest, NotFound, StillRunning, TaskFailed
 from tl_data.ratelimit.headers import moment
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 OVERLAP = 10.0  # seconds a look reaches back behind the newest task seen: clocks of servers differ
-FIRST_LOOK = 0.25  # seconds; the first looks at new tasks are quick, for those that take no time
+FIRST_LOOK = 0.1  # seconds; the first looks at new tasks are quick, for those that take no time
 DIRECT = 12  # a task is asked for directly after this many looks that did not mention it
 FEW = 2  # so many tasks are asked for one by one: a listing would not be cheaper
 FEW_A_LOOK = 8  # tasks asked for directly in one look, at most
+LISTED = 100  # analysis tasks of others that a look passes over before it asks for each of ours
 OUTAGE = 300.0  # seconds without an answer of the API after which it is down
-ENDS = ("ready", "failed")
+ENDS = ("ready", "failed", "canceled")
 
 
 class TaskWatcher:
@@ -42,6 +43,9 @@ class TaskWatcher:
         self._settings = settings
         self._indexes: dict[str, tuple[_Indexing, _Group]] = {}
         self._embedding = _Group(_Embedding(client), settings)
+        self._embedding_v2 = _Group(_EmbeddingV2(client), settings)
+        self._analyzing = _Group(_Analyzing(client), settings)
+        self._assets = _Group(_Assets(client), settings)
 
     async def wait(self, task_id: str, index_id: str, *, since: str | None = None) -> Json:
         """Wait until an indexing task is ready and return it, with at least `_id`, `video_id` and `status`.
@@ -65,28 +69,51 @@ class TaskWatcher:
         else:
             task = await self._client.retrieve_task(task_id)
             if task.get("status") in ENDS:
-                return _ended(task, task_id)
+                return ended(task, task_id)
             kind.begin(task.get("updated_at") or task.get("created_at"), known_now=True)
-        return _ended(await group.end_of(task_id), task_id)
+        return ended(await group.end_of(task_id), task_id)
 
     async def wait_embed(self, task_id: str) -> Json:
         """Wait until an embedding task is ready and return it with its vectors. Raises what `wait` raises."""
-        return _ended(await self._embedding.end_of(task_id), task_id)
+        return ended(await self._embedding.end_of(task_id), task_id)
+
+    async def wait_analyze(self, task_id: str) -> Json:
+        """Wait until an analysis task is ready and return it with its result.
+
+        Raises what `wait` raises; a task that was canceled is TaskFailed, too.
+        """
+        return ended(await self._analyzing.end_of(task_id), task_id)
+
+    async def wait_asset(self, asset_id: str) -> Json:
+        """Wait until an asset is ready and return it. Raises what `wait` raises."""
+        return ended(await self._assets.end_of(asset_id), asset_id)
+
+    async def wait_embed_v2(self, task_id: str) -> Json:
+        """Wait until a task of /embed-v2 is ready and return it with its vectors. Raises as `wait` does."""
+        return ended(await self._embedding_v2.end_of(task_id), task_id)
 
     async def aclose(self) -> None:
         """Stop looking; whoever still waits is cancelled."""
-        for group in [self._embedding, *(group for _, group in self._indexes.values())]:
+        own = [self._embedding, self._embedding_v2, self._analyzing, self._assets]
+        for group in own + [group for _, group in self._indexes.values()]:
             await group.aclose()
 
 
-def _ended(task: Json, task_id: str) -> Json:
-    if task.get("status") != "failed":
+def ended(task: Json, task_id: str) -> Json:
+    """A task that has ended well.
+
+    Raises:
+        TaskFailed: it failed or was canceled; with the API's code and reason where it gives them.
+    """
+    if task.get("status") not in ("failed", "canceled"):
         return task
     raw = task.get("error")
     error: Json = raw if isinstance(raw, dict) else {}
     filename = (task.get("system_metadata") or {}).get("filename")
     of = f" of {filename}" if filename else ""
     message = error.get("message") or task.get("error_message")
+    if message is None and task["status"] == "canceled":
+        raise TaskFailed("the task was canceled", task_id, str(error.get("code") or "task_canceled"))
     if message is None:
         message = f"the platform gave up on the task{of} without saying why; check that the file plays"
     raise TaskFailed(str(message).rstrip("."), task_id, str(error.get("code") or "task_failed"))
@@ -100,10 +127,19 @@ class _Waiter:
     looks: int = 0  # that did not mention it
 
 
+class _Kind(Protocol):
+    """How tasks of one kind are asked about."""
+
+    blind: bool  # the server does not list them: they are asked for one by one
+
+    async def listed(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]: ...
+    async def asked(self, task_id: str) -> Json: ...
+
+
 class _Group:
     """The tasks that one look answers for, and the loop that looks while there are any."""
 
-    def __init__(self, kind: _Indexing | _Embedding, settings: Settings) -> None:
+    def __init__(self, kind: _Kind, settings: Settings) -> None:
         self._kind = kind
         self._settings = settings
         self._waiters: dict[str, _Waiter] = {}
@@ -285,3 +321,72 @@ class _Embedding:
         if task.get("status") not in ENDS:
             return task
         return await self._client.retrieve_embed_task(task_id)
+
+
+class _EmbeddingV2(_Embedding):
+    """Embedding tasks of /embed-v2: likewise."""
+
+    async def listed(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
+        try:
+            processing = {
+                str(t.get("_id")) async for t in self._client.list_embed_v2_tasks(status="processing")
+            }
+        except (BadRequest, NotFound):
+            self.blind = True
+            return {}, []
+        return {}, [task_id for task_id in ids if task_id not in processing]
+
+    async def asked(self, task_id: str) -> Json:
+        return await self._client.retrieve_embed_v2_task(task_id)
+
+
+class _Analyzing:
+    """Analysis tasks: looked up among the newest ones."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.blind = False
+
+    async def listed(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
+        """Nothing but those that must be asked for: a listing shows no results."""
+        wanted, over, seen = set(ids), [], 0
+        try:
+            async for task in self._client.list_analyze_tasks():
+                seen += 1
+                task_id = str(task.get("task_id"))
+                if task_id in wanted:
+                    wanted.discard(task_id)
+                    if task.get("status") in ENDS:
+                        over.append(task_id)
+                if not wanted or seen >= LISTED + 2 * len(ids):
+                    break
+        except (BadRequest, NotFound):
+            self.blind = True
+            return {}, []
+        return {}, over
+
+    async def asked(self, task_id: str) -> Json:
+        return await self._client.retrieve_analyze_task(task_id)
+
+
+class _Assets:
+    """Assets: looked up by their ids, fifty at a time."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.blind = False
+
+    async def listed(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
+        found: dict[str, Json] = {}
+        try:
+            for at in range(0, len(ids), 50):
+                async for asset in self._client.list_assets(asset_ids=ids[at : at + 50]):
+                    if asset.get("status") in ENDS:
+                        found[str(asset.get("_id"))] = asset
+        except (BadRequest, NotFound):
+            self.blind = True
+            return {}, []
+        return {i: asset for i, asset in found.items() if i in ids}, []
+
+    async def asked(self, task_id: str) -> Json:
+        return await self._client.retrieve_asset(task_id)

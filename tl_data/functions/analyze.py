@@ -1,159 +1,126 @@
-"""Text from video: summaries, chapters, highlights, gist, open-ended analysis, extraction by schema."""
+"""Text from video: summaries, chapters, highlights, gist, segments, answers to prompts, JSON by schema."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from tl_data.catalog import function
-from tl_data.errors import SchemaMismatch
+from tl_data.analysis import (
+    Part,
+    TextRequest,
+    Window,
+    chapters_part,
+    gist_part,
+    highlights_part,
+    summary_part,
+)
+from tl_data.catalog import Parameter, function
+from tl_data.client.schema import check_schema, check_segments, read_json
+from tl_data.errors import SchemaMismatch, ServerFailed
+from tl_data.models import text_model
 from tl_data.session import Session
-from tl_data.types import CHAPTERS, COUNT, GIST, HIGHLIGHTS, JSON, NUMBER, TEXT
+from tl_data.types import CHAPTERS, COUNT, GIST, HIGHLIGHTS, JSON, NUMBER, SEGMENTS, TEXT, TEXTS
 
 Rows = list[dict[str, Any]]
 _VIDEO = {"video": "https://example.com/tour.mp4", "index_id": "demo"}
 
+_INDEX = Parameter(
+    "index_id",
+    TEXT,
+    False,
+    None,
+    "name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the "
+    "session's index; a URL is looked at as it is",
+)
+_WINDOW = (
+    Parameter("start_sec", NUMBER, False, None, "where the part to look at begins, in seconds; 0 by default"),
+    Parameter("end_sec", NUMBER, False, None, "where it ends; the part sets the price. NULL is the end"),
+)
+#: What every text can be told beside its own arguments.
+OPTIONS = (
+    _INDEX,
+    Parameter("temperature", NUMBER, False, None, "0 to 1, how freely to write; 0.2 by default"),
+    Parameter("max_tokens", COUNT, False, None, "most tokens to write; 4,096 by default"),
+    *_WINDOW,
+)
+_IMAGES = Parameter(
+    "images",
+    TEXTS,
+    False,
+    None,
+    "up to 4 URLs or paths of pictures: <@image1>, <@image2> in the prompt",
+)
 
-@function(TEXT, video=TEXT, prompt=TEXT, index_id=TEXT, temperature=NUMBER, example=_VIDEO, durable=True)
-async def summarize(
-    tl: Session,
-    video: str,
-    prompt: str | None = None,
-    index_id: str | None = None,
-    temperature: float | None = None,
-) -> str | None:
+
+@function(TEXT, video=TEXT, prompt=TEXT, options=OPTIONS, example=_VIDEO, durable=True)
+async def summarize(tl: Session, video: str, prompt: str | None = None, **options: Any) -> str | None:
     """Summarize a video as text.
 
     Args:
-        video: URL, path or id; a URL or path is indexed first, once.
+        video: URL, path or id of a video, or id of an asset.
         prompt: what the summary is for, its length or form.
-        index_id: name or id of the index; NULL is the session's index.
-        temperature: 0 to 1, how freely to write; 0.2 by default.
     """
-    answer = await _summary(tl, video, index_id, "summary", prompt, temperature)
+    answer = await _answer(tl, video, summary_part(prompt, options.get("temperature")), options)
     return answer.get("summary")
 
 
-@function(CHAPTERS, video=TEXT, prompt=TEXT, index_id=TEXT, temperature=NUMBER, example=_VIDEO, durable=True)
-async def chapters(
-    tl: Session,
-    video: str,
-    prompt: str | None = None,
-    index_id: str | None = None,
-    temperature: float | None = None,
-) -> Rows:
+@function(CHAPTERS, video=TEXT, prompt=TEXT, options=OPTIONS, example=_VIDEO, durable=True)
+async def chapters(tl: Session, video: str, prompt: str | None = None, **options: Any) -> Rows:
     """The chapters of a video, in order, with titles and summaries.
 
     Args:
-        video: URL, path or id; a URL or path is indexed first, once.
+        video: URL, path or id of a video, or id of an asset.
         prompt: what to divide by.
-        index_id: name or id of the index; NULL is the session's index.
-        temperature: 0 to 1, how freely to write; 0.2 by default.
     """
-    answer = await _summary(tl, video, index_id, "chapter", prompt, temperature)
-    return [
-        {
-            "chapter_number": chapter.get("chapter_number", number),
-            **_times(chapter),
-            "title": chapter.get("chapter_title"),
-            "summary": chapter.get("chapter_summary"),
-        }
-        for number, chapter in enumerate(answer.get("chapters") or [])
-    ]
+    answer = await _answer(tl, video, chapters_part(prompt, options.get("temperature")), options)
+    return chapter_rows(answer.get("chapters"))
 
 
-@function(
-    HIGHLIGHTS, video=TEXT, prompt=TEXT, index_id=TEXT, temperature=NUMBER, example=_VIDEO, durable=True
-)
-async def highlights(
-    tl: Session,
-    video: str,
-    prompt: str | None = None,
-    index_id: str | None = None,
-    temperature: float | None = None,
-) -> Rows:
+@function(HIGHLIGHTS, video=TEXT, prompt=TEXT, options=OPTIONS, example=_VIDEO, durable=True)
+async def highlights(tl: Session, video: str, prompt: str | None = None, **options: Any) -> Rows:
     """The most notable moments of a video.
 
     Args:
-        video: URL, path or id; a URL or path is indexed first, once.
+        video: URL, path or id of a video, or id of an asset.
         prompt: what counts as notable.
-        index_id: name or id of the index; NULL is the session's index.
-        temperature: 0 to 1, how freely to write; 0.2 by default.
     """
-    answer = await _summary(tl, video, index_id, "highlight", prompt, temperature)
-    return [
-        {
-            **_times(moment),
-            "highlight": moment.get("highlight"),
-            "summary": moment.get("highlight_summary"),
-        }
-        for moment in answer.get("highlights") or []
-    ]
+    answer = await _answer(tl, video, highlights_part(prompt, options.get("temperature")), options)
+    return highlight_rows(answer.get("highlights"))
 
 
-@function(GIST, video=TEXT, index_id=TEXT, example=_VIDEO, durable=True)
-async def gist(tl: Session, video: str, index_id: str | None = None) -> dict[str, Any]:
+@function(GIST, video=TEXT, options=(_INDEX, *_WINDOW), example=_VIDEO, durable=True)
+async def gist(tl: Session, video: str, **options: Any) -> dict[str, Any]:
     """Title, topics and hashtags of a video.
 
     Args:
-        video: URL, path or id; a URL or path is indexed first, once.
-        index_id: name or id of the index; NULL is the session's index.
+        video: URL, path or id of a video, or id of an asset.
     """
-    types = ["title", "topic", "hashtag"]
-
-    async def ask(video_id: str) -> dict[str, Any]:
-        return await tl.client.gist(video_id, types)
-
-    answer = await _paid(tl, "gist", video, index_id, {}, ask)
-    return {
-        "title": answer.get("title"),
-        "topics": answer.get("topics") or [],
-        "hashtags": answer.get("hashtags") or [],
-    }
+    answer = await _answer(tl, video, gist_part(), options)
+    return gist_row(answer)
 
 
 @function(
     TEXT,
     video=TEXT,
     prompt=TEXT,
-    index_id=TEXT,
-    temperature=NUMBER,
-    max_tokens=COUNT,
+    options=(*OPTIONS, _IMAGES),
     example={**_VIDEO, "prompt": "What is shown on the signs?"},
     durable=True,
 )
-async def analyze(
-    tl: Session,
-    video: str,
-    prompt: str,
-    index_id: str | None = None,
-    temperature: float | None = None,
-    max_tokens: int | None = None,
-) -> str | None:
+async def analyze(tl: Session, video: str, prompt: str, **options: Any) -> str | None:
     """Answer a prompt about a video, as text.
 
     Args:
-        video: URL, path or id; a URL or path is indexed first, once.
-        prompt: the question or task, up to 2,000 tokens. NULL gives NULL.
-        index_id: name or id of the index; NULL is the session's index.
-        temperature: 0 to 1, how freely to write; 0.2 by default.
-        max_tokens: most tokens to write.
+        video: URL, path or id of a video, or id of an asset.
+        prompt: the question or task. NULL gives NULL.
     """
     if prompt is None:
         return None
-    options: dict[str, Any] = {
-        "prompt": prompt,
-        "temperature": temperature,
-        "max_tokens": max_tokens,
-    }
-
-    async def ask(video_id: str) -> dict[str, Any]:
-        return await tl.client.analyze(video_id, **options)
-
-    answer = await _paid(tl, "analyze", video, index_id, options, ask)
-    return answer.get("data")
+    params = {"prompt": prompt, **_told(options)}
+    return (await _answer(tl, video, Part("analyze", params, prompt), options)).get("data")
 
 
 @function(
@@ -161,9 +128,7 @@ async def analyze(
     video=TEXT,
     prompt=TEXT,
     json_schema=JSON,
-    index_id=TEXT,
-    temperature=NUMBER,
-    max_tokens=COUNT,
+    options=(*OPTIONS, _IMAGES),
     example={
         **_VIDEO,
         "prompt": "What is the title?",
@@ -171,76 +136,151 @@ async def analyze(
     },
     durable=True,
 )
-async def extract(
-    tl: Session,
-    video: str,
-    prompt: str,
-    json_schema: str,
-    index_id: str | None = None,
-    temperature: float | None = None,
-    max_tokens: int | None = None,
-) -> str | None:
+async def extract(tl: Session, video: str, prompt: str, json_schema: str, **options: Any) -> str | None:
     """Answer a prompt about a video as JSON that conforms to a schema.
 
     Args:
-        video: URL, path or id; a URL or path is indexed first, once.
+        video: URL, path or id of a video, or id of an asset.
         prompt: what to extract. NULL gives NULL.
         json_schema: the JSON Schema of the answer, as text. NULL gives NULL.
-        index_id: name or id of the index; NULL is the session's index.
-        temperature: 0 to 1, how freely to write; 0.2 by default.
-        max_tokens: most tokens to write.
     """
     if prompt is None or json_schema is None:
         return None
-    try:
-        schema = orjson.loads(json_schema)
-    except orjson.JSONDecodeError as error:
-        raise SchemaMismatch(f"json_schema is not JSON: {error}") from error
-    options: dict[str, Any] = {
-        "prompt": prompt,
-        "temperature": temperature,
-        "max_tokens": max_tokens,
-    }
-    wanted = {"type": "json_schema", "json_schema": schema}
-
-    async def ask(video_id: str) -> dict[str, Any]:
-        return await tl.client.analyze(video_id, **options, response_format=wanted)
-
-    answer = await _paid(tl, "extract", video, index_id, {**options, "json_schema": schema}, ask)
-    return answer.get("data")
+    schema = _json(json_schema, "json_schema")
+    if text_model(tl.analyze_model) is not None:  # a model of the service, which takes a part of JSON Schema
+        check_schema(schema)
+    params = {"prompt": prompt, **_told(options), "json_schema": schema}
+    form = {"type": "json_schema", "json_schema": schema}
+    return (await _answer(tl, video, Part("extract", params, prompt, {}, form), options)).get("data")
 
 
-async def _summary(
-    tl: Session,
-    video: str,
-    index_id: str | None,
-    kind: str,
-    prompt: str | None,
-    temperature: float | None,
-) -> dict[str, Any]:
-    options: dict[str, Any] = {"prompt": prompt, "temperature": temperature}
+@function(
+    SEGMENTS,
+    video=TEXT,
+    definitions=JSON,
+    options=(
+        _INDEX,
+        *_WINDOW,
+        Parameter("min_segment_sec", NUMBER, False, None, "least length of a segment, 2 s or more"),
+        Parameter("max_segment_sec", NUMBER, False, None, "greatest length of a segment"),
+        Parameter("max_tokens", COUNT, False, None, "most tokens to write; 32,768 by default"),
+    ),
+    example={
+        "video": "https://example.com/tour.mp4",
+        "definitions": '[{"id": "shop", "description": "A shop is seen", "fields": '
+        '[{"name": "sign", "type": "string", "description": "what its sign says"}]}]',
+    },
+    durable=True,
+)
+async def segments(tl: Session, video: str, definitions: str, **options: Any) -> Rows:
+    """The segments of a video that fit definitions: one row per segment, its fields as JSON.
 
-    async def ask(video_id: str) -> dict[str, Any]:
-        return await tl.client.summarize(video_id, kind, **options)
+    Each definition is billed by the whole length. Needs Pegasus 1.5 or later.
 
-    return await _paid(tl, kind, video, index_id, options, ask)
+    Args:
+        video: URL, path or id of a video, or id of an asset.
+        definitions: JSON list of objects with id, description and fields (name, type, description); NULL
+            gives nothing.
+    """
+    if definitions is None:
+        return []
+    model = text_model(tl.analyze_model)
+    listed = _json(definitions, "definitions")
+    chosen = check_segments(listed, time_arrays=model is None or model.time_arrays)
+    limits = {name: options.get(name) for name in ("min_segment_sec", "max_segment_sec", "max_tokens")}
+    part = Part("segments", {"definitions": chosen, **limits}, None)
+    answer = await _answer(tl, video, part, options, definitions=tuple(chosen))
+    return segment_rows(answer)
 
 
-async def _paid(
-    tl: Session,
-    operation: str,
-    video: str,
-    index_id: str | None,
-    params: Mapping[str, Any],
-    ask: Callable[[str], Awaitable[dict[str, Any]]],
+def _told(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are part of what is asked, as they stand in ledger keys."""
+    return {name: options.get(name) for name in ("temperature", "max_tokens", "images")}
+
+
+async def _answer(
+    tl: Session, video: str, part: Part, options: Mapping[str, Any], **more: Any
 ) -> dict[str, Any]:
     """Ask once for each video and question, ever; the answer comes from the ledger afterwards."""
-    known = await tl.video(video, index_id)
+    if part.properties and options.get("max_tokens") is not None:
+        part = replace(part, params={**part.params, "max_tokens": options["max_tokens"]})
+    request = TextRequest(
+        await tl.ref(video, options.get("index_id")),
+        (part,),
+        Window(options.get("start_sec"), options.get("end_sec")),
+        options.get("temperature"),
+        options.get("max_tokens"),
+        tuple(options.get("images") or ()),
+        min_segment_sec=options.get("min_segment_sec"),
+        max_segment_sec=options.get("max_segment_sec"),
+        **more,
+    )
+    return (await tl.analyze_one(request)).answers[0]
 
-    async def do() -> dict[str, Any]:
-        return await ask(str(known["video_id"]))
 
-    return dict(await tl.once(operation, known, params, do))
+def _json(text: str, name: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise SchemaMismatch(f"{name} is not JSON: {error}") from error
+
+
+def chapter_rows(parts: list[dict[str, Any]] | None) -> Rows:
+    """Chapters of an answer as rows of type `types.CHAPTERS`."""
+    return [
+        {
+            "chapter_number": chapter.get("chapter_number", number),
+            **_times(chapter),
+            "title": chapter.get("chapter_title"),
+            "summary": chapter.get("chapter_summary"),
+        }
+        for number, chapter in enumerate(parts or [])
+    ]
+
+
+def highlight_rows(parts: list[dict[str, Any]] | None) -> Rows:
+    """Highlights of an answer as rows of type `types.HIGHLIGHTS`."""
+    return [
+        {
+            **_times(moment),
+            "highlight": moment.get("highlight"),
+            "summary": moment.get("highlight_summary"),
+        }
+        for moment in parts or []
+    ]
+
+
+def gist_row(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Title, topics and hashtags of an answer as a value of type `types.GIST`."""
+    return {
+        "title": answer.get("title"),
+        "topics": answer.get("topics") or [],
+        "hashtags": answer.get("hashtags") or [],
+    }
+
+
+def segment_rows(answer: Mapping[str, Any]) -> Rows:
+    """The segments of an answer as rows of type `types.SEGMENTS`, by definition and time.
+
+    Raises:
+        ServerFailed: with `answer_unreadable`, it is not an object of lists of segments.
+    """
+    try:
+        found, _ = read_json(str(answer.get("data") or "{}"))
+        rows = [
+            {
+                "definition": definition,
+                "start_sec": float(segment["start_time"]),
+                "end_sec": float(segment["end_time"]),
+                "fields": orjson.dumps(segment.get("metadata") or {}).decode(),
+            }
+            for definition, segments in found.items()
+            for segment in segments or []
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as odd:
+        text = f"the segments of the answer cannot be read: {type(odd).__name__} {odd}"
+        raise ServerFailed(text, "answer_unreadable", 200) from None
+    return sorted(rows, key=lambda row: (row["definition"], row["start_sec"], row["end_sec"]))
 
 
 def _times(part: Mapping[str, Any]) -> dict[str, float | None]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
 
-from tl_data.catalog import function
-from tl_data.errors import APIError, NotFound, TaskFailed
+from tl_data.catalog import Parameter, function
+from tl_data.client.remote import media_url
+from tl_data.errors import APIError, NotFound, SchemaMismatch, TaskFailed
 from tl_data.functions.search import media
 from tl_data.ledger.models import AmbiguousTask, Call
 from tl_data.ledger.recovery import embedding_task, marked_name, source_of
 from tl_data.media.identity import identify
+from tl_data.models import SearchModel, embed_name, search_model
 from tl_data.session import Session
 from tl_data.types import COUNT, NUMBER, TEXT, TEXTS, VECTOR, VECTORS
 from tl_data.usage import current
@@ -41,7 +45,9 @@ async def embed_video(session: Session, video: str, given: Mapping[str, Any]) ->
         name = marked_name(video, call.key)
         minutes = await _minutes(session, video, given)
         source = source_of(video)
-        return await client.create_embed_task(model, **source, filename=name, video_minutes=minutes, **given)
+        return await client.create_embed_task(
+            embed_name(model), **source, filename=name, video_minutes=minutes, **given
+        )
 
     async def find() -> str | AmbiguousTask | None:
         return await embedding_task(client, session.watcher, ledger, call, video, models)
@@ -94,29 +100,53 @@ def vector_rows(segments: Iterable[Mapping[str, Any]]) -> list[Json]:
 Rows = list[dict[str, Any]]
 
 
-@function(VECTOR, text=TEXT, text_truncate=TEXT, example={"text": "a red car"})
-async def embed_text(tl: Session, text: str, text_truncate: str | None = None) -> list[float]:
+#: Arguments of every vector that is made at once.
+OPTIONS = (
+    Parameter("model_name", TEXT, False, None, "marengo3.0 or marengo3.5; NULL is the session's model"),
+    Parameter("embedding_dimension", COUNT, False, None, "numbers a vector, for marengo3.5: 256 or 512"),
+)
+
+
+@function(VECTOR, text=TEXT, text_truncate=TEXT, options=OPTIONS, example={"text": "a red car"})
+async def embed_text(
+    tl: Session,
+    text: str,
+    text_truncate: str | None = None,
+    **options: Any,
+) -> list[float]:
     """The vector of a text, comparable with those of clips.
 
     Args:
         text: what to embed.
-        text_truncate: where a text that is too long is cut: end (the default), start, none (an error).
+        text_truncate: where a text that is too long is cut: end, start, none (an error). Marengo 3.0 of
+            the service takes no such option, 3.5 end and none.
     """
-    current().model = tl.embed_model
-    answer = await tl.client.embed(tl.embed_model, text=text, text_truncate=text_truncate)
-    return list(_vectors(answer, "text_embedding")[0]["vector"])
+    model = await _model_at_once(tl, options)
+    if isinstance(model, str):
+        answer = await tl.client.embed(embed_name(model), text=text, text_truncate=text_truncate)
+        return list(_vectors(answer, "text_embedding")[0]["vector"])
+    cut = {"end": True, "none": False}.get(text_truncate or "")
+    if text_truncate is not None and (cut is None or not model.multi_input_only):
+        takes = "end and none" if model.multi_input_only else "no text_truncate"
+        raise SchemaMismatch(f"text_truncate is {text_truncate!r}; {model.name} takes {takes}")
+    given = {"input_text": text}
+    return await _one_vector(tl, model, "text", given, given, options, auto_truncate=cut)
 
 
-@function(VECTOR, image=TEXT, example={"image": "https://example.com/car.jpg"})
-async def embed_image(tl: Session, image: str) -> list[float]:
+@function(VECTOR, image=TEXT, options=OPTIONS, example={"image": "https://example.com/car.jpg"})
+async def embed_image(tl: Session, image: str, **options: Any) -> list[float]:
     """The vector of a picture, comparable with those of clips.
 
     Args:
         image: URL or path of a JPEG or PNG.
     """
-    current().model = tl.embed_model
-    answer = await tl.client.embed(tl.embed_model, **media(image, "image_url", "image_file"))
-    return list(_vectors(answer, "image_embedding")[0]["vector"])
+    model = await _model_at_once(tl, options)
+    if isinstance(model, str):
+        answer = await tl.client.embed(embed_name(model), **media(image, "image_url", "image_file"))
+        return list(_vectors(answer, "image_embedding")[0]["vector"])
+    source = await _inline(image)
+    mixed = {"media_sources": [{"name": "image", "media_type": "image", **source}]}
+    return await _one_vector(tl, model, "image", {"media_source": source}, mixed, options)
 
 
 @function(
@@ -129,10 +159,90 @@ async def audio_vectors(tl: Session, audio: str, audio_start_offset_sec: float |
         audio: URL or path of a WAV, MP3 or FLAC.
         audio_start_offset_sec: where to begin, in seconds.
     """
-    source = media(audio, "audio_url", "audio_file")
-    current().model = tl.embed_model
-    answer = await tl.client.embed(tl.embed_model, audio_start_offset_sec=audio_start_offset_sec, **source)
-    return _vectors(answer, "audio_embedding")
+    model = await _model_at_once(tl, {})
+    if isinstance(model, str) or model.multi_input_only:
+        source = media(audio, "audio_url", "audio_file")
+        answer = await tl.client.embed(
+            embed_name(tl.embed_model), audio_start_offset_sec=audio_start_offset_sec, **source
+        )
+        return _vectors(answer, "audio_embedding")
+    given: dict[str, Any] = {"media_source": await _inline(audio), "embedding_scope": ["clip"]}
+    if audio_start_offset_sec is not None:
+        given["start_sec"] = audio_start_offset_sec
+    answer = await tl.client.embed_v2("audio", model.name, audio=given)
+    return rows_of_v2(answer)
+
+
+async def _model_at_once(tl: Session, options: Mapping[str, Any]) -> SearchModel | str:
+    """The model of vectors made at once: its row where /embed-v2 takes it, else its name for /embed.
+
+    Raises:
+        SchemaMismatch: a dimension that the model does not have.
+    """
+    name, dimension = options.get("model_name"), options.get("embedding_dimension")
+    chosen = str(name or tl.embed_model)
+    generation = await tl.client.account_generation()
+    current().model = tl.vectors_by if name is None else name
+    model = search_model(chosen)
+    by_v2 = model is not None and model.embed_v2 and generation == "today" and tl.models is None
+    if dimension is not None and (not by_v2 or model is None or dimension not in model.dimensions):
+        there = ", ".join(map(str, model.dimensions)) if by_v2 and model is not None else ""
+        raise SchemaMismatch(
+            f"embedding_dimension is {dimension}; {chosen} makes {there or 'vectors of one dimension'}"
+        )
+    return model if by_v2 and model is not None else chosen
+
+
+async def _one_vector(
+    tl: Session,
+    model: SearchModel,
+    input_type: str,
+    given: Json,
+    mixed: Json,
+    options: Mapping[str, Any],
+    auto_truncate: bool | None = None,
+) -> list[float]:
+    """The one vector of a text or picture by /embed-v2; Marengo 3.5 takes everything as multi_input."""
+    chosen, block = ("multi_input", mixed) if model.multi_input_only else (input_type, given)
+    block_by_name: dict[str, Any] = {chosen: block}
+    answer = await tl.client.embed_v2(
+        chosen,
+        model.name,
+        embedding_dimension=options.get("embedding_dimension"),
+        auto_truncate=auto_truncate,
+        **block_by_name,
+    )
+    rows = rows_of_v2(answer)
+    if not rows:
+        raise APIError("embedding failed: the answer holds no vector", "embedding_failed", 200)
+    return list(rows[0]["vector"])
+
+
+async def _inline(source: str) -> Json:
+    """A URL or a file here as a media source of /embed-v2."""
+    found = media(source, "url", "file")
+    if "url" in found:
+        return {"url": media_url(found["url"])}
+    content = await asyncio.to_thread(found["file"].read_bytes)
+    return {"base64_string": base64.b64encode(content).decode()}
+
+
+def rows_of_v2(answer: Mapping[str, Any]) -> Rows:
+    """The vectors of an answer or task of /embed-v2, as rows of type `types.VECTORS`, in order of time."""
+    rows = [
+        {
+            "start_sec": part.get("start_sec"),
+            "end_sec": part.get("end_sec"),
+            # `asset` is what the older routes call `video`: the whole of it.
+            "embedding_scope": "video"
+            if part.get("embedding_scope") == "asset"
+            else part.get("embedding_scope"),
+            "embedding_option": part.get("embedding_option"),
+            "vector": part["embedding"],
+        }
+        for part in answer.get("data") or []
+    ]
+    return sorted(rows, key=lambda row: (row["start_sec"] or 0.0, row["end_sec"] or 0.0))
 
 
 @function(
@@ -173,8 +283,9 @@ async def video_vectors(
     """
     wanted = [tl.embedding_option(o) for o in embedding_option or []]
     if tl.is_id(video):
-        kinds = wanted or [tl.embedding_option(o) for o in ("visual", "audio")]
         index = await tl.index_id(index_id)
+        row = await tl.index_search_model(index)
+        kinds = wanted or list(row.vectors if row else map(tl.embedding_option, ("visual", "audio")))
         full = await tl.client.retrieve_video(index, video, embedding_option=kinds)
         return segments(full)
     options = {

@@ -14,6 +14,9 @@ from tl_data.types import CLIPS, FLAG, JSON, TEXT, TRANSCRIPT, VIDEO
 
 Rows = list[dict[str, Any]]
 
+#: What `unit` of a transcript may be -> the API's name.
+SPOKEN = {"word": "words", "sentence": "sentences", "speaker": "utterances"}
+
 
 @function(
     VIDEO,
@@ -93,21 +96,50 @@ async def clips(
     TRANSCRIPT,
     video=TEXT,
     index_id=TEXT,
+    unit=TEXT,
     example={"video": "https://example.com/tour.mp4", "index_id": "demo"},
 )
-async def transcript(tl: Session, video: str, index_id: str | None = None) -> Rows:
-    """What is said in a video, with times.
+async def transcript(tl: Session, video: str, index_id: str | None = None, unit: str | None = None) -> Rows:
+    """What is said in a video, with times; with `unit => 'speaker'`, who says it.
 
     Args:
         video: URL, path or id; a URL or path is indexed first, once.
         index_id: name or id of the index; NULL is the session's index.
+        unit: word, sentence or speaker, from the video's asset; no index is needed. NULL: what the index has.
     """
+    if unit is not None:
+        return await _spoken_in_asset(tl, video, index_id, unit)
     known = await tl.video(video, index_id)
     full = await tl.client.retrieve_video(known["index_id"], known["video_id"], transcription=True)
-    return [
-        {"start_sec": said.get("start"), "end_sec": said.get("end"), "text": said.get("value")}
-        for said in full.get("transcription") or []
-    ]
+    return [_line(said) for said in full.get("transcription") or []]
+
+
+async def _spoken_in_asset(tl: Session, video: str, index_id: str | None, unit: str) -> Rows:
+    """The words, sentences or speakers of a video's asset; nothing if nobody speaks in it.
+
+    Raises:
+        SchemaMismatch: another kind, or an account without transcriptions of assets.
+        TaskFailed: the service could not transcribe it.
+    """
+    kind = SPOKEN.get(unit)
+    if kind is None:
+        raise SchemaMismatch(f"unit is {unit!r}; use {', '.join(SPOKEN)}")
+    ref = await tl.asset_ref(await tl.ref(video, index_id))
+    if ref.asset_id is None:
+        raise SchemaMismatch(
+            f"{ref.name} has no asset, from which {unit}s are read: leave unit out for what the index has"
+        )
+    found = await tl.transcription(ref.asset_id, kind)
+    return [_line(said) for said in found]
+
+
+def _line(said: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "start_sec": said.get("start"),
+        "end_sec": said.get("end"),
+        "text": said.get("value"),
+        "speaker": said.get("speaker"),
+    }
 
 
 def _metadata(text: str | None) -> dict[str, Any] | None:

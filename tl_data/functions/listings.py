@@ -62,6 +62,49 @@ TASKS = pa.schema(
     ]
 )
 EMBED_TASKS = pa.schema([("task_id", TEXT), ("model_name", TEXT), ("status", TEXT), ("created_at", TIME)])
+ASSETS = pa.schema(
+    [
+        ("asset_id", TEXT),
+        ("status", TEXT),
+        ("method", TEXT),
+        ("filename", TEXT),
+        ("file_type", TEXT),
+        ("duration_sec", NUMBER),
+        ("size_bytes", COUNT),
+        ("user_metadata", JSON),
+        ("created_at", TIME),
+    ]
+)
+ENTITIES = pa.schema(
+    [
+        ("entity_id", TEXT),
+        ("collection_id", TEXT),
+        ("collection_name", TEXT),
+        ("name", TEXT),
+        ("description", TEXT),
+        ("status", TEXT),
+        ("asset_ids", TEXTS),
+        ("metadata", JSON),
+        ("created_at", TIME),
+        ("updated_at", TIME),
+    ]
+)
+ANALYZE_TASKS = pa.schema(
+    [
+        ("task_id", TEXT),
+        ("status", TEXT),
+        ("custom_id", TEXT),
+        ("analysis_mode", TEXT),
+        ("video_url", TEXT),
+        ("asset_id", TEXT),
+        ("duration_sec", NUMBER),
+        ("prompt", TEXT),
+        ("error_code", TEXT),
+        ("error_message", TEXT),
+        ("created_at", TIME),
+        ("completed_at", TIME),
+    ]
+)
 
 
 @table(INDEXES, index_name=TEXT, model_family=TEXT, created_at=TEXT, updated_at=TEXT, example={})
@@ -205,6 +248,107 @@ async def embed_tasks(
             }
             for t in page
         ]
+
+
+@table(ASSETS, asset_types=TEXTS, filename=TEXT, example={})
+async def assets(tl: Session, asset_types: list[str] | None = None, filename: str | None = None) -> Pages:
+    """The uploaded files of the account, newest first.
+
+    Args:
+        asset_types: only these: video, audio, image, document.
+        filename: only those whose name contains this, in either case.
+    """
+    async for page in _paged(tl.client.list_assets(asset_types=asset_types, filename=filename)):
+        yield [
+            {
+                "asset_id": a["_id"],
+                "status": a.get("status"),
+                "method": a.get("method"),
+                "filename": a.get("filename"),
+                "file_type": a.get("file_type"),
+                "duration_sec": a.get("duration"),
+                "size_bytes": a.get("size"),
+                "user_metadata": _as_json(a.get("user_metadata")),
+                **_times(a, "created_at"),
+            }
+            for a in page
+        ]
+
+
+@table(ENTITIES, collection_id=TEXT, name=TEXT, example={})
+async def entities(tl: Session, collection_id: str | None = None, name: str | None = None) -> Pages:
+    """The people that searches can name as `<@entity_id>`, with the pictures that show them.
+
+    Args:
+        collection_id: only those of this collection.
+        name: only those of this name.
+    """
+    if collection_id is not None:
+        collections = [await tl.client.retrieve_entity_collection(collection_id)]
+    else:
+        collections = [c async for c in tl.client.list_entity_collections()]
+    for collection in collections:
+        async for page in _paged(tl.client.list_entities(collection["_id"], name=name)):
+            yield [
+                {
+                    "entity_id": e["_id"],
+                    "collection_id": collection["_id"],
+                    "collection_name": collection.get("name"),
+                    "name": e.get("name"),
+                    "description": e.get("description"),
+                    "status": e.get("status"),
+                    "asset_ids": e.get("asset_ids") or [],
+                    "metadata": _as_json(e.get("metadata")),
+                    **_times(e, "created_at", "updated_at"),
+                }
+                for e in page
+            ]
+
+
+@table(ANALYZE_TASKS, status=TEXT, asset_id=TEXT, video_url=TEXT, analysis_mode=TEXT, example={})
+async def analyze_tasks(
+    tl: Session,
+    status: str | None = None,
+    asset_id: str | None = None,
+    video_url: str | None = None,
+    analysis_mode: str | None = None,
+) -> Pages:
+    """The analysis tasks of the account, newest first; `custom_id` is the ledger's key.
+
+    Args:
+        status: only these: queued, pending, processing, ready, failed, canceled.
+        asset_id: only those about this asset.
+        video_url: only those about this URL, exactly as it was sent.
+        analysis_mode: general or time_based_metadata.
+    """
+    found = tl.client.list_analyze_tasks(
+        status=status, asset_id=asset_id, video_url=video_url, analysis_mode=analysis_mode
+    )
+    async for page in _paged(found):
+        yield [analyze_task_row(task) for task in page]
+
+
+def analyze_task_row(task: dict[str, Any]) -> dict[str, Any]:
+    """An analysis task as a row of `ANALYZE_TASKS`."""
+    source, params = task.get("video_source") or {}, task.get("request_params") or {}
+    error = task.get("error") or {}
+    return {
+        "task_id": task["task_id"],
+        "status": task.get("status"),
+        "custom_id": task.get("custom_id"),
+        "analysis_mode": params.get("analysis_mode"),
+        "video_url": source.get("url"),
+        "asset_id": source.get("asset_id"),
+        "duration_sec": (source.get("system_metadata") or {}).get("duration"),
+        "prompt": params.get("prompt"),
+        "error_code": error.get("code"),
+        "error_message": error.get("message"),
+        **_times(task, "created_at", "completed_at"),
+    }
+
+
+def _as_json(metadata: dict[str, Any] | None) -> str | None:
+    return orjson.dumps(metadata).decode() if metadata else None
 
 
 def _metadata(text: str | None) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 
 from tl_data.catalog import Parameter, function
-from tl_data.errors import SchemaMismatch
+from tl_data.errors import BadRequest, SchemaMismatch
+from tl_data.models import SearchModel
 from tl_data.session import Session
 from tl_data.types import COUNT, FLAG, HITS, JSON, NUMBER, TEXT, TEXTS
 from tl_data.usage import current
@@ -18,17 +19,39 @@ Rows = list[dict[str, Any]]
 #: What both searches can be told, under the API's own names (`max_hits` is ours: it follows the pages).
 OPTIONS = (
     Parameter("max_hits", COUNT, False, 10, "most clips to give (videos, when grouped); pages are followed"),
-    Parameter("search_options", TEXTS, False, None, "sources to search: visual, audio, transcription"),
+    Parameter(
+        "search_options",
+        TEXTS,
+        False,
+        None,
+        "sources to search: visual, audio, transcription (speech). NULL is all there are",
+    ),
     Parameter("filter", JSON, False, None, 'JSON object over metadata, such as {"duration": {"gte": 60}}'),
     Parameter("operator", TEXT, False, None, "how several sources combine: or (the default), and"),
     Parameter("group_by", TEXT, False, None, "clip (the default) or video; the rows are clips either way"),
-    Parameter("threshold", TEXT, False, None, "least confidence of a hit: high, medium, low (default), none"),
-    Parameter("adjust_confidence_level", NUMBER, False, None, "0 to 1, shifts the borders of confidence"),
-    Parameter("sort_option", TEXT, False, None, "score (the default), or clip_count when grouped by video"),
+    Parameter(
+        "threshold",
+        TEXT,
+        False,
+        None,
+        "least confidence of a hit: high, medium, low, none; for models with scores",
+    ),
+    Parameter(
+        "adjust_confidence_level",
+        NUMBER,
+        False,
+        None,
+        "0 to 1, shifts the borders of confidence; for models with scores",
+    ),
+    Parameter("sort_option", TEXT, False, None, "score or clip_count; for models with scores"),
     Parameter("page_limit", COUNT, False, None, "clips a request, 1 to 50"),
     Parameter("include_user_metadata", FLAG, False, None, "whether to give the videos' metadata as JSON"),
     Parameter("transcription_options", TEXTS, False, None, "lexical, semantic or both, for transcription"),
 )
+
+MORE_IMAGES = Parameter("images", TEXTS, False, None, "URLs or paths of further pictures, 10 in all")
+#: Options that need scores.
+SCORED = ("threshold", "adjust_confidence_level", "sort_option")
 
 
 @function(
@@ -47,7 +70,7 @@ async def search(tl: Session, index_id: str, query_text: str, **options: Any) ->
     """
     if query_text is None:
         return []
-    return await _hits(tl, index_id, ["visual", "audio"], query_text=query_text, **options)
+    return await _hits(tl, index_id, None, query_text=query_text, **options)
 
 
 @function(
@@ -55,7 +78,7 @@ async def search(tl: Session, index_id: str, query_text: str, **options: Any) ->
     index_id=TEXT,
     image=TEXT,
     query_text=TEXT,
-    options=OPTIONS,
+    options=(*OPTIONS, MORE_IMAGES),
     example={"index_id": "demo", "image": "https://example.com/car.jpg"},
 )
 async def search_by_image(
@@ -70,16 +93,19 @@ async def search_by_image(
     """
     if image is None:
         return []
-    picture = media(image, "query_media_url", "query_media_file")
+    pictures: dict[str, Any] = {}
+    for each in [image, *(options.pop("images", None) or [])]:
+        for name, source in media(each, "query_media_url", "query_media_file").items():
+            pictures.setdefault(name, []).append(source)
     return await _hits(
-        tl, index_id, ["visual"], query_text=query_text, query_media_type="image", **picture, **options
+        tl, index_id, ["visual"], query_text=query_text, query_media_type="image", **pictures, **options
     )
 
 
 async def _hits(
     tl: Session,
     index_id: str,
-    sources: list[str],
+    sources: list[str] | None,
     *,
     max_hits: int = 10,
     page_limit: int | None = None,
@@ -88,19 +114,53 @@ async def _hits(
 ) -> Rows:
     if max_hits < 1:
         raise SchemaMismatch(f"max_hits is {max_hits}; it must be 1 or more")
-    found = tl.client.search(
-        await tl.index_id(index_id),
-        search_options or sources,
-        limit=max_hits,
-        page_limit=page_limit or min(max_hits, 50),
-        **options,
-    )
+    index = await tl.index_id(index_id)
+    model = await tl.index_search_model(index)
+    if model is not None and tl.models is None:
+        _refuse_ignored(model, options)
+    chosen = search_options or sources or tl.search_options(index, model)
+    if "transcription" not in chosen and options.get("transcription_options"):
+        raise SchemaMismatch(
+            "transcription_options needs `transcription` among the search_options, which are "
+            f"{', '.join(chosen)}"
+        )
     current().model = tl.vectors_by
-    hits: Rows = []
-    async for item in found:
-        for clip in item.get("clips") or [item]:
-            hits.append(_hit(clip, len(hits) + 1))
-    return hits
+
+    async def hits_of(sources: list[str]) -> Rows:
+        found = tl.client.search(
+            index, sources, limit=max_hits, page_limit=page_limit or min(max_hits, 50), **options
+        )
+        hits: Rows = []
+        async for item in found:
+            for clip in item.get("clips") or [item]:
+                hits.append(_hit(clip, len(hits) + 1))
+        return hits
+
+    try:
+        return await hits_of(chosen)
+    except BadRequest as refused:
+        # An index of before speech had an option of its own; refused searches are not paid.
+        if search_options or "transcription" not in chosen or refused.code != "search_option_not_supported":
+            raise
+        tl.without_transcription.add(index)
+        return await hits_of([source for source in chosen if source != "transcription"])
+
+
+def _refuse_ignored(model: SearchModel, options: dict[str, Any]) -> None:
+    """Refuse options that the service would take and ignore, and pictures that it would leave out.
+
+    Raises:
+        SchemaMismatch: names them, and what to do instead.
+    """
+    ignored = [name for name in SCORED if options.get(name) is not None]
+    if model.ranks_only and ignored:
+        raise SchemaMismatch(
+            f"{model.name} ranks hits without scores and ignores {', '.join(ignored)}: leave it out, limit "
+            "the hits with max_hits, or check them with tl_analyze and start_sec, end_sec"
+        )
+    pictures = sum(len(options.get(name) or ()) for name in ("query_media_url", "query_media_file"))
+    if pictures > model.query_images:
+        raise SchemaMismatch(f"{pictures} pictures are given; {model.name} searches by {model.query_images}")
 
 
 def _hit(clip: dict[str, Any], number: int) -> dict[str, Any]:

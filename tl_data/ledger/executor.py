@@ -245,7 +245,8 @@ class CallExecutor:
         if not isinstance(found, str):
             _count_unsettled(attempt.find)
             return None
-        charge = charged(attempt.call.operation, attempt.call.video_minutes)
+        call = attempt.call
+        charge = charged(call.operation, call.video_minutes, calls=call.units)
         return await self.journal.write_submitted(
             attempt.call, attempt.folder, attempt.number, found, charge=charge
         )
@@ -255,7 +256,7 @@ class CallExecutor:
         call, charge = attempt.call, None
         if any(attempt.tokens):
             minutes = getattr(error, "minutes_about", 0.0) or call.video_minutes
-            charge = charged(call.operation, minutes, tokens=attempt.tokens)
+            charge = charged(call.operation, minutes, calls=call.units, tokens=attempt.tokens)
         failure = Failure.of(error, secrets=self.secrets)
         try:
             await self.journal.write_failed(
@@ -269,7 +270,7 @@ class CallExecutor:
         call, minutes = attempt.call, attempt.call.video_minutes
         if isinstance(answer, Billed):
             answer, minutes = answer.answer, answer.video_minutes
-        charge = charged(call.operation, minutes, tokens=attempt.tokens)
+        charge = charged(call.operation, minutes, calls=call.units, tokens=attempt.tokens)
         if attempt.find is not None:
             return await _to_the_end(
                 self.journal.write_submitted(
@@ -293,7 +294,9 @@ class CallExecutor:
         """The charge for a task that was found: to the run that sent it, the first that may have."""
         for claim in await self.journal.open_claims(view):
             run = claim.get("run")
-            return charged(call.operation, call.video_minutes, run=str(run)) if run else None
+            if run:
+                return charged(call.operation, call.video_minutes, run=str(run), calls=call.units)
+            return None
         return None
 
     async def _find(self, view: View, lease: Lease, find: Find, gone: bool) -> str | AmbiguousTask | None:

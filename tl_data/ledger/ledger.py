@@ -97,6 +97,9 @@ log = logging.getLogger("tl_data.ledger")
 READ_AHEAD = 64  # records that a listing reads at once
 SETTLE = 10.0  # seconds in which a request of a killed process may still arrive at the platform
 
+#: Code of a task that ended well, and is billed, with an answer that cannot be used.
+UNREADABLE = "answer_unreadable"
+
 #: Errors of asking about a task, not of the task.
 ASKING = (ConnectionFailed, RateLimited, ServerFailed, QuotaExhausted, NotAllowed)
 
@@ -181,8 +184,24 @@ class Ledger:
                 begun.append(begun_at(await self._journal.record(item.path) or {}, item))
         return min(begun, default=None)
 
-    async def finish(self, call: Call, result: Any, *, video_minutes: float | None = None) -> Entry:
-        """Write down how the task ended well; the first to say so wins, and what is there is returned."""
+    async def failures(self, call: Call) -> int:
+        """How often the call has failed: a further attempt is another request, not a repetition."""
+        view, _ = await self._journal.read(call.folder, call.key)
+        return sum(name.endswith(".failed") for name in view.items)
+
+    async def finish(
+        self,
+        call: Call,
+        result: Any,
+        *,
+        video_minutes: float | None = None,
+        tokens: tuple[int, int] = (0, 0),
+    ) -> Entry:
+        """Write down how the task ended well; the first to say so wins, and what is there is returned.
+
+        Args:
+            tokens: read and written, where they are known only now.
+        """
         folder = call.folder
         view, entry = await self._journal.read(folder, call.key)
         if entry is not None and entry.state == "done":
@@ -191,13 +210,13 @@ class Ledger:
         minutes = call.video_minutes if video_minutes is None else video_minutes
         doubt = AmbiguousTask(entry.doubt) if entry and entry.doubt else None
         attempt = max(view.attempt, 1)
-        charge = _corrected(entry, minutes)
+        charge = _corrected(entry, minutes, tokens)
         more = round((minutes - call.video_minutes) * 60e6)
         for bill in self._billed.pop(call.key, ()):
             bill.enter(Charge("", call.operation, more, calls=0))
         return await self._journal.write_done(call, folder, attempt, result, task_id, minutes, doubt, charge)
 
-    async def fail(self, call: Call, error: Exception) -> Entry:
+    async def fail(self, call: Call, error: Exception, *, tokens: tuple[int, int] = (0, 0)) -> Entry:
         """Write down that the task failed; a retryable failure may be submitted again by a later call.
 
         An error of asking (no connection, no permission, too many requests) says nothing about the task,
@@ -211,7 +230,9 @@ class Ledger:
             return entry
         failure = Failure.of(error, entry.task_id if entry else None, self._secrets)
         # What never entered an index is not billed; a task that is gone may have.
-        charge = _corrected(entry, 0.0) if isinstance(error, TaskFailed) else None
+        unbilled = isinstance(error, TaskFailed) and error.code != UNREADABLE
+        billed = entry.charge.video_us / 60e6 if entry is not None and entry.charge is not None else 0.0
+        charge = _corrected(entry, 0.0 if unbilled else billed, tokens)
         return await self._journal.write_failed(call, folder, max(view.attempt, 1), failure, charge)
 
     async def get(self, call: Call) -> Entry | None:
@@ -358,8 +379,9 @@ class Ledger:
             log.info("expired answers could not be removed: %s", error)
 
 
-def _corrected(entry: Entry | None, video_minutes: float) -> Charge | None:
+def _corrected(entry: Entry | None, video_minutes: float, tokens: tuple[int, int] = (0, 0)) -> Charge | None:
     """What is to be charged beyond what was when the task was submitted, for some run."""
     if entry is None or entry.charge is None:
         return None
-    return charged(entry.operation, video_minutes, calls=0, less_us=entry.charge.video_us)
+    less_us = entry.charge.video_us
+    return charged(entry.operation, video_minutes, calls=0, less_us=less_us, tokens=tokens)

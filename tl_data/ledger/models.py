@@ -36,7 +36,10 @@ FORMAT = 1  # of the records; a reader refuses records of a later one
 BILLED_KEEP = 7 * 86400.0
 
 #: Codes of failed tasks that do not blame the video: the next run may try again.
-UNEXPLAINED = ("task_failed", "internal_error", "internal_server_error")
+UNEXPLAINED = (
+    *("task_failed", "internal_error", "internal_server_error", "answer_unreadable"),
+    *("task_canceled", "user_canceled", "batch_canceled", "batch_expired", "batch_processing_timeout"),
+)
 
 #: Codes of what passes: the file's server was down, or a signature ran out before the file was fetched. Never
 #: final, also not in records of releases that took them for final.
@@ -61,6 +64,7 @@ class Call:
     keep: float = field(default=300.0, compare=False)
     content: str | None = field(default=None, compare=False)
     video_minutes: float = field(default=0.0, compare=False)
+    units: int = field(default=1, compare=False)  # calls that are billed; 0 for one that another one pays
 
     @cached_property
     def key(self) -> str:
@@ -136,6 +140,8 @@ class Failure:
         code = getattr(error, "code", None)
         if code in PASSING or (isinstance(error, errors.TaskFailed) and code in UNEXPLAINED):
             final = False
+        if isinstance(error, errors.BadRequest) and errors.is_shape_refusal(error.code, message):
+            final = False  # the release is to blame: another one may do better
         return cls(
             kind=type(error).__name__,
             message=redact(message, secrets),
@@ -269,7 +275,11 @@ def entry_of(key: str, state: State, attempt: int, record: Mapping[str, Any], re
 
 def _failure(record: Mapping[str, Any]) -> Failure:
     failure = Failure(**record)
-    return replace(failure, retryable=True) if failure.code in PASSING else failure
+    # Earlier releases took refusals of the form of their own requests for final, and what passes.
+    release = failure.kind == "BadRequest" and errors.is_shape_refusal(failure.code, failure.message)
+    if failure.code in PASSING or release:
+        return replace(failure, retryable=True)
+    return failure
 
 
 def _clean(value: Any) -> Any:

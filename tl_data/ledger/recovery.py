@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
+from tl_data.client.assets import DIRECT, upload_type
 from tl_data.errors import APIError, BadRequest, MediaRefused, MissingExtra, NotFound, TaskFailed
 from tl_data.ledger.models import AmbiguousTask, Call
 from tl_data.media.identity import canonical_url, is_url, local_path
@@ -52,6 +54,37 @@ def marked_name(video: str, key: str) -> str | None:
         return None
     path = local_path(video)
     return f"{path.stem[:100]}.{METADATA_KEY}-{key}{path.suffix}"
+
+
+async def upload(client: Client, video: str, key: str) -> str:
+    """Make an asset of a URL or a file here, with the ledger's key in its name; its id.
+
+    A file that is too large for one request goes in parts; an upload that broke off within a day goes on.
+    """
+    metadata = {METADATA_KEY: key}
+    if is_url(video):
+        stem, _, suffix = urlsplit(video).path.rpartition("/")[2].rpartition(".")
+        name = f"{(stem or suffix or 'video')[:100]}.{METADATA_KEY}-{key}.{suffix[:8] if stem else 'mp4'}"
+        return str((await client.create_asset(url=video, filename=name, user_metadata=metadata))["_id"])
+    path, name = local_path(video), str(marked_name(video, key))
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise MediaRefused(f"{path} cannot be read: {error.strerror}") from error
+    if size <= DIRECT:
+        return str((await client.create_asset(file=path, filename=name, user_metadata=metadata))["_id"])
+    begun = await client.create_upload(name, size, type=upload_type(name), user_metadata=metadata)
+    await client.upload_parts(path, begun)
+    return str(begun["asset_id"])
+
+
+async def lost_asset(client: Client, key: str) -> str | None:
+    """The asset that an earlier, lost request made for this key, unless it failed."""
+    mark = f"{METADATA_KEY}-{key}"
+    async for asset in client.list_assets(filename=mark):
+        if mark in str(asset.get("filename")) and asset.get("status") != "failed":
+            return str(asset["_id"])
+    return None
 
 
 async def indexing_task(client: Client, watcher: TaskWatcher | None, index: str, key: str) -> str | None:

@@ -219,9 +219,10 @@ class Rates:
         if by_dimension and self._generation in ("2026", "both"):
             headers["X-Ratelimit-Dimensions"] = ",".join(by_dimension)
             for dimension, limit in by_dimension.items():
+                unit = 60.0 if dimension == "Duration" else 1.0  # the service counts seconds there
                 headers |= {
-                    f"X-Ratelimit-{dimension}-Limit": f"{limit.amount:.0f}",
-                    f"X-Ratelimit-{dimension}-Remaining": f"{math.floor(limit.left)}",
+                    f"X-Ratelimit-{dimension}-Limit": f"{limit.amount * unit:.0f}",
+                    f"X-Ratelimit-{dimension}-Remaining": f"{math.floor(limit.left * unit)}",
                     f"X-Ratelimit-{dimension}-Reset": str(math.ceil(limit.until)),
                 }
         return headers

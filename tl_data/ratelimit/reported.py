@@ -29,6 +29,9 @@ from tl_data.settings import SERVICE_URL, Settings
 #: Dimensions of a limit, and how the API's headers call them. The unnamed generation counted requests.
 DIMENSIONS = {"requests": ("", "request-"), "minutes": ("duration-",), "tokens": ("outputtoken-",)}
 
+#: What one unit of a header is of a dimension: those of video count seconds.
+UNITS = {"requests": 1.0, "minutes": 1 / 60, "tokens": 1.0}
+
 COARSE = 1.0  # seconds to a reset that is told in whole seconds: too near to say anything
 SPREAD = 120.0  # seconds to the reset up to which the rest is spread; a day's quota is there to be used up
 
@@ -78,13 +81,13 @@ def quotas_of(headers: Mapping[str, str]) -> dict[str, tuple[float, float, float
                 continue
             rest = seconds_until(reset, clock)
             if rest > COARSE:
-                found[dimension] = limit, left, rest
+                found[dimension] = limit * UNITS[dimension], left * UNITS[dimension], rest
     return found
 
 
 log = logging.getLogger("tl_data.limits")
 
-FORMAT = 1
+FORMAT = 2  # before 2, seconds of video stood there as minutes
 WINDOWS = (1.0, 60.0, 3600.0, 86400.0)  # seconds for which limits are given
 CLOCKS = 1.05  # by so much clocks, and seconds told in whole numbers, may exceed it
 

@@ -63,6 +63,7 @@ async def tiers(request: Request) -> Response:
         {
             "search_model": chosen.search_model,
             "analyze_model": chosen.analyze_model,
+            "profile": engine.profile.name,
             "dimension": await engine.stages.dimension(),
             "stages": chosen.stages(),
             "reindex": plan_of(engine.store, chosen).answer(),

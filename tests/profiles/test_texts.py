@@ -1,0 +1,173 @@
+"""Texts from video on accounts of both generations: how they are asked, and that nothing is paid twice."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import tl_data
+from tests.profiles.conftest import Account
+from tl_data.analysis import Part, TextRequest, TextResult, VideoRef, Window
+from tl_data.errors import SchemaMismatch
+from tl_data.functions import FUNCTIONS
+
+SCHEMA = '{"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}'
+
+
+def test_a_url_is_indexed_only_where_the_account_needs_it(account: Account) -> None:
+    before = account.requests("POST /tasks", "POST /indexes")
+    text = account.call("summarize", video=account.url)
+    assert len(text) > 20
+    assert account.call("summarize", video=account.url) == text
+    indexed = account.requests("POST /tasks", "POST /indexes") - before
+    assert indexed == (0 if account.today else 2)
+
+
+@pytest.mark.parametrize("name", ["chapters", "highlights", "gist", "analyze", "extract"])
+def test_every_text_of_a_url(account: Account, name: str) -> None:
+    more = {
+        "analyze": {"prompt": "Which colors are seen?"},
+        "extract": {"prompt": "Find the title.", "json_schema": SCHEMA},
+    }.get(name, {})
+    value = account.call(name, video=account.url, **more)
+    if name in ("chapters", "highlights"):
+        assert value
+        assert all(0 <= row["start_sec"] < row["end_sec"] <= 8.5 for row in value)
+    elif name == "gist":
+        assert value["title"] is not None
+        assert value["topics"]
+    elif name == "extract":
+        assert json.loads(value)["title"]
+    else:
+        assert value
+    paid = account.requests("POST /analyze", "POST /analyze/tasks", "POST /gist", "POST /summarize")
+    assert account.call(name, video=account.url, **more) == value
+    assert account.requests("POST /analyze", "POST /analyze/tasks", "POST /gist", "POST /summarize") == paid
+
+
+def test_a_window_is_looked_at_and_billed_alone(account: Account) -> None:
+    ask = {"video": account.url, "prompt": "Which colors are seen?", "start_sec": 4.0, "end_sec": 8.0}
+    if not account.today:
+        with pytest.raises(SchemaMismatch, match="whole videos only"):
+            account.call("analyze", **ask)
+        return
+    [part] = account.connection.map(FUNCTIONS["analyze"], [ask])
+    assert part.error is None
+    assert part.receipt.video_minutes == pytest.approx(4 / 60)
+    assert "green" in part.value.lower()
+    for start, end in ((8.0, 4.0), (-1.0, 2.0), (90.0, 95.0), (1.0, 1.5)):
+        with pytest.raises(SchemaMismatch):
+            account.call("analyze", **(ask | {"start_sec": start, "end_sec": end, "index_id": "demo"}))
+
+
+def test_texts_of_a_job_are_one_analysis(account: Account) -> None:
+    session = account.connection.session
+    record = account.call("index_video", video=account.url, index_id="demo")
+    outputs = ["summary", "title", "topics", "chapters", "highlights"]
+    before = account.requests("POST /analyze", "POST /analyze/tasks", "POST /gist", "POST /summarize")
+
+    async def texts() -> dict[str, object]:
+        return await session.texts(account.url, outputs, prompts=["For children.", None])
+
+    found = account.run(texts())
+    after = account.requests("POST /analyze", "POST /analyze/tasks", "POST /gist", "POST /summarize")
+    assert after - before <= (1 if account.today else 4)
+    assert found["errors"] == {}
+    assert len(found["summaries"]) == 2
+    assert all(found["summaries"])
+    assert found["title"] is not None
+    assert found["chapters"]
+    assert found["model"] == ("pegasus1.5" if account.today else "pegasus1.2")
+    # SQL asks for the same by the id and pays nothing.
+    assert account.call("chapters", video=record["video_id"], index_id="demo")
+    assert account.call("summarize", video=record["video_id"], prompt="For children.", index_id="demo")
+    assert after == account.requests("POST /analyze", "POST /analyze/tasks", "POST /gist", "POST /summarize")
+
+
+def test_a_schema_that_the_api_refuses_is_refused_here(account: Account) -> None:
+    schema = '{"type": "object", "properties": {"a": {"type": "string", "minLength": 3}}}'
+    ask = {"video": account.url, "prompt": "Find a.", "json_schema": schema}
+    with pytest.raises(SchemaMismatch, match="/properties/a/minLength"):
+        account.call("extract", **ask)
+
+
+def test_a_file_here_becomes_an_asset_once(account: Account) -> None:
+    before = account.requests("POST /assets")
+    assert account.call("analyze", video=str(account.path), prompt="What is this?")
+    assert account.call("gist", video=str(account.path))["topics"]
+    assert account.requests("POST /assets") - before == (1 if account.today else 0)
+
+
+def test_search_by_all_options_of_the_model(account: Account) -> None:
+    account.call("index_video", video=account.url, index_id="demo")
+    hits = account.call("search", index_id="demo", query_text="emergency exit")
+    assert hits
+    assert [hit["rank"] for hit in hits] == list(range(1, len(hits) + 1))
+    ranked = {hit["score"] is None and hit["confidence"] is None for hit in hits}
+    assert ranked == {account.today}
+    ask = {"index_id": "demo", "query_text": "exit", "threshold": "medium"}
+    if account.today:
+        with pytest.raises(SchemaMismatch, match=r"marengo3\.0 ranks hits without scores"):
+            account.call("search", **ask)
+    else:
+        assert isinstance(account.call("search", **ask), list)
+
+
+def test_vectors_at_once(account: Account) -> None:
+    vector = account.call("embed_text", text="a red circle")
+    assert len(vector) > 100
+    route = "POST /embed-v2" if account.today else "POST /embed"
+    assert account.requests(route) >= 1
+    if account.today:
+        assert account.requests("POST /embed") == 0
+
+
+def test_listings(account: Account) -> None:
+    if not account.today:
+        return
+    tasks = tl_data.analyze_tasks(settings=account.connection.settings).to_pylist()
+    assert tasks
+    assert all(task["custom_id"] for task in tasks)
+    assets = tl_data.assets(settings=account.connection.settings).to_pylist()
+    assert {asset["status"] for asset in assets} == {"ready"}
+
+
+def test_many_requests_go_together(account: Account) -> None:
+    session = account.connection.session
+    record = account.call("index_video", video=account.url, index_id="demo")
+    requests = [
+        TextRequest(VideoRef.of(record), (Part("analyze", {"prompt": p}, p),), Window())
+        for p in ("What is red?", "What is green?", "What is written?")
+    ]
+    before = account.requests("POST /analyze", "POST /analyze/tasks", "POST /analyze/batches")
+
+    async def many() -> list[TextResult]:
+        return await session.analyze_many([*requests, requests[0]])
+
+    results = account.run(many())
+    assert all(r.answers[0]["data"] for r in results)
+    assert results[0].answers[0]["data"] == results[3].answers[0]["data"]
+    asked = account.requests("POST /analyze", "POST /analyze/tasks", "POST /analyze/batches") - before
+    assert asked == (1 if account.today else 3)
+
+
+def test_segments_are_rows(account: Account) -> None:
+    definitions = [
+        {"id": "shape", "description": "A shape", "fields": [
+            {"name": "color", "type": "string", "description": "its color"}]},
+        {"id": "text", "description": "Words on the screen", "fields": []},
+    ]  # fmt: skip
+    ask = {"video": account.url, "definitions": json.dumps(definitions)}
+    if not account.today:
+        with pytest.raises(SchemaMismatch, match="need Pegasus"):
+            account.call("segments", **ask)
+        return
+    [found] = account.connection.map(FUNCTIONS["segments"], [ask])
+    assert found.error is None
+    assert {row["definition"] for row in found.value} <= {"shape", "text"}
+    assert all(0 <= row["start_sec"] < row["end_sec"] <= 8.5 for row in found.value)
+    assert all(isinstance(json.loads(row["fields"]), dict) for row in found.value)
+    assert found.receipt.video_minutes == pytest.approx(2 * 8 / 60, rel=0.02)
+    with pytest.raises(SchemaMismatch, match="definitions/0/description"):
+        account.call("segments", video=account.url, definitions='[{"id": "x"}]')

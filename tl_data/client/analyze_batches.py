@@ -1,0 +1,279 @@
+"""Analyses that go together: collected into batches, sent with one request, and waited for by few."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from tl_data.client.analyze_tasks import ACTIVE_BATCHES, BATCH_HOURS, BATCH_ITEMS, AnalyzeTaskMethods
+from tl_data.client.task_poller import OUTAGE, ended
+from tl_data.errors import APIError, BadRequest, NotFound, StillRunning
+from tl_data.settings import Settings
+
+Json = dict[str, Any]
+
+LINGER = 0.5  # seconds without a new item after which a batch goes
+FIRST_POLL = 0.25  # seconds; grows to `poll_interval`
+PARTIAL = 60.0  # seconds between two times of reading the results of a batch that goes on
+ENDED = ("completed", "canceled", "expired")
+
+
+@dataclass
+class _Item:
+    body: Json
+    minutes: float
+    task_id: asyncio.Future[str]
+
+
+@dataclass
+class _Batch:
+    batch_id: str
+    items: dict[str, asyncio.Future[Json]] = field(default_factory=dict)  # by task
+    looking: asyncio.Task[None] | None = None
+
+
+class Batches:
+    """Collects analyses of one event loop into batches."""
+
+    def __init__(self, client: AnalyzeTaskMethods, settings: Settings) -> None:
+        self._client, self._settings = client, settings
+        self._waiting: list[_Item] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._batches: dict[str, _Batch] = {}
+        self._of: dict[str, _Batch] = {}  # by task
+        self._slots = asyncio.Semaphore(ACTIVE_BATCHES)
+        self._none = False  # the server has no batches
+
+    async def aclose(self) -> None:
+        """Stop; whoever still waits is cancelled."""
+        if self._timer:
+            self._timer.cancel()
+        running = [*self._tasks, *(b.looking for b in self._batches.values() if b.looking)]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def add(self, body: Json, minutes: float) -> str:
+        """Let an analysis go with the next batch; returns the id of its task once that exists.
+
+        Args:
+            body: the arguments of `create_analyze_task`, its video an asset.
+            minutes: of video that are billed.
+
+        Raises:
+            APIError: the batch or, where there are no batches, the analysis was refused.
+        """
+        if self._none:
+            return str((await self._client.create_analyze_task(**body))["task_id"])
+        item = _Item(body, minutes, asyncio.get_running_loop().create_future())
+        self._waiting.append(item)
+        hours = sum(each.minutes for each in self._waiting) / 60
+        if len(self._waiting) >= BATCH_ITEMS or hours > BATCH_HOURS * 0.95:
+            self._go()
+        else:
+            if self._timer:
+                self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(LINGER, self._go)
+        return await item.task_id
+
+    def _go(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        waiting, self._waiting = self._waiting, []
+        # One mode a batch. In an empty context: a batch is for all of its items, and on nobody's receipt.
+        for mode in sorted({_mode(item) for item in waiting}):
+            items = [item for item in waiting if _mode(item) == mode]
+            self._begin(items)
+
+    def _begin(self, items: list[_Item]) -> None:
+        task = asyncio.get_running_loop().create_task(self._send(items), context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, items: list[_Item]) -> None:
+        """Make a batch, and wait for its end with the slot that it takes."""
+        async with self._slots:
+            try:
+                batch = await self._made(items)
+            except BaseException as error:
+                for item in items:
+                    if not item.task_id.done():
+                        item.task_id.set_exception(copy(error) if isinstance(error, Exception) else error)
+                if not isinstance(error, Exception):
+                    raise
+                return
+            if batch is not None and batch.looking is not None:
+                await asyncio.wait([batch.looking])
+
+    async def _made(self, items: list[_Item]) -> _Batch | None:
+        """A batch of these items; None if they went one by one."""
+        if len(items) == 1 or self._none:
+            await self._one_by_one(items)
+            return None
+        model, mode = str(items[0].body.get("model_name")), _mode(items[0])
+        minutes = sum(item.minutes for item in items)
+        try:
+            made = await self._client.create_batch(
+                [request_of(item.body) for item in items],
+                model_name=model,
+                analysis_mode=mode,
+                video_minutes=minutes,
+            )
+        except (BadRequest, NotFound) as refused:
+            # All or nothing: one bad item refuses the others, and a server may have no batches at all.
+            no_route = refused.http_status in (404, 405, 410) and refused.code in (
+                "endpoint_not_exists",
+                "endpoint_deprecated",
+                "not_supported",
+                None,
+            )
+            self._none = self._none or no_route
+            await self._one_by_one(items)
+            return None
+        except APIError as failed:
+            if failed.http_status != 504 or len(items) < 2:
+                raise
+            half = len(items) // 2  # too large to be made in time; nothing was made
+            self._begin(items[:half])
+            self._begin(items[half:])
+            return None
+        batch = self._batch(str(made["batch_id"]))
+        ids = {str(i.get("custom_id")): str(i["task_id"]) for i in made.get("items") or []}
+        for number, item in enumerate(items):
+            task_id = ids.get(str(item.body.get("custom_id"))) or str(made["items"][number]["task_id"])
+            self._expect(batch, task_id)
+            if not item.task_id.done():
+                item.task_id.set_result(task_id)
+        return batch
+
+    async def _one_by_one(self, items: list[_Item]) -> None:
+        async def one(item: _Item) -> None:
+            try:
+                made = await self._client.create_analyze_task(**item.body)
+            except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the item
+                if not item.task_id.done():
+                    item.task_id.set_exception(error)
+                return
+            if not item.task_id.done():
+                item.task_id.set_result(str(made["task_id"]))
+
+        slots = asyncio.Semaphore(self._settings.concurrency)
+
+        async def in_turn(item: _Item) -> None:
+            async with slots:
+                await one(item)
+
+        await asyncio.gather(*(in_turn(item) for item in items))
+
+    # ---- waiting --------------------------------------------------------------------------------
+
+    async def wait(self, task_id: str) -> Json | None:
+        """The task of a batch that was begun here, once it has ended; None if it is of none.
+
+        Raises:
+            TaskFailed: it failed, or was canceled with its batch or by its end.
+            StillRunning: it is not finished at `settings.task_deadline`.
+            APIError: the batch could not be asked about.
+        """
+        batch = self._of.get(task_id)
+        if batch is None:
+            return None
+        try:
+            async with asyncio.timeout(self._settings.task_deadline):
+                task = await asyncio.shield(batch.items[task_id])
+        except TimeoutError:
+            raise StillRunning(
+                f"the batch {batch.batch_id} is not finished after {self._settings.task_deadline:g} s; it "
+                "goes on, and the next run waits for it without paying again",
+                task_id,
+            ) from None
+        return ended(task, task_id)
+
+    def _batch(self, batch_id: str) -> _Batch:
+        if batch_id not in self._batches:
+            batch = self._batches[batch_id] = _Batch(batch_id)
+            batch.looking = asyncio.get_running_loop().create_task(
+                self._look(batch), context=contextvars.Context()
+            )
+        return self._batches[batch_id]
+
+    def _expect(self, batch: _Batch, task_id: str) -> None:
+        if task_id not in batch.items:
+            future: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
+            future.add_done_callback(lambda f: f.cancelled() or f.exception())  # nobody may wait for it
+            batch.items[task_id] = future
+            self._of[task_id] = batch
+
+    async def _look(self, batch: _Batch) -> None:
+        """Poll a batch until it ends, and hand its results out as they come."""
+        loop = asyncio.get_running_loop()
+        answered = read = loop.time()
+        pause, ended_items = FIRST_POLL, 0
+        try:
+            while True:
+                await asyncio.sleep(pause)
+                pause = min(self._settings.poll_interval, pause * 1.5)
+                try:
+                    state = await self._client.retrieve_batch(batch.batch_id)
+                    answered = loop.time()
+                    over = state.get("status") in ENDED
+                    count = sum(int(state.get(f"{n}_items") or 0) for n in ("ready", "failed", "canceled"))
+                    if over or (count > ended_items and loop.time() - read > PARTIAL):
+                        read, ended_items = loop.time(), count
+                        self._hand_out(batch, await self._client.batch_results(batch.batch_id), over)
+                    if over:
+                        return
+                except APIError as error:
+                    if not error.retryable or loop.time() - answered > min(OUTAGE, self._settings.max_wait):
+                        self._fail(batch, error)
+                        return
+        except BaseException:
+            for future in batch.items.values():
+                future.cancel()
+            raise
+
+    def _hand_out(self, batch: _Batch, lines: list[Json], over: bool) -> None:
+        for line in lines:
+            future = batch.items.get(str(line.get("task_id")))
+            if future is None or future.done() or line.get("status") not in ("ready", "failed", "canceled"):
+                continue
+            future.set_result(_as_task(line))
+        if over:
+            for task_id, future in batch.items.items():
+                if not future.done():
+                    gone = {"code": "batch_expired", "message": "the batch ended without this item"}
+                    future.set_result({"task_id": task_id, "status": "canceled", "error": gone})
+
+    def _fail(self, batch: _Batch, error: APIError) -> None:
+        for future in batch.items.values():
+            if not future.done():
+                future.set_exception(copy(error))
+
+
+def request_of(body: Mapping[str, Any]) -> Json:
+    """An item of a batch, from the arguments of `create_analyze_task`."""
+    names = (
+        *("video", "custom_id", "response_format", "temperature", "max_tokens"),
+        *("start_time", "end_time", "min_segment_duration", "max_segment_duration"),
+    )
+    item = {name: body[name] for name in names if body.get(name) is not None}
+    if body.get("prompt_v2") is not None:
+        item["prompt"] = body["prompt_v2"]
+    elif body.get("prompt") is not None:
+        item["prompt"] = {"input_text": body["prompt"]}
+    return item
+
+
+def _mode(item: _Item) -> str:
+    return str(item.body.get("analysis_mode") or "general")
+
+
+def _as_task(line: Mapping[str, Any]) -> Json:
+    """A line of the results in the shape of a task: its result is called `data` there."""
+    return {**line, "result": line.get("data")}

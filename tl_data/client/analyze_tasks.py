@@ -1,0 +1,197 @@
+"""Text from video by task, and by batches of tasks: what is kept is found again, whoever asked for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from tl_data.client.analyze import Video, text_request, video_fields
+from tl_data.client.base import BaseClient, Generation
+from tl_data.client.request import Json, Request, given, operation, path
+from tl_data.client.retry import Repeat
+from tl_data.errors import BadRequest, NotFound
+from tl_data.models import TEXT_MODEL
+
+BATCH_ITEMS = 1000
+BATCH_HOURS = 2000.0
+ACTIVE_BATCHES = 5  # of an account, at the same time
+
+
+class AnalyzeTaskMethods(BaseClient):
+    """/analyze/tasks and /analyze/batches."""
+
+    async def account_generation(self) -> Generation:
+        """Which kind of account answers, found out once by a request that is free.
+
+        `today`: analyses take a video object and go by tasks. `2025`: there are no analysis tasks, and
+        an analysis takes the id of an indexed video.
+        """
+        async with self.generation_lock:
+            if self.generation is None:
+                try:
+                    await self.ask(Request("GET", "/analyze/tasks", {"page": 1, "page_limit": 1}))
+                    self.generation = "today"
+                except (NotFound, BadRequest) as error:
+                    if error.http_status not in (404, 405, 410):
+                        raise
+                    self.generation = "2025"
+            return self.generation
+
+    @operation("POST /analyze/tasks")
+    async def create_analyze_task(
+        self,
+        video: Video | None,
+        prompt: str | None = None,
+        *,
+        model_name: str | None = None,
+        analysis_mode: str | None = None,
+        prompt_v2: Json | None = None,
+        image: list[Json] | None = None,
+        temperature: float | None = None,
+        max_tokens: int | str | None = None,
+        response_format: Json | None = None,
+        start_time: float | None = None,
+        end_time: float | None = None,
+        min_segment_duration: float | None = None,
+        max_segment_duration: float | None = None,
+        custom_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Json:
+        """Begin an analysis; returns `task_id` and `status`.
+
+        Args:
+            custom_id: comes back in the task and in listings: [A-Za-z0-9_-], at most 64.
+            idempotency_key: sent as Idempotency-Key: the same key makes no second task.
+
+        Raises:
+            APIError: with `maybe_done` set, the task may exist: look for its custom_id before trying again.
+        """
+        body = video_fields(video, model_name) | given(
+            image=image,
+            prompt=prompt,
+            prompt_v2=prompt_v2,
+            analysis_mode=analysis_mode,
+            temperature=temperature,
+            max_tokens=max_tokens,
+            response_format=response_format,
+            start_time=start_time,
+            end_time=end_time,
+            min_segment_duration=min_segment_duration,
+            max_segment_duration=max_segment_duration,
+            custom_id=custom_id,
+        )
+        headers = {"idempotency-key": idempotency_key} if idempotency_key else {}
+        tokens = max_tokens if isinstance(max_tokens, int) else None
+        request = text_request("/analyze/tasks", body, tokens=tokens, repeat=Repeat.NEVER, headers=headers)
+        return await self.create(request, "task_id")
+
+    @operation("GET /analyze/tasks")
+    def list_analyze_tasks(
+        self,
+        *,
+        page: int | None = None,
+        page_limit: int | None = None,
+        status: str | None = None,
+        video_url: str | None = None,
+        asset_id: str | None = None,
+        analysis_mode: str | None = None,
+    ) -> AsyncIterator[Json]:
+        """List analysis tasks, newest first; `custom_id` is among their fields, but no filter."""
+        query = given(
+            page=page,
+            page_limit=page_limit,
+            status=status,
+            video_url=video_url,
+            asset_id=asset_id,
+            analysis_mode=analysis_mode,
+        )
+        return self.pages("/analyze/tasks", query)
+
+    @operation("GET /analyze/tasks/{task_id}")
+    async def retrieve_analyze_task(self, task_id: str) -> Json:
+        """Retrieve an analysis task, with its result once it is ready."""
+        return await self.ask(Request("GET", path("/analyze/tasks/{task_id}", task_id=task_id)))
+
+    @operation("DELETE /analyze/tasks/{task_id}")
+    async def delete_analyze_task(self, task_id: str) -> None:
+        """Delete an analysis task that is not being processed."""
+        await self.delete(path("/analyze/tasks/{task_id}", task_id=task_id))
+
+    @operation("POST /analyze/tasks/{task_id}/cancel")
+    async def cancel_analyze_task(self, task_id: str) -> Json:
+        """Cancel an unfinished analysis task; a second time does nothing."""
+        return await self.ask(Request("POST", path("/analyze/tasks/{task_id}/cancel", task_id=task_id)))
+
+    @operation("POST /analyze/batches")
+    async def create_batch(
+        self,
+        requests: Sequence[Mapping[str, Any]],
+        *,
+        model_name: str = TEXT_MODEL,
+        analysis_mode: str = "general",
+        defaults: Mapping[str, Any] | None = None,
+        video_minutes: float = 0.0,
+    ) -> Json:
+        """Begin 1 to 1,000 analyses with one request; returns `batch_id` and `items`, one per request.
+
+        Args:
+            requests: each has `video` {"type": "asset_id", "asset_id"}, and may have custom_id, prompt
+                ({"input_text": ...}), response_format, temperature, max_tokens, start_time, end_time.
+            defaults: fields for the requests that do not have their own.
+            video_minutes: of all of them together, for the limiter.
+
+        Raises:
+            BadRequest: nothing was made; with HTTP 409, an asset is not ready.
+            RateLimited: five batches of the account are active.
+        """
+        body = given(
+            model_name=model_name,
+            analysis_mode=analysis_mode,
+            defaults=dict(defaults) if defaults else None,
+            requests=[dict(request) for request in requests],
+        )
+        return await self.create(
+            Request(
+                "POST",
+                "/analyze/batches",
+                json=body,
+                category="analyze",
+                repeat=Repeat.NEVER,
+                video_minutes=video_minutes,
+            ),
+            "batch_id",
+        )
+
+    @operation("GET /analyze/batches")
+    def list_batches(
+        self,
+        *,
+        page: int | None = None,
+        page_limit: int | None = None,
+        status: list[str] | None = None,
+        analysis_mode: list[str] | None = None,
+    ) -> AsyncIterator[Json]:
+        """List batches, newest first."""
+        query = given(page=page, page_limit=page_limit, status=status, analysis_mode=analysis_mode)
+        return self.pages("/analyze/batches", query)
+
+    @operation("GET /analyze/batches/{batch_id}")
+    async def retrieve_batch(self, batch_id: str) -> Json:
+        """Retrieve a batch: its status and how many items are in which state, without results."""
+        return await self.ask(Request("GET", path("/analyze/batches/{batch_id}", batch_id=batch_id)))
+
+    @operation("GET /analyze/batches/{batch_id}/results")
+    async def batch_results(self, batch_id: str) -> list[Json]:
+        """Retrieve the results of a batch so far: one object per item, whether it has ended or not."""
+        where = path("/analyze/batches/{batch_id}/results", batch_id=batch_id)
+        return await self.ask_lines(Request("GET", where))
+
+    @operation("POST /analyze/batches/{batch_id}/cancel")
+    async def cancel_batch(self, batch_id: str) -> Json:
+        """Cancel what is still queued of a batch; what is being processed goes on and is billed."""
+        return await self.ask(Request("POST", path("/analyze/batches/{batch_id}/cancel", batch_id=batch_id)))
+
+    @operation("DELETE /analyze/batches/{batch_id}")
+    async def delete_batch(self, batch_id: str) -> None:
+        """Delete a batch that has ended, and its results."""
+        await self.delete(path("/analyze/batches/{batch_id}", batch_id=batch_id))

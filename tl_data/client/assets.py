@@ -1,0 +1,363 @@
+"""Assets: files uploaded once, at once or in parts, and used by indexes, analyses and embeddings."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tl_data.client.base import BaseClient
+from tl_data.client.indexes import Moment, Range
+from tl_data.client.multipart import FileRange, Form, Progress
+from tl_data.client.remote import media_url
+from tl_data.client.request import Json, Request, given, operation, path
+from tl_data.client.retry import Repeat, persist
+from tl_data.errors import ConnectionFailed, MediaRefused, ServerFailed
+from tl_data.models import MB
+from tl_data.urls import redacted
+
+DIRECT = 200 * MB  # the largest file that POST /assets takes; larger ones go in parts
+URLS = 50  # addresses for parts that one request gives
+PARTS = 4  # in flight at the same time
+
+
+class AssetMethods(BaseClient):
+    """/assets, /assets/multipart-uploads and /indexes/{index_id}/indexed-assets."""
+
+    @operation("POST /assets")
+    async def create_asset(
+        self,
+        *,
+        url: str | None = None,
+        file: Path | None = None,
+        filename: str | None = None,
+        enable_hls: bool | None = None,
+        enable_thumbnail: bool | None = None,
+        user_metadata: Mapping[str, Any] | None = None,
+        on_progress: Progress | None = None,
+    ) -> Json:
+        """Upload a file, or have the service fetch a URL; returns the asset, which is not ready yet.
+
+        Raises:
+            APIError: with `maybe_done` set, the asset may exist: look for its filename before trying again.
+            MediaRefused: the file cannot be read, or the API refused it for what it is.
+        """
+        form = Form(
+            given(
+                method="url" if file is None else "direct",
+                url=media_url(url),
+                filename=filename,
+                enable_hls=enable_hls,
+                enable_thumbnail=enable_thumbnail,
+                user_metadata=dict(user_metadata) if user_metadata else None,
+            ),
+            {"file": file},
+            on_progress,
+            filename,
+        )
+        return await self.create(
+            Request("POST", "/assets", form=form, category="upload", repeat=Repeat.NEVER)
+        )
+
+    @operation("GET /assets")
+    def list_assets(
+        self,
+        *,
+        page: int | None = None,
+        page_limit: int | None = None,
+        asset_ids: list[str] | None = None,
+        asset_types: list[str] | None = None,
+        filename: str | None = None,
+    ) -> AsyncIterator[Json]:
+        """List assets, newest first; `filename` finds a part of the name, in either case."""
+        query = given(
+            page=page, page_limit=page_limit, asset_ids=asset_ids, asset_types=asset_types, filename=filename
+        )
+        return self.pages("/assets", query)
+
+    @operation("GET /assets/{asset_id}")
+    async def retrieve_asset(self, asset_id: str) -> Json:
+        """Retrieve an asset: `status` is processing, ready or failed."""
+        return await self.ask(Request("GET", path("/assets/{asset_id}", asset_id=asset_id)))
+
+    @operation("DELETE /assets/{asset_id}")
+    async def delete_asset(self, asset_id: str, *, force: bool | None = None) -> None:
+        """Delete an asset; with `force` also one that indexes refer to."""
+        where = Request("DELETE", path("/assets/{asset_id}", asset_id=asset_id), given(force=force))
+        await self.delete(where.target)
+
+    @operation("GET /assets/{asset_id}/transcription")
+    async def asset_transcription(self, asset_id: str, include: list[str] | None = None) -> Json:
+        """Retrieve what is said in an asset: `words`, `sentences`, `utterances` (with speakers).
+
+        Raises:
+            NotFound: nothing is said in it, or there is no such asset.
+        """
+        where = path("/assets/{asset_id}/transcription", asset_id=asset_id)
+        return await self.ask(Request("GET", where, given(include=include)))
+
+    @operation("PATCH /assets/{asset_id}/user-metadata")
+    async def update_asset_metadata(self, asset_id: str, user_metadata: Mapping[str, Any]) -> None:
+        """Set keys of an asset's metadata; null deletes a key, and other keys stay."""
+        await self.ask(Request("PATCH", _metadata(asset_id), json={"user_metadata": dict(user_metadata)}))
+
+    @operation("PUT /assets/{asset_id}/user-metadata")
+    async def replace_asset_metadata(self, asset_id: str, user_metadata: Mapping[str, Any]) -> None:
+        """Replace an asset's metadata."""
+        await self.ask(Request("PUT", _metadata(asset_id), json={"user_metadata": dict(user_metadata)}))
+
+    @operation("DELETE /assets/{asset_id}/user-metadata")
+    async def delete_asset_metadata(self, asset_id: str) -> None:
+        """Delete all of an asset's metadata."""
+        await self.delete(_metadata(asset_id))
+
+    # ---- uploads in parts -----------------------------------------------------------------------
+
+    @operation("POST /assets/multipart-uploads")
+    async def create_upload(
+        self,
+        filename: str,
+        total_size: int,
+        *,
+        type: str = "video",  # noqa: A002 - the API's own name
+        enable_hls: bool | None = None,
+        enable_thumbnail: bool | None = None,
+        user_metadata: Mapping[str, Any] | None = None,
+    ) -> Json:
+        """Begin an upload in parts: `upload_id`, `asset_id`, `chunk_size`, `total_chunks`, `upload_urls`."""
+        body = given(
+            filename=filename,
+            type=type,
+            total_size=total_size,
+            enable_hls=enable_hls,
+            enable_thumbnail=enable_thumbnail,
+            user_metadata=dict(user_metadata) if user_metadata else None,
+        )
+        where = "/assets/multipart-uploads"
+        return await self.create(
+            Request("POST", where, json=body, category="upload", repeat=Repeat.NEVER), "upload_id"
+        )
+
+    @operation("GET /assets/multipart-uploads")
+    def list_uploads(
+        self, *, page: int | None = None, page_limit: int | None = None, status: str | None = None
+    ) -> AsyncIterator[Json]:
+        """List uploads in parts."""
+        return self.pages("/assets/multipart-uploads", given(page=page, page_limit=page_limit, status=status))
+
+    @operation("GET /assets/multipart-uploads/{upload_id}")
+    async def retrieve_upload(self, upload_id: str) -> Json:
+        """Retrieve an upload: its `status`, and all `uploaded_chunks` of all pages."""
+        where = path("/assets/multipart-uploads/{upload_id}", upload_id=upload_id)
+        found: Json = {}
+        chunks: list[Json] = []
+        for page in range(1, 1000):
+            answer = await self.ask(Request("GET", where, {"page": page, "page_limit": 50}))
+            found = found or answer
+            part = answer.get("uploaded_chunks") or []
+            chunks += part
+            last = (answer.get("page_info") or {}).get("total_page")
+            if not part or (isinstance(last, int) and page >= last):
+                break
+        return {**found, "uploaded_chunks": chunks}
+
+    @operation("POST /assets/multipart-uploads/{upload_id}/presigned-urls")
+    async def upload_urls(self, upload_id: str, start: int, count: int) -> list[Json]:
+        """Addresses for parts, from number `start` on (1 is the first), at most 50."""
+        where = path("/assets/multipart-uploads/{upload_id}/presigned-urls", upload_id=upload_id)
+        answer = await self.ask(Request("POST", where, json={"start": start, "count": count}))
+        return list(answer.get("upload_urls") or [])
+
+    @operation("POST /assets/multipart-uploads/{upload_id}")
+    async def report_chunks(self, upload_id: str, completed_chunks: list[Json]) -> Json:
+        """Report parts that were sent; reporting one twice does no harm."""
+        where = path("/assets/multipart-uploads/{upload_id}", upload_id=upload_id)
+        return await self.ask(Request("POST", where, json={"completed_chunks": completed_chunks}))
+
+    async def upload_parts(
+        self, file: Path, upload: Mapping[str, Any], *, on_progress: Progress | None = None
+    ) -> None:
+        """Send the parts of a file that an upload still lacks, a few at a time.
+
+        Args:
+            upload: as `create_upload` gave it, or the same fields of one that broke off.
+
+        Raises:
+            MediaRefused: the file cannot be read or has another size.
+            ConnectionFailed, ServerFailed: a part could not be sent; what was sent is kept for 24 hours.
+        """
+        upload_id, size = str(upload["upload_id"]), int(upload["chunk_size"])
+        total = await asyncio.to_thread(_size, file)
+        count = -(-total // size)
+        if count != int(upload["total_chunks"]):
+            raise MediaRefused(f"{file.name} has {total} bytes, not the size that its upload began with")
+        there = await self.retrieve_upload(upload_id)
+        sent = {int(c.get("index") or c.get("chunk_index") or 0) for c in there["uploaded_chunks"]}
+        urls = {int(u["chunk_index"]): str(u["url"]) for u in upload.get("upload_urls") or []}
+        lacking = [number for number in range(1, count + 1) if number not in sent]
+        done, slots = sum(_length(n, size, total) for n in sent), asyncio.Semaphore(PARTS)
+
+        async def one(number: int, url: str) -> Json:
+            nonlocal done
+            async with slots:
+                etag = await self._put_part(file, url, (number - 1) * size, _length(number, size, total))
+            done += _length(number, size, total)
+            if on_progress:
+                on_progress(done, total)
+            length = _length(number, size, total)
+            return {"chunk_index": number, "proof": etag, "proof_type": "etag", "chunk_size": length}
+
+        for at in range(0, len(lacking), URLS):
+            part = lacking[at : at + URLS]
+            if any(number not in urls for number in part):
+                fresh = await self.upload_urls(upload_id, part[0], min(URLS, part[-1] - part[0] + 1))
+                urls |= {int(u["chunk_index"]): str(u["url"]) for u in fresh}
+            missing = [number for number in part if number not in urls]
+            for number in missing:  # numbers with gaps between them
+                urls |= {
+                    int(u["chunk_index"]): str(u["url"]) for u in await self.upload_urls(upload_id, number, 1)
+                }
+            await self.report_chunks(upload_id, await asyncio.gather(*(one(n, urls[n]) for n in part)))
+
+    async def _put_part(self, file: Path, url: str, at: int, length: int) -> str:
+        """Send one part to its address, which no key goes to; its ETag proves it."""
+
+        async def attempt() -> str:
+            answer = await self.transport.send("PUT", url, {}, FileRange(file, at, length))
+            if answer.status >= 500:
+                raise ServerFailed(
+                    f"{redacted(url)} answered HTTP {answer.status} to a part", None, answer.status
+                )
+            if not 200 <= answer.status < 300:
+                text = (
+                    f"{redacted(url)} refused a part with HTTP {answer.status}: its address may have expired"
+                )
+                raise ConnectionFailed(text, "upload_part_refused", answer.status)
+            return answer.headers.get("etag", "").strip('"')
+
+        return await persist(attempt, Repeat.FREELY, self.settings)
+
+    # ---- in indexes -----------------------------------------------------------------------------
+
+    @operation("POST /indexes/{index_id}/indexed-assets")
+    async def index_asset(
+        self,
+        index_id: str,
+        asset_id: str,
+        *,
+        enable_video_stream: bool | None = None,
+        user_metadata: Mapping[str, Any] | None = None,
+        video_minutes: float = 0.0,
+    ) -> Json:
+        """Index an asset that is ready; returns `_id` of the indexed asset.
+
+        Raises:
+            APIError: with `maybe_done` set, it may exist: `asset_indexes` tells before trying again.
+        """
+        body = given(
+            asset_id=asset_id,
+            enable_video_stream=enable_video_stream,
+            user_metadata=dict(user_metadata) if user_metadata else None,
+        )
+        return await self.create(
+            Request(
+                "POST",
+                path("/indexes/{index_id}/indexed-assets", index_id=index_id),
+                json=body,
+                category="index",
+                repeat=Repeat.NEVER,
+                video_minutes=video_minutes,
+            )
+        )
+
+    @operation("GET /indexes/{index_id}/indexed-assets")
+    def list_indexed_assets(
+        self,
+        index_id: str,
+        *,
+        page: int | None = None,
+        page_limit: int | None = None,
+        sort_by: str | None = None,
+        sort_option: str | None = None,
+        status: list[str] | None = None,
+        filename: str | None = None,
+        duration: Range | None = None,
+        created_at: Moment | None = None,
+        updated_at: Moment | None = None,
+        user_metadata: Mapping[str, Any] | None = None,
+    ) -> AsyncIterator[Json]:
+        """List what is in an index, or on its way into it."""
+        query = given(
+            page=page,
+            page_limit=page_limit,
+            sort_by=sort_by,
+            sort_option=sort_option,
+            status=status,
+            filename=filename,
+            duration=duration,
+            created_at=created_at,
+            updated_at=updated_at,
+            user_metadata=user_metadata,
+        )
+        return self.pages(path("/indexes/{index_id}/indexed-assets", index_id=index_id), query)
+
+    @operation("GET /indexes/{index_id}/indexed-assets/{indexed_asset_id}")
+    async def retrieve_indexed_asset(
+        self,
+        index_id: str,
+        indexed_asset_id: str,
+        embedding_option: list[str] | None = None,
+        transcription: bool | None = None,
+    ) -> Json:
+        """Retrieve an indexed asset, with its vectors and words on request."""
+        query = given(embedding_option=embedding_option, transcription=transcription)
+        return await self.ask(Request("GET", _indexed(index_id, indexed_asset_id), query))
+
+    @operation("PATCH /indexes/{index_id}/indexed-assets/{indexed_asset_id}")
+    async def update_indexed_asset(
+        self, index_id: str, indexed_asset_id: str, user_metadata: Mapping[str, Any]
+    ) -> None:
+        """Set keys of an indexed asset's metadata; null deletes a key."""
+        where = _indexed(index_id, indexed_asset_id)
+        await self.ask(Request("PATCH", where, json={"user_metadata": dict(user_metadata)}))
+
+    @operation("DELETE /indexes/{index_id}/indexed-assets/{indexed_asset_id}")
+    async def delete_indexed_asset(self, index_id: str, indexed_asset_id: str) -> None:
+        """Take an asset out of an index; the asset stays."""
+        await self.delete(_indexed(index_id, indexed_asset_id))
+
+    @operation("GET /assets/{asset_id}/indexed-assets")
+    def asset_indexes(self, asset_id: str) -> AsyncIterator[Json]:
+        """The indexes that an asset is in: `_id` of the indexed asset, and its `index`."""
+        return self.pages(path("/assets/{asset_id}/indexed-assets", asset_id=asset_id), {})
+
+
+def upload_type(name: str) -> str:
+    """The type of an upload in parts, by the file's name."""
+    kind = (mimetypes.guess_type(name)[0] or "video/").partition("/")[0]
+    return kind if kind in ("audio", "image") else "video"
+
+
+def _metadata(asset_id: str) -> str:
+    return path("/assets/{asset_id}/user-metadata", asset_id=asset_id)
+
+
+def _indexed(index_id: str, indexed_asset_id: str) -> str:
+    return path(
+        "/indexes/{index_id}/indexed-assets/{indexed_asset_id}",
+        index_id=index_id,
+        indexed_asset_id=indexed_asset_id,
+    )
+
+
+def _length(number: int, size: int, total: int) -> int:
+    return min(size, total - (number - 1) * size)
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError as error:
+        raise MediaRefused(f"{file} cannot be read: {error.strerror}") from error

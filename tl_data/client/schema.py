@@ -1,0 +1,227 @@
+"""JSON answers: the API's dialect of schemas, checked before a request goes, and answers read tolerantly."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tl_data.errors import APIError, BadRequest, SchemaMismatch, ServerFailed
+
+Json = dict[str, Any]
+
+TYPES = ("array", "boolean", "integer", "null", "number", "object", "string", "timestamp")
+STRING_FORMATS = ("uuid", "date-time", "date", "time")
+TIME_FORMATS = ("seconds", "hh:mm:ss", "hh:mm:ss.fff")
+#: Keywords that every schema may have; title, description and $comment are ignored by the API.
+_COMMON = {"type", "title", "description", "$comment", "$comments", "const", "enum", "anyOf", "$ref", "$defs"}
+_BY_TYPE: dict[str, set[str]] = {
+    "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
+    "string": {"pattern", "format"},
+    "array": {"items", "minItems"},
+    "object": {"properties", "required"},
+    "timestamp": {"format"},
+}
+#: Properties that the API fills with moments of the video, whatever they are for.
+_MOMENTS = ("start_time", "end_time")
+
+DEFINITIONS, DESCRIBED = 20, 100  # segment definitions of one analysis; values of an enum
+FIELD_TYPES = ("string", "boolean", "number", "integer", "array", "timestamp", "time_array")
+RESERVED = ("start_time", "end_time", "metadata")
+
+
+def check_schema(schema: object) -> None:
+    """Refuse a JSON schema that the API would refuse.
+
+    Raises:
+        SchemaMismatch: names the place as a JSON pointer, the keyword and what to write instead.
+    """
+    for place, problem in _problems(schema, "", 0):
+        raise SchemaMismatch(f"json_schema{place or ' '}: {problem}".replace(" :", ":"))
+
+
+def _problems(schema: object, place: str, depth: int) -> Iterator[tuple[str, str]]:
+    if not isinstance(schema, Mapping):
+        yield place, f'{_short(schema)} is no schema; it must be an object such as {{"type": "string"}}'
+        return
+    kind = schema.get("type")
+    kinds = kind if isinstance(kind, list) else [kind]
+    for each in kinds:
+        if each is not None and each not in TYPES:
+            yield f"{place}/type", f"{_short(each)} is no type; use {', '.join(TYPES)}"
+            return
+    if kind is None and not any(word in schema for word in ("anyOf", "$ref", "const", "enum")):
+        yield place, "there is neither a type nor anyOf, $ref, const or enum"
+    allowed = _COMMON.union(*(_BY_TYPE.get(str(each), set()) for each in kinds))
+    for word in schema:
+        if word not in allowed:
+            yield f"{place}/{_token(word)}", f"the API does not take `{word}` {_instead(word, kind)}"
+    if kind == "array" and schema.get("minItems") not in (None, 0, 1):
+        yield f"{place}/minItems", f"it is {schema['minItems']}; the API takes 0 or 1"
+    if kind == "string" and schema.get("format") not in (None, *STRING_FORMATS):
+        yield f"{place}/format", f"{_short(schema['format'])}; use {', '.join(STRING_FORMATS)}"
+    if kind == "timestamp":
+        if schema.get("format") not in TIME_FORMATS:
+            yield f"{place}/format", f"a timestamp needs one of {', '.join(TIME_FORMATS)}"
+        if depth > 2:
+            yield place, "a timestamp stands at the top level or in the objects of a top-level array"
+    properties = schema.get("properties", {})
+    if not isinstance(properties, Mapping):
+        yield f"{place}/properties", "it must be an object"
+        return
+    required = schema.get("required", [])
+    if not isinstance(required, list):
+        yield f"{place}/required", "it must be a list of names"
+    elif unknown := [name for name in required if name not in properties]:
+        yield f"{place}/required", f"{_short(unknown[0])} is no property"
+    for name, inner in properties.items():
+        at = f"{place}/properties/{_token(name)}"
+        if name in _MOMENTS and isinstance(inner, Mapping):
+            fits = inner.get("type") in ("number", "integer", "timestamp") or (
+                inner.get("type") == "string" and "format" not in inner
+            )
+            if not fits:
+                yield at, f"`{name}` is a moment: number, integer, timestamp, or string without format"
+        yield from _problems(inner, at, depth + 1)
+    if "items" in schema:
+        yield from _problems(schema["items"], f"{place}/items", depth + 1)
+    if isinstance(schema.get("anyOf"), list):
+        for number, inner in enumerate(schema["anyOf"]):
+            yield from _problems(inner, f"{place}/anyOf/{number}", depth + 1)
+    if isinstance(schema.get("$defs"), Mapping):
+        for name, inner in schema["$defs"].items():
+            yield from _problems(inner, f"{place}/$defs/{_token(name)}", depth + 1)
+
+
+def _instead(word: str, kind: object) -> str:
+    if word in ("additionalProperties", "maxItems", "uniqueItems", "minLength", "maxLength"):
+        return "(HTTP 422): leave it out and say it in the prompt"
+    if word in ("allOf", "oneOf", "not"):
+        return "(HTTP 422): only anyOf composes schemas"
+    return f"beside type {kind}: leave it out" if kind else "here: leave it out"
+
+
+def check_segments(definitions: object, *, time_arrays: bool) -> list[Json]:
+    """Segment definitions, as the API takes them.
+
+    Args:
+        time_arrays: whether the model has fields of type time_array (Pegasus 1.6).
+
+    Raises:
+        SchemaMismatch: names the place as a JSON pointer and what to write instead.
+    """
+    if not isinstance(definitions, list) or not 1 <= len(definitions) <= DEFINITIONS:
+        raise SchemaMismatch(f"definitions must be a JSON list of 1 to {DEFINITIONS} segment definitions")
+    seen: set[str] = set()
+    for number, definition in enumerate(definitions):
+        place = f"definitions/{number}"
+        if not isinstance(definition, dict):
+            raise SchemaMismatch(f"{place} must be an object with id and description")
+        for name in ("id", "description"):
+            if not isinstance(definition.get(name), str) or not definition[name].strip():
+                raise SchemaMismatch(f"{place}/{name} is missing; it must be text")
+        if definition["id"] in seen:
+            raise SchemaMismatch(f"{place}/id is {definition['id']!r} again; ids must differ")
+        seen.add(definition["id"])
+        for at, field in enumerate(definition.get("fields") or []):
+            _check_field(field, f"{place}/fields/{at}", time_arrays)
+    return definitions
+
+
+def _check_field(field: object, place: str, time_arrays: bool) -> None:
+    if not isinstance(field, dict):
+        raise SchemaMismatch(f"{place} must be an object with name, type and description")
+    for name in ("name", "type", "description"):
+        if not isinstance(field.get(name), str):
+            raise SchemaMismatch(f"{place}/{name} is missing; it must be text")
+    if field["name"] in RESERVED:
+        raise SchemaMismatch(f"{place}/name is {field['name']!r}; {', '.join(RESERVED)} are reserved")
+    if field["type"] not in FIELD_TYPES:
+        raise SchemaMismatch(f"{place}/type is {field['type']!r}; use {', '.join(FIELD_TYPES)}")
+    if field["type"] == "time_array" and not time_arrays:
+        raise SchemaMismatch(f"{place}/type is time_array, which needs pegasus1.6: set analyze_model to it")
+    if field["type"] == "timestamp" and field.get("format") not in TIME_FORMATS:
+        raise SchemaMismatch(f"{place}/format: a timestamp needs one of {', '.join(TIME_FORMATS)}")
+    if field["type"] != "timestamp" and "format" in field:
+        raise SchemaMismatch(f"{place}/format: only a timestamp has a format")
+    if len(field.get("enum") or []) > DESCRIBED:
+        raise SchemaMismatch(f"{place}/enum has {len(field['enum'])} values; at most {DESCRIBED} are taken")
+    if field["type"] == "array" and not (field.get("items") or {}).get("type"):
+        raise SchemaMismatch(f"{place}/items/type is missing; an array needs the type of its items")
+
+
+_decoder = json.JSONDecoder()
+
+
+def read_json(text: str) -> tuple[Any, str]:
+    """The first JSON value of a text, and the text of that value; what follows it is ignored.
+
+    Structured answers of Pegasus 1.5 at times begin with blank lines or end in repeated garbage.
+
+    Raises:
+        ValueError: the text begins with no complete JSON value.
+    """
+    start = re.match(r"\s*(?:```(?:json)?\s*)?", text)
+    at = start.end() if start else 0
+    value, end = _decoder.raw_decode(text, at)
+    return value, text[at:end]
+
+
+_NAME = re.compile(r'\s*,?\s*("(?:[^"\\]|\\.)*")\s*:\s*')
+
+
+def complete_properties(text: str) -> Json:
+    """The properties of a JSON object that are complete, also of one that was cut off; else {}."""
+    start = re.match(r"\s*(?:```(?:json)?\s*)?\{", text)
+    found: Json = {}
+    at = start.end() if start else len(text)
+    while name := _NAME.match(text, at):
+        try:
+            value, end = _decoder.raw_decode(text, name.end())
+        except ValueError:
+            break
+        if end == len(text) and not isinstance(value, str | list | dict):
+            break  # a number may have been cut
+        found[str(json.loads(name[1]))] = value
+        at = end
+    return found
+
+
+def structured(answer: Json) -> Json:
+    """An answer whose `data` is JSON text and nothing else.
+
+    Raises:
+        BadRequest: with `answer_truncated`, the JSON did not fit into max_tokens; `partial` holds what came.
+        ServerFailed: with `answer_unreadable`, it is no JSON.
+    """
+    text = str(answer.get("data") or "")
+    try:
+        _, exact = read_json(text)
+    except ValueError:
+        raise _unusable(text, answer.get("finish_reason") == "length") from None
+    return {**answer, "data": exact}
+
+
+def _unusable(text: str, cut: bool) -> APIError:
+    error: APIError
+    if cut:
+        error = BadRequest(
+            f"the structured answer was cut off after {len(text)} characters, at the most tokens it may "
+            "have: raise max_tokens, or ask for less in the schema",
+            "answer_truncated",
+            200,
+        )
+    else:
+        error = ServerFailed(f"the structured answer is not JSON: {text[:80]!r}", "answer_unreadable", 200)
+    error.partial = text
+    return error
+
+
+def _token(name: object) -> str:
+    return str(name).replace("~", "~0").replace("/", "~1")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else f"{text[:57]}..."
