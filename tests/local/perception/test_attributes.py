@@ -30,7 +30,7 @@ def test_words_are_apart_by_what_they_rest_on() -> None:
     assert words.named == ""
     assert words_of(SALES.clips[1], SALES).maybe == ""
     assert words_of(SALES.clips[2], SALES).maybe.split("\n\n") == ["", "mostly the growth"]  # shown, said
-    assert words_of(PLANT.clips[1], PLANT).named == "face face"
+    assert words_of(PLANT.clips[1], PLANT).named == "face"
 
 
 def test_motion_camera_and_light_in_words() -> None:

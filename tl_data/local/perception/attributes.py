@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tl_data.local.perception.evidence import Clip, Evidence, Probe, Span
 from tl_data.local.perception.languages import NAMES, sure_languages
+from tl_data.local.perception.naming import names_of, people_in
 
 COLORS = (
     "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown", "white", "gray", "black",
@@ -31,7 +32,7 @@ TRAITS: tuple[str, ...] = (
     *(f"camera {move}" for move in CAMERA),
     *(f"sound {sound}" for sound in SOUNDS),
     *("moving", "still", "fast", "slow", "bright", "dark", "loud", "quiet", "cut"),
-    *("face", "faces", "person", "people", "text", "portrait", "landscape"),
+    *("face", "faces", "person", "people", "alone", "text", "portrait", "landscape"),
     *(f"{kind} {name.lower()}" for kind in ("text", "speech") for name in NAMES.values()),
 )  # fmt: skip
 TRAIT_NUMBER = {trait: number for number, trait in enumerate(TRAITS)}
@@ -55,6 +56,8 @@ MOVING = 0.015
 FAST = 0.08
 DARK, BRIGHT = 0.25, 0.65  # mean luma
 LOUD, QUIET = -16.0, -38.0  # dBFS
+LARGE_FACE = 0.35  # height of a face in a portrait, share of the picture's
+TALL = 0.35  # height of a person who is the subject of a picture
 MAIN_SHARE = 0.35  # of the picture, for "mostly green"
 
 
@@ -159,7 +162,13 @@ def _picture(clip: Clip, found: dict[str, float]) -> None:
     for name, sure in clip.objects:
         if name in ("face", "person"):
             found[name] = max(found.get(name, 0.0), min(1.0, 0.5 + 0.5 * sure))
+    if clip.face_height and "face" in found:  # who asks for a face wants a large one
+        found["face"] *= min(1.0, max(0.6, clip.face_height / LARGE_FACE))
     number_of = counts(clip)
+    if number_of.get("person") == 1 and any(
+        thing.name == "person" and thing.box[3] > TALL for thing in clip.things
+    ):
+        found["alone"] = 1.0
     if number_of.get("face", 0) > 1 or number_of.get("faces"):
         found["faces"] = found["people"] = 1.0
     if number_of.get("person", 0) > 1 or number_of.get("people"):
@@ -193,9 +202,14 @@ def words_of(clip: Clip, evidence: Evidence) -> Words:
         heard=heard_words(clip),
         said=joined(said),
         maybe=maybe if maybe.strip() else "",
-        named=" ".join(name for name, _ in clip.objects),
+        named=" ".join(dict.fromkeys([name for name, _ in clip.objects] + _names(clip))),
         traits=tuple(sorted(traits.items())),
     )
+
+
+def _names(clip: Clip) -> list[str]:
+    """What may be named, in words."""
+    return [word for found in names_of(clip) for word in (found.name, found.kind) if word]
 
 
 def _readings(span: Span) -> str:
@@ -209,7 +223,7 @@ def seen_words(clip: Clip) -> str:
     """What is seen, in a few words: "mostly green picture, red on the left, moves right, bright"."""
     if not (clip.keyframe or clip.colors):
         return ""
-    parts = [color_words(clip), *region_words(clip), *object_words(clip), *motion_words(clip)]
+    parts = [*object_words(clip), color_words(clip), *region_words(clip), *motion_words(clip)]
     if clip.brightness >= BRIGHT:
         parts.append("bright")
     elif clip.brightness <= DARK:
@@ -248,8 +262,14 @@ def _at(place: str) -> str:
 
 
 def object_words(clip: Clip) -> list[str]:
-    """Recognised objects with their number: ["2 faces"]."""
-    return [_number(count, name) for name, count in counts(clip).items()]
+    """People and things with their number: ["2 people", "a dog"]; faces where no person is named."""
+    found = counts(clip)
+    people = people_in(clip)
+    words = [_number(people, "person")] if people else []
+    words += [_number(name.count, name.name) for name in names_of(clip)]
+    if not people:
+        words += [_number(count, name) for name, count in found.items() if name not in ("person",)]
+    return words
 
 
 def _number(count: int, name: str) -> str:

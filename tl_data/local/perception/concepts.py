@@ -18,6 +18,7 @@ from tl_data.local.perception.evidence import Clip
 AGREED = 0.05
 UNCONFIRMED = 0.5  # what a detection counts that the classifier does not confirm
 _BROAD = 450  # classes below a concept from which on it says nothing: object, whole, artifact
+_ALSO = {"vehicle": "conveyance"}  # words that mean more than WordNet says: a bus is no vehicle there
 _LONGEST = 3  # words of a name that questions are searched for
 
 
@@ -63,6 +64,9 @@ class Table:
             if concept.leaves <= _BROAD:
                 for name in dict.fromkeys((*concept.names, *concept.things)):
                     self.by_name.setdefault(name.lower().replace("-", " "), []).append(concept)
+
+        for word, wider in _ALSO.items():
+            self.by_name[word] += self.by_name[wider]
 
     def _take(self, fields: Sequence[str]) -> None:
         number, parents, leaf, things, names = fields

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from tl_data.local.perception import concepts
 from tl_data.local.perception.attributes import TRAIT_NUMBER, TRAITS, Words, said_between, shown_between
 from tl_data.local.perception.evidence import Clip, Evidence, Span
 from tl_data.local.search.fuzzy import Vocabulary
@@ -20,6 +21,8 @@ from tl_data.local.search.parser import tokens
 from tl_data.local.search.transcript import times_of
 from tl_data.local.search.vectors import Bools, Column, Floats, Rows, TextRows, Texts
 from tl_data.local.search.word_vectors import WORD_DIMENSION, word_vectors
+
+_LEAST = 0.04  # probability of a concept that is kept for search
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Pack:
     said: Texts
     looks: Floats  # n x size of a look, zeros where there is none; n x 0 without looks
     sights: Floats  # likewise of what an encoder saw
+    concepts: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), np.int32))
+    # m x 3: position of the clip, concept (see concepts.py), probability 0..255
 
 
 def clip_id(number: int, position: int) -> int:
@@ -54,6 +59,7 @@ class Shelf:
         self._alive = Column(np.bool_)
         self._looks = _Vectors()
         self._sights = _Vectors()
+        self._concepts: dict[int, _Postings] = {}
         self.shown = TextRows()
         self.said = TextRows()
         self.vocabulary = Vocabulary()
@@ -68,9 +74,32 @@ class Shelf:
         self._alive.put(at, np.ones(n, bool))
         self._looks.put(at, pack.looks)
         self._sights.put(at, pack.sights)
+        self._put_concepts(at, pack.concepts)
         self.count = at + n  # before the texts: their rows must exist when a search meets them
         self.shown.add(at, pack.shown)
         self.said.add(at, pack.said)
+
+    def _put_concepts(self, at: int, table: NDArray[np.int32]) -> None:
+        if not len(table):
+            return
+        order = np.argsort(table[:, 1], kind="stable")
+        numbers, starts = np.unique(table[order, 1], return_index=True)
+        for number, part in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+            rows = self._concepts.setdefault(number, _Postings())
+            rows.put(table[part, 0].astype(np.int32) + at, table[part, 2].astype(np.uint8))
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether anything was recognised in any clip."""
+        return bool(self._concepts)
+
+    def concept(self, number: int, count: int) -> Floats:
+        """How surely a concept is in each of the first `count` rows, 0..1."""
+        found = np.zeros(count, np.float32)
+        if postings := self._concepts.get(number):
+            rows, strengths = postings.below(count)
+            found[rows] = strengths.astype(np.float32) / np.float32(255)
+        return found
 
     def remove(self, number: int) -> None:
         """Take a video off; its rows stay, unread, until the index is loaded anew."""
@@ -124,6 +153,30 @@ class Shelf:
     def sight_cosines(self, vector: Floats, count: int) -> Floats | None:
         """Cosine of what an encoder saw in each clip and its vector of something; None if it saw none."""
         return self._sights.cosines(vector, count)
+
+
+class _Postings:
+    """The rows that have a concept, ascending, and how surely."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._rows, self._strengths = np.zeros(8, np.int32), np.zeros(8, np.uint8)
+
+    def put(self, rows: NDArray[np.int32], strengths: NDArray[np.uint8]) -> None:
+        need = self._count + len(rows)
+        if need > len(self._rows):
+            size = max(need, 2 * len(self._rows))
+            self._rows, self._strengths = (
+                np.concatenate((column, np.zeros(size - len(column), column.dtype)))
+                for column in (self._rows, self._strengths)
+            )
+        self._rows[self._count : need], self._strengths[self._count : need] = rows, strengths
+        self._count = need
+
+    def below(self, count: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+        size = self._count
+        end = int(np.searchsorted(self._rows[:size], count))
+        return self._rows[:end], self._strengths[:end]
 
 
 class _Vectors:
@@ -190,7 +243,19 @@ def pack_of(number: int, evidence: Evidence, words: Sequence[Words], sight: str 
         _texts([w.said for w in words]),
         _rows([clip.look for clip in clips]),
         _rows([clip.sight if evidence.sight == sight else () for clip in clips]),
+        _concepts(clips),
     )
+
+
+def _concepts(clips: Sequence[Clip]) -> NDArray[np.int32]:
+    """What was recognised in each clip, with everything that it is a kind of."""
+    table = [
+        (position, number, round(255 * sure))
+        for position, clip in enumerate(clips)
+        for number, sure in concepts.probabilities(clip).items()
+        if sure >= _LEAST
+    ]
+    return np.array(table, np.int32).reshape(-1, 3)
 
 
 def _rows(vectors: Sequence[Sequence[float]]) -> Floats:

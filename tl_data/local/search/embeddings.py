@@ -12,10 +12,9 @@ alone. The part is twice as long as the words: a fitting caption raises the enco
 a fitting word raises the words' by about 0.4, and squared lengths make these equal.
 
 The space is deterministic: the same input gives the same vector in every process. It is this package's
-own, named `tl-local-1` with its own dimension, or after the encoder with another; its vectors do not
-compare with any other model's. Without an encoder it knows colours, places, motion, light, faces, sound,
-text and speech; it does not recognise objects and actions in general, so "a dog running" is near a clip
-only if someone says or shows these words.
+own, named `tl-local-2` with its own dimension, or after the encoder with another; its vectors do not
+compare with any other model's. Recognised things stand in it by the vectors of their names, weighted by
+probability; actions are not recognised, so "a dog running" is near a clip with a dog.
 
 Pictures and sound files that are not part of a video: an image query, an image or a sound to embed.
 """
@@ -33,7 +32,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_data.local.perception import colors, descriptors, objects
+from tl_data.local.perception import colors, concepts, descriptors, objects
 from tl_data.local.perception.attributes import (
     COLOR_NAMES,
     heard_words,
@@ -53,6 +52,8 @@ DIMENSION = WORD_DIMENSION + LOOK_DIMENSION  # without an encoder
 
 SHORTEST_CLIP_SEC = 2.0  # a last clip shorter than this gets no vector of its own
 _LOOK_SHARE = 0.6  # length of the look part against 1.0 for the words
+_LABELS = 10  # classes of the classifier that count
+_LABEL_SHARE = 1.5  # length of what is surely recognised, against 1.0 for what is measured or shown
 _SIGHT_SHARE = 2.0  # likewise of the encoder's
 
 # Names that mean a colour and hardly anything else.
@@ -142,11 +143,12 @@ def embed_clip(clip: Clip, evidence: Evidence, option: str, sight: Sight | None 
         sight: the encoder that made `clip.sight`, if there is one.
     """
     seen: Sequence[float] = ()
+    labels = np.zeros(WORD_DIMENSION, np.float32)
     start, end = clip.start_sec, clip.end_sec
     if option in ("visual", "visual-text"):
         shown = joined(shown_between(evidence, start, end))
         parts, look = [_telling(seen_words(clip)), shown], _look_part(clip.look, "look")
-        seen = clip.sight
+        seen, labels = clip.sight, _label_part(clip)
     elif option == "audio":
         said = joined(said_between(evidence, start, end))
         parts, look = [heard_words(clip), said], _look_part(clip.audio_look, "sound")
@@ -156,8 +158,26 @@ def embed_clip(clip: Clip, evidence: Evidence, option: str, sight: Sight | None 
         raise ValueError(f"unknown embedding option {option!r}")
     # Each part counts the same however long it is: forty spoken words must not drown "music".
     vectors = word_vectors([part for part in parts if part] or [""])
-    total = np.asarray(vectors.sum(axis=0, keepdims=True), np.float32)
+    total = np.asarray(vectors.sum(axis=0, keepdims=True) + labels, np.float32)
     return _vector(unit(total)[0], look, _sight_part(seen, sight))
+
+
+def _label_part(clip: Clip) -> Vector:
+    """Recognised things in the space of words: their names' vectors, weighted by probability (ConSE).
+
+    Its length is how surely anything was recognised, so that a clip of nothing in particular stays what its
+    colours and words say.
+    """
+    found = {label.name: label.probability for label in clip.labels[:_LABELS]}
+    for thing in clip.things:
+        worth = thing.probability * (1.0 if thing.agreed else concepts.UNCONFIRMED)
+        found[thing.name] = max(found.get(thing.name, 0.0), worth)
+    if not found:
+        return np.zeros(WORD_DIMENSION, np.float32)
+    vectors = word_vectors(list(found))
+    weights = np.array(list(found.values()), np.float32)
+    mean = unit(np.asarray(weights @ vectors, np.float32)[None])[0]
+    return np.asarray(_LABEL_SHARE * min(1.0, float(weights.max())) * mean, np.float32)
 
 
 # ------------------------------------------------------------------------------------------ segments
@@ -272,6 +292,10 @@ def blend(evidence: Evidence, start: float, end: float) -> Clip:
         look=main.look,
         audio_look=main.audio_look,
         sight=_mean_sight(parts),
+        labels=main.labels,
+        things=main.things,
+        face_height=main.face_height,
+        frames=main.frames,
     )
 
 
@@ -366,6 +390,7 @@ class Asked:
     look: NDArray[np.float32]
     traits: dict[str, float]  # with their strengths
     sight: NDArray[np.float32]  # by an encoder; empty without one
+    concepts: dict[int, float]  # kinds of things that are surely in it, the most special ones
     noise: bool  # nothing but noise: look and colours are those of its mean, a gray that nobody sees
 
 
@@ -379,8 +404,22 @@ def asked(data: bytes, sight: Sight | None = None, eyes: objects.Eyes | None = N
     clip = _seen(rgb, sight, eyes)
     traits = {trait: strength for trait, strength in traits_of(clip).items() if trait != "still"}
     return Asked(
-        np.asarray(clip.look, np.float32), traits, np.asarray(clip.sight, np.float32), _is_noise(rgb)
+        np.asarray(clip.look, np.float32),
+        traits,
+        np.asarray(clip.sight, np.float32),
+        _things_of(clip),
+        _is_noise(rgb),
     )
+
+
+def _things_of(clip: Clip) -> dict[int, float]:
+    """The concepts that are surely in a picture, without those that another one of them is a kind of."""
+    table = concepts.table()
+    sure = {number: worth for number, worth in concepts.probabilities(clip).items() if worth >= 0.4}
+    kinds = {concept.number for concept in table.of_thing.values()}
+    few = {number: worth for number, worth in sure.items() if table.concepts[number].leaves <= 30}
+    above = {at for number in few for at in table.concepts[number].above if at != number}
+    return {number: worth for number, worth in few.items() if number not in above or number in kinds}
 
 
 def _is_noise(rgb: NDArray[np.uint8]) -> bool:

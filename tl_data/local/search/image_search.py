@@ -25,6 +25,8 @@ _SAME = 0.985  # cosine of looks from which two pictures are the same
 # film there as well, 93 % still found it at `medium` or above.
 _RAW, _SCORES = (0.0, 0.56, 0.7, 1.0), (0.0, 0.46, 0.7, 1.0)
 _MOST_OF_NOISE = 0.4  # what an image of noise alone scores at most: `low`
+_SURE = 0.3  # probability of a thing in a clip from which it counts as the one of the picture
+_KIND = 0.75  # what the same kind of thing scores, both pictures being sure of it
 _APART, _ALIKE = 0.6, 0.95  # cosines of an encoder: of pictures of different things, of nearly the same one
 
 
@@ -73,6 +75,9 @@ def _alike(shelf: Shelf, asked: Asked, allowed: Bools) -> list[Match]:
         scores = np.where(cosines > 0.6, np.maximum(scores, 0.3 * scores + 0.6 * cosines), scores)
         scores = np.where(cosines >= _SAME, 0.9 + 0.1 * np.minimum(cosines, 1.0), scores)
     scores = np.interp(scores, _RAW, _SCORES)
+    for number, sure in asked.concepts.items():  # the same kind of thing, in another picture
+        here = shelf.concept(number, count)
+        scores = np.maximum(scores, _KIND * sure * here * (here >= _SURE))
     if asked.noise:  # its gray is a mean
         scores = np.minimum(scores, _MOST_OF_NOISE)
     if len(asked.sight) and (near := shelf.sight_cosines(asked.sight, count)) is not None:

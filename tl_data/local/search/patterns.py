@@ -48,6 +48,13 @@ _NAMES = {
         "|drift(?:s|ing)?|glid(?:e|es|ing)|fl(?:y|ies|ying)|cross(?:es|ing)?|head(?:s|ing)?|shift(?:s|ing)?"
         "|roll(?:s|ing)?|pass(?:es|ing)?|float(?:s|ing)?|scroll(?:s|ing)?|sweep(?:s|ing)?)"
     ),
+    "PERSON": "(?:man|woman|boy|girl|lady|guy|child|toddler|gentleman)",
+    "PLURAL": "(?:men|women|boys|girls|ladies|guys|children)",
+    "SEVERAL": "(?:two|three|four|five|six|several|many|both|(?:a )?(?:groups?|crowds?) of)",
+    "WORKER": (
+        "(?:soldier|worker|scientist|doctor|nurse|player|dancer|actor|actress|singer|student|teacher|officer"
+        "|policeman|customer|pedestrian|passenger|cyclist|runner|businessman)s?"
+    ),
     "MOST": "(?:(?:most|main|large|entire|complete|total|ful|whol)ly|(?:almost )?all|solid|dominated by)",
     "FIELD": "(?:background|backdrop|screen|picture|frame|image|scene|wall|surface|field|tint|view)",
     "SHADE": "(?:(?:light|dark|pale|bright|deep|vivid|neon|pastel|strong) )?",
@@ -103,9 +110,13 @@ _RULES = """
     (?:human )?faces\\b                                                => faces; face 0.8
     (?:human )?face\\b                                                 => face
     (?:close-? ?up|portrait) of (?:a )?(?:person|man|woman)           => face
-    people\\b|crowds?\\b|persons\\b|humans\\b|audience => people; faces 0.9; person 0.6; face 0.6
-    (?:person|human|presenter|speaker)\\b                              => person; face 0.9; people 0.7
-    (?:man|woman|boy|girl|lady|guy)\\b                                 => person 0.6; face 0.6
+    (?:SEVERAL (?:\\w+ )?(?:people|persons|PLURAL)|crowds?) => people; faces 0.9; person 0.2; face 0.2
+    (?:(?:one|single|lone) (?:person|PERSON)|alone|by (?:him|her)self)\\b => alone; person 0.3
+    (?:people|persons|humans)\\b => people; person 0.95; faces 0.9; face 0.9
+    PLURAL\\b => people 0.85; person 0.7; faces 0.7; face 0.6
+    (?:person|human|presenter|speaker|somebody)\\b                    => person; people 0.95; face 0.9
+    PERSON\\b                                                         => person 0.8; people 0.75; face 0.7
+    WORKER\\b                                                         => person 0.5
     (?:no|without) (?:sound|audio|speech)|silen(?:t|ce)\\b|muted?\\b    => sound silence
     (?:background )?music(?:al)?\\b|songs?\\b|melod(?:y|ies)            => sound music
     tunes?\\b|jingles?\\b|soundtrack|chords?\\b|harmon(?:y|ies)\\b|instrumental\\b => sound music

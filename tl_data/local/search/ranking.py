@@ -103,10 +103,12 @@ class Judge:
         lexical: bool = True,
         semantic: bool = True,
         pictures: Floats | None = None,
+        labels: Floats | None = None,
     ) -> None:
         self._shelf, self._texts, self._question, self._options = shelf, texts, question, options
         self._both, self._lexical, self._semantic = both, lexical, semantic
         self._pictures = pictures  # how well the question fits each row's picture, 0..1
+        self._labels = labels  # how well recognised things explain each part in each row, 0..1
         self._sights = sorted({sight for option in options for sight in SIGHTS[option]})
         self._total = sum(part.weight for part in question.parts) or 1.0
 
@@ -153,6 +155,8 @@ class Judge:
         for number, part in enumerate(self._question.parts):
             if self._pictures is not None and not part.traits and "seen" in self._sights:
                 best[number] = np.maximum(best[number], self._pictures[rows])
+            if self._labels is not None and "seen" in self._sights:
+                best[number] = np.maximum(best[number], self._labels[number, rows])
             for trait, credit in part.traits if self._lexical else ():
                 if sight_of(trait) in self._sights and trait in TRAIT_NUMBER:
                     strengths = self._shelf.strengths(TRAIT_NUMBER[trait], rows)
@@ -175,6 +179,8 @@ class Judge:
             self._by_trait(row, part, by_sight)
             if self._pictures is not None and not part.traits and "seen" in by_sight:
                 by_sight["seen"].offer(float(self._pictures[row]), f"picture: {part.text}")
+            if self._labels is not None and "seen" in by_sight:
+                by_sight["seen"].offer(float(self._labels[number, row]), f"seen: {part.text}")
             for line, worth in zip(lines, values, strict=True):
                 if worth[number]:
                     self._by_line(part, line, worth[number], by_sight)

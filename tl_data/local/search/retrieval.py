@@ -44,6 +44,7 @@ def candidates(
     query: Query,
     allowed: Bools,
     pictures: Floats | None,
+    labels: Floats | None = None,
 ) -> Rows:
     """Rows worth judging, each once."""
     sights = {sight for option in query.options for sight in SIGHTS[option]}
@@ -59,7 +60,17 @@ def candidates(
     if pictures is not None:
         best = np.argsort(-np.where(allowed, pictures, 0), kind="stable")[:_BY_VECTOR]
         groups.append(np.asarray(best[allowed[best] & (pictures[best] > 0)], np.int64))
+    if labels is not None and "seen" in sights:
+        weights = np.array([part.weight for part in question.parts], np.float32)
+        groups.append(_best(np.where(allowed, weights @ labels, 0), _BY_TRAIT))
     return np.unique(np.concatenate(groups)) if groups else np.zeros(0, np.int64)
+
+
+def _best(scores: Floats, most: int) -> Rows:
+    """The rows of the highest scores above 0."""
+    most = min(most, len(scores))
+    rows = np.argpartition(-scores, most - 1)[:most]
+    return np.asarray(rows[scores[rows] > 0], np.int64)
 
 
 def _by_traits(shelf: Shelf, question: Question, sights: set[str], allowed: Bools) -> Rows:

@@ -6,10 +6,9 @@ of what was asked does its evidence explain, by a trait, by a word shown or spok
 spelled or meant alike? That share, not a similarity, becomes the score, and so a question about things
 that are not in the evidence stays below `medium`.
 
-Without an encoder of pictures (sight.py) the engine does not recognise objects and actions: "a dog
-running" finds where these words are shown or said, and where nothing else explains them, nothing. With
-one, a part of the question that is no measured trait is also explained by how well the question fits the
-clip's picture.
+Things are recognised, actions are not: "a dog running" finds dogs. With an encoder of pictures
+(image_encoder.py) a part of the question that is no measured trait is also explained by how well the question
+fits the clip's picture.
 
 Searching a single video that need not be in any library: the passages that answer a question.
 """
@@ -28,6 +27,7 @@ from tl_data.local.perception.objects import Eyes
 from tl_data.local.search import parser
 from tl_data.local.search.clip_index import Shelf, clip_id, pack_of, text_row, vocabulary_of
 from tl_data.local.search.image_search import with_images
+from tl_data.local.search.labels import label_credits
 from tl_data.local.search.query import Hit, Query, check, confidence, least_of
 from tl_data.local.search.ranking import Judge, Match, TextRow
 from tl_data.local.search.retrieval import Fetch, candidates, fitting_pictures, texts_of
@@ -55,7 +55,8 @@ def find(
     found: dict[int, Match] = {}
     if question:
         pictures = fitting_pictures(shelf, sight, question, query, len(allowed))
-        rows = candidates(shelf, fetch, question, query, allowed, pictures)
+        labels = label_credits(shelf, question, len(allowed)) if "visual" in query.options else None
+        rows = candidates(shelf, fetch, question, query, allowed, pictures, labels)
         judge = Judge(
             shelf,
             lambda ids: texts_of(fetch, ids),
@@ -65,6 +66,7 @@ def find(
             lexical="lexical" in query.ways,
             semantic="semantic" in query.ways,
             pictures=pictures,
+            labels=labels,
         )
         found = {
             match.row: match for match in judge.judge(rows, 0.0 if query.images else least_of(query) / 100)
@@ -142,6 +144,8 @@ def moments(evidence: Evidence, text: str, options: tuple[str, ...] = ("visual",
     for position, (clip, word) in enumerate(zip(evidence.clips, words, strict=True)):
         if row := text_row(evidence, clip, word):
             rows.append((clip_id(_NUMBER, position), row[2], row[3], row[4]))
-    judge = Judge(shelf, lambda _: rows, parser.parse(text), options)
+    question = parser.parse(text)
+    labels = label_credits(shelf, question, shelf.count) if "visual" in options else None
+    judge = Judge(shelf, lambda _: rows, question, options, labels=labels)
     matches = judge.judge(np.arange(shelf.count, dtype=np.int64))
     return hits_of(shelf, matches, Query("", text, options=options))

@@ -168,7 +168,7 @@ def load(db: sqlite3.Connection, home: int, current: str, sight: str) -> Shelf:
 
 
 # What the packed columns mean. Another value on disk: they are made anew from the stored evidence.
-_FORM = f"tl-local-1 2 {hashlib.sha256(' '.join(TRAITS).encode()).hexdigest()[:12]}"
+_FORM = f"tl-local-2 1 {hashlib.sha256(' '.join(TRAITS).encode()).hexdigest()[:12]}"
 _KEPT = 256  # decoded evidence of this many videos stays in memory
 
 

@@ -25,7 +25,8 @@ def unpack(blob: bytes) -> Evidence:
     return from_json(zlib.decompress(blob))
 
 
-_PARTS = ("times", "traits", "looks", "sights", "shown_rows", "shown_vectors", "said_rows", "said_vectors")
+_PARTS = ("times", "traits", "looks", "sights", "shown_rows", "shown_vectors", "said_rows", "said_vectors",
+          "concepts")  # fmt: skip
 
 
 def pack_columns(columns: Pack) -> bytes:
@@ -34,6 +35,7 @@ def pack_columns(columns: Pack) -> bytes:
     arrays = (
         columns.times, columns.traits, columns.looks.astype(np.float16), columns.sights.astype(np.float16),
         columns.shown.rows, columns.shown.vectors, columns.said.rows, columns.said.vectors,
+        columns.concepts,
     )  # fmt: skip
     for array in arrays:
         np.lib.format.write_array(out, np.ascontiguousarray(array), allow_pickle=False)
@@ -44,7 +46,7 @@ def unpack_columns(number: int, blob: bytes) -> Pack:
     """The inverse of `pack_columns`."""
     source = io.BytesIO(zlib.decompress(blob))
     arrays = [np.lib.format.read_array(source, allow_pickle=False) for _ in _PARTS]
-    times, traits, looks, sights, shown_rows, shown_vectors, said_rows, said_vectors = arrays
+    times, traits, looks, sights, shown_rows, shown_vectors, said_rows, said_vectors, found = arrays
     return Pack(
         number,
         times,
@@ -53,4 +55,5 @@ def unpack_columns(number: int, blob: bytes) -> Pack:
         Texts(said_rows, said_vectors),
         looks.astype(np.float32),
         sights.astype(np.float32),
+        found,
     )
