@@ -281,11 +281,11 @@ def _request_span(request: Request) -> AbstractContextManager[Span]:
     """The span of one request. Its name is a route, as names must be few; the path holds ids."""
     route = request.path.split("/")[1]
     facts = {"http.request.method": request.method, "url.path": request.path}
-    return span(f"{request.method} /{route}", remote=True, category=request.category, said=facts)
+    return span(f"{request.method} /{route}", remote=True, category=request.category, attributes=facts)
 
 
 def _note_status(opened: Span, request: Request, status: int) -> None:
-    opened.say({"http.response.status_code": status})
+    opened.set_attributes({"http.response.status_code": status})
     if status >= 400:
         opened.fail(f"{request}: HTTP {status}")
     count("tl_data.api.calls", 1, category=request.category, status=str(status))
