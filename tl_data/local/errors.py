@@ -107,6 +107,11 @@ def not_supported(path: str) -> APIProblem:
     return APIProblem(501, "not_supported", text)
 
 
+def not_built(what: str) -> APIProblem:
+    """501 for a part of an endpoint that this engine has not."""
+    return APIProblem(501, "not_supported", f"The embedded engine has no {what}: they need a key.")
+
+
 class AssetNotReady(APIProblem):
     """400 for an asset that is not ready yet, or has failed."""
 

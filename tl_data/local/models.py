@@ -368,7 +368,7 @@ def text_model(name: str) -> TextModel:
     return TEXT_MODELS.get(name, OWN_TEXT_MODEL)
 
 
-MARENGO = ("marengo3.0", "marengo2.7", "Marengo-retrieval-2.7")
+MARENGO = ("marengo3.0", "marengo3.5", "marengo2.7", "Marengo-retrieval-2.7")
 PEGASUS = ("pegasus1.2", "pegasus1.5", "pegasus1.6", "pegasus1")
 OLD_MARENGO = ("marengo2.7", "Marengo-retrieval-2.7")
 INDEX_MODELS = ("marengo3.0", "marengo2.7", "pegasus1.2", "pegasus1.5")
@@ -431,7 +431,7 @@ def no_longer(name: str, known: tuple[str, ...]) -> APIProblem:
 def shown_models(
     models: list[dict[str, Any]], tiers: Tiers, looked_by: str | None = None
 ) -> list[dict[str, Any]]:
-    """The models of an index as it answers: the engine's own name, and the name it was asked for by.
+    """The models of an index as it answers: the names it was made with, and which models are at work.
 
     `looked_by` is the model that looked at its videos, if that is another than the one at work.
     """
@@ -441,8 +441,16 @@ def shown_models(
             return tiers.analyze_model
         return looked_by or tiers.search_model
 
+    def shown(name: str) -> str:
+        return name if name in MARENGO or name in PEGASUS else own(name)
+
     return [
-        model | {"model_name": own(model["model_name"]), "requested_as": model["model_name"]}
+        model
+        | {
+            "model_name": shown(model["model_name"]),
+            "requested_as": model["model_name"],
+            "engine_model": own(model["model_name"]),
+        }
         for model in models
     ]
 
@@ -481,6 +489,14 @@ def same_option(option: str) -> str:
 def embed_options(name: str) -> tuple[str, ...]:
     """The kinds of vectors a video has under an embedding model."""
     return ("visual-text", "audio") if name in OLD_MARENGO else ("visual", "audio", "transcription")
+
+
+DIMENSIONS = {"marengo3.5": 512, "marengo3.0": 512, "marengo2.7": 1024, "Marengo-retrieval-2.7": 1024}
+
+
+def answered_as(name: str, tiers: Tiers) -> str:
+    """The model that an answer names: the one that was asked, or the engine's own if that was asked."""
+    return name if name in DIMENSIONS or name in PEGASUS else tiers.search_model
 
 
 def token_limit(name: str) -> int:

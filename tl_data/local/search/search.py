@@ -96,7 +96,7 @@ def hits_of(shelf: Shelf, matches: Iterable[Match], query: Query) -> list[Hit]:
         video = shelf.videos.get(int(ids[best.row]) >> 16)
         if video is not None:
             found.append((best.score, start, end, video, best, moment))
-    found.sort(key=lambda item: (-round(item[0], 4), item[3], item[1]))
+    found.sort(key=lambda item: (-round(item[0], 4), item[4].row))  # ties: as they were added
     hits: list[Hit] = []
     for rank, (score, start, end, video, best, moment) in enumerate(found[: query.limit], 1):
         said = sorted({span for match in moment for span in match.said if span[0] < end and span[1] > start})

@@ -46,6 +46,7 @@ from tl_data.local.server.routes import (
     embed,
     embed_tasks,
     embed_v2,
+    entities,
     imports,
     indexes,
     multipart_uploads,
@@ -83,6 +84,7 @@ API_ROUTES: list[BaseRoute] = [
     *embed.routes,
     *embed_tasks.routes,
     *embed_v2.routes,
+    *entities.routes,
 ]
 
 

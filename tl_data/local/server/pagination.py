@@ -30,15 +30,15 @@ class Listing:
     where: list[Where] = field(default_factory=list)
 
     @classmethod
-    def of(cls, query: QueryParams) -> Listing:
+    def of(cls, query: QueryParams, sorts: tuple[str, ...] = SORTS) -> Listing:
         """Read paging and sort.
 
         Raises:
             APIProblem: parameter_invalid, with what is allowed.
         """
         sort_by = query.get("sort_by") or "created_at"
-        if sort_by not in SORTS:
-            raise one_of("sort_by", SORTS, sort_by)
+        if sort_by not in sorts:
+            raise one_of("sort_by", sorts, sort_by)
         option = query.get("sort_option") or "desc"
         if option not in ("asc", "desc"):
             raise one_of("sort_option", ("asc", "desc"), option)

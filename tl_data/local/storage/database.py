@@ -47,7 +47,7 @@ SCHEMA: dict[str, dict[str, str]] = {
         "updated_at": "TEXT", "url": "TEXT", "filename": "TEXT", "sha256": "TEXT",
         "duration": "REAL", "start": "REAL", "options": "JSON", "kind": "TEXT DEFAULT 'video'",
         "end": "REAL", "clip_length": "REAL", "scopes": "JSON", "segments": "JSON", "error": "JSON",
-        "fate": "JSON", "stuck": "INTEGER DEFAULT 0",
+        "fate": "JSON", "stuck": "INTEGER DEFAULT 0", "dimension": "INTEGER", "fused": "INTEGER DEFAULT 0",
     },
     "analyze_tasks": {
         "id": "TEXT PRIMARY KEY", "status": "TEXT", "created_at": "TEXT", "updated_at": "TEXT",

@@ -21,6 +21,7 @@ from tl_data.local.models import embed_options
 from tl_data.local.perception.evidence import FORM, Evidence, Probe
 from tl_data.local.rate_limits import Rates
 from tl_data.local.service import Stages
+from tl_data.local.storage.bill import Bill
 from tl_data.local.storage.database import Row, Store, Where, now, seconds_of, stamp
 from tl_data.local.tasks import reindex
 from tl_data.local.tasks.download import fetch
@@ -155,6 +156,7 @@ class Steps:
             self._store.change("tasks", row["id"], status="ready", updated_at=at)
             self._store.change("indexes", row["index_id"], updated_at=at)
             self._store.count("video minutes indexed", task["duration"] / 60)
+            Bill(self._store).charge("index", seconds=task["duration"])
         return True
 
     async def embed(self, row: Row) -> None:
@@ -173,7 +175,7 @@ class Steps:
             )
         start = row["start"] or 0.0
         if row["kind"] == "video":
-            check_duration(end - start, min(4.0, row["clip_length"]))
+            check_duration(end - start, min(4.0, row["clip_length"] or 4.0))
         self._rates.spend("embed", "Duration", (end - start) / 60)
         async with self._room:
             evidence = await self._look(row, folder)
@@ -186,6 +188,7 @@ class Steps:
             duration=round(probe.duration_sec, 3), updated_at=now(),
         )  # fmt: skip
         self._store.count("video minutes embedded", (end - start) / 60)
+        Bill(self._store).charge(f"embed_{row['kind']}", seconds=round(end - start, 3))
         shutil.rmtree(folder, ignore_errors=True)
 
     async def stream(self, row: Row) -> None:

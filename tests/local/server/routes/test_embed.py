@@ -27,8 +27,13 @@ def vector(answer: Any, kind: str) -> list[float]:
 
 def test_texts_have_vectors_of_length_one(api: API) -> None:
     answer = api.form("/embed", OLD, ("text", "a red car"), ("text", ("upload", b"a red car")))
-    assert answer.json()["model_name"] == "tl-local-2"
-    assert set(answer.json()) == {"model_name", "text_embedding"}
+    assert (answer.json()["model_name"], len(vector(answer, "text"))) == ("Marengo-retrieval-2.7", 1024)
+    assert answer.headers["x-engine-model"] == answer.json()["engine_model"] == "tl-local-2"
+    assert set(answer.json()) == {"model_name", "engine_model", "text_embedding"}
+    new = api.form("/embed", NEW, ("text", "a red car"))
+    assert (new.json()["model_name"], len(vector(new, "text"))) == ("marengo3.0", 512)
+    own = api.form("/embed", ("model_name", "tl-local-2"), ("text", "a red car"))
+    assert own.json()["model_name"] == "tl-local-2"
     assert sum(x * x for x in vector(answer, "text")) == pytest.approx(1, abs=1e-3)
     as_file = api.form("/embed", OLD, ("text", ("upload", b"a red car")))
     assert vector(as_file, "text") == vector(answer, "text")
@@ -59,7 +64,7 @@ def test_several_things_in_one_call(api: API, files: OddServer, film: Path) -> N
         ("audio_file", ("a.mp4", film.read_bytes())),
     )
     body = answer.json()
-    assert set(body) == {"model_name", "text_embedding", "image_embedding", "audio_embedding"}
+    assert {"model_name", "text_embedding", "image_embedding", "audio_embedding"} < set(body)
     assert body["image_embedding"]["metadata"] == {"input_url": files.url("a.png")}
     assert body["audio_embedding"]["metadata"]["input_filename"] == "a.mp4"
     assert body["audio_embedding"]["segments"][0]["start_offset_sec"] == 0
@@ -119,7 +124,7 @@ def test_a_task_from_start_to_end(api: API, long_film: Path) -> None:
     assert early["status"] in ("processing", "ready")
     assert api.settled(task_id, "/embed/tasks")["status"] == "ready"
     status = api.get(f"/embed/tasks/{task_id}/status").json()
-    assert (status["_id"], status["model_name"], status["status"]) == (task_id, "tl-local-2", "ready")
+    assert (status["_id"], status["model_name"], status["status"]) == (task_id, OLD[1], "ready")
     assert "segments" not in status["video_embedding"]
     block = api.get(f"/embed/tasks/{task_id}").json()["video_embedding"]
     assert block["metadata"]["input_filename"] == "long.mp4"

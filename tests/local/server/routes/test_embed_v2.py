@@ -79,7 +79,7 @@ def test_a_task(api: API, film: Path) -> None:
     given = {"media_source": {"asset_id": uploaded(api, film)}, "embedding_option": ["visual"]}
     body = {"input_type": "video", "model_name": "marengo3.5", "video": given}
     made = api.post("/embed-v2/tasks", json=body)
-    assert (made.status_code, made.json()["status"], made.json()["data"]) == (201, "processing", None)
+    assert (made.status_code, made.json()["status"], made.json()["data"]) == (202, "processing", None)
     done = api.settled(made.json()["_id"], "/embed-v2/tasks")
     assert done["status"] == "ready"
     assert done["data"] == data(asked(api, "video", given))
@@ -120,7 +120,7 @@ def test_a_task_about_sound(api: API, film: Path) -> None:
     picture = {"input_type": "text", "model_name": "marengo3.0", "text": {"input_text": "x"}}
     refused = api.post("/embed-v2/tasks", json=picture)
     assert problem(refused) == (400, "parameter_invalid")
-    assert "audio, video. You sent 'text'" in refused.json()["message"]
+    assert "audio, video, document, image. You sent 'text'" in refused.json()["message"]
 
 
 VIDEO = {"media_source": {"url": "http://127.0.0.1:9/a.mp4"}}
@@ -131,7 +131,8 @@ VIDEO = {"media_source": {"url": "http://127.0.0.1:9/a.mp4"}}
     [
         ("smell", {}, "text, image, text_image, audio, video, multi_input. You sent 'smell'"),
         ("text", None, "text parameter is required"),
-        ("text", "x", "It must be an object. You sent 'x'"),
+        ("text", "x", "received string, but expected object"),
+        ("text", 7, "received number, but expected object"),
         ("text", {}, "input_text parameter is required"),
         ("text", {"input_text": " "}, "not blank. You sent ' '"),
         ("text", {"input_text": "x " * 600}, "equal to 500. You sent 600 tokens"),
@@ -144,7 +145,7 @@ VIDEO = {"media_source": {"url": "http://127.0.0.1:9/a.mp4"}}
         ("video", VIDEO | {"embedding_option": ["smell"]}, "visual, audio, transcription. You sent 'smell'"),
         ("video", VIDEO | {"embedding_scope": ["page"]}, "clip, asset. You sent 'page'"),
         ("video", VIDEO | {"segmentation": 5}, "object. You sent 5"),
-        ("video", VIDEO | {"segmentation": {"fixed": {"duration_sec": 50}}}, "between 1 and 10. You sent 50"),
+        ("video", VIDEO | {"segmentation": {"fixed": {"duration_sec": 50}}}, "between 2 and 10. You sent 50"),
         ("video", VIDEO | {"start_sec": "soon"}, "number between 0"),
         ("video", VIDEO | {"start_sec": 5, "end_sec": 4}, "greater than start_sec, 5. You sent 4"),
         ("video", VIDEO, "URL"),

@@ -22,7 +22,8 @@ def test_an_index_says_what_it_was_created_with(api: API) -> None:
     assert index["index_name"] == "one"
     assert index["addons"] == ["thumbnail"]
     assert (index["video_count"], index["total_duration"], index["expires_at"]) == (0, 0, None)
-    assert [model["model_name"] for model in index["models"]] == ["tl-local-2", "tl-local-2"]
+    assert [model["model_name"] for model in index["models"]] == ["marengo3.0", "pegasus1.2"]
+    assert [model["engine_model"] for model in index["models"]] == ["tl-local-2", "tl-local-2"]
     assert [model["requested_as"] for model in index["models"]] == ["marengo3.0", "pegasus1.2"]
     assert index["models"][0]["model_options"] == ["visual", "audio"]
     assert index["created_at"].endswith("Z")

@@ -81,7 +81,9 @@ def test_one_video(api: API, shelf: Shelf) -> None:
     assert "embedding" not in video
     assert "transcription" not in video
     asked = api.get(path, params={"embedding_option": ["visual", "audio"], "transcription": "true"}).json()
-    assert asked["embedding"]["model_name"] == "tl-local-2"
+    assert asked["embedding"]["model_name"] == "marengo3.0"
+    assert asked["embedding"]["engine_model"] == "tl-local-2"
+    assert {len(segment["float"]) for segment in asked["embedding"]["video_embedding"]["segments"]} == {512}
     segments = asked["embedding"]["video_embedding"]["segments"]
     assert {segment["embedding_option"] for segment in segments} <= {"visual", "audio"}
     assert {segment["embedding_scope"] for segment in segments} == {"clip", "video"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from tl_data.local import models, tokens
@@ -20,6 +20,7 @@ from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import Form, Upload
 from tl_data.local.server.pictures import load_image
 from tl_data.local.server.routes.tasks import checked_source
+from tl_data.local.server.vectors import answered, segments_as_asked
 from tl_data.local.storage.database import new_id
 from tl_data.local.tasks.download import UNREACHABLE, fetch
 
@@ -62,16 +63,18 @@ async def create(request: Request) -> Response:
                 "Some required parameters are not provided. Give text, image_url, image_file, audio_url or "
                 "audio_file.",
             )
-        answer: dict[str, Any] = {"model_name": engine.config.tiers.search_model}
+        answer: dict[str, Any] = {"model_name": models.answered_as(name, engine.config.tiers)}
         for kind, make in makers.items():
             try:
-                answer[f"{kind}_embedding"] = await make()
+                block = await make()
+                block["segments"] = segments_as_asked(name, block["segments"])
+                answer[f"{kind}_embedding"] = block
             except MediaProblem as problem:
                 # One failing part of several is told beside the others; alone it is a refusal.
                 if len(makers) == 1:
                     raise _refused(form, kind, problem) from None
                 answer[f"{kind}_embedding"] = {"error_message": problem.message, "segments": []}
-    return JSONResponse(answer)
+    return answered(engine, answer)
 
 
 def _refused(form: Form, kind: str, problem: MediaProblem) -> APIProblem:
@@ -109,7 +112,9 @@ def _text(form: Form, model: str) -> str:
 
 
 async def _of_text(engine: Engine, text: str) -> Block:
-    return {"segments": [{"float": await engine.stages.embed_text(text)}]}
+    vector = await engine.stages.embed_text(text)
+    engine.bill.charge("embed_text")
+    return {"segments": [{"float": vector}]}
 
 
 async def _of_image(engine: Engine, url: str | None, upload: Upload | None) -> Block:
@@ -119,6 +124,7 @@ async def _of_image(engine: Engine, url: str | None, upload: Upload | None) -> B
         vector = await engine.stages.embed_image(image)
     except ValueError as error:
         raise MediaProblem("image_file_broken", f"Cannot read image file. {error}") from None
+    engine.bill.charge("embed_image")
     return {"segments": [{"float": vector}], "metadata": _origin(url, upload)}
 
 
@@ -154,6 +160,7 @@ async def _of_sound(
         if not segments:  # shorter than one clip
             segments = await engine.stages.segments_of(evidence, ("audio",), ("video",), None, start)
     engine.store.count("video minutes embedded", duration / 60)
+    engine.bill.charge(f"embed_{kind}", seconds=round(duration - start, 3))
     return {"segments": segments, "metadata": _origin(url, upload) | {"duration": round(duration, 3)}}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -15,6 +16,7 @@ from tl_data.local.server.context import Engine, engine_of, one_task
 from tl_data.local.server.pagination import Listing, as_time, split
 from tl_data.local.server.routes.embed import SCOPES, embed_model
 from tl_data.local.server.routes.tasks import checked_source
+from tl_data.local.server.vectors import answered, segments_as_asked
 from tl_data.local.storage.database import Row, Where, new_id, now
 
 STATUSES = ("processing", "ready", "failed")
@@ -24,7 +26,7 @@ LIST_DAYS = 7
 def new_task(
     model: str,
     scopes: list[str],
-    length: float,
+    length: float | None,
     *,
     start: float | None,
     end: float | None,
@@ -85,8 +87,8 @@ async def create(request: Request) -> Response:
             engine.store.add("embed_tasks", row)
             engine.store.count("embed tasks created")
     await engine.queue.wake()
-    answer = {"_id": row["id"], "model_name": engine.config.tiers.search_model, "status": "processing"}
-    return JSONResponse(answer, engine.created)
+    named = models.answered_as(row["model_name"], engine.config.tiers)
+    return answered(engine, {"_id": row["id"], "model_name": named, "status": "processing"}, engine.created)
 
 
 def _shown(engine: Engine, row: Row) -> dict[str, Any]:
@@ -99,28 +101,33 @@ def _shown(engine: Engine, row: Row) -> dict[str, Any]:
         metadata["duration"] = row["duration"]
     shown = {
         "_id": row["id"],
-        "model_name": engine.config.tiers.search_model,
+        "model_name": models.answered_as(row["model_name"], engine.config.tiers),
         "status": row["status"],
         "created_at": row["created_at"],
         "updated_at": row["updated_at"],
         "video_embedding": {"metadata": metadata},
     }
     if row["error"]:
-        shown["error"] = row["error"]
+        if engine.profile.own_fields:
+            shown["error"] = row["error"]
         shown["video_embedding"]["error_message"] = row["error"]["message"]
     return shown
+
+
+def since_until(listing: Listing, query: QueryParams, kept_seconds: float) -> None:
+    """The filters for the time of creation; what is older than it is kept cannot be retrieved any more."""
+    started, ended = query.get("started_at"), query.get("ended_at")
+    since = as_time("started_at", started) if started else now(-LIST_DAYS * 86400)
+    listing.where += [Where("created_at", "gte", since), Where("created_at", "gt", now(-kept_seconds))]
+    if ended:
+        listing.where.append(Where("created_at", "lte", as_time("ended_at", ended)))
 
 
 async def listed(request: Request) -> Response:
     """GET /embed/tasks: of the last seven days unless another time is named."""
     engine, query = engine_of(request), request.query_params
     listing = Listing.of(query)
-    started, ended = query.get("started_at"), query.get("ended_at")
-    since = as_time("started_at", started) if started else now(-LIST_DAYS * 86400)
-    kept = now(-engine.config.embed_task_seconds)  # what is older cannot be retrieved any more
-    listing.where += [Where("created_at", "gte", since), Where("created_at", "gt", kept)]
-    if ended:
-        listing.where.append(Where("created_at", "lte", as_time("ended_at", ended)))
+    since_until(listing, query, engine.config.embed_task_seconds)
     listing.one_of(query, "status", STATUSES)
     return JSONResponse(listing.answer(engine.store, "embed_tasks", lambda row: _shown(engine, row)))
 
@@ -148,10 +155,11 @@ async def retrieve(request: Request) -> Response:
     kept = {models.same_option(option) for option in wanted or options}
     shown = _shown(engine_of(request), row)
     if row["status"] == "ready":
-        shown["video_embedding"]["segments"] = [
+        segments = [
             segment for segment in row["segments"] if models.same_option(segment["embedding_option"]) in kept
         ]
-    return JSONResponse(shown)
+        shown["video_embedding"]["segments"] = segments_as_asked(row["model_name"], segments)
+    return answered(engine_of(request), shown)
 
 
 routes = [

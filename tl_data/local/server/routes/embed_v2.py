@@ -8,6 +8,7 @@ import binascii
 import math
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,44 +17,89 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local import models, tokens
-from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, one_of
+from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_built, not_provided, one_of
 from tl_data.local.media_validation import check_image
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import read_json
 from tl_data.local.server.pagination import Listing
 from tl_data.local.server.pictures import load_image
 from tl_data.local.server.routes.embed import SOUND_SECONDS, looked_at
-from tl_data.local.server.routes.embed_tasks import STATUSES, new_task, task_of
+from tl_data.local.server.routes.embed_tasks import STATUSES, new_task, since_until, task_of
+from tl_data.local.server.vectors import answered, as_asked, segments_as_asked
 from tl_data.local.storage.database import Row, new_id
 from tl_data.local.tasks.download import check_url, fetch
 
 Json = dict[str, Any]
 NEWEST = "marengo3.5"  # known to this API alone
 INPUTS = ("text", "image", "text_image", "audio", "video", "multi_input")
+TASK_INPUTS = ("audio", "video", "document", "image")
+MEDIA = ("image", "video", "audio", "document")
 SOURCES = ("url", "base64_string", "asset_id")
 OPTIONS = ("visual", "audio", "transcription")
-SCOPES = {"clip": "clip", "asset": "video"}  # this API's word for the whole -> the engine's
+SCOPES = {"clip": "clip", "local": "clip", "asset": "video"}  # this API's words -> the engine's
+TYPES = ("separate_embedding", "fused_embedding")
 TEXT_TOKENS = {NEWEST: 2000}
 MAX_SOURCES = 10
+LEAST_DIMENSION, DIMENSION = 16, 512
+#: Tokens that are counted for a picture, and for a second of a video and of its sound, under Marengo 3.5.
+IMAGE_TOKENS, VIDEO_TOKENS, AUDIO_TOKENS = 258, 75, 5
 
 
-async def _read(request: Request, inputs: tuple[str, ...]) -> tuple[Json, str, Json]:
-    """The body, the type of its input, and the input itself."""
+@dataclass
+class Wanted:
+    """Which vectors of a sound or video: scopes in the engine's words, seconds a clip (None: by its cuts)."""
+
+    options: list[str]
+    scopes: list[str]
+    length: float | None
+    fused: bool = False
+    separate: bool = True
+
+
+async def _read(request: Request, inputs: tuple[str, ...], newest: tuple[str, ...]) -> tuple[Json, str, Json]:
+    """The body, the type of its input, and the input itself; `newest` are the inputs of Marengo 3.5."""
     engine = engine_of(request)
     body = await read_json(request, engine.config.max_inline_bytes)
+    for name in INPUTS:
+        if name in body and not isinstance(body[name], dict):
+            kind = {str: "string", list: "array", bool: "boolean"}.get(type(body[name]), "number")
+            raise invalid(name, f"received {kind}, but expected object")
     if missing := [name for name in ("input_type", "model_name") if name not in body]:
         raise not_provided(*missing)
-    kind = body["input_type"]
+    kind, name = body["input_type"], body["model_name"]
     if kind not in inputs:
         raise one_of("input_type", inputs, kind)
     known = engine.profile.embed_v2_models or (engine.config.tiers.search_model, NEWEST, *models.EMBED_MODELS)
-    models.check_embed_model(body["model_name"], engine.config.tiers, known)
+    models.check_embed_model(name, engine.config.tiers, known)
+    allowed = inputs
+    if inputs is TASK_INPUTS and name != NEWEST:
+        allowed = TASK_INPUTS[:2]
+    elif name == NEWEST and engine.profile.strict:
+        allowed = newest
+    if kind not in allowed:
+        raise one_of("input_type", allowed, kind)
+    _check_newest(body)
     given = body.get(kind)
     if given is None:
         raise not_provided(kind)
-    if not isinstance(given, dict):
-        raise invalid(kind, "It must be an object.", given)
+    if kind == "document":
+        raise not_built("document embeddings")
     return body, kind, given
+
+
+def _check_newest(body: Json) -> None:
+    """Refuse what only Marengo 3.5 takes, and what the engine cannot do."""
+    for name in ("embedding_dimension", "embedding_uncertainty"):
+        if name in body and body["model_name"] != NEWEST:
+            raise invalid(name, f"It is for {NEWEST}; the model is {body['model_name']}.")
+    size = body.get("embedding_dimension")
+    if size is not None:
+        whole = isinstance(size, int) and not isinstance(size, bool)
+        if not whole or not LEAST_DIMENSION <= size <= DIMENSION:
+            text = f"It must be a whole number between {LEAST_DIMENSION} and {DIMENSION}."
+            raise invalid("embedding_dimension", text, size)
+    if body.get("embedding_uncertainty"):
+        raise not_built("embedding_uncertainty")
 
 
 def _source(name: str, given: Any) -> Json:
@@ -81,7 +127,9 @@ def _decoded(text: str) -> bytes:
 
 
 def _asset(engine: Engine, asset_id: str) -> Path:
-    engine.ready_asset(asset_id)
+    row = engine.ready_asset(asset_id)
+    if "indexed" in row:
+        raise invalid("asset_id", "It was uploaded by /tasks; its file is not kept. Upload it to /assets.")
     return engine.config.asset(asset_id) / "source"
 
 
@@ -96,7 +144,7 @@ async def _bring(engine: Engine, source: Json, target: Path, what: str) -> None:
         await asyncio.to_thread(target.write_bytes, _decoded(source["value"]))
 
 
-def _text(body: Json, given: Json) -> str:
+def _text(body: Json, given: Json, usage: Json) -> str:
     text = given.get("input_text")
     if text is None:
         raise not_provided("input_text")
@@ -107,42 +155,94 @@ def _text(body: Json, given: Json) -> str:
         if body.get("auto_truncate") is not True:
             raise models.too_long("input_text", text, limit)
         text = tokens.first(text, limit)
+        usage |= {"truncated": True, "truncation_reason": "model_context_window"}
+    usage["input_tokens"]["text"] = tokens.count(text)
     return text
 
 
 async def create(request: Request) -> Response:
     """POST /embed-v2"""
     engine = engine_of(request)
-    body, kind, given = await _read(request, INPUTS)
+    body, kind, given = await _read(request, INPUTS, ("multi_input",))
+    name, size = body["model_name"], body.get("embedding_dimension")
+    usage: Json = {"input_tokens": {}, "truncated": False}
+    metadata: Json = {"input_type": kind}
     try:
         if kind in ("audio", "video"):
-            return JSONResponse({"data": await _segments(engine, kind, given)})
+            segments, facts = await _segments(engine, name, kind, given)
+            answer: Json = {
+                "data": [shown(segment) for segment in segments_as_asked(name, segments)],
+                "metadata": metadata | facts,
+            }
+            return answered(engine, answer)
         parts: list[list[float]] = []
         if kind in ("text", "text_image") or (kind == "multi_input" and given.get("input_text") is not None):
-            parts.append(await engine.stages.embed_text(_text(body, given)))
-        for source in _pictures(kind, given):
-            image = await _bytes(engine, source)
-            check_image(image, 64, 32 << 20)
-            parts.append(await engine.stages.embed_image(image))
+            parts.append(await engine.stages.embed_text(_text(body, given, usage)))
+        operation = "embed_text"
+        for media, source in _media(name, kind, given):
+            operation = "embed_image" if media == "image" else f"embed_{media}"
+            parts.append(await _of_media(engine, media, source, usage))
+            if kind in ("image", "text_image") and source["type"] == "url":
+                metadata["input_url"] = source["value"]
     except MediaProblem as problem:
         raise APIProblem(400, problem.code, problem.message) from None
     except ValueError as error:
         raise APIProblem(400, "image_file_broken", f"Cannot read image file. {error}") from None
     if not parts:
         raise not_provided("input_text", "media_sources")
-    return JSONResponse({"data": [{"embedding": _together(parts)}]})
+    if operation in ("embed_text", "embed_image"):
+        engine.bill.charge(operation)
+    item = dict.fromkeys(("embedding_option", "embedding_scope", "start_sec", "end_sec"))
+    answer = {"data": [{"embedding": as_asked(name, _together(parts), size), **item}]}
+    if kind != "text":
+        answer["metadata"] = metadata
+    if name == NEWEST:
+        answer["usage"] = usage
+        answer["metadata"] = metadata | {"embedding_dimension": size or DIMENSION}
+    return answered(engine, answer)
 
 
-def _pictures(kind: str, given: Json) -> list[Json]:
+def _media(model: str, kind: str, given: Json) -> list[tuple[str, Json]]:
+    """The media of an input, each with its type."""
     if kind in ("image", "text_image"):
-        return [_source("media_source", given.get("media_source"))]
+        return [("image", _source("media_source", given.get("media_source")))]
     sources = given.get("media_sources") or []
     if not isinstance(sources, list) or len(sources) > MAX_SOURCES:
         raise invalid("media_sources", f"It must be an array of at most {MAX_SOURCES} sources.", sources)
+    allowed = MEDIA if model == NEWEST else MEDIA[:1]
+    found: list[tuple[str, Json]] = []
     for source in sources:
-        if isinstance(source, dict) and source.get("media_type") != "image":
-            raise one_of("media_type", ("image",), source.get("media_type"))
-    return [_source("media_sources", source) for source in sources]
+        media = source.get("media_type") if isinstance(source, dict) else None
+        if isinstance(source, dict) and media not in allowed:
+            raise one_of("media_type", allowed, media)
+        if media == "document":
+            raise not_built("document embeddings")
+        found.append((str(media), _source("media_sources", source)))
+    if len({media for media, _ in found}) > 1 and given.get("input_text") is None:
+        raise invalid("input_text", "Media of different types need a text beside them.")
+    return found
+
+
+async def _of_media(engine: Engine, media: str, source: Json, usage: Json) -> list[float]:
+    """One vector of a picture, or of a whole sound or video."""
+    used = usage["input_tokens"]
+    if media == "image":
+        image = await _bytes(engine, source)
+        check_image(image, 64, 32 << 20)
+        used["image"] = used.get("image", 0) + IMAGE_TOKENS
+        return await engine.stages.embed_image(image)
+    options = ["visual", "audio"] if media == "video" else ["audio"]
+    segments, facts = await _segments(
+        engine, NEWEST, media, {"media_source": {source["type"]: source["value"]}},
+        Wanted(options, ["video"], None),
+    )  # fmt: skip
+    seconds = facts["duration"]
+    if media == "video":
+        used["video"] = used.get("video", 0) + round(VIDEO_TOKENS * seconds)
+    used["audio"] = used.get("audio", 0) + round(AUDIO_TOKENS * seconds)
+    if not segments:
+        raise MediaProblem("video_audio_track_not_exists", "The file holds nothing to embed.")
+    return _together([segment["float"] for segment in segments])
 
 
 def _together(parts: list[list[float]]) -> list[float]:
@@ -154,19 +254,56 @@ def _together(parts: list[list[float]]) -> list[float]:
     return [value / length for value in total]
 
 
-def _wishes(kind: str, given: Json) -> tuple[list[str], list[str], float]:
-    """Which vectors: options, scopes in the engine's words, and seconds a clip."""
-    allowed = OPTIONS if kind == "video" else OPTIONS[1:]
-    options, scopes = given.get("embedding_option") or list(allowed), given.get("embedding_scope") or ["clip"]
+def _wanted(engine: Engine, model: str, kind: str, given: Json) -> Wanted:
+    """Which vectors are asked for."""
+    newest, strict = model == NEWEST, engine.profile.strict
+    allowed = OPTIONS[: 2 if newest and strict else 3] if kind == "video" else OPTIONS[1:]
+    if newest and strict and kind == "audio":
+        allowed = OPTIONS[1:2]
+    scopes_allowed = tuple(scope for scope in SCOPES if newest or scope != "local")
+    options = given.get("embedding_option") or list(allowed)
+    scopes = given.get("embedding_scope") or (["clip", "asset"] if strict else ["clip"])
+    types = given.get("embedding_type") or list(TYPES[:1])
     for name, values, known in (
         ("embedding_option", options, allowed),
-        ("embedding_scope", scopes, tuple(SCOPES)),
+        ("embedding_scope", scopes, scopes_allowed),
+        ("embedding_type", types, TYPES),
     ):
         if not isinstance(values, list) or any(value not in known for value in values):
             raise one_of(name, known, values)
-    fixed = _member(_member(given, "segmentation"), "fixed")
-    length = _seconds(fixed, "duration_sec", 1, 10)
-    return options, [SCOPES[scope] for scope in scopes], 6.0 if length is None else length
+    if given.get("time_based_metadata"):
+        raise not_built("time_based_metadata of embeddings")
+    fused = TYPES[1] in types
+    if fused and len(options) < 2:
+        raise invalid("embedding_type", "fused_embedding needs two options or more.", types)
+    if fused and newest:
+        raise invalid("embedding_type", f"fused_embedding of {NEWEST} needs time_based_metadata.", types)
+    length = _clip_length(engine, model, kind, given)
+    named = list(dict.fromkeys(SCOPES[scope] for scope in scopes))
+    return Wanted(options, named, length, fused, TYPES[0] in types)
+
+
+def _clip_length(engine: Engine, model: str, kind: str, given: Json) -> float | None:
+    """Seconds of a clip; None for the cuts of the video itself."""
+    segmentation, newest = _member(given, "segmentation"), model == NEWEST
+    strict = engine.profile.strict
+    if segmentation and strict and ("temporal" in segmentation) != newest:
+        form = "in temporal" if newest else "without temporal"
+        raise invalid("segmentation", f"The strategy of {model} stands {form}.", segmentation)
+    segmentation = _member(segmentation, "temporal") or segmentation
+    strategy = segmentation.get("strategy", "fixed" if "fixed" in segmentation else None)
+    if strategy not in (None, "fixed", "dynamic"):
+        raise one_of("strategy", ("fixed", "dynamic"), strategy)
+    if strategy == "dynamic":
+        if kind == "audio" and not newest:
+            raise one_of("strategy", ("fixed",), strategy)
+        _seconds(_member(segmentation, "dynamic"), "min_duration_sec", 1, 5)
+        return None
+    fixed = _member(segmentation, "fixed")
+    length = _seconds(fixed, "duration_sec", 2, 10)
+    if length is not None or not strict:
+        return 6.0 if length is None else length
+    return 6.0 if kind == "audio" and not newest else None
 
 
 def _member(given: Json, name: str) -> Json:
@@ -194,8 +331,11 @@ def _stretch(given: Json) -> tuple[float | None, float | None]:
     return start, end
 
 
-async def _segments(engine: Engine, kind: str, given: Json) -> list[Json]:
-    options, scopes, length = _wishes(kind, given)
+async def _segments(
+    engine: Engine, model: str, kind: str, given: Json, wanted: Wanted | None = None
+) -> tuple[list[Json], Json]:
+    """The vectors of a sound or video, and what the answer's metadata says of it."""
+    wanted = wanted or _wanted(engine, model, kind, given)
     start, end = _stretch(given)
     source = _source("media_source", given.get("media_source"))
     folder = engine.config.home / "embeds" / new_id()
@@ -205,7 +345,39 @@ async def _segments(engine: Engine, kind: str, given: Json) -> list[Json]:
         evidence = await looked_at(engine, kind, folder / "source", folder / "frames")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return [shown(s) for s in await engine.stages.segments_of(evidence, options, scopes, length, start, end)]
+    duration = evidence.probe.duration_sec
+    found = await engine.stages.segments_of(
+        evidence, wanted.options, wanted.scopes, wanted.length, start, end
+    )
+    stop = duration if end is None else min(end, duration)
+    engine.bill.charge(f"embed_{kind}", seconds=round(stop - (start or 0.0), 3))
+    facts = _facts(wanted.options, wanted.scopes, wanted.length, duration)
+    facts |= {"input_url": source["value"]} if source["type"] == "url" else {}
+    return with_fused(found, wanted.fused, wanted.separate), facts
+
+
+def _facts(options: list[str], scopes: list[str], length: float | None, duration: float | None) -> Json:
+    facts: Json = {
+        "duration": None if duration is None else round(duration, 3),
+        "embedding_options": options,
+        "embedding_scopes": ["asset" if scope == "video" else scope for scope in scopes],
+    }
+    return facts if length is None else facts | {"clip_length": length}
+
+
+def with_fused(segments: list[Json], fused: bool, separate: bool = True) -> list[Json]:
+    """Segments with one more for all options of a stretch together, or with these alone."""
+    if not fused:
+        return segments
+    groups: dict[tuple[float, float, str], list[Json]] = {}
+    for segment in segments:
+        key = (segment["start_offset_sec"], segment["end_offset_sec"], segment["embedding_scope"])
+        groups.setdefault(key, []).append(segment)
+    together = [
+        parts[0] | {"embedding_option": "fused", "float": _together([part["float"] for part in parts])}
+        for parts in groups.values()
+    ]
+    return [*segments, *together] if separate else together
 
 
 def shown(segment: Json) -> Json:
@@ -222,13 +394,30 @@ def shown(segment: Json) -> Json:
 async def create_task(request: Request) -> Response:
     """POST /embed-v2/tasks"""
     engine = engine_of(request)
-    body, kind, given = await _read(request, ("audio", "video"))
-    options, scopes, length = _wishes(kind, given)
+    body, kind, given = await _read(request, TASK_INPUTS, TASK_INPUTS)
+    name, size = body["model_name"], body.get("embedding_dimension")
+    if kind == "image":
+        row = await _image_task(engine, name, given)
+    else:
+        row = await _media_task(engine, name, kind, given, request.scope.get("tl.fate"))
+    row["dimension"] = size
+    with engine.store.transaction():
+        engine.store.add("embed_tasks", row)
+        engine.store.count("embed tasks created")
+    await engine.queue.wake()
+    answer: Json = {"_id": row["id"], "status": "processing", "data": None}
+    if name == NEWEST:
+        answer["metadata"] = {"embedding_dimension": size or DIMENSION}
+    return answered(engine, answer, 202)
+
+
+async def _media_task(engine: Engine, name: str, kind: str, given: Json, fate: Json | None) -> Row:
+    wanted = _wanted(engine, name, kind, given)
     start, end = _stretch(given)
     source = _source("media_source", given.get("media_source"))
-    row = new_task(
-        body["model_name"], scopes, length, start=start, end=end, fate=request.scope.get("tl.fate")
-    ) | {"options": options, "kind": kind}
+    row = new_task(name, wanted.scopes, wanted.length, start=start, end=end, fate=fate)
+    fused = 0 if not wanted.fused else 1 if wanted.separate else 2
+    row |= {"options": wanted.options, "kind": kind, "fused": fused}
     try:
         if source["type"] == "url":
             row["url"] = check_url(source["value"], engine.config)
@@ -238,11 +427,27 @@ async def create_task(request: Request) -> Response:
             await _bring(engine, source, folder / "source", kind)
     except MediaProblem as problem:
         raise invalid("media_source", problem.message, source["value"]) from None
-    with engine.store.transaction():
-        engine.store.add("embed_tasks", row)
-        engine.store.count("embed tasks created")
-    await engine.queue.wake()
-    return JSONResponse({"_id": row["id"], "status": "processing", "data": None}, 201)
+    return row
+
+
+async def _image_task(engine: Engine, name: str, given: Json) -> Row:
+    """A picture needs no waiting: its task is ready when it is made."""
+    source = _source("media_source", given.get("media_source"))
+    try:
+        image = await _bytes(engine, source)
+        check_image(image, 64, 32 << 20)
+        vector = await engine.stages.embed_image(image)
+    except MediaProblem as problem:
+        raise invalid("media_source", problem.message, source["value"]) from None
+    except ValueError as error:
+        raise invalid("media_source", f"Cannot read image file. {error}") from None
+    engine.bill.charge("embed_image")
+    segment = {
+        "start_offset_sec": None, "end_offset_sec": None, "embedding_option": "visual",
+        "embedding_scope": "video", "float": vector,
+    }  # fmt: skip
+    row = new_task(name, ["video"], None, start=None, end=None, fate=None)
+    return row | {"options": ["visual"], "kind": "image", "status": "ready", "segments": [segment]}
 
 
 def _shown_task(row: Row) -> Json:
@@ -259,30 +464,47 @@ async def listed(request: Request) -> Response:
     """GET /embed-v2/tasks"""
     engine, query = engine_of(request), request.query_params
     listing = Listing.of(query)
+    since_until(listing, query, engine.config.embed_task_seconds)
     listing.one_of(query, "status", STATUSES)
-    return JSONResponse(listing.answer(engine.store, "embed_tasks", _shown_task))
+
+    def show(row: Row) -> Json:
+        metadata = {"video_embedding_scope": _scopes(row), "duration": row["duration"]}
+        return _shown_task(row) | {"video_embedding": {"metadata": metadata}}
+
+    return JSONResponse(listing.answer(engine.store, "embed_tasks", show))
+
+
+def _scopes(row: Row) -> list[str]:
+    return ["asset" if scope == "video" else scope for scope in row["scopes"]]
 
 
 async def retrieve(request: Request) -> Response:
     """GET /embed-v2/tasks/{task_id}"""
-    row = task_of(request)
+    engine, row = engine_of(request), task_of(request)
     answer = _shown_task(row) | {"data": None}
+    options = row["options"] or list(OPTIONS)
     if row["status"] == "ready":
-        answer["data"] = [
-            item
-            for item in map(shown, row["segments"])
-            if item["embedding_option"] in (row["options"] or OPTIONS)
-        ]
-        answer["metadata"] = {
-            "input_type": row["kind"],
-            "duration": row["duration"],
-            "clip_length": row["clip_length"],
-            "embedding_options": row["options"] or list(OPTIONS),
-            "embedding_scopes": ["asset" if scope == "video" else scope for scope in row["scopes"]],
-        }
+        segments = with_fused(row["segments"], bool(row["fused"]), row["fused"] != 2)
+        segments = segments_as_asked(row["model_name"], segments, row["dimension"])
+        kept = (*options, "fused")
+        answer["data"] = [item for item in map(shown, segments) if item["embedding_option"] in kept]
+        answer["metadata"] = {"input_type": row["kind"]} | _facts(
+            options, row["scopes"], row["clip_length"], row["duration"]
+        )
+        if row["model_name"] == NEWEST:
+            answer["metadata"]["embedding_dimension"] = row["dimension"] or DIMENSION
+            answer["usage"] = {"input_tokens": _tokens(row), "truncated": False}
     if row["error"]:
-        answer["error"] = row["error"]
-    return JSONResponse(answer)
+        answer["error"] = row["error"] if engine.profile.own_fields else {"message": row["error"]["message"]}
+    return answered(engine, answer)
+
+
+def _tokens(row: Row) -> Json:
+    if row["kind"] == "image":
+        return {"image": IMAGE_TOKENS}
+    seconds = (row["end"] or row["duration"] or 0.0) - (row["start"] or 0.0)
+    sound = {"audio": round(AUDIO_TOKENS * seconds)}
+    return sound if row["kind"] == "audio" else {"video": round(VIDEO_TOKENS * seconds)} | sound
 
 
 routes = [

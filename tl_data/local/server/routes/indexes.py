@@ -35,9 +35,16 @@ def shown_index(engine: Engine, row: Row) -> dict[str, Any]:
         "expires_at": None,
         "video_count": int(engine.store.total("videos", here)),
         "total_duration": round(engine.store.total("videos", here, add_up="duration"), 3),
-        "models": models.shown_models(row["models"], engine.config.tiers, other),
+        "models": _models(engine, row, other),
         "addons": row["addons"],
     }
+
+
+def _models(engine: Engine, row: Row, looked_by: str | None) -> list[dict[str, Any]]:
+    shown = models.shown_models(row["models"], engine.config.tiers, looked_by)
+    if engine.profile.own_fields:
+        return shown
+    return [{name: model[name] for name in ("model_name", "model_options")} for model in shown]
 
 
 def _name(body: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from tl_data.local.server.forms import Form, Upload, as_flag
 from tl_data.local.server.metadata import read_filter
 from tl_data.local.server.numbers import single
 from tl_data.local.server.pictures import load_image
+from tl_data.local.server.routes.entities import entities_of, pictures_of, without_mentions
 from tl_data.local.storage.database import Row, Where, now
 
 if TYPE_CHECKING:
@@ -67,7 +68,13 @@ async def create(request: Request) -> Response:
         conditions, ids = read_filter(form.text("filter") or "{}")
         index = _index(engine, form, options)
         text = _text(form, index["models"])
-        images = await _images(engine, form, index["models"], options, ways, text)
+        people = entities_of(engine, text) if text else []
+        if people:
+            text = without_mentions(text or "")
+        images = await _images(
+            engine, form, index["models"], options, ways, text or (" " if people else None)
+        )
+        images += [picture for entity in people for picture in await pictures_of(engine, entity)]
     pool, pool_ids = _pool(engine, index["id"], conditions, ids)
     hits: list[tuple[Hit, str]] = []
     profile = engine.profile
@@ -108,6 +115,7 @@ async def create(request: Request) -> Response:
     if len(found) > page_limit:
         engine.store.add("searches", row)
     engine.store.count("searches")
+    engine.bill.charge("search")
     return JSONResponse(_page(engine, request, row, 0, with_metadata))
 
 

@@ -19,6 +19,7 @@ from tl_data.local.server.forms import as_flag, read_json
 from tl_data.local.server.metadata import check_metadata, merged
 from tl_data.local.server.numbers import metadata_in_single
 from tl_data.local.server.pagination import OWN_NAMES, Listing, split
+from tl_data.local.server.vectors import segments_as_asked
 from tl_data.local.storage.database import Row, Where, now
 from tl_data.local.tasks.hls import PLAYLIST, TYPES
 from tl_data.local.tasks.reindex import looked_by_another
@@ -155,10 +156,13 @@ async def full_video(engine: Engine, request: Request, row: Row) -> dict[str, An
         raise looked_by_another(row, engine.config.tiers)
     if wanted:
         segments = await engine.stages.segments(row["id"], list(dict.fromkeys(wanted)), ("clip", "video"))
+        name = next(iter(models.searches(index["models"])))["model_name"]
         answer["embedding"] = {
-            "model_name": engine.config.tiers.search_model,
-            "video_embedding": {"segments": segments},
+            "model_name": models.answered_as(name, engine.config.tiers),
+            "video_embedding": {"segments": segments_as_asked(name, segments)},
         }
+        if engine.profile.own_fields:
+            answer["embedding"]["engine_model"] = engine.config.tiers.search_model
     if as_flag("transcription", query.get("transcription") or "false") and (
         said := await engine.stages.transcription(row["id"])
     ):
