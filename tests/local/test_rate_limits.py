@@ -103,3 +103,23 @@ def test_a_plan_from_the_start(start_engine: Callable[..., Engine]) -> None:
     with API(start_engine("--plan", "free-2025").base_url) as api:
         assert ask(api).headers["x-ratelimit-limit"] == "50"
         assert api.engine("GET", "/rates").json()["plan"] == "free-2025"
+
+
+def test_limits_of_today_come_free_bit_by_bit(today: Engine) -> None:
+    """As recorded: 30 of 1500 used, and the reset is seconds away."""
+    with API(today.base_url) as api:
+        try:
+            limits = {"search": [{"limit": 1500, "seconds": 300}]}
+            api.engine("PUT", "/rates", json={"generation": "2026", "limits": limits})
+            for _ in range(30):
+                headers = api.form("/search", ("index_id", "x")).headers
+            assert headers["x-ratelimit-request-remaining"] in ("1470", "1471", "1472")
+            assert 0 <= int(headers["x-ratelimit-request-reset"]) - time.time() <= 7
+            api.engine("PUT", "/rates", json={"limits": {"search": [{"limit": 2, "seconds": 2}]}})
+            answers = [api.form("/search", ("index_id", "x")) for _ in range(3)]
+            assert [answer.status_code for answer in answers] == [400, 400, 429]
+            assert answers[2].headers["retry-after"] == "1"
+            time.sleep(1.1)
+            assert api.form("/search", ("index_id", "x")).status_code == 400
+        finally:
+            api.engine("DELETE", "/rates")

@@ -54,6 +54,7 @@ class Profile:
     plain_hashtags: bool = False  # without #
     plain_tokens: bool = False  # of pages: hexadecimal digits without dashes
     nanoseconds: bool = False  # hls.updated_at
+    refilling_limits: bool = False  # rate limits come free bit by bit
     own_fields: bool = True  # fields that no service has: error of a task, requested_as of a model
 
     @property
@@ -99,6 +100,7 @@ TODAY = Profile(
     whole_seconds=True,
     plain_tokens=True,
     nanoseconds=True,
+    refilling_limits=True,
     own_fields=False,
 )
 

@@ -27,6 +27,7 @@ CATEGORIES = {
     ("POST", "/search"): "search",
     ("POST", "/analyze"): "analyze",
     ("POST", "/analyze/tasks"): "analyze",
+    ("POST", "/analyze/batches"): "analyze",
     ("POST", "/generate"): "analyze",
     ("POST", "/gist"): "analyze",
     ("POST", "/summarize"): "analyze",
@@ -84,11 +85,22 @@ class Limit:
     seconds: float
     used: float = 0.0
     until: float = 0.0  # the end of the window, seconds since 1970
+    refills: bool = False  # bit by bit, as today, instead of all at once when the window ends
+    seen: float = 0.0  # when it was last looked at, seconds since 1970
 
     def roll(self, now: float) -> None:
-        """Begin a new window if the old one is over."""
-        if now >= self.until:
+        """Begin a new window if the old one is over; or take back what has come free since the last look."""
+        if self.refills:
+            self.used = max(0.0, self.used - max(0.0, now - self.seen) * self.amount / self.seconds)
+            self.seen, self.until = now, now + self.used * self.seconds / self.amount
+        elif now >= self.until:
             self.used, self.until = 0.0, now + self.seconds
+
+    def free_at(self, amount: float) -> float:
+        """When so much may be used again, seconds since 1970."""
+        if not self.refills:
+            return self.until
+        return self.seen + max(0.0, self.used + amount - self.amount) * self.seconds / self.amount
 
     @property
     def left(self) -> float:
@@ -108,7 +120,8 @@ class Limit:
 class Rates:
     """The limits in force."""
 
-    def __init__(self, plan: str | None = None) -> None:
+    def __init__(self, plan: str | None = None, *, refills: bool = False) -> None:
+        self._refills = refills
         self._plan: str | None = None
         self._generation = "both"
         self._limits: dict[str, list[Limit]] = {}
@@ -128,7 +141,9 @@ class Rates:
 
     def _set(self, plan: str | None, generation: str, table: Table) -> None:
         self._plan, self._generation = plan, generation
-        self._limits = {name: [Limit(*limit) for limit in limits] for name, limits in table.items()}
+        self._limits = {
+            name: [Limit(*limit, refills=self._refills) for limit in limits] for name, limits in table.items()
+        }
 
     def configure(self, body: dict[str, Any]) -> None:
         """`{"plan": NAME}`, or `{"limits": {"search": [{"dimension", "limit", "seconds"}]}, "generation"}`.
@@ -192,9 +207,10 @@ class Rates:
             limit.roll(now)
         full = [limit for limit in limits if limit.left < (1 if limit.dimension == "Request" else 1e-9)]
         if full:
-            last = max(full, key=lambda limit: limit.until)
-            wait = max(1, math.ceil(last.until - now))
-            at = datetime.fromtimestamp(math.ceil(last.until), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            last = max(full, key=lambda limit: limit.free_at(1))
+            free = last.free_at(1)
+            wait = max(1, math.ceil(free - now))
+            at = datetime.fromtimestamp(math.ceil(free), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             raise rate_exceeded(last.text, at, {"Retry-After": str(wait), **self._headers(limits)})
         for limit in limits:
             if limit.dimension == "Request":
@@ -220,10 +236,13 @@ class Rates:
             headers["X-Ratelimit-Dimensions"] = ",".join(by_dimension)
             for dimension, limit in by_dimension.items():
                 unit = 60.0 if dimension == "Duration" else 1.0  # the service counts seconds there
+                until = (
+                    limit.seen + limit.used * limit.seconds / limit.amount if limit.refills else limit.until
+                )
                 headers |= {
                     f"X-Ratelimit-{dimension}-Limit": f"{limit.amount * unit:.0f}",
                     f"X-Ratelimit-{dimension}-Remaining": f"{math.floor(limit.left * unit)}",
-                    f"X-Ratelimit-{dimension}-Reset": str(math.ceil(limit.until)),
+                    f"X-Ratelimit-{dimension}-Reset": str(math.ceil(until)),
                 }
         return headers
 

@@ -23,7 +23,7 @@ from tests.support.refusals import NOWHERE, Refusal
 from tests.support.refusals_media import ROWS
 from tl_data.client import OPERATIONS, Client
 from tl_data.client.multipart import Form
-from tl_data.client.request import Ask, path
+from tl_data.client.request import Request, path
 from tl_data.errors import TLDataError
 from tl_data.settings import Settings
 
@@ -125,21 +125,21 @@ def filled(value: Any, known: Mapping[str, str]) -> Any:
     return value
 
 
-def as_ask(route: str, sent: Mapping[str, Any]) -> Ask:
+def as_ask(route: str, sent: Mapping[str, Any]) -> Request:
     """The request of a row as the client's exchange takes it."""
     method, _, template = route.partition(" ")
     ids = {name: value for name, value in sent.items() if f"{{{name}}}" in template}
     rest = {name: value for name, value in sent.items() if name not in ids}
     where = path(template, **ids)
     if method in ("GET", "DELETE"):
-        return Ask(method, where, rest)
+        return Request(method, where, rest)
     if template not in FORMS:
-        return Ask(method, where, json=rest)
+        return Request(method, where, json=rest)
     files = {name: value for name, value in rest.items() if isinstance(value, Path)}
-    return Ask(method, where, form=Form({n: v for n, v in rest.items() if n not in files}, files))
+    return Request(method, where, form=Form({n: v for n, v in rest.items() if n not in files}, files))
 
 
-def raw(api: httpx.Client, base_url: str, ask: Ask) -> httpx.Response:
+def raw(api: httpx.Client, base_url: str, ask: Request) -> httpx.Response:
     """The same request without the client."""
     if ask.form is None:
         return api.request(ask.method, base_url + ask.target, json=ask.json)
@@ -248,7 +248,7 @@ def test_bodies_of_another_kind(engines: dict[str, Engine], wire: httpx.Client, 
         assert (answer.status_code, answer.json()["code"]) == (400, "content_type_invalid")
         assert wanted in answer.json()["message"]
     form = Form({"index_name": "n"})
-    error = refused(lambda client: client.ask(Ask("POST", "/indexes", form=form)), base_url)
+    error = refused(lambda client: client.ask(Request("POST", "/indexes", form=form)), base_url)
     assert error.code == "content_type_invalid"
     assert "application/json" in str(error)
 

@@ -237,6 +237,8 @@ class Ask:
                 raise invalid("max_tokens", "unlimited is for segments by pegasus1.6 alone.")
         else:
             low, high = limits.segment_tokens if by_segments else limits.max_tokens
+            if "video_id" in self._body and "model_name" not in self._body:  # a request of 2025
+                low, high = models.TEXT_MODELS["pegasus1.2"].max_tokens
             low = low if self._engine.profile.strict else 2
             most = self.number("max_tokens", low, high, whole=True)
             if most is None and self._engine.profile.strict:

@@ -95,7 +95,7 @@ def make_app(config: Config) -> Starlette:
         APIProblem: the file of faults or the plan cannot be used.
     """
     config.home.mkdir(parents=True, exist_ok=True)
-    faults, rates = Faults(config.faults), Rates(config.plan)
+    faults, rates = Faults(config.faults), Rates(config.plan, refills=config.profile.refilling_limits)
     store = Store(config.database)
     stages = Stages(config)
     engine = Engine(

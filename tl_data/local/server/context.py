@@ -195,5 +195,5 @@ def one_row(request: Request, table: str, parameter: str) -> Row:
     row_id = well_formed(parameter, request.path_params[parameter])
     row = engine_of(request).store.get(table, row_id)
     if row is None:
-        raise unknown_resource(row_id, table.replace("_", "-"))
+        raise unknown_resource(row_id, table)
     return row
