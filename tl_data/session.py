@@ -32,10 +32,11 @@ from tl_data.errors import (
 from tl_data.ledger.ledger import Ledger
 from tl_data.ledger.models import Call, Entry
 from tl_data.ledger.recovery import METADATA_KEY as METADATA_KEY
-from tl_data.ledger.recovery import indexing_task, lost_asset, source_of, upload
-from tl_data.media.identity import Identity, identify, is_url
+from tl_data.ledger.recovery import indexing_task, lost_asset, lost_indexed_asset, source_of, upload
+from tl_data.media.identity import Identity, identify, is_url, local_path
 from tl_data.media.preflight import facts_of
 from tl_data.models import (
+    GB,
     SEARCH_MODEL,
     SEARCH_MODEL_2025,
     SearchModel,
@@ -46,6 +47,10 @@ from tl_data.settings import Settings
 from tl_data.usage import current
 
 Json = dict[str, Any]
+
+#: Before the id of an indexed asset where the ledger keeps the id of a task.
+INDEXED_ASSET = "indexed-asset:"
+TASK_BYTES = 2 * GB  # the largest file that POST /tasks takes; assets take more
 
 _ID = re.compile(r"[0-9a-f]{24}")
 
@@ -74,6 +79,7 @@ class Session:
         self._indexes: dict[str, str] = {}
         self.lengths = Lengths()
         self._creating = asyncio.Lock()
+        self._tasks_gone = False  # the server has no /tasks any more
         self._refs: dict[tuple[str, str], VideoRef] = {}
         self._index_models: dict[str, list[str]] = {}
         self.without_transcription: set[str] = set()  # indexes that refused this option of a search
@@ -222,22 +228,47 @@ class Session:
         async def send() -> str:
             nonlocal created
             length = await self.header_seconds(video) if seconds is None else seconds
-            task = await self.client.create_task(
-                index,
-                user_metadata={**(user_metadata or {}), METADATA_KEY: call.key},
-                enable_video_stream=enable_video_stream,
-                video_minutes=length / 60,
-                **source_of(video),
-            )
-            created = task.get("created_at")
-            return str(task["_id"])
+            options: Json = {
+                "user_metadata": {**(user_metadata or {}), METADATA_KEY: call.key},
+                "enable_video_stream": enable_video_stream,
+                "video_minutes": length / 60,
+            }
+            if not await self._needs_asset(video):
+                try:
+                    task = await self.client.create_task(index, **options, **source_of(video))
+                    created = task.get("created_at")
+                    return str(task["_id"])
+                except (NotFound, BadRequest) as gone:
+                    if not _is_gone(gone):
+                        raise
+                    self._tasks_gone = True
+            asset = await self.asset(video, identity)
+            made = await self.client.index_asset(index, str(asset["_id"]), **options)
+            return INDEXED_ASSET + str(made["_id"])
 
         async def find() -> str | None:
-            return await indexing_task(self.client, self.watcher, index, call.key)
+            if not await self._needs_asset(video):
+                try:
+                    return await indexing_task(self.client, self.watcher, index, call.key)
+                except NotFound as gone:
+                    if not _is_gone(gone):
+                        raise
+            found = await lost_indexed_asset(self.client, index, call.key)
+            return found and INDEXED_ASSET + found
 
         current().model = self.vectors_by
         entry = await self.ledger.submit(call, send, find)
         return call, entry if entry.reused else replace(entry, created_at=created)
+
+    async def _needs_asset(self, video: str) -> bool:
+        """Whether a video can be indexed as an asset alone: its file is too large for /tasks, or /tasks is
+        gone."""
+        if self._tasks_gone or self.client.generation == "2025" or is_url(video):
+            return self._tasks_gone
+        try:
+            return (await asyncio.to_thread(local_path(video).stat)).st_size > TASK_BYTES
+        except OSError:
+            return False  # the upload says what is wrong with it
 
     async def header_seconds(self, video: str) -> float:
         """The length by the file's header, if a limit of video minutes is set; 0 where it cannot be told."""
@@ -264,12 +295,15 @@ class Session:
             return dict(entry.result)
         task_id, index = str(entry.task_id), str(call.params["index_id"])
         try:
-            task = await self.watcher.wait(task_id, index, since=entry.created_at)
-            found = await self.client.retrieve_video(index, str(task["video_id"]))
+            if task_id.startswith(INDEXED_ASSET):
+                found = await self.watcher.wait_indexed(task_id.removeprefix(INDEXED_ASSET), index)
+            else:
+                task = await self.watcher.wait(task_id, index, since=entry.created_at)
+                found = await self.client.retrieve_video(index, str(task["video_id"]))
         except (TaskFailed, NotFound) as failed:
             await self.ledger.fail(call, failed)
             raise
-        record = video_record(found, index, task_id)
+        record = video_record(found, index, None if task_id.startswith(INDEXED_ASSET) else task_id)
         minutes = float(record["duration_sec"] or 0.0) / 60
         self.arrived += 1
         await self.ledger.finish(call, record, video_minutes=minutes)
@@ -506,6 +540,12 @@ class Session:
             content=f"video {video_id}",
             video_minutes=seconds / 60,
         )
+
+
+def _is_gone(error: NotFound | BadRequest) -> bool:
+    """Whether it is the endpoint that is not there, not what was asked of it."""
+    codes = (None, "endpoint_not_exists", "endpoint_deprecated")
+    return error.http_status in (404, 405, 410) and error.code in codes
 
 
 def _there_are(index: str, names: list[str]) -> str:

@@ -194,7 +194,11 @@ class AssetMethods(BaseClient):
         if count != int(upload["total_chunks"]):
             raise MediaRefused(f"{file.name} has {total} bytes, not the size that its upload began with")
         there = await self.retrieve_upload(upload_id)
-        sent = {int(c.get("index") or c.get("chunk_index") or 0) for c in there["uploaded_chunks"]}
+        sent = {
+            int(chunk.get("index") or chunk.get("chunk_index") or 0)
+            for chunk in there["uploaded_chunks"]
+            if chunk.get("status", "completed") == "completed"
+        }
         urls = {int(u["chunk_index"]): str(u["url"]) for u in upload.get("upload_urls") or []}
         lacking = [number for number in range(1, count + 1) if number not in sent]
         done, slots = sum(_length(n, size, total) for n in sent), asyncio.Semaphore(PARTS)

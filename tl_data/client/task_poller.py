@@ -42,6 +42,7 @@ class TaskWatcher:
         self._client = client
         self._settings = settings
         self._indexes: dict[str, tuple[_Indexing, _Group]] = {}
+        self._indexed: dict[str, _Group] = {}
         self._embedding = _Group(_Embedding(client), settings)
         self._embedding_v2 = _Group(_EmbeddingV2(client), settings)
         self._analyzing = _Group(_Analyzing(client), settings)
@@ -88,13 +89,19 @@ class TaskWatcher:
         """Wait until an asset is ready and return it. Raises what `wait` raises."""
         return ended(await self._assets.end_of(asset_id), asset_id)
 
+    async def wait_indexed(self, indexed_asset_id: str, index_id: str) -> Json:
+        """Wait until an indexed asset is ready and return it. Raises what `wait` raises."""
+        if index_id not in self._indexed:
+            self._indexed[index_id] = _Group(_IndexedAssets(self._client, index_id), self._settings)
+        return ended(await self._indexed[index_id].end_of(indexed_asset_id), indexed_asset_id)
+
     async def wait_embed_v2(self, task_id: str) -> Json:
         """Wait until a task of /embed-v2 is ready and return it with its vectors. Raises as `wait` does."""
         return ended(await self._embedding_v2.end_of(task_id), task_id)
 
     async def aclose(self) -> None:
         """Stop looking; whoever still waits is cancelled."""
-        own = [self._embedding, self._embedding_v2, self._analyzing, self._assets]
+        own = [*self._indexed.values(), self._embedding, self._embedding_v2, self._analyzing, self._assets]
         for group in own + [group for _, group in self._indexes.values()]:
             await group.aclose()
 
@@ -367,6 +374,32 @@ class _Analyzing:
 
     async def asked(self, task_id: str) -> Json:
         return await self._client.retrieve_analyze_task(task_id)
+
+
+class _IndexedAssets:
+    """What is on its way into an index as an asset: looked up among those that ended, newest first."""
+
+    def __init__(self, client: Client, index_id: str) -> None:
+        self._client, self._index_id = client, index_id
+        self.blind = False
+
+    async def listed(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
+        """Nothing but those that must be asked for: a listing shows no facts of the file."""
+        wanted, over, seen = set(ids), [], 0
+        try:
+            async for found in self._client.list_indexed_assets(self._index_id, status=["ready", "failed"]):
+                seen += 1
+                if str(found.get("_id")) in wanted:
+                    over.append(str(found["_id"]))
+                if len(over) == len(wanted) or seen >= LISTED + 2 * len(ids):
+                    break
+        except (BadRequest, NotFound):
+            self.blind = True
+            return {}, []
+        return {}, over
+
+    async def asked(self, task_id: str) -> Json:
+        return await self._client.retrieve_indexed_asset(self._index_id, task_id)
 
 
 class _Assets:

@@ -87,6 +87,14 @@ async def lost_asset(client: Client, key: str) -> str | None:
     return None
 
 
+async def lost_indexed_asset(client: Client, index: str, key: str) -> str | None:
+    """The indexed asset that an earlier, lost request made for this key, unless it failed."""
+    async for found in client.list_indexed_assets(index, user_metadata={METADATA_KEY: key}):
+        if found.get("status") != "failed":
+            return str(found["_id"])
+    return None
+
+
 async def indexing_task(client: Client, watcher: TaskWatcher | None, index: str, key: str) -> str | None:
     """The task that an earlier, lost request made for this key, if there is one.
 
