@@ -86,6 +86,7 @@ def with_usearch(
 
 def with_lancedb(vectors: Any, questions: Any, true: Any, kind: str) -> None:
     import lancedb
+    import lancedb.index
     import pyarrow as pa
 
     folder = tempfile.mkdtemp()
@@ -94,7 +95,7 @@ def with_lancedb(vectors: Any, questions: Any, true: Any, kind: str) -> None:
         rows = pa.table({"id": pa.array(range(len(vectors)), pa.int64()), "vector": flat})
         table = lancedb.connect(folder).create_table("v", rows)
         began = time.perf_counter()
-        table.create_index(metric="cosine", index_type=kind)
+        table.create_index("vector", config=getattr(lancedb.index, kind)(distance_type="cosine"))
         took = time.perf_counter() - began
         for probes, refine in ((20, 10), (50, 20), (100, 30)):
             found, ms = [], []
@@ -129,11 +130,10 @@ def main() -> None:
     )
     print(f"{'numpy, exact':34} recall@10 1.0000  {'':18} mean   {ms:6.2f} ms")
     if "usearch" in said.only:
-        with_usearch(vectors, questions, true, "f16", 16, 128, 64)
-        with_usearch(vectors, questions, true, "bf16", 32, 128, 64)
-        with_usearch(vectors, questions, true, "i8", 32, 128, 64)
+        for dtype, m in (("f16", 16), ("f16", 32), ("i8", 32)):
+            with_usearch(vectors, questions, true, dtype, m, 128, 64)
     if "lancedb" in said.only:
-        for kind in ("IVF_PQ", "IVF_HNSW_SQ"):
+        for kind in ("IvfPq", "HnswSq"):
             with_lancedb(vectors, questions, true, kind)
 
 

@@ -10,8 +10,9 @@ import pytest
 
 import tl_data
 from tests.support.export_lake import needs, vector, video, write_vectors, write_videos
+from tests.support.store_server import Faults, http_stores, redis_server
 from tests.support.stores import STORES, Store
-from tl_data.errors import SchemaMismatch, SettingsError
+from tl_data.errors import ExportError, SchemaMismatch, SettingsError
 from tl_data.export.runner import Report
 from tl_data.lake.lake import Lake
 
@@ -31,7 +32,8 @@ ODD = ('quote\'s "x".mp4', "😀" * 10, "x" * 1000, "-- ; DROP TABLE", "${a} {{b
 
 def _export(lake: Lake, store: Store, folder: Path, collection: str = "clips", **how: Any) -> Report:
     address = store.address(folder)
-    query = f"collection={collection}" + (f"&metric={how.pop('metric')}" if "metric" in how else "")
+    option = "namespace" if store.name == "pinecone" else "collection"
+    query = f"{option}={collection}" + (f"&metric={how.pop('metric')}" if "metric" in how else "")
     [report] = tl_data.export(lake.folder, f"{address}{'&' if '?' in address else '?'}{query}", **how)
     return report
 
@@ -95,7 +97,8 @@ def test_another_dimension_or_metric_is_refused(store: Store, lake: Lake, tmp_pa
     with pytest.raises(SchemaMismatch):
         _export(lake, store, tmp_path)
     assert len(store.read(tmp_path, "clips")) == 9
-    assert _counts(_export(lake, store, tmp_path, "other")) == (1, 0, 0, 0)
+    if store.name != "pinecone":  # whose namespaces share the index's dimension
+        assert _counts(_export(lake, store, tmp_path, "other")) == (1, 0, 0, 0)
 
 
 @each_store
@@ -117,3 +120,48 @@ def test_a_collection_that_was_dropped_is_filled_again(store: Store, lake: Lake,
     assert _counts(_export(lake, store, tmp_path)) == (9, 0, 0, 0)
     assert _counts(_export(lake, store, tmp_path, "other")) == (0, 9, 0, 0)
     assert len(store.read(tmp_path, "clips")) == len(store.read(tmp_path, "other")) == 9
+
+
+FAULTY = ("opensearch", "elasticsearch", "vespa", "pinecone", "redis")
+each_faulty = pytest.mark.parametrize(
+    "store",
+    [pytest.param(s, marks=needs(s.library, s.extra), id=s.name) for s in STORES if s.name in FAULTY],
+)
+
+
+def _faults(store: Store, folder: Path) -> Faults:
+    server = redis_server(folder) if store.name == "redis" else http_stores(store.name, folder)
+    return server.faults
+
+
+@each_faulty
+def test_a_connection_that_is_dropped_once_is_tried_again(store: Store, lake: Lake, tmp_path: Path) -> None:
+    store.address(tmp_path)
+    _faults(store, tmp_path).set("drop", times=1)
+    assert _counts(_export(lake, store, tmp_path)) == (9, 0, 0, 0)
+    assert len(store.read(tmp_path, "clips")) == 9
+
+
+@each_faulty
+def test_a_full_store_ends_the_export_and_the_next_one_goes_on(store: Store, tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"), "parquet")
+    write_videos(lake, [video("a")])
+    rows = [("v-a", float(n), n + 1.0, vector(n)) for n in range(1500)]
+    write_vectors(lake, rows)
+    store.address(tmp_path)
+    _faults(store, tmp_path).set("full", after=600)
+    if store.name in ("opensearch", "elasticsearch", "pinecone"):  # many rows a request
+        _faults(store, tmp_path).set("full", after=1 if store.name != "pinecone" else 5)
+    with pytest.raises(ExportError) as stopped:
+        _export(lake, store, tmp_path)
+    assert stopped.value.code == "target_full"
+    there = len(store.read(tmp_path, "clips"))
+    assert 0 < there < 1500
+    _faults(store, tmp_path).set("")
+    write_vectors(lake, rows[100:])  # also what was lost meanwhile
+    report = _export(lake, store, tmp_path)
+    assert report.upserted + report.unchanged == 1400
+    assert report.unchanged > 0
+    assert {r["start_sec"] for r in store.read(tmp_path, "clips").values()} == {
+        float(n) for n in range(100, 1500)
+    }

@@ -8,10 +8,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from tests.support.store_server import best, drop, http_rows, http_stores, redis_rows, redis_server
 
 Row = dict[str, Any]  # the payload, with `vector`
 
@@ -241,6 +243,13 @@ def _mongo_drop(folder: Path, name: str) -> None:
         collection.drop()
 
 
+def _http_address(tool: str, folder: Path) -> str:
+    place = http_stores(tool, folder).place
+    if tool == "pinecone":
+        return f"pinecone://key:secret@clips?host={quote(f'http://{place}', safe='')}"
+    return f"{tool}://{place}" + (f"?schema_folder={folder}/schemas" if tool == "vespa" else "")
+
+
 STORES = (
     Store(
         *("lancedb", "lancedb", "lancedb", lambda f: f"lancedb://{f}/lance"),
@@ -265,5 +274,19 @@ STORES = (
     Store(
         *("mongodb", "pymongo", "mongodb", _mongo_address),
         *(_mongo, _mongo_nearest, _mongo_drop, False),
+    ),
+    *(
+        Store(
+            *(tool, library, tool, partial(_http_address, tool)),
+            *(http_rows(tool), best(http_rows(tool)), drop(tool)),
+        )
+        for tool, library in (
+            *(("opensearch", "opensearchpy"), ("elasticsearch", "elasticsearch")),
+            *(("vespa", "vespa"), ("pinecone", "pinecone")),
+        )
+    ),
+    Store(
+        *("redis", "redis", "redis", lambda f: f"redis://{redis_server(f).place}"),
+        *(redis_rows, best(redis_rows), drop("redis")),
     ),
 )

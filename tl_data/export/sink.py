@@ -251,7 +251,7 @@ def imported(extra: str, *names: str) -> list[Any]:
 
 _FULL = re.compile(
     r"(?i)no space left|disk.{0,12}full|os error 28|quota.{0,20}exceed|storage.{0,20}(full|limit)|too full"
-    r"|OOM command"
+    r"|OutOfMemory"
 )
 _LOST_TYPE = re.compile(
     r"(?i)connect|timeout|unavailable|network|socket|eof|brokenpipe|reset|operationalerror|transport"

@@ -1,0 +1,178 @@
+"""OpenSearch and Elasticsearch: one index of vectors, with text fields beside them for search by words."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, imported, same
+from tl_data.export.vectors.payload import ids, kind, matrix, named, payloads
+
+WORDS = ("title", "transcription")  # analysed, for search by words
+KEYWORD = {"type": "keyword", "ignore_above": 8191}  # Lucene refuses terms above 32,766 bytes
+TYPES = {"number": "double", "count": "long", "flag": "boolean", "time": "date"}
+OPTIONS = {"collection": "name of the index; tl_vectors if it is not given", "tls": "true: HTTPS"}
+RESERVED = re.compile(r"_.*|.*\..*")  # fields of the index itself, and paths into objects
+
+
+class _Index(BaseStore):
+    """What both have in common."""
+
+    def __init__(self, target: Target, client: Any) -> None:
+        self._client, self._where, self._name = client, target.name, target.collection
+
+    def _vector(self, shape: Shape) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _found(self, vector: dict[str, Any]) -> tuple[Any, Any]:
+        """Dimension and metric of a vector field that is there, the metric in the tool's own word."""
+        raise NotImplementedError
+
+    def _settings(self) -> dict[str, Any]:
+        return {}
+
+    def _bulk(self, lines: list[dict[str, Any]]) -> Any:
+        raise NotImplementedError
+
+    def ensure(self, shape: Shape, *, create: bool) -> bool:
+        """Check the mapping, or make the index."""
+        vector = self._vector(shape)
+        if self._client.indices.exists(index=self._name):
+            mapping = next(iter(self._client.indices.get_mapping(index=self._name).values()))
+            there = mapping["mappings"].get("properties", {})
+            for name, field in self._fields(shape).items():
+                found = there.get(name, {}).get("type", "missing")
+                same(f"field {name}", found, field["type"], self._where)
+            same("field vector", there.get("vector", {}).get("type", "missing"), vector["type"], self._where)
+            length, metric = self._found(there["vector"])
+            if shape.dimension is not None:
+                same("dimension", length, shape.dimension, self._where)
+                same("metric", metric, self._found(vector)[1], self._where)
+            return False
+        if create and shape.dimension is not None:
+            properties = {"vector": vector, **self._fields(shape)}
+            body = {"mappings": {"dynamic": "strict", "properties": properties}, **self._settings()}
+            self._client.indices.create(index=self._name, body=body)
+        return True
+
+    def _fields(self, shape: Shape) -> dict[str, dict[str, Any]]:
+        fields: dict[str, dict[str, Any]] = {}
+        for field in shape.fields:
+            if field.name in WORDS:
+                fields[field.name] = {"type": "text"}
+            else:
+                type_ = TYPES.get(kind(field.type))
+                fields[field.name] = {"type": type_} if type_ else dict(KEYWORD)
+        return fields
+
+    def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
+        """One bulk request. Each row has an answer of its own."""
+        found, said = ids(rows), payloads(rows, nulls=False)
+        lines: list[dict[str, Any]] = []
+        for id_, vector, payload in zip(found, matrix(rows).tolist(), said, strict=True):
+            lines += [{"index": {"_index": self._name, "_id": id_}}, {"vector": vector, **payload}]
+        answer = self._bulk(lines)
+        refused = []
+        for number, item in enumerate(answer["items"]):
+            result = item["index"]
+            if result["status"] in (429, 503):
+                raise ConnectionError(f"the server is busy: {result.get('error')}")
+            if result["status"] >= 300:
+                fault = result.get("error", {})
+                text = f"{fault.get('type')}: {fault.get('reason')}"[:500]
+                of = str(said[number].get("video_id") or "")
+                refused.append(Refused(found[number], f"http_{result['status']}", text, of))
+        return refused
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """One bulk request."""
+        if self._client.indices.exists(index=self._name):
+            self._bulk([{"delete": {"_index": self._name, "_id": id_}} for id_ in ids])
+
+    def finish(self) -> None:
+        """Make the rows visible to searches."""
+        if self._client.indices.exists(index=self._name):
+            self._client.indices.refresh(index=self._name)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+class OpenSearch(_Index):
+    """An index with a `knn_vector`."""
+
+    def __init__(self, target: Target) -> None:
+        library, exceptions = imported("opensearch", "opensearchpy", "opensearchpy.exceptions")
+        self.errors = (exceptions.OpenSearchException, OSError)
+        login = (target.user, target.password) if target.user else None
+        client = library.OpenSearch(target.url(port=9200), http_auth=login, timeout=60, max_retries=0)
+        super().__init__(target, client)
+
+    def _vector(self, shape: Shape) -> dict[str, Any]:
+        space = named(("cosinesimil", "innerproduct", "l2"), shape.metric)
+        method = {"name": "hnsw", "engine": "lucene", "space_type": space}
+        return {"type": "knn_vector", "dimension": shape.dimension, "method": method}
+
+    def _found(self, vector: dict[str, Any]) -> tuple[Any, Any]:
+        space = vector.get("method", {}).get("space_type") or vector.get("space_type", "l2")
+        return vector.get("dimension"), space
+
+    def _settings(self) -> dict[str, Any]:
+        return {"settings": {"index": {"knn": True}}}
+
+    def _bulk(self, lines: list[dict[str, Any]]) -> Any:
+        return self._client.bulk(body=lines)
+
+
+class Elasticsearch(_Index):
+    """An index with a `dense_vector`."""
+
+    def __init__(self, target: Target) -> None:
+        library, transport = imported("elasticsearch", "elasticsearch", "elastic_transport")
+        self.errors = (library.ApiError, transport.TransportError, OSError)
+        key = os.environ.get("ELASTIC_API_KEY")
+        login: dict[str, Any] = {"api_key": key} if key else {}
+        if target.user:
+            login = {"basic_auth": (target.user, target.password)}
+        client = library.Elasticsearch(
+            target.url(port=9200), request_timeout=60, max_retries=0, retry_on_timeout=False, **login
+        )
+        super().__init__(target, client)
+
+    def _vector(self, shape: Shape) -> dict[str, Any]:
+        # Its `dot_product` takes vectors of length 1 alone.
+        similarity = named(("cosine", "max_inner_product", "l2_norm"), shape.metric)
+        return {"type": "dense_vector", "dims": shape.dimension, "index": True, "similarity": similarity}
+
+    def _found(self, vector: dict[str, Any]) -> tuple[Any, Any]:
+        return vector.get("dims"), vector.get("similarity", "cosine")
+
+    def _bulk(self, lines: list[dict[str, Any]]) -> Any:
+        return self._client.bulk(operations=lines)
+
+
+OPENSEARCH = Sink(
+    "opensearch",
+    "vectors",
+    OpenSearch,
+    "USER:PASSWORD@HOST:9200",
+    extra="opensearch",
+    options=OPTIONS,
+    tables=("vectors",),
+    reserved=RESERVED,
+)
+ELASTICSEARCH = Sink(
+    "elasticsearch",
+    "vectors",
+    Elasticsearch,
+    "USER:PASSWORD@HOST:9200",
+    extra="elasticsearch",
+    options=OPTIONS,
+    tables=("vectors",),
+    reserved=RESERVED,
+)

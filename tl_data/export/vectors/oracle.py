@@ -1,0 +1,144 @@
+"""Oracle Database 23ai and later: one table with a VECTOR column, rows merged by MERGE."""
+
+from __future__ import annotations
+
+import array
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from tl_data.errors import SettingsError
+from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, imported, same
+from tl_data.export.vectors.payload import ids, kind, matrix, named, payloads
+
+EXTRA = "oracle"
+TYPES = {
+    "text": "CLOB",
+    "number": "BINARY_DOUBLE",
+    "count": "NUMBER(19)",
+    "flag": "BOOLEAN",
+    "time": "TIMESTAMP WITH TIME ZONE",
+}
+
+
+class Oracle(BaseStore):
+    """One table."""
+
+    def __init__(self, target: Target) -> None:
+        [self._library] = imported(EXTRA, "oracledb")
+        self.errors = (self._library.Error, OSError)
+        if not target.path:
+            raise SettingsError("oracle:// needs a service: oracle://USER:PASSWORD@HOST:1521/SERVICE")
+        password = target.password or os.environ.get("ORACLE_PASSWORD")
+        dsn = f"{target.host}:{target.port or 1521}/{target.path}"
+        self._connection = self._library.connect(
+            user=target.user, password=password, dsn=dsn, tcp_connect_timeout=20
+        )
+        self._where, self._name = target.name, target.collection
+        self._shape: Shape | None = None
+
+    def ensure(self, shape: Shape, *, create: bool) -> bool:
+        """Check columns and dimension, or make the table."""
+        self._shape = shape
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT column_name, data_type, vector_info FROM user_tab_columns WHERE table_name = :1",
+                [self._name],
+            )
+            there = {name: (type_, info) for name, type_, info in cursor.fetchall()}
+            if there:
+                for name in ("id", *shape.fields.names):
+                    same(f"column {name}", "there" if name in there else "missing", "there", self._where)
+                if shape.dimension is not None:
+                    info = str(there.get("vector", ("", "missing"))[1])
+                    length = re.search(r"VECTOR\((\d+)", info)
+                    same("dimension", int(length[1]) if length else info, shape.dimension, self._where)
+                return False
+            if create and shape.dimension is not None:
+                cursor.execute(create_table(self._name, shape))
+        return True
+
+    def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
+        """One array operation and commit; the rows that fail are named by the driver."""
+        assert self._shape is not None
+        found, said = ids(rows), payloads(rows, nulls=True)
+        values = [
+            [id_, array.array("f", vector), *payload.values()]
+            for id_, vector, payload in zip(found, matrix(rows), said, strict=True)
+        ]
+        with self._connection.cursor() as cursor:
+            cursor.setinputsizes(*self._sizes())
+            cursor.executemany(merge(self._name, self._shape), values, batcherrors=True)
+            faults = cursor.getbatcherrors()
+        self._connection.commit()
+        return [
+            Refused(found[f.offset], str(f.full_code), f.message, str(said[f.offset].get("video_id") or ""))
+            for f in faults
+        ]
+
+    def _sizes(self) -> list[Any]:
+        """Long text is bound as CLOB, not as VARCHAR2."""
+        assert self._shape is not None
+        clob = self._library.DB_TYPE_CLOB
+        rest = [clob if TYPES.get(kind(f.type), "CLOB") == "CLOB" else None for f in self._shape.fields]
+        return [36, self._library.DB_TYPE_VECTOR, *rest]
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """One array operation and commit."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(
+                f"DELETE FROM {_quoted(self._name)} WHERE {_quoted('id')} = :1", [[i] for i in ids]
+            )
+        self._connection.commit()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def _quoted(name: str) -> str:
+    """A name in quotes, which keeps its case and may be a reserved word."""
+    return '"' + name.replace('"', "") + '"'
+
+
+def create_table(name: str, shape: Shape) -> str:
+    """The statement that makes the table."""
+    columns = [f"{_quoted('id')} VARCHAR2(36) PRIMARY KEY"]
+    columns.append(f"{_quoted('vector')} VECTOR({shape.dimension}, FLOAT32) NOT NULL")
+    columns += [f"{_quoted(f.name)} {TYPES.get(kind(f.type), 'CLOB')}" for f in shape.fields]
+    return f"CREATE TABLE {_quoted(name)} ({', '.join(columns)})"
+
+
+def create_index(name: str, shape: Shape) -> str:
+    """The statement that makes an index for approximate search, to be run by hand: it needs a memory pool."""
+    metric = named(("COSINE", "DOT", "EUCLIDEAN"), shape.metric)
+    return (
+        f"CREATE VECTOR INDEX {_quoted(name + '_hnsw')} ON {_quoted(name)} ({_quoted('vector')}) "
+        f"ORGANIZATION INMEMORY NEIGHBOR GRAPH DISTANCE {metric} WITH TARGET ACCURACY 95"
+    )
+
+
+def merge(name: str, shape: Shape) -> str:
+    """The statement that replaces a row of the same id, or adds it."""
+    names = [_quoted(n) for n in ("id", "vector", *shape.fields.names)]
+    source = ", ".join(f":c{n} AS {name_}" for n, name_ in enumerate(names, 1))
+    sets = ", ".join(f"t.{n} = s.{n}" for n in names[1:])
+    return (
+        f"MERGE INTO {_quoted(name)} t USING (SELECT {source} FROM dual) s ON (t.{names[0]} = s.{names[0]}) "
+        f"WHEN MATCHED THEN UPDATE SET {sets} "
+        f"WHEN NOT MATCHED THEN INSERT ({', '.join(names)}) VALUES ({', '.join(f's.{n}' for n in names)})"
+    )
+
+
+SINK = Sink(
+    "oracle",
+    "vectors",
+    Oracle,
+    "USER:PASSWORD@HOST:1521/SERVICE",
+    extra=EXTRA,
+    options={"collection": "name of the table; tl_vectors if it is not given"},
+    tables=("vectors",),
+)

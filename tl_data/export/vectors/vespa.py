@@ -1,0 +1,144 @@
+"""Vespa: documents through the document API, and the schema that an application package needs for them.
+
+A schema is deployed with the application, not through the document API: `?schema_folder=./app/schemas` writes
+`NAME.sd` there, to be deployed once. Words are indexed by BM25 beside the vectors, for hybrid search.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tl_data.errors import SchemaMismatch
+from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, imported
+from tl_data.export.vectors.payload import ids, kind, matrix, named, payloads
+
+EXTRA = "vespa"
+WORDS = ("title", "transcription")
+TYPES = {"number": "double", "count": "long", "flag": "bool", "time": "string", "texts": "array<string>"}
+NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+
+class Vespa(BaseStore):
+    """The documents of one schema."""
+
+    def __init__(self, target: Target) -> None:
+        [application] = imported(EXTRA, "vespa.application")
+        httpr, requests = imported(EXTRA, "httpx", "requests")
+        self.errors = (httpr.HTTPError, requests.RequestException, OSError, _VespaError)
+        self._app = application.Vespa(target.url(port=8080))
+        self._where, self._name = target.name, target.collection
+        self._namespace = target.options.get("namespace", "tl_data")
+        self._folder = target.options.get("schema_folder")
+
+    def ensure(self, shape: Shape, *, create: bool) -> bool:
+        """Write the schema if a folder is named, and compare it with what is there."""
+        if self._folder is None or shape.dimension is None:
+            return False
+        file = Path(self._folder).expanduser() / f"{self._name}.sd"
+        said = schema_text(self._name, shape)
+        if file.exists():
+            if file.read_text(encoding="utf-8") != said:
+                raise SchemaMismatch(
+                    f"{file} is of another dimension, metric or other fields. Nothing was sent. Name another "
+                    "collection, or remove the file and deploy the new one."
+                )
+            return False
+        if create:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(said, encoding="utf-8")
+        return True
+
+    def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
+        """One put a document, several at a time over one connection; each has an answer of its own."""
+        said = payloads(rows, nulls=False)
+        documents = [
+            {"id": id_, "fields": {"id": id_, "vector": {"values": vector}, **payload}}
+            for id_, vector, payload in zip(ids(rows), matrix(rows).tolist(), said, strict=True)
+        ]
+        of = {d["id"]: str(p.get("video_id") or "") for d, p in zip(documents, said, strict=True)}
+        return [
+            Refused(id_, f"http_{status}", text, of.get(id_, ""))
+            for id_, status, text in self._feed(documents, "feed")
+        ]
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """One delete a document."""
+        if failed := self._feed([{"id": id_} for id_ in ids], "delete"):
+            raise _VespaError(failed[0][1], failed[0][2])
+
+    def _feed(self, documents: list[dict[str, Any]], operation: str) -> list[tuple[str, int, str]]:
+        failed: list[tuple[str, int, str]] = []
+
+        def answered(response: Any, id_: str) -> None:
+            status = int(response.get_status_code())
+            if status >= 300:
+                failed.append((id_, status, str(response.get_json())[:500]))
+
+        self._app.feed_iterable(
+            documents,
+            schema=self._name,
+            namespace=self._namespace,
+            operation_type=operation,
+            callback=answered,
+            num_retries_429=3,
+        )
+        for _, status, text in failed:
+            if status in (401, 403, 429, 507) or status >= 500:
+                raise _VespaError(status, text)
+        return failed
+
+
+class _VespaError(Exception):
+    """What the client gives as an answer and does not raise."""
+
+    def __init__(self, status_code: int, text: str) -> None:
+        super().__init__(text)
+        self.status_code = status_code
+
+
+def schema_text(name: str, shape: Shape) -> str:
+    """The schema of the documents: attributes for filters, an index of words, HNSW over the vectors."""
+    metric = named(("angular", "dotproduct", "euclidean"), shape.metric)
+    tensor = f"tensor<float>(x[{shape.dimension}])"
+    fields = ["field id type string {\n      indexing: summary | attribute\n    }"]
+    for field in shape.fields:
+        type_ = TYPES.get(kind(field.type), "string")
+        body = "index | summary\n      index: enable-bm25" if field.name in WORDS else "attribute | summary"
+        fields.append(f"field {field.name} type {type_} {{\n      indexing: {body}\n    }}")
+    fields.append(
+        f"field vector type {tensor} {{\n      indexing: attribute | index\n"
+        f"      attribute {{\n        distance-metric: {metric}\n      }}\n    }}"
+    )
+    words = [n for n in WORDS if n in shape.fields.names]
+    bm25 = " + ".join(f"bm25({n})" for n in words)
+    parts = ["document " + name + " {\n    " + "\n    ".join(fields) + "\n  }"]
+    if words:
+        parts.append(f"fieldset default {{\n    fields: {', '.join(words)}\n  }}")
+    score = f"closeness(field, vector){' + ' + bm25 if bm25 else ''}"
+    parts.append(
+        f"rank-profile hybrid {{\n    inputs {{\n      query(q) {tensor}\n    }}\n"
+        f"    first-phase {{\n      expression: {score}\n    }}\n  }}"
+    )
+    return f"schema {name} {{\n  " + "\n  ".join(parts) + "\n}\n"
+
+
+SINK = Sink(
+    "vespa",
+    "vectors",
+    Vespa,
+    "HOST:8080",
+    extra=EXTRA,
+    options={
+        "collection": "name of the schema; tl_vectors if it is not given",
+        "namespace": "of the documents; tl_data if it is not given",
+        "schema_folder": "where NAME.sd is written",
+        "tls": "true: HTTPS",
+    },
+    tables=("vectors",),
+    valid_name=NAME,
+)
