@@ -499,6 +499,11 @@ def answered_as(name: str, tiers: Tiers) -> str:
     return name if name in DIMENSIONS or name in PEGASUS else tiers.search_model
 
 
+def embedding_name(name: str) -> str:
+    """How the vectors of an index name their model: Marengo 2.7 has another name there."""
+    return "Marengo-retrieval-2.7" if name == "marengo2.7" else name
+
+
 def token_limit(name: str) -> int:
     """The longest text in tokens that a model takes."""
     return OLD_TOKENS if name in OLD_MARENGO else TOKENS

@@ -52,6 +52,7 @@ class Profile:
     ready_at_once: bool = True  # small assets are ready when they are made
     whole_seconds: bool = False  # times of analysis tasks and of page tokens
     plain_hashtags: bool = False  # without #
+    plain_video_times: bool = False  # made at a whole second; updated_at is null before the first change
     plain_tokens: bool = False  # of pages: hexadecimal digits without dashes
     nanoseconds: bool = False  # hls.updated_at
     refilling_limits: bool = False  # rate limits come free bit by bit
@@ -130,6 +131,7 @@ ACCOUNT_2025 = Profile(
     task_metadata=("filename", "duration", "width", "height"),
     asset_of_video=False,
     plain_hashtags=True,
+    plain_video_times=True,
     own_fields=False,
 )
 

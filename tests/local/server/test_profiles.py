@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -139,6 +141,47 @@ def test_what_is_refused(
     assert (answer.status_code, code_of(answer)) == wanted, answer.text
 
 
+def as_body(**fields: Any) -> dict[str, Any]:
+    return {"json": fields}
+
+
+#: Requests of before v1.3, and the name of now that the lenient engine points to.
+OLD_NAMES: list[tuple[str, str, dict[str, Any], str]] = [
+    ("POST", "/indexes", as_body(index_name="o", engine_id="marengo2.6", index_options=["visual"]), "models"),
+    ("POST", "/indexes", as_body(index_name="o", engines=[{"engine_name": "marengo2.6"}]), "model_name"),
+    ("POST", "/indexes", as_body(index_name="o", models=[{"engine_name": "marengo2.6"}]), "model_name"),
+    ("GET", "/indexes?engine_family=marengo", {}, "model_family"),
+    ("GET", "/tasks?id=1", {}, "_id"),
+    ("POST", "/tasks", as_form(index_id=ID, disable_video_stream="true"), "enable_video_stream"),
+    ("POST", "/embed", as_form(engine_name="Marengo-retrieval-2.6", text="x"), "model_name"),
+    ("POST", "/classify", as_body(), "/analyze"),
+    ("GET", "/engines", {}, "/indexes"),
+    ("POST", "/search-v2", as_body(), "/search"),
+    ("POST", "/search/combined", as_body(), "search_options"),
+    ("GET", f"/indexes/{ID}/videos/{ID}/transcription", {}, "transcription=true"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "options", "now"), OLD_NAMES)
+def test_old_names_are_refused_with_the_name_of_now(
+    api: API, method: str, path: str, options: dict[str, Any], now: str
+) -> None:
+    answer = api.request(method, path, **options)
+    assert answer.status_code in (400, 404)
+    assert code_of(answer) in ("parameter_unknown", "endpoint_not_exists")
+    assert now in answer.json()["message"]
+
+
+def test_an_unknown_search_option_has_the_code_of_live_suites(apis: dict[str, API]) -> None:
+    for profile, api in apis.items():
+        index_id = api.new_index("options", MARENGO27 if profile == "2025" else MARENGO3)
+        for option in ("invalid_option", "conversation"):
+            answer = api.post("/search", **as_form(index_id=index_id, search_options=option, query_text="x"))
+            assert (answer.status_code, code_of(answer)) == (400, "search_option_not_supported")
+            points = profile == "lenient" and option == "conversation"
+            assert ("Since v1.3" in answer.json()["message"]) == points
+
+
 def code_of(answer: httpx.Response) -> str:
     """The code of a refusal, flat or nested; "" of a success."""
     body = answer.json() if answer.status_code >= 400 else {}
@@ -177,6 +220,46 @@ def found(apis: dict[str, API], film: Path) -> dict[str, dict[str, Any]]:
         assert answer.status_code == 200, answer.text
         pages[profile] = answer.json() | {"index_id": index_id}
     return pages
+
+
+def test_numbers_times_and_tokens_of_a_page_are_as_recorded(
+    apis: dict[str, API], found: dict[str, dict[str, Any]]
+) -> None:
+    wanted = as_form(
+        index_id=found["today"]["index_id"], search_options="visual", query_text="ship", page_limit="1"
+    )
+    page = apis["today"].post("/search", **wanted).json()
+    assert len(page["page_info"]["page_expires_at"]) == len("2026-07-20T20:50:35Z")
+    assert page["search_pool"]["total_duration"] == 5  # whole seconds
+    hit = page["data"][0]
+    for time in (hit["start"], hit["end"]):  # in single precision, whole ones as integers
+        assert isinstance(time, int) or struct.unpack("f", struct.pack("f", time))[0] == time
+    if page["page_info"]["total_results"] > 1:
+        token = page["page_info"]["next_page_token"]
+        assert re.fullmatch(r"[0-9a-f]{32}-1", token)
+        assert apis["today"].get(f"/search/{token}").json()["data"][0]["rank"] == 2
+
+
+def test_texts_of_2025_are_as_recorded(apis: dict[str, API], found: dict[str, dict[str, Any]]) -> None:
+    api, index_id = apis["2025"], found["2025"]["index_id"]
+    (video,) = api.get(f"/indexes/{index_id}/videos").json()["data"]
+    gist = api.post("/gist", json={"video_id": video["_id"], "types": ["hashtag"]}).json()
+    assert gist["hashtags"]
+    assert not any(tag.startswith("#") for tag in gist["hashtags"])
+    assert "asset_id" not in video
+    assert (len(video["created_at"]), video["updated_at"]) == (len("2025-06-19T01:18:39Z"), None)
+    asked = {"video_id": video["_id"], "prompt": "What text is shown?", "stream": False}
+    usage = api.post("/analyze", json=asked).json()["usage"]
+    assert 0 < usage["input_tokens"] < 50  # those of the prompt alone
+    task = api.get("/tasks", params={"status": "ready"}).json()["data"][0]
+    assert (task["_id"], set(task["system_metadata"])) == (
+        task["video_id"], {"filename", "duration", "width", "height"},
+    )  # fmt: skip
+    vectors = api.get(
+        f"/indexes/{index_id}/videos/{video['_id']}", params={"embedding_option": "visual-text"}
+    )
+    (size,) = {len(s["float"]) for s in vectors.json()["embedding"]["video_embedding"]["segments"]}
+    assert (vectors.json()["embedding"]["model_name"], size) == ("Marengo-retrieval-2.7", 1024)
 
 
 def test_today_all_clips_are_ranked_and_carry_nothing_but_a_rank(found: dict[str, dict[str, Any]]) -> None:

@@ -37,6 +37,7 @@ from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.fault_injection import Injection
 from tl_data.local.server.faults import Faults
 from tl_data.local.server.middleware import Lingering
+from tl_data.local.server.old_names import path_of_now
 from tl_data.local.server.routes import (
     admin,
     analyze,
@@ -281,6 +282,9 @@ class Guard:
             raise deprecated_endpoint(path)
         if any(_begins(path, missing) for missing in profile.missing):
             raise missing_endpoint(method, path)
+        if not profile.strict and (instead := path_of_now(path)):
+            text = f"The endpoint {method} {path} does not exist any more. Use {instead}."
+            raise APIProblem(404, "endpoint_not_exists", text)
         if any(_begins(path.replace(":", "/"), other) for other in NOT_BUILT):
             raise not_supported(path)
 

@@ -18,6 +18,7 @@ from tl_data.local.media_validation import check_image, check_sound, check_video
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import Form, Upload
+from tl_data.local.server.old_names import EMBED, refuse_old_names
 from tl_data.local.server.pictures import load_image
 from tl_data.local.server.routes.tasks import checked_source
 from tl_data.local.server.vectors import answered, segments_as_asked
@@ -32,6 +33,7 @@ MAX_SYNC_SEC = 600.0  # longest sound or video of a request that waits for its v
 
 def embed_model(engine: Engine, form: Form) -> str:
     """The model that the vectors are asked of."""
+    refuse_old_names(engine.profile, form.fields, EMBED)
     known = engine.profile.embed_models
     return models.check_embed_model(form.needed("model_name"), engine.config.tiers, known)
 

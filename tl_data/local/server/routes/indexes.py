@@ -15,6 +15,7 @@ from tl_data.local import models
 from tl_data.local.errors import APIProblem, invalid, not_provided, one_of
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import read_json
+from tl_data.local.server.old_names import INDEX, INDEX_LIST, MODEL, refuse_old_names
 from tl_data.local.server.pagination import Listing, split
 from tl_data.local.storage.database import Row, Where, new_id, now
 from tl_data.local.tasks.reindex import stale
@@ -65,6 +66,9 @@ async def create(request: Request) -> Response:
     """POST /indexes"""
     engine = engine_of(request)
     body = await read_json(request, engine.config.max_body_bytes)
+    refuse_old_names(engine.profile, body, INDEX)
+    for model in body.get("models") or []:
+        refuse_old_names(engine.profile, model if isinstance(model, dict) else (), MODEL)
     missing = [name for name in ("index_name", "models") if name not in body]
     if missing:
         raise not_provided(*missing)
@@ -87,6 +91,7 @@ async def create(request: Request) -> Response:
 async def listed(request: Request) -> Response:
     """GET /indexes"""
     engine, query = engine_of(request), request.query_params
+    refuse_old_names(engine.profile, query, INDEX_LIST)
     listing = Listing.of(query)
     listing.texts(query, {"index_name": "index_name", "_id": "id"})
     listing.times(query, ("created_at", "updated_at"))

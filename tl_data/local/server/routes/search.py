@@ -17,6 +17,7 @@ from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import Form, Upload, as_flag
 from tl_data.local.server.metadata import read_filter
 from tl_data.local.server.numbers import single
+from tl_data.local.server.old_names import pointer
 from tl_data.local.server.pictures import load_image
 from tl_data.local.server.routes.entities import entities_of, pictures_of, without_mentions
 from tl_data.local.storage.database import Row, Where, now
@@ -24,7 +25,6 @@ from tl_data.local.storage.database import Row, Where, now
 if TYPE_CHECKING:
     from tl_data.local.search.query import Hit
 
-OPTIONS = ("visual", "audio", "transcription")
 WAYS = ("lexical", "semantic")
 THRESHOLDS = ("high", "medium", "low", "none")
 IGNORED = ("threshold", "sort_option", "adjust_confidence_level")  # since hits carry a rank alone
@@ -35,7 +35,7 @@ LONE = (
 MAX_IMAGES = 10
 MAX_IMAGE_BYTES = 32 << 20
 OLD_IMAGE_BYTES = 5 << 20
-TOKEN = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-(\d{1,9})")
+TOKEN = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})-(\d{1,9})")
 
 
 async def create(request: Request) -> Response:
@@ -47,7 +47,7 @@ async def create(request: Request) -> Response:
         missing = [name for name in ("index_id", "search_options") if not form.texts(name)]
         if missing:
             raise not_provided(*missing)
-        options = form.choices("search_options", OPTIONS)
+        options = list(dict.fromkeys(form.texts("search_options")))
         page_limit = form.whole("page_limit", 10, engine.profile.least_page_limit, 50) or 10
         group_by = form.choice("group_by", ("clip", "video"), "clip")
         if not engine.profile.ranked_parameters:
@@ -108,7 +108,8 @@ async def create(request: Request) -> Response:
     ]
     found: list[dict[str, Any]] = _grouped(items, sort) if group_by == "video" else items
     row: Row = {
-        "id": str(uuid.uuid4()), "created_at": now(), "expires_at": now(engine.config.page_token_seconds),
+        "id": uuid.uuid4().hex if profile.plain_tokens else str(uuid.uuid4()), "created_at": now(),
+        "expires_at": now(engine.config.page_token_seconds),
         "index_id": index["id"], "pool": pool, "items": found,
         "request": {"page_limit": page_limit, "metadata": with_metadata, "grouped": group_by == "video"},
     }  # fmt: skip
@@ -130,7 +131,8 @@ def _index(engine: Engine, form: Form, options: list[str]) -> Row:
                 400,
                 "search_option_not_supported",
                 f"Search option {option} is not supported for index {index['id']}. Please use one of the "
-                f"following search options: {', '.join(supported)}.",
+                f"following search options: {', '.join(supported)}."
+                + ("" if engine.profile.strict else pointer(option)),
             )
     return index
 
@@ -253,7 +255,9 @@ def _page(engine: Engine, request: Request, row: Row, number: int, with_metadata
     info: dict[str, Any] = {
         "limit_per_page": limit,
         "total_results": len(items),
-        "page_expires_at": row["expires_at"],
+        "page_expires_at": f"{row['expires_at'][:19]}Z"
+        if engine.profile.whole_seconds
+        else row["expires_at"],
     }
     if row["request"]["grouped"]:
         info["total_inner_matches"] = sum(len(item["clips"]) for item in items)

@@ -15,6 +15,7 @@ from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided
 from tl_data.local.server.context import Engine, engine_of, one_task, well_formed
 from tl_data.local.server.forms import Form, Upload
 from tl_data.local.server.metadata import given_metadata
+from tl_data.local.server.old_names import TASK, TASK_LIST, refuse_old_names
 from tl_data.local.server.pagination import Listing, split
 from tl_data.local.server.routes.videos import shown_hls, system_metadata
 from tl_data.local.storage.database import Row, Where, new_id, now, stamp
@@ -105,6 +106,7 @@ async def create(request: Request) -> Response:
     """POST /tasks"""
     engine = engine_of(request)
     async with engine.form(request, "video_file") as form:
+        refuse_old_names(engine.profile, form.fields, TASK)
         index = engine.index(form.needed("index_id"))
         stream = form.flag("enable_video_stream", True)
         metadata = given_metadata("user_metadata", form.text("user_metadata"))
@@ -121,6 +123,7 @@ async def create(request: Request) -> Response:
 async def listed(request: Request) -> Response:
     """GET /tasks"""
     engine, query = engine_of(request), request.query_params
+    refuse_old_names(engine.profile, query, TASK_LIST)
     listing = Listing.of(query)
     if wanted := query.get("index_id"):
         well_formed("index_id", wanted)

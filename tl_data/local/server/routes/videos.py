@@ -18,6 +18,7 @@ from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import as_flag, read_json
 from tl_data.local.server.metadata import check_metadata, merged
 from tl_data.local.server.numbers import metadata_in_single
+from tl_data.local.server.old_names import VIDEO, refuse_old_names
 from tl_data.local.server.pagination import OWN_NAMES, Listing, split
 from tl_data.local.server.vectors import segments_as_asked
 from tl_data.local.storage.database import Row, Where, now
@@ -55,6 +56,9 @@ def shown_video(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
         "system_metadata": system_metadata(row),
         "user_metadata": metadata_in_single(metadata) if profile.single_precision else metadata,
     }
+    if profile.plain_video_times:
+        changed = row["updated_at"] if row["updated_at"] != row["indexed_at"] else None
+        shown |= {"created_at": f"{row['created_at'][:19]}Z", "updated_at": changed}
     if profile.asset_of_video:
         tasks = engine.store.rows("tasks", [Where("video_id", "=", row["id"])], limit=1)
         shown["asset_id"] = (tasks[0]["asset_id"] if tasks else None) or row["id"]
@@ -158,7 +162,7 @@ async def full_video(engine: Engine, request: Request, row: Row) -> dict[str, An
         segments = await engine.stages.segments(row["id"], list(dict.fromkeys(wanted)), ("clip", "video"))
         name = next(iter(models.searches(index["models"])))["model_name"]
         answer["embedding"] = {
-            "model_name": models.answered_as(name, engine.config.tiers),
+            "model_name": models.embedding_name(models.answered_as(name, engine.config.tiers)),
             "video_embedding": {"segments": segments_as_asked(name, segments)},
         }
         if engine.profile.own_fields:
@@ -175,6 +179,7 @@ async def update(request: Request) -> Response:
     engine = engine_of(request)
     row = engine.video(request.path_params["index_id"], request.path_params["video_id"])
     body = await read_json(request, engine.config.max_body_bytes)
+    refuse_old_names(engine.profile, body, VIDEO)
     changes = body.get("user_metadata", {})
     title = body.get("video_title")
     if title is not None and not isinstance(title, str):

@@ -1,0 +1,67 @@
+"""Names of the API before v1.3, and what they are called now.
+
+Old samples and clients still use them. The lenient engine says the new name instead of ignoring the old one;
+the strict profiles answer as the service does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from tl_data.local.errors import APIProblem
+from tl_data.local.profiles import Profile
+
+INDEX = {
+    "engine_id": 'models, as in [{"model_name": "marengo3.0", "model_options": ["visual", "audio"]}]',
+    "engines": "models; engine_name is model_name and engine_options is model_options",
+    "index_options": "model_options, inside of models",
+}
+MODEL = {"engine_name": "model_name", "engine_options": "model_options"}
+TASK = {"disable_video_stream": "enable_video_stream, with the opposite value"}
+VIDEO = {"metadata": "user_metadata"}
+EMBED = {"engine_name": "model_name"}
+INDEX_LIST = {"engine_family": "model_family", "index_options": "model_options"}
+TASK_LIST = {"id": "_id"}
+OPTIONS = {"conversation": "audio or transcription", "text_in_video": "visual", "logo": "visual"}
+
+#: Path, with * for an id -> what to use.
+PATHS = {
+    "/classify": "POST /analyze with a prompt that names the classes",
+    "/classify/bulk": "POST /analyze with a prompt that names the classes",
+    "/engines": "the models that POST /indexes takes: marengo3.0",
+    "/search-v2": "POST /search",
+    "/search/combined": "POST /search with query_text and search_options",
+    "/indexes/*/videos/*/text-in-video": "POST /analyze with a question about the text on screen",
+    "/indexes/*/videos/*/logo": "POST /analyze with a question about logos",
+    "/indexes/*/videos/*/thumbnail": "hls.thumbnail_urls of GET /indexes/{index_id}/videos/{video_id}",
+    "/indexes/*/videos/*/transcription": "GET /indexes/{index_id}/videos/{video_id}?transcription=true",
+}
+
+
+def refuse_old_names(profile: Profile, given: Iterable[str], table: Mapping[str, str]) -> None:
+    """Refuse a request that uses a name of before v1.3.
+
+    Raises:
+        APIProblem: parameter_unknown, with the name of now.
+    """
+    if profile.strict:
+        return
+    for name in given:
+        if name in table:
+            text = f"The {name} parameter is unknown. Since v1.3 it is called {table[name]}."
+            raise APIProblem(400, "parameter_unknown", text)
+
+
+def pointer(value: object, table: Mapping[str, str] = OPTIONS) -> str:
+    """A sentence for a value of before v1.3; "" for any other."""
+    return f" Since v1.3 {value} is {table[value]}." if isinstance(value, str) and value in table else ""
+
+
+def path_of_now(path: str) -> str | None:
+    """What takes the place of a path of before v1.3."""
+    parts = path.split("/")
+    for old, now in PATHS.items():
+        wanted = old.split("/")
+        if len(parts) == len(wanted) and all(w in ("*", p) for p, w in zip(parts, wanted, strict=True)):
+            return now
+    return None
