@@ -1,11 +1,11 @@
-"""How well the embedded engine does on real footage: kept questions, people in view, words, speed.
+"""How well the embedded engine does on real footage: kept questions, people in view, speed.
 
-    python benchmarks/engine_real.py --real FOLDER [--pictures FOLDER] [--tuning] [--json FILE] [--seen FOLDER]
+    python benchmarks/engine_real.py --real FOLDER [--pictures FOLDER] [--tuning] [--seen FOLDER]
 
---real is a folder with the clips that engine_real_questions.py names; those that are missing are said and their
-questions left out. --pictures holds the pictures of packages (scikit-image, scikit-learn, mahotas, imgaug) under
-the paths they have there; without it they are looked for where the packages are installed. --tuning also asks the
-questions that may be looked at. --seen keeps the evidence: a second run only asks.
+--real is a folder with the clips that engine_real_questions.py names; those that are missing are listed, and
+their questions left out. --pictures holds the pictures of packages (scikit-image, scikit-learn, mahotas,
+imgaug) under the paths they have there; without it they are taken from where the packages are installed.
+--tuning also asks the questions that may be looked at. --seen keeps the evidence: a second run only asks.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ def asked(library: Library, asks: list[Ask], known: dict[str, Evidence]) -> list
         best = hits[0] if hits else None
         rows.append({
             "kind": ask.kind, "text": ask.text, "kept": ask.kept, "rank": next(right, 0),
-            "score": best.score if best else 0.0, "first": f"{best.video_id} {best.start_sec}" if best else "",
+            "score": best.score if best else 0.0,
+            "first": f"{best.video_id} {best.start_sec}" if best else "",
             "why": list(best.evidence) if best else [],
         })  # fmt: skip
     return rows

@@ -76,7 +76,8 @@ TUNING = [
     *(Ask("nothing", text) for text in (
         "a helicopter", "a violin", "snow on a mountain", "a swimming pool", "a birthday cake", "an elephant",
         "a tennis match", "the stock market report", "a traffic jam at night", "a recipe for soup",
-        "a soldier on a horse", "somebody says goodbye to the children", "a wedding", "a submarine", "penguins",
+        "a soldier on a horse", "somebody says goodbye to the children", "a wedding", "a submarine",
+        "penguins",
     )),
 ]  # fmt: skip
 

@@ -231,7 +231,7 @@ def chapter_rows(parts: list[dict[str, Any]] | None) -> Rows:
         {
             "chapter_number": chapter.get("chapter_number", number),
             **_times(chapter),
-            "title": chapter.get("chapter_title"),
+            "title": chapter.get("chapter_title") or None,  # "" where the engine knows none
             "summary": chapter.get("chapter_summary"),
         }
         for number, chapter in enumerate(parts or [])
@@ -253,7 +253,7 @@ def highlight_rows(parts: list[dict[str, Any]] | None) -> Rows:
 def gist_row(answer: Mapping[str, Any]) -> dict[str, Any]:
     """Title, topics and hashtags of an answer as a value of type `types.GIST`."""
     return {
-        "title": answer.get("title"),
+        "title": answer.get("title") or None,
         "topics": answer.get("topics") or [],
         "hashtags": answer.get("hashtags") or [],
     }

@@ -89,7 +89,7 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 def test_faces_are_evidence_for_answers_schemas_and_search(visit: Evidence) -> None:
     two = ["face", "face", "person", "person"]
     assert [[name for name, _ in clip.objects] for clip in visit.clips] == [[], two]
-    assert "2 faces" in builtin.analyze(visit, "How many people are there?")
+    assert "2 people" in builtin.analyze(visit, "How many people are there?")
     schema = {
         "type": "object",
         "properties": {"number_of_people": {"type": "integer"}, "has_people": {"type": "boolean"}},

@@ -63,9 +63,9 @@ def test_chapters_cover_the_video_in_order(evidence: Evidence) -> None:
         assert before["end_sec"] == after["start_sec"]
     for chapter in chapters:
         assert chapter["start_sec"] < chapter["end_sec"]
-        assert chapter["chapter_title"]
         assert chapter["chapter_summary"]
-    titles = [chapter["chapter_title"] for chapter in chapters]
+        assert not re.search("picture is|moves", chapter["chapter_title"])  # colours and motion are no title
+    titles = [title for chapter in chapters if (title := chapter["chapter_title"])]
     assert len(set(titles)) == len(titles)
 
 
@@ -150,7 +150,7 @@ def test_questions_are_answered_from_passages(evidence: Evidence, question: str,
 def test_it_says_so_when_it_cannot_answer(question: str) -> None:
     text = builtin.analyze(PLANT, question)
     assert "does not answer" in text
-    assert "does not recognise objects" in text
+    assert "does not recognise actions" in text
     assert quotes(text) == [question.rstrip("?")]
 
 
@@ -275,8 +275,7 @@ def test_gist_has_title_topics_and_hashtags() -> None:
     assert found["title"] == "Quarterly review"
     assert "revenue" in found["topics"]
     assert all(re.fullmatch(r"#\w+", tag) for tag in found["hashtags"])
-    assert summaries.gist(SHAPES)["topics"][:1] == ["green"] or summaries.gist(SHAPES)["topics"]
-    assert summaries.gist(EMPTY)["title"]
+    assert summaries.gist(SHAPES)["title"] == summaries.gist(EMPTY)["title"] == ""
 
 
 def test_nothing_seen_is_said_as_nothing_seen() -> None:

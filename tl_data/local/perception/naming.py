@@ -47,6 +47,18 @@ BASIC = (
 )  # fmt: skip
 
 
+_PLACES = {
+    "building",
+    "geological formation",
+    "shop",
+    "place of business",
+    "room",
+    "housing",
+    "shore",
+    "land",
+}
+
+
 @dataclass(frozen=True)
 class Name:
     """Something that is in a clip for sure enough to be said."""
@@ -55,6 +67,7 @@ class Name:
     probability: float  # 0..1
     count: int = 1
     kind: str = ""  # a more special name that is likely, too: "Airedale"; "" for none
+    number: int = -1  # of the concept
 
 
 def people_in(clip: Clip) -> int:
@@ -70,15 +83,25 @@ def names_of(clip: Clip) -> tuple[Name, ...]:
         if thing.name == "person" or not thing.agreed or thing.probability < _FOUND:
             continue
         if 2 * thing.frames >= clip.frames:
-            found[thing.name] = Name(thing.name, thing.probability, max(1, thing.count))
+            number = table.of_thing[thing.name].number
+            found[thing.name] = Name(thing.name, thing.probability, max(1, thing.count), "", number)
     if (best := _most_specific(clip)) is not None:
         concept, sure = best
         name = basic_name(concept.number)
         below = {table.of_thing[thing].number for thing in found}
         if not below & concept.above:
             special = concept.name if concept.leaf is not None and concept.name != name else ""
-            found[name] = Name(name, round(sure, 3), 1, special)
+            found[name] = Name(name, round(sure, 3), 1, special, concept.number)
     return tuple(sorted(found.values(), key=lambda name: -name.probability))
+
+
+def is_place(name: Name) -> bool:
+    """Whether a name is that of a place rather than of a thing in it: a church, a shore."""
+    table = concepts.table()
+    above = (
+        {table.concepts[at].name for at in table.concepts[name.number].above} if name.number >= 0 else set()
+    )
+    return bool(above & _PLACES)
 
 
 def basic_name(number: int) -> str:

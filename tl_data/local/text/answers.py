@@ -11,13 +11,15 @@ from tl_data.local.search import parser
 from tl_data.local.search.query import LOW, MEDIUM
 from tl_data.local.search.ranking import sight_of
 from tl_data.local.search.search import moments
+from tl_data.local.text import things
 from tl_data.local.text.chapters import shortened
 from tl_data.local.text.facts import Fact, between, facts_of, sentence, stated_trait
 from tl_data.local.text.prompt import Wish
 
 LIMITS = (
-    "This engine measures colours, motion, light, sound and faces, reads text on screen and recognises "
-    "speech; it does not recognise objects, actions or people by name, and understands English prompts."
+    "This engine recognises people, faces and about a thousand kinds of things, reads text on screen, "
+    "transcribes speech and measures colours, motion, light and sound; it does not recognise actions or who "
+    "somebody is, and understands English prompts."
 )
 NO_ANSWER = "The evidence of this video does not answer"
 NO_SURE_ANSWER = "Nothing answers this directly."
@@ -32,6 +34,7 @@ _ASKING = re.compile(  # words of a question that are not its subject
 )
 _DOES = re.compile(r"\b(?:does|do|did)\s+((?:\w+\s+){1,4}?)move\b", re.IGNORECASE)  # "does it move": it moves
 _SETTLES = 0.9  # credit of a trait from which it answers a question, and is no mere sign
+_OF_PEOPLE = ("person", "people", "alone", "face", "faces")  # traits that facts about people state
 _ANY_WORDS = {"text": "shown", "sound speech": "said"}  # traits that any such quote is an example of
 
 
@@ -59,7 +62,7 @@ def answer(evidence: Evidence, wish: Wish, where: str = WHOLE) -> str:
         "faces": _faces,
         "languages": _languages,
     }.get(wish.kind)
-    return _formed(direct(evidence, where), wish) if direct else _question(evidence, wish, where)
+    return formed(direct(evidence, where), wish) if direct else _question(evidence, wish, where)
 
 
 def passages(
@@ -78,7 +81,7 @@ def about(evidence: Evidence, wish: Wish) -> str:
     """A text of what the video shows and says about a subject; "" if there is nothing."""
     facts = _fitting(evidence, wish.subject, MEDIUM)[: wish.items or wish.sentences or 6]
     lines = [timed(fact) for fact in sorted(facts, key=lambda fact: fact.start_sec)]
-    return _formed(lines, wish) if lines else ""
+    return formed(lines, wish) if lines else ""
 
 
 def during(evidence: Evidence, start: float, end: float, wish: Wish) -> str:
@@ -86,7 +89,7 @@ def during(evidence: Evidence, start: float, end: float, wish: Wish) -> str:
     facts = sorted(facts_of(evidence, start, end), key=lambda fact: -fact.weight)
     chosen = facts[: wish.items or wish.sentences or (2 if wish.brief else 6)]
     lines = [timed(fact) for fact in sorted(chosen, key=lambda fact: fact.start_sec)]
-    return _formed(lines or [f"Nothing was recognised {from_to(start, end)}."], wish)
+    return formed(lines or [f"Nothing was recognised {from_to(start, end)}."], wish)
 
 
 def is_doubtful(text: str) -> bool:
@@ -101,6 +104,8 @@ def from_to(start: float, end: float) -> str:
 
 def _question(evidence: Evidence, wish: Wish, where: str) -> str:
     question = wish.subject
+    if told := things.answered(evidence, question, where):
+        return formed(told, wish)
     facts = _fitting(evidence, question, MEDIUM)
     sure = bool(facts)
     yes = ""
@@ -120,7 +125,7 @@ def _question(evidence: Evidence, wish: Wish, where: str) -> str:
     facts = sorted(facts[:most], key=lambda f: f.start_sec)
     lines = [timed(fact) for fact in facts]
     if wish.bullets or wish.numbered:
-        return _formed(lines, wish)
+        return formed(lines, wish)
     text = " ".join(lines)
     if not sure:
         return f"{NO_SURE_ANSWER} What comes closest: {text}"
@@ -167,7 +172,8 @@ def _fitting(evidence: Evidence, question: str, least: float) -> list[Fact]:
         here = facts_of(evidence, start, end)
         stated = {item: stated_trait(item, start, end) for item in told}
         facts = [fact for fact in stated.values() if fact]
-        facts += [fact for fact in here if any(_backs(fact, item) for item in told if not stated[item])]
+        backed = [fact for fact in here if any(_backs(fact, item) for item in told if not stated[item])]
+        facts += backed
         found += [fact for fact in facts if fact not in found]
     return found
 
@@ -175,11 +181,13 @@ def _fitting(evidence: Evidence, question: str, least: float) -> list[Fact]:
 def _backs(fact: Fact, told: str) -> bool:
     """Whether a fact states what explained a part of the question: 'shown: "the line"', or a trait."""
     quoted, line = told.partition(": ")[::2]
+    if line and quoted in ("seen", "named"):
+        return fact.things
     if line:
         return fact.kind == quoted and (not fact.quote or line.strip('"') in fact.text)
     if told in _ANY_WORDS:
         return fact.kind == _ANY_WORDS[told]
-    if fact.kind != sight_of(told):
+    if fact.kind != sight_of(told) or fact.things != (told in _OF_PEOPLE):
         return False
     kind, _, language = told.partition(" ")
     if language and kind in ("text", "speech"):
@@ -249,7 +257,7 @@ def _colors(evidence: Evidence, where: str) -> list[str]:
 
 def _faces(evidence: Evidence, where: str) -> list[str]:
     most, there, kind = max(
-        ((counts(clip).get(name, 0), clip, name) for clip in evidence.clips for name in ("face", "person")),
+        ((counts(clip).get(name, 0), clip, name) for clip in evidence.clips for name in ("person", "face")),
         key=lambda found: found[0],
         default=(0, None, ""),
     )
@@ -262,7 +270,7 @@ def _faces(evidence: Evidence, where: str) -> list[str]:
     ]
 
 
-def _formed(lines: list[str], wish: Wish) -> str:
+def formed(lines: list[str], wish: Wish) -> str:
     """Lines as the prompt wants them: bullets, numbers, or text."""
     if wish.items:
         lines = lines[: wish.items]

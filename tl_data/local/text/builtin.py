@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.text import answers, structured
+from tl_data.local.text import answers, structured, things
 from tl_data.local.text.chapters import chapters_of, shortened
 from tl_data.local.text.facts import ORDER, Fact, between, facts_of, sentence
 from tl_data.local.text.prompt import Wish, part_of, read, without
@@ -55,6 +55,9 @@ def analyze(
 def _write(evidence: Evidence, prompt: str | None, kind: str | None = None) -> str:
     wish = read(prompt, kind)
     evidence = without(evidence, wish.without)
+    asks = bool(prompt) and kind is None and wish.stretch is None
+    if asks and (lines := things.answered(evidence, str(prompt), answers.WHOLE)):
+        return answers.formed(lines, wish)
     if wish.stretch is None:
         return _written(evidence, wish)
     times = wish.stretch.within(evidence.probe.duration_sec)

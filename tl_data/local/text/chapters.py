@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ import numpy as np
 
 from tl_data.local.perception.attributes import color_shares, said_between, shown_between
 from tl_data.local.perception.evidence import Evidence
+from tl_data.local.perception.naming import names_of
 from tl_data.local.search import word_vectors
 from tl_data.local.search.fuzzy import stem
 from tl_data.local.search.parser import tokens
 from tl_data.local.search.patterns import EMPTY, GENERIC
-from tl_data.local.text.facts import Fact, facts_of, sentence
+from tl_data.local.text.facts import Fact, facts_of
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,10 @@ def _edges(evidence: Evidence) -> list[tuple[float, float]]:
 
 
 def title_of(facts: Sequence[Fact]) -> str:
-    """A title from the facts: the first line on screen, else what the talk is about, else what is seen."""
+    """A title from the facts: the first line on screen, else what is said, else who and what is seen.
+
+    "" where neither is known: colours and motion are no title.
+    """
     for fact in facts:
         if fact.kind == "shown" and any(char.isalpha() for char in fact.quote):
             return shortened(fact.quote, 60)
@@ -87,8 +92,12 @@ def title_of(facts: Sequence[Fact]) -> str:
     if said:
         best = max(said, key=lambda fact: fact.weight)
         return shortened(best.quote[0].upper() + best.quote[1:], 60)
-    seen = [fact for fact in facts if fact.kind == "seen"] or list(facts)
-    return shortened(sentence(seen[0].text.split(". ")[0]).rstrip("."), 60) if seen else "Nothing recognised"
+    things = [fact for fact in facts if fact.things]
+    if not things:
+        return ""
+    best = max(things, key=lambda fact: fact.end_sec - fact.start_sec)
+    plain = re.sub(r" (?:is|are) in view\b|\bthe place looks like ", "", best.text, flags=re.I)
+    return shortened(plain[:1].upper() + plain[1:], 60)
 
 
 def shortened(text: str, length: int) -> str:
@@ -97,10 +106,14 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rsplit(" ", 1)[0].rstrip(",;:. ") + "…"
 
 
-def topics_of(evidence: Evidence, most: int = 5) -> list[str]:
+def topics_of(evidence: Evidence, most: int = 5, *, seen: bool = True) -> list[str]:
     """The words the video is about: often and prominently shown or said, and not empty."""
     score: defaultdict[str, float] = defaultdict(float)
     spoken_as: dict[str, str] = {}
+    for clip in evidence.clips if seen else ():
+        for name in names_of(clip):
+            spoken_as.setdefault(name.name, name.name)
+            score[name.name] += 0.5 * name.probability * (clip.end_sec - clip.start_sec)
     for weight, spans in ((2.0, evidence.shown), (1.0, evidence.speech)):
         for span in spans:
             for word in dict.fromkeys(tokens(span.text)):

@@ -24,6 +24,7 @@ from tl_data.local.perception.attributes import (
 )
 from tl_data.local.perception.evidence import Clip, Evidence, Span
 from tl_data.local.perception.languages import sure_languages
+from tl_data.local.perception.naming import Name, is_place, names_of, people_in
 from tl_data.local.search import word_vectors
 from tl_data.local.search.parser import tokens
 from tl_data.local.search.patterns import EMPTY
@@ -42,6 +43,7 @@ class Fact:
     weight: float  # 0..1: how much it tells about the video
     quote: str = ""  # the words shown or said
     confidence: float | None = None  # of what is least sure in it, 0..1; None if that is not known
+    things: bool = False  # it names people and things, not colours and motion
 
     def within(self, start: float, end: float) -> str:
         """The text, with its own time unless it holds for nearly all of a stretch that is named already."""
@@ -164,16 +166,24 @@ def _telling(text: str) -> float:
 
 def _seen(clips: Iterable[Clip]) -> list[Fact]:
     """What is seen; neighbouring clips that look the same in words make one fact."""
-    facts: list[Fact] = []
+    things: list[Fact] = []
+    looks: list[Fact] = []
     for clip in clips:
-        parts = [part for part in (_picture(clip), _motion(clip), _objects(clip)) if part]
-        if not parts:
-            continue
-        text = ". ".join(sentence(part).rstrip(".") for part in parts)
-        moving = 0.15 if moves(clip) or clip.camera != "static" or clip.objects else 0.0
-        fact = Fact(clip.start_sec, clip.end_sec, "seen", text, 0.2 + moving, confidence=_sure(clip))
-        facts = _appended(facts, fact)
-    return facts
+        start, end = clip.start_sec, clip.end_sec
+        if named := _objects(clip):
+            sure = min(
+                [*(sure for _, sure in clip.objects), *(n.probability for n in names_of(clip))], default=None
+            )
+            things = _appended(
+                things,
+                Fact(start, end, "seen", sentence(named).rstrip("."), 0.6, things=True, confidence=sure),
+            )
+        parts = [part for part in (_picture(clip), _motion(clip)) if part]
+        if parts:
+            text = ". ".join(sentence(part).rstrip(".") for part in parts)
+            moving = 0.15 if moves(clip) or clip.camera != "static" else 0.0
+            looks = _appended(looks, Fact(start, end, "seen", text, 0.2 + moving, confidence=_sure(clip)))
+    return things + looks
 
 
 def _doubt(sure: float | None) -> str:
@@ -182,7 +192,7 @@ def _doubt(sure: float | None) -> str:
 
 def _sure(clip: Clip) -> float | None:
     """How sure that is which is told of a clip's picture and motion, at its weakest."""
-    told = [clip.sure.colors, *(sure for _, sure in clip.objects)]
+    told = [clip.sure.colors]
     told += [clip.sure.motion, clip.sure.direction] if moves(clip) else []
     told += [clip.sure.camera] if clip.camera not in ("static", "") else []
     return min((sure for sure in told if sure is not None), default=None)
@@ -209,14 +219,50 @@ def _motion(clip: Clip) -> str:
 
 
 def _objects(clip: Clip) -> str:
-    found = counts(clip)
-    if not found:
-        return ""
-    names = [
-        f"a {name}" if number == 1 else f"{number} {'people' if name == 'person' else name + 's'}"
-        for name, number in found.items()
-    ]
-    return f"{listed(names)} {'is' if list(found.values()) == [1] else 'are'} in view"
+    people, names = people_in(clip), names_of(clip)
+    words = [counted(people, "person")] if people else []
+    words += [counted(name.count, name.name) + _probably(name) for name in names if not is_place(name)]
+    faces = counts(clip).get("face", 0)
+    if not people and faces:
+        words.append(counted(faces, "face"))
+    place = next((name for name in names if is_place(name)), None)
+    text = ""
+    if words:
+        single = len(words) == 1 and words[0].startswith(("a ", "an "))
+        text = f"{listed(words)} {'is' if single else 'are'} in view"
+    if place:
+        text += ("; " if text else "") + f"the place looks like {counted(1, place.kind or place.name)}"
+    return text
+
+
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def counted(number: int, name: str) -> str:
+    """ "a dog", "two dogs"."""
+    if number == 1:
+        return name if name.endswith("s") and not name.endswith(("ss", "us")) else f"{article(name)} {name}"
+    word = _NUMBERS[number] if number < len(_NUMBERS) else str(number)
+    return f"{word} {plural(name)}"
+
+
+def article(name: str) -> str:
+    """The indefinite article of a name."""
+    return "an" if name[:1].lower() in tuple("aeiou") else "a"
+
+
+def plural(name: str) -> str:
+    """A name for several."""
+    irregular = {"person": "people", "mouse": "mice", "knife": "knives", "sheep": "sheep", "fish": "fish"}
+    if name in irregular or (name.endswith("s") and not name.endswith(("ss", "us"))):
+        return irregular.get(name, name)
+    if name.endswith(("ch", "sh", "x", "s")):
+        return f"{name}es"
+    return f"{name[:-1]}ies" if name.endswith("y") and name[-2:-1] not in tuple("aeiou") else f"{name}s"
+
+
+def _probably(name: Name) -> str:
+    return f" (probably {article(name.kind)} {name.kind})" if name.kind else ""
 
 
 # Traits that `facts_of` does not tell, for answers to questions about them.

@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tl_data.local.perception.attributes import color_shares, listed
+from tl_data.local.perception.attributes import listed
 from tl_data.local.perception.evidence import Evidence
+from tl_data.local.perception.naming import names_of, people_in
 from tl_data.local.text import answers
 from tl_data.local.text.chapters import Chapter, chapters_of, shortened, title_of, topics_of
-from tl_data.local.text.facts import Fact, clock, facts_of, sentence
+from tl_data.local.text.facts import Fact, clock, counted, facts_of, sentence
 from tl_data.local.text.prompt import Wish
 
 
@@ -58,8 +59,13 @@ def _opening(evidence: Evidence, chapters: Sequence[Chapter], wish: Wish, *, pla
     what = "video" if probe.width else "sound recording"
     parts = f" in {len(chapters)} parts" if len(chapters) > 1 else ""
     having = f", with {listed(kinds)}" if kinds else f", without {none}" if none else ""
-    topics = topics_of(evidence, 4)
-    about = f"; the words that stand out are {listed(topics)}" if len(topics) > 1 else ""
+    topics = topics_of(evidence, 4, seen=False)
+    people = max((people_in(clip) for clip in evidence.clips), default=0)
+    named = list(dict.fromkeys(name.name for clip in evidence.clips for name in names_of(clip)))[:4]
+    who = [counted(people, "person")] if people else []
+    seen = [*who, *(counted(1, name) for name in named)]
+    about = f"; it shows {listed(seen)}" if seen else ""
+    about += f"; the words that stand out are {listed(topics)}" if len(topics) > 1 else ""
     length = "1 second" if round(probe.duration_sec) == 1 else f"{round(probe.duration_sec)} seconds"
     if probe.duration_sec >= 120:
         length = (
@@ -78,6 +84,11 @@ def _told(chapter: Chapter) -> str:
     start, end = chapter.start_sec, chapter.end_sec
     words = [best[kind] for kind in ("shown", "said") if kind in best]
     rest = [best[kind] for kind in ("seen", "heard") if kind in best]
+    things = [fact for fact in chapter.facts if fact.things]
+    if things:  # who and what is there comes first
+        words = sorted(things, key=lambda fact: fact.start_sec - fact.end_sec)[:3] + words
+        words = sorted(words[: len(things[:3])], key=when) + words[len(things[:3]) :]
+        rest = [fact for fact in rest if fact.kind != "seen"]
     if not words:  # pictures differ within a chapter: each with its own time
         seen = sorted((f for f in chapter.facts if f.kind == "seen"), key=lambda fact: -fact.weight)[:2]
         heard = [fact.within(start, end) for fact in rest if fact.kind == "heard"]
@@ -147,8 +158,9 @@ def _one_sentence(evidence: Evidence, chapters: Sequence[Chapter]) -> str:
         text += (
             f"{' and' if shown else ''} in which speech is recognised as “{quote}” at {clock(said.start_sec)}"
         )
-    if not shown and not said and seen:
-        text += f" in which {listed(_lower(part) for f in seen[:2] for part in f.text.split('. '))}"
+    things = [f for f in seen if f.things] or seen
+    if (not shown and not said and seen) or things[:1] != seen[:1]:
+        text += f" in which {listed(_lower(part) for f in things[:2] for part in f.text.split('. '))}"
     return text + "."
 
 
@@ -186,11 +198,11 @@ def _visible_topics(evidence: Evidence, most: int) -> list[str]:
     seen: dict[str, float] = {}
     for clip in evidence.clips:
         length = clip.end_sec - clip.start_sec
-        for color, share in list(color_shares(clip).items())[:2]:
-            seen[color] = seen.get(color, 0.0) + share * length
         for name, there in (("music", clip.sound == "music"), ("motion", clip.direction is not None)):
             if there:
                 seen[name] = seen.get(name, 0.0) + 0.3 * length
-        for name, _ in clip.objects:
-            seen[name] = seen.get(name, 0.0) + 0.5 * length
+        if people_in(clip):
+            seen["people"] = seen.get("people", 0.0) + length
+        for named in names_of(clip):
+            seen[named.name] = seen.get(named.name, 0.0) + length
     return [name for name, _ in sorted(seen.items(), key=lambda item: (-item[1], item[0]))[:most]]
