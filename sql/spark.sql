@@ -188,3 +188,33 @@ SELECT * FROM tl_clips('https://example.com/tour.mp4', index_id => 'demo');
 --   index_id text: name or id of the index; NULL is the session's index.
 --   unit text: word, sentence or speaker, from the video's asset; no index is needed. NULL: what the index has.
 SELECT * FROM tl_transcript('https://example.com/tour.mp4', index_id => 'demo');
+
+-- tl_filter(video, condition, start_sec => NULL, end_sec => NULL, index_id => NULL)
+-- Whether a condition is true of a video or a moment; NULL when it cannot be decided.
+--   gives boolean
+--   video text: URL, path or id of a video, or id of an asset.
+--   condition text: a statement that is true or false, such as "a person wears a helmet". NULL gives NULL.
+--   start_sec double: where the moment begins, in seconds; 0 by default
+--   end_sec double: where it ends; the part sets the price. NULL is the end
+--   index_id text: name or id of an index that a URL or path is indexed into first
+SELECT tl_filter('https://example.com/tour.mp4', 'a person wears a helmet');
+
+-- tl_classify(video, labels, start_sec => NULL, end_sec => NULL, index_id => NULL)
+-- The one label that fits a video or a moment best; NULL when none fits or it cannot be decided.
+--   gives text
+--   video text: URL, path or id of a video, or id of an asset.
+--   labels list of text: 2 to 100 different texts. NULL gives NULL.
+--   start_sec double: where the moment begins, in seconds; 0 by default
+--   end_sec double: where it ends; the part sets the price. NULL is the end
+--   index_id text: name or id of an index that a URL or path is indexed into first
+SELECT tl_classify('https://example.com/tour.mp4', (SELECT array_agg(v) FROM (VALUES ('cooking'), ('sport'), ('news')) t(v)));
+
+-- tl_score(video, what, start_sec => NULL, end_sec => NULL, index_id => NULL)
+-- How much of something a video or a moment shows, 0 to 1; NULL when it cannot be decided.
+--   gives double
+--   video text: URL, path or id of a video, or id of an asset.
+--   what text: what to rate, such as "how crowded the place is". NULL gives NULL.
+--   start_sec double: where the moment begins, in seconds; 0 by default
+--   end_sec double: where it ends; the part sets the price. NULL is the end
+--   index_id text: name or id of an index that a URL or path is indexed into first
+SELECT tl_score('https://example.com/tour.mp4', 'how crowded the place is');

@@ -249,6 +249,11 @@ def current_account() -> RunAccount | None:
     return account
 
 
+def billed_as(operation: str) -> str:
+    """The operation of the price list for one of the ledger."""
+    return operation if operation in _OWN else "analyze"
+
+
 def charged(
     operation: str,
     video_minutes: float,
@@ -269,12 +274,12 @@ def charged(
         return None
     if run is None:  # a charge to another run is no spending of this statement
         for bill in current_context().bills:
-            bill.enter(Charge("", operation if operation in _OWN else "analyze", video_us, calls, *tokens))
+            bill.enter(Charge("", billed_as(operation), video_us, calls, *tokens))
     under_way = current_account()
     run = run or (under_way.run if under_way else None)
     if run is None:
         return None
-    return Charge(run, operation if operation in _OWN else "analyze", video_us, calls, *tokens)
+    return Charge(run, billed_as(operation), video_us, calls, *tokens)
 
 
 def enter_charge(charge: Charge | None) -> None:

@@ -29,6 +29,7 @@ from tl_data.catalog import Function
 from tl_data.errors import APIError, BudgetReached, MediaRefused, MissingExtra, TLDataError
 from tl_data.media import preflight
 from tl_data.media.preflight import facts_of
+from tl_data.models import TextModel, text_model
 from tl_data.object_store import Storage
 from tl_data.runtime.context import Priced, call_context
 from tl_data.session import Session
@@ -49,7 +50,10 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "video_vectors": ("embed_video",),
     **dict.fromkeys(("index_video", "clips", "transcript"), ("index",)),
     **dict.fromkeys(
-        ("summarize", "chapters", "highlights", "gist", "analyze", "extract", "filter", "classify", "score"),
+        (
+            *("summarize", "chapters", "highlights", "gist", "analyze", "extract", "segments"),
+            *("filter", "classify", "score"),
+        ),
         ("index", "analyze"),
     ),
 }
@@ -250,7 +254,7 @@ class Guard:
         """The most that calls with these rows of arguments can cost, without a request."""
         total = Quote()
         for row in rows:
-            total += self._priced(OPERATIONS.get(function.name, ()), row, self._known_seconds(row))
+            total += self._priced(function, OPERATIONS.get(function.name, ()), row, self._known_seconds(row))
         return total
 
     async def quote(self, function: Function, rows: Iterable[Mapping[str, Any]]) -> Quote:
@@ -273,7 +277,7 @@ class Guard:
     async def _quoted(self, function: Function, row: Mapping[str, Any]) -> Quote:
         operations = OPERATIONS.get(function.name, ())
         if not function.durable:
-            return self._priced(operations, row, self._known_seconds(row))
+            return self._priced(function, operations, row, self._known_seconds(row))
         try:
             with call_context(quoting=True):
                 await function.run(self._session, **function.arguments(row))
@@ -281,7 +285,7 @@ class Guard:
             operation = first.operation if first.operation in operations else "analyze"
             seconds = first.video_minutes * 60 or self._known_seconds(row) or await self._seconds(row)
             rest = operations[operations.index(operation) :] if operation in operations else operations
-            return self._priced(rest[1:] if first.submitted else rest, row, seconds)
+            return self._priced(function, rest[1:] if first.submitted else rest, row, seconds)
         except TLDataError:
             return Quote()  # it fails before it is paid
         return Quote(reused=1)
@@ -301,23 +305,29 @@ class Guard:
             return (await facts_of(self._session.client, video)).duration_sec
         return None
 
-    def _priced(self, operations: Sequence[str], row: Mapping[str, Any], seconds: float | None) -> Quote:
+    def _priced(
+        self, function: Function, operations: Sequence[str], row: Mapping[str, Any], seconds: float | None
+    ) -> Quote:
         total = Quote()
+        model = text_model(self._session.analyze_model)
         for operation in operations:
-            length = seconds if seconds is not None else self._longest(operation)
+            length = seconds if seconds is not None else self._longest(operation, model)
+            tokens, times = 0, 1
             if operation == "analyze":
                 length = _window(row, length)
-            minutes = length / 60 if operation in _BY_LENGTH else 0.0
-            tokens = int(row.get("max_tokens") or MOST_TOKENS) if operation == "analyze" else 0
+                tokens = _most_tokens(function, row, model)
+                times = _definitions(row) if function.name == "segments" else 1
+            minutes = length / 60 * times if operation in _BY_LENGTH else 0.0
             price = self.prices.of(operation, video_minutes=minutes, calls=1, output_tokens=tokens)
             total += Quote(1, price, minutes)
         unknown = seconds is None and any(operation in _BY_LENGTH for operation in operations)
         return replace(total, unknown=int(unknown))
 
-    def _longest(self, operation: str) -> float:
-        session = self._session
-        model = session.analyze_model if operation == "analyze" else session.search_model
-        limits = preflight.limits_of(model)
+    def _longest(self, operation: str, model: TextModel | None) -> float:
+        if operation == "analyze" and model is not None:
+            return max(model.task_sec, model.windowed_sec)
+        name = self._session.analyze_model if operation == "analyze" else self._session.search_model
+        limits = preflight.limits_of(name)
         return limits.longest_sec if limits else LONGEST
 
     async def _refusal(self, statement: str, function: Function, quote: Quote, limits: Limits) -> str:
@@ -346,6 +356,23 @@ class Guard:
             f"FROM (SELECT ... LIMIT 5) q, LATERAL {function.sql}(q.{video}, ...). To allow more: "
             "tl_data.register(con, budget=..., max_calls=...) or TL_SQL_BUDGET; inf switches it off"
         )
+
+
+def _most_tokens(function: Function, row: Mapping[str, Any], model: TextModel | None) -> int:
+    """The most tokens that one analysis may write."""
+    if row.get("max_tokens"):
+        return int(row["max_tokens"])
+    if model is None:
+        return MOST_TOKENS
+    return model.segment_tokens if function.name == "segments" else model.default_tokens
+
+
+def _definitions(row: Mapping[str, Any]) -> int:
+    """How many segment definitions there are: each is billed by the whole length."""
+    with suppress(orjson.JSONDecodeError):
+        listed = orjson.loads(row.get("definitions") or "[]")
+        return len(listed) if isinstance(listed, list) else 1
+    return 1
 
 
 def _window(row: Mapping[str, Any], length: float) -> float:

@@ -32,7 +32,8 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 def paid(library: Library) -> int:
     """Requests so far that the service bills."""
-    routes = ("POST /embed", "POST /search", "POST /tasks", "POST /summarize", "POST /analyze", "POST /gist")
+    texts = ("POST /summarize", "POST /gist", "POST /analyze", "POST /analyze/tasks")
+    routes = ("POST /embed", "POST /search", "POST /tasks", *texts)
     return sum(library.requests(route) for route in routes)
 
 

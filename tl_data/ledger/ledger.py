@@ -26,7 +26,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from tl_data.billing import Bill, Charge, charged
+from tl_data.billing import Bill, Charge, billed_as, charged
 from tl_data.errors import (
     ConnectionFailed,
     LedgerError,
@@ -211,9 +211,7 @@ class Ledger:
         doubt = AmbiguousTask(entry.doubt) if entry and entry.doubt else None
         attempt = max(view.attempt, 1)
         charge = _corrected(entry, minutes, tokens)
-        more = round((minutes - call.video_minutes) * 60e6)
-        for bill in self._billed.pop(call.key, ()):
-            bill.enter(Charge("", call.operation, more, calls=0))
+        self._bill_rest(call, minutes, tokens)
         return await self._journal.write_done(call, folder, attempt, result, task_id, minutes, doubt, charge)
 
     async def fail(self, call: Call, error: Exception, *, tokens: tuple[int, int] = (0, 0)) -> Entry:
@@ -233,7 +231,14 @@ class Ledger:
         unbilled = isinstance(error, TaskFailed) and error.code != UNREADABLE
         billed = entry.charge.video_us / 60e6 if entry is not None and entry.charge is not None else 0.0
         charge = _corrected(entry, 0.0 if unbilled else billed, tokens)
+        self._bill_rest(call, 0.0 if unbilled else call.video_minutes, tokens)
         return await self._journal.write_failed(call, folder, max(view.attempt, 1), failure, charge)
+
+    def _bill_rest(self, call: Call, video_minutes: float, tokens: tuple[int, int]) -> None:
+        """Bill what is known only when a task has ended to the statements that submitted it here."""
+        more = round((video_minutes - call.video_minutes) * 60e6)
+        for bill in self._billed.pop(call.key, ()):
+            bill.enter(Charge("", billed_as(call.operation), more, 0, *tokens))
 
     async def get(self, call: Call) -> Entry | None:
         """What is known of a call; None when nothing is."""
