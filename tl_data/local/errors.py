@@ -6,7 +6,9 @@ after its task was accepted is a `MediaProblem`: it ends up in the task, not in 
 
 from __future__ import annotations
 
+import errno
 import json
+import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 
@@ -41,6 +43,32 @@ class MediaProblem(Exception):
         super().__init__(code, message)
         self.code = code
         self.message = message
+
+
+class StorageFull(Exception):
+    """Nothing more can be written: the disk, or the quota of this user, is full."""
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says that nothing more can be written."""
+    while error is not None:
+        if isinstance(error, StorageFull):
+            return True
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return True
+        if isinstance(error, sqlite3.OperationalError):
+            # SQLite names a full disk, or in a journal only a failed write or growth of a file.
+            name = getattr(error, "sqlite_errorname", None) or ""
+            if name == "SQLITE_FULL" or name.startswith(("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHM")):
+                return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def storage_full() -> APIProblem:
+    """507: the engine's disk is full."""
+    text = "The disk of the engine is full. Free some space, then send the request again."
+    return APIProblem(507, "storage_full", text, {"Retry-After": "30"})
 
 
 def shown(value: object) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tl_data.errors import BadRequest, ConnectionFailed, MediaRefused, MissingExtra, TLDataError
+from tl_data.untrusted import CONTAINERS
 from tl_data.urls import redacted
 
 if TYPE_CHECKING:
@@ -337,7 +338,7 @@ def _of_file(name: str) -> MediaFacts:
         size = path.stat().st_size
     except OSError as error:
         raise MediaRefused(f"{path} cannot be read: {error.strerror}") from None
-    return _read(str(path), path.name, size)
+    return _read(str(path.resolve()), path.name, size)
 
 
 def _read(source: str | RangeFile, name: str, size: int) -> MediaFacts:
@@ -347,12 +348,15 @@ def _read(source: str | RangeFile, name: str, size: int) -> MediaFacts:
         raise MissingExtra("PyAV, which reads the headers of videos,", "media") from None
     broken: TLDataError | None = None
     try:
-        with av.open(source, metadata_errors="replace") as container:
+        with av.open(source, options=CONTAINERS, metadata_errors="replace") as container:
             return _facts(container, name, size)
-    except av.FFmpegError as error:
+    except TLDataError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a header may make the library raise anything
         # A failure to fetch a block comes out of the library as its own error or as itself.
+        reason = getattr(error, "strerror", None) or f"its header is broken ({type(error).__name__})"
         broken = getattr(source, "failure", None) or MediaRefused(
-            f"{name} cannot be read as a video: {error.strerror or 'its header is broken'}"
+            f"{name} cannot be read as a video: {reason}"
         )
     raise broken
 
@@ -361,7 +365,9 @@ def _facts(container: Any, name: str, size: int) -> MediaFacts:
     pictures = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
     if not pictures:
         raise MediaRefused(f"{name} holds no moving pictures: it is not a video")
-    stream = pictures[0]
+    stream = next((s for s in pictures if s.codec_context is not None), None)
+    if stream is None:
+        raise MediaRefused(f"{name} holds pictures in a codec that FFmpeg does not know")
     seconds = [container.duration / 1_000_000] if container.duration else []
     if seconds and container.start_time and container.format.name.startswith("matroska"):
         seconds[0] -= container.start_time / 1_000_000  # Matroska counts from 0, wherever the pictures begin

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.support.known import EMPTY, PLANT, SALES, SHAPES, SILENT, VIDEOS
 from tl_data.local.perception.evidence import Span
 from tl_data.local.text import builtin
-from tl_data.local.text.json_schema import Unsupported, check
+from tl_data.local.text.json_schema import TooLarge, Unsupported, check
 from tl_data.local.text.structured import fill
 from tl_data.local.text.structured_fields import matches
 
@@ -376,3 +376,63 @@ def test_the_language_of_a_text_is_not_that_of_the_speech() -> None:
     for spans, expected in zip(((shown, ()), ((), heard), (shown, heard)), told, strict=True):
         value = conforming(replace(SALES, shown=spans[0], speech=spans[1]), schema)
         assert [value[name] for name in names] == expected
+
+
+def doubling(
+    levels: int, fan: int = 2, *, required: bool = True, through: str = "properties"
+) -> dict[str, Any]:
+    """A schema of a few KB that stands for `fan` ** `levels` values."""
+    definitions: dict[str, Any] = {f"d{levels}": {"type": "string"}}
+    for level in range(levels):
+        below = {"$ref": f"#/$defs/d{level + 1}", "description": "the title"}
+        if through == "anyOf":
+            definitions[f"d{level}"] = {"anyOf": [below] * fan}
+            continue
+        names = [f"p{number}" for number in range(fan)]
+        definitions[f"d{level}"] = {"type": "object", "properties": dict.fromkeys(names, below)}
+        if required:
+            definitions[f"d{level}"]["required"] = names
+    return {"$defs": definitions, "$ref": "#/$defs/d0"}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        doubling(20, 4),
+        doubling(14),
+        doubling(20, 4, through="anyOf"),
+        {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]},
+        {"type": "object", "properties": {"a": {"$ref": "#"}, "b": {"$ref": "#"}}, "required": ["a", "b"]},
+        {"type": "object", "properties": {}, "required": [f"p{number}" for number in range(20_000)]},
+        {"type": "string", "format": []},
+        {"type": "string", "format": {}},
+        {"type": "array", "minItems": []},
+        {"type": "integer", "minimum": 10**400},
+        {"type": "number", "maximum": -(10**400)},
+    ],
+)  # fmt: skip
+def test_a_schema_that_costs_too_much_is_refused_at_once(schema: dict[str, Any]) -> None:
+    began = time.process_time()
+    with pytest.raises(Unsupported):
+        fill(PLANT, schema)
+    assert time.process_time() - began < 2
+
+
+def test_the_values_of_an_answer_are_bounded_where_nothing_is_required() -> None:
+    """What a schema leaves open is left out before the answer grows too large."""
+    began = time.process_time()
+    value = conforming(PLANT, doubling(20, 2, required=False))
+    assert len(json.dumps(value)) < 1_000_000
+    assert time.process_time() - began < 20
+    with pytest.raises(TooLarge):
+        check(doubling(14))
+    check(doubling(12))
+
+
+def test_a_branch_that_leads_to_itself_ends_in_the_other_one() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"next": {"anyOf": [{"$ref": "#"}, {"type": "null"}]}, "title": {"type": "string"}},
+        "required": ["next"],
+    }
+    assert conforming(PLANT, schema)["next"] is not None

@@ -3,11 +3,6 @@
 A video need not have a frame for each moment: recorders of screens and telephones write one when something
 changes, slides one each, and a still picture may have an hour of sound. A picture stays until the next one.
 
-What may be opened of a foreign file: containers of video and sound, and nothing that they point to.
-
-Playlists, scripts, pictures and subtitles can be opened by the same library, and some of those fetch other
-files: they are not on the list.
-
 Reading a file: what it is, its pictures in one decode pass, its sound, and JPEG files.
 
 Nothing here holds more than the frame at hand, whatever the length of the video.
@@ -28,6 +23,7 @@ from av.video.reformatter import VideoReformatter
 
 from tl_data.local.perception import hdr
 from tl_data.local.perception.evidence import NotVideo, Probe
+from tl_data.untrusted import CONTAINERS
 
 HOLD = 1.5  # seconds from which on a picture that does not change is looked at again
 _PATIENCE = 400  # packets without a picture before a stream counts as unreadable
@@ -107,13 +103,6 @@ class Beside:
 def notable(seconds: float) -> float:
     """How far from a length of so many seconds the pictures may end without a word about it, in seconds."""
     return max(2.0, 0.1 * seconds)
-
-
-_FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,ogg,asf,mxf,rm,ivf,nut,"
-    "h264,hevc,m4v,av1,obu,vc1,dv,gxf,wtv,wav,w64,aiff,mp3,aac,ac3,eac3,flac,amr,au,caf,ape,tta"
-)
-OPEN = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "probesize": "10000000"}
 
 
 __all__ = ["NotVideo", "Picture", "Probe", "Samples", "Seen", "frames", "probe", "sound", "write_jpeg"]
@@ -303,7 +292,7 @@ def _trace(frame: Any) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
 
 def _open(path: Path) -> Any:
     try:
-        return av.open(str(path.resolve()), options=OPEN, metadata_errors="ignore")
+        return av.open(str(path.resolve()), options=CONTAINERS, metadata_errors="ignore")
     except (av.error.FFmpegError, ValueError) as error:
         raise NotVideo(f"The file cannot be read as video or sound: {_reason(error)}.") from error
 

@@ -25,6 +25,7 @@ import orjson
 from tl_data.errors import TLDataError
 from tl_data.local.models import Tiers
 from tl_data.local.perception.evidence import Evidence, ModelFailed, NotVideo, Probe, from_json, to_json
+from tl_data.untrusted import worker_environment
 
 _LINE = 1 << 28  # bytes an answer may have
 _RENEW = 200  # looks after which a worker is replaced: what libraries leak must not add up
@@ -153,8 +154,7 @@ class Lookers:
             stderr=asyncio.subprocess.DEVNULL,
             limit=_LINE,
             start_new_session=True,  # its ears and itself can be ended together
-            # It decodes foreign files: what it need not know it does not get.
-            env={name: value for name, value in os.environ.items() if not name.endswith("_KEY")},
+            env=worker_environment(),
         )
         worker = _Worker(process)
         self._all.add(worker)

@@ -25,9 +25,11 @@ from tl_data.local.errors import (
     APIProblem,
     deprecated_endpoint,
     from_elsewhere,
+    is_full,
     key_invalid,
     missing_endpoint,
     not_supported,
+    storage_full,
 )
 from tl_data.local.perception.evidence import ModelFailed
 from tl_data.local.profiles import Profile
@@ -234,10 +236,19 @@ class Envelope:
             status = "lost"
             while (await receive())["type"] != "http.disconnect":
                 pass
-        except Exception:  # the connection stays usable, and the client learns nothing of the inside
-            log.exception("%s %s", scope["method"], scope["path"])
+        except Exception as error:  # the connection stays usable, and the client learns nothing of the inside
+            full = is_full(error)
+            log.log(
+                logging.WARNING if full else logging.ERROR,
+                "%s %s",
+                scope["method"],
+                scope["path"],
+                exc_info=not full,
+            )
             if not status:
-                await _failed(scope, receive, stamped)
+                problem = storage_full()
+                answer = JSONResponse(problem.body, problem.status, problem.headers) if full else _failed
+                await answer(scope, receive, stamped)
         finally:
             self._stats.end()
             if not scope["path"].startswith("/_engine"):

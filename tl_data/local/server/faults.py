@@ -221,4 +221,8 @@ def _read(rule: dict[str, Any]) -> Fault:
             raise one_of("state", STATES, fault.state)
     if not 0 <= fault.probability <= 1 or not 0 <= fault.share <= 1:
         raise invalid("probability", "Shares and probabilities are between 0 and 1.")
+    if fault.location and not (fault.location.isascii() and fault.location.isprintable()):
+        raise invalid("location", "It must be printable ASCII: it becomes a header.", fault.location)
+    if fault.status is not None and not 100 <= fault.status <= 599:
+        raise invalid("status", "It must be between 100 and 599.", fault.status)
     return fault

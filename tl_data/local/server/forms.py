@@ -15,7 +15,7 @@ import json
 import os
 import secrets
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -91,7 +91,8 @@ class Reader:
     def clean(self) -> None:
         """Remove what no route has taken, also of a request that broke off."""
         if self._file:
-            self._file.close()
+            with suppress(OSError):  # a full disk: what is still buffered is not wanted any more
+                self._file.close()
         pending = [self._upload] if self._upload else []
         for upload in [*pending, *(upload for _, upload in self._uploads)]:
             upload.path.unlink(missing_ok=True)

@@ -60,6 +60,8 @@ def read_filter(text: str) -> tuple[list[Where], list[str] | None]:
         raise filter_invalid(problem.message) from None
     if not isinstance(given, dict):
         raise filter_invalid("It must be a JSON object.", given)
+    if len(given) > MAX_KEYS:
+        raise filter_invalid(f"It must have at most {MAX_KEYS} keys, but has {len(given)}.")
     ids: list[str] | None = None
     where: list[Where] = []
     for key, value in given.items():
@@ -88,7 +90,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _bindable(value: Any) -> Any:
+def bindable(value: Any) -> Any:
     """SQLite counts to 2**63; above what a float holds exactly, a float compares just as well."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_EXACT:
         try:
@@ -105,7 +107,7 @@ def _range(key: str, value: dict[str, Any], *, metadata: bool) -> list[Where]:
         )
     if not all(_is_number(bound) for bound in value.values()):
         raise filter_invalid(f"The bounds of {key} must be numbers.", value)
-    return [Where(key, operator, _bindable(bound), metadata=metadata) for operator, bound in value.items()]
+    return [Where(key, operator, bindable(bound), metadata=metadata) for operator, bound in value.items()]
 
 
 def _numbers(key: str, value: Any) -> list[Where]:
@@ -113,7 +115,7 @@ def _numbers(key: str, value: Any) -> list[Where]:
         return _range(key, value, metadata=False)
     if not _is_number(value):
         raise filter_invalid(f'{key} must be a number or a range such as {{"gte": 5, "lte": 10}}.', value)
-    return [Where(key, "=", _bindable(value))]
+    return [Where(key, "=", bindable(value))]
 
 
 def _own(key: str, value: Any) -> list[Where]:
@@ -121,4 +123,4 @@ def _own(key: str, value: Any) -> list[Where]:
         return _range(key, value, metadata=True)
     if not isinstance(value, str | int | float):
         raise filter_invalid(f"{key} must be compared with a text, a number, a boolean or a range.", value)
-    return [Where(key, "=", _bindable(value), metadata=True)]
+    return [Where(key, "=", bindable(value), metadata=True)]

@@ -24,7 +24,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from tl_data.local.config import Config
-from tl_data.local.errors import MediaProblem, shown_name, sized
+from tl_data.local.errors import MediaProblem, StorageFull, is_full, shown_name, sized
 
 MAX_REDIRECTS = 5
 MAX_URL = 8192
@@ -160,6 +160,8 @@ async def fetch(url: str, target: Path, config: Config, *, limit: int, seconds: 
             UNREACHABLE, f"The {what} URL did not deliver within {seconds:g} seconds."
         ) from None
     except (aiohttp.ClientError, OSError, UnicodeError, ValueError) as error:
+        if is_full(error):
+            raise StorageFull from error
         raise MediaProblem(UNREACHABLE, f"The {what} URL cannot be reached: {_reason(error)}.") from None
     finally:
         part.unlink(missing_ok=True)
@@ -249,5 +251,8 @@ def _copy(url: str, target: Path, config: Config, limit: int, what: str) -> Fetc
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         os.replace(part, target)
     except OSError as error:
+        if is_full(error):
+            target.with_name(f"{target.name}.part").unlink(missing_ok=True)
+            raise StorageFull from error
         raise MediaProblem(UNREACHABLE, f"The {what} URL cannot be read: {error.strerror}.") from None
     return Fetched(target, shown_name(path.name), size, digest)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tl_data.local.config import Config
-from tl_data.local.errors import MediaProblem
+from tl_data.local.errors import MediaProblem, is_full
 from tl_data.local.media_validation import check_duration, check_sound, check_video, is_image
 from tl_data.local.models import embed_options
 from tl_data.local.perception.evidence import FORM, Evidence, Probe
@@ -216,7 +216,9 @@ class Steps:
         except MediaProblem as problem:
             self._store.change("videos", row["id"], again=reindex.FAILED, again_error=problem.message)
             return
-        except Exception:
+        except Exception as error:
+            if is_full(error):
+                raise
             log.exception("again %s", row["id"])
             text = "The engine could not look at this video again. Its log says why."
             self._store.change("videos", row["id"], again=reindex.FAILED, again_error=text)

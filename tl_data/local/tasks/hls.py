@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import resource
 import shutil
@@ -18,24 +19,31 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from tl_data.local.perception.decode import OPEN
+from tl_data.local.errors import StorageFull
+from tl_data.untrusted import CONTAINERS, worker_environment
 
 PLAYLIST = "stream.m3u8"
 SEGMENT_SEC = 6
 MAX_MEMORY = 4 << 30
+EXIT_FULL = 28  # exit code of the process when the disk is full
 MAX_SIDE = 1920  # pixels of the longer side of what is encoded anew
 PLAIN = ("yuv420p", "yuvj420p")  # what every browser decodes
 TYPES = {".m3u8": "application/vnd.apple.mpegurl", ".ts": "video/mp2t", ".jpg": "image/jpeg"}
 
 
 async def make_stream(source: Path, folder: Path, seconds: float) -> str | None:
-    """Write the stream of `source` into `folder`, whole or not at all; answers what went wrong, or None."""
+    """Write the stream of `source` into `folder`, whole or not at all; answers what went wrong, or None.
+
+    Raises:
+        StorageFull: the disk is full.
+    """
     unfinished = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tl_data.local.tasks.hls", str(source), str(unfinished),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        env=worker_environment(),
     )  # fmt: skip
     assert process.stderr is not None
     try:
@@ -48,6 +56,9 @@ async def make_stream(source: Path, folder: Path, seconds: float) -> str | None:
         if process.returncode is None:
             process.kill()
             await process.wait()
+    if process.returncode == EXIT_FULL:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise StorageFull
     if process.returncode != 0 or not unfinished.exists():  # the latter: the video was deleted meanwhile
         shutil.rmtree(unfinished, ignore_errors=True)
         return said.decode("utf-8", "replace").strip()[-300:] or f"ended with {process.returncode}"
@@ -61,7 +72,7 @@ def write_stream(source: Path, folder: Path) -> None:
     import av
 
     with (
-        av.open(str(source), options=OPEN) as given,
+        av.open(str(source), options=CONTAINERS) as given,
         av.open(
             str(folder / PLAYLIST),
             "w",
@@ -74,21 +85,24 @@ def write_stream(source: Path, folder: Path) -> None:
         ) as made,
     ):
         lanes: dict[int, _Copy | _Encode] = {}
-        if given.streams.video:
-            video = given.streams.video[0]
+        if video := _decodable(given.streams.video):
             turns = _turns(given, video)
             plays = video.codec_context.name == "h264" and video.codec_context.pix_fmt in PLAIN
             lanes[video.index] = (
                 _Copy(made, video) if plays and not turns else _EncodeVideo(made, video, turns)
             )
-        if given.streams.audio:
-            audio = given.streams.audio[0]
+        if audio := _decodable(given.streams.audio):
             plays = audio.codec_context.name == "aac"
             lanes[audio.index] = _Copy(made, audio) if plays else _EncodeAudio(made, audio)
         for packet in given.demux([given.streams[index] for index in lanes]):
             lanes[packet.stream.index].feed(packet)
         for lane in lanes.values():
             lane.end()
+
+
+def _decodable(streams: Any) -> Any:
+    """The first stream with a known codec; None if there is none."""
+    return next((stream for stream in streams if stream.codec_context is not None), None)
 
 
 def _turns(given: Any, video: Any) -> int:
@@ -204,6 +218,7 @@ def _end_with_the_server() -> None:
 def main() -> int:
     """Entry of the process."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the video
     with contextlib.suppress(OSError):
         os.nice(10)  # looking at the next video is more urgent
     threading.Thread(target=_end_with_the_server, daemon=True).start()
@@ -212,9 +227,9 @@ def main() -> int:
     av.logging.set_level(av.logging.PANIC)
     try:
         write_stream(Path(sys.argv[1]), Path(sys.argv[2]))
-    except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
+    except Exception as error:  # noqa: BLE001 - a foreign file may raise anything; the server shows it
         sys.stderr.write(f"{type(error).__name__}: {error}")
-        return 1
+        return EXIT_FULL if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) else 1
     return 0
 
 

@@ -11,9 +11,10 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from tl_data.local.config import Config
-from tl_data.local.errors import MediaProblem
+from tl_data.local.errors import MediaProblem, StorageFull, is_full
 from tl_data.local.rate_limits import Rates
 from tl_data.local.service import Stages
 from tl_data.local.storage.database import Row, Store, Where, now
@@ -25,6 +26,8 @@ log = logging.getLogger("tl_data.local")
 CHECKERS = 4  # downloads and container checks at the same time
 UNFINISHED = ("validating", "pending", "queued", "indexing")
 SWEEP_SEC = 20.0
+RETRY_SEC, MOST_RETRY_SEC = 0.5, 15.0  # until work that a full disk has stopped is tried again
+LEAST_ROOM = 256 << 10  # bytes; with less, a failed step is blamed on the disk, not on the video
 
 FREE = Where("stuck", "=", 0)  # not held for ever by an injected fault
 
@@ -41,6 +44,7 @@ class Queue:
         self._wake = asyncio.Condition()
         self._held: set[str] = set()  # ids being worked on
         self._lanes: list[asyncio.Task[None]] = []
+        self._troubles: dict[object, dict[str, Any]] = {}  # lane -> what keeps it from working
         self.analyse: Step | None = None  # what an analysis task does: it needs more than this queue has
 
     def start(self) -> None:
@@ -99,29 +103,95 @@ class Queue:
         async with self._wake:
             self._wake.notify_all()
 
+    def problems(self) -> list[dict[str, Any]]:
+        """What keeps lanes from working, as `{"code", "message", "since"}`; empty when all is well."""
+        found = {problem["code"]: problem for problem in self._troubles.values()}
+        if not self._has_room():
+            message = f"Less than {LEAST_ROOM >> 10} KB are free for {self._config.home}."
+            found.setdefault("storage_full", {"code": "storage_full", "message": message, "since": now()})
+        if any(lane.done() for lane in self._lanes):
+            message = "A part of the queue has ended. Restart the engine; nothing is lost."
+            found["queue_stopped"] = {"code": "queue_stopped", "message": message, "since": now()}
+        return list(found.values())
+
+    def _has_room(self) -> bool:
+        try:
+            return shutil.disk_usage(self._config.home).free >= LEAST_ROOM
+        except OSError:
+            return False
+
     async def _lane(self, table: str, states: tuple[str, ...], step: Step, column: str = "status") -> None:
-        """One row after another, oldest first, as long as the process lives."""
+        """One row after another, oldest first, as long as the process lives.
+
+        What fails because the state or a file cannot be written is done again: a row is only marked as failed
+        for what is wrong with its video.
+        """
         where = [Where(column, "in", states)]
         where += [FREE] if table != "videos" else []
+        name, wait = object(), RETRY_SEC
+        undo: Row | None = None  # a row whose step was broken off by a full disk
         while True:
-            row = self._claim(table, where)
-            if row is None:
-                async with self._wake:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._wake.wait(), SWEEP_SEC)
-                continue
             try:
-                await step(row)
-            except Stuck:
-                pass
-            except MediaProblem as problem:
-                self._fail(table, row, problem.code, problem.message)
-            except Exception:  # the lane must go on, whatever one video does
-                log.exception("%s %s", table, row["id"])
-                self._fail(table, row, "internal_error", "The engine could not work on this video.")
-            finally:
+                if undo is not None:
+                    self._put_back(table, undo)
+                    self._held.discard(undo["id"])
+                    undo = None
+                row = self._claim(table, where)
+                if row is None:
+                    self._troubles.pop(name, None)
+                    async with self._wake:
+                        with contextlib.suppress(TimeoutError):
+                            await asyncio.wait_for(self._wake.wait(), SWEEP_SEC)
+                    continue
+                undo = row
+                await self._work(table, row, step)
+                undo = None
                 self._held.discard(row["id"])
-            await self.wake()
+                self._troubles.pop(name, None)
+                wait = RETRY_SEC
+                await self.wake()
+            except Exception as error:  # noqa: BLE001 - the lane goes on
+                self._report(name, error)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, MOST_RETRY_SEC)
+
+    async def _work(self, table: str, row: Row, step: Step) -> None:
+        """One step of one row, and its end if the video is at fault.
+
+        Raises:
+            StorageFull: or another error of the disk or database; the row is as good as before.
+        """
+        try:
+            await step(row)
+        except Stuck:
+            pass
+        except Exception as error:
+            # A worker process only reports that it could not write, so room is asked for, too.
+            if is_full(error) or not self._has_room():
+                raise StorageFull from error
+            if isinstance(error, MediaProblem):
+                self._fail(table, row, error.code, error.message)
+                return
+            log.exception("%s %s", table, row["id"])
+            self._fail(table, row, "internal_error", "The engine could not work on this video.")
+
+    def _put_back(self, table: str, row: Row) -> None:
+        """The state from which the step of a row can be done once more."""
+        if table == "tasks":
+            there = self._store.get("tasks", row["id"])
+            if there is not None and there["status"] in ("queued", "indexing"):
+                self._store.change("tasks", row["id"], status="pending", updated_at=now())
+
+    def _report(self, lane: object, error: Exception) -> None:
+        code = "storage_full" if is_full(error) else "queue_error"
+        message = f"The disk with {self._config.home} is full: tasks wait for room."
+        if code == "queue_error":
+            message = f"The queue cannot read or write its state: {type(error).__name__}: {error}"
+        before = self._troubles.get(lane)
+        if before is None or before["code"] != code:
+            log.warning("%s", message, exc_info=code == "queue_error")
+            before = {"code": code, "message": message, "since": now()}
+        self._troubles[lane] = before
 
     def _claim(self, table: str, where: list[Where]) -> Row | None:
         for row in self._store.rows(table, where, descending=False, limit=len(self._held) + 1):
@@ -144,9 +214,14 @@ class Queue:
         shutil.rmtree(folder, ignore_errors=True)
 
     async def _sweeping(self) -> None:
+        name = object()
         while True:
             await asyncio.sleep(SWEEP_SEC)
-            self._sweep()
+            try:
+                self._sweep()
+                self._troubles.pop(name, None)
+            except Exception as error:  # noqa: BLE001 - swept the next time
+                self._report(name, error)
 
     def _sweep(self) -> None:
         """Drop expired results, and folders that belong to nothing any more."""

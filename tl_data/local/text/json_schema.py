@@ -32,20 +32,48 @@ _KEYWORDS = _ANYWHERE | BOUNDS | {
 }  # fmt: skip
 _SILENT = frozenset({"title", "examples", "default", "$schema", "$id", "$comment"})  # taken, without effect
 DEEPEST = 24  # levels of a schema, and of a value
+MOST_VALUES = 10_000  # values of one answer, those of branches that are tried included
 _LONGEST_PATTERN = 300
+_LARGEST = 1e308  # of a bound: a larger whole number is no float
 
 
 class Unsupported(ValueError):
     """The schema is not one of the API's subset, or no value without invention can conform to it."""
 
 
+class TooLarge(Unsupported):
+    """An answer would have too many values, or takes too long to fill."""
+
+
 def check(schema: Schema) -> None:
-    """Refuse a schema that uses more than the subset.
+    """Refuse a schema that uses more than the subset, or whose answer would have too many values.
 
     Raises:
         Unsupported: with the place and the keyword.
     """
     _check(schema, schema, "$", 0)
+    if _least(schema, schema, 0, {}) > MOST_VALUES:
+        raise TooLarge(f"$: the schema requires more than {MOST_VALUES} values")
+
+
+def _least(schema: Any, root: Schema, depth: int, known: dict[tuple[int, int], int]) -> int:
+    """How many values an answer has at least, references followed; a reference is counted once a level."""
+    if depth >= DEEPEST or not isinstance(schema, Mapping):
+        return 1
+    if "$ref" in schema:
+        key = (id(schema), depth)  # of a part of the request, which lives longer than this count
+        if key not in known:
+            known[key] = _least(resolve(schema, root, "$"), root, depth, known)
+        return known[key]
+    total = 1 + sum(_least(branch, root, depth + 1, known) for branch in schema.get("anyOf", ()))
+    properties = schema.get("properties", {})
+    for name in dict.fromkeys(schema.get("required", ())):
+        if total > MOST_VALUES:
+            break
+        total += _least(properties.get(name, {}), root, depth + 1, known)
+    if schema.get("minItems"):
+        total += _least(schema.get("items", {}), root, depth + 1, known)
+    return min(total, MOST_VALUES + 1)
 
 
 def _check(schema: Any, root: Schema, at: str, depth: int) -> None:
@@ -97,9 +125,12 @@ def _check_bounds(schema: Schema, at: str) -> None:
     for key in BOUNDS & schema.keys():
         if isinstance(schema[key], bool) or not isinstance(schema[key], int | float):
             raise Unsupported(f"{at}: {key} must be a number")
-    if schema.get("minItems", 0) not in (0, 1) or isinstance(schema.get("minItems", 0), bool):
+        if not abs(schema[key]) <= _LARGEST:
+            raise Unsupported(f"{at}: {key} must be a number between -1e308 and 1e308")
+    least = schema.get("minItems", 0)
+    if isinstance(least, bool) or not isinstance(least, int) or least not in (0, 1):
         raise Unsupported(f"{at}: minItems can only be 0 or 1, but is {schema['minItems']!r}")
-    if "format" in schema and schema["format"] not in FORMATS:
+    if "format" in schema and not (isinstance(schema["format"], str) and schema["format"] in FORMATS):
         known = ", ".join(sorted(FORMATS))
         raise Unsupported(f"{at}: the format {schema['format']!r} is not supported; there are {known}")
     if "pattern" in schema:

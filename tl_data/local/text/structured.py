@@ -10,12 +10,25 @@ conforms: an empty text, an empty list, 0, false. Nothing is made up.
 from __future__ import annotations
 
 import re
+import time
 from math import isfinite
 from typing import Any
 
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.text.json_schema import BOUNDS, DEEPEST, TYPES, Schema, Unsupported, check, resolve
+from tl_data.local.text.json_schema import (
+    BOUNDS,
+    DEEPEST,
+    MOST_VALUES,
+    TYPES,
+    Schema,
+    TooLarge,
+    Unsupported,
+    check,
+    resolve,
+)
 from tl_data.local.text.structured_fields import UNKNOWN, Scope, Values, matches, whole
+
+FILL_SECONDS = 30.0  # longest time for one answer
 
 
 def fill(evidence: Evidence, schema: Schema, prompt: str | None = None) -> Any:
@@ -35,11 +48,18 @@ def fill(evidence: Evidence, schema: Schema, prompt: str | None = None) -> Any:
 class _Filler:
     def __init__(self, values: Values, root: Schema) -> None:
         self._values, self._root = values, root
+        self._filled = 0  # values so far, those of rejected branches included
+        self._deadline = time.monotonic() + FILL_SECONDS
 
     def fill(
         self, schema: Schema, name: str, told: str, scope: Scope, at: str, depth: int
     ) -> tuple[Any, bool]:
         """A conforming value, and whether evidence stands behind it."""
+        self._filled += 1
+        if self._filled > MOST_VALUES:
+            raise TooLarge(f"{at}: the answer would have more than {MOST_VALUES} values")
+        if time.monotonic() > self._deadline:
+            raise TooLarge(f"{at}: the answer took longer than {FILL_SECONDS:g} seconds")
         schema = resolve(schema, self._root, at)
         told = str(schema.get("description") or schema.get("title") or told)
         if "const" in schema:
@@ -76,13 +96,13 @@ class _Filler:
     def _object(self, schema: Schema, scope: Scope, at: str, depth: int) -> tuple[dict[str, Any], bool]:
         made: dict[str, Any] = {}
         any_known = False
-        required = list(schema.get("required", ()))
+        required = dict.fromkeys(schema.get("required", ()))
         properties = dict(schema.get("properties", {}))
         for key in required:  # a required name without a schema takes any value
             properties.setdefault(key, {})
         for key, inner in properties.items():
             needed = key in required
-            if depth >= DEEPEST - 1 and not needed:
+            if not needed and (depth >= DEEPEST - 1 or self._filled > MOST_VALUES // 2):
                 continue
             value, known = self.fill(inner, key, "", scope, f"{at}.{key}", depth + 1)
             if known or needed or value is None:
@@ -121,9 +141,14 @@ class _Filler:
         around = {key: value for key, value in schema.items() if key not in ("anyOf", "$defs")}
         tried: list[Any] = []
         refused: Unsupported | None = None
-        for branch in schema["anyOf"]:
+        branches = schema["anyOf"]
+        if depth >= DEEPEST:  # what leads further down would lead on without end
+            branches = [branch for branch in branches if not {"$ref", "anyOf"} & branch.keys()]
+        for branch in branches:
             try:
                 value, known = self.fill({**around, **branch}, name, told, scope, at, depth + 1)
+            except TooLarge:
+                raise
             except Unsupported as error:
                 refused = error
                 continue

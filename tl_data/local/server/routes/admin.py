@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -51,8 +53,12 @@ async def rates(request: Request) -> Response:
 
 
 async def health(request: Request) -> Response:
-    """GET /_engine/health"""
-    return JSONResponse({"status": "ok", "idle": engine_of(request).queue.idle})
+    """GET /_engine/health: 200 and `ok`, or 503 and what keeps the queue from working."""
+    queue = engine_of(request).queue
+    problems = await asyncio.to_thread(queue.problems)
+    status = problems[0]["code"] if problems else "ok"
+    body = {"status": status, "idle": queue.idle, "problems": problems}
+    return JSONResponse(body, 503 if problems else 200)
 
 
 async def tiers(request: Request) -> Response:

@@ -16,7 +16,7 @@ from tl_data.local import models
 from tl_data.local.errors import APIProblem, invalid, one_of, unknown_video
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import as_flag, read_json
-from tl_data.local.server.metadata import check_metadata, merged
+from tl_data.local.server.metadata import MAX_KEYS, bindable, check_metadata, merged
 from tl_data.local.server.numbers import metadata_in_single
 from tl_data.local.server.old_names import VIDEO, refuse_old_names
 from tl_data.local.server.pagination import OWN_NAMES, Listing, split
@@ -121,6 +121,8 @@ def _metadata_filters(query: QueryParams) -> list[Where]:
             found += _from_repr(value)
         else:
             found.append(Where(key, "=", value, metadata=True, loose=True))
+    if len(found) > MAX_KEYS:
+        raise invalid("user_metadata", f"At most {MAX_KEYS} keys can be filtered by; there are {len(found)}.")
     return found
 
 
@@ -134,7 +136,9 @@ def _from_repr(text: str) -> list[Where]:
         isinstance(value, str | int | float) for value in given.values()
     ):
         raise invalid("user_metadata", "It must be an object of texts, numbers and booleans.", text)
-    return [Where(str(key), "=", value, metadata=True) for key, value in given.items()]
+    if any("\ud800" <= letter <= "\udfff" for item in given.items() for part in item for letter in str(part)):
+        raise invalid("user_metadata", "It has half of a character.")
+    return [Where(str(key), "=", bindable(value), metadata=True) for key, value in given.items()]
 
 
 async def retrieve(request: Request) -> Response:

@@ -1,0 +1,42 @@
+"""Limits for what other people made: media files, the processes that decode them, and text on a terminal.
+
+FFmpeg can open playlists, scripts, session descriptions and subtitles, and some of those make it read further
+files or open sockets. `CONTAINERS` is passed to every `av.open` of a foreign file: containers of video and
+sound are opened, and nothing that they point to.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,ogg,asf,mxf,rm,ivf,nut,"
+    "h264,hevc,m4v,av1,obu,vc1,dv,gxf,wtv,wav,w64,aiff,mp3,aac,ac3,eac3,flac,amr,au,caf,ape,tta"
+)
+#: Options of `av.open` for a foreign file.
+CONTAINERS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "probesize": "10000000"}
+
+#: Environment variables that a process which decodes foreign files gets. Secrets have any name, so the list
+#: names what is needed, not what is dangerous.
+_PASSED = re.compile(
+    r"PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|TL_HOME|XDG_(?:CACHE|DATA|CONFIG)_HOME"
+    r"|PYTHON(?:PATH|HOME|HASHSEED|DONTWRITEBYTECODE|UNBUFFERED|UTF8|IOENCODING|NOUSERSITE|SAFEPATH)"
+    r"|VIRTUAL_ENV|CONDA_PREFIX|LD_LIBRARY_PATH|DYLD_(?:FALLBACK_)?LIBRARY_PATH|SYSTEMROOT"
+    r"|(?:OMP|OPENBLAS|MKL|NUMEXPR|ORT|VECLIB)_\w*THREADS|WN_DATA|ESPEAK_DATA_PATH"
+)
+
+#: Control characters, among them ESC, which begins the commands of a terminal; and marks that reorder text.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def worker_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables of this process, or of `environment`, that a process which decodes foreign files gets."""
+    source = os.environ if environment is None else environment
+    return {name: value for name, value in source.items() if _PASSED.fullmatch(name)}
+
+
+def printable(text: str) -> str:
+    """The text with control characters as visible escapes (`\\x1b`); line feeds and tabs stay."""
+    return _CONTROLS.sub(lambda match: ascii(match.group())[1:-1], text)
