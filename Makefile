@@ -18,7 +18,7 @@ INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-dep
 HASHED = --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-pythons test-wheel check check-api format bench bench-engine lock clean
+.PHONY: help demo test test-browser test-fuzz test-pythons test-wheel check check-api format bench bench-engine lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo 'make test-wheel  a wheel of this tree, alone in an empty environment with each extra (many minutes)'
 	@echo '              make test-wheel EXTRAS="duckdb media" some of them; with PYTHON=python3.13 on that Python'
 	@echo 'make check    ruff, mypy and the printed documents'
+	@echo 'make test-fuzz  600 damaged media files through the header reader, a job and the engine (minutes)'
 	@echo 'make check-api  many made-up requests against the contract of the API (minutes)'
 	@echo 'make format   let ruff put right what it can'
 	@echo 'make bench    the measurements of the README     make bench BENCH=benchmarks/limiter.py one of them'
@@ -61,6 +62,11 @@ check: $(DEV)/ready
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
 	$(DEV)/bin/tl-data docs --check
+
+# Damaged media files through the reader of headers and through a job; make test-fuzz FUZZ=2000 more of them.
+FUZZ ?= 600
+test-fuzz: $(DEV)/ready
+	FUZZ_FILES=$(FUZZ) $(DEV)/bin/python -m pytest --timeout 3600 tests/media/test_fuzz.py tests/pipeline/test_fuzz.py $(ARGS)
 
 check-api: $(DEV)/ready
 	TL_CONTRACT_EXAMPLES=120 $(DEV)/bin/python -m pytest --timeout 3600 tests/local/server/test_contract.py $(ARGS)

@@ -43,6 +43,7 @@ from tl_data.runtime.result_cache import Outcome
 from tl_data.session import Session
 from tl_data.settings import SERVICE_URL, Settings
 from tl_data.types import VECTOR
+from tl_data.untrusted import private_folder
 from tl_data.urls import is_loopback
 from tl_data.usage import current
 
@@ -98,6 +99,8 @@ class Connection:
 
     def _open(self) -> Session:
         settings = self.settings
+        if settings.embedded or settings.ledger is None:
+            private_folder(Path(settings.home))
         if settings.embedded:
             self._engine = engine(Path(settings.home).resolve() / "engine", settings.tiers)
             base_url = self._engine.base_url

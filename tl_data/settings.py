@@ -17,6 +17,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import orjson
+
 from tl_data.errors import SettingsError
 from tl_data.urls import is_loopback
 
@@ -150,6 +152,21 @@ class Settings:
     def embedded(self) -> bool:
         """Whether the embedded engine is used: no key, and no address of another server."""
         return self.api_key is None and self.base_url is None
+
+    def key_for(self, base_url: str) -> str | None:
+        """The key to send to an address: the API key, or that of the engine which this user's programs share.
+
+        Args:
+            base_url: of the API, or of the embedded engine.
+        """
+        if self.api_key or not is_loopback(base_url):
+            return self.api_key
+        engine = Path(self.home).resolve() / "engine"
+        try:
+            running = orjson.loads((engine / "engine.json").read_bytes())["base_url"]
+            return (engine / "engine.key").read_text(encoding="ascii") if running == base_url else None
+        except (OSError, ValueError, KeyError):
+            return None
 
     @property
     def tiers(self) -> dict[str, str]:

@@ -7,9 +7,11 @@ sound are opened, and nothing that they point to.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,ogg,asf,mxf,rm,ivf,nut,"
@@ -17,6 +19,9 @@ _FORMATS = (
 )
 #: Options of `av.open` for a foreign file.
 CONTAINERS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "probesize": "10000000"}
+
+#: The same for a file behind an address.
+REMOTE_CONTAINERS = CONTAINERS | {"protocol_whitelist": "https,http,tls,tcp"}
 
 #: Environment variables that a process which decodes foreign files gets. Secrets have any name, so the list
 #: names what is needed, not what is dangerous.
@@ -35,6 +40,23 @@ def worker_environment(environment: Mapping[str, str] | None = None) -> dict[str
     """The variables of this process, or of `environment`, that a process which decodes foreign files gets."""
     source = os.environ if environment is None else environment
     return {name: value for name, value in source.items() if _PASSED.fullmatch(name)}
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder that only this user can enter, and those above it that are missing; others stay."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        with contextlib.suppress(FileExistsError):  # another process was quicker
+            folder.mkdir(mode=0o700)
+
+
+def private_file(path: Path, text: str) -> None:
+    """Write a file that only this user can read, whole or not at all."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(number, "w", encoding="utf-8") as file:
+        file.write(text)
+    fresh.replace(path)
 
 
 def printable(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -169,11 +170,79 @@ def test_pages_of_other_sites_are_refused_without_a_key(api: API) -> None:
     ):
         assert problem(api.get("/indexes", headers={"host": host})) == (403, "host_not_allowed")
         assert api.engine("GET", "/stats", headers={"host": host}).status_code == 403
-    for host in (f"localhost:{port}", "tl.localhost", f"[::1]:{port}", "127.0.0.1", "192.168.1.2:8000"):
+    for host in (
+        "tl.localhost",
+        "192.168.1.2:8000",
+        f"0.0.0.0:{port}",
+        "evil@localhost",
+        "localhost#evil.example",
+        "",
+    ):
+        assert problem(api.get("/indexes", headers={"host": host})) == (403, "host_not_allowed"), host
+    for host in (f"localhost:{port}", f"[::1]:{port}", "127.0.0.1", f"127.0.0.1:{port}"):
         assert api.get("/indexes", headers={"host": host}).status_code == 200
     across = api.form("/tasks", ("index_id", "x"), headers={"sec-fetch-site": "cross-site"})
     assert problem(across) == (403, "host_not_allowed")
-    assert api.get("/indexes", headers={"sec-fetch-site": "same-origin"}).status_code == 200
+    same = {"sec-fetch-site": "same-origin", "origin": f"http://127.0.0.1:{port}"}
+    assert api.get("/indexes", headers=same).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://localhost:3000"},
+        {"origin": "http://localhost:3000", "sec-fetch-site": "same-site"},
+        {"origin": "https://evil.example", "host": "0.0.0.0"},
+        {"sec-fetch-site": "cross-site"},
+    ],
+)
+def test_a_page_of_another_origin_changes_nothing(api: API, headers: dict[str, str]) -> None:
+    """What a browser sends without asking first: forms, untyped bodies, and requests without a body."""
+    before = api.get("/indexes").json()["page_info"]["total_results"]
+    body = b'{"index_name": "forged", "models": [{"model_name": "marengo3.0", "model_options": ["visual"]}]}'
+    assert problem(api.post("/indexes", content=body, headers=headers)) == (403, "host_not_allowed")
+    form = api.form("/tasks", ("index_id", "0" * 24), ("video_url", "file:///etc/passwd"), headers=headers)
+    assert problem(form) == (403, "host_not_allowed")
+    assert problem(api.engine("POST", "/reindex", headers=headers)) == (403, "host_not_allowed")
+    assert api.get("/indexes").json()["page_info"]["total_results"] == before
+
+
+def test_json_needs_its_content_type(api: API) -> None:
+    body = b'{"index_name": "untyped", "models": [{"model_name": "marengo3.0", "model_options": ["visual"]}]}'
+    assert problem(api.post("/indexes", content=body)) == (400, "content_type_invalid")
+    untyped = {"content-type": "text/plain"}
+    assert problem(api.post("/indexes", content=body, headers=untyped)) == (400, "content_type_invalid")
+
+
+@pytest.mark.parametrize(("options", "key"), [(["--api-key", ""], None), ([], ""), ([], "  ")])
+def test_an_empty_key_is_an_error(tmp_path: Path, options: list[str], key: str | None) -> None:
+    command = [sys.executable, "-m", "tl_data.local", "--home", str(tmp_path), "--port", "0", *options]
+    environment = os.environ | ({} if key is None else {"TL_ENGINE_API_KEY": key})
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 2
+    assert "TL_ENGINE_API_KEY" in ended.stderr
+
+
+def test_an_engine_waits_for_the_one_that_is_ending(tmp_path: Path) -> None:
+    """The lock is held without the file that says where the engine is: it ends, and lets go in a moment."""
+    command = [sys.executable, "-m", "tl_data.local", "--home", str(tmp_path), "--port", "0"]
+    with (tmp_path / "engine.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            time.sleep(3)
+            assert process.poll() is None
+            assert not (tmp_path / "engine.json").exists()
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            deadline = time.monotonic() + 30
+            while not (tmp_path / "engine.json").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert (tmp_path / "engine.json").exists()
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,8 @@ def _described(settings: Settings) -> dict[str, Any] | str:
 def _asked(settings: Settings) -> dict[str, Any] | str:
     """What a running engine works with; {} for a server that is none."""
     parts = urlsplit(settings.base_url or "")
-    headers = {"x-api-key": settings.api_key} if settings.api_key else {}
+    key = settings.key_for(settings.base_url or "")
+    headers = {"x-api-key": key} if key else {}
     request = urllib.request.Request(f"{parts.scheme}://{parts.netloc}/_engine/tiers", headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:

@@ -57,8 +57,9 @@ class BaseClient:
             )
         self.settings = settings
         self.base_url = base_url.rstrip("/")
+        self.key = settings.key_for(self.base_url)
         self.api_version: str | None = None  # as the API last said it
-        self.transport = Transport(settings.timeout, settings.api_key)
+        self.transport = Transport(settings.timeout, self.key)
         self.withdrawn: set[str] = set()  # endpoints that answered 410
         self.puts_videos = False  # the server knows PUT, not PATCH, for a video
         self.generation: Generation | None = None  # see `AnalyzeTaskMethods.account_generation`
@@ -248,8 +249,8 @@ class BaseClient:
 
     def _headers(self, request: Request) -> dict[str, str]:
         headers = {"accept": "application/json", **request.headers}
-        if self.settings.api_key:
-            headers["x-api-key"] = self.settings.api_key
+        if self.key:
+            headers["x-api-key"] = self.key
         if request.json is not None:
             headers["content-type"] = "application/json"
         return headers

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ import orjson
 from tl_data.client.responses import decoded, error_from
 from tl_data.client.retry import Repeat, persist
 from tl_data.errors import ConnectionFailed, MissingExtra, SettingsError
+from tl_data.untrusted import private_file, private_folder
 from tl_data.urls import is_loopback
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ def engine(home: Path, tiers: Mapping[str, str] | None = None) -> Engine:
     """
     wanted = dict(tiers or {})
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        private_folder(home)
         _until_alike(home, wanted)
         lease = (home / "users.lock").open("a+")
     except OSError as error:
@@ -149,12 +151,16 @@ def _start(home: Path, lease: IO[str], tiers: Mapping[str, str]) -> Engine:
         file=sys.stderr,
     )
     log = home / "engine.log"
+    # Other users of the machine may reach the port: the engine would read this user's files for them.
+    key = secrets.token_urlsafe(32)
+    private_file(home / "engine.key", key)
     command = [sys.executable, "-m", "tl_data.local", "--home", str(home), "--port", "0"]
     command += ["--allow-private", "--allow-files", "--lease", str(home / "users.lock")]
     with log.open("ab") as out:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
-            env={n: v for n, v in os.environ.items() if not n.startswith("TL_LOCAL_")} | dict(tiers),
+            env={n: v for n, v in os.environ.items() if not n.startswith("TL_LOCAL_")}
+            | {"TL_ENGINE_API_KEY": key, **tiers},
         )  # fmt: skip
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
@@ -224,7 +230,7 @@ async def again(client: Client, index_id: str | None, *, begin: bool = False) ->
     """
     parts = urlsplit(client.base_url)
     page = "/_engine/reindex" + (f"?index_id={index_id}" if index_id else "")
-    headers = {"x-api-key": client.settings.api_key} if client.settings.api_key else {}
+    headers = {"x-api-key": client.key} if client.key else {}
     method = "POST" if begin else "GET"
 
     async def asked() -> Answer:
@@ -246,7 +252,7 @@ async def models_of(client: Client) -> Models | None:
     parts = urlsplit(client.base_url)
     if not is_loopback(client.base_url):
         return None
-    headers = {"x-api-key": client.settings.api_key} if client.settings.api_key else {}
+    headers = {"x-api-key": client.key} if client.key else {}
 
     async def asked() -> Answer:
         answer = await client.transport.send("GET", f"{parts.scheme}://{parts.netloc}{PAGE}", headers)

@@ -59,7 +59,11 @@ def read_options(arguments: list[str] | None = None) -> Config:
     say("--host", default="127.0.0.1", help="address to listen on; anything but loopback needs --api-key")
     say("--port", type=int, default=8000, help="0 picks a free one")
     say("--home", type=Path, default=None, help="folder of the engine's data")
-    say("--api-key", default=os.environ.get("TL_ENGINE_API_KEY"), help="the key that clients must send")
+    say(
+        "--api-key",
+        default=os.environ.get("TL_ENGINE_API_KEY"),
+        help="the key that clients must send; better set TL_ENGINE_API_KEY: other users see the command line",
+    )
     say("--faults", type=Path, help="TOML or JSON file of faults to inject")
     say("--plan", choices=sorted(PLANS), help="rate limits of a plan; none without")
     say(
@@ -68,8 +72,12 @@ def read_options(arguments: list[str] | None = None) -> Config:
         default=max(1, min(4, (os.cpu_count() or 2) // 2)),
         help="videos worked on at once",
     )
-    say("--allow-private", action="store_true", help="URLs may lead to loopback and private addresses")
-    say("--allow-files", action="store_true", help="file:// URLs may name any file")
+    say(
+        "--allow-private",
+        action="store_true",
+        help="URLs, and redirects of public hosts, may lead to loopback and private addresses",
+    )
+    say("--allow-files", action="store_true", help="file:// URLs may name any file that this user can read")
     say("--media", type=Path, help="folder that file:// URLs and imports may read")
     say("--lease", type=Path, help="end when no process holds a shared lock on this file")
     say(
@@ -104,6 +112,8 @@ def read_options(arguments: list[str] | None = None) -> Config:
         parser.error(f"--port {given.port} is no port: 0 to 65535")
     if given.media and not given.media.is_dir():
         parser.error(f"--media {given.media} is not a folder")
+    if given.api_key is not None and not given.api_key.strip():
+        parser.error("the API key is empty: set TL_ENGINE_API_KEY or --api-key to a key, or unset it")
     if not _is_loopback(given.host) and not given.api_key:
         parser.error(f"--host {given.host} can be reached from other machines: give an --api-key")
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
@@ -226,18 +236,18 @@ def main(arguments: list[str] | None = None) -> int:
     if "--describe" in (sys.argv[1:] if arguments is None else arguments):
         sys.stdout.write(json.dumps(_described(options)) + "\n")
         return 0
+    os.umask(0o077)  # what is stored of videos is for this user alone
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         options.home.mkdir(parents=True, exist_ok=True)
+        options.home.chmod(0o700)  # also that of an earlier version
         lock = (options.home / "engine.lock").open("a+")
     except OSError as error:
         return _refuse(
             f"the folder {options.home} cannot be used: {error.strerror}; name another with --home"
         )
     with lock, contextlib.ExitStack() as stack:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _locked(lock, options.home):
             return _refuse(f"another engine already uses {options.home}")
         try:
             app = make_app(options)
@@ -258,6 +268,17 @@ def main(arguments: list[str] | None = None) -> int:
         )  # fmt: skip
         Server(config, options, app.state.engine, at.getsockname()[1]).run([at])
     return 0
+
+
+def _locked(lock: IO[str], home: Path) -> bool:
+    """Take the lock of a home; False if an engine is at work there. One that is ending is waited for."""
+    deadline = time.monotonic() + LONGEST_END_SEC + 5
+    while not _is_free(lock):
+        # An engine that ends removes its file first and lets go of the lock last.
+        if (home / "engine.json").exists() or time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def _described(options: Config) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import io
 from fractions import Fraction
 from typing import Any
 
+from tl_data.untrusted import CONTAINERS, REMOTE_CONTAINERS
+
 WIDTH = 320  # pixels
 PICTURES = 12  # of a video, spread over its length
 POSTER = PICTURES // 3  # which of them stands for the video: later than titles and black
@@ -26,9 +28,10 @@ def frames_of(source: str, length: float | None) -> list[Json]:
         import av
     except ImportError:
         return []
+    options = REMOTE_CONTAINERS if "://" in source else CONTAINERS
     try:
         # Seconds to open and to read: a host that hangs costs the pictures, not the run.
-        with av.open(source, timeout=(15.0, 30.0)) as opened:
+        with av.open(source, options=options, timeout=(15.0, 30.0)) as opened:
             stream = opened.streams.video[0]
             known = length or float((opened.duration or 0) / av.time_base)
             count = max(1, min(PICTURES, int(known)))
@@ -41,7 +44,7 @@ def frames_of(source: str, length: float | None) -> list[Json]:
                     second = round(known * (n + 0.5) / count, 3)
                     rows.append({"sec": second, "kind": kind, "jpeg": body, "width": width, "height": height})
             return rows
-    except (av.FFmpegError, IndexError, OSError, ValueError):
+    except Exception:  # noqa: BLE001 - a foreign file may make the library raise anything
         return []
 
 
@@ -52,10 +55,10 @@ def frame_at(path: str, second: float) -> bytes | None:
     except ImportError:
         return None
     try:
-        with av.open(path) as opened:
+        with av.open(path, options=CONTAINERS) as opened:
             image = _at(opened, opened.streams.video[0], second)
             return None if image is None else jpeg(image)[0]
-    except (av.FFmpegError, IndexError, OSError, ValueError):
+    except Exception:  # noqa: BLE001 - a foreign file may make the library raise anything
         return None
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import logging
 import re
-import socket
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,7 +21,6 @@ from tl_data.local.config import API_VERSION, PREFIX, Config
 from tl_data.local.errors import (
     APIProblem,
     deprecated_endpoint,
-    from_elsewhere,
     is_full,
     key_invalid,
     missing_endpoint,
@@ -38,7 +34,7 @@ from tl_data.local.server import fault_injection
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.fault_injection import Injection
 from tl_data.local.server.faults import Faults
-from tl_data.local.server.middleware import Lingering
+from tl_data.local.server.middleware import Lingering, check_sender
 from tl_data.local.server.old_names import path_of_now
 from tl_data.local.server.routes import (
     admin,
@@ -300,13 +296,11 @@ class Guard:
             raise not_supported(path)
 
     def _check_key(self, scope: Scope) -> None:
-        key, headers = self._engine.config.api_key, dict[Any, bytes](scope["headers"])
-        if key is None:
-            # On loopback alone: only pages in a browser of this machine could speak for somebody else.
-            if headers.get(b"sec-fetch-site") == b"cross-site" or not _is_here(headers.get(b"host", b"")):
-                raise from_elsewhere()
+        key = self._engine.config.api_key
+        if not key:  # on loopback alone
+            check_sender(scope)
             return
-        sent = headers.get(b"x-api-key", b"")
+        sent = dict[Any, bytes](scope["headers"]).get(b"x-api-key", b"")
         if not hmac.compare_digest(sent, key.encode()):
             raise key_invalid()
 
@@ -315,14 +309,3 @@ def _begins(path: str, pattern: str) -> bool:
     """Whether a path is that of a pattern or lies below it; `*` is any one part."""
     parts, wanted = path.split("/"), pattern.split("/")
     return len(parts) >= len(wanted) and all(w in ("*", p) for p, w in zip(parts, wanted, strict=False))
-
-
-def _is_here(host: bytes) -> bool:
-    """Whether a Host header names this machine, or an address: a foreign name can be made to lead here."""
-    try:
-        name = (urlsplit(f"//{host.decode('latin-1')}").hostname or "").rstrip(".")
-        if name in ("", "localhost", socket.gethostname().lower()) or name.endswith(".localhost"):
-            return True
-        return bool(ipaddress.ip_address(name))
-    except ValueError:
-        return False

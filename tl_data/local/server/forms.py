@@ -288,12 +288,14 @@ async def read_json(request: Request, limit: int) -> dict[str, Any]:
     Raises:
         APIProblem: another content type, too long, not JSON, or not an object.
     """
-    kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
-    if not (kind == "" or kind.endswith("json")):
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind and not kind.endswith("json"):
         raise _content_type("application/json", kind)
     raw = await _bounded(request, limit)
     if not raw.strip():
         raise APIProblem(400, "parameter_invalid", "The request needs a JSON object as its body.")
+    if not kind:  # a page may send such a body to other origins without asking first
+        raise _content_type("application/json", kind)
     if len(raw) > LARGE:  # with a file in it: others are answered meanwhile
         body = await asyncio.to_thread(decode_json, "request body", raw)
     else:

@@ -1,4 +1,9 @@
-"""Lets a client that is still sending read why it was refused.
+"""What stands around the routes: requests of web pages are kept out, and refusals are read to their end.
+
+A page of any site can make the browser of this machine send requests to loopback, and its site's name can be
+made to lead there. `check_sender` refuses both on an engine without a key; with one, no page has the key.
+
+`Lingering` lets a client that is still sending read why it was refused.
 
 A server that answers in the middle of an upload and then closes resets the connection, and with it the answer
 that the client has not read yet. So what is on its way is taken in before the answer goes out, within bounds.
@@ -7,9 +12,14 @@ that the client has not read yet. So what is on its way is taken in before the a
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tl_data.local.errors import from_elsewhere
 
 BYTES = 16 * 2**20  # taken in and thrown away
 SECONDS = 3.0
@@ -48,3 +58,35 @@ class Lingering:
             await send(message)
 
         await self._app(scope, noting, patient)
+
+
+def check_sender(scope: Scope) -> None:
+    """Refuse a request that a web page of another origin sends, or that was sent to another host's name.
+
+    Browsers send Origin with everything that can change something, and Sec-Fetch-Site where they trust the
+    address; a program sends neither.
+
+    Raises:
+        APIProblem: 403, host_not_allowed.
+    """
+    headers = dict[Any, bytes](scope["headers"])
+    host = headers.get(b"host", b"")
+    if not names_loopback(host.decode("latin-1")):
+        raise from_elsewhere()
+    origin = headers.get(b"origin")
+    if origin is not None and origin.lower() != b"http://" + host.lower():
+        raise from_elsewhere()
+    if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+        raise from_elsewhere()
+
+
+def names_loopback(host: str) -> bool:
+    """Whether a Host header is `localhost` or a loopback address, with or without a port."""
+    try:
+        parts = urlsplit(f"//{host}")
+        if parts.netloc != host or "@" in host or (parts.port is None and host.endswith(":")):
+            return False
+        name = parts.hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
