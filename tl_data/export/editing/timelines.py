@@ -95,6 +95,7 @@ class TimelineRows:
     def _videos(self) -> list[dict[str, Any]]:
         """One row a video; where several keys are the same video, the first by name."""
         rows = self.lake.read(VIDEOS).sort_by([("source_key", "descending")]).to_pylist()
+        rows = [row for row in rows if row["removed_at"] is None]
         return list({row["video_id"] or row["source_key"]: row for row in rows}.values())
 
     def _events(self) -> dict[str, list[dict[str, Any]]]:
