@@ -12,6 +12,7 @@ from tl_data.cli import docs
 from tl_data.client import OPERATIONS
 from tl_data.errors import SchemaMismatch
 from tl_data.functions import FUNCTIONS, TABLES
+from tl_data.local.profiles import PROFILES
 
 RECORDS = [*FUNCTIONS.values(), *TABLES.values()]
 NAMES = [r.name for r in RECORDS]
@@ -76,6 +77,15 @@ def test_every_record_says_which_operations_it_calls() -> None:
     methods = {operation.method for operation in OPERATIONS}
     assert set(docs.CALLS) == set(NAMES)
     assert all(set(called) <= methods for called in docs.CALLS.values())
+
+
+def test_the_accounts_of_operations_are_those_of_the_profiles() -> None:
+    assert {"/gist", "/summarize"} == set(PROFILES["today"].gone)
+    assert {p for p in PROFILES["today"].missing if p in docs.GONE} == {"/tasks/transfers"}
+    assert set(docs.NEW) == set(PROFILES["2025"].missing)
+    assert docs.accounts_of("POST /gist") == "2025"
+    assert docs.accounts_of("GET /assets/{asset_id}/entities") == "today"
+    assert docs.accounts_of("GET /assets/{asset_id}") == "today and 2025"
 
 
 def test_the_printed_pages_are_up_to_date() -> None:

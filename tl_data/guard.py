@@ -285,7 +285,8 @@ class Guard:
             operation = first.operation if first.operation in operations else "analyze"
             seconds = first.video_minutes * 60 or self._known_seconds(row) or await self._seconds(row)
             rest = operations[operations.index(operation) :] if operation in operations else operations
-            return self._priced(function, rest[1:] if first.submitted else rest, row, seconds)
+            billed = first.video_minutes * 60 if operation == "analyze" else 0.0  # its window, each time
+            return self._priced(function, rest[1:] if first.submitted else rest, row, seconds, billed)
         except TLDataError:
             return Quote()  # it fails before it is paid
         return Quote(reused=1)
@@ -306,7 +307,12 @@ class Guard:
         return None
 
     def _priced(
-        self, function: Function, operations: Sequence[str], row: Mapping[str, Any], seconds: float | None
+        self,
+        function: Function,
+        operations: Sequence[str],
+        row: Mapping[str, Any],
+        seconds: float | None,
+        billed: float = 0.0,
     ) -> Quote:
         total = Quote()
         model = text_model(self._session.analyze_model)
@@ -317,6 +323,7 @@ class Guard:
                 length = _window(row, length)
                 tokens = _most_tokens(function, row, model)
                 times = _definitions(row) if function.name == "segments" else 1
+                length, times = (billed, 1) if billed else (length, times)
             minutes = length / 60 * times if operation in _BY_LENGTH else 0.0
             price = self.prices.of(operation, video_minutes=minutes, calls=1, output_tokens=tokens)
             total += Quote(1, price, minutes)

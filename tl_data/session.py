@@ -396,7 +396,8 @@ class Session:
             TaskFailed: the service took it and could not use it.
         """
         identity = identity or await identify(self.client, video)
-        call = Call("asset", identity.content_key, {}, None, content=identity.canonical)
+        # Nothing is billed for it: what is made of it is.
+        call = Call("asset", identity.content_key, {}, None, content=identity.canonical, units=0)
 
         async def send() -> str:
             return await upload(self.client, video, call.key)

@@ -34,6 +34,7 @@ DIMENSIONS: dict[str, int] = {
     "Marengo-retrieval-2.6": 1024,
     "Marengo-retrieval-2.7": 1024,
     "marengo3.0": 512,
+    "marengo3.5": 512,
     EMBEDDED_MODEL: 320,
 }
 
@@ -66,8 +67,8 @@ class Settings:
     index: str = "tl_data"  # name or id of the index that URLs and paths are indexed into
     ledger: str | None = None  # a path or s3://, gs://, az:// address; None: <home>/ledger
     home: str = field(default_factory=_home)  # data of the embedded engine, ledger, caches
-    search_model: str | None = None  # None: marengo3.0, or the embedded engine's own
-    analyze_model: str | None = None  # None: pegasus1.2, or the embedded engine's own
+    search_model: str | None = None  # None: marengo3.0 (2025: marengo2.7), or the engine's own
+    analyze_model: str | None = None  # None: pegasus1.5 (2025: pegasus1.2), or the engine's own
     concurrency: int = 16  # calls in flight, per process; of a job: of indexing and of analysis each
     timeout: float = 600.0  # seconds for one answer; the service may think for minutes
     task_deadline: float = 4 * 3600.0  # seconds to wait for one remote task

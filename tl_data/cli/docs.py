@@ -46,6 +46,13 @@ CALLS: dict[str, tuple[str, ...]] = {
     "analyze_tasks": ("list_analyze_tasks",),
 }
 
+#: Beginnings of paths that the service of today has no more, and that of 2025 had not yet.
+GONE = ("/gist", "/summarize", "/tasks/transfers")
+NEW = (
+    *("/analyze/tasks", "/analyze/batches", "/embed-v2", "/entity-collections"),
+    *("/assets/*/entities", "/assets/*/transcription"),
+)
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 _HEAD = "-- Printed by `tl-data docs`: change the declarations in tl_data/functions, not this file.\n"
@@ -190,22 +197,38 @@ def _operations() -> str:
         "## Operations of the API",
         "",
         "Every operation has a method in `tl_data.client.Client`. Those that SQL and the command line need,",
-        "too, are called by the functions named here. The embedded engine serves them all; the official SDKs",
-        "named last carry the operation out against it in the tests.",
+        "too, are called by the functions named here. The embedded engine serves them all; with `--profile`",
+        "it serves those of the accounts named here. The official SDKs named last carry the operation out",
+        "against it in the tests.",
         "",
-        "| operation | client method | SQL | command | SDKs |",
-        "| --- | --- | --- | --- | --- |",
+        "Left out: `/knowledge-stores` (with items, item collections and search), `/responses` and",
+        "`/connections` (with imports). They are sessions and stores of the service's own, not tables; the",
+        "engine answers them with 501 `not_supported`. Webhooks are left out, too: tasks are polled.",
+        "",
+        "| operation | client method | accounts | SQL | command | SDKs |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for operation in OPERATIONS:
         names = [r.name for r in catalog.records() if operation.method in CALLS[r.name]]
         sql = ", ".join(f"`tl_{name}`" for name in names)
         commands = ", ".join(f"`tl-data {name.replace('_', '-')}`" for name in names)
         route = operation.route
-        lines.append(f"| `{route}` | `{operation.method}` | {sql} | {commands} | {sdks_of(route)} |")
+        facts = (f"`{operation.method}`", accounts_of(route), sql, commands, sdks_of(route))
+        lines.append(f"| `{route}` | {' | '.join(facts)} |")
     more = sorted(set().union(*SDKS.values()) - {operation.route for operation in OPERATIONS})
     lines += ["", "The embedded engine serves these as well, for programs written with such an SDK:", ""]
     lines += [f"- `{route}` ({sdks_of(route)})" for route in more]
     return "\n".join(lines) + "\n"
+
+
+def accounts_of(route: str) -> str:
+    """On which accounts an operation is there: today's, those of 2025, or both."""
+    path = route.partition(" ")[2]
+
+    def begins(patterns: tuple[str, ...]) -> bool:
+        return any(re.match(re.escape(p).replace(r"\*", "[^/]+") + "(/|$)", path) for p in patterns)
+
+    return "2025" if begins(GONE) else "today" if begins(NEW) else "today and 2025"
 
 
 def _section(record: Function | Table) -> str:

@@ -171,7 +171,13 @@ LIMITS: dict[str, Limits] = {
     "marengo3.0": Limits(
         4, 14400, 4 * GB, 360, 5184, 2160, query_tokens=500, image_side=128, image_bytes=32 * MB
     ),
+    "marengo3.5": Limits(
+        4, 14400, 4 * GB, 360, 5184, 2160, query_tokens=2000, image_side=128, image_bytes=32 * MB
+    ),
     "pegasus1.2": Limits(4, 3600, 2 * GB, 360, 3840, 2160),
+    # By task, without a window; with windows of two hours it takes files of four.
+    "pegasus1.5": Limits(1, 7200, 4 * GB, 360, 5184, 2160),
+    "pegasus1.6": Limits(1, 7200, 4 * GB, 360, 5184, 2160),
     "tl-local-2": Limits(4, 7200, 2 * GB, 360, 5184, 2160, image_bytes=32 * MB),
 }
 LIMITS["Marengo-retrieval-2.7"] = LIMITS["marengo2.7"]
