@@ -1,6 +1,6 @@
 """A job whose processes and server are killed at random, over a line that loses answers: who pays twice?
 
-    python benchmarks/chaos.py [--seeds 20] [--first 0] [--videos 60]
+    python benchmarks/chaos.py [--seeds 20] [--first 0] [--videos 60] [--profile today]
 
 The job runs as `tl-data run` in a process of its own, at times in two at once. By seed, it is killed
 (SIGKILL) at random moments and started again; the server is killed and started on the same data; requests
@@ -113,7 +113,8 @@ def films(folder: Path, count: int) -> list[str]:
 class Server:
     """The engine, in a process of its own that can be killed and started again on the same data."""
 
-    def __init__(self, folder: Path, seed: int, faults: str = FAULTS) -> None:
+    def __init__(self, folder: Path, seed: int, faults: str = FAULTS, profile: str = "lenient") -> None:
+        self.profile = profile
         self.home, self.faults = folder / "server", folder / "faults.toml"
         shapes = ("retry_after", "reset", "text", "empty")
         self.faults.write_text(faults.format(seed=seed, shape=shapes[seed % 4]))
@@ -126,6 +127,7 @@ class Server:
     def start(self) -> None:
         """Wait until it listens."""
         command = ["-m", "tl_data", "serve", "--home", str(self.home), "--port", str(self.port)]
+        command += ["--profile", self.profile]
         self.process = subprocess.Popen(
             [sys.executable, *command, "--faults", str(self.faults), "--allow-private"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -231,6 +233,7 @@ class Storm:
         kills: int,
         restarts: int,
         calm: float,
+        profile: str,
     ) -> None:
         self.dice, self.folder = random.Random(seed), folder
         self.most_kills, self.most_restarts, self.calm = kills, restarts, calm
@@ -239,7 +242,7 @@ class Storm:
         self.keys = set(urls)
         urls += self.dice.choices(urls, k=len(urls) // 10)
         self.dice.shuffle(urls)
-        self.server = Server(folder, seed)
+        self.server = Server(folder, seed, profile=profile)
         (folder / "videos.csv").write_text("\n".join(["url", *urls]))
         self.job = folder / "job.toml"
         self.job.write_text(
@@ -305,7 +308,8 @@ concurrency = {self.dice.choice((4, 16))}
         with (self.folder / f"run-{self.outcome.starts}.log").open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "tl_data", "run", "--json", str(self.job)],
-                stdout=subprocess.PIPE, stderr=log, env={**os.environ, "PYTHONWARNINGS": "default"},
+                stdout=subprocess.PIPE, stderr=log,
+                env={**os.environ, "PYTHONWARNINGS": "default", "TL_API_KEY": "tlk_CHA0S"},
             )  # fmt: skip
 
     def _wait(self, crew: list[subprocess.Popen[bytes]], seconds: float) -> bool:
@@ -387,9 +391,10 @@ def storm(
     kills: int = KILLS,
     restarts: int = RESTARTS,
     calm: float = CALM,
+    profile: str = "lenient",
 ) -> Outcome:
     """One seed in a folder of its own, which is left as it is."""
-    return Storm(seed, names, files, folder, kills, restarts, calm).blow()
+    return Storm(seed, names, files, folder, kills, restarts, calm, profile).blow()
 
 
 def main() -> None:
@@ -399,6 +404,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--videos", type=int, default=60)
+    parser.add_argument("--profile", choices=["lenient", "today", "2025"], default="lenient")
     parser.add_argument("--keep", type=Path, help="where the folders of seeds that went wrong are kept")
     said = parser.parse_args()
     print(f"{'seed':>4} {'format':8}{'videos':>7}{'created':>8}{'ratio':>7}", end="")
@@ -408,7 +414,7 @@ def main() -> None:
     with library(said.videos) as (names, files):
         for seed in range(said.first, said.first + said.seeds):
             with tempfile.TemporaryDirectory(prefix=f"chaos-{seed}-") as folder:
-                o = storm(seed, names, files, Path(folder))
+                o = storm(seed, names, files, Path(folder), profile=said.profile)
                 if said.keep and o.wrong:
                     shutil.copytree(folder, said.keep / f"seed-{seed}", dirs_exist_ok=True)
             ended.append(o)

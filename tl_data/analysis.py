@@ -327,6 +327,12 @@ class Analyses:
                 return entry
         return None
 
+    async def state(self, part: Part, video: VideoRef, window: Window = WHOLE) -> Entry | None:
+        """What the ledger knows of a part, under any of its names; nothing is written."""
+        entries = [await self._ledger.get(call) for call in self._calls(part, video, window)]
+        found = [entry for entry in entries if entry is not None]
+        return next((e for e in found if e.state == "done"), found[0] if found else None)
+
     async def run(self, request: TextRequest, *, batched: bool = False) -> TextResult:
         """Answer all parts of a request, from the ledger or by asking. Errors are in the result.
 

@@ -150,7 +150,7 @@ def test_an_analysis_under_way_is_heard_to_its_end(
     root = own.base_url.removesuffix("/v1.3")
     urls: list[str | None] = [put(f"{n}.mp4") for n in range(2)]
     job = make_job(urls, tables=("chapters",), settings={"base_url": own.base_url})
-    slow = {"kind": "slow_body", "route": "/summarize", "seconds": 4}
+    slow = {"kind": "slow_body", "route": "/analyze/tasks", "method": "POST", "seconds": 4}
     httpx.put(f"{root}/_engine/faults", json={"fault": [slow]}).raise_for_status()
     process = started(job, tmp_path)
     claims = (tmp_path / "ledger" / "calls").rglob
@@ -164,7 +164,7 @@ def test_an_analysis_under_way_is_heard_to_its_end(
     httpx.delete(f"{root}/_engine/faults").raise_for_status()
     last = pipeline.run(job)
     assert (last.status, last.submitted, last.calls) == ("done", 0, 0)
-    asked = httpx.get(f"{root}/_engine/stats").json()["requests"]["POST /summarize"]
+    asked = httpx.get(f"{root}/_engine/stats").json()["requests"]["POST /analyze/tasks"]
     assert sum(asked.values()) == 2
     rows = Lake(job.folder).read(RUNS).to_pylist()
     assert {row["status"]: row["calls"] for row in rows} == {"interrupted": 4, "done": 0}

@@ -156,7 +156,7 @@ def test_what_was_paid_since_the_last_commit(till: Till, work: Work, put: Callab
     """Nothing was committed but the empty row: all that was paid stands in the ledger alone."""
     urls = [put(f"{n}.mp4") for n in range(3)]
     work.over(*urls)
-    till.faults({"kind": "latency", "seconds": 600, "route": "/gist", "count": 2})
+    till.faults({"kind": "latency", "seconds": 600, "route": "/analyze/tasks", "method": "POST", "count": 2})
     process = work.start()
     wait(process, lambda: len(work.answers("index")) == 3 and len(work.answers("summary")) == 1)
     work.ended(process, signal.SIGKILL)
@@ -212,7 +212,7 @@ def test_a_run_that_was_killed_while_it_closed_the_books(
     process = work.start("submit")
     wait(process, lambda: till.billed("tasks_created") == 2)
     work.ended(process, signal.SIGKILL)
-    till.faults({"kind": "latency", "seconds": 600, "route": "/summarize"})
+    till.faults({"kind": "latency", "seconds": 600, "route": "/analyze/tasks", "method": "POST"})
     process = work.start()
     wait(process, lambda: [row["status"] for row in work.rows()] == ["interrupted", "running"])
     work.ended(process, signal.SIGKILL)

@@ -133,6 +133,8 @@ def upgraded(declared: LakeSchema, rows: Rows, schema: pa.Schema) -> Rows:
         name = field.name if field.name in rows.schema.names else former
         if name in rows.schema.names:
             columns.append(_cast(rows.column(name), field.type))
+        elif (source := declared.derived.get(field.name)) and source in rows.schema.names:
+            columns.append(pc.binary_join_element_wise("video", _cast(rows.column(source), pa.string()), ":"))
         else:
             columns.append(pa.nulls(rows.num_rows, field.type))
     return type(rows).from_arrays(columns, schema=schema)
@@ -146,7 +148,7 @@ def _cast(column: Any, kind: pa.DataType) -> Any:
 
 def needed_columns(declared: LakeSchema, found: pa.Schema, names: Sequence[str]) -> list[str]:
     """The columns to read from a table of this or the release before, to give these."""
-    former = [declared.renamed.get(name, name) for name in names]
+    former = [declared.renamed.get(name, declared.derived.get(name, name)) for name in names]
     wanted = (n if n in found.names else old for n, old in zip(names, former, strict=True))
     return [name for name in dict.fromkeys(wanted) if name in found.names]
 

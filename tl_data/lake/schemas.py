@@ -36,6 +36,8 @@ class LakeSchema:
     renamed: Mapping[str, str] = field(
         default_factory=dict, hash=False
     )  # new name -> former name, both written
+    # A column that rows without a value get from another one, as "video:<value>".
+    derived: Mapping[str, str] = field(default_factory=dict, hash=False)
     former: Mapping[str, pa.DataType] = field(default_factory=dict, hash=False)  # types of the release before
 
     def description(self, column: str) -> str:
@@ -51,7 +53,7 @@ def _former(name: str, kind: pa.DataType, now: str) -> tuple[str, pa.DataType, s
     return (name, kind, f"Former name of {now}, with the same values; leaves with the next release")
 
 
-_VIDEO_ID = ("video_id", TEXT, "The platform's id of the indexed video")
+_VIDEO_ID = ("video_id", TEXT, "The platform's id of the indexed video; NULL where it was not indexed")
 _MODEL = ("model", TEXT, "The model that made the row")
 _START = ("start_sec", NUMBER, "Start in seconds from the beginning of the video")
 _END = ("end_sec", NUMBER, "End in seconds from the beginning of the video")
@@ -60,6 +62,13 @@ _CUT = (
     "finish_reason",
     TEXT,
     "Why the model stopped writing: stop, or length when the text was cut at the limit of tokens",
+)
+
+_TEXT_OF = (
+    "content_key",
+    TEXT,
+    "Identifies the content, as in videos, also of a video that is not indexed; video:<video_id> in rows of "
+    "the release before",
 )
 
 VIDEOS = LakeSchema(
@@ -122,10 +131,12 @@ SUMMARIES = LakeSchema(
         _former("at", TIME, "made_at"),
         ("made_at", TIME, "When the summary was made"),
         _CUT,
+        _TEXT_OF,
     ),
-    ("video_id", "prompt"),
+    ("content_key", "prompt"),
     "one row a video and prompt: the summary, and the video's title, topics and hashtags",
-    added=frozenset({"made_at", "finish_reason"}),
+    added=frozenset({"made_at", "finish_reason", "content_key"}),
+    derived={"content_key": "video_id"},
     renamed={"made_at": "at"},
 )
 
@@ -139,9 +150,13 @@ CHAPTERS = LakeSchema(
         ("title", TEXT, "The title of the chapter"),
         ("summary", TEXT, "The summary of the chapter"),
         _MODEL,
+        _CUT,
+        _TEXT_OF,
     ),
-    ("video_id",),
+    ("content_key",),
     "the chapters of a video",
+    added=frozenset({"finish_reason", "content_key"}),
+    derived={"content_key": "video_id"},
 )
 
 VECTORS = LakeSchema(
@@ -285,4 +300,7 @@ def with_former_names(declared: LakeSchema, row: Mapping[str, Any]) -> dict[str,
     for now, former in declared.renamed.items():
         value = both.get(now) if both.get(now) is not None else both.get(former)
         both[now] = both[former] = value
+    for name, source in declared.derived.items():
+        if both.get(name) is None and both.get(source) is not None:
+            both[name] = f"video:{both[source]}"
     return both

@@ -18,7 +18,7 @@ from tl_data.lake.base import Group, LakeTable, rows_of
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ERRORS, RUNS, TABLES, VIDEOS
 
-ORDER = ("clips", "chapters", "summaries", "vectors", "errors", "videos", "runs")
+ORDER = ("clips", "chapters", "summaries", "vectors", "frames", "errors", "videos", "runs")
 
 
 class Commits:

@@ -27,15 +27,17 @@ from typing import Any
 import orjson
 
 from tl_data import catalog
+from tl_data.analysis import Part, TextRequest, VideoRef, Window
 from tl_data.billing import Prices, RunAccount, recording
 from tl_data.errors import BadRequest, SettingsError, TLDataError
 from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ALERTS, ASKED, RUNS, VIDEOS
 from tl_data.ledger.models import BILLED_KEEP, Call
+from tl_data.models import search_model, text_model
 from tl_data.pipeline.job import Alerts, Job
 from tl_data.pipeline.planner import known_index, prices_of
-from tl_data.pipeline.recovery import RunReconciler, run_lease
+from tl_data.pipeline.recovery import RunReconciler, run_lease, spent_lately
 from tl_data.pipeline.report import Report
 from tl_data.pipeline.source import pairs
 from tl_data.runtime.concurrency import in_parallel
@@ -60,8 +62,13 @@ class _Refused(TLDataError):
 class Searches:
     """The best clips of given videos, for given questions."""
 
-    def __init__(self, session: Session, alerts: Alerts) -> None:
+    def __init__(self, session: Session, alerts: Alerts, ranked: bool) -> None:
+        """
+        Args:
+            ranked: whether the model only ranks, as `ranks_only` tells: then there is no threshold to send.
+        """
         self._session, self._alerts = session, alerts
+        self._threshold = None if ranked else alerts.threshold or "high"
         self._search = catalog.FUNCTIONS["search"]
 
     async def known(self, index_id: str, question: str, ids: Sequence[str]) -> bool:
@@ -93,20 +100,98 @@ class Searches:
             first, more = await self.hits(index_id, question, ids[:half])
             rest, still_more = await self.hits(index_id, question, ids[half:])
             return [*first, *rest], more or still_more
-        return [hit for hit in hits if hit["video_id"] in ids], len(hits) >= self._alerts.max_clips
+        return [hit for hit in hits if hit["video_id"] in ids], len(hits) >= self._alerts.most_clips
 
     def _given(self, index_id: str, question: str, ids: Sequence[str]) -> Json:
+        threshold = {} if self._threshold is None else {"threshold": self._threshold}
         return {
             "index_id": index_id,
             "query_text": question,
-            "max_hits": self._alerts.max_clips,
-            "threshold": self._alerts.threshold,
+            "max_hits": self._alerts.most_clips,
+            **threshold,
             "filter": orjson.dumps({"id": list(ids)}).decode(),
         }
 
     def _call(self, given: Json) -> Call:
         said = sha256(orjson.dumps(given, option=orjson.OPT_SORT_KEYS)).hexdigest()
         return Call("search", said, model=self._session.vectors_by, scope=SCOPE, keep=BILLED_KEEP)
+
+
+async def ranks_only(session: Session, alerts: Alerts, index_ids: Sequence[str]) -> bool:
+    """Whether the model of the indexes only ranks, so that the best of bad clips are hits like all others.
+
+    Raises:
+        SettingsError: the questions want what the models cannot tell; says what to write instead.
+    """
+    if session.models is not None:  # the embedded engine tells a confidence
+        return False
+    rows = [await session.index_search_model(index_id) for index_id in index_ids]
+    if not rows:
+        rows = [search_model(session.search_model)]
+    ranked = [row for row in rows if row is not None and row.ranks_only]
+    texts = text_model(session.analyze_model)
+    if alerts.verify and texts is not None and not texts.windows:
+        raise SettingsError(
+            f"[alerts]: verify needs a model that analyses a part of a video, and {texts.name} does not: set "
+            "threshold instead"
+        )
+    if not ranked:
+        return False
+    if alerts.threshold not in (None, "none"):
+        raise SettingsError(
+            f"[alerts]: {ranked[0].name} only ranks clips, and threshold = {alerts.threshold!r} would be "
+            "ignored. Leave it out, and set max_clips, verify = true or both"
+        )
+    if alerts.max_clips is None and not alerts.verify:
+        raise SettingsError(
+            f"[alerts]: {ranked[0].name} only ranks clips: every video has a best one, however little it "
+            "matches. Set verify = true to have each clip checked, or max_clips to report the best ones"
+        )
+    return True
+
+
+MOMENT = 30.0  # seconds of a clip that are looked at to verify it, at most: around its middle
+CHECK_TOKENS = 512  # that a check writes at most
+CHECK = "Answer whether this is to be seen or heard in this part of the video: {question}"
+ANSWER = {
+    "type": "json_schema",
+    "json_schema": {
+        "type": "object",
+        "properties": {
+            "matches": {"type": "boolean", "description": "whether it is there"},
+            "reason": {"type": "string", "description": "one short sentence"},
+        },
+        "required": ["matches", "reason"],
+    },
+}
+
+
+def check_of(question: str, hit: Mapping[str, Any], index_id: str) -> TextRequest:
+    """The analysis that verifies a hit, on the moment's window alone: the window sets the price."""
+    start, end = float(hit["start_sec"]), float(hit["end_sec"])
+    if end - start > MOMENT:
+        middle = (start + end) / 2
+        start, end = middle - MOMENT / 2, middle + MOMENT / 2
+    part = Part("verify", {"question": question}, CHECK.format(question=question), response_format=ANSWER)
+    video = VideoRef(video_id=hit["video_id"], index_id=index_id)
+    return TextRequest(video, (part,), Window(start, end), max_tokens=CHECK_TOKENS)
+
+
+async def verified(
+    session: Session, index_id: str, question: str, hits: Sequence[Json]
+) -> list[tuple[Json, str]]:
+    """The hits that a check confirms, each with what it answered.
+
+    Raises:
+        TLDataError: the first check that failed; the others are in the ledger.
+    """
+    results = await session.analyze_many([check_of(question, hit, index_id) for hit in hits])
+    confirmed = []
+    for hit, result in zip(hits, results, strict=True):
+        answer = orjson.loads(result.raised().answers[0]["data"])
+        if answer.get("matches") is True:
+            confirmed.append((hit, str(answer.get("reason") or "")))
+    return confirmed
 
 
 TOGETHER = 200  # videos that one search covers
@@ -119,14 +204,19 @@ class AlertPlan:
     questions: int
     videos: int  # that have not been asked everything
     searches: int  # that are to be paid for
-    price: float
+    price: float  # of the searches
     currency: str
+    checks: int = 0  # with `verify`: analyses of moments, at most
+    price_of_checks: float = 0.0  # at most
 
     def sentence(self) -> str:
         """The plan in one sentence."""
+        checks = ""
+        if self.checks:
+            checks = f" (+ at most {self.price_of_checks:.2f} for {self.checks} checks)"
         return (
             f"alerts: {self.questions} questions, {self.videos} videos to ask, {self.searches} searches, "
-            f"price {self.price:.2f} {self.currency}"
+            f"price {self.price:.2f} {self.currency}{checks}"
         )
 
 
@@ -168,9 +258,13 @@ async def plan_alerts(
     questions = await asyncio.to_thread(saved_questions, job, alerts)
     lake, prices = Lake(job.folder, job.format), prices_of(job, session)
     chunks = await asyncio.to_thread(lambda: list(due(lake, questions, job.limit, coming, index_id or "")))
-    searches = await unpaid(Searches(session, alerts), chunks)
+    ranked = await ranks_only(session, alerts, sorted({chunk.index_id for chunk in chunks} - {""}))
+    searches = await unpaid(Searches(session, alerts, ranked), chunks)
     videos = sum(len(chunk.videos) for chunk in chunks)
-    return AlertPlan(len(questions), videos, searches, price_of(prices, searches), prices.currency)
+    plan = AlertPlan(len(questions), videos, searches, price_of(prices, searches), prices.currency)
+    plan.checks = searches * alerts.most_clips if alerts.verify else 0
+    plan.price_of_checks = price_of_checks(prices, plan.checks)
+    return plan
 
 
 async def unpaid(searches: Searches, chunks: Sequence[Chunk]) -> int:
@@ -209,9 +303,11 @@ def due(
             known = frozenset(row["questions"] or ())
             asked[row["content_key"]] = sets.setdefault(known, known)  # mostly the same set: held once
     todo: dict[str, Json] = {}
-    columns = ["indexed_at", "content_key", "video_id", "source_key", "url", "index_id"]
+    columns = ["indexed_at", "content_key", "video_id", "source_key", "url", "index_id", "removed_at"]
     for batch in lake.batches(VIDEOS, columns):
         for row in batch.to_pylist():
+            if row["video_id"] is None or row["removed_at"] is not None:
+                continue  # it is in no index, or has left the source
             before = asked.get(row["content_key"], frozenset())
             replaced = coming is not None and row["source_key"] in coming
             if not (replaced or wanted <= before or row["content_key"] in todo):
@@ -234,6 +330,12 @@ def due(
 
 def price_of(prices: Prices, searches: int) -> float:
     return prices.of("search", calls=searches)
+
+
+def price_of_checks(prices: Prices, checks: int) -> float:
+    """What so many checks cost at most."""
+    tokens = checks * CHECK_TOKENS
+    return prices.of("analyze", video_minutes=checks * MOMENT / 60, calls=checks, output_tokens=tokens)
 
 
 @dataclass
@@ -280,7 +382,13 @@ async def alert(
     report = AlertReport(run, len(questions))
     chunks = await asyncio.to_thread(lambda: list(due(lake, questions, job.limit)))
     tables = await asyncio.to_thread(lambda: [lake.table(t) for t in (ALERTS, ASKED, RUNS)])
-    price = price_of(prices, await unpaid(Searches(session, alerts), chunks))
+    ranked = await ranks_only(session, alerts, sorted({chunk.index_id for chunk in chunks}))
+    searches = await unpaid(Searches(session, alerts, ranked), chunks)
+    price = price_of(prices, searches)
+    if alerts.verify:
+        price += price_of_checks(prices, searches * alerts.most_clips)
+    if job.budget is not None and job.budget_hours:
+        spent = await asyncio.to_thread(spent_lately(tables[2], run, job.budget_hours))
     if job.budget is not None and price and spent + price > job.budget:
         gone = f", of which {spent:g} is spent; run again, or with a larger one" if spent else ""
         money = f"{price:g} {prices.currency}"
@@ -289,7 +397,7 @@ async def alert(
         chunks = []
     run.rows = run.distinct = sum(len(chunk.videos) for chunk in chunks)
     told = await asyncio.to_thread(_told, lake, {v["content_key"] for c in chunks for v in c.videos.values()})
-    asking = _Asking(session, alerts, report, told)
+    asking = _Asking(session, alerts, report, told, ranked)
     with recording(RunAccount(run_id, run.bill)) as account:
         async with run_lease(session.ledger.storage, account, job.folder, prices):
             runs = await asyncio.to_thread(lake.table, RUNS)  # written to at the same time
@@ -315,10 +423,15 @@ async def alert(
 
 class _Asking:
     def __init__(
-        self, session: Session, alerts: Alerts, report: AlertReport, told: dict[tuple[str, str], list[Json]]
+        self,
+        session: Session,
+        alerts: Alerts,
+        report: AlertReport,
+        told: dict[tuple[str, str], list[Json]],
+        ranked: bool,
     ) -> None:
         self._session, self._report, self._told = session, report, told
-        self._searches = Searches(session, alerts)
+        self._searches, self._verify = Searches(session, alerts, ranked), alerts.verify
 
     async def ask(self, chunk: Chunk, stop: asyncio.Event) -> tuple[list[Json], list[Json]]:
         """Rows of `alerts`, in whole groups, and rows of `asked`."""
@@ -329,6 +442,9 @@ class _Asking:
             question, ids = asked
             try:
                 hits, more = await self._searches.hits(chunk.index_id, question, ids)
+                found: list[tuple[Json, str | None]] = [(hit, None) for hit in hits]
+                if self._verify:
+                    found = [*await verified(self._session, chunk.index_id, question, hits)]
             except TLDataError as error:
                 self._report.run.failed += 1
                 self._report.run.new_failures += 1
@@ -337,9 +453,9 @@ class _Asking:
             answered[question] = ids
             if more:
                 self._report.full[question] = None
-            for hit in hits:
+            for hit, answer in found:
                 video = chunk.videos[hit["video_id"]]
-                if row := self._new(question, video, hit):
+                if row := self._new(question, video, hit, answer):
                     self._report.found.append(row)
                     changed[question, video["content_key"]] = None
 
@@ -356,7 +472,9 @@ class _Asking:
         ]
         return [row for group in changed for row in self._told[group]], rows
 
-    def _new(self, question: str, video: Mapping[str, Any], hit: Mapping[str, Any]) -> Json | None:
+    def _new(
+        self, question: str, video: Mapping[str, Any], hit: Mapping[str, Any], answer: str | None
+    ) -> Json | None:
         """The row of a clip, unless the question was told of this moment before."""
         before = self._told.setdefault((question, video["content_key"]), [])
         if any(hit["start_sec"] < old["end_sec"] and old["start_sec"] < hit["end_sec"] for old in before):
@@ -368,6 +486,7 @@ class _Asking:
             "model": self._session.vectors_by,
             "run_id": self._report.run.run_id,
             "found_at": datetime.now(UTC),
+            "answer": answer,
         }
         before.append(row)
         return row

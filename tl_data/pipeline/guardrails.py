@@ -15,7 +15,6 @@ from tl_data.errors import (
 )
 from tl_data.pipeline.inspect import VideoStatus
 from tl_data.pipeline.job import Job
-from tl_data.pipeline.outputs import MOST_TOKENS
 from tl_data.pipeline.report import Report, RunStatus
 
 TROUBLE = (ConnectionFailed, ServerFailed, RateLimited)
@@ -106,10 +105,11 @@ def price_at_most(video: VideoStatus, prices: Prices, *, analysing: bool) -> tup
     """What a video will cost from video on, at most: indexing, and analyses with the text they write."""
     seconds = video.seconds if video.seconds is not None else LONGEST
     index, analyses = Bill(), Bill()
-    if video.state == "new":
+    if video.state == "new" and video.indexing:
         index.add("index", seconds)
-    if analysing and video.asked:
-        analyses.add("analyze", seconds, calls=video.asked, tokens=(0, video.asked * MOST_TOKENS))
+    for analysis in video.analyses if analysing else ():
+        length = LONGEST if analysis.seconds is None else analysis.seconds
+        analyses.add("analyze", length, tokens=(0, analysis.tokens))
     return index.price(prices), analyses.price(prices)
 
 

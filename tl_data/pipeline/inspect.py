@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Literal
 
 import orjson
 
 from tl_data._version import __version__
+from tl_data.analysis import VideoRef
 from tl_data.errors import APIError, LedgerError, MediaRefused, MissingExtra, TLDataError
 from tl_data.ledger.models import Call, Unreadable
 from tl_data.ledger.recovery import indexing_task
 from tl_data.media.identity import Identity, identify
 from tl_data.media.preflight import Limits, facts_of, limits_of, refusal
 from tl_data.object_store import Storage
-from tl_data.pipeline.outputs import analyses, is_text
+from tl_data.pipeline.outputs import is_text
+from tl_data.pipeline.texts import Analysis, Texts
 from tl_data.pipeline.worklist import KnownVideo, SourceVideo
 from tl_data.session import Session
 
@@ -76,7 +78,9 @@ class VideoStatus:
     seconds: float | None = None  # length: the platform's word, or else the header's
     record: Mapping[str, Any] | None = None  # of an indexed video, as `types.VIDEO`
     needed: tuple[str, ...] = ()  # outputs that the tables do not have
-    asked: int = 0  # analyses that have not been paid for
+    analyses: list[Analysis] = field(default_factory=list)  # that have not been paid for
+    indexing: bool = True  # whether it is to be in the index; texts alone need none on an account of today
+    output_errors: dict[str, TLDataError] = field(default_factory=dict)  # outputs that are refused for good
     kept: tuple[str, ...] = ()  # outputs that pass over from the same content by another model
     kept_of: str | None = None  # the id of that video
     error: TLDataError | None = None
@@ -123,6 +127,8 @@ async def inspect_video(
         needed = tuple(name for name in names if not all(name in row.made for row in current))
         if not needed:
             return VideoStatus(item, "unchanged", identity)
+        if any(row.video_id is None for row in current) and not all(map(is_text, needed)):
+            needed = names  # its texts, which are paid for, get the id of the indexed video
     video = VideoStatus(item, "new", identity, needed=needed, kept=kept, kept_of=kept_of)
     if index_id is not None:
         try:
@@ -131,9 +137,15 @@ async def inspect_video(
             return VideoStatus(item, "refused", identity, error=error)
         if video.state == "known" or video.error:
             return video
-    video.asked = len(analyses(session, needed, ""))
-    if measure:
+    video.indexing = any(not is_text(name) for name in needed) or (
+        await session.client.account_generation() == "2025"
+    )
+    if measure or not video.indexing:
         await _measure(session, video)
+    if video.error is None:
+        await _count_analyses(session, video)
+        if not (video.indexing or video.analyses):
+            video.state = "known"  # SQL or another job paid for all of its texts
     return video
 
 
@@ -174,13 +186,26 @@ async def _remember(session: Session, video: VideoStatus, index_id: str, call: C
         return
     video.state, video.record = "known", entry.result
     video.seconds = entry.result.get("duration_sec")
-    paid = [await session.ledger.get(c) for c in analyses(session, video.needed, entry.result["video_id"])]
-    video.asked = sum(1 for known in paid if known is None or known.state != "done")
+    await _count_analyses(session, video)
+
+
+async def _count_analyses(session: Session, video: VideoStatus) -> None:
+    """Find out which analyses its texts still take, and which of them are refused for good."""
+    if (texts := Texts.of(video.needed)) is None or video.identity is None:
+        return
+    identity, names = video.identity, ("video_id", "index_id", "asset_id")
+    ref = VideoRef(
+        **{name: (video.record or {}).get(name) for name in names},
+        content_key=identity.content_key,
+        canonical=identity.canonical,
+        duration_sec=video.seconds,
+    )
+    video.analyses, video.output_errors = await texts.missing(session, ref)
 
 
 async def _measure(session: Session, video: VideoStatus) -> None:
     """Read length and size from the container's header, and refuse what the platform would refuse."""
-    limits = limits_of(session.search_model, session.analyze_model)
+    limits = _limits(session, video)
     refused: TLDataError | None = None
     if video.item.attempts and video.state == "new" and video.identity is not None:
         refused = await refused_before(session.ledger.storage, video.identity, limits)
@@ -205,5 +230,13 @@ async def _measure(session: Session, video: VideoStatus) -> None:
 async def note_refusal(session: Session, video: VideoStatus) -> None:
     """Keep for the next run what the header said against a video."""
     if video.by_header is not None and video.identity is not None:
-        limits = limits_of(session.search_model, session.analyze_model)
+        limits = _limits(session, video)
         await remember_refusal(session.ledger.storage, video.identity, limits, video.by_header)
+
+
+def _limits(session: Session, video: VideoStatus) -> Limits | None:
+    """What the models take that look at the video. On an account of today the index has a search model alone,
+    and a video that is too long for texts has its clips all the same."""
+    if session.models is not None or session.client.generation == "2025":
+        return limits_of(session.search_model, session.analyze_model)
+    return limits_of(session.search_model if video.indexing else session.analyze_model)

@@ -51,6 +51,7 @@ def schema() -> dict[str, Any]:
         "database": TEXT,
         "threshold": {"enum": ["high", "medium", "low", "none"]},
         "max_clips": COUNT,
+        "verify": {"type": "boolean"},
     }
     digest = {
         "file": {
@@ -270,8 +271,15 @@ class Alerts:
     """Saved questions, each asked once of every video."""
 
     questions: Source  # its column `url` holds the questions
-    threshold: Literal["high", "medium", "low", "none"] = "high"  # least confidence of a clip
-    max_clips: int = 10  # best clips of a question that a run reports, per 200 new videos
+    # Least confidence of a clip; None: high, where the model of the index tells a confidence.
+    threshold: Literal["high", "medium", "low", "none"] | None = None
+    max_clips: int | None = None  # best clips of a question that a run reports, per 200 new videos; None: 10
+    verify: bool = False  # whether each clip is checked by an analysis of its moment, which is paid
+
+    @property
+    def most_clips(self) -> int:
+        """The clips of a question that a search gives at most."""
+        return self.max_clips or 10
 
 
 @dataclass(frozen=True)
@@ -366,7 +374,7 @@ class Job:
             top["prices"] = there(table["prices"])
         if "alerts" in table:
             asked = dict(table["alerts"])
-            how = {n: asked.pop(n) for n in ("threshold", "max_clips") if n in asked}
+            how = {n: asked.pop(n) for n in ("threshold", "max_clips", "verify") if n in asked}
             if "questions" in asked:
                 asked["urls"] = asked.pop("questions")
             asked["url"] = asked.pop("column", "question")
@@ -463,7 +471,8 @@ prompts = [""]              # one summary each; "" is a plain summary
 # questions = ["a helmet on the floor"]
 # files = "questions.csv"   # ... or a table of them: files, delta, query and database, as in [source]
 # column = "question"       # column with the questions
-# threshold = "high"        # least confidence of a clip: high, medium, low, none
+# threshold = "high"        # least confidence of a clip: high, medium, low, none (Marengo 2.7)
+# verify = true             # check each clip by an analysis of its moment; for models that only rank
 # max_clips = 10            # best clips of a question that a run tells of, per 200 new videos
 
 # [digest]                  # a page about what came in lately

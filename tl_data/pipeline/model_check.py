@@ -101,13 +101,13 @@ def lengths(lake: Lake) -> list[float | None]:
     return list(found.values())
 
 
-def keep_texts(source: Worklist, commits: Commits, video: VideoStatus, video_id: str) -> None:
+def keep_texts(source: Worklist, commits: Commits, video: VideoStatus, video_id: str | None) -> None:
     """Hand the summaries and chapters that a video keeps to the tables, under its new id."""
-    if video.kept_of is None or video.kept_of == video_id:
+    if video.kept_of is None or video.kept_of == video_id or video_id is None or video.identity is None:
         return
     for name in _tables(video.kept):
-        rows = passed_over(source.texts(TABLES[name], video.kept_of), video_id)
-        commits.add(name, f"{video_id} kept", rows)
+        rows = passed_over(source.texts(TABLES[name], video.kept_of), video_id, video.identity.content_key)
+        commits.add(name, f"{video.identity.content_key} kept", rows)
 
 
 def _tables(names: Iterable[str]) -> list[str]:

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -22,10 +21,12 @@ from tl_data.errors import (
     TLDataError,
 )
 from tl_data.lake.base import Group, rows_of
-from tl_data.lake.schemas import CHAPTERS, CLIPS, FRAMES, SUMMARIES, TABLES, VECTORS
-from tl_data.ledger.models import Call, Unreadable
+from tl_data.lake.schemas import CLIPS, FRAMES, SUMMARIES, TABLES, VECTORS
+from tl_data.ledger.models import Unreadable
 from tl_data.media.frames import frames_of
+from tl_data.media.identity import Identity
 from tl_data.pipeline.job import Job
+from tl_data.pipeline.texts import Texts, ref_of
 from tl_data.session import Session
 from tl_data.usage import receipt
 
@@ -33,9 +34,6 @@ Json = dict[str, Any]
 
 #: What is wrong with more than one video: going on would only make more rows in `errors`.
 FATAL = (NotAllowed, QuotaExhausted, LedgerError, LakeError, SchemaMismatch, SettingsError)
-
-#: Most tokens one analysis writes: the service's own bound (docs, "Pegasus").
-MOST_TOKENS = 4096
 
 
 def wanted(job: Job) -> tuple[str, ...]:
@@ -56,25 +54,31 @@ def is_text(name: str) -> bool:
     return name == "chapters" or name.startswith("summaries:")
 
 
-def analyses(session: Session, names: Sequence[str], video_id: str) -> list[Call]:
-    """The paid calls that these outputs take, as the ledger knows them. An index's own data is free."""
-    asked: list[tuple[str, Json]] = [("summary", {"prompt": p} if p else {}) for p in prompts_of(names)]
-    asked += [("gist", {})] if asked else []
-    asked += [("chapter", {})] if "chapters" in names else []
-    return [session.paid_call(operation, video_id, params) for operation, params in asked]
-
-
-def passed_over(rows: pa.Table, video_id: str) -> pa.Table:
+def passed_over(rows: pa.Table, video_id: str, content_key: str) -> pa.Table:
     """Rows about a video as rows about the same content under another id."""
-    ids = pa.array([video_id] * rows.num_rows, pa.string())
-    return rows.set_column(rows.schema.get_field_index("video_id"), "video_id", ids)
+    for name, value in (("video_id", video_id), ("content_key", content_key)):
+        values = pa.array([value] * rows.num_rows, pa.string())
+        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), values)
+    return rows
 
 
-def groups(names: Iterable[str], video_id: str) -> dict[str, list[Group]]:
-    """The groups of rows that these outputs of a video are, by table."""
-    found: dict[str, list[Group]] = {name: [(video_id,)] for name in names if name in TABLES}
-    if prompts := prompts_of(names):
-        found["summaries"] = [(video_id, prompt) for prompt in prompts]
+def groups(
+    names: Iterable[str], video_id: str | None, content_key: str | None = None
+) -> dict[str, list[Group]]:
+    """The groups of rows that these outputs of a video are, by table: texts go by the content of the video.
+
+    Rows that the release before wrote have its id in the place of the content's key.
+    """
+    found: dict[str, list[Group]] = {}
+    keys = [key for key in (content_key, f"video:{video_id}" if video_id else None) if key]
+    for name in names:
+        if name.startswith("summaries:"):
+            prompt = name.removeprefix("summaries:")
+            found.setdefault("summaries", []).extend((key, prompt) for key in keys)
+        elif name == "chapters":
+            found["chapters"] = [(key,) for key in keys]
+        elif name in TABLES and video_id:
+            found[name] = [(video_id,)]
     return found
 
 
@@ -86,25 +90,30 @@ class Made:
     names: list[str] = field(default_factory=list)  # of the outputs that these are
     failures: dict[str, TLDataError] = field(default_factory=dict)  # of the others, by output
 
-    @property
-    def stays_out(self) -> bool:
-        """Whether nothing at all came of it."""
-        return bool(self.failures) and not self.names
+    def add(self, name: str, rows: pa.Table) -> None:
+        """Add the rows of an output."""
+        self.names.append(name)
+        table = name.partition(":")[0]
+        before = self.tables.get(table)
+        self.tables[table] = rows if before is None else pa.concat_tables([before, rows])
 
 
-async def make(session: Session, names: Sequence[str], record: Mapping[str, Any], source: str) -> Made:
-    """Make these outputs of an indexed video: rows by table. What they cost is in the ledger.
+async def make(
+    session: Session, names: Sequence[str], record: Mapping[str, Any], source: str, identity: Identity
+) -> Made:
+    """Make these outputs of a video: rows by table. What they cost is in the ledger.
 
     An output that fails keeps none of the others out.
 
     Args:
+        record: of the indexed video, as `types.VIDEO`; without `video_id` only texts can be made.
         source: path or URL of the video, for its pictures.
 
     Raises:
         TLDataError: something is wrong that is not this video's: `guardrails.FATAL`.
     """
     made = Made()
-    video_id = str(record["video_id"])
+    video_id = str(record.get("video_id"))
 
     async def ask(name: str, **arguments: Any) -> Any:
         function = catalog.FUNCTIONS[name]
@@ -123,10 +132,7 @@ async def make(session: Session, names: Sequence[str], record: Mapping[str, Any]
         except TLDataError as error:
             made.failures[name] = error
             return
-        made.names.append(name)
-        table = name.partition(":")[0]
-        before = made.tables.get(table)
-        made.tables[table] = found if before is None else pa.concat_tables([before, found])
+        made.add(name, found)
 
     async def clips() -> pa.Table:
         model = {"video_id": video_id, "model": session.vectors_by}
@@ -134,10 +140,6 @@ async def make(session: Session, names: Sequence[str], record: Mapping[str, Any]
 
     async def vectors() -> pa.Table:
         return _vectors(session, video_id, await ask("video_vectors"))
-
-    async def chapters() -> pa.Table:
-        model = {"video_id": video_id, "model": session.texts_by}
-        return rows_of(CHAPTERS, [{**model, **chapter} for chapter in await ask("chapters")])
 
     async def frames() -> pa.Table:
         pictures = await asyncio.to_thread(frames_of, source, record.get("duration_sec"))
@@ -155,12 +157,24 @@ async def make(session: Session, names: Sequence[str], record: Mapping[str, Any]
         }
         return rows_of(SUMMARIES, [row])
 
-    made_by = (("clips", clips), ("vectors", vectors), ("chapters", chapters), ("frames", frames))
-    for name, rows in made_by:
+    for name, rows in (("clips", clips), ("vectors", vectors), ("frames", frames)):
         if name in names:
             await attempt(name, rows)
-    for prompt in prompts_of(names):
-        await attempt(f"summaries:{prompt}", partial(summary, prompt))
+    if (texts := Texts.of(names)) is None:
+        return made
+    known = {"content_key": identity.content_key, "canonical": identity.canonical}
+    try:
+        found, errors = await texts.make(session, await ref_of(session, record, source, **known))
+    except FATAL:
+        raise
+    except TLDataError as failed:
+        found, errors = {}, dict.fromkeys(texts.outputs, failed)
+    for error in errors.values():
+        if isinstance(error, FATAL) and not isinstance(error, Unreadable):
+            raise error
+    made.failures |= errors
+    for name, table in found.items():
+        made.add(name, table)
     return made
 
 

@@ -15,7 +15,7 @@ from tl_data.media.identity import is_url
 from tl_data.pipeline.inspect import VideoStatus, inspect_video
 from tl_data.pipeline.job import Job
 from tl_data.pipeline.model_check import refuse_index, refuse_mixing
-from tl_data.pipeline.outputs import MOST_TOKENS, wanted
+from tl_data.pipeline.outputs import wanted
 from tl_data.pipeline.progress import Progress, Step
 from tl_data.pipeline.report import Plan, Refusal
 from tl_data.pipeline.worklist import SourceVideo, Worklist, failure_name
@@ -98,11 +98,17 @@ def _count(plan: Plan, video: VideoStatus, files: set[str]) -> None:
             plan.attached += 1
         case _:
             plan.new += 1
-            plan.bill.add("index", video.seconds)
+            if video.indexing:
+                plan.bill.add("index", video.seconds)
     plan.unmeasured += video.state in ("new", "attached") and video.seconds is None
-    if video.asked:
-        plan.bill.add("analyze", video.seconds, calls=video.asked)
-        plan.output_tokens_at_most += video.asked * MOST_TOKENS
+    for analysis in video.analyses:
+        plan.bill.add("analyze", analysis.seconds)
+        plan.output_tokens_at_most += analysis.tokens
+    for output, error in video.output_errors.items():
+        told = refusal(video, error, output)
+        plan.codes[told.code] = plan.codes.get(told.code, 0) + 1
+        if len(plan.refused) < REFUSALS:
+            plan.refused.append(told)
 
 
 def refusal(video: VideoStatus, error: TLDataError, output: str | None = None) -> Refusal:

@@ -24,7 +24,8 @@ def delete_videos(lake: Lake, gone: Sequence[GoneVideo]) -> None:
     keys = {row.source_key for row in gone}
     rest = lake.read(VIDEOS, ["source_key", "video_id", "content_key"]).to_pylist()
     stay = [row for row in rest if row["source_key"] not in keys]
-    for column, names in (("video_id", OUTPUTS), ("content_key", (ALERTS.name, ASKED.name))):
+    by_content = ("summaries", "chapters", ALERTS.name, ASKED.name)
+    for column, names in (("video_id", OUTPUTS), ("content_key", by_content)):
         meant = {row[column] for row in stay}
         leaving = {getattr(row, column) for row in gone} - meant - {None}
         for name in names:

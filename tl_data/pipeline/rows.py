@@ -35,7 +35,7 @@ def video_rows(
             "url": video.item.urls.get(key, video.item.url),
             "canonical_url": video.item.canonical,
             "content_key": video.identity.content_key,
-            "video_id": str(record["video_id"]),
+            "video_id": record.get("video_id"),
             **{name: record.get(name) for name in FACTS},
             "model": model,
             "made": sorted({*made, *video.kept, *_made_before(video, key, model)}),

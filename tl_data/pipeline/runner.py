@@ -11,6 +11,7 @@ from typing import Any
 
 from tl_data.billing import RunAccount, recording
 from tl_data.errors import LakeError, TLDataError
+from tl_data.lake.base import Group
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import TABLES
 from tl_data.lake.writer import Commits
@@ -19,7 +20,7 @@ from tl_data.pipeline.guardrails import Guardrails, price_at_most
 from tl_data.pipeline.inspect import VideoStatus, inspect_video, note_refusal
 from tl_data.pipeline.job import OUTPUTS, Job
 from tl_data.pipeline.model_check import keep_texts, left_behind, refuse_index, refuse_mixing
-from tl_data.pipeline.outputs import FATAL, Made, groups, make, wanted
+from tl_data.pipeline.outputs import FATAL, Made, groups, is_text, make, wanted
 from tl_data.pipeline.planner import known_index, prices_of, refusal
 from tl_data.pipeline.progress import Progress
 from tl_data.pipeline.recovery import RunReconciler, Tasks, paid_twice, run_lease, spent_lately
@@ -34,6 +35,7 @@ from tl_data.usage import receipt
 
 MEASURE, HASTE = 60.0, 3.0  # seconds that counting tasks on the platform may take; when interrupted
 GRACE = 15.0  # seconds that what is being paid for may take to its answer when a run is interrupted
+TEXTS = ("summaries", "chapters")  # tables that go by the content of a video
 AHEAD = 4  # videos in flight for each call that may be: most of them only wait for the platform
 
 
@@ -248,13 +250,16 @@ class Run:
 
     async def _work(self, video: VideoStatus) -> bool:
         """Index, wait, make the outputs. Gives whether the video is in the tables now."""
-        if video.state == "new" and not self.submitting:
+        assert video.identity is not None
+        if video.state == "new" and video.indexing and not self.submitting:
             return False
         price = price_at_most(video, self.report.prices, analysing=self.collecting)
         if not await self._guardrails.reserve(sum(price)):
             return False
         try:
-            if video.state == "known":
+            if not video.indexing:
+                record, new = {"duration_sec": video.seconds, "status": None}, video.state == "new"
+            elif video.state == "known":
                 assert video.record is not None
                 record, new = dict(video.record), False
             else:
@@ -268,7 +273,7 @@ class Run:
             if not self.collecting:
                 return False
             async with self._making:
-                made = await make(self.session, video.needed, record, video.item.video)
+                made = await make(self.session, video.needed, record, video.item.video, video.identity)
         finally:
             self._guardrails.release(sum(price), ended=True)
         self._keep(video, record, made)
@@ -301,28 +306,41 @@ class Run:
 
     def _keep(self, video: VideoStatus, record: dict[str, Any], made: Made) -> None:
         """Hand a video to the tables with all that was made of it; what failed goes to `errors`."""
-        item, video_id = video.item, str(record["video_id"])
+        assert video.identity is not None
+        item, video_id, content_key = video.item, record.get("video_id"), video.identity.content_key
         for name, rows in made.tables.items():
-            self._commits.add(name, video_id, rows)
-        for table, keys in groups(made.names, video_id).items():
+            self._commits.add(name, content_key if name in TEXTS else str(video_id), rows)
+        for table, keys in groups(made.names, video_id, content_key).items():
             self._commits.gone(table, keys)
         names = {name for name in self._names if name not in video.needed} | set(made.names)
         keep_texts(self._source, self._commits, video, video_id)
-        self._drop_replaced(item, video_id)
+        self._drop_replaced(item, video_id, content_key)
         rows = video_rows(video, record, self.session.vectors_by, names, self.job.name)
         self._commits.video(rows)
         self._fail_outputs(video, made.failures)
         self._minutes += float(record.get("duration_sec") or 0.0) / 60
 
-    def _drop_replaced(self, item: SourceVideo, video_id: str) -> None:
+    def _drop_replaced(self, item: SourceVideo, video_id: str | None, content_key: str) -> None:
         """A replaced file is a new video: the old one's rows leave, unless another key still means it."""
-        old = {row.video_id: row.made for row in item.keys.values() if row and row.video_id != video_id}
+        old = {
+            (row.video_id, row.content_key): row.made
+            for row in item.keys.values()
+            if row and (row.video_id != video_id or row.content_key != content_key)
+        }
         if old:
-            self._source.now_means(list(item.keys), video_id)
-        for gone, made in old.items():
-            if not self._source.another_means(gone, list(item.keys)):
-                for table, keys in groups(made, gone).items():
-                    self._commits.gone(table, keys)
+            self._source.now_means(list(item.keys), video_id, content_key)
+        for (gone_id, gone_content), made in old.items():
+            if gone_id != video_id and not self._source.another_means("video_id", gone_id, item.keys):
+                vectors = [name for name in made if not is_text(name)]
+                self._leave(groups(vectors, gone_id))
+            if gone_content == content_key:
+                self._leave(groups(filter(is_text, made), gone_id) if gone_id != video_id else {})
+            elif not self._source.another_means("content_key", gone_content, item.keys):
+                self._leave(groups(filter(is_text, made), gone_id, gone_content))
+
+    def _leave(self, leaving: Mapping[str, list[Group]]) -> None:
+        for table, keys in leaving.items():
+            self._commits.gone(table, keys)
 
     def _fail(self, video: VideoStatus, error: TLDataError) -> None:
         """Hand a video that was refused or failed to the table `errors`."""

@@ -11,13 +11,13 @@ import pickle
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pyarrow as pa
 
@@ -73,7 +73,7 @@ class KnownVideo:
     """What the table `videos` says of a source key."""
 
     content_key: str
-    video_id: str
+    video_id: str | None  # None: it was not indexed
     model: str
     made: tuple[str, ...]
     indexed_at: datetime | None = None
@@ -175,14 +175,19 @@ class Worklist:
             while file.tell() < size:
                 yield pickle.load(file)
 
-    def another_means(self, video_id: str, keys: list[str]) -> bool:
+    def another_means(
+        self, column: Literal["video_id", "content_key"], value: str | None, keys: Iterable[str]
+    ) -> bool:
         """Whether the tables have the video under another key than these."""
-        asked = "SELECT 1 FROM past WHERE video_id = ? AND NOT list_contains(?, source_key) LIMIT 1"
-        return bool(self._con.execute(asked, [video_id, keys]).fetchall())
+        asked = f"SELECT 1 FROM past WHERE {column} = ? AND NOT list_contains(?, source_key) LIMIT 1"
+        return bool(self._con.execute(asked, [value, list(keys)]).fetchall())
 
-    def now_means(self, keys: list[str], video_id: str) -> None:
-        """Keys of the tables mean another video from now on."""
-        self._con.execute("UPDATE past SET video_id = ? WHERE list_contains(?, source_key)", [video_id, keys])
+    def now_means(self, keys: list[str], video_id: str | None, content_key: str) -> None:
+        """Record that keys of the tables mean another video."""
+        self._con.execute(
+            "UPDATE past SET video_id = ?, content_key = ? WHERE list_contains(?, source_key)",
+            [video_id, content_key, keys],
+        )
 
     def gone(self) -> list[GoneVideo]:
         """Rows of `videos` that a run of this job brought in and whose key the source no longer has."""
@@ -328,14 +333,7 @@ def _item(rows: list[dict[str, Any]]) -> SourceVideo:
         return SourceVideo(
             "", "", first["url"], {first["name"]: None}, fault=_ambiguous(first["name"], places)
         )
-    keys = {
-        r["name"]: KnownVideo(
-            r["content_key"], r["video_id"], r["model"], tuple(r["made"] or ()), r["indexed_at"]
-        )
-        if r["video_id"]
-        else None
-        for r in rows
-    }
+    keys = {row["name"]: _known(row) for row in rows}
     attempts = {r["name"]: r["attempt"] for r in rows if r["attempt"]}
     failures = frozenset(failure for row in rows for failure in row["failures"] or ())
     refused = MediaRefused(first["message"], first["code"]) if first["code"] else None
@@ -346,7 +344,7 @@ def _item(rows: list[dict[str, Any]]) -> SourceVideo:
 
 
 def _known(row: dict[str, Any]) -> KnownVideo | None:
-    if not row["video_id"]:
+    if not row["content_key"]:
         return None
     made = tuple(row["made"] or ())
     return KnownVideo(row["content_key"], row["video_id"], row["model"], made, row["indexed_at"])

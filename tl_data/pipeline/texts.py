@@ -1,0 +1,220 @@
+"""The texts of a video as a job makes them: one analysis for all that are missing, windows for long videos.
+
+A summary, title, topics, hashtags and chapters come from one analysis with one schema, which is billed once.
+A text that is asked for later is asked for alone. A video that is longer than the model takes at once is
+analysed window by window, and the answers are joined.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from tl_data.analysis import (
+    PART_TOKENS,
+    WHOLE,
+    Part,
+    TextRequest,
+    TextResult,
+    VideoRef,
+    Window,
+    chapters_part,
+    gist_part,
+    summary_part,
+)
+from tl_data.errors import MediaRefused, TLDataError
+from tl_data.functions.analyze import chapter_rows, gist_row
+from tl_data.lake.base import rows_of
+from tl_data.lake.schemas import CHAPTERS, SUMMARIES
+from tl_data.models import TextModel, text_model
+from tl_data.session import Session
+
+Json = dict[str, Any]
+
+SLACK = 0.5  # seconds by which the lengths of containers and of the platform may differ
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A paid analysis that is to be made: the seconds it is billed for, and the tokens it writes at most."""
+
+    seconds: float | None
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts that are wanted of a video, as parts of one analysis a window."""
+
+    parts: tuple[Part, ...]
+    outputs: Mapping[str, tuple[int, ...]]  # name of an output -> its parts
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> Texts | None:
+        """The texts among the names of outputs; None if there are none."""
+        named = list(names)
+        prompts = [name.removeprefix("summaries:") for name in named if name.startswith("summaries:")]
+        parts = [summary_part(prompt or None) for prompt in prompts]
+        outputs: dict[str, tuple[int, ...]] = {
+            f"summaries:{prompt}": (number, len(prompts)) for number, prompt in enumerate(prompts)
+        }
+        if prompts:
+            parts.append(gist_part())
+        if "chapters" in named:
+            outputs["chapters"] = (len(parts),)
+            parts.append(chapters_part())
+        return cls(tuple(parts), outputs) if parts else None
+
+    def requests(self, session: Session, video: VideoRef) -> list[TextRequest]:
+        """What is asked: one request, or one for each window of a long video."""
+        windows = windows_of(video.duration_sec, text_model(session.analyze_model))
+        return [TextRequest(video, self.parts, window) for window in windows]
+
+    async def missing(
+        self, session: Session, video: VideoRef
+    ) -> tuple[list[Analysis], dict[str, TLDataError]]:
+        """The analyses that are not paid for yet, and the outputs that are refused for good.
+
+        An account of 2025 takes one analysis a part.
+        """
+        together = await session.client.account_generation() != "2025"
+        model = text_model(session.analyze_model)
+        most = model.most_tokens if model else math.inf
+        unpaid: list[Analysis] = []
+        refused: dict[int, TLDataError] = {}
+        if (
+            model
+            and video.duration_sec
+            and video.duration_sec > (model.windowed_sec or model.sync_sec) + SLACK
+        ):
+            return [], dict.fromkeys(self.outputs, _too_long(video.duration_sec, model))
+        for request in self.requests(session, video):
+            numbers = []
+            for number, part in enumerate(request.parts):
+                entry = await session.analyses.state(part, request.video, request.window)
+                if entry is None or entry.state == "claimed":
+                    numbers.append(number)
+                elif entry.state == "failed" and entry.failure is not None:
+                    if entry.failure.retryable:
+                        numbers.append(number)
+                    else:
+                        refused[number] = entry.failure.exception(entry.key)
+            seconds = request.window.seconds(video.duration_sec)
+            if together and numbers:
+                unpaid.append(Analysis(seconds, int(min(PART_TOKENS * len(numbers), most))))
+            else:
+                unpaid += [Analysis(seconds, PART_TOKENS) for _ in numbers]
+        errors = {
+            name: refused[number]
+            for name, numbers in self.outputs.items()
+            for number in numbers
+            if number in refused
+        }
+        return unpaid, errors
+
+    async def make(
+        self, session: Session, video: VideoRef
+    ) -> tuple[dict[str, pa.Table], dict[str, TLDataError]]:
+        """Ask for what is missing. Rows by output, and errors by output."""
+        results = await session.analyze_many(self.requests(session, video))
+        made: dict[str, pa.Table] = {}
+        errors: dict[str, TLDataError] = {}
+        for name, numbers in self.outputs.items():
+            failed = [r.errors[n] for r in results for n in numbers if n in r.errors]
+            if failed:
+                errors[name] = failed[0]
+            elif name == "chapters":
+                made[name] = self._chapters(session, video, results, numbers[0])
+            else:
+                made[name] = self._summary(session, video, results, name, numbers)
+        return made, errors
+
+    def _chapters(
+        self, session: Session, video: VideoRef, results: Sequence[TextResult], number: int
+    ) -> pa.Table:
+        rows = [
+            {**row, "model": session.text_author(r.models.get(number)), "finish_reason": _cut(r, number)}
+            for r in results
+            for row in chapter_rows(r.answers[number].get("chapters"))
+        ]
+        known = {"video_id": video.video_id, "content_key": video.content_key}
+        if len(results) > 1:
+            rows = [{**row, "chapter_number": n} for n, row in enumerate(rows)]
+        return rows_of(CHAPTERS, [{**known, **row} for row in rows])
+
+    def _summary(
+        self,
+        session: Session,
+        video: VideoRef,
+        results: Sequence[TextResult],
+        name: str,
+        numbers: tuple[int, ...],
+    ) -> pa.Table:
+        summary, gist = numbers
+        gists = [gist_row(r.answers[gist]) for r in results]
+        texts = [str(t) for r in results if (t := r.answers[summary].get("summary"))]
+        row = {
+            "video_id": video.video_id,
+            "content_key": video.content_key,
+            "prompt": name.removeprefix("summaries:"),
+            "summary": "\n\n".join(texts) or None,
+            "title": next((g["title"] for g in gists if g["title"]), None),
+            "topics": list(dict.fromkeys(topic for g in gists for topic in g["topics"])),
+            "hashtags": list(dict.fromkeys(tag for g in gists for tag in g["hashtags"])),
+            "model": session.text_author(results[0].models.get(summary)),
+            "made_at": datetime.now(UTC),
+            "finish_reason": next(
+                (c for r in results for n in numbers if (c := _cut(r, n)) == "length"), None
+            )
+            or _cut(results[0], summary),
+        }
+        return rows_of(SUMMARIES, [row])
+
+
+def _too_long(seconds: float, model: TextModel) -> MediaRefused:
+    most = model.windowed_sec or model.sync_sec
+    return MediaRefused(
+        f"the video is {seconds:g} s long, and {model.name} writes about {most:g} s at most: cut it into "
+        "parts, or leave its texts out",
+        "video_duration_too_long",
+    )
+
+
+def _cut(result: TextResult, number: int) -> str | None:
+    """Why the model stopped writing this part."""
+    reason = result.answers[number].get("finish_reason")
+    return None if reason is None else str(reason)
+
+
+def windows_of(seconds: float | None, model: TextModel | None) -> list[Window]:
+    """The windows in which a video is analysed: the whole where the model takes it at once.
+
+    A video that is too long even for windows is one window, and the model's refusal says so.
+    """
+    if seconds is None or model is None or not model.windows:
+        return [WHOLE]
+    if seconds <= model.task_sec or seconds > model.windowed_sec:
+        return [WHOLE]
+    count = math.ceil(seconds / model.window_sec)
+    cuts = [round(seconds * n / count, 3) for n in range(count)]
+    return [Window(start, end) for start, end in zip(cuts, [*cuts[1:], seconds], strict=True)]
+
+
+async def ref_of(session: Session, record: Mapping[str, Any], video: str, **known: Any) -> VideoRef:
+    """The video to analyse: its id and asset where it is indexed, its URL, or the asset of a local file.
+
+    Raises:
+        TLDataError: the file could not be uploaded.
+    """
+    from tl_data.media.identity import is_url
+
+    ref = VideoRef.of(record, url=video if is_url(video) else None, **known)
+    if ref.video_id or ref.url or await session.client.account_generation() == "2025":
+        return ref
+    asset = await session.asset(video)
+    return replace(ref, asset_id=str(asset["_id"]))
