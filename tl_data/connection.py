@@ -327,14 +327,14 @@ _connections: dict[tuple[int, Settings], Connection] = {}
 _connecting = threading.Lock()
 
 
-def connect(settings: Settings | None = None, **said: Any) -> Connection:
+def connect(settings: Settings | None = None, **overrides: Any) -> Connection:
     """The connection of this process for these settings; the same one for the same settings.
 
     Args:
         settings: as from `Settings.load()`, which is also the default.
-        said: single settings, which take precedence: `connect(index="news", concurrency=32)`.
+        overrides: single settings, which take precedence: `connect(index="news", concurrency=32)`.
     """
-    chosen = settings.but(**said) if settings is not None else Settings.load(**said)
+    chosen = settings.but(**overrides) if settings is not None else Settings.load(**overrides)
     key = (os.getpid(), chosen)
     with _connecting:
         if key not in _connections:

@@ -166,8 +166,8 @@ class Storage:
         return self._here() + self._offset[0]
 
     def _here(self) -> float:
-        """What the store's clock is told from: for a folder the clock that dates it if it is of this machine,
-        which may be set at any time, and then both are."""
+        """The clock that the store's is compared with. A folder of this machine is dated by this machine's
+        clock, which may be set at any time: then both are."""
         return steady() if self.folder is None else time.time()
 
     def _failed(self, action: str, path: str, error: Exception) -> LedgerError:

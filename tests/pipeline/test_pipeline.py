@@ -247,7 +247,13 @@ def test_a_task_without_its_record_is_not_paid_twice(put: Put, make_job: MakeJob
             await session.index_id(), video_url=url, user_metadata={METADATA_KEY: ours.key}
         )
 
+    # Only the records of the tasks' keys are read: one that cannot be read would be moved aside.
+    damaged = tmp_path / "ledger" / "calls" / "ab" / ("ab" * 16) / "done"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("no record")
     assert connection.run(counted()) == 0
+    assert damaged.exists()
+    damaged.unlink()
     [record] = (tmp_path / "ledger" / "calls").rglob("0001.submitted")
     said = record.read_bytes()
     record.unlink()

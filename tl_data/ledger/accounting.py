@@ -14,7 +14,7 @@ from tl_data.object_store import Item, Storage
 
 READ_AHEAD = 64  # folders that are read at once
 
-#: Operations of which a task that no record tells of can be found again.
+#: Operations whose tasks can be found on the platform if no record names them.
 FOUND_AGAIN = ("index",)
 
 
@@ -23,7 +23,7 @@ class Account:
     """One run's."""
 
     settled: Bill = field(default_factory=Bill)
-    #: Calls of which a task may exist that no record tells of, and what their records tell by now.
+    #: Calls that may have a task that no record names, with the charges of their records so far.
     open: list[tuple[Call, list[Charge]]] = field(default_factory=list)
 
     @property

@@ -69,11 +69,11 @@ class Call:
     @cached_property
     def key(self) -> str:
         """32 hex digits."""
-        said = [self.operation, self.content_key, self.said, self.model, self.scope]
-        return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+        parts = [self.operation, self.content_key, self.clean_params, self.model, self.scope]
+        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
     @cached_property
-    def said(self) -> dict[str, Any]:
+    def clean_params(self) -> dict[str, Any]:
         """The parameters in one spelling, without signatures."""
         cleaned = _clean(self.params)
         assert isinstance(cleaned, dict)
@@ -101,7 +101,7 @@ class Call:
             "operation": self.operation,
             "content": redact(self.content) if self.content else None,
             "content_key": self.content_key,
-            "params": self.said,
+            "params": self.clean_params,
             "model": self.model,
             "scope": self.scope,
         }
@@ -202,7 +202,7 @@ class Entry:
     failure: Failure | None = None
     video_minutes: float = 0.0
     owner: str | None = None  # of a claim: host and process
-    created_at: str | None = None  # of a task made just now, as the API said it: it was unfinished then
+    created_at: str | None = None  # of a task made just now, as the API gave it: it was unfinished then
     doubt: str | None = None  # why it may have been paid for twice
     charge: Charge | None = None  # to the run that pays for it
     reused: bool = False  # found in the ledger, or shared with another caller, instead of being paid here

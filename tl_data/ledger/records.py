@@ -88,14 +88,14 @@ class Journal:
                 if view.state == "claimed":
                     return view, None  # its number stays taken, and it expires as any claim does
                 if view.state == "done" and not any(name.endswith(".submitted") for name in items):
-                    raise  # paid, and not to be had again for free: let the user decide
+                    raise  # paid, and it would be paid again: let the user decide
                 log.warning("%s", error)
                 continue
             if entry is not None:
                 return view, entry
 
     async def entry(self, folder: str, view: View, large: bool = True) -> Entry | None:
-        """The entry that a state tells of; None when its record has just gone.
+        """The entry of a state; None when its record has just been removed.
 
         Raises:
             Unreadable: the record or its result is damaged; it was set aside.
@@ -129,7 +129,7 @@ class Journal:
         return None
 
     async def open_claims(self, view: View) -> list[dict[str, Any]]:
-        """The claims under which something may have been sent that no record tells of, in their order."""
+        """The claims that may have sent a request that no record mentions, in their order."""
         found = []
         for number in (f"{n:04d}" for n in range(1, view.last + 1)):
             claim, failed = view.items.get(f"{number}.claim"), view.items.get(f"{number}.failed")

@@ -4,7 +4,7 @@ An indexing task carries the ledger's key in the metadata of its video, and is f
 carries no metadata; what the platform shows of one is its source: the URL it was given, or the name of the
 uploaded file, and into that name the key goes. A URL says which video a task is about, but not which part of
 it: a task is taken for the lost one only if its vectors reach over the part that was asked for, or over the
-whole length that the file's header states. What cannot be decided so is told as a `AmbiguousTask`.
+whole length that the file's header states. What cannot be decided so is an `AmbiguousTask`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CLOCKS = timedelta(minutes=5)  # by which the platform's clock may differ from o
 LISTED = timedelta(days=1)  # before a claim from which tasks are listed: what is marked is known at any time
 LEAST_CLIP = 2.0  # seconds; a last clip that is shorter is left out
 SLACK = 0.25  # seconds by which a header and a platform may see the end of a video differently
-CLIP_SECONDS, SCOPES = 6.0, ["clip"]  # what the API takes when nothing is said
+CLIP_SECONDS, SCOPES = 6.0, ["clip"]  # defaults of the API
 OFFSETS = ("video_start_offset_sec", "video_end_offset_sec")
 
 
@@ -204,7 +204,7 @@ def _likeness(task: Mapping[str, Any], call: Call, video: str, models: set[str])
         (call.params.get("video_clip_length"), shown.get("video_clip_length"), CLIP_SECONDS),
         (call.params.get("video_embedding_scope"), shown.get("video_embedding_scope"), SCOPES),
     ):
-        # What a model takes when nothing is said may not be what we know: then it is open.
+        # The default of a model may not be the one known here: then it is open.
         if seen is not None and asked is not None and _set(seen) != _set(asked):
             return "other"
         same = same and seen is not None and _set(seen) == _set(default if asked is None else asked)
@@ -215,7 +215,7 @@ async def _is_about(
     client: Client, watcher: TaskWatcher, task_id: str, call: Call, video: str
 ) -> bool | None:
     """Whether a task embeds the part of the video that this call does, or all of it as this call does; None
-    if it cannot be told.
+    if that cannot be determined.
 
     Only the vectors show the part: times in the video, from the first to the last.
     """

@@ -300,12 +300,16 @@ def _brief(task_id: str) -> bytes:
     return bytes.fromhex(task_id) if len(task_id) == 24 else task_id.encode()
 
 
+READ_AHEAD = 64  # records of the ledger that are read at once
+
+
 async def paid_twice(session: Session, tasks: Tasks, seconds: float) -> int | None:
     """How many indexing tasks the platform has beyond one for each key of the ledger.
 
-    All tasks that the index got since the oldest of ours are listed. Of each that the ledger does not know,
-    the video is asked for the key it was submitted with, once it is ready: before, the platform does not
-    say. None when the platform cannot be asked or the ledger not be read, or such a task takes too long.
+    All tasks that the index got since the oldest of ours are listed, with the keys of their videos. For each
+    key the ledger's record is read; no others are, however large the ledger is. A video that is not ready
+    shows no key: it is waited for. None when the platform cannot be asked or the ledger not be read, or such
+    a task takes too long.
 
     Args:
         seconds: that the measurement may take.
@@ -315,10 +319,15 @@ async def paid_twice(session: Session, tasks: Tasks, seconds: float) -> int | No
     since = datetime.fromtimestamp(tasks.since, UTC) - CLOCKS
     try:
         async with asyncio.timeout(seconds):
-            unknown: dict[str, set[str]] = {}
-            async for task_id, key in _unknown(session, tasks, since):
-                unknown.setdefault(key, set()).add(task_id)
-            return sum([_beyond_one(ids, await session.ledger.show(key)) for key, ids in unknown.items()])
+            others: dict[str, set[str]] = {}
+            async for task_id, key in _others(session, tasks, since):
+                others.setdefault(key, set()).add(task_id)
+            keys, beyond = list(others), 0
+            for start in range(0, len(keys), READ_AHEAD):
+                part = keys[start : start + READ_AHEAD]
+                entries = await asyncio.gather(*map(session.ledger.show, part))
+                beyond += sum(_beyond_one(others[k], entry) for k, entry in zip(part, entries, strict=True))
+            return beyond
     except (APIError, LedgerError, StillRunning, TimeoutError):
         return None
 
@@ -331,8 +340,12 @@ def _beyond_one(ids: set[str], entry: Entry | None) -> int:
     return len(ids) - (entry.task_id is None or entry.task_id in ids)
 
 
-async def _unknown(session: Session, tasks: Tasks, since: datetime) -> AsyncIterator[tuple[str, str]]:
-    """The tasks that the ledger does not know, each with the key it was submitted with, if it has one."""
+async def _others(session: Session, tasks: Tasks, since: datetime) -> AsyncIterator[tuple[str, str]]:
+    """The tasks of others since then, each with the key it was submitted with, if it has one.
+
+    The listing of videos shows the keys of those that are ready. Of the rest, those that the ledger has as
+    submitted are being waited for elsewhere; the ledger's other records are not read.
+    """
     index = await session.index_id()
     asked = since.strftime("%Y-%m-%dT%H:%M:%SZ")
     others = [
@@ -340,14 +353,24 @@ async def _unknown(session: Session, tasks: Tasks, since: datetime) -> AsyncIter
         async for task in session.client.list_tasks(index_id=index, created_at=asked)
         if task["_id"] not in tasks and task.get("status") != "failed"
     ]
-    if others:
-        known = {entry.task_id async for entry in session.ledger.entries(operation="index")}
-        others = [t for t in others if t["_id"] not in known]
+    if not others:
+        return
+    keys = {
+        str(video["_id"]): (video.get("user_metadata") or {}).get(METADATA_KEY)
+        async for video in session.client.list_videos(index, created_at=asked)
+    }
+    if any(task.get("status") != "ready" for task in others):
+        entries = session.ledger.entries(state="submitted", operation="index")
+        running = {entry.task_id async for entry in entries}
+        others = [t for t in others if t.get("status") == "ready" or t["_id"] not in running]
     for task in others:
-        try:
-            ended = await session.watcher.wait(str(task["_id"]), index)
-            video = await session.client.retrieve_video(index, str(ended["video_id"]))
-        except (TaskFailed, NotFound):
-            continue  # failed tasks and deleted videos are not billed twice
-        if key := (video.get("user_metadata") or {}).get(METADATA_KEY):
+        key = keys.get(str(task.get("video_id")))
+        if key is None:
+            try:
+                ended = await session.watcher.wait(str(task["_id"]), index)
+                video = await session.client.retrieve_video(index, str(ended["video_id"]))
+            except (TaskFailed, NotFound):
+                continue  # failed tasks and deleted videos are not billed twice
+            key = (video.get("user_metadata") or {}).get(METADATA_KEY)
+        if key:
             yield str(task["_id"]), str(key)

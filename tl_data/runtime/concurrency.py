@@ -83,7 +83,7 @@ class Loop:
             raise
 
     def cancel(self, owner: object | None = None) -> None:
-        """Cancel what runs, or what this owner asked for; whoever waits for it is told when it has ended."""
+        """Cancel all calls, or those of this owner; `run` raises `Cancelled` when they have ended."""
 
         if owner is None:
             self._all_cancelled = time.monotonic()

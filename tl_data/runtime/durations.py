@@ -1,11 +1,11 @@
-"""How long videos are, as far as this process has heard: for the bill, and to begin the long ones early."""
+"""Lengths of videos that this process knows: for the bill, and to begin the long ones early."""
 
 from __future__ import annotations
 
 import os
 from collections import OrderedDict
 
-BYTES_A_SECOND = 250_000  # of a file whose length nobody has told: 2 Mbit/s, as of usual videos
+BYTES_A_SECOND = 250_000  # of a file of unknown length: 2 Mbit/s, as of usual videos
 
 
 class Lengths:
@@ -16,7 +16,7 @@ class Lengths:
         self._known: OrderedDict[str, float] = OrderedDict()
 
     def keep(self, video: str, seconds: float | None) -> None:
-        """Note what the platform told of a video; None: it told nothing."""
+        """Remember the length of a video; None is ignored."""
         if seconds is not None:
             self._known[video] = float(seconds)
             self._known.move_to_end(video)
@@ -24,7 +24,7 @@ class Lengths:
                 self._known.popitem(last=False)
 
     def of(self, video: str) -> float | None:
-        """The length that was told; None if it was not."""
+        """The length; None if it is not known."""
         return self._known.get(video)
 
     def about(self, video: object) -> float | None:

@@ -74,14 +74,16 @@ class TwelveLabs(DataSource):
         record = known.get(name)
         if record is None:
             raise SchemaMismatch(f"twelvelabs has nothing called {name!r} to load; it has {', '.join(known)}")
-        record.arguments({n: v for n, v in self.said().items() if n != "lookback_hours"} | _required(record))
+        record.arguments(
+            {n: v for n, v in self.given_options().items() if n != "lookback_hours"} | _required(record)
+        )
         return record
 
-    def said(self) -> dict[str, str]:
+    def given_options(self) -> dict[str, str]:
         """The options that were given, without Spark's own."""
         return {n: v for n, v in self.options.items() if n not in _SPARKS}
 
-    def told(self) -> Worker:
+    def configured_worker(self) -> Worker:
         """The settings of the registration; the environment's if the class was registered by itself."""
         return self.worker or Worker(Settings.load(), scope="twelvelabs")
 
@@ -91,21 +93,21 @@ class TwelveLabs(DataSource):
 
     def reader(self, schema: StructType) -> DataSourceReader:
         """Batch: one partition an index and query."""
-        return Listing(self.told(), self.what(), self.said())
+        return Listing(self.configured_worker(), self.what(), self.given_options())
 
     def streamReader(self, schema: StructType) -> DataSourceStreamReader:  # noqa: N802 - Spark's name
         """Newly ready videos of an index."""
         if self.what().name != "videos":
             raise SchemaMismatch(f"only videos can be read as a stream, not {self.what().name}")
-        return ReadyVideos(self.told(), self.said())
+        return ReadyVideos(self.configured_worker(), self.given_options())
 
     def writer(self, schema: StructType, overwrite: bool) -> DataSourceWriter:
         """Indexes the videos of the rows."""
-        return Sink(self.told(), schema, self.said(), overwrite)
+        return Sink(self.configured_worker(), schema, self.given_options(), overwrite)
 
     def streamWriter(self, schema: StructType, overwrite: bool) -> DataSourceStreamWriter:  # noqa: N802
         """Indexes the videos of each micro-batch."""
-        return StreamSink(self.told(), schema, self.said(), overwrite)
+        return StreamSink(self.configured_worker(), schema, self.given_options(), overwrite)
 
 
 class DiscoveredTwelveLabs(TwelveLabs):
@@ -117,7 +119,7 @@ class DiscoveredTwelveLabs(TwelveLabs):
 
     def reader(self, schema: StructType) -> DataSourceReader:
         """Batch: one partition an index and query."""
-        return _UnfilteredListing(self.told(), self.what(), self.said())
+        return _UnfilteredListing(self.configured_worker(), self.what(), self.given_options())
 
 
 def source_of(worker: Worker) -> type[TwelveLabs]:
@@ -135,9 +137,9 @@ class Part(InputPartition):
 class Listing(DataSourceReader):
     """Reads a listing or a search."""
 
-    def __init__(self, worker: Worker, record: Table | Function, said: Mapping[str, str]) -> None:
+    def __init__(self, worker: Worker, record: Table | Function, options: Mapping[str, str]) -> None:
         self.worker, self.name, self.is_table = worker, record.name, isinstance(record, Table)
-        self.options: dict[str, Any] = _typed(record, said)
+        self.options: dict[str, Any] = _typed(record, options)
         self._schema = _columns(record)
 
     def pushFilters(self, filters: Sequence[Any]) -> Iterable[Any]:  # noqa: N802 - Spark's name
@@ -215,21 +217,23 @@ class Indexed(WriterCommitMessage):
 class Sink(DataSourceWriter):
     """Indexes the video of each row, once, however often a task is retried."""
 
-    def __init__(self, worker: Worker, schema: StructType, said: Mapping[str, str], overwrite: bool) -> None:
+    def __init__(
+        self, worker: Worker, schema: StructType, options: Mapping[str, str], overwrite: bool
+    ) -> None:
         if overwrite:
             raise SchemaMismatch(
                 "twelvelabs can be appended to only, since overwriting would delete indexed videos: "
                 "say .mode('append')"
             )
         record = FUNCTIONS["index_video"]
-        column = said.get("video_column")
+        column = options.get("video_column")
         names = schema.fieldNames()
         found = [n for n in ([column] if column else ["video", "url"]) if n in names]
         if not found:
             wanted = column or "video or url"
             raise SchemaMismatch(f"the rows to index have no column {wanted}; they have {', '.join(names)}")
         self.worker, self.column = worker, found[0]
-        self.options = _typed(record, {n: v for n, v in said.items() if n != "video_column"})
+        self.options = _typed(record, {n: v for n, v in options.items() if n != "video_column"})
         self.given = [p.name for p in record.parameters if p.name in names and p.name != "video"]
 
     def write(self, iterator: Iterator[Any]) -> Indexed:
@@ -269,10 +273,10 @@ def _columns(record: Table | Function) -> pa.Schema:
     return pa.schema([*asked, *record.columns])
 
 
-def _typed(record: Table | Function, said: Mapping[str, str]) -> dict[str, Any]:
+def _typed(record: Table | Function, options: Mapping[str, str]) -> dict[str, Any]:
     """Options are texts: numbers, truth values and lists (as JSON, or with commas) become what is wanted."""
     takes = {p.name: p.type for p in record.parameters}
-    return {n: _value(n, v, takes[n]) for n, v in said.items() if n in takes}
+    return {n: _value(n, v, takes[n]) for n, v in options.items() if n in takes}
 
 
 def _value(name: str, text: str, kind: pa.DataType) -> Any:

@@ -67,14 +67,14 @@ def session(master: str = "local[*]", *, delta: bool = True, **conf: str) -> Spa
         from pyspark.sql import SparkSession
     except ImportError as missing:
         raise MissingExtra("a Spark session needs pyspark, which", "spark") from missing
-    said = {
+    settings = {
         "spark.pyspark.python": sys.executable,
         "spark.sql.session.timeZone": "UTC",
         **(delta_conf() if delta else {}),
         **{name.replace("__", "."): value for name, value in conf.items()},
     }
     builder = SparkSession.builder.master(master).appName("tl_data")
-    for name, value in said.items():
+    for name, value in settings.items():
         builder = builder.config(name, value)
     return started(builder)
 

@@ -73,7 +73,7 @@ _workers: weakref.WeakKeyDictionary[SparkSession, dict[Settings, Worker]] = weak
 
 
 def worker_of(spark: SparkSession, connection: Connection) -> Worker:
-    """What the workers of this session are told by all functions of these settings."""
+    """What all functions of these settings send to the workers of this session."""
     workers = _workers.setdefault(spark, {})
     if connection.settings not in workers:
         workers[connection.settings] = _worker(spark, connection)

@@ -41,15 +41,15 @@ class Window(InputPartition):
 class ReadyVideos(DataSourceStreamReader):
     """Offsets and rows of the stream. An offset is {"at": time, "ids": JSON object of ids and times}."""
 
-    def __init__(self, worker: Worker, said: Mapping[str, str]) -> None:
-        self.worker, self.index = worker, said.get("index_id")
+    def __init__(self, worker: Worker, options: Mapping[str, str]) -> None:
+        self.worker, self.index = worker, options.get("index_id")
         if self.index is not None and ("," in self.index or self.index == "*"):
             raise SchemaMismatch("a stream reads one index: give index_id a single name or id")
         try:
-            hours = float(said.get("lookback_hours") or LOOKBACK_HOURS)
+            hours = float(options.get("lookback_hours") or LOOKBACK_HOURS)
         except ValueError as error:
             raise SchemaMismatch(
-                f"option lookback_hours is {said['lookback_hours']!r}, not a number"
+                f"option lookback_hours is {options['lookback_hours']!r}, not a number"
             ) from error
         self.lookback = timedelta(hours=hours)
         self._last = self.initialOffset()

@@ -45,7 +45,7 @@ Columns = Sequence[pa.Array]
 
 @dataclass(frozen=True)
 class Worker:
-    """What a worker process is told. It is pickled with every function, so it is small.
+    """What is sent to a worker process. It is pickled with every function, so it is small.
 
     `needs_key`: the settings had a key that does not travel with them; the worker has to have one.
     """
