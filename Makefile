@@ -18,7 +18,7 @@ INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-dep
 HASHED = --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-fuzz test-pythons test-wheel check check-api format bench bench-engine lock clean
+.PHONY: help demo test test-browser test-fuzz test-pythons test-wheel docs pictures check check-api format bench bench-engine lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo 'make check    ruff, mypy and the printed documents'
 	@echo 'make test-fuzz  600 damaged media files through the header reader, a job and the engine (minutes)'
 	@echo 'make check-api  many made-up requests against the contract of the API (minutes)'
+	@echo 'make docs     the site, in build/site       make pictures  the pictures in docs/img, from demo-lake'
 	@echo 'make format   let ruff put right what it can'
 	@echo 'make bench    the measurements of the README     make bench BENCH=benchmarks/limiter.py one of them'
 	@echo 'make bench-engine  how well the embedded engine finds, how fast it looks and searches (an hour or more)'
@@ -86,6 +87,13 @@ test-fuzz: $(DEV)/ready
 
 check-api: $(DEV)/ready
 	TL_CONTRACT_EXAMPLES=120 $(DEV)/bin/python -m pytest --timeout 3600 tests/local/server/test_contract.py $(ARGS)
+
+docs: $(DEV)/ready
+	$(DEV)/bin/tl-data docs
+	$(DEV)/bin/python -m mkdocs build --strict --site-dir build/site
+
+pictures: $(DEV)/ready
+	$(DEV)/bin/python docs/img/make.py demo-lake
 
 format: $(DEV)/ready
 	$(DEV)/bin/ruff check --fix .

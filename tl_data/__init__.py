@@ -24,7 +24,9 @@ from tl_data.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Settings", "TLDataError", "__version__", "cancel", "register", "stream"]
+    from tl_data.display import Shown
+
+__all__ = ["Settings", "TLDataError", "__version__", "cancel", "register", "show", "stream"]
 
 
 def register(
@@ -81,6 +83,18 @@ def cancel(con: Any = None) -> None:
         from tl_data.backends import duckdb
 
         duckdb.cancel(con)
+
+
+def show(rows: Any, lake: str | None = None) -> Shown:
+    """Rows of a query as a strip of pictures in a notebook; see `tl_data.display.show`.
+
+    Args:
+        rows: a DuckDB relation, an Arrow table, a pandas, Polars or Spark frame, or a list of dicts.
+        lake: folder of the lake whose pictures belong to the rows.
+    """
+    from tl_data import display
+
+    return display.show(rows, lake)
 
 
 def stream(source: Any, function: str, columns: Mapping[str, str], **options: Any) -> pa.RecordBatchReader:

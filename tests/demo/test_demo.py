@@ -15,7 +15,7 @@ from tl_data.demo.run import demo_sources
 from tl_data.demo.videos import DemoVideo, Question
 from tl_data.errors import SettingsError
 from tl_data.lake.lake import Lake
-from tl_data.lake.schemas import CHAPTERS, CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
+from tl_data.lake.schemas import CHAPTERS, CLIPS, ERRORS, FRAMES, RUNS, SUMMARIES, VECTORS, VIDEOS
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -39,6 +39,14 @@ def test_the_first_run_writes_tables_and_says_what_it_did(
     assert "Warning" not in first.stderr
     assert "Traceback" not in first.stderr
     assert running_in(place) == []
+
+
+def test_the_lake_has_pictures_of_every_video(lake: Lake, videos: list[DemoVideo]) -> None:
+    frames = lake.read(FRAMES)
+    kinds = frames.group_by(["video_id", "kind"]).aggregate([("sec", "count")]).to_pylist()
+    assert {(row["kind"], row["sec_count"]) for row in kinds} == {("poster", 1), ("moment", 11)}
+    assert len(kinds) == 2 * len(videos)
+    assert all(row.startswith(b"\xff\xd8") for row in frames.column("jpeg").to_pylist())
 
 
 def test_the_second_run_reuses_everything(lake: Lake, videos: list[DemoVideo], place: Path) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tl_data.catalog import Function, Table
 from tl_data.connection import connect
+from tl_data.display import Rows
 from tl_data.errors import SchemaMismatch
 from tl_data.settings import Settings
 
@@ -27,7 +28,8 @@ def python_function(f: Function) -> Callable[..., Any]:
         connection = connect(settings)
         columns = {name: value for name, value in given.items() if _is_series(value)}
         if not columns:
-            return connection.call(f, **given)
+            value = connection.call(f, **given)
+            return Rows(value) if f.is_table and value is not None else value
         first = next(iter(columns.values()))
         for name, column in columns.items():
             if not column.index.equals(first.index):

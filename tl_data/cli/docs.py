@@ -6,6 +6,7 @@ Every page is a function of the catalog alone; `tl-data docs --check` compares i
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow as pa
 from tl_data import catalog
 from tl_data.catalog import Function, Parameter, Table, literal
 from tl_data.cli.sdk_docs import SDKS, sdks_of
+from tl_data.cli.site import site_pages
 from tl_data.client import OPERATIONS
 from tl_data.functions import FUNCTIONS, TABLES
 
@@ -80,6 +82,7 @@ def pages(root: Path = ROOT) -> dict[str, str]:
         "sql/tables.sql": _tables_page(),
         "sql/README.md": _reference(),
     }
+    made |= site_pages(made["sql/README.md"])
     readme = root / "README.md"
     if readme.is_file():
         made["README.md"] = re.sub(
@@ -149,12 +152,16 @@ def _tables_page() -> str:
 
 
 def _summary() -> str:
-    lines = ["| SQL, in DuckDB and Spark | what it gives |", "| --- | --- |"]
-    for record in catalog.records():
-        required = [p.name for p in record.parameters if p.required]
-        optional = ["…"] if any(not p.required for p in record.parameters) else []
-        lines.append(f"| `{record.sql}({', '.join(required + optional)})` | {record.doc} |")
-    return "\n".join(lines) + "\n"
+    """The names alone: the README fits on two screens, the reference has the rest."""
+    groups = {
+        "Functions": [f.sql for f in FUNCTIONS.values()],
+        "Listings": [t.sql for t in TABLES.values()],
+    }
+    lines = [
+        f"**{title}**, in DuckDB and Spark: " + ", ".join(f"`{name}`" for name in names) + "."
+        for title, names in groups.items()
+    ]
+    return "\n\n".join(textwrap.fill(line, 120, break_on_hyphens=False) for line in lines) + "\n"
 
 
 def _reference() -> str:

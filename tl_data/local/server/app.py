@@ -61,6 +61,7 @@ from tl_data.local.storage.bill import Bill
 from tl_data.local.storage.database import Store
 from tl_data.local.tasks.inline_video import Given
 from tl_data.local.tasks.queue import Queue
+from tl_data.view.playground import playground_routes
 
 log = logging.getLogger("tl_data.local")
 
@@ -127,6 +128,7 @@ def make_app(config: Config) -> Starlette:
             Mount("/_engine", Router(admin.routes, redirect_slashes=False)),
             *videos.media_routes,
             *multipart_uploads.part_routes,
+            *playground_routes(),
         ],
         exception_handlers={
             APIProblem: _problem,

@@ -6,7 +6,7 @@ dialog.addEventListener("click", (event) => {
   if (event.target === dialog) dialog.close();
 });
 
-function open(title, ...content) {
+export function open(title, ...content) {
   clear(
     dialog,
     h("div", { class: "dialog-head" }, h("h2", { id: "dialog-title" }, title), h("button", { type: "button", onclick: () => dialog.close(), "aria-label": "Close" }, "✕")),
@@ -45,7 +45,7 @@ export async function showCode(parameters) {
   );
 }
 
-async function copy(code) {
+export async function copy(code) {
   try {
     await navigator.clipboard.writeText(code);
     say("Copied");

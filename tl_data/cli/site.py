@@ -1,0 +1,142 @@
+"""Prints the reference pages of the site in docs/reference from the declarations of the package."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+
+import click
+
+from tl_data import errors as tree
+from tl_data.lake.schemas import TABLES
+from tl_data.settings import Settings
+from tl_data.view.errors import BY_CLASS, BY_CODE
+
+NOTE = "<!-- Printed by `tl-data docs`: change the declarations in {}, not this file. -->\n"
+
+
+def site_pages(functions: str) -> dict[str, str]:
+    """Path -> text of each page of the reference.
+
+    Args:
+        functions: the reference of the functions, as it stands in sql/README.md.
+    """
+    return {
+        "docs/reference/functions.md": functions.replace(
+            "# The functions and listings in SQL", "# Functions and listings", 1
+        ),
+        "docs/reference/tables.md": _tables(),
+        "docs/reference/settings.md": _settings(),
+        "docs/reference/errors.md": _errors(),
+        "docs/reference/commands.md": _commands(),
+    }
+
+
+def _tables() -> str:
+    parts = [
+        "# Tables of a lake\n",
+        NOTE.format("tl_data/lake/schemas.py"),
+        "Every table is Delta or Parquet. The descriptions are comments of the columns in Delta.\n",
+    ]
+    for table in TABLES.values():
+        lines = [f"## {table.name}\n", f"{table.doc[:1].upper()}{table.doc[1:]}.", ""]
+        lines += [f"A commit replaces all rows of one {' and '.join(f'`{name}`' for name in table.by)}.", ""]
+        lines += ["| column | type | what |", "| --- | --- | --- |"]
+        lines += [f"| `{f.name}` | {f.type} | {table.description(f.name)} |" for f in table.schema]
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def _settings() -> str:
+    """Names, types and defaults from the class; the descriptions are the comments behind its fields."""
+    source = inspect.getsource(Settings)
+    lines = source.splitlines()
+    rows = []
+    for node in ast.parse(source).body[0].body:  # type: ignore[attr-defined]
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        said = " ".join(
+            line.partition("#")[2].strip() for line in lines[node.lineno - 1 : node.end_lineno] if "#" in line
+        )
+        kind = ast.unparse(node.annotation).replace("|", "\\|")
+        value = (
+            ast.unparse(node.value) if node.value is not None and not isinstance(node.value, ast.Call) else ""
+        )
+        name = node.target.id
+        rows.append(
+            f"| `{name}` | `TL_{name.upper()}` | `{kind}` | {f'`{value}`' if value else ''} | {said} |"
+        )
+    return (
+        "# Settings\n\n"
+        + NOTE.format("tl_data/settings.py")
+        + "\nA setting comes from an argument, else from the environment, else from the file `tl_data.toml`\n"
+        "(or the file that `TL_CONFIG` names), else from its default. `TL_PRICES` names a price list of\n"
+        "your own.\n\n"
+        "| setting | in the environment | type | default | what |\n| --- | --- | --- | --- | --- |\n"
+        + "\n".join(rows)
+        + "\n"
+    )
+
+
+def _errors() -> str:
+    classes = [
+        (name, kind)
+        for name, kind in vars(tree).items()
+        if inspect.isclass(kind) and issubclass(kind, tree.TLDataError) and kind is not tree.TLDataError
+    ]
+    lines = [
+        "# Errors",
+        "",
+        NOTE.format("tl_data/errors.py and tl_data/view/errors.py"),
+        "The table `errors` and the `try_` functions name the class and the code. `retryable` says whether",
+        "sending the same thing again can help; the next run of a job tries exactly those rows again.",
+        "",
+        "| class | retryable | when | what to do |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, kind in classes:
+        doc = (inspect.getdoc(kind) or "").splitlines()[0]
+        lines.append(f"| `{name}` | {'yes' if kind.retryable else 'no'} | {doc} | {BY_CLASS.get(name, '')} |")
+    lines += ["", "## Codes with a next step of their own", "", "| code | what to do |", "| --- | --- |"]
+    lines += [f"| `{code}` | {step} |" for code, step in BY_CODE.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _commands() -> str:
+    from tl_data.cli import main
+
+    main._assemble()
+    lines = [
+        "# Commands",
+        "",
+        NOTE.format("tl_data/cli"),
+        "`tl-data COMMAND --help` has the arguments. Functions and listings take `--json`, `--csv` or",
+        "`--parquet FILE`.",
+        "",
+        "| command | what it does |",
+        "| --- | --- |",
+    ]
+    for name, command in _all(main.cli, ()):
+        lines.append(f"| `tl-data {name}` | {command.get_short_help_str(200)} |")
+    lines += [
+        "",
+        "## Exit codes",
+        "",
+        "| code | meaning | what to do |",
+        "| --- | --- | --- |",
+        "| 0 | everything succeeded | nothing |",
+        "| 1 | some rows or videos failed; the others are in | read the table `errors`, then run it again |",
+        "| 2 | the job, a setting or an argument is wrong; nothing was paid | do as the message says |",
+        "| 3 | a limit or trouble stopped the run | run it again |",
+        "| 130 | interrupted; what is finished is in the tables | run it again |",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _all(group: click.Group, above: tuple[str, ...]) -> list[tuple[str, click.Command]]:
+    found: list[tuple[str, click.Command]] = []
+    for name, command in sorted(group.commands.items()):
+        found.append((" ".join((*above, name)), command))
+        if isinstance(command, click.Group):
+            found += _all(command, (*above, name))
+    return found
