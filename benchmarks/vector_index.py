@@ -130,7 +130,7 @@ def main() -> None:
     )
     print(f"{'numpy, exact':34} recall@10 1.0000  {'':18} mean   {ms:6.2f} ms")
     if "usearch" in said.only:
-        for dtype, m in (("f16", 16), ("f16", 32), ("i8", 32)):
+        for dtype, m in (("f16", 16), ("bf16", 32), ("i8", 32)):
             with_usearch(vectors, questions, true, dtype, m, 128, 64)
     if "lancedb" in said.only:
         for kind in ("IvfPq", "HnswSq"):

@@ -32,7 +32,7 @@ def test_it_finds_and_is_kept(lake: Lake) -> None:
     assert current(lake) is None
     made = tl_data.vectors.index(lake.folder)
     assert len(made) == 9
-    assert _best(made, vector(4)) == ('v-it\'s "odd" 😀.mp4', 10.0, pytest.approx(1.0, abs=1e-3))
+    assert _best(made, vector(4)) == ('v-it\'s "odd" 😀.mp4', 10.0, pytest.approx(1.0, abs=0.01))
     everything = made.nearest(vector(4), 100)
     assert everything.num_rows == 9
     said = everything.column("similarity").to_pylist()

@@ -3,9 +3,8 @@
     index = tl_data.vectors.index("lake")       # made, or brought up to date
     index.nearest(vector, k=10)                 # a pyarrow.Table, best first, with a column `similarity`
 
-The graph is usearch's HNSW over float16; it lies in `LAKE/_index/vectors/` and is mapped into memory, so that
-opening it costs nothing. It is approximate: of the ten best, `benchmarks/vector_index.py` says how many it
-finds. `tl_nearest` in SQL and `tl_data.spark.nearest` are exact.
+The graph is usearch's HNSW over bfloat16; it lies in `LAKE/_index/vectors/` and is mapped into memory when it
+is opened. It is approximate: of the ten best, `benchmarks/vector_index.py` says how many it `tl_nearest` in SQL and `tl_data.spark.nearest` are exact.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 32, 128, 256  # measured: benchmarks/vector_index.py
-DTYPE = "f16"
+DTYPE = "bf16"
 REMOVED = 0.3  # share of removed nodes above which the graph is built anew: they lead searches astray
 FORMAT = 1
 ROWS = pa.schema(
@@ -96,7 +95,7 @@ class VectorIndex:
 
         Returns:
             `video_id`, `start_sec`, `end_sec`, `embedding_scope`, `embedding_option`, and `similarity`: the
-            cosine, computed in float16, off by up to 0.001.
+            cosine, computed from bfloat16, off by up to 0.01.
 
         Raises:
             SchemaMismatch: the question has another number of dimensions, or no direction; `k` is below 1.

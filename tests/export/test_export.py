@@ -208,9 +208,9 @@ def test_a_job_exports_what_it_wrote(lake: Lake, tmp_path: Path) -> None:
         command = [sys.executable, "-m", "tl_data", verb, str(job), "--json"]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    done = run("run", '["srt://./out?", "jsonl://./clips.jsonl"]')
-    assert done.returncode == 2  # which table?
-    done = run("run", '["webvtt://./out?language=en", "edl://./cuts"]')
+    assert run("run", '["srt://./out", "jsonl://./clips.jsonl"]').returncode == 2  # of which table?
+    assert not (tmp_path / "out").exists()
+    done = run("run", '["webvtt://./out?language=en", "edl://./cuts?table=chapters,clips"]')
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)["exports"]
     assert [(report["target"], report["upserted"]) for report in said] == [

@@ -329,7 +329,7 @@ def _targets(job: Job) -> list[str]:
     """The targets of a job, without passwords; a wrong one ends the run before anything is paid."""
     from tl_data.export.runner import checked_target
 
-    return [checked_target(target)[1].name for target in job.exports]
+    return [checked_target(target, alone=True)[1].name for target in job.exports]
 
 
 def _exported(job: Job, facts: dict[str, Any], as_json: bool) -> list[int]:

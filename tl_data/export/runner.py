@@ -100,7 +100,7 @@ def export(
     Args:
         lake: the folder of the tables, or a `Lake`.
         target: `TOOL://PLACE?option=value`, such as `lancedb://./store?collection=clips`.
-        table: one or several tables; None: those that the tool takes.
+        table: one or several tables; None: those of `?table=a,b`, else those that the tool takes.
         fields: payload, name in the target -> column of the lake; None: every column by its own name.
         dry_run: connect and compare, but change nothing.
         full: send all rows, also those that the target should hold.
@@ -118,6 +118,8 @@ def export(
     sink, where = checked_target(target)
     opened = open_lake(lake)
     reports = []
+    if table is None and "table" in where.options:
+        table = where.options["table"].split(",")
     for name in _tables(sink, opened, table):
         reader = _reader(sink, opened, name, fields, where)
         report = Report(where.name, name, dry_run)
@@ -128,15 +130,17 @@ def export(
     return reports
 
 
-def checked_target(target: str) -> tuple[Sink, Target]:
-    """The tool and the parts of an address.
+def checked_target(target: str, *, alone: bool = False) -> tuple[Sink, Target]:
+    """The tool and the parts of an address; `alone`: nothing else names a table.
 
     Raises:
-        SettingsError: there is no such tool or option.
+        SettingsError: there is no such tool or option, or a tool of one table has none.
     """
     where = parse_target(target)
     sink = sink_of(where.scheme)
     check_options(sink, where)
+    if alone and sink.one_table and "table" not in where.options:
+        raise SettingsError(f"{sink.name} takes one table at a time: name it: ?table=clips")
     return sink, where
 
 

@@ -72,7 +72,8 @@ class Target:
     @property
     def style(self) -> str:
         """The options that change what is written, but not where."""
-        return "&".join(f"{k}={v}" for k, v in sorted(self.options.items()) if k not in WHERE)
+        said = sorted(self.options.items())
+        return "&".join(f"{k}={v}" for k, v in said if k not in (*WHERE, "table"))
 
     def _named(self, place: str) -> str:
         own = "&".join(f"{k}={v}" for k, v in sorted(self.options.items()) if k in WHERE)
@@ -197,7 +198,7 @@ def check_options(sink: Sink, target: Target) -> None:
     Raises:
         SettingsError: names the option and what there is.
     """
-    known = {**sink.options, **({"metric": ""} if sink.reads == "vectors" else {})}
+    known = {**sink.options, "table": "", **({"metric": ""} if sink.reads == "vectors" else {})}
     if unknown := [name for name in target.options if name not in known]:
         there = f"it has {', '.join(sorted(known))}" if known else "it has none"
         raise SettingsError(f"{sink.name} has no option {unknown[0]!r}; {there}")
