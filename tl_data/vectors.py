@@ -4,7 +4,8 @@
     index.nearest(vector, k=10)                 # a pyarrow.Table, best first, with a column `similarity`
 
 The graph is usearch's HNSW over bfloat16; it lies in `LAKE/_index/vectors/` and is mapped into memory when it
-is opened. It is approximate: of the ten best, `benchmarks/vector_index.py` says how many it `tl_nearest` in SQL and `tl_data.spark.nearest` are exact.
+is opened. It is approximate: of the ten best, `benchmarks/vector_index.py` says how many it finds.
+`tl_data.spark.nearest` is exact.
 """
 
 from __future__ import annotations
