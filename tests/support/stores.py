@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.support.store_server import best, drop, http_rows, http_stores, redis_rows, redis_server
+from tests.support.weaviate_server import weaviate_drop, weaviate_rows, weaviate_server
 
 Row = dict[str, Any]  # the payload, with `vector`
 
@@ -288,5 +289,9 @@ STORES = (
     Store(
         *("redis", "redis", "redis", lambda f: f"redis://{redis_server(f).place}"),
         *(redis_rows, best(redis_rows), drop("redis")),
+    ),
+    Store(
+        *("weaviate", "weaviate", "weaviate", lambda f: weaviate_server(f).address),
+        *(weaviate_rows, best(weaviate_rows), weaviate_drop),
     ),
 )
