@@ -9,6 +9,7 @@ import pytest
 import tl_data
 from tests.profiles.conftest import Account
 from tl_data.analysis import Part, TextRequest, TextResult, VideoRef, Window
+from tl_data.connection import Connection
 from tl_data.errors import SchemaMismatch
 from tl_data.functions import FUNCTIONS
 
@@ -121,6 +122,24 @@ def test_vectors_at_once(account: Account) -> None:
     assert account.requests(route) >= 1
     if account.today:
         assert account.requests("POST /embed") == 0
+
+
+def test_vectors_of_a_video_by_marengo_35(account: Account) -> None:
+    if not account.today:
+        return
+    settings = account.connection.settings.but(search_model="marengo3.5")
+    connection = Connection(settings)
+    try:
+        ask = {"video": account.url, "video_clip_length": 4}
+        for _ in range(2):
+            rows = connection.call(FUNCTIONS["video_vectors"], **ask)
+            assert {(row["start_sec"], row["end_sec"]) for row in rows} == {(0.0, 4.0), (4.0, 8.0)}
+            assert {row["embedding_scope"] for row in rows} == {"clip"}
+        assert account.requests("POST /embed-v2/tasks") == 1
+        short = connection.call(FUNCTIONS["embed_text"], text="a circle", embedding_dimension=256)
+        assert len(short) == 256
+    finally:
+        connection.close()
 
 
 def test_listings(account: Account) -> None:

@@ -259,8 +259,15 @@ class BaseClient:
         """Add the tokens an answer says it used to the receipt of the running call."""
         if isinstance(usage, dict):
             receipt = current()
-            receipt.input_tokens += int(usage.get("input_tokens") or 0)
-            receipt.output_tokens += int(usage.get("output_tokens") or 0)
+            receipt.input_tokens += _tokens(usage.get("input_tokens"))
+            receipt.output_tokens += _tokens(usage.get("output_tokens"))
+
+
+def _tokens(count: object) -> int:
+    """A number of tokens; Marengo 3.5 counts them by type of content."""
+    if isinstance(count, dict):
+        return sum(_tokens(each) for each in count.values())
+    return int(count) if isinstance(count, int | float) else 0
 
 
 def _values(request: Request, message: str) -> str:

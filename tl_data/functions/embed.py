@@ -40,8 +40,15 @@ async def embed_video(session: Session, video: str, given: Mapping[str, Any]) ->
     model = current().model = session.embed_model
     call = Call("embed_video", identity.content_key, given, model, content=identity.canonical)
     models = {model} | ({session.models.search} if session.models else set())
+    by_v2 = await _only_v2(session)
 
     async def send() -> str:
+        if by_v2:
+            asset = await session.asset(video, identity)
+            minutes = float(asset.get("duration") or 0.0) / 60
+            block = {"media_source": {"asset_id": str(asset["_id"])}, **_v2_options(given)}
+            task = await client.create_embed_v2_task("video", model, video_minutes=minutes, video=block)
+            return str(task["_id"])
         name = marked_name(video, call.key)
         minutes = await _minutes(session, video, given)
         source = source_of(video)
@@ -50,6 +57,10 @@ async def embed_video(session: Session, video: str, given: Mapping[str, Any]) ->
         )
 
     async def find() -> str | AmbiguousTask | None:
+        if by_v2:
+            if await ledger.unsettled_since(call) is None:
+                return None
+            return AmbiguousTask("tasks of /embed-v2 show neither a key nor what they embed")
         return await embedding_task(client, session.watcher, ledger, call, video, models)
 
     entry = await ledger.submit(call, send, find)
@@ -57,16 +68,42 @@ async def embed_video(session: Session, video: str, given: Mapping[str, Any]) ->
         known = entry.result  # a list in ledgers of earlier versions
         return list(known.to_pylist() if isinstance(known, pa.Table) else known)
     try:
-        task = await session.watcher.wait_embed(str(entry.task_id))
+        wait = session.watcher.wait_embed_v2 if by_v2 else session.watcher.wait_embed
+        task = await wait(str(entry.task_id))
     except (TaskFailed, NotFound) as failed:
         await ledger.fail(call, failed)
         raise
-    rows = pa.Table.from_pylist(segments(task), SCHEMA)  # a fifth of what they take as text
+    rows = pa.Table.from_pylist(
+        rows_of_v2(task) if by_v2 else segments(task), SCHEMA
+    )  # a fifth of what they take as text
     minutes = max(rows["end_sec"].to_pylist(), default=0.0) / 60
     await ledger.finish(call, rows, video_minutes=minutes)
     if not entry.reused:
         current().video_minutes += minutes
     return list(rows.to_pylist())
+
+
+async def _only_v2(session: Session) -> bool:
+    """Whether the session's model makes vectors by /embed-v2 alone (Marengo 3.5).
+
+    Others go by /embed/tasks as long as it is there: its tasks show what they embed, so that a lost one is
+    found again.
+    """
+    model = search_model(session.embed_model)
+    if model is None or not model.multi_input_only or session.models is not None:
+        return False
+    return await session.client.account_generation() == "today"
+
+
+def _v2_options(given: Mapping[str, Any]) -> Json:
+    """Parameters of an embedding task as those of /embed-v2 for Marengo 3.5."""
+    names = {"video_start_offset_sec": "start_sec", "video_end_offset_sec": "end_sec"}
+    options: Json = {new: given[old] for old, new in names.items() if old in given}
+    if length := given.get("video_clip_length"):
+        fixed = {"strategy": "fixed", "fixed": {"duration_sec": length}}
+        options["segmentation"] = {"temporal": fixed}
+    scopes = given.get("video_embedding_scope") or ["clip"]
+    return options | {"embedding_scope": ["asset" if scope == "video" else scope for scope in scopes]}
 
 
 async def _minutes(session: Session, video: str, given: Mapping[str, Any]) -> float:

@@ -279,6 +279,9 @@ async def assets(tl: Session, asset_types: list[str] | None = None, filename: st
 async def entities(tl: Session, collection_id: str | None = None, name: str | None = None) -> Pages:
     """The people that searches can name as `<@entity_id>`, with the pictures that show them.
 
+    Who is seen in which clip is one search per person: `FROM tl_entities() e, LATERAL tl_search('demo',
+    '<@' || e.entity_id || '> is seen') c`.
+
     Args:
         collection_id: only those of this collection.
         name: only those of this name.
