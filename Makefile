@@ -38,7 +38,7 @@ help:
 	@echo 'make format   let ruff put right what it can'
 	@echo 'make bench    the measurements of the README     make bench BENCH=benchmarks/limiter.py one of them'
 	@echo 'make bench-engine  how well the embedded engine finds, how fast it looks and searches (an hour or more)'
-	@echo '              make bench-engine CLIPS=50000 REAL=folder: a smaller index, and real clips with labels'
+	@echo '              make bench-engine CLIPS=50000 REAL=folder PICTURES=folder: a smaller index, and real footage'
 	@echo 'make lock     compile the locks from pyproject.toml (needs uv)'
 	@echo 'make clean    remove what these made'
 
@@ -107,9 +107,10 @@ bench: $(DEV)/ready
 
 CLIPS ?= 1000000
 REAL ?=
+PICTURES ?=
 bench-engine: $(DEV)/ready
-	$(DEV)/bin/python benchmarks/engine_quality.py --held-out $(if $(REAL),--real '$(REAL)')
-	$(if $(REAL),$(DEV)/bin/python benchmarks/engine_people.py --real '$(REAL)')
+	$(DEV)/bin/python benchmarks/engine_quality.py --held-out
+	$(if $(REAL),$(DEV)/bin/python benchmarks/engine_real.py --real '$(REAL)' $(if $(PICTURES),--pictures '$(PICTURES)'))
 	$(DEV)/bin/python benchmarks/engine_speed.py --hour --two-hours --queue 200
 	$(DEV)/bin/python benchmarks/engine_search.py --clips $(CLIPS)
 

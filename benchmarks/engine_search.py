@@ -83,15 +83,13 @@ class Words:
     """Words of English, as often as each is used: the n-th most common 1/n as often as the first."""
 
     def __init__(self, seed: int) -> None:
-        from pocketsphinx import get_model_path
-
+        from tl_data.local.perception import concepts
         from tl_data.local.search.word_vectors import _encoder
 
-        # The tokenizer's numbers go from common to rare; the rarest come from the speech recogniser.
+        # The tokenizer's numbers go from common to rare; the rarest are names of things.
         known = sorted(_encoder().tokenizer.get_vocab().items(), key=lambda item: item[1])
         common = [word[1:] for word, _ in known if word.startswith("▁")]
-        lines = Path(get_model_path("en-us/cmudict-en-us.dict")).read_text().splitlines()
-        rare = [line.split(" ")[0] for line in lines]
+        rare = [word for name in concepts.table().by_name for word in name.split()]
         random.Random(0).shuffle(rare)
         plain = [word for word in (*common, *rare) if word.isascii() and word.isalpha() and word.islower()]
         self.all = list(dict.fromkeys(plain))

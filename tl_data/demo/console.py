@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -42,6 +43,31 @@ class Screen:
         for name, count in rows.items():
             table.add_row(f"{folder}/{name}", str(count), TABLES[name].doc)
         self._console.print(table)
+
+    def models(self, stages: Sequence[Mapping[str, Any]]) -> None:
+        """Which models answered, and which are missing."""
+        for stage in stages:
+            if stage["tier"] == "off":
+                self._console.print(Text(f"  {stage['stage']} is off: {stage['model']}", style="yellow"))
+        at_work = [f"{stage['stage']}: {stage['model']}" for stage in stages if stage["tier"] != "off"]
+        self.step(f"Answered by {'; '.join(at_work)}")
+
+    def recognised(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """What was recognised in each video, as (name, things and people, words said, words shown)."""
+        self.step("What was recognised in each video, with times")
+        table = _table("video", "things and people", "said", "on the screen")
+        for name, *texts in rows:
+            table.add_row(name, *(_short(text) for text in texts))
+        self._console.print(table)
+
+    def question(self) -> str:
+        """A question of the person at the terminal; "" where there is none, or nothing was typed."""
+        if not (self._console.is_terminal and sys.stdin.isatty()):
+            return ""
+        try:
+            return self._console.input("[bold]Ask about your videos[/bold] (Enter ends): ").strip()
+        except EOFError:
+            return ""
 
     def search(self, question: Question, sql: str, hits: Sequence[tuple[Any, ...]]) -> None:
         """A search and its hits as (url, start, end, confidence)."""
@@ -90,6 +116,11 @@ def _table(*columns: str) -> Table:
         whole = name in ("moment", "time", "table", "rows")
         table.add_column(name, no_wrap=whole, overflow="fold", justify="right" if name == "rows" else "left")
     return table
+
+
+def _short(text: str | None, most: int = 220) -> str:
+    plain = " ".join((text or "").split())
+    return plain if len(plain) <= most else plain[:most].rsplit(" ", 1)[0] + " …"
 
 
 def _moment(url: str, start: float, end: float) -> Text:

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import csv
 import glob
+import json
 import os
 import time
+import urllib.request
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from rich.console import Console
 
@@ -40,6 +43,23 @@ SELECT v.url, c.start_sec, c.end_sec, c.confidence
 FROM tl_search('{index}', '{query}', max_hits := 3) c
 JOIN videos v ON v.video_id = c.video_id
 ORDER BY c.rank"""
+
+RECOGNISED = """\
+SELECT v.source_key,
+       tl_analyze(v.video_id, 'What things are visible in the video?') AS things,
+       tl_analyze(v.video_id, 'Transcribe the speech') AS words,
+       tl_analyze(v.video_id, 'What text is on the screen?') AS screen
+FROM videos v WHERE v.video_id IS NOT NULL ORDER BY v.source_key LIMIT {most}"""
+
+#: Asked of videos that nobody labelled, each of another kind of evidence; none is a sentence of the engine.
+GENERAL: tuple[tuple[str, Literal["spoken", "shown", "visible"]], ...] = (
+    ("an animal", "visible"), ("a vehicle", "visible"), ("people", "visible"),
+    ("one person alone", "visible"),
+    ("a container for drinks", "visible"), ("furniture", "visible"), ("a building", "visible"),
+    ("food", "visible"), ("somebody speaks", "spoken"), ("music", "spoken"), ("words on the screen", "shown"),
+)  # fmt: skip
+_FOUND = 46.0  # score of a hit at `medium`
+_SHOWN_VIDEOS = 12  # of which it is told what was recognised
 
 JOIN = """\
 SELECT q.question, v.url, c.start_sec, c.end_sec, h.title AS chapter
@@ -168,8 +188,11 @@ def _show(screen: Screen, connection: Connection, job: Job, asked: list[Question
         register(con, connection.settings)
         for name, table in tables.items():
             con.register(name, table)
-        questions = asked or _questions(con)
         index = connection.settings.index
+        screen.models(_stages(connection.base_url))
+        if not asked:
+            screen.recognised(con.sql(RECOGNISED.format(most=_SHOWN_VIDEOS)).fetchall())
+        questions = asked or _questions(con, index)
         for question in _of_each_kind(questions, 1):
             sql = SEARCH.format(index=index, query=question.text.replace("'", "''"))
             screen.search(question, sql, con.sql(sql).fetchall())
@@ -178,6 +201,16 @@ def _show(screen: Screen, connection: Connection, job: Job, asked: list[Question
         con.executemany("INSERT INTO questions VALUES (?, ?)", [[n, q.text] for n, q in enumerate(joined)])
         sql = JOIN.format(index=index)
         screen.join(sql, con.sql(sql).fetchall(), {q.text: q for q in joined} if asked else {})
+        while not asked and (text := screen.question()):
+            sql = SEARCH.format(index=index, query=text.replace("'", "''"))
+            screen.search(Question(text, "visible", "", 0, 0), sql, con.sql(sql).fetchall())
+
+
+def _stages(base_url: str) -> list[dict[str, Any]]:
+    """Which model does the work of which stage, as the engine says it."""
+    parts = urlsplit(base_url)
+    with urllib.request.urlopen(f"{parts.scheme}://{parts.netloc}/_engine/tiers", timeout=30) as answer:
+        return list(json.loads(answer.read())["stages"])
 
 
 def _of_each_kind(questions: list[Question], count: int) -> list[Question]:
@@ -196,10 +229,15 @@ def _of_each_kind(questions: list[Question], count: int) -> list[Question]:
     return (chosen + [question for question in questions if question not in chosen])[: 3 * count]
 
 
-def _questions(con: duckdb.DuckDBPyConnection) -> list[Question]:
-    """What can be asked of videos nobody labelled: the titles that the engine found for their chapters."""
-    rows: list[tuple[Any, ...]] = con.sql(
-        "SELECT DISTINCT ON (h.title) h.title, v.source_key, h.start_sec, h.end_sec "
-        "FROM chapters h JOIN videos v USING (video_id) WHERE h.title <> '' ORDER BY h.title LIMIT 9"
-    ).fetchall()
-    return [Question(title, "shown", name, start, end) for title, name, start, end in rows]
+def _questions(con: duckdb.DuckDBPyConnection, index: str) -> list[Question]:
+    """What can be asked of videos nobody labelled: general questions, first those that find something."""
+    scored = []
+    for text, kind in GENERAL:
+        rows: list[tuple[Any, ...]] = con.sql(
+            f"SELECT video_id, start_sec, end_sec, score FROM tl_search('{index}', '{text}', max_hits := 1)"
+        ).fetchall()
+        video, start, end, score = rows[0] if rows else ("", 0.0, 0.0, 0.0)
+        scored.append((score or 0.0, Question(text, kind, video, start, end)))
+    scored.sort(key=lambda item: -item[0])
+    found = [question for score, question in scored if score >= _FOUND]
+    return found or [question for _, question in scored[:3]]

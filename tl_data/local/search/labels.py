@@ -45,17 +45,17 @@ def label_credits(shelf: Shelf, question: Question, count: int) -> Floats | None
         if best.any():
             found[[opened[place] for place in places]] = np.interp(best, _FROM, _TO)
             any_found = True
-    named = {place for places, _ in concepts.table().pieces(words) for place in places}
     for place, word in enumerate(words):
-        if place in named or not has_meaning(word):
+        if not has_meaning(word):
             continue
         numbers, table = _names()
         cosines = table @ word_vectors.word_vector(word)
         near = [at for at in np.argsort(-cosines)[:_NEAREST] if cosines[at] > _STRANGER]
+        alike = np.zeros(count, np.float32)
         for at in near:
-            found[opened[place]] += (cosines[at] - _STRANGER) * np.sqrt(shelf.concept(numbers[at], count))
-        if near:
-            found[opened[place]] = np.minimum(_ALIKE * found[opened[place]], _ALIKE_MOST)
+            alike += (cosines[at] - _STRANGER) * np.sqrt(shelf.concept(numbers[at], count))
+        if alike.any():
+            found[opened[place]] = np.maximum(found[opened[place]], np.minimum(_ALIKE * alike, _ALIKE_MOST))
             any_found = True
     return found if any_found else None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tl_data.local.perception import concepts
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.perception.naming import Name, is_place, names_of
+from tl_data.local.perception.naming import Name, is_place, names_of, people_in
 from tl_data.local.text.facts import article, between, sentence
 
 _KIND = r"(?: (?:kind|sort|type|breed|species)s?(?: of)?)?"
@@ -33,7 +33,13 @@ def answered(evidence: Evidence, question: str, where: str) -> list[str]:
         found = _said(evidence, is_place)
         return found or [f"The place was not recognised {where}."]
     if _ALL.match(question) and not _mentions(question):
-        return _said(evidence, lambda _: True)
+        people = max((people_in(clip) for clip in evidence.clips), default=0)
+        seen = (
+            [f"At most {people} {'person is' if people == 1 else 'people are'} in view at once."]
+            if people
+            else []
+        )
+        return [*_said(evidence, lambda _: True), *seen] or [f"No things were recognised {where}."]
     match = _WHICH.match(question)
     if match is None:
         return []
