@@ -115,9 +115,13 @@ def test_two_exports_to_one_target_at_once_are_refused(lake: Lake, tmp_path: Pat
         "edl://./a?fps=29.97&start=00:01:00:00",
     ],
 )
-def test_a_wrong_target_is_refused(lake: Lake, target: str) -> None:
+def test_a_wrong_target_is_refused(
+    lake: Lake, target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError):
         tl_data.export(lake.folder, target)
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_wrong_lake_table_or_field_is_refused(lake: Lake, tmp_path: Path) -> None:

@@ -58,8 +58,9 @@ class TimelineRows:
 
     def __init__(self, lake: Lake, table: str, options: Mapping[str, str]) -> None:
         self.lake, self.tables = lake, table.split("+")
-        if "fps" in options:
-            rate_of(None, options)
+        asked = rate_of(None, options) if "fps" in options else None
+        if "start" in options:  # without a rate only its form can be checked here
+            (asked or Rate(RATES[-1])).frame_of(options["start"])
 
     def shape(self, metric: Metric = "cosine") -> Shape:
         """The columns of `SCHEMA`."""
