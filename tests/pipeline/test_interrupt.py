@@ -167,7 +167,7 @@ def test_an_analysis_under_way_is_heard_to_its_end(
     asked = httpx.get(f"{root}/_engine/stats").json()["requests"]["POST /analyze/tasks"]
     assert sum(asked.values()) == 2
     rows = Lake(job.folder).read(RUNS).to_pylist()
-    assert {row["status"]: row["calls"] for row in rows} == {"interrupted": 4, "done": 0}
+    assert {row["status"]: row["calls"] for row in rows} == {"interrupted": 2, "done": 0}
     connect(job.load_settings()).close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -99,7 +100,12 @@ class Made:
 
 
 async def make(
-    session: Session, names: Sequence[str], record: Mapping[str, Any], source: str, identity: Identity
+    session: Session,
+    names: Sequence[str],
+    record: Mapping[str, Any],
+    source: str,
+    identity: Identity,
+    lane: asyncio.Semaphore,
 ) -> Made:
     """Make these outputs of a video: rows by table. What they cost is in the ledger.
 
@@ -108,6 +114,8 @@ async def make(
     Args:
         record: of the indexed video, as `types.VIDEO`; without `video_id` only texts can be made.
         source: path or URL of the video, for its pictures.
+        lane: bounds the calls in flight. Analyses that are tasks are outside of it: they only wait, and the
+            more of them wait, the more go into one batch.
 
     Raises:
         TLDataError: something is wrong that is not this video's: `guardrails.FATAL`.
@@ -159,12 +167,16 @@ async def make(
 
     for name, rows in (("clips", clips), ("vectors", vectors), ("frames", frames)):
         if name in names:
-            await attempt(name, rows)
+            async with lane:
+                await attempt(name, rows)
     if (texts := Texts.of(names)) is None:
         return made
     known = {"content_key": identity.content_key, "canonical": identity.canonical}
     try:
-        found, errors = await texts.make(session, await ref_of(session, record, source, **known))
+        ref = await ref_of(session, record, source, **known)
+        at_once = await session.client.account_generation() == "2025"
+        async with lane if at_once else nullcontext():
+            found, errors = await texts.make(session, ref)
     except FATAL:
         raise
     except TLDataError as failed:

@@ -272,8 +272,9 @@ class Run:
                 record = await self._collect(call, entry)
             if not self.collecting:
                 return False
-            async with self._making:
-                made = await make(self.session, video.needed, record, video.item.video, video.identity)
+            made = await make(
+                self.session, video.needed, record, video.item.video, video.identity, self._making
+            )
         finally:
             self._guardrails.release(sum(price), ended=True)
         self._keep(video, record, made)
