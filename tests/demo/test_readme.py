@@ -52,6 +52,11 @@ def environment(lake: Lake) -> dict[str, str]:
     }
 
 
+def test_all_pages_with_python_run() -> None:
+    with_python = {name for name, text in PAGES.items() if "```python" in text}
+    assert with_python == {"README", "howto/spark", "tutorial", "howto/duckdb"}
+
+
 def test_there_is_no_block_of_an_unknown_kind() -> None:
     kinds = {kind for page in PAGES.values() for kind, _ in FENCE.findall(page)}
     assert kinds <= {"python", "sql", "console", "toml", "text"}
@@ -61,9 +66,10 @@ def test_the_readme_fits_on_two_screens() -> None:
     assert len(README.splitlines()) <= 200
 
 
-@pytest.mark.parametrize("page", [name for name in PAGES if "```python" in PAGES[name]])
-def test_the_python_blocks_run_in_order(lake: Lake, place: Path, page: str) -> None:
-    script = "\n".join(blocks("python", page))
+@pytest.mark.parametrize("pages", [("README", "howto/spark"), ("tutorial", "howto/duckdb")], ids=" ".join)
+def test_the_python_blocks_run_in_order(lake: Lake, place: Path, pages: tuple[str, ...]) -> None:
+    """Two pages a process: what takes long, such as Spark's machine, begins once."""
+    script = "\n".join(blocks("python", *pages))
     said = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
         cwd=place, env=environment(lake), capture_output=True, text=True, timeout=300, check=False,

@@ -40,7 +40,7 @@ def make_video(path: Path, seconds: float = SECONDS) -> None:
         target.mux(stream.encode())
 
 
-def make_lake(folder: Path, source: Callable[[int], str], videos: int, kind: Any = "delta") -> Lake:
+def make_lake(folder: Path | str, source: Callable[[int], str], videos: int, kind: Any = "delta") -> Lake:
     """A lake of so many videos with four clips each; every tenth has speech about a harbour.
 
     Args:

@@ -63,6 +63,24 @@ def is_delta(address: str) -> bool:
         raise LakeError(f"{address}: cannot be looked into: {reason(error)}") from error
 
 
+def delta_dataset(address: str) -> Any:
+    """A Delta table of anyone's as a dataset of Arrow, as it is now.
+
+    Raises:
+        LakeError: it is not one, or uses a feature that cannot be read.
+    """
+    return _dataset(_opened(address), _own_files(address))
+
+
+def delta_version(address: str) -> int:
+    """The number of the last commit; -1 where there is no Delta table.
+
+    Raises:
+        LakeError: the place cannot be looked into.
+    """
+    return _opened(address).version() if is_delta(address) else -1
+
+
 def delta_batches(address: str) -> pa.RecordBatchReader:
     """A Delta table of anyone's, as it is now, in its own types and not all at once.
 

@@ -58,7 +58,7 @@ class Viewer:
         self.library = Library(self.lake)
         self.sources = Media(self.lake, self.base, self.media)
         self.search = Search(self.lake, self.library, self.settings)
-        self.place = Place(self.lake.folder, self.lake._format("videos") or "delta")
+        self.place = Place(self.lake.folder, self.lake.format_of("videos") or "delta")
 
 
 def app(viewer: Viewer, token: str, port: int) -> Starlette:

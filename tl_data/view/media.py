@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from tl_data.errors import LakeError
 from tl_data.media.frames import PICTURES, POSTER, frame_at
+from tl_data.object_store import plain_http
 from tl_data.view.snapshot import LakeFolder, Row
 
 FRAMES_IN_MEMORY = 20_000  # rows of `frames` that are held; of a larger table each picture is looked up
@@ -163,7 +164,8 @@ class BucketObject:
         parts = urlsplit(address)
         self.path = unquote(parts.path.lstrip("/"))
         try:
-            self._store: Any = from_url(f"{parts.scheme}://{parts.netloc}")
+            options: Any = {"allow_http": True} if plain_http() else {}
+            self._store: Any = from_url(f"{parts.scheme}://{parts.netloc}", client_options=options)
             self.size = int(self._store.head(self.path)["size"])
         except (BaseError, OSError) as error:
             raise LakeError(f"{address} cannot be read: {str(error).splitlines()[0]}") from error

@@ -139,15 +139,17 @@ class Search:
             SchemaMismatch: the vectors of the lake have another length.
         """
         import numpy as np
+        import pyarrow.compute as pc
 
         length = float(np.linalg.norm(vector)) or 1.0
         best: dict[tuple[str, float], Row] = {}
         columns = ["video_id", "start_sec", "end_sec", "embedding_option", "vector"]
         for batch in self.lake.batches("vectors", columns):
+            keep = batch.column("vector").is_valid()
+            if option is not None:
+                keep = pc.and_(keep, pc.equal(batch.column("embedding_option"), option))
+            batch = batch.filter(keep)
             values = batch.column("vector")
-            if not len(values) or values.null_count:
-                batch = batch.filter(values.is_valid())
-                values = batch.column("vector")
             if not len(values):
                 continue
             flat = values.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
@@ -164,8 +166,6 @@ class Search:
             facts = batch.drop_columns(["vector"])
             for at in np.argpartition(-scores, many - 1)[:many]:
                 row = facts.slice(int(at), 1).to_pylist()[0]
-                if option is not None and row["embedding_option"] != option:
-                    continue
                 key, score = (row["video_id"], float(row["start_sec"])), float(scores[at])
                 if key not in best or best[key]["score"] < score:
                     best[key] = {"kind": "vector", "id": row["video_id"], "score": score, "text": ""} | {

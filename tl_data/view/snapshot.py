@@ -19,7 +19,7 @@ import pyarrow.dataset as ds
 
 from tl_data.errors import LakeError, SettingsError, TLDataError
 from tl_data.lake.base import reason
-from tl_data.lake.delta import delta_batches, is_delta
+from tl_data.lake.delta import delta_batches, delta_dataset, delta_version, is_delta
 from tl_data.lake.schemas import TABLES
 from tl_data.urls import redacted
 
@@ -89,7 +89,7 @@ class LakeFolder:
         self._snapshot: Snapshot | None = None
         self._looked = 0.0
         self._reading = threading.Lock()
-        if not any(self._format(name) for name in TABLES):
+        if not any(self.format_of(name) for name in TABLES):
             raise SettingsError(
                 f"{folder}: no table of a lake is in it ({', '.join(EXPECTED)}, ...). Run a job first: "
                 "tl-data run JOB.toml"
@@ -130,25 +130,19 @@ class LakeFolder:
     def _place(self, name: str) -> str:
         return f"{self.folder}/{name}"
 
-    def _format(self, name: str) -> str | None:
+    def format_of(self, name: str) -> str | None:
+        """delta, parquet, or None where there is no such table."""
         place = self._place(name)
         if "://" in place or (Path(place) / "_delta_log").is_dir():
             return "delta" if is_delta(place) else None
         return "parquet" if any(Path(place).glob("*.parquet")) else None
 
     def _dataset(self, name: str) -> Any:
-        kind = self._format(name)
+        kind = self.format_of(name)
         if kind == "parquet":
             return ds.dataset(self._place(name), format="parquet", exclude_invalid_files=False)
         if kind == "delta":
-            from deltalake import DeltaTable
-            from pyarrow import fs
-
-            place = self._place(name)
-            files = None
-            if "://" not in place:
-                files = fs.SubTreeFileSystem(str(Path(place).absolute()), fs.LocalFileSystem())
-            return DeltaTable(place).to_pyarrow_dataset(filesystem=files)
+            return delta_dataset(self._place(name))
         return None
 
     def _version(self) -> str:
@@ -157,7 +151,7 @@ class LakeFolder:
         for name in TABLES:
             place = self._place(name)
             if "://" in place:
-                marks.append(f"{name}:{self._remote_version(place)}")
+                marks.append(f"{name}:{delta_version(place)}")
                 continue
             log = Path(place) / "_delta_log"
             files = log.glob("*.json") if log.is_dir() else Path(place).glob("*.parquet")
@@ -169,11 +163,6 @@ class LakeFolder:
                     continue  # replaced at this moment; its successor has another name or time
             marks.append(f"{name}:{len(stats)}:{max(stats, default='')}")
         return "|".join(marks)
-
-    def _remote_version(self, place: str) -> int:
-        from deltalake import DeltaTable
-
-        return DeltaTable(place).version() if is_delta(place) else -1
 
     def _read(self, version: str) -> Snapshot:
         tables: dict[str, pa.Table] = {}
@@ -213,7 +202,7 @@ class LakeFolder:
         )
 
     def _table(self, name: str) -> pa.Table:
-        kind = self._format(name)
+        kind = self.format_of(name)
         if kind == "delta":
             return delta_batches(self._place(name)).read_all()
         opened = self._dataset(name)
