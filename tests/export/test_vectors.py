@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,13 @@ each_store = pytest.mark.parametrize(
     ],
 )
 ODD = ('quote\'s "x".mp4', "😀" * 10, "x" * 1000, "-- ; DROP TABLE", "${a} {{b}} \\")
+
+
+@pytest.fixture(autouse=True)
+def _clients_end() -> Iterator[None]:
+    """Sockets that a client leaves open are collected here, where warnings about them are allowed."""
+    yield
+    gc.collect()
 
 
 def _export(lake: Lake, store: Store, folder: Path, collection: str = "clips", **how: Any) -> Report:

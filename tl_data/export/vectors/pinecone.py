@@ -77,6 +77,12 @@ class Pinecone(BaseStore):
         if self._index is not None:
             self._index.delete(ids=list(ids), namespace=self._namespace)
 
+    def close(self) -> None:
+        """Close the connections."""
+        if self._index is not None:
+            self._index.close()
+        self._client.close()
+
 
 SINK = Sink(
     "pinecone",
