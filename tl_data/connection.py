@@ -44,7 +44,7 @@ from tl_data.session import Session
 from tl_data.settings import SERVICE_URL, Settings
 from tl_data.types import VECTOR
 from tl_data.untrusted import private_folder
-from tl_data.urls import is_loopback
+from tl_data.urls import is_loopback, redacted
 from tl_data.usage import current
 
 T = TypeVar("T")
@@ -368,5 +368,5 @@ def _row(function: Function, row: Mapping[str, Any]) -> Row:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = redacted(repr(value))
     return text if len(text) <= 200 else text[:197] + "..."

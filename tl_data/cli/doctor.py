@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,8 @@ from rich.markup import escape
 from tl_data._version import __version__
 from tl_data.errors import TLDataError
 from tl_data.settings import SERVICE_URL, Settings
-from tl_data.urls import is_loopback
+from tl_data.untrusted import printable
+from tl_data.urls import is_loopback, redacted
 
 State = Literal["ok", "missing", "wrong"]
 
@@ -68,7 +69,8 @@ def examine() -> list[Finding]:
 
 
 def report(findings: list[Finding], as_json: bool) -> None:
-    """Print the findings for a person or a program."""
+    """Print the findings for a person or a program, without passwords and signatures of addresses."""
+    findings = [replace(f, found=printable(redacted(f.found))) for f in findings]
     if as_json:
         sys.stdout.buffer.write(orjson.dumps([asdict(f) for f in findings], option=orjson.OPT_INDENT_2))
         sys.stdout.write("\n")
@@ -89,7 +91,7 @@ def _settings() -> list[Finding]:
     if settings.embedded:
         endpoint = Finding("endpoint", "ok", f"the embedded engine, data in {settings.home}")
     else:
-        endpoint = Finding("endpoint", "ok", settings.base_url or SERVICE_URL)
+        endpoint = Finding("endpoint", "ok", redacted(settings.base_url or SERVICE_URL))
     key = "set (TL_API_KEY or file); never shown" if settings.api_key else "none: the embedded engine answers"
     if settings.base_url and not settings.api_key:
         key = "none"

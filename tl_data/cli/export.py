@@ -10,6 +10,7 @@ from dataclasses import asdict
 import click
 import orjson
 
+from tl_data.cli.output import echo
 from tl_data.errors import ExportError, LakeError, SettingsError
 from tl_data.export.runner import Progress
 
@@ -59,7 +60,7 @@ def export(
                 progress=progress,
             )
     except (ExportError, LakeError) as stopped:
-        click.echo(f"Failed: {stopped}", err=True)
+        echo(f"Failed: {stopped}", err=True)
         sys.exit(STOPPED)
     if as_json:
         sys.stdout.buffer.write(
@@ -68,7 +69,7 @@ def export(
     else:
         for report in reports:
             for line in report.lines():
-                click.echo(line)
+                echo(line)
     sys.exit(max((report.exit_code for report in reports), default=0))
 
 

@@ -13,7 +13,7 @@ import click
 import orjson
 
 from tl_data.cli.ledger import ledger
-from tl_data.cli.output import json_value, show
+from tl_data.cli.output import echo, json_value, show
 from tl_data.errors import Cancelled, MissingExtra, NotAllowed, SchemaMismatch, SettingsError, TLDataError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def init(file: str) -> None:
         path.write_text(init_text(), encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{file} cannot be written: {error.strerror}") from error
-    click.echo(f"{file} written. Edit it, then type: tl-data plan {file}")
+    echo(f"{file} written. Edit it, then type: tl-data plan {file}")
 
 
 @click.command()
@@ -209,9 +209,7 @@ def _migrate(file: str) -> None:
             if tables.exists(declared):
                 table = tables.table(declared)
                 changed, described = table.migrate(), table.describe()
-                click.echo(
-                    f"{name}: {'migrated' if changed else 'up to date'}, {described} columns described"
-                )
+                echo(f"{name}: {'migrated' if changed else 'up to date'}, {described} columns described")
 
     _in_trouble(migrated)
 
@@ -290,10 +288,10 @@ def _in_trouble(work: Callable[[], Any]) -> Any:
     except NotAllowed as refused:
         raise SettingsError(str(refused)) from refused
     except Cancelled as stopped:
-        click.echo(f"Stopped: {stopped}", err=True)
+        echo(f"Stopped: {stopped}", err=True)
         sys.exit(INTERRUPTED)
     except TLDataError as trouble:
-        click.echo(f"Failed: {trouble}\nWhat is finished is kept: put this right and run it again", err=True)
+        echo(f"Failed: {trouble}\nWhat is finished is kept: put this right and run it again", err=True)
         sys.exit(TROUBLE)
 
 
@@ -362,7 +360,7 @@ def _print(lines: list[str], facts: dict[str, Any], as_json: bool) -> None:
         sys.stdout.buffer.write(orjson.dumps(facts, option=orjson.OPT_INDENT_2, default=json_value) + b"\n")
     else:
         for line in lines:
-            click.echo(line)
+            echo(line)
 
 
 COMMANDS: list[click.Command] = [

@@ -13,7 +13,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute
 
-from tl_data.cli.output import Writer, json_value, output_options
+from tl_data.cli.output import Writer, echo, json_value, output_options
 from tl_data.errors import LedgerError
 from tl_data.ledger.ledger import EXPORT, Ledger
 from tl_data.ledger.models import Entry, State
@@ -59,12 +59,12 @@ def _list(state: State | None, operation: str | None, limit: int | None, to: str
     counts = _in_ledger(listed)
     if counts:
         each = ", ".join(f"{counts[name]:,} {name}" for name in STATES if name in counts)
-        click.echo(f"{shown:,} of {sum(counts.values()):,} calls ({each}); --json lists all", err=True)
+        echo(f"{shown:,} of {sum(counts.values()):,} calls ({each}); --json lists all", err=True)
     elif not shown:
         place = redact(Settings.load().ledger_url)
-        click.echo(f"the ledger {place} is empty; TL_LEDGER names another one", err=True)
+        echo(f"the ledger {place} is empty; TL_LEDGER names another one", err=True)
     if twice:
-        click.echo(
+        echo(
             f"{twice} of them ({minutes:.2f} video minutes) may have been paid for twice: a process "
             "was killed while it sent them. tl-data ledger show KEY says why",
             err=True,
@@ -144,9 +144,9 @@ def _forget(
 
     gone = _in_ledger(forgotten)
     for key in gone:
-        click.echo(f"{'would be forgotten' if dry_run else 'forgotten'}: {key}")
+        echo(f"{'would be forgotten' if dry_run else 'forgotten'}: {key}")
     if not keys and not gone:
-        click.echo("no call matches")
+        echo("no call matches")
     if unknown := [key for key in keys if key not in gone]:
         raise LedgerError(f"the ledger has no call {', '.join(unknown)}; tl-data ledger ls lists all")
 

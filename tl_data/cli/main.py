@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tl_data._version import __version__
 from tl_data.catalog import Function, Parameter, Table
-from tl_data.cli.output import output_options, show
+from tl_data.cli.output import echo, output_options, show
 from tl_data.errors import MissingExtra, SchemaMismatch, SettingsError, TLDataError
 from tl_data.functions import FUNCTIONS, TABLES
 
@@ -29,10 +29,10 @@ class _Failing(click.Group):
         try:
             return super().invoke(ctx)
         except (SettingsError, SchemaMismatch, MissingExtra) as wrong:
-            click.echo(f"Error: {wrong}", err=True)
+            echo(f"Error: {wrong}", err=True)
             ctx.exit(USAGE)
         except TLDataError as failed:
-            click.echo(f"Failed: {failed}", err=True)
+            echo(f"Failed: {failed}", err=True)
             ctx.exit(FAILED)
 
 
@@ -153,12 +153,12 @@ def docs(check: bool) -> None:
     from tl_data.cli.docs import write
 
     if stale := write(check=check):
-        click.echo(f"{'Not up to date' if check else 'Written'}: {', '.join(stale)}")
+        echo(f"{'Not up to date' if check else 'Written'}: {', '.join(stale)}")
         if check:
-            click.echo("Type: tl-data docs", err=True)
+            echo("Type: tl-data docs", err=True)
             sys.exit(FAILED)
     else:
-        click.echo("All pages are up to date")
+        echo("All pages are up to date")
 
 
 def _assemble() -> None:

@@ -14,9 +14,18 @@ import orjson
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table as Grid
+from rich.text import Text
+
+from tl_data.untrusted import printable
+from tl_data.urls import redacted
 
 #: Longest text in a cell before it is cut, in characters; programs get all of it.
 CELL = 400
+
+
+def echo(text: str, err: bool = False) -> None:
+    """A line for people: no signature of an address, no command to the terminal, whatever a name holds."""
+    click.echo(printable(redacted(text)), err=err)
 
 
 def output_options(command: click.Command) -> click.Command:
@@ -54,7 +63,7 @@ def show(rows: pa.Table, to: str = "table", file: str | None = None) -> None:
             pq.write_table(rows, file)
         except OSError as error:
             raise click.FileError(file, os.strerror(error.errno) if error.errno else str(error)) from error
-        click.echo(f"{rows.num_rows} rows written to {file}", err=True)
+        echo(f"{rows.num_rows} rows written to {file}", err=True)
     else:
         Console().print(grid(rows))
 
@@ -114,7 +123,7 @@ class Writer:
         if self._to == "json":
             sys.stdout.buffer.write(b"\n]\n" if self._rows else b"[]\n")
         elif self._to == "parquet":
-            click.echo(f"{self._rows} rows written to {self._file}", err=True)
+            echo(f"{self._rows} rows written to {self._file}", err=True)
         elif self._to == "table":
             Console().print(grid(pa.Table.from_batches(self._kept, self._schema).select(self._brief)))
 
@@ -134,7 +143,7 @@ def grid(rows: pa.Table, title: str | None = None) -> Grid:
         # Ids and keys are there to be copied: they are never broken into lines.
         table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=_is_key(name))
     for row in rows.select(shown).to_pylist():
-        table.add_row(*(_cell(row[name]) for name in shown))
+        table.add_row(*(Text(_cell(row[name])) for name in shown))  # no markup in what others named
     if rows.num_rows == 0:
         table.caption = "no rows"
     return table
@@ -154,8 +163,8 @@ def _cell(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], float):
         return f"[{value[0]:.3f}, {value[1]:.3f}, ...] ({len(value)})" if len(value) > 1 else str(value)
     if isinstance(value, list) and all(isinstance(v, str) for v in value):
-        return ", ".join(value)
-    text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+        return printable(redacted(", ".join(value)))
+    text = printable(redacted(value if isinstance(value, str) else orjson.dumps(value, default=str).decode()))
     return text if len(text) <= CELL else text[: CELL - 3] + "..."
 
 

@@ -250,6 +250,12 @@ def entry_of(key: str, state: State, attempt: int, record: Mapping[str, Any], re
     """
     try:
         failure, owner = record.get("failure"), record.get("owner") or {}
+        made = Call(
+            record["operation"], record["content_key"], record.get("params") or {}, record.get("model"),
+            record.get("scope"),
+        )  # fmt: skip
+        if made.key != key:
+            raise Unreadable(f"the ledger record in the folder of {key} ({state}) is that of {made.key}")
         return Entry(
             key=key,
             state=state,

@@ -11,7 +11,7 @@ from pathlib import Path
 from tl_data.local.errors import MediaProblem
 from tl_data.local.perception.evidence import Probe
 
-MAX_PIXELS = 64_000_000
+MAX_PIXELS = 50_000_000  # 150 MB once decoded
 MAX_BYTES = 32 << 20  # of any picture
 _SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG markers that carry the size
 

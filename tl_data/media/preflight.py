@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import io
 import struct
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +55,15 @@ class RangeFile(io.RawIOBase):
         self._grown = FIRST_BLOCK
         self.fetched = 0  # bytes
         self.failure: TLDataError | None = None
+        self._lock = threading.Lock()  # of `_reading`
+        self._reading: Future[bytes] | None = None  # the block that the reading thread waits for
+
+    def close(self) -> None:
+        """Read nothing more; the block that is waited for is given up. From any thread."""
+        with self._lock:
+            super().close()
+            if self._reading is not None:
+                self._reading.cancel()
 
     def readable(self) -> bool:
         return True
@@ -94,12 +105,14 @@ class RangeFile(io.RawIOBase):
         return start, block
 
     def _fetch(self, start: int, end: int) -> bytes:
-        if self.closed:
-            raise ValueError("the file is closed")
-        try:
+        with self._lock:
+            if self.closed:
+                raise ValueError("the file is closed")
             reading = asyncio.run_coroutine_threadsafe(
                 self._client.read_range(self._url, start, end), self._loop
             )
+            self._reading = reading
+        try:
             block = reading.result(PATIENCE)
         except TLDataError as error:
             gives_up = isinstance(error, BadRequest) and error.code == "ranges_not_supported"
@@ -330,12 +343,16 @@ async def facts_of(client: Client, video: str | Path, remote: Remote | None = No
     if remote.length is None or not remote.accept_ranges:
         return unseen
     file = RangeFile(client, remote.final_url, remote.length, asyncio.get_running_loop())
+    reading = asyncio.ensure_future(asyncio.to_thread(_read, file, redacted(text), remote.length))
     try:
-        return await asyncio.to_thread(_read, file, redacted(text), remote.length)
+        return await asyncio.shield(reading)
     except GivesUp:
         return unseen
     finally:
         file.close()
+        if not reading.done():  # cancelled: the thread ends before the loop does, which its reads need
+            await asyncio.wait({reading})
+            reading.exception()
 
 
 def _of_file(name: str) -> MediaFacts:

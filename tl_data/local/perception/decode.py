@@ -112,6 +112,7 @@ Samples = npt.NDArray[np.int16]  # mono
 
 SOUND_RATE = 16_000  # samples a second of everything that listens
 SMALL, LARGE = 480, 960  # pixels of the longer side of the two pictures that are made of a frame
+END_SEC = 7260.0  # nothing is read after it: the longest video has 7200 s
 _RATE = 31.0  # frames a second that are looked at at most
 _MAX_PIXELS = 16_384 * 16_384  # a header that claims more is not decoded
 
@@ -185,6 +186,10 @@ def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[Seen]:
         beside = Beside(sounds, origin(stream))
         shown, time, due = None, 0.0, 0.0
         for at, frame in timed(decoded(container, stream, broken, beside), stream, step, facts.duration_sec):
+            if at > END_SEC:  # however long the header says it is
+                notes.append(f"the pictures go on after {END_SEC:g} s")
+                yield Seen(END_SEC, frame, sizers)
+                return
             if shown is not None:  # a picture stays until the next one comes, however long that is
                 yield from (Seen(again, shown, sizers) for again in held(time, at))
             shown, time = frame, at
@@ -231,6 +236,8 @@ def sound(path: Path) -> Iterator[Samples]:
                         yield np.zeros(min(hole, SOUND_RATE), np.int16)
                         hole -= SOUND_RATE
             frame.pts = None
+            if written > END_SEC * SOUND_RATE:
+                return
             for part in resampler.resample(frame):
                 block = part.to_ndarray()[0]
                 written += block.size

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -47,6 +48,7 @@ from tl_data.local.perception.image_encoder import Sight, as_numbers
 from tl_data.local.search.patterns import EMPTY, GENERIC
 from tl_data.local.search.word_vectors import WORD_DIMENSION, Vector, unit, word_vectors
 
+_DECODING = threading.Lock()  # one picture of a request at a time: a large one takes hundreds of megabytes
 LOOK_DIMENSION = 64
 DIMENSION = WORD_DIMENSION + LOOK_DIMENSION  # without an encoder
 
@@ -356,7 +358,8 @@ def seen(data: bytes, sight: Sight | None = None, eyes: objects.Eyes | None = No
 
 def _decoded(data: bytes) -> NDArray[np.uint8]:
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        with _DECODING:
+            picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error as error:  # a header that claims a size beyond reason
         raise NotPicture(f"the image cannot be decoded: {error}") from error
     if picture is None:

@@ -27,14 +27,50 @@ class Lost(Exception):
     """The connection is gone on purpose: there is nothing more to answer."""
 
 
+HEAD_SEC = 30.0  # until the head of a request must have arrived whole
+
+
 class KnownConnection(H11Protocol):
-    """uvicorn's HTTP protocol, with its connections findable by the peer's address."""
+    """uvicorn's HTTP protocol, with its connections findable by the peer's address.
+
+    A connection whose next request does not begin in time is closed: uvicorn waits for it without end.
+    """
+
+    _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by the event loop for each new connection."""
         super().connection_made(transport)
+        self._expect()
         if peer := transport.get_extra_info("peername"):
             _open[peer[0], peer[1]] = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop for what has arrived."""
+        super().data_received(data)
+        if self._between():  # after an answer, part of another request
+            self._expect()
+        elif self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the event loop at the end of the connection."""
+        if self._late is not None:
+            self._late.cancel()
+        super().connection_lost(exc)
+
+    def _between(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _expect(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(HEAD_SEC, self._close_if_late)
+
+    def _close_if_late(self) -> None:
+        self._late = None
+        if self._between() and not self.transport.is_closing():
+            self.transport.close()
 
 
 def _transport(scope: Scope) -> asyncio.Transport | None:

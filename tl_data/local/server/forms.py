@@ -28,6 +28,7 @@ from tl_data.local.errors import LONGEST, APIProblem, invalid, not_provided, one
 
 MAX_PARTS = 2000
 MAX_DOUBLE = 64 << 10  # bytes kept of a file part that no route takes as a file
+MAX_DOUBLES = 1 << 20  # and of all such parts of one request together
 
 
 @dataclass
@@ -61,6 +62,7 @@ class Reader:
         self._doubles: list[tuple[str, bytes]] = []  # texts that came as file parts
         self._uploads: list[tuple[str, Upload]] = []
         self._as_file = False
+        self._doubled = 0  # bytes of file parts that no route takes
 
     def callbacks(self) -> Any:
         """What the parser calls."""
@@ -128,10 +130,10 @@ class Reader:
     def _data(self, data: bytes, start: int, end: int) -> None:
         size = end - start
         if self._file is None or self._upload is None:
-            self._left -= size if not self._as_file else 0
+            self._left -= size  # also of what is dropped: a body is not read without end
             if self._left < 0:
                 raise invalid(self._name, "It is too long.")
-            if self._text is not None and not (self._as_file and len(self._text) > MAX_DOUBLE):
+            if self._text is not None and self._keeps(size):
                 self._text += data[start:end]
             return
         self._upload.size += size
@@ -144,6 +146,13 @@ class Reader:
             )
         self._hash.update(data[start:end])
         self._file.write(data[start:end])
+
+    def _keeps(self, size: int) -> bool:
+        """Whether more of this text is kept; a file that no route takes is read and dropped."""
+        if not self._as_file:
+            return True
+        self._doubled += size
+        return len(self._text or b"") <= MAX_DOUBLE and self._doubled <= MAX_DOUBLES
 
     def _end(self) -> None:
         if self._file is None or self._upload is None:

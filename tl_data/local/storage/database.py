@@ -151,8 +151,8 @@ OPERATORS = {"=": "=", "gte": ">=", "lte": "<=", "gt": ">", "lt": "<"}
 class Where:
     """One condition: a column, or with `metadata` a key of the user metadata, compared with a value.
 
-    The operators are those of `OPERATORS` and `in`, whose value is a list. With `loose`, the value is a
-    text from a query string that stands for a text, a number or a boolean alike.
+    The operators are those of `OPERATORS`, `in` with a list, and `empty` with a boolean.
+    With `loose`, the value is a text from a query string that stands for a text, a number or a boolean alike.
     """
 
     name: str
@@ -317,6 +317,8 @@ def _conditions(table: str, where: Sequence[Where]) -> tuple[str, list[Any]]:
 
 def _on_column(table: str, condition: Where) -> tuple[str, list[Any]]:
     name = column(table, condition.name)
+    if condition.operator == "empty":
+        return f"COALESCE({name}, '') {'=' if condition.value else '<>'} ''", []
     if condition.operator == "in":
         return f"{name} IN (SELECT value FROM json_each(?))", [json.dumps(list(condition.value))]
     return f"{name} {OPERATORS[condition.operator]} ?", [condition.value]

@@ -13,6 +13,7 @@ import ipaddress
 import os
 import shutil
 import socket
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from tl_data.local.errors import MediaProblem, StorageFull, is_full, shown_name,
 
 MAX_REDIRECTS = 5
 MAX_URL = 8192
+LEAST_RATE, RATE_SEC = 4 << 10, 30.0  # bytes a second, measured over so many seconds
 UNREACHABLE = "video_url_not_accessible"
 AGENT = "tl-local-1"
 #: Services of cloud machines that hand out credentials; refused even where private addresses are allowed.
@@ -215,9 +217,16 @@ async def _save(answer: aiohttp.ClientResponse, url: str, part: Path, limit: int
     if answer.content_length and answer.content_length > limit:
         raise too_large
     size, digest = 0, hashlib.sha256()
+    begun, before = time.monotonic(), 0
     with part.open("wb") as file:
         async for chunk in answer.content.iter_chunked(1 << 18):
             size += len(chunk)
+            if (passed := time.monotonic() - begun) >= RATE_SEC:
+                if (size - before) / passed < LEAST_RATE:
+                    raise MediaProblem(
+                        UNREACHABLE, f"The {what} URL delivers less than {LEAST_RATE >> 10} KB a second."
+                    )
+                begun, before = time.monotonic(), size
             if size > limit:
                 raise too_large
             digest.update(chunk)

@@ -118,7 +118,8 @@ class Steps:
             self.suffer("tasks", row, "indexing")
             folder = self._config.folder(video_id)
             evidence = await self._look(row, folder)
-            if (seconds := round(evidence.probe.duration_sec, 3)) > row["duration"]:  # its header told less
+            if (seconds := round(evidence.probe.duration_sec, 3)) > row["duration"]:  # its header says less
+                check_duration(seconds)
                 self._store.change("tasks", task_id, duration=seconds)
             await self._stages.add(row["index_id"], video_id, evidence, folder / "frames")
         if not self._finish(row):  # deleted meanwhile, alone or with its index

@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
+from urllib.parse import urlsplit
 
 from tl_data.local.config import Config
 from tl_data.local.errors import MediaProblem, StorageFull, is_full
@@ -23,7 +24,10 @@ from tl_data.local.tasks.handlers import Steps, Stuck
 
 log = logging.getLogger("tl_data.local")
 
-CHECKERS = 4  # downloads and container checks at the same time
+CHECKERS = 4  # container checks of uploaded files at the same time
+DOWNLOADS = 8  # of tasks by URL; uploads never wait behind them
+DOWNLOADS_OF_HOST = 4  # a slow host leaves lanes to others
+SEEN_ROWS = 200  # waiting rows among which one of another host is looked for
 UNFINISHED = ("validating", "pending", "queued", "indexing")
 SWEEP_SEC = 20.0
 RETRY_SEC, MOST_RETRY_SEC = 0.5, 15.0  # until work that a full disk has stopped is tried again
@@ -43,6 +47,7 @@ class Queue:
         self.steps = Steps(config, store, stages, rates)
         self._wake = asyncio.Condition()
         self._held: set[str] = set()  # ids being worked on
+        self._hosts: dict[str, str] = {}  # ids being downloaded, and from where
         self._lanes: list[asyncio.Task[None]] = []
         self._troubles: dict[object, dict[str, Any]] = {}  # lane -> what keeps it from working
         self.analyse: Step | None = None  # what an analysis task does: it needs more than this queue has
@@ -52,7 +57,13 @@ class Queue:
         for row in self._store.rows("tasks", [Where("status", "in", ("queued", "indexing")), FREE]):
             self._store.change("tasks", row["id"], status="pending", updated_at=now())
         self._sweep()
-        lanes = [self._lane("tasks", ("validating",), self.steps.check) for _ in range(CHECKERS)]
+        lanes: list[Coroutine[Any, Any, None]] = []
+        for table, state, step in (
+            ("tasks", "validating", self.steps.check),
+            ("assets", "processing", self.steps.bring),
+        ):
+            lanes += [self._lane(table, (state,), step, by_url=False) for _ in range(CHECKERS)]
+            lanes += [self._lane(table, (state,), step, by_url=True) for _ in range(DOWNLOADS)]
         lanes += [self._lane("tasks", ("pending",), self.steps.index) for _ in range(self._config.workers)]
         lanes += [
             self._lane("embed_tasks", ("processing",), self.steps.embed) for _ in range(self._config.workers)
@@ -62,7 +73,6 @@ class Queue:
                 self._lane("analyze_tasks", ("queued", "processing"), self.analyse)
                 for _ in range(self._config.workers)
             ]
-        lanes += [self._lane("assets", ("processing",), self.steps.bring) for _ in range(CHECKERS)]
         lanes += [self._lane("videos", ("PROCESSING",), self.steps.stream, "hls_status"), self._sweeping()]
         lanes += [
             self._lane("videos", (reindex.WANTED,), self.steps.look_again, "again")
@@ -120,7 +130,14 @@ class Queue:
         except OSError:
             return False
 
-    async def _lane(self, table: str, states: tuple[str, ...], step: Step, column: str = "status") -> None:
+    async def _lane(
+        self,
+        table: str,
+        states: tuple[str, ...],
+        step: Step,
+        column: str = "status",
+        by_url: bool | None = None,
+    ) -> None:
         """One row after another, oldest first, as long as the process lives.
 
         What fails because the state or a file cannot be written is done again: a row is only marked as failed
@@ -128,15 +145,16 @@ class Queue:
         """
         where = [Where(column, "in", states)]
         where += [FREE] if table != "videos" else []
+        where += [Where("url", "empty", not by_url)] if by_url is not None else []
         name, wait = object(), RETRY_SEC
         undo: Row | None = None  # a row whose step was broken off by a full disk
         while True:
             try:
                 if undo is not None:
                     self._put_back(table, undo)
-                    self._held.discard(undo["id"])
+                    self._release(undo)
                     undo = None
-                row = self._claim(table, where)
+                row = self._claim(table, where, by_host=by_url is True)
                 if row is None:
                     self._troubles.pop(name, None)
                     async with self._wake:
@@ -146,7 +164,7 @@ class Queue:
                 undo = row
                 await self._work(table, row, step)
                 undo = None
-                self._held.discard(row["id"])
+                self._release(row)
                 self._troubles.pop(name, None)
                 wait = RETRY_SEC
                 await self.wake()
@@ -193,12 +211,23 @@ class Queue:
             before = {"code": code, "message": message, "since": now()}
         self._troubles[lane] = before
 
-    def _claim(self, table: str, where: list[Where]) -> Row | None:
-        for row in self._store.rows(table, where, descending=False, limit=len(self._held) + 1):
-            if row["id"] not in self._held:
-                self._held.add(row["id"])
-                return row
+    def _claim(self, table: str, where: list[Where], by_host: bool) -> Row | None:
+        """The oldest row that nobody works on; with `by_host`, of a host that has not its share of lanes."""
+        limit = len(self._held) + (SEEN_ROWS if by_host else 1)
+        for row in self._store.rows(table, where, descending=False, limit=limit):
+            if row["id"] in self._held:
+                continue
+            if by_host and (host := _host(row["url"])):
+                if list(self._hosts.values()).count(host) >= DOWNLOADS_OF_HOST:
+                    continue
+                self._hosts[row["id"]] = host
+            self._held.add(row["id"])
+            return row
         return None
+
+    def _release(self, row: Row) -> None:
+        self._held.discard(row["id"])
+        self._hosts.pop(row["id"], None)
 
     def _fail(self, table: str, row: Row, code: str, message: str) -> None:
         if table == "videos":
@@ -227,3 +256,11 @@ class Queue:
         """Drop expired results, and folders that belong to nothing any more."""
         self._store.remove("searches", [Where("expires_at", "lt", now(-3600))])
         self._store.remove("embed_tasks", [Where("created_at", "lt", now(-self._config.embed_task_seconds))])
+
+
+def _host(url: str) -> str:
+    """The host of an address; "" if it has none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""

@@ -126,11 +126,15 @@ def _metadata_filters(query: QueryParams) -> list[Where]:
     return found
 
 
+LONGEST_REPR = 20_000  # characters
+
+
 def _from_repr(text: str) -> list[Where]:
     """One SDK sends its filter as the repr of a Python dict."""
     try:
-        given = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        given = ast.literal_eval(text) if len(text) <= LONGEST_REPR else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError, SystemError):
+        # SystemError: CPython 3.11 miscounts the depth of what it parses when the stack is deep.
         raise invalid("user_metadata", "It must be an object.", text) from None
     if not isinstance(given, dict) or not all(
         isinstance(value, str | int | float) for value in given.values()
