@@ -117,6 +117,7 @@ def test_made_up_bodies_are_no_server_errors(api: API, shelf: Shelf) -> None:
         return copy
 
     seen: Counter[int] = Counter()
+    failed: list[tuple[str, ...]] = []
     for number in range(BODIES):
         method, path, body = dice.choice(right)
         for _ in range(dice.choice((1, 1, 2))):
@@ -130,8 +131,10 @@ def test_made_up_bodies_are_no_server_errors(api: API, shelf: Shelf) -> None:
             )
         headers = {"content-type": "application/json"}
         answer = api.request(method, path, content=text.encode(), headers=headers)
-        assert answer.status_code < 500, (method, path, text[:300], answer.text[:300])
+        if answer.status_code >= 500 and answer.json()["code"] != "not_supported":
+            failed.append((method, path, text[:300], answer.text[:200]))
         seen[answer.status_code // 100] += 1
+    assert failed == []
     assert seen[4] > BODIES // 3
     assert seen[2] > 5
 

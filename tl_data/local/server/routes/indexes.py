@@ -67,7 +67,7 @@ async def create(request: Request) -> Response:
     engine = engine_of(request)
     body = await read_json(request, engine.config.max_body_bytes)
     refuse_old_names(engine.profile, body, INDEX)
-    for model in body.get("models") or []:
+    for model in given if isinstance(given := body.get("models"), list) else ():
         refuse_old_names(engine.profile, model if isinstance(model, dict) else (), MODEL)
     missing = [name for name in ("index_name", "models") if name not in body]
     if missing:
