@@ -89,7 +89,7 @@ test-clients: $(DEV)/ready
 	TEST_ALL_CLIENTS=1 $(DEV)/bin/python -m pytest --timeout 3600 tests/sdk $(ARGS)
 
 check-api: $(DEV)/ready
-	TL_CONTRACT_EXAMPLES=120 $(DEV)/bin/python -m pytest --timeout 3600 tests/local/server/test_contract.py $(ARGS)
+	TL_CONTRACT_EXAMPLES=120 $(DEV)/bin/python -m pytest --timeout 3600 tests/local/server/test_contract.py tests/local/server/test_contract_today.py $(ARGS)
 
 docs: $(DEV)/ready
 	$(DEV)/bin/tl-data docs
