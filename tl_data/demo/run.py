@@ -189,7 +189,7 @@ def _show(screen: Screen, connection: Connection, job: Job, asked: list[Question
         for name, table in tables.items():
             con.register(name, table)
         index = connection.settings.index
-        screen.models(_stages(connection.base_url))
+        screen.models(_stages(connection))
         if not asked:
             screen.recognised(con.sql(RECOGNISED.format(most=_SHOWN_VIDEOS)).fetchall())
         questions = asked or _questions(con, index)
@@ -206,10 +206,14 @@ def _show(screen: Screen, connection: Connection, job: Job, asked: list[Question
             screen.search(Question(text, "visible", "", 0, 0), sql, con.sql(sql).fetchall())
 
 
-def _stages(base_url: str) -> list[dict[str, Any]]:
+def _stages(connection: Connection) -> list[dict[str, Any]]:
     """Which model does the work of which stage, as the engine says it."""
-    parts = urlsplit(base_url)
-    with urllib.request.urlopen(f"{parts.scheme}://{parts.netloc}/_engine/tiers", timeout=30) as answer:
+    parts = urlsplit(connection.base_url)
+    key = (Path(connection.settings.home) / "engine" / "engine.key").read_text(encoding="utf-8").strip()
+    request = urllib.request.Request(
+        f"{parts.scheme}://{parts.netloc}/_engine/tiers", headers={"x-api-key": key}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
         return list(json.loads(answer.read())["stages"])
 
 
