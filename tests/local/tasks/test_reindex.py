@@ -101,7 +101,9 @@ def test_from_one_model_to_another_and_back(film: Path, tmp_path: Path) -> None:
         assert heard
         # The same file is the same video: known by the new models' name, and not indexed again.
         assert call(after, "index_video", video=str(film))["video_id"] == video
-        stats = httpx.get(f"{after.base_url.removesuffix('/v1.3')}/_engine/stats").json()
+        key = (Path(after.settings.home) / "engine" / "engine.key").read_text()
+        page = f"{after.base_url.removesuffix('/v1.3')}/_engine/stats"
+        stats = httpx.get(page, headers={"x-api-key": key}).json()
         assert "POST /tasks" not in stats["requests"]
         assert reindex(settings=after.settings, dry_run=True).videos == 0
     said = command(home, "reindex", "--json")  # back to the built-in models, from the command line
