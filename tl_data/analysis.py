@@ -88,8 +88,9 @@ class VideoRef:
 
     @property
     def contents(self) -> list[str]:
-        """What ledger keys are made of: the video's id first, then its content."""
-        return [key for key in (f"video:{self.video_id}" if self.video_id else None, self.content_key) if key]
+        """What ledger keys are made of: the video's id, then its content; without both, the asset's id."""
+        keys = [f"video:{self.video_id}" if self.video_id else None, self.content_key]
+        return [key for key in keys if key] or [f"asset:{self.asset_id}"]
 
     @property
     def name(self) -> str:

@@ -100,6 +100,17 @@ def test_a_file_here_becomes_an_asset_once(account: Account) -> None:
     assert account.requests("POST /assets") - before == (1 if account.today else 0)
 
 
+def test_an_asset_that_is_in_no_index_is_analysed_by_its_id_once(account: Account) -> None:
+    if not account.today:
+        pytest.skip("an account of 2025 analyses indexed videos alone")
+    session = account.connection.session
+    asset = account.run(session.asset(str(account.path)))
+    before = account.requests("POST /analyze/tasks")
+    answers = [account.call("analyze", video=asset["_id"], prompt="Which exit is it?") for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert account.requests("POST /analyze/tasks") == before + 1
+
+
 def test_search_by_all_options_of_the_model(account: Account) -> None:
     account.call("index_video", video=account.url, index_id="demo")
     hits = account.call("search", index_id="demo", query_text="emergency exit")
