@@ -26,7 +26,7 @@ import av
 from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_video
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.perception.worker_pool import Lookers, _memory
+from tl_data.local.perception.worker_pool import WorkerPool, _memory
 
 SENTENCES = [
     "Our profit doubled in the last quarter.", "Please wash your hands before you eat.",
@@ -88,27 +88,27 @@ def look(paths: list[Path], workers: int, folder: Path) -> tuple[list[Evidence],
     """What was seen, and the seconds, seconds of CPU and most megabytes of one worker."""
 
     async def run() -> tuple[list[Evidence], dict[str, float]]:
-        lookers = Lookers(workers, megabytes=MEGABYTES, patience=600)
+        pool = WorkerPool(workers, megabytes=MEGABYTES, patience=600)
         try:
-            await asyncio.gather(*(lookers.look(paths[0], folder / f"warm-{n}") for n in range(workers)))
+            await asyncio.gather(*(pool.analyze(paths[0], folder / f"warm-{n}") for n in range(workers)))
             most = 0
-            began, cpu = time.perf_counter(), _cpu(lookers)
-            jobs = asyncio.gather(*(lookers.look(path, folder / str(n)) for n, path in enumerate(paths)))
+            began, cpu = time.perf_counter(), _cpu(pool)
+            jobs = asyncio.gather(*(pool.analyze(path, folder / str(n)) for n, path in enumerate(paths)))
             while not jobs.done():
                 await asyncio.wait([jobs], timeout=0.2)
-                most = max([most, *(_memory(worker.process.pid) for worker in lookers._all)])
+                most = max([most, *(_memory(worker.process.pid) for worker in pool._all)])
             taken = time.perf_counter() - began
-            return await jobs, {"wall_s": taken, "cpu_s": _cpu(lookers) - cpu, "megabytes": most / 2**20}
+            return await jobs, {"wall_s": taken, "cpu_s": _cpu(pool) - cpu, "megabytes": most / 2**20}
         finally:
-            await lookers.aclose()
+            await pool.aclose()
 
     return asyncio.run(run())
 
 
-def _cpu(lookers: Lookers) -> float:
+def _cpu(pool: WorkerPool) -> float:
     """Seconds of CPU that the workers and their ears have taken."""
     ticks = 0
-    for worker in lookers._all:
+    for worker in pool._all:
         pid = worker.process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         for one in (str(pid), *children):

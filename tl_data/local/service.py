@@ -16,7 +16,7 @@ from tl_data.local.errors import MediaProblem
 from tl_data.local.models import Tiers
 from tl_data.local.perception.evidence import Evidence, ModelFailed, NotVideo, Probe
 from tl_data.local.perception.frames import Frame, pick
-from tl_data.local.perception.worker_pool import Lookers, LookFailed
+from tl_data.local.perception.worker_pool import WorkerFailed, WorkerPool
 from tl_data.local.text.writer import BuiltIn, Writer
 
 pass
@@ -34,9 +34,9 @@ class Stages:
 
     def __init__(self, config: Config) -> None:
         self._path = config.home / "library.sqlite"
-        self._lookers = Lookers(config.workers, seconds=config.look_seconds, tiers=config.tiers)
+        self._workers = WorkerPool(config.workers, seconds=config.look_seconds, tiers=config.tiers)
         # Its own process: container checks must not wait behind hours of looking.
-        self._probers = Lookers(1, seconds=60.0)
+        self._probers = WorkerPool(1, seconds=60.0)
         self.writer = writer_of(config.tiers)
         self._tiers = config.tiers
         self._library: Library | None = None
@@ -44,7 +44,7 @@ class Stages:
 
     async def close(self) -> None:
         """End the worker processes and close the library."""
-        await asyncio.gather(self._lookers.aclose(), self._probers.aclose(), self.writer.close())
+        await asyncio.gather(self._workers.aclose(), self._probers.aclose(), self.writer.close())
         if self._library:
             await asyncio.to_thread(self._library.close)
 
@@ -56,30 +56,30 @@ class Stages:
         """
         try:
             return await self._probers.probe(path)
-        except (NotVideo, LookFailed) as error:
+        except (NotVideo, WorkerFailed) as error:
             raise _broken(error) from error
 
-    async def look(self, path: Path, folder: Path) -> Evidence:
+    async def analyze(self, path: Path, folder: Path) -> Evidence:
         """Look at and listen to a file; keyframes go to `folder`.
 
         Raises:
             MediaProblem: it is not readable, or its worker process died, hung or grew too large.
         """
         try:
-            return await self._lookers.look(path, folder)
+            return await self._workers.analyze(path, folder)
         except ModelFailed as error:
             text = f"The video could not be looked at: {error}."
             raise MediaProblem("engine_model_failed", text) from error
-        except (NotVideo, LookFailed) as error:
+        except (NotVideo, WorkerFailed) as error:
             raise _broken(error) from error
 
-    async def look_again(self, evidence: Evidence, sound: Path, folder: Path) -> Evidence:
-        """Bring evidence of other models to those at work; raises as `look` does."""
+    async def reanalyze(self, evidence: Evidence, sound: Path, folder: Path) -> Evidence:
+        """Bring evidence of other models to those at work; raises as `analyze` does."""
         try:
-            return await self._lookers.look_again(evidence, sound, folder)
+            return await self._workers.reanalyze(evidence, sound, folder)
         except ModelFailed as error:
             raise _unusable(error) from error
-        except (NotVideo, LookFailed) as error:
+        except (NotVideo, WorkerFailed) as error:
             raise _broken(error) from error
 
     async def add(self, index_id: str, video_id: str, evidence: Evidence, folder: Path) -> None:

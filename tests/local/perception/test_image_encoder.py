@@ -27,7 +27,7 @@ from tl_data.functions import FUNCTIONS
 from tl_data.local.models import Tiers, read_tiers
 from tl_data.local.perception.evidence import Evidence, ModelFailed, from_json, to_json
 from tl_data.local.perception.image_encoder import Encoder, as_numbers, encoder
-from tl_data.local.perception.worker_pool import Lookers
+from tl_data.local.perception.worker_pool import WorkerPool
 from tl_data.local.search import embeddings
 from tl_data.local.search.query import Query
 from tl_data.local.storage.library import Library
@@ -171,11 +171,11 @@ def test_a_worker_sees_by_it_and_says_so(folder: Path, tmp_path: Path) -> None:
     chosen = read_tiers(clip=str(folder), environment={})
 
     async def looked() -> Evidence:
-        lookers = Lookers(1, tiers=chosen)
+        pool = WorkerPool(1, tiers=chosen)
         try:
-            return await lookers.look(media.plain(tmp_path), tmp_path / "frames")
+            return await pool.analyze(media.plain(tmp_path), tmp_path / "frames")
         finally:
-            await lookers.aclose()
+            await pool.aclose()
 
     evidence = asyncio.run(looked())
     assert (evidence.sight, evidence.ears) == (chosen.sight, chosen.ears)

@@ -18,7 +18,7 @@ from tl_data.local.perception import speech
 from tl_data.local.perception.evidence import Evidence, ModelFailed, from_json, to_json
 from tl_data.local.perception.languages import NAMES, sure_languages
 from tl_data.local.perception.whisper import load
-from tl_data.local.perception.worker_pool import Lookers
+from tl_data.local.perception.worker_pool import WorkerPool
 
 SILENCE = 2.0  # seconds before and after the voice
 
@@ -118,11 +118,11 @@ def likely(folder: Path, sound: Path) -> dict[str, float]:
 
 def look(path: Path, folder: Path, chosen: Tiers) -> Evidence:
     async def looked() -> Evidence:
-        lookers = Lookers(1, tiers=chosen)
+        pool = WorkerPool(1, tiers=chosen)
         try:
-            return await lookers.look(path, folder)
+            return await pool.analyze(path, folder)
         finally:
-            await lookers.aclose()
+            await pool.aclose()
 
     return asyncio.run(looked())
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import media
-from tl_data.local.perception.worker_pool import Lookers
+from tl_data.local.perception.worker_pool import WorkerPool
 from tl_data.local.tasks.hls import make_stream
 from tl_data.untrusted import worker_environment
 
@@ -40,11 +40,11 @@ def test_no_secret_in_the_process(kind: str, tmp_path: Path, monkeypatch: pytest
     video = media.webm(tmp_path)
 
     async def watch() -> tuple[bytes, str]:
-        lookers = Lookers(workers=1)
+        pool = WorkerPool(workers=1)
         work: asyncio.Task[object] = asyncio.create_task(
             make_stream(video, tmp_path / "hls", 60)
             if kind == "stream"
-            else lookers.look(video, tmp_path / "frames")
+            else pool.analyze(video, tmp_path / "frames")
         )
         seen, limits = b"", ""
         try:
@@ -60,7 +60,7 @@ def test_no_secret_in_the_process(kind: str, tmp_path: Path, monkeypatch: pytest
                 await asyncio.sleep(0.02)
             await work
         finally:
-            await lookers.aclose()
+            await pool.aclose()
         return seen, limits
 
     environment, limits = asyncio.run(watch())

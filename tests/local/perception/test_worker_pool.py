@@ -14,7 +14,7 @@ import pytest
 from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_video
 from tl_data.local.perception.evidence import Evidence, NotVideo, from_json, to_json
-from tl_data.local.perception.worker_pool import Lookers, LookFailed
+from tl_data.local.perception.worker_pool import WorkerFailed, WorkerPool
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +26,13 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(tmp_path_factory.mktemp("video") / "two.mp4", scenes, width=640, height=360, fps=15)
 
 
-def run(use: Callable[[Lookers], Awaitable[Any]], **options: Any) -> Any:
+def run(use: Callable[[WorkerPool], Awaitable[Any]], **options: Any) -> Any:
     async def session() -> Any:
-        lookers = Lookers(**{"workers": 1, **options})
+        pool = WorkerPool(**{"workers": 1, **options})
         try:
-            return await use(lookers)
+            return await use(pool)
         finally:
-            await lookers.aclose()
+            await pool.aclose()
 
     return asyncio.run(session())
 
@@ -43,13 +43,13 @@ def worker_that(does: str) -> tuple[str, ...]:
 
 
 def test_looks_and_stays_warm(video: Path, tmp_path: Path) -> None:
-    async def use(lookers: Lookers) -> tuple[Evidence, Evidence, list[float], list[int]]:
+    async def use(pool: WorkerPool) -> tuple[Evidence, Evidence, list[float], list[int]]:
         told: list[float] = []
         pids = []
-        first = await lookers.look(video, tmp_path / "first", on_progress=told.append)
-        pids += [worker.process.pid for worker in lookers._all]
-        second = await lookers.look(video, tmp_path / "second")
-        pids += [worker.process.pid for worker in lookers._all]
+        first = await pool.analyze(video, tmp_path / "first", on_progress=told.append)
+        pids += [worker.process.pid for worker in pool._all]
+        second = await pool.analyze(video, tmp_path / "second")
+        pids += [worker.process.pid for worker in pool._all]
         return first, second, told, pids
 
     first, second, told, pids = run(use)
@@ -66,12 +66,12 @@ def test_refuses_and_goes_on(video: Path, tmp_path: Path) -> None:
     text = tmp_path / "notes.mp4"
     text.write_text("This is no video.\n" * 50)
 
-    async def use(lookers: Lookers) -> int:
+    async def use(pool: WorkerPool) -> int:
         with pytest.raises(NotVideo, match="cannot be read"):
-            await lookers.look(text, tmp_path / "out")
+            await pool.analyze(text, tmp_path / "out")
         with pytest.raises(NotVideo):
-            await lookers.probe(text)
-        return (await lookers.probe(video)).width
+            await pool.probe(text)
+        return (await pool.probe(video)).width
 
     assert run(use) == 640
 
@@ -88,20 +88,20 @@ def test_refuses_and_goes_on(video: Path, tmp_path: Path) -> None:
     ids=["hangs", "never ends", "hoards", "crashes", "leaves"],
 )
 def test_a_bad_worker_fails_its_task_only(does: str, says: str, video: Path, tmp_path: Path) -> None:
-    async def use(lookers: Lookers) -> None:
+    async def use(pool: WorkerPool) -> None:
         for _ in range(1 + (does == "os.abort()")):  # the pool has room for the next one
-            with pytest.raises(LookFailed, match=says):
-                await lookers.look(video, tmp_path / "out", seconds=6)
-        assert not lookers._all
+            with pytest.raises(WorkerFailed, match=says):
+                await pool.analyze(video, tmp_path / "out", seconds=6)
+        assert not pool._all
 
     run(use, command=worker_that(does), patience=4, megabytes=300)
 
 
 def test_cancelling_a_look_ends_its_worker(video: Path, tmp_path: Path) -> None:
-    async def use(lookers: Lookers) -> None:
-        look = asyncio.create_task(lookers.look(video, tmp_path / "out"))
+    async def use(pool: WorkerPool) -> None:
+        look = asyncio.create_task(pool.analyze(video, tmp_path / "out"))
         await asyncio.sleep(0.3)
-        (worker,) = lookers._all
+        (worker,) = pool._all
         look.cancel()
         with pytest.raises(asyncio.CancelledError):
             await look

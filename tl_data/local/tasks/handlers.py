@@ -137,7 +137,7 @@ class Steps:
                 evidence = await self._stages.evidence(twin["id"])
                 await asyncio.to_thread(shutil.copytree, frames, folder / "frames", dirs_exist_ok=True)
                 return evidence
-        return await self._stages.look(folder / "source", folder / "frames")
+        return await self._stages.analyze(folder / "source", folder / "frames")
 
     def _finish(self, row: Row) -> bool:
         at = now()
@@ -238,7 +238,7 @@ class Steps:
         async with contextlib.AsyncExitStack() as kept:
             if evidence.ears != self._config.tiers.ears and evidence.probe.audio_codec:
                 file = await kept.enter_async_context(reindex.file_of(row, self._store, self._config))
-            fresh = await self._stages.look_again(evidence, file, frames)
+            fresh = await self._stages.reanalyze(evidence, file, frames)
         await self._stages.add(row["index_id"], row["id"], fresh, frames)
 
     async def _add_anew(self, row: Row, evidence: Evidence, frames: Path) -> None:
@@ -246,7 +246,7 @@ class Steps:
         beside = frames.with_name("frames.again")
         await asyncio.to_thread(shutil.rmtree, beside, ignore_errors=True)
         async with reindex.file_of(row, self._store, self._config) as file:
-            fresh = await self._stages.look(file, beside)
+            fresh = await self._stages.analyze(file, beside)
         # First the pictures: after a kill the evidence still is the old one, and all of it is done over.
         await asyncio.to_thread(_put_in_place, beside, frames)
         # The file may be the stream, which was packed anew: the facts are those of the video that was given.

@@ -98,7 +98,7 @@ class Given:
                 known = self._known.get(sha256) or await self._indexed(sha256)
                 check(known.evidence.probe if known else await self._stages.probe(folder / "source"))
                 if known is None:
-                    evidence = await self._stages.look(folder / "source", folder / "frames")
+                    evidence = await self._stages.analyze(folder / "source", folder / "frames")
                     most = self._stages.writer.frames
                     known = Material(
                         evidence, await asyncio.to_thread(pick, evidence, folder / "frames", most)

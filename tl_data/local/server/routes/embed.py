@@ -178,7 +178,7 @@ async def looked_at(engine: Engine, kind: str, source: Path, frames: Path) -> Ev
         if probe.duration_sec > MAX_SYNC_SEC:
             text = f"It has {probe.duration_sec:.0f} seconds; at most {MAX_SYNC_SEC:g} are embedded at once."
             raise MediaProblem("video_duration_too_long", f"{text} Use an embedding task.")
-        return await engine.stages.look(source, frames)
+        return await engine.stages.analyze(source, frames)
     except MediaProblem as problem:
         if kind == "audio" and problem.code == "video_file_broken":
             text = problem.message.replace("video or sound", "sound").replace("video", "audio")
