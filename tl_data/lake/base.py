@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
@@ -90,13 +92,29 @@ def part(declared: LakeSchema, columns: Sequence[str] | None) -> pa.Schema:
 def rows_of(declared: LakeSchema, rows: Sequence[dict[str, Any]]) -> pa.Table:
     """Python rows as a table of the declared schema; what a row does not say is NULL.
 
+    A float in a DECIMAL column becomes the decimal that it prints as, rounded to the column's scale.
+
     Raises:
         SchemaMismatch: a value does not fit its column.
     """
+    decimals = [field for field in declared.schema if pa.types.is_decimal(field.type)]
+    full = [with_former_names(declared, row) for row in rows]  # copies
     try:
-        return pa.Table.from_pylist([with_former_names(declared, row) for row in rows], declared.schema)
+        for row in full:
+            for field in decimals:
+                row[field.name] = _decimal(row.get(field.name), field.type.scale)
+        return pa.Table.from_pylist(full, declared.schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise SchemaMismatch(f"table {declared.name}: {error}") from error
+
+
+def _decimal(value: Any, scale: int) -> Any:
+    if not isinstance(value, float):
+        return value
+    exact = Decimal(repr(value))
+    with suppress(InvalidOperation):  # too large, infinite: Arrow refuses it and names it
+        return exact.quantize(Decimal(1).scaleb(-scale))
+    return exact
 
 
 def groups_of(declared: LakeSchema, rows: pa.Table) -> list[Group]:
