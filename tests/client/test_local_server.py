@@ -245,7 +245,7 @@ REFUSALS: dict[str, tuple[Callable[[Client, dict[str, str]], Any], type[Exceptio
     "bad search option": (
         lambda c, i: every(c.search(i["index"], ["smell"], query_text="x")),
         BadRequest,
-        "parameter_invalid",
+        "search_option_not_supported",
     ),
     "page too large": (lambda c, i: every(c.list_indexes(page_limit=51)), BadRequest, "parameter_invalid"),
     "bad filter": (

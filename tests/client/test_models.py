@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tests.support.scripted import Server, reset, say, too_many
+from tests.support.scripted import Answer, Server, reset, say, too_many
 from tl_data.connection import connect
 from tl_data.errors import ConnectionFailed, ServerFailed
 from tl_data.settings import Settings
@@ -27,9 +27,21 @@ def test_an_engine_that_is_just_starting_is_waited_for(server: Server) -> None:
     assert models(server.url, 3) == ("s-1", "a-1")
 
 
-def test_another_server_has_the_models_of_the_service(server: Server) -> None:
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        (say(200, {"data": [], "page_info": {"total_page": 0}}), ("marengo3.0", "pegasus1.5")),
+        (say(404, {"code": "endpoint_not_exists", "message": "No."}), ("marengo2.7", "pegasus1.2")),
+    ],
+    ids=["today", "2025"],
+)
+def test_another_server_has_the_models_of_the_service(
+    server: Server, tasks: Answer, expected: tuple[str, str]
+) -> None:
+    """Whether the account has analysis tasks decides which generation of models it has."""
     server.tell("GET /_engine/tiers", say(404, {"code": "endpoint_not_exists", "message": "No."}))
-    assert models(server.url, 3) == ("marengo3.0", "pegasus1.2")
+    server.tell("GET /analyze/tasks", tasks)
+    assert models(server.url, 3) == expected
 
 
 def test_without_an_answer_nothing_begins(server: Server) -> None:

@@ -19,12 +19,13 @@ FIRST = say(206, b"x", **FILE, content_range="bytes 0-0/1000")
 WHOLE = say(200, b"x" * 1000, **FILE)
 
 
-@pytest.mark.parametrize("refusal", [400, 401, 403, 404, 405, 409, 501])
-def test_a_server_without_head_is_asked_for_one_byte(server: Server, run: Run, refusal: int) -> None:
-    server.tell("HEAD /v.mp4", say(refusal))
+@pytest.mark.parametrize("refusal", [400, 401, 403, 404, 405, 409, 500, 501, 503, "reset"])
+def test_a_server_without_head_is_asked_for_one_byte(server: Server, run: Run, refusal: int | str) -> None:
+    server.tell("HEAD /v.mp4", say(refusal) if isinstance(refusal, int) else reset)
     server.tell("GET /v.mp4", FIRST)
     found = run(lambda c: c.probe_url(server.origin + "/v.mp4"))
     assert (found.length, found.accept_ranges, found.etag) == (1000, True, '"abc"')
+    assert [r.method for r in server.requests] == ["HEAD", "GET"]
     assert server.requests[1].headers["range"] == "bytes=0-0"
 
 
@@ -76,8 +77,11 @@ def test_what_is_no_video_is_said_in_words_without_secrets(
 
 def test_what_may_pass_is_tried_again(server: Server, run: Run) -> None:
     server.tell("HEAD /v.mp4", say(503), reset, SIZED)
+    server.tell("GET /v.mp4", say(503), reset)
     assert run(lambda c: c.probe_url(server.origin + "/v.mp4")).length == 1000
+    assert [r.method for r in server.requests] == ["HEAD", "GET", "HEAD", "GET", "HEAD"]
     server.tell("HEAD /v.mp4", say(500))
+    server.tell("GET /v.mp4", say(500))
     with pytest.raises(ServerFailed, match="answers HTTP 500"):
         run(lambda c: c.probe_url(server.origin + "/v.mp4"))
     with pytest.raises(ConnectionFailed, match=r"the host nowhere.invalid is unknown"):
