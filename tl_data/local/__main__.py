@@ -297,7 +297,7 @@ def _described(options: Config) -> dict[str, Any]:
     if options.database.is_file():
         store = Store(options.database)
         try:
-            told["reindex"] = plan_of(store, options.tiers).answer()
+            told["reindex"] = plan_of(store, options.tiers).as_dict()
         finally:
             store.close()
     return told

@@ -1,4 +1,4 @@
-"""How one engine process is set up: the options of the command line, as one record."""
+"""The configuration of one engine process: the options of its command line as one record."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tl_data.local.profiles import LENIENT, Profile
 API_VERSION = "1.3"
 PREFIX = "/v1.3"
 
-#: The service's documents and its first OpenAPI description disagree on two success statuses:
-#: creating a task (201 or 200) and updating an index or video (204 or 200).
+#: The service's documentation and its first OpenAPI description disagree on two success statuses:
+#: for creating a task (201 or 200) and for updating an index or video (204 or 200).
 Statuses = Literal["chosen", "openapi", "docs"]
 STATUSES: dict[Statuses, tuple[int, int]] = {"chosen": (201, 204), "openapi": (201, 200), "docs": (200, 204)}
 
@@ -27,24 +27,26 @@ class Config:
     port: int = 8000
     api_key: str | None = field(default=None, repr=False)
     faults: Path | None = None  # TOML or JSON file of faults to inject from the start
-    plan: str | None = None  # rate limits of a plan; None: no limits, no rate headers
-    workers: int = 2  # videos worked on at the same time
-    allow_private: bool = False  # URLs may lead to loopback and private addresses
+    plan: str | None = None  # the plan whose rate limits apply; None: no limits and no rate headers
+    workers: int = 2  # videos analyzed concurrently
+    allow_private: bool = False  # URLs may resolve to loopback and private addresses
     allow_files: bool = False  # file:// URLs may name any file
-    media: Path | None = None  # file:// URLs may name files in here; also what imports read
-    lease: Path | None = None  # shut down once nobody holds a shared lock on this file
-    profile: Profile = LENIENT  # which service it answers and refuses as
+    media: Path | None = None  # folder that file:// URLs and imports may read
+    lease: Path | None = None  # shut down when no process holds a shared lock on this file
+    profile: Profile = LENIENT  # the version of the service to reproduce
     statuses: Statuses = "chosen"
-    page_token_seconds: float = 900.0  # life of the page tokens of a search
-    batch_seconds: float = 86400.0  # until a batch of analyses expires
-    asset_delay: float = 0.0  # seconds that an asset stays `processing` at least
-    embed_task_seconds: float = 7 * 86400.0  # how long the result of an embedding task is kept
+    page_token_seconds: float = 900.0  # lifetime of the page tokens of a search
+    batch_seconds: float = 86400.0  # lifetime of a batch of analyses
+    asset_delay: float = 0.0  # least time that an asset stays `processing`
+    embed_task_seconds: float = 7 * 86400.0  # retention of embedding tasks
     max_video_bytes: int = 2 << 30
-    max_body_bytes: int = 8 << 20  # of a request without its files
-    max_inline_bytes: int = 52 << 20  # of one with a file in base64: 36 MB, the service's limit, and room
+    max_body_bytes: int = 8 << 20  # of a request, files not counted
+    max_inline_bytes: int = (
+        52 << 20
+    )  # of a request with a file in base64: 36 MB, the limit of the service, plus overhead
     download_seconds: float = 1800.0
-    look_seconds: float = 3600.0  # longest time one video may be worked on
-    tiers: Tiers = field(default_factory=Tiers)  # models in the place of built-in stages
+    look_seconds: float = 3600.0  # time limit for the analysis of one video
+    tiers: Tiers = field(default_factory=Tiers)  # models that replace built-in stages
 
     @property
     def database(self) -> Path:
@@ -52,13 +54,13 @@ class Config:
         return self.home / "engine.sqlite"
 
     def asset(self, asset_id: str) -> Path:
-        """Where the file of an asset lies."""
+        """The folder of an asset's file."""
         return self.home / "assets" / asset_id
 
     def parts(self, upload_id: str) -> Path:
-        """Where the parts of an upload lie until all are there."""
+        """The folder of an upload's parts until all have arrived."""
         return self.home / "parts" / upload_id
 
     def folder(self, video_id: str) -> Path:
-        """Where everything of one video lies: the source, the keyframes, the stream."""
+        """The folder of one video: its source, keyframes and stream."""
         return self.home / "videos" / video_id

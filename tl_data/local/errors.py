@@ -1,7 +1,7 @@
-"""What the engine answers when it refuses: the API's own codes, statuses and sentences.
+"""Errors of the engine, with the codes, statuses and messages of the API.
 
-Routes raise an `APIProblem`; the app turns it into `{"code", "message"}`. What goes wrong with a video
-after its task was accepted is a `MediaProblem`: it ends up in the task, not in an HTTP status.
+Routes raise an `APIProblem`; the app turns it into `{"code", "message"}`. An error of a video after its task
+was accepted is a `MediaProblem`, which becomes the error of the task.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import PurePosixPath, PureWindowsPath
 
 from tl_data.errors import TLDataError
 
-UNSAID = object()
+UNSET = object()
 LONGEST = 80  # characters of a value that a message shows
 
 
 class APIProblem(Exception):
-    """A refusal of one request."""
+    """An error response to one request."""
 
     def __init__(
         self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
@@ -32,12 +32,12 @@ class APIProblem(Exception):
 
     @property
     def body(self) -> dict[str, str]:
-        """The JSON of the answer."""
+        """The JSON of the response."""
         return {"code": self.code, "message": self.message}
 
 
 class MediaProblem(Exception):
-    """A video, image or sound that cannot be taken, with the API's code for it."""
+    """A video, image or sound that cannot be processed, with the API's code."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(code, message)
@@ -46,11 +46,11 @@ class MediaProblem(Exception):
 
 
 class StorageFull(Exception):
-    """Nothing more can be written: the disk, or the quota of this user, is full."""
+    """The disk, or the disk quota of this user, is full."""
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came from, says that nothing more can be written."""
+    """Whether an error or one of its causes means that the disk is full."""
     while error is not None:
         if isinstance(error, StorageFull):
             return True
@@ -72,21 +72,21 @@ def storage_full() -> APIProblem:
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it, cut to a readable length."""
+    """A value as messages show it, cut to `LONGEST` characters."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
-def invalid(parameter: str, explanation: str, value: object = UNSAID) -> APIProblem:
-    """400 for a parameter whose value is not allowed: the explanation says what is, `value` what came."""
+def invalid(parameter: str, explanation: str, value: object = UNSET) -> APIProblem:
+    """400 for an invalid value: `explanation` says what is allowed, `value` is what was sent."""
     text = f"The {parameter} parameter is invalid. {explanation}"
     return APIProblem(
-        400, "parameter_invalid", text if value is UNSAID else f"{text} You sent {shown(value)}."
+        400, "parameter_invalid", text if value is UNSET else f"{text} You sent {shown(value)}."
     )
 
 
 def one_of(parameter: str, allowed: Iterable[str], value: object) -> APIProblem:
-    """400 for a value outside of a fixed set; of several values, the first that is."""
+    """400 for a value outside of a fixed set; of a list, for its first such item."""
     allowed = list(allowed)
     if isinstance(value, list):
         value = next((item for item in value if item not in allowed), value)
@@ -103,13 +103,13 @@ def not_provided(*parameters: str) -> APIProblem:
 
 
 def unknown_resource(resource_id: str, collection: str) -> APIProblem:
-    """404 for an id that is well formed but not there."""
+    """404 for an unknown id."""
     text = f"Resource with id {resource_id} does not exist in {collection}."
     return APIProblem(404, "resource_not_exists", text)
 
 
 def sunset(parameter: str, explanation: str) -> APIProblem:
-    """400 for a value that was allowed once."""
+    """400 for a value that is no longer allowed."""
     return APIProblem(400, "parameter_invalid", f"The {parameter} parameter is invalid. {explanation}")
 
 
@@ -119,44 +119,46 @@ def unknown_parameter(parameter: str) -> APIProblem:
 
 
 def deprecated_endpoint(path: str) -> APIProblem:
-    """410 for an endpoint that was switched off."""
+    """410 for an endpoint that was removed."""
     text = f"The endpoint {path} is deprecated. Please use /analyze instead."
     return APIProblem(410, "endpoint_deprecated", text)
 
 
 def missing_endpoint(method: str, path: str) -> APIProblem:
-    """404 for an endpoint that there is not."""
+    """404 for an unknown endpoint."""
     return APIProblem(404, "endpoint_not_exists", f"The endpoint {method} {path[:200]} does not exist.")
 
 
 def not_supported(path: str) -> APIProblem:
-    """501 for what the service has and this engine has not."""
-    text = f"The embedded engine has no {path[:200]}: knowledge stores, responses and connections need a key."
+    """501 for an endpoint of the service that the engine does not implement."""
+    text = f"The embedded engine does not implement {path[:200]}. Use the service, with an API key."
     return APIProblem(501, "not_supported", text)
 
 
-def not_built(what: str) -> APIProblem:
-    """501 for a part of an endpoint that this engine has not."""
-    return APIProblem(501, "not_supported", f"The embedded engine has no {what}: they need a key.")
+def not_implemented(what: str) -> APIProblem:
+    """501 for an option of an endpoint that the engine does not implement."""
+    text = f"The embedded engine does not implement {what}. Use the service, with an API key."
+    return APIProblem(501, "not_supported", text)
 
 
 class AssetNotReady(APIProblem):
-    """400 for an asset that is not ready yet, or has failed."""
+    """400 for an asset that is processing or has failed."""
 
     def __init__(self, asset_id: str, status: str) -> None:
         text = f"The asset_id parameter is invalid. The asset must be ready, but is {status}."
         super().__init__(400, "parameter_invalid", f"{text} You sent {shown(asset_id)}.")
 
 
-def unknown_video(what: str = "") -> APIProblem:
-    """404 of the video endpoints, which have their own code; `what` is the sentence that says which."""
-    return APIProblem(404, "not_found", f"The specified resource does not exist. {what}".rstrip())
+def unknown_video(detail: str = "") -> APIProblem:
+    """404 of the video endpoints, which have a code of their own; `detail` is appended to the message."""
+    return APIProblem(404, "not_found", f"The specified resource does not exist. {detail}".rstrip())
 
 
-def from_elsewhere() -> APIProblem:
-    """403 for a web page that speaks through the browser of this machine."""
+def cross_origin() -> APIProblem:
+    """403 for a request that a browser sends on behalf of another site."""
     text = (
-        "Pages of other sites may not use this engine. Ask it by its address, or give it a key (--api-key)."
+        "Requests from other origins are not allowed. Use the loopback address, or start the engine with "
+        "--api-key."
     )
     return APIProblem(403, "host_not_allowed", text)
 
@@ -172,7 +174,7 @@ def key_invalid() -> APIProblem:
 
 
 def token_expired(token: str) -> APIProblem:
-    """400 for a page token that is too old, was never given out, or whose videos are gone."""
+    """400 for a page token that is expired or unknown, or whose videos were deleted."""
     return APIProblem(
         400,
         "search_page_token_expired",
@@ -181,9 +183,9 @@ def token_expired(token: str) -> APIProblem:
     )
 
 
-def filter_invalid(explanation: str, value: object = UNSAID) -> APIProblem:
-    """400 for a search filter that is no filter: what is allowed, and the value that came."""
-    if value is not UNSAID:
+def filter_invalid(explanation: str, value: object = UNSET) -> APIProblem:
+    """400 for an invalid search filter: `explanation` says what is allowed, `value` is what was sent."""
+    if value is not UNSET:
         explanation += f" You sent {shown(value)}."
     return APIProblem(
         400,
@@ -194,19 +196,19 @@ def filter_invalid(explanation: str, value: object = UNSAID) -> APIProblem:
 
 
 def rate_exceeded(limit: str, retry_at: str, headers: Mapping[str, str]) -> APIProblem:
-    """429 as captured from the service: `limit` is like `100req/1day`, `retry_at` an RFC 3339 time."""
+    """429 as recorded from the service: `limit` is like `100req/1day`, `retry_at` an RFC 3339 time."""
     text = f"You have exceeded the rate limit ({limit}). Please try again later after {retry_at}."
     return APIProblem(429, "too_many_requests", text, headers)
 
 
 def shown_name(name: str) -> str:
-    """The last part of a file name, whatever system it comes from; never a path."""
+    """The last component of a file name, from any operating system."""
     name = PurePosixPath(PureWindowsPath(name.replace("\0", "")).name).name
     return "".join(c for c in name if c.isprintable()).strip(". ")[:200] or "upload"
 
 
 def sized(size: float) -> str:
-    """Bytes for people: `2GB`, `15.3MB`."""
+    """A number of bytes as text: `2GB`, `15.3MB`."""
     for unit in ("B", "KB", "MB"):
         if size < 1024:
             return f"{size:.4g}{unit}"
@@ -215,4 +217,4 @@ def sized(size: float) -> str:
 
 
 class ModelFailed(TLDataError):
-    """A model that was put in the place of a built-in stage cannot be loaded or used; says which and why."""
+    """A configured model cannot be loaded or used; the message says which and why."""

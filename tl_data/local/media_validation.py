@@ -1,6 +1,6 @@
-"""Pictures that come with a request: JPEG or PNG, measured by their headers before anything decodes them.
+"""Validation of images and videos against the limits of the API, with its codes and messages.
 
-What a video must be like to be taken: the limits of the API, with its codes and sentences.
+Images are JPEG or PNG; their size is read from the header, before anything is decoded.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from tl_data.local.errors import MediaProblem
 from tl_data.local.perception.evidence import Probe
 
 MAX_PIXELS = 50_000_000  # 150 MB once decoded
-MAX_BYTES = 32 << 20  # of any picture
-_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG markers that carry the size
+MAX_BYTES = 32 << 20  # of any image
+_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG markers that carry the size
 
 
 def check_image(data: bytes, smallest: int, max_bytes: int) -> None:
-    """Refuse what the API does not take.
+    """Validate an image.
 
     Raises:
-        MediaProblem: not a JPEG or PNG, too small a side, too many bytes or pixels.
+        MediaProblem: not a JPEG or PNG, a side below `smallest` pixels, too many bytes or pixels.
     """
     if len(data) > max_bytes:
         raise MediaProblem(
-            "parameter_invalid", f"The image has {len(data)} bytes; allowed are {max_bytes >> 20} MB."
+            "parameter_invalid", f"The image has {len(data)} bytes; the limit is {max_bytes >> 20} MB."
         )
     size = _png(data) or _jpeg(data)
     if size is None:
-        raise MediaProblem("parameter_invalid", "It is not an image: it must be a JPEG or PNG file.")
+        raise MediaProblem("parameter_invalid", "The file must be a JPEG or PNG image.")
     width, height = size
     if min(size) < smallest:
         raise MediaProblem(
@@ -56,7 +56,7 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
         if marker == 0xFF:
             at += 1
             continue
-        if marker in _SIZES:
+        if marker in _SIZE_MARKERS:
             height, width = struct.unpack(">HH", data[at + 5 : at + 9])
             return width, height
         at += 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
@@ -64,7 +64,7 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is a picture that requests may use."""
+    """Whether a file is an image that requests may use."""
     try:
         with path.open("rb") as file:
             check_image(file.read(MAX_BYTES + 1), 1, MAX_BYTES)
@@ -77,17 +77,17 @@ MIN_SEC, MAX_SEC = 4.0, 7200.0
 MIN_SIDE = 360
 MAX_LONG, MAX_SHORT = 5184, 2160
 MAX_RATIO = 2.4
-SLACK = 0.005  # of the ratio: 2.4:1 in even pixels may be a little more
+SLACK = 0.005  # of the ratio: rounded to even pixels, 2.4:1 may be slightly more
 
 
 def check_video(probe: Probe) -> None:
-    """Refuse what the API refuses. A portrait video is measured like the same one lying on its side.
+    """Validate a video. A portrait video is measured as if rotated to landscape.
 
     Raises:
         MediaProblem: with the API's code.
     """
     if not probe.width or not probe.height:
-        raise MediaProblem("video_file_broken", "The file holds sound but no picture: it is not a video.")
+        raise MediaProblem("video_file_broken", "The file has no video track.")
     short, long = sorted((probe.width, probe.height))
     size = f"{probe.width}x{probe.height}"
     if short < MIN_SIDE or long > MAX_LONG or short > MAX_SHORT:
@@ -108,22 +108,22 @@ def check_video(probe: Probe) -> None:
 
 
 def check_sound(probe: Probe) -> None:
-    """Refuse a file without sound.
+    """Validate a file that must have an audio track.
 
     Raises:
         MediaProblem: with the API's code.
     """
     if not probe.audio_codec:
-        raise MediaProblem("video_audio_track_not_exists", "The file holds no sound.")
+        raise MediaProblem("video_audio_track_not_exists", "The file has no audio track.")
 
 
 def check_duration(seconds: float, shortest: float = MIN_SEC, longest: float = MAX_SEC) -> None:
-    """Refuse a video, or a stretch of one, that is too short or too long.
+    """Validate the length in seconds of a video or of a window of it.
 
     Raises:
         MediaProblem: with the API's code.
     """
-    # Containers round: a file cut to 4 s may say 3.99.
+    # Containers round: the header of a file of 4 s may say 3.99.
     if shortest - 0.05 <= seconds <= longest:
         return
     short = seconds < shortest

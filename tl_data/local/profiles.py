@@ -1,8 +1,8 @@
-"""What a server of the API is: the service of today, that of 2025, or an engine for clients of both.
+"""Profiles: which version of the service the engine reproduces.
 
-A profile is one record of differences; the routes ask it and decide nothing themselves. `today` and `2025`
-answer as the service does and refuse what it refuses, so that a client tested against them works with it.
-`lenient`, the default, takes the requests of both and answers with all that either would say.
+A profile is one record of differences, and the routes read them from it. `today` and `2025` answer as the
+service does and refuse what it refuses, so that a client tested against them works with the service.
+`lenient`, the default, accepts the requests of both and returns the fields of both.
 """
 
 from __future__ import annotations
@@ -16,51 +16,51 @@ NAMES: tuple[ProfileName, ...] = get_args(ProfileName)
 
 @dataclass(frozen=True)
 class Profile:
-    """One kind of server. A tuple of models that is empty means: every model that the engine knows."""
+    """One version of the service. An empty tuple of models allows every model that the engine knows."""
 
     name: ProfileName
 
-    # ------------------------------------------------------------------------------- what is accepted
-    json_forms: bool = True  # JSON where the API wants multipart/form-data
+    # ------------------------------------------------------------------------------- requests
+    json_forms: bool = True  # JSON bodies where the API requires multipart/form-data
     video_id: bool = True  # /analyze of an indexed video by its id
     video_object: bool = True  # /analyze by {"type": "url" | "asset_id" | "base64_string"}
     gone: tuple[str, ...] = ()  # paths that answer 410
-    missing: tuple[str, ...] = ()  # beginnings of paths that answer 404
+    missing: tuple[str, ...] = ()  # prefixes of paths that answer 404
     index_models: tuple[str, ...] = ()
     embed_models: tuple[str, ...] = ()
     embed_v2_models: tuple[str, ...] = ()
     analyze_models: tuple[str, ...] = ()
     least_page_limit: int = 1  # of a search
     lone_transcription_options: bool = True  # without `transcription` among the search options
-    schema_dialect: bool = False  # JSON schemas are held to the service's own dialect
+    schema_dialect: bool = False  # JSON schemas must follow the dialect of the service
     ranked_parameters: bool = True  # threshold, sort_option, adjust_confidence_level have an effect
 
-    # ------------------------------------------------------------------------------- what is answered
+    # ------------------------------------------------------------------------------- responses
     scores: bool = True  # hits have a score and a confidence beside their rank
-    ranks_all: bool = False  # a search ranks all clips, however badly they fit
-    speech_in_audio: bool = True  # of Marengo 3.0: its `audio` finds speech, too
-    version_on_refusals: bool = True  # X-Api-Version
+    ranks_all: bool = False  # a search returns all clips, ranked
+    speech_in_audio: bool = True  # for Marengo 3.0, the option `audio` also finds speech
+    version_on_refusals: bool = True  # X-Api-Version on error responses
     nested_errors: bool = False  # {"error": {...}} where the service nests
-    video_tokens: bool = False  # input tokens count the video, in answers of tasks alone
-    whole_tasks: bool = True  # POST /tasks answers the task; else its two ids, which are equal
-    task_states: tuple[tuple[str, str], ...] = ()  # the engine's state of a task -> the one that is shown
-    task_metadata: tuple[str, ...] = ()  # of a task; empty: all that is known
+    video_tokens: bool = False  # input tokens count the video, and only tasks report them
+    whole_tasks: bool = True  # POST /tasks returns the task; else two equal ids
+    task_states: tuple[tuple[str, str], ...] = ()  # state in the engine -> state in the response
+    task_metadata: tuple[str, ...] = ()  # fields of a task; empty: all
     single_precision: bool = False  # numbers of user metadata, times of hits
-    asset_of_video: bool = True  # a video says which asset it is made of
-    inherits: bool = True  # an indexed asset begins with the metadata of its asset
+    asset_of_video: bool = True  # a video has an asset_id
+    inherits: bool = True  # an indexed asset starts with the metadata of its asset
     streams_indexed_assets: bool = True  # unless the request says otherwise
-    ready_at_once: bool = True  # small assets are ready when they are made
+    ready_at_once: bool = True  # small assets are ready in the response that creates them
     whole_seconds: bool = False  # times of analysis tasks and of page tokens
     plain_hashtags: bool = False  # without #
-    plain_video_times: bool = False  # made at a whole second; updated_at is null before the first change
-    plain_tokens: bool = False  # of pages: hexadecimal digits without dashes
+    plain_video_times: bool = False  # created_at in whole seconds; updated_at is null before the first update
+    plain_tokens: bool = False  # page tokens are hexadecimal digits without dashes
     nanoseconds: bool = False  # hls.updated_at
-    refilling_limits: bool = False  # rate limits come free bit by bit
-    own_fields: bool = True  # fields that no service has: error of a task, requested_as of a model
+    refilling_limits: bool = False  # rate limits refill continuously
+    own_fields: bool = True  # fields of the engine alone: error of a task, requested_as of a model
 
     @property
     def strict(self) -> bool:
-        """Whether it is the service of one time, and nothing else."""
+        """Whether the profile reproduces one version of the service exactly."""
         return self.name != "lenient"
 
 

@@ -1,8 +1,8 @@
-"""Rate limits, off unless asked for: the published plans, or any numbers set while the engine runs.
+"""Rate limits: those of a published plan, or any limits set while the engine runs. Off by default.
 
-Each limit is a window that begins with its first request. A request is refused when one of the limits of
-its category is used up; minutes of video and tokens are added once they are known. The headers are those
-of the service, before January 2026 (`X-Ratelimit-Limit` ...) and since (`X-Ratelimit-Request-Limit` ...).
+Each limit is a window that begins with its first request. A request is refused when a limit of its category
+is exhausted; minutes of video and tokens are added once they are known. The headers are those of the
+service, before January 2026 (`X-Ratelimit-Limit` ...) and since (`X-Ratelimit-Request-Limit` ...).
 """
 
 from __future__ import annotations
@@ -85,31 +85,31 @@ class Limit:
     seconds: float
     used: float = 0.0
     until: float = 0.0  # the end of the window, seconds since 1970
-    refills: bool = False  # bit by bit, as today, instead of all at once when the window ends
-    seen: float = 0.0  # when it was last looked at, seconds since 1970
+    refills: bool = False  # continuously, as today, instead of at the end of the window
+    updated: float = 0.0  # time of the last refill, seconds since 1970
 
     def roll(self, now: float) -> None:
-        """Begin a new window if the old one is over; or take back what has come free since the last look."""
+        """Begin a new window if the current one has ended; with `refills`, refill since the last update."""
         if self.refills:
-            self.used = max(0.0, self.used - max(0.0, now - self.seen) * self.amount / self.seconds)
-            self.seen, self.until = now, now + self.used * self.seconds / self.amount
+            self.used = max(0.0, self.used - max(0.0, now - self.updated) * self.amount / self.seconds)
+            self.updated, self.until = now, now + self.used * self.seconds / self.amount
         elif now >= self.until:
             self.used, self.until = 0.0, now + self.seconds
 
     def free_at(self, amount: float) -> float:
-        """When so much may be used again, seconds since 1970."""
+        """When `amount` is available again, seconds since 1970."""
         if not self.refills:
             return self.until
-        return self.seen + max(0.0, self.used + amount - self.amount) * self.seconds / self.amount
+        return self.updated + max(0.0, self.used + amount - self.amount) * self.seconds / self.amount
 
     @property
-    def left(self) -> float:
-        """What may still be used in this window."""
+    def remaining(self) -> float:
+        """The amount left in this window."""
         return max(0.0, self.amount - self.used)
 
     @property
     def text(self) -> str:
-        """The limit as the service's message names it: `100req/1day`."""
+        """The limit as the messages of the service show it: `100req/1day`."""
         unit = {"Request": "req", "Duration": "min", "OutputToken": "tokens"}[self.dimension]
         for size, name in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")):
             if self.seconds >= size:
@@ -117,8 +117,8 @@ class Limit:
         return f"{self.amount:g}{unit}/{self.seconds:g}second"
 
 
-class Rates:
-    """The limits in force."""
+class RateLimits:
+    """The limits in effect."""
 
     def __init__(self, plan: str | None = None, *, refills: bool = False) -> None:
         self._refills = refills
@@ -129,10 +129,10 @@ class Rates:
             self.use_plan(plan)
 
     def use_plan(self, plan: str) -> None:
-        """Apply a published plan, with nothing used yet.
+        """Apply a published plan with full limits.
 
         Raises:
-            APIProblem: there is no such plan.
+            APIProblem: unknown plan.
         """
         if plan not in PLANS:
             raise one_of("plan", PLANS, plan)
@@ -149,7 +149,7 @@ class Rates:
         """`{"plan": NAME}`, or `{"limits": {"search": [{"dimension", "limit", "seconds"}]}, "generation"}`.
 
         Raises:
-            APIProblem: anything else.
+            APIProblem: the body has another form.
         """
         if isinstance(body.get("plan"), str):
             self.use_plan(body["plan"])
@@ -172,8 +172,8 @@ class Rates:
         """No limits."""
         self._set(None, "both", {})
 
-    def answer(self) -> dict[str, Any]:
-        """What is in force, as JSON."""
+    def as_dict(self) -> dict[str, Any]:
+        """The limits in effect, for a JSON response."""
         return {
             "plan": self._plan,
             "generation": self._generation,
@@ -187,27 +187,29 @@ class Rates:
             },
         }
 
-    def spend(self, category: str, dimension: str, amount: float) -> None:
-        """Add minutes or tokens, known only now; they may go beyond the limit and hold up what follows."""
+    def consume(self, category: str, dimension: str, amount: float) -> None:
+        """Add minutes or tokens after the fact; they may exceed the limit, and then block later requests."""
         now = time.time()
         for limit in self._limits.get(category, []):
             if limit.dimension == dimension:
                 limit.roll(now)
                 limit.used += amount
 
-    def enter(self, method: str, path: str) -> dict[str, str]:
-        """Count a request and answer the headers of its answer.
+    def admit(self, method: str, path: str) -> dict[str, str]:
+        """Count a request; returns the headers of its response.
 
         Raises:
-            APIProblem: 429, when a limit is used up; it is then not counted.
+            APIProblem: 429 when a limit is exhausted; the request is then not counted.
         """
         limits = self._limits.get(_category(method, path), [])
         now = time.time()
         for limit in limits:
             limit.roll(now)
-        full = [limit for limit in limits if limit.left < (1 if limit.dimension == "Request" else 1e-9)]
-        if full:
-            last = max(full, key=lambda limit: limit.free_at(1))
+        exhausted = [
+            limit for limit in limits if limit.remaining < (1 if limit.dimension == "Request" else 1e-9)
+        ]
+        if exhausted:
+            last = max(exhausted, key=lambda limit: limit.free_at(1))
             free = last.free_at(1)
             wait = max(1, math.ceil(free - now))
             at = datetime.fromtimestamp(math.ceil(free), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -220,7 +222,7 @@ class Rates:
     def _headers(self, limits: list[Limit]) -> dict[str, str]:
         headers: dict[str, str] = {}
         by_dimension = {
-            dimension: min(found, key=lambda limit: limit.left)
+            dimension: min(found, key=lambda limit: limit.remaining)
             for dimension in DIMENSIONS
             if (found := [limit for limit in limits if limit.dimension == dimension])
         }
@@ -228,27 +230,29 @@ class Rates:
         if request and self._generation in ("2025", "both"):
             headers |= {
                 "X-Ratelimit-Limit": f"{request.amount:g}",
-                "X-Ratelimit-Remaining": f"{math.floor(request.left)}",
+                "X-Ratelimit-Remaining": f"{math.floor(request.remaining)}",
                 "X-Ratelimit-Used": f"{request.used:g}",
                 "X-Ratelimit-Reset": str(math.ceil(request.until)),
             }
         if by_dimension and self._generation in ("2026", "both"):
             headers["X-Ratelimit-Dimensions"] = ",".join(by_dimension)
             for dimension, limit in by_dimension.items():
-                unit = 60.0 if dimension == "Duration" else 1.0  # the service counts seconds there
+                unit = 60.0 if dimension == "Duration" else 1.0  # the service counts seconds in this header
                 until = (
-                    limit.seen + limit.used * limit.seconds / limit.amount if limit.refills else limit.until
+                    limit.updated + limit.used * limit.seconds / limit.amount
+                    if limit.refills
+                    else limit.until
                 )
                 headers |= {
                     f"X-Ratelimit-{dimension}-Limit": f"{limit.amount * unit:.0f}",
-                    f"X-Ratelimit-{dimension}-Remaining": f"{math.floor(limit.left * unit)}",
+                    f"X-Ratelimit-{dimension}-Remaining": f"{math.floor(limit.remaining * unit)}",
                     f"X-Ratelimit-{dimension}-Reset": str(math.ceil(until)),
                 }
         return headers
 
 
 def _category(method: str, path: str) -> str:
-    """What a request counts as; empty for what is not limited."""
+    """The category of a request; "" if it is not limited."""
     if (parts := path.split("/"))[1:2] == ["indexes"] and len(parts) == 4:
         path = f"/indexes/*/{parts[3]}"
     return CATEGORIES.get((method, path), "")

@@ -1,4 +1,4 @@
-"""Tokens, counted the same everywhere: a word, a number or a mark is one; a long word is several."""
+"""Counting of tokens: a word, a number or a punctuation mark is one; a long word is several."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _PIECE = re.compile(r"\w{1,8}|[^\w\s]")
 
 
 def count(text: str) -> int:
-    """How many tokens a text has."""
+    """The number of tokens of a text."""
     return sum(1 for _ in _PIECE.finditer(text))
 
 
 def first(text: str, limit: int) -> str:
-    """The text up to its `limit`th token."""
+    """The first `limit` tokens of a text."""
     for number, piece in enumerate(_PIECE.finditer(text), 1):
         if number > limit:
             return text[: piece.start()].rstrip()
@@ -22,13 +22,13 @@ def first(text: str, limit: int) -> str:
 
 
 def last(text: str, limit: int) -> str:
-    """The text from its last `limit` tokens on."""
+    """The last `limit` tokens of a text."""
     starts = [piece.start() for piece in _PIECE.finditer(text)]
     return text[starts[-limit] :] if len(starts) > limit else text
 
 
 def fragments(text: str, size: int = 4) -> list[str]:
-    """The text in fragments of a few tokens, as a stream delivers it; joined they are the text."""
+    """The text split after every `size` tokens, as a stream sends it."""
     starts = [piece.start() for piece in _PIECE.finditer(text)][::size]
     edges = [0, *starts[1:], len(text)]
     return [text[a:b] for a, b in pairwise(edges) if b > a]

@@ -34,16 +34,16 @@ def test_all_or_nothing(tmp_path: Path) -> None:
     def twice() -> None:
         with store.transaction():
             store.add("indexes", row())
-            store.count("made")
+            store.increment("made")
             store.add("indexes", row())
 
     with pytest.raises(sqlite3.IntegrityError):
         twice()
     assert store.rows("indexes") == []
-    assert store.counts() == {}
+    assert store.counters() == {}
     with store.transaction(), store.transaction():
-        store.count("made", 2)
-    assert store.counts() == {"made": 2}
+        store.increment("made", 2)
+    assert store.counters() == {"made": 2}
 
 
 def test_a_file_of_an_earlier_version(tmp_path: Path) -> None:

@@ -347,7 +347,7 @@ class Ask:
         self.window = (start or 0.0, stop)
         if self._route == "task":
             self.billed = stop - (start or 0.0)
-        self._engine.rates.spend("analyze", "Duration", self.billed / 60)
+        self._engine.rates.consume("analyze", "Duration", self.billed / 60)
         return Material(evidence, frames)
 
     def _probe_check(self) -> Callable[[Probe], None]:
@@ -422,8 +422,8 @@ def usage_of(
     read = tokens.count(prompt or "") if read is None else read
     if engine.profile.video_tokens:
         read += round(VIDEO_TOKENS + VIDEO_TOKENS_PER_SEC * ask.billed)
-    engine.store.count("output tokens", spent)
-    engine.rates.spend("analyze", "OutputToken", spent)
+    engine.store.increment("output tokens", spent)
+    engine.rates.consume("analyze", "OutputToken", spent)
     engine.bill.charge("analyze", seconds=ask.billed * definitions, input_tokens=read, output_tokens=spent)
     return {"output_tokens": spent, "input_tokens": read}
 

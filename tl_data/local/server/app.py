@@ -29,7 +29,7 @@ from tl_data.local.errors import (
 )
 from tl_data.local.perception.evidence import ModelFailed
 from tl_data.local.profiles import Profile
-from tl_data.local.rate_limits import Rates
+from tl_data.local.rate_limits import RateLimits
 from tl_data.local.server import fault_injection
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.fault_injection import Injection
@@ -55,9 +55,8 @@ from tl_data.local.server.routes import (
     videos,
 )
 from tl_data.local.server.signed_urls import Links
-from tl_data.local.server.stats import Stats
 from tl_data.local.service import Stages
-from tl_data.local.storage.bill import Bill
+from tl_data.local.storage.counters import Bill, Stats
 from tl_data.local.storage.database import Store
 from tl_data.local.tasks.inline_video import Given
 from tl_data.local.tasks.queue import Queue
@@ -95,7 +94,7 @@ def make_app(config: Config) -> Starlette:
         APIProblem: the file of faults or the plan cannot be used.
     """
     config.home.mkdir(parents=True, exist_ok=True)
-    faults, rates = Faults(config.faults), Rates(config.plan, refills=config.profile.refilling_limits)
+    faults, rates = Faults(config.faults), RateLimits(config.plan, refills=config.profile.refilling_limits)
     store = Store(config.database)
     stages = Stages(config)
     engine = Engine(
@@ -227,7 +226,7 @@ class Envelope:
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
 
-        self._stats.begin()
+        self._stats.request_started()
         try:
             await self._app(scope, receive, stamped)
         except fault_injection.Lost:
@@ -248,9 +247,9 @@ class Envelope:
                 answer = JSONResponse(problem.body, problem.status, problem.headers) if full else _failed
                 await answer(scope, receive, stamped)
         finally:
-            self._stats.end()
+            self._stats.request_finished()
             if not scope["path"].startswith("/_engine"):
-                self._stats.answered(f"{scope['method']} {template_of(scope)}", status)
+                self._stats.record(f"{scope['method']} {template_of(scope)}", status)
 
 
 class Guard:
@@ -268,7 +267,7 @@ class Guard:
         try:
             self._check_key(scope)
             self._check_offered(scope["method"], path.removeprefix(PREFIX))
-            headers = self._engine.rates.enter(scope["method"], path.removeprefix(PREFIX))
+            headers = self._engine.rates.admit(scope["method"], path.removeprefix(PREFIX))
         except APIProblem as problem:
             await JSONResponse(problem.body, problem.status, problem.headers)(scope, receive, send)
             return

@@ -13,13 +13,12 @@ from starlette.requests import Request
 from tl_data.local.config import STATUSES, Config
 from tl_data.local.errors import AssetNotReady, invalid, unknown_resource, unknown_video
 from tl_data.local.profiles import Profile
-from tl_data.local.rate_limits import Rates
+from tl_data.local.rate_limits import RateLimits
 from tl_data.local.server.faults import Faults
 from tl_data.local.server.forms import Form, read_form
 from tl_data.local.server.signed_urls import Links
-from tl_data.local.server.stats import Stats
 from tl_data.local.service import Stages
-from tl_data.local.storage.bill import Bill
+from tl_data.local.storage.counters import Bill, Stats
 from tl_data.local.storage.database import ID, Row, Store, Where, now
 from tl_data.local.tasks.inline_video import Given
 from tl_data.local.tasks.queue import Queue
@@ -36,7 +35,7 @@ class Engine:
     stages: Stages
     queue: Queue
     faults: Faults
-    rates: Rates
+    rates: RateLimits
     stats: Stats
     links: Links
     given: Given

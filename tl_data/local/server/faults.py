@@ -154,7 +154,7 @@ class Faults:
         """No faults."""
         self._faults = []
 
-    def answer(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """The rules and how often each was applied, as JSON."""
         shown = [{k: v for k, v in asdict(fault).items() if v is not None} for fault in self._faults]
         return {"seed": self._seed, "fault": shown}

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tl_data.local.errors import from_elsewhere
+from tl_data.local.errors import cross_origin
 
 BYTES = 16 * 2**20  # taken in and thrown away
 SECONDS = 3.0
@@ -72,12 +72,12 @@ def check_sender(scope: Scope) -> None:
     headers = dict[Any, bytes](scope["headers"])
     host = headers.get(b"host", b"")
     if not names_loopback(host.decode("latin-1")):
-        raise from_elsewhere()
+        raise cross_origin()
     origin = headers.get(b"origin")
     if origin is not None and origin.lower() != b"http://" + host.lower():
-        raise from_elsewhere()
+        raise cross_origin()
     if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
-        raise from_elsewhere()
+        raise cross_origin()
 
 
 def names_loopback(host: str) -> bool:

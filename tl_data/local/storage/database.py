@@ -1,9 +1,7 @@
-"""The tables of the engine's state: their columns, how a file gets them, and how rows are written there.
+"""The engine's state in one SQLite file (WAL): it survives a restart, also `kill -9`.
 
-State of the engine in one SQLite file (WAL): what survives a restart, also `kill -9`.
-
-Rows go in and out as dicts. Names of tables and columns come from `tables.SCHEMA` alone and every value is
-a bound parameter, so nothing a user sends is ever part of an SQL text.
+Rows are dicts. Names of tables and columns come from `SCHEMA` alone and every value is a bound parameter, so
+nothing that a user sends becomes part of an SQL statement.
 """
 
 from __future__ import annotations
@@ -100,14 +98,14 @@ INDEXES = (
 )
 
 
-def lay_out(db: sqlite3.Connection) -> None:
-    """Make the tables and indexes that are missing, and columns that a file of an earlier version lacks."""
+def create_tables(db: sqlite3.Connection) -> None:
+    """Create missing tables and indexes, and add the columns that a file of an earlier version lacks."""
     for table, columns in SCHEMA.items():
         types = {name: kind.replace("JSON", "TEXT") for name, kind in columns.items()}
         spec = ", ".join(f'"{name}" {kind}' for name, kind in types.items())
         db.execute(f'CREATE TABLE IF NOT EXISTS "{table}" ({spec})')
-        there = {row["name"] for row in db.execute(f'PRAGMA table_info("{table}")')}
-        for name in columns.keys() - there:
+        existing = {row["name"] for row in db.execute(f'PRAGMA table_info("{table}")')}
+        for name in columns.keys() - existing:
             db.execute(f'ALTER TABLE "{table}" ADD COLUMN "{name}" {types[name]}')
     for statement in INDEXES:
         db.execute(statement)
@@ -124,16 +122,16 @@ def column(table: str, name: str) -> str:
     return f'"{name}"'
 
 
-def encode(table: str, row: Mapping[str, Any]) -> list[Any]:
-    """The values of a row as the file has them, in the order of the row."""
+def encode_row(table: str, row: Mapping[str, Any]) -> list[Any]:
+    """The values of a row as SQLite stores them, in the order of the row."""
     return [
         json.dumps(value) if SCHEMA[table][name] == "JSON" and value is not None else value
         for name, value in row.items()
     ]
 
 
-def decode(table: str, row: sqlite3.Row) -> dict[str, Any]:
-    """A row, or some columns of it, as a dict of Python's values."""
+def decode_row(table: str, row: sqlite3.Row) -> dict[str, Any]:
+    """A row, or some of its columns, as a dict of Python values."""
     kinds = SCHEMA[table]
     return {
         name: json.loads(row[name]) if kinds[name] == "JSON" and row[name] is not None else row[name]
@@ -152,39 +150,39 @@ class Where:
     """One condition: a column, or with `metadata` a key of the user metadata, compared with a value.
 
     The operators are those of `OPERATORS`, `in` with a list, and `empty` with a boolean.
-    With `loose`, the value is a text from a query string that stands for a text, a number or a boolean alike.
+    With `untyped`, the value comes from a query string and matches a text, a number or a boolean.
     """
 
     name: str
     operator: str
     value: Any
     metadata: bool = False
-    loose: bool = False
+    untyped: bool = False
 
 
 def new_id() -> str:
-    """24 lower-case hex digits, the first eight of them the time: ids sort by age."""
+    """24 lower-case hex digits that begin with the time in seconds, so that ids sort by age."""
     return f"{int(time.time()):08x}{secrets.token_hex(8)}"
 
 
 def now(offset: float = 0.0) -> str:
-    """The time as the API writes it, milliseconds and `Z`; `offset` in seconds from now."""
+    """The current time as the API writes it, with milliseconds and `Z`, plus `offset` seconds."""
     return stamp(time.time() + offset)
 
 
 def stamp(seconds: float) -> str:
-    """Seconds since 1970 as the API writes times; such texts compare like the times they stand for."""
+    """Seconds since 1970 as the API writes times; such texts sort like the times."""
     at = datetime.fromtimestamp(seconds, UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
 
 
 def seconds_of(text: str) -> float:
-    """Seconds since 1970 of a time as `stamp` writes it."""
+    """The inverse of `stamp`: seconds since 1970."""
     return datetime.fromisoformat(text).timestamp()
 
 
 class Store:
-    """The database. All methods may be called from any thread; a method is one transaction."""
+    """The database. Methods are thread-safe, and each is one transaction."""
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
@@ -192,16 +190,16 @@ class Store:
         self._db.row_factory = sqlite3.Row
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000"):
             self._db.execute(f"PRAGMA {pragma}")
-        lay_out(self._db)
+        create_tables(self._db)
 
     def close(self) -> None:
-        """Write the log back and close the file."""
+        """Checkpoint the log and close the file."""
         with self._lock:
             self._db.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside happens, or nothing of it. May be nested."""
+        """Commit everything inside, or roll it back. May be nested."""
         with self._lock:
             if self._db.in_transaction:
                 yield
@@ -219,38 +217,40 @@ class Store:
         """Insert one row.
 
         Raises:
-            sqlite3.IntegrityError: the id, or the name of an index, is taken.
+            sqlite3.IntegrityError: the id, or the name of an index, already exists.
         """
         names = ", ".join(column(table, name) for name in row)
-        marks = ", ".join("?" for _ in row)
+        placeholders = ", ".join("?" for _ in row)
         with self._lock:
-            self._db.execute(f'INSERT INTO "{table}" ({names}) VALUES ({marks})', encode(table, row))
+            self._db.execute(
+                f'INSERT INTO "{table}" ({names}) VALUES ({placeholders})', encode_row(table, row)
+            )
 
     def change(self, table: str, row_id: str, /, **values: Any) -> bool:
-        """Set columns of one row; False when there is no such row."""
+        """Set columns of one row; False if there is no such row."""
         sets = ", ".join(f"{column(table, name)} = ?" for name in values)
         with self._lock:
-            done = self._db.execute(
-                f'UPDATE "{table}" SET {sets} WHERE id = ?', [*encode(table, values), row_id]
+            cursor = self._db.execute(
+                f'UPDATE "{table}" SET {sets} WHERE id = ?', [*encode_row(table, values), row_id]
             )
-            return done.rowcount > 0
+            return cursor.rowcount > 0
 
     def change_if(self, table: str, row_id: str, state: str, /, **values: Any) -> bool:
-        """Set columns of one row if its status is `state`; False when it is another, or there is no row."""
+        """Set columns of one row if its status is `state`; False if it differs or there is no such row."""
         sets = ", ".join(f"{column(table, name)} = ?" for name in values)
         with self._lock:
-            done = self._db.execute(
+            cursor = self._db.execute(
                 f'UPDATE "{table}" SET {sets} WHERE id = ? AND status = ?',
-                [*encode(table, values), row_id, state],
+                [*encode_row(table, values), row_id, state],
             )
-            return done.rowcount > 0
+            return cursor.rowcount > 0
 
     def get(self, table: str, row_id: str) -> Row | None:
         """One row by id."""
         return next(iter(self.rows(table, [Where("id", "=", row_id)], sort_by="id")), None)
 
     def remove(self, table: str, where: Sequence[Where]) -> int:
-        """Delete rows; answers how many."""
+        """Delete rows; returns their number."""
         text, values = _conditions(table, where)
         with self._lock:
             return self._db.execute(f'DELETE FROM "{table}"{text}', values).rowcount
@@ -266,7 +266,7 @@ class Store:
         offset: int = 0,
         columns: Iterable[str] = (),
     ) -> list[Row]:
-        """Rows that meet every condition, in order; ties are broken by insertion."""
+        """Rows that meet every condition, sorted; rows with equal keys keep their order of insertion."""
         text, values = _conditions(table, where)
         direction = "DESC" if descending else "ASC"
         order = f"{column(table, sort_by)} {direction}, rowid {direction}"
@@ -276,17 +276,17 @@ class Store:
                 f'SELECT {names} FROM "{table}"{text} ORDER BY {order} LIMIT ? OFFSET ?',
                 [*values, limit, offset],
             ).fetchall()
-        return [decode(table, row) for row in found]
+        return [decode_row(table, row) for row in found]
 
-    def total(self, table: str, where: Sequence[Where] = (), add_up: str | None = None) -> float:
-        """How many rows meet the conditions, or the sum of one of their columns."""
+    def total(self, table: str, where: Sequence[Where] = (), sum_of: str | None = None) -> float:
+        """The number of rows that meet the conditions, or the sum of their column `sum_of`."""
         text, values = _conditions(table, where)
-        what = f"COALESCE(SUM({column(table, add_up)}), 0)" if add_up else "COUNT(*)"
+        aggregate = f"COALESCE(SUM({column(table, sum_of)}), 0)" if sum_of else "COUNT(*)"
         with self._lock:
-            return float(self._db.execute(f'SELECT {what} FROM "{table}"{text}', values).fetchone()[0])
+            return float(self._db.execute(f'SELECT {aggregate} FROM "{table}"{text}', values).fetchone()[0])
 
-    def count(self, name: str, amount: float = 1.0) -> None:
-        """Add to a counter that only ever grows, across restarts."""
+    def increment(self, name: str, amount: float = 1.0) -> None:
+        """Add to a persistent counter."""
         with self._lock:
             self._db.execute(
                 'INSERT INTO "counts" (id, value) VALUES (?, ?) '
@@ -294,13 +294,13 @@ class Store:
                 [name, amount],
             )
 
-    def forget(self, name: str) -> None:
-        """Drop a counter: it begins at 0 again."""
+    def reset_counter(self, name: str) -> None:
+        """Set a counter to 0."""
         with self._lock:
             self._db.execute('DELETE FROM "counts" WHERE id = ?', [name])
 
-    def counts(self) -> dict[str, float]:
-        """All counters."""
+    def counters(self) -> dict[str, float]:
+        """All counters by name."""
         with self._lock:
             return {row["id"]: row["value"] for row in self._db.execute('SELECT * FROM "counts"')}
 
@@ -309,9 +309,9 @@ def _conditions(table: str, where: Sequence[Where]) -> tuple[str, list[Any]]:
     texts: list[str] = []
     values: list[Any] = []
     for condition in where:
-        text, more = _on_metadata(condition) if condition.metadata else _on_column(table, condition)
+        text, bound = _on_metadata(condition) if condition.metadata else _on_column(table, condition)
         texts.append(text)
-        values += more
+        values += bound
     return (f" WHERE {' AND '.join(texts)}" if texts else ""), values
 
 
@@ -325,11 +325,11 @@ def _on_column(table: str, condition: Where) -> tuple[str, list[Any]]:
 
 
 def _on_metadata(condition: Where) -> tuple[str, list[Any]]:
-    """Look into the JSON of the row; the key is a bound parameter like the value."""
+    """A condition on the JSON of the row; the key is a bound parameter like the value."""
     value, operator = condition.value, OPERATORS[condition.operator]
     tests: list[str] = []
     values: list[Any] = [condition.name]
-    if condition.loose:
+    if condition.untyped:
         tests.append("(each.type = 'text' AND each.value = ?)")
         values.append(value)
         tests.append("each.type = ?")

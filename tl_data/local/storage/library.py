@@ -1,11 +1,9 @@
-"""The tables of the library: SQL that adds, drops and reads what is known of a video.
+"""The library: evidence, full-text index and vectors of every video, in one SQLite file.
 
-What is known of every video, on disk: evidence, words for full-text search, vectors. One SQLite file.
-
-`add` and `remove` are single transactions in WAL mode: after a kill a video is there whole or not at
-all. The columns that a search scans are kept in memory too, one `Shelf` an index, read from the file at
-the first search. Any number of threads may use one `Library`; writers wait for one another. What another
-process adds to the same file is found after the next opening.
+`add` and `remove` are single transactions in WAL mode: after a kill a video is stored whole or not at all.
+The columns that a search scans are also held in memory, one `Shelf` per index, loaded at the first search.
+`Library` is thread-safe; writers wait for one another. Videos that another process adds to the same file are
+found after it is opened again.
 
     Library(path).add(index_id, video_id, evidence, folder)
     library.search(Query(index_id, "a red box moving left"))
@@ -52,7 +50,7 @@ CREATE INDEX IF NOT EXISTS videos_by_index ON videos (index_number, number);
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """All of it is written, or nothing; other writers wait."""
+    """Commit everything inside, or roll it back; other writers wait."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -64,11 +62,11 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def rows_of(
-    db: sqlite3.Connection, sql: str, values: Sequence[str | int], home: int
+    db: sqlite3.Connection, sql: str, values: Sequence[str | int], index_no: int
 ) -> list[tuple[int | float | str, ...]]:
-    """Rows from the full-text table of an index, which `sql` calls `words`; none if it has gone."""
+    """Rows from the full-text table of an index, named `words` in `sql`; none if the index was removed."""
     try:
-        return db.execute(sql.replace("words", f"words_{home}"), values).fetchall()
+        return db.execute(sql.replace("words", f"words_{index_no}"), values).fetchall()
     except sqlite3.OperationalError as error:
         if "no such table" in str(error):  # the index was removed while the search ran
             return []
@@ -76,7 +74,7 @@ def rows_of(
 
 
 def with_keyframes(db: sqlite3.Connection, hits: list[Hit]) -> list[Hit]:
-    """The hits with the file name of each thumbnail: one look-up a video, without its whole evidence."""
+    """The hits with the file name of each keyframe: one query per video, without decoding its evidence."""
     names: dict[str, list[str]] = {}
     for video_id in {hit.video_id for hit in hits}:
         row = db.execute("SELECT keyframes FROM videos WHERE video_id = ?", (video_id,)).fetchone()
@@ -84,18 +82,18 @@ def with_keyframes(db: sqlite3.Connection, hits: list[Hit]) -> list[Hit]:
     return [
         replace(hit, keyframe=names[hit.video_id][hit.clip_number])
         for hit in hits
-        if hit.clip_number < len(names[hit.video_id])  # else it was removed or replaced meanwhile
+        if hit.clip_number
+        < len(names[hit.video_id])  # else the video was removed or replaced during the search
     ]
 
 
 def index_number(db: sqlite3.Connection, index_id: str) -> int:
-    """The number of an index, which is made with its tables if it is not there."""
+    """The number of an index; creates the index and its tables if it is new."""
     row = db.execute("SELECT number FROM indexes WHERE index_id = ?", (index_id,)).fetchone()
     if row is None:
         number = db.execute("INSERT INTO indexes (index_id) VALUES (?)", (index_id,)).lastrowid
         assert number is not None
-        # A table an index: ranking by BM25 then counts the index's own clips, and no search reads
-        # past another index's.
+        # One table per index: BM25 then ranks by the clips of this index, and a search reads no others.
         db.execute(
             f"CREATE VIRTUAL TABLE words_{number} USING fts5"
             "(shown, said, maybe, named, spans UNINDEXED, tokenize = 'porter unicode61 remove_diacritics 2')"
@@ -106,34 +104,34 @@ def index_number(db: sqlite3.Connection, index_id: str) -> int:
 
 
 def drop(db: sqlite3.Connection, video_id: str) -> tuple[int, int] | None:
-    """Delete a video's rows; its number and index, or None if it was not there."""
+    """Delete a video's rows; returns its number and that of its index, or None if it is unknown."""
     row = db.execute("SELECT number, index_number FROM videos WHERE video_id = ?", (video_id,)).fetchone()
     if row is None:
         return None
-    number, home = int(row[0]), int(row[1])
+    number, index_no = int(row[0]), int(row[1])
     db.execute("DELETE FROM videos WHERE number = ?", (number,))
     db.execute(
-        f"DELETE FROM words_{home} WHERE rowid >= ? AND rowid < ?",
+        f"DELETE FROM words_{index_no} WHERE rowid >= ? AND rowid < ?",
         (clip_id(number, 0), clip_id(number + 1, 0)),
     )
-    return number, home
+    return number, index_no
 
 
 def insert(
-    db: sqlite3.Connection, home: int, video_id: str, folder: str, evidence: Evidence, words: Sequence[Words],
-    form: str, sight: str,
+    db: sqlite3.Connection, index_no: int, video_id: str, folder: str, evidence: Evidence,
+    words: Sequence[Words], form: str, sight: str,
 ) -> int:  # fmt: skip
-    """Write the rows of a video; its number.
+    """Insert the rows of a video; returns its number.
 
     Args:
-        form: what the columns mean, see `load`.
-        sight: the encoder that is at work.
+        form: the format of the packed columns, see `load`.
+        sight: the name of the active image encoder.
     """
     keyframes = orjson.dumps([clip.keyframe for clip in evidence.clips]).decode()
     number = db.execute(
         "INSERT INTO videos (video_id, index_number, folder, keyframes, form, evidence, pack)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (video_id, home, folder, keyframes, form, serialization.pack(evidence), b""),
+        (video_id, index_no, folder, keyframes, form, serialization.pack(evidence), b""),
     ).lastrowid
     assert number is not None
     packed = serialization.pack_columns(clip_index.pack_of(number, evidence, words, sight))
@@ -143,43 +141,44 @@ def insert(
         if row := clip_index.text_row(evidence, clip, word):
             rows.append((clip_id(number, position), *row))
     db.executemany(
-        f"INSERT INTO words_{home} (rowid, shown, said, maybe, named, spans) VALUES (?, ?, ?, ?, ?, ?)", rows
+        f"INSERT INTO words_{index_no} (rowid, shown, said, maybe, named, spans) VALUES (?, ?, ?, ?, ?, ?)",
+        rows,
     )
     fresh = [(word,) for word in clip_index.vocabulary_of(words)]
-    db.executemany(f"INSERT OR IGNORE INTO vocabulary_{home} VALUES (?)", fresh)
+    db.executemany(f"INSERT OR IGNORE INTO vocabulary_{index_no} VALUES (?)", fresh)
     return number
 
 
-def load(db: sqlite3.Connection, home: int, current: str, sight: str) -> Shelf:
-    """The clips of an index. Columns of another form than the current one are made anew from the evidence."""
+def load(db: sqlite3.Connection, index_no: int, current: str, sight: str) -> Shelf:
+    """The clips of an index. Columns in another format than `current` are rebuilt from the evidence."""
     shelf = Shelf()
-    shelf.vocabulary.add([row[0] for row in db.execute(f"SELECT word FROM vocabulary_{home}")])
+    shelf.vocabulary.add([row[0] for row in db.execute(f"SELECT word FROM vocabulary_{index_no}")])
     for number, video_id, form, evidence, pack in db.execute(
         "SELECT number, video_id, form, CASE WHEN form = ? THEN NULL ELSE evidence END, pack"
         " FROM videos WHERE index_number = ? ORDER BY number",
-        (current, home),
+        (current, index_no),
     ):
         if form == current:
             shelf.add(serialization.unpack_columns(number, pack), video_id)
         else:
-            known = serialization.unpack(evidence)
-            words = [words_of(clip, known) for clip in known.clips]
-            shelf.add(clip_index.pack_of(number, known, words, sight), video_id)
+            unpacked = serialization.unpack(evidence)
+            words = [words_of(clip, unpacked) for clip in unpacked.clips]
+            shelf.add(clip_index.pack_of(number, unpacked, words, sight), video_id)
     return shelf
 
 
-# What the packed columns mean. Another value on disk: they are made anew from the stored evidence.
+# The format of the packed columns. If the file has another value, they are rebuilt from the evidence.
 _FORM = f"tl-local-2 1 {hashlib.sha256(' '.join(TRAITS).encode()).hexdigest()[:12]}"
-_KEPT = 256  # decoded evidence of this many videos stays in memory
+_CACHED = 256  # videos whose decoded evidence stays in memory
 
 
 class Library:
     """The store of one engine.
 
     Args:
-        path: of the SQLite file; made if it is not there, with its folder.
-        sight: the encoder of pictures that is at work. What another one saw is kept, but not searched.
-        eyes: gives the models that recognise things in the picture of a query; called at the first one.
+        path: the SQLite file; created with its folder if it is missing.
+        sight: the active image encoder. Vectors of another encoder are kept, but not searched.
+        eyes: loads the models that recognise objects in the image of a query; called at the first such query.
     """
 
     def __init__(
@@ -190,8 +189,8 @@ class Library:
     ) -> None:
         self._path = Path(path)
         self._sight, self._eyes = sight, eyes
-        self._seen_by = sight.name if sight else ""
-        self._form = f"{_FORM} {self._seen_by}".strip()
+        self._encoder_name = sight.name if sight else ""
+        self._form = f"{_FORM} {self._encoder_name}".strip()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._writing = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
@@ -207,26 +206,28 @@ class Library:
     # ------------------------------------------------------------------------------------ contents
 
     def add(self, index_id: str, video_id: str, evidence: Evidence, folder: str | Path = "") -> None:
-        """Put a video into an index, or replace what is known of it. All or nothing.
+        """Add a video to an index, or replace it, in one transaction.
 
         Args:
-            folder: where its keyframes are; given back by `folder`.
+            folder: the folder of its keyframes, as `folder` returns it.
         """
         words = [words_of(clip, evidence) for clip in evidence.clips]
         with self._writing, self._connection() as db:
             with transaction(db):
-                home = index_number(db, index_id)
+                index_no = index_number(db, index_id)
                 old = drop(db, video_id)
-                number = insert(db, home, video_id, str(folder), evidence, words, self._form, self._seen_by)
+                number = insert(
+                    db, index_no, video_id, str(folder), evidence, words, self._form, self._encoder_name
+                )
             self._evidence.pop(video_id, None)
             if old and (shelf := self._shelves.get(old[1])):
                 shelf.remove(old[0])
-            if shelf := self._shelves.get(home):
-                shelf.add(clip_index.pack_of(number, evidence, words, self._seen_by), video_id)
+            if shelf := self._shelves.get(index_no):
+                shelf.add(clip_index.pack_of(number, evidence, words, self._encoder_name), video_id)
                 shelf.vocabulary.add(clip_index.vocabulary_of(words))
 
     def remove(self, video_id: str) -> bool:
-        """Forget a video; False if it was not known."""
+        """Remove a video; False if it is unknown."""
         with self._writing, self._connection() as db:
             with transaction(db):
                 old = drop(db, video_id)
@@ -236,7 +237,7 @@ class Library:
         return old is not None
 
     def remove_index(self, index_id: str) -> None:
-        """Forget an index with all its videos."""
+        """Remove an index with all its videos."""
         with self._writing, self._connection() as db:
             row = db.execute("SELECT number FROM indexes WHERE index_id = ?", (index_id,)).fetchone()
             if row is None:
@@ -250,7 +251,7 @@ class Library:
             self._evidence.clear()
 
     def videos(self, index_id: str) -> list[str]:
-        """The ids of the videos of an index, in the order they were added."""
+        """The ids of the videos of an index, in the order of insertion."""
         with self._connection() as db:
             return [
                 row[0]
@@ -262,10 +263,10 @@ class Library:
             ]
 
     def evidence(self, video_id: str) -> Evidence:
-        """Everything known of a video.
+        """The evidence of a video.
 
         Raises:
-            KeyError: it is not known.
+            KeyError: the video is unknown.
         """
         if found := self._evidence.get(video_id):
             return found
@@ -275,15 +276,15 @@ class Library:
             raise KeyError(video_id)
         evidence = serialization.unpack(row[0])
         self._evidence[video_id] = evidence
-        while len(self._evidence) > _KEPT:
+        while len(self._evidence) > _CACHED:
             self._evidence.popitem(last=False)
         return evidence
 
     def folder(self, video_id: str) -> str:
-        """The folder given with `add`.
+        """The folder of a video's keyframes.
 
         Raises:
-            KeyError: it is not known.
+            KeyError: the video is unknown.
         """
         with self._connection() as db:
             row = db.execute("SELECT folder FROM videos WHERE video_id = ?", (video_id,)).fetchone()
@@ -294,9 +295,9 @@ class Library:
     # ------------------------------------------------------------------------------------- answers
 
     def search(self, query: Query, *, all_clips: bool = False) -> list[Hit]:
-        """The moments of an index that answer a query, best first. An unknown index has none.
+        """The clips of an index that match a query, best first; none for an unknown index.
 
-        With `all_clips` everything else follows them, however little it fits.
+        With `all_clips` the remaining clips follow, ranked last.
         """
         with self._connection() as db:
             row = db.execute("SELECT number FROM indexes WHERE index_id = ?", (query.index_id,)).fetchone()
@@ -313,21 +314,21 @@ class Library:
             hits = with_keyframes(db, hits)
         if not all_clips:
             return hits
-        here = self.videos(query.index_id) if query.video_ids is None else query.video_ids
-        return with_the_rest(hits, query, here, self.evidence, self._sight)
+        video_ids = self.videos(query.index_id) if query.video_ids is None else query.video_ids
+        return with_the_rest(hits, query, video_ids, self.evidence, self._sight)
 
     def segments(
         self, video_id: str, options: Sequence[str], scope: Sequence[str] = ("clip",)
     ) -> list[embeddings.Segment]:
-        """The vectors of a video's own clips, or of the whole; see `space.segments_of`.
+        """The vectors of a video's clips, or of the whole video; see `embeddings.segments_of`.
 
         Raises:
-            KeyError: the video is not known.
+            KeyError: the video is unknown.
         """
         return embeddings.segments_of(self.evidence(video_id), options, scope, sight=self._sight)
 
     def close(self) -> None:
-        """Close the file. The library is of no use afterwards."""
+        """Close the file. The library cannot be used afterwards."""
         with self._writing, self._idle_lock:
             self._closed = True
             while self._idle:
@@ -337,7 +338,7 @@ class Library:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        """A connection for this thread alone, reused later; as many as there are threads at work."""
+        """A pooled connection for the exclusive use of the calling thread."""
         with self._idle_lock:
             if self._closed:
                 raise sqlite3.ProgrammingError("the library is closed")
@@ -354,11 +355,11 @@ class Library:
                 else:
                     self._idle.append(db)
 
-    def _shelf(self, db: sqlite3.Connection, home: int) -> Shelf:
-        if (shelf := self._shelves.get(home)) is None:
-            # Writers are kept out: a video added between reading and publishing would be missed.
+    def _shelf(self, db: sqlite3.Connection, index_no: int) -> Shelf:
+        if (shelf := self._shelves.get(index_no)) is None:
+            # Writers are locked out: a video added between loading and publishing would be missed.
             with self._writing, self._loading:
-                if (shelf := self._shelves.get(home)) is None:
-                    shelf = load(db, home, self._form, self._seen_by)
-                    self._shelves[home] = shelf
+                if (shelf := self._shelves.get(index_no)) is None:
+                    shelf = load(db, index_no, self._form, self._encoder_name)
+                    self._shelves[index_no] = shelf
         return shelf

@@ -1,6 +1,7 @@
-"""What the library keeps of a video: its evidence, the columns that are searched, the words by clip.
+"""Serialization of the library: evidence, and the columns that searches scan.
 
-Evidence is compressed JSON, which must be readable in years; columns are raw arrays, which can be made anew.
+Evidence is compressed JSON, which later versions must be able to read; columns are raw arrays, which can be
+rebuilt from it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tl_data.local.search.vectors import Texts
 
 def pack(evidence: Evidence) -> bytes:
     """Evidence as compressed JSON."""
-    return zlib.compress(to_json(evidence), 3)  # 6 takes three times as long for a tenth less
+    return zlib.compress(to_json(evidence), 3)  # level 6 takes three times as long and saves a tenth
 
 
 def unpack(blob: bytes) -> Evidence:
@@ -30,7 +31,7 @@ _PARTS = ("times", "traits", "looks", "sights", "shown_rows", "shown_vectors", "
 
 
 def pack_columns(columns: Pack) -> bytes:
-    """The columns of a video, one array after the other, compressed: traits are mostly zero."""
+    """The columns of a video as a compressed sequence of arrays; most traits are zero."""
     out = io.BytesIO()
     arrays = (
         columns.times, columns.traits, columns.looks.astype(np.float16), columns.sights.astype(np.float16),

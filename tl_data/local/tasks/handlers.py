@@ -19,9 +19,9 @@ from tl_data.local.errors import MediaProblem, is_full
 from tl_data.local.media_validation import check_duration, check_sound, check_video, is_image
 from tl_data.local.models import embed_options
 from tl_data.local.perception.evidence import FORM, Evidence, Probe
-from tl_data.local.rate_limits import Rates
+from tl_data.local.rate_limits import RateLimits
 from tl_data.local.service import Stages
-from tl_data.local.storage.bill import Bill
+from tl_data.local.storage.counters import Bill
 from tl_data.local.storage.database import Row, Store, Where, now, seconds_of, stamp
 from tl_data.local.tasks import reindex
 from tl_data.local.tasks.download import fetch
@@ -39,7 +39,7 @@ class Stuck(Exception):
 class Steps:
     """What can be done to assets, tasks and videos. Every step may raise `MediaProblem` and `Stuck`."""
 
-    def __init__(self, config: Config, store: Store, stages: Stages, rates: Rates) -> None:
+    def __init__(self, config: Config, store: Store, stages: Stages, rates: RateLimits) -> None:
         self._config = config
         self._rates = rates
         self._store = store
@@ -86,7 +86,7 @@ class Steps:
         folder = self._config.folder(row["video_id"])
         probe = await self._source(row, folder, "tasks")
         check_video(probe)
-        self._rates.spend("index", "Duration", probe.duration_sec / 60)
+        self._rates.consume("index", "Duration", probe.duration_sec / 60)
         if not self._store.change(
             "tasks", row["id"], status="pending", updated_at=now(), duration=round(probe.duration_sec, 3),
             width=probe.width, height=probe.height, fps=round(probe.fps, 3), size=probe.size_bytes,
@@ -156,7 +156,7 @@ class Steps:
             self._store.add("videos", video)
             self._store.change("tasks", row["id"], status="ready", updated_at=at)
             self._store.change("indexes", row["index_id"], updated_at=at)
-            self._store.count("video minutes indexed", task["duration"] / 60)
+            self._store.increment("video minutes indexed", task["duration"] / 60)
             Bill(self._store).charge("index", seconds=task["duration"])
         return True
 
@@ -177,7 +177,7 @@ class Steps:
         start = row["start"] or 0.0
         if row["kind"] == "video":
             check_duration(end - start, min(4.0, row["clip_length"] or 4.0))
-        self._rates.spend("embed", "Duration", (end - start) / 60)
+        self._rates.consume("embed", "Duration", (end - start) / 60)
         async with self._room:
             evidence = await self._look(row, folder)
             options = row["options"] if row["kind"] == "audio" else embed_options(row["model_name"])
@@ -188,7 +188,7 @@ class Steps:
             "embed_tasks", row["id"], status="ready", segments=segments,
             duration=round(probe.duration_sec, 3), updated_at=now(),
         )  # fmt: skip
-        self._store.count("video minutes embedded", (end - start) / 60)
+        self._store.increment("video minutes embedded", (end - start) / 60)
         Bill(self._store).charge(f"embed_{row['kind']}", seconds=round(end - start, 3))
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -225,7 +225,7 @@ class Steps:
             self._store.change("videos", row["id"], again=reindex.FAILED, again_error=text)
             return
         model = self._config.tiers.search_model
-        self._store.count("video minutes looked at again", row["duration"] / 60)
+        self._store.increment("video minutes looked at again", row["duration"] / 60)
         if not self._store.change(
             "videos", row["id"], looked_by=model, form=FORM, again=None, again_error=None, updated_at=now()
         ):

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from tl_data.local.config import Config
 from tl_data.local.errors import MediaProblem, StorageFull, is_full
-from tl_data.local.rate_limits import Rates
+from tl_data.local.rate_limits import RateLimits
 from tl_data.local.service import Stages
 from tl_data.local.storage.database import Row, Store, Where, now
 from tl_data.local.tasks import reindex
@@ -41,7 +41,7 @@ Step = Callable[[Row], Awaitable[None]]
 class Queue:
     """Takes work from the store and brings it to its end."""
 
-    def __init__(self, config: Config, store: Store, stages: Stages, rates: Rates) -> None:
+    def __init__(self, config: Config, store: Store, stages: Stages, rates: RateLimits) -> None:
         self._config = config
         self._store = store
         self.steps = Steps(config, store, stages, rates)

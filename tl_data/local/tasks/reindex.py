@@ -41,7 +41,7 @@ class Plan:
     by_model: dict[str, float] = field(default_factory=dict)  # minutes by what looked: a model or version
     failed: list[dict[str, str]] = field(default_factory=list)  # video_id and message of those that failed
 
-    def answer(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """As JSON."""
         return asdict(self)
 

@@ -15,7 +15,7 @@ from tl_data.local.tasks.reindex import WANTED, plan_of, stale
 
 async def stats(request: Request) -> Response:
     """GET /_engine/stats"""
-    return JSONResponse(engine_of(request).stats.answer())
+    return JSONResponse(engine_of(request).stats.as_dict())
 
 
 async def clear_stats(request: Request) -> Response:
@@ -29,7 +29,7 @@ async def bill(request: Request) -> Response:
     engine = engine_of(request)
     if request.method == "DELETE":
         engine.bill.clear()
-    return JSONResponse(engine.bill.answer())
+    return JSONResponse(engine.bill.as_dict())
 
 
 async def faults(request: Request) -> Response:
@@ -39,7 +39,7 @@ async def faults(request: Request) -> Response:
         engine.faults.configure(await read_json(request, engine.config.max_body_bytes))
     elif request.method == "DELETE":
         engine.faults.clear()
-    return JSONResponse(engine.faults.answer())
+    return JSONResponse(engine.faults.as_dict())
 
 
 async def rates(request: Request) -> Response:
@@ -49,7 +49,7 @@ async def rates(request: Request) -> Response:
         engine.rates.configure(await read_json(request, engine.config.max_body_bytes))
     elif request.method == "DELETE":
         engine.rates.clear()
-    return JSONResponse(engine.rates.answer())
+    return JSONResponse(engine.rates.as_dict())
 
 
 async def health(request: Request) -> Response:
@@ -72,7 +72,7 @@ async def tiers(request: Request) -> Response:
             "profile": engine.profile.name,
             "dimension": await engine.stages.dimension(),
             "stages": chosen.stages(),
-            "reindex": plan_of(engine.store, chosen).answer(),
+            "reindex": plan_of(engine.store, chosen).as_dict(),
         }
     )
 
@@ -88,7 +88,7 @@ async def reindex(request: Request) -> Response:
         for row in stale(engine.store, tiers, index_id):
             engine.store.change("videos", row["id"], again=WANTED, again_error=None)
         await engine.queue.wake()
-    return JSONResponse(plan_of(engine.store, tiers, index_id).answer())
+    return JSONResponse(plan_of(engine.store, tiers, index_id).as_dict())
 
 
 routes = [

@@ -161,7 +161,7 @@ async def _of_sound(
         segments = await engine.stages.segments_of(evidence, ("audio",), ("clip",), 10.0, start)
         if not segments:  # shorter than one clip
             segments = await engine.stages.segments_of(evidence, ("audio",), ("video",), None, start)
-    engine.store.count("video minutes embedded", duration / 60)
+    engine.store.increment("video minutes embedded", duration / 60)
     engine.bill.charge(f"embed_{kind}", seconds=round(duration - start, 3))
     return {"segments": segments, "metadata": _origin(url, upload) | {"duration": round(duration, 3)}}
 

@@ -85,7 +85,7 @@ async def create(request: Request) -> Response:
             os.replace(upload.path, folder / "source")
         with engine.store.transaction():
             engine.store.add("embed_tasks", row)
-            engine.store.count("embed tasks created")
+            engine.store.increment("embed tasks created")
     await engine.queue.wake()
     named = models.answered_as(row["model_name"], engine.config.tiers)
     return answered(engine, {"_id": row["id"], "model_name": named, "status": "processing"}, engine.created)

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local import models, tokens
-from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_built, not_provided, one_of
+from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_implemented, not_provided, one_of
 from tl_data.local.media_validation import check_image
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import read_json
@@ -83,7 +83,7 @@ async def _read(request: Request, inputs: tuple[str, ...], newest: tuple[str, ..
     if given is None:
         raise not_provided(kind)
     if kind == "document":
-        raise not_built("document embeddings")
+        raise not_implemented("document embeddings")
     return body, kind, given
 
 
@@ -99,7 +99,7 @@ def _check_newest(body: Json) -> None:
             text = f"It must be a whole number between {LEAST_DIMENSION} and {DIMENSION}."
             raise invalid("embedding_dimension", text, size)
     if body.get("embedding_uncertainty"):
-        raise not_built("embedding_uncertainty")
+        raise not_implemented("embedding_uncertainty")
 
 
 def _source(name: str, given: Any) -> Json:
@@ -216,7 +216,7 @@ def _media(model: str, kind: str, given: Json) -> list[tuple[str, Json]]:
         if isinstance(source, dict) and media not in allowed:
             raise one_of("media_type", allowed, media)
         if media == "document":
-            raise not_built("document embeddings")
+            raise not_implemented("document embeddings")
         found.append((str(media), _source("media_sources", source)))
     if len({media for media, _ in found}) > 1 and given.get("input_text") is None:
         raise invalid("input_text", "Media of different types need a text beside them.")
@@ -272,7 +272,7 @@ def _wanted(engine: Engine, model: str, kind: str, given: Json) -> Wanted:
         if not isinstance(values, list) or any(value not in known for value in values):
             raise one_of(name, known, values)
     if given.get("time_based_metadata"):
-        raise not_built("time_based_metadata of embeddings")
+        raise not_implemented("time_based_metadata of embeddings")
     fused = TYPES[1] in types
     if fused and len(options) < 2:
         raise invalid("embedding_type", "fused_embedding needs two options or more.", types)
@@ -403,7 +403,7 @@ async def create_task(request: Request) -> Response:
     row["dimension"] = size
     with engine.store.transaction():
         engine.store.add("embed_tasks", row)
-        engine.store.count("embed tasks created")
+        engine.store.increment("embed tasks created")
     await engine.queue.wake()
     answer: Json = {"_id": row["id"], "status": "processing", "data": None}
     if name == NEWEST:

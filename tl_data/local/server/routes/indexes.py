@@ -35,7 +35,7 @@ def shown_index(engine: Engine, row: Row) -> dict[str, Any]:
         "updated_at": row["updated_at"],
         "expires_at": None,
         "video_count": int(engine.store.total("videos", here)),
-        "total_duration": round(engine.store.total("videos", here, add_up="duration"), 3),
+        "total_duration": round(engine.store.total("videos", here, sum_of="duration"), 3),
         "models": _models(engine, row, other),
         "addons": row["addons"],
     }

@@ -115,7 +115,7 @@ async def create(request: Request) -> Response:
     }  # fmt: skip
     if len(found) > page_limit:
         engine.store.add("searches", row)
-    engine.store.count("searches")
+    engine.store.increment("searches")
     engine.bill.charge("search")
     return JSONResponse(_page(engine, request, row, 0, with_metadata))
 

@@ -96,8 +96,8 @@ async def add_task(
         row |= {"filename": upload.filename, "size": upload.size, "sha256": upload.sha256}
     with engine.store.transaction():
         engine.store.add("tasks", row)
-        engine.store.count("tasks created")
-        engine.store.count(f"tasks created in {index_id}")
+        engine.store.increment("tasks created")
+        engine.store.increment(f"tasks created in {index_id}")
     await engine.queue.wake()
     return row | dict.fromkeys(("duration", "width", "height", "fps", "error"))
 

@@ -120,7 +120,7 @@ def _metadata_filters(query: QueryParams) -> list[Where]:
         if key == "user_metadata":
             found += _from_repr(value)
         else:
-            found.append(Where(key, "=", value, metadata=True, loose=True))
+            found.append(Where(key, "=", value, metadata=True, untyped=True))
     if len(found) > MAX_KEYS:
         raise invalid("user_metadata", f"At most {MAX_KEYS} keys can be filtered by; there are {len(found)}.")
     return found
