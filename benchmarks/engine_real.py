@@ -26,8 +26,9 @@ import cv2
 import numpy as np
 
 from benchmarks.engine_real_questions import KEPT, SECONDS, SLIDES, TUNING, Ask
-from tl_data.local.perception import analyze, decode, objects
+from tl_data.local.perception import analyze, decode
 from tl_data.local.perception.evidence import Evidence, from_json, to_json
+from tl_data.local.perception.vision import objects
 from tl_data.local.search.query import MEDIUM, Query
 from tl_data.local.storage.library import Library
 

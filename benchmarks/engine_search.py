@@ -27,10 +27,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the engine has it
 import cv2
 import numpy as np
 
-from tl_data.local.perception.colors import NAMES
 from tl_data.local.perception.decode import Picture
-from tl_data.local.perception.descriptors import describe_image
 from tl_data.local.perception.evidence import Clip, Evidence, Probe, Span
+from tl_data.local.perception.vision.colors import NAMES
+from tl_data.local.perception.vision.descriptors import describe_image
 from tl_data.local.search.query import Query
 from tl_data.local.storage.library import Library
 
@@ -83,7 +83,7 @@ class Words:
     """Words of English, as often as each is used: the n-th most common 1/n as often as the first."""
 
     def __init__(self, seed: int) -> None:
-        from tl_data.local.perception import concepts
+        from tl_data.local.perception.vision import concepts
         from tl_data.local.search.word_vectors import _encoder
 
         # The tokenizer's numbers go from common to rare; the rarest are names of things.

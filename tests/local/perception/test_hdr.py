@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tl_data.local.perception.colors import name_of, summary, tones
 from tl_data.local.perception.decode import SMALL, frames, probe
+from tl_data.local.perception.vision.colors import name_of, summary, tones
 
 Light = npt.NDArray[np.float64]
 

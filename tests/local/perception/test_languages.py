@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.perception.test_ocr import blank, read, write
+from tests.local.perception.vision.test_ocr import blank, read, write
 from tests.support.known import SALES, clip
 from tl_data.local.perception.attributes import words_of
 from tl_data.local.perception.evidence import Evidence, Span, from_json, to_json

@@ -10,9 +10,10 @@ import cv2
 import pytest
 
 from tests.support.drawn_things import clock, film, wall
-from tl_data.local.perception import analyze, concepts, objects
+from tl_data.local.perception import analyze
 from tl_data.local.perception.attributes import words_of
 from tl_data.local.perception.evidence import Clip, Evidence, Label, Probe, Thing
+from tl_data.local.perception.vision import concepts, objects
 from tl_data.local.search.embeddings import embed_clip, embed_text
 from tl_data.local.search.query import Query
 from tl_data.local.search.search import moments

@@ -25,7 +25,7 @@ from tl_data.functions import FUNCTIONS
 from tl_data.local.errors import APIProblem
 from tl_data.local.models import Endpoint, Tiers, read_tiers
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.perception.frames import pick
+from tl_data.local.perception.vision.frames import pick
 from tl_data.local.text.json_schema import fault
 from tl_data.local.text.llm import SAID, EndpointWriter, Thoughts, answer_of, words_of
 from tl_data.local.text.writer import Manner, Material, Written

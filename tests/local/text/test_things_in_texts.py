@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tl_data.local.perception import concepts
 from tl_data.local.perception.evidence import Clip, Evidence, Label, Probe, Span, Thing
+from tl_data.local.perception.vision import concepts
 from tl_data.local.text import builtin, summaries
 
 BOX = (0.3, 0.2, 0.4, 0.6)

@@ -12,21 +12,12 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from tl_data.local.perception import (
-    colors,
-    decode,
-    descriptors,
-    languages,
-    motion,
-    objects,
-    ocr,
-    shots,
-    sound,
-    speech,
-)
+from tl_data.local.perception import decode, languages
+from tl_data.local.perception.audio import sound, speech
 from tl_data.local.perception.decode import Picture, notable
 from tl_data.local.perception.evidence import Clip, Evidence, ModelFailed, Probe, Span, Sureness
-from tl_data.local.perception.image_encoder import Sight, as_numbers
+from tl_data.local.perception.vision import colors, descriptors, motion, objects, ocr, shots
+from tl_data.local.perception.vision.image_encoder import Sight, as_numbers
 
 T = TypeVar("T")
 Progress = Callable[[float], None]  # 0..1

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tl_data.local.perception.evidence import Clip, Evidence, Probe, Span
 from tl_data.local.perception.languages import NAMES, sure_languages
-from tl_data.local.perception.naming import names_of, people_in
+from tl_data.local.perception.vision.naming import names_of, people_in
 
 COLORS = (
     "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown", "white", "gray", "black",

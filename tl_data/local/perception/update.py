@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from tl_data.local.perception.audio.speech import Heard
 from tl_data.local.perception.evidence import Evidence, NotVideo
-from tl_data.local.perception.image_encoder import Sight
-from tl_data.local.perception.speech import Heard
+from tl_data.local.perception.vision.image_encoder import Sight
 
 
 def seen_again(evidence: Evidence, folder: Path, sight: Sight | None) -> Evidence:
@@ -17,7 +17,7 @@ def seen_again(evidence: Evidence, folder: Path, sight: Sight | None) -> Evidenc
     import cv2
     import numpy as np
 
-    from tl_data.local.perception.image_encoder import as_numbers
+    from tl_data.local.perception.vision.image_encoder import as_numbers
 
     vectors: dict[str, tuple[float, ...]] = {"": ()}
     for name in dict.fromkeys(clip.keyframe for clip in evidence.clips if clip.keyframe):

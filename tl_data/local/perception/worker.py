@@ -70,7 +70,7 @@ def _look(request: dict[str, str], tell: Callable[[float], None], ears: _Ears) -
 
     sight = None
     if request.get("clip"):
-        from tl_data.local.perception.image_encoder import encoder
+        from tl_data.local.perception.vision.image_encoder import encoder
 
         sight = encoder(Path(request["clip"]), request["sight"])
     if request["do"] == "again":
@@ -96,7 +96,7 @@ def _look(request: dict[str, str], tell: Callable[[float], None], ears: _Ears) -
 
 
 def _listen(request: dict[str, str], tell: Callable[[float], None], _: None) -> Any:
-    from tl_data.local.perception import speech
+    from tl_data.local.perception.audio import speech
 
     return speech.listen(
         Path(request["path"]),
@@ -141,9 +141,9 @@ class _Ears:
             nonlocal settled
             import numpy as np
 
-            from tl_data.local.perception import sound
+            from tl_data.local.perception.audio import sound
+            from tl_data.local.perception.audio.speech import Heard
             from tl_data.local.perception.evidence import ModelFailed, span_of
-            from tl_data.local.perception.speech import Heard
 
             nothing = np.zeros((0, sound.COLUMNS), np.float32)
             assert process.stdout is not None

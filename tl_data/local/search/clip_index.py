@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_data.local.perception import concepts
 from tl_data.local.perception.attributes import TRAIT_NUMBER, TRAITS, Words, said_between, shown_between
 from tl_data.local.perception.evidence import Clip, Evidence, Span
+from tl_data.local.perception.vision import concepts
 from tl_data.local.search.fuzzy import Vocabulary
 from tl_data.local.search.parser import tokens
 from tl_data.local.search.transcript import times_of

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.perception.image_encoder import Sight
+from tl_data.local.perception.vision.image_encoder import Sight
 from tl_data.local.search import embeddings
 from tl_data.local.search.query import Hit, Query
 from tl_data.local.search.word_vectors import Vector

@@ -33,7 +33,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_data.local.perception import colors, concepts, descriptors, objects
 from tl_data.local.perception.attributes import (
     COLOR_NAMES,
     heard_words,
@@ -44,7 +43,8 @@ from tl_data.local.perception.attributes import (
     traits_of,
 )
 from tl_data.local.perception.evidence import Clip, Evidence, Probe
-from tl_data.local.perception.image_encoder import Sight, as_numbers
+from tl_data.local.perception.vision import colors, concepts, descriptors, objects
+from tl_data.local.perception.vision.image_encoder import Sight, as_numbers
 from tl_data.local.search.patterns import EMPTY, GENERIC
 from tl_data.local.search.word_vectors import WORD_DIMENSION, Vector, unit, word_vectors
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tl_data.local.perception.attributes import TRAIT_NUMBER
-from tl_data.local.perception.image_encoder import Sight
-from tl_data.local.perception.objects import Eyes
+from tl_data.local.perception.vision.image_encoder import Sight
+from tl_data.local.perception.vision.objects import Eyes
 from tl_data.local.search.clip_index import Shelf
 from tl_data.local.search.query import Query
 from tl_data.local.search.ranking import Match

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from tl_data.local.perception import concepts
+from tl_data.local.perception.vision import concepts
 from tl_data.local.search import word_vectors
 from tl_data.local.search.clip_index import Shelf
 from tl_data.local.search.fuzzy import has_meaning

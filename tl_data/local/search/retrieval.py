@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tl_data.local.perception.attributes import TRAIT_NUMBER
-from tl_data.local.perception.image_encoder import NEUTRAL, Sight, fitting
+from tl_data.local.perception.vision.image_encoder import NEUTRAL, Sight, fitting
 from tl_data.local.search import word_vectors
 from tl_data.local.search.clip_index import Shelf
 from tl_data.local.search.parser import Question

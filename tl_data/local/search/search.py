@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from tl_data.local.perception.attributes import words_of
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.perception.image_encoder import Sight
-from tl_data.local.perception.objects import Eyes
+from tl_data.local.perception.vision.image_encoder import Sight
+from tl_data.local.perception.vision.objects import Eyes
 from tl_data.local.search import parser
 from tl_data.local.search.clip_index import Shelf, clip_id, pack_of, text_row, vocabulary_of
 from tl_data.local.search.image_search import with_images

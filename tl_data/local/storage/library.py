@@ -24,8 +24,8 @@ import orjson
 
 from tl_data.local.perception.attributes import TRAITS, Words, words_of
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.perception.image_encoder import Sight
-from tl_data.local.perception.objects import Eyes
+from tl_data.local.perception.vision.image_encoder import Sight
+from tl_data.local.perception.vision.objects import Eyes
 from tl_data.local.search import clip_index, embeddings, search
 from tl_data.local.search.clip_index import Shelf, clip_id
 from tl_data.local.search.complete import with_the_rest

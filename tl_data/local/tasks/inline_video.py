@@ -19,7 +19,7 @@ from tl_data.local.config import Config
 from tl_data.local.errors import APIProblem, MediaProblem, invalid
 from tl_data.local.media_validation import check_video
 from tl_data.local.perception.evidence import Evidence, Probe
-from tl_data.local.perception.frames import pick
+from tl_data.local.perception.vision.frames import pick
 from tl_data.local.service import Stages
 from tl_data.local.storage.database import Store, Where, new_id, now
 from tl_data.local.tasks.download import fetch

@@ -12,7 +12,7 @@ import numpy as np
 
 from tl_data.local.perception.attributes import color_shares, said_between, shown_between
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.perception.naming import names_of
+from tl_data.local.perception.vision.naming import names_of
 from tl_data.local.search import word_vectors
 from tl_data.local.search.fuzzy import stem
 from tl_data.local.search.parser import tokens

@@ -24,7 +24,7 @@ from tl_data.local.perception.attributes import (
 )
 from tl_data.local.perception.evidence import Clip, Evidence, Span
 from tl_data.local.perception.languages import sure_languages
-from tl_data.local.perception.naming import Name, is_place, names_of, people_in
+from tl_data.local.perception.vision.naming import Name, is_place, names_of, people_in
 from tl_data.local.search import word_vectors
 from tl_data.local.search.parser import tokens
 from tl_data.local.search.patterns import EMPTY

@@ -8,7 +8,7 @@ from typing import Any
 
 from tl_data.local.perception.attributes import listed
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.perception.naming import names_of, people_in
+from tl_data.local.perception.vision.naming import names_of, people_in
 from tl_data.local.text import answers
 from tl_data.local.text.chapters import Chapter, chapters_of, shortened, title_of, topics_of
 from tl_data.local.text.facts import Fact, clock, counted, facts_of, sentence

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from tl_data.local.perception import concepts
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.perception.naming import Name, is_place, names_of, people_in
+from tl_data.local.perception.vision import concepts
+from tl_data.local.perception.vision.naming import Name, is_place, names_of, people_in
 from tl_data.local.text.facts import article, between, sentence
 
 _KIND = r"(?: (?:kind|sort|type|breed|species)s?(?: of)?)?"

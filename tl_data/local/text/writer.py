@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from tl_data.local import tokens
 from tl_data.local.errors import invalid
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.perception.frames import Frame
+from tl_data.local.perception.vision.frames import Frame
 
 Item = dict[str, Any]
 Reason = Literal["stop", "length"]

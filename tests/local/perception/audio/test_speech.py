@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from tl_data.demo.speech_synthesis import speak
-from tl_data.local.perception import speech
+from tl_data.local.perception.audio import speech
 from tl_data.local.perception.decode import SOUND_RATE
 
 Wave = npt.NDArray[np.float32]  # -1 to 1, 16 kHz

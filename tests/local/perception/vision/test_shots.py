@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tl_data.local.perception.shots import LONGEST, SHORTEST, Cuts, Stretch, Stretches
+from tl_data.local.perception.vision.shots import LONGEST, SHORTEST, Cuts, Stretch, Stretches
 
 Trace = npt.NDArray[np.int16]
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from tl_data.local.perception import ocr
 from tl_data.local.perception.decode import SMALL
 from tl_data.local.perception.evidence import Span
+from tl_data.local.perception.vision import ocr
 
 Picture = npt.NDArray[np.uint8]
 

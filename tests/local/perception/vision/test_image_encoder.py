@@ -26,7 +26,7 @@ from tl_data.errors import SettingsError
 from tl_data.functions import FUNCTIONS
 from tl_data.local.models import Tiers, read_tiers
 from tl_data.local.perception.evidence import Evidence, ModelFailed, from_json, to_json
-from tl_data.local.perception.image_encoder import Encoder, as_numbers, encoder
+from tl_data.local.perception.vision.image_encoder import Encoder, as_numbers, encoder
 from tl_data.local.perception.worker_pool import WorkerPool
 from tl_data.local.search import embeddings
 from tl_data.local.search.query import Query

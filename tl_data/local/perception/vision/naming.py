@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tl_data.local.perception import concepts
 from tl_data.local.perception.evidence import Clip
+from tl_data.local.perception.vision import concepts
 
 SURE = 0.5  # probability of a concept, and score of a person
 _FOUND = 0.5  # score of a detection that the classifier confirms

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tl_data.local.perception import colors, descriptors, motion, sound, speech
+from tl_data.local.perception.audio import sound, speech
+from tl_data.local.perception.vision import colors, descriptors, motion
 
 Picture = npt.NDArray[np.uint8]
 

@@ -14,10 +14,10 @@ from tests.support.tiny_whisper import WORDS, make_whisper
 from tl_data.demo.speech_synthesis import speak
 from tl_data.errors import SettingsError
 from tl_data.local.models import Tiers, read_tiers
-from tl_data.local.perception import speech
+from tl_data.local.perception.audio import speech
+from tl_data.local.perception.audio.whisper import load
 from tl_data.local.perception.evidence import Evidence, ModelFailed, from_json, to_json
 from tl_data.local.perception.languages import NAMES, sure_languages
-from tl_data.local.perception.whisper import load
 from tl_data.local.perception.worker_pool import WorkerPool
 
 SILENCE = 2.0  # seconds before and after the voice

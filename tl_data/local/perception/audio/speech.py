@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tl_data.local import weights
-from tl_data.local.perception import decode, sound
+from tl_data.local.perception import decode
+from tl_data.local.perception.audio import sound
+from tl_data.local.perception.audio.vad import FRAME
 from tl_data.local.perception.decode import SOUND_RATE, Samples
 from tl_data.local.perception.evidence import ModelFailed, Span
-from tl_data.local.perception.vad import FRAME
 
 _BLOCK, _MARGIN = 20, 1  # seconds that the network is given at once, and beside them on each side
 _STEP = SOUND_RATE // 100  # samples of one of its decisions
@@ -81,7 +82,7 @@ def recogniser(whisper: Path | None = None, name: str = "") -> Recogniser:
     Raises:
         ModelFailed: the model cannot be loaded.
     """
-    from tl_data.local.perception.whisper import Windows, shipped
+    from tl_data.local.perception.audio.whisper import Windows, shipped
 
     if whisper is not None:
         return Windows(whisper, name)

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from tl_data.local import weights
+from tl_data.local.perception.audio.vad import FRAME, Cutter, Limits, Utterance
 from tl_data.local.perception.decode import SOUND_RATE, Samples
 from tl_data.local.perception.evidence import ModelFailed, Span, Word
-from tl_data.local.perception.vad import FRAME, Cutter, Limits, Utterance
 from tl_data.local.weights import Model
 
 # From 19.8 s on a pause ends a window, at 27.9 s it ends anyway, and after 3 s without a voice in any case.

@@ -16,7 +16,7 @@ from tl_data.demo.scene import Scene, painter
 from tl_data.local.perception.analyzer import analyze
 from tl_data.local.perception.decode import Picture
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.perception.faces import SURE, faces
+from tl_data.local.perception.vision.faces import SURE, faces
 from tl_data.local.search.search import moments
 from tl_data.local.text import builtin
 from tl_data.local.text.structured import fill

@@ -14,11 +14,12 @@ from tests.support.drawn_faces import blank, frontal
 from tests.support.drawn_things import clock, film, wall
 from tl_data.local import weights
 from tl_data.local.models import Tiers, read_tiers
-from tl_data.local.perception import analyze, concepts, objects
+from tl_data.local.perception import analyze
 from tl_data.local.perception.analyzer import Models
 from tl_data.local.perception.decode import Picture
 from tl_data.local.perception.evidence import Clip, Evidence, ModelFailed, from_json, to_json
-from tl_data.local.perception.objects import Frame
+from tl_data.local.perception.vision import concepts, objects
+from tl_data.local.perception.vision.objects import Frame
 
 
 def weights_folder() -> Path:

@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from tl_data.local import weights
 from tl_data.local.models import Tiers
-from tl_data.local.perception import concepts
 from tl_data.local.perception.decode import Picture
 from tl_data.local.perception.evidence import Box, Clip, Label, ModelFailed, Thing
-from tl_data.local.perception.faces import clipped, distinct, faces, interpreter, letterboxed
+from tl_data.local.perception.vision import concepts
+from tl_data.local.perception.vision.faces import clipped, distinct, faces, interpreter, letterboxed
 
 EVERY = 2.0  # seconds between frames that are looked at: one per second finds no more
 
