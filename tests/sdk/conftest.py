@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ from tests.support import media
 from tests.support.environments import cache, once, python_with
 from tests.support.odd_server import OddServer
 from tl_data.demo.scene import painter
+
+#: Older SDKs, each in an environment of its own: they are installed and run with `TEST_ALL_CLIENTS`.
+MANY = pytest.mark.skipif(not os.environ.get("TEST_ALL_CLIENTS"), reason="make test-clients runs it")
 
 
 @pytest.fixture(scope="session")

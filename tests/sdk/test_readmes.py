@@ -19,6 +19,7 @@ import pytest
 
 from tests.conftest import Engine
 from tests.local.conftest import API
+from tests.sdk.conftest import MANY
 
 HERE = Path(__file__).parent
 
@@ -105,7 +106,7 @@ EXPECTED: dict[tuple[str, str], set[str]] = {
 }
 
 
-@pytest.mark.parametrize("version", ["0.4.11", "1.3.6"])
+@pytest.mark.parametrize("version", [pytest.param("0.4.11", marks=MANY), "1.3.6"])
 def test_python(
     server: Engine, filled: tuple[str, str], python_sdk: Callable[[str], Path], version: str
 ) -> None:
@@ -113,7 +114,7 @@ def test_python(
     run(server, ("Python", version), str(python), str(HERE / "readme_python.py"), *filled)
 
 
-@pytest.mark.parametrize("version", ["1.0.2", "1.3.4"])
+@pytest.mark.parametrize("version", [pytest.param("1.0.2", marks=MANY), "1.3.4"])
 def test_javascript(
     server: Engine, filled: tuple[str, str], js_sdk: Callable[[str], Path], version: str
 ) -> None:

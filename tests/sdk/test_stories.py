@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.conftest import Engine
+from tests.sdk.conftest import MANY
 from tl_data.cli.sdk_docs import SDKS
 
 HERE = Path(__file__).parent
@@ -31,6 +32,7 @@ def tell(server: Engine, sdk: tuple[str, str], *command: str) -> None:
     assert done == SDKS[sdk]
 
 
+@MANY
 def test_python_0_4(server: Engine, things: list[str], python_sdk: Callable[[str], Path]) -> None:
     tell(server, ("Python", "0.4.11"), str(python_sdk("0.4.11")), str(HERE / "story_python_0.py"), *things)
 
@@ -39,7 +41,7 @@ def test_python_1_3(server: Engine, things: list[str], python_sdk: Callable[[str
     tell(server, ("Python", "1.3.6"), str(python_sdk("1.3.6")), str(HERE / "story_python_1.py"), *things)
 
 
-@pytest.mark.parametrize("version", ["1.0.2", "1.3.4"])
+@pytest.mark.parametrize("version", [pytest.param("1.0.2", marks=MANY), "1.3.4"])
 def test_javascript(server: Engine, things: list[str], js_sdk: Callable[[str], Path], version: str) -> None:
     tell(server, ("JS", version), "node", str(HERE / "story.mjs"), str(js_sdk(version)), *things)
 

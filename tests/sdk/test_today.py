@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-import pytest
 
 from tests.conftest import Engine
+from tests.sdk.conftest import MANY
 
 HERE = Path(__file__).parent
-MANY = pytest.mark.skipif(not os.environ.get("TEST_ALL_CLIENTS"), reason="make test-clients runs it")
 #: Groups of operations of which the story must carry out at least so many; what it leaves out is refused.
 GROUPS = {
     "/analyze": 10, "/assets": 11, "/indexes": 14, "/tasks": 4, "/search": 2, "/embed": 9,
