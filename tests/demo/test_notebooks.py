@@ -23,7 +23,7 @@ NotebookClient(nbformat.read(sys.argv[1], 4), timeout=280, kernel_name="python3"
 """
 
 pytestmark = [
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),  # the demo runs first
     pytest.mark.skipif(
         find_spec("nbclient") is None or find_spec("ipykernel") is None,
         reason="notebooks need nbclient and ipykernel: pip install nbclient ipykernel",

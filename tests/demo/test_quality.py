@@ -6,17 +6,19 @@ benchmarks/engine_quality.py measures the same on more videos and questions.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from tl_data.demo.videos import DemoVideo, Question
-from tl_data.local.perception.evidence import Evidence, from_json, to_json
+from tl_data.lake.lake import Lake
+from tl_data.lake.schemas import VIDEOS
+from tl_data.local.perception.evidence import Evidence
 from tl_data.local.search.query import MEDIUM, Query
 from tl_data.local.storage.library import Library
+
+pytestmark = pytest.mark.timeout(900)  # the demo runs first
 
 # How many questions of a kind (8, 9 and 8) have their moment as the best hit, among the best five, and as
 # the best hit at `medium` or above. Measured: all. One less is allowed, for another version of a library.
@@ -41,20 +43,14 @@ class Answer:
     score: float
 
 
-def look(path: Path, folder: Path) -> bytes:
-    from tl_data.local.perception.analyzer import analyze
-
-    return to_json(analyze(path, folder))
-
-
 @pytest.fixture(scope="module")
-def known(videos: list[DemoVideo], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Evidence]:
-    """What is seen and heard in each video, by its file name."""
-    folder = tmp_path_factory.mktemp("quality")
-    paths = [video.path for video in videos]
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        seen = list(pool.map(look, paths, [folder / path.stem for path in paths]))
-    return {path.name: from_json(evidence) for path, evidence in zip(paths, seen, strict=True)}
+def known(lake: Lake, videos: list[DemoVideo]) -> dict[str, Evidence]:
+    """What the demo's engine has seen and heard in each video, by its file name."""
+    library = Library(Path(lake.folder) / "engine" / "engine" / "library.sqlite")
+    ids = {row["source_key"]: row["video_id"] for row in lake.read(VIDEOS).to_pylist()}
+    seen = {video.path.name: library.evidence(ids[video.path.name]) for video in videos}
+    library.close()
+    return seen
 
 
 @pytest.fixture(scope="module")
