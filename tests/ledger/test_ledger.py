@@ -29,6 +29,7 @@ from tl_data.errors import (
     TLDataError,
 )
 from tl_data.ledger.accounting import accounts_of, read_again
+from tl_data.ledger.lease import RUN_LEASES
 from tl_data.ledger.ledger import EXPORT, Ledger
 from tl_data.ledger.models import Call, encode
 from tl_data.ledger.records import INLINE, Journal
@@ -745,6 +746,24 @@ def test_a_task_that_appears_late_is_billed_to_the_run_that_sent_it(tmp_path: Pa
         assert (found.task_id, found.reused, two.bill, two.unsettled) == ("task-1", True, Bill(), 0)
         after = await read_again(ledger.storage, "one", before)
         assert (after.bill.submitted, after.bill.video_minutes, after.open) == (1, 2.0, [])
+
+    ledger_test(run, tmp_path)
+
+
+def test_a_task_is_not_billed_to_a_run_whose_accounts_are_closed(tmp_path: Path) -> None:
+    """Its claim is the first, but it was decided that it sent nothing: nobody writes its row any more."""
+
+    async def run(ledger: Ledger) -> None:
+        for number, name in enumerate(("closed", "sender"), 1):
+            claim = encode({**CALL.described(), "run": name, "lease": 0})
+            await ledger.storage.write(f"{CALL.folder}/{number:04d}.claim", claim)
+        for name in ("sender", "finder"):
+            await ledger.storage.write(f"{RUN_LEASES}/{name}", encode({"operation": "run"}))
+        with recording(RunAccount("finder", Bill())) as finder:
+            found = await ledger.submit(CALL, Made("task-2"), Made("task-1"))
+        assert (found.task_id, finder.bill) == ("task-1", Bill())
+        accounts = await accounts_of(ledger.storage, ["closed", "sender"], 0.0)
+        assert [(a.bill.submitted, a.open) for a in accounts.values()] == [(0, []), (1, [])]
 
     ledger_test(run, tmp_path)
 

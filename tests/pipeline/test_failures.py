@@ -23,7 +23,7 @@ from tl_data.errors import SettingsError
 from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ALERTS, ASKED, CHAPTERS, CLIPS, ERRORS, RUNS, SUMMARIES, VECTORS, VIDEOS
-from tl_data.ledger.models import Failure, entry_of
+from tl_data.ledger.models import Call, Failure, entry_of
 from tl_data.pipeline.digest import beginning, write_digest
 from tl_data.pipeline.job import Digest, Job, Source
 from tl_data.pipeline.worklist import SCRATCH, Worklist
@@ -38,8 +38,15 @@ class Faults:
 
     url: str
 
+    @classmethod
+    def of(cls, engine: Engine) -> Faults:
+        return cls(engine.base_url.partition("/v1")[0] + "/_engine/faults")
+
     def set(self, *rules: dict[str, Any]) -> None:
         httpx.put(self.url, json={"fault": list(rules)}).raise_for_status()
+
+    def clear(self) -> None:
+        httpx.delete(self.url).raise_for_status()
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +56,9 @@ def own_engine(start_engine: Callable[..., Engine]) -> Engine:
 
 @pytest.fixture
 def faults(own_engine: Engine) -> Iterator[Faults]:
-    found = Faults(own_engine.base_url.partition("/v1")[0] + "/_engine/faults")
+    found = Faults.of(own_engine)
     yield found
-    httpx.delete(found.url).raise_for_status()
+    found.clear()
 
 
 @pytest.fixture
@@ -63,19 +70,46 @@ def make(make_job: MakeJob, own_engine: Engine) -> MakeJob:
     return made
 
 
-def test_an_output_that_fails_keeps_nothing_else_out(put: Put, make: MakeJob, faults: Faults) -> None:
-    job = make([put("a.mp4"), put("b.mp4")], prompts=("", "Short."))
-    faults.set(
-        {"kind": "status", "status": 400, "code": "parameter_invalid", "route": "/summarize", "count": 2}
-    )
+#: Refuses the texts of one of two videos: each video's are one analysis, in a batch where there are two.
+TEXTS_OF_ONE = (
+    {"route": "/analyze/batches", "method": "POST"},
+    {"route": "/analyze/tasks", "method": "POST", "count": 1},
+)
+#: Refuses two of six texts, where each is a call of its own.
+TWO_TEXTS = ({"route": "/summarize", "count": 2},)
+
+
+@pytest.mark.parametrize(
+    ("profile", "rules", "refused"),
+    [("lenient", TEXTS_OF_ONE, 3), ("2025", TWO_TEXTS, 2)],
+    ids=["one analysis a video", "one call a text"],
+)
+def test_an_output_that_fails_keeps_nothing_else_out(
+    put: Put,
+    make: MakeJob,
+    start_engine: Callable[..., Engine],
+    own_engine: Engine,
+    profile: str,
+    rules: tuple[dict[str, Any], ...],
+    refused: int,
+) -> None:
+    engine = own_engine if profile == "lenient" else start_engine("--allow-private", "--profile", profile)
+    faults = Faults.of(engine)
+    settings = {"base_url": engine.base_url, "api_key": "tlk_A0KEY"}
+    job = make([put("a.mp4"), put("b.mp4")], prompts=("", "Short."), settings=settings)
+    faults.set(*({"kind": "status", "status": 400, "code": "parameter_invalid", **rule} for rule in rules))
     first = pipeline.run(job)
+    faults.clear()
     lake = Lake(job.folder)
     assert (first.submitted, first.status, first.exit_code) == (2, "partial", 1)
     failed = lake.read(ERRORS).to_pylist()
-    assert len(failed) == 2
+    assert len(failed) == refused
     outputs = [row["output"] for row in failed]
     assert set(outputs) <= {"chapters", "summaries:", "summaries:Short."}
     assert {(row["code"], row["attempt"]) for row in failed} == {("parameter_invalid", 1)}
+    assert len({row["source_key"] for row in failed}) == first.failed == first.new_failures
+    if profile == "lenient":
+        assert first.failed == 1  # the texts of the other video are in
     videos = lake.read(VIDEOS).to_pylist()
     assert len(videos) == 2
     made = {name for row in videos for name in row["made"]}
@@ -98,9 +132,10 @@ def test_an_output_that_fails_keeps_nothing_else_out(put: Put, make: MakeJob, fa
 
     connect(job.load_settings()).run(forget())
     planned = pipeline.plan(job)
-    assert (planned.known, planned.new, planned.calls) == (first.failed, 0, 2)
+    calls = 1 if profile == "lenient" else refused
+    assert (planned.known, planned.new, planned.calls) == (first.failed, 0, calls)
     healed = pipeline.run(job)
-    assert (healed.calls, healed.failed, healed.status, healed.exit_code) == (2, 0, "done", 0)
+    assert (healed.calls, healed.failed, healed.status, healed.exit_code) == (calls, 0, "done", 0)
     assert lake.read(ERRORS).num_rows == 0
     assert lake.read(SUMMARIES).num_rows == 4
     assert len(set(lake.read(CHAPTERS, ["video_id"]).column("video_id").to_pylist())) == 2
@@ -120,12 +155,9 @@ def test_a_passing_failure_of_the_videos_host_is_tried_again(put: Put, make: Mak
 
 
 def test_what_an_earlier_release_took_for_final_is_tried_again() -> None:
-    record = {
-        "operation": "index",
-        "content_key": "k",
-        "failure": vars(Failure("TaskFailed", "m", False, "video_url_not_accessible")),
-    }
-    known = entry_of("key", "failed", 1, record)
+    call = Call("index", "k")
+    failure = vars(Failure("TaskFailed", "m", False, "video_url_not_accessible"))
+    known = entry_of(call.key, "failed", 1, {**call.described(), "failure": failure})
     assert known.failure is not None
     assert known.failure.retryable
 

@@ -118,7 +118,7 @@ def test_the_schema_is_one(tmp_path: Path) -> None:
         (
             ('[source]\nfiles = "videos/*.parquet"\nurl = "link"\nkey = "id"\n', ""),
             1,
-            "source is missing: a job needs [source], [alerts] or [digest]",
+            "source is missing: a job needs [source], [alerts], [digest] or [export]",
         ),
         (('"lake"', '"lake"\nrefresh = "yes"'), 8, "outputs.refresh is 'yes'; it must be true or false"),
         (

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tl_data.billing import Charge, charged, current_account, enter_charge
-from tl_data.errors import LedgerError
-from tl_data.ledger.lease import Lease, LeaseLost, Owner, Watch
+from tl_data.errors import LedgerError, TLDataError
+from tl_data.ledger.lease import RUN_LEASES, Lease, LeaseLost, Owner, Watch
 from tl_data.ledger.models import AmbiguousTask, Billed, Call, Entry, Failure, entry_of
 from tl_data.ledger.records import Journal, View
 from tl_data.object_store import Storage, steady
@@ -239,17 +239,31 @@ class CallExecutor:
         return None
 
     async def _find_after_failure(self, attempt: Attempt) -> Entry | None:
-        """The task that the request made although no answer came; None if there is none to be seen."""
+        """The task that the request made although no answer came; None if there is none to be seen.
+
+        Where the platform cannot be asked either, the request stays one that may have made a task: the next
+        owner looks for it, and the accounts of this run stay open until then.
+        """
         assert attempt.find is not None
-        found = await self._find(View.of({}), attempt.lease, attempt.find, gone=True)
+        call = attempt.call
+        try:
+            found = await self._find(View.of({}), attempt.lease, attempt.find, gone=True)
+        except (LedgerError, LeaseLost, asyncio.CancelledError):
+            _count_unsettled(attempt.find)
+            raise
+        except TLDataError as trouble:
+            found = None
+            log.warning(
+                "%s of %s: a request was not answered, and whether it made a task could not be asked: %s",
+                call.operation,
+                _content(call),
+                trouble,
+            )
         if not isinstance(found, str):
             _count_unsettled(attempt.find)
             return None
-        call = attempt.call
         charge = charged(call.operation, call.video_minutes, calls=call.units)
-        return await self.journal.write_submitted(
-            attempt.call, attempt.folder, attempt.number, found, charge=charge
-        )
+        return await self._write_submitted(attempt, found, charge=charge)
 
     async def _record_failure(self, attempt: Attempt, error: Exception, maybe_sent: bool) -> None:
         """Write the failure down. An answer that cannot be used was generated, and is billed all the same."""
@@ -272,11 +286,7 @@ class CallExecutor:
             answer, minutes = answer.answer, answer.video_minutes
         charge = charged(call.operation, minutes, calls=call.units, tokens=attempt.tokens)
         if attempt.find is not None:
-            return await _to_the_end(
-                self.journal.write_submitted(
-                    call, attempt.folder, attempt.number, str(answer), attempt.doubt, charge
-                )
-            )
+            return await _to_the_end(self._write_submitted(attempt, str(answer), attempt.doubt, charge))
         try:
             return await _to_the_end(
                 self.journal.write_done(
@@ -290,14 +300,36 @@ class CallExecutor:
             record = {**call.described(), "at": time.time(), "video_minutes": minutes}
             return entry_of(call.key, "done", attempt.number, record, answer)
 
+    async def _write_submitted(
+        self,
+        attempt: Attempt,
+        task_id: str,
+        doubt: AmbiguousTask | None = None,
+        charge: Charge | None = None,
+    ) -> Entry:
+        try:
+            return await self.journal.write_submitted(
+                attempt.call, attempt.folder, attempt.number, task_id, doubt, charge
+            )
+        except LedgerError:
+            _count_unsettled(attempt.find)  # the task is there, and no record says so
+            raise
+
     async def _charge_of_sender(self, call: Call, view: View) -> Charge | None:
-        """The charge for a task that was found: to the run that sent it, the first that may have."""
-        for claim in await self.journal.open_claims(view):
-            run = claim.get("run")
-            if run:
-                return charged(call.operation, call.video_minutes, run=str(run), calls=call.units)
+        """The charge for a task that was found: to the run that sent it, the first that may have.
+
+        A run whose accounts are closed is passed over: it was decided that it sent nothing, and its row is
+        written no more. This process's own claim is the last of them.
+        """
+        runs = [claim.get("run") for claim in await self.journal.open_claims(view)]
+        if not runs or not runs[0]:
             return None
-        return None
+        for run in filter(None, runs):
+            if await self.storage.read(f"{RUN_LEASES}/{run}") is not None:
+                break
+        else:
+            run = runs[0]  # leases of runs are not kept here
+        return charged(call.operation, call.video_minutes, run=str(run), calls=call.units)
 
     async def _find(self, view: View, lease: Lease, find: Find, gone: bool) -> str | AmbiguousTask | None:
         """Look for a task that an earlier owner submitted and could not write down."""

@@ -36,6 +36,7 @@ Over = Literal["gone", "expired"]
 
 LEASE = 60.0  # seconds others wait for an owner that gives no sign
 LONGEST = 3600.0  # seconds before its last renewal at which a claim that cannot be read may have begun
+RUN_LEASES = "runs"  # the folder of the leases of runs: one stays there until its accounts are closed
 MARGIN = 5.0  # seconds beyond the lease before another takes over
 
 

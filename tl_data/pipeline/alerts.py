@@ -388,7 +388,8 @@ async def alert(
     if alerts.verify:
         price += price_of_checks(prices, searches * alerts.most_clips)
     if job.budget is not None and job.budget_hours:
-        spent = await asyncio.to_thread(spent_lately(tables[2], run, job.budget_hours))
+        # The run before has its row in `runs`, unless it wrote to other tables: it counts once.
+        spent = max(spent, await asyncio.to_thread(spent_lately(tables[2], run, job.budget_hours)))
     if job.budget is not None and price and spent + price > job.budget:
         gone = f", of which {spent:g} is spent; run again, or with a larger one" if spent else ""
         money = f"{price:g} {prices.currency}"

@@ -32,14 +32,12 @@ from tl_data.errors import APIError, LedgerError, NotFound, StillRunning, TaskFa
 from tl_data.lake.base import LakeTable, rows_of
 from tl_data.lake.schemas import RUNS
 from tl_data.ledger.accounting import Account, accounts_of, read_again
-from tl_data.ledger.lease import LEASE, Lease, Owner, Watch, begun_at
+from tl_data.ledger.lease import LEASE, RUN_LEASES, Lease, Owner, Watch, begun_at
 from tl_data.ledger.models import Call, Entry, Unreadable, decode
 from tl_data.ledger.recovery import indexing_task
 from tl_data.object_store import Item, Storage
 from tl_data.pipeline.report import Report, billed
 from tl_data.session import METADATA_KEY, Session
-
-FOLDER = "runs"
 
 
 @asynccontextmanager
@@ -59,7 +57,7 @@ async def run_lease(
         "tables": tables,
         **({"prices": prices.said()} if prices else {}),
     }
-    lease = Lease(storage, f"{FOLDER}/{book.run}", record, seconds)
+    lease = Lease(storage, f"{RUN_LEASES}/{book.run}", record, seconds)
     await lease.take()
     try:
         async with lease:
@@ -140,7 +138,7 @@ class RunReconciler:
         """
         rows = await asyncio.to_thread(lambda: self._runs.batches().read_all().to_pylist())
         by_id, watch = {row["run_id"]: row for row in rows}, Watch(self._storage, Owner())
-        leases = [item async for item in self._storage.below(FOLDER)]
+        leases = [item async for item in self._storage.below(RUN_LEASES)]
         for item in leases:
             run = item.path.rpartition("/")[2]
             if (lease := await find_stale(self._storage, watch, item)) is None:
