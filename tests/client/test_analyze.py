@@ -124,7 +124,7 @@ AFTER_RED = WHOLE.index(b'{"event_type": "text_generation", "text": "car')
         (
             stream(START, text("The red "), {"event_type": "stream_error"}),
             ServerFailed,
-            "ended the text with an error",
+            "ended the stream with an error",
         ),
         (
             stream(START, text("The red "), {"code": "too_many_requests", "message": "later"}),
@@ -136,10 +136,10 @@ AFTER_RED = WHOLE.index(b'{"event_type": "text_generation", "text": "car')
             BadRequest,
             "too long",
         ),
-        (stream(START, text("The red ")), ConnectionFailed, "ended before the text did"),
+        (stream(START, text("The red ")), ConnectionFailed, "closed before the response was complete"),
         (stream(START, text("The red "), "<html>"), ServerFailed, "not an event"),
-        (cut(WHOLE, AFTER_RED), ConnectionFailed, "broke before the whole answer"),
-        (cut(WHOLE, AFTER_RED + 30), ConnectionFailed, "broke before the whole answer"),
+        (cut(WHOLE, AFTER_RED), ConnectionFailed, "closed before the response was complete"),
+        (cut(WHOLE, AFTER_RED + 30), ConnectionFailed, "closed before the response was complete"),
     ],
 )
 def test_a_text_that_breaks_off_leaves_what_came(
@@ -275,7 +275,7 @@ def test_withdrawn_endpoints_are_answered_by_analyze(server: Server, settings: S
 def test_an_answer_that_ignores_its_schema_is_an_error(server: Server, run: Run, data: str) -> None:
     server.tell("POST /summarize", GONE)
     server.tell("POST /analyze", say(200, {"data": data}))
-    with pytest.raises(ServerFailed, match="does not follow its schema"):
+    with pytest.raises(ServerFailed, match="does not match its schema"):
         run(lambda c: c.summarize("v", "chapter"))
 
 

@@ -50,5 +50,5 @@ def test_without_an_answer_nothing_begins(server: Server) -> None:
         models(server.url, 0)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(ConnectionFailed, match=f"127.0.0.1:{port} cannot be reached"):
+    with pytest.raises(ConnectionFailed, match=f"could not connect to 127.0.0.1:{port}"):
         models(f"http://127.0.0.1:{port}/v1.3", 0)

@@ -54,13 +54,13 @@ def test_a_server_that_ignores_ranges_is_not_read_to_the_end(server: Server, run
 @pytest.mark.parametrize(
     ("answer", "code", "words"),
     [
-        (say(404), "video_url_not_found", "there is nothing at"),
-        (say(410), "video_url_not_found", "there is nothing at"),
+        (say(404), "video_url_not_found", "video not found at"),
+        (say(410), "video_url_not_found", "video not found at"),
         (say(403), "video_url_not_allowed", "private, or its signature has expired"),
-        (say(401), "video_url_not_allowed", "may not be read"),
-        (say(200, "<html>"), "video_url_not_media", "is a web page, not a video"),
+        (say(401), "video_url_not_allowed", "access denied"),
+        (say(200, "<html>"), "video_url_not_media", "is an HTML page, not a video"),
         (say(418), "video_url_not_reachable", "HTTP 418"),
-        (say(302, location="/v.mp4?again"), "video_url_not_reachable", "in a circle"),
+        (say(302, location="/v.mp4?again"), "video_url_not_reachable", "too many redirects"),
         (say(302, location="ftp://e.com/v.mp4"), "video_url_invalid", "begins with http"),
     ],
 )
@@ -82,11 +82,11 @@ def test_what_may_pass_is_tried_again(server: Server, run: Run) -> None:
     assert [r.method for r in server.requests] == ["HEAD", "GET", "HEAD", "GET", "HEAD"]
     server.tell("HEAD /v.mp4", say(500))
     server.tell("GET /v.mp4", say(500))
-    with pytest.raises(ServerFailed, match="answers HTTP 500"):
+    with pytest.raises(ServerFailed, match="HTTP 500"):
         run(lambda c: c.probe_url(server.origin + "/v.mp4"))
-    with pytest.raises(ConnectionFailed, match=r"the host nowhere.invalid is unknown"):
+    with pytest.raises(ConnectionFailed, match=r"could not resolve host nowhere.invalid"):
         run(lambda c: c.probe_url("https://nowhere.invalid/v.mp4"))
-    with pytest.raises(ConnectionFailed, match=r"127.0.0.1:9 cannot be reached"):
+    with pytest.raises(ConnectionFailed, match=r"could not connect to 127.0.0.1:9"):
         run(lambda c: c.probe_url("http://127.0.0.1:9/v.mp4"))
 
 
@@ -100,8 +100,8 @@ def test_ranges_are_read(server: Server, run: Run) -> None:
     assert run(lambda c: c.read_range(url, 20, 30)) == b""
     server.tell("GET /v.mp4", WHOLE)
     assert run(lambda c: c.read_range(url, 0, 30)) == b"x" * 30
-    with pytest.raises(BadRequest, match="only sends whole files"):
+    with pytest.raises(BadRequest, match="does not support range requests"):
         run(lambda c: c.read_range(url, 5, 30))
     server.tell("GET /v.mp4", say(404))
-    with pytest.raises(MediaRefused, match="nothing at"):
+    with pytest.raises(MediaRefused, match="video not found"):
         run(lambda c: c.read_range(url, 5, 30))

@@ -69,12 +69,12 @@ def test_code_and_status_make_the_class(code: str | None, status: int, kind: typ
         (b'{"message": "No code."}', None, "No code. (BadRequest, HTTP 400"),
         (b'{"error": "Only text"}', None, "Only text."),
         (b'{"detail": "Of a framework"}', None, "Of a framework."),
-        (b"", None, "GET /x was answered with HTTP 400 and nothing more"),
+        (b"", None, "GET /x returned HTTP 400 with an empty body"),
         (b"[1, 2]", None, "6 bytes that are not JSON"),
         (
             b"<html><head><title>Bad\nGateway</title>",
             None,
-            'a web page titled "Bad\nGateway" instead of JSON',
+            'an HTML page titled "Bad\nGateway" instead of JSON',
         ),
         (b"\xff\xfe\x00", None, "3 bytes that are not JSON"),
         (

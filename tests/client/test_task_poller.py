@@ -209,7 +209,7 @@ def test_a_failed_task_says_why(platform: Platform, watch: Watch, number: int) -
     errors = watch(use)
     assert all(isinstance(e, TaskFailed) for e in errors)
     assert str(errors[0]) == f"Video is too short (video_duration_too_short, task {ids[0]})"
-    assert f"gave up on the task of {unexplained[0]}.mp4 without saying why" in str(errors[-number])
+    assert f"the task of {unexplained[0]}.mp4 failed without a reason" in str(errors[-number])
 
 
 def test_a_task_that_is_never_listed_is_still_found(platform: Platform, watch: Watch) -> None:
@@ -240,7 +240,7 @@ def test_a_deadline_leaves_the_task_alone(platform: Platform, watch: Watch) -> N
 
     errors = watch(use, task_deadline=0.6)
     assert all(isinstance(e, StillRunning) and e.retryable for e in errors)
-    assert "the next run waits for it without paying again" in str(errors[0])
+    assert "the next run waits for it and is not charged again" in str(errors[0])
     assert str(errors[0]).endswith(f"(task_still_running, task {ids[0]})")
 
 

@@ -229,12 +229,12 @@ def test_a_server_that_only_sends_whole_files_leaves_us_with_the_size(
 def test_a_remote_page_or_nothing_is_refused(server: Server, run: Run) -> None:
     server.tell("HEAD /v.mp4", say(404))
     server.tell("GET /v.mp4", say(404))
-    with pytest.raises(MediaRefused, match="there is nothing at"):
+    with pytest.raises(MediaRefused, match="video not found at"):
         run(lambda c: preflight(c, server.origin + "/v.mp4"))
     server.tell("HEAD /v.mp4", say(200, accept_ranges="bytes", content_length="20"))
     server.tell("GET /v.mp4", say(206, b"bread, butter, tomat", content_range="bytes 0-19/20"))
     with pytest.raises(MediaRefused, match=r"v.mp4 cannot be read as a video"):
         run(lambda c: preflight(c, server.origin + "/v.mp4"))
     server.tell("GET /v.mp4", say(500))
-    with pytest.raises(Exception, match="answers HTTP 500"):
+    with pytest.raises(Exception, match="HTTP 500"):
         run(lambda c: preflight(c, server.origin + "/v.mp4"), retries=0)

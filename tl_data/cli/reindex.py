@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tl_data.client.local_server import again
+from tl_data.client.local_server import reindex_videos
 from tl_data.connection import connect
 from tl_data.errors import LedgerError, SettingsError, TLDataError
 from tl_data.ledger.models import Call, Entry
@@ -87,17 +87,17 @@ async def _reindexed(
             "videos into another index instead"
         )
     index_id = await session.index_id(index) if index else None
-    plan = await again(session.client, index_id)
+    plan = await reindex_videos(session.client, index_id)
     found = Reindexing(plan["model"], plan["videos"], plan["video_minutes"], plan["by_model"])
     if dry_run or not found.videos:
         found.failed = plan["failed"]
         return found
     began = time.monotonic()
-    plan = await again(session.client, index_id, begin=True)
+    plan = await reindex_videos(session.client, index_id, begin=True)
     while plan["waiting"]:
         progress(found.videos - plan["videos"], found.videos)
         await asyncio.sleep(POLL_SECONDS)
-        plan = await again(session.client, index_id)
+        plan = await reindex_videos(session.client, index_id)
     found.failed, found.seconds = plan["failed"], time.monotonic() - began
     found.done = found.videos - plan["videos"]
     await _adopt(session, index_id, {video["video_id"] for video in plan["failed"]})

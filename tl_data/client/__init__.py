@@ -1,7 +1,41 @@
-"""The client of the API; `OPERATIONS` says which method calls what."""
+"""The client of the API: every operation is an async method with the parameter names of the API.
 
-from tl_data.client.client import Client
-from tl_data.client.remote import Remote
+Methods return the API's objects as dicts (ids in `_id`). Unknown fields are kept, and no field is required.
+`OPERATIONS` lists the methods with the operations that they call.
+"""
+
+from __future__ import annotations
+
+from tl_data.client.analyze import AnalyzeMethods
+from tl_data.client.analyze_tasks import AnalyzeTaskMethods
+from tl_data.client.assets import AssetMethods
+from tl_data.client.embed import EmbedMethods
+from tl_data.client.entities import EntityMethods
+from tl_data.client.indexes import IndexMethods
+from tl_data.client.remote import Remote, RemoteMethods
 from tl_data.client.request import OPERATIONS, Operation
+from tl_data.client.search import SearchMethods
+from tl_data.client.tasks import TaskMethods
 
 __all__ = ["OPERATIONS", "Client", "Operation", "Remote"]
+
+
+class Client(
+    IndexMethods,
+    AssetMethods,
+    TaskMethods,
+    SearchMethods,
+    AnalyzeMethods,
+    AnalyzeTaskMethods,
+    EmbedMethods,
+    EntityMethods,
+    RemoteMethods,
+):
+    """A client for one base URL and one API key, used inside one event loop.
+
+        async with Client(settings, base_url=SERVICE_URL) as client:
+            async for index in client.list_indexes():
+                ...
+
+    Methods raise the exceptions of `tl_data.errors`. None means "not given" for every option.
+    """

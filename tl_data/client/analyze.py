@@ -1,4 +1,4 @@
-"""Text from video, at once or streamed: open questions, structured answers, gist and summaries."""
+"""POST /analyze, /gist and /summarize: text from video, in one response or streamed."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from tl_data.errors import APIError, BadRequest, ConnectionFailed, NotFound, Ser
 from tl_data.models import TEXT_MODEL, TEXT_MODEL_2025
 from tl_data.usage import current, minutes_about
 
-#: Tokens that the limiter sets aside for an answer; the API's headers then say what was really used.
+#: Tokens that the limiter reserves for a response. The API's headers then give the real use.
 EXPECTED_TOKENS = 300
 
-#: Codes that come with status 400 before a text begins; in the middle of it there is no status to go by.
-_REFUSALS = (
+#: Codes of a BadRequest. An error event in a stream has no HTTP status of its own.
+_BAD_REQUEST_CODES = (
     "parameter_invalid", "parameter_not_provided", "parameter_unknown", "token_limit_exceeded",
     "video_not_ready", "index_not_supported_for_generate", "generic_error",
 )  # fmt: skip
 
-#: What is analysed: the API's video object, such as {"type": "asset_id", "asset_id": ...}, or, on accounts of
-#: 2025 alone, the id of an indexed video.
+#: The API's video object, such as {"type": "asset_id", "asset_id": ...}, or, on accounts of 2025 only, the id
+#: of an indexed video.
 Video = Mapping[str, Any] | str
 
 
 def video_fields(video: Video | None, model_name: str | None) -> Json:
-    """The part of a request that names video and model. The model is always named beside a video object: the
-    server's default has changed from Pegasus 1.2 to 1.5. Where a video has an id alone, it is Pegasus 1.2.
+    """The request fields for a video and its model.
+
+    The model is always sent with a video object, because the server's default changed from Pegasus 1.2 to
+    1.5. With a video id alone, the server uses Pegasus 1.2.
     """
     if isinstance(video, str):
         return given(video_id=video, model_name=model_name)
@@ -43,7 +45,7 @@ def video_fields(video: Video | None, model_name: str | None) -> Json:
 def text_request(
     where: str, body: Json, *, tokens: int | None = None, repeat: Repeat, **more: Any
 ) -> Request:
-    """A request that is paid by the length of a video and the tokens of its answer."""
+    """A request that is billed by the duration of a video and the tokens of the response."""
     expected = min(tokens if isinstance(tokens, int) else EXPECTED_TOKENS, EXPECTED_TOKENS)
     return Request(
         "POST",
@@ -58,7 +60,7 @@ def text_request(
 
 
 class AnalyzeMethods(BaseClient):
-    """POST /analyze, and /gist and /summarize where they still answer."""
+    """POST /analyze, and /gist and /summarize on accounts that still have them."""
 
     @operation("POST /analyze")
     async def analyze(
@@ -80,10 +82,11 @@ class AnalyzeMethods(BaseClient):
         Args:
             video: a video object, or the id of an indexed video; None with `image`.
             model_name: pegasus1.5 or pegasus1.6; by default TEXT_MODEL with a video object.
-            start_time: seconds on the clock of the file; with `end_time` the part that is looked at.
+            start_time, end_time: the part to analyze, in seconds from the start of the file.
 
         Raises:
-            BadRequest: with `answer_truncated`, the JSON did not fit into max_tokens; see `partial`.
+            BadRequest: with code `answer_truncated`, the JSON exceeds max_tokens; `partial` holds its
+                beginning.
         """
         body = video_fields(video, model_name) | given(
             image=image,
@@ -96,7 +99,7 @@ class AnalyzeMethods(BaseClient):
             start_time=start_time,
             end_time=end_time,
         )
-        answer = await self.ask(text_request("/analyze", body, tokens=max_tokens, repeat=Repeat.ONCE))
+        answer = await self.send(text_request("/analyze", body, tokens=max_tokens, repeat=Repeat.ONCE))
         current().model = body.get("model_name") or TEXT_MODEL_2025
         return cleaned(answer, response_format)
 
@@ -113,10 +116,10 @@ class AnalyzeMethods(BaseClient):
         start_time: float | None = None,
         end_time: float | None = None,
     ) -> AsyncIterator[Json]:
-        """Answer a prompt about a video as it is written: events, the text in those of `text_generation`.
+        """Answer a prompt about a video as a stream of events; those of type `text_generation` hold the text.
 
         Raises:
-            APIError: also in the middle; its `partial` then holds the text received so far.
+            APIError: also after the first event; `partial` then holds the text received so far.
         """
         body = video_fields(video, model_name) | given(
             prompt=prompt,
@@ -141,9 +144,7 @@ class AnalyzeMethods(BaseClient):
                     yield event
                     if kind == "stream_end":
                         return
-                raise ConnectionFailed(
-                    "the text broke off: the connection ended before the text did", "stream_cut"
-                )
+                raise ConnectionFailed("stream closed before the response was complete", "stream_cut")
             except APIError as error:
                 error.partial = "".join(text)
                 raise
@@ -152,10 +153,10 @@ class AnalyzeMethods(BaseClient):
     async def gist(self, video_id: str, types: list[str]) -> Json:
         """Write title, topics and hashtags of a video; `types` are title, topic and hashtag.
 
-        Where the service has withdrawn /gist, /analyze is asked for the same fields, and the usage says so.
+        Where the service no longer has /gist, /analyze returns the same fields, and `usage.fallback` is set.
         """
         body = {"video_id": video_id, "types": types}
-        if (answer := await self._unless_withdrawn("/gist", body)) is not None:
+        if (answer := await self._unless_deprecated("/gist", body)) is not None:
             return answer
         return await self._preset("/gist", video_id, types, None, None)
 
@@ -170,31 +171,32 @@ class AnalyzeMethods(BaseClient):
         max_tokens: int | None = None,
         response_format: Json | None = None,
     ) -> Json:
-        """Write a `summary`, the `chapters` or the `highlights` of a video; `type` is their singular.
+        """Write the summary, chapters or highlights of a video; `type` is summary, chapter or highlight.
 
-        `response_format` is for summaries alone: the summary is then JSON text. Where the service has
-        withdrawn /summarize, /analyze is asked for the same fields; the usage says so.
+        `response_format` is for summaries alone: the summary is then JSON text. Where the service no longer
+        has /summarize, /analyze returns the same fields, and `usage.fallback` is set.
         """
         more = given(max_tokens=max_tokens, response_format=response_format)
         body = given(video_id=video_id, type=type, prompt=prompt, temperature=temperature) | more
-        if (answer := await self._unless_withdrawn("/summarize", body)) is not None:
+        if (answer := await self._unless_deprecated("/summarize", body)) is not None:
             return answer
         if type == "summary" and response_format is not None:
-            asked = prompt or PRESETS["summary"].prompt
-            written = await self.analyze(video_id, asked, temperature=temperature, **more)
+            text = prompt or PRESETS["summary"].prompt
+            written = await self.analyze(video_id, text, temperature=temperature, **more)
             current().fallback = "/analyze in place of /summarize"
             return given(id=written.get("id"), summary=written.get("data"), usage=written.get("usage"))
         return await self._preset("/summarize", video_id, [type], prompt, temperature, max_tokens)
 
-    async def _unless_withdrawn(self, where: str, body: Json) -> Json | None:
-        if where in self.withdrawn:
+    async def _unless_deprecated(self, where: str, body: Json) -> Json | None:
+        """The response of an endpoint; None if the server no longer has it, which is remembered."""
+        if where in self.deprecated_endpoints:
             return None
         try:
-            answer = await self.ask(text_request(where, body, repeat=Repeat.ONCE))
+            answer = await self.send(text_request(where, body, repeat=Repeat.ONCE))
         except NotFound as error:
             if error.http_status != 410 and error.code not in ("endpoint_deprecated", "endpoint_not_exists"):
                 raise
-            self.withdrawn.add(where)
+            self.deprecated_endpoints.add(where)
             return None
         current().model = TEXT_MODEL_2025
         return answer
@@ -208,7 +210,7 @@ class AnalyzeMethods(BaseClient):
         temperature: float | None,
         max_tokens: int | None = None,
     ) -> Json:
-        """Ask /analyze for the fields of a withdrawn endpoint."""
+        """Request the fields of a deprecated endpoint from /analyze."""
         if unknown := [kind for kind in kinds if kind not in PRESETS]:
             raise BadRequest(
                 f"the type parameter is invalid: {', '.join(unknown)}; use {', '.join(PRESETS)}",
@@ -225,14 +227,14 @@ class AnalyzeMethods(BaseClient):
         current().fallback = f"/analyze in place of {where}"
         values, _ = read_json(answer["data"])
         if not isinstance(values, dict):
-            text = f"the answer does not follow its schema: it is a {type(values).__name__}"
+            text = f"the response does not match its schema: it is a {type(values).__name__}"
             raise ServerFailed(text, "answer_unreadable", 200)
         fields = as_presets(values, [p.name for p in presets])
         return {"id": answer.get("id"), **fields, "usage": answer.get("usage")}
 
 
 def cleaned(answer: Json, response_format: Json | None) -> Json:
-    """An answer without the blank lines with which Pegasus 1.5 begins; with a schema, its JSON alone.
+    """Remove the blank lines with which Pegasus 1.5 begins; with a schema, everything but the JSON value.
 
     Raises:
         BadRequest, ServerFailed: as for `schema.structured`.
@@ -256,18 +258,18 @@ async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _event(line: bytes) -> Json:
-    """One event of the stream; an error event is raised."""
+    """Decode one event of the stream. An error event is raised."""
     try:
         event = orjson.loads(line)
     except orjson.JSONDecodeError:
         event = None
     if not isinstance(event, dict):
-        raise ServerFailed(f"a line of the text stream is not an event: {line[:80]!r}", "answer_unreadable")
+        raise ServerFailed(f"a line of the stream is not an event: {line[:80]!r}", "answer_unreadable")
     error = event.get("error")
-    said = error if isinstance(error, dict) else event
-    if event.get("event_type") == "stream_error" or "code" in event or said is not event:
-        code = said.get("code")
-        message = ": ".join(filter(None, ["the API ended the text with an error", said.get("message")]))
-        kind = BadRequest if code in _REFUSALS else ServerFailed
+    fields = error if isinstance(error, dict) else event
+    if event.get("event_type") == "stream_error" or "code" in event or fields is not event:
+        code = fields.get("code")
+        message = ": ".join(filter(None, ["the API ended the stream with an error", fields.get("message")]))
+        kind = BadRequest if code in _BAD_REQUEST_CODES else ServerFailed
         raise CLASSES.get(str(code), kind)(message, None if code is None else str(code))
     return event

@@ -1,4 +1,4 @@
-"""Analyses that go together: collected into batches, sent with one request, and waited for by few."""
+"""Batching of analyses: collected for a moment, created with one request, and polled as a batch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tl_data.settings import Settings
 
 Json = dict[str, Any]
 
-LINGER = 0.5  # seconds without a new item after which a batch goes
+SEND_AFTER = 0.5  # seconds without a new item after which a batch is sent
 FIRST_POLL = 0.25  # seconds; grows to `poll_interval`
-PARTIAL = 60.0  # seconds between two times of reading the results of a batch that goes on
+PARTIAL = 60.0  # seconds between reads of the partial results of a running batch
 ENDED = ("completed", "canceled", "expired")
 
 
@@ -33,7 +33,7 @@ class _Item:
 class _Batch:
     batch_id: str
     items: dict[str, asyncio.Future[Json]] = field(default_factory=dict)  # by task
-    looking: asyncio.Task[None] | None = None
+    poller: asyncio.Task[None] | None = None
 
 
 class Batches:
@@ -45,62 +45,62 @@ class Batches:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._batches: dict[str, _Batch] = {}
-        self._of: dict[str, _Batch] = {}  # by task
+        self._batch_of: dict[str, _Batch] = {}  # by task
         self._slots = asyncio.Semaphore(ACTIVE_BATCHES)
-        self._none = False  # the server has no batches
+        self._unsupported = False  # the server does not support batches
 
     async def aclose(self) -> None:
-        """Stop; whoever still waits is cancelled."""
+        """Stop polling. Callers that still wait are cancelled."""
         if self._timer:
             self._timer.cancel()
-        running = [*self._tasks, *(b.looking for b in self._batches.values() if b.looking)]
+        running = [*self._tasks, *(b.poller for b in self._batches.values() if b.poller)]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
     async def add(self, body: Json, minutes: float) -> str:
-        """Let an analysis go with the next batch; returns the id of its task once that exists.
+        """Add an analysis to the next batch; returns the id of its task when it has been created.
 
         Args:
-            body: the arguments of `create_analyze_task`, its video an asset.
-            minutes: of video that are billed.
+            body: the arguments of `create_analyze_task`; the video is an asset.
+            minutes: billed minutes of video.
 
         Raises:
-            APIError: the batch or, where there are no batches, the analysis was refused.
+            APIError: the batch failed or, where batches are not supported, the task.
         """
-        if self._none:
+        if self._unsupported:
             return str((await self._client.create_analyze_task(**body))["task_id"])
         item = _Item(body, minutes, asyncio.get_running_loop().create_future())
         self._waiting.append(item)
         hours = sum(each.minutes for each in self._waiting) / 60
         if len(self._waiting) >= BATCH_ITEMS or hours > BATCH_HOURS * 0.95:
-            self._go()
+            self._flush()
         else:
             if self._timer:
                 self._timer.cancel()
-            self._timer = asyncio.get_running_loop().call_later(LINGER, self._go)
+            self._timer = asyncio.get_running_loop().call_later(SEND_AFTER, self._flush)
         return await item.task_id
 
-    def _go(self) -> None:
+    def _flush(self) -> None:
         if self._timer:
             self._timer.cancel()
             self._timer = None
         waiting, self._waiting = self._waiting, []
-        # One mode a batch. In an empty context: a batch is for all of its items, and on nobody's receipt.
+        # A batch has one mode. It is sent in an empty context, so that it is on no single caller's usage.
         for mode in sorted({_mode(item) for item in waiting}):
             items = [item for item in waiting if _mode(item) == mode]
-            self._begin(items)
+            self._start(items)
 
-    def _begin(self, items: list[_Item]) -> None:
+    def _start(self, items: list[_Item]) -> None:
         task = asyncio.get_running_loop().create_task(self._send(items), context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _send(self, items: list[_Item]) -> None:
-        """Make a batch, and wait for its end with the slot that it takes."""
+        """Create a batch, and hold its slot until it has ended."""
         async with self._slots:
             try:
-                batch = await self._made(items)
+                batch = await self._create(items)
             except BaseException as error:
                 for item in items:
                     if not item.task_id.done():
@@ -108,40 +108,40 @@ class Batches:
                 if not isinstance(error, Exception):
                     raise
                 return
-            if batch is not None and batch.looking is not None:
-                await asyncio.wait([batch.looking])
+            if batch is not None and batch.poller is not None:
+                await asyncio.wait([batch.poller])
 
-    async def _made(self, items: list[_Item]) -> _Batch | None:
-        """A batch of these items; None if they went one by one."""
-        if len(items) == 1 or self._none:
+    async def _create(self, items: list[_Item]) -> _Batch | None:
+        """Create a batch of these items; None if they were sent in another way."""
+        if len(items) == 1 or self._unsupported:
             await self._one_by_one(items)
             return None
         model, mode = str(items[0].body.get("model_name")), _mode(items[0])
         minutes = sum(item.minutes for item in items)
         try:
             made = await self._client.create_batch(
-                [request_of(item.body) for item in items],
+                [batch_item(item.body) for item in items],
                 model_name=model,
                 analysis_mode=mode,
                 video_minutes=minutes,
             )
         except (BadRequest, NotFound) as refused:
-            # All or nothing: one bad item refuses the others, and a server may have no batches at all.
+            # A batch is rejected as a whole for one invalid item, or because the server has no batches.
             no_route = refused.http_status in (404, 405, 410) and refused.code in (
                 "endpoint_not_exists",
                 "endpoint_deprecated",
                 "not_supported",
                 None,
             )
-            self._none = self._none or no_route
+            self._unsupported = self._unsupported or no_route
             await self._one_by_one(items)
             return None
         except APIError as failed:
             if failed.http_status != 504 or len(items) < 2:
                 raise
-            half = len(items) // 2  # too large to be made in time; nothing was made
-            self._begin(items[:half])
-            self._begin(items[half:])
+            half = len(items) // 2  # too large to be created in time; nothing was created
+            self._start(items[:half])
+            self._start(items[half:])
             return None
         batch = self._batch(str(made["batch_id"]))
         ids = {str(i.get("custom_id")): str(i["task_id"]) for i in made.get("items") or []}
@@ -156,7 +156,7 @@ class Batches:
         async def one(item: _Item) -> None:
             try:
                 made = await self._client.create_analyze_task(**item.body)
-            except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the item
+            except Exception as error:  # noqa: BLE001 - raised where the item is awaited
                 if not item.task_id.done():
                     item.task_id.set_exception(error)
                 return
@@ -174,14 +174,14 @@ class Batches:
     # ---- waiting --------------------------------------------------------------------------------
 
     async def wait(self, task_id: str) -> Json | None:
-        """The task of a batch that was begun here, once it has ended; None if it is of none.
+        """Wait for a task of a batch created here and return it; None if it belongs to no such batch.
 
         Raises:
-            TaskFailed: it failed, or was canceled with its batch or by its end.
-            StillRunning: it is not finished at `settings.task_deadline`.
-            APIError: the batch could not be asked about.
+            TaskFailed: the task failed, was canceled, or expired with its batch.
+            StillRunning: the task did not finish within `settings.task_deadline`.
+            APIError: the batch could not be retrieved.
         """
-        batch = self._of.get(task_id)
+        batch = self._batch_of.get(task_id)
         if batch is None:
             return None
         try:
@@ -189,8 +189,8 @@ class Batches:
                 task = await asyncio.shield(batch.items[task_id])
         except TimeoutError:
             raise StillRunning(
-                f"the batch {batch.batch_id} is not finished after {self._settings.task_deadline:g} s; it "
-                "goes on, and the next run waits for it without paying again",
+                f"batch {batch.batch_id} did not finish within {self._settings.task_deadline:g} s. It is "
+                "still running; the next run waits for it and is not charged again",
                 task_id,
             ) from None
         return ended(task, task_id)
@@ -198,20 +198,20 @@ class Batches:
     def _batch(self, batch_id: str) -> _Batch:
         if batch_id not in self._batches:
             batch = self._batches[batch_id] = _Batch(batch_id)
-            batch.looking = asyncio.get_running_loop().create_task(
-                self._look(batch), context=contextvars.Context()
+            batch.poller = asyncio.get_running_loop().create_task(
+                self._poll(batch), context=contextvars.Context()
             )
         return self._batches[batch_id]
 
     def _expect(self, batch: _Batch, task_id: str) -> None:
         if task_id not in batch.items:
             future: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
-            future.add_done_callback(lambda f: f.cancelled() or f.exception())  # nobody may wait for it
+            future.add_done_callback(lambda f: f.cancelled() or f.exception())  # possibly never awaited
             batch.items[task_id] = future
-            self._of[task_id] = batch
+            self._batch_of[task_id] = batch
 
-    async def _look(self, batch: _Batch) -> None:
-        """Poll a batch until it ends, and hand its results out as they come."""
+    async def _poll(self, batch: _Batch) -> None:
+        """Poll a batch until it ends, and deliver its results as they arrive."""
         loop = asyncio.get_running_loop()
         answered = read = loop.time()
         pause, ended_items = FIRST_POLL, 0
@@ -247,8 +247,11 @@ class Batches:
         if over:
             for task_id, future in batch.items.items():
                 if not future.done():
-                    gone = {"code": "batch_expired", "message": "the batch ended without this item"}
-                    future.set_result({"task_id": task_id, "status": "canceled", "error": gone})
+                    error = {
+                        "code": "batch_expired",
+                        "message": "the batch ended before this item was processed",
+                    }
+                    future.set_result({"task_id": task_id, "status": "canceled", "error": error})
 
     def _fail(self, batch: _Batch, error: APIError) -> None:
         for future in batch.items.values():
@@ -256,8 +259,8 @@ class Batches:
                 future.set_exception(copy(error))
 
 
-def request_of(body: Mapping[str, Any]) -> Json:
-    """An item of a batch, from the arguments of `create_analyze_task`."""
+def batch_item(body: Mapping[str, Any]) -> Json:
+    """Convert the arguments of `create_analyze_task` to an item of a batch."""
     names = (
         *("video", "custom_id", "response_format", "temperature", "max_tokens"),
         *("start_time", "end_time", "min_segment_duration", "max_segment_duration"),
@@ -275,5 +278,5 @@ def _mode(item: _Item) -> str:
 
 
 def _as_task(line: Mapping[str, Any]) -> Json:
-    """A line of the results in the shape of a task: its result is called `data` there."""
+    """Convert a line of the batch results to the shape of a task, where `data` is called `result`."""
     return {**line, "result": line.get("data")}

@@ -1,4 +1,4 @@
-"""Text from video by task, and by batches of tasks: what is kept is found again, whoever asked for it."""
+"""/analyze/tasks and /analyze/batches: text from video by task, which a later process can look up."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from tl_data.models import TEXT_MODEL
 
 BATCH_ITEMS = 1000
 BATCH_HOURS = 2000.0
-ACTIVE_BATCHES = 5  # of an account, at the same time
+ACTIVE_BATCHES = 5  # of an account at the same time
 
 
 class AnalyzeTaskMethods(BaseClient):
     """/analyze/tasks and /analyze/batches."""
 
     async def account_generation(self) -> Generation:
-        """Which kind of account answers, found out once by a request that is free.
+        """The API generation of the account, detected once by a free request.
 
-        `today`: analyses take a video object and go by tasks. `2025`: there are no analysis tasks, and
+        `today`: analyses take a video object and can run as tasks. `2025`: there are no analysis tasks, and
         an analysis takes the id of an indexed video.
         """
         async with self.generation_lock:
             if self.generation is None:
                 try:
-                    await self.ask(Request("GET", "/analyze/tasks", {"page": 1, "page_limit": 1}))
+                    await self.send(Request("GET", "/analyze/tasks", {"page": 1, "page_limit": 1}))
                     self.generation = "today"
                 except (NotFound, BadRequest) as error:
                     if error.http_status not in (404, 405, 410):
@@ -57,14 +57,14 @@ class AnalyzeTaskMethods(BaseClient):
         custom_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Json:
-        """Begin an analysis; returns `task_id` and `status`.
+        """Create an analysis task; returns `task_id` and `status`.
 
         Args:
-            custom_id: comes back in the task and in listings: [A-Za-z0-9_-], at most 64.
-            idempotency_key: sent as Idempotency-Key: the same key makes no second task.
+            custom_id: returned in the task and in lists; at most 64 characters of [A-Za-z0-9_-].
+            idempotency_key: sent as Idempotency-Key; the same key creates no second task.
 
         Raises:
-            APIError: with `maybe_done` set, the task may exist: look for its custom_id before trying again.
+            APIError: with `maybe_done` set, the task may exist: search for its custom_id before trying again.
         """
         body = video_fields(video, model_name) | given(
             image=image,
@@ -96,7 +96,7 @@ class AnalyzeTaskMethods(BaseClient):
         asset_id: str | None = None,
         analysis_mode: str | None = None,
     ) -> AsyncIterator[Json]:
-        """List analysis tasks, newest first; `custom_id` is among their fields, but no filter."""
+        """List analysis tasks, newest first. They have a `custom_id`, but cannot be filtered by it."""
         query = given(
             page=page,
             page_limit=page_limit,
@@ -110,7 +110,7 @@ class AnalyzeTaskMethods(BaseClient):
     @operation("GET /analyze/tasks/{task_id}")
     async def retrieve_analyze_task(self, task_id: str) -> Json:
         """Retrieve an analysis task, with its result once it is ready."""
-        return await self.ask(Request("GET", path("/analyze/tasks/{task_id}", task_id=task_id)))
+        return await self.send(Request("GET", path("/analyze/tasks/{task_id}", task_id=task_id)))
 
     @operation("DELETE /analyze/tasks/{task_id}")
     async def delete_analyze_task(self, task_id: str) -> None:
@@ -119,8 +119,8 @@ class AnalyzeTaskMethods(BaseClient):
 
     @operation("POST /analyze/tasks/{task_id}/cancel")
     async def cancel_analyze_task(self, task_id: str) -> Json:
-        """Cancel an unfinished analysis task; a second time does nothing."""
-        return await self.ask(Request("POST", path("/analyze/tasks/{task_id}/cancel", task_id=task_id)))
+        """Cancel an unfinished analysis task. Calling it again has no effect."""
+        return await self.send(Request("POST", path("/analyze/tasks/{task_id}/cancel", task_id=task_id)))
 
     @operation("POST /analyze/batches")
     async def create_batch(
@@ -132,16 +132,16 @@ class AnalyzeTaskMethods(BaseClient):
         defaults: Mapping[str, Any] | None = None,
         video_minutes: float = 0.0,
     ) -> Json:
-        """Begin 1 to 1,000 analyses with one request; returns `batch_id` and `items`, one per request.
+        """Create 1 to 1,000 analysis tasks with one request; returns `batch_id` and `items`, one per task.
 
         Args:
             requests: each has `video` {"type": "asset_id", "asset_id"}, and may have custom_id, prompt
                 ({"input_text": ...}), response_format, temperature, max_tokens, start_time, end_time.
-            defaults: fields for the requests that do not have their own.
-            video_minutes: of all of them together, for the limiter.
+            defaults: fields for the requests that do not set them.
+            video_minutes: the total of the requests, for the rate limiter.
 
         Raises:
-            BadRequest: nothing was made; with HTTP 409, an asset is not ready.
+            BadRequest: no task was created; with HTTP 409, an asset is not ready.
             RateLimited: five batches of the account are active.
         """
         body = given(
@@ -177,19 +177,19 @@ class AnalyzeTaskMethods(BaseClient):
 
     @operation("GET /analyze/batches/{batch_id}")
     async def retrieve_batch(self, batch_id: str) -> Json:
-        """Retrieve a batch: its status and how many items are in which state, without results."""
-        return await self.ask(Request("GET", path("/analyze/batches/{batch_id}", batch_id=batch_id)))
+        """Retrieve a batch: its status and the number of items by status, without results."""
+        return await self.send(Request("GET", path("/analyze/batches/{batch_id}", batch_id=batch_id)))
 
     @operation("GET /analyze/batches/{batch_id}/results")
     async def batch_results(self, batch_id: str) -> list[Json]:
-        """Retrieve the results of a batch so far: one object per item, whether it has ended or not."""
+        """Retrieve the current results of a batch: one object per item, finished or not."""
         where = path("/analyze/batches/{batch_id}/results", batch_id=batch_id)
-        return await self.ask_lines(Request("GET", where))
+        return await self.send_lines(Request("GET", where))
 
     @operation("POST /analyze/batches/{batch_id}/cancel")
     async def cancel_batch(self, batch_id: str) -> Json:
-        """Cancel what is still queued of a batch; what is being processed goes on and is billed."""
-        return await self.ask(Request("POST", path("/analyze/batches/{batch_id}/cancel", batch_id=batch_id)))
+        """Cancel the queued items of a batch. Items in processing continue and are billed."""
+        return await self.send(Request("POST", path("/analyze/batches/{batch_id}/cancel", batch_id=batch_id)))
 
     @operation("DELETE /analyze/batches/{batch_id}")
     async def delete_batch(self, batch_id: str) -> None:

@@ -1,4 +1,4 @@
-"""Assets: files uploaded once, at once or in parts, and used by indexes, analyses and embeddings."""
+"""Assets: files that are uploaded once, and used by indexes, analyses and embeddings."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tl_data.errors import ConnectionFailed, MediaRefused, ServerFailed
 from tl_data.models import MB
 from tl_data.urls import redacted
 
-DIRECT = 200 * MB  # the largest file that POST /assets takes; larger ones go in parts
-URLS = 50  # addresses for parts that one request gives
-PARTS = 4  # in flight at the same time
+DIRECT = 200 * MB  # the largest file that POST /assets accepts; larger ones need a multipart upload
+URLS = 50  # presigned URLs that one request returns at most
+PARTS = 4  # concurrent uploads of parts
 
 
 class AssetMethods(BaseClient):
@@ -38,11 +38,11 @@ class AssetMethods(BaseClient):
         user_metadata: Mapping[str, Any] | None = None,
         on_progress: Progress | None = None,
     ) -> Json:
-        """Upload a file, or have the service fetch a URL; returns the asset, which is not ready yet.
+        """Upload a file, or let the service download a URL; returns the asset, which is not ready yet.
 
         Raises:
-            APIError: with `maybe_done` set, the asset may exist: look for its filename before trying again.
-            MediaRefused: the file cannot be read, or the API refused it for what it is.
+            APIError: with `maybe_done` set, the asset may exist: search for its filename before trying again.
+            MediaRefused: the file cannot be read, or the API rejected it.
         """
         form = Form(
             given(
@@ -71,7 +71,7 @@ class AssetMethods(BaseClient):
         asset_types: list[str] | None = None,
         filename: str | None = None,
     ) -> AsyncIterator[Json]:
-        """List assets, newest first; `filename` finds a part of the name, in either case."""
+        """List assets, newest first; `filename` matches a part of the name, ignoring case."""
         query = given(
             page=page, page_limit=page_limit, asset_ids=asset_ids, asset_types=asset_types, filename=filename
         )
@@ -80,7 +80,7 @@ class AssetMethods(BaseClient):
     @operation("GET /assets/{asset_id}")
     async def retrieve_asset(self, asset_id: str) -> Json:
         """Retrieve an asset: `status` is processing, ready or failed."""
-        return await self.ask(Request("GET", path("/assets/{asset_id}", asset_id=asset_id)))
+        return await self.send(Request("GET", path("/assets/{asset_id}", asset_id=asset_id)))
 
     @operation("DELETE /assets/{asset_id}")
     async def delete_asset(self, asset_id: str, *, force: bool | None = None) -> None:
@@ -90,30 +90,30 @@ class AssetMethods(BaseClient):
 
     @operation("GET /assets/{asset_id}/transcription")
     async def asset_transcription(self, asset_id: str, include: list[str] | None = None) -> Json:
-        """Retrieve what is said in an asset: `words`, `sentences`, `utterances` (with speakers).
+        """Retrieve the transcription of an asset: `words`, `sentences`, `utterances` (with speakers).
 
         Raises:
-            NotFound: nothing is said in it, or there is no such asset.
+            NotFound: the asset has no speech, or does not exist.
         """
         where = path("/assets/{asset_id}/transcription", asset_id=asset_id)
-        return await self.ask(Request("GET", where, given(include=include)))
+        return await self.send(Request("GET", where, given(include=include)))
 
     @operation("PATCH /assets/{asset_id}/user-metadata")
     async def update_asset_metadata(self, asset_id: str, user_metadata: Mapping[str, Any]) -> None:
-        """Set keys of an asset's metadata; null deletes a key, and other keys stay."""
-        await self.ask(Request("PATCH", _metadata(asset_id), json={"user_metadata": dict(user_metadata)}))
+        """Set keys of an asset's metadata; null deletes a key, other keys are kept."""
+        await self.send(Request("PATCH", _metadata(asset_id), json={"user_metadata": dict(user_metadata)}))
 
     @operation("PUT /assets/{asset_id}/user-metadata")
     async def replace_asset_metadata(self, asset_id: str, user_metadata: Mapping[str, Any]) -> None:
         """Replace an asset's metadata."""
-        await self.ask(Request("PUT", _metadata(asset_id), json={"user_metadata": dict(user_metadata)}))
+        await self.send(Request("PUT", _metadata(asset_id), json={"user_metadata": dict(user_metadata)}))
 
     @operation("DELETE /assets/{asset_id}/user-metadata")
     async def delete_asset_metadata(self, asset_id: str) -> None:
         """Delete all of an asset's metadata."""
         await self.delete(_metadata(asset_id))
 
-    # ---- uploads in parts -----------------------------------------------------------------------
+    # ---- multipart uploads ----------------------------------------------------------------------
 
     @operation("POST /assets/multipart-uploads")
     async def create_upload(
@@ -126,7 +126,7 @@ class AssetMethods(BaseClient):
         enable_thumbnail: bool | None = None,
         user_metadata: Mapping[str, Any] | None = None,
     ) -> Json:
-        """Begin an upload in parts: `upload_id`, `asset_id`, `chunk_size`, `total_chunks`, `upload_urls`."""
+        """Create a multipart upload; returns its `upload_id`, `asset_id`, `chunk_size` and `upload_urls`."""
         body = given(
             filename=filename,
             type=type,
@@ -144,17 +144,17 @@ class AssetMethods(BaseClient):
     def list_uploads(
         self, *, page: int | None = None, page_limit: int | None = None, status: str | None = None
     ) -> AsyncIterator[Json]:
-        """List uploads in parts."""
+        """List multipart uploads."""
         return self.pages("/assets/multipart-uploads", given(page=page, page_limit=page_limit, status=status))
 
     @operation("GET /assets/multipart-uploads/{upload_id}")
     async def retrieve_upload(self, upload_id: str) -> Json:
-        """Retrieve an upload: its `status`, and all `uploaded_chunks` of all pages."""
+        """Retrieve a multipart upload: its `status`, and the `uploaded_chunks` of all pages."""
         where = path("/assets/multipart-uploads/{upload_id}", upload_id=upload_id)
         found: Json = {}
         chunks: list[Json] = []
         for page in range(1, 1000):
-            answer = await self.ask(Request("GET", where, {"page": page, "page_limit": 50}))
+            answer = await self.send(Request("GET", where, {"page": page, "page_limit": 50}))
             found = found or answer
             part = answer.get("uploaded_chunks") or []
             chunks += part
@@ -165,42 +165,42 @@ class AssetMethods(BaseClient):
 
     @operation("POST /assets/multipart-uploads/{upload_id}/presigned-urls")
     async def upload_urls(self, upload_id: str, start: int, count: int) -> list[Json]:
-        """Addresses for parts, from number `start` on (1 is the first), at most 50."""
+        """Request presigned URLs for `count` parts (at most 50) from part `start`, counted from 1."""
         where = path("/assets/multipart-uploads/{upload_id}/presigned-urls", upload_id=upload_id)
-        answer = await self.ask(Request("POST", where, json={"start": start, "count": count}))
+        answer = await self.send(Request("POST", where, json={"start": start, "count": count}))
         return list(answer.get("upload_urls") or [])
 
     @operation("POST /assets/multipart-uploads/{upload_id}")
     async def report_chunks(self, upload_id: str, completed_chunks: list[Json]) -> Json:
-        """Report parts that were sent; reporting one twice does no harm."""
+        """Report uploaded parts. Reporting a part again has no effect."""
         where = path("/assets/multipart-uploads/{upload_id}", upload_id=upload_id)
-        return await self.ask(Request("POST", where, json={"completed_chunks": completed_chunks}))
+        return await self.send(Request("POST", where, json={"completed_chunks": completed_chunks}))
 
     async def upload_parts(
         self, file: Path, upload: Mapping[str, Any], *, on_progress: Progress | None = None
     ) -> None:
-        """Send the parts of a file that an upload still lacks, a few at a time.
+        """Upload the missing parts of a file, a few at a time.
 
         Args:
-            upload: as `create_upload` gave it, or the same fields of one that broke off.
+            upload: the result of `create_upload`, or the same fields of an interrupted upload.
 
         Raises:
             MediaRefused: the file cannot be read or has another size.
-            ConnectionFailed, ServerFailed: a part could not be sent; what was sent is kept for 24 hours.
+            ConnectionFailed, ServerFailed: a part failed; the uploaded ones are kept for 24 hours.
         """
         upload_id, size = str(upload["upload_id"]), int(upload["chunk_size"])
         total = await asyncio.to_thread(_size, file)
         count = -(-total // size)
         if count != int(upload["total_chunks"]):
-            raise MediaRefused(f"{file.name} has {total} bytes, not the size that its upload began with")
-        there = await self.retrieve_upload(upload_id)
+            raise MediaRefused(f"{file.name} has {total} bytes and has changed since its upload began")
+        existing = await self.retrieve_upload(upload_id)
         sent = {
             int(chunk.get("index") or chunk.get("chunk_index") or 0)
-            for chunk in there["uploaded_chunks"]
+            for chunk in existing["uploaded_chunks"]
             if chunk.get("status", "completed") == "completed"
         }
         urls = {int(u["chunk_index"]): str(u["url"]) for u in upload.get("upload_urls") or []}
-        lacking = [number for number in range(1, count + 1) if number not in sent]
+        missing = [number for number in range(1, count + 1) if number not in sent]
         done, slots = sum(_length(n, size, total) for n in sent), asyncio.Semaphore(PARTS)
 
         async def one(number: int, url: str) -> Json:
@@ -213,30 +213,31 @@ class AssetMethods(BaseClient):
             length = _length(number, size, total)
             return {"chunk_index": number, "proof": etag, "proof_type": "etag", "chunk_size": length}
 
-        for at in range(0, len(lacking), URLS):
-            part = lacking[at : at + URLS]
+        for at in range(0, len(missing), URLS):
+            part = missing[at : at + URLS]
             if any(number not in urls for number in part):
                 fresh = await self.upload_urls(upload_id, part[0], min(URLS, part[-1] - part[0] + 1))
                 urls |= {int(u["chunk_index"]): str(u["url"]) for u in fresh}
-            missing = [number for number in part if number not in urls]
-            for number in missing:  # numbers with gaps between them
+            # The numbers may have gaps, and then the range does not cover them all.
+            for number in [number for number in part if number not in urls]:
                 urls |= {
                     int(u["chunk_index"]): str(u["url"]) for u in await self.upload_urls(upload_id, number, 1)
                 }
             await self.report_chunks(upload_id, await asyncio.gather(*(one(n, urls[n]) for n in part)))
 
     async def _put_part(self, file: Path, url: str, at: int, length: int) -> str:
-        """Send one part to its address, which no key goes to; its ETag proves it."""
+        """Upload one part to its presigned URL, without the API key; returns the ETag as its proof."""
 
         async def attempt() -> str:
             answer = await self.transport.send("PUT", url, {}, FileRange(file, at, length))
             if answer.status >= 500:
                 raise ServerFailed(
-                    f"{redacted(url)} answered HTTP {answer.status} to a part", None, answer.status
+                    f"uploading a part failed with HTTP {answer.status}: {redacted(url)}", None, answer.status
                 )
             if not 200 <= answer.status < 300:
                 text = (
-                    f"{redacted(url)} refused a part with HTTP {answer.status}: its address may have expired"
+                    f"uploading a part failed with HTTP {answer.status}; its presigned URL may have expired: "
+                    f"{redacted(url)}"
                 )
                 raise ConnectionFailed(text, "upload_part_refused", answer.status)
             return answer.headers.get("etag", "").strip('"')
@@ -258,7 +259,7 @@ class AssetMethods(BaseClient):
         """Index an asset that is ready; returns `_id` of the indexed asset.
 
         Raises:
-            APIError: with `maybe_done` set, it may exist: `asset_indexes` tells before trying again.
+            APIError: with `maybe_done` set, it may exist: check `asset_indexes` before trying again.
         """
         body = given(
             asset_id=asset_id,
@@ -292,7 +293,7 @@ class AssetMethods(BaseClient):
         updated_at: Moment | None = None,
         user_metadata: Mapping[str, Any] | None = None,
     ) -> AsyncIterator[Json]:
-        """List what is in an index, or on its way into it."""
+        """List the assets of an index, also those that are being indexed."""
         query = given(
             page=page,
             page_limit=page_limit,
@@ -315,9 +316,9 @@ class AssetMethods(BaseClient):
         embedding_option: list[str] | None = None,
         transcription: bool | None = None,
     ) -> Json:
-        """Retrieve an indexed asset, with its vectors and words on request."""
+        """Retrieve an indexed asset, with its vectors and transcription on request."""
         query = given(embedding_option=embedding_option, transcription=transcription)
-        return await self.ask(Request("GET", _indexed(index_id, indexed_asset_id), query))
+        return await self.send(Request("GET", _indexed(index_id, indexed_asset_id), query))
 
     @operation("PATCH /indexes/{index_id}/indexed-assets/{indexed_asset_id}")
     async def update_indexed_asset(
@@ -325,21 +326,21 @@ class AssetMethods(BaseClient):
     ) -> None:
         """Set keys of an indexed asset's metadata; null deletes a key."""
         where = _indexed(index_id, indexed_asset_id)
-        await self.ask(Request("PATCH", where, json={"user_metadata": dict(user_metadata)}))
+        await self.send(Request("PATCH", where, json={"user_metadata": dict(user_metadata)}))
 
     @operation("DELETE /indexes/{index_id}/indexed-assets/{indexed_asset_id}")
     async def delete_indexed_asset(self, index_id: str, indexed_asset_id: str) -> None:
-        """Take an asset out of an index; the asset stays."""
+        """Remove an asset from an index. The asset itself is kept."""
         await self.delete(_indexed(index_id, indexed_asset_id))
 
     @operation("GET /assets/{asset_id}/indexed-assets")
     def asset_indexes(self, asset_id: str) -> AsyncIterator[Json]:
-        """The indexes that an asset is in: `_id` of the indexed asset, and its `index`."""
+        """List the indexes that contain an asset: `_id` of the indexed asset, and its `index`."""
         return self.pages(path("/assets/{asset_id}/indexed-assets", asset_id=asset_id), {})
 
 
 def upload_type(name: str) -> str:
-    """The type of an upload in parts, by the file's name."""
+    """The type of a multipart upload, guessed from the file's name."""
     kind = (mimetypes.guess_type(name)[0] or "video/").partition("/")[0]
     return kind if kind in ("audio", "image") else "video"
 
@@ -364,4 +365,4 @@ def _size(file: Path) -> int:
     try:
         return file.stat().st_size
     except OSError as error:
-        raise MediaRefused(f"{file} cannot be read: {error.strerror}") from error
+        raise MediaRefused(f"cannot read {file}: {error.strerror}") from error

@@ -1,7 +1,7 @@
-"""How a call is made: rate limiter, retries, usage and errors around one exchange of bytes.
+"""The base of the client: sends a request with rate limiting, retries, usage accounting and error mapping.
 
-The calls themselves are methods of the classes in the modules beside this one, one module per topic;
-`client.Client` joins them.
+The operations of the API are methods of the classes in the other modules of this package, one module per
+topic. `tl_data.client.Client` inherits from all of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 from tl_data.client.request import Json, Request
 from tl_data.client.responses import decoded, error_from, request_id_of, unreadable
 from tl_data.client.retry import Repeat, persist
-from tl_data.client.transport import Answer, Stream, Transport
+from tl_data.client.transport import Response, Stream, Transport
 from tl_data.errors import (
     SHAPE_ADVICE,
     APIError,
@@ -37,13 +37,14 @@ from tl_data.usage import current
 if TYPE_CHECKING:
     from tl_data.ratelimit.limiter import Limiter
 
-VALUE = 80  # characters of a refused value that a message shows
+VALUE_CHARS = 80  # of a rejected parameter's value that a message shows
 _PARAMETERS = re.compile(r"The (\w+) parameter is invalid|parameters are invalid: ([\w, ]+)")
-PAGE = 50  # the most items the API gives a page
+PAGE = 50  # the API's largest page of a list
 REDIRECTS = 5
 
 
-#: Which kind of account answers: one whose videos are analysed by object and by task, or one of 2025.
+#: The API generation of the account. `today`: analyses take a video object and can run as tasks. `2025`: they
+#: take the id of an indexed video.
 Generation = Literal["today", "2025"]
 
 
@@ -53,15 +54,15 @@ class BaseClient:
     def __init__(self, settings: Settings, *, base_url: str, limiter: Limiter | None = None) -> None:
         if settings.api_key and not (settings.api_key.isascii() and settings.api_key.isprintable()):
             raise SettingsError(
-                "the API key holds characters that no key has; was it pasted with a line break?"
+                "the API key contains invalid characters (pasted with a line break?); set TL_API_KEY again"
             )
         self.settings = settings
         self.base_url = base_url.rstrip("/")
         self.key = settings.key_for(self.base_url)
-        self.api_version: str | None = None  # as the API last said it
+        self.api_version: str | None = None  # from the latest response
         self.transport = Transport(settings.timeout, self.key)
-        self.withdrawn: set[str] = set()  # endpoints that answered 410
-        self.puts_videos = False  # the server knows PUT, not PATCH, for a video
+        self.deprecated_endpoints: set[str] = set()  # endpoints that returned 410
+        self.updates_videos_with_put = False  # the server supports PUT, not PATCH, for a video
         self.generation: Generation | None = None  # see `AnalyzeTaskMethods.account_generation`
         self.generation_lock = asyncio.Lock()
         self._limiter = limiter
@@ -76,21 +77,21 @@ class BaseClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections; a second time does nothing."""
+        """Close all connections. Calling it again has no effect."""
         if self._limiter:
             await self._limiter.aclose()
         await self.transport.aclose()
 
-    async def ask(self, request: Request) -> Json:
-        """The JSON object of the answer, {} for an empty one.
+    async def send(self, request: Request) -> Json:
+        """Send a request and return the JSON object of the response, {} for an empty body.
 
         Raises:
-            APIError: the API refused, failed or did not answer, after everything that repeating can do.
-            MediaRefused: the API refused the video for what it is.
+            APIError: the request failed, and retries are exhausted or do not apply.
+            MediaRefused: the API rejected the video itself, such as its duration or resolution.
         """
 
         async def attempt() -> Json:
-            answer = await self._sent(request)
+            answer = await self._attempt(request)
             value = decoded(answer.body)
             if value is None:
                 raise unreadable(answer.status, answer.headers, answer.body, str(request))
@@ -99,11 +100,11 @@ class BaseClient:
 
         return await persist(attempt, request.repeat, self.settings)
 
-    async def ask_lines(self, request: Request) -> list[Json]:
-        """The JSON objects of an answer in JSON Lines, in order. Raises what `ask` raises."""
+    async def send_lines(self, request: Request) -> list[Json]:
+        """Send a request and return the objects of a JSON Lines response, in order. Raises as `send` does."""
 
         async def attempt() -> list[Json]:
-            answer = await self._sent(request)
+            answer = await self._attempt(request)
             lines = [decoded(line) for line in answer.body.splitlines() if line.strip()]
             if None in lines:
                 raise unreadable(answer.status, answer.headers, answer.body, str(request))
@@ -112,33 +113,33 @@ class BaseClient:
         return await persist(attempt, request.repeat, self.settings)
 
     async def create(self, request: Request, id_name: str = "_id") -> Json:
-        """The answer to a request that makes something; it holds the id of what was made.
+        """Send a request that creates a resource and return the response, which contains its id.
 
         Raises:
-            ServerFailed: there is no id in it; what was asked for may exist all the same.
+            ServerFailed: the response has no id. `maybe_done` is set: the resource may exist.
         """
-        answer = await self.ask(request)
+        answer = await self.send(request)
         if not answer.get(id_name):
-            failed = ServerFailed(f"{request} was answered without {id_name}", "answer_unreadable", 200)
+            failed = ServerFailed(f"the response to {request} has no {id_name}", "answer_unreadable", 200)
             failed.maybe_done = True
             raise failed
         return answer
 
     async def delete(self, where: str) -> None:
-        """DELETE; that it is gone after an answer was lost means that the lost one had worked."""
+        """Send a DELETE. A 404 after a lost response is success: the lost attempt deleted the resource."""
         try:
-            await self.ask(Request("DELETE", where))
+            await self.send(Request("DELETE", where))
         except APIError as error:
             if not (isinstance(error, NotFound) and error.maybe_done):
                 raise
 
     async def pages(self, path: str, query: Mapping[str, Any]) -> AsyncIterator[Json]:
-        """The items of a listing with numbered pages, each once, even if it grows while it is read."""
+        """Iterate over a paginated list. An item that moves to a later page meanwhile is yielded once."""
         page = int(query.get("page") or 1)
         seen: set[str] = set()
         while True:
             limit = query.get("page_limit") or PAGE
-            answer = await self.ask(Request("GET", path, {**query, "page": page, "page_limit": limit}))
+            answer = await self.send(Request("GET", path, {**query, "page": page, "page_limit": limit}))
             items = answer.get("data") or []
             for item in items:
                 name = item.get("_id") or item.get("task_id") or item.get("batch_id")
@@ -146,17 +147,17 @@ class BaseClient:
                     seen.add(name)
                     yield item
             last = (answer.get("page_info") or {}).get("total_page")
-            # A page with items is not the last of none: such a count is not believed.
+            # Some servers report total_page 0 beside a page with items; that count is ignored.
             if not items or (isinstance(last, int) and last and page >= last):
                 return
             page += 1
 
     @asynccontextmanager
     async def streaming(self, request: Request) -> AsyncIterator[Stream]:
-        """An answer read as it comes. Retried until it begins, not afterwards."""
+        """Send a request and read the response body as it arrives. Retries end when the body begins."""
 
         async def attempt() -> tuple[Any, Stream]:
-            await self._admitted(request)
+            await self._acquire(request)
             exchange = self.transport.stream(
                 request.method, self.base_url + request.target, self._headers(request), request.content
             )
@@ -166,8 +167,8 @@ class BaseClient:
             try:
                 if not 200 <= stream.status < 300:
                     body = b"".join([chunk async for chunk in stream.chunks])
-                    raise self._judged(request, Answer(stream.status, stream.headers, body))
-                self._observed(request, stream.status, stream.headers)
+                    raise self._error(request, Response(stream.status, stream.headers, body))
+                self._observe(request, stream.status, stream.headers)
             except BaseException:
                 await exchange.__aexit__(None, None, None)
                 raise
@@ -179,13 +180,13 @@ class BaseClient:
         finally:
             await exchange.__aexit__(None, None, None)
 
-    async def _sent(self, request: Request) -> Answer:
-        """One attempt; a redirect within the same host is followed."""
-        await self._admitted(request)
+    async def _attempt(self, request: Request) -> Response:
+        """Send a request once. A redirect within the same host is followed."""
+        await self._acquire(request)
         with _request_span(request) as opened:
-            return await self._answered(request, opened)
+            return await self._exchange(request, opened)
 
-    async def _answered(self, request: Request, opened: Span) -> Answer:
+    async def _exchange(self, request: Request, opened: Span) -> Response:
         url = self.base_url + request.target
         for _ in range(REDIRECTS):
             answer = await self.transport.send(
@@ -197,14 +198,14 @@ class BaseClient:
             )
             if answer.status not in (301, 302, 303, 307, 308):
                 break
-            url = self._moved(request, url, answer)
+            url = self._redirect_target(request, url, answer)
         _note_status(opened, request, answer.status)
         if not 200 <= answer.status < 300:
-            raise self._judged(request, answer)
-        self._observed(request, answer.status, answer.headers)
+            raise self._error(request, answer)
+        self._observe(request, answer.status, answer.headers)
         return answer
 
-    async def _admitted(self, request: Request) -> None:
+    async def _acquire(self, request: Request) -> None:
         if self._limiter:
             await self._limiter.acquire(
                 request.category, video_minutes=request.video_minutes, tokens=request.tokens
@@ -213,7 +214,7 @@ class BaseClient:
             mark_in_flight(True)
         current().calls += 1
 
-    def _observed(
+    def _observe(
         self, request: Request, status: int, headers: Mapping[str, str], retry_after: float | None = None
     ) -> None:
         self.api_version = headers.get("x-api-version") or self.api_version
@@ -221,7 +222,8 @@ class BaseClient:
         if self._limiter:
             self._limiter.observe(request.category, headers, status, retry_after)
 
-    def _judged(self, request: Request, answer: Answer) -> TLDataError:
+    def _error(self, request: Request, answer: Response) -> TLDataError:
+        """The exception for a response that is not 2xx, with the values of the parameters it names."""
         error = error_from(answer.status, answer.headers, answer.body, str(request))
         if isinstance(error, BadRequest):
             sent = _values(request, error.message)
@@ -229,19 +231,19 @@ class BaseClient:
                 sent = f"{sent} {SHAPE_ADVICE}"
             error.message += sent
         wait = error.retry_after if isinstance(error, APIError) else wait_hint(answer.headers)
-        self._observed(request, answer.status, answer.headers, wait)
+        self._observe(request, answer.status, answer.headers, wait)
         return error
 
-    def _moved(self, request: Request, url: str, answer: Answer) -> str:
-        """Where a redirect leads, if the key may go there and the method survives it."""
+    def _redirect_target(self, request: Request, url: str, answer: Response) -> str:
+        """The URL of a redirect that keeps the host and the method, so that the API key may be sent there."""
         target = urljoin(url, answer.headers.get("location", ""))
         same_host = urlsplit(target).hostname == urlsplit(url).hostname
         safer = not url.startswith("https:") or target.startswith("https:")
         if same_host and safer and (request.method == "GET" or answer.status in (307, 308)):
             return target
         raise BadRequest(
-            f"{request} was redirected to {redacted(target)}, where the key is not sent. "
-            "If that is the API's new address, set TL_BASE_URL to it",
+            f"{request} was redirected to {redacted(target)}; the API key is not sent to another host. "
+            "If this is the new address of the API, set TL_BASE_URL to it",
             "redirected",
             answer.status,
             request_id_of(answer.headers),
@@ -256,7 +258,7 @@ class BaseClient:
         return headers
 
     def note_usage(self, usage: object) -> None:
-        """Add the tokens an answer says it used to the receipt of the running call."""
+        """Add the tokens reported in a response to the usage of the current call."""
         if isinstance(usage, dict):
             receipt = current()
             receipt.input_tokens += _tokens(usage.get("input_tokens"))
@@ -264,21 +266,21 @@ class BaseClient:
 
 
 def _tokens(count: object) -> int:
-    """A number of tokens; Marengo 3.5 counts them by type of content."""
+    """A number of tokens. Marengo 3.5 reports an object with one count per modality."""
     if isinstance(count, dict):
         return sum(_tokens(each) for each in count.values())
     return int(count) if isinstance(count, int | float) else 0
 
 
 def _values(request: Request, message: str) -> str:
-    """The values sent of the parameters that a refusal names, unless it shows them itself."""
+    """The sent values of the parameters that an error message names, unless it shows them already."""
     found = _PARAMETERS.search(message)
     if not found or "You sent" in message:
         return ""
     names = [name.strip() for name in (found[1] or found[2]).split(",")]
     values = {name: [redacted(repr(value)) for value in request.sent(name)] for name in names}
     shown = [
-        f"{name} = {text if len(text) <= VALUE else text[:VALUE] + '...'}"
+        f"{name} = {text if len(text) <= VALUE_CHARS else text[:VALUE_CHARS] + '...'}"
         for name, texts in values.items()
         for text in texts
     ]
@@ -286,10 +288,10 @@ def _values(request: Request, message: str) -> str:
 
 
 def _request_span(request: Request) -> AbstractContextManager[Span]:
-    """The span of one request. Its name is a route, as names must be few; the path holds ids."""
+    """The telemetry span of one request. Span names need low cardinality, so the name has no ids."""
     route = request.path.split("/")[1]
-    facts = {"http.request.method": request.method, "url.path": request.path}
-    return span(f"{request.method} /{route}", remote=True, category=request.category, attributes=facts)
+    attributes = {"http.request.method": request.method, "url.path": request.path}
+    return span(f"{request.method} /{route}", remote=True, category=request.category, attributes=attributes)
 
 
 def _note_status(opened: Span, request: Request, status: int) -> None:

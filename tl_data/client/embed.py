@@ -1,4 +1,4 @@
-"""Vectors of text, images, audio and short videos at once, of longer videos by task."""
+"""/embed and /embed-v2: vectors of text, images, audio and short videos, and of longer videos by task."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class EmbedMethods(BaseClient):
         video_url: str | None = None,
         video_file: File | None = None,
     ) -> Json:
-        """Embed what is given, each in its own block: `text_embedding`, `image_embedding` and so on.
+        """Embed each given input; the vectors are in `text_embedding`, `image_embedding` and so on.
 
-        Short video only works where the server offers it; the service wants an embedding task.
+        Short videos work only on servers that support them; the service requires an embedding task.
 
         Raises:
-            BadRequest: with `embedding_failed`, the API took the request but could not embed a part of it.
+            BadRequest: with code `embedding_failed`, the API could not embed one of the inputs.
         """
         form = Form(
             given(
@@ -52,10 +52,10 @@ class EmbedMethods(BaseClient):
         )
         heavy = any(v is not None for v in (audio_url, audio_file, video_url, video_file))
         category = "embed" if heavy else "embed_text"
-        answer = await self.ask(Request("POST", "/embed", form=form, category=category, repeat=Repeat.ONCE))
+        answer = await self.send(Request("POST", "/embed", form=form, category=category, repeat=Repeat.ONCE))
         for name, block in answer.items():
             if isinstance(block, dict) and block.get("error_message"):
-                raise BadRequest(f"no {name}: {block['error_message']}", "embedding_failed", 200)
+                raise BadRequest(f"{name} failed: {block['error_message']}", "embedding_failed", 200)
         current().model = answer.get("model_name") or model_name
         return answer
 
@@ -70,11 +70,11 @@ class EmbedMethods(BaseClient):
         embedding_uncertainty: bool | None = None,
         **inputs: Json,
     ) -> Json:
-        """Embed text, pictures, audio or a short video at once; the vectors are in `data`.
+        """Embed text, an image, audio or a short video in one request; the vectors are in `data`.
 
         Args:
-            input_type: text, image, text_image, audio, video (Marengo 3.0) or multi_input (3.5 alone).
-            inputs: the block named like the type, such as text={"input_text": "a red car"}.
+            input_type: text, image, text_image, audio, video (Marengo 3.0) or multi_input (3.5 only).
+            inputs: an object under the name of the type, such as text={"input_text": "a red car"}.
         """
         body = {"input_type": input_type, "model_name": model_name, **inputs} | given(
             embedding_dimension=embedding_dimension,
@@ -82,7 +82,7 @@ class EmbedMethods(BaseClient):
             embedding_uncertainty=embedding_uncertainty,
         )
         category = "embed" if input_type in ("audio", "video") else "embed_text"
-        answer = await self.ask(
+        answer = await self.send(
             Request("POST", "/embed-v2", json=body, category=category, repeat=Repeat.ONCE)
         )
         current().model = model_name
@@ -98,7 +98,7 @@ class EmbedMethods(BaseClient):
         video_minutes: float = 0.0,
         **inputs: Json,
     ) -> Json:
-        """Begin to embed a video, audio, document or picture; returns `_id` of the task.
+        """Create a task of /embed-v2 for a video, audio, document or image; returns `_id` of the task.
 
         Raises:
             APIError: with `maybe_done` set, the task may exist.
@@ -127,7 +127,7 @@ class EmbedMethods(BaseClient):
         ended_at: Moment | None = None,
         status: str | None = None,
     ) -> AsyncIterator[Json]:
-        """List embedding tasks of /embed-v2, newest first, without vectors; of the last seven days."""
+        """List embedding tasks of /embed-v2 of the last seven days, newest first, without vectors."""
         query = given(
             page=page, page_limit=page_limit, started_at=started_at, ended_at=ended_at, status=status
         )
@@ -136,7 +136,7 @@ class EmbedMethods(BaseClient):
     @operation("GET /embed-v2/tasks/{task_id}")
     async def retrieve_embed_v2_task(self, task_id: str) -> Json:
         """Retrieve an embedding task of /embed-v2; its vectors are in `data` once it is ready."""
-        return await self.ask(Request("GET", path("/embed-v2/tasks/{task_id}", task_id=task_id)))
+        return await self.send(Request("GET", path("/embed-v2/tasks/{task_id}", task_id=task_id)))
 
     @operation("POST /embed/tasks")
     async def create_embed_task(
@@ -153,12 +153,12 @@ class EmbedMethods(BaseClient):
         on_progress: Progress | None = None,
         video_minutes: float = 0.0,
     ) -> str:
-        """Begin to embed a video clip by clip and return the id of the task.
+        """Create a task that embeds the clips of a video; returns the id of the task.
 
-        `filename` is the name a file is uploaded under, which listings show; its own name by default.
+        `filename` is the name of an uploaded file in lists; by default its own name.
 
         Raises:
-            APIError: with `maybe_done` set, the task may exist: look for it before trying again.
+            APIError: with `maybe_done` set, the task may exist: search for it before trying again.
         """
         form = Form(
             given(
@@ -195,7 +195,7 @@ class EmbedMethods(BaseClient):
         ended_at: Moment | None = None,
         status: str | None = None,
     ) -> AsyncIterator[Json]:
-        """List embedding tasks, newest first; those of the last seven days unless told otherwise."""
+        """List embedding tasks, newest first; by default those of the last seven days."""
         query = given(
             page=page, page_limit=page_limit, started_at=started_at, ended_at=ended_at, status=status
         )
@@ -203,11 +203,11 @@ class EmbedMethods(BaseClient):
 
     @operation("GET /embed/tasks/{task_id}")
     async def retrieve_embed_task(self, task_id: str, embedding_option: list[str] | None = None) -> Json:
-        """Retrieve an embedding task with its vectors, all of them unless `embedding_option` names some."""
+        """Retrieve an embedding task with its vectors; `embedding_option` selects some of them."""
         query = given(embedding_option=embedding_option)
-        return await self.ask(Request("GET", path("/embed/tasks/{task_id}", task_id=task_id), query))
+        return await self.send(Request("GET", path("/embed/tasks/{task_id}", task_id=task_id), query))
 
     @operation("GET /embed/tasks/{task_id}/status")
     async def embed_task_status(self, task_id: str) -> Json:
-        """Retrieve how far an embedding task is, without vectors."""
-        return await self.ask(Request("GET", path("/embed/tasks/{task_id}/status", task_id=task_id)))
+        """Retrieve the status of an embedding task, without vectors."""
+        return await self.send(Request("GET", path("/embed/tasks/{task_id}/status", task_id=task_id)))

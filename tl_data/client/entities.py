@@ -1,4 +1,4 @@
-"""Entities: people by their pictures, in collections. A search finds one by `<@id>` in its text."""
+"""/entity-collections: entities, such as people, described by images. `<@id>` in a search text finds one."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class EntityMethods(BaseClient):
     @operation("GET /entity-collections/{entity_collection_id}")
     async def retrieve_entity_collection(self, entity_collection_id: str) -> Json:
         """Retrieve a collection."""
-        return await self.ask(Request("GET", _collection(entity_collection_id)))
+        return await self.send(Request("GET", _collection(entity_collection_id)))
 
     @operation("PATCH /entity-collections/{entity_collection_id}")
     async def update_entity_collection(
         self, entity_collection_id: str, *, name: str | None = None, description: str | None = None
     ) -> Json:
-        """Rename a collection, or describe it anew."""
+        """Change the name or the description of a collection."""
         body = given(name=name, description=description)
-        return await self.ask(Request("PATCH", _collection(entity_collection_id), json=body))
+        return await self.send(Request("PATCH", _collection(entity_collection_id), json=body))
 
     @operation("DELETE /entity-collections/{entity_collection_id}")
     async def delete_entity_collection(self, entity_collection_id: str) -> None:
@@ -56,7 +56,7 @@ class EntityMethods(BaseClient):
         description: str | None = None,
         metadata: Mapping[str, Scalar] | None = None,
     ) -> Json:
-        """Create an entity from one picture or more; it is `processing` at first."""
+        """Create an entity from one or more images; its status is `processing` at first."""
         body = given(
             name=name,
             asset_ids=asset_ids,
@@ -68,10 +68,10 @@ class EntityMethods(BaseClient):
 
     @operation("POST /entity-collections/{entity_collection_id}/entities/bulk")
     async def create_entities(self, entity_collection_id: str, entities: list[Mapping[str, Any]]) -> Json:
-        """Create many entities; some may fail: see `failed_count` and `errors`."""
+        """Create many entities. Failures are in `failed_count` and `errors` of the response."""
         where = f"{_collection(entity_collection_id)}/entities/bulk"
         body = {"entities": [dict(entity) for entity in entities]}
-        return await self.ask(Request("POST", where, json=body, repeat=Repeat.NEVER))
+        return await self.send(Request("POST", where, json=body, repeat=Repeat.NEVER))
 
     @operation("GET /entity-collections/{entity_collection_id}/entities")
     def list_entities(
@@ -99,7 +99,7 @@ class EntityMethods(BaseClient):
     @operation("GET /entity-collections/{entity_collection_id}/entities/{entity_id}")
     async def retrieve_entity(self, entity_collection_id: str, entity_id: str) -> Json:
         """Retrieve an entity: `status` is processing or ready."""
-        return await self.ask(Request("GET", _entity(entity_collection_id, entity_id)))
+        return await self.send(Request("GET", _entity(entity_collection_id, entity_id)))
 
     @operation("PATCH /entity-collections/{entity_collection_id}/entities/{entity_id}")
     async def update_entity(
@@ -111,36 +111,36 @@ class EntityMethods(BaseClient):
         description: str | None = None,
         metadata: Mapping[str, Scalar] | None = None,
     ) -> Json:
-        """Change an entity; `metadata` replaces all that it has."""
+        """Update an entity; `metadata` replaces all existing metadata."""
         body = given(
             name=name, description=description, metadata=None if metadata is None else dict(metadata)
         )
-        return await self.ask(Request("PATCH", _entity(entity_collection_id, entity_id), json=body))
+        return await self.send(Request("PATCH", _entity(entity_collection_id, entity_id), json=body))
 
     @operation("DELETE /entity-collections/{entity_collection_id}/entities/{entity_id}")
     async def delete_entity(self, entity_collection_id: str, entity_id: str) -> None:
-        """Delete an entity; its pictures stay."""
+        """Delete an entity. Its images are kept."""
         await self.delete(_entity(entity_collection_id, entity_id))
 
     @operation("POST /entity-collections/{entity_collection_id}/entities/{entity_id}/assets")
     async def add_entity_assets(
         self, entity_collection_id: str, entity_id: str, asset_ids: list[str]
     ) -> Json:
-        """Add pictures to an entity, which is `processing` again for a while."""
+        """Add images to an entity; its status is `processing` again until they are read."""
         where = f"{_entity(entity_collection_id, entity_id)}/assets"
-        return await self.ask(Request("POST", where, json={"asset_ids": asset_ids}))
+        return await self.send(Request("POST", where, json={"asset_ids": asset_ids}))
 
     @operation("DELETE /entity-collections/{entity_collection_id}/entities/{entity_id}/assets")
     async def remove_entity_assets(
         self, entity_collection_id: str, entity_id: str, asset_ids: list[str]
     ) -> Json:
-        """Take pictures from an entity; the last one stays."""
+        """Remove images from an entity. The last image cannot be removed."""
         where = f"{_entity(entity_collection_id, entity_id)}/assets"
-        return await self.ask(Request("DELETE", where, json={"asset_ids": asset_ids}))
+        return await self.send(Request("DELETE", where, json={"asset_ids": asset_ids}))
 
     @operation("GET /assets/{asset_id}/entities")
     def asset_entities(self, asset_id: str) -> AsyncIterator[Json]:
-        """The entities that a picture belongs to."""
+        """List the entities that use an image."""
         return self.pages(path("/assets/{asset_id}/entities", asset_id=asset_id), {})
 
 

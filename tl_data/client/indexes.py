@@ -1,4 +1,4 @@
-"""Indexes and the videos in them."""
+"""/indexes: indexes and their videos."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from tl_data.client.base import BaseClient
 from tl_data.client.request import Json, Request, given, operation, path
 from tl_data.errors import BadRequest, NotFound
 
-#: A number to be equal to, or a range such as {"gte": 5, "lte": 10}.
+#: A filter: an exact number, or a range such as {"gte": 5, "lte": 10}.
 Range = float | Mapping[str, float]
-#: A moment (RFC 3339) at or after which, or a range of them.
+#: A filter: the earliest time (RFC 3339), or a range such as {"gte": ..., "lte": ...}.
 Moment = str | Mapping[str, str]
 
 
 class IndexMethods(BaseClient):
     @operation("POST /indexes")
     async def create_index(self, index_name: str, models: list[Json], addons: list[str] | None = None) -> str:
-        """Create an index and return its id; of an index of this name and these models, its id.
+        """Create an index and return its id, or the id of an existing index with this name and these models.
 
         Raises:
-            BadRequest: the name is taken by an index with other models (`index_name_already_exists`).
+            BadRequest: an index with this name has other models (`index_name_already_exists`).
         """
         body = given(index_name=index_name, models=models, addons=addons)
         try:
-            # May be repeated: the name is unique, so that a second try cannot create a second index.
+            # Retries are safe: names are unique, so a second attempt cannot create a second index.
             return str((await self.create(Request("POST", "/indexes", json=body)))["_id"])
         except BadRequest as error:
             if error.code != "index_name_already_exists":
@@ -49,7 +49,7 @@ class IndexMethods(BaseClient):
         created_at: Moment | None = None,
         updated_at: Moment | None = None,
     ) -> AsyncIterator[Json]:
-        """List the indexes of the account, from `page` on to the last."""
+        """List the indexes of the account, from `page` to the last page."""
         query = given(
             page=page,
             page_limit=page_limit,
@@ -66,13 +66,13 @@ class IndexMethods(BaseClient):
     @operation("GET /indexes/{index_id}")
     async def retrieve_index(self, index_id: str) -> Json:
         """Retrieve an index."""
-        return await self.ask(Request("GET", path("/indexes/{index_id}", index_id=index_id)))
+        return await self.send(Request("GET", path("/indexes/{index_id}", index_id=index_id)))
 
     @operation("PUT /indexes/{index_id}")
     async def update_index(self, index_id: str, index_name: str) -> None:
         """Rename an index."""
         where = path("/indexes/{index_id}", index_id=index_id)
-        await self.ask(Request("PUT", where, json={"index_name": index_name}))
+        await self.send(Request("PUT", where, json={"index_name": index_name}))
 
     @operation("DELETE /indexes/{index_id}")
     async def delete_index(self, index_id: str) -> None:
@@ -99,9 +99,9 @@ class IndexMethods(BaseClient):
         filters: Mapping[str, Any] | None = None,
         **user_metadata: Any,
     ) -> AsyncIterator[Json]:
-        """List the ready videos of an index; any further name filters by a key of the user metadata.
+        """List the ready videos of an index; other keyword arguments filter by keys of the user metadata.
 
-        `filters` takes any key, also those that have another meaning here, such as index_id.
+        `filters` also accepts keys that are parameters of this method, such as index_id.
         """
         query = dict(filters or {}) | given(
             page=page,
@@ -128,9 +128,9 @@ class IndexMethods(BaseClient):
         embedding_option: list[str] | None = None,
         transcription: bool | None = None,
     ) -> Json:
-        """Retrieve a video, with its vectors (`embedding_option`) and words (`transcription`) on request."""
+        """Retrieve a video, with its vectors (`embedding_option`) and `transcription` on request."""
         query = given(embedding_option=embedding_option, transcription=transcription)
-        return await self.ask(Request("GET", _video(index_id, video_id), query))
+        return await self.send(Request("GET", _video(index_id, video_id), query))
 
     @operation("PATCH /indexes/{index_id}/videos/{video_id}", "PUT /indexes/{index_id}/videos/{video_id}")
     async def update_video(
@@ -141,16 +141,16 @@ class IndexMethods(BaseClient):
         *,
         video_title: str | None = None,
     ) -> None:
-        """Set a video's title and keys of its user metadata; null deletes a key, and other keys stay."""
+        """Set a video's title and keys of its user metadata; null deletes a key, other keys are kept."""
         where = _video(index_id, video_id)
         metadata = None if user_metadata is None else dict(user_metadata)
         body = given(user_metadata=metadata, video_title=video_title)
-        if not self.puts_videos:
+        if not self.updates_videos_with_put:
             try:
-                await self.ask(Request("PATCH", where, json=body))
+                await self.send(Request("PATCH", where, json=body))
                 return
             except (BadRequest, NotFound) as error:
-                # A server of before mid-2025 knows PUT only; 404 with a code of its own means the video.
+                # Servers before mid-2025 support PUT only. A 404 with another code means the video.
                 unknown_route = error.http_status == 404 and error.code in (
                     None,
                     "endpoint_not_exists",
@@ -158,8 +158,8 @@ class IndexMethods(BaseClient):
                 )
                 if error.http_status != 405 and not unknown_route:
                     raise
-        await self.ask(Request("PUT", where, json=body))
-        self.puts_videos = True
+        await self.send(Request("PUT", where, json=body))
+        self.updates_videos_with_put = True
 
     @operation("DELETE /indexes/{index_id}/videos/{video_id}")
     async def delete_video(self, index_id: str, video_id: str) -> None:

@@ -1,10 +1,10 @@
-"""Find or start the embedded engine: the process that answers when there is no API key.
+"""Find or start the embedded engine, which serves the API when there is no API key.
 
-One engine serves all processes that share a home folder. Who uses it holds a shared lock on `users.lock`;
-the kernel drops the lock with the process, however it ends, and the engine ends when nobody holds it.
-So there is nothing to clean up, also after `kill -9`.
+One engine serves all processes that share a home folder. Each process holds a shared lock on `users.lock`,
+and the engine exits when nobody holds it. The kernel releases the lock when the process ends, also after
+`kill -9`, so nothing needs to be cleaned up.
 
-Telling the embedded engine from the service: it has a page of its own models that the API has not.
+The embedded engine is recognized by a route with its models that the service does not have.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from tl_data.untrusted import private_file, private_folder
 from tl_data.urls import is_loopback
 
 if TYPE_CHECKING:
-    from tl_data.client.client import Client
-    from tl_data.client.transport import Answer
+    from tl_data.client import Client
+    from tl_data.client.transport import Response
 
-#: Longest wait in seconds for the engine to listen; it usually takes one to two.
+#: Longest wait in seconds until a new engine listens. One to two are usual.
 START_SECONDS = 60.0
-#: Longest wait in seconds for an engine with other models to end, once nobody uses it.
-OTHER_SECONDS = 15.0
+#: Longest wait in seconds for an engine with other models to exit.
+OTHER_ENGINE_SECONDS = 15.0
 _TIERS = {
     "clip": "TL_LOCAL_CLIP",
     "whisper": "TL_LOCAL_WHISPER",
@@ -46,7 +46,7 @@ _TIERS = {
     "llm_url": "TL_LOCAL_LLM_URL",
     "llm_model": "TL_LOCAL_LLM_MODEL",
 }
-_NEEDED = ("starlette", "uvicorn", "av", "wordllama", "rapidocr")
+_REQUIRED_MODULES = ("starlette", "uvicorn", "av", "wordllama", "rapidocr")
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Engine:
     _lease: IO[str]
 
     def release(self, *, stop: bool = False) -> None:
-        """Let go of the engine; with `stop`, end it now and wait until it has gone."""
+        """Release the lock. With `stop`, end the engine and wait up to 10 s until it has exited."""
         self._lease.close()
         if not stop:
             return
@@ -74,28 +74,28 @@ class Engine:
 
 
 def engine(home: Path, tiers: Mapping[str, str] | None = None) -> Engine:
-    """The embedded engine of this home folder, started if none is running.
+    """Connect to the embedded engine of a home folder. It is started if it does not run.
 
     Args:
-        home: where its data lie.
-        tiers: what chooses its models, as `Settings.tiers` gives it.
+        home: the folder of its data.
+        tiers: the settings that select its models, from `Settings.tiers`.
 
     Raises:
-        SettingsError: the folder cannot be used, or an engine with other models runs there and is in use.
+        SettingsError: the folder is not usable, or another process uses an engine with other models there.
         MissingExtra: the engine's packages are not installed.
-        ConnectionFailed: it did not start; the message holds what it said.
+        ConnectionFailed: it did not start; the message has the end of its log.
     """
     wanted = dict(tiers or {})
     try:
         private_folder(home)
-        _until_alike(home, wanted)
+        _wait_for_other_engine(home, wanted)
         lease = (home / "users.lock").open("a+")
     except OSError as error:
         raise SettingsError(
-            f"the engine's folder {home} cannot be used: {error.strerror}. Set TL_HOME to another folder"
+            f"cannot use the engine's folder {home}: {error.strerror}. Set TL_HOME to another folder"
         ) from error
     fcntl.flock(lease, fcntl.LOCK_SH)
-    # Only one process starts the engine; the others wait here and then find it.
+    # One process starts the engine; the others wait for this lock and then find it running.
     with (home / "start.lock").open("a+") as starting:
         fcntl.flock(starting, fcntl.LOCK_EX)
         if found := _running(home):
@@ -107,51 +107,51 @@ def engine(home: Path, tiers: Mapping[str, str] | None = None) -> Engine:
             raise
 
 
-def _until_alike(home: Path, tiers: Mapping[str, str]) -> None:
-    """Wait until an engine with other models has ended, which it does when its last user has gone."""
-    deadline = time.monotonic() + OTHER_SECONDS
-    while _running(home) and (other := _other_models(home, tiers)):
+def _wait_for_other_engine(home: Path, tiers: Mapping[str, str]) -> None:
+    """Wait until an engine with other models has exited, which it does when its last user has ended."""
+    deadline = time.monotonic() + OTHER_ENGINE_SECONDS
+    while _running(home) and (other := _model_differences(home, tiers)):
         if time.monotonic() > deadline:
             raise SettingsError(
-                f"an engine with other models runs in {home} and is in use ({other}). End what uses it, or "
+                f"another process uses an engine with other models in {home} ({other}). End that process, or "
                 "set TL_HOME to another folder"
             )
         time.sleep(0.2)
 
 
-def _other_models(home: Path, tiers: Mapping[str, str]) -> str:
-    """What a running engine was told of its models, where it differs from these settings; "" if nowhere."""
+def _model_differences(home: Path, tiers: Mapping[str, str]) -> str:
+    """The model settings in which a running engine differs from `tiers`, as text; "" if there are none."""
     try:
-        told = orjson.loads((home / "engine.json").read_bytes()).get("tiers") or {}
+        running = orjson.loads((home / "engine.json").read_bytes()).get("tiers") or {}
     except (FileNotFoundError, orjson.JSONDecodeError):
         return ""
     differing = []
     for name, setting in _TIERS.items():
-        here, there = tiers.get(setting), told.get(name)
+        here, there = tiers.get(setting), running.get(name)
         if name in ("clip", "whisper", "objects"):
             here = str(Path(here).expanduser().resolve()) if here else None
-        elif name == "llm_url":  # the engine completes an address
+        elif name == "llm_url":  # the engine appends /v1 where it is missing
             here = here and here.strip().rstrip("/").removesuffix("/chat/completions")
             there = there if there == here else there and there.removesuffix("/v1")
         elif name == "detector":
             here = "off" if here and here.lower() == "off" else None
-        elif not told.get("llm_url"):
-            continue  # a model without an address means nothing
+        elif not running.get("llm_url"):
+            continue  # the model has no effect without a URL
         if here != there:
-            differing.append(f"{setting} is {there or 'not set'} there and {here or 'not set'} here")
+            differing.append(f"{setting} is {there or 'not set'} there, {here or 'not set'} here")
     return "; ".join(differing)
 
 
 def _start(home: Path, lease: IO[str], tiers: Mapping[str, str]) -> Engine:
-    for module in _NEEDED:
+    for module in _REQUIRED_MODULES:
         if not _importable(module):
             raise MissingExtra(f"the embedded engine needs {module}, which", "local")
-    print(  # noqa: T201  the one line that says which engine answers
-        "tl_data: no API key (TL_API_KEY), so the embedded engine looks at the videos on this machine",
+    print(  # noqa: T201  users must see that results do not come from the service
+        "tl_data: no API key (TL_API_KEY); the embedded engine analyzes the videos on this machine",
         file=sys.stderr,
     )
     log = home / "engine.log"
-    # Other users of the machine may reach the port: the engine would read this user's files for them.
+    # Other users of the machine can reach the port. Without a key the engine would read files for them.
     key = secrets.token_urlsafe(32)
     private_file(home / "engine.key", key)
     command = [sys.executable, "-m", "tl_data.local", "--home", str(home), "--port", "0"]
@@ -165,7 +165,8 @@ def _start(home: Path, lease: IO[str], tiers: Mapping[str, str]) -> Engine:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if found := _running(home):
-            # The engine may outlive its user, which Popen would warn of; who stops it waits by its id.
+            # The engine may outlive this process. A return code keeps Popen from warning about it;
+            # `Engine.release` waits for the process by its id.
             process.returncode = 0
             return Engine(found[0], found[1], home, lease)
         if process.poll() is not None:
@@ -173,8 +174,8 @@ def _start(home: Path, lease: IO[str], tiers: Mapping[str, str]) -> Engine:
         time.sleep(0.05)
     process.kill()
     process.wait()
-    said = log.read_text(errors="replace")[-2000:].strip()
-    raise ConnectionFailed(f"the embedded engine did not start; {log} ends with: {said or '(nothing)'}")
+    tail = log.read_text(errors="replace")[-2000:].strip()
+    raise ConnectionFailed(f"the embedded engine did not start; {log} ends with: {tail or '(nothing)'}")
 
 
 def _running(home: Path) -> tuple[str, int] | None:
@@ -188,11 +189,11 @@ def _running(home: Path) -> tuple[str, int] | None:
 
 def _alive(pid: int) -> bool:
     try:
-        # A finished child of ours stays visible until it is waited for.
+        # A finished child process is a zombie, which kill(0) finds, until waitpid collects it.
         if os.waitpid(pid, os.WNOHANG)[0] == pid:
             return False
     except ChildProcessError:
-        pass  # somebody else's child: kill(0) below tells
+        pass  # not a child of this process
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -208,80 +209,85 @@ def _importable(module: str) -> bool:
     return find_spec(module) is not None
 
 
-PAGE = "/_engine/tiers"
-OWN = "tl-local-"  # with which the names of the embedded engine's models begin
-AS = " as "  # between the model that made something and the one that was asked for
+TIERS_PATH = "/_engine/tiers"
+MODEL_PREFIX = "tl-local-"  # of the embedded engine's model names
+AS = " as "  # separates the model that computed a row from the requested one
 
 
 @dataclass(frozen=True)
 class Models:
     """The models of an embedded engine."""
 
-    search: str  # makes words and vectors
-    analyze: str  # writes texts
+    search: str  # for clips, transcripts and vectors
+    analyze: str  # for texts
     dimension: int  # of the vectors
 
 
-async def again(client: Client, index_id: str | None, *, begin: bool = False) -> dict[str, Any]:
-    """What the embedded engine would have to look at again, or with `begin` does, after a change of models.
+async def reindex_videos(client: Client, index_id: str | None, *, begin: bool = False) -> dict[str, Any]:
+    """Report the videos that need reindexing after a change of models; with `begin`, start it.
+
+    Args:
+        index_id: one index; all of them by default.
 
     Raises:
-        APIError: there is no such index, or nobody answers.
+        APIError: the index does not exist, or the engine does not respond.
     """
     parts = urlsplit(client.base_url)
-    page = "/_engine/reindex" + (f"?index_id={index_id}" if index_id else "")
+    route = "/_engine/reindex" + (f"?index_id={index_id}" if index_id else "")
     headers = {"x-api-key": client.key} if client.key else {}
     method = "POST" if begin else "GET"
 
-    async def asked() -> Answer:
-        answer = await client.transport.send(method, f"{parts.scheme}://{parts.netloc}{page}", headers)
+    async def attempt() -> Response:
+        answer = await client.transport.send(method, f"{parts.scheme}://{parts.netloc}{route}", headers)
         if answer.status != 200:
-            raise error_from(answer.status, answer.headers, answer.body, f"{method} {page}")
+            raise error_from(answer.status, answer.headers, answer.body, f"{method} {route}")
         return answer
 
-    return decoded((await persist(asked, Repeat.FREELY, client.settings)).body) or {}
+    return decoded((await persist(attempt, Repeat.FREELY, client.settings)).body) or {}
 
 
 async def models_of(client: Client) -> Models | None:
-    """The models of the embedded engine on this machine; None if it is none. Other hosts are not asked.
+    """The models of the embedded engine at the client's address; None if another server is there.
+
+    Only loopback addresses are requested.
 
     Raises:
-        APIError: nobody answers there, or not now. A guess would be other models than the next run's, and
-            with them other keys in the ledger: everything would be paid for again.
+        APIError: the server does not respond. A guess of the models could give other ledger keys than the
+            next run has, and everything would be charged again.
     """
     parts = urlsplit(client.base_url)
     if not is_loopback(client.base_url):
         return None
     headers = {"x-api-key": client.key} if client.key else {}
 
-    async def asked() -> Answer:
-        answer = await client.transport.send("GET", f"{parts.scheme}://{parts.netloc}{PAGE}", headers)
+    async def attempt() -> Response:
+        answer = await client.transport.send("GET", f"{parts.scheme}://{parts.netloc}{TIERS_PATH}", headers)
         if answer.status == 429 or answer.status >= 500:
-            raise error_from(answer.status, answer.headers, answer.body, f"GET {PAGE}")
+            raise error_from(answer.status, answer.headers, answer.body, f"GET {TIERS_PATH}")
         return answer
 
-    answer = await persist(asked, Repeat.FREELY, client.settings)
-    if answer.status == 424:  # a model that a setting names cannot be used
-        raise error_from(answer.status, answer.headers, answer.body, f"GET {PAGE}")
-    told = decoded(answer.body) if answer.status == 200 else None
-    if told and told.get("profile", "lenient") != "lenient":
-        return None  # it acts as the service: nothing but the API tells what it has
+    answer = await persist(attempt, Repeat.FREELY, client.settings)
+    if answer.status == 424:  # a configured model is not usable
+        raise error_from(answer.status, answer.headers, answer.body, f"GET {TIERS_PATH}")
+    tiers = decoded(answer.body) if answer.status == 200 else None
+    if tiers and tiers.get("profile", "lenient") != "lenient":
+        return None  # a strict profile acts as the service, so the client uses the API alone
     try:
-        return Models(told["search_model"], told["analyze_model"], told["dimension"]) if told else None
+        return Models(tiers["search_model"], tiers["analyze_model"], tiers["dimension"]) if tiers else None
     except KeyError:
         return None
 
 
-def made_by(asked: str, own: str | None) -> str:
-    """The name of a model in tables: never the service's alone for what the embedded engine made.
+def made_by(requested: str, local: str | None) -> str:
+    """The model name for tables. Rows of the embedded engine are marked, as in "tl-local-2 as marengo3.0".
 
     Args:
-        asked: the model that was asked for.
-        own: the embedded engine's; None for the service.
+        requested: the model of the request.
+        local: the embedded engine's model; None for the service.
     """
-    return asked if own is None or asked.startswith(OWN) else f"{own}{AS}{asked}"
+    return requested if local is None or requested.startswith(MODEL_PREFIX) else f"{local}{AS}{requested}"
 
 
-def asked_for(name: str) -> str:
-    """The model that was asked for, of a name as `made_by` gives it."""
+def requested_model(name: str) -> str:
+    """The requested model in a name from `made_by`."""
     return name.rpartition(AS)[2]

@@ -1,4 +1,4 @@
-"""Multipart forms, sent from disk: nothing of a file is held in memory but the block on its way."""
+"""Multipart forms that stream files from disk, one block at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import orjson
 
 from tl_data.errors import MediaRefused
 
-#: Called with the bytes sent so far and the bytes there are, after each block.
+#: Called after each block with the bytes sent so far and the total.
 Progress = Callable[[int, int], None]
 
 File = Path | str | bytes  # a path, or the content itself
@@ -46,9 +46,13 @@ class Form:
         on_progress: Progress | None = None,
         filename: str | None = None,
     ) -> None:
-        """`None` is left out, lists become repeated parts, dicts JSON text, booleans true and false.
+        """Build the parts of the form.
 
-        `filename` is what the server is told instead of the names of paths.
+        Args:
+            fields: None is omitted, lists become repeated parts, dicts JSON, booleans "true" and "false".
+            files: paths or contents by field name.
+            on_progress: called after each block of a file that is sent from disk.
+            filename: the name that is sent for paths; by default the name of each file.
 
         Raises:
             MediaRefused: a file does not exist, is empty or cannot be read.
@@ -60,8 +64,8 @@ class Form:
             for item in value if isinstance(value, list | tuple) else [value]:
                 if item is not None:
                     self._parts.append(_field(boundary, name, as_text(item)))
-        for name, given in (files or {}).items():
-            for file in given if isinstance(given, list) else [given]:
+        for name, content in (files or {}).items():
+            for file in content if isinstance(content, list) else [content]:
                 if file is not None:
                     self._parts.append(_file(boundary, name, file, filename))
         self._tail = f"--{boundary}--\r\n".encode()
@@ -88,7 +92,7 @@ class Form:
 
 @dataclass
 class FileRange:
-    """A part of a file as a body of its own, which can be sent any number of times."""
+    """A byte range of a file as a request body that can be sent any number of times."""
 
     path: Path
     at: int
@@ -100,18 +104,18 @@ class FileRange:
 
 
 async def _blocks(path: Path, size: int, start: int = 0) -> AsyncIterator[bytes]:
-    """Exactly `size` bytes of a file, read outside of the event loop."""
+    """Exactly `size` bytes of a file, read in a thread."""
     at = 0
     while at < size:
         block = await asyncio.to_thread(_block, path, start + at, min(BLOCK, size - at))
         if not block:
-            raise MediaRefused(f"{path.name} became shorter while it was being sent")
+            raise MediaRefused(f"{path.name} was truncated during the upload")
         at += len(block)
         yield block
 
 
 def _block(path: Path, at: int, size: int) -> bytes:
-    # Opened anew for each block: an upload may be cancelled at any moment, and leaves no file open.
+    # Opened for each block: a cancelled upload then leaves no open file.
     with path.open("rb") as file:
         file.seek(at)
         return file.read(size)
@@ -123,20 +127,20 @@ def _field(boundary: str, name: str, text: str) -> _Part:
     return _Part(head.encode(), content, len(content))
 
 
-def _file(boundary: str, name: str, file: File, called: str | None) -> _Part:
+def _file(boundary: str, name: str, file: File, sent_name: str | None) -> _Part:
     if isinstance(file, bytes):
         filename = next((n for s, n in _SIGNATURES.items() if file.startswith(s)), "upload.bin")
         content: bytes | Path = file
         size = len(file)
     else:
         content = Path(file)
-        filename = called or content.name
+        filename = sent_name or content.name
         try:
             size = content.stat().st_size
             with content.open("rb"):
                 pass
         except OSError as error:
-            raise MediaRefused(f"{content} cannot be read: {error.strerror}") from error
+            raise MediaRefused(f"cannot read {content}: {error.strerror}") from error
     if not size:
         raise MediaRefused(f"{filename} is empty")
     kind = mimetypes.guess_type(filename)[0] or "application/octet-stream"
@@ -148,7 +152,7 @@ def _file(boundary: str, name: str, file: File, called: str | None) -> _Part:
 
 
 def as_text(value: Any) -> str:
-    """A scalar as the API reads it in forms and query strings."""
+    """A value in the API's format for forms and query strings."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""The texts that have a name: summary, title, topics, hashtags, chapters, highlights. How each is asked for.
+"""Presets: the prompt and the JSON schema of summary, title, topics, hashtags, chapters and highlights.
 
-/analyze is asked by one JSON schema for any of them together. The answers keep the shape that /gist and
-/summarize gave, which accounts of 2025 still have.
+One request to /analyze with a combined schema returns any of them together. The results have the shape of the
+responses of /gist and /summarize, which accounts of 2025 still have.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _list_of(**fields: Json) -> Json:
 
 @dataclass(frozen=True)
 class Preset:
-    """A text that has a name: its property in the schema, and the sentence that asks for it."""
+    """One preset: its property name, prompt and schema."""
 
     name: str
     prompt: str
@@ -58,16 +58,16 @@ PRESETS: dict[str, Preset] = {
 
 
 def schema_of(properties: Mapping[str, Json]) -> Json:
-    """`response_format` for an object of these properties, all required, in their order."""
+    """The `response_format` for an object with these properties, all required, in this order."""
     schema = {"type": "object", "properties": dict(properties), "required": list(properties)}
     return {"type": "json_schema", "json_schema": schema}
 
 
 def as_presets(values: Mapping[str, Any], names: Iterable[str]) -> Json:
-    """The fields of a structured answer in the shape of /gist and /summarize.
+    """Convert the fields of a structured response to the shape of /gist and /summarize.
 
     Raises:
-        ServerFailed: with `answer_unreadable`, a field is not what its schema says.
+        ServerFailed: with code `answer_unreadable`, a field does not match its schema.
     """
     try:
         fields = {name: values.get(name) for name in names}
@@ -78,17 +78,17 @@ def as_presets(values: Mapping[str, Any], names: Iterable[str]) -> Json:
         if fields.get("hashtags"):
             tags = [str(tag) for tag in fields["hashtags"] or []]
             fields["hashtags"] = [tag if tag.startswith("#") else f"#{tag}" for tag in tags]
-    except (AttributeError, KeyError, TypeError) as odd:
-        text = f"the answer does not follow its schema: {type(odd).__name__} {odd}"
+    except (AttributeError, KeyError, TypeError) as error:
+        text = f"the response does not match its schema: {type(error).__name__} {error}"
         raise ServerFailed(text, "answer_unreadable", 200) from None
     return fields
 
 
-def _part(name: str, number: int, given: Mapping[str, Any]) -> Json:
-    part = dict(given)
+def _part(name: str, number: int, fields: Mapping[str, Any]) -> Json:
+    part = dict(fields)
     if name == "chapters":
         part.setdefault("chapter_number", number)
     else:
         part["highlight"] = part.pop("highlight_title", part.get("highlight"))
-    # `start` and `end` are whole seconds, as /summarize gave them.
+    # /summarize returns `start` and `end` in whole seconds.
     return part | {"start": math.floor(part["start_sec"]), "end": math.ceil(part["end_sec"])}

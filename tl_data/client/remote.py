@@ -1,4 +1,4 @@
-"""Videos where they lie: what their servers say of them, and ranges of their bytes. No key goes there."""
+"""Video files on other servers: response headers and byte ranges. The API key is not sent to them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tl_data.ratelimit.headers import wait_hint
 from tl_data.urls import encoded, redacted
 
 REDIRECTS = 10
-TRIES = 2  # repetitions; a video that cannot be asked about is a row, not a reason to stop the job
+PROBE_RETRIES = 2  # few: a video that cannot be reached fails its row, not the job
 _CONTENT_RANGE = re.compile(r"bytes \d+-\d+/(\d+)")
-_NOT_HEAD = (400, 401, 403, 404, 405, 409, 501)  # answers to HEAD that may be different for GET
+_NOT_HEAD = (400, 401, 403, 404, 405, 409, 501)  # statuses of HEAD that may differ for GET
 
 
 @dataclass(frozen=True)
 class Remote:
-    """What a server says of a file, without sending it."""
+    """A file on a server, as the response headers describe it."""
 
-    url: str  # as asked for, percent-encoded
+    url: str  # as requested, percent-encoded
     final_url: str  # after redirects
     status: int
     content_type: str | None
@@ -37,75 +37,75 @@ class Remote:
 
 class RemoteMethods(BaseClient):
     async def probe_url(self, url: str) -> Remote:
-        """Ask a server about a file by HEAD, or by the first byte where HEAD is not served.
+        """Request the headers of a file: by HEAD, or by a GET of the first byte where HEAD is not supported.
 
         Raises:
-            MediaRefused: it is not there, may not be read, or is a web page.
-            ConnectionFailed, ServerFailed: its server could not be asked; later it may.
+            MediaRefused: the file does not exist, access is denied, or it is an HTML page.
+            ConnectionFailed, ServerFailed: the server failed or could not be reached.
         """
-        asked = media_url(url) or ""
+        target = media_url(url) or ""
 
         async def attempt() -> Remote:
             try:
-                head: Remote | None = await self._heads("HEAD", asked, {})
+                head: Remote | None = await self._headers_of("HEAD", target, {})
             except ServerFailed as error:
                 if error.http_status == 429:
                     raise
                 head = None
             except ConnectionFailed as error:
-                if not error.maybe_done:  # not even a connection came about
+                if not error.maybe_done:  # no connection was established
                     raise
-                head = None  # some servers hang up on HEAD, and serve GET
+                head = None  # some servers close the connection on HEAD and support GET
             if head is None or _needs_get(head):
-                head = await self._heads("GET", asked, {"range": "bytes=0-0"})
+                head = await self._headers_of("GET", target, {"range": "bytes=0-0"})
             _check(head)
             return head
 
         return await persist(
-            attempt, Repeat.FREELY, self.settings.but(retries=min(TRIES, self.settings.retries))
+            attempt, Repeat.FREELY, self.settings.but(retries=min(PROBE_RETRIES, self.settings.retries))
         )
 
-    async def _heads(self, method: str, url: str, headers: Mapping[str, str]) -> Remote:
+    async def _headers_of(self, method: str, url: str, headers: Mapping[str, str]) -> Remote:
         async with self._opened(method, url, headers) as (stream, final):
-            said = stream.headers
-            ranged = _CONTENT_RANGE.match(said.get("content-range", ""))
-            length = ranged[1] if ranged else said.get("content-length", "")
-            unserved = method == "HEAD" and stream.status in _NOT_HEAD
-            if stream.status == 429 or (stream.status >= 500 and not unserved):
+            fields = stream.headers
+            ranged = _CONTENT_RANGE.match(fields.get("content-range", ""))
+            length = ranged[1] if ranged else fields.get("content-length", "")
+            head_unsupported = method == "HEAD" and stream.status in _NOT_HEAD
+            if stream.status == 429 or (stream.status >= 500 and not head_unsupported):
                 raise _overloaded(redacted(url), stream)
             return Remote(
                 url=url,
                 final_url=final,
                 status=stream.status,
-                content_type=said.get("content-type"),
-                length=int(length) if length.isdigit() and not said.get("content-encoding") else None,
-                etag=said.get("etag"),
-                last_modified=said.get("last-modified"),
-                accept_ranges=bool(ranged) or said.get("accept-ranges", "").lower() == "bytes",
+                content_type=fields.get("content-type"),
+                length=int(length) if length.isdigit() and not fields.get("content-encoding") else None,
+                etag=fields.get("etag"),
+                last_modified=fields.get("last-modified"),
+                accept_ranges=bool(ranged) or fields.get("accept-ranges", "").lower() == "bytes",
             )
 
     async def read_range(self, url: str, start: int, end: int) -> bytes:
-        """The bytes from `start` up to, not including, `end` of a file; fewer where the file ends.
+        """Read the bytes from `start` to `end`, exclusive; fewer at the end of the file.
 
         Raises:
-            BadRequest: with `ranges_not_supported`, its server only sends whole files.
+            BadRequest: with code `ranges_not_supported`, the server ignores range requests.
             ConnectionFailed, ServerFailed, MediaRefused: as for `probe_url`.
         """
-        asked = media_url(url) or ""
+        target = media_url(url) or ""
 
         async def attempt() -> bytes:
-            async with self._opened("GET", asked, {"range": f"bytes={start}-{end - 1}"}) as (stream, final):
+            async with self._opened("GET", target, {"range": f"bytes={start}-{end - 1}"}) as (stream, final):
                 if stream.status == 416:
                     return b""
                 if stream.status == 200 and start > 0:
                     raise BadRequest(
-                        f"the server of {redacted(asked)} only sends whole files", "ranges_not_supported"
+                        f"server does not support range requests: {redacted(target)}", "ranges_not_supported"
                     )
                 if stream.status >= 500 or stream.status == 429:
-                    raise _overloaded(redacted(asked), stream)
+                    raise _overloaded(redacted(target), stream)
                 _check(
                     Remote(
-                        asked,
+                        target,
                         final,
                         stream.status,
                         stream.headers.get("content-type"),
@@ -128,8 +128,8 @@ class RemoteMethods(BaseClient):
     async def _opened(
         self, method: str, url: str, headers: Mapping[str, str]
     ) -> AsyncIterator[tuple[Stream, str]]:
-        """The answer after redirects, and the address it came from."""
-        # Bytes of a file are wanted as they lie, not compressed.
+        """The response after redirects, and its URL."""
+        # Byte ranges and lengths must be those of the file, not of a compressed copy.
         headers = {"accept": "*/*", "accept-encoding": "identity", **headers}
         for _ in range(REDIRECTS):
             async with self.transport.stream(method, url, headers) as stream:
@@ -138,14 +138,14 @@ class RemoteMethods(BaseClient):
                     yield stream, url
                     return
                 url = media_url(urljoin(url, location)) or ""
-        raise MediaRefused(f"{redacted(url)} redirects in a circle", "video_url_not_reachable")
+        raise MediaRefused(f"too many redirects: {redacted(url)}", "video_url_not_reachable")
 
 
 def media_url(url: str | None) -> str | None:
-    """The address as it is sent to the API: spaces and letters outside ASCII percent-encoded.
+    """The URL as it is sent to the API, with spaces and non-ASCII characters percent-encoded.
 
     Raises:
-        MediaRefused: it is no http(s) URL.
+        MediaRefused: it is not an http or https URL.
     """
     if url is None:
         return None
@@ -156,14 +156,14 @@ def media_url(url: str | None) -> str | None:
 
 
 def _needs_get(head: Remote) -> bool:
-    """Whether the answer to HEAD may be different for GET."""
+    """Whether GET may return something else than HEAD."""
     page = (head.content_type or "").startswith("text/html")
     return head.status in _NOT_HEAD or page or (head.status < 300 and not head.length)
 
 
 def _overloaded(shown: str, stream: Stream) -> ServerFailed:
     return ServerFailed(
-        f"the server of {shown} answers HTTP {stream.status}",
+        f"server error (HTTP {stream.status}) for {shown}",
         "video_url_not_reachable",
         stream.status,
         None,
@@ -174,18 +174,18 @@ def _overloaded(shown: str, stream: Stream) -> ServerFailed:
 def _check(remote: Remote) -> None:
     shown = redacted(remote.url)
     if remote.status in (404, 410):
-        raise MediaRefused(f"there is nothing at {shown} (HTTP {remote.status})", "video_url_not_found")
+        raise MediaRefused(f"video not found at {shown} (HTTP {remote.status})", "video_url_not_found")
     if remote.status in (401, 403):
         raise MediaRefused(
-            f"{shown} may not be read (HTTP {remote.status}): it is private, or its signature has expired",
+            f"access denied to {shown} (HTTP {remote.status}): it is private, or its signature has expired",
             "video_url_not_allowed",
         )
     if remote.status == 416:  # not even the first byte
         raise MediaRefused(f"the file at {shown} is empty", "video_file_broken")
     if not 200 <= remote.status < 300:
-        raise MediaRefused(f"{shown} cannot be read (HTTP {remote.status})", "video_url_not_reachable")
+        raise MediaRefused(f"cannot read {shown} (HTTP {remote.status})", "video_url_not_reachable")
     if (remote.content_type or "").startswith("text/html"):
         raise MediaRefused(
-            f"{shown} is a web page, not a video: the API needs the direct link to the file",
+            f"{shown} is an HTML page, not a video: use the direct link to the file",
             "video_url_not_media",
         )

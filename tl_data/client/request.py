@@ -1,6 +1,6 @@
-"""What is asked of the API: route, query, body, and how the call is counted and repeated.
+"""Requests to the API: route, query, body, rate-limit category and retry policy.
 
-Which method of the client calls which operation of the API: the table that the documents print.
+`OPERATIONS` lists which method of the client calls which operation of the API; the reference prints it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of the API, and how it is counted and repeated."""
+    """One request to the API, with its rate-limit category, expected cost and retry policy."""
 
     method: str
     path: str
@@ -40,7 +40,7 @@ class Request:
 
     @property
     def target(self) -> str:
-        """Path and query: lists as repeated keys, ranges such as {"gte": 5} as name[gte]=5."""
+        """Path and query string: lists become repeated keys, ranges such as {"gte": 5} name[gte]=5."""
         pairs: list[tuple[str, Any]] = []
         for name, value in self.query.items():
             if isinstance(value, Mapping):
@@ -53,9 +53,9 @@ class Request:
         return f"{self.path}?{query}" if query else self.path
 
     def sent(self, name: str) -> list[Any]:
-        """What was sent under a parameter's name: in the query, in the form, or anywhere in the JSON body."""
+        """All values of a parameter: in the query, in the form, and at any depth of the JSON body."""
         fields = self.form.fields if self.form else {}
-        return [given[name] for given in (self.query, fields) if given.get(name) is not None] + list(
+        return [source[name] for source in (self.query, fields) if source.get(name) is not None] + list(
             _named(self.json, name)
         )
 
@@ -77,19 +77,19 @@ def _named(value: Any, name: str) -> Iterator[Any]:
 
 
 def path(template: str, **ids: str) -> str:
-    """A path with ids put in, each as one segment whatever it holds.
+    """Fill ids into a path template. Each id is percent-encoded into one segment.
 
     Raises:
-        BadRequest: an id is empty; the path would name the collection instead.
+        BadRequest: an id is empty, "." or "..", and the path would address another resource.
     """
     for name, value in ids.items():
         if not value or value in (".", ".."):
-            raise BadRequest(f"{name} is {value!r}; it must be an id", "parameter_invalid")
+            raise BadRequest(f"{name} must be an id, got {value!r}", "parameter_invalid")
     return template.format(**{name: quote(value, safe="") for name, value in ids.items()})
 
 
 def given(**options: Any) -> Json:
-    """The options that are not None: None means 'not given' everywhere."""
+    """The options that are not None. None means "not given" in every method of the client."""
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -109,11 +109,11 @@ OPERATIONS: list[Operation] = []
 
 
 def operation(*routes: str) -> Callable[[F], F]:
-    """Note the routes a function calls; the function itself stays as it is."""
+    """Register the routes that a method calls in `OPERATIONS`. The method is returned unchanged."""
 
-    def note(function: F) -> F:
+    def register(function: F) -> F:
         doc = (inspect.getdoc(function) or "").partition("\n")[0]
         OPERATIONS.extend(Operation(route, function.__name__, doc) for route in routes)
         return function
 
-    return note
+    return register

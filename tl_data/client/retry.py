@@ -1,15 +1,15 @@
-"""What is sent again, when, and for how long: the only retry layer there is.
+"""The retry policy: which failures are retried, when, and for how long. It is the only retry layer.
 
-    what went wrong                        reads   paid calls   calls that create
-    429                                    waited out, costs no attempt (beyond `max_wait`: QuotaExhausted)
-    no connection, 503                     yes     yes          yes
-    500 and other 5xx                      yes     yes          no: it may exist now
-    answer lost: reset, timeout, 502, 504  yes     once         no: it may exist now
-    every other error                      no      no           no
+    failure                                  reads   paid calls   calls that create
+    429                                      wait and retry, no attempt is used (`max_wait`: QuotaExhausted)
+    no connection, 503                       yes     yes          yes
+    500 and other 5xx                        yes     yes          no: it may exist
+    lost response: reset, timeout, 502, 504  yes     once         no: it may exist
+    every other error                        no      no           no
 
-A lost answer of a paid call (search, analyze, embed) cannot be fetched in any other way, so the choice is to
-pay perhaps twice or to have nothing: it is sent once more, and the receipt counts both. A call that creates
-something is never repeated blindly: its error says `maybe_done`, and its caller looks before trying again.
+The lost response of a paid call (search, analyze, embed) cannot be fetched later. The call is sent once more,
+which may be billed twice, and usage counts both. A call that creates a resource is not repeated: its error
+has `maybe_done` set, and the caller searches for the resource before it tries again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Repeat(Enum):
-    """How a call may be repeated after its answer was lost."""
+    """How often a call is repeated after its response was lost."""
 
     FREELY = "reads, and writes that have the same effect twice"
     ONCE = "reads that cost money"
@@ -37,37 +37,40 @@ class Repeat(Enum):
 
 
 FIRST_PAUSE = 0.5  # seconds; doubles with each failure
-LONGEST_PAUSE = 30.0
-LONGEST_LINE = 12  # times `max_wait` that one call may spend on 429s in all: an hour by default,
-LONG_LINE = 3600.0  # or so many seconds and two more waits, if that is less
+LONGEST_PAUSE = 30.0  # seconds
+# One call waits for 429s at most MAX_WAITS * max_wait seconds in all (an hour by default), and at most
+# MAX_RATE_LIMIT_WAIT seconds plus two waits.
+MAX_WAITS = 12
+MAX_RATE_LIMIT_WAIT = 3600.0
 
 
 def pause_after(failures: int) -> float:
-    """Seconds to wait after this many failures in a row: exponential, with full jitter."""
+    """Seconds to wait after this many consecutive failures: exponential backoff with full jitter."""
     return random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1)))
 
 
 async def persist(attempt: Callable[[], Awaitable[T]], repeat: Repeat, settings: Settings) -> T:
-    """Run `attempt` until it succeeds or repeating it is over; cancelling it cancels the waiting too.
+    """Run `attempt` until it succeeds or the retry policy ends. Cancellation also ends a wait.
 
     Raises:
         QuotaExhausted: a 429 asks for a longer wait than `settings.max_wait`.
-        APIError: the last error; `maybe_done` is set if any attempt may have been carried out.
+        APIError: the last error; `maybe_done` is set if the server may have processed any attempt.
     """
     failures = lost = refusals = 0
     waited = 0.0
     while True:
-        wait: Callable[[float], Awaitable[None]] = shutdown.wait_turn  # what was refused may be given up
+        # A rate-limited call was not processed, so a shutdown may abandon its wait.
+        wait: Callable[[float], Awaitable[None]] = shutdown.wait_turn
         try:
             return await attempt()
         except RateLimited as refused:
             refusals += 1
-            pause = _turn(refused, refusals, waited, settings)
+            pause = _rate_limit_pause(refused, refusals, waited, settings)
             waited += pause
         except APIError as failed:
             failures += 1
-            lost += _lost(failed, repeat)
-            if not failed.retryable or failures > settings.retries or lost > _allowed(repeat):
+            lost += _response_lost(failed, repeat)
+            if not failed.retryable or failures > settings.retries or lost > _allowed_losses(repeat):
                 failed.maybe_done = lost > 0
                 raise
             pause = max(pause_after(failures), failed.retry_after or 0.0)
@@ -75,44 +78,44 @@ async def persist(attempt: Callable[[], Awaitable[T]], repeat: Repeat, settings:
                 raise
             wait = asyncio.sleep
         shutdown.mark_in_flight(False)
-        await wait(pause)  # outside of the blocks: a traceback kept here would keep the request body alive
+        await wait(pause)  # outside of the except blocks: their traceback keeps the request body alive
 
 
-def _allowed(repeat: Repeat) -> float:
+def _allowed_losses(repeat: Repeat) -> float:
     return {Repeat.FREELY: float("inf"), Repeat.ONCE: 1, Repeat.NEVER: 0}[repeat]
 
 
-def _lost(failed: APIError, repeat: Repeat) -> bool:
-    """Whether the request may have been carried out although no usable answer came."""
+def _response_lost(failed: APIError, repeat: Repeat) -> bool:
+    """Whether the server may have processed the request although no usable response arrived."""
     status = failed.http_status
     if status is None:
         return failed.maybe_done
-    if status < 300 or status in (502, 504):  # an unreadable answer; a proxy that lost the server
+    if status < 300 or status in (502, 504):  # unreadable response, or a proxy without the server's
         return True
     return status >= 500 and status != 503 and repeat is Repeat.NEVER
 
 
-def _turn(refused: RateLimited, refusals: int, waited: float, settings: Settings) -> float:
-    """Seconds until the server will take the call, as it says or else as good manners say."""
+def _rate_limit_pause(refused: RateLimited, refusals: int, waited: float, settings: Settings) -> float:
+    """Seconds to wait after a 429: the server's hint, or else exponential backoff."""
     hint = refused.retry_after
     if hint is None:
         pause = min(settings.max_wait, max(0.1, pause_after(refusals)))
     elif hint > settings.max_wait:
-        raise quota(refused, hint) from None
+        raise quota_exhausted(refused, hint) from None
     else:
-        # A little later than asked, each caller differently: else all of them come back at once.
+        # Jitter on top of the hint, so that the callers do not all return at the same moment.
         pause = hint + random.uniform(0, min(1.0, 0.05 + hint / 10))
-    if waited + pause > min(LONGEST_LINE * settings.max_wait, LONG_LINE + 2 * settings.max_wait):
+    if waited + pause > min(MAX_WAITS * settings.max_wait, MAX_RATE_LIMIT_WAIT + 2 * settings.max_wait):
         raise refused
     return pause
 
 
-def quota(refused: RateLimited, wait: float) -> QuotaExhausted:
-    """A 429 whose wait is too long to stand in line for."""
+def quota_exhausted(refused: RateLimited, wait: float) -> QuotaExhausted:
+    """The error for a 429 whose wait is longer than `max_wait`."""
     at = datetime.now(UTC) + timedelta(seconds=wait)
     return QuotaExhausted(
         f"{refused.message} The quota resets at {at:%Y-%m-%d %H:%M:%S} UTC, in {_span(wait)}: run again "
-        "then, or raise max_wait; what was paid for is kept",
+        "then, or raise max_wait. Results that were paid for are kept",
         refused.code,
         refused.http_status,
         refused.request_id,

@@ -1,4 +1,4 @@
-"""JSON answers: the API's dialect of schemas, checked before a request goes, and answers read tolerantly."""
+"""Structured output: checks of JSON schemas before a request, and a tolerant reader of JSON responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Json = dict[str, Any]
 TYPES = ("array", "boolean", "integer", "null", "number", "object", "string", "timestamp")
 STRING_FORMATS = ("uuid", "date-time", "date", "time")
 TIME_FORMATS = ("seconds", "hh:mm:ss", "hh:mm:ss.fff")
-#: Keywords that every schema may have; title, description and $comment are ignored by the API.
+#: Keywords of schemas of any type. The API ignores title, description and $comment.
 _COMMON = {"type", "title", "description", "$comment", "$comments", "const", "enum", "anyOf", "$ref", "$defs"}
 _BY_TYPE: dict[str, set[str]] = {
     "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
@@ -23,19 +23,19 @@ _BY_TYPE: dict[str, set[str]] = {
     "object": {"properties", "required"},
     "timestamp": {"format"},
 }
-#: Properties that the API fills with moments of the video, whatever they are for.
-_MOMENTS = ("start_time", "end_time")
+#: Properties that the API always fills with times in the video.
+_TIME_PROPERTIES = ("start_time", "end_time")
 
-DEFINITIONS, DESCRIBED = 20, 100  # segment definitions of one analysis; values of an enum
+MAX_DEFINITIONS, MAX_ENUM_VALUES = 20, 100  # segment definitions of one analysis; values of a field's enum
 FIELD_TYPES = ("string", "boolean", "number", "integer", "array", "timestamp", "time_array")
 RESERVED = ("start_time", "end_time", "metadata")
 
 
 def check_schema(schema: object) -> None:
-    """Refuse a JSON schema that the API would refuse.
+    """Check a JSON schema against the subset that the API supports.
 
     Raises:
-        SchemaMismatch: names the place as a JSON pointer, the keyword and what to write instead.
+        SchemaMismatch: with the JSON pointer of the first problem, the keyword and its replacement.
     """
     for place, problem in _problems(schema, "", 0):
         raise SchemaMismatch(f"json_schema{place or ' '}: {problem}".replace(" :", ":"))
@@ -43,46 +43,49 @@ def check_schema(schema: object) -> None:
 
 def _problems(schema: object, place: str, depth: int) -> Iterator[tuple[str, str]]:
     if not isinstance(schema, Mapping):
-        yield place, f'{_short(schema)} is no schema; it must be an object such as {{"type": "string"}}'
+        yield place, f'{_short(schema)} is not a schema; use an object such as {{"type": "string"}}'
         return
     kind = schema.get("type")
     kinds = kind if isinstance(kind, list) else [kind]
     for each in kinds:
         if each is not None and each not in TYPES:
-            yield f"{place}/type", f"{_short(each)} is no type; use {', '.join(TYPES)}"
+            yield f"{place}/type", f"{_short(each)} is not a type; use {', '.join(TYPES)}"
             return
     if kind is None and not any(word in schema for word in ("anyOf", "$ref", "const", "enum")):
-        yield place, "there is neither a type nor anyOf, $ref, const or enum"
+        yield place, "type, anyOf, $ref, const or enum is required"
     allowed = _COMMON.union(*(_BY_TYPE.get(str(each), set()) for each in kinds))
     for word in schema:
         if word not in allowed:
-            yield f"{place}/{_token(word)}", f"the API does not take `{word}` {_instead(word, kind)}"
+            yield f"{place}/{_token(word)}", f"the API does not support `{word}` {_replacement(word, kind)}"
     if kind == "array" and schema.get("minItems") not in (None, 0, 1):
-        yield f"{place}/minItems", f"it is {schema['minItems']}; the API takes 0 or 1"
+        yield f"{place}/minItems", f"{schema['minItems']} is not supported; use 0 or 1"
     if kind == "string" and schema.get("format") not in (None, *STRING_FORMATS):
-        yield f"{place}/format", f"{_short(schema['format'])}; use {', '.join(STRING_FORMATS)}"
+        yield (
+            f"{place}/format",
+            f"{_short(schema['format'])} is not supported; use {', '.join(STRING_FORMATS)}",
+        )
     if kind == "timestamp":
         if schema.get("format") not in TIME_FORMATS:
             yield f"{place}/format", f"a timestamp needs one of {', '.join(TIME_FORMATS)}"
         if depth > 2:
-            yield place, "a timestamp stands at the top level or in the objects of a top-level array"
+            yield place, "a timestamp must be at the top level or in the objects of a top-level array"
     properties = schema.get("properties", {})
     if not isinstance(properties, Mapping):
-        yield f"{place}/properties", "it must be an object"
+        yield f"{place}/properties", "must be an object"
         return
     required = schema.get("required", [])
     if not isinstance(required, list):
-        yield f"{place}/required", "it must be a list of names"
+        yield f"{place}/required", "must be a list of names"
     elif unknown := [name for name in required if name not in properties]:
-        yield f"{place}/required", f"{_short(unknown[0])} is no property"
+        yield f"{place}/required", f"{_short(unknown[0])} is not a property"
     for name, inner in properties.items():
         at = f"{place}/properties/{_token(name)}"
-        if name in _MOMENTS and isinstance(inner, Mapping):
+        if name in _TIME_PROPERTIES and isinstance(inner, Mapping):
             fits = inner.get("type") in ("number", "integer", "timestamp") or (
                 inner.get("type") == "string" and "format" not in inner
             )
             if not fits:
-                yield at, f"`{name}` is a moment: number, integer, timestamp, or string without format"
+                yield at, f"`{name}` is a time: use number, integer, timestamp, or string without format"
         yield from _problems(inner, at, depth + 1)
     if "items" in schema:
         yield from _problems(schema["items"], f"{place}/items", depth + 1)
@@ -94,25 +97,25 @@ def _problems(schema: object, place: str, depth: int) -> Iterator[tuple[str, str
             yield from _problems(inner, f"{place}/$defs/{_token(name)}", depth + 1)
 
 
-def _instead(word: str, kind: object) -> str:
+def _replacement(word: str, kind: object) -> str:
     if word in ("additionalProperties", "maxItems", "uniqueItems", "minLength", "maxLength"):
-        return "(HTTP 422): leave it out and say it in the prompt"
+        return "(HTTP 422): omit it and describe the constraint in the prompt"
     if word in ("allOf", "oneOf", "not"):
-        return "(HTTP 422): only anyOf composes schemas"
-    return f"beside type {kind}: leave it out" if kind else "here: leave it out"
+        return "(HTTP 422): use anyOf"
+    return f"with type {kind}: omit it" if kind else "here: omit it"
 
 
 def check_segments(definitions: object, *, time_arrays: bool) -> list[Json]:
-    """Segment definitions, as the API takes them.
+    """Check segment definitions against the rules of the API, and return them.
 
     Args:
-        time_arrays: whether the model has fields of type time_array (Pegasus 1.6).
+        time_arrays: whether the model supports fields of type time_array (Pegasus 1.6).
 
     Raises:
-        SchemaMismatch: names the place as a JSON pointer and what to write instead.
+        SchemaMismatch: with the JSON pointer of the first problem and its replacement.
     """
-    if not isinstance(definitions, list) or not 1 <= len(definitions) <= DEFINITIONS:
-        raise SchemaMismatch(f"definitions must be a JSON list of 1 to {DEFINITIONS} segment definitions")
+    if not isinstance(definitions, list) or not 1 <= len(definitions) <= MAX_DEFINITIONS:
+        raise SchemaMismatch(f"definitions must be a JSON list of 1 to {MAX_DEFINITIONS} segment definitions")
     seen: set[str] = set()
     for number, definition in enumerate(definitions):
         place = f"definitions/{number}"
@@ -122,7 +125,7 @@ def check_segments(definitions: object, *, time_arrays: bool) -> list[Json]:
             if not isinstance(definition.get(name), str) or not definition[name].strip():
                 raise SchemaMismatch(f"{place}/{name} is missing; it must be text")
         if definition["id"] in seen:
-            raise SchemaMismatch(f"{place}/id is {definition['id']!r} again; ids must differ")
+            raise SchemaMismatch(f"{place}/id repeats {definition['id']!r}; ids must be unique")
         seen.add(definition["id"])
         for at, field in enumerate(definition.get("fields") or []):
             _check_field(field, f"{place}/fields/{at}", time_arrays)
@@ -145,8 +148,10 @@ def _check_field(field: object, place: str, time_arrays: bool) -> None:
         raise SchemaMismatch(f"{place}/format: a timestamp needs one of {', '.join(TIME_FORMATS)}")
     if field["type"] != "timestamp" and "format" in field:
         raise SchemaMismatch(f"{place}/format: only a timestamp has a format")
-    if len(field.get("enum") or []) > DESCRIBED:
-        raise SchemaMismatch(f"{place}/enum has {len(field['enum'])} values; at most {DESCRIBED} are taken")
+    if len(field.get("enum") or []) > MAX_ENUM_VALUES:
+        raise SchemaMismatch(
+            f"{place}/enum has {len(field['enum'])} values; at most {MAX_ENUM_VALUES} are supported"
+        )
     if field["type"] == "array" and not (field.get("items") or {}).get("type"):
         raise SchemaMismatch(f"{place}/items/type is missing; an array needs the type of its items")
 
@@ -155,12 +160,12 @@ _decoder = json.JSONDecoder()
 
 
 def read_json(text: str) -> tuple[Any, str]:
-    """The first JSON value of a text, and the text of that value; what follows it is ignored.
+    """Parse the JSON value at the start of a text; returns the value and its text. The rest is ignored.
 
-    Structured answers of Pegasus 1.5 at times begin with blank lines or end in repeated garbage.
+    Structured responses of Pegasus 1.5 sometimes begin with blank lines or end in repeated garbage.
 
     Raises:
-        ValueError: the text begins with no complete JSON value.
+        ValueError: the text does not begin with a complete JSON value.
     """
     start = re.match(r"\s*(?:```(?:json)?\s*)?", text)
     at = start.end() if start else 0
@@ -172,7 +177,7 @@ _NAME = re.compile(r'\s*,?\s*("(?:[^"\\]|\\.)*")\s*:\s*')
 
 
 def complete_properties(text: str) -> Json:
-    """The properties of a JSON object that are complete, also of one that was cut off; else {}."""
+    """The complete properties of a JSON object that may be truncated; {} if there are none."""
     start = re.match(r"\s*(?:```(?:json)?\s*)?\{", text)
     found: Json = {}
     at = start.end() if start else len(text)
@@ -182,38 +187,38 @@ def complete_properties(text: str) -> Json:
         except ValueError:
             break
         if end == len(text) and not isinstance(value, str | list | dict):
-            break  # a number may have been cut
+            break  # a number may be truncated
         found[str(json.loads(name[1]))] = value
         at = end
     return found
 
 
 def structured(answer: Json) -> Json:
-    """An answer whose `data` is JSON text and nothing else.
+    """Reduce the `data` of a response to its JSON value.
 
     Raises:
-        BadRequest: with `answer_truncated`, the JSON did not fit into max_tokens; `partial` holds what came.
-        ServerFailed: with `answer_unreadable`, it is no JSON.
+        BadRequest: with code `answer_truncated`, the JSON exceeds max_tokens; `partial` holds its beginning.
+        ServerFailed: with code `answer_unreadable`, it is not JSON.
     """
     text = str(answer.get("data") or "")
     try:
         _, exact = read_json(text)
     except ValueError:
-        raise _unusable(text, answer.get("finish_reason") == "length") from None
+        raise _parse_error(text, answer.get("finish_reason") == "length") from None
     return {**answer, "data": exact}
 
 
-def _unusable(text: str, cut: bool) -> APIError:
+def _parse_error(text: str, truncated: bool) -> APIError:
     error: APIError
-    if cut:
+    if truncated:
         error = BadRequest(
-            f"the structured answer was cut off after {len(text)} characters, at the most tokens it may "
-            "have: raise max_tokens, or ask for less in the schema",
+            f"the structured response was truncated at max_tokens, after {len(text)} characters: raise "
+            "max_tokens, or request fewer fields in the schema",
             "answer_truncated",
             200,
         )
     else:
-        error = ServerFailed(f"the structured answer is not JSON: {text[:80]!r}", "answer_unreadable", 200)
+        error = ServerFailed(f"the structured response is not JSON: {text[:80]!r}", "answer_unreadable", 200)
     error.partial = text
     return error
 

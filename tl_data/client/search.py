@@ -1,4 +1,4 @@
-"""Search by text, by image, or both, with all pages."""
+"""/search: search by text, by image, or by both, over all pages."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class SearchMethods(BaseClient):
         transcription_options: list[str] | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[Json]:
-        """Search an index: its clips, best first, or videos with their `clips` when grouped.
+        """Search an index; yields clips, best first, or with `group_by` videos with their `clips`.
 
-        Reads as many pages as it takes for `limit` items, or all. Without `page_limit` a page holds as many
-        items as are wanted, 50 at most: pages after the first are free.
+        Requests pages until `limit` items are read, or to the end. The default of `page_limit` is `limit`, at
+        most 50. Pages after the first are free.
 
         Raises:
-            BadRequest: with `search_page_token_expired`, the results were read too slowly.
+            BadRequest: with code `search_page_token_expired`, the results were read too slowly.
         """
         urls = [query_media_url] if isinstance(query_media_url, str) else query_media_url or []
         if query_media_type is None and (urls or query_media_file is not None):
@@ -69,13 +69,13 @@ class SearchMethods(BaseClient):
         )
         found = 0
         token: str | None = None
-        ask = Request("POST", "/search", form=form, category="search", repeat=Repeat.ONCE)
+        request = Request("POST", "/search", form=form, category="search", repeat=Repeat.ONCE)
         while True:
             try:
-                answer = await self.ask(ask)
+                answer = await self.send(request)
             except BadRequest as error:
                 if error.code == "search_page_token_expired" and found:
-                    error.message += f" {found} results had been read."
+                    error.message += f" {found} results were read before."
                 raise
             for item in answer.get("data") or []:
                 if limit is not None and found >= limit:
@@ -86,4 +86,4 @@ class SearchMethods(BaseClient):
             if not token or token == last or (limit is not None and found >= limit):
                 return
             more = given(include_user_metadata=include_user_metadata)
-            ask = Request("GET", path("/search/{page_token}", page_token=token), more, category="search")
+            request = Request("GET", path("/search/{page_token}", page_token=token), more, category="search")

@@ -1,9 +1,9 @@
-"""Waiting for many remote tasks with few requests.
+"""Wait for many remote tasks with few requests.
 
-One look at a listing answers for all tasks that are waited for: indexing tasks of an index are found among
-those that became `ready` or `failed` since the newest one seen, embedding tasks by no longer being listed as
-`processing`. A single task is asked for by itself. Nothing depends on the listing being right: a task that it
-never mentions is asked for directly now and then.
+One request for a list covers all awaited tasks of a kind. Indexing tasks of an index are looked up among
+those that ended since the newest one seen. Embedding tasks have ended when the list of `processing` tasks no
+longer contains them. Up to two tasks are retrieved directly. Lists may be incomplete: a task that several
+lists in a row did not contain is retrieved directly.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-OVERLAP = 10.0  # seconds a look reaches back behind the newest task seen: clocks of servers differ
-FIRST_LOOK = 0.1  # seconds; the first looks at new tasks are quick, for those that take no time
-DIRECT = 12  # a task is asked for directly after this many looks that did not mention it
-FEW = 2  # so many tasks are asked for one by one: a listing would not be cheaper
-FEW_A_LOOK = 8  # tasks asked for directly in one look, at most
-LISTED = 100  # analysis tasks of others that a look passes over before it asks for each of ours
-OUTAGE = 300.0  # seconds without an answer of the API after which it is down
+OVERLAP = 10.0  # seconds before the newest task seen that a list covers again: clocks of servers differ
+FIRST_POLL = 0.1  # seconds per new task before its first poll: short, for tasks that end at once
+DIRECT_AFTER = 12  # polls without a task in the list after which it is retrieved directly
+FEW = 2  # up to so many tasks are retrieved one by one, which costs no more than a list
+DIRECT_PER_POLL = 8  # tasks retrieved directly in one poll, at most
+LISTED = 100  # other tasks of the account that a poll reads in a list before it gives up
+OUTAGE = 300.0  # seconds of failed polls after which the callers get the error
 ENDS = ("ready", "failed", "canceled")
 
 
@@ -51,15 +51,16 @@ class TaskWatcher:
     async def wait(self, task_id: str, index_id: str, *, since: str | None = None) -> Json:
         """Wait until an indexing task is ready and return it, with at least `_id`, `video_id` and `status`.
 
-        `since` is a time from the API (RFC 3339) at which the task was surely unfinished, such as its
-        `created_at`; it saves one request.
+        Args:
+            since: a time from the API (RFC 3339) at which the task was unfinished, such as its `created_at`.
+                It saves one request.
 
         Raises:
-            TaskFailed: the task ended in `failed`; with the reason if the API gives one.
-            StillRunning: it is not finished at `settings.task_deadline`.
-            NotAllowed: the key does not work any more.
-            NotFound: there is no such task (any more).
-            APIError: the API was not to be reached for longer than `OUTAGE`, or `settings.max_wait`.
+            TaskFailed: the task failed; with the reason if the API gives one.
+            StillRunning: the task did not finish within `settings.task_deadline`.
+            NotAllowed: the API key is no longer valid.
+            NotFound: the task does not exist or was deleted.
+            APIError: the API did not respond for `OUTAGE` seconds, or `settings.max_wait` if that is less.
         """
         if index_id not in self._indexes:
             kind = _Indexing(self._client, index_id)
@@ -81,7 +82,7 @@ class TaskWatcher:
     async def wait_analyze(self, task_id: str) -> Json:
         """Wait until an analysis task is ready and return it with its result.
 
-        Raises what `wait` raises; a task that was canceled is TaskFailed, too.
+        Raises what `wait` raises; TaskFailed also for a canceled task.
         """
         return ended(await self._analyzing.end_of(task_id), task_id)
 
@@ -100,17 +101,17 @@ class TaskWatcher:
         return ended(await self._embedding_v2.end_of(task_id), task_id)
 
     async def aclose(self) -> None:
-        """Stop looking; whoever still waits is cancelled."""
-        own = [*self._indexed.values(), self._embedding, self._embedding_v2, self._analyzing, self._assets]
-        for group in own + [group for _, group in self._indexes.values()]:
+        """Stop polling. Callers that still wait are cancelled."""
+        groups = [*self._indexed.values(), self._embedding, self._embedding_v2, self._analyzing, self._assets]
+        for group in groups + [group for _, group in self._indexes.values()]:
             await group.aclose()
 
 
 def ended(task: Json, task_id: str) -> Json:
-    """A task that has ended well.
+    """Return the task unless it failed.
 
     Raises:
-        TaskFailed: it failed or was canceled; with the API's code and reason where it gives them.
+        TaskFailed: the task failed or was canceled; with the API's code and reason where it gives them.
     """
     if task.get("status") not in ("failed", "canceled"):
         return task
@@ -122,7 +123,7 @@ def ended(task: Json, task_id: str) -> Json:
     if message is None and task["status"] == "canceled":
         raise TaskFailed("the task was canceled", task_id, str(error.get("code") or "task_canceled"))
     if message is None:
-        message = f"the platform gave up on the task{of} without saying why; check that the file plays"
+        message = f"the task{of} failed without a reason from the platform; check that the file plays"
     raise TaskFailed(str(message).rstrip("."), task_id, str(error.get("code") or "task_failed"))
 
 
@@ -131,44 +132,44 @@ class _Waiter:
     end: asyncio.Future[Json]
     began: float  # loop time
     callers: int = 0
-    looks: int = 0  # that did not mention it
+    missed: int = 0  # consecutive lists without the task
 
 
 class _Kind(Protocol):
-    """How tasks of one kind are asked about."""
+    """The requests for tasks of one kind."""
 
-    blind: bool  # the server does not list them: they are asked for one by one
+    no_list: bool  # the server has no such list; tasks are retrieved one by one
 
-    async def listed(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]: ...
-    async def asked(self, task_id: str) -> Json: ...
+    async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]: ...
+    async def retrieve(self, task_id: str) -> Json: ...
 
 
 class _Group:
-    """The tasks that one look answers for, and the loop that looks while there are any."""
+    """The awaited tasks of one kind, and the background task that polls while there are any."""
 
     def __init__(self, kind: _Kind, settings: Settings) -> None:
         self._kind = kind
         self._settings = settings
         self._waiters: dict[str, _Waiter] = {}
-        self._looking: asyncio.Task[None] | None = None
+        self._poller: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
 
     async def end_of(self, task_id: str) -> Json:
-        """The task once it has ended, ready or failed."""
+        """Wait until a task has ended, successfully or not, and return it."""
         loop = asyncio.get_running_loop()
         waiter = self._waiters.setdefault(task_id, _Waiter(loop.create_future(), loop.time()))
         waiter.callers += 1
-        if self._looking is None or self._looking.done():
-            # In an empty context: the looks are for all, and on nobody's receipt.
-            self._looking = loop.create_task(self._look_on(), context=contextvars.Context())
+        if self._poller is None or self._poller.done():
+            # In an empty context, so that polls for all callers are on no single caller's usage.
+            self._poller = loop.create_task(self._poll_until_done(), context=contextvars.Context())
         self._changed.set()
         try:
             async with asyncio.timeout(self._settings.task_deadline):
                 return await asyncio.shield(waiter.end)
         except TimeoutError:
             raise StillRunning(
-                f"the task is not finished after {self._settings.task_deadline:g} s; it goes on, and the "
-                "next run waits for it without paying again. Raise task_deadline to wait longer",
+                f"the task did not finish within {self._settings.task_deadline:g} s. It is still running; "
+                "the next run waits for it and is not charged again. Raise task_deadline to wait longer",
                 task_id,
             ) from None
         finally:
@@ -179,60 +180,60 @@ class _Group:
                 self._changed.set()
 
     async def aclose(self) -> None:
-        if self._looking:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        if self._poller:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
 
-    async def _look_on(self) -> None:
+    async def _poll_until_done(self) -> None:
         loop = asyncio.get_running_loop()
         seen = loop.time()  # when the API last answered
         try:
             while self._waiters:
                 await self._pause(loop.time())
                 try:
-                    await self._look()
+                    await self._poll()
                     seen = loop.time()
                 except APIError as error:
                     longest = min(OUTAGE, self._settings.max_wait)
                     if not error.retryable or loop.time() - seen > longest:
                         self._end_all(error)
         except BaseException as error:
-            # Whatever stops the looking ends the waiting: nobody waits for what nobody looks for.
+            # Without the poller nobody would complete the waiters, so they end with it.
             self._end_all(error if isinstance(error, Exception) else None)
             raise
 
     async def _pause(self, began: float) -> None:
-        """Wait for the next look: quick for a few new tasks, at most `poll_interval` for many or old ones."""
+        """Wait until the next poll: short for a few new tasks, `poll_interval` for many or old ones."""
         loop = asyncio.get_running_loop()
         while self._waiters:
             youngest = loop.time() - max(w.began for w in self._waiters.values())
-            wanted = max(FIRST_LOOK * len(self._waiters), youngest / 5)
-            left = began + min(self._settings.poll_interval, wanted) - loop.time()
-            if left <= 0:
+            pause = max(FIRST_POLL * len(self._waiters), youngest / 5)
+            remaining = began + min(self._settings.poll_interval, pause) - loop.time()
+            if remaining <= 0:
                 return
             self._changed.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), left)
+                await asyncio.wait_for(self._changed.wait(), remaining)
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         ids = list(self._waiters)
         few = len(ids) <= FEW
-        ended, doubtful = ({}, []) if few else await self._kind.listed(ids)
+        ended, to_retrieve = ({}, []) if few else await self._kind.check(ids)
         for task_id, task in ended.items():
             self._end(task_id, task)
         for waiter in self._waiters.values():
-            waiter.looks += 1
-        patience = 1 if few or self._kind.blind else DIRECT
-        unmentioned = [i for i, w in self._waiters.items() if w.looks >= patience and i not in doubtful]
-        unmentioned.sort(key=lambda i: -self._waiters[i].looks)
-        for task_id in doubtful + unmentioned[:FEW_A_LOOK]:
+            waiter.missed += 1
+        direct_after = 1 if few or self._kind.no_list else DIRECT_AFTER
+        unlisted = [i for i, w in self._waiters.items() if w.missed >= direct_after and i not in to_retrieve]
+        unlisted.sort(key=lambda i: -self._waiters[i].missed)
+        for task_id in to_retrieve + unlisted[:DIRECT_PER_POLL]:
             if waiting := self._waiters.get(task_id):
-                waiting.looks = 0
-                await self._ask(task_id)
+                waiting.missed = 0
+                await self._retrieve(task_id)
 
-    async def _ask(self, task_id: str) -> None:
+    async def _retrieve(self, task_id: str) -> None:
         try:
-            task = await self._kind.asked(task_id)
+            task = await self._kind.retrieve(task_id)
         except (NotFound, BadRequest) as error:
             self._end(task_id, error)
             return
@@ -243,7 +244,7 @@ class _Group:
         waiter = self._waiters.pop(task_id, None)
         if waiter and not waiter.end.done():
             if isinstance(task, Exception):
-                waiter.end.set_exception(copy(task))  # one each: a traceback grows where it is raised
+                waiter.end.set_exception(copy(task))  # a copy for each waiter: raising extends the traceback
             else:
                 waiter.end.set_result(task)
 
@@ -257,23 +258,26 @@ class _Group:
 
 
 class _Indexing:
-    """Indexing tasks of one index: looked up among those that ended since the newest one seen."""
+    """Indexing tasks of one index, looked up among those that ended since the newest one seen."""
 
     def __init__(self, client: Client, index_id: str) -> None:
         self._client = client
         self._index_id = index_id
-        self._newest: datetime | None = None  # by the API's clock; what ended before is known
-        self.blind = False  # the server does not know these filters: tasks are asked for one by one
+        self._newest: datetime | None = None  # by the API's clock; tasks that ended before are known
+        self.no_list = False  # the server does not support these filters
 
     def begin(self, unfinished_at: str | None, known_now: bool) -> None:
-        """Reach back to when a task was surely unfinished; if it is so even now, what was seen holds."""
+        """Extend the next list back to a time at which a new task was unfinished.
+
+        With `known_now`, the task is unfinished now, so the lists read so far cannot have contained its end.
+        """
         begun = moment(unfinished_at) or datetime.now(UTC) - timedelta(hours=1)
         if self._newest is None or (begun < self._newest and not known_now):
             self._newest = begun
 
-    async def listed(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
-        """Those that ended, and those that must be asked for."""
-        if self.blind or self._newest is None:
+    async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
+        """The tasks that ended by id, and the ids of tasks to retrieve."""
+        if self.no_list or self._newest is None:
             return {}, []
         since = self._newest - timedelta(seconds=OVERLAP)
         newest, wanted = self._newest, set(ids)
@@ -296,34 +300,34 @@ class _Indexing:
                     if len(ended) == len(wanted):
                         break
         except (BadRequest, NotFound):
-            self.blind = True
+            self.no_list = True
             return {}, []
         self._newest = newest
-        # The reason of a failure may stand in the task alone.
+        # The reason of a failure may be in the task itself alone.
         unexplained = [i for i, task in ended.items() if task["status"] == "failed" and "error" not in task]
         return {i: task for i, task in ended.items() if i not in unexplained}, unexplained
 
-    async def asked(self, task_id: str) -> Json:
+    async def retrieve(self, task_id: str) -> Json:
         return await self._client.retrieve_task(task_id)
 
 
 class _Embedding:
-    """Embedding tasks: looked up among those that are still processing."""
+    """Embedding tasks, looked up among those that are processing."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self.blind = False
+        self.no_list = False
 
-    async def listed(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
-        """Nothing is known of their end, but those that are not processing must be asked for."""
+    async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
+        """No ended tasks, and the ids that are no longer `processing`, to be retrieved."""
         try:
-            going_on = {str(t.get("_id")) async for t in self._client.list_embed_tasks(status="processing")}
+            processing = {str(t.get("_id")) async for t in self._client.list_embed_tasks(status="processing")}
         except (BadRequest, NotFound):
-            self.blind = True
+            self.no_list = True
             return {}, []
-        return {}, [task_id for task_id in ids if task_id not in going_on]
+        return {}, [task_id for task_id in ids if task_id not in processing]
 
-    async def asked(self, task_id: str) -> Json:
+    async def retrieve(self, task_id: str) -> Json:
         task = await self._client.embed_task_status(task_id)
         if task.get("status") not in ENDS:
             return task
@@ -331,31 +335,31 @@ class _Embedding:
 
 
 class _EmbeddingV2(_Embedding):
-    """Embedding tasks of /embed-v2: likewise."""
+    """Embedding tasks of /embed-v2, looked up in the same way."""
 
-    async def listed(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
+    async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
         try:
             processing = {
                 str(t.get("_id")) async for t in self._client.list_embed_v2_tasks(status="processing")
             }
         except (BadRequest, NotFound):
-            self.blind = True
+            self.no_list = True
             return {}, []
         return {}, [task_id for task_id in ids if task_id not in processing]
 
-    async def asked(self, task_id: str) -> Json:
+    async def retrieve(self, task_id: str) -> Json:
         return await self._client.retrieve_embed_v2_task(task_id)
 
 
 class _Analyzing:
-    """Analysis tasks: looked up among the newest ones."""
+    """Analysis tasks, looked up among the newest ones."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self.blind = False
+        self.no_list = False
 
-    async def listed(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
-        """Nothing but those that must be asked for: a listing shows no results."""
+    async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
+        """No ended tasks, and the ids of those to retrieve: the list has no results."""
         wanted, over, seen = set(ids), [], 0
         try:
             async for task in self._client.list_analyze_tasks():
@@ -368,23 +372,23 @@ class _Analyzing:
                 if not wanted or seen >= LISTED + 2 * len(ids):
                     break
         except (BadRequest, NotFound):
-            self.blind = True
+            self.no_list = True
             return {}, []
         return {}, over
 
-    async def asked(self, task_id: str) -> Json:
+    async def retrieve(self, task_id: str) -> Json:
         return await self._client.retrieve_analyze_task(task_id)
 
 
 class _IndexedAssets:
-    """What is on its way into an index as an asset: looked up among those that ended, newest first."""
+    """Indexed assets, looked up among those that are ready or failed, newest first."""
 
     def __init__(self, client: Client, index_id: str) -> None:
         self._client, self._index_id = client, index_id
-        self.blind = False
+        self.no_list = False
 
-    async def listed(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
-        """Nothing but those that must be asked for: a listing shows no facts of the file."""
+    async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
+        """No ended assets, and the ids of those to retrieve: the list has no technical metadata."""
         wanted, over, seen = set(ids), [], 0
         try:
             async for found in self._client.list_indexed_assets(self._index_id, status=["ready", "failed"]):
@@ -394,22 +398,22 @@ class _IndexedAssets:
                 if len(over) == len(wanted) or seen >= LISTED + 2 * len(ids):
                     break
         except (BadRequest, NotFound):
-            self.blind = True
+            self.no_list = True
             return {}, []
         return {}, over
 
-    async def asked(self, task_id: str) -> Json:
+    async def retrieve(self, task_id: str) -> Json:
         return await self._client.retrieve_indexed_asset(self._index_id, task_id)
 
 
 class _Assets:
-    """Assets: looked up by their ids, fifty at a time."""
+    """Assets, looked up by their ids, fifty at a time."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self.blind = False
+        self.no_list = False
 
-    async def listed(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
+    async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
         found: dict[str, Json] = {}
         try:
             for at in range(0, len(ids), 50):
@@ -417,9 +421,9 @@ class _Assets:
                     if asset.get("status") in ENDS:
                         found[str(asset.get("_id"))] = asset
         except (BadRequest, NotFound):
-            self.blind = True
+            self.no_list = True
             return {}, []
         return {i: asset for i, asset in found.items() if i in ids}, []
 
-    async def asked(self, task_id: str) -> Json:
+    async def retrieve(self, task_id: str) -> Json:
         return await self._client.retrieve_asset(task_id)

@@ -1,4 +1,4 @@
-"""Indexing tasks, and imports from a cloud bucket."""
+"""/tasks: indexing tasks, and imports from a bucket."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ class TaskMethods(BaseClient):
     ) -> Json:
         """Index a video from a URL or a file; returns at least `_id` of the task, and `video_id`.
 
-        `video_minutes`, if known, lets the limiter keep to the minutes an hour. `on_progress` is called with
-        the bytes sent and the bytes there are.
+        Args:
+            on_progress: called with the bytes sent so far and the total.
+            video_minutes: the duration, if known, for the hourly limit of video minutes.
 
         Raises:
-            APIError: with `maybe_done` set, the task may exist: look for it before trying again.
-            MediaRefused: the file cannot be read, or the API refused it for what it is.
+            APIError: with `maybe_done` set, the task may exist: search for it before trying again.
+            MediaRefused: the file cannot be read, or the API rejected it.
         """
         form = Form(
             given(
@@ -51,7 +52,7 @@ class TaskMethods(BaseClient):
                 "POST",
                 "/tasks",
                 form=form,
-                category="index",  # whether its bytes come with it or not
+                category="index",  # also with a file: the limit of uploads does not apply
                 repeat=Repeat.NEVER,
                 video_minutes=video_minutes,
             )
@@ -94,11 +95,11 @@ class TaskMethods(BaseClient):
     @operation("GET /tasks/{task_id}")
     async def retrieve_task(self, task_id: str) -> Json:
         """Retrieve an indexing task."""
-        return await self.ask(Request("GET", path("/tasks/{task_id}", task_id=task_id)))
+        return await self.send(Request("GET", path("/tasks/{task_id}", task_id=task_id)))
 
     @operation("DELETE /tasks/{task_id}")
     async def delete_task(self, task_id: str) -> None:
-        """Delete a failed task, or a ready one whose video is deleted already."""
+        """Delete a failed task, or a ready one whose video has been deleted."""
         await self.delete(path("/tasks/{task_id}", task_id=task_id))
 
     @operation("POST /tasks/transfers/import/{integration_id}")
@@ -111,26 +112,26 @@ class TaskMethods(BaseClient):
         retry_failed: bool | None = None,
         user_metadata: Mapping[str, Any] | None = None,
     ) -> Json:
-        """Index the videos of a connected bucket; returns the `videos` taken and the `failed_files`."""
+        """Index the videos of a connected bucket; returns the accepted `videos` and the `failed_files`."""
         body = given(
             index_id=index_id,
             incremental_import=incremental_import,
             retry_failed=retry_failed,
             user_metadata=dict(user_metadata) if user_metadata else None,
         )
-        return await self.ask(
+        return await self.send(
             Request("POST", _import(integration_id), json=body, category="index", repeat=Repeat.NEVER)
         )
 
     @operation("GET /tasks/transfers/import/{integration_id}/status")
     async def import_status(self, integration_id: str, index_id: str) -> Json:
-        """Retrieve how far an import is: file names and videos by status."""
-        return await self.ask(Request("GET", f"{_import(integration_id)}/status", {"index_id": index_id}))
+        """Retrieve the state of an import: file names and videos by status."""
+        return await self.send(Request("GET", f"{_import(integration_id)}/status", {"index_id": index_id}))
 
     @operation("GET /tasks/transfers/import/{integration_id}/logs")
     async def import_logs(self, integration_id: str) -> list[Json]:
         """Retrieve the log of all imports, oldest first."""
-        return list((await self.ask(Request("GET", f"{_import(integration_id)}/logs"))).get("data") or [])
+        return list((await self.send(Request("GET", f"{_import(integration_id)}/logs"))).get("data") or [])
 
 
 def _import(integration_id: str) -> str:

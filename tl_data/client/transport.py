@@ -1,9 +1,10 @@
-"""Bytes to and from a server: the only file that names httpx.
+"""The HTTP transport: the only module that imports httpx.
 
-httpx's requests and responses on the aiohttp transport: httpx's own pool collapses above 64 calls in flight.
-Every failure to get a complete answer becomes a `ConnectionFailed` that says in a sentence what happened, and
-whether the server may have carried the request out. No exception of the libraries leaves this file, not even
-as a context: theirs carry the headers, and with them the key.
+It uses httpx's requests and responses on the aiohttp transport, because httpx's own connection pool slows
+down above 64 requests in flight. Every failure to receive a complete response becomes a `ConnectionFailed`,
+whose `maybe_done` tells whether the server may have processed the request. No exception of the libraries
+leaves this
+module, not even as a context: theirs contain the request headers, and with them the API key.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from tl_data._version import __version__
 from tl_data.errors import ConnectionFailed
 from tl_data.urls import is_loopback, redacted
 
-CONNECT = 15.0  # seconds to reach a server
-CONNECTIONS = 1024  # at most, a process; the pool of rows decides how many are really used
-KEEP = 4.0  # seconds an idle connection is kept: less than the 5 s after which common servers close it
-BLOCK = 256 * 1024
+CONNECT_TIMEOUT = 15.0  # seconds
+MAX_CONNECTIONS = 1024  # of a process; the concurrency setting keeps the number in use lower
+KEEP_ALIVE = 4.0  # seconds an idle connection is kept: below the 5 s after which common servers close it
+READ_BUFFER = 256 * 1024  # bytes
 
 _FAILURES = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 
@@ -35,7 +36,7 @@ T = TypeVar("T")
 
 
 class Body(Protocol):
-    """A request body that is produced while it is sent, each time anew."""
+    """A request body that is generated while it is sent. Each iteration starts from the beginning."""
 
     content_type: str
     length: int
@@ -44,8 +45,8 @@ class Body(Protocol):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A complete answer. `headers` finds names whatever their case."""
+class Response:
+    """A complete response. The names in `headers` are case-insensitive."""
 
     status: int
     headers: Mapping[str, str]
@@ -54,15 +55,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Stream:
-    """An answer whose body is read as it comes; the time limit counts from one piece to the next."""
+    """A response whose body is read as it arrives. The timeout applies to each chunk."""
 
     status: int
     headers: Mapping[str, str]
-    chunks: AsyncIterator[bytes]  # decoded; ConnectionFailed when the body breaks off
+    chunks: AsyncIterator[bytes]  # decompressed; raises ConnectionFailed if the connection closes early
 
 
 class Transport:
-    """The connections of a process to the API and to the hosts of videos."""
+    """Connection pools to the API and to the hosts of videos."""
 
     def __init__(self, timeout: float, secret: str | None) -> None:
         self._timeout = timeout
@@ -78,32 +79,36 @@ class Transport:
         content: bytes | Body | None = None,
         *,
         fresh: bool = False,
-    ) -> Answer:
-        """One request, one complete answer; redirects are answers. `fresh`: on a new connection.
+    ) -> Response:
+        """Send a request and read the complete response. Redirects are not followed.
+
+        Args:
+            fresh: use a new connection.
 
         Raises:
-            ConnectionFailed: no complete answer came within the time limit, which an upload moves on.
+            ConnectionFailed: no complete response arrived within the timeout. Each chunk of an upload
+                restarts the timeout.
         """
 
-        async def whole(patience: asyncio.Timeout) -> Answer:
-            response = await self._begun(method, url, headers, content, fresh, patience)
+        async def exchange(deadline: asyncio.Timeout) -> Response:
+            response = await self._start(method, url, headers, content, fresh, deadline)
             try:
-                return Answer(response.status_code, response.headers, await response.aread())
+                return Response(response.status_code, response.headers, await response.aread())
             finally:
                 await response.aclose()
 
-        return await self._within(url, whole)
+        return await self._within(url, exchange)
 
     @asynccontextmanager
     async def stream(
         self, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None
     ) -> AsyncIterator[Stream]:
-        """One request whose answer is read inside the block; leaving it early drops the connection."""
+        """Send a request and read the response inside the block. Leaving it early closes the connection."""
 
-        async def begun(patience: asyncio.Timeout) -> httpx.Response:
-            return await self._begun(method, url, headers, content, False, patience)
+        async def start(deadline: asyncio.Timeout) -> httpx.Response:
+            return await self._start(method, url, headers, content, False, deadline)
 
-        response = await self._within(url, begun)
+        response = await self._within(url, start)
         try:
             yield Stream(response.status_code, response.headers, self._chunks(response, url))
         finally:
@@ -112,64 +117,66 @@ class Transport:
     async def _chunks(self, response: httpx.Response, url: str) -> AsyncIterator[bytes]:
         body = response.aiter_bytes()
 
-        async def following(_: asyncio.Timeout) -> bytes | None:
+        async def next_chunk(_: asyncio.Timeout) -> bytes | None:
             return await anext(body, None)
 
-        while (chunk := await self._within(url, following)) is not None:
+        while (chunk := await self._within(url, next_chunk)) is not None:
             yield chunk
 
-    async def _begun(
+    async def _start(
         self,
         method: str,
         url: str,
         headers: Mapping[str, str],
         content: bytes | Body | None,
         fresh: bool,
-        patience: asyncio.Timeout,
+        deadline: asyncio.Timeout,
     ) -> httpx.Response:
-        """Send the request and read the head of the answer."""
+        """Send the request and read the status and headers of the response."""
         head = {"user-agent": f"tl_data/{__version__}", "accept-encoding": "gzip, deflate", **headers}
-        timeouts = {"timeout": {"connect": CONNECT, "read": None, "write": None, "pool": None}}
+        timeouts = {"timeout": {"connect": CONNECT_TIMEOUT, "read": None, "write": None, "pool": None}}
         transport = self._transport(url, fresh)
         if content is None or isinstance(content, bytes):
             request = httpx.Request(method, url, headers=head, content=content, extensions=timeouts)
             return await transport.handle_async_request(request)
 
-        broken: list[Exception] = []  # the libraries would report an unreadable file as a lost connection
+        # The libraries report an exception of the body, such as an unreadable file, as a lost connection.
+        # It is kept here, and raised in place of theirs.
+        body_errors: list[Exception] = []
         body = content
 
-        async def sent() -> AsyncIterator[bytes]:
+        async def chunks() -> AsyncIterator[bytes]:
             try:
                 async for chunk in body:
-                    patience.reschedule(asyncio.get_running_loop().time() + self._timeout)
+                    deadline.reschedule(asyncio.get_running_loop().time() + self._timeout)
                     yield chunk
             except Exception as error:
-                broken.append(error)
+                body_errors.append(error)
                 raise
 
         head |= {"content-type": body.content_type, "content-length": str(body.length)}
-        request = httpx.Request(method, url, headers=head, content=sent(), extensions=timeouts)
+        request = httpx.Request(method, url, headers=head, content=chunks(), extensions=timeouts)
         try:
             return await transport.handle_async_request(request)
         except _FAILURES:
-            if broken:
-                raise broken[0] from None
+            if body_errors:
+                raise body_errors[0] from None
             raise
 
     async def _within(self, url: str, step: Callable[[asyncio.Timeout], Awaitable[T]]) -> T:
-        """Take one step of an exchange in time, with the libraries' failures turned into ours."""
+        """Run one step of an exchange within the timeout, and convert exceptions of the libraries."""
         try:
-            async with asyncio.timeout(self._timeout) as patience:
-                return await step(patience)
+            async with asyncio.timeout(self._timeout) as deadline:
+                return await step(deadline)
         except TimeoutError:
-            failure = ConnectionFailed(f"{_place(url)} gave no complete answer within {self._timeout:g} s")
+            failure = ConnectionFailed(f"no complete response from {_host(url)} within {self._timeout:g} s")
             failure.maybe_done = True
         except _FAILURES as error:
-            failure = self._explained(error, url)
-        raise failure  # outside of the except block: without the library's exception as its context
+            failure = self._connection_error(error, url)
+        raise failure  # outside of the except block, so that the library's exception is not its context
 
     def _transport(self, url: str, fresh: bool) -> AiohttpTransport:
-        # Proxies of the environment are for the outside world, never for the embedded engine.
+        # Requests to the embedded engine never go through the proxies of the environment.
         key = (fresh, is_loopback(url))
         if key not in self._transports:
             self._transports[key] = AiohttpTransport(
@@ -177,25 +184,25 @@ class Transport:
             )
         return self._transports[key]
 
-    def _explained(self, error: Exception, url: str) -> ConnectionFailed:
-        """What a failure of the libraries means, in a sentence, and whether the request may have arrived."""
+    def _connection_error(self, error: Exception, url: str) -> ConnectionFailed:
+        """Convert an exception of the libraries; `maybe_done` tells whether the request may have arrived."""
         cause = error.__cause__ or error
-        place = _place(url)
+        host = _host(url)
         reached = False
         if isinstance(cause, aiohttp.ClientConnectorDNSError):
-            text = f"the host {urlsplit(url).hostname} is unknown"
+            text = f"could not resolve host {urlsplit(url).hostname}"
         elif isinstance(cause, aiohttp.ClientConnectorCertificateError):
-            text = f"the certificate of {place} is not trusted"
+            text = f"TLS certificate of {host} could not be verified"
         elif isinstance(cause, aiohttp.ConnectionTimeoutError):
-            text = f"{place} could not be reached within {CONNECT:g} s"
+            text = f"connecting to {host} timed out after {CONNECT_TIMEOUT:g} s"
         elif isinstance(cause, aiohttp.ClientConnectorError):
-            reason = cause.os_error.strerror or "the connection was refused"
-            text = f"{place} cannot be reached: {reason}"
+            reason = cause.os_error.strerror or "connection refused"
+            text = f"could not connect to {host}: {reason}"
         elif isinstance(cause, httpx.InvalidURL | httpx.UnsupportedProtocol | aiohttp.InvalidURL):
-            text = f"{redacted(url)!r} is not an address that can be asked"
+            text = f"invalid URL: {redacted(url)!r}"
         else:
             reached = True
-            text = f"the connection to {place} broke before the whole answer arrived ({type(cause).__name__})"
+            text = f"connection to {host} closed before the response was complete ({type(cause).__name__})"
         failure = ConnectionFailed(redacted(text, self._secret))
         failure.maybe_done = reached
         return failure
@@ -206,26 +213,29 @@ class Transport:
         for transport in transports.values():
             await transport.aclose()
         if transports:
-            await asyncio.sleep(0)  # the loop closes the sockets in its next turn, if it has one
+            await asyncio.sleep(0)  # the event loop closes the sockets in its next iteration
 
 
 def _session(context: ssl.SSLContext, fresh: bool, loopback: bool) -> aiohttp.ClientSession:
-    # A call that creates something travels on a new connection: one that was kept may be closed by the server
-    # at the moment of sending, and then nobody could tell a lost request from a lost answer.
+    # A request that creates something uses a new connection. The server may close a kept connection at the
+    # moment of sending, and then a lost request looks the same as a lost response.
     connector = (
-        aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context, force_close=True)
+        aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=context, force_close=True)
         if fresh
-        else aiohttp.TCPConnector(limit=CONNECTIONS, ssl=context, keepalive_timeout=KEEP)
+        else aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=context, keepalive_timeout=KEEP_ALIVE)
     )
     session = aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=not loopback, read_bufsize=BLOCK
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=not loopback,
+        read_bufsize=READ_BUFFER,
     )
-    # aiohttp would send GET, PUT and DELETE a second time by itself, unseen by the receipt and the limiter;
-    # retry.py is the only retry layer. aiohttp's own test client switches it off in the same way.
+    # aiohttp retries GET, PUT and DELETE once by itself, without the usage account and the rate limiter.
+    # retry.py is the only retry layer. aiohttp's own test client switches its retry off in the same way.
     session._retry_connection = False
     return session
 
 
-def _place(url: str) -> str:
+def _host(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from tl_data.billing import Bill, Prices
-from tl_data.client.local_server import asked_for
+from tl_data.client.local_server import requested_model
 from tl_data.errors import SchemaMismatch
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import TABLES, VECTORS, VIDEOS
@@ -41,7 +41,7 @@ def refuse_mixing(lake: Lake, job: Job, session: Session, prices: Prices) -> Non
         raise SchemaMismatch(
             f"the table vectors in {job.folder} holds vectors of {', '.join(other)}, and this run would add "
             f"vectors of {model}, which cannot be compared with them. Set search_model = "
-            f"{asked_for(other[0])!r} to go on as before, or re-embed in place: name another index in "
+            f"{requested_model(other[0])!r} to go on as before, or re-embed in place: name another index in "
             "[settings] and set refresh = true in [outputs]. "
             f"The {_videos(len(seconds))} in the tables would take "
             f"{bill.video_minutes:.2f} video minutes and {bill.price(prices):.2f} {prices.currency}; "

@@ -159,7 +159,7 @@ def calls(row: Refusal, sent: dict[str, Any]) -> list[Callable[[Client], Any]]:
         if operation.route == row.route and set(sent) <= set(inspect.signature(method).parameters):
             found.append(lambda client, method=method: method(client, **sent))
     if row.below or not found:
-        return [lambda client: client.ask(as_ask(row.route, sent))]
+        return [lambda client: client.send(as_ask(row.route, sent))]
     return found
 
 
@@ -248,7 +248,7 @@ def test_bodies_of_another_kind(engines: dict[str, Engine], wire: httpx.Client, 
         assert (answer.status_code, answer.json()["code"]) == (400, "content_type_invalid")
         assert wanted in answer.json()["message"]
     form = Form({"index_name": "n"})
-    error = refused(lambda client: client.ask(Request("POST", "/indexes", form=form)), base_url)
+    error = refused(lambda client: client.send(Request("POST", "/indexes", form=form)), base_url)
     assert error.code == "content_type_invalid"
     assert "application/json" in str(error)
 
