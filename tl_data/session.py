@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import re
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -52,6 +53,8 @@ Json = dict[str, Any]
 INDEXED_ASSET = "indexed-asset:"
 TASK_BYTES = 2 * GB  # the largest file that POST /tasks takes; assets take more
 
+LISTED = 20_000  # videos of listings that are remembered
+
 _ID = re.compile(r"[0-9a-f]{24}")
 
 
@@ -81,6 +84,7 @@ class Session:
         self._creating = asyncio.Lock()
         self._tasks_gone = False  # the server has no /tasks any more
         self._refs: dict[tuple[str, str], VideoRef] = {}
+        self._listed: OrderedDict[tuple[str, str], VideoRef] = OrderedDict()  # the latest of listings
         self._index_models: dict[str, list[str]] = {}
         self.without_transcription: set[str] = set()  # indexes that refused this option of a search
 
@@ -338,10 +342,22 @@ class Session:
         asset = await self.asset(video, identity)
         return VideoRef(asset_id=str(asset["_id"]), duration_sec=asset.get("duration"), **names)
 
+    def keep_listed(self, index_id: str, video: Json) -> None:
+        """Remember names and length of a video that a listing shows, so that its texts need no GET of it."""
+        record = video_record(video, index_id, None)
+        self.lengths.keep(video["_id"], record["duration_sec"])
+        self._listed[index_id, video["_id"]] = VideoRef.of(record)
+        self._listed.move_to_end((index_id, video["_id"]))
+        if len(self._listed) > LISTED:
+            self._listed.popitem(last=False)
+
     async def _ref_of_id(self, video: str, index_id: str | None) -> VideoRef:
         index = await self.index_id(index_id) if index_id is not None else await self._found_index()
         if (known := self._refs.get((index or "", video))) is not None:
             return known
+        listed = self._listed.get((index or "", video))
+        if listed is not None and (listed.asset_id or self.client.generation == "2025"):
+            return listed
         missing: NotFound | BadRequest | None = None
         ref: VideoRef | None = None
         if index is not None:

@@ -1,5 +1,5 @@
 """Fixtures that these tests share with tests/pipeline."""
 
-from tests.pipeline.conftest import make_job, put, quick
+from tests.pipeline.conftest import make_job
 
-__all__ = ["make_job", "put", "quick"]
+__all__ = ["make_job"]

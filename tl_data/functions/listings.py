@@ -10,7 +10,6 @@ import orjson
 import pyarrow as pa
 
 from tl_data.catalog import table
-from tl_data.client.responses import seconds_of
 from tl_data.errors import SchemaMismatch
 from tl_data.session import Session
 from tl_data.types import COUNT, JSON, NUMBER, TEXT, TEXTS, TIME
@@ -173,7 +172,7 @@ async def videos(
     )
     async for page in _paged(found):
         for v in page:
-            tl.lengths.keep(v["_id"], seconds_of(v))
+            tl.keep_listed(index, v)
         yield [
             {
                 "video_id": v["_id"],
