@@ -253,7 +253,7 @@ EMBEDS = [
         "POST /embed", "audio_start_offset_sec", "the length of the audio, 5.00 seconds. You sent '60",
         audio_start_offset_sec=60, audio_file=Path("plain"), **MODEL,
     ),
-    media("video_audio_track_not_exists", "no_audio", "no sound", name="audio"),
+    media("video_audio_track_not_exists", "no_audio", "no audio track", name="audio"),
     media("video_resolution_too_low", "too_small", "200x200", "360x360"),
     media("video_resolution_too_high", "too_wide", "5200x400", "5184x2160"),
     media("video_resolution_invalid_aspect_ratio", "extreme_aspect", "1440x360", "2.4:1"),

@@ -26,7 +26,7 @@ from tl_data.local.server.context import Engine, engine_of, well_formed
 from tl_data.local.server.forms import read_json
 from tl_data.local.server.segments import Definitions, read_definitions, write_segments
 from tl_data.local.storage.database import Row, Where
-from tl_data.local.tasks.inline_video import check_given, stretch
+from tl_data.local.tasks.inline_video import check_video_source, within_window
 from tl_data.local.text.writer import Manner, Material, Written
 
 MODES = ("general", "time_based_metadata")
@@ -78,7 +78,7 @@ class Ask:
                 raise invalid("image", f"{self.model()} takes no pictures. Please use pegasus1.6.")
             self._images()
         elif "video" in body and "video_id" not in body:
-            given = check_given(body["video"])
+            given = check_video_source(body["video"])
             if given["type"] == "asset_id":
                 well_formed("asset_id", given["asset_id"])
                 asset = self._engine.asset(given["asset_id"])
@@ -328,7 +328,7 @@ class Ask:
             return Material(evidence)
         if "given" in self._body:
             self.asset()
-            known = await self._engine.given.material(self._body["given"], check=self._probe_check())
+            known = await self._engine.inline_videos.material(self._body["given"], check=self._probe_check())
             whole, frames = known.evidence, known.frames
         else:
             video_id = well_formed("video_id", self.text("video_id") or "")
@@ -340,7 +340,7 @@ class Ask:
         except MediaProblem as problem:
             raise APIProblem(400, problem.code, problem.message) from None
         stop = seconds if end is None else min(end, seconds)
-        evidence = stretch(whole, start, end)
+        evidence = within_window(whole, start, end)
         if start is not None or end is not None:
             frames = tuple(frame for frame in frames if (start or 0.0) <= frame.time <= stop)
         self.duration = self.billed = seconds

@@ -58,7 +58,7 @@ from tl_data.local.server.signed_urls import Links
 from tl_data.local.service import Stages
 from tl_data.local.storage.counters import Bill, Stats
 from tl_data.local.storage.database import Store
-from tl_data.local.tasks.inline_video import Given
+from tl_data.local.tasks.inline_video import InlineVideos
 from tl_data.local.tasks.queue import Queue
 from tl_data.view.playground import playground_routes
 
@@ -106,14 +106,14 @@ def make_app(config: Config) -> Starlette:
         rates=rates,
         stats=Stats(store),
         links=Links(config.home),
-        given=Given(config, store, stages),
+        inline_videos=InlineVideos(config, store, stages),
         bill=Bill(store),
     )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         engine.prepare()
-        engine.queue.analyse = lambda row: analyze_tasks.work_on(engine, row)
+        engine.queue.run_analysis = lambda row: analyze_tasks.work_on(engine, row)
         engine.queue.start()
         yield
         await engine.queue.stop()

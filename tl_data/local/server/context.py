@@ -20,7 +20,7 @@ from tl_data.local.server.signed_urls import Links
 from tl_data.local.service import Stages
 from tl_data.local.storage.counters import Bill, Stats
 from tl_data.local.storage.database import ID, Row, Store, Where, now
-from tl_data.local.tasks.inline_video import Given
+from tl_data.local.tasks.inline_video import InlineVideos
 from tl_data.local.tasks.queue import Queue
 
 WORKED_ON = ("validating", "pending", "queued", "indexing")  # states of a task whose video is not ready
@@ -38,7 +38,7 @@ class Engine:
     rates: RateLimits
     stats: Stats
     links: Links
-    given: Given
+    inline_videos: InlineVideos
     bill: Bill
     importing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one import is begun at a time
 

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from tl_data.local.server.faults import COATS, FATES, Fault, Faults
+from tl_data.local.server.faults import ALTERING, OUTCOMES, Fault, Faults
 
 _open: WeakValueDictionary[tuple[str, int], asyncio.Transport] = WeakValueDictionary()
 
@@ -120,8 +120,8 @@ class Injection:
         fault = next((one for one in met if one.kind != "latency"), None)
         if fault is None:
             await self._app(scope, receive, send)
-        elif fault.kind in FATES:
-            scope["tl.fate"] = fault.fate()
+        elif fault.kind in OUTCOMES:
+            scope["tl.injected_outcome"] = fault.outcome()
             await self._app(scope, receive, send)
         else:
             await self._strike(fault, scope, receive, send)
@@ -129,7 +129,7 @@ class Injection:
     async def _strike(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         start: Message = {"type": "http.response.start", "status": 200, "headers": []}
         body = b""
-        if fault.after or fault.kind in COATS:
+        if fault.after or fault.kind in ALTERING:
             start, body = await self._carried_out(scope, receive)
         else:
             await _drain(receive)
@@ -137,7 +137,7 @@ class Injection:
         if fault.kind == "reset":
             reset(scope)
             raise Lost
-        if fault.kind in COATS:
+        if fault.kind in ALTERING:
             await _coated(fault, scope, send, start, body)
             return
         status, headers, body = _made_up(fault)

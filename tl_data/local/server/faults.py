@@ -64,8 +64,8 @@ KINDS = (
     "latency", "too_many_requests", "status", "reset", "truncate", "malformed", "html", "redirect",
     "slow_body", "stream_error", "gzip", "chunked", "stuck", "failed", "warning", "gone",
 )  # fmt: skip
-COATS = ("truncate", "malformed", "slow_body", "stream_error", "gzip", "chunked")  # change the real answer
-FATES = ("stuck", "failed", "warning")  # these change the task that is created
+ALTERING = ("truncate", "malformed", "slow_body", "stream_error", "gzip", "chunked")  # change the real answer
+OUTCOMES = ("stuck", "failed", "warning")  # these change the task that is created
 MEMBERS = ("seed", "fault", "faults")
 SHAPES = ("retry_after", "reset", "text", "empty")
 PROCESSING = ("/embed", "/analyze", "/assets")  # routes whose tasks have one state while they run
@@ -111,7 +111,7 @@ class Fault:
             return dice.uniform(self.low, self.high)
         return self.seconds or 0.0
 
-    def fate(self) -> dict[str, Any]:
+    def outcome(self) -> dict[str, Any]:
         """What becomes of a task created under this fault."""
         return {
             "kind": self.kind,
@@ -215,7 +215,7 @@ def _read(rule: dict[str, Any]) -> Fault:
     fault = Fault(**given)
     if fault.shape not in SHAPES:
         raise one_of("shape", SHAPES, fault.shape)
-    if fault.kind in FATES:
+    if fault.kind in OUTCOMES:
         fault.state = fault.state or ("processing" if fault.route.startswith(PROCESSING) else "indexing")
         if fault.state not in STATES:
             raise one_of("state", STATES, fault.state)

@@ -16,7 +16,7 @@ from tl_data.local.perception.evidence import Evidence
 from tl_data.local.server import references
 from tl_data.local.server.context import Engine
 from tl_data.local.server.schema_dialect import CLOCKS, FORM, in_form, moment, without_forms
-from tl_data.local.tasks.inline_video import stretch
+from tl_data.local.tasks.inline_video import within_window
 from tl_data.local.text.writer import Manner, Material, Written
 
 MAX_DEFINITIONS, MAX_REFERENCES, MAX_ENUM = 20, 4, 100
@@ -191,7 +191,7 @@ async def write_segments(
         about = await references.described(engine, kind.description, kind.pictures, "media_sources")
         found[kind.id] = []
         for start, end in _bounds(material.evidence, kind, about, wanted, window):
-            inside = stretch(material.evidence, start, end)
+            inside = within_window(material.evidence, start, end)
             values: Json = {}
             if kind.fields:
                 schema = _schema(kind.fields)

@@ -1,8 +1,8 @@
-"""Downloads of the addresses that requests name: bounded in size and time, and not to everywhere.
+"""Downloads of the URLs in requests, bounded in size and time, without access to private addresses (SSRF).
 
-An address is checked after it was resolved and the connection goes to the very addresses that were
-checked, on every redirect anew: a name that resolves differently the second time gains nothing. The
-address of each connection is checked once more, however the URL spelled it.
+The IP addresses of a host are checked after resolution, and the connection uses exactly the checked ones, for
+every redirect again: a name that resolves differently the second time (DNS rebinding) gains nothing. The
+address of each socket is checked as well, however the URL spells it.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from tl_data.local.errors import MediaProblem, StorageFull, is_full, shown_name,
 
 MAX_REDIRECTS = 5
 MAX_URL = 8192
-LEAST_RATE, RATE_SEC = 4 << 10, 30.0  # bytes a second, measured over so many seconds
+LEAST_RATE, RATE_SEC = 4 << 10, 30.0  # least bytes per second, and the seconds they are measured over
 UNREACHABLE = "video_url_not_accessible"
 AGENT = "tl-local-1"
-#: Services of cloud machines that hand out credentials; refused even where private addresses are allowed.
+#: Metadata services of clouds, which issue credentials; refused even if private addresses are allowed.
 METADATA = tuple(
     ipaddress.ip_network(net)
     for net in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "100.100.100.200/32", "168.63.129.16/32")
 )
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-#: No addresses of hosts of the internet, although `ipaddress` counts them as global.
+#: Not reachable over the internet, although `ipaddress` counts them as global.
 SITES = tuple(ipaddress.ip_network(net) for net in ("fec0::/10", "64:ff9b:1::/48", "::/96"))
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that arrived whole."""
+    """A complete download."""
 
     path: Path
     filename: str
@@ -53,11 +53,11 @@ class Fetched:
 
 
 class _Refused(OSError):
-    """An address that may not be reached."""
+    """A connection to a forbidden address."""
 
 
 def refuse(address: str, allow_private: bool) -> str | None:
-    """Why this IP address may not be reached; None when it may."""
+    """The reason why an IP address is forbidden; None if it is allowed."""
     ip = ipaddress.ip_address(address.split("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
@@ -76,7 +76,7 @@ def refuse(address: str, allow_private: bool) -> str | None:
 
 
 class _CheckedResolver(AbstractResolver):
-    """Resolves like the system does and drops what may not be reached."""
+    """Resolves with the system's resolver and drops forbidden addresses."""
 
     def __init__(self, allow_private: bool) -> None:
         self._inner = ThreadedResolver()
@@ -89,7 +89,7 @@ class _CheckedResolver(AbstractResolver):
         reasons = [refuse(entry["host"], self._allow_private) for entry in found]
         good = [entry for entry, reason in zip(found, reasons, strict=True) if reason is None]
         if not good:
-            raise _Refused(f"{host} leads to {next(r for r in reasons if r)}, which is not allowed")
+            raise _Refused(f"{host} resolves to {next(r for r in reasons if r)}, which is not allowed")
         return good
 
     async def close(self) -> None:
@@ -97,7 +97,7 @@ class _CheckedResolver(AbstractResolver):
 
 
 def _checked_socket(info: aiohttp.AddrInfoType, allow_private: bool) -> socket.socket:
-    """The socket of one connection. aiohttp asks no resolver for a host that it takes for an address."""
+    """The socket of one connection: aiohttp skips the resolver for hosts that it parses as addresses."""
     family, kind, protocol, _, address = info
     if reason := refuse(str(address[0]), allow_private):
         raise _Refused(f"{address[0]} is {reason}, which is not allowed")
@@ -105,7 +105,7 @@ def _checked_socket(info: aiohttp.AddrInfoType, allow_private: bool) -> socket.s
 
 
 def connector_of(allow_private: bool) -> aiohttp.TCPConnector:
-    """Connections that lead to no address that is refused."""
+    """A connector that refuses forbidden addresses."""
     return aiohttp.TCPConnector(
         resolver=_CheckedResolver(allow_private), use_dns_cache=False, force_close=True,
         socket_factory=partial(_checked_socket, allow_private=allow_private),
@@ -113,10 +113,10 @@ def connector_of(allow_private: bool) -> aiohttp.TCPConnector:
 
 
 def check_url(url: str, config: Config) -> str:
-    """The address, trimmed, if it can be fetched at all; says nothing about who answers.
+    """Validate a URL without a connection; returns it without surrounding white space.
 
     Raises:
-        MediaProblem: not a URL, or of a kind that is not allowed here.
+        MediaProblem: not a URL, or a scheme or address that is not allowed.
     """
     url = url.strip()
     try:
@@ -126,14 +126,17 @@ def check_url(url: str, config: Config) -> str:
         raise MediaProblem("parameter_invalid", "It is not a URL.") from None
     if parts.scheme == "file":
         if not config.allow_files and config.media is None:
-            raise MediaProblem("parameter_invalid", "file:// addresses are not allowed here.")
+            raise MediaProblem(
+                "parameter_invalid",
+                "file:// URLs are not allowed: start the engine with --media or --allow-files.",
+            )
         return url
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
         raise MediaProblem("parameter_invalid", "It must be a URL that begins with http:// or https://.")
     if len(url) > MAX_URL:
         raise MediaProblem("parameter_invalid", f"It is longer than {MAX_URL} characters.")
     try:
-        # As the client reads it: digits and dots of other scripts are those of an address, too.
+        # Parsed as the client does: it accepts digits and dots of other scripts in an address.
         host = ipaddress.ip_address(yarl.URL(url).host or "")
     except ValueError:
         return url
@@ -143,10 +146,10 @@ def check_url(url: str, config: Config) -> str:
 
 
 async def fetch(url: str, target: Path, config: Config, *, limit: int, seconds: float, what: str) -> Fetched:
-    """Download one address into `target`, or leave nothing there. `what` is `video`, `image` or `audio`.
+    """Download a URL to `target`, whole or not at all. `what` is `video`, `image` or `audio`.
 
     Raises:
-        MediaProblem: refused, unreachable, a web page, empty, too large, too slow.
+        MediaProblem: not allowed, unreachable, a web page, empty, too large, too slow.
     """
     url = check_url(url, config)
     if urlsplit(url).scheme == "file":
@@ -176,7 +179,7 @@ def _reason(error: BaseException) -> str:
             return str(seen)
         seen = seen.__cause__ or seen.__context__
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"there is no host called {error.host}"
+        return f"host {error.host} not found"
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"{error.host}:{error.port} does not answer ({error.strerror})"
     return str(error) or type(error).__name__
@@ -240,9 +243,7 @@ def _copy(url: str, target: Path, config: Config, limit: int, what: str) -> Fetc
     path = Path(unquote(urlsplit(url).path)).resolve()
     root = config.media.resolve() if config.media else None
     if not config.allow_files and not (root and path.is_relative_to(root)):
-        raise MediaProblem(
-            "parameter_invalid", "file:// addresses outside of the media folder are not allowed."
-        )
+        raise MediaProblem("parameter_invalid", "file:// URLs outside of the media folder are not allowed.")
     try:
         size = path.stat().st_size
         if not path.is_file():

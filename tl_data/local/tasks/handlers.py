@@ -1,7 +1,7 @@
-"""The steps of a task, from one state to the next: what is done to a row that the queue hands over.
+"""Handlers of the queue: one for each state of an asset, a task or a video.
 
-The video and the state `ready` appear in one transaction, after everything of the video is on disk; so
-a process that dies at any point leaves nothing half-written in a list, and the next one does the step again.
+The video and the state `ready` are written in one transaction, after all files of the video are on disk. A
+process that dies leaves no half-written video in a listing, and the next process repeats the step.
 """
 
 from __future__ import annotations
@@ -32,38 +32,43 @@ log = logging.getLogger("tl_data.local")
 MAX_STREAM_SEC = 4 * 3600.0
 
 
-class Stuck(Exception):
-    """Leaves the task as it is."""
+class HeldByFault(Exception):
+    """An injected fault holds the task in its state."""
 
 
-class Steps:
-    """What can be done to assets, tasks and videos. Every step may raise `MediaProblem` and `Stuck`."""
+class TaskHandlers:
+    """The handlers. Each may raise `MediaProblem` and `HeldByFault`."""
 
     def __init__(self, config: Config, store: Store, stages: Stages, rates: RateLimits) -> None:
         self._config = config
         self._rates = rates
         self._store = store
         self._stages = stages
-        self._room = asyncio.Semaphore(config.workers)
-        self._begun = now()
+        self._slots = asyncio.Semaphore(config.workers)
+        self._started_at = now()
 
     def scratch(self, task_id: str) -> Path:
-        """The folder of an embedding task while it is worked on."""
+        """The working folder of an embedding task."""
         return self._config.home / "embeds" / task_id
 
-    def suffer(self, table: str, row: Row, state: str) -> None:
-        """Let an injected fault have its way: fail in this state, or stay in it for ever."""
-        fate = row["fate"]
-        if not fate or fate["kind"] == "warning" or fate["state"] != state:
-            return
-        if fate["kind"] == "failed":
-            raise MediaProblem(fate["code"], fate["message"])
-        self._store.change(table, row["id"], stuck=1)
-        raise Stuck
+    def apply_fault(self, table: str, row: Row, state: str) -> None:
+        """Apply an injected outcome to a task in `state`.
 
-    async def bring(self, row: Row) -> None:
-        """processing -> ready, for an asset: get the file, look at its container."""
-        self.suffer("assets", row, "processing")
+        Raises:
+            MediaProblem: the task fails in this state.
+            HeldByFault: the task stays in this state.
+        """
+        outcome = row["fate"]
+        if not outcome or outcome["kind"] == "warning" or outcome["state"] != state:
+            return
+        if outcome["kind"] == "failed":
+            raise MediaProblem(outcome["code"], outcome["message"])
+        self._store.change(table, row["id"], stuck=1)
+        raise HeldByFault
+
+    async def prepare_asset(self, row: Row) -> None:
+        """Asset, processing -> ready: fetch the file and read its container."""
+        self.apply_fault("assets", row, "processing")
         folder = self._config.asset(row["id"])
         try:
             probe = await self._source(row, folder, "assets", "file")
@@ -80,9 +85,9 @@ class Steps:
         if not self._store.change("assets", row["id"], status="ready", updated_at=now(), **facts):
             shutil.rmtree(folder, ignore_errors=True)  # deleted meanwhile
 
-    async def check(self, row: Row) -> None:
-        """validating -> pending: get the file, look at its container."""
-        self.suffer("tasks", row, "validating")
+    async def validate(self, row: Row) -> None:
+        """Task, validating -> pending: fetch the file and validate its container."""
+        self.apply_fault("tasks", row, "validating")
         folder = self._config.folder(row["video_id"])
         probe = await self._source(row, folder, "tasks")
         check_video(probe)
@@ -108,38 +113,40 @@ class Steps:
         return await self._stages.probe(source)
 
     async def index(self, row: Row) -> None:
-        """pending -> queued -> indexing -> ready."""
+        """Task, pending -> queued -> indexing -> ready."""
         task_id, video_id = row["id"], row["video_id"]
-        self.suffer("tasks", row, "pending")
+        self.apply_fault("tasks", row, "pending")
         self._store.change("tasks", task_id, status="queued", updated_at=now())
-        async with self._room:
-            self.suffer("tasks", row, "queued")
+        async with self._slots:
+            self.apply_fault("tasks", row, "queued")
             self._store.change("tasks", task_id, status="indexing", updated_at=now())
-            self.suffer("tasks", row, "indexing")
+            self.apply_fault("tasks", row, "indexing")
             folder = self._config.folder(video_id)
-            evidence = await self._look(row, folder)
-            if (seconds := round(evidence.probe.duration_sec, 3)) > row["duration"]:  # its header says less
+            evidence = await self._analyze(row, folder)
+            if (seconds := round(evidence.probe.duration_sec, 3)) > row[
+                "duration"
+            ]:  # the header understates it
                 check_duration(seconds)
                 self._store.change("tasks", task_id, duration=seconds)
             await self._stages.add(row["index_id"], video_id, evidence, folder / "frames")
-        if not self._finish(row):  # deleted meanwhile, alone or with its index
+        if not self._mark_ready(row):  # the task or its index was deleted meanwhile
             await self._stages.remove(video_id)
             shutil.rmtree(folder, ignore_errors=True)
         elif not row["stream"]:
             (folder / "source").unlink(missing_ok=True)
 
-    async def _look(self, row: Row, folder: Path) -> Evidence:
-        """Look at the file, unless this process has looked at the same bytes before."""
-        same = [Where("sha256", "=", row["sha256"]), Where("indexed_at", "gte", self._begun)]
-        for twin in self._store.rows("videos", same, columns=["id"]):
-            frames = self._config.folder(twin["id"]) / "frames"
+    async def _analyze(self, row: Row, folder: Path) -> Evidence:
+        """Analyze the file, or reuse the evidence of an identical file that this process has indexed."""
+        same = [Where("sha256", "=", row["sha256"]), Where("indexed_at", "gte", self._started_at)]
+        for duplicate in self._store.rows("videos", same, columns=["id"]):
+            frames = self._config.folder(duplicate["id"]) / "frames"
             with contextlib.suppress(KeyError, OSError):  # deleted at this moment
-                evidence = await self._stages.evidence(twin["id"])
+                evidence = await self._stages.evidence(duplicate["id"])
                 await asyncio.to_thread(shutil.copytree, frames, folder / "frames", dirs_exist_ok=True)
                 return evidence
         return await self._stages.analyze(folder / "source", folder / "frames")
 
-    def _finish(self, row: Row) -> bool:
+    def _mark_ready(self, row: Row) -> bool:
         at = now()
         with self._store.transaction():
             task = self._store.get("tasks", row["id"])
@@ -161,8 +168,8 @@ class Steps:
         return True
 
     async def embed(self, row: Row) -> None:
-        """processing -> ready, for an embedding task."""
-        self.suffer("embed_tasks", row, "processing")
+        """Embedding task, processing -> ready."""
+        self.apply_fault("embed_tasks", row, "processing")
         folder = self.scratch(row["id"])
         probe = await self._source(row, folder, "embed_tasks", row["kind"])
         (check_sound if row["kind"] == "audio" else check_video)(probe)
@@ -178,8 +185,8 @@ class Steps:
         if row["kind"] == "video":
             check_duration(end - start, min(4.0, row["clip_length"] or 4.0))
         self._rates.consume("embed", "Duration", (end - start) / 60)
-        async with self._room:
-            evidence = await self._look(row, folder)
+        async with self._slots:
+            evidence = await self._analyze(row, folder)
             options = row["options"] if row["kind"] == "audio" else embed_options(row["model_name"])
             segments = await self._stages.segments_of(
                 evidence, options, row["scopes"], row["clip_length"], start, min(end, probe.duration_sec)
@@ -192,36 +199,36 @@ class Steps:
         Bill(self._store).charge(f"embed_{row['kind']}", seconds=round(end - start, 3))
         shutil.rmtree(folder, ignore_errors=True)
 
-    async def stream(self, row: Row) -> None:
-        """Make the HLS stream of a video that is ready; then its source is needed no more."""
+    async def package_stream(self, row: Row) -> None:
+        """Write the HLS stream of a ready video, then delete its source."""
         folder = self._config.folder(row["id"])
-        trouble = await make_stream(folder / "source", folder / "hls", MAX_STREAM_SEC)
-        state = "ERROR" if trouble else "COMPLETE"
+        failure = await make_stream(folder / "source", folder / "hls", MAX_STREAM_SEC)
+        state = "ERROR" if failure else "COMPLETE"
         if not self._store.change("videos", row["id"], hls_status=state, hls_updated_at=now()):
             shutil.rmtree(folder, ignore_errors=True)  # deleted meanwhile
             return
         (folder / "source").unlink(missing_ok=True)
-        if trouble:
-            log.warning("no stream of video %s: %s", row["id"], trouble)
+        if failure:
+            log.warning("cannot write the stream of video %s: %s", row["id"], failure)
 
-    async def look_again(self, row: Row) -> None:
-        """Bring a video that other models or an earlier version looked at to what is at work."""
+    async def reanalyze(self, row: Row) -> None:
+        """Update the evidence of other models, or of an earlier version, to the active models."""
         folder = self._config.folder(row["id"])
         try:
-            async with self._room:
+            async with self._slots:
                 evidence = await self._stages.evidence(row["id"])
                 if evidence.form == FORM and evidence.eyes == self._config.tiers.eyes:
-                    await self._add_changed(row, evidence, folder / "frames")
+                    await self._update_evidence(row, evidence, folder / "frames")
                 else:
-                    await self._add_anew(row, evidence, folder / "frames")
+                    await self._rebuild_evidence(row, evidence, folder / "frames")
         except MediaProblem as problem:
             self._store.change("videos", row["id"], again=reindex.FAILED, again_error=problem.message)
             return
         except Exception as error:
             if is_full(error):
                 raise
-            log.exception("again %s", row["id"])
-            text = "The engine could not look at this video again. Its log says why."
+            log.exception("cannot reanalyze video %s", row["id"])
+            text = "Internal error while analyzing this video again. See the log of the engine."
             self._store.change("videos", row["id"], again=reindex.FAILED, again_error=text)
             return
         model = self._config.tiers.search_model
@@ -232,29 +239,29 @@ class Steps:
             await self._stages.remove(row["id"])  # deleted meanwhile
             shutil.rmtree(folder, ignore_errors=True)
 
-    async def _add_changed(self, row: Row, evidence: Evidence, frames: Path) -> None:
-        """The evidence with what other models see in its keyframes and hear in its sound."""
-        file = frames / "none"
-        async with contextlib.AsyncExitStack() as kept:
+    async def _update_evidence(self, row: Row, evidence: Evidence, frames: Path) -> None:
+        """Rerun the models that changed: on the keyframes, and on the sound."""
+        file = frames / "none"  # not read if the speech model is the same
+        async with contextlib.AsyncExitStack() as stack:
             if evidence.ears != self._config.tiers.ears and evidence.probe.audio_codec:
-                file = await kept.enter_async_context(reindex.file_of(row, self._store, self._config))
+                file = await stack.enter_async_context(reindex.file_of(row, self._store, self._config))
             fresh = await self._stages.reanalyze(evidence, file, frames)
         await self._stages.add(row["index_id"], row["id"], fresh, frames)
 
-    async def _add_anew(self, row: Row, evidence: Evidence, frames: Path) -> None:
-        """Everything looked at anew, into a folder of its own: the keyframes may be others."""
-        beside = frames.with_name("frames.again")
-        await asyncio.to_thread(shutil.rmtree, beside, ignore_errors=True)
+    async def _rebuild_evidence(self, row: Row, evidence: Evidence, frames: Path) -> None:
+        """Analyze the file from scratch, into a separate folder: the keyframes may differ."""
+        fresh_frames = frames.with_name("frames.again")
+        await asyncio.to_thread(shutil.rmtree, fresh_frames, ignore_errors=True)
         async with reindex.file_of(row, self._store, self._config) as file:
-            fresh = await self._stages.analyze(file, beside)
-        # First the pictures: after a kill the evidence still is the old one, and all of it is done over.
-        await asyncio.to_thread(_put_in_place, beside, frames)
-        # The file may be the stream, which was packed anew: the facts are those of the video that was given.
+            fresh = await self._stages.analyze(file, fresh_frames)
+        # Keyframes first: after a kill the old evidence is still stored, and the whole step is repeated.
+        await asyncio.to_thread(_replace_folder, fresh_frames, frames)
+        # The file may be the repackaged stream: keep the container facts of the original file.
         fresh = replace(fresh, probe=evidence.probe)
         await self._stages.add(row["index_id"], row["id"], fresh, frames)
 
 
-def _put_in_place(fresh: Path, old: Path) -> None:
-    """A folder in the place of another."""
+def _replace_folder(fresh: Path, old: Path) -> None:
+    """Replace one folder by another."""
     shutil.rmtree(old, ignore_errors=True)
     fresh.rename(old)

@@ -1,8 +1,8 @@
-"""The stream of a video: an HLS playlist with MPEG-TS segments that browsers play.
+"""The HLS stream of a video: a playlist with MPEG-TS segments that browsers play.
 
-H.264 and AAC are repackaged as they are; anything else is encoded to them. It runs as a process
-of its own, `python -m tl_data.local.tasks.hls SOURCE FOLDER`, bounded in memory and time,
-because it decodes foreign files.
+H.264 and AAC are repackaged; other codecs are transcoded to them. It runs in a separate process,
+`python -m tl_data.local.tasks.hls SOURCE FOLDER`, bounded in memory and time, because it decodes untrusted
+files.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ PLAYLIST = "stream.m3u8"
 SEGMENT_SEC = 6
 MAX_MEMORY = 4 << 30
 EXIT_FULL = 28  # exit code of the process when the disk is full
-MAX_SIDE = 1920  # pixels of the longer side of what is encoded anew
+MAX_SIDE = 1920  # pixels of the longer side of transcoded video
 PLAIN = ("yuv420p", "yuvj420p")  # what every browser decodes
 TYPES = {".m3u8": "application/vnd.apple.mpegurl", ".ts": "video/mp2t", ".jpg": "image/jpeg"}
 
 
 async def make_stream(source: Path, folder: Path, seconds: float) -> str | None:
-    """Write the stream of `source` into `folder`, whole or not at all; answers what went wrong, or None.
+    """Write the stream of `source` to `folder`, whole or not at all.
+
+    Returns the reason of a failure, or None.
 
     Raises:
         StorageFull: the disk is full.
@@ -48,10 +50,10 @@ async def make_stream(source: Path, folder: Path, seconds: float) -> str | None:
     assert process.stderr is not None
     try:
         async with asyncio.timeout(seconds):
-            said = await process.stderr.read()
+            stderr = await process.stderr.read()
             await process.wait()
     except TimeoutError:
-        said = b"took too long"
+        stderr = b"timed out"
     finally:
         if process.returncode is None:
             process.kill()
@@ -61,7 +63,7 @@ async def make_stream(source: Path, folder: Path, seconds: float) -> str | None:
         raise StorageFull
     if process.returncode != 0 or not unfinished.exists():  # the latter: the video was deleted meanwhile
         shutil.rmtree(unfinished, ignore_errors=True)
-        return said.decode("utf-8", "replace").strip()[-300:] or f"ended with {process.returncode}"
+        return stderr.decode("utf-8", "replace").strip()[-300:] or f"exit code {process.returncode}"
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     return None
@@ -72,7 +74,7 @@ def write_stream(source: Path, folder: Path) -> None:
     import av
 
     with (
-        av.open(str(source), options=CONTAINERS) as given,
+        av.open(str(source), options=CONTAINERS) as source_file,
         av.open(
             str(folder / PLAYLIST),
             "w",
@@ -82,19 +84,19 @@ def write_stream(source: Path, folder: Path) -> None:
                 "hls_playlist_type": "vod",
                 "hls_segment_filename": str(folder / "%05d.ts"),
             },
-        ) as made,
+        ) as stream_file,
     ):
         lanes: dict[int, _Copy | _Encode] = {}
-        if video := _decodable(given.streams.video):
-            turns = _turns(given, video)
+        if video := _decodable(source_file.streams.video):
+            turns = _turns(source_file, video)
             plays = video.codec_context.name == "h264" and video.codec_context.pix_fmt in PLAIN
             lanes[video.index] = (
-                _Copy(made, video) if plays and not turns else _EncodeVideo(made, video, turns)
+                _Copy(stream_file, video) if plays and not turns else _EncodeVideo(stream_file, video, turns)
             )
-        if audio := _decodable(given.streams.audio):
+        if audio := _decodable(source_file.streams.audio):
             plays = audio.codec_context.name == "aac"
-            lanes[audio.index] = _Copy(made, audio) if plays else _EncodeAudio(made, audio)
-        for packet in given.demux([given.streams[index] for index in lanes]):
+            lanes[audio.index] = _Copy(stream_file, audio) if plays else _EncodeAudio(stream_file, audio)
+        for packet in source_file.demux([source_file.streams[index] for index in lanes]):
             lanes[packet.stream.index].feed(packet)
         for lane in lanes.values():
             lane.end()
@@ -106,31 +108,31 @@ def _decodable(streams: Any) -> Any:
 
 
 def _turns(given: Any, video: Any) -> int:
-    """Quarter turns clockwise that the pictures need to stand upright: MPEG-TS cannot say it for them."""
+    """Clockwise quarter turns that make the pictures upright: MPEG-TS has no rotation metadata."""
     first = next(given.decode(video), None)
     given.seek(0)
     return round(-(first.rotation or 0) / 90) % 4 if first is not None else 0
 
 
 class _Copy:
-    """Packets as they are."""
+    """Copies packets."""
 
     def __init__(self, made: Any, stream: Any) -> None:
         self._made = made
         self._out = made.add_stream_from_template(stream)
 
     def feed(self, packet: Any) -> None:
-        if packet.dts is None or packet.size == 0 or packet.is_corrupt:  # the last one of a file cut off
+        if packet.dts is None or packet.size == 0 or packet.is_corrupt:  # the last packet of a truncated file
             return
         packet.stream = self._out
         self._made.mux(packet)
 
     def end(self) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""
 
 
 class _Encode:
-    """Frames decoded and encoded anew."""
+    """Decodes and encodes frames."""
 
     _out: Any
 
@@ -143,7 +145,7 @@ class _Encode:
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:
-            return  # a damaged picture: the stream goes on with the next
+            return  # a damaged picture: continue with the next
         for frame in frames:
             for ready in self._ready(frame):
                 self._made.mux(self._out.encode(ready))
@@ -210,24 +212,24 @@ class _EncodeAudio(_Encode):
 
 
 def _end_with_the_server() -> None:
-    """The server holds the other end of stdin as long as it lives, however it ends."""
-    os.read(0, 1)  # not sys.stdin, whose lock would be in the way of an ordinary end
+    """Exit when the server does: it holds the other end of stdin as long as it lives."""
+    os.read(0, 1)  # not sys.stdin, whose lock would block an ordinary exit
     os._exit(1)
 
 
 def main() -> int:
-    """Entry of the process."""
+    """Entry point of the process."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the video
     with contextlib.suppress(OSError):
-        os.nice(10)  # looking at the next video is more urgent
+        os.nice(10)  # the analysis of the next video is more urgent
     threading.Thread(target=_end_with_the_server, daemon=True).start()
     import av
 
     av.logging.set_level(av.logging.PANIC)
     try:
         write_stream(Path(sys.argv[1]), Path(sys.argv[2]))
-    except Exception as error:  # noqa: BLE001 - a foreign file may raise anything; the server shows it
+    except Exception as error:  # noqa: BLE001 - an untrusted file may raise anything; the server reports it
         sys.stderr.write(f"{type(error).__name__}: {error}")
         return EXIT_FULL if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) else 1
     return 0

@@ -1,4 +1,4 @@
-"""Videos that come with a request instead of lying in an index: looked at while it waits, then remembered."""
+"""Videos sent with a request instead of indexed before: analyzed while the request waits, then cached."""
 
 from __future__ import annotations
 
@@ -25,39 +25,40 @@ from tl_data.local.storage.database import Store, Where, new_id, now
 from tl_data.local.tasks.download import fetch
 from tl_data.local.text.writer import Material
 
-KINDS = ("url", "base64_string", "asset_id")  # each is also the name of the member that it needs
-REMEMBERED = 64
-SECONDS = 300.0  # time for the download
-ROOM = 2  # looked at side by side, beside the queue's own
+KINDS = ("url", "base64_string", "asset_id")  # each is also the name of the required member
+CACHED = 64  # videos
+DOWNLOAD_SECONDS = 300.0
+CONCURRENCY = 2  # videos analyzed at once, in addition to those of the queue
 
 
-class Given:
-    """Looks at such videos, the same bytes once."""
+class InlineVideos:
+    """Analyzes such videos; identical files are analyzed once."""
 
     def __init__(self, config: Config, store: Store, stages: Stages) -> None:
         self._config = config
         self._store = store
         self._stages = stages
-        self._begun = now()
-        self._looking: dict[str, asyncio.Lock] = {}  # the same bytes are looked at once
-        self._known: OrderedDict[str, Material] = OrderedDict()
-        self._room = asyncio.Semaphore(ROOM)
+        self._started_at = now()
+        self._locks: dict[str, asyncio.Lock] = {}  # by SHA-256: identical files are analyzed once
+        self._cache: OrderedDict[str, Material] = OrderedDict()
+        self._slots = asyncio.Semaphore(CONCURRENCY)
 
     async def material(
         self, video: dict[str, Any], *, check: Callable[[Probe], None] = check_video
     ) -> Material:
-        """What is known of `{"type": "url", "url": ...}` or `{"type": "base64_string", ...}`.
+        """The evidence and frames of a checked `video` object, such as `{"type": "url", "url": ...}`.
 
-        `check` refuses what the request has no use for.
+        Args:
+            check: validates the container before the analysis.
 
         Raises:
-            APIProblem: 400, with the reason why it cannot be taken.
+            APIProblem: 400, the video cannot be fetched or analyzed.
         """
         folder = self._config.home / "embeds" / new_id()
         try:
-            async with self._room:
+            async with self._slots:
                 await asyncio.to_thread(folder.mkdir, parents=True)
-                return await self._seen(await self._source(video, folder / "source"), folder, check)
+                return await self._analyzed(await self._source(video, folder / "source"), folder, check)
         except MediaProblem as problem:
             if problem.code == "parameter_invalid":
                 raise invalid("video", problem.message, video[video["type"]]) from None
@@ -66,11 +67,11 @@ class Given:
             shutil.rmtree(folder, ignore_errors=True)
 
     async def _source(self, video: dict[str, Any], source: Path) -> str:
-        """Bring the file to `source`; answers its hash."""
+        """Write the file to `source`; returns its SHA-256."""
         if video["type"] == "url":
             limit = self._config.max_video_bytes
             fetched = await fetch(
-                video["url"], source, self._config, limit=limit, seconds=SECONDS, what="video"
+                video["url"], source, self._config, limit=limit, seconds=DOWNLOAD_SECONDS, what="video"
             )
             return fetched.sha256
         if video["type"] == "asset_id":
@@ -87,42 +88,42 @@ class Given:
         try:
             data = base64.b64decode(video["base64_string"], validate=True)
         except (binascii.Error, ValueError):
-            raise MediaProblem("parameter_invalid", "base64_string is not base64.") from None
+            raise MediaProblem("parameter_invalid", "base64_string is not valid base64.") from None
         await asyncio.to_thread(source.write_bytes, data)
         return hashlib.sha256(data).hexdigest()
 
-    async def _seen(self, sha256: str, folder: Path, check: Callable[[Probe], None]) -> Material:
-        lock = self._looking.setdefault(sha256, asyncio.Lock())
+    async def _analyzed(self, sha256: str, folder: Path, check: Callable[[Probe], None]) -> Material:
+        lock = self._locks.setdefault(sha256, asyncio.Lock())
         try:
             async with lock:
-                known = self._known.get(sha256) or await self._indexed(sha256)
+                known = self._cache.get(sha256) or await self._indexed(sha256)
                 check(known.evidence.probe if known else await self._stages.probe(folder / "source"))
                 if known is None:
                     evidence = await self._stages.analyze(folder / "source", folder / "frames")
-                    most = self._stages.writer.frames
+                    max_frames = self._stages.writer.frames
                     known = Material(
-                        evidence, await asyncio.to_thread(pick, evidence, folder / "frames", most)
+                        evidence, await asyncio.to_thread(pick, evidence, folder / "frames", max_frames)
                     )
-                self._known[sha256] = known
-                while len(self._known) > REMEMBERED:
-                    self._known.popitem(last=False)
+                self._cache[sha256] = known
+                while len(self._cache) > CACHED:
+                    self._cache.popitem(last=False)
                 return known
         finally:
             if not lock.locked():
-                self._looking.pop(sha256, None)
+                self._locks.pop(sha256, None)
 
     async def _indexed(self, sha256: str) -> Material | None:
-        """What this process found in the same bytes when it indexed them."""
-        same = [Where("sha256", "=", sha256), Where("indexed_at", "gte", self._begun)]
-        for twin in self._store.rows("videos", same, columns=["id"], limit=1):
+        """The evidence of an identical file that this process has indexed."""
+        same = [Where("sha256", "=", sha256), Where("indexed_at", "gte", self._started_at)]
+        for duplicate in self._store.rows("videos", same, columns=["id"], limit=1):
             with contextlib.suppress(KeyError):  # deleted at this moment
-                evidence = await self._stages.evidence(twin["id"])
-                return Material(evidence, await self._stages.frames(twin["id"], evidence))
+                evidence = await self._stages.evidence(duplicate["id"])
+                return Material(evidence, await self._stages.frames(duplicate["id"], evidence))
         return None
 
 
-def check_given(video: Any) -> dict[str, Any]:
-    """The `video` of a request, its form checked.
+def check_video_source(video: Any) -> dict[str, Any]:
+    """Validate the `video` object of a request.
 
     Raises:
         APIProblem: parameter_invalid.
@@ -138,8 +139,8 @@ def check_given(video: Any) -> dict[str, Any]:
     return dict(video)
 
 
-def stretch(evidence: Evidence, start: float | None, end: float | None) -> Evidence:
-    """What is known of a part of a video, its times unchanged."""
+def within_window(evidence: Evidence, start: float | None, end: float | None) -> Evidence:
+    """The evidence of a window of a video, in seconds; times stay relative to the whole video."""
     if start is None and end is None:
         return evidence
     begin, stop = start or 0.0, evidence.probe.duration_sec if end is None else end

@@ -1,7 +1,7 @@
-"""The work: hundreds of tasks may wait, a bounded number is worked on, and all state is in the store.
+"""The task queue: any number of tasks wait, a bounded number run, and all state is in the store.
 
-An indexing task goes validating -> pending -> queued -> indexing -> ready, or from anywhere to failed. What
-is done in each state stands in steps.py.
+An indexing task goes validating -> pending -> queued -> indexing -> ready, or from any state to failed. The
+work of each state is in handlers.py.
 """
 
 from __future__ import annotations
@@ -20,88 +20,94 @@ from tl_data.local.rate_limits import RateLimits
 from tl_data.local.service import Stages
 from tl_data.local.storage.database import Row, Store, Where, now
 from tl_data.local.tasks import reindex
-from tl_data.local.tasks.handlers import Steps, Stuck
+from tl_data.local.tasks.handlers import HeldByFault, TaskHandlers
 
 log = logging.getLogger("tl_data.local")
 
-CHECKERS = 4  # container checks of uploaded files at the same time
-DOWNLOADS = 8  # of tasks by URL; uploads never wait behind them
-DOWNLOADS_OF_HOST = 4  # a slow host leaves lanes to others
-SEEN_ROWS = 200  # waiting rows among which one of another host is looked for
+CHECKERS = 4  # concurrent container checks of uploaded files
+DOWNLOADS = 8  # concurrent downloads; uploads do not wait for them
+DOWNLOADS_OF_HOST = 4  # of one host, so that a slow host leaves lanes to others
+SCANNED_ROWS = 200  # waiting rows that are scanned for one of another host
 UNFINISHED = ("validating", "pending", "queued", "indexing")
 SWEEP_SEC = 20.0
-RETRY_SEC, MOST_RETRY_SEC = 0.5, 15.0  # until work that a full disk has stopped is tried again
-LEAST_ROOM = 256 << 10  # bytes; with less, a failed step is blamed on the disk, not on the video
+RETRY_SEC, MOST_RETRY_SEC = 0.5, 15.0  # between retries while the disk is full
+MIN_FREE_BYTES = 256 << 10  # with less, a failed step is attributed to the disk, not to the video
 
-FREE = Where("stuck", "=", 0)  # not held for ever by an injected fault
+FREE = Where("stuck", "=", 0)  # not held by an injected fault
 
 Step = Callable[[Row], Awaitable[None]]
 
 
 class Queue:
-    """Takes work from the store and brings it to its end."""
+    """Runs the handlers on the rows of the store."""
 
     def __init__(self, config: Config, store: Store, stages: Stages, rates: RateLimits) -> None:
         self._config = config
         self._store = store
-        self.steps = Steps(config, store, stages, rates)
+        self.handlers = TaskHandlers(config, store, stages, rates)
         self._wake = asyncio.Condition()
-        self._held: set[str] = set()  # ids being worked on
-        self._hosts: dict[str, str] = {}  # ids being downloaded, and from where
+        self._claimed: set[str] = set()  # ids of the rows in work
+        self._hosts: dict[str, str] = {}  # ids of the rows in download -> host
         self._lanes: list[asyncio.Task[None]] = []
-        self._troubles: dict[object, dict[str, Any]] = {}  # lane -> what keeps it from working
-        self.analyse: Step | None = None  # what an analysis task does: it needs more than this queue has
+        self._lane_problems: dict[object, dict[str, Any]] = {}  # lane -> the error that blocks it
+        self.run_analysis: Step | None = (
+            None  # the handler of analysis tasks, set by the app: it needs the whole engine
+        )
 
     def start(self) -> None:
-        """Begin, with what an earlier process left unfinished put back in line."""
+        """Start the lanes; tasks that an earlier process left unfinished are queued again."""
         for row in self._store.rows("tasks", [Where("status", "in", ("queued", "indexing")), FREE]):
             self._store.change("tasks", row["id"], status="pending", updated_at=now())
         self._sweep()
         lanes: list[Coroutine[Any, Any, None]] = []
         for table, state, step in (
-            ("tasks", "validating", self.steps.check),
-            ("assets", "processing", self.steps.bring),
+            ("tasks", "validating", self.handlers.validate),
+            ("assets", "processing", self.handlers.prepare_asset),
         ):
             lanes += [self._lane(table, (state,), step, by_url=False) for _ in range(CHECKERS)]
             lanes += [self._lane(table, (state,), step, by_url=True) for _ in range(DOWNLOADS)]
-        lanes += [self._lane("tasks", ("pending",), self.steps.index) for _ in range(self._config.workers)]
+        lanes += [self._lane("tasks", ("pending",), self.handlers.index) for _ in range(self._config.workers)]
         lanes += [
-            self._lane("embed_tasks", ("processing",), self.steps.embed) for _ in range(self._config.workers)
+            self._lane("embed_tasks", ("processing",), self.handlers.embed)
+            for _ in range(self._config.workers)
         ]
-        if self.analyse:
+        if self.run_analysis:
             lanes += [
-                self._lane("analyze_tasks", ("queued", "processing"), self.analyse)
+                self._lane("analyze_tasks", ("queued", "processing"), self.run_analysis)
                 for _ in range(self._config.workers)
             ]
-        lanes += [self._lane("videos", ("PROCESSING",), self.steps.stream, "hls_status"), self._sweeping()]
         lanes += [
-            self._lane("videos", (reindex.WANTED,), self.steps.look_again, "again")
+            self._lane("videos", ("PROCESSING",), self.handlers.package_stream, "hls_status"),
+            self._sweeping(),
+        ]
+        lanes += [
+            self._lane("videos", (reindex.WANTED,), self.handlers.reanalyze, "again")
             for _ in range(self._config.workers)
         ]
         self._lanes = [asyncio.create_task(lane) for lane in lanes]
 
     async def stop(self) -> None:
-        """End at once; what was worked on is done again by the next process."""
+        """Cancel the lanes; the next process repeats the unfinished steps."""
         for lane in self._lanes:
             lane.cancel()
         await asyncio.gather(*self._lanes, return_exceptions=True)
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits and nothing is worked on."""
+        """Whether no row waits and none is in work."""
         waiting = self._store.total("tasks", [Where("status", "in", UNFINISHED), FREE])
         for table in ("embed_tasks", "assets", "analyze_tasks"):
             states = Where("status", "in", ("queued", "processing"))
             waiting += self._store.total(table, [states, FREE])
         waiting += self._store.total("videos", [Where("again", "=", reindex.WANTED)])
-        return not self._held and not waiting
+        return not self._claimed and not waiting
 
     def holds(self, task_id: str) -> bool:
-        """Whether a task is being worked on right now; its files are then the queue's to remove."""
-        return task_id in self._held
+        """Whether a task is in work; the queue then removes its files."""
+        return task_id in self._claimed
 
-    async def settled(self, table: str, row_id: str, seconds: float) -> None:
-        """Wait until a row is ready or failed, at most so long."""
+    async def wait_until_done(self, table: str, row_id: str, seconds: float) -> None:
+        """Wait until a row is ready or failed, at most `seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds), self._wake:
                 await self._wake.wait_for(
@@ -109,24 +115,24 @@ class Queue:
                 )
 
     async def wake(self) -> None:
-        """Say that there may be new work."""
+        """Notify the lanes of new work."""
         async with self._wake:
             self._wake.notify_all()
 
     def problems(self) -> list[dict[str, Any]]:
-        """What keeps lanes from working, as `{"code", "message", "since"}`; empty when all is well."""
-        found = {problem["code"]: problem for problem in self._troubles.values()}
-        if not self._has_room():
-            message = f"Less than {LEAST_ROOM >> 10} KB are free for {self._config.home}."
+        """The errors that block lanes, as `{"code", "message", "since"}`; empty if there are none."""
+        found = {problem["code"]: problem for problem in self._lane_problems.values()}
+        if not self._has_free_space():
+            message = f"Less than {MIN_FREE_BYTES >> 10} KB are free for {self._config.home}."
             found.setdefault("storage_full", {"code": "storage_full", "message": message, "since": now()})
         if any(lane.done() for lane in self._lanes):
-            message = "A part of the queue has ended. Restart the engine; nothing is lost."
+            message = "A lane of the queue has ended. Restart the engine; no task is lost."
             found["queue_stopped"] = {"code": "queue_stopped", "message": message, "since": now()}
         return list(found.values())
 
-    def _has_room(self) -> bool:
+    def _has_free_space(self) -> bool:
         try:
-            return shutil.disk_usage(self._config.home).free >= LEAST_ROOM
+            return shutil.disk_usage(self._config.home).free >= MIN_FREE_BYTES
         except OSError:
             return False
 
@@ -138,16 +144,16 @@ class Queue:
         column: str = "status",
         by_url: bool | None = None,
     ) -> None:
-        """One row after another, oldest first, as long as the process lives.
+        """Process the rows in `states` one after another, oldest first, without end.
 
-        What fails because the state or a file cannot be written is done again: a row is only marked as failed
-        for what is wrong with its video.
+        A step that fails because the database or a file cannot be written is repeated; a row is marked as
+        failed only for an error of its video.
         """
         where = [Where(column, "in", states)]
         where += [FREE] if table != "videos" else []
         where += [Where("url", "empty", not by_url)] if by_url is not None else []
         name, wait = object(), RETRY_SEC
-        undo: Row | None = None  # a row whose step was broken off by a full disk
+        undo: Row | None = None  # a row whose step was interrupted by a full disk
         while True:
             try:
                 if undo is not None:
@@ -156,16 +162,16 @@ class Queue:
                     undo = None
                 row = self._claim(table, where, by_host=by_url is True)
                 if row is None:
-                    self._troubles.pop(name, None)
+                    self._lane_problems.pop(name, None)
                     async with self._wake:
                         with contextlib.suppress(TimeoutError):
                             await asyncio.wait_for(self._wake.wait(), SWEEP_SEC)
                     continue
                 undo = row
-                await self._work(table, row, step)
+                await self._run(table, row, step)
                 undo = None
                 self._release(row)
-                self._troubles.pop(name, None)
+                self._lane_problems.pop(name, None)
                 wait = RETRY_SEC
                 await self.wake()
             except Exception as error:  # noqa: BLE001 - the lane goes on
@@ -173,60 +179,65 @@ class Queue:
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, MOST_RETRY_SEC)
 
-    async def _work(self, table: str, row: Row, step: Step) -> None:
-        """One step of one row, and its end if the video is at fault.
+    async def _run(self, table: str, row: Row, step: Step) -> None:
+        """Run one step of one row, and mark the row as failed for an error of its video.
 
         Raises:
-            StorageFull: or another error of the disk or database; the row is as good as before.
+            StorageFull: or another error of the disk or database; the step can be repeated.
         """
         try:
             await step(row)
-        except Stuck:
+        except HeldByFault:
             pass
         except Exception as error:
-            # A worker process only reports that it could not write, so room is asked for, too.
-            if is_full(error) or not self._has_room():
+            # A worker process reports a write error without its cause, so the free space is checked, too.
+            if is_full(error) or not self._has_free_space():
                 raise StorageFull from error
             if isinstance(error, MediaProblem):
                 self._fail(table, row, error.code, error.message)
                 return
-            log.exception("%s %s", table, row["id"])
-            self._fail(table, row, "internal_error", "The engine could not work on this video.")
+            log.exception("step of %s %s failed", table, row["id"])
+            self._fail(
+                table,
+                row,
+                "internal_error",
+                "Internal error while processing this video. See the log of the engine.",
+            )
 
     def _put_back(self, table: str, row: Row) -> None:
-        """The state from which the step of a row can be done once more."""
+        """Reset a row to the state from which its step can be repeated."""
         if table == "tasks":
-            there = self._store.get("tasks", row["id"])
-            if there is not None and there["status"] in ("queued", "indexing"):
+            task = self._store.get("tasks", row["id"])
+            if task is not None and task["status"] in ("queued", "indexing"):
                 self._store.change("tasks", row["id"], status="pending", updated_at=now())
 
     def _report(self, lane: object, error: Exception) -> None:
         code = "storage_full" if is_full(error) else "queue_error"
-        message = f"The disk with {self._config.home} is full: tasks wait for room."
+        message = f"The disk with {self._config.home} is full. Tasks wait until space is freed."
         if code == "queue_error":
             message = f"The queue cannot read or write its state: {type(error).__name__}: {error}"
-        before = self._troubles.get(lane)
+        before = self._lane_problems.get(lane)
         if before is None or before["code"] != code:
             log.warning("%s", message, exc_info=code == "queue_error")
             before = {"code": code, "message": message, "since": now()}
-        self._troubles[lane] = before
+        self._lane_problems[lane] = before
 
     def _claim(self, table: str, where: list[Where], by_host: bool) -> Row | None:
-        """The oldest row that nobody works on; with `by_host`, of a host that has not its share of lanes."""
-        limit = len(self._held) + (SEEN_ROWS if by_host else 1)
+        """Claim the oldest unclaimed row; with `by_host`, of a host below its limit of downloads."""
+        limit = len(self._claimed) + (SCANNED_ROWS if by_host else 1)
         for row in self._store.rows(table, where, descending=False, limit=limit):
-            if row["id"] in self._held:
+            if row["id"] in self._claimed:
                 continue
             if by_host and (host := _host(row["url"])):
                 if list(self._hosts.values()).count(host) >= DOWNLOADS_OF_HOST:
                     continue
                 self._hosts[row["id"]] = host
-            self._held.add(row["id"])
+            self._claimed.add(row["id"])
             return row
         return None
 
     def _release(self, row: Row) -> None:
-        self._held.discard(row["id"])
+        self._claimed.discard(row["id"])
         self._hosts.pop(row["id"], None)
 
     def _fail(self, table: str, row: Row, code: str, message: str) -> None:
@@ -237,9 +248,9 @@ class Queue:
         if table == "analyze_tasks":
             self._store.change(table, row["id"], completed_at=now())
         self._store.change(table, row["id"], status="failed", error=error, updated_at=now())
-        folder = {"tasks": self._config.folder, "assets": self._config.asset}.get(table, self.steps.scratch)(
-            row["video_id" if table == "tasks" else "id"]
-        )
+        folder = {"tasks": self._config.folder, "assets": self._config.asset}.get(
+            table, self.handlers.scratch
+        )(row["video_id" if table == "tasks" else "id"])
         shutil.rmtree(folder, ignore_errors=True)
 
     async def _sweeping(self) -> None:
@@ -248,12 +259,12 @@ class Queue:
             await asyncio.sleep(SWEEP_SEC)
             try:
                 self._sweep()
-                self._troubles.pop(name, None)
-            except Exception as error:  # noqa: BLE001 - swept the next time
+                self._lane_problems.pop(name, None)
+            except Exception as error:  # noqa: BLE001 - repeated at the next sweep
                 self._report(name, error)
 
     def _sweep(self) -> None:
-        """Drop expired results, and folders that belong to nothing any more."""
+        """Delete expired search results and embedding tasks."""
         self._store.remove("searches", [Where("expires_at", "lt", now(-3600))])
         self._store.remove("embed_tasks", [Where("created_at", "lt", now(-self._config.embed_task_seconds))])
 

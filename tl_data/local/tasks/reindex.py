@@ -1,9 +1,9 @@
-"""Looking again at what was looked at with other models, or by a version that measured less.
+"""Reindexing of videos that were analyzed with other models or by an earlier version.
 
-After a change of encoder only the keyframes are looked at; after a change of recogniser the sound is heard
-again, from the kept stream or file, or fetched anew from the video's URL. Everything else that was measured
-stays. Evidence of an earlier form (evidence.FORM) is made anew as a whole, from the same file. Until a
-video's turn has come it is searched as before, but the vectors of another model are refused.
+A change of the image encoder reruns it on the keyframes. A change of the speech model reruns it on the sound,
+which comes from the stored stream or file, or from the URL of the video. The rest of the evidence stays.
+Evidence in an earlier format (evidence.FORM) is rebuilt from the file. Until a video is reindexed, searches
+still find it, but requests for its vectors are refused.
 """
 
 from __future__ import annotations
@@ -27,27 +27,29 @@ from tl_data.local.tasks.download import fetch
 if TYPE_CHECKING:
     pass
 
-WANTED, FAILED = "wanted", "failed"  # states of a video that is to be looked at again
+WANTED, FAILED = "wanted", "failed"  # states of a video in the column `again`
 
 
 @dataclass
 class Plan:
-    """What there is to look at again."""
+    """The videos to reindex."""
 
-    model: str  # that would be at work
-    videos: int = 0  # looked at by another, or by an earlier version that found less
+    model: str  # the active model
+    videos: int = 0  # analyzed by another model or an earlier version
     video_minutes: float = 0.0
-    waiting: int = 0  # of these, in line already
-    by_model: dict[str, float] = field(default_factory=dict)  # minutes by what looked: a model or version
-    failed: list[dict[str, str]] = field(default_factory=list)  # video_id and message of those that failed
+    waiting: int = 0  # of these, already queued
+    by_model: dict[str, float] = field(
+        default_factory=dict
+    )  # minutes of video by the model or version that analyzed them
+    failed: list[dict[str, str]] = field(default_factory=list)  # video_id and message of each failure
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON."""
+        """The plan, for a JSON response."""
         return asdict(self)
 
 
 def stale(store: Store, tiers: Tiers, index_id: str | None = None) -> list[Row]:
-    """The videos that another model or an earlier version looked at, oldest first."""
+    """The videos that another model or an earlier version analyzed, oldest first."""
     where = [Where("index_id", "=", index_id)] if index_id else []
     current = [*where, Where("looked_by", "=", tiers.search_model), Where("form", "=", FORM)]
     if store.total("videos", where) == store.total("videos", current):
@@ -57,7 +59,7 @@ def stale(store: Store, tiers: Tiers, index_id: str | None = None) -> list[Row]:
 
 
 def plan_of(store: Store, tiers: Tiers, index_id: str | None = None) -> Plan:
-    """Add up what looking again would take; nothing is done."""
+    """The videos that a reindex would process; starts nothing."""
     plan = Plan(tiers.search_model)
     seconds = 0.0
     for row in stale(store, tiers, index_id):
@@ -76,54 +78,53 @@ def plan_of(store: Store, tiers: Tiers, index_id: str | None = None) -> Plan:
     return plan
 
 
-def looked_by_another(row: Row, tiers: Tiers) -> APIProblem:
-    """409 for the vectors of a video that another model looked at."""
+def model_mismatch(row: Row, tiers: Tiers) -> APIProblem:
+    """409 for the vectors of a video that another model analyzed."""
     return APIProblem(
         409,
         "video_looked_at_by_other_model",
-        f"Video {row['id']} was looked at by {row['looked_by']}, and the engine works with "
-        f"{tiers.search_model}: vectors of the two cannot be compared. Look at it again: "
-        f"tl-data reindex {row['index_id']}",
+        f"Video {row['id']} was analyzed by {row['looked_by']}, but the active model is "
+        f"{tiers.search_model}. Their vectors are not comparable. Run: tl-data reindex {row['index_id']}",
     )
 
 
 @contextlib.asynccontextmanager
 async def file_of(row: Row, store: Store, config: Config) -> AsyncIterator[Path]:
-    """A file with the pictures and sound of a video that is in an index.
+    """A file with the pictures and sound of an indexed video.
 
     Raises:
-        MediaProblem: neither its file nor its stream was kept, and it came from no URL, or from one that now
-            gives other bytes.
+        MediaProblem: neither its file nor its stream is stored, and it has no URL, or the URL returns another
+            file.
     """
     folder = config.folder(row["id"])
     if (source := folder / "source").is_file():
         yield source
         return
-    with tempfile.TemporaryDirectory(dir=config.home) as scratch:
-        file = Path(scratch) / "video"
+    with tempfile.TemporaryDirectory(dir=config.home) as temporary:
+        file = Path(temporary) / "video"
         if row["hls_status"] == "COMPLETE":
-            await asyncio.to_thread(_joined, folder / "hls", file)
+            await asyncio.to_thread(_concatenate, folder / "hls", file)
         else:
             tasks = store.rows("tasks", [Where("video_id", "=", row["id"])], limit=1)
             if not tasks or not tasks[0]["url"]:
                 raise MediaProblem(
                     "video_file_gone",
-                    "Neither its file nor a stream of it was kept (enable_video_stream was false), so it "
-                    "cannot be looked at again: delete the video and upload it again.",
+                    "Neither the file nor a stream of the video is stored (enable_video_stream was false). "
+                    "Delete the video and upload it again.",
                 )
             limit, seconds = config.max_video_bytes, config.download_seconds
-            found = await fetch(tasks[0]["url"], file, config, limit=limit, seconds=seconds, what="video")
-            if row["sha256"] and found.sha256 != row["sha256"]:
+            fetched = await fetch(tasks[0]["url"], file, config, limit=limit, seconds=seconds, what="video")
+            if row["sha256"] and fetched.sha256 != row["sha256"]:
                 raise MediaProblem(
                     "video_file_changed",
-                    "Its URL now gives another file than the one that was looked at: delete the video and "
-                    "index the URL again.",
+                    "The URL now gives another file than the indexed one. Delete the video and index the URL "
+                    "again.",
                 )
         yield file
 
 
-def _joined(folder: Path, file: Path) -> None:
-    """Segments of MPEG-TS, one after the other, are a file of MPEG-TS."""
+def _concatenate(folder: Path, file: Path) -> None:
+    """Concatenate MPEG-TS segments into one file."""
     with file.open("wb") as out:
         for part in sorted(folder.glob("*.ts")):
             with part.open("rb") as segment:

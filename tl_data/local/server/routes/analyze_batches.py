@@ -59,12 +59,12 @@ async def create(request: Request) -> Response:
         "expires_at": now(engine.config.batch_seconds), "model_name": MODEL, "mode": body["analysis_mode"],
         "total_items": len(rows),
     }  # fmt: skip
-    fate: dict[str, Any] | None = request.scope.get("tl.fate")
-    struck = round(fate["share"] * len(rows)) if fate else 0
+    outcome: dict[str, Any] | None = request.scope.get("tl.injected_outcome")
+    struck = round(outcome["share"] * len(rows)) if outcome else 0
     with engine.store.transaction():
         engine.store.add("batches", batch)
         for place, row in enumerate(rows):
-            row |= {"batch_id": batch["id"], "place": place, "fate": fate if place < struck else None}
+            row |= {"batch_id": batch["id"], "place": place, "fate": outcome if place < struck else None}
             engine.store.add("analyze_tasks", row)
     await engine.queue.wake()
     answer = {

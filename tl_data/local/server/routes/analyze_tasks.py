@@ -43,7 +43,7 @@ async def create(request: Request) -> Response:
     ask.check()
     if "video_id" in ask.body:
         _check_video(engine, ask)
-    row = new_row(ask, custom_id) | {"idempotency_key": key, "fate": request.scope.get("tl.fate")}
+    row = new_row(ask, custom_id) | {"idempotency_key": key, "fate": request.scope.get("tl.injected_outcome")}
     engine.store.add("analyze_tasks", row)
     await engine.queue.wake()
     return JSONResponse({"task_id": row["id"], "status": "queued"}, 202)
@@ -89,12 +89,12 @@ async def work_on(engine: Engine, row: Row) -> None:
     Raises:
         MediaProblem: why the task has failed.
     """
-    engine.queue.steps.suffer("analyze_tasks", row, row["status"])
+    engine.queue.handlers.apply_fault("analyze_tasks", row, row["status"])
     if row["status"] == "queued" and not engine.store.change_if(
         "analyze_tasks", row["id"], "queued", status="processing", updated_at=now()
     ):
         return  # canceled or deleted meanwhile
-    engine.queue.steps.suffer("analyze_tasks", row, "processing")
+    engine.queue.handlers.apply_fault("analyze_tasks", row, "processing")
     ask = Ask(engine, row["body"], "task")
     try:
         written = await ask.write()

@@ -110,7 +110,7 @@ async def create(request: Request) -> Response:
             "id": new_id(), "status": "processing", "method": method, "created_at": at, "updated_at": at,
             "url": url, "filename": shown_name(form.text("filename") or (upload.filename if upload else "")),
             "size": upload.size if upload else None, "sha256": upload.sha256 if upload else None,
-            "user_metadata": metadata, "fate": request.scope.get("tl.fate"), "stuck": 0,
+            "user_metadata": metadata, "fate": request.scope.get("tl.injected_outcome"), "stuck": 0,
             "hls": int(hls), "thumbnail": int(thumbnail),
         }  # fmt: skip
         if upload:
@@ -120,7 +120,7 @@ async def create(request: Request) -> Response:
         engine.store.add("assets", row)
     await engine.queue.wake()
     if engine.profile.ready_at_once and not row["fate"]:
-        await engine.queue.settled("assets", row["id"], AT_ONCE_SEC)
+        await engine.queue.wait_until_done("assets", row["id"], AT_ONCE_SEC)
     return JSONResponse(shown_asset(engine, engine.asset(row["id"]) or row), 201)
 
 
@@ -229,7 +229,7 @@ async def index_asset(request: Request) -> Response:
     row = await add_task(
         engine, index["id"], upload=upload, stream=stream,
         user_metadata=merged((asset["user_metadata"] or {}) if engine.profile.inherits else {}, metadata),
-        fate=request.scope.get("tl.fate"), asset_id=asset["id"],
+        outcome=request.scope.get("tl.injected_outcome"), asset_id=asset["id"],
     )  # fmt: skip
     return JSONResponse({"_id": row["video_id"], "asset_id": asset["id"]}, 202)
 

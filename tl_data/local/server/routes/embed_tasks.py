@@ -30,14 +30,14 @@ def new_task(
     *,
     start: float | None,
     end: float | None,
-    fate: dict[str, Any] | None,
+    outcome: dict[str, Any] | None,
 ) -> Row:
     """The row of a new embedding task, without its source."""
     at = now()
     return {
         "id": new_id(), "status": "processing", "model_name": model, "created_at": at, "updated_at": at,
         "url": None, "filename": "", "sha256": None, "start": start, "end": end, "clip_length": length,
-        "scopes": scopes, "fate": fate, "stuck": 0, "kind": "video",
+        "scopes": scopes, "fate": outcome, "stuck": 0, "kind": "video",
     }  # fmt: skip
 
 
@@ -75,7 +75,8 @@ async def create(request: Request) -> Response:
         )
         url, upload = checked_source(engine, form)
         row = new_task(
-            name, scopes or ["clip"], length, start=start, end=end, fate=request.scope.get("tl.fate")
+            name, scopes or ["clip"], length, start=start, end=end,
+            outcome=request.scope.get("tl.injected_outcome"),
         ) | {"url": url}  # fmt: skip
         if upload:
             row |= {"filename": upload.filename, "sha256": upload.sha256}

@@ -399,7 +399,7 @@ async def create_task(request: Request) -> Response:
     if kind == "image":
         row = await _image_task(engine, name, given)
     else:
-        row = await _media_task(engine, name, kind, given, request.scope.get("tl.fate"))
+        row = await _media_task(engine, name, kind, given, request.scope.get("tl.injected_outcome"))
     row["dimension"] = size
     with engine.store.transaction():
         engine.store.add("embed_tasks", row)
@@ -411,11 +411,11 @@ async def create_task(request: Request) -> Response:
     return answered(engine, answer, 202)
 
 
-async def _media_task(engine: Engine, name: str, kind: str, given: Json, fate: Json | None) -> Row:
+async def _media_task(engine: Engine, name: str, kind: str, given: Json, outcome: Json | None) -> Row:
     wanted = _wanted(engine, name, kind, given)
     start, end = _stretch(given)
     source = _source("media_source", given.get("media_source"))
-    row = new_task(name, wanted.scopes, wanted.length, start=start, end=end, fate=fate)
+    row = new_task(name, wanted.scopes, wanted.length, start=start, end=end, outcome=outcome)
     fused = 0 if not wanted.fused else 1 if wanted.separate else 2
     row |= {"options": wanted.options, "kind": kind, "fused": fused}
     try:
@@ -446,7 +446,7 @@ async def _image_task(engine: Engine, name: str, given: Json) -> Row:
         "start_offset_sec": None, "end_offset_sec": None, "embedding_option": "visual",
         "embedding_scope": "video", "float": vector,
     }  # fmt: skip
-    row = new_task(name, ["video"], None, start=None, end=None, fate=None)
+    row = new_task(name, ["video"], None, start=None, end=None, outcome=None)
     return row | {"options": ["visual"], "kind": "image", "status": "ready", "segments": [segment]}
 
 

@@ -118,7 +118,7 @@ async def _import(
             filename=name,
             user_metadata=metadata,
             import_id=job["id"],
-            fate=request.scope.get("tl.fate"),
+            outcome=request.scope.get("tl.injected_outcome"),
         )
         videos.append({"video_id": row["video_id"], "filename": name})
     engine.store.add("imports", job)

@@ -80,7 +80,7 @@ async def create(request: Request) -> Response:
     row: Row = {
         "id": new_id(), "asset_id": new_id(), "status": "active", "created_at": at, "updated_at": at,
         "filename": shown_name(body["filename"]), "total_size": size, "user_metadata": metadata,
-        "chunks": {}, "fate": request.scope.get("tl.fate"),
+        "chunks": {}, "fate": request.scope.get("tl.injected_outcome"),
     }  # fmt: skip
     engine.config.parts(row["id"]).mkdir(parents=True)
     engine.store.add("uploads", row)

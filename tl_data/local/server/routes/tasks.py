@@ -75,7 +75,7 @@ async def add_task(
     filename: str = "",
     stream: bool = True,
     user_metadata: dict[str, Any] | None = None,
-    fate: dict[str, Any] | None = None,
+    outcome: dict[str, Any] | None = None,
     import_id: str | None = None,
     asset_id: str | None = None,
 ) -> Row:
@@ -86,7 +86,7 @@ async def add_task(
         "video_id": new_id() if engine.profile.whole_tasks else task_id,
         "created_at": at, "updated_at": at, "url": url, "filename": filename, "size": None,
         "sha256": None, "stream": int(stream),
-        "user_metadata": user_metadata or {}, "fate": fate, "stuck": 0, "import_id": import_id,
+        "user_metadata": user_metadata or {}, "fate": outcome, "stuck": 0, "import_id": import_id,
         "asset_id": asset_id,
     }  # fmt: skip
     if upload:
@@ -113,7 +113,7 @@ async def create(request: Request) -> Response:
         url, upload = checked_source(engine, form)
         row = await add_task(
             engine, index["id"], url=url, upload=upload, stream=stream, user_metadata=metadata,
-            fate=request.scope.get("tl.fate"),
+            outcome=request.scope.get("tl.injected_outcome"),
         )  # fmt: skip
     if engine.profile.whole_tasks:
         return JSONResponse(shown_task(engine, row), engine.created)

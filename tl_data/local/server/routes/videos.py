@@ -23,7 +23,7 @@ from tl_data.local.server.pagination import OWN_NAMES, Listing, split
 from tl_data.local.server.vectors import segments_as_asked
 from tl_data.local.storage.database import Row, Where, now
 from tl_data.local.tasks.hls import PLAYLIST, TYPES
-from tl_data.local.tasks.reindex import looked_by_another
+from tl_data.local.tasks.reindex import model_mismatch
 
 NUMBERS = ("duration", "fps", "width", "height", "size")
 TIMES = ("created_at", "updated_at")
@@ -165,7 +165,7 @@ async def full_video(engine: Engine, request: Request, row: Row) -> dict[str, An
     if hls := await shown_hls(engine, request, row):
         answer["hls"] = hls
     if wanted and row["looked_by"] != engine.config.tiers.search_model:
-        raise looked_by_another(row, engine.config.tiers)
+        raise model_mismatch(row, engine.config.tiers)
     if wanted:
         segments = await engine.stages.segments(row["id"], list(dict.fromkeys(wanted)), ("clip", "video"))
         name = next(iter(models.searches(index["models"])))["model_name"]
