@@ -28,8 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def tl_data(folder: Path, *words: str) -> tuple[int, Any]:
-    ended = subprocess.run(
+def ended(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "tl_data", *words, "--json"],
         cwd=folder,
         env=environment(TL_LEDGER="ledger", TL_HOME="home"),
@@ -38,8 +38,12 @@ def tl_data(folder: Path, *words: str) -> tuple[int, Any]:
         timeout=120,
         check=False,
     )
-    assert ended.stdout, ended.stderr
-    return ended.returncode, json.loads(ended.stdout)
+
+
+def tl_data(folder: Path, *words: str) -> tuple[int, Any]:
+    done = ended(folder, *words)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
 
 
 def test_the_lake_and_the_ledger_are_read(folder: Path) -> None:
@@ -61,7 +65,14 @@ def test_the_engine_opens_its_data(folder: Path) -> None:
 
 
 def test_a_run_goes_on_and_pays_for_nothing_again(folder: Path) -> None:
-    _, report = tl_data(folder, "run", "job.toml")
-    assert (report["submitted"], report["paid_twice"]) == (0, 0)
+    """Its engine had another model, whose vectors are not mixed with these; the refusal says what to do."""
+    refused = ended(folder, "run", "job.toml")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "search_model = 'tl-local-1'" in refused.stderr
+    job = folder / "job.toml"
+    job.write_text(job.read_text().replace("[settings]\n", "[settings]\nsearch_model = 'tl-local-1'\n"))
+    code, report = tl_data(folder, "run", "job.toml")
+    assert (code, report["unchanged"], report["submitted"], report["calls"]) == (0, 1, 0, 0)
+    assert report["paid_twice"] == 0
     assert report["price"] == 0
     assert [error["code"] for error in report["errors"]] == ["video_url_invalid"]
