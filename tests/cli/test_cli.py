@@ -96,9 +96,9 @@ def test_listings_and_scalars(library: Library) -> None:
         (
             ("serve", "--home", __file__),
             2,
-            "test_cli.py cannot be used: File exists; name another with --home",
+            "test_cli.py: File exists; choose another with --home",
         ),
-        (("serve", "--port", "99999"), 2, "tl-data serve: error: --port 99999 is no port: 0 to 65535"),
+        (("serve", "--port", "99999"), 2, "tl-data serve: error: --port must be 0 to 65535, not 99999"),
     ],
     ids=lambda v: v[0] if isinstance(v, tuple) else None,
 )

@@ -153,7 +153,7 @@ VIDEOS = [
             ),
             unknown(f"{method} {VIDEO}", "indexes", index_id=NOWHERE, video_id="{video}", **more),
             no(
-                f"{method} {VIDEO}", "resource does not exist", "There is no video", code="not_found",
+                f"{method} {VIDEO}", "resource does not exist", "does not exist in index", code="not_found",
                 status=404, index_id="{index}", video_id=NOWHERE, **more,
             ),
         )

@@ -1,17 +1,13 @@
-"""Which model does the work of which stage: the one that is installed, or one that a setting names.
+"""Models: which one runs each stage, and which model names of the API the engine accepts.
 
-The stages `objects` and `speech` use weights from packages (weights.py). Three stages have a
-place for a larger model: `vision` (an image-text encoder from a folder), `speech` (a Whisper model from a
-folder) and `text` (a vision-language model behind an OpenAI-compatible address). What vectors and words
-depend on is in the model's name, so that whoever compares names never mixes two of them: `tl-local-2` is the
-engine with all of its own models, and whatever differs is appended.
+The stages `objects` and `speech` use weights from packages (weights.py). Three stages accept a larger model:
+`vision` (an image-text encoder from a folder), `speech` (a Whisper model from a folder) and `text` (a
+vision-language model behind an OpenAI-compatible URL). The name of the model identifies everything that
+vectors and words depend on, so that vectors of different models are never mixed: `tl-local-2` is the engine
+with all of its own models, and each difference is appended.
 
-The engine says its own name; it understands the names of the service's models.
-
-An index keeps the names it was created with: they decide which family's requests it takes and how the
-visual option of its vectors is called.
-
-The files of an image-text encoder in a folder: found and checked by name, before anything is loaded.
+An index keeps the model names that it was created with. They decide which requests it accepts and the name of
+the visual option of its vectors.
 """
 
 from __future__ import annotations
@@ -35,93 +31,93 @@ from tl_data.local.profiles import LENIENT, Profile
 OWN = "tl-local-2"  # the engine with all of its own models and no others
 OWN_PREFIX = "tl-local-"
 
-FRAMES, MOST_FRAMES = 16, 64  # pictures of a video that a text endpoint is sent: by default, at most
-TIMEOUT = 300.0  # seconds until a text endpoint must have answered
+FRAMES, MOST_FRAMES = 16, 64  # frames of a video sent to a text endpoint: default and maximum
+TIMEOUT = 300.0  # seconds for a response of a text endpoint
 
-#: Files of which one of each group must be in the folder of a Whisper model (CTranslate2's form).
+#: Files of a Whisper model in CTranslate2 format; one of each group must exist.
 WHISPER_FILES = (("model.bin",), ("config.json",), ("tokenizer.json",), ("vocabulary.json", "vocabulary.txt"))
-_SAMPLES, _SAMPLE = 64, 4096  # places of a large file that its fingerprint reads, and bytes of each
+_SAMPLES, _SAMPLE = 64, 4096  # blocks of a large file that its fingerprint reads, and their bytes
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An OpenAI-compatible server with a model that reads text and pictures."""
+    """An OpenAI-compatible server with a vision-language model."""
 
     url: str  # up to /v1
     model: str
     key: str | None = field(default=None, repr=False)
-    timeout: float = TIMEOUT  # seconds for one answer
-    frames: int = FRAMES  # pictures of a video that it is sent at most
+    timeout: float = TIMEOUT  # seconds for one response
+    frames: int = FRAMES  # most frames of a video per request
 
 
 @dataclass(frozen=True)
 class Tiers:
-    """The models of the stages; None leaves a stage to what is installed."""
+    """The models of the stages; None selects the built-in one."""
 
     clip: Path | None = None  # folder of an image-text encoder in ONNX
     whisper: Path | None = None  # folder of a Whisper model for CTranslate2
     llm: Endpoint | None = None
-    objects: Path | None = None  # folder with the weights of the models that see, instead of their package
-    detector: bool = True  # whether things get places and people are counted
+    objects: Path | None = None  # folder with the weights of the object models, instead of their package
+    detector: bool = True  # whether objects are located and people counted
 
     @property
     def eyes(self) -> str:
-        """What recognises things and people: "see", "see-small" without the detector, "" if nothing can."""
+        """The object models: "see", "see-small" without the detector, "" if they are unavailable."""
         return "" if self.missing_eyes else "see" if self.detector else "see-small"
 
     @property
     def missing_eyes(self) -> str:
-        """Why things and people are not recognised, with what to type; "" if they are."""
+        """Why objects and people are not recognised, with the command that helps; "" if they are."""
         needed = [weights.CLASSIFIER, weights.POSE, weights.FACES, *[weights.DETECTOR] * self.detector]
         return next(filter(None, (weights.problem(model, self.objects) for model in needed)), "")
 
     @property
     def missing_ears(self) -> str:
-        """Why speech is not transcribed, with what to type; "" if it is."""
-        if off := weights.problem(weights.VOICE):
-            return off
+        """Why speech is not transcribed, with the command that helps; "" if it is."""
+        if problem := weights.problem(weights.VOICE):
+            return problem
         if self.whisper or not weights.problem(weights.WHISPER_TINY):
             return ""
         return weights.problem(weights.WHISPER_BASE)
 
     @property
     def sight(self) -> str:
-        """The name of the encoder of pictures; "" for none."""
+        """The name of the image encoder; "" for none."""
         return f"clip-{named(self.clip)}" if self.clip else ""
 
     @property
     def ears(self) -> str:
-        """The name of the recogniser of speech; "" if there is none."""
+        """The name of the speech model; "" for none."""
         if self.whisper:
             return f"whisper-{named(self.whisper)}"
         if self.missing_ears:
             return ""
-        base = weights.problem(weights.WHISPER_BASE)
-        return weights.WHISPER_TINY.name if base else weights.WHISPER_BASE.name
+        no_base = weights.problem(weights.WHISPER_BASE)
+        return weights.WHISPER_TINY.name if no_base else weights.WHISPER_BASE.name
 
     @property
     def megabytes(self) -> int:
-        """Memory that the models of a worker may take on top of what it takes without: twice their files."""
+        """Additional memory of a worker for the configured models, in MB: twice the size of their files."""
         folders = [folder for folder in (self.clip, self.whisper) if folder]
         return sum(path.stat().st_size for folder in folders for path in _files(folder)) * 2 >> 20
 
     @property
     def search_model(self) -> str:
-        """What words and vectors are made by: vectors of two names are not compared."""
+        """The name of what makes words and vectors; vectors of different names are not comparable."""
         return model_name(self.sight, self.eyes, self.ears)
 
     @property
     def analyze_model(self) -> str:
-        """What writes texts."""
+        """The name of the model that writes texts."""
         if self.llm is None:
             return self.search_model
         parts = (self.eyes or "no-see", "see"), (self.ears or "no-hear", weights.WHISPER_BASE.name)
         return "-".join(
-            (OWN, f"llm-{_plain(self.llm.model)}", *(name for name, usual in parts if name != usual))
+            (OWN, f"llm-{_slug(self.llm.model)}", *(name for name, default in parts if name != default))
         )
 
-    def chosen(self) -> dict[str, str | None]:
-        """The settings that chose them, without the key: two engines with the same are alike."""
+    def settings(self) -> dict[str, str | None]:
+        """The settings that select the models, without the key."""
         return {
             "clip": str(self.clip) if self.clip else None,
             "whisper": str(self.whisper) if self.whisper else None,
@@ -132,10 +128,12 @@ class Tiers:
         }
 
     def stages(self) -> list[dict[str, str | None]]:
-        """For each stage the tier at work, its model, and where that is."""
+        """For each stage its tier, its model, and the location of the model."""
         clip, whisper, llm = self.clip, self.whisper, self.llm
         no_eyes, no_ears = self.missing_eyes, self.missing_ears
-        see = "efficientnet-lite3, movenet, blazeface" + (", ssd-mobilenet-v2" if self.detector else "")
+        object_models = "efficientnet-lite3, movenet, blazeface" + (
+            ", ssd-mobilenet-v2" if self.detector else ""
+        )
         return [
             {
                 "stage": "vision",
@@ -158,7 +156,7 @@ class Tiers:
             {
                 "stage": "objects",
                 "tier": "off" if no_eyes else "built in",
-                "model": no_eyes or see,
+                "model": no_eyes or object_models,
                 "where": str(self.objects) if self.objects else None,
             },
         ]
@@ -171,16 +169,16 @@ def read_tiers(
     llm_model: str | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Tiers:
-    """Check what was chosen; what is not given is taken from TL_LOCAL_CLIP and its like.
+    """Validate the settings of the models; None is read from the environment, such as TL_LOCAL_CLIP.
 
-    Nothing is loaded: whether the files make a model shows when they are first used.
+    No model is loaded: an unusable file fails at its first use.
 
     Raises:
-        SettingsError: a folder, file, package or name is missing; says what to type.
+        SettingsError: a folder, file, package or name is missing; the message has the command that helps.
     """
-    say = environment.get
-    clip, whisper = clip or say("TL_LOCAL_CLIP"), whisper or say("TL_LOCAL_WHISPER")
-    url, model = llm_url or say("TL_LOCAL_LLM_URL"), llm_model or say("TL_LOCAL_LLM_MODEL")
+    env = environment.get
+    clip, whisper = clip or env("TL_LOCAL_CLIP"), whisper or env("TL_LOCAL_WHISPER")
+    url, model = llm_url or env("TL_LOCAL_LLM_URL"), llm_model or env("TL_LOCAL_LLM_MODEL")
     llm = None
     if url:
         if not model:
@@ -191,14 +189,14 @@ def read_tiers(
         llm = Endpoint(
             endpoint_url(url),
             model,
-            say("TL_LOCAL_LLM_KEY") or None,
-            _number(say("TL_LOCAL_LLM_TIMEOUT"), "TL_LOCAL_LLM_TIMEOUT", TIMEOUT, 1, 86400),
-            int(_number(say("TL_LOCAL_LLM_FRAMES"), "TL_LOCAL_LLM_FRAMES", FRAMES, 0, MOST_FRAMES)),
+            env("TL_LOCAL_LLM_KEY") or None,
+            _number(env("TL_LOCAL_LLM_TIMEOUT"), "TL_LOCAL_LLM_TIMEOUT", TIMEOUT, 1, 86400),
+            int(_number(env("TL_LOCAL_LLM_FRAMES"), "TL_LOCAL_LLM_FRAMES", FRAMES, 0, MOST_FRAMES)),
         )
-    detector = (say("TL_LOCAL_DETECTOR") or "on").lower()
+    detector = (env("TL_LOCAL_DETECTOR") or "on").lower()
     if detector not in ("on", "off"):
         raise SettingsError(f"TL_LOCAL_DETECTOR is {detector!r}; it must be on or off")
-    objects = say(weights.OBJECTS_FOLDER)
+    objects = env(weights.OBJECTS_FOLDER)
     return Tiers(
         _clip_folder(clip) if clip else None,
         _whisper_folder(whisper) if whisper else None,
@@ -209,12 +207,12 @@ def read_tiers(
 
 
 def model_name(sight: str, eyes: str, ears: str) -> str:
-    """The name of what made words and vectors: OWN, and what differs from the engine's own models.
+    """The name of the models behind words and vectors: OWN plus each difference from the default.
 
     Args:
-        sight: of the image-text encoder, "" for none.
-        eyes: "see" is the usual; "" if things were not recognised.
-        ears: of the Whisper model; "" if speech was not transcribed.
+        sight: name of the image-text encoder, "" for none.
+        eyes: name of the object models; "" if objects were not recognised.
+        ears: name of the Whisper model; "" if speech was not transcribed.
     """
     parts = [OWN, sight]
     parts += [] if eyes == "see" else [eyes or "no-see"]
@@ -223,10 +221,10 @@ def model_name(sight: str, eyes: str, ears: str) -> str:
 
 
 def endpoint_url(url: str) -> str:
-    """The address of an OpenAI-compatible server up to `/v1`, however much of it was given.
+    """The URL of an OpenAI-compatible server up to `/v1`; completes a shorter one, cuts a longer one.
 
     Raises:
-        SettingsError: not http(s), or with a password in it.
+        SettingsError: not http(s), or with credentials or a query.
     """
     url = url.strip().rstrip("/").removesuffix("/chat/completions")
     parts = urlsplit(url)
@@ -235,20 +233,20 @@ def endpoint_url(url: str) -> str:
             f"TL_LOCAL_LLM_URL is {_without_secrets(url)!r}; it must be like http://127.0.0.1:11434/v1"
         )
     if parts.username or parts.password or parts.query:
-        raise SettingsError("TL_LOCAL_LLM_URL must hold no key: give it as TL_LOCAL_LLM_KEY")
+        raise SettingsError("TL_LOCAL_LLM_URL must not contain a key; set TL_LOCAL_LLM_KEY")
     return url if parts.path else f"{url}/v1"
 
 
 @lru_cache(maxsize=8)
 def named(folder: Path) -> str:
-    """A folder's name with a fingerprint of what is in it: `siglip-base-1a2b3c4d`."""
-    return f"{_plain(folder.name)}-{fingerprint(folder)}"
+    """The name of a folder with a fingerprint of its files: `siglip-base-1a2b3c4d`."""
+    return f"{_slug(folder.name)}-{fingerprint(folder)}"
 
 
 def fingerprint(folder: Path) -> str:
-    """Eight hex digits that change with the files of a model.
+    """Eight hex digits that identify the files of a model.
 
-    Large files are read in 64 places and not as a whole, so that the engine starts at once.
+    Of large files, 64 blocks are read, so that the engine starts fast.
     """
     digest = hashlib.sha256()
     for path in _files(folder):
@@ -258,20 +256,20 @@ def fingerprint(folder: Path) -> str:
             if size <= _SAMPLES * _SAMPLE:
                 digest.update(file.read())
                 continue
-            for place in range(_SAMPLES):
-                file.seek(place * (size - _SAMPLE) // (_SAMPLES - 1))
+            for block in range(_SAMPLES):
+                file.seek(block * (size - _SAMPLE) // (_SAMPLES - 1))
                 digest.update(file.read(_SAMPLE))
     return digest.hexdigest()[:8]
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of a model; a folder of a hub also holds pictures, notes and weights in other forms."""
+    """The files of a model; a folder from a hub also has images, notes and weights in other formats."""
     kinds = (".json", ".txt", ".onnx", ".onnx_data", ".bin")
     return sorted(path for path in folder.rglob("*") if path.suffix in kinds and path.is_file())
 
 
 def is_own(model: str) -> bool:
-    """Whether a name is that of an engine of this package, with whatever models."""
+    """Whether a name is that of an embedded engine, with any models."""
     return model.startswith(OWN_PREFIX)
 
 
@@ -279,7 +277,7 @@ def _clip_folder(text: str) -> Path:
     folder = _folder(text, "TL_LOCAL_CLIP")
     layout(folder)
     for module in ("onnxruntime", "tokenizers"):
-        _needs(module, "TL_LOCAL_CLIP", "local-clip")
+        _require(module, "TL_LOCAL_CLIP", "local-clip")
     return folder
 
 
@@ -292,7 +290,7 @@ def _whisper_folder(text: str) -> Path:
                 "for faster-whisper, as made by: ct2-transformers-converter --model openai/whisper-small "
                 "--copy_files tokenizer.json preprocessor_config.json --output_dir FOLDER"
             )
-    _needs("faster_whisper", "TL_LOCAL_WHISPER", "local-whisper")
+    _require("faster_whisper", "TL_LOCAL_WHISPER", "local-whisper")
     return folder
 
 
@@ -303,14 +301,14 @@ def _folder(text: str, setting: str) -> Path:
     return folder
 
 
-def _needs(module: str, setting: str, extra: str) -> None:
+def _require(module: str, setting: str, extra: str) -> None:
     if find_spec(module) is None:
         raise SettingsError(
-            f'{setting} needs {module}, which is not installed: type pip install "tl_data[{extra}]"'
+            f'{setting} needs {module}, which is not installed: run pip install "tl_data[{extra}]"'
         )
 
 
-def _plain(name: str) -> str:
+def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-")[:40] or "model"
 
 
@@ -330,17 +328,17 @@ def _without_secrets(url: str) -> str:
 
 @dataclass(frozen=True)
 class TextModel:
-    """What a model that writes texts takes. Times are in seconds."""
+    """The limits of a model that writes texts. Times are in seconds."""
 
     max_tokens: tuple[int, int] = (512, 98_304)
-    segment_tokens: tuple[int, int] = (2_048, 98_304)  # of an analysis by segments
+    segment_tokens: tuple[int, int] = (2_048, 98_304)  # for an analysis by segments
     default_tokens: int = 4_096
     default_segment_tokens: int = 32_768
-    unlimited: bool = False  # segments without a limit of tokens, events within segments, pictures
-    shortest: float = 1.0  # video or window
+    unlimited: bool = False  # supports unlimited tokens for segments, time_array fields, and images
+    shortest: float = 1.0  # of a video or window
     longest_sync: float = 3_600.0
-    longest_task: float = 7_200.0  # video, or window of a longer one
-    longest_file: float = 14_400.0  # with a window
+    longest_task: float = 7_200.0  # of a video, or of a window of a longer one
+    longest_file: float = 14_400.0  # of a video with a window
     prompt_tokens: int | None = None
 
 
@@ -352,7 +350,7 @@ TEXT_MODELS = {
     "pegasus1.5": TextModel(),
     "pegasus1.6": TextModel(unlimited=True),
 }
-#: The engine's own model, and any model without a table: what the service's models take together.
+#: Limits of the engine's own model and of unknown models: the union of those of the service.
 OWN_TEXT_MODEL = TextModel(
     max_tokens=(2, 98_304),
     unlimited=True,
@@ -364,7 +362,7 @@ INDEX_LENGTHS = {"marengo3.0": (4.0, 14_400.0), "marengo2.7": (4.0, 7_200.0), "p
 
 
 def text_model(name: str) -> TextModel:
-    """What a model takes that writes texts."""
+    """The limits of a model that writes texts."""
     return TEXT_MODELS.get(name, OWN_TEXT_MODEL)
 
 
@@ -378,7 +376,7 @@ OLD_TOKENS, TOKENS = 77, 500
 
 
 def read_models(value: Any, tiers: Tiers, profile: Profile = LENIENT) -> list[dict[str, Any]]:
-    """Check the `models` of a new index; answers them as they are stored.
+    """Validate the `models` of a new index; returns them as they are stored.
 
     Raises:
         APIProblem: missing, malformed, unknown names or options.
@@ -388,7 +386,7 @@ def read_models(value: Any, tiers: Tiers, profile: Profile = LENIENT) -> list[di
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise invalid("models", "It must be an array of objects with model_name and model_options.", value)
     if not 1 <= len(value) <= 2:
-        raise invalid("models", f"It must hold one or two models, but holds {len(value)}.")
+        raise invalid("models", f"It must have one or two models, but has {len(value)}.")
     models: list[dict[str, Any]] = []
     own = (tiers.search_model, tiers.analyze_model)
     known = profile.index_models or tuple(dict.fromkeys((*own, *INDEX_MODELS)))
@@ -409,7 +407,7 @@ def read_models(value: Any, tiers: Tiers, profile: Profile = LENIENT) -> list[di
 
 
 def _no_index_model(name: str, known: tuple[str, ...]) -> APIProblem:
-    """400 for a model that no index can have; a withdrawn one is named with what takes its place."""
+    """400 for a model that no index accepts; for a withdrawn one, the message names its replacement."""
     if name == "pegasus1.2":
         return sunset("model_name", f"pegasus1.2 has been sunset. Please use {', '.join(known)}.")
     if name in PEGASUS:
@@ -424,16 +422,16 @@ def _no_index_model(name: str, known: tuple[str, ...]) -> APIProblem:
 
 
 def no_longer(name: str, known: tuple[str, ...]) -> APIProblem:
-    """400 for a model that was withdrawn, in the service's words."""
+    """400 for a withdrawn model, with the message of the service."""
     return sunset("model_name", f"{name} is no longer supported. Please use {', '.join(known)} instead.")
 
 
 def shown_models(
     models: list[dict[str, Any]], tiers: Tiers, looked_by: str | None = None
 ) -> list[dict[str, Any]]:
-    """The models of an index as it answers: the names it was made with, and which models are at work.
+    """The models of an index as a response shows them: the requested names, and the active models.
 
-    `looked_by` is the model that looked at its videos, if that is another than the one at work.
+    `looked_by` is the model that analyzed its videos, if it is not the active one.
     """
 
     def own(name: str) -> str:
@@ -456,17 +454,17 @@ def shown_models(
 
 
 def searches(models: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those of the Marengo family, or the engine's own: what search and vectors need."""
+    """The models for search and vectors: the Marengo family, or the engine's own."""
     return [m for m in models if m["model_name"] in MARENGO or is_own(m["model_name"])]
 
 
 def generates(models: list[dict[str, Any]]) -> bool:
-    """Whether text may be generated: the Pegasus family, or the engine's own model."""
+    """Whether the models include one that writes texts: the Pegasus family, or the engine's own."""
     return any(model["model_name"] in PEGASUS or is_own(model["model_name"]) for model in models)
 
 
 def search_options(models: list[dict[str, Any]]) -> list[str]:
-    """What an index can be searched by; speech apart from other sound since Marengo 3.0."""
+    """The search options of an index; since Marengo 3.0, speech is separate from other sound."""
     options: list[str] = []
     for model in searches(models):
         options += model["model_options"]
@@ -476,18 +474,18 @@ def search_options(models: list[dict[str, Any]]) -> list[str]:
 
 
 def embedding_options(models: list[dict[str, Any]]) -> list[str]:
-    """The vectors an index holds, by the names of its model's generation."""
+    """The kinds of vectors of an index, with the names of its generation of models."""
     old = any(model["model_name"] in OLD_MARENGO for model in models)
     return ["visual-text" if old and option == "visual" else option for option in search_options(models)]
 
 
 def same_option(option: str) -> str:
-    """`visual` for both of its names: samples for new models still ask for `visual-text`."""
+    """`visual` for both of its names: samples for new models still use `visual-text`."""
     return "visual" if option == "visual-text" else option
 
 
 def embed_options(name: str) -> tuple[str, ...]:
-    """The kinds of vectors a video has under an embedding model."""
+    """The kinds of vectors of a video under an embedding model."""
     return ("visual-text", "audio") if name in OLD_MARENGO else ("visual", "audio", "transcription")
 
 
@@ -495,25 +493,25 @@ DIMENSIONS = {"marengo3.5": 512, "marengo3.0": 512, "marengo2.7": 1024, "Marengo
 
 
 def answered_as(name: str, tiers: Tiers) -> str:
-    """The model that an answer names: the one that was asked, or the engine's own if that was asked."""
+    """The model name in a response: the requested one, or that of the engine's own model."""
     return name if name in DIMENSIONS or name in PEGASUS else tiers.search_model
 
 
 def embedding_name(name: str) -> str:
-    """How the vectors of an index name their model: Marengo 2.7 has another name there."""
+    """The model name beside the vectors of an index, where Marengo 2.7 has another name."""
     return "Marengo-retrieval-2.7" if name == "marengo2.7" else name
 
 
 def token_limit(name: str) -> int:
-    """The longest text in tokens that a model takes."""
+    """The longest text of a model, in tokens."""
     return OLD_TOKENS if name in OLD_MARENGO else TOKENS
 
 
 def check_embed_model(name: str, tiers: Tiers, known: tuple[str, ...] = ()) -> str:
-    """The name of a model that makes vectors: one of `known`, or without them any that the engine knows.
+    """Validate the name of an embedding model: one of `known`, by default any that the engine knows.
 
     Raises:
-        APIProblem: it is none.
+        APIProblem: unknown or withdrawn.
     """
     known = known or (tiers.search_model, *EMBED_MODELS)
     if name not in known:
@@ -524,13 +522,13 @@ def check_embed_model(name: str, tiers: Tiers, known: tuple[str, ...] = ()) -> s
 
 
 def too_long(parameter: str, text: str, limit: int) -> APIProblem:
-    """400 for a text of too many tokens."""
+    """400 for a text with too many tokens."""
     explanation = f"The text token length should be less than or equal to {limit}."
     return invalid(parameter, f"{explanation} You sent {tokens.count(text)} tokens.")
 
 
 def no_search() -> APIProblem:
-    """400 for a search in an index without a model that searches."""
+    """400 for a search in an index without a search model."""
     return APIProblem(
         400,
         "index_not_supported_for_search",
@@ -539,7 +537,7 @@ def no_search() -> APIProblem:
 
 
 def no_generate() -> APIProblem:
-    """400 for text generation in an index without a model that writes."""
+    """400 for text generation in an index without a text model."""
     return APIProblem(
         400,
         "index_not_supported_for_generate",
@@ -547,13 +545,13 @@ def no_generate() -> APIProblem:
     )
 
 
-VARIANTS = ("", "_fp16", "_quantized", "_int8", "_uint8")  # of the weights, by what their files are called
+VARIANTS = ("", "_fp16", "_quantized", "_int8", "_uint8")  # suffixes of the files of weights
 NEEDED = ("config.json", "preprocessor_config.json", "tokenizer.json")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of an encoder: two models, or the same one twice."""
+    """The files of an image-text encoder: two models, or one file for both."""
 
     vision: Path
     text: Path
@@ -563,7 +561,7 @@ def layout(folder: Path) -> Layout:
     """Find the files of an encoder.
 
     Raises:
-        SettingsError: one is missing; says which and how to make them.
+        SettingsError: a file is missing; the message has the command that exports the model.
     """
     export = (
         "as made by: optimum-cli export onnx --model openai/clip-vit-base-patch32 --task "
@@ -572,14 +570,14 @@ def layout(folder: Path) -> Layout:
     for name in NEEDED:
         if not (folder / name).is_file():
             raise SettingsError(f"TL_LOCAL_CLIP names {folder}, where {name} is missing: it must be {export}")
-    for place in (folder, folder / "onnx"):
+    for directory in (folder, folder / "onnx"):
         for variant in VARIANTS:
-            both = [place / f"{name}_model{variant}.onnx" for name in ("vision", "text")]
+            both = [directory / f"{name}_model{variant}.onnx" for name in ("vision", "text")]
             if all(path.is_file() for path in both):
                 return Layout(*both)
-            if (one := place / f"model{variant}.onnx").is_file():
-                return Layout(one, one)
+            if (single := directory / f"model{variant}.onnx").is_file():
+                return Layout(single, single)
     raise SettingsError(
         f"TL_LOCAL_CLIP names {folder}, where neither vision_model.onnx and text_model.onnx nor model.onnx "
-        f"is to be found: it must be {export}"
+        f"exists: it must be {export}"
     )

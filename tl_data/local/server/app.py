@@ -1,4 +1,4 @@
-"""The HTTP app: routes under /v1.3, errors in the API's form, key, limits, faults and counts around them."""
+"""The HTTP app: the routes under /v1.3, with error responses, API key, rate limits, faults and counters."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from tl_data.local.profiles import Profile
 from tl_data.local.rate_limits import RateLimits
 from tl_data.local.server import fault_injection
 from tl_data.local.server.context import Engine, engine_of
-from tl_data.local.server.fault_injection import Injection
+from tl_data.local.server.fault_injection import FaultInjection
 from tl_data.local.server.faults import Faults
-from tl_data.local.server.middleware import Lingering, check_sender
-from tl_data.local.server.old_names import path_of_now
+from tl_data.local.server.middleware import DrainRequest, check_sender
+from tl_data.local.server.old_names import current_path
 from tl_data.local.server.routes import (
     admin,
     analyze,
@@ -54,7 +54,7 @@ from tl_data.local.server.routes import (
     transcription,
     videos,
 )
-from tl_data.local.server.signed_urls import Links
+from tl_data.local.server.signed_urls import SignedUrls
 from tl_data.local.service import Stages
 from tl_data.local.storage.counters import Bill, Stats
 from tl_data.local.storage.database import Store
@@ -88,10 +88,10 @@ API_ROUTES: list[BaseRoute] = [
 
 
 def make_app(config: Config) -> Starlette:
-    """The app of one engine; its state opens and its queue starts with the server.
+    """Create the app of one engine; its queue starts with the server.
 
     Raises:
-        APIProblem: the file of faults or the plan cannot be used.
+        APIProblem: the file of faults or the plan is invalid.
     """
     config.home.mkdir(parents=True, exist_ok=True)
     faults, rates = Faults(config.faults), RateLimits(config.plan, refills=config.profile.refilling_limits)
@@ -105,7 +105,7 @@ def make_app(config: Config) -> Starlette:
         faults=faults,
         rates=rates,
         stats=Stats(store),
-        links=Links(config.home),
+        signed_urls=SignedUrls(config.home),
         inline_videos=InlineVideos(config, store, stages),
         bill=Bill(store),
     )
@@ -122,7 +122,7 @@ def make_app(config: Config) -> Starlette:
 
     app = Starlette(
         routes=[
-            # No redirects from `/search/` to `/search`: a path that does not exist is told as such.
+            # No redirects from `/search/` to `/search`: an unknown path gets 404.
             Mount(PREFIX, Router(API_ROUTES, redirect_slashes=False)),
             Mount("/_engine", Router(admin.routes, redirect_slashes=False)),
             *videos.media_routes,
@@ -132,7 +132,7 @@ def make_app(config: Config) -> Starlette:
         exception_handlers={
             APIProblem: _problem,
             HTTPException: _no_such_endpoint,
-            ClientDisconnect: _gone,
+            ClientDisconnect: _client_disconnected,
             ModelFailed: _model_failed,
         },
         lifespan=lifespan,
@@ -140,9 +140,9 @@ def make_app(config: Config) -> Starlette:
     app.router.redirect_slashes = False
     app.state.engine = engine
     app.add_middleware(Guard, engine=engine)
-    app.add_middleware(Injection, faults=faults, prefix=PREFIX, template=template_of)
+    app.add_middleware(FaultInjection, faults=faults, prefix=PREFIX, template=template_of)
     app.add_middleware(Envelope, stats=engine.stats, profile=config.profile)
-    app.add_middleware(Lingering)
+    app.add_middleware(DrainRequest)
     return app
 
 
@@ -171,16 +171,16 @@ async def _no_such_endpoint(request: Request, error: Exception) -> Response:
 
 
 async def _model_failed(_: Request, error: Exception) -> Response:
-    # No 5xx, which clients try again: a wrong setting stays wrong.
+    # No 5xx, which clients retry: a wrong setting does not fix itself.
     return JSONResponse({"code": "engine_model_failed", "message": f"{error}."}, 424)
 
 
-async def _gone(_: Request, __: Exception) -> Response:
+async def _client_disconnected(_: Request, __: Exception) -> Response:
     return JSONResponse({"code": "request_canceled_or_timed_out", "message": "Request canceled."}, 499)
 
 
 def template_of(scope: Scope) -> str:
-    """The pattern of the route that a request goes to, below the version: `/tasks/{task_id}`."""
+    """The pattern of the route of a request, below the version: `/tasks/{task_id}`."""
     if not scope["path"].startswith(PREFIX):
         return "/media" if scope["path"].startswith("/media/") else "unknown"
     inner = dict(scope, path=scope["path"].removeprefix(PREFIX) or "/", root_path="")
@@ -193,14 +193,14 @@ def template_of(scope: Scope) -> str:
 _failed = JSONResponse(
     {
         "code": "internal_server_error",
-        "message": "The engine failed to answer this request. Its log says why.",
+        "message": "Internal error while processing this request. See the log of the engine.",
     },
     500,
 )
 
 
 class Envelope:
-    """Around everything: the version and trace headers, the counts, and what nobody foresaw."""
+    """The outermost middleware: version and trace headers, counters, and unexpected errors."""
 
     def __init__(self, app: ASGIApp, stats: Stats, profile: Profile) -> None:
         self._app = app
@@ -214,7 +214,7 @@ class Envelope:
         status = ""
         trace = uuid.uuid4().hex
 
-        async def stamped(message: Message) -> None:
+        async def with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = str(message["status"])
@@ -228,12 +228,12 @@ class Envelope:
 
         self._stats.request_started()
         try:
-            await self._app(scope, receive, stamped)
-        except fault_injection.Lost:
+            await self._app(scope, receive, with_headers)
+        except fault_injection.ConnectionDropped:
             status = "lost"
             while (await receive())["type"] != "http.disconnect":
                 pass
-        except Exception as error:  # the connection stays usable, and the client learns nothing of the inside
+        except Exception as error:  # the connection stays usable, and no internals leak
             full = is_full(error)
             log.log(
                 logging.WARNING if full else logging.ERROR,
@@ -244,8 +244,8 @@ class Envelope:
             )
             if not status:
                 problem = storage_full()
-                answer = JSONResponse(problem.body, problem.status, problem.headers) if full else _failed
-                await answer(scope, receive, stamped)
+                response = JSONResponse(problem.body, problem.status, problem.headers) if full else _failed
+                await response(scope, receive, with_headers)
         finally:
             self._stats.request_finished()
             if not scope["path"].startswith("/_engine"):
@@ -253,7 +253,7 @@ class Envelope:
 
 
 class Guard:
-    """The key, then the rate limits; both answer before the route reads a body."""
+    """Checks the API key, then the rate limits, before the route reads the body."""
 
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
         self._app = app
@@ -266,7 +266,7 @@ class Guard:
             return
         try:
             self._check_key(scope)
-            self._check_offered(scope["method"], path.removeprefix(PREFIX))
+            self._check_available(scope["method"], path.removeprefix(PREFIX))
             headers = self._engine.rates.admit(scope["method"], path.removeprefix(PREFIX))
         except APIProblem as problem:
             await JSONResponse(problem.body, problem.status, problem.headers)(scope, receive, send)
@@ -283,22 +283,22 @@ class Guard:
 
         await self._app(scope, receive, with_limits)
 
-    def _check_offered(self, method: str, path: str) -> None:
-        """Refuse what this server has not: switched off, not there yet, or not built."""
+    def _check_available(self, method: str, path: str) -> None:
+        """Refuse endpoints that the profile removed or never had, and those that are not implemented."""
         profile = self._engine.profile
         if path in profile.gone:
             raise deprecated_endpoint(path)
         if any(_begins(path, missing) for missing in profile.missing):
             raise missing_endpoint(method, path)
-        if not profile.strict and (instead := path_of_now(path)):
-            text = f"The endpoint {method} {path} does not exist any more. Use {instead}."
+        if not profile.strict and (replacement := current_path(path)):
+            text = f"The endpoint {method} {path} does not exist any more. Use {replacement}."
             raise APIProblem(404, "endpoint_not_exists", text)
         if any(_begins(path.replace(":", "/"), other) for other in NOT_BUILT):
             raise not_supported(path)
 
     def _check_key(self, scope: Scope) -> None:
         key = self._engine.config.api_key
-        if not key:  # on loopback alone
+        if not key:  # allowed on loopback only
             check_sender(scope)
             return
         sent = dict[Any, bytes](scope["headers"]).get(b"x-api-key", b"")
@@ -307,6 +307,6 @@ class Guard:
 
 
 def _begins(path: str, pattern: str) -> bool:
-    """Whether a path is that of a pattern or lies below it; `*` is any one part."""
+    """Whether a path matches a pattern or lies below it; `*` matches one part."""
     parts, wanted = path.split("/"), pattern.split("/")
     return len(parts) >= len(wanted) and all(w in ("*", p) for p, w in zip(parts, wanted, strict=False))

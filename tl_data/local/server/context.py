@@ -1,4 +1,4 @@
-"""What one running engine is made of, and how a route gets at it."""
+"""The components of a running engine, and how routes access them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tl_data.local.profiles import Profile
 from tl_data.local.rate_limits import RateLimits
 from tl_data.local.server.faults import Faults
 from tl_data.local.server.forms import Form, read_form
-from tl_data.local.server.signed_urls import Links
+from tl_data.local.server.signed_urls import SignedUrls
 from tl_data.local.service import Stages
 from tl_data.local.storage.counters import Bill, Stats
 from tl_data.local.storage.database import ID, Row, Store, Where, now
 from tl_data.local.tasks.inline_video import InlineVideos
 from tl_data.local.tasks.queue import Queue
 
-WORKED_ON = ("validating", "pending", "queued", "indexing")  # states of a task whose video is not ready
+UNFINISHED = ("validating", "pending", "queued", "indexing")  # states of a task before its video is ready
 
 
 @dataclass
 class Engine:
-    """The parts of one engine."""
+    """The components of one engine."""
 
     config: Config
     store: Store
@@ -37,33 +37,33 @@ class Engine:
     faults: Faults
     rates: RateLimits
     stats: Stats
-    links: Links
+    signed_urls: SignedUrls
     inline_videos: InlineVideos
     bill: Bill
-    importing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one import is begun at a time
+    importing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while an import starts
 
     @property
     def profile(self) -> Profile:
-        """The service that the engine answers and refuses as."""
+        """The version of the service that the engine reproduces."""
         return self.config.profile
 
     @property
     def uploads(self) -> Path:
-        """Where files of requests lie until a task takes them."""
+        """The folder of uploaded files until a task moves them."""
         return self.config.home / "uploads"
 
     @property
     def created(self) -> int:
-        """The status of an answer that made a task."""
+        """The HTTP status for a created task."""
         return STATUSES[self.config.statuses][0]
 
     @property
     def updated(self) -> int:
-        """The status of an answer to an update."""
+        """The HTTP status for an update."""
         return STATUSES[self.config.statuses][1]
 
     def prepare(self) -> None:
-        """Make the folders, and remove what a process that died left in them."""
+        """Create the folders, and delete leftovers of a killed process."""
         for name in ("uploads", "embeds"):
             folder = self.config.home / name
             keep = {row["id"] for row in self.store.rows("embed_tasks", [Where("status", "=", "processing")])}
@@ -92,7 +92,7 @@ class Engine:
         )  # fmt: skip
 
     def index(self, index_id: str, name: str = "index_id") -> Row:
-        """An index that must be there.
+        """An existing index.
 
         Raises:
             APIProblem: malformed id (400) or unknown (404).
@@ -103,9 +103,9 @@ class Engine:
         return row
 
     def asset(self, asset_id: str, name: str = "asset_id") -> Row | None:
-        """An asset, `processing` until its delay is over; None if there is none.
+        """An asset, `processing` until its delay is over; None if it is unknown.
 
-        A video that was uploaded into an index is an asset under its own id.
+        A video that was uploaded to an index is also an asset, under its own id.
 
         Raises:
             APIProblem: malformed id (400).
@@ -113,8 +113,8 @@ class Engine:
         row = self.store.get("assets", well_formed(name, asset_id))
         if row is None:
             return self._asset_of_task(asset_id)
-        late = row["status"] == "ready" and (row["ready_at"] or "") > now()
-        return row | {"status": "processing"} if late else row
+        delayed = row["status"] == "ready" and (row["ready_at"] or "") > now()
+        return row | {"status": "processing"} if delayed else row
 
     def _asset_of_task(self, video_id: str) -> Row | None:
         tasks = self.store.rows("tasks", [Where("video_id", "=", video_id)], limit=1)
@@ -132,7 +132,7 @@ class Engine:
         }  # fmt: skip
 
     def ready_asset(self, asset_id: str) -> Row:
-        """An asset that can be used.
+        """An asset in the state `ready`.
 
         Raises:
             APIProblem: malformed id (400), unknown (404), not ready (400).
@@ -145,7 +145,7 @@ class Engine:
         return row
 
     def video(self, index_id: str, video_id: str) -> Row:
-        """A video of an index; while its task runs, what the task knows of it.
+        """A video of an index; while its task runs, with the fields of the task.
 
         Raises:
             APIProblem: malformed id (400) or unknown (404).
@@ -155,11 +155,11 @@ class Engine:
         if row is None:
             row = self._video_of_task(video_id)
         if row is None or row["index_id"] != index_id:
-            raise unknown_video(f"There is no video {video_id} in the index {index_id}.")
+            raise unknown_video(f"Video {video_id} does not exist in index {index_id}.")
         return row
 
     def _video_of_task(self, video_id: str) -> Row | None:
-        where = [Where("video_id", "=", video_id), Where("status", "in", WORKED_ON)]
+        where = [Where("video_id", "=", video_id), Where("status", "in", UNFINISHED)]
         tasks = self.store.rows("tasks", where, limit=1)
         if not tasks:
             return None
@@ -168,25 +168,25 @@ class Engine:
 
 
 def engine_of(request: Request) -> Engine:
-    """The engine that serves a request."""
+    """The engine that processes a request."""
     engine: Engine = request.app.state.engine
     return engine
 
 
 def well_formed(name: str, value: str) -> str:
-    """An id, or 400."""
+    """Validate an id; raises 400 for a malformed one."""
     if not ID.fullmatch(value):
         raise invalid(name, "It must be an id of 24 lower-case hexadecimal digits.", value)
     return value
 
 
 def one_task(request: Request, table: str) -> Row:
-    """The task that a path names; raises as `one_row`."""
+    """The task in the path; raises as `one_row`."""
     return one_row(request, table, "task_id")
 
 
 def one_row(request: Request, table: str, parameter: str) -> Row:
-    """The row that a path names.
+    """The row whose id is in the path.
 
     Raises:
         APIProblem: malformed id (400) or unknown (404).

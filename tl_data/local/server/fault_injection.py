@@ -1,7 +1,4 @@
-"""The connections themselves, for faults that no HTTP answer can express: a reset, a close half-way.
-
-Carries the faults out: between the wire and the app, so that a client meets what it would meet.
-"""
+"""Middleware that injects faults, and the protocol that lets it reset or close connections."""
 
 from __future__ import annotations
 
@@ -23,53 +20,53 @@ from tl_data.local.server.faults import ALTERING, OUTCOMES, Fault, Faults
 _open: WeakValueDictionary[tuple[str, int], asyncio.Transport] = WeakValueDictionary()
 
 
-class Lost(Exception):
-    """The connection is gone on purpose: there is nothing more to answer."""
+class ConnectionDropped(Exception):
+    """A fault has dropped the connection: no response can be sent."""
 
 
-HEAD_SEC = 30.0  # until the head of a request must have arrived whole
+HEAD_SEC = 30.0  # for the complete head of a request
 
 
-class KnownConnection(H11Protocol):
-    """uvicorn's HTTP protocol, with its connections findable by the peer's address.
+class TrackedConnection(H11Protocol):
+    """uvicorn's HTTP protocol, with a registry of connections by peer address.
 
-    A connection whose next request does not begin in time is closed: uvicorn waits for it without end.
+    A connection whose next request does not arrive in time is closed; uvicorn itself has no such timeout.
     """
 
-    _late: asyncio.TimerHandle | None = None
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by the event loop for each new connection."""
         super().connection_made(transport)
-        self._expect()
+        self._start_deadline()
         if peer := transport.get_extra_info("peername"):
             _open[peer[0], peer[1]] = transport
 
     def data_received(self, data: bytes) -> None:
-        """Called by the event loop for what has arrived."""
+        """Called by the event loop for received data."""
         super().data_received(data)
-        if self._between():  # after an answer, part of another request
-            self._expect()
-        elif self._late is not None:
-            self._late.cancel()
-            self._late = None
+        if self._is_idle():  # after a response, part of the next request
+            self._start_deadline()
+        elif self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop at the end of the connection."""
-        if self._late is not None:
-            self._late.cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()
         super().connection_lost(exc)
 
-    def _between(self) -> bool:
+    def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _expect(self) -> None:
-        if self._late is None:
-            self._late = self.loop.call_later(HEAD_SEC, self._close_if_late)
+    def _start_deadline(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_SEC, self._close_if_idle)
 
-    def _close_if_late(self) -> None:
-        self._late = None
-        if self._between() and not self.transport.is_closing():
+    def _close_if_idle(self) -> None:
+        self._deadline = None
+        if self._is_idle() and not self.transport.is_closing():
             self.transport.close()
 
 
@@ -79,16 +76,16 @@ def _transport(scope: Scope) -> asyncio.Transport | None:
 
 
 def reset(scope: Scope) -> None:
-    """Drop the connection of a request at once: the peer sees a reset."""
+    """Abort the connection of a request: the peer sees a reset."""
     if transport := _transport(scope):
-        at = transport.get_extra_info("socket")
-        if at is not None:
-            at.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 
 
 def close(scope: Scope) -> None:
-    """Close the connection of a request after what was sent: the peer sees an early end."""
+    """Close the connection of a request after the sent data: the peer sees an early end."""
     if transport := _transport(scope):
         transport.close()
 
@@ -100,51 +97,51 @@ PAGE = (
 )
 
 
-class Injection:
-    """ASGI middleware that lets matching requests meet their fault."""
+class FaultInjection:
+    """ASGI middleware that applies faults to matching requests."""
 
     def __init__(self, app: ASGIApp, faults: Faults, prefix: str, template: Any) -> None:
         self._app = app
         self._faults = faults
         self._prefix = prefix
-        self._template = template  # (scope) -> the pattern of the request's route
+        self._template = template  # scope -> the pattern of its route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(self._prefix):
             await self._app(scope, receive, send)
             return
         path = scope["path"].removeprefix(self._prefix) or "/"
-        met = self._faults.strike(scope["method"], path, self._template(scope))
-        if delay := self._faults.delay(met):
+        selected = self._faults.select(scope["method"], path, self._template(scope))
+        if delay := self._faults.delay(selected):
             await asyncio.sleep(delay)
-        fault = next((one for one in met if one.kind != "latency"), None)
+        fault = next((one for one in selected if one.kind != "latency"), None)
         if fault is None:
             await self._app(scope, receive, send)
         elif fault.kind in OUTCOMES:
             scope["tl.injected_outcome"] = fault.outcome()
             await self._app(scope, receive, send)
         else:
-            await self._strike(fault, scope, receive, send)
+            await self._apply(fault, scope, receive, send)
 
-    async def _strike(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _apply(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
         start: Message = {"type": "http.response.start", "status": 200, "headers": []}
         body = b""
         if fault.after or fault.kind in ALTERING:
-            start, body = await self._carried_out(scope, receive)
+            start, body = await self._process(scope, receive)
         else:
-            await _drain(receive)
+            await _read_request(receive)
         scope["tl.fault"] = fault.kind
         if fault.kind == "reset":
             reset(scope)
-            raise Lost
+            raise ConnectionDropped
         if fault.kind in ALTERING:
-            await _coated(fault, scope, send, start, body)
+            await _send_altered(fault, scope, send, start, body)
             return
-        status, headers, body = _made_up(fault)
-        await _answer(send, status, headers, body)
+        status, headers, body = _replacement(fault)
+        await _send_response(send, status, headers, body)
 
-    async def _carried_out(self, scope: Scope, receive: Receive) -> tuple[Message, bytes]:
-        """Let the app do its work and keep its answer."""
+    async def _process(self, scope: Scope, receive: Receive) -> tuple[Message, bytes]:
+        """Run the app and buffer its response."""
         parts: list[bytes] = []
         start: Message = {"type": "http.response.start", "status": 500, "headers": []}
 
@@ -159,22 +156,22 @@ class Injection:
         return start, b"".join(parts)
 
 
-async def _drain(receive: Receive) -> None:
-    """Take the request in, so that the client can send it whole and then reads the answer."""
+async def _read_request(receive: Receive) -> None:
+    """Read the whole request, so that the client finishes sending and reads the response."""
     while True:
         message = await receive()
         if message["type"] != "http.request" or not message.get("more_body"):
             return
 
 
-async def _answer(send: Send, status: int, headers: list[Header], body: bytes) -> None:
+async def _send_response(send: Send, status: int, headers: list[Header], body: bytes) -> None:
     headers = [*headers, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-def _made_up(fault: Fault) -> tuple[int, list[Header], bytes]:
-    """Status, headers and body of an answer that the app never gave."""
+def _replacement(fault: Fault) -> tuple[int, list[Header], bytes]:
+    """Status, headers and body of a response that replaces that of the app."""
     as_json: Header = (b"content-type", b"application/json; charset=UTF-8")
     if fault.kind == "html":
         status = fault.status or 502
@@ -222,12 +219,12 @@ def _too_many(fault: Fault, as_json: Header) -> tuple[list[Header], bytes]:
     return [as_json], body
 
 
-def _ended_in_error(fault: Fault, headers: list[Header], body: bytes) -> bytes:
-    """The lines of a text stream, broken off, and the event that says so; any other answer as it is."""
+def _with_stream_error(fault: Fault, headers: list[Header], body: bytes) -> bytes:
+    """A truncated text stream with an error event at its end; any other response is unchanged."""
     if not any(name.lower() == b"content-type" and b"ndjson" in value for name, value in headers):
         return body
     lines = body.splitlines(keepends=True)
-    error = {"message": fault.message or "The text could not be written to its end."}
+    error = {"message": fault.message or "The generation was interrupted."}
     if fault.code:
         error["code"] = fault.code
     kept = lines[: max(1, min(round(len(lines) * fault.share), len(lines) - 1))]
@@ -235,16 +232,16 @@ def _ended_in_error(fault: Fault, headers: list[Header], body: bytes) -> bytes:
     return b"".join([*kept, event.encode(), b"\n"])
 
 
-async def _coated(fault: Fault, scope: Scope, send: Send, start: Message, body: bytes) -> None:
-    """The real answer, changed on its way."""
+async def _send_altered(fault: Fault, scope: Scope, send: Send, start: Message, body: bytes) -> None:
+    """Send the real response, altered by the fault."""
     headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
     status = start["status"]
     if fault.kind == "gzip":
-        packed = gzip.compress(body)
-        await _answer(send, status, [*headers, (b"content-encoding", b"gzip")], packed)
+        compressed = gzip.compress(body)
+        await _send_response(send, status, [*headers, (b"content-encoding", b"gzip")], compressed)
         return
     if fault.kind == "malformed":
-        await _answer(send, status, headers, body[: max(1, int(len(body) * fault.share))] or b"{")
+        await _send_response(send, status, headers, body[: max(1, int(len(body) * fault.share))] or b"{")
         return
     if fault.kind == "truncate":
         length: Header = (b"content-length", str(len(body) or 100).encode())
@@ -252,9 +249,9 @@ async def _coated(fault: Fault, scope: Scope, send: Send, start: Message, body: 
         part = body[: min(int(len(body) * fault.share), max(0, len(body) - 1))]
         await send({"type": "http.response.body", "body": part, "more_body": True})
         close(scope)
-        raise Lost
+        raise ConnectionDropped
     if fault.kind == "stream_error":
-        body = _ended_in_error(fault, start["headers"], body)
+        body = _with_stream_error(fault, start["headers"], body)
     pieces = 16 if fault.kind == "slow_body" else 7
     if fault.kind == "slow_body":
         headers = [*headers, (b"content-length", str(len(body)).encode())]

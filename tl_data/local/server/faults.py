@@ -1,28 +1,28 @@
-"""Faults on demand, so that one can test how a pipeline takes them.
+"""Injected faults, to test how a pipeline handles them.
 
-A fault is a record: what goes wrong (`kind`), for which requests (`route`, `method`), how often
-(`probability`, or `count`: the next n matching requests), and the kind's own settings:
+A fault has a `kind`, applies to the requests of a `route` and `method`, with a `probability` or for a `count`
+of matching requests, and has the settings of its kind:
 
-    latency            seconds, or median and sigma (log-normal), or low and high (even)
-    too_many_requests  shape: "retry_after" | "reset" | "text" | "empty"; seconds: the wait it names
+    latency            seconds, or median and sigma (log-normal), or low and high (uniform)
+    too_many_requests  shape: "retry_after" | "reset" | "text" | "empty"; seconds: the wait in the response
     status             status, and optionally code, message
-    reset              the connection is reset before the answer
-    truncate           the answer is cut off in the middle; share: how much of it arrives
-    malformed          JSON that breaks off, with status and content type of the real answer
+    reset              the connection is reset before the response
+    truncate           the response is cut off; share: how much of it arrives
+    malformed          incomplete JSON, with status and content type of the real response
     html               an error page of a proxy; status (502)
     redirect           status (307), location
-    slow_body          the answer drips; seconds: how long it takes in all
+    slow_body          the response arrives slowly; seconds: its duration
     stream_error       a text stream (/analyze) ends in an error event; share: how much of it comes before;
-                       code, message. Answers that are no stream stay as they are
-    gzip, chunked      the real answer in another coat
-    stuck              tasks created stay in state for ever: validating, pending, queued, indexing; processing
-    failed             tasks created fail in state; code, message
-    warning            analysis tasks created end ready with an error; message
-                       Of a batch, stuck, failed and warning strike the first items; share: how many of them
+                       code, message. Other responses are unchanged
+    gzip, chunked      the real response, with this encoding
+    stuck              new tasks stay in state: validating, pending, queued, indexing; processing
+    failed             new tasks fail in state; code, message
+    warning            new analysis tasks end as ready with an error; message
+                       In a batch, stuck, failed and warning apply to the first items; share: how many
     gone               410, as the service answers for /gist and /summarize
 
-With `after = true` the request is carried out first, and then its answer is lost to the fault. `route` is
-a path below the version, with * for anything, or its pattern: /search, /tasks/{task_id}. A file, TOML or
+With `after = true` the request is processed first, and then its response is replaced by the fault. `route` is
+a path below the version, with * as a wildcard, or its pattern: /search, /tasks/{task_id}. A file, TOML or
 JSON, has `seed` and `[[fault]]` tables:
 
     seed = 1
@@ -44,8 +44,8 @@ JSON, has `seed` and `[[fault]]` tables:
     state = "indexing"
     count = 1
 
-The same as JSON is the body of PUT /_engine/faults of an engine that runs; GET tells how often each was
-applied, DELETE ends them.
+The same as JSON is the body of PUT /_engine/faults of a running engine; GET returns how often each fault was
+applied, DELETE removes all.
 """
 
 from __future__ import annotations
@@ -64,17 +64,24 @@ KINDS = (
     "latency", "too_many_requests", "status", "reset", "truncate", "malformed", "html", "redirect",
     "slow_body", "stream_error", "gzip", "chunked", "stuck", "failed", "warning", "gone",
 )  # fmt: skip
-ALTERING = ("truncate", "malformed", "slow_body", "stream_error", "gzip", "chunked")  # change the real answer
-OUTCOMES = ("stuck", "failed", "warning")  # these change the task that is created
+ALTERING = (
+    "truncate",
+    "malformed",
+    "slow_body",
+    "stream_error",
+    "gzip",
+    "chunked",
+)  # alter the response
+OUTCOMES = ("stuck", "failed", "warning")  # these change the outcome of the new task
 MEMBERS = ("seed", "fault", "faults")
 SHAPES = ("retry_after", "reset", "text", "empty")
-PROCESSING = ("/embed", "/analyze", "/assets")  # routes whose tasks have one state while they run
+PROCESSING = ("/embed", "/analyze", "/assets")  # routes whose tasks run in this one state
 STATES = ("validating", "pending", "queued", "indexing", "processing")
 
 
 @dataclass
 class Fault:
-    """One rule. `matched` and `done` count the requests it fitted and those it was applied to."""
+    """One rule. `matched` counts the matching requests, `done` those it was applied to."""
 
     kind: str
     route: str = "*"  # /search, /tasks/{task_id}, /indexes/*: below the version
@@ -97,22 +104,22 @@ class Fault:
     matched: int = 0
     done: int = 0
 
-    def fits(self, method: str, path: str, template: str) -> bool:
-        """Whether a request is meant, by its path or by the pattern of its route."""
+    def matches(self, method: str, path: str, template: str) -> bool:
+        """Whether a request matches, by its path or by the pattern of its route."""
         if self.method not in ("*", method):
             return False
         return fnmatch.fnmatchcase(path, self.route) or self.route == template
 
-    def delay(self, dice: random.Random) -> float:
-        """Seconds of waiting, by the distribution that is set."""
+    def delay(self, rng: random.Random) -> float:
+        """Seconds of delay, drawn from the configured distribution."""
         if self.median is not None:
-            return self.median * dice.lognormvariate(0.0, self.sigma)
+            return self.median * rng.lognormvariate(0.0, self.sigma)
         if self.low is not None and self.high is not None:
-            return dice.uniform(self.low, self.high)
+            return rng.uniform(self.low, self.high)
         return self.seconds or 0.0
 
     def outcome(self) -> dict[str, Any]:
-        """What becomes of a task created under this fault."""
+        """The outcome of a task created under this fault, as the column `fate` stores it."""
         return {
             "kind": self.kind,
             "state": self.state,
@@ -124,20 +131,20 @@ class Fault:
 
 
 class Faults:
-    """The rules in force, in order."""
+    """The active rules, in order."""
 
     def __init__(self, file: Path | None = None) -> None:
         self._faults: list[Fault] = []
         self._seed: int | None = None
-        self._dice = random.Random()
+        self._rng = random.Random()
         if file:
             self.configure(_load(file))
 
     def configure(self, body: dict[str, Any]) -> None:
-        """Replace all rules by `{"seed": ..., "fault": [{...}]}` (`faults` is understood as well).
+        """Replace all rules by `{"seed": ..., "fault": [{...}]}` (`faults` is accepted, too).
 
         Raises:
-            APIProblem: an unknown member or kind, or a value of the wrong type; names which.
+            APIProblem: an unknown member or kind, or a value of the wrong type.
         """
         if not isinstance(body, dict) or body.keys() - MEMBERS:
             raise invalid("faults", "It must be an object with seed and fault, and nothing else.", body)
@@ -148,37 +155,37 @@ class Faults:
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
             raise invalid("seed", "It must be a whole number.", seed)
         self._faults = [_read(rule) for rule in rules]
-        self._seed, self._dice = seed, random.Random(seed)
+        self._seed, self._rng = seed, random.Random(seed)
 
     def clear(self) -> None:
-        """No faults."""
+        """Remove all rules."""
         self._faults = []
 
     def as_dict(self) -> dict[str, Any]:
-        """The rules and how often each was applied, as JSON."""
+        """The rules and how often each was applied, for a JSON response."""
         shown = [{k: v for k, v in asdict(fault).items() if v is not None} for fault in self._faults]
         return {"seed": self._seed, "fault": shown}
 
-    def strike(self, method: str, path: str, template: str) -> list[Fault]:
-        """The faults that this request meets: any number of delays, and at most one of the rest."""
-        met: list[Fault] = []
+    def select(self, method: str, path: str, template: str) -> list[Fault]:
+        """The faults to apply to a request: any number of delays, and at most one other."""
+        selected: list[Fault] = []
         for fault in self._faults:
-            if not fault.fits(method, path, template):
+            if not fault.matches(method, path, template):
                 continue
             fault.matched += 1
             if fault.count is not None and fault.done >= fault.count:
                 continue
-            if self._dice.random() >= fault.probability:
+            if self._rng.random() >= fault.probability:
                 continue
-            if fault.kind != "latency" and any(other.kind != "latency" for other in met):
+            if fault.kind != "latency" and any(other.kind != "latency" for other in selected):
                 continue
             fault.done += 1
-            met.append(fault)
-        return met
+            selected.append(fault)
+        return selected
 
-    def delay(self, met: list[Fault]) -> float:
-        """Seconds that the delays among the faults take together."""
-        return sum(fault.delay(self._dice) for fault in met if fault.kind == "latency")
+    def delay(self, selected: list[Fault]) -> float:
+        """The sum of the delays in seconds."""
+        return sum(fault.delay(self._rng) for fault in selected if fault.kind == "latency")
 
 
 def _load(file: Path) -> dict[str, Any]:
@@ -195,7 +202,7 @@ def _read(rule: dict[str, Any]) -> Fault:
     known = {f.name: str(f.type) for f in fields(Fault)}
     for name, value in rule.items():
         if name not in known:
-            raise invalid("fault", f"There is no {name!r} in a fault; there are {', '.join(known)}.")
+            raise invalid("fault", f"A fault has no member {name!r}; it has {', '.join(known)}.")
         kinds: tuple[type, ...] = (str,)
         if "float" in known[name]:
             kinds = (int, float)
@@ -207,12 +214,12 @@ def _read(rule: dict[str, Any]) -> Fault:
             not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)
         ):
             raise invalid("fault", f"The value of {name!r} has the wrong type: {value!r}.")
-    given = {
+    settings = {
         name: value for name, value in rule.items() if value is not None and name not in ("matched", "done")
     }
-    if given.get("kind") not in KINDS:
-        raise one_of("kind", KINDS, given.get("kind"))
-    fault = Fault(**given)
+    if settings.get("kind") not in KINDS:
+        raise one_of("kind", KINDS, settings.get("kind"))
+    fault = Fault(**settings)
     if fault.shape not in SHAPES:
         raise one_of("shape", SHAPES, fault.shape)
     if fault.kind in OUTCOMES:

@@ -1,12 +1,10 @@
-"""What stands around the routes: requests of web pages are kept out, and refusals are read to their end.
+"""Middleware around the routes: protection against web pages, and early responses that clients can read.
 
-A page of any site can make the browser of this machine send requests to loopback, and its site's name can be
-made to lead there. `check_sender` refuses both on an engine without a key; with one, no page has the key.
+A page of any site can make a browser on this machine send requests to loopback, also by DNS rebinding.
+`check_sender` refuses both if the engine has no key; with a key, no page knows it.
 
-`Lingering` lets a client that is still sending read why it was refused.
-
-A server that answers in the middle of an upload and then closes resets the connection, and with it the answer
-that the client has not read yet. So what is on its way is taken in before the answer goes out, within bounds.
+A server that responds during an upload and then closes the connection resets it, and the client loses the
+response. `DrainRequest` reads the rest of the request first, within bounds.
 """
 
 from __future__ import annotations
@@ -21,12 +19,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tl_data.local.errors import cross_origin
 
-BYTES = 16 * 2**20  # taken in and thrown away
-SECONDS = 3.0
+DRAIN_BYTES, DRAIN_SECONDS = 16 * 2**20, 3.0  # limits of what is read and discarded
 
 
-class Lingering:
-    """ASGI middleware that takes in the rest of a request before its answer begins."""
+class DrainRequest:
+    """ASGI middleware that reads the rest of a request before its response begins."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -37,34 +34,34 @@ class Lingering:
             return
         headers = dict(scope["headers"])
         ended = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
-        asked = b"expect" not in headers  # a client that expects a 100 sends nothing before it is asked
+        sending = b"expect" not in headers  # a client that expects a 100 sends no body before it
 
-        async def noting() -> Message:
-            nonlocal ended, asked
-            asked = True
+        async def tracked_receive() -> Message:
+            nonlocal ended, sending
+            sending = True
             message = await receive()
             ended = ended or message["type"] != "http.request" or not message.get("more_body")
             return message
 
-        async def rest() -> None:
-            left = BYTES
-            while not ended and left > 0:
-                left -= len((await noting()).get("body", b""))
+        async def drain() -> None:
+            remaining = DRAIN_BYTES
+            while not ended and remaining > 0:
+                remaining -= len((await tracked_receive()).get("body", b""))
 
-        async def patient(message: Message) -> None:
-            if message["type"] == "http.response.start" and asked and not ended:
+        async def drain_and_send(message: Message) -> None:
+            if message["type"] == "http.response.start" and sending and not ended:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(rest(), SECONDS)
+                    await asyncio.wait_for(drain(), DRAIN_SECONDS)
             await send(message)
 
-        await self._app(scope, noting, patient)
+        await self._app(scope, tracked_receive, drain_and_send)
 
 
 def check_sender(scope: Scope) -> None:
-    """Refuse a request that a web page of another origin sends, or that was sent to another host's name.
+    """Refuse a request from a web page of another origin, or one to another host name.
 
-    Browsers send Origin with everything that can change something, and Sec-Fetch-Site where they trust the
-    address; a program sends neither.
+    Browsers send Origin with every request that can change state, and Sec-Fetch-Site to trustworthy URLs;
+    other clients send neither.
 
     Raises:
         APIProblem: 403, host_not_allowed.

@@ -1,6 +1,6 @@
-"""Names of the API before v1.3, and what they are called now.
+"""Names of the API before v1.3, and their replacements.
 
-Old samples and clients still use them. The lenient engine says the new name instead of ignoring the old one;
+Old samples and clients still use them. The lenient engine refuses an old name with a pointer to the new one;
 the strict profiles answer as the service does.
 """
 
@@ -24,7 +24,7 @@ INDEX_LIST = {"engine_family": "model_family", "index_options": "model_options"}
 TASK_LIST = {"id": "_id"}
 OPTIONS = {"conversation": "audio or transcription", "text_in_video": "visual", "logo": "visual"}
 
-#: Path, with * for an id -> what to use.
+#: Path, with * for an id -> its replacement.
 PATHS = {
     "/classify": "POST /analyze with a prompt that names the classes",
     "/classify/bulk": "POST /analyze with a prompt that names the classes",
@@ -38,30 +38,30 @@ PATHS = {
 }
 
 
-def refuse_old_names(profile: Profile, given: Iterable[str], table: Mapping[str, str]) -> None:
-    """Refuse a request that uses a name of before v1.3.
+def refuse_old_names(profile: Profile, names: Iterable[str], table: Mapping[str, str]) -> None:
+    """Refuse a parameter name from before v1.3, unless the profile is strict.
 
     Raises:
-        APIProblem: parameter_unknown, with the name of now.
+        APIProblem: parameter_unknown; the message has the current name.
     """
     if profile.strict:
         return
-    for name in given:
+    for name in names:
         if name in table:
             text = f"The {name} parameter is unknown. Since v1.3 it is called {table[name]}."
             raise APIProblem(400, "parameter_unknown", text)
 
 
 def pointer(value: object, table: Mapping[str, str] = OPTIONS) -> str:
-    """A sentence for a value of before v1.3; "" for any other."""
+    """A pointer to the replacement of a value from before v1.3; "" for other values."""
     return f" Since v1.3 {value} is {table[value]}." if isinstance(value, str) and value in table else ""
 
 
-def path_of_now(path: str) -> str | None:
-    """What takes the place of a path of before v1.3."""
+def current_path(path: str) -> str | None:
+    """The replacement of a path from before v1.3; None for other paths."""
     parts = path.split("/")
-    for old, now in PATHS.items():
+    for old, current in PATHS.items():
         wanted = old.split("/")
         if len(parts) == len(wanted) and all(w in ("*", p) for p, w in zip(parts, wanted, strict=True)):
-            return now
+            return current
     return None

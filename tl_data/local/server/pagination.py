@@ -1,4 +1,4 @@
-"""The numbered lists: `page`, `page_limit`, sort and filters of a query string, and the page they give."""
+"""Paginated listings: `page`, `page_limit`, sort and filters of a query string, and the page."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tl_data.local.storage.database import Row, Store, Where, stamp
 MAX_PAGE_LIMIT = 50
 SORTS = ("created_at", "updated_at")
 OWN_NAMES = ("page", "page_limit", "sort_by", "sort_option")
-HUGE = 1e15  # no duration, size or rate is above it, and SQLite still counts exactly
+HUGE = 1e15  # above every duration, size or rate, and exact in SQLite
 
 
 @dataclass
 class Listing:
-    """What a list request asks for."""
+    """The parameters of a listing."""
 
     page: int
     page_limit: int
@@ -31,10 +31,10 @@ class Listing:
 
     @classmethod
     def of(cls, query: QueryParams, sorts: tuple[str, ...] = SORTS) -> Listing:
-        """Read paging and sort.
+        """Read page and sort order.
 
         Raises:
-            APIProblem: parameter_invalid, with what is allowed.
+            APIProblem: parameter_invalid.
         """
         sort_by = query.get("sort_by") or "created_at"
         if sort_by not in sorts:
@@ -50,28 +50,28 @@ class Listing:
         )
 
     def texts(self, query: QueryParams, names: Mapping[str, str]) -> None:
-        """Filters for equal text: parameter -> column."""
+        """Add filters for equal texts; `names` maps parameters to columns."""
         self.where += [Where(column, "=", query[name]) for name, column in names.items() if query.get(name)]
 
     def numbers(self, query: QueryParams, names: Collection[str]) -> None:
-        """Filters for numbers: `x=5`, `x[gte]=5`, `x[lte]=5`."""
+        """Add filters for numbers: `x=5`, `x[gte]=5`, `x[lte]=5`."""
         for name in names:
-            for operator, value in _given(query, name, "="):
+            for operator, value in _conditions(query, name, "="):
                 self.where.append(Where(name, operator, in_range(name, value, -HUGE, HUGE)))
 
     def times(self, query: QueryParams, names: Collection[str]) -> None:
-        """Filters for times: `x=T` means at or after T; `x[gte]`, `x[lte]` say it."""
+        """Add filters for times: `x=T` means at or after T, as does `x[gte]=T`; `x[lte]=T` at or before."""
         for name in names:
-            for operator, value in _given(query, name, "gte"):
+            for operator, value in _conditions(query, name, "gte"):
                 self.where.append(Where(name, operator, as_time(name, value)))
 
     def one_of(
         self, query: QueryParams, name: str, allowed: Collection[str], column: str | None = None
     ) -> None:
-        """A filter for any of several values, repeated or joined with commas.
+        """Add a filter for any of several values, repeated or separated by commas.
 
         Raises:
-            APIProblem: a value is none of those allowed.
+            APIProblem: a value is not allowed.
         """
         if wanted := split(query.getlist(name)):
             if any(value not in allowed for value in wanted):
@@ -79,7 +79,7 @@ class Listing:
             self.where.append(Where(column or name, "in", wanted))
 
     def answer(self, store: Store, table: str, show: Callable[[Row], dict[str, Any]]) -> dict[str, Any]:
-        """The page itself; one past the end is empty, not an error."""
+        """The JSON of the page; a page past the end is empty."""
         total = int(store.total(table, self.where))
         rows = store.rows(
             table,
@@ -100,24 +100,24 @@ class Listing:
         }
 
 
-def _given(query: QueryParams, name: str, plain: str) -> list[tuple[str, str]]:
+def _conditions(query: QueryParams, name: str, plain: str) -> list[tuple[str, str]]:
     operators = ("gte", "lte", "gt", "lt")
     keys = {name: plain} | {f"{name}[{operator}]": operator for operator in operators}
-    if strange := [key for key in query if key.startswith(f"{name}[") and key not in keys]:
+    if unknown := [key for key in query if key.startswith(f"{name}[") and key not in keys]:
         raise invalid(
-            name, f"A range is written with {', '.join(f'{name}[{o}]' for o in operators)}.", strange[0]
+            name, f"A range is written with {', '.join(f'{name}[{o}]' for o in operators)}.", unknown[0]
         )
     return [(operator, query[key]) for key, operator in keys.items() if query.get(key)]
 
 
 def as_time(name: str, value: str) -> str:
-    """An RFC 3339 time in the form of the store, so that comparing texts compares times.
+    """An RFC 3339 time in the format of the store, whose texts sort like times.
 
     Raises:
         APIProblem: parameter_invalid.
     """
     try:
-        # A literal `+` of an offset arrives as a space when it was not percent-encoded.
+        # The `+` of an offset arrives as a space if it was not percent-encoded.
         at = datetime.fromisoformat(value.strip().replace(" ", "+" if "T" in value else "T"))
         return stamp((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError, OSError):
@@ -127,5 +127,5 @@ def as_time(name: str, value: str) -> str:
 
 
 def split(values: list[str]) -> list[str]:
-    """Values that were repeated, joined with commas, or both."""
+    """Values that are repeated, separated by commas, or both."""
     return [part.strip() for value in values for part in value.split(",") if part.strip()]

@@ -73,7 +73,7 @@ def test_what_is_missing_or_broken_is_named(
 ) -> None:
     partly = shutil.copytree(folder, tmp_path / "partly")
     (partly / "text_model.onnx").unlink()
-    with pytest.raises(SettingsError, match=r"model\.onnx is to be found.*optimum-cli export onnx"):
+    with pytest.raises(SettingsError, match=r"model\.onnx exists.*optimum-cli export onnx"):
         read_tiers(clip=str(partly), environment={})
     (partly / "tokenizer.json").unlink()
     with pytest.raises(SettingsError, match=r"tokenizer\.json is missing"):

@@ -98,7 +98,7 @@ def _addresses(engine: Engine, request: Request, row: Row, first: int, count: in
     return [
         {
             "chunk_index": index,
-            "url": engine.links.to(base, row["id"], "parts", _name(index)),
+            "url": engine.signed_urls.url_for(base, row["id"], "parts", _name(index)),
             "expires_at": until,
         }
         for index in range(first, first + count)
@@ -138,7 +138,7 @@ async def put_part(request: Request) -> Response:
     """PUT of one part to its address. The answer's ETag is what is reported afterwards."""
     engine, given = engine_of(request), request.path_params
     upload_id, name = given["video_id"], given["name"]
-    if not engine.links.allows(given["ticket"], upload_id, given["folder"], name):
+    if not engine.signed_urls.allows(given["ticket"], upload_id, given["folder"], name):
         raise unknown_video()
     row = engine.store.get("uploads", upload_id)
     index = int(name.partition(".")[0]) if name[:6].isdecimal() else 0

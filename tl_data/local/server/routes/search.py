@@ -287,7 +287,9 @@ def _shown(
     def clip(item: dict[str, Any]) -> dict[str, Any]:
         keyframe = item["thumbnail"]
         more: dict[str, Any] = {
-            "thumbnail_url": engine.links.to(str(request.base_url), item["video_id"], "frames", keyframe)
+            "thumbnail_url": engine.signed_urls.url_for(
+                str(request.base_url), item["video_id"], "frames", keyframe
+            )
             if thumbnails and keyframe
             else None,
             "transcription": item["transcription"] or None,

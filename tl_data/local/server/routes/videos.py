@@ -85,7 +85,7 @@ async def shown_hls(engine: Engine, request: Request, row: Row) -> dict[str, Any
 
 def _hls(engine: Engine, request: Request, row: Row, names: list[str]) -> dict[str, Any]:
     there = engine.config.folder(row["id"]) / "frames"
-    base, to = str(request.base_url), engine.links.to
+    base, to = str(request.base_url), engine.signed_urls.url_for
     return {
         "video_url": to(base, row["id"], "hls", PLAYLIST),
         "thumbnail_urls": [to(base, row["id"], "frames", name) for name in names if (there / name).is_file()],
@@ -229,7 +229,7 @@ async def media(request: Request) -> Response:
         return Response(status_code=204, headers=CORS)
     engine, given = engine_of(request), request.path_params
     video_id, folder, name = given["video_id"], given["folder"], given["name"]
-    if not engine.links.allows(given["ticket"], video_id, folder, name):
+    if not engine.signed_urls.allows(given["ticket"], video_id, folder, name):
         raise unknown_video()
     file = engine.config.folder(video_id) / folder / name
     kind = TYPES.get(file.suffix)
