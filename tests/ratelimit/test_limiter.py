@@ -114,7 +114,7 @@ def test_a_long_refusal_stops_the_category_and_a_very_long_one_fails_at_once() -
         assert await seconds(limiter, 1, "analyze") < 0.1
         assert 2.3 < await seconds(limiter, 3) < 4.0
         limiter.observe("search", {}, 429, 11382)
-        with pytest.raises(QuotaExhausted, match=r"'search' is used up for another 11,38\d s"):
+        with pytest.raises(QuotaExhausted, match=r"'search' is exhausted for another 11,38\d s"):
             await limiter.acquire("search")
 
     asyncio.run(main())
@@ -124,7 +124,7 @@ def test_a_quota_that_resets_tomorrow_fails_before_it_is_sent() -> None:
     async def main() -> None:
         limiter = Limiter(max_wait=10)
         answered(limiter, "", 100, 0, time.time() + 40_000)
-        with pytest.raises(QuotaExhausted, match="used up"):
+        with pytest.raises(QuotaExhausted, match="exhausted"):
             await limiter.acquire("search")
 
     asyncio.run(main())
@@ -147,7 +147,7 @@ def test_the_pace_retreats_and_returns() -> None:
         began = time.monotonic()
         while pace.rate < 60:
             await pace.turn()
-            pace.answered()
+            pace.record_success()
         assert time.monotonic() - began < 4
         before = pace.rate
         pace.refused()
@@ -245,9 +245,9 @@ def test_people_are_told_once_of_a_long_wait(told: str, caplog: pytest.LogCaptur
         await asyncio.gather(*waiting, return_exceptions=True)
 
     asyncio.run(main())
-    [said] = [record.getMessage() for record in caplog.records if "calls wait" in record.getMessage()]
+    [said] = [record.getMessage() for record in caplog.records if "wait" in record.getMessage()]
     if told == "spread":
-        assert "the limit of 0.001 requests in 60 s makes calls wait for their turn" in said
+        assert "rate limit of 0.001 requests in 60 s reached" in said
     else:
         assert "'search' is used up: calls wait until" in said
 

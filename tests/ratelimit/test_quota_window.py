@@ -10,7 +10,7 @@ import pytest
 
 from tl_data.errors import LedgerError, QuotaExhausted
 from tl_data.object_store import Storage
-from tl_data.ratelimit.limiter import AS_IT_COMES, SPREAD_OUT, Limiter
+from tl_data.ratelimit.limiter import PER_HOUR_OR_DAY, PER_MINUTE, Limiter
 from tl_data.ratelimit.shared import Budget, QuotaWindow
 from tl_data.settings import LIMITS, Settings
 
@@ -19,7 +19,7 @@ DAY = 86400.0
 
 def allowance(place: Path | str, amount: float, seconds: float = DAY) -> QuotaWindow:
     """A limit as another process would have it."""
-    return Budget(Storage(str(place)), "a").allowance(
+    return Budget(Storage(str(place)), "a").quota_window(
         "search", "requests", "requests_per_hour", amount, seconds
     )
 
@@ -66,12 +66,10 @@ class Clocked(Storage):
 
 def test_the_next_day_begins_anew_and_the_last_one_is_removed(tmp_path: Path) -> None:
     storage = Clocked(str(tmp_path))
-    line = Budget(storage, "a").allowance("search", "requests", "requests_per_day", 3, DAY)
+    line = Budget(storage, "a").quota_window("search", "requests", "requests_per_day", 3, DAY)
     assert asyncio.run(taken(line)) == 3
     storage.at += DAY - 0.5
-    with pytest.raises(
-        QuotaExhausted, match=r"left of requests_per_day = 3 .* until 1972-09-28 00:00 UTC"
-    ) as no:
+    with pytest.raises(QuotaExhausted, match=r"requests_per_day = 3 .* until 1972-09-28 00:00 UTC") as no:
         asyncio.run(line.take(1, 0.4))
     assert no.value.retry_after == 0.5
 
@@ -122,7 +120,9 @@ def test_each_setting_is_a_limit_of_each_category(name: str, cost: dict[str, flo
         for category in ("index", "analyze"):
             for _ in range(3):
                 await limiter.acquire(category, **cost)
-            with pytest.raises(QuotaExhausted, match=f"{name} = 3 for the category '{category}'"):
+            with pytest.raises(
+                QuotaExhausted, match=f"{name} = 3 is exhausted for the category '{category}'"
+            ):
                 await limiter.acquire(category, **cost)
         for _ in range(4):
             await limiter.acquire("read")  # the API does not count it
@@ -131,7 +131,7 @@ def test_each_setting_is_a_limit_of_each_category(name: str, cost: dict[str, flo
 
 
 def test_every_limit_that_can_be_set_is_kept_in_one_way() -> None:
-    assert sorted(LIMITS) == sorted([*SPREAD_OUT, *AS_IT_COMES])
+    assert sorted(LIMITS) == sorted([*PER_MINUTE, *PER_HOUR_OR_DAY])
 
 
 def test_how_much_is_left_is_told(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_how_much_is_left_is_told(tmp_path: Path) -> None:
         line = allowance(tmp_path, 100)
         for _ in range(30):
             await line.take(1, 0.0)
-        told = await allowance(tmp_path, 100).told()  # of another process
+        told = await allowance(tmp_path, 100).snapshot()  # of another process
         assert (told.limit, told.left, told.window) == (100, 70, DAY)
         assert told.seconds(70, told.at) == 0
         assert told.seconds(71, told.at) == pytest.approx(DAY - time.time() % DAY, abs=2)

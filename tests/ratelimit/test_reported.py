@@ -13,7 +13,7 @@ import pytest
 from tl_data.errors import QuotaExhausted
 from tl_data.object_store import Storage
 from tl_data.ratelimit.limiter import Limiter
-from tl_data.ratelimit.reported import LimitSnapshot, LimitStore, heard
+from tl_data.ratelimit.reported import LimitSnapshot, LimitStore, snapshot
 from tl_data.settings import Settings
 
 MINE = Settings(api_key="tlk_1", base_url="https://api.example/v1.3")
@@ -170,8 +170,8 @@ def test_the_time_that_a_limit_takes(told: LimitSnapshot, amount: float, seconds
 
 
 def test_the_length_of_a_window_is_learnt() -> None:
-    first = heard(60, 59, 55.0, None)
-    later = heard(60, 10, 5.0, first)
+    first = snapshot(60, 59, 55.0, None)
+    later = snapshot(60, 10, 5.0, first)
     assert (later.left, later.longest, later.window) == (10, 55.0, 60.0)
     assert later.resets == pytest.approx(time.time() + 5, abs=1)
-    assert heard(120, 10, 5.0, first).longest == 5.0  # another limit: nothing is known of its length
+    assert snapshot(120, 10, 5.0, first).longest == 5.0  # another limit: nothing is known of its length

@@ -19,7 +19,7 @@ from tl_data.pipeline.outputs import wanted
 from tl_data.pipeline.progress import Progress, Step
 from tl_data.pipeline.report import Plan, Refusal
 from tl_data.pipeline.worklist import SourceVideo, Worklist, failure_name
-from tl_data.ratelimit.limiter import SPREAD_OUT, allowances_of, allowed_by
+from tl_data.ratelimit.limiter import PER_MINUTE, quota_settings, quota_windows
 from tl_data.ratelimit.reported import LimitStore
 from tl_data.ratelimit.shared import Budget
 from tl_data.runtime.concurrency import in_parallel
@@ -154,19 +154,19 @@ async def _at_the_limits(session: Session, plan: Plan) -> tuple[float | None, da
     """
     settings, storage = session.settings, session.ledger.storage
     memory, budget = LimitStore(storage, settings), Budget(storage, settings.base_url or SERVICE_URL)
-    set_ = {dimension: getattr(settings, name) for name, (dimension, _) in SPREAD_OUT.items()}
+    set_ = {dimension: getattr(settings, name) for name, (dimension, _) in PER_MINUTE.items()}
     now, seconds, heard = time.time(), list[float](), list[float]()
     for operation in ("index", "analyze"):
         units = plan.bill.operations.get(operation, Units())
         costs = {"requests": float(units.calls), "minutes": units.video_minutes}
         if operation == "analyze":  # what the limiter sets aside; the service counts what is really written
             costs["tokens"] = float(units.calls * EXPECTED_TOKENS)
-        for name, (dimension, length) in SPREAD_OUT.items():
+        for name, (dimension, length) in PER_MINUTE.items():
             if dimension in costs and (amount := getattr(settings, name)):
                 seconds.append(costs[dimension] / amount * length)
-        for dimension, allowance in allowances_of(allowed_by(settings), operation, budget):
+        for dimension, allowance in quota_windows(quota_settings(settings), operation, budget):
             if dimension in costs:
-                seconds.append((await allowance.told()).seconds(costs[dimension], now))
+                seconds.append((await allowance.snapshot()).seconds(costs[dimension], now))
         for dimension, told in (await memory.read(operation)).items():
             if dimension in costs and dimension != "tokens" and not set_.get(dimension):
                 seconds.append(told.seconds(costs[dimension], now))

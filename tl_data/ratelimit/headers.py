@@ -1,4 +1,4 @@
-"""How long a server asks a client to wait, and when a limit is full again, by the headers of its answers."""
+"""Rate-limit headers: the wait that a server asks for, and the time until a limit resets."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _LATER = re.compile(r"try again later after ([0-9T:.+Z-]+\d(?:Z|[+-]\d\d:?\d\d)?
 
 
 def wait_hint(headers: Mapping[str, str], message: str = "", now: datetime | None = None) -> float | None:
-    """Seconds the server asks us to wait, at least 0; None when it does not say.
+    """The wait in seconds, at least 0, that a server asks for; None if it gives none.
 
-    Times are compared with the server's own clock (`Date`) when it sends one, so that a wrong clock here
-    does no harm. `headers` must find names whatever their case, or hold them in lower case.
+    Times are compared with the server's clock (`Date`) if it is sent, so a wrong local clock has no effect.
+    The names in `headers` must be case-insensitive or in lower case.
     """
     clock = moment(headers.get("date", "")) or now or datetime.now(UTC)
-    said = headers.get("retry-after", "").strip()
-    if said:
-        seconds = number(said)
-        if seconds is None and (until := moment(said)):
+    retry_after = headers.get("retry-after", "").strip()
+    if retry_after:
+        seconds = number(retry_after)
+        if seconds is None and (until := moment(retry_after)):
             seconds = (until - clock).total_seconds()
         if seconds is not None:
             return max(0.0, seconds)
@@ -32,8 +32,8 @@ def wait_hint(headers: Mapping[str, str], message: str = "", now: datetime | Non
 
 
 def _reset(headers: Mapping[str, str], clock: datetime) -> float | None:
-    """The wait that the X-Ratelimit headers stand for: until the last used-up dimension is refilled."""
-    used_up: list[float] = []
+    """The wait by the X-Ratelimit headers: until the last exhausted dimension resets."""
+    exhausted: list[float] = []
     others: list[float] = []
     for dimension in ("", "request-", "duration-", "outputtoken-"):
         reset = number(headers.get(f"x-ratelimit-{dimension}reset"))
@@ -41,29 +41,33 @@ def _reset(headers: Mapping[str, str], clock: datetime) -> float | None:
             continue
         remaining = number(headers.get(f"x-ratelimit-{dimension}remaining"))
         wait = seconds_until(reset, clock)
-        (used_up if remaining is not None and remaining <= 0 else others).append(wait)
-    return max(used_up) if used_up else min(others, default=None)
+        (exhausted if remaining is not None and remaining <= 0 else others).append(wait)
+    return max(exhausted) if exhausted else min(others, default=None)
 
 
 def seconds_until(reset: float, clock: datetime) -> float:
-    """Seconds, at least 0, until a reset that is told in epoch seconds, epoch milliseconds, or seconds from
-    now; `clock` is what the clock of the server shows."""
+    """Seconds, at least 0, until a reset.
+
+    Args:
+        reset: Unix time in seconds or milliseconds, or seconds from now.
+        clock: the current time of the server.
+    """
     if reset < 1e8:
         return max(0.0, reset)
     return max(0.0, (reset / 1000 if reset > 1e11 else reset) - clock.timestamp())
 
 
 def number(text: str | None) -> float | None:
-    """The number that a header says; None for anything else, or one that cannot be meant."""
+    """Parse the number in a header; None if it is not a number or not plausible."""
     try:
         value = float(text or "")
     except ValueError:
         return None
-    return value if abs(value) < 1e15 else None  # neither nan nor infinity either
+    return value if abs(value) < 1e15 else None  # excludes nan and infinity, too
 
 
 def moment(text: object) -> datetime | None:
-    """A moment from RFC 3339 or an HTTP date, taken as UTC when it names no zone; None for anything else."""
+    """Parse an RFC 3339 time or an HTTP date; UTC if it has no zone, None if it is neither."""
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             found = read(str(text))

@@ -1,17 +1,16 @@
-"""The rate limiter: requests, tokens and video minutes, set or learnt from the API's own headers.
+"""The rate limiter for requests, tokens and video minutes.
 
-Three sources of knowledge, each used as far as it goes:
+It combines three sources:
 
-- a limit that is set (`requests_per_minute`, `video_minutes_per_day`, ...) is kept to the letter; with a
-  budget, by all processes together that share the ledger. Calls and tokens of a minute are evenly apart; what
-  is allowed in an hour or a day is used as it comes, and then it stops until the next one;
-- what the API's headers say is left of a minute is spread over that time: nothing is held back while
-  plenty is left, and less and less is sent as the end comes near. Every process sees the same number, so
-  this holds for many of them, too. What is left of an hour or a day is used as it comes, and then it stops;
-- refusals, where nothing else is known: see pace.py.
+- Configured limits (`requests_per_minute`, `video_minutes_per_day`, ...) are never exceeded; with a budget,
+  by all processes together that share the ledger. Limits per minute space the calls evenly. Limits per hour
+  or day are used without spacing; when they are exhausted, calls wait for the next hour or day.
+- The remaining amount in the API's headers. Short limits are spread over the time to their reset: calls are
+  not delayed while much remains, and more and more toward the end. Every process sees the same number, so
+  this also works for many of them. Limits per hour or day are used without spacing.
+- 429s, where no limit is known: see `aimd`.
 
-A refusal with a long wait stops the category for that long; a wait beyond `max_wait` seconds fails at once.
-Jobs wait for the next hour, others a few minutes: `Settings.max_wait`.
+A 429 with a long wait stops the category for that time. A wait longer than `Settings.max_wait` fails at once.
 """
 
 from __future__ import annotations
@@ -26,32 +25,32 @@ from tl_data.ledger.lease import fence
 from tl_data.object_store import Storage, steady
 from tl_data.ratelimit.aimd import AdaptiveRate
 from tl_data.ratelimit.reported import (
-    CLOCKS,
-    COARSE,
     DIMENSIONS,
+    MIN_RESET,
+    TOLERANCE,
     LimitSnapshot,
     LimitStore,
     Quota,
-    heard,
     quotas_of,
+    snapshot,
 )
 from tl_data.ratelimit.shared import Budget, Limit, Line, Meter, QuotaWindow
 from tl_data.runtime.shutdown import NOTABLE, announce, wait_turn
 from tl_data.settings import SERVICE_URL, Settings
 
-SHORT = 2.0  # seconds of a wait hint up to which it means "a little slower", not "stop"
-LONG = 5.0  # seconds to a reset from which a process need not feel its way to the limit
-TRUST = 10.0  # seconds for which what another process heard holds calls back, without an answer of their own
-KEEP = 10.0  # seconds between two times of keeping what was heard
-UNLIMITED = frozenset({"read"})  # categories that the API does not count: only refusals slow them
+SHORT_WAIT = 2.0  # seconds; a shorter Retry-After reduces the rate, a longer one stops the category
+LONG_RESET = 5.0  # seconds; with a reset this far away, the headers suffice and no adaptive rate is needed
+TRUST_SECONDS = 10.0  # seconds for which limits that another process stored delay calls
+STORE_INTERVAL = 10.0  # seconds between writes of the reported limits
+UNLIMITED = frozenset({"read"})  # categories without a limit of the API; only 429s slow them
 
-#: Settings of limits that are spread over their time: dimension and seconds.
-SPREAD_OUT = {
+#: Settings of limits whose calls are spaced evenly: dimension and seconds.
+PER_MINUTE = {
     "requests_per_minute": ("requests", 60.0),
     "tokens_per_minute": ("tokens", 60.0),
 }
-#: Settings of limits that are used as it comes.
-AS_IT_COMES = {
+#: Settings of limits that are used without spacing.
+PER_HOUR_OR_DAY = {
     "requests_per_hour": ("requests", 3600.0),
     "requests_per_day": ("requests", 86400.0),
     "video_minutes_per_hour": ("minutes", 3600.0),
@@ -62,234 +61,239 @@ AS_IT_COMES = {
 
 
 class Limiter:
-    """Tells every call when it may be sent. Belongs to one event loop.
+    """Delays each call until the limits allow it. Belongs to one event loop.
 
     Args:
-        limits: the limits that are set, by dimension: `requests`, `minutes` or `tokens`; they hold for each
-            category on its own, as the API counts them.
-        allowed: those of an hour or a day that are used as it comes, by the name of their setting.
-        budget: shares them with all other processes.
-        memory: where what the service tells is kept, and what it told other processes is read.
-        max_wait: seconds; a longer wait for a quota is an error instead.
+        limits: configured limits by dimension (`requests`, `minutes`, `tokens`). They apply to each category
+            separately, as the API counts them.
+        quotas: configured limits per hour or day, by the name of the setting.
+        budget: shares the limits with all other processes.
+        store: keeps the limits that the service reports, for all processes.
+        max_wait: seconds; a longer wait raises QuotaExhausted.
     """
 
     def __init__(
         self,
         limits: Mapping[str, Limit] | None = None,
         *,
-        allowed: Mapping[str, float] | None = None,
+        quotas: Mapping[str, float] | None = None,
         budget: Budget | None = None,
-        memory: LimitStore | None = None,
+        store: LimitStore | None = None,
         max_wait: float = 300.0,
     ) -> None:
-        self._limits, self._allowed = dict(limits or {}), dict(allowed or {})
-        self._budget, self._memory = budget, memory
+        self._limits, self._quota_settings = dict(limits or {}), dict(quotas or {})
+        self._budget, self._store = budget, store
         self._max_wait = max_wait
         self._lanes: dict[str, _Lane] = {}
 
     @classmethod
     def of(cls, settings: Settings, storage: Storage | None = None) -> Limiter:
-        """What the settings ask for; one budget with all who share the storage, if it is given."""
+        """Create the limiter for the settings; limits are shared with all processes that use the storage."""
         limits = {
             dimension: Limit(amount, seconds)
-            for name, (dimension, seconds) in SPREAD_OUT.items()
+            for name, (dimension, seconds) in PER_MINUTE.items()
             if (amount := getattr(settings, name)) is not None
         }
         budget = Budget(storage, settings.base_url or SERVICE_URL) if storage is not None else None
-        memory = LimitStore(storage, settings) if storage is not None else None
+        store = LimitStore(storage, settings) if storage is not None else None
         return cls(
-            limits, allowed=allowed_by(settings), budget=budget, memory=memory, max_wait=settings.max_wait
+            limits, quotas=quota_settings(settings), budget=budget, store=store, max_wait=settings.max_wait
         )
 
     async def aclose(self) -> None:
-        """Keep what was heard last."""
+        """Store the latest reported limits."""
         for lane in self._lanes.values():
-            await lane.keep(always=True)
+            await lane.store_snapshots(always=True)
 
     async def acquire(self, category: str, video_minutes: float = 0.0, tokens: float = 0) -> None:
-        """Wait until a call may be sent that costs one request and these minutes and tokens.
+        """Wait until the limits allow a call of one request and these minutes and tokens.
 
         Raises:
-            QuotaExhausted: nothing is left, and the reset is further away than `max_wait`.
+            QuotaExhausted: a limit is exhausted, and its reset is further away than `max_wait`.
         """
         costs = {"requests": 1.0, "minutes": video_minutes, "tokens": float(tokens)}
         await self._lane(category).acquire(costs)
-        fence()  # the wait may have been longer than the claim under which the call is made
+        fence()  # the lease of the call may have expired during the wait
 
     def observe(
         self, category: str, headers: Mapping[str, str], status: int, retry_after: float | None = None
     ) -> None:
-        """Learn from an answer: headers, whether it was a 429, and the wait in seconds it asked for."""
+        """Update the limits from a response: its headers, its status and its Retry-After in seconds."""
         self._lane(category).observe({k.lower(): v for k, v in headers.items()}, status, retry_after)
 
     def _lane(self, category: str) -> _Lane:
         if category not in self._lanes:
             counted = category not in UNLIMITED
-            limits, memory = (self._limits, self._memory) if counted else ({}, None)
-            allowances = allowances_of(self._allowed if counted else {}, category, self._budget)
-            self._lanes[category] = _Lane(category, limits, allowances, self._budget, memory, self._max_wait)
+            limits, store = (self._limits, self._store) if counted else ({}, None)
+            windows = quota_windows(self._quota_settings if counted else {}, category, self._budget)
+            self._lanes[category] = _Lane(category, limits, windows, self._budget, store, self._max_wait)
         return self._lanes[category]
 
 
-def allowed_by(settings: Settings) -> dict[str, float]:
-    """The limits of an hour or a day that the settings say and that are used as it comes."""
-    said = {name: getattr(settings, name) for name in AS_IT_COMES}
-    return {name: amount for name, amount in said.items() if amount is not None}
+def quota_settings(settings: Settings) -> dict[str, float]:
+    """The limits per hour or day in the settings, by the name of the setting."""
+    amounts = {name: getattr(settings, name) for name in PER_HOUR_OR_DAY}
+    return {name: amount for name, amount in amounts.items() if amount is not None}
 
 
-def allowances_of(
-    allowed: Mapping[str, float], category: str, budget: Budget | None
+def quota_windows(
+    quotas: Mapping[str, float], category: str, budget: Budget | None
 ) -> list[tuple[str, QuotaWindow]]:
-    """What is allowed to a category, with the dimension of each; shared with others through the budget."""
-    if not allowed:
+    """A category's windows of the limits per hour or day, with their dimensions."""
+    if not quotas:
         return []
     shared = budget or Budget(Storage("memory:"), "")
     return [
-        (dimension, shared.allowance(category, dimension, name, allowed[name], seconds))
-        for name, (dimension, seconds) in AS_IT_COMES.items()
-        if name in allowed
+        (dimension, shared.quota_window(category, dimension, name, quotas[name], seconds))
+        for name, (dimension, seconds) in PER_HOUR_OR_DAY.items()
+        if name in quotas
     ]
 
 
 class _Lane:
-    """One category of endpoints, which the API counts on its own."""
+    """One category of endpoints, whose limits the API counts separately."""
 
     def __init__(
         self,
         category: str,
         limits: Mapping[str, Limit],
-        allowances: list[tuple[str, QuotaWindow]],
+        windows: list[tuple[str, QuotaWindow]],
         budget: Budget | None,
-        memory: LimitStore | None,
+        store: LimitStore | None,
         max_wait: float,
     ) -> None:
-        self._category, self._max_wait, self._allowances = category, max_wait, allowances
+        self._category, self._max_wait, self._windows = category, max_wait, windows
         self._meters: dict[str, Line | Meter] = {
             dimension: budget.line(category, dimension, limit) if budget else Meter(limit)
             for dimension, limit in limits.items()
         }
-        self._pace = AdaptiveRate()
-        self._paced = "requests" not in limits and category not in UNLIMITED
-        self._refusals = 0.0  # share of recent calls that were refused
+        self._rate = AdaptiveRate()
+        self._adaptive = "requests" not in limits and category not in UNLIMITED
+        self._refusals = 0.0  # moving average of the share of 429s
         self._quotas: dict[str, Quota] = {}
-        self._memory, self._remembered = memory, memory is None
-        self._told: dict[str, LimitSnapshot] = {}
-        self._kept: tuple[float, dict[str, LimitSnapshot]] = (0.0, {})  # when, and what
+        self._store, self._loaded = store, store is None
+        self._snapshots: dict[str, LimitSnapshot] = {}
+        self._stored: tuple[float, dict[str, LimitSnapshot]] = (0.0, {})  # when, and what
         self._queue = asyncio.Lock()
-        self._stop = 0.0  # steady time until which nothing is sent
-        self._said = 0.0  # steady time until which people were told that calls wait
+        self._blocked_until = 0.0  # steady time
+        self._announced_until = 0.0  # steady time of the last wait that was logged
 
     async def acquire(self, costs: Mapping[str, float]) -> None:
         taken: list[tuple[QuotaWindow, float, int]] = []
         try:
-            for dimension, allowance in self._allowances:
+            for dimension, window in self._windows:
                 if (cost := costs[dimension]) > 0:
-                    taken.append((allowance, cost, await allowance.take(cost, self._max_wait)))
-            await self._admitted(costs)
+                    taken.append((window, cost, await window.take(cost, self._max_wait)))
+            await self._wait_for_turn(costs)
         except BaseException:
-            for allowance, cost, window in taken:
-                allowance.give_back(cost, window)
+            for window, cost, number in taken:
+                window.give_back(cost, number)
             raise
 
-    async def _admitted(self, costs: Mapping[str, float]) -> None:
+    async def _wait_for_turn(self, costs: Mapping[str, float]) -> None:
         async with self._queue:
-            if not self._remembered:
-                await self._remember()
-            await self._resume()
+            if not self._loaded:
+                await self._load()
+            await self._wait_until_unblocked()
             for dimension in list(self._quotas):
                 if costs[dimension] > 0 and dimension not in self._meters:
                     await self._spread(dimension, costs[dimension])
         for dimension, meter in self._meters.items():
             if costs[dimension] > 0:
                 await meter.take(costs[dimension])
-        if self._paced:
-            await self._pace.turn()
-        await self.keep()
-        await self._resume()
+        if self._adaptive:
+            await self._rate.turn()
+        await self.store_snapshots()
+        await self._wait_until_unblocked()
 
-    async def _remember(self) -> None:
-        """Start from what the service told other processes, as far as it still holds."""
-        assert self._memory is not None
-        self._remembered = True
-        self._told = {**await self._memory.read(self._category), **self._told}
-        self._kept = (steady(), dict(self._told))
-        for dimension in (set(DIMENSIONS) & set(self._told)) - set(self._quotas):
-            told = self._told[dimension]
-            rest = told.resets - time.time()
-            if COARSE < rest <= told.window * CLOCKS:
-                self._quotas[dimension] = Quota(told.limit, told.left, steady() + rest, steady() + TRUST)
-                self._pace.free = self._pace.free or (dimension == "requests" and rest > LONG)
+    async def _load(self) -> None:
+        """Start from the limits that other processes stored, if they are still current."""
+        assert self._store is not None
+        self._loaded = True
+        self._snapshots = {**await self._store.read(self._category), **self._snapshots}
+        self._stored = (steady(), dict(self._snapshots))
+        for dimension in (set(DIMENSIONS) & set(self._snapshots)) - set(self._quotas):
+            stored = self._snapshots[dimension]
+            rest = stored.resets - time.time()
+            if MIN_RESET < rest <= stored.window * TOLERANCE:
+                trusted = steady() + TRUST_SECONDS
+                self._quotas[dimension] = Quota(stored.limit, stored.left, steady() + rest, trusted)
+                self._rate.free = self._rate.free or (dimension == "requests" and rest > LONG_RESET)
 
-    async def keep(self, *, always: bool = False) -> None:
-        """Keep what was heard for others, now and then."""
-        at, kept = self._kept
-        if self._memory is not None and kept != self._told and (always or steady() - at > KEEP):
-            self._kept = (steady(), dict(self._told))
-            await self._memory.write(self._category, self._told)
+    async def store_snapshots(self, *, always: bool = False) -> None:
+        """Store the reported limits for other processes, at most once per interval."""
+        at, stored = self._stored
+        if (
+            self._store is not None
+            and stored != self._snapshots
+            and (always or steady() - at > STORE_INTERVAL)
+        ):
+            self._stored = (steady(), dict(self._snapshots))
+            await self._store.write(self._category, self._snapshots)
 
     def observe(self, headers: Mapping[str, str], status: int, retry_after: float | None) -> None:
-        for dimension, told in quotas_of(headers).items():
-            self._learn(dimension, *told)
+        for dimension, reported in quotas_of(headers).items():
+            self._update_quota(dimension, *reported)
         self._quotas = {name: quota for name, quota in self._quotas.items() if quota.own}
         refused = status == 429
         self._refusals = 0.95 * self._refusals + 0.05 * refused
         if not refused:
-            self._pace.answered()
-        elif retry_after is not None and retry_after > SHORT:
+            self._rate.record_success()
+        elif retry_after is not None and retry_after > SHORT_WAIT:
             spread = random.uniform(0, min(retry_after / 10, 2.0))
-            self._stop = max(self._stop, steady() + retry_after + spread)
+            self._blocked_until = max(self._blocked_until, steady() + retry_after + spread)
         else:
-            # Within a limit that was set a refusal is bad luck; many mean that it was set too high.
-            self._paced = self._paced or "requests" not in self._meters or self._refusals > 0.15
-            self._pace.refused()
+            # With a configured limit a single 429 is ignored; many mean that it is set too high.
+            self._adaptive = self._adaptive or "requests" not in self._meters or self._refusals > 0.15
+            self._rate.refused()
 
-    async def _resume(self) -> None:
-        """Wait out a stop."""
-        while (wait := self._stop - steady()) > 0:
+    async def _wait_until_unblocked(self) -> None:
+        """Wait until the end of a stop that a 429 or an exhausted limit caused."""
+        while (wait := self._blocked_until - steady()) > 0:
             if wait > self._max_wait:
                 raise QuotaExhausted(
-                    f"the limit of the category '{self._category}' is used up for another {wait:,.0f} s; "
-                    "run again then: what is done is not paid for again",
+                    f"the limit of the category '{self._category}' is exhausted for another {wait:,.0f} s; "
+                    "run again then. Finished work is not charged again",
                     "too_many_requests",
                     429,
                     None,
                     wait,
                 )
-            self._announce(self._stop, wait)
+            self._announce(self._blocked_until, wait)
             await wait_turn(min(wait, 1.0), wait)
 
     async def _spread(self, dimension: str, cost: float) -> None:
-        """Leave as much time before a call as makes what is left last until the reset."""
+        """Delay a call so that the remaining amount lasts until the reset."""
         began = steady()
         while True:
-            quota = self._quotas.get(dimension)  # looked up again: answers arrive meanwhile
+            quota = self._quotas.get(dimension)  # may change during the wait, with other responses
             if quota is None or steady() > quota.trusted:
                 self._quotas.pop(dimension, None)
                 return
             if not (quota.own or quota.asked):
-                quota.asked = True  # one call is let through: its answer says what holds by now
+                quota.asked = True  # the response of one call replaces the stored limits
                 return
             wait = quota.due(began, cost) - steady()
             if wait <= 0:
                 quota.left -= cost
                 return
             if wait > self._max_wait and quota.own:
-                self._stop = max(self._stop, steady() + wait)
-                await self._resume()
+                self._blocked_until = max(self._blocked_until, steady() + wait)
+                await self._wait_until_unblocked()
             self._announce(quota.resets, wait)
             await wait_turn(min(wait, 1.0 if quota.own else 0.1), wait)
 
     def _announce(self, resets: float, wait: float) -> None:
-        """Tell once of each time that is waited for."""
-        if wait > NOTABLE and resets > self._said + COARSE:
-            self._said = resets
+        """Log a wait, once for each reset."""
+        if wait > NOTABLE and resets > self._announced_until + MIN_RESET:
+            self._announced_until = resets
             announce(f"the limit of the category '{self._category}'", wait)
 
-    def _learn(self, dimension: str, limit: float, left: float, rest: float) -> None:
+    def _update_quota(self, dimension: str, limit: float, left: float, rest: float) -> None:
         was, resets = self._quotas.get(dimension), steady() + rest
-        self._told[dimension] = heard(limit, left, rest, self._told.get(dimension))
+        self._snapshots[dimension] = snapshot(limit, left, rest, self._snapshots.get(dimension))
         if was is not None and was.own and was.limit == limit and abs(was.resets - resets) < 2.0:
-            left = min(left, was.left)  # answers overtake each other, and more calls are under way
+            left = min(left, was.left)  # responses arrive out of order, and other calls are in flight
         self._quotas[dimension] = Quota(limit, left, resets)
-        if dimension == "requests" and rest > LONG:
-            self._pace.free = True  # what is told of a minute can be kept to; of a second, it is past
+        if dimension == "requests" and rest > LONG_RESET:
+            self._rate.free = True  # the headers suffice for long windows; for short ones they are outdated

@@ -1,12 +1,11 @@
-"""What is left of the limits, as the headers of the API's answers say.
+"""The limits that the API reports in its headers, kept beside the ledger for other processes and plans.
 
-The limits of an account as the service told them, kept beside the ledger for other processes and plans.
+There is one small object per category of endpoints, under a hash of base URL and API key. The headers give a
+limit, the remaining amount and the time of the reset, but not the length of the window. It is estimated from
+the longest time to a reset seen so far, rounded up to a second, a minute, an hour or a day.
 
-One small object a category of endpoints, under a fingerprint of address and key. The headers say a limit,
-what is left of it and when it is full again, but not for how long it is given: the longest time to a reset
-that was ever told, rounded up to a minute, an hour or a day, is taken for that. A record is never believed
-against the service: a process that starts from one lets its first call through, and what the answer says
-replaces it.
+Stored limits may be outdated. A process that starts from them sends its first call without delay, and the
+headers of the response replace them.
 """
 
 from __future__ import annotations
@@ -26,28 +25,28 @@ from tl_data.object_store import Storage, steady
 from tl_data.ratelimit.headers import moment, number, seconds_until
 from tl_data.settings import SERVICE_URL, Settings
 
-#: Dimensions of a limit, and how the API's headers call them. The unnamed generation counted requests.
+#: Dimensions of a limit, and their names in the API's headers. Headers of 2025 without a name count requests.
 DIMENSIONS = {"requests": ("", "request-"), "minutes": ("duration-",), "tokens": ("outputtoken-",)}
 
-#: What one unit of a header is of a dimension: those of video count seconds.
+#: Factors from the unit of a header to the unit of a dimension: headers count seconds of video.
 UNITS = {"requests": 1.0, "minutes": 1 / 60, "tokens": 1.0}
 
-COARSE = 1.0  # seconds to a reset that is told in whole seconds: too near to say anything
-SPREAD = 120.0  # seconds to the reset up to which the rest is spread; a day's quota is there to be used up
+MIN_RESET = 1.0  # seconds; resets are in whole seconds, so nearer ones carry no information
+SPREAD = 120.0  # seconds; limits with a reset further away are used without spacing
 
 
 @dataclass
 class Quota:
-    """What is left of a limit, as last heard."""
+    """The remaining amount of a limit, from the latest headers."""
 
     limit: float
     left: float
-    resets: float  # on the steady clock
-    trusted: float = math.inf  # steady time until which it holds calls back
-    asked: bool = False  # of what another process heard: the call is sent whose answer will say more
+    resets: float  # steady time
+    trusted: float = math.inf  # steady time until which it delays calls; limited for another process's report
+    asked: bool = False  # for another process's report: a call is in flight whose response replaces it
 
     def due(self, began: float, cost: float) -> float:
-        """When so much may be spent that was asked for at `began`, so that the rest lasts until the reset."""
+        """The steady time of a call requested at `began`, so that the remaining amount lasts to the reset."""
         now = steady()
         if self.resets <= now or self.left >= self.limit:
             return began
@@ -60,15 +59,15 @@ class Quota:
 
     @property
     def own(self) -> bool:
-        """Whether this process heard it; another's holds calls back only until this one has an answer."""
+        """Whether this process received the headers; another's delay calls only until its first response."""
         return self.trusted == math.inf
 
 
 def quotas_of(headers: Mapping[str, str]) -> dict[str, tuple[float, float, float]]:
-    """By dimension: the limit, what is left of it, and the seconds until it is full again.
+    """The reported limits by dimension: limit, remaining amount, and seconds until the reset.
 
     Args:
-        headers: of one answer, their names in lower case.
+        headers: of one response, with names in lower case.
     """
     found = {}
     clock = moment(headers.get("date")) or datetime.now(UTC)
@@ -80,46 +79,46 @@ def quotas_of(headers: Mapping[str, str]) -> dict[str, tuple[float, float, float
             if not limit or left is None or reset is None or min(limit, left, reset) < 0:
                 continue
             rest = seconds_until(reset, clock)
-            if rest > COARSE:
+            if rest > MIN_RESET:
                 found[dimension] = limit * UNITS[dimension], left * UNITS[dimension], rest
     return found
 
 
 log = logging.getLogger("tl_data.limits")
 
-FORMAT = 2  # before 2, seconds of video stood there as minutes
-WINDOWS = (1.0, 60.0, 3600.0, 86400.0)  # seconds for which limits are given
-CLOCKS = 1.05  # by so much clocks, and seconds told in whole numbers, may exceed it
+FORMAT = 2  # 1 held seconds of video as minutes
+WINDOWS = (1.0, 60.0, 3600.0, 86400.0)  # seconds; usual lengths of a limit's window
+TOLERANCE = 1.05  # factor for different clocks and rounded seconds
 
 
 @dataclass(frozen=True)
 class LimitSnapshot:
-    """One limit, as last heard. Times are UTC epoch seconds."""
+    """One limit at the time of a response. Times are Unix seconds."""
 
     limit: float
     left: float
     resets: float
-    at: float  # when it was heard
-    longest: float = 0.0  # seconds to a reset, at most, of all that was heard of it
+    at: float  # time of the response
+    longest: float = 0.0  # longest time to a reset seen so far, in seconds
 
     @property
     def window(self) -> float:
-        """Seconds for which the limit is given; a day, if it is longer than all that is usual."""
-        return next((w for w in WINDOWS if w * CLOCKS >= self.longest), WINDOWS[-1])
+        """The estimated length of the window in seconds, at most a day."""
+        return next((w for w in WINDOWS if w * TOLERANCE >= self.longest), WINDOWS[-1])
 
     def seconds(self, amount: float, now: float) -> float:
-        """The time that so much takes at least: what is left at once, the rest window by window."""
-        # A reset that is further away than the limit lasts was told to a machine with another clock.
-        fresh = now < self.resets <= now + self.window * CLOCKS
+        """The least seconds to spend an amount: the rest of this window at once, then by windows."""
+        # A reset further away than a window comes from a machine with another clock.
+        fresh = now < self.resets <= now + self.window * TOLERANCE
         over = amount - (self.left if fresh else self.limit)
         if over <= 0:
             return 0.0
-        more = math.ceil(over / self.limit) - 1  # whole windows after the next reset
+        more = math.ceil(over / self.limit) - 1  # full windows after the next reset
         return (self.resets - now if fresh else self.window) + more * self.window
 
 
 class LimitStore:
-    """The records of one account below a ledger's address. What cannot be read or written is done without."""
+    """The stored limits of one account beside a ledger. They are optional: failures are logged only."""
 
     def __init__(self, storage: Storage, settings: Settings) -> None:
         account = f"{settings.base_url or SERVICE_URL}\0{settings.api_key or ''}"
@@ -127,31 +126,32 @@ class LimitStore:
         self._folder = f"limits/{sha256(account.encode()).hexdigest()[:16]}"
 
     async def read(self, category: str) -> dict[str, LimitSnapshot]:
-        """What is known of a category, by dimension."""
+        """The stored limits of a category by dimension; {} if there are none."""
         try:
             body = await self._storage.read(f"{self._folder}/{category}")
-            said = orjson.loads(body) if body is not None else {}
-            if not said or said["tl_limits"] != FORMAT:
+            record = orjson.loads(body) if body is not None else {}
+            if not record or record["tl_limits"] != FORMAT:
                 return {}
             found = {
-                n: LimitSnapshot(**{k: float(v) for k, v in told.items()}) for n, told in said["told"].items()
+                name: LimitSnapshot(**{k: float(v) for k, v in fields.items()})
+                for name, fields in record["told"].items()
             }
-            return {name: told for name, told in found.items() if told.limit > 0 and told.left >= 0}
+            return {name: limit for name, limit in found.items() if limit.limit > 0 and limit.left >= 0}
         except (LedgerError, ValueError, KeyError, TypeError, AttributeError) as error:
-            log.info("the limits of %s that were told before cannot be read: %s", category, error)
+            log.info("cannot read the stored limits of %s: %s", category, error)
             return {}
 
-    async def write(self, category: str, told: Mapping[str, LimitSnapshot]) -> None:
-        """Keep what was heard; the last one to say so wins, since all hear the same."""
-        said = {"tl_limits": FORMAT, "told": {name: asdict(each) for name, each in told.items()}}
+    async def write(self, category: str, snapshots: Mapping[str, LimitSnapshot]) -> None:
+        """Store the limits of a category. The last writer wins; all processes see the same headers."""
+        record = {"tl_limits": FORMAT, "told": {name: asdict(each) for name, each in snapshots.items()}}
         try:
-            await self._storage.write(f"{self._folder}/{category}", orjson.dumps(said))
+            await self._storage.write(f"{self._folder}/{category}", orjson.dumps(record))
         except LedgerError as error:
-            log.info("the limits of %s cannot be kept: %s", category, error)
+            log.info("cannot store the limits of %s: %s", category, error)
 
 
-def heard(limit: float, left: float, rest: float, before: LimitSnapshot | None) -> LimitSnapshot:
-    """A limit that was just told, `rest` seconds before its reset, after what was known of it before."""
+def snapshot(limit: float, left: float, rest: float, before: LimitSnapshot | None) -> LimitSnapshot:
+    """The snapshot of a limit that was just reported, `rest` seconds before its reset."""
     now = time.time()
     longest = max(rest, before.longest if before and before.limit == limit else 0.0)
     return LimitSnapshot(limit, left, now + rest, now, longest)

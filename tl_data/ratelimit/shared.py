@@ -1,16 +1,14 @@
-"""So much an hour or a day, for all processes that share a ledger: used as it comes, and then it stops.
+"""Limits that all processes with the same ledger share, through objects in its storage.
 
-A minute's limit is a line of time in which every call waits for its place (budget.py). What is allowed in an
-hour or a day is there to be used up: it is cut into numbered tickets of equal worth, anew at each full hour
-or at midnight UTC. Who creates the object of a ticket first has it. No ticket exists twice, so the sum cannot
-exceed the limit, and what a process that died had not used is free again in the next hour or day.
+`QuotaWindow`, a limit per hour or day: it is divided into numbered tickets of equal worth, again at each full
+hour or at midnight UTC. The process that creates the object of a ticket first owns it. An object is created
+once, so the sum cannot exceed the limit. The unused tickets of a process that died are free in the next hour
+or day.
 
-One budget for all processes that share a ledger: the allowed rate as a line of time, leased in pieces.
-
-The line is cut into intervals, each worth a fixed amount; interval 7 of a line that starts at 0 with 0.1
-seconds each may be spent from 0.7 on. Who creates the object of an interval first has leased what it is
-worth. Nobody needs to know the others, there is no counter to update, a lease of a process that died
-passes by itself, and the sum cannot exceed the rate, because no interval exists twice.
+`Line`, a limit per minute: time is divided into intervals of equal worth. With intervals of 0.1 s, the worth
+of interval 7 may be spent from second 0.7 on. The process that creates the object of an interval first leases
+it. There is no counter to update, the lease of a process that died expires by itself, and the sum cannot
+exceed the rate, because an interval is leased once.
 """
 
 from __future__ import annotations
@@ -27,18 +25,19 @@ from tl_data.object_store import Storage, steady
 from tl_data.ratelimit.reported import LimitSnapshot
 from tl_data.runtime.shutdown import NOTABLE, announce, wait_turn
 
-TICKETS = 1000  # that a limit is cut into at most
-DUST = 1e-9  # part of a limit that sums of fractions may miss
+TICKETS = 1000  # at most per limit
+ROUNDING = 1e-9  # relative rounding error of sums of tickets
 
 
 class QuotaWindow:
-    """One limit of one account, shared through a store.
+    """One limit per hour or day of one account.
 
     Args:
-        path: of its tickets in the store.
-        category: of endpoints, which the API counts on its own.
-        setting: the name of the setting that says it.
-        amount: in `seconds`, which are an hour or a day.
+        path: of its tickets in the storage.
+        category: of endpoints.
+        setting: the name of the setting, for messages.
+        amount: per window.
+        seconds: length of the window, an hour or a day.
     """
 
     def __init__(
@@ -49,19 +48,19 @@ class QuotaWindow:
         self._path = f"{path}-{amount:g}-in-{seconds:g}s"
         self._count = max(1, min(TICKETS, int(amount)))
         self._worth = amount / self._count
-        self._window = self._waited = -1  # the hour or day, counted from 1970; and whose end was waited for
-        self._next = 0  # no ticket before this one can be free
-        self._left = 0.0  # of the tickets that are held
-        self._line = asyncio.Lock()
+        self._window = self._waited = -1  # hours or days since 1970; the window whose wait was logged
+        self._next = 0  # all tickets before this one are taken
+        self._left = 0.0  # unspent worth of the owned tickets
+        self._lock = asyncio.Lock()
 
     async def take(self, amount: float, max_wait: float) -> int:
-        """Take so much, first come first served; more than all of it takes all of it. Gives the hour or day.
+        """Take an amount, at most the whole limit, in order of the calls; returns the window.
 
         Raises:
-            QuotaExhausted: too little is left, and the next hour or day is further away than `max_wait`.
+            QuotaExhausted: not enough is left, and the next window is further away than `max_wait`.
         """
-        needed = min(amount, self._amount) - DUST * self._amount
-        async with self._line:
+        needed = min(amount, self._amount) - ROUNDING * self._amount
+        async with self._lock:
             while True:
                 now = await self._turn()
                 while self._left < needed and await self._ticket():
@@ -71,19 +70,19 @@ class QuotaWindow:
                     return self._window
                 wait = (self._window + 1) * self._seconds - now
                 if wait > max_wait:
-                    raise self._used_up(wait)
+                    raise self._exhausted(wait)
                 if wait > NOTABLE and self._waited != self._window:
                     self._waited = self._window
                     announce(f"{self._setting} = {self._amount:g} for '{self._category}'", wait)
                 await wait_turn(min(wait, 1.0) + 0.01, wait)
 
     def give_back(self, amount: float, window: int) -> None:
-        """What was taken of that hour or day was not used: the call was given up before it was sent."""
+        """Return an amount of a window: its call was abandoned before it was sent."""
         if window == self._window:
             self._left += min(amount, self._amount)
 
-    async def told(self) -> LimitSnapshot:
-        """The limit and what is left of it now, in the form of what the service tells of its own."""
+    async def snapshot(self) -> LimitSnapshot:
+        """The limit and its remaining amount, in the form of the limits that the service reports."""
         now = await self._turn()
         left = self._amount - await self._taken() * self._worth + self._left
         return LimitSnapshot(
@@ -91,7 +90,7 @@ class QuotaWindow:
         )
 
     async def _turn(self) -> float:
-        """The time by the store's clock, and a new beginning when another hour or day has begun."""
+        """The time of the storage's clock. In a new window the state starts again."""
         now = await self._storage.now()
         window = int(now // self._seconds)
         if window != self._window:
@@ -108,12 +107,12 @@ class QuotaWindow:
                     await self._sweep()
                 return True
             refused += 1
-            if refused == 2:  # others are far ahead: one look at the list instead of a try each
+            if refused == 2:  # other processes are ahead: list the tickets instead of trying each
                 self._next = max(self._next, await self._taken())
         return False
 
     async def _taken(self) -> int:
-        """How many tickets are taken: they are, in order, from the first one on."""
+        """The number of taken tickets, which are taken in order."""
         return len([item async for item in self._storage.below(self._folder)])
 
     async def _sweep(self) -> None:
@@ -125,12 +124,11 @@ class QuotaWindow:
     def _folder(self) -> str:
         return f"{self._path}/{self._window:012d}"
 
-    def _used_up(self, wait: float) -> QuotaExhausted:
+    def _exhausted(self, wait: float) -> QuotaExhausted:
         until = datetime.fromtimestamp((self._window + 1) * self._seconds, UTC)
         return QuotaExhausted(
-            f"too little is left of {self._setting} = {self._amount:g} for the category '{self._category}' "
-            f"until {until:%Y-%m-%d %H:%M} UTC; run again then, or set it higher: what is done is not paid "
-            "for again",
+            f"{self._setting} = {self._amount:g} is exhausted for the category '{self._category}' until "
+            f"{until:%Y-%m-%d %H:%M} UTC; run again then, or raise it. Finished work is not charged again",
             "limit_used_up",
             None,
             None,
@@ -140,13 +138,13 @@ class QuotaWindow:
 
 log = logging.getLogger("tl_data.limits")
 
-AHEAD = 0.25  # seconds that leases are taken before they may be spent; hides the time a store takes
-BUCKET = 250  # intervals a folder: old ones are removed as a whole
+AHEAD = 0.25  # seconds before its start that an interval is leased; hides the latency of the storage
+BUCKET = 250  # intervals per folder; old folders are removed as a whole
 
 
 @dataclass(frozen=True)
 class Limit:
-    """So much in so many seconds. `burst`: what may be spent at once after a time of rest."""
+    """An amount per number of seconds. `burst` may be spent at once after an idle time."""
 
     amount: float
     seconds: float
@@ -154,51 +152,51 @@ class Limit:
 
     @property
     def rate(self) -> float:
-        """A second."""
+        """The amount per second."""
         return self.amount / self.seconds
 
 
 class Line:
-    """One limit of one account, shared through a store."""
+    """One limit per minute of one account, leased in intervals of time."""
 
     def __init__(self, storage: Storage, name: str, limit: Limit) -> None:
         self._storage, self.limit = storage, limit
-        # A bucket answers in tens of milliseconds: larger pieces there, at the same number of writes.
+        # A bucket needs tens of milliseconds per request, so its intervals are longer than a folder's.
         shortest = 0.04 if storage.folder is not None else 0.5
         whole = 1.0 if limit.seconds <= 60 and limit.rate * shortest >= 1 else 0.0
         self._worth = max(limit.rate * shortest, limit.amount / 600, 1.0 if limit.seconds <= 60 else 0.0)
         self._worth = float(int(self._worth)) if whole else self._worth
         self._interval = self._worth / limit.rate
         self._path = f"budget/{name}-{limit.amount:g}-in-{limit.seconds:g}s"
-        self._next = 0  # no interval before this one can be free
-        self._leased: deque[tuple[float, float]] = deque()  # from when (store time), how much
-        self._line = asyncio.Lock()
-        self._what, self._told = name.rpartition("-")[2], False
+        self._next = 0  # all intervals before this one are leased
+        self._leased: deque[tuple[float, float]] = deque()  # start (storage time) and amount
+        self._lock = asyncio.Lock()
+        self._dimension, self._warned = name.rpartition("-")[2], False
         self._swept = False
 
     async def take(self, amount: float) -> None:
-        """Wait until so much may be spent, first come first served; what does not fit now delays the next."""
-        async with self._line:
+        """Wait until an amount may be spent, in order of the calls. A large amount delays the next call."""
+        async with self._lock:
             begin, got = None, 0.0
             while got < amount or begin is None:
-                start, worth = await self._piece()
+                start, worth = await self._next_lease()
                 begin = start if begin is None else begin
                 got += worth
             if got > amount:
                 self._leased.appendleft((start + (worth - got + amount) / self.limit.rate, got - amount))
             wait = begin - await self._storage.now()
             if wait > AHEAD:
-                self._tell(wait)
+                self._warn(wait)
                 await self._pause(wait - AHEAD, begin, amount)
         if wait > 0:
             await self._pause(min(wait, AHEAD), begin, amount)
 
-    def _tell(self, wait: float) -> None:
-        """Say once that calls wait long for their turn: nothing seems to go on meanwhile."""
-        if wait > NOTABLE and not self._told:
-            self._told = True
-            limit = f"{self.limit.amount:g} {self._what} in {self.limit.seconds:g} s"
-            log.warning("the limit of %s makes calls wait for their turn: this one %.0f s", limit, wait)
+    def _warn(self, wait: float) -> None:
+        """Log once that calls wait long for the limit, since nothing else is visible meanwhile."""
+        if wait > NOTABLE and not self._warned:
+            self._warned = True
+            limit = f"{self.limit.amount:g} {self._dimension} in {self.limit.seconds:g} s"
+            log.warning("rate limit of %s reached; waiting %.0f s", limit, wait)
 
     async def _pause(self, seconds: float, begin: float, amount: float) -> None:
         try:
@@ -207,8 +205,8 @@ class Line:
             self._leased.appendleft((begin, amount))
             raise
 
-    async def _piece(self) -> tuple[float, float]:
-        """The next leased piece that has not passed; a new one if there is none."""
+    async def _next_lease(self) -> tuple[float, float]:
+        """The next leased interval that has not expired, or a new one."""
         now = await self._storage.now()
         late = max(self._interval, 0.5)
         while self._leased:
@@ -219,22 +217,22 @@ class Line:
         return index * self._interval, self._worth
 
     async def _lease(self, now: float) -> int:
-        """Lease the first free interval that is not in the past."""
+        """Lease the first free interval that is not in the past; returns its index."""
         earliest = int((now - self.limit.burst / self.limit.rate) / self._interval)
         index = max(self._next, earliest)
         refused = 0
         while not await self._storage.create(self._object(index), b""):
             index += 1
             refused += 1
-            if refused == 2:  # others are far ahead: one look at the list instead of a try each
-                index = max(index, await self._front(index))
+            if refused == 2:  # other processes are ahead: list the intervals instead of trying each
+                index = max(index, await self._first_free(index))
         self._next = index + 1
         if not self._swept or index % BUCKET == 0:
             self._swept = True
             await self._sweep(earliest)
         return index
 
-    async def _front(self, index: int) -> int:
+    async def _first_free(self, index: int) -> int:
         taken = set()
         async for item in self._storage.below(self._object(index).rpartition("/")[0]):
             taken.add(int(item.path.rpartition("/")[2]))
@@ -252,14 +250,14 @@ class Line:
 
 
 class Meter:
-    """A limit that this process keeps on its own: as a line of the budget, without the store."""
+    """A limit per minute of this process alone, without storage."""
 
     def __init__(self, limit: Limit) -> None:
         self.limit = limit
         self._free = 0.0  # steady time from which the next unit may be spent
 
     async def take(self, amount: float) -> None:
-        """Wait until so much may be spent, first come first served; it delays the next."""
+        """Wait until an amount may be spent, in order of the calls; it delays the next call."""
         now = steady()
         begin = max(self._free, now - self.limit.burst / self.limit.rate)
         self._free = begin + amount / self.limit.rate
@@ -268,7 +266,7 @@ class Meter:
 
 
 class Budget:
-    """The lines of one account."""
+    """The shared limits of one account."""
 
     def __init__(self, storage: Storage, account: str) -> None:
         self._storage = storage
@@ -276,15 +274,15 @@ class Budget:
         self._lines: dict[tuple[str, str, Limit], Line] = {}
 
     def line(self, category: str, dimension: str, limit: Limit) -> Line:
-        """The line of one limit; the same one for every process that says the same limit."""
+        """The line of a limit; processes with the same limit share it."""
         key = (category, dimension, limit)
         if key not in self._lines:
             self._lines[key] = Line(self._storage, f"{self._account}/{category}-{dimension}", limit)
         return self._lines[key]
 
-    def allowance(
+    def quota_window(
         self, category: str, dimension: str, setting: str, amount: float, seconds: float
     ) -> QuotaWindow:
-        """What a category may use as it comes in an hour or a day; `setting` says it."""
+        """The window of a limit per hour or day; `setting` is its name for messages."""
         path = f"budget/{self._account}/{category}-{dimension}"
         return QuotaWindow(self._storage, path, category, setting, amount, seconds)
