@@ -9,9 +9,9 @@ import pytest
 import tl_data
 from tests.profiles.conftest import Account
 from tl_data.analysis import Part, TextRequest, TextResult, VideoRef, Window
-from tl_data.connection import Connection
+from tl_data.connection import Connection, connect
 from tl_data.errors import SchemaMismatch
-from tl_data.functions import FUNCTIONS
+from tl_data.functions import FUNCTIONS, TABLES
 
 SCHEMA = '{"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}'
 
@@ -84,6 +84,28 @@ def test_texts_of_a_job_are_one_analysis(account: Account) -> None:
     assert account.call("chapters", video=record["video_id"], index_id="demo")
     assert account.call("summarize", video=record["video_id"], prompt="For children.", index_id="demo")
     assert after == account.requests("POST /analyze", "POST /analyze/tasks", "POST /gist", "POST /summarize")
+
+
+def test_texts_of_listed_videos_need_no_request_for_the_video(account: Account) -> None:
+    account.call("index_video", video=account.url, index_id="demo")
+    # A session of its own knows nothing but what the listing shows.
+    ledger = str(account.path.parent / f"ledger-of-a-listing-{account.profile}")
+    other = connect(account.connection.settings.but(ledger=ledger))
+    try:
+        batches = other.batches(TABLES["videos"], index_id="demo")
+        listed = [row for batch in batches for row in batch.to_pylist()]
+        routes = ("GET /indexes/{index_id}/videos/{video_id}", "GET /assets/{asset_id}")
+        before = account.requests(*routes)
+        asks = [{"video": row["video_id"], "index_id": "demo"} for row in listed]
+        outcomes = list(other.map(FUNCTIONS["gist"], asks))
+    finally:
+        other.close()
+    assert [outcome.error for outcome in outcomes] == [None] * len(listed)
+    assert [o.receipt.video_minutes * 60 for o in outcomes] == pytest.approx(
+        [row["duration_sec"] for row in listed], abs=0.01
+    )
+    assert listed
+    assert account.requests(*routes) == before
 
 
 def test_a_schema_that_the_api_refuses_is_refused_here(account: Account) -> None:
