@@ -1,4 +1,4 @@
-"""What is asked about one video: the JSON of a request, checked, and what is known of the video it means."""
+"""Requests about one video: validation of the JSON body, and the evidence of the video."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ VIDEO_TOKENS, VIDEO_TOKENS_PER_SEC = 3693, 89.25
 Route = Literal["sync", "task"]
 
 
-class Ask:
-    """The JSON of a request about one video, its members checked as they are read."""
+class AnalyzeRequest:
+    """The JSON body of a request about one video; members are validated when they are read."""
 
     def __init__(self, engine: Engine, body: dict[str, Any], route: Route = "sync") -> None:
         self._engine = engine
@@ -51,23 +51,23 @@ class Ask:
         self.billed = 0.0  # seconds that the service would bill: the window of a task, else the whole
 
     @classmethod
-    async def of(cls, request: Request, *needed: str, route: Route = "sync") -> Ask:
-        """Read the body; the members `needed` must be there, and a source where `video_id` is."""
+    async def of(cls, request: Request, *needed: str, route: Route = "sync") -> AnalyzeRequest:
+        """Read the body; requires the members `needed`, and for `video_id` any video source."""
         engine = engine_of(request)
         body = await read_json(request, engine.config.max_inline_bytes)
-        ask = cls(engine, body, route)
+        parsed = cls(engine, body, route)
         if "video_id" in needed:
-            ask.resolve_source()
+            parsed.resolve_source()
             needed = tuple(name for name in needed if name != "video_id")
         if missing := [name for name in needed if name not in body]:
             raise not_provided(*missing)
-        return ask
+        return parsed
 
     def resolve_source(self) -> None:
-        """Check how the video is named; an indexed video may stand for its asset.
+        """Validate the video source; an asset that is an indexed video becomes its `video_id`.
 
         Raises:
-            APIProblem: it is not named, or in a way that the server does not know.
+            APIProblem: it is missing, or of a kind that the profile does not support.
         """
         body, profile = self._body, self._engine.profile
         _check_source(profile, body)
@@ -75,7 +75,7 @@ class Ask:
             if "video" in body or "video_id" in body or "prompt_v2" in body:
                 raise invalid("image", "It excludes video and prompt_v2.")
             if not self.limits.unlimited:
-                raise invalid("image", f"{self.model()} takes no pictures. Please use pegasus1.6.")
+                raise invalid("image", f"{self.model()} does not support images. Please use pegasus1.6.")
             self._images()
         elif "video" in body and "video_id" not in body:
             given = check_video_source(body["video"])
@@ -93,17 +93,17 @@ class Ask:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The members, as they can be kept and read again."""
+        """The members, as tasks store them."""
         return self._body
 
     @property
     def limits(self) -> models.TextModel:
-        """What the model takes that is asked."""
+        """The limits of the requested model."""
         return models.text_model(self.model())
 
     @property
     def by_segments(self) -> bool:
-        """Whether segments are asked for, and not a text."""
+        """Whether the request asks for segments instead of a text."""
         return self.choice("analysis_mode", MODES) == SEGMENTS
 
     def text(self, name: str) -> str | None:
@@ -114,7 +114,7 @@ class Ask:
         return value
 
     def prompt(self, *, needed: bool) -> str | None:
-        """The prompt, with the names of its pictures as they stand."""
+        """The prompt, with its mentions of images unresolved."""
         name, text = "prompt", self.text("prompt")
         if "prompt_v2" in self._body:
             if text is not None:
@@ -148,13 +148,13 @@ class Ask:
         return images
 
     async def full_prompt(self) -> str:
-        """The prompt as the writer gets it: pictures that it names are put into words."""
+        """The prompt for the writer: mentions of images are replaced by descriptions."""
         text = self.prompt(needed=True) or ""
         named = self._references()
         return await references.described(self._engine, text, named, "media_sources") if named else text
 
     def model(self) -> str:
-        """The model that is asked, by name; the server's default if none is named."""
+        """The name of the requested model, or the default of the profile."""
         known = self._engine.profile.analyze_models
         own = (self._engine.config.tiers.analyze_model, *models.PEGASUS)
         name = self.text("model_name")
@@ -199,7 +199,7 @@ class Ask:
         return value
 
     def schema(self) -> dict[str, Any] | None:
-        """The JSON schema of `response_format`, if one is asked for; its moments are lowered."""
+        """The JSON schema of `response_format`, if there is one, with timestamps lowered to numbers."""
         given = self._body.get("response_format")
         if given is None:
             return None
@@ -222,14 +222,14 @@ class Ask:
         return schema
 
     def definitions(self) -> Definitions:
-        """What segments are asked for."""
+        """The requested segments."""
         for name in ("prompt", "prompt_v2"):
             if name in self._body:
                 raise invalid(name, f"It is not used with the analysis mode {SEGMENTS}.")
         return read_definitions(self._body, self.limits)
 
-    def manner(self) -> Manner:
-        """How the text is wanted."""
+    def generation_options(self) -> Manner:
+        """Temperature and limit of tokens."""
         limits, by_segments = self.limits, self.by_segments
         most: float | None = None
         if self._body.get("max_tokens") == "unlimited":
@@ -245,8 +245,8 @@ class Ask:
                 most = limits.default_segment_tokens if by_segments else limits.default_tokens
         return Manner(self.number("temperature", 0, 1), None if most is None else int(most))
 
-    def part(self) -> tuple[float | None, float | None]:
-        """Where the part of the video that is meant begins and ends, in seconds.
+    def window_bounds(self) -> tuple[float | None, float | None]:
+        """Start and end of the requested window of the video, in seconds.
 
         Raises:
             APIProblem: it ends before it begins, or is shorter or longer than the model takes.
@@ -269,14 +269,14 @@ class Ask:
             raise invalid("end_time", text, end)
 
     def check(self) -> None:
-        """Refuse now what could be refused later; for a video that is known, its length, too."""
+        """Validate everything that can be validated without the video; with a ready asset also its length."""
         if self.by_segments:
             self.definitions()
         else:
             self.prompt(needed=True)
             self.schema()
-        self.manner()
-        self.part()
+        self.generation_options()
+        self.window_bounds()
         if (row := self.asset()) and row["duration"] is not None:
             try:
                 self.check_length(row["duration"])
@@ -284,7 +284,7 @@ class Ask:
                 raise APIProblem(400, problem.code, problem.message) from None
 
     def asset(self) -> Row | None:
-        """The asset that the request names, which must be there and be ready; None if it names none.
+        """The ready asset of the request; None if it has another source.
 
         Raises:
             APIProblem: unknown, or not ready.
@@ -295,13 +295,13 @@ class Ask:
         return self._engine.ready_asset(given["asset_id"])
 
     def check_length(self, seconds: float) -> None:
-        """Refuse a video, or a window of one, of a length that the model does not take.
+        """Validate the length of the video and of the window against the limits of the model.
 
         Raises:
             MediaProblem: the video itself is too short or too long.
             APIProblem: the window lies outside.
         """
-        start, end = self.part()
+        start, end = self.window_bounds()
         limits = self.limits
         longest = limits.longest_sync
         if self._route == "task":
@@ -322,7 +322,7 @@ class Ask:
         Raises:
             APIProblem: malformed or unknown id, not ready yet, an index that cannot, a wrong length.
         """
-        start, end = self.part()
+        start, end = self.window_bounds()
         if "image" in self._body:
             evidence = await references.as_evidence(self._engine, self._images())
             return Material(evidence)
@@ -351,7 +351,7 @@ class Ask:
         return Material(evidence, frames)
 
     def _probe_check(self) -> Callable[[Probe], None]:
-        """What a file must be like; the length is checked afterwards, by what the model takes."""
+        """Validation of the container; the length is checked against the limits of the model."""
 
         def check(probe: Probe) -> None:
             check_video(replace(probe, duration_sec=max(4.0, min(probe.duration_sec, 7200.0))))
@@ -381,20 +381,20 @@ class Ask:
             raise unknown_resource(video_id, "videos") from None
 
     async def write(self) -> Written:
-        """The text, or the segments as a text, that are asked for.
+        """Write the text, or the segments as JSON text.
 
         Raises:
-            APIProblem: whatever is wrong with the request or its video.
+            APIProblem: the request is invalid, or its video cannot be used.
         """
         if self.by_segments:
-            wanted, manner = self.definitions(), self.manner()
+            wanted, manner = self.definitions(), self.generation_options()
             material = await self.material()
             written, over = await write_segments(self._engine, material, wanted, manner, self.window)
             if over:
                 text = "The segments need more tokens than max_tokens allows."
                 raise APIProblem(400, "token_limit_exceeded", text)
             return written
-        prompt, schema, manner = await self.full_prompt(), self.schema(), self.manner()
+        prompt, schema, manner = await self.full_prompt(), self.schema(), self.generation_options()
         plain = schema_dialect.without_forms(schema) if schema else None
         material = await self.material()
         written = await self._engine.stages.writer.analyze(material, prompt, plain, manner)
@@ -404,7 +404,7 @@ class Ask:
 
 
 def _check_source(profile: Profile, body: dict[str, Any]) -> None:
-    """Refuse a video that is named in a way that the server does not know."""
+    """Refuse a kind of video source that the profile does not support."""
     if "video_id" in body and not profile.video_id:
         name = body.get("model_name") or profile.analyze_models[0]
         instead = "use video object (url, asset_id, or base64_string) instead"
@@ -414,22 +414,22 @@ def _check_source(profile: Profile, body: dict[str, Any]) -> None:
 
 
 def usage_of(
-    engine: Engine, written: Written, prompt: str | None, ask: Ask, *, definitions: int = 1
+    engine: Engine, written: Written, prompt: str | None, parsed: AnalyzeRequest, *, definitions: int = 1
 ) -> dict[str, int]:
-    """What a text took, as the service counts it; it is put on the bill."""
+    """The tokens of a text, as the service counts them; also adds them to the bill."""
     spent, read = written.output_tokens, written.input_tokens
     spent = tokens.count(written.text) if spent is None else spent
     read = tokens.count(prompt or "") if read is None else read
     if engine.profile.video_tokens:
-        read += round(VIDEO_TOKENS + VIDEO_TOKENS_PER_SEC * ask.billed)
+        read += round(VIDEO_TOKENS + VIDEO_TOKENS_PER_SEC * parsed.billed)
     engine.store.increment("output tokens", spent)
     engine.rates.consume("analyze", "OutputToken", spent)
-    engine.bill.charge("analyze", seconds=ask.billed * definitions, input_tokens=read, output_tokens=spent)
+    engine.bill.charge("analyze", seconds=parsed.billed * definitions, input_tokens=read, output_tokens=spent)
     return {"output_tokens": spent, "input_tokens": read}
 
 
 def cut_off(reason: str) -> dict[str, Any]:
-    """The warning of an answer that reached its limit of tokens, as a member of the answer."""
+    """The warning of a response that reached the limit of tokens; {} for other reasons."""
     if reason != "length":
         return {}
     text = "output truncated: the generation reached the configured max_tokens."

@@ -1,6 +1,4 @@
-"""The parts of a multipart body as they arrive: texts in memory, files on disk, both bounded.
-
-Request bodies: multipart as the SDKs really send it, and JSON.
+"""Request bodies: JSON, and multipart as the SDKs send it; texts in memory, files on disk, both bounded.
 
 A field may be repeated, may be a JSON array in one text, or may arrive as a file part although it is a
 text (one SDK sends every scalar twice, the second time as a file called `upload`). Files go to disk as
@@ -33,7 +31,7 @@ MAX_DOUBLES = 1 << 20  # and of all such parts of one request together
 
 @dataclass
 class Upload:
-    """A file that came with a request; `path` is ours, `filename` only a name to show."""
+    """A file that came with a request; `filename` is for display only."""
 
     path: Path
     filename: str
@@ -91,7 +89,7 @@ class Reader:
         return fields, files
 
     def clean(self) -> None:
-        """Remove what no route has taken, also of a request that broke off."""
+        """Delete files that no route has moved, also of an interrupted request."""
         if self._file:
             with suppress(OSError):  # a full disk: what is still buffered is not wanted any more
                 self._file.close()
@@ -183,7 +181,7 @@ class Form:
                 try:
                     items = json.loads(value)
                 except (ValueError, RecursionError):
-                    raise invalid(name, "It begins like a JSON array but is none.", value) from None
+                    raise invalid(name, "It is not a valid JSON array.", value) from None
                 found += [item if isinstance(item, str) else json.dumps(item) for item in items]
             else:
                 found.append(value)
@@ -273,7 +271,7 @@ def as_flag(name: str, value: str) -> bool:
 
 
 def decode_json(name: str, text: str | bytes) -> Any:
-    """JSON without NaN and without half characters, neither of which could be stored.
+    """Decode JSON; NaN and unpaired surrogates are refused, because they cannot be stored.
 
     Raises:
         APIProblem: parameter_invalid for the parameter `name`.
@@ -282,8 +280,8 @@ def decode_json(name: str, text: str | bytes) -> Any:
         value = json.loads(text, parse_constant=_no_constant)
         json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        said = text if isinstance(text, str) else text[:LONGEST].decode("utf-8", "replace")
-        raise invalid(name, f"It is not valid JSON: {str(error)[:120]}.", said) from None
+        excerpt = text if isinstance(text, str) else text[:LONGEST].decode("utf-8", "replace")
+        raise invalid(name, f"It is not valid JSON: {str(error)[:120]}.", excerpt) from None
     return value
 
 
@@ -303,9 +301,9 @@ async def read_json(request: Request, limit: int) -> dict[str, Any]:
     raw = await _bounded(request, limit)
     if not raw.strip():
         raise APIProblem(400, "parameter_invalid", "The request needs a JSON object as its body.")
-    if not kind:  # a page may send such a body to other origins without asking first
+    if not kind:  # browsers send such a body to other origins without a preflight request
         raise _content_type("application/json", kind)
-    if len(raw) > LARGE:  # with a file in it: others are answered meanwhile
+    if len(raw) > LARGE:  # large: decoded in a thread, so that other requests continue
         body = await asyncio.to_thread(decode_json, "request body", raw)
     else:
         body = decode_json("request body", raw)

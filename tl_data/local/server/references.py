@@ -64,7 +64,7 @@ def check_mentions(parameter: str, text: str, references: Sequence[Reference], *
     """
     named, known = set(MENTION.findall(text)), {one.name for one in references}
     if strange := sorted(named - known):
-        raise invalid(parameter, f"<@{strange[0]}> names a picture that is not given.", text)
+        raise invalid(parameter, f"<@{strange[0]}> names an unknown image.", text)
     if all_or_none and named and named != known:
         raise invalid(parameter, f"<@{min(known - named)}> is missing: name all pictures or none.", text)
 
@@ -73,7 +73,7 @@ async def load(engine: Engine, reference: Reference, parameter: str) -> bytes:
     """The bytes of a picture.
 
     Raises:
-        APIProblem: it cannot be had, or is no picture.
+        APIProblem: it cannot be loaded, or is no image.
     """
     try:
         if reference.kind == "url":
@@ -87,7 +87,7 @@ async def load(engine: Engine, reference: Reference, parameter: str) -> bytes:
     except MediaProblem as problem:
         raise invalid(parameter, problem.message, reference.name) from None
     except (binascii.Error, ValueError):
-        raise invalid(parameter, "base64_string is not base64.", reference.name) from None
+        raise invalid(parameter, "base64_string is not valid base64.", reference.name) from None
     return data
 
 

@@ -1,7 +1,7 @@
 """The dialect of JSON schema that Pegasus takes: its own type `timestamp`, and what it refuses.
 
-The writers know plain JSON schema. So a schema is lowered before a text is written, each moment becoming a
-number of seconds, and the moments of the answer are put into the form that was asked for.
+Writers support plain JSON schema. A schema is lowered before generation: each timestamp becomes a number of
+seconds. The timestamps of the result are then converted to the requested format.
 """
 
 from __future__ import annotations

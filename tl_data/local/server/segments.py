@@ -1,4 +1,4 @@
-"""Analysis by segments: what is asked for, checked, and the segments that evidence gives."""
+"""Analysis by segments: validation of the definitions, and the segments found in the evidence."""
 
 from __future__ import annotations
 
@@ -182,8 +182,8 @@ async def write_segments(
 ) -> tuple[Written, bool]:
     """The segments as JSON text, and whether the limit of tokens was reached before the end.
 
-    Each definition finds its own moments: all parts of the video if its description asks for parts, else the
-    stretches that answer the description. The fields of a segment are written from what is known of it.
+    Each definition has its own segments: the chapters of the video if its description asks for parts, else
+    the moments that match the description. The fields are written from the evidence of the segment.
     """
     writer, found = engine.stages.writer, dict[str, list[Json]]()
     read = spent = 0
@@ -232,7 +232,7 @@ def _bounds(
     found: list[tuple[float, float]] = []
     for start, end in moments:
         start, end = max(low, start), min(high, end)
-        if end - start < wanted.shortest:  # widened, as far as the video goes
+        if end - start < wanted.shortest:  # extend it within the video
             start = max(low, min(start, high - wanted.shortest))
             end = min(high, start + wanted.shortest)
         if wanted.longest is not None:
@@ -251,14 +251,14 @@ def _schema(fields: Sequence[Json]) -> Json:
 
 
 def _property(one: Json) -> Json:
-    kind, told = one["type"], {"description": one["description"]}
+    kind, described = one["type"], {"description": one["description"]}
     if kind == "timestamp":
-        return told | {"type": "number", FORM: one["format"]}
+        return described | {"type": "number", FORM: one["format"]}
     if kind == "array":
-        return told | {"type": "array", "items": {"type": one["items"]["type"]}}
+        return described | {"type": "array", "items": {"type": one["items"]["type"]}}
     if kind == "time_array":
         inner = {field["name"]: _property(field) for field in one["items"]["fields"]}
         times = {name: {"type": "number", FORM: "seconds"} for name in ("start_time", "end_time")}
         item = {"type": "object", "properties": times | inner, "required": [*times, *inner]}
-        return told | {"type": "array", "items": item}
-    return told | {"type": kind} | ({"enum": one["enum"]} if "enum" in one else {})
+        return described | {"type": "array", "items": item}
+    return described | {"type": kind} | ({"enum": one["enum"]} if "enum" in one else {})

@@ -1,4 +1,4 @@
-"""/_engine: what the service does not have. Counts, faults and limits, for tests of pipelines."""
+"""/_engine: counters, faults and rate limits, for tests of pipelines. The service has no such endpoints."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ async def stats(request: Request) -> Response:
 
 
 async def clear_stats(request: Request) -> Response:
-    """DELETE /_engine/stats: the requests begin at 0 again."""
+    """DELETE /_engine/stats: resets the counts of requests."""
     engine_of(request).stats.clear()
     return Response(status_code=204)
 
 
 async def bill(request: Request) -> Response:
-    """GET /_engine/bill: what the service would bill; DELETE begins a new one."""
+    """GET /_engine/bill: what the service would bill; DELETE resets it."""
     engine = engine_of(request)
     if request.method == "DELETE":
         engine.bill.clear()
@@ -53,7 +53,7 @@ async def rates(request: Request) -> Response:
 
 
 async def health(request: Request) -> Response:
-    """GET /_engine/health: 200 and `ok`, or 503 and what keeps the queue from working."""
+    """GET /_engine/health: 200 and `ok`, or 503 and the problems of the queue."""
     queue = engine_of(request).queue
     problems = await asyncio.to_thread(queue.problems)
     status = problems[0]["code"] if problems else "ok"
@@ -62,7 +62,7 @@ async def health(request: Request) -> Response:
 
 
 async def tiers(request: Request) -> Response:
-    """GET /_engine/tiers: which model is at work in which stage."""
+    """GET /_engine/tiers: the model of each stage."""
     engine = engine_of(request)
     chosen = engine.config.tiers
     return JSONResponse(
@@ -78,7 +78,7 @@ async def tiers(request: Request) -> Response:
 
 
 async def reindex(request: Request) -> Response:
-    """GET, POST /_engine/reindex?index_id=: what other models looked at; POST has it looked at again."""
+    """GET, POST /_engine/reindex?index_id=: the videos of other models; POST reindexes them."""
     engine = engine_of(request)
     index_id = request.query_params.get("index_id")
     if index_id:

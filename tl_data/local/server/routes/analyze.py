@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from tl_data.local import tokens
 from tl_data.local.errors import APIProblem, invalid, unknown_parameter
-from tl_data.local.server.analyze_request import Ask, cut_off, usage_of
+from tl_data.local.server.analyze_request import AnalyzeRequest, cut_off, usage_of
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.text.writer import Written
 
@@ -26,22 +26,24 @@ GIST = ("title", "topic", "hashtag")
 async def analyze(request: Request) -> Response:
     """POST /analyze and /generate"""
     engine = engine_of(request)
-    ask = await Ask.of(request, "video_id")
-    if "analysis_mode" in ask.body:
+    analysis = await AnalyzeRequest.of(request, "video_id")
+    if "analysis_mode" in analysis.body:
         raise unknown_parameter("analysis_mode")
-    streamed = ask.flag("stream", True)
-    ask.check()
-    prompt = ask.prompt(needed=True) or ""
+    streamed = analysis.flag("stream", True)
+    analysis.check()
+    prompt = analysis.prompt(needed=True) or ""
     writer, answer_id = engine.stages.writer, str(uuid.uuid4())
-    if streamed and ask.schema() is None and writer.streams:
-        pieces = writer.stream(await ask.material(), await ask.full_prompt(), ask.manner())
-        first = await anext(pieces)  # what goes wrong before the first piece has a status of its own
-        return StreamingResponse(
-            _passed_on(engine, ask, answer_id, first, pieces, prompt), media_type="application/x-ndjson"
+    if streamed and analysis.schema() is None and writer.streams:
+        pieces = writer.stream(
+            await analysis.material(), await analysis.full_prompt(), analysis.generation_options()
         )
-    written = await ask.write()
+        first = await anext(pieces)  # an error before the first piece gets an HTTP status
+        return StreamingResponse(
+            _relay(engine, analysis, answer_id, first, pieces, prompt), media_type="application/x-ndjson"
+        )
+    written = await analysis.write()
     text, reason = written.text, written.reason or "stop"
-    usage = _shown_usage(engine, usage_of(engine, written, prompt, ask))
+    usage = _shown_usage(engine, usage_of(engine, written, prompt, analysis))
     if streamed:
         return StreamingResponse(_events(answer_id, text, reason, usage), media_type="application/x-ndjson")
     answer = {"id": answer_id, "data": text, "finish_reason": reason, "usage": usage}
@@ -49,7 +51,7 @@ async def analyze(request: Request) -> Response:
 
 
 def _shown_usage(engine: Engine, usage: dict[str, int]) -> dict[str, int]:
-    """The tokens that an answer at once tells of: today only those that were written."""
+    """The usage in a synchronous response: today only output tokens."""
     return {"output_tokens": usage["output_tokens"]} if engine.profile.video_tokens else usage
 
 
@@ -63,10 +65,15 @@ async def _events(answer_id: str, text: str, reason: str, usage: dict[str, int])
     yield _line({"event_type": "stream_end", "finish_reason": reason, "metadata": end})
 
 
-async def _passed_on(
-    engine: Engine, ask: Ask, answer_id: str, first: Written, pieces: AsyncIterator[Written], prompt: str
+async def _relay(
+    engine: Engine,
+    analysis: AnalyzeRequest,
+    answer_id: str,
+    first: Written,
+    pieces: AsyncIterator[Written],
+    prompt: str,
 ) -> AsyncIterator[bytes]:
-    """The lines of a stream while its text is being written."""
+    """The lines of a stream while the writer generates its text."""
     yield _line({"event_type": "stream_start", "metadata": {"generation_id": answer_id}})
     texts, piece = [first.text], first
     try:
@@ -76,11 +83,11 @@ async def _passed_on(
             if piece.text:
                 texts.append(piece.text)
                 yield _line({"event_type": "text_generation", "text": piece.text})
-    except APIProblem as problem:  # the status has gone out: the API has no better form for it
+    except APIProblem as problem:  # the status is already sent: report the error in the stream
         yield _line({"event_type": "stream_error", "error": {"message": problem.message}})
         return
     whole = replace(piece, text="".join(texts))
-    usage = _shown_usage(engine, usage_of(engine, whole, prompt, ask))
+    usage = _shown_usage(engine, usage_of(engine, whole, prompt, analysis))
     end = {"generation_id": answer_id, "usage": usage}
     yield _line({"event_type": "stream_end", "finish_reason": piece.reason or "stop", "metadata": end})
 
@@ -92,36 +99,36 @@ def _line(event: dict[str, Any]) -> bytes:
 async def gist(request: Request) -> Response:
     """POST /gist"""
     engine = engine_of(request)
-    ask = await Ask.of(request, "video_id", "types")
-    types = ask.choices("types", GIST)
-    found = await engine.stages.writer.gist(await ask.material())
+    analysis = await AnalyzeRequest.of(request, "video_id", "types")
+    types = analysis.choices("types", GIST)
+    found = await engine.stages.writer.gist(await analysis.material())
     answer: dict[str, Any] = {"id": str(uuid.uuid4())}
     for kind, key in zip(GIST, ("title", "topics", "hashtags"), strict=True):
         if kind in types:
             answer[key] = found[key]
     if engine.profile.plain_hashtags and "hashtags" in answer:
         answer["hashtags"] = [tag.removeprefix("#") for tag in answer["hashtags"]]
-    answer["usage"] = usage_of(engine, Written(json.dumps(answer, ensure_ascii=False)), None, ask)
+    answer["usage"] = usage_of(engine, Written(json.dumps(answer, ensure_ascii=False)), None, analysis)
     return JSONResponse(answer)
 
 
 async def summarize(request: Request) -> Response:
     """POST /summarize"""
     engine = engine_of(request)
-    ask = await Ask.of(request, "video_id", "type")
-    kind = ask.choice("type", TYPES)
-    prompt = ask.prompt(needed=False)
-    manner = ask.manner()
-    schema = ask.schema()
+    analysis = await AnalyzeRequest.of(request, "video_id", "type")
+    kind = analysis.choice("type", TYPES)
+    prompt = analysis.prompt(needed=False)
+    options = analysis.generation_options()
+    schema = analysis.schema()
     if schema and kind != "summary":
         raise invalid("response_format", f"It can only be used with the type summary, not with {kind}.")
-    material, writer = await ask.material(), engine.stages.writer
+    material, writer = await analysis.material(), engine.stages.writer
     answer: dict[str, Any] = {"id": str(uuid.uuid4()), "summarize_type": kind}
     if kind == "summary":
         written = (
-            await writer.analyze(material, prompt or "Summarize the video.", schema, manner)
+            await writer.analyze(material, prompt or "Summarize the video.", schema, options)
             if schema
-            else await writer.summarize(material, prompt, manner)
+            else await writer.summarize(material, prompt, options)
         )
         answer["summary"] = written.text
     elif kind == "chapter":
@@ -132,19 +139,19 @@ async def summarize(request: Request) -> Response:
                 "chapter_title": item["chapter_title"],
                 "chapter_summary": item["chapter_summary"],
             }
-            for number, item in enumerate(await writer.chapters(material, prompt, manner))
+            for number, item in enumerate(await writer.chapters(material, prompt, options))
         ]
     else:
         answer["highlights"] = [
             {**_times(item), "highlight": item["highlight"], "highlight_summary": item["highlight_summary"]}
-            for item in await writer.highlights(material, prompt, manner)
+            for item in await writer.highlights(material, prompt, options)
         ]
-    answer["usage"] = usage_of(engine, Written(json.dumps(answer, ensure_ascii=False)), prompt, ask)
+    answer["usage"] = usage_of(engine, Written(json.dumps(answer, ensure_ascii=False)), prompt, analysis)
     return JSONResponse(answer)
 
 
 def _times(item: dict[str, Any]) -> dict[str, float]:
-    """Whole numbers where old SDKs read integers, and the exact times beside them."""
+    """Integers for old SDKs, and the exact times beside them."""
     start, end = float(item["start_sec"]), float(item["end_sec"])
     return {"start": int(start), "end": max(int(start) + 1, round(end)), "start_sec": start, "end_sec": end}
 

@@ -1,6 +1,6 @@
 """/analyze/batches: up to a thousand analyses in one request, each an analysis task of its own.
 
-A batch that is `completed` says only that nothing of it runs any more: its items may have failed.
+`completed` means that no item runs any more; items may have failed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local.errors import APIProblem, AssetNotReady, invalid, not_provided, one_of
-from tl_data.local.server.analyze_request import MODES, Ask
+from tl_data.local.server.analyze_request import MODES, AnalyzeRequest
 from tl_data.local.server.context import Engine, engine_of, one_row
 from tl_data.local.server.forms import read_json
 from tl_data.local.server.pagination import Listing
@@ -60,11 +60,11 @@ async def create(request: Request) -> Response:
         "total_items": len(rows),
     }  # fmt: skip
     outcome: dict[str, Any] | None = request.scope.get("tl.injected_outcome")
-    struck = round(outcome["share"] * len(rows)) if outcome else 0
+    affected = round(outcome["share"] * len(rows)) if outcome else 0
     with engine.store.transaction():
         engine.store.add("batches", batch)
         for place, row in enumerate(rows):
-            row |= {"batch_id": batch["id"], "place": place, "fate": outcome if place < struck else None}
+            row |= {"batch_id": batch["id"], "place": place, "fate": outcome if place < affected else None}
             engine.store.add("analyze_tasks", row)
     await engine.queue.wake()
     answer = {
@@ -79,7 +79,7 @@ def _rows(engine: Engine, body: dict[str, Any], requests: list[Any], defaults: d
     """The tasks of a batch, each request checked.
 
     Raises:
-        APIProblem: one of them cannot be: the place stands before the reason.
+        APIProblem: an item is invalid; the message begins with its position.
     """
     rows: list[Row] = []
     known: set[str] = set()
@@ -105,22 +105,22 @@ def _row(engine: Engine, body: dict[str, Any], given: Any, defaults: dict[str, A
     if not isinstance(video, dict) or video.get("type") != "asset_id":
         raise invalid("video", 'It must be {"type": "asset_id", "asset_id": ...}.', video)
     item = {name: given.get(name, defaults.get(name)) for name in ITEM}
-    asked = {name: value for name, value in item.items() if value is not None and name != "prompt"}
-    asked |= {"model_name": body["model_name"], "analysis_mode": body["analysis_mode"], "video": video}
+    item_body = {name: value for name, value in item.items() if value is not None and name != "prompt"}
+    item_body |= {"model_name": body["model_name"], "analysis_mode": body["analysis_mode"], "video": video}
     if item["prompt"] is not None:
         if not isinstance(item["prompt"], dict):
             raise invalid("prompt", "It must be an object with input_text.", item["prompt"])
-        asked["prompt_v2"] = item["prompt"]
-    if asked.get("max_tokens") == "unlimited":
+        item_body["prompt_v2"] = item["prompt"]
+    if item_body.get("max_tokens") == "unlimited":
         raise invalid("max_tokens", "It must be a whole number.", "unlimited")
-    ask = Ask(engine, asked, "task")
+    analysis = AnalyzeRequest(engine, item_body, "task")
     custom_id = custom_id_of(given)
     try:
-        ask.resolve_source()
-        too_long = _window_too_long(ask)
+        analysis.resolve_source()
+        too_long = _window_too_long(analysis)
         if not too_long:
-            ask.check()
-        row = new_row(ask, custom_id)
+            analysis.check()
+        row = new_row(analysis, custom_id)
     except AssetNotReady as problem:
         raise APIProblem(409, "asset_not_ready", problem.message) from None
     if too_long:
@@ -129,11 +129,11 @@ def _row(engine: Engine, body: dict[str, Any], given: Any, defaults: dict[str, A
     return row
 
 
-def _window_too_long(ask: Ask) -> str:
-    """Why the window of an item is refused alone; "" if it is not longer than the model takes."""
-    start, end = ask.number("start_time", 0, 1e6), ask.number("end_time", 0, 1e6)
+def _window_too_long(analysis: AnalyzeRequest) -> str:
+    """The error of an item whose window exceeds the limit of the model; "" for others."""
+    start, end = analysis.number("start_time", 0, 1e6), analysis.number("end_time", 0, 1e6)
     length = (end or 0.0) - (start or 0.0)
-    longest = ask.limits.longest_task
+    longest = analysis.limits.longest_task
     return f"The window has {length:g} seconds; at most {longest:g} may be." if length > longest else ""
 
 
@@ -144,12 +144,12 @@ def _items(engine: Engine, batch: Row) -> list[Row]:
 
 
 def _refreshed(engine: Engine) -> list[Row]:
-    """All batches, brought to the state that their tasks are in."""
+    """All batches, with states updated from their tasks."""
     return [refresh(engine, batch) for batch in engine.store.rows("batches")]
 
 
 def refresh(engine: Engine, batch: Row) -> Row:
-    """Bring a batch to the state that its tasks are in; one that is over its time expires."""
+    """Update the state of a batch from its tasks; an overdue batch expires."""
     if batch["status"] in FINAL:
         return batch
     at, items = now(), _items(engine, batch)
@@ -222,7 +222,7 @@ async def results(request: Request) -> Response:
 
 
 async def cancel(request: Request) -> Response:
-    """POST /analyze/batches/{batch_id}/cancel: what runs is finished, what waits is dropped."""
+    """POST /analyze/batches/{batch_id}/cancel: running items finish, waiting items are canceled."""
     engine, batch = engine_of(request), _batch(request)
     if batch["status"] in FINAL:
         if batch["status"] != "canceled":
@@ -236,7 +236,7 @@ async def cancel(request: Request) -> Response:
 
 
 async def delete(request: Request) -> Response:
-    """DELETE /analyze/batches/{batch_id}: with its tasks; only when it has ended."""
+    """DELETE /analyze/batches/{batch_id}: with its tasks; refused before it has ended."""
     engine, batch = engine_of(request), _batch(request)
     if batch["status"] not in FINAL:
         raise APIProblem(409, "conflict", f"Batch {batch['id']} is {batch['status']}.")

@@ -1,4 +1,4 @@
-"""/analyze/tasks: the answers of /analyze, made in the background and fetched later."""
+"""/analyze/tasks: analyses in the background."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from tl_data.local.errors import APIProblem, MediaProblem, invalid, unknown_resource
 from tl_data.local.perception.evidence import ModelFailed
-from tl_data.local.server.analyze_request import SEGMENTS, Ask, cut_off, usage_of
+from tl_data.local.server.analyze_request import SEGMENTS, AnalyzeRequest, cut_off, usage_of
 from tl_data.local.server.context import Engine, engine_of, one_task, well_formed
 from tl_data.local.server.pagination import Listing
 from tl_data.local.storage.database import Row, Where, new_id, now
@@ -32,18 +32,21 @@ ECHOED = (
 
 
 async def create(request: Request) -> Response:
-    """POST /analyze/tasks. The same Idempotency-Key gives the task that it gave before."""
+    """POST /analyze/tasks. The same Idempotency-Key returns the same task."""
     engine = engine_of(request)
-    ask = await Ask.of(request, route="task")
+    analysis = await AnalyzeRequest.of(request, route="task")
     key = request.headers.get("idempotency-key") or None
     if key and (known := engine.store.rows("analyze_tasks", [Where("idempotency_key", "=", key)], limit=1)):
         return JSONResponse({"task_id": known[0]["id"], "status": known[0]["status"]}, 202)
-    custom_id = custom_id_of(ask.body)
-    ask.resolve_source()
-    ask.check()
-    if "video_id" in ask.body:
-        _check_video(engine, ask)
-    row = new_row(ask, custom_id) | {"idempotency_key": key, "fate": request.scope.get("tl.injected_outcome")}
+    custom_id = custom_id_of(analysis.body)
+    analysis.resolve_source()
+    analysis.check()
+    if "video_id" in analysis.body:
+        _check_video(engine, analysis)
+    row = new_row(analysis, custom_id) | {
+        "idempotency_key": key,
+        "fate": request.scope.get("tl.injected_outcome"),
+    }
     engine.store.add("analyze_tasks", row)
     await engine.queue.wake()
     return JSONResponse({"task_id": row["id"], "status": "queued"}, 202)
@@ -62,25 +65,26 @@ def custom_id_of(body: dict[str, Any]) -> str | None:
     return value
 
 
-def new_row(ask: Ask, custom_id: str | None) -> Row:
+def new_row(analysis: AnalyzeRequest, custom_id: str | None) -> Row:
     """The row of a new task."""
-    body, at = ask.body, now()
+    body, at = analysis.body, now()
     source = body.get("given") or {}
-    asset = ask.asset()
+    asset = analysis.asset()
     return {
         "id": new_id(), "status": "queued", "created_at": at, "updated_at": at, "completed_at": None,
         "custom_id": custom_id, "url": source.get("url"), "body": body,
         "asset_id": source.get("asset_id") or body.get("video_id"), "stuck": 0, "fate": None,
-        "mode": SEGMENTS if ask.by_segments else "general", "duration": asset["duration"] if asset else None,
+        "mode": SEGMENTS if analysis.by_segments else "general",
+        "duration": asset["duration"] if asset else None,
     }  # fmt: skip
 
 
-def _check_video(engine: Engine, ask: Ask) -> None:
-    """An id must lead somewhere; whether an address does, the task finds out."""
-    video_id = well_formed("video_id", ask.text("video_id") or "")
+def _check_video(engine: Engine, analysis: AnalyzeRequest) -> None:
+    """Validate that a video id exists; a URL is checked by the task."""
+    video_id = well_formed("video_id", analysis.text("video_id") or "")
     waiting = engine.store.rows("tasks", [Where("video_id", "=", video_id)], limit=1)
     if not (engine.store.get("videos", video_id) or waiting):
-        raise unknown_resource(video_id, "assets" if ask.body.get("as_asset") else "videos")
+        raise unknown_resource(video_id, "assets" if analysis.body.get("as_asset") else "videos")
 
 
 async def work_on(engine: Engine, row: Row) -> None:
@@ -95,43 +99,43 @@ async def work_on(engine: Engine, row: Row) -> None:
     ):
         return  # canceled or deleted meanwhile
     engine.queue.handlers.apply_fault("analyze_tasks", row, "processing")
-    ask = Ask(engine, row["body"], "task")
+    analysis = AnalyzeRequest(engine, row["body"], "task")
     try:
-        written = await ask.write()
+        written = await analysis.write()
     except (APIProblem, ModelFailed) as error:
-        if not _goes_on(engine, row):
+        if not _still_processing(engine, row):
             return
         if isinstance(error, APIProblem):
             raise MediaProblem(error.code, error.message) from None
         raise MediaProblem("engine_model_failed", f"{error}.") from None
-    if not _goes_on(engine, row):
+    if not _still_processing(engine, row):
         return
-    segments = ask.by_segments
-    prompt = None if segments else ask.prompt(needed=True)
-    number = len(ask.definitions().kinds) if segments else 1
+    segments = analysis.by_segments
+    prompt = None if segments else analysis.prompt(needed=True)
+    number = len(analysis.definitions().kinds) if segments else 1
     reason = written.reason or "stop"
     warning = row["fate"]["message"] if row["fate"] and row["fate"]["kind"] == "warning" else None
-    with engine.store.transaction():  # the bill and what it is for
+    with engine.store.transaction():  # the result and its charge together
         result = {
             "generation_id": str(uuid.uuid4()), "data": written.text, "finish_reason": reason,
-            "usage": usage_of(engine, written, prompt, ask, definitions=number),
+            "usage": usage_of(engine, written, prompt, analysis, definitions=number),
         }  # fmt: skip
         at = now()
         engine.store.change(
             "analyze_tasks", row["id"], status="ready", result=result, updated_at=at, completed_at=at,
-            duration=round(ask.duration, 6),
+            duration=round(analysis.duration, 6),
             error={"message": warning} if warning else cut_off(reason).get("error"),
         )  # fmt: skip
 
 
-def _goes_on(engine: Engine, row: Row) -> bool:
-    """Whether the task was neither deleted nor canceled meanwhile."""
-    there = engine.store.get("analyze_tasks", row["id"])
-    return there is not None and there["status"] == "processing"
+def _still_processing(engine: Engine, row: Row) -> bool:
+    """Whether the task has been neither deleted nor canceled."""
+    current = engine.store.get("analyze_tasks", row["id"])
+    return current is not None and current["status"] == "processing"
 
 
 def _shown(engine: Engine, row: Row, longest: int | None = None) -> dict[str, Any]:
-    """A task; with `longest` as it stands in a list."""
+    """A task as JSON; with `longest` in the short form of a listing."""
     body, whole = row["body"], engine.profile.whole_seconds
     shown: dict[str, Any] = {"task_id": row["id"], "custom_id": row["custom_id"]}
     if row["batch_id"]:
@@ -171,9 +175,9 @@ def _source(engine: Engine, row: Row) -> dict[str, Any] | None:
 
 
 def _params(engine: Engine, body: dict[str, Any], longest: int | None) -> dict[str, Any]:
-    """The request as it was understood: today with the defaults filled in."""
-    ask = Ask(engine, body, "task")
-    mode = SEGMENTS if ask.by_segments else "general"
+    """The parameters of the request; in strict profiles with defaults."""
+    analysis = AnalyzeRequest(engine, body, "task")
+    mode = SEGMENTS if analysis.by_segments else "general"
     shown: dict[str, Any] = {"analysis_mode": mode}
     if "prompt" in body:
         shown["prompt"] = body["prompt"][:longest]
@@ -182,7 +186,7 @@ def _params(engine: Engine, body: dict[str, Any], longest: int | None) -> dict[s
     if form := body.get("response_format"):
         shown["response_format"] = _format(form, longest)
     if engine.profile.strict:
-        limits = ask.limits
+        limits = analysis.limits
         shown["temperature"] = 0.2
         shown["max_tokens"] = limits.default_tokens if mode == "general" else limits.default_segment_tokens
         if mode == SEGMENTS:
@@ -214,7 +218,7 @@ async def retrieve(request: Request) -> Response:
 
 
 async def delete(request: Request) -> Response:
-    """DELETE /analyze/tasks/{task_id}: not while it is worked on."""
+    """DELETE /analyze/tasks/{task_id}: refused while it is processing."""
     engine, row = engine_of(request), one_task(request, "analyze_tasks")
     if row["status"] == "processing":
         raise APIProblem(409, "conflict", f"Task {row['id']} is being processed.")
@@ -223,7 +227,7 @@ async def delete(request: Request) -> Response:
 
 
 async def cancel(request: Request) -> Response:
-    """POST /analyze/tasks/{task_id}/cancel: what is being written is thrown away."""
+    """POST /analyze/tasks/{task_id}/cancel: a text in progress is discarded."""
     row = one_task(request, "analyze_tasks")
     if row["status"] in ("ready", "failed"):
         text = f"Task {row['id']} cannot be canceled. Its status is {row['status']}; it must be unfinished."
@@ -237,7 +241,7 @@ async def cancel(request: Request) -> Response:
 
 
 def end(engine: Engine, row: Row, code: str, message: str) -> bool:
-    """Cancel an unfinished task; whether it still was in its state."""
+    """Cancel an unfinished task; False if its state has changed meanwhile."""
     error, at = {"code": code, "message": message}, now()
     return engine.store.change_if(
         "analyze_tasks", row["id"], row["status"], status="canceled", error=error, updated_at=at,

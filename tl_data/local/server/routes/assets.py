@@ -1,6 +1,6 @@
-"""/assets, and /indexes/{index_id}/indexed-assets: files uploaded once, then indexed or asked about.
+"""/assets, and /indexes/{index_id}/indexed-assets: files that are uploaded once, then indexed or analyzed.
 
-The SDKs of today begin with them. An indexed asset is a video of its index under the same id.
+An indexed asset is a video of its index, with the same id.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def shown_asset(engine: Engine, row: Row) -> dict[str, Any]:
                 "video_width": row["width"], "video_height": row["height"], "video_fps": row["fps"],
                 "video_duration_seconds": row["duration"],
             }  # fmt: skip
-        # The engine makes no streams and pictures of assets; an index has them.
+        # The engine makes streams and thumbnails of indexed videos only.
         more |= {name: {"status": "error"} for name in ("hls", "thumbnail") if row.get(name)}
     if row["status"] == "failed" and row["error"]:
         more["error"] = row["error"] if engine.profile.own_fields else {"message": row["error"]["message"]}
@@ -68,7 +68,7 @@ def shown_asset(engine: Engine, row: Row) -> dict[str, Any]:
 
 
 def asset_of(engine: Engine, asset_id: str) -> Row:
-    """An asset that must be there.
+    """An existing asset.
 
     Raises:
         APIProblem: malformed id (400) or unknown (404).
@@ -80,7 +80,7 @@ def asset_of(engine: Engine, asset_id: str) -> Row:
 
 
 def _source(engine: Engine, form: Form, method: str) -> tuple[str | None, Upload | None]:
-    """The address or the file, whichever the method names."""
+    """The URL or the file, depending on the method."""
     if method == "url":
         url = form.needed("url")
         try:
@@ -149,7 +149,7 @@ async def retrieve(request: Request) -> Response:
 
 
 async def delete(request: Request) -> Response:
-    """DELETE /assets/{asset_id}: what was indexed from it stays, and stands in the way without `force`."""
+    """DELETE /assets/{asset_id}: videos indexed from it stay. Strict profiles then require `force`."""
     engine = engine_of(request)
     row = asset_of(engine, request.path_params["asset_id"])
     forced = as_flag("force", request.query_params.get("force") or "false")
@@ -163,7 +163,7 @@ async def delete(request: Request) -> Response:
 
 
 async def update_metadata(request: Request) -> Response:
-    """PATCH of /assets/{asset_id}/user-metadata: named keys are set, null deletes one."""
+    """PATCH of /assets/{asset_id}/user-metadata: sets the given keys; null deletes a key."""
     engine = engine_of(request)
     row = asset_of(engine, request.path_params["asset_id"])
     changes = await _changes(request, engine)
@@ -173,7 +173,7 @@ async def update_metadata(request: Request) -> Response:
 
 
 async def replace_metadata(request: Request) -> Response:
-    """PUT of /assets/{asset_id}/user-metadata: what is not named is gone."""
+    """PUT of /assets/{asset_id}/user-metadata: replaces all keys."""
     engine = engine_of(request)
     row = asset_of(engine, request.path_params["asset_id"])
     fresh = merged({}, await _changes(request, engine))
@@ -182,7 +182,7 @@ async def replace_metadata(request: Request) -> Response:
 
 
 async def _changes(request: Request, engine: Engine) -> dict[str, Any]:
-    """The metadata of the request, without values that are empty: the service ignores them."""
+    """The metadata of the request without empty values, which the service ignores."""
     body = await read_json(request, engine.config.max_body_bytes)
     if "user_metadata" not in body:
         raise not_provided("user_metadata")
@@ -199,7 +199,7 @@ async def delete_metadata(request: Request) -> Response:
 
 
 def shown_indexed(engine: Engine, row: Row) -> dict[str, Any]:
-    """An indexed asset as it stands in a list; `row` is its task."""
+    """An indexed asset as a listing shows it; `row` is its task."""
     shown = {"_id": row["video_id"], "asset_id": row["asset_id"], **state_of(engine, row)}
     return shown | ({"indexed_at": row["updated_at"]} if row["status"] == "ready" else {})
 

@@ -1,4 +1,4 @@
-"""/embed: vectors of texts, images, sounds and short videos, made while the request waits."""
+"""/embed: vectors of texts, images, sounds and short videos, synchronously."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAX_SYNC_SEC = 600.0  # longest sound or video of a request that waits for its v
 
 
 def embed_model(engine: Engine, form: Form) -> str:
-    """The model that the vectors are asked of."""
+    """The requested embedding model."""
     refuse_old_names(engine.profile, form.fields, EMBED)
     known = engine.profile.embed_models
     return models.check_embed_model(form.needed("model_name"), engine.config.tiers, known)
@@ -72,7 +72,7 @@ async def create(request: Request) -> Response:
                 block["segments"] = segments_as_asked(name, block["segments"])
                 answer[f"{kind}_embedding"] = block
             except MediaProblem as problem:
-                # One failing part of several is told beside the others; alone it is a refusal.
+                # One failing part of several is reported in the response; a single one fails the request.
                 if len(makers) == 1:
                     raise _refused(form, kind, problem) from None
                 answer[f"{kind}_embedding"] = {"error_message": problem.message, "segments": []}
@@ -80,8 +80,8 @@ async def create(request: Request) -> Response:
 
 
 def _refused(form: Form, kind: str, problem: MediaProblem) -> APIProblem:
-    """The refusal of a file: with the parameter that it came by, unless a code of its own says it all."""
-    # A code that speaks of videos says nothing of a picture or sound that cannot be reached.
+    """The error for a file: its own code, or an invalid value of the parameter that has the file."""
+    # The code for unreachable videos does not fit images and sounds.
     if problem.code != "parameter_invalid" and not (problem.code == UNREACHABLE and kind != "video"):
         return APIProblem(400, problem.code, problem.message)
     if isinstance(problem, PastTheEnd):
@@ -93,7 +93,7 @@ def _refused(form: Form, kind: str, problem: MediaProblem) -> APIProblem:
 
 
 class PastTheEnd(MediaProblem):
-    """The offset is behind the end of the sound."""
+    """The offset is past the end of the sound."""
 
 
 def _text(form: Form, model: str) -> str:
@@ -103,7 +103,7 @@ def _text(form: Form, model: str) -> str:
     )
     if not text:
         raise invalid("text", "It must not be blank.", form.text("text"))
-    if model == "marengo3.0":  # it cuts the end, whatever is asked for
+    if model == "marengo3.0":  # it always truncates at the end
         cut = "end"
     limit = models.token_limit(model)
     if tokens.count(text) <= limit:
@@ -137,7 +137,7 @@ def _origin(url: str | None, upload: Upload | None) -> dict[str, str]:
 async def _of_sound(
     engine: Engine, model: str, kind: str, url: str | None, upload: Upload | None, start: float
 ) -> Block:
-    """Vectors of a sound, or of a short video, looked at while the request waits."""
+    """Vectors of a sound or of a short video."""
     folder = engine.config.home / "embeds" / new_id()
     folder.mkdir(parents=True)
     try:
@@ -147,7 +147,7 @@ async def _of_sound(
             await fetch(url, source, engine.config, limit=limit, seconds=SOUND_SECONDS, what=kind)
         elif upload:
             os.replace(upload.path, source)
-        evidence = await looked_at(engine, kind, source, folder / "frames")
+        evidence = await analyze_source(engine, kind, source, folder / "frames")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     duration = evidence.probe.duration_sec
@@ -166,11 +166,11 @@ async def _of_sound(
     return {"segments": segments, "metadata": _origin(url, upload) | {"duration": round(duration, 3)}}
 
 
-async def looked_at(engine: Engine, kind: str, source: Path, frames: Path) -> Evidence:
-    """What is known of a sound, or of a short video, that waits for its vectors.
+async def analyze_source(engine: Engine, kind: str, source: Path, frames: Path) -> Evidence:
+    """Validate and analyze a sound or a short video.
 
     Raises:
-        MediaProblem: it is neither, or too long to wait for.
+        MediaProblem: it is neither, or too long for a synchronous request.
     """
     try:
         probe = await engine.stages.probe(source)

@@ -1,4 +1,4 @@
-"""/embed-v2 and /embed-v2/tasks: the vectors of /embed, asked for in JSON, media by URL, text or asset."""
+"""/embed-v2 and /embed-v2/tasks: vectors by JSON requests, with media by URL, base64 or asset."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import read_json
 from tl_data.local.server.pagination import Listing
 from tl_data.local.server.pictures import load_image
-from tl_data.local.server.routes.embed import SOUND_SECONDS, looked_at
+from tl_data.local.server.routes.embed import SOUND_SECONDS, analyze_source
 from tl_data.local.server.routes.embed_tasks import STATUSES, new_task, since_until, task_of
 from tl_data.local.server.vectors import answered, as_asked, segments_as_asked
 from tl_data.local.storage.database import Row, new_id
@@ -36,7 +36,7 @@ TASK_INPUTS = ("audio", "video", "document", "image")
 MEDIA = ("image", "video", "audio", "document")
 SOURCES = ("url", "base64_string", "asset_id")
 OPTIONS = ("visual", "audio", "transcription")
-SCOPES = {"clip": "clip", "local": "clip", "asset": "video"}  # this API's words -> the engine's
+SCOPES = {"clip": "clip", "local": "clip", "asset": "video"}  # name in this API -> name in the engine
 TYPES = ("separate_embedding", "fused_embedding")
 TEXT_TOKENS = {NEWEST: 2000}
 MAX_SOURCES = 10
@@ -88,7 +88,7 @@ async def _read(request: Request, inputs: tuple[str, ...], newest: tuple[str, ..
 
 
 def _check_newest(body: Json) -> None:
-    """Refuse what only Marengo 3.5 takes, and what the engine cannot do."""
+    """Refuse options of Marengo 3.5 with other models, and options that are not implemented."""
     for name in ("embedding_dimension", "embedding_uncertainty"):
         if name in body and body["model_name"] != NEWEST:
             raise invalid(name, f"It is for {NEWEST}; the model is {body['model_name']}.")
@@ -104,14 +104,14 @@ def _check_newest(body: Json) -> None:
 
 def _source(name: str, given: Any) -> Json:
     """A media source: exactly one of an address, the bytes in base64, or an asset."""
-    said = [kind for kind in SOURCES if isinstance(given, dict) and given.get(kind) is not None]
-    if len(said) != 1 or not isinstance(given[said[0]], str):
+    kinds = [kind for kind in SOURCES if isinstance(given, dict) and given.get(kind) is not None]
+    if len(kinds) != 1 or not isinstance(given[kinds[0]], str):
         raise invalid(name, f"It must be an object with one of {', '.join(SOURCES)}.", given)
-    return {"type": said[0], "value": given[said[0]]}
+    return {"type": kinds[0], "value": given[kinds[0]]}
 
 
 async def _bytes(engine: Engine, source: Json) -> bytes:
-    """A picture from where it is."""
+    """The bytes of an image source."""
     if source["type"] == "url":
         return await load_image(engine, source["value"])
     if source["type"] == "asset_id":
@@ -129,12 +129,12 @@ def _decoded(text: str) -> bytes:
 def _asset(engine: Engine, asset_id: str) -> Path:
     row = engine.ready_asset(asset_id)
     if "indexed" in row:
-        raise invalid("asset_id", "It was uploaded by /tasks; its file is not kept. Upload it to /assets.")
+        raise invalid("asset_id", "Its file was uploaded to /tasks and is not stored. Upload it to /assets.")
     return engine.config.asset(asset_id) / "source"
 
 
 async def _bring(engine: Engine, source: Json, target: Path, what: str) -> None:
-    """A file, put where it can be looked at."""
+    """Write a media source to `target`."""
     if source["type"] == "url":
         limit = engine.config.max_video_bytes
         await fetch(source["value"], target, engine.config, limit=limit, seconds=SOUND_SECONDS, what=what)
@@ -246,7 +246,7 @@ async def _of_media(engine: Engine, media: str, source: Json, usage: Json) -> li
 
 
 def _together(parts: list[list[float]]) -> list[float]:
-    """One vector of length 1 that lies between them."""
+    """The normalized sum of vectors."""
     if len(parts) == 1:
         return parts[0]
     total = [sum(values) for values in zip(*parts, strict=True)]
@@ -255,7 +255,7 @@ def _together(parts: list[list[float]]) -> list[float]:
 
 
 def _wanted(engine: Engine, model: str, kind: str, given: Json) -> Wanted:
-    """Which vectors are asked for."""
+    """The requested vectors."""
     newest, strict = model == NEWEST, engine.profile.strict
     allowed = OPTIONS[: 2 if newest and strict else 3] if kind == "video" else OPTIONS[1:]
     if newest and strict and kind == "audio":
@@ -323,8 +323,8 @@ def _seconds(given: Json, name: str, low: float = 0, high: float = 1e6) -> float
     return float(value)
 
 
-def _stretch(given: Json) -> tuple[float | None, float | None]:
-    """The part of the file that is meant, in seconds."""
+def _window(given: Json) -> tuple[float | None, float | None]:
+    """Start and end of the requested window, in seconds."""
     start, end = _seconds(given, "start_sec"), _seconds(given, "end_sec")
     if end is not None and end <= (start or 0.0):
         raise invalid("end_sec", f"It must be greater than start_sec, {start or 0:g}.", end)
@@ -336,13 +336,13 @@ async def _segments(
 ) -> tuple[list[Json], Json]:
     """The vectors of a sound or video, and what the answer's metadata says of it."""
     wanted = wanted or _wanted(engine, model, kind, given)
-    start, end = _stretch(given)
+    start, end = _window(given)
     source = _source("media_source", given.get("media_source"))
     folder = engine.config.home / "embeds" / new_id()
     folder.mkdir(parents=True)
     try:
         await _bring(engine, source, folder / "source", kind)
-        evidence = await looked_at(engine, kind, folder / "source", folder / "frames")
+        evidence = await analyze_source(engine, kind, folder / "source", folder / "frames")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     duration = evidence.probe.duration_sec
@@ -381,7 +381,7 @@ def with_fused(segments: list[Json], fused: bool, separate: bool = True) -> list
 
 
 def shown(segment: Json) -> Json:
-    """A vector in the words of this API."""
+    """A vector as this API returns it."""
     return {
         "embedding": segment["float"],
         "embedding_option": models.same_option(segment["embedding_option"]),
@@ -413,7 +413,7 @@ async def create_task(request: Request) -> Response:
 
 async def _media_task(engine: Engine, name: str, kind: str, given: Json, outcome: Json | None) -> Row:
     wanted = _wanted(engine, name, kind, given)
-    start, end = _stretch(given)
+    start, end = _window(given)
     source = _source("media_source", given.get("media_source"))
     row = new_task(name, wanted.scopes, wanted.length, start=start, end=end, outcome=outcome)
     fused = 0 if not wanted.fused else 1 if wanted.separate else 2
@@ -431,7 +431,7 @@ async def _media_task(engine: Engine, name: str, kind: str, given: Json, outcome
 
 
 async def _image_task(engine: Engine, name: str, given: Json) -> Row:
-    """A picture needs no waiting: its task is ready when it is made."""
+    """The task of an image, ready at once."""
     source = _source("media_source", given.get("media_source"))
     try:
         image = await _bytes(engine, source)

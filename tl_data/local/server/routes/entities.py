@@ -182,7 +182,7 @@ async def create_entity(request: Request) -> Response:
 
 
 async def create_many(request: Request) -> Response:
-    """POST .../entities/bulk: those that are wrong are listed beside those that were made."""
+    """POST .../entities/bulk: invalid entities are listed beside the created ones."""
     engine, collection = engine_of(request), _collection(request)
     body = await read_json(request, engine.config.max_body_bytes)
     given = body.get("entities")
@@ -257,7 +257,7 @@ async def _changed(request: Request, change: Callable[[list[str], list[str]], li
 
 
 def entities_of(engine: Engine, text: str) -> list[Row]:
-    """The entities that a query names.
+    """The entities in a query.
 
     Raises:
         APIProblem: one does not exist, or is not ready.
@@ -274,7 +274,7 @@ def entities_of(engine: Engine, text: str) -> list[Row]:
 
 
 def without_mentions(text: str) -> str | None:
-    """What a query says beside the entities; None for nothing."""
+    """The query without its entities; None if it is empty."""
     return MENTION.sub(" ", text).strip() or None
 
 

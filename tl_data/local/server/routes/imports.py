@@ -69,7 +69,7 @@ async def start(request: Request) -> Response:
         if not isinstance(value, bool):
             raise one_of(name, ("true", "false"), value)
     metadata = merged({}, check_metadata("user_metadata", body.get("user_metadata", {})))
-    async with engine.importing:  # the files are read meanwhile; a second import then finds the first
+    async with engine.importing:  # files are read while it is held; a concurrent import then finds this one
         if any(row["ended_at"] is None for row in _imports(engine, wanted)):
             raise APIProblem(400, "generic_error", "Another import of this integration is still running.")
         made = await _import(engine, request, (wanted, media), index, flags, metadata)
@@ -103,7 +103,7 @@ async def _import(
         if size == 0 or size > engine.config.max_video_bytes:
             limit = sized(engine.config.max_video_bytes)
             text = (
-                f"The video is too big. It has {sized(size)}, allowed are {limit}."
+                f"The video is too big. It has {sized(size)}, the limit is {limit}."
                 if size
                 else "The file is empty."
             )

@@ -1,4 +1,4 @@
-"""/assets/multipart-uploads: a large file in parts, each sent to an address of its own, then put together."""
+"""/assets/multipart-uploads: a large file in parts, each sent to its own signed URL, then joined."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from tl_data.local.storage.database import Row, Where, new_id, now
 
 TYPES = ("video", "audio", "image")
 CHUNK = 8 << 20  # bytes of every part but the last
-AT_FIRST = 50  # addresses that the answer to a new upload holds
+FIRST_URLS = 50  # URLs in the response to a new upload
 LIFE_SEC = 24 * 3600.0
 URL_SEC = 3600.0
 
 Json = dict[str, Any]
 
-_joining: set[str] = set()  # uploads whose parts are being put together at this moment
+_joining: set[str] = set()  # uploads whose parts are being joined
 
 
 def _chunks(row: Row) -> int:
@@ -87,13 +87,13 @@ async def create(request: Request) -> Response:
     answer = {
         "upload_id": row["id"], "asset_id": row["asset_id"], "chunk_size": CHUNK,
         "total_chunks": _chunks(row),
-        "upload_urls": _addresses(engine, request, row, 1, min(_chunks(row), AT_FIRST)),
+        "upload_urls": _urls(engine, request, row, 1, min(_chunks(row), FIRST_URLS)),
         "upload_headers": {}, "expires_at": now(LIFE_SEC),
     }  # fmt: skip
     return JSONResponse(answer, 201)
 
 
-def _addresses(engine: Engine, request: Request, row: Row, first: int, count: int) -> list[Json]:
+def _urls(engine: Engine, request: Request, row: Row, first: int, count: int) -> list[Json]:
     base, until = str(request.base_url), now(URL_SEC)
     return [
         {
@@ -120,7 +120,7 @@ def _upload(request: Request) -> Row:
     return row
 
 
-async def more_addresses(request: Request) -> Response:
+async def more_urls(request: Request) -> Response:
     """POST /assets/multipart-uploads/{upload_id}/presigned-urls"""
     engine, row = engine_of(request), _upload(request)
     body = await read_json(request, engine.config.max_body_bytes)
@@ -128,7 +128,7 @@ async def more_addresses(request: Request) -> Response:
     count = _whole(body, "count", 1, _chunks(row) - start + 1)
     answer = {
         "upload_id": row["id"], "start_index": start, "count": count,
-        "upload_urls": _addresses(engine, request, row, start, count),
+        "upload_urls": _urls(engine, request, row, start, count),
         "generated_at": now(), "expires_at": now(URL_SEC),
     }  # fmt: skip
     return JSONResponse(answer)
@@ -164,7 +164,7 @@ async def put_part(request: Request) -> Response:
 
 
 async def report(request: Request) -> Response:
-    """POST /assets/multipart-uploads/{upload_id}: these parts were sent. With the last the asset begins."""
+    """POST /assets/multipart-uploads/{upload_id}: reports sent parts; the last one creates the asset."""
     engine, row = engine_of(request), _upload(request)
     body = await read_json(request, engine.config.max_body_bytes)
     reported = body.get("completed_chunks")
@@ -172,7 +172,7 @@ async def report(request: Request) -> Response:
         raise not_provided("completed_chunks")
     if not isinstance(reported, list) or not all(isinstance(chunk, dict) for chunk in reported):
         raise invalid("completed_chunks", "It must be an array of objects.", reported)
-    proven = [await _proven(engine, row, chunk) for chunk in reported]
+    proven = [await _verified(engine, row, chunk) for chunk in reported]
     with engine.store.transaction():
         known = (engine.store.get("uploads", row["id"]) or row)["chunks"]
         fresh = {str(index): now() for index in proven if str(index) not in known}
@@ -197,14 +197,14 @@ async def report(request: Request) -> Response:
     return JSONResponse(answer)
 
 
-async def _proven(engine: Engine, row: Row, chunk: Json) -> int:
-    """The index of a part that is there as it is reported."""
+async def _verified(engine: Engine, row: Row, chunk: Json) -> int:
+    """Validate a reported part; returns its index."""
     index = _whole(chunk, "chunk_index", 1, _chunks(row))
     if str(index) in row["chunks"]:
         return index
     part = engine.config.parts(row["id"]) / _name(index)
     if not part.is_file():
-        raise invalid("chunk_index", "No part was sent to the address of this index.", index)
+        raise invalid("chunk_index", "No part was sent to the URL of this index.", index)
     proof = str(chunk.get("proof", "")).strip('"')
     if proof != await asyncio.to_thread(_md5, part):
         raise invalid("proof", f"It must be the ETag that the part {index} was answered with.", proof)
@@ -284,6 +284,6 @@ routes = [
     Route("/assets/multipart-uploads", listed, methods=["GET"]),
     Route("/assets/multipart-uploads/{upload_id}", report, methods=["POST"]),
     Route("/assets/multipart-uploads/{upload_id}", retrieve, methods=["GET"]),
-    Route("/assets/multipart-uploads/{upload_id}/presigned-urls", more_addresses, methods=["POST"]),
+    Route("/assets/multipart-uploads/{upload_id}/presigned-urls", more_urls, methods=["POST"]),
 ]
 part_routes = [Route("/media/{ticket}/{video_id}/{folder}/{name}", put_part, methods=["PUT"])]

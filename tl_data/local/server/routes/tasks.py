@@ -27,7 +27,7 @@ SPEED = 0.5  # a guess of the working time over the length of the video, for est
 
 
 def shown_task(engine: Engine, row: Row) -> dict[str, Any]:
-    """A task as it stands in a list."""
+    """A task as a listing shows it."""
     profile = engine.profile
     shown = {"_id": row["id"], "index_id": row["index_id"], "video_id": row["video_id"]}
     shown |= state_of(engine, row)
@@ -41,17 +41,17 @@ def shown_task(engine: Engine, row: Row) -> dict[str, Any]:
 
 
 def state_of(engine: Engine, row: Row) -> dict[str, Any]:
-    """How far a task is. `error` says why it failed: a field the service's tasks do not have."""
+    """The state of a task. Its `error` is a field of the engine alone."""
     shown = {name: row[name] for name in ("status", "created_at", "updated_at")}
     shown["system_metadata"] = system_metadata(row)
     return shown | ({"error": row["error"]} if row["error"] and engine.profile.own_fields else {})
 
 
 def checked_source(engine: Engine, form: Form, name: str = "video") -> tuple[str | None, Upload | None]:
-    """The URL or the file of a request; the URL wins. What is plainly wrong is refused at once.
+    """The URL or the file of a request; the URL takes precedence.
 
     Raises:
-        APIProblem: neither is given, the file is empty, or the URL is none.
+        APIProblem: both are missing, the file is empty, or the URL is invalid.
     """
     url, upload = form.text(f"{name}_url"), form.upload(f"{name}_file")
     if url is not None and url.strip():
@@ -79,7 +79,7 @@ async def add_task(
     import_id: str | None = None,
     asset_id: str | None = None,
 ) -> Row:
-    """Put a new indexing task in line; an uploaded file is in its place before the task exists."""
+    """Queue a new indexing task; an uploaded file is moved before the task exists."""
     at, task_id = now(), new_id()
     row: Row = {
         "id": task_id, "index_id": index_id, "status": "validating",
@@ -143,7 +143,7 @@ async def listed(request: Request) -> Response:
 
 
 async def counted(request: Request) -> Response:
-    """GET /tasks/status?index_id=: how many tasks of an index are in which state."""
+    """GET /tasks/status?index_id=: the number of tasks of an index by state."""
     engine = engine_of(request)
     index_id = request.query_params.get("index_id")
     if not index_id:

@@ -1,4 +1,4 @@
-"""/assets/{asset_id}/transcription: what is said in a file that is in no index."""
+"""/assets/{asset_id}/transcription: the speech of an asset."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PARTS = ("words", "sentences", "utterances")
 
 
 async def retrieve(request: Request) -> Response:
-    """GET /assets/{asset_id}/transcription: listened to while the request waits, then remembered.
+    """GET /assets/{asset_id}/transcription: transcribed synchronously, then cached.
 
-    Nobody tells speakers apart here, so that a sentence is an utterance, too.
+    The engine does not separate speakers, so that each sentence is one utterance.
     """
     engine = engine_of(request)
     row = asset_of(engine, request.path_params["asset_id"])
@@ -31,7 +31,7 @@ async def retrieve(request: Request) -> Response:
         answer = {"status": row["status"]}
         return JSONResponse(answer | ({"error": row["error"]} if row["error"] else {}))
     speech: tuple[Span, ...] = ()
-    if row["duration"] is not None:  # an image says nothing
+    if row["duration"] is not None:  # images have no sound
         asset = {"type": "asset_id", "asset_id": row["id"]}
         speech = (await engine.inline_videos.material(asset, check=lambda _: None)).evidence.speech
     if not speech and engine.profile.name == "today":

@@ -1,4 +1,4 @@
-"""/indexes/{index_id}/videos, and the files behind the addresses in a video."""
+"""/indexes/{index_id}/videos, and the files behind the signed URLs of a video."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ CORS = {
 
 
 def system_metadata(row: Row) -> dict[str, Any]:
-    """The facts of the container; all six of them once they are known."""
+    """The known facts of the container."""
     names = ("filename", "duration", "fps", "width", "height", "size", "video_title")
     return {name: row[name] for name in names if row.get(name) is not None}
 
 
 def shown_video(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
-    """A video as it stands in a list."""
+    """A video as a listing shows it."""
     profile, metadata = engine.profile, row["user_metadata"] or {}
     shown = {
         "_id": row["id"],
@@ -68,7 +68,7 @@ def shown_video(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
 
 
 async def shown_hls(engine: Engine, request: Request, row: Row) -> dict[str, Any] | None:
-    """The stream of a video with its thumbnails; None when it was not wanted.
+    """The stream of a video with its thumbnails; None if it was not requested.
 
     With the thumbnail addon there is one for each clip, in order; without it, one for the video.
     """
@@ -130,7 +130,7 @@ LONGEST_REPR = 20_000  # characters
 
 
 def _from_repr(text: str) -> list[Where]:
-    """One SDK sends its filter as the repr of a Python dict."""
+    """A filter that one SDK sends as the repr of a Python dict."""
     try:
         given = ast.literal_eval(text) if len(text) <= LONGEST_REPR else None
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError, SystemError):
@@ -141,7 +141,7 @@ def _from_repr(text: str) -> list[Where]:
     ):
         raise invalid("user_metadata", "It must be an object of texts, numbers and booleans.", text)
     if any("\ud800" <= letter <= "\udfff" for item in given.items() for part in item for letter in str(part)):
-        raise invalid("user_metadata", "It has half of a character.")
+        raise invalid("user_metadata", "It contains an unpaired surrogate.")
     return [Where(str(key), "=", bindable(value), metadata=True) for key, value in given.items()]
 
 
@@ -176,14 +176,14 @@ async def full_video(engine: Engine, request: Request, row: Row) -> dict[str, An
         if engine.profile.own_fields:
             answer["embedding"]["engine_model"] = engine.config.tiers.search_model
     if as_flag("transcription", query.get("transcription") or "false") and (
-        said := await engine.stages.transcription(row["id"])
+        phrases := await engine.stages.transcription(row["id"])
     ):
-        answer["transcription"] = said
+        answer["transcription"] = phrases
     return answer
 
 
 async def update(request: Request) -> Response:
-    """PUT and PATCH of one video: named keys are set, null deletes one."""
+    """PUT and PATCH of one video: sets the given keys; null deletes a key."""
     engine = engine_of(request)
     row = engine.video(request.path_params["index_id"], request.path_params["video_id"])
     body = await read_json(request, engine.config.max_body_bytes)
@@ -211,12 +211,12 @@ async def delete(request: Request) -> Response:
         raise APIProblem(400, "video_not_ready", f"Video {row['id']} cannot be deleted before it is ready.")
     await remove_video(engine, row)
     for task in engine.store.rows("tasks", [Where("video_id", "=", row["id"])], columns=["id"]):
-        engine.store.change("tasks", task["id"], asset_id=None)  # it is no indexed asset any more
+        engine.store.change("tasks", task["id"], asset_id=None)  # no longer an indexed asset
     return Response(status_code=204)
 
 
 async def remove_video(engine: Engine, row: Row) -> None:
-    """A video, its vectors and its files are gone."""
+    """Delete a video with its vectors and files."""
     engine.store.remove("videos", [Where("id", "=", row["id"])])
     engine.store.change("indexes", row["index_id"], updated_at=now())
     await engine.stages.remove(row["id"])
