@@ -32,15 +32,15 @@ def test_the_key_never_shows() -> None:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ({"concurrency": "many"}, "concurrency is 'many', but must be a int"),
+        ({"concurrency": "many"}, "concurrency is 'many'; it must be of type int"),
         ({"concurrency": 0}, "must be above 0"),
         ({"timeout": "nan"}, "timeout is nan; it must be above 0"),
         ({"requests_per_minute": -60}, "requests_per_minute is -60.0; it must be above 0"),
-        ({"requests_per_day": "inf"}, "requests_per_day is inf; leave it out"),
+        ({"requests_per_day": "inf"}, "requests_per_day is inf; it must be finite"),
         ({"max_wait": -1}, "max_wait is -1.0; it must be 0 or more"),
         ({"on_error": "ignore"}, "'raise' or 'null'"),
         ({"base_url": "api.example.com"}, "http:// or https://"),
-        ({"colour": "red"}, "no setting is called 'colour'"),
+        ({"colour": "red"}, "unknown setting 'colour'"),
     ],
 )
 def test_a_wrong_value_is_named(said: dict[str, object], words: str) -> None:

@@ -1,29 +1,29 @@
-"""Everything that can go wrong, as one tree.
+"""The exceptions of tl_data.
 
     TLDataError
     ├── SettingsError (ValueError)      a setting is missing, unreadable or contradicts another
-    ├── MissingExtra (ImportError)      an optional package is not installed; says the line to type
+    ├── MissingExtra (ImportError)      an optional package is not installed; the message has the pip command
     ├── SchemaMismatch (TypeError)      columns, types or models do not fit together
     ├── RowFailed                       one row failed a statement: which row, why, what to do
-    ├── Cancelled                       the calls were stopped on purpose
-    ├── BudgetReached                   the run stopped itself at its budget or failure limit
+    ├── Cancelled                       the calls were cancelled
+    ├── BudgetReached                   the run stopped at its budget or failure limit
     ├── LedgerError                     the ledger cannot be read or written safely
     ├── LakeError                       a table of the lake cannot be read or written safely
     ├── ExportError                     the target of an export cannot be reached, or is full
-    ├── MediaRefused                    the video cannot be taken, known before anything was paid
-    ├── TaskFailed                      a remote task was accepted, worked on, and ended in `failed`
-    ├── StillRunning                    a remote task goes on; we stopped waiting             (retryable)
-    └── APIError                        the API answered with an error, or did not answer
-        ├── ConnectionFailed            no complete answer arrived                     (retryable)
-        ├── RateLimited                 429; wait as the server says, no attempt spent (retryable)
+    ├── MediaRefused                    the video file is not accepted; nothing was charged
+    ├── TaskFailed                      a remote task was accepted and ended in `failed`
+    ├── StillRunning                    a remote task did not finish before the deadline      (retryable)
+    └── APIError                        the API returned an error, or did not respond
+        ├── ConnectionFailed            no complete response arrived                   (retryable)
+        ├── RateLimited                 429; retried after a wait, uses no attempt     (retryable)
         ├── ServerFailed                5xx                                            (retryable)
-        ├── QuotaExhausted              a quota that only time or money refills
-        ├── NotAllowed                  401, 403: the key is wrong or may not do this
+        ├── QuotaExhausted              a quota that is refilled later or by payment
+        ├── NotAllowed                  401, 403: the key is invalid or lacks the permission
         ├── NotFound                    404, 410
         └── BadRequest                  every other 4xx
 
-`retryable` says whether sending the same thing again can help. The types do not survive the
-boundary of DuckDB or Spark, the text does: so the text carries code, request id and next step.
+`retryable` is true if the same call may succeed later. DuckDB and Spark pass on the text of an exception, not
+its type, so the text contains the code, the request id and the next step.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import re
 
 
 class TLDataError(Exception):
-    """Base of every error this package raises on purpose."""
+    """The base class of the exceptions of tl_data."""
 
     retryable = False
     code: str | None = None
@@ -41,7 +41,7 @@ class TLDataError(Exception):
 
     @property
     def kind(self) -> str:
-        """The class name, as it stands in the `errors` table and in `try_` results."""
+        """The class name, as in the table `errors` and in `try_` results."""
         return type(self).__name__
 
 
@@ -70,11 +70,11 @@ class RowFailed(TLDataError):
 
 
 class Cancelled(TLDataError):
-    """The calls were stopped on purpose: Ctrl-C, or `Connection.cancel()`."""
+    """The calls were cancelled by Ctrl-C or `Connection.cancel()`."""
 
 
 class BudgetReached(TLDataError):
-    """The run stopped itself at its budget or failure limit; what was paid for is kept."""
+    """The run stopped at its budget or failure limit. Results that were paid for are kept."""
 
 
 class LedgerError(TLDataError):
@@ -82,11 +82,11 @@ class LedgerError(TLDataError):
 
 
 class LakeError(TLDataError):
-    """A table of the lake cannot be read or written safely; it is as it was before."""
+    """A table of the lake cannot be read or written safely. It is unchanged."""
 
 
 class ExportError(TLDataError):
-    """The target of an export is away, full or refuses the credentials; a later export goes on."""
+    """The target of an export is unreachable, full, or rejects the credentials. A later export continues."""
 
     retryable = True
 
@@ -99,9 +99,9 @@ class ExportError(TLDataError):
 
 
 class MediaRefused(TLDataError):
-    """The video cannot be taken: known from its headers, before anything was paid.
+    """The video file is not accepted. Nothing was charged.
 
-    `code` is the API's own code for the same refusal (`video_duration_too_short`, ...).
+    `code` is the API's code for the same reason (`video_duration_too_short`, ...).
     """
 
     def __init__(self, message: str, code: str = "video_file_broken") -> None:
@@ -113,7 +113,7 @@ class MediaRefused(TLDataError):
 
 
 class TaskFailed(TLDataError):
-    """A remote task was accepted, worked on, and ended in `failed`."""
+    """A remote task was accepted and ended in `failed`."""
 
     def __init__(self, message: str, task_id: str | None = None, code: str = "task_failed") -> None:
         super().__init__(message, task_id, code)
@@ -126,7 +126,7 @@ class TaskFailed(TLDataError):
 
 
 class StillRunning(TLDataError):
-    """A remote task is not finished at its deadline. It goes on: a later run re-attaches and pays nothing."""
+    """A remote task did not finish before the deadline. A later run continues it for free."""
 
     retryable = True
     code = "task_still_running"
@@ -140,16 +140,15 @@ class StillRunning(TLDataError):
 
 
 class APIError(TLDataError):
-    """The API answered with an error, or did not answer.
+    """The API returned an error, or did not respond.
 
-    `retry_after` is the wait in seconds that the server asked for, if it asked.
+    `retry_after` is the wait in seconds that the server asked for, None without one. `maybe_done` is true if
+    the server may have processed the request although no response arrived.
     """
 
-    maybe_done = (
-        False  # no answer came, but the server may have carried the request out: look before repeating
-    )
-    partial: str | None = None  # of a generated text: what was received before it broke off
-    minutes_about = 0.0  # of the video that the call was about: an answer that cannot be used costs them, too
+    maybe_done = False
+    partial: str | None = None  # the received part of an interrupted text
+    minutes_about = 0.0  # minutes of the analyzed video, which an unusable response costs, too
 
     # Every field goes through positional arguments: an exception with a keyword-only __init__
     # cannot be unpickled, and Spark pickles exceptions.
@@ -181,42 +180,42 @@ class APIError(TLDataError):
 
 
 class ConnectionFailed(APIError):
-    """No complete answer arrived: refused, reset, timed out, cut off."""
+    """No complete response arrived: the connection was refused, reset, closed early, or timed out."""
 
     retryable = True
 
 
 class RateLimited(APIError):
-    """429. Waiting as long as the server says helps, and costs no attempt."""
+    """429. The call is retried after the wait that the server gives, which uses no attempt."""
 
     retryable = True
 
 
 class ServerFailed(APIError):
-    """5xx, or an answer that is not the API's (an error page of a proxy)."""
+    """5xx, or a response that is not from the API, such as an error page of a proxy."""
 
     retryable = True
 
 
 class QuotaExhausted(APIError):
-    """A quota that refills tomorrow or with money: waiting in line would not help."""
+    """A quota is exhausted until a later reset or a payment. The call is not retried."""
 
 
 class NotAllowed(APIError):
-    """401 or 403: the key is wrong, expired, or may not do this."""
+    """401 or 403: the key is invalid, expired, or lacks the permission."""
 
 
 class NotFound(APIError):
-    """404 or 410: no such index, video, task or endpoint."""
+    """404 or 410: the index, video, task or endpoint does not exist."""
 
 
 class BadRequest(APIError):
-    """400 and every other 4xx: the request itself must change."""
+    """400 and every other 4xx: the request is invalid."""
 
 
-#: Codes with which a server refuses the form of a request, whatever it is about.
+#: Codes of a server that does not support the form of a request.
 _SHAPE_CODES = ("parameter_unknown", "content_type_invalid", "endpoint_not_exists", "endpoint_deprecated")
-#: Parameters that this package chooses, not its user; a refusal that names one is about the request's form.
+#: Parameters that this package sets, not its user; an error that names one is about the request's form.
 _SHAPE_PARAMETERS = re.compile(
     r"\b(video_id|model_name|analysis_mode|input_type|stream|custom_id|search_options)\b[^.]{0,40}"
     r"\b(not supported|no longer|invalid|unknown|required|deprecated)\b|\buse (the )?video object\b"
@@ -227,8 +226,9 @@ _SHAPE_PARAMETERS = re.compile(
 
 
 def is_shape_refusal(code: str | None, message: str) -> bool:
-    """Whether a refusal (HTTP 400 and the like) is about the form of the request, not about the video or
-    what its user asked: then the release is to blame, and a later one may succeed with the same row.
+    """Whether a 4xx is about the form of the request, not about the video or the user's arguments.
+
+    Such an error is caused by this release, and a later release may succeed with the same row.
     """
     if code in _SHAPE_CODES:
         return True
@@ -237,8 +237,8 @@ def is_shape_refusal(code: str | None, message: str) -> bool:
     )
 
 
-#: What a message says then.
+#: Added to the message of such an error.
 SHAPE_ADVICE = (
-    "The server does not take this form of the request: this release of tl_data is to blame, not the video. "
-    "Nothing was paid; upgrade tl_data and run again."
+    "The server does not support this form of the request. The cause is this release of tl_data, not the "
+    "video. Nothing was charged; upgrade tl_data and run again."
 )

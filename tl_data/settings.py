@@ -1,10 +1,11 @@
 """Settings: from arguments, then the environment, then a TOML file, then defaults.
 
-    Settings.load()                      what the environment and the file say
-    Settings.load(index="news")          the same, with one value said here
+    Settings.load()                      from the environment and the file
+    Settings.load(index="news")          with one value given here
 
-Each field `x` is read from the environment as `TL_X` and from the file as `x`. The file is named by
-`TL_CONFIG`, or is `tl_data.toml` in the working folder (its top-level table, so that a job file can be one).
+Each field `x` is read from the environment variable `TL_X` and from the key `x` of the file. The file is
+`TL_CONFIG`, or `tl_data.toml` in the working folder. Only its top-level table is read, so it may be a job
+file.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tl_data.urls import is_loopback
 
 SERVICE_URL = "https://api.twelvelabs.io/v1.3"
 
-#: What the embedded engine calls its model; the service's own names stay for the service.
+#: The model name of the embedded engine. Names of the service's models are used for the service alone.
 EMBEDDED_MODEL = "tl-local-2"
 
 #: Dimension of the vectors of each model: the service's (docs, "Marengo") and the embedded engine's.
@@ -38,13 +39,13 @@ DIMENSIONS: dict[str, int] = {
     EMBEDDED_MODEL: 320,
 }
 
-#: Limits of each category of endpoints that can be set.
+#: Configurable limits of each category of endpoints.
 LIMITS = (
     *("requests_per_minute", "requests_per_hour", "requests_per_day"),
     *("video_minutes_per_hour", "video_minutes_per_day"),
     *("tokens_per_minute", "tokens_per_hour", "tokens_per_day"),
 )
-#: Seconds that a job waits for a limit, if nothing else is said: until the next hour begins, by any clock.
+#: Default of `max_wait` for jobs, in seconds: until the next hour begins, with a minute for different clocks.
 JOB_WAIT = 3660.0
 
 #: Settings that are numbers above 0, if they are set.
@@ -60,7 +61,7 @@ def _home() -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that can be set, immutable and picklable; the key never shows in a repr."""
+    """All settings, immutable and picklable. The repr does not contain the API keys."""
 
     api_key: str | None = field(default=None, repr=False)
     base_url: str | None = None  # None: the service with a key, the embedded engine without
@@ -70,12 +71,12 @@ class Settings:
     search_model: str | None = None  # None: marengo3.0 (2025: marengo2.7), or the engine's own
     analyze_model: str | None = None  # None: pegasus1.5 (2025: pegasus1.2), or the engine's own
     concurrency: int = 16  # calls in flight, per process; of a job: of indexing and of analysis each
-    timeout: float = 600.0  # seconds for one answer; the service may think for minutes
+    timeout: float = 600.0  # seconds for one response; an analysis may take minutes
     task_deadline: float = 4 * 3600.0  # seconds to wait for one remote task
-    poll_interval: float = 5.0  # seconds between looks at unfinished tasks
-    retries: int = 5  # attempts after the first, of calls that may be repeated
+    poll_interval: float = 5.0  # seconds between polls of unfinished tasks
+    retries: int = 5  # attempts after the first, for calls that can be repeated
     max_wait: float = 300.0  # longest wait in seconds for a limit before it is an error; jobs: JOB_WAIT
-    requests_per_minute: float | None = None  # None: learnt from the API's headers; so all of these
+    requests_per_minute: float | None = None  # None: taken from the API's headers; the same for all limits
     requests_per_hour: float | None = None
     requests_per_day: float | None = None
     video_minutes_per_hour: float | None = None
@@ -100,14 +101,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.on_error not in get_args(OnError):
-            raise SettingsError(f"on_error is {self.on_error!r}; it is 'raise' or 'null'")
+            raise SettingsError(f"on_error is {self.on_error!r}; it must be 'raise' or 'null'")
         for name in ABOVE_ZERO:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise SettingsError(f"{name} is {value}; it must be above 0")
         for name in LIMITS:
             if getattr(self, name) == math.inf:
-                raise SettingsError(f"{name} is inf; leave it out, and there is none")
+                raise SettingsError(f"{name} is inf; it must be finite. Omit it for no limit")
         for name in ("retries", "max_wait", "sql_budget", "sql_max_calls"):
             if getattr(self, name) is not None and not getattr(self, name) >= 0:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be 0 or more")
@@ -115,14 +116,15 @@ class Settings:
             raise SettingsError(f"base_url is {self.base_url!r}; it must begin with http:// or https://")
 
     @classmethod
-    def load(cls, *, defaults: Mapping[str, Any] | None = None, **said: Any) -> Settings:
+    def load(cls, *, defaults: Mapping[str, Any] | None = None, **overrides: Any) -> Settings:
         """Merge arguments over the environment over the file over the defaults.
 
         Args:
-            defaults: of the caller's own, instead of those of the class.
+            defaults: replace the defaults of the class.
+            overrides: the arguments; None means "not given".
 
         Raises:
-            SettingsError: an unknown name, or a value of the wrong type, and where it was said.
+            SettingsError: an unknown name, or a value of the wrong type, and its source.
         """
         values: dict[str, Any] = dict(defaults or {})
         path = os.environ.get("TL_CONFIG")
@@ -142,7 +144,7 @@ class Settings:
         names = {f.name for f in fields(cls)}
         environment = {n: os.environ[f"TL_{n.upper()}"] for n in names if os.environ.get(f"TL_{n.upper()}")}
         values |= _typed(environment, "the environment (TL_...)")
-        values |= _typed({k: v for k, v in said.items() if v is not None}, "the arguments")
+        values |= _typed({k: v for k, v in overrides.items() if v is not None}, "the arguments")
         return cls(**values)
 
     def but(self, **changes: Any) -> Settings:
@@ -151,11 +153,11 @@ class Settings:
 
     @property
     def embedded(self) -> bool:
-        """Whether the embedded engine is used: no key, and no address of another server."""
+        """Whether the embedded engine is used: there is neither an API key nor a base URL."""
         return self.api_key is None and self.base_url is None
 
     def key_for(self, base_url: str) -> str | None:
-        """The key to send to an address: the API key, or that of the engine which this user's programs share.
+        """The API key for a base URL: the configured one, or the key of this user's embedded engine.
 
         Args:
             base_url: of the API, or of the embedded engine.
@@ -177,11 +179,11 @@ class Settings:
 
     @property
     def dimension(self) -> int | None:
-        """Length of the vectors of the session's model, where it is known beforehand."""
-        if self.embedded:  # its vectors are its own, by whatever name they are asked for
-            # The encoder's files say it: see Connection.dimension.
+        """The dimension of the model's vectors, None if it is not known before a connection."""
+        if self.embedded:  # the engine's own vectors, for any requested model name
+            # The files of the encoder determine it: see Connection.dimension.
             return None if self.local_clip else DIMENSIONS[EMBEDDED_MODEL]
-        # Another server than the service may be anything: its vectors keep their own length.
+        # The vectors of an unknown server may have any dimension.
         here = is_loopback(self.base_url or "")
         if self.search_model != EMBEDDED_MODEL and (here or (self.base_url and self.search_model is None)):
             return None
@@ -189,21 +191,23 @@ class Settings:
 
     @property
     def ledger_url(self) -> str:
-        """Where the ledger is, always set."""
+        """The path or URL of the ledger."""
         return self.ledger or str(Path(self.home) / "ledger")
 
 
 def _typed(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Check the names and turn the texts of the environment into the types of the fields."""
+    """Check the names, and convert the values to the types of the fields."""
     kinds = {f.name: str(f.type) for f in fields(Settings)}
     typed: dict[str, Any] = {}
     for name, value in values.items():
         if name not in kinds:
             names = ", ".join(sorted(kinds))
-            raise SettingsError(f"{where}: no setting is called {name!r}; there are {names}")
+            raise SettingsError(f"{where}: unknown setting {name!r}; settings are {names}")
         wanted = int if "int" in kinds[name] else float if "float" in kinds[name] else str
         try:
             typed[name] = value if value is None else wanted(value)
         except (TypeError, ValueError) as error:
-            raise SettingsError(f"{where}: {name} is {value!r}, but must be a {wanted.__name__}") from error
+            raise SettingsError(
+                f"{where}: {name} is {value!r}; it must be of type {wanted.__name__}"
+            ) from error
     return typed

@@ -131,7 +131,7 @@ def test_bad_files_are_refused(run: Run, tmp_path: Path, make: Callable[[Path], 
     with pytest.raises(MediaRefused) as caught:
         run(lambda c: preflight(c, make(tmp_path)))
     assert caught.value.code == code
-    with pytest.raises(MediaRefused, match="cannot be read: No such file"):
+    with pytest.raises(MediaRefused, match=r"cannot read .*: No such file"):
         run(lambda c: preflight(c, tmp_path / "nowhere.mp4"))
 
 
@@ -233,7 +233,7 @@ def test_a_remote_page_or_nothing_is_refused(server: Server, run: Run) -> None:
         run(lambda c: preflight(c, server.origin + "/v.mp4"))
     server.tell("HEAD /v.mp4", say(200, accept_ranges="bytes", content_length="20"))
     server.tell("GET /v.mp4", say(206, b"bread, butter, tomat", content_range="bytes 0-19/20"))
-    with pytest.raises(MediaRefused, match=r"v.mp4 cannot be read as a video"):
+    with pytest.raises(MediaRefused, match=r"cannot read .*v.mp4 as a video"):
         run(lambda c: preflight(c, server.origin + "/v.mp4"))
     server.tell("GET /v.mp4", say(500))
     with pytest.raises(Exception, match="HTTP 500"):

@@ -1,4 +1,4 @@
-"""Pictures of a video: small JPEGs of its moments, decoded by PyAV from a file or an address."""
+"""Frames of a video as small JPEGs, decoded by PyAV from a file or a URL."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 from tl_data.untrusted import CONTAINERS, REMOTE_CONTAINERS
 
 WIDTH = 320  # pixels
-PICTURES = 12  # of a video, spread over its length
-POSTER = PICTURES // 3  # which of them stands for the video: later than titles and black
+FRAMES = 12  # of a video, spread over its duration
+POSTER = FRAMES // 3  # index of the poster frame: after titles and black frames
 
 Json = dict[str, Any]
 
 
 def frames_of(source: str, length: float | None) -> list[Json]:
-    """Pictures of a video as rows without its id: sec, kind, jpeg, width, height.
+    """Frames of a video as rows without its id: sec, kind, jpeg, width, height.
+
+    A source that cannot be opened or decoded gives no rows: frames are optional and fail no video.
 
     Args:
         source: path or URL.
-        length: of the video in seconds; None: as its header says.
-
-    A source that cannot be opened or decoded has none: pictures are an addition, and no reason to fail.
+        length: of the video in seconds; None takes the duration in its header.
     """
     try:
         import av
@@ -30,18 +30,18 @@ def frames_of(source: str, length: float | None) -> list[Json]:
         return []
     options = REMOTE_CONTAINERS if "://" in source else CONTAINERS
     try:
-        # Seconds to open and to read: a host that hangs costs the pictures, not the run.
+        # Timeouts in seconds to open and to read, so that a slow host cannot block the run.
         with av.open(source, options=options, timeout=(15.0, 30.0)) as opened:
             stream = opened.streams.video[0]
-            known = length or float((opened.duration or 0) / av.time_base)
-            count = max(1, min(PICTURES, int(known)))
+            duration = length or float((opened.duration or 0) / av.time_base)
+            count = max(1, min(FRAMES, int(duration)))
             rows: list[Json] = []
             for n in range(count):
-                image = _at(opened, stream, known * (n + 0.5) / count)
+                image = _at(opened, stream, duration * (n + 0.5) / count)
                 if image is not None:
-                    kind = "poster" if n == count * POSTER // PICTURES else "moment"
+                    kind = "poster" if n == count * POSTER // FRAMES else "moment"
                     body, width, height = jpeg(image)
-                    second = round(known * (n + 0.5) / count, 3)
+                    second = round(duration * (n + 0.5) / count, 3)
                     rows.append({"sec": second, "kind": kind, "jpeg": body, "width": width, "height": height})
             return rows
     except Exception:  # noqa: BLE001 - a foreign file may make the library raise anything
@@ -63,7 +63,7 @@ def frame_at(path: str, second: float) -> bytes | None:
 
 
 def _at(opened: Any, stream: Any, second: float) -> Any:
-    """The first frame at a time or after it; the last one if there is none."""
+    """The first frame at or after a time; the last frame if there is none."""
     start, base = stream.start_time or 0, stream.time_base or Fraction(1, 1000)
     opened.seek(start + int(second / base), stream=stream)
     wanted, last = second + float(start * base) - 0.02, None

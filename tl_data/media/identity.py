@@ -1,17 +1,17 @@
-"""What makes two mentions of a video the same video.
+"""The identity of a video: the key by which the ledger recognizes it.
 
-A URL is reduced to its canonical form: the parameters that only sign it (S3, GCS, Azure SAS, CloudFront,
-OSS) say nothing about the content and change at every listing. What the server says about the bytes is
-added, so that a replaced file is a new video:
+A URL is reduced to its canonical form, without the parameters that sign it (S3, GCS, Azure SAS, CloudFront,
+OSS), which change with every listing. The validators in the response headers are added, so that a replaced
+file is a new video:
 
-1. an ETag that is a digest (32 or more hex digits, as S3 and most object stores give) tells alone
-   whether they changed: the same bytes uploaded again to the same place stay the same video;
-2. otherwise Last-Modified with the length: the ETags of web servers and CDNs may name an inode, a node or
-   a compression variant, and would change from one request to the next;
-3. otherwise any ETag (the weak mark removed) with the length; otherwise what there is.
+1. an ETag that is a digest (32 or more hex digits, as from S3 and most object stores), alone: the same bytes
+   uploaded again to the same URL stay the same video;
+2. otherwise Last-Modified with the length: the ETags of web servers and CDNs may contain an inode, a node or
+   a compression variant, and differ between requests;
+3. otherwise any ETag (without the weak mark) with the length, or the ones that exist.
 
-A local file is its bytes; above 64 MiB its size, date and three blocks of it, because reading 4 GB to
-learn that nothing is new would cost more than it saves.
+A local file is identified by a digest of its bytes; above 64 MiB by its size, its modification time and a
+digest of three blocks, because reading it whole takes too long.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class Remote(Protocol):
-    """What a server says about a file without sending it."""
+    """The response headers of a file."""
 
     @property
     def length(self) -> int | None: ...
@@ -54,9 +54,9 @@ class Probes(Protocol):
 
 @dataclass(frozen=True)
 class Identity:
-    """Which video this is. `content_key` is 32 hex digits and changes when the content does."""
+    """The identity of a video. `content_key` has 32 hex digits and changes with the content."""
 
-    canonical: str  # for people and for the ledger: no signature, no credentials
+    canonical: str  # without signature and credentials
     content_key: str
     size_bytes: int | None = None
     etag: str | None = None
@@ -69,7 +69,7 @@ def is_url(video: str) -> bool:
 
 
 def local_path(video: str) -> Path:
-    """The path behind a `file://` address or a plain path."""
+    """The path of a `file://` URL or of a plain path."""
     return Path(unquote(urlsplit(video).path)) if video.lower().startswith("file://") else Path(video)
 
 
@@ -85,9 +85,7 @@ def canonical_url(url: str) -> str:
         host, port = parts.hostname or "", parts.port
         host = host.encode("idna").decode("ascii") if not host.isascii() else host
     except ValueError as error:
-        raise MediaRefused(
-            f"not a URL that can be read: {without_query(url)}", "video_url_invalid"
-        ) from error
+        raise MediaRefused(f"invalid URL: {without_query(url)}", "video_url_invalid") from error
     scheme = parts.scheme.lower()
     host = f"[{host}]" if ":" in host else host
     place = host if port is None or port == _PORTS.get(scheme) else f"{host}:{port}"
@@ -96,12 +94,12 @@ def canonical_url(url: str) -> str:
 
 
 async def identify(client: Probes, video: str | Path) -> Identity:
-    """Tell which video a URL or a local path is.
+    """Determine the identity of a URL or a local path.
 
     Raises:
         MediaRefused: the file does not exist or cannot be read, or the URL is malformed.
-        APIError: the server did not answer. A guess without its answer would be another identity than
-            the next run's, and the video would be paid twice.
+        APIError: the server did not respond. Without its headers the identity could differ from that of the
+            next run, and the video would be charged twice.
     """
     text = str(video)
     if not is_url(text):

@@ -1,11 +1,9 @@
-"""A remote file as one that can be read and seeked, without downloading it: for reading container headers.
-
-What will be refused, known from the container's header: before an upload, before anything is paid.
+"""Checks of a video against the limits of the models, from its container header, before an upload.
 
     facts = await preflight(client, "https://example.com/tour.mp4", "marengo3.0")
 
-reads a few blocks, never the file, and raises what the API would refuse the video with.
-Reading headers needs the extra `media`. What a header does not say is no reason to refuse.
+reads a few blocks of the file and raises the error that the API would return for it. Reading headers needs
+the extra `media`. A value that the header does not contain is not checked.
 """
 
 from __future__ import annotations
@@ -29,19 +27,19 @@ if TYPE_CHECKING:
 FIRST_BLOCK = 128 << 10
 LARGEST_BLOCK = 2 << 20
 BLOCKS = 8  # kept in memory
-MOST = 32 << 20  # bytes read of one file before giving up on its header
-PATIENCE = 60.0  # seconds for one block
+MAX_BYTES = 32 << 20  # read of one file in search of its header
+BLOCK_TIMEOUT = 60.0  # seconds
 
 
-class GivesUp(BadRequest):
-    """The header is too far inside of the file, or its server only sends whole files."""
+class HeaderUnavailable(BadRequest):
+    """The header is too far from the start of the file, or the server does not support range requests."""
 
 
 class RangeFile(io.RawIOBase):
-    """A remote file as one that can be read and seeked, by a thread beside the event loop.
+    """A seekable file object for a remote file, read by a thread beside the event loop.
 
-    Blocks are fetched as they are needed; those that follow each other grow, so that a long header
-    takes few requests. The last few are kept.
+    Blocks are fetched on demand. Consecutive blocks grow, so that a long header takes few requests. The last
+    `BLOCKS` are kept.
     """
 
     def __init__(self, client: Client, url: str, length: int, loop: asyncio.AbstractEventLoop) -> None:
@@ -52,14 +50,14 @@ class RangeFile(io.RawIOBase):
         self._at = 0
         self._blocks: dict[int, bytes] = {}  # by where they begin, oldest first
         self._end = 0  # of the last block
-        self._grown = FIRST_BLOCK
+        self._block_size = FIRST_BLOCK
         self.fetched = 0  # bytes
         self.failure: TLDataError | None = None
         self._lock = threading.Lock()  # of `_reading`
         self._reading: Future[bytes] | None = None  # the block that the reading thread waits for
 
     def close(self) -> None:
-        """Read nothing more; the block that is waited for is given up. From any thread."""
+        """Close the file and cancel the current request. May be called from any thread."""
         with self._lock:
             super().close()
             if self._reading is not None:
@@ -84,19 +82,21 @@ class RangeFile(io.RawIOBase):
         if self._at >= end:
             return b""
         start, block = self._block()
-        piece = block[self._at - start : end - start]  # nothing if the file is shorter than was said
+        piece = block[self._at - start : end - start]  # empty if the file is shorter than reported
         self._at += len(piece)
         return piece
 
     def _block(self) -> tuple[int, bytes]:
-        """The block that holds the position, and where it begins."""
+        """The block at the current position, and its start."""
         for start, block in self._blocks.items():
             if start <= self._at < start + len(block):
                 return start, block
-        self._grown = min(LARGEST_BLOCK, self._grown * 2) if self._at == self._end else FIRST_BLOCK
-        start, self._end = self._at, min(self._length, self._at + self._grown)
-        if self.fetched + self._end - start > MOST:
-            self.failure = GivesUp("the header is too far inside of the file", "header_not_found")
+        self._block_size = min(LARGEST_BLOCK, self._block_size * 2) if self._at == self._end else FIRST_BLOCK
+        start, self._end = self._at, min(self._length, self._at + self._block_size)
+        if self.fetched + self._end - start > MAX_BYTES:
+            self.failure = HeaderUnavailable(
+                f"no header within {MAX_BYTES >> 20} MiB of the file", "header_not_found"
+            )
             raise self.failure
         block = self._fetch(start, self._end)
         self._blocks[start] = block
@@ -113,14 +113,16 @@ class RangeFile(io.RawIOBase):
             )
             self._reading = reading
         try:
-            block = reading.result(PATIENCE)
+            block = reading.result(BLOCK_TIMEOUT)
         except TLDataError as error:
-            gives_up = isinstance(error, BadRequest) and error.code == "ranges_not_supported"
-            self.failure = GivesUp(str(error), error.code) if gives_up else error
+            unavailable = isinstance(error, BadRequest) and error.code == "ranges_not_supported"
+            self.failure = HeaderUnavailable(str(error), error.code) if unavailable else error
             raise self.failure from None
         except TimeoutError:
             reading.cancel()
-            self.failure = ConnectionFailed(f"the server of {redacted(self._url)} sends too slowly")
+            self.failure = ConnectionFailed(
+                f"no block of {redacted(self._url)} arrived within {BLOCK_TIMEOUT:g} s"
+            )
             raise self.failure from None
         self.fetched += len(block)
         return block
@@ -128,13 +130,13 @@ class RangeFile(io.RawIOBase):
 
 MB, GB = 1 << 20, 1 << 30
 
-SLACK_SEC = 0.05  # containers round: a file cut to 4 s may say 3.99
-SLACK_RATIO = 0.005  # 2.4:1 in even pixels may be a little more
+SLACK_SEC = 0.05  # containers round: a file of 4 s may have 3.99 in its header
+SLACK_RATIO = 0.005  # 2.4:1 rounded to even pixels may be slightly wider
 
 
 @dataclass(frozen=True)
 class MediaFacts:
-    """What the header says of a video; None is what it does not say."""
+    """The facts in a video's header; None where the header has no value."""
 
     size_bytes: int | None
     duration_sec: float | None
@@ -147,7 +149,7 @@ class MediaFacts:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model takes. A portrait video is measured like the same one lying on its side."""
+    """The limits of a model. Portrait and landscape are treated alike."""
 
     shortest_sec: float
     longest_sec: float
@@ -161,7 +163,7 @@ class Limits:
     image_bytes: int = 5 * MB
 
     def and_(self, other: Limits) -> Limits:
-        """The stricter of both in everything: what an index with both models takes."""
+        """The stricter of both limits in every field, for an index with both models."""
         tokens = [n for n in (self.query_tokens, other.query_tokens) if n is not None]
         return Limits(
             max(self.shortest_sec, other.shortest_sec),
@@ -177,8 +179,8 @@ class Limits:
         )
 
 
-#: Published limits of each model. The aspect ratios listed for Marengo 2.7 all lie within 2.4:1, which is
-#: what the API names when it refuses.
+#: Published limits of each model. The aspect ratios listed for Marengo 2.7 all lie within 2.4:1, the limit in
+#: the API's error message.
 LIMITS: dict[str, Limits] = {
     "marengo2.7": Limits(4, 7200, 2 * GB, 360, 3840, 2160, query_tokens=77),
     "marengo3.0": Limits(
@@ -188,7 +190,7 @@ LIMITS: dict[str, Limits] = {
         4, 14400, 4 * GB, 360, 5184, 2160, query_tokens=2000, image_side=128, image_bytes=32 * MB
     ),
     "pegasus1.2": Limits(4, 3600, 2 * GB, 360, 3840, 2160),
-    # By task, without a window; with windows of two hours it takes files of four.
+    # For tasks without a window; with windows of two hours, files may have four hours.
     "pegasus1.5": Limits(1, 7200, 4 * GB, 360, 5184, 2160),
     "pegasus1.6": Limits(1, 7200, 4 * GB, 360, 5184, 2160),
     "tl-local-2": Limits(4, 7200, 2 * GB, 360, 5184, 2160, image_bytes=32 * MB),
@@ -197,8 +199,8 @@ LIMITS["Marengo-retrieval-2.7"] = LIMITS["marengo2.7"]
 
 
 def limits_of(*models: str) -> Limits | None:
-    """What all these models take; None if none of them is known."""
-    # Whatever models the embedded engine works with, it takes the same videos.
+    """The common limits of these models; None if none of them is known."""
+    # The embedded engine accepts the same videos with all of its models.
     named = ["tl-local-2" if model.startswith("tl-local-") else model for model in models]
     known = [LIMITS[model] for model in named if model in LIMITS]
     if not known:
@@ -210,7 +212,7 @@ def limits_of(*models: str) -> Limits | None:
 
 
 def refusal(facts: MediaFacts, limits: Limits) -> MediaRefused | None:
-    """The API's refusal of such a video, or None if nothing speaks against it."""
+    """The API's error for such a video; None if it is within the limits."""
     if facts.size_bytes is not None and facts.size_bytes > limits.most_bytes:
         return MediaRefused(
             f"The video is too large. Please use a video with a size less than {_size(limits.most_bytes)}. "
@@ -251,7 +253,7 @@ def _picture(width: int, height: int, limits: Limits) -> MediaRefused | None:
 
 
 def refusal_of_text(text: str, limits: Limits) -> BadRequest | None:
-    """The refusal of a query that is surely too long: a word is at least one token."""
+    """The error for a query over the token limit. A word counts as one token, the least possible."""
     words = len(text.split())
     if limits.query_tokens is None or words <= limits.query_tokens:
         return None
@@ -263,25 +265,25 @@ def refusal_of_text(text: str, limits: Limits) -> BadRequest | None:
 
 
 def refusal_of_image(data: bytes, limits: Limits) -> BadRequest | None:
-    """The refusal of a picture to search or embed by: neither JPEG nor PNG, too small, or too many bytes."""
+    """The error for an image query that is neither JPEG nor PNG, too small, or too large."""
     size = _image_size(data)
     if size is None:
         return BadRequest("The image is neither JPEG nor PNG", "parameter_invalid")
     if len(data) > limits.image_bytes:
         return BadRequest(
-            f"The image has {_size(len(data))}; at most {_size(limits.image_bytes)} are taken",
+            f"The image has {_size(len(data))}; at most {_size(limits.image_bytes)} are supported",
             "parameter_invalid",
         )
     if min(size) < limits.image_side:
         return BadRequest(
-            f"The image is {size[0]}x{size[1]}; at least {limits.image_side}x{limits.image_side} is taken",
+            f"The image is {size[0]}x{size[1]}; at least {limits.image_side}x{limits.image_side} is required",
             "parameter_invalid",
         )
     return None
 
 
 def _size(number: int) -> str:
-    """Bytes in words, such as 2 GB or 5.3 MB."""
+    """Format a number of bytes, such as 2 GB or 5.3 MB."""
     for unit, name in ((GB, "GB"), (MB, "MB")):
         if number >= unit:
             return f"{number / unit:.3g} {name}"
@@ -308,12 +310,12 @@ def _image_size(data: bytes) -> tuple[int, int] | None:
 async def preflight(
     client: Client, video: str | Path, *models: str, remote: Remote | None = None
 ) -> MediaFacts:
-    """The facts of a local file or a URL, if the models take it. A model that is not known limits nothing.
+    """Check a local file or a URL against the limits of the models, and return its facts.
 
-    Without models it is measured by the widest limits the API has.
+    Unknown models have no limits. Without models, the widest limits of the API apply.
 
     Raises:
-        MediaRefused: the API would refuse it, and how; or it is not there, or is no video.
+        MediaRefused: the API would reject it; or it does not exist, or is not a video.
         APIError, MissingExtra: as for `facts_of`.
     """
     facts = await facts_of(client, video, remote)
@@ -324,33 +326,34 @@ async def preflight(
 
 
 async def facts_of(client: Client, video: str | Path, remote: Remote | None = None) -> MediaFacts:
-    """The facts of a local file or of a URL, from its header.
+    """Read the facts of a local file or of a URL from its header.
 
-    Of a URL whose server only sends whole files, no more than the size is known.
+    Without range requests on the server, only the size is known.
 
-    `remote` is what `client.probe_url` said, if it was asked already.
+    Args:
+        remote: the result of `client.probe_url`, if it is known already.
 
     Raises:
-        MediaRefused: there is no such file, or it is no video.
-        APIError: its server could not be asked.
+        MediaRefused: the file does not exist, or is not a video.
+        APIError: the server failed or could not be reached.
         MissingExtra: the extra `media` is not installed.
     """
     text = str(video)
     if not text.lower().startswith(("http://", "https://")):
         return await asyncio.to_thread(_of_file, text)
     remote = remote or await client.probe_url(text)
-    unseen = MediaFacts(remote.length, None, None, None, None, None, None)
+    size_only = MediaFacts(remote.length, None, None, None, None, None, None)
     if remote.length is None or not remote.accept_ranges:
-        return unseen
+        return size_only
     file = RangeFile(client, remote.final_url, remote.length, asyncio.get_running_loop())
     reading = asyncio.ensure_future(asyncio.to_thread(_read, file, redacted(text), remote.length))
     try:
         return await asyncio.shield(reading)
-    except GivesUp:
-        return unseen
+    except HeaderUnavailable:
+        return size_only
     finally:
         file.close()
-        if not reading.done():  # cancelled: the thread ends before the loop does, which its reads need
+        if not reading.done():  # cancelled: the thread must end before the event loop, which its reads use
             await asyncio.wait({reading})
             reading.exception()
 
@@ -360,7 +363,7 @@ def _of_file(name: str) -> MediaFacts:
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise MediaRefused(f"{path} cannot be read: {error.strerror}") from None
+        raise MediaRefused(f"cannot read {path}: {error.strerror}") from None
     return _read(str(path.resolve()), path.name, size)
 
 
@@ -375,25 +378,25 @@ def _read(source: str | RangeFile, name: str, size: int) -> MediaFacts:
             return _facts(container, name, size)
     except TLDataError:
         raise
-    except Exception as error:  # noqa: BLE001 - a header may make the library raise anything
-        # A failure to fetch a block comes out of the library as its own error or as itself.
+    except Exception as error:  # noqa: BLE001 - a broken header may raise any exception of the library
+        # The library may replace the error of a failed block by one of its own.
         reason = getattr(error, "strerror", None) or f"its header is broken ({type(error).__name__})"
-        broken = getattr(source, "failure", None) or MediaRefused(
-            f"{name} cannot be read as a video: {reason}"
-        )
+        broken = getattr(source, "failure", None) or MediaRefused(f"cannot read {name} as a video: {reason}")
     raise broken
 
 
 def _facts(container: Any, name: str, size: int) -> MediaFacts:
     pictures = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
     if not pictures:
-        raise MediaRefused(f"{name} holds no moving pictures: it is not a video")
+        raise MediaRefused(f"{name} has no video stream")
     stream = next((s for s in pictures if s.codec_context is not None), None)
     if stream is None:
-        raise MediaRefused(f"{name} holds pictures in a codec that FFmpeg does not know")
+        raise MediaRefused(f"FFmpeg does not support the video codec of {name}")
     seconds = [container.duration / 1_000_000] if container.duration else []
     if seconds and container.start_time and container.format.name.startswith("matroska"):
-        seconds[0] -= container.start_time / 1_000_000  # Matroska counts from 0, wherever the pictures begin
+        seconds[0] -= (
+            container.start_time / 1_000_000
+        )  # a Matroska duration counts from 0, also before the first frame
     if stream.duration and stream.time_base:
         seconds.append(float(stream.duration * stream.time_base))
     return MediaFacts(

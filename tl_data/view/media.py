@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow.compute as pc
 
 from tl_data.errors import LakeError
-from tl_data.media.frames import PICTURES, POSTER, frame_at
+from tl_data.media.frames import FRAMES, POSTER, frame_at
 from tl_data.object_store import plain_http
 from tl_data.view.snapshot import LakeFolder, Row
 
@@ -95,7 +95,7 @@ class Media:
         kept = self._kept(tile["video_id"])
         if kept:
             if second is None:
-                return kept[len(kept) * POSTER // PICTURES][1]
+                return kept[len(kept) * POSTER // FRAMES][1]
             nearest = min(kept, key=lambda frame: abs(frame[0] - second))
             if abs(nearest[0] - second) < 1.0 or self.playable(tile).kind != "file":
                 return nearest[1]
