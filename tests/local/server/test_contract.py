@@ -20,7 +20,7 @@ from tests.conftest import Engine
 from tests.local.conftest import API
 
 CONTRACT = schemathesis.openapi.from_path(str(Path(__file__).with_name("openapi.yaml")))
-EXAMPLES = int(os.environ.get("TL_CONTRACT_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("TL_CONTRACT_EXAMPLES", "4"))
 
 
 @pytest.fixture(scope="module")
