@@ -9,39 +9,13 @@ from typing import Any
 
 import duckdb
 import pytest
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 
 import tl_data
 from tests.conftest import Engine
 from tests.support.library import Library
-from tests.support.llm_server import MODEL, LanguageServer
+from tests.support.llm_server import MODEL, Judge, decided
 from tl_data.errors import SchemaMismatch
 from tl_data.settings import Settings
-
-NOTHING = {"evidence": "Nothing is seen.", "decidable": False}
-
-
-class Judge(LanguageServer):
-    """A language model that answers what a test says, for a word in the question."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.answers: dict[str, Any] = {}
-
-    async def _complete(self, request: Request) -> Response:
-        body = await request.json()
-        self.asked.append(body)
-        text = json.dumps(body["messages"])
-        answer = next((answer for word, answer in self.answers.items() if word in text), NOTHING)
-        message = {"role": "assistant", "content": json.dumps(answer)}
-        return JSONResponse(
-            {
-                "object": "chat.completion",
-                "choices": [{"message": message, "finish_reason": "stop"}],
-                "usage": {"prompt_tokens": 10, "completion_tokens": 5},
-            }
-        )
 
 
 @dataclass
@@ -64,10 +38,6 @@ def account(
         home = str(engine.home / "user")
         settings = Settings(base_url=engine.base_url, home=home, poll_interval=0.3, index="judged")
         yield Account(settings, judge, library.urls[1])
-
-
-def decided(answer: Any) -> dict[str, Any]:
-    return {"evidence": "A soup is seen.", "decidable": True, "answer": answer}
 
 
 def test_answers_have_their_types_and_are_paid_for_once(account: Account) -> None:

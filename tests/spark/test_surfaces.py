@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+import tl_data
 from tests.backends.test_surfaces import (
     arguments,
     test_a_failing_row_fails_the_plain_form_and_names_itself,
@@ -15,7 +17,11 @@ from tests.backends.test_surfaces import (
     test_null_gives_null_and_calls_nothing,
     test_the_try_form_carries_the_error_and_the_others_their_values,
 )
+from tests.conftest import Engine
+from tests.support.library import Library
+from tests.support.llm_server import MODEL, Judge, decided
 from tests.support.spark_surface import Spark
+from tl_data.settings import Settings
 
 pytestmark = pytest.mark.spark
 
@@ -42,7 +48,7 @@ def test_an_unknown_argument_is_refused(surface: Spark) -> None:
         surface.spark.sql("SELECT * FROM tl_search('demo', 'x', colour => 'red')")
 
 
-def test_listings_are_table_functions(surface: Spark, library: Any) -> None:
+def test_listings_are_table_functions(surface: Spark, library: Library) -> None:
     sql = surface.spark.sql
     names = [row[0] for row in sql("SELECT index_name FROM tl_indexes()").collect()]
     assert library.index in names
@@ -59,3 +65,32 @@ def test_similarity_and_json(surface: Spark) -> None:
         "tl_json('{\"a\": \"b\"}', '$.a')"
     ).first()
     assert tuple(row) == (1.0, -1.0, None, None, "b")
+
+
+@pytest.fixture(scope="module")
+def judged(start_engine: Callable[..., Engine]) -> Iterator[Settings]:
+    """An account whose language model judges; the embedded engine alone leaves all undecided."""
+    with Judge() as judge:
+        judge.answers = {
+            "a soup is cooked": decided(True),
+            "a car is washed": decided(False),
+            "cooking": decided("cooking"),
+            "how red it is": decided(73),
+        }
+        engine = start_engine("--allow-private", "--llm-url", judge.url, "--llm-model", MODEL)
+        yield Settings(base_url=engine.base_url, home=str(engine.home / "user"), poll_interval=0.3)
+
+
+def test_judgements_have_their_types(surface: Spark, judged: Settings, library: Library) -> None:
+    tl_data.register(surface.spark, judged)
+    try:
+        frame = surface.spark.sql(
+            "SELECT tl_filter(v, 'a soup is cooked') AS yes, tl_filter(v, 'a car is washed') AS no, "
+            "tl_filter(v, 'nobody can know') AS open, tl_classify(v, array('sport', 'cooking')) AS label, "
+            f"tl_score(v, 'how red it is') AS score FROM (SELECT '{library.urls[1]}' AS v)"
+        )
+        types = [field.dataType.simpleString() for field in frame.schema]
+        assert types == ["boolean", "boolean", "boolean", "string", "double"]
+        assert tuple(frame.first()) == (True, False, None, "cooking", 0.73)
+    finally:
+        tl_data.register(surface.spark, library.settings)  # the session is shared with tests of the library

@@ -51,7 +51,7 @@ class Library:
         return sum(sum(by_status.values()) for by_status in api.values())
 
     def arguments(self) -> dict[str, dict[str, Any]]:
-        """Arguments for every function, under which it finds something."""
+        """Arguments for every function, under which it finds something; judgements need a language model."""
         video = {"video": self.urls[0], "index_id": self.index}
         schema = '{"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}'
         return {
@@ -71,6 +71,9 @@ class Library:
             "embed_image": {"image": str(self.image)},
             "audio_vectors": {"audio": str(self.audio)},
             "video_vectors": {"video": self.urls[0], "video_clip_length": 5},
+            "filter": video | {"condition": "a red object is seen"},
+            "classify": video | {"labels": ["cooking", "safety"]},
+            "score": video | {"what": "how red it is"},
         }
 
 

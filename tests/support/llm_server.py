@@ -24,6 +24,8 @@ MODEL = "tiny-vl"
 KEY = "sk-PLANTED-0123"
 THOUGHTS = "\n<think>\nThe user asks for {} and I had better look twice.\n</think>\n\n"
 
+UNDECIDED = {"evidence": "Nothing is seen.", "decidable": False}
+
 
 class LanguageServer:
     """`url` is its address. `ways` says how it misbehaves, `asked` what it was sent."""
@@ -98,6 +100,33 @@ class LanguageServer:
         if way in ("in pieces", "broken off"):
             return StreamingResponse(_pieces(json.dumps(answer), way), media_type="application/json")
         return JSONResponse(answer)
+
+
+class Judge(LanguageServer):
+    """A language model that answers what a test says, for a word in the question."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: dict[str, Any] = {}
+
+    async def _complete(self, request: Request) -> Response:
+        body = await request.json()
+        self.asked.append(body)
+        text = json.dumps(body["messages"])
+        answer = next((answer for word, answer in self.answers.items() if word in text), UNDECIDED)
+        message = {"role": "assistant", "content": json.dumps(answer)}
+        return JSONResponse(
+            {
+                "object": "chat.completion",
+                "choices": [{"message": message, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": 10, "completion_tokens": 5},
+            }
+        )
+
+
+def decided(answer: Any) -> dict[str, Any]:
+    """An answer of a judge that saw enough."""
+    return {"evidence": "A soup is seen.", "decidable": True, "answer": answer}
 
 
 async def _pieces(text: str, way: str) -> AsyncIterator[str]:
