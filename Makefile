@@ -18,7 +18,7 @@ INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-dep
 HASHED = --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-fuzz test-pythons test-wheel docs pictures check check-api test-clients format bench bench-engine lock clean
+.PHONY: help demo test test-browser test-export test-fuzz test-pythons test-wheel docs pictures check check-api test-clients format bench bench-engine lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -52,6 +52,7 @@ test-browser: $(DEV)/ready
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 		{ echo 'The tests in a browser need Chromium. On Debian and Ubuntu, type: apt-get install chromium' >&2; exit 1; }
 	$(DEV)/bin/python -m pytest -m 'browser or not browser' tests/view $(ARGS)
+
 test-pythons:
 	@MAKE='$(MAKE)' $(PYTHON) tests/support/pythons.py
 
@@ -85,6 +86,7 @@ check: $(DEV)/ready
 FUZZ ?= 600
 test-fuzz: $(DEV)/ready
 	FUZZ_FILES=$(FUZZ) $(DEV)/bin/python -m pytest --timeout 3600 tests/media/test_fuzz.py tests/pipeline/test_fuzz.py $(ARGS)
+
 test-clients: $(DEV)/ready
 	TEST_ALL_CLIENTS=1 $(DEV)/bin/python -m pytest --timeout 3600 tests/sdk $(ARGS)
 

@@ -259,7 +259,7 @@ class Connection:
 
         Args:
             limits: of the statement; None: as the settings say.
-            shared: whether other processes work on the statement, too.
+            shared: whether other processes work on the statement, too, and find its answers in the ledger.
         """
         limits = limits or limits_of(self.settings)
         if limits == Limits():
@@ -274,7 +274,7 @@ class Connection:
                 for key in keys
                 if key[0] is not None and not self._pool.knows(function.run, key, admitted.begun or math.inf)
             ]
-            await guard.admit(admitted, function, new, limits)
+            await guard.admit(admitted, function, new, limits, kept=shared)
 
         self._loop.run(admit())
 

@@ -223,9 +223,18 @@ class Guard:
         self._session, self._reservations = session, reservations
 
     async def admit(
-        self, admitted: Admitted, function: Function, rows: Sequence[Mapping[str, Any]], limits: Limits
+        self,
+        admitted: Admitted,
+        function: Function,
+        rows: Sequence[Mapping[str, Any]],
+        limits: Limits,
+        *,
+        kept: bool = False,
     ) -> None:
         """Reserve the price of the calls of these distinct rows.
+
+        Args:
+            kept: whether the ledger has the answers of this function though it is not durable.
 
         Raises:
             BudgetReached: the statement could come to cost more than its guard allows; nothing was sent.
@@ -234,8 +243,8 @@ class Guard:
             return
         quote = self.bound(function, rows)
         name = await self._reservations.reserve(admitted.statement, quote, limits)
-        if name is None and function.durable:
-            quote = await self.quote(function, rows)
+        if name is None and (function.durable or kept):
+            quote = await self.quote(function, rows, kept=kept)
             name = await self._reservations.reserve(admitted.statement, quote, limits)
         if name is None:
             raise BudgetReached(await self._refusal(admitted.statement, function, quote, limits))
@@ -257,31 +266,35 @@ class Guard:
             total += self._priced(function, OPERATIONS.get(function.name, ()), row, self._known_seconds(row))
         return total
 
-    async def quote(self, function: Function, rows: Iterable[Mapping[str, Any]]) -> Quote:
+    async def quote(
+        self, function: Function, rows: Iterable[Mapping[str, Any]], *, kept: bool = False
+    ) -> Quote:
         """What calls with these rows cost at most, after a look into the ledger and the files' headers.
 
         No paid call is made. The videos' servers are asked for headers; the index may be created, which is
-        free.
+        free. `kept` as in `admit`.
         """
         places = asyncio.Semaphore(QUOTES)
 
         async def one(row: Mapping[str, Any]) -> Quote:
             async with places:
-                return await self._quoted(function, row)
+                return await self._quoted(function, row, kept)
 
         total = Quote()
         for quote in await asyncio.gather(*map(one, rows)):
             total += quote
         return total
 
-    async def _quoted(self, function: Function, row: Mapping[str, Any]) -> Quote:
+    async def _quoted(self, function: Function, row: Mapping[str, Any], kept: bool) -> Quote:
         operations = OPERATIONS.get(function.name, ())
-        if not function.durable:
+        if not function.durable and not kept:
             return self._priced(function, operations, row, self._known_seconds(row))
         try:
             with call_context(quoting=True):
                 await function.run(self._session, **function.arguments(row))
         except Priced as first:
+            if not function.durable:
+                return self._priced(function, operations, row, self._known_seconds(row))
             operation = first.operation if first.operation in operations else "analyze"
             seconds = first.video_minutes * 60 or self._known_seconds(row) or await self._seconds(row)
             rest = operations[operations.index(operation) :] if operation in operations else operations

@@ -83,12 +83,16 @@ def test_a_durable_call_is_made_once_for_all_sessions(spark: Any, library: Libra
         f"SELECT tl_analyze('{video}', 'What is the title of {id(spark)}?'), "
         f"tl_analyze('{video}', 'What is the title of {id(spark)}?') FROM range(0, 6, 1, 2)"
     )
-    before = library.requests("POST /analyze")
+
+    def asked() -> int:
+        return library.requests("POST /analyze") + library.requests("POST /analyze/tasks")
+
+    before = asked()
     for _ in range(2):  # the second registration shares no answers of the first but those in the ledger
         tl_data.register(spark, settings)
         assert len(set(spark.sql(statement).collect())) == 1
     tl_data.register(spark, library.settings)
-    assert library.requests("POST /analyze") - before == 1
+    assert asked() - before == 1
 
 
 def test_a_retried_task_repeats_no_call(spark: Any, library: Library, tmp_path: Any) -> None:
