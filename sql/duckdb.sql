@@ -10,11 +10,11 @@
 --   gives text
 --   video text: URL, path or id of a video, or id of an asset.
 --   prompt text: what the summary is for, its length or form.
---   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is looked at as it is
+--   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is analyzed without an index
 --   temperature double: 0 to 1, how freely to write; 0.2 by default
 --   max_tokens bigint: most tokens to write; 4,096 by default
---   start_sec double: where the part to look at begins, in seconds; 0 by default
---   end_sec double: where it ends; the part sets the price. NULL is the end
+--   start_sec double: start of the part to analyze, in seconds; 0 by default
+--   end_sec double: its end, in seconds; the part sets the price. NULL is the end of the video
 SELECT tl_summarize('https://example.com/tour.mp4', index_id => 'demo');
 
 -- tl_chapters(video, prompt => NULL, index_id => NULL, temperature => NULL, max_tokens => NULL, start_sec => NULL, end_sec => NULL)
@@ -22,11 +22,11 @@ SELECT tl_summarize('https://example.com/tour.mp4', index_id => 'demo');
 --   gives rows of chapter_number bigint, start_sec double, end_sec double, title text, summary text
 --   video text: URL, path or id of a video, or id of an asset.
 --   prompt text: what to divide by.
---   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is looked at as it is
+--   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is analyzed without an index
 --   temperature double: 0 to 1, how freely to write; 0.2 by default
 --   max_tokens bigint: most tokens to write; 4,096 by default
---   start_sec double: where the part to look at begins, in seconds; 0 by default
---   end_sec double: where it ends; the part sets the price. NULL is the end
+--   start_sec double: start of the part to analyze, in seconds; 0 by default
+--   end_sec double: its end, in seconds; the part sets the price. NULL is the end of the video
 SELECT * FROM tl_chapters('https://example.com/tour.mp4', index_id => 'demo');
 
 -- tl_highlights(video, prompt => NULL, index_id => NULL, temperature => NULL, max_tokens => NULL, start_sec => NULL, end_sec => NULL)
@@ -34,20 +34,20 @@ SELECT * FROM tl_chapters('https://example.com/tour.mp4', index_id => 'demo');
 --   gives rows of start_sec double, end_sec double, highlight text, summary text
 --   video text: URL, path or id of a video, or id of an asset.
 --   prompt text: what counts as notable.
---   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is looked at as it is
+--   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is analyzed without an index
 --   temperature double: 0 to 1, how freely to write; 0.2 by default
 --   max_tokens bigint: most tokens to write; 4,096 by default
---   start_sec double: where the part to look at begins, in seconds; 0 by default
---   end_sec double: where it ends; the part sets the price. NULL is the end
+--   start_sec double: start of the part to analyze, in seconds; 0 by default
+--   end_sec double: its end, in seconds; the part sets the price. NULL is the end of the video
 SELECT * FROM tl_highlights('https://example.com/tour.mp4', index_id => 'demo');
 
 -- tl_gist(video, index_id => NULL, start_sec => NULL, end_sec => NULL)
 -- Title, topics and hashtags of a video.
 --   gives struct(title, topics, hashtags)
 --   video text: URL, path or id of a video, or id of an asset.
---   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is looked at as it is
---   start_sec double: where the part to look at begins, in seconds; 0 by default
---   end_sec double: where it ends; the part sets the price. NULL is the end
+--   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is analyzed without an index
+--   start_sec double: start of the part to analyze, in seconds; 0 by default
+--   end_sec double: its end, in seconds; the part sets the price. NULL is the end of the video
 SELECT tl_gist('https://example.com/tour.mp4', index_id => 'demo');
 
 -- tl_analyze(video, prompt, index_id => NULL, temperature => NULL, max_tokens => NULL, start_sec => NULL, end_sec => NULL, images => NULL)
@@ -55,11 +55,11 @@ SELECT tl_gist('https://example.com/tour.mp4', index_id => 'demo');
 --   gives text
 --   video text: URL, path or id of a video, or id of an asset.
 --   prompt text: the question or task. NULL gives NULL.
---   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is looked at as it is
+--   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is analyzed without an index
 --   temperature double: 0 to 1, how freely to write; 0.2 by default
 --   max_tokens bigint: most tokens to write; 4,096 by default
---   start_sec double: where the part to look at begins, in seconds; 0 by default
---   end_sec double: where it ends; the part sets the price. NULL is the end
+--   start_sec double: start of the part to analyze, in seconds; 0 by default
+--   end_sec double: its end, in seconds; the part sets the price. NULL is the end of the video
 --   images list of text: up to 4 URLs or paths of pictures: <@image1>, <@image2> in the prompt
 SELECT tl_analyze('https://example.com/tour.mp4', 'What is shown on the signs?', index_id => 'demo');
 
@@ -69,11 +69,11 @@ SELECT tl_analyze('https://example.com/tour.mp4', 'What is shown on the signs?',
 --   video text: URL, path or id of a video, or id of an asset.
 --   prompt text: what to extract. NULL gives NULL.
 --   json_schema text: the JSON Schema of the answer, as text. NULL gives NULL.
---   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is looked at as it is
+--   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is analyzed without an index
 --   temperature double: 0 to 1, how freely to write; 0.2 by default
 --   max_tokens bigint: most tokens to write; 4,096 by default
---   start_sec double: where the part to look at begins, in seconds; 0 by default
---   end_sec double: where it ends; the part sets the price. NULL is the end
+--   start_sec double: start of the part to analyze, in seconds; 0 by default
+--   end_sec double: its end, in seconds; the part sets the price. NULL is the end of the video
 --   images list of text: up to 4 URLs or paths of pictures: <@image1>, <@image2> in the prompt
 SELECT tl_extract('https://example.com/tour.mp4', 'What is the title?', '{"type": "object", "properties": {"title": {"type": "string"}}}', index_id => 'demo');
 
@@ -82,9 +82,9 @@ SELECT tl_extract('https://example.com/tour.mp4', 'What is the title?', '{"type"
 --   gives rows of definition text, start_sec double, end_sec double, fields text
 --   video text: URL, path or id of a video, or id of an asset.
 --   definitions text: JSON list of objects with id, description and fields (name, type, description); NULL gives nothing.
---   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is looked at as it is
---   start_sec double: where the part to look at begins, in seconds; 0 by default
---   end_sec double: where it ends; the part sets the price. NULL is the end
+--   index_id text: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the session's index; a URL is analyzed without an index
+--   start_sec double: start of the part to analyze, in seconds; 0 by default
+--   end_sec double: its end, in seconds; the part sets the price. NULL is the end of the video
 --   min_segment_sec double: least length of a segment, 2 s or more
 --   max_segment_sec double: greatest length of a segment
 --   max_tokens bigint: most tokens to write; 32,768 by default
@@ -165,7 +165,7 @@ SELECT * FROM tl_audio_vectors('https://example.com/jingle.wav');
 SELECT * FROM tl_video_vectors('https://example.com/tour.mp4');
 
 -- tl_index_video(video, index_id => NULL, user_metadata => NULL, enable_video_stream => NULL)
--- Index a video once and give its record.
+-- Index a video once and return its record.
 --   gives struct(video_id, index_id, task_id, status, duration_sec, width, height, fps, size_bytes, asset_id)
 --   video text: URL of a video file, path of a local one, or the id of an indexed video.
 --   index_id text: name or id of the index; created when no index has the name. NULL is the session's index.

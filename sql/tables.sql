@@ -38,7 +38,7 @@ SELECT * FROM tl_videos(index_id => 'demo');
 SELECT * FROM tl_tasks(index_id => 'demo');
 
 -- tl_embed_tasks(status => NULL, started_at => NULL, ended_at => NULL)
--- The embedding tasks of the account, newest first; the last seven days unless told otherwise.
+-- The embedding tasks of the account, newest first; by default those of the last seven days.
 --   rows of task_id text, model_name text, status text, created_at timestamp
 --   status text: only these: processing, ready, failed.
 --   started_at text: only those created at or after this time (RFC 3339).

@@ -33,13 +33,19 @@ _INDEX = Parameter(
     False,
     None,
     "name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the "
-    "session's index; a URL is looked at as it is",
+    "session's index; a URL is analyzed without an index",
 )
 _WINDOW = (
-    Parameter("start_sec", NUMBER, False, None, "where the part to look at begins, in seconds; 0 by default"),
-    Parameter("end_sec", NUMBER, False, None, "where it ends; the part sets the price. NULL is the end"),
+    Parameter("start_sec", NUMBER, False, None, "start of the part to analyze, in seconds; 0 by default"),
+    Parameter(
+        "end_sec",
+        NUMBER,
+        False,
+        None,
+        "its end, in seconds; the part sets the price. NULL is the end of the video",
+    ),
 )
-#: What every text can be told beside its own arguments.
+#: Options of every text function.
 OPTIONS = (
     _INDEX,
     Parameter("temperature", NUMBER, False, None, "0 to 1, how freely to write; 0.2 by default"),
@@ -119,7 +125,7 @@ async def analyze(tl: Session, video: str, prompt: str, **options: Any) -> str |
     """
     if prompt is None:
         return None
-    params = {"prompt": prompt, **_told(options)}
+    params = {"prompt": prompt, **_key_options(options)}
     return (await _answer(tl, video, Part("analyze", params, prompt), options)).get("data")
 
 
@@ -149,7 +155,7 @@ async def extract(tl: Session, video: str, prompt: str, json_schema: str, **opti
     schema = _json(json_schema, "json_schema")
     if text_model(tl.analyze_model) is not None:  # a model of the service, which takes a part of JSON Schema
         check_schema(schema)
-    params = {"prompt": prompt, **_told(options), "json_schema": schema}
+    params = {"prompt": prompt, **_key_options(options), "json_schema": schema}
     form = {"type": "json_schema", "json_schema": schema}
     return (await _answer(tl, video, Part("extract", params, prompt, {}, form), options)).get("data")
 
@@ -193,15 +199,15 @@ async def segments(tl: Session, video: str, definitions: str, **options: Any) ->
     return segment_rows(answer)
 
 
-def _told(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that are part of what is asked, as they stand in ledger keys."""
+def _key_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are part of the ledger key."""
     return {name: options.get(name) for name in ("temperature", "max_tokens", "images")}
 
 
 async def _answer(
     tl: Session, video: str, part: Part, options: Mapping[str, Any], **more: Any
 ) -> dict[str, Any]:
-    """Ask once for each video and question, ever; the answer comes from the ledger afterwards."""
+    """The result of one analysis: from the ledger, or by a request that is made once."""
     if part.properties and options.get("max_tokens") is not None:
         part = replace(part, params={**part.params, "max_tokens": options["max_tokens"]})
     request = TextRequest(
@@ -277,14 +283,14 @@ def segment_rows(answer: Mapping[str, Any]) -> Rows:
             for definition, segments in found.items()
             for segment in segments or []
         ]
-    except (ValueError, KeyError, TypeError, AttributeError) as odd:
-        text = f"the segments of the answer cannot be read: {type(odd).__name__} {odd}"
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        text = f"the segments of the response are malformed: {type(error).__name__} {error}"
         raise ServerFailed(text, "answer_unreadable", 200) from None
     return sorted(rows, key=lambda row: (row["definition"], row["start_sec"], row["end_sec"]))
 
 
 def _times(part: Mapping[str, Any]) -> dict[str, float | None]:
-    """Exact seconds where the answer has them; whole ones otherwise (the older shape)."""
+    """Exact seconds if the response has them, else whole seconds, as in responses of 2025."""
     return {
         "start_sec": part.get("start_sec", part.get("start")),
         "end_sec": part.get("end_sec", part.get("end")),

@@ -50,7 +50,7 @@ async def estimate(
     """
     f = FUNCTIONS.get(function_name.removeprefix("try_").removeprefix("tl_"))
     if f is None:
-        raise SchemaMismatch(f"no function is called {function_name!r}; there are {', '.join(FUNCTIONS)}")
+        raise SchemaMismatch(f"unknown function {function_name!r}; functions are {', '.join(FUNCTIONS)}")
     try:
         more = orjson.loads(arguments or "{}")
     except orjson.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""Videos into an index, and what an index knows of them."""
+"""Index videos, and read the clips and transcripts of indexed videos."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tl_data.types import CLIPS, FLAG, JSON, TEXT, TRANSCRIPT, VIDEO
 
 Rows = list[dict[str, Any]]
 
-#: What `unit` of a transcript may be -> the API's name.
-SPOKEN = {"word": "words", "sentence": "sentences", "speaker": "utterances"}
+#: Values of `unit` -> the API's name.
+TRANSCRIPT_UNITS = {"word": "words", "sentence": "sentences", "speaker": "utterances"}
 
 
 @function(
@@ -34,9 +34,9 @@ async def index_video(
     user_metadata: str | None = None,
     enable_video_stream: bool | None = None,
 ) -> dict[str, Any]:
-    """Index a video once and give its record.
+    """Index a video once and return its record.
 
-    The same content is never indexed twice into one index, whatever its URL is signed with and whoever asks.
+    The same content is indexed once per index, also with other signatures in its URL or from other processes.
 
     Args:
         video: URL of a video file, path of a local one, or the id of an indexed video.
@@ -83,7 +83,7 @@ async def clips(
             "clip_number": number,
             "start_sec": segment["start_sec"],
             "end_sec": segment["end_sec"],
-            "transcription": _spoken(speech, segment["start_sec"], segment["end_sec"]),
+            "transcription": _words_within(speech, segment["start_sec"], segment["end_sec"]),
             # The API does not say which thumbnail belongs to which clip; equal counts do.
             "thumbnail_url": thumbnails[number] if len(thumbnails) == len(segments) else None,
             "vector": segment["vector"],
@@ -108,37 +108,37 @@ async def transcript(tl: Session, video: str, index_id: str | None = None, unit:
         unit: word, sentence or speaker, from the video's asset; no index is needed. NULL: what the index has.
     """
     if unit is not None:
-        return await _spoken_in_asset(tl, video, index_id, unit)
+        return await _asset_transcript(tl, video, index_id, unit)
     known = await tl.video(video, index_id)
     full = await tl.client.retrieve_video(known["index_id"], known["video_id"], transcription=True)
-    return [_line(said) for said in full.get("transcription") or []]
+    return [_line(part) for part in full.get("transcription") or []]
 
 
-async def _spoken_in_asset(tl: Session, video: str, index_id: str | None, unit: str) -> Rows:
-    """The words, sentences or speakers of a video's asset; nothing if nobody speaks in it.
+async def _asset_transcript(tl: Session, video: str, index_id: str | None, unit: str) -> Rows:
+    """The words, sentences or speakers of a video's asset; no rows without speech.
 
     Raises:
         SchemaMismatch: another kind, or an account without transcriptions of assets.
         TaskFailed: the service could not transcribe it.
     """
-    kind = SPOKEN.get(unit)
+    kind = TRANSCRIPT_UNITS.get(unit)
     if kind is None:
-        raise SchemaMismatch(f"unit is {unit!r}; use {', '.join(SPOKEN)}")
+        raise SchemaMismatch(f"unit is {unit!r}; use {', '.join(TRANSCRIPT_UNITS)}")
     ref = await tl.asset_ref(await tl.ref(video, index_id))
     if ref.asset_id is None:
         raise SchemaMismatch(
-            f"{ref.name} has no asset, from which {unit}s are read: leave unit out for what the index has"
+            f"{ref.name} has no asset to read {unit}s from; omit unit for the transcript of the index"
         )
     found = await tl.transcription(ref.asset_id, kind)
-    return [_line(said) for said in found]
+    return [_line(part) for part in found]
 
 
-def _line(said: dict[str, Any]) -> dict[str, Any]:
+def _line(part: dict[str, Any]) -> dict[str, Any]:
     return {
-        "start_sec": said.get("start"),
-        "end_sec": said.get("end"),
-        "text": said.get("value"),
-        "speaker": said.get("speaker"),
+        "start_sec": part.get("start"),
+        "end_sec": part.get("end"),
+        "text": part.get("value"),
+        "speaker": part.get("speaker"),
     }
 
 
@@ -154,7 +154,7 @@ def _metadata(text: str | None) -> dict[str, Any] | None:
     return metadata
 
 
-def _spoken(speech: list[dict[str, Any]], start: float, end: float) -> str | None:
+def _words_within(speech: list[dict[str, Any]], start: float, end: float) -> str | None:
     """The words whose middle lies in the clip, so that no word is counted in two clips."""
     inside = [s["value"] for s in speech if s.get("value") and start <= (s["start"] + s["end"]) / 2 < end]
     return " ".join(inside) or None

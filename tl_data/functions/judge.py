@@ -18,7 +18,7 @@ from tl_data.functions.analyze import extract
 from tl_data.session import Session
 from tl_data.types import FLAG, NUMBER, TEXT, TEXTS
 
-MOST_LABELS = 100
+MAX_LABELS = 100
 OTHER = "none of these"
 
 _OPTIONS = (
@@ -54,7 +54,7 @@ async def filter(tl: Session, video: str, condition: str, **options: Any) -> boo
     if condition is None:
         return None
     question = f"Is this statement true of the video? Statement: {_quoted(condition, 'condition')}"
-    answer = await _judged(tl, video, question, {"type": "boolean"}, options)
+    answer = await _decide(tl, video, question, {"type": "boolean"}, options)
     return answer if isinstance(answer, bool) else None
 
 
@@ -78,7 +78,7 @@ async def classify(tl: Session, video: str, labels: list[str], **options: Any) -
     chosen = _labels(labels)
     listed = "; ".join(_quoted(label, "labels") for label in chosen)
     question = f"Which one of these labels fits best? Say {OTHER} if none does. Labels: {listed}"
-    answer = await _judged(tl, video, question, {"type": "string", "enum": [*chosen, OTHER]}, options)
+    answer = await _decide(tl, video, question, {"type": "string", "enum": [*chosen, OTHER]}, options)
     return answer if answer in chosen else None
 
 
@@ -103,16 +103,16 @@ async def score(tl: Session, video: str, what: str, **options: Any) -> float | N
         f"Rate the video from 0 (not at all) to 100 (as much as can be). To rate: {_quoted(what, 'what')}"
     )
     schema = {"type": "integer", "minimum": 0, "maximum": 100}
-    answer = await _judged(tl, video, question, schema, options)
+    answer = await _decide(tl, video, question, schema, options)
     if isinstance(answer, bool) or not isinstance(answer, int | float) or not 0 <= answer <= 100:
         return None
     return answer / 100
 
 
-async def _judged(
+async def _decide(
     tl: Session, video: str, question: str, kind: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Any:
-    """The answer, or None if the model says that the video does not show enough.
+    """The answer, or None if the model cannot decide from the video.
 
     Raises:
         SchemaMismatch: the moment is empty.
@@ -148,18 +148,18 @@ def _quoted(text: str, name: str) -> str:
 
 
 def _labels(labels: list[str]) -> list[str]:
-    """The labels as they are asked for: in one order, so that the same set is one call.
+    """The labels in sorted order, so that the same set has one ledger key.
 
     Raises:
         SchemaMismatch: fewer than two, more than a hundred, an empty or a double one, or the reserved one.
     """
     found = [label.strip() if isinstance(label, str) else "" for label in labels]
-    if not 2 <= len(found) <= MOST_LABELS:
-        raise SchemaMismatch(f"there are {len(found)} labels; give 2 to {MOST_LABELS}")
+    if not 2 <= len(found) <= MAX_LABELS:
+        raise SchemaMismatch(f"labels has {len(found)} values; 2 to {MAX_LABELS} are required")
     if "" in found:
         raise SchemaMismatch("a label is empty or NULL")
     if len({label.casefold() for label in found}) < len(found):
-        raise SchemaMismatch("a label is there twice")
+        raise SchemaMismatch("labels must be unique, ignoring case")
     if OTHER in (label.casefold() for label in found):
-        raise SchemaMismatch(f"the label {OTHER!r} is what no label stands for: leave it out")
+        raise SchemaMismatch(f"the label {OTHER!r} is reserved: omit it")
     return sorted(found)

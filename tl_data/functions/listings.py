@@ -229,7 +229,7 @@ async def tasks(
 async def embed_tasks(
     tl: Session, status: str | None = None, started_at: str | None = None, ended_at: str | None = None
 ) -> Pages:
-    """The embedding tasks of the account, newest first; the last seven days unless told otherwise.
+    """The embedding tasks of the account, newest first; by default those of the last seven days.
 
     Args:
         status: only these: processing, ready, failed.

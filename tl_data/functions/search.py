@@ -16,7 +16,7 @@ from tl_data.usage import current
 
 Rows = list[dict[str, Any]]
 
-#: What both searches can be told, under the API's own names (`max_hits` is ours: it follows the pages).
+#: Options of both searches, with the API's names. `max_hits` is ours; it spans the pages.
 OPTIONS = (
     Parameter("max_hits", COUNT, False, 10, "most clips to give (videos, when grouped); pages are followed"),
     Parameter(
@@ -139,7 +139,7 @@ async def _hits(
     try:
         return await hits_of(chosen)
     except BadRequest as refused:
-        # An index of before speech had an option of its own; refused searches are not paid.
+        # Older indexes do not have this search option. A rejected search is not charged.
         if search_options or "transcription" not in chosen or refused.code != "search_option_not_supported":
             raise
         tl.without_transcription.add(index)
@@ -147,10 +147,10 @@ async def _hits(
 
 
 def _refuse_ignored(model: SearchModel, options: dict[str, Any]) -> None:
-    """Refuse options that the service would take and ignore, and pictures that it would leave out.
+    """Reject options and images that the service would silently ignore.
 
     Raises:
-        SchemaMismatch: names them, and what to do instead.
+        SchemaMismatch: with their names and what to use instead.
     """
     ignored = [name for name in SCORED if options.get(name) is not None]
     if model.ranks_only and ignored:
@@ -179,10 +179,10 @@ def _hit(clip: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def media(source: str, url: str, file: str) -> dict[str, Any]:
-    """A URL or a path as the API's parameter for the one or the other."""
+    """The API parameter for a URL (named `url`) or a local file (named `file`)."""
     if source.startswith(("http://", "https://")):
         return {url: source}
     path = Path(source.removeprefix("file://"))
     if not path.is_file():
-        raise SchemaMismatch(f"{source} is neither a URL (http:// or https://) nor a file here")
+        raise SchemaMismatch(f"{source} is neither a URL (http:// or https://) nor an existing file")
     return {file: path}
