@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -23,7 +23,15 @@ from tl_data.settings import JOB_WAIT
 Put = Callable[..., str]
 MakeJob = Callable[..., Job]
 HOUR = 3600.0
-BAD = b"a page that asks for a password" * 100
+
+
+def without_pictures(path: Path) -> None:
+    """Empty the media of a file whose headers stay good: the platform finds it while it works."""
+    data = bytearray(path.read_bytes())
+    start = data.index(b"mdat") - 4
+    end = start + int.from_bytes(data[start : start + 4])
+    data[start + 8 : end] = bytes(end - start - 8)
+    path.write_bytes(data)
 
 
 def rates(engine: Engine, **limits: list[dict[str, object]]) -> None:
@@ -45,9 +53,9 @@ def test_a_plan_says_how_long_the_limits_take_and_a_run_keeps_to_them(
     assert len(leased) >= 3  # one for each task that was made
     assert pipeline.plan(job).seconds == 0
     more = make_job(urls, tables=("clips", "summaries"), settings={"requests_per_minute": 60.0})
-    assert pipeline.plan(more).seconds == 6  # two analyses each
+    assert pipeline.plan(more).seconds == 3  # an analysis each
     few = make_job(urls, tables=("clips", "summaries"), settings={"tokens_per_minute": 600.0})
-    assert pipeline.plan(few).seconds == 180  # 300 are set aside for each
+    assert pipeline.plan(few).seconds == 90  # 300 are set aside for each
     for used in (job, more, few):
         connect(used.load_settings()).close()
 
@@ -79,12 +87,12 @@ def test_a_job_waits_for_the_next_hour_unless_it_is_told_otherwise(
 def test_what_waits_for_its_limit_holds_up_nothing_else(
     put: Put, make_job: MakeJob, start_engine: Callable[..., Engine]
 ) -> None:
-    """Two tasks in 15 s are allowed, and one call in flight: both are analysed while the third one waits."""
+    """Two tasks in 20 s are allowed, and one call in flight: both are analysed while the third one waits."""
     own = start_engine("--allow-private")
-    rates(own, index=[{"limit": 2, "seconds": 15, "dimension": "Request"}])
+    rates(own, index=[{"limit": 2, "seconds": 20, "dimension": "Request"}])
     urls: list[str | None] = [put(f"{n}.mp4") for n in range(3)]
     settings = {"base_url": own.base_url, "concurrency": 1}
-    job = make_job(urls, tables=("summaries",), settings=settings)
+    job = make_job(urls, tables=("clips", "summaries"), settings=settings)
     done = pipeline.run(job)
     assert (done.status, done.submitted, done.failed) == ("done", 3, 0)
     lake = Lake(job.folder)
@@ -96,22 +104,23 @@ def test_what_waits_for_its_limit_holds_up_nothing_else(
 
     created = connect(job.load_settings()).run(begun())
     last = max(at for at in created.values() if at)
-    waited = [row["at"] for row in lake.read(SUMMARIES).to_pylist() if created[row["video_id"]] != last]
+    waited = [row["made_at"] for row in lake.read(SUMMARIES).to_pylist() if created[row["video_id"]] != last]
     assert lake.read(VIDEOS).num_rows == 3
     assert len(waited) == 2
-    assert max(waited) < last - timedelta(seconds=3)
+    assert max(waited) < last
     connect(job.load_settings()).close()
 
 
 def test_a_run_that_is_to_end_waits_for_no_limit(files: OddServer, put: Put, make_job: MakeJob) -> None:
-    """The second video waits for tomorrow; then another one fails, which is one too many."""
+    """The last video waits for tomorrow; then another one fails at the platform, which is one too many."""
     good: list[str | None] = [put("0.mp4"), put("1.mp4")]
-    (files.folder / "bad.mp4").write_bytes(BAD)
-    settings = {"video_minutes_per_day": 5 / 60, "max_wait": 100_000, "concurrency": 1}
-    job = make_job([*good, files.url("bad.mp4")], tables=("clips",), max_failures=0, settings=settings)
+    bad = put("bad.mp4")
+    without_pictures(files.folder / "bad.mp4")
+    settings = {"video_minutes_per_day": 9 / 60, "max_wait": 100_000, "concurrency": 1}
+    job = make_job([good[0], bad, good[1]], tables=("clips",), max_failures=0, settings=settings)
     began = time.monotonic()
     stopped = pipeline.run(job)
-    assert (stopped.status, stopped.submitted, stopped.failed, stopped.exit_code) == ("failures", 1, 1, 3)
+    assert (stopped.status, stopped.submitted, stopped.failed, stopped.exit_code) == ("failures", 2, 1, 3)
     assert Lake(job.folder).read(VIDEOS).num_rows == 1
     assert time.monotonic() - began < 60, "not until midnight"
     on = make_job(good, tables=("clips",), settings={**settings, "video_minutes_per_day": 5})
@@ -123,7 +132,7 @@ def test_a_run_that_is_to_end_waits_for_no_limit(files: OddServer, put: Put, mak
 def test_what_is_allowed_a_day_is_used_at_once_and_then_the_run_stops(
     files: OddServer, put: Put, make_job: MakeJob
 ) -> None:
-    """Videos of 4 s each: 12 s of indexing, and twice as much of analysis, which is counted apart."""
+    """Videos of 4 s each: 12 s of indexing, and as much of each analysis, which is counted apart."""
 
     def allowed(minutes: float, *tables: str) -> Job:
         day: dict[str, object] = {"video_minutes_per_day": minutes, "concurrency": 1, "max_wait": 0}
@@ -141,10 +150,13 @@ def test_what_is_allowed_a_day_is_used_at_once_and_then_the_run_stops(
     again = pipeline.run(job)
     assert (again.submitted, again.unchanged, again.exit_code) == (0, 2, 3)
     more = allowed(14 / 60, "clips", "summaries")
-    stopped = pipeline.run(more)
-    assert stopped.submitted == 1
+    whole = pipeline.run(more)
+    assert (whole.status, whole.submitted, whole.exit_code) == ("done", 1, 0)
+    later = ("clips", "summaries", "chapters")  # an analysis each for the chapters
+    stopped = pipeline.run(more.but(tables=later))
+    assert (stopped.status, stopped.submitted, stopped.exit_code) == ("stopped", 0, 3)
     assert "the category 'analyze' until" in stopped.reason
-    enough = allowed(30 / 60, "clips", "summaries")
+    enough = allowed(30 / 60, *later)
     assert pipeline.plan(enough).seconds == 0
     assert pipeline.run(enough).exit_code == 0
     for used in (job, more, enough):
