@@ -156,7 +156,7 @@ def test_bad_filters(api: API, shelf: Shelf, given: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "text", "code"),
     [
-        ([("search_options", "smell")], "x", "parameter_invalid"),
+        ([("search_options", "smell")], "x", "search_option_not_supported"),
         ([], None, "parameter_not_provided"),
         ([], "  ", "parameter_invalid"),
         ([], "word " * 501, "parameter_invalid"),
