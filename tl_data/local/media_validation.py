@@ -87,7 +87,7 @@ def check_video(probe: Probe) -> None:
         MediaProblem: with the API's code.
     """
     if not probe.width or not probe.height:
-        raise MediaProblem("video_file_broken", "The file has no video track.")
+        raise MediaProblem("video_file_broken", "The file has no video track. Upload a file that has one.")
     short, long = sorted((probe.width, probe.height))
     size = f"{probe.width}x{probe.height}"
     if short < MIN_SIDE or long > MAX_LONG or short > MAX_SHORT:
