@@ -130,7 +130,7 @@ INDEXES = [
         f"PUT {INDEX}", "engine_id", "create new index", code="index_engine_cannot_be_changed",
         index_id="{index}", index_name="n", engine_id="marengo2.6", below=True,
     ),
-    no(f"GET {INDEX}", "index_id is ''", "must be an id", index_id="", own=True),
+    no(f"GET {INDEX}", "index_id must be an id", "got ''", index_id="", own=True),
 ]  # fmt: skip
 
 HERE = {"index_id": "{index}", "video_id": "{video}"}

@@ -48,8 +48,8 @@ SEARCHES = [
         search_options=["visual"],
     ),
     no(
-        "POST /search", "search_options", "'smell'", "visual, audio", index_id="{index}",
-        search_options=["smell"], query_text="x",
+        "POST /search", "option smell", "visual, audio", index_id="{index}", search_options=["smell"],
+        query_text="x", code="search_option_not_supported",
     ),
     no("POST /search", "index_id", "'short'", *IS_ID, **{**TEXT, "index_id": "short"}),
     unknown("POST /search", "indexes", **{**TEXT, "index_id": NOWHERE}),
