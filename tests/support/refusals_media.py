@@ -19,6 +19,7 @@ from tests.support.refusals import (
     no,
     unknown,
 )
+from tests.support.refusals_today import TODAY
 
 SEARCH = {"index_id": "{index}", "search_options": ["visual"]}
 TEXT = {**SEARCH, "query_text": "x"}
@@ -314,4 +315,4 @@ ANY = [
     ),
 ]  # fmt: skip
 
-ROWS = [*INDEXES, *VIDEOS, *TASKS, *IMPORTS, *SEARCHES, *TEXTS, *EMBEDS, *ANY]
+ROWS = [*INDEXES, *VIDEOS, *TASKS, *IMPORTS, *SEARCHES, *TEXTS, *EMBEDS, *ANY, *TODAY]

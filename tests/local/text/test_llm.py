@@ -360,14 +360,22 @@ def test_from_the_settings_to_the_answer(tmp_path: Path) -> None:
             assert connection.session.analyze_model == f"tl-local-2-llm-{MODEL}"
             assert connection.session.search_model == "tl-local-2"
             ask = {"video_id": record["video_id"], "prompt": "What is it?"}
-            lines = httpx.post(f"{connection.base_url}/analyze", json=ask, timeout=20).text.splitlines()
+            key = (tmp_path / "home" / "engine" / "engine.key").read_text()
+            streamed = httpx.post(
+                f"{connection.base_url}/analyze", json=ask, headers={"x-api-key": key}, timeout=20
+            )
+            lines = streamed.text.splitlines()
             events = [json.loads(line) for line in lines]
             assert [events[0]["event_type"], events[-1]["event_type"]] == ["stream_start", "stream_end"]
             assert "".join(event["text"] for event in events[1:-1]) == text
             assert len(events) > 5  # word by word, as the endpoint wrote them
             assert events[-1]["metadata"]["usage"] == {"output_tokens": 45, "input_tokens": 321}
             language.ways = ["breaks off"]
-            lines = httpx.post(f"{connection.base_url}/analyze", json=ask, timeout=20).text.splitlines()
+            key = (tmp_path / "home" / "engine" / "engine.key").read_text()
+            streamed = httpx.post(
+                f"{connection.base_url}/analyze", json=ask, headers={"x-api-key": key}, timeout=20
+            )
+            lines = streamed.text.splitlines()
             assert json.loads(lines[-1])["event_type"] == "stream_error"
             language.ways = ["500"]
             answer = httpx.post(f"{connection.base_url}/analyze", json=ask, timeout=20)
