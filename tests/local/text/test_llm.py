@@ -360,32 +360,26 @@ def test_from_the_settings_to_the_answer(tmp_path: Path) -> None:
             assert connection.session.analyze_model == f"tl-local-2-llm-{MODEL}"
             assert connection.session.search_model == "tl-local-2"
             ask = {"video_id": record["video_id"], "prompt": "What is it?"}
-            key = (tmp_path / "home" / "engine" / "engine.key").read_text()
-            streamed = httpx.post(
-                f"{connection.base_url}/analyze", json=ask, headers={"x-api-key": key}, timeout=20
-            )
-            lines = streamed.text.splitlines()
+            url = f"{connection.base_url}/analyze"
+            key = {"x-api-key": (tmp_path / "home" / "engine" / "engine.key").read_text()}
+            lines = httpx.post(url, json=ask, headers=key, timeout=20).text.splitlines()
             events = [json.loads(line) for line in lines]
             assert [events[0]["event_type"], events[-1]["event_type"]] == ["stream_start", "stream_end"]
             assert "".join(event["text"] for event in events[1:-1]) == text
             assert len(events) > 5  # word by word, as the endpoint wrote them
             assert events[-1]["metadata"]["usage"] == {"output_tokens": 45, "input_tokens": 321}
             language.ways = ["breaks off"]
-            key = (tmp_path / "home" / "engine" / "engine.key").read_text()
-            streamed = httpx.post(
-                f"{connection.base_url}/analyze", json=ask, headers={"x-api-key": key}, timeout=20
-            )
-            lines = streamed.text.splitlines()
+            lines = httpx.post(url, json=ask, headers=key, timeout=20).text.splitlines()
             assert json.loads(lines[-1])["event_type"] == "stream_error"
             language.ways = ["500"]
-            answer = httpx.post(f"{connection.base_url}/analyze", json=ask, timeout=20)
+            answer = httpx.post(url, json=ask, headers=key, timeout=20)
             assert (answer.status_code, answer.json()["code"]) == (502, "text_endpoint_failed")
             whole = base64.b64encode(film.read_bytes()).decode()  # a video that is in no index
             ask = {"video": {"type": "base64_string", "base64_string": whole}, "prompt": "x", "stream": False}
-            answer = httpx.post(f"{connection.base_url}/analyze", json=ask, timeout=60)
+            answer = httpx.post(url, json=ask, headers=key, timeout=60)
             assert answer.json()["data"] == text
             root = connection.base_url.removesuffix("/v1.3")
-            told = httpx.get(f"{root}/_engine/tiers").text
+            told = httpx.get(f"{root}/_engine/tiers", headers=key).text
             assert language.url in told
             with pytest.raises(SettingsError, match="engine with other models"):
                 _wait_briefly(Settings(home=settings.home))
@@ -398,9 +392,9 @@ def test_from_the_settings_to_the_answer(tmp_path: Path) -> None:
 def _wait_briefly(settings: Settings) -> None:
     from tl_data.client import local_server
 
-    before, local_server.OTHER_SECONDS = local_server.OTHER_SECONDS, 0.5
+    before, local_server.OTHER_ENGINE_SECONDS = local_server.OTHER_ENGINE_SECONDS, 0.5
     try:
         _ = connect(settings).session
     finally:
-        local_server.OTHER_SECONDS = before
+        local_server.OTHER_ENGINE_SECONDS = before
         connect(settings).close()
