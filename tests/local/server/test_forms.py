@@ -45,7 +45,9 @@ def test_texts_too_long_and_parts_too_many(api: API) -> None:
     many = [(f"x{n}", "y") for n in range(2100)]
     assert problem(api.form("/tasks", *many)) == (400, "parameter_invalid")
     deep = "[" * 100_000
-    assert problem(api.post("/gist", content=deep)) == (400, "parameter_invalid")
+    as_json = {"content-type": "application/json"}
+    assert problem(api.post("/gist", content=deep, headers=as_json)) == (400, "parameter_invalid")
+    assert problem(api.post("/gist", content=deep))[1] == "content_type_invalid"
     assert problem(api.form("/search", ("search_options", deep))) == (400, "parameter_invalid")
     name = {"index_name": "x" * 1000, "models": BOTH}
     assert problem(api.post("/indexes", json=name)) == (400, "parameter_invalid")
