@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -128,29 +129,26 @@ class Engine:
     home: Path
 
 
-@pytest.fixture(scope="session")
-def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Engine]]:
-    """Start an embedded engine with options: `start_engine("--profile", "today")`.
-
-    Each is ended at the end of the session, and must end by itself when it is asked to.
-    """
+@contextlib.contextmanager
+def _engines(new_folder: Callable[[], Path]) -> Iterator[Callable[..., Engine]]:
+    """Give a function that starts engines with options; at the end each must end by itself when asked to."""
     running: list[subprocess.Popen[bytes]] = []
 
     def start(*options: str) -> Engine:
-        home = tmp_path_factory.mktemp("engine")
+        home = new_folder()
         command = [sys.executable, "-m", "tl_data.local", "--home", str(home), "--port", "0", *options]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TL_")}
         log = home / "test.log"
         with log.open("wb") as out:
             process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=home)
         running.append(process)
-        said = home / "engine.json"
+        published = home / "engine.json"
         deadline = time.monotonic() + 60
-        while not said.is_file():
+        while not published.is_file():
             if process.poll() is not None or time.monotonic() > deadline:
                 pytest.fail(f"the engine did not start:\n{log.read_text()}")
             time.sleep(0.05)
-        state = json.loads(said.read_text())
+        state = json.loads(published.read_text())
         return Engine(state["base_url"], state["pid"], home)
 
     yield start
@@ -168,6 +166,23 @@ def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     assert not late, f"did not end when asked to: {late}"
 
 
+@pytest.fixture(scope="module")
+def start_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Engine]]:
+    """Start an engine for the tests of one module: `start_engine("--profile", "today")`.
+
+    It ends with the module: an engine that has analyzed a video holds hundreds of megabytes.
+    """
+    with _engines(lambda: tmp_path_factory.mktemp("engine")) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def start_shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Engine]]:
+    """Start an engine that all tests share until the last has run."""
+    with _engines(lambda: tmp_path_factory.mktemp("engine")) as start:
+        yield start
+
+
 @pytest.fixture(scope="session")
 def library(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     """Two short videos, indexed, for tests of what stands on an index."""
@@ -177,21 +192,21 @@ def library(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="session")
-def today(start_engine: Callable[..., Engine]) -> Engine:
+def today(start_shared_engine: Callable[..., Engine]) -> Engine:
     """An engine that answers and refuses as the service of today; shared."""
-    return start_engine("--allow-private", "--profile", "today")
+    return start_shared_engine("--allow-private", "--profile", "today")
 
 
 @pytest.fixture(scope="session")
-def account_2025(start_engine: Callable[..., Engine]) -> Engine:
+def account_2025(start_shared_engine: Callable[..., Engine]) -> Engine:
     """An engine that answers and refuses as an account of 2025; shared."""
-    return start_engine("--allow-private", "--profile", "2025")
+    return start_shared_engine("--allow-private", "--profile", "2025")
 
 
 @pytest.fixture(scope="session")
-def engine(start_engine: Callable[..., Engine]) -> Engine:
+def engine(start_shared_engine: Callable[..., Engine]) -> Engine:
     """The embedded engine that tests share."""
-    return start_engine("--allow-private")
+    return start_shared_engine("--allow-private")
 
 
 def _own_processes() -> Iterator[int]:

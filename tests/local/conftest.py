@@ -84,9 +84,9 @@ def media_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(start_engine: Callable[..., Engine], media_folder: Path) -> Iterator[Engine]:
+def server(start_shared_engine: Callable[..., Engine], media_folder: Path) -> Iterator[Engine]:
     """The engine that most tests here share; whatever they send it, its log stays free of errors."""
-    engine = start_engine("--allow-private", "--media", str(media_folder))
+    engine = start_shared_engine("--allow-private", "--media", str(media_folder))
     yield engine
     assert "Traceback" not in (log := (engine.home / "test.log").read_text()), log[-5000:]
 

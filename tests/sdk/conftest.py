@@ -48,11 +48,11 @@ def js_sdk() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def server(start_engine: Callable[..., Engine], tmp_path_factory: pytest.TempPathFactory) -> Engine:
+def server(start_shared_engine: Callable[..., Engine], tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """The engine that listens; a folder with one video stands in for a bucket that is connected."""
     bucket = tmp_path_factory.mktemp("bucket")
     media.plain(bucket).rename(bucket / "bucket.mp4")
-    return start_engine("--allow-private", "--media", str(bucket))
+    return start_shared_engine("--allow-private", "--media", str(bucket))
 
 
 @pytest.fixture

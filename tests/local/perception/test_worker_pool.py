@@ -62,6 +62,19 @@ def test_looks_and_stays_warm(video: Path, tmp_path: Path) -> None:
     assert from_json(to_json(first)) == first
 
 
+def test_a_worker_without_work_ends(video: Path) -> None:
+    async def use(pool: WorkerPool) -> tuple[list[int], list[int]]:
+        await pool.probe(video)
+        [first] = pool._all
+        await asyncio.wait_for(first.process.wait(), 30)  # ended by the pool: nothing else closes its stdin
+        await pool.probe(video)
+        return [first.process.pid], [worker.process.pid for worker in pool._all]
+
+    first, second = run(use, idle_seconds=0.2)
+    assert len(second) == 1
+    assert first != second
+
+
 def test_refuses_and_goes_on(video: Path, tmp_path: Path) -> None:
     text = tmp_path / "notes.mp4"
     text.write_text("This is no video.\n" * 50)

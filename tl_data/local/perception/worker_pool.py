@@ -1,9 +1,10 @@
 """Analysis of files in worker processes, so that a hostile file costs its task and never the server.
 
 `WorkerPool` keeps a few worker processes warm (loading the models takes seconds) and replaces one that dies,
-hangs, or uses too much memory. A worker is `python -m tl_data.local.perception.worker_pool`: it reads
-requests from stdin and answers on stdout, a line of JSON each, and it ends when its stdin does. Each
-worker has a second process, `--ears`, for speech: the recogniser holds the interpreter's lock.
+hangs, or uses too much memory. A worker without work ends after a while and gives its memory back. A worker
+is `python -m tl_data.local.perception.worker_pool`: it reads requests from stdin and answers on stdout,
+a line of JSON each, and it ends when its stdin does. Each worker has a second process, `--ears`, for speech:
+the recogniser holds the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class WorkerPool:
         seconds: Time limit of one analysis.
         patience: Seconds without progress after which an analysis counts as hung.
         megabytes: Memory limit of a worker, its speech process included.
+        idle_seconds: A worker that has had no request for so long ends; the next request starts another.
         command: Command line that starts a worker; for tests.
         tiers: Models that replace built-in stages; their sizes are added to the memory limit.
     """
@@ -54,16 +56,19 @@ class WorkerPool:
         seconds: float = 6 * 3600,
         patience: float = 180,
         megabytes: int = 2500,
+        idle_seconds: float = 60.0,
         command: tuple[str, ...] = (sys.executable, "-m", "tl_data.local.perception.worker_pool"),
         tiers: Tiers | None = None,
     ) -> None:
         self._seconds, self._patience = seconds, patience
         self._tiers = tiers or Tiers()
         self._megabytes = megabytes + self._tiers.megabytes
+        self._idle_seconds = idle_seconds
         self._command = command
         self._free = asyncio.Semaphore(workers)
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def analyze(
@@ -119,6 +124,7 @@ class WorkerPool:
         self._closed = True
         for worker in list(self._all):
             await worker.end()
+        await asyncio.gather(*self._ending)
         self._all.clear()
         self._idle.clear()
 
@@ -139,10 +145,22 @@ class WorkerPool:
             finally:
                 if keep:
                     self._idle.append(worker)
+                    asyncio.get_running_loop().call_later(
+                        self._idle_seconds, self._end_if_idle, worker, worker.requests
+                    )
                 else:
                     self._all.discard(worker)
                     await worker.end()
             return answer
+
+    def _end_if_idle(self, worker: _Worker, requests: int) -> None:
+        """End a worker that has had no request since its count was `requests`."""
+        if worker in self._idle and worker.requests == requests:
+            self._idle.remove(worker)
+            self._all.discard(worker)
+            ending = asyncio.create_task(worker.end())
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
 
     async def _start(self) -> _Worker:
         process = await asyncio.create_subprocess_exec(
