@@ -7,14 +7,14 @@ import pytest
 from tests.support.known import PLANT, SALES, SHAPES, SILENT, clip
 from tl_data.local.perception.attributes import (
     TRAITS,
+    audio_words,
     base_color,
-    heard_words,
     listed,
     places,
-    said_between,
-    seen_words,
-    shown_between,
+    screen_text_between,
+    speech_between,
     traits_of,
+    visual_words,
     words_of,
 )
 from tl_data.local.search.fuzzy import Vocabulary, distance, resemblance, sounds, stem
@@ -34,13 +34,13 @@ def test_words_are_apart_by_what_they_rest_on() -> None:
 
 
 def test_motion_camera_and_light_in_words() -> None:
-    assert "something moves left" in seen_words(SHAPES.clips[0])
-    assert "red on the left" in seen_words(SHAPES.clips[0])
-    assert "the camera pans right" in seen_words(SHAPES.clips[2])
-    assert "the camera zooms in" in seen_words(SHAPES.clips[3])
-    assert seen_words(SALES.clips[3]).endswith("dark")
-    assert heard_words(SHAPES.clips[3]) == "music, loud"
-    assert heard_words(SILENT.clips[0]) == ""
+    assert "something moves left" in visual_words(SHAPES.clips[0])
+    assert "red on the left" in visual_words(SHAPES.clips[0])
+    assert "the camera pans right" in visual_words(SHAPES.clips[2])
+    assert "the camera zooms in" in visual_words(SHAPES.clips[3])
+    assert visual_words(SALES.clips[3]).endswith("dark")
+    assert audio_words(SHAPES.clips[3]) == "music, loud"
+    assert audio_words(SILENT.clips[0]) == ""
 
 
 def test_traits_have_known_names_and_strengths() -> None:
@@ -76,9 +76,9 @@ def test_places_and_lists() -> None:
 
 
 def test_spans_belong_to_clips_they_really_overlap() -> None:
-    assert [span.text for span in said_between(SALES, 4.7, 6.0)] == []
-    assert len(said_between(SALES, 0.0, 12.0)) == 2
-    assert [span.text for span in shown_between(SALES, 17.8, 24.0)] == ["Thank you"]
+    assert [span.text for span in speech_between(SALES, 4.7, 6.0)] == []
+    assert len(speech_between(SALES, 0.0, 12.0)) == 2
+    assert [span.text for span in screen_text_between(SALES, 17.8, 24.0)] == ["Thank you"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Answers claim no more than was measured: yes, no, or that it cannot be told."""
+"""Answers state no more than was measured: yes, no, or unknown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DARK = Evidence(
 
 
 @pytest.mark.parametrize(
-    ("evidence", "question", "begins", "told"),
+    ("evidence", "question", "begins", "expected"),
     [
         (SALES, "Is there any speech?", YES, "Welcome to the quarterly review"),
         (SALES, "Does anyone talk?", YES, "Welcome to the quarterly review"),
@@ -51,22 +51,22 @@ DARK = Evidence(
         (PLANT, "Does the video mention a fire?", YES, "In case of fire"),
     ],
 )
-def test_a_yes_and_a_no_rest_on_what_was_measured(
-    evidence: Evidence, question: str, begins: str, told: str
+def test_yes_and_no_need_conclusive_evidence(
+    evidence: Evidence, question: str, begins: str, expected: str
 ) -> None:
     text = builtin.analyze(evidence, question)
     assert text.startswith(begins)
-    assert told in text
+    assert expected in text
 
 
-def test_the_time_of_a_statement_is_of_all_of_it() -> None:
+def test_the_time_of_a_statement_covers_all_of_it() -> None:
     one = Evidence(PROBE, (DARK.clips[0], DARK.clips[1], replace(DARK.clips[1], start_sec=10, end_sec=18)))
     assert "From 0:05 to 0:18 the picture is mostly beige. Something moves left." in builtin.summarize(one)
     chapter = builtin.chapters(one, "in one chapter")[0]["chapter_summary"]
     assert "he picture is mostly beige; something moves left (0:05-0:18)" in chapter
 
 
-def test_a_colour_is_told_by_the_name_that_people_have_for_it() -> None:
+def test_colours_have_common_names() -> None:
     assert "mostly beige" in builtin.summarize(DARK)
     assert "beige (90%)" in builtin.analyze(DARK, "Which colours are there in the last 5 seconds?")
 
@@ -84,12 +84,12 @@ def test_a_colour_is_told_by_the_name_that_people_have_for_it() -> None:
         ("What must not include bullets?", "question", None, True, "What must not include bullets?"),
     ],
 )
-def test_the_form_is_not_taken_for_the_subject(
+def test_words_of_the_form_are_not_the_subject(
     prompt: str, kind: str, items: int | None, bullets: bool, subject: str
 ) -> None:
-    wish = read(prompt)
-    assert (wish.kind, wish.items, wish.bullets) == (kind, items, bullets)
-    assert " ".join(word for word in wish.subject.split() if word not in ("how", "to")) == subject
+    intent = read(prompt)
+    assert (intent.kind, intent.items, intent.bullets) == (kind, items, bullets)
+    assert " ".join(word for word in intent.subject.split() if word not in ("how", "to")) == subject
 
 
 def test_a_one_liner_is_one_sentence() -> None:
@@ -97,7 +97,7 @@ def test_a_one_liner_is_one_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("evidence", "question", "told"),
+    ("evidence", "question", "expected"),
     [
         (
             SALES,
@@ -114,15 +114,15 @@ def test_a_one_liner_is_one_sentence() -> None:
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
-def test_facts_of_the_format_are_told_and_long_prompts_are_not_repeated(
-    evidence: Evidence, question: str, told: str
+def test_answers_name_the_format_and_shorten_long_prompts(
+    evidence: Evidence, question: str, expected: str
 ) -> None:
     text = builtin.analyze(evidence, question)
-    assert told in text
+    assert expected in text
     assert len(text) < 1500
 
 
-def test_a_title_keeps_to_its_length() -> None:
+def test_a_title_has_the_requested_length() -> None:
     talk = replace(PLANT, shown=())
     assert len(builtin.analyze(talk, "Write a title").split()) > 5
     assert len(builtin.analyze(talk, "Write a title, under 5 words").split()) <= 5

@@ -16,7 +16,7 @@ from tests.support.known import EMPTY, PLANT, SALES, SHAPES, SILENT, VIDEOS
 from tl_data.local.perception.evidence import Evidence, Span, Sureness
 from tl_data.local.text import builtin, summaries
 from tl_data.local.text.facts import clock, facts_of
-from tl_data.local.text.prompt import read, stretch_of
+from tl_data.local.text.prompt import read, time_range_of
 
 EVERY = pytest.mark.parametrize("evidence", list(VIDEOS.values()), ids=list(VIDEOS))
 
@@ -70,7 +70,7 @@ def test_chapters_cover_the_video_in_order(evidence: Evidence) -> None:
 
 
 @EVERY
-def test_highlights_lie_inside_apart_and_in_order(evidence: Evidence) -> None:
+def test_highlights_are_ordered_and_do_not_overlap(evidence: Evidence) -> None:
     found = builtin.highlights(evidence)
     for item in found:
         assert 0 <= item["start_sec"] < item["end_sec"] <= evidence.probe.duration_sec + 0.5
@@ -88,7 +88,7 @@ def test_chapters_begin_where_the_screen_text_changes() -> None:
     ]
 
 
-def test_a_summary_tells_the_parts_in_order_with_times() -> None:
+def test_a_summary_lists_the_parts_in_order_with_times() -> None:
     text = builtin.summarize(SALES)
     places = [text.index(words) for words in ("Quarterly review", "Revenue by region", "Thank you")]
     assert places == sorted(places)
@@ -96,7 +96,7 @@ def test_a_summary_tells_the_parts_in_order_with_times() -> None:
     assert "24 seconds" in text
 
 
-def test_what_holds_for_a_part_of_a_chapter_carries_its_own_time() -> None:
+def test_a_fact_of_part_of_a_chapter_has_its_own_time() -> None:
     for chapter in builtin.chapters(SALES):
         for quote in re.findall(
             r'recognised as: "[^"]+" \((\d+:\d\d)-(\d+:\d\d)\)', chapter["chapter_summary"]
@@ -147,7 +147,7 @@ def test_questions_are_answered_from_passages(evidence: Evidence, question: str,
     "question",
     ["Is there a dog?", "Who is the speaker?", "What brand is the car?", "What is the capital of France?"],
 )
-def test_it_says_so_when_it_cannot_answer(question: str) -> None:
+def test_an_unanswerable_question_is_declined(question: str) -> None:
     text = builtin.analyze(PLANT, question)
     assert "does not answer" in text
     assert "does not recognise actions" in text
@@ -155,7 +155,7 @@ def test_it_says_so_when_it_cannot_answer(question: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("evidence", "prompt", "told", "not_told"),
+    ("evidence", "prompt", "present", "absent"),
     [
         (SALES, "What happens at 0:20?", ["Thank you", "0:18"], ["Revenue", "Quarterly"]),
         (SALES, "Describe the first 5 seconds", ["Quarterly review", "Welcome"], ["Norway", "Thank"]),
@@ -168,20 +168,20 @@ def test_it_says_so_when_it_cannot_answer(question: str) -> None:
         (SALES, "Is there music in the first five seconds?", ["No, nothing of the kind", "0:05"], []),
         (SALES, "What colours are in the first second?", ["From 0:00 to 0:01 the picture is blue"], []),
         (PLANT, "How many people are visible before 0:05?", ["At most 1 face"], ["2"]),
-        (SALES, "What happens at 5:00?", ["24.0 seconds long: nothing of it is there"], ["Revenue"]),
+        (SALES, "What happens at 5:00?", ["24.0 seconds long and ends before that time"], ["Revenue"]),
         (SALES, "What is shown?", ["Quarterly review", "Thank you"], ["does not answer"]),
     ],
     ids=str,
 )
-def test_a_time_in_a_prompt_is_a_part_of_the_video(
-    evidence: Evidence, prompt: str, told: list[str], not_told: list[str]
+def test_a_time_in_a_prompt_selects_a_part_of_the_video(
+    evidence: Evidence, prompt: str, present: list[str], absent: list[str]
 ) -> None:
     text = builtin.analyze(evidence, prompt)
-    assert [part for part in told if part not in text] == [], text
-    assert [part for part in not_told if part in text] == [], text
+    assert [part for part in present if part not in text] == [], text
+    assert [part for part in absent if part in text] == [], text
 
 
-def test_a_time_beyond_the_end_is_something_shown_or_said() -> None:
+def test_a_time_beyond_the_end_is_part_of_the_question() -> None:
     opens = replace(SALES, shown=(*SALES.shown, Span(6.0, 12.0, "The shop opens at 9:00", 0.98)))
     assert 'shows "' in (text := builtin.analyze(opens, "What opens at 9:00?"))
     assert "opens at 9:00" in text
@@ -207,13 +207,13 @@ def test_a_time_beyond_the_end_is_something_shown_or_said() -> None:
         ("Cook for 20 minutes, in three steps", None, None, "Cook for 20 minutes, in three steps"),
     ],
 )
-def test_parts_of_a_video_are_read(prompt: str, start: float | None, end: float | None, rest: str) -> None:
-    stretch, without = stretch_of(prompt)
-    times = stretch.within(4000.0) if stretch else None
+def test_time_ranges_are_parsed(prompt: str, start: float | None, end: float | None, rest: str) -> None:
+    time_range, without = time_range_of(prompt)
+    times = time_range.within(4000.0) if time_range else None
     assert (times, without) == (None if start is None else (start, end), rest)
 
 
-def test_a_subject_selects_and_a_strange_one_is_admitted() -> None:
+def test_a_subject_selects_facts_and_an_unknown_one_is_reported() -> None:
     text = builtin.summarize(SALES, "Focus on the customers in Norway")
     assert "Norway" in text
     assert "Thank you" not in text
@@ -238,11 +238,11 @@ def test_a_subject_selects_and_a_strange_one_is_admitted() -> None:
 def test_a_kind_of_evidence_is_left_out(prompt: str, kinds: str, absent: str) -> None:
     assert read(prompt).without == frozenset(kinds.split())
     assert read(prompt).subject == ""
-    told = builtin.analyze(SALES, prompt)
-    assert re.search(absent, told) is None
+    present = builtin.analyze(SALES, prompt)
+    assert re.search(absent, present) is None
     kept = {"speech": "Norway", "text": "Revenue by region", "colors": "green"}
     for kind, word in kept.items():
-        assert kind in kinds.split() or "two sentences" in prompt or word in told, kind
+        assert kind in kinds.split() or "two sentences" in prompt or word in present, kind
     assert re.search(
         absent, builtin.analyze(SALES, "List the chapters" if "List" in prompt else "Summarize.")
     )
@@ -254,11 +254,11 @@ def test_a_kind_of_evidence_is_left_out(prompt: str, kinds: str, absent: str) ->
     ["Is there a part without speech?", "Which scenes have no music?", "Summarize the scenes with no speech",
      "Summarize how to work without gloves", "Do not use more than 30 words of text. Summarize."],
 )  # fmt: skip
-def test_what_is_not_there_is_not_left_out(prompt: str) -> None:
+def test_prompts_without_an_omission_omit_nothing(prompt: str) -> None:
     assert read(prompt).without == frozenset()
 
 
-def test_chapters_and_highlights_leave_out_what_they_are_told_to() -> None:
+def test_chapters_and_highlights_omit_kinds_of_evidence() -> None:
     for items in (
         builtin.chapters(SALES, "without colors"),
         builtin.highlights(SALES, "do not mention colors"),
@@ -278,7 +278,7 @@ def test_gist_has_title_topics_and_hashtags() -> None:
     assert summaries.gist(SHAPES)["title"] == summaries.gist(EMPTY)["title"] == ""
 
 
-def test_nothing_seen_is_said_as_nothing_seen() -> None:
+def test_a_video_without_evidence_is_reported() -> None:
     assert "Nothing" in builtin.summarize(Evidence(SILENT.probe, (), notes=("the file ends early",)))
     assert builtin.chapters(Evidence(SILENT.probe, ())) == []
     assert "No speech" in builtin.analyze(SILENT, "Transcribe it")
@@ -290,7 +290,7 @@ def test_uncertain_speech_is_marked() -> None:
     assert "unsure" not in builtin.summarize(SALES)
 
 
-def test_uncertain_measurements_are_marked_and_told() -> None:
+def test_uncertain_measurements_are_marked() -> None:
     clips = (SHAPES.clips[0], replace(SHAPES.clips[2], sure=Sureness(colors=0.8, camera=0.3, sound=0.9)))
     unsure = replace(SHAPES, clips=clips)
     assert "he camera pans right (unsure)" in builtin.analyze(unsure, "Does the camera pan?")
@@ -314,9 +314,9 @@ def test_max_tokens_cuts_the_text() -> None:
     assert len(builtin.analyze(SALES, "Summarize", max_tokens=5).split()) <= 5
 
 
-def test_wishes_are_read() -> None:
-    wish = read("Write three short bullet points about the budget")
-    assert (wish.items, wish.bullets, wish.brief) == (3, True, True)
+def test_intents_are_parsed() -> None:
+    intent = read("Write three short bullet points about the budget")
+    assert (intent.items, intent.bullets, intent.brief) == (3, True, True)
     assert read("Summarize this").kind == "summary"
     assert read("Summarize the part about solar panels").subject == "solar panels"
     assert read(None).kind == "summary"

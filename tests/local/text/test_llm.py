@@ -27,8 +27,8 @@ from tl_data.local.models import Endpoint, Tiers, read_tiers
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.vision.frames import pick
 from tl_data.local.text.json_schema import fault
-from tl_data.local.text.llm import SAID, EndpointWriter, Thoughts, answer_of, words_of
-from tl_data.local.text.writer import Manner, Material, Written
+from tl_data.local.text.llm import SPEECH_CHARACTERS, EndpointWriter, ReasoningFilter, answer_of, words_of
+from tl_data.local.text.writer import GeneratedText, GenerationOptions, WriterInput
 from tl_data.settings import Settings
 
 BGR = {"blue": (200, 0, 0), "green": (0, 200, 0), "red": (0, 0, 200)}
@@ -47,12 +47,12 @@ def language() -> Iterator[LanguageServer]:
 
 
 @pytest.fixture
-def material(tmp_path: Path) -> Material:
+def writer_input(tmp_path: Path) -> WriterInput:
     """The sales video with its frames: two blue, one green, one red."""
     for clip, color in zip(SALES.clips, ("blue", "blue", "green", "red"), strict=True):
         picture = np.full((540, 960, 3), BGR[color], np.uint8)
         cv2.imwrite(str(tmp_path / clip.keyframe), picture)
-    return Material(SALES, pick(SALES, tmp_path, 16))
+    return WriterInput(SALES, pick(SALES, tmp_path, 16))
 
 
 @asynccontextmanager
@@ -65,28 +65,26 @@ async def writing(language: LanguageServer, **more: Any) -> AsyncIterator[Endpoi
 
 
 def analyze(
-    language: LanguageServer, material: Material, schema: dict[str, Any] | None = None, **more: Any
-) -> Written:
-    async def ask() -> Written:
+    language: LanguageServer, writer_input: WriterInput, schema: dict[str, Any] | None = None, **more: Any
+) -> GeneratedText:
+    async def ask() -> GeneratedText:
         async with writing(language, **more) as writer:
-            return await writer.analyze(material, "What is it about?", schema, Manner(0.3, 77))
+            return await writer.analyze(writer_input, "What is it about?", schema, GenerationOptions(0.3, 77))
 
     return asyncio.run(ask())
 
 
-def refused(language: LanguageServer, material: Material, **more: Any) -> APIProblem:
+def refused(language: LanguageServer, writer_input: WriterInput, **more: Any) -> APIProblem:
     with pytest.raises(APIProblem) as caught:
-        analyze(language, material, **more)
+        analyze(language, writer_input, **more)
     return caught.value
 
 
-def test_frames_and_words_arrive_and_the_manner_is_passed_on(
-    language: LanguageServer, material: Material
-) -> None:
-    written = analyze(language, material)
+def test_frames_texts_and_options_are_sent(language: LanguageServer, writer_input: WriterInput) -> None:
+    generated = analyze(language, writer_input)
     spoken = " ".join(span.text for span in SALES.speech)
-    assert written.text == f"4 frames, colours blue, blue, green, red. Spoken: {spoken}"
-    assert (written.reason, written.input_tokens, written.output_tokens) == ("stop", 321, 45)
+    assert generated.text == f"4 frames, colours blue, blue, green, red. Spoken: {spoken}"
+    assert (generated.reason, generated.input_tokens, generated.output_tokens) == ("stop", 321, 45)
     [asked] = language.asked
     assert (asked["temperature"], asked["max_tokens"], asked["model"]) == (0.3, 77, MODEL)
     texts = [part["text"] for part in asked["messages"][1]["content"] if part["type"] == "text"]
@@ -96,7 +94,7 @@ def test_frames_and_words_arrive_and_the_manner_is_passed_on(
     assert texts[-1] == "What is it about?"
 
 
-def test_frames_are_few_spread_and_small(tmp_path: Path) -> None:
+def test_frames_are_few_evenly_spaced_and_small(tmp_path: Path) -> None:
     for clip in SALES.clips:
         cv2.imwrite(str(tmp_path / clip.keyframe), np.zeros((1080, 1920, 3), np.uint8))
     assert [frame.time for frame in pick(SALES, tmp_path, 2)] == [9.0, 21.0]
@@ -112,70 +110,79 @@ def test_long_speech_is_left_out_in_the_middle() -> None:
     assert "sentence 0 " in text
     assert "sentence 999 " in text
     assert "lines left out)" in text
-    assert len(text) < SAID + 5_000
+    assert len(text) < SPEECH_CHARACTERS + 5_000
 
 
-def test_a_schema_is_passed_on_and_kept_to(language: LanguageServer, material: Material) -> None:
-    written = analyze(language, material, SCHEMA)
-    assert json.loads(written.text)["lines"] == [span.text for span in SALES.speech]
+def test_a_schema_is_sent_and_the_answer_conforms(
+    language: LanguageServer, writer_input: WriterInput
+) -> None:
+    generated = analyze(language, writer_input, SCHEMA)
+    assert json.loads(generated.text)["lines"] == [span.text for span in SALES.speech]
     assert language.asked[0]["response_format"]["json_schema"]["schema"] == SCHEMA
 
 
 @pytest.mark.parametrize("way", ["broken", "fenced"])
-def test_an_answer_that_breaks_the_schema_is_asked_for_once_more(
-    language: LanguageServer, material: Material, way: str
+def test_an_answer_that_does_not_conform_is_requested_again(
+    language: LanguageServer, writer_input: WriterInput, way: str
 ) -> None:
     language.ways = [way]
-    assert json.loads(analyze(language, material, SCHEMA).text)["title"].startswith("4 frames")
+    assert json.loads(analyze(language, writer_input, SCHEMA).text)["title"].startswith("4 frames")
     assert len(language.asked) == (2 if way == "broken" else 1)
     if way == "broken":
         assert "it is not JSON" in language.asked[1]["messages"][-1]["content"]
 
 
-def test_two_broken_answers_are_an_error(language: LanguageServer, material: Material) -> None:
+def test_two_answers_that_do_not_conform_are_an_error(
+    language: LanguageServer, writer_input: WriterInput
+) -> None:
     language.ways = ["broken", "broken", "broken"]
-    problem = refused(language, material, schema=SCHEMA)
+    problem = refused(language, writer_input, schema=SCHEMA)
     assert (problem.status, problem.code) == (502, "text_endpoint_answer_invalid")
     assert language.url in problem.message
     assert len(language.asked) == 2
 
 
-def test_chapters_highlights_and_gist(language: LanguageServer, material: Material) -> None:
+def test_chapters_highlights_and_gist(language: LanguageServer, writer_input: WriterInput) -> None:
     first = SALES.speech[0].text
 
     async def ask() -> None:
         async with writing(language) as writer:
-            [chapter] = await writer.chapters(material, "short", Manner())
+            [chapter] = await writer.chapters(writer_input, "short", GenerationOptions())
             assert chapter == {
                 "start_sec": 0, "end_sec": 2.5, "chapter_title": first, "chapter_summary": first,
             }  # fmt: skip
-            [highlight] = await writer.highlights(material, None, Manner())
+            [highlight] = await writer.highlights(writer_input, None, GenerationOptions())
             assert highlight["highlight"] == first
-            gist = await writer.gist(material)
+            gist = await writer.gist(writer_input)
             assert gist["title"].startswith("4 frames")
             assert gist["topics"] == [span.text for span in SALES.speech]
             language.ways = ["too long", "too long"]
             with pytest.raises(APIProblem, match="lasts from 0 to 1e\\+06 s"):
-                await writer.chapters(material, None, Manner())
+                await writer.chapters(writer_input, None, GenerationOptions())
 
     asyncio.run(ask())
     assert "short" in language.asked[0]["messages"][1]["content"][-1]["text"]
 
 
-def test_thoughts_before_an_answer_are_left_out(language: LanguageServer, material: Material) -> None:
-    plain, formed = analyze(language, material), analyze(language, material, SCHEMA)
+def test_a_reasoning_block_is_removed(language: LanguageServer, writer_input: WriterInput) -> None:
+    plain, formed = analyze(language, writer_input), analyze(language, writer_input, SCHEMA)
     language.ways = ["thinking"]
-    assert analyze(language, material).text == plain.text
+    assert analyze(language, writer_input).text == plain.text
     language.ways = ["thinking"]
-    assert analyze(language, material, SCHEMA).text == formed.text
+    assert analyze(language, writer_input, SCHEMA).text == formed.text
     assert len(language.asked) == 4  # none was asked for once more
     language.ways = ["thinking without end"]
-    written = analyze(language, material)
-    assert (written.text, written.reason) == ("", "length")
+    generated = analyze(language, writer_input)
+    assert (generated.text, generated.reason) == ("", "length")
 
     async def streamed() -> str:
         async with writing(language) as writer:
-            return "".join([piece.text async for piece in writer.stream(material, "What is it?", Manner())])
+            return "".join(
+                [
+                    piece.text
+                    async for piece in writer.stream(writer_input, "What is it?", GenerationOptions())
+                ]
+            )
 
     language.ways = ["thinking"]
     assert asyncio.run(streamed()) == plain.text
@@ -193,17 +200,19 @@ def test_thoughts_before_an_answer_are_left_out(language: LanguageServer, materi
         ("<think></think>", ""),
     ],
 )
-def test_only_a_leading_block_of_thoughts_is_left_out(text: str, answer: str, size: int) -> None:
+def test_only_a_leading_reasoning_block_is_removed(text: str, answer: str, size: int) -> None:
     assert answer_of(text, cut_off=False) == answer
-    thoughts = Thoughts()
+    thoughts = ReasoningFilter()
     told = "".join(thoughts.add(text[at : at + size]) for at in range(0, len(text), size))
     assert told + thoughts.finish(cut_off=False) == answer
 
 
-def test_what_is_cut_off_says_so(language: LanguageServer, material: Material) -> None:
+def test_a_truncated_answer_has_the_reason_length(
+    language: LanguageServer, writer_input: WriterInput
+) -> None:
     language.ways = ["cut off", "cut off"]
-    assert analyze(language, material).reason == "length"
-    assert analyze(language, material, SCHEMA).reason == "length"  # the API gives it as it is
+    assert analyze(language, writer_input).reason == "length"
+    assert analyze(language, writer_input, SCHEMA).reason == "length"  # the API gives it as it is
 
 
 @pytest.mark.parametrize(
@@ -216,49 +225,49 @@ def test_what_is_cut_off_says_so(language: LanguageServer, material: Material) -
         ("elsewhere", 424, "text_endpoint_refused", "HTTP status 307"),
         ("html", 502, "text_endpoint_answer_invalid", "choices"),
         ("empty", 502, "text_endpoint_answer_invalid", "no text"),
-        ("broken off", 502, "text_endpoint_answer_invalid", "broke off"),
+        ("broken off", 502, "text_endpoint_answer_invalid", "incomplete"),
     ],
 )
-def test_a_failing_endpoint_is_named(
-    language: LanguageServer, material: Material, way: str, status: int, code: str, words: str
+def test_endpoint_failures_have_codes(
+    language: LanguageServer, writer_input: WriterInput, way: str, status: int, code: str, words: str
 ) -> None:
     language.ways = [way]
-    problem = refused(language, material)
+    problem = refused(language, writer_input)
     assert (problem.status, problem.code) == (status, code)
     assert words in problem.message
     assert language.url in problem.message
 
 
-def test_an_answer_may_come_in_pieces(language: LanguageServer, material: Material) -> None:
-    whole = analyze(language, material).text
+def test_an_answer_in_pieces_is_joined(language: LanguageServer, writer_input: WriterInput) -> None:
+    whole = analyze(language, writer_input).text
     language.ways = ["in pieces"]
-    assert analyze(language, material).text == whole
+    assert analyze(language, writer_input).text == whole
 
 
-def test_the_key_is_sent_and_never_shown(language: LanguageServer, material: Material) -> None:
+def test_the_key_is_sent_and_never_shown(language: LanguageServer, writer_input: WriterInput) -> None:
     language.key = KEY
-    assert analyze(language, material, key=KEY).text
+    assert analyze(language, writer_input, key=KEY).text
     language.key = "another"
-    problem = refused(language, material, key=KEY)
+    problem = refused(language, writer_input, key=KEY)
     assert "TL_LOCAL_LLM_KEY" in problem.message
     language.key = None
     language.ways = ["400"]
     assert KEY not in problem.message + repr(Endpoint(language.url, MODEL, KEY))
     assert KEY not in repr(Settings(local_llm_key=KEY))
     assert KEY not in json.dumps([*Tiers(llm=Endpoint(language.url, MODEL, KEY)).stages()])
-    assert "TL_LOCAL_LLM_MODEL" in refused(language, material, model="other").message
+    assert "TL_LOCAL_LLM_MODEL" in refused(language, writer_input, model="other").message
 
 
-def test_an_endpoint_that_is_down_or_slow_is_an_error_with_the_next_step(material: Material) -> None:
+def test_an_endpoint_that_is_down_or_slow_is_an_error_with_the_next_step(writer_input: WriterInput) -> None:
     with LanguageServer() as gone:
         pass
-    problem = refused(gone, material)
+    problem = refused(gone, writer_input)
     assert (problem.status, problem.code) == (503, "text_endpoint_unreachable")
     assert gone.url in problem.message
     assert "unset TL_LOCAL_LLM_URL" in problem.message
     with LanguageServer() as silent:
         silent.ways = ["silent"]
-        problem = refused(silent, material, timeout=0.3)
+        problem = refused(silent, writer_input, timeout=0.3)
     assert (problem.status, problem.code) == (504, "text_endpoint_timeout")
     assert "within 0.3 s. Raise TL_LOCAL_LLM_TIMEOUT" in problem.message
 
@@ -280,12 +289,12 @@ def test_an_endpoint_that_is_down_or_slow_is_an_error_with_the_next_step(materia
         ([1, {"b": 2}], {"$defs": {"n": {"type": "number"}}, "items": {"$ref": "#/$defs/n"}}, "$[1]"),
     ],
 )
-def test_what_breaks_a_schema_is_told(value: Any, schema: dict[str, Any], words: str | None) -> None:
+def test_schema_violations_are_described(value: Any, schema: dict[str, Any], words: str | None) -> None:
     found = fault(value, schema)
     assert found is None if words is None else words in str(found)
 
 
-def test_settings_that_cannot_be(tmp_path: Path) -> None:
+def test_invalid_settings_are_refused(tmp_path: Path) -> None:
     for given, words in (
         ({"llm_url": "http://127.0.0.1:1"}, "TL_LOCAL_LLM_MODEL"),
         ({"llm_url": "localhost:11434", "llm_model": "m"}, "must be like http"),
@@ -316,7 +325,7 @@ def test_settings_that_cannot_be(tmp_path: Path) -> None:
         ("404", MODEL, KEY, "ok", "no list of models"),
     ],
 )
-def test_the_doctor_tries_the_server(
+def test_the_doctor_checks_the_endpoint(
     language: LanguageServer, way: str, model: str, key: str | None, state: str, words: str
 ) -> None:
     language.key, language.ways = KEY, [way]
@@ -327,7 +336,7 @@ def test_the_doctor_tries_the_server(
     assert language.asked == []
 
 
-def test_the_doctor_names_a_server_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_reports_an_unreachable_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with LanguageServer() as gone:
         pass
     settings = {"HOME": str(tmp_path), "LOCAL_LLM_URL": gone.url, "LOCAL_LLM_MODEL": MODEL}

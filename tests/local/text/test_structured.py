@@ -132,7 +132,7 @@ def test_lists_of_lines_and_colours() -> None:
     assert conforming(SILENT, schema)["speech"] == []
 
 
-def test_what_moves_without_a_direction_moves() -> None:
+def test_motion_without_direction_is_motion() -> None:
     names = ("has_motion", "has_camera_movement")
     schema = {
         "type": "object",
@@ -221,7 +221,7 @@ def test_a_tree_that_refers_to_itself_ends() -> None:
         {"minimum": 1_000_000},
     ],
 )
-def test_numbers_keep_their_bounds(bounds: dict[str, Any]) -> None:
+def test_numbers_are_within_their_bounds(bounds: dict[str, Any]) -> None:
     for kind in ("integer", "number"):
         schema = {"type": "object", "properties": {"start": {"type": kind, **bounds}}, "required": ["start"]}
         conforming(SALES, schema)
@@ -271,7 +271,7 @@ def test_patterns_and_formats() -> None:
         ({"type": "object", "patternProperties": {}}, "patternProperties"),
     ],
 )
-def test_what_is_not_in_the_subset_is_refused(schema: dict[str, Any], word: str) -> None:
+def test_schemas_outside_of_the_subset_are_refused(schema: dict[str, Any], word: str) -> None:
     with pytest.raises(Unsupported, match=word):
         check(schema)
     with pytest.raises(Unsupported, match=word):
@@ -338,7 +338,7 @@ def test_any_schema_of_the_subset_is_filled_with_a_conforming_value(
     conforming(VIDEOS[video], schema)
 
 
-def test_a_pattern_that_would_keep_a_backtracking_matcher_busy_takes_no_time() -> None:
+def test_catastrophic_patterns_take_linear_time() -> None:
     began = time.process_time()
     text = "a" * 200
     assert not matches("(a|a?)+$b", text)
@@ -346,12 +346,12 @@ def test_a_pattern_that_would_keep_a_backtracking_matcher_busy_takes_no_time() -
     assert time.process_time() - began < 5  # `re` would need longer than the age of the universe
 
 
-def test_a_pattern_that_cannot_be_read_is_refused() -> None:
+def test_an_invalid_pattern_is_refused() -> None:
     with pytest.raises(Unsupported, match="the pattern cannot be read"):
         check({"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)("}}})
 
 
-def test_a_value_is_of_its_whole_stretch() -> None:
+def test_a_value_covers_its_whole_scope() -> None:
     names = {
         "has_silence": "boolean", "is_silent": "boolean", "sound": "string", "camera": "string",
         "camera_movement": "string", "loudness": "number", "brightness": "number",
@@ -411,7 +411,7 @@ def doubling(
         {"type": "number", "maximum": -(10**400)},
     ],
 )  # fmt: skip
-def test_a_schema_that_costs_too_much_is_refused_at_once(schema: dict[str, Any]) -> None:
+def test_a_schema_that_costs_too_much_is_refused_early(schema: dict[str, Any]) -> None:
     began = time.process_time()
     with pytest.raises(Unsupported):
         fill(PLANT, schema)

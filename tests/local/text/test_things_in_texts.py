@@ -39,7 +39,7 @@ CHURCH = Clip(0, 4, "3.jpg", labels=(label("church", 0.7),))
 WALL = Clip(0, 4, "4.jpg", labels=(label("can opener", 0.01),))
 
 
-def test_a_summary_names_people_and_things_and_no_gray() -> None:
+def test_a_summary_names_people_and_objects_and_no_colours() -> None:
     text = builtin.summarize(video(DOG, BUS))
     assert "dog (probably an Airedale)" in text
     assert "two people and a bus are in view" in text
@@ -47,7 +47,7 @@ def test_a_summary_names_people_and_things_and_no_gray() -> None:
     assert text.index("dog") < text.index("bus")
 
 
-def test_titles_are_made_of_what_is_known() -> None:
+def test_titles_name_recognised_objects() -> None:
     assert "dog" in summaries.gist(video(DOG))["title"].lower()
     assert summaries.gist(video(WALL))["title"] == ""
     assert builtin.chapters(video(WALL))[0]["chapter_title"] == ""

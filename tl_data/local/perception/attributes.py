@@ -190,16 +190,16 @@ class Words:
 
 def words_of(clip: Clip, evidence: Evidence) -> Words:
     """All words of a clip."""
-    shown = shown_between(evidence, clip.start_sec, clip.end_sec)
-    said = said_between(evidence, clip.start_sec, clip.end_sec)
+    shown = screen_text_between(evidence, clip.start_sec, clip.end_sec)
+    said = speech_between(evidence, clip.start_sec, clip.end_sec)
     traits = traits_of(clip, evidence.probe, bool(shown))
     for kind, spans in (("text", shown), ("speech", said)):
         traits |= {f"{kind} {name}": sure for name, sure in sure_languages(spans).items()}
     maybe = "\n\n".join(map(_readings, (*shown, *said)))
     return Words(
-        seen=seen_words(clip),
+        seen=visual_words(clip),
         shown=joined(shown),
-        heard=heard_words(clip),
+        heard=audio_words(clip),
         said=joined(said),
         maybe=maybe if maybe.strip() else "",
         named=" ".join(dict.fromkeys([name for name, _ in clip.objects] + _names(clip))),
@@ -219,7 +219,7 @@ def _readings(span: Span) -> str:
 # ---------------------------------------------------------------------------------------- sentences
 
 
-def seen_words(clip: Clip) -> str:
+def visual_words(clip: Clip) -> str:
     """What is seen, in a few words: "mostly green picture, red on the left, moves right, bright"."""
     if not (clip.keyframe or clip.colors):
         return ""
@@ -301,7 +301,7 @@ def camera_words(camera: str) -> str:
     return f"the camera {verb}s {rest}".strip()
 
 
-def heard_words(clip: Clip) -> str:
+def audio_words(clip: Clip) -> str:
     """The kind of sound: "music, loud"; empty when nothing is known of the sound."""
     if clip.sound not in SOUNDS or (clip.sound == "silence" and clip.loudness <= -99.0):
         return ""
@@ -323,12 +323,12 @@ def listed(names: Iterable[str]) -> str:
 # ---------------------------------------------------------------------------------- shown and spoken
 
 
-def said_between(evidence: Evidence, start: float, end: float) -> list[Span]:
+def speech_between(evidence: Evidence, start: float, end: float) -> list[Span]:
     """The sentences spoken in a stretch."""
     return _between(evidence.speech, start, end)
 
 
-def shown_between(evidence: Evidence, start: float, end: float) -> list[Span]:
+def screen_text_between(evidence: Evidence, start: float, end: float) -> list[Span]:
     """The lines of text on screen in a stretch."""
     return _between(evidence.shown, start, end)
 

@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from tl_data.local.perception.attributes import TRAIT_NUMBER, TRAITS, Words, said_between, shown_between
+from tl_data.local.perception.attributes import (
+    TRAIT_NUMBER,
+    TRAITS,
+    Words,
+    screen_text_between,
+    speech_between,
+)
 from tl_data.local.perception.evidence import Clip, Evidence, Span
 from tl_data.local.perception.vision import concepts
 from tl_data.local.search.fuzzy import Vocabulary
@@ -212,8 +218,8 @@ def text_row(evidence: Evidence, clip: Clip, words: Words) -> tuple[str, str, st
     """
     if not (words.shown or words.said or words.maybe or words.named):
         return None
-    shown = shown_between(evidence, clip.start_sec, clip.end_sec)
-    said = said_between(evidence, clip.start_sec, clip.end_sec)
+    shown = screen_text_between(evidence, clip.start_sec, clip.end_sec)
+    said = speech_between(evidence, clip.start_sec, clip.end_sec)
     spans = [
         [kind, round(span.start_sec, 3), round(span.end_sec, 3), span.text.strip(), *_times(span)]
         for kind, some in (("shown", shown), ("said", said))

@@ -35,12 +35,12 @@ from numpy.typing import NDArray
 
 from tl_data.local.perception.attributes import (
     COLOR_NAMES,
-    heard_words,
+    audio_words,
     joined,
-    said_between,
-    seen_words,
-    shown_between,
+    screen_text_between,
+    speech_between,
     traits_of,
+    visual_words,
 )
 from tl_data.local.perception.evidence import Clip, Evidence, Probe
 from tl_data.local.perception.vision import colors, concepts, descriptors, objects
@@ -148,14 +148,14 @@ def embed_clip(clip: Clip, evidence: Evidence, option: str, sight: Sight | None 
     labels = np.zeros(WORD_DIMENSION, np.float32)
     start, end = clip.start_sec, clip.end_sec
     if option in ("visual", "visual-text"):
-        shown = joined(shown_between(evidence, start, end))
-        parts, look = [_telling(seen_words(clip)), shown], _look_part(clip.look, "look")
+        shown = joined(screen_text_between(evidence, start, end))
+        parts, look = [_telling(visual_words(clip)), shown], _look_part(clip.look, "look")
         seen, labels = clip.sight, _label_part(clip)
     elif option == "audio":
-        said = joined(said_between(evidence, start, end))
-        parts, look = [heard_words(clip), said], _look_part(clip.audio_look, "sound")
+        said = joined(speech_between(evidence, start, end))
+        parts, look = [audio_words(clip), said], _look_part(clip.audio_look, "sound")
     elif option == "transcription":
-        parts, look = [joined(said_between(evidence, start, end))], np.zeros(LOOK_DIMENSION, np.float32)
+        parts, look = [joined(speech_between(evidence, start, end))], np.zeros(LOOK_DIMENSION, np.float32)
     else:
         raise ValueError(f"unknown embedding option {option!r}")
     # Each part counts the same however long it is: forty spoken words must not drown "music".

@@ -27,7 +27,7 @@ from tl_data.local.server.forms import read_json
 from tl_data.local.server.segments import Definitions, read_definitions, write_segments
 from tl_data.local.storage.database import Row, Where
 from tl_data.local.tasks.inline_video import check_video_source, within_window
-from tl_data.local.text.writer import Manner, Material, Written
+from tl_data.local.text.writer import GeneratedText, GenerationOptions, WriterInput
 
 MODES = ("general", "time_based_metadata")
 SEGMENTS = "time_based_metadata"
@@ -46,8 +46,8 @@ class AnalyzeRequest:
         self._engine = engine
         self._body = body
         self._route = route
-        self.window = (0.0, 0.0)  # seconds, known after `material`
-        self.duration = 0.0  # seconds of the whole video, known after `material`
+        self.window = (0.0, 0.0)  # seconds, known after `writer_input`
+        self.duration = 0.0  # seconds of the whole video, known after `writer_input`
         self.billed = 0.0  # seconds that the service would bill: the window of a task, else the whole
 
     @classmethod
@@ -228,7 +228,7 @@ class AnalyzeRequest:
                 raise invalid(name, f"It is not used with the analysis mode {SEGMENTS}.")
         return read_definitions(self._body, self.limits)
 
-    def generation_options(self) -> Manner:
+    def generation_options(self) -> GenerationOptions:
         """Temperature and limit of tokens."""
         limits, by_segments = self.limits, self.by_segments
         most: float | None = None
@@ -243,7 +243,7 @@ class AnalyzeRequest:
             most = self.number("max_tokens", low, high, whole=True)
             if most is None and self._engine.profile.strict:
                 most = limits.default_segment_tokens if by_segments else limits.default_tokens
-        return Manner(self.number("temperature", 0, 1), None if most is None else int(most))
+        return GenerationOptions(self.number("temperature", 0, 1), None if most is None else int(most))
 
     def window_bounds(self) -> tuple[float | None, float | None]:
         """Start and end of the requested window of the video, in seconds.
@@ -316,8 +316,8 @@ class AnalyzeRequest:
             stop = seconds if end is None else min(end, seconds)
             self._check_window(stop - (start or 0.0) + SLACK_SEC, stop)
 
-    async def material(self) -> Material:
-        """What is known of the video, or of the part between `start_time` and `end_time`.
+    async def writer_input(self) -> WriterInput:
+        """The evidence of the video, or of the part between `start_time` and `end_time`.
 
         Raises:
             APIProblem: malformed or unknown id, not ready yet, an index that cannot, a wrong length.
@@ -325,10 +325,12 @@ class AnalyzeRequest:
         start, end = self.window_bounds()
         if "image" in self._body:
             evidence = await references.as_evidence(self._engine, self._images())
-            return Material(evidence)
+            return WriterInput(evidence)
         if "given" in self._body:
             self.asset()
-            known = await self._engine.inline_videos.material(self._body["given"], check=self._probe_check())
+            known = await self._engine.inline_videos.writer_input(
+                self._body["given"], check=self._probe_check()
+            )
             whole, frames = known.evidence, known.frames
         else:
             video_id = well_formed("video_id", self.text("video_id") or "")
@@ -348,7 +350,7 @@ class AnalyzeRequest:
         if self._route == "task":
             self.billed = stop - (start or 0.0)
         self._engine.rates.consume("analyze", "Duration", self.billed / 60)
-        return Material(evidence, frames)
+        return WriterInput(evidence, frames)
 
     def _probe_check(self) -> Callable[[Probe], None]:
         """Validation of the container; the length is checked against the limits of the model."""
@@ -380,27 +382,27 @@ class AnalyzeRequest:
         except KeyError:
             raise unknown_resource(video_id, "videos") from None
 
-    async def write(self) -> Written:
+    async def write(self) -> GeneratedText:
         """Write the text, or the segments as JSON text.
 
         Raises:
             APIProblem: the request is invalid, or its video cannot be used.
         """
         if self.by_segments:
-            wanted, manner = self.definitions(), self.generation_options()
-            material = await self.material()
-            written, over = await write_segments(self._engine, material, wanted, manner, self.window)
+            wanted, options = self.definitions(), self.generation_options()
+            writer_input = await self.writer_input()
+            generated, over = await write_segments(self._engine, writer_input, wanted, options, self.window)
             if over:
                 text = "The segments need more tokens than max_tokens allows."
                 raise APIProblem(400, "token_limit_exceeded", text)
-            return written
-        prompt, schema, manner = await self.full_prompt(), self.schema(), self.generation_options()
+            return generated
+        prompt, schema, options = await self.full_prompt(), self.schema(), self.generation_options()
         plain = schema_dialect.without_forms(schema) if schema else None
-        material = await self.material()
-        written = await self._engine.stages.writer.analyze(material, prompt, plain, manner)
-        if schema and written.reason != "length":
-            written = replace(written, text=schema_dialect.in_form(written.text, schema))
-        return written
+        writer_input = await self.writer_input()
+        generated = await self._engine.stages.writer.analyze(writer_input, prompt, plain, options)
+        if schema and generated.reason != "length":
+            generated = replace(generated, text=schema_dialect.in_form(generated.text, schema))
+        return generated
 
 
 def _check_source(profile: Profile, body: dict[str, Any]) -> None:
@@ -414,11 +416,16 @@ def _check_source(profile: Profile, body: dict[str, Any]) -> None:
 
 
 def usage_of(
-    engine: Engine, written: Written, prompt: str | None, parsed: AnalyzeRequest, *, definitions: int = 1
+    engine: Engine,
+    generated: GeneratedText,
+    prompt: str | None,
+    parsed: AnalyzeRequest,
+    *,
+    definitions: int = 1,
 ) -> dict[str, int]:
     """The tokens of a text, as the service counts them; also adds them to the bill."""
-    spent, read = written.output_tokens, written.input_tokens
-    spent = tokens.count(written.text) if spent is None else spent
+    spent, read = generated.output_tokens, generated.input_tokens
+    spent = tokens.count(generated.text) if spent is None else spent
     read = tokens.count(prompt or "") if read is None else read
     if engine.profile.video_tokens:
         read += round(VIDEO_TOKENS + VIDEO_TOKENS_PER_SEC * parsed.billed)

@@ -93,14 +93,14 @@ async def load(engine: Engine, reference: Reference, parameter: str) -> bytes:
 
 async def described(engine: Engine, text: str, references: Sequence[Reference], parameter: str) -> str:
     """A prompt in which each `<@name>` is what its picture shows, in the words that describe clips."""
-    from tl_data.local.perception.attributes import seen_words
+    from tl_data.local.perception.attributes import visual_words
     from tl_data.local.search.embeddings import seen
 
     words: dict[str, str] = {}
     for one in references:
         data = await load(engine, one, parameter)
         try:
-            words[one.name] = seen_words(await asyncio.to_thread(seen, data))
+            words[one.name] = visual_words(await asyncio.to_thread(seen, data))
         except ValueError as error:
             raise invalid(parameter, f"Cannot read image file. {error}", one.name) from None
     return MENTION.sub(lambda match: words.get(match[1], match[0]), text)

@@ -17,7 +17,7 @@ from tl_data.local.server import references
 from tl_data.local.server.context import Engine
 from tl_data.local.server.schema_dialect import CLOCKS, FORM, in_form, moment, without_forms
 from tl_data.local.tasks.inline_video import within_window
-from tl_data.local.text.writer import Manner, Material, Written
+from tl_data.local.text.writer import GeneratedText, GenerationOptions, WriterInput
 
 MAX_DEFINITIONS, MAX_REFERENCES, MAX_ENUM = 20, 4, 100
 SHORTEST_SEC = 2.0
@@ -175,11 +175,11 @@ def _check_field(given: Any, limits: TextModel, *, inner: bool = False) -> None:
 
 async def write_segments(
     engine: Engine,
-    material: Material,
+    writer_input: WriterInput,
     wanted: Definitions,
-    manner: Manner,
+    options: GenerationOptions,
     window: tuple[float, float],
-) -> tuple[Written, bool]:
+) -> tuple[GeneratedText, bool]:
     """The segments as JSON text, and whether the limit of tokens was reached before the end.
 
     Each definition has its own segments: the chapters of the video if its description asks for parts, else
@@ -190,20 +190,22 @@ async def write_segments(
     for kind in wanted.kinds:
         about = await references.described(engine, kind.description, kind.pictures, "media_sources")
         found[kind.id] = []
-        for start, end in _bounds(material.evidence, kind, about, wanted, window):
-            inside = within_window(material.evidence, start, end)
+        for start, end in _bounds(writer_input.evidence, kind, about, wanted, window):
+            inside = within_window(writer_input.evidence, start, end)
             values: Json = {}
             if kind.fields:
                 schema = _schema(kind.fields)
-                part = Material(inside, tuple(f for f in material.frames if start <= f.time <= end))
-                written = await writer.analyze(part, about, without_forms(schema), Manner(manner.temperature))
-                read, spent = read + (written.input_tokens or 0), spent + (written.output_tokens or 0)
-                values = json.loads(in_form(written.text, schema))
+                part = WriterInput(inside, tuple(f for f in writer_input.frames if start <= f.time <= end))
+                generated = await writer.analyze(
+                    part, about, without_forms(schema), GenerationOptions(options.temperature)
+                )
+                read, spent = read + (generated.input_tokens or 0), spent + (generated.output_tokens or 0)
+                values = json.loads(in_form(generated.text, schema))
             segment = {"end_time": moment(end, wanted.form), "metadata": values}
             found[kind.id].append(segment | {"start_time": moment(start, wanted.form)})
     text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
-    over = manner.max_tokens is not None and tokens.count(text) > manner.max_tokens
-    return Written(text, "stop", read or None, spent or None), over
+    over = options.max_tokens is not None and tokens.count(text) > options.max_tokens
+    return GeneratedText(text, "stop", read or None, spent or None), over
 
 
 def _bounds(

@@ -23,7 +23,7 @@ from tl_data.local.perception.vision.frames import pick
 from tl_data.local.service import Stages
 from tl_data.local.storage.database import Store, Where, new_id, now
 from tl_data.local.tasks.download import fetch
-from tl_data.local.text.writer import Material
+from tl_data.local.text.writer import WriterInput
 
 KINDS = ("url", "base64_string", "asset_id")  # each is also the name of the required member
 CACHED = 64  # videos
@@ -40,12 +40,12 @@ class InlineVideos:
         self._stages = stages
         self._started_at = now()
         self._locks: dict[str, asyncio.Lock] = {}  # by SHA-256: identical files are analyzed once
-        self._cache: OrderedDict[str, Material] = OrderedDict()
+        self._cache: OrderedDict[str, WriterInput] = OrderedDict()
         self._slots = asyncio.Semaphore(CONCURRENCY)
 
-    async def material(
+    async def writer_input(
         self, video: dict[str, Any], *, check: Callable[[Probe], None] = check_video
-    ) -> Material:
+    ) -> WriterInput:
         """The evidence and frames of a checked `video` object, such as `{"type": "url", "url": ...}`.
 
         Args:
@@ -92,7 +92,7 @@ class InlineVideos:
         await asyncio.to_thread(source.write_bytes, data)
         return hashlib.sha256(data).hexdigest()
 
-    async def _analyzed(self, sha256: str, folder: Path, check: Callable[[Probe], None]) -> Material:
+    async def _analyzed(self, sha256: str, folder: Path, check: Callable[[Probe], None]) -> WriterInput:
         lock = self._locks.setdefault(sha256, asyncio.Lock())
         try:
             async with lock:
@@ -101,7 +101,7 @@ class InlineVideos:
                 if known is None:
                     evidence = await self._stages.analyze(folder / "source", folder / "frames")
                     max_frames = self._stages.writer.frames
-                    known = Material(
+                    known = WriterInput(
                         evidence, await asyncio.to_thread(pick, evidence, folder / "frames", max_frames)
                     )
                 self._cache[sha256] = known
@@ -112,13 +112,13 @@ class InlineVideos:
             if not lock.locked():
                 self._locks.pop(sha256, None)
 
-    async def _indexed(self, sha256: str) -> Material | None:
+    async def _indexed(self, sha256: str) -> WriterInput | None:
         """The evidence of an identical file that this process has indexed."""
         same = [Where("sha256", "=", sha256), Where("indexed_at", "gte", self._started_at)]
         for duplicate in self._store.rows("videos", same, columns=["id"], limit=1):
             with contextlib.suppress(KeyError):  # deleted at this moment
                 evidence = await self._stages.evidence(duplicate["id"])
-                return Material(evidence, await self._stages.frames(duplicate["id"], evidence))
+                return WriterInput(evidence, await self._stages.frames(duplicate["id"], evidence))
         return None
 
 

@@ -1,4 +1,4 @@
-"""Answers to questions about a video: the passages that fit, with times, or a plain "cannot tell"."""
+"""Answers to questions about a video: the matching passages with their times, or a refusal to answer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tl_data.local.search.search import moments
 from tl_data.local.text import things
 from tl_data.local.text.chapters import shortened
 from tl_data.local.text.facts import Fact, between, facts_of, sentence, stated_trait
-from tl_data.local.text.prompt import Wish
+from tl_data.local.text.prompt import PromptIntent
 
 LIMITS = (
     "This engine recognises people, faces and about a thousand kinds of things, reads text on screen, "
-    "transcribes speech and measures colours, motion, light and sound; it does not recognise actions or who "
-    "somebody is, and understands English prompts."
+    "transcribes speech and measures colours, motion, light and sound; it does not recognise actions or "
+    "identify people, and understands English prompts."
 )
 NO_ANSWER = "The evidence of this video does not answer"
 NO_SURE_ANSWER = "Nothing answers this directly."
@@ -27,15 +27,15 @@ YES = "Yes, as far as the evidence shows."
 _YES_NO = re.compile(r"^\s*(?:is|are|was|were|does|do|did|has|have|can|could|will)\b", re.IGNORECASE)
 _WHEN = re.compile(r"^\s*(?:when|at what time|where in)\b|\btimestamp", re.IGNORECASE)
 _WHO = re.compile(r"^\s*(?:who|whose|whom)\b", re.IGNORECASE)
-_ASKING = re.compile(  # words of a question that are not its subject
+_QUESTION_WORDS = re.compile(  # words of a question that are not its subject
     r"\b(?:is|are|was|were|does|do|did|has|have|can|could|will|there|any|ever|video|clip|happens?|called|kind|"
     r"sort|type|exactly|please|tell|say|give|many|much)\b",
     re.IGNORECASE,
 )
-_DOES = re.compile(r"\b(?:does|do|did)\s+((?:\w+\s+){1,4}?)move\b", re.IGNORECASE)  # "does it move": it moves
-_SETTLES = 0.9  # credit of a trait from which it answers a question, and is no mere sign
+_DOES = re.compile(r"\b(?:does|do|did)\s+((?:\w+\s+){1,4}?)move\b", re.IGNORECASE)  # "does it move"
+_CONCLUSIVE = 0.9  # credit from which a trait decides a yes-or-no question; below it is only an indication
 _OF_PEOPLE = ("person", "people", "alone", "face", "faces")  # traits that facts about people state
-_ANY_WORDS = {"text": "shown", "sound speech": "said"}  # traits that any such quote is an example of
+_ANY_WORDS = {"text": "shown", "sound speech": "said"}  # trait -> kind of quote that proves it
 
 
 def timed(fact: Fact) -> str:
@@ -47,11 +47,11 @@ def timed(fact: Fact) -> str:
 WHOLE = "in this video"
 
 
-def answer(evidence: Evidence, wish: Wish, where: str = WHOLE) -> str:
+def answer(evidence: Evidence, intent: PromptIntent, where: str = WHOLE) -> str:
     """The answer to a prompt that is not a summary, list or title.
 
     Args:
-        where: what the evidence is of, for sentences: the video, or a part of it as `from_to` names it.
+        where: the scope named in sentences: the video, or a part of it as `from_to` names it.
     """
     direct = {
         "transcript": _transcript,
@@ -61,14 +61,14 @@ def answer(evidence: Evidence, wish: Wish, where: str = WHOLE) -> str:
         "colors": _colors,
         "faces": _faces,
         "languages": _languages,
-    }.get(wish.kind)
-    return formed(direct(evidence, where), wish) if direct else _question(evidence, wish, where)
+    }.get(intent.kind)
+    return formed(direct(evidence, where), intent) if direct else _question(evidence, intent, where)
 
 
 def passages(
     evidence: Evidence, question: str, least: float = MEDIUM
 ) -> list[tuple[float, float, tuple[str, ...]]]:
-    """The moments that fit a question, best first."""
+    """The moments that match a question, best first."""
     asked = _asked(question).text
     if not re.search(r"\w", asked):
         return []
@@ -77,23 +77,23 @@ def passages(
     ]
 
 
-def about(evidence: Evidence, wish: Wish) -> str:
-    """A text of what the video shows and says about a subject; "" if there is nothing."""
-    facts = _fitting(evidence, wish.subject, MEDIUM)[: wish.items or wish.sentences or 6]
+def about(evidence: Evidence, intent: PromptIntent) -> str:
+    """What the video shows and says about a subject; "" if nothing matches."""
+    facts = _fitting(evidence, intent.subject, MEDIUM)[: intent.items or intent.sentences or 6]
     lines = [timed(fact) for fact in sorted(facts, key=lambda fact: fact.start_sec)]
-    return formed(lines, wish) if lines else ""
+    return formed(lines, intent) if lines else ""
 
 
-def during(evidence: Evidence, start: float, end: float, wish: Wish) -> str:
-    """What there is in a part of the video, in order. The evidence is that of the part."""
+def during(evidence: Evidence, start: float, end: float, intent: PromptIntent) -> str:
+    """The facts of a part of the video, in order. `evidence` is that of the part."""
     facts = sorted(facts_of(evidence, start, end), key=lambda fact: -fact.weight)
-    chosen = facts[: wish.items or wish.sentences or (2 if wish.brief else 6)]
+    chosen = facts[: intent.items or intent.sentences or (2 if intent.brief else 6)]
     lines = [timed(fact) for fact in sorted(chosen, key=lambda fact: fact.start_sec)]
-    return formed(lines or [f"Nothing was recognised {from_to(start, end)}."], wish)
+    return formed(lines or [f"Nothing was recognised {from_to(start, end)}."], intent)
 
 
 def is_doubtful(text: str) -> bool:
-    """Whether an answer says that it is none, or not surely one."""
+    """Whether an answer states that it found nothing, or nothing certain."""
     return text.startswith((NO_ANSWER, NO_SURE_ANSWER))
 
 
@@ -102,10 +102,10 @@ def from_to(start: float, end: float) -> str:
     return "from {} to {}".format(*between(start, end).split("-"))
 
 
-def _question(evidence: Evidence, wish: Wish, where: str) -> str:
-    question = wish.subject
-    if told := things.answered(evidence, question, where):
-        return formed(told, wish)
+def _question(evidence: Evidence, intent: PromptIntent, where: str) -> str:
+    question = intent.subject
+    if found := things.answered(evidence, question, where):
+        return formed(found, intent)
     facts = _fitting(evidence, question, MEDIUM)
     sure = bool(facts)
     yes = ""
@@ -117,15 +117,15 @@ def _question(evidence: Evidence, wish: Wish, where: str) -> str:
     if not facts:
         facts = _fitting(evidence, question, LOW)
     if _WHO.match(question) and not any(fact.quote for fact in facts):
-        facts = []  # that a face is in view does not say whose
+        facts = []  # a visible face does not identify its person
     if not facts:
         asked = shortened(question.strip().rstrip("?.! "), 300)
         return f'{NO_ANSWER} "{asked}". {LIMITS}'
-    most = wish.items or wish.sentences or (1 if wish.brief else 3)
+    most = intent.items or intent.sentences or (1 if intent.brief else 3)
     facts = sorted(facts[:most], key=lambda f: f.start_sec)
     lines = [timed(fact) for fact in facts]
-    if wish.bullets or wish.numbered:
-        return formed(lines, wish)
+    if intent.bullets or intent.numbered:
+        return formed(lines, intent)
     text = " ".join(lines)
     if not sure:
         return f"{NO_SURE_ANSWER} What comes closest: {text}"
@@ -138,27 +138,27 @@ def _question(evidence: Evidence, wish: Wish, where: str) -> str:
 
 
 def _asked(question: str) -> parser.Question:
-    """What is looked for: the question without the words that only ask."""
+    """The parsed subject of a question, without its question words."""
     plain = _DOES.sub(r"\1moves", question)
-    return parser.parse(" ".join(_ASKING.sub(" ", plain).split()) or question)
+    return parser.parse(" ".join(_QUESTION_WORDS.sub(" ", plain).split()) or question)
 
 
-def _measures(part: parser.Part) -> tuple[str, ...]:
-    """The traits that settle a part: "night" is only guessed from darkness, and a "woman" from a face."""
-    return tuple(trait for trait, credit in part.traits if credit >= _SETTLES)
+def _conclusive(part: parser.Part) -> tuple[str, ...]:
+    """The traits that decide a part. "night" is inferred from darkness: it does not decide."""
+    return tuple(trait for trait, credit in part.traits if credit >= _CONCLUSIVE)
 
 
 def _denies(evidence: Evidence, part: parser.Part) -> bool:
-    """Whether a part that was not found is not there: the built-in recogniser tells no language of speech."""
-    traits = _measures(part)
+    """Whether the absence of a part can be concluded. Without Whisper the language of speech is unknown."""
+    traits = _conclusive(part)
     return bool(traits) and (bool(evidence.ears) or not any(trait.startswith("speech ") for trait in traits))
 
 
 def _yes(evidence: Evidence, question: str, facts: list[Fact]) -> tuple[bool, str]:
-    """Whether the facts settle a question for a yes or no, and how the answer begins."""
+    """Whether the facts decide a yes-or-no question, and how the answer begins."""
     asked = _asked(question)
-    for _, _, told in passages(evidence, question):
-        if asked.parts and all(any(trait in told for trait in _measures(part)) for part in asked.parts):
+    for _, _, reasons in passages(evidence, question):
+        if asked.parts and all(any(trait in reasons for trait in _conclusive(part)) for part in asked.parts):
             return True, YES
     if not facts or not all(fact.quote for fact in facts):
         return False, ""
@@ -166,30 +166,30 @@ def _yes(evidence: Evidence, question: str, facts: list[Fact]) -> tuple[bool, st
 
 
 def _fitting(evidence: Evidence, question: str, least: float) -> list[Fact]:
-    """The facts behind the passages that fit, best first, each once."""
+    """The facts behind the matching passages, best first, without duplicates."""
     found: list[Fact] = []
-    for start, end, told in passages(evidence, question, least):
+    for start, end, reasons in passages(evidence, question, least):
         here = facts_of(evidence, start, end)
-        stated = {item: stated_trait(item, start, end) for item in told}
+        stated = {item: stated_trait(item, start, end) for item in reasons}
         facts = [fact for fact in stated.values() if fact]
-        backed = [fact for fact in here if any(_backs(fact, item) for item in told if not stated[item])]
+        backed = [fact for fact in here if any(_backs(fact, item) for item in reasons if not stated[item])]
         facts += backed
         found += [fact for fact in facts if fact not in found]
     return found
 
 
-def _backs(fact: Fact, told: str) -> bool:
-    """Whether a fact states what explained a part of the question: 'shown: "the line"', or a trait."""
-    quoted, line = told.partition(": ")[::2]
+def _backs(fact: Fact, reason: str) -> bool:
+    """Whether a fact states a reason of a hit: 'shown: "the line"', or a trait."""
+    quoted, line = reason.partition(": ")[::2]
     if line and quoted in ("seen", "named"):
         return fact.things
     if line:
         return fact.kind == quoted and (not fact.quote or line.strip('"') in fact.text)
-    if told in _ANY_WORDS:
-        return fact.kind == _ANY_WORDS[told]
-    if fact.kind != sight_of(told) or fact.things != (told in _OF_PEOPLE):
+    if reason in _ANY_WORDS:
+        return fact.kind == _ANY_WORDS[reason]
+    if fact.kind != sight_of(reason) or fact.things != (reason in _OF_PEOPLE):
         return False
-    kind, _, language = told.partition(" ")
+    kind, _, language = reason.partition(" ")
     if language and kind in ("text", "speech"):
         return language == "english" or f" in {language.title()}" in fact.text
     return not fact.quote
@@ -218,10 +218,10 @@ def _languages(evidence: Evidence, where: str) -> list[str]:
             lines.append(f"{what} is in {listed(names)}.")
         elif spans and what == "The speech" and not evidence.ears:
             lines.append(
-                "The speech was recognised as English: the built-in recogniser knows no other language."
+                "The speech was transcribed as English, the only language of the built-in recogniser."
             )
         elif spans:
-            lines.append(f"Which language {what.lower()} is in cannot be told surely.")
+            lines.append(f"The language of {what.lower()} is uncertain.")
     return lines or [f"No text and no speech was recognised {where}."]
 
 
@@ -266,16 +266,16 @@ def _faces(evidence: Evidence, where: str) -> list[str]:
     names = kind if most == 1 else {"face": "faces", "person": "people"}[kind]
     return [
         f"At most {most} {names} at once, in {between(there.start_sec, there.end_sec)}.",
-        "Whether they are the same people throughout cannot be told.",
+        "It is not known whether they are the same people throughout.",
     ]
 
 
-def formed(lines: list[str], wish: Wish) -> str:
-    """Lines as the prompt wants them: bullets, numbers, or text."""
-    if wish.items:
-        lines = lines[: wish.items]
-    if wish.numbered:
+def formed(lines: list[str], intent: PromptIntent) -> str:
+    """Lines in the form of the intent: bullets, numbers, or text."""
+    if intent.items:
+        lines = lines[: intent.items]
+    if intent.numbered:
         return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))
-    if wish.bullets:
+    if intent.bullets:
         return "\n".join(f"- {line}" for line in lines)
-    return ("\n" if wish.kind in ("transcript", "screen") else " ").join(lines)
+    return ("\n" if intent.kind in ("transcript", "screen") else " ").join(lines)

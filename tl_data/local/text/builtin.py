@@ -1,10 +1,9 @@
-"""Texts about a video, put together from its evidence: summary, chapters, highlights, gist, answers.
+"""Texts about a video without a language model: summary, chapters, highlights, gist, answers.
 
-There is no language model here. A text is made of facts (facts.py), in the order of the video, each with
-its time; what was spoken or shown is quoted. Nothing is said that was not measured, read or heard. The
-prompt is followed as far as that allows: kind, length, form and subject are understood, questions are
-answered by the passages that fit them, and where there are none the text says so. What happens, who
-somebody is, or what an object is called, this engine cannot see.
+A text is a list of facts (facts.py) in the order of the video, each with its time. Speech and on-screen text
+are quoted. A text states only what was detected or transcribed. Of the prompt, the kind of text, its length,
+its form and its subject are parsed (prompt.py). A question is answered by the passages that match it; if none
+does, the text says so. Actions and the names of people are not recognised.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from tl_data.local.perception.evidence import Evidence
 from tl_data.local.text import answers, structured, things
 from tl_data.local.text.chapters import chapters_of, shortened
 from tl_data.local.text.facts import ORDER, Fact, between, facts_of, sentence
-from tl_data.local.text.prompt import Wish, part_of, read, without
+from tl_data.local.text.prompt import PromptIntent, part_of, read, without
 from tl_data.local.text.summaries import gist, lines_of, shortened_to, summary, when
 from tl_data.local.tokens import first
 
@@ -26,7 +25,7 @@ Item = dict[str, Any]
 
 
 def summarize(evidence: Evidence, prompt: str | None = None) -> str:
-    """A summary in the order of the video, as long and in the form that the prompt asks for."""
+    """Summarize a video. The prompt may set length, form and subject."""
     return _write(evidence, prompt, "summary")
 
 
@@ -39,11 +38,11 @@ def analyze(
     """Answer a prompt about a video.
 
     Args:
-        json_schema: the answer is then JSON text that conforms to it; see `schema.fill`.
-        max_tokens: the text is cut after so many, as `tokens.count` counts them.
+        json_schema: the answer is JSON that conforms to it; see `structured.fill`.
+        max_tokens: the longest text, as `tokens.count` counts.
 
     Raises:
-        schema_check.Unsupported: the schema uses what the API's subset does not have.
+        Unsupported: the schema is outside of the API's subset.
     """
     if json_schema is not None:
         text = json.dumps(structured.fill(evidence, json_schema, prompt), ensure_ascii=False)
@@ -53,79 +52,79 @@ def analyze(
 
 
 def _write(evidence: Evidence, prompt: str | None, kind: str | None = None) -> str:
-    wish = read(prompt, kind)
-    evidence = without(evidence, wish.without)
-    asks = bool(prompt) and kind is None and wish.stretch is None
-    if asks and (lines := things.answered(evidence, str(prompt), answers.WHOLE)):
-        return answers.formed(lines, wish)
-    if wish.stretch is None:
-        return _written(evidence, wish)
-    times = wish.stretch.within(evidence.probe.duration_sec)
-    if times is not None and wish.stretch.loose and wish.kind == "question":
+    intent = read(prompt, kind)
+    evidence = without(evidence, intent.without)
+    free_form = bool(prompt) and kind is None and intent.time_range is None
+    if free_form and (lines := things.answered(evidence, str(prompt), answers.WHOLE)):
+        return answers.formed(lines, intent)
+    if intent.time_range is None:
+        return _text_for(evidence, intent)
+    times = intent.time_range.within(evidence.probe.duration_sec)
+    if times is not None and intent.time_range.ambiguous and intent.kind == "question":
         text = answers.answer(evidence, read(prompt, times=False))
         if not answers.is_doubtful(text):
             return text
     if times is not None:
-        return _part(part_of(evidence, *times), *times, wish)
-    if wish.kind == "summary" and not wish.subject:
-        return f"The video is {evidence.probe.duration_sec:.1f} seconds long: nothing of it is there."
-    return _written(evidence, read(prompt, kind, times=False))  # "the shop opens at 9:00"
+        return _part(part_of(evidence, *times), *times, intent)
+    if intent.kind == "summary" and not intent.subject:
+        return f"The video is {evidence.probe.duration_sec:.1f} seconds long and ends before that time."
+    return _text_for(evidence, read(prompt, kind, times=False))  # a time that is a subject: "opens at 9:00"
 
 
-def _part(part: Evidence, start: float, end: float, wish: Wish) -> str:
-    """A text about a part of a video, from the evidence of that part."""
-    if wish.kind == "question" and re.search(r"[^\W\d]", wish.subject):
-        return answers.answer(part, wish, answers.from_to(start, end))
-    if wish.kind not in ("question", "summary"):
-        return _written(part, wish, answers.from_to(start, end))
-    about = answers.about(part, wish) if wish.subject and wish.kind == "summary" else ""
-    return shortened_to(about or answers.during(part, start, end, wish), wish.words)
+def _part(part: Evidence, start: float, end: float, intent: PromptIntent) -> str:
+    """The text about a part of a video. `part` is the evidence of that part alone."""
+    if intent.kind == "question" and re.search(r"[^\W\d]", intent.subject):
+        return answers.answer(part, intent, answers.from_to(start, end))
+    if intent.kind not in ("question", "summary"):
+        return _text_for(part, intent, answers.from_to(start, end))
+    about = answers.about(part, intent) if intent.subject and intent.kind == "summary" else ""
+    return shortened_to(about or answers.during(part, start, end, intent), intent.words)
 
 
-def _written(evidence: Evidence, wish: Wish, where: str = answers.WHOLE) -> str:
-    if wish.kind == "chapters":
+def _text_for(evidence: Evidence, intent: PromptIntent, where: str = answers.WHOLE) -> str:
+    if intent.kind == "chapters":
         return lines_of(
-            [_entry(c, "chapter_title", "chapter_summary") for c in _chapters(evidence, wish)], wish
+            [_entry(c, "chapter_title", "chapter_summary") for c in _chapters(evidence, intent)], intent
         )
-    if wish.kind == "highlights":
-        found = _highlights(evidence, wish)
-        return lines_of([_entry(h, "highlight", "highlight_summary") for h in found], wish)
-    if wish.kind == "titles":
-        return _titles(evidence, wish)
-    if wish.kind in ("topics", "hashtags"):
-        words = gist(evidence, wish.items or 5)[wish.kind]
-        if wish.bullets or wish.numbered:
-            return lines_of(words, wish)
-        return (" " if wish.kind == "hashtags" else ", ").join(words)
-    if wish.kind == "summary":
-        return summary(evidence, wish)
-    return answers.answer(evidence, wish, where)
+    if intent.kind == "highlights":
+        found = _highlights(evidence, intent)
+        return lines_of([_entry(h, "highlight", "highlight_summary") for h in found], intent)
+    if intent.kind == "titles":
+        return _titles(evidence, intent)
+    if intent.kind in ("topics", "hashtags"):
+        words = gist(evidence, intent.items or 5)[intent.kind]
+        if intent.bullets or intent.numbered:
+            return lines_of(words, intent)
+        return (" " if intent.kind == "hashtags" else ", ").join(words)
+    if intent.kind == "summary":
+        return summary(evidence, intent)
+    return answers.answer(evidence, intent, where)
 
 
-def _titles(evidence: Evidence, wish: Wish) -> str:
+def _titles(evidence: Evidence, intent: PromptIntent) -> str:
     titles = list(dict.fromkeys([gist(evidence)["title"], *(c.title for c in chapters_of(evidence))]))
-    wanted = wish.items or 1
-    titles = [shortened_to(title, wish.words) for title in titles]
-    return titles[0] if wanted == 1 else lines_of(titles[:wanted], wish)
+    wanted = intent.items or 1
+    titles = [shortened_to(title, intent.words) for title in titles]
+    return titles[0] if wanted == 1 else lines_of(titles[:wanted], intent)
 
 
 # ---------------------------------------------------------------------------- chapters and highlights
 
 
 def chapters(evidence: Evidence, prompt: str | None = None) -> list[Item]:
-    """The video in chapters: `start_sec`, `end_sec`, `chapter_title`, `chapter_summary`, in order."""
-    wish = read(prompt, "chapters")
-    return _chapters(without(evidence, wish.without), wish)
+    """Chapters in order: `start_sec`, `end_sec`, `chapter_title`, `chapter_summary`."""
+    intent = read(prompt, "chapters")
+    return _chapters(without(evidence, intent.without), intent)
 
 
-def _chapters(evidence: Evidence, wish: Wish) -> list[Item]:
+def _chapters(evidence: Evidence, intent: PromptIntent) -> list[Item]:
     found = []
     used: dict[str, int] = {}
-    for chapter in chapters_of(evidence, wish.items):
+    for chapter in chapters_of(evidence, intent.items):
         used[chapter.title] = used.get(chapter.title, 0) + 1
         again = f" ({used[chapter.title]})" if used[chapter.title] > 1 else ""
         start, end = chapter.start_sec, chapter.end_sec
-        main = _main(chapter.facts, 1 if wish.brief else 4)
+        main = _main(chapter.facts, 1 if intent.brief else 4)
         text = " ".join(sentence(fact.within(start, end)) for fact in main)
         found.append(
             {
@@ -139,7 +138,7 @@ def _chapters(evidence: Evidence, wish: Wish) -> list[Item]:
 
 
 def _main(facts: Sequence[Fact], most: int) -> list[Fact]:
-    """The facts that tell most, in order, one picture among them if there is one."""
+    """The facts of the largest weight, in order. At least one of them is visual if there is one."""
     chosen = sorted(facts, key=lambda f: -f.weight)[:most]
     seen = [fact for fact in facts if fact.kind == "seen"]
     if most > 1 and seen and not any(fact.kind == "seen" for fact in chosen):
@@ -148,15 +147,15 @@ def _main(facts: Sequence[Fact], most: int) -> list[Fact]:
 
 
 def highlights(evidence: Evidence, prompt: str | None = None) -> list[Item]:
-    """The moments that tell most: `start_sec`, `end_sec`, `highlight`, `highlight_summary`, in order."""
-    wish = read(prompt, "highlights")
-    return _highlights(without(evidence, wish.without), wish)
+    """Highlights in order: `start_sec`, `end_sec`, `highlight`, `highlight_summary`."""
+    intent = read(prompt, "highlights")
+    return _highlights(without(evidence, intent.without), intent)
 
 
-def _highlights(evidence: Evidence, wish: Wish) -> list[Item]:
+def _highlights(evidence: Evidence, intent: PromptIntent) -> list[Item]:
     duration = evidence.probe.duration_sec
-    wanted = wish.items or max(1, min(8, round(duration / 12)))
-    if wish.subject and (passages := answers.passages(evidence, wish.subject)):
+    wanted = intent.items or max(1, min(8, round(duration / 12)))
+    if intent.subject and (passages := answers.passages(evidence, intent.subject)):
         facts = [fact for start, end, _ in passages[:wanted] for fact in facts_of(evidence, start, end)[:1]]
     else:
         facts = facts_of(evidence)

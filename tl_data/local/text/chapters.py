@@ -1,4 +1,4 @@
-"""Evidence -> chapters: where the video changes, and what each stretch and the whole are called."""
+"""Divides a video into chapters where it changes most, and titles them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from tl_data.local.perception.attributes import color_shares, said_between, shown_between
+from tl_data.local.perception.attributes import color_shares, screen_text_between, speech_between
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.vision.naming import names_of
 from tl_data.local.search import word_vectors
@@ -22,7 +22,7 @@ from tl_data.local.text.facts import Fact, facts_of
 
 @dataclass(frozen=True)
 class Chapter:
-    """A stretch that belongs together, and what is known of it."""
+    """A part of the video with its title and facts. Times in seconds."""
 
     start_sec: float
     end_sec: float
@@ -31,7 +31,7 @@ class Chapter:
 
 
 def chapters_of(evidence: Evidence, most: int | None = None) -> list[Chapter]:
-    """The video in stretches: new ones begin where picture, screen text and talk change most."""
+    """Chapters in order. A new one begins where picture, on-screen text and speech change most."""
     clips = evidence.clips
     if not clips:
         return []
@@ -54,10 +54,10 @@ def chapters_of(evidence: Evidence, most: int | None = None) -> list[Chapter]:
 
 
 def _edges(evidence: Evidence) -> list[tuple[float, float]]:
-    """How much changes between neighbouring clips, and when."""
+    """The strength of the change between adjacent clips, and its time."""
     clips = evidence.clips
-    shown = [{span.text for span in shown_between(evidence, c.start_sec, c.end_sec)} for c in clips]
-    talk = [" ".join(span.text for span in said_between(evidence, c.start_sec, c.end_sec)) for c in clips]
+    shown = [{span.text for span in screen_text_between(evidence, c.start_sec, c.end_sec)} for c in clips]
+    talk = [" ".join(span.text for span in speech_between(evidence, c.start_sec, c.end_sec)) for c in clips]
     edges = []
     for i in range(1, len(clips)):
         before, after = clips[i - 1], clips[i]
@@ -75,15 +75,15 @@ def _edges(evidence: Evidence) -> list[tuple[float, float]]:
             strength += 0.2
         time = after.start_sec
         if any(span.start_sec + 0.7 < time < span.end_sec - 0.7 for span in evidence.speech):
-            strength -= 0.7  # somebody is in the middle of a sentence
+            strength -= 0.7  # inside a sentence
         edges.append((strength, time))
     return edges
 
 
 def title_of(facts: Sequence[Fact]) -> str:
-    """A title from the facts: the first line on screen, else what is said, else who and what is seen.
+    """A title from the facts: the first line on screen, else speech, else people and objects; else "".
 
-    "" where neither is known: colours and motion are no title.
+    Colours and motion make no title.
     """
     for fact in facts:
         if fact.kind == "shown" and any(char.isalpha() for char in fact.quote):
@@ -107,7 +107,7 @@ def shortened(text: str, length: int) -> str:
 
 
 def topics_of(evidence: Evidence, most: int = 5, *, seen: bool = True) -> list[str]:
-    """The words the video is about: often and prominently shown or said, and not empty."""
+    """The content words that are shown or spoken most, largest score first."""
     score: defaultdict[str, float] = defaultdict(float)
     spoken_as: dict[str, str] = {}
     for clip in evidence.clips if seen else ():

@@ -1,7 +1,7 @@
-"""Evidence -> facts: short statements, each with its time and the kind of evidence it rests on.
+"""Converts evidence into facts: short statements, each with its time and the kind of its evidence.
 
-Every text that the engine writes is made of these. A fact says only what was measured, read or heard:
-speech and screen text are quoted, never retold, because retelling needs understanding that is not here.
+Every text of the built-in writer is composed of facts. Speech and on-screen text are quoted and never
+paraphrased: a paraphrase needs a language model.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tl_data.local.perception.attributes import (
     counts,
     listed,
     moves,
-    said_between,
-    shown_between,
+    screen_text_between,
+    speech_between,
 )
 from tl_data.local.perception.evidence import Clip, Evidence, Span
 from tl_data.local.perception.languages import sure_languages
@@ -34,29 +34,29 @@ UNSURE = 0.45  # confidence below which a quote or a measurement is marked as un
 
 @dataclass(frozen=True)
 class Fact:
-    """One statement about a stretch of the video. `text` is a sentence without a time."""
+    """One statement about a part of the video. `text` is a sentence without a time. Times in seconds."""
 
     start_sec: float
     end_sec: float
     kind: str  # shown, said, seen or heard
     text: str
-    weight: float  # 0..1: how much it tells about the video
+    weight: float  # 0 to 1: how informative it is about the video
     quote: str = ""  # the words shown or said
-    confidence: float | None = None  # of what is least sure in it, 0..1; None if that is not known
+    confidence: float | None = None  # of its least certain part, 0 to 1; None if unknown
     things: bool = False  # it names people and things, not colours and motion
 
     def within(self, start: float, end: float) -> str:
-        """The text, with its own time unless it holds for nearly all of a stretch that is named already."""
+        """The text, with its own time unless it covers at least 85 % of the range, which is named already."""
         covered = min(self.end_sec, end) - max(self.start_sec, start)
         if covered >= 0.85 * (end - start):
             return self.text
-        # One sentence, so that the time is of all that is told of the picture.
+        # One sentence, so that the time applies to all of it.
         text = self.text if self.quote else "; ".join(_lower(part) for part in self.text.split(". "))
         return f"{text} ({between(self.start_sec, self.end_sec)})"
 
 
 def clock(seconds: float) -> str:
-    """A time as people write it: 0:07, 12:30, 1:02:03."""
+    """A time as text: 0:07, 12:30, 1:02:03."""
     whole = int(seconds)
     hours, rest = divmod(whole, 3600)
     minutes, rest = divmod(rest, 60)
@@ -68,7 +68,7 @@ def _lower(text: str) -> str:
 
 
 def between(start: float, end: float) -> str:
-    """A stretch as people write it, in whole seconds that hold all of it: 0:07-0:12."""
+    """A time range as text, rounded outward to whole seconds: 0:07-0:12."""
     return f"{clock(start)}-{clock(max(ceil(end - 0.05), start))}"
 
 
@@ -82,22 +82,22 @@ def sentence(text: str) -> str:
 
 
 def facts_of(evidence: Evidence, start: float = 0.0, end: float = float("inf")) -> list[Fact]:
-    """The facts of a stretch in order of time."""
+    """The facts between two times, in order."""
     end = min(end, max([evidence.probe.duration_sec, *(clip.end_sec for clip in evidence.clips)]))
     clips = [clip for clip in evidence.clips if min(clip.end_sec, end) - max(clip.start_sec, start) > 0.2]
     found = [*_shown(evidence, start, end), *_said(evidence, start, end), *_seen(clips), *_heard(clips)]
     return sorted(found, key=lambda fact: (fact.start_sec, ORDER[fact.kind], fact.end_sec))
 
 
-# What is told first of one stretch.
+# The order of facts that start at the same time.
 ORDER = {"shown": 0, "said": 1, "seen": 2, "heard": 3}
 
 
 def _shown(evidence: Evidence, start: float, end: float) -> list[Fact]:
-    """Lines that stand on the screen at the same time make one fact."""
+    """Facts of on-screen text. Lines that appear within 1.5 s make one fact."""
     facts: list[Fact] = []
     group: list[Span] = []
-    for span in shown_between(evidence, start, end):
+    for span in screen_text_between(evidence, start, end):
         if group and span.start_sec - group[0].start_sec > 1.5:
             facts.append(_shown_fact(group))
             group = []
@@ -108,7 +108,7 @@ def _shown(evidence: Evidence, start: float, end: float) -> list[Fact]:
 def _shown_fact(spans: Sequence[Span]) -> Fact:
     texts: list[str] = []
     for text in dict.fromkeys(" ".join(span.text.split()) for span in spans):
-        if texts and text[:1].islower():  # a line that goes on with the one above it
+        if texts and text[:1].islower():  # a line that continues the one above
             texts[-1] = f"{texts[-1]} {text}"
         else:
             texts.append(text)
@@ -121,51 +121,51 @@ def _shown_fact(spans: Sequence[Span]) -> Fact:
         max(span.end_sec for span in spans),
         "shown",
         f"The screen shows {quote}{_foreign(spans)}{unsure}",
-        0.4 + 0.25 * float(sure) + 0.25 * _telling(" ".join(texts)),
+        0.4 + 0.25 * float(sure) + 0.25 * _informative(" ".join(texts)),
         texts[0],
         round(min(span.confidence for span in spans), 3),
     )
 
 
 def _said(evidence: Evidence, start: float, end: float) -> list[Fact]:
-    spans = said_between(evidence, start, end)
+    spans = speech_between(evidence, start, end)
     central = _centrality([span.text for span in spans])
     facts = []
-    for span, tells in zip(spans, central, strict=True):
+    for span, weight in zip(spans, central, strict=True):
         text = " ".join(span.text.split())
         unsure = " (the recognition is unsure)" if span.confidence < UNSURE else ""
         words = f'Speech{_foreign([span])} is recognised as: "{text}"{unsure}'
         facts.append(
-            Fact(span.start_sec, span.end_sec, "said", words, 0.35 + 0.45 * tells, text, span.confidence)
+            Fact(span.start_sec, span.end_sec, "said", words, 0.35 + 0.45 * weight, text, span.confidence)
         )
     return facts
 
 
 def _foreign(spans: Sequence[Span]) -> str:
-    """Languages of a quote, told where they are not the one that the text around it is written in."""
+    """The languages of a quote other than English, the language of the texts."""
     names = [name.title() for name in sure_languages(spans) if name != "english"]
     return f" in {listed(names)}" if names else ""
 
 
 def _centrality(texts: Sequence[str]) -> list[float]:
-    """How much each sentence is about what all of them are about, 0..1; short ones count less."""
+    """How close each sentence is to the mean of all, 0 to 1. Sentences with few content words count less."""
     if not texts:
         return []
     vectors = word_vectors.word_vectors(list(texts))
     middle = word_vectors.unit(np.asarray(vectors.sum(axis=0, keepdims=True), np.float32))[0]
     return [
-        0.5 * max(0.0, float(cosine)) + 0.5 * _telling(text)
+        0.5 * max(0.0, float(cosine)) + 0.5 * _informative(text)
         for text, cosine in zip(texts, vectors @ middle, strict=True)
     ]
 
 
-def _telling(text: str) -> float:
-    """How much a line says by its words alone, 0..1: "Thank you" little, a line of names and facts much."""
+def _informative(text: str) -> float:
+    """How informative the words of a line are, 0 to 1: "Thank you" is low, names and facts are high."""
     return min(1.0, sum(word_vectors.word_weight(word) for word in tokens(text) if word not in EMPTY) / 4)
 
 
 def _seen(clips: Iterable[Clip]) -> list[Fact]:
-    """What is seen; neighbouring clips that look the same in words make one fact."""
+    """Visual facts. Adjacent clips with the same text make one fact."""
     things: list[Fact] = []
     looks: list[Fact] = []
     for clip in clips:
@@ -191,11 +191,11 @@ def _doubt(sure: float | None) -> str:
 
 
 def _sure(clip: Clip) -> float | None:
-    """How sure that is which is told of a clip's picture and motion, at its weakest."""
-    told = [clip.sure.colors]
-    told += [clip.sure.motion, clip.sure.direction] if moves(clip) else []
-    told += [clip.sure.camera] if clip.camera not in ("static", "") else []
-    return min((sure for sure in told if sure is not None), default=None)
+    """The lowest confidence of the stated picture and motion of a clip."""
+    stated = [clip.sure.colors]
+    stated += [clip.sure.motion, clip.sure.direction] if moves(clip) else []
+    stated += [clip.sure.camera] if clip.camera not in ("static", "") else []
+    return min((sure for sure in stated if sure is not None), default=None)
 
 
 def _picture(clip: Clip) -> str:
@@ -252,7 +252,7 @@ def article(name: str) -> str:
 
 
 def plural(name: str) -> str:
-    """A name for several."""
+    """The plural of a name."""
     irregular = {"person": "people", "mouse": "mice", "knife": "knives", "sheep": "sheep", "fish": "fish"}
     if name in irregular or (name.endswith("s") and not name.endswith(("ss", "us"))):
         return irregular.get(name, name)
@@ -265,7 +265,7 @@ def _probably(name: Name) -> str:
     return f" (probably {article(name.kind)} {name.kind})" if name.kind else ""
 
 
-# Traits that `facts_of` does not tell, for answers to questions about them.
+# Traits that `facts_of` omits, for answers to questions about them.
 _STATED = {
     "bright": ("seen", "the picture is bright"),
     "dark": ("seen", "the picture is dark"),
@@ -280,7 +280,7 @@ _STATED = {
 
 
 def stated_trait(trait: str, start: float, end: float) -> Fact | None:
-    """A measured trait as a fact of a stretch; None if `facts_of` tells it."""
+    """A trait as a fact; None if `facts_of` states it."""
     kind, text = _STATED.get(trait, ("", ""))
     return Fact(start, end, kind, text, 0.1) if text else None
 
@@ -297,7 +297,7 @@ def _heard(clips: Iterable[Clip]) -> list[Fact]:
 
 
 def _appended(facts: list[Fact], fact: Fact) -> list[Fact]:
-    """The facts with one more, which lengthens the last one if it says the same."""
+    """The facts with one more. If it has the text of the last one and follows it, the two are merged."""
     if facts and facts[-1].text == fact.text and fact.start_sec - facts[-1].end_sec < 0.5:
         last = facts.pop()
         sures = [one.confidence for one in (last, fact) if one.confidence is not None]

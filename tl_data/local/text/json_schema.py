@@ -1,9 +1,6 @@
-"""The subset of JSON schema that the API takes, and the refusal of what is beyond it.
+"""Validates JSON schemas against the API's subset, and values against such a schema.
 
-Whether a value that another model gave conforms to a JSON schema of the API's subset.
-
-The check is jsonschema's. Patterns alone are matched by RE2, as everywhere in the engine: they come from
-requests, and a hostile one must not take for ever.
+Values are validated by jsonschema, with patterns matched by RE2 in linear time: patterns come from requests.
 """
 
 from __future__ import annotations
@@ -30,7 +27,7 @@ _ANYWHERE = frozenset(
 _KEYWORDS = _ANYWHERE | BOUNDS | {
     "pattern", "format", "items", "minItems", "properties", "required", "additionalProperties",
 }  # fmt: skip
-_SILENT = frozenset({"title", "examples", "default", "$schema", "$id", "$comment"})  # taken, without effect
+_SILENT = frozenset({"title", "examples", "default", "$schema", "$id", "$comment"})  # accepted, no effect
 DEEPEST = 24  # levels of a schema, and of a value
 MOST_VALUES = 10_000  # values of one answer, those of branches that are tried included
 _LONGEST_PATTERN = 300
@@ -38,7 +35,7 @@ _LARGEST = 1e308  # of a bound: a larger whole number is no float
 
 
 class Unsupported(ValueError):
-    """The schema is not one of the API's subset, or no value without invention can conform to it."""
+    """The schema is outside of the API's subset, or the evidence has no value that conforms to it."""
 
 
 class TooLarge(Unsupported):
@@ -57,11 +54,11 @@ def check(schema: Schema) -> None:
 
 
 def _least(schema: Any, root: Schema, depth: int, known: dict[tuple[int, int], int]) -> int:
-    """How many values an answer has at least, references followed; a reference is counted once a level."""
+    """The least number of values of an answer. A reference is followed, and counted once per level."""
     if depth >= DEEPEST or not isinstance(schema, Mapping):
         return 1
     if "$ref" in schema:
-        key = (id(schema), depth)  # of a part of the request, which lives longer than this count
+        key = (id(schema), depth)  # an id is unique here: the request outlives the count
         if key not in known:
             known[key] = _least(resolve(schema, root, "$"), root, depth, known)
         return known[key]
@@ -166,7 +163,7 @@ def resolve(schema: Schema, root: Schema, at: str) -> Schema:
 
 
 def fault(value: Any, schema: dict[str, Any]) -> str | None:
-    """The first thing in a value that breaks the schema, as a sentence; None if it conforms."""
+    """The first violation of the schema, as a sentence; None if the value conforms."""
     error = next(_validator()(schema).iter_errors(value), None)
     return None if error is None else f"{error.json_path}: {error.message[:300]}."
 

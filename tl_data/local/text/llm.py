@@ -1,16 +1,12 @@
-"""Leaves out what a reasoning model writes before its answer: one leading block `<think>...</think>`.
+"""Texts by a vision-language model behind an OpenAI-compatible endpoint (`/chat/completions`).
 
-Only a block that begins the text is left out, and only when it ends; the tags may stand in an answer, too.
-
-Calls of an OpenAI-compatible server: `/chat/completions`, at once or as a stream.
-
-The address is the operator's own setting and may lead anywhere; nothing a request says changes it, and
-redirects are not followed, so that the key goes nowhere else. The key stands in no message.
-
-Texts by a vision-language model: frames, transcript and on-screen text go out, checked answers come in.
-
-An answer that must be JSON is checked against its schema and asked for once more if it breaks it. When the
-server does not answer, the request fails and says so: the built-in writer never takes over in silence.
+- `EndpointWriter` sends frames, transcript and on-screen text. An answer that must be JSON is validated
+  against its schema and requested once more if it does not conform. If the server fails, the request fails:
+  there is no fallback to the built-in writer.
+- `Chat` is the client. The URL is a setting of the operator and no request can change it. Redirects are not
+  followed, so that the key reaches no other host. Messages never contain the key.
+- `ReasoningFilter` removes one leading `<think>...</think>` block, which reasoning models write. A block
+  elsewhere, or one that is not closed, is part of the answer.
 """
 
 from __future__ import annotations
@@ -27,16 +23,16 @@ import aiohttp
 
 from tl_data.local.errors import APIProblem
 from tl_data.local.models import Endpoint
-from tl_data.local.perception.attributes import heard_words, seen_words
+from tl_data.local.perception.attributes import audio_words, visual_words
 from tl_data.local.perception.evidence import Clip, Evidence, Span
 from tl_data.local.text import json_schema
-from tl_data.local.text.writer import Item, Manner, Material, Reason, Written
+from tl_data.local.text.writer import GeneratedText, GenerationOptions, Item, Reason, WriterInput
 
 OPEN, CLOSE = "<think>", "</think>"
 
 
 def answer_of(text: str, *, cut_off: bool) -> str:
-    """The text after a leading block of thoughts; "" if an answer was cut off in the midst of them."""
+    """The text after a leading reasoning block; "" if the text was cut off inside the block."""
     if not text.lstrip().startswith(OPEN):
         return text
     _, closed, answer = text.partition(CLOSE)
@@ -45,21 +41,21 @@ def answer_of(text: str, *, cut_off: bool) -> str:
     return "" if cut_off else text
 
 
-class Thoughts:
-    """The same for a text that comes in pieces of any length."""
+class ReasoningFilter:
+    """`answer_of` for a text that arrives in pieces of any length."""
 
     def __init__(self) -> None:
-        self._held: str | None = ""  # what has come while it is not certain; None once the answer has begun
-        self._answering = True  # white space between the thoughts and the answer is left out
+        self._held: str | None = ""  # the buffer while it is undecided; None once the answer has begun
+        self._answering = True  # False: drops the white space between the block and the answer
 
     def add(self, piece: str) -> str:
-        """What of the answer has become certain."""
+        """The part of the answer that is now decided; "" if none is."""
         if self._held is None:
             return self._answer(piece)
         self._held += piece
         begun = self._held.lstrip()
         if begun.startswith(OPEN):
-            # The end may lie across two pieces; thoughts are long, so that only the last bit is searched.
+            # The closing tag may span two pieces. Blocks are long, so only the end of the buffer is searched.
             at = self._held.find(CLOSE, max(0, len(self._held) - len(piece) - len(CLOSE)))
             if at < 0:
                 return ""
@@ -71,7 +67,7 @@ class Thoughts:
         return answer
 
     def finish(self, *, cut_off: bool) -> str:
-        """What is left at the end of the text."""
+        """The rest of the answer at the end of the text."""
         held, self._held = self._held or "", None
         return answer_of(held, cut_off=cut_off)
 
@@ -83,70 +79,72 @@ class Thoughts:
 
 
 Message = dict[str, Any]
-MOST_BYTES = 8 << 20  # of an answer
-_TOLD = 300  # characters of the server's own words in a message
+MAX_ANSWER_BYTES = 8 << 20
+_QUOTED_CHARACTERS = 300  # most characters of the server's text in an error message
 
 
 class Chat:
-    """One server and model."""
+    """The client of one server and model."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._session: aiohttp.ClientSession | None = None
 
     async def ask(
-        self, messages: Sequence[Message], manner: Manner, schema: dict[str, Any] | None = None
-    ) -> Written:
-        """The whole answer.
+        self, messages: Sequence[Message], options: GenerationOptions, schema: dict[str, Any] | None = None
+    ) -> GeneratedText:
+        """Request the whole answer.
 
         Raises:
-            APIProblem: the server cannot be reached, refuses, or gives no answer.
+            APIProblem: the server cannot be reached, refuses the request, or answers without a text.
         """
-        body = self._body(messages, manner, schema)
+        body = self._body(messages, options, schema)
         try:
             async with self._post(body) as answer:
                 await self._check(answer)
                 raw = bytearray()
                 async for piece in answer.content.iter_any():
                     raw += piece
-                    if len(raw) > MOST_BYTES:
-                        raise self._strange(f"more than {MOST_BYTES >> 20} MB")
+                    if len(raw) > MAX_ANSWER_BYTES:
+                        raise self._invalid_answer(f"more than {MAX_ANSWER_BYTES >> 20} MB")
         except aiohttp.ClientPayloadError:
-            raise self._strange("a text that broke off") from None
+            raise self._invalid_answer("an incomplete body") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from None
         try:
-            told = json.loads(raw)
-            choice, usage = told["choices"][0], told.get("usage") or {}
+            answer_json = json.loads(raw)
+            choice, usage = answer_json["choices"][0], answer_json.get("usage") or {}
             text = choice["message"]["content"]
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise self._strange("something else than choices[0].message.content") from None
+            raise self._invalid_answer("no choices[0].message.content") from None
         reason = _reason(choice.get("finish_reason"))
         if isinstance(text, str):
             text = answer_of(text, cut_off=reason == "length")
         if not isinstance(text, str) or not (text.strip() or reason == "length"):
-            raise self._strange("no text")
-        return Written(
+            raise self._invalid_answer("no text")
+        return GeneratedText(
             text,
             reason,
             usage.get("prompt_tokens"),
             usage.get("completion_tokens"),
         )
 
-    async def stream(self, messages: Sequence[Message], manner: Manner) -> AsyncIterator[Written]:
-        """The answer in pieces as they come; the last one says why it ends.
+    async def stream(
+        self, messages: Sequence[Message], options: GenerationOptions
+    ) -> AsyncIterator[GeneratedText]:
+        """Request the answer as a stream. The last piece has the reason of the end.
 
         Raises:
-            APIProblem: as `ask`, also after pieces were given.
+            APIProblem: as `ask`, possibly after some pieces.
         """
-        body = self._body(messages, manner, None) | {
+        body = self._body(messages, options, None) | {
             "stream": True,
             "stream_options": {"include_usage": True},
         }
         reason: Reason | None = None
         usage: dict[str, Any] = {}
         empty = True
-        thoughts = Thoughts()
+        thoughts = ReasoningFilter()
         try:
             async with self._post(body) as answer:
                 await self._check(answer)
@@ -154,56 +152,58 @@ class Chat:
                     data = line.strip().removeprefix(b"data:").strip()
                     if not line.startswith(b"data:") or data == b"[DONE]":
                         continue
-                    told = json.loads(data)
-                    if told.get("error"):
-                        raise self._strange(f"the error {self._shown(json.dumps(told['error']))}")
-                    usage = told.get("usage") or usage
-                    for choice in told.get("choices") or []:
+                    answer_json = json.loads(data)
+                    if answer_json.get("error"):
+                        raise self._invalid_answer(
+                            f"the error {self._shown(json.dumps(answer_json['error']))}"
+                        )
+                    usage = answer_json.get("usage") or usage
+                    for choice in answer_json.get("choices") or []:
                         piece = (choice.get("delta") or {}).get("content")
                         if piece and (text := thoughts.add(piece)):
                             empty = False
-                            yield Written(text, None)
+                            yield GeneratedText(text, None)
                         if choice.get("finish_reason"):
                             reason = _reason(choice["finish_reason"])
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from None
         except (ValueError, TypeError, AttributeError):  # not JSON, or not of this shape
-            raise self._strange("a stream that is not of chat.completion.chunk objects") from None
+            raise self._invalid_answer("a stream without chat.completion.chunk objects") from None
         if reason is None:
-            raise self._strange("a stream that broke off")
+            raise self._invalid_answer("a stream that ended without finish_reason")
         if text := thoughts.finish(cut_off=reason == "length"):
             empty = False
-            yield Written(text, None)
+            yield GeneratedText(text, None)
         if empty and reason != "length":
-            raise self._strange("no text")
-        yield Written("", reason, usage.get("prompt_tokens"), usage.get("completion_tokens"))
+            raise self._invalid_answer("no text")
+        yield GeneratedText("", reason, usage.get("prompt_tokens"), usage.get("completion_tokens"))
 
     async def close(self) -> None:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
-            await asyncio.sleep(0)  # the transports end in the loop's next turn
+            await asyncio.sleep(0)  # the transports close in the next iteration of the loop
             self._session = None
 
     def invalid(self, why: str) -> APIProblem:
-        """502 for an answer that is no use, also when asked for again."""
+        """The problem of an answer that did not conform twice: 502."""
         return APIProblem(
             502,
             "text_endpoint_answer_invalid",
-            f"{self._name()} answered twice with what breaks the schema: {self._shown(why)} Choose a model "
-            "that keeps to a JSON schema, or raise max_tokens if the answer was cut off.",
+            f"{self._name()} gave two answers that do not conform to the schema: {self._shown(why)} Choose a "
+            "model that supports JSON schemas, or raise max_tokens if the answer was cut off.",
         )
 
     # ------------------------------------------------------------------------------------ inside
 
     def _body(
-        self, messages: Sequence[Message], manner: Manner, schema: dict[str, Any] | None
+        self, messages: Sequence[Message], options: GenerationOptions, schema: dict[str, Any] | None
     ) -> dict[str, Any]:
         body: dict[str, Any] = {"model": self._endpoint.model, "messages": list(messages)}
-        if manner.temperature is not None:
-            body["temperature"] = manner.temperature
-        if manner.max_tokens is not None:
-            body["max_tokens"] = manner.max_tokens
+        if options.temperature is not None:
+            body["temperature"] = options.temperature
+        if options.max_tokens is not None:
+            body["max_tokens"] = options.max_tokens
         if schema is not None:
             body["response_format"] = {
                 "type": "json_schema",
@@ -214,7 +214,7 @@ class Chat:
     def _post(self, body: dict[str, Any]) -> Any:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=self._endpoint.timeout, sock_connect=10)
-            # An answer takes seconds: to connect anew costs nothing, and no idle connection goes stale.
+            # An answer takes seconds, so a new connection costs little, and no idle one can go stale.
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(force_close=True),
                 timeout=timeout,
@@ -227,23 +227,23 @@ class Chat:
     async def _check(self, answer: aiohttp.ClientResponse) -> None:
         if answer.status == 200:
             return
-        said = self._shown((await answer.content.read(4096)).decode("utf-8", "replace"))
+        excerpt = self._shown((await answer.content.read(4096)).decode("utf-8", "replace"))
         status, code = 424, "text_endpoint_refused"
         if answer.status in (401, 403):
             what = "refuses the key: check TL_LOCAL_LLM_KEY."
         elif answer.status == 404:
             what = (
                 "does not know the model or the path: check TL_LOCAL_LLM_MODEL and TL_LOCAL_LLM_URL (up to "
-                f"/v1). It says: {said}"
+                f"/v1). Answer: {excerpt}"
             )
         elif answer.status == 429 or answer.status == 503:
             status, code = 503, "text_endpoint_busy"
-            what = f"is busy (HTTP status {answer.status}). Try again later. It says: {said}"
+            what = f"is busy (HTTP status {answer.status}). Try again later. Answer: {excerpt}"
         elif answer.status >= 500:
             status, code = 502, "text_endpoint_failed"
-            what = f"failed (HTTP status {answer.status}). Look into its log. It says: {said}"
+            what = f"failed (HTTP status {answer.status}). Check its log. Answer: {excerpt}"
         else:
-            what = f"refuses the request (HTTP status {answer.status}). It says: {said}"
+            what = f"refuses the request (HTTP status {answer.status}). Answer: {excerpt}"
         raise APIProblem(status, code, f"{self._name()} {what}")
 
     def _unreachable(self, error: BaseException) -> APIProblem:
@@ -258,30 +258,30 @@ class Chat:
             503,
             "text_endpoint_unreachable",
             f"{self._name()} cannot be reached: {self._shown(str(error) or type(error).__name__)}. Start it, "
-            "or unset TL_LOCAL_LLM_URL and restart the engine to let the built-in writer answer.",
+            "or unset TL_LOCAL_LLM_URL and restart the engine to use the built-in writer.",
         )
 
-    def _strange(self, what: str) -> APIProblem:
+    def _invalid_answer(self, what: str) -> APIProblem:
         return APIProblem(
-            502, "text_endpoint_answer_invalid", f"{self._name()} answered with {what}. Look into its log."
+            502, "text_endpoint_answer_invalid", f"{self._name()} answered with {what}. Check its log."
         )
 
     def _name(self) -> str:
         return f"The text endpoint {self._endpoint.url} (model {self._endpoint.model})"
 
     def _shown(self, text: str) -> str:
-        """A server's words, without the key that it may repeat."""
+        """The server's text for a message, without the key, which it may echo."""
         if self._endpoint.key:
             text = text.replace(self._endpoint.key, "***")
-        return " ".join(text.split())[:_TOLD] or "(nothing)"
+        return " ".join(text.split())[:_QUOTED_CHARACTERS] or "(nothing)"
 
 
 def _reason(given: Any) -> Reason:
     return "length" if given == "length" else "stop"
 
 
-#: Characters of each kind of words that are sent at most; what is more is left out in the middle.
-SAID, SHOWN, MEASURED = 24_000, 8_000, 8_000
+#: Most characters of each block of a prompt. Longer blocks lose lines in the middle.
+SPEECH_CHARACTERS, SCREEN_CHARACTERS, MEASURED_CHARACTERS = 24_000, 8_000, 8_000
 
 SYSTEM = (
     "You write about one video. You get frames of it in order, each after its time, the words recognised as "
@@ -293,7 +293,7 @@ _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?```\s*\Z", re.DOTALL)
 
 
 class EndpointWriter:
-    """The text stage by a model behind an address; see `writers.Writer`."""
+    """The writer that uses a language model; see `writer.Writer`."""
 
     streams = True
 
@@ -302,60 +302,70 @@ class EndpointWriter:
         self._chat = Chat(endpoint)
 
     async def analyze(
-        self, material: Material, prompt: str, schema: dict[str, Any] | None, manner: Manner
-    ) -> Written:
-        """As `Writer` says."""
-        messages = await messages_of(material, prompt)
+        self, source: WriterInput, prompt: str, schema: dict[str, Any] | None, options: GenerationOptions
+    ) -> GeneratedText:
+        """As in `Writer`."""
+        messages = await messages_of(source, prompt)
         if schema is None:
-            return await self._chat.ask(messages, manner)
-        return await self._formed(messages, manner, schema, lambda _: None)
+            return await self._chat.ask(messages, options)
+        return await self._conforming(messages, options, schema, lambda _: None)
 
-    def stream(self, material: Material, prompt: str, manner: Manner) -> AsyncIterator[Written]:
-        """As `Writer` says."""
-        return self._stream(material, prompt, manner)
+    def stream(
+        self, source: WriterInput, prompt: str, options: GenerationOptions
+    ) -> AsyncIterator[GeneratedText]:
+        """As in `Writer`."""
+        return self._stream(source, prompt, options)
 
-    async def _stream(self, material: Material, prompt: str, manner: Manner) -> AsyncIterator[Written]:
-        messages = await messages_of(material, prompt)
-        async for piece in self._chat.stream(messages, manner):
+    async def _stream(
+        self, source: WriterInput, prompt: str, options: GenerationOptions
+    ) -> AsyncIterator[GeneratedText]:
+        messages = await messages_of(source, prompt)
+        async for piece in self._chat.stream(messages, options):
             yield piece
 
-    async def summarize(self, material: Material, prompt: str | None, manner: Manner) -> Written:
-        """As `Writer` says."""
-        return await self._chat.ask(await messages_of(material, prompt or "Summarize the video."), manner)
+    async def summarize(
+        self, source: WriterInput, prompt: str | None, options: GenerationOptions
+    ) -> GeneratedText:
+        """As in `Writer`."""
+        return await self._chat.ask(await messages_of(source, prompt or "Summarize the video."), options)
 
-    async def chapters(self, material: Material, prompt: str | None, manner: Manner) -> list[Item]:
-        """As `Writer` says."""
+    async def chapters(
+        self, source: WriterInput, prompt: str | None, options: GenerationOptions
+    ) -> list[Item]:
+        """As in `Writer`."""
         return await self._moments(
-            material,
+            source,
             "chapters",
             ("chapter_title", "chapter_summary"),
             "Divide the whole video into chapters, in order and without gaps: for each its start and end in "
             "seconds, a title of a few words, and a summary of one or two sentences.",
             prompt,
-            manner,
+            options,
         )
 
-    async def highlights(self, material: Material, prompt: str | None, manner: Manner) -> list[Item]:
-        """As `Writer` says."""
+    async def highlights(
+        self, source: WriterInput, prompt: str | None, options: GenerationOptions
+    ) -> list[Item]:
+        """As in `Writer`."""
         return await self._moments(
-            material,
+            source,
             "highlights",
             ("highlight", "highlight_summary"),
             "Name the moments of the video that matter most, in order: for each its start and end in "
             "seconds, a few words that name it, and a summary of one sentence.",
             prompt,
-            manner,
+            options,
         )
 
-    async def gist(self, material: Material) -> Item:
-        """As `Writer` says."""
+    async def gist(self, source: WriterInput) -> Item:
+        """As in `Writer`."""
         texts = {"type": "array", "items": {"type": "string"}}
         schema = _object({"title": {"type": "string"}, "topics": texts, "hashtags": texts})
-        asked = "Give the video a title, up to five topics, and up to five hashtags that begin with #."
-        written = await self._formed(
-            await messages_of(material, asked), Manner(), schema, lambda _: None, whole=True
+        instruction = "Give the video a title, up to five topics, and up to five hashtags that begin with #."
+        generated = await self._conforming(
+            await messages_of(source, instruction), GenerationOptions(), schema, lambda _: None, whole=True
         )
-        return dict(json.loads(written.text))
+        return dict(json.loads(generated.text))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -363,24 +373,24 @@ class EndpointWriter:
 
     async def _moments(
         self,
-        material: Material,
+        source: WriterInput,
         name: str,
         texts: tuple[str, str],
-        asked: str,
+        instruction: str,
         prompt: str | None,
-        manner: Manner,
+        options: GenerationOptions,
     ) -> list[Item]:
         times = {"start_sec": {"type": "number"}, "end_sec": {"type": "number"}}
         item = _object(times | {text: {"type": "string"} for text in texts})
         schema = _object({name: {"type": "array", "items": item}})
         if prompt:
-            asked = f"{asked}\nWhat is wanted in particular: {prompt}"
-        duration = material.evidence.probe.duration_sec
+            instruction = f"{instruction}\nInstructions of the user: {prompt}"
+        duration = source.evidence.probe.duration_sec
 
         def check(value: Any) -> str | None:
             for number, moment in enumerate(value[name], 1):
                 start, end = moment["start_sec"], moment["end_sec"]
-                # Models round: a second beyond the end is cut off below.
+                # Models round times: up to a second past the end is accepted here and cut off below.
                 if not 0 <= start < end <= duration + 1:
                     return (
                         f"item {number} of {name} lasts from {start:g} to {end:g} s, but the video from 0 to "
@@ -388,39 +398,43 @@ class EndpointWriter:
                     )
             return None
 
-        written = await self._formed(await messages_of(material, asked), manner, schema, check, whole=True)
-        found = json.loads(written.text)[name]
+        generated = await self._conforming(
+            await messages_of(source, instruction), options, schema, check, whole=True
+        )
+        found = json.loads(generated.text)[name]
         for moment in found:
             moment["end_sec"] = min(float(moment["end_sec"]), duration)
         return sorted(found, key=lambda moment: float(moment["start_sec"]))
 
-    async def _formed(
+    async def _conforming(
         self,
         messages: list[Message],
-        manner: Manner,
+        options: GenerationOptions,
         schema: dict[str, Any],
         check: Callable[[Any], str | None],
         *,
         whole: bool = False,
-    ) -> Written:
-        """JSON text that conforms; asked for twice at most. Cut off, it is given as it is unless `whole`.
+    ) -> GeneratedText:
+        """Request JSON that conforms to the schema, at most twice.
+
+        A text that was cut off is returned as it is, unless `whole`.
 
         Raises:
-            APIProblem: both answers break the schema.
+            APIProblem: neither answer conforms.
         """
-        written, why = Written(""), ""
+        generated, why = GeneratedText(""), ""
         for _ in range(2):
-            asked = messages
+            attempt = messages
             if why:
-                asked = [
+                attempt = [
                     *messages,
-                    {"role": "assistant", "content": written.text},
+                    {"role": "assistant", "content": generated.text},
                     {"role": "user", "content": f"This breaks the schema: {why} Answer anew, JSON alone."},
                 ]
-            written = await self._chat.ask(asked, manner, schema)
-            if written.reason == "length" and not whole:
-                return written
-            text = match[1] if (match := _FENCE.match(written.text)) else written.text
+            generated = await self._chat.ask(attempt, options, schema)
+            if generated.reason == "length" and not whole:
+                return generated
+            text = match[1] if (match := _FENCE.match(generated.text)) else generated.text
             try:
                 value = json.loads(text)
             except ValueError as error:
@@ -428,23 +442,23 @@ class EndpointWriter:
                 continue
             found = await asyncio.to_thread(json_schema.fault, value, schema) or check(value)
             if found is None:
-                return Written(
+                return GeneratedText(
                     json.dumps(value, ensure_ascii=False),
-                    written.reason,
-                    written.input_tokens,
-                    written.output_tokens,
+                    generated.reason,
+                    generated.input_tokens,
+                    generated.output_tokens,
                 )
             why = found
         raise self._chat.invalid(why)
 
 
-async def messages_of(material: Material, prompt: str) -> list[Message]:
-    """The system's message and the user's: frames, words, and what is asked."""
+async def messages_of(source: WriterInput, prompt: str) -> list[Message]:
+    """The system message and the user message: frames, texts, and the prompt."""
 
     def make() -> list[Message]:
-        evidence = material.evidence
+        evidence = source.evidence
         parts: list[dict[str, Any]] = [_text(f"A video of {evidence.probe.duration_sec:.1f} s.")]
-        for frame in material.frames:
+        for frame in source.frames:
             data = base64.b64encode(frame.jpeg).decode()
             parts.append(_text(f"Frame at {frame.time:.1f} s:"))
             parts.append({"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{data}"}})
@@ -455,23 +469,23 @@ async def messages_of(material: Material, prompt: str) -> list[Message]:
     return await asyncio.to_thread(make)
 
 
-def _sureness(clip: Clip) -> str:
-    """How sure what was measured is, as far as that is known."""
+def _confidence_note(clip: Clip) -> str:
+    """The known confidences of a clip's measurements, in parentheses."""
     known = [f"{name} {sure:.2f}" for name, sure in asdict(clip.sure).items() if sure is not None]
     return f" (confidence: {', '.join(known)})" if known else ""
 
 
 def words_of(evidence: Evidence) -> str:
-    """What was said, shown and measured, a line each with its time."""
+    """Speech, on-screen text and measurements, a line each with its time."""
     measured = []
     for clip in evidence.clips:
-        words = "; sound: ".join(filter(None, (seen_words(clip), heard_words(clip))))
+        words = "; sound: ".join(filter(None, (visual_words(clip), audio_words(clip))))
         if words:
-            measured.append(f"[{clip.start_sec:.1f}-{clip.end_sec:.1f}] {words}{_sureness(clip)}")
+            measured.append(f"[{clip.start_sec:.1f}-{clip.end_sec:.1f}] {words}{_confidence_note(clip)}")
     blocks = [
-        ("Spoken", _lines(evidence.speech), SAID, "no speech was recognised"),
-        ("On screen", _lines(evidence.shown), SHOWN, "no text was read"),
-        ("Measured", measured, MEASURED, "nothing"),
+        ("Spoken", _lines(evidence.speech), SPEECH_CHARACTERS, "no speech was recognised"),
+        ("On screen", _lines(evidence.shown), SCREEN_CHARACTERS, "no text was read"),
+        ("Measured", measured, MEASURED_CHARACTERS, "nothing"),
     ]
     return "\n\n".join(f"{name}:\n{_shortened(lines, most) or none}" for name, lines, most, none in blocks)
 
@@ -481,7 +495,7 @@ def _lines(spans: tuple[Span, ...]) -> list[str]:
 
 
 def _shortened(lines: list[str], most: int) -> str:
-    """Lines joined; of too many, as many from the beginning and the end as fit."""
+    """The lines joined; if they are too long, as many from both ends as fit."""
     if sum(len(line) + 1 for line in lines) <= most:
         return "\n".join(lines)
     head: list[str] = []

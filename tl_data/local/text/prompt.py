@@ -1,8 +1,8 @@
-"""Kinds of evidence that a prompt wants left out: "without mentioning colors", "don't quote the speech".
+"""Parses prompts for the built-in writer with patterns of English.
 
-A prompt -> the part of the video that it names: "at 0:15", "the first 10 seconds", "from 1:00 to 2:00".
-
-A prompt -> what is wanted of the text: its kind, its length, its form, its subject.
+- `omitted`: evidence to leave out ("without mentioning colors", "don't quote the speech").
+- `time_range_of`: the part of the video ("at 0:15", "the first 10 seconds", "from 1:00 to 2:00").
+- `read`: the kind, length, form and subject of the text.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ _EVIDENCE_KINDS = {
 }
 _KIND = rf"(?:(?:the|any|all|of)\s+)*(?:{'|'.join(_EVIDENCE_KINDS.values())})\b"
 _LIST = rf"{_KIND}(?:(?:\s*,\s*(?:(?:and|or|nor)\s+)?|\s+(?:and|or|nor)\s+){_KIND})*"
-_TELLING = (
+_MENTION = (
     r"(?:mention(?:ing)?|includ(?:e|ing)|describ(?:e|ing)|nam(?:e|ing)|quot(?:e|ing)|list(?:ing)?"
     r"|tell(?:ing)?(?: me)? (?:of|about)|talk(?:ing)? about|refer(?:ring)? to)"
 )
 _OMIT = re.compile(
     # What follows a verb belongs to it, up to the next mark or "but"; what follows a bare noun does not.
-    rf"\b(?:without|avoid|no|not|never|don['’]?t)\s+{_TELLING}\s+(?P<told>{_LIST})(?:(?!\bbut\b)[^.,;:!?])*"
+    rf"\b(?:without|avoid|no|not|never|don['’]?t)\s+{_MENTION}\s+(?P<verb>{_LIST})(?:(?!\bbut\b)[^.,;:!?])*"
     rf"|\b(?:leav(?:e|ing) out|omit(?:ting)?|skip(?:ping)?|ignor(?:e|ing)|exclud(?:e|ing)|avoid(?:ing)?)\s+"
     rf"(?P<left>{_LIST})"
-    # "a scene with no sound" is about a scene, and not about the text that is wished for.
+    # "a scene with no sound" describes a scene, not the text.
     rf"|(?<!\bis )(?<!\bare )(?<!\bhas )(?<!\bhave )(?<!\bwith )(?:\bwithout|\bno)\s+(?P<bare>{_LIST})",
     re.IGNORECASE,
 )
 
 
 def omitted(prompt: str) -> tuple[frozenset[str], str]:
-    """The kinds of evidence that a prompt wants left out, and the prompt without saying so."""
+    """The kinds of evidence to leave out, and the prompt without the words that ask for it."""
     kinds: set[str] = set()
     for match in _OMIT.finditer(prompt):
-        named = match["told"] or match["left"] or match["bare"]
+        named = match["verb"] or match["left"] or match["bare"]
         kinds |= {
             kind for kind, words in _EVIDENCE_KINDS.items() if re.search(rf"\b(?:{words})\b", named, re.I)
         }
@@ -52,7 +52,7 @@ def omitted(prompt: str) -> tuple[frozenset[str], str]:
 
 
 def without(evidence: Evidence, kinds: frozenset[str]) -> Evidence:
-    """The evidence as if these kinds had not been measured, for a text that leaves them out."""
+    """The evidence without these kinds."""
     if not kinds:
         return evidence
     return replace(
@@ -74,8 +74,8 @@ def _without(clip: Clip, kinds: frozenset[str]) -> Clip:
     return clip
 
 
-MOMENT = 0.5  # seconds that "at 0:15" is taken for
-EDGE, LEAST = 0.1, 5.0  # share of a video that its beginning and its end are, and seconds at least
+MOMENT = 0.5  # seconds of "at 0:15"
+EDGE, LEAST = 0.1, 5.0  # "the beginning": share of the video, and least seconds
 
 NUMBERS = {
     "a": 1, "an": 1, "one": 1, "single": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
@@ -112,16 +112,16 @@ T = TypeVar("T", Clip, Span)
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """A part of a video, in seconds from its start; counted from its end where they are negative."""
+class TimeRange:
+    """A part of a video, in seconds from its start; negative values count from its end."""
 
     start_sec: float = 0.0
     end_sec: float = float("inf")
-    edge: str = ""  # "start" or "end": how long that is depends on the video
-    loose: bool = False  # "after 20 minutes": may as well be said of something in the video
+    edge: str = ""  # "start" or "end": its length depends on the video
+    ambiguous: bool = False  # "after 20 minutes" may be about an event in the video and no part of it
 
     def within(self, duration: float) -> tuple[float, float] | None:
-        """Its times in a video of so many seconds; None if it lies behind the end."""
+        """Start and end in a video of `duration` seconds; None if it begins after the end."""
         edge = min(duration, max(LEAST, EDGE * duration))
         if self.edge:
             return (0.0, edge) if self.edge == "start" else (duration - edge, duration)
@@ -129,8 +129,8 @@ class Stretch:
         return (start, min(self.end_sec, duration)) if start < min(self.end_sec, duration) else None
 
 
-def stretch_of(text: str) -> tuple[Stretch | None, str]:
-    """The stretch that a prompt names, and the prompt without it."""
+def time_range_of(text: str) -> tuple[TimeRange | None, str]:
+    """The time range that a prompt names, and the prompt without it."""
     for name, pattern in _PHRASES:
         if match := pattern.search(text):
             said = match.groups()
@@ -139,21 +139,21 @@ def stretch_of(text: str) -> tuple[Stretch | None, str]:
             )
             made = _MADE[name](*times)
             if name in ("after", "before"):
-                made = replace(made, loose=":" not in said[0])
+                made = replace(made, ambiguous=":" not in said[0])
             rest = " ".join((text[: match.start()] + " " + text[match.end() :]).split())
             return made, re.sub(r"\s+([?.!,])", r"\1", rest)
     return None, text
 
 
-_MADE: dict[str, Callable[..., Stretch]] = {
-    **dict.fromkeys(("between", "both"), lambda start, end: Stretch(min(start, end), max(start, end))),
-    "first": lambda length: Stretch(0.0, length),
-    "last": lambda length: Stretch(-length),
-    "after": Stretch,
-    "before": lambda end: Stretch(0.0, end),
-    "at": lambda at: Stretch(at, at + MOMENT),
-    "start": lambda: Stretch(edge="start"),
-    "end": lambda: Stretch(edge="end"),
+_MADE: dict[str, Callable[..., TimeRange]] = {
+    **dict.fromkeys(("between", "both"), lambda start, end: TimeRange(min(start, end), max(start, end))),
+    "first": lambda length: TimeRange(0.0, length),
+    "last": lambda length: TimeRange(-length),
+    "after": TimeRange,
+    "before": lambda end: TimeRange(0.0, end),
+    "at": lambda at: TimeRange(at, at + MOMENT),
+    "start": lambda: TimeRange(edge="start"),
+    "end": lambda: TimeRange(edge="end"),
 }
 
 
@@ -171,7 +171,7 @@ def seconds(time: str) -> float:
 
 
 def part_of(evidence: Evidence, start: float, end: float) -> Evidence:
-    """The evidence of a stretch: whole clips, sentences and lines that have a part in it."""
+    """The evidence between two times: clips, sentences and lines that overlap them, uncut."""
     return replace(
         evidence,
         clips=_inside(evidence.clips, start, end),
@@ -181,7 +181,7 @@ def part_of(evidence: Evidence, start: float, end: float) -> Evidence:
 
 
 def _inside(some: tuple[T, ...], start: float, end: float) -> tuple[T, ...]:
-    """Those of which more than a moment, or all, lies in the stretch."""
+    """Those that overlap the range by more than 0.3 s, or by 30 % if they or the range are shorter."""
     return tuple(
         one
         for one in some
@@ -192,7 +192,7 @@ def _inside(some: tuple[T, ...], start: float, end: float) -> tuple[T, ...]:
 
 _NUMBER = rf"(\d{{1,4}}|{'|'.join(NUMBERS)})"
 
-# Patterns of each kind; the first kind that matches is meant.
+# Patterns of each kind. The first match decides.
 _KINDS: tuple[tuple[str, str], ...] = (
     ("languages", r"\b(?:what|which)\b.{0,30}\blanguages?\b"),
     ("transcript", r"\btranscri\w+|verbatim"),
@@ -254,9 +254,9 @@ _ITEMS = (
     r"(?:bullets?|points?|items?|takeaways?|highlights?|chapters?|titles?|hashtags?|topics?|keywords?|moments?"
     r"|entries|facts?|things|lines|sections?|parts?)\b"
 )
-_VAGUE = r"(?!few\b|couple\b|number\b|set\b|series\b|(?:\w+\s+)?list\b)"  # "a few points" are not one
+_VAGUE = r"(?!few\b|couple\b|number\b|set\b|series\b|(?:\w+\s+)?list\b)"  # the "a" of "a few points" is no 1
 
-# Words of a prompt that say what to do and not what it is about.
+# Words of a prompt that give an instruction and are not its subject.
 _ORDERS = word_set(
     """summarize summarise summary summaries describe description detail detailed details detailing write
     give create generate list make provide short brief briefly long concise concisely simple plain
@@ -274,7 +274,7 @@ _ORDERS = word_set(
 ) | frozenset(NUMBERS)
 
 
-_NOT = re.compile(  # "without bullets", "do not mention colors": what is not wished for
+_NOT = re.compile(  # negated instructions: "without bullets", "do not mention colors"
     r"\b(?:without|avoid|no|not|never|don['’]?t)\s+"
     r"(?:(?:use|using|mention(?:ing)?|includ(?:e|ing)|writ(?:e|ing)|add(?:ing)?)\b[^.,;:!?]*"
     r"|(?:any\s+)?(?:bullets?(?:\s+points?)?|numbers|numbering|lists?|chapters|timestamps?|titles?|colou?rs)\b)",
@@ -283,7 +283,7 @@ _NOT = re.compile(  # "without bullets", "do not mention colors": what is not wi
 
 
 @dataclass(frozen=True)
-class Wish:
+class PromptIntent:
     """What a prompt asks for."""
 
     kind: str  # summary, chapters, highlights, titles, topics, hashtags, transcript, screen, ..., or question
@@ -293,27 +293,27 @@ class Wish:
     bullets: bool = False
     numbered: bool = False
     brief: bool = False
-    subject: str = ""  # what it should be about, as a query; "" for the whole video
-    stretch: Stretch | None = None  # the part of the video that it should be about
-    without: frozenset[str] = frozenset()  # kinds of evidence to leave out; see omitting.py
+    subject: str = ""  # the subject, as a query; "" for the whole video
+    time_range: TimeRange | None = None  # the part of the video to write about
+    without: frozenset[str] = frozenset()  # kinds of evidence to leave out; see `omitted`
 
 
-def read(prompt: str | None, kind: str | None = None, *, times: bool = True) -> Wish:
-    """Understand a prompt as far as patterns can.
+def read(prompt: str | None, kind: str | None = None, *, times: bool = True) -> PromptIntent:
+    """Parse a prompt.
 
     Args:
-        kind: given where the request itself names it.
-        times: whether a time in it means a part of the video, and not something shown or said.
+        kind: the kind of text, if the request names it.
+        times: whether a time in the prompt names a part of the video.
     """
     text = " ".join((prompt or "").split())
     if not text:
-        return Wish(kind or "summary")
-    stretch, text = stretch_of(text) if times else (None, text)
+        return PromptIntent(kind or "summary")
+    time_range, text = time_range_of(text) if times else (None, text)
     without, plain = omitted(text)
     plain = _NOT.sub(" ", plain)
     if kind or _kind(plain) != "question":
         text = plain
-    else:  # a question about what is not there
+    else:  # a question that contains a negation: "which scenes have no sound"
         without = frozenset()
     found = kind or _kind(text)
     if (
@@ -321,9 +321,9 @@ def read(prompt: str | None, kind: str | None = None, *, times: bool = True) -> 
         and not _subject(text)
         and _has(r"^\W*(?:please\b)?\W*(?:give|write|make|list|tell)\b", text)
     ):
-        found = "summary"  # an order that names only a form: "give me three bullets"
+        found = "summary"  # only a form is named: "give me three bullets"
     items = _count(rf"{_NUMBER}\s+{_VAGUE}(?:\w+\s+){{0,2}}?{_ITEMS}", text)
-    return Wish(
+    return PromptIntent(
         kind=found,
         sentences=_count(rf"{_NUMBER}[\s-]+(?:\w+\s+){{0,1}}?(?:sentences?\b|line(?:r|\s+summary)\b)", text),
         words=_count(rf"{_NUMBER}[\s-]+words?\b", text),
@@ -332,7 +332,7 @@ def read(prompt: str | None, kind: str | None = None, *, times: bool = True) -> 
         numbered=_has(r"\bnumbered\b", text),
         brief=_has(r"\b(?:brief|short|concise|tl;?dr|quick)", text),
         subject=_subject(text) if found != "question" else text,
-        stretch=stretch,
+        time_range=time_range,
         without=without,
     )
 
@@ -354,7 +354,7 @@ def _count(pattern: str, text: str) -> int | None:
 
 
 def _subject(text: str) -> str:
-    """What an order is about: its words without those that give the order."""
+    """The subject of an instruction: its words without those of the instruction."""
     plain = SAID.sub(" ", SHOWN.sub(" ", text.lower()))
     rest = [word for word in tokens(plain) if word not in EMPTY and word not in _ORDERS]
     return " ".join(word for word in rest if not word.isdigit())

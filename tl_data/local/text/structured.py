@@ -1,10 +1,9 @@
-"""A JSON schema checked and filled: the answer of /analyze with `response_format`.
+"""Fills a JSON schema from evidence: the answer of /analyze with `response_format`.
 
-The API takes a subset of JSON Schema 2020-12; `check` refuses anything else. A value is filled only where
-its name or description says which evidence it wants (a title, chapters, start times, colours, whether
-there is music ...) or where a passage of the video answers it (schema_values.py). Everything else is null
-where the schema allows null, left out where it is not required, and otherwise the emptiest value that
-conforms: an empty text, an empty list, 0, false. Nothing is made up.
+The API takes a subset of JSON Schema 2020-12, and `check` refuses the rest. A value is filled if its name or
+description names evidence (a title, chapters, start times, colours, whether there is music) or if a passage
+of the video answers it (structured_fields.py). Any other value is null if the schema allows it, absent if it
+is not required, and else the emptiest value that conforms: "", [], 0, false. Values are never invented.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ FILL_SECONDS = 30.0  # longest time for one answer
 
 
 def fill(evidence: Evidence, schema: Schema, prompt: str | None = None) -> Any:
-    """A value that conforms to the schema, filled from evidence.
+    """Fill a schema from evidence.
 
     Args:
-        prompt: what was asked; the description of the whole.
+        prompt: the user's prompt; it is the description of the root.
 
     Raises:
-        Unsupported: see `check`; also for a required text with a pattern that no evidence matches.
+        Unsupported: see `check`; also if no evidence matches the pattern of a required text.
     """
     check(schema)
     value, _ = _Filler(Values(evidence), schema).fill(schema, "", prompt or "", whole(evidence), "$", 0)
@@ -48,45 +47,45 @@ def fill(evidence: Evidence, schema: Schema, prompt: str | None = None) -> Any:
 class _Filler:
     def __init__(self, values: Values, root: Schema) -> None:
         self._values, self._root = values, root
-        self._filled = 0  # values so far, those of rejected branches included
+        self._filled = 0  # values so far, including those of rejected branches
         self._deadline = time.monotonic() + FILL_SECONDS
 
     def fill(
-        self, schema: Schema, name: str, told: str, scope: Scope, at: str, depth: int
+        self, schema: Schema, name: str, description: str, scope: Scope, at: str, depth: int
     ) -> tuple[Any, bool]:
-        """A conforming value, and whether evidence stands behind it."""
+        """A conforming value, and whether it is from evidence."""
         self._filled += 1
         if self._filled > MOST_VALUES:
             raise TooLarge(f"{at}: the answer would have more than {MOST_VALUES} values")
         if time.monotonic() > self._deadline:
             raise TooLarge(f"{at}: the answer took longer than {FILL_SECONDS:g} seconds")
         schema = resolve(schema, self._root, at)
-        told = str(schema.get("description") or schema.get("title") or told)
+        description = str(schema.get("description") or schema.get("title") or description)
         if "const" in schema:
             return schema["const"], False
         if "enum" in schema:
-            return self._choose(schema, name, told, scope)
+            return self._choose(schema, name, description, scope)
         if "anyOf" in schema:
-            return self._any_of(schema, name, told, scope, at, depth)
+            return self._any_of(schema, name, description, scope, at, depth)
         types = _types(schema)
         if depth > DEEPEST:
             return self._emptiest(schema, at)
         empty: Any = None
         for number, kind in enumerate(kind for kind in types if kind != "null"):
-            value, known = self._of_type(kind, schema, name, told, scope, at, depth)
+            value, known = self._of_type(kind, schema, name, description, scope, at, depth)
             if known:
                 return value, True
             empty = value if number == 0 else empty
         return (None if "null" in types else empty), False
 
     def _of_type(
-        self, kind: str, schema: Schema, name: str, told: str, scope: Scope, at: str, depth: int
+        self, kind: str, schema: Schema, name: str, description: str, scope: Scope, at: str, depth: int
     ) -> tuple[Any, bool]:
         if kind == "object":
             return self._object(schema, scope, at, depth)
         if kind == "array":
-            return self._array(schema, name, told, scope, at, depth)
-        found = self._values.find(kind, name, told, scope)
+            return self._array(schema, name, description, scope, at, depth)
+        found = self._values.find(kind, name, description, scope)
         if kind == "string":
             return self._text(found, schema, at)
         if kind in ("integer", "number"):
@@ -111,23 +110,23 @@ class _Filler:
         return made, any_known
 
     def _array(
-        self, schema: Schema, name: str, told: str, scope: Scope, at: str, depth: int
+        self, schema: Schema, name: str, description: str, scope: Scope, at: str, depth: int
     ) -> tuple[list[Any], bool]:
         items = schema.get("items", {"type": "string"})
         made: list[Any] = []
         if depth < DEEPEST - 1:
-            wants_objects = "object" in _types(resolve(items, self._root, at))
-            for part in self._values.parts(name, told, scope, objects=wants_objects):
-                value, known = self.fill(items, name, told, part, f"{at}[]", depth + 1)
+            of_objects = "object" in _types(resolve(items, self._root, at))
+            for part in self._values.parts(name, description, scope, objects=of_objects):
+                value, known = self.fill(items, name, description, part, f"{at}[]", depth + 1)
                 if known and value not in made:
                     made.append(value)
         if not made and schema.get("minItems", 0):
-            return [self.fill(items, name, told, scope, f"{at}[]", depth + 1)[0]], False
+            return [self.fill(items, name, description, scope, f"{at}[]", depth + 1)[0]], False
         return made, bool(made)
 
-    def _choose(self, schema: Schema, name: str, told: str, scope: Scope) -> tuple[Any, bool]:
+    def _choose(self, schema: Schema, name: str, description: str, scope: Scope) -> tuple[Any, bool]:
         allowed = [value for value in schema["enum"] if _is_of(value, _types(schema))] or list(schema["enum"])
-        found = self._values.choose(allowed, name, told, scope)
+        found = self._values.choose(allowed, name, description, scope)
         if found is not UNKNOWN:
             return found, True
         if None in allowed:
@@ -136,17 +135,17 @@ class _Filler:
         return next((v for v in allowed if isinstance(v, str) and v.lower() in no_answer), allowed[0]), False
 
     def _any_of(
-        self, schema: Schema, name: str, told: str, scope: Scope, at: str, depth: int
+        self, schema: Schema, name: str, description: str, scope: Scope, at: str, depth: int
     ) -> tuple[Any, bool]:
         around = {key: value for key, value in schema.items() if key not in ("anyOf", "$defs")}
         tried: list[Any] = []
         refused: Unsupported | None = None
         branches = schema["anyOf"]
-        if depth >= DEEPEST:  # what leads further down would lead on without end
+        if depth >= DEEPEST:  # a branch that recurses would not end
             branches = [branch for branch in branches if not {"$ref", "anyOf"} & branch.keys()]
         for branch in branches:
             try:
-                value, known = self.fill({**around, **branch}, name, told, scope, at, depth + 1)
+                value, known = self.fill({**around, **branch}, name, description, scope, at, depth + 1)
             except TooLarge:
                 raise
             except Unsupported as error:
@@ -168,7 +167,7 @@ class _Filler:
         if types[0] == "object" and not schema.get("required"):
             return {}, False
         if types[0] in ("array", "object"):
-            raise Unsupported(f"{at}: the schema requires itself within itself without end")
+            raise Unsupported(f"{at}: the schema requires an infinite nesting of itself")
         return self._of_type(types[0], schema, "", "", whole(self._values.evidence), at, DEEPEST)
 
     def _text(self, found: Any, schema: Schema, at: str) -> tuple[str, bool]:
@@ -186,12 +185,12 @@ class _Filler:
                 return plain, False
         if "null" in _types(schema):
             return "", False
-        raise Unsupported(f"{at}: nothing in the video matches the pattern; let the value be null")
+        raise Unsupported(f"{at}: nothing in the video matches the pattern; allow null for the value")
 
 
 _DAY = r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])"
 _CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ"
-# What a format looks like, and its emptiest value.
+# Format -> its pattern and its emptiest value.
 _FORMS = {
     "uuid": (r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "00000000-0000-0000-0000-000000000000"),
     "date": (_DAY, "1970-01-01"),
@@ -208,7 +207,7 @@ def _formatted(form: str, text: str | None) -> tuple[str, bool]:
 
 
 def _types(schema: Schema) -> list[str]:
-    """The types a schema allows, as far as it says so; what it implies else."""
+    """The types that a schema names, else those that its keywords imply."""
     given = schema.get("type")
     if isinstance(given, str):
         return [given]
@@ -234,7 +233,7 @@ def _is_of(value: Any, types: list[str]) -> bool:
 
 
 def _number(found: Any, kind: str, schema: Schema, at: str) -> tuple[int | float, bool]:
-    """A number within the bounds: the one found, else the one nearest to zero."""
+    """A number within the bounds: the one found, else the conforming one nearest to 0."""
     if found is not UNKNOWN and not isinstance(found, bool) and isinstance(found, int | float):
         value: int | float = round(found) if kind == "integer" else round(float(found), 3)
         if _within(value, schema):

@@ -1,6 +1,7 @@
-"""The parts of a video that a list can be about: chapters, lines, topics, colours, faces.
+"""Values for the fields of a JSON schema, found by their names.
 
-Which evidence a name asks for: `title`, `start_sec`, `has_music`, `colors`, or a passage that fits.
+`Parts` gives the parts of a video for lists: chapters, lines, topics, colours, faces. `Values` gives single
+values: `title`, `start_sec`, `has_music`, or the passage that matches the description.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tl_data.local.perception.attributes import color_shares, counts, moves, said_between, shown_between
+from tl_data.local.perception.attributes import (
+    color_shares,
+    counts,
+    moves,
+    screen_text_between,
+    speech_between,
+)
 from tl_data.local.perception.evidence import Clip, Evidence, Span
 from tl_data.local.perception.languages import NAMES, sure_languages
 from tl_data.local.search.query import MEDIUM, Hit
@@ -26,23 +33,23 @@ from tl_data.local.text.facts import Fact, clock, facts_of, sentence
 
 @dataclass(frozen=True)
 class Scope:
-    """The stretch that a value is about; `text` if it is about one thing in it: a topic, a line, a colour."""
+    """The time range of a value, in seconds. `text` is set for one topic, line or colour in it."""
 
     start_sec: float
     end_sec: float
     text: str | None = None
-    item: bool = field(default=False, compare=False)  # it is an item of a list already
+    item: bool = field(default=False, compare=False)  # an item of a list
 
 
 class Parts:
-    """Finds them in the evidence of one video."""
+    """The parts of one video, for lists."""
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
 
     @cached_property
     def lists(self) -> dict[str, Callable[[Scope], list[Scope]]]:
-        """Names of lists, as patterns, and what such a list is about."""
+        """Patterns of list names, each with the function that gives the parts."""
         return {
             r"\bhash ?tags?\b": self._hashtags,
             r"\b(?:topics?|keywords?|tags?|themes?|subjects?)\b": self._topics,
@@ -64,15 +71,15 @@ class Parts:
         return [Scope(scope.start_sec, scope.end_sec, text) for text in texts]
 
     def said(self, scope: Scope) -> list[Scope]:
-        """The sentences spoken in a stretch."""
-        return _spans(said_between(self.evidence, scope.start_sec, scope.end_sec))
+        """The sentences spoken in a scope."""
+        return _spans(speech_between(self.evidence, scope.start_sec, scope.end_sec))
 
     def shown(self, scope: Scope) -> list[Scope]:
-        """The lines shown in a stretch."""
-        return _spans(shown_between(self.evidence, scope.start_sec, scope.end_sec))
+        """The lines on screen in a scope."""
+        return _spans(screen_text_between(self.evidence, scope.start_sec, scope.end_sec))
 
     def chapters(self, scope: Scope) -> list[Scope]:
-        """The chapters that a stretch has a part of."""
+        """The chapters that overlap a scope."""
         return [
             Scope(chapter.start_sec, chapter.end_sec)
             for chapter in chapters_of(self.evidence)
@@ -92,7 +99,7 @@ class Parts:
         ]
 
     def clips(self, scope: Scope) -> list[Clip]:
-        """The clips that a stretch has a part of."""
+        """The clips that overlap a scope."""
         return [
             c
             for c in self.evidence.clips
@@ -100,11 +107,11 @@ class Parts:
         ]
 
     def facts(self, scope: Scope) -> list[Fact]:
-        """The facts of a stretch."""
+        """The facts of a scope."""
         return facts_of(self.evidence, scope.start_sec, scope.end_sec)
 
     def colors(self, scope: Scope) -> list[str]:
-        """The five main colours of a stretch, largest first."""
+        """The five main colours of a scope, largest first."""
         total: dict[str, float] = {}
         for clip in self.clips(scope):
             for color, share in color_shares(clip).items():
@@ -116,19 +123,19 @@ def _spans(spans: list[Span]) -> list[Scope]:
     return [Scope(span.start_sec, span.end_sec, span.text.strip()) for span in spans]
 
 
-UNKNOWN = object()  # no evidence: not the same as a value that is null
+UNKNOWN = object()  # no evidence; a value may also be null
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether a client's pattern is found in a text; in time linear in the text, whatever the pattern.
+    """Whether a text contains a match of a client's pattern, in linear time.
 
-    RE2 (as pyarrow has it) instead of `re`, which some patterns keep busy for hours, with the whole process.
+    It uses RE2 (through pyarrow): `re` takes exponential time for some patterns and blocks the process.
     """
     return bool(pc.match_substring_regex(pa.scalar(text), pattern=pattern).as_py())
 
 
 def whole(evidence: Evidence) -> Scope:
-    """The whole video."""
+    """The scope of the whole video."""
     return Scope(0.0, evidence.probe.duration_sec)
 
 
@@ -145,19 +152,19 @@ class Values:
         self._found = Parts(evidence)
         self._asked: dict[str, list[Hit]] = {}
 
-    def find(self, kind: str, name: str, told: str, scope: Scope) -> Any:
+    def find(self, kind: str, name: str, description: str, scope: Scope) -> Any:
         """A value of a JSON type for a name, or UNKNOWN."""
-        asked = _words(name)
+        name_words = _words(name)
         if kind == "string":
-            return self._text(asked, told, scope)
+            return self._text(name_words, description, scope)
         if kind == "boolean":
-            return self._truth(asked, told, scope)
+            return self._truth(name_words, description, scope)
         if kind in ("integer", "number"):
-            return self._count(asked, told, scope)
+            return self._count(name_words, description, scope)
         return UNKNOWN
 
-    def choose(self, allowed: list[Any], name: str, told: str, scope: Scope) -> Any:
-        """The one of the allowed values that the evidence speaks for, or UNKNOWN."""
+    def choose(self, allowed: list[Any], name: str, description: str, scope: Scope) -> Any:
+        """The allowed value that the evidence supports best, or UNKNOWN."""
         texts = [value for value in allowed if isinstance(value, str) and value.strip()]
         own = self._named_text(_words(name), scope)
         for value in texts:
@@ -171,71 +178,75 @@ class Values:
         return best
 
     def matching(self, pattern: str, text: str | None) -> str | None:
-        """A piece of the evidence that matches a pattern as a whole."""
+        """A piece of text in the evidence that matches a pattern, or None."""
         for source in [text or "", *(span.text for span in (*self.evidence.shown, *self.evidence.speech))]:
             for piece in [source.strip(), *source.split()]:
                 if 0 < len(piece) <= 64 and matches(pattern, piece):
                     return piece
         return None
 
-    def parts(self, name: str, told: str, scope: Scope, *, objects: bool) -> list[Scope]:
-        """The stretches or things that a list is about; none if no evidence fits."""
-        # A list within its own item would be that item again, and again.
-        parts = [p for p in self._parts(name, told, scope, objects) if not (scope.item and p == scope)]
+    def parts(self, name: str, description: str, scope: Scope, *, objects: bool) -> list[Scope]:
+        """The scopes of a list's items; [] without evidence."""
+        # A list inside an item may not contain that item again: the recursion would not end.
+        parts = [p for p in self._parts(name, description, scope, objects) if not (scope.item and p == scope)]
         return [replace(part, item=True) for part in parts]
 
-    def _parts(self, name: str, told: str, scope: Scope, objects: bool) -> list[Scope]:
-        asked = _words(name) or _words(told)
+    def _parts(self, name: str, description: str, scope: Scope, objects: bool) -> list[Scope]:
+        name_words = _words(name) or _words(description)
         for pattern, make in self._found.lists.items():
-            if re.search(pattern, asked):
+            if re.search(pattern, name_words):
                 return list(make(scope))
         hits = (
-            [h for h in moments(self.evidence, told or asked) if h.score >= MEDIUM] if told or asked else []
+            [h for h in moments(self.evidence, description or name_words) if h.score >= MEDIUM]
+            if description or name_words
+            else []
         )
         inside = [h for h in hits if h.start_sec < scope.end_sec and h.end_sec > scope.start_sec]
         found = sorted({(h.start_sec, h.end_sec): h for h in inside}.values(), key=lambda h: h.start_sec)
-        if not found and objects and not name:  # a list of unnamed objects at the top: the parts of the video
+        if not found and objects and not name:  # an unnamed root list of objects: the chapters
             return self._found.chapters(scope)
         return [Scope(h.start_sec, h.end_sec, None if objects else _quoted(h.evidence)) for h in found]
 
     # ------------------------------------------------------------------------------------- texts
 
-    def _text(self, asked: str, told: str, scope: Scope) -> Any:
-        own = self._named_text(asked, scope)
+    def _text(self, name_words: str, description: str, scope: Scope) -> Any:
+        own = self._named_text(name_words, scope)
         if own is not UNKNOWN:
             return own
         if scope.text is not None:
             return scope.text
-        return self._answer(told or asked, scope)
+        return self._answer(description or name_words, scope)
 
-    def _named_text(self, asked: str, scope: Scope) -> Any:
-        """The text for a name that says which evidence it wants."""
+    def _named_text(self, name_words: str, scope: Scope) -> Any:
+        """The text for a name that names its evidence, or UNKNOWN."""
         facts = self._found.facts(scope)
-        if re.search(r"\b(?:start|begin\w*|from|timestamp|time)\b", asked):
+        if re.search(r"\b(?:start|begin\w*|from|timestamp|time)\b", name_words):
             return clock(scope.start_sec)
-        if re.search(r"\b(?:end|until|stop)\b", asked):
+        if re.search(r"\b(?:end|until|stop)\b", name_words):
             return clock(scope.end_sec)
-        if re.search(r"\blanguage\b", asked):
-            return self._language(asked, scope)
-        if re.search(r"\b(?:transcript\w*|speech|spoken|said|quote|dialogue|utterance)\b", asked):
-            return _joined(said_between(self.evidence, scope.start_sec, scope.end_sec))
-        if re.search(r"\b(?:on ?screen|screen|ocr|caption|shown|visible text|slide)\b", asked):
-            return _joined(shown_between(self.evidence, scope.start_sec, scope.end_sec))
-        if re.search(r"\bcolou?r\b", asked):
+        if re.search(r"\blanguage\b", name_words):
+            return self._language(name_words, scope)
+        if re.search(r"\b(?:transcript\w*|speech|spoken|said|quote|dialogue|utterance)\b", name_words):
+            return _joined(speech_between(self.evidence, scope.start_sec, scope.end_sec))
+        if re.search(r"\b(?:on ?screen|screen|ocr|caption|shown|visible text|slide)\b", name_words):
+            return _joined(screen_text_between(self.evidence, scope.start_sec, scope.end_sec))
+        if re.search(r"\bcolou?r\b", name_words):
             return next(iter(self._found.colors(scope)), UNKNOWN) if scope.text is None else scope.text
-        if re.search(r"\b(?:camera|camera movement)\b", asked):
-            moves = re.search(r"\b(?:movements?|motion|moves)\b", asked) is not None
+        if re.search(r"\b(?:camera|camera movement)\b", name_words):
+            moves = re.search(r"\b(?:movements?|motion|moves)\b", name_words) is not None
             return self._most(scope, "camera", "static" if moves else "")
-        if re.search(r"\bdirection\b", asked):
+        if re.search(r"\bdirection\b", name_words):
             return self._most(scope, "direction")
-        if re.search(r"\b(?:sound|audio)\b", asked):
+        if re.search(r"\b(?:sound|audio)\b", name_words):
             return self._most(scope, "sound")
-        if re.search(r"\borientation\b", asked) and self.evidence.probe.width:
+        if re.search(r"\borientation\b", name_words) and self.evidence.probe.width:
             return "portrait" if self.evidence.probe.height > self.evidence.probe.width else "landscape"
-        if re.search(r"\b(?:title|headline|heading|chapter)\b", asked) and facts:
+        if re.search(r"\b(?:title|headline|heading|chapter)\b", name_words) and facts:
             return title_of(facts)
         if (
-            re.search(r"\b(?:summary|description|overview|synopsis|abstract|content|what happens)\b", asked)
+            re.search(
+                r"\b(?:summary|description|overview|synopsis|abstract|content|what happens)\b", name_words
+            )
             and facts
         ):
             best = sorted(sorted(facts, key=lambda fact: -fact.weight)[:3], key=lambda fact: fact.start_sec)
@@ -243,18 +254,21 @@ class Values:
         return UNKNOWN
 
     def _most(self, scope: Scope, what: str, rather_not: str = "") -> Any:
-        """What was measured for the most seconds of a stretch; `rather_not` only if there is nothing else."""
+        """The value with the most seconds in a scope; `rather_not` only if there is no other."""
         found = [(getattr(clip, what), clip.end_sec - clip.start_sec) for clip in self._found.clips(scope)]
         found = [item for item in found if item[0]]
         return _lasting([item for item in found if item[0] != rather_not] or found)
 
-    def _language(self, asked: str, scope: Scope) -> Any:
-        """The language of most of what is said, or shown: whichever is asked for, else the first known."""
+    def _language(self, name_words: str, scope: Scope) -> Any:
+        """The main language of speech or of on-screen text: of the named one, else of the first known."""
         start, end = scope.start_sec, scope.end_sec
-        said, shown = said_between(self.evidence, start, end), shown_between(self.evidence, start, end)
-        if re.search(r"\b(?:text|screen|caption|shown|written)\b", asked):
+        said, shown = (
+            speech_between(self.evidence, start, end),
+            screen_text_between(self.evidence, start, end),
+        )
+        if re.search(r"\b(?:text|screen|caption|shown|written)\b", name_words):
             said = []
-        elif re.search(r"\b(?:speech|spoken|said|audio|speaker|voice)\b", asked):
+        elif re.search(r"\b(?:speech|spoken|said|audio|speaker|voice)\b", name_words):
             shown = []
         for spans in (said, shown):
             sure = sure_languages(spans)
@@ -266,12 +280,12 @@ class Values:
         return UNKNOWN
 
     def _answer(self, question: str, scope: Scope) -> Any:
-        """The words of the passage that answers best."""
+        """The quote of the best passage, or UNKNOWN."""
         quotes = (_quoted(hit.evidence) for hit in self._hits(question, scope))
         return next((quote for quote in quotes if quote), UNKNOWN)
 
     def _hits(self, question: str, scope: Scope) -> list[Hit]:
-        """The moments of a stretch that answer a question surely enough, best first."""
+        """The moments in a scope that match a question with at least medium confidence, best first."""
         if not re.search(r"\w", question):
             return []
         if question not in self._asked:
@@ -284,7 +298,7 @@ class Values:
 
     # ------------------------------------------------------------------------- numbers and truths
 
-    def _count(self, asked: str, told: str, scope: Scope) -> Any:
+    def _count(self, name_words: str, description: str, scope: Scope) -> Any:
         probe, clips = self.evidence.probe, self._found.clips(scope)
         rules: tuple[tuple[str, Callable[[], Any]], ...] = (
             (r"\b(?:start|begin\w*|from|timestamp)\b", lambda: scope.start_sec),
@@ -294,7 +308,7 @@ class Values:
             (r"\bheight\b", lambda: probe.height or UNKNOWN),
             (r"\b(?:fps|frame rate)\b", lambda: probe.fps or UNKNOWN),
             (r"\b(?:size|bytes)\b", lambda: probe.size_bytes),
-            # Who was not recognised may be there all the same.
+            # People who were not recognised may still be present: 0 is unknown.
             (r"\b(?:people|persons?|faces?)\b", lambda: max(map(_people, clips), default=0) or UNKNOWN),
             (r"\b(?:scenes?|chapters?|sections?|parts)\b", lambda: len(self._found.chapters(scope))),
             (r"\bclips?\b", lambda: len(clips)),
@@ -304,13 +318,13 @@ class Values:
             (r"\bloudness\b", lambda: _loudness(clips)),
         )
         for pattern, value in rules:
-            if re.search(pattern, asked):
+            if re.search(pattern, name_words):
                 return value()
-        answer = self._answer(told or asked, scope)
+        answer = self._answer(description or name_words, scope)
         numbers = re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])", answer) if isinstance(answer, str) else []
         return float(numbers[0]) if len(numbers) == 1 else UNKNOWN
 
-    def _truth(self, asked: str, told: str, scope: Scope) -> Any:
+    def _truth(self, name_words: str, description: str, scope: Scope) -> Any:
         probe, clips = self.evidence.probe, self._found.clips(scope)
         rules: tuple[tuple[str, Callable[[], Any]], ...] = (
             (r"\bmusic\b", lambda: any(clip.sound == "music" for clip in clips)),
@@ -332,16 +346,16 @@ class Values:
             (r"\b(?:landscape|horizontal)\b", lambda: probe.width > probe.height),
         )
         for pattern, value in rules:
-            if re.search(pattern, asked):
+            if re.search(pattern, name_words):
                 return value()
-        question = re.sub(r"^(?:is|has|are|have|does|contains?|mentions?|shows?)\b", "", asked).strip()
-        # Found is true; not found is not false: nobody may have said it.
+        question = re.sub(r"^(?:is|has|are|have|does|contains?|mentions?|shows?)\b", "", name_words).strip()
+        # Absence of a match proves nothing: it is unknown, not false.
         return True if question and self._answer(question, scope) is not UNKNOWN else UNKNOWN
 
     # ------------------------------------------------------------------------------------ helpers
 
     def _confidence(self, scope: Scope) -> Any:
-        """How sure the evidence of a stretch is: the words that are quoted, else the mean over all of it."""
+        """The mean confidence of a scope's evidence: of the quoted facts if there are any, else of all."""
         facts = [fact for fact in self._found.facts(scope) if fact.confidence is not None]
         quoted = [fact for fact in facts if scope.text and scope.text in fact.text]
         sures = [fact.confidence for fact in quoted or facts if fact.confidence is not None]
@@ -349,7 +363,7 @@ class Values:
 
 
 def _lasting(found: list[tuple[str, float]]) -> Any:
-    """The value with the most seconds, the first of equals; UNKNOWN without any."""
+    """The value with the most seconds, or UNKNOWN."""
     total: dict[str, float] = {}
     for value, seconds in found:
         total[value] = total.get(value, 0.0) + seconds
@@ -357,19 +371,19 @@ def _lasting(found: list[tuple[str, float]]) -> Any:
 
 
 def _mean(found: list[tuple[float, float]]) -> Any:
-    """The mean of values by their seconds; UNKNOWN without any."""
+    """The mean of values weighted by seconds, or UNKNOWN."""
     seconds = sum(length for _, length in found)
     return sum(value * length for value, length in found) / seconds if seconds else UNKNOWN
 
 
 def _loudness(clips: list[Clip]) -> Any:
-    """The mean level of the clips with sound, in dBFS: the mean is of the power."""
+    """The mean level of the clips with sound in dBFS, averaged as power."""
     power = _mean([(10 ** (c.loudness / 10), c.end_sec - c.start_sec) for c in clips if c.loudness > -99])
     return power if power is UNKNOWN else 10 * log10(power)
 
 
 def _people(clip: Clip) -> int:
-    """How many faces or people were recognised in a clip."""
+    """The larger number of faces and people recognised in a clip."""
     return max(counts(clip).get("face", 0), counts(clip).get("person", 0))
 
 
@@ -378,9 +392,9 @@ def _joined(spans: list[Span]) -> Any:
 
 
 def _quoted(evidence: tuple[str, ...]) -> str | None:
-    """The words behind a hit, if words explain it."""
-    for told in evidence:
-        kind, _, rest = told.partition(": ")
+    """The quote among the reasons of a hit, or None."""
+    for reason in evidence:
+        kind, _, rest = reason.partition(": ")
         if kind in ("shown", "said") and rest:
             return rest.strip('"')
     return None

@@ -1,4 +1,4 @@
-"""Summaries, titles and topics of a video, put together from its facts and chapters."""
+"""Summaries, titles and topics of a video, composed of its facts and chapters."""
 
 from __future__ import annotations
 
@@ -12,49 +12,51 @@ from tl_data.local.perception.vision.naming import names_of, people_in
 from tl_data.local.text import answers
 from tl_data.local.text.chapters import Chapter, chapters_of, shortened, title_of, topics_of
 from tl_data.local.text.facts import Fact, clock, counted, facts_of, sentence
-from tl_data.local.text.prompt import Wish
+from tl_data.local.text.prompt import PromptIntent
 
 
-def summary(evidence: Evidence, wish: Wish) -> str:
-    """A summary in the order of the video, as long and in the form that is wished for."""
+def summary(evidence: Evidence, intent: PromptIntent) -> str:
+    """A summary in the order of the video, with the length and form of the intent."""
     if not evidence.clips:
-        return sentence(f"Nothing could be looked at in this video{why(evidence)}")
-    if wish.subject and (told := answers.about(evidence, wish)):
-        return told
+        return sentence(f"No part of this video could be analysed{why(evidence)}")
+    if intent.subject and (about := answers.about(evidence, intent)):
+        return about
     chapters = chapters_of(evidence)
     note = (
-        f'Nothing in the evidence is about "{shortened(wish.subject, 100)}"; this is the whole video. '
-        if wish.subject
+        f'Nothing in the evidence is about "{shortened(intent.subject, 100)}"; this is the whole video. '
+        if intent.subject
         else ""
     )
-    if wish.bullets or wish.numbered or wish.items:
-        return note + lines_of(_points(chapters, wish.items or 5), wish)
-    if wish.sentences == 1:
-        return note + shortened_to(_one_sentence(evidence, chapters), wish.words)
-    opening = _opening(evidence, chapters, wish)
-    sentences = [opening, *(text for chapter in chapters if (text := _told(chapter)))]
-    limit = wish.sentences or (3 if wish.brief else None)
+    if intent.bullets or intent.numbered or intent.items:
+        return note + lines_of(_points(chapters, intent.items or 5), intent)
+    if intent.sentences == 1:
+        return note + shortened_to(_one_sentence(evidence, chapters), intent.words)
+    opening = _opening(evidence, chapters, intent)
+    sentences = [opening, *(text for chapter in chapters if (text := _chapter_text(chapter)))]
+    limit = intent.sentences or (3 if intent.brief else None)
     if limit is not None and limit < sum(_count(text) for text in sentences):
         sentences = [opening, *_best(chapters, limit - 1)]
-    if wish.words is not None and len(" ".join(sentences).split()) > wish.words:
-        sentences = _within(evidence, chapters, wish, wish.words)
-    return note + shortened_to(" ".join(sentences), wish.words)
+    if intent.words is not None and len(" ".join(sentences).split()) > intent.words:
+        sentences = _within(evidence, chapters, intent, intent.words)
+    return note + shortened_to(" ".join(sentences), intent.words)
 
 
-def _opening(evidence: Evidence, chapters: Sequence[Chapter], wish: Wish, *, plain: bool = False) -> str:
-    """The first sentence: length, form, and what kinds of evidence there are."""
+def _opening(
+    evidence: Evidence, chapters: Sequence[Chapter], intent: PromptIntent, *, plain: bool = False
+) -> str:
+    """The first sentence: length, orientation, and which kinds of evidence exist."""
     probe = evidence.probe
     form = "portrait " if probe.height > probe.width else ""
-    told = [
+    present = [
         (name, there)
         for kind, name, there in (
             ("speech", "speech", bool(evidence.speech)),
             ("text", "text on screen", bool(evidence.shown)),
             ("sound", "music", any(clip.sound == "music" for clip in evidence.clips)),
         )
-        if kind not in wish.without
+        if kind not in intent.without
     ]
-    kinds, missing = ([name for name, there in told if there is which] for which in (True, False))
+    kinds, missing = ([name for name, there in present if there is which] for which in (True, False))
     none = " or ".join(filter(None, (", ".join(missing[:-1]), *missing[-1:])))
     what = "video" if probe.width else "sound recording"
     parts = f" in {len(chapters)} parts" if len(chapters) > 1 else ""
@@ -76,37 +78,39 @@ def _opening(evidence: Evidence, chapters: Sequence[Chapter], wish: Wish, *, pla
     return sentence(f"A {form}{what} of {length}{'' if plain else parts}{having}{'' if plain else about}")
 
 
-def _told(chapter: Chapter) -> str:
-    """A chapter in a sentence or two: its time, what is shown and said, then what is seen."""
+def _chapter_text(chapter: Chapter) -> str:
+    """A chapter in one or two sentences: its time, quotes, then what is visible."""
     best: dict[str, Fact] = {}
     for fact in sorted(chapter.facts, key=lambda fact: -fact.weight):
-        best.setdefault(fact.kind, fact)  # one of a kind: two quotes tell less than a quote and a picture
+        best.setdefault(
+            fact.kind, fact
+        )  # one of each kind: a quote and a picture inform more than two quotes
     start, end = chapter.start_sec, chapter.end_sec
     words = [best[kind] for kind in ("shown", "said") if kind in best]
     rest = [best[kind] for kind in ("seen", "heard") if kind in best]
     things = [fact for fact in chapter.facts if fact.things]
-    if things:  # who and what is there comes first
+    if things:  # people and objects come first
         words = sorted(things, key=lambda fact: fact.start_sec - fact.end_sec)[:3] + words
         words = sorted(words[: len(things[:3])], key=when) + words[len(things[:3]) :]
         rest = [fact for fact in rest if fact.kind != "seen"]
     if not words:  # pictures differ within a chapter: each with its own time
         seen = sorted((f for f in chapter.facts if f.kind == "seen"), key=lambda fact: -fact.weight)[:2]
         heard = [fact.within(start, end) for fact in rest if fact.kind == "heard"]
-        if not seen:  # nothing before it names the time
+        if not seen:  # no sentence before it names the time
             return " ".join(answers.timed(fact) for fact in rest)
         return " ".join([answers.timed(f) for f in sorted(seen, key=when)] + [sentence(t) for t in heard])
     text = "; ".join(_lower(fact.within(start, end)).rstrip(".") for fact in words)
-    told = sentence(f"{answers.from_to(start, end).capitalize()} {text}")
-    return " ".join([told, *(sentence(fact.within(start, end)) for fact in rest[:1])])
+    first = sentence(f"{answers.from_to(start, end).capitalize()} {text}")
+    return " ".join([first, *(sentence(fact.within(start, end)) for fact in rest[:1])])
 
 
 def _count(text: str) -> int:
-    """How many sentences a text has, quotes apart."""
+    """The number of sentences of a text, without those inside quotes."""
     return max(1, len(re.findall(r"[.!?]+(?:\s|$)", re.sub(r'"[^"]*"', '""', text))))
 
 
 def when(fact: Fact) -> tuple[float, str]:
-    """The order of facts in a text."""
+    """The sort key of facts in a text."""
     return fact.start_sec, fact.kind
 
 
@@ -115,7 +119,7 @@ def _lower(text: str) -> str:
 
 
 def _best(chapters: Sequence[Chapter], most: int) -> list[str]:
-    """The facts that tell most, from as many chapters as possible, in order, a sentence each."""
+    """The facts of the largest weight in order, a sentence each, from as many chapters as possible."""
     leaders = [max(chapter.facts, key=lambda fact: fact.weight) for chapter in chapters if chapter.facts]
     rest = [fact for chapter in chapters for fact in chapter.facts if fact not in leaders]
     ranked = [*sorted(leaders, key=lambda f: -f.weight), *sorted(rest, key=lambda f: -f.weight)]
@@ -124,21 +128,21 @@ def _best(chapters: Sequence[Chapter], most: int) -> list[str]:
 
 
 def _points(chapters: Sequence[Chapter], most: int) -> list[str]:
-    """Entries for a list: a chapter each, or single facts when more are wanted than there are chapters."""
-    told = [chapter for chapter in chapters if chapter.facts]
-    if most > len(told):
+    """List entries: one per chapter, or single facts if the list is longer than the chapters."""
+    described = [chapter for chapter in chapters if chapter.facts]
+    if most > len(described):
         return _best(chapters, most)
-    ranked = sorted(told, key=lambda chapter: -max(fact.weight for fact in chapter.facts))[:most]
-    return [_told(chapter) for chapter in sorted(ranked, key=lambda chapter: chapter.start_sec)]
+    ranked = sorted(described, key=lambda chapter: -max(fact.weight for fact in chapter.facts))[:most]
+    return [_chapter_text(chapter) for chapter in sorted(ranked, key=lambda chapter: chapter.start_sec)]
 
 
-def _within(evidence: Evidence, chapters: Sequence[Chapter], wish: Wish, words: int) -> list[str]:
-    """As much as fits into so many words."""
-    opening = _opening(evidence, chapters, wish)
+def _within(evidence: Evidence, chapters: Sequence[Chapter], intent: PromptIntent, words: int) -> list[str]:
+    """The longest version that has at most `words` words."""
+    opening = _opening(evidence, chapters, intent)
     tries = [[opening, *_best(chapters, most)] for most in range(min(20, 3 * len(chapters)), 0, -1)]
     tries += [
         [opening],
-        [_opening(evidence, chapters, wish, plain=True)],
+        [_opening(evidence, chapters, intent, plain=True)],
         [sentence(gist(evidence)["title"])],
     ]
     return next((texts for texts in tries if len(" ".join(texts).split()) <= words), tries[-1])
@@ -165,26 +169,26 @@ def _one_sentence(evidence: Evidence, chapters: Sequence[Chapter]) -> str:
 
 
 def shortened_to(text: str, words: int | None) -> str:
-    """A text cut to so many words, if it must be, with an ellipsis."""
+    """A text of at most `words` words; a longer one ends with an ellipsis."""
     pieces = text.split()
     return text if words is None or len(pieces) <= words else " ".join(pieces[:words]).rstrip(",;:") + "…"
 
 
-def lines_of(items: Sequence[str], wish: Wish) -> str:
-    """A list in the form that is wished for."""
-    items = items[: wish.items] if wish.items else items
-    if wish.numbered:
+def lines_of(items: Sequence[str], intent: PromptIntent) -> str:
+    """A list in the form of the intent: numbered or with dashes."""
+    items = items[: intent.items] if intent.items else items
+    if intent.numbered:
         return "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1))
     return "\n".join(f"- {item}" for item in items)
 
 
 def why(evidence: Evidence) -> str:
-    """What could not be looked at, after a colon."""
+    """Why parts could not be analysed, after a colon; "" without notes."""
     return f": {'; '.join(evidence.notes)}" if evidence.notes else ""
 
 
 def gist(evidence: Evidence, most: int = 5) -> dict[str, Any]:
-    """`title`, `topics` and `hashtags` of a video, from what is shown and said; else from what is seen."""
+    """`title`, `topics` and `hashtags`, from text and speech, else from what is visible."""
     topics = topics_of(evidence, most) or _visible_topics(evidence, most)
     tags = list(dict.fromkeys("#" + re.sub(r"\W", "", topic.title()) for topic in topics))
     return {

@@ -1,4 +1,4 @@
-"""Answers about recognised things: which animal, which things at all, what place; with times, or none."""
+"""Answers about recognised objects and places: which animal, which objects, what place; with times."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _WHERE = re.compile(r"^\s*where (?:is|was) (?:this|it|that|the (?:video|clip|sce
 
 
 def answered(evidence: Evidence, question: str, where: str) -> list[str]:
-    """Sentences that answer a question about things or the place; none if it asks for something else.
+    """Sentences that answer a question about objects or the place; [] for other questions.
 
-    A kind of thing that was not recognised is said so. Evidence without labels answers nothing here.
+    An object that was not recognised is named in a sentence. Evidence without labels gives [].
     """
     if not any(clip.labels for clip in evidence.clips):
         return []
@@ -54,7 +54,7 @@ def answered(evidence: Evidence, question: str, where: str) -> list[str]:
 
 
 def _mentions(question: str) -> bool:
-    """Whether a question is about words or sound and not about what is seen."""
+    """Whether a question is about words, sound or colours and not about objects."""
     return bool(
         re.search(r"\b(?:said|spoken|text|words?|written|heard|sound|music|colou?rs?)\b", question, re.I)
     )
@@ -73,7 +73,7 @@ def _called(name: Name) -> str:
 
 
 def _said(evidence: Evidence, wanted: Callable[[Name], bool]) -> list[str]:
-    """One sentence a name, with the times at which it is in view."""
+    """One sentence per name, with the times at which it is in view."""
     times: dict[str, list[tuple[float, float]]] = {}
     names: dict[str, Name] = {}
     for clip in evidence.clips:

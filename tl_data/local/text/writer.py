@@ -1,6 +1,6 @@
-"""Who writes texts about a video: the built-in writer, or the model behind an address.
+"""The writers of texts about a video: the built-in one, or a language model behind an endpoint.
 
-The routes know `Writer` alone. What it gets is `Material`: evidence, and frames if it wants any.
+The routes use the protocol `Writer`. Its input is a `WriterInput`: the evidence, and frames if it takes any.
 """
 
 from __future__ import annotations
@@ -20,133 +20,149 @@ Reason = Literal["stop", "length"]
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a text is written from."""
+class WriterInput:
+    """The input of a text: the evidence of a video and frames of it."""
 
     evidence: Evidence
     frames: tuple[Frame, ...] = ()
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How it is written, as far as the request says."""
+class GenerationOptions:
+    """The options of the request. None: the writer's own default."""
 
     temperature: float | None = None  # 0 to 1
     max_tokens: int | None = None
 
 
 @dataclass(frozen=True)
-class Written:
-    """A text, or a piece of one that is still being written: the last piece says why it ends."""
+class GeneratedText:
+    """A text, or a piece of a stream. The last piece of a stream has a reason, the others None."""
 
     text: str
     reason: Reason | None = "stop"
-    input_tokens: int | None = None  # as the model counts them; None: it does not say
+    input_tokens: int | None = None  # as the model counts them; None: the model reports none
     output_tokens: int | None = None
 
 
 class Writer(Protocol):
-    """The text stage. Every method may raise an `APIProblem`."""
+    """Writes texts. Every method may raise an `APIProblem`."""
 
-    frames: int  # pictures that it wants to see at most
-    streams: bool  # whether it can give a text while it is being written
+    frames: int  # most frames that it takes
+    streams: bool  # whether `stream` gives more than one piece
 
     async def analyze(
-        self, material: Material, prompt: str, schema: dict[str, Any] | None, manner: Manner
-    ) -> Written:
-        """The answer to a prompt; with a schema, JSON text that conforms to it unless it was cut off."""
+        self, source: WriterInput, prompt: str, schema: dict[str, Any] | None, options: GenerationOptions
+    ) -> GeneratedText:
+        """Answer a prompt. With a schema the answer is JSON that conforms to it, unless it is cut off."""
 
-    def stream(self, material: Material, prompt: str, manner: Manner) -> AsyncIterator[Written]:
-        """The answer to a prompt, piece by piece."""
+    def stream(
+        self, source: WriterInput, prompt: str, options: GenerationOptions
+    ) -> AsyncIterator[GeneratedText]:
+        """Answer a prompt in pieces."""
 
-    async def summarize(self, material: Material, prompt: str | None, manner: Manner) -> Written:
+    async def summarize(
+        self, source: WriterInput, prompt: str | None, options: GenerationOptions
+    ) -> GeneratedText:
         """A summary."""
 
-    async def chapters(self, material: Material, prompt: str | None, manner: Manner) -> list[Item]:
+    async def chapters(
+        self, source: WriterInput, prompt: str | None, options: GenerationOptions
+    ) -> list[Item]:
         """Chapters in order: `start_sec`, `end_sec`, `chapter_title`, `chapter_summary`."""
 
-    async def highlights(self, material: Material, prompt: str | None, manner: Manner) -> list[Item]:
+    async def highlights(
+        self, source: WriterInput, prompt: str | None, options: GenerationOptions
+    ) -> list[Item]:
         """Moments in order: `start_sec`, `end_sec`, `highlight`, `highlight_summary`."""
 
-    async def gist(self, material: Material) -> Item:
+    async def gist(self, source: WriterInput) -> Item:
         """`title`, `topics` and `hashtags`."""
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
 
 
 class BuiltIn:
-    """The writer that makes sentences of evidence; it has no use for frames, temperature and streams."""
+    """The writer without a language model. It ignores frames and temperature, and streams one piece."""
 
     frames = 0
     streams = False
 
     async def analyze(
-        self, material: Material, prompt: str, schema: dict[str, Any] | None, manner: Manner
-    ) -> Written:
-        """As `Writer` says."""
+        self, source: WriterInput, prompt: str, schema: dict[str, Any] | None, options: GenerationOptions
+    ) -> GeneratedText:
+        """As in `Writer`."""
 
         def write() -> str:
             from tl_data.local.text.builtin import analyze
             from tl_data.local.text.json_schema import Unsupported
 
             try:
-                return analyze(material.evidence, prompt, json_schema=schema)
+                return analyze(source.evidence, prompt, json_schema=schema)
             except Unsupported as error:
                 raise invalid("response_format", f"{error}.") from None
 
-        return _within(await asyncio.to_thread(write), manner)
+        return _truncated(await asyncio.to_thread(write), options)
 
-    async def stream(self, material: Material, prompt: str, manner: Manner) -> AsyncIterator[Written]:
-        """As `Writer` says: in one piece."""
-        yield await self.analyze(material, prompt, None, manner)
+    async def stream(
+        self, source: WriterInput, prompt: str, options: GenerationOptions
+    ) -> AsyncIterator[GeneratedText]:
+        """As `Writer.stream`, in one piece."""
+        yield await self.analyze(source, prompt, None, options)
 
-    async def summarize(self, material: Material, prompt: str | None, manner: Manner) -> Written:
-        """As `Writer` says."""
+    async def summarize(
+        self, source: WriterInput, prompt: str | None, options: GenerationOptions
+    ) -> GeneratedText:
+        """As in `Writer`."""
 
         def write() -> str:
             from tl_data.local.text.builtin import summarize
 
-            return summarize(material.evidence, prompt)
+            return summarize(source.evidence, prompt)
 
-        return _within(await asyncio.to_thread(write), manner)
+        return _truncated(await asyncio.to_thread(write), options)
 
-    async def chapters(self, material: Material, prompt: str | None, manner: Manner) -> list[Item]:
-        """As `Writer` says."""
+    async def chapters(
+        self, source: WriterInput, prompt: str | None, options: GenerationOptions
+    ) -> list[Item]:
+        """As in `Writer`."""
 
         def write() -> list[Item]:
             from tl_data.local.text.builtin import chapters
 
-            return chapters(material.evidence, prompt)
+            return chapters(source.evidence, prompt)
 
         return await asyncio.to_thread(write)
 
-    async def highlights(self, material: Material, prompt: str | None, manner: Manner) -> list[Item]:
-        """As `Writer` says."""
+    async def highlights(
+        self, source: WriterInput, prompt: str | None, options: GenerationOptions
+    ) -> list[Item]:
+        """As in `Writer`."""
 
         def write() -> list[Item]:
             from tl_data.local.text.builtin import highlights
 
-            return highlights(material.evidence, prompt)
+            return highlights(source.evidence, prompt)
 
         return await asyncio.to_thread(write)
 
-    async def gist(self, material: Material) -> Item:
-        """As `Writer` says."""
+    async def gist(self, source: WriterInput) -> Item:
+        """As in `Writer`."""
 
         def write() -> Item:
             from tl_data.local.text.summaries import gist
 
-            return gist(material.evidence)
+            return gist(source.evidence)
 
         return await asyncio.to_thread(write)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there are no connections."""
 
 
-def _within(text: str, manner: Manner) -> Written:
-    most = manner.max_tokens
+def _truncated(text: str, options: GenerationOptions) -> GeneratedText:
+    most = options.max_tokens
     if most is None or tokens.count(text) <= most:
-        return Written(text)
-    return Written(tokens.first(text, most), "length")
+        return GeneratedText(text)
+    return GeneratedText(tokens.first(text, most), "length")

@@ -17,7 +17,7 @@ from tl_data.local import tokens
 from tl_data.local.errors import APIProblem, invalid, unknown_parameter
 from tl_data.local.server.analyze_request import AnalyzeRequest, cut_off, usage_of
 from tl_data.local.server.context import Engine, engine_of
-from tl_data.local.text.writer import Written
+from tl_data.local.text.writer import GeneratedText
 
 TYPES = ("summary", "chapter", "highlight")
 GIST = ("title", "topic", "hashtag")
@@ -35,15 +35,15 @@ async def analyze(request: Request) -> Response:
     writer, answer_id = engine.stages.writer, str(uuid.uuid4())
     if streamed and analysis.schema() is None and writer.streams:
         pieces = writer.stream(
-            await analysis.material(), await analysis.full_prompt(), analysis.generation_options()
+            await analysis.writer_input(), await analysis.full_prompt(), analysis.generation_options()
         )
         first = await anext(pieces)  # an error before the first piece gets an HTTP status
         return StreamingResponse(
             _relay(engine, analysis, answer_id, first, pieces, prompt), media_type="application/x-ndjson"
         )
-    written = await analysis.write()
-    text, reason = written.text, written.reason or "stop"
-    usage = _shown_usage(engine, usage_of(engine, written, prompt, analysis))
+    generated = await analysis.write()
+    text, reason = generated.text, generated.reason or "stop"
+    usage = _shown_usage(engine, usage_of(engine, generated, prompt, analysis))
     if streamed:
         return StreamingResponse(_events(answer_id, text, reason, usage), media_type="application/x-ndjson")
     answer = {"id": answer_id, "data": text, "finish_reason": reason, "usage": usage}
@@ -69,8 +69,8 @@ async def _relay(
     engine: Engine,
     analysis: AnalyzeRequest,
     answer_id: str,
-    first: Written,
-    pieces: AsyncIterator[Written],
+    first: GeneratedText,
+    pieces: AsyncIterator[GeneratedText],
     prompt: str,
 ) -> AsyncIterator[bytes]:
     """The lines of a stream while the writer generates its text."""
@@ -101,14 +101,14 @@ async def gist(request: Request) -> Response:
     engine = engine_of(request)
     analysis = await AnalyzeRequest.of(request, "video_id", "types")
     types = analysis.choices("types", GIST)
-    found = await engine.stages.writer.gist(await analysis.material())
+    found = await engine.stages.writer.gist(await analysis.writer_input())
     answer: dict[str, Any] = {"id": str(uuid.uuid4())}
     for kind, key in zip(GIST, ("title", "topics", "hashtags"), strict=True):
         if kind in types:
             answer[key] = found[key]
     if engine.profile.plain_hashtags and "hashtags" in answer:
         answer["hashtags"] = [tag.removeprefix("#") for tag in answer["hashtags"]]
-    answer["usage"] = usage_of(engine, Written(json.dumps(answer, ensure_ascii=False)), None, analysis)
+    answer["usage"] = usage_of(engine, GeneratedText(json.dumps(answer, ensure_ascii=False)), None, analysis)
     return JSONResponse(answer)
 
 
@@ -122,15 +122,15 @@ async def summarize(request: Request) -> Response:
     schema = analysis.schema()
     if schema and kind != "summary":
         raise invalid("response_format", f"It can only be used with the type summary, not with {kind}.")
-    material, writer = await analysis.material(), engine.stages.writer
+    writer_input, writer = await analysis.writer_input(), engine.stages.writer
     answer: dict[str, Any] = {"id": str(uuid.uuid4()), "summarize_type": kind}
     if kind == "summary":
-        written = (
-            await writer.analyze(material, prompt or "Summarize the video.", schema, options)
+        generated = (
+            await writer.analyze(writer_input, prompt or "Summarize the video.", schema, options)
             if schema
-            else await writer.summarize(material, prompt, options)
+            else await writer.summarize(writer_input, prompt, options)
         )
-        answer["summary"] = written.text
+        answer["summary"] = generated.text
     elif kind == "chapter":
         answer["chapters"] = [
             {
@@ -139,14 +139,16 @@ async def summarize(request: Request) -> Response:
                 "chapter_title": item["chapter_title"],
                 "chapter_summary": item["chapter_summary"],
             }
-            for number, item in enumerate(await writer.chapters(material, prompt, options))
+            for number, item in enumerate(await writer.chapters(writer_input, prompt, options))
         ]
     else:
         answer["highlights"] = [
             {**_times(item), "highlight": item["highlight"], "highlight_summary": item["highlight_summary"]}
-            for item in await writer.highlights(material, prompt, options)
+            for item in await writer.highlights(writer_input, prompt, options)
         ]
-    answer["usage"] = usage_of(engine, Written(json.dumps(answer, ensure_ascii=False)), prompt, analysis)
+    answer["usage"] = usage_of(
+        engine, GeneratedText(json.dumps(answer, ensure_ascii=False)), prompt, analysis
+    )
     return JSONResponse(answer)
 
 

@@ -101,7 +101,7 @@ async def work_on(engine: Engine, row: Row) -> None:
     engine.queue.handlers.apply_fault("analyze_tasks", row, "processing")
     analysis = AnalyzeRequest(engine, row["body"], "task")
     try:
-        written = await analysis.write()
+        generated = await analysis.write()
     except (APIProblem, ModelFailed) as error:
         if not _still_processing(engine, row):
             return
@@ -113,12 +113,12 @@ async def work_on(engine: Engine, row: Row) -> None:
     segments = analysis.by_segments
     prompt = None if segments else analysis.prompt(needed=True)
     number = len(analysis.definitions().kinds) if segments else 1
-    reason = written.reason or "stop"
+    reason = generated.reason or "stop"
     warning = row["fate"]["message"] if row["fate"] and row["fate"]["kind"] == "warning" else None
     with engine.store.transaction():  # the result and its charge together
         result = {
-            "generation_id": str(uuid.uuid4()), "data": written.text, "finish_reason": reason,
-            "usage": usage_of(engine, written, prompt, analysis, definitions=number),
+            "generation_id": str(uuid.uuid4()), "data": generated.text, "finish_reason": reason,
+            "usage": usage_of(engine, generated, prompt, analysis, definitions=number),
         }  # fmt: skip
         at = now()
         engine.store.change(

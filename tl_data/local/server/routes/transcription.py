@@ -33,7 +33,7 @@ async def retrieve(request: Request) -> Response:
     speech: tuple[Span, ...] = ()
     if row["duration"] is not None:  # images have no sound
         asset = {"type": "asset_id", "asset_id": row["id"]}
-        speech = (await engine.inline_videos.material(asset, check=lambda _: None)).evidence.speech
+        speech = (await engine.inline_videos.writer_input(asset, check=lambda _: None)).evidence.speech
     if not speech and engine.profile.name == "today":
         raise APIProblem(404, "not_found", "The asset has no transcription.")
     sentences = [_entry(span.start_sec, span.end_sec, span.text) for span in speech]
