@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -57,6 +58,39 @@ def test_import_is_light() -> None:
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.split() == []
+
+
+#: Called by a library that knows the name, or by a user.
+CALLED_FROM_OUTSIDE = {
+    "atexit, click, uvicorn, io": {"_close_all", "assembled", "capture_signals", "seekable"},
+    "urllib, http.server": {"redirect_request", "do_GET", "do_HEAD", "log_message"},
+    "dbt-duckdb": {"Plugin", "initialize", "configure_connection", "configure_cursor"},
+    "PySpark": {"DiscoveredTwelveLabs", "latestOffset", "partitions", "streamReader", "streamWriter"},
+    "users, from Python": {"langchain_documents", "llama_index_nodes"},
+}
+#: A decorator that puts what it decorates into a catalog: of functions, of API operations, of commands.
+REGISTERED = re.compile(r"^(function|listing|operation|.*\.(command|group))\b")
+
+
+def test_no_code_is_there_for_tests_alone() -> None:
+    """Each function, method and class is used somewhere in the package, or known to something outside."""
+    used, declared = set(), {}
+    for path in MODULES.values():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Name):
+                used.add(node.id)
+            elif isinstance(node, ast.Attribute):
+                used.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
+                used.add(node.value)  # in __all__, or asked for by getattr
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not any(
+                REGISTERED.match(ast.unparse(decorator)) for decorator in node.decorator_list
+            ):
+                declared[node.name] = f"{path.relative_to(ROOT)}:{node.lineno}"
+    outside = set().union(*CALLED_FROM_OUTSIDE.values())
+    unused = {n: at for n, at in declared.items() if n not in used | outside and not n.startswith("__")}
+    assert not unused
+    assert outside <= declared.keys() - used, "names that are used after all, or gone"
 
 
 def _texts() -> list[Path]:

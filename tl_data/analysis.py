@@ -58,7 +58,6 @@ Json = dict[str, Any]
 
 #: Tokens that each part of a combined answer may take; the API's own default for a whole answer.
 PART_TOKENS = 4096
-REFERENCE_PICTURES = 4
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, MemoryStore, from_url
 
 from tl_data.errors import LedgerError
-from tl_data.urls import redact
+from tl_data.urls import redacted
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class Storage:
     """Objects below one address; every error is a LedgerError that names the address."""
 
     def __init__(self, url: str) -> None:
-        self.url = redact(url)
+        self.url = redacted(url)
         self.folder = _folder(url)
         self._offset: tuple[float, float] | None = None  # of the store's clock; when measured
         # obstore's own async calls leave threads behind that abort the process if it ends a moment later;
@@ -171,7 +171,7 @@ class Storage:
         return steady() if self.folder is None else time.time()
 
     def _failed(self, action: str, path: str, error: Exception) -> LedgerError:
-        text = redact(str(error).partition("\n\nDebug source")[0].strip())
+        text = redacted(str(error).partition("\n\nDebug source")[0].strip())
         low = text.lower()
         if "no space left" in low or "os error 28" in low or "quota exceeded" in low:
             reason = "the disk is full. Free some space and run again"

@@ -544,20 +544,6 @@ class Session:
             return self.texts_by
         return made_by(model, self.models.analyze if self.models else None)
 
-    def paid_call(
-        self, operation: str, video_id: str, params: Mapping[str, Any], seconds: float = 0.0
-    ) -> Call:
-        """The ledger's name for a paid call about an indexed video."""
-        given = {name: value for name, value in params.items() if value is not None}
-        return Call(
-            operation,
-            f"video:{video_id}",
-            given,
-            self.analyze_model,
-            content=f"video {video_id}",
-            video_minutes=seconds / 60,
-        )
-
 
 def _is_gone(error: NotFound | BadRequest) -> bool:
     """Whether it is the endpoint that is not there, not what was asked of it."""

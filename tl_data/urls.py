@@ -34,10 +34,15 @@ def is_loopback(url: str) -> bool:
 
 
 def redacted(text: str, *secrets: str | None) -> str:
-    """The text without API keys, passwords in addresses and signature parameters of signed URLs."""
+    """The text without secrets; everything that is shown, logged or recorded goes through it.
+
+    Signatures and logins in URLs are dropped. API keys, other parameters that hold a token, and `secrets` are
+    masked as `***`.
+    """
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***")
+    text = without_signatures(text)
     return _KEY.sub("***", _LOGIN.sub("***@", _SECRET.sub(r"\1=***", text)))
 
 
@@ -71,11 +76,12 @@ def _quoted(text: str, safe: str) -> str:
     return quote(_STRAY_PERCENT.sub("%25", text), safe=safe + "%")
 
 
-def redact(text: str, secrets: tuple[str, ...] = ()) -> str:
-    """The text with every URL in it stripped of signature and credentials, and the secrets masked."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
+def without_signatures(text: str) -> str:
+    """The text with every URL in it stripped of signature and login.
+
+    Keys of the ledger are made from it, so it stays as it is: it drops what changes from one listing to the
+    next and keeps every other parameter. For what is shown use `redacted`, which masks those with a secret.
+    """
 
     def clean(match: re.Match[str]) -> str:
         address = match.group().rstrip(".,;:)]}")

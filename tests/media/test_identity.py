@@ -11,7 +11,7 @@ import pytest
 
 from tl_data.errors import MediaRefused
 from tl_data.media.identity import BLOCK, WHOLE_FILE, canonical_url, identify
-from tl_data.urls import redact
+from tl_data.urls import redacted, without_signatures
 
 SIGNED = {
     "s3": "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIA%2F20260101%2Fus-east-1%2Fs3%2Faws4_request"
@@ -34,7 +34,7 @@ def test_a_signature_is_no_part_of_the_video(query: str) -> None:
     plain = "https://media.example.com/a/clip.mp4"
     assert canonical_url(f"{plain}?{query}") == plain
     assert canonical_url(f"{plain}?versionId=7&{query}&lang=de") == f"{plain}?lang=de&versionId=7"
-    assert redact(f"fetching {plain}?{query}, then") == f"fetching {plain}, then"
+    assert redacted(f"fetching {plain}?{query}, then") == f"fetching {plain}, then"
 
 
 @pytest.mark.parametrize(
@@ -86,11 +86,15 @@ def test_a_malformed_url_is_refused_without_its_query() -> None:
     assert "pw" not in str(caught.value)
 
 
-def test_redact_masks_secrets_and_keeps_the_rest() -> None:
+def test_texts_of_ledger_keys_keep_parameters_that_are_no_signature() -> None:
+    text = "compare https://me:pw@e.com/v?token=5&sig=1&sv=2 with it"
+    assert without_signatures(text) == "compare https://e.com/v?token=5 with it"
+
+
+def test_redacted_masks_secrets_and_keeps_the_rest() -> None:
     text = "PUT https://me:pw@x.org/a?sig=1&sv=2 with tlk_123 failed (https://docs.example.com/x?y=1)."
-    assert (
-        redact(text, ("tlk_123",)) == "PUT https://x.org/a with *** failed (https://docs.example.com/x?y=1)."
-    )
+    shown = redacted(text, "tlk_123")
+    assert shown == "PUT https://x.org/a with *** failed (https://docs.example.com/x?y=1)."
 
 
 @dataclass

@@ -18,7 +18,7 @@ from tl_data.errors import LedgerError
 from tl_data.ledger.ledger import EXPORT, Ledger
 from tl_data.ledger.models import Entry, State
 from tl_data.settings import Settings
-from tl_data.urls import redact
+from tl_data.urls import redacted
 
 
 @click.group()
@@ -61,7 +61,7 @@ def _list(state: State | None, operation: str | None, limit: int | None, to: str
         each = ", ".join(f"{counts[name]:,} {name}" for name in STATES if name in counts)
         echo(f"{shown:,} of {sum(counts.values()):,} calls ({each}); --json lists all", err=True)
     elif not shown:
-        place = redact(Settings.load().ledger_url)
+        place = redacted(Settings.load().ledger_url)
         echo(f"the ledger {place} is empty; TL_LEDGER names another one", err=True)
     if twice:
         echo(

@@ -28,7 +28,7 @@ import tl_data.errors as errors
 from tl_data.billing import Charge
 from tl_data.errors import APIError, LedgerError, TLDataError
 from tl_data.media.identity import canonical_url, is_url
-from tl_data.urls import redact
+from tl_data.urls import redacted, without_signatures
 
 FORMAT = 1  # of the records; a reader refuses records of a later one
 
@@ -99,7 +99,7 @@ class Call:
         """The fields that every record carries, so that each can be read alone."""
         return {
             "operation": self.operation,
-            "content": redact(self.content) if self.content else None,
+            "content": redacted(self.content) if self.content else None,
             "content_key": self.content_key,
             "params": self.clean_params,
             "model": self.model,
@@ -144,7 +144,7 @@ class Failure:
             final = False  # the release is to blame: another one may do better
         return cls(
             kind=type(error).__name__,
-            message=redact(message, secrets),
+            message=redacted(message, *secrets),
             retryable=not final or bool(getattr(error, "retryable", False)),
             code=getattr(error, "code", None),
             http_status=getattr(error, "http_status", None),
@@ -311,6 +311,10 @@ def _clean(value: Any) -> Any:
 
 def _clean_text(text: str) -> str:
     try:
-        return canonical_url(text) if is_url(text) and not any(c.isspace() for c in text) else redact(text)
+        return (
+            canonical_url(text)
+            if is_url(text) and not any(c.isspace() for c in text)
+            else without_signatures(text)
+        )
     except errors.MediaRefused:
-        return redact(text)
+        return without_signatures(text)

@@ -358,7 +358,6 @@ OWN_TEXT_MODEL = TextModel(
     longest_task=14_400.0,
     prompt_tokens=2_000,
 )
-INDEX_LENGTHS = {"marengo3.0": (4.0, 14_400.0), "marengo2.7": (4.0, 7_200.0), "pegasus1.2": (4.0, 3_600.0)}
 
 
 def text_model(name: str) -> TextModel:

@@ -9,8 +9,6 @@ SHA-256, turns its stage off; nothing else takes its place.
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -204,12 +202,6 @@ def read(model: Model, objects: Path | None = None) -> dict[str, bytes]:
             raise ModelFailed(_different(model, weight))
         contents[weight.name] = data
     return contents
-
-
-def objects_folder(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The folder that TL_LOCAL_OBJECTS names; None leaves the weights to the package."""
-    text = environment.get(OBJECTS_FOLDER)
-    return Path(text).expanduser().resolve() if text else None
 
 
 def _problem_of(model: Model, weight: Weight, objects: Path | None) -> str:

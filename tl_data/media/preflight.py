@@ -1,8 +1,9 @@
 """Checks of a video against the limits of the models, from its container header, before an upload.
 
-    facts = await preflight(client, "https://example.com/tour.mp4", "marengo3.0")
+    facts = await facts_of(client, "https://example.com/tour.mp4")
+    refused = refusal(facts, limits_of("marengo3.0"))
 
-reads a few blocks of the file and raises the error that the API would return for it. Reading headers needs
+reads a few blocks of the file and makes the error that the API would return for it. Reading headers needs
 the extra `media`. A value that the header does not contain is not checked.
 """
 
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import struct
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -158,13 +158,9 @@ class Limits:
     longest_side: int
     widest_side: int
     widest_ratio: float = 2.4
-    query_tokens: int | None = None
-    image_side: int = 64
-    image_bytes: int = 5 * MB
 
     def and_(self, other: Limits) -> Limits:
         """The stricter of both limits in every field, for an index with both models."""
-        tokens = [n for n in (self.query_tokens, other.query_tokens) if n is not None]
         return Limits(
             max(self.shortest_sec, other.shortest_sec),
             min(self.longest_sec, other.longest_sec),
@@ -173,27 +169,20 @@ class Limits:
             min(self.longest_side, other.longest_side),
             min(self.widest_side, other.widest_side),
             min(self.widest_ratio, other.widest_ratio),
-            min(tokens, default=None),
-            max(self.image_side, other.image_side),
-            min(self.image_bytes, other.image_bytes),
         )
 
 
 #: Published limits of each model. The aspect ratios listed for Marengo 2.7 all lie within 2.4:1, the limit in
 #: the API's error message.
 LIMITS: dict[str, Limits] = {
-    "marengo2.7": Limits(4, 7200, 2 * GB, 360, 3840, 2160, query_tokens=77),
-    "marengo3.0": Limits(
-        4, 14400, 4 * GB, 360, 5184, 2160, query_tokens=500, image_side=128, image_bytes=32 * MB
-    ),
-    "marengo3.5": Limits(
-        4, 14400, 4 * GB, 360, 5184, 2160, query_tokens=2000, image_side=128, image_bytes=32 * MB
-    ),
+    "marengo2.7": Limits(4, 7200, 2 * GB, 360, 3840, 2160),
+    "marengo3.0": Limits(4, 14400, 4 * GB, 360, 5184, 2160),
+    "marengo3.5": Limits(4, 14400, 4 * GB, 360, 5184, 2160),
     "pegasus1.2": Limits(4, 3600, 2 * GB, 360, 3840, 2160),
     # For tasks without a window; with windows of two hours, files may have four hours.
     "pegasus1.5": Limits(1, 7200, 4 * GB, 360, 5184, 2160),
     "pegasus1.6": Limits(1, 7200, 4 * GB, 360, 5184, 2160),
-    "tl-local-2": Limits(4, 7200, 2 * GB, 360, 5184, 2160, image_bytes=32 * MB),
+    "tl-local-2": Limits(4, 7200, 2 * GB, 360, 5184, 2160),
 }
 LIMITS["Marengo-retrieval-2.7"] = LIMITS["marengo2.7"]
 
@@ -252,77 +241,12 @@ def _picture(width: int, height: int, limits: Limits) -> MediaRefused | None:
     return None
 
 
-def refusal_of_text(text: str, limits: Limits) -> BadRequest | None:
-    """The error for a query over the token limit. A word counts as one token, the least possible."""
-    words = len(text.split())
-    if limits.query_tokens is None or words <= limits.query_tokens:
-        return None
-    return BadRequest(
-        f"The text token length should be less than or equal to {limits.query_tokens}; "
-        f"this text has {words} words",
-        "parameter_invalid",
-    )
-
-
-def refusal_of_image(data: bytes, limits: Limits) -> BadRequest | None:
-    """The error for an image query that is neither JPEG nor PNG, too small, or too large."""
-    size = _image_size(data)
-    if size is None:
-        return BadRequest("The image is neither JPEG nor PNG", "parameter_invalid")
-    if len(data) > limits.image_bytes:
-        return BadRequest(
-            f"The image has {_size(len(data))}; at most {_size(limits.image_bytes)} are supported",
-            "parameter_invalid",
-        )
-    if min(size) < limits.image_side:
-        return BadRequest(
-            f"The image is {size[0]}x{size[1]}; at least {limits.image_side}x{limits.image_side} is required",
-            "parameter_invalid",
-        )
-    return None
-
-
 def _size(number: int) -> str:
     """Format a number of bytes, such as 2 GB or 5.3 MB."""
     for unit, name in ((GB, "GB"), (MB, "MB")):
         if number >= unit:
             return f"{number / unit:.3g} {name}"
     return f"{number} bytes"
-
-
-def _image_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height from the header of a PNG or JPEG."""
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) >= 24:
-        width, height = struct.unpack(">II", data[16:24])
-        return width, height
-    at = 2
-    while data[:2] == b"\xff\xd8" and at + 9 <= len(data):
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if data[at] != 0xFF:
-            return None
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
-            return width, height
-        at += 1 if marker == 0xFF else 2 + length
-    return None
-
-
-async def preflight(
-    client: Client, video: str | Path, *models: str, remote: Remote | None = None
-) -> MediaFacts:
-    """Check a local file or a URL against the limits of the models, and return its facts.
-
-    Unknown models have no limits. Without models, the widest limits of the API apply.
-
-    Raises:
-        MediaRefused: the API would reject it; or it does not exist, or is not a video.
-        APIError, MissingExtra: as for `facts_of`.
-    """
-    facts = await facts_of(client, video, remote)
-    limits = limits_of(*models) if models else LIMITS["marengo3.0"]
-    if limits and (refused := refusal(facts, limits)):
-        raise refused
-    return facts
 
 
 async def facts_of(client: Client, video: str | Path, remote: Remote | None = None) -> MediaFacts:

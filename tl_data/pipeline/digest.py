@@ -24,7 +24,7 @@ from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ALERTS, ERRORS, RUNS, SUMMARIES, VIDEOS
 from tl_data.pipeline.job import Digest, Job
-from tl_data.urls import redact
+from tl_data.urls import redacted
 
 STYLE = (
     "body{font-family:sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
@@ -241,5 +241,5 @@ def _section(con: Any, name: str, query: str) -> Section:
     [(count,)] = con.execute(f"SELECT count(*) FROM ({query})").fetchall()
     found = con.execute(f"{query if 'LIMIT' in query else f'{query} LIMIT {LISTED}'}")
     columns = [column[0] for column in found.description]
-    rows = [tuple(redact(v) if isinstance(v, str) else v for v in row) for row in found.fetchall()]
+    rows = [tuple(redacted(v) if isinstance(v, str) else v for v in row) for row in found.fetchall()]
     return Section(name, columns, rows, int(count))

@@ -45,11 +45,6 @@ def wanted(job: Job) -> tuple[str, ...]:
     return tuple(names)
 
 
-def prompts_of(names: Iterable[str]) -> list[str]:
-    """The prompts among the names of outputs."""
-    return [name.removeprefix("summaries:") for name in names if name.startswith("summaries:")]
-
-
 def is_text(name: str) -> bool:
     """Whether an output is text about the video, which no model of embeddings has a part in."""
     return name == "chapters" or name.startswith("summaries:")

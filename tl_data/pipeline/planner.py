@@ -25,7 +25,7 @@ from tl_data.ratelimit.shared import Budget
 from tl_data.runtime.concurrency import in_parallel
 from tl_data.session import Session
 from tl_data.settings import SERVICE_URL
-from tl_data.urls import redact
+from tl_data.urls import redacted
 
 REFUSALS = 1_000  # that a plan names one by one; it counts them all
 LOOKS = 4  # looks in flight for each call that may be: they ask the videos' own servers, mostly
@@ -117,7 +117,7 @@ def refusal(video: VideoStatus, error: TLDataError, output: str | None = None) -
     code = failure.code or failure.kind
     return Refusal(
         next(iter(video.item.keys)),
-        redact(video.item.url),  # it is printed and logged: what signs it is a secret
+        redacted(video.item.url),  # it is printed and logged: what signs it is a secret
         failure.kind,
         code,
         failure.message,

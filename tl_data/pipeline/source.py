@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tl_data.errors import LakeError, MissingExtra, SchemaMismatch, SettingsError, TLDataError
 from tl_data.pipeline.job import Job
-from tl_data.urls import redact
+from tl_data.urls import redacted
 
 BATCH = 2_000  # rows at a time
 
@@ -133,7 +133,7 @@ def _read(job: Job, batches: Iterable[pa.RecordBatch], close: Callable[[], objec
             for key, url in zip(keys, urls, strict=True):
                 if key is None and url is not None:
                     raise SchemaMismatch(
-                        f"column {job.source.key!r} of the source is the key, but NULL for {redact(url)}; "
+                        f"column {job.source.key!r} of the source is the key, but NULL for {redacted(url)}; "
                         "give every row a key"
                     )
                 yield key, url
@@ -157,7 +157,7 @@ def _unreadable(job: Job, error: BaseException) -> TLDataError:
     """Why a source cannot be read, in one sentence."""
     lines = [line.strip(" *") for line in str(error).strip().splitlines()]
     said = " ".join(line for line in lines[:4] if line)[:400]
-    place = f"{job.source.section}.{job.source.kind}: {redact(str(job.source.place))}"
+    place = f"{job.source.section}.{job.source.kind}: {redacted(str(job.source.place))}"
     if "lock on file" in said or "different configuration" in said:
         return SourceLocked(
             f"{place} is held by another process or connection: {said}. Run again when it is free"

@@ -27,7 +27,9 @@ Picture = npt.NDArray[np.uint8]
     ],
 )  # fmt: skip
 def test_a_color_has_the_name_people_use(code: str, name: str) -> None:
-    assert colors.name_of(*(int(code[at : at + 2], 16) for at in (0, 2, 4))) == name
+    picture = np.full((32, 32, 3), list(bytes.fromhex(code)), np.uint8)
+    named, _ = colors.summary([colors.tones(picture)])
+    assert named == ((name, 1.0),)
 
 
 def test_shares_and_places_of_colors() -> None:

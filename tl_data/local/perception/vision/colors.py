@@ -120,11 +120,6 @@ def summary(seen: Sequence[Tones]) -> tuple[tuple[tuple[str, float], ...], tuple
     return colors, tuple(regions)
 
 
-def name_of(red: int, green: int, blue: int) -> str:
-    """The name of one colour."""
-    return NAMES[int(_table()[((red >> 3) << 10) | ((green >> 3) << 5) | (blue >> 3)])]
-
-
 def sureness(seen: Sequence[Tones]) -> float:
     """How sure the names of the colours are, 0..1: see `Tones.clear`."""
     return round(float(np.mean([tone.clear for tone in seen])), 3)
