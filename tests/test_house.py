@@ -62,7 +62,8 @@ def test_import_is_light() -> None:
 
 #: Called by a library that knows the name, or by a user.
 CALLED_FROM_OUTSIDE = {
-    "atexit, click, uvicorn, io": {"_close_all", "assembled", "capture_signals", "seekable"},
+    "atexit, uvicorn, io": {"_close_all", "capture_signals", "seekable"},
+    "click, mkdocs-click": {"assembled", "format_commands"},
     "urllib, http.server": {"redirect_request", "do_GET", "do_HEAD", "log_message"},
     "dbt-duckdb": {"Plugin", "initialize", "configure_connection", "configure_cursor"},
     "PySpark": {"DiscoveredTwelveLabs", "latestOffset", "partitions", "streamReader", "streamWriter"},

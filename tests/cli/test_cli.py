@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 import tl_data.functions  # noqa: F401 - fills the registry
 from tests.support.library import Library
 from tl_data import catalog
-from tl_data.cli.main import exit_code
+from tl_data.cli.main import SECTIONS, assembled, exit_code
 from tl_data.connection import connect
 from tl_data.pipeline.job import Job
 
@@ -40,6 +42,36 @@ def test_help_lists_every_function_and_table() -> None:
         assert f"  {record.name.replace('_', '-')} " in said.stdout, record.name
     for command in ("serve", "doctor", "docs", "demo", "plan", "run", "init", "ledger"):
         assert f"  {command} " in said.stdout, command
+
+
+def test_help_has_a_section_and_an_example_for_every_command() -> None:
+    cli = assembled()
+    listed = run("--help").stdout
+    for title, example, names in SECTIONS:
+        assert f"{title}:\n  $ {example}\n" in listed
+        _, command, *words = shlex.split(example)
+        cli.commands[command].make_context(command, words)  # raises if the example has a wrong option
+        assert set(names) <= set(cli.commands)
+    commands = [line.split()[0] for line in re.findall(r"^  [a-z][a-z-]+  .*", listed, re.M)]
+    assert sorted(commands) == sorted(cli.commands)  # none is missing, none stands twice
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_of_commands_and_options(shell: str, tmp_path: Path) -> None:
+    script = run("completion", shell).stdout
+    assert "_TL_DATA_COMPLETE" in script
+    if shell == "bash":
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        (folder / "tl-data").write_text(f'#!/bin/sh\nexec {sys.executable} -m tl_data "$@"\n')
+        (folder / "tl-data").chmod(0o755)
+        tab = "COMP_WORDS=(tl-data videos --ind); COMP_CWORD=2; _tl_data_completion tl-data; echo $COMPREPLY"
+        tried = f"{script}\n{tab}"
+        path = f"{folder}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-c", tried], capture_output=True, text=True, env=os.environ | {"PATH": path}, check=True
+        )
+        assert done.stdout.strip() == "--index-id"
 
 
 @pytest.mark.parametrize("record", catalog.records(), ids=lambda r: r.name)

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 import pyarrow as pa
+from click.shell_completion import get_completion_class
 
 from tl_data._version import __version__
 from tl_data.catalog import Function, Parameter, Table
@@ -21,9 +22,40 @@ from tl_data.functions import FUNCTIONS, TABLES
 
 FAILED, USAGE = 1, 2
 
+#: The sections of `tl-data --help`: title, an example, the commands that are no functions or listings.
+SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("Functions", "tl-data summarize https://example.com/talk.mp4", ()),
+    ("Listings", "tl-data videos --index-id my-index --json", ()),
+    ("Jobs", "tl-data plan tl-job.toml", ("init", "plan", "run", "submit", "collect", "status", "export")),
+    ("Viewing", "tl-data view tl-job.toml", ("demo", "view")),
+    ("Embedded engine", "tl-data serve --profile today", ("serve", "reindex")),
+    (
+        "Maintenance",
+        "tl-data ledger ls --state failed",
+        ("doctor", "ledger", "lake", "remove", "completion", "docs"),
+    ),
+)
+
 
 class _Failing(click.Group):
-    """A group whose commands end in a sentence and an exit code instead of a stack trace."""
+    """A group whose commands end in a sentence and an exit code instead of a stack trace.
+
+    Its help lists the commands by section.
+    """
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        listed = {
+            name: command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))
+        }
+        records = {"Functions": list(FUNCTIONS), "Listings": list(TABLES)}
+        width = max(map(len, listed))
+        for title, example, names in SECTIONS:
+            of_records = [name.replace("_", "-") for name in records.get(title, ())]
+            with formatter.section(title):
+                formatter.write_text(f"$ {example}")
+                formatter.write_paragraph()
+                rows = [(n, listed[n].get_short_help_str(200)) for n in (*of_records, *names) if n in listed]
+                formatter.write_dl([(name.ljust(width), text) for name, text in rows])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -159,6 +191,21 @@ def docs(check: bool) -> None:
             sys.exit(FAILED)
     else:
         echo("All pages are up to date")
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes commands and options in a shell.
+
+    \b
+    bash: tl-data completion bash > ~/.local/share/bash-completion/completions/tl-data
+    zsh:  tl-data completion zsh > "${fpath[1]}/_tl-data"
+    fish: tl-data completion fish > ~/.config/fish/completions/tl-data.fish
+    """
+    shell_class = get_completion_class(shell)
+    assert shell_class is not None  # click has all three
+    click.echo(shell_class(cli, {}, "tl-data", "_TL_DATA_COMPLETE").source())
 
 
 def assembled() -> click.Group:
