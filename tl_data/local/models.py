@@ -19,12 +19,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from tl_data.errors import SettingsError
-from tl_data.local import tokens, weights
+from tl_data.local import weights
 from tl_data.local.errors import APIProblem, invalid, not_provided, one_of, sunset
 from tl_data.local.profiles import LENIENT, Profile
 
@@ -372,6 +373,8 @@ INDEX_MODELS = ("marengo3.0", "marengo2.7", "pegasus1.2", "pegasus1.5")
 EMBED_MODELS = ("marengo3.0", "Marengo-retrieval-2.7", "marengo2.7")
 OPTIONS = ("visual", "audio")
 OLD_TOKENS, TOKENS = 77, 500
+#: A word, a number or a punctuation mark is one token; a long word is several.
+_TOKEN = re.compile(r"\w{1,8}|[^\w\s]")
 
 
 def read_models(value: Any, tiers: Tiers, profile: Profile = LENIENT) -> list[dict[str, Any]]:
@@ -523,7 +526,33 @@ def check_embed_model(name: str, tiers: Tiers, known: tuple[str, ...] = ()) -> s
 def too_long(parameter: str, text: str, limit: int) -> APIProblem:
     """400 for a text with too many tokens."""
     explanation = f"The text token length should be less than or equal to {limit}."
-    return invalid(parameter, f"{explanation} You sent {tokens.count(text)} tokens.")
+    return invalid(parameter, f"{explanation} You sent {count_tokens(text)} tokens.")
+
+
+def count_tokens(text: str) -> int:
+    """The number of tokens of a text."""
+    return sum(1 for _ in _TOKEN.finditer(text))
+
+
+def first_tokens(text: str, limit: int) -> str:
+    """The first `limit` tokens of a text."""
+    for number, piece in enumerate(_TOKEN.finditer(text), 1):
+        if number > limit:
+            return text[: piece.start()].rstrip()
+    return text
+
+
+def last_tokens(text: str, limit: int) -> str:
+    """The last `limit` tokens of a text."""
+    starts = [piece.start() for piece in _TOKEN.finditer(text)]
+    return text[starts[-limit] :] if len(starts) > limit else text
+
+
+def token_fragments(text: str, size: int = 4) -> list[str]:
+    """The text split after every `size` tokens, as a stream sends it."""
+    starts = [piece.start() for piece in _TOKEN.finditer(text)][::size]
+    edges = [0, *starts[1:], len(text)]
+    return [text[a:b] for a, b in pairwise(edges) if b > a]
 
 
 def no_search() -> APIProblem:

@@ -16,9 +16,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tl_data.local.models import DIMENSIONS
 
 Floats = NDArray[np.float64]
 
@@ -64,3 +67,16 @@ def fitted(vector: Sequence[float], dimension: int) -> list[float]:
     if dimension < size and (length := float(np.linalg.norm(taken))) > 0:
         taken = taken / length * float(np.linalg.norm(given))
     return [float(value) for value in np.round(taken, 9)]
+
+
+def as_asked(name: str, vector: Sequence[float], dimension: int | None = None) -> list[float]:
+    """A vector in the length of the named model; under the own name of the engine it is unchanged."""
+    wanted = dimension or DIMENSIONS.get(name)
+    return list(vector) if wanted is None else fitted(vector, wanted)
+
+
+def segments_as_asked(
+    name: str, segments: Sequence[dict[str, Any]], dimension: int | None = None
+) -> list[dict[str, Any]]:
+    """The same for the segments of a video."""
+    return [segment | {"float": as_asked(name, segment["float"], dimension)} for segment in segments]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from starlette.requests import Request
 
-from tl_data.local import models, tokens
+from tl_data.local import models
 from tl_data.local.errors import (
     APIProblem,
     MediaProblem,
@@ -132,7 +132,7 @@ class AnalyzeRequest:
         if needed and not (text or "").strip():
             raise invalid(name, "It must not be blank.", text)
         most = self.limits.prompt_tokens
-        if text and most and tokens.count(text) > most:
+        if text and most and models.count_tokens(text) > most:
             raise models.too_long("prompt", text, most)
         return text if (text or "").strip() else None
 
@@ -425,8 +425,8 @@ def usage_of(
 ) -> dict[str, int]:
     """The tokens of a text, as the service counts them; also adds them to the bill."""
     spent, read = generated.output_tokens, generated.input_tokens
-    spent = tokens.count(generated.text) if spent is None else spent
-    read = tokens.count(prompt or "") if read is None else read
+    spent = models.count_tokens(generated.text) if spent is None else spent
+    read = models.count_tokens(prompt or "") if read is None else read
     if engine.profile.video_tokens:
         read += round(VIDEO_TOKENS + VIDEO_TOKENS_PER_SEC * parsed.billed)
     engine.store.increment("output tokens", spent)

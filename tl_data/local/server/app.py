@@ -31,7 +31,7 @@ from tl_data.local.perception.evidence import ModelFailed
 from tl_data.local.profiles import Profile
 from tl_data.local.rate_limits import RateLimits
 from tl_data.local.server import fault_injection
-from tl_data.local.server.context import Engine, engine_of
+from tl_data.local.server.context import Engine, SignedUrls, engine_of
 from tl_data.local.server.fault_injection import FaultInjection
 from tl_data.local.server.faults import Faults
 from tl_data.local.server.middleware import DrainRequest, check_sender
@@ -51,10 +51,8 @@ from tl_data.local.server.routes import (
     multipart_uploads,
     search,
     tasks,
-    transcription,
     videos,
 )
-from tl_data.local.server.signed_urls import SignedUrls
 from tl_data.local.service import Stages
 from tl_data.local.storage.counters import Bill, Stats
 from tl_data.local.storage.database import Store
@@ -72,7 +70,6 @@ API_ROUTES: list[BaseRoute] = [
     *indexes.routes,
     *multipart_uploads.routes,
     *assets.routes,
-    *transcription.routes,
     *videos.routes,
     *imports.routes,
     *tasks.routes,

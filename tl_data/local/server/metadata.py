@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tl_data.local.errors import APIProblem, filter_invalid, invalid
@@ -124,3 +125,25 @@ def _own(key: str, value: Any) -> list[Where]:
     if not isinstance(value, str | int | float):
         raise filter_invalid(f"{key} must be compared with a text, a number, a boolean or a range.", value)
     return [Where(key, "=", bindable(value), metadata=True)]
+
+
+def shortest_single(value: float) -> float | int:
+    """The shortest decimal of the nearest single-precision number: 8748176080 becomes 8748176000."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        text = np.format_float_scientific(np.float32(value), unique=True)
+    near = float(text)
+    if not math.isfinite(near):
+        return value
+    return int(near) if near.is_integer() else near
+
+
+def metadata_in_single(metadata: dict[str, Any]) -> dict[str, Any]:
+    """User metadata as the service gives it back: its numbers lose what single precision cannot hold."""
+    return {
+        key: shortest_single(value)
+        if isinstance(value, int | float) and not isinstance(value, bool)
+        else value
+        for key, value in metadata.items()
+    }

@@ -14,11 +14,13 @@ from tl_data.local.errors import MediaProblem, invalid, not_provided
 from tl_data.local.media_validation import MAX_BYTES, check_image
 from tl_data.local.perception.evidence import Clip, Evidence, Probe
 from tl_data.local.server.context import Engine
-from tl_data.local.server.pictures import load_image
+from tl_data.local.storage.database import new_id
+from tl_data.local.tasks.download import check_url, fetch
 
 NAME = re.compile(r"\w+")
 MENTION = re.compile(r"<@(\w+)>")
 SOURCES = ("url", "asset_id", "base64_string")
+IMAGE_SECONDS = 60.0  # for the download of a picture
 
 
 @dataclass(frozen=True)
@@ -127,3 +129,20 @@ async def as_evidence(engine: Engine, references: Sequence[Reference]) -> Eviden
             raise invalid("image", f"Cannot read image file. {error}", one.name) from None
         clips.append(replace(clip, start_sec=float(number), end_sec=number + 1.0, keyframe="", cut=True))
     return Evidence(Probe(float(len(clips)), 0, 0, 0.0, size, None, None), tuple(clips))
+
+
+async def load_image(engine: Engine, url: str) -> bytes:
+    """The bytes behind an address of an image.
+
+    Raises:
+        MediaProblem: not a URL, refused, unreachable, a web page, too large.
+    """
+    target = engine.uploads / f"{new_id()}.image"
+    try:
+        await fetch(
+            check_url(url, engine.config), target, engine.config,
+            limit=MAX_BYTES, seconds=IMAGE_SECONDS, what="image",
+        )  # fmt: skip
+        return target.read_bytes()
+    finally:
+        target.unlink(missing_ok=True)

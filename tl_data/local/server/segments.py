@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from tl_data.local import tokens
+from tl_data.local import models
 from tl_data.local.errors import invalid, not_provided
 from tl_data.local.models import TextModel
 from tl_data.local.perception.evidence import Evidence
@@ -204,7 +204,7 @@ async def write_segments(
             segment = {"end_time": moment(end, wanted.form), "metadata": values}
             found[kind.id].append(segment | {"start_time": moment(start, wanted.form)})
     text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
-    over = options.max_tokens is not None and tokens.count(text) > options.max_tokens
+    over = options.max_tokens is not None and models.count_tokens(text) > options.max_tokens
     return GeneratedText(text, "stop", read or None, spent or None), over
 
 

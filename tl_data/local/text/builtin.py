@@ -13,13 +13,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from tl_data.local.models import first_tokens
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.text import answers, structured, things
 from tl_data.local.text.chapters import chapters_of, shortened
 from tl_data.local.text.facts import ORDER, Fact, between, facts_of, sentence
 from tl_data.local.text.prompt import PromptIntent, part_of, read, without
 from tl_data.local.text.summaries import gist, lines_of, shortened_to, summary, when
-from tl_data.local.tokens import first
 
 Item = dict[str, Any]
 
@@ -39,7 +39,7 @@ def analyze(
 
     Args:
         json_schema: the answer is JSON that conforms to it; see `structured.fill`.
-        max_tokens: the longest text, as `tokens.count` counts.
+        max_tokens: the longest text, as `models.count_tokens` counts.
 
     Raises:
         Unsupported: the schema is outside of the API's subset.
@@ -48,7 +48,7 @@ def analyze(
         text = json.dumps(structured.fill(evidence, json_schema, prompt), ensure_ascii=False)
     else:
         text = _write(evidence, prompt)
-    return text if max_tokens is None else first(text, max_tokens)
+    return text if max_tokens is None else first_tokens(text, max_tokens)
 
 
 def _write(evidence: Evidence, prompt: str | None, kind: str | None = None) -> str:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from tl_data.local import tokens
+from tl_data.local import models
 from tl_data.local.errors import invalid
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.vision.frames import Frame
@@ -163,6 +163,6 @@ class BuiltIn:
 
 def _truncated(text: str, options: GenerationOptions) -> GeneratedText:
     most = options.max_tokens
-    if most is None or tokens.count(text) <= most:
+    if most is None or models.count_tokens(text) <= most:
         return GeneratedText(text)
-    return GeneratedText(tokens.first(text, most), "length")
+    return GeneratedText(models.first_tokens(text, most), "length")

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tl_data.local import tokens
+from tl_data.local import models
 from tl_data.local.errors import APIProblem, invalid, unknown_parameter
 from tl_data.local.server.analyze_request import AnalyzeRequest, cut_off, usage_of
 from tl_data.local.server.context import Engine, engine_of
@@ -58,7 +58,7 @@ def _shown_usage(engine: Engine, usage: dict[str, int]) -> dict[str, int]:
 async def _events(answer_id: str, text: str, reason: str, usage: dict[str, int]) -> AsyncIterator[bytes]:
     """The lines of a stream."""
     yield _line({"event_type": "stream_start", "metadata": {"generation_id": answer_id}})
-    for fragment in tokens.fragments(text):
+    for fragment in models.token_fragments(text):
         yield _line({"event_type": "text_generation", "text": fragment})
         await asyncio.sleep(0)
     end = {"generation_id": answer_id, "usage": usage}

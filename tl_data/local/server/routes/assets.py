@@ -23,6 +23,7 @@ from tl_data.local.errors import (
     shown_name,
     unknown_resource,
 )
+from tl_data.local.perception.evidence import Span
 from tl_data.local.server.context import Engine, engine_of, well_formed
 from tl_data.local.server.forms import Form, Upload, as_flag, read_json
 from tl_data.local.server.metadata import check_metadata, given_metadata, merged
@@ -32,6 +33,8 @@ from tl_data.local.server.routes.videos import full_video, remove_video, update
 from tl_data.local.storage.database import Row, Where, new_id, now
 from tl_data.local.tasks.download import check_url
 from tl_data.local.tasks.queue import UNFINISHED
+
+PARTS = ("words", "sentences", "utterances")
 
 METHODS = ("direct", "url")
 KINDS = ("image", "video", "audio", "document")
@@ -300,6 +303,35 @@ async def list_by_asset(request: Request) -> Response:
     return JSONResponse(listing.answer(engine.store, "tasks", show))
 
 
+async def transcription(request: Request) -> Response:
+    """GET /assets/{asset_id}/transcription: transcribed synchronously, then cached.
+
+    The engine does not separate speakers, so that each sentence is one utterance.
+    """
+    engine = engine_of(request)
+    row = asset_of(engine, request.path_params["asset_id"])
+    wanted = split(request.query_params.getlist("include"))
+    if any(part not in PARTS for part in wanted):
+        raise one_of("include", PARTS, wanted)
+    if row["status"] != "ready":
+        answer = {"status": row["status"]}
+        return JSONResponse(answer | ({"error": row["error"]} if row["error"] else {}))
+    speech: tuple[Span, ...] = ()
+    if row["duration"] is not None:  # images have no sound
+        asset = {"type": "asset_id", "asset_id": row["id"]}
+        speech = (await engine.inline_videos.writer_input(asset, check=lambda _: None)).evidence.speech
+    if not speech and engine.profile.name == "today":
+        raise APIProblem(404, "not_found", "The asset has no transcription.")
+    sentences = [_entry(span.start_sec, span.end_sec, span.text) for span in speech]
+    words = [_entry(word.start_sec, word.end_sec, word.text) for span in speech for word in span.words]
+    found = {"words": words, "sentences": sentences, "utterances": sentences}
+    return JSONResponse({"status": "ready"} | {part: found[part] for part in wanted or PARTS})
+
+
+def _entry(start: float, end: float, text: str) -> dict[str, Any]:
+    return {"start": start, "end": end, "value": text}
+
+
 routes = [
     Route("/assets", create, methods=["POST"]),
     Route("/assets", listed, methods=["GET"]),
@@ -314,4 +346,5 @@ routes = [
     Route("/indexes/{index_id}/indexed-assets/{indexed_asset_id}", retrieve_indexed, methods=["GET"]),
     Route("/indexes/{index_id}/indexed-assets/{indexed_asset_id}", update_indexed, methods=["PATCH"]),
     Route("/indexes/{index_id}/indexed-assets/{indexed_asset_id}", delete_indexed, methods=["DELETE"]),
+    Route("/assets/{asset_id}/transcription", transcription, methods=["GET"]),
 ]

@@ -9,23 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tl_data.local import models, tokens
+from tl_data.local import models
 from tl_data.local.errors import APIProblem, MediaProblem, invalid
 from tl_data.local.media_validation import check_image, check_sound, check_video
 from tl_data.local.perception.evidence import Evidence
+from tl_data.local.search.dimensions import segments_as_asked
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import Form, Upload
 from tl_data.local.server.old_names import EMBED, refuse_old_names
-from tl_data.local.server.pictures import load_image
+from tl_data.local.server.references import load_image
 from tl_data.local.server.routes.tasks import checked_source
-from tl_data.local.server.vectors import answered, segments_as_asked
 from tl_data.local.storage.database import new_id
 from tl_data.local.tasks.download import UNREACHABLE, fetch
 
 Block = dict[str, Any]
+MODEL_HEADER = "X-Engine-Model"  # names the model that made the vectors
 SCOPES = ("clip", "video")
 SOUND_SECONDS = 300.0  # time for the download of a sound or short video
 MAX_SYNC_SEC = 600.0  # longest sound or video of a request that waits for its vectors
@@ -106,11 +107,11 @@ def _text(form: Form, model: str) -> str:
     if model == "marengo3.0":  # it always truncates at the end
         cut = "end"
     limit = models.token_limit(model)
-    if tokens.count(text) <= limit:
+    if models.count_tokens(text) <= limit:
         return text
     if cut == "none":
         raise models.too_long("text", text, limit)
-    return tokens.first(text, limit) if cut == "end" else tokens.last(text, limit)
+    return models.first_tokens(text, limit) if cut == "end" else models.last_tokens(text, limit)
 
 
 async def _of_text(engine: Engine, text: str) -> Block:
@@ -184,6 +185,14 @@ async def analyze_source(engine: Engine, kind: str, source: Path, frames: Path) 
             text = problem.message.replace("video or sound", "sound").replace("video", "audio")
             raise MediaProblem("audio_file_broken", text) from None
         raise
+
+
+def answered(engine: Engine, body: Block, status: int = 200) -> JSONResponse:
+    """A response with vectors; a header and, under `lenient`, a field name the model that made them."""
+    active = engine.config.tiers.search_model
+    if engine.profile.own_fields:
+        body = body | {"engine_model": active}
+    return JSONResponse(body, status, {MODEL_HEADER: active})
 
 
 routes = [Route("/embed", create, methods=["POST"])]

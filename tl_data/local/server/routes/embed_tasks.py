@@ -12,11 +12,11 @@ from starlette.routing import Route
 
 from tl_data.local import models
 from tl_data.local.errors import invalid, not_provided, one_of, unknown_resource
+from tl_data.local.search.dimensions import segments_as_asked
 from tl_data.local.server.context import Engine, engine_of, one_task
 from tl_data.local.server.pagination import Listing, as_time, split
-from tl_data.local.server.routes.embed import SCOPES, embed_model
+from tl_data.local.server.routes.embed import SCOPES, answered, embed_model
 from tl_data.local.server.routes.tasks import checked_source
-from tl_data.local.server.vectors import answered, segments_as_asked
 from tl_data.local.storage.database import Row, Where, new_id, now
 
 STATUSES = ("processing", "ready", "failed")

@@ -16,16 +16,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tl_data.local import models, tokens
+from tl_data.local import models
 from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_implemented, not_provided, one_of
 from tl_data.local.media_validation import check_image
+from tl_data.local.search.dimensions import as_asked, segments_as_asked
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import read_json
 from tl_data.local.server.pagination import Listing
-from tl_data.local.server.pictures import load_image
-from tl_data.local.server.routes.embed import SOUND_SECONDS, analyze_source
+from tl_data.local.server.references import load_image
+from tl_data.local.server.routes.embed import SOUND_SECONDS, analyze_source, answered
 from tl_data.local.server.routes.embed_tasks import STATUSES, new_task, since_until, task_of
-from tl_data.local.server.vectors import answered, as_asked, segments_as_asked
 from tl_data.local.storage.database import Row, new_id
 from tl_data.local.tasks.download import check_url, fetch
 
@@ -151,12 +151,12 @@ def _text(body: Json, given: Json, usage: Json) -> str:
     if not isinstance(text, str) or not text.strip():
         raise invalid("input_text", "It must be a text that is not blank.", text)
     limit = TEXT_TOKENS.get(body["model_name"], models.TOKENS)
-    if tokens.count(text) > limit:
+    if models.count_tokens(text) > limit:
         if body.get("auto_truncate") is not True:
             raise models.too_long("input_text", text, limit)
-        text = tokens.first(text, limit)
+        text = models.first_tokens(text, limit)
         usage |= {"truncated": True, "truncation_reason": "model_context_window"}
-    usage["input_tokens"]["text"] = tokens.count(text)
+    usage["input_tokens"]["text"] = models.count_tokens(text)
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +11,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tl_data.local import models, tokens
+from tl_data.local import models
 from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, token_expired
 from tl_data.local.media_validation import check_image
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import Form, Upload, as_flag
 from tl_data.local.server.metadata import read_filter
-from tl_data.local.server.numbers import single
 from tl_data.local.server.old_names import pointer
-from tl_data.local.server.pictures import load_image
+from tl_data.local.server.references import load_image
 from tl_data.local.server.routes.entities import entities_of, pictures_of, without_mentions
 from tl_data.local.storage.database import Row, Where, now
 
@@ -150,7 +150,7 @@ def _text(form: Form, index_models: list[dict[str, Any]]) -> str | None:
             return None
         raise invalid("query_text", "It must not be blank.", text)
     limit = models.OLD_TOKENS if _is_old(index_models) else models.TOKENS
-    if tokens.count(text) > limit:
+    if models.count_tokens(text) > limit:
         raise models.too_long("query_text", text, limit)
     return text
 
@@ -305,6 +305,12 @@ def _shown(
     if row["request"]["grouped"]:
         return [{"id": item["id"], "clips": [clip(inner) for inner in item["clips"]]} for item in items]
     return [clip(item) for item in items]
+
+
+def single(value: float) -> float | int:
+    """A number in single precision, whole ones as integers: 12.9 becomes 12.899999618530273."""
+    near: float = struct.unpack("f", struct.pack("f", value))[0]
+    return int(near) if near.is_integer() else near
 
 
 routes = [

@@ -14,13 +14,12 @@ from starlette.routing import Route
 
 from tl_data.local import models
 from tl_data.local.errors import APIProblem, invalid, one_of, unknown_video
+from tl_data.local.search.dimensions import segments_as_asked
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import as_flag, read_json
-from tl_data.local.server.metadata import MAX_KEYS, bindable, check_metadata, merged
-from tl_data.local.server.numbers import metadata_in_single
+from tl_data.local.server.metadata import MAX_KEYS, bindable, check_metadata, merged, metadata_in_single
 from tl_data.local.server.old_names import VIDEO, refuse_old_names
 from tl_data.local.server.pagination import OWN_NAMES, Listing, split
-from tl_data.local.server.vectors import segments_as_asked
 from tl_data.local.storage.database import Row, Where, now
 from tl_data.local.tasks.hls import PLAYLIST, TYPES
 from tl_data.local.tasks.reindex import model_mismatch
