@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Run = Callable[..., Awaitable[Any]]
 Pages = Callable[..., AsyncIterator[list[dict[str, Any]]]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,37 @@ def _checked(name: str, parameters: tuple[Parameter, ...], values: Mapping[str, 
     if missing := [p.name for p in parameters if p.required and p.name not in values]:
         raise SchemaMismatch(f"{name} needs {', '.join(missing)}")
     return {n: v for n, v in values.items() if v is not None or known[n].required}
+
+
+def bound(f: Function | Table, args: tuple[Any, ...], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a Python call by name.
+
+    Raises:
+        SchemaMismatch: there are more than the function takes.
+    """
+    names = [p.name for p in f.parameters]
+    if len(args) > len(names):
+        raise SchemaMismatch(f"{f.name} takes {len(names)} arguments ({', '.join(names)}), not {len(args)}")
+    return {**dict(zip(names, args, strict=False)), **options}
+
+
+def described(call: Callable[..., T], f: Function | Table, name: str = "") -> Callable[..., T]:
+    """A Python function with name, help and signature of a record, for `help()` and editors."""
+    call.__name__ = call.__qualname__ = name or f.name
+    call.__doc__ = f"{f.doc}\n\n{f.detail}\n\nArgs:\n" + "\n".join(
+        f"    {p.name}: {p.doc}" for p in f.parameters
+    )
+    arguments = [
+        inspect.Parameter(
+            p.name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=inspect.Parameter.empty if p.required else p.default,
+        )
+        for p in f.parameters
+    ]
+    settings = inspect.Parameter("settings", inspect.Parameter.KEYWORD_ONLY, default=None)
+    call.__signature__ = inspect.Signature([*arguments, settings])  # type: ignore[attr-defined]
+    return call
 
 
 FUNCTIONS: dict[str, Function] = {}

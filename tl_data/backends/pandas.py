@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
 
-from tl_data.catalog import Function, Table
+from tl_data.catalog import Function, Table, bound, described
 from tl_data.connection import connect
 from tl_data.display import Rows
 from tl_data.errors import SchemaMismatch
@@ -24,7 +23,7 @@ def python_function(f: Function) -> Callable[..., Any]:
     """
 
     def call(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Any:
-        given = _bind(f, args, kwargs)
+        given = bound(f, args, kwargs)
         connection = connect(settings)
         columns = {name: value for name, value in given.items() if _is_series(value)}
         if not columns:
@@ -40,43 +39,18 @@ def python_function(f: Function) -> Callable[..., Any]:
         values = list(connection.values(f, rows))
         return type(first)(values, index=first.index, name=f.name, dtype=object)
 
-    return _dressed(call, f)
+    call.__module__ = "tl_data"
+    return described(call, f)
 
 
 def python_table(t: Table) -> Callable[..., Any]:
     """The listing for Python: `videos("demo")` gives a pyarrow Table."""
 
     def call(*args: Any, settings: Settings | None = None, **kwargs: Any) -> pa.Table:
-        return pa.Table.from_batches(connect(settings).batches(t, **_bind(t, args, kwargs)), t.schema)
+        return pa.Table.from_batches(connect(settings).batches(t, **bound(t, args, kwargs)), t.schema)
 
-    return _dressed(call, t)
-
-
-def _bind(f: Function | Table, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    names = [p.name for p in f.parameters]
-    if len(args) > len(names):
-        raise SchemaMismatch(f"{f.name} takes {len(names)} arguments ({', '.join(names)}), not {len(args)}")
-    return dict(zip(names, args, strict=False)) | kwargs
-
-
-def _dressed(call: Callable[..., Any], f: Function | Table) -> Callable[..., Any]:
-    """Name, help and signature for `help()` and editors."""
-    call.__name__ = call.__qualname__ = f.name
     call.__module__ = "tl_data"
-    args = "\n".join(f"    {p.name}: {p.doc}" for p in f.parameters)
-    call.__doc__ = f"{f.doc}\n\n{f.detail}\n\nArgs:\n{args}\n"
-    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter(
-                p.name,
-                inspect.Parameter.POSITIONAL_OR_KEYWORD,
-                default=inspect.Parameter.empty if p.required else p.default,
-            )
-            for p in f.parameters
-        ]
-        + [inspect.Parameter("settings", inspect.Parameter.KEYWORD_ONLY, default=None)]
-    )
-    return call
+    return described(call, t)
 
 
 def _is_series(value: Any) -> bool:

@@ -10,7 +10,6 @@ import click
 from tl_data import errors as tree
 from tl_data.lake.schemas import TABLES
 from tl_data.settings import Settings
-from tl_data.view.errors import BY_CLASS, BY_CODE
 
 NOTE = "<!-- Printed by `tl-data docs`: change the declarations in {}, not this file. -->\n"
 
@@ -88,7 +87,7 @@ def _errors() -> str:
     lines = [
         "# Errors",
         "",
-        NOTE.format("tl_data/errors.py and tl_data/view/errors.py"),
+        NOTE.format("tl_data/errors.py"),
         "The table `errors` and the `try_` functions name the class and the code. `retryable` says whether",
         "sending the same thing again can help; the next run of a job tries exactly those rows again.",
         "",
@@ -97,9 +96,11 @@ def _errors() -> str:
     ]
     for name, kind in classes:
         doc = (inspect.getdoc(kind) or "").splitlines()[0]
-        lines.append(f"| `{name}` | {'yes' if kind.retryable else 'no'} | {doc} | {BY_CLASS.get(name, '')} |")
+        lines.append(
+            f"| `{name}` | {'yes' if kind.retryable else 'no'} | {doc} | {tree.NEXT_BY_CLASS.get(name, '')} |"
+        )
     lines += ["", "## Codes with a next step of their own", "", "| code | what to do |", "| --- | --- |"]
-    lines += [f"| `{code}` | {step} |" for code, step in BY_CODE.items()]
+    lines += [f"| `{code}` | {step} |" for code, step in tree.NEXT_BY_CODE.items()]
     return "\n".join(lines) + "\n"
 
 

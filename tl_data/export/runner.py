@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from tl_data.errors import ExportError, SettingsError
-from tl_data.export.registry import SINKS, sink_of
 from tl_data.export.rows import EXPORTABLE, Rows, TableRows, VectorRows
 from tl_data.export.sink import (
     Refused,
@@ -39,6 +40,54 @@ WAIT = 0.5  # seconds before the second attempt; doubled after each
 SHOWN = 1000  # refused rows that a report keeps; all are counted
 
 Progress = Callable[[str, int], None]
+
+#: The tools that an export can write to: scheme -> module below `tl_data.export` and the record's
+#: name in it. Modules are imported when used.
+SINKS = MappingProxyType(
+    {
+        "webvtt": ("editing.subtitles", "WEBVTT"),
+        "srt": ("editing.subtitles", "SRT"),
+        "ttml": ("editing.subtitles", "TTML"),
+        "youtube": ("editing.subtitles", "YOUTUBE"),
+        "otio": ("editing.otio", "SINK"),
+        "fcpxml": ("editing.xml", "FCPXML"),
+        "premiere": ("editing.xml", "PREMIERE"),
+        "edl": ("editing.edl", "EDL"),
+        "markers": ("editing.edl", "MARKERS"),
+        "labelstudio": ("editing.labelstudio", "SINK"),
+        "lancedb": ("vectors.lancedb", "SINK"),
+        "qdrant": ("vectors.qdrant", "SINK"),
+        "milvus": ("vectors.milvus", "SINK"),
+        "chroma": ("vectors.chroma", "SINK"),
+        "pgvector": ("vectors.pgvector", "SINK"),
+        "postgresql": ("vectors.pgvector", "SINK"),
+        "mongodb": ("vectors.mongodb", "SINK"),
+        "pinecone": ("vectors.pinecone", "SINK"),
+        "opensearch": ("vectors.opensearch", "OPENSEARCH"),
+        "elasticsearch": ("vectors.opensearch", "ELASTICSEARCH"),
+        "vespa": ("vectors.vespa", "SINK"),
+        "redis": ("vectors.redis", "SINK"),
+        "weaviate": ("vectors.weaviate", "SINK"),
+        "oracle": ("vectors.oracle", "SINK"),
+        "snowflake": ("warehouses.files", "SNOWFLAKE"),
+        "bigquery": ("warehouses.files", "BIGQUERY"),
+        "databricks": ("warehouses.files", "DATABRICKS"),
+        "jsonl": ("text.jsonl", "SINK"),
+    }
+)
+
+
+def sink_of(scheme: str) -> Sink:
+    """The record of a tool.
+
+    Raises:
+        SettingsError: there is no such tool.
+    """
+    if scheme not in SINKS:
+        raise SettingsError(f"no tool {scheme!r}; there are {', '.join(sorted(SINKS))}")
+    module, name = SINKS[scheme]
+    found: Sink = getattr(import_module(f"tl_data.export.{module}"), name)
+    return found
 
 
 @dataclass

@@ -14,17 +14,14 @@ Every function takes `settings=`, as from `Settings.load()`, which is also the d
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tl_data.catalog import Function
+from tl_data.catalog import Function, bound, described
 from tl_data.connection import connect
-from tl_data.errors import SchemaMismatch
 from tl_data.functions import FUNCTIONS
 from tl_data.settings import Settings
-from tl_data.spark.columns import column_of, inline, similarity
-from tl_data.spark.dataframes import apply
+from tl_data.spark.dataframes import apply, column_of, inline, similarity
 from tl_data.spark.nearest import nearest
 
 if TYPE_CHECKING:
@@ -42,31 +39,14 @@ def column_function(f: Function, *, attempt: bool = False) -> Callable[..., Colu
 
         from tl_data.spark.register import boxed, udf, worker_of
 
-        if len(args) > len(f.parameters):
-            raise SchemaMismatch(f"{name} takes {len(f.parameters)} arguments, not {len(args)}")
-        given = dict(zip((p.name for p in f.parameters), args, strict=False)) | kwargs
+        given = bound(f, args, kwargs)
         f.arguments(given)
         spark = SparkSession.active()
         worker = worker_of(spark, connect(settings))
         made = udf(worker, f, attempt=attempt)(*(column_of(p, given) for p in f.parameters))
         return (made[0] if boxed(f.outcome if attempt else f.gives) else made).alias(name)  # type: ignore[no-any-return]
 
-    call.__name__ = call.__qualname__ = name
-    call.__doc__ = f"{f.doc}\n\n{f.detail}\n\nArgs:\n" + "\n".join(
-        f"    {p.name}: {p.doc}" for p in f.parameters
-    )
-    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter(
-                p.name,
-                inspect.Parameter.POSITIONAL_OR_KEYWORD,
-                default=inspect.Parameter.empty if p.required else p.default,
-            )
-            for p in f.parameters
-        ]
-        + [inspect.Parameter("settings", inspect.Parameter.KEYWORD_ONLY, default=None)]
-    )
-    return call
+    return described(call, f, name)
 
 
 def __getattr__(name: str) -> Any:

@@ -21,10 +21,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from tl_data._version import __version__
-from tl_data.errors import LakeError, TLDataError
+from tl_data.errors import LakeError, TLDataError, next_step
 from tl_data.settings import Settings
 from tl_data.urls import encoded, redacted
-from tl_data.view.errors import next_step
 from tl_data.view.library import SORTS, Library, Query
 from tl_data.view.media import BucketObject, Media
 from tl_data.view.search import Question, Search

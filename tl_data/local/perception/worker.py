@@ -66,7 +66,7 @@ def _look(request: dict[str, str], tell: Callable[[float], None], ears: _Ears) -
         from tl_data.local.perception.decode import probe
 
         return probe(path)
-    from tl_data.local.perception.analyzer import Models, analyze
+    from tl_data.local.perception.analyzer import Models, analyze, heard_again, seen_again
 
     sight = None
     if request.get("clip"):
@@ -74,18 +74,17 @@ def _look(request: dict[str, str], tell: Callable[[float], None], ears: _Ears) -
 
         sight = encoder(Path(request["clip"]), request["sight"])
     if request["do"] == "again":
-        from tl_data.local.perception import update
         from tl_data.local.perception.evidence import from_json
 
         evidence = from_json(request["evidence"].encode())
         if evidence.sight != request["sight"]:
-            evidence = update.seen_again(evidence, Path(request["folder"]), sight)
+            evidence = seen_again(evidence, Path(request["folder"]), sight)
         if evidence.ears == request["ears"]:
             return evidence
         if not evidence.probe.audio_codec:
             return replace(evidence, ears=request["ears"])
         with ears.hearing(path, tell, request["whisper"], request["ears"]) as heard:
-            return update.heard_again(evidence, heard(), request["ears"])
+            return heard_again(evidence, heard(), request["ears"])
     models = Models(
         sight=sight,
         objects=Path(request["objects"]) if request.get("objects") else None,
