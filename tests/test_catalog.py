@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
@@ -113,3 +118,24 @@ def test_a_name_is_declared_once() -> None:
     with pytest.raises(SchemaMismatch):
         function(pa.string(), text=pa.string(), example={"text": "a"})(search)
     assert FUNCTIONS["search"] is before
+
+
+def test_a_wrong_keyword_and_a_wrong_type_fail_the_type_check(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import pandas as pd\n"
+        "import tl_data\n"
+        "reveal_type(tl_data.search('demo', 'a red car', max_hits=3))\n"
+        "reveal_type(tl_data.summarize('a.mp4'))\n"
+        "reveal_type(tl_data.videos('demo'))\n"
+        "tl_data.summarize(pd.Series(['a.mp4']), prompt='short')\n"
+        "tl_data.search('demo', 'a red car', colour='red')\n"
+        "tl_data.search('demo', 'a red car', max_hits='many')\n"
+        "tl_data.show([])\n"
+    )
+    command = [sys.executable, "-m", "mypy", "--config-file=", "--ignore-missing-imports", str(script)]
+    checked = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    notes = re.findall(r"Revealed type is \"(.*?)\"", checked.stdout)
+    assert notes == ["tl_data.display.Rows", "str | None", "tl_data.display.Rows"], checked.stdout
+    wrong = set(re.findall(r"script.py:(\d+): error:.*\[(.*)\]", checked.stdout))
+    assert wrong == {("7", "call-overload"), ("8", "call-overload")}, checked.stdout

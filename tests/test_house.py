@@ -68,7 +68,7 @@ CALLED_FROM_OUTSIDE = {
     "urllib, http.server": {"redirect_request", "do_GET", "do_HEAD", "log_message"},
     "dbt-duckdb": {"Plugin", "initialize", "configure_connection", "configure_cursor"},
     "PySpark": {"DiscoveredTwelveLabs", "latestOffset", "partitions", "streamReader", "streamWriter"},
-    "users, from Python": {"langchain_documents", "llama_index_nodes"},
+    "users, from Python": {"langchain_documents", "llama_index_nodes", "to_polars"},
 }
 #: A decorator that puts what it decorates into a catalog: of functions, of API operations, of commands.
 REGISTERED = re.compile(r"^(function|listing|operation|.*\.(command|group))\b")

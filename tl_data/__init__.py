@@ -24,6 +24,7 @@ from tl_data.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from tl_data.backends.python import *  # noqa: F403 - the catalog's functions
     from tl_data.display import Shown
 
 __all__ = ["Settings", "TLDataError", "__version__", "cancel", "register", "show", "stream"]

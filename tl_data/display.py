@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -109,7 +110,28 @@ class Shown:
 
 
 class Rows(list[Any]):
-    """A list of rows that a notebook shows as HTML; in all else a list."""
+    """A list of rows, each a dict, that a notebook shows as HTML and that becomes a table of any kind.
+
+    Args:
+        rows: the rows.
+        schema: the columns and their types; None: they are inferred.
+    """
+
+    def __init__(self, rows: Iterable[Any] = (), schema: pa.Schema | None = None) -> None:
+        super().__init__(rows)
+        self._schema = schema
+
+    def to_arrow(self) -> pa.Table:
+        """The rows as an Arrow table, with the columns of the function also when there is no row."""
+        return pa.Table.from_pylist(self, self._schema)
+
+    def to_pandas(self) -> Any:
+        """The rows as a pandas DataFrame."""
+        return self.to_arrow().to_pandas()
+
+    def to_polars(self) -> Any:
+        """The rows as a Polars DataFrame. Needs `polars`."""
+        return import_module("polars").from_arrow(self.to_arrow())
 
     def _repr_html_(self) -> str:
         return show(self)._repr_html_()

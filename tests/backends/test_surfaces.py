@@ -20,7 +20,7 @@ from tests.support.surfaces import DuckDB, Pandas, Surface
 from tl_data.catalog import Function, Parameter
 from tl_data.connection import connect
 from tl_data.errors import SchemaMismatch
-from tl_data.functions import FUNCTIONS
+from tl_data.functions import FUNCTIONS, TABLES
 from tl_data.session import Session
 from tl_data.types import TEXT
 
@@ -277,3 +277,32 @@ class TestDuckDB:
         assert second.con.sql(statement).fetchall() == [(None,)]
         for con in (cursor, first.con, second.con):
             con.close()
+
+
+def test_series_of_pandas_and_of_polars_are_columns(library: Library) -> None:
+    import pandas as pd
+    import polars as pl
+
+    texts = ["a red object", None, "a blue object", "a red object"]
+    in_pandas = tl_data.embed_text(pd.Series(texts, index=[7, 8, 9, 10]), settings=library.settings)
+    assert list(in_pandas.index) == [7, 8, 9, 10]
+    in_polars = tl_data.embed_text(pl.Series("words", texts), settings=library.settings)
+    assert in_polars.name == "embed_text"
+    assert in_polars.dtype == pl.List(pl.Float32)
+    assert in_polars.to_list() == in_pandas.to_list()
+    assert in_polars[1] is None
+    hits = tl_data.search(library.index, pl.Series(texts[:1]), max_hits=1, settings=library.settings)
+    assert [hit["rank"] for hit in hits[0]] == [1]
+    with pytest.raises(SchemaMismatch, match="different libraries"):
+        tl_data.search(pd.Series(["demo"]), pl.Series(["x"]), settings=library.settings)
+    with pytest.raises(SchemaMismatch, match="2 rows, but index_id has 1"):
+        tl_data.search(pl.Series(["demo"]), pl.Series(["x", "y"]), settings=library.settings)
+
+
+def test_rows_become_tables_of_every_kind(library: Library) -> None:
+    hits = tl_data.search(library.index, "a red object", max_hits=1, settings=library.settings)
+    assert hits.to_arrow().schema.names == FUNCTIONS["search"].columns.names
+    assert hits.to_pandas()["rank"].tolist() == hits.to_polars()["rank"].to_list() == [1]
+    listed = tl_data.videos(library.index, filename="no such file", settings=library.settings)
+    assert listed == []
+    assert listed.to_arrow().schema == TABLES["videos"].schema

@@ -178,10 +178,10 @@ def test_vectors_of_a_video_by_marengo_35(account: Account) -> None:
 def test_listings(account: Account) -> None:
     if not account.today:
         return
-    tasks = tl_data.analyze_tasks(settings=account.connection.settings).to_pylist()
+    tasks = tl_data.analyze_tasks(settings=account.connection.settings)
     assert tasks
     assert all(task["custom_id"] for task in tasks)
-    assets = tl_data.assets(settings=account.connection.settings).to_pylist()
+    assets = tl_data.assets(settings=account.connection.settings)
     assert {asset["status"] for asset in assets} == {"ready"}
 
 

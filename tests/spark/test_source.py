@@ -34,7 +34,7 @@ def test_listings(registered: Any, library: Library) -> None:
     videos = read(registered, "videos", index_id=library.index)
     assert videos.schema.fieldNames() == TABLES["videos"].schema.names
     rows = videos.toArrow().to_pylist()
-    expected = tl_data.videos(library.index, settings=library.settings).to_pylist()
+    expected = tl_data.videos(library.index, settings=library.settings)
     assert rows == expected
     assert read(registered, "tasks", index_id=library.index).where("status = 'ready'").count() == len(
         library.urls

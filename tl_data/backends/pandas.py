@@ -1,8 +1,9 @@
-"""Python and pandas: the catalog as functions. A Series among the arguments gives a Series of values."""
+"""Python, pandas and Polars: the catalog as functions. A Series among the arguments gives a Series."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import pyarrow as pa
@@ -17,9 +18,9 @@ from tl_data.settings import Settings
 def python_function(f: Function) -> Callable[..., Any]:
     """The function for Python: `search("demo", "a red car")`, or with Series as columns.
 
-    Scalars give one value, as plain Python objects (a table function: a list of dicts). With a Series among
-    them, all Series must share one index; the answer is a Series of values with that index, and each
-    distinct row is called once.
+    Scalars give one value, as plain Python objects (a table function: `Rows`). With a Series among them, the
+    answer is a Series of the same kind, and each distinct row is called once. Series of pandas must share one
+    index, which the answer has, too; Series of Polars must have one length.
     """
 
     def call(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Any:
@@ -28,37 +29,51 @@ def python_function(f: Function) -> Callable[..., Any]:
         columns = {name: value for name, value in given.items() if _is_series(value)}
         if not columns:
             value = connection.call(f, **given)
-            return Rows(value) if f.is_table and value is not None else value
-        first = next(iter(columns.values()))
-        for name, column in columns.items():
-            if not column.index.equals(first.index):
-                raise SchemaMismatch(f"{f.name}: the index of {name} is not that of the other columns")
+            return Rows(value, f.columns) if f.is_table and value is not None else value
+        name, first = next(iter(columns.items()))
+        for other, column in columns.items():
+            if type(column) is not type(first):
+                raise SchemaMismatch(f"{f.name}: {other} and {name} are Series of different libraries")
+            if len(column) != len(first):
+                lengths = f"{other} has {len(column)} rows, but {name} has {len(first)}"
+                raise SchemaMismatch(f"{f.name}: {lengths}: they need one length")
+            if hasattr(first, "index") and not column.index.equals(first.index):
+                raise SchemaMismatch(f"{f.name}: the index of {other} is not that of the other columns")
+        lists = {n: column.to_list() for n, column in columns.items()}
         rows = (
-            {n: _plain(v.iloc[i]) if n in columns else v for n, v in given.items()} for i in range(len(first))
+            {n: _plain(lists[n][i]) if n in lists else v for n, v in given.items()} for i in range(len(first))
         )
         values = list(connection.values(f, rows))
-        return type(first)(values, index=first.index, name=f.name, dtype=object)
+        if hasattr(first, "index"):
+            return type(first)(values, index=first.index, name=f.name, dtype=object)
+        # Through Arrow, so that a column of NULLs, and one of empty lists, has the function's type.
+        return import_module("polars").from_arrow(pa.array(values, f.gives)).alias(f.name)
 
     call.__module__ = "tl_data"
     return described(call, f)
 
 
 def python_table(t: Table) -> Callable[..., Any]:
-    """The listing for Python: `videos("demo")` gives a pyarrow Table."""
+    """The listing for Python: `videos("demo")` gives `Rows`."""
 
-    def call(*args: Any, settings: Settings | None = None, **kwargs: Any) -> pa.Table:
-        return pa.Table.from_batches(connect(settings).batches(t, **bound(t, args, kwargs)), t.schema)
+    def call(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Rows:
+        batches = connect(settings).batches(t, **bound(t, args, kwargs))
+        return Rows((row for batch in batches for row in batch.to_pylist()), t.schema)
 
     call.__module__ = "tl_data"
     return described(call, t)
 
 
 def _is_series(value: Any) -> bool:
-    return hasattr(value, "iloc") and hasattr(value, "index")
+    return hasattr(value, "to_list") and hasattr(value, "__len__")
 
 
 def _plain(value: Any) -> Any:
-    """pandas writes a missing text as NaN, None or NA; all mean NULL."""
-    if value is None or (isinstance(value, float) and value != value) or type(value).__name__ == "NAType":
+    """pandas writes a missing text as NaN, None, NaT or NA; all mean NULL."""
+    if (
+        value is None
+        or (isinstance(value, float) and value != value)
+        or type(value).__name__ in ("NAType", "NaTType")
+    ):
         return None
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value

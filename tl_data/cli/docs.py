@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from tl_data import catalog
 from tl_data.catalog import Function, Parameter, Table, literal
+from tl_data.cli import stubs
 from tl_data.cli.sdk_docs import SDKS, sdks_of
 from tl_data.cli.site import site_pages
 from tl_data.client import OPERATIONS
@@ -82,6 +83,7 @@ def pages(cli: click.Group, root: Path = ROOT) -> dict[str, str]:
         "sql/spark.sql": _sql_page("Spark SQL", "import tl_data; tl_data.register(spark)"),
         "sql/tables.sql": _tables_page(),
         "sql/README.md": _reference(),
+        "tl_data/backends/python.pyi": stubs.page(),
     }
     made |= site_pages(made["sql/README.md"], cli)
     readme = root / "README.md"
