@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
+from tl_data.errors import MediaRefused, MissingExtra
 from tl_data.urls import encoded, redacted
 
 MOST = 20  # rows with a picture, and rows of a table
@@ -210,7 +211,10 @@ def _picture(source: Any, frames: list[tuple[float, bytes]], second: float) -> b
         return None
     from tl_data.media.frames import frame_at
 
-    return frame_at(str(source), second)
+    try:
+        return frame_at(str(source), second)
+    except (MediaRefused, MissingExtra):  # logged where it happens; the strip shows the row without a picture
+        return None
 
 
 def _open_url(row: Row) -> str | None:

@@ -254,6 +254,7 @@ NEXT_BY_CODE = {
     "video_resolution_too_low": "Give a version with a higher resolution.",
     "video_resolution_too_high": "Give a version with a lower resolution.",
     "video_filesize_too_large": "Encode the video with a lower bit rate, or cut it.",
+    "frames_unreadable": "Check that the video opens on this machine. Its other rows are in the lake.",
     "video_audio_too_short": "Give a longer recording.",
     "api_key_invalid": "Set TL_API_KEY to a valid key, then run the job again.",
     "usage_limit_exceeded": "Wait until the quota is renewed or raise it, then run the job again.",

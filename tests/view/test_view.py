@@ -281,7 +281,20 @@ def test_pictures_outlast_their_source(
     assert get(served, "poster", id="key-1")[2] == poster
     assert get(served, "poster", id="key-1", t=19.9)[2] == rows[-1]["jpeg"]
     assert get(served, "poster", id="key-0")[1]["content-type"] == "image/svg+xml"
-    assert frames_of("/nowhere/gone.mp4", 20.0) == []
+
+
+def test_a_damaged_file_has_a_reason_in_the_place_of_its_picture(
+    tmp_path: Path, serve: Callable[[Viewer], Served], caplog: pytest.LogCaptureFixture
+) -> None:
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(bytes(range(256)) * 40)
+    make_lake(tmp_path / "lake", lambda n: str(damaged), 1)
+    served = serve(Viewer(LakeFolder(str(tmp_path / "lake")), "damaged"))
+    for _ in range(2):
+        status, headers, _body = get(served, "poster", id="key-0")
+        assert (status, headers["content-type"]) == (200, "image/svg+xml")
+        assert headers["x-no-picture"].startswith(f"no pictures of {damaged}: Invalid data")
+    assert [r.name for r in caplog.records if "damaged.mp4" in r.message] == ["tl_data.media"]  # once
 
 
 def test_copies_of_the_sources_are_played(tmp_path: Path, video: Path) -> None:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
+from tl_data.errors import ConnectionFailed, MediaRefused, MissingExtra
 from tl_data.untrusted import CONTAINERS, REMOTE_CONTAINERS
+from tl_data.urls import redacted
+
+log = logging.getLogger("tl_data.media")
 
 WIDTH = 320  # pixels
 FRAMES = 12  # of a video, spread over its duration
@@ -16,50 +23,74 @@ Json = dict[str, Any]
 
 
 def frames_of(source: str, length: float | None) -> list[Json]:
-    """Frames of a video as rows without its id: sec, kind, jpeg, width, height.
-
-    A source that cannot be opened or decoded gives no rows: frames are optional and fail no video.
+    """Frames of a video as rows without its id: sec, kind, jpeg, width, height; none for sound alone.
 
     Args:
         source: path or URL.
         length: of the video in seconds; None takes the duration in its header.
+
+    Raises:
+        MediaRefused, ConnectionFailed: the source cannot be decoded or reached (`frames_unreadable`).
+        MissingExtra: PyAV is not installed.
     """
-    try:
-        import av
-    except ImportError:
-        return []
-    options = REMOTE_CONTAINERS if "://" in source else CONTAINERS
-    try:
-        # Timeouts in seconds to open and to read, so that a slow host cannot block the run.
-        with av.open(source, options=options, timeout=(15.0, 30.0)) as opened:
-            stream = opened.streams.video[0]
-            duration = length or float((opened.duration or 0) / av.time_base)
-            count = max(1, min(FRAMES, int(duration)))
-            rows: list[Json] = []
-            for n in range(count):
+    # Timeouts in seconds to open and to read, so that a slow host cannot block the run.
+    with _opened(source, timeout=(15.0, 30.0)) as opened:
+        if not opened.streams.video:
+            return []
+        stream = opened.streams.video[0]
+        duration = length or float((opened.duration or 0) / 1_000_000)  # FFmpeg counts microseconds
+        count = max(1, min(FRAMES, int(duration)))
+        rows: list[Json] = []
+        lost: Exception = ValueError("no frame could be decoded")
+        for n in range(count):
+            try:
                 image = _at(opened, stream, duration * (n + 0.5) / count)
-                if image is not None:
-                    kind = "poster" if n == count * POSTER // FRAMES else "moment"
-                    body, width, height = jpeg(image)
-                    second = round(duration * (n + 0.5) / count, 3)
-                    rows.append({"sec": second, "kind": kind, "jpeg": body, "width": width, "height": height})
-            return rows
-    except Exception:  # noqa: BLE001 - a foreign file may make the library raise anything
-        return []
+            except Exception as error:  # noqa: BLE001 - a foreign file may make the library raise anything
+                image, lost = None, error  # a damaged part: the others may be fine
+            if image is not None:
+                kind = "poster" if n == count * POSTER // FRAMES else "moment"
+                body, width, height = jpeg(image)
+                second = round(duration * (n + 0.5) / count, 3)
+                rows.append({"sec": second, "kind": kind, "jpeg": body, "width": width, "height": height})
+        if not rows:
+            raise lost
+        if len(rows) < count:
+            log.warning("%d of %d pictures of %s: %s", len(rows), count, redacted(source), _cause(lost))
+        return rows
 
 
 def frame_at(path: str, second: float) -> bytes | None:
-    """The frame of a file at a time as JPEG; None if it cannot be decoded."""
+    """The frame of a file at a time as JPEG; None for sound alone. Raises as `frames_of` does."""
+    with _opened(path) as opened:
+        if not opened.streams.video:
+            return None
+        image = _at(opened, opened.streams.video[0], second)
+        if image is None:
+            raise ValueError("no frame could be decoded")
+        return jpeg(image)[0]
+
+
+@contextmanager
+def _opened(source: str, **options: Any) -> Iterator[Any]:
+    """The container of a path or URL; any failure within is logged and raised as an error of the package."""
     try:
         import av
-    except ImportError:
-        return None
+    except ImportError as error:
+        raise MissingExtra("av", "media") from error
+    remote = "://" in source
     try:
-        with av.open(path, options=CONTAINERS) as opened:
-            image = _at(opened, opened.streams.video[0], second)
-            return None if image is None else jpeg(image)[0]
-    except Exception:  # noqa: BLE001 - a foreign file may make the library raise anything
-        return None
+        with av.open(source, options=REMOTE_CONTAINERS if remote else CONTAINERS, **options) as opened:
+            yield opened
+    except Exception as error:  # a foreign file may make the library raise anything
+        text = f"no pictures of {redacted(source)}: {_cause(error)}"
+        log.warning(text)
+        if remote and isinstance(error, OSError | av.error.HTTPServerError | av.error.ExitError):
+            raise ConnectionFailed(text, "frames_unreadable") from error
+        raise MediaRefused(text, "frames_unreadable") from error
+
+
+def _cause(error: Exception) -> str:
+    return redacted(getattr(error, "strerror", None) or str(error) or type(error).__name__)
 
 
 def _at(opened: Any, stream: Any, second: float) -> Any:

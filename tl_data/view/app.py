@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from starlette.applications import Starlette
@@ -21,7 +22,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from tl_data._version import __version__
-from tl_data.errors import LakeError, TLDataError, next_step
+from tl_data.errors import LakeError, MediaRefused, TLDataError, next_step
 from tl_data.settings import Settings
 from tl_data.urls import encoded, redacted
 from tl_data.view.library import SORTS, Library, Query
@@ -249,10 +250,12 @@ def _poster(viewer: Viewer) -> Callable[[Request], Response]:
         at = request.query_params.get("t")
         try:
             picture = viewer.sources.picture(tile, float(at) if at else None) if tile else None
-        except (LakeError, ValueError):
-            picture = None
+            reason = "There is no picture of this moment."
+        except (LakeError, MediaRefused, ValueError) as error:
+            picture, reason = None, redacted(str(error))
         if picture is None:
-            return FileResponse(STATIC / "no-picture.svg", headers={"Cache-Control": "no-store"})
+            headers = {"Cache-Control": "no-store", "X-No-Picture": quote(reason, safe=" :/.,()'")}
+            return FileResponse(STATIC / "no-picture.svg", headers=headers)
         return Response(picture, headers={"Cache-Control": "private, max-age=600"}, media_type="image/jpeg")
 
     return endpoint

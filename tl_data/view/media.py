@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow.compute as pc
 
-from tl_data.errors import LakeError
+from tl_data.errors import LakeError, MediaRefused
 from tl_data.media.frames import FRAMES, POSTER, frame_at
 from tl_data.object_store import plain_http
 from tl_data.view.snapshot import LakeFolder, Row
@@ -91,6 +91,9 @@ class Media:
 
         Args:
             second: of the moment; None: the video's poster.
+
+        Raises:
+            MediaRefused: the file is there and cannot be decoded.
         """
         kept = self._kept(tile["video_id"])
         if kept:
@@ -105,7 +108,10 @@ class Media:
         length = float(tile["duration_sec"] or 0.0)
         moment = length / 3 if second is None else second
         with self._decoders:
-            return frame(found.place, round(moment, 1), Path(found.place).stat().st_mtime_ns)
+            made = frame(found.place, round(moment, 1), Path(found.place).stat().st_mtime_ns)
+        if isinstance(made, MediaRefused):
+            raise made
+        return made
 
     def _copy(self, tile: Row) -> Path | None:
         assert self.folder is not None
@@ -145,13 +151,16 @@ class Media:
 
 
 @lru_cache(maxsize=2048)
-def frame(path: str, second: float, modified: int) -> bytes | None:
-    """The frame of a file at a time as JPEG; None if it cannot be decoded.
+def frame(path: str, second: float, modified: int) -> bytes | MediaRefused | None:
+    """The frame of a file at a time as JPEG, or why it cannot be decoded; None for sound alone.
 
     Args:
         modified: time of the file's last change: another one is another file.
     """
-    return frame_at(path, second)
+    try:
+        return frame_at(path, second)
+    except MediaRefused as error:  # kept, so that a page with the video does not decode it again
+        return error
 
 
 class BucketObject:
