@@ -61,10 +61,10 @@ def test_a_broken_or_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_length_of_vectors_is_that_of_who_makes_them() -> None:
     asked = [{}, {"search_model": "marengo3.0"}, {"search_model": "marengo2.7"}]
-    assert [Settings(**said).dimension for said in asked] == [320, 320, 320]  # type: ignore[arg-type]
+    assert [Settings(**said).dimension for said in asked] == [320, 512, 1024]  # type: ignore[arg-type]
     assert [Settings(api_key="k", **said).dimension for said in asked] == [512, 512, 1024]  # type: ignore[arg-type]
     engine = {"base_url": "http://127.0.0.1:1/v1.3"}
-    assert [Settings(**engine, **said).dimension for said in asked] == [None, None, None]  # type: ignore[arg-type]
+    assert [Settings(**engine, **said).dimension for said in asked] == [None, 512, 1024]  # type: ignore[arg-type]
     assert Settings(**engine, search_model="tl-local-2").dimension == 320  # type: ignore[arg-type]
     proxy = {"api_key": "k", "base_url": "https://proxy.example/v1.3"}
     assert [Settings(**proxy, **said).dimension for said in asked] == [None, 512, 1024]  # type: ignore[arg-type]

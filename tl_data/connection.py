@@ -35,6 +35,7 @@ from tl_data.guard import (
     prices_for,
 )
 from tl_data.ledger.ledger import Ledger
+from tl_data.models import search_model
 from tl_data.ratelimit.limiter import Limiter
 from tl_data.runtime.concurrency import Loop
 from tl_data.runtime.context import call_context
@@ -89,10 +90,15 @@ class Connection:
     def dimension(self) -> int | None:
         """Length of the vectors of the session's model; None if it is not known before the first answer.
 
-        With a model of its own the embedded engine is started: only its files say it.
+        Without `search_model` the service's default model of today is assumed, until an answer shows that
+        the account is of 2025. With a `local_clip` the embedded engine is started: only its files say it.
         """
         settings = self.settings
-        if settings.embedded and settings.local_clip:
+        if self._session is not None and settings.search_model is None and settings.dimension is not None:
+            model = search_model(self._session.embed_model)
+            if model is not None and self._session.models is None:
+                return model.dimension
+        if settings.embedded and settings.local_clip and settings.dimension is None:
             models = self.session.models
             return models.dimension if models else None
         return settings.dimension

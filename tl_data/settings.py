@@ -180,14 +180,14 @@ class Settings:
     @property
     def dimension(self) -> int | None:
         """The dimension of the model's vectors, None if it is not known before a connection."""
-        if self.embedded:  # the engine's own vectors, for any requested model name
+        if self.search_model is not None:  # the embedded engine's vectors have the length of the named model
+            clip = self.search_model == EMBEDDED_MODEL and self.local_clip
+            return None if clip else DIMENSIONS.get(self.search_model)
+        if self.embedded:
             # The files of the encoder determine it: see Connection.dimension.
             return None if self.local_clip else DIMENSIONS[EMBEDDED_MODEL]
         # The vectors of an unknown server may have any dimension.
-        here = is_loopback(self.base_url or "")
-        if self.search_model != EMBEDDED_MODEL and (here or (self.base_url and self.search_model is None)):
-            return None
-        return DIMENSIONS.get(self.search_model or "marengo3.0")
+        return None if self.base_url else DIMENSIONS["marengo3.0"]
 
     @property
     def ledger_url(self) -> str:

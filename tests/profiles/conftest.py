@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,10 @@ class Account:
     def today(self) -> bool:
         return self.profile == "today"
 
+    @property
+    def index(self) -> str:
+        return self.connection.settings.index
+
     def call(self, name: str, **arguments: Any) -> Any:
         return self.connection.call(FUNCTIONS[name], **arguments)
 
@@ -61,15 +65,13 @@ def one_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["today", "2025"])
 def account(
-    request: pytest.FixtureRequest,
-    start_engine: Callable[..., Any],
-    one_video: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, one_video: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Account]:
-    engine = start_engine("--allow-private", "--profile", request.param)
+    """An account on the session's engines; its ledger and its index are of the module alone."""
+    engine = request.getfixturevalue({"today": "today", "2025": "account_2025"}[request.param])
     home = tmp_path_factory.mktemp("home")
     settings = Settings(
-        api_key="tlk_A0KEY", base_url=engine.base_url, home=str(home), index="demo", poll_interval=0.3
+        api_key="tlk_A0KEY", base_url=engine.base_url, home=str(home), index=home.name, poll_interval=0.3
     )
     with FileServer(one_video.parent) as server:
         connection = connect(settings)

@@ -41,6 +41,7 @@ class _Registration:
 
     connection: Connection  # of the settings that were registered last
     number: int
+    dimension: int | None = None  # numbers of a vector, as the macros declare it; None: of any length
     #: The Python functions behind the UDFs. DuckDB releases them when the cursor is closed that created them,
     #: and still calls them from others: the process would crash.
     functions: list[Callable[..., Any]] = field(default_factory=list)
@@ -66,7 +67,7 @@ def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
     own = _find(con)
     if own is None:
         own = _create(con, connection)
-    own.connection = connection
+    own.connection, own.dimension = connection, dimension
     _registered[con] = own
     kinds = ["TEMP MACRO", "MACRO"] if _is_writable(con) else ["TEMP MACRO"]
     macros = []
@@ -153,6 +154,8 @@ USAGE_ROWS = pa.list_(
     )
 )
 
+DIMENSION = "embedding_dimension"  # the argument that sets the length of a vector
+
 #: The id of the running statement: its calls share one guard. All runs of a prepared statement have one id.
 STATEMENT = "CAST(current_query_id() AS UBIGINT)"
 
@@ -219,9 +222,32 @@ def _values(own: _Registration, f: Function) -> Callable[..., pa.Array]:
         connection = own.connection
         rows, statement = _batch(f.parameters, columns, own)
         with connection.guarded(f, rows, statement) as admitted:
-            return pa.array(connection.values(f, rows, admitted=admitted), f.gives)
+            values = list(connection.values(f, rows, admitted=admitted))
+        if own.dimension is not None and _has_vector(f.gives):
+            _check_lengths(f, rows, values, own.dimension)
+        return pa.array(values, f.gives)
 
     return run
+
+
+def _check_lengths(
+    f: Function, rows: Sequence[dict[str, Any]], values: Sequence[Any], dimension: int
+) -> None:
+    """Check that vectors have the length that the macros declare, as a failed cast names no way out.
+
+    Raises:
+        SettingsError: the model of the account makes vectors of another length.
+    """
+    for row, value in zip(rows, values, strict=True):
+        if value is None or row.get(DIMENSION) is not None:
+            continue
+        vectors = [value] if f.gives == VECTOR else [part["vector"] for part in value]
+        if other := next((len(v) for v in vectors if v is not None and len(v) != dimension), None):
+            raise SettingsError(
+                f"{f.sql} returned a vector of {other} numbers, and the functions are registered for "
+                f"{dimension}. Set search_model to the model of the index or account and register again; "
+                f"what was paid for is kept. try_{f.sql} returns vectors of any length"
+            )
 
 
 def _outcomes(own: _Registration, f: Function) -> Callable[..., pa.Array]:
@@ -278,16 +304,24 @@ def _macro(
     dimension: int | None,
 ) -> str:
     """What gives a UDF its public name, named arguments and, for tables, its rows."""
-    takes = ", ".join(p.name if p.required else f"{p.name} := {literal(p.default)}" for p in parameters)
+    takes = [p.name if p.required else f"{p.name} := {literal(p.default)}" for p in parameters]
     # Casts let any argument in that can be read as the type: a number as text, a DECIMAL or TIMESTAMP, NULL.
     given = [f"CAST({p.name} AS {_type(con, p.type)})" for p in parameters]
     call = f"_{name}({', '.join([*given, STATEMENT])})"
     if dimension is not None and _has_vector(gives):
         # Arrays of a known length are what DuckDB's distance functions and indexes want.
-        call = f"CAST({call} AS {_type(con, gives).replace('FLOAT[]', f'FLOAT[{dimension}]')})"
+        known = f"CAST({call} AS {_type(con, gives).replace('FLOAT[]', f'FLOAT[{dimension}]')})"
+        if chosen := [p for p in parameters if p.name == DIMENSION]:
+            # An overload: the length of a vector is in its type, and no type depends on an argument's value.
+            others = [each for each, p in zip(takes, parameters, strict=True) if p.name != DIMENSION]
+            at = sum(p.required for p in parameters)
+            typed = [*others[:at], f"{DIMENSION} {_type(con, chosen[0].type)}", *others[at:]]
+            fixed = known.replace(f"CAST({DIMENSION} AS", "CAST(NULL AS")
+            return f"{name}({', '.join(others)}) AS {fixed}, ({', '.join(typed)}) AS {call}"
+        call = known
     # Depth 2 is the list and its structs: deeper would take vectors and lists of words apart, too.
     body = f"TABLE SELECT unnest({call}, max_depth := 2)" if is_table else call
-    return f"{name}({takes}) AS {body}"
+    return f"{name}({', '.join(takes)}) AS {body}"
 
 
 def _type(con: duckdb.DuckDBPyConnection, kind: pa.DataType) -> str:

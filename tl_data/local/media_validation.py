@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 
 from tl_data.local.errors import MediaProblem
+from tl_data.local.models import OWN_LONGEST
 from tl_data.local.perception.evidence import Probe
 
 MAX_PIXELS = 50_000_000  # 150 MB once decoded
@@ -73,15 +74,15 @@ def is_image(path: Path) -> bool:
     return True
 
 
-MIN_SEC, MAX_SEC = 4.0, 7200.0
+MIN_SEC = 4.0
 MIN_SIDE = 360
 MAX_LONG, MAX_SHORT = 5184, 2160
 MAX_RATIO = 2.4
 SLACK = 0.005  # of the ratio: rounded to even pixels, 2.4:1 may be slightly more
 
 
-def check_video(probe: Probe) -> None:
-    """Validate a video. A portrait video is measured as if rotated to landscape.
+def check_video(probe: Probe, longest: float = OWN_LONGEST) -> None:
+    """Validate a video of at most `longest` seconds. A portrait video is measured as if it were landscape.
 
     Raises:
         MediaProblem: with the API's code.
@@ -104,7 +105,7 @@ def check_video(probe: Probe) -> None:
             "The aspect ratio of the video is invalid. Please upload a video with aspect ratio between "
             f"1:1 and {MAX_RATIO}:1. Current resolution is {size}.",
         )
-    check_duration(probe.duration_sec)
+    check_duration(probe.duration_sec, longest=longest)
 
 
 def check_sound(probe: Probe) -> None:
@@ -117,7 +118,7 @@ def check_sound(probe: Probe) -> None:
         raise MediaProblem("video_audio_track_not_exists", "The file has no audio track.")
 
 
-def check_duration(seconds: float, shortest: float = MIN_SEC, longest: float = MAX_SEC) -> None:
+def check_duration(seconds: float, shortest: float = MIN_SEC, longest: float = OWN_LONGEST) -> None:
     """Validate the length in seconds of a video or of a window of it.
 
     Raises:

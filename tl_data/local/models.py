@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.util import find_spec
@@ -359,6 +359,18 @@ OWN_TEXT_MODEL = TextModel(
     longest_task=14_400.0,
     prompt_tokens=2_000,
 )
+
+
+#: Longest video in seconds that the service indexes or embeds, by model.
+LONGEST = {"marengo3.0": 14_400.0, "marengo3.5": 14_400.0, "marengo2.7": 7_200.0, "pegasus1.2": 3_600.0}
+OWN_LONGEST = 7_200.0  # of the engine's own models, and of every model under the lenient profile
+
+
+def longest_video(names: Sequence[str], profile: Profile) -> float:
+    """The longest video in seconds that all of these models accept."""
+    if not profile.strict:
+        return OWN_LONGEST
+    return min(LONGEST.get(name.replace("Marengo-retrieval-", "marengo"), OWN_LONGEST) for name in names)
 
 
 def text_model(name: str) -> TextModel:

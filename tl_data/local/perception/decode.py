@@ -112,7 +112,7 @@ Samples = npt.NDArray[np.int16]  # mono
 
 SOUND_RATE = 16_000  # samples a second of everything that listens
 SMALL, LARGE = 480, 960  # pixels of the longer side of the two pictures that are made of a frame
-END_SEC = 7260.0  # nothing is read after it: the longest video has 7200 s
+END_SEC = 14_460.0  # nothing is read after it: the longest video has 14,400 s
 _RATE = 31.0  # frames a second that are looked at at most
 _MAX_PIXELS = 16_384 * 16_384  # a header that claims more is not decoded
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from tl_data.local.config import Config
 from tl_data.local.errors import MediaProblem, is_full
 from tl_data.local.media_validation import check_duration, check_sound, check_video, is_image
-from tl_data.local.models import embed_options
+from tl_data.local.models import OWN_LONGEST, embed_options, longest_video
 from tl_data.local.perception.evidence import FORM, Evidence, Probe
 from tl_data.local.rate_limits import RateLimits
 from tl_data.local.service import Stages
@@ -90,7 +90,7 @@ class TaskHandlers:
         self.apply_fault("tasks", row, "validating")
         folder = self._config.folder(row["video_id"])
         probe = await self._source(row, folder, "tasks")
-        check_video(probe)
+        check_video(probe, self._longest(row))
         self._rates.consume("index", "Duration", probe.duration_sec / 60)
         if not self._store.change(
             "tasks", row["id"], status="pending", updated_at=now(), duration=round(probe.duration_sec, 3),
@@ -126,7 +126,7 @@ class TaskHandlers:
             if (seconds := round(evidence.probe.duration_sec, 3)) > row[
                 "duration"
             ]:  # the header understates it
-                check_duration(seconds)
+                check_duration(seconds, longest=self._longest(row))
                 self._store.change("tasks", task_id, duration=seconds)
             await self._stages.add(row["index_id"], video_id, evidence, folder / "frames")
         if not self._mark_ready(row):  # the task or its index was deleted meanwhile
@@ -134,6 +134,12 @@ class TaskHandlers:
             shutil.rmtree(folder, ignore_errors=True)
         elif not row["stream"]:
             (folder / "source").unlink(missing_ok=True)
+
+    def _longest(self, row: Row) -> float:
+        """The longest video that the models of a task's index accept."""
+        index = self._store.get("indexes", row["index_id"])
+        names = [model["model_name"] for model in index["models"]] if index else []
+        return longest_video(names, self._config.profile) if names else OWN_LONGEST
 
     async def _analyze(self, row: Row, folder: Path) -> Evidence:
         """Analyze the file, or reuse the evidence of an identical file that this process has indexed."""
@@ -172,7 +178,10 @@ class TaskHandlers:
         self.apply_fault("embed_tasks", row, "processing")
         folder = self.scratch(row["id"])
         probe = await self._source(row, folder, "embed_tasks", row["kind"])
-        (check_sound if row["kind"] == "audio" else check_video)(probe)
+        if row["kind"] == "audio":
+            check_sound(probe)
+        else:
+            check_video(probe, longest_video([row["model_name"]], self._config.profile))
         end = probe.duration_sec if row["end"] is None else row["end"]
         if end > probe.duration_sec + 0.5:
             name = "end_sec" if row["options"] else "video_end_offset_sec"
