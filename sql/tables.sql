@@ -67,3 +67,9 @@ SELECT * FROM tl_entities();
 --   video_url text: only those about this URL, exactly as it was sent.
 --   analysis_mode text: general or time_based_metadata.
 SELECT * FROM tl_analyze_tasks();
+
+-- tl_files(place)
+-- The video files of a folder or a bucket: one row per file, with what functions take as a `video`.
+--   rows of video text, size_bytes bigint, modified_at timestamp, etag text
+--   place text: a folder, `s3://`, `gs://`, `az://` or `abfss://` with bucket and prefix, or a pattern.
+SELECT * FROM tl_files('s3://bucket/videos/**/*.mp4');

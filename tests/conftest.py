@@ -8,10 +8,12 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.support import media
-from tests.support.environments import alone
+from tests.support.environments import alone, python_with
 from tests.support.library import Library, make_library
 from tests.support.odd_server import OddServer
 from tl_data.demo.file_server import FileServer
@@ -181,6 +183,35 @@ def start_shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
     """Start an engine that all tests share until the last has run."""
     with _engines(lambda: tmp_path_factory.mktemp("engine")) as start:
         yield start
+
+
+@pytest.fixture(scope="session")
+def s3_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log of that server: its requests, one a line."""
+    return tmp_path_factory.mktemp("moto") / "log"
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(s3_log: Path) -> Iterator[str]:
+    """The address of an S3-compatible server, in an environment of its own; shared."""
+    python = python_with("moto-5.2", "moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with s3_log.open("wb") as out:
+        script = ROOT / "tests" / "support" / "s3_server.py"
+        pages = os.environ | {"MOTO_S3_DEFAULT_MAX_KEYS": "20"}  # small pages of listings
+        server = subprocess.Popen([str(python), str(script), str(port)], stdout=out, stderr=out, env=pages)
+    try:
+        for _ in range(300):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            assert server.poll() is None, s3_log.read_text()
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
 
 
 @pytest.fixture(scope="session")

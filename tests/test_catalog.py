@@ -44,7 +44,7 @@ def test_the_surface_is_the_whole_table_of_the_design() -> None:
     assert set(NAMES) == {
         *("index_video", "search", "search_by_image", "clips", "summarize", "analyze", "extract", "gist"),
         *("chapters", "highlights", "transcript", "embed_text", "embed_image", "video_vectors"),
-        *("audio_vectors", "indexes", "videos", "tasks", "embed_tasks", "segments", "estimate"),
+        *("audio_vectors", "indexes", "videos", "tasks", "embed_tasks", "segments", "estimate", "files"),
         *("filter", "classify", "score"),
         *("assets", "entities", "analyze_tasks"),
     }

@@ -44,9 +44,10 @@ from tl_data.errors import (
 )
 from tl_data.ledger.models import Billed, Call, Entry
 from tl_data.ledger.recovery import CLOCKS
-from tl_data.media.identity import is_url, local_path
+from tl_data.media.identity import NOT_A_PLACE, is_url, local_path
 from tl_data.models import TEXT_MODEL, TEXT_MODEL_2025, TextModel, text_model
 from tl_data.ratelimit.headers import moment
+from tl_data.urls import redacted
 from tl_data.usage import about, current
 
 if TYPE_CHECKING:
@@ -717,7 +718,7 @@ def with_pictures(prompt: str, pictures: Sequence[str]) -> Json:
         else:
             path = local_path(picture)
             if not path.is_file():
-                raise SchemaMismatch(f"{picture} is neither a URL nor a file here")
+                raise SchemaMismatch(f"{redacted(picture)} is {NOT_A_PLACE}")
             source["base64_string"] = base64.b64encode(path.read_bytes()).decode()
         sources.append(source)
     unnamed = [f"<@{source['name']}>" for source in sources if f"<@{source['name']}>" not in prompt]

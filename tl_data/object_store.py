@@ -1,4 +1,6 @@
-"""Small objects in a directory or a bucket: the one file that names obstore.
+"""Objects in a directory or a bucket: the one file that names obstore.
+
+`Storage` holds small objects, such as the ledger's; `Buckets` signs addresses of videos and lists them.
 
 Only four things are asked of a store: create a name that does not exist yet, overwrite, read, list. They
 exist on a local disk, S3, GCS and Azure alike; conditional updates do not, so nothing is built on them.
@@ -11,20 +13,20 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, MemoryStore, from_url
 
-from tl_data.errors import LedgerError
-from tl_data.urls import redacted
+from tl_data.errors import LedgerError, MediaRefused, SettingsError
+from tl_data.urls import bucket_parts, redacted
 
 T = TypeVar("T")
 
@@ -37,6 +39,7 @@ CREDENTIALS = {
 }
 #: Variables that name another server than the cloud's own.
 ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
+PAGE = 1000  # objects of a listing at once: what stores give in one response
 THREADS = 32  # requests to the store at once, a process
 
 
@@ -59,6 +62,7 @@ class Item:
     modified: datetime  # by the clock of the store
     version: str  # changes when the object is overwritten
     size: int
+    etag: str | None = None
 
 
 class Storage:
@@ -193,6 +197,94 @@ class Storage:
         return LedgerError(f"the ledger cannot {action} {place}: {reason}{detail}")
 
 
+class Buckets:
+    """Objects in buckets as sources of videos, signed and listed with the credentials of the environment."""
+
+    def __init__(self, hours: float) -> None:
+        """
+        Args:
+            hours: how long a signed URL is valid.
+        """
+        self._valid = timedelta(hours=hours)
+        self._stores: dict[str, Any] = {}
+
+    async def sign(self, method: str, address: str) -> str:
+        """A URL of an object that is valid from now on, for one HTTP method.
+
+        Args:
+            address: `s3://bucket/key`, `gs://bucket/key`, `az://container/key` or
+                `abfss://container@account.dfs.core.windows.net/key`.
+
+        Raises:
+            MediaRefused: the address names no object, or there are no credentials to sign with.
+        """
+        return await asyncio.to_thread(self._sign, method, address)
+
+    def _sign(self, method: str, address: str) -> str:
+        place, key = bucket_parts(address)
+        shown = redacted(address)
+        if not key or any(part in ("", ".", "..") for part in key.split("/")):
+            raise MediaRefused(
+                f"{shown} names no object that can be signed: a key has no empty part and no part "
+                '"." or ".."',
+                "video_url_invalid",
+            )
+        try:
+            return str(obstore.sign(self._store(place), cast(Any, method), key, self._valid))
+        except (BaseError, OSError, ValueError, TypeError) as error:
+            raise MediaRefused(
+                f"{shown} cannot be signed: {_reason(place, error)}", "video_url_not_allowed"
+            ) from error
+
+    async def lasts(self, address: str) -> bool:
+        """Whether a signed URL of the object is valid for its whole time, that is, no longer than the
+        credentials that sign it.
+
+        The end of temporary credentials is `AWS_CREDENTIAL_EXPIRATION`; if it is not known, the answer is no.
+
+        Raises:
+            MediaRefused: as for `sign`.
+        """
+        if "x-amz-security-token=" not in (await self.sign("GET", address)).lower():
+            return True
+        try:
+            end = datetime.fromisoformat(os.environ.get("AWS_CREDENTIAL_EXPIRATION", ""))
+        except ValueError:
+            return False
+        return end.astimezone(UTC) - datetime.now(UTC) >= self._valid
+
+    def pages(self, address: str) -> Iterator[list[Item]]:
+        """The objects below an address, page by page as the store lists them; `path` is the whole key.
+
+        Raises:
+            SettingsError: the bucket cannot be listed.
+        """
+        place, prefix = bucket_parts(address)
+        try:
+            for page in obstore.list(self._store(place), prefix.strip("/") or None, chunk_size=PAGE):
+                yield [_item(meta) for meta in page]
+        except (BaseError, OSError, ValueError) as error:
+            raise SettingsError(f"{redacted(address)} cannot be listed: {_reason(place, error)}") from error
+
+    def _store(self, place: str) -> Any:
+        if place not in self._stores:
+            options: Any = {"allow_http": True} if plain_http() else {}
+            self._stores[place] = from_url(place, client_options=options)
+        return self._stores[place]
+
+
+def _reason(place: str, error: Exception) -> str:
+    """Why a store refuses, and what to do."""
+    text = redacted(str(error).partition("\n\nDebug source")[0].strip())
+    low = text.lower()
+    if "169.254.169.254" in text or "account must be specified" in low or "metadata.google" in low:
+        scheme = place.partition("://")[0].replace("abfss", "az")
+        return f"no credentials were found. Set {CREDENTIALS.get(scheme, 'them')}"
+    if "permission denied" in low or "403" in low or "access denied" in low:
+        return f"no permission ({text})"
+    return text
+
+
 def _folder(url: str) -> Path | None:
     if url.startswith("file://"):
         return Path(url.removeprefix("file://"))
@@ -211,4 +303,5 @@ def _to_disk(file: Path) -> None:
 
 def _item(meta: Any) -> Item:
     modified = meta["last_modified"]
-    return Item(meta["path"], modified, f"{meta.get('e_tag')} {modified.isoformat()}", meta["size"])
+    etag = meta.get("e_tag")
+    return Item(meta["path"], modified, f"{etag} {modified.isoformat()}", meta["size"], etag)

@@ -11,11 +11,14 @@ import asyncio
 import difflib
 import os
 import re
+import tempfile
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from tl_data.analysis import WHOLE, Analyses, TextRequest, TextResult, VideoRef, Window, parts_of
 from tl_data.client import Client
@@ -31,6 +34,7 @@ from tl_data.errors import (
     StillRunning,
     TaskFailed,
 )
+from tl_data.ledger.contents import Contents
 from tl_data.ledger.ledger import Ledger
 from tl_data.ledger.models import Call, Entry
 from tl_data.ledger.recovery import METADATA_KEY as METADATA_KEY
@@ -45,6 +49,7 @@ from tl_data.models import (
     search_model,
 )
 from tl_data.settings import Settings
+from tl_data.urls import is_bucket
 from tl_data.usage import current
 
 Json = dict[str, Any]
@@ -118,6 +123,8 @@ class Session:
         self.lengths = Lengths()
         self._creating = asyncio.Lock()
         self._tasks_gone = False  # the server has no /tasks any more
+        self._contents = Contents(ledger.storage, likely=settings.same_content == "likely")
+        client.host_headers  # noqa: B018 - a wrong file fails now, not at each row
         self._refs: dict[tuple[str, str], VideoRef] = {}
         self._listed: OrderedDict[tuple[str, str], VideoRef] = OrderedDict()  # the latest of listings
         self._index_models: dict[str, list[str]] = {}
@@ -223,6 +230,48 @@ class Session:
         self.lengths.keep(video_id, seconds_of(found))
         return video_record(found, index, None)
 
+    async def identify(self, video: str, *, claim: bool = True) -> Identity:
+        """The identity of a URL or path. The same bytes under another URL have the key of the first one,
+        where a digest shows it.
+
+        Args:
+            claim: whether a content that is new gets its key for all processes; a plan writes nothing.
+
+        Raises:
+            MediaRefused, APIError: as for `media.identity.identify`.
+            LedgerError: the ledger's store cannot be used.
+        """
+        found = await identify(self.client, video, self.settings.signing_parameters)
+        if found.former_key and (index := await self._found_index()) is not None:
+            former = replace(found, content_key=found.former_key)
+            if await self.ledger.get(self.index_call(former, index)) is not None:
+                return former
+        return await self._contents.resolve(found, claim=claim)
+
+    def contents_of(self, identity: Identity) -> list[str]:
+        """The digests by which another URL would be recognised as the same video."""
+        return self._contents.names(identity)
+
+    @asynccontextmanager
+    async def sendable(self, video: str) -> AsyncIterator[str]:
+        """The video as the API can be given it: itself, or a copy here of a file that the API cannot fetch.
+
+        Raises:
+            MediaRefused, APIError: the file cannot be read.
+        """
+        if not is_url(video) or await self.client.can_be_fetched(video):
+            yield video
+            return
+        with tempfile.TemporaryDirectory(prefix="tl_data_copy_") as folder:
+            name = (
+                video.rpartition("/")[2]
+                if is_bucket(video)
+                else unquote(urlsplit(video).path).rpartition("/")[2]
+            )
+            copy = Path(folder, name.replace("/", "_").replace("\0", "")[-100:] or "video.mp4")
+            await self.client.download(video, copy)
+            yield str(copy)
+
     async def video(self, video: str, index_id: str | None = None) -> Json:
         """The indexed video behind a URL, path or id, as a record of type `types.VIDEO`."""
         if self.is_id(video):
@@ -259,7 +308,7 @@ class Session:
         identity that is known already saves asking for it; a known length in seconds counts towards the
         limits of video minutes, and saves reading it from the file's header where such a limit is set.
         """
-        identity = identity or await identify(self.client, video)
+        identity = identity or await self.identify(video)
         index = await self.index_id(index_id, create=True)
         call = self.index_call(identity, index, seconds)
         created: str | None = None
@@ -274,7 +323,8 @@ class Session:
             }
             if not await self._needs_asset(video):
                 try:
-                    task = await self.client.create_task(index, **options, **source_of(video))
+                    async with self.sendable(video) as sent:
+                        task = await self.client.create_task(index, **options, **source_of(sent))
                     created = task.get("created_at")
                     return str(task["_id"])
                 except (NotFound, BadRequest) as gone:
@@ -364,18 +414,23 @@ class Session:
             return await self._ref_of_id(video, index_id)
         if index_id is not None or generation == "2025":
             record = await self.index_video(video, index_id)
-            url = video if is_url(video) else None
+            url = video if await self.is_fetched(video) else None
             return await self._with_asset(VideoRef.of(record, url=url))
-        identity = await identify(self.client, video)
+        identity = await self.identify(video)
         known = await self._indexed(identity)
+        fetched = await self.is_fetched(video)
         if known is not None:
-            url = video if is_url(video) else None
+            url = video if fetched else None
             return await self._with_asset(VideoRef.of(known, url=url, content_key=identity.content_key))
         names = {"content_key": identity.content_key, "canonical": identity.canonical}
-        if is_url(video):
+        if fetched:
             return VideoRef(url=video, duration_sec=self.lengths.of(video), **names)
         asset = await self.asset(video, identity)
         return VideoRef(asset_id=str(asset["_id"]), duration_sec=asset.get("duration"), **names)
+
+    async def is_fetched(self, video: str) -> bool:
+        """Whether the API fetches a video by its URL; else it becomes an asset."""
+        return is_url(video) and await self.client.can_be_fetched(video)
 
     def keep_listed(self, index_id: str, video: Json) -> None:
         """Remember names and length of a video that a listing shows, so that its texts need no GET of it."""
@@ -446,12 +501,13 @@ class Session:
             MediaRefused: the file cannot be read, or it was refused for what it is.
             TaskFailed: the service took it and could not use it.
         """
-        identity = identity or await identify(self.client, video)
+        identity = identity or await self.identify(video)
         # Nothing is billed for it: what is made of it is.
         call = Call("asset", identity.content_key, {}, None, content=identity.canonical, units=0)
 
         async def send() -> str:
-            return await upload(self.client, video, call.key)
+            async with self.sendable(video) as sent:
+                return await upload(self.client, sent, call.key)
 
         async def find() -> str | None:
             return await lost_asset(self.client, call.key)

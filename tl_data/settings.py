@@ -49,9 +49,12 @@ LIMITS = (
 JOB_WAIT = 3660.0
 
 #: Settings that are numbers above 0, if they are set.
-ABOVE_ZERO = ("concurrency", "timeout", "task_deadline", "poll_interval", *LIMITS)
+ABOVE_ZERO = ("concurrency", "timeout", "task_deadline", "poll_interval", "signed_url_hours", *LIMITS)
+
+SIGNED_URL_HOURS = 168  # the most that S3 and GCS sign for
 
 OnError = Literal["raise", "null"]
+SameContent = Literal["certain", "likely"]
 
 
 def _home() -> str:
@@ -97,11 +100,22 @@ class Settings:
         None  # most that one SQL statement may cost; None: 10 with a key; inf: no limit
     )
     sql_max_calls: int | None = None  # most paid calls of one SQL statement; None: no limit
+    signed_url_hours: float = 12.0  # how long a signed URL of an object in a bucket is valid
+    signing_parameters: str = ""  # more URL parameters that only sign, as "sid, -token"; -name: it does not
+    http_headers: str | None = None  # TOML file with HTTP headers by host, for videos that need credentials
+    # When two URLs are one video: "certain" by a digest of the content, "likely" also by ETag and length.
+    same_content: SameContent = "certain"
     on_error: OnError = "raise"  # "null": a failing row gives NULL instead of failing the statement
 
     def __post_init__(self) -> None:
         if self.on_error not in get_args(OnError):
             raise SettingsError(f"on_error is {self.on_error!r}; it must be 'raise' or 'null'")
+        if self.same_content not in get_args(SameContent):
+            raise SettingsError(f"same_content is {self.same_content!r}; it must be 'certain' or 'likely'")
+        if self.signed_url_hours > SIGNED_URL_HOURS:
+            raise SettingsError(
+                f"signed_url_hours is {self.signed_url_hours}; at most {SIGNED_URL_HOURS} are possible"
+            )
         for name in ABOVE_ZERO:
             value = getattr(self, name)
             if value is not None and not value > 0:

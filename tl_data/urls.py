@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 #: Query parameters that hold a signature, a credential or a token (S3, GCS, Azure, CloudFront, CDNs).
@@ -10,21 +11,60 @@ SECRET_PARAMETERS = (
     r"X-Amz-(?:Signature|Credential|Security-Token|Date|Expires|Algorithm|SignedHeaders)"
     r"|X-Goog-(?:Signature|Credential|Date|Expires|Algorithm|SignedHeaders)"
     r"|AWSAccessKeyId|GoogleAccessId|Signature|Key-Pair-Id|Policy|sig|token|access_token|api_key|apikey|key"
-    r"|password|auth|hdnts|hdnea"
+    r"|password|auth|auth_key|hdnts|hdnea|hdntl|__token__|verify|KeyName|URLPrefix|txSecret|q-(?:ak|signature)"
 )
 _SECRET = re.compile(rf"(?i)(?<=[?&;])({SECRET_PARAMETERS})=[^&\s\"'<>)]*")
 _LOGIN = re.compile(r"(?i)(?<=://)[^/\s@\"']+@")
 _KEY = re.compile(r"\btlk_\w+")
 _URL = re.compile(r"https?://[^\s\"'<>\\]+", re.I)
-#: Always a signature, whatever else is in the URL.
-_SIGNING = re.compile(r"x-(amz|goog|oss)-.*|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id", re.I)
+#: Always a signature, whatever else is in the URL: S3, GCS, OSS, CloudFront, Akamai.
+_SIGNING = re.compile(
+    r"x-(amz|goog|oss|cos)-.*|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id|hdnts|hdnea|hdntl|__token__",
+    re.I,
+)
 #: Part of a signature only beside one of the above; on their own they may be the site's own parameters.
 _BESIDE = re.compile(r"expires|signature|policy|security-token|hash-algorithm|x-id|response-.*", re.I)
-#: Azure: a shared access signature is recognised by `sig` with a version or an expiry.
+#: Azure: a shared access signature is recognised as a whole, by its version, its end and its signature.
 _SAS = re.compile(
     r"sv|ss|srt|sp|se|st|spr|sip|sr|sig|si|sdd|ses|saoid|suoid|sduoid|scid|sk(oid|tid|dutid|t|e|s|v)|rsc[cdelt]",
     re.I,
 )
+_SAS_VERSION = re.compile(r"\d{4}-\d\d-\d\d")
+_MOMENT = re.compile(r"1\d{9}|1\d{12}")  # seconds or milliseconds since 1970, as signatures end
+#: Parameters that sign together, with the pattern of a value where there is one: all must be there.
+_SETS: tuple[tuple[dict[str, re.Pattern[str] | None], frozenset[str]], ...] = (
+    # Google Cloud CDN
+    ({"keyname": None, "signature": None}, frozenset({"expires", "keyname", "signature", "urlprefix"})),
+    # Bunny, and others with a token that ends
+    (
+        {"token": None, "expires": _MOMENT},
+        frozenset({"token", "expires", "token_path", "token_countries", "token_countries_blocked"}),
+    ),
+    ({"signature": None, "expires": _MOMENT}, frozenset({"signature", "expires"})),
+    # nginx
+    ({"md5": re.compile(r"[\w-]{22}|[0-9a-f]{32}"), "expires": _MOMENT}, frozenset({"md5", "expires"})),
+    # Cloudflare
+    ({"verify": re.compile(r"1\d{9}-.{20,}")}, frozenset({"verify"})),
+    # Alibaba's CDN
+    ({"auth_key": re.compile(r"1\d{9}-\w+-\w+-[0-9a-f]{32}")}, frozenset({"auth_key"})),
+    # Tencent: its object store and its CDN
+    (
+        {"q-sign-algorithm": None, "q-signature": None},
+        frozenset(
+            {"q-sign-algorithm", "q-ak", "q-sign-time", "q-key-time", "q-header-list"}
+            | {"q-url-param-list", "q-signature"}
+        ),
+    ),
+    ({"txsecret": None, "txtime": None}, frozenset({"txsecret", "txtime"})),
+)
+#: Endings of paths that name a media file: there a `token` is a key to the file, elsewhere it may name it.
+_MEDIA = re.compile(
+    r"\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|ts|wmv|flv|3gp|m3u8|mpd|mp3|m4a|wav|jpe?g|png)$", re.I
+)
+
+#: Schemes of addresses of objects in a bucket.
+BUCKETS = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
+_BUCKET = re.compile(rf"(?:{'|'.join(BUCKETS)})://", re.I)
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -49,9 +89,13 @@ def redacted(text: str, *secrets: str | None) -> str:
 def encoded(url: str) -> str:
     """The URL with spaces, letters outside ASCII and stray percent signs encoded; what is encoded stays.
 
+    The address of an object in a bucket stays as it is: it is signed when it is sent.
+
     Raises:
         ValueError: it is not an http(s) URL with a host.
     """
+    if is_bucket(url):
+        return url.strip()
     parts = urlsplit(url.strip())
     if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
         raise ValueError(
@@ -89,7 +133,7 @@ def without_signatures(text: str) -> str:
         try:
             parts = urlsplit(address)
             place = parts.netloc.rpartition("@")[2]
-            query = "&".join(unsigned(parts.query))
+            query = "&".join(unsigned(parts.query, parts.path))
         except ValueError:
             return without_query(address) + rest
         if place == parts.netloc and query == parts.query:
@@ -99,20 +143,60 @@ def without_signatures(text: str) -> str:
     return _URL.sub(clean, text)
 
 
-def unsigned(query: str) -> list[str]:
-    """The `name=value` pieces of a query without those that sign it."""
+def unsigned(query: str, path: str = "", signing: str = "") -> list[str]:
+    """The `name=value` pieces of a query without those that sign it.
+
+    Args:
+        path: of the URL; a `token` signs where it names a media file.
+        signing: the setting `signing_parameters`: more names that only sign, `-name` for one that does not.
+    """
     pieces = [p for p in query.split("&") if p]
-    names = [unquote(p.partition("=")[0]) for p in pieces]
-    signed = any(_SIGNING.fullmatch(n) for n in names)
-    lower = {n.lower() for n in names}
-    sas = "sig" in lower and bool({"sv", "se"} & lower)
+    more, fewer = _named(signing)
+    pairs = [(unquote(name).lower(), value) for name, _, value in (p.partition("=") for p in pieces)]
+    signs = _signing_names(pairs, path) | more
     return [
-        piece
-        for piece, name in zip(pieces, names, strict=True)
-        if not (
-            _SIGNING.fullmatch(name) or (signed and _BESIDE.fullmatch(name)) or (sas and _SAS.fullmatch(name))
-        )
+        piece for piece, (name, _) in zip(pieces, pairs, strict=True) if name in fewer or name not in signs
     ]
+
+
+def _signing_names(pairs: list[tuple[str, str]], path: str) -> set[str]:
+    """The names among the parameters of a query that sign it."""
+    values = {name: unquote(value) for name, value in pairs}
+    signs = {name for name in values if _SIGNING.fullmatch(name)}
+    if signs:
+        signs |= {name for name in values if _BESIDE.fullmatch(name)}
+    if _SAS_VERSION.fullmatch(values.get("sv", "")) and values.get("sig") and {"se", "si"} & values.keys():
+        signs |= {name for name in values if _SAS.fullmatch(name)}
+    for needed, names in _SETS:
+        if all(n in values and (p is None or p.fullmatch(values[n])) for n, p in needed.items()):
+            signs |= names
+    if _MEDIA.search(path):
+        signs.add("token")
+    return signs
+
+
+@lru_cache
+def _named(signing: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The names that the setting adds and those that it takes away, in lower case."""
+    names = [name for name in re.split(r"[\s,]+", signing.lower()) if name]
+    fewer = frozenset(name[1:] for name in names if name.startswith("-"))
+    return frozenset(name for name in names if not name.startswith("-")), fewer
+
+
+def is_bucket(address: str) -> bool:
+    """Whether a text is the address of a bucket, or of an object in one: `s3://bucket/key` and the like."""
+    return bool(_BUCKET.match(address))
+
+
+def bucket_parts(address: str) -> tuple[str, str]:
+    """The address of a bucket (`s3://bucket`, `abfss://container@account.dfs.core.windows.net`) and the key.
+
+    A key is bytes: nothing in it is decoded, and `?` and `#` belong to it.
+    """
+    scheme, _, rest = address.strip().partition("://")
+    bucket, _, key = rest.partition("/")
+    scheme = {"s3a": "s3", "azure": "az", "abfs": "abfss"}.get(scheme.lower(), scheme.lower())
+    return f"{scheme}://{bucket}", key
 
 
 def without_query(url: str) -> str:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import httpx
 import pyarrow as pa
 import pytest
 
-from tests.support.environments import ROOT, python_with
+from tests.support.environments import ROOT
 from tests.support.platform_in_small import platform
 from tl_data.errors import LakeError, LedgerError
 from tl_data.lake.base import rows_of
@@ -28,37 +24,12 @@ from tl_data.ledger.models import Call
 from tl_data.object_store import Storage
 from tl_data.ratelimit.shared import Budget, Limit
 
-SERVER = ("moto[s3]==5.2.5", "flask==3.1.3", "flask-cors==6.0.5")
-
-
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an S3-compatible server, in an environment of its own."""
-    python = python_with("moto-5.2", *SERVER)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("moto") / "log"
-    with log.open("wb") as out:
-        script = ROOT / "tests" / "support" / "s3_server.py"
-        server = subprocess.Popen([str(python), str(script), str(port)], stdout=out, stderr=out)
-    try:
-        for _ in range(300):
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-
 
 @pytest.fixture
-def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of an empty bucket."""
     said = {
-        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ENDPOINT_URL": s3_endpoint,
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_REGION": "us-east-1",
@@ -66,7 +37,7 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in said.items():
         monkeypatch.setenv(name, value)
     name = f"ledger-{uuid.uuid4().hex[:8]}"
-    assert httpx.put(f"{endpoint}/{name}").status_code == 200
+    assert httpx.put(f"{s3_endpoint}/{name}").status_code == 200
     return f"s3://{name}/a/b"
 
 

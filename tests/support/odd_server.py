@@ -18,6 +18,7 @@ class OddHandler(Handler):
 
     def answer(self) -> None:
         self.server.requests.append((self.command, self.path))  # type: ignore[attr-defined]
+        self.server.headers.append({name.lower(): value for name, value in self.headers.items()})  # type: ignore[attr-defined]
         path = unquote(urlsplit(self.path).path)
         if not path.startswith("/-/"):
             return super().answer()
@@ -69,7 +70,9 @@ class OddServer(FileServer):
         super().__init__(folder, handler=OddHandler)
         self.folder = folder
         self.requests: list[tuple[str, str]] = []
+        self.headers: list[dict[str, str]] = []  # of the same requests, names in lower case
         self._server.requests = self.requests  # type: ignore[attr-defined]
+        self._server.headers = self.headers  # type: ignore[attr-defined]
 
     def odd(self, way: str, name: str = "") -> str:
         """The URL of a file answered in an odd way.

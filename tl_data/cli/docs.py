@@ -44,6 +44,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "tasks": ("list_tasks",),
     "embed_tasks": ("list_embed_tasks",),
     "estimate": (),
+    "files": (),
     **dict.fromkeys(("filter", "classify", "score"), (*_BY_TASK, "analyze")),
     "assets": ("list_assets",),
     "entities": ("list_entity_collections", "retrieve_entity_collection", "list_entities"),

@@ -221,9 +221,10 @@ def _assemble() -> None:
         cli.add_command(_table_command(t))
     from tl_data.cli.export import export
     from tl_data.cli.jobs import COMMANDS
+    from tl_data.cli.sql import sql
     from tl_data.cli.view import view
 
-    for command in (*COMMANDS, export, view):
+    for command in (*COMMANDS, export, sql, view):
         cli.add_command(command)
 
 

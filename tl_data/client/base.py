@@ -27,6 +27,7 @@ from tl_data.errors import (
     TLDataError,
     is_shape_refusal,
 )
+from tl_data.object_store import Buckets
 from tl_data.ratelimit.headers import wait_hint
 from tl_data.runtime.shutdown import mark_in_flight
 from tl_data.runtime.telemetry import Span, count, span
@@ -61,6 +62,7 @@ class BaseClient:
         self.key = settings.key_for(self.base_url)
         self.api_version: str | None = None  # from the latest response
         self.transport = Transport(settings.timeout, self.key)
+        self.buckets = Buckets(settings.signed_url_hours)
         self.deprecated_endpoints: set[str] = set()  # endpoints that returned 410
         self.updates_videos_with_put = False  # the server supports PUT, not PATCH, for a video
         self.generation: Generation | None = None  # see `AnalyzeTaskMethods.account_generation`
@@ -158,8 +160,9 @@ class BaseClient:
 
         async def attempt() -> tuple[Any, Stream]:
             await self._acquire(request)
+            sent = await self._signed(request)
             exchange = self.transport.stream(
-                request.method, self.base_url + request.target, self._headers(request), request.content
+                request.method, self.base_url + request.target, self._headers(request), sent.content
             )
             with _request_span(request) as opened:
                 stream = await exchange.__aenter__()
@@ -188,12 +191,13 @@ class BaseClient:
 
     async def _exchange(self, request: Request, opened: Span) -> Response:
         url = self.base_url + request.target
+        sent = await self._signed(request)
         for _ in range(REDIRECTS):
             answer = await self.transport.send(
                 request.method,
                 url,
                 self._headers(request),
-                request.form or request.content,
+                sent.form or sent.content,
                 fresh=request.repeat is Repeat.NEVER,
             )
             if answer.status not in (301, 302, 303, 307, 308):
@@ -213,6 +217,11 @@ class BaseClient:
         if request.category != "read":
             mark_in_flight(True)
         current().calls += 1
+
+    async def _signed(self, request: Request) -> Request:
+        """The request with signed URLs for addresses in buckets, signed after all waiting."""
+        signed = {address: await self.buckets.sign("GET", address) for address in request.bucket_addresses()}
+        return request.with_addresses(signed) if signed else request
 
     def _observe(
         self, request: Request, status: int, headers: Mapping[str, str], retry_after: float | None = None

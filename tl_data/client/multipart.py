@@ -58,7 +58,7 @@ class Form:
             MediaRefused: a file does not exist, is empty or cannot be read.
         """
         boundary = secrets.token_hex(16)
-        self.fields = dict(fields)
+        self.fields, self._files, self._filename = dict(fields), files, filename
         self._parts: list[_Part] = []
         for name, value in fields.items():
             for item in value if isinstance(value, list | tuple) else [value]:
@@ -72,6 +72,21 @@ class Form:
         self._on_progress = on_progress
         self.content_type = f"multipart/form-data; boundary={boundary}"
         self.length = sum(len(p.head) + p.size + 2 for p in self._parts) + len(self._tail)
+
+    def with_urls(self, urls: Mapping[str, str]) -> Form:
+        """The same form with other URLs.
+
+        Args:
+            urls: by the values of fields that they replace.
+        """
+
+        def other(value: Any) -> Any:
+            if isinstance(value, list | tuple):
+                return [other(each) for each in value]
+            return urls.get(value, value) if isinstance(value, str) else value
+
+        fields = {n: other(v) if n.endswith("url") else v for n, v in self.fields.items()}
+        return Form(fields, self._files, self._on_progress, self._filename)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         sent = 0

@@ -1,23 +1,36 @@
-"""Video files on other servers: response headers and byte ranges. The API key is not sent to them."""
+"""Video files on other servers: response headers and byte ranges. The API key is not sent to them.
+
+The address of an object in a bucket (`s3://bucket/key`) is signed for each request. Hosts that want headers
+get those of the setting `http_headers`, and no other host does.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import binascii
 import re
+import tomllib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import urljoin
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+from urllib.parse import urljoin, urlsplit
 
 from tl_data.client.base import BaseClient
 from tl_data.client.retry import Repeat, persist
 from tl_data.client.transport import Stream
-from tl_data.errors import BadRequest, ConnectionFailed, MediaRefused, ServerFailed
+from tl_data.errors import BadRequest, ConnectionFailed, MediaRefused, ServerFailed, SettingsError
 from tl_data.ratelimit.headers import wait_hint
-from tl_data.urls import encoded, redacted
+from tl_data.urls import encoded, is_bucket, redacted
 
 REDIRECTS = 10
 PROBE_RETRIES = 2  # few: a video that cannot be reached fails its row, not the job
 _CONTENT_RANGE = re.compile(r"bytes \d+-\d+/(\d+)")
+_MD5_ETAG = re.compile(r'"([0-9a-fA-F]{32})"')
 _NOT_HEAD = (400, 401, 403, 404, 405, 409, 501)  # statuses of HEAD that may differ for GET
 
 
@@ -33,9 +46,94 @@ class Remote:
     etag: str | None
     last_modified: str | None
     accept_ranges: bool
+    md5: str | None = None  # of the whole content, in hex, where the store is known to give it
+
+
+@dataclass(frozen=True)
+class HostHeaders:
+    """HTTP headers that hosts of videos want, by pattern of the host. The repr does not contain them."""
+
+    patterns: tuple[tuple[str, dict[str, str]], ...] = ()
+
+    def __repr__(self) -> str:
+        return f"HostHeaders({', '.join(pattern for pattern, _ in self.patterns)})"
+
+    @classmethod
+    def load(cls, path: str | None) -> Self:
+        """Read the file of the setting `http_headers`: a table for each host, such as
+
+            ["media.example.com"]
+            Authorization = "Bearer ..."
+
+        Raises:
+            SettingsError: the file cannot be read, or holds something else.
+        """
+        if path is None:
+            return cls()
+        try:
+            tables = tomllib.loads(Path(path).expanduser().read_text(encoding="utf-8-sig"))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise SettingsError(f"http_headers names {path}, which cannot be read: {reason}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"http_headers names {path}, which is not TOML: {error}") from None
+        for host, headers in tables.items():
+            if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+                raise SettingsError(
+                    f"{path}: {host!r} must be a table of HTTP headers, each a text: quote the host, as in "
+                    '["media.example.com"]'
+                )
+        return cls(tuple((host.lower(), dict(headers)) for host, headers in tables.items()))
+
+    def of(self, url: str) -> dict[str, str]:
+        """The headers for a URL: of the first pattern that its host, with or without port, matches."""
+        parts = urlsplit(url)
+        names = {parts.netloc.rpartition("@")[2].lower(), (parts.hostname or "").lower()}
+        for pattern, headers in self.patterns:
+            if any(fnmatchcase(name, pattern) for name in names):
+                return headers
+        return {}
 
 
 class RemoteMethods(BaseClient):
+    @cached_property
+    def host_headers(self) -> HostHeaders:
+        """The headers of the setting `http_headers`."""
+        return HostHeaders.load(self.settings.http_headers)
+
+    async def can_be_fetched(self, url: str) -> bool:
+        """Whether the API can fetch a URL: its host wants no headers, its signature lasts long enough.
+
+        Raises:
+            MediaRefused: the address is of an object in a bucket and cannot be signed.
+        """
+        return (
+            await self.buckets.lasts(url)
+            if is_bucket(url)
+            else not self.host_headers.of(media_url(url) or "")
+        )
+
+    async def download(self, url: str, path: Path) -> None:
+        """Copy a file from its server to a path here.
+
+        Raises:
+            ConnectionFailed, ServerFailed, MediaRefused: as for `probe_url`.
+            OSError: the copy cannot be written.
+        """
+        target = media_url(url) or ""
+
+        async def attempt() -> None:
+            async with self._opened("GET", target, {}) as (stream, final):
+                if stream.status >= 500 or stream.status == 429:
+                    raise _overloaded(redacted(target), stream)
+                kind = stream.headers.get("content-type")
+                _check(Remote(target, final, stream.status, kind, None, None, None, True))
+                with path.open("wb") as file:
+                    async for chunk in stream.chunks:
+                        await asyncio.to_thread(file.write, chunk)
+
+        await persist(attempt, Repeat.FREELY, self.settings)
+
     async def probe_url(self, url: str) -> Remote:
         """Request the headers of a file: by HEAD, or by a GET of the first byte where HEAD is not supported.
 
@@ -82,6 +180,7 @@ class RemoteMethods(BaseClient):
                 etag=fields.get("etag"),
                 last_modified=fields.get("last-modified"),
                 accept_ranges=bool(ranged) or fields.get("accept-ranges", "").lower() == "bytes",
+                md5=None if fields.get("content-encoding") else content_md5(fields, s3=url.startswith("s3")),
             )
 
     async def read_range(self, url: str, start: int, end: int) -> bytes:
@@ -132,20 +231,24 @@ class RemoteMethods(BaseClient):
         # Byte ranges and lengths must be those of the file, not of a compressed copy.
         headers = {"accept": "*/*", "accept-encoding": "identity", **headers}
         for _ in range(REDIRECTS):
-            async with self.transport.stream(method, url, headers) as stream:
+            target = await self.buckets.sign(method, url) if is_bucket(url) else url
+            more = self.host_headers.of(target)
+            async with self.transport.stream(method, target, {**more, **headers}) as stream:
                 location = stream.headers.get("location")
                 if stream.status not in (301, 302, 303, 307, 308) or not location:
                     yield stream, url
                     return
-                url = media_url(urljoin(url, location)) or ""
+                url = media_url(urljoin(target, location)) or ""
         raise MediaRefused(f"too many redirects: {redacted(url)}", "video_url_not_reachable")
 
 
 def media_url(url: str | None) -> str | None:
     """The URL as it is sent to the API, with spaces and non-ASCII characters percent-encoded.
 
+    The address of an object in a bucket stays what it is: `BaseClient` signs it when the request is sent.
+
     Raises:
-        MediaRefused: it is not an http or https URL.
+        MediaRefused: it is neither an http or https URL nor the address of an object in a bucket.
     """
     if url is None:
         return None
@@ -153,6 +256,38 @@ def media_url(url: str | None) -> str | None:
         return encoded(url)
     except ValueError as error:
         raise MediaRefused(str(error), "video_url_invalid") from None
+
+
+def content_md5(headers: Mapping[str, str], *, s3: bool = False) -> str | None:
+    """The MD5 of the whole content in hex, from the headers of a store that is known to give it; else None.
+
+    S3 and what speaks like it: an ETag without a dash, unless the object is encrypted with a key of KMS or of
+    the customer. Google: `x-goog-hash`. Azure: `content-md5` of a block blob. OSS: `content-md5`.
+
+    Args:
+        s3: whether the object was asked for by its address in a bucket.
+    """
+    for each in headers.get("x-goog-hash", "").split(","):
+        name, _, value = each.strip().partition("=")
+        if name == "md5":
+            return _hex(value)
+    if headers.get("x-ms-blob-type") == "BlockBlob" or headers.get("x-oss-object-type") == "Normal":
+        return _hex(headers.get("content-md5", ""))
+    amazon = s3 or "x-amz-request-id" in headers
+    encrypted = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
+    if not amazon or encrypted or "x-amz-server-side-encryption-customer-algorithm" in headers:
+        return None
+    found = _MD5_ETAG.fullmatch(headers.get("etag", ""))
+    return found[1].lower() if found else None
+
+
+def _hex(value: str) -> str | None:
+    """An MD5 in base64 as hex; None if it is none."""
+    try:
+        digest = base64.b64decode(value, validate=True)
+    except binascii.Error:
+        return None
+    return digest.hex() if len(digest) == 16 else None
 
 
 def _needs_get(head: Remote) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -16,6 +16,7 @@ import orjson
 from tl_data.client.multipart import Form, as_text
 from tl_data.client.retry import Repeat
 from tl_data.errors import BadRequest
+from tl_data.urls import is_bucket
 
 Json = dict[str, Any]
 
@@ -59,6 +60,20 @@ class Request:
             _named(self.json, name)
         )
 
+    def bucket_addresses(self) -> set[str]:
+        """The addresses of objects in buckets among the URLs of the body."""
+        fields = self.form.fields if self.form else {}
+        return {url for url in [*_urls(fields), *_urls(self.json)] if is_bucket(url)}
+
+    def with_addresses(self, signed: Mapping[str, str]) -> Request:
+        """The same request with other URLs in its body.
+
+        Args:
+            signed: by the addresses that they replace.
+        """
+        form = self.form.with_urls(signed) if self.form else None
+        return replace(self, json=_replaced(self.json, signed), form=form)
+
     @property
     def content(self) -> bytes | None:
         """The JSON body."""
@@ -74,6 +89,31 @@ def _named(value: Any, name: str) -> Iterator[Any]:
     elif isinstance(value, list):
         for inner in value:
             yield from _named(inner, name)
+
+
+def _urls(value: Any) -> Iterator[str]:
+    """The texts under names that end in `url`, at any depth."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if str(name).endswith("url"):
+                yield from [
+                    each for each in (inner if isinstance(inner, list) else [inner]) if isinstance(each, str)
+                ]
+            yield from _urls(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _urls(inner)
+
+
+def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: _replaced(inner, texts) if not isinstance(inner, str) or name.endswith("url") else inner
+            for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_replaced(inner, texts) for inner in value]
+    return texts.get(value, value) if isinstance(value, str) else value
 
 
 def path(template: str, **ids: str) -> str:

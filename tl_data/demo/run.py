@@ -30,9 +30,9 @@ from tl_data.demo.videos import DemoVideo, Question, demo_videos
 from tl_data.errors import SettingsError
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import TABLES, VIDEOS
+from tl_data.media.listing import ENDINGS
 from tl_data.pipeline.job import OUTPUTS, Job, Source
 from tl_data.pipeline.progress import shown
-from tl_data.pipeline.source import ENDINGS
 from tl_data.settings import Settings
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from tl_data.errors import APIError, NotFound, SchemaMismatch, TaskFailed
 from tl_data.functions.search import media
 from tl_data.ledger.models import AmbiguousTask, Call
 from tl_data.ledger.recovery import embedding_task, marked_name, source_of
-from tl_data.media.identity import identify
 from tl_data.models import SearchModel, embed_name, search_model
 from tl_data.session import Session
 from tl_data.types import COUNT, NUMBER, TEXT, TEXTS, VECTOR, VECTORS
@@ -36,7 +35,7 @@ async def embed_video(session: Session, video: str, given: Mapping[str, Any]) ->
         MediaRefused, TaskFailed, APIError: as for `Session.index_video`.
     """
     client, ledger = session.client, session.ledger
-    identity = await identify(client, video)
+    identity = await session.identify(video)
     model = current().model = session.embed_model
     call = Call("embed_video", identity.content_key, given, model, content=identity.canonical)
     models = {model} | ({session.models.search} if session.models else set())
@@ -49,12 +48,15 @@ async def embed_video(session: Session, video: str, given: Mapping[str, Any]) ->
             block = {"media_source": {"asset_id": str(asset["_id"])}, **_v2_options(given)}
             task = await client.create_embed_v2_task("video", model, video_minutes=minutes, video=block)
             return str(task["_id"])
-        name = marked_name(video, call.key)
         minutes = await _minutes(session, video, given)
-        source = source_of(video)
-        return await client.create_embed_task(
-            embed_name(model), **source, filename=name, video_minutes=minutes, **given
-        )
+        async with session.sendable(video) as sent:
+            return await client.create_embed_task(
+                embed_name(model),
+                **source_of(sent),
+                filename=marked_name(sent, call.key),
+                video_minutes=minutes,
+                **given,
+            )
 
     async def find() -> str | AmbiguousTask | None:
         if by_v2:

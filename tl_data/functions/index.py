@@ -36,7 +36,8 @@ async def index_video(
 ) -> dict[str, Any]:
     """Index a video once and return its record.
 
-    The same content is indexed once per index, also with other signatures in its URL or from other processes.
+    The same video is indexed once per index, also with other signatures in its URL or from other processes;
+    the same bytes under another URL are, too, where a store gives a digest of them.
 
     Args:
         video: URL of a video file, path of a local one, or the id of an indexed video.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
@@ -11,6 +13,7 @@ import pyarrow as pa
 
 from tl_data.catalog import table
 from tl_data.errors import SchemaMismatch
+from tl_data.media.listing import files_below
 from tl_data.session import Session
 from tl_data.types import COUNT, JSON, NUMBER, TEXT, TEXTS, TIME
 
@@ -18,6 +21,7 @@ Pages = AsyncIterator[list[dict[str, Any]]]
 
 #: Rows a record batch: one page of the API at its largest.
 PAGE = 50
+FILES_PAGE = 1000  # of a bucket
 PAGING = ("page", "page_limit", "sort_by", "sort_option")  # of the list itself, never of metadata
 
 INDEXES = pa.schema(
@@ -61,6 +65,7 @@ TASKS = pa.schema(
     ]
 )
 EMBED_TASKS = pa.schema([("task_id", TEXT), ("model_name", TEXT), ("status", TEXT), ("created_at", TIME)])
+FILES = pa.schema([("video", TEXT), ("size_bytes", COUNT), ("modified_at", TIME), ("etag", TEXT)])
 ASSETS = pa.schema(
     [
         ("asset_id", TEXT),
@@ -347,6 +352,24 @@ def analyze_task_row(task: dict[str, Any]) -> dict[str, Any]:
         "error_message": error.get("message"),
         **_times(task, "created_at", "completed_at"),
     }
+
+
+@table(FILES, place=TEXT, example={"place": "s3://bucket/videos/**/*.mp4"})
+async def files(tl: Session, place: str) -> Pages:
+    """The video files of a folder or a bucket: one row per file, with what functions take as a `video`.
+
+    No call is made to the API. Below a folder or a prefix every file with a video's ending counts; a pattern
+    lists what matches: `*` and `?` within a part of the path, `**` for any number of parts.
+
+    Args:
+        place: a folder, `s3://`, `gs://`, `az://` or `abfss://` with bucket and prefix, or a pattern.
+    """
+    found = files_below(place)
+    while page := await asyncio.to_thread(lambda: list(itertools.islice(found, FILES_PAGE))):
+        yield [
+            {"video": f.address, "size_bytes": f.size_bytes, "modified_at": f.modified_at, "etag": f.etag}
+            for f in page
+        ]
 
 
 def _as_json(metadata: dict[str, Any] | None) -> str | None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import orjson
 
 from tl_data.catalog import Parameter, function
 from tl_data.errors import BadRequest, SchemaMismatch
+from tl_data.media.identity import NOT_A_PLACE, is_url, local_path, missing_file
 from tl_data.models import SearchModel
 from tl_data.session import Session
 from tl_data.types import COUNT, FLAG, HITS, JSON, NUMBER, TEXT, TEXTS
+from tl_data.urls import redacted
 from tl_data.usage import current
 
 Rows = list[dict[str, Any]]
@@ -180,9 +181,9 @@ def _hit(clip: dict[str, Any], number: int) -> dict[str, Any]:
 
 def media(source: str, url: str, file: str) -> dict[str, Any]:
     """The API parameter for a URL (named `url`) or a local file (named `file`)."""
-    if source.startswith(("http://", "https://")):
+    if is_url(source):
         return {url: source}
-    path = Path(source.removeprefix("file://"))
+    path = local_path(source)
     if not path.is_file():
-        raise SchemaMismatch(f"{source} is neither a URL (http:// or https://) nor an existing file")
+        raise SchemaMismatch(f"{redacted(source)} is {NOT_A_PLACE}{missing_file(source)}")
     return {file: path}

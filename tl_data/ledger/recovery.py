@@ -20,6 +20,7 @@ from tl_data.ledger.models import AmbiguousTask, Call
 from tl_data.media.identity import canonical_url, is_url, local_path
 from tl_data.media.preflight import facts_of
 from tl_data.ratelimit.headers import moment
+from tl_data.urls import is_bucket
 
 if TYPE_CHECKING:
     from tl_data.client import Client
@@ -63,7 +64,8 @@ async def upload(client: Client, video: str, key: str) -> str:
     """
     metadata = {METADATA_KEY: key}
     if is_url(video):
-        stem, _, suffix = urlsplit(video).path.rpartition("/")[2].rpartition(".")
+        place = video if is_bucket(video) else urlsplit(video).path
+        stem, _, suffix = place.rpartition("/")[2].rpartition(".")
         name = f"{(stem or suffix or 'video')[:100]}.{METADATA_KEY}-{key}.{suffix[:8] if stem else 'mp4'}"
         return str((await client.create_asset(url=video, filename=name, user_metadata=metadata))["_id"])
     path, name = local_path(video), str(marked_name(video, key))
@@ -148,9 +150,10 @@ async def embedding_task(
         return None
     begun = datetime.fromtimestamp(since, UTC) - CLOCKS
     tasks: dict[str, Like] = {}
+    sent = await _sent_url(client, video)
     try:
         async for task in client.list_embed_tasks(started_at=f"{begun - LISTED:%Y-%m-%dT%H:%M:%SZ}"):
-            like = _likeness(task, call, video, models)
+            like = _likeness(task, call, sent, models)
             created = moment(task.get("created_at"))
             early = created is not None and created < begun and like != "marked"
             if task.get("status") != "failed" and like != "other" and not early:
@@ -180,17 +183,28 @@ async def embedding_task(
     )
 
 
-def _likeness(task: Mapping[str, Any], call: Call, video: str, models: set[str]) -> Like:
-    """Whether a task is about this video and made with these parameters, as far as it is shown."""
+async def _sent_url(client: Client, video: str) -> str | None:
+    """The canonical URL under which the platform shows a video; None if its file is uploaded."""
+    if not is_url(video) or not await client.can_be_fetched(video):
+        return None
+    return canonical_url(await client.buckets.sign("GET", video) if is_bucket(video) else video)
+
+
+def _likeness(task: Mapping[str, Any], call: Call, sent: str | None, models: set[str]) -> Like:
+    """Whether a task is about this video and made with these parameters, as far as it is shown.
+
+    Args:
+        sent: the video's canonical URL; None for a file that is uploaded.
+    """
     shown = (task.get("video_embedding") or {}).get("metadata") or {}
     url, name = shown.get("input_url"), shown.get("input_filename")
-    if not is_url(video):
+    if sent is None:
         if name:
             return "marked" if f"{METADATA_KEY}-{call.key}" in name else "other"
         return "other" if url else "unknown"
     if url:
         try:
-            if canonical_url(str(url)) != canonical_url(video):
+            if canonical_url(str(url)) != sent:
                 return "other"
         except MediaRefused:
             return "other"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tl_data.errors import BadRequest, ConnectionFailed, MediaRefused, MissingExtra, TLDataError
+from tl_data.media.identity import is_url, local_path
 from tl_data.untrusted import CONTAINERS
 from tl_data.urls import redacted
 
@@ -263,7 +264,7 @@ async def facts_of(client: Client, video: str | Path, remote: Remote | None = No
         MissingExtra: the extra `media` is not installed.
     """
     text = str(video)
-    if not text.lower().startswith(("http://", "https://")):
+    if not is_url(text):
         return await asyncio.to_thread(_of_file, text)
     remote = remote or await client.probe_url(text)
     size_only = MediaFacts(remote.length, None, None, None, None, None, None)
@@ -283,7 +284,7 @@ async def facts_of(client: Client, video: str | Path, remote: Remote | None = No
 
 
 def _of_file(name: str) -> MediaFacts:
-    path = Path(name)
+    path = local_path(name)
     try:
         size = path.stat().st_size
     except OSError as error:

@@ -22,7 +22,7 @@ from tl_data.analysis import VideoRef
 from tl_data.errors import APIError, LedgerError, MediaRefused, MissingExtra, TLDataError
 from tl_data.ledger.models import Call, Unreadable
 from tl_data.ledger.recovery import indexing_task
-from tl_data.media.identity import Identity, identify
+from tl_data.media.identity import Identity
 from tl_data.media.preflight import Limits, facts_of, limits_of, refusal
 from tl_data.object_store import Storage
 from tl_data.pipeline.outputs import is_text
@@ -95,6 +95,7 @@ async def inspect_video(
     *,
     measure: bool,
     refresh: bool = False,
+    claim: bool = True,
 ) -> VideoStatus:
     """Find out about one video without paying.
 
@@ -104,6 +105,7 @@ async def inspect_video(
         measure: whether to read the length and size of a new video from its headers, which may refuse it.
         refresh: whether what another model made of the same content is made anew, as far as a model of
             embeddings matters: summaries and chapters are kept.
+        claim: whether a new content gets its key in the ledger; a plan writes nothing.
 
     Raises:
         LedgerError: the ledger cannot be read.
@@ -112,7 +114,7 @@ async def inspect_video(
     if item.fault:
         return VideoStatus(item, "refused", error=item.fault)
     try:
-        identity = await identify(session.client, item.video)
+        identity = await session.identify(item.video, claim=claim)
     except (MediaRefused, APIError) as error:
         return VideoStatus(item, "refused", error=error)
     rows = list(item.keys.values())

@@ -347,7 +347,11 @@ class Job:
         base = file.resolve().parent
 
         def there(place: str) -> str:
-            return place if "://" in place else str(base / Path(place).expanduser())
+            return (
+                place
+                if "://" in place or place.startswith("dbfs:/")
+                else str(base / Path(place).expanduser())
+            )
 
         def listed(said: Mapping[str, Any], **more: Any) -> Source:
             source = dict(said)
@@ -366,7 +370,7 @@ class Job:
             if name in outputs:
                 outputs[name] = tuple(outputs[name])
         settings = dict(table.get("settings", {}))
-        for name in ("home", "ledger"):
+        for name in ("home", "ledger", "http_headers"):
             if name in settings:
                 settings[name] = there(settings[name])
         top: dict[str, Any] = {n: table[n] for n in ("engine",) if n in table}

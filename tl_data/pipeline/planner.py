@@ -11,7 +11,6 @@ from tl_data.client.analyze import EXPECTED_TOKENS
 from tl_data.errors import Cancelled, NotFound, TLDataError
 from tl_data.lake.lake import Lake
 from tl_data.ledger.models import Failure
-from tl_data.media.identity import is_url
 from tl_data.pipeline.inspect import VideoStatus, inspect_video
 from tl_data.pipeline.job import Job
 from tl_data.pipeline.model_check import refuse_index, refuse_mixing
@@ -41,12 +40,14 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
     await refuse_index(session, index_id)
     source = await asyncio.to_thread(Worklist, job, lake)
     found = Plan(job.name, source.rows, source.distinct, prices)
-    seen, files = 0, set[str]()
+    seen, contents = 0, set[str]()
 
     async def one(item: SourceVideo) -> None:
         nonlocal seen
-        video = await inspect_video(session, index_id, names, item, measure=True, refresh=job.refresh)
-        _count(found, video, files)
+        video = await inspect_video(
+            session, index_id, names, item, measure=True, refresh=job.refresh, claim=False
+        )
+        _count(found, video, contents)
         if job.alerts and video.identity and video.error is None and video.state != "unchanged":
             found.coming |= dict.fromkeys(item.keys, video.identity.content_key)
         seen += 1
@@ -75,8 +76,8 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
     return found
 
 
-def _count(plan: Plan, video: VideoStatus, files: set[str]) -> None:
-    """Add a video. Of two files with the same bytes (`files` holds their keys) only one will be paid for."""
+def _count(plan: Plan, video: VideoStatus, contents: set[str]) -> None:
+    """Add a video. Of several with the same bytes (`contents` holds their keys) only one will be paid for."""
     if video.error is not None:
         told = refusal(video, video.error)
         plan.codes[told.code] = plan.codes.get(told.code, 0) + 1
@@ -84,11 +85,14 @@ def _count(plan: Plan, video: VideoStatus, files: set[str]) -> None:
             plan.refused.append(told)
         return
     plan.refreshed += video.kept_of is not None
-    if video.identity and video.state != "unchanged" and not is_url(video.item.video):
-        if video.identity.content_key in files:
+    if video.identity and video.state != "unchanged":
+        if video.identity.content_key in contents:
             plan.known += 1
             return
-        files.add(video.identity.content_key)
+        contents.add(video.identity.content_key)
+        if likely := video.identity.likely:
+            plan.alike += likely in contents
+            contents.add(likely)
     match video.state:
         case "unchanged":
             plan.unchanged += 1

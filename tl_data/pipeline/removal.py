@@ -84,11 +84,12 @@ async def remove_videos(
         LakeError, LedgerError: the tables or the ledger cannot be written.
     """
     lake, now = Lake(job.folder, job.format), datetime.now(UTC)
+    signing = session.settings.signing_parameters
     columns = ["source_key", "url", "canonical_url", "content_key", "video_id", "index_id", "made"]
     rows = lake.read(VIDEOS, columns).to_pylist()
     found = {}
     for video in videos:
-        names = {video, canonical_url(video) if is_url(video) else video}
+        names = {video, canonical_url(video, signing) if is_url(video) else video}
         matching = [
             row
             for row in rows

@@ -59,6 +59,9 @@ class Plan:
     refused: list[Refusal] = field(default_factory=list)  # the first thousand
     codes: dict[str, int] = field(default_factory=dict)  # how many are refused for what, of all
     removed: int = 0  # videos that the source no longer lists and that would be marked or deleted
+    alike: int = (
+        0  # videos that have ETag and length in common with another URL: the same bytes, in all likelihood
+    )
     unmeasured: int = 0  # new videos whose length could not be read from their headers
     bill: Bill = field(default_factory=Bill)
     output_tokens_at_most: int = 0
@@ -120,6 +123,11 @@ class Plan:
             )
         if self.removed:
             lines.append(f"  {_count(self.removed, 'video')} no longer in the source will leave the tables")
+        if self.alike:
+            lines.append(
+                f"  {_count(self.alike, 'video')} may be a copy: ETag and length are those of another URL. "
+                'same_content = "likely" takes them for one'
+            )
         if self.unmeasured:
             lines.append(
                 f"  {self.unmeasured} videos do not say how long they are; their minutes are not included"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -12,13 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tl_data.errors import LakeError, MissingExtra, SchemaMismatch, SettingsError, TLDataError
+from tl_data.media.listing import ENDINGS, files_below
 from tl_data.pipeline.job import Job
 from tl_data.urls import redacted
 
 BATCH = 2_000  # rows at a time
-
-#: Endings by which a folder's files count as videos. What they really hold is found out later.
-ENDINGS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
 
 READERS = {
     ".parquet": "read_parquet",
@@ -52,7 +51,7 @@ def pairs(job: Job) -> Iterator[Pair]:
         return ((None, url) for url in source.place)
     place = str(source.place)
     if source.kind == "folder":
-        return _files_in(Path(job.base, place))
+        return _files_in(job.base, place)
     by_spark = job.engine == "spark" and source.kind in ("files", "delta")
     if (by_spark or source.kind.startswith("spark")) and (read := _spark(job)) is not None:
         return _columns(job, read)
@@ -66,13 +65,13 @@ def pairs(job: Job) -> Iterator[Pair]:
     return _columns(job, *_duckdb(job))
 
 
-def _files_in(folder: Path) -> Iterator[Pair]:
-    if not folder.is_dir():
-        raise SettingsError(f"source.folder: {folder} is not a folder")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
-    if not paths:
-        raise SettingsError(f"source.folder: {folder} holds no video file ({', '.join(ENDINGS)})")
-    return ((None, str(path)) for path in paths)
+def _files_in(base: str, place: str) -> Iterator[Pair]:
+    """The videos of a folder, of a prefix of a bucket, or of a pattern in either, as they are listed."""
+    found = files_below(place, base)
+    first = next(found, None)
+    if first is None:
+        raise SettingsError(f"source.folder: {redacted(place)} holds no video file ({', '.join(ENDINGS)})")
+    return ((None, file.address) for file in itertools.chain([first], found))
 
 
 def _is_delta(place: str) -> bool:

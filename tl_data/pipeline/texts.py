@@ -211,9 +211,7 @@ async def ref_of(session: Session, record: Mapping[str, Any], video: str, **know
     Raises:
         TLDataError: the file could not be uploaded.
     """
-    from tl_data.media.identity import is_url
-
-    ref = VideoRef.of(record, url=video if is_url(video) else None, **known)
+    ref = VideoRef.of(record, url=video if await session.is_fetched(video) else None, **known)
     if ref.video_id or ref.url or await session.client.account_generation() == "2025":
         return ref
     asset = await session.asset(video)

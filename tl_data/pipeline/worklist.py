@@ -24,7 +24,7 @@ import pyarrow as pa
 from tl_data.errors import MediaRefused, MissingExtra, TLDataError
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import CHAPTERS, ERRORS, SUMMARIES, TABLES, VIDEOS, LakeSchema
-from tl_data.media.identity import canonical_url, is_url, local_path
+from tl_data.media.identity import NOT_A_PLACE, canonical_url, is_url, local_path, missing_file
 from tl_data.pipeline.job import OUTPUTS, Job
 from tl_data.pipeline.source import BATCH, pairs
 
@@ -261,10 +261,11 @@ class Worklist:
         columns = ", ".join(f"{name} VARCHAR" for name in SAID.names)
         self._con.execute(f"CREATE TABLE said ({columns}, n BIGINT)")
         said, rows, videos = pairs(job), 0, set[str]()
+        signing = job.load_settings().signing_parameters
         while batch := list(islice(said, BATCH)):
             read: list[dict[str, str | None]] = []
             for key, url in batch:
-                read.append(_said(key, url, job.base))
+                read.append(_said(key, url, job.base, signing))
                 if job.limit:
                     videos.add(str(read[-1]["canonical"]))
                     if len(videos) >= job.limit:
@@ -356,7 +357,7 @@ def _ambiguous(key: str, places: list[str]) -> MediaRefused:
     return MediaRefused(text, "source_key_ambiguous")
 
 
-def _said(key: str | None, text: str | None, base: str) -> dict[str, str | None]:
+def _said(key: str | None, text: str | None, base: str, signing: str) -> dict[str, str | None]:
     """A row of the source: canonical name and usable form of what stands there, or what is wrong with it.
 
     Rows without a URL are one item: without a key there is nothing to tell them apart by.
@@ -366,7 +367,7 @@ def _said(key: str | None, text: str | None, base: str) -> dict[str, str | None]
         return _row(key or "NULL", "", "", "", "video_url_missing", missing)
     try:
         if is_url(text.strip()):
-            canonical = canonical_url(text)
+            canonical = canonical_url(text, signing)
             return _row(key or canonical, canonical, text.strip(), text)
         path = Path(base, local_path(text).expanduser())
         if not path.is_file():
@@ -379,7 +380,7 @@ def _said(key: str | None, text: str | None, base: str) -> dict[str, str | None]
     except (OSError, ValueError, RuntimeError):
         pass  # a text that not even a path can be made of
     shown = text if len(text) <= 200 else text[:197] + "..."
-    message = f"{shown!r} is neither a URL (http:// or https://) nor a file on this machine"
+    message = f"{shown!r} is {NOT_A_PLACE}{missing_file(text)}"
     return _row(key or text, text, text, text, "video_url_invalid", message)
 
 

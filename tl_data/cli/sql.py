@@ -1,0 +1,359 @@
+"""The command `tl-data sql`: a statement, a script or a shell in DuckDB with every function registered."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import pyarrow as pa
+
+from tl_data.cli.output import Writer, echo, grid, output_options
+from tl_data.errors import MissingExtra, SettingsError
+from tl_data.untrusted import private_folder
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from tl_data.connection import Connection
+
+BATCH = 2_000  # rows that are read at a time
+SHOWN = 200  # rows that a table for people shows at most
+FAILED, USAGE, TRY_AGAIN, INTERRUPTED = 1, 2, 3, 130
+HELP = """\
+End a statement with ; and Enter. Tab completes, the arrow keys go through earlier statements, Ctrl-C stops a
+statement or clears the line.
+
+  .tables     the tables of the database
+  .functions  the functions of tl_data
+  .usage      what this shell has paid
+  .quit       end (or Ctrl-D)
+
+  SELECT * FROM tl_estimate('summarize', ['https://example.com/tour.mp4']);"""
+
+
+@click.command()
+@click.argument("statement", required=False)
+@click.option("--db", metavar="FILE", help="the database file; without it, one in memory")
+@click.option("--read-only", is_flag=True, help="open the file for reading, as several processes may")
+@click.option("--budget", type=click.FLOAT, help="most that one statement may cost [default: 10 with a key]")
+def sql(
+    statement: str | None,
+    db: str | None,
+    read_only: bool,
+    budget: float | None,
+    to: str,
+    file: str | None,
+) -> None:
+    """Run SQL in DuckDB with every function of tl_data; without a statement, open a shell.
+
+    \b
+    STATEMENT: one or more; the rows of the last one are shown. Without it, statements are read from the
+    standard input, or typed in a shell
+
+    \b
+    Examples:
+      tl-data sql "SELECT * FROM tl_search('demo', 'a red object')"
+      tl-data sql --db lake.duckdb --csv < report.sql
+    """
+    if read_only and db is None:
+        raise click.UsageError("--read-only needs --db")
+    with Database(db, read_only, budget) as database:
+        if statement is None and sys.stdin.isatty():
+            if to != "table":
+                raise click.UsageError("--json, --csv and --parquet need a STATEMENT or a script on stdin")
+            Shell(database).run()
+            return
+        text = statement if statement is not None else sys.stdin.read()
+        sys.exit(_script(database, text, to, file))
+
+
+output_options(sql)
+
+
+class Database:
+    """A DuckDB connection with the functions registered. Use as `with`."""
+
+    def __init__(self, path: str | None, read_only: bool, budget: float | None) -> None:
+        """Open it.
+
+        Raises:
+            MissingExtra: DuckDB is not installed.
+            SettingsError: the file is not a database.
+            SystemExit: another process holds the file (exit code 3).
+        """
+        try:
+            import duckdb
+        except ImportError as error:
+            raise MissingExtra("duckdb", "duckdb") from error
+        from tl_data.backends.duckdb import register
+        from tl_data.connection import connect
+
+        self.failure: type[Exception] = duckdb.Error
+        try:
+            self.con: duckdb.DuckDBPyConnection = duckdb.connect(path or ":memory:", read_only=read_only)
+        except duckdb.Error as error:
+            if "lock on file" in str(error):
+                echo(
+                    f"Failed: {path} is held by another process; try again, or use --read-only in both",
+                    err=True,
+                )
+                sys.exit(TRY_AGAIN)
+            raise SettingsError(f"{path} cannot be opened: {_sentence(error)}") from error
+        self.connection: Connection = connect(sql_budget=budget)
+        register(self.con, self.connection)
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.con.close()
+
+    def statements(self, text: str) -> list[Any]:
+        """The statements of a text. Raises what DuckDB says of a text that it cannot read."""
+        return self.con.extract_statements(text)
+
+    def rows(self, statement: Any) -> pa.RecordBatchReader | None:
+        """The rows of a statement as they come; None for a statement that has none."""
+        relation = self.con.sql(statement)
+        return None if relation is None else relation.to_arrow_reader(BATCH)
+
+    def interruptible(self, work: Callable[[], None]) -> None:
+        """Do it in a thread, so that Ctrl-C stops the calls that DuckDB waits for.
+
+        Raises:
+            KeyboardInterrupt: it was stopped; what was finished is in the ledger.
+        """
+        from tl_data.backends.duckdb import cancel
+
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - raised below, in the thread that waits
+                failed.append(error)
+
+        thread = threading.Thread(target=run, name="tl_data-sql")
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(0.1)
+        except KeyboardInterrupt:
+            self.con.interrupt()
+            cancel(self.con)
+            thread.join()
+            raise
+        if failed:
+            raise failed[0]
+
+    def paid(self) -> list[dict[str, Any]]:
+        """What was paid over this connection, by operation; empty as long as no call was made."""
+        return self.connection.usage() if self.connection.bill.operations else []
+
+
+def _script(database: Database, text: str, to: str, file: str | None) -> int:
+    """Run the statements of a text and write the rows of the last one; the exit code."""
+    try:
+        statements = database.statements(text)
+        if not statements:
+            raise click.UsageError("there is no statement: give one as an argument or on the standard input")
+
+        def run() -> None:
+            for statement in statements[:-1]:
+                database.con.execute(statement)
+            reader = database.rows(statements[-1])
+            if reader is None:
+                return
+            if to == "table":
+                _show(reader)
+                return
+            with Writer(reader.schema, to, file) as writer:
+                for batch in reader:
+                    writer.write(batch)
+
+        database.interruptible(run)
+    except KeyboardInterrupt:
+        echo("Interrupted: what was finished is in the ledger and is not paid again", err=True)
+        return INTERRUPTED
+    except (database.failure, pa.ArrowException, OSError) as error:
+        echo(f"Failed: {_sentence(error)}", err=True)
+        return USAGE if _is_mistake(error) else FAILED
+    finally:
+        _say_price(database, [])
+    return 0
+
+
+def _show(reader: pa.RecordBatchReader) -> None:
+    """Print the first rows for people, and how many there are."""
+    from rich.console import Console
+
+    kept: list[pa.RecordBatch] = []
+    count = 0
+    for batch in reader:
+        if count < SHOWN:
+            kept.append(batch.slice(0, SHOWN - count))
+        count += batch.num_rows
+    Console().print(grid(pa.Table.from_batches(kept, reader.schema)))
+    if count > SHOWN:
+        echo(
+            f"the first {SHOWN} of {count} rows; --csv, --json or --parquet FILE write all of them", err=True
+        )
+
+
+def _say_price(database: Database, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Say what was paid since `before`; gives what was paid in all."""
+    now = database.paid()
+    known = {row["operation"]: row for row in before}
+    calls = sum(row["calls"] - known.get(row["operation"], row | {"calls": 0})["calls"] for row in now)
+    if calls:
+        price = sum(row["price"] for row in now) - sum(row["price"] for row in before)
+        minutes = sum(row["video_minutes"] for row in now) - sum(row["video_minutes"] for row in before)
+        echo(
+            f"paid: {calls} calls, {minutes:.1f} minutes of video, {price:.4f} {now[0]['currency']}", err=True
+        )
+    return now
+
+
+def _sentence(error: BaseException) -> str:
+    """What DuckDB says, without the names of its own machinery around what a function said."""
+    text = str(error).strip()
+    found = re.search(r"executing the UDF: (?:\w+: )?(.*)", text, re.S)
+    return (found[1] if found else text).strip()
+
+
+def _is_mistake(error: BaseException) -> bool:
+    """Whether the statement itself is wrong, so that running it again does not help."""
+    return type(error).__name__ in (
+        "ParserException",
+        "BinderException",
+        "CatalogException",
+        "SyntaxException",
+    )
+
+
+class Shell:
+    """Statements typed in a terminal, with history and completion."""
+
+    def __init__(self, database: Database, input: Any = None, output: Any = None) -> None:  # noqa: A002
+        """
+        Args:
+            input, output: of prompt_toolkit; by default the terminal.
+
+        Raises:
+            MissingExtra: prompt_toolkit is not installed.
+        """
+        try:
+            from prompt_toolkit import PromptSession
+            from prompt_toolkit.history import FileHistory
+        except ImportError as error:
+            raise MissingExtra("prompt_toolkit, which the shell needs,", "shell") from error
+        self._database = database
+        home = Path(database.connection.settings.home)
+        private_folder(home)
+        history = home / "sql_history"
+        history.touch(mode=0o600)  # statements may hold signed URLs
+        self._prompt: Any = PromptSession(
+            history=FileHistory(str(history)), completer=completer(database), input=input, output=output,
+            complete_while_typing=False,
+        )  # fmt: skip
+        self._paid: list[dict[str, Any]] = []
+
+    def run(self) -> None:
+        """Read and run statements until the end of the input."""
+        echo("tl_data with DuckDB. Statements end with ; and .help says more.", err=True)
+        for text in self._typed():
+            if not self._command(text):
+                return
+
+    def _typed(self) -> Iterator[str]:
+        """What was typed, a statement or a command with a point at a time."""
+        text = ""
+        while True:
+            try:
+                line = self._prompt.prompt("tl_data> " if not text else "    ...> ")
+            except KeyboardInterrupt:
+                text = ""
+                continue
+            except EOFError:
+                return
+            text = f"{text}\n{line}" if text else line
+            if not text.strip():
+                text = ""
+            elif text.lstrip().startswith(".") or text.rstrip().endswith(";"):
+                yield text.strip()
+                text = ""
+
+    def _command(self, text: str) -> bool:
+        """Do what was typed; False at the end."""
+        match text.rstrip(";").split():
+            case [".quit" | ".exit"]:
+                return False
+            case [".help"]:
+                echo(HELP)
+            case [".tables"]:
+                self._run("SHOW ALL TABLES")
+            case [".functions"]:
+                from tl_data.functions import FUNCTIONS, TABLES
+
+                for name, doc in [(r.sql, r.doc) for r in FUNCTIONS.values()] + [
+                    (r.sql, r.doc) for r in TABLES.values()
+                ]:
+                    echo(f"  {name:24} {doc}")
+            case [".usage"]:
+                self._run("FROM tl_usage()")
+            case [word, *_] if word.startswith("."):
+                echo(f"there is no {word}; .help lists what there is", err=True)
+            case _:
+                self._run(text)
+        return True
+
+    def _run(self, text: str) -> None:
+        database = self._database
+
+        def run() -> None:
+            for statement in database.statements(text):
+                if (reader := database.rows(statement)) is not None:
+                    _show(reader)
+
+        try:
+            database.interruptible(run)
+        except KeyboardInterrupt:
+            echo("Interrupted: what was finished is in the ledger and is not paid again", err=True)
+        except (database.failure, pa.ArrowException, OSError) as error:
+            echo(f"Failed: {_sentence(error)}", err=True)
+        self._paid = _say_price(database, self._paid)
+
+
+def completer(database: Database) -> Any:
+    """Completes keywords, functions, tables and columns, as they are at the moment."""
+    from prompt_toolkit.completion import Completer, Completion
+
+    class Names(Completer):
+        def get_completions(self, document: Any, event: Any) -> Iterator[Any]:
+            word = document.get_word_before_cursor(pattern=re.compile(r"[\w.]+"))
+            if word:
+                for name in names(database.con, word):
+                    yield Completion(name, start_position=-len(word))
+
+    return Names()
+
+
+def names(con: duckdb.DuckDBPyConnection, start: str) -> list[str]:
+    """Names that begin with a text: functions of tl_data first, then tables, columns, keywords."""
+    found = con.cursor().execute(
+        """SELECT name, min(rank) AS rank FROM (
+            SELECT function_name AS name, 0 AS rank FROM duckdb_functions()
+            WHERE function_name LIKE 'tl\\_%' ESCAPE '\\' OR function_name LIKE 'try\\_tl\\_%' ESCAPE '\\'
+            UNION ALL SELECT table_name, 1 FROM duckdb_tables()
+            UNION ALL SELECT view_name, 1 FROM duckdb_views()
+            UNION ALL SELECT column_name, 2 FROM duckdb_columns() WHERE NOT internal
+            UNION ALL SELECT upper(keyword_name), 3 FROM duckdb_keywords() WHERE keyword_category = 'reserved'
+        ) WHERE starts_with(lower(name), lower($start)) GROUP BY name ORDER BY rank, name LIMIT 50""",
+        {"start": start},
+    )
+    return [str(name) for name, _ in found.fetchall()]

@@ -1,0 +1,68 @@
+"""The first URL of a content gives it its key: by a digest of all its bytes and its length.
+
+One small object beside the ledger's records for each content, created if absent, so that of two processes
+that meet the same bytes under two URLs at once only one names them. Where no store gives a digest, a video
+keeps the key of its own URL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import orjson
+
+from tl_data.media.identity import Identity
+from tl_data.object_store import Storage
+
+
+class Contents:
+    """The keys of contents that are known by a digest."""
+
+    def __init__(self, storage: Storage, *, likely: bool = False) -> None:
+        """
+        Args:
+            likely: whether a strong ETag with the length is taken for a digest, too.
+        """
+        self._storage, self._likely = storage, likely
+        self._seen: dict[str, str] = {}  # what nobody has named yet, in the order in which it was met here
+
+    async def resolve(self, identity: Identity, *, claim: bool) -> Identity:
+        """The identity under the key of its content.
+
+        Args:
+            claim: whether a content that nobody has named gets the key of this URL, for all processes.
+                Without it only this object remembers it, and nothing is written.
+
+        Raises:
+            LedgerError: the ledger's store cannot be read or written.
+        """
+        key = identity.content_key
+        for name in reversed(self.names(identity)):
+            key = await self._claim(name, key) if claim else await self._look(name, key)
+        return identity if key == identity.content_key else replace(identity, content_key=key)
+
+    def names(self, identity: Identity) -> list[str]:
+        """The digests that name the content, the surest first."""
+        names = (identity.digest, identity.likely if self._likely else None)
+        return [name for name in names if name]
+
+    async def _look(self, name: str, key: str) -> str:
+        known = await self._read(name)
+        return self._seen.setdefault(name, key) if known is None else known
+
+    async def _claim(self, name: str, key: str) -> str:
+        known = await self._read(name)
+        if known is None and await self._storage.create(_path(name), orjson.dumps({"content_key": key})):
+            return key
+        return known or await self._read(name) or key
+
+    async def _read(self, name: str) -> str | None:
+        body = await self._storage.read(_path(name))
+        try:
+            return None if body is None else str(orjson.loads(body)["content_key"])
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return None  # half written on a disk that was full: the video keeps the key of its URL
+
+
+def _path(name: str) -> str:
+    return f"contents/{name[:2]}/{name}"

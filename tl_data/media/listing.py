@@ -1,0 +1,89 @@
+"""Video files below a folder, a prefix of a bucket, or a pattern: listed page by page, in bounded memory.
+
+s3://bucket/videos/             every video below the prefix
+s3://bucket/videos/**/*.mp4     what matches: * and ? within a part of the key, ** for any number of parts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from tl_data.errors import SettingsError
+from tl_data.media.identity import local_path, missing_file
+from tl_data.object_store import Buckets
+from tl_data.urls import bucket_parts, is_bucket
+
+#: Endings by which a file counts as a video where no pattern names one. Its content is read later.
+ENDINGS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
+
+SIGNS = "*?["  # of patterns
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a listing."""
+
+    address: str  # a path, or s3://bucket/key: what functions take as a `video`
+    size_bytes: int
+    modified_at: datetime
+    etag: str | None
+
+
+def files_below(place: str, base: str = ".") -> Iterator[File]:
+    """The files that a place means.
+
+    Args:
+        place: a folder, the address of a bucket or of a prefix in one, or a pattern.
+        base: the folder that a relative path is relative to.
+
+    Raises:
+        SettingsError: the folder does not exist, or the bucket cannot be listed.
+    """
+    return _in_bucket(place) if is_bucket(place) else _on_disk(place, base)
+
+
+def _in_bucket(place: str) -> Iterator[File]:
+    bucket, key = bucket_parts(place)
+    parts = key.split("/")
+    fixed = next((n for n, part in enumerate(parts) if any(sign in part for sign in SIGNS)), None)
+    prefix = key if fixed is None else "/".join(parts[:fixed])
+    for page in Buckets(1).pages(f"{bucket}/{prefix}"):
+        for item in page:
+            wanted = item.path.lower().endswith(ENDINGS) if fixed is None else matches(item.path, key)
+            if wanted:
+                yield File(f"{bucket}/{item.path}", item.size, item.modified, item.etag)
+
+
+def _on_disk(place: str, base: str) -> Iterator[File]:
+    folder, pattern = Path(base, local_path(place).expanduser()), None
+    if not folder.is_dir() and any(sign in place for sign in SIGNS):
+        while not folder.is_dir():
+            pattern = folder.name if pattern is None else f"{folder.name}/{pattern}"
+            folder = folder.parent
+    if not folder.is_dir():
+        raise SettingsError(f"source.folder: {folder} is not a folder{missing_file(place)}")
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix.lower() in ENDINGS if pattern is None else matches(name, pattern):
+            facts = path.stat()
+            yield File(str(path), facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC), None)
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a key or path matches: `*`, `?` and `[...]` within a part, `**` for any parts or none."""
+    return _parts_match(name.split("/"), pattern.split("/"))
+
+
+def _parts_match(names: list[str], patterns: list[str]) -> bool:
+    """By dynamic programming: a pattern with many `**` takes no longer than parts times patterns."""
+    reached = {0}  # positions in `names` after the patterns so far
+    for pattern in patterns:
+        if pattern == "**":
+            reached = set(range(min(reached), len(names) + 1)) if reached else reached
+        else:
+            reached = {n + 1 for n in reached if n < len(names) and fnmatchcase(names[n], pattern)}
+    return len(names) in reached
