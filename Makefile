@@ -18,7 +18,7 @@ INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-dep
 HASHED = --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-export test-fuzz test-pythons test-wheel docs pictures check check-api test-clients format bench bench-engine lock clean
+.PHONY: help demo test test-azure test-browser test-export test-fuzz test-pythons test-wheel docs pictures check check-api test-clients format bench bench-engine lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo '              make test-wheel EXTRAS="duckdb media" some of them; with PYTHON=python3.13 on that Python'
 	@echo 'make test-export  exports to the stores themselves, in an environment of their clients (minutes)'
 	@echo 'make check    ruff, mypy and the printed documents'
+	@echo 'make test-azure  objects in Azure: its emulator from npm (minutes)'
 	@echo 'make test-fuzz  600 damaged media files through the header reader, a job and the engine (minutes)'
 	@echo 'make test-clients  the official SDKs of today and of 2025 against the embedded engine (minutes)'
 	@echo 'make check-api  many made-up requests against the contract of the API (minutes)'
@@ -89,6 +90,12 @@ test-fuzz: $(DEV)/ready
 
 test-clients: $(DEV)/ready
 	TEST_ALL_CLIENTS=1 $(DEV)/bin/python -m pytest --timeout 3600 tests/sdk $(ARGS)
+
+# Microsoft's emulator of blob storage, from npm (186 MB).
+AZURITE := build/azurite
+test-azure: $(DEV)/ready
+	npm install --prefix $(AZURITE) --no-audit --no-fund --silent azurite@3
+	AZURITE=$(CURDIR)/$(AZURITE)/node_modules/.bin/azurite-blob $(DEV)/bin/python -m pytest tests/media/test_azure_bucket.py $(ARGS)
 
 check-api: $(DEV)/ready
 	TL_CONTRACT_EXAMPLES=120 $(DEV)/bin/python -m pytest --timeout 3600 tests/local/server/test_contract.py tests/local/server/test_contract_today.py $(ARGS)
