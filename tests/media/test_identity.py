@@ -190,14 +190,14 @@ def test_a_malformed_url_is_refused_without_its_query() -> None:
 
 
 def test_texts_of_ledger_keys_keep_parameters_that_are_no_signature() -> None:
-    text = "compare https://me:pw@e.com/v?token=5&sig=1&sv=2 with it"
+    text = "compare https://me:pw@e.com/v?token=5&sig=1&se=2&sv=2024-11-04 with it"
     assert without_signatures(text) == "compare https://e.com/v?token=5 with it"
 
 
 def test_redacted_masks_secrets_and_keeps_the_rest() -> None:
     text = "PUT https://me:pw@x.org/a?sig=1&sv=2 with tlk_123 failed (https://docs.example.com/x?y=1)."
     shown = redacted(text, "tlk_123")
-    assert shown == "PUT https://x.org/a with *** failed (https://docs.example.com/x?y=1)."
+    assert shown == "PUT https://x.org/a?sig=***&sv=2 with *** failed (https://docs.example.com/x?y=1)."
 
 
 @dataclass

@@ -797,3 +797,14 @@ def analyze_tasks(
         video_url: only those about this URL, exactly as it was sent.
         analysis_mode: general or time_based_metadata.
     """
+
+def files(
+    place: _Text,
+    *,
+    settings: Settings | None = None,
+) -> Rows:
+    """The video files of a folder or a bucket: one row per file, with what functions take as a `video`.
+
+    Args:
+        place: a folder, `s3://`, `gs://`, `az://` or `abfss://` with bucket and prefix, or a pattern.
+    """
