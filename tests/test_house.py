@@ -65,6 +65,7 @@ def test_import_is_light() -> None:
 CALLED_FROM_OUTSIDE = {
     "atexit, uvicorn, io": {"_close_all", "capture_signals", "seekable"},
     "click, mkdocs-click": {"assembled", "format_commands"},
+    "prompt_toolkit": {"get_completions"},
     "urllib, http.server": {"redirect_request", "do_GET", "do_HEAD", "log_message"},
     "dbt-duckdb": {"Plugin", "initialize", "configure_connection", "configure_cursor"},
     "PySpark": {"DiscoveredTwelveLabs", "latestOffset", "partitions", "streamReader", "streamWriter"},

@@ -248,10 +248,6 @@ class Session:
                 return former
         return await self._contents.resolve(found, claim=claim)
 
-    def contents_of(self, identity: Identity) -> list[str]:
-        """The digests by which another URL would be recognised as the same video."""
-        return self._contents.names(identity)
-
     @asynccontextmanager
     async def sendable(self, video: str) -> AsyncIterator[str]:
         """The video as the API can be given it: itself, or a copy here of a file that the API cannot fetch.
