@@ -160,7 +160,7 @@ def _share(wins: int, total: int) -> str:
 
 def people(folder: Path) -> str:
     """Precision and recall of "people are in view" over labelled pictures."""
-    eyes = objects.eyes()
+    eyes = objects.load_object_models()
     right = wrong = missed = 0
     for name, (step, labels) in PEOPLE.items():
         path = folder / name
@@ -179,7 +179,7 @@ def people(folder: Path) -> str:
                 scale = min(1.0, 960 / max(picture.shape[:2]))
                 size = round(picture.shape[1] * scale), round(picture.shape[0] * scale)
                 picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-                found = any(sure >= 0.5 for sure, _ in objects.people_of(eyes.look(0.0, picture)))
+                found = any(sure >= 0.5 for sure, _ in objects.people_of(eyes.detect(0.0, picture)))
                 right += found and there != "0"
                 wrong += found and there == "0"
                 missed += not found and there != "0"

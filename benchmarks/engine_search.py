@@ -126,7 +126,7 @@ def made_up(
                 brightness=chance.random(), contrast=0.2, motion=0.2 if moves else 0.0,
                 direction=chance.choice(("left", "right", "up", "down")) if moves else None,
                 cut=True, sound=chance.choice(("speech", "music", "noise", "silence")),
-                loudness=chance.uniform(-40, -8), look=look,
+                loudness=chance.uniform(-40, -8), image_descriptor=look,
             )
         )  # fmt: skip
         if chance.random() < SPEAKS:

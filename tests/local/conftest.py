@@ -63,7 +63,7 @@ class API(httpx.Client):
 
 
 @dataclass
-class Shelf:
+class IndexedVideos:
     """An index with ready videos."""
 
     index_id: str
@@ -99,9 +99,9 @@ def api(server: Engine) -> Iterator[API]:
 
 
 @pytest.fixture(scope="session")
-def shelf(api: API, film: Path) -> Shelf:
+def indexed(api: API, film: Path) -> IndexedVideos:
     """An index with three ready videos: `number` 1 to 3 in their metadata."""
-    made = Shelf(api.new_index("shelf", addons=["thumbnail"]))
+    made = IndexedVideos(api.new_index("shelf", addons=["thumbnail"]))
     for number, color in enumerate(("red", "blue", "blue"), 1):
         metadata = json.dumps({"number": number, "color": color, "good": number == 3})
         task = api.upload(made.index_id, film, user_metadata=metadata)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Engine
-from tests.local.conftest import API, Shelf, problem
+from tests.local.conftest import API, IndexedVideos, problem
 
 
 @pytest.fixture(autouse=True)
@@ -78,10 +78,10 @@ def test_requests_per_second_refill(api: API) -> None:
     assert ask(api).status_code == 400
 
 
-def test_tokens_are_counted_when_they_are_known(api: API, shelf: Shelf) -> None:
+def test_tokens_are_counted_when_they_are_known(api: API, indexed: IndexedVideos) -> None:
     limits = {"analyze": [{"dimension": "OutputToken", "limit": 1, "seconds": 60}]}
     api.engine("PUT", "/rates", json={"limits": limits})
-    body = {"video_id": shelf.videos[0], "prompt": "Summarize.", "stream": False}
+    body = {"video_id": indexed.videos[0], "prompt": "Summarize.", "stream": False}
     assert api.post("/analyze", json=body).status_code == 200
     assert problem(api.post("/analyze", json=body)) == (429, "too_many_requests")
 

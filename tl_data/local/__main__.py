@@ -199,7 +199,7 @@ class Server(uvicorn.Server):
         new_file.write_text(json.dumps(facts), encoding="utf-8")
         new_file.replace(self.file)
         sys.stdout.write(f"tl_data engine: {self.base_url}\n")
-        for reason in filter(None, (tiers.missing_eyes, tiers.missing_ears)):
+        for reason in filter(None, (tiers.missing_object_models, tiers.missing_speech_model)):
             sys.stdout.write(f"tl_data engine: off: {reason}\n")
         sys.stdout.flush()
         if self._options.lease:

@@ -62,18 +62,18 @@ class Tiers:
     detector: bool = True  # whether objects are located and people counted
 
     @property
-    def eyes(self) -> str:
+    def object_models(self) -> str:
         """The object models: "see", "see-small" without the detector, "" if they are unavailable."""
-        return "" if self.missing_eyes else "see" if self.detector else "see-small"
+        return "" if self.missing_object_models else "see" if self.detector else "see-small"
 
     @property
-    def missing_eyes(self) -> str:
+    def missing_object_models(self) -> str:
         """Why objects and people are not recognised, with the command that helps; "" if they are."""
         needed = [weights.CLASSIFIER, weights.POSE, weights.FACES, *[weights.DETECTOR] * self.detector]
         return next(filter(None, (weights.problem(model, self.objects) for model in needed)), "")
 
     @property
-    def missing_ears(self) -> str:
+    def missing_speech_model(self) -> str:
         """Why speech is not transcribed, with the command that helps; "" if it is."""
         if problem := weights.problem(weights.VOICE):
             return problem
@@ -82,16 +82,16 @@ class Tiers:
         return weights.problem(weights.WHISPER_BASE)
 
     @property
-    def sight(self) -> str:
+    def encoder(self) -> str:
         """The name of the image encoder; "" for none."""
         return f"clip-{named(self.clip)}" if self.clip else ""
 
     @property
-    def ears(self) -> str:
+    def speech_model(self) -> str:
         """The name of the speech model; "" for none."""
         if self.whisper:
             return f"whisper-{named(self.whisper)}"
-        if self.missing_ears:
+        if self.missing_speech_model:
             return ""
         no_base = weights.problem(weights.WHISPER_BASE)
         return weights.WHISPER_TINY.name if no_base else weights.WHISPER_BASE.name
@@ -105,14 +105,17 @@ class Tiers:
     @property
     def search_model(self) -> str:
         """The name of what makes words and vectors; vectors of different names are not comparable."""
-        return model_name(self.sight, self.eyes, self.ears)
+        return model_name(self.encoder, self.object_models, self.speech_model)
 
     @property
     def analyze_model(self) -> str:
         """The name of the model that writes texts."""
         if self.llm is None:
             return self.search_model
-        parts = (self.eyes or "no-see", "see"), (self.ears or "no-hear", weights.WHISPER_BASE.name)
+        parts = (
+            (self.object_models or "no-see", "see"),
+            (self.speech_model or "no-hear", weights.WHISPER_BASE.name),
+        )
         return "-".join(
             (OWN, f"llm-{_slug(self.llm.model)}", *(name for name, default in parts if name != default))
         )
@@ -131,7 +134,7 @@ class Tiers:
     def stages(self) -> list[dict[str, str | None]]:
         """For each stage its tier, its model, and the location of the model."""
         clip, whisper, llm = self.clip, self.whisper, self.llm
-        no_eyes, no_ears = self.missing_eyes, self.missing_ears
+        no_eyes, no_ears = self.missing_object_models, self.missing_speech_model
         object_models = "efficientnet-lite3, movenet, blazeface" + (
             ", ssd-mobilenet-v2" if self.detector else ""
         )
@@ -139,13 +142,13 @@ class Tiers:
             {
                 "stage": "vision",
                 "tier": "local-clip" if clip else "built in",
-                "model": self.sight or "colours, motion, light, text on screen",
+                "model": self.encoder or "colours, motion, light, text on screen",
                 "where": str(clip) if clip else None,
             },
             {
                 "stage": "speech",
                 "tier": "off" if no_ears else "local-whisper" if whisper else "built in",
-                "model": no_ears or self.ears,
+                "model": no_ears or self.speech_model,
                 "where": str(whisper) if whisper else None,
             },
             {

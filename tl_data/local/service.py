@@ -1,7 +1,7 @@
-"""From a file to what can be asked about it: looking, in worker processes, and knowing, in the library.
+"""The facade of the stages: analysis in worker processes, storage and search in the library, texts.
 
-The rest of the server meets both through this one object. What is heavy is imported at first use, so that
-the server is up at once.
+The server uses the stages only through `Stages`. Heavy modules are imported at first use, so that the server
+starts fast.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from tl_data.local.perception.vision.frames import Frame, pick
 from tl_data.local.perception.worker_pool import WorkerFailed, WorkerPool
 from tl_data.local.text.writer import BuiltIn, Writer
 
-pass
-
 if TYPE_CHECKING:
     from tl_data.local.search.embeddings import Segment
     from tl_data.local.search.query import Hit
@@ -30,12 +28,12 @@ T = TypeVar("T")
 
 
 class Stages:
-    """Looks at files and answers from what was seen."""
+    """Analyses files, stores the evidence, and answers requests from it."""
 
     def __init__(self, config: Config) -> None:
         self._path = config.home / "library.sqlite"
         self._workers = WorkerPool(config.workers, seconds=config.look_seconds, tiers=config.tiers)
-        # Its own process: container checks must not wait behind hours of looking.
+        # A separate process: checks of containers must not wait for hours of analysis.
         self._probers = WorkerPool(1, seconds=60.0)
         self.writer = writer_of(config.tiers)
         self._tiers = config.tiers
@@ -43,16 +41,16 @@ class Stages:
         self._opening = asyncio.Lock()
 
     async def close(self) -> None:
-        """End the worker processes and close the library."""
+        """Stop the worker processes and close the library."""
         await asyncio.gather(self._workers.aclose(), self._probers.aclose(), self.writer.close())
         if self._library:
             await asyncio.to_thread(self._library.close)
 
     async def probe(self, path: Path) -> Probe:
-        """The facts of a container.
+        """Read the properties of a container.
 
         Raises:
-            MediaProblem: it is not a video or sound file, or reading it went wrong.
+            MediaProblem: it is no video or sound file, or it cannot be read.
         """
         try:
             return await self._probers.probe(path)
@@ -60,21 +58,21 @@ class Stages:
             raise _broken(error) from error
 
     async def analyze(self, path: Path, folder: Path) -> Evidence:
-        """Look at and listen to a file; keyframes go to `folder`.
+        """Analyse a file; writes keyframes to `folder`.
 
         Raises:
-            MediaProblem: it is not readable, or its worker process died, hung or grew too large.
+            MediaProblem: it cannot be read, or its worker process crashed, hung or exceeded its memory limit.
         """
         try:
             return await self._workers.analyze(path, folder)
         except ModelFailed as error:
-            text = f"The video could not be looked at: {error}."
+            text = f"The video could not be analysed: {error}."
             raise MediaProblem("engine_model_failed", text) from error
         except (NotVideo, WorkerFailed) as error:
             raise _broken(error) from error
 
     async def reanalyze(self, evidence: Evidence, sound: Path, folder: Path) -> Evidence:
-        """Bring evidence of other models to those at work; raises as `analyze` does."""
+        """Update evidence of other models to the active ones. Raises as `analyze` does."""
         try:
             return await self._workers.reanalyze(evidence, sound, folder)
         except ModelFailed as error:
@@ -83,29 +81,29 @@ class Stages:
             raise _broken(error) from error
 
     async def add(self, index_id: str, video_id: str, evidence: Evidence, folder: Path) -> None:
-        """Put a video into the library; the same twice is the same as once."""
+        """Add a video to the library; idempotent."""
         await self._with(lambda library: library.add(index_id, video_id, evidence, folder))
 
     async def remove(self, *video_ids: str) -> None:
-        """Forget videos."""
+        """Remove videos from the library."""
 
-        def forget(library: Library) -> None:
+        def remove(library: Library) -> None:
             for video_id in video_ids:
                 library.remove(video_id)
 
         if video_ids:
-            await self._with(forget)
+            await self._with(remove)
 
     async def remove_index(self, index_id: str) -> None:
-        """Forget an index with all its videos."""
+        """Remove an index with all its videos from the library."""
         await self._with(lambda library: library.remove_index(index_id))
 
     async def evidence(self, video_id: str) -> Evidence:
-        """What is known of a video."""
+        """The evidence of a video."""
         return await self._with(lambda library: library.evidence(video_id))
 
     async def transcription(self, video_id: str) -> list[dict[str, Any]]:
-        """What is said in a video, with times."""
+        """The transcript of a video, by phrases, with times in seconds."""
         from tl_data.local.search.transcript import phrases
 
         evidence = await self.evidence(video_id)
@@ -118,7 +116,7 @@ class Stages:
     async def segments(
         self, video_id: str, options: Sequence[str], scopes: Sequence[str]
     ) -> list[dict[str, Any]]:
-        """The vectors of a video, in the API's form."""
+        """The vectors of a video, as in the API."""
         return await self._with(
             lambda library: [shown_segment(s) for s in library.segments(video_id, options, scopes)]
         )
@@ -137,10 +135,10 @@ class Stages:
         ways: Sequence[str],
         all_clips: bool = False,
     ) -> list[tuple[Hit, str]]:
-        """The moments that answer a query, best first, each with the file name of its keyframe.
+        """The hits of a query, best first, each with the file name of its keyframe.
 
         Raises:
-            ValueError: an image that cannot be decoded.
+            ValueError: an image cannot be decoded.
         """
 
         def find(library: Library) -> list[tuple[Hit, str]]:
@@ -170,26 +168,26 @@ class Stages:
         start: float | None = None,
         end: float | None = None,
     ) -> list[dict[str, Any]]:
-        """The vectors of evidence that is in no index."""
+        """The vectors of evidence that is not in the library, as in the API."""
 
         def make() -> list[dict[str, Any]]:
-            from tl_data.local.perception.vision.image_encoder import sight_of
+            from tl_data.local.perception.vision.image_encoder import configured_encoder
             from tl_data.local.search.embeddings import segments_of
 
-            sight = sight_of(self._tiers)
-            found = segments_of(evidence, options, scopes, clip_length, start, end, sight)
+            encoder = configured_encoder(self._tiers)
+            found = segments_of(evidence, options, scopes, clip_length, start, end, encoder)
             return [shown_segment(segment) for segment in found]
 
         return await asyncio.to_thread(make)
 
     async def dimension(self) -> int:
-        """How many numbers a vector has."""
+        """The length of a vector."""
 
         def count() -> int:
-            from tl_data.local.perception.vision.image_encoder import sight_of
+            from tl_data.local.perception.vision.image_encoder import configured_encoder
             from tl_data.local.search.embeddings import dimension
 
-            return dimension(sight_of(self._tiers))
+            return dimension(configured_encoder(self._tiers))
 
         return await asyncio.to_thread(count)
 
@@ -197,10 +195,10 @@ class Stages:
         """The vector of a text."""
 
         def make() -> list[float]:
-            from tl_data.local.perception.vision.image_encoder import sight_of
+            from tl_data.local.perception.vision.image_encoder import configured_encoder
             from tl_data.local.search.embeddings import embed_text
 
-            return [float(number) for number in embed_text(text, sight_of(self._tiers))]
+            return [float(number) for number in embed_text(text, configured_encoder(self._tiers))]
 
         return await asyncio.to_thread(make)
 
@@ -212,18 +210,21 @@ class Stages:
         """
 
         def make() -> list[float]:
-            from tl_data.local.perception.vision.image_encoder import sight_of
-            from tl_data.local.perception.vision.objects import eyes_of
+            from tl_data.local.perception.vision.image_encoder import configured_encoder
+            from tl_data.local.perception.vision.objects import configured_object_models
             from tl_data.local.search.embeddings import embed_image
 
             return [
-                float(number) for number in embed_image(image, sight_of(self._tiers), eyes_of(self._tiers))
+                float(number)
+                for number in embed_image(
+                    image, configured_encoder(self._tiers), configured_object_models(self._tiers)
+                )
             ]
 
         return await asyncio.to_thread(make)
 
     async def frames(self, video_id: str, evidence: Evidence) -> tuple[Frame, ...]:
-        """The pictures of a video of the library that the writer wants to see."""
+        """The frames of a video for the writer; none if it takes no frames."""
         if not self.writer.frames:
             return ()
         folder = await self._with(lambda library: library.folder(video_id))
@@ -237,15 +238,17 @@ class Stages:
         return await asyncio.to_thread(work, self._library)
 
     def _open(self) -> Library:
-        from tl_data.local.perception.vision.image_encoder import sight_of
-        from tl_data.local.perception.vision.objects import eyes_of
+        from tl_data.local.perception.vision.image_encoder import configured_encoder
+        from tl_data.local.perception.vision.objects import configured_object_models
         from tl_data.local.storage.library import Library
 
-        return Library(self._path, sight_of(self._tiers), lambda: eyes_of(self._tiers))
+        return Library(
+            self._path, configured_encoder(self._tiers), lambda: configured_object_models(self._tiers)
+        )
 
 
 def shown_segment(segment: Segment) -> dict[str, Any]:
-    """A vector in the API's form."""
+    """A vector as in the API."""
     return {
         "start_offset_sec": segment.start_offset_sec,
         "end_offset_sec": segment.end_offset_sec,
@@ -256,7 +259,7 @@ def shown_segment(segment: Segment) -> dict[str, Any]:
 
 
 def _unusable(error: Exception) -> MediaProblem:
-    return MediaProblem("engine_model_failed", f"The video could not be looked at: {error}.")
+    return MediaProblem("engine_model_failed", f"The video could not be analysed: {error}.")
 
 
 def _broken(error: Exception) -> MediaProblem:
@@ -267,7 +270,7 @@ def _broken(error: Exception) -> MediaProblem:
 
 
 def writer_of(tiers: Tiers) -> Writer:
-    """The writer that the settings choose."""
+    """The configured writer."""
     if tiers.llm is None:
         return BuiltIn()
     from tl_data.local.text.llm import EndpointWriter

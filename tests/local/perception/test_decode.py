@@ -14,7 +14,7 @@ from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_video
 from tl_data.local.perception import decode
 from tl_data.local.perception.analyzer import analyze
-from tl_data.local.perception.evidence import Evidence, Sureness, from_json, to_json
+from tl_data.local.perception.evidence import Confidences, Evidence, from_json, to_json
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +86,18 @@ def test_everything_is_found(evidence: Evidence, folder: Path) -> None:
     assert (middle.direction, middle.camera) == ("right", "static")
     assert middle.motion > evidence.clips[0].motion
     assert [clip.sound for clip in evidence.clips] == ["silence", "music", "silence"]
-    assert len({len(clip.look) for clip in evidence.clips}) == 1
-    assert middle.audio_look
+    assert len({len(clip.image_descriptor) for clip in evidence.clips}) == 1
+    assert middle.sound_descriptor
     assert evidence.notes == ()
     for clip in evidence.clips:
-        known = (clip.sure.colors, clip.sure.motion, clip.sure.camera, clip.sure.sound)
+        known = (
+            clip.confidences.colors,
+            clip.confidences.motion,
+            clip.confidences.camera,
+            clip.confidences.sound,
+        )
         assert all(sure is not None and 0 <= sure <= 1 for sure in known)
-        assert (clip.sure.direction is None) == (clip.direction is None)
+        assert (clip.confidences.direction is None) == (clip.direction is None)
     for clip in evidence.clips:
         assert max(cv2.imread(str(folder / clip.keyframe)).shape) == 854
     assert max(cv2.imread(str(folder / "thumbnail.jpg")).shape) == 320
@@ -103,7 +108,7 @@ def test_evidence_goes_through_json(evidence: Evidence) -> None:
     raw = orjson.loads(to_json(evidence))
     for clip in raw["clips"]:  # as a version wrote it that kept no confidence
         del clip["sure"]
-    assert {clip.sure for clip in from_json(orjson.dumps(raw)).clips} == {Sureness()}
+    assert {clip.confidences for clip in from_json(orjson.dumps(raw)).clips} == {Confidences()}
     for broken in (b"{}", b"[]", b'{"probe": {}}', b"no json"):
         with pytest.raises(ValueError, match="not evidence"):
             from_json(broken)

@@ -30,7 +30,7 @@ FIESTA = replace(
     speech=(
         Span(12.5, 16.0, "Les enfants voyagent gratuitement", 0.9, language="fr", language_confidence=0.97),
     ),
-    ears="whisper",
+    speech_model="whisper",
 )
 
 

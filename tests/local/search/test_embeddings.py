@@ -18,7 +18,7 @@ import pytest
 from tests.support.known import EMPTY, PLANT, SALES, SHAPES, SILENT
 from tl_data.local.models import Tiers
 from tl_data.local.search import embeddings, word_vectors
-from tl_data.local.search.embeddings import NotPicture, seen
+from tl_data.local.search.embeddings import NotPicture, measured_image
 from tl_data.local.search.query import Query
 from tl_data.local.storage.library import Library
 
@@ -196,7 +196,7 @@ def test_sound_files_have_vectors(tmp_path: Path) -> None:
 def test_an_image_query_finds_the_same_frame_first(tmp_path: Path) -> None:
     library = Library(tmp_path / "library.db")
     for name, drawn in (("green", RED_ON_GREEN), ("blue", YELLOW_ON_BLUE)):
-        frame = seen(encoded(drawn, ".jpg"))
+        frame = measured_image(encoded(drawn, ".jpg"))
         clip = replace(frame, start_sec=0.0, end_sec=5.0, keyframe="a.jpg")
         library.add(
             "index", name, replace(SILENT, clips=(clip, replace(PLANT.clips[0], start_sec=5.0, end_sec=8.0)))
@@ -218,7 +218,7 @@ def test_an_image_query_finds_the_same_frame_first(tmp_path: Path) -> None:
 def test_an_image_of_noise_is_no_plain_gray(tmp_path: Path) -> None:
     library, rng = Library(tmp_path / "library.db"), np.random.default_rng(0)
     for level in (110, 128, 150):
-        frame = seen(encoded(np.full((360, 640, 3), level, np.uint8)))
+        frame = measured_image(encoded(np.full((360, 640, 3), level, np.uint8)))
         clips = (replace(frame, start_sec=0.0, end_sec=5.0, keyframe="a.jpg"),)
         library.add("index", str(level), replace(SILENT, clips=clips))
 
@@ -236,7 +236,9 @@ def test_an_image_of_noise_is_no_plain_gray(tmp_path: Path) -> None:
 
 def test_an_image_that_shares_half_of_its_colours_is_no_answer(tmp_path: Path) -> None:
     library = Library(tmp_path / "library.db")
-    clip = replace(seen(encoded(RED_ON_GREEN, ".jpg")), start_sec=0.0, end_sec=5.0, keyframe="a.jpg")
+    clip = replace(
+        measured_image(encoded(RED_ON_GREEN, ".jpg")), start_sec=0.0, end_sec=5.0, keyframe="a.jpg"
+    )
     library.add("index", "green", replace(SILENT, clips=(clip,)))
 
     def found(green: int) -> int:

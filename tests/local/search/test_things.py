@@ -48,7 +48,7 @@ def zoo() -> Evidence:
         clip(4, people=1, things=(person,)),
         clip(5),
     )
-    return Evidence(Probe(24.0, 640, 360, 25.0, 1, "h264", None), clips, eyes="see")
+    return Evidence(Probe(24.0, 640, 360, 25.0, 1, "h264", None), clips, object_models="see")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_vectors_of_clips_lie_near_the_names_of_their_things(zoo: Evidence) -> N
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
     folder = tmp_path_factory.mktemp("things")
-    made = Library(folder / "library.sqlite", eyes=objects.eyes)
+    made = Library(folder / "library.sqlite", object_models=objects.load_object_models)
     made.add("index", "clock", analyze(film(folder / "clock.mp4", [(wall(), 2.5), (clock(hour=2.2), 2.5)])))
     made.add("index", "wall", analyze(film(folder / "wall.mp4", [(wall(), 3.0)])))
     yield made

@@ -9,7 +9,7 @@ import time
 import httpx
 
 from tests.conftest import Engine
-from tests.local.conftest import API, BOTH, Shelf, problem
+from tests.local.conftest import API, BOTH, IndexedVideos, problem
 
 HEAD = (
     b"POST /v1.3/tasks HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n"
@@ -53,12 +53,12 @@ def test_texts_too_long_and_parts_too_many(api: API) -> None:
     assert problem(api.post("/indexes", json=name)) == (400, "parameter_invalid")
 
 
-def test_a_body_of_unknown_length(api: API, shelf: Shelf) -> None:
+def test_a_body_of_unknown_length(api: API, indexed: IndexedVideos) -> None:
     request = httpx.Request(
         "POST",
         "http://x",
         files={
-            "index_id": (None, shelf.index_id),
+            "index_id": (None, indexed.index_id),
             "query_text": (None, "Blue ship"),
             "search_options": (None, "visual"),
         },
@@ -69,13 +69,13 @@ def test_a_body_of_unknown_length(api: API, shelf: Shelf) -> None:
     assert len(answer.json()["data"]) == 3
 
 
-def test_many_at_once(server: Engine, shelf: Shelf) -> None:
+def test_many_at_once(server: Engine, indexed: IndexedVideos) -> None:
     async def ask(client: httpx.AsyncClient, number: int) -> int:
         if number % 3 == 0:
             return (await client.get("/tasks", params={"page_limit": 50})).status_code
         if number % 3 == 1:
             form = {
-                "index_id": shelf.index_id,
+                "index_id": indexed.index_id,
                 "search_options": "visual",
                 "query_text": f"Blue ship {number}",
             }

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Engine
-from tests.local.conftest import API, Shelf, problem
+from tests.local.conftest import API, IndexedVideos, problem
 
 HUGE = 10**400
 DEEP: Any = "x"
@@ -35,17 +35,17 @@ BODIES = 250  # made-up ones
         ("x" * 30_000, 400),
     ],
 )
-def test_metadata_written_as_python(api: API, shelf: Shelf, text: str, status: int) -> None:
-    answer = api.get(f"/indexes/{shelf.index_id}/videos", params={"user_metadata": text})
+def test_metadata_written_as_python(api: API, indexed: IndexedVideos, text: str, status: int) -> None:
+    answer = api.get(f"/indexes/{indexed.index_id}/videos", params={"user_metadata": text})
     assert answer.status_code == status, answer.text[:300]
 
 
-def test_filters_with_thousands_of_keys(api: API, shelf: Shelf) -> None:
+def test_filters_with_thousands_of_keys(api: API, indexed: IndexedVideos) -> None:
     wide = {f"k{number}": number for number in range(3000)}
-    fields = ("index_id", shelf.index_id), ("search_options", "visual"), ("query_text", "blue")
+    fields = ("index_id", indexed.index_id), ("search_options", "visual"), ("query_text", "blue")
     answer = api.form("/search", *fields, ("filter", json.dumps(wide)))
     assert problem(answer) == (400, "search_filter_invalid")
-    listed = api.get(f"/indexes/{shelf.index_id}/videos", params={f"k{n}": "1" for n in range(1500)})
+    listed = api.get(f"/indexes/{indexed.index_id}/videos", params={f"k{n}": "1" for n in range(1500)})
     assert problem(listed) == (400, "parameter_invalid")
 
 
@@ -59,10 +59,10 @@ def test_filters_with_thousands_of_keys(api: API, shelf: Shelf) -> None:
         {"type": "object", "required": [f"p{number}" for number in range(20_000)]},
     ],
 )
-def test_schemas(api: API, shelf: Shelf, schema: dict[str, Any]) -> None:
+def test_schemas(api: API, indexed: IndexedVideos, schema: dict[str, Any]) -> None:
     began = time.monotonic()
     asked = {"type": "json_schema", "json_schema": schema}
-    body = {"video_id": shelf.videos[0], "prompt": "title?", "stream": False, "response_format": asked}
+    body = {"video_id": indexed.videos[0], "prompt": "title?", "stream": False, "response_format": asked}
     assert problem(api.post("/analyze", json=body)) == (400, "parameter_invalid")
     assert time.monotonic() - began < 10
     assert problem(api.post("/analyze/tasks", json=body)) == (400, "parameter_invalid")
@@ -75,7 +75,7 @@ def test_a_fault_cannot_break_a_header(start_engine: Callable[..., Engine]) -> N
         assert problem(answer) == (400, "parameter_invalid")
 
 
-def test_made_up_bodies_are_no_server_errors(api: API, shelf: Shelf) -> None:
+def test_made_up_bodies_are_no_server_errors(api: API, indexed: IndexedVideos) -> None:
     """Right bodies in which values, keys or the text itself are replaced by hostile ones."""
     dice = random.Random(14)
     hostile: list[Any] = [
@@ -85,12 +85,13 @@ def test_made_up_bodies_are_no_server_errors(api: API, shelf: Shelf) -> None:
         "file:///etc/passwd", "' OR 1=1 --", 2**63, 10**30, [HUGE], {"gte": HUGE},
     ]  # fmt: skip
     schema = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
-    video = shelf.videos[0]
+    video = indexed.videos[0]
     right: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/indexes", {"index_name": "x", "addons": ["thumbnail"],
                               "models": [{"model_name": "marengo3.0", "model_options": ["visual"]}]}),
-        ("PUT", f"/indexes/{shelf.index_id}", {"index_name": "shelf"}),
-        ("PUT", f"/indexes/{shelf.index_id}/videos/{video}", {"user_metadata": {"k": 1}, "video_title": "t"}),
+        ("PUT", f"/indexes/{indexed.index_id}", {"index_name": "shelf"}),
+        ("PUT", f"/indexes/{indexed.index_id}/videos/{video}",
+         {"user_metadata": {"k": 1}, "video_title": "t"}),
         ("POST", "/analyze", {"video_id": video, "prompt": "title?", "stream": False, "temperature": 0.2,
                               "max_tokens": 100,
                               "response_format": {"type": "json_schema", "json_schema": schema}}),

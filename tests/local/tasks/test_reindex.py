@@ -191,7 +191,7 @@ def test_what_an_earlier_version_looked_at_is_looked_at_anew(tmp_path: Path) -> 
     as_of_an_earlier_version(home)
     older = {name: evidence_of(home, name) for name in first}
     bare = older[video]
-    assert (bare.form, bare.clips[0].sure.colors, bare.shown[0].language) == (0, None, "")
+    assert (bare.form, bare.clips[0].confidences.colors, bare.shown[0].language) == (0, None, "")
     with served(tmp_path, int(base.rpartition(":")[2])), engine(home) as after:
         # Until its turn comes it is searched, and its vectors are still those of the same model.
         assert call(after, "search", index_id="tl_data", query_text="emergency exit")[0]["video_id"] == video
@@ -213,7 +213,7 @@ def test_what_an_earlier_version_looked_at_is_looked_at_anew(tmp_path: Path) -> 
     assert fresh[video].speech == first[video].speech
     assert all(span.words for span in fresh[video].speech)
     measured = [
-        [(clip.start_sec, clip.end_sec, clip.direction, clip.sure) for clip in seen[video].clips]
+        [(clip.start_sec, clip.end_sec, clip.direction, clip.confidences) for clip in seen[video].clips]
         for seen in (first, fresh)
     ]
     assert measured[0] == measured[1]

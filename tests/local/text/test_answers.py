@@ -44,7 +44,7 @@ DARK = Evidence(
         (SHAPES, "Is there a woman?", NONE, ""),
         (PLANT, "Is there a woman?", UNSURE, "face"),
         (SALES, "Is German spoken?", NONE, ""),
-        (replace(SALES, ears="whisper-tiny"), "Is German spoken?", NO, ""),
+        (replace(SALES, speech_model="whisper-tiny"), "Is German spoken?", NO, ""),
         (SALES, "Is there German text?", NO, ""),
         # That a word was said does not make it so.
         (PLANT, "Is there a fire?", WORDS, "In case of fire"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.known import EMPTY, PLANT, SALES, SHAPES, SILENT, VIDEOS
-from tl_data.local.perception.evidence import Evidence, Span, Sureness
+from tl_data.local.perception.evidence import Confidences, Evidence, Span
 from tl_data.local.text import builtin, summaries
 from tl_data.local.text.facts import clock, facts_of
 from tl_data.local.text.prompt import read, time_range_of
@@ -279,7 +279,9 @@ def test_gist_has_title_topics_and_hashtags() -> None:
 
 
 def test_a_video_without_evidence_is_reported() -> None:
-    assert "Nothing" in builtin.summarize(Evidence(SILENT.probe, (), notes=("the file ends early",)))
+    assert "could be analysed" in builtin.summarize(
+        Evidence(SILENT.probe, (), notes=("the file ends early",))
+    )
     assert builtin.chapters(Evidence(SILENT.probe, ())) == []
     assert "No speech" in builtin.analyze(SILENT, "Transcribe it")
 
@@ -291,7 +293,10 @@ def test_uncertain_speech_is_marked() -> None:
 
 
 def test_uncertain_measurements_are_marked() -> None:
-    clips = (SHAPES.clips[0], replace(SHAPES.clips[2], sure=Sureness(colors=0.8, camera=0.3, sound=0.9)))
+    clips = (
+        SHAPES.clips[0],
+        replace(SHAPES.clips[2], confidences=Confidences(colors=0.8, camera=0.3, sound=0.9)),
+    )
     unsure = replace(SHAPES, clips=clips)
     assert "he camera pans right (unsure)" in builtin.analyze(unsure, "Does the camera pan?")
     assert "(unsure)" not in builtin.analyze(SHAPES, "Does the camera pan?")

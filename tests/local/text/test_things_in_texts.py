@@ -26,7 +26,9 @@ def video(*clips: Clip, speech: tuple[Span, ...] = ()) -> Evidence:
         )
         for at, clip in enumerate(clips)
     )
-    return Evidence(Probe(4.0 * len(clips), 640, 360, 25.0, 1, "h264", None), placed, speech, eyes="see")
+    return Evidence(
+        Probe(4.0 * len(clips), 640, 360, 25.0, 1, "h264", None), placed, speech, object_models="see"
+    )
 
 
 DOG = Clip(0, 4, "0.jpg", labels=(label("Airedale", 0.6), label("Lakeland terrier", 0.2)))
@@ -85,6 +87,6 @@ def test_all_things_are_listed_and_people_counted() -> None:
 
 
 def test_evidence_without_labels_answers_as_before() -> None:
-    old = replace(video(DOG), clips=(Clip(0, 4, "0.jpg", colors=(("gray", 0.6),)),), eyes="")
+    old = replace(video(DOG), clips=(Clip(0, 4, "0.jpg", colors=(("gray", 0.6),)),), object_models="")
     assert "dog" not in builtin.analyze(old, "What animal is in this video?")
     assert "not recognised" not in builtin.analyze(old, "Where is this?")

@@ -1,4 +1,4 @@
-"""From a video file to evidence: what is seen, shown, said and heard in it, with times and probabilities.
+"""Analyses a video file: objects, people, on-screen text, speech and sound, with times and probabilities.
 
 `analyze(path)` is a pure function of the file and the installed weights: it needs no server and no index.
 """
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def analyze(path: str | Path, folder: str | Path | None = None, **options: Any) -> Evidence:
-    """Everything that is measured and recognised in a video file; see `analyzer.analyze`."""
+    """Analyse a video file; see `analyzer.analyze`."""
     from tl_data.local.perception.analyzer import analyze as analyze_file
 
     return analyze_file(Path(path), Path(folder) if folder is not None else None, **options)

@@ -1,10 +1,8 @@
-"""Traits of a clip: words of a closed vocabulary for what was measured, each with a strength.
+"""Traits and words of a clip.
 
-Evidence of a clip -> the words a person would use for it, and traits: words with a strength.
-
-Traits are the closed vocabulary of what the engine measures: colours, places, motion, camera, light,
-faces and people, sound, format. Search adds them up directly; sentences made of them go into the vectors
-and the texts. Words that were shown or spoken are open vocabulary and stay what they are.
+Traits are a closed vocabulary of measurements: colours, places, motion, camera, light, faces and people,
+sound, format. Each has a strength, which search adds up. Phrases of traits are part of the vectors and texts.
+Words on screen and in speech are open vocabulary.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ TRAITS: tuple[str, ...] = (
 )  # fmt: skip
 TRAIT_NUMBER = {trait: number for number, trait in enumerate(TRAITS)}
 
-# Other names of the twelve, as people and other colour tables say them.
+# Other names of the twelve colours.
 COLOR_NAMES = {
     "crimson": "red", "scarlet": "red", "maroon": "red", "ruby": "red", "burgundy": "red", "reddish": "red",
     "vermilion": "red", "amber": "orange", "tangerine": "orange", "golden": "yellow", "gold": "yellow",
@@ -50,8 +48,8 @@ COLOR_NAMES = {
 }  # fmt: skip
 PLACE_NAMES = {"middle": "center", "centre": "center", "upper": "top", "lower": "bottom"}
 
-# Mean flow over the picture, widths per second. A thing that fills a twentieth of it and crosses it in
-# three seconds gives 0.015, so whether anything moves is told by a direction as well.
+# Mean flow over the picture, in widths per second. An object that fills a twentieth of the picture and
+# crosses it in three seconds gives 0.015. Smaller motion is recognised by its direction.
 MOVING = 0.015
 FAST = 0.08
 DARK, BRIGHT = 0.25, 0.65  # mean luma
@@ -62,7 +60,7 @@ MAIN_SHARE = 0.35  # of the picture, for "mostly green"
 
 
 def base_color(name: str) -> str | None:
-    """The one of the twelve that a colour name means: "dark blue" -> "blue"; None if it is no colour."""
+    """The base colour of a colour name: "dark blue" -> "blue"; None if it is no colour."""
     for word in reversed(name.lower().replace("-", " ").split()):
         if word in COLORS:
             return word
@@ -87,7 +85,7 @@ def color_shares(clip: Clip) -> dict[str, float]:
 
 
 def color_names(clip: Clip) -> dict[str, float]:
-    """As `color_shares`, by the word that people have for most of it: "beige" for a brown that is beige."""
+    """As `color_shares`, by the common name of its largest shade: "beige" for a brown that is beige."""
     named: dict[str, float] = {}
     for color, share in color_shares(clip).items():
         most, part = max(((n, s) for n, s in clip.colors if base_color(n) == color), key=lambda own: own[1])
@@ -97,7 +95,7 @@ def color_names(clip: Clip) -> dict[str, float]:
 
 
 def counts(clip: Clip) -> dict[str, int]:
-    """How often each kind of object was recognised, by name."""
+    """The number of recognised objects by name."""
     found: dict[str, int] = {}
     for name, _ in clip.objects:
         found[name.lower()] = found.get(name.lower(), 0) + 1
@@ -105,7 +103,7 @@ def counts(clip: Clip) -> dict[str, int]:
 
 
 def traits_of(clip: Clip, probe: Probe | None = None, has_text: bool = False) -> dict[str, float]:
-    """The measured words that hold for a clip, each with a strength 0..1."""
+    """The traits of a clip with their strengths, 0 to 1."""
     found: dict[str, float] = {}
     if clip.keyframe or clip.colors:
         _picture(clip, found)
@@ -114,7 +112,7 @@ def traits_of(clip: Clip, probe: Probe | None = None, has_text: bool = False) ->
         if probe and probe.width and probe.height:
             found["portrait" if probe.height > probe.width else "landscape"] = 1.0
     if clip.sound in SOUNDS:
-        found[f"sound {clip.sound}"] = _surely(clip.sure.sound)
+        found[f"sound {clip.sound}"] = _surely(clip.confidences.sound)
         if clip.sound != "silence":
             if clip.loudness >= LOUD:
                 found["loud"] = 1.0
@@ -124,18 +122,18 @@ def traits_of(clip: Clip, probe: Probe | None = None, has_text: bool = False) ->
 
 
 def _surely(sure: float | None) -> float:
-    """The strength of a trait that is so sure: it holds all the same, the surer moment comes first."""
+    """The strength of a trait by its confidence. Uncertain traits stay, and rank lower."""
     return 1.0 if sure is None else 0.8 + 0.2 * sure
 
 
 def moves(clip: Clip) -> bool:
-    """Whether something in the picture moves by itself."""
+    """Whether an object moves, apart from the camera."""
     return clip.direction is not None or (clip.motion >= MOVING and clip.camera in ("static", "shaky"))
 
 
 def _picture(clip: Clip, found: dict[str, float]) -> None:
     for number, (color, share) in enumerate(color_shares(clip).items()):
-        if share >= 0.005:  # a small thing is there as surely as a large one, it only fills less
+        if share >= 0.005:  # a small object is as certain as a large one
             found[color] = min(1.0, 0.6 + 1.6 * share)
         if share >= MAIN_SHARE and number == 0:
             found[f"mostly {color}"] = min(1.0, 0.6 + 0.5 * share)
@@ -147,12 +145,12 @@ def _picture(clip: Clip, found: dict[str, float]) -> None:
     if moves(clip):
         found["moving"] = 1.0
         if clip.direction in DIRECTIONS:
-            found[f"moves {clip.direction}"] = _surely(clip.sure.direction)
+            found[f"moves {clip.direction}"] = _surely(clip.confidences.direction)
         found["fast" if clip.motion >= FAST else "slow"] = 1.0
     elif clip.camera == "static":
         found["still"] = 1.0
     if clip.camera in CAMERA:
-        found[f"camera {clip.camera}"] = _surely(clip.sure.camera)
+        found[f"camera {clip.camera}"] = _surely(clip.confidences.camera)
     if clip.brightness >= BRIGHT:
         found["bright"] = 0.8 + 0.2 * (clip.brightness - BRIGHT) / (1 - BRIGHT)
     elif clip.brightness <= DARK:
@@ -162,7 +160,7 @@ def _picture(clip: Clip, found: dict[str, float]) -> None:
     for name, sure in clip.objects:
         if name in ("face", "person"):
             found[name] = max(found.get(name, 0.0), min(1.0, 0.5 + 0.5 * sure))
-    if clip.face_height and "face" in found:  # who asks for a face wants a large one
+    if clip.face_height and "face" in found:  # a query for a face prefers large ones
         found["face"] *= min(1.0, max(0.6, clip.face_height / LARGE_FACE))
     number_of = counts(clip)
     if number_of.get("person") == 1 and any(
@@ -177,13 +175,13 @@ def _picture(clip: Clip, found: dict[str, float]) -> None:
 
 @dataclass(frozen=True)
 class Words:
-    """One clip in words, apart by what they rest on; an empty text where there is no evidence."""
+    """The words of a clip by kind of evidence; "" without evidence."""
 
     seen: str  # colours, places, motion, camera, light, faces
     shown: str  # text on screen
     heard: str  # kind of sound
     said: str  # speech
-    maybe: str  # other readings, a line each, a paragraph for each span shown and said: never quoted
+    maybe: str  # other readings, a line each, a paragraph per span of text and speech; never quoted
     named: str  # recognised objects by name
     traits: tuple[tuple[str, float], ...]  # trait, strength 0..1
 
@@ -208,7 +206,7 @@ def words_of(clip: Clip, evidence: Evidence) -> Words:
 
 
 def _names(clip: Clip) -> list[str]:
-    """What may be named, in words."""
+    """The names of recognised objects."""
     return [word for found in names_of(clip) for word in (found.name, found.kind) if word]
 
 
@@ -220,7 +218,7 @@ def _readings(span: Span) -> str:
 
 
 def visual_words(clip: Clip) -> str:
-    """What is seen, in a few words: "mostly green picture, red on the left, moves right, bright"."""
+    """The visual traits: "mostly green picture, red on the left, moves right, bright"."""
     if not (clip.keyframe or clip.colors):
         return ""
     parts = [*object_words(clip), color_words(clip), *region_words(clip), *motion_words(clip)]
@@ -262,7 +260,7 @@ def _at(place: str) -> str:
 
 
 def object_words(clip: Clip) -> list[str]:
-    """People and things with their number: ["2 people", "a dog"]; faces where no person is named."""
+    """People and objects with their number: ["2 people", "a dog"]; faces if there are no people."""
     found = counts(clip)
     people = people_in(clip)
     words = [_number(people, "person")] if people else []
@@ -279,7 +277,7 @@ def _number(count: int, name: str) -> str:
 
 
 def motion_words(clip: Clip) -> list[str]:
-    """What moves and how the camera does: ["moves left fast", "camera zooms in"]."""
+    """Motion of objects and of the camera: ["moves left fast", "camera zooms in"]."""
     parts: list[str] = []
     if moves(clip) and clip.camera in ("static", ""):
         pace = " fast" if clip.motion >= FAST else ""
@@ -302,7 +300,7 @@ def camera_words(camera: str) -> str:
 
 
 def audio_words(clip: Clip) -> str:
-    """The kind of sound: "music, loud"; empty when nothing is known of the sound."""
+    """The class of the sound: "music, loud"; "" if unknown."""
     if clip.sound not in SOUNDS or (clip.sound == "silence" and clip.loudness <= -99.0):
         return ""
     words = "someone speaks" if clip.sound == "speech" else clip.sound
@@ -313,7 +311,7 @@ def audio_words(clip: Clip) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names as a person lists them: "a, b and c"."""
+    """Names as a list in words: "a, b and c"."""
     items = list(names)
     if len(items) < 2:
         return "".join(items)
@@ -324,21 +322,21 @@ def listed(names: Iterable[str]) -> str:
 
 
 def speech_between(evidence: Evidence, start: float, end: float) -> list[Span]:
-    """The sentences spoken in a stretch."""
+    """The sentences spoken between two times."""
     return _between(evidence.speech, start, end)
 
 
 def screen_text_between(evidence: Evidence, start: float, end: float) -> list[Span]:
-    """The lines of text on screen in a stretch."""
+    """The lines of text on screen between two times."""
     return _between(evidence.shown, start, end)
 
 
 def _between(spans: Iterable[Span], start: float, end: float) -> list[Span]:
-    """Spans of which a real part lies in the stretch: half a second, or a third of a short span."""
+    """Spans that overlap the range by at least half a second, or a third of a short span."""
     found = [
         span
         for span in spans
-        if span.start_sec < end  # first what is quick: a long video has thousands of spans
+        if span.start_sec < end  # the cheap test first: a long video has thousands of spans
         and span.end_sec > start
         and min(end, span.end_sec) - max(start, span.start_sec)
         >= min(0.5, max(0.02, (span.end_sec - span.start_sec) / 3))
@@ -347,5 +345,5 @@ def _between(spans: Iterable[Span], start: float, end: float) -> list[Span]:
 
 
 def joined(spans: Iterable[Span]) -> str:
-    """Span texts in order, each once."""
+    """The distinct texts of spans, in order."""
     return " ".join(dict.fromkeys(span.text.strip() for span in spans))

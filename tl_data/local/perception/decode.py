@@ -1,11 +1,8 @@
-"""Frames of a stream in order, each with its time; what is damaged or mistimed is stepped over.
+"""Decodes files: properties of the container, frames in one pass, sound, and JPEG files.
 
-A video need not have a frame for each moment: recorders of screens and telephones write one when something
-changes, slides one each, and a still picture may have an hour of sound. A picture stays until the next one.
-
-Reading a file: what it is, its pictures in one decode pass, its sound, and JPEG files.
-
-Nothing here holds more than the frame at hand, whatever the length of the video.
+Damaged packets and wrong timestamps are skipped. The frame rate may vary: screen recorders write a frame when
+the picture changes, and a still picture may have an hour of sound. A frame is valid until the next one.
+Memory does not depend on the length of the video: only the current frame is kept.
 """
 
 from __future__ import annotations
@@ -25,17 +22,17 @@ from tl_data.local.perception import hdr
 from tl_data.local.perception.evidence import NotVideo, Probe
 from tl_data.untrusted import CONTAINERS
 
-HOLD = 1.5  # seconds from which on a picture that does not change is looked at again
-_PATIENCE = 400  # packets without a picture before a stream counts as unreadable
+HOLD = 1.5  # a frame that lasts longer, in seconds, is repeated
+_MOST_BROKEN = 400  # packets without a picture after which a stream counts as unreadable
 
 
 def decoded(
     container: Any, stream: Any, broken: list[int] | None = None, beside: Beside | None = None
 ) -> Iterator[Any]:
-    """The frames of one stream; what is damaged is stepped over, and a cut-off file just ends."""
+    """The frames of one stream. Damaged packets are skipped; a truncated file ends the stream."""
     other = beside.stream if beside else None
     packets, fruitless = container.demux([stream] if other is None else [stream, other]), 0
-    while fruitless < _PATIENCE:
+    while fruitless < _MOST_BROKEN:
         try:
             packet = next(packets, None)
         except av.error.FFmpegError:
@@ -56,13 +53,13 @@ def decoded(
 
 
 def held(time: float, until: float) -> Iterator[float]:
-    """When a picture that is shown from `time` to `until` is looked at again: every second of a long time."""
+    """The times at which a frame that lasts from `time` to `until` is repeated, every second."""
     if until - time > HOLD:
         yield from (time + second for second in range(1, ceil(until - time - 0.25)))
 
 
 def timed(frames: Iterator[Any], stream: Any, step: float, duration: float) -> Iterator[tuple[float, Any]]:
-    """Frames with their seconds, which start at 0 and never go back."""
+    """Frames with their times in seconds, which start at 0 and do not decrease."""
     start: float | None = None
     time = -step
     following = next(frames, None)
@@ -72,8 +69,8 @@ def timed(frames: Iterator[Any], stream: Any, step: float, duration: float) -> I
             first, start = frame.time or 0.0, origin(stream)
             start = start if start is not None and 0 <= first - start <= 10 else first
         at = frame.time - start if frame.time is not None else time + step
-        # A jump back is a broken timestamp, and so is one far ahead, unless the file is as long and goes on
-        # there: then nothing changed in between. Else go on at the usual pace.
+        # A jump back is a wrong timestamp. So is a jump far ahead, unless the file is as long and continues
+        # there: then the picture did not change. A wrong timestamp is replaced by the usual step.
         far = at - time > 10 + 2 * step
         goes_on = following is None or following.time is None or following.time - start >= at
         if not (at >= time or time < 0 <= at) or (far and not (at <= duration + 1 and goes_on)):
@@ -83,48 +80,58 @@ def timed(frames: Iterator[Any], stream: Any, step: float, duration: float) -> I
 
 
 def origin(stream: Any) -> float | None:
-    """The time in a stream's own clock at which it begins, in seconds."""
+    """The start time of a stream in seconds."""
     return None if stream.start_time is None else float(stream.start_time * stream.time_base)
 
 
 class Beside:
-    """How far a stream goes that is not decoded, in seconds of the video; 0 without one."""
+    """Tracks the end of a stream that is not decoded, in seconds; 0 without one."""
 
     def __init__(self, stream: Any, begin: float | None) -> None:
         self.stream, self._begin, self.end = stream, begin or 0.0, 0.0
 
     def add(self, packet: Any) -> None:
-        """Take a packet of the stream."""
+        """Add a packet of the stream."""
         if packet.pts is not None:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base) - self._begin
             self.end = max(self.end, end)
 
 
 def notable(seconds: float) -> float:
-    """How far from a length of so many seconds the pictures may end without a word about it, in seconds."""
+    """The largest difference between duration and end of the pictures that gets no note, in seconds."""
     return max(2.0, 0.1 * seconds)
 
 
-__all__ = ["NotVideo", "Picture", "Probe", "Samples", "Seen", "frames", "probe", "sound", "write_jpeg"]
+__all__ = [
+    "DecodedFrame",
+    "NotVideo",
+    "Picture",
+    "Probe",
+    "Samples",
+    "frames",
+    "probe",
+    "sound",
+    "write_jpeg",
+]
 
 Picture = npt.NDArray[np.uint8]  # height x width x 3, RGB
 Samples = npt.NDArray[np.int16]  # mono
 
-SOUND_RATE = 16_000  # samples a second of everything that listens
-SMALL, LARGE = 480, 960  # pixels of the longer side of the two pictures that are made of a frame
-END_SEC = 14_460.0  # nothing is read after it: the longest video has 14,400 s
-_RATE = 31.0  # frames a second that are looked at at most
-_MAX_PIXELS = 16_384 * 16_384  # a header that claims more is not decoded
+SOUND_RATE = 16_000  # samples per second of decoded sound
+SMALL, LARGE = 480, 960  # pixels of the longer side of the two sizes of a frame
+END_SEC = 14_460.0  # decoding stops here: the longest video has 14,400 s
+_RATE = 31.0  # most frames per second
+_MAX_PIXELS = 16_384 * 16_384  # larger pictures are not decoded
 
 
-class Seen:
-    """A frame on its way through: its time in seconds, a sparse trace for cuts, and pictures on demand.
+class DecodedFrame:
+    """A frame: its time in seconds, a sparse sample for the detection of cuts, and pictures on demand.
 
-    `tint` is the colour's part of the trace.
+    `trace` has luma and chroma, `tint` chroma alone.
     """
 
     def __init__(self, time: float, frame: Any, sizers: dict[int, _Sizer], end: float = 0.0) -> None:
-        self.time, self.end = time, max(time, end)  # `end` if no other one follows
+        self.time, self.end = time, max(time, end)  # `end` is valid if no frame follows
         self.trace, self.tint = _trace(frame)
         self._frame, self._sizers = frame, sizers
 
@@ -134,10 +141,10 @@ class Seen:
 
 
 def probe(path: Path) -> Probe:
-    """Read the container's facts and decode the first picture.
+    """Read the properties of the container and decode the first picture.
 
     Raises:
-        NotVideo: the file cannot be opened or holds neither pictures nor sound that can be decoded.
+        NotVideo: the file cannot be opened, or has neither pictures nor sound that can be decoded.
     """
     size = path.stat().st_size
     if size == 0:
@@ -167,10 +174,10 @@ def probe(path: Path) -> Probe:
     return Probe(duration or _walk(path), width, height, fps, size, codec, audio_codec, rotation)
 
 
-def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[Seen]:
-    """Decode the pictures once, in order, at most 31 a second; `notes` receives what could not be read.
+def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[DecodedFrame]:
+    """Decode the pictures in order, at most 31 per second.
 
-    Times start at 0 and never go back, whatever the file says.
+    Times start at 0 and do not decrease. Problems are appended to `notes`.
     """
     with _open(path) as container:
         stream, sounds = _streams(container)
@@ -178,7 +185,7 @@ def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[Seen]:
             return
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = 2
-        if facts.fps > 100:  # frames that no other frame needs: half the work or more
+        if facts.fps > 100:  # skip frames that no other frame refers to: half of the work or more
             stream.codec_context.skip_frame = "NONREF"
         sizers = {side: _Sizer(side, _aspect(stream)) for side in (SMALL, LARGE)}
         step = 1 / facts.fps if facts.fps else 0.04
@@ -186,30 +193,30 @@ def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[Seen]:
         beside = Beside(sounds, origin(stream))
         shown, time, due = None, 0.0, 0.0
         for at, frame in timed(decoded(container, stream, broken, beside), stream, step, facts.duration_sec):
-            if at > END_SEC:  # however long the header says it is
-                notes.append(f"the pictures go on after {END_SEC:g} s")
-                yield Seen(END_SEC, frame, sizers)
+            if at > END_SEC:
+                notes.append(f"pictures after {END_SEC:g} s were not analysed")
+                yield DecodedFrame(END_SEC, frame, sizers)
                 return
-            if shown is not None:  # a picture stays until the next one comes, however long that is
-                yield from (Seen(again, shown, sizers) for again in held(time, at))
+            if shown is not None:  # the frame lasts until this one
+                yield from (DecodedFrame(again, shown, sizers) for again in held(time, at))
             shown, time = frame, at
             if time >= due:
                 due = time + 1 / _RATE
                 last = min(time + step, facts.duration_sec) if time < facts.duration_sec else time + step
-                yield Seen(time, frame, sizers, last)
+                yield DecodedFrame(time, frame, sizers, last)
         if broken:
             notes.append(f"{len(broken)} packets of the picture could not be decoded")
         end = min(beside.end, facts.duration_sec)
-        if shown is not None and end > time + max(step, HOLD):  # and to the end of the sound
+        if shown is not None and end > time + max(step, HOLD):  # the last frame lasts to the end of the sound
             if end - time - step > notable(facts.duration_sec):
                 notes.append(f"the pictures end at {time + step:.1f} s of {facts.duration_sec:.1f} s")
-            yield from (Seen(again, shown, sizers, end) for again in held(time, end))
+            yield from (DecodedFrame(again, shown, sizers, end) for again in held(time, end))
 
 
 def sound(path: Path) -> Iterator[Samples]:
-    """Decode the first sound stream to 16 kHz mono, in blocks that follow each other without a gap.
+    """Decode the first sound stream to 16 kHz mono, in contiguous blocks.
 
-    Silence fills holes in the timestamps, so that sample n is at n / 16000 s of the video.
+    Gaps in the timestamps are filled with silence, so that sample n is at n / 16000 s of the video.
     """
     with _open(path) as container:
         picture, stream = _streams(container)
@@ -225,7 +232,7 @@ def sound(path: Path) -> Iterator[Samples]:
         written = 0
         for frame in decoded(container, stream):
             here = (frame.sample_rate, frame.format.name, frame.layout.name)
-            if resampler is None or here != shape:  # some files change their layout on the way
+            if resampler is None or here != shape:  # some files change their layout
                 resampler, shape = av.AudioResampler("s16", "mono", SOUND_RATE), here
             if frame.time is not None:
                 due = round((frame.time - offset) * SOUND_RATE)
@@ -269,7 +276,7 @@ class _Sizer:
         shape = frame.width * self._aspect, float(frame.height)
         scale = min(1.0, self._side / max(shape))
         width, height = (max(2, round(side * scale)) for side in shape)
-        # Two fields of one frame are two moments: only one of them makes a clean picture.
+        # The two fields of an interlaced frame have different times. A clean picture needs one of them alone.
         rows = frame.height if frame.interlaced_frame else height
         scaled: Any = self._reformatter.reformat(
             frame, width, rows, "rgb24", interpolation="AREA"
@@ -283,7 +290,7 @@ class _Sizer:
 
 
 def _trace(frame: Any) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
-    """Luma at about 80 x 45 points and chroma at 20 x 12; the chroma alone once more."""
+    """Samples of a frame: luma at about 80 x 45 points and chroma at 20 x 12; and the chroma alone."""
     name = frame.format.name
     if name not in ("yuv420p", "yuvj420p"):
         frame = frame.reformat(80, 48, "yuv420p", interpolation="AREA")
@@ -309,7 +316,7 @@ def _reason(error: Exception) -> str:
 
 
 def _streams(container: Any) -> tuple[Any, Any]:
-    """The first video stream that is not a cover picture, and the first sound stream; None when absent."""
+    """The first video stream that is no cover picture, and the first sound stream; None if absent."""
     cover = av.stream.Disposition.attached_pic
     videos = (s for s in container.streams.video if not s.disposition & cover and s.codec_context is not None)
     sounds = (s for s in container.streams.audio if s.codec_context is not None)
@@ -317,7 +324,7 @@ def _streams(container: Any) -> tuple[Any, Any]:
 
 
 def _aspect(stream: Any) -> float:
-    """Width of a pixel over its height."""
+    """The aspect ratio of a pixel."""
     aspect = float(stream.sample_aspect_ratio or 1)
     return aspect if 0.1 < aspect < 10 else 1.0
 
@@ -327,13 +334,13 @@ def _clockwise(frame: Any) -> int:
 
 
 def _duration(container: Any, *streams: Any) -> float:
-    """Seconds by the headers, 0.0 when they do not say."""
+    """The duration in the headers, in seconds; 0.0 if absent."""
     lengths = [
         float(s.duration * s.time_base) for s in streams if s is not None and s.duration and s.time_base
     ]
     if container.duration and container.duration > 0:
         length = float(container.duration / av.time_base)
-        # Matroska gives the time of the end, whenever the beginning is.
+        # Matroska stores the end time, not the duration.
         late = (
             float((container.start_time or 0) / av.time_base) if "matroska" in container.format.name else 0.0
         )
@@ -342,7 +349,7 @@ def _duration(container: Any, *streams: Any) -> float:
 
 
 def _walk(path: Path) -> float:
-    """Seconds by the timestamps of all packets, for files whose headers do not say."""
+    """The duration by the timestamps of all packets, in seconds, for files without one in the headers."""
     first, last = None, 0.0
     with _open(path) as container:
         try:
@@ -352,6 +359,6 @@ def _walk(path: Path) -> float:
                 at = float(packet.pts * packet.time_base)
                 first = at if first is None else min(first, at)
                 last = max(last, at + float((packet.duration or 0) * packet.time_base))
-        except av.error.FFmpegError:  # cut off: as far as it goes
+        except av.error.FFmpegError:  # a truncated file: up to here
             pass
     return last - first if first is not None else 0.0

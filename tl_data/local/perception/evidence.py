@@ -1,7 +1,7 @@
-"""What was seen, shown and heard in a video, with times and confidences: the typed result of looking.
+"""The result of a video's analysis: what was detected, read and transcribed, with times and confidences.
 
-Every later stage (words, vectors, search, text) reads these records and nothing else of the video, so
-that a model can take the place of any stage that fills them. Times are seconds from the start.
+The later stages (words, vectors, search, text) read these records and nothing else of the video, so each
+stage of the analysis can be replaced. Times are seconds from the start of the video.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ import orjson
 from tl_data.errors import TLDataError
 from tl_data.local.errors import ModelFailed as ModelFailed
 
-#: What looking finds: counted up whenever older evidence lacks something that a look would give now. 3 has
-#: labels, things and people by trained models. 2 has faces that look to a side. 1 has languages, words with
-#: their times, and how sure each measurement is. 0 was written before it was counted.
+#: The version of the analysis, increased when an analysis gives more than before: 1 added languages, times of
+#: words, and confidences; 2 profile faces; 3 labels, objects and people by trained models.
 FORM = 3
 
 
 class NotVideo(TLDataError):
-    """The file is not readable video or sound; the message says why."""
+    """The file cannot be read as video or sound. The message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -50,30 +49,30 @@ class Word:
 
 @dataclass(frozen=True)
 class Span:
-    """Text with its time: a sentence heard or a line shown on screen."""
+    """Text with its time: a spoken sentence, or a line on screen."""
 
     start_sec: float
     end_sec: float
     text: str
     confidence: float  # 0..1
-    alternatives: tuple[str, ...] = ()  # other readings, best first: help search, are never quoted
-    words: tuple[Word, ...] = ()  # of speech, where the recogniser gives their times
-    language: str = ""  # ISO 639-1 code; "" if none is likely, or the recogniser knows a single one
+    alternatives: tuple[str, ...] = ()  # other readings, best first; searched, never quoted
+    words: tuple[Word, ...] = ()  # of speech, if the recogniser gives the times of words
+    language: str = ""  # ISO 639-1 code; "" if unknown, or if the recogniser has a single language
     language_confidence: float = 0.0  # 0..1
 
 
 @dataclass(frozen=True)
-class Sureness:
-    """How far the pictures and seconds of a clip agree on what was measured, 0..1 each.
+class Confidences:
+    """The confidence of each measurement of a clip, 0 to 1: how consistent it is over frames and seconds.
 
-    None: there is nothing to be sure of, or an older version looked, which kept none. Faces carry their own.
+    None: nothing was measured, or the evidence is of an older version.
     """
 
-    colors: float | None = None  # share of the pixels whose colour is clearly nearer to its name than others
-    motion: float | None = None  # share of the steps that agree on whether anything moves by itself
-    direction: float | None = None  # how straight it moves: net way over way; None without a direction
-    camera: float | None = None  # share of the steps that show this movement of the camera by themselves
-    sound: float | None = None  # share of the seconds that are of this class by themselves
+    colors: float | None = None  # share of the pixels that are clearly nearest to their colour's name
+    motion: float | None = None  # share of the frame pairs that agree on whether an object moves
+    direction: float | None = None  # net distance over path length; None without a direction
+    camera: float | None = None  # share of the frame pairs that alone show this camera movement
+    sound: float | None = None  # share of the seconds that alone have this class
 
 
 Box = tuple[float, float, float, float]  # left, top, width, height as shares of the picture
@@ -81,79 +80,102 @@ Box = tuple[float, float, float, float]  # left, top, width, height as shares of
 
 @dataclass(frozen=True)
 class Label:
-    """What the classifier takes a clip's pictures for."""
+    """A class that the classifier assigns to a clip."""
 
     number: int  # class of ImageNet, 0..999
     name: str
-    probability: float  # 0..1, in the frame that shows it best
+    probability: float  # 0..1, the largest over the clip's frames
     mean: float  # over the clip's frames
-    time: float  # seconds: of the frame that shows it best
+    time: float  # seconds, of the frame with the largest probability
 
 
 @dataclass(frozen=True)
 class Thing:
-    """A kind of thing that the detector finds in a clip."""
+    """A class of objects that the detector finds in a clip."""
 
     name: str  # class of COCO
-    probability: float  # 0..1, of the surest one
-    start_sec: float  # first and last frame that shows it
+    probability: float  # 0..1, the largest
+    start_sec: float  # first and last frame with it
     end_sec: float
-    box: Box  # of the surest one
-    count: int  # how many at once, at most; detections below 0.4 are not counted
-    agreed: bool  # the classifier sees the same; for people, pose or a face or a high score confirms it
-    frames: int  # of the clip's frames that show it
+    box: Box  # of the detection with the largest probability
+    count: int  # most in one frame; detections below 0.4 are not counted
+    agreed: bool  # confirmed by the classifier; for people by pose, a face, or a high score
+    frames: int  # number of the clip's frames with it
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A stretch of one shot, 2 to 10 s, and what was measured in it."""
+    """A part of one shot, 2 to 10 s long, with its measurements."""
 
     start_sec: float
     end_sec: float
     keyframe: str  # file name of a JPEG in the video's folder
-    colors: tuple[tuple[str, float], ...] = ()  # human name, share of the picture 0..1, largest first
+    colors: tuple[tuple[str, float], ...] = ()  # common name, share of the picture 0..1, largest first
     regions: tuple[tuple[str, str], ...] = ()  # (place, colour name): ("left", "red")
-    objects: tuple[tuple[str, float], ...] = ()  # what was recognised and how surely: ("face", 0.9)
+    objects: tuple[tuple[str, float], ...] = ()  # people and faces with confidences: ("face", 0.9)
     brightness: float = 0.0  # mean luma 0..1
     contrast: float = 0.0  # standard deviation of luma 0..1
     motion: float = 0.0  # mean optical flow, picture widths per second
-    direction: str | None = None  # "left", "right", "up", "down" of what moves
+    direction: str | None = None  # of the moving object: "left", "right", "up", "down"
     camera: str = "static"  # static, pan left, pan right, tilt up, tilt down, zoom in, zoom out, shaky
-    cut: bool = False  # the clip begins at a cut, not by splitting a long shot
+    cut: bool = False  # whether the clip begins at a cut, not at a split of a long shot
     sound: str = "silence"  # speech, music, noise, silence
     loudness: float = -99.0  # dBFS
-    look: tuple[float, ...] = ()  # compact descriptor of the keyframe: image queries, near-duplicates
-    audio_look: tuple[float, ...] = ()  # compact descriptor of the sound
-    sure: Sureness = Sureness()
-    sight: tuple[float, ...] = ()  # the keyframe by an image-text encoder, if one is at work; length 1
+    image_descriptor: tuple[float, ...] = ()  # of the keyframe, for image queries and near-duplicates
+    sound_descriptor: tuple[float, ...] = ()
+    confidences: Confidences = Confidences()
+    encoder_vector: tuple[
+        float, ...
+    ] = ()  # of the keyframe by an image-text encoder, length 1; () without one
     labels: tuple[Label, ...] = ()  # by the classifier, most probable first
-    things: tuple[Thing, ...] = ()  # by the detector, surest first
+    things: tuple[Thing, ...] = ()  # by the detector, most probable first
     face_height: float = 0.0  # of the largest face, share of the picture's height
-    frames: int = 0  # how many pictures the models of things looked at
+    frames: int = 0  # number of frames that the object models analysed
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything known of one video."""
+    """The evidence of one video."""
 
     probe: Probe
     clips: tuple[Clip, ...]
     speech: tuple[Span, ...] = ()
     shown: tuple[Span, ...] = ()  # on-screen text
-    notes: tuple[str, ...] = field(default=())  # what could not be looked at, and why
-    ears: str = ""  # the model that heard the speech; "" is the built-in one
-    sight: str = ""  # the encoder that made the clips' `sight`; "" for none
-    form: int = FORM  # that of the version that looked
-    eyes: str = ""  # the models that named things and people; "" for none
+    notes: tuple[str, ...] = field(default=())  # what could not be analysed, and why
+    speech_model: str = ""  # the model that transcribed; "" if none did
+    encoder: str = ""  # the encoder of the clips' `encoder_vector`; "" for none
+    form: int = FORM  # the version of the analysis
+    object_models: str = ""  # the models that recognised objects and people; "" for none
+
+
+#: Fields whose names in stored JSON are those of the first version.
+_JSON_NAMES = {
+    "speech_model": "ears",
+    "encoder": "sight",
+    "object_models": "eyes",
+    "image_descriptor": "look",
+    "sound_descriptor": "audio_look",
+    "confidences": "sure",
+    "encoder_vector": "sight",
+}
+
+
+def to_record(evidence: Evidence) -> dict[str, Any]:
+    """The evidence as a dictionary that orjson serializes, with the names of stored JSON."""
+    return {**_renamed(evidence), "clips": [_renamed(clip) for clip in evidence.clips]}
+
+
+def _renamed(record: Evidence | Clip) -> dict[str, Any]:
+    return {_JSON_NAMES.get(name, name): value for name, value in vars(record).items()}
 
 
 def to_json(evidence: Evidence) -> bytes:
-    """The evidence as JSON; `from_json` gives an equal value back."""
-    return orjson.dumps(evidence)
+    """The evidence as JSON. `from_json` is the inverse."""
+    return orjson.dumps(to_record(evidence))
 
 
 def from_json(data: bytes) -> Evidence:
-    """Evidence from what `to_json` gave.
+    """Evidence from the output of `to_json`, of this or an older version.
 
     Raises:
         ValueError: not JSON, or not evidence.
@@ -176,16 +198,20 @@ def from_json(data: bytes) -> Evidence:
 
 
 def span_of(raw: dict[str, Any]) -> Span:
-    """A span from its JSON, also of a version that kept no words."""
+    """A span from its JSON. Older versions stored no words."""
     words = tuple(Word(**word) for word in raw.get("words", ()))
     return Span(**{**raw, "alternatives": tuple(raw["alternatives"]), "words": words})
 
 
 def _clip(raw: dict[str, Any]) -> Clip:
     pairs = {name: tuple(tuple(pair) for pair in raw[name]) for name in ("colors", "regions", "objects")}
-    vectors = {name: tuple(raw.get(name, ())) for name in ("look", "audio_look", "sight")}
+    vectors = {
+        name: tuple(raw.pop(_JSON_NAMES[name], ()))
+        for name in ("image_descriptor", "sound_descriptor", "encoder_vector")
+    }
+    confidences = Confidences(**raw.pop("sure", {}))
     found = {
         "labels": tuple(Label(**label) for label in raw.get("labels", ())),
         "things": tuple(Thing(**{**thing, "box": tuple(thing["box"])}) for thing in raw.get("things", ())),
     }
-    return Clip(**{**raw, **pairs, **vectors, **found, "sure": Sureness(**raw.get("sure", {}))})
+    return Clip(**{**raw, **pairs, **vectors, **found, "confidences": confidences})

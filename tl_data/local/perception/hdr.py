@@ -1,10 +1,9 @@
-"""Pictures with a high dynamic range, as an ordinary screen shows them.
+"""Tone mapping of HDR pictures (PQ or HLG, BT.2020) to SDR (BT.709).
 
-A picture coded by the PQ or HLG curve in the wide primaries of BT.2020 looks grey and flat when its numbers
-are taken for ordinary ones, and its colours get wrong names. Here light becomes nits, wide primaries become
-those of BT.709, what is brighter than paper white is pressed together, and the usual curve is put on.
+Without it, HDR pictures are grey and flat and their colours get wrong names. Values are converted to nits and
+to the primaries of BT.709, luminance above paper white is compressed, and the SDR curve is applied.
 
-The curves: SMPTE ST 2084 (PQ), ARIB STD-B67 and ITU-R BT.2100 (HLG), ITU-R BT.2408 (white at 203 nits).
+Sources: SMPTE ST 2084 (PQ), ARIB STD-B67 and ITU-R BT.2100 (HLG), ITU-R BT.2408 (white at 203 nits).
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-PQ, HLG = 16, 18  # transfer characteristics as ITU-T H.273 counts them
+PQ, HLG = 16, 18  # transfer characteristics of ITU-T H.273
 _WHITE = 203.0  # nits of paper white
-_PEAK = 1000.0  # nits of the screen that HLG is made for
-_KNEE = 0.8  # of white: what is brighter is pressed together
-_BITS = 7  # of each channel that are looked up
+_PEAK = 1000.0  # nominal peak of HLG in nits
+_KNEE = 0.8  # share of white above which luminance is compressed
+_BITS = 7  # of each channel in the lookup table
 
-# Light in the primaries of BT.2020 -> BT.709.
+# Primaries of BT.2020 -> BT.709.
 _PRIMARIES = np.array(
     ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187)), np.float32
 )
@@ -32,12 +31,12 @@ Floats = npt.NDArray[np.floating[Any]]
 
 
 def is_hdr(frame: Any) -> bool:
-    """Whether a frame's numbers mean a high dynamic range."""
+    """Whether a frame is HDR."""
     return int(frame.color_trc or 0) in (PQ, HLG)
 
 
 def to_sdr(picture: Picture, transfer: int) -> Picture:
-    """An RGB picture coded by PQ or HLG as an ordinary RGB picture."""
+    """Convert an RGB picture in PQ or HLG to SDR."""
     part = (picture >> (8 - _BITS)).astype(np.int32)
     shown: Picture = _table(transfer)[(part[..., 0] << 2 * _BITS) | (part[..., 1] << _BITS) | part[..., 2]]
     return shown
@@ -45,7 +44,7 @@ def to_sdr(picture: Picture, transfer: int) -> Picture:
 
 @cache
 def _table(transfer: int) -> npt.NDArray[np.uint8]:
-    """The ordinary colour of every coded one."""
+    """The lookup table: the SDR colour of every HDR colour."""
     levels = (np.arange(1 << _BITS, dtype=np.float32) + 0.5) / (1 << _BITS)
     coded = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3)
     light = np.maximum((_nits(coded, transfer) / _WHITE).astype(np.float32) @ _PRIMARIES.T, 0)

@@ -1,7 +1,7 @@
-"""Which language a text is in, by a small model in the py3langid wheel, and how sure that is.
+"""Detects the language of texts with the model in the py3langid wheel.
 
-A line on a screen is short. Of 145 lines of one to eight words, rendered in ten languages and read back, two
-thirds reach `SURE` and none of those is named wrongly; names, brands and numbers nearly always stay below it.
+On-screen lines are short. Of 145 lines of one to eight words in ten languages, rendered and recognised again,
+two thirds reach `SURE`, all with the right language. Names, brands and numbers nearly always stay below it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from tl_data.local.perception.evidence import Span
 
-#: Languages that are told apart, by ISO 639-1 code. The fewer there are, the surer is a short line.
+#: The detected languages by ISO 639-1 code. Fewer languages give higher confidences for short lines.
 NAMES = {
     "ar": "Arabic", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English",
     "es": "Spanish", "fi": "Finnish", "fr": "French", "hi": "Hindi", "hu": "Hungarian", "id": "Indonesian",
@@ -21,15 +21,15 @@ NAMES = {
     "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sv": "Swedish", "tr": "Turkish",
     "uk": "Ukrainian", "vi": "Vietnamese", "zh": "Chinese",
 }  # fmt: skip
-SURE = 0.9  # from here on a language is told, searched and written about
-_LIKELY = 0.5  # below it, it is not even kept
+SURE = 0.9  # least probability of a language that is searched and named in texts
+_LIKELY = 0.5  # least probability of a language that is stored
 
 
 def language_of(text: str) -> tuple[str, float]:
-    """The code of the language of a text and its probability; ("", 0.0) if no language is likely."""
+    """The code of the language of a text and its probability; ("", 0.0) if it is uncertain."""
     if sum(letter.isalpha() for letter in text) < 2:
         return "", 0.0
-    # In lower case, because titles in capitals look like no language.
+    # In lower case: the model fails on capitals.
     code, likely = _identifier().classify(text.lower())
     return (code, round(float(likely), 3)) if likely >= _LIKELY else ("", 0.0)
 
@@ -44,7 +44,7 @@ def with_languages(spans: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def sure_languages(spans: Iterable[Span]) -> dict[str, float]:
-    """The languages that are surely among the spans, by lower-case name, with the highest confidence."""
+    """The certain languages of spans, by lower-case name, with their largest confidence."""
     found: dict[str, float] = {}
     for span in spans:
         if span.language_confidence >= SURE and span.language in NAMES:
@@ -54,7 +54,7 @@ def sure_languages(spans: Iterable[Span]) -> dict[str, float]:
 
 
 def stretches(spans: Sequence[Span]) -> list[tuple[str, float, float]]:
-    """Each sure language by name, with the time from its first to its last span, in order of time."""
+    """The certain languages by name, with the time from the first to the last span, in order of time."""
     found: dict[str, tuple[float, float]] = {}
     for span in spans:
         if span.language_confidence >= SURE and span.language in NAMES:

@@ -1,6 +1,7 @@
-"""What runs inside a worker process: `python -m tl_data.local.perception.worker_pool` comes here.
+"""The main loop of a worker process, started as `python -m tl_data.local.perception.worker_pool`.
 
-Requests are lines of JSON on stdin, answers lines of JSON on stdout. Whatever libraries print goes to stderr.
+Requests are lines of JSON on stdin, answers are lines of JSON on stdout. The stdout of libraries is
+redirected to stderr.
 """
 
 from __future__ import annotations
@@ -18,106 +19,109 @@ from typing import Any, BinaryIO
 
 import orjson
 
-_SPARE = 6000  # megabytes of address space over the memory limit: mapped files, arenas, stacks
+_EXTRA_ADDRESS_SPACE = 6000  # megabytes over the memory limit: mapped files, arenas, stacks
 
 
-def main(megabytes: int, *, ears: bool) -> None:
-    """Serve requests until stdin ends."""
+def main(megabytes: int, *, speech: bool) -> None:
+    """Serve requests until stdin ends. With `speech` this is the speech process of a worker."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    _be_modest(megabytes)
+    _limit_resources(megabytes)
     requests = _requests()
-    serve = _listen if ears else _look
-    helper = None if ears else _Ears(megabytes)
+    serve = _serve_sound if speech else _serve_video
+    helper = None if speech else _SpeechProcess(megabytes)
     while True:
         _answer(answers, requests.get(), serve, helper)
 
 
 def _answer(
-    answers: BinaryIO, request: dict[str, str], serve: Callable[..., Any], helper: _Ears | None
+    answers: BinaryIO, request: dict[str, str], serve: Callable[..., Any], helper: _SpeechProcess | None
 ) -> None:
     from tl_data.local.perception.evidence import ModelFailed, NotVideo
 
     lock = threading.Lock()
 
-    def say(line: dict[str, Any]) -> None:
+    def write(line: dict[str, Any]) -> None:
         with lock:
             answers.write(orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n")
             answers.flush()
 
-    def tell(share: float) -> None:
-        say({"progress": round(share, 4)})
+    def report(share: float) -> None:
+        write({"progress": round(share, 4)})
 
     try:
-        say({"done": serve(request, tell, helper)})
+        write({"done": serve(request, report, helper)})
     except NotVideo as error:
-        say({"refused": str(error)})
+        write({"refused": str(error)})
     except ModelFailed as error:
-        say({"model": str(error)})
+        write({"model": str(error)})
     except MemoryError:
-        say({"failed": "Reading the file took more memory than is allowed."})
-    except Exception as error:  # noqa: BLE001 - the worker goes on with the next file
-        say({"failed": f"The file could not be looked at: {type(error).__name__}: {error}"})
+        write({"failed": "The analysis exceeded the memory limit."})
+    except Exception as error:  # noqa: BLE001 - the worker continues with the next file
+        write({"failed": f"The file could not be analysed: {type(error).__name__}: {error}"})
 
 
-def _look(request: dict[str, str], tell: Callable[[float], None], ears: _Ears) -> Any:
+def _serve_video(
+    request: dict[str, str], report: Callable[[float], None], speech_process: _SpeechProcess
+) -> Any:
     path = Path(request["path"])
     if request["do"] == "probe":
         from tl_data.local.perception.decode import probe
 
         return probe(path)
-    from tl_data.local.perception.analyzer import Models, analyze, heard_again, seen_again
+    from tl_data.local.perception.analyzer import Models, analyze, with_new_encoder, with_new_speech
+    from tl_data.local.perception.evidence import from_json, to_record
 
-    sight = None
+    encoder = None
     if request.get("clip"):
-        from tl_data.local.perception.vision.image_encoder import encoder
+        from tl_data.local.perception.vision.image_encoder import load_encoder
 
-        sight = encoder(Path(request["clip"]), request["sight"])
+        encoder = load_encoder(Path(request["clip"]), request["encoder"])
     if request["do"] == "again":
-        from tl_data.local.perception.evidence import from_json
-
         evidence = from_json(request["evidence"].encode())
-        if evidence.sight != request["sight"]:
-            evidence = seen_again(evidence, Path(request["folder"]), sight)
-        if evidence.ears == request["ears"]:
-            return evidence
+        if evidence.encoder != request["encoder"]:
+            evidence = with_new_encoder(evidence, Path(request["folder"]), encoder)
+        if evidence.speech_model == request["speech_model"]:
+            return to_record(evidence)
         if not evidence.probe.audio_codec:
-            return replace(evidence, ears=request["ears"])
-        with ears.hearing(path, tell, request["whisper"], request["ears"]) as heard:
-            return heard_again(evidence, heard(), request["ears"])
+            return to_record(replace(evidence, speech_model=request["speech_model"]))
+        with speech_process.started(path, report, request["whisper"], request["speech_model"]) as result:
+            return to_record(with_new_speech(evidence, result(), request["speech_model"]))
     models = Models(
-        sight=sight,
+        encoder=encoder,
         objects=Path(request["objects"]) if request.get("objects") else None,
         detector=request.get("detector", "on") == "on",
     )
-    with ears.hearing(path, tell, request.get("whisper", ""), request.get("ears", "")) as heard:
-        return analyze(path, Path(request["folder"]), models=models, on_progress=tell, listen=heard)
+    whisper, speech_model = request.get("whisper", ""), request.get("speech_model", "")
+    with speech_process.started(path, report, whisper, speech_model) as result:
+        folder = Path(request["folder"])
+        return to_record(analyze(path, folder, models=models, on_progress=report, listen=result))
 
 
-def _listen(request: dict[str, str], tell: Callable[[float], None], _: None) -> Any:
+def _serve_sound(request: dict[str, str], report: Callable[[float], None], _: None) -> Any:
     from tl_data.local.perception.audio import speech
 
     return speech.listen(
         Path(request["path"]),
-        lambda second: tell(float(second)) if second % 5 == 0 else None,
+        lambda second: report(float(second)) if second % 5 == 0 else None,
         Path(request["whisper"]) if request.get("whisper") else None,
-        request.get("ears", ""),
+        request.get("speech_model", ""),
     )
 
 
-class _Ears:
-    """The process that listens while this one looks; started when it is first needed."""
+class _SpeechProcess:
+    """The process that analyses the sound in parallel with the pictures; started at first use."""
 
     def __init__(self, megabytes: int) -> None:
         self._megabytes = megabytes
         self._process: subprocess.Popen[bytes] | None = None
 
     @contextlib.contextmanager
-    def hearing(self, path: Path, tell: Callable[[float], None], whisper: str = "", name: str = "") -> Any:
-        """Start listening to a file; gives the function that waits for what was heard.
+    def started(self, path: Path, report: Callable[[float], None], whisper: str = "", name: str = "") -> Any:
+        """Start the analysis of a file's sound; yields the function that waits for its result.
 
-        That function raises `ModelFailed` if the model in the folder `whisper` is none: what cannot be heard
-        is a note of the video, a wrong setting is not.
+        That function raises `ModelFailed` if the folder `whisper` has no usable model. A sound that cannot be
+        analysed is a note of the result instead.
         """
         if self._process is None or self._process.poll() is not None:
             command = [
@@ -125,56 +129,56 @@ class _Ears:
                 "-m",
                 "tl_data.local.perception.worker_pool",
                 str(self._megabytes),
-                "--ears",
+                "--speech",
             ]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         process = self._process
         assert process.stdin is not None
         process.stdin.write(
-            orjson.dumps({"do": "listen", "path": str(path), "whisper": whisper, "ears": name}) + b"\n"
+            orjson.dumps({"do": "listen", "path": str(path), "whisper": whisper, "speech_model": name})
+            + b"\n"
         )
         process.stdin.flush()
-        settled = False
+        finished = False
 
-        def heard() -> Any:
-            nonlocal settled
+        def result() -> Any:
+            nonlocal finished
             import numpy as np
 
             from tl_data.local.perception.audio import sound
-            from tl_data.local.perception.audio.speech import Heard
+            from tl_data.local.perception.audio.speech import SoundResult
             from tl_data.local.perception.evidence import ModelFailed, span_of
 
             nothing = np.zeros((0, sound.COLUMNS), np.float32)
             assert process.stdout is not None
             for line in process.stdout:
-                told = orjson.loads(line)
-                if "progress" in told:
-                    tell(0.95)
+                message = orjson.loads(line)
+                if "progress" in message:
+                    report(0.95)
                     continue
-                settled = True
-                if "model" in told:
-                    raise ModelFailed(told["model"])
-                if "done" not in told:
-                    return Heard((), nothing, (f"the sound could not be heard: {told.popitem()[1]}",))
-                raw = told["done"]
+                finished = True
+                if "model" in message:
+                    raise ModelFailed(message["model"])
+                if "done" not in message:
+                    reason = message.popitem()[1]
+                    return SoundResult((), nothing, (f"the sound could not be analysed: {reason}",))
+                raw = message["done"]
                 speech = tuple(span_of(span) for span in raw["speech"])
                 seconds = np.array(raw["seconds"], np.float32) if raw["seconds"] else nothing
-                return Heard(speech, seconds, tuple(raw["notes"]), raw.get("ears", ""))
-            return Heard(
-                (), nothing, ("the sound could not be heard: it brought down the process that read it",)
-            )
+                return SoundResult(speech, seconds, tuple(raw["notes"]), raw.get("speech_model", ""))
+            return SoundResult((), nothing, ("the sound could not be analysed: its process crashed",))
 
         try:
-            yield heard
+            yield result
         finally:
-            if not settled:  # it is in the middle of a file that nobody waits for any more
+            if not finished:  # the process is still busy with a file whose result nobody reads
                 process.kill()
                 process.wait()
                 self._process = None
 
 
 def _requests() -> queue.SimpleQueue[dict[str, str]]:
-    """Read stdin beside the work: when it ends, so does the process, whatever it is at."""
+    """Read stdin in a thread. The end of stdin ends the process, also during an analysis."""
     waiting: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
 
     def read() -> None:
@@ -186,18 +190,18 @@ def _requests() -> queue.SimpleQueue[dict[str, str]]:
     return waiting
 
 
-def _be_modest(megabytes: int) -> None:
-    """Low priority, bounded address space, one thread a library."""
+def _limit_resources(megabytes: int) -> None:
+    """Lower the priority, limit the address space, and use one thread per library."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with contextlib.suppress(OSError, AttributeError):
         os.nice(10)
     try:
         import resource
 
-        most = (megabytes + _SPARE) << 20
+        most = (megabytes + _EXTRA_ADDRESS_SPACE) << 20
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    except (ImportError, ValueError, OSError):  # not on this system: the server watches the memory in use
+    except (ImportError, ValueError, OSError):  # not supported here: the server watches the memory in use
         pass
     import cv2
 

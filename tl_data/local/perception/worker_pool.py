@@ -3,8 +3,8 @@
 `WorkerPool` keeps a few worker processes warm (loading the models takes seconds) and replaces one that dies,
 hangs, or uses too much memory. A worker without work ends after a while and gives its memory back. A worker
 is `python -m tl_data.local.perception.worker_pool`: it reads requests from stdin and answers on stdout,
-a line of JSON each, and it ends when its stdin does. Each worker has a second process, `--ears`, for speech:
-the recogniser holds the interpreter's lock.
+a line of JSON each, and it ends when its stdin does. Each worker has a second process, `--speech`: the speech
+recogniser holds the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -108,9 +108,9 @@ class WorkerPool:
         tiers = self._tiers
         return {
             "clip": str(tiers.clip or ""),
-            "sight": tiers.sight,
+            "encoder": tiers.encoder,
             "whisper": str(tiers.whisper or ""),
-            "ears": tiers.ears,
+            "speech_model": tiers.speech_model,
             "objects": str(tiers.objects or ""),
             "detector": "on" if tiers.detector else "off",
         }
@@ -230,7 +230,7 @@ class _Worker:
                 return message["done"]
         code = await self.process.wait()
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        raise WorkerFailed(f"The file brought down the process that read it ({how}).")
+        raise WorkerFailed(f"The process that read the file crashed ({how}).")
 
     async def _watch(self, seconds: float, patience: float, megabytes: int) -> str:
         """Return the reason as soon as the worker must be ended."""
@@ -275,4 +275,4 @@ def _memory(pid: int) -> int:
 if __name__ == "__main__":
     from tl_data.local.perception import worker as work
 
-    work.main(int(sys.argv[1]), ears="--ears" in sys.argv)
+    work.main(int(sys.argv[1]), speech="--speech" in sys.argv)

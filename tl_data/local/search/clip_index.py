@@ -1,7 +1,7 @@
-"""The clips of one index in memory, as columns: what a search reads without touching the disk.
+"""The clips of one index in memory, as columns that searches scan.
 
-Rows are only appended, so a search works on the first `count` rows that were published when it began
-while another thread adds more; removal clears a flag. Nothing is locked for reading.
+Rows are only appended. A search uses the first `count` rows that existed when it began, while another thread
+adds more, so reading needs no lock. Removal clears a flag.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from tl_data.local.search.transcript import times_of
 from tl_data.local.search.vectors import Bools, Column, Floats, Rows, TextRows, Texts
 from tl_data.local.search.word_vectors import WORD_DIMENSION, word_vectors
 
-_LEAST = 0.04  # probability of a concept that is kept for search
+_LEAST = 0.04  # least probability of a concept in the index
 
 
 @dataclass(frozen=True)
-class Pack:
-    """The clips of one video, ready to be laid on the shelf or written to disk."""
+class ClipColumns:
+    """The clips of one video as columns, for `ClipIndex` and for storage."""
 
-    number: int  # of the video; clip ids are `number << 16 | position`
+    number: int  # of the video; ids of clips are `number << 16 | position`
     times: Floats  # n x 2: start, end
     traits: NDArray[np.uint8]  # n x traits, 0..255
     shown: Texts
     said: Texts
-    looks: Floats  # n x size of a look, zeros where there is none; n x 0 without looks
-    sights: Floats  # likewise of what an encoder saw
+    descriptors: Floats  # n x size; zeros for a clip without one; n x 0 if there are none
+    encoder_vectors: Floats  # likewise, of the image encoder
     concepts: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), np.int32))
     # m x 3: position of the clip, concept (see concepts.py), probability 0..255
 
@@ -52,7 +52,7 @@ def clip_id(number: int, position: int) -> int:
 
 
 @dataclass
-class Shelf:
+class ClipIndex:
     """All clips of an index."""
 
     count: int = 0
@@ -63,27 +63,27 @@ class Shelf:
         self._times = Column(np.float32, 2)
         self._traits = Column(np.uint8, len(TRAITS))
         self._alive = Column(np.bool_)
-        self._looks = _Vectors()
-        self._sights = _Vectors()
+        self._descriptors = _Vectors()
+        self._encoder_vectors = _Vectors()
         self._concepts: dict[int, _Postings] = {}
         self.shown = TextRows()
         self.said = TextRows()
         self.vocabulary = Vocabulary()
 
-    def add(self, pack: Pack, video_id: str) -> None:
-        """Append a video. Videos come in the order of their numbers, which keeps ids sorted."""
-        n, at = len(pack.times), self.count
-        self.videos[pack.number] = video_id
-        self._ids.put(at, np.arange(n, dtype=np.int64) + (pack.number << 16))
-        self._times.put(at, pack.times.T)
-        self._traits.put(at, pack.traits.T)
+    def add(self, columns: ClipColumns, video_id: str) -> None:
+        """Append a video. Videos must be added in the order of their numbers, which keeps ids sorted."""
+        n, at = len(columns.times), self.count
+        self.videos[columns.number] = video_id
+        self._ids.put(at, np.arange(n, dtype=np.int64) + (columns.number << 16))
+        self._times.put(at, columns.times.T)
+        self._traits.put(at, columns.traits.T)
         self._alive.put(at, np.ones(n, bool))
-        self._looks.put(at, pack.looks)
-        self._sights.put(at, pack.sights)
-        self._put_concepts(at, pack.concepts)
-        self.count = at + n  # before the texts: their rows must exist when a search meets them
-        self.shown.add(at, pack.shown)
-        self.said.add(at, pack.said)
+        self._descriptors.put(at, columns.descriptors)
+        self._encoder_vectors.put(at, columns.encoder_vectors)
+        self._put_concepts(at, columns.concepts)
+        self.count = at + n  # before the texts, which refer to these rows
+        self.shown.add(at, columns.shown)
+        self.said.add(at, columns.said)
 
     def _put_concepts(self, at: int, table: NDArray[np.int32]) -> None:
         if not len(table):
@@ -96,11 +96,11 @@ class Shelf:
 
     @property
     def has_labels(self) -> bool:
-        """Whether anything was recognised in any clip."""
+        """Whether any clip has recognised objects."""
         return bool(self._concepts)
 
     def concept(self, number: int, count: int) -> Floats:
-        """How surely a concept is in each of the first `count` rows, 0..1."""
+        """The probability of a concept in each of the first `count` rows, 0 to 1."""
         found = np.zeros(count, np.float32)
         if postings := self._concepts.get(number):
             rows, strengths = postings.below(count)
@@ -108,7 +108,7 @@ class Shelf:
         return found
 
     def remove(self, number: int) -> None:
-        """Take a video off; its rows stay, unread, until the index is loaded anew."""
+        """Remove a video. Its rows stay in memory, unused, until the index is loaded again."""
         self.videos.pop(number, None)
         first, last = np.searchsorted(self.ids, [number << 16, (number + 1) << 16])
         self._alive.data[first:last] = False
@@ -123,7 +123,7 @@ class Shelf:
         return round(float(self._times.data[0, row]), 3), round(float(self._times.data[1, row]), 3)
 
     def allowed(self, video_ids: Iterable[str] | None) -> Bools:
-        """Which rows may be found: not removed, and of the given videos if any are given."""
+        """Which rows are searched: those not removed and, if `video_ids` is given, of these videos."""
         count = self.count
         alive = np.array(self._alive.data[:count], bool)
         if video_ids is not None:
@@ -133,11 +133,11 @@ class Shelf:
         return alive
 
     def trait(self, number: int, count: int) -> NDArray[np.uint8]:
-        """How strongly a trait holds, 0..255, for the first `count` rows."""
+        """The strength of a trait, 0 to 255, for the first `count` rows."""
         return np.asarray(self._traits.data[number, :count], np.uint8)
 
     def rows_of(self, ids: Rows) -> Rows:
-        """The rows of clip ids; -1 for an id that is not here."""
+        """The rows of clip ids; -1 for an unknown id."""
         if not self.count or not len(ids):
             return np.full(len(ids), -1, np.int64)
         known = self.ids
@@ -145,24 +145,24 @@ class Shelf:
         return np.where(known[at] == ids, at, -1)
 
     def strength(self, number: int, row: int) -> float:
-        """How strongly a trait holds for one clip, 0..1."""
+        """The strength of a trait of one clip, 0 to 1."""
         return float(self._traits.data[number, row]) / 255
 
     def strengths(self, number: int, rows: Rows) -> Floats:
-        """How strongly a trait holds for some clips, 0..1."""
+        """The strengths of a trait of some clips, 0 to 1."""
         return np.asarray(self._traits.data[number, rows], np.float32) / np.float32(255)
 
-    def look_cosines(self, look: Floats, count: int) -> Floats | None:
-        """Cosine of each clip's look and `look` (length 1); None if looks are not comparable."""
-        return self._looks.cosines(look, count)
+    def descriptor_cosines(self, look: Floats, count: int) -> Floats | None:
+        """The cosine of each clip's image descriptor and `look` (length 1); None if the lengths differ."""
+        return self._descriptors.cosines(look, count)
 
-    def sight_cosines(self, vector: Floats, count: int) -> Floats | None:
-        """Cosine of what an encoder saw in each clip and its vector of something; None if it saw none."""
-        return self._sights.cosines(vector, count)
+    def encoder_cosines(self, vector: Floats, count: int) -> Floats | None:
+        """The cosine of each clip's encoder vector and `vector`; None without vectors."""
+        return self._encoder_vectors.cosines(vector, count)
 
 
 class _Postings:
-    """The rows that have a concept, ascending, and how surely."""
+    """The rows with a concept, ascending, and its probabilities."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -186,7 +186,7 @@ class _Postings:
 
 
 class _Vectors:
-    """Vectors of clips by row, all of the length of the first."""
+    """Vectors by row. All have the length of the first; others are ignored."""
 
     def __init__(self) -> None:
         self._column: Column | None = None
@@ -203,7 +203,7 @@ class _Vectors:
         column = self._column
         if column is None or column.data.shape[0] != len(vector):
             return None
-        # The last videos may have no such vectors, and the buffer then is shorter than the shelf.
+        # The last videos may have no vectors. The buffer is then shorter than the index.
         found = np.zeros(count, np.float32)
         here = np.asarray(column.data[:, :count], np.float32)
         found[: here.shape[1]] = vector @ here
@@ -213,8 +213,8 @@ class _Vectors:
 def text_row(evidence: Evidence, clip: Clip, words: Words) -> tuple[str, str, str, str, str] | None:
     """The texts of a clip for the full-text table: shown, said, maybe, named, and the spans as JSON.
 
-    The spans are [[kind, start, end, text, times], ...]; times are start and end of each word one after the
-    other, and missing where they are not known. None for a clip without any text.
+    Spans are [[kind, start, end, text, times], ...]. `times` has start and end of each word in one flat list;
+    it is absent if unknown. None for a clip without text.
     """
     if not (words.shown or words.said or words.maybe or words.named):
         return None
@@ -233,28 +233,28 @@ def _times(span: Span) -> list[list[float]]:
     return [times] if times else []
 
 
-def pack_of(number: int, evidence: Evidence, words: Sequence[Words], sight: str = "") -> Pack:
-    """The columns of a video; what another encoder than `sight` saw is left out."""
+def columns_of(number: int, evidence: Evidence, words: Sequence[Words], encoder: str = "") -> ClipColumns:
+    """The columns of a video. Vectors of another encoder than the one named `encoder` are left out."""
     clips = evidence.clips
     times = np.array([(c.start_sec, c.end_sec) for c in clips], np.float32).reshape(-1, 2)
     traits = np.zeros((len(clips), len(TRAITS)), np.uint8)
     for row, word in enumerate(words):
         for trait, strength in word.traits:
             traits[row, TRAIT_NUMBER[trait]] = round(255 * strength)
-    return Pack(
+    return ClipColumns(
         number,
         times,
         traits,
         _texts([w.shown for w in words]),
         _texts([w.said for w in words]),
-        _rows([clip.look for clip in clips]),
-        _rows([clip.sight if evidence.sight == sight else () for clip in clips]),
+        _rows([clip.image_descriptor for clip in clips]),
+        _rows([clip.encoder_vector if evidence.encoder == encoder else () for clip in clips]),
         _concepts(clips),
     )
 
 
 def _concepts(clips: Sequence[Clip]) -> NDArray[np.int32]:
-    """What was recognised in each clip, with everything that it is a kind of."""
+    """The recognised concepts of each clip, including hypernyms."""
     table = [
         (position, number, round(255 * sure))
         for position, clip in enumerate(clips)
@@ -265,7 +265,7 @@ def _concepts(clips: Sequence[Clip]) -> NDArray[np.int32]:
 
 
 def _rows(vectors: Sequence[Sequence[float]]) -> Floats:
-    """Vectors as rows; zeros for one that is shorter than the others."""
+    """Vectors as rows; zeros for a missing one."""
     size = max((len(vector) for vector in vectors), default=0)
     rows = np.zeros((len(vectors), size), np.float32)
     for row, vector in zip(rows, vectors, strict=True):
@@ -283,6 +283,6 @@ def _texts(texts: Sequence[str]) -> Texts:
 
 
 def vocabulary_of(words: Sequence[Words]) -> list[str]:
-    """The distinct words shown and spoken in a video."""
+    """The distinct words of a video's texts."""
     texts = " ".join(text for word in words for text in (word.shown, word.said, word.maybe, word.named))
     return sorted(set(tokens(texts)))

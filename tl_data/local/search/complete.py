@@ -1,4 +1,4 @@
-"""A ranking of all clips: what answers a query first, then the rest by nearness, as Marengo 3.0 ranks."""
+"""Ranks all clips, as Marengo 3.0 does: the hits first, then the rest by the similarity of vectors."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.perception.vision.image_encoder import Sight
+from tl_data.local.perception.vision.image_encoder import ImageEncoder
 from tl_data.local.search import embeddings
 from tl_data.local.search.query import Hit, Query
 from tl_data.local.search.word_vectors import Vector
 
-MOST_CLIPS = 2000  # whose vectors are compared; what lies behind them is not ranked
+MOST_CLIPS = 2000  # most clips whose vectors are compared; further ones are not ranked
 
 
-def with_the_rest(
+def ranked_with_rest(
     hits: Sequence[Hit],
     query: Query,
     video_ids: Iterable[str],
     evidence_of: Callable[[str], Evidence],
-    sight: Sight | None,
+    encoder: ImageEncoder | None,
 ) -> list[Hit]:
-    """The hits, then every other clip of the videos, nearest first, with the ranks that follow.
+    """The hits, followed by the other clips of the videos by similarity, with continuous ranks.
 
     Args:
-        hits: what answers the query, best first.
-        video_ids: the videos that are searched.
-        evidence_of: what is known of a video; a KeyError means that it was deleted meanwhile.
-        sight: the encoder of pictures that is at work.
+        hits: the hits of the query, best first.
+        video_ids: the searched videos.
+        evidence_of: the evidence of a video; a KeyError means that it was deleted meanwhile.
+        encoder: the active image-text encoder, if any.
     """
-    asked = _vector(query, sight)
+    query_vector = _vector(query, encoder)
     options = ["audio" if option == "sound" else option for option in query.options]
     rest: list[tuple[float, str, int, Hit]] = []
     for video_id in sorted(video_ids):
@@ -45,8 +45,8 @@ def with_the_rest(
             start, end = clip.start_sec, clip.end_sec
             if any(hit.clip_number == number or _covers(hit, start, end) for hit in here):
                 continue
-            vectors = [embeddings.embed_clip(clip, evidence, option, sight) for option in options]
-            near = max((float(vector @ asked) for vector in vectors), default=0.0)
+            vectors = [embeddings.embed_clip(clip, evidence, option, encoder) for option in options]
+            near = max((float(vector @ query_vector) for vector in vectors), default=0.0)
             rest.append((-round(near, 6), video_id, number, Hit(
                 video_id, round(start, 3), round(end, 3), 0.0, "none", 0, number, None, clip.keyframe or "",
             )))  # fmt: skip
@@ -58,12 +58,12 @@ def with_the_rest(
 
 
 def _covers(hit: Hit, start: float, end: float) -> bool:
-    """Whether a hit holds most of a clip."""
+    """Whether a hit covers more than half of a clip."""
     return min(hit.end_sec, end) - max(hit.start_sec, start) > (end - start) / 2
 
 
-def _vector(query: Query, sight: Sight | None) -> Vector:
-    """The direction of a query: of its text, its images, or between them."""
-    vectors = [embeddings.embed_text(query.text, sight)] if query.text and query.text.strip() else []
-    vectors += [embeddings.embed_image(image, sight) for image in query.images]
+def _vector(query: Query, encoder: ImageEncoder | None) -> Vector:
+    """The sum of the vectors of a query's text and images."""
+    vectors = [embeddings.embed_text(query.text, encoder)] if query.text and query.text.strip() else []
+    vectors += [embeddings.embed_image(image, encoder) for image in query.images]
     return np.asarray(np.sum(vectors, axis=0), np.float32)

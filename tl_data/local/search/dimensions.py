@@ -1,14 +1,15 @@
-"""Vectors of the engine's own space in the length that a named model has.
+"""Resizes vectors to the length of a named model.
 
-The engine's vectors have their own length, by the encoder that is at work. A model of the service has 512 or
-1024 numbers, and programs make columns of that length. So a vector is padded with zeros to a power of two,
-turned by a fixed rotation, which spreads what it says over all numbers, and its first numbers are taken:
+The length of the engine's vectors depends on the encoder. Models of the service have 512 or 1024 numbers, and
+programs create columns of that length. A vector is padded with zeros to a power of two, rotated by a fixed
+rotation, which spreads its values over all numbers, and truncated:
 
-- a length not below the vector's own: nothing is cut, and all cosines stay exactly as they were;
-- a shorter one: a fixed projection, scaled to length 1. Cosines are then estimates. Of 200 disturbed vectors
-  of 320 numbers, 95 % and more still find their origin in 256.
+- to a length not below its own: all cosines are preserved;
+- to a shorter length: a fixed projection, scaled to length 1. Cosines are estimates. At least 95 % of 200
+  perturbed vectors of 320 numbers still find their original in 256.
 
-The rotation is made of signs from a hash and Walsh-Hadamard sums: the same on every machine.
+The rotation is composed of signs from a hash and Walsh-Hadamard transforms, so it is the same on every
+machine.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tl_data.local.models import DIMENSIONS
 
 Floats = NDArray[np.float64]
 
-_ROUNDS = 2  # of signs and sums: one alone leaves patterns of the padding
+_ROUNDS = 2  # of signs and transforms; a single one leaves patterns of the padding
 
 
 @lru_cache(maxsize=16)
@@ -39,7 +40,7 @@ def _signs(size: int, number: int) -> Floats:
 
 
 def _rotated(values: Floats) -> Floats:
-    """A vector whose length is a power of two, turned."""
+    """Rotate a vector whose length is a power of two."""
     size = len(values)
     for number in range(_ROUNDS):
         values = values * _signs(size, number)
@@ -53,11 +54,11 @@ def _rotated(values: Floats) -> Floats:
 
 
 def fitted(vector: Sequence[float], dimension: int) -> list[float]:
-    """A unit vector, or one of zeros, with `dimension` numbers.
+    """A vector resized to `dimension` numbers.
 
     Args:
-        vector: of the engine's space.
-        dimension: numbers that are wanted, 1 or more.
+        vector: a unit vector of the engine, or zeros.
+        dimension: at least 1.
     """
     given = np.asarray(vector, np.float64)
     size = 1 << (max(len(given), dimension) - 1).bit_length()

@@ -1,22 +1,19 @@
-"""One vector space for text, pictures, sound and clips: everything becomes words, and words become vectors.
+"""Embeds texts, pictures, sounds and clips into one vector space.
 
-A vector has two parts. The first 256 numbers are the mean of static word embeddings (WordLlama, 16 MB of
-weights in its wheel) of what can be said about the thing: the text itself, the colours and motion of a
-clip, the words spoken in it. The last 64 are the projected look of a picture or sound, so that two
-pictures that look alike are near even when the same words describe both; they are zero for text.
+A vector has two parts:
 
-With an image-text encoder (sight.py) a vector has a third part: the encoder's own vector of a keyframe,
-picture or text. Pictures and texts are compared by it as the encoder compares them, and by words at the
-same time, so that what is read on screen still counts; sound has no such part and is compared by words
-alone. The part is twice as long as the words: a fitting caption raises the encoder's cosine by about 0.1,
-a fitting word raises the words' by about 0.4, and squared lengths make these equal.
+- 256 numbers: the mean of static word embeddings (WordLlama, 16 MB of weights in its wheel) of a text, or of
+  the words that describe a clip: its colours, motion, objects, on-screen text and speech. Objects are
+  weighted by probability. Actions are not recognised: "a dog running" is near a clip with a dog.
+- 64 numbers: the projected descriptor of a picture or sound; zeros for text. Similar pictures are near each
+  other even if the same words describe many.
 
-The space is deterministic: the same input gives the same vector in every process. It is this package's
-own, named `tl-local-2` with its own dimension, or after the encoder with another; its vectors do not
-compare with any other model's. Recognised things stand in it by the vectors of their names, weighted by
-probability; actions are not recognised, so "a dog running" is near a clip with a dog.
+With an image-text encoder (image_encoder.py) there is a third part, its vector of the keyframe, picture or
+text; zeros for sound. Its length is twice that of the words: a correct caption raises the encoder's cosine by
+about 0.1 and a matching word the words' cosine by about 0.4, which the squared lengths balance.
 
-Pictures and sound files that are not part of a video: an image query, an image or a sound to embed.
+Vectors are deterministic. They are comparable only with vectors of the same model name (`tl-local-2`, with a
+suffix for an encoder).
 """
 
 from __future__ import annotations
@@ -44,21 +41,21 @@ from tl_data.local.perception.attributes import (
 )
 from tl_data.local.perception.evidence import Clip, Evidence, Probe
 from tl_data.local.perception.vision import colors, concepts, descriptors, objects
-from tl_data.local.perception.vision.image_encoder import Sight, as_numbers
+from tl_data.local.perception.vision.image_encoder import ImageEncoder, as_numbers
 from tl_data.local.search.patterns import EMPTY, GENERIC
 from tl_data.local.search.word_vectors import WORD_DIMENSION, Vector, unit, word_vectors
 
-_DECODING = threading.Lock()  # one picture of a request at a time: a large one takes hundreds of megabytes
+_DECODING = threading.Lock()  # one picture at a time: a large one takes hundreds of megabytes
 LOOK_DIMENSION = 64
 DIMENSION = WORD_DIMENSION + LOOK_DIMENSION  # without an encoder
 
 SHORTEST_CLIP_SEC = 2.0  # a last clip shorter than this gets no vector of its own
-_LOOK_SHARE = 0.6  # length of the look part against 1.0 for the words
-_LABELS = 10  # classes of the classifier that count
-_LABEL_SHARE = 1.5  # length of what is surely recognised, against 1.0 for what is measured or shown
-_SIGHT_SHARE = 2.0  # likewise of the encoder's
+_LOOK_SHARE = 0.6  # length of the descriptor part, relative to the words
+_LABELS = 10  # most classes of the classifier
+_LABEL_SHARE = 1.5  # length of objects with probability 1, relative to measurements and text
+_ENCODER_SHARE = 2.0  # length of the encoder part, relative to the words
 
-# Names that mean a colour and hardly anything else.
+# Names that nearly always mean a colour.
 _SHADES = {name: COLOR_NAMES[name] for name in (
     "crimson", "scarlet", "maroon", "burgundy", "golden", "emerald", "turquoise", "teal", "navy", "azure",
     "cobalt", "indigo", "violet", "lilac", "magenta", "fuchsia", "beige", "grey",
@@ -67,13 +64,13 @@ _SHADES = {name: COLOR_NAMES[name] for name in (
 
 @dataclass(frozen=True)
 class Segment:
-    """One vector of a stretch of video, under the API's own field names."""
+    """The vector of a part of a video, with the field names of the API."""
 
     start_offset_sec: float
     end_offset_sec: float
     embedding_option: str  # visual, visual-text, audio or transcription: as asked for
     embedding_scope: str  # clip or video
-    vector: tuple[float, ...]  # `dimension(sight)` numbers, length 1
+    vector: tuple[float, ...]  # `dimension(encoder)` numbers, length 1
 
 
 # --------------------------------------------------------------------------------------------- looks
@@ -81,7 +78,7 @@ class Segment:
 
 @lru_cache(maxsize=8)
 def _projection(size: int, kind: str) -> Vector:
-    """A fixed matrix of signs, size x 64, from a hash: the same on every machine and library version."""
+    """A fixed matrix of signs, size x 64, from a hash, so that it does not depend on library versions."""
     bits: list[NDArray[np.uint8]] = []
     for row in range(size):
         digest = hashlib.sha256(f"{kind} {size} {row}".encode()).digest()
@@ -91,84 +88,85 @@ def _projection(size: int, kind: str) -> Vector:
 
 
 def _look_part(look: Sequence[float], kind: str) -> Vector:
-    """The look of a picture or sound as 64 numbers, length 1; zeros when there is none."""
+    """The projected descriptor of a picture or sound: 64 numbers of length 1; zeros without one."""
     if not look:
         return np.zeros(LOOK_DIMENSION, np.float32)
     values = np.asarray(look, np.float32)
-    values = values - values.mean()  # descriptors are positive: without this everything looks alike
+    values = values - values.mean()  # descriptors are positive: uncentred, all would be similar
     return unit(np.asarray(values @ _projection(len(values), kind), np.float32))
 
 
-def _vector(words: Vector, look: Vector, sight: Vector | None = None) -> Vector:
-    parts = [words, _LOOK_SHARE * look] + ([] if sight is None else [_SIGHT_SHARE * sight])
+def _vector(words: Vector, look: Vector, encoder: Vector | None = None) -> Vector:
+    parts = [words, _LOOK_SHARE * look] + ([] if encoder is None else [_ENCODER_SHARE * encoder])
     return unit(np.concatenate(parts).astype(np.float32))
 
 
-def dimension(sight: Sight | None) -> int:
-    """How many numbers a vector has."""
-    return DIMENSION + (sight.dimension if sight else 0)
+def dimension(encoder: ImageEncoder | None) -> int:
+    """The length of a vector."""
+    return DIMENSION + (encoder.dimension if encoder else 0)
 
 
-def _sight_part(values: Sequence[float], sight: Sight | None) -> Vector | None:
-    """The encoder's part: zeros for what it has not seen, None without an encoder."""
-    if sight is None:
+def _encoder_part(values: Sequence[float], encoder: ImageEncoder | None) -> Vector | None:
+    """The encoder's part: zeros if the clip has none, None without an encoder."""
+    if encoder is None:
         return None
-    if len(values) != sight.dimension:
-        return np.zeros(sight.dimension, np.float32)
+    if len(values) != encoder.dimension:
+        return np.zeros(encoder.dimension, np.float32)
     return unit(np.asarray(values, np.float32))
 
 
-# ---------------------------------------------------------------------------------------- the things
+# -------------------------------------------------------------------------------- texts and clips
 
 
-def embed_text(text: str, sight: Sight | None = None) -> Vector:
-    """A text as a unit vector of `dimension(sight)` float32; all zeros if the text holds no word."""
-    seen = sight.texts([text])[0] if sight else None
-    return _vector(word_vectors([_telling(text)])[0], np.zeros(LOOK_DIMENSION, np.float32), seen)
+def embed_text(text: str, encoder: ImageEncoder | None = None) -> Vector:
+    """A text as a unit vector of `dimension(encoder)` float32; zeros for a text without words."""
+    encoder_vector = encoder.texts([text])[0] if encoder else None
+    return _vector(
+        word_vectors([_content_words(text)])[0], np.zeros(LOOK_DIMENSION, np.float32), encoder_vector
+    )
 
 
-def _telling(text: str) -> str:
-    """The words of a text that tell something, colours by the names that clips are described with."""
+def _content_words(text: str) -> str:
+    """The content words of a text, with colours by the names that describe clips."""
     words = re.findall(r"[^\W_]+", text.lower())
     kept = [_SHADES.get(word, word) for word in words if word == "up" or word not in EMPTY | GENERIC]
     return " ".join(kept) if kept else text
 
 
-def embed_clip(clip: Clip, evidence: Evidence, option: str, sight: Sight | None = None) -> Vector:
-    """A clip as a unit vector, from the evidence that `option` selects; zeros if there is none of it.
+def embed_clip(clip: Clip, evidence: Evidence, option: str, encoder: ImageEncoder | None = None) -> Vector:
+    """A clip as a unit vector of the evidence that `option` selects; zeros without such evidence.
 
     Args:
-        clip: measured values and time of the stretch.
-        evidence: of the whole video: shown and spoken words with their times.
-        option: `visual` or `visual-text` (what is seen and shown), `audio` (sound and speech),
-            `transcription` (speech alone).
-        sight: the encoder that made `clip.sight`, if there is one.
+        clip: the clip.
+        evidence: of the whole video.
+        option: `visual` or `visual-text` (picture and on-screen text), `audio` (sound and speech),
+            `transcription` (speech).
+        encoder: the encoder of `clip.encoder_vector`, if any.
     """
-    seen: Sequence[float] = ()
+    encoder_vector: Sequence[float] = ()
     labels = np.zeros(WORD_DIMENSION, np.float32)
     start, end = clip.start_sec, clip.end_sec
     if option in ("visual", "visual-text"):
         shown = joined(screen_text_between(evidence, start, end))
-        parts, look = [_telling(visual_words(clip)), shown], _look_part(clip.look, "look")
-        seen, labels = clip.sight, _label_part(clip)
+        parts, look = [_content_words(visual_words(clip)), shown], _look_part(clip.image_descriptor, "look")
+        encoder_vector, labels = clip.encoder_vector, _label_part(clip)
     elif option == "audio":
         said = joined(speech_between(evidence, start, end))
-        parts, look = [audio_words(clip), said], _look_part(clip.audio_look, "sound")
+        parts, look = [audio_words(clip), said], _look_part(clip.sound_descriptor, "sound")
     elif option == "transcription":
         parts, look = [joined(speech_between(evidence, start, end))], np.zeros(LOOK_DIMENSION, np.float32)
     else:
         raise ValueError(f"unknown embedding option {option!r}")
-    # Each part counts the same however long it is: forty spoken words must not drown "music".
+    # Parts count equally at any length: forty spoken words must not outweigh "music".
     vectors = word_vectors([part for part in parts if part] or [""])
     total = np.asarray(vectors.sum(axis=0, keepdims=True) + labels, np.float32)
-    return _vector(unit(total)[0], look, _sight_part(seen, sight))
+    return _vector(unit(total)[0], look, _encoder_part(encoder_vector, encoder))
 
 
 def _label_part(clip: Clip) -> Vector:
-    """Recognised things in the space of words: their names' vectors, weighted by probability (ConSE).
+    """The mean of the vectors of object names, weighted by probability (ConSE).
 
-    Its length is how surely anything was recognised, so that a clip of nothing in particular stays what its
-    colours and words say.
+    Its length is the largest probability, so that uncertain objects do not outweigh colours and words.
     """
     found = {label.name: label.probability for label in clip.labels[:_LABELS]}
     for thing in clip.things:
@@ -192,28 +190,28 @@ def segments_of(
     clip_length: float | None = None,
     start: float | None = None,
     end: float | None = None,
-    sight: Sight | None = None,
+    encoder: ImageEncoder | None = None,
 ) -> list[Segment]:
-    """The vectors of a video: one a clip and option, and one a video and option, as asked.
+    """The vectors of a video, for each option: one per clip, one of the whole video, or both.
 
     Args:
-        options: `visual`, `visual-text`, `audio`, `transcription`. A clip without any evidence of an
-            option (no speech for `transcription`) has no segment of it.
+        options: `visual`, `visual-text`, `audio`, `transcription`. A clip without evidence for an option (no
+            speech for `transcription`) has no segment.
         scope: `clip`, `video` or both.
         clip_length: seconds, 2 to 10: fixed lengths from `start` on; a last one shorter than 2 s is
-            dropped. None: the clips of the video itself, cut where the picture changes.
-        start, end: seconds; the stretch to look at. None: the whole video.
-        sight: the encoder that the evidence was made with.
+            dropped. None: the clips of the evidence, cut where the picture changes.
+        start, end: the embedded part of the video, in seconds. None: the whole video.
+        encoder: the encoder of the evidence.
 
     Raises:
-        ValueError: a length or stretch that cannot be, or an unknown option or scope.
+        ValueError: an invalid length or range, or an unknown option or scope.
     """
     duration = evidence.probe.duration_sec
     begin, stop = 0.0 if start is None else start, duration if end is None else min(end, duration)
     if unknown := [s for s in scope if s not in ("clip", "video")]:
         raise ValueError(f"unknown embedding scope {unknown[0]!r}")
     if not 0 <= begin < stop:
-        raise ValueError(f"the stretch {begin} to {stop} s is not inside the video of {duration} s")
+        raise ValueError(f"{begin} to {stop} s is not inside the video, which has {duration} s")
     if clip_length is None:
         clips = [c for c in evidence.clips if c.end_sec > begin and c.start_sec < stop]
     else:
@@ -224,21 +222,21 @@ def segments_of(
         Segment(clip.start_sec, clip.end_sec, option, "clip", as_tuple(vector))
         for clip in (clips if "clip" in scope else ())
         for option in options
-        if (vector := embed_clip(clip, evidence, option, sight)).any()
+        if (vector := embed_clip(clip, evidence, option, encoder)).any()
     ]
     if "video" in scope:
         whole = [(c, c.end_sec - c.start_sec) for c in clips] or [(blend(evidence, begin, stop), 1.0)]
         for option in options:
-            total = np.zeros(dimension(sight), np.float32)
+            total = np.zeros(dimension(encoder), np.float32)
             for clip, seconds in whole:
-                total += seconds * embed_clip(clip, evidence, option, sight)
+                total += seconds * embed_clip(clip, evidence, option, encoder)
             if total.any():
                 found.append(Segment(begin, stop, option, "video", as_tuple(unit(total[None])[0])))
     return found
 
 
 def as_tuple(vector: Vector) -> tuple[float, ...]:
-    """A vector as plain numbers, rounded to what float32 holds."""
+    """A vector as Python floats, rounded to the precision of float32."""
     return tuple(float(value) for value in np.round(vector.astype(np.float64), 7))
 
 
@@ -254,7 +252,7 @@ def _ticks(begin: float, stop: float, length: float) -> list[tuple[float, float]
 
 
 def blend(evidence: Evidence, start: float, end: float) -> Clip:
-    """The measured values of any stretch: means over the clips it overlaps, labels of the longest."""
+    """A clip of any time range: means over the overlapping clips, labels of the longest overlap."""
     parts = [
         (clip, overlap)
         for clip in evidence.clips
@@ -290,10 +288,10 @@ def blend(evidence: Evidence, start: float, end: float) -> Clip:
         cut=parts[0][0].cut and parts[0][0].start_sec >= start,
         sound=main.sound,
         loudness=mean((c.loudness, o) for c, o in parts),
-        sure=main.sure,
-        look=main.look,
-        audio_look=main.audio_look,
-        sight=_mean_sight(parts),
+        confidences=main.confidences,
+        image_descriptor=main.image_descriptor,
+        sound_descriptor=main.sound_descriptor,
+        encoder_vector=_mean_encoder_vector(parts),
         labels=main.labels,
         things=main.things,
         face_height=main.face_height,
@@ -301,42 +299,42 @@ def blend(evidence: Evidence, start: float, end: float) -> Clip:
     )
 
 
-def _mean_sight(parts: Sequence[tuple[Clip, float]]) -> tuple[float, ...]:
-    """What an encoder saw in several clips, each as much as it lasts."""
-    size = max(len(clip.sight) for clip, _ in parts)
+def _mean_encoder_vector(parts: Sequence[tuple[Clip, float]]) -> tuple[float, ...]:
+    """The mean of the encoder vectors of several clips, weighted by duration."""
+    size = max(len(clip.encoder_vector) for clip, _ in parts)
     total = np.zeros(size, np.float32)
     for clip, overlap in parts:
-        if len(clip.sight) == size:
-            total += overlap * np.asarray(clip.sight, np.float32)
+        if len(clip.encoder_vector) == size:
+            total += overlap * np.asarray(clip.encoder_vector, np.float32)
     return tuple(float(number) for number in unit(total[None])[0])
 
 
-# Of luma, deviation, and the share of it that a blur over 2 pixels leaves: 0.14 of white noise, 0.32 of a
-# page full of small print, 0.92 and more of 129 frames of five films.
+# Least standard deviation of luma, and the largest share of it that a blur over 2 pixels leaves in noise:
+# 0.14 of white noise; 0.32 of a page of small print; at least 0.92 of 129 frames of five films.
 _GRAIN, _KEPT = 5.0, 0.25
 
 
 class NotPicture(ValueError):
-    """The bytes are not an image that can be decoded."""
+    """The image cannot be decoded."""
 
 
-def embed_image(data: bytes, sight: Sight | None = None, eyes: objects.Eyes | None = None) -> Vector:
-    """An image file (JPEG, PNG) as a unit vector of the space, as if it were a clip's keyframe.
+def embed_image(
+    data: bytes, encoder: ImageEncoder | None = None, object_models: objects.ObjectModels | None = None
+) -> Vector:
+    """An image file (JPEG, PNG) as a unit vector, embedded like the keyframe of a clip.
 
     Raises:
         NotPicture: it cannot be decoded.
     """
-    clip = seen(data, sight, eyes)
-    return embed_clip(clip, _alone(clip), "visual", sight)
+    clip = measured_image(data, encoder, object_models)
+    return embed_clip(clip, _alone(clip), "visual", encoder)
 
 
 def embed_audio(path: Path) -> Vector:
-    """A sound file as a unit vector of the space: what is said in it, the kind of sound, its timbre.
-
-    Zeros for silence.
+    """A sound file as a unit vector of its speech, class and timbre; zeros for silence.
 
     Raises:
-        NotVideo: the file holds no sound that can be decoded.
+        NotVideo: the file has no sound that can be decoded.
     """
     from tl_data.local.perception.analyzer import analyze
 
@@ -347,28 +345,32 @@ def embed_audio(path: Path) -> Vector:
     return np.asarray(unit(total[None])[0], np.float32)
 
 
-def seen(data: bytes, sight: Sight | None = None, eyes: objects.Eyes | None = None) -> Clip:
-    """What is measured in an image file, and what an encoder sees in it, as a clip without time.
+def measured_image(
+    data: bytes, encoder: ImageEncoder | None = None, object_models: objects.ObjectModels | None = None
+) -> Clip:
+    """Analyse an image file; returns a clip without times.
 
     Raises:
         NotPicture: it cannot be decoded.
     """
-    return _seen(_decoded(data), sight, eyes)
+    return _measured(_decoded(data), encoder, object_models)
 
 
 def _decoded(data: bytes) -> NDArray[np.uint8]:
     try:
         with _DECODING:
             picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    except cv2.error as error:  # a header that claims a size beyond reason
+    except cv2.error as error:  # a header with an absurd size
         raise NotPicture(f"the image cannot be decoded: {error}") from error
     if picture is None:
         raise NotPicture("the file is not an image that can be decoded")
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _seen(rgb: NDArray[np.uint8], sight: Sight | None, eyes: objects.Eyes | None) -> Clip:
-    # Measured at the sizes that frames of a video are measured at, so that both come out alike.
+def _measured(
+    rgb: NDArray[np.uint8], encoder: ImageEncoder | None, object_models: objects.ObjectModels | None
+) -> Clip:
+    # At the sizes of video frames, so that the values are comparable.
     tone = colors.tones(_within(rgb, 320))
     names, regions = colors.summary([tone])
     clip = Clip(
@@ -379,44 +381,48 @@ def _seen(rgb: NDArray[np.uint8], sight: Sight | None, eyes: objects.Eyes | None
         regions=regions,
         brightness=tone.brightness,
         contrast=tone.contrast,
-        camera="",  # one picture tells nothing of motion
-        look=descriptors.describe_image(_within(rgb, 960)),
-        sight=as_numbers(sight.pictures([_within(rgb, 960)])[0]) if sight else (),
+        camera="",  # unknown for a single picture
+        image_descriptor=descriptors.describe_image(_within(rgb, 960)),
+        encoder_vector=as_numbers(encoder.pictures([_within(rgb, 960)])[0]) if encoder else (),
     )
-    return objects.with_objects(clip, [eyes.look(0.0, _within(rgb, 960))]) if eyes else clip
+    return (
+        objects.with_objects(clip, [object_models.detect(0.0, _within(rgb, 960))]) if object_models else clip
+    )
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What is known of an image that is asked for."""
+class ImageQuery:
+    """The analysis of an image query."""
 
     look: NDArray[np.float32]
-    traits: dict[str, float]  # with their strengths
-    sight: NDArray[np.float32]  # by an encoder; empty without one
-    concepts: dict[int, float]  # kinds of things that are surely in it, the most special ones
-    noise: bool  # nothing but noise: look and colours are those of its mean, a gray that nobody sees
+    traits: dict[str, float]  # with strengths
+    encoder_vector: NDArray[np.float32]  # empty without an encoder
+    concepts: dict[int, float]  # certain objects, without their hypernyms
+    noise: bool  # only noise: colours and descriptor are those of a uniform gray
 
 
-def asked(data: bytes, sight: Sight | None = None, eyes: objects.Eyes | None = None) -> Asked:
-    """Look at an image file of a query.
+def image_query(
+    data: bytes, encoder: ImageEncoder | None = None, object_models: objects.ObjectModels | None = None
+) -> ImageQuery:
+    """Analyse the image of a query.
 
     Raises:
         NotPicture: it cannot be decoded.
     """
     rgb = _decoded(data)
-    clip = _seen(rgb, sight, eyes)
+    clip = _measured(rgb, encoder, object_models)
     traits = {trait: strength for trait, strength in traits_of(clip).items() if trait != "still"}
-    return Asked(
-        np.asarray(clip.look, np.float32),
+    return ImageQuery(
+        np.asarray(clip.image_descriptor, np.float32),
         traits,
-        np.asarray(clip.sight, np.float32),
+        np.asarray(clip.encoder_vector, np.float32),
         _things_of(clip),
         _is_noise(rgb),
     )
 
 
 def _things_of(clip: Clip) -> dict[int, float]:
-    """The concepts that are surely in a picture, without those that another one of them is a kind of."""
+    """The certain concepts of a picture, without hypernyms of one another."""
     table = concepts.table()
     sure = {number: worth for number, worth in concepts.probabilities(clip).items() if worth >= 0.4}
     kinds = {concept.number for concept in table.of_thing.values()}
@@ -426,7 +432,7 @@ def _things_of(clip: Clip) -> dict[int, float]:
 
 
 def _is_noise(rgb: NDArray[np.uint8]) -> bool:
-    """Whether pixels have hardly anything in common with those beside them."""
+    """Whether adjacent pixels are nearly uncorrelated."""
     luma = cv2.cvtColor(_within(rgb, 960), cv2.COLOR_RGB2GRAY).astype(np.float32)
     deviation = float(luma.std())
     return deviation >= _GRAIN and float(cv2.GaussianBlur(luma, (0, 0), 2).std()) < _KEPT * deviation

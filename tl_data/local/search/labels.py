@@ -1,7 +1,7 @@
-"""How well recognised things explain the words of a question: by what they are kinds of, else by meaning.
+"""Scores of recognised objects for the words of a query.
 
-"animal" is explained by the summed probability of all classes below it; a word that names no concept by the
-classes whose names mean something alike.
+A word that names a concept is explained by the summed probability of all classes below it: "animal" by dog,
+cat and so on. Any other word is explained by classes with names of similar meaning.
 """
 
 from __future__ import annotations
@@ -12,27 +12,25 @@ import numpy as np
 
 from tl_data.local.perception.vision import concepts
 from tl_data.local.search import word_vectors
-from tl_data.local.search.clip_index import Shelf
+from tl_data.local.search.clip_index import ClipIndex
 from tl_data.local.search.fuzzy import has_meaning
 from tl_data.local.search.parser import Question
 from tl_data.local.search.vectors import Floats
 
-# Probability of a concept -> how well it explains the word. A hit at 0.2 is right about six times of seven.
+# Probability of a concept -> score of the word. A hit at a probability of 0.2 is right in about 6 of 7 cases.
 _FROM, _TO = (0.0, 0.05, 0.2, 0.4, 0.7, 1.0), (0.0, 0.0, 0.3, 0.5, 0.75, 0.95)
-_STRANGER = 0.3  # cosine of two words up to which they have nothing in common
-_ALIKE = (
-    1.2  # what a class of like meaning explains, times the cosine above that and the root of its probability
-)
-_ALIKE_MOST = 0.44  # below `medium`: it is a guess
-_NEAREST = 12  # classes of like meaning that are added up
+_UNRELATED = 0.3  # largest cosine of unrelated words
+_SIMILAR = 1.2  # score of a similar class per cosine above _UNRELATED and root of its probability
+_SIMILAR_MOST = 0.44  # below `medium`: similarity is only an indication
+_NEAREST = 12  # number of similar classes that are added up
 
 
-def label_credits(shelf: Shelf, question: Question, count: int) -> Floats | None:
-    """For each part of the question (rows) and each clip, how well recognised things explain it, 0..1.
+def label_scores(index: ClipIndex, question: Question, count: int) -> Floats | None:
+    """How well the objects of each clip explain each part of the query, parts x clips, 0 to 1.
 
-    None if no part can be explained so.
+    None if no object explains any part.
     """
-    if not shelf.has_labels:
+    if not index.has_labels:
         return None
     opened = [n for n, part in enumerate(question.parts) if len(part.words) == 1 and not part.traits]
     words = [question.parts[number].words[0] for number in opened]
@@ -41,7 +39,7 @@ def label_credits(shelf: Shelf, question: Question, count: int) -> Floats | None
     for places, meant in concepts.table().pieces(words):
         best = np.zeros(count, np.float32)
         for concept in meant:
-            np.maximum(best, shelf.concept(concept.number, count), out=best)
+            np.maximum(best, index.concept(concept.number, count), out=best)
         if best.any():
             found[[opened[place] for place in places]] = np.interp(best, _FROM, _TO)
             any_found = True
@@ -50,19 +48,21 @@ def label_credits(shelf: Shelf, question: Question, count: int) -> Floats | None
             continue
         numbers, table = _names()
         cosines = table @ word_vectors.word_vector(word)
-        near = [at for at in np.argsort(-cosines)[:_NEAREST] if cosines[at] > _STRANGER]
+        near = [at for at in np.argsort(-cosines)[:_NEAREST] if cosines[at] > _UNRELATED]
         alike = np.zeros(count, np.float32)
         for at in near:
-            alike += (cosines[at] - _STRANGER) * np.sqrt(shelf.concept(numbers[at], count))
+            alike += (cosines[at] - _UNRELATED) * np.sqrt(index.concept(numbers[at], count))
         if alike.any():
-            found[opened[place]] = np.maximum(found[opened[place]], np.minimum(_ALIKE * alike, _ALIKE_MOST))
+            found[opened[place]] = np.maximum(
+                found[opened[place]], np.minimum(_SIMILAR * alike, _SIMILAR_MOST)
+            )
             any_found = True
     return found if any_found else None
 
 
 @cache
 def _names() -> tuple[list[int], Floats]:
-    """The classes of both models as concepts, and the vectors of their names."""
+    """The numbers of the concepts that are classes of a model, and the vectors of their names."""
     table = concepts.table()
     known = [concept for concept in table.concepts if concept.leaf is not None or concept.things]
     texts = [" ".join(dict.fromkeys((*concept.names[:2], *concept.things))) for concept in known]

@@ -1,8 +1,8 @@
-"""A query in plain words -> what to look for: measured traits, words shown or spoken, exact phrases.
+"""Parses a query into traits, words and quoted phrases.
 
-"a red box moving to the left while someone says 'net revenue'" becomes the traits `red` and `moves left`
-and the phrase "net revenue". Every part that no evidence can explain (a "dog", "pouring") stays in as a
-part with a weight, so that a clip that explains only half of the question scores only half.
+"a red box moving to the left while someone says 'net revenue'" becomes the traits `red` and `moves left` and
+the phrase "net revenue". Parts that no evidence explains ("pouring") stay in the query with their weight, so
+that a clip that explains half of it scores half.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ _TURNS = {
 
 @dataclass(frozen=True)
 class Part:
-    """One thing asked for: explained by any of the traits, or by its words being shown or spoken."""
+    """One part of a query, explained by any of its traits or by its words on screen or in speech."""
 
     text: str
     weight: float
     traits: patterns.Credits = ()
-    words: tuple[str, ...] = ()  # all of them; empty if only a trait can explain it
+    words: tuple[str, ...] = ()  # empty if only a trait can explain it
 
 
 @dataclass(frozen=True)
 class Question:
-    """A query taken apart."""
+    """A parsed query."""
 
     text: str
     parts: tuple[Part, ...]
-    phrases: tuple[tuple[str, ...], ...] = ()  # quoted: words that must stand in this order
-    hint: str | None = None  # "shown" or "said" when the query says where to look
+    phrases: tuple[tuple[str, ...], ...] = ()  # quoted words, which must match in this order
+    hint: str | None = None  # "shown" or "said" if the query names the kind of evidence
 
     @property
     def words(self) -> list[str]:
-        """All words to look up, each once."""
+        """The distinct words of all parts."""
         return list(dict.fromkeys(word for part in self.parts for word in part.words))
 
 
 def tokens(text: str) -> list[str]:
-    """Words and numbers in lower case; "12.5" and "10:30" stay whole, apostrophes go."""
+    """Words and numbers in lower case. "12.5" and "10:30" are one token; apostrophes are removed."""
     return _TOKEN.findall(text.lower().replace("'", "").replace("’", ""))
 
 
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Question:
-    """Take a query apart. Never fails: words it does not understand stay words."""
+    """Parse a query. It never fails: unknown words are words to match."""
     quoted = [tuple(tokens(a or b)) for a, b in patterns.QUOTED.findall(text)]
     phrases = [phrase for phrase in quoted if phrase]
     parts = [Part(" ".join(phrase), sum(map(word_weight, phrase)), words=phrase) for phrase in phrases]
@@ -70,15 +70,15 @@ def parse(text: str) -> Question:
     plain = [word for word in words if word not in patterns.GENERIC or not (measured or len(words) > 1)]
     parts += [Part(word, word_weight(word), words=(word,)) for word in dict.fromkeys(plain)]
     parts += measured
-    if not parts and hint:  # "someone talking", "text on screen": the kind itself is asked for
+    if not parts and hint:  # "someone talking", "text on screen": the kind of evidence is the query
         parts, hint = [Part(text.strip(), 1.0, (("text" if shown else "sound speech", 1.0),))], None
-    if not parts and (every := tuple(tokens(text))):  # only empty words, as in "who are you": a phrase
+    if not parts and (every := tuple(tokens(text))):  # only stop words, as in "who are you": a phrase
         parts, phrases = [Part(text.strip(), 1.0, words=every)], [every]
     return Question(text, tuple(parts), tuple(phrases), hint)
 
 
 def _traits(rest: str) -> tuple[str, list[Part]]:
-    """Take out what names a trait: the text that is left, and the parts found."""
+    """Extract the phrases that name traits; returns the remaining text and the parts."""
     parts: list[Part] = []
     colors: list[str] = []
     spots: list[str] = []
@@ -89,7 +89,7 @@ def _traits(rest: str) -> tuple[str, list[Part]]:
         return " "
 
     for number, (pattern, traits) in enumerate(patterns.RULES):
-        if number == patterns.FIRST_COLOR:  # directions are taken by now: a "left" that remains is a place
+        if number == patterns.FIRST_COLOR:  # directions are extracted by now: a remaining "left" is a place
             rest = patterns.PLACE.sub(take_place, rest)
 
         def take(match: re.Match[str], traits: patterns.Credits = traits) -> str:
@@ -105,7 +105,7 @@ def _traits(rest: str) -> tuple[str, list[Part]]:
         rest = pattern.sub(take, rest)
     for spot in spots:
         named = tuple((f"{spot} {color}", 1.0) for color in colors)
-        # A place without a colour cannot be looked up; it stays in the question with a small weight.
+        # A place without a colour cannot be matched. It stays in the query with a small weight.
         parts.append(Part(spot, 0.8 if named else 0.3, named))
     return rest, parts
 

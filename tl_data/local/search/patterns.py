@@ -1,4 +1,4 @@
-"""The phrases by which people ask for what is measured, and the words that say nothing about what to find."""
+"""Patterns of English queries: phrases that name traits, and stop words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Words that ask, point or connect.
+# Stop words.
 EMPTY = word_set(
     """a about after all also am an and any anybody anyone anything anywhere are
     as at be been before being between both but by can clip clips
@@ -28,7 +28,7 @@ EMPTY = word_set(
     whose why will with within without would you your visible seen appear appears appearing happens
     happening gets got go goes s t re ve ll d m"""
 )
-# Nouns for something that has a colour or moves: the trait beside them is what is asked for.
+# Generic nouns. Beside a trait ("red box") only the trait is searched.
 GENERIC = word_set(
     """object objects thing things shape shapes figure figures item items element elements ball balls circle
     circles disc disk dot square squares box boxes block blocks rectangle rectangles bar bars triangle
@@ -58,16 +58,16 @@ _NAMES = {
     "MOST": "(?:(?:most|main|large|entire|complete|total|ful|whol)ly|(?:almost )?all|solid|dominated by)",
     "FIELD": "(?:background|backdrop|screen|picture|frame|image|scene|wall|surface|field|tint|view)",
     "SHADE": "(?:(?:light|dark|pale|bright|deep|vivid|neon|pastel|strong) )?",
-    # What may follow a colour that stands for itself: in "on red tiles" it is the tiles'.
+    # What may follow a colour that is a noun. In "on red tiles" the colour belongs to the tiles.
     "END": "(?=\\s*$|\\s+(?:and|as|at|but|from|in|is|that|to|when|where|which|while|with)\\b)",
 }
 
 # Any movement of the camera.
 _TURNS = [f"camera {move}" for move in CAMERA if move != "static"]
 
-# Phrase, then what it asks for, each with its credit if it is not 1. A blank is any white space; names in
-# capitals stand for the groups above; {0} is what the phrase's group caught; `way` is a turn of the camera.
-# The first that matches takes its words away, so the order matters: "red background" before "red".
+# Phrase => traits, each with its credit if it is not 1. A blank matches any white space. Names in capitals
+# are the groups above. {0} is the captured group; `way` is a camera movement. A match removes its words from
+# the query, so the order matters: "red background" before "red".
 _RULES = """
     LANG[ -]TEXT(?: on (?:the )?screen)?\\b|TEXT(?: on (?:the )?screen)? in LANG\\b => text {0}
     LANG[ -](?:TALK|voice ?over)\\b|(?:someone |somebody )?TALK(?: in)? LANG\\b     => speech {0}
@@ -162,7 +162,7 @@ SAID = re.compile(
     r"|announc(?:e|es|ed|ing)|narrat(?:or|ion|es|ed)|voice(?:\s?over)?|speech|hear(?:s|d)?|words?\s+spoken"
     r"|conversation|spoken\s+words?)\b"
 )
-SPEAKER = re.compile(  # who speaks, before the verb: not a thing to look for
+SPEAKER = re.compile(  # the subject of a verb of speaking, which is not searched
     r"\b(?:(?:the|a|an)\s+)?(?:speaker|narrator|presenter|voice|man|woman|person|host|lady|guy|people)"
     rf"(?:\s+(?:is|was|are))?(?:\s+\w+ly)?\s+(?={SAID.pattern})"
 )

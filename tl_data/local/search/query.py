@@ -1,4 +1,4 @@
-"""A query, what answers it, and what its scores mean."""
+"""Queries, hits, and the classes of confidence of scores."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ from dataclasses import dataclass
 
 OPTIONS = ("visual", "audio", "sound", "transcription")
 
-# Scores from which a hit is of a class; `adjust_confidence_level` moves all three. Set on a half of the
-# questions of benchmarks/engine_questions.py, where the wrong answers to unanswerable questions score 60 at
-# most and 44 at second most, and the right answers to paraphrases mostly 24 to 58.
+# Least scores of the classes; `adjust_confidence_level` shifts all three. They were set on one half of the
+# questions of benchmarks/engine_questions.py, where wrong answers to unanswerable questions score up to 60,
+# the second highest 44, and right answers to paraphrases mostly 24 to 58.
 HIGH, MEDIUM, LOW, LEAST = 70.0, 46.0, 18.0, 10.0
-_SHIFT = 40.0  # points between the two ends of the level
+_SHIFT = 40.0  # points between the levels 0 and 1
 
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of an index.
+    """A search of an index, by `text`, `images` or both.
 
-    `text`, `images` or both must be given. `ways` are the API's transcription options, `lexical` (words as
-    they are spelled, and traits) and `semantic` (meaning); both by default.
+    `ways` are the API's transcription options: `lexical` (spelling, and traits) and `semantic` (meaning).
     """
 
     index_id: str
     text: str | None = None
     images: tuple[bytes, ...] = ()  # JPEG or PNG files
     options: tuple[str, ...] = ("visual", "audio")
-    operator: str = "or"  # "and": every option's own evidence must explain a part
+    operator: str = "or"  # "and": the evidence of each option must explain a part of the query
     threshold: str = "low"  # high, medium, low, none
-    adjust_confidence_level: float = 0.5  # 0 lax .. 1 strict
+    adjust_confidence_level: float = 0.5  # 0 (lax) to 1 (strict)
     video_ids: frozenset[str] | None = None  # only these
     ways: tuple[str, ...] = ("lexical", "semantic")
     limit: int = 300
@@ -35,7 +34,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Hit:
-    """A moment: a stretch of a video that answers the query."""
+    """A part of a video that matches the query. Times in seconds."""
 
     video_id: str
     start_sec: float
@@ -43,14 +42,14 @@ class Hit:
     score: float  # 0..100
     confidence: str  # high, medium, low, none
     rank: int  # 1 is best
-    clip_number: int  # of the clip that answers best, in the video's evidence
-    transcription: str | None  # what is said in the moment
+    clip_number: int  # of the best clip, in the video's evidence
+    transcription: str | None  # the speech in it
     keyframe: str = ""  # file name of the thumbnail in the video's folder; "" without a picture
-    evidence: tuple[str, ...] = ()  # what explains it: ("red", 'shown: "Welcome"')
+    evidence: tuple[str, ...] = ()  # the reasons: ("red", 'shown: "Welcome"')
 
 
 def confidence(score: float, level: float = 0.5) -> str:
-    """The class of a score of 0..100 at a confidence level."""
+    """The class of a score (0 to 100) at a confidence level."""
     shift = (level - 0.5) * _SHIFT
     if score >= min(HIGH + shift, 100.0):
         return "high"
@@ -60,17 +59,17 @@ def confidence(score: float, level: float = 0.5) -> str:
 
 
 def least_of(query: Query) -> float:
-    """The points that a match must have to be found."""
+    """The least score of a hit."""
     floor = {"high": HIGH, "medium": MEDIUM, "low": LOW, "none": None}[query.threshold]
     least = LEAST if floor is None else floor + (query.adjust_confidence_level - 0.5) * _SHIFT
     return max(1.0, least)
 
 
 def check(query: Query) -> None:
-    """Refuse a query that cannot be answered.
+    """Validate a query.
 
     Raises:
-        ValueError: an option, operator or threshold that does not exist, or nothing asked.
+        ValueError: an unknown option, operator or threshold, or a query without text and image.
     """
     if bad := [option for option in query.options if option not in OPTIONS]:
         raise ValueError(f"unknown search option {bad[0]!r}")

@@ -1,4 +1,4 @@
-"""Clips that are worth judging: by measured traits, by words, by nearness in meaning, by an encoder."""
+"""Candidates of a query: clips found by traits, by words, by word vectors, and by the image encoder."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import Any
 import numpy as np
 
 from tl_data.local.perception.attributes import TRAIT_NUMBER
-from tl_data.local.perception.vision.image_encoder import NEUTRAL, Sight, fitting
+from tl_data.local.perception.vision.image_encoder import NEUTRAL, ImageEncoder, caption_scores
 from tl_data.local.search import word_vectors
-from tl_data.local.search.clip_index import Shelf
+from tl_data.local.search.clip_index import ClipIndex
 from tl_data.local.search.parser import Question
 from tl_data.local.search.query import Query
-from tl_data.local.search.ranking import SIGHTS, TextRow, sight_of
+from tl_data.local.search.ranking import EVIDENCE_KINDS, TextRow, evidence_kind
 from tl_data.local.search.vectors import Bools, Floats, Rows
 
 Fetch = Callable[[str, Sequence[str | int]], list[tuple[Any, ...]]]  # SQL and values -> rows
 
-_BY_TRAIT, _BY_WORD, _BY_VECTOR = 300, 300, 80  # candidates of each way
-_COMMON = 5_000  # a query that matches more clips than this is not ranked by BM25: it costs too long
+_BY_TRAIT, _BY_WORD, _BY_VECTOR = 300, 300, 80  # most candidates of each source
+_COMMON = 5_000  # above this number of matches, BM25 is too slow and is skipped
 
 
-def fitting_pictures(
-    shelf: Shelf, sight: Sight | None, question: Question, query: Query, count: int
+def picture_scores(
+    index: ClipIndex, encoder: ImageEncoder | None, question: Question, query: Query, count: int
 ) -> Floats | None:
-    """How well the question fits the picture of each clip, 0..1, by an encoder; None if none is asked."""
-    if sight is None or "visual" not in query.options or "semantic" not in query.ways:
+    """The encoder score of each clip's picture for the query, 0 to 1; None if it is not used."""
+    if encoder is None or "visual" not in query.options or "semantic" not in query.ways:
         return None
-    asked, *neutral = sight.texts([question.text, *NEUTRAL])
-    cosines = shelf.sight_cosines(asked, count)
+    asked, *neutral = encoder.texts([question.text, *NEUTRAL])
+    cosines = index.encoder_cosines(asked, count)
     if cosines is None:
         return None
-    plain = [found for vector in neutral if (found := shelf.sight_cosines(vector, count)) is not None]
-    return fitting(cosines, np.asarray(np.max(plain, axis=0), np.float32))
+    plain = [found for vector in neutral if (found := index.encoder_cosines(vector, count)) is not None]
+    return caption_scores(cosines, np.asarray(np.max(plain, axis=0), np.float32))
 
 
 def candidates(
-    shelf: Shelf,
+    index: ClipIndex,
     fetch: Fetch,
     question: Question,
     query: Query,
@@ -46,35 +46,35 @@ def candidates(
     pictures: Floats | None,
     labels: Floats | None = None,
 ) -> Rows:
-    """Rows worth judging, each once."""
-    sights = {sight for option in query.options for sight in SIGHTS[option]}
+    """The rows of the candidates, ascending."""
+    kinds = {kind for option in query.options for kind in EVIDENCE_KINDS[option]}
     groups: list[Rows] = []
     if "lexical" in query.ways:
-        groups.append(_by_traits(shelf, question, sights, allowed))
-        groups.append(_by_words(shelf, fetch, question, sights, allowed, "semantic" in query.ways))
+        groups.append(_by_traits(index, question, kinds, allowed))
+        groups.append(_by_words(index, fetch, question, kinds, allowed, "semantic" in query.ways))
     if "semantic" in query.ways:
         vector = word_vectors.word_vectors([question.text])[0]
         if vector.any():
-            texts = [t for s, t in (("shown", shelf.shown), ("said", shelf.said)) if s in sights]
+            texts = [t for s, t in (("shown", index.shown), ("said", index.said)) if s in kinds]
             groups += [text.nearest(vector, _BY_VECTOR, allowed)[0] for text in texts]
     if pictures is not None:
         best = np.argsort(-np.where(allowed, pictures, 0), kind="stable")[:_BY_VECTOR]
         groups.append(np.asarray(best[allowed[best] & (pictures[best] > 0)], np.int64))
-    if labels is not None and "seen" in sights:
+    if labels is not None and "seen" in kinds:
         weights = np.array([part.weight for part in question.parts], np.float32)
         groups.append(_best(np.where(allowed, weights @ labels, 0), _BY_TRAIT))
     return np.unique(np.concatenate(groups)) if groups else np.zeros(0, np.int64)
 
 
 def _best(scores: Floats, most: int) -> Rows:
-    """The rows of the highest scores above 0."""
+    """The rows of the largest scores above 0."""
     most = min(most, len(scores))
     rows = np.argpartition(-scores, most - 1)[:most]
     return np.asarray(rows[scores[rows] > 0], np.int64)
 
 
-def _by_traits(shelf: Shelf, question: Question, sights: set[str], allowed: Bools) -> Rows:
-    total = trait_scores(shelf, question, sights, len(allowed))
+def _by_traits(index: ClipIndex, question: Question, kinds: set[str], allowed: Bools) -> Rows:
+    total = trait_scores(index, question, kinds, len(allowed))
     if total is None:
         return np.zeros(0, np.int64)
     total[~allowed] = 0
@@ -83,14 +83,14 @@ def _by_traits(shelf: Shelf, question: Question, sights: set[str], allowed: Bool
     return np.asarray(best[total[best] > 0], np.int64)
 
 
-def trait_scores(shelf: Shelf, question: Question, sights: Iterable[str], count: int) -> Floats | None:
-    """How much of the question the traits of each clip explain; None if it asks for no trait."""
+def trait_scores(index: ClipIndex, question: Question, kinds: Iterable[str], count: int) -> Floats | None:
+    """The share of the query that the traits of each clip explain; None if it names no trait."""
     total: Floats | None = None
     for part in question.parts:
         best: Floats | None = None
         for trait, credit in part.traits:
-            if sight_of(trait) in sights and trait in TRAIT_NUMBER:
-                column = shelf.trait(TRAIT_NUMBER[trait], count) * np.float32(credit * part.weight / 255)
+            if evidence_kind(trait) in kinds and trait in TRAIT_NUMBER:
+                column = index.trait(TRAIT_NUMBER[trait], count) * np.float32(credit * part.weight / 255)
                 best = column if best is None else np.maximum(best, column)
         if best is not None:
             total = best if total is None else total + best
@@ -98,41 +98,41 @@ def trait_scores(shelf: Shelf, question: Question, sights: Iterable[str], count:
 
 
 def _by_words(
-    shelf: Shelf, fetch: Fetch, question: Question, sights: set[str], allowed: Bools, by_meaning: bool
+    index: ClipIndex, fetch: Fetch, question: Question, kinds: set[str], allowed: Bools, by_meaning: bool
 ) -> Rows:
     words = question.words
     if not words:
         return np.zeros(0, np.int64)
     read_by = (("shown", "shown"), ("said", "said"), ("maybe", "said"), ("named", "seen"))
-    columns = [column for column, sight in read_by if sight in sights]
-    if not columns:  # sound without speech holds no words
+    columns = [column for column, kind in read_by if kind in kinds]
+    if not columns:  # the option `sound`: no words
         return np.zeros(0, np.int64)
     groups = []
     for word in words:
-        group = [word, *shelf.vocabulary.alike(word)]
+        group = [word, *index.vocabulary.alike(word)]
         if by_meaning:
-            group += shelf.vocabulary.meaning(word)
+            group += index.vocabulary.meaning(word)
         groups.append(" OR ".join(_quoted(one) for one in dict.fromkeys(group)))
     where = f"{{{' '.join(columns)}}} : "
     select = "SELECT rowid FROM words WHERE words MATCH ?"
-    # What holds everything asked is found whatever else the index holds; then what holds a part of it.
+    # Clips with all words first, so that common words cannot crowd them out; then clips with some.
     every = where + "(" + " AND ".join(f"({group})" for group in groups) + ")"
     ids = fetch(f"{select} LIMIT ?", (every, _BY_WORD)) if len(groups) > 1 else []
     if len(ids) < _BY_WORD:
-        # Run together as well: recognised text often loses or gains a blank.
+        # Also pairs of words without the blank: recognised text often loses one.
         together = [_quoted(a + b) for a, b in pairwise(words)]
         some = f"{where}({' OR '.join([*groups, *together])})"
         partly = fetch(f"{select} LIMIT ?", (some, _COMMON))
         if _BY_WORD < len(partly) < _COMMON:
             partly = fetch(f"{select} ORDER BY rank LIMIT ?", (some, _BY_WORD))
         ids = list(dict.fromkeys([*ids, *partly]))
-    rows = shelf.rows_of(np.array([row[0] for row in ids], np.int64))
+    rows = index.rows_of(np.array([row[0] for row in ids], np.int64))
     rows = rows[(rows >= 0) & (rows < len(allowed))]
     return rows[allowed[rows]][:_BY_WORD]
 
 
 def texts_of(fetch: Fetch, ids: list[int]) -> list[TextRow]:
-    """The texts of clips, as `judging` wants them."""
+    """The texts of clips, for `Ranker`."""
     found: list[TextRow] = []
     for at in range(0, len(ids), 500):
         some = ids[at : at + 500]

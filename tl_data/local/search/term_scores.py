@@ -1,12 +1,12 @@
-"""How well the lines of all candidates explain the words of a question, in a few array operations.
+"""Scores of the words of a query against the lines of all candidates, computed as arrays.
 
-A word asked for is explained by the word itself, however it was misread or misheard, or by what it means:
-how near is the nearest word of a line, and how near is the line as a whole? Both count the same, so a single
-word that is vaguely near explains little in a sentence about something else. And where meaning counts, too,
-the fewer of the words asked for a clip holds, the less each tells: one of three may stand in any sentence.
+A word is explained by itself, also with recognition errors, or by meaning. The score of a meaning is the mean
+of
+two cosines: of the nearest word of the line, and of the line as a whole. So one vaguely similar word scores
+low in a sentence about something else. A word also scores less if the clip contains few of the query's words,
+because a single one of three occurs by chance.
 
-A search judges hundreds of candidates with thousands of words, and most of them explain nothing: those
-must cost next to nothing.
+A search scores hundreds of candidates with thousands of words, most without any match, so each must be cheap.
 """
 
 from __future__ import annotations
@@ -23,50 +23,50 @@ from tl_data.local.search.fuzzy import Vocabulary, has_meaning, stem
 from tl_data.local.search.parser import Part, Question, tokens
 from tl_data.local.search.vectors import Floats, Rows
 
-# How well each kind of explanation explains, against 1.0 for the word itself. Set with the
-# labelled questions of benchmarks/engine_questions.py and the `tuning` ones of engine_in_other_words.py in
-# view; engine_held_out.py and the `held_out` ones are the others.
-_NEAR_FROM, _NEAR_TO, _NEAR_MOST = 0.25, 0.80, 0.85  # cosine of two words; strangers stay below 0.2
-_LIKE_FROM, _LIKE_TO, _LIKE_MOST = 0.15, 0.60, 0.85  # mean cosine of word with word, question with line
-_TRAIT_AS_WORD = 0.8  # "red" was asked for and said, not seen
-_ALONE = 0.5  # what a word tells when next to nothing else of the question is there
-# Another reading of the recogniser: the word that only it has may be wrong, the sentence hardly differs.
+# Weights of explanations, relative to 1.0 of the word itself. They were tuned on the labelled questions of
+# benchmarks/engine_questions.py and the `tuning` ones of engine_in_other_words.py; engine_held_out.py and the
+# `held_out` ones are for evaluation.
+_NEAR_FROM, _NEAR_TO, _NEAR_MOST = 0.25, 0.80, 0.85  # cosine of two words; unrelated ones are below 0.2
+_LIKE_FROM, _LIKE_TO, _LIKE_MOST = 0.15, 0.60, 0.85  # mean of the cosines of words and of lines
+_TRAIT_AS_WORD = 0.8  # a trait of the query that is only spoken: "red"
+_ALONE = 0.5  # weight of a word without any other word of the query
+# Other readings: a word that only they contain may be wrong; the sentence as a whole hardly differs.
 _MAYBE_WORD, _MAYBE_LINE = 0.75, 0.9
 
 _MOST_LENGTHS = 100_000
-_length_of: dict[str, float] = {}  # of the vectors of lines, by their text
+_length_of: dict[str, float] = {}  # text of a line -> length of its vector
 
 Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Line:
-    """A span of a candidate, ready to compare."""
+    """A line of text of a candidate, tokenized."""
 
     kind: str  # shown, said, maybe or named
     start: float
     end: float
     text: str
     words: tuple[str, ...]
-    times: tuple[float, ...] = ()  # start and end of each word, one after the other, if they are known
+    times: tuple[float, ...] = ()  # start and end of each word in one flat list; () if unknown
 
 
 def line_of(kind: str, start: float, end: float, text: str, times: Sequence[float] = ()) -> Line:
-    """A line from what the library keeps of it."""
+    """A line from its stored form."""
     return Line(kind, start, end, text, words_in(text), tuple(times))
 
 
 @lru_cache(maxsize=50_000)
 def words_in(text: str) -> tuple[str, ...]:
-    """The words of a line; remembered, because the same lines are candidates again and again."""
+    """The words of a line; cached, because searches see the same lines."""
     return tuple(tokens(text))
 
 
 def best_of(values: Values, starts: Rows) -> Values:
-    """The largest value of each group; groups begin at `starts` and an empty one has 0."""
+    """The largest value of each group. Groups begin at `starts`; the value of an empty group is 0."""
     if not len(starts):
         return np.zeros((*values.shape[:-1], 0))
-    # A zero at the end lets an empty last group exist; an empty one elsewhere would take its neighbour's.
+    # The padding allows an empty last group. Other empty groups get the next group's value, reset below.
     padded = np.concatenate((values, np.zeros((*values.shape[:-1], 1))), axis=-1)
     best = np.maximum.reduceat(padded, starts, axis=-1)
     sizes = np.diff(np.append(starts, values.shape[-1]))
@@ -74,7 +74,7 @@ def best_of(values: Values, starts: Rows) -> Values:
     return np.asarray(np.maximum(best, 0), np.float64)
 
 
-def credits_of(
+def term_scores(
     question: Question,
     lines: Sequence[Line],
     groups: Rows,
@@ -83,12 +83,12 @@ def credits_of(
     lexical: bool,
     semantic: bool,
 ) -> Values:
-    """For each part of the question (rows) and each line, how well the line explains it, 0..1.
+    """How well each line explains each part of the query, parts x lines, 0 to 1.
 
     Args:
-        groups: where the lines of each clip begin.
-        lexical: words may be explained as they are spelled, with slips.
-        semantic: words and sentences may be explained by others of like meaning.
+        groups: the first line of each clip.
+        lexical: compare spellings, with recognition errors.
+        semantic: compare meanings of words and sentences.
     """
     found = np.zeros((len(question.parts), len(lines)))
     words = question.words
@@ -136,12 +136,12 @@ def credits_of(
 
 
 def _scaled(values: Values, least: float, enough: float, most: float) -> Values:
-    """From 0 at `least` to `most` at `enough`."""
+    """Linear from 0 at `least` to `most` at `enough`."""
     return np.asarray(np.clip((values - least) / (enough - least), 0, 1) * most, np.float64)
 
 
 def _spelled(words: Sequence[str], present: Sequence[str], vocabulary: Vocabulary) -> Values:
-    """For each word asked (rows) and each word present, how surely the second is the first."""
+    """The probability that a present word spells a query word, query words x present words."""
     stems: dict[str, int] = {}
     stem_of = np.array([stems.setdefault(stem(word), len(stems)) for word in present], np.int64)
     sure_of = np.zeros((len(words), len(stems)))
@@ -155,23 +155,23 @@ def _spelled(words: Sequence[str], present: Sequence[str], vocabulary: Vocabular
 
 
 def _near(words: Sequence[str], sums: Floats) -> Values:
-    """For each word asked (rows) and each word present, the cosine of their meanings, 0 at least."""
+    """The cosine of each query word and each present word, 0 if negative, query words x present words."""
     asked = np.stack([word_vectors.word_vector(word) * has_meaning(word) for word in words])
     return np.asarray(np.maximum(asked @ word_vectors.unit(sums).T, 0), np.float64)
 
 
 def _like(question: Question, lines: Sequence[Line], sums: Floats | None, flat: Rows, starts: Rows) -> Values:
-    """The cosine of each line of text and the open words of the question, 0 at least."""
+    """The cosine of each line and the words of the query that name no trait, 0 if negative."""
     asked = [word for part in question.parts if not part.traits for word in part.words]
     if sums is None or not len(flat) or not any(has_meaning(word) for word in asked):
         return np.zeros(len(lines))
     vector = word_vectors.word_vectors([" ".join(asked)])[0]
     ends = np.append(starts[1:], len(flat))
-    # The sum along a line is a difference of two running sums.
+    # The sum over a line is a difference of two cumulative sums.
     running = np.concatenate(([0.0], np.cumsum((sums @ vector)[flat], dtype=np.float64)))
     along = running[ends] - running[starts]
     along[[line.kind == "named" for line in lines]] = 0
-    some = np.flatnonzero(along > 1e-6)  # what is not near at all need not be measured
+    some = np.flatnonzero(along > 1e-6)  # lengths are needed only for similar lines
     found = np.zeros(len(lines))
     found[some] = along[some] / _lengths(
         [lines[at].text for at in some.tolist()], sums, flat, starts[some], ends[some]
@@ -180,8 +180,8 @@ def _like(question: Question, lines: Sequence[Line], sums: Floats | None, flat: 
 
 
 def _lengths(texts: Sequence[str], sums: Floats, flat: Rows, starts: Rows, ends: Rows) -> Values:
-    """The lengths of the vectors of lines; remembered, because the same lines come again and again."""
-    # Another thread may clear what is remembered: what this call needs it holds itself.
+    """The lengths of the vectors of lines; cached, because searches see the same lines."""
+    # Another thread may clear the cache, so this call keeps its own references.
     known = {text: _length_of.get(text) for text in texts}
     if fresh := {text: at for at, text in enumerate(texts) if known[text] is None}:
         if len(_length_of) > _MOST_LENGTHS:
@@ -196,12 +196,12 @@ def _lengths(texts: Sequence[str], sums: Floats, flat: Rows, starts: Rows, ends:
 
 
 def _phrase(part: Part, line: Line, known: dict[str, Values], place: dict[str, int]) -> float:
-    """How well a line holds the words of a quoted phrase, in order and next to one another."""
+    """How well a line contains the words of a quoted phrase, consecutively and in order."""
     n = len(part.words)
     best = 0.0
     for at in range(len(line.words) - n + 1):
         values = [float(known[word][place[line.words[at + i]]]) for i, word in enumerate(part.words)]
         best = max(best, sum(values) / n if min(values) > 0 else 0.0)
-    if not best and "".join(part.words) in "".join(line.words):  # a blank more or less
+    if not best and "".join(part.words) in "".join(line.words):  # differing blanks
         best = 0.9
     return best

@@ -1,4 +1,4 @@
-"""When words of a sentence are spoken: the stretch of some of them, and a sentence cut at its pauses."""
+"""Times of words in a transcript: the time range of some words, and sentences split at pauses."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from tl_data.local.search.parser import tokens
 
 Times = tuple[tuple[float, float], ...]  # start and end in seconds, one for each token of a text
 
-_PAUSE = 0.3  # seconds between two words that part phrases
-_RIM = 0.25  # seconds shown before and after words that were found
-_SHORTEST = 1.0  # seconds of a stretch, if the sentence is as long
+_PAUSE = 0.3  # least seconds between two phrases
+_RIM = 0.25  # seconds of margin before and after matched words
+_SHORTEST = 1.0  # least seconds of a range, if the sentence is as long
 
 
 def times_of(span: Span) -> Times:
-    """The time of each of the text's tokens; empty if none are known, or of other words than the text's."""
+    """The time of each token of the text; () if unknown, or if the words differ from the text."""
     found = [(word.start_sec, word.end_sec, token) for word in span.words for token in tokens(word.text)]
     if [token for *_, token in found] != tokens(span.text):
         return ()
     return tuple((start, end) for start, end, _ in found)
 
 
-def stretch(
+def time_range(
     asked: Sequence[str], words: Sequence[str], times: Times, vocabulary: Vocabulary
 ) -> tuple[float, float] | None:
-    """From the first to the last of the words that are asked for, as they are spelled or with a slip.
+    """The time range from the first to the last query word in a sentence, matched by spelling.
 
     Args:
-        words: of the sentence, with their `times`.
+        asked: words of the query.
+        words: words of the sentence, with their `times`.
 
     Returns:
-        Start and end in seconds, with a rim, inside the sentence; None if one of the words is not there,
-        because it was found by its meaning.
+        Start and end in seconds, with a margin, inside the sentence; None if a word is missing, because it
+        was matched by meaning.
     """
     stems = [stem(word) for word in words]
     places: list[int] = []
@@ -52,7 +53,7 @@ def stretch(
 
 
 def phrases(span: Span) -> list[Span]:
-    """A sentence cut where its words pause, each part with the exact time of its words; else the sentence."""
+    """A sentence split at pauses, each part with the times of its words; the sentence if they are unknown."""
     if len(span.words) < 2 or not times_of(span):
         return [span]
     parts = [[span.words[0]]]

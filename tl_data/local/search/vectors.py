@@ -1,7 +1,7 @@
-"""Growing columns of numbers, and rows of vectors that are searched by nearness.
+"""Growing columns of numbers, and nearest-neighbour search over vectors of texts.
 
-Buffers grow by doubling and are only appended to: a reader that took a count before works on rows that
-never change while another thread adds more.
+Buffers double in size and are append-only. A reader that has taken a count uses rows that do not change while
+another thread appends.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from tl_data.local.search.word_vectors import WORD_DIMENSION
 
-EXACT_ROWS = 4000  # up to here every vector is compared; beyond, sign bits choose some first
-_CHOSEN = 1500  # for texts; words have fewer near ones
+EXACT_ROWS = 4000  # up to this number all vectors are compared; above it, sign bits preselect some
+_CHOSEN = 1500  # preselected vectors
 _SPARE = 1024
 
 Bools = NDArray[np.bool_]
@@ -24,7 +24,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Texts:
-    """Vectors of the clips that have such a text."""
+    """Vectors of the texts of clips."""
 
     rows: NDArray[np.int32]  # position of the clip
     vectors: NDArray[np.float16]  # one a row, length 1
@@ -38,7 +38,7 @@ class Column:
         self.data: NDArray[np.generic] = np.zeros((*shape, _SPARE), dtype)
 
     def put(self, at: int, values: NDArray[np.generic]) -> None:
-        """Write values from position `at` on, which is the end as far as readers know."""
+        """Write values at position `at`, the end of what readers use."""
         need = at + values.shape[-1]
         if need > self.data.shape[-1]:
             larger = np.zeros((*self._shape, max(need, 2 * self.data.shape[-1])), self._dtype)
@@ -48,16 +48,16 @@ class Column:
 
 
 class TextRows:
-    """Vectors of one kind of text over all clips: exact for few, by sign bits first for many."""
+    """Vectors of one kind of text over all clips: exact search for few, preselected by sign bits for many."""
 
     def __init__(self) -> None:
         self.count = 0
         self._rows = Column(np.int64)
-        self._codes = Column(np.uint64, WORD_DIMENSION // 64)  # the sign of each number, 32 bytes a text
+        self._codes = Column(np.uint64, WORD_DIMENSION // 64)  # the sign bits, 32 bytes per text
         self._vectors = np.zeros((_SPARE, WORD_DIMENSION), np.float16)
 
     def add(self, first_row: int, texts: Texts) -> None:
-        """Append the texts of a video whose first clip is row `first_row` of the shelf; rows only grow."""
+        """Append the texts of a video whose first clip is row `first_row` of the index."""
         n = len(texts.rows)
         if not n:
             return
@@ -73,15 +73,14 @@ class TextRows:
     def nearest(
         self, vector: Floats, wanted: int, allowed: Bools, compared: int = _CHOSEN
     ) -> tuple[Rows, Floats]:
-        """The rows of the shelf whose text is nearest to a unit vector, and the cosines, best first.
+        """The rows of the index whose text is nearest to a unit vector, and the cosines, best first.
 
         Args:
-            compared: of many, so many are chosen by their signs and compared number by number, or twice as
-                many if their signs agree as well.
+            compared: the number of vectors that are preselected by sign bits; with ties up to twice as many.
         """
         count = self.count
         rows = np.asarray(self._rows.data[:count], np.int64)
-        # Mostly all are allowed, and then a million rows need not be gone through for that.
+        # Usually all rows are allowed; then the filter is skipped.
         everything = not count or (rows[-1] < len(allowed) and allowed.all())
         keep = None if everything else allowed[np.minimum(rows, len(allowed) - 1)] & (rows < len(allowed))
         chosen = np.arange(count) if keep is None else np.flatnonzero(keep)
@@ -92,7 +91,7 @@ class TextRows:
                 distance += np.bitwise_count(codes[part, :count] ^ code)
             if keep is not None:
                 distance[~keep] = np.iinfo(np.uint16).max
-            # The smallest distance that lets enough through: counting is quicker than sorting.
+            # The smallest distance with enough rows: counting is faster than sorting.
             counted = np.bincount(distance if keep is None else distance[keep], minlength=WORD_DIMENSION + 1)
             chosen = np.flatnonzero(distance <= np.searchsorted(np.cumsum(counted), compared))[: 2 * compared]
         cosines = self._vectors[chosen].astype(np.float32) @ vector

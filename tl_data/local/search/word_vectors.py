@@ -1,4 +1,4 @@
-"""Words as vectors: static embeddings (WordLlama, 16 MB of weights in its wheel), and what a word weighs."""
+"""Static word embeddings (WordLlama, 16 MB of weights in its wheel), and the weights of words."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Vector = NDArray[np.float32]
 
 
 class _Encoder:
-    """The word embeddings, loaded once at first use."""
+    """The word embeddings, loaded at first use."""
 
     def __init__(self) -> None:
         import wordllama
 
-        # Its loader finds the weights in its own package but looks for the tokenizer in a cache folder
-        # and would download it: naming the package folder as the cache keeps it off the network.
+        # The loader reads the weights from its package, but the tokenizer from a cache folder, and downloads
+        # it if missing. The package folder as the cache avoids that.
         home = Path(wordllama.__file__).parent
         model = wordllama.WordLlama.load(cache_dir=home, dim=WORD_DIMENSION, disable_download=True)
         self.table: Vector = np.asarray(model.embedding, np.float32)
@@ -34,7 +34,7 @@ class _Encoder:
         out = np.zeros((len(texts), WORD_DIMENSION), np.float32)
         lowered = [text.lower() for text in texts]  # the table has separate, poorer rows for capitals
         for row, encoded in enumerate(self.tokenizer.encode_batch(lowered, add_special_tokens=False)):
-            # The tokenizer may be set to pad: padding says nothing.
+            # The tokenizer may pad; padding is ignored.
             ids = [i for i, kept in zip(encoded.ids, encoded.attention_mask, strict=True) if kept]
             if ids:
                 out[row] = self.table[ids].sum(axis=0)
@@ -63,11 +63,11 @@ _sums: dict[str, Vector] = {}
 
 
 def word_sums(words: Sequence[str]) -> Vector:
-    """Vectors (n x 256) of single words, with the lengths that are their weights in a text; remembered.
+    """Vectors (n x 256) of single words, not normalised; cached.
 
-    The sum over the words of a text, brought to length 1, is the vector of the text.
+    The normalised sum over the words of a text is the vector of the text.
     """
-    # Another thread may clear what is remembered: what this call needs it holds itself.
+    # Another thread may clear the cache, so this call keeps its own references.
     known = {word: _sums.get(word) for word in words}
     if fresh := [word for word, vector in known.items() if vector is None]:
         if len(_sums) > _MOST_SUMS:
@@ -87,16 +87,16 @@ def word_vector(word: str) -> Vector:
 
 @lru_cache(maxsize=100_000)
 def word_weight(word: str) -> float:
-    """How much a word tells: about 0.1 for "the", 1 for "car", at most 1.5.
+    """The weight of a word: about 0.1 for "the", 1 for "car", at most 1.5.
 
-    The embeddings were trained under mean pooling, so frequent, empty words have short vectors: the length
-    serves as an inverse document frequency that needs no corpus.
+    The embeddings were trained with mean pooling, so frequent words have short vectors. The length replaces
+    an inverse document frequency and needs no corpus.
     """
     length = float(np.linalg.norm(word_sums([word])[0]))
     return min(1.5, max(0.1, length / 13.0))
 
 
 def unit(vectors: Vector) -> Vector:
-    """Rows brought to length 1; rows of zeros stay."""
+    """Rows normalised to length 1; rows of zeros stay."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0), np.float32)

@@ -96,13 +96,13 @@ async def load(engine: Engine, reference: Reference, parameter: str) -> bytes:
 async def described(engine: Engine, text: str, references: Sequence[Reference], parameter: str) -> str:
     """A prompt in which each `<@name>` is what its picture shows, in the words that describe clips."""
     from tl_data.local.perception.attributes import visual_words
-    from tl_data.local.search.embeddings import seen
+    from tl_data.local.search.embeddings import measured_image
 
     words: dict[str, str] = {}
     for one in references:
         data = await load(engine, one, parameter)
         try:
-            words[one.name] = visual_words(await asyncio.to_thread(seen, data))
+            words[one.name] = visual_words(await asyncio.to_thread(measured_image, data))
         except ValueError as error:
             raise invalid(parameter, f"Cannot read image file. {error}", one.name) from None
     return MENTION.sub(lambda match: words.get(match[1], match[0]), text)
@@ -114,7 +114,7 @@ async def as_evidence(engine: Engine, references: Sequence[Reference]) -> Eviden
     Raises:
         APIProblem: none is given, or one cannot be read.
     """
-    from tl_data.local.search.embeddings import seen
+    from tl_data.local.search.embeddings import measured_image
 
     if not references:
         raise not_provided("image")
@@ -124,7 +124,7 @@ async def as_evidence(engine: Engine, references: Sequence[Reference]) -> Eviden
         data = await load(engine, one, "image")
         size += len(data)
         try:
-            clip = await asyncio.to_thread(seen, data)
+            clip = await asyncio.to_thread(measured_image, data)
         except ValueError as error:
             raise invalid("image", f"Cannot read image file. {error}", one.name) from None
         clips.append(replace(clip, start_sec=float(number), end_sec=number + 1.0, keyframe="", cut=True))

@@ -1,7 +1,7 @@
 """The library: evidence, full-text index and vectors of every video, in one SQLite file.
 
 `add` and `remove` are single transactions in WAL mode: after a kill a video is stored whole or not at all.
-The columns that a search scans are also held in memory, one `Shelf` per index, loaded at the first search.
+The columns that a search scans are also in memory, one `ClipIndex` per index, loaded at the first search.
 `Library` is thread-safe; writers wait for one another. Videos that another process adds to the same file are
 found after it is opened again.
 
@@ -24,11 +24,11 @@ import orjson
 
 from tl_data.local.perception.attributes import TRAITS, Words, words_of
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.perception.vision.image_encoder import Sight
-from tl_data.local.perception.vision.objects import Eyes
+from tl_data.local.perception.vision.image_encoder import ImageEncoder
+from tl_data.local.perception.vision.objects import ObjectModels
 from tl_data.local.search import clip_index, embeddings, search
-from tl_data.local.search.clip_index import Shelf, clip_id
-from tl_data.local.search.complete import with_the_rest
+from tl_data.local.search.clip_index import ClipIndex, clip_id
+from tl_data.local.search.complete import ranked_with_rest
 from tl_data.local.search.query import Hit, Query
 from tl_data.local.storage import serialization
 
@@ -119,13 +119,13 @@ def drop(db: sqlite3.Connection, video_id: str) -> tuple[int, int] | None:
 
 def insert(
     db: sqlite3.Connection, index_no: int, video_id: str, folder: str, evidence: Evidence,
-    words: Sequence[Words], form: str, sight: str,
+    words: Sequence[Words], form: str, encoder: str,
 ) -> int:  # fmt: skip
     """Insert the rows of a video; returns its number.
 
     Args:
         form: the format of the packed columns, see `load`.
-        sight: the name of the active image encoder.
+        encoder: the name of the active image encoder.
     """
     keyframes = orjson.dumps([clip.keyframe for clip in evidence.clips]).decode()
     number = db.execute(
@@ -134,7 +134,7 @@ def insert(
         (video_id, index_no, folder, keyframes, form, serialization.pack(evidence), b""),
     ).lastrowid
     assert number is not None
-    packed = serialization.pack_columns(clip_index.pack_of(number, evidence, words, sight))
+    packed = serialization.pack_columns(clip_index.columns_of(number, evidence, words, encoder))
     db.execute("UPDATE videos SET pack = ? WHERE number = ?", (packed, number))
     rows = []
     for position, (clip, word) in enumerate(zip(evidence.clips, words, strict=True)):
@@ -149,22 +149,22 @@ def insert(
     return number
 
 
-def load(db: sqlite3.Connection, index_no: int, current: str, sight: str) -> Shelf:
+def load(db: sqlite3.Connection, index_no: int, current: str, encoder: str) -> ClipIndex:
     """The clips of an index. Columns in another format than `current` are rebuilt from the evidence."""
-    shelf = Shelf()
-    shelf.vocabulary.add([row[0] for row in db.execute(f"SELECT word FROM vocabulary_{index_no}")])
+    index = ClipIndex()
+    index.vocabulary.add([row[0] for row in db.execute(f"SELECT word FROM vocabulary_{index_no}")])
     for number, video_id, form, evidence, pack in db.execute(
         "SELECT number, video_id, form, CASE WHEN form = ? THEN NULL ELSE evidence END, pack"
         " FROM videos WHERE index_number = ? ORDER BY number",
         (current, index_no),
     ):
         if form == current:
-            shelf.add(serialization.unpack_columns(number, pack), video_id)
+            index.add(serialization.unpack_columns(number, pack), video_id)
         else:
             unpacked = serialization.unpack(evidence)
             words = [words_of(clip, unpacked) for clip in unpacked.clips]
-            shelf.add(clip_index.pack_of(number, unpacked, words, sight), video_id)
-    return shelf
+            index.add(clip_index.columns_of(number, unpacked, words, encoder), video_id)
+    return index
 
 
 # The format of the packed columns. If the file has another value, they are rebuilt from the evidence.
@@ -177,25 +177,25 @@ class Library:
 
     Args:
         path: the SQLite file; created with its folder if it is missing.
-        sight: the active image encoder. Vectors of another encoder are kept, but not searched.
-        eyes: loads the models that recognise objects in the image of a query; called at the first such query.
+        encoder: the active image encoder. Vectors of another encoder are stored, but not searched.
+        object_models: loads the object models for image queries; called at the first such query.
     """
 
     def __init__(
         self,
         path: str | Path,
-        sight: Sight | None = None,
-        eyes: Callable[[], Eyes | None] | None = None,
+        encoder: ImageEncoder | None = None,
+        object_models: Callable[[], ObjectModels | None] | None = None,
     ) -> None:
         self._path = Path(path)
-        self._sight, self._eyes = sight, eyes
-        self._encoder_name = sight.name if sight else ""
+        self._encoder, self._object_models = encoder, object_models
+        self._encoder_name = encoder.name if encoder else ""
         self._form = f"{_FORM} {self._encoder_name}".strip()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._writing = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._idle_lock = threading.Lock()
-        self._shelves: dict[int, Shelf] = {}
+        self._clip_indexes: dict[int, ClipIndex] = {}
         self._loading = threading.Lock()
         self._evidence: OrderedDict[str, Evidence] = OrderedDict()
         self._closed = False
@@ -220,11 +220,11 @@ class Library:
                     db, index_no, video_id, str(folder), evidence, words, self._form, self._encoder_name
                 )
             self._evidence.pop(video_id, None)
-            if old and (shelf := self._shelves.get(old[1])):
-                shelf.remove(old[0])
-            if shelf := self._shelves.get(index_no):
-                shelf.add(clip_index.pack_of(number, evidence, words, self._encoder_name), video_id)
-                shelf.vocabulary.add(clip_index.vocabulary_of(words))
+            if old and (index := self._clip_indexes.get(old[1])):
+                index.remove(old[0])
+            if index := self._clip_indexes.get(index_no):
+                index.add(clip_index.columns_of(number, evidence, words, self._encoder_name), video_id)
+                index.vocabulary.add(clip_index.vocabulary_of(words))
 
     def remove(self, video_id: str) -> bool:
         """Remove a video; False if it is unknown."""
@@ -232,8 +232,8 @@ class Library:
             with transaction(db):
                 old = drop(db, video_id)
             self._evidence.pop(video_id, None)
-            if old and (shelf := self._shelves.get(old[1])):
-                shelf.remove(old[0])
+            if old and (index := self._clip_indexes.get(old[1])):
+                index.remove(old[0])
         return old is not None
 
     def remove_index(self, index_id: str) -> None:
@@ -247,7 +247,7 @@ class Library:
                 db.execute("DELETE FROM indexes WHERE number = ?", row)
                 db.execute(f"DROP TABLE IF EXISTS words_{row[0]}")
                 db.execute(f"DROP TABLE IF EXISTS vocabulary_{row[0]}")
-            self._shelves.pop(row[0], None)
+            self._clip_indexes.pop(row[0], None)
             self._evidence.clear()
 
     def videos(self, index_id: str) -> list[str]:
@@ -303,19 +303,19 @@ class Library:
             row = db.execute("SELECT number FROM indexes WHERE index_id = ?", (query.index_id,)).fetchone()
             if row is None:
                 return []
-            shelf = self._shelf(db, row[0])
+            index = self._clip_index(db, row[0])
             hits = search.find(
-                shelf,
+                index,
                 lambda sql, values: rows_of(db, sql, values, row[0]),
                 query,
-                self._sight,
-                self._eyes() if query.images and self._eyes else None,
+                self._encoder,
+                self._object_models() if query.images and self._object_models else None,
             )
             hits = with_keyframes(db, hits)
         if not all_clips:
             return hits
         video_ids = self.videos(query.index_id) if query.video_ids is None else query.video_ids
-        return with_the_rest(hits, query, video_ids, self.evidence, self._sight)
+        return ranked_with_rest(hits, query, video_ids, self.evidence, self._encoder)
 
     def segments(
         self, video_id: str, options: Sequence[str], scope: Sequence[str] = ("clip",)
@@ -325,7 +325,7 @@ class Library:
         Raises:
             KeyError: the video is unknown.
         """
-        return embeddings.segments_of(self.evidence(video_id), options, scope, sight=self._sight)
+        return embeddings.segments_of(self.evidence(video_id), options, scope, encoder=self._encoder)
 
     def close(self) -> None:
         """Close the file. The library cannot be used afterwards."""
@@ -355,11 +355,11 @@ class Library:
                 else:
                     self._idle.append(db)
 
-    def _shelf(self, db: sqlite3.Connection, index_no: int) -> Shelf:
-        if (shelf := self._shelves.get(index_no)) is None:
+    def _clip_index(self, db: sqlite3.Connection, index_no: int) -> ClipIndex:
+        if (index := self._clip_indexes.get(index_no)) is None:
             # Writers are locked out: a video added between loading and publishing would be missed.
             with self._writing, self._loading:
-                if (shelf := self._shelves.get(index_no)) is None:
-                    shelf = load(db, index_no, self._form, self._encoder_name)
-                    self._shelves[index_no] = shelf
-        return shelf
+                if (index := self._clip_indexes.get(index_no)) is None:
+                    index = load(db, index_no, self._form, self._encoder_name)
+                    self._clip_indexes[index_no] = index
+        return index

@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 
 from tl_data.local.perception.evidence import Evidence, from_json, to_json
-from tl_data.local.search.clip_index import Pack
+from tl_data.local.search.clip_index import ClipColumns
 from tl_data.local.search.vectors import Texts
 
 
@@ -26,15 +26,16 @@ def unpack(blob: bytes) -> Evidence:
     return from_json(zlib.decompress(blob))
 
 
-_PARTS = ("times", "traits", "looks", "sights", "shown_rows", "shown_vectors", "said_rows", "said_vectors",
-          "concepts")  # fmt: skip
+_PARTS = ("times", "traits", "descriptors", "encoder_vectors", "shown_rows", "shown_vectors", "said_rows",
+          "said_vectors", "concepts")  # fmt: skip
 
 
-def pack_columns(columns: Pack) -> bytes:
+def pack_columns(columns: ClipColumns) -> bytes:
     """The columns of a video as a compressed sequence of arrays; most traits are zero."""
     out = io.BytesIO()
     arrays = (
-        columns.times, columns.traits, columns.looks.astype(np.float16), columns.sights.astype(np.float16),
+        columns.times, columns.traits, columns.descriptors.astype(np.float16),
+        columns.encoder_vectors.astype(np.float16),
         columns.shown.rows, columns.shown.vectors, columns.said.rows, columns.said.vectors,
         columns.concepts,
     )  # fmt: skip
@@ -43,18 +44,20 @@ def pack_columns(columns: Pack) -> bytes:
     return zlib.compress(out.getvalue(), 1)
 
 
-def unpack_columns(number: int, blob: bytes) -> Pack:
+def unpack_columns(number: int, blob: bytes) -> ClipColumns:
     """The inverse of `pack_columns`."""
     source = io.BytesIO(zlib.decompress(blob))
     arrays = [np.lib.format.read_array(source, allow_pickle=False) for _ in _PARTS]
-    times, traits, looks, sights, shown_rows, shown_vectors, said_rows, said_vectors, found = arrays
-    return Pack(
+    times, traits, descriptors, encoder_vectors, shown_rows, shown_vectors, said_rows, said_vectors, found = (
+        arrays
+    )
+    return ClipColumns(
         number,
         times,
         traits,
         Texts(shown_rows, shown_vectors),
         Texts(said_rows, said_vectors),
-        looks.astype(np.float32),
-        sights.astype(np.float32),
+        descriptors.astype(np.float32),
+        encoder_vectors.astype(np.float32),
         found,
     )

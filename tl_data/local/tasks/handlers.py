@@ -226,7 +226,7 @@ class TaskHandlers:
         try:
             async with self._slots:
                 evidence = await self._stages.evidence(row["id"])
-                if evidence.form == FORM and evidence.eyes == self._config.tiers.eyes:
+                if evidence.form == FORM and evidence.object_models == self._config.tiers.object_models:
                     await self._update_evidence(row, evidence, folder / "frames")
                 else:
                     await self._rebuild_evidence(row, evidence, folder / "frames")
@@ -252,7 +252,7 @@ class TaskHandlers:
         """Rerun the models that changed: on the keyframes, and on the sound."""
         file = frames / "none"  # not read if the speech model is the same
         async with contextlib.AsyncExitStack() as stack:
-            if evidence.ears != self._config.tiers.ears and evidence.probe.audio_codec:
+            if evidence.speech_model != self._config.tiers.speech_model and evidence.probe.audio_codec:
                 file = await stack.enter_async_context(reindex.file_of(row, self._store, self._config))
             fresh = await self._stages.reanalyze(evidence, file, frames)
         await self._stages.add(row["index_id"], row["id"], fresh, frames)

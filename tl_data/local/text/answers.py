@@ -9,7 +9,7 @@ from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.languages import stretches
 from tl_data.local.search import parser
 from tl_data.local.search.query import LOW, MEDIUM
-from tl_data.local.search.ranking import sight_of
+from tl_data.local.search.ranking import evidence_kind
 from tl_data.local.search.search import moments
 from tl_data.local.text import things
 from tl_data.local.text.chapters import shortened
@@ -151,7 +151,9 @@ def _conclusive(part: parser.Part) -> tuple[str, ...]:
 def _denies(evidence: Evidence, part: parser.Part) -> bool:
     """Whether the absence of a part can be concluded. Without Whisper the language of speech is unknown."""
     traits = _conclusive(part)
-    return bool(traits) and (bool(evidence.ears) or not any(trait.startswith("speech ") for trait in traits))
+    return bool(traits) and (
+        bool(evidence.speech_model) or not any(trait.startswith("speech ") for trait in traits)
+    )
 
 
 def _yes(evidence: Evidence, question: str, facts: list[Fact]) -> tuple[bool, str]:
@@ -187,7 +189,7 @@ def _backs(fact: Fact, reason: str) -> bool:
         return fact.kind == quoted and (not fact.quote or line.strip('"') in fact.text)
     if reason in _ANY_WORDS:
         return fact.kind == _ANY_WORDS[reason]
-    if fact.kind != sight_of(reason) or fact.things != (reason in _OF_PEOPLE):
+    if fact.kind != evidence_kind(reason) or fact.things != (reason in _OF_PEOPLE):
         return False
     kind, _, language = reason.partition(" ")
     if language and kind in ("text", "speech"):
@@ -216,7 +218,7 @@ def _languages(evidence: Evidence, where: str) -> list[str]:
         names = [f"{name} ({between(start, end)})" for name, start, end in stretches(spans)]
         if names:
             lines.append(f"{what} is in {listed(names)}.")
-        elif spans and what == "The speech" and not evidence.ears:
+        elif spans and what == "The speech" and not evidence.speech_model:
             lines.append(
                 "The speech was transcribed as English, the only language of the built-in recogniser."
             )

@@ -192,9 +192,9 @@ def _doubt(sure: float | None) -> str:
 
 def _sure(clip: Clip) -> float | None:
     """The lowest confidence of the stated picture and motion of a clip."""
-    stated = [clip.sure.colors]
-    stated += [clip.sure.motion, clip.sure.direction] if moves(clip) else []
-    stated += [clip.sure.camera] if clip.camera not in ("static", "") else []
+    stated = [clip.confidences.colors]
+    stated += [clip.confidences.motion, clip.confidences.direction] if moves(clip) else []
+    stated += [clip.confidences.camera] if clip.camera not in ("static", "") else []
     return min((sure for sure in stated if sure is not None), default=None)
 
 
@@ -211,10 +211,10 @@ def _picture(clip: Clip) -> str:
 def _motion(clip: Clip) -> str:
     parts = []
     if moves(clip):
-        way = f" {clip.direction}{_doubt(clip.sure.direction)}" if clip.direction else ""
+        way = f" {clip.direction}{_doubt(clip.confidences.direction)}" if clip.direction else ""
         parts.append(f"something moves{way}")
     if clip.camera not in ("static", ""):
-        parts.append(camera_words(clip.camera) + _doubt(clip.sure.camera))
+        parts.append(camera_words(clip.camera) + _doubt(clip.confidences.camera))
     return " while ".join(parts)
 
 
@@ -290,8 +290,8 @@ def _heard(clips: Iterable[Clip]) -> list[Fact]:
     facts: list[Fact] = []
     for clip in clips:
         if clip.sound in names:
-            text = names[clip.sound] + _doubt(clip.sure.sound)
-            fact = Fact(clip.start_sec, clip.end_sec, "heard", text, 0.15, confidence=clip.sure.sound)
+            text = names[clip.sound] + _doubt(clip.confidences.sound)
+            fact = Fact(clip.start_sec, clip.end_sec, "heard", text, 0.15, confidence=clip.confidences.sound)
             facts = _appended(facts, fact)
     return facts
 

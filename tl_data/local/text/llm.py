@@ -471,7 +471,7 @@ async def messages_of(source: WriterInput, prompt: str) -> list[Message]:
 
 def _confidence_note(clip: Clip) -> str:
     """The known confidences of a clip's measurements, in parentheses."""
-    known = [f"{name} {sure:.2f}" for name, sure in asdict(clip.sure).items() if sure is not None]
+    known = [f"{name} {sure:.2f}" for name, sure in asdict(clip.confidences).items() if sure is not None]
     return f" (confidence: {', '.join(known)})" if known else ""
 
 

@@ -65,12 +65,14 @@ def without(evidence: Evidence, kinds: frozenset[str]) -> Evidence:
 
 def _without(clip: Clip, kinds: frozenset[str]) -> Clip:
     if "colors" in kinds:
-        clip = replace(clip, colors=(), regions=(), sure=replace(clip.sure, colors=None))
+        clip = replace(clip, colors=(), regions=(), confidences=replace(clip.confidences, colors=None))
     if "motion" in kinds:
-        sure = replace(clip.sure, motion=None, direction=None, camera=None)
-        clip = replace(clip, motion=0.0, direction=None, camera="", sure=sure)
+        sure = replace(clip.confidences, motion=None, direction=None, camera=None)
+        clip = replace(clip, motion=0.0, direction=None, camera="", confidences=sure)
     if "sound" in kinds:
-        clip = replace(clip, sound="silence", audio_look=(), sure=replace(clip.sure, sound=None))
+        clip = replace(
+            clip, sound="silence", sound_descriptor=(), confidences=replace(clip.confidences, sound=None)
+        )
     return clip
 
 

@@ -56,13 +56,13 @@ def test_it_hears_words_with_times_and_confidences(whisper: Path, sound: Path) -
         assert 0 <= word.confidence <= 1
     built_in = speech.listen(sound)
     assert "emergency" in built_in.speech[0].text  # the tiny model took its place, and nothing else changed
-    assert built_in.ears == "whisper-base"
+    assert built_in.speech_model == "whisper-base"
     assert (heard.seconds == built_in.seconds).all()
 
 
 def test_the_small_one_knows_english_alone(sound: Path) -> None:
     heard = speech.listen(sound, name="whisper-tiny.en")
-    assert heard.ears == "whisper-tiny.en"
+    assert heard.speech_model == "whisper-tiny.en"
     assert "emergency" in heard.speech[0].text
     assert {(span.language, span.language_confidence) for span in heard.speech} == {("", 0.0)}
 
@@ -130,20 +130,20 @@ def look(path: Path, folder: Path, chosen: Tiers) -> Evidence:
 def test_a_worker_hears_by_it_and_says_so(whisper: Path, sound: Path, tmp_path: Path) -> None:
     chosen = read_tiers(whisper=str(whisper), environment={})
     evidence = look(sound, tmp_path / "frames", chosen)
-    assert evidence.ears == chosen.ears
+    assert evidence.speech_model == chosen.speech_model
     assert evidence.speech == speech.listen(sound, whisper=whisper).speech
     # It is an English-only one: it would name English whatever is said.
     assert {(span.language, span.language_confidence) for span in evidence.speech} == {("", 0.0)}
     assert from_json(to_json(evidence)) == evidence
-    assert chosen.search_model == f"tl-local-2-{chosen.ears}"
-    assert chosen.ears.startswith("whisper-whisper-tiny.en-")
+    assert chosen.search_model == f"tl-local-2-{chosen.speech_model}"
+    assert chosen.speech_model.startswith("whisper-whisper-tiny.en-")
 
 
 def test_a_model_that_cannot_be_loaded_fails_the_look(whisper: Path, sound: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(whisper, tmp_path / "broken")
     (broken / "model.bin").write_bytes(b"not a model")
     chosen = read_tiers(whisper=str(broken), environment={})
-    assert chosen.ears != read_tiers(whisper=str(whisper), environment={}).ears
+    assert chosen.speech_model != read_tiers(whisper=str(whisper), environment={}).speech_model
     with pytest.raises(ModelFailed, match="TL_LOCAL_WHISPER"):
         look(sound, tmp_path / "frames", chosen)
 

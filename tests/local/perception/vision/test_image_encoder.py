@@ -26,7 +26,7 @@ from tl_data.errors import SettingsError
 from tl_data.functions import FUNCTIONS
 from tl_data.local.models import Tiers, read_tiers
 from tl_data.local.perception.evidence import Evidence, ModelFailed, from_json, to_json
-from tl_data.local.perception.vision.image_encoder import Encoder, as_numbers, encoder
+from tl_data.local.perception.vision.image_encoder import OnnxImageEncoder, as_numbers, load_encoder
 from tl_data.local.perception.worker_pool import WorkerPool
 from tl_data.local.search import embeddings
 from tl_data.local.search.query import Query
@@ -48,13 +48,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sight(folder: Path) -> Encoder:
-    return encoder(folder, read_tiers(clip=str(folder), environment={}).sight)
+def image_encoder(folder: Path) -> OnnxImageEncoder:
+    return load_encoder(folder, read_tiers(clip=str(folder), environment={}).encoder)
 
 
 @pytest.mark.parametrize("layout", get_args(Layout))
 def test_pictures_and_texts_in_every_layout(tmp_path: Path, layout: Layout) -> None:
-    made = Encoder(make_clip(tmp_path / "model", layout), "tiny")
+    made = OnnxImageEncoder(make_clip(tmp_path / "model", layout), "tiny")
     pictures = made.pictures([filled(PINK), filled((0, 0, 255), 360, 640), filled(PINK, 90, 90)])
     texts = made.texts(["flamingo", "dog", "flamingo " * 40])  # the last is longer than the model takes
     assert pictures.shape == texts.shape == (3, DIMENSION)
@@ -85,11 +85,11 @@ def test_what_is_missing_or_broken_is_named(
     broken = shutil.copytree(folder, tmp_path / "broken")
     (broken / "text_model.onnx").write_bytes(b"not a model")
     with pytest.raises(ModelFailed, match=r"TL_LOCAL_CLIP.*text_model\.onnx cannot be loaded"):
-        Encoder(broken, "broken").texts(["a"])
+        OnnxImageEncoder(broken, "broken").texts(["a"])
     other = shutil.copytree(folder, tmp_path / "other")
     (other / "config.json").write_text('{"model_type": "clip", "projection_dim": 512}')
     with pytest.raises(ModelFailed, match=r"by config\.json a vector has 512 numbers"):
-        Encoder(other, "other").texts(["a"])
+        OnnxImageEncoder(other, "other").texts(["a"])
 
 
 def test_the_name_changes_with_the_weights(folder: Path, tmp_path: Path) -> None:
@@ -104,36 +104,38 @@ def test_the_name_changes_with_the_weights(folder: Path, tmp_path: Path) -> None
 # ------------------------------------------------------------------------------------ space and search
 
 
-def seen(evidence: Evidence, sight: Encoder, colors: list[tuple[int, int, int]]) -> Evidence:
+def seen(evidence: Evidence, image_encoder: OnnxImageEncoder, colors: list[tuple[int, int, int]]) -> Evidence:
     """Evidence whose clips an encoder saw in these colours."""
-    vectors = sight.pictures([filled(color) for color in colors])
-    clips = tuple(replace(c, sight=as_numbers(v)) for c, v in zip(evidence.clips, vectors, strict=True))
-    return replace(evidence, clips=clips, sight=sight.name)
+    vectors = image_encoder.pictures([filled(color) for color in colors])
+    clips = tuple(
+        replace(c, encoder_vector=as_numbers(v)) for c, v in zip(evidence.clips, vectors, strict=True)
+    )
+    return replace(evidence, clips=clips, encoder=image_encoder.name)
 
 
-def test_texts_pictures_and_clips_share_a_space(sight: Encoder) -> None:
-    evidence = seen(SALES, sight, [(0, 0, 255), (255, 255, 255), PINK, (0, 0, 0)])
+def test_texts_pictures_and_clips_share_a_space(image_encoder: OnnxImageEncoder) -> None:
+    evidence = seen(SALES, image_encoder, [(0, 0, 255), (255, 255, 255), PINK, (0, 0, 0)])
     assert from_json(to_json(evidence)) == evidence
-    query = embeddings.embed_text("flamingo", sight)
-    assert query.shape == (embeddings.dimension(sight),) == (embeddings.DIMENSION + DIMENSION,)
-    clips = [embeddings.embed_clip(clip, evidence, "visual", sight) for clip in evidence.clips]
+    query = embeddings.embed_text("flamingo", image_encoder)
+    assert query.shape == (embeddings.dimension(image_encoder),) == (embeddings.DIMENSION + DIMENSION,)
+    clips = [embeddings.embed_clip(clip, evidence, "visual", image_encoder) for clip in evidence.clips]
     assert int(np.argmax([clip @ query for clip in clips])) == 2
-    image = embeddings.embed_image(png(filled(PINK)), sight)
+    image = embeddings.embed_image(png(filled(PINK)), image_encoder)
     assert int(np.argmax([clip @ image for clip in clips])) == 2
-    shown = embeddings.embed_text("Thank you", sight)  # read on screen in the last: words count still
+    shown = embeddings.embed_text("Thank you", image_encoder)  # read on screen in the last: words count still
     assert int(np.argmax([clip @ shown for clip in clips])) == 3
-    said = embeddings.embed_clip(evidence.clips[1], evidence, "transcription", sight)
-    assert float(said @ embeddings.embed_text("Our revenue grew", sight)) > float(said @ query)
+    said = embeddings.embed_clip(evidence.clips[1], evidence, "transcription", image_encoder)
+    assert float(said @ embeddings.embed_text("Our revenue grew", image_encoder)) > float(said @ query)
     assert not said[embeddings.DIMENSION :].any()  # sound is compared by words alone
-    segments = embeddings.segments_of(evidence, ("visual",), ("clip", "video"), 6.0, 0.0, 24.0, sight)
-    assert {len(segment.vector) for segment in segments} == {embeddings.dimension(sight)}
+    segments = embeddings.segments_of(evidence, ("visual",), ("clip", "video"), 6.0, 0.0, 24.0, image_encoder)
+    assert {len(segment.vector) for segment in segments} == {embeddings.dimension(image_encoder)}
     assert [s.embedding_scope for s in segments] == ["clip"] * 4 + ["video"]
 
 
 @pytest.fixture
-def library(tmp_path: Path, sight: Encoder) -> Iterator[Library]:
-    made = Library(tmp_path / "library.db", sight)
-    made.add("index", "sales", seen(SALES, sight, [(0, 0, 255), (255, 255, 255), PINK, (0, 0, 0)]))
+def library(tmp_path: Path, image_encoder: OnnxImageEncoder) -> Iterator[Library]:
+    made = Library(tmp_path / "library.db", image_encoder)
+    made.add("index", "sales", seen(SALES, image_encoder, [(0, 0, 255), (255, 255, 255), PINK, (0, 0, 0)]))
     made.add("index", "old", SHAPES)  # looked at before there was an encoder
     yield made
     made.close()
@@ -149,7 +151,7 @@ def test_search_finds_what_only_the_encoder_sees(library: Library, tmp_path: Pat
     assert (shown.video_id, shown.clip_number) == ("sales", 0)  # words are found as before
     [old, *_] = library.search(Query("index", "purple", options=("visual",)))
     assert old.video_id == "old"  # and what the encoder never saw, by everything else
-    again = Library(tmp_path / "library.db", library._sight)
+    again = Library(tmp_path / "library.db", library._encoder)
     assert again.search(Query("index", "flamingo"))[0].clip_number == 2
     again.close()
     without = Library(tmp_path / "library.db")
@@ -178,11 +180,11 @@ def test_a_worker_sees_by_it_and_says_so(folder: Path, tmp_path: Path) -> None:
             await pool.aclose()
 
     evidence = asyncio.run(looked())
-    assert (evidence.sight, evidence.ears) == (chosen.sight, chosen.ears)
+    assert (evidence.encoder, evidence.speech_model) == (chosen.encoder, chosen.speech_model)
     for clip in evidence.clips:
         keyframe = cv2.cvtColor(cv2.imread(str(tmp_path / "frames" / clip.keyframe)), cv2.COLOR_BGR2RGB)
-        again = encoder(folder, chosen.sight).pictures([keyframe])[0]
-        assert float(again @ np.array(clip.sight, np.float32)) > 0.999
+        again = load_encoder(folder, chosen.encoder).pictures([keyframe])[0]
+        assert float(again @ np.array(clip.encoder_vector, np.float32)) > 0.999
 
 
 def test_every_surface_follows_the_model(folder: Path, tmp_path: Path) -> None:

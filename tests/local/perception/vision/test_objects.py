@@ -19,7 +19,7 @@ from tl_data.local.perception.analyzer import Models
 from tl_data.local.perception.decode import Picture
 from tl_data.local.perception.evidence import Clip, Evidence, ModelFailed, from_json, to_json
 from tl_data.local.perception.vision import concepts, objects
-from tl_data.local.perception.vision.objects import Frame
+from tl_data.local.perception.vision.objects import FrameResult
 
 
 def weights_folder() -> Path:
@@ -30,7 +30,7 @@ def weights_folder() -> Path:
 
 
 def looked(picture: Picture) -> Clip:
-    return objects.with_objects(Clip(0, 1, ""), [objects.eyes().look(0.0, picture)])
+    return objects.with_objects(Clip(0, 1, ""), [objects.load_object_models().detect(0.0, picture)])
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_a_clock_is_a_clock_for_both_models(size: tuple[int, int]) -> None:
 
 def test_a_clip_knows_what_it_shows_and_when(visit: Evidence) -> None:
     empty, shown = visit.clips
-    assert visit.eyes == "see"
+    assert visit.object_models == "see"
     assert not any(label.probability > 0.5 for label in empty.labels)
     assert shown.frames >= 1
     assert {label.name for label in shown.labels[:2]} == {"wall clock", "analog clock"}
@@ -72,7 +72,7 @@ def test_evidence_of_earlier_versions_is_read(visit: Evidence) -> None:
         for name in ("labels", "things", "face_height", "frames"):
             del clip[name]
     old = from_json(json.dumps(raw).encode())
-    assert old.eyes == ""
+    assert old.object_models == ""
     assert [clip.labels for clip in old.clips] == [(), ()]
 
 
@@ -82,9 +82,11 @@ def test_people_are_counted_by_faces_and_boxes() -> None:
     assert two.face_height > 0.2
     nothing = np.zeros(1000, np.float32)
     box, beside = (0.1, 0.1, 0.3, 0.8), (0.6, 0.1, 0.3, 0.8)
-    frame = Frame(0, nothing, (("person", 0.6, box), ("person", 0.3, beside), ("person", 0.59, box)), (), 0.1)
+    frame = FrameResult(
+        0, nothing, (("person", 0.6, box), ("person", 0.3, beside), ("person", 0.59, box)), (), 0.1
+    )
     assert objects.people_of(frame) == [(0.6, box)]  # the same place is one, an unsure one is none
-    posed = Frame(0, nothing, (("person", 0.3, box),), (), 0.4)
+    posed = FrameResult(0, nothing, (("person", 0.3, box),), (), 0.4)
     assert objects.people_of(posed) == [(0.3, box)]
 
 
@@ -102,7 +104,7 @@ def test_nothing_is_named_where_there_is_nothing(picture: Picture) -> None:
 def test_a_detection_alone_counts_half() -> None:
     table = concepts.table()
     nothing = np.zeros(1000, np.float32)
-    cow = Frame(0, nothing, (("cow", 0.98, (0.1, 0.1, 0.5, 0.5)),), (), 0.0)
+    cow = FrameResult(0, nothing, (("cow", 0.98, (0.1, 0.1, 0.5, 0.5)),), (), 0.0)
     clip = objects.with_objects(Clip(0, 1, ""), [cow])
     assert not clip.things[0].agreed
     assert concepts.probabilities(clip)[table.of_thing["cow"].number] == pytest.approx(0.49)
@@ -140,14 +142,14 @@ def test_weights_cut_in_half_turn_the_stage_off(copied: Path, tmp_path: Path) ->
     file = copied / "efficientnet_lite3.tflite"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     tiers = read_tiers(environment={"TL_LOCAL_OBJECTS": str(copied)})
-    assert tiers.eyes == ""
+    assert tiers.object_models == ""
     assert tiers.search_model == "tl-local-2-no-see"
     stage = tiers.stages()[-1]
     assert (stage["stage"], stage["tier"]) == ("objects", "off")
     assert "pip install" in str(stage["model"])
     video = film(tmp_path / "clock.mp4", [(clock(), 2.0)])
     evidence = analyze(video, models=Models(objects=copied))
-    assert evidence.eyes == ""
+    assert evidence.object_models == ""
     assert evidence.clips[0].labels == ()
     assert any("efficientnet-lite3" in note and "pip install" in note for note in evidence.notes)
 
@@ -164,8 +166,8 @@ def test_replaced_weights_of_the_same_size_are_found_when_they_are_read(copied: 
 
 
 def test_without_the_detector_things_are_still_named() -> None:
-    small = objects.Eyes(detector=False)
-    clip = objects.with_objects(Clip(0, 1, ""), [small.look(0.0, clock())])
+    small = objects.ObjectModels(detector=False)
+    clip = objects.with_objects(Clip(0, 1, ""), [small.detect(0.0, clock())])
     assert clip.things == ()
     assert clip.labels[0].probability > 0.3
     assert Tiers(detector=False).search_model == "tl-local-2-see-small"

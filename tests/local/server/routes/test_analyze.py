@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.local.conftest import API, Shelf, problem
+from tests.local.conftest import API, IndexedVideos, problem
 from tests.support.odd_server import OddServer
 
 NOWHERE = "0123456789abcdef01234567"
@@ -23,11 +23,11 @@ SCHEMA = {
 
 
 @pytest.mark.parametrize("path", ["/analyze", "/generate"])
-def test_whole(api: API, shelf: Shelf, path: str) -> None:
+def test_whole(api: API, indexed: IndexedVideos, path: str) -> None:
     answer = api.post(
         path,
         json={
-            "video_id": shelf.videos[0],
+            "video_id": indexed.videos[0],
             "prompt": "What text is shown?",
             "stream": False,
             "temperature": None,
@@ -42,8 +42,8 @@ def test_whole(api: API, shelf: Shelf, path: str) -> None:
     assert body["usage"]["input_tokens"] > 0
 
 
-def test_streamed_by_default(api: API, shelf: Shelf) -> None:
-    ask = {"video_id": shelf.videos[0], "prompt": "Summarize the video."}
+def test_streamed_by_default(api: API, indexed: IndexedVideos) -> None:
+    ask = {"video_id": indexed.videos[0], "prompt": "Summarize the video."}
     whole = api.post("/analyze", json={**ask, "stream": False}).json()
     answer = api.post("/analyze", json=ask)
     assert answer.headers["content-type"].startswith("application/x-ndjson")
@@ -57,35 +57,39 @@ def test_streamed_by_default(api: API, shelf: Shelf) -> None:
     assert not any("code" in event for event in events)
 
 
-def test_a_client_may_leave_in_the_middle(api: API, shelf: Shelf) -> None:
-    with api.stream("POST", "/analyze", json={"video_id": shelf.videos[0], "prompt": "Summarize."}) as answer:
+def test_a_client_may_leave_in_the_middle(api: API, indexed: IndexedVideos) -> None:
+    with api.stream(
+        "POST", "/analyze", json={"video_id": indexed.videos[0], "prompt": "Summarize."}
+    ) as answer:
         assert next(answer.iter_lines())
     assert api.get("/indexes").status_code == 200
 
 
-def test_cut_at_max_tokens(api: API, shelf: Shelf) -> None:
-    ask = {"video_id": shelf.videos[0], "prompt": "Summarize the video.", "max_tokens": 5, "stream": False}
+def test_cut_at_max_tokens(api: API, indexed: IndexedVideos) -> None:
+    ask = {"video_id": indexed.videos[0], "prompt": "Summarize the video.", "max_tokens": 5, "stream": False}
     body = api.post("/analyze", json=ask).json()
     assert body["finish_reason"] == "length"
     assert body["usage"]["output_tokens"] == 5
 
 
-def test_as_json_by_a_schema(api: API, shelf: Shelf) -> None:
+def test_as_json_by_a_schema(api: API, indexed: IndexedVideos) -> None:
     form = {"type": "json_schema", "json_schema": SCHEMA}
     body = api.post(
         "/analyze",
-        json={"video_id": shelf.videos[0], "prompt": "Describe", "stream": False, "response_format": form},
+        json={"video_id": indexed.videos[0], "prompt": "Describe", "stream": False, "response_format": form},
     ).json()
     assert isinstance(json.loads(body["data"])["title"], str)
 
 
-def test_videos_that_come_with_the_request(api: API, shelf: Shelf, files: OddServer, film: Path) -> None:
+def test_videos_that_come_with_the_request(
+    api: API, indexed: IndexedVideos, files: OddServer, film: Path
+) -> None:
     (files.folder / "film.mp4").write_bytes(film.read_bytes())
     text = base64.b64encode(film.read_bytes()).decode()
     for video in (
         {"type": "url", "url": files.url("film.mp4")},
         {"type": "base64_string", "base64_string": text},
-        {"type": "asset_id", "asset_id": shelf.videos[0]},
+        {"type": "asset_id", "asset_id": indexed.videos[0]},
     ):
         ask = {"video": video, "prompt": "What text is shown?", "stream": False, "end_time": 4.5}
         assert "Blue ship" in api.post("/analyze", json=ask).json()["data"]
@@ -93,20 +97,20 @@ def test_videos_that_come_with_the_request(api: API, shelf: Shelf, files: OddSer
     assert problem(api.post("/analyze", json=ask)) == (400, "video_url_not_accessible")
 
 
-def test_gist_answers_what_was_asked(api: API, shelf: Shelf) -> None:
+def test_gist_answers_what_was_asked(api: API, indexed: IndexedVideos) -> None:
     whole = api.post(
-        "/gist", json={"video_id": shelf.videos[0], "types": ["title", "topic", "hashtag"]}
+        "/gist", json={"video_id": indexed.videos[0], "types": ["title", "topic", "hashtag"]}
     ).json()
     assert set(whole) == {"id", "title", "topics", "hashtags", "usage"}
     assert whole["title"]
     assert all(tag.startswith("#") for tag in whole["hashtags"])
-    part = api.post("/gist", json={"video_id": shelf.videos[0], "types": ["topic"]}).json()
+    part = api.post("/gist", json={"video_id": indexed.videos[0], "types": ["topic"]}).json()
     assert set(part) == {"id", "topics", "usage"}
 
 
-def test_summaries(api: API, shelf: Shelf) -> None:
+def test_summaries(api: API, indexed: IndexedVideos) -> None:
     def made(kind: str, **more: Any) -> dict[str, Any]:
-        return dict(api.post("/summarize", json={"video_id": shelf.videos[0], "type": kind, **more}).json())
+        return dict(api.post("/summarize", json={"video_id": indexed.videos[0], "type": kind, **more}).json())
 
     assert set(made("summary")) == {"id", "summarize_type", "summary", "usage"}
     assert made("summary", prompt="in one sentence")["summary"].strip()
@@ -159,8 +163,10 @@ def test_summaries(api: API, shelf: Shelf) -> None:
         ("/summarize", {"video_id": NOWHERE, "type": "summary"}, 404, "resource_not_exists"),
     ],
 )  # fmt: skip
-def test_refusals(api: API, shelf: Shelf, path: str, body: dict[str, Any], status: int, code: str) -> None:
-    body = {name: shelf.videos[0] if value == "{video}" else value for name, value in body.items()}
+def test_refusals(
+    api: API, indexed: IndexedVideos, path: str, body: dict[str, Any], status: int, code: str
+) -> None:
+    body = {name: indexed.videos[0] if value == "{video}" else value for name, value in body.items()}
     assert problem(api.post(path, json=body)) == (status, code)
 
 

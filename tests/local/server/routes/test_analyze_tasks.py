@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.local.conftest import API, Shelf, problem
+from tests.local.conftest import API, IndexedVideos, problem
 from tests.support.odd_server import OddServer
 
 NOWHERE = "0123456789abcdef01234567"
@@ -20,18 +20,18 @@ def made(api: API, **body: Any) -> str:
     return str(answer.json()["task_id"])
 
 
-def test_a_task_answers_what_analyze_does(api: API, shelf: Shelf) -> None:
+def test_a_task_answers_what_analyze_does(api: API, indexed: IndexedVideos) -> None:
     schema = {
         "type": "json_schema",
         "json_schema": {"type": "object", "properties": {"a": {"type": "string"}}},
     }
     more = {"response_format": schema, "max_tokens": 300, "temperature": 0.1}
-    video = {"type": "asset_id", "asset_id": shelf.videos[0]}  # an indexed video may stand for its asset
+    video = {"type": "asset_id", "asset_id": indexed.videos[0]}  # an indexed video may stand for its asset
     one = api.settled(made(api, video=video, custom_id="mine", model_name="pegasus1.5"), "/analyze/tasks")
-    two = api.settled(made(api, video_id=shelf.videos[0], **more), "/analyze/tasks")
+    two = api.settled(made(api, video_id=indexed.videos[0], **more), "/analyze/tasks")
     for task, given in ((one, {}), (two, more)):
         at_once = api.post(
-            "/analyze", json={"video_id": shelf.videos[0], "prompt": ASKED, "stream": False, **given}
+            "/analyze", json={"video_id": indexed.videos[0], "prompt": ASKED, "stream": False, **given}
         )
         assert task["status"] == "ready"
         assert {name: task["result"][name] for name in ("data", "finish_reason", "usage")} == {
@@ -39,7 +39,7 @@ def test_a_task_answers_what_analyze_does(api: API, shelf: Shelf) -> None:
         }
         assert task["completed_at"] >= task["created_at"]
     assert (one["custom_id"], two["request_params"]["max_tokens"]) == ("mine", 300)
-    listed = api.get("/analyze/tasks", params={"status": "ready", "asset_id": shelf.videos[0]}).json()
+    listed = api.get("/analyze/tasks", params={"status": "ready", "asset_id": indexed.videos[0]}).json()
     assert [task["task_id"] for task in listed["data"]] == [two["task_id"], one["task_id"]]
     assert listed["page_info"]["total_results"] == 2
     assert api.delete(f"/analyze/tasks/{one['task_id']}").status_code == 204
@@ -58,10 +58,10 @@ def test_what_goes_wrong_later_is_told_by_the_task(api: API, files: OddServer) -
     assert [found["task_id"] for found in found] == [task["task_id"]]
 
 
-def test_a_canceled_task_stays_canceled(api: API, shelf: Shelf) -> None:
+def test_a_canceled_task_stays_canceled(api: API, indexed: IndexedVideos) -> None:
     rule = {"kind": "stuck", "state": "processing", "route": "/analyze/tasks", "count": 1}
     assert api.engine("PUT", "/faults", json={"fault": [rule]}).status_code == 200
-    task_id = made(api, video_id=shelf.videos[0])
+    task_id = made(api, video_id=indexed.videos[0])
     api.engine("DELETE", "/faults")
     assert api.post(f"/analyze/tasks/{task_id}/cancel").json() == {"task_id": task_id, "status": "canceled"}
     task = api.get(f"/analyze/tasks/{task_id}").json()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.conftest import API, Shelf, problem
+from tests.local.conftest import API, IndexedVideos, problem
 from tests.support import media
 from tl_data.demo.scene import painter
 
@@ -25,7 +25,7 @@ def picture(api: API, tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(made.json()["_id"])
 
 
-def test_from_collection_to_search(api: API, shelf: Shelf, picture: str, film: Path) -> None:
+def test_from_collection_to_search(api: API, indexed: IndexedVideos, picture: str, film: Path) -> None:
     made = api.post("/entity-collections", json={"name": "team", "description": "d"})
     assert made.status_code == 201
     base = f"/entity-collections/{made.json()['_id']}"
@@ -50,12 +50,13 @@ def test_from_collection_to_search(api: API, shelf: Shelf, picture: str, film: P
     who = f"<@{ada.json()['_id']}>"
     for text in (who, f"{who} with a blue ship"):
         hits = api.form(
-            "/search", ("index_id", shelf.index_id), ("search_options", "visual"), ("query_text", text)
+            "/search", ("index_id", indexed.index_id), ("search_options", "visual"), ("query_text", text)
         )
         assert hits.status_code == 200, hits.text
-        assert {hit["video_id"] for hit in hits.json()["data"]} == set(shelf.videos)
+        assert {hit["video_id"] for hit in hits.json()["data"]} == set(indexed.videos)
     lost = ("query_text", f"<@{NOWHERE}>")
-    assert problem(api.form("/search", ("index_id", shelf.index_id), ("search_options", "visual"), lost)) == (
+    refused = api.form("/search", ("index_id", indexed.index_id), ("search_options", "visual"), lost)
+    assert problem(refused) == (
         404, "resource_not_exists",
     )  # fmt: skip
     assert api.get(f"{base}/entities", params={"status": "processing"}).json()["data"] == []

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.local.conftest import API, BOTH, Shelf, problem
+from tests.local.conftest import API, BOTH, IndexedVideos, problem
 
 NOWHERE = "0123456789abcdef01234567"
 
@@ -29,8 +29,8 @@ def test_an_index_says_what_it_was_created_with(api: API) -> None:
     assert index["created_at"].endswith("Z")
 
 
-def test_counts_follow_the_videos(api: API, shelf: Shelf) -> None:
-    index = api.get(f"/indexes/{shelf.index_id}").json()
+def test_counts_follow_the_videos(api: API, indexed: IndexedVideos) -> None:
+    index = api.get(f"/indexes/{indexed.index_id}").json()
     assert index["video_count"] == 3
     assert index["total_duration"] == pytest.approx(15, abs=0.5)
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.conftest import Engine
-from tests.local.conftest import API, Shelf, problem
+from tests.local.conftest import API, IndexedVideos, problem
 from tests.support.odd_server import OddServer
 
 NOWHERE = "0123456789abcdef01234567"
@@ -46,13 +46,13 @@ def search(api: API, index_id: str, *fields: Field, text: str | None = "Blue shi
     return api.form("/search", ("index_id", index_id), *more, *asked, *fields)
 
 
-def test_what_was_shown_is_found_in_every_video(api: API, shelf: Shelf) -> None:
-    answer = search(api, shelf.index_id, ("include_user_metadata", "true"))
+def test_what_was_shown_is_found_in_every_video(api: API, indexed: IndexedVideos) -> None:
+    answer = search(api, indexed.index_id, ("include_user_metadata", "true"))
     assert answer.status_code == 200
     body = answer.json()
-    assert body["search_pool"]["index_id"] == shelf.index_id
+    assert body["search_pool"]["index_id"] == indexed.index_id
     assert body["search_pool"]["total_count"] == 3
-    assert {hit["video_id"] for hit in body["data"]} == set(shelf.videos)
+    assert {hit["video_id"] for hit in body["data"]} == set(indexed.videos)
     assert [hit["rank"] for hit in body["data"]] == list(range(1, len(body["data"]) + 1))
     scores = [hit["score"] for hit in body["data"]]
     assert scores == sorted(scores, reverse=True)
@@ -65,12 +65,12 @@ def test_what_was_shown_is_found_in_every_video(api: API, shelf: Shelf) -> None:
     assert (info["limit_per_page"], info["total_results"]) == (10, len(body["data"]))
     assert "next_page_token" not in info
     assert info["page_expires_at"].endswith("Z")
-    assert "user_metadata" not in search(api, shelf.index_id).json()["data"][0]
+    assert "user_metadata" not in search(api, indexed.index_id).json()["data"][0]
 
 
-def test_pages_by_token_there_and_back(api: API, shelf: Shelf) -> None:
-    whole = search(api, shelf.index_id).json()["data"]
-    first = search(api, shelf.index_id, ("page_limit", "1"), ("include_user_metadata", "true")).json()
+def test_pages_by_token_there_and_back(api: API, indexed: IndexedVideos) -> None:
+    whole = search(api, indexed.index_id).json()["data"]
+    first = search(api, indexed.index_id, ("page_limit", "1"), ("include_user_metadata", "true")).json()
     assert len(first["data"]) == 1
     token = first["page_info"]["next_page_token"]
     assert token.endswith("-1")
@@ -92,10 +92,10 @@ def test_pages_by_token_there_and_back(api: API, shelf: Shelf) -> None:
     )
 
 
-def test_grouped_by_video(api: API, shelf: Shelf) -> None:
+def test_grouped_by_video(api: API, indexed: IndexedVideos) -> None:
     for sort in ("score", "clip_count"):
         body = search(
-            api, shelf.index_id, ("group_by", "video"), ("sort_option", sort), ("page_limit", "2")
+            api, indexed.index_id, ("group_by", "video"), ("sort_option", sort), ("page_limit", "2")
         ).json()
         assert len(body["data"]) == 2
         assert set(body["data"][0]) == {"id", "clips"}
@@ -126,17 +126,17 @@ def test_grouped_by_video(api: API, shelf: Shelf) -> None:
         ({"a' OR '1'='1": "x"}, []),
     ],
 )
-def test_filters(api: API, shelf: Shelf, given: dict[str, Any], numbers: list[int]) -> None:
-    answer = search(api, shelf.index_id, ("filter", json.dumps(given)))
+def test_filters(api: API, indexed: IndexedVideos, given: dict[str, Any], numbers: list[int]) -> None:
+    answer = search(api, indexed.index_id, ("filter", json.dumps(given)))
     assert answer.status_code == 200, answer.text
-    assert {hit["video_id"] for hit in answer.json()["data"]} == {shelf.videos[n - 1] for n in numbers}
+    assert {hit["video_id"] for hit in answer.json()["data"]} == {indexed.videos[n - 1] for n in numbers}
     assert answer.json()["search_pool"]["total_count"] == len(numbers)
 
 
-def test_a_filter_by_id(api: API, shelf: Shelf) -> None:
-    one = search(api, shelf.index_id, ("filter", json.dumps({"id": shelf.videos[:1]}))).json()
-    assert {hit["video_id"] for hit in one["data"]} == {shelf.videos[0]}
-    strange = search(api, shelf.index_id, ("filter", json.dumps({"id": [NOWHERE]})))
+def test_a_filter_by_id(api: API, indexed: IndexedVideos) -> None:
+    one = search(api, indexed.index_id, ("filter", json.dumps({"id": indexed.videos[:1]}))).json()
+    assert {hit["video_id"] for hit in one["data"]} == {indexed.videos[0]}
+    strange = search(api, indexed.index_id, ("filter", json.dumps({"id": [NOWHERE]})))
     assert problem(strange) == (400, "search_video_not_in_same_index")
 
 
@@ -149,8 +149,8 @@ def test_a_filter_by_id(api: API, shelf: Shelf) -> None:
         '{"id": []}', '{"x": [1]}', '{"x": null}', '{"x": {"gte": "a"}}', '{"duration": true}', '{"x": NaN}',
     ],
 )  # fmt: skip
-def test_bad_filters(api: API, shelf: Shelf, given: str) -> None:
-    assert problem(search(api, shelf.index_id, ("filter", given))) == (400, "search_filter_invalid")
+def test_bad_filters(api: API, indexed: IndexedVideos, given: str) -> None:
+    assert problem(search(api, indexed.index_id, ("filter", given))) == (400, "search_filter_invalid")
 
 
 @pytest.mark.parametrize(
@@ -189,11 +189,13 @@ def test_bad_filters(api: API, shelf: Shelf, given: str) -> None:
         ),
     ],
 )  # fmt: skip
-def test_bad_searches(api: API, shelf: Shelf, fields: list[Field], text: str | None, code: str) -> None:
-    assert problem(search(api, shelf.index_id, *fields, text=text)) == (400, code)
+def test_bad_searches(
+    api: API, indexed: IndexedVideos, fields: list[Field], text: str | None, code: str
+) -> None:
+    assert problem(search(api, indexed.index_id, *fields, text=text)) == (400, code)
 
 
-def test_what_is_missing_or_elsewhere(api: API, shelf: Shelf) -> None:
+def test_what_is_missing_or_elsewhere(api: API, indexed: IndexedVideos) -> None:
     bare = api.form("/search", ("query_text", "x"))
     assert problem(bare) == (400, "parameter_not_provided")
     assert "index_id, search_options" in bare.json()["message"]
@@ -212,41 +214,43 @@ def test_options_of_the_index_and_of_old_models(api: API) -> None:
     assert problem(search(api, writer)) == (400, "index_not_supported_for_search")
 
 
-def test_forms_that_sdks_and_old_samples_send(api: API, shelf: Shelf) -> None:
-    wanted = search(api, shelf.index_id).json()["data"]
+def test_forms_that_sdks_and_old_samples_send(api: API, indexed: IndexedVideos) -> None:
+    wanted = search(api, indexed.index_id).json()["data"]
     twice = search(
-        api, shelf.index_id, ("search_options", "visual"), ("search_options", "visual"), ("_", ("", b""))
+        api, indexed.index_id, ("search_options", "visual"), ("search_options", "visual"), ("_", ("", b""))
     )
-    array = search(api, shelf.index_id, ("search_options", '["visual"]'))
+    array = search(api, indexed.index_id, ("search_options", '["visual"]'))
     as_json = api.post(
-        "/search", json={"index_id": shelf.index_id, "search_options": ["visual"], "query": "Blue ship"}
+        "/search", json={"index_id": indexed.index_id, "search_options": ["visual"], "query": "Blue ship"}
     )
     for answer in (twice, array, as_json):
         assert [hit["video_id"] for hit in answer.json()["data"]] == [hit["video_id"] for hit in wanted]
 
 
-def test_and_finds_no_more_than_or(api: API, shelf: Shelf) -> None:
+def test_and_finds_no_more_than_or(api: API, indexed: IndexedVideos) -> None:
     options = [("search_options", "visual"), ("search_options", "audio"), ("threshold", "none")]
 
     def found(operator: str) -> set[tuple[str, float]]:
-        answer = search(api, shelf.index_id, *options, ("operator", operator))
+        answer = search(api, indexed.index_id, *options, ("operator", operator))
         return {(hit["video_id"], hit["start"]) for hit in answer.json()["data"]}
 
     assert found("and") <= found("or")
 
 
-def test_pictures_find_the_video_they_are_from(api: API, shelf: Shelf, files: OddServer) -> None:
-    hls = api.get(f"/indexes/{shelf.index_id}/videos/{shelf.videos[0]}").json()["hls"]
+def test_pictures_find_the_video_they_are_from(api: API, indexed: IndexedVideos, files: OddServer) -> None:
+    hls = api.get(f"/indexes/{indexed.index_id}/videos/{indexed.videos[0]}").json()["hls"]
     frame = httpx.get(hls["thumbnail_urls"][0]).content
     image = ("query_media_type", "image")
-    by_file = search(api, shelf.index_id, image, ("query_media_file", ("frame.jpg", frame)), text=None)
+    by_file = search(api, indexed.index_id, image, ("query_media_file", ("frame.jpg", frame)), text=None)
     (files.folder / "frame.jpg").write_bytes(frame)
-    by_url = search(api, shelf.index_id, image, ("query_media_url", files.url("frame.jpg")), text=None)
-    both = search(api, shelf.index_id, image, ("query_media_url", files.url("frame.jpg")))
+    by_url = search(api, indexed.index_id, image, ("query_media_url", files.url("frame.jpg")), text=None)
+    both = search(api, indexed.index_id, image, ("query_media_url", files.url("frame.jpg")))
     for answer in (by_file, by_url, both):
-        assert {hit["video_id"] for hit in answer.json()["data"]} == set(shelf.videos), answer.text
+        assert {hit["video_id"] for hit in answer.json()["data"]} == set(indexed.videos), answer.text
     for way in ("404", "html", "500"):
-        bad = search(api, shelf.index_id, image, ("query_media_url", files.odd(way, "frame.jpg")), text=None)
+        bad = search(
+            api, indexed.index_id, image, ("query_media_url", files.odd(way, "frame.jpg")), text=None
+        )
         assert problem(bad) == (400, "parameter_invalid")
 
 

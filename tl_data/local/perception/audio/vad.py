@@ -1,4 +1,4 @@
-"""Cuts sound at the pauses of a voice into what a recogniser is given at once."""
+"""Splits sound at pauses of the voice into utterances for a recogniser."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import numpy as np
 
 from tl_data.local.perception.decode import SOUND_RATE, Samples
 
-FRAME = 480  # samples of a voice decision, 30 ms
-PAD = 6  # frames kept before a voice
-PAUSE = 14  # frames without a voice, between two sentences
-_LEAST = 8  # frames with a voice, a quarter of a second: less is a click
+FRAME = 480  # samples of a frame, 30 ms
+PAD = 6  # frames before a voice that are kept
+PAUSE = 14  # frames without a voice between two sentences
+_LEAST = 8  # least frames with a voice, a quarter of a second; fewer are a click
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long an utterance may become, in frames."""
+    """The limits of an utterance in frames."""
 
-    longest: int  # it ends here even in the middle of a word
-    long: int = 0  # from here on a pause ends it
-    silence: int = PAUSE  # frames without a voice that end it however short it is
+    longest: int  # largest length; a word may be cut
+    long: int = 0  # length from which a pause ends it
+    silence: int = PAUSE  # frames without a voice that end it at any length
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """A stretch with a voice, with a few frames before it and the pause after it."""
+    """A part with a voice, including a few frames before and the pause after it."""
 
     start_sec: float
     frames: tuple[Samples, ...]
@@ -33,21 +33,21 @@ class Utterance:
 
     @property
     def samples(self) -> Samples:
-        """All of its sound."""
+        """The sound of all frames."""
         return np.concatenate(self.frames)
 
 
 class Cutter:
-    """Takes the sound frame by frame and gives an utterance as soon as it has ended."""
+    """Collects frames into utterances."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._frames: list[Samples] = []
-        self._quiet = self._voiced = 0  # frames without a voice since the last one with, and frames with
-        self._at = self._start = 0  # samples: how far the sound was taken, and where the gathered ones begin
+        self._quiet = self._voiced = 0  # frames since the last one with a voice, and frames with a voice
+        self._at = self._start = 0  # in samples: end of the added sound, start of the current utterance
 
     def add(self, frame: Samples, voice: bool) -> Utterance | None:
-        """Take the next frame; gives what it ends."""
+        """Add the next frame; returns the utterance that it ends, if any."""
         self._at += frame.size
         self._frames.append(frame)
         self._voiced += voice
@@ -62,7 +62,7 @@ class Cutter:
         return self.finish() if ends else None
 
     def finish(self) -> Utterance | None:
-        """What is gathered at the end of the sound."""
+        """The last utterance, if any."""
         found = None
         if self._voiced >= _LEAST:
             found = Utterance(self._start / SOUND_RATE, tuple(self._frames), self._voiced)

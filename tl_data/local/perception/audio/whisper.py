@@ -1,9 +1,8 @@
-"""Words by Whisper: base (99 languages) or tiny.en from their packages, or a model of a folder.
+"""Transcription by Whisper: base (99 languages) or tiny.en from their packages, or a model in a folder.
 
-A model in CTranslate2's form (`model.bin`, `config.json`, `tokenizer.json`, a vocabulary) runs through
-faster-whisper. It is given windows of voice that end in a pause, none longer than the 30 s that Whisper hears
-at once, so that memory stays bounded for a video of any length. The weights are read when the first voice is
-heard: a video without speech costs none of their memory.
+Models in the format of CTranslate2 (`model.bin`, `config.json`, `tokenizer.json`, a vocabulary) run in
+faster-whisper. The input is windows of voice that end at a pause, at most 30 s long, which bounds the memory.
+The weights are loaded at the first voice, so videos without speech do not need their memory.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ from tl_data.local.perception.decode import SOUND_RATE, Samples
 from tl_data.local.perception.evidence import ModelFailed, Span, Word
 from tl_data.local.weights import Model
 
-# From 19.8 s on a pause ends a window, at 27.9 s it ends anyway, and after 3 s without a voice in any case.
+# A window ends at a pause from 19.8 s on, at 27.9 s, or after 3 s without a voice.
 _LIMITS = Limits(longest=930, long=660, silence=100)
-_CIRCLES = 2.4  # Whisper's own sign of a text that goes in circles: it packs better than speech does
-_LEAST_VOICE = 0.3  # seconds of voice in a window; Whisper invents words for less
-_FOREIGN = 0.6  # probability from which on speech is in another language than English
-_UNHEARD = 0.6  # probability of no speech from which on a segment of unlikely words is dropped
-_UNLIKELY = -0.9  # mean log probability of its words
-_UNSURE = 0.2  # mean probability of its words below which a segment is dropped
-_TOKENS, _TOKENS_A_SECOND = 30, 10  # words that a window can hold: without a limit a laugh fills the page
+_CIRCLES = 2.4  # largest compression ratio of a segment; repetitive text is above it (Whisper's own limit)
+_LEAST_VOICE = 0.3  # least seconds of voice in a window; for less Whisper invents words
+_FOREIGN = 0.6  # least probability of a language other than English
+_UNHEARD = 0.6  # largest probability of no speech in a segment of improbable words
+_UNLIKELY = -0.9  # mean log probability below which words are improbable
+_UNSURE = 0.2  # least mean probability of the words of a segment
+_TOKENS, _TOKENS_A_SECOND = 30, 10  # most tokens of a window; without a limit, laughter gives endless text
 
 
 def shipped(name: str = "") -> Model | None:
-    """The Whisper model of that name from a package, or the best that is installed; None without one.
+    """The Whisper model of this name from its package, or the best installed one; None without one.
 
     Raises:
         ModelFailed: the one that is named is not installed.
@@ -50,7 +49,7 @@ def shipped(name: str = "") -> Model | None:
 
 
 class Windows:
-    """The recogniser: gives each window with a voice to the model.
+    """The recogniser: passes each window with a voice to the model.
 
     Args:
         source: a folder, or a model of a package.
@@ -61,17 +60,17 @@ class Windows:
         self.name = name
         self._source = source
         if isinstance(source, Path):
-            load(source)  # a folder that holds no model is a wrong setting, also of a video without speech
-        self._language: tuple[str, float] | None = None  # as heard in the first window that tells it surely
+            load(source)  # fails now if the folder has no model, also for a video without speech
+        self._language: tuple[str, float] | None = None  # of the first window in which it is certain
         self._cutter = Cutter(_LIMITS)
         self._spans: list[Span] = []
 
     def add(self, frame: Samples, voice: bool) -> None:
-        """Take the next frame of the sound."""
+        """Add the next frame of the sound."""
         self._take(self._cutter.add(frame, voice))
 
     def finish(self) -> tuple[Span, ...]:
-        """What was said, in order."""
+        """The sentences in order."""
         self._take(self._cutter.finish())
         return tuple(self._spans)
 
@@ -85,8 +84,8 @@ class Windows:
         many = bool(model.model.is_multilingual)
         try:
             language, sure = self._language or (_language(model, wave) if many else ("en", 1.0))
-            # A window stands for itself: what came before it may have been another speaker or language. It is
-            # never sampled: the same sound gives the same words.
+            # Windows are independent: the one before may have another speaker or language. Decoding is
+            # greedy, so that the same sound gives the same words.
             segments, _ = model.transcribe(
                 wave,
                 language=language,
@@ -100,24 +99,24 @@ class Windows:
         except (RuntimeError, ValueError) as error:
             raise ModelFailed(f"the Whisper model failed: {error}") from error
         if many and sure >= _FOREIGN:
-            self._language = language, sure  # to find it out anew for each window would double the work
+            self._language = language, sure  # kept: detection in each window would double the work
         end = start + samples.size / SOUND_RATE
         spans = [span for segment in found if (span := _span(segment, start, end))]
-        if isinstance(self._source, Model):  # how sure another model is when it is right is not known here
+        if isinstance(self._source, Model):  # the thresholds were measured with these models alone
             spans = [span for span in spans if span.confidence >= _UNSURE]
-        if not many:  # it names its only language whatever it hears
+        if not many:  # a model with one language always reports it
             return spans
         return [replace(span, language=language, language_confidence=sure) for span in spans]
 
     def _is_speech(self, segment: Any) -> bool:
-        """Whether a segment is words and no circle, and not made up where hardly anybody speaks."""
+        """Whether a segment is neither repetitive nor invented."""
         made_up = segment.no_speech_prob > _UNHEARD and segment.avg_logprob < _UNLIKELY
-        ours = isinstance(self._source, Model)  # the limits were measured with these models
+        ours = isinstance(self._source, Model)  # the limits were measured with these models alone
         return bool(segment.compression_ratio <= _CIRCLES and not (ours and made_up))
 
 
 def _language(model: Any, wave: Any) -> tuple[str, float]:
-    """The language of a window with its probability: English unless another one is likely."""
+    """The language of a window with its probability: English unless another one is probable."""
     language, sure, every = model.detect_language(wave)
     if language != "en" and sure < _FOREIGN:
         language, sure = "en", next((float(share) for code, share in every if code == "en"), 0.0)
@@ -125,7 +124,7 @@ def _language(model: Any, wave: Any) -> tuple[str, float]:
 
 
 def _span(segment: Any, start: float, end: float) -> Span | None:
-    """A segment of the model as a span in the video's time; None if it says nothing."""
+    """A segment of the model as a span in the video's time; None if it has no words."""
     words = []
     for word in segment.words or ():
         if text := word.word.strip():
@@ -142,12 +141,12 @@ def _span(segment: Any, start: float, end: float) -> Span | None:
 
 @lru_cache(maxsize=1)
 def load(source: Path | Model) -> Any:
-    """The model of a folder or package; loaded once a process.
+    """The model of a folder or package, loaded once per process.
 
     Raises:
         ModelFailed: the files are no Whisper model for CTranslate2, or not those that were released.
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the hub's client is imported
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # must be set before the hub's client is imported
     from faster_whisper import WhisperModel
 
     threads = max(1, (os.cpu_count() or 2) // 2)

@@ -1,7 +1,7 @@
-"""Colours as a person would name them, how much of the picture each covers, and where.
+"""Names of colours in a picture, with their shares and places.
 
-A picture is looked up pixel by pixel in a table from RGB to names, made once from examples of each name
-by nearness in the Lab space, where distance is about what eyes tell apart.
+Each pixel is looked up in a table from RGB to names. The table is computed once: the name of a colour is that
+of the nearest example in the Lab space, whose distances approximate perceived differences.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tl_data.local.perception.decode import Picture
 
-# Examples of what people call by each name, as RGB hex.
+# Examples of each name, as RGB in hex.
 _EXAMPLES = {
     "black": "000000 0a0a0a 141414 180d10 0d1018",
     "dark gray": "2c2c2c 404040 505050 343a40",
@@ -47,18 +47,17 @@ _EXAMPLES = {
 NAMES = tuple(_EXAMPLES)
 _PLAIN = frozenset({"black", "dark gray", "gray", "light gray", "white"})
 _PLACES = ("left", "center", "right", "top", "bottom")
-_CLEARLY = 1.25  # how many times as far as the nearest name the next one must be
-_NOTICED = 0.004  # share of the picture from which a colour is mentioned
+_CLEARLY = 1.25  # least ratio of the distances to the second nearest and the nearest name
+_NOTICED = 0.004  # least share of the picture of a named colour
 
 Counts = npt.NDArray[np.float32]  # places + whole picture, by name: shares of that place
 
 
 @dataclass(frozen=True)
 class Tones:
-    """Colours of one picture: shares by place and name, and mean and deviation of the luma (0..1).
+    """Colours of one picture: shares by place and name, and mean and standard deviation of luma (0 to 1).
 
-    `clear` is the share of the pixels whose colour is clearly nearer to its name than to any other that is
-    not another shade of it.
+    `clear` is the share of the pixels that are clearly nearest to one name, shades of it included.
     """
 
     shares: Counts
@@ -68,8 +67,8 @@ class Tones:
 
 
 def tones(picture: Picture) -> Tones:
-    """Measure one small picture."""
-    # Compression smears thin edges into colours that nobody sees: a median takes them away.
+    """Measure a small picture."""
+    # Compression creates false colours at thin edges. A median removes them.
     picture = np.ascontiguousarray(picture[::2, ::2])
     calm = cv2.medianBlur(picture, 3)
     index = (calm >> 3).astype(np.int32)
@@ -107,7 +106,7 @@ def summary(seen: Sequence[Tones]) -> tuple[tuple[tuple[str, float], ...], tuple
         main = int(part.argmax())
         if part[main] >= 0.35:
             regions.append((place, NAMES[main]))
-        # A strong colour that is mostly here is what one would point at, however small it is.
+        # A saturated colour that is mostly in this place is its region, also if it is small.
         for name in np.argsort(-part):
             if (
                 name != main
@@ -121,17 +120,17 @@ def summary(seen: Sequence[Tones]) -> tuple[tuple[tuple[str, float], ...], tuple
 
 
 def sureness(seen: Sequence[Tones]) -> float:
-    """How sure the names of the colours are, 0..1: see `Tones.clear`."""
+    """The confidence of the names of colours, 0 to 1; see `Tones.clear`."""
     return round(float(np.mean([tone.clear for tone in seen])), 3)
 
 
 def _table() -> npt.NDArray[np.uint8]:
-    """The number of the name of each cell of the RGB cube."""
+    """The number of the name for each cell of the RGB cube."""
     return _named()[0]
 
 
 def _clear() -> npt.NDArray[np.bool_]:
-    """Whether a cell is clearly nearer to its name, in any shade, than to another."""
+    """Whether a cell is clearly nearest to one name, shades of it included."""
     return _named()[1]
 
 
@@ -141,7 +140,7 @@ def _named() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
     points = _lab(np.array([[int(code[at : at + 2], 16) for at in (0, 2, 4)] for _, code in examples]))
     owner = np.array([place for place, _ in examples], np.uint8)
     hues = [name.split()[-1] for name in NAMES]
-    kin = np.array([hues.index(hue) for hue in hues])  # dark blue and blue are one to be sure of
+    kin = np.array([hues.index(hue) for hue in hues])  # shades count as one name: dark blue and blue
     levels = np.arange(32) * 8 + 4
     cube = _lab(np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3))
     names, clear = [], []

@@ -1,7 +1,7 @@
-"""What the labels of the classifier and the detector are kinds of: a "tabby" is a cat and an animal.
+"""Hypernyms of the classes of the classifier and the detector: a "tabby" is a cat and an animal.
 
-The table is derived from WordNet 3.0 by tools/wordnet_table.py. A concept is a row of it; its probability
-in a clip is the sum over the classes of the classifier below it, or the best detection below it.
+The table is derived from WordNet 3.0 by tools/wordnet_table.py. A concept is a row of it. Its probability in
+a clip is the sum over the classifier's classes below it, or the best detection below it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from importlib.resources import files
 
 from tl_data.local.perception.evidence import Clip
 
-#: A detector's name counts in full only where the classifier sees the same: so much of its probability lies
-#: below the detector's class. A drawn rabbit is a cow at 0.98 for the detector, never for both.
+#: A detection counts in full only if the classifier agrees: at least this share of its probability is below
+#: the detector's class. The detector takes a drawn rabbit for a cow at 0.98; both models never do.
 AGREED = 0.05
-UNCONFIRMED = 0.5  # what a detection counts that the classifier does not confirm
-_BROAD = 450  # classes below a concept from which on it says nothing: object, whole, artifact
-#: Classes of ImageNet that confirm a class of COCO though WordNet does not put them below it: an espresso
-#: comes in a cup, an ox is a cow to the detector.
+UNCONFIRMED = 0.5  # weight of a detection that the classifier does not confirm
+_BROAD = 450  # concepts with more classes are too general: object, whole, artifact
+#: Classes of ImageNet that confirm a class of COCO although WordNet does not place them below it: an espresso
+#: is in a cup, and the detector takes an ox for a cow.
 _CONFIRM = {"cup": (504, 967, 968), "wine glass": (572, 966), "potted plant": (738,), "cow": (345,)}
-_ALSO = {"vehicle": "conveyance"}  # words that mean more than WordNet says: a bus is no vehicle there
-_LONGEST = 3  # words of a name that questions are searched for
+_ALSO = {"vehicle": "conveyance"}  # words with a wider meaning than in WordNet, where a bus is no vehicle
+_LONGEST = 3  # most words of a concept's name in a query
 
 
 @dataclass
@@ -34,14 +34,14 @@ class Concept:
     leaf: int | None  # class of ImageNet
     things: tuple[str, ...]  # classes of COCO
     names: tuple[str, ...]
-    above: frozenset[int] = frozenset()  # everything it is a kind of, itself included
+    above: frozenset[int] = frozenset()  # its hypernyms and itself
     leaves: int = 0  # classes of ImageNet at or below it
     depth: int = 0
     below_things: set[str] = field(default_factory=set)  # classes of COCO at or below it
 
     @property
     def name(self) -> str:
-        """The name that people use first."""
+        """The most common name."""
         return self.names[0]
 
 
@@ -102,7 +102,7 @@ class Table:
                 self.concepts[number].below_things.update(concept.things)
 
     def named(self, words: Sequence[str]) -> list[Concept]:
-        """The concepts that words name, in the singular or plural; none if they name none."""
+        """The concepts with this name, in the singular or plural; [] if there are none."""
         text = " ".join(words)
         for form in self._singular(text):
             if found := self.by_name.get(form):
@@ -118,7 +118,7 @@ class Table:
                 yield text[: -len(ending)] + instead
 
     def pieces(self, words: Sequence[str]) -> list[tuple[tuple[int, ...], list[Concept]]]:
-        """The longest pieces of a question that name concepts: positions of their words, and the concepts."""
+        """The longest phrases of a query that name concepts: positions of the words, and the concepts."""
         found, at = [], 0
         while at < len(words):
             for length in range(min(_LONGEST, len(words) - at), 0, -1):
@@ -133,12 +133,12 @@ class Table:
 
 @cache
 def table() -> Table:
-    """The table, read once a process."""
+    """The table, loaded once per process."""
     return Table((files(__package__) / "wordnet.tsv").read_text(encoding="utf-8"))
 
 
 def summed(labels: Iterable[tuple[int, float]]) -> dict[int, float]:
-    """The probability of every concept above some classes of ImageNet, clipped at 1."""
+    """The summed probability of every concept above the given classes of ImageNet, clipped at 1."""
     known = table()
     found: dict[int, float] = {}
     for leaf, probability in labels:
@@ -148,7 +148,7 @@ def summed(labels: Iterable[tuple[int, float]]) -> dict[int, float]:
 
 
 def agrees(thing: str, mass: Mapping[int, float]) -> bool:
-    """Whether the classifier sees what the detector names; `mass` is what `summed` gave of the same frame."""
+    """Whether the classifier confirms a class of the detector. `mass` is `summed` of the same frame."""
     known = table()
     concept = known.of_thing.get(thing)
     if concept is None:
@@ -158,12 +158,12 @@ def agrees(thing: str, mass: Mapping[int, float]) -> bool:
 
 
 def probabilities(clip: Clip) -> dict[int, float]:
-    """How surely each concept is in a clip, 0..1: by the classifier or the detector, the larger."""
+    """The probability of each concept in a clip, 0 to 1: the larger of classifier and detector."""
     found = summed((label.number, label.probability) for label in clip.labels)
     known = table()
     for thing in clip.things:
         if thing.name == "person":
-            continue  # people are counted and confirmed by themselves
+            continue  # people are counted and confirmed separately
         concept = known.of_thing.get(thing.name)
         if concept is None:
             continue

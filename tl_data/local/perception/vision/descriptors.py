@@ -1,4 +1,4 @@
-"""Compact descriptors of an image and of sound: alike for the same thing encoded anew, apart otherwise."""
+"""Compact descriptors of images and sound that are robust to scaling and compression."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ _DIRECTIONS = 6  # of edges
 
 
 def describe_image(picture: Picture) -> tuple[float, ...]:
-    """Layout of light, colour and edges of an RGB picture: 144 + 48 numbers, length 1.
+    """The layout of luma, colour and edges of an RGB picture: 144 + 48 numbers of length 1.
 
-    Every number is a mean over an area of a blurred picture, so that scaling and compression hardly
-    change it.
+    Every number is a mean over an area of a blurred picture, so scaling and compression hardly change it.
     """
     calm = cv2.GaussianBlur(cv2.resize(picture, (128, 128), interpolation=cv2.INTER_AREA), (0, 0), 1.5)
     lab = cv2.cvtColor(calm.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
@@ -37,7 +36,7 @@ def describe_image(picture: Picture) -> tuple[float, ...]:
 
 
 def describe_sound(bands: npt.NDArray[np.float32]) -> tuple[float, ...]:
-    """Timbre of a stretch of sound from its log band energies (seconds x bands): mean, spread and change."""
+    """The timbre of sound from its log band energies (seconds x bands): mean, deviation and change."""
     if bands.shape[0] == 0 or float(bands.max()) < -9:
         return ()
     mean = bands.mean(axis=0)

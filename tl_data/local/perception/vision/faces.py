@@ -1,4 +1,4 @@
-"""Faces, by BlazeFace (full range): boxes of heads that look at the camera or to a side, up to 5 m away."""
+"""Detects faces with BlazeFace (full range): frontal and profile, up to 5 m away."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tl_data.local import weights
 from tl_data.local.perception.decode import Picture
 from tl_data.local.perception.evidence import Box
 
-#: Of 232 frames without a face none reached it; the backs of heads stay below 0.62.
+#: Least score of a face. None of 232 frames without a face reached it; backs of heads stay below 0.62.
 SURE = 0.66
 _SIDE = 192  # pixels of the input
-_CELLS = 48  # anchors a side
-_SAME = 0.3  # intersection over union from which two boxes are one face
+_CELLS = 48  # anchors per side
+_SAME = 0.3  # least intersection over union of two boxes of one face
 
 
 def faces(picture: Picture) -> list[tuple[float, Box]]:
-    """Confidence and box of every face, surest first; boxes are shares of the picture.
+    """Confidence and box of every face, largest confidence first; boxes are shares of the picture.
 
     Raises:
         ModelFailed: the weights are missing or differ.
@@ -51,7 +51,7 @@ def faces(picture: Picture) -> list[tuple[float, Box]]:
 
 
 def letterboxed(picture: Picture, side: int) -> tuple[npt.NDArray[np.uint8], float, int, int]:
-    """The picture in a black square, with its scale and where it begins."""
+    """The picture in a black square, with its scale and offsets."""
     height, width = picture.shape[:2]
     scale = side / max(height, width)
     high, wide = max(1, round(height * scale)), max(1, round(width * scale))
@@ -64,7 +64,7 @@ def letterboxed(picture: Picture, side: int) -> tuple[npt.NDArray[np.uint8], flo
 
 
 def clipped(box: tuple[float, ...]) -> Box:
-    """A box as far as it lies in the picture."""
+    """A box clipped to the picture."""
     x, y, wide, high = (float(number) for number in box)
     left, top = min(max(x, 0.0), 1.0), min(max(y, 0.0), 1.0)
     right, bottom = min(max(x + wide, 0.0), 1.0), min(max(y + high, 0.0), 1.0)
@@ -81,7 +81,7 @@ def overlap(one: Box, other: Box) -> float:
 
 
 def distinct(found: list[tuple[float, Box]], same: float) -> list[tuple[float, Box]]:
-    """The surest of the boxes that lie on each other, surest first."""
+    """Non-maximum suppression: the best of overlapping boxes, best first."""
     kept: list[tuple[float, Box]] = []
     for sure, box in sorted(found, reverse=True):
         if box[2] > 0 and box[3] > 0 and all(overlap(box, other) < same for _, other in kept):
@@ -96,7 +96,7 @@ def _model() -> Any:
 
 
 def interpreter(data: bytes) -> Any:
-    """A LiteRT interpreter of one thread, ready to be given an input."""
+    """A LiteRT interpreter with one thread, ready for input."""
     from ai_edge_litert.interpreter import Interpreter
 
     made = Interpreter(model_content=data, num_threads=1)

@@ -1,4 +1,4 @@
-"""A few small pictures of a video, for a model that looks at pictures."""
+"""Selects a few small pictures of a video for a vision-language model."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _QUALITY = 80
 class Frame:
     """A picture of a video."""
 
-    time: float  # seconds: the middle of the clip that it stands for
+    time: float  # seconds: the middle of its clip
     jpeg: bytes
 
 
 def pick(evidence: Evidence, folder: Path, most: int) -> tuple[Frame, ...]:
-    """At most so many keyframes, evenly spread over the clips, in order; one that is gone is left out."""
+    """At most `most` keyframes, evenly spread over the clips, in order. Missing files are skipped."""
     clips = [clip for clip in evidence.clips if clip.keyframe]
     if most < 1 or not clips:
         return ()

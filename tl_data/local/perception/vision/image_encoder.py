@@ -1,16 +1,13 @@
-"""The vision stage's place for a model that knows what things look like: pictures and texts in one space.
+"""Image-text encoders (CLIP, SigLIP), run by ONNX Runtime from a folder in the layout of Optimum.
 
-The built-in stage measures colours, motion, light and faces, and always does. An encoder adds what it
-cannot: which words fit a picture, whatever is in it. Search asks it beside the other evidence (search.py),
-and its vectors become a part of the clips' own (space.py).
-
-CLIP, SigLIP and their like from a folder, by ONNX Runtime: as Optimum and transformers.js lay them out.
+An encoder scores how well a text describes a picture. Search uses the score in addition to the other evidence
+(search.py), and the vectors of clips contain its vectors (embeddings.py).
 
     config.json  preprocessor_config.json  tokenizer.json
     vision_model.onnx and text_model.onnx, or model.onnx with both; beside them or in onnx/
 
-Names of inputs and outputs, sizes, means and lengths are read from the files. Pictures are made smaller by
-averaging areas, where the models' own scripts use a smoothed cubic: the difference is below what JPEG does.
+Names of inputs and outputs, sizes, means and lengths are read from the files. Pictures are resized by area
+averaging, where the models' own scripts use antialiased bicubic; the difference is below JPEG artefacts.
 """
 
 from __future__ import annotations
@@ -34,18 +31,17 @@ from tl_data.local.perception.evidence import ModelFailed
 
 Vectors = NDArray[np.float32]
 
-#: Captions that say nothing. A text fits a picture as far as it fits better than these: cosines of an
-#: encoder have no zero of their own, and it differs from encoder to encoder.
+#: Neutral captions. The score of a text is its cosine above theirs, because the cosines of unrelated pairs
+#: differ between encoders.
 NEUTRAL = ("a photo", "a picture", "a video frame", "an image", "something")
 
-#: How much better, as a difference of cosines, from nothing to as well as a word can fit. A fitting caption
-#: lies about 0.08 above a neutral one in published examples of CLIP and SigLIP; no weights came to hand here
-#: to measure it with.
+#: Cosine above the neutral captions at scores of 0 and of _MOST. In published examples of CLIP and SigLIP a
+#: correct caption is about 0.08 above a neutral one. It was not measured here.
 _FROM, _TO, _MOST = 0.0, 0.08, 0.85
-_RANK = 0.1  # beyond it the order still shows: the best of several good fits comes first
+_RANK = 0.1  # range of scores beyond _TO, which keeps the order of good captions
 
 
-class Sight(Protocol):
+class ImageEncoder(Protocol):
     """An image-text encoder. Its methods may raise `ModelFailed`."""
 
     name: str
@@ -58,24 +54,24 @@ class Sight(Protocol):
         """Texts as vectors of length 1, a row each."""
 
 
-def sight_of(tiers: Tiers) -> Sight | None:
-    """The encoder that the settings choose; None without one. Its weights are read at first use."""
+def configured_encoder(tiers: Tiers) -> ImageEncoder | None:
+    """The configured encoder; None without one. Its weights are loaded at first use."""
     if tiers.clip is None:
         return None
-    return encoder(tiers.clip, tiers.sight)
+    return load_encoder(tiers.clip, tiers.encoder)
 
 
 def as_numbers(vector: Vectors) -> tuple[float, ...]:
-    """A vector as evidence keeps it: five digits, which changes no cosine by more than a thousandth."""
+    """A vector for the evidence, rounded to five digits: cosines change by less than 0.001."""
     return tuple(round(float(number), 5) for number in vector)
 
 
-def fitting(cosines: Vectors, neutral: Vectors) -> Vectors:
-    """How well a text fits pictures, 0 to 0.95.
+def caption_scores(cosines: Vectors, neutral: Vectors) -> Vectors:
+    """How well a text describes pictures, 0 to 0.95.
 
     Args:
         cosines: of the text and each picture.
-        neutral: the highest cosine of a caption that says nothing and each picture.
+        neutral: the largest cosine of a neutral caption and each picture.
     """
     above = cosines - neutral
     fit = _MOST * np.clip((above - _FROM) / (_TO - _FROM), 0, 1)
@@ -88,13 +84,13 @@ _KINDS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(in
 
 
 @lru_cache(maxsize=1)
-def encoder(folder: Path, name: str) -> Encoder:
-    """The encoder of a folder, once a process."""
-    return Encoder(folder, name)
+def load_encoder(folder: Path, name: str) -> OnnxImageEncoder:
+    """The encoder of a folder, loaded once per process."""
+    return OnnxImageEncoder(folder, name)
 
 
-class Encoder:
-    """An image-text encoder; see `sight.Sight`. Each half is loaded when it is first needed."""
+class OnnxImageEncoder:
+    """An image-text encoder in ONNX. Each half is loaded at first use."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
@@ -130,14 +126,14 @@ class Encoder:
     # ------------------------------------------------------------------------------------ inside
 
     def _dimension(self) -> int:
-        """How many numbers a vector has, by the configuration; checked when there is one."""
+        """The length of a vector by the configuration; verified with the first vector."""
         if self._kind.startswith("siglip"):
             inner = self._config.get("vision_config") or {}
             return int(self._text_config.get("projection_size") or inner.get("hidden_size") or 768)
         return int(self._config.get("projection_dim") or 512)
 
     def _plain(self, text: str) -> str:
-        """SigLIP was trained on lower case without punctuation, which its tokenizer's file does not say."""
+        """The text normalised for SigLIP, whose tokenizer file lacks it: lower case without punctuation."""
         if not self._kind.startswith("siglip"):
             return text
         text = text.lower()
@@ -167,8 +163,8 @@ class Encoder:
         return tokenizer
 
     def _padding(self, tokenizer: Any) -> tuple[str, int]:
-        told = self._folder / "tokenizer_config.json"
-        pad = (_read(told) if told.is_file() else {}).get("pad_token") or ""
+        file = self._folder / "tokenizer_config.json"
+        pad = (_read(file) if file.is_file() else {}).get("pad_token") or ""
         pad = pad.get("content", "") if isinstance(pad, dict) else str(pad)
         number = tokenizer.token_to_id(pad) if pad else None
         if number is None:
@@ -177,7 +173,7 @@ class Encoder:
         return pad, number
 
     def _prepared(self, picture: Picture) -> Vectors:
-        """A picture as the model wants it: resized, cropped, normalised, channels first."""
+        """The input of the model: resized, cropped, normalised, channels first."""
         frame = self._frame
         size, crop = frame.get("size") or 224, frame.get("crop_size") or 224
         height, width = picture.shape[:2]
@@ -229,7 +225,7 @@ class Encoder:
         raise self._failed(f"{path.name} has no input {name}")
 
     def _run(self, path: Path, given: dict[str, Any], wanted: str) -> Vectors:
-        """One half; a model with both halves gets an empty picture or text for the other."""
+        """Run one half. A model with both halves gets a blank input for the other."""
         session = self._session(path)
         outputs = [output.name for output in session.get_outputs()]
         name = next((n for n in (wanted, "pooler_output") if n in outputs), None)

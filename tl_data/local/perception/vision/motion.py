@@ -1,10 +1,8 @@
-"""How much moves, where to, and what the camera does, from the optical flow between small pictures.
+"""Motion of objects and of the camera, from the optical flow between small pictures.
 
-The camera is what the whole picture has in common: a shift and a scale fitted to the flow of its
-textured parts. What is left over is the motion of things.
-
-It is measured by brightness, and by a difference of colours where that changes far more: pink on orange is
-as bright as orange.
+Camera motion is a shift and a scale fitted to the flow of the textured parts. The residual is the motion of
+objects. Flow is computed on luma, or on a colour difference if that changes much more: pink on orange has
+no contrast in luma.
 """
 
 from __future__ import annotations
@@ -18,12 +16,12 @@ import numpy as np
 
 from tl_data.local.perception.decode import Picture
 
-_WIDTH = 192  # pixels the flow is measured at
-_SPREAD = 0.022  # across x along, as deviations over the picture's sides: 0.083 when all of it takes part
-_SOME = 0.002  # share of the picture that must move by itself for anything to move
-_MOVES = 0.02  # picture widths per second from which a pixel moves
-_CHANGES = 0.25  # mean difference of two pictures, of 255, below which nothing moves
-_FAR_MORE = 2.0  # times as much as the brightness a difference of colours must change to be looked at instead
+_WIDTH = 192  # pixels, of the pictures whose flow is computed
+_SPREAD = 0.022  # product of the standard deviations of positions over the sides; 0.083 for the whole picture
+_SOME = 0.002  # least share of the picture that moves apart from the camera
+_MOVES = 0.02  # least speed of a moving pixel in picture widths per second
+_CHANGES = 0.25  # least mean difference of two pictures with motion, of 255
+_FAR_MORE = 2.0  # least ratio of the changes in colour and in luma at which colour is used
 
 
 @dataclass(frozen=True)
@@ -31,17 +29,17 @@ class Step:
     """Motion between two pictures, in picture widths per second."""
 
     amount: float  # mean over the picture
-    right: float  # of what moves, without the camera's share: mean to the right ...
+    right: float  # mean motion of objects to the right, without the camera ...
     down: float  # ... and downwards
-    moving: float  # share of the picture that moves by itself
-    pan: float  # the picture's common shift to the right
+    moving: float  # share of the picture that moves apart from the camera
+    pan: float  # common shift of the picture to the right
     tilt: float  # and downwards
     zoom: float  # growth per second, 0 = none
-    fit: float  # share of the textured picture that follows the common motion
+    fit: float  # share of the textured parts that follow the common motion
 
 
 class Motion:
-    """Flow from picture to picture."""
+    """Computes the motion between consecutive pictures."""
 
     def __init__(self) -> None:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
@@ -49,7 +47,7 @@ class Motion:
         self._time = 0.0
 
     def add(self, time: float, picture: Picture) -> Step | None:
-        """The motion since the picture before; None for the first one or one of another size."""
+        """The motion since the last picture; None for the first one and after a change of size."""
         height = max(32, round(picture.shape[0] * _WIDTH / picture.shape[1]))
         small = cv2.resize(picture, (_WIDTH, height), interpolation=cv2.INTER_AREA)
         planes = cv2.split(cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb))
@@ -72,12 +70,12 @@ def _step(before: Any, gray: Any, flow: Any, passed: float) -> Step:
     ys, xs = np.mgrid[4 : height - 4 : 6, 4 : width - 4 : 6]
     ys, xs = ys.ravel(), xs.ravel()
     texture = cv2.blur(cv2.absdiff(before, cv2.GaussianBlur(before, (0, 0), 3)), (7, 7))
-    seen = texture[ys, xs] > 2  # flat parts have no flow of their own
+    seen = texture[ys, xs] > 2  # flat parts have no reliable flow
     scale = 1 / (width * passed)
     moves = flow[ys, xs] * scale
     pan = tilt = zoom = 0.0
     fit = 0.0
-    # A still frame around a moving thing has no common motion although few parts are textured.
+    # A static border around a moving object has no common motion although few parts are textured.
     still = np.abs(moves).max(axis=1) < _MOVES
     if seen.sum() >= 24 and still[seen].mean() < 0.5:
         points = np.column_stack((xs[seen] - width / 2, ys[seen] - height / 2)).astype(np.float32)
@@ -86,7 +84,7 @@ def _step(before: Any, gray: Any, flow: Any, passed: float) -> Step:
         )
         if matrix is not None:
             fit = float(kept.mean())
-            # What fills only a part of the picture is a thing that moves, not the camera.
+            # Motion in a part of the picture is that of an object, not of the camera.
             spread = float(np.prod(points[kept.ravel() > 0].std(axis=0) / (width, height)))
             if fit > 0.5 and spread > _SPREAD:
                 pan, tilt = float(matrix[0, 2]) * scale, float(matrix[1, 2]) * scale
@@ -103,7 +101,7 @@ def _step(before: Any, gray: Any, flow: Any, passed: float) -> Step:
 
 
 def summary(steps: Sequence[Step]) -> tuple[float, str | None, str]:
-    """Amount, direction of what moves, and the camera, of a clip."""
+    """The amount of motion, its direction, and the camera movement of a clip."""
     if not steps:
         return 0.0, None, "static"
     amount = float(np.mean([step.amount for step in steps]))
@@ -111,7 +109,7 @@ def summary(steps: Sequence[Step]) -> tuple[float, str | None, str]:
 
 
 def sureness(steps: Sequence[Step]) -> tuple[float | None, float | None, float | None]:
-    """How sure motion, direction and camera of a clip are, 0..1; None for what was not measured."""
+    """The confidences of motion, direction and camera of a clip, 0 to 1; None if not measured."""
     if not steps:
         return None, None, None
     moving = np.array([step.moving for step in steps])
@@ -122,7 +120,7 @@ def sureness(steps: Sequence[Step]) -> tuple[float | None, float | None, float |
         along = {"right": right, "left": -right, "down": down, "up": -down}[way]
         direction = round(float((along * moving).sum() / (np.hypot(right, down) * moving).sum()), 3)
     label = _camera(steps)
-    if label == "shaky":  # no step shakes by itself: those that move cancel one another out
+    if label == "shaky":  # a single step cannot be shaky: moving steps that cancel one another are
         moved = [step for step in steps if _moved(step)]
         pan, tilt = (np.array([getattr(step, what) for step in moved]) for what in ("pan", "tilt"))
         swing = float(np.hypot(pan, tilt).mean())
@@ -139,7 +137,7 @@ def _direction(steps: Sequence[Step]) -> str | None:
     right = float(np.average([step.right for step in steps], weights=weights))
     down = float(np.average([step.down for step in steps], weights=weights))
     speed = float(np.average([np.hypot(step.right, step.down) for step in steps], weights=weights))
-    if max(abs(right), abs(down)) < max(0.02, 0.5 * speed):  # to and fro
+    if max(abs(right), abs(down)) < max(0.02, 0.5 * speed):  # back and forth
         return None
     if abs(right) >= abs(down):
         return "right" if right > 0 else "left"
@@ -165,6 +163,6 @@ def _camera(steps: Sequence[Step]) -> str:
         return "shaky"
     if max(abs(pan), abs(tilt)) < 0.02:
         return "static"
-    if abs(pan) >= abs(tilt):  # the picture slides left when the camera turns right
+    if abs(pan) >= abs(tilt):  # the picture shifts left when the camera pans right
         return "pan right" if pan < 0 else "pan left"
     return "tilt down" if tilt < 0 else "tilt up"

@@ -1,8 +1,8 @@
-"""What may be named in a text: people, things that two models agree on, and concepts that are likely enough.
+"""Selects the objects and people that texts may name.
 
-Ranking uses every label. A text says only what was right nearly always on clips that chose nothing: a person
-at 0.5 or above, the detector's name where the classifier sees the same, and the most specific concept whose
-summed probability over the clip is 0.5 or above.
+Search ranks with every label. Texts name only what was nearly always right on unselected clips: people with a
+score of at least 0.5, detections that the classifier confirms, and the most specific concept whose summed
+probability over the clip is at least 0.5.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from tl_data.local.perception.evidence import Clip
 from tl_data.local.perception.vision import concepts
 
 SURE = 0.5  # probability of a concept, and score of a person
-_FOUND = 0.5  # score of a detection that the classifier confirms
-_BARE = 100  # classes below a concept from which on its name says little
+_FOUND = 0.5  # least score of a confirmed detection
+_BARE = 100  # concepts with more classes are too general for a name
 
-#: Concepts that no person would name a thing by.
+#: Concepts whose names are too abstract for texts.
 EMPTY = frozenset((
     "device", "covering", "consumer goods", "commodity", "instrumentality", "implement", "equipment",
     "conveyance", "structure", "artifact", "container", "vessel", "apparatus", "appliance", "durables",
@@ -34,7 +34,7 @@ EMPTY = frozenset((
     "stick", "rod", "bar", "mass", "unit", "medium", "communication system", "telecommunication system",
     "optical instrument", "source of illumination", "furnishing",
 ))  # fmt: skip
-#: Names that a person says first for everything below them.
+#: Basic-level names: texts use them for everything below.
 BASIC = (
     "dog", "cat", "bird", "fish", "snake", "lizard", "frog", "turtle", "crocodilian reptile",
     "dinosaur", "spider", "crab", "snail", "butterfly", "bee", "ant", "beetle", "dragonfly", "fly",
@@ -61,22 +61,22 @@ _PLACES = {
 
 @dataclass(frozen=True)
 class Name:
-    """Something that is in a clip for sure enough to be said."""
+    """An object or place of a clip that texts may name."""
 
-    name: str  # as a person says it: "dog"
+    name: str  # the basic-level name: "dog"
     probability: float  # 0..1
     count: int = 1
-    kind: str = ""  # a more special name that is likely, too: "Airedale"; "" for none
+    kind: str = ""  # a more specific probable name: "Airedale"; "" for none
     number: int = -1  # of the concept
 
 
 def people_in(clip: Clip) -> int:
-    """How many people are in view at once for sure."""
+    """The largest number of certain people in one frame."""
     return sum(name == "person" and sure >= SURE for name, sure in clip.objects)
 
 
 def names_of(clip: Clip) -> tuple[Name, ...]:
-    """What may be named in a clip, people aside, surest first."""
+    """The names for a clip except people, most probable first."""
     table = concepts.table()
     found: dict[str, Name] = {}
     for thing in clip.things:
@@ -96,7 +96,7 @@ def names_of(clip: Clip) -> tuple[Name, ...]:
 
 
 def is_place(name: Name) -> bool:
-    """Whether a name is that of a place rather than of a thing in it: a church, a shore."""
+    """Whether a name is that of a place: a church, a shore."""
     table = concepts.table()
     above = (
         {table.concepts[at].name for at in table.concepts[name.number].above} if name.number >= 0 else set()
@@ -105,7 +105,7 @@ def is_place(name: Name) -> bool:
 
 
 def basic_name(number: int) -> str:
-    """The name that a person says first for a concept: "butterfly" for an admiral."""
+    """The basic-level name of a concept: "butterfly" for an admiral."""
     table = concepts.table()
     concept = table.concepts[number]
     above = sorted((table.concepts[at] for at in concept.above), key=lambda other: -other.depth)

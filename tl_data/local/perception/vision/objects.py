@@ -1,9 +1,9 @@
-"""Things and people in a picture: EfficientNet-Lite3 names, SSD-MobileNetV2 finds, MoveNet confirms people.
+"""Recognises objects and people: classifier EfficientNet-Lite3, detector SSD-MobileNetV2, pose by MoveNet.
 
-Three models look at each sampled frame. The classifier gives probabilities of 1,000 kinds of things, of the
-whole picture and, where it is wide, of three square crops. The detector gives boxes of 80 kinds; beyond these
-it is confidently wrong, so its names count in full only where the classifier agrees (concepts.py). Pose
-confirms what the detector takes for a person.
+Each sampled frame passes three models. The classifier gives probabilities of 1,000 classes, of the whole
+picture or, if it is wide, of three square crops. The detector gives boxes of 80 classes. It labels objects of
+other classes with high confidence, so a detection counts in full only if the classifier agrees (concepts.py).
+A pose confirms a detected person.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ from tl_data.local.perception.evidence import Box, Clip, Label, ModelFailed, Thi
 from tl_data.local.perception.vision import concepts
 from tl_data.local.perception.vision.faces import clipped, distinct, faces, interpreter, letterboxed
 
-EVERY = 2.0  # seconds between frames that are looked at: one per second finds no more
+EVERY = 2.0  # seconds between analysed frames; one per second finds no more
 
-#: A person that the detector finds is confirmed by the mean score of the keypoints, or by a face.
+#: Least mean score of keypoints, and of a face, that confirms a detected person.
 POSED, FACED = 0.25, 0.66
 PERSON, PERSON_POSED = 0.5, 0.25  # least score of a detection that counts as a person, alone and confirmed
-_LEAST = 0.2  # detections below it are noise
-_KEPT, _LABELS = 0.005, 40  # labels of a clip: least probability, and how many at most
-_WIDE = 1.25  # width over height from which three crops are looked at
+_LEAST = 0.2  # least score of a detection
+_KEPT, _LABELS = 0.005, 40  # labels of a clip: least probability, and largest number
+_WIDE = 1.25  # ratio of the sides from which three crops are classified
 _SIDE = 280  # pixels of the classifier's input
 _SAME = 0.5
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What the models find in one picture."""
+class FrameResult:
+    """The results of the models for one frame."""
 
     time: float
     probabilities: npt.NDArray[np.float32]  # of the 1,000 classes
-    things: tuple[tuple[str, float, Box], ...]  # COCO's name, score, place
+    things: tuple[tuple[str, float, Box], ...]  # COCO class, score, box
     faces: tuple[tuple[float, Box], ...]
     pose: float  # mean keypoint score of the most prominent person
 
 
-class Eyes:
-    """The models of the stage, loaded at once.
+class ObjectModels:
+    """The three models and the face detector.
 
     Args:
-        objects: a folder that takes the place of the package of weights.
-        detector: whether the detector is used: it takes two thirds of the time and 250 MB.
+        objects: a folder with the weights, instead of their package.
+        detector: whether the detector is used; it takes two thirds of the time and 250 MB.
 
     Raises:
         ModelFailed: weights are missing or differ.
@@ -64,7 +64,7 @@ class Eyes:
         self._classifier = interpreter(files["efficientnet_lite3.tflite"])
         [pose] = weights.read(weights.POSE, objects).values()
         self._pose = interpreter(pose)
-        self.name = "see" if detector else "see-small"  # as the evidence and the engine's model name have it
+        self.name = "see" if detector else "see-small"  # in the evidence and in the engine's model name
         self._detector: Any = None
         self._names: dict[int, str] = {}
         if detector:
@@ -73,12 +73,14 @@ class Eyes:
                 np.frombuffer(graph, np.uint8), np.frombuffer(text, np.uint8)
             )
             self._names = _COCO
-        faces(np.zeros((32, 32, 3), np.uint8))  # its weights are checked now, not in the middle of a video
+        faces(np.zeros((32, 32, 3), np.uint8))  # checks its weights now, not during a video
 
-    def look(self, time: float, picture: Picture) -> Frame:
-        """Look at an RGB picture."""
+    def detect(self, time: float, picture: Picture) -> FrameResult:
+        """Analyse an RGB picture. `time` is in seconds."""
         found = self._found(picture)
-        return Frame(time, self._classes(picture), tuple(found), tuple(faces(picture)), self._posed(picture))
+        return FrameResult(
+            time, self._classes(picture), tuple(found), tuple(faces(picture)), self._posed(picture)
+        )
 
     def _classes(self, picture: Picture) -> npt.NDArray[np.float32]:
         rows = [self._class(crop) for crop in _crops(picture)]
@@ -120,25 +122,25 @@ class Eyes:
 
 
 @lru_cache(maxsize=1)
-def eyes(objects: Path | None = None, detector: bool = True) -> Eyes:
-    """The models, once a process.
+def load_object_models(objects: Path | None = None, detector: bool = True) -> ObjectModels:
+    """The models, loaded once per process.
 
     Raises:
-        ModelFailed: weights are missing or differ, or cannot be loaded; says which and what to type.
+        ModelFailed: weights are missing, differ, or cannot be loaded; the message has the command that helps.
     """
     try:
-        return Eyes(objects, detector=detector)
+        return ObjectModels(objects, detector=detector)
     except (ImportError, RuntimeError, ValueError, cv2.error) as error:
-        raise ModelFailed(f"the models that see cannot be loaded: {error}") from error
+        raise ModelFailed(f"the object models cannot be loaded: {error}") from error
 
 
-def eyes_of(tiers: Tiers) -> Eyes | None:
-    """The models that the settings choose, loaded now; None where they are missing."""
-    return eyes(tiers.objects, tiers.detector) if tiers.eyes else None
+def configured_object_models(tiers: Tiers) -> ObjectModels | None:
+    """The configured models; None if they are not installed."""
+    return load_object_models(tiers.objects, tiers.detector) if tiers.object_models else None
 
 
-def with_objects(clip: Clip, frames: Sequence[Frame]) -> Clip:
-    """A clip with what was found in its frames: labels, things with places and times, people and faces."""
+def with_objects(clip: Clip, frames: Sequence[FrameResult]) -> Clip:
+    """A clip with the results of its frames: labels, objects, people and faces."""
     if not frames:
         return clip
     best = max(frames, key=lambda frame: (len(people_of(frame)), len(frame.faces)))
@@ -156,8 +158,8 @@ def with_objects(clip: Clip, frames: Sequence[Frame]) -> Clip:
     )
 
 
-def people_of(frame: Frame) -> list[tuple[float, Box]]:
-    """The people in a frame, surest first: detected, or detected less surely and confirmed."""
+def people_of(frame: FrameResult) -> list[tuple[float, Box]]:
+    """The people in a frame, largest confidence first. A low score needs a confirmation by pose or face."""
     boxes = distinct([(score, box) for name, score, box in frame.things if name == "person"], _SAME)
     found = []
     for score, box in boxes:
@@ -165,7 +167,7 @@ def people_of(frame: Frame) -> list[tuple[float, Box]]:
         confirmed = face >= FACED or (frame.pose >= POSED and box is boxes[0][1])
         if score >= (PERSON_POSED if confirmed else PERSON):
             found.append((round(max(score, 0.7 if face >= FACED else score), 3), box))
-    for sure, place in frame.faces:  # a face is a person, also where the detector saw none
+    for sure, place in frame.faces:  # a face is a person, also without a detection
         if not any(_inside(place, box) for _, box in boxes):
             found.append((sure, place))
     return sorted(found, reverse=True)
@@ -176,8 +178,8 @@ def _inside(place: Box, box: Box) -> bool:
     return box[0] - 0.02 <= x <= box[0] + box[2] + 0.02 and box[1] - 0.05 <= y <= box[1] + box[3]
 
 
-def _labels(frames: Sequence[Frame]) -> tuple[Label, ...]:
-    """The classes with their highest and mean probability over the frames, most probable first."""
+def _labels(frames: Sequence[FrameResult]) -> tuple[Label, ...]:
+    """The classes with their largest and mean probability over the frames, most probable first."""
     table = np.stack([frame.probabilities for frame in frames])
     most, mean, at = table.max(axis=0), table.mean(axis=0), table.argmax(axis=0)
     order = [number for number in np.argsort(-most, kind="stable")[:_LABELS] if most[number] >= _KEPT]
@@ -191,8 +193,8 @@ def _labels(frames: Sequence[Frame]) -> tuple[Label, ...]:
     )  # fmt: skip
 
 
-def _things(frames: Sequence[Frame]) -> tuple[Thing, ...]:
-    """Each kind that was detected: its surest place, when it was seen, how many at once, who agrees."""
+def _things(frames: Sequence[FrameResult]) -> tuple[Thing, ...]:
+    """The detected classes: best box, first and last time, largest count, whether confirmed."""
     found: dict[str, Thing] = {}
     for frame in frames:
         mass = concepts.summed(enumerate(frame.probabilities.tolist()))
@@ -211,7 +213,7 @@ def _things(frames: Sequence[Frame]) -> tuple[Thing, ...]:
 
 
 def _joined(before: Thing, now: Thing) -> Thing:
-    """A kind of thing in one more frame: the surest detection that the classifier confirms stands for it."""
+    """A class with one more frame. The best confirmed detection is kept."""
     best = max(before, now, key=lambda thing: (thing.agreed, thing.probability))
     return Thing(
         best.name, best.probability, before.start_sec, now.end_sec, best.box, max(before.count, now.count),
@@ -220,7 +222,7 @@ def _joined(before: Thing, now: Thing) -> Thing:
 
 
 def _crops(picture: Picture) -> list[Picture]:
-    """The picture, or three squares of a wide or tall one."""
+    """The picture, or three square crops of a wide or tall one."""
     height, width = picture.shape[:2]
     side = min(height, width)
     if max(height, width) < _WIDE * side:

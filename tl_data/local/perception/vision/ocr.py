@@ -1,8 +1,8 @@
-"""On-screen text: read when the picture changed and text is likely, kept as lines with their time.
+"""Recognises on-screen text, as lines with their times.
 
-Reading is the dearest thing the engine does, so it is spent in steps: a picture that looks like the last
-one is not read; one without text-like texture is not read; a small copy is searched for lines; only lines
-that were not read before are recognised, in the large picture.
+Recognition is the most expensive stage, so it is avoided in steps: pictures that have not changed and
+pictures without text-like texture are skipped, lines are located in a small copy, and only new lines are
+recognised, in the large picture.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tl_data.local.perception.decode import LARGE, Picture, Seen
+from tl_data.local.perception.decode import LARGE, DecodedFrame, Picture
 from tl_data.local.perception.evidence import Span
 
 Gray = npt.NDArray[np.uint8]
 Blocks = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
-_SLOPE = 96  # Sobel response of a stroke's side
-_DENSITY = 0.10  # share of pixels on rising, and on falling, sides
-_CHANGED = 8  # mean difference (0-255) from which a block must be searched again
-_RESTS = 6  # mean difference below which a block stands still
-_PAUSES = (1.0, 16.0)  # seconds between searches: while text is found, and at most
-_SOONEST = 2.0  # seconds between searches for new things that stand still, whatever was found before
+_SLOPE = 96  # Sobel response at the edge of a stroke
+_DENSITY = 0.10  # least share of pixels on rising, and on falling, edges
+_CHANGED = 8  # least mean difference (0-255) of a block that is searched again
+_RESTS = 6  # largest mean difference of a static block
+_PAUSES = (1.0, 16.0)  # seconds between searches: while text is found, and the longest
+_SOONEST = 2.0  # seconds between searches for new static content
 _MOST_LINES = 60
-_COPY = 2 / 3  # size of the copy that is searched for lines: the search costs with its area
-_SURE = 0.6  # confidence from which a reading is kept
-_SAME = 10.0  # mean difference (0-255) below which two crops of a line are the same line
+_COPY = 2 / 3  # scale of the copy in which lines are located: the cost grows with its area
+_SURE = 0.6  # least confidence of a reading
+_SAME = 10.0  # largest mean difference (0-255) of two crops of the same line
 _SIGN = (96, 16)  # size of the crop that is compared
 
 
 @dataclass
 class _Line:
-    """A line of text on the screen and how long it has been there."""
+    """A line of text on the screen, from its first to its last time."""
 
     box: Box  # in the small picture
     sign: npt.NDArray[np.int16]
@@ -50,20 +50,20 @@ class _Line:
 
 
 class Reader:
-    """Reads the text of a stream of pictures."""
+    """Recognises the text of a stream of pictures."""
 
     def __init__(self) -> None:
         self._open: list[_Line] = []
         self._done: list[_Line] = []
-        self._before: Gray | None = None  # the picture before
-        self._examined: Gray | None = None  # what each part looked like when it was last searched
+        self._before: Gray | None = None  # the last picture
+        self._examined: Gray | None = None  # each part as it was when it was last searched
         self._time = 0.0
         self._cut = self._searched = 0.0
-        self._rested = 0.0  # when a search may come next although nothing stands still
+        self._rested = 0.0  # time of the next search if nothing is static
         self._pause = _PAUSES[0]
 
-    def add(self, seen: Seen, small: Picture, cut: float | None = None) -> None:
-        """Look at the next picture; `cut` is the time of a cut since the picture before."""
+    def add(self, seen: DecodedFrame, small: Picture, cut: float | None = None) -> None:
+        """Add the next picture. `cut` is the time of a cut since the last one."""
         gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
         time, before = seen.time, self._before
         came = (time + self._time) / 2
@@ -75,13 +75,13 @@ class Reader:
         if self._follow(gray, last, time, cut):
             self._pause, self._rested = _PAUSES[0], time
         if self._examined is None and time - self._cut < 1:
-            came = self._cut  # what the first look at a shot finds was there from its beginning
+            came = self._cut  # text in the first picture of a shot is shown from its beginning
         blocks = _texty(gray)
         if self._examined is not None:
             blocks &= _blocks(cv2.absdiff(gray, self._examined)) > _CHANGED
         if not blocks.any():
             return
-        # Text stands still; what moves is searched now and then only, for text that scrolls.
+        # Text is static. Moving parts are searched less often, for scrolling text.
         rests = (
             before is not None
             and cut is None
@@ -100,13 +100,13 @@ class Reader:
         self._rested = time + self._pause
 
     def finish(self, end: float) -> tuple[Span, ...]:
-        """Everything that was shown, in order of time and place."""
+        """All text, in order of time and place."""
         for line in self._open:
             line.end = end
         return _spans([*self._done, *self._open])
 
     def _follow(self, gray: Gray, last: float, time: float, cut: float | None) -> bool:
-        """Keep the lines that are still there, close those that are gone; whether any is gone."""
+        """Extend the lines that are still shown and close the others; returns whether any was closed."""
         count = len(self._done)
         stay = []
         for line in self._open:
@@ -116,15 +116,15 @@ class Reader:
             else:
                 line.end = cut if cut is not None else (last + time) / 2
                 self._done.append(line)
-                if self._examined is not None:  # it may be back as it was, after a flash: search there again
+                if self._examined is not None:  # it may return after a flash: search there again
                     left, top, right, bottom = line.box
                     here = gray[top:bottom, left:right]
                     self._examined[top:bottom, left:right] = np.where(here > 127, 0, 255)
         self._open = stay
         return len(self._done) > count
 
-    def _search(self, seen: Seen, gray: Gray, blocks: Blocks, came: float) -> bool:
-        """Search the part of the picture around `blocks` and read the lines that are new there."""
+    def _search(self, seen: DecodedFrame, gray: Gray, blocks: Blocks, came: float) -> bool:
+        """Search the part of the picture around `blocks` and recognise its new lines."""
         large = seen.picture(LARGE)
         scale = large.shape[1] / gray.shape[1]
         left, top, right, bottom = (round(edge * scale) for edge in _around(blocks, gray))
@@ -147,7 +147,7 @@ def _spans(lines: Sequence[_Line]) -> tuple[Span, ...]:
         text, sure = line.readings[0]
         if sure < _SURE or sum(letter.isalnum() for letter in text) < 2:
             continue
-        # A line that moves or shimmers is found anew each time: the same words a moment later go on.
+        # A moving line is found as new each time. The same words a moment later continue it.
         twin = next(
             (
                 other
@@ -187,7 +187,7 @@ def _close_words(one: str, other: str) -> bool:
 
 
 def _texty(gray: Gray) -> Blocks:
-    """Which blocks of the picture may hold text: many strokes with a rising and a falling side, in a row."""
+    """The blocks that may contain text: rows of many strokes with rising and falling edges."""
     slope = cv2.Sobel(gray, cv2.CV_16S, 1, 0, ksize=3)
     window = (31, 7)
     rising = cv2.blur((slope > _SLOPE).astype(np.uint8) * 255, window)
@@ -206,7 +206,7 @@ def _blocks(plane: Gray) -> npt.NDArray[Any]:
 
 
 def _around(blocks: Blocks, gray: Gray) -> tuple[int, int, int, int]:
-    """The rectangle around all blocks, with a rim, in pixels of `gray`."""
+    """The bounding box of the blocks with a margin, in pixels of `gray`."""
     height, width = gray.shape
     rows, columns = np.nonzero(blocks.any(axis=1))[0], np.nonzero(blocks.any(axis=0))[0]
     along, across = height / blocks.shape[0], width / blocks.shape[1]
@@ -219,7 +219,7 @@ def _around(blocks: Blocks, gray: Gray) -> tuple[int, int, int, int]:
 
 
 def _find(part: Picture) -> list[Box]:
-    """Boxes of the text lines in a part of the large picture, found in a copy two thirds as large."""
+    """The boxes of text lines in a part of the large picture, located in a smaller copy."""
     height, width = part.shape[:2]
     size = max(32, round(width * _COPY)), max(32, round(height * _COPY))
     copy = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
@@ -263,7 +263,7 @@ def _same(one: npt.NDArray[np.int16], other: npt.NDArray[np.int16]) -> bool:
 
 
 def _overlap(one: Box, other: Box) -> float:
-    """Common area over the area of both."""
+    """Intersection over union."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     if width <= 0 or height <= 0:
@@ -274,7 +274,7 @@ def _overlap(one: Box, other: Box) -> float:
 
 @cache
 def _engine() -> Any:
-    """The models of the rapidocr wheel. One thread each: two are slower here, and other videos wait."""
+    """The models of the rapidocr wheel, with one thread each: two are slower, and other videos need them."""
     from rapidocr import RapidOCR
 
     logging.getLogger("RapidOCR").setLevel(logging.CRITICAL)

@@ -1,11 +1,11 @@
-"""Where one shot ends and the next begins, and how shots become clips of 2 to 10 seconds.
+"""Shot detection, and the division of shots into clips of 2 to 10 seconds.
 
-A cut is a frame that differs from the one before far more than the frames around it differ from each
-other, that covers enough of the picture, and that is not undone a moment later (a flash). A slow change
-(dissolve, fade) is found by comparing pictures once the picture rests again; a camera that comes to rest
-shows much of what it showed two seconds before, the end of a dissolve does not.
+A cut is a frame whose difference to the one before is much larger than those around it, in enough of the
+picture, and not reverted a moment later (a flash). Dissolves and fades are found by comparing pictures when
+the picture comes to rest. After a camera movement it still shows much of what it showed two seconds before;
+after a dissolve it does not.
 
-Colour is measured a second time by itself: it is a ninth of a trace, and orange may be as bright as pink.
+Chroma is compared separately, because it is only a ninth of a trace.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ import numpy.typing as npt
 
 Trace = npt.NDArray[np.int16]
 
-SHORTEST, LONGEST, USUAL = 1.95, 10.0, 6.0  # seconds of a clip; a frame less than 2 is still 2
+SHORTEST, LONGEST, USUAL = 1.95, 10.0, 6.0  # seconds of a clip; a clip of 2 s may lack a frame
 AHEAD = 3  # frames that must follow before a cut is certain
-_RATIO = 3.0  # a cut's difference over that of its neighbours
-_LEAST = 5.0  # mean difference (0-255) below which nothing is a cut
-_SPREAD = 0.06  # share of the picture that a cut changes
-_CHANGED = 16  # difference from which a sample counts as changed
-_TINT_LEAST, _TINT_SPREAD = 10.0, 0.25  # the same of colour alone, which a lamp or a caption changes, too
-_LONG = 4.0  # seconds of movement from which a rest may be a camera's
+_RATIO = 3.0  # least ratio of the differences at a cut and around it
+_LEAST = 5.0  # least mean difference (0-255) at a cut
+_SPREAD = 0.06  # least share of the picture that a cut changes
+_CHANGED = 16  # least difference of a changed sample
+_TINT_LEAST, _TINT_SPREAD = 10.0, 0.25  # the same for chroma, which lamps and captions change as well
+_LONG = 4.0  # seconds of movement after which a rest may be the end of a camera movement
 _BEFORE = 2.0  # seconds
-_ALIKE = 0.6  # correlation from which two pictures show the same
+_ALIKE = 0.6  # least correlation of two pictures with the same content
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A clip to be: seconds, and whether a cut begins it."""
+    """The bounds of a clip in seconds, and whether it begins at a cut."""
 
     start: float
     end: float
@@ -41,7 +41,7 @@ class Stretch:
 
 
 class Cuts:
-    """Finds cuts in a stream of traces; tells each one a few frames after it happened."""
+    """Finds cuts in a stream of traces, each a few frames after it occurred."""
 
     def __init__(self) -> None:
         self._traces: deque[tuple[float, Trace]] = deque(maxlen=2 * AHEAD + 2)
@@ -49,12 +49,12 @@ class Cuts:
         self._steps: deque[float] = deque(maxlen=2 * AHEAD + 2)  # difference to the frame before
         self._tint_steps: deque[float] = deque(maxlen=2 * AHEAD + 2)
         self._past: deque[tuple[float, Trace]] = deque()  # of the last seconds
-        self._rest: Trace | None = None  # how the shot looked when it last rested
+        self._rest: Trace | None = None  # the trace of the shot when it was last at rest
         self._rest_time = 0.0
         self._last_cut = -1.0
 
     def add(self, time: float, trace: Trace, tint: Trace | None = None) -> float | None:
-        """The time of a cut that has become certain, or None; `tint` is the colour's part of the trace."""
+        """Add a frame; returns the time of a cut that is now certain, or None. `tint` is the chroma."""
         tint = trace[:0] if tint is None else tint
         before = self._traces[-1][1] if self._traces else trace
         tint_before = self._tints[-1] if self._tints else tint
@@ -70,7 +70,7 @@ class Cuts:
         return self._hard() or self._slow()
 
     def finish(self) -> float | None:
-        """A cut among the very last frames."""
+        """The time of a cut among the last frames, or None."""
         for _ in range(AHEAD):
             time, trace = self._traces[-1] if self._traces else (0.0, np.zeros(1, np.int16))
             found = self.add(time, trace, self._tints[-1] if self._tints else None)
@@ -116,9 +116,9 @@ class Cuts:
 
 
 class Stretches:
-    """Turns cuts into stretches of 2 to 10 s while the video is still being read.
+    """Divides shots into clips of 2 to 10 s while the video is decoded.
 
-    A shot that is too short is joined to its neighbour; one that is too long is split.
+    A shot that is too short is merged with its neighbour; one that is too long is split.
     """
 
     def __init__(self) -> None:
@@ -126,19 +126,19 @@ class Stretches:
         self._by_cut = True
 
     def cut(self, time: float) -> list[Stretch]:
-        """The stretches that end for sure at a cut at `time`."""
+        """The clips that are complete at a cut at `time`."""
         if time - self.start < SHORTEST:
             return []
         return self._close(time, cut=True)
 
     def reach(self, time: float) -> list[Stretch]:
-        """The stretches that end for sure although the shot goes on: it has become too long."""
+        """The clips that are complete because the shot has become too long."""
         if time - self.start <= USUAL + LONGEST - SHORTEST:
             return []
         return self._close(self.start + USUAL, cut=False)
 
     def finish(self, end: float, last: Stretch | None) -> list[Stretch]:
-        """What is left at the end of the video; a rest that is too short joins `last`, which it replaces."""
+        """The remaining clips at the end of the video. A too short one replaces `last`, merged with it."""
         left = end - self.start
         if left <= 0:
             return []
@@ -147,7 +147,7 @@ class Stretches:
         return self._close(end, cut=False)
 
     def _close(self, end: float, *, cut: bool) -> list[Stretch]:
-        # The last clip of a video must be able to take in a rest that is too short for itself.
+        # Keep room in the last clip for a remainder that is too short for a clip.
         count = 1 if end - self.start <= LONGEST - SHORTEST else 2
         edges = np.linspace(self.start, end, count + 1)
         made = [
@@ -159,7 +159,7 @@ class Stretches:
 
 
 def _jumps(looks: Sequence[Trace], steps: Sequence[float], at: int, least: float, spread: float) -> bool:
-    """Whether the look at place `at` differs from the one before as after a cut."""
+    """Whether there is a cut between the traces before and at `at`."""
     step = steps[at]
     around = [value for place, value in enumerate(steps) if place != at and place > 0]
     if step < least or step < _RATIO * (float(np.mean(around)) + 1.0) or step < max(around):
@@ -167,7 +167,7 @@ def _jumps(looks: Sequence[Trace], steps: Sequence[float], at: int, least: float
     before, after = looks[at - 1], looks[-1]
     if min(_spread(before, looks[at]), _spread(before, after)) < spread:
         return False
-    return _difference(before, after) >= step / 2  # else a flash: the picture of before is back
+    return _difference(before, after) >= step / 2  # else a flash: the old picture is back
 
 
 def _difference(one: Trace, other: Trace) -> float:
@@ -179,7 +179,7 @@ def _spread(one: Trace, other: Trace) -> float:
 
 
 def _alike(one: Trace, other: Trace) -> float:
-    """Correlation of two pictures, -1 to 1."""
+    """The correlation of two traces, -1 to 1."""
     a, b = one - one.mean(), other - other.mean()
     scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum()) / scale if scale > 0 else 0.0
