@@ -1,21 +1,21 @@
-"""Texts from videos, paid once: what is asked, under which keys the ledger keeps it, and how it is sent.
+"""Text analyses of videos, each paid at most once: requests, their ledger keys, and how they are sent.
 
     request = TextRequest(video, parts_of(["summary", "chapters"]))
     [result] = await session.analyze_many([request])
     result.answers                      # {"summary": {...}, "chapter": {...}}: by the parts' names
     result.errors                       # the same for the parts that failed
 
-A request is about one video and has one part or more; each part is a call of the ledger of its own. Parts
-that no record knows are asked together: one analysis with one JSON schema, billed once, and each part's
-record holds the id of the same task. So a part that was asked in a job is free in SQL and the other way
-around, and a process that was killed finds its task by any of its parts.
+A request is about one video and has one or more parts. Each part is a separate call in the ledger. Parts
+without a record are requested together: one analysis with one JSON schema, billed once. The record of each
+part has the id of that task. So a part of a job is free in SQL and vice versa, and after a crash the task is
+found by any of its parts.
 
-Where it goes (`AnalyzeTaskMethods.account_generation`):
+The endpoints by generation of the account (`AnalyzeTaskMethods.account_generation`):
 
-    today   POST /analyze/tasks with a video object; `analyze_many` puts assets that are ready into batches
-            of up to 1,000. The ledger's key is the task's `custom_id`, so that a lost task is found again.
-    2025    POST /analyze, /gist, /summarize with the id of an indexed video, one call a part. Nothing keeps
-            a key there: a process that is killed while it waits pays again.
+    today   POST /analyze/tasks with a video object; `analyze_many` puts ready assets into batches of up to
+            1,000. The ledger's key is the task's `custom_id`, by which a lost task is found.
+    2025    POST /analyze, /gist, /summarize with the id of an indexed video, one call per part. These calls
+            have no key: a process that is killed while it waits pays again.
 """
 
 from __future__ import annotations
@@ -57,44 +57,44 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-#: Tokens that each part of a combined answer may take; the API's own default for a whole answer.
+#: Most tokens of each part of a combined answer; the API's default for a whole answer.
 PART_TOKENS = 4096
 
 
 @dataclass(frozen=True)
 class VideoRef:
-    """A video by every name it is known under; at least one of url, asset_id and video_id is set."""
+    """A reference to a video. At least one of url, asset_id and video_id is set."""
 
     video_id: str | None = None
     index_id: str | None = None
     asset_id: str | None = None
-    url: str | None = None  # as it is sent, signature included
+    url: str | None = None  # as sent, including a signature
     content_key: str | None = None
     canonical: str | None = None
     duration_sec: float | None = None
 
     @classmethod
     def of(cls, record: Mapping[str, Any], **more: Any) -> VideoRef:
-        """The video of a record of type `types.VIDEO`."""
+        """The reference of a record of type `types.VIDEO`."""
         names = ("video_id", "index_id", "asset_id", "duration_sec")
         return cls(**{name: record.get(name) for name in names}, **more)
 
     @property
     def object(self) -> Json | None:
-        """The API's video object; None if only the id of an indexed video is known."""
+        """The video object of the API; None if only the id of an indexed video is known."""
         if self.asset_id:
             return {"type": "asset_id", "asset_id": self.asset_id}
         return {"type": "url", "url": self.url} if self.url else None
 
     @property
     def contents(self) -> list[str]:
-        """What ledger keys are made of: the video's id, then its content; without both, the asset's id."""
+        """The identifiers in ledger keys: the video's id, then its content; without both, the asset's id."""
         keys = [f"video:{self.video_id}" if self.video_id else None, self.content_key]
         return [key for key in keys if key] or [f"asset:{self.asset_id}"]
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name for messages."""
         if self.canonical:
             return self.canonical
         return f"video {self.video_id}" if self.video_id else f"asset {self.asset_id}"
@@ -102,7 +102,7 @@ class VideoRef:
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a video, in seconds on the clock of the file; None is its beginning or end."""
+    """A part of a video, in seconds from its start. None is its beginning or end."""
 
     start_sec: float | None = None
     end_sec: float | None = None
@@ -113,44 +113,45 @@ class Window:
 
     @property
     def params(self) -> Json:
-        """As they stand in ledger keys: nothing for the whole video."""
+        """The parameters in ledger keys; {} for the whole video."""
         return {n: v for n, v in vars(self).items() if v is not None}
 
     def seconds(self, duration: float | None) -> float | None:
-        """Its length, which is billed; None if the video's own is not known and needed."""
+        """The length, which is billed; None if it depends on the unknown length of the video."""
         end = self.end_sec if duration is None else min(self.end_sec or duration, duration)
         return None if end is None else max(0.0, end - (self.start_sec or 0.0))
 
     def check(self, duration: float | None, model: TextModel | None) -> None:
-        """Refuse a window that no model takes.
+        """Validate the window against the model's limits.
 
         Raises:
-            SchemaMismatch: it is reversed, too short, too long or outside the video; or the model has none.
+            SchemaMismatch: it is reversed, too short, too long or outside of the video, or the model supports
+                no windows.
         """
         if not self.given:
             return
         start, end = self.start_sec or 0.0, self.end_sec
         shown = f"start_sec = {start:g}, end_sec = {'the end' if end is None else f'{end:g}'}"
         if start < 0 or (end is not None and end <= start):
-            raise SchemaMismatch(f"{shown} is no part of a video: start_sec is 0 or more, end_sec is later")
+            raise SchemaMismatch(f"{shown} is invalid: start_sec must be at least 0 and below end_sec")
         if duration is not None and (start >= duration or (end is not None and end > duration + 0.5)):
-            raise SchemaMismatch(f"{shown} lies outside the video, which is {duration:g} s long")
+            raise SchemaMismatch(f"{shown} is outside of the video, which is {duration:g} s long")
         if model is None:
             return
         if not model.windows:
             raise SchemaMismatch(
-                f"{model.name} looks at whole videos only: leave start_sec and end_sec out, or use an "
+                f"{model.name} analyses whole videos only: omit start_sec and end_sec, or use an "
                 "account with Pegasus 1.5"
             )
         length = self.seconds(duration)
         if length is not None and length < model.shortest_sec:
             raise SchemaMismatch(
-                f"{shown} is {length:g} s long; {model.name} takes {model.shortest_sec:g} s or more"
+                f"{shown} is {length:g} s long; {model.name} needs at least {model.shortest_sec:g} s"
             )
         if length is not None and length > model.window_sec:
             raise SchemaMismatch(
-                f"{shown} is {length:g} s long; {model.name} takes {model.window_sec:g} s at most: "
-                "ask for several parts"
+                f"{shown} is {length:g} s long; {model.name} accepts at most {model.window_sec:g} s: "
+                "request several shorter windows"
             )
 
 
@@ -159,10 +160,10 @@ WHOLE = Window()
 
 @dataclass(frozen=True)
 class Part:
-    """One thing that is asked of a video, with a record of its own in the ledger.
+    """One part of a request, with its own record in the ledger.
 
-    `properties` (name -> JSON schema) make it a part of a combined answer; without them its prompt and
-    `response_format` stand alone.
+    With `properties` (name -> JSON schema) it can be combined with other parts. Without them it is a separate
+    analysis with its prompt and `response_format`.
     """
 
     operation: str
@@ -173,12 +174,12 @@ class Part:
 
     @property
     def alone(self) -> bool:
-        """Whether it cannot share an analysis with other parts."""
+        """Whether it needs a separate analysis."""
         return not self.properties
 
 
 def summary_part(prompt: str | None = None, temperature: float | None = None) -> Part:
-    """A summary; `prompt` says what it is for."""
+    """A summary. `prompt` has instructions for it."""
     return _preset_part("summary", ["summary"], prompt, temperature)
 
 
@@ -206,25 +207,25 @@ def _preset_part(
     return Part(operation, params, text, {p.name: p.schema for p in presets})
 
 
-#: Outputs of `parts_of` in the order in which they are asked.
+#: Outputs of `parts_of` in the order of their requests.
 OUTPUTS = ("summary", "title", "topics", "hashtags", "chapters", "highlights")
 
 
 def parts_of(
     outputs: Iterable[str], prompts: Sequence[str | None] = (None,), temperature: float | None = None
 ) -> tuple[Part, ...]:
-    """The parts that outputs take, in a fixed order; title, topics and hashtags are one.
+    """The parts for some outputs, in a fixed order. Title, topics and hashtags are one part.
 
     Args:
         outputs: names of OUTPUTS.
-        prompts: of the summaries, one each; an empty one is a plain summary.
+        prompts: one per summary; None is a plain summary.
 
     Raises:
-        SchemaMismatch: an output that there is not.
+        SchemaMismatch: an unknown output.
     """
     wanted = set(outputs)
     if unknown := wanted - set(OUTPUTS):
-        raise SchemaMismatch(f"no output is called {', '.join(sorted(unknown))}; use {', '.join(OUTPUTS)}")
+        raise SchemaMismatch(f"unknown output {', '.join(sorted(unknown))}; use {', '.join(OUTPUTS)}")
     parts = [summary_part(prompt or None, temperature) for prompt in prompts if "summary" in wanted]
     parts += [gist_part()] if wanted & {"title", "topics", "hashtags"} else []
     parts += [chapters_part(None, temperature)] if "chapters" in wanted else []
@@ -234,9 +235,9 @@ def parts_of(
 
 @dataclass(frozen=True)
 class TextRequest:
-    """What is asked of one video.
+    """A request about one video.
 
-    `definitions` makes it an analysis of segments. `pictures` are URLs or paths that the prompt refers to.
+    `definitions` makes it an analysis by segments. `pictures` are URLs or paths that the prompt refers to.
     """
 
     video: VideoRef
@@ -251,61 +252,61 @@ class TextRequest:
 
     @property
     def billed_times(self) -> int:
-        """How often its length is billed: once, or once per segment definition."""
+        """How many times the length is billed: once, or once per segment definition."""
         return max(1, len(self.definitions))
 
 
 @dataclass
 class TextResult:
-    """What became of a request: an answer or an error for each of its parts, by number."""
+    """The result of a request: an answer or an error for each of its parts, by number."""
 
     request: TextRequest
     answers: dict[int, Json] = field(default_factory=dict)
     errors: dict[int, TLDataError] = field(default_factory=dict)
-    models: dict[int, str] = field(default_factory=dict)  # that wrote the answers
+    models: dict[int, str] = field(default_factory=dict)  # the models of the answers
 
     def raised(self) -> TextResult:
-        """The same, if nothing failed; else the first error is raised."""
+        """The result itself. Raises the first error if a part failed."""
         if self.errors:
             raise self.errors[min(self.errors)]
         return self
 
 
 class Analyses:
-    """Runs requests, each part at most once. Belongs to a session."""
+    """Runs the requests of a session. Each part is paid at most once."""
 
     def __init__(self, client: Client, ledger: Ledger, watcher: TaskWatcher, model: str | None) -> None:
         """
         Args:
-            model: what the settings or the embedded engine name; None is the default of the account.
+            model: the configured model, or that of the embedded engine; None is the default of the account.
         """
         self._client, self._ledger, self._watcher = client, ledger, watcher
         self._named = model
         self._batches = Batches(client, client.settings)
 
     async def aclose(self) -> None:
-        """End what runs in the background."""
+        """Stop background work."""
         await self._batches.aclose()
 
     @property
     def model(self) -> str:
-        """The model that texts are asked of, as far as the account is known."""
+        """The model of texts. It may change when the generation of the account is known."""
         if self._named:
             return self._named
         return TEXT_MODEL_2025 if self._client.generation == "2025" else TEXT_MODEL
 
     @property
     def _models(self) -> list[str]:
-        """The models whose records answer a call: the one that is asked, then the other generation's."""
+        """The models whose records are valid answers: the current one, then the other generation's."""
         others = [] if self._named else [TEXT_MODEL, TEXT_MODEL_2025]
         return list(dict.fromkeys([self.model, *others]))
 
     def call(self, part: Part, video: VideoRef, window: Window = WHOLE, minutes: float = 0.0) -> Call:
-        """The ledger's name for a part of a request."""
+        """The ledger's call for a part of a request."""
         return self._calls(part, video, window, minutes)[0]
 
     def _calls(self, part: Part, video: VideoRef, window: Window, minutes: float = 0.0) -> list[Call]:
-        """The call, and the names under which earlier records may hold its answer."""
+        """The call, and the calls under which earlier records may have its answer."""
         params = {n: v for n, v in {**part.params, **window.params}.items() if v is not None}
         return [
             Call(part.operation, content, params, model, content=video.name, video_minutes=minutes)
@@ -314,7 +315,7 @@ class Analyses:
         ]
 
     async def known(self, part: Part, video: VideoRef, window: Window = WHOLE) -> Entry | None:
-        """The record of an answer that was paid for already, under any of its names."""
+        """The record of a finished answer, under any of its calls."""
         first, *others = self._calls(part, video, window)
         entry = await self._ledger.get(first)
         if entry is not None and entry.state == "done":
@@ -322,23 +323,23 @@ class Analyses:
         for call in others:
             entry = await self._ledger.get(call)
             if entry is not None and entry.state == "done":
-                # Under its first name, too: who knows the video's id alone finds it there.
+                # Also under the first call: a later request may know only the video's id.
                 result = {**entry.result, "model_name": _author(entry, self.model)}
                 await self._ledger.finish(first, result, video_minutes=0.0)
                 return entry
         return None
 
     async def state(self, part: Part, video: VideoRef, window: Window = WHOLE) -> Entry | None:
-        """What the ledger knows of a part, under any of its names; nothing is written."""
+        """The record of a part under any of its calls; writes nothing."""
         entries = [await self._ledger.get(call) for call in self._calls(part, video, window)]
         found = [entry for entry in entries if entry is not None]
         return next((e for e in found if e.state == "done"), found[0] if found else None)
 
     async def run(self, request: TextRequest, *, batched: bool = False) -> TextResult:
-        """Answer all parts of a request, from the ledger or by asking. Errors are in the result.
+        """Run all parts of a request, from the ledger or by calls. Errors are in the result.
 
         Args:
-            batched: let it go with others into a batch, if its video is an asset.
+            batched: allow a batch with other requests, if the video is an asset.
         """
         generation = await self._client.account_generation()
         result = TextResult(request)
@@ -364,14 +365,14 @@ class Analyses:
         return result
 
     async def run_many(self, requests: Sequence[TextRequest]) -> list[TextResult]:
-        """Answer many requests, in batches where the account and the videos allow it, in their order."""
+        """Run many requests, in batches if account and videos allow it. Results are in their order."""
         return list(await asyncio.gather(*(self.run(request, batched=True) for request in requests)))
 
     def _checked(self, request: TextRequest) -> TextRequest:
-        """The request, if the model can take it.
+        """Validate a request against the model's limits.
 
         Raises:
-            SchemaMismatch: window, tokens, pictures or segments are not what the model takes.
+            SchemaMismatch: the model does not support the window, tokens, pictures or segments.
             MediaRefused: the video is too long for the model without a window.
         """
         model, seconds = text_model(self.model), request.video.duration_sec
@@ -380,21 +381,23 @@ class Analyses:
             return request
         tokens = request.max_tokens
         if tokens == "unlimited" and not (model.time_arrays and request.definitions):
-            raise SchemaMismatch("max_tokens is unlimited; only segments by pegasus1.6 take that")
+            raise SchemaMismatch("max_tokens unlimited is only supported for segments by pegasus1.6")
         least = 2048 if request.definitions else model.least_tokens
         if isinstance(tokens, int) and not least <= tokens <= model.most_tokens:
-            raise SchemaMismatch(f"max_tokens is {tokens}; {model.name} takes {least} to {model.most_tokens}")
+            raise SchemaMismatch(
+                f"max_tokens is {tokens}; {model.name} allows {least} to {model.most_tokens}"
+            )
         if request.definitions and not model.segments:
-            raise SchemaMismatch(f"{model.name} makes no segments; they need Pegasus 1.5")
+            raise SchemaMismatch(f"{model.name} does not support segments; use Pegasus 1.5")
         if len(request.pictures) > model.reference_images:
             raise SchemaMismatch(
-                f"{len(request.pictures)} pictures are given; {model.name} takes {model.reference_images}"
+                f"{len(request.pictures)} pictures given; {model.name} allows {model.reference_images}"
             )
         longest = model.task_sec or model.sync_sec
         if seconds is not None and seconds > (model.windowed_sec if request.window.given else longest) + 0.5:
-            advice = f" Ask for parts of at most {model.window_sec:g} s with start_sec and end_sec"
+            advice = f" Request windows of at most {model.window_sec:g} s with start_sec and end_sec"
             raise MediaRefused(
-                f"the video is {seconds:g} s long; {model.name} writes about {longest:g} s at once."
+                f"the video is {seconds:g} s long; {model.name} accepts at most {longest:g} s."
                 + (advice if model.windows else ""),
                 "video_duration_too_long",
             )
@@ -405,14 +408,14 @@ class Analyses:
     async def _by_task(
         self, request: TextRequest, missing: list[int], result: TextResult, batched: bool
     ) -> None:
-        """Ask for the missing parts by one task and keep each of them.
+        """Request the missing parts by one task and record each of them.
 
-        The parts are submitted one after the other, always in the same order: the first sends a task for all
-        that nobody has asked for, and the others write down the same task. Two processes cannot wait for each
-        other, and what a third has begun is found in its task.
+        The parts are submitted one after the other, always in the same order, so that two processes cannot
+        wait for each other. The first part sends one task for all parts without a record. The others record
+        the same task. Parts that another process has submitted are taken from its task.
         """
         minutes = (request.window.seconds(request.video.duration_sec) or 0.0) / 60 * request.billed_times
-        covering: dict[int, str] = {}  # number of a part -> the task that answers it, too
+        covering: dict[int, str] = {}  # number of a part -> the task that includes it
         tasks: dict[str, list[tuple[int, Call, Entry]]] = {}
         answers: dict[str, Json] = {}
         for position, number in enumerate(missing):
@@ -449,7 +452,7 @@ class Analyses:
             except TLDataError as error:
                 result.errors[number] = error
                 if not part.alone and number not in covering:
-                    # The same request would be refused for the others, too.
+                    # The service would refuse the same request for the other parts.
                     rest = [n for n in missing[position + 1 :] if n not in covering]
                     result.errors |= dict.fromkeys(rest, result.errors[number])
                     missing = missing[: position + 1] + [n for n in missing[position + 1 :] if n in covering]
@@ -475,13 +478,13 @@ class Analyses:
                 await self._keep(request, submitted, answer, result)
 
     def _together(self, request: TextRequest, numbers: list[int]) -> list[int]:
-        """The parts that one task answers: the first alone, or all that share a schema."""
+        """The parts of one task: the first alone, or all that can share a schema."""
         if request.parts[numbers[0]].alone:
             return numbers[:1]
         return [n for n in numbers if not request.parts[n].alone]
 
     def _property(self, request: TextRequest, number: int, name: str) -> str:
-        """The name of a property in a combined answer; that of a part with a prompt ends in its key."""
+        """The name of a property in a combined answer. For a part with a prompt it ends with its key."""
         part = request.parts[number]
         if not part.params.get("prompt"):
             return name
@@ -533,7 +536,7 @@ class Analyses:
         return {name: value for name, value in body.items() if value is not None}
 
     def _fits_batch(self, body: Json) -> bool:
-        """Whether a batch takes it: an asset, the model of batches, and nothing that only tasks have."""
+        """Whether a batch accepts it: an asset, the model of batches, and no options of tasks alone."""
         model = text_model(self.model)
         video = body["video"]
         return (
@@ -545,7 +548,7 @@ class Analyses:
         )
 
     async def _lost_task(self, call: Call, video: VideoRef) -> str | None:
-        """The task that an earlier, lost request made for this call: the one with its key."""
+        """The task of an earlier request for this call whose answer was lost, found by its key."""
         since = await self._ledger.unsettled_since(call)
         begun = None if since is None else datetime.fromtimestamp(since, UTC) - CLOCKS
         try:
@@ -562,7 +565,10 @@ class Analyses:
     async def _answer(
         self, task_id: str, entry: Entry, result: TextResult, numbers: list[int], *calls: Call
     ) -> Json | None:
-        """Wait for a task; what it answers, with `model_name`. Errors go to the parts and their records."""
+        """Wait for a task and return its answer, with `model_name`.
+
+        Errors go to the parts and their records.
+        """
         try:
             task = await self._batches.wait(task_id) or await self._watcher.wait_analyze(task_id)
         except (TaskFailed, NotFound) as failed:
@@ -588,7 +594,7 @@ class Analyses:
     def _covered(
         self, request: TextRequest, numbers: list[int], answer: Json, task_id: str
     ) -> dict[int, str]:
-        """The parts that a task of another process answers as well."""
+        """The parts that are also in the task of another process."""
         values = complete_properties(str(answer.get("data") or ""))
         return {
             n: task_id
@@ -604,7 +610,7 @@ class Analyses:
         answer: Json,
         result: TextResult,
     ) -> None:
-        """Write down what a task answered, part by part; what it cost goes with the first."""
+        """Record the answer of a task part by part. The first part carries the cost."""
         usage = answer.get("usage") or {}
         tokens = int(usage.get("input_tokens") or 0), int(usage.get("output_tokens") or 0)
         duration = answer["duration"] if answer["duration"] is not None else request.video.duration_sec
@@ -630,17 +636,17 @@ class Analyses:
             self._client.note_usage(usage)
 
     def _value(self, request: TextRequest, number: int, numbers: list[int], answer: Json) -> Json:
-        """A part's own answer.
+        """The answer of one part.
 
         Raises:
-            BadRequest: with `answer_truncated`, it did not fit into max_tokens.
-            TaskFailed: with `answer_unreadable`, it is not what its schema says.
+            BadRequest: `answer_truncated`: it exceeded max_tokens.
+            TaskFailed: `answer_unreadable`: it does not conform to its schema.
         """
         part = request.parts[number]
         own = {name: answer[name] for name in ("id", "finish_reason", "usage", "warning")}
         text = str(answer.get("data") or "")
         if part.alone:
-            # Segments are JSON, too.
+            # Segments are JSON as well.
             form = part.response_format or ({"type": "segment_definitions"} if request.definitions else None)
             return {**own, **_unfailing(lambda: cleaned({**own, "data": text}, form), answer)}
         if not text.lstrip().startswith(("{", "```")) and part.operation == "summary":
@@ -652,7 +658,7 @@ class Analyses:
         if any(there not in values for there in wanted.values()):
             _unfailing(lambda: cleaned({**own, "data": text}, {"type": "json_schema"}), answer)
             lacking = next(name for name, there in wanted.items() if there not in values)
-            raise TaskFailed(f"the structured answer holds no {lacking}", None, "answer_unreadable")
+            raise TaskFailed(f"the structured answer lacks {lacking}", None, "answer_unreadable")
         fields = {name: values[there] for name, there in wanted.items()}
         return {**own, **_unfailing(lambda: as_presets(fields, list(fields)), answer)}
 
@@ -662,10 +668,10 @@ class Analyses:
         receipt.reused += 1
         receipt.model = _author(entry, self.model)
 
-    # ---- 2025: at once --------------------------------------------------------------------------
+    # ---- 2025: synchronous ----------------------------------------------------------------------
 
     async def _at_once(self, request: TextRequest, missing: list[int], result: TextResult) -> None:
-        """Ask for each missing part with the id of the indexed video."""
+        """Request each missing part with the id of the indexed video."""
         video_id = request.video.video_id
         minutes = (request.video.duration_sec or 0.0) / 60
         for number in missing:
@@ -680,7 +686,7 @@ class Analyses:
             try:
                 if video_id is None:
                     raise BadRequest(
-                        "this account analyses indexed videos only: give index_id, to index the video first",
+                        "this account analyses indexed videos only: set index_id to index the video first",
                         "video_not_indexed",
                     )
                 entry = await self._ledger.once(call, ask)
@@ -705,10 +711,10 @@ class Analyses:
 
 
 def with_pictures(prompt: str, pictures: Sequence[str]) -> Json:
-    """`prompt_v2`: a prompt with pictures that it names, as <@image1>, <@image2> and so on.
+    """`prompt_v2`: a prompt with pictures, referred to as <@image1>, <@image2> and so on.
 
     Raises:
-        SchemaMismatch: a picture is neither a URL nor a file here.
+        SchemaMismatch: a picture is neither a URL nor a local file.
     """
     sources = []
     for number, picture in enumerate(pictures, 1):
@@ -727,7 +733,7 @@ def with_pictures(prompt: str, pictures: Sequence[str]) -> Json:
 
 
 def _author(entry: Entry, model: str) -> str:
-    """The model that wrote an answer."""
+    """The model of an answer."""
     result = entry.result if isinstance(entry.result, dict) else {}
     return str(result.get("model_name") or entry.model or model)
 
@@ -740,12 +746,14 @@ def _is_object(text: str) -> bool:
 
 
 def _unfailing(read: Any, answer: Json) -> Json:
-    """What is read of an answer. One that cannot be used is the task's failure: it is not asked for again
-    with the same limit of tokens, and once more by a later run where it is no JSON.
+    """Parse an answer. An unusable one counts as a failure of the task.
+
+    A truncated answer is not requested again with the same limit of tokens. One that is no JSON is retried by
+    a later run.
 
     Raises:
-        BadRequest: with `answer_truncated`.
-        TaskFailed: with `answer_unreadable`.
+        BadRequest: `answer_truncated`.
+        TaskFailed: `answer_unreadable`.
     """
     try:
         found = read()

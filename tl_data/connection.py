@@ -1,7 +1,7 @@
-"""Settings -> Connection: the synchronous face of the package, on one event loop a process.
+"""The synchronous interface of the package: one `Connection` per settings, one event loop per process.
 
-Engines call from threads of their own and Spark forks its workers, so the loop lives in a background
-thread that is started at first use in each process, after any fork.
+Backends call from their own threads and Spark forks its workers, so the loop runs in a background thread,
+which is started at first use in each process, after any fork.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 Row = tuple[Any, ...]
 
-STATEMENTS = 1000  # running at once, at most, of which is known when they began
+STATEMENTS = 1000  # most concurrent statements whose start time is stored
 
 _MEDIA = ("video", "audio", "image")  # first arguments that may be paths
 
@@ -69,11 +69,11 @@ class Connection:
         self._pool = Pool(settings.concurrency)
         self._guards: dict[bool, Guard] = {}
         self._begun: dict[str, float] = {}  # `time.monotonic` at the first batch of statements
-        self.bill = Bill()  # what this process has paid over this connection
+        self.bill = Bill()  # the cost of this process's calls on this connection
 
     @property
     def session(self) -> Session:
-        """The async session; opened at first use, so that registering functions costs nothing."""
+        """The async session, opened at first use: registering functions opens no connection."""
         with self._opening:
             if self._session is None:
                 self._session = self._open()
@@ -81,17 +81,18 @@ class Connection:
 
     @property
     def base_url(self) -> str:
-        """The address that answers, opened or not; the embedded engine's is known once it runs."""
+        """The URL of the server. That of the embedded engine is known once it runs."""
         if self._engine is not None:
             return self._engine.base_url
         return self.settings.base_url or ("embedded engine" if self.settings.embedded else SERVICE_URL)
 
     @property
     def dimension(self) -> int | None:
-        """Length of the vectors of the session's model; None if it is not known before the first answer.
+        """The length of the session's vectors; None if it is unknown before the first answer.
 
-        Without `search_model` the service's default model of today is assumed, until an answer shows that
-        the account is of 2025. With a `local_clip` the embedded engine is started: only its files say it.
+        Without `search_model` it is that of the default model of today, until an answer shows that the
+        account is of 2025. With a configured encoder this starts the embedded engine, because only the model
+        files determine the length.
         """
         settings = self.settings
         if self._session is not None and settings.search_model is None and settings.dimension is not None:
@@ -122,7 +123,7 @@ class Connection:
             try:
                 models = await models_of(client)
                 if models is None:
-                    with suppress(APIError):  # each call asks again, and its row has the error
+                    with suppress(APIError):  # each call retries, and its row gets the error
                         await client.account_generation()
                 return Session(settings, client, ledger, models)
             except BaseException:
@@ -132,14 +133,14 @@ class Connection:
         return self._loop.run(opened())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the connection's loop and wait; Ctrl-C cancels it cleanly."""
+        """Run a coroutine on the connection's loop and wait for it. Ctrl-C cancels it."""
         return self._loop.run(work)
 
     def cancel(self, owner: object | None = None) -> None:
-        """Stop the calls under way, from any thread; whoever waits for them gets an error.
+        """Cancel running calls, from any thread. Their callers get an error.
 
         Args:
-            owner: stop only what was asked for within `asked_by(owner)`.
+            owner: cancel only the calls made within `asked_by(owner)`.
         """
         self._loop.cancel(owner)
 
@@ -147,7 +148,7 @@ class Connection:
         """One call, for one row of arguments.
 
         Raises:
-            TLDataError: whatever went wrong, with its own class.
+            TLDataError: the call failed; the class has the kind of error.
         """
         [outcome] = self.map(function, [arguments])
         if outcome.error is not None:
@@ -162,15 +163,15 @@ class Connection:
         stop_on_error: bool = False,
         admitted: Admitted | None = None,
     ) -> Iterator[Outcome]:
-        """Outcomes in the order of the rows: one call per distinct row, many in flight.
+        """Outcomes in the order of the rows: one call per distinct row, many concurrently.
 
-        A row whose first argument is NULL calls nothing and gives NULL. Where lengths are known the long
-        videos begin early, so that none of them is waited for alone at the end: those that this process has
-        indexed, listed or asked for, and files on this machine by their size.
+        A row whose first argument is NULL gives NULL without a call. Long videos start early if their length
+        is known (they were indexed, listed or requested by this process, or are local files), so that none
+        runs alone at the end.
 
         Args:
-            stop_on_error: the first failed row is the last; none behind it begins.
-            admitted: of the statement that asks, as `guarded` gives it: what is paid is counted there, too.
+            stop_on_error: stop at the first failed row and start no further calls.
+            admitted: the admission of the statement, as `guarded` gives it; costs are also counted there.
         """
         session = self.session
         names = [p.name for p in function.parameters]
@@ -184,14 +185,14 @@ class Connection:
             try:
                 with call_context(bills=bills):
                     value = await function.run(session, **function.arguments(_given(names, row)))
-                # The numbers that the type can hold: so an answer is the same when it is used again.
+                # Cast to the type, so that a cached answer is equal to the first one.
                 return array("f", value).tolist() if value and function.gives == VECTOR else value
             finally:
                 if not function.durable and current().calls and not current().reused:
                     for bill in bills:
                         bill.enter(charge_of(function, value))
                 if session.arrived != before:
-                    self._pool.forget()  # searches and listings give more now
+                    self._pool.forget()  # cached searches and listings are outdated
 
         keys = (_row(function, row) for row in rows)
         return self._loop.iterate(
@@ -208,12 +209,12 @@ class Connection:
     def values(
         self, function: Function, rows: Iterable[Mapping[str, Any]], *, admitted: Admitted | None = None
     ) -> Iterator[Any]:
-        """The values of `map`; the first failing row fails the whole, after what is in flight has ended.
+        """The values of `map`. The first failed row raises, after the running calls have ended.
 
         Raises:
-            RowFailed: names the row, the cause and the next step. Nothing that was paid for is lost.
+            RowFailed: with the row, the cause and the next step. Paid answers are kept.
         """
-        given: dict[int, Mapping[str, Any]] = {}  # rows that are not answered yet
+        given: dict[int, Mapping[str, Any]] = {}  # rows without an outcome yet
 
         def feed() -> Iterator[Mapping[str, Any]]:
             for number, row in enumerate(rows):
@@ -227,7 +228,7 @@ class Connection:
                 shown = ", ".join(f"{n} = {_short(v)}" for n, v in row.items() if v is not None)
                 raise RowFailed(
                     f"{function.sql} failed at row {number + 1} ({shown}): {type(error).__name__}: {error}. "
-                    f"Finished rows are kept and cost nothing on a re-run; use try_{function.sql} to get "
+                    f"Finished rows are kept and cost nothing on a re-run. Use try_{function.sql} to get "
                     "the error as a column instead."
                 ) from error
             yield outcome.value
@@ -236,10 +237,10 @@ class Connection:
     def guarded(
         self, function: Function, rows: Sequence[Mapping[str, Any]], statement: str
     ) -> Iterator[Admitted]:
-        """The block may call the function with these rows, one batch of a statement; see `guard.py`.
+        """Reserve the cost of one batch of a statement for the duration of the block; see `guard.py`.
 
         Raises:
-            BudgetReached: the statement could come to cost more than the settings allow; nothing was sent.
+            BudgetReached: the statement could exceed its budget; nothing of the batch was sent.
         """
         begun = self._begun.pop(statement, time.monotonic())
         self._begun[statement] = begun
@@ -261,11 +262,11 @@ class Connection:
         limits: Limits | None = None,
         shared: bool = False,
     ) -> None:
-        """Reserve the price of one batch of a statement. Raises what `guarded` raises.
+        """Reserve the cost of one batch of a statement. Raises as `guarded` does.
 
         Args:
-            limits: of the statement; None: as the settings say.
-            shared: whether other processes work on the statement, too, and find its answers in the ledger.
+            limits: the limits of the statement; None: those of the settings.
+            shared: whether other processes run the same statement and share answers through the ledger.
         """
         limits = limits or limits_of(self.settings)
         if limits == Limits():
@@ -285,7 +286,7 @@ class Connection:
         self._loop.run(admit())
 
     def settle(self, admitted: Admitted, *, shared: bool = False) -> None:
-        """The oldest batch of these has ended: what was paid takes the place of what was reserved."""
+        """End the oldest batch: replace its reserved cost by the actual one."""
         if admitted.names:
             self._loop.run(self._guard(shared).settle(admitted), anyway=True)
 
@@ -297,7 +298,7 @@ class Connection:
         return self._guards[shared]
 
     def usage(self) -> list[dict[str, Any]]:
-        """What this process has paid over this connection, one row an operation of the price list."""
+        """The cost of this process's calls on this connection, one row per operation of the price list."""
         prices = prices_for(self.session)
         return [
             {
@@ -317,7 +318,7 @@ class Connection:
         return self._loop.iterate(table.batches(self.session, **options))
 
     def close(self, *, stop_engine: bool = False) -> None:
-        """Close connections and let go of the embedded engine (with `stop_engine`, end it now)."""
+        """Close connections and release the embedded engine; with `stop_engine`, stop it."""
         with self._opening:
             if self._session is not None:
                 self._loop.run(self._session.aclose())
@@ -334,11 +335,11 @@ _connecting = threading.Lock()
 
 
 def connect(settings: Settings | None = None, **overrides: Any) -> Connection:
-    """The connection of this process for these settings; the same one for the same settings.
+    """The connection of this process for the given settings; equal settings share one connection.
 
     Args:
-        settings: as from `Settings.load()`, which is also the default.
-        overrides: single settings, which take precedence: `connect(index="news", concurrency=32)`.
+        settings: the settings; None: `Settings.load()`.
+        overrides: single settings that take precedence: `connect(index="news", concurrency=32)`.
     """
     chosen = settings.but(**overrides) if settings is not None else Settings.load(**overrides)
     key = (os.getpid(), chosen)
@@ -349,7 +350,7 @@ def connect(settings: Settings | None = None, **overrides: Any) -> Connection:
 
 
 def cancel_all() -> None:
-    """Stop the calls under way of all connections of this process."""
+    """Cancel the running calls of all connections of this process."""
     for (pid, _), connection in list(_connections.items()):
         if pid == os.getpid():
             connection.cancel()

@@ -1,8 +1,8 @@
-"""The session: what every catalog function works with. Client, ledger, videos and analyses.
+"""The session: client, ledger, videos and analyses, which every catalog function uses.
 
-A `video` argument is a URL, a local path, the id of an indexed video or the id of an asset. What needs an
-index (clips, search) indexes a URL or path once, through the ledger, into the session's index. What is
-written about a video needs none where the account analyses URLs and assets as they are.
+A `video` argument is a URL, a local path, the id of an indexed video or the id of an asset. Functions that
+need an index (clips, search) index a URL or path once, through the ledger, into the session's index. Texts
+need no index if the account analyses URLs and assets directly.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ Json = dict[str, Any]
 
 #: Before the id of an indexed asset where the ledger keeps the id of a task.
 INDEXED_ASSET = "indexed-asset:"
-TASK_BYTES = 2 * GB  # the largest file that POST /tasks takes; assets take more
+TASK_BYTES = 2 * GB  # the largest file for POST /tasks; assets may be larger
 
-BYTES_A_SECOND = 250_000  # of a file of unknown length: 2 Mbit/s, as of usual videos
-LISTED = 20_000  # videos of listings that are remembered
+BYTES_A_SECOND = 250_000  # of a file of unknown length: 2 Mbit/s, as in usual videos
+LISTED = 20_000  # most cached videos of listings
 
 _ID = re.compile(r"[0-9a-f]{24}")
 
@@ -99,7 +99,7 @@ class Lengths:
 
 
 class Session:
-    """Everything a call needs, inside one event loop."""
+    """The resources of calls, within one event loop."""
 
     def __init__(
         self, settings: Settings, client: Client, ledger: Ledger, models: Models | None = None
@@ -108,9 +108,9 @@ class Session:
         self.client = client
         self.ledger = ledger
         self.watcher = TaskWatcher(client, settings)
-        self.models = models  # of the engine on this machine, if it answers and not the service
+        self.models = models  # of the embedded engine; None with the service
         if models is not None:
-            client.generation = "today"  # the embedded engine takes every request of today
+            client.generation = "today"  # the embedded engine supports every request of today
         self.search_model = settings.search_model or (models.search if models else self._default_search())
         self.analyses = Analyses(
             client, ledger, self.watcher, settings.analyze_model or (models.analyze if models else None)
@@ -118,15 +118,15 @@ class Session:
         self.embed_model = self.search_model
         self.vectors_by = made_by(self.search_model, models.search if models else None)  # in tables
         self.embedded = models is not None
-        self.arrived = 0  # videos that became ready while they were waited for here
+        self.arrived = 0  # videos that became ready while this session waited
         self._indexes: dict[str, str] = {}
         self.lengths = Lengths()
         self._creating = asyncio.Lock()
-        self._tasks_gone = False  # the server has no /tasks any more
+        self._tasks_gone = False  # whether the server has withdrawn /tasks
         self._contents = Contents(ledger.storage, likely=settings.same_content == "likely")
-        client.host_headers  # noqa: B018 - a wrong file fails now, not at each row
+        client.host_headers  # noqa: B018 - an invalid file fails here, not at each row
         self._refs: dict[tuple[str, str], VideoRef] = {}
-        self._listed: OrderedDict[tuple[str, str], VideoRef] = OrderedDict()  # the latest of listings
+        self._listed: OrderedDict[tuple[str, str], VideoRef] = OrderedDict()  # of recent listings
         self._index_models: dict[str, list[str]] = {}
         self.without_transcription: set[str] = set()  # indexes that refused this option of a search
 
@@ -135,16 +135,16 @@ class Session:
 
     @property
     def analyze_model(self) -> str:
-        """The model that texts are asked of."""
+        """The model that writes texts."""
         return self.analyses.model
 
     @property
     def texts_by(self) -> str:
-        """The name of that model in tables."""
+        """The name of the text model in tables."""
         return made_by(self.analyze_model, self.models.analyze if self.models else None)
 
     async def aclose(self) -> None:
-        """Close the connections and end what runs in the background."""
+        """Close the connections and stop background work."""
         await self.analyses.aclose()
         await self.watcher.aclose()
         await self.ledger.aclose()
@@ -154,7 +154,7 @@ class Session:
         """The id of an index given by name or id; None is the session's own.
 
         Raises:
-            NotFound: no index has this name (and `create` is False); the most alike ones are named.
+            NotFound: no index has this name and `create` is False; the message has the most similar names.
         """
         index = index or self.settings.index
         if _ID.fullmatch(index):
@@ -171,7 +171,7 @@ class Session:
             if not create:
                 names = [str(found.get("index_name")) async for found in self.client.list_indexes()]
                 raise NotFound(
-                    f"no index is called {index!r}; {_there_are(index, names)}. Index a video into it first: "
+                    f"index {index!r} not found; {_there_are(index, names)}. Index a video into it first: "
                     f"tl-data index-video URL --index-id {index}",
                     "resource_not_exists",
                 )
@@ -183,7 +183,7 @@ class Session:
         old = self.client.generation == "2025" or self.models is not None
         if not old or self.analyze_model == self.search_model:
             return await self.client.create_index(name, [search], addons=["thumbnail"])
-        # Analyses of an account of 2025 need the model in the index; elsewhere it is refused there.
+        # An account of 2025 analyses only if the index has the text model. Other accounts refuse it.
         text = {"model_name": self.analyze_model, "model_options": options}
         try:
             return await self.client.create_index(name, [search, text], addons=["thumbnail"])
@@ -193,24 +193,24 @@ class Session:
             return await self.client.create_index(name, [search], addons=["thumbnail"])
 
     async def index_models(self, index_id: str) -> list[str]:
-        """The names of an index's models, asked for once."""
+        """The names of an index's models; cached."""
         if index_id not in self._index_models:
             self._note_models({"_id": index_id, **await self.client.retrieve_index(index_id)})
         return self._index_models[index_id]
 
     def _note_models(self, index: Json) -> None:
-        # The embedded engine shows its own model, and beside it the one that was asked for.
+        # The embedded engine shows its own model and, in `requested_as`, the requested one.
         models = index.get("models") or []
         names = [str(model.get("requested_as") or model.get("model_name")) for model in models]
         self._index_models[str(index["_id"])] = names
 
     def search_options(self, index_id: str, model: SearchModel | None) -> list[str]:
-        """The sources that a search asks if nobody names any: all that the index has."""
+        """The default options of a search: all that the index supports."""
         options = list(model.options if model is not None else ("visual", "audio"))
         return [o for o in options if o != "transcription" or index_id not in self.without_transcription]
 
     async def index_search_model(self, index_id: str) -> SearchModel | None:
-        """What the model of an index can do; None if no table knows it, as with the embedded engine's."""
+        """The search model of an index; None for an unknown one, such as the embedded engine's."""
         rows = [row for name in await self.index_models(index_id) if (row := search_model(name))]
         return rows[0] if rows else None
 
@@ -220,11 +220,11 @@ class Session:
         return bool(_ID.fullmatch(video))
 
     def embedding_option(self, option: str) -> str:
-        """The name the session's model has for a kind of evidence: Marengo 2.7 says `visual-text`."""
+        """The model's name of an embedding option: `visual` is `visual-text` in Marengo 2.7."""
         return "visual-text" if option == "visual" and self.search_model.endswith("2.7") else option
 
     async def retrieve_video(self, video_id: str, index_id: str | None = None) -> Json:
-        """The record of an indexed video given by id; costs nothing."""
+        """The record of an indexed video by id; free of charge."""
         index = await self.index_id(index_id)
         found = await self.client.retrieve_video(index, video_id)
         self.lengths.keep(video_id, seconds_of(found))
@@ -275,12 +275,12 @@ class Session:
         return await self.index_video(video, index_id)
 
     async def index_video(self, video: str, index_id: str | None = None, **options: Any) -> Json:
-        """Index a URL or path once, however often and from wherever it is asked for.
+        """Index a URL or path. It is indexed at most once, also across processes.
 
         Raises:
-            MediaRefused: it cannot be reached, is not a video, or breaks a limit of the model.
-            TaskFailed: the platform took it and gave up on it.
-            APIError: the platform refused it or could not be reached.
+            MediaRefused: it cannot be reached, is not a video, or exceeds a limit of the model.
+            TaskFailed: the platform accepted it and failed to index it.
+            APIError: the platform refused the request or could not be reached.
         """
         call, entry = await self.submit_video(video, index_id, **options)
         record = await self.collect_video(call, entry)
@@ -298,11 +298,13 @@ class Session:
         identity: Identity | None = None,
         seconds: float | None = None,
     ) -> tuple[Call, Entry]:
-        """Make sure that an indexing task exists for this content; do not wait for it.
+        """Ensure that an indexing task exists for this content, without waiting for it.
 
-        The options are used when the content is new to the index; they are no part of what it is. An
-        identity that is known already saves asking for it; a known length in seconds counts towards the
-        limits of video minutes, and saves reading it from the file's header where such a limit is set.
+        Args:
+            user_metadata, enable_video_stream: options of a new video; not part of the ledger's key.
+            identity: the identity if known, which saves a request.
+            seconds: the length if known. It counts towards limits of video minutes; without it, the header of
+                the file is read if such a limit is set.
         """
         identity = identity or await self.identify(video)
         index = await self.index_id(index_id, create=True)
@@ -346,25 +348,24 @@ class Session:
         return call, entry if entry.reused else replace(entry, created_at=created)
 
     async def _needs_asset(self, video: str) -> bool:
-        """Whether a video can be indexed as an asset alone: its file is too large for /tasks, or /tasks is
-        gone."""
+        """Whether to index as an asset: the file is too large for /tasks, or /tasks is withdrawn."""
         if self._tasks_gone or self.client.generation == "2025" or is_url(video):
             return self._tasks_gone
         try:
             return (await asyncio.to_thread(local_path(video).stat)).st_size > TASK_BYTES
         except OSError:
-            return False  # the upload says what is wrong with it
+            return False  # the upload raises the error
 
     async def header_seconds(self, video: str) -> float:
-        """The length by the file's header, if a limit of video minutes is set; 0 where it cannot be told."""
+        """The length in the file's header if a limit of video minutes is set; 0 if unknown."""
         if self.settings.video_minutes_per_hour is None and self.settings.video_minutes_per_day is None:
             return 0.0
-        with suppress(MissingExtra, MediaRefused, APIError):  # the platform's own look decides
+        with suppress(MissingExtra, MediaRefused, APIError):  # the platform decides about the file
             return (await facts_of(self.client, video)).duration_sec or 0.0
         return 0.0
 
     def index_call(self, identity: Identity, index_id: str, seconds: float | None = None) -> Call:
-        """The ledger's name for indexing this content, as long as its header says, into this index."""
+        """The ledger's call for indexing this content into this index."""
         return Call(
             "index",
             identity.content_key,
@@ -375,7 +376,7 @@ class Session:
         )
 
     async def collect_video(self, call: Call, entry: Entry) -> Json:
-        """Wait for a submitted video and keep its record in the ledger."""
+        """Wait for a submitted video and store its record in the ledger."""
         if entry.state == "done":
             return dict(entry.result)
         task_id, index = str(entry.task_id), str(call.params["index_id"])
@@ -393,17 +394,19 @@ class Session:
         self.arrived += 1
         await self.ledger.finish(call, record, video_minutes=minutes)
         if not entry.reused:
-            current().video_minutes += minutes - call.video_minutes  # more than was noted when it was sent
+            current().video_minutes += minutes - call.video_minutes  # the difference to the estimate
         return record
 
     # ---- texts ----------------------------------------------------------------------------------
 
     async def ref(self, video: str, index_id: str | None = None) -> VideoRef:
-        """The video to analyse, under every name it has. A URL is indexed only if an index is named, or if
-        the account analyses indexed videos alone; a file here becomes an asset, once.
+        """The reference to a video for analyses.
+
+        A URL is indexed only if `index_id` is given, or if the account analyses indexed videos alone. A local
+        file is uploaded as an asset, at most once.
 
         Raises:
-            APIError, MediaRefused, TaskFailed: it is not there, or could not be indexed or uploaded.
+            APIError, MediaRefused, TaskFailed: it was not found, or could not be indexed or uploaded.
         """
         generation = await self.client.account_generation()
         if self.is_id(video):
@@ -429,7 +432,7 @@ class Session:
         return is_url(video) and await self.client.can_be_fetched(video)
 
     def keep_listed(self, index_id: str, video: Json) -> None:
-        """Remember names and length of a video that a listing shows, so that its texts need no GET of it."""
+        """Cache the ids and length of a listed video, so that its texts need no GET request."""
         record = video_record(video, index_id, None)
         self.lengths.keep(video["_id"], record["duration_sec"])
         self._listed[index_id, video["_id"]] = VideoRef.of(record)
@@ -461,7 +464,7 @@ class Session:
             except (NotFound, BadRequest):
                 ref = None
         if ref is None:
-            # Perhaps of another index: the analysis itself tells.
+            # It may be of another index: the analysis decides.
             if missing is not None and missing.http_status == 404 and self.client.generation == "today":
                 raise missing
             ref = VideoRef(video_id=video, index_id=index)
@@ -469,14 +472,14 @@ class Session:
         return ref
 
     async def _found_index(self) -> str | None:
-        """The session's index, if it is there."""
+        """The id of the session's index; None if it does not exist."""
         try:
             return await self.index_id()
         except NotFound:
             return None
 
     async def _indexed(self, identity: Identity) -> Json | None:
-        """The record of a video that the session's index holds by the ledger. Nothing is indexed."""
+        """The record of a video that the ledger has for the session's index, or None. Indexes nothing."""
         index = await self._found_index()
         if index is None:
             return None
@@ -484,18 +487,18 @@ class Session:
         return dict(entry.result) if entry is not None and entry.state == "done" else None
 
     async def _with_asset(self, ref: VideoRef) -> VideoRef:
-        """The same with the asset of an indexed video, asked for where an earlier record lacks it."""
+        """The reference with the asset of an indexed video, requested if an earlier record lacks it."""
         if ref.asset_id or not ref.video_id or not ref.index_id or self.client.generation == "2025":
             return ref
         found = await self._ref_of_id(ref.video_id, ref.index_id)
         return replace(ref, asset_id=found.asset_id)
 
     async def asset(self, video: str, identity: Identity | None = None) -> Json:
-        """The asset of a URL or a file here, uploaded once, ready.
+        """The ready asset of a URL or local file, uploaded at most once.
 
         Raises:
-            MediaRefused: the file cannot be read, or it was refused for what it is.
-            TaskFailed: the service took it and could not use it.
+            MediaRefused: the file cannot be read, or the service refused it.
+            TaskFailed: the service accepted it and failed to process it.
         """
         identity = identity or await self.identify(video)
         # Nothing is billed for it: what is made of it is.
@@ -521,7 +524,7 @@ class Session:
         return kept
 
     async def asset_ref(self, ref: VideoRef) -> VideoRef:
-        """The same video as an asset that is ready, for batches; its URL becomes one."""
+        """The reference with a ready asset, for batches. A URL is uploaded as an asset."""
         if ref.asset_id or not ref.url or self.client.generation == "2025":
             return ref
         asset = await self.asset(ref.url)
@@ -529,19 +532,22 @@ class Session:
         return replace(ref, asset_id=str(asset["_id"]), duration_sec=duration)
 
     async def transcription(self, asset_id: str, kind: str) -> list[Json]:
-        """What is said in an asset: its words, sentences or utterances; waited for until it is there.
+        """The transcription of an asset, when it is ready.
+
+        Args:
+            kind: words, sentences or utterances.
 
         Raises:
             TaskFailed: the service could not transcribe it.
-            StillRunning: it is not there at `settings.task_deadline`.
+            StillRunning: it was not ready after `settings.task_deadline` seconds.
         """
         pause, waited = 0.1, 0.0
         while True:
             try:
                 found = await self.client.asset_transcription(asset_id, [kind])
             except NotFound:
-                await self.client.retrieve_asset(asset_id)  # raises if it is the asset that is missing
-                return []  # nobody speaks
+                await self.client.retrieve_asset(asset_id)  # raises if the asset is missing
+                return []  # no speech
             if found.get("status") == "ready":
                 return list(found.get(kind) or [])
             if found.get("status") == "failed":
@@ -554,22 +560,25 @@ class Session:
             pause = min(self.settings.poll_interval, pause * 1.5)
 
     async def analyze_one(self, request: TextRequest) -> TextResult:
-        """Answer one request, from the ledger or by asking; errors are raised."""
+        """Run one request, from the ledger or by a call. Raises its first error."""
         result = (await self.analyses.run(request)).raised()
         current().model = self.text_author(result.models.get(0))
         return result
 
     async def analyze_many(self, requests: Sequence[TextRequest]) -> list[TextResult]:
-        """Answer many requests, in their order: in batches of up to 1,000 where account, model and videos
-        allow it, by tasks otherwise, one by one on an account of 2025. Nothing that the ledger knows is asked
-        for. A request that fails has its errors in its result and takes no other with it.
+        """Run many requests; results are in their order.
+
+        They go in batches of up to 1,000 if account, model and videos allow it, else by tasks; one by one on
+        an account of 2025. Answers in the ledger are reused. A failed request has its errors in its result
+        and does not affect the others.
 
             record = await session.index_video(url)          # or a row of `videos`: video_id, asset_id, ...
             requests = [TextRequest(VideoRef.of(record), parts_of(["summary", "title", "chapters"]))]
             for result in await session.analyze_many(requests):
                 result.answers[0]["summary"], result.errors   # by the number of the part
 
-        Batches take assets: a video with a URL alone goes by a task of its own; `asset_ref` makes it one.
+        Batches need assets. A video with only a URL goes by a separate task, unless `asset_ref` makes it an
+        asset.
         """
         refs = await asyncio.gather(*(self._with_asset(request.video) for request in requests))
         completed = [replace(r, video=ref) for r, ref in zip(requests, refs, strict=True)]
@@ -586,15 +595,15 @@ class Session:
         temperature: float | None = None,
         max_tokens: int | None = None,
     ) -> Json:
-        """Texts about a video, by one analysis for all that the ledger does not hold.
+        """Texts about a video. Those that the ledger lacks take one analysis.
 
         Args:
             video: a URL, path or id, a reference, or a record of type `types.VIDEO`.
             outputs: some of summary, title, topics, hashtags, chapters, highlights.
-            prompts: of the summaries, one each; the answer has them in `summaries`, in this order.
+            prompts: one per summary; the result has the summaries in this order.
 
         Returns:
-            The outputs by name, `model` that wrote them, and `errors` by output for parts that failed.
+            The outputs by name, `summaries`, the `model`, and `errors` by output for parts that failed.
 
         Raises:
             TLDataError: every part failed.
@@ -608,7 +617,7 @@ class Session:
         return self.as_texts(await self.analyses.run(request), outputs)
 
     def as_texts(self, result: TextResult, outputs: Sequence[str]) -> Json:
-        """A result as `texts` gives it. Raises the first error if every part failed."""
+        """A result in the form of `texts`. Raises the first error if every part failed."""
         if result.errors and not result.answers:
             result.raised()
         texts: Json = {"errors": {}, "summaries": []}
@@ -626,23 +635,23 @@ class Session:
         return texts
 
     def text_author(self, model: str | None) -> str:
-        """The name in tables of the model that wrote a text."""
+        """The name in tables of the model of a text."""
         if model is None:
             return self.texts_by
         return made_by(model, self.models.analyze if self.models else None)
 
 
 def _is_gone(error: NotFound | BadRequest) -> bool:
-    """Whether it is the endpoint that is not there, not what was asked of it."""
+    """Whether an error means that the endpoint is withdrawn, not that an object is missing."""
     codes = (None, "endpoint_not_exists", "endpoint_deprecated")
     return error.http_status in (404, 405, 410) and error.code in codes
 
 
 def _there_are(index: str, names: list[str]) -> str:
-    """The indexes that there are, the most alike first: a name may be misspelt, or one of hundreds."""
+    """The names of existing indexes for a message, at most 20, the most similar first."""
     if not names:
-        return "there is none yet"
+        return "there are no indexes"
     alike = difflib.get_close_matches(index, names, 3)
     shown = [*alike, *(name for name in names if name not in alike)][:20]
     more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    return f"there are {', '.join(shown)}{more}"
+    return f"existing indexes: {', '.join(shown)}{more}"

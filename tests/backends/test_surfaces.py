@@ -130,7 +130,7 @@ def test_a_failing_row_fails_the_plain_form_and_names_itself(surface: Surface, l
         {"index_id": library.index, "query_text": "a red object"},
         {"index_id": "none", "query_text": "x"},
     ]
-    with pytest.raises(Exception, match=r"tl_search failed at row 2.*index_id = 'none'.*no index is called"):
+    with pytest.raises(Exception, match=r"tl_search failed at row 2.*index_id = 'none'.*not found"):
         surface.call(f, rows)
 
 

@@ -115,7 +115,7 @@ def test_listings_and_scalars(library: Library) -> None:
         (("search", "demo", "x", "--max-hits", "many"), 2, "'many' is not a valid integer"),
         (("search", "demo", "x", "--json", "--csv"), 2, "choose one of --json, --csv and --parquet"),
         (("nonsense",), 2, "No such command 'nonsense'"),
-        (("search", "absent", "x"), 1, "no index is called 'absent'"),
+        (("search", "absent", "x"), 1, "index 'absent' not found"),
         (("gist", "000000000000000000000000"), 1, "Failed:"),
         (("index-video", "no/such/file.mp4"), 1, "cannot read the video file"),
         (("videos", "--metadata-filter", "{x"), 2, "metadata_filter is not JSON"),
