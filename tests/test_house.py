@@ -103,12 +103,6 @@ SMALL = {
     "export.vectors.payload": "shared by twelve stores, which import nothing of one another",
     "local.perception.vision.descriptors": "pictures and sound for search and its benchmark",
     "local.perception.vision.frames": "text/ and tasks/ share it, and OpenCV stays here",
-    "local.tokens": "counted alike by server, text and models, which stand on three layers",
-    "local.server.numbers": "reads numbers of forms and bodies alike",
-    "local.server.pictures": "the one reader of pictures in requests",
-    "local.server.routes.transcription": "one route of its own",
-    "local.server.signed_urls": "the one place that signs",
-    "local.server.vectors": "vectors as answers carry them",
     "view.playground": "the embedded engine serves it without importing the rest of view/",
 }
 LEAST_LINES, MOST_LINES, MOST_MODULES = 60, 800, 20
@@ -123,6 +117,12 @@ def test_modules_are_neither_splinters_nor_too_long() -> None:
     assert not {name: n for name, n in lines.items() if n > MOST_LINES}
     small = {name for name, n in lines.items() if n < LEAST_LINES}
     assert not small - set(SMALL)
+    assert set(SMALL) <= set(lines)
+
+
+def test_the_picture_of_the_imports_is_the_one_of_now() -> None:
+    done = subprocess.run([sys.executable, ROOT / "docs" / "imports.py", "--check"], cwd=ROOT, check=False)
+    assert done.returncode == 0, "Type: python docs/imports.py"
 
 
 def test_no_folder_has_more_than_twenty_modules() -> None:
