@@ -13,7 +13,7 @@ import pytest
 import tl_data
 from tl_data import catalog
 from tl_data.catalog import Function, Table, function
-from tl_data.cli import docs
+from tl_data.cli import docs, operations
 from tl_data.cli.main import assembled
 from tl_data.client import OPERATIONS
 from tl_data.errors import SchemaMismatch
@@ -81,17 +81,17 @@ def test_end_is_never_a_column() -> None:
 
 def test_every_record_says_which_operations_it_calls() -> None:
     methods = {operation.method for operation in OPERATIONS}
-    assert set(docs.CALLS) == set(NAMES)
-    assert all(set(called) <= methods for called in docs.CALLS.values())
+    assert set(operations.CALLS) == set(NAMES)
+    assert all(set(called) <= methods for called in operations.CALLS.values())
 
 
 def test_the_accounts_of_operations_are_those_of_the_profiles() -> None:
     assert {"/gist", "/summarize"} == set(PROFILES["today"].gone)
-    assert {p for p in PROFILES["today"].missing if p in docs.GONE} == {"/tasks/transfers"}
-    assert set(docs.NEW) == set(PROFILES["2025"].missing)
-    assert docs.accounts_of("POST /gist") == "2025"
-    assert docs.accounts_of("GET /assets/{asset_id}/entities") == "today"
-    assert docs.accounts_of("GET /assets/{asset_id}") == "today and 2025"
+    assert {p for p in PROFILES["today"].missing if p in operations.GONE} == {"/tasks/transfers"}
+    assert set(operations.NEW) == set(PROFILES["2025"].missing)
+    assert operations.accounts_of("POST /gist") == "2025"
+    assert operations.accounts_of("GET /assets/{asset_id}/entities") == "today"
+    assert operations.accounts_of("GET /assets/{asset_id}") == "today and 2025"
 
 
 def test_the_printed_pages_are_up_to_date() -> None:

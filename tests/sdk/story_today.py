@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,14 @@ def refusal(attempt: Callable[[], object]) -> tuple[int | None, str]:
     raise AssertionError("it was not refused")
 
 
+def faults(*rules: dict[str, Any]) -> None:
+    """Set the faults of the engine."""
+    address = os.environ["TWELVELABS_BASE_URL"].removesuffix("/v1.3") + "/_engine/faults"
+    body = json.dumps({"fault": rules}).encode()
+    request = urllib.request.Request(address, body, {"content-type": "application/json"}, method="PUT")
+    urllib.request.urlopen(request).close()
+
+
 def asset_of(path: str, **more: Any) -> Any:
     with open(path, "rb") as file:
         made = client.assets.create(method="direct", file=file, **more)
@@ -56,6 +65,11 @@ assert client.assets.retrieve(asset.id).user_metadata == {"only": True}
 client.assets.delete_user_metadata(asset.id)
 uploaded = client.multipart_upload.upload_file(FILM, file_type="video")
 assert until_done(lambda: client.assets.retrieve(uploaded.asset_id)).status == "ready"
+parts = client.multipart_upload.create(filename="film.mp4", type="video", total_size=20 << 20)
+more = client.multipart_upload.get_additional_presigned_urls(parts.upload_id, start=2, count=2)
+assert [one.chunk_index for one in more.upload_urls] == [2, 3]
+assert [chunk.status for chunk in client.multipart_upload.get_status(parts.upload_id)] == ["pending"] * 3
+assert parts.upload_id in [one.upload_id for one in client.multipart_upload.list_incomplete_uploads()]
 
 index = client.indexes.create(
     index_name="story of today",
@@ -146,6 +160,15 @@ assert [(line.custom_id, line.status) for line in lines] == [("a", "ready"), ("b
 assert batch.batch_id in [one.batch_id for one in client.analyze_async.batches.list(status=["completed"])]
 assert refusal(lambda: client.analyze_async.batches.cancel(batch.batch_id))[0] == 409
 client.analyze_async.batches.delete(batch.batch_id)
+faults({"kind": "stuck", "route": "/analyze/*", "method": "POST", "state": "queued", "share": 1.0})
+waiting = client.analyze_async.tasks.create(model_name="pegasus1.5", video=source, prompt=ASKED)
+assert client.analyze_async.tasks.cancel(waiting.task_id).status == "canceled"
+held = client.analyze_async.batches.create(
+    model_name="pegasus1.5", analysis_mode="general", defaults={"prompt": {"input_text": ASKED}},
+    requests=[{"video": source}],
+)  # fmt: skip
+assert client.analyze_async.batches.cancel(held.batch_id).status == "canceled"
+faults()
 
 # -------------------------------------------------------------------------------------------- vectors
 assert (

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import Engine
 from tests.sdk.conftest import MANY
-from tl_data.cli.sdk_docs import SDKS
+from tl_data.cli.operations import SDKS
 
 HERE = Path(__file__).parent
 

@@ -15,48 +15,9 @@ import pyarrow as pa
 from tl_data import catalog
 from tl_data.catalog import Function, Parameter, Table, literal
 from tl_data.cli import stubs
-from tl_data.cli.sdk_docs import SDKS, sdks_of
+from tl_data.cli.operations import operations
 from tl_data.cli.site import site_pages
-from tl_data.client import OPERATIONS
 from tl_data.functions import FUNCTIONS, TABLES
-
-#: Which methods of the client a record calls, beyond those that make sure that its video is indexed.
-_BY_TASK = ("create_analyze_task", "list_analyze_tasks", "retrieve_analyze_task")
-CALLS: dict[str, tuple[str, ...]] = {
-    "index_video": ("create_index", "list_indexes", "create_task", "list_tasks", "retrieve_task"),
-    "search": ("search",),
-    "search_by_image": ("search",),
-    "clips": ("retrieve_video",),
-    "transcript": ("retrieve_video", "asset_transcription"),
-    "summarize": (*_BY_TASK, "summarize"),
-    "chapters": (*_BY_TASK, "summarize"),
-    "highlights": (*_BY_TASK, "summarize"),
-    "gist": (*_BY_TASK, "gist"),
-    "analyze": (*_BY_TASK, "analyze"),
-    "extract": (*_BY_TASK, "analyze"),
-    "segments": _BY_TASK,
-    "embed_text": ("embed_v2", "embed"),
-    "embed_image": ("embed_v2", "embed"),
-    "audio_vectors": ("embed_v2", "embed"),
-    "video_vectors": ("create_embed_task", "retrieve_embed_task", "retrieve_video"),
-    "indexes": ("list_indexes",),
-    "videos": ("list_videos",),
-    "tasks": ("list_tasks",),
-    "embed_tasks": ("list_embed_tasks",),
-    "estimate": (),
-    "files": (),
-    **dict.fromkeys(("filter", "classify", "score"), (*_BY_TASK, "analyze")),
-    "assets": ("list_assets",),
-    "entities": ("list_entity_collections", "retrieve_entity_collection", "list_entities"),
-    "analyze_tasks": ("list_analyze_tasks",),
-}
-
-#: Beginnings of paths that the service of today has no more, and that of 2025 had not yet.
-GONE = ("/gist", "/summarize", "/tasks/transfers")
-NEW = (
-    *("/analyze/tasks", "/analyze/batches", "/embed-v2", "/entity-collections"),
-    *("/assets/*/entities", "/assets/*/transcription"),
-)
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -199,47 +160,8 @@ def _reference() -> str:
     ]
     for record in catalog.records():
         parts.append(_section(record))
-    parts.append(_operations())
+    parts.append(operations())
     return "\n".join(parts)
-
-
-def _operations() -> str:
-    lines = [
-        "## Operations of the API",
-        "",
-        "Every operation has a method in `tl_data.client.Client`. Those that SQL and the command line need,",
-        "too, are called by the functions named here. The embedded engine serves them all; with `--profile`",
-        "it serves those of the accounts named here. The official SDKs named last carry the operation out",
-        "against it in the tests.",
-        "",
-        "Left out: `/knowledge-stores` (with items, item collections and search), `/responses` and",
-        "`/connections` (with imports). They are sessions and stores of the service's own, not tables; the",
-        "engine answers them with 501 `not_supported`. Webhooks are left out, too: tasks are polled.",
-        "",
-        "| operation | client method | accounts | SQL | command | SDKs |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for operation in OPERATIONS:
-        names = [r.name for r in catalog.records() if operation.method in CALLS[r.name]]
-        sql = ", ".join(f"`tl_{name}`" for name in names)
-        commands = ", ".join(f"`tl-data {name.replace('_', '-')}`" for name in names)
-        route = operation.route
-        facts = (f"`{operation.method}`", accounts_of(route), sql, commands, sdks_of(route))
-        lines.append(f"| `{route}` | {' | '.join(facts)} |")
-    more = sorted(set().union(*SDKS.values()) - {operation.route for operation in OPERATIONS})
-    lines += ["", "The embedded engine serves these as well, for programs written with such an SDK:", ""]
-    lines += [f"- `{route}` ({sdks_of(route)})" for route in more]
-    return "\n".join(lines) + "\n"
-
-
-def accounts_of(route: str) -> str:
-    """On which accounts an operation is there: today's, those of 2025, or both."""
-    path = route.partition(" ")[2]
-
-    def begins(patterns: tuple[str, ...]) -> bool:
-        return any(re.match(re.escape(p).replace(r"\*", "[^/]+") + "(/|$)", path) for p in patterns)
-
-    return "2025" if begins(GONE) else "today" if begins(NEW) else "today and 2025"
 
 
 def _section(record: Function | Table) -> str:

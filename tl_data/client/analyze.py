@@ -150,20 +150,21 @@ class AnalyzeMethods(BaseClient):
                 raise
 
     @operation("POST /gist")
-    async def gist(self, video_id: str, types: list[str]) -> Json:
+    async def gist(self, video: Video, types: list[str]) -> Json:
         """Write title, topics and hashtags of a video; `types` are title, topic and hashtag.
 
-        Where the service no longer has /gist, /analyze returns the same fields, and `usage.fallback` is set.
+        For a video object, and where the service no longer has /gist, /analyze returns the same fields, and
+        `usage.fallback` is set.
         """
-        body = {"video_id": video_id, "types": types}
-        if (answer := await self._unless_deprecated("/gist", body)) is not None:
+        body = {"video_id": video, "types": types}
+        if isinstance(video, str) and (answer := await self._unless_deprecated("/gist", body)) is not None:
             return answer
-        return await self._preset("/gist", video_id, types, None, None)
+        return await self._preset("/gist", video, types, None, None)
 
     @operation("POST /summarize")
     async def summarize(
         self,
-        video_id: str,
+        video: Video,
         type: str,  # noqa: A002 - the API's own name
         prompt: str | None = None,
         temperature: float | None = None,
@@ -173,19 +174,22 @@ class AnalyzeMethods(BaseClient):
     ) -> Json:
         """Write the summary, chapters or highlights of a video; `type` is summary, chapter or highlight.
 
-        `response_format` is for summaries alone: the summary is then JSON text. Where the service no longer
-        has /summarize, /analyze returns the same fields, and `usage.fallback` is set.
+        `response_format` is for summaries alone: the summary is then JSON text. For a video object, and where
+        the service no longer has /summarize, /analyze returns the same fields, and `usage.fallback` is set.
         """
         more = given(max_tokens=max_tokens, response_format=response_format)
-        body = given(video_id=video_id, type=type, prompt=prompt, temperature=temperature) | more
-        if (answer := await self._unless_deprecated("/summarize", body)) is not None:
+        body = given(video_id=video, type=type, prompt=prompt, temperature=temperature) | more
+        if (
+            isinstance(video, str)
+            and (answer := await self._unless_deprecated("/summarize", body)) is not None
+        ):
             return answer
         if type == "summary" and response_format is not None:
             text = prompt or PRESETS["summary"].prompt
-            written = await self.analyze(video_id, text, temperature=temperature, **more)
+            written = await self.analyze(video, text, temperature=temperature, **more)
             current().fallback = "/analyze in place of /summarize"
             return given(id=written.get("id"), summary=written.get("data"), usage=written.get("usage"))
-        return await self._preset("/summarize", video_id, [type], prompt, temperature, max_tokens)
+        return await self._preset("/summarize", video, [type], prompt, temperature, max_tokens)
 
     async def _unless_deprecated(self, where: str, body: Json) -> Json | None:
         """The response of an endpoint; None if the server no longer has it, which is remembered."""
@@ -204,7 +208,7 @@ class AnalyzeMethods(BaseClient):
     async def _preset(
         self,
         where: str,
-        video_id: str,
+        video: Video,
         kinds: list[str],
         prompt: str | None,
         temperature: float | None,
@@ -218,7 +222,7 @@ class AnalyzeMethods(BaseClient):
             )
         presets = [PRESETS[kind] for kind in kinds]
         answer = await self.analyze(
-            video_id,
+            video,
             " ".join([p.prompt for p in presets] + ([prompt] if prompt else [])),
             temperature=temperature,
             max_tokens=max_tokens,

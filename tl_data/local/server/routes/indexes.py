@@ -169,6 +169,6 @@ routes = [
     Route("/indexes", listed, methods=["GET"]),
     Route("/indexes", create, methods=["POST"]),
     Route("/indexes/{index_id}", retrieve, methods=["GET"]),
-    Route("/indexes/{index_id}", rename, methods=["PUT", "PATCH"]),
+    Route("/indexes/{index_id}", rename, methods=["PUT"]),
     Route("/indexes/{index_id}", delete, methods=["DELETE"]),
 ]

@@ -1,0 +1,235 @@
+"""The table of the API's operations: which method, function, command, profile and SDK story each has.
+
+`operations()` prints it for the reference; operations that the package leaves out have the reason. Tests
+compare it with the routes of the engine, the service's contract and what the stories of the SDKs carry out.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tl_data import catalog
+from tl_data.client import OPERATIONS
+
+_BY_TASK = ("create_analyze_task", "list_analyze_tasks", "retrieve_analyze_task")
+_UPLOAD = (
+    *("create_asset", "list_assets", "retrieve_asset", "create_upload", "retrieve_upload", "upload_urls"),
+    *("report_chunks", "index_asset", "list_indexed_assets", "retrieve_indexed_asset"),
+)
+#: Which methods of the client a record calls, beyond those that make sure that its video is indexed.
+CALLS: dict[str, tuple[str, ...]] = {
+    "index_video": (
+        *("create_index", "list_indexes", "retrieve_index", "create_task", "list_tasks", "retrieve_task"),
+        *("retrieve_video", *_UPLOAD),
+    ),
+    "search": ("search", "retrieve_index"),
+    "search_by_image": ("search", "retrieve_index"),
+    "clips": ("retrieve_video",),
+    "transcript": ("retrieve_video", "asset_transcription"),
+    "summarize": (*_BY_TASK, "summarize"),
+    "chapters": (*_BY_TASK, "summarize"),
+    "highlights": (*_BY_TASK, "summarize"),
+    "gist": (*_BY_TASK, "gist"),
+    "analyze": (*_BY_TASK, "analyze"),
+    "extract": (*_BY_TASK, "analyze"),
+    "segments": _BY_TASK,
+    "embed_text": ("embed_v2", "embed"),
+    "embed_image": ("embed_v2", "embed"),
+    "audio_vectors": ("embed_v2", "embed"),
+    "video_vectors": (
+        *("create_embed_task", "list_embed_tasks", "retrieve_embed_task", "embed_task_status"),
+        *("create_embed_v2_task", "list_embed_v2_tasks", "retrieve_embed_v2_task", "retrieve_video"),
+    ),
+    "indexes": ("list_indexes",),
+    "videos": ("list_videos",),
+    "tasks": ("list_tasks",),
+    "embed_tasks": ("list_embed_tasks",),
+    "estimate": (),
+    "files": (),
+    **dict.fromkeys(("filter", "classify", "score"), (*_BY_TASK, "analyze")),
+    "assets": ("list_assets",),
+    "entities": ("list_entity_collections", "retrieve_entity_collection", "list_entities"),
+    "analyze_tasks": ("list_analyze_tasks",),
+}
+
+#: Who calls a method that no function of SQL calls.
+_JOBS = "jobs, `session.analyze_many`"
+_CHANGE = "Python only: it changes or deletes something"
+_PROGRAM = "Python only"
+OTHER_CALLERS: dict[str, str] = {
+    **dict.fromkeys(("create_batch", "retrieve_batch", "batch_results"), _JOBS),
+    "analyze_stream": "Python only: a stream has no rows",
+    "delete_video": "`tl-data remove`",
+    **dict.fromkeys(
+        (
+            *("delete_analyze_task", "cancel_analyze_task", "cancel_batch", "delete_batch", "update_index"),
+            *("delete_index", "update_video", "delete_asset", "update_asset_metadata"),
+            *("replace_asset_metadata", "delete_asset_metadata", "update_indexed_asset"),
+            *("delete_indexed_asset", "delete_task", "create_entity_collection"),
+            *("update_entity_collection", "delete_entity_collection", "create_entity", "create_entities"),
+            *("update_entity", "delete_entity", "add_entity_assets", "remove_entity_assets"),
+            "create_import",
+        ),
+        _CHANGE,
+    ),
+    **dict.fromkeys(
+        (
+            *("list_batches", "list_uploads", "asset_indexes", "retrieve_entity", "asset_entities"),
+            *("import_status", "import_logs"),
+        ),
+        _PROGRAM,
+    ),
+}
+
+#: Beginnings of paths that the service of today has no more, and that of 2025 had not yet.
+GONE = ("/gist", "/summarize", "/tasks/transfers")
+NEW = (
+    *("/analyze/tasks", "/analyze/batches", "/embed-v2", "/entity-collections"),
+    *("/assets/*/entities", "/assets/*/transcription"),
+)
+
+_STORE = "/knowledge-stores/{knowledge_store_id}"
+_COLLECTION = f"{_STORE}/item-collections/{{collection_id}}"
+_CONNECTION = "/connections/{connection_id}"
+_URIS = "/connections/redirect-uris"
+#: Operations of today that the package leaves out, by the reason; the engine answers 501 `not_supported`.
+LEFT_OUT: dict[str, tuple[str, ...]] = {
+    "a store of the service's own, without rows to join: index the videos and search the index": (
+        *("GET /knowledge-stores", "POST /knowledge-stores", f"GET {_STORE}", f"PATCH {_STORE}"),
+        *(f"DELETE {_STORE}", f"POST {_STORE}/search", f"GET {_STORE}/items", f"POST {_STORE}/items"),
+        *(f"GET {_STORE}/items/{{item_id}}", f"DELETE {_STORE}/items/{{item_id}}"),
+        *(f"GET {_STORE}/item-collections", f"POST {_STORE}/item-collections", f"GET {_COLLECTION}"),
+        *(f"PATCH {_COLLECTION}", f"DELETE {_COLLECTION}", f"GET {_COLLECTION}/items"),
+        *(f"POST {_COLLECTION}/items/add", f"POST {_COLLECTION}/items/remove"),
+    ),
+    "a conversation over a knowledge store: `tl_analyze` asks one video a question": ("POST /responses",),
+    "Google Drive after a login in a browser: pass URLs, paths or buckets": (
+        *("POST /connections:authorize", "GET /connections", f"GET {_CONNECTION}", f"DELETE {_CONNECTION}"),
+        *(f"POST {_CONNECTION}/picker-token", f"GET {_URIS}", f"POST {_URIS}"),
+        *(f"DELETE {_URIS}/{{redirect_uri_id}}", f"GET {_CONNECTION}/imports"),
+        *(f"POST {_CONNECTION}/imports", f"GET {_CONNECTION}/imports/{{import_id}}"),
+    ),
+}
+
+_ALL = frozenset(
+    (
+        *("POST /indexes", "GET /indexes"),
+        *("GET /indexes/{index_id}", "PUT /indexes/{index_id}", "DELETE /indexes/{index_id}"),
+        *("GET /indexes/{index_id}/videos", "GET /indexes/{index_id}/videos/{video_id}"),
+        "DELETE /indexes/{index_id}/videos/{video_id}",
+        *("POST /tasks", "GET /tasks", "GET /tasks/{task_id}", "DELETE /tasks/{task_id}"),
+        *("POST /search", "GET /search/{page_token}"),
+        "POST /analyze",
+        *("POST /embed", "POST /embed/tasks", "GET /embed/tasks"),
+        *("GET /embed/tasks/{task_id}", "GET /embed/tasks/{task_id}/status"),
+    )
+)
+_GONE = frozenset(  # from the SDKs of today
+    (
+        *("POST /gist", "POST /summarize"),
+        "POST /tasks/transfers/import/{integration_id}",
+        "GET /tasks/transfers/import/{integration_id}/status",
+        "GET /tasks/transfers/import/{integration_id}/logs",
+    )
+)
+_ASSETS = frozenset(  # what the SDKs of today begin with
+    (
+        *("POST /assets", "GET /assets", "GET /assets/{asset_id}", "DELETE /assets/{asset_id}"),
+        "GET /assets/{asset_id}/indexed-assets",
+        *("POST /indexes/{index_id}/indexed-assets", "GET /indexes/{index_id}/indexed-assets"),
+        "GET /indexes/{index_id}/indexed-assets/{indexed_asset_id}",
+        "PATCH /indexes/{index_id}/indexed-assets/{indexed_asset_id}",
+        "DELETE /indexes/{index_id}/indexed-assets/{indexed_asset_id}",
+        *("POST /embed-v2", "POST /embed-v2/tasks", "GET /embed-v2/tasks", "GET /embed-v2/tasks/{task_id}"),
+        *(f"{verb} /assets/{{asset_id}}/user-metadata" for verb in ("PATCH", "PUT", "DELETE")),
+        "GET /assets/{asset_id}/transcription",
+        *("POST /analyze/tasks", "GET /analyze/tasks"),
+        *("GET /analyze/tasks/{task_id}", "DELETE /analyze/tasks/{task_id}"),
+        *("POST /assets/multipart-uploads", "GET /assets/multipart-uploads"),
+        *("POST /assets/multipart-uploads/{upload_id}", "GET /assets/multipart-uploads/{upload_id}"),
+        "POST /assets/multipart-uploads/{upload_id}/presigned-urls",
+    )
+)
+_PUT, _PATCH = (frozenset([f"{verb} /indexes/{{index_id}}/videos/{{video_id}}"]) for verb in ("PUT", "PATCH"))
+
+_BATCH, _TEAM = "/analyze/batches/{batch_id}", "/entity-collections/{entity_collection_id}"
+_PERSON = f"{_TEAM}/entities/{{entity_id}}"
+_BATCHES_AND_ENTITIES = frozenset(  # what the story of today's service carries out besides
+    (
+        *("POST /analyze/tasks/{task_id}/cancel", "POST /analyze/batches", "GET /analyze/batches"),
+        *(f"GET {_BATCH}", f"POST {_BATCH}/cancel", f"GET {_BATCH}/results", f"DELETE {_BATCH}"),
+        *("POST /entity-collections", "GET /entity-collections", f"GET {_TEAM}", f"PATCH {_TEAM}"),
+        *(f"DELETE {_TEAM}", f"POST {_TEAM}/entities", f"GET {_TEAM}/entities"),
+        *(f"POST {_TEAM}/entities/bulk", f"GET {_PERSON}", f"PATCH {_PERSON}", f"DELETE {_PERSON}"),
+        *(f"POST {_PERSON}/assets", "GET /assets/{asset_id}/entities"),
+    )
+)
+
+#: Language and version of an SDK -> the operations that its story carries out.
+SDKS: dict[tuple[str, str], frozenset[str]] = {
+    ("Python", "0.4.11"): _ALL | _GONE | _PUT | {"POST /generate", "GET /tasks/status"},
+    ("Python", "1.3.6"): _ALL | _ASSETS | _PATCH,
+    ("JS", "1.0.2"): _ALL | _GONE | _PATCH,
+    ("JS", "1.3.4"): _ALL | _ASSETS | _PATCH,
+}
+
+_SPOKEN = {"GET /assets/{asset_id}/transcription"}  # today 404 for the silent video of the stories
+#: The same for the stories that run under the profile `today`.
+SDKS_TODAY: dict[tuple[str, str], frozenset[str]] = {
+    ("Python", "1.3.6"): (_ALL | _ASSETS | _PATCH | _BATCHES_AND_ENTITIES) - _SPOKEN,
+    ("JS", "1.3.4"): (_ALL | _ASSETS | _PATCH) - _SPOKEN,
+}
+#: Operations that the engine serves for an older SDK, and that the client has no method for.
+SERVED = ("GET /tasks/status", "POST /generate")
+
+
+def sdks_of(route: str) -> str:
+    """The SDKs that carry out an operation: `Python 0.4.11, 1.3.6; JS 1.0.2`."""
+    versions: dict[str, list[str]] = {}
+    for (language, version), routes in SDKS.items():
+        if route in routes | SDKS_TODAY.get((language, version), frozenset()):
+            versions.setdefault(language, []).append(version)
+    return "; ".join(f"{language} {', '.join(found)}" for language, found in versions.items())
+
+
+def operations() -> str:
+    """The section of the reference, in Markdown."""
+    lines = [
+        "## Operations of the API",
+        "",
+        "Every operation that is built has a method in `tl_data.client.Client`. `accounts` names the",
+        "accounts that have the operation, which are the profiles that serve it (`tl-data serve --profile",
+        "today`, `2025`); the lenient profile serves them all. The SDKs in the last column carry it out",
+        "against the engine in the tests. Webhooks are left out: tasks are polled.",
+        "",
+        "| operation | client method | accounts | SQL, or who else calls it | command | SDKs |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for operation in OPERATIONS:
+        names = [r.name for r in catalog.records() if operation.method in CALLS[r.name]]
+        sql = ", ".join(f"`tl_{name}`" for name in names) or OTHER_CALLERS[operation.method]
+        commands = ", ".join(f"`tl-data {name.replace('_', '-')}`" for name in names)
+        route = operation.route
+        facts = (f"`{operation.method}`", accounts_of(route), sql, commands, sdks_of(route))
+        lines.append(f"| `{route}` | {' | '.join(facts)} |")
+    lines += [
+        "",
+        "Left out, with the reason. The engine answers them with 501 `not_supported` under every profile:",
+        "",
+        "| operation | why |",
+        "| --- | --- |",
+        *(f"| `{route}` | {reason} |" for reason, routes in LEFT_OUT.items() for route in routes),
+    ]
+    lines += ["", "The embedded engine serves these as well, for programs written with an older SDK:", ""]
+    lines += [f"- `{route}` ({sdks_of(route)})" for route in SERVED]
+    return "\n".join(lines) + "\n"
+
+
+def accounts_of(route: str) -> str:
+    """On which accounts an operation exists: today's, those of 2025, or both."""
+    path = route.partition(" ")[2]
+
+    def begins(patterns: tuple[str, ...]) -> bool:
+        return any(re.match(re.escape(p).replace(r"\*", "[^/]+") + "(/|$)", path) for p in patterns)
+
+    return "2025" if begins(GONE) else "today" if begins(NEW) else "today and 2025"
