@@ -138,7 +138,9 @@ def _engines(new_folder: Callable[[], Path]) -> Iterator[Callable[..., Engine]]:
 
     def start(*options: str) -> Engine:
         home = new_folder()
-        command = [sys.executable, "-m", "tl_data.local", "--home", str(home), "--port", "0", *options]
+        # One worker: loading the models takes seconds of CPU, and the tests' videos are short.
+        command = [sys.executable, "-m", "tl_data.local", "--home", str(home), "--port", "0"]
+        command += ["--workers", "1", *options]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("TL_")}
         log = home / "test.log"
         with log.open("wb") as out:

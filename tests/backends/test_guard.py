@@ -78,12 +78,12 @@ def test_a_guard_of_nothing_gives_what_the_ledger_has(
 ) -> None:
     [url, other] = library.urls
     tl_data.register(con, library.settings)
-    con.sql(f"SELECT tl_gist('{url}')").fetchall()
+    con.sql(f"SELECT tl_analyze('{url}', 'paid before')").fetchall()
     tl_data.register(con, library.settings, budget=0)
     before = paid(library)
-    assert con.sql(f"SELECT tl_gist('{url}') IS NOT NULL").fetchall() == [(True,)]
+    assert con.sql(f"SELECT tl_analyze('{url}', 'paid before') IS NOT NULL").fetchall() == [(True,)]
     with pytest.raises(duckdb.Error, match="BudgetReached"):
-        con.sql(f"SELECT tl_gist('{other}')").fetchall()
+        con.sql(f"SELECT tl_analyze('{other}', 'paid before')").fetchall()
     with pytest.raises(duckdb.Error, match="BudgetReached"):
         con.sql(f"SELECT * FROM tl_search('{library.index}', 'nothing for nothing')").fetchall()
     assert paid(library) == before
