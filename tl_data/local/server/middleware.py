@@ -1,4 +1,4 @@
-"""Middleware around the routes: protection against web pages, and early responses that clients can read.
+"""Middleware around the routes: headers, counters, the key, rate limits, and protection against web pages.
 
 A page of any site can make a browser on this machine send requests to loopback, also by DNS rebinding.
 `check_sender` refuses both if the engine has no key; with a key, no page knows it.
@@ -10,15 +10,38 @@ response. `DrainRequest` reads the rest of the request first, within bounds.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import ipaddress
+import logging
+import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tl_data.local.errors import cross_origin
+from tl_data.local.config import API_VERSION, PREFIX
+from tl_data.local.errors import (
+    APIProblem,
+    cross_origin,
+    deprecated_endpoint,
+    is_full,
+    key_invalid,
+    missing_endpoint,
+    not_supported,
+    storage_full,
+)
+from tl_data.local.profiles import Profile
+from tl_data.local.server import fault_injection
+from tl_data.local.server.context import Engine
+from tl_data.local.server.old_names import current_path
+from tl_data.local.storage.counters import Stats
 
+log = logging.getLogger("tl_data.local")
+
+NOT_BUILT = ("/knowledge-stores", "/responses", "/connections")
 DRAIN_BYTES, DRAIN_SECONDS = 16 * 2**20, 3.0  # limits of what is read and discarded
 
 
@@ -55,6 +78,131 @@ class DrainRequest:
             await send(message)
 
         await self._app(scope, tracked_receive, drain_and_send)
+
+
+_failed = JSONResponse(
+    {
+        "code": "internal_server_error",
+        "message": "Internal error while processing this request. See the log of the engine.",
+    },
+    500,
+)
+
+
+class Envelope:
+    """The outermost middleware: version and trace headers, counters, and unexpected errors."""
+
+    def __init__(
+        self, app: ASGIApp, stats: Stats, profile: Profile, template: Callable[[Scope], str]
+    ) -> None:
+        self._app = app
+        self._stats = stats
+        self._profile = profile
+        self._template = template  # gives the pattern of the route, under which requests are counted
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = ""
+        trace = uuid.uuid4().hex
+
+        async def with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+                extra = [(b"x-trace-id", trace.encode())]
+                if message["status"] < 400 or self._profile.version_on_refusals:
+                    extra.append((b"x-api-version", API_VERSION.encode()))
+                if self._profile.strict:
+                    extra.append((b"tl-report", b"backend"))
+                message = {**message, "headers": [*message["headers"], *extra]}
+            await send(message)
+
+        self._stats.request_started()
+        try:
+            await self._app(scope, receive, with_headers)
+        except fault_injection.ConnectionDropped:
+            status = "lost"
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except Exception as error:  # the connection stays usable, and no internals leak
+            full = is_full(error)
+            log.log(
+                logging.WARNING if full else logging.ERROR,
+                "%s %s",
+                scope["method"],
+                scope["path"],
+                exc_info=not full,
+            )
+            if not status:
+                problem = storage_full()
+                response = JSONResponse(problem.body, problem.status, problem.headers) if full else _failed
+                await response(scope, receive, with_headers)
+        finally:
+            self._stats.request_finished()
+            if not scope["path"].startswith("/_engine"):
+                self._stats.record(f"{scope['method']} {self._template(scope)}", status)
+
+
+class Guard:
+    """Checks the API key, then the rate limits, before the route reads the body."""
+
+    def __init__(self, app: ASGIApp, engine: Engine) -> None:
+        self._app = app
+        self._engine = engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if scope["type"] != "http" or not path.startswith((PREFIX, "/_engine")):
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._check_key(scope)
+            self._check_available(scope["method"], path.removeprefix(PREFIX))
+            headers = self._engine.rates.admit(scope["method"], path.removeprefix(PREFIX))
+        except APIProblem as problem:
+            await JSONResponse(problem.body, problem.status, problem.headers)(scope, receive, send)
+            return
+        if not headers:
+            await self._app(scope, receive, send)
+            return
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+        async def with_limits(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], *raw]}
+            await send(message)
+
+        await self._app(scope, receive, with_limits)
+
+    def _check_available(self, method: str, path: str) -> None:
+        """Refuse endpoints that the profile removed or never had, and those that are not implemented."""
+        profile = self._engine.profile
+        if path in profile.gone:
+            raise deprecated_endpoint(path)
+        if any(_begins(path, missing) for missing in profile.missing):
+            raise missing_endpoint(method, path)
+        if not profile.strict and (replacement := current_path(path)):
+            text = f"The endpoint {method} {path} does not exist any more. Use {replacement}."
+            raise APIProblem(404, "endpoint_not_exists", text)
+        if any(_begins(path.replace(":", "/"), other) for other in NOT_BUILT):
+            raise not_supported(path)
+
+    def _check_key(self, scope: Scope) -> None:
+        key = self._engine.config.api_key
+        if not key:  # allowed on loopback only
+            check_sender(scope)
+            return
+        sent = dict[Any, bytes](scope["headers"]).get(b"x-api-key", b"")
+        if not hmac.compare_digest(sent, key.encode()):
+            raise key_invalid()
+
+
+def _begins(path: str, pattern: str) -> bool:
+    """Whether a path matches a pattern or lies below it; `*` matches one part."""
+    parts, wanted = path.split("/"), pattern.split("/")
+    return len(parts) >= len(wanted) and all(w in ("*", p) for p, w in zip(parts, wanted, strict=False))
 
 
 def check_sender(scope: Scope) -> None:
