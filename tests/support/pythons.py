@@ -29,7 +29,7 @@ TESTS = (
     "tests/client/test_responses.py",
     "tests/media",
     "tests/lake/test_lake.py",
-    "tests.local.perception.vision.test_ocr.py",
+    "tests/local/perception/vision/test_ocr.py",
     "tests/local/server/routes/test_indexes.py",
 )
 
