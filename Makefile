@@ -55,7 +55,7 @@ test-browser: $(DEV)/ready
 	$(DEV)/bin/python -m pytest -m 'browser or not browser' tests/view $(ARGS)
 
 test-pythons:
-	@MAKE='$(MAKE)' $(PYTHON) tests/support/pythons.py
+	@MAKE='$(MAKE)' $(PYTHON) tests/support/pythons.py $(ARGS)
 
 EXTRAS ?=
 test-wheel:
