@@ -100,8 +100,8 @@ def run(version: str, python: Path, log: TextIO) -> str:
     min((lake / "media").glob("*.mp4"), key=lambda path: path.stat().st_size).unlink()  # the demo makes one
     if not succeeds(bin_ / "tl-data", "demo", "--folder", lake):
         return "the demo"
-    pytest = [bin_ / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    return "" if succeeds(*pytest, *TESTS) else "the tests"
+    pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS)
+    return "" if succeeds(bin_ / "python", *pytest) else "the tests"
 
 
 def report(version: str, python: Path) -> tuple[bool, str]:

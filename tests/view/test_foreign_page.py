@@ -145,7 +145,7 @@ def state_of(engine: Engine, name: str) -> tuple[list[str], list[str]]:
 def test_a_foreign_page_changes_and_reads_nothing(
     page: Page, engine: Engine, foreign_port: int, site: str, target: str
 ) -> None:
-    """Another site, another host name and another port of this machine; also by the address without Sec-Fetch."""
+    """Another site, another host name, another port; also by the address for which no Sec-Fetch is sent."""
     name = f"foreign-{site}-{target}"
     page.goto(f"http://{site}:{foreign_port}/")
     given = {"at": f"http://{target}:{urlsplit(engine.base_url).port}", "name": name, "models": MODELS}

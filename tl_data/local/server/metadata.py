@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from tl_data.local.errors import APIProblem, filter_invalid, invalid
@@ -14,6 +15,14 @@ NUMBER_FIELDS = ("duration", "width", "height", "size")
 RANGE = ("gte", "lte", "gt", "lt")
 MAX_KEYS = 200
 MAX_EXACT = 2**53
+
+LONGEST_REPR = 20_000  # characters
+NOT_FLAT = "not a dict of texts, numbers and booleans"
+_TEXT = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+_VALUE = rf"{_TEXT}|True|False|[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_PAIR = re.compile(rf"\s*({_TEXT})\s*:\s*({_VALUE})\s*(,|$)", re.S)
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.S)
+_LETTERS = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def check_metadata(name: str, value: Any) -> dict[str, Any]:
@@ -42,6 +51,51 @@ def check_metadata(name: str, value: Any) -> dict[str, Any]:
 def given_metadata(name: str, text: str | None) -> dict[str, Any]:
     """User metadata from the text of a form's field; {} when it is absent."""
     return merged({}, check_metadata(name, decode_json(name, text))) if text else {}
+
+
+def metadata_of_repr(text: str) -> dict[str, str | int | float | bool]:
+    """The flat dict that a Python client wrote with `repr`, as one SDK sends its filter.
+
+    Read without `ast`: in CPython 3.11 all parses of a process share one count of the depth (gh-106905). A
+    parse fails with SystemError when the garbage collector runs a destructor within it that parses, too, as
+    the formatting of a traceback does.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    inner, at = text.strip(), 1
+    found: dict[str, str | int | float | bool] = {}
+    end = len(inner) - 1
+    if len(text) > LONGEST_REPR or inner[:1] != "{" or inner[-1:] != "}":
+        raise ValueError(NOT_FLAT)
+    while inner[at:end].strip():
+        pair = _PAIR.match(inner, at, end)
+        if pair is None:
+            raise ValueError(NOT_FLAT)
+        try:
+            found[_text_of(pair[1])] = _value_of(pair[2])
+        except (ValueError, OverflowError):  # too many digits, no such character
+            raise ValueError(NOT_FLAT) from None
+        at = pair.end()
+    return found
+
+
+def _value_of(literal: str) -> str | int | float | bool:
+    if literal[0] in "'\"":
+        return _text_of(literal)
+    if literal in ("True", "False"):
+        return literal == "True"
+    return float(literal) if set(literal) & set(".eE") else int(literal)
+
+
+def _text_of(literal: str) -> str:
+    """What a string literal stands for, with the escapes that `repr` writes."""
+
+    def letter(escape: re.Match[str]) -> str:
+        code = escape[1]
+        return chr(int(code[1:], 16)) if len(code) > 1 else _LETTERS.get(code, code)
+
+    return _ESCAPE.sub(letter, literal[1:-1])
 
 
 def merged(old: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import shutil
 from typing import Any
@@ -17,7 +16,14 @@ from tl_data.local.errors import APIProblem, invalid, one_of, unknown_video
 from tl_data.local.search.dimensions import segments_as_asked
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import as_flag, read_json
-from tl_data.local.server.metadata import MAX_KEYS, bindable, check_metadata, merged, metadata_in_single
+from tl_data.local.server.metadata import (
+    MAX_KEYS,
+    bindable,
+    check_metadata,
+    merged,
+    metadata_in_single,
+    metadata_of_repr,
+)
 from tl_data.local.server.old_names import VIDEO, refuse_old_names
 from tl_data.local.server.pagination import OWN_NAMES, Listing, split
 from tl_data.local.storage.database import Row, Where, now
@@ -125,23 +131,15 @@ def _metadata_filters(query: QueryParams) -> list[Where]:
     return found
 
 
-LONGEST_REPR = 20_000  # characters
-
-
 def _from_repr(text: str) -> list[Where]:
     """A filter that one SDK sends as the repr of a Python dict."""
     try:
-        given = ast.literal_eval(text) if len(text) <= LONGEST_REPR else None
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError, SystemError):
-        # SystemError: CPython 3.11 miscounts the depth of what it parses when the stack is deep.
-        raise invalid("user_metadata", "It must be an object.", text) from None
-    if not isinstance(given, dict) or not all(
-        isinstance(value, str | int | float) for value in given.values()
-    ):
-        raise invalid("user_metadata", "It must be an object of texts, numbers and booleans.", text)
+        given = metadata_of_repr(text)
+    except ValueError:
+        raise invalid("user_metadata", "It must be an object of texts, numbers and booleans.", text) from None
     if any("\ud800" <= letter <= "\udfff" for item in given.items() for part in item for letter in str(part)):
         raise invalid("user_metadata", "It contains an unpaired surrogate.")
-    return [Where(str(key), "=", bindable(value), metadata=True) for key, value in given.items()]
+    return [Where(key, "=", bindable(value), metadata=True) for key, value in given.items()]
 
 
 async def retrieve(request: Request) -> Response:
