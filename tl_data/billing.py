@@ -122,6 +122,11 @@ class Prices:
 _OWN = ("index", "embed_video", "search")
 
 
+#: Microseconds by which the length in a header and that of the platform may differ: it gives milliseconds. A
+#: difference below is no correction, or a run that only reuses answers would have paid 4e-06 minutes.
+ROUNDED_US = 1_000
+
+
 @dataclass
 class Units:
     """What is billed of one operation. Length is counted in whole microseconds: sums are exact."""
@@ -270,6 +275,8 @@ def charged(
         less_us: microseconds that were charged before.
     """
     video_us = round(video_minutes * 60e6) - less_us
+    if less_us and abs(video_us) < ROUNDED_US:
+        video_us = 0
     if not (video_us or calls or any(tokens)):
         return None
     if run is None:  # a charge to another run is no spending of this statement

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tl_data.billing import OPERATIONS, Prices
+from tl_data.billing import OPERATIONS, Prices, charged
 from tl_data.errors import SettingsError
 
 
@@ -51,3 +51,13 @@ def test_lists_with_faults(tmp_path: Path, text: str, said: str) -> None:
 def test_a_list_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"none\.toml cannot be read"):
         Prices.load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "corrected_us"),
+    [(45.000251, 0), (44.9996, 0), (45.0, 0), (45.001, 1_000), (44.5, -500_000), (0.0, -45_000_000)],
+)
+def test_a_correction_is_more_than_rounding(seconds: float, corrected_us: int) -> None:
+    """The header says 45 s; what the platform says of the length corrects what was charged by it."""
+    correction = charged("index", seconds / 60, run="r", calls=0, less_us=45_000_000)
+    assert (correction.video_us if correction else 0) == corrected_us
