@@ -32,14 +32,23 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from tl_data.urls import redacted
+
 
 class TLDataError(Exception):
-    """The base class of the exceptions of tl_data."""
+    """The base class of the exceptions of tl_data.
+
+    Texts of exceptions reach logs, event logs of Spark and tables: keys, passwords in addresses and what signs a
+    URL are masked in all of them, wherever they are raised.
+    """
 
     retryable = False
     code: str | None = None
     http_status: int | None = None
     request_id: str | None = None
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redacted(arg) if isinstance(arg, str) else arg for arg in args))
 
     @property
     def kind(self) -> str:
