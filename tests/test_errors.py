@@ -30,6 +30,19 @@ def test_every_error_survives_pickling(kind: type[TLDataError]) -> None:
     assert (back.code, back.http_status, back.retryable) == (error.code, error.http_status, error.retryable)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in CLASSES if kind is not MissingExtra])
+def test_no_error_shows_a_secret(kind: type[TLDataError]) -> None:
+    """Whoever raises it, and also when the address was taken for a path."""
+    for text in (
+        "no https://u:PLANTED@e.com/v.mp4?X-Amz-Signature=PLANTED&token=PLANTED: try again",
+        "no file  https:/u:PLANTED@e.com/v.mp4?sig=PLANTED",
+        "bad key tlk_PLANTED",
+    ):
+        error = kind(text)
+        shown = [str(error), repr(error), str(pickle.loads(pickle.dumps(error))), str(vars(error))]
+        assert not any("PLANTED" in part for part in shown)
+
+
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda c: c.__name__)
 def test_every_error_is_in_the_drawn_tree(kind: type[TLDataError]) -> None:
     assert kind.__name__ in (errors.__doc__ or "")

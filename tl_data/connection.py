@@ -35,6 +35,7 @@ from tl_data.guard import (
     prices_for,
 )
 from tl_data.ledger.ledger import Ledger
+from tl_data.media.identity import is_url
 from tl_data.models import search_model
 from tl_data.ratelimit.limiter import Limiter
 from tl_data.runtime.concurrency import Loop
@@ -370,8 +371,16 @@ def _given(names: list[str], row: Row) -> dict[str, Any]:
 def _row(function: Function, row: Mapping[str, Any]) -> Row:
     """The arguments as a hashable key, in the order of the declaration."""
     function.arguments(row)
-    values = (p.value(row.get(p.name)) for p in function.parameters)
+    values = (_address(p.name, p.value(row.get(p.name))) for p in function.parameters)
     return tuple(tuple(v) if isinstance(v, list) else v for v in values)
+
+
+def _address(name: str, value: Any) -> Any:
+    """A URL without the blanks, newlines and byte order mark that text files leave around it."""
+    if name not in _MEDIA or not isinstance(value, str):
+        return value
+    bare = value.strip().strip("\ufeff").strip()
+    return bare if is_url(bare) else value
 
 
 def _short(value: Any) -> str:

@@ -38,8 +38,8 @@ from tl_data.urls import redacted
 class TLDataError(Exception):
     """The base class of the exceptions of tl_data.
 
-    Texts of exceptions reach logs, event logs of Spark and tables: keys, passwords in addresses and what signs a
-    URL are masked in all of them, wherever they are raised.
+    Texts of exceptions reach logs, tables and event logs of Spark. Keys, passwords in addresses and
+    signatures of URLs are masked in all of them, wherever they are raised.
     """
 
     retryable = False
@@ -173,7 +173,7 @@ class APIError(TLDataError):
         docs_url: str | None = None,
     ) -> None:
         super().__init__(message, code, http_status, request_id, retry_after, docs_url)
-        self.message = message
+        self.message = redacted(message)
         self.code = code
         self.http_status = http_status
         self.request_id = request_id

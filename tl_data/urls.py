@@ -12,9 +12,12 @@ SECRET_PARAMETERS = (
     r"|X-Goog-(?:Signature|Credential|Date|Expires|Algorithm|SignedHeaders)"
     r"|AWSAccessKeyId|GoogleAccessId|Signature|Key-Pair-Id|Policy|sig|token|access_token|api_key|apikey|key"
     r"|password|auth|auth_key|hdnts|hdnea|hdntl|__token__|verify|KeyName|URLPrefix|txSecret|q-(?:ak|signature)"
+    r"|x-(?:oss|cos)-[\w-]+|jwt|hmac|hash|secret|client_secret|access_?key|(?:security|session)_?token"
 )
-_SECRET = re.compile(rf"(?i)(?<=[?&;])({SECRET_PARAMETERS})=[^&\s\"'<>)]*")
-_LOGIN = re.compile(r"(?i)(?<=://)[^/\s@\"']+@")
+#: A value ends before the punctuation of a sentence that goes on after the URL.
+_SECRET = re.compile(rf"(?i)(?<=[?&;])({SECRET_PARAMETERS})=[^&\s\"'<>)]*(?<![:.,])")
+#: Also in an address that was taken for a path, which leaves one slash.
+_LOGIN = re.compile(r"(?i)(?:(?<=://)|(?<=\bhttps:/)|(?<=\bhttp:/)|(?<=\bftp:/))[^/\s@\"']+@")
 _KEY = re.compile(r"\btlk_\w+")
 _URL = re.compile(r"https?://[^\s\"'<>\\]+", re.I)
 #: Always a signature, whatever else is in the URL: S3, GCS, OSS, CloudFront, Akamai.
