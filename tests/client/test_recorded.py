@@ -194,6 +194,24 @@ def test_gist_and_summaries_of_2025(server: ReplayServer, connection: Connection
     assert [r["summary"] for r in rows] == [h["highlight_summary"] for h in highlights["highlights"]]
 
 
+def test_who_speaks(server: ReplayServer, connection: Connection) -> None:
+    """The shape of utterances is documented, and nobody recorded them."""
+    server.say("GET /analyze/tasks", TODAY)
+    server.say(f"GET /indexes/{INDEX_ID}/videos/{VIDEO_ID}", {"_id": VIDEO_ID, "asset_id": ASSET_ID})
+    spoken = [
+        {"start": 0, "end": 2.5, "value": "Where is the exit?", "speaker": "speaker_0"},
+        {"start": 2.5, "end": 4, "value": "Over there.", "speaker": None},
+    ]
+    route = f"GET /assets/{ASSET_ID}/transcription"
+    server.say(route, {"status": "processing"}, {"status": "ready", "utterances": spoken})
+    rows = call(connection, "transcript", video=VIDEO_ID, unit="speaker")
+    assert [(r["start_sec"], r["end_sec"], r["text"], r["speaker"]) for r in rows] == [
+        (0, 2.5, "Where is the exit?", "speaker_0"),
+        (2.5, 4, "Over there.", None),
+    ]
+    assert [request.query for request in server.asked(route)] == [[("include", "utterances")]] * 2
+
+
 # ---- search -------------------------------------------------------------------------------------
 
 

@@ -62,6 +62,43 @@ def test_a_window_is_looked_at_and_billed_alone(account: Account) -> None:
             account.call("analyze", **(ask | {"start_sec": start, "end_sec": end, "index_id": account.index}))
 
 
+TEXTS = (
+    *("summarize", "chapters", "highlights", "gist", "analyze", "extract", "segments"),
+    *("filter", "classify", "score"),
+)
+
+
+def test_every_text_function_takes_a_window(account: Account) -> None:
+    assert all({"start_sec", "end_sec"} <= {p.name for p in FUNCTIONS[name].parameters} for name in TEXTS)
+    if not account.today:
+        return
+    rows = account.call("chapters", video=account.url, start_sec=4.0, end_sec=8.0)
+    assert rows
+    assert all(4 <= row["start_sec"] < row["end_sec"] <= 8.5 for row in rows)
+
+
+def test_an_answer_cut_at_max_tokens_is_kept_and_not_paid_again(account: Account) -> None:
+    ask = {"video": account.url, "prompt": "Find the title.", "json_schema": SCHEMA}
+    least, most = (512, 98_304) if account.today else (2, 4_096)
+    if account.today:  # at 512 tokens and more the engine writes no answer that is cut
+        [row] = account.connection.map(FUNCTIONS["extract"], [ask | {"max_tokens": least}])
+        assert json.loads(row.value)["title"]
+    else:
+        before = account.requests("POST /analyze")
+        for _ in range(2):
+            [row] = account.connection.map(FUNCTIONS["extract"], [ask | {"max_tokens": least}])
+            assert row.error is not None
+            assert (row.error.code, row.value) == ("answer_truncated", None)
+        assert account.requests("POST /analyze") == before + 1
+        assert json.loads(account.call("extract", **ask, max_tokens=400))["title"]
+        assert account.requests("POST /analyze") == before + 2
+    before = account.requests("POST /analyze", "POST /analyze/tasks")
+    [row] = account.connection.map(FUNCTIONS["extract"], [ask | {"max_tokens": most + 1}])
+    assert row.error is not None
+    assert str(most) in str(row.error)
+    assert account.requests("POST /analyze", "POST /analyze/tasks") == before
+
+
 def test_texts_of_a_job_are_one_analysis(account: Account) -> None:
     session = account.connection.session
     record = account.call("index_video", video=account.url, index_id=account.index)
@@ -213,7 +250,7 @@ def test_segments_are_rows(account: Account) -> None:
     ]  # fmt: skip
     ask = {"video": account.url, "definitions": json.dumps(definitions)}
     if not account.today:
-        with pytest.raises(SchemaMismatch, match="need Pegasus"):
+        with pytest.raises(SchemaMismatch, match="use Pegasus 1"):
             account.call("segments", **ask)
         return
     [found] = account.connection.map(FUNCTIONS["segments"], [ask])
