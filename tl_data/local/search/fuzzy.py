@@ -10,7 +10,9 @@ import re
 from functools import lru_cache
 
 import numpy as np
+import snowballstemmer
 from numpy.typing import NDArray
+from rapidfuzz.distance import OSA
 
 from tl_data.local.search import word_vectors
 from tl_data.local.search.vectors import TextRows, Texts
@@ -24,32 +26,13 @@ _SOUNDS = str.maketrans(
 )
 
 
+_english = snowballstemmer.stemmer("english")
+
+
 @lru_cache(maxsize=200_000)
 def stem(word: str) -> str:
     """The word without its ending: "moving", "moved" and "moves" give the same."""
-    if len(word) < 4 or not word.isalpha():
-        return word
-    for ending, instead in (("ies", "y"), ("sses", "ss"), ("ied", "y")):
-        if word.endswith(ending) and len(word) > len(ending) + 1:
-            return _short(word[: -len(ending)] + instead)
-    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        word = word[:-2] if word.endswith(("shes", "ches", "xes", "zes")) else word[:-1]
-    for ending in ("ing", "edly", "ed", "ment"):
-        base = word[: -len(ending)]
-        if word.endswith(ending) and len(base) >= 3 and re.search("[aeiouy]", base):
-            if len(base) > 3 and base[-1] == base[-2] and base[-1] not in "lsz":
-                base = base[:-1]
-            word = base
-            break
-    return _short(word)
-
-
-def _short(word: str) -> str:
-    if word.endswith("ly") and len(word) > 5:
-        word = word[:-2]
-    if word.endswith("e") and len(word) > 3:
-        word = word[:-1]
-    return word[:-1] + "i" if word.endswith("y") and len(word) > 3 else word
+    return str(_english.stemWord(word))
 
 
 def has_meaning(word: str) -> bool:
@@ -66,7 +49,10 @@ def resemblance(asked: str, found: str) -> float:
     size = min(len(asked), len(found))
     if size >= 5 and asked.isalpha() and found.isalpha():
         allowed = 1 if size < 8 else 2
-        if abs(len(asked) - len(found)) <= allowed and (slips := distance(asked, found, allowed)) <= allowed:
+        if (
+            abs(len(asked) - len(found)) <= allowed
+            and (slips := OSA.distance(asked, found, score_cutoff=allowed)) <= allowed
+        ):
             return 0.85 - 0.1 * slips
         if sounds(asked) == sounds(found):
             return 0.65
@@ -88,29 +74,6 @@ def sounds(word: str) -> str:
     first = "a" if word[0] in "aeiou" else word[0].translate(_SOUNDS)
     rest = re.sub(r"(.)\1+", r"\1", re.sub("[aeiouyhw]", "", word[1:].translate(_SOUNDS)))
     return first + rest if len(rest) >= 2 else word  # too little is left to compare
-
-
-def distance(a: str, b: str, most: int) -> int:
-    """Edits, with swaps of neighbours, from one word to the other; `most + 1` if there are more."""
-    while a and b and a[0] == b[0]:
-        a, b = a[1:], b[1:]
-    while a and b and a[-1] == b[-1]:
-        a, b = a[:-1], b[:-1]
-    if most == 1:  # what most words are asked for, and what is left then needs no table
-        swap = len(a) == len(b) == 2 and a == b[::-1]
-        return max(len(a), len(b)) if len(a) < 2 and len(b) < 2 else 1 if swap else 2
-    before: list[int] = []
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        older, before, row = before, row, [i]
-        for j, y in enumerate(b, 1):
-            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
-            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
-                cost = min(cost, older[j - 2] + 1)
-            row.append(cost)
-        if min(row) > most:
-            return most + 1
-    return row[-1]
 
 
 class Vocabulary:
