@@ -1,16 +1,14 @@
-"""What things cost: a table of prices, and the sum of a bill.
+"""Prices of operations, and bills of runs and statements.
 
-    prices = Prices.load()                           # TL_PRICES, or the list that comes with the package
+    prices = Prices.load()                           # TL_PRICES, or the list of the package
     prices.of("index", video_minutes=12.5)           # 0.525
 
-A price is computed from the totals of an operation, never added up call by call: so a plan and the bill
-of the run it was made for are equal to the last digit.
+A price is computed from the totals of an operation and never added up call by call, so a plan and the bill of
+its run are equal to the last digit.
 
-What is billed, in the units of the price list, and the run that it is billed to.
-
-A run opens a `RunAccount`. The ledger writes each charge into the record of the paid call, together with the
-id of the run, and enters it into the account in the same step. So the bill of a run that was killed is the
-sum of the charges in the ledger's records.
+A run opens a `RunAccount`. The ledger writes each charge with the id of the run into the record of the paid
+call, and enters it into the account in the same step. So the bill of a killed run is the sum of the charges
+in the ledger's records.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ UNITS = ("video_minute", "call", "input_token", "output_token")
 
 @dataclass(frozen=True)
 class Prices:
-    """Prices of operations by unit; an operation or unit that is not listed is free."""
+    """Prices of operations by unit. An operation or unit that is not listed is free."""
 
     currency: str
     as_of: date
@@ -47,10 +45,10 @@ class Prices:
         """Read a price list.
 
         Args:
-            path: a TOML file as `prices.toml`; None: TL_PRICES, else the package's own list.
+            path: a TOML file in the format of `prices.toml`; None: TL_PRICES, else the package's own list.
 
         Raises:
-            SettingsError: the file is missing or not a price list, and what is wrong with it.
+            SettingsError: the file is missing or invalid.
         """
         chosen = path or os.environ.get("TL_PRICES")
         try:
@@ -74,19 +72,23 @@ class Prices:
                         f"{where}: [{operation}] no unit {unit!r}; there are {', '.join(UNITS)}"
                     )
                 if isinstance(price, bool) or not isinstance(price, int | float) or price < 0:
-                    raise SettingsError(f"{where}: [{operation}] {unit} is {price!r}; a price is 0 or more")
+                    raise SettingsError(
+                        f"{where}: [{operation}] {unit} is {price!r}; a price must be at least 0"
+                    )
         as_of = table.get("as_of")
         if not isinstance(as_of, date):
-            raise SettingsError(f"{where}: as_of is {as_of!r}; say when the prices held: as_of = 2026-07-31")
+            raise SettingsError(
+                f"{where}: as_of is {as_of!r}; it must be the date of the prices: as_of = 2026-07-31"
+            )
         return cls(str(table.get("currency", "USD")), as_of, str(table.get("source", where)), units)
 
     @classmethod
     def free(cls) -> Prices:
-        """What the embedded engine costs."""
+        """The prices of the embedded engine: all are 0."""
         return cls("USD", date.today(), "the embedded engine costs nothing", {})
 
-    def said(self) -> dict[str, Any]:
-        """As it is written down beside what was paid by it."""
+    def to_record(self) -> dict[str, Any]:
+        """The list as a JSON object, for the record of a run."""
         return {
             "currency": self.currency,
             "as_of": str(self.as_of),
@@ -95,11 +97,11 @@ class Prices:
         }
 
     @classmethod
-    def heard(cls, said: Any) -> Prices | None:
-        """A list that was written down; None if it is none."""
+    def from_record(cls, record: Any) -> Prices | None:
+        """The list of a JSON object; None if it is invalid."""
         try:
-            units = {name: dict(part) for name, part in said["units"].items()}
-            return cls(said["currency"], date.fromisoformat(said["as_of"]), said["source"], units)
+            units = {name: dict(part) for name, part in record["units"].items()}
+            return cls(record["currency"], date.fromisoformat(record["as_of"]), record["source"], units)
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
 
@@ -112,13 +114,13 @@ class Prices:
         input_tokens: int = 0,
         output_tokens: int = 0,
     ) -> float:
-        """The price of all calls of one operation together, in `currency`."""
+        """The price of all calls of one operation, in `currency`."""
         amounts = (video_minutes, calls, input_tokens, output_tokens)
         rates = self.units.get(operation, {})
         return sum(rates.get(unit, 0.0) * amount for unit, amount in zip(UNITS, amounts, strict=True))
 
 
-#: Operations of the ledger that the price list knows by their own names; all others are analyses.
+#: Operations of the ledger with the same name in the price list; all others are analyses.
 _OWN = ("index", "embed_video", "search")
 
 
@@ -129,7 +131,7 @@ ROUNDED_US = 1_000
 
 @dataclass
 class Units:
-    """What is billed of one operation. Length is counted in whole microseconds: sums are exact."""
+    """The billed units of one operation. Lengths are whole microseconds, so that sums are exact."""
 
     video_us: int = 0
     calls: int = 0
@@ -143,7 +145,7 @@ class Units:
 
 @dataclass(frozen=True)
 class Charge:
-    """One entry of a book. A correction has no calls, and may have less than no length."""
+    """One entry of an account. A correction has no calls and may have a negative length."""
 
     run: str
     operation: str  # of the price list
@@ -154,7 +156,7 @@ class Charge:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Charge | None:
-        """The charge that a record of the ledger tells of, if it tells of one that can be read."""
+        """The charge in a record of the ledger; None if it has none."""
         try:
             charge = cls(**record["charge"])
         except (KeyError, TypeError):
@@ -163,7 +165,7 @@ class Charge:
         return charge if all(isinstance(number, int) for number in whole) else None
 
     def in_record(self) -> dict[str, Any]:
-        """As it stands in a record of the ledger."""
+        """The charge as fields of a record of the ledger."""
         return {"charge": asdict(self)}
 
 
@@ -176,11 +178,11 @@ class Bill:
     def add(
         self, operation: str, seconds: float | None, *, calls: int = 1, tokens: tuple[int, int] = (0, 0)
     ) -> None:
-        """Add calls for a video of so many seconds; tokens are those read and written."""
+        """Add calls for a video of the given length, with input and output tokens."""
         self._add(operation, round((seconds or 0.0) * 1e6) * calls, calls, *tokens)
 
     def enter(self, charge: Charge) -> None:
-        """Add what a record of the ledger tells of."""
+        """Add the charge of a record."""
         self._add(charge.operation, charge.video_us, charge.calls, charge.input_tokens, charge.output_tokens)
 
     def _add(self, operation: str, video_us: int, calls: int, read: int, written: int) -> None:
@@ -197,7 +199,7 @@ class Bill:
 
     @property
     def video_minutes(self) -> float:
-        """Minutes of video that were newly submitted for indexing."""
+        """Minutes of video submitted for indexing."""
         return self.operations.get("index", Units()).video_minutes
 
     @property
@@ -214,7 +216,7 @@ class Bill:
         return sum(units.output_tokens for units in self.operations.values())
 
     def price(self, prices: Prices, *, tokens: bool = True) -> float:
-        """What it costs. Without `tokens`, only what is known before: nobody knows what will be said."""
+        """The price. Without `tokens` only minutes and calls, which are known in advance."""
         return math.fsum(
             prices.of(
                 operation,
@@ -229,33 +231,33 @@ class Bill:
 
 @dataclass
 class RunAccount:
-    """What one run pays, while it lives."""
+    """The account of a run in progress."""
 
     run: str
     bill: Bill
-    unsettled: int = 0  # requests that may have made a task of which this run never heard
+    unsettled: int = 0  # requests without an answer that may have created a task
 
     def enter(self, charge: Charge | None) -> None:
-        """Add what was just written down, if it is this run's."""
+        """Add a recorded charge, if it is of this run."""
         if charge is not None and charge.run == self.run:
             self.bill.enter(charge)
 
 
 @contextmanager
 def recording(account: RunAccount) -> Iterator[RunAccount]:
-    """Bill to this account what is paid inside the block, in this task and its children."""
+    """Bill the calls inside the block to this account, in this task and its children."""
     with call_context(account=account):
         yield account
 
 
 def current_account() -> RunAccount | None:
-    """The account of the running job; None outside of any."""
+    """The account of the current run; None outside of a run."""
     account: RunAccount | None = current_context().account
     return account
 
 
 def billed_as(operation: str) -> str:
-    """The operation of the price list for one of the ledger."""
+    """The operation of the price list for an operation of the ledger."""
     return operation if operation in _OWN else "analyze"
 
 
@@ -268,18 +270,18 @@ def charged(
     less_us: int = 0,
     tokens: tuple[int, int] = (0, 0),
 ) -> Charge | None:
-    """A charge to the run that is under way, or to another one by its id; None outside of any.
+    """A charge to the current run, or to another one by its id; None outside of a run.
 
     Args:
         operation: of the ledger.
-        less_us: microseconds that were charged before.
+        less_us: microseconds that are charged already.
     """
     video_us = round(video_minutes * 60e6) - less_us
     if less_us and abs(video_us) < ROUNDED_US:
         video_us = 0
     if not (video_us or calls or any(tokens)):
         return None
-    if run is None:  # a charge to another run is no spending of this statement
+    if run is None:  # charges to another run are not counted for this statement
         for bill in current_context().bills:
             bill.enter(Charge("", billed_as(operation), video_us, calls, *tokens))
     under_way = current_account()
@@ -290,6 +292,6 @@ def charged(
 
 
 def enter_charge(charge: Charge | None) -> None:
-    """Enter a charge into the book of the run that is under way, if it is this run's."""
+    """Enter a charge into the account of the current run, if it is of this run."""
     if (under_way := current_account()) is not None:
         under_way.enter(charge)

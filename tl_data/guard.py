@@ -1,15 +1,15 @@
 """The guard of a SQL statement: no call is sent that could take the statement over its budget.
 
-An engine hands a function its rows in batches. Before the first call of a batch its price is reserved; what
-does not fit fails the statement, and nothing of the batch is sent:
+A backend passes rows to a function in batches. Before the first call of a batch its price is reserved. If it
+does not fit, the statement fails and nothing of the batch is sent:
 
-    bound     new distinct rows times the most that one can cost; needs no request
-    quote     only if the bound does not fit: each row is run up to the first call that would be paid, so that
-              what the ledger knows is free, and lengths are read from the headers of the files
-    reserve   the price counts while the batch runs; then what was paid takes its place
+    bound     new distinct rows times the largest cost of one; needs no request quote     only if the bound
+    does not fit: each row is run up to its first paid call, so that answers in the ledger are free, and
+    lengths are read from the headers of the files reserve   the price counts while the batch runs; then the
+    actual cost replaces it
 
-Prices of what is not known are upper bounds: a video without a length is as long as the model takes, and a
-text has as many tokens as may be written.
+Unknown quantities are replaced by upper bounds: the length of a video by the model's limit, the tokens of a
+text by the limit of tokens.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from tl_data.runtime.context import Priced, call_context
 from tl_data.session import Session
 from tl_data.settings import Settings
 
-DEFAULT_BUDGET = 10.0  # of the price list's currency, a statement, where there is a key
-MOST_TOKENS = 4096  # that one analysis writes, unless it is called with max_tokens
-LONGEST = 4 * 3600.0  # seconds of a video, where the model's own limit is not known
-QUOTES = 32  # rows that are quoted at once
+DEFAULT_BUDGET = 10.0  # per statement with an API key, in the currency of the price list
+MOST_TOKENS = 4096  # most tokens of an analysis without max_tokens
+LONGEST = 4 * 3600.0  # most seconds of a video if the model's limit is unknown
+QUOTES = 32  # rows quoted concurrently
 
-#: What a call of a function can be billed for, in order; functions that are not named here are free.
+#: Function -> its billed operations in order. Other functions are free.
 OPERATIONS: dict[str, tuple[str, ...]] = {
     "search": ("search",),
     "search_by_image": ("search",),
@@ -64,7 +64,10 @@ _BY_LENGTH = ("index", "analyze", "embed_video", "embed_audio")
 
 @dataclass(frozen=True)
 class Quote:
-    """What calls cost at most. `unknown`: videos whose length is not known, taken as the longest."""
+    """An upper bound of the cost of calls.
+
+    `unknown` counts videos of unknown length, taken as the longest.
+    """
 
     calls: int = 0
     price: float = 0.0
@@ -84,19 +87,19 @@ class Quote:
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one statement. None: no limit."""
+    """The limits of one statement. None: no limit."""
 
     budget: float | None = None
     max_calls: int | None = None
 
     def allow(self, calls: int, price: float) -> bool:
-        """Whether a statement may cost so much."""
+        """Whether a statement may have these calls and this price."""
         within = self.max_calls is None or calls <= self.max_calls
         return within and (self.budget is None or price <= self.budget + 1e-9)
 
 
 def limits_of(settings: Settings) -> Limits:
-    """The guard that settings ask for: with a key `DEFAULT_BUDGET`, unless they say otherwise."""
+    """The limits of the settings; by default `DEFAULT_BUDGET` with a key, else none."""
     budget = settings.sql_budget
     if budget is None and settings.api_key:
         budget = DEFAULT_BUDGET
@@ -104,14 +107,14 @@ def limits_of(settings: Settings) -> Limits:
 
 
 def prices_for(session: Session) -> Prices:
-    """The price list. The embedded engine is free, unless TL_PRICES names a list to count with."""
+    """The price list. The embedded engine is free, unless TL_PRICES names a list."""
     if session.embedded and not os.environ.get("TL_PRICES"):
         return Prices.free()
     return Prices.load()
 
 
 def charge_of(function: Function, value: Any) -> Charge:
-    """What one call of a function costs that is not kept in the ledger."""
+    """The charge of one call of a function without ledger."""
     operation = OPERATIONS.get(function.name, (function.name,))[0]
     seconds = 0.0
     if operation in _BY_LENGTH and isinstance(value, list):
@@ -120,20 +123,20 @@ def charge_of(function: Function, value: Any) -> Charge:
 
 
 class Reservations(Protocol):
-    """What the batches of statements have reserved or paid."""
+    """The reserved and paid amounts of statements."""
 
     async def total(self, statement: str) -> tuple[int, float]:
         """Calls and price, reserved and paid, of a statement."""
 
     async def reserve(self, statement: str, quote: Quote, limits: Limits) -> str | None:
-        """Add to it, in one step with the check; a name for `settle`, or None if it does not fit."""
+        """Check and reserve atomically. Returns a name for `settle`, or None if it does not fit."""
 
     async def settle(self, name: str, calls: int, price: float) -> None:
-        """Put what was paid in the place of what was reserved."""
+        """Replace the reserved amount by the actual one."""
 
 
 class LocalReservations:
-    """Within this process; the statements used last are kept."""
+    """Reservations within this process, for the most recent statements."""
 
     def __init__(self, most: int = 1000) -> None:
         self._most = most
@@ -162,10 +165,10 @@ class LocalReservations:
 
 
 class SharedReservations:
-    """Among the processes that share a ledger: one small object a batch, numbered without a gap.
+    """Reservations of processes that share a ledger: one small object per batch, numbered consecutively.
 
-    A batch is reserved by creating the object with the next number. Of two processes that add up the same
-    objects one creates it; the other adds up again.
+    A batch is reserved by creating the object with the next number. If two processes try it, one succeeds and
+    the other recomputes the total.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -206,10 +209,10 @@ def _amounts(calls: int, price: float) -> bytes:
 
 @dataclass
 class Admitted:
-    """The batches of one stream of rows: what they reserved, and what they have paid so far."""
+    """The batches of one stream of rows: their reservations and costs."""
 
     statement: str
-    begun: float | None = None  # `time.monotonic` at its first batch, where the engine names its statements
+    begun: float | None = None  # `time.monotonic` at its first batch, if the backend identifies statements
     bill: Bill = field(default_factory=Bill)
     names: list[str] = field(default_factory=list)  # of reservations, the oldest first
     settled: tuple[int, float] = (0, 0.0)  # calls and price of the batches that have ended
@@ -234,10 +237,10 @@ class Guard:
         """Reserve the price of the calls of these distinct rows.
 
         Args:
-            kept: whether the ledger has the answers of this function though it is not durable.
+            kept: whether the ledger has the answers of this function although it is not durable.
 
         Raises:
-            BudgetReached: the statement could come to cost more than its guard allows; nothing was sent.
+            BudgetReached: the statement could exceed its limits; nothing was sent.
         """
         if not rows or function.name not in OPERATIONS:
             return
@@ -251,7 +254,7 @@ class Guard:
         admitted.names.append(name)
 
     async def settle(self, admitted: Admitted) -> None:
-        """The oldest batch has ended: what was paid since the last one takes the place of its reservation."""
+        """End the oldest batch: replace its reservation by the cost since the last one."""
         if admitted.names:
             calls, price = admitted.bill.calls, admitted.bill.price(self.prices)
             before = admitted.settled
@@ -260,7 +263,7 @@ class Guard:
             await self._reservations.settle(name, calls - before[0], max(0.0, price - before[1]))
 
     def bound(self, function: Function, rows: Iterable[Mapping[str, Any]]) -> Quote:
-        """The most that calls with these rows of arguments can cost, without a request."""
+        """An upper bound of the cost of calls with these arguments, without a request."""
         total = Quote()
         for row in rows:
             total += self._priced(function, OPERATIONS.get(function.name, ()), row, self._known_seconds(row))
@@ -269,10 +272,10 @@ class Guard:
     async def quote(
         self, function: Function, rows: Iterable[Mapping[str, Any]], *, kept: bool = False
     ) -> Quote:
-        """What calls with these rows cost at most, after a look into the ledger and the files' headers.
+        """An upper bound of the cost of calls with these arguments, by the ledger and the files' headers.
 
-        No paid call is made. The videos' servers are asked for headers; the index may be created, which is
-        free. `kept` as in `admit`.
+        No paid call is made. Headers are requested from the videos' servers; the index may be created, which
+        is free. `kept` is as in `admit`.
         """
         places = asyncio.Semaphore(QUOTES)
 
@@ -301,7 +304,7 @@ class Guard:
             billed = first.video_minutes * 60 if operation == "analyze" else 0.0  # its window, each time
             return self._priced(function, rest[1:] if first.submitted else rest, row, seconds, billed)
         except TLDataError:
-            return Quote()  # it fails before it is paid
+            return Quote()  # it fails before a paid call
         return Quote(reused=1)
 
     def _known_seconds(self, row: Mapping[str, Any]) -> float | None:
@@ -379,7 +382,7 @@ class Guard:
 
 
 def _most_tokens(function: Function, row: Mapping[str, Any], model: TextModel | None) -> int:
-    """The most tokens that one analysis may write."""
+    """The limit of tokens of one analysis."""
     if row.get("max_tokens"):
         return int(row["max_tokens"])
     if model is None:
@@ -388,7 +391,7 @@ def _most_tokens(function: Function, row: Mapping[str, Any], model: TextModel | 
 
 
 def _definitions(row: Mapping[str, Any]) -> int:
-    """How many segment definitions there are: each is billed by the whole length."""
+    """The number of segment definitions; each is billed by the whole length."""
     with suppress(orjson.JSONDecodeError):
         listed = orjson.loads(row.get("definitions") or "[]")
         return len(listed) if isinstance(listed, list) else 1
@@ -396,7 +399,7 @@ def _definitions(row: Mapping[str, Any]) -> int:
 
 
 def _window(row: Mapping[str, Any], length: float) -> float:
-    """Seconds of the part of a video that is analyzed."""
+    """The length of the analysed part of a video, in seconds."""
     start, end = float(row.get("start_sec") or 0.0), row.get("end_sec")
     stop = length if end is None else min(float(end), length)
     return max(0.0, stop - start) if start or end is not None else length

@@ -1,6 +1,6 @@
-"""Prints sql/ and the tables of the README from the catalog, so that they cannot grow old.
+"""Generates sql/ and the tables of the README from the catalog.
 
-Every page is a function of the catalog alone; `tl-data docs --check` compares it with what is committed.
+Every page depends on the catalog alone. `tl-data docs --check` compares the pages with the committed ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HEAD = "-- Printed by `tl-data docs`: change the declarations in tl_data/functi
 
 
 def write(cli: click.Group, *, check: bool = False, root: Path = ROOT) -> list[str]:
-    """Write the pages that changed, or only name them with `check`. Gives the paths concerned."""
+    """Write the pages that changed; with `check` write nothing. Returns the paths of changed pages."""
     changed = []
     for name, text in pages(cli, root).items():
         path = root / name
@@ -39,7 +39,7 @@ def write(cli: click.Group, *, check: bool = False, root: Path = ROOT) -> list[s
 
 
 def pages(cli: click.Group, root: Path = ROOT) -> dict[str, str]:
-    """Path -> text of each printed page."""
+    """Path -> text of each generated page."""
     made = {
         "sql/duckdb.sql": _sql_page("DuckDB", "import tl_data; tl_data.register(con)"),
         "sql/spark.sql": _sql_page("Spark SQL", "import tl_data; tl_data.register(spark)"),
@@ -60,7 +60,7 @@ def pages(cli: click.Group, root: Path = ROOT) -> dict[str, str]:
 
 
 def sql_type(kind: pa.DataType) -> str:
-    """An Arrow type in words that both engines' users read."""
+    """The name of an Arrow type in the documents of both backends."""
     if pa.types.is_list(kind):
         inner = kind.value_type
         return "vector" if pa.types.is_float32(inner) else f"list of {sql_type(inner)}"
@@ -71,11 +71,11 @@ def sql_type(kind: pa.DataType) -> str:
 
 
 def example(record: Function | Table) -> str:
-    """A statement that shows the record: required arguments by position, others by name."""
+    """An example statement: required arguments by position, others by name."""
     required = [p.name for p in record.parameters if p.required]
-    said = [literal(record.example[n]) for n in required]
-    said += [f"{n} => {literal(v)}" for n, v in record.example.items() if n not in required]
-    call = f"{record.sql}({', '.join(said)})"
+    arguments = [literal(record.example[n]) for n in required]
+    arguments += [f"{n} => {literal(v)}" for n, v in record.example.items() if n not in required]
+    call = f"{record.sql}({', '.join(arguments)})"
     table = isinstance(record, Table) or record.is_table
     return f"SELECT * FROM {call};" if table else f"SELECT {call};"
 
@@ -97,12 +97,12 @@ def _sql_page(engine: str, how: str) -> str:
         "-- JSON text: tl_json(json, '$.title').\n"
     ]
     for f in FUNCTIONS.values():
-        gives = (
+        result = (
             "rows of " + ", ".join(f"{c.name} {sql_type(c.type)}" for c in f.columns)
             if f.is_table
             else sql_type(f.gives)
         )
-        lines = [f"-- {f.sql}({_signature(f)})", f"-- {f.doc}", f"--   gives {gives}"]
+        lines = [f"-- {f.sql}({_signature(f)})", f"-- {f.doc}", f"--   gives {result}"]
         parts.append("\n".join([*lines, *_argument_lines(f.parameters), example(f)]) + "\n")
     return "\n".join(parts)
 
@@ -117,7 +117,7 @@ def _tables_page() -> str:
 
 
 def _summary() -> str:
-    """The names alone: the README fits on two screens, the reference has the rest."""
+    """The names of all records, for the README."""
     groups = {
         "Functions": [f.sql for f in FUNCTIONS.values()],
         "Listings": [t.sql for t in TABLES.values()],

@@ -1,4 +1,4 @@
-"""What is installed, which endpoint and key are used, and what to type for what is missing."""
+"""Checks the installation, the endpoint and the key, and names the command for what is missing."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from tl_data.urls import is_loopback, redacted
 
 State = Literal["ok", "missing", "wrong"]
 
-_TEXT_SECONDS = 5.0  # until the server that writes texts must have told its models
+_TEXT_SECONDS = 5.0  # timeout of the text endpoint's list of models
 
-#: Extra -> the packages it brings that must be there for it to work.
+#: Extra -> the packages that it needs.
 EXTRAS = {
     "duckdb": ("duckdb",),
     "pandas": ("pandas",),
@@ -51,16 +51,16 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     state: State
     found: str
-    do: str = ""  # what to type
+    do: str = ""  # the command that helps
 
 
 def examine() -> list[Finding]:
-    """Look at everything; never at more of the key than whether it is there."""
+    """Run all checks. Of the API key only its presence is checked."""
     findings = [Finding("tl_data", "ok", f"{__version__}, Python {sys.version.split()[0]}")]
     findings += _settings()
     findings += [_extra(name, packages) for name, packages in EXTRAS.items()]
@@ -69,7 +69,7 @@ def examine() -> list[Finding]:
 
 
 def report(findings: list[Finding], as_json: bool) -> None:
-    """Print the findings for a person or a program, without passwords and signatures of addresses."""
+    """Print the findings as lines or JSON, without passwords and signatures of URLs."""
     findings = [replace(f, found=printable(redacted(f.found))) for f in findings]
     if as_json:
         sys.stdout.buffer.write(orjson.dumps([asdict(f) for f in findings], option=orjson.OPT_INDENT_2))
@@ -105,20 +105,20 @@ def _settings() -> list[Finding]:
 
 
 def _models(settings: Settings) -> list[Finding]:
-    """Which model is at work in each stage of the engine on this machine, and what another looked at."""
+    """The model of each stage of the embedded engine, and the videos that other models analysed."""
     if settings.embedded:
-        told = _described(settings)
+        models = _engine_models(settings)
     elif settings.base_url and is_loopback(settings.base_url):
-        told = _asked(settings)
+        models = _server_models(settings)
     else:
         return []
-    if isinstance(told, str):
-        return [Finding("models", "wrong", told)]
+    if isinstance(models, str):
+        return [Finding("models", "wrong", models)]
     findings = []
-    for differing in told.get("weights") or []:
+    for differing in models.get("weights") or []:
         what, _, do = differing.partition(" Type: ")
         findings.append(Finding("weights", "wrong", what, do))
-    for stage in told.get("stages") or []:
+    for stage in models.get("stages") or []:
         if stage["tier"] == "off":
             what, _, do = str(stage["model"]).partition(" Type: ")
             findings.append(Finding(stage["stage"], "missing", what, do))
@@ -127,36 +127,36 @@ def _models(settings: Settings) -> list[Finding]:
         findings.append(Finding(stage["stage"], "ok", f"{stage['tier']}: {stage['model']}{where}"))
         if settings.embedded and stage["tier"] == "endpoint":
             findings.append(text_server(stage["where"], stage["model"], settings.local_llm_key))
-    if (again := told.get("reindex")) and again["videos"]:
-        other = ", ".join(again["by_model"])
+    if (outdated := models.get("reindex")) and outdated["videos"]:
+        other = ", ".join(outdated["by_model"])
         found = (
-            f"{again['videos']} videos, {again['video_minutes']:.2f} video minutes were looked at by "
-            f"{other}, not by {again['model']}"
+            f"{outdated['videos']} videos, {outdated['video_minutes']:.2f} video minutes were analysed by "
+            f"{other}, not by {outdated['model']}"
         )
         findings.append(Finding("reindex", "missing", found, "tl-data reindex"))
     return findings
 
 
-def _described(settings: Settings) -> dict[str, Any] | str:
-    """What the embedded engine would work with, or why it cannot; it is another program, and not started."""
+def _engine_models(settings: Settings) -> dict[str, Any] | str:
+    """The models that the embedded engine would use, or why it cannot start. The server is not started."""
     home = Path(settings.home).resolve() / "engine"
     environment = {n: v for n, v in os.environ.items() if not n.startswith("TL_LOCAL_")} | settings.tiers
     command = [sys.executable, "-m", "tl_data.local", "--home", str(home), "--describe"]
     try:
-        said = subprocess.run(
+        finished = subprocess.run(
             command, env=environment, check=False, capture_output=True, text=True, timeout=60
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"the embedded engine does not say: {error}"
-    if said.returncode == 0:
-        return dict(orjson.loads(said.stdout))
-    if "ModuleNotFoundError" in said.stderr:
-        return {}  # the extra `local` is not installed: told below
-    return said.stderr.strip().rpartition("error: ")[2] or "the embedded engine does not start"
+        return f"the models of the embedded engine are unknown: {error}"
+    if finished.returncode == 0:
+        return dict(orjson.loads(finished.stdout))
+    if "ModuleNotFoundError" in finished.stderr:
+        return {}  # the extra `local` is not installed: another check reports it
+    return finished.stderr.strip().rpartition("error: ")[2] or "the embedded engine does not start"
 
 
-def _asked(settings: Settings) -> dict[str, Any] | str:
-    """What a running engine works with; {} for a server that is none."""
+def _server_models(settings: Settings) -> dict[str, Any] | str:
+    """The models of a running engine; {} for another server."""
     parts = urlsplit(settings.base_url or "")
     key = settings.key_for(settings.base_url or "")
     headers = {"x-api-key": key} if key else {}
@@ -172,14 +172,14 @@ def _asked(settings: Settings) -> dict[str, Any] | str:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """The key goes to the named server alone; the engine follows no redirects either."""
+    """Refuses redirects, so that the key reaches no other server."""
 
     def redirect_request(self, *_: Any) -> None:
-        """None: the redirect is an error."""
+        """Return None, which makes the redirect an error."""
 
 
 def text_server(url: str, model: str, key: str | None) -> Finding:
-    """Whether the server that writes the texts answers, and lists its model; nothing is written."""
+    """Check that the text endpoint answers and lists its model. No text is requested."""
     request = urllib.request.Request(
         f"{url}/models", headers={"Authorization": f"Bearer {key}"} if key else {}
     )
@@ -198,8 +198,8 @@ def text_server(url: str, model: str, key: str | None) -> Finding:
         return Finding(
             "text server", "ok", f"reachable, but has no list of models (HTTP status {error.code})"
         )
-    except ValueError:  # its words would repeat the key
-        found = f"{url} cannot be asked: check TL_LOCAL_LLM_KEY for characters that no header can hold"
+    except ValueError:  # its message would contain the key
+        found = f"{url}: TL_LOCAL_LLM_KEY contains characters that are invalid in a header"
         return Finding("text server", "wrong", found)
     except (OSError, http.client.HTTPException) as error:
         found = f"{url} cannot be reached: {error}. Start it, or unset TL_LOCAL_LLM_URL"
@@ -214,7 +214,7 @@ def text_server(url: str, model: str, key: str | None) -> Finding:
     return Finding(
         "text server",
         "missing",
-        f"reachable, but lists not {model}; check TL_LOCAL_LLM_MODEL. It lists: {others}",
+        f"reachable, but does not list {model}; check TL_LOCAL_LLM_MODEL. It lists: {others}",
     )
 
 
@@ -248,19 +248,19 @@ def _java() -> Finding:
     if java is None:
         return Finding("java", "missing", need, "apt-get install openjdk-17-jre-headless")
     try:
-        said = subprocess.run(
+        finished = subprocess.run(
             [java, "-version"], check=False, capture_output=True, text=True, timeout=20
         ).stderr
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding("java", "wrong", f"{java} does not run: {error}")
-    number = re.search(r'version "(\d+)', said)
+    number = re.search(r'version "(\d+)', finished)
     if number is None or int(number[1]) < 17:
-        return Finding("java", "wrong", f"{said.splitlines()[0] if said else java}; {need}")
-    return Finding("java", "ok", said.splitlines()[0])
+        return Finding("java", "wrong", f"{finished.splitlines()[0] if finished else java}; {need}")
+    return Finding("java", "ok", finished.splitlines()[0])
 
 
 def _delta_jars() -> Finding:
-    """Spark's resolver (Ivy) and Maven keep downloaded jars in the home folder."""
+    """Check for the jars of Delta. Spark's resolver (Ivy) and Maven store jars in the home folder."""
     home = Path.home()
     caches = (
         home / ".ivy2.5.2" / "jars",

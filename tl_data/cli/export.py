@@ -14,7 +14,7 @@ from tl_data.cli.output import echo
 from tl_data.errors import ExportError, LakeError, SettingsError
 from tl_data.export.runner import Progress
 
-STOPPED = 3  # exit code: the target is away or full; export again
+STOPPED = 3  # exit code: the target is unavailable or full; export again
 
 
 @click.command()
@@ -24,9 +24,9 @@ STOPPED = 3  # exit code: the target is away or full; export again
 @click.option(
     "--field", "fields", multiple=True, metavar="NAME=COLUMN", help="payload: its name in the target"
 )
-@click.option("--dry-run", is_flag=True, help="only say what it would do")
-@click.option("--full", is_flag=True, help="send all rows, also those that the target should hold")
-@click.option("--json", "as_json", is_flag=True, help="the outcome as one JSON array on stdout")
+@click.option("--dry-run", is_flag=True, help="only print what it would do")
+@click.option("--full", is_flag=True, help="send all rows, also unchanged ones")
+@click.option("--json", "as_json", is_flag=True, help="the result as one JSON array on stdout")
 def export(
     lake: str,
     target: str,
@@ -36,10 +36,10 @@ def export(
     full: bool,
     as_json: bool,
 ) -> None:
-    """Bring another tool up to date with a lake: a vector store, a warehouse, an editing program, a file.
+    """Update another tool from a lake: a vector store, a warehouse, an editing program, a file.
 
-    Only what changed since the last export is sent; what is gone is deleted. Exit codes: 0 all is in, 1 some
-    rows were refused, 2 the command is wrong, 3 the target is away or full (export again).
+    Only changes since the last export are sent; removed rows are deleted. Exit codes: 0 all rows were sent,
+    1 some rows were refused, 2 the command is wrong, 3 the target is unavailable or full (export again).
 
     \b
     LAKE: the folder of the tables
@@ -82,7 +82,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 @contextmanager
 def _shown() -> Iterator[Progress | None]:
-    """A counter on a terminal, nothing elsewhere."""
+    """A progress counter on a terminal, else None."""
     if not sys.stderr.isatty():
         yield None
         return

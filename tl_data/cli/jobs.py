@@ -19,26 +19,26 @@ from tl_data.errors import Cancelled, MissingExtra, NotAllowed, SchemaMismatch, 
 if TYPE_CHECKING:
     from tl_data.pipeline.job import Job
 
-TROUBLE, INTERRUPTED = 3, 130  # exit codes of what stopped, or was stopped, and may go on
+TROUBLE, INTERRUPTED = 3, 130  # exit codes of runs that another run continues
 
 _FILE = click.argument("file", type=click.Path(dir_okay=False))
 _LIMIT = click.option("--limit", type=click.IntRange(min=1), help="only the first videos of the source")
-_JSON = click.option("--json", "as_json", is_flag=True, help="the outcome as one JSON object on stdout")
+_JSON = click.option("--json", "as_json", is_flag=True, help="the result as one JSON object on stdout")
 
 
 @click.command()
 @click.argument("file", default="tl-job.toml", type=click.Path(dir_okay=False))
 def init(file: str) -> None:
-    """Write a commented job file to begin with (tl-job.toml).
+    """Write a commented job file as a start (tl-job.toml).
 
     \b
-    FILE: where to; an existing file is never overwritten
+    FILE: the path; an existing file is never overwritten
     """
     from tl_data.pipeline.job import init_text
 
     path = Path(file)
     if path.exists():
-        raise SettingsError(f"{file} is there already; name another file: tl-data init FILE")
+        raise SettingsError(f"{file} already exists; name another file: tl-data init FILE")
     try:
         path.write_text(init_text(), encoding="utf-8")
     except OSError as error:
@@ -51,7 +51,7 @@ def init(file: str) -> None:
 @_LIMIT
 @_JSON
 def plan(file: str, limit: int | None, as_json: bool) -> None:
-    """Say what a run of a job would do, take and cost. Nothing is paid.
+    """Print what a run of a job would do, take and cost. Nothing is paid.
 
     \b
     FILE: a job in TOML
@@ -62,14 +62,14 @@ def plan(file: str, limit: int | None, as_json: bool) -> None:
 @click.command()
 @_FILE
 @_LIMIT
-@click.option("--dry-run", is_flag=True, help="only say what it would do: the same as plan")
+@click.option("--dry-run", is_flag=True, help="only print what it would do, as plan does")
 @_JSON
 def run(file: str, limit: int | None, dry_run: bool, as_json: bool) -> None:
-    """Run a job: everything new, changed, or failed and worth another try; then its alerts and its digest.
+    """Run a job: all new and changed videos and failures that can be retried; then its alerts and its digest.
 
-    Exit codes: 0 nothing new failed, 1 a video failed that had not failed alike before (table errors), 2 the
-    job is wrong, 3 stopped at a limit or by trouble (run it again), 130 interrupted (run it again). Alerts
-    that were found are no failure.
+    Exit codes: 0 no new failures, 1 a video failed for the first time or in a new way (table errors), 2 the
+    job is wrong, 3 stopped at a limit or by an outage (run it again), 130 interrupted (run it again). Found
+    alerts are no failures.
 
     \b
     FILE: a job in TOML
@@ -85,7 +85,7 @@ def run(file: str, limit: int | None, dry_run: bool, as_json: bool) -> None:
 @_LIMIT
 @_JSON
 def submit(file: str, limit: int | None, as_json: bool) -> None:
-    """Make the indexing tasks of a job and do not wait; `collect` does, hours later or elsewhere.
+    """Create the indexing tasks of a job without waiting. `collect` waits for them, later or elsewhere.
 
     \b
     FILE: a job in TOML
@@ -98,7 +98,7 @@ def submit(file: str, limit: int | None, as_json: bool) -> None:
 @_LIMIT
 @_JSON
 def collect(file: str, limit: int | None, as_json: bool) -> None:
-    """Wait for what was submitted, make the outputs and write the tables; nothing new is indexed.
+    """Wait for submitted tasks, create the outputs and write the tables. Nothing new is indexed.
 
     \b
     FILE: a job in TOML
@@ -110,7 +110,7 @@ def collect(file: str, limit: int | None, as_json: bool) -> None:
 @_FILE
 @_JSON
 def status(file: str, as_json: bool) -> None:
-    """Say what the tables of a job hold.
+    """Print a summary of the tables of a job.
 
     \b
     FILE: a job in TOML
@@ -124,13 +124,13 @@ def status(file: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("index", required=False)
-@click.option("--dry-run", is_flag=True, help="only say what it would take")
+@click.option("--dry-run", is_flag=True, help="only print what it would take")
 @_JSON
 def reindex(index: str | None, dry_run: bool, as_json: bool) -> None:
-    """Look again at what the embedded engine looked at with other models, or in an earlier version.
+    """Reanalyse the videos that the embedded engine analysed with other models or in an earlier version.
 
-    After a change of TL_LOCAL_CLIP or TL_LOCAL_WHISPER, or of the version. Exit codes: 0 all is looked at,
-    1 some videos failed.
+    Use it after a change of TL_LOCAL_CLIP or TL_LOCAL_WHISPER, or of the version. Exit codes: 0 all videos
+    are up to date, 1 some videos failed.
 
     \b
     INDEX: name or id of an index; none: every index
@@ -146,10 +146,10 @@ def reindex(index: str | None, dry_run: bool, as_json: bool) -> None:
 @click.argument("videos", nargs=-1)
 @click.option("--folder", default="demo-lake", show_default=True, help="where the tables go")
 def demo(videos: tuple[str, ...], folder: str) -> None:
-    """Do the main job on made videos, or your own, with the engine on this machine.
+    """Run an example job on generated videos, or your own, with the embedded engine.
 
     \b
-    VIDEOS: a folder, a glob or files; none: videos made for the demo
+    VIDEOS: a folder, a glob or files; none: generated videos
     """
     try:
         from tl_data.demo.run import run_demo
@@ -166,9 +166,9 @@ def demo(videos: tuple[str, ...], folder: str) -> None:
 @click.option("--platform", is_flag=True, help="delete them from their index on the platform as well")
 @_JSON
 def remove(videos: tuple[str, ...], file: str, platform: bool, as_json: bool) -> None:
-    """Take videos down: all their rows, what the ledger has of them and, if asked, the platform's copy.
+    """Remove videos: their rows, their ledger records and, with --platform, the platform's copies.
 
-    Exit codes: 0 all is gone, 1 the platform kept something, 2 the tables have no such video.
+    Exit codes: 0 all was removed, 1 the platform kept something, 2 the tables have no such video.
 
     \b
     VIDEOS: source keys, URLs, paths or video ids, as in the table videos
@@ -177,7 +177,7 @@ def remove(videos: tuple[str, ...], file: str, platform: bool, as_json: bool) ->
     from tl_data.pipeline.job import Job
 
     job = Job.load(file)
-    report = _in_trouble(lambda: pipeline.remove(job, videos, platform=platform))
+    report = _or_exit(lambda: pipeline.remove(job, videos, platform=platform))
     _print(report.lines(), asdict(report), as_json)
     sys.exit(report.exit_code)
 
@@ -190,9 +190,9 @@ def lake() -> None:
 @lake.command("migrate")
 @_FILE
 def _migrate(file: str) -> None:
-    """Give the tables of an earlier release this release's columns and descriptions.
+    """Migrate the tables of an earlier release: add this release's columns and descriptions.
 
-    The first write of a run does it, too, without the descriptions.
+    The first write of a run does the same, without the descriptions.
 
     \b
     FILE: a job in TOML
@@ -211,7 +211,7 @@ def _migrate(file: str) -> None:
                 changed, described = table.migrate(), table.describe()
                 echo(f"{name}: {'migrated' if changed else 'up to date'}, {described} columns described")
 
-    _in_trouble(migrated)
+    _or_exit(migrated)
 
 
 def _planned(file: str, limit: int | None, as_json: bool) -> None:
@@ -225,7 +225,7 @@ def _planned(file: str, limit: int | None, as_json: bool) -> None:
     facts: dict[str, Any] = {}
     if job.has_source:
         with shown() as progress:
-            found = _in_trouble(lambda: pipeline.plan(job, progress=progress))
+            found = _or_exit(lambda: pipeline.plan(job, progress=progress))
         lines += found.lines()
         facts |= {
             "video_minutes": found.video_minutes,
@@ -257,15 +257,15 @@ def _worked(verb: str, file: str, limit: int | None, as_json: bool) -> None:
     if verb != "run" and not job.has_source:
         raise SettingsError(f"{file} has no [source]: there is nothing to {verb}; type: tl-data run {file}")
     if job.alerts and verb != "submit":
-        alerts = job.alerts  # what is wrong with the questions ends the run before anything is paid
-        _in_trouble(lambda: saved_questions(job, alerts))
+        alerts = job.alerts  # invalid alerts end the run before anything is paid
+        _or_exit(lambda: saved_questions(job, alerts))
     if verb != "submit":
         _targets(job)
     facts: dict[str, Any] = {}
     codes = []
     if job.has_source:
         with shown() as progress:
-            report = _in_trouble(lambda: getattr(pipeline, verb)(job, progress=progress))
+            report = _or_exit(lambda: getattr(pipeline, verb)(job, progress=progress))
         facts |= report.row() | {"reason": report.reason, "tables": dict(report.tables)}
         facts["errors"] = [asdict(error) for error in report.errors]
         codes.append(report.exit_code)
@@ -273,14 +273,14 @@ def _worked(verb: str, file: str, limit: int | None, as_json: bool) -> None:
             _print(report.lines(), {}, as_json)
     if INTERRUPTED not in codes and verb != "submit":
         spent = facts.get("price", 0.0)
-        codes += _in_trouble(lambda: _followed(job, spent, facts, as_json))
+        codes += _or_exit(lambda: _followed(job, spent, facts, as_json))
     if as_json:
         _print([], facts, as_json)
     sys.exit(max(codes, default=0))
 
 
-def _in_trouble(work: Callable[[], Any]) -> Any:
-    """Do it; trouble that is not of single videos (platform, ledger, tables) ends with 3: run again."""
+def _or_exit(work: Callable[[], Any]) -> Any:
+    """Do the work. An error of the platform, the ledger or the tables exits with 3: run again."""
     try:
         return work()
     except (SettingsError, SchemaMismatch, MissingExtra):
@@ -291,12 +291,12 @@ def _in_trouble(work: Callable[[], Any]) -> Any:
         echo(f"Stopped: {stopped}", err=True)
         sys.exit(INTERRUPTED)
     except TLDataError as trouble:
-        echo(f"Failed: {trouble}\nWhat is finished is kept: put this right and run it again", err=True)
+        echo(f"Failed: {trouble}\nFinished videos are kept. Fix the cause and run it again", err=True)
         sys.exit(TROUBLE)
 
 
 def _followed(job: Job, spent: float, facts: dict[str, Any], as_json: bool) -> list[int]:
-    """Alerts and digest, which follow what came in; gives their exit codes."""
+    """Run alerts and digest after the videos; returns their exit codes."""
     from tl_data import pipeline
     from tl_data.lake.base import rows_of
     from tl_data.lake.schemas import ALERTS
@@ -305,8 +305,8 @@ def _followed(job: Job, spent: float, facts: dict[str, Any], as_json: bool) -> l
     codes = []
     if job.alerts:
         asked = pipeline.alert(job, spent=spent)
-        told = {"failures": asked.failures, "max_clips_reached": [*asked.full], "clips": asked.found}
-        facts["alerts"] = {**told, **asked.run.row()}
+        outcome = {"failures": asked.failures, "max_clips_reached": [*asked.full], "clips": asked.found}
+        facts["alerts"] = {**outcome, **asked.run.row()}
         codes.append(asked.exit_code)
         if not as_json:
             columns = ["question", "url", "start_sec", "end_sec", "confidence", "transcription"]
@@ -324,14 +324,14 @@ def _followed(job: Job, spent: float, facts: dict[str, Any], as_json: bool) -> l
 
 
 def _targets(job: Job) -> list[str]:
-    """The targets of a job, without passwords; a wrong one ends the run before anything is paid."""
+    """The targets of a job, without passwords. An invalid one ends the run before anything is paid."""
     from tl_data.export.runner import checked_target
 
     return [checked_target(target, alone=True)[1].name for target in job.exports]
 
 
 def _exported(job: Job, facts: dict[str, Any], as_json: bool) -> list[int]:
-    """Bring the targets up to date; one that is away does not keep the others from it."""
+    """Export to the targets. One that is unavailable does not affect the others."""
     from tl_data.errors import ExportError
     from tl_data.export.runner import export
     from tl_data.lake.lake import Lake

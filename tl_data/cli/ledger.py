@@ -1,4 +1,4 @@
-"""The command `tl-data ledger` and what is below it."""
+"""The commands `tl-data ledger ...`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tl_data.urls import redacted
 
 @click.group()
 def ledger() -> None:
-    """Look into the ledger: what was submitted and what came back."""
+    """Show the ledger: submitted calls and their results."""
 
 
-PAGE = 100  # rows that a terminal shows
+PAGE = 100  # most rows on a terminal
 BRIEF = ["key", "state", "operation", "content", "at", "error_message"]
 STATES = ["claimed", "submitted", "done", "failed"]
 
@@ -36,7 +36,7 @@ STATES = ["claimed", "submitted", "done", "failed"]
 @click.option("--operation", help="only this: index, summary, chapter, ...")
 @click.option("--limit", type=click.IntRange(0), help=f"most rows to list; {PAGE} on a terminal")
 def _list(state: State | None, operation: str | None, limit: int | None, to: str, file: str | None) -> None:
-    """List the calls in the ledger: a page and how many there are, or all of them with --json."""
+    """List the calls in the ledger: one page and the total, or all with --json."""
     if to == "table":
         limit = PAGE if limit is None else limit
     shown, twice, minutes = 0, 0, 0.0
@@ -62,11 +62,11 @@ def _list(state: State | None, operation: str | None, limit: int | None, to: str
         echo(f"{shown:,} of {sum(counts.values()):,} calls ({each}); --json lists all", err=True)
     elif not shown:
         place = redacted(Settings.load().ledger_url)
-        echo(f"the ledger {place} is empty; TL_LEDGER names another one", err=True)
+        echo(f"the ledger {place} is empty; TL_LEDGER selects another one", err=True)
     if twice:
         echo(
             f"{twice} of them ({minutes:.2f} video minutes) may have been paid for twice: a process "
-            "was killed while it sent them. tl-data ledger show KEY says why",
+            "was killed while it sent them. tl-data ledger show KEY has the details",
             err=True,
         )
 
@@ -93,7 +93,7 @@ def _show(key: str) -> None:
     """
     entry = _in_ledger(lambda ledger: ledger.show(key))
     if entry is None:
-        raise LedgerError(f"the ledger has no call {key}; tl-data ledger ls lists those it has")
+        raise LedgerError(f"the ledger has no call {key}; tl-data ledger ls lists its calls")
     facts = {k: v for k, v in vars(entry).items() if v is not None}
     facts["at"] = datetime.fromtimestamp(entry.at, UTC).isoformat()
     if isinstance(entry.result, pa.Table):
@@ -104,7 +104,7 @@ def _show(key: str) -> None:
 @ledger.command("forget")
 @click.argument("keys", nargs=-1)
 @click.option("--code", help="calls that failed with this code, such as video_file_broken")
-@click.option("--content", help="calls about this: a URL or path, or a part of it")
+@click.option("--content", help="calls about this URL or path, or a part of it")
 @click.option("--operation", help="calls of this operation: index, analyze, ...")
 @click.option("--failed", is_flag=True, help="calls that failed")
 @click.option("--dry-run", is_flag=True, help="only list them")
@@ -116,7 +116,7 @@ def _forget(
     failed: bool,
     dry_run: bool,
 ) -> None:
-    """Forget calls, so that they are made, and paid, anew. Several filters together narrow the choice.
+    """Remove calls from the ledger, so that they are made and paid again. Filters are combined with AND.
 
     \b
     KEYS: as `tl-data ledger ls` prints them; none with a filter
@@ -151,15 +151,15 @@ def _forget(
         raise LedgerError(f"the ledger has no call {', '.join(unknown)}; tl-data ledger ls lists all")
 
 
-def _in_ledger(look: Callable[[Ledger], Any]) -> Any:
-    async def looked() -> Any:
+def _in_ledger(work: Callable[[Ledger], Any]) -> Any:
+    async def opened() -> Any:
         ledger = Ledger.open(Settings.load().ledger_url)
         try:
-            return await look(ledger)
+            return await work(ledger)
         finally:
             await ledger.aclose()
 
-    return asyncio.run(looked())
+    return asyncio.run(opened())
 
 
 for _command in (_list, _export):

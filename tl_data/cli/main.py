@@ -1,6 +1,6 @@
-"""tl-data: the catalog on the command line, and the jobs, the engine, the documents and the doctor.
+"""The command `tl-data`: functions and listings of the catalog, jobs, the engine, documents, the doctor.
 
-Exit codes: 0 all is well, 1 a row or call failed, 2 the command or its settings are wrong.
+Exit codes: 0 success, 1 a row or call failed, 2 the command or its settings are wrong.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tl_data.functions import FUNCTIONS, TABLES
 
 FAILED, USAGE = 1, 2
 
-#: The sections of `tl-data --help`: title, an example, the commands that are no functions or listings.
+#: The sections of `tl-data --help`: title, an example, commands other than functions and listings.
 SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Functions", "tl-data summarize https://example.com/talk.mp4", ()),
     ("Listings", "tl-data videos --index-id my-index --json", ()),
@@ -38,7 +38,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 
 class _Failing(click.Group):
-    """A group whose commands end in a sentence and an exit code instead of a stack trace.
+    """A group whose commands end with a message and an exit code instead of a stack trace.
 
     Its help lists the commands by section.
     """
@@ -74,7 +74,7 @@ def cli() -> None:
     """Video as tables: clips, summaries and vectors from a column of video URLs.
 
     Settings come from TL_API_KEY, TL_BASE_URL, TL_INDEX, TL_LEDGER ... or the file tl_data.toml. Without a
-    key, an engine on this machine answers.
+    key, the embedded engine answers.
     """
 
 
@@ -115,10 +115,10 @@ def _help(record: Function | Table) -> str:
     return "\n\n".join(part for part in (record.doc, record.detail, *required) if part)
 
 
-def _given(record: Function | Table, said: dict[str, Any]) -> dict[str, Any]:
+def _arguments(record: Function | Table, arguments: dict[str, Any]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for p in record.parameters:
-        value = said[p.name]
+        value = arguments[p.name]
         if isinstance(value, tuple):
             value = list(value) or None
         if value is not None:
@@ -127,10 +127,10 @@ def _given(record: Function | Table, said: dict[str, Any]) -> dict[str, Any]:
 
 
 def _function_command(f: Function) -> click.Command:
-    def run(to: str, file: str | None, **said: Any) -> None:
+    def run(to: str, file: str | None, **arguments: Any) -> None:
         from tl_data.connection import connect
 
-        value = connect().call(f, **_given(f, said))
+        value = connect().call(f, **_arguments(f, arguments))
         rows = value if f.is_table else [value] if pa.types.is_struct(f.gives) else [{"value": value}]
         schema = f.columns if not pa.types.is_struct(f.gives) else pa.schema(list(f.gives))
         show(pa.Table.from_pylist(rows or [], schema), to, file)
@@ -139,10 +139,10 @@ def _function_command(f: Function) -> click.Command:
 
 
 def _table_command(t: Table) -> click.Command:
-    def run(to: str, file: str | None, **said: Any) -> None:
+    def run(to: str, file: str | None, **arguments: Any) -> None:
         from tl_data.connection import connect
 
-        show(pa.Table.from_batches(connect().batches(t, **_given(t, said)), t.schema), to, file)
+        show(pa.Table.from_batches(connect().batches(t, **_arguments(t, arguments)), t.schema), to, file)
 
     return _command(t, run)
 
@@ -162,15 +162,15 @@ def _command(record: Function | Table, run: Callable[..., None]) -> click.Comman
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def serve(options: tuple[str, ...]) -> None:
     """Run the embedded engine as a server of the API (`tl-data serve --help` for its options)."""
-    # The engine is another program that happens to ship in the same package: it is started, not imported.
-    # It takes the place of this process: a signal to what was started reaches the server itself.
+    # The engine is a separate program in the same package: it is started, not imported. It replaces this
+    # process, so that signals reach the server.
     os.execv(sys.executable, [sys.executable, "-m", "tl_data.local", *options])
 
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="the findings as JSON")
 def doctor(as_json: bool) -> None:
-    """Say what is installed, which endpoint and key are in use, and what to type for what is missing."""
+    """Check the installation, endpoint and key, and print the commands for what is missing."""
     from tl_data.cli.doctor import examine, report
 
     findings = examine()
@@ -231,15 +231,15 @@ def _assemble() -> None:
 def main() -> None:
     """Entry point of the `tl-data` command."""
     # deltalake's allocator (jemalloc) keeps freed memory for ten seconds in each of its arenas, so the memory
-    # of jobs that commit more often grew as long as they ran. It reads this when deltalake is loaded.
-    # The process is the command's own; a program that imports tl_data sets it itself.
+    # of jobs with frequent commits kept growing. It reads this variable when deltalake is loaded. Only the
+    # command sets it: a program that imports tl_data has its own environment.
     os.environ.setdefault("_RJEM_MALLOC_CONF", "narenas:2,dirty_decay_ms:0,muzzy_decay_ms:0")
     _assemble()
     cli(prog_name="tl-data")
 
 
 def exit_code(*words: str) -> int:
-    """Do what `tl-data WORDS` does in this process and give its exit code: for schedulers without a shell."""
+    """Run `tl-data WORDS` in this process and return the exit code, for schedulers without a shell."""
     _assemble()
     try:
         cli(list(words), prog_name="tl-data")

@@ -1,4 +1,4 @@
-"""How the command line shows rows: a table for people, JSON, CSV or Parquet for programs."""
+"""Output of the command line: rows as a text table, JSON, CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from rich.text import Text
 from tl_data.untrusted import printable
 from tl_data.urls import redacted
 
-#: Longest text in a cell before it is cut, in characters; programs get all of it.
+#: Most characters of a cell in a text table; other formats are not truncated.
 CELL = 400
 
 
 def echo(text: str, err: bool = False) -> None:
-    """A line for people: no signature of an address, no command to the terminal, whatever a name holds."""
+    """Print a line without signatures of URLs and without terminal control sequences."""
     click.echo(printable(redacted(text)), err=err)
 
 
 def output_options(command: click.Command) -> click.Command:
-    """Add --json, --csv and --parquet FILE; the callback gets them as `to` and `file`."""
+    """Add --json, --csv and --parquet FILE. The callback receives them as `to` and `file`."""
     run = command.callback
     assert run is not None
 
-    def chosen(as_json: bool, as_csv: bool, parquet: str | None, **said: Any) -> None:
+    def chosen(as_json: bool, as_csv: bool, parquet: str | None, **options: Any) -> None:
         if as_json + as_csv + (parquet is not None) > 1:
             raise click.UsageError("choose one of --json, --csv and --parquet")
         to = "json" if as_json else "csv" if as_csv else "parquet" if parquet else "table"
-        run(to=to, file=parquet, **said)
+        run(to=to, file=parquet, **options)
 
     command.callback = chosen
     command.params += [
@@ -69,17 +69,17 @@ def show(rows: pa.Table, to: str = "table", file: str | None = None) -> None:
 
 
 class Writer:
-    """Writes batches of rows as they come, in the form that the options chose. Use as `with`.
+    """Writes batches of rows in the chosen format. A context manager.
 
     Args:
-        brief: columns that a table for people shows.
+        brief: columns of the text table.
     """
 
     def __init__(
         self, schema: pa.Schema, to: str = "table", file: str | None = None, brief: list[str] | None = None
     ) -> None:
         self._schema, self._to, self._file, self._brief = schema, to, file, brief or schema.names
-        self._kept: list[pa.RecordBatch] = []  # of a table for people, whose columns need all rows
+        self._kept: list[pa.RecordBatch] = []  # for the text table, whose widths depend on all rows
         self._rows = 0
         self._sink: Any = None
 
@@ -129,7 +129,7 @@ class Writer:
 
 
 def grid(rows: pa.Table, title: str | None = None) -> Grid:
-    """Rows as a table for people: columns that are empty throughout are left out."""
+    """Rows as a text table, without columns that are empty in all rows."""
     shown = [
         name
         for name in rows.column_names
@@ -140,10 +140,10 @@ def grid(rows: pa.Table, title: str | None = None) -> Grid:
         numeric = pa.types.is_integer(rows.schema.field(name).type) or pa.types.is_floating(
             rows.schema.field(name).type
         )
-        # Ids and keys are there to be copied: they are never broken into lines.
+        # Ids and keys are not wrapped, so that they can be copied.
         table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=_is_key(name))
     for row in rows.select(shown).to_pylist():
-        table.add_row(*(Text(_cell(row[name])) for name in shown))  # no markup in what others named
+        table.add_row(*(Text(_cell(row[name])) for name in shown))  # Text: names are not parsed as markup
     if rows.num_rows == 0:
         table.caption = "no rows"
     return table
@@ -169,7 +169,7 @@ def _cell(value: Any) -> str:
 
 
 def _flat(rows: pa.Table) -> pa.Table:
-    """CSV has no lists and structs: they become JSON text."""
+    """The rows with lists and structs as JSON text, for CSV."""
     columns = [
         pa.array([None if v is None else orjson.dumps(v, default=str).decode() for v in c.to_pylist()])
         if pa.types.is_nested(c.type)
@@ -180,7 +180,7 @@ def _flat(rows: pa.Table) -> pa.Table:
 
 
 def json_value(value: Any) -> Any:
-    """What JSON has no word for: records as objects, everything else as text."""
+    """A value that JSON lacks: records as objects, everything else as text."""
     if isinstance(value, Decimal):
         return float(value)
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)

@@ -1,8 +1,8 @@
-"""Looking again after a change of the embedded engine's models: what it would take, and doing it.
+"""Reanalyses videos after a change of the embedded engine's models.
 
-The engine does the work (its `/_engine/reindex`); here it is asked for, waited for, and written into the
-ledger: a video that was indexed under the old models' name is indexed under the new ones' by the same task,
-so that the next use of its URL finds it there and does not index it a second time.
+The engine does the work (`/_engine/reindex`). This module requests it, waits, and updates the ledger: a call
+under the old model's name gets a copy under the new name with the same task, so that the next use of its URL
+does not index the video again.
 """
 
 from __future__ import annotations
@@ -26,33 +26,31 @@ Json = dict[str, Any]
 
 @dataclass
 class Reindexing:
-    """What was looked at by other models or an earlier version, and what became of it."""
+    """The videos that other models or an earlier version analysed, and the result of the reanalysis."""
 
-    model: str  # at work now
+    model: str  # the active model
     videos: int
     video_minutes: float
-    by_model: dict[str, float]  # minutes by the models or version that looked
-    done: int = 0  # videos looked at again
+    by_model: dict[str, float]  # minutes by former model or version
+    done: int = 0  # reanalysed videos
     seconds: float = 0.0
     failed: list[dict[str, str]] = field(default_factory=list)  # video_id and message
 
     def lines(self, dry_run: bool) -> list[str]:
         """For people."""
         if not self.videos:
-            return [f"Everything was looked at by {self.model}: nothing to do"]
-        said = [
-            f"{minutes:.2f} video minutes were looked at by {name}" for name, minutes in self.by_model.items()
+            return [f"All videos were analysed by {self.model}: nothing to do"]
+        lines = [
+            f"{minutes:.2f} video minutes were analysed by {name}" for name, minutes in self.by_model.items()
         ]
-        said.append(
-            f"{_videos(self.videos)} of {self.video_minutes:.2f} video minutes to look at again with "
+        lines.append(
+            f"{_videos(self.videos)} of {self.video_minutes:.2f} video minutes to reanalyse with "
             f"{self.model}, on this machine, price 0.00"
         )
         if dry_run:
-            return said
-        said.append(
-            f"{_videos(self.done)} looked at again in {self.seconds:.0f} s, {len(self.failed)} failed"
-        )
-        return said + [f"  {video['video_id']}: {video['message']}" for video in self.failed]
+            return lines
+        lines.append(f"{_videos(self.done)} reanalysed in {self.seconds:.0f} s, {len(self.failed)} failed")
+        return lines + [f"  {video['video_id']}: {video['message']}" for video in self.failed]
 
 
 def reindex(
@@ -62,17 +60,17 @@ def reindex(
     settings: Settings | None = None,
     progress: Callable[[int, int], None] = lambda done, videos: None,
 ) -> Reindexing:
-    """Look again at the videos of an index, or of all, that other models or an earlier version looked at.
+    """Reanalyse the videos of one or all indexes that other models or an earlier version analysed.
 
     Args:
         index: name or id; None means every index.
-        dry_run: only say what it would take.
-        settings: as from `Settings.load()`, which is also the default.
-        progress: called with the videos done and to do.
+        dry_run: only compute what it would take.
+        settings: the settings; None: `Settings.load()`.
+        progress: called with the numbers of videos done and in total.
 
     Raises:
-        SettingsError: the service answers, which looks for itself.
-        NotFound: there is no such index.
+        SettingsError: the server is the service and not an embedded engine.
+        NotFound: unknown index.
     """
     connection = connect(settings)
     return connection.run(_reindexed(connection.session, index, dry_run, progress))
@@ -83,7 +81,7 @@ async def _reindexed(
 ) -> Reindexing:
     if session.models is None:
         raise SettingsError(
-            f"{session.client.base_url} is no embedded engine: its indexes keep their models. Index the "
+            f"{session.client.base_url} is not an embedded engine: its indexes keep their models. Index the "
             "videos into another index instead"
         )
     index_id = await session.index_id(index) if index else None
@@ -105,7 +103,7 @@ async def _reindexed(
 
 
 async def _adopt(session: Session, index_id: str | None, failed: set[str]) -> None:
-    """Write into the ledger that the new models have what the old ones had, by the same tasks."""
+    """Copy the ledger's calls of the old models to the new ones, with the same tasks."""
     known = [e async for e in session.ledger.entries(state="done", operation="index")]
     for entry in known:
         if entry.model == session.search_model or index_id not in (None, entry.params.get("index_id")):
@@ -118,7 +116,7 @@ async def _adopt(session: Session, index_id: str | None, failed: set[str]) -> No
             await session.collect_video(call, await _submitted(session, call, entry))
         except LedgerError:
             raise
-        except TLDataError:  # the video is gone: there is nothing to find
+        except TLDataError:  # the video was deleted
             await session.ledger.forget(call.key)
 
 

@@ -1,4 +1,4 @@
-"""Prints the reference pages of the site in docs/reference from the declarations of the package."""
+"""Generates the reference pages in docs/reference from the declarations of the package."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def site_pages(functions: str, cli: click.Group) -> dict[str, str]:
     """Path -> text of each page of the reference.
 
     Args:
-        functions: the reference of the functions, as it stands in sql/README.md.
-        cli: the command line with all its commands.
+        functions: the reference of the functions, as in sql/README.md.
+        cli: the command line.
     """
     return {
         "docs/reference/functions.md": functions.replace(
@@ -48,14 +48,14 @@ def _tables() -> str:
 
 
 def _settings() -> str:
-    """Names, types and defaults from the class; the descriptions are the comments behind its fields."""
+    """Names, types and defaults of the settings; the descriptions are the comments after the fields."""
     source = inspect.getsource(Settings)
     lines = source.splitlines()
     rows = []
     for node in ast.parse(source).body[0].body:  # type: ignore[attr-defined]
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
-        said = " ".join(
+        description = " ".join(
             line.partition("#")[2].strip() for line in lines[node.lineno - 1 : node.end_lineno] if "#" in line
         )
         kind = ast.unparse(node.annotation).replace("|", "\\|")
@@ -64,7 +64,7 @@ def _settings() -> str:
         )
         name = node.target.id
         rows.append(
-            f"| `{name}` | `TL_{name.upper()}` | `{kind}` | {f'`{value}`' if value else ''} | {said} |"
+            f"| `{name}` | `TL_{name.upper()}` | `{kind}` | {f'`{value}`' if value else ''} | {description} |"
         )
     return (
         "# Settings\n\n"
@@ -126,8 +126,8 @@ def _commands(cli: click.Group) -> str:
         "| 0 | everything succeeded | nothing |",
         "| 1 | some rows or videos failed; the others are in | read the table `errors`, then run it again |",
         "| 2 | the job, a setting or an argument is wrong; nothing was paid | do as the message says |",
-        "| 3 | a limit or trouble stopped the run | run it again |",
-        "| 130 | interrupted; what is finished is in the tables | run it again |",
+        "| 3 | a limit or an outage stopped the run | run it again |",
+        "| 130 | interrupted; finished videos are in the tables | run it again |",
     ]
     return "\n".join(lines) + "\n"
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from tl_data.connection import Connection
 
-BATCH = 2_000  # rows that are read at a time
-SHOWN = 200  # rows that a table for people shows at most
+BATCH = 2_000  # rows per read
+SHOWN = 200  # most rows of a text table
 FAILED, USAGE, TRY_AGAIN, INTERRUPTED = 1, 2, 3, 130
 HELP = """\
 End a statement with ; and Enter. Tab completes, the arrow keys go through earlier statements, Ctrl-C stops a
@@ -40,7 +40,7 @@ statement or clears the line.
 @click.argument("statement", required=False)
 @click.option("--db", metavar="FILE", help="the database file; without it, one in memory")
 @click.option("--read-only", is_flag=True, help="open the file for reading, as several processes may")
-@click.option("--budget", type=click.FLOAT, help="most that one statement may cost [default: 10 with a key]")
+@click.option("--budget", type=click.FLOAT, help="largest cost of one statement [default: 10 with a key]")
 def sql(
     statement: str | None,
     db: str | None,
@@ -76,7 +76,7 @@ output_options(sql)
 
 
 class Database:
-    """A DuckDB connection with the functions registered. Use as `with`."""
+    """A DuckDB connection with the functions registered. A context manager."""
 
     def __init__(self, path: str | None, read_only: bool, budget: float | None) -> None:
         """Open it.
@@ -84,7 +84,7 @@ class Database:
         Raises:
             MissingExtra: DuckDB is not installed.
             SettingsError: the file is not a database.
-            SystemExit: another process holds the file (exit code 3).
+            SystemExit: another process has locked the file (exit code 3).
         """
         try:
             import duckdb
@@ -99,7 +99,7 @@ class Database:
         except duckdb.Error as error:
             if "lock on file" in str(error):
                 echo(
-                    f"Failed: {path} is held by another process; try again, or use --read-only in both",
+                    f"Failed: {path} is locked by another process; try again, or use --read-only in both",
                     err=True,
                 )
                 sys.exit(TRY_AGAIN)
@@ -114,19 +114,19 @@ class Database:
         self.con.close()
 
     def statements(self, text: str) -> list[Any]:
-        """The statements of a text. Raises what DuckDB says of a text that it cannot read."""
+        """The statements of a text. Raises DuckDB's error for invalid SQL."""
         return self.con.extract_statements(text)
 
     def rows(self, statement: Any) -> pa.RecordBatchReader | None:
-        """The rows of a statement as they come; None for a statement that has none."""
+        """The rows of a statement as a stream; None for a statement without rows."""
         relation = self.con.sql(statement)
         return None if relation is None else relation.to_arrow_reader(BATCH)
 
     def interruptible(self, work: Callable[[], None]) -> None:
-        """Do it in a thread, so that Ctrl-C stops the calls that DuckDB waits for.
+        """Run the work in a thread, so that Ctrl-C cancels the calls that DuckDB waits for.
 
         Raises:
-            KeyboardInterrupt: it was stopped; what was finished is in the ledger.
+            KeyboardInterrupt: it was cancelled; finished calls are in the ledger.
         """
         from tl_data.backends.duckdb import cancel
 
@@ -152,16 +152,16 @@ class Database:
             raise failed[0]
 
     def paid(self) -> list[dict[str, Any]]:
-        """What was paid over this connection, by operation; empty as long as no call was made."""
+        """The cost of this connection's calls by operation; [] before the first call."""
         return self.connection.usage() if self.connection.bill.operations else []
 
 
 def _script(database: Database, text: str, to: str, file: str | None) -> int:
-    """Run the statements of a text and write the rows of the last one; the exit code."""
+    """Run the statements of a text and write the rows of the last one. Returns the exit code."""
     try:
         statements = database.statements(text)
         if not statements:
-            raise click.UsageError("there is no statement: give one as an argument or on the standard input")
+            raise click.UsageError("no statement: pass one as an argument or on the standard input")
 
         def run() -> None:
             for statement in statements[:-1]:
@@ -184,12 +184,12 @@ def _script(database: Database, text: str, to: str, file: str | None) -> int:
         echo(f"Failed: {_sentence(error)}", err=True)
         return USAGE if _is_mistake(error) else FAILED
     finally:
-        _say_price(database, [])
+        _print_cost(database, [])
     return 0
 
 
 def _show(reader: pa.RecordBatchReader) -> None:
-    """Print the first rows for people, and how many there are."""
+    """Print the first rows as a text table, and the number of rows."""
     from rich.console import Console
 
     kept: list[pa.RecordBatch] = []
@@ -205,8 +205,8 @@ def _show(reader: pa.RecordBatchReader) -> None:
         )
 
 
-def _say_price(database: Database, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Say what was paid since `before`; gives what was paid in all."""
+def _print_cost(database: Database, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Print the cost since `before`; returns the total cost."""
     now = database.paid()
     known = {row["operation"]: row for row in before}
     calls = sum(row["calls"] - known.get(row["operation"], row | {"calls": 0})["calls"] for row in now)
@@ -220,14 +220,14 @@ def _say_price(database: Database, before: list[dict[str, Any]]) -> list[dict[st
 
 
 def _sentence(error: BaseException) -> str:
-    """What DuckDB says, without the names of its own machinery around what a function said."""
+    """DuckDB's message without its prefix around the message of a function."""
     text = str(error).strip()
     found = re.search(r"executing the UDF: (?:\w+: )?(.*)", text, re.S)
     return (found[1] if found else text).strip()
 
 
 def _is_mistake(error: BaseException) -> bool:
-    """Whether the statement itself is wrong, so that running it again does not help."""
+    """Whether the statement itself is invalid, so that running it again is pointless."""
     return type(error).__name__ in (
         "ParserException",
         "BinderException",
@@ -256,7 +256,7 @@ class Shell:
         home = Path(database.connection.settings.home)
         private_folder(home)
         history = home / "sql_history"
-        history.touch(mode=0o600)  # statements may hold signed URLs
+        history.touch(mode=0o600)  # statements may contain signed URLs
         self._prompt: Any = PromptSession(
             history=FileHistory(str(history)), completer=completer(database), input=input, output=output,
             complete_while_typing=False,
@@ -265,13 +265,13 @@ class Shell:
 
     def run(self) -> None:
         """Read and run statements until the end of the input."""
-        echo("tl_data with DuckDB. Statements end with ; and .help says more.", err=True)
+        echo("tl_data with DuckDB. Statements end with ; and .help lists the commands.", err=True)
         for text in self._typed():
             if not self._command(text):
                 return
 
     def _typed(self) -> Iterator[str]:
-        """What was typed, a statement or a command with a point at a time."""
+        """The typed statements and dot commands, one at a time."""
         text = ""
         while True:
             try:
@@ -289,7 +289,7 @@ class Shell:
                 text = ""
 
     def _command(self, text: str) -> bool:
-        """Do what was typed; False at the end."""
+        """Run a dot command; False ends the shell."""
         match text.rstrip(";").split():
             case [".quit" | ".exit"]:
                 return False
@@ -307,7 +307,7 @@ class Shell:
             case [".usage"]:
                 self._run("FROM tl_usage()")
             case [word, *_] if word.startswith("."):
-                echo(f"there is no {word}; .help lists what there is", err=True)
+                echo(f"unknown command {word}; .help lists the commands", err=True)
             case _:
                 self._run(text)
         return True
@@ -326,11 +326,11 @@ class Shell:
             echo("Interrupted: what was finished is in the ledger and is not paid again", err=True)
         except (database.failure, pa.ArrowException, OSError) as error:
             echo(f"Failed: {_sentence(error)}", err=True)
-        self._paid = _say_price(database, self._paid)
+        self._paid = _print_cost(database, self._paid)
 
 
 def completer(database: Database) -> Any:
-    """Completes keywords, functions, tables and columns, as they are at the moment."""
+    """Completes keywords, functions, tables and columns of the database."""
     from prompt_toolkit.completion import Completer, Completion
 
     class Names(Completer):

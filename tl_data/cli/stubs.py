@@ -1,4 +1,4 @@
-"""The types of the catalog's Python functions, printed as a stub: editors complete, mypy checks keywords."""
+"""Generates a stub with the types of the catalog's Python functions, for editors and mypy."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def page() -> str:
 
 
 def _function(f: Function) -> str:
-    """Scalars give one value; with a column among the arguments, a column of values."""
+    """Two overloads: scalar arguments give a value, and a column among them gives a column of values."""
     scalars = _parameters(f, _argument_type)
     columns = _parameters(f, lambda p: f"{_argument_type(p)} | _Column")
     return (
@@ -69,7 +69,7 @@ def _doc(record: Function | Table) -> str:
 
 
 def _argument_type(p: Parameter) -> str:
-    """What `Parameter.value` takes."""
+    """The types that `Parameter.value` accepts."""
     if pa.types.is_list(p.type):
         return f"Sequence[{_value_name(p.type.value_type)}]"
     if pa.types.is_timestamp(p.type):

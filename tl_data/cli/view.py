@@ -21,7 +21,7 @@ def view(place: str | None, port: int, open_browser: bool, media: str | None) ->
     """
     from tl_data.view.server import open_lake, serve
 
-    def say(address: str) -> None:
-        click.echo(f"The viewer is at {address}\nCtrl-C ends it.")
+    def print_address(address: str) -> None:
+        click.echo(f"The viewer is at {address}\nPress Ctrl-C to stop it.")
 
-    serve(open_lake(place, media), say, port=port, open_browser=open_browser)
+    serve(open_lake(place, media), print_address, port=port, open_browser=open_browser)

@@ -55,7 +55,7 @@ async def run_lease(
         "owner": Owner().signature(),
         "begun": time.time(),
         "tables": tables,
-        **({"prices": prices.said()} if prices else {}),
+        **({"prices": prices.to_record()} if prices else {}),
     }
     lease = Lease(storage, f"{RUN_LEASES}/{book.run}", record, seconds)
     await lease.take()
@@ -87,7 +87,7 @@ class StaleRun:
     @property
     def prices(self) -> Prices | None:
         """The price list that the run went by."""
-        return Prices.heard(self.record.get("prices"))
+        return Prices.from_record(self.record.get("prices"))
 
 
 async def find_stale(storage: Storage, watch: Watch, item: Item) -> StaleRun | None:
