@@ -188,7 +188,7 @@ def test_a_file_that_somebody_removed_or_damaged(tmp_path: Path, kind: Format) -
         table.batches().read_all()
     file.unlink()
     if kind == "delta":
-        with pytest.raises(LakeError, match=r"clips: a file of it cannot be read.*Failed to open"):
+        with pytest.raises(LakeError, match=r"clips: a file cannot be read.*Failed to open"):
             table.batches().read_all()
 
 
@@ -221,9 +221,9 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, kind: Format) -> None:
 
 
 def test_settings_of_the_lake(tmp_path: Path, kind: Format) -> None:
-    with pytest.raises(SettingsError, match="it is 'delta' or 'parquet'"):
+    with pytest.raises(SettingsError, match="it must be 'delta' or 'parquet'"):
         Lake(str(tmp_path), "csv")  # type: ignore[arg-type]
-    with pytest.raises(SettingsError, match="only Delta can be in a bucket"):
+    with pytest.raises(SettingsError, match="a bucket needs Delta"):
         Lake("s3://bucket/lake", "parquet")
 
 

@@ -184,7 +184,7 @@ def test_a_slow_owner_keeps_its_claim(server: Platform, start: Any) -> None:
     other = start(lease=1.5)
     assert slow.result()["submitted"] == 1
     assert other.result()["reused"] == 1
-    assert re.search(r"waits for process \d+ on .+ no sign for 1\.5 s", other.said)
+    assert re.search(r"waits for process \d+ on .+ after 1\.5 s", other.said)
     assert sum(server.made.values()) == 1
 
 

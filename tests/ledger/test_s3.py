@@ -109,7 +109,7 @@ def test_a_lake_in_a_bucket(bucket: str) -> None:
     row = {"source_key": "k", "url": "u", "code": "c"}
     Lake(bucket).table(ERRORS).append(rows_of(ERRORS, [row]))
     assert Lake(bucket).read(ERRORS, list(row)).to_pylist() == [row]
-    with pytest.raises(LakeError, match="s3://nowhere/at/errors: cannot be looked into"):
+    with pytest.raises(LakeError, match="s3://nowhere/at/errors: cannot be read"):
         Lake("s3://nowhere/at").read(ERRORS)
 
 

@@ -1,4 +1,4 @@
-"""What the tables of every format share: the protocol of a table, and rows that fit its schema."""
+"""The protocol of tables of all formats, and the validation of rows against a schema."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ Group = tuple[Any, ...]  # the values of a table's `by` columns
 
 
 class LakeTable(Protocol):
-    """A table of the lake: what Parquet and Delta both can."""
+    """A table of the lake, in Parquet or Delta."""
 
     declared: LakeSchema
 
     def append(self, rows: pa.Table) -> None:
-        """Add rows, whatever is there already."""
+        """Append rows."""
 
     def replace(self, rows: pa.Table) -> None:
-        """Put these rows in the place of all rows."""
+        """Replace all rows."""
 
     def replace_groups(self, rows: pa.Table, gone: Collection[Group] = ()) -> None:
-        """Put these rows in the place of those of the same groups; groups in `gone` lose their rows."""
+        """Replace the rows of the same groups, and delete the rows of the groups in `gone`."""
 
     def batches(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        """The table as it is now, in the declared types, a batch at a time."""
+        """The current rows in the declared types, as a stream of batches."""
 
     def where(self) -> str:
-        """What a person types to find it."""
+        """The SQL expression that reads the table."""
 
     def migrate(self) -> bool:
-        """Give a table of the release before this release's columns; whether there was anything to do."""
+        """Migrate a table of the previous release; returns whether it was changed."""
 
     def describe(self) -> int:
-        """Set the descriptions of columns that have none; how many there were."""
+        """Set the descriptions of columns without one; returns their number."""
 
 
-#: What to do about a table that is damaged.
+#: The next step for a damaged table.
 LOST = (
     "Restore it from a copy, or rename it and run again: results that were paid for come from the ledger, "
     "not from the table."
@@ -52,9 +52,9 @@ LOST = (
 
 
 def reason(error: BaseException) -> str:
-    """Why a table cannot be read or written, in one line; and what to do where that is plain."""
+    """Why a table cannot be read or written, in one line, with the next step if it is known."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    text = re.split(r"(?m)^\s*(?:0: |stack backtrace)", text)[0]  # a trace is for its makers
+    text = re.split(r"(?m)^\s*(?:0: |stack backtrace)", text)[0]  # without the stack trace of Rust
     lines = (re.sub(r"\x1b\[\d*m|↳", "", line).strip(" .") for line in text.splitlines())
     said = ": ".join(line for line in lines if line) or type(error).__name__
     if re.search(r"(?i)no space left|os error 28|quota exceeded", said):
@@ -67,10 +67,10 @@ def reason(error: BaseException) -> str:
 def readable(
     where: str, declared: LakeSchema, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
 ) -> pa.RecordBatchReader:
-    """Batches in this schema, which is a part of the declared one.
+    """Batches in a part of the declared schema.
 
     Raises:
-        LakeError: a file cannot be read; raised when the reader comes to it.
+        LakeError: a file cannot be read; raised when the reader reaches it.
     """
 
     def read() -> Iterator[pa.RecordBatch]:
@@ -79,18 +79,18 @@ def readable(
                 yield upgraded(declared, batch, schema)
         except (OSError, pa.ArrowException) as error:
             said = reason(error).partition(". Detail:")[0]
-            raise LakeError(f"{where}: a file of it cannot be read: {said}. {LOST}") from error
+            raise LakeError(f"{where}: a file cannot be read: {said}. {LOST}") from error
 
     return pa.RecordBatchReader.from_batches(schema, read())
 
 
 def part(declared: LakeSchema, columns: Sequence[str] | None) -> pa.Schema:
-    """The schema of some of a table's columns; of all when none are named."""
+    """The schema of some columns of a table; None: of all."""
     return pa.schema([declared.schema.field(n) for n in columns or declared.schema.names])
 
 
 def rows_of(declared: LakeSchema, rows: Sequence[dict[str, Any]]) -> pa.Table:
-    """Python rows as a table of the declared schema; what a row does not say is NULL.
+    """Python rows as a table of the declared schema. Missing values are NULL.
 
     A float in a DECIMAL column becomes the decimal that it prints as, rounded to the column's scale.
 
@@ -112,7 +112,7 @@ def _decimal(value: Any, scale: int) -> Any:
     if not isinstance(value, float):
         return value
     exact = Decimal(repr(value))
-    with suppress(InvalidOperation):  # too large, infinite: Arrow refuses it and names it
+    with suppress(InvalidOperation):  # too large or infinite: Arrow raises the error
         return exact.quantize(Decimal(1).scaleb(-scale))
     return exact
 
@@ -131,10 +131,10 @@ def groups_of(declared: LakeSchema, rows: pa.Table) -> list[Group]:
 
 
 def fitted(declared: LakeSchema, rows: pa.Table) -> pa.Table:
-    """Rows with the columns of the declaration, in its order and exact types, and nothing else.
+    """Rows with exactly the declared columns, in order and type.
 
     Raises:
-        SchemaMismatch: names the column and both types.
+        SchemaMismatch: a column differs; the message has both types.
     """
     check(declared, rows.schema, f"the rows for table {declared.name}")
     return upgraded(declared, rows, declared.schema)
@@ -144,7 +144,7 @@ Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
 
 def upgraded(declared: LakeSchema, rows: Rows, schema: pa.Schema) -> Rows:
-    """Rows of this or the release before, in the names and types of `schema`, which is of this release."""
+    """Rows of this or the previous release with the names and types of `schema`, which is of this release."""
     columns = []
     for field in schema:
         former = declared.renamed.get(field.name, field.name)
@@ -160,19 +160,19 @@ def upgraded(declared: LakeSchema, rows: Rows, schema: pa.Schema) -> Rows:
 
 def _cast(column: Any, kind: pa.DataType) -> Any:
     if pa.types.is_decimal(kind) and pa.types.is_floating(column.type):
-        column = pc.round(column, kind.scale)  # more digits than the type has are an error of Arrow's
+        column = pc.round(column, kind.scale)  # Arrow refuses more digits than the type has
     return column.cast(kind)
 
 
 def needed_columns(declared: LakeSchema, found: pa.Schema, names: Sequence[str]) -> list[str]:
-    """The columns to read from a table of this or the release before, to give these."""
+    """The columns to read from a table of this or the previous release for the given names."""
     former = [declared.renamed.get(name, declared.derived.get(name, name)) for name in names]
     wanted = (n if n in found.names else old for n, old in zip(names, former, strict=True))
     return [name for name in dict.fromkeys(wanted) if name in found.names]
 
 
 def outdated(declared: LakeSchema, found: pa.Schema) -> bool:
-    """Whether a table was written by the release before and is to be migrated."""
+    """Whether a table is of the previous release and needs a migration."""
     return any(
         field.name not in found.names or shape(found.field(field.name).type) != shape(field.type)
         for field in declared.schema
@@ -180,25 +180,25 @@ def outdated(declared: LakeSchema, found: pa.Schema) -> bool:
 
 
 def of_others(declared: LakeSchema, found: pa.Schema) -> list[pa.Field]:
-    """Columns that somebody added to a table: they stay, and are NULL in the rows that are written here."""
+    """Columns that a user added to a table. They are kept and are NULL in new rows."""
     return [field for field in found if field.name not in declared.schema.names]
 
 
 def padded(rows: pa.Table, more: Sequence[pa.Field]) -> pa.Table:
-    """Rows with further columns that are NULL."""
+    """Rows with additional NULL columns."""
     for field in more:
         rows = rows.append_column(field.with_nullable(True), pa.nulls(rows.num_rows, field.type))
     return rows
 
 
 def check(declared: LakeSchema, found: pa.Schema, where: str) -> None:
-    """Compare what a table has with what this version of the package writes.
+    """Compare the schema of a table with the declared one.
 
-    Names of list elements and 64-bit offsets do not count: Delta and Spark choose them freely. Neither do
-    columns that somebody added, nor what the release before wrote.
+    Names of list elements and 64-bit offsets are ignored, because Delta and Spark choose them. Columns added
+    by users and schemas of the previous release are accepted.
 
     Raises:
-        SchemaMismatch: names every column that differs, and its types.
+        SchemaMismatch: the message has every differing column with its types.
     """
     faults = []
     for field in declared.schema:
@@ -210,7 +210,7 @@ def check(declared: LakeSchema, found: pa.Schema, where: str) -> None:
         if is_now not in (shape(field.type), shape(declared.former.get(field.name, field.type))):
             faults.append(f"column {field.name} is {is_now}, but should be {shape(field.type)}")
     faults += [
-        f"column {field.name} that was added to it may be NULL nowhere"
+        f"the added column {field.name} is NOT NULL"
         for field in of_others(declared, found)
         if not field.nullable
     ]
@@ -222,7 +222,7 @@ def check(declared: LakeSchema, found: pa.Schema, where: str) -> None:
 
 
 def shape(type_: pa.DataType) -> str:
-    """A type as text, without what engines choose freely."""
+    """A type as text, without the details that backends choose."""
     if pa.types.is_list(type_) or pa.types.is_large_list(type_):
         return f"list<{shape(type_.value_type)}>"
     if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):

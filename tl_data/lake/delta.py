@@ -1,4 +1,4 @@
-"""A table as a Delta table, written and read by `deltalake`; Spark and everything else may read it too."""
+"""Delta tables, written and read by `deltalake`."""
 
 from __future__ import annotations
 
@@ -37,62 +37,62 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tl_data.lake")
 
-ATTEMPTS = 8  # of a commit that another writer got in the way of
-BATCH = 8_192  # rows read at a time; more would be read ahead
-FILE_BYTES = 8 * 2**20  # files of this size are left as they are by a compaction
+ATTEMPTS = 8  # of a commit that conflicts with other writers
+BATCH = 8_192  # rows per batch; larger ones read further ahead
+FILE_BYTES = 8 * 2**20  # files of this size are not compacted
 ROW_GROUP = 1024  # rows
-VECTOR_ROW_GROUP = 256  # rows, of a table of vectors: a compaction holds some groups at a time in memory
-SMALL_FILES = 16  # small files, or commits since the last compaction, after which the next one is due
-# A reader opens every commit since the last checkpoint, all at once.
+VECTOR_ROW_GROUP = 256  # rows, of a table of vectors: a compaction keeps some groups in memory
+SMALL_FILES = 16  # small files, or commits since the last compaction, that trigger a compaction
+# A reader opens all commits since the last checkpoint concurrently.
 PROPERTIES: dict[str, str | None] = {"delta.checkpointInterval": "20"}
 
-#: File system handlers that Arrow still reads through; see `_wait_for_readers`.
+#: File system handlers that Arrow still uses; see `_wait_for_readers`.
 _handlers: WeakSet[Any] = WeakSet()
 
 
 def is_delta(address: str) -> bool:
-    """Whether there is a Delta table at an address.
+    """Whether a Delta table exists at an address.
 
     Raises:
-        LakeError: the place cannot be looked into.
+        LakeError: the address cannot be read.
     """
     deltalake = _deltalake()
     try:
         return bool(deltalake.DeltaTable.is_deltatable(address, _options()))
     except (deltalake.exceptions.DeltaError, OSError) as error:
-        raise LakeError(f"{address}: cannot be looked into: {reason(error)}") from error
+        raise LakeError(f"{address}: cannot be read: {reason(error)}") from error
 
 
 def delta_dataset(address: str) -> Any:
-    """A Delta table of anyone's as a dataset of Arrow, as it is now.
+    """The current version of any Delta table as a dataset of Arrow.
 
     Raises:
-        LakeError: it is not one, or uses a feature that cannot be read.
+        LakeError: it is no Delta table, or uses an unsupported feature.
     """
     return _dataset(_opened(address), _own_files(address))
 
 
 def delta_version(address: str) -> int:
-    """The number of the last commit; -1 where there is no Delta table.
+    """The number of the last commit; -1 without a Delta table.
 
     Raises:
-        LakeError: the place cannot be looked into.
+        LakeError: the address cannot be read.
     """
     return _opened(address).version() if is_delta(address) else -1
 
 
 def delta_batches(address: str) -> pa.RecordBatchReader:
-    """A Delta table of anyone's, as it is now, in its own types and not all at once.
+    """The current rows of any Delta table in its own types, as a stream of batches.
 
     Raises:
-        LakeError: it is not one, or uses a feature that cannot be read.
+        LakeError: it is no Delta table, or uses an unsupported feature.
     """
     dataset = _dataset(_opened(address))
     return dataset.scanner().to_reader()
 
 
 class Delta:
-    """One Delta table. Every method is one commit; a commit that another writer beat is made again."""
+    """One Delta table. Every method is one commit, which is retried after a conflict with another writer."""
 
     def __init__(self, address: str, declared: LakeSchema) -> None:
         self.address = address
@@ -110,37 +110,37 @@ class Delta:
                     storage_options=_options(),
                 )
             except (deltalake.exceptions.DeltaError, OSError) as error:
-                raise LakeError(f"{address}: the table cannot be made: {reason(error)}") from error
+                raise LakeError(f"{address}: the table cannot be created: {reason(error)}") from error
         self._table = _opened(address, LOST)
         self._check()
         self._added = self._small_files()
 
     def append(self, rows: pa.Table) -> None:
-        """Add rows, whatever is there already."""
+        """Append rows."""
         rows = fitted(self.declared, rows)
         self._commit(lambda t: _deltalake().write_deltalake(t, self._as_stored(rows), mode="append"))
 
     def replace(self, rows: pa.Table) -> None:
-        """Put these rows in the place of all rows."""
+        """Replace all rows."""
         rows = fitted(self.declared, rows)
         self._commit(lambda t: _deltalake().write_deltalake(t, self._as_stored(rows), mode="overwrite"))
 
     def replace_groups(self, rows: pa.Table, gone: Collection[Group] = ()) -> None:
-        """Put these rows in the place of those of the same groups; groups in `gone` lose their rows."""
+        """Replace the rows of the same groups, and delete the rows of the groups in `gone`."""
         rows = fitted(self.declared, rows)
         coming = dict.fromkeys(groups_of(self.declared, rows))
         leaving = [group for group in dict.fromkeys(gone) if group not in coming]
         if leaving and not coming:
             self._commit(lambda t: t.delete(self._among(leaving)))
         elif coming:
-            # The predicate makes it delete and insert in one commit, and makes Delta refuse it when
-            # somebody else has meanwhile written a row of these groups.
+            # With the predicate, deletion and insertion are one commit, and Delta refuses it if another
+            # writer has written a row of these groups.
             among = self._among([*coming, *leaving])
             write = _deltalake().write_deltalake
             self._commit(lambda t: write(t, self._as_stored(rows), mode="overwrite", predicate=among))
 
     def batches(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        """The table as it is now, in the declared types, a batch at a time."""
+        """The current rows in the declared types, as a stream of batches."""
         self._table.update_incremental()
         self._check()
         schema = part(self.declared, columns)
@@ -153,13 +153,13 @@ class Delta:
         return readable(self.address, self.declared, schema, reader)
 
     def migrate(self) -> bool:
-        """Bring a table of the release before into this release's columns; whether there was anything to do.
+        """Migrate a table of the previous release; returns whether it was changed.
 
-        Columns are added without touching a file. A column whose type changed makes the table anew: that is
-        `runs`, which is small.
+        Columns are added without rewriting files. A changed type rewrites the table, which only concerns the
+        small table `runs`.
 
         Raises:
-            LakeError: the table cannot be written; it is as it was.
+            LakeError: the table cannot be written; it is unchanged.
         """
         exceptions = _deltalake().exceptions
         for attempt in range(ATTEMPTS):
@@ -178,7 +178,7 @@ class Delta:
         return True
 
     def describe(self) -> int:
-        """Set the descriptions of columns that have none, one commit each; how many there were."""
+        """Set the descriptions of columns without one, a commit each; returns their number."""
         fields = {field.name: field for field in self._table.schema().fields}
         bare = [
             n for n in self.declared.schema.names if n in fields and not fields[n].metadata.get("comment")
@@ -208,17 +208,17 @@ class Delta:
         return pa.schema(self._table.schema().to_arrow())
 
     def _as_stored(self, rows: pa.Table) -> pa.Table:
-        """Rows with the columns that somebody added to the table, NULL, in the order of the table."""
+        """Rows with the columns that a user added to the table as NULL, in the order of the table."""
         found = self._schema()
         rows = padded(rows, of_others(self.declared, found)).select(found.names)
         return rows.cast(pa.schema([field.remove_metadata() for field in rows.schema]))
 
     def where(self) -> str:
-        """What a person types to find it."""
+        """The SQL expression that reads the table."""
         return self.address
 
     def _among(self, groups: Sequence[Group]) -> str:
-        """The groups as a predicate of SQL."""
+        """The groups as a predicate in SQL."""
         if len(self.declared.by) == 1:
             return f"{self.declared.by[0]} IN ({', '.join(_literal(value) for (value,) in groups)})"
         named = (zip(self.declared.by, group, strict=True) for group in groups)
@@ -227,10 +227,10 @@ class Delta:
         )
 
     def _commit(self, write: Callable[[DeltaTable], Any]) -> None:
-        """Make one commit; when another writer was faster, look at what it did and make it again.
+        """Make one commit. After a conflict with another writer, reload the table and retry.
 
         Raises:
-            LakeError: the table cannot be written; it is as it was.
+            LakeError: the table cannot be written; it is unchanged.
         """
         exceptions = _deltalake().exceptions
         for attempt in range(ATTEMPTS):
@@ -243,8 +243,8 @@ class Delta:
             except exceptions.CommitFailedError as error:
                 if attempt == ATTEMPTS - 1:
                     raise LakeError(
-                        f"{self.address}: others keep writing to the same rows; gave up after {ATTEMPTS} "
-                        f"attempts ({reason(error)}). The table is readable, without these rows; run again."
+                        f"{self.address}: {ATTEMPTS} attempts conflicted with other writers of the same rows "
+                        f"({reason(error)}). The table is readable, without these rows; run again."
                     ) from error
                 time.sleep(0.05 * 2**attempt)
             except (exceptions.DeltaError, OSError) as error:
@@ -254,27 +254,28 @@ class Delta:
             self._compact()
 
     def _compact(self) -> None:
-        """Put small files together. Old ones stay on disk for those who read them, until a vacuum."""
+        """Compact small files. Old files stay on disk for current readers, until a vacuum."""
         self._added = 0
         try:
-            # It takes the more memory the more it rewrites: so it takes small files alone.
+            # Memory grows with the rewritten files, so only small ones are compacted.
             self._table.optimize.compact(
                 target_size=FILE_BYTES, max_concurrent_tasks=1, writer_properties=self._groups_of_rows()
             )
         except (_deltalake().exceptions.DeltaError, OSError) as error:
-            # Somebody else writes, or there is no room for it: the rows are in, and the next one will do.
+            # Another process writes, or the disk is full: the rows are committed, and a later commit
+            # compacts.
             log.info("%s was not compacted: %s", self.address, reason(error))
 
     def _small_files(self) -> int:
-        """Files that a compaction would put together: those that earlier, short runs left count, too.
+        """The number of files for a compaction, including those of earlier runs.
 
-        What it left is a little smaller than its target, and two such files do not go into one.
+        Compacted files are a little below the target size and are not counted.
         """
         sizes = pa.table(self._table.get_add_actions(flatten=True)).column("size_bytes").to_pylist()
         return sum(size < FILE_BYTES / 2 for size in sizes)
 
     def _groups_of_rows(self) -> Any:
-        """Small groups of rows, and for vectors no dictionary: numbers that never repeat only fill it."""
+        """Writer properties: small row groups, and no dictionary for vectors, whose values do not repeat."""
         properties = _deltalake().ColumnProperties
         flat = [field.name for field in self.declared.schema if not pa.types.is_list(field.type)]
         return _deltalake().WriterProperties(
@@ -293,7 +294,7 @@ def _only(declared: LakeSchema, column: str) -> LakeSchema:
 
 
 def _own_files(address: str) -> Any:
-    """The files of a table of ours on this machine, which Arrow reads by itself; None for one in a bucket."""
+    """The file system for a local table, which Arrow reads directly; None for a bucket."""
     if "://" in address:
         return None
     from pyarrow import fs
@@ -313,7 +314,7 @@ def _dataset(table: DeltaTable, files: Any = None) -> Any:
 
 
 def _files_of(table: DeltaTable) -> Any:
-    """The files of a table, read through deltalake's own object store."""
+    """The file system of a table, through deltalake's object store."""
     from deltalake.fs import DeltaStorageHandler
     from pyarrow import fs
 
@@ -325,10 +326,10 @@ def _files_of(table: DeltaTable) -> Any:
 
 
 def _wait_for_readers(seconds: float = 1.0) -> None:
-    """Wait until Arrow has released the handlers that it read through.
+    """Wait until Arrow has released its file system handlers.
 
-    Arrow releases them in threads of its own, a moment after the last row. If the interpreter has ended by
-    then, the process aborts.
+    Arrow releases them in its own threads, shortly after the last row. If the interpreter has ended by then,
+    the process aborts.
     """
     deadline = time.monotonic() + seconds
     while _handlers and time.monotonic() < deadline:
@@ -350,7 +351,7 @@ def _literal(value: Any) -> str:
 
 
 def _options() -> dict[str, str] | None:
-    """Options of the object store: plain HTTP where the environment names a server that speaks it."""
+    """Options of the object store: plain HTTP if the environment names an HTTP endpoint."""
     return {"allow_http": "true"} if plain_http() else None
 
 

@@ -1,12 +1,12 @@
-"""Arrow batches -> Parquet or Delta tables in one folder, readable at every moment.
+"""A lake: Parquet or Delta tables in one folder, with atomic commits.
 
     lake = Lake("lake", "delta")
     clips = lake.table(CLIPS)                 # created when it is missing
     clips.replace_groups(rows)                # one atomic commit: safe to repeat
     clips.batches().read_all()                # a pyarrow.Table
 
-A commit replaces whole groups of rows (`LakeSchema.by`): the clips of a video, a source key's row. Running
-it twice gives the same table, and killing it leaves the table as it was before or as it is after.
+A commit replaces whole groups of rows (`LakeSchema.by`): the clips of a video, the row of a source key. If
+the process is killed, the table is in the state before or after the commit.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Lake:
 
     def __init__(self, folder: str, format: Format = "delta") -> None:  # noqa: A002
         if format not in get_args(Format):
-            raise SettingsError(f"format is {format!r}; it is 'delta' or 'parquet'")
+            raise SettingsError(f"format is {format!r}; it must be 'delta' or 'parquet'")
         if format == "parquet" and "://" in folder:
-            raise SettingsError(f'{folder}: only Delta can be in a bucket. Write format = "delta"')
+            raise SettingsError(f'{folder}: a bucket needs Delta. Set format = "delta"')
         self.folder = folder.rstrip("/") or folder
         self.format: Format = format
         if "://" not in self.folder:
@@ -84,35 +84,35 @@ class Lake:
         return is_delta(f"{self.folder}/{declared.name}")
 
     def batches(self, declared: LakeSchema, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        """The rows of a table, a batch at a time; none when it does not exist."""
+        """The rows of a table as a stream of batches; none if it does not exist."""
         if self.exists(declared):
             return self.table(declared).batches(columns)
         return pa.RecordBatchReader.from_batches(part(declared, columns), [])
 
     def read(self, declared: LakeSchema, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of a table; none when it does not exist."""
+        """The rows of a table; none if it does not exist."""
         return self.batches(declared, columns).read_all()
 
 
 def _refuse_characters(folder: str) -> None:
-    """Refuse a path that delta-rs takes for another one, or panics at."""
+    """Refuse a path that delta-rs misinterprets or panics on."""
     if found := re.search(r"[\[\]^|\\]|%[0-9A-Fa-f]{2}", str(Path(folder).absolute())):
         raise SettingsError(
-            f"{folder}: a Delta table cannot be in a folder whose path has {found.group()!r}. Rename the "
-            'folder, choose another outputs folder, or write format = "parquet"'
+            f"{folder}: the path of a Delta table cannot contain {found.group()!r}. Rename the "
+            'folder, choose another outputs folder, or set format = "parquet"'
         )
 
 
 def open_lake(lake: Lake | str) -> Lake:
-    """A lake by its folder: Delta where there is a Delta table, else Parquet.
+    """Open the lake in a folder: Delta if it has a Delta table, else Parquet.
 
     Raises:
-        SettingsError: none of its tables is there.
+        SettingsError: the folder has no table of a lake.
     """
     if isinstance(lake, Lake):
         return lake
     is_delta = "://" in lake or any(Path(lake).glob("*/_delta_log"))
     found = Lake(lake, "delta" if is_delta else "parquet")
     if not any(found.exists(declared) for declared in TABLES.values()):
-        raise SettingsError(f"{redacted(lake)}: this is no lake: none of its tables is there")
+        raise SettingsError(f"{redacted(lake)}: no lake here: the folder has no table of a job")
     return found

@@ -44,13 +44,13 @@ Stat = tuple[int, int, int]
 
 
 class ParquetTable:
-    """One folder of Parquet files. One writer at a time, held off by a lock file; readers never wait."""
+    """One folder of Parquet files. A lock file allows one writer at a time; readers never wait."""
 
     def __init__(self, folder: Path, declared: LakeSchema) -> None:
         self.folder = folder
         self.declared = declared
         self._known: dict[Path, tuple[Stat, frozenset[int]]] = {}
-        self._next = folder.with_name(f".{folder.name}.next")  # a whole new table, complete
+        self._next = folder.with_name(f".{folder.name}.next")  # a complete new table
         if not self._files() or self._next.exists():
             with self._writing():
                 self._recover()
@@ -58,13 +58,13 @@ class ParquetTable:
             self._opened(file)
 
     def append(self, rows: pa.Table) -> None:
-        """Add rows, whatever is there already."""
+        """Append rows."""
         with self._writing():
             self._migrate()
             self._put(self._path(len(self._files())), self._as_stored(fitted(self.declared, rows)))
 
     def replace(self, rows: pa.Table) -> None:
-        """Put these rows in the place of all rows; for an instant a reader finds no table, never a mix."""
+        """Replace all rows. A reader may briefly find no table, but never a mixture."""
         rows = fitted(self.declared, rows)
         with self._writing():
             building = self._next.with_suffix(".building")
@@ -75,7 +75,7 @@ class ParquetTable:
             self._recover()
 
     def replace_groups(self, rows: pa.Table, gone: Collection[Group] = ()) -> None:
-        """Put these rows in the place of those of the same groups; groups in `gone` lose their rows."""
+        """Replace the rows of the same groups, and delete the rows of the groups in `gone`."""
         rows = fitted(self.declared, rows)
         groups = groups_of(self.declared, rows)
         leaving = {*groups, *gone}
@@ -99,9 +99,9 @@ class ParquetTable:
                 )
 
     def batches(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        """The table as it is now, in the declared types, a batch at a time."""
+        """The current rows in the declared types, as a stream of batches."""
         schema = part(self.declared, columns)
-        opened = [self._opened(file) for file in self._files()]  # now: each stays what it is while it is read
+        opened = [self._opened(file) for file in self._files()]  # opened now: a replaced file stays readable
 
         found = (
             batch
@@ -113,16 +113,16 @@ class ParquetTable:
         return readable(str(self.folder), self.declared, schema, found)
 
     def migrate(self) -> bool:
-        """Bring a table of the release before into this release's columns; whether there was anything to do.
+        """Migrate a table of the previous release; returns whether it was changed.
 
         Raises:
-            LakeError: the table cannot be written; each of its files is as it was or as it will be.
+            LakeError: the table cannot be written; each file is either unchanged or migrated.
         """
         with self._writing():
             return self._migrate()
 
     def describe(self) -> int:
-        """Write the descriptions of columns into files that have none; how many columns lacked one."""
+        """Write missing descriptions of columns into the files; returns the number of these columns."""
         with self._writing():
             bare: set[str] = set()
             for file in self._files():
@@ -147,18 +147,18 @@ class ParquetTable:
         return bool(old)
 
     def _as_stored(self, rows: pa.Table) -> pa.Table:
-        """Rows with the columns that somebody added to the files, NULL."""
+        """Rows with the columns that a user added to the files as NULL."""
         more: dict[str, pa.Field] = {}
         for file in self._files():
             more.update((f.name, f) for f in of_others(self.declared, self._opened(file).schema_arrow))
         return padded(rows, list(more.values()))
 
     def where(self) -> str:
-        """What a person types to find it."""
+        """The SQL expression that reads the table."""
         return f"{self.folder}/*.parquet"
 
     def _recover(self) -> None:
-        """Finish a `replace` that was begun, perhaps by a writer that was killed, and make a new table."""
+        """Finish an interrupted `replace`, and create a missing table."""
         before = self._next.with_suffix(".before")
         if self._next.exists():
             if self.folder.exists():
@@ -177,25 +177,25 @@ class ParquetTable:
         return self.folder / f"part-{number:06}.parquet"
 
     def _last(self) -> Path:
-        """Where new groups go: the last file while it is small, else the next one."""
+        """The file for new groups: the last one while it is small, else a new one."""
         files = self._files()
         small = files and files[-1].stat().st_size < FILE_BYTES
         return files[-1] if small else self._path(len(files))
 
     def _homes(self, groups: set[Group]) -> tuple[dict[Group, Path], list[Path]]:
-        """The file that holds each of the groups that are there, and all these files."""
+        """The file of each existing group, and all these files."""
         home: dict[Group, Path] = {}
         touched = []
         for file in self._files():
             known = self._groups(file)
-            # Equal hashes only mean that a file is looked at without need.
+            # A hash collision only reads a file unnecessarily.
             if held := [g for g in groups if hash(g) in known]:
                 touched.append(file)
                 home.update((g, file) for g in held)
         return home, touched
 
     def _groups(self, file: Path) -> frozenset[int]:
-        """Hashes of the groups in a file, read again only when the file has changed."""
+        """Hashes of the groups in a file; cached until the file changes."""
         info = file.stat()
         stat = (info.st_mtime_ns, info.st_size, info.st_ino)
         seen = self._known.get(file)
@@ -211,17 +211,17 @@ class ParquetTable:
         return table.filter(pa.array(stay, pa.bool_()))
 
     def _put(self, file: Path, table: pa.Table) -> None:
-        """Write a file beside its place and rename it into it."""
+        """Write a temporary file and rename it."""
         beside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
         try:
             with beside.open("wb") as sink:
-                # Floats do not compress and a vector is all floats; the text beside them does.
+                # Vectors of floats do not compress; text does.
                 pq.write_table(table, sink, compression="zstd", use_dictionary=self._texts())
                 sink.flush()
                 os.fsync(sink.fileno())
             os.replace(beside, file)
         except OSError as error:
-            raise LakeError(f"{file}: cannot be written: {reason(error)}. The table is as before.") from error
+            raise LakeError(f"{file}: cannot be written: {reason(error)}. The table is unchanged.") from error
         finally:
             beside.unlink(missing_ok=True)
 
@@ -238,7 +238,7 @@ class ParquetTable:
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                for stale in self.folder.glob(".*.tmp"):  # of a writer that was killed: we hold the lock
+                for stale in self.folder.glob(".*.tmp"):  # of a killed writer: this process has the lock
                     stale.unlink(missing_ok=True)
                 yield
             except OSError as error:

@@ -1,4 +1,4 @@
-"""What names a row of a table, and tells whether it changed: for what is kept outside of the lake."""
+"""Ids and digests of rows, for copies outside of the lake: exports and indexes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from tl_data.errors import SchemaMismatch
 from tl_data.lake.schemas import TABLES
 
-NAMESPACE = uuid.UUID("0d5dbb8e-4a6c-5f4e-9b0a-7c2f1f1c5f0e")  # of the ids, for ever
-#: What names one row within its group (`LakeSchema.by`).
+NAMESPACE = uuid.UUID("0d5dbb8e-4a6c-5f4e-9b0a-7c2f1f1c5f0e")  # of the ids; must not change
+#: The columns that identify a row within its group (`LakeSchema.by`).
 WITHIN: dict[str, tuple[str, ...]] = {
     "clips": ("clip_number",),
     "chapters": ("chapter_number",),
@@ -30,7 +30,7 @@ def keys_of(table: str) -> tuple[str, ...]:
 
 
 def row_id(table: str, values: Sequence[Any]) -> str:
-    """The id of a row: a UUID made of the table's name and what identifies the row."""
+    """The id of a row: a UUID of the table's name and the identifying values."""
     return str(uuid.uuid5(NAMESPACE, orjson.dumps([table, *values]).decode()))
 
 
@@ -47,7 +47,7 @@ def row_ids(table: str, rows: pa.RecordBatch) -> list[str]:
 
 
 def digests(rows: pa.RecordBatch, style: str = "") -> list[bytes]:
-    """Eight bytes for each row that change when the row does, or the style in which it is written."""
+    """An 8-byte digest of each row and of the style in which it is exported."""
     plain = [n for n in rows.schema.names if n not in ("id", "vector")]
     said = rows.select(plain).to_pylist()
     vectors = _raw(rows.column("vector")) if "vector" in rows.schema.names else [b""] * rows.num_rows

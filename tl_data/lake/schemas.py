@@ -1,14 +1,13 @@
-"""The tables of a lake, declared once: columns, what each means, and the columns a merge goes by.
+"""The schemas of the tables of a lake: columns, descriptions, and the columns that identify a group.
 
-`by` names the columns that identify what a commit replaces as a whole: all clips of one video,
-one summary of a video for one prompt, the one row of a source key. A commit never leaves half of
-such a group.
+`by` has the columns of a group, which a commit replaces as a whole: all clips of one video, one summary of a
+video and prompt, the row of a source key.
 
-The description of a column is the comment of the column in Delta and field metadata in Parquet.
+The description of a column is its comment in Delta and field metadata in Parquet.
 
-A table that an earlier version wrote is read as it is and migrated by the first write: `added` columns are
-NULL until then, `renamed` ones are read under their former name, and `former` types are cast. A renamed
-column stays beside the new one for one release, with the same values.
+A table of an earlier version is readable and is migrated by the first write: `added` columns are NULL until
+then, `renamed` ones are read under their former name, and `former` types are cast. A renamed column is kept
+for one release beside the new one, with the same values.
 """
 
 from __future__ import annotations
@@ -26,22 +25,24 @@ MONEY = pa.decimal128(18, 9)
 
 @dataclass(frozen=True)
 class LakeSchema:
-    """One table: its name, its columns, and what a merge replaces."""
+    """The schema of one table."""
 
     name: str
     schema: pa.Schema
     by: tuple[str, ...]
     doc: str
-    added: frozenset[str] = frozenset()  # columns that tables of the release before do not have
+    added: frozenset[str] = frozenset()  # columns that tables of the previous release lack
     renamed: Mapping[str, str] = field(
         default_factory=dict, hash=False
-    )  # new name -> former name, both written
-    # A column that rows without a value get from another one, as "video:<value>".
+    )  # new name -> former name; both are written
+    # Column -> column whose value fills a NULL, as "video:<value>".
     derived: Mapping[str, str] = field(default_factory=dict, hash=False)
-    former: Mapping[str, pa.DataType] = field(default_factory=dict, hash=False)  # types of the release before
+    former: Mapping[str, pa.DataType] = field(
+        default_factory=dict, hash=False
+    )  # types of the previous release
 
     def description(self, column: str) -> str:
-        """What a column holds."""
+        """The description of a column."""
         return ((self.schema.field(column).metadata or {}).get(b"comment") or b"").decode()
 
 
@@ -50,10 +51,10 @@ def _columns(*described: tuple[str, pa.DataType, str]) -> pa.Schema:
 
 
 def _former(name: str, kind: pa.DataType, now: str) -> tuple[str, pa.DataType, str]:
-    return (name, kind, f"Former name of {now}, with the same values; leaves with the next release")
+    return (name, kind, f"Former name of {now}, with the same values; removed in the next release")
 
 
-_VIDEO_ID = ("video_id", TEXT, "The platform's id of the indexed video; NULL where it was not indexed")
+_VIDEO_ID = ("video_id", TEXT, "The platform's id of the indexed video; NULL if it is not indexed")
 _MODEL = ("model", TEXT, "The model that made the row")
 _START = ("start_sec", NUMBER, "Start in seconds from the beginning of the video")
 _END = ("end_sec", NUMBER, "End in seconds from the beginning of the video")
@@ -61,14 +62,14 @@ _CONTENT = ("content_key", TEXT, "Identifies the content: changes when the file 
 _CUT = (
     "finish_reason",
     TEXT,
-    "Why the model stopped writing: stop, or length when the text was cut at the limit of tokens",
+    "Why the text ended: stop, or length if it was cut off at the limit of tokens",
 )
 
 _TEXT_OF = (
     "content_key",
     TEXT,
-    "Identifies the content, as in videos, also of a video that is not indexed; video:<video_id> in rows of "
-    "the release before",
+    "Identifies the content, as in videos, also without an index; video:<video_id> in rows of "
+    "the previous release",
 )
 
 VIDEOS = LakeSchema(
@@ -76,26 +77,26 @@ VIDEOS = LakeSchema(
     _columns(
         ("source_key", TEXT, "The source's key column; without one, the canonical URL"),
         ("url", TEXT, "The URL or path as the source has it"),
-        ("canonical_url", TEXT, "The URL without the parameters that only sign it"),
+        ("canonical_url", TEXT, "The URL without parameters of a signature"),
         _CONTENT,
-        ("video_id", TEXT, "The platform's id of the indexed video; NULL when it was not indexed"),
-        ("index_id", TEXT, "The index that the video is in"),
+        ("video_id", TEXT, "The platform's id of the indexed video; NULL if it is not indexed"),
+        ("index_id", TEXT, "The index of the video"),
         ("task_id", TEXT, "The indexing task"),
         ("status", TEXT, "State on the platform"),
         ("duration_sec", NUMBER, "Length in seconds"),
         ("width", COUNT, "Width in pixels"),
         ("height", COUNT, "Height in pixels"),
-        ("fps", NUMBER, "Pictures a second"),
+        ("fps", NUMBER, "Frames per second"),
         ("size_bytes", COUNT, "Size of the file in bytes"),
         ("model", TEXT, "The model that indexed the video"),
-        ("made", TEXTS, "What the other tables hold of this video: clips, vectors, summaries:<prompt>, ..."),
-        ("indexed_at", TIME, "When the video came into the tables"),
-        ("asset_id", TEXT, "The platform's id of the uploaded file; NULL where the platform has none"),
+        ("made", TEXTS, "The outputs of this video in other tables: clips, vectors, summaries:<prompt>, ..."),
+        ("indexed_at", TIME, "When the video was added to the tables"),
+        ("asset_id", TEXT, "The platform's id of the uploaded file; NULL without one"),
         ("job", TEXT, "The job whose source lists the video"),
-        ("removed_at", TIME, "When the row was found missing from the source (removed = mark); else NULL"),
+        ("removed_at", TIME, "When the source stopped listing the video (removed = mark); else NULL"),
     ),
     ("source_key",),
-    "one row a source row that was indexed: from the source's key to the video's id",
+    "one row per indexed source row: maps the source's key to the video's id",
     added=frozenset({"asset_id", "job", "removed_at"}),
 )
 
@@ -115,26 +116,26 @@ CLIPS = LakeSchema(
         _MODEL,
     ),
     ("video_id",),
-    "the clips a video was cut into, with the words spoken in each",
+    "the clips of a video, with their speech",
 )
 
 SUMMARIES = LakeSchema(
     "summaries",
     _columns(
         _VIDEO_ID,
-        ("prompt", TEXT, "The prompt of the summary; empty for the model's own idea of one"),
+        ("prompt", TEXT, "The prompt of the summary; empty for a plain summary"),
         ("summary", TEXT, "The summary"),
         ("title", TEXT, "The title of the video"),
         ("topics", TEXTS, "The topics of the video"),
         ("hashtags", TEXTS, "Hashtags for the video"),
         _MODEL,
         _former("at", TIME, "made_at"),
-        ("made_at", TIME, "When the summary was made"),
+        ("made_at", TIME, "When the summary was created"),
         _CUT,
         _TEXT_OF,
     ),
     ("content_key", "prompt"),
-    "one row a video and prompt: the summary, and the video's title, topics and hashtags",
+    "one row per video and prompt: the summary, and the video's title, topics and hashtags",
     added=frozenset({"made_at", "finish_reason", "content_key"}),
     derived={"content_key": "video_id"},
     renamed={"made_at": "at"},
@@ -165,7 +166,7 @@ VECTORS = LakeSchema(
         _VIDEO_ID,
         _START,
         _END,
-        ("embedding_scope", TEXT, "What the vector stands for: clip, or the whole video"),
+        ("embedding_scope", TEXT, "The scope of the vector: clip or video"),
         ("embedding_option", TEXT, "The kind of evidence: visual, audio, transcription"),
         _MODEL,
         ("dimension", COUNT, "Numbers of the vector"),
@@ -179,14 +180,14 @@ FRAMES = LakeSchema(
     "frames",
     _columns(
         _VIDEO_ID,
-        ("sec", NUMBER, "Moment of the picture in seconds from the beginning of the video"),
-        ("kind", TEXT, "poster: the picture that stands for the video; moment: one of the others"),
+        ("sec", NUMBER, "Time of the picture in seconds from the beginning of the video"),
+        ("kind", TEXT, "poster: the picture that represents the video; moment: any other"),
         ("jpeg", pa.binary(), "The picture as JPEG"),
         ("width", COUNT, "Width in pixels"),
         ("height", COUNT, "Height in pixels"),
     ),
     ("video_id",),
-    "small pictures of a video, kept so that they outlast its source",
+    "small pictures of a video, available without its source",
 )
 
 ERRORS = LakeSchema(
@@ -196,18 +197,18 @@ ERRORS = LakeSchema(
         ("url", TEXT, "The URL or path as the source has it"),
         ("class", TEXT, "The class of the error"),
         ("code", TEXT, "The code of the error"),
-        ("message", TEXT, "What happened, and what to do"),
+        ("message", TEXT, "What happened, and the next step"),
         ("retryable", FLAG, "Whether the next run tries again"),
         ("http_status", COUNT, "HTTP status of the answer"),
         ("request_id", TEXT, "The platform's id of the request"),
-        ("attempt", COUNT, "Runs in which it failed, one after the other"),
+        ("attempt", COUNT, "Number of consecutive runs in which it failed"),
         _CONTENT,
         _former("at", TIME, "failed_at"),
-        ("output", TEXT, "The output that failed, as in videos.made; NULL when the video itself failed"),
+        ("output", TEXT, "The output that failed, as in videos.made; NULL if the video itself failed"),
         ("failed_at", TIME, "When it failed last"),
     ),
     ("source_key",),
-    "one row a video that was refused or failed, or an output of it that did; gone when it is in",
+    "one row per failed or refused video or output; removed when it succeeds",
     added=frozenset({"output", "failed_at"}),
     renamed={"failed_at": "at"},
 )
@@ -229,10 +230,10 @@ ALERTS = LakeSchema(
         ("run_id", TEXT, "The run that found it"),
         _former("at", TIME, "found_at"),
         ("found_at", TIME, "When it was found"),
-        ("answer", TEXT, "With verify = true: what the check of the moment answered; else NULL"),
+        ("answer", TEXT, "With verify = true: the answer of the check; else NULL"),
     ),
     ("question", "content_key"),
-    "one row a clip that matched a saved question when its video was new",
+    "one row per clip that matched a saved question when its video was new",
     added=frozenset({"found_at", "answer"}),
     renamed={"found_at": "at"},
 )
@@ -241,12 +242,12 @@ ASKED = LakeSchema(
     "asked",
     _columns(
         _CONTENT,
-        ("questions", TEXTS, "The saved questions that the video has been asked"),
+        ("questions", TEXTS, "The saved questions that were run on the video"),
         _former("at", TIME, "asked_at"),
-        ("asked_at", TIME, "When it was asked last"),
+        ("asked_at", TIME, "When they were run last"),
     ),
     ("content_key",),
-    "one row a video: the saved questions that it has been asked",
+    "one row per video: the saved questions that were run on it",
     added=frozenset({"asked_at"}),
     renamed={"asked_at": "at"},
 )
@@ -263,27 +264,27 @@ RUNS = LakeSchema(
         ),
         ("rows", COUNT, "Rows of the source"),
         _former("distinct", COUNT, "distinct_videos"),
-        ("unchanged", COUNT, "Videos that were in the tables already"),
+        ("unchanged", COUNT, "Videos already in the tables"),
         ("reused", COUNT, "Videos taken from the tables, the ledger or an earlier run's task"),
-        ("submitted", COUNT, "Indexing tasks that were made"),
-        ("failed", COUNT, "Videos that were refused or failed, or an output of which did"),
-        ("video_minutes", NUMBER, "Minutes of video that were submitted for indexing"),
+        ("submitted", COUNT, "Indexing tasks created"),
+        ("failed", COUNT, "Videos that failed or were refused, or of which an output failed"),
+        ("video_minutes", NUMBER, "Minutes of video submitted for indexing"),
         ("calls", COUNT, "Paid calls: indexing tasks, analyses and searches"),
-        ("input_tokens", COUNT, "Tokens read by the analyses"),
-        ("output_tokens", COUNT, "Tokens written by the analyses"),
-        ("price", MONEY, "What the run cost, in `currency`"),
-        ("currency", TEXT, "Of the price list"),
-        ("paid_twice", COUNT, "Indexing tasks beyond one for each video; NULL when it was not measured"),
+        ("input_tokens", COUNT, "Input tokens of the analyses"),
+        ("output_tokens", COUNT, "Output tokens of the analyses"),
+        ("price", MONEY, "Price of the run, in `currency`"),
+        ("currency", TEXT, "Currency of the price list"),
+        ("paid_twice", COUNT, "Indexing tasks beyond one for each video; NULL if not measured"),
         ("model", TEXT, "The model of embeddings"),
         ("started_at", TIME, "When the run began"),
-        ("ended_at", TIME, "When it ended; NULL while it runs, and for a run that was killed"),
+        ("ended_at", TIME, "When it ended; NULL while it runs, and for a killed run"),
         ("distinct_videos", COUNT, "Distinct videos of the source"),
-        ("new_failures", COUNT, "Of the failed videos, those that had not failed alike before"),
+        ("new_failures", COUNT, "Failed videos that did not fail in the same way before"),
         ("removed", COUNT, "Videos marked or deleted because the source no longer lists them"),
-        ("digest_until", TIME, "Of a digest: the end of the time that its page covers"),
+        ("digest_until", TIME, "For a digest: the end of the period that its page covers"),
     ),
     ("run_id",),
-    "one row a run: what it did, what it cost, and how it ended",
+    "one row per run: counts, cost and outcome",
     added=frozenset({"distinct_videos", "new_failures", "removed", "digest_until"}),
     renamed={"distinct_videos": "distinct"},
     former={"price": NUMBER},
@@ -295,7 +296,7 @@ TABLES: dict[str, LakeSchema] = {
 
 
 def with_former_names(declared: LakeSchema, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row that has a renamed column under both of its names."""
+    """A row with each renamed column under both names."""
     both = dict(row)
     for now, former in declared.renamed.items():
         value = both.get(now) if both.get(now) is not None else both.get(former)

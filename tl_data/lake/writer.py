@@ -1,8 +1,8 @@
-"""Writes what a run has finished to the tables, in chunks: a run that dies at 90 % keeps 90 %.
+"""Writes finished videos of a run to the tables in batches, so that a killed run keeps most of its work.
 
-The tables of outputs come first, then `errors`, which a finished video leaves, and `videos` last. A run that
-is killed in between has rows in `clips` of a video that `videos` does not name yet; the next run makes them
-again, from the ledger and without paying, and they replace themselves.
+Output tables are written first, then `errors`, then `videos`. If a run is killed in between, `clips` may have
+rows of a video that is not in `videos` yet. The next run creates them again from the ledger, without paying,
+and replaces them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ORDER = ("clips", "chapters", "summaries", "vectors", "frames", "errors", "video
 
 
 class Commits:
-    """The rows that wait for the next commit. Belongs to one run."""
+    """The rows of one run for the next commit."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Commits:
     ) -> None:
         self.tables: dict[str, LakeTable] = {n: lake.table(TABLES[n]) for n in ORDER if n in names}
         self._run_row = run_row
-        self._told: dict[str, Any] = {}  # the row of this run as it stands in the table
+        self._written_run: dict[str, Any] = {}  # the row of this run in the table
         self._videos, self._seconds = videos, seconds
         self._last = time.monotonic()
         self._lock = asyncio.Lock()
@@ -46,36 +46,36 @@ class Commits:
         self._count = 0
 
     def add(self, name: str, of: str, rows: pa.Table) -> None:
-        """Rows that replace their groups. `of` names what they are of: two files may be the same video."""
+        """Add rows that replace their groups. `of` identifies their video: two files may be the same one."""
         self._rows.setdefault(name, {})[of] = rows
 
     def gone(self, name: str, groups: list[Group]) -> None:
-        """Groups that lose their rows, unless rows for them are added in the same commit."""
+        """Delete the rows of groups, unless the same commit adds rows for them."""
         if name in self.tables:
             self._gone.setdefault(name, {}).update(dict.fromkeys(groups))
 
     def video(self, rows: list[dict[str, Any]]) -> None:
-        """One video is in: the rows of its keys; they leave `errors`."""
+        """Add the rows of a finished video's keys, and remove them from `errors`."""
         keys: list[Group] = [(row["source_key"],) for row in rows]
         self.add("videos", rows[0]["source_key"], rows_of(VIDEOS, rows))
         self.gone("errors", keys)
         self._count += 1
 
     def error(self, rows: list[dict[str, Any]]) -> None:
-        """One video failed: the rows of its keys."""
+        """Add the rows of a failed video's keys."""
         self.add("errors", rows[0]["source_key"], rows_of(ERRORS, rows))
         self._count += 1
 
     @property
     def due(self) -> bool:
-        """Whether there is enough to write, or it has waited long enough."""
+        """Whether a commit is due by the number of videos or by time."""
         return self._count >= self._videos or time.monotonic() - self._last >= self._seconds
 
     async def flush(self, *, always: bool = False) -> None:
-        """Write what waits, if it is due. Not torn by cancellation: a commit that began is finished.
+        """Commit if it is due. A started commit is finished also if the run is cancelled.
 
         Raises:
-            LakeError, SchemaMismatch: a table cannot be written; its rows are made again by the next run.
+            LakeError, SchemaMismatch: a table cannot be written; the next run creates its rows again.
         """
         async with self._lock:
             if not (always or self.due):
@@ -101,6 +101,6 @@ class Commits:
                 declared = TABLES[name]
                 together = pa.concat_tables([declared.schema.empty_table(), *rows.get(name, {}).values()])
                 self.tables[name].replace_groups(together, gone.get(name, {}))
-        if run != self._told:
+        if run != self._written_run:
             self.tables["runs"].replace_groups(rows_of(RUNS, [run]))
-            self._told = run
+            self._written_run = run

@@ -1,4 +1,4 @@
-"""What runs have paid, as the ledger's records tell: for those that cannot say it themselves any more."""
+"""The accounts of earlier runs, reconstructed from the ledger's records: for runs that were killed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tl_data.ledger.models import BILLED_KEEP, Call
 from tl_data.ledger.records import Journal, View
 from tl_data.object_store import Item, Storage
 
-READ_AHEAD = 64  # folders that are read at once
+READ_AHEAD = 64  # folders read concurrently
 
-#: Operations whose tasks can be found on the platform if no record names them.
+#: Operations whose tasks can be found on the platform without a record.
 FOUND_AGAIN = ("index",)
 
 
@@ -23,12 +23,12 @@ class Account:
     """One run's."""
 
     settled: Bill = field(default_factory=Bill)
-    #: Calls that may have a task that no record names, with the charges of their records so far.
+    #: Calls that may have a task without a record, with the charges of their records so far.
     open: list[tuple[Call, list[Charge]]] = field(default_factory=list)
 
     @property
     def bill(self) -> Bill:
-        """All that the records tell."""
+        """The sum of the charges in the records."""
         whole = Bill({name: replace(units) for name, units in self.settled.operations.items()})
         for charge in (charge for _, charges in self.open for charge in charges):
             whole.enter(charge)
@@ -36,13 +36,13 @@ class Account:
 
 
 async def accounts_of(storage: Storage, runs: Collection[str], since: float) -> dict[str, Account]:
-    """The accounts of runs, by their ids. Every record is listed; those written since then are read.
+    """The accounts of runs, by their ids. All records are listed; those written after `since` are read.
 
     Args:
-        since: when the first of the runs began (epoch seconds by the clock of the store), or earlier.
+        since: the start of the first run or earlier, in epoch seconds by the clock of the store.
 
     Raises:
-        LedgerError: the ledger cannot be read, or a record of it is of a newer version.
+        LedgerError: the ledger cannot be read, or has a record of a newer version.
     """
     journal, accounts = Journal(storage), {run: Account() for run in runs}
     shared = [f for f in await storage.folders("shared") if f.startswith(f"shared/{BILLED_KEEP:.0f}-")]
@@ -63,7 +63,7 @@ async def accounts_of(storage: Storage, runs: Collection[str], since: float) -> 
 
 
 async def read_again(storage: Storage, run: str, account: Account) -> Account:
-    """The account of a run with its open calls read anew. Raises what `accounts_of` raises."""
+    """The account of a run with its open calls read again. Raises as `accounts_of` does."""
     journal, fresh = Journal(storage), Account(account.settled)
     for call, _ in account.open:
         items = {item.path.rpartition("/")[2]: item async for item in storage.below(call.folder)}
@@ -72,7 +72,7 @@ async def read_again(storage: Storage, run: str, account: Account) -> Account:
 
 
 async def _read(journal: Journal, view: View, accounts: dict[str, Account], since: float) -> None:
-    """Add one call to the accounts of the runs that paid for it, or may have."""
+    """Add one call to the accounts of the runs that paid for it or may have."""
     charges: dict[str, list[Charge]] = {}
     tasks = set()
     for name, item in sorted(view.items.items()):
@@ -80,7 +80,7 @@ async def _read(journal: Journal, view: View, accounts: dict[str, Account], sinc
             continue
         record = await journal.record(item.path) or {}
         if name.endswith("submitted"):
-            # A slow owner may write down a task that whoever took over has found already.
+            # A slow owner may record a task that the process that took over has found already.
             if record.get("task_id") in tasks:
                 continue
             tasks.add(record.get("task_id"))

@@ -1,8 +1,8 @@
-"""The first URL of a content gives it its key: by a digest of all its bytes and its length.
+"""Maps the digest of a content to its key, which is that of the first URL with this content.
 
-One small object beside the ledger's records for each content, created if absent, so that of two processes
-that meet the same bytes under two URLs at once only one names them. Where no store gives a digest, a video
-keeps the key of its own URL.
+There is one small object per content beside the ledger's records, created if absent, so that two processes
+that see the same content under two URLs agree on one key. If the store gives no digest, the key is that of
+the URL.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from tl_data.object_store import Storage
 
 
 class Contents:
-    """The keys of contents that are known by a digest."""
+    """The keys of contents by digest."""
 
     def __init__(self, storage: Storage, *, likely: bool = False) -> None:
         """
         Args:
-            likely: whether a strong ETag with the length is taken for a digest, too.
+            likely: whether a strong ETag with the length also counts as a digest.
         """
         self._storage, self._likely = storage, likely
         self._seen: dict[str, str] = {}  # what nobody has named yet, in the order in which it was met here
@@ -30,8 +30,8 @@ class Contents:
         """The identity under the key of its content.
 
         Args:
-            claim: whether a content that nobody has named gets the key of this URL, for all processes.
-                Without it only this object remembers it, and nothing is written.
+            claim: whether a new content gets the key of this URL for all processes. Without it, only this
+                object stores the key, and nothing is written.
 
         Raises:
             LedgerError: the ledger's store cannot be read or written.
@@ -42,7 +42,7 @@ class Contents:
         return identity if key == identity.content_key else replace(identity, content_key=key)
 
     def names(self, identity: Identity) -> list[str]:
-        """The digests that name the content, the surest first."""
+        """The digests of the content, the most reliable first."""
         names = (identity.digest, identity.likely if self._likely else None)
         return [name for name in names if name]
 
@@ -61,7 +61,7 @@ class Contents:
         try:
             return None if body is None else str(orjson.loads(body)["content_key"])
         except (orjson.JSONDecodeError, KeyError, TypeError):
-            return None  # half written on a disk that was full: the video keeps the key of its URL
+            return None  # incomplete, because the disk was full: the video keeps the key of its URL
 
 
 def _path(name: str) -> str:

@@ -1,7 +1,7 @@
-"""One call, made by one process: claim it, look for what others sent, make it, write it down.
+"""Executes one call in one process: claim it, look for earlier tasks, send it, record the answer.
 
-Of all processes that want a call one holds the claim; the others wait for what it writes. Whoever takes over
-from an owner that is gone looks for its task on the platform before it sends anything.
+One of the processes that need a call holds its claim; the others wait for the record. A process that takes
+over from a dead owner looks for the owner's task on the platform before it sends anything.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ Find = Callable[[], Awaitable[str | AmbiguousTask | None]]
 
 @dataclass
 class Attempt:
-    """One claim of a call that this process holds, and what is needed to make the call under it."""
+    """A claim of a call that this process holds, and the data to make the call."""
 
     call: Call
     folder: str  # of the call's records
     number: int  # of the claim
     lease: Lease
     act: Act
-    find: Find | None  # only for calls that make a remote task
-    owner_gone: bool = False  # whether the owner of the claim before was killed a moment ago
-    doubt: AmbiguousTask | None = None  # a task that may be this call's: it may be paid for twice
+    find: Find | None  # only for calls that create a remote task
+    owner_gone: bool = False  # whether the previous owner was killed recently
+    doubt: AmbiguousTask | None = None  # a task that may be this call's, which then is paid twice
 
     def __post_init__(self) -> None:
         usage = current()
@@ -47,22 +47,22 @@ class Attempt:
 
     @property
     def tokens(self) -> tuple[int, int]:
-        """Tokens read and written since the claim was taken."""
+        """Input and output tokens since the claim was taken."""
         usage = current()
         return usage.input_tokens - self._before[0], usage.output_tokens - self._before[1]
 
 
 @dataclass
 class CallExecutor:
-    """Makes each call once among all processes. `lease` and `settling` in seconds, as for `Ledger.open`.
+    """Executes each call once among all processes. `lease` and `settling` are those of `Ledger.open`.
 
     The states of a call, each a method:
 
-        _known                 answered before, by anybody
-        _await_other_owner     another process holds the claim: wait for what it writes
+        _known                 answered before, by any process
+        _await_other_owner     another process holds the claim: wait for its record
         _execute_owned         this process holds the claim:
-            _recover_previous      a claim before this one may have sent it: take its task
-            _find_after_failure    the request was lost on the way: look whether a task was made
+            _recover_previous      an earlier owner may have sent it: find its task
+            _find_after_failure    the answer was lost: find the task
             _record_failure        it failed
             _record_success        it is answered
     """
@@ -78,7 +78,7 @@ class CallExecutor:
         self._watch = Watch(self.storage, self._me)
 
     async def execute(self, call: Call, act: Act, find: Find | None) -> Entry:
-        """The entry of the call, made here or by another process. Raises its failure."""
+        """The entry of the call, executed here or by another process. Raises its failure."""
         if (known := await self._known(call)) is not None:
             return known
         folder = await self._folder(call)
@@ -112,7 +112,7 @@ class CallExecutor:
             number, owner_gone = other
 
     async def _known(self, call: Call) -> Entry | None:
-        """The answer that is there already; the newest slot of a shared call first."""
+        """The recorded answer, if any; of a shared call the newest."""
         for folder in reversed(call.folders()):
             entry = await self.journal.done(folder, call.key)
             if entry is not None and not expired(call, entry):
@@ -120,22 +120,23 @@ class CallExecutor:
         return None
 
     async def _folder(self, call: Call) -> str:
-        """Where to make the call. A shared one that began in the slot before is found or waited for there."""
+        """The folder of the call. A shared call that began in the slot before is awaited there."""
         folders = call.folders()
         if len(folders) > 1:
             view, entry = await self.journal.read(folders[0], call.key)
-            # It may have ended since `_known` looked.
+            # It may have ended since `_known`.
             fresh = view.state == "done" and entry is not None and not expired(call, entry)
             if fresh or view.state == "claimed":
                 return folders[0]
         return folders[-1]
 
     async def _in_other_slot(self, call: Call, folder: str) -> Entry | str | None:
-        """Whether a shared call is made in another slot: its answer, or the folder to wait in.
+        """The answer of a shared call in another slot, or the folder to wait in; None if there is none.
 
-        Near the boundary of two slots one process may choose the old slot and write its claim only after
-        another has looked there and chosen the new one. So each looks again after it has written its claim:
-        at least one of the two sees the other. The new slot waits for the old; the old gives way to the new.
+        Near the boundary of two slots a process may choose the old slot and write its claim only after
+        another one has found the old slot empty and chosen the new one. So each checks the other slot again
+        after it has written its claim: at least one of the two sees the other. The new slot waits for the old
+        one, and the old one yields to the new one.
         """
         if call.scope is None:
             return None
@@ -164,8 +165,10 @@ class CallExecutor:
         return Lease(self.storage, f"{folder}/{number:04d}.claim", record, self.lease)
 
     async def _await_other_owner(self, call: Call, folder: str) -> Entry | tuple[int, bool]:
-        """Wait for the owner of the claim: its answer; or the number of the claim to take next, and whether
-        that owner was killed a moment ago. Raises its failure.
+        """Wait for the owner of the claim. Raises its failure.
+
+        Returns:
+            Its answer; or the number of the next claim, and whether the owner was killed recently.
         """
         waited, delay, warn_at = False, 0.05, steady() + self.lease / 2
         while True:
@@ -193,7 +196,7 @@ class CallExecutor:
             delay = min(delay * 1.5, 2.0)
 
     async def _execute_owned(self, attempt: Attempt) -> Entry:
-        """Make the call, as the owner of its claim."""
+        """Execute the call as the owner of its claim."""
         lease = attempt.lease
         async with lease:
             try:
@@ -201,7 +204,7 @@ class CallExecutor:
                     return entry
                 answer = await lease.guard(attempt.act)
             except LeaseLost:
-                raise  # another process may own it now: `execute` waits for that one
+                raise  # another process may own it now: `execute` waits for it
             except LedgerError:
                 await lease.release()  # nothing was sent
                 raise
@@ -217,7 +220,7 @@ class CallExecutor:
             return await self._record_success(attempt, answer)
 
     async def _recover_previous(self, attempt: Attempt) -> Entry | None:
-        """The answer or task of an owner before; None if there was none, or none is found."""
+        """The answer or task of an earlier owner, or None."""
         if attempt.number == 1:
             return None
         call = attempt.call
@@ -239,10 +242,10 @@ class CallExecutor:
         return None
 
     async def _find_after_failure(self, attempt: Attempt) -> Entry | None:
-        """The task that the request made although no answer came; None if there is none to be seen.
+        """The task of a request whose answer was lost, or None.
 
-        Where the platform cannot be asked either, the request stays one that may have made a task: the next
-        owner looks for it, and the accounts of this run stay open until then.
+        If the platform cannot be reached, the task remains possible: the next owner looks for it, and the
+        account of this run stays open until then.
         """
         assert attempt.find is not None
         call = attempt.call
@@ -254,7 +257,7 @@ class CallExecutor:
         except TLDataError as trouble:
             found = None
             log.warning(
-                "%s of %s: a request was not answered, and whether it made a task could not be asked: %s",
+                "%s of %s: a request got no answer, and the platform could not be asked for its task: %s",
                 call.operation,
                 _content(call),
                 trouble,
@@ -266,7 +269,7 @@ class CallExecutor:
         return await self._write_submitted(attempt, found, charge=charge)
 
     async def _record_failure(self, attempt: Attempt, error: Exception, maybe_sent: bool) -> None:
-        """Write the failure down. An answer that cannot be used was generated, and is billed all the same."""
+        """Record the failure. An unusable answer was generated and is billed."""
         call, charge = attempt.call, None
         if any(attempt.tokens):
             minutes = getattr(error, "minutes_about", 0.0) or call.video_minutes
@@ -280,7 +283,7 @@ class CallExecutor:
             log.warning("%s", trouble)
 
     async def _record_success(self, attempt: Attempt, answer: Any) -> Entry:
-        """Write the answer, or the id of the remote task, down."""
+        """Record the answer, or the id of the remote task."""
         call, minutes = attempt.call, attempt.call.video_minutes
         if isinstance(answer, Billed):
             answer, minutes = answer.answer, answer.video_minutes
@@ -295,8 +298,8 @@ class CallExecutor:
             )
         except LedgerError as trouble:
             enter_charge(charge)
-            # It is paid for: the caller gets it, and the ledger's trouble stops the next claim.
-            log.error("an answer could not be saved and would be paid for again: %s", trouble)
+            # It is paid for: the caller gets it. The ledger's error stops the next claim.
+            log.error("an answer could not be recorded; the next run would pay for it again: %s", trouble)
             record = {**call.described(), "at": time.time(), "video_minutes": minutes}
             return entry_of(call.key, "done", attempt.number, record, answer)
 
@@ -312,14 +315,14 @@ class CallExecutor:
                 attempt.call, attempt.folder, attempt.number, task_id, doubt, charge
             )
         except LedgerError:
-            _count_unsettled(attempt.find)  # the task is there, and no record says so
+            _count_unsettled(attempt.find)  # the task exists without a record
             raise
 
     async def _charge_of_sender(self, call: Call, view: View) -> Charge | None:
-        """The charge for a task that was found: to the run that sent it, the first that may have.
+        """The charge for a found task: to the first run that may have sent it.
 
-        A run whose accounts are closed is passed over: it was decided that it sent nothing, and its row is
-        written no more. This process's own claim is the last of them.
+        Runs with closed accounts are skipped: it was decided that they sent nothing, and their rows are
+        final. This process's own claim is the last candidate.
         """
         runs = [claim.get("run") for claim in await self.journal.open_claims(view)]
         if not runs or not runs[0]:
@@ -328,11 +331,11 @@ class CallExecutor:
             if await self.storage.read(f"{RUN_LEASES}/{run}") is not None:
                 break
         else:
-            run = runs[0]  # leases of runs are not kept here
+            run = runs[0]  # this store has no leases of runs
         return charged(call.operation, call.video_minutes, run=str(run), calls=call.units)
 
     async def _find(self, view: View, lease: Lease, find: Find, gone: bool) -> str | AmbiguousTask | None:
-        """Look for a task that an earlier owner submitted and could not write down."""
+        """Look for a task that an earlier owner submitted without a record."""
         failed = set()
         for name, item in view.items.items():
             if name.endswith(".failed"):
@@ -346,29 +349,29 @@ class CallExecutor:
 
 
 def _content(call: Call) -> str:
-    """What a call is about, for messages."""
+    """The content of a call, for messages."""
     return str(call.described()["content"] or call.content_key)
 
 
 def _waiting(call: Call, claim: Mapping[str, Any] | None, lease: float) -> str:
-    """Why a call waits whose claim another process holds."""
+    """The message for a call whose claim another process holds."""
     owner, what = (claim or {}).get("owner") or {}, _content(call)
     whose = f"process {owner.get('pid')} on {owner.get('host')}" if owner else "a claim that cannot be read"
     return (
-        f"{call.operation} of {what} waits for {whose}; it is taken over when that has given no sign for "
-        f"{lease:g} s"
+        f"{call.operation} of {what} waits for {whose}; it is taken over after {lease:g} s without a sign of "
+        "life"
     )
 
 
 def _count_unsettled(find: Find | None) -> None:
-    """Count a task that may have been made and whose id this run does not know."""
+    """Count a task that may exist and whose id is unknown."""
     under_way = current_account()
     if find is not None and under_way is not None:
         under_way.unsettled += 1
 
 
 async def _to_the_end(writing: Coroutine[Any, Any, Entry]) -> Entry:
-    """Finish writing what was paid for, even if the caller is cancelled meanwhile."""
+    """Finish the record of a paid answer, even if the caller is cancelled."""
     task = asyncio.create_task(writing)
     try:
         return await asyncio.shield(task)

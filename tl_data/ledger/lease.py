@@ -1,12 +1,12 @@
-"""Who may make a call right now: claims that expire when their owner dies, and only then.
+"""Leases: exclusive claims that expire when their owner dies.
 
-An owner renews its claim while it works. It counts its own lease from before the write that granted it, on a
-clock that never jumps, and does not begin to send unless at least half of the lease is left; a send that
-outlives the lease is cut off. Everybody else judges by the clock of the store, which both sides share, and
-waits a margin longer. So a slow owner has stopped before another begins, whatever their own clocks say.
+An owner renews its claim while it works. It measures its lease on a monotonic clock, from before the write
+that granted it, and starts a request only if at least half of the lease is left. A request that outlasts the
+lease is aborted. Other processes measure with the clock of the store, which both share, and wait a margin
+longer. So a slow owner has stopped before another one begins, independent of their own clocks.
 
-Work that is cancelled while its request is under way has been paid for: it may be given a while to hear the
-answer, so that it can be written down.
+A request that is cancelled may already be paid for, so it may get a grace period to receive and record its
+answer.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from tl_data.runtime.shutdown import Grace
 
 T = TypeVar("T")
 
-#: The owner let go or is dead, a moment ago perhaps; or it gave no sign for longer than its lease.
+#: `gone`: the owner released the claim or is dead. `silent`: no renewal for longer than the lease.
 Over = Literal["gone", "expired"]
 
-LEASE = 60.0  # seconds others wait for an owner that gives no sign
-LONGEST = 3600.0  # seconds before its last renewal at which a claim that cannot be read may have begun
-RUN_LEASES = "runs"  # the folder of the leases of runs: one stays there until its accounts are closed
-MARGIN = 5.0  # seconds beyond the lease before another takes over
+LEASE = 60.0  # seconds without a renewal after which a claim expires
+LONGEST = 3600.0  # assumed seconds between the start and the last renewal of an unreadable claim
+RUN_LEASES = "runs"  # the folder of the leases of runs; a lease is removed when the run's account is closed
+MARGIN = 5.0  # seconds that others wait beyond the lease
 
 
 class LeaseLost(Exception):
-    """The lease ran out before the work was done: another process may have taken over."""
+    """The lease expired before the work was done: another process may have taken over."""
 
 
 def fence() -> None:
-    """To be called right before something is sent: the work may have waited long for its turn to send.
+    """Check the lease directly before a request is sent: the work may have waited for the rate limit.
 
     Raises:
-        LeaseLost: the running work is done under a claim, and the claim is no longer surely held.
+        LeaseLost: the work runs under a claim that may have expired.
     """
     lease = current_context().lease
     if lease is not None and lease.left <= 0:
@@ -57,7 +57,7 @@ def fence() -> None:
 
 @cache
 def _machine() -> str:
-    """Names the machine and its process numbers: within it, a process can be seen to be dead."""
+    """An id of the machine and its process namespace, within which dead processes can be detected."""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
@@ -65,7 +65,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When a process began, in its machine's ticks; None when there is none, or only its remains."""
+    """The start time of a process in ticks; None if it does not exist or is a zombie."""
     try:
         fields = (
             Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
@@ -77,7 +77,7 @@ def _started(pid: int) -> str | None:
 
 @dataclass(frozen=True)
 class Owner:
-    """This process, as it signs its claims."""
+    """This process as the owner of claims."""
 
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     host: str = field(default_factory=socket.gethostname)
@@ -86,7 +86,7 @@ class Owner:
     started: str | None = field(default_factory=lambda: _started(os.getpid()))
 
     def signature(self) -> dict[str, Any]:
-        """As it stands in records."""
+        """The owner as fields of a record."""
         return {
             "id": self.id,
             "host": self.host,
@@ -97,9 +97,9 @@ class Owner:
 
 
 def begun_at(claim: Mapping[str, Any], item: Item) -> float:
-    """When a claim was first taken (epoch seconds), by the clock of the store, or earlier.
+    """The time at which a claim was first taken, or earlier: epoch seconds by the clock of the store.
 
-    The owner's clock only tells how long before the last renewal that was; it may be wrong, or have been set.
+    The owner's clock, which may be wrong, is used only for the time between start and last renewal.
     """
     renewed, begun, at = item.modified.timestamp(), claim.get("begun"), claim.get("at")
     if not isinstance(begun, int | float) or not isinstance(at, int | float):
@@ -108,14 +108,14 @@ def begun_at(claim: Mapping[str, Any], item: Item) -> float:
 
 
 def is_dead(owner: Mapping[str, Any]) -> bool:
-    """Whether the owner is known to be gone; False when it lives, or lives where this process cannot look."""
+    """Whether the owner is known to be dead; False if it lives or runs on another machine."""
     if not _machine() or owner.get("machine") != _machine():
         return False
     return _started(int(owner.get("pid", 0))) != owner.get("at")
 
 
 class Lease:
-    """A claim that this process holds. Use as `async with`: it is renewed inside the block."""
+    """A claim of this process. An async context manager that renews it inside the block."""
 
     def __init__(self, storage: Storage, path: str, record: dict[str, Any], seconds: float) -> None:
         self._storage, self.path, self._record, self.seconds = storage, path, record, seconds
@@ -123,11 +123,11 @@ class Lease:
         self._renewal: asyncio.Task[None] | None = None
 
     async def take(self, *, durable: bool = False) -> bool:
-        """Create the claim; False when another was quicker.
+        """Create the claim; False if another process was faster.
 
         Args:
-            durable: on the disk before it counts. After a power cut, the claim is what tells the next run
-                that something may have been sent, and to look for it on the platform.
+            durable: flush it to the disk. After a power failure the claim tells the next run that a request
+                may have been sent.
         """
         began = steady()
         won = await self._storage.create(self.path, self._body(self.seconds), durable=durable)
@@ -136,7 +136,7 @@ class Lease:
 
     @property
     def left(self) -> float:
-        """Seconds for which this process surely holds the claim."""
+        """Seconds until the claim may expire."""
         return self._until - steady()
 
     async def __aenter__(self) -> Lease:
@@ -150,15 +150,15 @@ class Lease:
                 await self._renewal
 
     async def guard(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do the work while the claim is held; when it is cancelled, its answer may still be
-        waited for (see runtime/shutdown.py).
+        """Do the work while the claim is valid. If it is cancelled, its answer may still be awaited; see
+        runtime/shutdown.py.
 
         Raises:
-            LeaseLost: less than half of the lease was left to begin with, or it ran out before the end.
+            LeaseLost: less than half of the lease was left at the start, or it expired before the end.
         """
 
         async def begin() -> T:
-            # Checked in the very step in which the work begins: the process may have slept before it.
+            # Checked here, directly before the work: the process may have been suspended.
             if self.left < self.seconds / 2:
                 raise LeaseLost
             with call_context(lease=self):
@@ -185,7 +185,7 @@ class Lease:
                     await task
 
     async def release(self) -> None:
-        """Let others take over at once; what was begun is theirs to find."""
+        """Release the claim, so that others can take over at once."""
         await self.__aexit__()
         if self.left > 0:
             with suppress(LedgerError):
@@ -202,7 +202,8 @@ class Lease:
                 pause = self.seconds / 20
                 continue
             pause = self.seconds / 3
-            # An answer that comes after the old lease ran out proves nothing: it may already be another's.
+            # A renewal that is confirmed after the old lease expired does not count: another process may have
+            # taken over.
             if self.left > 0:
                 self._until = began + self.seconds
 
@@ -211,7 +212,8 @@ class Lease:
 
 
 class Watch:
-    """Judges claims of others. One a ledger: it remembers what it saw, and how the store's clock runs."""
+    """Decides whether claims of other processes have expired. There is one per ledger; it keeps what it has
+    observed, and the offset of the store's clock."""
 
     def __init__(self, storage: Storage, me: Owner) -> None:
         self._storage, self._me = storage, me
@@ -219,7 +221,7 @@ class Watch:
         self._wall = time.time() - steady()
 
     async def is_over(self, claim: Item, record: Mapping[str, Any] | None) -> Over | None:
-        """Why the claim may be taken over, or None. `record` is None when the claim cannot be read."""
+        """Why a claim may be taken over, or None. `record` is None if the claim cannot be read."""
         lease = LEASE if record is None else float(record.get("lease", LEASE))
         owner = (record or {}).get("owner") or {}
         if record is not None and (lease == 0 or owner.get("id") == self._me.id or is_dead(owner)):
@@ -228,13 +230,13 @@ class Watch:
         if version != claim.version:
             since = steady()
             self._seen[claim.path] = (claim.version, since)
-        if steady() - since > lease + MARGIN:  # watched unchanged for a whole lease: no clock is needed
+        if steady() - since > lease + MARGIN:  # observed unchanged for a whole lease: no clock is needed
             return "expired"
         if self._storage.folder is not None and abs(time.time() - steady() - self._wall) > MARGIN / 2:
-            return None  # this machine's clock was set, and it is the store's clock too
+            return None  # this machine's clock was changed, and the store uses it
         age = await self._storage.now() - claim.modified.timestamp()
         return "expired" if age > lease + MARGIN else None
 
     def forget(self, path: str) -> None:
-        """The claim is settled: drop what was remembered of it."""
+        """Drop the observations of a claim."""
         self._seen.pop(path, None)

@@ -1,15 +1,13 @@
-"""The ledger as a table: one row a call.
-
-What was submitted and what came back, keyed by content: resume, reuse, never pay twice.
+"""The ledger: a persistent record of every paid call, so that no call is paid twice.
 
     ledger = Ledger.open("s3://bucket/ledger")          # or a path; gs://, az:// alike
-    entry = await ledger.once(call, do)                 # one answer: made by one, read by all others
-    entry = await ledger.submit(call, send, find)       # a remote task: its id, whoever submitted it
-    await ledger.finish(call, result)                   # or .fail(call, error), when the task has ended
+    entry = await ledger.once(call, do)                 # a call with one answer, executed at most once
+    entry = await ledger.submit(call, send, find)       # a remote task, submitted at most once
+    await ledger.finish(call, result)                   # the task has ended; or .fail(call, error)
 
-Of all processes that want the same call one wins the claim; the others wait for what it writes down. How
-one call is made stands in executor.py; what happens when its owner dies, and when it is only slow, in
-lease.py; how the records look, in models.py; how they are read and written, in records.py.
+Of the processes that need the same call, one wins the claim and the others wait for its record. See
+executor.py for the execution of a call, lease.py for dead and slow owners, models.py for the format of
+records, and records.py for reading and writing them.
 """
 
 from __future__ import annotations
@@ -44,7 +42,7 @@ from tl_data.object_store import Item, Storage
 from tl_data.runtime.context import Priced, current_context
 from tl_data.usage import current
 
-#: What `export()` gives.
+#: The schema of `export()`.
 EXPORT = pa.schema(
     {
         "key": pa.string(),
@@ -94,13 +92,13 @@ def row_of(entry: Entry) -> dict[str, Any]:
 
 log = logging.getLogger("tl_data.ledger")
 
-READ_AHEAD = 64  # records that a listing reads at once
+READ_AHEAD = 64  # records that a listing reads concurrently
 SETTLE = 10.0  # seconds in which a request of a killed process may still arrive at the platform
 
-#: Code of a task that ended well, and is billed, with an answer that cannot be used.
+#: Code of a task that succeeded and is billed, with an unusable answer.
 UNREADABLE = "answer_unreadable"
 
-#: Errors of asking about a task, not of the task.
+#: Errors of a request about a task, not of the task.
 ASKING = (ConnectionFailed, RateLimited, ServerFailed, QuotaExhausted, NotAllowed)
 
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -108,7 +106,7 @@ _KEY = re.compile(r"[0-9a-f]{32}")
 
 @dataclass
 class _Flight:
-    """A call being settled by this process, and how many of its own callers wait for it."""
+    """A call in progress in this process, and the number of its waiting callers."""
 
     task: asyncio.Task[Entry]
     waiters: int = 0
@@ -116,7 +114,7 @@ class _Flight:
 
 
 class Ledger:
-    """The records below one address. Belongs to one event loop of one process."""
+    """The ledger at one address. An instance belongs to one event loop of one process."""
 
     def __init__(
         self, storage: Storage, secrets: tuple[str, ...] = (), lease: float = LEASE, settle: float = SETTLE
@@ -125,7 +123,7 @@ class Ledger:
         self._journal = Journal(storage)
         self._executor = CallExecutor(storage, self._journal, secrets, lease, settle)
         self._flights: dict[str, _Flight] = {}
-        #: Bills of statements that submitted a task here: its length is known only when it has ended.
+        #: Bills of the statements that submitted a task here; its length is known when it has ended.
         self._billed: dict[str, tuple[Bill, ...]] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -136,17 +134,17 @@ class Ledger:
         """Open, and create if needed, the ledger at a path or an s3://, gs://, az:// address.
 
         Args:
-            secrets: texts that must never be written, such as the API key.
-            lease: seconds others wait for a claim whose owner gives no sign.
-            settle: seconds in which a request of a process that was killed may still arrive.
+            secrets: texts that are never written, such as the API key.
+            lease: seconds without a renewal after which a claim expires.
+            settle: seconds in which a request of a killed process may still reach the platform.
 
         Raises:
-            LedgerError: the place cannot be opened.
+            LedgerError: the address cannot be opened.
         """
         return cls(Storage(url), secrets, lease, settle)
 
     async def aclose(self) -> None:
-        """End what runs in the background. Calls in flight end with their callers."""
+        """Stop background work. Calls in progress end with their callers."""
         if self._sweeping:
             self._sweeping.cancel()
             with suppress(asyncio.CancelledError):
@@ -155,26 +153,27 @@ class Ledger:
     # ---- calls ----------------------------------------------------------------------------------
 
     async def once(self, call: Call, do: Act) -> Entry:
-        """The answer of a call that is made at most once.
+        """The answer of a call, which is executed at most once.
 
-        `do()` gives JSON values or a pyarrow.Table, or one of them as `Billed`. What it raises is written
-        down and raised; a final failure is raised again at the next time without a call, until `forget`.
+        `do()` returns JSON values or a pyarrow.Table, or one of them as `Billed`. Its exceptions are recorded
+        and raised. A final failure is raised again without a call, until `forget`.
         """
         return await self._shared(call, do, None)
 
     async def submit(self, call: Call, send: Callable[[], Awaitable[str]], find: Find) -> Entry:
         """The remote task of a call, submitted at most once: state `submitted` with its `task_id`, or `done`.
 
-        `send()` gives the id of a new task. `find()` looks on the platform for a task that carries the key
-        of the call, or is the call's beyond doubt; it is asked before `send()` whenever somebody may have
-        submitted before. With a `AmbiguousTask` the call is sent, and the doubt written down with it.
+        `send()` returns the id of a new task. `find()` looks on the platform for the task of the call, by its
+        key or by other certain signs. It runs before `send()` if another process may have submitted the call.
+        If it returns an `AmbiguousTask`, the call is sent and the doubt is recorded.
         """
         return await self._shared(call, send, find)
 
     async def unsettled_since(self, call: Call) -> float | None:
-        """When a request may first have been sent of which no record tells a task (epoch seconds), or None.
+        """The earliest time at which a request without a recorded task may have been sent (epoch seconds), or
+        None.
 
-        A claim without one may be this process's own, about to send.
+        It may be that of this process's own claim.
         """
         view, _ = await self._journal.read(call.folder, call.key)
         begun = []
@@ -185,7 +184,7 @@ class Ledger:
         return min(begun, default=None)
 
     async def failures(self, call: Call) -> int:
-        """How often the call has failed: a further attempt is another request, not a repetition."""
+        """The number of failures of the call. A further attempt is a new request, not a repetition."""
         view, _ = await self._journal.read(call.folder, call.key)
         return sum(name.endswith(".failed") for name in view.items)
 
@@ -197,10 +196,10 @@ class Ledger:
         video_minutes: float | None = None,
         tokens: tuple[int, int] = (0, 0),
     ) -> Entry:
-        """Write down how the task ended well; the first to say so wins, and what is there is returned.
+        """Record the result of a task. The first record wins and is returned.
 
         Args:
-            tokens: read and written, where they are known only now.
+            tokens: input and output tokens, if they are known only now.
         """
         folder = call.folder
         view, entry = await self._journal.read(folder, call.key)
@@ -215,10 +214,10 @@ class Ledger:
         return await self._journal.write_done(call, folder, attempt, result, task_id, minutes, doubt, charge)
 
     async def fail(self, call: Call, error: Exception, *, tokens: tuple[int, int] = (0, 0)) -> Entry:
-        """Write down that the task failed; a retryable failure may be submitted again by a later call.
+        """Record the failure of a task. A retryable failure may be submitted again by a later call.
 
-        An error of asking (no connection, no permission, too many requests) says nothing about the task,
-        which goes on and stays `submitted`.
+        An error of the request (no connection, no permission, too many requests) says nothing about the task,
+        which stays `submitted`.
         """
         folder = call.folder
         view, entry = await self._journal.read(folder, call.key)
@@ -227,7 +226,7 @@ class Ledger:
         ):
             return entry
         failure = Failure.of(error, entry.task_id if entry else None, self._secrets)
-        # What never entered an index is not billed; a task that is gone may have.
+        # A video that never entered an index is not billed. A task that was deleted may have entered it.
         unbilled = isinstance(error, TaskFailed) and error.code != UNREADABLE
         billed = entry.charge.video_us / 60e6 if entry is not None and entry.charge is not None else 0.0
         charge = _corrected(entry, 0.0 if unbilled else billed, tokens)
@@ -235,13 +234,13 @@ class Ledger:
         return await self._journal.write_failed(call, folder, max(view.attempt, 1), failure, charge)
 
     def _bill_rest(self, call: Call, video_minutes: float, tokens: tuple[int, int]) -> None:
-        """Bill what is known only when a task has ended to the statements that submitted it here."""
+        """Bill what is known only at the end of a task to the statements that submitted it."""
         more = round((video_minutes - call.video_minutes) * 60e6)
         for bill in self._billed.pop(call.key, ()):
             bill.enter(Charge("", billed_as(call.operation), more, 0, *tokens))
 
     async def get(self, call: Call) -> Entry | None:
-        """What is known of a call; None when nothing is."""
+        """The entry of a call, or None."""
         for folder in call.folders():
             _, entry = await self._journal.read(folder, call.key)
             if entry is not None and not expired(call, entry):
@@ -253,7 +252,7 @@ class Ledger:
     async def entries(
         self, *, state: State | None = None, operation: str | None = None
     ) -> AsyncIterator[Entry]:
-        """Every durable call, in the order of the keys; large results are left out (`show` reads one)."""
+        """All durable calls in the order of keys, without large results (see `show`)."""
         async for views in self._views():
             wanted = [v for v in views if v[1].state is not None and state in (None, v[1].state)]
             for start in range(0, len(wanted), READ_AHEAD):
@@ -263,7 +262,7 @@ class Ledger:
                         yield entry
 
     async def _views(self) -> AsyncIterator[list[tuple[str, View]]]:
-        """Folder and state of every durable call, read from the names alone; a part of the keys at a time."""
+        """Folder and state of every durable call, from names alone, one part of the keys at a time."""
         for shard in await self.storage.folders("calls"):
             found: dict[str, dict[str, Item]] = {}
             async for item in self.storage.below(shard):
@@ -272,7 +271,7 @@ class Ledger:
             yield [(folder, View.of(found[folder])) for folder in sorted(found)]
 
     async def count(self) -> dict[State, int]:
-        """How many durable calls are in each state; no record is read."""
+        """The number of durable calls per state, without reading records."""
         counts: dict[State, int] = {}
         async for views in self._views():
             for _, view in views:
@@ -283,7 +282,7 @@ class Ledger:
     async def batches(
         self, *, state: State | None = None, operation: str | None = None, rows: int = 1000
     ) -> AsyncIterator[pa.RecordBatch]:
-        """Durable calls as batches of the schema `EXPORT`: a ledger of any size can be written out."""
+        """Durable calls as batches of the schema `EXPORT`, for ledgers of any size."""
         batch: list[dict[str, Any]] = []
         async for entry in self.entries(state=state, operation=operation):
             batch.append(row_of(entry))
@@ -301,39 +300,40 @@ class Ledger:
             return None
 
     async def show(self, key: str) -> Entry | None:
-        """One durable call by its key, with its result."""
+        """A durable call by its key, with its result."""
         if not _KEY.fullmatch(key):
             return None
         _, entry = await self._journal.read(f"calls/{key[:2]}/{key}", key)
         return entry
 
     async def forget(self, key: str) -> bool:
-        """Remove all records of a durable call: the next time it is made, and paid, anew."""
+        """Remove all records of a durable call. The next time it is made and paid again."""
         if not _KEY.fullmatch(key):
-            return False  # as a path it might name more than one call
+            return False  # not a key; as a path it could match several calls
         folder = f"calls/{key[:2]}/{key}"
         paths = [item.path async for item in self.storage.below(folder)]
-        # `done` first: interrupted here, what remains is re-attached to rather than paid again.
+        # `done` first: after an interruption here, the next run uses the remaining task and does not pay
+        # again.
         for path in sorted(paths, key=lambda p: (not p.endswith("/done"), p)):
             await self.storage.delete(path)
         return bool(paths)
 
     async def export(self) -> pa.Table:
-        """Every durable call as one row of the schema `EXPORT`."""
+        """All durable calls as a table of the schema `EXPORT`."""
         return pa.Table.from_batches([batch async for batch in self.batches()], EXPORT)
 
     async def sweep(self) -> None:
-        """Remove answers shared within sessions that have expired."""
+        """Remove expired shared answers."""
         now = time.time()
         for slot in await self.storage.folders("shared"):
             length, _, index = slot.rpartition("/")[2].partition("-")
             if length.isdigit() and index.isdigit() and (int(index) + 3) * int(length) < now:
                 await self.storage.drop(slot)
 
-    # ---- one call, settled by this process --------------------------------------------------------
+    # ---- one call in this process ------------------------------------------------------------------
 
     async def _shared(self, call: Call, act: Act, find: Find | None) -> Entry:
-        """Make a call once for all its callers in this process."""
+        """Execute a call once for all its callers in this process."""
         if current_context().quoting:
             return await self._quoted(call)
         while (flight := self._flights.get(call.key)) is not None and flight.closing:
@@ -369,7 +369,7 @@ class Ledger:
         return entry
 
     async def _quoted(self, call: Call) -> Entry:
-        """The answer if there is one. Raises `Priced` where the call would be paid, or its final failure."""
+        """The answer, if recorded. Raises `Priced` if the call would be paid, or its final failure."""
         entry = await self.get(call)
         if entry is not None and entry.state == "done":
             return replace(entry, reused=True)
@@ -385,7 +385,7 @@ class Ledger:
 
 
 def _corrected(entry: Entry | None, video_minutes: float, tokens: tuple[int, int] = (0, 0)) -> Charge | None:
-    """What is to be charged beyond what was when the task was submitted, for some run."""
+    """The charge in addition to that of the submission, for the same run; None if there is none."""
     if entry is None or entry.charge is None:
         return None
     less_us = entry.charge.video_us

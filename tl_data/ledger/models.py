@@ -1,15 +1,15 @@
-"""What the ledger writes down: a call, the records of its way, and what a reader sees of them.
+"""The records of the ledger: calls, their states, and entries as readers see them.
 
 The records of one call are small objects in one folder, each created once:
 
-    0001.claim        somebody is about to make the call; rewritten by its owner while the lease is renewed
-    0001.submitted    the remote task id, written before the first poll
-    0001.failed       the error, and whether trying again can help
+    0001.claim        a process is about to make the call; rewritten by its owner when it renews the lease
+    0001.submitted    the id of the remote task, written before the first poll
+    0001.failed       the error, and whether it is retryable
     0001.result.json  or .arrow: a large result, written before `done` refers to it
-    done              the result, or the name of the object that holds it
+    done              the result, or the name of the object with the result
 
-The number counts attempts: a take-over or a retry is the next claim. Which state a call is in follows from
-the names alone, so two writers can never leave a state in which neither of them knows what happened.
+The number counts attempts: a take-over or a retry is the next claim. The state of a call follows from the
+names alone, so concurrent writers cannot leave an undefined state.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from tl_data.errors import APIError, LedgerError, TLDataError
 from tl_data.media.identity import canonical_url, is_url
 from tl_data.urls import redacted, without_signatures
 
-FORMAT = 1  # of the records; a reader refuses records of a later one
+FORMAT = 1  # of the records; a reader refuses records of later formats
 
-#: Seconds for which answers are shared that a run is billed for: longer than a killed run waits for the next.
+#: Seconds for which billed answers are shared: longer than the time between a killed run and the next one.
 BILLED_KEEP = 7 * 86400.0
 
-#: Codes of failed tasks that do not blame the video: the next run may try again.
+#: Codes of failed tasks that are not caused by the video: the next run may try again.
 UNEXPLAINED = (
     *("task_failed", "internal_error", "internal_server_error", "answer_unreadable"),
     *("task_canceled", "user_canceled", "batch_canceled", "batch_expired", "batch_processing_timeout"),
 )
 
-#: Codes of what passes: the file's server was down, or a signature ran out before the file was fetched. Never
-#: final, also not in records of releases that took them for final.
+#: Codes of temporary failures: the file's server was down, or a signature expired. They are never final, also
+#: in records of earlier releases, which took them for final.
 PASSING = ("video_url_not_accessible",)
 
 State = Literal["claimed", "submitted", "done", "failed"]
@@ -50,10 +50,10 @@ State = Literal["claimed", "submitted", "done", "failed"]
 
 @dataclass(frozen=True)
 class Call:
-    """One paid call, the same wherever and whenever it is made.
+    """The identity of a paid call.
 
-    `scope` marks a call that is shared only among the workers of one session and for `keep` seconds.
-    `content` (for people) and `video_minutes` (what a new submission costs) are no part of the key.
+    A call with a `scope` is shared only among the workers of one session and for `keep` seconds. `content`
+    (for messages) and `video_minutes` (the cost of a submission) are not part of the key.
     """
 
     operation: str
@@ -64,7 +64,7 @@ class Call:
     keep: float = field(default=300.0, compare=False)
     content: str | None = field(default=None, compare=False)
     video_minutes: float = field(default=0.0, compare=False)
-    units: int = field(default=1, compare=False)  # calls that are billed; 0 for one that another one pays
+    units: int = field(default=1, compare=False)  # billed calls; 0 if another call includes it
 
     @cached_property
     def key(self) -> str:
@@ -74,19 +74,19 @@ class Call:
 
     @cached_property
     def clean_params(self) -> dict[str, Any]:
-        """The parameters in one spelling, without signatures."""
+        """The parameters in canonical form, without signatures."""
         cleaned = _clean(self.params)
         assert isinstance(cleaned, dict)
         return cleaned
 
     @property
     def folder(self) -> str:
-        """Where the records are written now, below the ledger's address."""
+        """The current folder of the records, relative to the ledger's address."""
         return self.folders()[-1]
 
     def folders(self) -> list[str]:
-        """Where the records may be. Shared answers live in slots of time, so that expired ones go as a whole
-        and need no update; an answer of the slot before may still be fresh.
+        """The folders that may have records. Shared answers are in folders by time slot, so that expired ones
+        are deleted as a whole. An answer of the slot before may still be fresh.
         """
         place = f"{self.key[:2]}/{self.key}"
         if self.scope is None:
@@ -96,7 +96,7 @@ class Call:
         return [f"shared/{length}-{slot:012d}/{place}" for slot in (now - 1, now)]
 
     def described(self) -> dict[str, Any]:
-        """The fields that every record carries, so that each can be read alone."""
+        """The fields of every record, so that each can be read alone."""
         return {
             "operation": self.operation,
             "content": redacted(self.content) if self.content else None,
@@ -109,7 +109,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Billed:
-    """The answer of a call together with what it cost, where that is known only when it is made."""
+    """An answer with its cost, if that is known only after the call."""
 
     answer: Any
     video_minutes: float
@@ -117,7 +117,7 @@ class Billed:
 
 @dataclass(frozen=True)
 class Failure:
-    """How a call failed, as it is written down. `retryable`: a later run may try it again."""
+    """The recorded failure of a call. `retryable`: a later run may try it again."""
 
     kind: str
     message: str
@@ -129,8 +129,8 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception, task_id: str | None = None, secrets: tuple[str, ...] = ()) -> Failure:
-        """Read an exception. Only what lies in the call itself is final: the same key with a better quota,
-        a renewed API key or a server in better health may well succeed.
+        """The failure of an exception. It is final only if the call itself is the cause: with another quota,
+        API key or state of the server, the same call may succeed.
         """
         if isinstance(error, APIError | errors.TaskFailed | errors.MediaRefused):
             message = str(error.args[0])
@@ -141,7 +141,7 @@ class Failure:
         if code in PASSING or (isinstance(error, errors.TaskFailed) and code in UNEXPLAINED):
             final = False
         if isinstance(error, errors.BadRequest) and errors.is_shape_refusal(error.code, message):
-            final = False  # the release is to blame: another one may do better
+            final = False  # caused by this release: another one may succeed
         return cls(
             kind=type(error).__name__,
             message=redacted(message, *secrets),
@@ -153,7 +153,7 @@ class Failure:
         )
 
     def exception(self, key: str | None) -> TLDataError:
-        """The exception again, of the same class, with the way out of it; none for what is only shared."""
+        """The exception, of the same class, with the next step in its message, except for shared answers."""
         kind = getattr(errors, self.kind, TLDataError)
         if not (isinstance(kind, type) and issubclass(kind, TLDataError)):
             kind = TLDataError
@@ -178,14 +178,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class AmbiguousTask:
-    """A task may exist that cannot be identified for sure: to send again may be to pay twice."""
+    """A task that may be of a call, without certainty: sending the call may pay for it twice."""
 
     reason: str  # for messages
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the ledger knows of one call. Times are UTC epoch seconds."""
+    """The state of one call. Times are UTC epoch seconds."""
 
     key: str
     state: State
@@ -195,28 +195,28 @@ class Entry:
     params: Mapping[str, Any]
     model: str | None
     scope: str | None
-    attempt: int  # number of the claim this state belongs to
-    at: float  # when this state was written
+    attempt: int  # number of the claim
+    at: float  # time at which this state was recorded
     task_id: str | None = None
     result: Any = None  # of `done`: JSON values, or a pyarrow.Table
     failure: Failure | None = None
     video_minutes: float = 0.0
     owner: str | None = None  # of a claim: host and process
-    created_at: str | None = None  # of a task made just now, as the API gave it: it was unfinished then
-    doubt: str | None = None  # why it may have been paid for twice
-    charge: Charge | None = None  # to the run that pays for it
-    reused: bool = False  # found in the ledger, or shared with another caller, instead of being paid here
+    created_at: str | None = None  # of a task created by this process, as in the API's answer
+    doubt: str | None = None  # why it may have been paid twice
+    charge: Charge | None = None  # to the run that pays
+    reused: bool = False  # found in the ledger or shared with another caller, not paid here
 
 
 def encode(record: Mapping[str, Any]) -> bytes:
-    """A record as bytes, marked with the format."""
+    """A record as bytes, with the format."""
     return orjson.dumps(
         {"tl_ledger": FORMAT, **record}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     )
 
 
 class Unreadable(LedgerError):
-    """A record is corrupt or half-written."""
+    """A record is corrupt or incomplete."""
 
 
 def decode(body: bytes, path: str) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def decode(body: bytes, path: str) -> dict[str, Any]:
         if isinstance(version, int) and version > FORMAT:
             raise LedgerError(
                 f"the ledger record {path} was written by a newer tl_data (format {version}, this one reads "
-                f"up to {FORMAT}). Upgrade tl_data here, or name another ledger with TL_LEDGER"
+                f"up to {FORMAT}). Upgrade tl_data, or select another ledger with TL_LEDGER"
             )
         texts = (record["operation"], record["content_key"])
         if version != FORMAT or not all(isinstance(text, str) for text in texts):
@@ -243,10 +243,10 @@ def decode(body: bytes, path: str) -> dict[str, Any]:
 
 
 def entry_of(key: str, state: State, attempt: int, record: Mapping[str, Any], result: Any = None) -> Entry:
-    """What a record says, as an entry; `attempt` if it does not say its own.
+    """The entry of a record. `attempt` is the default of its number.
 
     Raises:
-        Unreadable: a field is not what it should be.
+        Unreadable: a field is invalid.
     """
     try:
         failure, owner = record.get("failure"), record.get("owner") or {}
@@ -281,7 +281,7 @@ def entry_of(key: str, state: State, attempt: int, record: Mapping[str, Any], re
 
 def _failure(record: Mapping[str, Any]) -> Failure:
     failure = Failure(**record)
-    # Earlier releases took refusals of the form of their own requests for final, and what passes.
+    # Earlier releases took malformed requests and temporary failures for final.
     release = failure.kind == "BadRequest" and errors.is_shape_refusal(failure.code, failure.message)
     if failure.code in PASSING or release:
         return replace(failure, retryable=True)
@@ -289,7 +289,7 @@ def _failure(record: Mapping[str, Any]) -> Failure:
 
 
 def _clean(value: Any) -> Any:
-    """JSON values in one spelling: None left out, 1.0 as 1, URLs without signature, bytes as their hash."""
+    """JSON values in canonical form: without None, 1.0 as 1, URLs without signatures, bytes as hashes."""
     if isinstance(value, Mapping):
         return {str(k): _clean(v) for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple):
@@ -306,7 +306,7 @@ def _clean(value: Any) -> Any:
         return int(value)
     if value is None or isinstance(value, bool | int | float):
         return value
-    raise LedgerError(f"a {type(value).__name__} cannot be part of a ledger key; give text, numbers or lists")
+    raise LedgerError(f"a {type(value).__name__} cannot be part of a ledger key; use text, numbers or lists")
 
 
 def _clean_text(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Reading and writing the records of one call, and what is done with records that cannot be read."""
+"""Reads and writes the records of calls, and sets damaged records aside."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tl_data.object_store import Item, Storage
 
 log = logging.getLogger("tl_data.ledger")
 
-INLINE = 32 << 10  # bytes of JSON up to which a result stands in its record
+INLINE = 32 << 10  # largest result in bytes of JSON that is stored inside the record
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class View:
     """The state of a call, read from the names of its records."""
 
     state: State | None
-    attempt: int  # the claim that the state belongs to
-    last: int  # the highest claim there is
+    attempt: int  # the claim of the state
+    last: int  # the last claim
     items: Mapping[str, Item]
 
     @classmethod
@@ -50,7 +50,7 @@ class View:
             if what in numbers and number.isdigit():
                 numbers[what].add(int(number))
         last = max((n for found in numbers.values() for n in found), default=0)
-        # A slow owner may record its task after another took over: an accepted task counts whoever owns it.
+        # A slow owner may record its task after another process took over. An accepted task counts.
         running = numbers["submitted"] - numbers["failed"]
         if "done" in items:
             return cls("done", last, last, items)
@@ -62,19 +62,19 @@ class View:
 
     @property
     def name(self) -> str:
-        """The record that tells about the state."""
+        """The name of the record of the state."""
         suffix = {"claimed": "claim", "submitted": "submitted", "failed": "failed"}
         return "done" if self.state == "done" else f"{self.attempt:04d}.{suffix[self.state or 'claimed']}"
 
 
 class Journal:
-    """The records below one address; one folder a call."""
+    """The records at one address, with one folder per call."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
     async def read(self, folder: str, key: str) -> tuple[View, Entry | None]:
-        """State and entry of a call. Records that cannot be read are set aside on the way."""
+        """State and entry of a call. Damaged records are set aside."""
         while True:
             items: dict[str, Item] = {}
             async for item in self._storage.below(folder):
@@ -86,19 +86,19 @@ class Journal:
                 entry = await self.entry(folder, view)
             except Unreadable as error:
                 if view.state == "claimed":
-                    return view, None  # its number stays taken, and it expires as any claim does
+                    return view, None  # its number stays in use, and it expires as any claim
                 if view.state == "done" and not any(name.endswith(".submitted") for name in items):
-                    raise  # paid, and it would be paid again: let the user decide
+                    raise  # paid already: the user decides whether to pay again
                 log.warning("%s", error)
                 continue
             if entry is not None:
                 return view, entry
 
     async def entry(self, folder: str, view: View, large: bool = True) -> Entry | None:
-        """The entry of a state; None when its record has just been removed.
+        """The entry of a state; None if its record was removed meanwhile.
 
         Raises:
-            Unreadable: the record or its result is damaged; it was set aside.
+            Unreadable: the record or its result is damaged and was set aside.
         """
         path = f"{folder}/{view.name}"
         body = await self._storage.read(path)
@@ -113,8 +113,8 @@ class Journal:
             raise await self._set_aside(path, body, error) from error
 
     async def done(self, folder: str, key: str) -> Entry | None:
-        """The fast way to a known answer: one read, no listing."""
-        with suppress(Unreadable):  # handled by the reading of all records that follows
+        """A finished answer by one read, without a listing."""
+        with suppress(Unreadable):  # the following read of all records handles it
             body = await self._storage.read(f"{folder}/done")
             if body is not None:
                 record = decode(body, f"{folder}/done")
@@ -122,14 +122,14 @@ class Journal:
         return None
 
     async def record(self, path: str) -> dict[str, Any] | None:
-        """One record; None when there is none that can be read."""
+        """A record; None if it is missing or damaged."""
         body = await self._storage.read(path)
         with suppress(Unreadable):
             return None if body is None else decode(body, path)
         return None
 
     async def open_claims(self, view: View) -> list[dict[str, Any]]:
-        """The claims that may have sent a request that no record mentions, in their order."""
+        """The claims that may have sent a request without a record, in order."""
         found = []
         for number in (f"{n:04d}" for n in range(1, view.last + 1)):
             claim, failed = view.items.get(f"{number}.claim"), view.items.get(f"{number}.failed")
@@ -140,14 +140,14 @@ class Journal:
         return found
 
     async def _set_aside(self, path: str, body: bytes, error: Unreadable) -> Unreadable:
-        """Keep a damaged record where it disturbs nobody. A claim is only copied: its number stays taken."""
+        """Move a damaged record aside. A claim is only copied, so that its number stays in use."""
         place = f"aside/{path}-{time.time_ns()}"
         await self._storage.write(place, body)
         if not path.endswith(".claim"):
             await self._storage.delete(path)
         return Unreadable(
             f"{error}; it was set aside as {self._storage.url}/{place}. Restore it from a copy, or run "
-            "again: what the platform still knows is taken from there, anything else is made and paid anew"
+            "again: tasks that the platform still has are used, other calls are made and paid again"
         )
 
     async def _result(self, folder: str, record: Mapping[str, Any]) -> Any:
@@ -205,7 +205,7 @@ class Journal:
             await self._storage.write(f"{folder}/{record['result_at']}", body)
         won = await self._storage.create(f"{folder}/done", encode(record), durable=durable)
         known = None if won else await self.done(folder, call.key)
-        if known is None or (charge is not None and charge.calls):  # an answer that is too late is paid, too
+        if known is None or (charge is not None and charge.calls):  # a late answer is paid as well
             enter_charge(charge)
         if known is not None:
             return known
@@ -236,7 +236,7 @@ class Journal:
             except LedgerError as error:
                 if pause is None:
                     raise LedgerError(
-                        f"task {task_id} was accepted, but cannot be written down: {error}. "
+                        f"task {task_id} was accepted, but could not be recorded: {error}. "
                         "The next run looks for it on the platform before it submits again"
                     ) from error
                 await asyncio.sleep(pause)
@@ -268,7 +268,7 @@ class Journal:
 
 
 def _more(doubt: AmbiguousTask | None, charge: Charge | None) -> dict[str, Any]:
-    """What only some records have."""
+    """The optional fields of a record."""
     return {**({"doubt": doubt.reason} if doubt else {}), **(charge.in_record() if charge else {})}
 
 

@@ -1,10 +1,10 @@
-"""Tasks that nobody wrote down: their makers were killed, or never got the answer.
+"""Finds tasks without a record: their process was killed, or never got the answer.
 
-An indexing task carries the ledger's key in the metadata of its video, and is found by it. An embedding task
-carries no metadata; what the platform shows of one is its source: the URL it was given, or the name of the
-uploaded file, and into that name the key goes. A URL says which video a task is about, but not which part of
-it: a task is taken for the lost one only if its vectors reach over the part that was asked for, or over the
-whole length that the file's header states. What cannot be decided so is an `AmbiguousTask`.
+An indexing task has the ledger's key in the metadata of its video. An embedding task has no metadata; the
+platform shows only its source: the URL, or the name of the uploaded file, which contains the key. A URL
+identifies the video, but not the embedded part of it. Such a task is taken for the lost one only if its
+vectors cover the requested part, or the whole length in the file's header. Otherwise it is an
+`AmbiguousTask`.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 Like = Literal["marked", "same", "unknown", "other"]
 
-#: Key under which the ledger's key is kept in a video's `user_metadata`, to find it again after a crash.
+#: The name of the ledger's key in a video's `user_metadata`, for recovery after a crash.
 METADATA_KEY = "tl_data_key"
 
-#: States of a task that is still worked on.
+#: States of an unfinished task.
 UNFINISHED = ["uploading", "validating", "pending", "queued", "indexing"]
 
-CLOCKS = timedelta(minutes=5)  # by which the platform's clock may differ from ours
-LISTED = timedelta(days=1)  # before a claim from which tasks are listed: what is marked is known at any time
-LEAST_CLIP = 2.0  # seconds; a last clip that is shorter is left out
-SLACK = 0.25  # seconds by which a header and a platform may see the end of a video differently
+CLOCKS = timedelta(minutes=5)  # largest difference between the platform's clock and ours
+LISTED = timedelta(days=1)  # tasks are listed from this long before a claim; marked ones have no limit
+LEAST_CLIP = 2.0  # seconds; a shorter last clip is omitted
+SLACK = 0.25  # seconds by which the end of a video may differ between header and platform
 CLIP_SECONDS, SCOPES = 6.0, ["clip"]  # defaults of the API
 OFFSETS = ("video_start_offset_sec", "video_end_offset_sec")
 
 
 def source_of(video: str) -> Json:
-    """A URL or a path as the API's parameter for the one or the other."""
+    """The parameter of the API for a URL or a path."""
     return {"video_url": video} if is_url(video) else {"video_file": local_path(video)}
 
 
 def marked_name(video: str, key: str) -> str | None:
-    """The name under which a file is uploaded for embedding: with the ledger's key in it. None for a URL."""
+    """The name of an uploaded file for embedding, which contains the ledger's key; None for a URL."""
     if is_url(video):
         return None
     path = local_path(video)
@@ -58,9 +58,9 @@ def marked_name(video: str, key: str) -> str | None:
 
 
 async def upload(client: Client, video: str, key: str) -> str:
-    """Make an asset of a URL or a file here, with the ledger's key in its name; its id.
+    """Create an asset of a URL or local file, with the ledger's key in its name; returns its id.
 
-    A file that is too large for one request goes in parts; an upload that broke off within a day goes on.
+    A large file is uploaded in parts. An upload that was interrupted within the last day is resumed.
     """
     metadata = {METADATA_KEY: key}
     if is_url(video):
@@ -81,7 +81,7 @@ async def upload(client: Client, video: str, key: str) -> str:
 
 
 async def lost_asset(client: Client, key: str) -> str | None:
-    """The asset that an earlier, lost request made for this key, unless it failed."""
+    """The asset of an earlier request for this key whose answer was lost, unless it failed."""
     mark = f"{METADATA_KEY}-{key}"
     async for asset in client.list_assets(filename=mark):
         if mark in str(asset.get("filename")) and asset.get("status") != "failed":
@@ -90,7 +90,7 @@ async def lost_asset(client: Client, key: str) -> str | None:
 
 
 async def lost_indexed_asset(client: Client, index: str, key: str) -> str | None:
-    """The indexed asset that an earlier, lost request made for this key, unless it failed."""
+    """The indexed asset of an earlier request for this key whose answer was lost, unless it failed."""
     async for found in client.list_indexed_assets(index, user_metadata={METADATA_KEY: key}):
         if found.get("status") != "failed":
             return str(found["_id"])
@@ -98,11 +98,11 @@ async def lost_indexed_asset(client: Client, index: str, key: str) -> str | None
 
 
 async def indexing_task(client: Client, watcher: TaskWatcher | None, index: str, key: str) -> str | None:
-    """The task that an earlier, lost request made for this key, if there is one.
+    """The task of an earlier request for this key whose answer was lost, or None.
 
-    A ready video is found by its metadata. A task that is still worked on does not say what it is for,
-    and some servers show its video only when it is ready: it is waited for, since the alternative may be
-    to pay a second time. Without a watcher nothing is waited for.
+    A ready video is found by its metadata. An unfinished task has none, and some servers show its video only
+    when it is ready, so such tasks are awaited: the alternative may be to pay twice. Without a watcher
+    nothing is awaited.
     """
     marked: Json = {METADATA_KEY: key}
     ready = {str(video["_id"]) async for video in client.list_videos(index, **marked)}
@@ -137,13 +137,13 @@ async def _metadata_of(client: Client, index: str, task: Mapping[str, Any]) -> J
 async def embedding_task(
     client: Client, watcher: TaskWatcher, ledger: Ledger, call: Call, video: str, models: set[str]
 ) -> str | AmbiguousTask | None:
-    """The task that an earlier, lost request made for this call; None if there is surely none.
+    """The task of an earlier request for this call whose answer was lost; None if there is certainly none.
 
-    Asked are the tasks that were created since the first claim that no record followed (one that is marked:
-    at any time), have not failed, and are in no record of this ledger.
+    The candidates were created since the first claim without a record (at any time if marked with the key),
+    have not failed, and are in no record of this ledger.
 
     Args:
-        models: the names under which the server may show the call's model.
+        models: the names that the server may use for the call's model.
     """
     since = await ledger.unsettled_since(call)
     if since is None:
@@ -179,22 +179,22 @@ async def embedding_task(
     shown = ", ".join(unsure[:3]) + (", ..." if len(unsure) > 3 else "")
     return AmbiguousTask(
         f"a process ended before it wrote its task down, and {shown} may be it; "
-        "the platform does not say enough of embedding tasks to tell"
+        "the platform does not show enough of an embedding task to decide"
     )
 
 
 async def _sent_url(client: Client, video: str) -> str | None:
-    """The canonical URL under which the platform shows a video; None if its file is uploaded."""
+    """The canonical URL that the platform shows for a video; None if its file is uploaded."""
     if not is_url(video) or not await client.can_be_fetched(video):
         return None
     return canonical_url(await client.buckets.sign("GET", video) if is_bucket(video) else video)
 
 
 def _likeness(task: Mapping[str, Any], call: Call, sent: str | None, models: set[str]) -> Like:
-    """Whether a task is about this video and made with these parameters, as far as it is shown.
+    """Whether a task is of this video with these parameters, as far as the platform shows it.
 
     Args:
-        sent: the video's canonical URL; None for a file that is uploaded.
+        sent: the video's canonical URL; None for an uploaded file.
     """
     shown = (task.get("video_embedding") or {}).get("metadata") or {}
     url, name = shown.get("input_url"), shown.get("input_filename")
@@ -218,7 +218,7 @@ def _likeness(task: Mapping[str, Any], call: Call, sent: str | None, models: set
         (call.params.get("video_clip_length"), shown.get("video_clip_length"), CLIP_SECONDS),
         (call.params.get("video_embedding_scope"), shown.get("video_embedding_scope"), SCOPES),
     ):
-        # The default of a model may not be the one known here: then it is open.
+        # The default of a model may differ from the one known here: then it is undecided.
         if seen is not None and asked is not None and _set(seen) != _set(asked):
             return "other"
         same = same and seen is not None and _set(seen) == _set(default if asked is None else asked)
@@ -228,10 +228,9 @@ def _likeness(task: Mapping[str, Any], call: Call, sent: str | None, models: set
 async def _is_about(
     client: Client, watcher: TaskWatcher, task_id: str, call: Call, video: str
 ) -> bool | None:
-    """Whether a task embeds the part of the video that this call does, or all of it as this call does; None
-    if that cannot be determined.
+    """Whether a task embeds the same part of the video as this call; None if undecided.
 
-    Only the vectors show the part: times in the video, from the first to the last.
+    Only the times of the vectors show the part.
     """
     try:
         task = await watcher.wait_embed(task_id)
@@ -258,13 +257,13 @@ async def _is_about(
     stop = min(float(end), length) if length else float(end)
     if _is_span(shown, begin, stop, clip):
         return True
-    # Nearly the same, or the same if a server counted from the beginning of the part: nobody can tell.
+    # Nearly the same, or the same if times count from the beginning of the part: undecided.
     near = abs(shown[0] - begin) < clip and abs(shown[1] - stop) < clip
     return None if near or _is_span(shown, 0.0, stop - begin, clip) else False
 
 
 def _is_span(shown: tuple[float, float], start: float, end: float, clip: float) -> bool:
-    """Whether vectors reach from the start to the end; a last clip that is too short may be missing."""
+    """Whether vectors cover the range from start to end; a too short last clip may be missing."""
     rest = (end - start) % clip
     ends = {end, end - rest if rest < LEAST_CLIP else end}
     return abs(shown[0] - start) <= SLACK and any(abs(shown[1] - last) <= SLACK for last in ends)
@@ -278,5 +277,5 @@ def _set(value: Any) -> set[Any]:
 
 
 def _plain(model: str) -> str:
-    """The service has two spellings for its older models: marengo2.7, Marengo-retrieval-2.7."""
+    """The short name of a model. Older ones have two: marengo2.7, Marengo-retrieval-2.7."""
     return model.lower().replace("-retrieval-", "")
