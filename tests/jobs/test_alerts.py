@@ -219,7 +219,7 @@ def test_questions_from_tables(library: Library, watch: Watch, tmp_path: Path) -
         ("ask\nhelmet\n", "the table of saved questions has no column 'question'; it has ask"),
         ('question,n\nhelmet,1\n" ",2\n', r"\[alerts\]: question 2 is empty"),
         ("question,n\nhelmet,1\n,2\n", r"\[alerts\]: question 2 is NULL"),
-        ("question,n\n", r"\[alerts\]: there is no saved question"),
+        ("question,n\n", r"\[alerts\]: no saved questions"),
     ],
 )
 def test_questions_that_are_none(watch: Watch, tmp_path: Path, text: str, said: str) -> None:

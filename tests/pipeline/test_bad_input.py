@@ -181,4 +181,6 @@ def test_on_the_command_line_a_fault_of_the_source_is_one_sentence(tmp_path: Pat
     )  # fmt: skip
     said = "Error: column 'id' of the source is the key, but NULL for https://example.com/b.mp4; "
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[1:] == [f"{said}give every row a key"]  # the first: which engine answers
+    assert done.stderr.splitlines()[1:] == [
+        f"{said}set a key in every row"
+    ]  # the first: which engine answers

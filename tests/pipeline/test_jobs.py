@@ -84,24 +84,24 @@ def test_the_schema_is_one(tmp_path: Path) -> None:
         (
             ('folder = "lake"', 'folder = "lake"\nformat = "csv"'),
             8,
-            "outputs.format is 'csv'; it is one of delta, parquet",
+            "outputs.format is 'csv'; it must be one of delta, parquet",
         ),
         (
             ('folder = "lake"', 'folder = "lake"\ntables = ["clips", "clip"]'),
             8,
-            "outputs.tables[1] is 'clip'; it is one of clips, summaries, chapters, vectors",
+            "outputs.tables[1] is 'clip'; it must be one of clips, summaries, chapters, vectors",
         ),
         (('"lake"', '"lake"\n[limits]\nlimit = 0'), 9, "limits.limit is 0; it must be at least 1"),
         (
             ('"lake"', '"lake"\n[limits]\nmax_failures = "many"'),
             9,
-            "limits.max_failures is 'many'; it is a count such as 10, or a share such as \"5%\"",
+            "limits.max_failures is 'many'; it must be a count such as 10, or a share such as \"5%\"",
         ),
         (('"lake"', '"lake"\n[limits]\nbudget = "5"'), 9, "limits.budget is '5'; it must be a number"),
         (
             ('"lake"', '"lake"\n[settings]\napi_key = "tlk_1"'),
             9,
-            "api_key may not stand in a job file, which is shared; set TL_API_KEY in the environment",
+            "api_key is not allowed in a job file, which is shared; set TL_API_KEY in the environment",
         ),
         (('"lake"', '"lake"\n[settings]\nconcurency = 3'), 9, "Did you mean concurrency?"),
         (
@@ -135,9 +135,9 @@ def test_the_schema_is_one(tmp_path: Path) -> None:
         (
             ('"lake"', '"lake"\n[digest]\nfile = "s3://bucket/page.md"'),
             9,
-            "digest.file is 's3://bucket/page.md'; it is a file on this machine that ends in .md or .html",
+            "digest.file is 's3://bucket/page.md'; it must be a file on this machine that ends in .md or .html",
         ),
-        (('name = "nightly"', 'engine = "dask"'), 1, "engine is 'dask'; it is one of duckdb, spark"),
+        (('name = "nightly"', 'engine = "dask"'), 1, "engine is 'dask'; it must be one of duckdb, spark"),
     ],
 )
 def test_faults_name_line_and_key(tmp_path: Path, change: tuple[str, str], line: int, said: str) -> None:
@@ -150,7 +150,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_job(tmp_path: Path) -> None:
-    assert "this is not TOML" in refused(tmp_path, "[source\n")[0]
+    assert "invalid TOML" in refused(tmp_path, "[source\n")[0]
     assert "line 1" in refused(tmp_path, "[source\n")[0]
     with pytest.raises(SettingsError, match="No such file"):
         Job.load(tmp_path / "none.toml")

@@ -204,7 +204,7 @@ def test_too_many_failures_stop_the_run(put: Put, make_job: MakeJob) -> None:
     again = pipeline.run(more)
     assert (again.status, again.submitted, again.failed, again.exit_code) == ("partial", 1, 9, 0)
     [errors] = [line for line in pipeline.status(more).lines() if "errors: 9 x" in line]
-    assert errors.endswith("the next run tries 0 again, the others once their file is there or another")
+    assert errors.endswith("the next run tries 0 again, the others when their file has changed")
 
 
 def test_a_task_made_twice_is_counted(put: Put, make_job: MakeJob) -> None:
@@ -304,7 +304,7 @@ def test_vectors_of_two_models_do_not_mix(put: Put, make_job: MakeJob, tmp_path:
     other = make_job([put("a.mp4")], prices=prices(tmp_path), settings=newer)
     for verb in (pipeline.plan, pipeline.run):
         with pytest.raises(
-            SchemaMismatch, match=r"holds vectors of tl-local-2, .* vectors of tl-local-2 as marengo2\.7"
+            SchemaMismatch, match=r"has vectors of tl-local-2, .* vectors of tl-local-2 as marengo2\.7"
         ) as no:
             verb(other)
         # 4 s: indexing; summaries and chapters need not be made anew

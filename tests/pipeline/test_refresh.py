@@ -75,7 +75,7 @@ def test_vectors_are_made_anew_in_place_for_the_price_of_the_plan(
 
     planned = pipeline.plan(job)
     assert (planned.unchanged, planned.new, planned.refreshed, planned.calls) == (1, 2, 2, 2)
-    assert "2 videos embedded anew; summaries and chapters are kept" in "\n".join(planned.lines())
+    assert "2 videos with new vectors; summaries and chapters are kept" in "\n".join(planned.lines())
     done = pipeline.run(job)
     assert (done.unchanged, done.submitted, done.failed, done.exit_code) == (1, 2, 0, 0)
     assert (done.price, done.calls) == (planned.price, planned.calls)
@@ -123,7 +123,7 @@ def test_the_tables_are_a_source_of_what_is_left(
     lake = Lake(make_job([]).folder)
     part = pipeline.run(newer([a], tables=("vectors",)))
     assert part.exit_code == 1
-    assert "still holds 1 video of tl-local-2" in part.lines()[0]
+    assert "still has 1 video of tl-local-2" in part.lines()[0]
     assert by_url(lake, CLIPS, "model")[a][0] == (NEWER,), "also a table that the job did not name"
     rest = pipeline.run(newer(Source("delta", f"{lake.folder}/videos", key="source_key")))
     assert (rest.unchanged, rest.submitted, rest.exit_code) == (1, 1, 0)
@@ -150,7 +150,7 @@ def test_an_index_keeps_its_model(put: Put, make_job: MakeJob, tmp_path: Path) -
     pipeline.run(job)
     wrong = job.but(refresh=True, settings={**job.settings, "search_model": "marengo2.7"})
     for verb in (pipeline.plan, pipeline.run):
-        with pytest.raises(SchemaMismatch, match=r"was made for tl-local-2, .* run is marengo2\.7") as no:
+        with pytest.raises(SchemaMismatch, match=r"has the model tl-local-2, .* run is marengo2\.7") as no:
             verb(wrong)
         assert f'index = "{job.settings["index"]}-marengo2.7"' in str(no.value)
     connect(wrong.load_settings()).close()

@@ -117,10 +117,10 @@ def test_a_source_whose_schema_changed(tmp_path: Path, column: dict[str, str], s
     ("kind", "place", "said"),
     [
         ("files", "none.parquet", r"none\.parquet cannot be read: .*No files found"),
-        ("files", "videos.xlsx", r"videos\.xlsx ends in none of \.parquet, \.csv"),
+        ("files", "videos.xlsx", r"videos\.xlsx must end in one of \.parquet, \.csv"),
         ("query", "SELEC 1", "source.query: SELEC 1 cannot be read: .*syntax error"),
         ("folder", "nowhere", "nowhere is not a folder"),
-        ("folder", ".", "holds no video file"),
+        ("folder", ".", "has no video files"),
     ],
 )
 def test_sources_that_cannot_be_read(tmp_path: Path, kind: str, place: str, said: str) -> None:
@@ -130,5 +130,5 @@ def test_sources_that_cannot_be_read(tmp_path: Path, kind: str, place: str, said
 
 def test_a_row_without_its_key_is_told(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": [1, None], "url": URLS[:2]}), tmp_path / "v.parquet")
-    with pytest.raises(SchemaMismatch, match=r"NULL for https://example\.com/b\.mp4; give every row a key"):
+    with pytest.raises(SchemaMismatch, match=r"NULL for https://example\.com/b\.mp4; set a key in every row"):
         read(tmp_path, "files", str(tmp_path / "v.parquet"), key="id")

@@ -26,6 +26,7 @@ FAILED, USAGE = 1, 2
 SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Functions", "tl-data summarize https://example.com/talk.mp4", ()),
     ("Listings", "tl-data videos --index-id my-index --json", ()),
+    ("SQL", 'tl-data sql "SELECT 1"', ("sql",)),
     ("Jobs", "tl-data plan tl-job.toml", ("init", "plan", "run", "submit", "collect", "status", "export")),
     ("Viewing", "tl-data view tl-job.toml", ("demo", "view")),
     ("Embedded engine", "tl-data serve --profile today", ("serve", "reindex")),

@@ -1,14 +1,14 @@
-"""A source of videos -> the tables, incrementally: plan, submit, collect, run, status.
+"""Incremental jobs from a source of videos to tables: plan, submit, collect, run, status.
 
-    plan(job)       what a run would do, take and cost; pays nothing
-    run(job)        do it: `submit` and `collect` in one go
-    submit(job)     make the indexing tasks and go home
-    collect(job)    wait for them, make the outputs, write the tables
-    alert(job)      ask the saved questions of what is new
-    status(job)     what the tables hold
+    plan(job)       what a run would do and cost; pays nothing
+    run(job)        `submit` and `collect` in one call
+    submit(job)     create the indexing tasks without waiting
+    collect(job)    wait for them, create the outputs, write the tables
+    alert(job)      run the saved questions on new videos
+    status(job)     a summary of the tables
 
-Each may be started again at any time, and two at once: what is done is in the tables, what was paid for is
-in the ledger, and everything else is done now.
+Each can be restarted at any time, and two can run concurrently: finished work is in the tables, paid calls
+are in the ledger, and only the rest is done.
 """
 
 from __future__ import annotations
@@ -41,49 +41,49 @@ from tl_data.session import Session
 
 T = TypeVar("T")
 
-SAME_SIGNAL = 1.0  # seconds within which a second signal is the first one, delivered to the group as well
+SAME_SIGNAL = 1.0  # seconds within which a second signal counts as the first one
 
 
 def plan(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Plan:
-    """What a run of the job would do, take and cost. Nothing is paid and nothing written.
+    """Compute what a run of the job would do and cost. Nothing is paid and nothing is written.
 
     Raises:
-        SettingsError, SchemaMismatch: the job does not fit its source, its tables or its settings.
+        SettingsError, SchemaMismatch: the job does not match its source, its tables or its settings.
         APIError: the platform cannot be reached.
     """
     return _drive(job, connection, lambda session, stop: make_plan(session, job, progress, stop))
 
 
 def run(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Report:
-    """Do the job: everything that is new, changed, or failed and may succeed now.
+    """Run the job: all new and changed videos, and failures that can be retried.
 
-    Ctrl-C and SIGTERM end it cleanly: what is finished is in the tables. Raises what `plan` raises.
+    Ctrl-C and SIGTERM end it cleanly: finished videos are in the tables. Raises as `plan` does.
     """
     return _drive(job, connection, lambda session, stop: traced(Run(session, job, progress, stop)))
 
 
 def submit(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Report:
-    """Make the indexing tasks of all new videos and do not wait for them; refused ones are in `errors`."""
+    """Create the indexing tasks of all new videos without waiting. Refused videos are in `errors`."""
     return _drive(
         job, connection, lambda session, stop: traced(Run(session, job, progress, stop, collect=False))
     )
 
 
 def collect(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Report:
-    """Wait for what was submitted, make the outputs and write the tables; nothing new is indexed."""
+    """Wait for submitted tasks, create the outputs and write the tables. Nothing new is indexed."""
     return _drive(
         job, connection, lambda session, stop: traced(Run(session, job, progress, stop, submit=False))
     )
 
 
 def alert(job: Job, *, connection: Connection | None = None, spent: float = 0.0) -> AlertReport:
-    """Ask the saved questions of a job of all videos that have not been asked them.
+    """Run the saved questions of a job on all videos on which they have not run.
 
     Args:
-        spent: of the job's budget, by the run before.
+        spent: the part of the job's budget that the run before has spent.
 
     Raises:
-        SettingsError, SchemaMismatch: the questions or the tables cannot be used; nothing was asked.
+        SettingsError, SchemaMismatch: the questions or the tables are invalid; no search was made.
     """
     return _drive(job, connection, lambda session, stop: run_alerts(session, job, _alerts(job), stop, spent))
 
@@ -91,10 +91,10 @@ def alert(job: Job, *, connection: Connection | None = None, spent: float = 0.0)
 def plan_alert(
     job: Job, *, connection: Connection | None = None, coming: Mapping[str, str] | None = None
 ) -> AlertPlan:
-    """How many searches `alert` would pay for, and their price. Nothing is asked.
+    """The number of searches that `alert` would pay for, and their price. No search is made.
 
     Args:
-        coming: the videos that a run will have brought in before, as `Plan.coming` tells them.
+        coming: the videos that a run will add before, from `Plan.coming`.
     """
     return _drive(job, connection, lambda session, stop: plan_alerts(session, job, _alerts(job), coming))
 
@@ -106,7 +106,7 @@ def _alerts(job: Job) -> Alerts:
 
 
 def status(job: Job) -> Status:
-    """What the tables of the job hold, read from the tables alone."""
+    """A summary of the tables of the job, from the tables alone."""
     lake = Lake(job.folder, job.format)
     counts = {}
     for declared in TABLES.values():
@@ -129,7 +129,7 @@ def status(job: Job) -> Status:
 def remove(
     job: Job, videos: Sequence[str], *, platform: bool = False, connection: Connection | None = None
 ) -> RemovalReport:
-    """Take videos down: out of the tables of the job, out of the ledger and, if asked, off the platform.
+    """Remove videos from the tables of the job, from the ledger and optionally from the platform.
 
     Args:
         videos: source keys, URLs, paths or video ids.
@@ -141,7 +141,7 @@ def remove(
 
 
 class Stop:
-    """The wish to end, from a signal, as an event of the loop that does the work."""
+    """A request to stop, from a signal handler to the event loop."""
 
     def __init__(self) -> None:
         self._event: asyncio.Event | None = None
@@ -149,14 +149,14 @@ class Stop:
         self._wished = threading.Event()
 
     def arm(self) -> asyncio.Event:
-        """The event; called in the loop."""
+        """Create the event; must be called in the loop."""
         self._loop, self._event = asyncio.get_running_loop(), asyncio.Event()
         if self._wished.is_set():
             self._event.set()
         return self._event
 
-    def wish(self) -> None:
-        """Ask for the end; called anywhere."""
+    def request(self) -> None:
+        """Request the stop, from any thread."""
         self._wished.set()
         if self._loop is not None and self._event is not None:
             self._loop.call_soon_threadsafe(self._event.set)
@@ -167,7 +167,7 @@ def _drive(
     connection: Connection | None,
     work: Callable[[Session, asyncio.Event], Coroutine[Any, Any, T]],
 ) -> T:
-    """Do async work for a job on its connection, ending it cleanly at Ctrl-C and SIGTERM."""
+    """Run async work for a job on its connection. Ctrl-C and SIGTERM end it cleanly."""
     connection = connection or connect(job.load_settings())
     stop = Stop()
     with _signals(stop):
@@ -181,12 +181,12 @@ def _drive(
 
 @contextmanager
 def _signals(stop: Stop) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM asks for the end; another one, more than a moment later, ends at once.
+    """The first Ctrl-C or SIGTERM requests a stop; another one after SAME_SIGNAL seconds aborts.
 
-    GNU `timeout` sends two at the same time: one to the process, one to its group.
+    GNU `timeout` sends two at once: one to the process, one to its group.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are the main thread's; whoever runs us in another one has to cancel it there
+        yield  # only the main thread can handle signals; the caller must cancel another thread
         return
     before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
 
@@ -200,7 +200,7 @@ def _signals(stop: Stop) -> Iterator[None]:
         nonlocal first
         if first is None:
             first = time.monotonic()
-            stop.wish()
+            stop.request()
         elif time.monotonic() - first > SAME_SIGNAL:
             restore()
             signal.raise_signal(number)
@@ -210,5 +210,7 @@ def _signals(stop: Stop) -> Iterator[None]:
     try:
         yield
     finally:
-        if first is None or time.monotonic() - first > SAME_SIGNAL:  # else the rest of the wish is to come
+        if (
+            first is None or time.monotonic() - first > SAME_SIGNAL
+        ):  # else it is the same request, delivered twice
             restore()

@@ -1,16 +1,12 @@
-"""The searches of saved questions, each paid once: a run that is killed leaves its answers to the next one.
+"""Alerts of saved questions: each question runs once on every video, and each clip is reported once.
 
-They are kept in the ledger for a week, which is longer than anybody waits to start a killed run again; after
-that the table `asked` is what says which questions were asked.
+The table `asked` has the questions that were run on a video, the table `alerts` the found clips. Both refer
+to the content of a video, so that a video with new vectors or a second URL is not reported again. `alerts` is
+written
+first: after a crash in between, the next run gets the same answers from the ledger and finds no new clips.
 
-Which saved questions are to be asked of which videos, and what that costs.
-
-Saved-search alerts: each saved question is asked once of every video, and each clip is told of once.
-
-The table `asked` says which questions a video has been asked, the table `alerts` which clips were found. Both
-go by the content of a video, so that a video that is embedded anew, or that a second URL means, is not told
-of again. `alerts` is written first: a run that is killed in between is followed by one that has the same
-answers, from the ledger, and finds only what was told of.
+Searches are paid once. Their answers stay in the ledger for a week, longer than the time until a killed run
+is restarted. After that only the table `asked` records them.
 """
 
 from __future__ import annotations
@@ -50,7 +46,7 @@ GONE = "search_video_not_in_same_index"  # a video of the tables is no longer in
 
 
 class _Refused(TLDataError):
-    """A search that the API refused: nothing is kept of it, and the next run asks again."""
+    """A search that the API refused. It is not recorded, and the next run repeats it."""
 
     retryable = True
 
@@ -60,26 +56,26 @@ class _Refused(TLDataError):
 
 
 class Searches:
-    """The best clips of given videos, for given questions."""
+    """Searches the best clips of given videos for given questions."""
 
     def __init__(self, session: Session, alerts: Alerts, ranked: bool) -> None:
         """
         Args:
-            ranked: whether the model only ranks, as `ranks_only` tells: then there is no threshold to send.
+            ranked: whether the model only ranks (see `ranks_only`): then no threshold is sent.
         """
         self._session, self._alerts = session, alerts
         self._threshold = None if ranked else alerts.threshold or "high"
         self._search = catalog.FUNCTIONS["search"]
 
     async def known(self, index_id: str, question: str, ids: Sequence[str]) -> bool:
-        """Whether the search was paid for by a run that could not tell of it."""
+        """Whether an earlier run has paid for the search without recording it in the tables."""
         entry = await self._session.ledger.get(self._call(self._given(index_id, question, ids)))
         return entry is not None and entry.state == "done"
 
     async def hits(self, index_id: str, question: str, ids: Sequence[str]) -> tuple[list[Json], bool]:
-        """The best clips, as rows of `search`, and whether there may be more of them.
+        """The best clips, as rows of `search`, and whether there may be more.
 
-        Videos that have left the index are found out by halving: the API refuses all for one of them.
+        The API refuses a search if one video is no longer in the index. Such videos are found by bisection.
         """
         given = self._given(index_id, question, ids)
 
@@ -118,12 +114,12 @@ class Searches:
 
 
 async def ranks_only(session: Session, alerts: Alerts, index_ids: Sequence[str]) -> bool:
-    """Whether the model of the indexes only ranks, so that the best of bad clips are hits like all others.
+    """Whether the model of the indexes only ranks, so that hits have no confidence.
 
     Raises:
-        SettingsError: the questions want what the models cannot tell; says what to write instead.
+        SettingsError: the options need a confidence that the models lack; the message has the alternative.
     """
-    if session.models is not None:  # the embedded engine tells a confidence
+    if session.models is not None:  # the embedded engine returns a confidence
         return False
     rows = [await session.index_search_model(index_id) for index_id in index_ids]
     if not rows:
@@ -140,18 +136,18 @@ async def ranks_only(session: Session, alerts: Alerts, index_ids: Sequence[str])
     if alerts.threshold not in (None, "none"):
         raise SettingsError(
             f"[alerts]: {ranked[0].name} only ranks clips, and threshold = {alerts.threshold!r} would be "
-            "ignored. Leave it out, and set max_clips, verify = true or both"
+            "ignored. Remove it, and set max_clips, verify = true or both"
         )
     if alerts.max_clips is None and not alerts.verify:
         raise SettingsError(
-            f"[alerts]: {ranked[0].name} only ranks clips: every video has a best one, however little it "
-            "matches. Set verify = true to have each clip checked, or max_clips to report the best ones"
+            f"[alerts]: {ranked[0].name} only ranks clips: every video has a best one, also without a "
+            "match. Set verify = true to check each clip, or max_clips to report the best ones"
         )
     return True
 
 
-MOMENT = 30.0  # seconds of a clip that are looked at to verify it, at most: around its middle
-CHECK_TOKENS = 512  # that a check writes at most
+MOMENT = 30.0  # most seconds of a clip that a check analyses, around its middle
+CHECK_TOKENS = 512  # most output tokens of a check
 CHECK = "Answer whether this is to be seen or heard in this part of the video: {question}"
 ANSWER = {
     "type": "json_schema",
@@ -167,7 +163,7 @@ ANSWER = {
 
 
 def check_of(question: str, hit: Mapping[str, Any], index_id: str) -> TextRequest:
-    """The analysis that verifies a hit, on the moment's window alone: the window sets the price."""
+    """The analysis that checks a hit, on a window around its middle, which sets the price."""
     start, end = float(hit["start_sec"]), float(hit["end_sec"])
     if end - start > MOMENT:
         middle = (start + end) / 2
@@ -180,7 +176,7 @@ def check_of(question: str, hit: Mapping[str, Any], index_id: str) -> TextReques
 async def verified(
     session: Session, index_id: str, question: str, hits: Sequence[Json]
 ) -> list[tuple[Json, str]]:
-    """The hits that a check confirms, each with what it answered.
+    """The hits that a check confirms, each with the answer of the check.
 
     Raises:
         TLDataError: the first check that failed; the others are in the ledger.
@@ -194,23 +190,23 @@ async def verified(
     return confirmed
 
 
-TOGETHER = 200  # videos that one search covers
+TOGETHER = 200  # most videos per search
 
 
 @dataclass
 class AlertPlan:
-    """What asking would take. Nothing was asked to find out."""
+    """The estimate of an alert run."""
 
     questions: int
-    videos: int  # that have not been asked everything
-    searches: int  # that are to be paid for
+    videos: int  # with questions that have not run on them
+    searches: int  # to be paid
     price: float  # of the searches
     currency: str
-    checks: int = 0  # with `verify`: analyses of moments, at most
-    price_of_checks: float = 0.0  # at most
+    checks: int = 0  # with `verify`: upper bound of the analyses
+    price_of_checks: float = 0.0  # upper bound
 
     def sentence(self) -> str:
-        """The plan in one sentence."""
+        """The estimate in one sentence."""
         checks = ""
         if self.checks:
             checks = f" (+ at most {self.price_of_checks:.2f} for {self.checks} checks)"
@@ -222,7 +218,7 @@ class AlertPlan:
 
 @dataclass
 class Chunk:
-    """Videos that are asked together: those of one index, by id, and the questions for each of them."""
+    """Videos of one index that are searched together, and their questions."""
 
     index_id: str
     videos: dict[str, Json]
@@ -230,11 +226,11 @@ class Chunk:
 
 
 def saved_questions(job: Job, alerts: Alerts) -> list[str]:
-    """The saved questions, each once, in their order.
+    """The distinct saved questions, in order.
 
     Raises:
-        SettingsError: there are none, one is empty, or the table cannot be read.
-        SchemaMismatch: the table has no such column, or it is not text.
+        SettingsError: there is none, one is empty, or the table cannot be read.
+        SchemaMismatch: the column is missing or is not text.
     """
     found: dict[str, None] = {}
     for number, (_, said) in enumerate(pairs(job.but(source=alerts.questions)), 1):
@@ -242,17 +238,17 @@ def saved_questions(job: Job, alerts: Alerts) -> list[str]:
             raise SettingsError(f"[alerts]: question {number} is {'NULL' if said is None else 'empty'}")
         found[said.strip()] = None
     if not found:
-        raise SettingsError("[alerts]: there is no saved question")
+        raise SettingsError("[alerts]: no saved questions")
     return list(found)
 
 
 async def plan_alerts(
     session: Session, job: Job, alerts: Alerts, coming: Mapping[str, str] | None = None
 ) -> AlertPlan:
-    """How many searches the run would pay for, and their price. Raises what `saved_questions` raises.
+    """The number of searches that the run would pay for, and their price. Raises as `saved_questions` does.
 
     Args:
-        coming: source key -> content key of videos that will be in the tables by then.
+        coming: source key -> content key of videos that will be added before.
     """
     index_id = await known_index(session) if coming else None
     questions = await asyncio.to_thread(saved_questions, job, alerts)
@@ -268,8 +264,8 @@ async def plan_alerts(
 
 
 async def unpaid(searches: Searches, chunks: Sequence[Chunk]) -> int:
-    """How many searches have not been paid for. A run asks chunk by chunk: behind one that has no answers
-    yet, none has."""
+    """The number of unpaid searches. A run goes chunk by chunk, so after the first chunk without
+    answers all are unpaid."""
     count = sum(len(chunk.asks) for chunk in chunks)
     for chunk in chunks:
         asked = chunk.asks.items()
@@ -287,9 +283,9 @@ def due(
     coming: Mapping[str, str] | None = None,
     index_id: str = "",
 ) -> Iterator[Chunk]:
-    """The videos that have not been asked everything, oldest first, in chunks of one index each.
+    """The videos with questions that have not run on them, oldest first, in chunks of one index each.
 
-    With `coming`, as if these rows (source key -> content key) were in the tables, in that index.
+    `coming` (source key -> content key) counts as if it were in the tables, in that index.
     """
     if coming is None and not lake.exists(VIDEOS):
         raise SettingsError(
@@ -301,13 +297,13 @@ def due(
     for batch in lake.batches(ASKED, ["content_key", "questions"]):
         for row in batch.to_pylist():
             known = frozenset(row["questions"] or ())
-            asked[row["content_key"]] = sets.setdefault(known, known)  # mostly the same set: held once
+            asked[row["content_key"]] = sets.setdefault(known, known)  # mostly equal sets: stored once
     todo: dict[str, Json] = {}
     columns = ["indexed_at", "content_key", "video_id", "source_key", "url", "index_id", "removed_at"]
     for batch in lake.batches(VIDEOS, columns):
         for row in batch.to_pylist():
             if row["video_id"] is None or row["removed_at"] is not None:
-                continue  # it is in no index, or has left the source
+                continue  # not indexed, or no longer in the source
             before = asked.get(row["content_key"], frozenset())
             replaced = coming is not None and row["source_key"] in coming
             if not (replaced or wanted <= before or row["content_key"] in todo):
@@ -333,28 +329,28 @@ def price_of(prices: Prices, searches: int) -> float:
 
 
 def price_of_checks(prices: Prices, checks: int) -> float:
-    """What so many checks cost at most."""
+    """An upper bound of the price of checks."""
     tokens = checks * CHECK_TOKENS
     return prices.of("analyze", video_minutes=checks * MOMENT / 60, calls=checks, output_tokens=tokens)
 
 
 @dataclass
 class AlertReport:
-    """What was found, beside what every run says."""
+    """The report of an alert run: the report of the run, and the found clips."""
 
     run: Report
     questions: int
     found: list[Json] = field(default_factory=list)  # rows of the table `alerts`
     failures: list[str] = field(default_factory=list)
-    full: dict[str, None] = field(default_factory=dict)  # questions with more clips than are told of, perhaps
+    full: dict[str, None] = field(default_factory=dict)  # questions that reached max_clips
 
     @property
     def exit_code(self) -> int:
-        """0 all was asked, whether or not anything was found; 1 a search failed; 3 and 130 as of a run."""
+        """0 all searches were made; 1 a search failed; 3 and 130 as for a run."""
         return self.run.exit_code
 
     def lines(self) -> list[str]:
-        """The run for a person: what failed, and the sentence; the clips are the caller's to show."""
+        """The report as text: failures and the summary, without the clips."""
         lines = [self.run.reason] if self.run.reason else []
         lines += [f"failed: {said}" for said in self.failures[:20]]
         lines += [f"{q!r} may match more clips: max_clips was reached" for q in list(self.full)[:20]]
@@ -369,11 +365,11 @@ class AlertReport:
 async def alert(
     session: Session, job: Job, alerts: Alerts, stop: asyncio.Event, spent: float = 0.0
 ) -> AlertReport:
-    """Ask what has not been asked, and write what was found. Of the budget, `spent` is gone already.
+    """Run the questions that have not run yet, and write the found clips. The budget is reduced by `spent`.
 
     Raises:
-        SettingsError, SchemaMismatch: the questions or the tables cannot be used; nothing was asked.
-        LakeError: a table cannot be written; what it lacks is asked again by the next run.
+        SettingsError, SchemaMismatch: the questions or the tables are invalid; no search was made.
+        LakeError: a table cannot be written; the next run repeats the missing searches.
     """
     questions = await asyncio.to_thread(saved_questions, job, alerts)
     lake, prices, now = Lake(job.folder, job.format), prices_of(job, session), datetime.now(UTC)
@@ -388,31 +384,33 @@ async def alert(
     if alerts.verify:
         price += price_of_checks(prices, searches * alerts.most_clips)
     if job.budget is not None and job.budget_hours:
-        # The run before has its row in `runs`, unless it wrote to other tables: it counts once.
+        # The previous run has its row in `runs`, unless it wrote to other tables: count it once.
         spent = max(spent, await asyncio.to_thread(spent_lately(tables[2], run, job.budget_hours)))
     if job.budget is not None and price and spent + price > job.budget:
-        gone = f", of which {spent:g} is spent; run again, or with a larger one" if spent else ""
+        gone = f", of which {spent:g} is spent; run again or raise the budget" if spent else ""
         money = f"{price:g} {prices.currency}"
         run.status = "budget"
-        run.reason = f"not asked: it would cost {money}, the budget is {job.budget:g}{gone}"
+        run.reason = f"alerts skipped: they would cost {money}, the budget is {job.budget:g}{gone}"
         chunks = []
     run.rows = run.distinct = sum(len(chunk.videos) for chunk in chunks)
-    told = await asyncio.to_thread(_told, lake, {v["content_key"] for c in chunks for v in c.videos.values()})
+    told = await asyncio.to_thread(
+        _reported, lake, {v["content_key"] for c in chunks for v in c.videos.values()}
+    )
     asking = _Asking(session, alerts, report, told, ranked)
     with recording(RunAccount(run_id, run.bill)) as account:
         async with run_lease(session.ledger.storage, account, job.folder, prices):
-            runs = await asyncio.to_thread(lake.table, RUNS)  # written to at the same time
+            runs = await asyncio.to_thread(lake.table, RUNS)  # also written by other runs
             reconciler = RunReconciler(session, runs, prices, job.folder)
             await reconciler.find_interrupted()
             for chunk in chunks:
                 await asyncio.to_thread(tables[2].replace_groups, rows_of(RUNS, [run.row()]))
                 found, asked = await asking.ask(chunk, stop)
-                # Alerts first: what is in `asked` is never asked again.
+                # `alerts` before `asked`: a question in `asked` never runs again.
                 await asyncio.to_thread(tables[0].replace_groups, rows_of(ALERTS, found))
                 await asyncio.to_thread(tables[1].replace_groups, rows_of(ASKED, asked))
                 if stop.is_set():
                     run.status = "interrupted"
-                    run.reason = "interrupted: what was asked is in the tables; run again to go on"
+                    run.reason = "interrupted: finished searches are in the tables; run again to continue"
                     break
             run.ended_at = datetime.now(UTC)
             await asyncio.to_thread(tables[2].replace_groups, rows_of(RUNS, [run.row()]))
@@ -431,11 +429,11 @@ class _Asking:
         told: dict[tuple[str, str], list[Json]],
         ranked: bool,
     ) -> None:
-        self._session, self._report, self._told = session, report, told
+        self._session, self._report, self._reported = session, report, told
         self._searches, self._verify = Searches(session, alerts, ranked), alerts.verify
 
     async def ask(self, chunk: Chunk, stop: asyncio.Event) -> tuple[list[Json], list[Json]]:
-        """Rows of `alerts`, in whole groups, and rows of `asked`."""
+        """Rows of `alerts`, in complete groups, and rows of `asked`."""
         changed: dict[tuple[str, str], None] = {}
         answered: dict[str, list[str]] = {}
 
@@ -471,13 +469,13 @@ class _Asking:
             for i, video in chunk.videos.items()
             if asked[i] != set(video["asked"])
         ]
-        return [row for group in changed for row in self._told[group]], rows
+        return [row for group in changed for row in self._reported[group]], rows
 
     def _new(
         self, question: str, video: Mapping[str, Any], hit: Mapping[str, Any], answer: str | None
     ) -> Json | None:
-        """The row of a clip, unless the question was told of this moment before."""
-        before = self._told.setdefault((question, video["content_key"]), [])
+        """The row of a clip; None if it was reported for this question before."""
+        before = self._reported.setdefault((question, video["content_key"]), [])
         if any(hit["start_sec"] < old["end_sec"] and old["start_sec"] < hit["end_sec"] for old in before):
             return None
         row = {
@@ -493,7 +491,7 @@ class _Asking:
         return row
 
 
-def _told(lake: Lake, content_keys: set[str]) -> dict[tuple[str, str], list[Json]]:
+def _reported(lake: Lake, content_keys: set[str]) -> dict[tuple[str, str], list[Json]]:
     """The rows of `alerts` about these videos, by group."""
     found: dict[tuple[str, str], list[Json]] = {}
     for batch in lake.batches(ALERTS):

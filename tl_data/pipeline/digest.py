@@ -1,9 +1,7 @@
-"""Sections of rows as a page: Markdown, or HTML that needs nothing beside itself.
+"""The digest: a page in Markdown or self-contained HTML about the additions of the last days.
 
-A digest: what came into the tables during the last days, as a page in Markdown or HTML.
-
-Everything in it is SQL over the tables of the lake, in DuckDB; URLs lose what signs them. Prices and failures
-are those of all jobs that write into the same folder.
+The sections are SQL queries over the tables of the lake, in DuckDB. URLs are shown without signatures. Prices
+and failures are those of all jobs with the same folder.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ STYLE = (
 
 @dataclass(frozen=True)
 class Section:
-    """A table under a heading; `count` rows there are, of which `rows` are shown."""
+    """A table under a heading. `rows` are shown of `count` rows in total."""
 
     name: str
     columns: Sequence[str]
@@ -44,12 +42,12 @@ class Section:
 
     @property
     def more(self) -> str:
-        """What is not shown."""
+        """The number of rows that are not shown, as text."""
         return f"and {self.count - len(self.rows)} more" if self.count > len(self.rows) else ""
 
 
 def to_markdown(title: str, sentence: str, sections: Sequence[Section]) -> str:
-    """The page in Markdown with tables; texts from videos cannot become markup."""
+    """The page in Markdown. Texts from videos are escaped."""
     lines = [f"# {_plain(title)}", "", sentence, ""]
     for section in sections:
         lines += [f"## {section.name}", ""]
@@ -64,7 +62,7 @@ def to_markdown(title: str, sentence: str, sections: Sequence[Section]) -> str:
 
 
 def to_html(title: str, sentence: str, sections: Sequence[Section]) -> str:
-    """The page in HTML; texts from videos cannot become markup."""
+    """The page in HTML. Texts from videos are escaped."""
     parts = [
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>',
         f"<style>{STYLE}</style><h1>{html.escape(title)}</h1><p>{html.escape(sentence)}</p>",
@@ -86,23 +84,23 @@ def to_html(title: str, sentence: str, sections: Sequence[Section]) -> str:
 
 
 def cell(value: Any) -> str:
-    """A value as text: numbers with two digits behind the point, NULL as nothing."""
+    """A value as text: numbers with two decimals, NULL as ""."""
     if value is None:
         return ""
     return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
-    # An underscore within a word, as names of files and codes have it, is only an underscore.
+    """A text on one line, escaped for Markdown."""
+    # An underscore inside a word, as in names of files and codes, needs no escape.
     return re.sub(r"([\\`*\[\]<>|#~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
 
 
-SLACK = timedelta(hours=12)  # by which a digest may begin early and still follow the one before
+SLACK = timedelta(hours=12)  # tolerance for the time since the previous digest
 
-LISTED = 100  # rows of a section; it says how many there are in all
+LISTED = 100  # most rows of a section
 
-#: What each table is reduced to. `$since` is the beginning of the days.
+#: The query of each section. `$since` is the beginning of the period.
 TABLES = {
     VIDEOS: """SELECT video_id, any_value(url) AS url, any_value(duration_sec) AS seconds,
         min(indexed_at) AS came_in FROM said GROUP BY video_id HAVING min(indexed_at) >= $since""",
@@ -146,27 +144,27 @@ SECTIONS = (
 
 @dataclass(frozen=True)
 class DigestReport:
-    """Where the page is, and what it begins with."""
+    """The path of the page, and its summary."""
 
     file: str
     sentence: str
 
     def lines(self) -> list[str]:
-        """For a person."""
+        """The report as text."""
         return [f"digest: {self.file}", f"  {self.sentence}"]
 
 
 def digest_file(digest: Digest, now: datetime) -> Path:
-    """Where the page goes: the name with the day put in."""
+    """The path of the page for a day."""
     path = Path(digest.file)
     return path.with_name(now.strftime(path.name))
 
 
 def write_digest(job: Job, digest: Digest, now: datetime | None = None) -> DigestReport:
-    """Write the page of the days before `now`; one that is there is replaced as a whole.
+    """Write the page of the days before `now`; an existing one is replaced.
 
-    It begins where the digest before it ended, so that no clock change and no late start leaves a gap; the
-    first one covers `days`. The table `runs` has a row for each digest.
+    It begins where the previous digest ended, so that clock changes and late starts leave no gap; the first
+    one covers `days`. The table `runs` has a row for each digest.
 
     Raises:
         LakeError: a table cannot be read, or the file cannot be written.
@@ -200,9 +198,9 @@ def write_digest(job: Job, digest: Digest, now: datetime | None = None) -> Diges
 
 
 def beginning(lake: Lake, job: str, digest: Digest, now: datetime) -> datetime:
-    """When a digest begins: where the job's digest about `days` ago ended; without one, `days` ago.
+    """The beginning of a digest: the end of the job's digest about `days` ago, or `days` ago without one.
 
-    A digest that is written again on the same day, or every day about the last seven, is no gap to close.
+    Digests that overlap, such as a repeated one or a daily one of seven days, are ignored.
     """
     due = now - timedelta(days=digest.days)
     rows = lake.read(RUNS, ["job", "digest_until"]).to_pylist()

@@ -1,4 +1,4 @@
-"""What ends a run before all is done: its budget, too many failures, a platform that is down."""
+"""The limits that stop a run: the budget, the number of failures, an outage of the platform."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from tl_data.pipeline.job import Job
 from tl_data.pipeline.report import Report, RunStatus
 
 TROUBLE = (ConnectionFailed, ServerFailed, RateLimited)
-TROUBLES = 20  # videos in a row that the platform did not answer for: it is down
-LONGEST = 4 * 3600.0  # seconds; what a video of unknown length is taken for where a budget is kept
+TROUBLES = 20  # consecutive videos without an answer of the platform that count as an outage
+LONGEST = 4 * 3600.0  # assumed seconds of a video of unknown length, if there is a budget
 
 
 class Guardrails:
-    """The limits of one run. `halt` is set when nothing new is to begin; why stands in the report."""
+    """The limits of one run. `halt` is set when no new work may begin; the report has the reason."""
 
     def __init__(self, job: Job, report: Report) -> None:
         self._job, self._report = job, report
         self.halt = asyncio.Event()
-        self._reserved = 0.0  # price of what is about to be paid, at most
-        self._under_way = 0  # videos that it is reserved for
-        self.spent_before = 0.0  # by the other runs of the job that share the budget
-        self._failed = 0  # videos, in this run for the first time or once more
+        self._reserved = 0.0  # upper bound of the price of work in progress
+        self._under_way = 0  # videos with a reservation
+        self.spent_before = 0.0  # by other runs of the job that share the budget
+        self._failed = 0  # failed videos of this run, including repeated failures
         self._released = asyncio.Event()
-        self.troubles = 0  # videos in a row that the platform did not answer for
+        self.troubles = 0  # consecutive videos without an answer of the platform
 
     def end(self, status: RunStatus, reason: str) -> None:
-        """Begin nothing new; the first reason counts."""
+        """Stop new work. The first reason is kept."""
         if self._report.status == "done":
             self._report.status, self._report.reason = status, reason
         self.halt.set()
 
     async def reserve(self, price: float) -> bool:
-        """Set aside what a video costs at most, so that all under way together stay within the budget.
+        """Reserve the largest cost of a video, so that all work in progress stays within the budget.
 
-        Waits while others may yet turn out to cost less than was set aside for them. Gives False when there
-        is no room for it: then the run ends.
+        It waits while other videos may still cost less than reserved. Returns False if the price does not
+        fit; then the run ends.
         """
         budget = self._job.budget
         while budget is not None and price and self._spent + self._reserved + price > budget:
@@ -77,24 +77,27 @@ class Guardrails:
         )
 
     def release(self, price: float, *, ended: bool = False) -> None:
-        """It is paid, and in the report, or will not be; `ended`: nothing is left to pay for the video."""
+        """Release a reservation: the cost is in the report, or is not incurred.
+
+        `ended`: the video is finished.
+        """
         self._reserved -= price
         self._under_way -= ended
         self._released.set()
 
     def failed(self) -> None:
-        """Count a video that failed, unless an earlier run refused it for good; stop at `max_failures`."""
+        """Count a failed video, unless its failure is final since an earlier run; stop at `max_failures`."""
         self._failed += 1
         allowed = self._job.failures_allowed(self._report.distinct)
         if self._failed > allowed:
             self.end(
                 "failures",
                 f"{self._failed} videos failed and max_failures is {math.floor(allowed)}: the run stopped. "
-                "The table errors says why; run again to go on",
+                "The table errors has the reasons; run again to continue",
             )
 
     def note_error(self, error: TLDataError) -> None:
-        """Notice that the platform is down: the videos are not to blame."""
+        """Count an error of the platform, and stop the run in an outage."""
         if isinstance(error, TROUBLE) and isinstance(error, APIError) and not _of_the_video(error):
             self.troubles += 1
             if self.troubles >= TROUBLES:
@@ -102,7 +105,7 @@ class Guardrails:
 
 
 def price_at_most(video: VideoStatus, prices: Prices, *, analysing: bool) -> tuple[float, float]:
-    """What a video will cost from video on, at most: indexing, and analyses with the text they write."""
+    """Upper bounds of a video's cost: indexing, and analyses with their text."""
     seconds = video.seconds if video.seconds is not None else LONGEST
     index, analyses = Bill(), Bill()
     if video.state == "new" and video.indexing:
@@ -114,5 +117,5 @@ def price_at_most(video: VideoStatus, prices: Prices, *, analysing: bool) -> tup
 
 
 def _of_the_video(error: APIError) -> bool:
-    """Whether the video's own server failed, not the platform."""
+    """Whether the server of the video failed, not the platform."""
     return (error.code or "").startswith("video_url")

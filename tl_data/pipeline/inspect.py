@@ -1,10 +1,8 @@
-"""Videos whose own headers spoke against them: remembered, so that the same bytes are not read every night.
+"""The state of a video before anything is paid, from the tables, the ledger and the file's headers.
 
-One small object beside the ledger for each content that was refused, under the limits it was measured by and
-the version that measured it: another model, another release or another file is looked at anew. It is only
-asked for a video that is in the table `errors`; what is not there costs nothing more.
-
-What is known of a video before anything is paid: from the tables, the ledger and the file's headers.
+Refusals by headers are cached, so that a rejected file is not read again in every run. The cache has one
+small object per content beside the ledger. Its name includes the limits and the version, so that another
+model, release or file is inspected again. It is only read for videos in the table `errors`.
 """
 
 from __future__ import annotations
@@ -34,10 +32,10 @@ log = logging.getLogger("tl_data.ledger")
 
 
 async def refused_before(storage: Storage, identity: Identity, limits: Limits | None) -> MediaRefused | None:
-    """How this content was refused when its headers were read; None when nothing is known.
+    """The cached refusal of a content; None without one.
 
     Raises:
-        LedgerError: the place cannot be read.
+        LedgerError: the cache cannot be read.
     """
     body = await storage.read(_path(identity, limits))
     if body is None:
@@ -52,12 +50,12 @@ async def refused_before(storage: Storage, identity: Identity, limits: Limits | 
 async def remember_refusal(
     storage: Storage, identity: Identity, limits: Limits | None, error: MediaRefused
 ) -> None:
-    """Note how a content was refused. What cannot be noted is found out again."""
+    """Cache the refusal of a content. If it cannot be written, the next run inspects the file again."""
     said = {"message": str(error.args[0]), "code": error.code, "canonical": identity.canonical}
     try:
         await storage.write(_path(identity, limits), orjson.dumps(said))
     except LedgerError as trouble:
-        log.info("a refusal could not be noted: %s", trouble)
+        log.info("a refusal could not be cached: %s", trouble)
 
 
 def _path(identity: Identity, limits: Limits | None) -> str:
@@ -70,21 +68,21 @@ State = Literal["unchanged", "known", "attached", "new", "refused"]
 
 @dataclass
 class VideoStatus:
-    """A distinct video and what would have to be done for it."""
+    """The state of a distinct video, and the work that it needs."""
 
     item: SourceVideo
     state: State
     identity: Identity | None = None
-    seconds: float | None = None  # length: the platform's word, or else the header's
+    seconds: float | None = None  # length by the platform, else by the header
     record: Mapping[str, Any] | None = None  # of an indexed video, as `types.VIDEO`
-    needed: tuple[str, ...] = ()  # outputs that the tables do not have
-    analyses: list[Analysis] = field(default_factory=list)  # that have not been paid for
-    indexing: bool = True  # whether it is to be in the index; texts alone need none on an account of today
-    output_errors: dict[str, TLDataError] = field(default_factory=dict)  # outputs that are refused for good
-    kept: tuple[str, ...] = ()  # outputs that pass over from the same content by another model
-    kept_of: str | None = None  # the id of that video
+    needed: tuple[str, ...] = ()  # outputs that are missing in the tables
+    analyses: list[Analysis] = field(default_factory=list)  # unpaid ones
+    indexing: bool = True  # whether it needs an index; texts alone do not on an account of today
+    output_errors: dict[str, TLDataError] = field(default_factory=dict)  # outputs with a final refusal
+    kept: tuple[str, ...] = ()  # outputs to keep from the same content by another model
+    kept_of: str | None = None  # the video id of that content
     error: TLDataError | None = None
-    by_header: MediaRefused | None = None  # how the header that was just read spoke against it
+    by_header: MediaRefused | None = None  # the refusal by the header
 
 
 async def inspect_video(
@@ -97,19 +95,18 @@ async def inspect_video(
     refresh: bool = False,
     claim: bool = True,
 ) -> VideoStatus:
-    """Find out about one video without paying.
+    """Inspect one video without paying.
 
     Args:
-        index_id: of the index it would go into; None when there is no such index yet.
-        names: of the outputs that the job wants.
-        measure: whether to read the length and size of a new video from its headers, which may refuse it.
-        refresh: whether what another model made of the same content is made anew, as far as a model of
-            embeddings matters: summaries and chapters are kept.
-        claim: whether a new content gets its key in the ledger; a plan writes nothing.
+        index_id: the index; None if it does not exist yet.
+        names: the outputs of the job.
+        measure: whether to read length and size of a new video from its headers, which may refuse it.
+        refresh: whether to replace vectors of another model; summaries and chapters are kept.
+        claim: whether to record the key of a new content in the ledger; a plan writes nothing.
 
     Raises:
         LedgerError: the ledger cannot be read.
-        APIError: the platform cannot be used, whatever the video.
+        APIError: the platform is unusable, independent of the video.
     """
     if item.fault:
         return VideoStatus(item, "refused", error=item.fault)
@@ -130,7 +127,7 @@ async def inspect_video(
         if not needed:
             return VideoStatus(item, "unchanged", identity)
         if any(row.video_id is None for row in current) and not all(map(is_text, needed)):
-            needed = names  # its texts, which are paid for, get the id of the indexed video
+            needed = names  # its paid texts get the id of the indexed video
     video = VideoStatus(item, "new", identity, needed=needed, kept=kept, kept_of=kept_of)
     if index_id is not None:
         try:
@@ -147,35 +144,35 @@ async def inspect_video(
     if video.error is None:
         await _count_analyses(session, video)
         if not (video.indexing or video.analyses):
-            video.state = "known"  # SQL or another job paid for all of its texts
+            video.state = "known"  # SQL or another job has paid for all of its texts
     return video
 
 
 def is_current(row: KnownVideo | None, identity: Identity, model: str) -> bool:
-    """Whether the tables have this very content by this model."""
+    """Whether the tables have this content by this model."""
     return row is not None and (row.content_key, row.model) == (identity.content_key, model)
 
 
 def _refreshed(
     names: tuple[str, ...], rows: list[KnownVideo | None], identity: Identity, model: str
 ) -> tuple[tuple[str, ...], tuple[str, ...], str | None]:
-    """What to make anew of a video that another model embedded, what to keep of it, and its id."""
+    """For a video with vectors of another model: outputs to create, outputs to keep, and its id."""
     old = [r for r in rows if r and r.content_key == identity.content_key and r.model != model]
     if not old:
         return names, (), None
     made = {name for row in old if row.video_id == old[0].video_id for name in row.made}
     kept = tuple(sorted(name for name in made if is_text(name)))
-    # What earlier jobs made and this one does not ask for would be lost with the old video's id.
+    # Includes outputs of earlier jobs, which would be lost with the old video's id.
     return tuple(dict.fromkeys(n for n in (*names, *sorted(made)) if n not in kept)), kept, old[0].video_id
 
 
 async def _remember(session: Session, video: VideoStatus, index_id: str, call: Call) -> None:
-    """Add what the ledger knows of the video."""
+    """Add the state of the video in the ledger."""
     entry = await session.ledger.get(call)
     if entry is None:
         return
     if entry.state == "claimed":
-        # Its owner may have been stopped between sending and writing it down: the platform knows.
+        # Its owner may have been stopped between sending and recording: ask the platform.
         if await indexing_task(session.client, None, index_id, call.key) is not None:
             video.state = "attached"
         return
@@ -192,7 +189,7 @@ async def _remember(session: Session, video: VideoStatus, index_id: str, call: C
 
 
 async def _count_analyses(session: Session, video: VideoStatus) -> None:
-    """Find out which analyses its texts still take, and which of them are refused for good."""
+    """Determine the unpaid analyses of its texts, and outputs with a final refusal."""
     if (texts := Texts.of(video.needed)) is None or video.identity is None:
         return
     identity, names = video.identity, ("video_id", "index_id", "asset_id")
@@ -206,7 +203,7 @@ async def _count_analyses(session: Session, video: VideoStatus) -> None:
 
 
 async def _measure(session: Session, video: VideoStatus) -> None:
-    """Read length and size from the container's header, and refuse what the platform would refuse."""
+    """Read length and size from the container's header, and refuse videos that the platform would refuse."""
     limits = _limits(session, video)
     refused: TLDataError | None = None
     if video.item.attempts and video.state == "new" and video.identity is not None:
@@ -219,8 +216,8 @@ async def _measure(session: Session, video: VideoStatus) -> None:
         except (MediaRefused, APIError) as error:
             refused = error
         except MissingExtra:
-            return  # without the package that reads headers, the platform's own check has to do
-        except Exception as error:  # a header may hold anything, and must stop no other video
+            return  # the package for headers is not installed: the platform checks
+        except Exception as error:  # a malformed header must not stop other videos
             log.warning("%s: reading its header failed", video.item.canonical, exc_info=True)
             refused = MediaRefused(f"its header cannot be read ({type(error).__name__}: {error})")
         by_header = isinstance(refused, MediaRefused) and not (refused.code or "").startswith("video_url")
@@ -230,15 +227,15 @@ async def _measure(session: Session, video: VideoStatus) -> None:
 
 
 async def note_refusal(session: Session, video: VideoStatus) -> None:
-    """Keep for the next run what the header said against a video."""
+    """Cache a refusal by the header for the next run."""
     if video.by_header is not None and video.identity is not None:
         limits = _limits(session, video)
         await remember_refusal(session.ledger.storage, video.identity, limits, video.by_header)
 
 
 def _limits(session: Session, video: VideoStatus) -> Limits | None:
-    """What the models take that look at the video. On an account of today the index has a search model alone,
-    and a video that is too long for texts has its clips all the same."""
+    """The limits of the models for the video. On an account of today the index has a search model alone, so a
+    video that is too long for texts still gets clips."""
     if session.models is not None or session.client.generation == "2025":
         return limits_of(session.search_model, session.analyze_model)
     return limits_of(session.search_model if video.indexing else session.analyze_model)

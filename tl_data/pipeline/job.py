@@ -1,11 +1,9 @@
-"""The JSON Schema of a job file, and errors that name line and key and say what is allowed there.
-
-Jobs: a TOML file that says which videos become which tables, and within which limits.
+"""Jobs: TOML files with a source of videos, the output tables, and limits; and their JSON Schema.
 
     job = Job.load("catalog.toml")
 
-Paths in a job are relative to the job's file, so that a scheduler may start it from anywhere. The key of the
-API is no part of a job: it comes from TL_API_KEY.
+Paths in a job are relative to the job's file, so a scheduler can start it from any folder. The API key is not
+part of a job: it comes from TL_API_KEY. Errors have the line, the key and the allowed values.
 """
 
 from __future__ import annotations
@@ -108,7 +106,7 @@ def _object(properties: Mapping[str, Any], required: Sequence[str] = ()) -> dict
 
 
 def _settings() -> dict[str, Any]:
-    """Every setting but the key, which must not stand in a file that is shared."""
+    """The settings except the API key, which must not be in a shared file."""
     kinds: dict[str, Any] = {}
     for setting in fields(Settings):
         if setting.name != "api_key":
@@ -121,10 +119,10 @@ def _settings() -> dict[str, Any]:
 
 
 def check(table: Mapping[str, Any], text: str, where: str) -> None:
-    """Compare a parsed job with the schema.
+    """Validate a parsed job.
 
     Raises:
-        SettingsError: all faults, one a line, each with its line number and key.
+        SettingsError: all faults, one per line, each with its line number and key.
     """
     try:
         from jsonschema import Draft202012Validator
@@ -154,9 +152,9 @@ def _faults(error: Any) -> Iterable[Fault]:
             if name not in error.instance:
                 yield path, f"{_key((*path, name))} is missing"
     elif error.validator == "enum":
-        yield path, f"{key} is {error.instance!r}; it is one of {', '.join(error.validator_value)}"
+        yield path, f"{key} is {error.instance!r}; it must be one of {', '.join(error.validator_value)}"
     elif error.validator in ("anyOf", "pattern") and "description" in error.schema:
-        yield path, f"{key} is {error.instance!r}; it is {error.schema['description']}"
+        yield path, f"{key} is {error.instance!r}; it must be {error.schema['description']}"
     elif error.validator == "type":
         names = {
             "string": "text in quotes",
@@ -177,14 +175,14 @@ def _faults(error: Any) -> Iterable[Fault]:
 def _unknown(name: str, path: tuple[Any, ...], allowed: list[str]) -> str:
     place = f"[{_key(path)}]" if path else "a job"
     if name == "api_key":
-        return "api_key may not stand in a job file, which is shared; set TL_API_KEY in the environment"
+        return "api_key is not allowed in a job file, which is shared; set TL_API_KEY in the environment"
     close = difflib.get_close_matches(name, allowed, 1)
     hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(allowed)}"
     return f"{place} has no key {name!r}. {hint}"
 
 
 def _source_faults(table: Mapping[str, Any]) -> Iterable[Fault]:
-    """What a schema could only say in words nobody understands."""
+    """Faults of [source] for which the schema has no readable message."""
     source = table.get("source")
     if source is None and not {"alerts", "digest", "export"} & table.keys():
         yield (), "source is missing: a job needs [source], [alerts], [digest] or [export]"
@@ -222,7 +220,7 @@ def _key(path: Sequence[Any]) -> str:
 
 
 def _line(text: str, path: Sequence[Any]) -> int:
-    """The line where a key stands, or its table, or 1. Good for the plain tables that job files are."""
+    """The line of a key, or of its table, or 1. It supports the plain tables of job files."""
     names = [p for p in path if not isinstance(p, int)]
     table: list[str] = []
     best = (0, 1)
@@ -244,79 +242,79 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Removed = Literal["keep", "mark", "delete"]
 
-#: What a job can make beside `videos`, `errors` and `runs`, which every job has.
+#: The optional output tables; every job has `videos`, `errors` and `runs`.
 OUTPUTS = ("clips", "summaries", "chapters", "vectors", "frames")
-#: ... and what it makes unless it says otherwise.
+#: The default outputs.
 USUAL_OUTPUTS = OUTPUTS[:4]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the videos are listed: one row a video, or an address or path each."""
+    """The list of videos or questions: rows of a table, or URLs and paths."""
 
     kind: Kind
-    place: str | tuple[str, ...]  # file or glob, Delta table, SQL, addresses, folder, name of a Spark table
+    place: str | tuple[str, ...]  # file or glob, Delta table, SQL, URLs, folder, name of a Spark table
     url: str = "url"  # column with the URLs or paths
-    key: str | None = None  # column that identifies a row; None: the URL without what only signs it
+    key: str | None = None  # column that identifies a row; None: the URL without its signature
     database: str | None = None  # of a query: a DuckDB file; None: in memory
-    section: Literal["source", "alerts"] = "source"  # of the job: whether it lists videos or questions
+    section: Literal["source", "alerts"] = "source"  # section of the job: videos or questions
 
 
-#: A job without a source asks or tells about what other jobs have put into the tables.
+#: The sections of a job without a source, which works on tables of other jobs.
 NO_SOURCE = Source("urls", ())
 
 
 @dataclass(frozen=True)
 class Alerts:
-    """Saved questions, each asked once of every video."""
+    """Saved questions, each of which runs once on every video."""
 
     questions: Source  # its column `url` holds the questions
-    # Least confidence of a clip; None: high, where the model of the index tells a confidence.
+    # Least confidence of a clip; None: high, if the model of the index returns a confidence.
     threshold: Literal["high", "medium", "low", "none"] | None = None
-    max_clips: int | None = None  # best clips of a question that a run reports, per 200 new videos; None: 10
-    verify: bool = False  # whether each clip is checked by an analysis of its moment, which is paid
+    max_clips: int | None = None  # most clips of a question in a run, per 200 new videos; None: 10
+    verify: bool = False  # whether each clip is checked by a paid analysis
 
     @property
     def most_clips(self) -> int:
-        """The clips of a question that a search gives at most."""
+        """The most clips of a question per search."""
         return self.max_clips or 10
 
 
 @dataclass(frozen=True)
 class Digest:
-    """A page about what came in lately."""
+    """A page about recent additions."""
 
-    file: str  # .md or .html; %Y-%m-%d and the like stand for the day
+    file: str  # .md or .html, with strftime codes such as %Y-%m-%d for the day
     days: int = 7
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to do; as in a job file, or made in Python."""
+    """A job, from a file or from Python."""
 
     source: Source
     folder: str  # of the tables; a Delta lake may be in a bucket
     name: str = "job"
     format: Format = "delta"
     tables: tuple[str, ...] = USUAL_OUTPUTS
-    refresh: bool = False  # replace what a former model embedded, instead of refusing to mix models
-    removed: Removed = "keep"  # what becomes of the rows of videos that the source no longer lists
-    prompts: tuple[str, ...] = ("",)  # of `summaries`; "" is the model's own idea of a summary
-    engine: Literal["duckdb", "spark"] = "duckdb"  # what reads the source; the calls are made in this process
+    refresh: bool = False  # replace vectors of another model, instead of refusing to mix models
+    removed: Removed = "keep"  # the treatment of videos that the source no longer lists
+    prompts: tuple[str, ...] = ("",)  # of `summaries`; "" is a plain summary
+    engine: Literal["duckdb", "spark"] = "duckdb"  # the reader of the source; calls are made in this process
     alerts: Alerts | None = None
     digest: Digest | None = None
-    exports: tuple[str, ...] = ()  # targets that are brought up to date after a run
+    exports: tuple[str, ...] = ()  # targets that are updated after a run
     settings: Mapping[str, Any] = field(default_factory=dict)
     prices: str | None = None  # a price list; None: TL_PRICES, or the package's own
-    budget: float | None = None  # the run stops before it would cost more, in the price list's currency
-    # The runs of the job in these hours share the budget, so that retries do not multiply it. The default is
-    # less than a day: tomorrow's run at the same hour has a budget of its own. 0: each run has its own.
+    budget: float | None = None  # largest cost of a run, in the currency of the price list
+    # Runs of the job within these hours share the budget, so that retries do not multiply it. The default is
+    # less than a day, so that the next day's run has its own budget. 0: each run has its own.
     budget_hours: float = 20.0
     max_failures: int | str | None = None  # a count, or a share of the videos such as "5%"
-    limit: int | None = None  # look at the first videos only
-    commit_videos: int = 50  # finished videos after which the tables are written
-    commit_seconds: float = 30.0  # ... or after this time, whatever comes first
-    base: str = "."  # the folder that relative paths of the source are relative to
+    limit: int | None = None  # only the first videos
+    commit_videos: int = 50  # finished videos per commit
+    commit_seconds: float = 30.0  # longest time between commits
+    base: str = "."  # the folder for relative paths of the source
 
     def __post_init__(self) -> None:
         if unknown := [t for t in self.tables if t not in OUTPUTS]:
@@ -328,7 +326,7 @@ class Job:
         """Read a job file.
 
         Raises:
-            SettingsError: names the file, the line, the key, and what is allowed there.
+            SettingsError: with the file, the line, the key, and the allowed values.
         """
         file = Path(path)
         try:
@@ -338,7 +336,7 @@ class Job:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise SettingsError(f"{file}: the job cannot be read: {reason}") from error
         except tomllib.TOMLDecodeError as error:
-            raise SettingsError(f"{file}: this is not TOML: {error}") from error
+            raise SettingsError(f"{file}: invalid TOML: {error}") from error
         check(table, text, str(file))
         return cls._made(table, file)
 
@@ -402,23 +400,23 @@ class Job:
         )
 
     def but(self, **changes: Any) -> Job:
-        """A copy with other values: `job.but(limit=10)`."""
+        """A copy with changed values: `job.but(limit=10)`."""
         return replace(self, **changes)
 
     @property
     def has_source(self) -> bool:
-        """Whether the job brings videos in; otherwise it is about what is in the tables."""
+        """Whether the job adds videos; otherwise it works on existing tables."""
         return self.source != NO_SOURCE
 
     def load_settings(self) -> Settings:
-        """Settings as the job says, over those of the environment and the settings file.
+        """The settings of the job, over those of the environment and the settings file.
 
-        If nobody says otherwise a job waits for the next hour's limit: its night is longer than that.
+        By default a job waits for hourly limits.
         """
         return Settings.load(defaults={"max_wait": JOB_WAIT}, **self.settings)
 
     def failures_allowed(self, videos: int) -> float:
-        """How many of so many videos may fail before the run stops itself."""
+        """The number of failed videos at which a run stops."""
         said = self.max_failures
         if said is None:
             return float("inf")
@@ -430,13 +428,13 @@ class Job:
             share = -1.0
         if not str(said).endswith("%") or not 0 <= share <= 100:
             raise SettingsError(
-                f'max_failures is {said!r}; it is a count such as 10, or a share such as "5%"'
+                f'max_failures is {said!r}; it must be a count such as 10, or a share such as "5%"'
             )
         return videos * share / 100
 
 
 def init_text() -> str:
-    """A job file to begin with: every key, with what it means."""
+    """A commented job file with every key."""
     return TEMPLATE
 
 

@@ -1,9 +1,9 @@
-"""One model of embeddings in one table: what refuses to mix two, and what replaces the one by the other.
+"""Ensures that a table has vectors of one model, and replaces vectors of another one.
 
-Vectors of two models cannot be compared. A run refuses to add vectors of another model to a table; a run with
-`refresh = true` replaces them, video by video: the column `model` says by which model a row is while it is
-under way, and what is in the tables with the new model is not made again when it is interrupted and started
-again. An index belongs to one model for ever, so the new vectors come from another index.
+Vectors of different models are not comparable. A run refuses to add vectors of another model to a table,
+unless it has `refresh = true`: then it replaces them video by video. The column `model` has the model of each
+row, so an interrupted refresh continues where it stopped. An index has a fixed model, so the new vectors come
+from another index.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from tl_data.session import Session
 
 
 def refuse_mixing(lake: Lake, job: Job, session: Session, prices: Prices) -> None:
-    """Hold a job off a table of vectors by another model, unless it is there to replace them.
+    """Refuse a job whose table has vectors of another model, unless it refreshes them.
 
     Raises:
-        SchemaMismatch: the table holds vectors of another model; says what to do, and what it would cost.
+        SchemaMismatch: the table has vectors of another model; the message has the alternatives and their
+            cost.
     """
     if job.refresh or "vectors" not in job.tables:
         return
@@ -39,21 +40,21 @@ def refuse_mixing(lake: Lake, job: Job, session: Session, prices: Prices) -> Non
         for length in seconds:
             bill.add("index", length)
         raise SchemaMismatch(
-            f"the table vectors in {job.folder} holds vectors of {', '.join(other)}, and this run would add "
-            f"vectors of {model}, which cannot be compared with them. Set search_model = "
-            f"{requested_model(other[0])!r} to go on as before, or re-embed in place: name another index in "
+            f"the table vectors in {job.folder} has vectors of {', '.join(other)}, and this run would add "
+            f"vectors of {model}, which are not comparable with them. Set search_model = "
+            f"{requested_model(other[0])!r} to keep the model, or re-embed in place: set another index in "
             "[settings] and set refresh = true in [outputs]. "
             f"The {_videos(len(seconds))} in the tables would take "
             f"{bill.video_minutes:.2f} video minutes and {bill.price(prices):.2f} {prices.currency}; "
-            "tl-data plan says what exactly"
+            "tl-data plan has the details"
         )
 
 
 async def refuse_index(session: Session, index_id: str | None) -> None:
-    """Hold a run off an index of another model: what comes out of it would be called what it is not.
+    """Refuse an index of another model, whose vectors would get the wrong model name.
 
     Raises:
-        SchemaMismatch: the index was made for another model; says which, and what to do.
+        SchemaMismatch: the index has another model; the message has the next step.
     """
     if index_id is None:
         return
@@ -63,10 +64,10 @@ async def refuse_index(session: Session, index_id: str | None) -> None:
     if has and _plain(session.search_model) not in map(_plain, has):
         again = ""
         if session.models and session.search_model == session.models.search:
-            again = f", or have the engine look at its videos again: tl-data reindex {index_id}"
+            again = f", or reanalyse its videos: tl-data reindex {index_id}"
         raise SchemaMismatch(
-            f"the index {index.get('index_name') or index_id} was made for {', '.join(has)}, and the search "
-            f"model of this run is {session.search_model}. An index keeps its model: name another index in "
+            f"the index {index.get('index_name') or index_id} has the model {', '.join(has)}, and the search "
+            f"model of this run is {session.search_model}. An index keeps its model: set another index in "
             f'[settings], such as index = "{index.get("index_name")}-{session.search_model}"' + again
         )
 
@@ -82,19 +83,19 @@ def models(lake: Lake) -> dict[str, set[str]]:
 
 
 def left_behind(lake: Lake, model: str) -> str:
-    """A sentence about the videos whose vectors are still by another model; empty when there are none."""
+    """A sentence about videos with vectors of another model; "" without any."""
     other = {name: len(ids) for name, ids in models(lake).items() if name != model}
     if not other:
         return ""
     those = ", ".join(f"{_videos(count)} of {name}" for name, count in sorted(other.items()))
     return (
-        f"the table vectors still holds {those}: they failed (table errors), or the source does not name "
-        "them. Run again, with the table videos as the source to reach them all"
+        f"the table vectors still has {those}: they failed (table errors), or the source does not list "
+        "them. Run again with the table videos as the source to include all"
     )
 
 
 def lengths(lake: Lake) -> list[float | None]:
-    """The length in seconds of each video in the tables, once however many keys mean it."""
+    """The length in seconds of each distinct video in the tables."""
     found: dict[str, float | None] = {}
     for batch in lake.batches(VIDEOS, ["video_id", "duration_sec"]):
         found.update(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
@@ -102,7 +103,7 @@ def lengths(lake: Lake) -> list[float | None]:
 
 
 def keep_texts(source: Worklist, commits: Commits, video: VideoStatus, video_id: str | None) -> None:
-    """Hand the summaries and chapters that a video keeps to the tables, under its new id."""
+    """Write the kept summaries and chapters of a video under its new id."""
     if video.kept_of is None or video.kept_of == video_id or video_id is None or video.identity is None:
         return
     for name in _tables(video.kept):
@@ -115,7 +116,7 @@ def _tables(names: Iterable[str]) -> list[str]:
 
 
 def _plain(model: str) -> str:
-    """The service has two spellings for its older models: marengo2.7, Marengo-retrieval-2.7."""
+    """The short name of a model. Older ones have two: marengo2.7, Marengo-retrieval-2.7."""
     return model.lower().replace("-retrieval-", "")
 
 

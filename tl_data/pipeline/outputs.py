@@ -1,4 +1,4 @@
-"""What a job makes of an indexed video: rows of the tables, by the functions of the catalog."""
+"""The outputs of a video: rows of the tables, created by the functions of the catalog."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from tl_data.usage import receipt
 
 Json = dict[str, Any]
 
-#: What is wrong with more than one video: going on would only make more rows in `errors`.
+#: Errors that concern all videos: to continue would only add rows to `errors`.
 FATAL = (NotAllowed, QuotaExhausted, LedgerError, LakeError, SchemaMismatch, SettingsError)
 
 
 def wanted(job: Job) -> tuple[str, ...]:
-    """Names of the outputs of a job; a summary is named with its prompt."""
+    """The names of the outputs of a job. The name of a summary includes its prompt."""
     names = []
     for table in job.tables:
         names += [f"summaries:{prompt}" for prompt in job.prompts] if table == "summaries" else [table]
@@ -46,12 +46,12 @@ def wanted(job: Job) -> tuple[str, ...]:
 
 
 def is_text(name: str) -> bool:
-    """Whether an output is text about the video, which no model of embeddings has a part in."""
+    """Whether an output is a text, which does not depend on the model of vectors."""
     return name == "chapters" or name.startswith("summaries:")
 
 
 def passed_over(rows: pa.Table, video_id: str, content_key: str) -> pa.Table:
-    """Rows about a video as rows about the same content under another id."""
+    """The rows of a video, changed to another id of the same content."""
     for name, value in (("video_id", video_id), ("content_key", content_key)):
         values = pa.array([value] * rows.num_rows, pa.string())
         rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), values)
@@ -61,9 +61,9 @@ def passed_over(rows: pa.Table, video_id: str, content_key: str) -> pa.Table:
 def groups(
     names: Iterable[str], video_id: str | None, content_key: str | None = None
 ) -> dict[str, list[Group]]:
-    """The groups of rows that these outputs of a video are, by table: texts go by the content of the video.
+    """The groups of the rows of these outputs, by table. Texts are grouped by content.
 
-    Rows that the release before wrote have its id in the place of the content's key.
+    Rows of the previous release have the video's id instead of the content's key.
     """
     found: dict[str, list[Group]] = {}
     keys = [key for key in (content_key, f"video:{video_id}" if video_id else None) if key]
@@ -80,11 +80,11 @@ def groups(
 
 @dataclass
 class Made:
-    """What came of the outputs of one video."""
+    """The created outputs of one video, and the failed ones."""
 
     tables: dict[str, pa.Table] = field(default_factory=dict)  # rows by table
-    names: list[str] = field(default_factory=list)  # of the outputs that these are
-    failures: dict[str, TLDataError] = field(default_factory=dict)  # of the others, by output
+    names: list[str] = field(default_factory=list)  # the created outputs
+    failures: dict[str, TLDataError] = field(default_factory=dict)  # by output
 
     def add(self, name: str, rows: pa.Table) -> None:
         """Add the rows of an output."""
@@ -102,18 +102,18 @@ async def make(
     identity: Identity,
     lane: asyncio.Semaphore,
 ) -> Made:
-    """Make these outputs of a video: rows by table. What they cost is in the ledger.
+    """Create outputs of a video: rows by table. The ledger has their cost.
 
-    An output that fails keeps none of the others out.
+    A failed output does not affect the others.
 
     Args:
         record: of the indexed video, as `types.VIDEO`; without `video_id` only texts can be made.
         source: path or URL of the video, for its pictures.
-        lane: bounds the calls in flight. Analyses that are tasks are outside of it: they only wait, and the
-            more of them wait, the more go into one batch.
+        lane: limits the concurrent calls. Analyses by tasks are not counted: they only wait, and more waiting
+            tasks make larger batches.
 
     Raises:
-        TLDataError: something is wrong that is not this video's: `guardrails.FATAL`.
+        TLDataError: an error that is not specific to this video: `guardrails.FATAL`.
     """
     made = Made()
     video_id = str(record.get("video_id"))
@@ -127,7 +127,7 @@ async def make(
     async def attempt(name: str, rows: Callable[[], Awaitable[pa.Table]]) -> None:
         try:
             found = await rows()
-        except Unreadable as error:  # the ledger's record of this call alone
+        except Unreadable as error:  # a damaged ledger record of this call alone
             made.failures[name] = error
             return
         except FATAL:
@@ -149,7 +149,7 @@ async def make(
         return rows_of(FRAMES, [{"video_id": video_id, **picture} for picture in pictures])
 
     async def summary(prompt: str) -> pa.Table:
-        gist = await ask("gist")  # paid once for all prompts: the ledger has it
+        gist = await ask("gist")  # paid once for all prompts, through the ledger
         row = {
             "video_id": video_id,
             "prompt": prompt,
@@ -186,7 +186,7 @@ async def make(
 
 
 def _vectors(session: Session, video_id: str, segments: list[Json]) -> pa.Table:
-    # As float32 at once: a run holds the vectors of many videos until it writes them.
+    # Converted to float32 here: a run keeps the vectors of many videos until it writes them.
     rows = [
         {
             "video_id": video_id,
@@ -201,5 +201,5 @@ def _vectors(session: Session, video_id: str, segments: list[Json]) -> pa.Table:
 
 
 def _kept(clip: Mapping[str, Any]) -> Json:
-    """What the table keeps of a clip: a link to a thumbnail is signed for an hour and would soon be dead."""
+    """A clip as a row, without the link to its thumbnail, which expires after an hour."""
     return {n: v for n, v in clip.items() if n not in ("vector", "thumbnail_url")}

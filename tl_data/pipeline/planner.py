@@ -1,4 +1,4 @@
-"""Before anything is paid: how much, how long, what for, and what will be refused."""
+"""Plans: the work, time and cost of a run, and the videos that will be refused."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from tl_data.session import Session
 from tl_data.settings import SERVICE_URL
 from tl_data.urls import redacted
 
-REFUSALS = 1_000  # that a plan names one by one; it counts them all
-LOOKS = 4  # looks in flight for each call that may be: they ask the videos' own servers, mostly
+REFUSALS = 1_000  # most refusals that a plan lists; all are counted
+LOOKS = 4  # concurrent inspections per concurrent call: most of them wait for the videos' servers
 
 
 async def make_plan(session: Session, job: Job, progress: Progress, stop: asyncio.Event) -> Plan:
-    """VideoStatus at every video of the source and add up what the job would take."""
+    """Inspect every video of the source and add up the work of the job."""
     began = time.monotonic()
     lake = Lake(job.folder, job.format)
     prices = prices_of(job, session)
-    names, index_id = wanted(job), await known_index(session)  # a wrong key is told before what it leads to
+    names, index_id = wanted(job), await known_index(session)  # an invalid API key fails here
     await asyncio.to_thread(refuse_mixing, lake, job, session, prices)
     await refuse_index(session, index_id)
     source = await asyncio.to_thread(Worklist, job, lake)
@@ -70,14 +70,14 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
     with source:
         all_seen = await in_parallel(source.items(), one, width=width, halt=asyncio.Event(), stop=stop)
     if not all_seen:
-        raise Cancelled("the plan was interrupted; nothing was paid and nothing written")
+        raise Cancelled("the plan was interrupted; nothing was paid or written")
     found.refused.sort(key=lambda refusal: refusal.source_key)
-    found.seconds, found.limits_told = await _at_the_limits(session, found)
+    found.seconds, found.limits_reported = await _at_the_limits(session, found)
     return found
 
 
 def _count(plan: Plan, video: VideoStatus, contents: set[str]) -> None:
-    """Add a video. Of several with the same bytes (`contents` holds their keys) only one will be paid for."""
+    """Add a video. Of several with the same content (keys in `contents`) only one is paid."""
     if video.error is not None:
         told = refusal(video, video.error)
         plan.codes[told.code] = plan.codes.get(told.code, 0) + 1
@@ -116,12 +116,12 @@ def _count(plan: Plan, video: VideoStatus, contents: set[str]) -> None:
 
 
 def refusal(video: VideoStatus, error: TLDataError, output: str | None = None) -> Refusal:
-    """What is wrong with a video or one of its outputs, as a record."""
+    """The error of a video or of one of its outputs, as a record."""
     failure = Failure.of(error)
     code = failure.code or failure.kind
     return Refusal(
         next(iter(video.item.keys)),
-        redacted(video.item.url),  # it is printed and logged: what signs it is a secret
+        redacted(video.item.url),  # printed and logged: without its signature
         failure.kind,
         code,
         failure.message,
@@ -132,17 +132,17 @@ def refusal(video: VideoStatus, error: TLDataError, output: str | None = None) -
 
 
 async def known_index(session: Session) -> str | None:
-    """The id of the session's index; None when there is none yet."""
+    """The id of the session's index; None if it does not exist."""
     try:
         return await session.index_id()
     except NotFound as missing:
-        if missing.http_status is not None:  # the list of indexes itself is not there: another address
+        if missing.http_status is not None:  # the list of indexes itself is missing: a wrong URL
             raise
         return None
 
 
 def prices_of(job: Job, session: Session) -> Prices:
-    """The job's price list. The embedded engine costs nothing, unless a list was named."""
+    """The price list of the job. The embedded engine is free, unless a list is configured."""
     import os
 
     if session.embedded and not job.prices and not os.environ.get("TL_PRICES"):
@@ -151,10 +151,10 @@ def prices_of(job: Job, session: Session) -> Prices:
 
 
 async def _at_the_limits(session: Session, plan: Plan) -> tuple[float | None, datetime | None]:
-    """Seconds that the limits force, whatever the speed of the platform; and when the service told them.
+    """The least seconds by the rate limits, and when the service reported them.
 
-    Requests a minute that are set take the place of what was told. The API counts indexing and analysis
-    apart, and a run does both at once: the longest decides. None: no limit is known.
+    Configured requests per minute override reported ones. The API limits indexing and analysis separately,
+    and a run does both concurrently, so the longer time counts. None: no limit is known.
     """
     settings, storage = session.settings, session.ledger.storage
     memory, budget = LimitStore(storage, settings), Budget(storage, settings.base_url or SERVICE_URL)
@@ -163,7 +163,7 @@ async def _at_the_limits(session: Session, plan: Plan) -> tuple[float | None, da
     for operation in ("index", "analyze"):
         units = plan.bill.operations.get(operation, Units())
         costs = {"requests": float(units.calls), "minutes": units.video_minutes}
-        if operation == "analyze":  # what the limiter sets aside; the service counts what is really written
+        if operation == "analyze":  # the limiter reserves the most tokens; the service counts the actual ones
             costs["tokens"] = float(units.calls * EXPECTED_TOKENS)
         for name, (dimension, length) in PER_MINUTE.items():
             if dimension in costs and (amount := getattr(settings, name)):

@@ -1,9 +1,9 @@
-"""How far a run is: a bar with videos, video minutes, money and time left on a terminal, log lines elsewhere.
+"""The progress of a run: a bar on a terminal, else log lines.
 
     with shown() as progress:
         run(job, progress=progress)
 
-A progress is any function of a `Step`; give one of your own to `run`.
+A progress is a function of a `Step`; `run` accepts any.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import IO
 
-LOG_SECONDS = 10.0  # between log lines of one phase
+LOG_SECONDS = 10.0  # between log lines of a phase
 
 
 @dataclass(frozen=True)
 class Step:
-    """Where a run is. Minutes are of video; `price` is in `currency`; None is not known yet."""
+    """The state of a run. Minutes are of video; `price` is in `currency`; None is unknown."""
 
     phase: str  # looking, working, ending (interrupted), done
     videos: int
@@ -43,7 +43,7 @@ def silent(step: Step) -> None:
 
 @contextmanager
 def shown(stream: IO[str] | None = None) -> Iterator[Progress]:
-    """A bar when `stream` (stderr) is a terminal, one JSON line a step when it is not."""
+    """A bar if `stream` (stderr) is a terminal, else one JSON line per step."""
     stream = stream or sys.stderr
     if not stream.isatty():
         yield _Lines(stream)
@@ -80,7 +80,7 @@ def shown(stream: IO[str] | None = None) -> Iterator[Progress]:
 
 
 class _Lines:
-    """One JSON line when a phase begins or ends, and now and then within."""
+    """One JSON line at the begin and end of a phase, and every LOG_SECONDS."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -97,7 +97,7 @@ class _Lines:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 45 s, 12 min, 3.5 h."""
+    """A duration as text: 45 s, 12 min, 3.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:

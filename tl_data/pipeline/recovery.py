@@ -1,18 +1,15 @@
-"""Is a run that the table `runs` calls running still alive? A lease in the ledger says so.
+"""Leases of runs, reconciliation of killed runs, and a check for tasks that were paid twice.
 
-A run renews its lease while it works, and removes it when its row says all: what it did, and what it paid.
-One that was killed, was interrupted, or sent what was never answered leaves its lease, and with it the word
-that its books are not closed; pipeline_books.py closes them. Without a lease nothing is known, and the row is
-left as it is: the run may use another ledger.
+A run holds a lease in the ledger while it works, and removes it when its row in `runs` has everything that it
+paid. A run that was killed or interrupted, or that sent a request without an answer, leaves its lease behind.
+Without a lease the state is unknown and the row is left unchanged: the run may use another ledger.
 
-Closing the books of runs that could not do it themselves: the table `runs` then has all that was paid.
+A killed run cannot write the cost since its last commit. The ledger's records have the id of the paying run,
+so the next run completes the row. A request without an answer may have created a task. The process that takes
+over the call finds the task and bills it to the run that sent it. At its end the next run looks for such
+tasks again, also those of videos that the source no longer lists.
 
-A run that is killed cannot write what it paid since its last commit. The ledger knows it: each of its records
-names the run that pays. The next run writes that into the row. Of a request that was never answered nobody
-knows yet whether it made a task: whoever takes the call over finds it, and has it billed to the run that sent
-it. So at its end the next run looks once more, also for the tasks of videos that the source no longer has.
-
-Was anything paid twice? Asked of the platform, not believed of the ledger.
+`paid_twice` compares the tasks on the platform with the ledger.
 """
 
 from __future__ import annotations
@@ -46,8 +43,7 @@ async def run_lease(
 ) -> AsyncIterator[None]:
     """Hold the lease of a run over the tables at this address.
 
-    At the end it is removed, if the run's book has all that it paid, and given up otherwise, also when the
-    run ends with an error.
+    At the end the lease is removed if the run's account is complete, else released, also after an error.
     """
     record = {
         "operation": "run",
@@ -68,31 +64,30 @@ async def run_lease(
     if book.unsettled:
         await lease.release()
         return
-    with suppress(LedgerError):  # it expires, and the row no longer says that it runs
+    with suppress(LedgerError):  # the lease expires, and the row has its final status
         await storage.delete(lease.path)
 
 
 @dataclass(frozen=True)
 class StaleRun:
-    """The lease of a run that has ended without closing its books."""
+    """The lease of a run that has ended without closing its account."""
 
     item: Item
     record: Mapping[str, Any]
 
     @property
     def begun(self) -> float:
-        """When the run began, or earlier (epoch seconds by the clock of the store)."""
+        """The start of the run or earlier, in epoch seconds by the clock of the store."""
         return begun_at(self.record, self.item)
 
     @property
     def prices(self) -> Prices | None:
-        """The price list that the run went by."""
+        """The price list of the run."""
         return Prices.from_record(self.record.get("prices"))
 
 
 async def find_stale(storage: Storage, watch: Watch, item: Item) -> StaleRun | None:
-    """The lease of a run, if the run is over: judged by its process where that can be seen to be gone, by the
-    clock of the store otherwise."""
+    """The lease of a run if it has ended, by its process on this machine, else by the clock of the store."""
     body = await storage.read(item.path)
     if body is None:
         return None
@@ -105,13 +100,13 @@ async def find_stale(storage: Storage, watch: Watch, item: Item) -> StaleRun | N
 
 log = logging.getLogger("tl_data.pipeline")
 
-EARLIER = 86400.0  # seconds by which clocks may have jumped while a run was under way
-LOOKING = 60.0  # seconds that looking for tasks nobody wrote down may take
+EARLIER = 86400.0  # largest change of a clock during a run, in seconds
+LOOKING = 60.0  # timeout of the search for tasks without a record, in seconds
 
 
 @dataclass
 class _OpenRun:
-    """A run whose books are open."""
+    """A run whose account is open."""
 
     row: dict[str, Any]  # of the table `runs`
     lease: StaleRun
@@ -119,11 +114,11 @@ class _OpenRun:
 
 
 class NothingSent(LedgerError):
-    """Nothing is to be sent: only what was sent before is looked for."""
+    """Raised instead of sending a request: only earlier tasks are searched."""
 
 
 class RunReconciler:
-    """The open books in one table `runs`."""
+    """Reconciles the open accounts of one table `runs`."""
 
     def __init__(self, session: Session, runs: LakeTable, prices: Prices, tables: str) -> None:
         self._session, self._runs, self._prices, self._tables = session, runs, prices, tables
@@ -132,9 +127,9 @@ class RunReconciler:
         self._reading: asyncio.Task[None] | None = None
 
     async def find_interrupted(self) -> list[str]:
-        """Find the runs that are over, and call those interrupted that had died; gives the ids of these.
+        """Find ended runs and mark killed ones as interrupted; returns the ids of these.
 
-        What they paid is read meanwhile: `close` at the end, or `leave`.
+        Their costs are read in the background; call `close` or `leave` at the end.
         """
         rows = await asyncio.to_thread(lambda: self._runs.batches().read_all().to_pylist())
         by_id, watch = {row["run_id"]: row for row in rows}, Watch(self._storage, Owner())
@@ -145,7 +140,7 @@ class RunReconciler:
                 continue
             if row := by_id.get(run):
                 self._open[run] = _OpenRun(row, lease)
-            elif lease.record.get("tables") == self._tables:  # it died before it had a row, and paid nothing
+            elif lease.record.get("tables") == self._tables:  # killed before it had a row: it paid nothing
                 await self._storage.delete(item.path)
         died = [run for run, open_ in self._open.items() if open_.row["status"] == "running"]
         await self._write(died)
@@ -154,7 +149,7 @@ class RunReconciler:
         return died
 
     async def _read(self) -> None:
-        """Read what the ledger knows of them, which takes minutes where it knows very many calls."""
+        """Read their accounts from the ledger, which takes minutes if it is very large."""
         began = [o.lease.begun for o in self._open.values()]
         began += [o.row["started_at"].timestamp() for o in self._open.values() if o.row["started_at"]]
         accounts = await accounts_of(self._storage, self._open, min(began) - EARLIER)
@@ -166,13 +161,13 @@ class RunReconciler:
                 await self._close(run)
 
     async def read(self) -> None:
-        """Wait until the rows of `runs` have what the interrupted runs paid, as far as the ledger knows."""
+        """Wait until the rows of interrupted runs have the costs in the ledger."""
         if self._reading is not None:
             await asyncio.shield(self._reading)
 
     async def close(self) -> None:
-        """Look for what is open still, and close the accounts that can be closed. Never fails: the next
-        run does what is left."""
+        """Look for remaining tasks, and close the accounts that are complete. Never raises: the next run
+        continues."""
         if self._reading is None:
             return
         try:
@@ -182,10 +177,10 @@ class RunReconciler:
                     if open_.account is not None:
                         await self._settle(run, open_.account)
         except (TLDataError, TimeoutError) as error:
-            log.warning("the books of earlier runs are left to the next run: %s", error or "it took too long")
+            log.warning("earlier runs could not be reconciled; the next run retries: %s", error or "timeout")
 
     async def leave(self) -> None:
-        """Leave what is open to the next run."""
+        """Leave open accounts to the next run."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
@@ -198,7 +193,7 @@ class RunReconciler:
             await self._close(run)
 
     async def _looked_for(self, call: Call) -> bool:
-        """Have the task of a call written down, if there is one; whether that is decided."""
+        """Record the task of a call, if there is one; returns whether that is decided."""
         session, index = self._session, str(call.params.get("index_id"))
 
         async def send() -> str:
@@ -231,7 +226,7 @@ class RunReconciler:
             await asyncio.to_thread(self._runs.replace_groups, rows_of(RUNS, changed))
 
     def _paid(self, open_: _OpenRun) -> dict[str, Any]:
-        """What the ledger says. Where it knows less than the row, records were lost or forgotten."""
+        """The costs in the ledger. If the row has more, records were lost or removed."""
         bill = open_.account.bill if open_.account else None
         if bill is None or bill.calls < (open_.row["calls"] or 0):
             return {}
@@ -242,7 +237,7 @@ class RunReconciler:
 
 
 def spent_lately(runs: LakeTable, report: Report, hours: float) -> Callable[[], float]:
-    """What the other runs of a job that began in the last hours cost, in the currency of this one."""
+    """The cost of other runs of a job within the last hours, in the currency of this one."""
     assert report.started_at is not None
     since = report.started_at - timedelta(hours=hours)
 
@@ -262,19 +257,19 @@ def spent_lately(runs: LakeTable, report: Report, hours: float) -> Callable[[], 
     return spent
 
 
-CLOCKS = timedelta(minutes=5)  # by which the platform's clock may differ from ours
+CLOCKS = timedelta(minutes=5)  # largest difference between the platform's clock and ours
 
 
 class Tasks:
-    """The tasks that a run submitted or waited for: their ids in little memory, and since when."""
+    """The tasks that a run submitted or awaited: compact ids, and the time of the first."""
 
     def __init__(self) -> None:
         self._ids: set[bytes] = set()
-        self._open: set[bytes] = set()  # not collected
+        self._open: set[bytes] = set()  # uncollected
         self.since: float | None = None  # epoch seconds
 
     def add(self, entry: Entry) -> None:
-        """Note a task of the ledger."""
+        """Add a task of the ledger."""
         brief = _brief(str(entry.task_id))
         self._ids.add(brief)
         if entry.state != "done":
@@ -283,11 +278,11 @@ class Tasks:
 
     @property
     def pending(self) -> int:
-        """Tasks that were not collected: one, however many files have the same bytes."""
+        """The number of uncollected tasks. Files with the same content share one."""
         return len(self._open)
 
     def ended(self, entry: Entry) -> None:
-        """Its task is collected, or has failed for good."""
+        """Remove a task that is collected or has a final failure."""
         self._open.discard(_brief(str(entry.task_id)))
 
     def __contains__(self, task_id: object) -> bool:
@@ -298,22 +293,21 @@ def _brief(task_id: str) -> bytes:
     return bytes.fromhex(task_id) if len(task_id) == 24 else task_id.encode()
 
 
-READ_AHEAD = 64  # records of the ledger that are read at once
+READ_AHEAD = 64  # records of the ledger read concurrently
 
 
 async def paid_twice(session: Session, tasks: Tasks, seconds: float) -> int | None:
-    """How many indexing tasks the platform has beyond one for each key of the ledger.
+    """The number of indexing tasks on the platform beyond one per key of the ledger.
 
-    All tasks that the index got since the oldest of ours are listed, with the keys of their videos. For each
-    key the ledger's record is read; no others are, however large the ledger is. A video that is not ready
-    shows no key: it is waited for. None when the platform cannot be asked or the ledger not be read, or such
-    a task takes too long.
+    It lists all tasks of the index since our oldest one, with the keys of their videos, and reads only the
+    ledger records of these keys. A video that is not ready shows no key and is awaited. None if the platform
+    or the ledger cannot be read, or a task takes too long.
 
     Args:
-        seconds: that the measurement may take.
+        seconds: timeout of the measurement.
     """
     if tasks.since is None:
-        return 0  # nothing was submitted, by this run or by one before that it would wait for
+        return 0  # nothing was submitted
     since = datetime.fromtimestamp(tasks.since, UTC) - CLOCKS
     try:
         async with asyncio.timeout(seconds):
@@ -331,18 +325,18 @@ async def paid_twice(session: Session, tasks: Tasks, seconds: float) -> int | No
 
 
 def _beyond_one(ids: set[str], entry: Entry | None) -> int:
-    """How many of the tasks of a key are too many. One may be without a record: that of a process that was
-    killed before it could write it down, or is about to; whoever takes its claim over finds it."""
+    """The number of surplus tasks of a key. One may lack a record: that of a process that was killed before
+    recording it, which the next owner finds, or that is about to record it."""
     if entry is None:
         return 0  # of another ledger
     return len(ids) - (entry.task_id is None or entry.task_id in ids)
 
 
 async def _others(session: Session, tasks: Tasks, since: datetime) -> AsyncIterator[tuple[str, str]]:
-    """The tasks of others since then, each with the key it was submitted with, if it has one.
+    """The other tasks since a time, each with its key, if it has one.
 
-    The listing of videos shows the keys of those that are ready. Of the rest, those that the ledger has as
-    submitted are being waited for elsewhere; the ledger's other records are not read.
+    The listing of videos has the keys of ready ones. Of the others, those that the ledger has as submitted
+    are awaited elsewhere; other records are not read.
     """
     index = await session.index_id()
     asked = since.strftime("%Y-%m-%dT%H:%M:%SZ")

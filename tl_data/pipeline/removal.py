@@ -1,4 +1,4 @@
-"""Videos that leave: rows that the source no longer lists, and what `tl-data remove` takes down."""
+"""Removal of videos: those that the source no longer lists, and `tl-data remove`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tl_data.session import Session
 
 
 def delete_videos(lake: Lake, gone: Sequence[GoneVideo]) -> None:
-    """Delete videos from all tables. What another source key means, too, keeps its other rows."""
+    """Delete videos from all tables. Rows of a video with another source key are kept."""
     keys = {row.source_key for row in gone}
     rest = lake.read(VIDEOS, ["source_key", "video_id", "content_key"]).to_pylist()
     stay = [row for row in rest if row["source_key"] not in keys]
@@ -40,14 +40,14 @@ def delete_videos(lake: Lake, gone: Sequence[GoneVideo]) -> None:
                 if row[column] in leaving
             }
             lake.table(declared).replace_groups(declared.schema.empty_table(), list(groups))
-    for declared in (ERRORS, VIDEOS):  # `videos` last: killed in between, the next run begins anew
+    for declared in (ERRORS, VIDEOS):  # `videos` last: after a crash in between, the next run repeats it
         if lake.exists(declared):
             lake.table(declared).replace_groups(declared.schema.empty_table(), [(key,) for key in keys])
 
 
 @dataclass
 class RemovalReport:
-    """What `tl-data remove` did."""
+    """The result of `tl-data remove`."""
 
     run_id: str
     removed: list[str] = field(default_factory=list)  # source keys
@@ -57,11 +57,11 @@ class RemovalReport:
 
     @property
     def exit_code(self) -> int:
-        """0 all is gone; 1 the platform kept something."""
+        """0 all was removed; 1 the platform kept something."""
         return 1 if self.failures else 0
 
     def lines(self) -> list[str]:
-        """For a person."""
+        """The report as text."""
         platform = f", {len(self.deleted)} deleted on the platform" if self.deleted else ""
         return [
             *(f"failed: {failure}" for failure in self.failures),
@@ -73,11 +73,11 @@ class RemovalReport:
 async def remove_videos(
     session: Session, job: Job, videos: Sequence[str], *, platform: bool = False
 ) -> RemovalReport:
-    """Take videos down: out of the tables of a job, out of the ledger and, if asked, out of their index.
+    """Remove videos from the tables of a job, from the ledger and optionally from their index.
 
     Args:
         videos: source keys, URLs, paths or video ids.
-        platform: whether the platform is to delete them as well.
+        platform: whether to delete them on the platform.
 
     Raises:
         SettingsError: the tables have no such video; nothing was removed.
@@ -97,7 +97,7 @@ async def remove_videos(
         ]
         if not matching:
             raise SettingsError(
-                f"{job.folder} has no video {video!r}: give its source_key, URL or video_id as in the table "
+                f"{job.folder} has no video {video!r}: use its source_key, URL or video_id from the table "
                 "videos"
             )
         found.update({row["source_key"]: row for row in matching})
@@ -110,7 +110,7 @@ async def remove_videos(
         try:
             await session.client.delete_video(index_id, video_id)
         except NotFound:
-            pass  # it is gone already
+            pass  # deleted before
         except TLDataError as error:
             report.failures.append(f"video {video_id} is still in the index {index_id}: {error}")
             continue

@@ -1,6 +1,6 @@
-"""What a plan, a run and a status say: records for programs, sentences for people.
+"""The results of plans, runs and status as records and as text; and the telemetry of runs.
 
-What a run tells OpenTelemetry: a span a run, a span a video, and counts of videos, minutes and money.
+OpenTelemetry gets a span per run, a span per video, and counters of videos, minutes and cost.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RunStatus = Literal["done", "partial", "budget", "failures", "stopped", "interru
 
 @dataclass(frozen=True)
 class Refusal:
-    """A video that will not get in, and why."""
+    """A refused or failed video, with the reason."""
 
     source_key: str
     url: str
@@ -31,12 +31,12 @@ class Refusal:
     code: str
     message: str
     retryable: bool
-    output: str | None = None  # the output that failed; None: the video itself
-    new: bool = True  # whether it is not the failure that `errors` has of the video already
+    output: str | None = None  # the failed output; None: the video itself
+    new: bool = True  # whether `errors` lacks this failure of the video
 
     @property
     def who(self) -> str:
-        """The row that it is about, for people: its key, and its URL where that is another text."""
+        """The row for messages: its key, and its URL if that differs."""
         output = f" ({self.output})" if self.output else ""
         if not self.url or self.url == self.source_key:
             return self.source_key + output
@@ -45,33 +45,31 @@ class Refusal:
 
 @dataclass
 class Plan:
-    """What a run would do. Nothing was paid to find out."""
+    """The plan of a run."""
 
     job: str
     rows: int
     distinct: int
     prices: Prices
-    unchanged: int = 0  # in the tables already, with everything the job wants
+    unchanged: int = 0  # in the tables with all outputs of the job
     known: int = 0  # indexed before; some outputs are missing
-    attached: int = 0  # submitted by an earlier run, to be waited for
+    attached: int = 0  # submitted by an earlier run and not finished
     new: int = 0
-    refreshed: int = 0  # of these and of the known: the same content that another model embedded
+    refreshed: int = 0  # of these and of the known ones: contents with vectors of another model
     refused: list[Refusal] = field(default_factory=list)  # the first thousand
-    codes: dict[str, int] = field(default_factory=dict)  # how many are refused for what, of all
-    removed: int = 0  # videos that the source no longer lists and that would be marked or deleted
-    alike: int = (
-        0  # videos that have ETag and length in common with another URL: the same bytes, in all likelihood
-    )
-    unmeasured: int = 0  # new videos whose length could not be read from their headers
+    codes: dict[str, int] = field(default_factory=dict)  # number of all refusals by code
+    removed: int = 0  # videos to mark or delete, which the source no longer lists
+    alike: int = 0  # videos with the ETag and length of another URL, which are probably the same content
+    unmeasured: int = 0  # new videos whose headers have no length
     bill: Bill = field(default_factory=Bill)
     output_tokens_at_most: int = 0
-    seconds: float | None = None  # that the limits take at least; None: no limit is known
-    limits_told: datetime | None = None  # when the service told the limits; None: they are set
+    seconds: float | None = None  # least time by the rate limits; None: no limit is known
+    limits_reported: datetime | None = None  # when the service reported the limits; None: configured
     coming: dict[str, str] = field(default_factory=dict)  # with alerts: source key -> content key
 
     @property
     def refused_count(self) -> int:
-        """How many videos will not get in."""
+        """The number of refused videos."""
         return sum(self.codes.values())
 
     @property
@@ -88,19 +86,19 @@ class Plan:
 
     @property
     def price(self) -> float:
-        """For minutes and calls; exact. What is written costs at most `price_of_tokens` more."""
+        """The price of minutes and calls, exact. Text costs at most `price_of_tokens` more."""
         return self.bill.price(self.prices, tokens=False)
 
     @property
     def price_of_tokens(self) -> float:
-        """For the text that will be written, at most."""
+        """An upper bound of the price of the text."""
         return self.prices.of("analyze", output_tokens=self.output_tokens_at_most)
 
     def sentence(self) -> str:
         """The plan in one sentence."""
         money = self.prices.currency
         tokens = f" (+ at most {self.price_of_tokens:.2f} for written text)" if self.price_of_tokens else ""
-        told = f" as the service told on {self.limits_told:%Y-%m-%d}" if self.limits_told else ""
+        told = f" as the service told on {self.limits_reported:%Y-%m-%d}" if self.limits_reported else ""
         time = "" if self.seconds is None else f", {duration(self.seconds)} at the limits{told}"
         return (
             f"{_count(self.rows, 'row')}, {_count(self.distinct, 'distinct video')}: "
@@ -111,7 +109,7 @@ class Plan:
         )
 
     def lines(self) -> list[str]:
-        """The plan for a person: the sentence, the refusals, the price list."""
+        """The plan as text: the summary, the refusals, the price list."""
         lines = [self.sentence()]
         lines += [f"  refused: {r.who}: {r.message} ({r.code})" for r in self.refused[:50]]
         if self.refused_count > 50:
@@ -119,52 +117,50 @@ class Plan:
             lines.append("  in all: " + ", ".join(f"{n} x {code}" for code, n in counts))
         if self.refreshed:
             lines.append(
-                f"  {_count(self.refreshed, 'video')} embedded anew; summaries and chapters are kept"
+                f"  {_count(self.refreshed, 'video')} with new vectors; summaries and chapters are kept"
             )
         if self.removed:
-            lines.append(f"  {_count(self.removed, 'video')} no longer in the source will leave the tables")
+            lines.append(f"  {_count(self.removed, 'video')} no longer in the source, to be removed")
         if self.alike:
             lines.append(
                 f"  {_count(self.alike, 'video')} may be a copy: ETag and length are those of another URL. "
-                'same_content = "likely" takes them for one'
+                'same_content = "likely" treats them as one'
             )
         if self.unmeasured:
-            lines.append(
-                f"  {self.unmeasured} videos do not say how long they are; their minutes are not included"
-            )
+            lines.append(f"  {self.unmeasured} videos of unknown length; their minutes are not included")
         lines.append(f"  prices of {self.prices.as_of}: {self.prices.source}")
         return lines
 
 
 @dataclass
 class Report:
-    """What a run did."""
+    """The result of a run."""
 
     job: str
     run_id: str
     status: RunStatus = "done"
-    reason: str = ""  # why it stopped before its end
+    reason: str = ""  # why it stopped early
     rows: int = 0
     distinct: int = 0
     unchanged: int = 0
-    reused: int = 0  # taken from the tables, the ledger or an earlier run's task instead of being paid
-    pending: int = 0  # submitted and not collected: `collect` or the next run waits for them
+    reused: int = 0  # from the tables, the ledger or an earlier run's task, not paid
+    pending: int = 0  # submitted and not collected; `collect` or the next run waits for them
     failed: int = 0
-    new_failures: int = 0  # of these, videos that had not failed alike in the run before
-    removed: int = 0  # videos marked or deleted because the source no longer lists them
+    new_failures: int = 0  # failures that differ from those of the previous run
+    removed: int = 0  # marked or deleted, because the source no longer lists them
     bill: Bill = field(default_factory=Bill)
     prices: Prices = field(default_factory=Prices.free)
     paid_twice: int | None = None  # None: it could not be measured
     model: str = ""
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    tables: Mapping[str, str] = field(default_factory=dict)  # name -> where it is
+    tables: Mapping[str, str] = field(default_factory=dict)  # name -> SQL expression that reads it
     errors: list[Refusal] = field(default_factory=list)  # the first hundred
-    left_behind: str = ""  # of a refresh: which videos another model's vectors are left of
+    left_behind: str = ""  # after a refresh: a sentence about remaining vectors of another model
 
     @property
     def submitted(self) -> int:
-        """Indexing tasks newly made."""
+        """The number of new indexing tasks."""
         return self.bill.submitted
 
     @property
@@ -181,7 +177,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 nothing new failed; 1 something did; 3 stopped, run again; 130 interrupted."""
+        """0 no new failures; 1 new failures; 3 stopped, run again; 130 interrupted."""
         if self.status == "interrupted":
             return 130
         if self.status not in ("done", "partial"):
@@ -189,7 +185,7 @@ class Report:
         return 1 if self.new_failures or self.left_behind else 0
 
     def sentence(self) -> str:
-        """The run in one sentence: what everybody wants to know at its end."""
+        """The summary of the run."""
         twice = "not measured" if self.paid_twice is None else self.paid_twice
         pending = f", {self.pending} pending" if self.pending else ""
         known = f" ({self.new_failures} new)" if self.failed != self.new_failures else ""
@@ -202,7 +198,7 @@ class Report:
         )
 
     def lines(self) -> list[str]:
-        """The run for a person: why it stopped, what failed, the sentence."""
+        """The report as text: the reason of a stop, the failures, the summary."""
         lines = [said for said in (self.reason, self.left_behind) if said]
         lines += [f"failed: {e.who}: {e.message} ({e.code})" for e in self.errors[:20]]
         if (failures := max(len(self.errors), self.failed)) > 20:
@@ -210,7 +206,7 @@ class Report:
         return [*lines, self.sentence()]
 
     def step(self, phase: str, ended: int, minutes: float, elapsed: float) -> Step:
-        """Where the run is, so many videos and minutes of them on and so many seconds after it began."""
+        """The progress after the given numbers of videos and minutes, and seconds since the start."""
         left = elapsed / ended * (self.distinct - ended) if ended else None
         money, currency = self.price, self.prices.currency
         return Step(phase, ended, self.distinct, minutes, self.failed, money, currency, elapsed, left)
@@ -238,12 +234,12 @@ class Report:
 
 
 def money(amount: float) -> Decimal:
-    """An amount as the table `runs` has it."""
+    """An amount as a value of the table `runs`."""
     return Decimal(repr(amount)).quantize(Decimal("0.000000001"))
 
 
 def billed(bill: Bill, prices: Prices) -> dict[str, Any]:
-    """The columns of the table `runs` that a bill fills."""
+    """The columns of the table `runs` for a bill."""
     return {
         "submitted": bill.submitted,
         "video_minutes": bill.video_minutes,
@@ -256,24 +252,24 @@ def billed(bill: Bill, prices: Prices) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Status:
-    """What the tables of a job hold; read from the tables alone."""
+    """A summary of the tables of a job."""
 
     job: str
     folder: str
     rows: Mapping[str, int]  # of each table
     video_minutes: float
     errors: Mapping[str, int]  # by code
-    retryable: int  # errors that the next run tries again
+    retryable: int  # errors that the next run retries
     runs: list[dict[str, Any]]  # the last five, newest first
 
     def lines(self) -> list[str]:
-        """The status for a person."""
+        """The status as text."""
         lines = [f"{self.job}: {self.folder}"]
         lines.append("  " + ", ".join(f"{name} {count}" for name, count in self.rows.items()))
         lines.append(f"  {self.video_minutes:.2f} video minutes in the tables")
         if self.errors:
             codes = ", ".join(f"{n} x {code}" for code, n in sorted(self.errors.items()))
-            rest = ", the others once their file is there or another"
+            rest = ", the others when their file has changed"
             rest = rest if self.retryable < sum(self.errors.values()) else ""
             lines.append(f"  errors: {codes}; the next run tries {self.retryable} again{rest}")
         for run in self.runs:
@@ -290,7 +286,7 @@ def _count(number: int, noun: str) -> str:
 
 
 class Traced(Protocol):
-    """A run, as far as it is told of."""
+    """A run, as far as telemetry needs it."""
 
     report: Report
 
@@ -299,7 +295,7 @@ class Traced(Protocol):
 
 
 async def traced(run: Traced) -> Report:
-    """Do the run, in a span that ends with the row of the table `runs`."""
+    """Run in a span with the values of the row of the table `runs`."""
     report = run.report
     with span("tl_data.run", job=report.job, run_id=report.run_id, model=report.model) as told:
         try:
@@ -308,7 +304,7 @@ async def traced(run: Traced) -> Report:
             told.set(**report.row())
             if report.status not in ("done", "partial"):
                 told.fail(report.reason)
-            # A run that only corrects what another one billed may have less than nothing: no count goes down.
+            # A run that corrects the bill of another one may have negative values. Counters cannot decrease.
             for operation, units in report.bill.operations.items():
                 count("tl_data.video_minutes", max(0.0, units.video_minutes), operation=operation)
             count("tl_data.price", max(0.0, report.price), currency=report.prices.currency)
@@ -318,7 +314,7 @@ Video = TypeVar("Video", SourceVideo, VideoStatus)
 
 
 def traced_video(one: Callable[[Video], Awaitable[VideoStatus]]) -> Callable[[Video], Awaitable[None]]:
-    """The same work on a video, in a span; outcomes are unchanged, new, known, attached and failed."""
+    """The work on a video in a span, with the outcome unchanged, new, known, attached or failed."""
 
     async def work(video: Video) -> None:
         item = video.item if isinstance(video, VideoStatus) else video

@@ -1,4 +1,4 @@
-"""The rows of `videos` and `errors`: what is said of a video, once for each source key that means it."""
+"""Rows of `videos` and `errors`, one per source key of a video."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tl_data.ledger.models import Failure
 from tl_data.pipeline.inspect import VideoStatus, is_current
 from tl_data.pipeline.report import Refusal
 
-TOGETHER = 2_000  # rows of a commit
+TOGETHER = 2_000  # rows per commit
 FACTS = ("index_id", "task_id", "status", "duration_sec", "width", "height", "fps", "size_bytes")
 
 
 def video_rows(
     video: VideoStatus, record: Mapping[str, Any], model: str, made: Collection[str], job: str
 ) -> list[dict[str, Any]]:
-    """Rows of `videos` for a video that is in.
+    """Rows of `videos` for a finished video.
 
     Args:
         record: of the indexed video, as `types.VIDEO`.
-        made: names of the outputs that the tables have of it now.
+        made: names of its outputs in the tables.
     """
     assert video.identity is not None
     return [
@@ -48,7 +48,7 @@ def video_rows(
 
 
 def error_rows(video: VideoStatus, told: Refusal, error: TLDataError) -> list[dict[str, Any]]:
-    """Rows of `errors` for a video, or an output of it, that was refused or failed."""
+    """Rows of `errors` for a refused or failed video, or an output of it."""
     failure = Failure.of(error)
     return [
         {
@@ -70,9 +70,9 @@ def error_rows(video: VideoStatus, told: Refusal, error: TLDataError) -> list[di
 
 
 def forget_lost(lake: Lake, lost: Collection[str]) -> None:
-    """Take outputs whose table somebody removed out of `videos.made`, before the table is there again.
+    """Remove outputs whose table was deleted from `videos.made`, before the table is created again.
 
-    Then they are made like any other that is missing, from the ledger, however often the run is killed.
+    They are then created as missing outputs, from the ledger, also if the run is killed in between.
     """
     rows = lake.read(VIDEOS)
     before = [made or [] for made in rows.column("made").to_pylist()]
@@ -85,7 +85,7 @@ def forget_lost(lake: Lake, lost: Collection[str]) -> None:
 
 
 def mark_removed(lake: Lake, keys: Collection[str], at: datetime | None, job: str) -> None:
-    """Set when rows of `videos` were found missing from the source; None: they are in it, and of this job."""
+    """Set `removed_at` of rows; None: the source lists them, and they are of this job."""
     rows, wanted = lake.read(VIDEOS), set(keys)
     chosen = [n for n, key in enumerate(rows.column("source_key").to_pylist()) if key in wanted]
     for start in range(0, len(chosen), TOGETHER):
@@ -100,13 +100,13 @@ def mark_removed(lake: Lake, keys: Collection[str], at: datetime | None, job: st
 
 
 def _made_before(video: VideoStatus, key: str, model: str) -> tuple[str, ...]:
-    """Outputs of an earlier job that are in the tables still: the same content by the same model."""
+    """Outputs of an earlier job in the tables, of the same content by the same model."""
     row = video.item.keys[key]
     assert video.identity is not None
     return row.made if row and is_current(row, video.identity, model) else ()
 
 
 def _indexed_at(video: VideoStatus, key: str) -> datetime:
-    """Now; of a video that is only embedded anew, when it first came in."""
+    """The time of indexing: now, or for new vectors of a known video the original time."""
     row = video.item.keys[key]
     return (video.kept_of and row and row.indexed_at) or datetime.now(UTC)

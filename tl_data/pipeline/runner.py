@@ -1,4 +1,4 @@
-"""One run of a job: look, submit, wait, make the outputs, commit; and stop when a limit is reached."""
+"""One run of a job: inspect, submit, wait, create outputs, commit; stops at a limit."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from tl_data.runtime.shutdown import cancel_waits_on, grace_period, was_abandone
 from tl_data.session import Session
 from tl_data.usage import receipt
 
-MEASURE, HASTE = 60.0, 3.0  # seconds that counting tasks on the platform may take; when interrupted
-GRACE = 15.0  # seconds that what is being paid for may take to its answer when a run is interrupted
-TEXTS = ("summaries", "chapters")  # tables that go by the content of a video
-AHEAD = 4  # videos in flight for each call that may be: most of them only wait for the platform
+MEASURE, MEASURE_INTERRUPTED = 60.0, 3.0  # timeouts of `paid_twice` in seconds
+GRACE = 15.0  # seconds that paid requests get for their answers when a run is interrupted
+TEXTS = ("summaries", "chapters")  # tables keyed by the content of a video
+AHEAD = 4  # concurrent videos per concurrent call: most of them wait for the platform
 
 
 class Run:
-    """A run. `submit` and `collect` say which halves of the work to do."""
+    """A run. `submit` and `collect` select the halves of the work."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Run:
             started_at=now,
         )
         self._names, self._guardrails = wanted(job), Guardrails(job, self.report)
-        # The API limits indexing and analysis apart: none of them must wait for the other's limit.
+        # The API limits indexing and analysis separately, so neither waits for the other.
         most = session.settings.concurrency
         self._looking, self._sending, self._making = (asyncio.Semaphore(most) for _ in range(3))
         self._ended, self._minutes = 0, 0.0
@@ -71,11 +71,11 @@ class Run:
         self._began = time.monotonic()
 
     async def go(self) -> Report:
-        """Do it.
+        """Run the job.
 
         Raises:
-            SettingsError, SchemaMismatch: the job does not fit its source or its tables; nothing was done.
-            LakeError: the tables cannot be written; what was paid for is in the ledger.
+            SettingsError, SchemaMismatch: the job does not match its source or its tables; nothing was done.
+            LakeError: the tables cannot be written; paid answers are in the ledger.
         """
         lake = Lake(self.job.folder, self.job.format)
         self._index = await known_index(self.session)
@@ -84,7 +84,7 @@ class Run:
         storage = self.session.ledger.storage
         with self._source:
             await self._prepare(lake)
-            runs = await asyncio.to_thread(lake.table, TABLES["runs"])  # written to at the same time
+            runs = await asyncio.to_thread(lake.table, TABLES["runs"])  # also written by other runs
             reconciler = RunReconciler(self.session, runs, self.report.prices, self.job.folder)
             with recording(RunAccount(self.report.run_id, self.report.bill)) as account:
                 async with run_lease(storage, account, self.job.folder, self.report.prices):
@@ -97,7 +97,7 @@ class Run:
                         await self._commits.flush(always=True)
                         await self._all()
                         if self.stop.is_set():
-                            account.unsettled += 1  # what was sent at that moment
+                            account.unsettled += 1  # requests that were just sent
                         else:
                             await reconciler.close()
                     finally:
@@ -108,7 +108,7 @@ class Run:
 
     async def _prepare(self, lake: Lake) -> None:
         names = (*self.job.tables, "videos", "errors", "runs")
-        if self.job.refresh:  # a video that gets a new id gets it in every table
+        if self.job.refresh:  # the new id of a video replaces the old one in every table
             names += tuple(name for name in OUTPUTS if lake.exists(TABLES[name]))
         if self._source.lost:
             await asyncio.to_thread(forget_lost, lake, self._source.lost)
@@ -120,7 +120,7 @@ class Run:
         self.report.tables = {name: table.where() for name, table in self._commits.tables.items()}
 
     def _remove(self, lake: Lake) -> None:
-        """Mark or delete what the source no longer lists."""
+        """Mark or delete videos that the source no longer lists."""
         if self._source.returned:
             mark_removed(lake, self._source.returned, None, self.job.name)
         if self.job.removed == "keep" or not (gone := self._source.gone()):
@@ -134,7 +134,7 @@ class Run:
     async def _all(self) -> None:
         width = self.session.settings.concurrency * AHEAD
         ending, ticking = asyncio.ensure_future(self._end()), asyncio.ensure_future(self._tick())
-        # It ends early only when it cannot write.
+        # The timer task ends early only if it cannot write.
         ticking.add_done_callback(lambda _: self._guardrails.halt.set())
         self._step("working")
         try:
@@ -144,7 +144,7 @@ class Run:
             ticking.cancel()
             [ended] = await asyncio.gather(ticking, return_exceptions=True)
             if isinstance(ended, Exception):
-                raise ended  # the rows of a commit are missing from the tables
+                raise ended  # the rows of a commit are missing in the tables
         except Exception as error:
             self._guardrails.end("stopped", f"stopped: {type(error).__name__}: {error}")
             raise
@@ -154,9 +154,9 @@ class Run:
             await asyncio.gather(ending, ticking, return_exceptions=True)
             if self.stop.is_set():
                 self._guardrails.end(
-                    "interrupted", "interrupted: what is finished is in the tables; run again to go on"
+                    "interrupted", "interrupted: finished videos are in the tables; run again to continue"
                 )
-            seconds = HASTE if self.stop.is_set() else MEASURE
+            seconds = MEASURE_INTERRUPTED if self.stop.is_set() else MEASURE
             self.report.paid_twice = await paid_twice(self.session, self._tasks, seconds)
             if self.report.failed:
                 self._guardrails.end("partial", "")
@@ -165,7 +165,10 @@ class Run:
             self._step("done")
 
     async def _videos(self, width: int, halt: asyncio.Event) -> None:
-        """All videos; with `max_failures`, what is refused without a call counts before anything is paid."""
+        """Process all videos.
+
+        With `max_failures`, refusals without a call are counted before anything is paid.
+        """
         items, stop = self._source.items(), self.stop
         if self.job.max_failures is None:
             await in_parallel(items, traced_video(self._one), width=width, halt=halt, stop=stop)
@@ -175,31 +178,30 @@ class Run:
             await in_parallel(held, traced_video(self._held), width=width, halt=halt, stop=stop)
 
     async def _tick(self) -> None:
-        """Commits by time, also while nothing ends."""
+        """Commit by time, also while no video finishes."""
         while True:
             await asyncio.sleep(min(self.job.commit_seconds, 5.0))
             await self._commits.flush()
 
     async def _end(self) -> None:
-        """Show that the run is to end: what is being paid for may take a while."""
+        """Report the phase `ending`: paid requests may take a while."""
         await self.stop.wait()
         self._step("ending")
 
     async def _one(self, item: SourceVideo) -> VideoStatus:
-        """All of one video."""
+        """Process one video."""
         return await self._done(VideoStatus(item, "refused"), inspect=True)
 
     async def _hold(self, item: SourceVideo) -> None:
-        """Inspect a video and put aside what is to be done with it."""
+        """Inspect a video and queue its work."""
         await self._done(VideoStatus(item, "refused"), inspect=True, hold=True)
 
     async def _held(self, video: VideoStatus) -> VideoStatus:
-        """The rest of a video that was put aside."""
+        """Process a queued video."""
         return await self._done(video)
 
     async def _done(self, video: VideoStatus, *, inspect: bool = False, hold: bool = False) -> VideoStatus:
-        """Do what is to be done with a video. What is wrong with it becomes a row; what is wrong with more
-        than this video stops the run."""
+        """Do the work of a video. Its errors become rows; errors that concern other videos stop the run."""
         item = video.item
         try:
             if inspect:
@@ -218,7 +220,7 @@ class Run:
                 if hold and video.state != "unchanged":
                     await asyncio.to_thread(self._source.hold, video)
                     return video
-            if video.state == "unchanged" and item.attempts:  # it failed in another run, at the same time
+            if video.state == "unchanged" and item.attempts:  # it failed in a concurrent run
                 self._commits.gone("errors", [(key,) for key in item.attempts])
             done = video.state == "unchanged" or await self._work(video)
         except Unreadable as error:
@@ -233,7 +235,7 @@ class Run:
         except asyncio.CancelledError:
             if not was_abandoned():
                 raise
-            return video  # it waited for a limit when the run was to end: nothing was sent
+            return video  # it waited for a rate limit when the run ended: nothing was sent
         else:
             if done:
                 self.report.unchanged += video.state == "unchanged"
@@ -249,7 +251,7 @@ class Run:
         return video
 
     async def _work(self, video: VideoStatus) -> bool:
-        """Index, wait, make the outputs. Gives whether the video is in the tables now."""
+        """Index, wait, create the outputs. Returns whether the video is in the tables now."""
         assert video.identity is not None
         if video.state == "new" and video.indexing and not self.submitting:
             return False
@@ -306,7 +308,7 @@ class Run:
             self.report.pending = self._tasks.pending
 
     def _keep(self, video: VideoStatus, record: dict[str, Any], made: Made) -> None:
-        """Hand a video to the tables with all that was made of it; what failed goes to `errors`."""
+        """Queue a video with its outputs for the tables; failed outputs go to `errors`."""
         assert video.identity is not None
         item, video_id, content_key = video.item, record.get("video_id"), video.identity.content_key
         for name, rows in made.tables.items():
@@ -322,7 +324,7 @@ class Run:
         self._minutes += float(record.get("duration_sec") or 0.0) / 60
 
     def _drop_replaced(self, item: SourceVideo, video_id: str | None, content_key: str) -> None:
-        """A replaced file is a new video: the old one's rows leave, unless another key still means it."""
+        """Delete the rows of a replaced file's old video, unless another key refers to it."""
         old = {
             (row.video_id, row.content_key): row.made
             for row in item.keys.values()
@@ -344,7 +346,7 @@ class Run:
             self._commits.gone(table, keys)
 
     def _fail(self, video: VideoStatus, error: TLDataError) -> None:
-        """Hand a video that was refused or failed to the table `errors`."""
+        """Queue a refused or failed video for the table `errors`."""
         video.error = error
         failure = refusal(video, error)
         self._commits.error(error_rows(video, failure, error))
@@ -353,7 +355,7 @@ class Run:
         self._count_failures([failure], video.item)
 
     def _fail_outputs(self, video: VideoStatus, errors: Mapping[str, TLDataError]) -> None:
-        """Hand the outputs of a video that failed to the table `errors`; the video itself is in."""
+        """Queue failed outputs of a finished video for the table `errors`."""
         failures = [refusal(video, error, output) for output, error in errors.items()]
         if not failures:
             return

@@ -1,4 +1,4 @@
-"""The source of a job: whatever lists videos, read as pairs of key and URL."""
+"""Reads the source of a job as pairs of key and URL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tl_data.media.listing import ENDINGS, files_below
 from tl_data.pipeline.job import Job
 from tl_data.urls import redacted
 
-BATCH = 2_000  # rows at a time
+BATCH = 2_000  # rows per read
 
 READERS = {
     ".parquet": "read_parquet",
@@ -30,7 +30,7 @@ READERS = {
 
 
 class SourceLocked(TLDataError):
-    """Another process holds the file that is to be read; later it may not."""
+    """Another process has locked the source. A later run may succeed."""
 
     retryable = True
 
@@ -39,12 +39,12 @@ Pair = tuple[str | None, str | None]  # key, URL or path
 
 
 def pairs(job: Job) -> Iterator[Pair]:
-    """Key and URL of each row of the source of a job, as they stand there.
+    """Key and URL of each row of the source of a job, unchanged.
 
     Raises:
         SchemaMismatch: a column is missing or is not text.
-        SettingsError: the source is not there or cannot be read.
-        SourceLocked: another process holds the source.
+        SettingsError: the source is missing or cannot be read.
+        SourceLocked: another process has locked the source.
     """
     source = job.source
     if source.kind == "urls":
@@ -66,11 +66,11 @@ def pairs(job: Job) -> Iterator[Pair]:
 
 
 def _files_in(base: str, place: str) -> Iterator[Pair]:
-    """The videos of a folder, of a prefix of a bucket, or of a pattern in either, as they are listed."""
+    """The videos of a folder, a prefix of a bucket, or a pattern in either, in the order of the listing."""
     found = files_below(place, base)
     first = next(found, None)
     if first is None:
-        raise SettingsError(f"source.folder: {redacted(place)} holds no video file ({', '.join(ENDINGS)})")
+        raise SettingsError(f"source.folder: {redacted(place)} has no video files ({', '.join(ENDINGS)})")
     return ((None, file.address) for file in itertools.chain([first], found))
 
 
@@ -83,10 +83,10 @@ def _is_delta(place: str) -> bool:
 
 
 def _columns(job: Job, batches: pa.RecordBatchReader, close: Callable[[], object] = int) -> Iterator[Pair]:
-    """Key and URL of each row, checked against what the source has before the first row is read.
+    """Key and URL of each row. The columns are validated before the first row.
 
     Args:
-        close: called when all is read, nothing more is wanted, or a row is wrong.
+        close: called at the end, when the iteration is stopped, or on an error.
     """
     _check(job, batches.schema)
     return _read(job, batches, close)
@@ -109,7 +109,7 @@ def _check(job: Job, schema: pa.Schema) -> None:
         )
     if job.source.key and pa.types.is_nested(kind := schema.field(job.source.key).type):
         raise SchemaMismatch(
-            f"column {job.source.key!r} of {_whose(job)} is {kind}; a key is one value: text or a number"
+            f"column {job.source.key!r} of {_whose(job)} is {kind}; a key must be text or a number"
         )
 
 
@@ -133,7 +133,7 @@ def _read(job: Job, batches: Iterable[pa.RecordBatch], close: Callable[[], objec
                 if key is None and url is not None:
                     raise SchemaMismatch(
                         f"column {job.source.key!r} of the source is the key, but NULL for {redacted(url)}; "
-                        "give every row a key"
+                        "set a key in every row"
                     )
                 yield key, url
     finally:
@@ -141,7 +141,7 @@ def _read(job: Job, batches: Iterable[pa.RecordBatch], close: Callable[[], objec
 
 
 def _readable(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The batches; what is found wrong after the first ones is said as what is wrong with the first is."""
+    """The batches. Errors of later batches are converted like those of the first."""
     try:
         yield from batches
     except (OSError, pa.ArrowException) as error:
@@ -153,13 +153,13 @@ def _readable(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Record
 
 
 def _unreadable(job: Job, error: BaseException) -> TLDataError:
-    """Why a source cannot be read, in one sentence."""
+    """The error of an unreadable source."""
     lines = [line.strip(" *") for line in str(error).strip().splitlines()]
     said = " ".join(line for line in lines[:4] if line)[:400]
     place = f"{job.source.section}.{job.source.kind}: {redacted(str(job.source.place))}"
     if "lock on file" in said or "different configuration" in said:
         return SourceLocked(
-            f"{place} is held by another process or connection: {said}. Run again when it is free"
+            f"{place} is locked by another process or connection: {said}. Run again when it is free"
         )
     return SettingsError(f"{place} cannot be read: {said}")
 
@@ -184,9 +184,9 @@ def _marked(place: str) -> bool:
 
 
 def _matching(place: str) -> list[str]:
-    """The files behind a path or pattern; the pattern itself for what is not on this machine.
+    """The files of a path or pattern; a remote pattern is returned unchanged.
 
-    The folder of a job may be called `[2024]`, which is not meant as a pattern.
+    The folder of a job may be named `[2024]`, which is no pattern.
     """
     if "://" in place or Path(place).exists() or not glob.has_magic(place):
         return [place]
@@ -200,7 +200,7 @@ def _matching(place: str) -> list[str]:
 
 
 def _duckdb(job: Job) -> tuple[pa.RecordBatchReader, Callable[[], object]]:
-    """What DuckDB reads, and what closes its connection: one that is left open is reported as a leak."""
+    """A reader by DuckDB, and the function that closes its connection: DuckDB reports open ones as leaks."""
     try:
         import duckdb
     except ImportError as error:
@@ -216,8 +216,8 @@ def _duckdb(job: Job) -> tuple[pa.RecordBatchReader, Callable[[], object]]:
                 "allow: save it as UTF-8 without one"
             )
         quoted = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-        # A CSV file's URLs and keys are text whatever they look like: 007 is not 7. All rows decide what a
-        # quote is and which types JSON has, not the first ones.
+        # URLs and keys of a CSV file are read as text: 007 is not 7. Quotes and JSON types are detected from
+        # all rows, not only from the first ones.
         options = {
             "read_csv": ", all_varchar := true, quote := '\"', sample_size := -1",
             "read_json": ", sample_size := -1",
@@ -238,15 +238,15 @@ def _duckdb(job: Job) -> tuple[pa.RecordBatchReader, Callable[[], object]]:
 
 
 def _reader(job: Job, place: str) -> str:
-    """DuckDB's name of what reads files of this ending."""
+    """The DuckDB function for files with this ending."""
     reader = READERS.get(Path(place.split("?")[0]).suffix.lower().removesuffix(".gz"))
     if reader is None:
-        raise SettingsError(f"{job.source.section}.files: {place} ends in none of {', '.join(READERS)}")
+        raise SettingsError(f"{job.source.section}.files: {place} must end in one of {', '.join(READERS)}")
     return reader
 
 
 def _spark(job: Job) -> pa.RecordBatchReader | None:
-    """The source as Spark reads it; None for a Delta table when this Spark has no jars for Delta."""
+    """A reader by Spark; None for a Delta table if this Spark has no jars for Delta."""
     try:
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
@@ -262,14 +262,14 @@ def _spark(job: Job) -> pa.RecordBatchReader | None:
         return (frame.select(*wanted) if wanted else frame.limit(0)).toArrow().to_reader(BATCH)
     except Exception as error:
         if "DATA_SOURCE_NOT_FOUND" in str(error) and not job.source.kind.startswith("spark"):
-            return None  # a table or query of Spark's own can be read by nothing else
+            return None  # only Spark can read its tables and queries
         if not isinstance(error, PySparkException):
             raise
         raise _unreadable(job, error) from error
 
 
 def _frame(spark: Any, job: Job, place: str) -> Any:
-    """What the source says, as a frame: files in the same types and shapes as DuckDB reads them in."""
+    """The source as a DataFrame, with the same types as by DuckDB."""
     if job.source.kind == "spark_table":
         return spark.table(place)
     if job.source.kind == "spark_query":
@@ -277,14 +277,14 @@ def _frame(spark: Any, job: Job, place: str) -> Any:
     if job.source.kind == "delta" or _is_delta(place):
         return spark.read.format("delta").load(place)
     reader = _reader(job, place)
-    if Path(place).exists():  # Spark takes every path for a pattern
+    if Path(place).exists():  # Spark interprets every path as a pattern
         place = re.sub(r"([\[\]{}*?\\])", r"\\\1", place)
     if reader == "read_parquet":
         return spark.read.parquet(place)
     if reader == "read_csv":
         separator = "\t" if ".tsv" in Path(place).suffixes else ","
-        # Without a schema all is text: 007 is not 7.
+        # Without a schema all columns are text: 007 is not 7.
         return spark.read.csv(place, header=True, sep=separator, escape='"', multiLine=True)
     lines = spark.read.json(place)
-    # One array in a file is taken for one broken line.
+    # Without this option Spark takes a JSON array for one malformed line.
     return spark.read.json(place, multiLine=True) if lines.columns == ["_corrupt_record"] else lines

@@ -1,8 +1,8 @@
-"""The texts of a video as a job makes them: one analysis for all that are missing, windows for long videos.
+"""The texts of a video for jobs: one analysis for all missing texts, with windows for long videos.
 
 A summary, title, topics, hashtags and chapters come from one analysis with one schema, which is billed once.
-A text that is asked for later is asked for alone. A video that is longer than the model takes at once is
-analysed window by window, and the answers are joined.
+Texts that are added later take a separate analysis. A video that exceeds the model's limit is analysed by
+windows, and the answers are joined.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from tl_data.session import Session
 
 Json = dict[str, Any]
 
-SLACK = 0.5  # seconds by which the lengths of containers and of the platform may differ
+SLACK = 0.5  # largest difference between the lengths of container and platform, in seconds
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """A paid analysis that is to be made: the seconds it is billed for, and the tokens it writes at most."""
+    """An unpaid analysis: its billed seconds, and its largest number of output tokens."""
 
     seconds: float | None
     tokens: int
@@ -49,14 +49,14 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Texts:
-    """The texts that are wanted of a video, as parts of one analysis a window."""
+    """The texts of a video, as parts of one analysis per window."""
 
     parts: tuple[Part, ...]
-    outputs: Mapping[str, tuple[int, ...]]  # name of an output -> its parts
+    outputs: Mapping[str, tuple[int, ...]]  # name of an output -> numbers of its parts
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Texts | None:
-        """The texts among the names of outputs; None if there are none."""
+        """The texts among some outputs; None without any."""
         named = list(names)
         prompts = [name.removeprefix("summaries:") for name in named if name.startswith("summaries:")]
         parts = [summary_part(prompt or None) for prompt in prompts]
@@ -71,16 +71,16 @@ class Texts:
         return cls(tuple(parts), outputs) if parts else None
 
     def requests(self, session: Session, video: VideoRef) -> list[TextRequest]:
-        """What is asked: one request, or one for each window of a long video."""
+        """The request, or one per window of a long video."""
         windows = windows_of(video.duration_sec, text_model(session.analyze_model))
         return [TextRequest(video, self.parts, window) for window in windows]
 
     async def missing(
         self, session: Session, video: VideoRef
     ) -> tuple[list[Analysis], dict[str, TLDataError]]:
-        """The analyses that are not paid for yet, and the outputs that are refused for good.
+        """The unpaid analyses, and the outputs with a final refusal.
 
-        An account of 2025 takes one analysis a part.
+        An account of 2025 needs one analysis per part.
         """
         together = await session.client.account_generation() != "2025"
         model = text_model(session.analyze_model)
@@ -120,7 +120,7 @@ class Texts:
     async def make(
         self, session: Session, video: VideoRef
     ) -> tuple[dict[str, pa.Table], dict[str, TLDataError]]:
-        """Ask for what is missing. Rows by output, and errors by output."""
+        """Run the missing analyses. Returns rows and errors by output."""
         results = await session.analyze_many(self.requests(session, video))
         made: dict[str, pa.Table] = {}
         errors: dict[str, TLDataError] = {}
@@ -179,22 +179,22 @@ class Texts:
 def _too_long(seconds: float, model: TextModel) -> MediaRefused:
     most = model.windowed_sec or model.sync_sec
     return MediaRefused(
-        f"the video is {seconds:g} s long, and {model.name} writes about {most:g} s at most: cut it into "
-        "parts, or leave its texts out",
+        f"the video is {seconds:g} s long, and {model.name} accepts at most {most:g} s: cut it into "
+        "parts, or remove its texts from the job",
         "video_duration_too_long",
     )
 
 
 def _cut(result: TextResult, number: int) -> str | None:
-    """Why the model stopped writing this part."""
+    """Why the text of this part ended."""
     reason = result.answers[number].get("finish_reason")
     return None if reason is None else str(reason)
 
 
 def windows_of(seconds: float | None, model: TextModel | None) -> list[Window]:
-    """The windows in which a video is analysed: the whole where the model takes it at once.
+    """The windows of a video's analyses: the whole video if the model accepts it.
 
-    A video that is too long even for windows is one window, and the model's refusal says so.
+    A video that is too long even for windows is one window, which the model refuses.
     """
     if seconds is None or model is None or not model.windows:
         return [WHOLE]
@@ -206,7 +206,7 @@ def windows_of(seconds: float | None, model: TextModel | None) -> list[Window]:
 
 
 async def ref_of(session: Session, record: Mapping[str, Any], video: str, **known: Any) -> VideoRef:
-    """The video to analyse: its id and asset where it is indexed, its URL, or the asset of a local file.
+    """The reference to a video: id and asset of an indexed one, its URL, or the asset of a local file.
 
     Raises:
         TLDataError: the file could not be uploaded.

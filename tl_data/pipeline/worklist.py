@@ -1,6 +1,6 @@
-"""The distinct videos of a source, each with the keys that mean it and what the tables know of them.
+"""The distinct videos of a source, each with its keys and its state in the tables.
 
-Rows are sorted and joined in a temporary database on disk, so that memory does not grow with the source.
+Rows are sorted and joined in a temporary database on disk, so memory does not grow with the source.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from tl_data.media.identity import NOT_A_PLACE, canonical_url, is_url, local_pat
 from tl_data.pipeline.job import OUTPUTS, Job
 from tl_data.pipeline.source import BATCH, pairs
 
-SCRATCH = "tl_data_"  # how temporary folders of sources are called
-SETTLED = 10.0  # seconds after which a temporary folder has its lock, if its process lives
-ABANDONED = 86400.0  # seconds after which one without a lock, of an earlier release, is removed
+SCRATCH = "tl_data_"  # prefix of temporary folders
+SETTLED = 10.0  # seconds after which the temporary folder of a live process has its lock
+ABANDONED = 86400.0  # seconds after which a folder without a lock, of an earlier release, is removed
 
-MEMORY = "96MB"  # of the database while it sorts; the rest is on disk
-MORE_MEMORY = "1GB"  # when that is not enough
-CACHE = "24MB"  # of the database while the videos are gone through
-FETCH = 500  # rows at a time
+MEMORY = "96MB"  # limit of the database while it sorts
+MORE_MEMORY = "1GB"  # limit for the retry if that is not enough
+CACHE = "24MB"  # limit of the database while the videos are read
+FETCH = 500  # rows per fetch
 
 SAID = pa.schema([(n, pa.string()) for n in ("name", "canonical", "video", "url", "code", "message")])
 
-#: Groups, joins and one sort, all of which go to disk; window functions would be held in memory. `meaning`
-#: holds the keys that stand for several videos, `mention` the first row of each video.
+#: Groups, joins and one sort, which can spill to disk; window functions cannot. `meaning` has the keys that
+#: stand for several videos, `mention` the first row of each video.
 STEPS = (
     """CREATE TABLE pair AS
     SELECT name, canonical, min(n) AS n, arg_min(video, n) AS video, arg_min(url, n) AS url,
@@ -64,16 +64,16 @@ STEPS = (
 
 COUNT = "SELECT count(DISTINCT CASE WHEN ambiguous THEN 'k' || name ELSE 'c' || canonical END) FROM ordered"
 
-#: Read by position: a result would be held in memory as a whole.
+#: Read by position, because DuckDB would materialise the whole result in memory.
 PAGE = "SELECT * FROM ordered WHERE rowid >= ? AND rowid < ? ORDER BY rowid"
 
 
 @dataclass(frozen=True)
 class KnownVideo:
-    """What the table `videos` says of a source key."""
+    """The row of a source key in the table `videos`."""
 
     content_key: str
-    video_id: str | None  # None: it was not indexed
+    video_id: str | None  # None: not indexed
     model: str
     made: tuple[str, ...]
     indexed_at: datetime | None = None
@@ -81,7 +81,7 @@ class KnownVideo:
 
 @dataclass(frozen=True)
 class GoneVideo:
-    """A row of `videos` that this job's source no longer lists."""
+    """A row of `videos` that the source of this job no longer lists."""
 
     source_key: str
     content_key: str | None
@@ -91,30 +91,30 @@ class GoneVideo:
 
 @dataclass
 class SourceVideo:
-    """One distinct video: where it is, and the source keys that mean it."""
+    """One distinct video and its source keys."""
 
     canonical: str
-    video: str  # URL, signature included, or absolute path
-    url: str  # as the source says it
+    video: str  # URL with its signature, or absolute path
+    url: str  # as in the source
     keys: dict[str, KnownVideo | None]
-    attempts: dict[str, int] = field(default_factory=dict)  # of the keys in `errors`
-    failures: frozenset[str] = frozenset()  # how these failed, as `failure_name` has it
-    urls: dict[str, str] = field(default_factory=dict)  # of each key, as the source has it
-    fault: TLDataError | None = None  # known from the text alone
+    attempts: dict[str, int] = field(default_factory=dict)  # key -> attempts in `errors`
+    failures: frozenset[str] = frozenset()  # names of these failures; see `failure_name`
+    urls: dict[str, str] = field(default_factory=dict)  # key -> URL as in the source
+    fault: TLDataError | None = None  # an error of the source row itself
 
 
 class Worklist:
-    """What a source holds, beside what the tables hold. Close it, or use it in `with`."""
+    """The videos of a source joined with the tables. Close it, or use it as a context manager."""
 
     def __init__(self, job: Job, lake: Lake) -> None:
-        """Read the source of a job, and of the tables what concerns it.
+        """Read the source of a job, and its videos in the tables.
 
-        Rows that say the same key and video are one. A row without a URL, a text that is neither a URL nor
-        a file, and a key that stands for different videos become items with a fault; nothing else suffers.
+        Rows with the same key and video are one. A row without a URL, a text that is neither a URL nor a
+        file, and a key of different videos become items with a fault; other rows are not affected.
 
         Raises:
             SchemaMismatch: a column is missing or is not text.
-            SettingsError: the source is not there or cannot be read.
+            SettingsError: the source is missing or cannot be read.
         """
         try:
             import duckdb
@@ -131,12 +131,12 @@ class Worklist:
             for step in STEPS:
                 try:
                     self._con.execute(step)
-                except duckdb.OutOfMemoryException:  # more rows than can be sorted within it
+                except duckdb.OutOfMemoryException:  # too many rows for this limit
                     self._con.execute(f"SET memory_limit = '{MORE_MEMORY}'")
                     self._con.execute(step)
             self.distinct = int(self._con.execute(COUNT).fetchall()[0][0])
             self._read_changes(job)
-            self._con.close()  # and so gives back what sorting took
+            self._con.close()  # releases the memory of the sort
             self._con = duckdb.connect(str(file), config={"memory_limit": CACHE, "threads": 1})
         except BaseException:
             self.close()
@@ -156,17 +156,17 @@ class Worklist:
         self._scratch.close()
 
     def items(self) -> Iterator[SourceVideo]:
-        """The distinct videos in the order of the source; those that are no videos at the end."""
+        """The distinct videos in the order of the source; items with a fault at the end."""
         for _, group in groupby(self._rows(), _which):
             yield _item(list(group))
 
     def hold(self, video: Any) -> None:
-        """Put an inspected video aside, on disk, until all have been inspected."""
+        """Queue an inspected video on disk, until all have been inspected."""
         with (self._scratch.path / "held.pickle").open("ab") as file:
             pickle.dump(video, file)
 
     def held(self) -> Iterator[Any]:
-        """What was put aside, in its order."""
+        """The queued videos in order."""
         path = self._scratch.path / "held.pickle"
         if not path.exists():
             return
@@ -178,28 +178,28 @@ class Worklist:
     def another_means(
         self, column: Literal["video_id", "content_key"], value: str | None, keys: Iterable[str]
     ) -> bool:
-        """Whether the tables have the video under another key than these."""
+        """Whether the tables have the video under a key other than these."""
         asked = f"SELECT 1 FROM past WHERE {column} = ? AND NOT list_contains(?, source_key) LIMIT 1"
         return bool(self._con.execute(asked, [value, list(keys)]).fetchall())
 
     def now_means(self, keys: list[str], video_id: str | None, content_key: str) -> None:
-        """Record that keys of the tables mean another video."""
+        """Record that keys in the tables refer to another video now."""
         self._con.execute(
             "UPDATE past SET video_id = ?, content_key = ? WHERE list_contains(?, source_key)",
             [video_id, content_key, keys],
         )
 
     def gone(self) -> list[GoneVideo]:
-        """Rows of `videos` that a run of this job brought in and whose key the source no longer has."""
+        """Rows of `videos` of this job whose key the source no longer has."""
         rows = self._con.sql("SELECT * FROM gone ORDER BY source_key").to_arrow_table().to_pylist()
         return [
             GoneVideo(r["source_key"], r["content_key"], r["video_id"], tuple(r["made"] or ())) for r in rows
         ]
 
     def _read_changes(self, job: Job) -> None:
-        """Find the rows that left the source, and those that are back in it or have no job yet."""
+        """Find rows that left the source, and rows that returned to it or have no job yet."""
         listed = "SELECT name FROM ordered"
-        whole = not job.limit and self.rows > 0  # a part of a source says nothing about the rest
+        whole = not job.limit and self.rows > 0  # a partial source does not show what was removed
         self._con.execute(
             f"""CREATE TABLE gone AS SELECT source_key, content_key, video_id, made FROM past
             WHERE {whole} AND job = $job AND removed_at IS NULL AND source_key NOT IN ({listed})""",
@@ -231,7 +231,7 @@ class Worklist:
         self.lost = tuple(name for name in absent if self._forget(name))
 
     def _forget(self, name: str) -> bool:
-        """Take an output out of what was made; whether it was in there, as of a table that was removed."""
+        """Remove an output from `made`; returns whether it was there."""
         kept = f"[m FOR m IN made IF split_part(m, ':', 1) <> '{name}']"
         [(count,)] = self._con.execute(
             f"UPDATE past SET made = {kept} WHERE len({kept}) < len(made)"
@@ -239,12 +239,12 @@ class Worklist:
         return bool(count)
 
     def _read_texts(self, lake: Lake) -> None:
-        """Summaries and chapters: a video that is only embedded anew keeps them."""
+        """Read summaries and chapters, which a video with new vectors keeps."""
         for declared in (SUMMARIES, CHAPTERS):
             self._copy(declared.name, lake.batches(declared))
 
     def _copy(self, name: str, rows: pa.RecordBatchReader) -> None:
-        """Make a table of these rows. Batch by batch: an error of the lake stays what it is."""
+        """Create a table of these rows, batch by batch, so that errors of the lake keep their type."""
         self._con.register("part", rows.schema.empty_table())
         self._con.execute(f"CREATE TABLE {name} AS SELECT * FROM part")
         for batch in rows:
@@ -253,7 +253,7 @@ class Worklist:
         self._con.unregister("part")
 
     def texts(self, declared: LakeSchema, video_id: str) -> pa.Table:
-        """The rows of `summaries` or `chapters` of a video; only of a job that refreshes."""
+        """The rows of `summaries` or `chapters` of a video, for a job that refreshes."""
         asked = f"SELECT * FROM {declared.name} WHERE video_id = ?"
         return self._con.sql(asked, params=[video_id]).to_arrow_table().cast(declared.schema)
 
@@ -280,14 +280,14 @@ class Worklist:
 
 
 def failure_name(output: str | None, code: str) -> str:
-    """A failure as `SourceVideo.failures` names it: to tell a new one from one that is known."""
+    """The name of a failure in `SourceVideo.failures`, which distinguishes new from known ones."""
     return f"{output or ''}:{code}"
 
 
 class Scratch:
-    """A temporary folder that is removed by `close`, or by the next run where a process was killed.
+    """A temporary folder that `close` removes, or the next run if the process was killed.
 
-    The folder holds URLs with their signatures: nobody else may read it.
+    It contains signed URLs, so only this user can read it.
     """
 
     def __init__(self) -> None:
@@ -303,7 +303,7 @@ class Scratch:
 
 
 def _remove_abandoned() -> None:
-    """Remove the folders of processes that were killed: those whose lock nobody holds."""
+    """Remove the folders of killed processes, whose locks are free."""
     for folder in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
         try:
             info = folder.stat()
@@ -318,11 +318,11 @@ def _remove_abandoned() -> None:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
         except OSError:
-            continue  # it is in use, or another process has just removed it
+            continue  # in use, or removed by another process
 
 
 def _which(row: dict[str, Any]) -> tuple[bool, str]:
-    """The item that a row belongs to: a key with several meanings, or else a video."""
+    """The item of a row: an ambiguous key, or else a video."""
     ambiguous = bool(row["ambiguous"])
     return ambiguous, row["name" if ambiguous else "canonical"]
 
@@ -353,14 +353,14 @@ def _known(row: dict[str, Any]) -> KnownVideo | None:
 
 def _ambiguous(key: str, places: list[str]) -> MediaRefused:
     shown = ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")
-    text = f"the key {key!r} stands for {len(places)} different videos ({shown}); give each a key of its own"
+    text = f"the key {key!r} stands for {len(places)} different videos ({shown}); use a distinct key for each"
     return MediaRefused(text, "source_key_ambiguous")
 
 
 def _said(key: str | None, text: str | None, base: str, signing: str) -> dict[str, str | None]:
-    """A row of the source: canonical name and usable form of what stands there, or what is wrong with it.
+    """A row of the source: canonical URL and usable form, or its fault.
 
-    Rows without a URL are one item: without a key there is nothing to tell them apart by.
+    Rows without key and URL are one item, because they are indistinguishable.
     """
     if text is None or not text.strip():
         missing = "the row has no URL: its value is NULL or empty"
@@ -378,7 +378,7 @@ def _said(key: str | None, text: str | None, base: str, signing: str) -> dict[st
     except MediaRefused as refused:
         return _row(key or text, text, text, text, refused.code, str(refused.args[0]))
     except (OSError, ValueError, RuntimeError):
-        pass  # a text that not even a path can be made of
+        pass  # not a valid path
     shown = text if len(text) <= 200 else text[:197] + "..."
     message = f"{shown!r} is {NOT_A_PLACE}{missing_file(text)}"
     return _row(key or text, text, text, text, "video_url_invalid", message)
