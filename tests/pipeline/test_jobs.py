@@ -135,7 +135,7 @@ def test_the_schema_is_one(tmp_path: Path) -> None:
         (
             ('"lake"', '"lake"\n[digest]\nfile = "s3://bucket/page.md"'),
             9,
-            "digest.file is 's3://bucket/page.md'; it must be a file on this machine that ends in .md or .html",
+            "digest.file is 's3://bucket/page.md'; it must be a file on this machine that ends in .md or .html",  # noqa: E501
         ),
         (('name = "nightly"', 'engine = "dask"'), 1, "engine is 'dask'; it must be one of duckdb, spark"),
     ],

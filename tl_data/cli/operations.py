@@ -1,4 +1,4 @@
-"""The table of the API's operations: which method, function, command, profile and SDK story each has.
+"""The table of the API's operations with their methods, functions, commands, accounts and SDKs.
 
 `operations()` prints it for the reference; operations that the package leaves out have the reason. Tests
 compare it with the routes of the engine, the service's contract and what the stories of the SDKs carry out.
@@ -16,7 +16,7 @@ _UPLOAD = (
     *("create_asset", "list_assets", "retrieve_asset", "create_upload", "retrieve_upload", "upload_urls"),
     *("report_chunks", "index_asset", "list_indexed_assets", "retrieve_indexed_asset"),
 )
-#: Which methods of the client a record calls, beyond those that make sure that its video is indexed.
+#: The client methods that a record calls, except those that index its video.
 CALLS: dict[str, tuple[str, ...]] = {
     "index_video": (
         *("create_index", "list_indexes", "retrieve_index", "create_task", "list_tasks", "retrieve_task"),
@@ -52,7 +52,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     "analyze_tasks": ("list_analyze_tasks",),
 }
 
-#: Who calls a method that no function of SQL calls.
+#: The callers of methods that no SQL function calls.
 _JOBS = "jobs, `session.analyze_many`"
 _CHANGE = "Python only: it changes or deletes something"
 _PROGRAM = "Python only"
@@ -81,7 +81,7 @@ OTHER_CALLERS: dict[str, str] = {
     ),
 }
 
-#: Beginnings of paths that the service of today has no more, and that of 2025 had not yet.
+#: Prefixes of paths that exist only in the service of 2025, and only in that of today.
 GONE = ("/gist", "/summarize", "/tasks/transfers")
 NEW = (
     *("/analyze/tasks", "/analyze/batches", "/embed-v2", "/entity-collections"),
@@ -132,7 +132,7 @@ _GONE = frozenset(  # from the SDKs of today
         "GET /tasks/transfers/import/{integration_id}/logs",
     )
 )
-_ASSETS = frozenset(  # what the SDKs of today begin with
+_ASSETS = frozenset(  # introduced by the SDKs of today
     (
         *("POST /assets", "GET /assets", "GET /assets/{asset_id}", "DELETE /assets/{asset_id}"),
         "GET /assets/{asset_id}/indexed-assets",
@@ -165,7 +165,7 @@ _BATCHES_AND_ENTITIES = frozenset(  # what the story of today's service carries 
     )
 )
 
-#: Language and version of an SDK -> the operations that its story carries out.
+#: Language and version of an SDK -> the operations of its script in tests/sdk.
 SDKS: dict[tuple[str, str], frozenset[str]] = {
     ("Python", "0.4.11"): _ALL | _GONE | _PUT | {"POST /generate", "GET /tasks/status"},
     ("Python", "1.3.6"): _ALL | _ASSETS | _PATCH,
@@ -184,7 +184,7 @@ SERVED = ("GET /tasks/status", "POST /generate")
 
 
 def sdks_of(route: str) -> str:
-    """The SDKs that carry out an operation: `Python 0.4.11, 1.3.6; JS 1.0.2`."""
+    """The SDKs that run an operation: `Python 0.4.11, 1.3.6; JS 1.0.2`."""
     versions: dict[str, list[str]] = {}
     for (language, version), routes in SDKS.items():
         if route in routes | SDKS_TODAY.get((language, version), frozenset()):
