@@ -37,7 +37,7 @@ def test_a_list_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("as_of = 2026-11-01\n[indx]\nvideo_minute = 1", "no operation 'indx'; there are index, embed_video"),
         ("as_of = 2026-11-01\n[index]\nminute = 1", r"\[index\] no unit 'minute'; there are video_minute"),
         ("as_of = 2026-11-01\n[index]\ncall = -1", r"\[index\] call is -1; a price must be at least 0"),
-        ("[index]\ncall = 1", "say when the prices held"),
+        ("[index]\ncall = 1", "it must be the date of the prices"),
         ("[index", "cannot be read"),
     ],
 )
