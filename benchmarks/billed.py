@@ -32,7 +32,11 @@ def differences(rows: Sequence[Row], ledger: Path, stats: Row, prices: str) -> l
         wrong.append(f"runs that never ended: {going}")
     if left := list((ledger / "runs").iterdir()):
         wrong.append(f"{len(left)} runs whose books are open")
-    answers = [r for r in map(_record, (ledger / "calls").rglob("done")) if r["operation"] != "index"]
+    answers = [
+        record
+        for record in map(_record, (ledger / "calls").rglob("done"))
+        if record["operation"] not in ("index", "asset")  # an asset costs nothing by itself
+    ]
     submitted = sum(row["submitted"] for row in rows)
     minutes = math.fsum(row["video_minutes"] for row in rows)
     analyses = sum(row["calls"] for row in rows) - submitted

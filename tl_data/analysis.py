@@ -72,12 +72,14 @@ class VideoRef:
     content_key: str | None = None
     canonical: str | None = None
     duration_sec: float | None = None
+    former_ids: tuple[str, ...] = ()  # of the same content in other indexes: what they paid for is known
 
     @classmethod
     def of(cls, record: Mapping[str, Any], **more: Any) -> VideoRef:
         """The reference of a record of type `types.VIDEO`."""
         names = ("video_id", "index_id", "asset_id", "duration_sec")
-        return cls(**{name: record.get(name) for name in names}, **more)
+        known: Json = {name: record.get(name) for name in names}
+        return cls(**known, **more)
 
     @property
     def object(self) -> Json | None:
@@ -88,8 +90,11 @@ class VideoRef:
 
     @property
     def contents(self) -> list[str]:
-        """The identifiers in ledger keys: the video's id, then its content; without both, the asset's id."""
+        """The identifiers in ledger keys: the video's id, then its content; without both, the asset's id. Ids
+        of the same content in other indexes come last.
+        """
         keys = [f"video:{self.video_id}" if self.video_id else None, self.content_key]
+        keys += [f"video:{video_id}" for video_id in self.former_ids if video_id != self.video_id]
         return [key for key in keys if key] or [f"asset:{self.asset_id}"]
 
     @property
@@ -436,11 +441,16 @@ class Analyses:
                 together = self._together(request, rest)
                 failures = await self._ledger.failures(call)
                 body = self._body(request, together, f"{call.key}-{failures}", call.key)
-                with about(minutes):
-                    if batched and self._fits_batch(body):
-                        task_id = await self._batches.add(body, minutes)
-                    else:
-                        task_id = str((await self._client.create_analyze_task(**body))["task_id"])
+                try:
+                    with about(minutes):
+                        if batched and self._fits_batch(body):
+                            task_id = await self._batches.add(body, minutes)
+                        else:
+                            task_id = str((await self._client.create_analyze_task(**body))["task_id"])
+                except BadRequest as refused:
+                    if refused.http_status == 422 and not request.parts[number].alone:
+                        refused.retryable = True  # the schema is this release's: another may do better
+                    raise
                 covering.update(dict.fromkeys(together, task_id))
                 return task_id
 

@@ -37,8 +37,15 @@ from tl_data.errors import (
 from tl_data.ledger.contents import Contents
 from tl_data.ledger.ledger import Ledger
 from tl_data.ledger.models import Call, Entry
+from tl_data.ledger.recovery import (
+    INDEXED_ASSET,
+    is_withdrawn,
+    lost_asset,
+    lost_indexing,
+    source_of,
+    upload,
+)
 from tl_data.ledger.recovery import METADATA_KEY as METADATA_KEY
-from tl_data.ledger.recovery import indexing_task, lost_asset, lost_indexed_asset, source_of, upload
 from tl_data.media.identity import Identity, identify, is_url, local_path
 from tl_data.media.preflight import facts_of
 from tl_data.models import (
@@ -47,6 +54,7 @@ from tl_data.models import (
     SEARCH_MODEL_2025,
     SearchModel,
     search_model,
+    text_model,
 )
 from tl_data.settings import Settings
 from tl_data.urls import is_bucket
@@ -54,8 +62,6 @@ from tl_data.usage import current
 
 Json = dict[str, Any]
 
-#: Before the id of an indexed asset where the ledger keeps the id of a task.
-INDEXED_ASSET = "indexed-asset:"
 TASK_BYTES = 2 * GB  # the largest file for POST /tasks; assets may be larger
 
 BYTES_A_SECOND = 250_000  # of a file of unknown length: 2 Mbit/s, as in usual videos
@@ -122,7 +128,7 @@ class Session:
         self._indexes: dict[str, str] = {}
         self.lengths = Lengths()
         self._creating = asyncio.Lock()
-        self._tasks_gone = False  # whether the server has withdrawn /tasks
+        self._tasks_gone = self._assets_gone = False  # whether the server has withdrawn /tasks, /assets
         self._contents = Contents(ledger.storage, likely=settings.same_content == "likely")
         client.host_headers  # noqa: B018 - an invalid file fails here, not at each row
         self._refs: dict[tuple[str, str], VideoRef] = {}
@@ -213,6 +219,11 @@ class Session:
         """The search model of an index; None for an unknown one, such as the embedded engine's."""
         rows = [row for name in await self.index_models(index_id) if (row := search_model(name))]
         return rows[0] if rows else None
+
+    async def index_vectors(self, index_id: str) -> list[str]:
+        """The kinds of evidence of which the videos of an index have vectors."""
+        model = await self.index_search_model(index_id)
+        return list(model.vectors if model else map(self.embedding_option, ("visual", "audio")))
 
     @staticmethod
     def is_id(video: str) -> bool:
@@ -319,42 +330,61 @@ class Session:
                 "enable_video_stream": enable_video_stream,
                 "video_minutes": length / 60,
             }
-            if not await self._needs_asset(video):
+            asset_id = await self.asset_to_index(video, identity)
+            if asset_id is None:
                 try:
                     async with self.sendable(video) as sent:
                         task = await self.client.create_task(index, **options, **source_of(sent))
                     created = task.get("created_at")
                     return str(task["_id"])
                 except (NotFound, BadRequest) as gone:
-                    if not _is_gone(gone):
+                    if not is_withdrawn(gone) or self._assets_gone:
                         raise
                     self._tasks_gone = True
-            asset = await self.asset(video, identity)
-            made = await self.client.index_asset(index, str(asset["_id"]), **options)
+                asset_id = str((await self.asset(video, identity))["_id"])
+            try:
+                made = await self.client.index_asset(index, asset_id, **options)
+            except NotFound:
+                await self.forget_asset(identity)
+                raise
             return INDEXED_ASSET + str(made["_id"])
 
         async def find() -> str | None:
-            if not await self._needs_asset(video):
-                try:
-                    return await indexing_task(self.client, self.watcher, index, call.key)
-                except NotFound as gone:
-                    if not _is_gone(gone):
-                        raise
-            found = await lost_indexed_asset(self.client, index, call.key)
-            return found and INDEXED_ASSET + found
+            return await lost_indexing(self.client, self.watcher, index, call.key)
 
         current().model = self.vectors_by
         entry = await self.ledger.submit(call, send, find)
         return call, entry if entry.reused else replace(entry, created_at=created)
 
-    async def _needs_asset(self, video: str) -> bool:
-        """Whether to index as an asset: the file is too large for /tasks, or /tasks is withdrawn."""
-        if self._tasks_gone or self.client.generation == "2025" or is_url(video):
+    async def indexes_assets(self, video: str) -> bool:
+        """Whether a video is indexed as an asset: on an account of today, without /tasks, and where its file
+        is too large for /tasks.
+        """
+        if self._tasks_gone or self._assets_gone:
             return self._tasks_gone
+        if self.models is None and await self.client.account_generation() == "today":
+            return True
+        if self.client.generation == "2025" or is_url(video):
+            return False
         try:
             return (await asyncio.to_thread(local_path(video).stat)).st_size > TASK_BYTES
         except OSError:
             return False  # the upload raises the error
+
+    async def asset_to_index(self, video: str, identity: Identity) -> str | None:
+        """The id of the asset that a video is indexed as, ready; None where it goes by /tasks.
+
+        Raises what `asset` raises.
+        """
+        if not await self.indexes_assets(video):
+            return None
+        try:
+            return str((await self.asset(video, identity))["_id"])
+        except (NotFound, BadRequest) as gone:
+            if not is_withdrawn(gone) or self._tasks_gone:
+                raise
+            self._assets_gone = True
+            return None
 
     async def header_seconds(self, video: str) -> float:
         """The length in the file's header if a limit of video minutes is set; 0 if unknown."""
@@ -379,23 +409,59 @@ class Session:
         """Wait for a submitted video and store its record in the ledger."""
         if entry.state == "done":
             return dict(entry.result)
+        ready = await self.ready_video(call, entry)
+        record, _ = await self.read_video(call, entry, ready)
+        return record
+
+    async def ready_video(self, call: Call, entry: Entry) -> Json:
+        """Wait until a submitted video is in its index.
+
+        Returns:
+            Its record of type `types.VIDEO`, as far as a list shows it: with `video_id`, `index_id`, perhaps
+            `asset_id` and `duration_sec`. `read_video` completes it.
+        """
+        if entry.state == "done":
+            return dict(entry.result)
         task_id, index = str(entry.task_id), str(call.params["index_id"])
+        new = not entry.reused
         try:
             if task_id.startswith(INDEXED_ASSET):
-                found = await self.watcher.wait_indexed(task_id.removeprefix(INDEXED_ASSET), index)
-            else:
-                task = await self.watcher.wait(task_id, index, since=entry.created_at)
-                found = await self.client.retrieve_video(index, str(task["video_id"]))
+                shown = await self.watcher.wait_indexed(task_id.removeprefix(INDEXED_ASSET), index, new=new)
+                return video_record(shown, index, None)
+            shown = await self.watcher.wait(task_id, index, since=entry.created_at, new=new)
+            return video_record({**shown, "_id": str(shown["video_id"])}, index, task_id)
         except (TaskFailed, NotFound) as failed:
             await self.ledger.fail(call, failed)
             raise
-        record = video_record(found, index, None if task_id.startswith(INDEXED_ASSET) else task_id)
+
+    async def read_video(
+        self, call: Call, entry: Entry, ready: Mapping[str, Any], **options: Any
+    ) -> tuple[Json, Json]:
+        """Read a video that is in its index, and keep its record in the ledger.
+
+        Args:
+            options: `embedding_option` and `transcription`, as of `Client.retrieve_video`.
+
+        Returns:
+            The record, and the API's answer that it is made of.
+        """
+        index, video_id = str(ready["index_id"]), str(ready["video_id"])
+        by_asset = str(entry.task_id or "").startswith(INDEXED_ASSET)
+        retrieve = self.client.retrieve_indexed_asset if by_asset else self.client.retrieve_video
+        if entry.state == "done":
+            return dict(entry.result), await retrieve(index, video_id, **options)
+        try:
+            found = await retrieve(index, video_id, **options)
+        except NotFound as gone:
+            await self.ledger.fail(call, gone)
+            raise
+        record = video_record(found, index, None if by_asset else entry.task_id)
         minutes = float(record["duration_sec"] or 0.0) / 60
         self.arrived += 1
         await self.ledger.finish(call, record, video_minutes=minutes)
         if not entry.reused:
             current().video_minutes += minutes - call.video_minutes  # the difference to the estimate
-        return record
+        return record, found
 
     # ---- texts ----------------------------------------------------------------------------------
 
@@ -421,7 +487,7 @@ class Session:
         if known is not None:
             url = video if fetched else None
             return await self._with_asset(VideoRef.of(known, url=url, content_key=identity.content_key))
-        names = {"content_key": identity.content_key, "canonical": identity.canonical}
+        names: Json = {"content_key": identity.content_key, "canonical": identity.canonical}
         if fetched:
             return VideoRef(url=video, duration_sec=self.lengths.of(video), **names)
         asset = await self.asset(video, identity)
@@ -500,9 +566,13 @@ class Session:
             MediaRefused: the file cannot be read, or the service refused it.
             TaskFailed: the service accepted it and failed to process it.
         """
+        call, entry = await self.submit_asset(video, identity)
+        return await self.collect_asset(call, entry)
+
+    async def submit_asset(self, video: str, identity: Identity | None = None) -> tuple[Call, Entry]:
+        """Make sure that an asset of this content exists, without waiting for it."""
         identity = identity or await self.identify(video)
-        # Nothing is billed for it: what is made of it is.
-        call = Call("asset", identity.content_key, {}, None, content=identity.canonical, units=0)
+        call = self.asset_call(identity)
 
         async def send() -> str:
             async with self.sendable(video) as sent:
@@ -511,7 +581,18 @@ class Session:
         async def find() -> str | None:
             return await lost_asset(self.client, call.key)
 
-        entry = await self.ledger.submit(call, send, find)
+        return call, await self.ledger.submit(call, send, find)
+
+    async def forget_asset(self, identity: Identity) -> None:
+        """Have the asset of this content made anew the next time: the service does not have it any more."""
+        await self.ledger.forget(self.asset_call(identity).key)
+
+    def asset_call(self, identity: Identity) -> Call:
+        """The ledger's name for the asset of this content, which costs nothing by itself."""
+        return Call("asset", identity.content_key, {}, None, content=identity.canonical, units=0)
+
+    async def collect_asset(self, call: Call, entry: Entry) -> Json:
+        """Wait until an asset is ready: `_id`, `duration`, `size`, `filename`."""
         if entry.state == "done":
             return dict(entry.result)
         try:
@@ -558,6 +639,16 @@ class Session:
             await asyncio.sleep(pause)
             waited += pause
             pause = min(self.settings.poll_interval, pause * 1.5)
+
+    async def batches_texts(self) -> bool:
+        """Whether analyses of assets go by batches: an account of today, and a model that takes them."""
+        model = text_model(self.analyze_model)
+        return (
+            model is not None
+            and model.batches
+            and self.models is None
+            and await self.client.account_generation() == "today"
+        )
 
     async def analyze_one(self, request: TextRequest) -> TextResult:
         """Run one request, from the ledger or by a call. Raises its first error."""
@@ -639,12 +730,6 @@ class Session:
         if model is None:
             return self.texts_by
         return made_by(model, self.models.analyze if self.models else None)
-
-
-def _is_gone(error: NotFound | BadRequest) -> bool:
-    """Whether an error means that the endpoint is withdrawn, not that an object is missing."""
-    codes = (None, "endpoint_not_exists", "endpoint_deprecated")
-    return error.http_status in (404, 405, 410) and error.code in codes
 
 
 def _there_are(index: str, names: list[str]) -> str:

@@ -1,17 +1,26 @@
-"""Jobs over short videos, each with a ledger and an index of its own."""
+"""Jobs over short videos, each with a ledger and an index of its own, on both kinds of account."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.conftest import Engine
+from tests.support import media
 from tl_data.connection import Connection, connect
+from tl_data.demo.file_server import FileServer
 from tl_data.pipeline.job import Job, Source
+
+PRICES = (
+    "as_of = 2026-11-01\n[index]\nvideo_minute = 0.042\n"
+    "[analyze]\nvideo_minute = 0.0292\noutput_token = 0.0000075\n"
+)
 
 
 @pytest.fixture
@@ -40,3 +49,91 @@ def close(job: Job) -> None:
     """Close the connection of a job."""
     connection: Connection = connect(job.load_settings())
     connection.close()
+
+
+@dataclass
+class Account:
+    """An account of the service at one time, with its own counts of requests and its own bill."""
+
+    profile: str
+    base_url: str
+    urls: list[str]  # of four distinct videos of four seconds
+    folder: Path
+    job: Callable[..., Job]
+
+    @property
+    def today(self) -> bool:
+        return self.profile == "today"
+
+    def get(self, name: str) -> dict[str, Any]:
+        root = self.base_url.removesuffix("/v1.3")
+        found: dict[str, Any] = httpx.get(f"{root}/_engine/{name}").raise_for_status().json()
+        return found
+
+    def requests(self) -> dict[str, int]:
+        """Requests so far by route."""
+        return {route: sum(n.values()) for route, n in self.get("stats")["requests"].items()}
+
+    def sent(self) -> int:
+        """Requests so far that make something, as tasks, assets and batches: those that are not polls."""
+        return sum(n for route, n in self.requests().items() if route.startswith("POST "))
+
+    def bill(self) -> dict[str, tuple[int, int]]:
+        """Microseconds of video and calls so far, by operation."""
+        return {name: (u["video_us"], u["calls"]) for name, u in self.get("bill").items()}
+
+    def faults(self, *rules: dict[str, Any]) -> None:
+        """Let requests fail from now on; without rules, none."""
+        root = self.base_url.removesuffix("/v1.3")
+        httpx.put(f"{root}/_engine/faults", json={"fault": list(rules)}).raise_for_status()
+
+
+@pytest.fixture(scope="session")
+def four_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four distinct videos of four seconds."""
+    folder = tmp_path_factory.mktemp("four")
+    for number in range(4):
+        path = media.write(folder / f"{number}.mp4", seconds=4, width=360, height=360, fps=5, audio=None)
+        box = f"video {number}".encode()
+        with path.open("ab") as file:
+            file.write((len(box) + 8).to_bytes(4, "big") + b"free" + box)
+    return folder
+
+
+@pytest.fixture(params=["today", "2025"])
+def account(request: pytest.FixtureRequest, four_videos: Path, tmp_path: Path) -> Iterator[Account]:
+    """Each kind of account in turn; the engines are shared."""
+    profile = request.param
+    engine: Engine = request.getfixturevalue("today" if profile == "today" else "account_2025")
+    yield from account_of(profile, engine, four_videos, tmp_path)
+
+
+def account_of(profile: str, engine: Engine, folder: Path, tmp_path: Path) -> Iterator[Account]:
+    """An account on this engine, with a ledger and an index of its own."""
+    (tmp_path / "prices.toml").write_text(PRICES)
+    settings = {
+        "api_key": "tlk_A0KEY",
+        "base_url": engine.base_url,
+        "home": str(tmp_path / "home"),
+        "ledger": str(tmp_path / "ledger"),
+        "index": f"test-{uuid.uuid4().hex[:12]}",
+        "poll_interval": 0.3,
+        "retries": 1,
+    }
+    with FileServer(folder) as server:
+        urls = [server.url(f"{number}.mp4") for number in range(4)]
+
+        def job(**changes: Any) -> Job:
+            source = Source("urls", tuple(changes.pop("urls", urls)))
+            prices = str(tmp_path / "prices.toml")
+            more = changes.pop("settings", {})
+            return Job(
+                source, str(tmp_path / "lake"), settings={**settings, **more}, prices=prices, **changes
+            )
+
+        account = Account(profile, engine.base_url, urls, folder, job)
+        try:
+            yield account
+        finally:
+            account.faults()
+            close(job())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tl_data.client.local_server import reindex_videos
@@ -127,7 +127,8 @@ async def _submitted(session: Session, call: Call, old: Entry) -> Entry:
     async def none() -> None:
         return None
 
-    return await session.ledger.submit(call, same, none)
+    entry = await session.ledger.submit(call, same, none)
+    return replace(entry, reused=True)  # the task is as old as the record
 
 
 def _videos(count: int) -> str:

@@ -17,9 +17,11 @@ from tl_data.settings import Settings
 Json = dict[str, Any]
 
 SEND_AFTER = 0.5  # seconds without a new item after which a batch is sent
-FIRST_POLL = 0.25  # seconds; grows to `poll_interval`
+FIRST_POLL = 0.25  # seconds; doubles up to `poll_interval`, then grows with the age of the batch
+LONGEST_PAUSE = 60.0  # seconds between two polls of a batch, at most
 PARTIAL = 60.0  # seconds between reads of the partial results of a running batch
 ENDED = ("completed", "canceled", "expired")
+MOST_HOURS = BATCH_HOURS * 0.95  # of video in a batch: lengths may be known roughly
 
 
 @dataclass
@@ -46,7 +48,7 @@ class Batches:
         self._tasks: set[asyncio.Task[None]] = set()
         self._batches: dict[str, _Batch] = {}
         self._batch_of: dict[str, _Batch] = {}  # by task
-        self._slots = asyncio.Semaphore(ACTIVE_BATCHES)
+        self._active = 0  # batches that were sent and have not ended
         self._unsupported = False  # the server does not support batches
 
     async def aclose(self) -> None:
@@ -73,7 +75,7 @@ class Batches:
         item = _Item(body, minutes, asyncio.get_running_loop().create_future())
         self._waiting.append(item)
         hours = sum(each.minutes for each in self._waiting) / 60
-        if len(self._waiting) >= BATCH_ITEMS or hours > BATCH_HOURS * 0.95:
+        if len(self._waiting) >= BATCH_ITEMS or hours > MOST_HOURS:
             self._flush()
         else:
             if self._timer:
@@ -82,38 +84,60 @@ class Batches:
         return await item.task_id
 
     def _flush(self) -> None:
+        """Send what waits, as far as the account takes another batch; the rest goes when one has ended."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        waiting, self._waiting = self._waiting, []
-        # A batch has one mode. It is sent in an empty context, so that it is on no single caller's usage.
-        for mode in sorted({_mode(item) for item in waiting}):
-            items = [item for item in waiting if _mode(item) == mode]
+        while self._active < ACTIVE_BATCHES and (items := self._next()):
+            self._active += 1
             self._start(items)
 
+    def _next(self) -> list[_Item]:
+        """The items of the next batch, of one mode, as many as one takes. Cancelled ones are dropped."""
+        self._waiting = [item for item in self._waiting if not item.task_id.done()]
+        items: list[_Item] = []
+        hours = 0.0
+        for item in self._waiting:
+            if _mode(item) != _mode(self._waiting[0]):
+                continue
+            hours += item.minutes / 60
+            if items and (len(items) == BATCH_ITEMS or hours > MOST_HOURS):
+                break
+            items.append(item)
+        chosen = set(map(id, items))
+        self._waiting = [item for item in self._waiting if id(item) not in chosen]
+        return items
+
     def _start(self, items: list[_Item]) -> None:
+        # In an empty context, so that it is on no single caller's usage.
         task = asyncio.get_running_loop().create_task(self._send(items), context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _send(self, items: list[_Item]) -> None:
-        """Create a batch, and hold its slot until it has ended."""
-        async with self._slots:
-            try:
-                batch = await self._create(items)
-            except BaseException as error:
-                for item in items:
-                    if not item.task_id.done():
-                        item.task_id.set_exception(copy(error) if isinstance(error, Exception) else error)
-                if not isinstance(error, Exception):
-                    raise
-                return
+        """Create a batch, and count it as active until it has ended."""
+        try:
+            batch = await self._create(items)
             if batch is not None and batch.poller is not None:
                 await asyncio.wait([batch.poller])
+        except BaseException as error:
+            for item in items:
+                if item.task_id.done():
+                    continue
+                if isinstance(error, Exception):
+                    item.task_id.set_exception(copy(error))
+                else:
+                    item.task_id.cancel()
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._active -= 1
+            if self._waiting and self._timer is None:
+                self._flush()
 
     async def _create(self, items: list[_Item]) -> _Batch | None:
         """Create a batch of these items; None if they were sent in another way."""
-        if len(items) == 1 or self._unsupported:
+        if self._unsupported:
             await self._one_by_one(items)
             return None
         model, mode = str(items[0].body.get("model_name")), _mode(items[0])
@@ -140,6 +164,7 @@ class Batches:
             if failed.http_status != 504 or len(items) < 2:
                 raise
             half = len(items) // 2  # too large to be created in time; nothing was created
+            self._active += 2
             self._start(items[:half])
             self._start(items[half:])
             return None
@@ -213,12 +238,13 @@ class Batches:
     async def _poll(self, batch: _Batch) -> None:
         """Poll a batch until it ends, and deliver its results as they arrive."""
         loop = asyncio.get_running_loop()
-        answered = read = loop.time()
+        began = answered = read = loop.time()
         pause, ended_items = FIRST_POLL, 0
         try:
             while True:
                 await asyncio.sleep(pause)
-                pause = min(self._settings.poll_interval, pause * 1.5)
+                age = min(LONGEST_PAUSE, (loop.time() - began) / 4)
+                pause = max(min(self._settings.poll_interval, pause * 2), age)
                 try:
                     state = await self._client.retrieve_batch(batch.batch_id)
                     answered = loop.time()

@@ -323,8 +323,7 @@ async def video_vectors(
     wanted = [tl.embedding_option(o) for o in embedding_option or []]
     if tl.is_id(video):
         index = await tl.index_id(index_id)
-        row = await tl.index_search_model(index)
-        kinds = wanted or list(row.vectors if row else map(tl.embedding_option, ("visual", "audio")))
+        kinds = wanted or await tl.index_vectors(index)
         full = await tl.client.retrieve_video(index, video, embedding_option=kinds)
         return segments(full)
     options = {

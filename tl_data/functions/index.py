@@ -75,7 +75,13 @@ async def clips(
     full = await tl.client.retrieve_video(
         known["index_id"], known["video_id"], embedding_option=[option], transcription=True
     )
+    return clip_rows(full, option)
+
+
+def clip_rows(full: dict[str, Any], option: str) -> Rows:
+    """The clips of the API's answer about a video, with the vectors of one kind of evidence."""
     segments = [s for s in segments_of(full) if s["embedding_scope"] == "clip"]
+    segments = [s for s in segments if s["embedding_option"] in (option, None)]
     segments.sort(key=lambda s: (s["start_sec"], s["end_sec"]))
     speech = full.get("transcription") or []
     thumbnails = (full.get("hls") or {}).get("thumbnail_urls") or []

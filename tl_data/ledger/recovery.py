@@ -33,6 +33,9 @@ Like = Literal["marked", "same", "unknown", "other"]
 #: The name of the ledger's key in a video's `user_metadata`, for recovery after a crash.
 METADATA_KEY = "tl_data_key"
 
+#: The prefix of the id of an indexed asset where the ledger has the id of an indexing task.
+INDEXED_ASSET = "indexed-asset:"
+
 #: States of an unfinished task.
 UNFINISHED = ["uploading", "validating", "pending", "queued", "indexing"]
 
@@ -95,6 +98,34 @@ async def lost_indexed_asset(client: Client, index: str, key: str) -> str | None
         if found.get("status") != "failed":
             return str(found["_id"])
     return None
+
+
+async def lost_indexing(client: Client, watcher: TaskWatcher | None, index: str, key: str) -> str | None:
+    """What an earlier, lost request made to index the content of this key, as the ledger names it: an indexed
+    asset, or a task of /tasks; None if there is neither.
+
+    Args:
+        watcher: waits for tasks that do not show yet what they are for; None: they are passed over.
+    """
+    if await client.account_generation() == "today":
+        try:
+            if (found := await lost_indexed_asset(client, index, key)) is not None:
+                return INDEXED_ASSET + found
+        except (NotFound, BadRequest) as gone:
+            if not is_withdrawn(gone):
+                raise
+    try:
+        return await indexing_task(client, watcher, index, key)
+    except (NotFound, BadRequest) as gone:
+        if not is_withdrawn(gone):
+            raise
+        return None
+
+
+def is_withdrawn(error: NotFound | BadRequest) -> bool:
+    """Whether the endpoint does not exist on this account, rather than what it was asked for."""
+    codes = (None, "endpoint_not_exists", "endpoint_deprecated")
+    return error.http_status in (404, 405, 410) and error.code in codes
 
 
 async def indexing_task(client: Client, watcher: TaskWatcher | None, index: str, key: str) -> str | None:

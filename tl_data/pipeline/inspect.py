@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -17,11 +17,13 @@ import orjson
 
 from tl_data._version import __version__
 from tl_data.analysis import VideoRef
+from tl_data.client.assets import DIRECT
 from tl_data.errors import APIError, LedgerError, MediaRefused, MissingExtra, TLDataError
 from tl_data.ledger.models import Call, Unreadable
-from tl_data.ledger.recovery import indexing_task
-from tl_data.media.identity import Identity
+from tl_data.ledger.recovery import lost_indexing
+from tl_data.media.identity import Identity, is_url
 from tl_data.media.preflight import Limits, facts_of, limits_of, refusal
+from tl_data.models import text_model
 from tl_data.object_store import Storage
 from tl_data.pipeline.outputs import is_text
 from tl_data.pipeline.texts import Analysis, Texts
@@ -78,6 +80,8 @@ class VideoStatus:
     needed: tuple[str, ...] = ()  # outputs that are missing in the tables
     analyses: list[Analysis] = field(default_factory=list)  # unpaid ones
     indexing: bool = True  # whether it needs an index; texts alone do not on an account of today
+    makes_asset: bool = False  # whether it becomes an asset first: to be indexed, or for a batch of analyses
+    requests: int = 0  # about this video alone; polls and batches are shared
     output_errors: dict[str, TLDataError] = field(default_factory=dict)  # outputs with a final refusal
     kept: tuple[str, ...] = ()  # outputs to keep from the same content by another model
     kept_of: str | None = None  # the video id of that content
@@ -129,14 +133,23 @@ async def inspect_video(
         if any(row.video_id is None for row in current) and not all(map(is_text, needed)):
             needed = names  # its paid texts get the id of the indexed video
     video = VideoStatus(item, "new", identity, needed=needed, kept=kept, kept_of=kept_of)
+    await _state_of(session, video, index_id, measure)
+    if video.error is None:
+        await _count_requests(session, video)
+    return video
+
+
+async def _state_of(session: Session, video: VideoStatus, index_id: str | None, measure: bool) -> None:
+    """Add what ledger and header say of a video that the tables do not have in full."""
+    assert video.identity is not None
     if index_id is not None:
         try:
-            await _remember(session, video, index_id, session.index_call(identity, index_id))
+            await _remember(session, video, index_id, session.index_call(video.identity, index_id))
         except Unreadable as error:
-            return VideoStatus(item, "refused", identity, error=error)
+            video.state, video.error = "refused", error
         if video.state == "known" or video.error:
-            return video
-    video.indexing = any(not is_text(name) for name in needed) or (
+            return
+    video.indexing = any(not is_text(name) for name in video.needed) or (
         await session.client.account_generation() == "2025"
     )
     if measure or not video.indexing:
@@ -144,8 +157,40 @@ async def inspect_video(
     if video.error is None:
         await _count_analyses(session, video)
         if not (video.indexing or video.analyses):
-            video.state = "known"  # SQL or another job has paid for all of its texts
-    return video
+            video.state = "known"  # SQL or another job paid for all of its texts
+
+
+async def _count_requests(session: Session, video: VideoStatus) -> None:
+    """Count the requests that are about this video alone, and find out whether it becomes an asset."""
+    assert video.identity is not None
+    reads = bool({"clips", "vectors"}.intersection(video.needed))
+    analyses, today = len(video.analyses), await session.client.account_generation() == "today"
+    batched = await session.batches_texts()
+    if video.state == "known":
+        video.requests = int(reads)
+        if analyses and today and video.indexing and not (video.record or {}).get("asset_id"):
+            video.requests += 1  # its asset is asked for
+    elif video.state == "attached":
+        video.requests = 2  # how far it is, and what is in it
+    elif video.indexing:
+        video.makes_asset = await session.indexes_assets(video.item.video)
+        video.requests = 2
+    else:
+        video.makes_asset = bool(analyses) and (batched or not await session.is_fetched(video.item.video))
+    if video.makes_asset:
+        video.requests += await _asset_requests(session, video.item.video, video.identity)
+    if not batched:
+        video.requests += analyses * (2 if today else 1)  # a task and its result, or an answer at once
+
+
+async def _asset_requests(session: Session, video: str, identity: Identity) -> int:
+    """The requests that make the asset of a video: one, or none where the ledger has it."""
+    entry = await session.ledger.get(session.asset_call(identity))
+    if entry is not None and entry.state in ("submitted", "done"):
+        return 0
+    if is_url(video) or (identity.size_bytes or 0) <= DIRECT:
+        return 1
+    return 3  # begun, looked up and completed; very large files take more
 
 
 def is_current(row: KnownVideo | None, identity: Identity, model: str) -> bool:
@@ -173,7 +218,7 @@ async def _remember(session: Session, video: VideoStatus, index_id: str, call: C
         return
     if entry.state == "claimed":
         # Its owner may have been stopped between sending and recording: ask the platform.
-        if await indexing_task(session.client, None, index_id, call.key) is not None:
+        if await lost_indexing(session.client, None, index_id, call.key) is not None:
             video.state = "attached"
         return
     if entry.state == "failed":
@@ -192,14 +237,24 @@ async def _count_analyses(session: Session, video: VideoStatus) -> None:
     """Determine the unpaid analyses of its texts, and outputs with a final refusal."""
     if (texts := Texts.of(video.needed)) is None or video.identity is None:
         return
-    identity, names = video.identity, ("video_id", "index_id", "asset_id")
-    ref = VideoRef(
-        **{name: (video.record or {}).get(name) for name in names},
-        content_key=identity.content_key,
-        canonical=identity.canonical,
-        duration_sec=video.seconds,
-    )
+    ref = ref_of(video, {**(video.record or {}), "duration_sec": video.seconds})
     video.analyses, video.output_errors = await texts.missing(session, ref)
+
+
+def ref_of(video: VideoStatus, record: Mapping[str, Any]) -> VideoRef:
+    """A video of a job by every name it has: those of its record, its URL, and the ids of the same content in
+    the tables.
+    """
+    assert video.identity is not None
+    key, url = video.identity.content_key, video.item.video
+    rows = [row for row in video.item.keys.values() if row and row.content_key == key]
+    return VideoRef.of(
+        record,
+        url=url if is_url(url) else None,
+        content_key=key,
+        canonical=video.identity.canonical,
+        former_ids=tuple(dict.fromkeys(row.video_id for row in rows if row.video_id)),
+    )
 
 
 async def _measure(session: Session, video: VideoStatus) -> None:
@@ -238,4 +293,9 @@ def _limits(session: Session, video: VideoStatus) -> Limits | None:
     video that is too long for texts still gets clips."""
     if session.models is not None or session.client.generation == "2025":
         return limits_of(session.search_model, session.analyze_model)
-    return limits_of(session.search_model if video.indexing else session.analyze_model)
+    if video.indexing:
+        return limits_of(session.search_model)
+    limits, model = limits_of(session.analyze_model), text_model(session.analyze_model)
+    if limits is not None and model is not None and model.windows:
+        return replace(limits, longest_sec=model.windowed_sec)  # it is analysed window by window
+    return limits

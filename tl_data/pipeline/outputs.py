@@ -1,4 +1,4 @@
-"""The outputs of a video: rows of the tables, created by the functions of the catalog."""
+"""The outputs of a video: rows of the tables. One request reads its clips and vectors."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
-from tl_data import catalog
+from tl_data.analysis import VideoRef
 from tl_data.errors import (
     LakeError,
     LedgerError,
     NotAllowed,
+    NotFound,
     QuotaExhausted,
     SchemaMismatch,
     SettingsError,
     TLDataError,
 )
+from tl_data.functions.embed import segments
+from tl_data.functions.index import clip_rows
 from tl_data.lake.base import Group, rows_of
-from tl_data.lake.schemas import CLIPS, FRAMES, SUMMARIES, TABLES, VECTORS
+from tl_data.lake.schemas import CLIPS, FRAMES, TABLES, VECTORS
 from tl_data.ledger.models import Unreadable
 from tl_data.media.frames import frames_of
-from tl_data.media.identity import Identity
 from tl_data.pipeline.job import Job
-from tl_data.pipeline.texts import Texts, ref_of
+from tl_data.pipeline.texts import Texts
 from tl_data.session import Session
-from tl_data.usage import receipt
 
 Json = dict[str, Any]
 
@@ -94,84 +94,36 @@ class Made:
         self.tables[table] = rows if before is None else pa.concat_tables([before, rows])
 
 
-async def make(
+#: Reads a video in its index once, with vectors and transcription as asked: its record and the API's answer.
+Read = Callable[..., Awaitable[tuple[Json, Json]]]
+
+
+async def make_texts(
     session: Session,
     names: Sequence[str],
-    record: Mapping[str, Any],
-    source: str,
-    identity: Identity,
+    video: VideoRef,
+    made: Made,
     lane: asyncio.Semaphore,
-) -> Made:
-    """Create outputs of a video: rows by table. The ledger has their cost.
+) -> None:
+    """Create the texts among these outputs of a video. The ledger has their cost.
 
     A failed output does not affect the others.
 
     Args:
-        record: of the indexed video, as `types.VIDEO`; without `video_id` only texts can be made.
-        source: path or URL of the video, for its pictures.
+        video: by every name that is known.
+        made: receives the rows.
         lane: limits the concurrent calls. Analyses by tasks are not counted: they only wait, and more waiting
             tasks make larger batches.
 
     Raises:
         TLDataError: an error that is not specific to this video: `guardrails.FATAL`.
     """
-    made = Made()
-    video_id = str(record.get("video_id"))
-
-    async def ask(name: str, **arguments: Any) -> Any:
-        function = catalog.FUNCTIONS[name]
-        given = function.arguments({"video": video_id, "index_id": record["index_id"], **arguments})
-        with receipt():  # counts the tokens of this call alone
-            return await function.run(session, **given)
-
-    async def attempt(name: str, rows: Callable[[], Awaitable[pa.Table]]) -> None:
-        try:
-            found = await rows()
-        except Unreadable as error:  # a damaged ledger record of this call alone
-            made.failures[name] = error
-            return
-        except FATAL:
-            raise
-        except TLDataError as error:
-            made.failures[name] = error
-            return
-        made.add(name, found)
-
-    async def clips() -> pa.Table:
-        model = {"video_id": video_id, "model": session.vectors_by}
-        return rows_of(CLIPS, [{**model, **_kept(clip)} for clip in await ask("clips")])
-
-    async def vectors() -> pa.Table:
-        return _vectors(session, video_id, await ask("video_vectors"))
-
-    async def frames() -> pa.Table:
-        pictures = await asyncio.to_thread(frames_of, source, record.get("duration_sec"))
-        return rows_of(FRAMES, [{"video_id": video_id, **picture} for picture in pictures])
-
-    async def summary(prompt: str) -> pa.Table:
-        gist = await ask("gist")  # paid once for all prompts, through the ledger
-        row = {
-            "video_id": video_id,
-            "prompt": prompt,
-            "summary": await ask("summarize", prompt=prompt or None),
-            **gist,
-            "model": session.texts_by,
-            "made_at": datetime.now(UTC),
-        }
-        return rows_of(SUMMARIES, [row])
-
-    for name, rows in (("clips", clips), ("vectors", vectors), ("frames", frames)):
-        if name in names:
-            async with lane:
-                await attempt(name, rows)
     if (texts := Texts.of(names)) is None:
-        return made
-    known = {"content_key": identity.content_key, "canonical": identity.canonical}
+        return
     try:
-        ref = await ref_of(session, record, source, **known)
         at_once = await session.client.account_generation() == "2025"
         async with lane if at_once else nullcontext():
-            found, errors = await texts.make(session, ref)
+            found, errors = await texts.make(session, video)
     except FATAL:
         raise
     except TLDataError as failed:
@@ -182,7 +134,68 @@ async def make(
     made.failures |= errors
     for name, table in found.items():
         made.add(name, table)
-    return made
+
+
+async def make_from_index(
+    session: Session,
+    names: Sequence[str],
+    record: Json,
+    read: Read,
+    source: str,
+    made: Made,
+    lane: asyncio.Semaphore,
+) -> Json:
+    """Add the clips, vectors and frames among these outputs to what was made of a video, by one request.
+
+    An output that fails keeps none of the others out.
+
+    Args:
+        record: of the video, as `types.VIDEO`, as far as it is known.
+        source: path or URL of the video, for its frames.
+        lane: bounds the calls in flight.
+
+    Returns:
+        The record of the video, complete.
+
+    Raises:
+        NotFound: the video is not in the index any more.
+        TLDataError: something is wrong that is not this video's: `FATAL`.
+    """
+    index_id, options = str(record["index_id"]), dict[str, Any]()
+    if "vectors" in names:
+        options["embedding_option"] = await session.index_vectors(index_id)
+    if "clips" in names:
+        visual = session.embedding_option("visual")
+        options["embedding_option"] = list(dict.fromkeys([visual, *options.get("embedding_option", ())]))
+        options["transcription"] = True
+    try:
+        async with lane:
+            record, full = await read(**options)
+    except (NotFound, *FATAL):
+        raise
+    except TLDataError as error:
+        from_index = [name for name in names if not is_text(name)]
+        if not from_index:
+            raise
+        made.failures |= dict.fromkeys(from_index, error)
+        return record
+    video_id = str(record["video_id"])
+    if "clips" in names:
+        key = {"video_id": video_id, "model": session.vectors_by}
+        clips = clip_rows(full, session.embedding_option("visual"))
+        made.add("clips", rows_of(CLIPS, [{**key, **_kept(clip)} for clip in clips]))
+    if "vectors" in names:
+        made.add("vectors", _vectors(session, video_id, segments(full)))
+    if "frames" in names:
+        async with lane:
+            try:
+                pictures = await asyncio.to_thread(frames_of, source, record.get("duration_sec"))
+                made.add("frames", rows_of(FRAMES, [{"video_id": video_id, **p} for p in pictures]))
+            except FATAL:
+                raise
+            except TLDataError as error:
+                made.failures["frames"] = error
+    return record
 
 
 def _vectors(session: Session, video_id: str, segments: list[Json]) -> pa.Table:

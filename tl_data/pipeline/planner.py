@@ -104,6 +104,7 @@ def _count(plan: Plan, video: VideoStatus, contents: set[str]) -> None:
             plan.new += 1
             if video.indexing:
                 plan.bill.add("index", video.seconds)
+    plan.requests += video.requests
     plan.unmeasured += video.state in ("new", "attached") and video.seconds is None
     for analysis in video.analyses:
         plan.bill.add("analyze", analysis.seconds)

@@ -31,7 +31,7 @@ from tl_data.lake.schemas import RUNS
 from tl_data.ledger.accounting import Account, accounts_of, read_again
 from tl_data.ledger.lease import LEASE, RUN_LEASES, Lease, Owner, Watch, begun_at
 from tl_data.ledger.models import Call, Entry, Unreadable, decode
-from tl_data.ledger.recovery import indexing_task
+from tl_data.ledger.recovery import INDEXED_ASSET, lost_indexing
 from tl_data.object_store import Item, Storage
 from tl_data.pipeline.report import Report, billed
 from tl_data.session import METADATA_KEY, Session
@@ -200,7 +200,7 @@ class RunReconciler:
             raise NothingSent("nothing is sent")
 
         async def find() -> str | None:
-            return await indexing_task(session.client, session.watcher, index, call.key)
+            return await lost_indexing(session.client, session.watcher, index, call.key)
 
         try:
             await session.ledger.submit(call, send, find)
@@ -289,7 +289,13 @@ class Tasks:
         return _brief(str(task_id)) in self._ids
 
 
+def _plain(task_id: str) -> str:
+    """The id of a task or an indexed asset without what the ledger puts before the latter."""
+    return task_id.removeprefix(INDEXED_ASSET)
+
+
 def _brief(task_id: str) -> bytes:
+    task_id = _plain(task_id)
     return bytes.fromhex(task_id) if len(task_id) == 24 else task_id.encode()
 
 
@@ -329,22 +335,24 @@ def _beyond_one(ids: set[str], entry: Entry | None) -> int:
     recording it, which the next owner finds, or that is about to record it."""
     if entry is None:
         return 0  # of another ledger
-    return len(ids) - (entry.task_id is None or entry.task_id in ids)
+    return len(ids) - (entry.task_id is None or _plain(entry.task_id) in ids)
 
 
 async def _others(session: Session, tasks: Tasks, since: datetime) -> AsyncIterator[tuple[str, str]]:
-    """The other tasks since a time, each with its key, if it has one.
+    """What others indexed since a time, by tasks or as assets, each with its key, if it has one.
 
     The listing of videos has the keys of ready ones. Of the others, those that the ledger has as submitted
     are awaited elsewhere; other records are not read.
     """
     index = await session.index_id()
     asked = since.strftime("%Y-%m-%dT%H:%M:%SZ")
-    others = [
-        task
-        async for task in session.client.list_tasks(index_id=index, created_at=asked)
-        if task["_id"] not in tasks and task.get("status") != "failed"
-    ]
+    by_asset = session.models is None and await session.client.account_generation() == "today"
+    listed = (
+        session.client.list_indexed_assets(index, created_at=asked)
+        if by_asset
+        else session.client.list_tasks(index_id=index, created_at=asked)
+    )
+    others = [t async for t in listed if t["_id"] not in tasks and t.get("status") != "failed"]
     if not others:
         return
     keys = {
@@ -353,16 +361,24 @@ async def _others(session: Session, tasks: Tasks, since: datetime) -> AsyncItera
     }
     if any(task.get("status") != "ready" for task in others):
         entries = session.ledger.entries(state="submitted", operation="index")
-        running = {entry.task_id async for entry in entries}
+        running = {_plain(str(entry.task_id)) async for entry in entries}
         others = [t for t in others if t.get("status") == "ready" or t["_id"] not in running]
     for task in others:
-        key = keys.get(str(task.get("video_id")))
+        key = keys.get(str(task["_id"] if by_asset else task.get("video_id")))
         if key is None:
             try:
-                ended = await session.watcher.wait(str(task["_id"]), index)
-                video = await session.client.retrieve_video(index, str(ended["video_id"]))
+                video = await _when_ready(session, index, str(task["_id"]), by_asset)
             except (TaskFailed, NotFound):
                 continue  # failed tasks and deleted videos are not billed twice
             key = (video.get("user_metadata") or {}).get(METADATA_KEY)
         if key:
             yield str(task["_id"]), str(key)
+
+
+async def _when_ready(session: Session, index: str, task_id: str, by_asset: bool) -> dict[str, Any]:
+    """The video of a task or an indexed asset, when it is ready."""
+    if by_asset:
+        await session.watcher.wait_indexed(task_id, index)
+        return await session.client.retrieve_indexed_asset(index, task_id)
+    ended = await session.watcher.wait(task_id, index)
+    return await session.client.retrieve_video(index, str(ended["video_id"]))

@@ -52,7 +52,7 @@ class RemovalReport:
     run_id: str
     removed: list[str] = field(default_factory=list)  # source keys
     forgotten: int = 0  # calls of the ledger
-    deleted: list[str] = field(default_factory=list)  # ids of videos on the platform
+    deleted: list[str] = field(default_factory=list)  # ids of videos and assets on the platform
     failures: list[str] = field(default_factory=list)
 
     @property
@@ -73,11 +73,11 @@ class RemovalReport:
 async def remove_videos(
     session: Session, job: Job, videos: Sequence[str], *, platform: bool = False
 ) -> RemovalReport:
-    """Remove videos from the tables of a job, from the ledger and optionally from their index.
+    """Remove videos from the tables of a job, from the ledger and optionally from the platform.
 
     Args:
         videos: source keys, URLs, paths or video ids.
-        platform: whether to delete them on the platform.
+        platform: whether to delete them on the platform: in their index, and their assets.
 
     Raises:
         SettingsError: the tables have no such video; nothing was removed.
@@ -86,6 +86,7 @@ async def remove_videos(
     lake, now = Lake(job.folder, job.format), datetime.now(UTC)
     signing = session.settings.signing_parameters
     columns = ["source_key", "url", "canonical_url", "content_key", "video_id", "index_id", "made"]
+    columns.append("asset_id")
     rows = lake.read(VIDEOS, columns).to_pylist()
     found = {}
     for video in videos:
@@ -119,9 +120,14 @@ async def remove_videos(
         row["content_key"] for row in rows if row["source_key"] not in found
     }
     contents |= {f"video:{video_id}" for video_id in leaving}
-    async for entry in session.ledger.entries():
-        if entry.content_key in contents:
-            report.forgotten += await session.ledger.forget(entry.key)
+    entries = [entry async for entry in session.ledger.entries() if entry.content_key in contents]
+    if platform:
+        assets = {row["asset_id"] for row in found.values()}
+        assets |= {entry.task_id for entry in entries if entry.operation == "asset"}
+        others = {row["asset_id"] for row in rows if row["source_key"] not in found}
+        await _delete_assets(session, assets - others - {None}, report)
+    for entry in entries:
+        report.forgotten += await session.ledger.forget(entry.key)
     gone = [
         GoneVideo(row["source_key"], row["content_key"], row["video_id"], tuple(row["made"] or ()))
         for row in found.values()
@@ -132,3 +138,18 @@ async def remove_videos(
     run.removed = len(found)
     lake.table(RUNS).replace_groups(rows_of(RUNS, [run.row()]))
     return report
+
+
+async def _delete_assets(session: Session, assets: set[str | None], report: RemovalReport) -> None:
+    """Delete assets, which hold the files. What is indexed from them is deleted already."""
+    if await session.client.account_generation() != "today":
+        return  # videos have no assets of their own there
+    for asset_id in sorted(filter(None, assets)):
+        try:
+            await session.client.delete_asset(asset_id, force=True)
+        except NotFound:
+            continue  # it went with its video, or before
+        except TLDataError as error:
+            report.failures.append(f"the asset {asset_id} is still there: {error}")
+            continue
+        report.deleted.append(asset_id)

@@ -63,6 +63,7 @@ class Plan:
     unmeasured: int = 0  # new videos whose headers have no length
     bill: Bill = field(default_factory=Bill)
     output_tokens_at_most: int = 0
+    requests: int = 0  # to the API about single videos; polls and batches are shared
     seconds: float | None = None  # least time by the rate limits; None: no limit is known
     limits_reported: datetime | None = None  # when the service reported the limits; None: configured
     coming: dict[str, str] = field(default_factory=dict)  # with alerts: source key -> content key
@@ -105,6 +106,7 @@ class Plan:
             f"{self.unchanged} unchanged, {self.known + self.attached} known, {self.new} to submit, "
             f"{self.refused_count} refused; "
             f"{self.video_minutes:.2f} video minutes, {self.calls} paid calls, "
+            f"{_count(self.requests, 'request')}, "
             f"price {self.price:.2f} {money}{tokens}{time}"
         )
 

@@ -7,20 +7,30 @@ import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from tl_data.billing import RunAccount, recording
-from tl_data.errors import LakeError, TLDataError
+from tl_data.client.analyze_tasks import BATCH_ITEMS
+from tl_data.errors import LakeError, NotFound, TLDataError
 from tl_data.lake.base import Group
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import TABLES
 from tl_data.lake.writer import Commits
 from tl_data.ledger.models import Call, Entry, Unreadable
 from tl_data.pipeline.guardrails import Guardrails, price_at_most
-from tl_data.pipeline.inspect import VideoStatus, inspect_video, note_refusal
+from tl_data.pipeline.inspect import VideoStatus, inspect_video, note_refusal, ref_of
 from tl_data.pipeline.job import OUTPUTS, Job
 from tl_data.pipeline.model_check import keep_texts, left_behind, refuse_index, refuse_mixing
-from tl_data.pipeline.outputs import FATAL, Made, groups, is_text, make, wanted
+from tl_data.pipeline.outputs import (
+    FATAL,
+    Made,
+    groups,
+    is_text,
+    make_from_index,
+    make_texts,
+    wanted,
+)
 from tl_data.pipeline.planner import known_index, prices_of, refusal
 from tl_data.pipeline.progress import Progress
 from tl_data.pipeline.recovery import RunReconciler, Tasks, paid_twice, run_lease, spent_lately
@@ -31,7 +41,6 @@ from tl_data.pipeline.worklist import SourceVideo, Worklist
 from tl_data.runtime.concurrency import in_parallel
 from tl_data.runtime.shutdown import cancel_waits_on, grace_period, was_abandoned
 from tl_data.session import Session
-from tl_data.usage import receipt
 
 MEASURE, MEASURE_INTERRUPTED = 60.0, 3.0  # timeouts of `paid_twice` in seconds
 GRACE = 15.0  # seconds that paid requests get for their answers when a run is interrupted
@@ -133,6 +142,8 @@ class Run:
 
     async def _all(self) -> None:
         width = self.session.settings.concurrency * AHEAD
+        if await self.session.batches_texts() and any(map(is_text, self._names)):
+            width = max(width, BATCH_ITEMS)  # what waits for a batch takes little memory
         ending, ticking = asyncio.ensure_future(self._end()), asyncio.ensure_future(self._tick())
         # The timer task ends early only if it cannot write.
         ticking.add_done_callback(lambda _: self._guardrails.halt.set())
@@ -259,51 +270,94 @@ class Run:
         if not await self._guardrails.reserve(sum(price)):
             return False
         try:
+            call: Call | None = None
+            entry: Entry | None = None
             if not video.indexing:
-                record, new = {"duration_sec": video.seconds, "status": None}, video.state == "new"
+                ready, new = await self._unindexed(video), video.state == "new"
             elif video.state == "known":
                 assert video.record is not None
-                record, new = dict(video.record), False
+                ready, new = dict(video.record), False
             else:
-                async with self._sending:
-                    call, entry, new = await self._submit(video)
+                call, entry, new = await self._submit(video)
                 self._guardrails.release(price[0])
                 price = (0.0, price[1])
                 if not self.collecting:
                     return False
-                record = await self._collect(call, entry)
+                ready = await self._await_index(call, entry)
             if not self.collecting:
                 return False
-            made = await make(
-                self.session, video.needed, record, video.item.video, video.identity, self._making
-            )
+            if not ready.get("duration_sec"):
+                ready["duration_sec"] = video.seconds
+            made, record = Made(), ready
+            # Texts in batches wait long, and many at once: nothing large is held meanwhile.
+            texts_first = await self.session.batches_texts()
+            if texts_first:
+                await make_texts(self.session, video.needed, ref_of(video, ready), made, self._making)
+            if call is not None or not all(map(is_text, video.needed)):
+                read = partial(self._read, call, entry, ready)
+                record = await make_from_index(
+                    self.session, video.needed, ready, read, video.item.video, made, self._making
+                )
+            if not texts_first:
+                await make_texts(self.session, video.needed, ref_of(video, record), made, self._making)
+            if video.makes_asset and any(isinstance(e, NotFound) for e in made.failures.values()):
+                await self.session.forget_asset(video.identity)
         finally:
             self._guardrails.release(sum(price), ended=True)
         self._keep(video, record, made)
         self.report.reused += not new
         return True
 
-    async def _submit(self, video: VideoStatus) -> tuple[Call, Entry, bool]:
+    async def _unindexed(self, video: VideoStatus) -> dict[str, Any]:
+        """What is known of a video that has only texts. Where they go by batches, it becomes an asset."""
         assert video.identity is not None
-        with receipt() as usage:
+        record: dict[str, Any] = {"duration_sec": video.seconds, "status": None}
+        if video.makes_asset and self.collecting:
+            async with self._sending:
+                call, entry = await self.session.submit_asset(video.item.video, video.identity)
+            asset = await self.session.collect_asset(call, entry)
+            record["asset_id"] = str(asset["_id"])
+            record["duration_sec"] = video.seconds if asset.get("duration") is None else asset["duration"]
+        return record
+
+    async def _submit(self, video: VideoStatus) -> tuple[Call, Entry, bool]:
+        """Submit a video for indexing. Its asset is waited for without a place among the calls in flight."""
+        item = video.item.video
+        assert video.identity is not None
+        if video.makes_asset:
+            async with self._sending:
+                call, entry = await self.session.submit_asset(item, video.identity)
+            await self.session.collect_asset(call, entry)
+        async with self._sending:
             call, entry = await self.session.submit_video(
-                video.item.video, identity=video.identity, seconds=video.seconds
+                item, identity=video.identity, seconds=video.seconds
             )
-        new = usage.submitted > 0
         self._tasks.add(entry)
         self.report.pending = self._tasks.pending
-        return call, entry, new
+        return call, entry, not entry.reused
 
-    async def _collect(self, call: Call, entry: Entry) -> dict[str, Any]:
+    async def _read(
+        self, call: Call | None, entry: Entry | None, ready: dict[str, Any], **options: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Read a video in its index: the record, and the API's answer."""
+        if call is not None and entry is not None:
+            return await self.session.read_video(call, entry, ready, **options)
+        if not options:
+            return ready, {}
+        client = self.session.client
+        retrieve = client.retrieve_video if ready.get("task_id") else client.retrieve_indexed_asset
+        return ready, await retrieve(ready["index_id"], ready["video_id"], **options)
+
+    async def _await_index(self, call: Call, entry: Entry) -> dict[str, Any]:
         try:
-            record = await self.session.collect_video(call, entry)
+            ready = await self.session.ready_video(call, entry)
         except TLDataError as error:
             if not error.retryable:
                 self._tasks.ended(entry)
             raise
         else:
             self._tasks.ended(entry)
-            return record
+            return ready
         finally:
             self.report.pending = self._tasks.pending
 

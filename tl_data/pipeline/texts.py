@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -203,16 +203,3 @@ def windows_of(seconds: float | None, model: TextModel | None) -> list[Window]:
     count = math.ceil(seconds / model.window_sec)
     cuts = [round(seconds * n / count, 3) for n in range(count)]
     return [Window(start, end) for start, end in zip(cuts, [*cuts[1:], seconds], strict=True)]
-
-
-async def ref_of(session: Session, record: Mapping[str, Any], video: str, **known: Any) -> VideoRef:
-    """The reference to a video: id and asset of an indexed one, its URL, or the asset of a local file.
-
-    Raises:
-        TLDataError: the file could not be uploaded.
-    """
-    ref = VideoRef.of(record, url=video if await session.is_fetched(video) else None, **known)
-    if ref.video_id or ref.url or await session.client.account_generation() == "2025":
-        return ref
-    asset = await session.asset(video)
-    return replace(ref, asset_id=str(asset["_id"]))

@@ -1,0 +1,132 @@
+"""Requests, calls and minutes of a job: what the plan says is what the engine counts and bills, on both kinds
+of account."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pipeline.conftest import Account
+from tests.support import media
+from tl_data import pipeline
+from tl_data.catalog import FUNCTIONS, TABLES
+from tl_data.client.task_poller import DIRECT_AFTER
+from tl_data.connection import connect
+from tl_data.pipeline.job import Job
+from tl_data.pipeline.report import Plan
+
+#: Routes whose requests are about one video: what is made of it, and reading it once.
+MADE = (
+    "POST /assets",
+    "POST /tasks",
+    "POST /indexes/{index_id}/indexed-assets",
+    "POST /summarize",
+    "POST /gist",
+)
+READ = (
+    "GET /indexes/{index_id}/videos/{video_id}",
+    "GET /indexes/{index_id}/indexed-assets/{indexed_asset_id}",
+)
+POLLS = (
+    "GET /assets", "GET /tasks", "GET /tasks/{task_id}", "GET /indexes/{index_id}/indexed-assets",
+    "GET /analyze/batches/{batch_id}",
+)  # fmt: skip
+
+
+def counted(account: Account, job: Job, planned: Plan) -> Counter[str]:
+    """The requests of a run in which nothing fails, and whose bill is the plan's and the engine's."""
+    before, requests = account.bill(), Counter(account.requests())
+    done = pipeline.run(job)
+    assert (done.status, done.failed) == ("done", 0), done.lines()
+    billed = {name: (u.video_us, u.calls) for name, u in done.bill.operations.items()}
+    assert billed == {name: (u.video_us, u.calls) for name, u in planned.bill.operations.items()}
+    earlier = {name: before.get(name, (0, 0)) for name in account.bill()}
+    billed = {n: (us - earlier[n][0], c - earlier[n][1]) for n, (us, c) in account.bill().items()}
+    expected = {name: (u.video_us, u.calls) for name, u in planned.bill.operations.items()}
+    assert {name: units for name, units in billed.items() if any(units)} == expected
+    assert planned.price == pytest.approx(done.bill.price(done.prices, tokens=False), rel=1e-12)
+    assert done.bill.output_tokens <= planned.output_tokens_at_most
+    return Counter(account.requests()) - requests
+
+
+def about_videos(found: Counter[str]) -> int:
+    """Those about single videos, without the reads by which polls make sure that a list is complete."""
+    probes = sum(found[route] for route in POLLS) // DIRECT_AFTER
+    reads = sum(found[route] for route in READ)
+    return sum(found[route] for route in MADE) + (max(4, reads - probes) if reads else 0)
+
+
+@pytest.mark.parametrize(
+    ("tables", "of_today", "of_2025"),
+    [
+        (("clips", "vectors"), 3, 2),  # asset, indexed asset, read; task, read
+        (("clips", "summaries", "chapters", "vectors"), 3, 2 + 3),  # and texts: in batches; one call a part
+        (("summaries", "chapters"), 1, 2 + 3),  # asset; on this account texts need the index
+    ],
+)
+def test_requests_a_video(account: Account, tables: tuple[str, ...], of_today: int, of_2025: int) -> None:
+    each = of_today if account.today else of_2025
+    job = account.job(tables=tables, settings={"poll_interval": 1.0})
+    planned = pipeline.plan(job)
+    found = counted(account, job, planned)
+    assert planned.requests == 4 * each
+    assert about_videos(found) == 4 * each, found
+    batches = found["POST /analyze/batches"]
+    assert (1 <= batches <= 4) if account.today and "summaries" in tables else batches == 0
+    assert found["GET /analyze/batches/{batch_id}/results"] == batches
+    # What is left is shared by all videos: polls, and once a run the index and the kind of the account.
+    shared = found.total() - sum(found[r] for r in (*MADE, *READ, *POLLS)) - 2 * batches
+    assert shared <= 8, found
+    again = pipeline.plan(job)
+    assert (again.requests, again.calls) == (0, 0)
+
+
+def test_what_is_known_takes_the_missing_requests_alone(account: Account) -> None:
+    first = account.job(tables=("clips",))
+    counted(account, first, pipeline.plan(first))
+    more = account.job(tables=("clips", "vectors", "summaries"))
+    planned = pipeline.plan(more)
+    found = counted(account, more, planned)
+    # Clips and vectors come with one read; the assets are there for the batch.
+    assert planned.requests == (4 if account.today else 4 + 4 * 2)
+    assert about_videos(found) == planned.requests, found
+
+
+def test_a_long_video_is_planned_by_its_windows(account: Account, tmp_path: Path) -> None:
+    """Three hours: two analyses, of half of it each."""
+    if not account.today:
+        return  # refused there: tested with the limits
+    path = media.write(
+        tmp_path / "long.mp4", times=[n * 300.0 for n in range(37)], width=360, height=360, fps=1, audio=None
+    )
+    planned = pipeline.plan(account.job(urls=[str(path)], tables=("summaries", "chapters")))
+    assert (planned.refused_count, planned.calls, planned.requests) == (0, 2, 1)
+    assert planned.bill.operations["analyze"].video_minutes == pytest.approx(180, abs=0.2)
+
+
+def test_segments_are_billed_as_estimated(account: Account) -> None:
+    """The length, once a definition."""
+    if not account.today:
+        return  # no model of that account makes segments
+    definitions = [
+        {"id": name, "description": f"A {name}", "fields": []} for name in ("shape", "word", "cut")
+    ]
+    connection = connect(account.job().load_settings())
+    ask = {"video": account.urls[0], "definitions": json.dumps(definitions)}
+    arguments = json.dumps({"definitions": ask["definitions"]})
+
+    async def estimated() -> dict[str, Any]:
+        pages = TABLES["estimate"].pages(connection.session, "segments", [ask["video"]], arguments)
+        return [row async for page in pages for row in page].pop()
+
+    estimate = connection.run(estimated())
+    before = account.bill().get("analyze", (0, 0))
+    [found] = connection.map(FUNCTIONS["segments"], [ask])
+    assert found.error is None
+    video_us, calls = account.bill()["analyze"]
+    assert (estimate["calls"], estimate["video_minutes"]) == (1, pytest.approx(3 * 4 / 60))
+    assert (calls - before[1], (video_us - before[0]) / 60e6) == (1, pytest.approx(estimate["video_minutes"]))
