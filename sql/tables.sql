@@ -53,7 +53,7 @@ SELECT * FROM tl_embed_tasks();
 SELECT * FROM tl_assets();
 
 -- tl_entities(collection_id => NULL, name => NULL)
--- The people that searches can name as `<@entity_id>`, with the pictures that show them.
+-- The entities of the account: people that a search text names as `<@entity_id>`, and their pictures.
 --   rows of entity_id text, collection_id text, collection_name text, name text, description text, status text, asset_ids list of text, metadata text, created_at timestamp, updated_at timestamp
 --   collection_id text: only those of this collection.
 --   name text: only those of this name.

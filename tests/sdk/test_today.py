@@ -33,6 +33,14 @@ def test_older_python_0_4_on_an_account_of_2025(
 
 
 @MANY
+def test_older_python_1_2_on_an_account_of_2025(
+    account_2025: Engine, things: list[str], python_sdk: Callable[[str], Path]
+) -> None:
+    command = [str(python_sdk("1.2.8")), str(HERE / "story_python_12.py"), *things]
+    run(command, account_2025.base_url)
+
+
+@MANY
 def test_javascript_1_3_4(today: Engine, things: list[str], js_sdk: Callable[[str], Path]) -> None:
     tell(today, ("JS", "1.3.4"), "node", str(HERE / "story.mjs"), str(js_sdk("1.3.4")), *things)
 

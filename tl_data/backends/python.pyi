@@ -774,7 +774,7 @@ def entities(
     *,
     settings: Settings | None = None,
 ) -> Rows:
-    """The people that searches can name as `<@entity_id>`, with the pictures that show them.
+    """The entities of the account: people that a search text names as `<@entity_id>`, and their pictures.
 
     Args:
         collection_id: only those of this collection.

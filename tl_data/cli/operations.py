@@ -179,6 +179,18 @@ SDKS_TODAY: dict[tuple[str, str], frozenset[str]] = {
     ("Python", "1.3.6"): (_ALL | _ASSETS | _PATCH | _BATCHES_AND_ENTITIES) - _SPOKEN,
     ("JS", "1.3.4"): (_ALL | _ASSETS | _PATCH) - _SPOKEN,
 }
+#: Which SDK runs against which profile in `make test-clients`.
+STORIES = (
+    "`make test-clients` runs the official SDKs, unchanged, against the engine:",
+    "",
+    "| SDK | profiles |",
+    "| --- | --- |",
+    "| Python 1.3.6 | today, lenient; the code of its README: lenient |",
+    "| JavaScript 1.3.4 | today, lenient; the code of its README: lenient |",
+    "| Python 1.2.8 | 2025 |",
+    "| Python 0.4.11 | 2025, lenient; the code of its README: lenient |",
+    "| JavaScript 1.0.2 | lenient; the code of its README: lenient |",
+)
 #: Operations that the engine serves for an older SDK, and that the client has no method for.
 SERVED = ("GET /tasks/status", "POST /generate")
 
@@ -220,7 +232,8 @@ def operations() -> str:
         "| --- | --- |",
         *(f"| `{route}` | {reason} |" for reason, routes in LEFT_OUT.items() for route in routes),
     ]
-    lines += ["", "The embedded engine serves these as well, for programs written with an older SDK:", ""]
+    lines += ["", *STORIES, ""]
+    lines += ["The embedded engine serves these as well, for programs written with an older SDK:", ""]
     lines += [f"- `{route}` ({sdks_of(route)})" for route in SERVED]
     return "\n".join(lines) + "\n"
 

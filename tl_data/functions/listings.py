@@ -281,10 +281,11 @@ async def assets(tl: Session, asset_types: list[str] | None = None, filename: st
 
 @table(ENTITIES, collection_id=TEXT, name=TEXT, example={})
 async def entities(tl: Session, collection_id: str | None = None, name: str | None = None) -> Pages:
-    """The people that searches can name as `<@entity_id>`, with the pictures that show them.
+    """The entities of the account: people that a search text names as `<@entity_id>`, and their pictures.
 
-    Who is seen in which clip is one search per person: `FROM tl_entities() e, LATERAL tl_search('demo',
-    '<@' || e.entity_id || '> is seen') c`.
+    A table of person and clip is one search per entity: `FROM tl_entities() e, LATERAL tl_search('demo',
+    '<@' || e.entity_id || '>') c`. A model that ranks without scores returns clips for everybody: check the
+    best with `tl_filter(c.video_id, ..., start_sec => c.start_sec, end_sec => c.end_sec)`.
 
     Args:
         collection_id: only those of this collection.

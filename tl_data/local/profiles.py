@@ -32,6 +32,7 @@ class Profile:
     analyze_models: tuple[str, ...] = ()
     least_page_limit: int = 1  # of a search
     lone_transcription_options: bool = True  # without `transcription` among the search options
+    upload_bytes: int | None = None  # largest file of a multipart upload; None: as the engine is configured
     schema_dialect: bool = False  # JSON schemas must follow the dialect of the service
     ranked_parameters: bool = True  # threshold, sort_option, adjust_confidence_level have an effect
 
@@ -83,6 +84,7 @@ TODAY = Profile(
     ranks_all=True,
     speech_in_audio=False,
     version_on_refusals=False,
+    upload_bytes=10 << 30,
     schema_dialect=True,
     nested_errors=True,
     video_tokens=True,

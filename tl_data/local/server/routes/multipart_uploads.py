@@ -23,6 +23,7 @@ from tl_data.local.errors import (
     unknown_resource,
     unknown_video,
 )
+from tl_data.local.media_validation import MAX_BYTES
 from tl_data.local.server.context import Engine, engine_of, well_formed
 from tl_data.local.server.forms import read_json
 from tl_data.local.server.metadata import check_metadata, merged
@@ -73,7 +74,8 @@ async def create(request: Request) -> Response:
         raise invalid("filename", "It must be a text.", body["filename"])
     if body["type"] not in TYPES:
         raise one_of("type", TYPES, body["type"])
-    size = _whole(body, "total_size", 1, engine.config.max_video_bytes)
+    most = engine.profile.upload_bytes or engine.config.max_video_bytes
+    size = _whole(body, "total_size", 1, MAX_BYTES if body["type"] == "image" else most)
     metadata = merged({}, check_metadata("user_metadata", body.get("user_metadata", {})))
     _drop_expired(engine)
     at = now()
