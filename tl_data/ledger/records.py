@@ -175,14 +175,7 @@ class Journal:
         doubt: AmbiguousTask | None = None,
         charge: Charge | None = None,
     ) -> Entry:
-        record = {
-            **call.described(),
-            "attempt": attempt,
-            "task_id": task_id,
-            "video_minutes": minutes,
-            "at": time.time(),
-            **_more(doubt, charge),
-        }
+        record = _record(call, attempt, task_id, doubt, charge, video_minutes=minutes)
         if isinstance(result, pa.RecordBatch):
             result = pa.Table.from_batches([result])
         if isinstance(result, pa.Table):
@@ -220,14 +213,7 @@ class Journal:
         doubt: AmbiguousTask | None = None,
         charge: Charge | None = None,
     ) -> Entry:
-        record = {
-            **call.described(),
-            "attempt": attempt,
-            "task_id": task_id,
-            "video_minutes": call.video_minutes,
-            "at": time.time(),
-            **_more(doubt, charge),
-        }
+        record = _record(call, attempt, task_id, doubt, charge, video_minutes=call.video_minutes)
         path, body = f"{folder}/{attempt:04d}.submitted", encode(record)
         for pause in (0.2, 1.0, 3.0, None):
             try:
@@ -253,23 +239,31 @@ class Journal:
         *,
         maybe_sent: bool = False,
     ) -> Entry:
-        record = {
-            **call.described(),
-            "attempt": attempt,
-            "task_id": failure.task_id,
-            "failure": vars(failure),
-            "at": time.time(),
-            **_more(None, charge),
-            **({"maybe_sent": True} if maybe_sent else {}),
-        }
+        sent = {"maybe_sent": True} if maybe_sent else {}
+        record = _record(call, attempt, failure.task_id, None, charge, failure=vars(failure), **sent)
         if await self._storage.create(f"{folder}/{attempt:04d}.failed", encode(record)):
             enter_charge(charge)
         return entry_of(call.key, "failed", attempt, record)
 
 
-def _more(doubt: AmbiguousTask | None, charge: Charge | None) -> dict[str, Any]:
-    """The optional fields of a record."""
-    return {**({"doubt": doubt.reason} if doubt else {}), **(charge.in_record() if charge else {})}
+def _record(
+    call: Call,
+    attempt: int,
+    task_id: str | None,
+    doubt: AmbiguousTask | None,
+    charge: Charge | None,
+    **fields: Any,
+) -> dict[str, Any]:
+    """A record of an attempt: common fields, the fields of its kind, and the optional ones."""
+    return {
+        **call.described(),
+        "attempt": attempt,
+        "task_id": task_id,
+        **fields,
+        "at": time.time(),
+        **({"doubt": doubt.reason} if doubt else {}),
+        **(charge.in_record() if charge else {}),
+    }
 
 
 def _arrow(table: pa.Table) -> bytes:
