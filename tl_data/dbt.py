@@ -1,4 +1,4 @@
-"""dbt: the functions of the catalog in every model, by a plugin of dbt-duckdb.
+"""A plugin of dbt-duckdb that registers the functions of the catalog for every model.
 
     # profiles.yml
     outputs:
@@ -8,9 +8,8 @@
           - module: tl_data.dbt
             config: {index: catalog, ledger: "s3://bucket/ledger"}
 
-The config takes the settings of `tl_data.Settings`; what it does not say comes from the environment (TL_...),
-as everywhere. The key belongs there. A profile may only pass it on from a variable that dbt keeps secret:
-`dbt debug` prints all others.
+The config has settings of `tl_data.Settings`; others come from the environment (TL_...). The API key should
+be set there. A profile may only refer to a secret variable of dbt: `dbt debug` prints all others.
 """
 
 from __future__ import annotations
@@ -28,32 +27,32 @@ from tl_data.settings import Settings
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SECRET = "DBT_ENV_SECRET_"  # dbt prints asterisks in the place of the values of variables named like this
+SECRET = "DBT_ENV_SECRET_"  # dbt masks the values of variables with this prefix
 
 
 class Plugin(BasePlugin):  # type: ignore[misc]  # dbt-duckdb has no types
-    """What dbt-duckdb makes of `module: tl_data.dbt`."""
+    """The plugin, selected by `module: tl_data.dbt`."""
 
     def initialize(self, plugin_config: Mapping[str, Any]) -> None:
         """Read the settings.
 
         Raises:
-            SettingsError: an unknown setting, or a key that dbt would print.
+            SettingsError: an unknown setting, or an API key that dbt would print.
         """
         said = {name: value for name, value in plugin_config.items() if value not in (None, "")}
         secrets = {value for name, value in os.environ.items() if name.startswith(SECRET)}
         if "api_key" in said and said["api_key"] not in secrets:
             raise SettingsError(
-                "api_key may not stand in profiles.yml, which is shared, and which dbt prints. Set "
+                "api_key is not allowed in profiles.yml, which is shared and printed by dbt. Set "
                 "TL_API_KEY in the environment, or write "
                 f"api_key: \"{{{{ env_var('{SECRET}TL_API_KEY') }}}}\""
             )
         self.settings = Settings.load(**said)
 
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
-        """Make the functions available where dbt connects."""
+        """Register the functions on the connection."""
         tl_data.register(conn, self.settings)
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
-        """Make them available where dbt runs a model: temporary macros do not reach cursors."""
+        """Register the functions on the cursor of a model, which does not see temporary macros."""
         tl_data.register(cursor, self.settings)

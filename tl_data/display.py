@@ -39,12 +39,12 @@ Row = dict[str, Any]
 
 
 class Shown:
-    """Rows that a notebook shows as HTML and a terminal as text.
+    """Rows with a representation as HTML for notebooks and as text.
 
     Args:
         rows: plain rows.
-        pictures: JPEGs by position; a row without one has an empty field in its place.
-        total: how many rows there are, of which `rows` are the first.
+        pictures: JPEGs by position; a row without one gets an empty field.
+        total: the number of all rows, of which `rows` are the first.
     """
 
     def __init__(self, rows: Sequence[Row], pictures: Mapping[int, bytes], total: int) -> None:
@@ -111,7 +111,7 @@ class Shown:
 
 
 class Rows(list[Any]):
-    """A list of rows, each a dict, that a notebook shows as HTML and that becomes a table of any kind.
+    """A list of rows, each a dict, with a representation for notebooks and conversions to tables.
 
     Args:
         rows: the rows.
@@ -123,7 +123,7 @@ class Rows(list[Any]):
         self._schema = schema
 
     def to_arrow(self) -> pa.Table:
-        """The rows as an Arrow table, with the columns of the function also when there is no row."""
+        """The rows as an Arrow table; without rows it still has the columns."""
         return pa.Table.from_pylist(self, self._schema)
 
     def to_pandas(self) -> Any:
@@ -139,16 +139,16 @@ class Rows(list[Any]):
 
 
 def show(rows: Any, lake: str | None = None) -> Shown:
-    """Rows as a strip of pictures, for notebooks.
+    """Show rows as a strip of pictures in a notebook.
 
     Args:
         rows: a DuckDB relation, an Arrow table or reader, a pandas or Polars frame, a Spark DataFrame, or a
-            list of dicts. Columns `video_id`, `start_sec`, `end_sec`, `title`, `url` and the like are known.
-        lake: folder of a lake: its table `frames` has the pictures, its table `videos` the addresses of
-            files on this machine. Without it, only rows with the path of a file have pictures.
+            list of dicts. Columns such as `video_id`, `start_sec`, `end_sec`, `title` and `url` are used.
+        lake: folder of a lake, with pictures in its table `frames` and paths of local files in `videos`.
+            Without it, only rows with the path of a file have pictures.
 
     Raises:
-        TypeError: the rows are none of these.
+        TypeError: `rows` has an unsupported type.
         LakeError: a table of the lake cannot be read.
     """
     first, total = _first(rows)
@@ -164,7 +164,7 @@ def show(rows: Any, lake: str | None = None) -> Shown:
 
 
 def _first(rows: Any) -> tuple[list[Row], int]:
-    """The first rows as dicts, and how many there are; -1 where counting would run the query again."""
+    """The first rows as dicts, and the number of all; -1 if counting would run the query again."""
     if isinstance(rows, list | tuple):
         return [dict(row) for row in rows[:MOST]], len(rows)
     if isinstance(rows, pa.Table):
@@ -181,7 +181,7 @@ def _first(rows: Any) -> tuple[list[Row], int]:
     if isinstance(rows, pa.RecordBatchReader):
         return _first(rows.read_all())
     raise TypeError(
-        f"show() takes a relation, frame, Arrow table or list of dicts, not {type(rows).__name__}"
+        f"show() supports a relation, frame, Arrow table or list of dicts, not {type(rows).__name__}"
     )
 
 
@@ -213,12 +213,12 @@ def _picture(source: Any, frames: list[tuple[float, bytes]], second: float) -> b
 
     try:
         return frame_at(str(source), second)
-    except (MediaRefused, MissingExtra):  # logged where it happens; the strip shows the row without a picture
+    except (MediaRefused, MissingExtra):  # logged at its origin; the row has no picture
         return None
 
 
 def _open_url(row: Row) -> str | None:
-    """The address of the video if anybody may open it: nothing that signs or logs in is kept."""
+    """The URL of a public video, without signature and login; None for others."""
     url = row.get("url")
     if not isinstance(url, str) or urlsplit(url).scheme not in ("http", "https"):
         return None
@@ -228,7 +228,7 @@ def _open_url(row: Row) -> str | None:
 
 
 def _names(rows: Iterable[Row]) -> list[str]:
-    """Columns that have a value, without vectors and addresses of thumbnails, which are signed."""
+    """The columns with a value, without vectors and signed URLs of thumbnails."""
     names: dict[str, None] = {}
     for row in rows:
         names |= dict.fromkeys(n for n, v in row.items() if v is not None and not n.startswith("thumbnail"))

@@ -1,8 +1,8 @@
-"""Limits for what other people made: media files, the processes that decode them, and text on a terminal.
+"""Protection against untrusted input: media files, the processes that decode them, and text on a terminal.
 
-FFmpeg can open playlists, scripts, session descriptions and subtitles, and some of those make it read further
-files or open sockets. `CONTAINERS` is passed to every `av.open` of a foreign file: containers of video and
-sound are opened, and nothing that they point to.
+FFmpeg supports playlists, scripts, session descriptions and subtitles, some of which make it read further
+files or open sockets. `CONTAINERS` is passed to every `av.open` of an untrusted file: only containers of
+video and sound are opened, and no references.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,ogg,asf,mxf,rm,ivf,nut,"
     "h264,hevc,m4v,av1,obu,vc1,dv,gxf,wtv,wav,w64,aiff,mp3,aac,ac3,eac3,flac,amr,au,caf,ape,tta"
 )
-#: Options of `av.open` for a foreign file.
+#: Options of `av.open` for an untrusted file.
 CONTAINERS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "probesize": "10000000"}
 
-#: The same for a file behind an address.
+#: The same for a URL.
 REMOTE_CONTAINERS = CONTAINERS | {"protocol_whitelist": "https,http,tls,tcp"}
 
-#: Environment variables that a process which decodes foreign files gets. Secrets have any name, so the list
-#: names what is needed, not what is dangerous.
+#: Environment variables of processes that decode untrusted files. Secrets can have any name, so this is an
+#: allow list.
 _PASSED = re.compile(
     r"PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|TL_HOME|XDG_(?:CACHE|DATA|CONFIG)_HOME"
     r"|PYTHON(?:PATH|HOME|HASHSEED|DONTWRITEBYTECODE|UNBUFFERED|UTF8|IOENCODING|NOUSERSITE|SAFEPATH)"
@@ -32,26 +32,26 @@ _PASSED = re.compile(
     r"|(?:OMP|OPENBLAS|MKL|NUMEXPR|ORT|VECLIB)_\w*THREADS|WN_DATA|ESPEAK_DATA_PATH"
 )
 
-#: Control characters, among them ESC, which begins the commands of a terminal; and marks that reorder text.
+#: Control characters, including ESC, which begins terminal commands; and characters that reorder text.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def worker_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The variables of this process, or of `environment`, that a process which decodes foreign files gets."""
+    """The allowed environment variables for a process that decodes untrusted files."""
     source = os.environ if environment is None else environment
     return {name: value for name, value in source.items() if _PASSED.fullmatch(name)}
 
 
 def private_folder(path: Path) -> None:
-    """Make a folder that only this user can enter, and those above it that are missing; others stay."""
+    """Create a folder and missing parents that only this user can enter; existing ones are unchanged."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
-        with contextlib.suppress(FileExistsError):  # another process was quicker
+        with contextlib.suppress(FileExistsError):  # created by another process
             folder.mkdir(mode=0o700)
 
 
 def private_file(path: Path, text: str) -> None:
-    """Write a file that only this user can read, whole or not at all."""
+    """Atomically write a file that only this user can read."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}")
     number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(number, "w", encoding="utf-8") as file:
@@ -60,5 +60,5 @@ def private_file(path: Path, text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """The text with control characters as visible escapes (`\\x1b`); line feeds and tabs stay."""
+    """The text with control characters as visible escapes (`\\x1b`), except line feeds and tabs."""
     return _CONTROLS.sub(lambda match: ascii(match.group())[1:-1], text)

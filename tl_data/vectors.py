@@ -1,11 +1,10 @@
-"""An index of a lake's vectors, for questions that should be answered while a person waits.
+"""An approximate nearest-neighbour index of a lake's vectors, for interactive queries.
 
-    index = tl_data.vectors.index("lake")       # made, or brought up to date
+    index = tl_data.vectors.index("lake")       # created or updated
     index.nearest(vector, k=10)                 # a pyarrow.Table, best first, with a column `similarity`
 
-The graph is usearch's HNSW over bfloat16; it lies in `LAKE/_index/vectors/` and is mapped into memory when it
-is opened. It is approximate: of the ten best, `benchmarks/vector_index.py` says how many it finds.
-`tl_data.spark.nearest` is exact.
+The graph is usearch's HNSW over bfloat16. It is stored in `LAKE/_index/vectors/` and memory-mapped. Its
+recall is measured by `benchmarks/vector_index.py`. `tl_data.spark.nearest` is exact.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 32, 128, 256  # measured: benchmarks/vector_index.py
 DTYPE = "bf16"
-REMOVED = 0.3  # share of removed nodes above which the graph is built anew: they lead searches astray
+REMOVED = 0.3  # share of removed nodes above which the graph is rebuilt: they lower the recall
 FORMAT = 1
 ROWS = pa.schema(
     [
@@ -54,7 +53,7 @@ SHOWN = ("video_id", "start_sec", "end_sec", "embedding_scope", "embedding_optio
 
 @dataclass(frozen=True)
 class State:
-    """What an index was made from, as `index.json` holds it."""
+    """The state of an index, stored in `index.json`."""
 
     model: str
     dimension: int
@@ -62,12 +61,12 @@ class State:
     generation: int
     next_label: int
     removed: int  # nodes
-    skipped: int  # rows without a vector that can be compared
+    skipped: int  # rows without a comparable vector
     format: int = FORMAT
 
 
 class VectorIndex:
-    """An open index. It stays what it was when it was opened; open it again to see later changes."""
+    """An open index. It does not change while it is open; open it again to see updates."""
 
     def __init__(self, folder: Path, state: State) -> None:
         usearch = _usearch()
@@ -86,11 +85,11 @@ class VectorIndex:
     def nearest(
         self, vector: Sequence[float], k: int = 10, *, scope: str | None = None, option: str | None = None
     ) -> pa.Table:
-        """The rows whose vectors are most similar to a question, best first.
+        """The rows whose vectors are most similar to a query, best first.
 
         Args:
-            vector: the question, a vector of the same model.
-            k: most rows to give.
+            vector: the query, a vector of the same model.
+            k: the number of rows.
             scope: only rows of this `embedding_scope`, such as clip.
             option: only rows of this `embedding_option`, such as visual.
 
@@ -99,19 +98,19 @@ class VectorIndex:
             cosine, computed from bfloat16, off by up to 0.01.
 
         Raises:
-            SchemaMismatch: the question has another number of dimensions, or no direction; `k` is below 1.
+            SchemaMismatch: the query has another dimension, is zero or not finite; `k` is below 1.
         """
         import numpy as np
 
         if k < 1:
-            raise SchemaMismatch(f"k is {k}; it must be 1 or more")
+            raise SchemaMismatch(f"k is {k}; it must be at least 1")
         asked = np.asarray(vector, dtype=np.float32)
         if self.dimension and asked.shape != (self.dimension,):
             raise SchemaMismatch(
-                f"the question has {asked.size} dimensions, the vectors of {self.model} have {self.dimension}"
+                f"the query has {asked.size} dimensions, the vectors of {self.model} have {self.dimension}"
             )
         if not np.isfinite(asked).all() or not asked.any():
-            raise SchemaMismatch("the question has no direction: it is all zeros, or not finite")
+            raise SchemaMismatch("the query vector is zero or not finite")
         count = len(self)
         wanted = min(k, count)
         while wanted:
@@ -136,18 +135,18 @@ class VectorIndex:
 
 
 def index(table: Lake | str, *, folder: str | None = None) -> VectorIndex:
-    """Open the index of a lake's vectors; make it when it is missing, and bring it up to date.
+    """Open the index of a lake's vectors, created if missing and updated.
 
-    Only rows that changed are embedded in the graph anew. It is built from scratch when the model or the
-    dimension changed, or when more than a third of its nodes were removed.
+    An update only inserts changed rows. The graph is rebuilt if the model or the dimension changed, or if too
+    many nodes were removed.
 
     Args:
         table: the folder of the lake, or a `Lake`.
-        folder: where the index lies; None: beside the table. A lake in a bucket needs one on this machine.
+        folder: the folder of the index; None: beside the table. A lake in a bucket needs a local folder.
 
     Raises:
         MissingExtra: usearch is not installed.
-        SettingsError: the lake has no vectors' table, or is in a bucket and `folder` is not given.
+        SettingsError: the lake has no table vectors, or is in a bucket and `folder` is missing.
         LakeError: the index cannot be written.
     """
     _usearch()
@@ -165,11 +164,11 @@ def index(table: Lake | str, *, folder: str | None = None) -> VectorIndex:
                 state = _Update(lake, place, state, print_).work()
             return VectorIndex(place, state)
     except OSError as error:
-        raise LakeError(f"{place}: the index cannot be kept: {error.strerror or error}") from error
+        raise LakeError(f"{place}: the index cannot be written: {error.strerror or error}") from error
 
 
 def current(table: Lake | str, *, folder: str | None = None) -> VectorIndex | None:
-    """The index, if there is one and no file of the table has changed since it was made; None otherwise."""
+    """The index if it exists and is up to date; else None."""
     lake = open_lake(table)
     if "://" in lake.folder and folder is None:
         return None
@@ -182,7 +181,7 @@ def current(table: Lake | str, *, folder: str | None = None) -> VectorIndex | No
 
 @dataclass
 class _Update:
-    """One comparison of the table with the graph."""
+    """One update of the graph from the table."""
 
     lake: Lake
     place: Path
@@ -253,7 +252,7 @@ class _Update:
         return usearch.Index(ndim=max(dimension, 1), metric="cos", dtype=DTYPE, **options)
 
     def _written(self, state: State, rows: pa.Table, graph: Any) -> State:
-        """The files of a generation, then the file that names it, then the former generation goes."""
+        """Write the files of a generation, then the reference to it, then delete the old generation."""
         if state.dimension:
             graph.save(str(_graph(self.place, state)))
         with pa.OSFile(str(_rows(self.place, state)), "wb") as out, pa.ipc.new_file(out, ROWS) as writer:
@@ -271,7 +270,7 @@ def _place(lake: Lake, folder: str | None) -> Path:
     if folder is not None:
         return Path(folder).expanduser()
     if "://" in lake.folder:
-        raise SettingsError(f"{lake.folder} is in a bucket: name a folder of this machine: folder=...")
+        raise SettingsError(f"{lake.folder} is in a bucket: pass a local folder: folder=...")
     return Path(lake.folder) / "_index" / "vectors"
 
 
@@ -289,7 +288,7 @@ def _read_rows(path: Path) -> pa.Table:
 
 
 def _state(folder: Path) -> State | None:
-    """What the index was made from; None when there is none, or one of another format."""
+    """The state of the index; None without one, or for another format."""
     try:
         said = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         state = State(**said)
@@ -300,7 +299,7 @@ def _state(folder: Path) -> State | None:
 
 
 def _fingerprint(lake: Lake) -> str:
-    """Changes when a file of the table does; empty for a table in a bucket, which is compared each time."""
+    """A fingerprint of the table's files; "" for a bucket, which is compared each time."""
     if "://" in lake.folder:
         return ""
     place = Path(lake.folder) / VECTORS.name
@@ -314,7 +313,7 @@ def _fingerprint(lake: Lake) -> str:
 
 
 def _of_first(lake: Lake) -> tuple[str, int]:
-    """Model and dimension of the first row that has a vector; the table has one of each."""
+    """Model and dimension of the first row with a vector; they are the same for all rows."""
     for batch in lake.batches(VECTORS, ["model", "vector"]):
         lengths = pc.list_value_length(batch.column("vector")).to_pylist()
         for n, length in enumerate(lengths):
@@ -324,7 +323,7 @@ def _of_first(lake: Lake) -> tuple[str, int]:
 
 
 def _comparable(vectors: pa.Array, dimension: int) -> tuple[list[bool], NDArray[np.float32]]:
-    """Which vectors have the dimension and a direction; and all of them as one array, zeros elsewhere."""
+    """Which vectors have the dimension and are finite and non-zero; and all as an array, zeros elsewhere."""
     import numpy as np
 
     lengths = pc.list_value_length(vectors).to_pylist()

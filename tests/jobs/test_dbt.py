@@ -73,7 +73,7 @@ def test_a_key_that_dbt_would_print_is_refused(dbt: Dbt, tmp_path: Path, key: st
     with_key(tmp_path, key)
     said = dbt("run", "--select", "videos", VIDEO_KEY="written-out")
     assert said.returncode != 0
-    assert "api_key may not stand in profiles.yml" in said.stdout
+    assert "api_key is not allowed in profiles.yml" in said.stdout
     assert "written-out" not in said.stdout
 
 

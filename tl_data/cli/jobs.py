@@ -135,9 +135,9 @@ def reindex(index: str | None, dry_run: bool, as_json: bool) -> None:
     \b
     INDEX: name or id of an index; none: every index
     """
-    from tl_data.cli.reindex import reindex as look_again
+    from tl_data.cli.reindex import reindex as reanalyse
 
-    found = look_again(index, dry_run=dry_run)
+    found = reanalyse(index, dry_run=dry_run)
     _print(found.lines(dry_run), asdict(found), as_json)
     sys.exit(1 if found.failed and not dry_run else 0)
 

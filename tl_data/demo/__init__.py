@@ -1,1 +1,1 @@
-"""Videos to try the package on, made here, with labelled questions, and a server that gives them URLs."""
+"""Generated videos with labelled questions, and a file server that gives them URLs."""

@@ -1,4 +1,4 @@
-"""What the demo prints: steps, tables of hits, and the sentence at the end."""
+"""The output of the demo: steps, tables of hits, and the summary."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ _KINDS = {"spoken": "words spoken", "shown": "words shown", "visible": "things v
 
 
 class Screen:
-    """The demo's output, for a person."""
+    """The text output of the demo."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         if not console.is_terminal:
-            console.width = max(console.width, 120)  # a file or a pipe has room
+            console.width = max(console.width, 120)  # a file or a pipe has no width
 
     def step(self, text: str) -> None:
-        """One line of what has been done."""
+        """Print a finished step."""
         self._console.print(Text("• ", style="bold green") + Text(text), soft_wrap=True)
 
     def working(self, text: str) -> AbstractContextManager[Any]:
-        """Show that something goes on."""
+        """Show a progress indicator."""
         return self._console.status(f"{text} ...")
 
     def tables(self, folder: str, rows: Mapping[str, int]) -> None:
-        """What was written, and where."""
+        """Print the written tables."""
         self.step(f"Delta tables in {folder}:")
-        table = _table("table", "rows", "what it holds")
+        table = _table("table", "rows", "content")
         for name, count in rows.items():
             table.add_row(f"{folder}/{name}", str(count), TABLES[name].doc)
         self._console.print(table)
 
     def models(self, stages: Sequence[Mapping[str, Any]]) -> None:
-        """Which models answered, and which are missing."""
+        """Print the models in use, and the missing ones."""
         for stage in stages:
             if stage["tier"] == "off":
                 self._console.print(Text(f"  {stage['stage']} is off: {stage['model']}", style="yellow"))
@@ -53,15 +53,15 @@ class Screen:
         self.step(f"Answered by {'; '.join(at_work)}")
 
     def recognised(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """What was recognised in each video, as (name, things and people, words said, words shown)."""
+        """Print the recognised content of each video: (name, objects and people, speech, on-screen text)."""
         self.step("What was recognised in each video, with times")
-        table = _table("video", "things and people", "said", "on the screen")
+        table = _table("video", "objects and people", "speech", "on the screen")
         for name, *texts in rows:
             table.add_row(name, *(_short(text) for text in texts))
         self._console.print(table)
 
     def question(self) -> str:
-        """A question of the person at the terminal; "" where there is none, or nothing was typed."""
+        """A question from the terminal; "" without one."""
         if not (self._console.is_terminal and sys.stdin.isatty()):
             return ""
         try:
@@ -70,7 +70,7 @@ class Screen:
             return ""
 
     def search(self, question: Question, sql: str, hits: Sequence[tuple[Any, ...]]) -> None:
-        """A search and its hits as (url, start, end, confidence)."""
+        """Print a search and its hits as (url, start, end, confidence)."""
         self.step(f"Search for {_KINDS[question.kind]}: “{question.text}”")
         self._sql(sql)
         table = _table("moment", "time", "confidence")
@@ -79,7 +79,7 @@ class Screen:
         self._console.print(table if hits else "  nothing found")
 
     def join(self, sql: str, hits: Sequence[tuple[Any, ...]], labels: Mapping[str, Question]) -> None:
-        """A join and its rows as (question, url, start, end, chapter), each checked if it has a label."""
+        """Print a join and its rows (question, url, start, end, chapter), checked against the labels."""
         self.step("A join of tables and functions: each question, its best moment, and the chapter around it")
         self._sql(sql)
         table = _table("question", "moment", "time", "chapter", "")
@@ -97,7 +97,7 @@ class Screen:
             self.step(f"{right} of {len(labels)} labelled questions find the right moment first")
 
     def end(self, report: Report) -> None:
-        """The sentence; before it, what failed, or that nothing was left to do."""
+        """Print failures and the summary."""
         *before, sentence = report.lines()
         for line in before:
             self._console.print(line, soft_wrap=True, markup=False)
@@ -124,7 +124,7 @@ def _short(text: str | None, most: int = 220) -> str:
 
 
 def _moment(url: str, start: float, end: float) -> Text:
-    """The URL; on terminals that know links, it leads to the moment (a media fragment)."""
+    """The URL, as a link to the moment (a media fragment) on terminals with links."""
     return Text(url, style=f"link {url}#t={start:g},{end:g}")
 
 

@@ -1,9 +1,9 @@
-"""A small file server on the loopback interface: it turns files into URLs.
+"""A small file server on the loopback interface, which gives files URLs.
 
     with FileServer(folder) as server:
         server.url("a video.mp4")      # http://127.0.0.1:53121/a%20video.mp4
 
-Answers GET and HEAD with ranges, ETag, Last-Modified and conditional requests, as object stores do.
+It supports GET and HEAD with ranges, ETag, Last-Modified and conditional requests, as object stores do.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _TYPES = {
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection. The address is the name of a file, percent-encoded."""
+    """Handles one connection. The path is the percent-encoded name of a file."""
 
     protocol_version = "HTTP/1.1"
     server: _Server
-    timeout = 60  # seconds an idle connection stays open
+    timeout = 60  # seconds until an idle connection is closed
 
     def do_GET(self) -> None:
         """Answer with the file."""
@@ -47,15 +47,15 @@ class Handler(BaseHTTPRequestHandler):
         self.answer()
 
     def answer(self) -> None:
-        """Answer GET and HEAD, which differ in the body alone."""
+        """Answer GET and HEAD, which differ only in the body."""
         path = self.server.find(unquote(urlsplit(self.path).path).lstrip("/"))
         if path is None:
-            self.text(HTTPStatus.NOT_FOUND, "There is no such file.\n")
+            self.text(HTTPStatus.NOT_FOUND, "File not found.\n")
         else:
             self.file(path)
 
     def file(self, path: Path, headers: Mapping[str, str] | None = None) -> None:
-        """Send a file, or the part that was asked for; `headers` replace the usual ones, "" drops one."""
+        """Send a file or the requested range. `headers` replace the default ones; "" removes one."""
         with path.open("rb") as file:
             stat = path.stat()
             size, etag = stat.st_size, f'"{_digest(path, stat.st_size, stat.st_mtime_ns)}"'
@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(HTTPStatus.PARTIAL_CONTENT, sent, end - start, file)
 
     def text(self, status: HTTPStatus, body: str, kind: str = "text/plain", **headers: str) -> None:
-        """Send a short text; in the names of headers `_` stands for `-`."""
+        """Send a short text. In names of headers `_` is replaced by `-`."""
         sent = {"Content-Type": f"{kind}; charset=utf-8"} | {
             k.replace("_", "-"): v for k, v in headers.items()
         }
@@ -134,7 +134,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), handler)
 
     def find(self, name: str) -> Path | None:
-        """The file of this name, if it is one of those served."""
+        """The served file of this name, or None."""
         if isinstance(self.files, dict):
             found = self.files.get(name)
             return found if found and found.is_file() else None

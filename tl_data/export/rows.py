@@ -1,7 +1,7 @@
-"""The rows of a lake as a target takes them: each with an `id` that stays the same from export to export.
+"""Reads the rows of a lake for exports. Each has an `id` that is stable across exports.
 
-`vectors` become rows with the address, the title and the words of what they are vectors of; other tables are
-given as they are. Times are seconds from the start of the video.
+Rows of `vectors` get the URL, title and transcription of their clip; other tables are unchanged. Times are
+seconds from the start of the video.
 """
 
 from __future__ import annotations
@@ -40,27 +40,27 @@ EXPORTABLE = ("videos", "clips", "summaries", "chapters", "vectors", "alerts", "
 
 @dataclass
 class Rows:
-    """What one batch holds: rows to send, and those that cannot be sent to anybody."""
+    """One batch: rows to send, and rows that no target can accept."""
 
     rows: pa.RecordBatch
     refused: list[Refused]
 
 
 class TableRows:
-    """The rows of any tables, as they are, for tools that take tables."""
+    """The unchanged rows of a table, for tools that accept tables."""
 
     def __init__(self, lake: Lake, table: str, names: Mapping[str, str] | None = None) -> None:
         self.lake, self.table = lake, table
         self.columns = chosen(names, TABLES[table].schema)
 
     def shape(self, metric: Metric = "cosine") -> Shape:
-        """Columns and, where the table has vectors, their length."""
+        """The columns and, if the table has vectors, their length."""
         fields = pa.schema([(n, TABLES[self.table].schema.field(c).type) for n, c in self.columns.items()])
         dimension = _dimension(self.lake) if self.table == "vectors" else None
         return Shape(self.table, fields, dimension, metric)
 
     def batches(self) -> Iterator[Rows]:
-        """The rows, a batch at a time."""
+        """The rows in batches."""
         seen: set[str] = set()
         for batch in self.lake.batches(TABLES[self.table]):
             ids = row_ids(self.table, batch)
@@ -70,7 +70,7 @@ class TableRows:
 
 
 class VectorRows:
-    """The vectors of a lake, each with what it is a vector of."""
+    """The vectors of a lake with the data of their clips."""
 
     def __init__(self, lake: Lake, table: str = "vectors", names: Mapping[str, str] | None = None) -> None:
         if table != "vectors":
@@ -81,13 +81,13 @@ class VectorRows:
         self._dimension = _dimension(lake)
 
     def shape(self, metric: Metric = "cosine") -> Shape:
-        """The payload's columns, the length of the vectors, and the metric that was asked for."""
+        """The columns of the payload, the length of the vectors, and the requested metric."""
         self._metric = metric
         fields = pa.schema([(n, PAYLOAD.field(c).type) for n, c in self.columns.items()])
         return Shape(self.table, fields, self._dimension, metric)
 
     def batches(self) -> Iterator[Rows]:
-        """The rows, a batch at a time; a vector that cannot be compared with the others is refused."""
+        """The rows in batches. Vectors that are not comparable are refused."""
         videos, titles, words = self._videos(), self._titles(), self._words()
         removed = {video for video, row in videos.items() if row["removed_at"] is not None}
         seen: set[str] = set()
@@ -127,13 +127,13 @@ class VectorRows:
         zero: Any = ~matrix.any(axis=1)
         for n, length in enumerate(lengths):
             if not length:
-                faults[n] = ("no_vector", "there is no vector")
+                faults[n] = ("no_vector", "the vector is missing")
             elif length != dimension:
                 faults[n] = ("dimension", f"{length} numbers, where the first vector has {dimension}")
             elif not finite[n]:
                 faults[n] = ("not_finite", "a number is not finite")
             elif zero[n] and self._metric == "cosine":
-                faults[n] = ("zero_vector", "all numbers are 0, so that no cosine exists")
+                faults[n] = ("zero_vector", "all numbers are 0: the cosine is undefined")
         if faults:
             ids, named = batch.column("id").to_pylist(), batch.schema.names
             of = batch.column("video_id").to_pylist() if "video_id" in named else [""] * batch.num_rows
@@ -147,14 +147,14 @@ class VectorRows:
         columns = ["video_id", "source_key", "url", "canonical_url", "removed_at"]
         rows = self.lake.read(VIDEOS, columns).to_pylist()
         rows.sort(key=lambda row: (row["removed_at"] is None, _reversed(row["source_key"])))
-        return {row["video_id"]: row for row in rows}  # of several the last: still listed, first by name
+        return {row["video_id"]: row for row in rows}  # of duplicates the last: still listed, first by name
 
     def _titles(self) -> dict[str, str]:
         rows = self.lake.read(SUMMARIES, ["video_id", "prompt", "title"]).sort_by([("prompt", "descending")])
         return {row["video_id"]: row["title"] for row in rows.to_pylist() if row["title"]}
 
     def _words(self) -> dict[str, list[tuple[float, str]]]:
-        """The words of each clip, by the middle of the clip."""
+        """The transcription of each clip with the time of its middle."""
         columns = ["video_id", "start_sec", "end_sec", "transcription"]
         found: dict[str, list[tuple[float, str]]] = {}
         for batch in self.lake.batches(CLIPS, columns):
@@ -166,29 +166,29 @@ class VectorRows:
 
 
 def _reversed(text: str) -> list[int]:
-    """Sorts texts from the last to the first."""
+    """A sort key for descending texts."""
     return [-ord(letter) for letter in text] + [1]
 
 
 def _within(words: Sequence[tuple[float, str]], row: Mapping[str, Any]) -> str | None:
-    """The words of the clips whose middle lies in the row's stretch; none for a whole video."""
+    """The transcription of the clips whose middle is inside the row's time range; None for a whole video."""
     if row["embedding_scope"] == "video" or row["start_sec"] is None or row["end_sec"] is None:
         return None
     return " ".join(text for at, text in words if row["start_sec"] <= at < row["end_sec"]) or None
 
 
 def chosen(names: Mapping[str, str] | None, schema: pa.Schema) -> dict[str, str]:
-    """Name in the target -> column of the lake, all columns when none are named.
+    """Name in the target -> column of the lake; by default all columns.
 
     Raises:
-        SettingsError: there is no such column.
+        SettingsError: unknown column, or a reserved name.
     """
     if names is None:
         return {name: name for name in schema.names}
     if unknown := [column for column in names.values() if column not in schema.names]:
-        raise SettingsError(f"there is no column {unknown[0]!r}; there are {', '.join(schema.names)}")
+        raise SettingsError(f"unknown column {unknown[0]!r}; columns: {', '.join(schema.names)}")
     if taken := [name for name in names if name in ("id", "vector")]:
-        raise SettingsError(f"field {taken[0]!r} is the row's own; choose another name")
+        raise SettingsError(f"field {taken[0]!r} is reserved; choose another name")
     return dict(names)
 
 
@@ -202,7 +202,7 @@ def _dimension(lake: Lake) -> int | None:
 
 
 def _once(rows: pa.RecordBatch, ids: list[str], seen: set[str], batch: pa.RecordBatch) -> Rows:
-    """Rows without those whose key an earlier one has."""
+    """The rows without duplicates of earlier keys."""
     keep, refused = [], []
     of = batch.column("video_id").to_pylist() if "video_id" in batch.schema.names else [""] * len(ids)
     for n, id_ in enumerate(ids):

@@ -1,8 +1,8 @@
-"""One export: compare the lake with what the target holds, send what changed, delete what is gone.
+"""Runs an export: compares the lake with the target, sends changed rows, deletes removed ones.
 
-A batch that is refused is halved until the rows that cause it stand alone; they are reported and the others
-are in. A connection that is lost is tried again; when it stays lost the export stops, and the next one goes
-on where it stopped.
+A refused batch is bisected until the rows that cause the refusal are isolated. They are reported, and the
+others are sent. A lost connection is retried; if it stays lost, the export stops, and the next one continues
+there.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from tl_data.lake.lake import Lake, open_lake
 from tl_data.lake.row_ids import digests
 from tl_data.lake.schemas import TABLES
 
-ATTEMPTS = 4  # of a batch whose connection was lost
+ATTEMPTS = 4  # of a batch if the connection is lost
 WAIT = 0.5  # seconds before the second attempt; doubled after each
-SHOWN = 1000  # refused rows that a report keeps; all are counted
+SHOWN = 1000  # most refused rows in a report; all are counted
 
 Progress = Callable[[str, int], None]
 
@@ -78,13 +78,13 @@ SINKS = MappingProxyType(
 
 
 def sink_of(scheme: str) -> Sink:
-    """The record of a tool.
+    """The sink of a tool.
 
     Raises:
-        SettingsError: there is no such tool.
+        SettingsError: unknown tool.
     """
     if scheme not in SINKS:
-        raise SettingsError(f"no tool {scheme!r}; there are {', '.join(sorted(SINKS))}")
+        raise SettingsError(f"unknown tool {scheme!r}; known tools: {', '.join(sorted(SINKS))}")
     module, name = SINKS[scheme]
     found: Sink = getattr(import_module(f"tl_data.export.{module}"), name)
     return found
@@ -92,7 +92,7 @@ def sink_of(scheme: str) -> Sink:
 
 @dataclass
 class Report:
-    """What an export did, in rows. With `dry_run` what it would do."""
+    """The numbers of rows of an export; with `dry_run` those that it would send."""
 
     target: str
     table: str
@@ -107,7 +107,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 all rows are in, 1 some were refused."""
+        """0 all rows were sent, 1 some were refused."""
         return 1 if self.refused else 0
 
     def lines(self) -> list[str]:
@@ -125,10 +125,10 @@ class Report:
 
 
 class Reader(Protocol):
-    """Rows of a lake in the form that a tool takes."""
+    """Reads the rows of a lake in the form of a tool."""
 
     def shape(self, metric: Any = "cosine") -> Shape:
-        """What the rows look like."""
+        """The columns and vectors of the rows."""
 
     def batches(self) -> Iterator[Rows]:
         """The rows."""
@@ -144,22 +144,22 @@ def export(
     full: bool = False,
     progress: Progress | None = None,
 ) -> list[Report]:
-    """Bring a target up to date with a lake: changed rows are upserted, rows that are gone are deleted.
+    """Update a target from a lake: upsert changed rows, delete removed ones.
 
     Args:
         lake: the folder of the tables, or a `Lake`.
         target: `TOOL://PLACE?option=value`, such as `lancedb://./store?collection=clips`.
-        table: one or several tables; None: those of `?table=a,b`, else those that the tool takes.
+        table: one or several tables; None: those of `?table=a,b`, else the tool's default.
         fields: payload, name in the target -> column of the lake; None: every column by its own name.
         dry_run: connect and compare, but change nothing.
-        full: send all rows, also those that the target should hold.
-        progress: called with the table and the number of rows that have been compared so far.
+        full: send all rows, also unchanged ones.
+        progress: called with the table and the number of compared rows.
 
     Returns:
-        One report a table.
+        One report per table.
 
     Raises:
-        SettingsError: the target, an option, a field or the lake is wrong.
+        SettingsError: the target, an option, a field or the lake is invalid.
         SchemaMismatch: the collection has another dimension, metric or column.
         MissingExtra: the tool's client is not installed.
         ExportError: the target cannot be reached, is full, or refuses the credentials.
@@ -180,30 +180,30 @@ def export(
 
 
 def checked_target(target: str, *, alone: bool = False) -> tuple[Sink, Target]:
-    """The tool and the parts of an address; `alone`: nothing else names a table.
+    """The tool and the parsed address. `alone`: the address must name the table.
 
     Raises:
-        SettingsError: there is no such tool or option, or a tool of one table has none.
+        SettingsError: unknown tool or option, or a tool of one table without a table.
     """
     where = parse_target(target)
     sink = sink_of(where.scheme)
     check_options(sink, where)
     if alone and sink.one_table and "table" not in where.options:
-        raise SettingsError(f"{sink.name} takes one table at a time: name it: ?table=clips")
+        raise SettingsError(f"{sink.name} exports one table: add it to the address: ?table=clips")
     return sink, where
 
 
 def _tables(sink: Sink, lake: Lake, table: str | Sequence[str] | None) -> list[str]:
-    """The names of what is exported; tables that belong together are one name, joined by `+`."""
+    """The exported tables; tables that form one export are joined by `+`."""
     asked = [table] if isinstance(table, str) else list(table or ())
     allowed = EXPORTABLE if sink.reads == "tables" else sink.takes or sink.tables
     if unknown := [name for name in asked if name not in allowed]:
-        raise SettingsError(f"{sink.name} takes no table {unknown[0]!r}; it takes {', '.join(allowed)}")
+        raise SettingsError(f"{sink.name} cannot export {unknown[0]!r}; it exports {', '.join(allowed)}")
     if sink.reads == "timelines":
         return ["+".join(asked or sink.tables)]
     names = asked or list(sink.tables) or [n for n in EXPORTABLE if lake.exists(TABLES[n])]
     if sink.one_table and len(names) > 1:
-        raise SettingsError(f"{sink.name} takes one table at a time: name one of {', '.join(names)}")
+        raise SettingsError(f"{sink.name} exports one table: select one of {', '.join(names)}")
     if missing := [name for name in names if not lake.exists(TABLES[name])]:
         raise SettingsError(f"{lake.folder} has no table {missing[0]}")
     return names
@@ -214,7 +214,7 @@ def _reader(sink: Sink, lake: Lake, table: str, fields: Mapping[str, str] | None
         from tl_data.export.editing.timelines import TimelineRows
 
         if fields is not None:
-            raise SettingsError(f"{sink.name} has no fields to choose")
+            raise SettingsError(f"{sink.name} does not support the option fields")
         return TimelineRows(lake, table, target.options)
     reader = VectorRows(lake, table, fields) if sink.reads == "vectors" else TableRows(lake, table, fields)
     check_names(sink, reader.columns)
@@ -234,7 +234,7 @@ class _Run:
 
     def work(self) -> None:
         shape = self.reader.shape(self.target.options.get("metric", "cosine"))
-        together = self.sink.whole or self.sink.reads == "timelines"  # one set of files, whatever is in it
+        together = self.sink.whole or self.sink.reads == "timelines"  # one set of files
         with State(self.lake.folder, self.target.identity, "" if together else self.report.table) as state:
             store = self._guarded((Exception,), lambda: self.sink.connect(self.target))
             try:
@@ -259,7 +259,7 @@ class _Run:
         return f"{self.report.table}?{self.target.style}"
 
     def _changed(self, state: State) -> Iterator[tuple[pa.RecordBatch, dict[str, bytes]]]:
-        """The rows that the target does not hold as they are, with their digests."""
+        """The new and changed rows, with their digests."""
         for rows in self.reader.batches():
             self._refuse(rows.refused)
             self._seen.update(r.id for r in rows.refused if r.code == "duplicate_key")
@@ -295,7 +295,7 @@ class _Run:
             self.report.deleted += len(ids)
 
     def _whole(self, store: Store, state: State) -> None:
-        """Write one file anew if any row changed."""
+        """Rewrite the file if any row changed."""
         made: dict[str, bytes] = {}
         for _, digest in self._changed(state):
             made |= digest
@@ -313,7 +313,7 @@ class _Run:
             state.rows.pop(id_, None)
 
     def _upsert(self, store: Store, batch: pa.RecordBatch) -> list[Refused]:
-        """Send rows; halve what is refused until the rows that cause it stand alone."""
+        """Send rows; bisect a refused batch until the causing rows are isolated."""
         try:
             refused = list(self._again(store, lambda: store.upsert(batch)) or ())
         except _RowsRefused as error:
@@ -345,7 +345,7 @@ class _Run:
         raise AssertionError("unreachable")
 
     def _guarded(self, errors: tuple[type[Exception], ...], work: Callable[[], Any]) -> Any:
-        """Do what is not about rows; errors of the client stop the export."""
+        """Run an operation without rows; errors of the client stop the export."""
         from tl_data.errors import TLDataError
 
         try:
@@ -357,7 +357,7 @@ class _Run:
 
 
 class _RowsRefused(Exception):
-    """The target refused a batch because of what is in it."""
+    """The target refused a batch because of its content."""
 
 
 __all__ = ["SINKS", "ExportError", "Report", "export"]

@@ -1,9 +1,9 @@
-"""What a target of an export is: the record that each tool fills in, and what it says about a row.
+"""The interface of export targets: the record of a tool, its stores, and refused rows.
 
     SINK = Sink("lancedb", reads="vectors", connect=connect, extra="lancedb", doc="a LanceDB table")
 
-`connect(target)` opens the tool and gives a `Store`. The runner does the rest: it reads the lake, compares it
-with what the target holds, and sends batches of Arrow. A store only creates, upserts and deletes.
+`connect(target)` opens the tool and returns a `Store`, which creates, upserts and deletes. The runner reads
+the lake, compares it with the state of the target, and sends batches of Arrow.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ METRICS: tuple[Metric, ...] = ("cosine", "dot", "l2")
 
 @dataclass(frozen=True)
 class Refused:
-    """A row that the target does not take. The other rows are sent all the same."""
+    """A row that the target refuses. The other rows are sent."""
 
     id: str
     code: str
@@ -37,7 +37,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Shape:
-    """What the rows look like: the payload's columns and, for vectors, their length and metric."""
+    """The columns of the payload and, for vectors, their length and metric."""
 
     table: str
     fields: pa.Schema
@@ -48,13 +48,13 @@ class Shape:
 
 @dataclass(frozen=True)
 class Target:
-    """An address such as `qdrant://localhost:6333?collection=clips`, in its parts."""
+    """A parsed address such as `qdrant://localhost:6333?collection=clips`."""
 
     scheme: str
     place: str  # host and path, or a path on this machine
     host: str
     port: int | None
-    path: str  # behind the host, without the slash
+    path: str  # after the host, without the slash
     user: str
     password: str
     options: Mapping[str, str] = field(default_factory=dict)
@@ -66,12 +66,12 @@ class Target:
 
     @property
     def identity(self) -> str:
-        """What tells two targets apart: each has a state of its own."""
+        """The identity of the target, which selects its state."""
         return self._named(str(self.file.absolute()) if self.is_path else self.place)
 
     @property
     def style(self) -> str:
-        """The options that change what is written, but not where."""
+        """The options that affect the content of rows, not their place."""
         said = sorted(self.options.items())
         return "&".join(f"{k}={v}" for k, v in said if k not in (*WHERE, "table"))
 
@@ -81,12 +81,12 @@ class Target:
 
     @property
     def is_path(self) -> bool:
-        """Whether the place is a folder or file on this machine: it begins with `/`, `.` or `~`."""
+        """Whether the place is a local path: it begins with `/`, `.` or `~`."""
         return self.place.startswith(("/", ".", "~"))
 
     @property
     def file(self) -> Path:
-        """The place as a path on this machine; relative ones are relative to the current folder."""
+        """The place as a local path, relative to the current folder."""
         return Path(self.place).expanduser()
 
     @property
@@ -95,14 +95,14 @@ class Target:
         return self.options.get("collection", "tl_vectors")
 
     def url(self, scheme: str = "http", port: int | None = None) -> str:
-        """The address of a server that is reached over HTTP; `?tls=true` makes it HTTPS."""
+        """The URL of an HTTP server; HTTPS with `?tls=true`."""
         secure = self.options.get("tls") == "true" or self.port == 443
         number = self.port or port
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{scheme}{'s' if secure else ''}://{host}{f':{number}' if number else ''}"
 
 
-#: Options that say where rows go.
+#: Options that select the place of rows.
 WHERE = ("collection", "namespace", "schema", "database")
 
 
@@ -111,61 +111,64 @@ class Store(Protocol):
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """What the tool's client raises."""
+        """The exceptions of the tool's client."""
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Check dimension, metric and columns; create what is missing if `create`. True: it was not there.
+        """Check dimension, metric and columns, and create a missing collection if `create`.
+
+        Returns:
+            Whether the collection was missing.
 
         Raises:
-            SchemaMismatch: it is there with another dimension, metric or column.
+            SchemaMismatch: the collection has another dimension, metric or column.
         """
 
     def upsert(self, rows: pa.RecordBatch) -> Sequence[Refused]:
-        """Insert rows, or replace those of the same `id`. Gives the rows that were refused one by one."""
+        """Insert rows, or replace those of the same `id`. Returns the rows that were refused individually."""
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Remove rows; ids that are not there are no error."""
+        """Delete rows; missing ids are ignored."""
 
     def finish(self) -> None:
-        """Make what was sent visible: called once, after the last batch."""
+        """Make the rows visible; called once after the last batch."""
 
     def close(self) -> None:
-        """Let go of the connection, also after an error."""
+        """Close the connection; also called after an error."""
 
 
 @dataclass(frozen=True)
 class Sink:
-    """One tool."""
+    """The record of a tool."""
 
     name: str
     reads: Literal["vectors", "timelines", "tables"]
     connect: Callable[[Target], Store]
     doc: str
-    extra: str | None = None  # of this package, that installs the client
+    extra: str | None = None  # the extra of this package that installs the client
     options: Mapping[str, str] = field(default_factory=dict)
-    tables: tuple[str, ...] = ()  # what is exported when no table is named; () for all that are there
-    takes: tuple[str, ...] = ()  # what may be named; () for the same
-    one_table: bool = False  # rows of several tables do not fit into it
-    reserved: re.Pattern[str] | None = None  # payload names that the tool keeps for itself
-    valid_name: re.Pattern[str] | None = None  # payload names that it allows, where it allows only some
-    batch: int = 500  # rows a request
-    whole: bool = False  # one file that is written anew when anything changed
+    tables: tuple[str, ...] = ()  # the default tables; () for all existing ones
+    takes: tuple[str, ...] = ()  # the allowed tables; () for the default ones
+    one_table: bool = False  # whether it can only hold one table
+    reserved: re.Pattern[str] | None = None  # reserved payload names
+    valid_name: re.Pattern[str] | None = None  # allowed payload names, if restricted
+    batch: int = 500  # rows per request
+    whole: bool = False  # one file that is rewritten after any change
 
 
 class BaseStore:
-    """What most stores have in common."""
+    """Defaults for stores."""
 
     errors: tuple[type[Exception], ...] = ()
 
     def finish(self) -> None:
-        """Nothing waits."""
+        """Do nothing: rows are visible at once."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is no connection."""
 
 
 def parse_target(text: str) -> Target:
-    """Split an address.
+    """Parse an address.
 
     Raises:
         SettingsError: it has no scheme.
@@ -193,26 +196,27 @@ def parse_target(text: str) -> Target:
 
 
 def check_options(sink: Sink, target: Target) -> None:
-    """Refuse options that the tool does not have, and metrics that nobody has.
+    """Validate the options of an address.
 
     Raises:
-        SettingsError: names the option and what there is.
+        SettingsError: an unknown option or metric; the message has the valid ones.
     """
     known = {**sink.options, "table": "", **({"metric": ""} if sink.reads == "vectors" else {})}
     if unknown := [name for name in target.options if name not in known]:
         there = f"it has {', '.join(sorted(known))}" if known else "it has none"
         raise SettingsError(f"{sink.name} has no option {unknown[0]!r}; {there}")
     if (metric := target.options.get("metric", "cosine")) not in METRICS:
-        raise SettingsError(f"metric is {metric!r}; it is one of {', '.join(METRICS)}")
+        raise SettingsError(f"metric is {metric!r}; it must be one of {', '.join(METRICS)}")
     if not target.place:
         raise SettingsError(f"{sink.name}:// needs a place: {sink.doc}")
 
 
 def check_names(sink: Sink, names: Iterable[str]) -> None:
-    """Refuse payload names that the tool reserves or cannot hold.
+    """Validate payload names.
 
     Raises:
-        SettingsError: names the field and how to rename it.
+        SettingsError: a name that the tool reserves or does not allow; the message has the field and how to
+            rename it.
     """
     for name in names:
         taken = sink.reserved is not None and sink.reserved.fullmatch(name)
@@ -224,7 +228,7 @@ def check_names(sink: Sink, names: Iterable[str]) -> None:
 
 
 def same(what: str, there: Any, wanted: Any, where: str) -> None:
-    """Compare what a collection has with what the lake has.
+    """Compare a property of a collection with that of the lake.
 
     Raises:
         SchemaMismatch: they differ.
@@ -240,7 +244,7 @@ def imported(extra: str, *names: str) -> list[Any]:
     """Client libraries by name.
 
     Raises:
-        MissingExtra: names the line to type.
+        MissingExtra: not installed; the message has the command.
     """
     from importlib import import_module
 
@@ -267,7 +271,7 @@ _DENIED = re.compile(
 
 
 def kind_of(error: BaseException) -> Literal["full", "lost", "denied", "row"]:
-    """What to do about an error of a client: stop, try again, or look for the row that causes it."""
+    """The kind of a client's error, which decides whether to stop, to retry, or to bisect the batch."""
     status = next(
         (
             s

@@ -1,9 +1,9 @@
-"""What an earlier export has put into a target, kept beside the lake: `LAKE/_exports/TARGET/`.
+"""The state of exports, stored beside the lake in `LAKE/_exports/TARGET/`.
 
-`rows.parquet` holds the id and digest of each row that the target holds. A batch writes a piece of its own
-before it is sent, with the ids alone, and again when it is in, with the digests. An export that is killed in
-between knows from its pieces which rows may be there: it sends them again, or deletes them when the lake has
-lost them. Rows are 24 bytes each in the file and about 150 in memory.
+`rows.parquet` has the id and digest of each row in the target. Each batch writes a separate piece before it
+is sent, with the ids alone, and again afterwards with the digests. After a crash in between, the next export
+knows from the pieces which rows may be in the target: it sends them again, or deletes them if the lake no
+longer has them. A row takes 24 bytes in the file and about 150 in memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SCHEMA = pa.schema([("id", pa.string()), ("digest", pa.binary()), ("gone", pa.bo
 
 
 class State:
-    """The rows of one target. One export at a time writes it; on this machine a lock makes sure of that."""
+    """The state of one target. A lock allows one export at a time on this machine."""
 
     def __init__(self, lake: str, target: str, table: str) -> None:
         digest = hashlib.sha256(f"{target}\n{table}".encode()).hexdigest()[:12]
@@ -37,7 +37,7 @@ class State:
         self._loop = Loop()
         self._lock: IO[bytes] | None = None
         self._pieces = 0
-        self.rows: dict[str, bytes | None] = {}  # id -> digest; None: it may be there, in some version
+        self.rows: dict[str, bytes | None] = {}  # id -> digest; None: possibly in the target, in any version
 
     def __enter__(self) -> State:
         try:
@@ -56,14 +56,14 @@ class State:
         self._loop.close()
 
     def forget(self, *, keep: bool = False) -> None:
-        """The target does not exist: it holds nothing. With `keep` the files stay as they are."""
+        """Clear the state, because the target does not exist. With `keep` the files are not changed."""
         known = bool(self.rows)
         self.rows.clear()
         if known and not keep:
             self.finish()
 
     def sending(self, ids: Sequence[str]) -> int:
-        """Write down that these rows may be in the target from now on. Gives the number of the piece."""
+        """Record that these rows may be in the target from now on; returns the number of the piece."""
         self._pieces += 1
         known = [self.rows.get(id_) for id_ in ids]
         if any(digest is not None for digest in known) or not all(id_ in self.rows for id_ in ids):
@@ -72,25 +72,25 @@ class State:
         return self._pieces
 
     def sent(self, piece: int, digests: Mapping[str, bytes | None]) -> None:
-        """Write down what has arrived; a digest of None is of a row that was refused."""
+        """Record the sent rows. The digest of a refused row is None."""
         self.rows.update(digests)
         self._write(self._piece(piece), list(digests), list(digests.values()))
 
     def deleted(self, ids: Sequence[str]) -> None:
-        """Write down that these rows are gone."""
+        """Record the deletion of rows."""
         self._pieces += 1
         for id_ in ids:
             self.rows.pop(id_, None)
         self._write(self._piece(self._pieces), ids, [None] * len(ids), gone=True)
 
     def finish(self) -> None:
-        """Put the pieces together."""
+        """Merge the pieces."""
         self._write(f"{self.folder}/rows.parquet", list(self.rows), list(self.rows.values()))
         for path in self._listed():
             self._run(self._storage.delete(path))
 
     def _take_lock(self) -> None:
-        """Keep other exports to the same target away, on this machine; a bucket has no locks.
+        """Lock the target against other exports on this machine. A bucket has no locks.
 
         Raises:
             ExportError: another one is running.
@@ -103,7 +103,8 @@ class State:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ExportError(
-                f"another export of this lake to {self.folder} is running; wait for its end", "export_running"
+                f"another export of this lake to {self.folder} is running; wait until it ends",
+                "export_running",
             ) from error
 
     def _load(self) -> None:
@@ -121,7 +122,7 @@ class State:
         except (pa.ArrowException, OSError) as error:
             raise LakeError(
                 f"the state of the export {self.folder} cannot be read: {error}. "
-                "Remove its folder below _exports and export again: rows that are there are replaced."
+                "Remove its folder in _exports and export again: existing rows are replaced."
             ) from error
         for id_, digest, gone in zip(*(c.to_pylist() for c in table.columns), strict=True):
             if gone:

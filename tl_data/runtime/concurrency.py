@@ -1,7 +1,4 @@
-"""An event loop in a thread of its own: how synchronous code waits for async work, and cancels it.
-
-Work on many items at once, in no order, until they are all done or somebody says stop.
-"""
+"""An event loop in a background thread, for synchronous callers; and concurrent work on many items."""
 
 from __future__ import annotations
 
@@ -22,21 +19,21 @@ T = TypeVar("T")
 
 @contextmanager
 def asked_by(owner: object) -> Iterator[None]:
-    """Calls asked for in this block can be cancelled apart from others: `connection.cancel(owner)`."""
+    """Mark the calls in this block with an owner: `connection.cancel(owner)` cancels only these."""
     with call_context(caller=owner, asked=time.monotonic()):
         yield
 
 
 class Loop:
-    """An event loop in a daemon thread, started when first used."""
+    """An event loop in a daemon thread, started at first use."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._tasks: dict[asyncio.Task[Any], object | None] = {}  # with the owner of each
-        # When what was asked for by an owner (None: by anybody) was last cancelled. Work that is between two
-        # calls at that moment, or about to make its first, is to stop as well.
+        # Owner (None: all) -> time of its last cancellation. Work between two calls at that time, or before
+        # its first call, must stop as well.
         self._cancelled: WeakKeyDictionary[object, float] = WeakKeyDictionary()
         self._all_cancelled = float("-inf")
 
@@ -49,10 +46,10 @@ class Loop:
             return self._loop
 
     def run(self, work: Coroutine[Any, Any, T], *, anyway: bool = False) -> T:
-        """Run a coroutine and wait for it; Ctrl-C cancels it and lets it end.
+        """Run a coroutine and wait for it. Ctrl-C cancels it and waits for its cleanup.
 
         Args:
-            anyway: begin also when it was cancelled before: what tidies up.
+            anyway: run also after a cancellation of the owner, for cleanup.
 
         Raises:
             Cancelled: it was cancelled by `cancel`.
@@ -77,13 +74,13 @@ class Loop:
         except CancelledError:
             raise Cancelled("cancelled; finished rows are saved and are not charged again") from None
         except KeyboardInterrupt:
-            # Ctrl-C reaches the waiting thread: pass it on to the work, and let it put away what it has.
+            # Ctrl-C reaches the waiting thread: cancel the work and wait for its cleanup.
             future.cancel()
             self._settle()
             raise
 
     def cancel(self, owner: object | None = None) -> None:
-        """Cancel all calls, or those of this owner; `run` raises `Cancelled` when they have ended."""
+        """Cancel all calls, or those of an owner. `run` raises `Cancelled` when they have ended."""
 
         if owner is None:
             self._all_cancelled = time.monotonic()
@@ -105,13 +102,13 @@ class Loop:
         return context.asked <= max(own, self._all_cancelled)
 
     def _settle(self) -> None:
-        """Wait a little for what was cancelled to end."""
+        """Wait briefly for cancelled calls to end."""
         until = time.monotonic() + 5
         while self._tasks and time.monotonic() < until:
             time.sleep(0.01)
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
-        """The items of an async iterator, each waited for when it is asked for."""
+        """The items of an async iterator, each awaited on demand."""
         try:
             while True:
                 item = self.run(_next(items))
@@ -135,7 +132,7 @@ class Loop:
 
 
 class _End:
-    """Marks the end of an iteration; a coroutine may not end in StopAsyncIteration."""
+    """Marks the end of an iteration: a coroutine cannot raise StopAsyncIteration."""
 
 
 async def _next(items: AsyncIterator[T]) -> T | _End:
@@ -153,14 +150,14 @@ async def in_parallel(
     halt: asyncio.Event,
     stop: asyncio.Event,
 ) -> bool:
-    """Work on the items, `width` at a time. Gives whether they were all begun and ended.
+    """Work on items concurrently, `width` at a time. Returns whether all were finished.
 
     Args:
-        halt: when set, nothing new is begun; what is in flight goes to its end.
-        stop: when set, what is in flight is cancelled, too.
+        halt: when set, no new work starts; running work continues.
+        stop: when set, running work is cancelled as well.
 
     Raises:
-        whatever `work` raises; the others are cancelled first.
+        The first exception of `work`; the others are cancelled first.
     """
     running: set[asyncio.Future[Any]] = set()
     stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())

@@ -1,7 +1,7 @@
-"""What a running call belongs to: one immutable record in one context variable.
+"""The context of a running call: one immutable record in one context variable.
 
-A task that is started inside a block inherits the record, so nothing between the caller and the place of use
-has to pass it on. Each field is set by one function and read by few:
+Tasks that start inside a block inherit the record, so intermediate functions need not pass it on. Each field
+is set by one function and read by few:
 
     field           set by                             read by
     caller, asked   concurrency.asked_by               Loop.run, Loop.cancel: which calls to stop
@@ -31,12 +31,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class CallContext:
-    """The surroundings of one call. Use `call_context()` to change some of them for a block."""
+    """The context of one call. `call_context()` changes fields for a block."""
 
-    caller: object | None = None  # whose calls can be cancelled apart from others
+    caller: object | None = None  # the owner, whose calls can be cancelled separately
     asked: float = field(default_factory=time.monotonic)  # when the caller began
     usage: Any = None  # usage.Usage
-    minutes_about: float = 0.0  # length of the video that is analyzed, minutes
+    minutes_about: float = 0.0  # minutes of the analysed video
     account: Any = None  # billing.RunAccount
     stop: asyncio.Event | None = None
     grace_seconds: float = 0.0
@@ -47,12 +47,12 @@ class CallContext:
 
 
 class Priced(Exception):
-    """A call that would be paid was reached while quoting. Nothing was sent.
+    """Raised by a quote instead of sending a paid call.
 
     Attributes:
         operation: of the ledger.
         video_minutes: length of the video; 0 if it is not known.
-        submitted: the task exists already, so this operation itself costs nothing more.
+        submitted: the task exists already, so this operation is free.
     """
 
     def __init__(self, operation: str, video_minutes: float = 0.0, submitted: bool = False) -> None:
@@ -64,13 +64,13 @@ _context: ContextVar[CallContext | None] = ContextVar("tl_data_call", default=No
 
 
 def current_context() -> CallContext:
-    """The context of the running task; an empty one outside of any block."""
+    """The context of the running task; an empty one outside of a block."""
     return _context.get() or CallContext()
 
 
 @contextmanager
 def call_context(**changes: Any) -> Iterator[CallContext]:
-    """The same context with other fields, inside the block and in tasks that begin there."""
+    """Change fields of the context inside the block and in tasks that start there."""
     token = _context.set(changed := replace(current_context(), **changes))
     try:
         yield changed

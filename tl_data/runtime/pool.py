@@ -1,15 +1,16 @@
-"""Rows -> distinct calls -> rows: one continuous pool across batches.
+"""Maps rows to concurrent calls, one call per distinct row, continuously across batches.
 
     pool = Pool(concurrency=64)
     async for outcome in pool.map(run, rows): ...
 
-A free place is filled with the next distinct row at once, however far the oldest unfinished row is behind: a
-slow row delays nobody but itself, until `window` rows wait for it. Rows come back in the order they went in.
-Equal rows share one call, also across maps and with answers of the recent past: engines evaluate the same
-expression several times and throw away what they have.
+A free slot takes the next distinct row at once, so a slow row does not delay others until `window` rows wait
+for it. Outcomes are in the order of the rows.
 
-At the end the last calls leave places empty. Only who knows beforehand, if roughly, which calls are long can
-begin these early and so avoid it.
+Equal rows share one call, also across maps and with recent answers, because SQL backends evaluate the same
+expression several times and discard answers.
+
+Long calls that start last leave slots empty at the end. If lengths are known, roughly, long calls start
+early.
 """
 
 from __future__ import annotations
@@ -42,17 +43,17 @@ from tl_data.usage import receipt
 
 @dataclass
 class Ticket:
-    """The place of a call in the queues of `Waiting`.
+    """The entry of a call in the queues of `Waiting`.
 
-    A ticket stands in several queues at once. When its call begins or is dropped, `work` becomes None. The
-    entries that are left are skipped; they keep neither the call nor its answer alive.
+    A ticket is in several queues. When its call begins or is dropped, `work` becomes None and the remaining
+    entries are skipped; they keep neither the call nor its answer alive.
     """
 
     work: Work | None
 
 
 class Work:
-    """One call, and for how many rows it is made."""
+    """One call, and the rows that share it."""
 
     __slots__ = (
         *("call", "closing", "future", "name", "notes"),
@@ -61,23 +62,23 @@ class Work:
 
     def __init__(self, name: Hashable, number: int, waiting: Waiting) -> None:
         self.name = name
-        self.call: Callable[[], Coroutine[Any, Any, None]]  # makes it, once a place was taken for it
+        self.call: Callable[[], Coroutine[Any, Any, None]]  # makes the call, when a slot is free
         self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.task: asyncio.Task[None] | None = None  # none while it waits for a place
+        self.task: asyncio.Task[None] | None = None  # None while it waits for a slot
         self.notes: list[Callable[[Work, Outcome], None]] = []
-        self.number = number  # of the first row, in the map that it began in
+        self.number = number  # of the first row, in the map in which it began
         self.rows = 0
         self.shared = False  # with rows of another map
         self.size = 0
         self.closing = False
         self.waiting = waiting
-        self.ticket = Ticket(None)  # names it while it waits
+        self.ticket = Ticket(None)  # its entry while it waits
 
     def begin(self, places: asyncio.Semaphore | None = None) -> None:
-        """Make the call, in a task of its own, at a place that was taken or with the next free one."""
+        """Make the call in a task, in an acquired slot or in the next free one."""
 
         call = self.call
-        del self.call  # it holds this, and both would live until the garbage is collected
+        del self.call  # breaks the reference cycle
 
         async def in_turn(places: asyncio.Semaphore) -> None:
             await places.acquire()
@@ -86,7 +87,7 @@ class Work:
         self.task = asyncio.create_task(in_turn(places) if places else call())
 
     def hurry(self) -> None:
-        """Somebody can give back no further row before this one."""
+        """Prefer this call: a map cannot return further rows before it."""
         if self.ticket.work:
             self.waiting.hurry(self)
 
@@ -94,11 +95,11 @@ class Work:
 class Waiting:
     """The calls of one map that have not begun.
 
-    Without lengths they begin in order. With lengths every other place goes to the longest one, so that it
-    is not begun last and then waited for alone; the rest go to the oldest, so that rows come all the time.
+    Without lengths they begin in order. With lengths, every second slot takes the longest call, so that it
+    does not run alone at the end, and the others the oldest one, so that rows are returned continuously.
 
     Args:
-        most: calls that may wait; the longest can only be found among those.
+        most: the largest number of waiting calls, among which the longest is chosen.
     """
 
     def __init__(self, most: int) -> None:
@@ -111,13 +112,13 @@ class Waiting:
         self._more, self._fewer = asyncio.Event(), asyncio.Event()
 
     async def room(self) -> None:
-        """Wait until one more may wait."""
+        """Wait until there is room for one more call."""
         while self._count >= self._most:
             self._fewer.clear()
             await self._fewer.wait()
 
     def put(self, work: Work, length: float | None) -> None:
-        """A call that may begin; `length` beside those of the others, if it is known."""
+        """Add a call. `length` is relative to the others; None if unknown."""
         work.ticket = Ticket(work)
         self._count += 1
         self._oldest.append(work.ticket)
@@ -129,22 +130,22 @@ class Waiting:
         self._more.set()
 
     def hurry(self, work: Work) -> None:
-        """Let this call begin next."""
+        """Start this call next."""
         self._hurried.append(work.ticket)
         self._more.set()
 
-    def look_again(self) -> None:
-        """There may be room now."""
+    def notify(self) -> None:
+        """Wake up waiters: there may be room now."""
         self._more.set()
 
     async def ready(self, room: Callable[[], bool]) -> None:
-        """Wait for a call that may begin: any one while there is room, otherwise only one in a hurry."""
+        """Wait for a call that may begin: any while there is room, else only a preferred one."""
         while not self._hurried and not (self._count and room()):
             self._more.clear()
             await self._more.wait()
 
     def take(self, room: Callable[[], bool]) -> Work | None:
-        """The call that begins next; None if none may after all."""
+        """The next call to begin, or None."""
         work = _first(self._hurried)
         if work is None and room():
             if self._by_length:
@@ -157,7 +158,7 @@ class Waiting:
         return work
 
     def leave(self, work: Work) -> None:
-        """The call waits no longer."""
+        """Remove a call."""
         if work.ticket.work:
             work.ticket.work = None
             self._count -= 1
@@ -175,11 +176,11 @@ def _first(tickets: deque[Ticket]) -> Work | None:
 
 S = TypeVar("S")
 
-READ_SECONDS = 0.005  # how long a reading of the source gathers rows before those there are start
+READ_SECONDS = 0.005  # longest time in which one read of the source collects rows
 
 
 async def chunks_of(source: Iterable[S] | AsyncIterable[S]) -> AsyncIterator[Iterable[S]]:
-    """The rows of the source, in pieces that are there without waiting."""
+    """The rows of the source in chunks that are available without waiting."""
     if isinstance(source, AsyncIterable):
         async for row in source:
             yield (row,)
@@ -208,12 +209,12 @@ V = TypeVar("V")
 
 @dataclass
 class _Row(Generic[K]):
-    """A row that was read and not yet given back."""
+    """A row that was read and not yet returned."""
 
     key: K
     work: Work | None
     outcome: Outcome | None  # known without a call
-    first: bool = False  # whose receipt tells what the call cost; its equals cost nothing
+    first: bool = False  # whether it carries the cost of the call; equal rows are free
 
     async def answer(self) -> Outcome:
         assert self.work is not None
@@ -221,15 +222,14 @@ class _Row(Generic[K]):
 
 
 class Pool:
-    """At most `concurrency` calls at once, over all maps of this pool. Belongs to one event loop.
+    """Limits the concurrent calls of all its maps. Belongs to one event loop.
 
     Args:
-        concurrency: calls in flight.
-        remember: seconds for which an answer is used again instead of being asked for again. Failures are
-            known to the map that met them only.
-        entries, memory: how many answers, and bytes of them, are remembered in memory at most.
-        spill: bytes of answers in a temporary file, where those go that do not fit into memory.
-        buffer: bytes of answers that may wait for an earlier row; beyond, no new row starts.
+        concurrency: most concurrent calls.
+        remember: seconds for which answers are reused. Failures are reused only within their map.
+        entries, memory: most cached answers in memory, by number and bytes.
+        spill: most bytes of answers in a temporary file, for those that do not fit into memory.
+        buffer: most bytes of answers that wait for an earlier row; above it no new row starts.
     """
 
     def __init__(
@@ -249,11 +249,11 @@ class Pool:
         self._memory = ResultCache(remember, entries, memory, spill)
 
     def forget(self) -> None:
-        """Drop the remembered answers: something has changed that they may depend on."""
+        """Clear the cache, after a change on which answers may depend."""
         self._memory.clear()
 
     def knows(self, group: Hashable, key: Hashable, since: float = inf) -> bool:
-        """Whether a row of this group is being asked for, or its answer is remembered."""
+        """Whether a row of this group is in progress or cached."""
         name = (group, key)
         return name in self._flying or self._memory.has(name, since)
 
@@ -268,19 +268,18 @@ class Pool:
         stop_on_error: bool = False,
         since: float | None = None,
     ) -> AsyncGenerator[Outcome, None]:
-        """Outcomes in the order of the rows. What a row raises is its outcome and disturbs no other row.
+        """Outcomes in the order of the rows. A failed row does not affect the others.
 
         Args:
-            run: makes one call. Equal rows of one group must mean the same call.
-            rows: hashable; may be endless. An iterator is read in a thread, since its source may block.
-            group: what tells these calls from others with equal rows; `run` itself by default.
-            window: rows read and not yet given back, at most; 32 a place by default, and 256 at least.
-            length: how long a call will take beside the others, in any unit and as roughly as it may be;
-                None for a row of which it is not known.
-            stop_on_error: after the first failure no row behind it starts, and those in flight end; the rows
-                before it are given, and the failed one is the last.
-            since: `time.monotonic()` at which the statement began that these rows are of: answers made since
-                then are never asked for again. None: now.
+            run: makes one call. Equal rows of a group must mean the same call.
+            rows: hashable; may be infinite. An iterator is read in a thread, because its source may block.
+            group: distinguishes calls with equal rows; `run` by default.
+            window: most rows that are read and not yet returned; by default 32 per slot, at least 256.
+            length: estimates the relative duration of a call, in any unit; None if unknown.
+            stop_on_error: stop at the first failure: later rows do not start, running calls end, and the
+                failed row is the last one returned.
+            since: `time.monotonic()` at the start of the statement. Answers since then are always reused.
+                None: now.
         """
         most = window or max(256, 32 * self.concurrency)
         begun = time.monotonic() if since is None else since
@@ -309,7 +308,7 @@ class _Map(Generic[K, V]):
         self._waiting = Waiting(window if length else pool.concurrency)
         self._failures: OrderedDict[K, Outcome] = OrderedDict()
         self._stop_on_error = stop_on_error
-        self._last: float = inf  # no row behind this one starts
+        self._last: float = inf  # later rows do not start
         self._held = 0  # bytes of answers that wait for an earlier row
 
     async def outcomes(self) -> AsyncGenerator[Outcome, None]:
@@ -334,7 +333,7 @@ class _Map(Generic[K, V]):
             await self._close(working, row)
 
     async def _read(self) -> None:
-        """Read rows, as far as the window allows."""
+        """Read rows up to the window."""
         try:
             number = 0
             async for chunk in chunks_of(self._source):
@@ -351,7 +350,7 @@ class _Map(Generic[K, V]):
             self._order.put_nowait(error)
 
     async def _begin(self) -> None:
-        """Begin calls, as far as there are places and memory."""
+        """Begin calls while there are free slots and memory."""
         places = self._pool._places
         while True:
             await self._waiting.ready(self._may_hold_more)
@@ -369,7 +368,7 @@ class _Map(Generic[K, V]):
         return self._held <= self._pool.buffer
 
     def _enter(self, number: int, key: K) -> _Row[K]:
-        """Find the call of a row, or let it wait for a place."""
+        """Find the call of a row, or queue a new one."""
         known = self._known(key)
         if known is not None:
             return self._row(number, key, known)
@@ -394,7 +393,7 @@ class _Map(Generic[K, V]):
         return _Row(key, known, None)
 
     def _note(self, number: int, key: K, work: Work, outcome: Outcome) -> None:
-        """The call of a row of this map has ended."""
+        """Record the end of a row's call."""
         self._held += work.size
         if outcome.error is not None:
             if self._stop_on_error:
@@ -420,7 +419,7 @@ class _Map(Generic[K, V]):
             work.size = weight(outcome.value)
             if outcome.error is None:
                 pool._memory.keep(work.name, outcome, work.size)
-            for note in work.notes:  # at once, before any map can take another step
+            for note in work.notes:  # synchronously, before any map continues
                 note(work, outcome)
             work.future.set_result(outcome)
         finally:
@@ -428,21 +427,21 @@ class _Map(Generic[K, V]):
             pool._places.release()
 
     def _drop(self, work: Work) -> None:
-        """Nobody shall find the call any more."""
+        """Remove the call from the lookup of equal rows."""
         work.future.cancel()
         if self._pool._flying.get(work.name) is work:
             del self._pool._flying[work.name]
 
     def _leave(self, row: _Row[K]) -> None:
-        """A row is given back: room for the next."""
+        """Record that a row was returned, which makes room for the next."""
         self._room.release()
         if row.work is not None:
             row.work.rows -= 1
             self._held -= row.work.size
-            self._waiting.look_again()
+            self._waiting.notify()
 
     async def _finish(self) -> None:
-        """Let everything in flight end; nothing new of this map begins."""
+        """Wait for running calls; no new ones begin."""
         left = self._left()
         for row in left:
             self._order.put_nowait(row)
@@ -451,7 +450,7 @@ class _Map(Generic[K, V]):
             await asyncio.wait(flying)
 
     async def _close(self, working: Iterable[asyncio.Task[None]], last: _Row[K] | Exception | None) -> None:
-        """End reading and beginning, and the calls that no other map waits for."""
+        """Stop reading, and cancel the calls that no other map waits for."""
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
@@ -490,7 +489,7 @@ def outcome_row(outcome: Outcome) -> dict[str, Any] | None:
     """The outcome as plain Python objects in the shape of `types.outcome_of(...)`.
 
     Exactly one of value and error is set; a NULL input gives a row whose value and error are both NULL.
-    `at` is when the call ended: equal for all rows that share it, NULL when nothing was called.
+    `at` is the end of the call: equal for all rows that share it, NULL without a call.
     """
     usage = outcome.receipt
     return {

@@ -1,11 +1,11 @@
-"""Answers of the recent past, for rows that are equal to earlier ones: in memory, then in a temporary file.
+"""A cache of recent answers for equal rows, in memory and in a temporary file.
 
     hot     as Python objects, shared by all rows that are equal
     packed  as bytes: a vector of 512 numbers takes 2 KB, not 16
     spilled in a temporary SQLite file, which the system removes when the process ends
 
-An answer moves down when those used more recently fill the place above it. So a statement over a million
-distinct rows asks once for each, however far apart equal rows are, in bounded memory.
+The least recently used answers move down a level when it is full. So a statement over a million distinct rows
+makes one call for each, at any distance of equal rows, in bounded memory.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from tl_data.usage import Usage
 
 log = logging.getLogger("tl_data.pool")
 
-PACKED_PART = 4  # one of so many parts of the memory holds hot answers; the others packed ones
-ENTRY = 200  # bytes that an entry takes beside its key and answer
-SPILL = 8 << 30  # bytes of answers in the temporary file; beyond, the oldest go
+PACKED_PART = 4  # 1/4 of the memory is for hot answers, the rest for packed ones
+ENTRY = 200  # bytes of an entry in addition to its key and answer
+SPILL = 8 << 30  # most bytes of the temporary file; the oldest answers are deleted
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a row: exactly one of value and error is meant, and what it cost."""
+    """The outcome of a row: a value or an error, and the cost."""
 
     value: Any
     error: Exception | None
@@ -41,7 +41,7 @@ class Outcome:
 
 
 def again(outcome: Outcome) -> Outcome:
-    """The outcome of a row that shares the call of an equal one: the same answer, paid once."""
+    """The outcome for an equal row: the same answer without cost."""
     was = outcome.receipt
     shared = Usage(
         reused=1,
@@ -55,14 +55,14 @@ def again(outcome: Outcome) -> Outcome:
 
 
 class ResultCache:
-    """Answers by name, each for `seconds` and for as long as the statement runs in which it was asked for.
+    """Answers by name, valid for `seconds` and for the duration of their statement.
 
     Belongs to one thread.
 
     Args:
-        seconds: 0 keeps nothing.
-        entries, size: answers and bytes in memory, at most.
-        spill: bytes in the temporary file, at most; 0: what does not fit into memory is forgotten.
+        seconds: 0 disables the cache.
+        entries, size: most answers and bytes in memory.
+        spill: most bytes in the temporary file; 0 disables it.
     """
 
     def __init__(self, seconds: float, entries: int, size: int, spill: int = SPILL) -> None:
@@ -73,7 +73,7 @@ class ResultCache:
         self._file: _SpillFile | None = None
 
     def get(self, name: Hashable, since: float = float("inf")) -> Outcome | None:
-        """The answer, if it is younger than `seconds`, or was made at or after `since` (`time.monotonic`)."""
+        """The answer if it is younger than `seconds` or newer than `since` (`time.monotonic`), else None."""
         if (found := self._hot.get(name)) is not None:
             if self._is_fresh(found[0], since):
                 self._hot.move_to_end(name)
@@ -95,7 +95,7 @@ class ResultCache:
         return found is not None and self._is_fresh(found[0], since)
 
     def keep(self, name: Hashable, outcome: Outcome, size: int) -> None:
-        """Remember an answer of so many bytes; one that would fill a quarter of the memory is not kept."""
+        """Cache an answer of `size` bytes, unless it takes more than a quarter of the memory."""
         if self.seconds > 0 and size <= self.size // 4:
             self._drop(name)
             self._put(name, time.monotonic(), outcome, size)
@@ -123,7 +123,7 @@ class ResultCache:
             self._move_down()
 
     def _move_down(self) -> None:
-        """Pack the hot answer that was not used for longest; spill packed ones that do not fit."""
+        """Pack the least recently used hot answer, and spill packed ones that do not fit."""
         name, (made, size, outcome) = self._hot.popitem(last=False)
         self._hot_bytes -= size
         body = _pack(outcome)
@@ -150,7 +150,7 @@ class ResultCache:
 
 
 class _SpillFile:
-    """Packed answers in a temporary file, found by a digest of their names."""
+    """Packed answers in a temporary file, by a digest of their names."""
 
     def __init__(self, most: int) -> None:
         self._most, self._bytes = most, 0
@@ -208,13 +208,13 @@ class _SpillFile:
         return hashlib.blake2b(f"{number} {key!r}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
     def _give_up(self, error: sqlite3.Error) -> None:
-        """A full disk costs repeated calls, not the statement."""
-        log.warning("answers are no longer kept beyond the memory: the temporary file failed: %s", error)
+        """Disable the file after an error: a full disk must not fail the statement."""
+        log.warning("the temporary file of cached answers failed; only memory is used: %s", error)
         self.close()
 
 
 def weight(value: Any) -> int:
-    """About how many bytes a value holds; long lists are judged by their first elements."""
+    """The approximate size of a value in bytes, for long lists by their first elements."""
     size = sys.getsizeof(value, 64)
     if isinstance(value, dict):
         return size + sum(weight(k) + weight(v) for k, v in value.items())
@@ -226,7 +226,7 @@ def weight(value: Any) -> int:
 
 
 def _pack(outcome: Outcome) -> bytes | None:
-    """An outcome without error as bytes; None for a value that is not made of plain Python objects."""
+    """An outcome without error as bytes; None if its value has other than plain Python objects."""
     usage, value = outcome.receipt, outcome.value
     facts = usage.model, usage.task_id, usage.request_id, usage.content_key, usage.at
     vector = _float32(value)
@@ -246,7 +246,7 @@ def _unpacked(body: bytes) -> Outcome:
 
 
 def _float32(value: Any) -> bytes | None:
-    """A list of numbers that are exact in 32 bits, as bytes; None for anything else."""
+    """A list of numbers that are exact in float32 as bytes; None for other values."""
     if not isinstance(value, list) or len(value) < 16 or not isinstance(value[0], float):
         return None
     try:

@@ -2,7 +2,7 @@
 
     with cancel_waits_on(stop), grace_period(15.0): ...
 
-A request that is in flight has cost its money. Its answer is written down and not paid for again.
+A request in flight is already paid for. Its answer is recorded, so that it is not paid for again.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from tl_data.runtime.context import CallContext, call_context, current_context
 
 log = logging.getLogger("tl_data.limits")
 
-NOTABLE = 30.0  # seconds; shorter waits are neither logged nor given up
+NOTABLE = 30.0  # seconds; shorter waits are neither logged nor cancelled
 
 
 @contextmanager
 def cancel_waits_on(stop: asyncio.Event) -> Iterator[None]:
-    """Long waits for a limit, in the block and in tasks begun there, are given up once `stop` is set."""
+    """Cancel long waits for a limit in the block, and in tasks that start there, when `stop` is set."""
     with call_context(stop=stop):
         yield
 
 
 async def wait_turn(seconds: float, total: float | None = None) -> None:
-    """Wait before a request that was not sent yet.
+    """Wait before a request is sent.
 
     Args:
-        total: how long the wait is in all, if these seconds are a part of it.
+        total: the total wait, if `seconds` is a part of it.
 
     Raises:
         asyncio.CancelledError: the run is shutting down.
@@ -48,26 +48,26 @@ async def wait_turn(seconds: float, total: float | None = None) -> None:
 
 
 def was_abandoned() -> bool:
-    """Whether the running task gave up a wait by itself: the run is shutting down, nobody cancelled it."""
+    """Whether the running task cancelled its own wait because the run is shutting down."""
     stop, task = current_context().stop, asyncio.current_task()
     return stop is not None and stop.is_set() and task is not None and task.cancelling() == 0
 
 
 @contextmanager
 def grace_period(seconds: float) -> Iterator[None]:
-    """Paid requests that are cancelled inside the block, or in tasks begun there, get so long to finish."""
+    """Give cancelled paid requests of the block, and of tasks that start there, this time to finish."""
     with call_context(grace_seconds=seconds):
         yield
 
 
 def mark_in_flight(sent: bool) -> None:
-    """Note that the running work has sent a paid request; False: the request was refused or lost."""
+    """Record that a paid request is in flight; False: it was refused or lost."""
     if (grace := current_context().grace) is not None:
         grace.sent = sent
 
 
 class Grace:
-    """The time that one piece of work gets to its answer. Tasks begun in its `with` block belong to it."""
+    """The grace period of one piece of work. Tasks that start in its `with` block belong to it."""
 
     def __init__(self) -> None:
         self.sent = False  # a paid request is in flight
@@ -82,7 +82,10 @@ class Grace:
         self._block.__exit__(None, None, None)
 
     def begin(self) -> bool:
-        """The work is cancelled. True if it gets time: only once, and only if a paid request is in flight."""
+        """Begin the grace period of cancelled work.
+
+        False if it had one, or if no paid request is in flight.
+        """
         seconds = current_context().grace_seconds
         if self._ends < math.inf or not self.sent or not seconds:
             return False
@@ -95,12 +98,12 @@ class Grace:
         return max(0.01, self._ends - time.monotonic())
 
     def check(self) -> None:
-        """Raises asyncio.CancelledError when the time is over."""
+        """Raise asyncio.CancelledError if the grace period is over."""
         if time.monotonic() > self._ends:
             raise asyncio.CancelledError("no response within the grace period")
 
 
 def announce(limit: str, seconds: float) -> None:
-    """Log that calls wait so long for a limit, so that the wait does not look like a hang."""
+    """Log a long wait for a limit, so that it does not look like a hang."""
     at = datetime.now(UTC) + timedelta(seconds=seconds)
     log.warning("%s is used up: calls wait until %s UTC (%.0f s)", limit, f"{at:%H:%M:%S}", seconds)

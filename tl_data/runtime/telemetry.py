@@ -1,10 +1,10 @@
 """Traces and metrics for OpenTelemetry; its API does nothing until the application installs an SDK.
 
-    run         tl_data.run      a run of a job: what it did, minutes, price
+    run         tl_data.run      a run of a job: counts, minutes, price
     video       tl_data.video    one video in it, with its outcome
-    API call    POST /tasks      one request to the API: route, status, what kind of limit it counts under
+    API call    POST /tasks      one request to the API: route, status, kind of rate limit
 
-The application decides where they go: by an SDK of its own, or by `opentelemetry-instrument tl-data run`.
+The application selects the exporter: by its SDK, or by `opentelemetry-instrument tl-data run`.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from tl_data._version import __version__
 
 #: The counters, with their units.
 COUNTERS = {
-    "tl_data.api.calls": ("{call}", "requests to the API, repeated ones included"),
+    "tl_data.api.calls": ("{call}", "requests to the API, including retries"),
     "tl_data.videos": ("{video}", "videos of a run, by outcome"),
     "tl_data.video_minutes": ("min", "billed minutes of video, by operation"),
-    "tl_data.price": ("{currency}", "what runs cost, by currency"),
+    "tl_data.price": ("{currency}", "price of runs, by currency"),
 }
 
 
 class Span:
-    """A span of OpenTelemetry with this package's names for attributes."""
+    """A span of OpenTelemetry with the prefix of this package for attributes."""
 
     def __init__(self, span: Any) -> None:
         self._span = span
 
     def set(self, **facts: Any) -> None:
-        """Add attributes under `tl_data.`; None is left out."""
+        """Add attributes with the prefix `tl_data.`; None is omitted."""
         self._span.set_attributes(_attributes({f"tl_data.{name}": v for name, v in facts.items()}))
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        """Add attributes under their own names, such as `http.response.status_code`; None is left out."""
+        """Add attributes without a prefix, such as `http.response.status_code`; None is omitted."""
         self._span.set_attributes(_attributes(attributes))
 
     def fail(self, reason: str) -> None:
@@ -52,12 +52,12 @@ class Span:
 def span(
     name: str, *, remote: bool = False, attributes: Mapping[str, Any] | None = None, **facts: Any
 ) -> Iterator[Span]:
-    """A span around the block; an exception that leaves it is recorded.
+    """A span around the block. An exception is recorded.
 
     Args:
         remote: whether the block sends a request to another server.
-        attributes: attributes under their own names.
-        facts: attributes under `tl_data.`.
+        attributes: attributes without a prefix.
+        facts: attributes with the prefix `tl_data.`.
     """
     from opentelemetry.trace import SpanKind
 
@@ -96,7 +96,7 @@ def _attributes(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _attribute(value: Any) -> Any:
-    """A value of a type that OpenTelemetry takes: it knows neither times nor decimals."""
+    """A value of a type that OpenTelemetry supports, which excludes times and decimals."""
     if isinstance(value, datetime):
         return value.isoformat()
     return float(value) if isinstance(value, Decimal) else value

@@ -1,4 +1,4 @@
-"""Search in the vectors of a lake: by a clip, by words or by a picture, with what it costs beforehand."""
+"""Search in the vectors of a lake, by a clip, by text or by a picture, with the cost in advance."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tl_data.view.snapshot import LakeFolder, Row
 if TYPE_CHECKING:
     import numpy as np
 
-HITS = 24  # moments that a search gives
+HITS = 24  # hits per search
 PNG = b"\x89PNG"
 FREE = {"price": 0.0, "currency": "USD", "calls": 0, "by": "the tables of the lake"}
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is searched for: exactly one of the two."""
+    """A query: exactly one of text and picture."""
 
     text: str = ""
     image: bytes = b""
@@ -33,7 +33,7 @@ class Search:
     """Nearest clips of a lake, and searches of its index.
 
     Args:
-        settings: of the engine or service that turns words into a vector; None: there is neither.
+        settings: of the engine or service that embeds texts; None without one.
     """
 
     def __init__(self, lake: LakeFolder, library: Library, settings: Settings | None) -> None:
@@ -42,7 +42,7 @@ class Search:
         self.settings = settings
 
     def costs(self) -> dict[str, Row]:
-        """What each kind of search costs, and who answers it."""
+        """The cost of each kind of search, and the server that answers it."""
         costs: dict[str, Row] = {"words": FREE, "similar": FREE}
         if self.settings is None:
             return costs
@@ -58,7 +58,7 @@ class Search:
         return costs
 
     def similar(self, identifier: str, start_sec: float) -> list[Row]:
-        """Clips like the one of this video at this time; the clip itself is left out.
+        """Clips that are similar to the one of this video at this time, without the clip itself.
 
         Raises:
             SettingsError: the lake has no vector of it.
@@ -83,10 +83,10 @@ class Search:
         return [h for h in found if (h["id"], h["start_sec"]) != (video_id, nearest["start_sec"])][:HITS]
 
     def meaning(self, question: Question) -> list[Row]:
-        """Clips whose vectors are nearest to words or to a picture.
+        """Clips whose vectors are nearest to a text or a picture.
 
         Raises:
-            SettingsError: there is neither an engine nor a key.
+            SettingsError: no engine and no API key.
             SchemaMismatch: the vectors of the lake are of another model.
             TLDataError: the call failed.
         """
@@ -104,7 +104,7 @@ class Search:
         """Hits of `tl_search` in the index of the settings.
 
         Raises:
-            SettingsError, TLDataError: there is nobody to ask, or the call failed.
+            SettingsError, TLDataError: no engine and no API key, or the call failed.
         """
         from tl_data.connection import connect
         from tl_data.functions import FUNCTIONS
@@ -130,10 +130,10 @@ class Search:
         ]
 
     def nearest(self, vector: np.ndarray[Any, Any], count: int, option: str | None = None) -> list[Row]:
-        """The clips with the highest cosine to a vector, each moment once.
+        """The clips with the largest cosine to a vector, without duplicates.
 
         Args:
-            option: compare vectors of this kind of evidence only; None: of every kind.
+            option: only vectors of this kind of evidence; None: all.
 
         Raises:
             SchemaMismatch: the vectors of the lake have another length.
@@ -156,7 +156,7 @@ class Search:
             if len(flat) != len(values) * len(vector):
                 raise SchemaMismatch(
                     f"the vectors of the lake have {len(flat) // len(values)} numbers, this one has "
-                    f"{len(vector)}: they are of different models. Choose the model of the lake with "
+                    f"{len(vector)}: they are of different models. Select the model of the lake with "
                     "TL_SEARCH_MODEL, or search by words"
                 )
             matrix = flat.reshape(len(values), len(vector))

@@ -1,4 +1,4 @@
-"""What keeps other pages and other users away from the viewer, and its texts from acting as code."""
+"""Protects the viewer from other sites and users, and from scripts in texts of videos."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-HOSTS = 200  # origins of sources in the policy; a header has a length that browsers accept
+HOSTS = 200  # most origins of sources in the policy, because browsers limit the length of headers
 HEADERS = {
-    "Referrer-Policy": "no-referrer",  # the address holds the token
+    "Referrer-Policy": "no-referrer",  # the URL contains the token
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -20,7 +20,7 @@ HEADERS = {
 
 
 def policy(hosts: Iterable[str]) -> str:
-    """The Content-Security-Policy: scripts and styles of this server alone, media of the lake's hosts too."""
+    """The Content-Security-Policy: scripts and styles from this server, media also from the lake's hosts."""
     media = " ".join(sorted(hosts)[:HOSTS])
     return "; ".join(
         [
@@ -38,11 +38,11 @@ def policy(hosts: Iterable[str]) -> str:
 
 
 class Guard:
-    """Lets a request pass whose address holds the token, and which no other page has sent.
+    """Middleware that accepts only requests with the token and from no other site.
 
     Args:
-        names: what the Host header may be; another name may be made to lead to this machine.
-        hosts: origins that the page may open beside this server; asked for at each page.
+        names: the allowed values of the Host header, against DNS rebinding.
+        hosts: the origins that the page may open in addition to this server; called for each page.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Guard:
             return "The request comes from another page."
         site = headers.get(b"sec-fetch-site", b"none")
         if site not in (b"none", b"same-origin"):
-            # A link on another page may open the viewer, if it holds the token; it may not load parts of it.
+            # A link with the token on another page may open the viewer, but not load its parts.
             navigation = headers.get(b"sec-fetch-mode") == b"navigate"
             if not navigation or scope["method"] != "GET":
                 return "The request comes from another page."

@@ -1,4 +1,4 @@
-"""Opens a lake or a job's lake, and serves the page on this machine until it is ended."""
+"""Opens a lake or the lake of a job, and serves the viewer on this machine."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tl_data.settings import Settings
 if TYPE_CHECKING:
     from tl_data.view.app import Viewer
 
-#: Where a lake is looked for when none is named.
+#: The default paths of a lake.
 USUAL = ("tl-job.toml", "lake", "demo-lake")
 
 
 def open_lake(place: str | None = None, media: str | None = None) -> Viewer:
-    """What the page shows.
+    """Open a lake for the viewer.
 
     Args:
-        place: folder of a lake, an address in a bucket, or a job file; None: the usual names in this folder.
+        place: folder of a lake, an address in a bucket, or a job file; None: the default paths.
         media: folder with copies of the sources, by their names.
 
     Raises:
-        SettingsError: there is no lake, or the job is wrong.
+        SettingsError: no lake found, or the job is invalid.
         MissingExtra: a package that the page needs is not installed.
     """
     for module in ("starlette", "uvicorn", "deltalake", "numpy"):
@@ -40,10 +40,10 @@ def open_lake(place: str | None = None, media: str | None = None) -> Viewer:
 
     place = place or next((name for name in USUAL if Path(name).exists()), None)
     if place is None:
-        raise SettingsError(f"name a lake or a job file: here is none of {', '.join(USUAL)}")
+        raise SettingsError(f"pass a lake or a job file: this folder has none of {', '.join(USUAL)}")
     folder = Path(media) if media else None
     if folder is not None and not folder.is_dir():
-        raise SettingsError(f"--media {media}: there is no such folder")
+        raise SettingsError(f"--media {media}: folder not found")
     if place.endswith(".toml"):
         from tl_data.pipeline.job import Job
 
@@ -60,11 +60,11 @@ def serve(viewer: Viewer, say: Callable[[str], None], *, port: int = 0, open_bro
     """Serve the page at 127.0.0.1 until Ctrl-C.
 
     Args:
-        say: gets the address once it answers.
-        port: 0 takes a free one.
+        say: called with the URL when the server is ready.
+        port: 0 selects a free one.
 
     Raises:
-        SettingsError: the port is taken.
+        SettingsError: the port is in use.
     """
     import uvicorn
 
@@ -91,5 +91,5 @@ def serve(viewer: Viewer, say: Callable[[str], None], *, port: int = 0, open_bro
 
 
 def _able(settings: Settings) -> Settings | None:
-    """The settings, if somebody can answer by them: a service, or the embedded engine if it is installed."""
+    """The settings if the service or an installed embedded engine can answer; else None."""
     return None if settings.embedded and find_spec("wordllama") is None else settings

@@ -1,7 +1,7 @@
-"""The tables of a lake as the viewer holds them: read once, read again when they have changed.
+"""The tables of a lake in the memory of the viewer, reloaded after a change.
 
-A table may be missing, damaged, or written by another version. Whatever can be read is shown, and `notes`
-says what could not be. Vectors and pictures stay on disk until they are asked for.
+A table may be missing, damaged, or of another version. The readable tables are shown, and `notes` lists the
+problems. Vectors and pictures are read from disk on demand.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tl_data.lake.delta import delta_batches, delta_dataset, delta_version, is_d
 from tl_data.lake.schemas import TABLES
 from tl_data.urls import redacted
 
-#: Tables that are not held in memory: they are large, and few of their rows are asked for.
+#: Large tables of which few rows are needed; they are not kept in memory.
 ON_DISK = ("vectors", "frames")
-#: Tables that a page can do without; the others are named in `notes` when they are missing.
+#: Optional tables; others are listed in `notes` if they are missing.
 EXPECTED = ("videos", "errors", "runs")
-LOOK_AGAIN = 2.0  # seconds for which the tables are taken to be unchanged
+RELOAD_SECONDS = 2.0  # least time between checks for changes
 
 Row = dict[str, Any]
 
@@ -41,7 +41,7 @@ class Groups:
 
     @classmethod
     def of(cls, rows: pa.Table, by: tuple[str, ...]) -> Groups:
-        """Sort rows by video and then by `by`, as far as the table has these columns."""
+        """Sort rows by video and then by the columns of `by` that the table has."""
         if "video_id" not in rows.column_names or not rows.num_rows:
             return cls(rows)
         keys = [("video_id", "ascending"), *((b, "ascending") for b in by if b in rows.column_names)]
@@ -64,7 +64,7 @@ class Groups:
 
 @dataclass
 class Snapshot:
-    """All that the page shows, as of one moment."""
+    """The data of the page at one time."""
 
     version: str
     videos: list[Row]
@@ -80,25 +80,25 @@ class Snapshot:
 
 
 class LakeFolder:
-    """A lake that is only read: a folder or bucket of Delta tables, or a folder of Parquet tables."""
+    """A read-only lake: a folder or bucket of Delta tables, or a folder of Parquet tables."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder.rstrip("/") or folder
         if "://" not in self.folder and not Path(self.folder).is_dir():
-            raise SettingsError(f"{folder}: there is no such folder. Name a lake or a job file")
+            raise SettingsError(f"{folder}: folder not found. Pass a lake or a job file")
         self._snapshot: Snapshot | None = None
         self._looked = 0.0
         self._reading = threading.Lock()
         if not any(self.format_of(name) for name in TABLES):
             raise SettingsError(
-                f"{folder}: no table of a lake is in it ({', '.join(EXPECTED)}, ...). Run a job first: "
+                f"{folder}: it has no table of a lake ({', '.join(EXPECTED)}, ...). Run a job first: "
                 "tl-data run JOB.toml"
             )
 
     def snapshot(self) -> Snapshot:
-        """What the tables hold now."""
+        """The current data of the tables."""
         with self._reading:
-            if self._snapshot is None or time.monotonic() - self._looked > LOOK_AGAIN:
+            if self._snapshot is None or time.monotonic() - self._looked > RELOAD_SECONDS:
                 version = self._version()
                 if self._snapshot is None or version != self._snapshot.version:
                     self._snapshot = self._read(version)
@@ -106,13 +106,13 @@ class LakeFolder:
             return self._snapshot
 
     def batches(self, name: str, columns: list[str], where: Any = None) -> Iterator[pa.RecordBatch]:
-        """Rows of a table that stays on disk; none when it is missing or lacks a column.
+        """Rows of a table on disk; none if it is missing or lacks a column.
 
         Args:
-            where: an Arrow expression that the rows fulfil.
+            where: a filter as an Arrow expression.
 
         Raises:
-            LakeError: a file of it cannot be read.
+            LakeError: a file cannot be read.
         """
         opened = self._dataset(name)
         if opened is None or not set(columns) <= set(opened.schema.names):
@@ -123,7 +123,7 @@ class LakeFolder:
             raise LakeError(f"{self._place(name)}: {reason(error)}") from error
 
     def rows(self, name: str) -> int:
-        """Number of rows of a table; 0 when it is missing."""
+        """Number of rows of a table; 0 if it is missing."""
         opened = self._dataset(name)
         return int(opened.count_rows()) if opened else 0
 
@@ -131,7 +131,7 @@ class LakeFolder:
         return f"{self.folder}/{name}"
 
     def format_of(self, name: str) -> str | None:
-        """delta, parquet, or None where there is no such table."""
+        """delta, parquet, or None for a missing table."""
         place = self._place(name)
         if "://" in place or (Path(place) / "_delta_log").is_dir():
             return "delta" if is_delta(place) else None
@@ -146,7 +146,7 @@ class LakeFolder:
         return None
 
     def _version(self) -> str:
-        """Changes when a table does: by names and times of Delta's commits and of Parquet files."""
+        """A version of all tables, from names and times of Delta's commits and of Parquet files."""
         marks = []
         for name in TABLES:
             place = self._place(name)
@@ -160,7 +160,7 @@ class LakeFolder:
                 try:
                     stats.append((file.name, file.stat().st_mtime_ns))
                 except FileNotFoundError:
-                    continue  # replaced at this moment; its successor has another name or time
+                    continue  # just replaced; the new file has another name or time
             marks.append(f"{name}:{len(stats)}:{max(stats, default='')}")
         return "|".join(marks)
 

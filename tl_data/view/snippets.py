@@ -1,4 +1,4 @@
-"""What a page shows as SQL for DuckDB and Spark and as Python, to be copied."""
+"""SQL for DuckDB and Spark, and Python code, for the content of a page, to be copied."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tl_data.catalog import literal
 
 @dataclass(frozen=True)
 class Place:
-    """Where the tables are."""
+    """The location of the tables."""
 
     folder: str
     format: str  # delta or parquet
@@ -29,14 +29,14 @@ class Place:
 def snippets(
     place: Place, kind: str, *, text: str = "", video: str = "", start: float = 0.0, index: str = "tl_data"
 ) -> dict[str, str]:
-    """The statements that give what a page shows.
+    """The statements for the content of a page.
 
     Args:
         kind: `words`, `meaning`, `index`, `similar`, `video` or `errors`.
-        text: what was searched for.
-        video: id of the video that is shown, or whose clip is compared.
+        text: the search text.
+        video: id of the shown video, or of the video of the compared clip.
         start: seconds of that clip.
-        index: name or id of the index that is searched.
+        index: name or id of the searched index.
     """
 
     def sql(table: Callable[[str], str]) -> str:
@@ -83,7 +83,7 @@ def snippets(
 
 
 def _python(place: Place, sql: Callable[[Callable[[str], str]], str]) -> str:
-    """A script that runs as it is; Delta tables are read by `deltalake`, DuckDB needs no extension."""
+    """A complete script. `deltalake` reads Delta tables, so DuckDB needs no extension."""
     used: dict[str, None] = {}
 
     def table(name: str) -> str:
@@ -91,7 +91,7 @@ def _python(place: Place, sql: Callable[[Callable[[str], str]], str]) -> str:
         return name if place.format == "delta" else place.duckdb(name)
 
     query = sql(table)
-    # A backslash or three quotes inside would end or change a literal of several lines.
+    # A backslash or three quotes would break the multi-line literal.
     plain = "\\" not in query and '"""' not in query
     lines = ["import duckdb", "import tl_data", "", "con = duckdb.connect()", "tl_data.register(con)"]
     if place.format == "delta" and used:
