@@ -42,6 +42,7 @@ def schema() -> dict[str, Any]:
         "prompts": TEXTS,
         "refresh": {"type": "boolean"},
         "removed": {"enum": ["keep", "mark", "delete"]},
+        "urls": {"enum": ["given", "redacted"]},
     }
     alerts = dict.fromkeys(QUESTIONS, TEXT) | {
         "questions": {**TEXTS, "items": TEXT},
@@ -299,6 +300,7 @@ class Job:
     tables: tuple[str, ...] = USUAL_OUTPUTS
     refresh: bool = False  # replace vectors of another model, instead of refusing to mix models
     removed: Removed = "keep"  # the treatment of videos that the source no longer lists
+    urls: Literal["given", "redacted"] = "given"  # the columns `url`: as in the source, or without secrets
     prompts: tuple[str, ...] = ("",)  # of `summaries`; "" is a plain summary
     engine: Literal["duckdb", "spark"] = "duckdb"  # the reader of the source; calls are made in this process
     alerts: Alerts | None = None
@@ -467,6 +469,7 @@ format = "delta"            # delta or parquet
 tables = ["clips", "summaries", "chapters", "vectors"]    # beside videos, errors and runs; also frames
 prompts = [""]              # one summary each; "" is a plain summary
 # removed = "mark"          # rows that left the source: keep, mark (videos.removed_at) or delete
+# urls = "redacted"         # the columns `url` without signatures, tokens and logins; given: as in the source
 # refresh = true            # after a change of search_model and index: make the old model's vectors anew
 
 # [alerts]                  # saved questions: each is asked once of every video, and told of once

@@ -27,6 +27,7 @@ from tl_data.lake.schemas import CHAPTERS, ERRORS, SUMMARIES, TABLES, VIDEOS, La
 from tl_data.media.identity import NOT_A_PLACE, canonical_url, is_url, local_path, missing_file
 from tl_data.pipeline.job import OUTPUTS, Job
 from tl_data.pipeline.source import BATCH, pairs
+from tl_data.urls import redacted
 
 SCRATCH = "tl_data_"  # prefix of temporary folders
 SETTLED = 10.0  # seconds after which the temporary folder of a live process has its lock
@@ -266,6 +267,8 @@ class Worklist:
             read: list[dict[str, str | None]] = []
             for key, url in batch:
                 read.append(_said(key, url, job.base, signing))
+                if job.urls == "redacted":
+                    _redact(read[-1])
                 if job.limit:
                     videos.add(str(read[-1]["canonical"]))
                     if len(videos) >= job.limit:
@@ -366,9 +369,10 @@ def _said(key: str | None, text: str | None, base: str, signing: str) -> dict[st
         missing = "the row has no URL: its value is NULL or empty"
         return _row(key or "NULL", "", "", "", "video_url_missing", missing)
     try:
-        if is_url(text.strip()):
-            canonical = canonical_url(text, signing)
-            return _row(key or canonical, canonical, text.strip(), text)
+        bare = text.strip().strip("\ufeff").strip()
+        if is_url(bare):
+            canonical = canonical_url(bare, signing)
+            return _row(key or canonical, canonical, bare, text)
         path = Path(base, local_path(text).expanduser())
         if not path.is_file():
             path = Path(base, local_path(text.strip()).expanduser())
@@ -382,6 +386,13 @@ def _said(key: str | None, text: str | None, base: str, signing: str) -> dict[st
     shown = text if len(text) <= 200 else text[:197] + "..."
     message = f"{shown!r} is {NOT_A_PLACE}{missing_file(text)}"
     return _row(key or text, text, text, text, "video_url_invalid", message)
+
+
+def _redact(row: dict[str, str | None]) -> None:
+    """Take the secrets out of what the tables show of a row: its URL, and its name where that is the URL."""
+    if row["name"] == row["url"]:
+        row["name"] = redacted(row["name"] or "")
+    row["url"] = redacted(row["url"] or "")
 
 
 def _row(
