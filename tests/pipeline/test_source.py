@@ -132,3 +132,19 @@ def test_a_row_without_its_key_is_told(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": [1, None], "url": URLS[:2]}), tmp_path / "v.parquet")
     with pytest.raises(SchemaMismatch, match=r"NULL for https://example\.com/b\.mp4; set a key in every row"):
         read(tmp_path, "files", str(tmp_path / "v.parquet"), key="id")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("big.json", '[{"url": "/a", "id": 12345678901234567890123}, {"url": "/b", "id": 1}]'),
+        ("mixed.json", '[{"url": "/a", "id": 9007199254740993}, {"url": "/b", "id": 1.5}]'),
+        ("comma.csv", "id,url\n1,https://e.com/w_500,h_300/a.mp4\n"),
+        ("few.csv", "id,url,x,y\n1,/a\n2,/b,c,d\n"),
+    ],
+)
+def test_what_would_lose_a_part_of_a_key_or_url_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    """Numbers that a double cannot tell apart; lines of more or fewer fields than the first."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SchemaMismatch):
+        read(tmp_path, "files", str(tmp_path / name), key="id")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tl_data.errors import SettingsError
+from tl_data.errors import SchemaMismatch, SettingsError
 from tl_data.lake.base import rows_of
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import SUMMARIES, VECTORS
@@ -92,9 +92,27 @@ def test_spark_reads_the_files_that_duckdb_reads(java: Java, tmp_path: Path) -> 
             pa.Table.from_pylist([row], pa.schema({"id": "string", "url": "string"})),
             tmp_path / "p" / f"{number}.parquet",
         )
-    for name in ("a.csv", "a.tsv", "array.json", "lines.jsonl", "p/*.parquet"):
+    (tmp_path / "semicolons.csv").write_text(
+        "price;id;url\n" + "".join(f"1,5;{r['id']};{r['url'] or ''}\n" for r in rows)
+    )
+    for name in ("a.csv", "a.tsv", "semicolons.csv", "array.json", "lines.jsonl", "p/*.parquet"):
         job = Job(Source("files", str(tmp_path / name), key="id"), str(tmp_path / "lake"))
         assert keys(job.but(engine="spark")) == keys(job) == [["000"], ["001"], ["002"]], name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"id,url\n1,https://e.com/w_500,h_300/a.mp4\n",
+        b"url\nhttps://e.com/w_500,h_300/a.mp4\n",
+        "id,url\n1,https://e.com/\u00fc.mp4\n".encode("latin-1"),
+    ],
+    ids=["one comma too many", "alone in its line", "not UTF-8"],
+)
+def test_spark_loses_no_part_of_a_url(java: Java, tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "a.csv").write_bytes(text)
+    with pytest.raises((SettingsError, SchemaMismatch)):
+        keys(Job(Source("files", str(tmp_path / "a.csv")), str(tmp_path / "lake"), engine="spark"))
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,9 @@ def _check(job: Job, schema: pa.Schema) -> None:
     names = schema.names
     for column in filter(None, (job.source.url, job.source.key)):
         if column not in names:
-            raise SchemaMismatch(f"{_whose(job)} has no column {column!r}; it has {', '.join(names)}")
+            raise SchemaMismatch(
+                f"{_whose(job)} has no column {column!r}; it has {', '.join(names)}{_ragged(job)}"
+            )
     kind = schema.field(job.source.url).type
     if not (
         pa.types.is_string(kind)
@@ -113,6 +115,16 @@ def _check(job: Job, schema: pa.Schema) -> None:
         )
 
 
+def _ragged(job: Job) -> str:
+    """What is most probably wrong with a CSV file whose columns are not those of its first line."""
+    if job.source.kind != "files" or _reader(job, str(job.source.place)) != "read_csv":
+        return ""
+    return (
+        ". If the first line of the CSV file names it, other lines have more or fewer fields than that line: "
+        "put values with commas into double quotes"
+    )
+
+
 def _whose(job: Job) -> str:
     return "the source" if job.source.section == "source" else "the table of saved questions"
 
@@ -125,6 +137,10 @@ def _read(job: Job, batches: Iterable[pa.RecordBatch], close: Callable[[], objec
     try:
         for batch in _readable(job, batches):
             urls = batch.column(job.source.url).to_pylist()
+            if broken := next((url for url in urls if url is not None and "\ufffd" in url), None):
+                raise SchemaMismatch(
+                    f"{_whose(job)} has letters that are not UTF-8, in {redacted(broken)}: save it as UTF-8"
+                )
             if job.source.key is None:
                 yield from ((None, url) for url in urls)
                 continue
@@ -164,7 +180,15 @@ def _unreadable(job: Job, error: BaseException) -> TLDataError:
     return SettingsError(f"{place} cannot be read: {said}")
 
 
+EXACT = 2.0**53  # from here on, different whole numbers are one DOUBLE
+
+
 def _texts(job: Job, column: pa.Array) -> list[str | None]:
+    if pa.types.is_floating(column.type) and (largest := pc.max(pc.abs(column)).as_py() or 0) >= EXACT:
+        raise SchemaMismatch(
+            f"column {job.source.key!r} of {_whose(job)} is the key and was read as {column.type}, which "
+            f"has no room for {largest:.17g}: numbers above 2^64, or beside fractions. Write keys as texts"
+        )
     try:
         return list(pc.cast(column, pa.string()).to_pylist())
     except pa.ArrowException as error:
@@ -268,6 +292,19 @@ def _spark(job: Job) -> pa.RecordBatchReader | None:
         raise _unreadable(job, error) from error
 
 
+SEPARATORS = (",", ";", "\t", "|")
+
+
+def _separator(spark: Any, job: Job, place: str) -> str:
+    """What stands between the fields of a CSV file: that by which its first line has the column of URLs."""
+    first = spark.read.text(place).head()
+    header = first[0].removeprefix("\ufeff") if first else ""
+    for separator in SEPARATORS:
+        if job.source.url in (name.strip(' "') for name in header.split(separator)):
+            return separator
+    return ","
+
+
 def _frame(spark: Any, job: Job, place: str) -> Any:
     """The source as a DataFrame, with the same types as by DuckDB."""
     if job.source.kind == "spark_table":
@@ -276,15 +313,17 @@ def _frame(spark: Any, job: Job, place: str) -> Any:
         return spark.sql(place)
     if job.source.kind == "delta" or _is_delta(place):
         return spark.read.format("delta").load(place)
-    reader = _reader(job, place)
+    kind = _reader(job, place)
     if Path(place).exists():  # Spark interprets every path as a pattern
         place = re.sub(r"([\[\]{}*?\\])", r"\\\1", place)
-    if reader == "read_parquet":
+    if kind == "read_parquet":
         return spark.read.parquet(place)
-    if reader == "read_csv":
-        separator = "\t" if ".tsv" in Path(place).suffixes else ","
-        # Without a schema all columns are text: 007 is not 7.
-        return spark.read.csv(place, header=True, sep=separator, escape='"', multiLine=True)
+    if kind == "read_csv":
+        # Without a schema all is text: 007 is not 7. A line with more fields than the first would lose some.
+        reader = spark.read.option("columnPruning", False)  # with it, such lines are not noticed
+        return reader.csv(
+            place, header=True, sep=_separator(spark, job, place), escape='"', multiLine=True, mode="FAILFAST"
+        )
     lines = spark.read.json(place)
     # Without this option Spark takes a JSON array for one malformed line.
     return spark.read.json(place, multiLine=True) if lines.columns == ["_corrupt_record"] else lines
