@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import colorsys
+import itertools
 from collections.abc import Callable, Sequence
 
 import cv2
@@ -30,6 +32,23 @@ def test_a_color_has_the_name_people_use(code: str, name: str) -> None:
     picture = np.full((32, 32, 3), list(bytes.fromhex(code)), np.uint8)
     named, _ = colors.summary([colors.tones(picture)])
     assert named == ((name, 1.0),)
+
+
+@pytest.mark.parametrize(
+    ("name", "hues"),
+    [
+        ("red", range(-8, 7)), ("orange", range(26, 37)), ("yellow", range(52, 63)),
+        ("green", range(95, 146)), ("blue", range(215, 247)), ("purple", range(272, 283)),
+    ],
+)  # fmt: skip
+def test_strong_colors_are_named_by_their_hue(name: str, hues: range) -> None:
+    """600 samples: the hues that everybody calls by one name, as strong and bright as a flag or a shirt."""
+    values = (0.8, 0.9, 1.0) if name in ("orange", "yellow") else (0.55, 0.65, 0.75, 0.85, 1.0)
+    for hue, saturation, value in itertools.product(hues[::3], (0.75, 0.85, 1.0), values):
+        rgb = [round(255 * part) for part in colorsys.hsv_to_rgb(hue % 360 / 360, saturation, value)]
+        picture = np.full((8, 8, 3), rgb, np.uint8)
+        [(named, _)], _ = colors.summary([colors.tones(picture)])
+        assert named.split()[-1] == name, rgb
 
 
 def test_shares_and_places_of_colors() -> None:

@@ -38,7 +38,9 @@ _EXAMPLES = {
     "turquoise": "00ced1 40e0d0 20b2aa 30c8c0 008b8b 5fb8b0",
     "cyan": "00ffff 40f0f8 80ffff",
     "light blue": "87ceeb add8e6 a0c8f0 78b0f0 6aa8ff b0d0f8 4fb0ff",
-    "blue": "0000ff 1e50e0 2060d0 3070e0 1840c0 0060c0 4169e1",
+    # Lab bends strong blues towards purple, so their hues need examples up to where people say violet.
+    "blue": "0000ff 1e50e0 2060d0 3070e0 1840c0 0060c0 4169e1 002fd9 1428dc 0016bf 2e2ed9 4043ff 4434d8"
+    " 4a40ff 1000bf 2a20b8 3a1dd0 15358c 232f8c",
     "dark blue": "000080 0a1a50 101840 182c60 00005a 1c3a70 14234a",
     "purple": "800080 7020a0 8a2be2 6a0dad 602080 9040b0 5a2d82",
     "light purple": "c8a2e8 b080e0 d8b8f0 c090d0 b19cd9",
