@@ -287,7 +287,14 @@ def _spark(job: Job) -> pa.RecordBatchReader | None:
     except Exception as error:
         if "DATA_SOURCE_NOT_FOUND" in str(error) and not job.source.kind.startswith("spark"):
             return None  # only Spark can read its tables and queries
-        if not isinstance(error, PySparkException):
+        if "MALFORMED_RECORD" in str(error) or "MALFORMED_CSV" in str(error):
+            raise SettingsError(
+                f"{job.source.section}.{job.source.kind}: {redacted(place)} cannot be read: a line of the "
+                "CSV file has more or fewer fields than its first line. Put double quotes around values with "
+                "commas"
+            ) from error
+        # Spark raises errors of its jobs as those of Py4J.
+        if not isinstance(error, PySparkException) and not type(error).__module__.startswith("py4j"):
             raise
         raise _unreadable(job, error) from error
 

@@ -92,6 +92,38 @@ def test_words_of_the_form_are_not_the_subject(
     assert " ".join(word for word in intent.subject.split() if word not in ("how", "to")) == subject
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Describe this video in detail. Include what happens visually, what is said (transcribe the audio), "
+        "any on-screen text, and the overall topic.",
+        "Provide a detailed description of the video, focusing on the style, lighting, camera movement.",
+        "Generate a detailed text based on this video.",
+        "What happened?",
+        "Write a short summary for a marketing audience of engineers",
+        "Summarize this video in a friendly and casual tone for our customers",
+        "Summarize the video to be used as serving metadata.",
+    ],
+)
+def test_default_prompts_of_other_tools_ask_for_a_summary_of_all(prompt: str) -> None:
+    intent = read(prompt)
+    assert (intent.kind, intent.subject) == ("summary", "")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kind", "subject"),
+    [
+        ("Describe this video in chapters", "chapters", ""),
+        ("Summarize this video, focusing on the dog", "summary", "dog"),
+        ("What happened to the dog?", "question", "What happened to the dog?"),
+        ("Transcribe the video", "transcript", "transcribe"),
+    ],
+)
+def test_a_subject_is_still_one(prompt: str, kind: str, subject: str) -> None:
+    intent = read(prompt)
+    assert (intent.kind, intent.subject) == (kind, subject)
+
+
 def test_a_one_liner_is_one_sentence() -> None:
     assert read("Write a one-line summary").sentences == 1
 

@@ -244,7 +244,7 @@ _KINDS: tuple[tuple[str, str], ...] = (
     (
         "summary",
         r"^\W*what(?:'s| is| was| can be| can you| do you| do we| are)?(?: there)?(?: to be)?"
-        r"(?: shown| seen| visible| displayed| see| happening)?\W*$",
+        r"(?: shown| seen| visible| displayed| see| happen(?:ing|ed|s))?(?: here)?\W*$",
     ),
     (
         "summary",
@@ -266,7 +266,7 @@ _ORDERS = word_set(
     lines form format style use using tone focus focusing especially mainly key main important
     chapter chapters highlight highlights title titles topic topics hashtag hashtags overview
     content contents video videos clip film recording explain tell please maximum minimum most least
-    than fewer within each every happens happen going doing audience person reader text following
+    than fewer within each every happens happen happened going doing audience person reader text following
     numbered items order based answer question transcript transcription about executive professional
     friendly report statement caption best good suitable catchy suggest propose break split divide
     timeline outline timestamps timestamp time times starts ends start end takeaways takeaway
@@ -274,6 +274,33 @@ _ORDERS = word_set(
     only very extremely tl dr tldr moments moment gist abstract synopsis recap whole entire full complete
     scene scenes section sections part parts step steps single mention include including"""
 ) | frozenset(NUMBERS)
+
+
+# "Describe this video in detail. Include what is said": what follows says what to look at, not what to write.
+_WHOLE = re.compile(
+    r"^\W*(?:please\s+)?(?:describe|summari[sz]e|(?:give|provide|generate|write|create)(?: me)? an?"
+    r"(?: (?:very|detailed|long|short|brief|full|complete))* (?:description|summary|text|overview))"
+    r"(?: (?:of|for|about|from|based on))? (?:the|this)(?: (?:whole|entire|following))? "
+    r"(?:video|clip|film|recording)\b(?!['’]s)"
+    r"(?!.*\b(?:chapters?|timeline|timestamps?|outline|highlights?|titles?|hashtags?|keywords?|step[- ]by)"
+    r"\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+_CRAFT = re.compile(
+    r",? *\b(?:with a )?focus(?:ing|ed)? on (?:(?:the|its|visual|style|lighting"
+    r"|camera (?:work|movements?|angles?)"
+    r"|composition|cinematography|mood|atmosphere|settings?|subjects?|actions?|and)\b[ ,]*)+",
+    re.IGNORECASE,
+)
+# Whom a text is for, how it is to sound, and what it is used for are not its subject.
+_READERS = re.compile(
+    r"\b(?:for|to|aimed at|meant for|addressed to) (?:an? |the |our |my )?(?:[\w-]+ ){0,3}"
+    r"(?:audiences?|readers?|viewers?|customers?|teams?|public|kids|children|students|beginners|experts|engineers"
+    r"|managers|executives|developers|marketers|investors)\b(?: of [\w-]+)?"
+    r"|\b(?:in|with) an? (?:[\w-]+(?:,| and)? ){1,3}(?:tone|style|voice|manner|language)\b"
+    r"|\b(?:to be |that (?:can|will) be )?used? (?:as|for|in) [^.,;:!?]*",
+    re.IGNORECASE,
+)
 
 
 _NOT = re.compile(  # negated instructions: "without bullets", "do not mention colors"
@@ -317,7 +344,13 @@ def read(prompt: str | None, kind: str | None = None, *, times: bool = True) -> 
         text = plain
     else:  # a question that contains a negation: "which scenes have no sound"
         without = frozenset()
-    found = kind or _kind(text)
+    whole = kind is None and _WHOLE.match(text) is not None
+    found = kind or ("summary" if whole else _kind(text))
+    about = text
+    if whole:
+        about = re.split(r"[.:;!?](?:\s|$)", _CRAFT.sub(" ", text))[0]
+    if found != "question":
+        about = _READERS.sub(" ", about)
     if (
         found == "question"
         and not _subject(text)
@@ -333,7 +366,7 @@ def read(prompt: str | None, kind: str | None = None, *, times: bool = True) -> 
         bullets=_has(r"\bbullet|\bas a list\b", text),
         numbered=_has(r"\bnumbered\b", text),
         brief=_has(r"\b(?:brief|short|concise|tl;?dr|quick)", text),
-        subject=_subject(text) if found != "question" else text,
+        subject=_subject(about) if found != "question" else text,
         time_range=time_range,
         without=without,
     )
