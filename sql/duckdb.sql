@@ -5,6 +5,14 @@
 -- tl_similarity(a, b) is the cosine of two vectors, -1 to 1; tl_json(text, path) reads a field of
 -- JSON text: tl_json(json, '$.title').
 
+-- tl_agg(texts, instruction, max_tokens => 1024)
+-- One text from the texts of a group, by a language model of yours.
+--   gives text
+--   texts list of text: NULL and empty ones are left out; NULL, or nothing that is left, gives NULL.
+--   instruction text: what to write about them. NULL gives NULL.
+--   max_tokens bigint: the most tokens that the answer may have.
+SELECT tl_agg((SELECT array_agg(v) FROM (VALUES ('a soup is cooked'), ('a pan is cleaned')) t(v)), 'What happens, in a sentence?');
+
 -- tl_summarize(video, prompt => NULL, index_id => NULL, temperature => NULL, max_tokens => NULL, start_sec => NULL, end_sec => NULL)
 -- Summarize a video as text.
 --   gives text
@@ -208,6 +216,16 @@ SELECT tl_filter('https://example.com/tour.mp4', 'a person wears a helmet');
 --   end_sec double: where it ends; the part sets the price. NULL is the end
 --   index_id text: name or id of an index that a URL or path is indexed into first
 SELECT tl_classify('https://example.com/tour.mp4', (SELECT array_agg(v) FROM (VALUES ('cooking'), ('sport'), ('news')) t(v)));
+
+-- tl_classify_multi(video, labels, start_sec => NULL, end_sec => NULL, index_id => NULL)
+-- All labels that fit a video or a moment, in sorted order; NULL when it cannot be decided.
+--   gives list of text
+--   video text: URL, path or id of a video, or id of an asset.
+--   labels list of text: 2 to 100 different texts. NULL gives NULL.
+--   start_sec double: where the moment begins, in seconds; 0 by default
+--   end_sec double: where it ends; the part sets the price. NULL is the end
+--   index_id text: name or id of an index that a URL or path is indexed into first
+SELECT tl_classify_multi('https://example.com/tour.mp4', (SELECT array_agg(v) FROM (VALUES ('indoors'), ('machines'), ('people')) t(v)));
 
 -- tl_score(video, what, start_sec => NULL, end_sec => NULL, index_id => NULL)
 -- How much of something a video or a moment shows, 0 to 1; NULL when it cannot be decided.

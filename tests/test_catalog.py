@@ -45,7 +45,7 @@ def test_the_surface_is_the_whole_table_of_the_design() -> None:
         *("index_video", "search", "search_by_image", "clips", "summarize", "analyze", "extract", "gist"),
         *("chapters", "highlights", "transcript", "embed_text", "embed_image", "video_vectors"),
         *("audio_vectors", "indexes", "videos", "tasks", "embed_tasks", "segments", "estimate", "files"),
-        *("filter", "classify", "score"),
+        *("filter", "classify", "classify_multi", "score", "agg"),
         *("assets", "entities", "analyze_tasks"),
     }
 

@@ -27,7 +27,7 @@ from typing import Any
 from tl_data.errors import SettingsError
 from tl_data.runtime.context import call_context, current_context
 
-OPERATIONS = ("index", "embed_video", "embed_audio", "embed_image", "embed_text", "search", "analyze")
+OPERATIONS = ("index", "embed_video", "embed_audio", "embed_image", "embed_text", "search", "analyze", "agg")
 UNITS = ("video_minute", "call", "input_token", "output_token")
 
 
@@ -121,7 +121,7 @@ class Prices:
 
 
 #: Operations of the ledger with the same name in the price list; all others are analyses.
-_OWN = ("index", "embed_video", "search")
+_OWN = ("index", "embed_video", "search", "agg")
 
 
 #: Microseconds by which the length in a header and that of the platform may differ: it gives milliseconds. A

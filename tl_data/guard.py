@@ -44,6 +44,7 @@ QUOTES = 32  # rows quoted concurrently
 OPERATIONS: dict[str, tuple[str, ...]] = {
     "search": ("search",),
     "search_by_image": ("search",),
+    "agg": ("agg",),
     "embed_text": ("embed_text",),
     "embed_image": ("embed_image",),
     "audio_vectors": ("embed_audio",),
@@ -52,7 +53,7 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         (
             *("summarize", "chapters", "highlights", "gist", "analyze", "extract", "segments"),
-            *("filter", "classify", "score"),
+            *("filter", "classify", "classify_multi", "score"),
         ),
         ("index", "analyze"),
     ),

@@ -96,6 +96,9 @@ class Settings:
     local_llm_key: str | None = field(default=None, repr=False)  # its key, if it wants one
     local_llm_frames: int | None = None  # pictures of a video that it is sent at most; None: 16
     local_llm_timeout: float | None = None  # seconds for one of its answers; None: 300
+    text_url: str | None = None  # OpenAI-compatible endpoint that tl_agg asks, such as https://host/v1
+    text_model: str | None = None  # its model
+    text_key: str | None = field(default=None, repr=False)  # its key, if it wants one
     sql_budget: float | None = (
         None  # most that one SQL statement may cost; None: 10 with a key; inf: no limit
     )

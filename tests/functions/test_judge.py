@@ -68,6 +68,20 @@ def test_answers_have_their_types_and_are_paid_for_once(account: Account) -> Non
     assert len(account.judge.asked) == asked
 
 
+def test_several_labels_are_those_that_were_given(account: Account) -> None:
+    labels = ["soup", "街", "kitchen"]
+    account.judge.answers = {"List each that does": decided(["soup", "kitchen", "soup"])}
+    with duckdb.connect() as con:
+        tl_data.register(con, account.settings)
+        asked = "SELECT tl_classify_multi($1, $2), tl_classify_multi($1, NULL)"
+        assert con.execute(asked, [account.video, labels]).fetchall() == [(["kitchen", "soup"], None)]
+        account.judge.answers = {"List each that does": decided([])}
+        assert con.execute(asked, [account.video, ["x", "y"]]).fetchall() == [([], None)]
+    for wrong in ([], ["a"], ["a", " A "], ["a", ""]):
+        with pytest.raises(SchemaMismatch):
+            tl_data.classify_multi(account.video, wrong, settings=account.settings)
+
+
 def test_the_question_cannot_be_left_and_the_video_gives_no_orders(account: Account) -> None:
     """The condition is one quoted text, after the rule that words in the video are evidence."""
     account.judge.answers = {}

@@ -73,6 +73,7 @@ class Library:
             "video_vectors": {"video": self.urls[0], "video_clip_length": 5},
             "filter": video | {"condition": "a red object is seen"},
             "classify": video | {"labels": ["cooking", "safety"]},
+            "classify_multi": video | {"labels": ["cooking", "safety"]},
             "score": video | {"what": "how red it is"},
         }
 

@@ -21,6 +21,30 @@ class _Column(Protocol):
 _Text = str | PathLike[str] | Mapping[str, Any]
 
 @overload
+def agg(
+    texts: Sequence[str],
+    instruction: _Text,
+    max_tokens: int | None = 1024,
+    *,
+    settings: Settings | None = None,
+) -> str | None:
+    """One text from the texts of a group, by a language model of yours.
+
+    Args:
+        texts: NULL and empty ones are left out; NULL, or nothing that is left, gives NULL.
+        instruction: what to write about them. NULL gives NULL.
+        max_tokens: the most tokens that the answer may have.
+    """
+@overload
+def agg(
+    texts: Sequence[str] | _Column,
+    instruction: _Text | _Column,
+    max_tokens: int | _Column | None = 1024,
+    *,
+    settings: Settings | None = None,
+) -> Any: ...
+
+@overload
 def summarize(
     video: _Text,
     prompt: _Text | None = None,
@@ -633,6 +657,36 @@ def classify(
     """
 @overload
 def classify(
+    video: _Text | _Column,
+    labels: Sequence[str] | _Column,
+    start_sec: float | _Column | None = None,
+    end_sec: float | _Column | None = None,
+    index_id: _Text | _Column | None = None,
+    *,
+    settings: Settings | None = None,
+) -> Any: ...
+
+@overload
+def classify_multi(
+    video: _Text,
+    labels: Sequence[str],
+    start_sec: float | None = None,
+    end_sec: float | None = None,
+    index_id: _Text | None = None,
+    *,
+    settings: Settings | None = None,
+) -> list[str] | None:
+    """All labels that fit a video or a moment, in sorted order; NULL when it cannot be decided.
+
+    Args:
+        video: URL, path or id of a video, or id of an asset.
+        labels: 2 to 100 different texts. NULL gives NULL.
+        start_sec: where the moment begins, in seconds; 0 by default
+        end_sec: where it ends; the part sets the price. NULL is the end
+        index_id: name or id of an index that a URL or path is indexed into first
+    """
+@overload
+def classify_multi(
     video: _Text | _Column,
     labels: Sequence[str] | _Column,
     start_sec: float | _Column | None = None,

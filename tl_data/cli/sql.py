@@ -305,7 +305,10 @@ class Shell:
                 ]:
                     echo(f"  {name:24} {doc}")
             case [".usage"]:
-                self._run("FROM tl_usage()")
+                if rows := self._database.paid():
+                    _show(pa.Table.from_pylist(rows).to_reader())
+                else:
+                    echo("nothing was paid")
             case [word, *_] if word.startswith("."):
                 echo(f"unknown command {word}; .help lists the commands", err=True)
             case _:

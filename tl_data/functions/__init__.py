@@ -4,6 +4,17 @@ Importing this package fills `catalog.FUNCTIONS` and `catalog.TABLES`.
 """
 
 from tl_data.catalog import FUNCTIONS, TABLES
-from tl_data.functions import analyze, embed, estimates, index, judge, listings, search
+from tl_data.functions import agg, analyze, embed, estimates, index, judge, listings, search
 
-__all__ = ["FUNCTIONS", "TABLES", "analyze", "embed", "estimates", "index", "judge", "listings", "search"]
+__all__ = [
+    "FUNCTIONS",
+    "TABLES",
+    "agg",
+    "analyze",
+    "embed",
+    "estimates",
+    "index",
+    "judge",
+    "listings",
+    "search",
+]

@@ -83,6 +83,33 @@ async def classify(tl: Session, video: str, labels: list[str], **options: Any) -
 
 
 @function(
+    TEXTS,
+    video=TEXT,
+    labels=TEXTS,
+    options=_OPTIONS,
+    example={"video": "https://example.com/tour.mp4", "labels": ["indoors", "machines", "people"]},
+    durable=True,
+)
+async def classify_multi(tl: Session, video: str, labels: list[str], **options: Any) -> list[str] | None:
+    """All labels that fit a video or a moment, in sorted order; NULL when it cannot be decided.
+
+    An empty list says that none fits.
+
+    Args:
+        video: URL, path or id of a video, or id of an asset.
+        labels: 2 to 100 different texts. NULL gives NULL.
+    """
+    if labels is None:
+        return None
+    chosen = _labels(labels)
+    listed = "; ".join(_quoted(label, "labels") for label in chosen)
+    question = f"Which of these labels fit? List each that does; list none if none does. Labels: {listed}"
+    kind = {"type": "array", "items": {"type": "string", "enum": chosen}}
+    answer = await _decide(tl, video, question, kind, options)
+    return [label for label in chosen if label in answer] if isinstance(answer, list) else None
+
+
+@function(
     NUMBER,
     video=TEXT,
     what=TEXT,

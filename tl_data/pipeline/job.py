@@ -24,6 +24,7 @@ from tl_data.settings import ABOVE_ZERO, JOB_WAIT, Settings
 TEXT = {"type": "string", "minLength": 1}
 TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
 COUNT = {"type": "integer", "minimum": 1}
+KEYS = ("api_key", "text_key")  # settings that may stand in no job file
 QUESTIONS = ("questions", "files", "delta", "query")
 PLACES = ("files", "delta", "query", "urls", "folder", "spark_table", "spark_query")
 
@@ -110,7 +111,7 @@ def _settings() -> dict[str, Any]:
     """The settings except the API key, which must not be in a shared file."""
     kinds: dict[str, Any] = {}
     for setting in fields(Settings):
-        if setting.name != "api_key":
+        if setting.name not in KEYS:
             said = str(setting.type)
             kind = "integer" if "int" in said else "number" if "float" in said else "string"
             kinds[setting.name] = {"type": kind}
@@ -175,8 +176,9 @@ def _faults(error: Any) -> Iterable[Fault]:
 
 def _unknown(name: str, path: tuple[Any, ...], allowed: list[str]) -> str:
     place = f"[{_key(path)}]" if path else "a job"
-    if name == "api_key":
-        return "api_key is not allowed in a job file, which is shared; set TL_API_KEY in the environment"
+    if name in KEYS:
+        variable = f"TL_{name.upper()}"
+        return f"{name} is not allowed in a job file, which is shared; set {variable} in the environment"
     close = difflib.get_close_matches(name, allowed, 1)
     hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(allowed)}"
     return f"{place} has no key {name!r}. {hint}"
