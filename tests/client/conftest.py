@@ -1,4 +1,4 @@
-"""Fixtures of the client's tests: a server that answers as told, and a client that talks to it."""
+"""Fixtures of the client's tests: a scripted server, and a client of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def settings() -> Settings:
-    """A key, and little patience."""
+    """A key, and short limits of time."""
     return Settings(api_key=KEY, timeout=5.0, retries=2, max_wait=5.0, poll_interval=0.2)
 
 

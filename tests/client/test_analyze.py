@@ -37,7 +37,7 @@ def stream(*events: Any) -> bytes:
     return say(200, lines(*events), content_type="application/x-ndjson")
 
 
-async def told(client: Client) -> tuple[str, list[str]]:
+async def streamed(client: Client) -> tuple[str, list[str]]:
     events = [e async for e in client.analyze_stream("v", "what?", max_tokens=50)]
     return "".join(e.get("text", "") for e in events), [e["event_type"] for e in events]
 
@@ -48,11 +48,11 @@ def test_a_text_as_it_is_written(server: Server, settings: Settings) -> None:
 
     async def main() -> None:
         async with Client(settings, base_url=server.url) as client:
-            with usage.receipt() as slip:
-                said, kinds = await told(client)
-            assert said == "Ein rotes Auto ü"
+            with usage.receipt() as receipt:
+                received, kinds = await streamed(client)
+            assert received == "Ein rotes Auto ü"
             assert (kinds[0], kinds[-1]) == ("stream_start", "stream_end")
-            assert (slip.calls, slip.output_tokens) == (1, 9)
+            assert (receipt.calls, receipt.output_tokens) == (1, 9)
 
     asyncio.run(main())
     assert server.requests[0].json == {"video_id": "v", "prompt": "what?", "stream": True, "max_tokens": 50}
@@ -64,7 +64,7 @@ def test_events_may_break_anywhere(server: Server, run: Run, size: int) -> None:
     pieces = [body[i : i + size] for i in range(0, len(body), size)]
     chunked = b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in pieces) + b"0\r\n\r\n"
     server.tell("POST /analyze", say(200, chunked, transfer_encoding="chunked", content_length=""))
-    assert run(told)[0] == "grüne Äpfel"
+    assert run(streamed)[0] == "grüne Äpfel"
 
 
 def test_events_come_when_they_are_sent(server: Server, settings: Settings) -> None:
@@ -91,22 +91,22 @@ def test_a_slow_reader_is_not_timed_out(server: Server, settings: Settings) -> N
     server.tell("POST /analyze", stream(START, text("a"), text("b"), END))
 
     async def main() -> str:
-        said = ""
+        received = ""
         async with Client(settings.but(timeout=0.3), base_url=server.url) as client:
             async for event in client.analyze_stream("v", "?"):
                 await asyncio.sleep(0.2)
-                said += event.get("text", "")
-        return said
+                received += event.get("text", "")
+        return received
 
     assert asyncio.run(main()) == "ab"
 
 
 def test_what_comes_before_the_stream_is_retried(server: Server, run: Run) -> None:
     server.tell("POST /analyze", too_many(retry_after="0"), say(503), reset, stream(START, text("x"), END))
-    assert run(told)[0] == "x"
+    assert run(streamed)[0] == "x"
     server.tell("POST /analyze", say(400, {"code": "video_not_ready", "message": "Still indexing."}))
     with pytest.raises(BadRequest, match=r"Still indexing. Wait until"):
-        run(told)
+        run(streamed)
 
 
 WHOLE = stream(START, text("The red "), text("car"), END)
@@ -147,7 +147,7 @@ def test_a_text_that_breaks_off_leaves_what_came(
 ) -> None:
     server.tell("POST /analyze", answer)
     with pytest.raises(kind, match=words) as caught:
-        run(told)
+        run(streamed)
     assert caught.value.partial == "The red "
     assert len(server.requests) == 1
 
@@ -244,28 +244,28 @@ def test_a_summary_by_schema_is_answered_by_analyze_with_this_schema(server: Ser
 
 @pytest.mark.parametrize("name", FALLBACKS)
 def test_withdrawn_endpoints_are_answered_by_analyze(server: Server, settings: Settings, name: str) -> None:
-    ask, said, wanted = FALLBACKS[name]
+    ask, received, wanted = FALLBACKS[name]
     server.tell("POST /gist", GONE)
     server.tell("POST /summarize", GONE)
     server.tell(
-        "POST /analyze", say(200, {"id": "1", "data": json.dumps(said), "usage": {"output_tokens": 3}})
+        "POST /analyze", say(200, {"id": "1", "data": json.dumps(received), "usage": {"output_tokens": 3}})
     )
 
     async def main() -> None:
         async with Client(settings, base_url=server.url) as client:
             for _ in range(2):
-                with usage.receipt() as slip:
+                with usage.receipt() as receipt:
                     answer = await ask(client)
                 assert answer == {"id": "1", **wanted, "usage": {"output_tokens": 3}}
                 where = "/gist" if name == "gist" else "/summarize"
-                assert slip.fallback == f"/analyze in place of {where}"
-                assert slip.output_tokens == 3
+                assert receipt.fallback == f"/analyze in place of {where}"
+                assert receipt.output_tokens == 3
 
     asyncio.run(main())
     assert [r.path.removeprefix("/v1.3") for r in server.requests[1:]] == ["/analyze", "/analyze"]
     body = server.requests[1].json
     schema = body["response_format"]["json_schema"]
-    assert set(schema["required"]) == set(said)
+    assert set(schema["required"]) == set(received)
     assert body["stream"] is False
     if name == "summary":
         assert body["prompt"].endswith("In Latin.")

@@ -277,14 +277,14 @@ def test_an_upload_comes_from_disk_with_its_progress(server: Server, run: Run, t
     content = bytes(range(256)) * 4096 * 3
     file.write_bytes(content)
     server.tell("POST /tasks", say(429), say(201, {"_id": "t", "video_id": "v"}))
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     task = run(
         lambda c: c.create_task(
             INDEX,
             video_file=file,
             user_metadata={"a": 1},
             enable_video_stream=False,
-            on_progress=lambda sent, total: told.append((sent, total)),
+            on_progress=lambda sent, total: progress.append((sent, total)),
         )
     )
     assert task == {"_id": "t", "video_id": "v"}
@@ -297,7 +297,7 @@ def test_an_upload_comes_from_disk_with_its_progress(server: Server, run: Run, t
             ("enable_video_stream", "false"),
             ("user_metadata", '{"a":1}'),
         ]
-    assert told == [(n * 2**20, 3 * 2**20) for n in (1, 2, 3)] * 2
+    assert progress == [(n * 2**20, 3 * 2**20) for n in (1, 2, 3)] * 2
 
 
 @pytest.mark.parametrize("what", ["missing", "empty", "folder"])
@@ -491,10 +491,15 @@ def test_the_receipt_counts_calls_and_tokens(server: Server, settings: Settings)
 
     async def main() -> None:
         async with Client(settings, base_url=server.url + "/") as client:
-            with usage.receipt() as slip:
+            with usage.receipt() as receipt:
                 await client.analyze(VIDEO, "?")
             assert client.api_version == "1.3"
-            assert (slip.calls, slip.input_tokens, slip.output_tokens, slip.request_id) == (2, 7, 100, "r9")
+            assert (receipt.calls, receipt.input_tokens, receipt.output_tokens, receipt.request_id) == (
+                2,
+                7,
+                100,
+                "r9",
+            )
 
     asyncio.run(main())
 

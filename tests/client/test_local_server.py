@@ -411,7 +411,7 @@ def test_a_stream_that_is_cut_leaves_what_came(server: Server, indexed: dict[str
 
 
 @pytest.mark.parametrize(
-    ("said", "kind", "code"),
+    ("sent", "kind", "code"),
     [
         ({}, ServerFailed, None),
         ({"code": "too_many_requests", "message": "Too much is asked."}, RateLimited, "too_many_requests"),
@@ -419,15 +419,19 @@ def test_a_stream_that_is_cut_leaves_what_came(server: Server, indexed: dict[str
     ],
 )
 def test_a_stream_that_ends_in_an_error_says_which(
-    server: Server, indexed: dict[str, str], said: dict[str, str], kind: type[APIError], code: str | None
+    server: Server,
+    indexed: dict[str, str],
+    sent: dict[str, str],
+    kind: type[APIError],
+    code: str | None,
 ) -> None:
     whole = server.run(lambda c: every(c.analyze_stream(asset_of(indexed), "What is written?")))
     text = "".join(event.get("text", "") for event in whole)
-    server.faults({"kind": "stream_error", "share": 0.7, "route": "/analyze", **said})
+    server.faults({"kind": "stream_error", "share": 0.7, "route": "/analyze", **sent})
     with pytest.raises(kind) as caught:
         server.run(lambda c: every(c.analyze_stream(asset_of(indexed), "What is written?")))
     error = caught.value
-    assert f"ended the stream with an error: {said.get('message', 'The generation was interrupted')}" in str(
+    assert f"ended the stream with an error: {sent.get('message', 'The generation was interrupted')}" in str(
         error
     )
     assert (error.code, type(error)) == (code, kind)

@@ -125,9 +125,9 @@ def test_a_lost_answer_of_a_read_is_asked_for_again(server: Server, run: Run, lo
 @pytest.mark.parametrize("lost", LOST.values(), ids=LOST)
 def test_a_lost_answer_of_a_paid_call_is_asked_for_once_more(server: Server, run: Run, lost: Answer) -> None:
     server.tell("POST /search", lost, FOUND)
-    with usage.receipt() as slip:
+    with usage.receipt() as receipt:
         assert run(look) == []
-    assert slip.calls == 2
+    assert receipt.calls == 2
     server.tell("POST /search", lost, lost, FOUND)
     server.requests.clear()
     with pytest.raises(APIError) as caught:
@@ -175,11 +175,11 @@ def test_a_refused_connection_is_tried_again(settings: Settings) -> None:
     async def main() -> None:
         async with Client(settings.but(retries=1), base_url="http://127.0.0.1:9/v1.3") as client:
             with (
-                usage.receipt() as slip,
+                usage.receipt() as receipt,
                 pytest.raises(ConnectionFailed, match=r"could not connect to 127.0.0.1:9") as e,
             ):
                 await create(client)
-            assert slip.calls == 2
+            assert receipt.calls == 2
             assert not e.value.maybe_done
 
     asyncio.run(main())
@@ -249,19 +249,19 @@ def test_a_revoked_key_ends_it_and_is_in_no_text(server: Server, run: Run) -> No
 
 
 class Budget:
-    """A limiter that writes down what it is told."""
+    """A limiter that records its calls."""
 
     def __init__(self) -> None:
-        self.told: list[Any] = []
+        self.calls: list[Any] = []
 
     async def acquire(self, category: str, video_minutes: float = 0.0, tokens: int = 0) -> None:
-        self.told.append((category, video_minutes, tokens))
+        self.calls.append((category, video_minutes, tokens))
 
     def observe(self, category: str, headers: Any, status: int, retry_after: float | None) -> None:
-        self.told.append((category, headers.get("X-RateLimit-Remaining"), status, retry_after))
+        self.calls.append((category, headers.get("X-RateLimit-Remaining"), status, retry_after))
 
     async def aclose(self) -> None:
-        self.told.append("closed")
+        self.calls.append("closed")
 
 
 def test_every_request_passes_the_limiter(server: Server, settings: Settings) -> None:
@@ -273,7 +273,7 @@ def test_every_request_passes_the_limiter(server: Server, settings: Settings) ->
             await client.create_task("i", video_url="https://e.com/v.mp4", video_minutes=2.5)
 
     asyncio.run(main())
-    assert budget.told == [
+    assert budget.calls == [
         ("index", 2.5, 0),
         ("index", None, 429, 0.0),
         ("index", 2.5, 0),

@@ -44,7 +44,7 @@ class Task:
 
     def record(self, full: bool) -> dict[str, Any]:
         at = min(self.ends, time.time()) if time.time() >= self.ends else self.began
-        said = {
+        shown = {
             "_id": self.id,
             "index_id": self.index,
             "video_id": f"v{self.id}",
@@ -53,7 +53,7 @@ class Task:
             "updated_at": stamp(at),
             "system_metadata": {"filename": f"{self.id}.mp4"},
         }
-        return said | ({"error": self.error} if full and self.error else {})
+        return shown | ({"error": self.error} if full and self.error else {})
 
 
 def stamp(at: float) -> str:
@@ -104,10 +104,10 @@ class Platform:
         task = self.tasks.get(request.path_params["id"])
         if task is None:
             return JSONResponse({"code": "resource_not_exists", "message": "no such task"}, 404)
-        said = task.record(full=True)
-        if request.url.path.startswith("/embed") and said["status"] == "indexing":
-            said["status"] = "processing"
-        return JSONResponse(said)
+        shown = task.record(full=True)
+        if request.url.path.startswith("/embed") and shown["status"] == "indexing":
+            shown["status"] = "processing"
+        return JSONResponse(shown)
 
 
 @pytest.fixture
@@ -165,9 +165,9 @@ def test_hundreds_of_tasks_take_little_more_than_a_request_each(platform: Platfo
     async def all_of_them(watcher: TaskWatcher) -> list[str]:
         return await asyncio.gather(*(wait(watcher, i) for i in ids))
 
-    with usage.receipt() as slip:
+    with usage.receipt() as receipt:
         assert watch(all_of_them, poll_interval=0.5) == [f"v{i}" for i in ids]
-    assert slip.calls == 0  # the looks are on nobody's receipt
+    assert receipt.calls == 0  # polls are on nobody's receipt
     assert sum(platform.counted.values()) < 0.25 * len(ids)
     assert sum(late) / len(late) < 0.75
     print(f"requests a task: {sum(platform.counted.values()) / len(ids):.2f}")

@@ -21,8 +21,8 @@ for (const [, block] of text.matchAll(/^ *```js\n(.*?)^ *```/gms)) {
   let code = block;
   for (const [name, value] of Object.entries(JSON.parse(given))) code = code.replaceAll(`<${name}>`, value);
   const calls = [...code.replaceAll(/^\s*\/\/.*$/gm, "").matchAll(/client\.([\w.]+)\(/g)].map((found) => found[1]);
-  const said = [];
-  names.console = { log: (...words) => said.push(words.join(" ")) };
+  const printed = [];
+  names.console = { log: (...words) => printed.push(words.join(" ")) };
   let error = null;
   try {
     code = code.replaceAll(/^\s*import (\{.*?\}|\* as \w+) from "([\w-]+)";$/gm, (_, what, from) => {
@@ -39,6 +39,6 @@ for (const [, block] of text.matchAll(/^ *```js\n(.*?)^ *```/gms)) {
   } catch (failed) {
     error = `${failed.name}: ${failed.message}`;
   }
-  if (calls.length || error) report.push({ call: calls[0] ?? "", error, said: said.join("\n") });
+  if (calls.length || error) report.push({ call: calls[0] ?? "", error, printed: printed.join("\n") });
 }
 console.log(JSON.stringify(report));

@@ -18,7 +18,7 @@ from importlib.metadata import metadata
 from types import SimpleNamespace
 
 sleep = time.sleep
-time.sleep = lambda seconds: sleep(min(seconds, 0.2))  # between looks at a task
+time.sleep = lambda seconds: sleep(min(seconds, 0.2))  # between polls of a task
 
 about = metadata("twelvelabs")
 text = about.get_payload() or about["Description"]
@@ -29,14 +29,14 @@ for block in re.findall(r"^[ ]*```(?:py|python)\n(.*?)^[ ]*```", text, re.DOTALL
     code = textwrap.dedent(block)
     for placeholder, value in json.loads(sys.argv[1]).items():
         code = code.replace(f"<{placeholder}>", value)
-    said = io.StringIO()
+    printed = io.StringIO()
     error = None
-    with contextlib.redirect_stdout(said):
+    with contextlib.redirect_stdout(printed):
         try:
             exec(compile(code, "README", "exec"), scope)
         except Exception as failed:  # noqa: BLE001  it belongs to the report
             error = f"{type(failed).__name__}: {failed}"
     calls = re.findall(r"client\.([\w.]+)\(", re.sub(r"^\s*#.*", "", code, flags=re.MULTILINE))
     if calls or error:
-        report.append({"call": calls[0] if calls else "", "error": error, "said": said.getvalue()})
+        report.append({"call": calls[0] if calls else "", "error": error, "printed": printed.getvalue()})
 print(json.dumps(report))

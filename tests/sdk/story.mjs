@@ -135,14 +135,14 @@ if (client.assets) {
   assert.deepEqual(await kept(), { only: true });
   await client.assets.deleteUserMetadata(asset.id);
   assert.equal(await kept(), undefined);
-  const said = await client.assets.retrieveTranscription(asset.id, { include: ["sentences"] }).catch((error) => error);
+  const spoken = await client.assets.retrieveTranscription(asset.id, { include: ["sentences"] }).catch((error) => error);
   // A silent asset has a transcription without sentences, or today none at all.
-  assert.ok(said.status === "ready" || said.statusCode === 404, String(said));
+  assert.ok(spoken.status === "ready" || spoken.statusCode === 404, String(spoken));
   const about = { prompt: question.prompt, video: { type: "asset_id", assetId: asset.id } };
   const { taskId } = await client.analyzeAsync.tasks.create({ ...about, modelName: "pegasus1.5" });
-  let told;
-  while ((told = await client.analyzeAsync.tasks.retrieve(taskId)).status !== "ready") await pause();
-  assert.equal(told.result.data, (await client.analyze(about)).data);
+  let finished;
+  while ((finished = await client.analyzeAsync.tasks.retrieve(taskId)).status !== "ready") await pause();
+  assert.equal(finished.result.data, (await client.analyze(about)).data);
   const tasks = await client.analyzeAsync.tasks.list({ assetId: asset.id });
   assert.deepEqual(tasks.data.map((t) => t.taskId), [taskId]);
   await client.analyzeAsync.tasks.delete(taskId);

@@ -170,8 +170,8 @@ assert [item.embedding for item in later.data] == [item.embedding for item in at
 assert task.id in [t.id for t in client.embed.v_2.tasks.list()]
 assert asset.id in [a.id for a in client.assets.list(filename="plain")]
 sound = AsyncAudioInputRequest(media_source=MediaSource(asset_id=asset.id))
-heard = client.embed.v_2.tasks.create(input_type="audio", model_name="marengo3.0", audio=sound)
-while (later := client.embed.v_2.tasks.retrieve(heard.id)).status != "ready":
+audio_task = client.embed.v_2.tasks.create(input_type="audio", model_name="marengo3.0", audio=sound)
+while (later := client.embed.v_2.tasks.retrieve(audio_task.id)).status != "ready":
     time.sleep(0.1)
 assert {item.embedding_option for item in later.data} <= {"audio", "transcription"}
 client.assets.update_user_metadata(asset.id, user_metadata={"more": 1})
@@ -184,9 +184,9 @@ client.assets.update_user_metadata(asset.id, user_metadata={"from": "asset"})
 assert client.assets.retrieve_transcription(asset.id, include=["sentences"]).status == "ready"
 question = {"prompt": "What text is shown?", "video": VideoContext_AssetId(asset_id=asset.id)}
 asked = client.analyze_async.tasks.create(model_name="pegasus1.5", **question)
-while (told := client.analyze_async.tasks.retrieve(asked.task_id)).status != "ready":
+while (finished := client.analyze_async.tasks.retrieve(asked.task_id)).status != "ready":
     time.sleep(0.1)
-assert told.result.data == client.analyze(**question).data
+assert finished.result.data == client.analyze(**question).data
 listed = client.analyze_async.tasks.list(asset_id=asset.id)
 assert [task.task_id for task in listed.data] == [asked.task_id]
 client.analyze_async.tasks.delete(asked.task_id)

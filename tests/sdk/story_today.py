@@ -143,9 +143,9 @@ asked = client.analyze_async.tasks.create(
         "segment_definitions": [{"id": "scene", "description": "Each scene"}],
     },
 )  # fmt: skip
-told = until_done(lambda: client.analyze_async.tasks.retrieve(asked.task_id))
-assert (told.status, told.custom_id) == ("ready", "story-1")
-assert json.loads(told.result.data)["scene"]
+finished = until_done(lambda: client.analyze_async.tasks.retrieve(asked.task_id))
+assert (finished.status, finished.custom_id) == ("ready", "story-1")
+assert json.loads(finished.result.data)["scene"]
 assert asked.task_id in [one.task_id for one in client.analyze_async.tasks.list(asset_id=asset.id).data]
 assert refusal(lambda: client.analyze_async.tasks.cancel(asked.task_id))[0] == 409
 client.analyze_async.tasks.delete(asked.task_id)

@@ -1,7 +1,7 @@
 """The code that the official SDKs' own READMEs show runs against the engine as it stands.
 
 The READMEs come with the installed packages. Only their placeholders are filled in, and the pauses between
-looks at a task are shortened.
+polls of a task are shortened.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def run(server: Engine, sdk: tuple[str, str], *command: str) -> None:
     for block in blocks:
         seen[block["call"]] += 1
         name = f"{block['call']} {seen[block['call']]}"
-        if block["error"] or "rror: Status code" in block["said"]:  # some print what they catch
-            failed[name] = block["error"] or block["said"]
+        if block["error"] or "rror: Status code" in block["printed"]:  # some print what they catch
+            failed[name] = block["error"] or block["printed"]
     assert set(failed) == set(CANNOT[sdk]), json.dumps(blocks, indent=1)
     assert len(blocks) >= 8
     counts = httpx.get(f"{root}/_engine/stats").json()["requests"]

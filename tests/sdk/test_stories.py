@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 
 def tell(server: Engine, sdk: tuple[str, str], *command: str) -> None:
-    """Run a story; whatever it prints belongs to the failure. It carries out what the documents claim."""
+    """Run a story; its output belongs to the failure. It carries out what the documentation claims."""
     root = server.base_url.removesuffix("/v1.3")
     httpx.delete(f"{root}/_engine/stats")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TL_")}

@@ -1,4 +1,4 @@
-"""A real HTTP server that answers as it is told, down to the last byte of a broken answer."""
+"""A real HTTP server with scripted responses, down to the last byte of a broken one."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def too_many(code: str = "too_many_requests", message: str = "Too many requests.
 
 @dataclass
 class Server:
-    """Answers each route with what it was told, one after the other; the last one for ever."""
+    """Answers each route with its responses in turn; the last one is repeated."""
 
     listener: socket.socket
     requests: list[Request] = field(default_factory=list)
@@ -151,8 +151,8 @@ class Server:
                 while request := _read(reader):
                     self.requests.append(request)
                     route = f"{request.method} {request.path.removeprefix('/v1.3')}"
-                    told = self.routes.get(route) or [say(404, {"code": "endpoint_not_exists"})]
-                    answer = told.pop(0) if len(told) > 1 else told[0]
+                    responses = self.routes.get(route) or [say(404, {"code": "endpoint_not_exists"})]
+                    answer = responses.pop(0) if len(responses) > 1 else responses[0]
                     if isinstance(answer, bytes):
                         if request.method == "HEAD":
                             answer = answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"

@@ -60,11 +60,11 @@ _PROGRAM = "Python only"
 OTHER_CALLERS: dict[str, str] = {
     **dict.fromkeys(("create_batch", "retrieve_batch", "batch_results"), _JOBS),
     "analyze_stream": "Python only: a stream has no rows",
-    "delete_video": "`tl-data remove`",
+    **dict.fromkeys(("delete_video", "delete_asset"), "`tl-data remove --platform`"),
     **dict.fromkeys(
         (
             *("delete_analyze_task", "cancel_analyze_task", "cancel_batch", "delete_batch", "update_index"),
-            *("delete_index", "update_video", "delete_asset", "update_asset_metadata"),
+            *("delete_index", "update_video", "update_asset_metadata"),
             *("replace_asset_metadata", "delete_asset_metadata", "update_indexed_asset"),
             *("delete_indexed_asset", "delete_task", "create_entity_collection"),
             *("update_entity_collection", "delete_entity_collection", "create_entity", "create_entities"),

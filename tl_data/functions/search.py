@@ -171,7 +171,7 @@ def _hit(clip: dict[str, Any], number: int) -> dict[str, Any]:
         "start_sec": clip.get("start"),
         "end_sec": clip.get("end"),
         "score": clip.get("score"),  # Marengo 2.7 and the embedded engine
-        "rank": clip.get("rank") or number,  # Marengo 3.0 says it; the order of the answer says the same
+        "rank": clip.get("rank") or number,  # the order of the response where a model has no ranks
         "confidence": clip.get("confidence"),
         "thumbnail_url": clip.get("thumbnail_url"),
         "transcription": clip.get("transcription"),

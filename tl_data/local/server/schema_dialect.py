@@ -72,7 +72,7 @@ def _check_moment(schema: Mapping[str, Any], at: str) -> None:
 
 
 def lowered(schema: Schema) -> Schema:
-    """The schema for a writer: every moment is a number of seconds, and `FORM` says what it becomes."""
+    """The schema for a writer: every moment is a number of seconds; `FORM` names the form that it gets."""
     return dict(_lowered(schema, ""))
 
 

@@ -334,7 +334,7 @@ def _window(given: Json) -> tuple[float | None, float | None]:
 async def _segments(
     engine: Engine, model: str, kind: str, given: Json, wanted: Wanted | None = None
 ) -> tuple[list[Json], Json]:
-    """The vectors of a sound or video, and what the answer's metadata says of it."""
+    """The vectors of a sound or video, and the metadata of the response."""
     wanted = wanted or _wanted(engine, model, kind, given)
     start, end = _window(given)
     source = _source("media_source", given.get("media_source"))
