@@ -74,6 +74,24 @@ method = "POST"
 probability = 0.04
 after = true
 [[fault]]
+kind = "reset"
+route = "/assets"
+method = "POST"
+probability = 0.05
+after = true
+[[fault]]
+kind = "reset"
+route = "/indexes/*/indexed-assets"
+method = "POST"
+probability = 0.08
+after = true
+[[fault]]
+kind = "reset"
+route = "/analyze/batches"
+method = "POST"
+probability = 0.1
+after = true
+[[fault]]
 kind = "truncate"
 probability = 0.03
 [[fault]]
@@ -234,8 +252,9 @@ class Storm:
         restarts: int,
         calm: float,
         profile: str,
+        longest: float,
     ) -> None:
-        self.dice, self.folder = random.Random(seed), folder
+        self.dice, self.folder, self.longest = random.Random(seed), folder, longest
         self.most_kills, self.most_restarts, self.calm = kills, restarts, calm
         self.outcome = Outcome(seed, "delta" if seed % 2 else "parquet", len(names) - REFUSED)
         urls = [files.url(name) for name in names]
@@ -271,10 +290,10 @@ concurrency = {self.dice.choice((4, 16))}
         """Until the job says done."""
         began, done = time.monotonic(), False
         try:
-            while not done and time.monotonic() - began < LONGEST:
+            while not done and time.monotonic() - began < self.longest:
                 done = self._once()
             if not done:
-                self.outcome.wrong.append(f"not done after {LONGEST:g} s")
+                self.outcome.wrong.append(f"not done after {self.longest:g} s")
             self._judge()
             self._audit()
         finally:
@@ -392,9 +411,10 @@ def storm(
     restarts: int = RESTARTS,
     calm: float = CALM,
     profile: str = "lenient",
+    longest: float = LONGEST,
 ) -> Outcome:
     """One seed in a folder of its own, which is left as it is."""
-    return Storm(seed, names, files, folder, kills, restarts, calm, profile).blow()
+    return Storm(seed, names, files, folder, kills, restarts, calm, profile, longest).blow()
 
 
 def main() -> None:
@@ -404,6 +424,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--videos", type=int, default=60)
+    parser.add_argument("--longest", type=float, default=LONGEST, help="seconds that one seed may take")
     parser.add_argument("--profile", choices=["lenient", "today", "2025"], default="lenient")
     parser.add_argument("--keep", type=Path, help="where the folders of seeds that went wrong are kept")
     said = parser.parse_args()
@@ -414,7 +435,7 @@ def main() -> None:
     with library(said.videos) as (names, files):
         for seed in range(said.first, said.first + said.seeds):
             with tempfile.TemporaryDirectory(prefix=f"chaos-{seed}-") as folder:
-                o = storm(seed, names, files, Path(folder), profile=said.profile)
+                o = storm(seed, names, files, Path(folder), profile=said.profile, longest=said.longest)
                 if said.keep and o.wrong:
                     shutil.copytree(folder, said.keep / f"seed-{seed}", dirs_exist_ok=True)
             ended.append(o)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.request_counts import requests_of
 from tests.pipeline.conftest import Account
 from tests.support import media
 from tl_data import pipeline
@@ -116,11 +117,12 @@ def test_segments_are_billed_as_estimated(account: Account) -> None:
         {"id": name, "description": f"A {name}", "fields": []} for name in ("shape", "word", "cut")
     ]
     connection = connect(account.job().load_settings())
+    session = connection.session
     ask = {"video": account.urls[0], "definitions": json.dumps(definitions)}
     arguments = json.dumps({"definitions": ask["definitions"]})
 
     async def estimated() -> dict[str, Any]:
-        pages = TABLES["estimate"].pages(connection.session, "segments", [ask["video"]], arguments)
+        pages = TABLES["estimate"].pages(session, "segments", [ask["video"]], arguments)
         return [row async for page in pages for row in page].pop()
 
     estimate = connection.run(estimated())
@@ -130,3 +132,10 @@ def test_segments_are_billed_as_estimated(account: Account) -> None:
     video_us, calls = account.bill()["analyze"]
     assert (estimate["calls"], estimate["video_minutes"]) == (1, pytest.approx(3 * 4 / 60))
     assert (calls - before[1], (video_us - before[0]) / 60e6) == (1, pytest.approx(estimate["video_minutes"]))
+
+
+def test_two_hundred_videos_share_their_polls(tmp_path: Path) -> None:
+    """At most 1.2 requests a video for texts alone, the asset included."""
+    counted = requests_of(200, 2.0, tmp_path)
+    assert counted["POST /v1.3/assets"] == 200
+    assert counted.total() <= 1.2 * 200, counted

@@ -16,7 +16,8 @@ from tl_data.settings import Settings
 
 Json = dict[str, Any]
 
-SEND_AFTER = 0.5  # seconds without a new item after which a batch is sent
+SEND_AFTER = 0.5  # seconds without a new item after which a batch is sent; `poll_interval` beside others
+LONGEST_COLLECTION = 30.0  # seconds after which it is sent although items keep coming
 FIRST_POLL = 0.25  # seconds; doubles up to `poll_interval`, then grows with the age of the batch
 LONGEST_PAUSE = 60.0  # seconds between two polls of a batch, at most
 PARTIAL = 60.0  # seconds between reads of the partial results of a running batch
@@ -45,6 +46,7 @@ class Batches:
         self._client, self._settings = client, settings
         self._waiting: list[_Item] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._collecting_since = 0.0  # loop time
         self._tasks: set[asyncio.Task[None]] = set()
         self._batches: dict[str, _Batch] = {}
         self._batch_of: dict[str, _Batch] = {}  # by task
@@ -78,10 +80,19 @@ class Batches:
         if len(self._waiting) >= BATCH_ITEMS or hours > MOST_HOURS:
             self._flush()
         else:
-            if self._timer:
-                self._timer.cancel()
-            self._timer = asyncio.get_running_loop().call_later(SEND_AFTER, self._flush)
+            self._schedule()
         return await item.task_id
+
+    def _schedule(self) -> None:
+        """Send what waits when no more items come. While other batches run, more are worth waiting for."""
+        loop = asyncio.get_running_loop()
+        if self._timer:
+            self._timer.cancel()
+        else:
+            self._collecting_since = loop.time()
+        quiet = max(SEND_AFTER, self._settings.poll_interval) if self._active else SEND_AFTER
+        rest = self._collecting_since + LONGEST_COLLECTION - loop.time()
+        self._timer = loop.call_later(max(0.0, min(quiet, rest)), self._flush)
 
     def _flush(self) -> None:
         """Send what waits, as far as the account takes another batch; the rest goes when one has ended."""
