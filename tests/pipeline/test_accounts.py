@@ -168,6 +168,20 @@ def test_the_account_is_of_today_the_next_night(
         assert (new.sent(), paid(new, before)) == (sent, {})
 
 
+def test_an_index_of_the_other_generation_is_refused(account: Account) -> None:
+    """A job whose model is of another generation than its index: nothing is made, nothing is paid."""
+    job = account.job(urls=account.urls[:1], tables=("clips",))
+    assert pipeline.run(job).failed == 0
+    model = "marengo2.7" if account.today else "marengo3.0"
+    other = account.job(urls=account.urls, tables=("clips",), settings={"search_model": model})
+    before, sent = account.bill(), account.sent()
+    for verb in (pipeline.plan, pipeline.run):
+        with pytest.raises(SchemaMismatch, match="An index keeps its model"):
+            verb(other)
+    assert (account.sent(), paid(account, before)) == (sent, {})
+    assert Lake(job.folder).read(VIDEOS).num_rows == 1
+
+
 def test_a_video_longer_than_every_limit_is_refused_unsent(account: Account, tmp_path: Path) -> None:
     path = media.write(
         tmp_path / "long.mp4", times=[n * 300.0 for n in range(61)], width=360, height=360, fps=1, audio=None
