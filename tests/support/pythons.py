@@ -38,7 +38,8 @@ TESTS = (
     "tests/lake/test_rows.py",
     "tests/lake/test_writer.py",
     "tests/media",
-    "tests/runtime",
+    "tests/runtime/test_durations.py",
+    "tests/runtime/test_result_cache.py",
 )
 
 

@@ -16,6 +16,7 @@ import marshal
 import sqlite3
 import sys
 import time
+import weakref
 from array import array
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -160,6 +161,8 @@ class _SpillFile:
             self._db = sqlite3.connect(
                 "", isolation_level=None, check_same_thread=False
             )  # "": a temporary file
+            # A connection that is collected without being closed raises ResourceWarning from Python 3.13 on.
+            weakref.finalize(self, self._db.close)
             for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16384"):
                 self._db.execute(f"PRAGMA {pragma}")
             self._db.execute("CREATE TABLE answers (name BLOB UNIQUE, made REAL, body BLOB)")
