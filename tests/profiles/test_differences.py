@@ -114,3 +114,14 @@ def test_the_longest_video_is_that_of_the_models_of_the_index(
         api.engine("PUT", "/faults", json={"fault": []})
         api.delete(f"/indexes/{index_id}")
     assert (task["status"] != "failed") == accepted[0 if account.today else 1]
+
+
+def test_an_update_without_metadata_changes_nothing(
+    silent: dict[str, Any], account: Account, api: API
+) -> None:
+    """The service's contract does not require `user_metadata`; no refusal of it is known."""
+    path = f"/indexes/{silent['index_id']}/videos/{silent['_id']}"
+    assert api.patch(path, json={"user_metadata": {"kept": 1}}).status_code == 204
+    for method in ("PUT", "PATCH"):
+        assert api.request(method, path, json={}).status_code == 204
+        assert api.get(path).json()["user_metadata"] == {"kept": 1}
