@@ -1,39 +1,36 @@
-"""The jobs as DAGs of Airflow 3. Put this file into the DAGs folder.
+"""The jobs as DAGs of Airflow 3. Put this file into the DAGs folder, plugins/ into the folder of plugins.
 
 TL_JOBS names the folder of the job files, TL_DATA the program (`tl-data` on the path by default), which may
-be in an environment of its own: these DAGs import nothing of it. Between `submit` and `collect`, the wait is
+be in an environment of its own: these DAGs import nothing of it. While the platform works, the task is
 deferred to the triggerer: no worker is held.
 """
 
 from __future__ import annotations
 
 import os
-import shlex
-import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from airflow.providers.standard.sensors.time_delta import WaitSensor
 from airflow.sdk import DAG, task
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException
+from tl_data_operator import TlDataOperator
 
 JOBS = Path(os.environ.get("TL_JOBS", "/srv/jobs"))
+POLL = timedelta(seconds=float(os.environ.get("TL_POLL_SECONDS", "300")))
 USUAL = {"retries": 2, "retry_delay": timedelta(minutes=20)}
 
 
-@task
-def tl_data(verb: str, job: str) -> None:
-    """Run `tl-data VERB JOB`. A job that is wrong (exit code 2) is not tried again; it would not help."""
-    program = shlex.split(os.environ.get("TL_DATA", "tl-data"))
-    code = subprocess.run([*program, verb, str(JOBS / f"{job}.toml")], check=False).returncode
-    if code:
-        what = {
-            1: "some videos failed: see the table errors",
-            2: "the job is wrong",
-            3: "stopped; run it again",
-        }
-        said = f"tl-data {verb} {job} ended with exit code {code} ({what.get(code, 'interrupted')})"
-        raise AirflowFailException(said) if code == 2 else AirflowException(said)
+def tl_data(name: str, job: str, verb: str = "run", rule: str = "all_success") -> TlDataOperator:
+    """A task that does a job."""
+    return TlDataOperator(
+        task_id=name, job=str(JOBS / f"{job}.toml"), verb=verb, poll=POLL, trigger_rule=rule
+    )
+
+
+@task(trigger_rule="one_failed", retries=0)
+def any_failure() -> None:
+    """Fails when a task before it did. Without it a run would be as green as its last task."""
+    raise AirflowFailException("a task of this run failed")
 
 
 def dag(name: str, schedule: str | None) -> DAG:
@@ -50,19 +47,14 @@ def dag(name: str, schedule: str | None) -> DAG:
 
 
 with dag("nightly_catalog", "0 22 * * *"):
-    submit = tl_data.override(task_id="submit")("submit", "nightly_catalog")
-    # "all_done": also when some videos failed. The others were submitted, and are in.
-    wait = WaitSensor(
-        task_id="wait", time_to_wait=timedelta(hours=6), deferrable=True, trigger_rule="all_done"
-    )
-    collect = tl_data.override(task_id="collect")("collect", "nightly_catalog")
-    alerts = tl_data.override(task_id="alerts", trigger_rule="all_done")("run", "saved_search_alerts")
-    submit >> wait >> collect >> alerts
+    catalog = tl_data("catalog", "nightly_catalog", "submit")
+    # "all_done": also when some videos failed. The others are in, and are searched.
+    alerts = tl_data("alerts", "saved_search_alerts", rule="all_done")
+    catalog >> alerts
+    [catalog, alerts] >> any_failure()
 
 with dag("weekly_digest", "0 7 * * 1"):
-    tl_data.override(task_id="digest")("run", "weekly_digest")
+    tl_data("digest", "weekly_digest")
 
-with dag("refresh_embeddings", None):  # started by hand, after a look at what the plan says
-    plan = tl_data.override(task_id="plan")("plan", "refresh_embeddings")
-    refresh = tl_data.override(task_id="refresh")("run", "refresh_embeddings")
-    plan >> refresh
+with dag("refresh_embeddings", None):  # started by hand, after a look at what tl-data plan says
+    tl_data("refresh", "refresh_embeddings")

@@ -189,9 +189,9 @@ def test_a_request_that_never_arrived_leaves_no_doubt(
     assert (entry.attempt, entry.doubt) == (2, None)
 
 
-URL, OTHER = "https://media.example/a.mp4?sig=1&se=2", "https://media.example/b.mp4"
+URL, OTHER = "https://media.example/a.mp4?sv=2024-11-04&sig=1&se=2", "https://media.example/b.mp4"
 WHOLE = {"video_clip_length": 6, "video_embedding_scope": ["clip"]}
-HERE = {"input_url": "https://media.example/a.mp4?sig=9&se=8"}
+HERE = {"input_url": "https://media.example/a.mp4?sv=2024-11-04&sig=9&se=8"}
 
 
 @pytest.mark.parametrize(

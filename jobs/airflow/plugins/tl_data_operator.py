@@ -1,0 +1,164 @@
+"""An operator of Airflow 3 for jobs of tl_data: it submits, waits in the triggerer, and collects.
+
+Put this file into the folder of plugins, so that the triggerer finds it. The program `tl-data` may be in an
+environment of its own (TL_DATA names it): nothing of it is imported here.
+
+    TlDataOperator(task_id="catalog", job="/srv/jobs/nightly_catalog.toml")
+
+While the platform works, no worker is held: the trigger asks every few minutes whether tasks that the ledger
+knows as submitted are still worked on, and ends the wait when none is. A task that Airflow starts again
+attaches to what was submitted; nothing is paid twice. What the exit codes mean:
+
+    0  the numbers of the run are the task's result (XCom)
+    1  a video failed that had not failed alike before: the task fails and is not tried again; the rest is in
+    2  the job is wrong: it fails at once, without a wait
+    3  stopped: by its budget or by max_failures it fails for good, by trouble it is tried again
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+UNFINISHED = ("uploading", "validating", "pending", "queued", "indexing")  # states of tasks
+SHOWN = (
+    "status",
+    "reason",
+    "rows",
+    "submitted",
+    "reused",
+    "failed",
+    "new_failures",
+    "video_minutes",
+    "price",
+)
+MEANINGS = {
+    1: "some videos failed for the first time, the others are in: see the table errors",
+    2: "the job is wrong",
+    3: "stopped",
+    130: "interrupted",
+}
+
+
+def program() -> list[str]:
+    """The command that starts tl-data."""
+    return shlex.split(os.environ.get("TL_DATA", "tl-data"))
+
+
+class TlDataOperator(BaseOperator):
+    """Run a job: submit, wait without a worker, collect.
+
+    Args:
+        job: path of the job file, on the workers and on the triggerer.
+        verb: `run` does all at once and holds the worker; `submit` (the default) defers, then collects.
+        poll: time between two looks at the tasks.
+        longest_wait: time after which it collects, whatever the tasks' state: `collect` waits for the rest.
+    """
+
+    template_fields: Sequence[str] = ("job",)
+
+    def __init__(
+        self,
+        *,
+        job: str,
+        verb: str = "submit",
+        poll: timedelta = timedelta(minutes=5),
+        longest_wait: timedelta = timedelta(hours=6),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if verb not in ("submit", "run"):
+            raise ValueError(f"verb is {verb!r}; it must be 'submit' or 'run'")
+        self.job, self.verb, self.poll, self.longest_wait = job, verb, poll, longest_wait
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Submit and defer, or run."""
+        if self.verb == "run":
+            return self._do("run")
+        # Code 1 and a budget end neither the wait nor the collecting of what was submitted.
+        code, facts = self._call("submit")
+        if code in (2, 130) or (code == 3 and facts.get("status") not in ("budget", "failures")):
+            self._fail("submit", code, facts)
+        self.log.info("submitted: %s", facts)
+        trigger = TasksReady(self.poll.total_seconds(), self.longest_wait.total_seconds())
+        self.defer(trigger=trigger, method_name="collect", kwargs={"submitted": [code, facts]})
+        raise AssertionError("defer returned")
+
+    def collect(self, context: Any, event: Any = None, submitted: Any = (0, {})) -> dict[str, Any]:
+        """What follows the wait."""
+        self.log.info("%s", event)
+        facts = self._do("collect")
+        code, before = submitted
+        if code:  # what stopped or failed while it was submitted is told when the rest is in
+            self._fail("submit", code, before)
+        return facts
+
+    def _do(self, verb: str) -> dict[str, Any]:
+        code, facts = self._call(verb)
+        if code:
+            self._fail(verb, code, facts)
+        return facts
+
+    def _call(self, verb: str) -> tuple[int, dict[str, Any]]:
+        command = [*program(), verb, self.job, "--json"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        facts = json.loads(done.stdout) if done.stdout.strip() else {}
+        return done.returncode, {name: facts[name] for name in SHOWN if name in facts}
+
+    def _fail(self, verb: str, code: int, facts: dict[str, Any]) -> None:
+        what = facts.get("reason") or MEANINGS.get(code, "interrupted")
+        said = f"tl-data {verb} {self.job} ended with exit code {code} ({what}): {facts}"
+        again = code == 130 or (code == 3 and facts.get("status") not in ("budget", "failures"))
+        raise AirflowException(said) if again else AirflowFailException(said)
+
+
+class TasksReady(BaseTrigger):
+    """Fires when the platform works on none of the tasks that the ledger knows as submitted."""
+
+    def __init__(self, poll_sec: float, longest_sec: float) -> None:
+        super().__init__()
+        self.poll_sec, self.longest_sec = poll_sec, longest_sec
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class and arguments, for the triggerer."""
+        given = {"poll_sec": self.poll_sec, "longest_sec": self.longest_sec}
+        return f"{type(self).__module__}.{type(self).__qualname__}", given
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look, and sleep between two looks."""
+        waited, unfinished = 0.0, -1
+        while waited < self.longest_sec:
+            unfinished = await self._unfinished()
+            if unfinished == 0:
+                break
+            await asyncio.sleep(self.poll_sec)
+            waited += self.poll_sec
+        yield TriggerEvent({"waited_sec": waited, "unfinished": unfinished})
+
+    async def _unfinished(self) -> int:
+        """How many submitted tasks are worked on; -1 if that could not be found out this time."""
+        submitted = await _rows("ledger", "ls", "--state", "submitted")
+        states = [word for state in UNFINISHED for word in ("--status", state)]
+        active = await _rows("tasks", *states)
+        if submitted is None or active is None:
+            return -1
+        return len({row.get("task_id") for row in submitted} & {row.get("task_id") for row in active})
+
+
+async def _rows(*words: str) -> list[dict[str, Any]] | None:
+    """What a command of tl-data lists; None if it fails, which the next look may not."""
+    process = await asyncio.create_subprocess_exec(
+        *program(), *words, "--json", stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    return list(json.loads(out)) if process.returncode == 0 and out.strip() else None
