@@ -3,6 +3,7 @@ lost, another generation of the API the next night. Each is a row that says so, 
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,21 @@ def test_a_batch_whose_answer_was_lost_is_found_by_its_keys(of_today: Account) -
     assert (done.failed, Lake(job.folder).read(SUMMARIES).num_rows) == (0, 4), done.lines()
     assert of_today.requests().get("POST /analyze/batches", 0) == sent
     assert paid(of_today, before) == {"analyze": 4}
+
+
+def test_an_indexed_asset_whose_answer_was_lost_is_found_by_its_own_key(of_today: Account) -> None:
+    """Beside others that are being indexed: none is taken for another video's."""
+    job = of_today.job(tables=("clips",), settings={"retries": 0})
+    before, sent = of_today.bill(), Counter(of_today.requests())
+    route = "/indexes/*/indexed-assets"
+    of_today.faults({"kind": "reset", "route": route, "method": "POST", "after": True, "count": 3})
+    done = pipeline.run(job)
+    assert (done.failed, done.paid_twice) == (0, 0), done.lines()
+    rows = Lake(job.folder).read(VIDEOS).to_pylist()
+    assert len({row["video_id"] for row in rows}) == 4
+    made = Counter(of_today.requests()) - sent
+    assert made["POST /indexes/{index_id}/indexed-assets"] == 4
+    assert paid(of_today, before) == {"index": 4}
 
 
 def test_a_schema_that_the_service_refuses_blames_the_release(of_today: Account) -> None:

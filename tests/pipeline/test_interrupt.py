@@ -183,7 +183,7 @@ def test_a_plan_that_is_interrupted(
         seen.append(step)
 
     with pytest.raises(SystemExit) as ended:
-        jobs._in_trouble(lambda: pipeline.plan(job, progress=interrupted))
+        jobs._or_exit(lambda: pipeline.plan(job, progress=interrupted))
     assert ended.value.code == 130
     assert "the plan was interrupted; nothing was paid" in capfd.readouterr().err
     assert 1 <= len(seen) < 40

@@ -92,11 +92,25 @@ async def lost_asset(client: Client, key: str) -> str | None:
     return None
 
 
-async def lost_indexed_asset(client: Client, index: str, key: str) -> str | None:
-    """The indexed asset of an earlier request for this key whose answer was lost, unless it failed."""
+async def lost_indexed_asset(client: Client, watcher: TaskWatcher | None, index: str, key: str) -> str | None:
+    """The indexed asset of an earlier request for this key whose answer was lost, unless it failed.
+
+    The list may ignore the filter, and does not show the key: each candidate is asked for it. One that shows
+    no metadata before it is ready is awaited, if there is a watcher.
+    """
     async for found in client.list_indexed_assets(index, user_metadata={METADATA_KEY: key}):
-        if found.get("status") != "failed":
-            return str(found["_id"])
+        if found.get("status") == "failed":
+            continue
+        asset_id = str(found["_id"])
+        try:
+            shown = await client.retrieve_indexed_asset(index, asset_id)
+            if "user_metadata" not in shown and shown.get("status") != "ready" and watcher is not None:
+                await watcher.wait_indexed(asset_id, index)
+                shown = await client.retrieve_indexed_asset(index, asset_id)
+        except (NotFound, TaskFailed):
+            continue
+        if (shown.get("user_metadata") or {}).get(METADATA_KEY) == key:
+            return asset_id
     return None
 
 
@@ -109,7 +123,7 @@ async def lost_indexing(client: Client, watcher: TaskWatcher | None, index: str,
     """
     if await client.account_generation() == "today":
         try:
-            if (found := await lost_indexed_asset(client, index, key)) is not None:
+            if (found := await lost_indexed_asset(client, watcher, index, key)) is not None:
                 return INDEXED_ASSET + found
         except (NotFound, BadRequest) as gone:
             if not is_withdrawn(gone):
