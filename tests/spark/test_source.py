@@ -98,7 +98,7 @@ def test_filters_do_not_change_the_answer(registered: Any, library: Library) -> 
 
 def test_mistakes_are_named(registered: Any, library: Library) -> None:
     for what, options, message in (
-        ("films", {}, "nothing called 'films' to load; it has indexes"),
+        ("films", {}, "cannot load 'films'; it can load indexes"),
         ("videos", {"colour": "red"}, "tl_videos has no argument colour"),
         ("search", {"index_id": library.index}, "tl_search needs query_text"),
         ("search", {"query_text": "x", "max_hits": "many"}, "option max_hits is 'many', but must be int64"),

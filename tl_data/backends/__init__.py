@@ -1,1 +1,1 @@
-"""One module an engine, each of the same shape: `register(target, connection)` prints the catalog into it."""
+"""Backends, one module each: `register(target, connection)` creates the functions."""

@@ -1,4 +1,4 @@
-"""Arrow streams: a function over batches as they come, in bounded memory, in one continuous pool."""
+"""Arrow streams: a function over a stream of batches, in bounded memory and one continuous pool."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def stream(
         RowFailed: while reading, unless `attempt`: which row failed and why.
     """
     if (f := FUNCTIONS.get(function)) is None:
-        raise SchemaMismatch(f"no function is called {function!r}; there are {', '.join(FUNCTIONS)}")
+        raise SchemaMismatch(f"unknown function {function!r}; functions: {', '.join(FUNCTIONS)}")
     reader = source if isinstance(source, pa.RecordBatchReader) else pa.RecordBatchReader.from_stream(source)
     if missing := [c for c in columns.values() if c not in reader.schema.names]:
         raise SchemaMismatch(
-            f"no column {missing[0]!r} in the source; there are {', '.join(reader.schema.names)}"
+            f"no column {missing[0]!r} in the source; columns: {', '.join(reader.schema.names)}"
         )
     f.arguments(dict.fromkeys(columns) | constants)
     schema = reader.schema.append(pa.field(into, f.outcome if attempt else f.gives))

@@ -1,14 +1,14 @@
 """DuckDB: the catalog as SQL functions of a database.
 
-Each function is an Arrow UDF behind a macro. The macro gives it named and optional arguments, passes the id
-of the statement for the guard, and unfolds a list of structs into rows. What DuckDB does with it was measured
-(1.5 and 2.0): batches of at most 2,048 rows reach the UDF one at a time, so concurrency is inside the call;
-without `side_effects` DuckDB calls during EXPLAIN; with it an expression that is written twice is called
-twice, which the pool's memory answers.
+Each function is an Arrow UDF behind a macro. The macro adds named and optional arguments, passes the id of
+the statement to the guard, and expands a list of structs into rows. Measured on DuckDB 1.5 and 2.0: batches
+of at most 2,048 rows reach the UDF one at a time, so concurrency is inside the call. Without `side_effects`
+DuckDB calls the UDF during EXPLAIN; with it, an expression that occurs twice is called twice, and the pool's
+cache answers the second.
 
-UDFs live in the database, under stable names, and all its connections and cursors share them. So do the
-macros where the database can be written. In a read-only one they are temporary, and each cursor is registered
-by itself.
+UDFs belong to the database, under stable names, and are shared by all its connections and cursors. So are the
+macros if the database is writable. In a read-only database macros are temporary, and each cursor must be
+registered.
 """
 
 from __future__ import annotations

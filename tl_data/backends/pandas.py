@@ -18,9 +18,9 @@ from tl_data.settings import Settings
 def python_function(f: Function) -> Callable[..., Any]:
     """The function for Python: `search("demo", "a red car")`, or with Series as columns.
 
-    Scalars give one value, as plain Python objects (a table function: `Rows`). With a Series among them, the
-    answer is a Series of the same kind, and each distinct row is called once. Series of pandas must share one
-    index, which the answer has, too; Series of Polars must have one length.
+    Scalars give one value as Python objects (`Rows` for a table function). With a Series among the arguments,
+    the result is a Series of the same kind, with one call per distinct row. Series of pandas must have the
+    same index, which the result gets; Series of Polars must have the same length.
     """
 
     def call(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Any:
@@ -36,7 +36,7 @@ def python_function(f: Function) -> Callable[..., Any]:
                 raise SchemaMismatch(f"{f.name}: {other} and {name} are Series of different libraries")
             if len(column) != len(first):
                 lengths = f"{other} has {len(column)} rows, but {name} has {len(first)}"
-                raise SchemaMismatch(f"{f.name}: {lengths}: they need one length")
+                raise SchemaMismatch(f"{f.name}: {lengths}: they must have the same length")
             if hasattr(first, "index") and not column.index.equals(first.index):
                 raise SchemaMismatch(f"{f.name}: the index of {other} is not that of the other columns")
         lists = {n: column.to_list() for n, column in columns.items()}
@@ -46,7 +46,7 @@ def python_function(f: Function) -> Callable[..., Any]:
         values = list(connection.values(f, rows))
         if hasattr(first, "index"):
             return type(first)(values, index=first.index, name=f.name, dtype=object)
-        # Through Arrow, so that a column of NULLs, and one of empty lists, has the function's type.
+        # Through Arrow, so that columns of NULLs or empty lists have the function's type.
         return import_module("polars").from_arrow(pa.array(values, f.gives)).alias(f.name)
 
     call.__module__ = "tl_data"
@@ -69,7 +69,7 @@ def _is_series(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """pandas writes a missing text as NaN, None, NaT or NA; all mean NULL."""
+    """The value, with NaN, None, NaT and NA of pandas as NULL."""
     if (
         value is None
         or (isinstance(value, float) and value != value)

@@ -1,6 +1,6 @@
-"""Functions over whole DataFrames and over columns.
+"""Functions of the catalog over whole DataFrames and over columns.
 
-Over a DataFrame the function sees one stream of rows a task, across all Arrow batches.
+Over a DataFrame, a function gets one stream of rows per task, across all Arrow batches.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tl_data.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-ROWS = 4096  # rows a batch that is handed back, so that vectors of many clips do not pile up
+ROWS = 4096  # rows per returned batch, which bounds the memory of vectors
 
 
 def apply(
@@ -32,19 +32,19 @@ def apply(
     attempt: bool = False,
     **kwargs: Any,
 ) -> DataFrame:
-    """The columns of `df` and those of a function of its rows, through `mapInArrow`.
+    """The columns of `df` with those of a function of its rows, through `mapInArrow`.
 
-    A table function gives a row for each of its rows (none where it finds nothing), any other one column of
-    its own name. It is the way for large tables: one pool of calls runs over all batches of a task.
+    A table function adds a row for each of its rows (none without a result), any other function one column
+    with its name. Recommended for large tables: one pool of calls serves all batches of a task.
 
     Args:
         df: the rows.
         function: name in the catalog: "clips", "summarize", ...
         args, kwargs: the arguments as for columns: names of columns, literals for options, or Columns.
-        attempt: the form that never fails: one column, `try_<function>`.
+        attempt: the `try_` form, which never fails: one column, `try_<function>`.
 
     Raises:
-        SchemaMismatch: no such function or argument, or `df` has a column of the name of a new one.
+        SchemaMismatch: unknown function or argument, or a new column exists in `df` already.
     """
     from pyspark.sql.pandas.types import from_arrow_schema
     from pyspark.sql.types import StructType
@@ -52,7 +52,7 @@ def apply(
     from tl_data.spark.register import worker_of
 
     if function not in FUNCTIONS:
-        raise SchemaMismatch(f"there is no function {function!r}; there are {', '.join(FUNCTIONS)}")
+        raise SchemaMismatch(f"unknown function {function!r}; functions: {', '.join(FUNCTIONS)}")
     f = FUNCTIONS[function]
     given = dict(zip((p.name for p in f.parameters), args, strict=False)) | kwargs
     f.arguments(given)
@@ -63,7 +63,7 @@ def apply(
         new = pa.schema([(f"try_{function}", f.outcome) if attempt else (function, f.gives)])
     if clash := [name for name in new.names if name in df.columns]:
         raise SchemaMismatch(
-            f"{function} gives {', '.join(clash)}, and the table has that already: rename it first"
+            f"{function} adds the column {', '.join(clash)}, which exists already: rename it first"
         )
     worker = worker_of(df.sparkSession, connect(settings))
     own = len(df.columns)
@@ -91,7 +91,7 @@ def apply(
 
 
 def _unfolded(batch: pa.RecordBatch, lists: pa.ListArray) -> Iterator[pa.RecordBatch]:
-    """A row for each element of the lists, beside the columns of the row that the list belongs to."""
+    """A row for each element of the lists, with the columns of the list's row."""
     rows, elements = pc.list_parent_indices(lists), pc.list_flatten(lists)
     names = [*batch.schema.names, *(field.name for field in lists.type.value_type)]
     for start in range(0, len(rows), ROWS):
@@ -101,10 +101,10 @@ def _unfolded(batch: pa.RecordBatch, lists: pa.ListArray) -> Iterator[pa.RecordB
 
 
 def column_of(p: Parameter, given: Mapping[str, Any]) -> Column:
-    """The column for one argument: a text names a column if the argument is required, else it is a value.
+    """The column for one argument. A string is a column name for a required argument, else a value.
 
     Args:
-        given: arguments by name: texts, values or Columns; one that is missing has its default.
+        given: arguments by name: strings, values or Columns; missing ones have their default.
     """
     import pyspark.sql.functions as functions
     from pyspark.sql import Column
@@ -120,11 +120,11 @@ def column_of(p: Parameter, given: Mapping[str, Any]) -> Column:
 
 
 def inline(column: Column, *, outer: bool = False) -> Column:
-    """The rows of a table function's column, in a select: one row an element, its fields as columns.
+    """Expand the column of a table function in a select: one row per element, its fields as columns.
 
     Args:
         column: of type list of structs.
-        outer: whether a row whose list is empty or NULL stays, with NULLs.
+        outer: whether rows with an empty or NULL list are kept, with NULLs.
     """
     import pyspark.sql.functions as functions
 
@@ -132,7 +132,7 @@ def inline(column: Column, *, outer: bool = False) -> Column:
 
 
 def similarity(a: Column | str, b: Column | str) -> Column:
-    """The cosine of two vectors, -1 to 1; NULL when one is NULL or all zeros. In SQL: `tl_similarity`."""
+    """The cosine of two vectors, -1 to 1; NULL if one is NULL or zero. In SQL: `tl_similarity`."""
     import pyspark.sql.functions as functions
 
     def vector(given: Column | str) -> Column:

@@ -5,9 +5,9 @@
     spark.readStream.format("twelvelabs").option("index_id", "demo").load("videos")
     df.write.format("twelvelabs").mode("append").option("index_id", "demo").save()
 
-Options are the arguments of the listing or search, by their names. `index_id` may name several indexes with
-commas between, or all of them with `*`; each is a partition of its own, and so is each `query_text` of a JSON
-list. A filter on a column that the API can filter by narrows what is fetched.
+Options are the arguments of the listing or search by name. `index_id` may be a comma-separated list of
+indexes, or `*` for all; each index is a partition, and so is each `query_text` of a JSON list. Filters that
+the API supports are pushed down.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from tl_data.settings import Settings
 from tl_data.spark.streaming import ReadyVideos
 from tl_data.spark.worker import Worker
 
-#: What can be loaded: an option is a text, so a listing that needs a list of videos cannot.
+#: The loadable names. Options are strings, so listings that need a list of videos are not loadable.
 LISTINGS = {
     name: t
     for name, t in TABLES.items()
     if not any(p.required and pa.types.is_list(p.type) for p in t.parameters)
 }
 
-#: Columns that the API filters by itself, as the names of the listings' options.
+#: Column -> option of the listing, for filters that the API supports.
 _EQUAL = {"index_id", "filename", "index_name", "status"}
 _SINCE = {"created_at", "updated_at"}
 
-#: What Spark adds to the options of every read and write.
+#: Options that Spark adds to every read and write.
 _SPARKS = {"path", "paths"}
 
 
@@ -64,31 +64,31 @@ class TwelveLabs(DataSource):
         return "twelvelabs"
 
     def what(self) -> Table | Function:
-        """The listing or search that `load(...)` names.
+        """The listing or search of `load(...)`.
 
         Raises:
-            SchemaMismatch: there is none of the name, or an option is not one of its arguments.
+            SchemaMismatch: an unknown name, or an option that is not one of its arguments.
         """
         name = self.options.get("path") or "videos"
         known: dict[str, Table | Function] = {**LISTINGS, "search": FUNCTIONS["search"]}
         record = known.get(name)
         if record is None:
-            raise SchemaMismatch(f"twelvelabs has nothing called {name!r} to load; it has {', '.join(known)}")
+            raise SchemaMismatch(f"twelvelabs cannot load {name!r}; it can load {', '.join(known)}")
         record.arguments(
             {n: v for n, v in self.given_options().items() if n != "lookback_hours"} | _required(record)
         )
         return record
 
     def given_options(self) -> dict[str, str]:
-        """The options that were given, without Spark's own."""
+        """The user's options, without those of Spark."""
         return {n: v for n, v in self.options.items() if n not in _SPARKS}
 
     def configured_worker(self) -> Worker:
-        """The settings of the registration; the environment's if the class was registered by itself."""
+        """The settings of the registration; else those of the environment."""
         return self.worker or Worker(Settings.load(), scope="twelvelabs")
 
     def schema(self) -> StructType:
-        """The columns of the listing, or of the search and what it was asked."""
+        """The columns of the listing, or of the search and its query."""
         return from_arrow_schema(_columns(self.what()))
 
     def reader(self, schema: StructType) -> DataSourceReader:
@@ -96,7 +96,7 @@ class TwelveLabs(DataSource):
         return Listing(self.configured_worker(), self.what(), self.given_options())
 
     def streamReader(self, schema: StructType) -> DataSourceStreamReader:  # noqa: N802 - Spark's name
-        """Newly ready videos of an index."""
+        """A stream of newly ready videos of an index."""
         if self.what().name != "videos":
             raise SchemaMismatch(f"only videos can be read as a stream, not {self.what().name}")
         return ReadyVideos(self.configured_worker(), self.given_options())
@@ -111,10 +111,10 @@ class TwelveLabs(DataSource):
 
 
 class DiscoveredTwelveLabs(TwelveLabs):
-    """The source as Spark finds it by itself, with the settings of the environment.
+    """The source as Spark discovers it, with the settings of the environment.
 
-    Spark refuses a reader that takes filters unless `spark.sql.python.filterPushdown.enabled` is set, which
-    `tl_data.register(spark)` does and discovery does not. So this one takes none, and Spark filters the rows.
+    Spark refuses readers with filters unless `spark.sql.python.filterPushdown.enabled` is set, which
+    `tl_data.register(spark)` does. So this one has no filters, and Spark filters the rows.
     """
 
     def reader(self, schema: StructType) -> DataSourceReader:
@@ -129,7 +129,7 @@ def source_of(worker: Worker) -> type[TwelveLabs]:
 
 @dataclass
 class Part(InputPartition):
-    """What one task reads: the options of one listing or search."""
+    """The options of one listing or search, which one task reads."""
 
     options: dict[str, Any]
 
@@ -143,7 +143,7 @@ class Listing(DataSourceReader):
         self._schema = _columns(record)
 
     def pushFilters(self, filters: Sequence[Any]) -> Iterable[Any]:  # noqa: N802 - Spark's name
-        """Narrow what is fetched. Every filter is given back: Spark applies it once more, and is right."""
+        """Push filters down. All are returned, so that Spark applies them again."""
         takes = {p.name: p for p in self._record().parameters}
         for f in filters:
             column, kind = ".".join(f.attribute if hasattr(f, "attribute") else ()), type(f).__name__
@@ -164,7 +164,7 @@ class Listing(DataSourceReader):
         return filters
 
     def partitions(self) -> Sequence[Part]:
-        """One an index, and for a search one a query."""
+        """One partition per index and, for a search, per query."""
         options = dict(self.options)
         if "index_id" not in {p.name for p in self._record().parameters}:
             return [Part(options)]
@@ -179,7 +179,7 @@ class Listing(DataSourceReader):
         ]
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
-        """The rows of one partition, a page of the API a batch."""
+        """The rows of one partition; a page of the API is a batch."""
         assert isinstance(partition, Part)
         connection, record = self.worker.connection(), self._record()
         if isinstance(record, Table):
@@ -202,28 +202,28 @@ class Listing(DataSourceReader):
 
 
 class _UnfilteredListing(Listing):
-    """Reads all that the options ask for."""
+    """Reads all partitions of the options."""
 
     pushFilters = DataSourceReader.pushFilters  # type: ignore[assignment]  # noqa: N815 - Spark's name
 
 
 @dataclass
 class Indexed(WriterCommitMessage):
-    """How many rows a task took."""
+    """The number of rows of a task."""
 
     rows: int
 
 
 class Sink(DataSourceWriter):
-    """Indexes the video of each row, once, however often a task is retried."""
+    """Indexes the video of each row once, also if a task is retried."""
 
     def __init__(
         self, worker: Worker, schema: StructType, options: Mapping[str, str], overwrite: bool
     ) -> None:
         if overwrite:
             raise SchemaMismatch(
-                "twelvelabs can be appended to only, since overwriting would delete indexed videos: "
-                "say .mode('append')"
+                "twelvelabs supports only append, because overwriting would delete indexed videos: "
+                "use .mode('append')"
             )
         record = FUNCTIONS["index_video"]
         column = options.get("video_column")
@@ -240,7 +240,7 @@ class Sink(DataSourceWriter):
         """Index the rows of one task.
 
         Raises:
-            RowFailed: names the row; the others are indexed and cost nothing when it is tried again.
+            RowFailed: with the row; the others are indexed and cost nothing in a retry.
         """
         count = 0
         function = self.worker.function("index_video")
@@ -252,10 +252,10 @@ class Sink(DataSourceWriter):
         return Indexed(count)
 
     def commit(self, messages: Sequence[WriterCommitMessage | None], *batch: int) -> None:
-        """Nothing is left to do: each video is in its index as soon as it was accepted."""
+        """Do nothing: each video is in its index when its task is accepted."""
 
     def abort(self, messages: Sequence[WriterCommitMessage | None], *batch: int) -> None:
-        """Nothing to undo: what was indexed was paid for, and a re-run finds it."""
+        """Do nothing: indexed videos are paid for, and a re-run finds them."""
 
 
 class StreamSink(Sink, DataSourceStreamWriter):
@@ -274,7 +274,7 @@ def _columns(record: Table | Function) -> pa.Schema:
 
 
 def _typed(record: Table | Function, options: Mapping[str, str]) -> dict[str, Any]:
-    """Options are texts: numbers, truth values and lists (as JSON, or with commas) become what is wanted."""
+    """Convert the text of an option to its type: number, boolean, or list (JSON or comma-separated)."""
     takes = {p.name: p.type for p in record.parameters}
     return {n: _value(n, v, takes[n]) for n, v in options.items() if n in takes}
 
@@ -283,7 +283,7 @@ def _value(name: str, text: str, kind: pa.DataType) -> Any:
     if pa.types.is_list(kind):
         return orjson.loads(text) if text.lstrip().startswith("[") else [t.strip() for t in text.split(",")]
     if pa.types.is_boolean(kind) and text.lower() not in ("true", "false"):
-        raise SchemaMismatch(f"option {name} is {text!r}; it is true or false")
+        raise SchemaMismatch(f"option {name} is {text!r}; it must be true or false")
     try:
         return pa.scalar(text).cast(kind).as_py()
     except pa.ArrowInvalid as error:
@@ -291,6 +291,6 @@ def _value(name: str, text: str, kind: pa.DataType) -> Any:
 
 
 def _rfc3339(value: Any) -> str:
-    """Spark hands times over in UTC, with or without saying so."""
+    """A time from Spark, which is in UTC with or without a time zone."""
     assert isinstance(value, datetime)
     return value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""Spark sessions with Delta, whose jars fit the installed versions."""
+"""Spark sessions with the jars of Delta for the installed versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tl_data.errors import MissingExtra, SettingsError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-#: What Delta's jars draw in although Spark brings newer ones of the same.
+#: Dependencies of Delta's jars that Spark provides in newer versions.
 _SPARK_HAS = (
     "com.fasterxml.jackson.core:*",
     "com.fasterxml.jackson.datatype:*",
@@ -31,9 +31,9 @@ _SPARK_HAS = (
 
 
 def delta_conf() -> dict[str, str]:
-    """The Spark conf that makes Delta's jars known, for the pyspark and delta-spark installed here.
+    """The Spark conf with Delta's jars for the installed pyspark and delta-spark.
 
-    Spark fetches the jars from Maven Central at the first start and keeps them (~/.ivy2.5.2).
+    Spark downloads the jars from Maven Central at the first start and caches them (~/.ivy2.5.2).
 
     Raises:
         MissingExtra: pyspark or delta-spark is not installed.
@@ -52,16 +52,16 @@ def delta_conf() -> dict[str, str]:
 
 
 def session(master: str = "local[*]", *, delta: bool = True, **conf: str) -> SparkSession:
-    """A classic local session with Delta, whose workers run this Python; the running one if there is one.
+    """A classic local session with Delta, whose workers run this Python; or the running session.
 
     Args:
-        master: where Spark runs.
-        delta: whether to bring Delta's jars.
+        master: the master URL.
+        delta: whether to add Delta's jars.
         conf: further Spark conf, with `__` for the dots: `spark__ui__enabled="false"`.
 
     Raises:
         MissingExtra: pyspark or delta-spark is not installed.
-        SettingsError: there is no Java, or Delta's jars cannot be had; the message says what to type.
+        SettingsError: Java is missing, or Delta's jars cannot be downloaded; the message has the next step.
     """
     try:
         from pyspark.sql import SparkSession
@@ -80,10 +80,10 @@ def session(master: str = "local[*]", *, delta: bool = True, **conf: str) -> Spa
 
 
 def started(builder: SparkSession.Builder) -> SparkSession:
-    """The session of a builder, or what to do about it.
+    """Start the session of a builder.
 
     Raises:
-        SettingsError: there is no Java, or Spark did not start, most often for want of jars.
+        SettingsError: Java is missing, or Spark did not start, mostly because of missing jars.
     """
     from pyspark.errors import PySparkException
 
@@ -97,16 +97,16 @@ def started(builder: SparkSession.Builder) -> SparkSession:
         if error.getCondition() != "JAVA_GATEWAY_EXITED":
             raise
         raise SettingsError(
-            "Spark did not start; what Java said is above. If it could not get Delta's jars, either let this "
-            "machine reach Maven Central once (or a mirror: spark.jars.repositories), or put the jars into "
-            "a folder and name them in spark.jars, with session(delta=False). Java must be 17 or newer: "
-            "tl-data doctor tells"
+            "Spark did not start; the output of Java is above. If it could not download Delta's jars, either "
+            "allow access to Maven Central (or a mirror: spark.jars.repositories), or put the jars "
+            "into a folder and set spark.jars, with session(delta=False). Java must be 17 or newer: "
+            "see tl-data doctor"
         ) from error
 
 
 @contextmanager
 def _python_of_workers() -> Iterator[None]:
-    """Java reads this variable when it starts, and starts some workers (data sources, Connect) by it."""
+    """Set the Python of workers that Java starts (data sources, Connect)."""
     name = "PYSPARK_PYTHON"
     absent = name not in os.environ
     if absent:

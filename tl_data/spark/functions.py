@@ -8,8 +8,8 @@
     tl.apply(df, "clips", "url")                                     # the rows of df times their clips
     tl.nearest(clips, text="a red car", k=10)                        # exact nearest neighbours
 
-A text given for a required argument names a column, as everywhere in pyspark; for an option it is the value.
-Every function takes `settings=`, as from `Settings.load()`, which is also the default.
+A string for a required argument is a column name, as everywhere in pyspark; for an option it is the value.
+Every function accepts `settings=`; the default is `Settings.load()`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["apply", "inline", "nearest", "similarity"]
 
 
 def column_function(f: Function, *, attempt: bool = False) -> Callable[..., Column]:
-    """The function for columns; with `attempt`, its form that never fails the statement."""
+    """The function for columns; with `attempt` the `try_` form, which never fails the statement."""
     name = f"try_{f.name}" if attempt else f.name
 
     def call(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Column:

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours in Spark: the best of each partition, merged. Recall is 1.0 by construction."""
+"""Exact nearest neighbours in Spark: the best rows of each partition, merged."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ def nearest(
     scope: str | None = "clip",
     settings: Settings | None = None,
 ) -> DataFrame:
-    """The `k` rows whose vectors are most similar to a question, best first, with a column `similarity`.
+    """The `k` rows whose vectors are most similar to a query, best first, with a column `similarity`.
 
-    The cosine is computed in float64 for every row; filter `df` before to search a part of it. Rows without
-    a vector, or with one that is all zeros, are never among them.
+    The cosine is computed in float64 for every row; filter `df` to search a part of it. Rows without a
+    vector, or with a zero vector, are excluded.
 
     Args:
         df: rows with a column of vectors.
-        vector: the question as a vector, such as that of a clip ("more like this").
-        k: most rows to give.
-        text: the question in words, instead.
-        image: the question as a picture, URL or path, instead.
-        audio: the question as a sound, URL or path of an audio file, instead; its first vector is taken.
+        vector: the query as a vector, such as that of a clip ("more like this").
+        k: the number of rows.
+        text: the query as text.
+        image: the query as the URL or path of a picture.
+        audio: the query as the URL or path of an audio file; its first vector is used.
         column: the column of vectors.
-        scope: of a table with a column `embedding_scope`, as the lake's `vectors`, the rows of this scope
-            alone, so that no whole video stands among clips. None: all rows.
+        scope: only rows with this `embedding_scope`, if `df` has the column, so that results do not mix
+            videos and clips. None: all rows.
 
     Raises:
-        SchemaMismatch: not exactly one question, one without a vector, or vectors of another length.
+        SchemaMismatch: not exactly one query, a query without a vector, or vectors of another length.
     """
     from pyspark.sql.types import DoubleType, StructField, StructType
 
     if sum(q is not None for q in (vector, text, image, audio)) != 1:
-        raise SchemaMismatch("nearest takes exactly one question: vector=, text=, image= or audio=")
+        raise SchemaMismatch("nearest needs exactly one query: vector=, text=, image= or audio=")
     if k < 1:
-        raise SchemaMismatch(f"k is {k}; it must be 1 or more")
+        raise SchemaMismatch(f"k is {k}; it must be at least 1")
     if column not in df.columns or "similarity" in df.columns:
         raise SchemaMismatch(
-            f"nearest needs a column {column!r}, and none called similarity; there are {df.columns}"
+            f"nearest needs a column {column!r}, and no column similarity; columns: {df.columns}"
         )
     if text is not None:
         vector = connect(settings).call(FUNCTIONS["embed_text"], text=text)
@@ -65,7 +65,7 @@ def nearest(
         sounds = connect(settings).call(FUNCTIONS["audio_vectors"], audio=audio)
         vector = sounds[0]["vector"] if sounds else None
     if vector is None:
-        raise SchemaMismatch("the question has no vector: it holds nothing that could be compared")
+        raise SchemaMismatch("the query has no vector: it has no comparable content")
     if scope is not None and "embedding_scope" in df.columns:
         df = df.filter(df["embedding_scope"] == scope)
     question = [float(x) for x in vector]
@@ -90,15 +90,15 @@ def nearest(
 
 
 def _cosines(vectors: Any, question: Sequence[float]) -> pa.Array:
-    """The cosine of each vector with the question; NULL where there is none."""
+    """The cosine of each vector with the query; NULL without a vector."""
     import numpy as np
     import pyarrow.compute as pc
 
     lengths = pc.list_value_length(vectors)
     if len(other := [n for n in pc.unique(lengths).to_pylist() if n not in (None, len(question))]):
         raise SchemaMismatch(
-            f"the question has {len(question)} dimensions, and there are vectors of {other[0]}: "
-            "they come from different models"
+            f"the query has {len(question)} dimensions, but there are vectors of {other[0]}: "
+            "they are of different models"
         )
     asked = np.asarray(question, dtype=np.float64)
     cosines = np.full(len(vectors), np.nan)

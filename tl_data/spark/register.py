@@ -1,8 +1,8 @@
 """Spark: the catalog as temporary SQL functions of a session, classic or Connect, and the data source.
 
-Each function is an Arrow UDF behind a SQL function; the SQL function gives it named and optional arguments,
-and unfolds a list of structs into rows. So it stays vectorized in a lateral join, which Python's own table
-functions do not. Nothing here touches `sparkContext` or the JVM: Connect and serverless have none.
+Each function is an Arrow UDF behind a SQL function. The SQL function adds named and optional arguments, and
+expands a list of structs into rows. So it is vectorized in a lateral join, unlike Python table functions.
+This module does not use `sparkContext` or the JVM, which Connect and serverless lack.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from tl_data.settings import Settings
 from tl_data.spark.datasource import source_of
 from tl_data.spark.worker import KEY_CONF, Columns, Worker
 
-#: Spark's own functions under the names that both engines share: the cosine of two vectors (-1 to 1; NULL
-#: when one of them is all zeros), and a field of JSON text by its path.
+#: SQL functions with the same names on both backends: the cosine of two vectors (-1 to 1; NULL for a zero
+#: vector), and a field of JSON text by its path.
 HELPERS = (
     "CREATE OR REPLACE TEMPORARY FUNCTION tl_similarity(a ARRAY<FLOAT>, b ARRAY<FLOAT>) RETURNS DOUBLE "
     "RETURN aggregate(zip_with(a, b, (x, y) -> double(x) * double(y)), 0D, (s, x) -> s + x) / nullif("
@@ -44,11 +44,11 @@ HELPERS = (
 def register(spark: SparkSession, connection: Connection) -> None:
     """Create `tl_...` and `try_tl_...` for every function and listing of the catalog, and the helpers.
 
-    Also makes `spark.read.format("twelvelabs")` known. Registering again replaces what was registered before,
-    with the settings of the new connection; answers that the workers share are then asked for anew.
+    It also registers `spark.read.format("twelvelabs")`. Another registration replaces the settings; shared
+    answers of the workers are then discarded.
 
     Raises:
-        SettingsError: the workers of this cluster could not reach what the settings say.
+        SettingsError: the workers of this cluster could not reach the configured server.
     """
     _workers.get(spark, {}).pop(connection.settings, None)
     worker = worker_of(spark, connection)
@@ -60,9 +60,9 @@ def register(spark: SparkSession, connection: Connection) -> None:
         _create(spark, t.sql, t.parameters, rows, udf(worker, t), True)
     for helper in HELPERS:
         spark.sql(helper)
-    # Off by default, and with it off Spark refuses a source that could take filters.
+    # Off by default; without it Spark refuses sources with filters.
     spark.conf.set("spark.sql.python.filterPushdown.enabled", "true")
-    # Spark plans a read in a process that sees no Spark conf, so the source carries its key with it.
+    # Spark plans a read in a process without the Spark conf, so the source includes its key.
     key = connection.settings.api_key or spark.conf.get(KEY_CONF, None)
     sealed = replace(worker, settings=worker.settings.but(api_key=key), needs_key=False)
     spark.dataSource.register(source_of(sealed))
@@ -91,7 +91,7 @@ def _worker(spark: SparkSession, connection: Connection) -> Worker:
     token = spark.conf.get(KEY_CONF, None)
     if token and not is_connect(spark) and spark.newSession().conf.get(KEY_CONF, None) != token:
         raise SettingsError(
-            f"{KEY_CONF} was set while Spark runs, and Spark writes such a conf into its event log in clear "
+            f"{KEY_CONF} was set while Spark runs, and Spark writes it into its event log in clear "
             "text: set it before the start (spark-defaults.conf, cluster configuration), or pass api_key="
         )
     if token and not settings.api_key:
@@ -100,17 +100,17 @@ def _worker(spark: SparkSession, connection: Connection) -> Worker:
     elsewhere = not master.startswith("local")
     if settings.embedded and elsewhere:
         raise SettingsError(
-            f"the embedded engine answers on this machine only, and the workers of {master} are elsewhere: "
-            "set TL_API_KEY, or base_url to a server that they reach"
+            f"the embedded engine is local to this machine, and the workers of {master} are not: "
+            "set TL_API_KEY, or base_url to a server that they can reach"
         )
     if elsewhere and "://" not in settings.ledger_url:
         warnings.warn(
-            f"the ledger {settings.ledger_url} is a folder of each machine of {master}: what one worker paid "
-            "for, another may pay again. Set TL_LEDGER to an address that all share (s3://, gs://, az://)",
+            f"the ledger {settings.ledger_url} is a separate folder on each machine of {master}: workers may "
+            "pay twice. Set TL_LEDGER to a shared address (s3://, gs://, az://)",
             stacklevel=3,
         )
     if settings.embedded:
-        _ = connection.session  # starts the engine if need be; this process keeps it alive
+        _ = connection.session  # starts the engine, which this process keeps alive
     stays = bool(settings.api_key) and (
         token == settings.api_key
         or (not is_connect(spark) and os.environ.get("TL_API_KEY") == settings.api_key)
@@ -133,12 +133,12 @@ def is_connect(spark: SparkSession) -> bool:
 
 
 def boxed(gives: pa.DataType) -> bool:
-    """Whether a UDF gives a list of one instead of the value: before Spark 4.1 none gives a NULL struct."""
+    """Whether a UDF returns a list of one value: before Spark 4.1 UDFs cannot return a NULL struct."""
     return pa.types.is_struct(gives) and not hasattr(functions, "arrow_udf")
 
 
 def udf(worker: Worker, record: Function | Table, *, attempt: bool = False) -> Any:
-    """The function of the workers: a column for each argument, in order; one value a row, perhaps `boxed`."""
+    """The function in the workers: a column per argument, in order; one value per row, optionally `boxed`."""
     name = record.name
     if isinstance(record, Table):
         gives, run = pa.list_(pa.struct(list(record.schema))), worker.listings
@@ -151,7 +151,7 @@ def udf(worker: Worker, record: Function | Table, *, attempt: bool = False) -> A
 
 
 def spark_type(kind: pa.DataType) -> DataType:
-    """Spark's own translation of an Arrow type."""
+    """Spark's type for an Arrow type."""
     return from_arrow_type(kind)
 
 
@@ -191,7 +191,7 @@ def _vectorized(
 
 
 def _each(batches: Iterator[Any]) -> Iterator[Any]:
-    """Spark hands a single column over bare, several as a tuple."""
+    """The columns as a tuple; Spark passes a single column without one."""
     return (given if isinstance(given, tuple) else (given,) for given in batches)
 
 
@@ -203,7 +203,7 @@ def _create(
     function: Any,
     is_table: bool,
 ) -> None:
-    """Register a UDF and give it its public name, named arguments and, for tables, its rows."""
+    """Register a UDF and its SQL function with named arguments and, for tables, rows."""
     spark.udf.register(f"_{name}", function)
     takes = ", ".join(_parameter(p) for p in parameters)
     call = f"_{name}({', '.join(f'`{name}`.`{p.name}`' for p in parameters)})"

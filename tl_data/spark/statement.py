@@ -19,10 +19,10 @@ from tl_data.guard import Limits
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-#: The Spark conf that names the statement and its limits; Spark hands it to the workers with each task.
+#: The Spark conf with the statement and its limits, which Spark sends to the workers with each task.
 STATEMENT_CONF = "spark.tl_data.statement"
 
-KEEP = 86_400  # seconds; what a statement has reserved is swept from the ledger's store after two or three
+KEEP = 86_400  # seconds; reservations are removed from the ledger's store after two or three of these
 
 
 def new_statement() -> str:
@@ -33,12 +33,12 @@ def new_statement() -> str:
 def guard(
     spark: SparkSession | None = None, *, budget: float | None = None, max_calls: int | None = None
 ) -> None:
-    """Begin a new statement: the calls of this session from now on count together against its guard.
+    """Begin a new statement: its guard counts all further calls of this session.
 
     Args:
         spark: the session; None: the active one.
-        budget: the most that they may cost, in the price list's currency; None: as the settings say.
-        max_calls: the most paid calls; None: as the settings say.
+        budget: the largest cost, in the currency of the price list; None: that of the settings.
+        max_calls: the most paid calls; None: that of the settings.
 
     Raises:
         SettingsError: no session is active, or a limit is negative.
@@ -48,16 +48,16 @@ def guard(
 
         spark = SparkSession.getActiveSession()
         if spark is None:
-            raise SettingsError("no Spark session is active: pass the one that was registered")
+            raise SettingsError("no Spark session is active: pass the registered one")
     for name, value in (("budget", budget), ("max_calls", max_calls)):
         if value is not None and not value >= 0:
-            raise SettingsError(f"{name} is {value}; it must be 0 or more")
+            raise SettingsError(f"{name} is {value}; it must be at least 0")
     given = ("" if value is None else f"{value}" for value in (budget, max_calls))
     spark.conf.set(STATEMENT_CONF, ";".join([new_statement(), *given]))
 
 
 def parse_statement(text: str, settings: Limits) -> tuple[str, Limits]:
-    """The statement and the limits that the conf names; `settings` where it names none."""
+    """The statement and its limits in the conf, by default those of `settings`."""
     statement, budget, max_calls = text.split(";")
     return statement, Limits(
         float(budget) if budget else settings.budget, int(max_calls) if max_calls else settings.max_calls

@@ -1,8 +1,8 @@
-"""A stream of the videos that become ready in an index.
+"""A stream of newly ready videos of an index.
 
-The API lists videos by when they were created and says when each was indexed; videos become ready in any
-order, and clocks differ a little. So an offset holds the latest time of indexing seen, and the ids of all
-videos indexed in the `GRACE` before it: what turns up late within the grace is still given, nothing twice.
+The API lists videos by creation time and has the time of indexing. Videos become ready in any order, and
+clocks differ. So an offset has the latest time of indexing, and the ids of all videos indexed within `GRACE`
+before it: late videos within the grace are included, and none is returned twice.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tl_data.types import TIME
 
 GRACE = timedelta(minutes=10)
 
-#: A video is looked for among those created up to so long before the last one that became ready.
+#: Videos are listed from this long before the creation of the last ready one.
 LOOKBACK_HOURS = 24.0
 
 _START = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,13 +55,13 @@ class ReadyVideos(DataSourceStreamReader):
         self._last = self.initialOffset()
 
     def initialOffset(self) -> dict[str, Any]:  # noqa: N802 - Spark's name
-        """Before the first video."""
+        """The offset before the first video."""
         return {"at": _START.isoformat(), "ids": "{}"}
 
     def latestOffset(  # noqa: N802 - Spark's name
         self, start: dict[str, Any] | None = None, limit: Any = None
     ) -> dict[str, Any]:
-        """The last video that is ready now. Spark before 4.2 does not say where it stands."""
+        """The offset of the last ready video. Spark before 4.2 does not pass the current offset."""
         start = start or self._last
         rows = self._ready(start)
         if not rows:
@@ -73,11 +73,11 @@ class ReadyVideos(DataSourceStreamReader):
         return self._last
 
     def partitions(self, start: dict[str, Any], end: dict[str, Any]) -> Sequence[Window]:
-        """One: the listing is read in pages, in order."""
+        """One partition: the pages of the listing are read in order."""
         return [] if start == end else [Window(start, end)]
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
-        """The videos after `start` and up to `end`; the same ones whenever it is asked again."""
+        """The videos after `start` up to `end`; repeatable."""
         assert isinstance(partition, Window)
         end, ids = _time(partition.end), _ids(partition.end)
         rows = [
@@ -88,14 +88,14 @@ class ReadyVideos(DataSourceStreamReader):
         yield pa.RecordBatch.from_pylist(rows, TABLES["videos"].schema)
 
     def commit(self, end: dict[str, Any]) -> None:
-        """Spark keeps the offsets; nothing else is held."""
+        """Do nothing: Spark stores the offsets."""
         self._last = end
 
     def stop(self) -> None:
-        """Nothing is held open; the connection belongs to the process."""
+        """Do nothing: the connection belongs to the process."""
 
     def _ready(self, start: dict[str, Any]) -> list[dict[str, Any]]:
-        """Every video that became ready after an offset, or late before it, in that order."""
+        """The videos that became ready after an offset, or late before it, in order."""
         options = {} if self.index is None else {"index_id": self.index}
         after, known = _time(start), _ids(start)
         if after != _START:

@@ -1,9 +1,9 @@
-"""What runs inside Spark's Python workers: rows of arguments in, Arrow arrays of answers out.
+"""The code in Spark's Python workers: rows of arguments in, Arrow arrays of answers out.
 
-Spark evaluates a Python function as often as it likes: once for every place it is written at, again for a
-sort or a second branch, again when a task is retried or speculated, each time perhaps in another process. So
-the answers are shared through the ledger: those of durable functions for good, all others among the workers
-of one registration and for as long as the pool remembers (`KEEP`).
+Spark may evaluate a Python function several times: for each occurrence in a query, for a sort or a second
+branch, for retried and speculative tasks, each possibly in another process. So answers are shared through the
+ledger: those of durable functions permanently, others among the workers of one registration for `KEEP`
+seconds.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from tl_data.settings import Settings
 from tl_data.spark.statement import STATEMENT_CONF, new_statement, parse_statement
 from tl_data.usage import current
 
-#: Seconds for which workers share the answer of a call that is not durable; the pool remembers as long.
+#: Seconds for which workers share answers of calls that are not durable, as in the pool.
 KEEP = 300.0
 
-#: The Spark conf that may carry the key. Spark redacts conf keys whose name contains `token`, if they are
-#: there when it starts; what is set later it writes into its event log. On a command line all can see it.
+#: The Spark conf for the API key. Spark redacts keys whose name contains `token` if they are set at the
+#: start; later ones are written into its event log. On a command line it is visible to all users.
 KEY_CONF = "spark.tl_data.token"
 
 Columns = Sequence[pa.Array]
@@ -45,9 +45,9 @@ Columns = Sequence[pa.Array]
 
 @dataclass(frozen=True)
 class Worker:
-    """What is sent to a worker process. It is pickled with every function, so it is small.
+    """The data for a worker process, which is pickled with every function.
 
-    `needs_key`: the settings had a key that does not travel with them; the worker has to have one.
+    `needs_key`: the settings had an API key that is not sent; the worker must have one.
     """
 
     settings: Settings
@@ -61,7 +61,7 @@ class Worker:
         """The connection of this process, opened after the fork, at first use.
 
         Raises:
-            SettingsError: this worker finds no key; the message says where it looks.
+            SettingsError: this worker has no API key; the message has the next step.
         """
         if not self.needs_key:
             return connect(self.settings)
@@ -75,7 +75,7 @@ class Worker:
         return connect(self.settings, api_key=key)
 
     def values(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
-        """The plain form: the first failing row fails the statement, with a text that names row and cause."""
+        """The plain form: the first failed row fails the statement; the message has the row and the cause."""
         f, guarded = self.function(name), self._guarded(name)
         return _answers(
             f.parameters,
@@ -86,7 +86,7 @@ class Worker:
         )
 
     def outcomes(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
-        """The `try_` form: a failing row carries its error."""
+        """The `try_` form: the outcome of a failed row has its error."""
         f, guarded = self.function(name), self._guarded(name)
 
         def tried(rows: Iterator[dict[str, Any]]) -> Iterator[Any]:
@@ -115,14 +115,14 @@ class Worker:
         return _Guarded(connection, self.function(name), Admitted(statement), limits)
 
     def function(self, name: str) -> Function:
-        """The function of the catalog; one that is not durable shares its answers among the workers."""
+        """The function of the catalog. Answers of one that is not durable are shared among the workers."""
         f = FUNCTIONS[name]
         return f if f.durable else replace(f, run=_shared(name, self.scope))
 
 
 @dataclass
 class _Guarded:
-    """Admits the batches of one stream of rows to their statement, which other workers share."""
+    """The guard of one stream of rows, whose statement is shared with other workers."""
 
     connection: Connection
     function: Function
@@ -130,17 +130,17 @@ class _Guarded:
     limits: Limits
 
     def admit(self, rows: list[dict[str, Any]]) -> None:
-        """Raises BudgetReached: the rows would take the statement over its guard."""
+        """Reserve the cost of rows. Raises BudgetReached if the statement could exceed its limits."""
         self.connection.admit(self.admitted, self.function, rows, limits=self.limits, shared=True)
 
     def settle(self) -> None:
-        """The oldest batch is answered."""
+        """End the oldest batch."""
         self.connection.settle(self.admitted, shared=True)
 
 
 @lru_cache(maxsize=256)
 def _shared(name: str, scope: str) -> Callable[..., Any]:
-    """One and the same for a scope: it tells the pool which answers it may use again."""
+    """The marker of a scope, one object per scope, by which the pool reuses answers."""
     f = FUNCTIONS[name]
 
     async def run(tl: Session, **arguments: Any) -> Any:
