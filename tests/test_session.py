@@ -29,7 +29,7 @@ def test_a_file_is_about_as_long_as_it_is_large(tmp_path: Path) -> None:
         assert lengths.about(unknown) is None
 
 
-def test_what_was_listed_is_not_asked_for_again(library: Library, tmp_path: Path) -> None:
+def test_listed_videos_are_not_requested_again(library: Library, tmp_path: Path) -> None:
     """An analysis is billed by the length of its video: a listing has told it."""
     connection = connect(library.settings.but(ledger=str(tmp_path / "ledger")))
     lengths = connection.session.lengths

@@ -58,7 +58,7 @@ def test_it_follows_the_lake(lake: Lake) -> None:
     assert _best(before, vector(5))[:2] == ('v-it\'s "odd" 😀.mp4', 20.0)  # it stays what it was
 
 
-def test_few_changes_do_not_build_it_anew(lake: Lake) -> None:
+def test_few_changes_do_not_rebuild_the_index(lake: Lake) -> None:
     rows = [("v", float(n), n + 1.0, vector(n)) for n in range(200)]
     write_vectors(lake, rows)
     index(lake)
@@ -72,7 +72,7 @@ def test_few_changes_do_not_build_it_anew(lake: Lake) -> None:
     assert len(list((Path(lake.folder) / "_index" / "vectors").glob("*.usearch"))) == 1
 
 
-def test_another_model_builds_it_anew(lake: Lake) -> None:
+def test_another_model_rebuilds_the_index(lake: Lake) -> None:
     index(lake)
     row = {
         **{"video_id": "v", "start_sec": 0.0, "end_sec": 1.0, "embedding_scope": "clip"},
@@ -113,7 +113,7 @@ def test_where_it_lies(lake: Lake, tmp_path: Path) -> None:
         index(str(tmp_path))
 
 
-def test_a_damaged_state_is_made_anew(lake: Lake) -> None:
+def test_a_damaged_state_is_rebuilt(lake: Lake) -> None:
     index(lake)
     (Path(lake.folder) / "_index" / "vectors" / "index.json").write_text("{")
     assert current(lake) is None

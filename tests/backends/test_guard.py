@@ -98,7 +98,7 @@ def test_lengths_are_read_before_a_statement_is_refused(
     assert con.sql(question).fetchall() == [(True,)]
 
 
-def test_an_estimate_is_what_is_paid_at_most(con: duckdb.DuckDBPyConnection, library: Library) -> None:
+def test_an_estimate_is_an_upper_bound_of_the_cost(con: duckdb.DuckDBPyConnection, library: Library) -> None:
     tl_data.register(con, library.settings)
     before = paid(library)
     estimate = (

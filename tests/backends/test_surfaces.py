@@ -155,7 +155,7 @@ def test_the_try_form_carries_the_error_and_the_others_their_values(
     assert f"there are {library.index}" in bad["error"]["message"]
 
 
-def test_the_minutes_of_a_video_by_id_are_told(surface: Surface, library: Library) -> None:
+def test_a_video_by_id_reports_its_minutes(surface: Surface, library: Library) -> None:
     f = FUNCTIONS["summarize"]
     video = tl_data.index_video(library.urls[0], index_id=library.index, settings=library.settings)
     prompt = f"For {type(surface).__name__}."

@@ -183,7 +183,7 @@ def test_the_doctor_never_shows_the_key() -> None:
     assert "api.twelvelabs.io" in said.stdout
 
 
-def test_the_doctor_says_what_is_there_as_json() -> None:
+def test_the_doctor_prints_json() -> None:
     said = run("doctor", "--json")
     findings = {f["what"]: f for f in json.loads(said.stdout)}
     assert findings["endpoint"]["found"].startswith("the embedded engine")
@@ -219,7 +219,7 @@ retries = 0
     ],
     ids=["platform", "delta", "folder", "page"],
 )
-def test_what_is_wrong_with_a_job_is_a_sentence_with_an_exit_code(
+def test_an_invalid_job_has_a_message_and_an_exit_code(
     text: str,
     code: int,
     sentence: str,
@@ -242,9 +242,7 @@ def test_what_is_wrong_with_a_job_is_a_sentence_with_an_exit_code(
 
 
 @pytest.mark.parametrize("text", ["", "id,link\n1,a.mp4\n"])
-def test_a_source_without_its_column_is_told_and_nothing_else(
-    text: str, library: Library, tmp_path: Path
-) -> None:
+def test_a_missing_source_column_is_the_only_error(text: str, library: Library, tmp_path: Path) -> None:
     (tmp_path / "videos.csv").write_text(text)
     (tmp_path / "job.toml").write_text(f"[source]\nfiles = 'videos.csv'\n{JOB}")
     said = run("plan", str(tmp_path / "job.toml"), library=library)

@@ -46,7 +46,7 @@ def test_a_method_that_no_function_calls_says_who_does() -> None:
 
 
 @pytest.mark.parametrize("route", LEFT_OUT)
-def test_what_is_left_out_is_refused_as_not_built(today: Engine, route: str) -> None:
+def test_omitted_operations_are_not_supported(today: Engine, route: str) -> None:
     method, path = route.split(" ")
     answer = httpx.request(method, today.base_url + path.replace("{", "").replace("}", ""))
     assert (answer.status_code, answer.json()["code"]) == (501, "not_supported")

@@ -123,7 +123,7 @@ def test_a_batch_of_which_a_part_fails_keeps_the_others(server: ReplayServer, co
     assert second.headers["idempotency-key"].endswith("-1")
 
 
-def test_an_answer_cut_off_keeps_what_is_whole_and_is_not_paid_again(
+def test_a_truncated_answer_keeps_complete_parts_and_is_not_paid_again(
     server: ReplayServer, connection: Connection
 ) -> None:
     text = '{"summary": "S.", "title": "T", "topics": [], "hashtags": [], "chapters": [{"start_sec": 1'

@@ -263,7 +263,7 @@ def test_query_strings_are_written_as_the_api_reads_them(server: Server, run: Ru
     ]
 
 
-def test_not_given_means_not_sent_and_stream_is_always_said(server: Server, run: Run) -> None:
+def test_none_is_not_sent_and_stream_is_always_sent(server: Server, run: Run) -> None:
     server.tell("POST /analyze", say(200, {"data": "x"}))
     server.tell("POST /indexes", say(201, {"_id": "x"}))
     run(CALLS["analyze"])
@@ -311,7 +311,7 @@ def test_a_file_that_cannot_be_sent_is_refused_before_anything_is(
     assert server.requests == []
 
 
-def test_a_file_that_shrinks_while_it_is_sent_says_so(server: Server, run: Run, tmp_path: Path) -> None:
+def test_a_file_that_shrinks_during_the_upload_is_an_error(server: Server, run: Run, tmp_path: Path) -> None:
     file = tmp_path / "v.mp4"
     file.write_bytes(b"x" * 5_000_000)
 
@@ -360,7 +360,9 @@ def test_pages_are_read_to_the_end_and_each_item_once(server: Server, run: Run) 
         ("create_entity", f"POST /entity-collections/{COLLECTION}/entities"),
     ],
 )
-def test_an_answer_without_the_id_of_what_was_made(server: Server, run: Run, name: str, route: str) -> None:
+def test_a_response_without_the_created_id_is_an_error(
+    server: Server, run: Run, name: str, route: str
+) -> None:
     server.tell(route, say(201, {"status": "ok"}))
     with pytest.raises(ServerFailed) as caught:
         run(CALLS[name])
@@ -520,7 +522,7 @@ def test_an_id_that_is_none_is_refused_here(server: Server, run: Run, odd: str) 
     assert server.requests == []
 
 
-def test_an_id_is_one_segment_whatever_it_holds(server: Server, run: Run) -> None:
+def test_an_id_is_escaped_as_one_segment(server: Server, run: Run) -> None:
     with pytest.raises(NotFound):
         run(lambda c: c.delete_index("../tasks?x#y"))
     assert server.requests[0].target == "/v1.3/indexes/..%2Ftasks%3Fx%23y"
@@ -575,7 +577,7 @@ def test_nothing_that_is_shown_holds_the_key(server: Server, settings: Settings,
     assert KEY not in "".join(shown)
 
 
-def test_a_refusal_in_the_middle_of_an_upload_is_heard(settings: Settings, tmp_path: Path) -> None:
+def test_a_refusal_during_an_upload_is_received(settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "v.mp4"
     file.write_bytes(b"x" * (20 << 20))
     listener = socket.create_server(("127.0.0.1", 0))

@@ -333,7 +333,7 @@ def test_each_refusal_has_its_class_and_code(server: Server, indexed: dict[str, 
     assert caught.value.request_id
 
 
-def test_a_page_token_that_has_expired_says_so(server: Server, indexed: dict[str, str]) -> None:
+def test_an_expired_page_token_is_an_error(server: Server, indexed: dict[str, str]) -> None:
     async def read_slowly(client: Client) -> None:
         found = client.search(indexed["index"], ["visual"], query_text="blue ship, red bus", page_limit=1)
         await anext(found)

@@ -194,7 +194,7 @@ def test_gist_and_summaries_of_2025(server: ReplayServer, connection: Connection
     assert [r["summary"] for r in rows] == [h["highlight_summary"] for h in highlights["highlights"]]
 
 
-def test_who_speaks(server: ReplayServer, connection: Connection) -> None:
+def test_speakers_are_rows(server: ReplayServer, connection: Connection) -> None:
     """The shape of utterances is documented, and nobody recorded them."""
     server.say("GET /analyze/tasks", TODAY)
     server.say(f"GET /indexes/{INDEX_ID}/videos/{VIDEO_ID}", {"_id": VIDEO_ID, "asset_id": ASSET_ID})
@@ -371,9 +371,7 @@ def test_a_refusal_has_its_class_and_says_who_is_to_blame(name: str) -> None:
     assert Failure.of(error).retryable is (release or not isinstance(error, BadRequest))
 
 
-def test_a_refusal_of_the_requests_form_says_so_and_is_not_final(
-    server: ReplayServer, settings: Settings
-) -> None:
+def test_a_refusal_of_the_request_format_is_not_final(server: ReplayServer, settings: Settings) -> None:
     server.replay("error_analyze_video_id", route="POST /analyze")
     with pytest.raises(BadRequest, match="this release of tl_data, not"):
         by_client(settings, lambda c: c.analyze(VIDEO_ID, "?"))

@@ -64,7 +64,7 @@ def test_a_server_that_ignores_ranges_is_not_read_to_the_end(server: Server, run
         (say(302, location="ftp://e.com/v.mp4"), "video_url_invalid", "begins with http"),
     ],
 )
-def test_what_is_no_video_is_said_in_words_without_secrets(
+def test_messages_about_files_that_are_no_videos_have_no_secrets(
     server: Server, run: Run, answer: Any, code: str, words: str
 ) -> None:
     server.tell("HEAD /v.mp4", answer)

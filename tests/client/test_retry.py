@@ -52,7 +52,7 @@ def create(client: Client) -> Any:
 
 
 @pytest.mark.parametrize("shape", range(6))
-def test_a_429_is_waited_out_as_told_and_costs_no_attempt(server: Server, run: Run, shape: int) -> None:
+def test_retry_after_of_a_429_is_honoured_and_costs_no_attempt(server: Server, run: Run, shape: int) -> None:
     at = time.time() + 1.2
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f"{at % 1:.3f}"[1:] + "Z"
     refusal = [
@@ -185,7 +185,7 @@ def test_a_refused_connection_is_tried_again(settings: Settings) -> None:
     asyncio.run(main())
 
 
-def test_a_delete_whose_answer_was_lost_is_done_when_it_is_gone(server: Server, run: Run) -> None:
+def test_a_404_after_a_lost_delete_is_success(server: Server, run: Run) -> None:
     gone = say(404, {"code": "resource_not_exists", "message": "gone"})
     server.tell("DELETE /indexes/i", reset, gone)
     run(lambda client: client.delete_index("i"))
@@ -194,7 +194,7 @@ def test_a_delete_whose_answer_was_lost_is_done_when_it_is_gone(server: Server, 
         run(lambda client: client.delete_index("i"))
 
 
-def test_an_index_whose_answer_was_lost_is_looked_up(server: Server, run: Run) -> None:
+def test_an_index_with_a_lost_response_is_found(server: Server, run: Run) -> None:
     models = [{"model_name": "marengo3.0", "model_options": ["visual", "audio"]}]
     exists = say(409, {"code": "index_name_already_exists", "message": "Index name news already exists."})
     named = {"_id": "i", "index_name": "news", "models": [models[0] | {"model_options": ["audio", "visual"]}]}

@@ -320,7 +320,7 @@ def test_a_waiter_may_leave_and_two_may_wait_for_one(platform: Platform, watch: 
     assert watch(use)["_id"] == task_id
 
 
-def test_nothing_is_asked_when_nobody_waits(platform: Platform, watch: Watch) -> None:
+def test_no_request_is_sent_without_waiters(platform: Platform, watch: Watch) -> None:
     (task_id,) = platform.add(1, lambda: 60.0)
 
     async def use(watcher: TaskWatcher) -> int:

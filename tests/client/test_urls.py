@@ -69,5 +69,5 @@ def test_secrets_are_not_shown(text: str, shown: str) -> None:
     assert redacted(text) == shown
 
 
-def test_the_key_itself_is_not_shown_whatever_it_looks_like() -> None:
+def test_any_form_of_the_key_is_masked() -> None:
     assert redacted("odd-key-7 was refused", "odd-key-7", None) == "*** was refused"

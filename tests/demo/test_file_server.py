@@ -79,7 +79,7 @@ def test_the_same_bytes_have_the_same_etag(server: OddServer) -> None:
 
 
 @pytest.mark.parametrize("path", ["none.mp4", "", ".hidden", "%2e%2e/outside.txt", "..%2foutside.txt"])
-def test_what_is_not_served(server: OddServer, path: str) -> None:
+def test_other_paths_are_not_served(server: OddServer, path: str) -> None:
     host = server.base_url.removeprefix("http://")
     connection = http.client.HTTPConnection(host)
     connection.request("GET", f"/{path}")

@@ -134,7 +134,7 @@ def spoiled(kind: str, evidence: Evidence) -> Evidence:
 
 
 @pytest.mark.parametrize("kind", FLOORS)
-def test_a_floor_notices_what_is_lost(
+def test_a_floor_detects_lost_quality(
     kind: str, known: dict[str, Evidence], videos: list[DemoVideo], tmp_path: Path
 ) -> None:
     worse = filled(tmp_path / "library.db", {name: spoiled(kind, seen) for name, seen in known.items()})

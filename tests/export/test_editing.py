@@ -230,7 +230,7 @@ def test_xml_for_premiere(odd: Lake, tmp_path: Path) -> None:
 
 
 @needs("opentimelineio", "export-editing")
-def test_opentimelineio_reads_what_was_written(odd: Lake, tmp_path: Path) -> None:
+def test_opentimelineio_reads_the_files(odd: Lake, tmp_path: Path) -> None:
     import opentimelineio as otio
 
     _export(odd, "otio", tmp_path / "out", "?start=01:00:00:00")

@@ -29,7 +29,7 @@ def _export(lake: Lake, target: str, **how: object) -> dict[str, int]:
     return {name: getattr(report, name) for name in names}
 
 
-def test_only_changes_are_sent_and_what_is_gone_is_deleted(lake: Lake, tmp_path: Path) -> None:
+def test_only_changes_are_sent_and_removed_rows_are_deleted(lake: Lake, tmp_path: Path) -> None:
     target = f"srt://{tmp_path}/out"
     assert _export(lake, target, dry_run=True)["upserted"] == 3
     assert not (tmp_path / "out").exists()
@@ -167,7 +167,7 @@ def test_the_command(lake: Lake, tmp_path: Path) -> None:
     assert run("nothing://x").returncode == 2
 
 
-def test_errors_are_told_apart() -> None:
+def test_errors_are_classified() -> None:
     class StatusError(Exception):
         def __init__(self, status: int, text: str = "") -> None:
             super().__init__(text)

@@ -104,7 +104,7 @@ def test_a_decision_without_an_answer_is_none(account: Account) -> None:
     [[], ["one"], ["a", "A"], ["a", ""], ["a", None], ["a", "None of these"], [str(n) for n in range(101)]],
     ids=["none", "one", "double", "empty", "NULL", "reserved", "too many"],
 )
-def test_labels_that_cannot_be_told_apart_are_refused(labels: list[Any], library: Library) -> None:
+def test_ambiguous_labels_are_refused(labels: list[Any], library: Library) -> None:
     with pytest.raises(SchemaMismatch):
         tl_data.classify(library.urls[0], labels, settings=library.settings)
 

@@ -54,7 +54,7 @@ def found(report: AlertReport) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("kind", ["delta", "parquet"])
-def test_each_clip_is_told_of_once(library: Library, watch: Watch, kind: Format) -> None:
+def test_each_clip_is_reported_once(library: Library, watch: Watch, kind: Format) -> None:
     plant, soup = library.urls
     job = watch([plant], HELMET, SOUP, format=kind)
     pipeline.run(job)

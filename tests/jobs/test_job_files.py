@@ -149,7 +149,7 @@ def test_one_file_may_hold_all_of_it(library: Library, folder: Path, do: Do) -> 
     assert do("submit", str(folder / "weekly_digest.toml"))[0] == 2, "there is nothing to submit"
 
 
-def test_a_digest_escapes_what_videos_say_and_counts_what_is_within_its_days(folder: Path) -> None:
+def test_a_digest_escapes_texts_and_counts_only_its_days(folder: Path) -> None:
     job = Job.load(folder / "weekly_digest.toml")
     lake, now = Lake(job.folder), datetime(2026, 11, 20, tzinfo=UTC)
     days = {"new": 1, "old": 8}

@@ -264,7 +264,7 @@ def test_cron_is_silent_unless_something_fails(folder: Path, cron: Cron, library
     assert cron("run", str(folder / "none.toml")).returncode == 2
 
 
-def test_the_crontab_names_what_is_there() -> None:
+def test_the_crontab_refers_to_existing_files() -> None:
     lines = (ROOT / "jobs" / "cron" / "crontab").read_text().splitlines()
     entries = [line.split(None, 5) for line in lines if line.startswith(" ")]
     assert len(entries) == 3

@@ -164,7 +164,7 @@ def test_a_table_changed_by_others_while_open(tmp_path: Path, kind: Format) -> N
         two.replace_groups(clips("b", 5))
 
 
-def test_broken_tables_say_what_is_wrong(tmp_path: Path, kind: Format) -> None:
+def test_damaged_tables_are_described(tmp_path: Path, kind: Format) -> None:
     table = Lake(str(tmp_path), kind).table(ERRORS)
     table.replace_groups(rows_of(ERRORS, [{"source_key": "a"}]))
     if kind == "delta":
@@ -178,7 +178,7 @@ def test_broken_tables_say_what_is_wrong(tmp_path: Path, kind: Format) -> None:
     assert "unknown" not in str(told.value)
 
 
-def test_a_file_that_somebody_removed_or_damaged(tmp_path: Path, kind: Format) -> None:
+def test_a_removed_or_damaged_file(tmp_path: Path, kind: Format) -> None:
     table = Lake(str(tmp_path), kind).table(CLIPS)
     table.replace_groups(clips("a", 50))
     [file] = [f for f in (tmp_path / "clips").glob("*.parquet") if f.stat().st_size]

@@ -108,7 +108,7 @@ def test_every_column_has_a_description_that_others_read(tmp_path: Path, kind: F
 
 
 @formats
-def test_columns_that_somebody_added_stay(tmp_path: Path, kind: Format) -> None:
+def test_columns_added_by_users_are_kept(tmp_path: Path, kind: Format) -> None:
     lake = Lake(str(tmp_path), kind)
     rows = [{"video_id": "v", "clip_number": n} for n in range(2)]
     lake.table(CLIPS).replace_groups(rows_of(CLIPS, rows))

@@ -634,7 +634,7 @@ def test_failures_cross_threads_and_stay_themselves(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_what_was_paid_for_is_written_down_although_its_caller_goes(tmp_path: Path, remote: bool) -> None:
+def test_a_paid_answer_is_recorded_if_its_caller_is_cancelled(tmp_path: Path, remote: bool) -> None:
     """Cancelled while the answer waits for a store that is busy: nobody has to pay for it again."""
 
     async def run(ledger: Ledger) -> None:
@@ -662,7 +662,7 @@ def test_what_was_paid_for_is_written_down_although_its_caller_goes(tmp_path: Pa
 
 
 @pytest.mark.parametrize("key", ["", ".", "..", "../../x", "ab", "/", "no such key"])
-def test_what_is_no_key_shows_and_forgets_nothing(tmp_path: Path, key: str) -> None:
+def test_invalid_keys_show_and_remove_nothing(tmp_path: Path, key: str) -> None:
     async def run(ledger: Ledger) -> None:
         await ledger.once(CALL, Made("paid"))
         assert await ledger.show(key) is None
@@ -768,7 +768,7 @@ def test_a_task_is_not_billed_to_a_run_whose_accounts_are_closed(tmp_path: Path)
     ledger_test(run, tmp_path)
 
 
-def test_what_was_refused_is_not_looked_for(tmp_path: Path) -> None:
+def test_no_task_is_searched_after_a_refusal(tmp_path: Path) -> None:
     """The platform said no: the next run's task is its own."""
     call = Call("index", "content-1", {"index_id": "i"}, video_minutes=2.0)
 

@@ -140,7 +140,7 @@ def test_the_lost_task_of_a_part_of_a_url_is_taken_over(
     assert (entry.attempt, entry.doubt) == (2, None)
 
 
-def test_what_cannot_be_looked_for_is_paid_again_and_said_to_be(
+def test_a_call_that_cannot_be_searched_is_paid_again_with_a_warning(
     killed: Callable[..., Settings],
     put: Callable[..., str],
     own_engine: Engine,

@@ -63,7 +63,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.kill()
 
 
-def test_up_soon_and_gone_when_told(start: Start) -> None:
+def test_the_engine_starts_fast_and_stops_on_request(start: Start) -> None:
     process = start()
     assert process.seconds < 5  # under 1 s on an idle machine
     assert process.end() == 0
@@ -128,7 +128,7 @@ def test_hundreds_wait_and_few_are_worked_on(start: Start) -> None:
         assert api.get("/tasks").json()["data"] == []
 
 
-def test_ends_when_nobody_holds_the_lease(start: Start, tmp_path: Path) -> None:
+def test_the_engine_stops_without_a_lease(start: Start, tmp_path: Path) -> None:
     lease = tmp_path / "users.lock"
     with lease.open("a+") as user:
         fcntl.flock(user, fcntl.LOCK_SH)

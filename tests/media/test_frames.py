@@ -12,7 +12,9 @@ from tl_data.errors import ConnectionFailed, MediaRefused
 from tl_data.media.frames import frame_at, frames_of
 
 
-def test_a_file_that_is_no_video_is_said_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_that_is_no_video_is_reported_and_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for path in (media.text_named_mp4(tmp_path), media.truncated(tmp_path), tmp_path / "gone.mp4"):
         caplog.clear()
         with pytest.raises(MediaRefused) as caught:

@@ -48,7 +48,7 @@ def test_a_damaged_header_is_a_refusal_and_nothing_else(run: Run, tmp_path: Path
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_a_codec_that_nobody_knows(run: Run, tmp_path: Path, files: OddServer, remote: bool) -> None:
+def test_an_unknown_codec(run: Run, tmp_path: Path, files: OddServer, remote: bool) -> None:
     path = files.folder / "raw.mp4"
     path.write_bytes(unknown_codec(media.no_audio(tmp_path)))
     with pytest.raises(MediaRefused) as caught:

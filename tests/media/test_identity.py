@@ -144,7 +144,7 @@ PARTS = st.text(st.characters(exclude_categories=("Cs", "Cc", "Z"), exclude_char
     signed=st.sampled_from(sorted(SIGNED)),
     order=st.randoms(use_true_random=False),
 )
-def test_whatever_the_order_a_signature_falls_and_nothing_else_does(
+def test_only_signatures_are_removed_in_any_order(
     parts: list[str], own: dict[str, str], signed: str, order: random.Random
 ) -> None:
     plain = "https://media.example.com/" + "/".join(parts) + ".mp4"
@@ -260,7 +260,7 @@ def test_a_local_file_is_its_bytes(tmp_path: Path) -> None:
     assert (found.content_key, found.size_bytes, found.canonical) == (keys[0], 5, other.as_uri())
 
 
-def test_a_large_local_file_is_told_by_size_date_and_blocks(tmp_path: Path) -> None:
+def test_a_large_local_file_is_identified_by_size_date_and_blocks(tmp_path: Path) -> None:
     path = tmp_path / "large.mp4"
     with path.open("wb") as file:
         file.truncate(WHOLE_FILE + 10 * BLOCK)  # sparse: no disk is used

@@ -64,7 +64,7 @@ def test_limits_are_those_of_the_strictest_model(
     assert (refused.code if refused else None) == code
 
 
-def test_a_refusal_names_what_is_allowed_and_what_is_there() -> None:
+def test_a_refusal_names_the_limit_and_the_value() -> None:
     assert str(refusal(but(duration_sec=2.5), LIMITS["marengo3.0"])) == (
         "Video is too short. Please use video with duration between 4 seconds and 4 hours(14400 seconds). "
         "Current duration is 2.50 seconds (video_duration_too_short)"
@@ -173,7 +173,7 @@ def test_a_remote_file_is_read_in_a_few_blocks(
     assert len(sent) < 12
 
 
-def test_a_file_whose_header_is_never_found_is_given_up_politely(
+def test_a_file_without_a_header_is_abandoned_with_few_requests(
     run: Run, tmp_path: Path, ranges: tuple[str, list[int]]
 ) -> None:
     origin, sent = ranges

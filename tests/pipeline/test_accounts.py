@@ -42,7 +42,7 @@ def paid(account: Account, before: dict[str, tuple[int, int]]) -> dict[str, int]
     return {name: calls for name, calls in found.items() if calls}
 
 
-def test_an_asset_that_could_not_be_fetched_is_made_anew(of_today: Account) -> None:
+def test_a_failed_asset_is_created_again(of_today: Account) -> None:
     """As when a signature ran out before the service fetched the file: the next run may have a new one."""
     job = of_today.job(tables=TEXTS)
     before, sent = of_today.bill(), of_today.requests().get("POST /assets", 0)

@@ -83,7 +83,7 @@ def test_a_record_of_another_job_that_cannot_be_read_leaves_the_run_alone(
     assert Lake(job.folder).read(VIDEOS).num_rows == 1
 
 
-def test_rows_that_somebody_deleted_come_back_unpaid(put: Put, make_job: MakeJob) -> None:
+def test_deleted_rows_are_restored_without_paying(put: Put, make_job: MakeJob) -> None:
     urls: list[str | None] = [put(f"{n}.mp4") for n in range(3)]
     job = make_job(urls, tables=("clips", "vectors"))
     pipeline.run(job)
@@ -95,9 +95,7 @@ def test_rows_that_somebody_deleted_come_back_unpaid(put: Put, make_job: MakeJob
 
 
 @pytest.mark.parametrize("kind", ["delta", "parquet"])
-def test_a_table_that_somebody_renamed_is_made_again_unpaid(
-    put: Put, make_job: MakeJob, kind: Format
-) -> None:
+def test_a_renamed_table_is_rebuilt_without_paying(put: Put, make_job: MakeJob, kind: Format) -> None:
     """As the messages about damaged tables advise; a run that is stopped in between leaves the rest to do."""
     urls: list[str | None] = [put(f"{n}.mp4") for n in range(3)]
     job = make_job(urls, tables=("clips", "summaries"), format=kind)

@@ -75,9 +75,7 @@ def test_an_hours_minutes_are_used_as_they_come(put: Put, make_job: MakeJob) -> 
     connect(job.load_settings()).close()
 
 
-def test_a_job_waits_for_the_next_hour_unless_it_is_told_otherwise(
-    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_waits_for_the_next_hour_by_default(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     job = make_job([])
     assert job.load_settings().max_wait == JOB_WAIT > HOUR
     monkeypatch.setenv("TL_MAX_WAIT", "77")
@@ -133,9 +131,7 @@ def test_a_run_that_is_to_end_waits_for_no_limit(files: OddServer, put: Put, mak
         connect(used.load_settings()).close()
 
 
-def test_what_is_allowed_a_day_is_used_at_once_and_then_the_run_stops(
-    files: OddServer, put: Put, make_job: MakeJob
-) -> None:
+def test_a_daily_limit_is_used_up_and_stops_the_run(files: OddServer, put: Put, make_job: MakeJob) -> None:
     """Videos of 4 s each: 12 s of indexing, and as much of each analysis, which is counted apart."""
 
     def allowed(minutes: float, *tables: str) -> Job:
@@ -167,7 +163,7 @@ def test_what_is_allowed_a_day_is_used_at_once_and_then_the_run_stops(
         connect(used.load_settings()).close()
 
 
-def test_a_plan_knows_the_limits_that_an_earlier_run_was_told(
+def test_a_plan_uses_limits_reported_to_an_earlier_run(
     put: Put, make_job: MakeJob, tmp_path: Path, start_engine: Callable[..., Engine]
 ) -> None:
     """Nothing is set: the service's headers alone say that two tasks an hour are allowed."""

@@ -121,7 +121,7 @@ def test_ended_in_the_middle_and_started_again(
     assert (last.paid_twice, consistent(job), tasks(job)) == (0, 4, 4)
 
 
-def test_two_signals_at_once_are_one_wish() -> None:
+def test_two_simultaneous_signals_count_as_one() -> None:
     """As GNU timeout sends them. Only another one, later, is for the handler of before."""
     seen: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
@@ -139,7 +139,7 @@ def test_two_signals_at_once_are_one_wish() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_an_analysis_under_way_is_heard_to_its_end(
+def test_an_analysis_in_progress_is_completed(
     put: Callable[..., str],
     make_job: Callable[..., Job],
     tmp_path: Path,

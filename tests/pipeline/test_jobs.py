@@ -145,7 +145,7 @@ def test_faults_name_line_and_key(tmp_path: Path, change: tuple[str, str], line:
     assert any(m.startswith(f"job.toml, line {line}: ") and said in m for m in messages), messages
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_listed(tmp_path: Path) -> None:
     assert len(refused(tmp_path, 'nam = "x"\n[source]\n[outputs]\nformat = "x"\n')) == 4
 
 

@@ -50,7 +50,7 @@ def prices(folder: Path) -> str:
     return str(path)
 
 
-def test_a_second_run_does_what_is_new_or_changed(put: Put, make_job: MakeJob) -> None:
+def test_a_second_run_processes_new_and_changed_videos(put: Put, make_job: MakeJob) -> None:
     a, b = put("a.mp4"), put("b.mp4")
     job = make_job([a, b])
     steps: list[Step] = []
@@ -164,7 +164,7 @@ def test_a_budget_stops_before_it_is_exceeded(put: Put, make_job: MakeJob, tmp_p
     assert (on.status, on.submitted, on.reused) == ("done", 1, 2)
 
 
-def test_a_budget_holds_whatever_is_written(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
+def test_a_budget_includes_output_tokens(put: Put, make_job: MakeJob, tmp_path: Path) -> None:
     list_ = tmp_path / "texts.toml"
     list_.write_text("as_of = 2026-11-01\n[analyze]\noutput_token = 0.001\n")
     job = make_job([put(f"{n}.mp4") for n in range(3)], prices=str(list_), tables=("summaries",))
@@ -316,7 +316,7 @@ def test_vectors_of_two_models_do_not_mix(put: Put, make_job: MakeJob, tmp_path:
     assert set(table.column("dimension").to_pylist()) == {len(table.column("vector")[0])}
 
 
-def test_a_wrong_key_is_told_and_not_what_it_leads_to(
+def test_a_wrong_key_is_the_reported_error(
     make_job: MakeJob, start_engine: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the right key nobody tells by which model the vectors would be."""

@@ -42,7 +42,7 @@ def test_a_log_gets_a_line_a_phase() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(5, "5 s"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")])
-def test_durations_are_said_as_people_say_them(seconds: float, said: str) -> None:
+def test_durations_have_readable_units(seconds: float, said: str) -> None:
     assert duration(seconds) == said
 
 

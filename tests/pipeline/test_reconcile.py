@@ -152,7 +152,7 @@ def work(tmp_path: Path, own_engine: Engine) -> Iterator[Work]:
     connect(work.job.load_settings()).close()
 
 
-def test_what_was_paid_since_the_last_commit(till: Till, work: Work, put: Callable[..., str]) -> None:
+def test_costs_since_the_last_commit_are_recovered(till: Till, work: Work, put: Callable[..., str]) -> None:
     """Nothing was committed but the empty row: all that was paid stands in the ledger alone."""
     urls = [put(f"{n}.mp4") for n in range(3)]
     work.over(*urls)
@@ -203,7 +203,7 @@ def test_a_task_whose_answer_never_came(
     assert not list((work.folder / "ledger" / "runs").iterdir())
 
 
-def test_a_task_that_could_not_even_be_looked_for(till: Till, work: Work, put: Callable[..., str]) -> None:
+def test_a_task_without_any_search(till: Till, work: Work, put: Callable[..., str]) -> None:
     """Its answer was lost, and the server was away when the run asked for it: the run ends in good order, and
     its row gets the task from the next one."""
     work.over(put("a.mp4"))
@@ -224,9 +224,7 @@ def test_a_task_that_could_not_even_be_looked_for(till: Till, work: Work, put: C
     assert not list((work.folder / "ledger" / "runs").iterdir())
 
 
-def test_a_run_that_was_killed_while_it_closed_the_books(
-    till: Till, work: Work, put: Callable[..., str]
-) -> None:
+def test_a_run_killed_during_reconciliation(till: Till, work: Work, put: Callable[..., str]) -> None:
     urls = [put(f"{n}.mp4") for n in range(2)]
     work.over(*urls)
     till.faults({"kind": "slow_body", "route": "/tasks", "method": "POST", "count": 1, "seconds": 600})

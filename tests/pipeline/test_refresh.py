@@ -58,7 +58,7 @@ def by_url(lake: Lake, declared: LakeSchema, *columns: str) -> dict[str, list[tu
 
 
 @pytest.mark.parametrize("kind", ["delta", "parquet"])
-def test_vectors_are_made_anew_in_place_for_the_price_of_the_plan(
+def test_vectors_are_replaced_in_place_for_the_planned_price(
     put: Put, make_job: MakeJob, newer: MakeJob, kind: Format
 ) -> None:
     urls: list[str | None] = [put("a.mp4"), put("b.mp4"), put("c.mp4")]
@@ -114,7 +114,7 @@ def test_killed_between_the_commits_of_texts_and_of_videos(
     assert set(models(lake).values()) == {NEWER}
 
 
-def test_the_tables_are_a_source_of_what_is_left(
+def test_the_table_videos_is_a_source_for_a_refresh(
     put: Put, make_job: MakeJob, newer: MakeJob, tmp_path: Path
 ) -> None:
     """A video that left the source is told of, and reached through the table `videos`."""

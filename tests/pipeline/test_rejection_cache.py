@@ -46,7 +46,7 @@ def test_a_search_sees_a_video_that_another_function_indexed(
         connect(settings).close()
 
 
-def test_workers_of_a_new_registration_ask_anew(library: Library) -> None:
+def test_a_new_registration_discards_shared_answers(library: Library) -> None:
     """The process of a worker outlives the registration of the functions that it works for."""
     columns = [pa.array([value]) for value in (library.index, "a red object")]
     takes = FUNCTIONS["search"].parameters

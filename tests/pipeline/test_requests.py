@@ -86,7 +86,7 @@ def test_requests_a_video(account: Account, tables: tuple[str, ...], of_today: i
     assert (again.requests, again.calls) == (0, 0)
 
 
-def test_what_is_known_takes_the_missing_requests_alone(account: Account) -> None:
+def test_a_known_video_takes_only_the_missing_requests(account: Account) -> None:
     first = account.job(tables=("clips",))
     counted(account, first, pipeline.plan(first))
     more = account.job(tables=("clips", "vectors", "summaries"))

@@ -128,7 +128,7 @@ def test_sources_that_cannot_be_read(tmp_path: Path, kind: str, place: str, said
         read(tmp_path, kind, place)
 
 
-def test_a_row_without_its_key_is_told(tmp_path: Path) -> None:
+def test_a_row_without_a_key_is_an_error(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": [1, None], "url": URLS[:2]}), tmp_path / "v.parquet")
     with pytest.raises(SchemaMismatch, match=r"NULL for https://example\.com/b\.mp4; set a key in every row"):
         read(tmp_path, "files", str(tmp_path / "v.parquet"), key="id")

@@ -38,7 +38,7 @@ def test_a_quote_that_comes_late_is_a_quote(tmp_path: Path) -> None:
     ("name", "line"),
     [("extra.csv", b"1,2,3,4\n"), ("latin.csv", "1,http://h/\u00fc.mp4\n".encode("latin-1"))],
 )
-def test_what_is_wrong_late_is_a_sentence(tmp_path: Path, name: str, line: bytes) -> None:
+def test_late_errors_have_a_message(tmp_path: Path, name: str, line: bytes) -> None:
     path = tmp_path / name
     rows = "".join(f"{n},http://h/{n}.mp4\n" for n in range(MANY))
     path.write_bytes(b"id,url\n" + rows.encode() + line)

@@ -47,7 +47,7 @@ def test_every_text_of_a_url(account: Account, name: str) -> None:
     assert account.requests("POST /analyze", "POST /analyze/tasks", "POST /gist", "POST /summarize") == paid
 
 
-def test_a_window_is_looked_at_and_billed_alone(account: Account) -> None:
+def test_only_the_window_is_analysed_and_billed(account: Account) -> None:
     ask = {"video": account.url, "prompt": "Which colors are seen?", "start_sec": 4.0, "end_sec": 8.0}
     if not account.today:
         with pytest.raises(SchemaMismatch, match="whole videos only"):

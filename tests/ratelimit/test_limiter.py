@@ -81,7 +81,7 @@ def test_the_headers_are_believed(generation: str, form: str) -> None:
     asyncio.run(main())
 
 
-def test_what_is_left_is_spread_until_the_reset() -> None:
+def test_the_remaining_quota_is_spread_until_the_reset() -> None:
     async def main() -> None:
         limiter = Limiter()
         answered(limiter, "Request-", 100, 10, 2)
@@ -130,7 +130,7 @@ def test_a_quota_that_resets_tomorrow_fails_before_it_is_sent() -> None:
     asyncio.run(main())
 
 
-def test_what_is_left_of_a_day_is_used_as_it_comes() -> None:
+def test_a_remaining_daily_quota_is_not_spread() -> None:
     async def main() -> None:
         limiter = Limiter(max_wait=10)
         answered(limiter, "", 3000, 5, time.time() + 40_000)
@@ -228,7 +228,7 @@ def test_a_rest_saves_up_as_much_as_is_allowed(tmp_path: object) -> None:
 
 
 @pytest.mark.parametrize("told", ["refused", "left", "set", "spread"])
-def test_people_are_told_once_of_a_long_wait(told: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_wait_is_logged_once(told: str, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         limits = {"set": {"requests_per_day": 1}, "spread": {"requests_per_minute": 0.001}}
         limiter = Limiter.of(Settings(max_wait=1e6, **limits.get(told, {})), Storage("memory:"))

@@ -64,7 +64,7 @@ class Clocked(Storage):
         return self.at
 
 
-def test_the_next_day_begins_anew_and_the_last_one_is_removed(tmp_path: Path) -> None:
+def test_a_new_day_resets_the_count_and_removes_the_old_one(tmp_path: Path) -> None:
     storage = Clocked(str(tmp_path))
     line = Budget(storage, "a").quota_window("search", "requests", "requests_per_day", 3, DAY)
     assert asyncio.run(taken(line)) == 3
@@ -134,7 +134,7 @@ def test_every_limit_that_can_be_set_is_kept_in_one_way() -> None:
     assert sorted(LIMITS) == sorted([*PER_MINUTE, *PER_HOUR_OR_DAY])
 
 
-def test_how_much_is_left_is_told(tmp_path: Path) -> None:
+def test_the_remaining_quota_is_reported(tmp_path: Path) -> None:
     async def main() -> None:
         line = allowance(tmp_path, 100)
         for _ in range(30):
@@ -148,7 +148,7 @@ def test_how_much_is_left_is_told(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_store_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_an_unwritable_store_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "budget").write_text("in the way")
     with pytest.raises(LedgerError, match="cannot write"):
         asyncio.run(taken(allowance(tmp_path, 5)))

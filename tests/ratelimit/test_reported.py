@@ -36,7 +36,7 @@ async def told_before(storage: Storage, limit: int, left: int, rest: float) -> N
     await limiter.aclose()
 
 
-def test_a_new_process_starts_from_what_another_one_heard(tmp_path: Path) -> None:
+def test_a_new_process_uses_limits_reported_to_another(tmp_path: Path) -> None:
     async def main() -> None:
         storage = Storage(str(tmp_path))
         await told_before(storage, 100, 0, 3.0)
@@ -51,7 +51,7 @@ def test_a_new_process_starts_from_what_another_one_heard(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("headers", [True, False])
-def test_the_first_answer_replaces_what_was_told_before(tmp_path: Path, headers: bool) -> None:
+def test_the_first_response_replaces_stored_limits(tmp_path: Path, headers: bool) -> None:
     """Whoever got a larger plan meanwhile is not kept from it by a record, nor by a wait of a day."""
 
     async def main() -> None:
@@ -74,7 +74,7 @@ def test_the_first_answer_replaces_what_was_told_before(tmp_path: Path, headers:
     asyncio.run(main())
 
 
-def test_a_day_that_is_used_up_still_fails_at_once_when_the_service_says_so(tmp_path: Path) -> None:
+def test_a_reported_used_up_day_fails_immediately(tmp_path: Path) -> None:
     async def main() -> None:
         storage = Storage(str(tmp_path))
         await told_before(storage, 100, 0, 80_000.0)
@@ -136,7 +136,7 @@ limiter.observe("search", {f"X-Ratelimit-Request-{name}": text for name, text in
 """
 
 
-def test_a_process_that_just_ends_keeps_what_it_heard(tmp_path: Path) -> None:
+def test_reported_limits_are_stored_at_exit(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", ENDS, str(tmp_path)]
     ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, "")

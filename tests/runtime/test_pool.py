@@ -170,7 +170,7 @@ def test_a_call_that_waits_for_a_place_is_made_when_another_map_needs_it() -> No
     assert calls.made.keys() < set(range(20))
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_cache_is_bounded() -> None:
     async def big(row: int) -> list[float]:
         return [float(row)] * 10_000
 
@@ -218,7 +218,7 @@ def test_a_failing_row_is_its_own_outcome() -> None:
     asyncio.run(main())
 
 
-def test_stop_on_error_ends_what_is_in_flight_and_gives_the_failed_row_last() -> None:
+def test_stop_on_error_finishes_running_calls_and_returns_the_failed_row_last() -> None:
     latency = {"bad": 0.01, "slow": 0.1}
     calls = Calls(lambda row: latency.get(str(row), 0.001))
     rows: list[Any] = [0, 1, "slow", "bad", *range(10, 10_000)]
@@ -281,7 +281,7 @@ def test_a_source_that_fails_gives_its_rows_first() -> None:
     assert asyncio.run(main()) == [1, 2]
 
 
-def test_leaving_early_cancels_what_nobody_waits_for() -> None:
+def test_leaving_early_cancels_unneeded_calls() -> None:
     calls = Calls(lambda row: 0.001 if row == 0 else 0.3)
 
     async def main() -> None:

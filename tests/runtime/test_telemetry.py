@@ -56,7 +56,7 @@ def python(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_runs_videos_and_calls_are_told(job_file: Path) -> None:
+def test_runs_videos_and_calls_have_spans(job_file: Path) -> None:
     ended = python(str(ROOT / "tests" / "support" / "traced.py"), str(job_file))
     assert ended.returncode == 0, ended.stderr[-3000:]
     told = json.loads(ended.stdout)

@@ -128,7 +128,7 @@ def test_nearest_by_words_picture_and_sound(spark: Any, library: Library) -> Non
         assert scores == sorted(scores, reverse=True)
 
 
-def test_mistakes_are_told_before_anything_runs(spark: Any, library: Library) -> None:
+def test_mistakes_are_errors_before_execution(spark: Any, library: Library) -> None:
     frame = spark.createDataFrame([("u", [1.0])], "url string, vector array<float>")
     with pytest.raises(SchemaMismatch, match="tl_summarize has no argument colour"):
         tl.summarize("url", colour="red")

@@ -121,7 +121,7 @@ def test_a_stream_into_delta_is_idempotent(registered: Any, library: Library, tm
     assert library.requests("POST /embed") - before == 4
 
 
-def test_the_jars_fit_what_is_installed() -> None:
+def test_the_jars_match_the_installed_versions() -> None:
     conf = delta_conf()
     assert conf["spark.jars.packages"].startswith("io.delta:delta-spark_4.")
     assert conf["spark.sql.extensions"] == "io.delta.sql.DeltaSparkSessionExtension"

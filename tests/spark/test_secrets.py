@@ -122,5 +122,5 @@ def _ours(path: Path) -> bool:
     return path.parent.stat().st_uid == os.getuid() and path.is_file()
 
 
-def test_kinds_are_told_apart(spark: Any, java: Java) -> None:
+def test_sessions_are_classified(spark: Any, java: Java) -> None:
     assert is_connect(spark) == (spark is not java.spark)

@@ -65,7 +65,7 @@ def test_a_search_for_each_query(registered: Any, library: Library) -> None:
 
 
 @pytest.mark.skipif(not hasattr(pyspark.sql.datasource, "In"), reason="Spark 4.0 passes no filters on")
-def test_filters_narrow_what_is_fetched() -> None:
+def test_filters_are_pushed_down() -> None:
     from pyspark.sql.datasource import EqualTo, GreaterThanOrEqual, In
 
     reader = Listing(Worker(Settings(), "scope"), TABLES["videos"], {"filename": "a.mp4"})

@@ -150,7 +150,7 @@ def test_search_in_the_lake_costs_nothing(thousand: Served) -> None:
     assert set(ask(thousand, "api/summary")["costs"]) == {"words", "similar"}
 
 
-def test_a_search_that_nobody_can_answer_says_why(thousand: Served) -> None:
+def test_a_search_without_a_server_has_the_reason(thousand: Served) -> None:
     status, _, body = get(thousand, "api/search", kind="meaning", text="a boat")
     assert status == 409
     assert json.loads(body)["error"]["code"] == "SettingsError"

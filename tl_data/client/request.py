@@ -61,15 +61,15 @@ class Request:
         )
 
     def bucket_addresses(self) -> set[str]:
-        """The addresses of objects in buckets among the URLs of the body."""
+        """The addresses of bucket objects among the URLs of the body."""
         fields = self.form.fields if self.form else {}
         return {url for url in [*_urls(fields), *_urls(self.json)] if is_bucket(url)}
 
     def with_addresses(self, signed: Mapping[str, str]) -> Request:
-        """The same request with other URLs in its body.
+        """The request with other URLs in its body.
 
         Args:
-            signed: by the addresses that they replace.
+            signed: replaced address -> signed URL.
         """
         form = self.form.with_urls(signed) if self.form else None
         return replace(self, json=_replaced(self.json, signed), form=form)
@@ -92,7 +92,7 @@ def _named(value: Any, name: str) -> Iterator[Any]:
 
 
 def _urls(value: Any) -> Iterator[str]:
-    """The texts under names that end in `url`, at any depth."""
+    """The strings under names that end in `url`, at any depth."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if str(name).endswith("url"):

@@ -156,7 +156,7 @@ def test_stems(one: str, other: str) -> None:
     assert stem(one) == stem(other)
 
 
-def test_slips_are_forgiven_in_long_words_only() -> None:
+def test_misspellings_match_in_long_words_only() -> None:
     assert resemblance("revenue", "reveneu") > 0.7
     assert resemblance("invoice", "lnvoice") == 0.9
     assert resemblance("2047", "2O47".lower()) == 0.9

@@ -55,7 +55,7 @@ def test_pictures_have_no_combs(side: int, tmp_path: Path) -> None:
     assert combs(path, side) < 0
 
 
-def test_what_is_measured_is_the_same_as_of_a_progressive_film(tmp_path: Path) -> None:
+def test_measurements_equal_those_of_a_progressive_film(tmp_path: Path) -> None:
     one, two = (
         analyze(film(tmp_path / f"{kind}.mpg", interlaced=kind), tmp_path / str(kind))
         for kind in (True, False)

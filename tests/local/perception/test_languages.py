@@ -55,7 +55,7 @@ def test_the_language_of_a_line(text: str, code: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "12:30", "LH 1907", "Müller GmbH", "Angela Merkel", "Microsoft Excel", "x"]
 )
-def test_what_is_no_language_is_not_told(text: str) -> None:
+def test_texts_without_a_language_get_none(text: str) -> None:
     assert language_of(text)[1] < SURE
 
 

@@ -196,7 +196,7 @@ def rotated(source: Path, target: Path, clockwise: int) -> Path:
     return target
 
 
-def test_sound_alone_is_heard(tmp_path: Path) -> None:
+def test_a_file_with_sound_alone_is_analysed(tmp_path: Path) -> None:
     path = Film(picture=False, layout="stereo", seconds=14).write(tmp_path / "tone.m4a")
     evidence = analyze(path, tmp_path / "out")
     assert (evidence.probe.width, evidence.probe.height, evidence.probe.video_codec) == (0, 0, None)
@@ -206,7 +206,7 @@ def test_sound_alone_is_heard(tmp_path: Path) -> None:
     assert "no picture" in evidence.notes
 
 
-def test_a_file_that_ends_early_is_looked_at_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_a_truncated_file_is_analysed_up_to_its_end(tmp_path: Path) -> None:
     whole = Film(seconds=12, coding={"g": "15"}, options={"movflags": "faststart"}).write(
         tmp_path / "whole.mp4"
     )

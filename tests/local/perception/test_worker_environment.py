@@ -28,7 +28,7 @@ def children() -> set[int]:
     }
 
 
-def test_only_what_is_needed_is_passed() -> None:
+def test_only_allowed_variables_are_passed() -> None:
     given = {"PATH": "/bin", "LANG": "C", "TL_HOME": "/h", "LC_ALL": "C", **dict.fromkeys(SECRETS, "planted")}
     assert worker_environment(given) == {"PATH": "/bin", "LANG": "C", "TL_HOME": "/h", "LC_ALL": "C"}
 

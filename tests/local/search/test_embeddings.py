@@ -171,7 +171,7 @@ def test_an_image_is_near_itself_and_words_for_it() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image", b"\x89PNG\r\n\x1a\n broken"])
-def test_what_is_no_image_is_refused(data: bytes) -> None:
+def test_other_files_than_images_are_refused(data: bytes) -> None:
     with pytest.raises(NotPicture):
         embeddings.embed_image(data)
 

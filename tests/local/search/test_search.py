@@ -169,14 +169,14 @@ def test_readings_as_an_earlier_version_wrote_them_are_searched(tmp_path: Path) 
         "42",
     ],
 )
-def test_what_is_not_there_is_not_found_at_medium(library: Library, text: str) -> None:
+def test_absent_things_stay_below_medium(library: Library, text: str) -> None:
     assert ask(library, text, threshold="medium") == []
 
 
 @pytest.mark.parametrize(
     "text", ["reveneu grew", "revenue by regi0n", "saftey brieflng", "helmut inside the building", "thankyou"]
 )
-def test_slips_of_pen_and_recognisers_are_forgiven(library: Library, text: str) -> None:
+def test_misspellings_and_recognition_errors_match(library: Library, text: str) -> None:
     hits = ask(library, text)
     assert hits
     assert hits[0].video_id in ("sales", "plant")
@@ -245,7 +245,7 @@ def test_only_the_given_videos_are_searched(library: Library) -> None:
     assert ask(library, "red", video_ids=frozenset({"nobody"})) == []
 
 
-def test_a_hit_carries_what_is_said_in_it(library: Library) -> None:
+def test_a_hit_has_its_transcription(library: Library) -> None:
     hit = ask(library, "helmet")[0]
     assert hit.transcription == "All visitors must wear a helmet inside the building."
     assert ask(library, "a red object moving to the left")[0].transcription is None

@@ -129,7 +129,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("profile", "method", "path", "options", "wanted"), ROWS)
-def test_what_is_refused(
+def test_profiles_refuse_what_the_service_refuses(
     apis: dict[str, API],
     profile: str,
     method: str,

@@ -270,7 +270,7 @@ WRONG: list[tuple[str, dict[str, Any], tuple[int, str]]] = [
 
 
 @pytest.mark.parametrize(("path", "change", "wanted"), WRONG)
-def test_what_is_wrong_is_refused(
+def test_invalid_requests_are_refused(
     now: API, asset_id: str, path: str, change: dict[str, Any], wanted: tuple[int, str]
 ) -> None:
     asked = {"video": {"type": "asset_id", "asset_id": asset_id}, "prompt": ASKED}

@@ -32,7 +32,7 @@ def found(library: Library, text: str, index: str = "index") -> list[tuple[str, 
     return [(hit.video_id, hit.start_sec, hit.end_sec) for hit in library.search(Query(index, text))]
 
 
-def test_it_gives_back_what_was_put_in(library: Library) -> None:
+def test_evidence_is_stored_unchanged(library: Library) -> None:
     assert library.videos("index") == list(VIDEOS)
     assert library.evidence("sales") == SALES
     assert library.folder("plant") == "/media/plant"
@@ -165,7 +165,7 @@ def test_killed_in_the_middle_a_video_is_there_whole_or_not_at_all(tmp_path: Pat
     library.close()
 
 
-def test_another_form_on_disk_is_made_anew(tmp_path: Path) -> None:
+def test_columns_in_another_format_are_rebuilt(tmp_path: Path) -> None:
     library = Library(tmp_path / "library.db")
     library.add("index", "sales", SALES)
     before = found(library, "a mostly white picture")
@@ -177,7 +177,7 @@ def test_another_form_on_disk_is_made_anew(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_closed_library_says_so(tmp_path: Path) -> None:
+def test_a_closed_library_raises(tmp_path: Path) -> None:
     import sqlite3
 
     library = Library(tmp_path / "library.db")

@@ -115,7 +115,7 @@ def test_from_one_model_to_another_and_back(film: Path, tmp_path: Path) -> None:
         assert {len(row["vector"]) for row in call(again, "video_vectors", video=video)} == {PLAIN}
 
 
-def test_what_cannot_be_heard_again_says_so_and_stays(tmp_path: Path) -> None:
+def test_a_video_without_its_sound_fails_and_keeps_its_evidence(tmp_path: Path) -> None:
     """Uploaded without a stream, neither file nor stream is kept."""
     home, film = tmp_path / "home", media.plain(tmp_path)
     with engine(home) as before:
@@ -170,7 +170,7 @@ def evidence_of(home: Path, video: str) -> Evidence:
         library.close()
 
 
-def test_what_an_earlier_version_looked_at_is_looked_at_anew(tmp_path: Path) -> None:
+def test_evidence_of_an_earlier_version_is_rebuilt(tmp_path: Path) -> None:
     """From the stream that was kept, or from its URL while that gives the same bytes; else it stays."""
     home = tmp_path / "home"
     text, said = "Bitte halten Sie den Notausgang frei", "Please keep the emergency exit clear."

@@ -60,7 +60,7 @@ def test_uploads_do_not_wait_behind_downloads(
         assert {api.get(f"/tasks/{task_id}").json()["status"] for task_id in slow} == {"validating"}
 
 
-def test_reading_ends_whatever_the_header_says(tmp_path: Path) -> None:
+def test_a_download_ends_despite_a_wrong_length(tmp_path: Path) -> None:
     path = media.write(tmp_path / "long.mkv", times=[0, 14_400, 16_200], audio=None)
     notes: list[str] = []
     began = time.monotonic()

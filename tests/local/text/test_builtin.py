@@ -33,7 +33,7 @@ def seconds(time: str) -> int:
 
 
 @EVERY
-def test_every_quote_was_shown_or_said(evidence: Evidence) -> None:
+def test_every_quote_is_in_the_evidence(evidence: Evidence) -> None:
     known = " | ".join(span.text for span in (*evidence.shown, *evidence.speech))
     texts = [
         builtin.summarize(evidence),

@@ -39,7 +39,7 @@ class Chroma(BaseStore):
             )
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Check the collection's metric and the length of a vector in it, or make the collection."""
+        """Check the collection's metric and the length of a vector in it, or create the collection."""
         space = named(("cosine", "ip", "l2"), shape.metric)
         if self._name in {getattr(c, "name", c) for c in self._client.list_collections()}:
             self._collection = found = self._client.get_collection(self._name, embedding_function=None)

@@ -25,7 +25,7 @@ class LanceDB(BaseStore):
         self._where, self._name, self._table = target.name, target.collection, None
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Open the table, or make it with vectors of a fixed length."""
+        """Open the table, or create it with vectors of a fixed length."""
         if self._name in _names(self._db):
             self._table = self._db.open_table(self._name)
             self._check(shape)

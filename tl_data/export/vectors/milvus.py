@@ -32,7 +32,7 @@ class Milvus(BaseStore):
             self._client = self._library.MilvusClient(target.url(port=19530), token=token)
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Check columns, dimension and metric, or make the collection with an index."""
+        """Check columns, dimension and metric, or create the collection with an index."""
         metric = named(("COSINE", "IP", "L2"), shape.metric)
         types = {f.name: self._type(f.type) for f in shape.fields}
         if self._client.has_collection(self._name):

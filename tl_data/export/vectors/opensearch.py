@@ -39,7 +39,7 @@ class _Index(BaseStore):
         raise NotImplementedError
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Check the mapping, or make the index."""
+        """Check the mapping, or create the index."""
         vector = self._vector(shape)
         if self._client.indices.exists(index=self._name):
             mapping = next(iter(self._client.indices.get_mapping(index=self._name).values()))

@@ -41,7 +41,7 @@ class Oracle(BaseStore):
         self._shape: Shape | None = None
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Check columns and dimension, or make the table."""
+        """Check columns and dimension, or create the table."""
         self._shape = shape
         with self._connection.cursor() as cursor:
             cursor.execute(

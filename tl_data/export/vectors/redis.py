@@ -35,7 +35,7 @@ class Redis(BaseStore):
         self._where, self._name = target.name, target.collection
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Check the index, or make it."""
+        """Check the index, or create it."""
         metric = named(("COSINE", "IP", "L2"), shape.metric)
         try:
             found = self._client.execute_command("FT.INFO", self._name)

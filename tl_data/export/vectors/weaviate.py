@@ -45,7 +45,7 @@ class Weaviate(BaseStore):
         self._name = name[:1].upper() + name[1:]  # as the server writes it
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Check properties, metric and the length of a vector that is there, or make the collection."""
+        """Check properties, metric and the length of a vector that is there, or create the collection."""
         metric = named(("cosine", "dot", "l2-squared"), shape.metric)
         if self._client.collections.exists(self._name):
             collection = self._client.collections.get(self._name)

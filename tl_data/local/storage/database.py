@@ -1,7 +1,7 @@
-"""The engine's state in one SQLite file (WAL): it survives a restart, also `kill -9`.
+"""The engine's state in one SQLite file (WAL), which survives restarts and `kill -9`.
 
-Rows are dicts. Names of tables and columns come from `SCHEMA` alone and every value is a bound parameter, so
-nothing that a user sends becomes part of an SQL statement.
+Rows are dicts. Names of tables and columns come from `SCHEMA`, and every value is a bound parameter, so user
+input never becomes part of an SQL statement.
 """
 
 from __future__ import annotations

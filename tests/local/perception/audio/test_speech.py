@@ -92,7 +92,7 @@ def test_clear_speech_is_mostly_understood_and_has_its_times(tmp_path: Path) -> 
     assert len(heard.seconds) == pytest.approx(at, abs=1)
 
 
-def test_the_same_sound_is_heard_the_same(tmp_path: Path) -> None:
+def test_transcription_is_deterministic(tmp_path: Path) -> None:
     path = record(tmp_path / "speech.wav", [quiet(0.5), say(SENTENCES[1])])
     first, second = speech.listen(path), speech.listen(path)
     assert first.speech == second.speech

@@ -127,7 +127,7 @@ def look(path: Path, folder: Path, chosen: Tiers) -> Evidence:
     return asyncio.run(looked())
 
 
-def test_a_worker_hears_by_it_and_says_so(whisper: Path, sound: Path, tmp_path: Path) -> None:
+def test_a_worker_uses_the_model_and_names_it(whisper: Path, sound: Path, tmp_path: Path) -> None:
     chosen = read_tiers(whisper=str(whisper), environment={})
     evidence = look(sound, tmp_path / "frames", chosen)
     assert evidence.speech_model == chosen.speech_model
@@ -148,7 +148,7 @@ def test_a_model_that_cannot_be_loaded_fails_the_look(whisper: Path, sound: Path
         look(sound, tmp_path / "frames", chosen)
 
 
-def test_what_is_missing_is_named(whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_files_are_named(whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     partly = shutil.copytree(whisper, tmp_path / "partly")
     (partly / "tokenizer.json").unlink()
     with pytest.raises(SettingsError, match=r"tokenizer\.json is missing.*ct2-transformers-converter"):

@@ -104,7 +104,7 @@ def test_direction_of_a_moving_thing(way: tuple[int, int], name: str, plain: boo
     assert 0.001 < amount < 0.1
 
 
-def test_a_thing_as_bright_as_what_is_behind_it_moves() -> None:
+def test_motion_is_found_without_luma_contrast() -> None:
     pink, orange = (245, 115, 175), (250, 135, 20)
     back, front = (int(cv2.cvtColor(np.uint8([[c]]), cv2.COLOR_RGB2GRAY)[0, 0]) for c in (orange, pink))
     assert abs(back - front) < 8  # to brightness alone it is hardly there

@@ -64,7 +64,7 @@ def head_without_a_face() -> Picture:
     ],
     ids=["blank", "a point", "a line", "an oval", "a card", "shelves", "noise"],
 )
-def test_what_is_no_face_is_not_named(picture: Picture) -> None:
+def test_other_objects_are_no_faces(picture: Picture) -> None:
     assert faces(picture) == []
 
 
@@ -100,7 +100,7 @@ def test_faces_are_evidence_for_answers_schemas_and_search(visit: Evidence) -> N
         assert moments(visit, asked)[0].start_sec == pytest.approx(3, abs=0.2), asked
 
 
-def test_that_nobody_was_recognised_is_not_a_count_of_nobody(visit: Evidence) -> None:
+def test_no_recognised_person_is_unknown_not_zero(visit: Evidence) -> None:
     alone = replace(visit, clips=visit.clips[:1])
     assert "No face or person was recognised" in builtin.analyze(alone, "How many people are there?")
     schema = {

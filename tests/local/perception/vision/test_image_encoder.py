@@ -68,7 +68,7 @@ def test_pictures_and_texts_in_every_layout(tmp_path: Path, layout: Layout) -> N
     assert np.abs(alone - together).max() < 1e-6  # padding says nothing
 
 
-def test_what_is_missing_or_broken_is_named(
+def test_missing_or_broken_files_are_named(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     partly = shutil.copytree(folder, tmp_path / "partly")
@@ -169,7 +169,7 @@ def test_an_image_finds_what_the_encoder_sees_alike(library: Library) -> None:
 # ----------------------------------------------------------------------------------- the whole engine
 
 
-def test_a_worker_sees_by_it_and_says_so(folder: Path, tmp_path: Path) -> None:
+def test_a_worker_uses_the_encoder_and_names_it(folder: Path, tmp_path: Path) -> None:
     chosen = read_tiers(clip=str(folder), environment={})
 
     async def looked() -> Evidence:

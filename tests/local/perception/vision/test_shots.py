@@ -147,6 +147,6 @@ def test_clips_fill_the_video_and_have_the_right_length(at: list[float], end: fl
     assert all(stretch.start in at for stretch in made[1:] if stretch.cut)
 
 
-def test_a_long_shot_is_split_and_says_so() -> None:
+def test_a_long_shot_is_split_without_a_cut() -> None:
     made = stretches([20], 24)
     assert [stretch.cut for stretch in made] == [True, False, False, True]

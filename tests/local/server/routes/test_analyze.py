@@ -97,7 +97,7 @@ def test_videos_that_come_with_the_request(
     assert problem(api.post("/analyze", json=ask)) == (400, "video_url_not_accessible")
 
 
-def test_gist_answers_what_was_asked(api: API, indexed: IndexedVideos) -> None:
+def test_gist_returns_the_requested_types(api: API, indexed: IndexedVideos) -> None:
     whole = api.post(
         "/gist", json={"video_id": indexed.videos[0], "types": ["title", "topic", "hashtag"]}
     ).json()

@@ -47,7 +47,7 @@ def test_a_task_answers_what_analyze_does(api: API, indexed: IndexedVideos) -> N
     assert problem(api.post(f"/analyze/tasks/{two['task_id']}/cancel")) == (409, "task_cannot_be_canceled")
 
 
-def test_what_goes_wrong_later_is_told_by_the_task(api: API, files: OddServer) -> None:
+def test_later_errors_are_in_the_task(api: API, files: OddServer) -> None:
     (files.folder / "text.mp4").write_text("no video")
     url = files.url("text.mp4")
     task = api.settled(made(api, video={"type": "url", "url": url}), "/analyze/tasks")

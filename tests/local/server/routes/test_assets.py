@@ -170,7 +170,7 @@ def test_metadata_of_an_asset(api: API, film: Path) -> None:
     assert problem(api.delete(f"/assets/{NOWHERE}/user-metadata")) == (404, "resource_not_exists")
 
 
-def test_what_is_said_in_an_asset(api: API, film: Path, tmp_path: Path) -> None:
+def test_the_transcription_of_an_asset(api: API, film: Path, tmp_path: Path) -> None:
     import wave
 
     from tl_data.demo.speech_synthesis import speak

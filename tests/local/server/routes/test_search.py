@@ -46,7 +46,7 @@ def search(api: API, index_id: str, *fields: Field, text: str | None = "Blue shi
     return api.form("/search", ("index_id", index_id), *more, *asked, *fields)
 
 
-def test_what_was_shown_is_found_in_every_video(api: API, indexed: IndexedVideos) -> None:
+def test_on_screen_text_is_found_in_every_video(api: API, indexed: IndexedVideos) -> None:
     answer = search(api, indexed.index_id, ("include_user_metadata", "true"))
     assert answer.status_code == 200
     body = answer.json()
@@ -195,7 +195,7 @@ def test_bad_searches(
     assert problem(search(api, indexed.index_id, *fields, text=text)) == (400, code)
 
 
-def test_what_is_missing_or_elsewhere(api: API, indexed: IndexedVideos) -> None:
+def test_missing_and_foreign_ids_are_refused(api: API, indexed: IndexedVideos) -> None:
     bare = api.form("/search", ("query_text", "x"))
     assert problem(bare) == (400, "parameter_not_provided")
     assert "index_id, search_options" in bare.json()["message"]
@@ -255,7 +255,7 @@ def test_pictures_find_the_video_they_are_from(api: API, indexed: IndexedVideos,
 
 
 @pytest.mark.parametrize("token", ["garbage", "0", f"{'0' * 8}-0000-0000-0000-{'0' * 12}-1", "a%20b", "%00"])
-def test_tokens_nobody_gave_out(api: API, token: str) -> None:
+def test_forged_page_tokens_are_refused(api: API, token: str) -> None:
     assert problem(api.get(f"/search/{token}")) == (400, "search_page_token_expired")
 
 

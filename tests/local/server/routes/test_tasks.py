@@ -91,7 +91,7 @@ def test_texts_as_file_parts_and_unknown_parts(api: API, bin_id: str) -> None:
         ),
     ],
 )
-def test_what_is_wrong_at_once_is_refused_at_once(
+def test_invalid_requests_are_refused_immediately(
     api: API, bin_id: str, fields: list[tuple[str, object]], code: str
 ) -> None:
     before = api.get("/tasks", params={"index_id": bin_id}).json()["page_info"]["total_results"]
@@ -252,7 +252,7 @@ def refused_while_sending(base_url: str, index_id: str, film: bytes) -> bytes:
         return answer.read()
 
 
-def test_the_same_bytes_are_looked_at_once(api: API, film: Path) -> None:
+def test_identical_files_are_analysed_once(api: API, film: Path) -> None:
     index_id = api.new_index("twins")
     first = api.settled(api.upload(index_id, film)["_id"])
     begun = time.monotonic()

@@ -26,7 +26,7 @@ from tl_data.local.storage.database import new_id
 from tl_data.local.tasks.download import UNREACHABLE, fetch
 
 Block = dict[str, Any]
-MODEL_HEADER = "X-Engine-Model"  # names the model that made the vectors
+MODEL_HEADER = "X-Engine-Model"  # the model of the vectors
 SCOPES = ("clip", "video")
 SOUND_SECONDS = 300.0  # time for the download of a sound or short video
 MAX_SYNC_SEC = 600.0  # longest sound or video of a request that waits for its vectors
