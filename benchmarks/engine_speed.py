@@ -88,7 +88,7 @@ def look(paths: list[Path], workers: int, folder: Path) -> tuple[list[Evidence],
     """What was seen, and the seconds, seconds of CPU and most megabytes of one worker."""
 
     async def run() -> tuple[list[Evidence], dict[str, float]]:
-        pool = WorkerPool(workers, megabytes=MEGABYTES, patience=600)
+        pool = WorkerPool(workers, megabytes=MEGABYTES, stall_seconds=600)
         try:
             await asyncio.gather(*(pool.analyze(paths[0], folder / f"warm-{n}") for n in range(workers)))
             most = 0

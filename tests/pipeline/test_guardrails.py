@@ -180,5 +180,7 @@ def test_a_plan_uses_limits_reported_to_an_earlier_run(
     planned = pipeline.plan(more)
     assert planned.new == 4  # one now, two when the hour is over, one an hour later
     assert planned.seconds == pytest.approx(2 * 3600, abs=90)
-    assert f"2.0 h at the limits as the service told on {datetime.now(UTC):%Y-%m-%d}" in planned.sentence()
+    assert (
+        f"2.0 h at the limits as the service reported on {datetime.now(UTC):%Y-%m-%d}" in planned.sentence()
+    )
     connect(more.load_settings()).close()

@@ -51,7 +51,7 @@ SELECT v.source_key,
        tl_analyze(v.video_id, 'What text is on the screen?') AS screen
 FROM videos v WHERE v.video_id IS NOT NULL ORDER BY v.source_key LIMIT {most}"""
 
-#: Asked of videos that nobody labelled, each of another kind of evidence; none is a sentence of the engine.
+#: Questions for unlabelled videos, each of another kind of evidence.
 GENERAL: tuple[tuple[str, Literal["spoken", "shown", "visible"]], ...] = (
     ("an animal", "visible"), ("a vehicle", "visible"), ("people", "visible"),
     ("one person alone", "visible"),
@@ -59,7 +59,7 @@ GENERAL: tuple[tuple[str, Literal["spoken", "shown", "visible"]], ...] = (
     ("food", "visible"), ("somebody speaks", "spoken"), ("music", "spoken"), ("words on the screen", "shown"),
 )  # fmt: skip
 _FOUND = 46.0  # score of a hit at `medium`
-_SHOWN_VIDEOS = 12  # of which it is told what was recognised
+_SHOWN_VIDEOS = 12  # most videos whose recognised content is printed
 
 JOIN = """\
 SELECT q.question, v.url, c.start_sec, c.end_sec, h.title AS chapter
@@ -151,7 +151,7 @@ def _server(files: Mapping[str, Path], folder: Path) -> FileServer:
     """A server at the folder's own port: the URLs stay the same from run to run, and so does what is known.
 
     Raises:
-        SettingsError: somebody else listens there.
+        SettingsError: the port is in use.
     """
     port = 20_000 + zlib.crc32(str(folder.resolve()).encode()) % 10_000  # below those given out freely
     try:
@@ -234,7 +234,7 @@ def _of_each_kind(questions: list[Question], count: int) -> list[Question]:
 
 
 def _questions(con: duckdb.DuckDBPyConnection, index: str) -> list[Question]:
-    """What can be asked of videos nobody labelled: general questions, first those that find something."""
+    """General questions for unlabelled videos, those with hits first."""
     scored = []
     for text, kind in GENERAL:
         rows: list[tuple[Any, ...]] = con.sql(

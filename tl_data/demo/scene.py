@@ -40,7 +40,7 @@ Camera = Literal["static", "pan left", "pan right", "tilt up", "tilt down", "zoo
 
 @dataclass(frozen=True)
 class Scene:
-    """One shot: what is seen, shown and heard, and for how long.
+    """One shot: its picture, on-screen text, sound and duration.
 
     Colours are names of `COLORS` or (red, green, blue). Positions are fractions of the picture, 0 to 1,
     from its top left corner; `size` is a fraction of its height.

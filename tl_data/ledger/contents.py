@@ -24,7 +24,7 @@ class Contents:
             likely: whether a strong ETag with the length also counts as a digest.
         """
         self._storage, self._likely = storage, likely
-        self._seen: dict[str, str] = {}  # what nobody has named yet, in the order in which it was met here
+        self._seen: dict[str, str] = {}  # digest -> key of contents without a stored key, in order
 
     async def resolve(self, identity: Identity, *, claim: bool) -> Identity:
         """The identity under the key of its content.

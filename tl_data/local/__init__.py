@@ -1,5 +1,5 @@
 """The embedded engine: the same HTTP API as the service, answered by looking at and listening to the video.
 
 It shares no code with the client and is reached over HTTP only. Its stages, each a small module with one
-typed result: evidence (what is seen, shown and heard, with times) -> words -> vectors.
+typed result: evidence (objects, text, speech and sound, with times) -> words -> vectors.
 """

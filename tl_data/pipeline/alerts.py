@@ -393,10 +393,10 @@ async def alert(
         run.reason = f"alerts skipped: they would cost {money}, the budget is {job.budget:g}{gone}"
         chunks = []
     run.rows = run.distinct = sum(len(chunk.videos) for chunk in chunks)
-    told = await asyncio.to_thread(
+    reported = await asyncio.to_thread(
         _reported, lake, {v["content_key"] for c in chunks for v in c.videos.values()}
     )
-    asking = _Asking(session, alerts, report, told, ranked)
+    asking = _Asking(session, alerts, report, reported, ranked)
     with recording(RunAccount(run_id, run.bill)) as account:
         async with run_lease(session.ledger.storage, account, job.folder, prices):
             runs = await asyncio.to_thread(lake.table, RUNS)  # also written by other runs
@@ -426,10 +426,10 @@ class _Asking:
         session: Session,
         alerts: Alerts,
         report: AlertReport,
-        told: dict[tuple[str, str], list[Json]],
+        reported: dict[tuple[str, str], list[Json]],
         ranked: bool,
     ) -> None:
-        self._session, self._report, self._reported = session, report, told
+        self._session, self._report, self._reported = session, report, reported
         self._searches, self._verify = Searches(session, alerts, ranked), alerts.verify
 
     async def ask(self, chunk: Chunk, stop: asyncio.Event) -> tuple[list[Json], list[Json]]:

@@ -474,7 +474,7 @@ prompts = [""]              # one summary each; "" is a plain summary
 # urls = "redacted"         # the columns `url` without signatures, tokens and logins; given: as in the source
 # refresh = true            # after a change of search_model and index: make the old model's vectors anew
 
-# [alerts]                  # saved questions: each is asked once of every video, and told of once
+# [alerts]                  # saved questions: each runs once on every video, each clip is reported once
 # questions = ["a helmet on the floor"]
 # files = "questions.csv"   # ... or a table of them: files, delta, query and database, as in [source]
 # column = "question"       # column with the questions

@@ -79,10 +79,10 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
 def _count(plan: Plan, video: VideoStatus, contents: set[str]) -> None:
     """Add a video. Of several with the same content (keys in `contents`) only one is paid."""
     if video.error is not None:
-        told = refusal(video, video.error)
-        plan.codes[told.code] = plan.codes.get(told.code, 0) + 1
+        refused = refusal(video, video.error)
+        plan.codes[refused.code] = plan.codes.get(refused.code, 0) + 1
         if len(plan.refused) < REFUSALS:
-            plan.refused.append(told)
+            plan.refused.append(refused)
         return
     plan.refreshed += video.kept_of is not None
     if video.identity and video.state != "unchanged":
@@ -110,10 +110,10 @@ def _count(plan: Plan, video: VideoStatus, contents: set[str]) -> None:
         plan.bill.add("analyze", analysis.seconds)
         plan.output_tokens_at_most += analysis.tokens
     for output, error in video.output_errors.items():
-        told = refusal(video, error, output)
-        plan.codes[told.code] = plan.codes.get(told.code, 0) + 1
+        refused = refusal(video, error, output)
+        plan.codes[refused.code] = plan.codes.get(refused.code, 0) + 1
         if len(plan.refused) < REFUSALS:
-            plan.refused.append(told)
+            plan.refused.append(refused)
 
 
 def refusal(video: VideoStatus, error: TLDataError, output: str | None = None) -> Refusal:
@@ -160,7 +160,7 @@ async def _at_the_limits(session: Session, plan: Plan) -> tuple[float | None, da
     settings, storage = session.settings, session.ledger.storage
     memory, budget = LimitStore(storage, settings), Budget(storage, settings.base_url or SERVICE_URL)
     set_ = {dimension: getattr(settings, name) for name, (dimension, _) in PER_MINUTE.items()}
-    now, seconds, heard = time.time(), list[float](), list[float]()
+    now, seconds, reported_at = time.time(), list[float](), list[float]()
     for operation in ("index", "analyze"):
         units = plan.bill.operations.get(operation, Units())
         costs = {"requests": float(units.calls), "minutes": units.video_minutes}
@@ -172,9 +172,9 @@ async def _at_the_limits(session: Session, plan: Plan) -> tuple[float | None, da
         for dimension, allowance in quota_windows(quota_settings(settings), operation, budget):
             if dimension in costs:
                 seconds.append((await allowance.snapshot()).seconds(costs[dimension], now))
-        for dimension, told in (await memory.read(operation)).items():
+        for dimension, snapshot in (await memory.read(operation)).items():
             if dimension in costs and dimension != "tokens" and not set_.get(dimension):
-                seconds.append(told.seconds(costs[dimension], now))
-                heard.append(told.at)
-    as_told = datetime.fromtimestamp(min(heard), UTC) if heard else None
-    return max(seconds, default=None), as_told
+                seconds.append(snapshot.seconds(costs[dimension], now))
+                reported_at.append(snapshot.at)
+    oldest = datetime.fromtimestamp(min(reported_at), UTC) if reported_at else None
+    return max(seconds, default=None), oldest

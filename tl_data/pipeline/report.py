@@ -99,8 +99,10 @@ class Plan:
         """The plan in one sentence."""
         money = self.prices.currency
         tokens = f" (+ at most {self.price_of_tokens:.2f} for written text)" if self.price_of_tokens else ""
-        told = f" as the service told on {self.limits_reported:%Y-%m-%d}" if self.limits_reported else ""
-        time = "" if self.seconds is None else f", {duration(self.seconds)} at the limits{told}"
+        reported = (
+            f" as the service reported on {self.limits_reported:%Y-%m-%d}" if self.limits_reported else ""
+        )
+        time = "" if self.seconds is None else f", {duration(self.seconds)} at the limits{reported}"
         return (
             f"{_count(self.rows, 'row')}, {_count(self.distinct, 'distinct video')}: "
             f"{self.unchanged} unchanged, {self.known + self.attached} known, {self.new} to submit, "
@@ -299,13 +301,13 @@ class Traced(Protocol):
 async def traced(run: Traced) -> Report:
     """Run in a span with the values of the row of the table `runs`."""
     report = run.report
-    with span("tl_data.run", job=report.job, run_id=report.run_id, model=report.model) as told:
+    with span("tl_data.run", job=report.job, run_id=report.run_id, model=report.model) as traced_run:
         try:
             return await run.go()
         finally:
-            told.set(**report.row())
+            traced_run.set(**report.row())
             if report.status not in ("done", "partial"):
-                told.fail(report.reason)
+                traced_run.fail(report.reason)
             # A run that corrects the bill of another one may have negative values. Counters cannot decrease.
             for operation, units in report.bill.operations.items():
                 count("tl_data.video_minutes", max(0.0, units.video_minutes), operation=operation)

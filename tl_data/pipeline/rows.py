@@ -47,22 +47,22 @@ def video_rows(
     ]
 
 
-def error_rows(video: VideoStatus, told: Refusal, error: TLDataError) -> list[dict[str, Any]]:
+def error_rows(video: VideoStatus, refusal: Refusal, error: TLDataError) -> list[dict[str, Any]]:
     """Rows of `errors` for a refused or failed video, or an output of it."""
     failure = Failure.of(error)
     return [
         {
             "source_key": key,
             "url": video.item.urls.get(key, video.item.url),
-            "class": told.kind,
-            "code": told.code,
-            "message": told.message,
-            "retryable": told.retryable,
+            "class": refusal.kind,
+            "code": refusal.code,
+            "message": refusal.message,
+            "retryable": refusal.retryable,
             "http_status": failure.http_status,
             "request_id": failure.request_id,
             "attempt": video.item.attempts.get(key, 0) + 1,
             "content_key": video.identity.content_key if video.identity else None,
-            "output": told.output,
+            "output": refusal.output,
             "failed_at": datetime.now(UTC),
         }
         for key in video.item.keys

@@ -43,7 +43,7 @@ class Viewer:
 
     Args:
         name: what the page calls the lake.
-        settings: of who turns words into vectors; None: nobody does.
+        settings: of the engine or service that embeds texts; None without one.
         base: folder that relative paths of sources are relative to.
         media: folder with copies of the sources.
     """

@@ -107,7 +107,7 @@ def test_a_bad_worker_fails_its_task_only(does: str, says: str, video: Path, tmp
                 await pool.analyze(video, tmp_path / "out", seconds=6)
         assert not pool._all
 
-    run(use, command=worker_that(does), patience=4, megabytes=300)
+    run(use, command=worker_that(does), stall_seconds=4, megabytes=300)
 
 
 def test_cancelling_a_look_ends_its_worker(video: Path, tmp_path: Path) -> None:

@@ -54,13 +54,13 @@ class WorkerPool:
         workers: int,
         *,
         seconds: float = 6 * 3600,
-        patience: float = 180,
+        stall_seconds: float = 180,
         megabytes: int = 2500,
         idle_seconds: float = 60.0,
         command: tuple[str, ...] = (sys.executable, "-m", "tl_data.local.perception.worker_pool"),
         tiers: Tiers | None = None,
     ) -> None:
-        self._seconds, self._patience = seconds, patience
+        self._seconds, self._stall_seconds = seconds, stall_seconds
         self._tiers = tiers or Tiers()
         self._megabytes = megabytes + self._tiers.megabytes
         self._idle_seconds = idle_seconds
@@ -137,7 +137,9 @@ class WorkerPool:
             worker = self._idle.pop() if self._idle else await self._start()
             keep = False
             try:
-                answer = await worker.request(request, on_progress, seconds, self._patience, self._megabytes)
+                answer = await worker.request(
+                    request, on_progress, seconds, self._stall_seconds, self._megabytes
+                )
                 keep = worker.requests < _RENEW and not self._closed
             except (NotVideo, ModelFailed):
                 keep = not self._closed
@@ -191,13 +193,13 @@ class _Worker:
         request: dict[str, str],
         on_progress: Callable[[float], None] | None,
         seconds: float,
-        patience: float,
+        stall_seconds: float,
         megabytes: int,
     ) -> Any:
         self.requests += 1
         self._last_output = time.monotonic()
         answer = asyncio.create_task(self._answer(request, on_progress))
-        watch = asyncio.create_task(self._watch(seconds, patience, megabytes))
+        watch = asyncio.create_task(self._watch(seconds, stall_seconds, megabytes))
         try:
             await asyncio.wait({answer, watch}, return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
@@ -232,7 +234,7 @@ class _Worker:
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         raise WorkerFailed(f"The process that read the file crashed ({how}).")
 
-    async def _watch(self, seconds: float, patience: float, megabytes: int) -> str:
+    async def _watch(self, seconds: float, stall_seconds: float, megabytes: int) -> str:
         """Return the reason as soon as the worker must be ended."""
         began = time.monotonic()
         while True:
@@ -240,8 +242,8 @@ class _Worker:
             now = time.monotonic()
             if now - began > seconds:
                 return f"Analysis of the file took longer than {seconds:g} s."
-            if now - self._last_output > patience:
-                return f"Reading the file made no progress for {patience:g} s."
+            if now - self._last_output > stall_seconds:
+                return f"Reading the file made no progress for {stall_seconds:g} s."
             used = _memory(self.process.pid) >> 20
             if used > megabytes:
                 return f"Reading the file took {used} MB of memory, more than the {megabytes} MB allowed."

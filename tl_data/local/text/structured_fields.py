@@ -272,10 +272,10 @@ class Values:
             shown = []
         for spans in (said, shown):
             sure = sure_languages(spans)
-            heard = [(NAMES[s.language], s) for s in spans if NAMES.get(s.language, "").lower() in sure]
-            if heard:
+            known = [(NAMES[s.language], s) for s in spans if NAMES.get(s.language, "").lower() in sure]
+            if known:
                 return _lasting(
-                    [(name, (s.end_sec - s.start_sec) * s.language_confidence) for name, s in heard]
+                    [(name, (s.end_sec - s.start_sec) * s.language_confidence) for name, s in known]
                 )
         return UNKNOWN
 

@@ -95,10 +95,10 @@ def _chapter_text(chapter: Chapter) -> str:
         rest = [fact for fact in rest if fact.kind != "seen"]
     if not words:  # pictures differ within a chapter: each with its own time
         seen = sorted((f for f in chapter.facts if f.kind == "seen"), key=lambda fact: -fact.weight)[:2]
-        heard = [fact.within(start, end) for fact in rest if fact.kind == "heard"]
+        sounds = [fact.within(start, end) for fact in rest if fact.kind == "heard"]
         if not seen:  # no sentence before it names the time
             return " ".join(answers.timed(fact) for fact in rest)
-        return " ".join([answers.timed(f) for f in sorted(seen, key=when)] + [sentence(t) for t in heard])
+        return " ".join([answers.timed(f) for f in sorted(seen, key=when)] + [sentence(t) for t in sounds])
     text = "; ".join(_lower(fact.within(start, end)).rstrip(".") for fact in words)
     first = sentence(f"{answers.from_to(start, end).capitalize()} {text}")
     return " ".join([first, *(sentence(fact.within(start, end)) for fact in rest[:1])])

@@ -55,11 +55,11 @@ def summary(seconds: Table, start: float, end: float, spoken: float) -> tuple[st
     bands = part[:, _FIRST_BAND:]
     if loud < _SILENT:
         return "silence", round(max(loud, -99.0), 1), bands
-    heard = part[part[:, _LOUD] > _SILENT]
-    if spoken > 0.2 or (spoken > 0.05 and float(heard[:, _VOICE].mean()) > _VOICED):
+    audible = part[part[:, _LOUD] > _SILENT]
+    if spoken > 0.2 or (spoken > 0.05 and float(audible[:, _VOICE].mean()) > _VOICED):
         kind = "speech"
     else:
-        music = float(heard[:, _MUSIC].mean())
+        music = float(audible[:, _MUSIC].mean())
         kind = "" if music < 0 else "music" if music >= _PLAYS else "noise"
     return kind, round(loud, 1), bands
 
