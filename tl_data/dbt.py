@@ -39,15 +39,15 @@ class Plugin(BasePlugin):  # type: ignore[misc]  # dbt-duckdb has no types
         Raises:
             SettingsError: an unknown setting, or an API key that dbt would print.
         """
-        said = {name: value for name, value in plugin_config.items() if value not in (None, "")}
+        config = {name: value for name, value in plugin_config.items() if value not in (None, "")}
         secrets = {value for name, value in os.environ.items() if name.startswith(SECRET)}
-        if "api_key" in said and said["api_key"] not in secrets:
+        if "api_key" in config and config["api_key"] not in secrets:
             raise SettingsError(
                 "api_key is not allowed in profiles.yml, which is shared and printed by dbt. Set "
                 "TL_API_KEY in the environment, or write "
                 f"api_key: \"{{{{ env_var('{SECRET}TL_API_KEY') }}}}\""
             )
-        self.settings = Settings.load(**said)
+        self.settings = Settings.load(**config)
 
     def configure_connection(self, conn: DuckDBPyConnection) -> None:
         """Register the functions on the connection."""

@@ -54,8 +54,8 @@ def speak(text: str, voice: str = "en-us+f2", rate: int = 130, pitch: int = 40) 
         for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, 40), (_GAP, 2)):
             library.espeak_SetParameter(parameter, value, 0)
         library.espeak_SetSynthCallback(callback)
-        said = text.encode()
-        library.espeak_Synth(said, len(said) + 1, 0, _POS_CHARACTER, 0, _UTF8, None, None)
+        encoded = text.encode()
+        library.espeak_Synth(encoded, len(encoded) + 1, 0, _POS_CHARACTER, 0, _UTF8, None, None)
     return (np.concatenate(parts) if parts else np.zeros(0, np.int16)), samples_a_second
 
 

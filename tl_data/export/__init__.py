@@ -20,8 +20,8 @@ __all__ = ["Refused", "Report", "Sink", "Store", "export"]
 class _Callable(ModuleType):
     """`tl_data.export` is the package and, called, the function."""
 
-    def __call__(self, *args: Any, **said: Any) -> list[Report]:
-        return export(*args, **said)
+    def __call__(self, *args: Any, **options: Any) -> list[Report]:
+        return export(*args, **options)
 
 
 sys.modules[__name__].__class__ = _Callable

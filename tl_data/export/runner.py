@@ -322,8 +322,8 @@ class _Run:
                 return self._upsert(store, batch.slice(0, half)) + self._upsert(store, batch.slice(half))
             row = batch.select([n for n in batch.schema.names if n != "vector"]).to_pylist()[0]
             of = str(row.get("video_id") or row.get("source_key") or "")
-            said = " ".join(str(error.__cause__).split())[:500]
-            refused = [Refused(row["id"], "refused_by_target", said, of, row.get("start_sec"))]
+            reason = " ".join(str(error.__cause__).split())[:500]
+            refused = [Refused(row["id"], "refused_by_target", reason, of, row.get("start_sec"))]
         self._refuse(refused)
         return refused
 

@@ -72,8 +72,8 @@ class Target:
     @property
     def style(self) -> str:
         """The options that affect the content of rows, not their place."""
-        said = sorted(self.options.items())
-        return "&".join(f"{k}={v}" for k, v in said if k not in (*WHERE, "table"))
+        options = sorted(self.options.items())
+        return "&".join(f"{k}={v}" for k, v in options if k not in (*WHERE, "table"))
 
     def _named(self, place: str) -> str:
         own = "&".join(f"{k}={v}" for k, v in sorted(self.options.items()) if k in WHERE)
@@ -280,14 +280,14 @@ def kind_of(error: BaseException) -> Literal["full", "lost", "denied", "row"]:
         ),
         None,
     )
-    said = f"{type(error).__name__}: {error}"
-    if status == 507 or _FULL.search(said):
+    text = f"{type(error).__name__}: {error}"
+    if status == 507 or _FULL.search(text):
         return "full"
-    if status in (401, 403) or (status is None and _DENIED.search(said)):
+    if status in (401, 403) or (status is None and _DENIED.search(text)):
         return "denied"
     if status is not None:
         return "lost" if status in (408, 425, 429) or status >= 500 else "row"
-    if isinstance(error, ConnectionError | TimeoutError) or _LOST.search(said):
+    if isinstance(error, ConnectionError | TimeoutError) or _LOST.search(text):
         return "lost"
     if _LOST_TYPE.search(type(error).__name__):
         return "lost"
@@ -296,10 +296,10 @@ def kind_of(error: BaseException) -> Literal["full", "lost", "denied", "row"]:
 
 def stopped(where: str, error: BaseException, kind: str) -> ExportError:
     """The error that ends an export."""
-    said = redacted(" ".join(str(error).split())[:300]) or type(error).__name__
+    text = redacted(" ".join(str(error).split())[:300]) or type(error).__name__
     do = {
         "full": "the target is full. Make room and export again",
         "denied": "the target refuses these credentials. Correct them and export again",
         "lost": "the connection was lost. Export again",
     }.get(kind, "the target refused the request")
-    return ExportError(f"{where}: {do} ({said}). What was sent is remembered.", code=f"target_{kind}")
+    return ExportError(f"{where}: {do} ({text}). What was sent is remembered.", code=f"target_{kind}")

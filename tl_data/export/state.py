@@ -163,5 +163,5 @@ def _at(address: str) -> Storage:
 
 
 def _reworded(error: Exception) -> LakeError:
-    said = str(error).replace("the ledger cannot", "the state of the export cannot be kept: cannot")
-    return LakeError(said.replace(", or name another place with TL_LEDGER", ""))
+    text = str(error).replace("the ledger cannot", "the state of the export cannot be kept: cannot")
+    return LakeError(text.replace(", or name another place with TL_LEDGER", ""))

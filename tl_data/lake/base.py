@@ -56,12 +56,12 @@ def reason(error: BaseException) -> str:
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     text = re.split(r"(?m)^\s*(?:0: |stack backtrace)", text)[0]  # without the stack trace of Rust
     lines = (re.sub(r"\x1b\[\d*m|↳", "", line).strip(" .") for line in text.splitlines())
-    said = ": ".join(line for line in lines if line) or type(error).__name__
-    if re.search(r"(?i)no space left|os error 28|quota exceeded", said):
-        return f"the disk is full. Free some space and run again ({said})"
-    if re.search(r"(?i)permission ?denied|read-?only|access ?denied|os error (13|30)\b|\b403\b", said):
-        return f"no permission. Check the rights, or choose another outputs folder ({said})"
-    return said
+    text = ": ".join(line for line in lines if line) or type(error).__name__
+    if re.search(r"(?i)no space left|os error 28|quota exceeded", text):
+        return f"the disk is full. Free some space and run again ({text})"
+    if re.search(r"(?i)permission ?denied|read-?only|access ?denied|os error (13|30)\b|\b403\b", text):
+        return f"no permission. Check the rights, or choose another outputs folder ({text})"
+    return text
 
 
 def readable(
@@ -78,8 +78,8 @@ def readable(
             for batch in batches:
                 yield upgraded(declared, batch, schema)
         except (OSError, pa.ArrowException) as error:
-            said = reason(error).partition(". Detail:")[0]
-            raise LakeError(f"{where}: a file cannot be read: {said}. {LOST}") from error
+            text = reason(error).partition(". Detail:")[0]
+            raise LakeError(f"{where}: a file cannot be read: {text}. {LOST}") from error
 
     return pa.RecordBatchReader.from_batches(schema, read())
 

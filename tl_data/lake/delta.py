@@ -341,8 +341,8 @@ def _opened(address: str, advice: str = "") -> DeltaTable:
     try:
         table: DeltaTable = deltalake.DeltaTable(address, storage_options=_options())
     except (deltalake.exceptions.DeltaError, OSError) as error:
-        said = f"{address}: is not a readable Delta table: {reason(error)}"
-        raise LakeError(f"{said}. {advice}" if advice else said) from error
+        message = f"{address}: is not a readable Delta table: {reason(error)}"
+        raise LakeError(f"{message}. {advice}" if advice else message) from error
     return table
 
 

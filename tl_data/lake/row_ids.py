@@ -49,11 +49,11 @@ def row_ids(table: str, rows: pa.RecordBatch) -> list[str]:
 def digests(rows: pa.RecordBatch, style: str = "") -> list[bytes]:
     """An 8-byte digest of each row and of the style in which it is exported."""
     plain = [n for n in rows.schema.names if n not in ("id", "vector")]
-    said = rows.select(plain).to_pylist()
+    values = rows.select(plain).to_pylist()
     vectors = _raw(rows.column("vector")) if "vector" in rows.schema.names else [b""] * rows.num_rows
     return [
         hashlib.blake2b(orjson.dumps([style, row], default=str) + vector, digest_size=8).digest()
-        for row, vector in zip(said, vectors, strict=True)
+        for row, vector in zip(values, vectors, strict=True)
     ]
 
 

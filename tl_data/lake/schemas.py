@@ -47,7 +47,9 @@ class LakeSchema:
 
 
 def _columns(*described: tuple[str, pa.DataType, str]) -> pa.Schema:
-    return pa.schema([pa.field(name, kind, metadata={"comment": said}) for name, kind, said in described])
+    return pa.schema(
+        [pa.field(name, kind, metadata={"comment": comment}) for name, kind, comment in described]
+    )
 
 
 def _former(name: str, kind: pa.DataType, now: str) -> tuple[str, pa.DataType, str]:

@@ -109,8 +109,8 @@ class Searches:
         }
 
     def _call(self, given: Json) -> Call:
-        said = sha256(orjson.dumps(given, option=orjson.OPT_SORT_KEYS)).hexdigest()
-        return Call("search", said, model=self._session.vectors_by, scope=SCOPE, keep=BILLED_KEEP)
+        digest = sha256(orjson.dumps(given, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return Call("search", digest, model=self._session.vectors_by, scope=SCOPE, keep=BILLED_KEEP)
 
 
 async def ranks_only(session: Session, alerts: Alerts, index_ids: Sequence[str]) -> bool:
@@ -233,10 +233,10 @@ def saved_questions(job: Job, alerts: Alerts) -> list[str]:
         SchemaMismatch: the column is missing or is not text.
     """
     found: dict[str, None] = {}
-    for number, (_, said) in enumerate(pairs(job.but(source=alerts.questions)), 1):
-        if said is None or not said.strip():
-            raise SettingsError(f"[alerts]: question {number} is {'NULL' if said is None else 'empty'}")
-        found[said.strip()] = None
+    for number, (_, question) in enumerate(pairs(job.but(source=alerts.questions)), 1):
+        if question is None or not question.strip():
+            raise SettingsError(f"[alerts]: question {number} is {'NULL' if question is None else 'empty'}")
+        found[question.strip()] = None
     if not found:
         raise SettingsError("[alerts]: no saved questions")
     return list(found)
@@ -352,7 +352,7 @@ class AlertReport:
     def lines(self) -> list[str]:
         """The report as text: failures and the summary, without the clips."""
         lines = [self.run.reason] if self.run.reason else []
-        lines += [f"failed: {said}" for said in self.failures[:20]]
+        lines += [f"failed: {reason}" for reason in self.failures[:20]]
         lines += [f"{q!r} may match more clips: max_clips was reached" for q in list(self.full)[:20]]
         run = self.run
         return [

@@ -43,8 +43,8 @@ async def refused_before(storage: Storage, identity: Identity, limits: Limits | 
     if body is None:
         return None
     try:
-        said = orjson.loads(body)
-        return MediaRefused(str(said["message"]), str(said["code"]))
+        record = orjson.loads(body)
+        return MediaRefused(str(record["message"]), str(record["code"]))
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
 
@@ -53,9 +53,9 @@ async def remember_refusal(
     storage: Storage, identity: Identity, limits: Limits | None, error: MediaRefused
 ) -> None:
     """Cache the refusal of a content. If it cannot be written, the next run inspects the file again."""
-    said = {"message": str(error.args[0]), "code": error.code, "canonical": identity.canonical}
+    record = {"message": str(error.args[0]), "code": error.code, "canonical": identity.canonical}
     try:
-        await storage.write(_path(identity, limits), orjson.dumps(said))
+        await storage.write(_path(identity, limits), orjson.dumps(record))
     except LedgerError as trouble:
         log.info("a refusal could not be cached: %s", trouble)
 

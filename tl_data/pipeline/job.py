@@ -112,8 +112,8 @@ def _settings() -> dict[str, Any]:
     kinds: dict[str, Any] = {}
     for setting in fields(Settings):
         if setting.name not in KEYS:
-            said = str(setting.type)
-            kind = "integer" if "int" in said else "number" if "float" in said else "string"
+            text = str(setting.type)
+            kind = "integer" if "int" in text else "number" if "float" in text else "string"
             kinds[setting.name] = {"type": kind}
     for name in ABOVE_ZERO:
         kinds[name]["exclusiveMinimum"] = 0
@@ -134,7 +134,7 @@ def check(table: Mapping[str, Any], text: str, where: str) -> None:
     faults = [fault for error in found for fault in _faults(error)]
     faults += [*_source_faults(table), *_question_faults(table)]
     if faults:
-        lines = [f"{where}, line {_line(text, path)}: {said}" for path, said in faults]
+        lines = [f"{where}, line {_line(text, path)}: {fault}" for path, fault in faults]
         raise SettingsError("\n".join(lines))
 
 
@@ -355,8 +355,8 @@ class Job:
                 else str(base / Path(place).expanduser())
             )
 
-        def listed(said: Mapping[str, Any], **more: Any) -> Source:
-            source = dict(said)
+        def listed(table: Mapping[str, Any], **more: Any) -> Source:
+            source = dict(table)
             [kind] = [k for k in KINDS if k in source]
             place = source.pop(kind)
             if kind in ("files", "delta", "folder"):
@@ -421,18 +421,18 @@ class Job:
 
     def failures_allowed(self, videos: int) -> float:
         """The number of failed videos at which a run stops."""
-        said = self.max_failures
-        if said is None:
+        allowed = self.max_failures
+        if allowed is None:
             return float("inf")
-        if isinstance(said, int) and not isinstance(said, bool) and said >= 0:
-            return said
+        if isinstance(allowed, int) and not isinstance(allowed, bool) and allowed >= 0:
+            return allowed
         try:
-            share = float(str(said).removesuffix("%"))
+            share = float(str(allowed).removesuffix("%"))
         except ValueError:
             share = -1.0
-        if not str(said).endswith("%") or not 0 <= share <= 100:
+        if not str(allowed).endswith("%") or not 0 <= share <= 100:
             raise SettingsError(
-                f'max_failures is {said!r}; it must be a count such as 10, or a share such as "5%"'
+                f'max_failures is {allowed!r}; it must be a count such as 10, or a share such as "5%"'
             )
         return videos * share / 100
 

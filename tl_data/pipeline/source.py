@@ -171,13 +171,13 @@ def _readable(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Record
 def _unreadable(job: Job, error: BaseException) -> TLDataError:
     """The error of an unreadable source."""
     lines = [line.strip(" *") for line in str(error).strip().splitlines()]
-    said = " ".join(line for line in lines[:4] if line)[:400]
+    text = " ".join(line for line in lines[:4] if line)[:400]
     place = f"{job.source.section}.{job.source.kind}: {redacted(str(job.source.place))}"
-    if "lock on file" in said or "different configuration" in said:
+    if "lock on file" in text or "different configuration" in text:
         return SourceLocked(
-            f"{place} is locked by another process or connection: {said}. Run again when it is free"
+            f"{place} is locked by another process or connection: {text}. Run again when it is free"
         )
-    return SettingsError(f"{place} cannot be read: {said}")
+    return SettingsError(f"{place} cannot be read: {text}")
 
 
 EXACT = 2.0**53  # from here on, different whole numbers are one DOUBLE

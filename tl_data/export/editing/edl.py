@@ -27,11 +27,11 @@ class _EDL(Folder):
         try:
             made.rate.label(made.start + made.frames)
         except OverflowError:
-            said = "it ends after 24 hours of timecode, which an EDL does not have"
-            return Refused(row["id"], "over_24_hours", said, of)
+            reason = "it ends after 24 hours of timecode, which an EDL does not have"
+            return Refused(row["id"], "over_24_hours", reason, of)
         if len(made.moments) > EVENTS:
-            said = f"{len(made.moments)} moments, where an EDL numbers {EVENTS}"
-            return Refused(row["id"], "too_many_events", said, of)
+            reason = f"{len(made.moments)} moments, where an EDL numbers {EVENTS}"
+            return Refused(row["id"], "too_many_events", reason, of)
         mode = "DROP FRAME" if made.rate.drop else "NON-DROP FRAME"
         return "\n".join([f"TITLE: {made.name[:70]}", f"FCM: {mode}", "", *self.lines(made)]) + "\n"
 

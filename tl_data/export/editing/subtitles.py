@@ -55,8 +55,8 @@ def _letters(lines: tuple[str, ...]) -> int:
 
 def _said(event: Mapping[str, Any]) -> str:
     """The words in one line: an empty line would end a cue, and control characters are no text."""
-    said = event["text"] if event["kind"] == "clips" else event["title"] or event["text"]
-    return " ".join("".join(c if c.isprintable() else " " for c in said or "").split())
+    text = event["text"] if event["kind"] == "clips" else event["title"] or event["text"]
+    return " ".join("".join(c if c.isprintable() else " " for c in text or "").split())
 
 
 def clock(milliseconds: int, mark: str) -> str:
@@ -134,8 +134,8 @@ class _YouTube(Folder):
         if marks and length and length - marks[-1][0] < YOUTUBE_LEAST:
             marks.pop()
         if len(marks) < YOUTUBE_CHAPTERS:
-            said = f"{len(marks)} chapters of ten seconds or more; YouTube shows none below three"
-            return Refused(row["id"], "too_few_chapters", said, row["video_id"] or row["source_key"])
+            text = f"{len(marks)} chapters of ten seconds or more; YouTube shows none below three"
+            return Refused(row["id"], "too_few_chapters", text, row["video_id"] or row["source_key"])
         return "".join(f"{_short(at)} {title[:100]}\n" for at, title in marks)
 
 

@@ -175,9 +175,9 @@ def rate_of(fps: float | None, options: Mapping[str, str]) -> Rate | None:
 def no_rate(row: Mapping[str, Any]) -> Refused:
     """The refusal of a video without a constant frame rate."""
     fps = row["fps"]
-    said = "its frame rate is not known" if not fps else f"{fps:g} fps is no constant standard rate"
+    reason = "its frame rate is not known" if not fps else f"{fps:g} fps is no constant standard rate"
     return Refused(
-        row["id"], "no_frame_rate", f"{said}; name one: ?fps=25", row["video_id"] or row["source_key"]
+        row["id"], "no_frame_rate", f"{reason}; name one: ?fps=25", row["video_id"] or row["source_key"]
     )
 
 

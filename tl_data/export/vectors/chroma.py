@@ -58,9 +58,11 @@ class Chroma(BaseStore):
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
         """One request. Metadata of an existing row is merged by Chroma: NULL removes what was there."""
         assert self._collection is not None
-        said = payloads(rows, nulls=True)
-        documents = [row.pop(DOCUMENT, None) or "" for row in said]
-        self._collection.upsert(ids=ids(rows), embeddings=matrix(rows), metadatas=said, documents=documents)
+        payload_rows = payloads(rows, nulls=True)
+        documents = [row.pop(DOCUMENT, None) or "" for row in payload_rows]
+        self._collection.upsert(
+            ids=ids(rows), embeddings=matrix(rows), metadatas=payload_rows, documents=documents
+        )
         return []
 
     def delete(self, ids: Sequence[str]) -> None:

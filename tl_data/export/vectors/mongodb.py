@@ -48,9 +48,9 @@ class MongoDB(BaseStore):
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
         """One bulk write; the rows that the server refuses do not stop the others."""
         float32 = self._binary.BinaryVectorDtype.FLOAT32
-        found, said = ids(rows), payloads(rows, nulls=True)
+        found, payload_rows = ids(rows), payloads(rows, nulls=True)
         writes = []
-        for id_, vector, payload in zip(found, matrix(rows).tolist(), said, strict=True):
+        for id_, vector, payload in zip(found, matrix(rows).tolist(), payload_rows, strict=True):
             packed = self._binary.Binary.from_vector(vector, float32)
             document = {"_id": id_, "vector": packed, **payload}
             writes.append(self._pymongo.ReplaceOne({"_id": id_}, document, upsert=True))
@@ -60,7 +60,7 @@ class MongoDB(BaseStore):
             faults = error.details.get("writeErrors", [])
             if not faults:  # the write concern failed
                 raise
-            return [_refused(found, said, fault) for fault in faults]
+            return [_refused(found, payload_rows, fault) for fault in faults]
         return []
 
     def delete(self, ids: Sequence[str]) -> None:
@@ -72,11 +72,11 @@ class MongoDB(BaseStore):
         self._client.close()
 
 
-def _refused(found: list[str], said: list[dict[str, Any]], fault: dict[str, Any]) -> Refused:
+def _refused(found: list[str], payload_rows: list[dict[str, Any]], fault: dict[str, Any]) -> Refused:
     number = fault["index"]
     text = str(fault.get("errmsg", "refused"))[:500]
     return Refused(
-        found[number], f"mongodb_{fault.get('code')}", text, str(said[number].get("video_id") or "")
+        found[number], f"mongodb_{fault.get('code')}", text, str(payload_rows[number].get("video_id") or "")
     )
 
 

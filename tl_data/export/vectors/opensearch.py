@@ -71,9 +71,9 @@ class _Index(BaseStore):
 
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
         """One bulk request. Each row has an answer of its own."""
-        found, said = ids(rows), payloads(rows, nulls=False)
+        found, payload_rows = ids(rows), payloads(rows, nulls=False)
         lines: list[dict[str, Any]] = []
-        for id_, vector, payload in zip(found, matrix(rows).tolist(), said, strict=True):
+        for id_, vector, payload in zip(found, matrix(rows).tolist(), payload_rows, strict=True):
             lines += [{"index": {"_index": self._name, "_id": id_}}, {"vector": vector, **payload}]
         answer = self._bulk(lines)
         refused = []
@@ -84,7 +84,7 @@ class _Index(BaseStore):
             if result["status"] >= 300:
                 fault = result.get("error", {})
                 text = f"{fault.get('type')}: {fault.get('reason')}"[:500]
-                of = str(said[number].get("video_id") or "")
+                of = str(payload_rows[number].get("video_id") or "")
                 refused.append(Refused(found[number], f"http_{result['status']}", text, of))
         return refused
 

@@ -64,10 +64,10 @@ class Oracle(BaseStore):
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
         """One array operation and commit; the rows that fail are named by the driver."""
         assert self._shape is not None
-        found, said = ids(rows), payloads(rows, nulls=True)
+        found, payload_rows = ids(rows), payloads(rows, nulls=True)
         values = [
             [id_, array.array("f", vector), *payload.values()]
-            for id_, vector, payload in zip(found, matrix(rows), said, strict=True)
+            for id_, vector, payload in zip(found, matrix(rows), payload_rows, strict=True)
         ]
         with self._connection.cursor() as cursor:
             cursor.setinputsizes(*self._sizes())
@@ -75,7 +75,12 @@ class Oracle(BaseStore):
             faults = cursor.getbatcherrors()
         self._connection.commit()
         return [
-            Refused(found[f.offset], str(f.full_code), f.message, str(said[f.offset].get("video_id") or ""))
+            Refused(
+                found[f.offset],
+                str(f.full_code),
+                f.message,
+                str(payload_rows[f.offset].get("video_id") or ""),
+            )
             for f in faults
         ]
 

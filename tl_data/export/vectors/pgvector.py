@@ -28,14 +28,16 @@ class PgVector(BaseStore):
     def __init__(self, target: Target) -> None:
         self._psycopg, self._sql = imported(EXTRA, "psycopg", "psycopg.sql")
         self.errors = (self._psycopg.Error, OSError)
-        said: dict[str, Any] = {
+        parameters: dict[str, Any] = {
             "host": target.options.get("socket") or target.host or None,
             "port": target.port,
             "user": target.user or None,
             "password": target.password or None,
             "dbname": target.path or None,
         }
-        self._given = {n: v for n, v in said.items() if v is not None}  # the rest is libpq's: PGUSER, .pgpass
+        self._given = {
+            n: v for n, v in parameters.items() if v is not None
+        }  # the rest is libpq's: PGUSER, .pgpass
         self._connection: Any = None
         self._where, self._name = target.name, target.collection
         self._schema = target.options.get("schema", "public")

@@ -57,26 +57,26 @@ class Redis(BaseStore):
         return False
 
     def _index(self, shape: Shape, metric: str) -> list[str]:
-        said = [self._name, "ON", "HASH", "PREFIX", "1", f"{self._name}:", "SCHEMA"]
-        said += ["vector", "VECTOR", "HNSW", "6", "TYPE", "FLOAT32", "DIM", str(shape.dimension)]
-        said += ["DISTANCE_METRIC", metric]
+        command = [self._name, "ON", "HASH", "PREFIX", "1", f"{self._name}:", "SCHEMA"]
+        command += ["vector", "VECTOR", "HNSW", "6", "TYPE", "FLOAT32", "DIM", str(shape.dimension)]
+        command += ["DISTANCE_METRIC", metric]
         for field in shape.fields:
             if field.name in WORDS:
-                said += [field.name, "TEXT"]
+                command += [field.name, "TEXT"]
             elif kind(field.type) in ("number", "count"):
-                said += [field.name, "NUMERIC", "SORTABLE"]
+                command += [field.name, "NUMERIC", "SORTABLE"]
             else:
-                said += [field.name, "TAG", "SEPARATOR", "\x1f"]
-        return said
+                command += [field.name, "TAG", "SEPARATOR", "\x1f"]
+        return command
 
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
         """One round trip. A row takes the place of its former self as a whole."""
-        found, said, vectors = ids(rows), payloads(rows, nulls=False), matrix(rows)
+        found, payload_rows, vectors = ids(rows), payloads(rows, nulls=False), matrix(rows)
         refused = []
         with self._client.pipeline(transaction=False) as pipe:
             for number, id_ in enumerate(found):
                 key = f"{self._name}:{id_}"
-                mapping = {n: _plain(v) for n, v in said[number].items()}
+                mapping = {n: _plain(v) for n, v in payload_rows[number].items()}
                 pipe.delete(key)
                 pipe.hset(key, mapping={"vector": vectors[number].tobytes(), **mapping})
             answers = pipe.execute(raise_on_error=False)
@@ -84,7 +84,7 @@ class Redis(BaseStore):
             if isinstance(answer, Exception):
                 if isinstance(answer, self._server):
                     raise answer
-                of = str(said[number].get("video_id") or "")
+                of = str(payload_rows[number].get("video_id") or "")
                 refused.append(Refused(id_, "refused_by_target", str(answer)[:500], of))
         return refused
 

@@ -40,9 +40,9 @@ class Vespa(BaseStore):
         if self._folder is None or shape.dimension is None:
             return False
         file = Path(self._folder).expanduser() / f"{self._name}.sd"
-        said = schema_text(self._name, shape)
+        text = schema_text(self._name, shape)
         if file.exists():
-            if file.read_text(encoding="utf-8") != said:
+            if file.read_text(encoding="utf-8") != text:
                 raise SchemaMismatch(
                     f"{file} is of another dimension, metric or other fields. Nothing was sent. Name another "
                     "collection, or remove the file and deploy the new one."
@@ -50,17 +50,17 @@ class Vespa(BaseStore):
             return False
         if create:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(said, encoding="utf-8")
+            file.write_text(text, encoding="utf-8")
         return True
 
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
         """One put a document, several at a time over one connection; each has an answer of its own."""
-        said = payloads(rows, nulls=False)
+        payload_rows = payloads(rows, nulls=False)
         documents = [
             {"id": id_, "fields": {"id": id_, "vector": {"values": vector}, **payload}}
-            for id_, vector, payload in zip(ids(rows), matrix(rows).tolist(), said, strict=True)
+            for id_, vector, payload in zip(ids(rows), matrix(rows).tolist(), payload_rows, strict=True)
         ]
-        of = {d["id"]: str(p.get("video_id") or "") for d, p in zip(documents, said, strict=True)}
+        of = {d["id"]: str(p.get("video_id") or "") for d, p in zip(documents, payload_rows, strict=True)}
         return [
             Refused(id_, f"http_{status}", text, of.get(id_, ""))
             for id_, status, text in self._feed(documents, "feed")

@@ -79,15 +79,18 @@ class Weaviate(BaseStore):
 
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
         """One request. An object of the same id is replaced; each has an answer of its own."""
-        found, said = ids(rows), payloads(rows, nulls=False)
+        found, payload_rows = ids(rows), payloads(rows, nulls=False)
         objects = [
             self._object(properties=payload, uuid=id_, vector=vector)
-            for id_, vector, payload in zip(found, matrix(rows).tolist(), said, strict=True)
+            for id_, vector, payload in zip(found, matrix(rows).tolist(), payload_rows, strict=True)
         ]
         answer = self._client.collections.get(self._name).data.insert_many(objects)
         return [
             Refused(
-                found[n], "refused_by_target", str(error.message)[:500], str(said[n].get("video_id") or "")
+                found[n],
+                "refused_by_target",
+                str(error.message)[:500],
+                str(payload_rows[n].get("video_id") or ""),
             )
             for n, error in answer.errors.items()
         ]

@@ -85,44 +85,44 @@ class Dialect:
 
 def _snowflake(dialect: Dialect, load: Load) -> list[str]:
     form = "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE) MATCH_BY_COLUMN_NAME = CASE_SENSITIVE"
-    said, key = [], dialect.quoted("id")
+    statements, key = [], dialect.quoted("id")
     if load.has_rows:
         columns = dialect.columns(load.shape)
         raw = ", ".join(f"{n} {'ARRAY' if t.startswith('VECTOR') else t}" for n, t in columns)
         cast = ", ".join(f"{n}::{t} AS {n}" if t.startswith("VECTOR") else n for n, t in columns)
-        said += [
+        statements += [
             f"CREATE OR REPLACE TEMPORARY TABLE {load.staged} ({raw})",
             f"COPY INTO {load.staged} FROM {load.place}/rows/ {form}",
             dialect.merge(load, f"(SELECT {cast} FROM {load.staged})"),
         ]
     if load.has_gone:
-        said += [
+        statements += [
             f"CREATE OR REPLACE TEMPORARY TABLE {load.staged} ({key} VARCHAR)",
             f"COPY INTO {load.staged} FROM {load.place}/gone/ {form}",
             dialect.delete(load, load.staged),
         ]
-    return said
+    return statements
 
 
 def _bigquery(dialect: Dialect, load: Load) -> list[str]:
-    said = []
+    statements = []
     for kind, wanted in (("rows", load.has_rows), ("gone", load.has_gone)):
         if wanted:
             options = (
                 f"format = 'PARQUET', enable_list_inference = true, uris = ['{load.place}/{kind}/*.parquet']"
             )
-            said.append(f"LOAD DATA OVERWRITE {load.staged} FROM FILES ({options})")
-            said.append((dialect.merge if kind == "rows" else dialect.delete)(load, load.staged))
-    return [*said, f"DROP TABLE IF EXISTS {load.staged}"]
+            statements.append(f"LOAD DATA OVERWRITE {load.staged} FROM FILES ({options})")
+            statements.append((dialect.merge if kind == "rows" else dialect.delete)(load, load.staged))
+    return [*statements, f"DROP TABLE IF EXISTS {load.staged}"]
 
 
 def _databricks(dialect: Dialect, load: Load) -> list[str]:
-    said = []
+    statements = []
     if load.has_rows:
-        said.append(dialect.merge(load, f"parquet.`{load.place}/rows`"))
+        statements.append(dialect.merge(load, f"parquet.`{load.place}/rows`"))
     if load.has_gone:
-        said.append(dialect.delete(load, f"parquet.`{load.place}/gone`"))
-    return said
+        statements.append(dialect.delete(load, f"parquet.`{load.place}/gone`"))
+    return statements
 
 
 DIALECTS: Sequence[Dialect] = (

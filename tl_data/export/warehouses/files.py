@@ -51,10 +51,10 @@ class Files(BaseStore):
         """Write the statement that makes the table, unless it is there: then it must be the same."""
         self._shape = shape
         file = self._folder / shape.table / "create.sql"
-        said = self._dialect.create(self._table(), shape) + ";\n"
+        text = self._dialect.create(self._table(), shape) + ";\n"
         if file.exists():
             empty = shape.table == "vectors" and shape.dimension is None  # it has no dimension to compare
-            if not empty and file.read_text(encoding="utf-8") != said:
+            if not empty and file.read_text(encoding="utf-8") != text:
                 raise SchemaMismatch(
                     f"{file} makes a table of other columns, types or dimension. Nothing was written. Name "
                     "another folder, or remove this one when the table is gone, too."
@@ -62,7 +62,7 @@ class Files(BaseStore):
             return False
         if create:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(said, encoding="utf-8")
+            file.write_text(text, encoding="utf-8")
         return True
 
     def _table(self) -> str:
