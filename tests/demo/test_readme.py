@@ -59,7 +59,7 @@ def test_all_pages_with_python_run() -> None:
 
 def test_there_is_no_block_of_an_unknown_kind() -> None:
     kinds = {kind for page in PAGES.values() for kind, _ in FENCE.findall(page)}
-    assert kinds <= {"python", "sql", "console", "toml", "text"}
+    assert kinds <= {"python", "sql", "console", "toml", "text", "mermaid"}
 
 
 def test_the_readme_fits_on_two_screens() -> None:

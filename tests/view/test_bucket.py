@@ -8,13 +8,13 @@ from pathlib import Path
 import obstore
 from obstore.store import from_url
 
-from tests.ledger.test_s3 import bucket, endpoint
+from tests.ledger.test_s3 import bucket
 from tests.view.conftest import Served, make_lake
 from tests.view.test_view import ask, get
 from tl_data.view.app import Viewer
 from tl_data.view.server import open_lake
 
-__all__ = ["bucket", "endpoint"]  # fixtures
+__all__ = ["bucket"]  # fixtures
 
 
 def test_a_lake_and_its_videos_in_a_bucket(

@@ -243,7 +243,7 @@ def test_broken_timestamps_never_go_back(tmp_path: Path) -> None:
     assert decode.probe(path).duration_sec == pytest.approx(4, abs=0.3)
     assert evidence.probe.duration_sec == pytest.approx(8, abs=0.3)
     assert evidence.clips[-1].end_sec == pytest.approx(evidence.probe.duration_sec, abs=0.01)
-    assert any("its pictures last 8.0 s" in note for note in evidence.notes)
+    assert any("8.0 s" in note for note in evidence.notes)
 
 
 @pytest.mark.parametrize(
