@@ -18,7 +18,7 @@ INSTALL = bin/python -m pip install --quiet --disable-pip-version-check --no-dep
 HASHED = --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-azure test-browser test-export test-fuzz test-pythons test-wheel docs pictures check check-api test-clients format bench bench-engine lock clean
+.PHONY: help demo test test-airflow test-azure test-browser test-export test-fuzz test-pythons test-wheel docs pictures check check-api test-clients format bench bench-engine lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo '              make test-wheel EXTRAS="duckdb media" some of them; with PYTHON=python3.13 on that Python'
 	@echo 'make test-export  exports to the stores themselves, in an environment of their clients (minutes)'
 	@echo 'make check    ruff, mypy and the printed documents'
+	@echo 'make test-airflow  the DAGs under a real Airflow (minutes)'
 	@echo 'make test-azure  objects in Azure: its emulator from npm (minutes)'
 	@echo 'make test-fuzz  600 damaged media files through the header reader, a job and the engine (minutes)'
 	@echo 'make test-clients  the official SDKs of today and of 2025 against the embedded engine (minutes)'
@@ -90,6 +91,10 @@ test-fuzz: $(DEV)/ready
 
 test-clients: $(DEV)/ready
 	TEST_ALL_CLIENTS=1 $(DEV)/bin/python -m pytest --timeout 3600 tests/sdk $(ARGS)
+
+# The DAGs under a scheduler and a triggerer of their own, in an environment of their own.
+test-airflow: $(DEV)/ready
+	TEST_AIRFLOW=1 $(DEV)/bin/python -m pytest --timeout 1800 tests/jobs/test_airflow.py $(ARGS)
 
 # Microsoft's emulator of blob storage, from npm (186 MB).
 AZURITE := build/azurite
