@@ -9,8 +9,8 @@ pool     rows through the pool, each a call that answers with a kilobyte
 duckdb   SELECT tl_embed_text(text) over distinct rows of a table, fetched batch by batch
 job      tl-data run over a table of videos: looked at, indexed, cut into clips and vectors, in Delta tables
 
-`row` is what each further row takes, in bytes. The pool keeps up to 20,000 answers in memory and the others in
-a temporary file, whose page cache is 16 MB: fewer rows than the default would measure how both fill.
+`row` is what each further row takes, in bytes. The pool keeps up to 20,000 answers in memory and the others
+in a temporary file, whose page cache is 16 MB: fewer rows than the default would measure how both fill.
 """
 
 from __future__ import annotations

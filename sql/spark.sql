@@ -198,41 +198,41 @@ SELECT * FROM tl_clips('https://example.com/tour.mp4', index_id => 'demo');
 SELECT * FROM tl_transcript('https://example.com/tour.mp4', index_id => 'demo');
 
 -- tl_filter(video, condition, start_sec => NULL, end_sec => NULL, index_id => NULL)
--- Whether a condition is true of a video or a moment; NULL when it cannot be decided.
+-- Whether a condition is true of a video or a part of it; NULL when it cannot be decided.
 --   gives boolean
 --   video text: URL, path or id of a video, or id of an asset.
 --   condition text: a statement that is true or false, such as "a person wears a helmet". NULL gives NULL.
---   start_sec double: where the moment begins, in seconds; 0 by default
---   end_sec double: where it ends; the part sets the price. NULL is the end
+--   start_sec double: start of the part to judge, in seconds; 0 by default
+--   end_sec double: its end, in seconds; NULL is the end of the video. The length sets the price
 --   index_id text: name or id of an index that a URL or path is indexed into first
 SELECT tl_filter('https://example.com/tour.mp4', 'a person wears a helmet');
 
 -- tl_classify(video, labels, start_sec => NULL, end_sec => NULL, index_id => NULL)
--- The one label that fits a video or a moment best; NULL when none fits or it cannot be decided.
+-- The one label that fits a video or a part of it best; NULL when none fits or it cannot be decided.
 --   gives text
 --   video text: URL, path or id of a video, or id of an asset.
 --   labels list of text: 2 to 100 different texts. NULL gives NULL.
---   start_sec double: where the moment begins, in seconds; 0 by default
---   end_sec double: where it ends; the part sets the price. NULL is the end
+--   start_sec double: start of the part to judge, in seconds; 0 by default
+--   end_sec double: its end, in seconds; NULL is the end of the video. The length sets the price
 --   index_id text: name or id of an index that a URL or path is indexed into first
 SELECT tl_classify('https://example.com/tour.mp4', (SELECT array_agg(v) FROM (VALUES ('cooking'), ('sport'), ('news')) t(v)));
 
 -- tl_classify_multi(video, labels, start_sec => NULL, end_sec => NULL, index_id => NULL)
--- All labels that fit a video or a moment, in sorted order; NULL when it cannot be decided.
+-- All labels that fit a video or a part of it, in sorted order; NULL when it cannot be decided.
 --   gives list of text
 --   video text: URL, path or id of a video, or id of an asset.
 --   labels list of text: 2 to 100 different texts. NULL gives NULL.
---   start_sec double: where the moment begins, in seconds; 0 by default
---   end_sec double: where it ends; the part sets the price. NULL is the end
+--   start_sec double: start of the part to judge, in seconds; 0 by default
+--   end_sec double: its end, in seconds; NULL is the end of the video. The length sets the price
 --   index_id text: name or id of an index that a URL or path is indexed into first
 SELECT tl_classify_multi('https://example.com/tour.mp4', (SELECT array_agg(v) FROM (VALUES ('indoors'), ('machines'), ('people')) t(v)));
 
 -- tl_score(video, what, start_sec => NULL, end_sec => NULL, index_id => NULL)
--- How much of something a video or a moment shows, 0 to 1; NULL when it cannot be decided.
+-- Rate a video or a part of it, 0 to 1; NULL when it cannot be decided.
 --   gives double
 --   video text: URL, path or id of a video, or id of an asset.
 --   what text: what to rate, such as "how crowded the place is". NULL gives NULL.
---   start_sec double: where the moment begins, in seconds; 0 by default
---   end_sec double: where it ends; the part sets the price. NULL is the end
+--   start_sec double: start of the part to judge, in seconds; 0 by default
+--   end_sec double: its end, in seconds; NULL is the end of the video. The length sets the price
 --   index_id text: name or id of an index that a URL or path is indexed into first
 SELECT tl_score('https://example.com/tour.mp4', 'how crowded the place is');

@@ -1,4 +1,4 @@
-"""`python -m tl_data` is `tl-data`."""
+"""`python -m tl_data` runs the `tl-data` command."""
 
 from tl_data.cli.main import main
 

@@ -616,13 +616,13 @@ def filter(
     *,
     settings: Settings | None = None,
 ) -> bool | None:
-    """Whether a condition is true of a video or a moment; NULL when it cannot be decided.
+    """Whether a condition is true of a video or a part of it; NULL when it cannot be decided.
 
     Args:
         video: URL, path or id of a video, or id of an asset.
         condition: a statement that is true or false, such as "a person wears a helmet". NULL gives NULL.
-        start_sec: where the moment begins, in seconds; 0 by default
-        end_sec: where it ends; the part sets the price. NULL is the end
+        start_sec: start of the part to judge, in seconds; 0 by default
+        end_sec: its end, in seconds; NULL is the end of the video. The length sets the price
         index_id: name or id of an index that a URL or path is indexed into first
     """
 @overload
@@ -646,13 +646,13 @@ def classify(
     *,
     settings: Settings | None = None,
 ) -> str | None:
-    """The one label that fits a video or a moment best; NULL when none fits or it cannot be decided.
+    """The one label that fits a video or a part of it best; NULL when none fits or it cannot be decided.
 
     Args:
         video: URL, path or id of a video, or id of an asset.
         labels: 2 to 100 different texts. NULL gives NULL.
-        start_sec: where the moment begins, in seconds; 0 by default
-        end_sec: where it ends; the part sets the price. NULL is the end
+        start_sec: start of the part to judge, in seconds; 0 by default
+        end_sec: its end, in seconds; NULL is the end of the video. The length sets the price
         index_id: name or id of an index that a URL or path is indexed into first
     """
 @overload
@@ -676,13 +676,13 @@ def classify_multi(
     *,
     settings: Settings | None = None,
 ) -> list[str] | None:
-    """All labels that fit a video or a moment, in sorted order; NULL when it cannot be decided.
+    """All labels that fit a video or a part of it, in sorted order; NULL when it cannot be decided.
 
     Args:
         video: URL, path or id of a video, or id of an asset.
         labels: 2 to 100 different texts. NULL gives NULL.
-        start_sec: where the moment begins, in seconds; 0 by default
-        end_sec: where it ends; the part sets the price. NULL is the end
+        start_sec: start of the part to judge, in seconds; 0 by default
+        end_sec: its end, in seconds; NULL is the end of the video. The length sets the price
         index_id: name or id of an index that a URL or path is indexed into first
     """
 @overload
@@ -706,13 +706,13 @@ def score(
     *,
     settings: Settings | None = None,
 ) -> float | None:
-    """How much of something a video or a moment shows, 0 to 1; NULL when it cannot be decided.
+    """Rate a video or a part of it, 0 to 1; NULL when it cannot be decided.
 
     Args:
         video: URL, path or id of a video, or id of an asset.
         what: what to rate, such as "how crowded the place is". NULL gives NULL.
-        start_sec: where the moment begins, in seconds; 0 by default
-        end_sec: where it ends; the part sets the price. NULL is the end
+        start_sec: start of the part to judge, in seconds; 0 by default
+        end_sec: its end, in seconds; NULL is the end of the video. The length sets the price
         index_id: name or id of an index that a URL or path is indexed into first
     """
 @overload

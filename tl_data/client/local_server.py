@@ -4,7 +4,8 @@ One engine serves all processes that share a home folder. Each process holds a s
 and the engine exits when nobody holds it. The kernel releases the lock when the process ends, also after
 `kill -9`, so nothing needs to be cleaned up.
 
-The embedded engine is recognized by a route with its models that the service does not have.
+The embedded engine is recognized by the route `/_engine/tiers`, which lists its models. The service has no
+such route.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 START_SECONDS = 60.0
 #: Longest wait in seconds for an engine with other models to exit.
 OTHER_ENGINE_SECONDS = 15.0
-_TIERS = {
+_MODEL_SETTINGS = {
     "clip": "TL_LOCAL_CLIP",
     "whisper": "TL_LOCAL_WHISPER",
     "objects": "TL_LOCAL_OBJECTS",
@@ -56,11 +57,11 @@ class Engine:
     base_url: str
     pid: int
     home: Path
-    _lease: IO[str]
+    _users_lock: IO[str]
 
     def release(self, *, stop: bool = False) -> None:
         """Release the lock. With `stop`, end the engine and wait up to 10 s until it has exited."""
-        self._lease.close()
+        self._users_lock.close()
         if not stop:
             return
         try:
@@ -74,7 +75,7 @@ class Engine:
 
 
 def engine(home: Path, tiers: Mapping[str, str] | None = None) -> Engine:
-    """Connect to the embedded engine of a home folder. It is started if it does not run.
+    """Connect to the embedded engine of a home folder. Start it if it is not running.
 
     Args:
         home: the folder of its data.
@@ -89,26 +90,26 @@ def engine(home: Path, tiers: Mapping[str, str] | None = None) -> Engine:
     try:
         private_folder(home)
         _wait_for_other_engine(home, wanted)
-        lease = (home / "users.lock").open("a+")
+        users_lock = (home / "users.lock").open("a+")
     except OSError as error:
         raise SettingsError(
             f"cannot use the engine's folder {home}: {error.strerror}. Set TL_HOME to another folder"
         ) from error
-    fcntl.flock(lease, fcntl.LOCK_SH)
+    fcntl.flock(users_lock, fcntl.LOCK_SH)
     # One process starts the engine; the others wait for this lock and then find it running.
     with (home / "start.lock").open("a+") as starting:
         fcntl.flock(starting, fcntl.LOCK_EX)
         if found := _running(home):
-            return Engine(found[0], found[1], home, lease)
+            return Engine(found[0], found[1], home, users_lock)
         try:
-            return _start(home, lease, wanted)
+            return _start(home, users_lock, wanted)
         except BaseException:
-            lease.close()
+            users_lock.close()
             raise
 
 
 def _wait_for_other_engine(home: Path, tiers: Mapping[str, str]) -> None:
-    """Wait until an engine with other models has exited, which it does when its last user has ended."""
+    """Wait until an engine with other models has exited: it exits when the last process that uses it ends."""
     deadline = time.monotonic() + OTHER_ENGINE_SECONDS
     while _running(home) and (other := _model_differences(home, tiers)):
         if time.monotonic() > deadline:
@@ -126,23 +127,27 @@ def _model_differences(home: Path, tiers: Mapping[str, str]) -> str:
     except (FileNotFoundError, orjson.JSONDecodeError):
         return ""
     differing = []
-    for name, setting in _TIERS.items():
-        here, there = tiers.get(setting), running.get(name)
+    for name, setting in _MODEL_SETTINGS.items():
+        wanted_value, running_value = tiers.get(setting), running.get(name)
         if name in ("clip", "whisper", "objects"):
-            here = str(Path(here).expanduser().resolve()) if here else None
+            wanted_value = str(Path(wanted_value).expanduser().resolve()) if wanted_value else None
         elif name == "llm_url":  # the engine appends /v1 where it is missing
-            here = here and here.strip().rstrip("/").removesuffix("/chat/completions")
-            there = there if there == here else there and there.removesuffix("/v1")
+            wanted_value = wanted_value and wanted_value.strip().rstrip("/").removesuffix("/chat/completions")
+            if running_value and running_value != wanted_value:
+                running_value = running_value.removesuffix("/v1")
         elif name == "detector":
-            here = "off" if here and here.lower() == "off" else None
+            wanted_value = "off" if wanted_value and wanted_value.lower() == "off" else None
         elif not running.get("llm_url"):
             continue  # the model has no effect without a URL
-        if here != there:
-            differing.append(f"{setting} is {there or 'not set'} there, {here or 'not set'} here")
+        if wanted_value != running_value:
+            running_text, wanted_text = running_value or "not set", wanted_value or "not set"
+            differing.append(
+                f"{setting} is {running_text} in the running engine, {wanted_text} in this process"
+            )
     return "; ".join(differing)
 
 
-def _start(home: Path, lease: IO[str], tiers: Mapping[str, str]) -> Engine:
+def _start(home: Path, users_lock: IO[str], tiers: Mapping[str, str]) -> Engine:
     for module in _REQUIRED_MODULES:
         if not _importable(module):
             raise MissingExtra(f"the embedded engine needs {module}, which", "local")
@@ -155,7 +160,7 @@ def _start(home: Path, lease: IO[str], tiers: Mapping[str, str]) -> Engine:
     key = secrets.token_urlsafe(32)
     private_file(home / "engine.key", key)
     command = [sys.executable, "-m", "tl_data.local", "--home", str(home), "--port", "0"]
-    command += ["--allow-private", "--allow-files", "--lease", str(home / "users.lock")]
+    command += ["--allow-private", "--allow-files", "--users_lock", str(home / "users.lock")]
     with log.open("ab") as out:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
@@ -168,7 +173,7 @@ def _start(home: Path, lease: IO[str], tiers: Mapping[str, str]) -> Engine:
             # The engine may outlive this process. A return code keeps Popen from warning about it;
             # `Engine.release` waits for the process by its id.
             process.returncode = 0
-            return Engine(found[0], found[1], home, lease)
+            return Engine(found[0], found[1], home, users_lock)
         if process.poll() is not None:
             break
         time.sleep(0.05)
@@ -189,7 +194,7 @@ def _running(home: Path) -> tuple[str, int] | None:
 
 def _alive(pid: int) -> bool:
     try:
-        # A finished child process is a zombie, which kill(0) finds, until waitpid collects it.
+        # Until waitpid collects it, a finished child process is a zombie, and kill(0) still succeeds.
         if os.waitpid(pid, os.WNOHANG)[0] == pid:
             return False
     except ChildProcessError:
@@ -209,9 +214,9 @@ def _importable(module: str) -> bool:
     return find_spec(module) is not None
 
 
-TIERS_PATH = "/_engine/tiers"
-MODEL_PREFIX = "tl-local-"  # of the embedded engine's model names
-AS = " as "  # separates the model that computed a row from the requested one
+MODELS_PATH = "/_engine/tiers"
+MODEL_PREFIX = "tl-local-"  # prefix of the embedded engine's model names
+MODEL_SEPARATOR = " as "  # separates the model that computed a row from the requested one
 
 
 @dataclass(frozen=True)
@@ -219,7 +224,7 @@ class Models:
     """The models of an embedded engine."""
 
     search: str  # for clips, transcripts and vectors
-    analyze: str  # for texts
+    analyze: str  # writes the texts of analyses
     dimension: int  # of the vectors
 
 
@@ -252,8 +257,8 @@ async def models_of(client: Client) -> Models | None:
     Only loopback addresses are requested.
 
     Raises:
-        APIError: the server does not respond. A guess of the models could give other ledger keys than the
-            next run has, and everything would be charged again.
+        APIError: the server does not respond. The models are not guessed: ledger keys contain the model, so
+            that a wrong guess would make the next run repeat and pay for every call.
     """
     parts = urlsplit(client.base_url)
     if not is_loopback(client.base_url):
@@ -261,17 +266,17 @@ async def models_of(client: Client) -> Models | None:
     headers = {"x-api-key": client.key} if client.key else {}
 
     async def attempt() -> Response:
-        answer = await client.transport.send("GET", f"{parts.scheme}://{parts.netloc}{TIERS_PATH}", headers)
+        answer = await client.transport.send("GET", f"{parts.scheme}://{parts.netloc}{MODELS_PATH}", headers)
         if answer.status == 429 or answer.status >= 500:
-            raise error_from(answer.status, answer.headers, answer.body, f"GET {TIERS_PATH}")
+            raise error_from(answer.status, answer.headers, answer.body, f"GET {MODELS_PATH}")
         return answer
 
     answer = await persist(attempt, Repeat.FREELY, client.settings)
     if answer.status == 424:  # a configured model is not usable
-        raise error_from(answer.status, answer.headers, answer.body, f"GET {TIERS_PATH}")
+        raise error_from(answer.status, answer.headers, answer.body, f"GET {MODELS_PATH}")
     tiers = decoded(answer.body) if answer.status == 200 else None
     if tiers and tiers.get("profile", "lenient") != "lenient":
-        return None  # a strict profile acts as the service, so the client uses the API alone
+        return None  # a strict profile imitates the service, so only routes of the API are used
     try:
         return Models(tiers["search_model"], tiers["analyze_model"], tiers["dimension"]) if tiers else None
     except KeyError:
@@ -285,9 +290,13 @@ def made_by(requested: str, local: str | None) -> str:
         requested: the model of the request.
         local: the embedded engine's model; None for the service.
     """
-    return requested if local is None or requested.startswith(MODEL_PREFIX) else f"{local}{AS}{requested}"
+    return (
+        requested
+        if local is None or requested.startswith(MODEL_PREFIX)
+        else f"{local}{MODEL_SEPARATOR}{requested}"
+    )
 
 
 def requested_model(name: str) -> str:
     """The requested model in a name from `made_by`."""
-    return name.rpartition(AS)[2]
+    return name.rpartition(MODEL_SEPARATOR)[2]

@@ -55,17 +55,21 @@ class Scene:
     shape: Shape | None = None
     color: str | Color = "red"
     size: float = 0.24
-    path: tuple[tuple[float, float], ...] = ((0.5, 0.62),)  # the shape goes along these points, evenly
+    path: tuple[tuple[float, float], ...] = (
+        (0.5, 0.62),
+    )  # the shape moves along these points, with equal time per segment
     camera: Camera = "static"
-    amount: float = 0.18  # how far the camera goes: a share of the picture
+    camera_amount: float = (
+        0.18  # distance of a pan or tilt, or change of a zoom, as a fraction of the picture
+    )
     tone: float = 0.0  # Hz of a soft chord under the scene; 0 for none
 
 
 def painter(scene: Scene, width: int, height: int) -> Callable[[float], Picture]:
     """A function that draws the scene at `progress`, 0 to 1, as a height x width x 3 RGB picture.
 
-    What does not change is drawn once: the backdrop, larger than the frame by what the camera needs, and
-    the text, which the camera does not move.
+    What does not change is drawn once: the backdrop, with a margin for camera movement, and the text, which
+    the camera does not move.
     """
     backdrop = _backdrop(scene, width, height)
     band = _text(scene, width, height)
@@ -84,15 +88,15 @@ def _rgb(color: str | Color) -> Color:
     return COLORS[color] if isinstance(color, str) else color
 
 
-def _shade(color: Color, by: float) -> Color:
-    """Darker below 1, lighter above."""
-    red, green, blue = (max(0, min(255, round(c * by))) for c in color)
+def _shade(color: Color, factor: float) -> Color:
+    """Scale the brightness: a factor below 1 is darker."""
+    red, green, blue = (max(0, min(255, round(c * factor))) for c in color)
     return red, green, blue
 
 
 def _backdrop(scene: Scene, width: int, height: int) -> Picture:
-    """The background with a margin on each side for the camera; always with some detail to move."""
-    margin = scene.amount if scene.camera != "static" else 0.0
+    """The background with a margin on each side. It has detail, so that camera movement is visible."""
+    margin = scene.camera_amount if scene.camera != "static" else 0.0
     w, h = round(width * (1 + 2 * margin)), round(height * (1 + 2 * margin))
     base = _rgb(scene.background)
     ramp = np.linspace(1.06, 0.9, h)[:, None, None]
@@ -179,17 +183,17 @@ def _camera(backdrop: Picture, scene: Scene, progress: float, width: int, height
     if scene.camera == "static":
         return backdrop.copy()
     h, w = backdrop.shape[:2]
-    kind, _, way = scene.camera.partition(" ")
-    along = 2 * progress - 1  # -1 to 1
+    kind, _, direction = scene.camera.partition(" ")
+    offset = 2 * progress - 1  # -1 to 1
     scale, x, y = 1.0, 0.0, 0.0
     if kind == "zoom":
-        wide, narrow = 1 + 2 * scene.amount, 1 / (1 + scene.amount)
-        along = progress if way == "in" else 1 - progress
-        scale = wide * (narrow / wide) ** along
+        wide, narrow = 1 + 2 * scene.camera_amount, 1 / (1 + scene.camera_amount)
+        zoom_progress = progress if direction == "in" else 1 - progress
+        scale = wide * (narrow / wide) ** zoom_progress
     elif kind == "pan":
-        x = along * (1 if way == "right" else -1) * width * scene.amount
+        x = offset * (1 if direction == "right" else -1) * width * scene.camera_amount
     else:
-        y = along * (1 if way == "down" else -1) * height * scene.amount
+        y = offset * (1 if direction == "down" else -1) * height * scene.camera_amount
     left, top = w / 2 + x - width * scale / 2, h / 2 + y - height * scale / 2
     matrix = np.array([[scale, 0, left], [0, scale, top]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -202,9 +206,9 @@ def _camera(backdrop: Picture, scene: Scene, progress: float, width: int, height
 def _along(path: tuple[tuple[float, float], ...], progress: float) -> tuple[float, float]:
     if len(path) == 1:
         return path[0]
-    at = min(progress, 0.9999) * (len(path) - 1)
-    (x0, y0), (x1, y1) = path[int(at)], path[int(at) + 1]
-    return x0 + (x1 - x0) * (at % 1), y0 + (y1 - y0) * (at % 1)
+    position = min(progress, 0.9999) * (len(path) - 1)
+    (x0, y0), (x1, y1) = path[int(position)], path[int(position) + 1]
+    return x0 + (x1 - x0) * (position % 1), y0 + (y1 - y0) * (position % 1)
 
 
 def _shape(frame: Picture, scene: Scene, progress: float) -> None:
@@ -220,15 +224,15 @@ def _shape(frame: Picture, scene: Scene, progress: float) -> None:
     elif scene.shape == "bars":
         for i in range(5):
             tall = radius * 2 * (0.3 + 0.17 * i) * min(1.0, 0.2 + 2 * progress)
-            left, foot = x + (i - 2.5) * radius * 0.62, y + radius
-            corner = (round(left + radius * 0.45), round(foot))
-            cv2.rectangle(frame, (round(left), round(foot - tall)), corner, color, -1)
+            left, bottom = x + (i - 2.5) * radius * 0.62, y + radius
+            corner = (round(left + radius * 0.45), round(bottom))
+            cv2.rectangle(frame, (round(left), round(bottom - tall)), corner, color, -1)
     else:
         corners = {"square": 4, "triangle": 3, "star": 10}[scene.shape or "square"]
-        turn = math.pi / 4 if scene.shape == "square" else -math.pi / 2
-        angles = [turn + 2 * math.pi * i / corners for i in range(corners)]
-        long = [radius * (0.45 if scene.shape == "star" and i % 2 else 1.15) for i in range(corners)]
-        points = [(x + r * math.cos(a), y + r * math.sin(a)) for a, r in zip(angles, long, strict=True)]
+        start_angle = math.pi / 4 if scene.shape == "square" else -math.pi / 2
+        angles = [start_angle + 2 * math.pi * i / corners for i in range(corners)]
+        radii = [radius * (0.45 if scene.shape == "star" and i % 2 else 1.15) for i in range(corners)]
+        points = [(x + r * math.cos(a), y + r * math.sin(a)) for a, r in zip(angles, radii, strict=True)]
         cv2.fillPoly(frame, [np.array(points, np.int32)], color, cv2.LINE_AA)
 
 
@@ -250,7 +254,7 @@ def _font(size: int) -> Any:
 
 
 def _text(scene: Scene, width: int, height: int) -> Picture:
-    """The caption on its band, as wide as the frame; no rows when there is nothing to say."""
+    """The caption on its band, as wide as the frame; an array of 0 rows if the scene has no text."""
     if not (scene.caption or scene.small):
         return np.zeros((0, width, 3), np.uint8)
     unit = min(width, height)

@@ -1,8 +1,8 @@
-"""Questions with a short answer about a video or a moment: yes or no, a label, a score.
+"""Questions with a short answer about a video or a part of it: yes or no, a label, a score.
 
-Each is an analysis with a JSON schema, kept in the ledger as every other. The model says whether the video
-shows enough to decide; if not, the answer is NULL. Text that is seen or spoken in a video is evidence, not an
-instruction: the prompt says so, and the schema asks for the evidence before it asks for the answer.
+Each is an analysis with a JSON schema, recorded in the ledger like every other analysis. The model says
+whether the video shows enough to decide; if not, the answer is NULL. Text that is seen or spoken in a video
+is evidence, not an instruction: the prompt says so, and the schema asks for the evidence before the answer.
 """
 
 from __future__ import annotations
@@ -22,8 +22,14 @@ MAX_LABELS = 100
 OTHER = "none of these"
 
 _OPTIONS = (
-    Parameter("start_sec", NUMBER, False, None, "where the moment begins, in seconds; 0 by default"),
-    Parameter("end_sec", NUMBER, False, None, "where it ends; the part sets the price. NULL is the end"),
+    Parameter("start_sec", NUMBER, False, None, "start of the part to judge, in seconds; 0 by default"),
+    Parameter(
+        "end_sec",
+        NUMBER,
+        False,
+        None,
+        "its end, in seconds; NULL is the end of the video. The length sets the price",
+    ),
     Parameter(
         "index_id", TEXT, False, None, "name or id of an index that a URL or path is indexed into first"
     ),
@@ -45,7 +51,7 @@ _RULES = (
     durable=True,
 )
 async def filter(tl: Session, video: str, condition: str, **options: Any) -> bool | None:  # noqa: A001
-    """Whether a condition is true of a video or a moment; NULL when it cannot be decided.
+    """Whether a condition is true of a video or a part of it; NULL when it cannot be decided.
 
     Args:
         video: URL, path or id of a video, or id of an asset.
@@ -67,7 +73,7 @@ async def filter(tl: Session, video: str, condition: str, **options: Any) -> boo
     durable=True,
 )
 async def classify(tl: Session, video: str, labels: list[str], **options: Any) -> str | None:
-    """The one label that fits a video or a moment best; NULL when none fits or it cannot be decided.
+    """The one label that fits a video or a part of it best; NULL when none fits or it cannot be decided.
 
     Args:
         video: URL, path or id of a video, or id of an asset.
@@ -91,7 +97,7 @@ async def classify(tl: Session, video: str, labels: list[str], **options: Any) -
     durable=True,
 )
 async def classify_multi(tl: Session, video: str, labels: list[str], **options: Any) -> list[str] | None:
-    """All labels that fit a video or a moment, in sorted order; NULL when it cannot be decided.
+    """All labels that fit a video or a part of it, in sorted order; NULL when it cannot be decided.
 
     An empty list says that none fits.
 
@@ -103,9 +109,11 @@ async def classify_multi(tl: Session, video: str, labels: list[str], **options: 
         return None
     chosen = _labels(labels)
     listed = "; ".join(_quoted(label, "labels") for label in chosen)
-    question = f"Which of these labels fit? List each that does; list none if none does. Labels: {listed}"
-    kind = {"type": "array", "items": {"type": "string", "enum": chosen}}
-    answer = await _decide(tl, video, question, kind, options)
+    question = (
+        f"Which of these labels fit? List each that fits; return an empty list if none fits. Labels: {listed}"
+    )
+    answer_schema = {"type": "array", "items": {"type": "string", "enum": chosen}}
+    answer = await _decide(tl, video, question, answer_schema, options)
     return [label for label in chosen if label in answer] if isinstance(answer, list) else None
 
 
@@ -118,7 +126,7 @@ async def classify_multi(tl: Session, video: str, labels: list[str], **options: 
     durable=True,
 )
 async def score(tl: Session, video: str, what: str, **options: Any) -> float | None:
-    """How much of something a video or a moment shows, 0 to 1; NULL when it cannot be decided.
+    """Rate a video or a part of it, 0 to 1; NULL when it cannot be decided.
 
     Args:
         video: URL, path or id of a video, or id of an asset.
@@ -126,9 +134,7 @@ async def score(tl: Session, video: str, what: str, **options: Any) -> float | N
     """
     if what is None:
         return None
-    question = (
-        f"Rate the video from 0 (not at all) to 100 (as much as can be). To rate: {_quoted(what, 'what')}"
-    )
+    question = f"Rate the video from 0 (not at all) to 100 (the maximum). Rate this: {_quoted(what, 'what')}"
     schema = {"type": "integer", "minimum": 0, "maximum": 100}
     answer = await _decide(tl, video, question, schema, options)
     if isinstance(answer, bool) or not isinstance(answer, int | float) or not 0 <= answer <= 100:
@@ -137,22 +143,22 @@ async def score(tl: Session, video: str, what: str, **options: Any) -> float | N
 
 
 async def _decide(
-    tl: Session, video: str, question: str, kind: Mapping[str, Any], options: Mapping[str, Any]
+    tl: Session, video: str, question: str, answer_schema: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Any:
     """The answer, or None if the model cannot decide from the video.
 
     Raises:
-        SchemaMismatch: the moment is empty.
+        SchemaMismatch: `end_sec` is not greater than `start_sec`.
     """
     start, end = options.get("start_sec"), options.get("end_sec")
     if start is not None and end is not None and end <= start:
-        raise SchemaMismatch(f"the moment ends at {end:g} s, which is not after its start at {start:g} s")
+        raise SchemaMismatch(f"end_sec ({end:g}) must be greater than start_sec ({start:g})")
     schema = {
         "type": "object",
         "properties": {
             "evidence": {"type": "string"},
             "decidable": {"type": "boolean"},
-            "answer": dict(kind),
+            "answer": dict(answer_schema),
         },
         "required": ["evidence", "decidable"],
     }
@@ -168,7 +174,7 @@ async def _decide(
 
 
 def _quoted(text: str, name: str) -> str:
-    """A text of the caller as one JSON string, so that it cannot end its own sentence."""
+    """A text of the caller as one JSON string, so that quotes in it cannot escape into the prompt."""
     if not text.strip():
         raise SchemaMismatch(f"{name} is empty")
     return orjson.dumps(text.strip()).decode()
@@ -178,7 +184,7 @@ def _labels(labels: list[str]) -> list[str]:
     """The labels in sorted order, so that the same set has one ledger key.
 
     Raises:
-        SchemaMismatch: fewer than two, more than a hundred, an empty or a double one, or the reserved one.
+        SchemaMismatch: fewer than 2 or more than 100 labels, or one that is empty, a duplicate or reserved.
     """
     found = [label.strip() if isinstance(label, str) else "" for label in labels]
     if not 2 <= len(found) <= MAX_LABELS:

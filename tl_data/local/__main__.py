@@ -26,12 +26,12 @@ from typing import IO, Any, get_args
 
 import uvicorn
 
-# Searches run concurrently: one core for each is faster than all cores for all. NumPy reads it when imported.
+# Searches run concurrently: one thread per search is faster than many. NumPy reads this variable at import.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from tl_data.errors import SettingsError
 from tl_data.local import weights
-from tl_data.local.config import API_VERSION, PREFIX, Config, Statuses
+from tl_data.local.config import API_VERSION, PREFIX, STATUSES, Config, Statuses
 from tl_data.local.errors import APIProblem
 from tl_data.local.models import read_tiers
 from tl_data.local.profiles import NAMES, PROFILES
@@ -45,7 +45,7 @@ from tl_data.local.tasks.reindex import plan_of
 
 SHUTDOWN_SEC = 15.0  # time limit of a graceful shutdown
 ASSET_DELAY_SEC = 1.0  # default of profiles whose assets are not ready at once
-LEASE_GRACE_SEC = 10.0  # after the start, before an unheld lease ends the engine
+LEASE_GRACE_SEC = 10.0  # the engine runs at least this long, also if no process holds the lease
 
 
 def read_options(arguments: list[str] | None = None) -> Config:
@@ -62,7 +62,7 @@ def read_options(arguments: list[str] | None = None) -> Config:
     option(
         "--api-key",
         default=os.environ.get("TL_ENGINE_API_KEY"),
-        help="the key that clients must send; better set TL_ENGINE_API_KEY: other users see the command line",
+        help="the key that clients must send; prefer TL_ENGINE_API_KEY: other users can see the command line",
     )
     option("--faults", type=Path, help="TOML or JSON file of faults to inject")
     option("--plan", choices=sorted(PLANS), help="plan whose rate limits apply; default: no limits")
@@ -86,13 +86,14 @@ def read_options(arguments: list[str] | None = None) -> Config:
         "--profile",
         choices=NAMES,
         default=os.environ.get("TL_ENGINE_PROFILE") or "lenient",
-        help="answer and refuse as the service of today or of 2025; lenient accepts the requests of both",
+        help="version of the service to imitate; lenient accepts the requests of both",
     )
     option(
         "--statuses",
         choices=get_args(Statuses),
         default="chosen",
-        help="success statuses where the documents of the service disagree",
+        help="status of task creation and of updates, on which the documents of the service disagree: "
+        + ", ".join(f"{name} ({created}, {updated})" for name, (created, updated) in STATUSES.items()),
     )
     option("--page-token-seconds", type=float, default=900.0, help="lifetime of the page tokens of a search")
     option("--batch-seconds", type=float, default=86400.0, help="lifetime of a batch of analyses")
@@ -101,9 +102,11 @@ def read_options(arguments: list[str] | None = None) -> Config:
         type=float,
         default=None,
         metavar="SECONDS",
-        help="least time that an asset is processing (default: 1 with --profile today, else 0)",
+        help="minimum time in status processing (default: 1 with --profile today, else 0)",
     )
-    option("--embed-task-seconds", type=float, default=7 * 86400.0, help="retention of the vectors of tasks")
+    option(
+        "--embed-task-seconds", type=float, default=7 * 86400.0, help="how long embeddings of tasks are kept"
+    )
     option("--max-video-bytes", type=int, default=2 << 30, help="largest accepted video")
     option("--download-seconds", type=float, default=1800.0, help="time limit of the download of one video")
     option("--look-seconds", type=float, default=3600.0, help="time limit of the analysis of one video")
@@ -168,11 +171,11 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Shut down gracefully on SIGTERM and Ctrl-C, with exit code 0."""
         signals = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self.handle_exit) for number in signals}
+        previous_handlers = {number: signal.signal(number, self.handle_exit) for number in signals}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous_handlers.items():
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -200,7 +203,7 @@ class Server(uvicorn.Server):
         new_file.replace(self.file)
         sys.stdout.write(f"tl_data engine: {self.base_url}\n")
         for reason in filter(None, (tiers.missing_object_models, tiers.missing_speech_model)):
-            sys.stdout.write(f"tl_data engine: off: {reason}\n")
+            sys.stdout.write(f"tl_data engine: disabled: {reason}\n")
         sys.stdout.flush()
         if self._options.lease:
             self._lease_watch = asyncio.create_task(self._until_unused(self._options.lease))
@@ -213,7 +216,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _until_unused(self, lease: Path) -> None:
-        """Shut down after two seconds without a process that holds the lease and without work."""
+        """Shut down once the queue is idle and no process has held the lease for two seconds."""
         started, free_checks = time.monotonic(), 0
         with lease.open("a+") as file:
             while not self.should_exit:
@@ -247,18 +250,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the engine until it is stopped; returns 0, or 2 if it cannot start."""
     options = read_options(arguments)
     if "--describe" in (sys.argv[1:] if arguments is None else arguments):
-        sys.stdout.write(json.dumps(_described(options)) + "\n")
+        sys.stdout.write(json.dumps(_describe(options)) + "\n")
         return 0
     os.umask(0o077)  # data of videos is readable by this user alone
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         options.home.mkdir(parents=True, exist_ok=True)
-        options.home.chmod(0o700)  # also a folder of an earlier version
+        options.home.chmod(0o700)  # earlier versions created it readable by others
         lock = (options.home / "engine.lock").open("a+")
     except OSError as error:
         return _fail(f"cannot use the folder {options.home}: {error.strerror}; choose another with --home")
     with lock, contextlib.ExitStack() as stack:
-        if not _locked(lock, options.home):
+        if not _acquire_lock(lock, options.home):
             return _fail(f"another engine already uses {options.home}")
         try:
             app = make_app(options)
@@ -281,7 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _locked(lock: IO[str], home: Path) -> bool:
+def _acquire_lock(lock: IO[str], home: Path) -> bool:
     """Take the lock of a home folder, waiting for an engine that is shutting down; False if one runs."""
     deadline = time.monotonic() + SHUTDOWN_SEC + 5
     while not _try_lock(lock):
@@ -292,12 +295,13 @@ def _locked(lock: IO[str], home: Path) -> bool:
     return True
 
 
-def _described(options: Config) -> dict[str, Any]:
+def _describe(options: Config) -> dict[str, Any]:
     """The active models, and the videos of this folder that other models analyzed."""
     description: dict[str, Any] = {
         "profile": options.profile.name,
         "stages": options.tiers.stages(),
         "search_model": options.tiers.search_model,
+        # Installed models whose files fail the check of their SHA-256.
         "weights": [
             found
             for model in weights.MODELS

@@ -25,7 +25,7 @@ TYPES = {
 
 
 class Oracle(BaseStore):
-    """One table."""
+    """Writes rows to one Oracle table."""
 
     def __init__(self, target: Target) -> None:
         [self._library] = imported(EXTRA, "oracledb")
@@ -37,7 +37,7 @@ class Oracle(BaseStore):
         self._connection = self._library.connect(
             user=target.user, password=password, dsn=dsn, tcp_connect_timeout=20
         )
-        self._where, self._name = target.name, target.collection
+        self._target, self._table = target.name, target.collection
         self._shape: Shape | None = None
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
@@ -46,37 +46,39 @@ class Oracle(BaseStore):
         with self._connection.cursor() as cursor:
             cursor.execute(
                 "SELECT column_name, data_type, vector_info FROM user_tab_columns WHERE table_name = :1",
-                [self._name],
+                [self._table],
             )
-            there = {name: (type_, info) for name, type_, info in cursor.fetchall()}
-            if there:
+            columns = {name: (type_, info) for name, type_, info in cursor.fetchall()}
+            if columns:
                 for name in ("id", *shape.fields.names):
-                    same(f"column {name}", "there" if name in there else "missing", "there", self._where)
+                    if name not in columns:
+                        text = f"{self._target}: the column {name} is missing in the table {self._table}"
+                        raise SettingsError(f"{text}. Add it, or export to another table")
                 if shape.dimension is not None:
-                    info = str(there.get("vector", ("", "missing"))[1])
+                    info = str(columns.get("vector", ("", "missing"))[1])
                     length = re.search(r"VECTOR\((\d+)", info)
-                    same("dimension", int(length[1]) if length else info, shape.dimension, self._where)
+                    same("dimension", int(length[1]) if length else info, shape.dimension, self._target)
                 return False
             if create and shape.dimension is not None:
-                cursor.execute(create_table(self._name, shape))
+                cursor.execute(create_table(self._table, shape))
         return True
 
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
-        """One array operation and commit; the rows that fail are named by the driver."""
+        """One array operation and one commit. The driver reports the rows that fail."""
         assert self._shape is not None
-        found, payload_rows = ids(rows), payloads(rows, nulls=True)
+        row_ids, payload_rows = ids(rows), payloads(rows, nulls=True)
         values = [
             [id_, array.array("f", vector), *payload.values()]
-            for id_, vector, payload in zip(found, matrix(rows), payload_rows, strict=True)
+            for id_, vector, payload in zip(row_ids, matrix(rows), payload_rows, strict=True)
         ]
         with self._connection.cursor() as cursor:
-            cursor.setinputsizes(*self._sizes())
-            cursor.executemany(merge(self._name, self._shape), values, batcherrors=True)
+            cursor.setinputsizes(*self._bind_types())
+            cursor.executemany(merge(self._table, self._shape), values, batcherrors=True)
             faults = cursor.getbatcherrors()
         self._connection.commit()
         return [
             Refused(
-                found[f.offset],
+                row_ids[f.offset],
                 str(f.full_code),
                 f.message,
                 str(payload_rows[f.offset].get("video_id") or ""),
@@ -84,8 +86,8 @@ class Oracle(BaseStore):
             for f in faults
         ]
 
-    def _sizes(self) -> list[Any]:
-        """Long text is bound as CLOB, not as VARCHAR2."""
+    def _bind_types(self) -> list[Any]:
+        """Bind types of the id (36: a UUID), the vector and the payload. Long text is bound as CLOB."""
         assert self._shape is not None
         clob = self._library.DB_TYPE_CLOB
         rest = [clob if TYPES.get(kind(f.type), "CLOB") == "CLOB" else None for f in self._shape.fields]
@@ -95,7 +97,7 @@ class Oracle(BaseStore):
         """One array operation and commit."""
         with self._connection.cursor() as cursor:
             cursor.executemany(
-                f"DELETE FROM {_quoted(self._name)} WHERE {_quoted('id')} = :1", [[i] for i in ids]
+                f"DELETE FROM {_quoted(self._table)} WHERE {_quoted('id')} = :1", [[i] for i in ids]
             )
         self._connection.commit()
 
@@ -118,7 +120,10 @@ def create_table(name: str, shape: Shape) -> str:
 
 
 def create_index(name: str, shape: Shape) -> str:
-    """The statement that makes an index for approximate search, to be run by hand: it needs a memory pool."""
+    """The statement that creates an index for approximate search.
+
+    tl_data does not run it: it needs the database's vector memory pool (`vector_memory_size`).
+    """
     metric = named(("COSINE", "DOT", "EUCLIDEAN"), shape.metric)
     return (
         f"CREATE VECTOR INDEX {_quoted(name + '_hnsw')} ON {_quoted(name)} ({_quoted('vector')}) "
@@ -129,8 +134,8 @@ def create_index(name: str, shape: Shape) -> str:
 def merge(name: str, shape: Shape) -> str:
     """The statement that replaces a row of the same id, or adds it."""
     names = [_quoted(n) for n in ("id", "vector", *shape.fields.names)]
-    source = ", ".join(f":c{n} AS {name_}" for n, name_ in enumerate(names, 1))
-    sets = ", ".join(f"t.{n} = s.{n}" for n in names[1:])
+    source = ", ".join(f":c{i} AS {column}" for i, column in enumerate(names, 1))
+    sets = ", ".join(f"t.{column} = s.{column}" for column in names[1:])
     return (
         f"MERGE INTO {_quoted(name)} t USING (SELECT {source} FROM dual) s ON (t.{names[0]} = s.{names[0]}) "
         f"WHEN MATCHED THEN UPDATE SET {sets} "

@@ -70,14 +70,14 @@ def fitted(vector: Sequence[float], dimension: int) -> list[float]:
     return [float(value) for value in np.round(taken, 9)]
 
 
-def as_asked(name: str, vector: Sequence[float], dimension: int | None = None) -> list[float]:
+def resize_vector(name: str, vector: Sequence[float], dimension: int | None = None) -> list[float]:
     """A vector in the length of the named model; under the own name of the engine it is unchanged."""
     wanted = dimension or DIMENSIONS.get(name)
     return list(vector) if wanted is None else fitted(vector, wanted)
 
 
-def segments_as_asked(
+def resize_segments(
     name: str, segments: Sequence[dict[str, Any]], dimension: int | None = None
 ) -> list[dict[str, Any]]:
     """The same for the segments of a video."""
-    return [segment | {"float": as_asked(name, segment["float"], dimension)} for segment in segments]
+    return [segment | {"float": resize_vector(name, segment["float"], dimension)} for segment in segments]

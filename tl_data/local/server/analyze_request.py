@@ -214,9 +214,9 @@ class AnalyzeRequest:
 
         if self._engine.profile.schema_dialect:
             schema_dialect.check_dialect(schema)
-        schema = schema_dialect.lowered(schema)
+        schema = schema_dialect.lower(schema)
         try:
-            check(schema_dialect.without_forms(schema))
+            check(schema_dialect.plain_schema(schema))
         except Unsupported as error:
             raise invalid("response_format", f"{error}.") from None
         return schema
@@ -397,11 +397,11 @@ class AnalyzeRequest:
                 raise APIProblem(400, "token_limit_exceeded", text)
             return generated
         prompt, schema, options = await self.full_prompt(), self.schema(), self.generation_options()
-        plain = schema_dialect.without_forms(schema) if schema else None
+        plain = schema_dialect.plain_schema(schema) if schema else None
         writer_input = await self.writer_input()
         generated = await self._engine.stages.writer.analyze(writer_input, prompt, plain, options)
         if schema and generated.reason != "length":
-            generated = replace(generated, text=schema_dialect.in_form(generated.text, schema))
+            generated = replace(generated, text=schema_dialect.format_timestamps(generated.text, schema))
         return generated
 
 

@@ -23,7 +23,7 @@ from tl_data.local.rate_limits import RateLimits
 from tl_data.local.server.context import Engine, SignedUrls, engine_of
 from tl_data.local.server.fault_injection import FaultInjection
 from tl_data.local.server.faults import Faults
-from tl_data.local.server.middleware import DrainRequest, Envelope, Guard
+from tl_data.local.server.middleware import DrainRequest, Guard, ResponseMiddleware
 from tl_data.local.server.routes import (
     admin,
     analyze,
@@ -50,7 +50,8 @@ from tl_data.view.playground import playground_routes
 
 log = logging.getLogger("tl_data.local")
 
-NESTED = ("/analyze/tasks", "/analyze/batches", "/embed-v2/tasks/")  # {"error": {...}} today
+#: Error responses here are {"error": {...}} under profiles with `nested_errors`.
+NESTED_ERROR_PATHS = ("/analyze/tasks", "/analyze/batches", "/embed-v2/tasks/")
 OLD_VERSION = re.compile(r"/v(1\.[0-2])/")
 
 API_ROUTES: list[BaseRoute] = [
@@ -75,7 +76,7 @@ def make_app(config: Config) -> Starlette:
     """Create the app of one engine; its queue starts with the server.
 
     Raises:
-        APIProblem: the file of faults or the plan is invalid.
+        APIProblem: the fault file or the plan is invalid.
     """
     config.home.mkdir(parents=True, exist_ok=True)
     faults, rates = Faults(config.faults), RateLimits(config.plan, refills=config.profile.refilling_limits)
@@ -115,7 +116,7 @@ def make_app(config: Config) -> Starlette:
         ],
         exception_handlers={
             APIProblem: _problem,
-            HTTPException: _no_such_endpoint,
+            HTTPException: _http_error,
             ClientDisconnect: _client_disconnected,
             ModelFailed: _model_failed,
         },
@@ -125,7 +126,7 @@ def make_app(config: Config) -> Starlette:
     app.state.engine = engine
     app.add_middleware(Guard, engine=engine)
     app.add_middleware(FaultInjection, faults=faults, prefix=PREFIX, template=template_of)
-    app.add_middleware(Envelope, stats=engine.stats, profile=config.profile, template=template_of)
+    app.add_middleware(ResponseMiddleware, stats=engine.stats, profile=config.profile, template=template_of)
     app.add_middleware(DrainRequest)
     return app
 
@@ -133,11 +134,13 @@ def make_app(config: Config) -> Starlette:
 async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, APIProblem)
     path, profile = request.url.path.removeprefix(PREFIX), engine_of(request).profile
-    nested = profile.nested_errors and (path.startswith(NESTED) or (path, error.status) == ("/embed-v2", 413))
+    nested = profile.nested_errors and (
+        path.startswith(NESTED_ERROR_PATHS) or (path, error.status) == ("/embed-v2", 413)
+    )
     return JSONResponse({"error": error.body} if nested else error.body, error.status, error.headers)
 
 
-async def _no_such_endpoint(request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         text = f"The method {request.method} is not allowed for {request.url.path}."
@@ -155,7 +158,7 @@ async def _no_such_endpoint(request: Request, error: Exception) -> Response:
 
 
 async def _model_failed(_: Request, error: Exception) -> Response:
-    # No 5xx, which clients retry: a wrong setting does not fix itself.
+    # 424, not 5xx: clients retry 5xx, and a retry does not fix a wrong setting.
     return JSONResponse({"code": "engine_model_failed", "message": f"{error}."}, 424)
 
 
@@ -164,7 +167,10 @@ async def _client_disconnected(_: Request, __: Exception) -> Response:
 
 
 def template_of(scope: Scope) -> str:
-    """The pattern of the route of a request, below the version: `/tasks/{task_id}`."""
+    """The route pattern of a request, relative to `/v1.3`, such as `/tasks/{task_id}`.
+
+    It is `/media` for files of videos, and `unknown` for other paths.
+    """
     if not scope["path"].startswith(PREFIX):
         return "/media" if scope["path"].startswith("/media/") else "unknown"
     inner = dict(scope, path=scope["path"].removeprefix(PREFIX) or "/", root_path="")

@@ -1,7 +1,7 @@
 """Middleware around the routes: headers, counters, the key, rate limits, and protection against web pages.
 
-A page of any site can make a browser on this machine send requests to loopback, also by DNS rebinding.
-`check_sender` refuses both if the engine has no key; with a key, no page knows it.
+Any web page can make a browser on this machine send requests to loopback, directly or by DNS rebinding.
+Without an API key, `check_sender` rejects both. With a key this is not needed, because pages do not know it.
 
 A server that responds during an upload and then closes the connection resets it, and the client loses the
 response. `DrainRequest` reads the rest of the request first, within bounds.
@@ -57,11 +57,12 @@ class DrainRequest:
             return
         headers = dict(scope["headers"])
         ended = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
-        sending = b"expect" not in headers  # a client that expects a 100 sends no body before it
+        # With Expect: 100-continue, the client waits for 100 before it sends the body.
+        body_expected = b"expect" not in headers
 
         async def tracked_receive() -> Message:
-            nonlocal ended, sending
-            sending = True
+            nonlocal ended, body_expected
+            body_expected = True
             message = await receive()
             ended = ended or message["type"] != "http.request" or not message.get("more_body")
             return message
@@ -72,7 +73,7 @@ class DrainRequest:
                 remaining -= len((await tracked_receive()).get("body", b""))
 
         async def drain_and_send(message: Message) -> None:
-            if message["type"] == "http.response.start" and sending and not ended:
+            if message["type"] == "http.response.start" and body_expected and not ended:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(drain(), DRAIN_SECONDS)
             await send(message)
@@ -80,7 +81,7 @@ class DrainRequest:
         await self._app(scope, tracked_receive, drain_and_send)
 
 
-_failed = JSONResponse(
+_INTERNAL_ERROR = JSONResponse(
     {
         "code": "internal_server_error",
         "message": "Internal error while processing this request. See the log of the engine.",
@@ -89,7 +90,7 @@ _failed = JSONResponse(
 )
 
 
-class Envelope:
+class ResponseMiddleware:
     """The outermost middleware: version and trace headers, counters, and unexpected errors."""
 
     def __init__(
@@ -123,7 +124,7 @@ class Envelope:
         try:
             await self._app(scope, receive, with_headers)
         except fault_injection.ConnectionDropped:
-            status = "lost"
+            status = "lost"  # no response: wait until the server has closed the connection
             while (await receive())["type"] != "http.disconnect":
                 pass
         except Exception as error:  # the connection stays usable, and no internals leak
@@ -137,7 +138,9 @@ class Envelope:
             )
             if not status:
                 problem = storage_full()
-                response = JSONResponse(problem.body, problem.status, problem.headers) if full else _failed
+                response = (
+                    JSONResponse(problem.body, problem.status, problem.headers) if full else _INTERNAL_ERROR
+                )
                 await response(scope, receive, with_headers)
         finally:
             self._stats.request_finished()
@@ -181,12 +184,12 @@ class Guard:
         profile = self._engine.profile
         if path in profile.gone:
             raise deprecated_endpoint(path)
-        if any(_begins(path, missing) for missing in profile.missing):
+        if any(_matches_prefix(path, missing) for missing in profile.missing):
             raise missing_endpoint(method, path)
         if not profile.strict and (replacement := current_path(path)):
             text = f"The endpoint {method} {path} does not exist any more. Use {replacement}."
             raise APIProblem(404, "endpoint_not_exists", text)
-        if any(_begins(path.replace(":", "/"), other) for other in NOT_BUILT):
+        if any(_matches_prefix(path.replace(":", "/"), other) for other in NOT_BUILT):
             raise not_supported(path)
 
     def _check_key(self, scope: Scope) -> None:
@@ -199,24 +202,24 @@ class Guard:
             raise key_invalid()
 
 
-def _begins(path: str, pattern: str) -> bool:
+def _matches_prefix(path: str, pattern: str) -> bool:
     """Whether a path matches a pattern or lies below it; `*` matches one part."""
     parts, wanted = path.split("/"), pattern.split("/")
     return len(parts) >= len(wanted) and all(w in ("*", p) for p, w in zip(parts, wanted, strict=False))
 
 
 def check_sender(scope: Scope) -> None:
-    """Refuse a request from a web page of another origin, or one to another host name.
+    """Refuse a request from a web page of another origin, or with a Host header that is not loopback.
 
-    Browsers send Origin with every request that can change state, and Sec-Fetch-Site to trustworthy URLs;
-    other clients send neither.
+    Browsers send Origin with every request that can change state. They send Sec-Fetch-Site with every request
+    to a trustworthy URL, loopback included. Other clients send neither.
 
     Raises:
         APIProblem: 403, host_not_allowed.
     """
     headers = dict[Any, bytes](scope["headers"])
     host = headers.get(b"host", b"")
-    if not names_loopback(host.decode("latin-1")):
+    if not is_loopback_host(host.decode("latin-1")):
         raise cross_origin()
     origin = headers.get(b"origin")
     if origin is not None and origin.lower() != b"http://" + host.lower():
@@ -225,7 +228,7 @@ def check_sender(scope: Scope) -> None:
         raise cross_origin()
 
 
-def names_loopback(host: str) -> bool:
+def is_loopback_host(host: str) -> bool:
     """Whether a Host header is `localhost` or a loopback address, with or without a port."""
     try:
         parts = urlsplit(f"//{host}")

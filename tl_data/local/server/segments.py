@@ -15,7 +15,13 @@ from tl_data.local.models import TextModel
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.server import references
 from tl_data.local.server.context import Engine
-from tl_data.local.server.schema_dialect import CLOCKS, FORM, in_form, moment, without_forms
+from tl_data.local.server.schema_dialect import (
+    FORMAT_KEY,
+    TIMESTAMP_FORMATS,
+    format_timestamp,
+    format_timestamps,
+    plain_schema,
+)
 from tl_data.local.tasks.inline_video import within_window
 from tl_data.local.text.writer import GeneratedText, GenerationOptions, WriterInput
 
@@ -66,8 +72,8 @@ def read_definitions(body: Json, limits: TextModel) -> Definitions:
     if not isinstance(kinds, list) or not 1 <= len(kinds) <= MAX_DEFINITIONS:
         raise _wrong(f"It must hold 1 to {MAX_DEFINITIONS} segment_definitions.", kinds)
     form = given.get("segment_time_format", "seconds")
-    if form not in CLOCKS:
-        raise _wrong(f"segment_time_format must be one of {', '.join(CLOCKS)}.", form)
+    if form not in TIMESTAMP_FORMATS:
+        raise _wrong(f"segment_time_format must be one of {', '.join(TIMESTAMP_FORMATS)}.", form)
     found = tuple(_definition(kind, limits) for kind in kinds)
     if len({kind.id for kind in found}) < len(found):
         raise _wrong("The ids of segment_definitions must differ.")
@@ -150,8 +156,8 @@ def _check_field(given: Any, limits: TextModel, *, inner: bool = False) -> None:
         raise _wrong(f"The name {name} is reserved.")
     if (kind == "timestamp") != ("format" in given):
         raise _wrong(f"A format belongs to a timestamp and to nothing else, but the field {name} is {kind}.")
-    if kind == "timestamp" and given["format"] not in CLOCKS:
-        raise _wrong(f"The format of {name} must be one of {', '.join(CLOCKS)}.", given["format"])
+    if kind == "timestamp" and given["format"] not in TIMESTAMP_FORMATS:
+        raise _wrong(f"The format of {name} must be one of {', '.join(TIMESTAMP_FORMATS)}.", given["format"])
     if (choices := given.get("enum")) is not None:
         texts = isinstance(choices, list) and all(isinstance(text, str) for text in choices)
         if not texts or not 1 <= len(choices) <= MAX_ENUM or kind == "timestamp":
@@ -197,12 +203,12 @@ async def write_segments(
                 schema = _schema(kind.fields)
                 part = WriterInput(inside, tuple(f for f in writer_input.frames if start <= f.time <= end))
                 generated = await writer.analyze(
-                    part, about, without_forms(schema), GenerationOptions(options.temperature)
+                    part, about, plain_schema(schema), GenerationOptions(options.temperature)
                 )
                 read, spent = read + (generated.input_tokens or 0), spent + (generated.output_tokens or 0)
-                values = json.loads(in_form(generated.text, schema))
-            segment = {"end_time": moment(end, wanted.form), "metadata": values}
-            found[kind.id].append(segment | {"start_time": moment(start, wanted.form)})
+                values = json.loads(format_timestamps(generated.text, schema))
+            segment = {"end_time": format_timestamp(end, wanted.form), "metadata": values}
+            found[kind.id].append(segment | {"start_time": format_timestamp(start, wanted.form)})
     text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
     over = options.max_tokens is not None and models.count_tokens(text) > options.max_tokens
     return GeneratedText(text, "stop", read or None, spent or None), over
@@ -255,12 +261,12 @@ def _schema(fields: Sequence[Json]) -> Json:
 def _property(one: Json) -> Json:
     kind, described = one["type"], {"description": one["description"]}
     if kind == "timestamp":
-        return described | {"type": "number", FORM: one["format"]}
+        return described | {"type": "number", FORMAT_KEY: one["format"]}
     if kind == "array":
         return described | {"type": "array", "items": {"type": one["items"]["type"]}}
     if kind == "time_array":
         inner = {field["name"]: _property(field) for field in one["items"]["fields"]}
-        times = {name: {"type": "number", FORM: "seconds"} for name in ("start_time", "end_time")}
+        times = {name: {"type": "number", FORMAT_KEY: "seconds"} for name in ("start_time", "end_time")}
         item = {"type": "object", "properties": times | inner, "required": [*times, *inner]}
         return described | {"type": "array", "items": item}
     return described | {"type": kind} | ({"enum": one["enum"]} if "enum" in one else {})

@@ -16,7 +16,7 @@ from tl_data.local import models
 from tl_data.local.errors import APIProblem, MediaProblem, invalid
 from tl_data.local.media_validation import check_image, check_sound, check_video
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.search.dimensions import segments_as_asked
+from tl_data.local.search.dimensions import resize_segments
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import Form, Upload
 from tl_data.local.server.old_names import EMBED, refuse_old_names
@@ -28,7 +28,7 @@ from tl_data.local.tasks.download import UNREACHABLE, fetch
 Block = dict[str, Any]
 MODEL_HEADER = "X-Engine-Model"  # the model of the vectors
 SCOPES = ("clip", "video")
-SOUND_SECONDS = 300.0  # time for the download of a sound or short video
+DOWNLOAD_TIMEOUT_SEC = 300.0  # time for the download of a sound or short video
 MAX_SYNC_SEC = 600.0  # longest sound or video of a request that waits for its vectors
 
 
@@ -70,14 +70,14 @@ async def create(request: Request) -> Response:
         for kind, make in makers.items():
             try:
                 block = await make()
-                block["segments"] = segments_as_asked(name, block["segments"])
+                block["segments"] = resize_segments(name, block["segments"])
                 answer[f"{kind}_embedding"] = block
             except MediaProblem as problem:
                 # One failing part of several is reported in the response; a single one fails the request.
                 if len(makers) == 1:
                     raise _refused(form, kind, problem) from None
                 answer[f"{kind}_embedding"] = {"error_message": problem.message, "segments": []}
-    return answered(engine, answer)
+    return vector_response(engine, answer)
 
 
 def _refused(form: Form, kind: str, problem: MediaProblem) -> APIProblem:
@@ -145,7 +145,7 @@ async def _of_sound(
         source = folder / "source"
         if url:
             limit = engine.config.max_video_bytes
-            await fetch(url, source, engine.config, limit=limit, seconds=SOUND_SECONDS, what=kind)
+            await fetch(url, source, engine.config, limit=limit, seconds=DOWNLOAD_TIMEOUT_SEC, what=kind)
         elif upload:
             os.replace(upload.path, source)
         evidence = await analyze_source(engine, kind, source, folder / "frames")
@@ -187,7 +187,7 @@ async def analyze_source(engine: Engine, kind: str, source: Path, frames: Path) 
         raise
 
 
-def answered(engine: Engine, body: Block, status: int = 200) -> JSONResponse:
+def vector_response(engine: Engine, body: Block, status: int = 200) -> JSONResponse:
     """A response with vectors; a header and, under `lenient`, a field name the model that made them."""
     active = engine.config.tiers.search_model
     if engine.profile.own_fields:

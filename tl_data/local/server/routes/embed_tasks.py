@@ -12,10 +12,10 @@ from starlette.routing import Route
 
 from tl_data.local import models
 from tl_data.local.errors import invalid, not_provided, one_of, unknown_resource
-from tl_data.local.search.dimensions import segments_as_asked
+from tl_data.local.search.dimensions import resize_segments
 from tl_data.local.server.context import Engine, engine_of, one_task
 from tl_data.local.server.pagination import Listing, as_time, split
-from tl_data.local.server.routes.embed import SCOPES, answered, embed_model
+from tl_data.local.server.routes.embed import SCOPES, embed_model, vector_response
 from tl_data.local.server.routes.tasks import checked_source
 from tl_data.local.storage.database import Row, Where, new_id, now
 
@@ -89,7 +89,9 @@ async def create(request: Request) -> Response:
             engine.store.increment("embed tasks created")
     await engine.queue.wake()
     named = models.answered_as(row["model_name"], engine.config.tiers)
-    return answered(engine, {"_id": row["id"], "model_name": named, "status": "processing"}, engine.created)
+    return vector_response(
+        engine, {"_id": row["id"], "model_name": named, "status": "processing"}, engine.created
+    )
 
 
 def _shown(engine: Engine, row: Row) -> dict[str, Any]:
@@ -115,7 +117,7 @@ def _shown(engine: Engine, row: Row) -> dict[str, Any]:
     return shown
 
 
-def since_until(listing: Listing, query: QueryParams, kept_seconds: float) -> None:
+def add_time_filters(listing: Listing, query: QueryParams, kept_seconds: float) -> None:
     """The filters for the time of creation; what is older than it is kept cannot be retrieved any more."""
     started, ended = query.get("started_at"), query.get("ended_at")
     since = as_time("started_at", started) if started else now(-LIST_DAYS * 86400)
@@ -128,7 +130,7 @@ async def listed(request: Request) -> Response:
     """GET /embed/tasks: of the last seven days unless another time is named."""
     engine, query = engine_of(request), request.query_params
     listing = Listing.of(query)
-    since_until(listing, query, engine.config.embed_task_seconds)
+    add_time_filters(listing, query, engine.config.embed_task_seconds)
     listing.one_of(query, "status", STATUSES)
     return JSONResponse(listing.answer(engine.store, "embed_tasks", lambda row: _shown(engine, row)))
 
@@ -159,8 +161,8 @@ async def retrieve(request: Request) -> Response:
         segments = [
             segment for segment in row["segments"] if models.same_option(segment["embedding_option"]) in kept
         ]
-        shown["video_embedding"]["segments"] = segments_as_asked(row["model_name"], segments)
-    return answered(engine_of(request), shown)
+        shown["video_embedding"]["segments"] = resize_segments(row["model_name"], segments)
+    return vector_response(engine_of(request), shown)
 
 
 routes = [

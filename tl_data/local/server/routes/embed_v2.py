@@ -1,4 +1,4 @@
-"""/embed-v2 and /embed-v2/tasks: vectors by JSON requests, with media by URL, base64 or asset."""
+"""/embed-v2 and /embed-v2/tasks: embeddings from JSON requests; media as URL, base64 or asset."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from starlette.routing import Route
 from tl_data.local import models
 from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_implemented, not_provided, one_of
 from tl_data.local.media_validation import check_image
-from tl_data.local.search.dimensions import as_asked, segments_as_asked
+from tl_data.local.search.dimensions import resize_segments, resize_vector
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import read_json
 from tl_data.local.server.pagination import Listing
 from tl_data.local.server.references import load_image
-from tl_data.local.server.routes.embed import SOUND_SECONDS, analyze_source, answered
-from tl_data.local.server.routes.embed_tasks import STATUSES, new_task, since_until, task_of
+from tl_data.local.server.routes.embed import DOWNLOAD_TIMEOUT_SEC, analyze_source, vector_response
+from tl_data.local.server.routes.embed_tasks import STATUSES, add_time_filters, new_task, task_of
 from tl_data.local.storage.database import Row, new_id
 from tl_data.local.tasks.download import check_url, fetch
 
 Json = dict[str, Any]
-NEWEST = "marengo3.5"  # known to this API alone
+MARENGO_35 = "marengo3.5"  # only /embed-v2 accepts it
 INPUTS = ("text", "image", "text_image", "audio", "video", "multi_input")
 TASK_INPUTS = ("audio", "video", "document", "image")
 MEDIA = ("image", "video", "audio", "document")
@@ -38,16 +38,20 @@ SOURCES = ("url", "base64_string", "asset_id")
 OPTIONS = ("visual", "audio", "transcription")
 SCOPES = {"clip": "clip", "local": "clip", "asset": "video"}  # name in this API -> name in the engine
 TYPES = ("separate_embedding", "fused_embedding")
-TEXT_TOKENS = {NEWEST: 2000}
+TEXT_TOKENS = {MARENGO_35: 2000}
 MAX_SOURCES = 10
-LEAST_DIMENSION, DIMENSION = 16, 512
-#: Tokens that are counted for a picture, and for a second of a video and of its sound, under Marengo 3.5.
+FUSED_NONE, FUSED_ADDED, FUSED_ONLY = 0, 1, 2  # as a stored task has them
+MIN_DIMENSION, MAX_DIMENSION = 16, 512
+#: Usage tokens of Marengo 3.5: per image, per second of video, per second of audio.
 IMAGE_TOKENS, VIDEO_TOKENS, AUDIO_TOKENS = 258, 75, 5
 
 
 @dataclass
-class Wanted:
-    """Which vectors of a sound or video: scopes in the engine's words, seconds a clip (None: by its cuts)."""
+class VectorRequest:
+    """The vectors requested for an audio or video.
+
+    `scopes` are names of the engine; `length` is seconds per clip, None for clips that end at scene cuts.
+    """
 
     options: list[str]
     scopes: list[str]
@@ -56,29 +60,40 @@ class Wanted:
     separate: bool = True
 
 
-async def _read(request: Request, inputs: tuple[str, ...], newest: tuple[str, ...]) -> tuple[Json, str, Json]:
-    """The body, the type of its input, and the input itself; `newest` are the inputs of Marengo 3.5."""
+async def _read(
+    request: Request, inputs: tuple[str, ...], strict_inputs: tuple[str, ...]
+) -> tuple[Json, str, Json]:
+    """The body, the type of its input, and the input itself.
+
+    Args:
+        inputs: the input types of the route.
+        strict_inputs: those that Marengo 3.5 accepts under a strict profile.
+    """
     engine = engine_of(request)
     body = await read_json(request, engine.config.max_inline_bytes)
     for name in INPUTS:
         if name in body and not isinstance(body[name], dict):
-            kind = {str: "string", list: "array", bool: "boolean"}.get(type(body[name]), "number")
-            raise invalid(name, f"received {kind}, but expected object")
+            json_type = {str: "string", list: "array", bool: "boolean"}.get(type(body[name]), "number")
+            raise invalid(name, f"received {json_type}, but expected object")
     if missing := [name for name in ("input_type", "model_name") if name not in body]:
         raise not_provided(*missing)
     kind, name = body["input_type"], body["model_name"]
     if kind not in inputs:
         raise one_of("input_type", inputs, kind)
-    known = engine.profile.embed_v2_models or (engine.config.tiers.search_model, NEWEST, *models.EMBED_MODELS)
+    known = engine.profile.embed_v2_models or (
+        engine.config.tiers.search_model,
+        MARENGO_35,
+        *models.EMBED_MODELS,
+    )
     models.check_embed_model(name, engine.config.tiers, known)
     allowed = inputs
-    if inputs is TASK_INPUTS and name != NEWEST:
-        allowed = TASK_INPUTS[:2]
-    elif name == NEWEST and engine.profile.strict:
-        allowed = newest
+    if inputs is TASK_INPUTS and name != MARENGO_35:
+        allowed = TASK_INPUTS[:2]  # documents and images are inputs of Marengo 3.5
+    elif name == MARENGO_35 and engine.profile.strict:
+        allowed = strict_inputs
     if kind not in allowed:
         raise one_of("input_type", allowed, kind)
-    _check_newest(body)
+    _check_marengo_35(body)
     given = body.get(kind)
     if given is None:
         raise not_provided(kind)
@@ -87,27 +102,27 @@ async def _read(request: Request, inputs: tuple[str, ...], newest: tuple[str, ..
     return body, kind, given
 
 
-def _check_newest(body: Json) -> None:
+def _check_marengo_35(body: Json) -> None:
     """Refuse options of Marengo 3.5 with other models, and options that are not implemented."""
     for name in ("embedding_dimension", "embedding_uncertainty"):
-        if name in body and body["model_name"] != NEWEST:
-            raise invalid(name, f"It is for {NEWEST}; the model is {body['model_name']}.")
+        if name in body and body["model_name"] != MARENGO_35:
+            raise invalid(name, f"Only {MARENGO_35} supports it; the request names {body['model_name']}.")
     size = body.get("embedding_dimension")
     if size is not None:
         whole = isinstance(size, int) and not isinstance(size, bool)
-        if not whole or not LEAST_DIMENSION <= size <= DIMENSION:
-            text = f"It must be a whole number between {LEAST_DIMENSION} and {DIMENSION}."
+        if not whole or not MIN_DIMENSION <= size <= MAX_DIMENSION:
+            text = f"It must be a whole number between {MIN_DIMENSION} and {MAX_DIMENSION}."
             raise invalid("embedding_dimension", text, size)
     if body.get("embedding_uncertainty"):
         raise not_implemented("embedding_uncertainty")
 
 
 def _source(name: str, given: Any) -> Json:
-    """A media source: exactly one of an address, the bytes in base64, or an asset."""
-    kinds = [kind for kind in SOURCES if isinstance(given, dict) and given.get(kind) is not None]
-    if len(kinds) != 1 or not isinstance(given[kinds[0]], str):
+    """A media source: exactly one of a URL, base64 data or an asset id."""
+    types = [name for name in SOURCES if isinstance(given, dict) and given.get(name) is not None]
+    if len(types) != 1 or not isinstance(given[types[0]], str):
         raise invalid(name, f"It must be an object with one of {', '.join(SOURCES)}.", given)
-    return {"type": kinds[0], "value": given[kinds[0]]}
+    return {"type": types[0], "value": given[types[0]]}
 
 
 async def _bytes(engine: Engine, source: Json) -> bytes:
@@ -133,11 +148,13 @@ def _asset(engine: Engine, asset_id: str) -> Path:
     return engine.config.asset(asset_id) / "source"
 
 
-async def _bring(engine: Engine, source: Json, target: Path, what: str) -> None:
+async def _save_source(engine: Engine, source: Json, target: Path, what: str) -> None:
     """Write a media source to `target`."""
     if source["type"] == "url":
         limit = engine.config.max_video_bytes
-        await fetch(source["value"], target, engine.config, limit=limit, seconds=SOUND_SECONDS, what=what)
+        await fetch(
+            source["value"], target, engine.config, limit=limit, seconds=DOWNLOAD_TIMEOUT_SEC, what=what
+        )
     elif source["type"] == "asset_id":
         os.link(_asset(engine, source["value"]), target)
     else:
@@ -171,17 +188,16 @@ async def create(request: Request) -> Response:
         if kind in ("audio", "video"):
             segments, facts = await _segments(engine, name, kind, given)
             answer: Json = {
-                "data": [shown(segment) for segment in segments_as_asked(name, segments)],
+                "data": [to_json(segment) for segment in resize_segments(name, segments)],
                 "metadata": metadata | facts,
             }
-            return answered(engine, answer)
+            return vector_response(engine, answer)
         parts: list[list[float]] = []
         if kind in ("text", "text_image") or (kind == "multi_input" and given.get("input_text") is not None):
             parts.append(await engine.stages.embed_text(_text(body, given, usage)))
-        operation = "embed_text"
-        for media, source in _media(name, kind, given):
-            operation = "embed_image" if media == "image" else f"embed_{media}"
-            parts.append(await _of_media(engine, media, source, usage))
+        sources = _media(name, kind, given)
+        for media, source in sources:
+            parts.append(await _embed_media(engine, media, source, usage))
             if kind in ("image", "text_image") and source["type"] == "url":
                 metadata["input_url"] = source["value"]
     except MediaProblem as problem:
@@ -190,16 +206,19 @@ async def create(request: Request) -> Response:
         raise APIProblem(400, "image_file_broken", f"Cannot read image file. {error}") from None
     if not parts:
         raise not_provided("input_text", "media_sources")
-    if operation in ("embed_text", "embed_image"):
-        engine.bill.charge(operation)
-    item = dict.fromkeys(("embedding_option", "embedding_scope", "start_sec", "end_sec"))
-    answer = {"data": [{"embedding": as_asked(name, _together(parts), size), **item}]}
+    # Videos and sounds are charged by their seconds, where they are embedded.
+    if not sources:
+        engine.bill.charge("embed_text")
+    elif any(media == "image" for media, _ in sources):
+        engine.bill.charge("embed_image")
+    null_fields = dict.fromkeys(("embedding_option", "embedding_scope", "start_sec", "end_sec"))
+    answer = {"data": [{"embedding": resize_vector(name, _normalized_sum(parts), size), **null_fields}]}
     if kind != "text":
         answer["metadata"] = metadata
-    if name == NEWEST:
+    if name == MARENGO_35:
         answer["usage"] = usage
-        answer["metadata"] = metadata | {"embedding_dimension": size or DIMENSION}
-    return answered(engine, answer)
+        answer["metadata"] = metadata | {"embedding_dimension": size or MAX_DIMENSION}
+    return vector_response(engine, answer)
 
 
 def _media(model: str, kind: str, given: Json) -> list[tuple[str, Json]]:
@@ -209,7 +228,7 @@ def _media(model: str, kind: str, given: Json) -> list[tuple[str, Json]]:
     sources = given.get("media_sources") or []
     if not isinstance(sources, list) or len(sources) > MAX_SOURCES:
         raise invalid("media_sources", f"It must be an array of at most {MAX_SOURCES} sources.", sources)
-    allowed = MEDIA if model == NEWEST else MEDIA[:1]
+    allowed = MEDIA if model == MARENGO_35 else MEDIA[:1]
     found: list[tuple[str, Json]] = []
     for source in sources:
         media = source.get("media_type") if isinstance(source, dict) else None
@@ -219,11 +238,11 @@ def _media(model: str, kind: str, given: Json) -> list[tuple[str, Json]]:
             raise not_implemented("document embeddings")
         found.append((str(media), _source("media_sources", source)))
     if len({media for media, _ in found}) > 1 and given.get("input_text") is None:
-        raise invalid("input_text", "Media of different types need a text beside them.")
+        raise invalid("input_text", "It is required when media of several types are mixed.")
     return found
 
 
-async def _of_media(engine: Engine, media: str, source: Json, usage: Json) -> list[float]:
+async def _embed_media(engine: Engine, media: str, source: Json, usage: Json) -> list[float]:
     """One vector of a picture, or of a whole sound or video."""
     used = usage["input_tokens"]
     if media == "image":
@@ -232,20 +251,20 @@ async def _of_media(engine: Engine, media: str, source: Json, usage: Json) -> li
         used["image"] = used.get("image", 0) + IMAGE_TOKENS
         return await engine.stages.embed_image(image)
     options = ["visual", "audio"] if media == "video" else ["audio"]
-    segments, facts = await _segments(
-        engine, NEWEST, media, {"media_source": {source["type"]: source["value"]}},
-        Wanted(options, ["video"], None),
+    segments, metadata = await _segments(
+        engine, MARENGO_35, media, {"media_source": {source["type"]: source["value"]}},
+        VectorRequest(options, ["video"], None),
     )  # fmt: skip
-    seconds = facts["duration"]
+    seconds = metadata["duration"]
     if media == "video":
         used["video"] = used.get("video", 0) + round(VIDEO_TOKENS * seconds)
     used["audio"] = used.get("audio", 0) + round(AUDIO_TOKENS * seconds)
     if not segments:
         raise MediaProblem("video_audio_track_not_exists", "The file holds nothing to embed.")
-    return _together([segment["float"] for segment in segments])
+    return _normalized_sum([segment["float"] for segment in segments])
 
 
-def _together(parts: list[list[float]]) -> list[float]:
+def _normalized_sum(parts: list[list[float]]) -> list[float]:
     """The normalized sum of vectors."""
     if len(parts) == 1:
         return parts[0]
@@ -254,13 +273,13 @@ def _together(parts: list[list[float]]) -> list[float]:
     return [value / length for value in total]
 
 
-def _wanted(engine: Engine, model: str, kind: str, given: Json) -> Wanted:
+def _wanted(engine: Engine, model: str, kind: str, given: Json) -> VectorRequest:
     """The requested vectors."""
-    newest, strict = model == NEWEST, engine.profile.strict
-    allowed = OPTIONS[: 2 if newest and strict else 3] if kind == "video" else OPTIONS[1:]
-    if newest and strict and kind == "audio":
+    is_marengo_35, strict = model == MARENGO_35, engine.profile.strict
+    allowed = OPTIONS[: 2 if is_marengo_35 and strict else 3] if kind == "video" else OPTIONS[1:]
+    if is_marengo_35 and strict and kind == "audio":
         allowed = OPTIONS[1:2]
-    scopes_allowed = tuple(scope for scope in SCOPES if newest or scope != "local")
+    scopes_allowed = tuple(scope for scope in SCOPES if is_marengo_35 or scope != "local")
     options = given.get("embedding_option") or list(allowed)
     scopes = given.get("embedding_scope") or (["clip", "asset"] if strict else ["clip"])
     types = given.get("embedding_type") or list(TYPES[:1])
@@ -276,26 +295,26 @@ def _wanted(engine: Engine, model: str, kind: str, given: Json) -> Wanted:
     fused = TYPES[1] in types
     if fused and len(options) < 2:
         raise invalid("embedding_type", "fused_embedding needs two options or more.", types)
-    if fused and newest:
-        raise invalid("embedding_type", f"fused_embedding of {NEWEST} needs time_based_metadata.", types)
+    if fused and is_marengo_35:
+        raise invalid("embedding_type", f"fused_embedding of {MARENGO_35} needs time_based_metadata.", types)
     length = _clip_length(engine, model, kind, given)
-    named = list(dict.fromkeys(SCOPES[scope] for scope in scopes))
-    return Wanted(options, named, length, fused, TYPES[0] in types)
+    engine_scopes = list(dict.fromkeys(SCOPES[scope] for scope in scopes))
+    return VectorRequest(options, engine_scopes, length, fused, TYPES[0] in types)
 
 
 def _clip_length(engine: Engine, model: str, kind: str, given: Json) -> float | None:
-    """Seconds of a clip; None for the cuts of the video itself."""
-    segmentation, newest = _member(given, "segmentation"), model == NEWEST
+    """Seconds per clip; None: clips end at scene cuts."""
+    segmentation, is_marengo_35 = _member(given, "segmentation"), model == MARENGO_35
     strict = engine.profile.strict
-    if segmentation and strict and ("temporal" in segmentation) != newest:
-        form = "in temporal" if newest else "without temporal"
-        raise invalid("segmentation", f"The strategy of {model} stands {form}.", segmentation)
+    if segmentation and strict and ("temporal" in segmentation) != is_marengo_35:
+        place = "segmentation.temporal" if is_marengo_35 else "segmentation, without temporal"
+        raise invalid("segmentation", f"For {model}, put the strategy in {place}.", segmentation)
     segmentation = _member(segmentation, "temporal") or segmentation
     strategy = segmentation.get("strategy", "fixed" if "fixed" in segmentation else None)
     if strategy not in (None, "fixed", "dynamic"):
         raise one_of("strategy", ("fixed", "dynamic"), strategy)
     if strategy == "dynamic":
-        if kind == "audio" and not newest:
+        if kind == "audio" and not is_marengo_35:
             raise one_of("strategy", ("fixed",), strategy)
         _seconds(_member(segmentation, "dynamic"), "min_duration_sec", 1, 5)
         return None
@@ -303,7 +322,7 @@ def _clip_length(engine: Engine, model: str, kind: str, given: Json) -> float | 
     length = _seconds(fixed, "duration_sec", 2, 10)
     if length is not None or not strict:
         return 6.0 if length is None else length
-    return 6.0 if kind == "audio" and not newest else None
+    return 6.0 if kind == "audio" and not is_marengo_35 else None
 
 
 def _member(given: Json, name: str) -> Json:
@@ -332,16 +351,16 @@ def _window(given: Json) -> tuple[float | None, float | None]:
 
 
 async def _segments(
-    engine: Engine, model: str, kind: str, given: Json, wanted: Wanted | None = None
+    engine: Engine, model: str, kind: str, given: Json, wanted: VectorRequest | None = None
 ) -> tuple[list[Json], Json]:
-    """The vectors of a sound or video, and the metadata of the response."""
+    """The vectors of an audio or video, and the metadata of the response."""
     wanted = wanted or _wanted(engine, model, kind, given)
     start, end = _window(given)
     source = _source("media_source", given.get("media_source"))
     folder = engine.config.home / "embeds" / new_id()
     folder.mkdir(parents=True)
     try:
-        await _bring(engine, source, folder / "source", kind)
+        await _save_source(engine, source, folder / "source", kind)
         evidence = await analyze_source(engine, kind, folder / "source", folder / "frames")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -351,22 +370,25 @@ async def _segments(
     )
     stop = duration if end is None else min(end, duration)
     engine.bill.charge(f"embed_{kind}", seconds=round(stop - (start or 0.0), 3))
-    facts = _facts(wanted.options, wanted.scopes, wanted.length, duration)
-    facts |= {"input_url": source["value"]} if source["type"] == "url" else {}
-    return with_fused(found, wanted.fused, wanted.separate), facts
+    metadata = _metadata(wanted.options, wanted.scopes, wanted.length, duration)
+    metadata |= {"input_url": source["value"]} if source["type"] == "url" else {}
+    return add_fused(found, wanted.fused, wanted.separate), metadata
 
 
-def _facts(options: list[str], scopes: list[str], length: float | None, duration: float | None) -> Json:
-    facts: Json = {
+def _metadata(options: list[str], scopes: list[str], length: float | None, duration: float | None) -> Json:
+    metadata: Json = {
         "duration": None if duration is None else round(duration, 3),
         "embedding_options": options,
         "embedding_scopes": ["asset" if scope == "video" else scope for scope in scopes],
     }
-    return facts if length is None else facts | {"clip_length": length}
+    return metadata if length is None else metadata | {"clip_length": length}
 
 
-def with_fused(segments: list[Json], fused: bool, separate: bool = True) -> list[Json]:
-    """Segments with one more for all options of a stretch together, or with these alone."""
+def add_fused(segments: list[Json], fused: bool, separate: bool = True) -> list[Json]:
+    """Add a fused segment for each time range and scope: the normalized sum over the embedding options.
+
+    With `separate=False`, only the fused segments are returned.
+    """
     if not fused:
         return segments
     groups: dict[tuple[float, float, str], list[Json]] = {}
@@ -374,13 +396,13 @@ def with_fused(segments: list[Json], fused: bool, separate: bool = True) -> list
         key = (segment["start_offset_sec"], segment["end_offset_sec"], segment["embedding_scope"])
         groups.setdefault(key, []).append(segment)
     together = [
-        parts[0] | {"embedding_option": "fused", "float": _together([part["float"] for part in parts])}
+        parts[0] | {"embedding_option": "fused", "float": _normalized_sum([part["float"] for part in parts])}
         for parts in groups.values()
     ]
     return [*segments, *together] if separate else together
 
 
-def shown(segment: Json) -> Json:
+def to_json(segment: Json) -> Json:
     """A vector as this API returns it."""
     return {
         "embedding": segment["float"],
@@ -406,9 +428,9 @@ async def create_task(request: Request) -> Response:
         engine.store.increment("embed tasks created")
     await engine.queue.wake()
     answer: Json = {"_id": row["id"], "status": "processing", "data": None}
-    if name == NEWEST:
-        answer["metadata"] = {"embedding_dimension": size or DIMENSION}
-    return answered(engine, answer, 202)
+    if name == MARENGO_35:
+        answer["metadata"] = {"embedding_dimension": size or MAX_DIMENSION}
+    return vector_response(engine, answer, 202)
 
 
 async def _media_task(engine: Engine, name: str, kind: str, given: Json, outcome: Json | None) -> Row:
@@ -416,7 +438,7 @@ async def _media_task(engine: Engine, name: str, kind: str, given: Json, outcome
     start, end = _window(given)
     source = _source("media_source", given.get("media_source"))
     row = new_task(name, wanted.scopes, wanted.length, start=start, end=end, outcome=outcome)
-    fused = 0 if not wanted.fused else 1 if wanted.separate else 2
+    fused = FUSED_NONE if not wanted.fused else FUSED_ADDED if wanted.separate else FUSED_ONLY
     row |= {"options": wanted.options, "kind": kind, "fused": fused}
     try:
         if source["type"] == "url":
@@ -424,7 +446,7 @@ async def _media_task(engine: Engine, name: str, kind: str, given: Json, outcome
         else:
             folder = engine.config.home / "embeds" / row["id"]
             folder.mkdir(parents=True)
-            await _bring(engine, source, folder / "source", kind)
+            await _save_source(engine, source, folder / "source", kind)
     except MediaProblem as problem:
         raise invalid("media_source", problem.message, source["value"]) from None
     return row
@@ -450,7 +472,7 @@ async def _image_task(engine: Engine, name: str, given: Json) -> Row:
     return row | {"options": ["visual"], "kind": "image", "status": "ready", "segments": [segment]}
 
 
-def _shown_task(row: Row) -> Json:
+def _task_json(row: Row) -> Json:
     return {
         "_id": row["id"],
         "model_name": row["model_name"],
@@ -460,16 +482,16 @@ def _shown_task(row: Row) -> Json:
     }
 
 
-async def listed(request: Request) -> Response:
+async def list_tasks(request: Request) -> Response:
     """GET /embed-v2/tasks"""
     engine, query = engine_of(request), request.query_params
     listing = Listing.of(query)
-    since_until(listing, query, engine.config.embed_task_seconds)
+    add_time_filters(listing, query, engine.config.embed_task_seconds)
     listing.one_of(query, "status", STATUSES)
 
     def show(row: Row) -> Json:
         metadata = {"video_embedding_scope": _scopes(row), "duration": row["duration"]}
-        return _shown_task(row) | {"video_embedding": {"metadata": metadata}}
+        return _task_json(row) | {"video_embedding": {"metadata": metadata}}
 
     return JSONResponse(listing.answer(engine.store, "embed_tasks", show))
 
@@ -481,22 +503,22 @@ def _scopes(row: Row) -> list[str]:
 async def retrieve(request: Request) -> Response:
     """GET /embed-v2/tasks/{task_id}"""
     engine, row = engine_of(request), task_of(request)
-    answer = _shown_task(row) | {"data": None}
+    answer = _task_json(row) | {"data": None}
     options = row["options"] or list(OPTIONS)
     if row["status"] == "ready":
-        segments = with_fused(row["segments"], bool(row["fused"]), row["fused"] != 2)
-        segments = segments_as_asked(row["model_name"], segments, row["dimension"])
+        segments = add_fused(row["segments"], row["fused"] != FUSED_NONE, row["fused"] != FUSED_ONLY)
+        segments = resize_segments(row["model_name"], segments, row["dimension"])
         kept = (*options, "fused")
-        answer["data"] = [item for item in map(shown, segments) if item["embedding_option"] in kept]
-        answer["metadata"] = {"input_type": row["kind"]} | _facts(
+        answer["data"] = [item for item in map(to_json, segments) if item["embedding_option"] in kept]
+        answer["metadata"] = {"input_type": row["kind"]} | _metadata(
             options, row["scopes"], row["clip_length"], row["duration"]
         )
-        if row["model_name"] == NEWEST:
-            answer["metadata"]["embedding_dimension"] = row["dimension"] or DIMENSION
+        if row["model_name"] == MARENGO_35:
+            answer["metadata"]["embedding_dimension"] = row["dimension"] or MAX_DIMENSION
             answer["usage"] = {"input_tokens": _tokens(row), "truncated": False}
     if row["error"]:
         answer["error"] = row["error"] if engine.profile.own_fields else {"message": row["error"]["message"]}
-    return answered(engine, answer)
+    return vector_response(engine, answer)
 
 
 def _tokens(row: Row) -> Json:
@@ -510,6 +532,6 @@ def _tokens(row: Row) -> Json:
 routes = [
     Route("/embed-v2", create, methods=["POST"]),
     Route("/embed-v2/tasks", create_task, methods=["POST"]),
-    Route("/embed-v2/tasks", listed, methods=["GET"]),
+    Route("/embed-v2/tasks", list_tasks, methods=["GET"]),
     Route("/embed-v2/tasks/{task_id}", retrieve, methods=["GET"]),
 ]

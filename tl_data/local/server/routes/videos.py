@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from tl_data.local import models
 from tl_data.local.errors import APIProblem, invalid, one_of, unknown_video
-from tl_data.local.search.dimensions import segments_as_asked
+from tl_data.local.search.dimensions import resize_segments
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import as_flag, read_json
 from tl_data.local.server.metadata import (
@@ -168,7 +168,7 @@ async def full_video(engine: Engine, request: Request, row: Row) -> dict[str, An
         name = next(iter(models.searches(index["models"])))["model_name"]
         answer["embedding"] = {
             "model_name": models.embedding_name(models.answered_as(name, engine.config.tiers)),
-            "video_embedding": {"segments": segments_as_asked(name, segments)},
+            "video_embedding": {"segments": resize_segments(name, segments)},
         }
         if engine.profile.own_fields:
             answer["embedding"]["engine_model"] = engine.config.tiers.search_model
