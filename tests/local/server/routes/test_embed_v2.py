@@ -75,6 +75,24 @@ def test_sounds_and_videos(api: API, film: Path, files: OddServer) -> None:
     assert {item["embedding_option"] for item in sound} <= {"audio", "transcription"}
 
 
+def test_mixed_inputs_are_charged_in_any_order(api: API, film: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(painter(media.SCENE, 480, 360)(0.5)).save(file := tmp_path / "frame.png")
+    picture = {"media_type": "image", "base64_string": base64.b64encode(file.read_bytes()).decode()}
+    video = {"media_type": "video", "asset_id": uploaded(api, film)}
+
+    def calls() -> list[int]:
+        bill = api.engine("GET", "/bill").json()
+        return [bill.get(name, {}).get("calls", 0) for name in ("embed_image", "embed_video", "embed_text")]
+
+    for order in ([picture, video], [video, picture]):
+        before = calls()
+        given = {"input_text": "a red circle", "media_sources": order}
+        assert len(data(asked(api, "multi_input", given, "marengo3.5"))) == 1
+        assert [now - then for now, then in zip(calls(), before, strict=True)] == [1, 1, 0]
+
+
 def test_a_task(api: API, film: Path) -> None:
     given = {"media_source": {"asset_id": uploaded(api, film)}, "embedding_option": ["visual"]}
     body = {"input_type": "video", "model_name": "marengo3.5", "video": given}
