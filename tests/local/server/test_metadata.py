@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tl_data.local.server.metadata import LONGEST_REPR, NOT_FLAT, metadata_of_repr
+from tl_data.local.server.metadata import LONGEST_REPR, NOT_FLAT, parse_repr
 
 VALUES = st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.booleans()
 
@@ -16,7 +16,7 @@ VALUES = st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=F
 @settings(max_examples=300, deadline=None)
 @given(st.dictionaries(st.text(max_size=8), VALUES, max_size=5))
 def test_what_python_writes_is_read_back(metadata: dict[str, object]) -> None:
-    read = metadata_of_repr(repr(metadata))
+    read = parse_repr(repr(metadata))
     assert read == metadata
     assert [type(value) for value in read.values()] == [type(value) for value in metadata.values()]
 
@@ -33,5 +33,5 @@ def test_what_python_writes_is_read_back(metadata: dict[str, object]) -> None:
 def test_everything_else_is_refused(text: str) -> None:
     begun = time.process_time()
     with pytest.raises(ValueError, match=NOT_FLAT):
-        metadata_of_repr(text)
+        parse_repr(text)
     assert time.process_time() - begun < 1

@@ -22,7 +22,7 @@ from tl_data.local.media_validation import check_duration, check_video
 from tl_data.local.perception.evidence import Evidence, Probe
 from tl_data.local.profiles import Profile
 from tl_data.local.server import references, schema_dialect
-from tl_data.local.server.context import Engine, engine_of, well_formed
+from tl_data.local.server.context import Engine, check_id, engine_of
 from tl_data.local.server.forms import read_json
 from tl_data.local.server.segments import Definitions, read_definitions, write_segments
 from tl_data.local.storage.database import Row, Where
@@ -51,7 +51,7 @@ class AnalyzeRequest:
         self.billed = 0.0  # seconds that the service would bill: the window of a task, else the whole
 
     @classmethod
-    async def of(cls, request: Request, *needed: str, route: Route = "sync") -> AnalyzeRequest:
+    async def from_request(cls, request: Request, *needed: str, route: Route = "sync") -> AnalyzeRequest:
         """Read the body; requires the members `needed`, and for `video_id` any video source."""
         engine = engine_of(request)
         body = await read_json(request, engine.config.max_inline_bytes)
@@ -80,7 +80,7 @@ class AnalyzeRequest:
         elif "video" in body and "video_id" not in body:
             given = check_video_source(body["video"])
             if given["type"] == "asset_id":
-                well_formed("asset_id", given["asset_id"])
+                check_id("asset_id", given["asset_id"])
                 asset = self._engine.asset(given["asset_id"])
                 if asset is None and self._engine.profile.strict:
                     raise unknown_resource(given["asset_id"], "assets")
@@ -151,7 +151,9 @@ class AnalyzeRequest:
         """The prompt for the writer: mentions of images are replaced by descriptions."""
         text = self.prompt(needed=True) or ""
         named = self._references()
-        return await references.described(self._engine, text, named, "media_sources") if named else text
+        return (
+            await references.describe_mentions(self._engine, text, named, "media_sources") if named else text
+        )
 
     def model(self) -> str:
         """The name of the requested model, or the default of the profile."""
@@ -324,7 +326,7 @@ class AnalyzeRequest:
         """
         start, end = self.window_bounds()
         if "image" in self._body:
-            evidence = await references.as_evidence(self._engine, self._images())
+            evidence = await references.build_image_evidence(self._engine, self._images())
             return WriterInput(evidence)
         if "given" in self._body:
             self.asset()
@@ -333,7 +335,7 @@ class AnalyzeRequest:
             )
             whole, frames = known.evidence, known.frames
         else:
-            video_id = well_formed("video_id", self.text("video_id") or "")
+            video_id = check_id("video_id", self.text("video_id") or "")
             whole = await self._indexed(video_id)
             frames = await self._engine.stages.frames(video_id, whole)
         seconds = whole.probe.duration_sec
@@ -415,7 +417,7 @@ def _check_source(profile: Profile, body: dict[str, Any]) -> None:
         raise unknown_parameter("video")
 
 
-def usage_of(
+def count_usage(
     engine: Engine,
     generated: GeneratedText,
     prompt: str | None,
@@ -435,7 +437,7 @@ def usage_of(
     return {"output_tokens": spent, "input_tokens": read}
 
 
-def cut_off(reason: str) -> dict[str, Any]:
+def truncation_warning(reason: str) -> dict[str, Any]:
     """The warning of a response that reached the limit of tokens; {} for other reasons."""
     if reason != "length":
         return {}

@@ -98,7 +98,7 @@ def make_app(config: Config) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         engine.prepare()
-        engine.queue.run_analysis = lambda row: analyze_tasks.work_on(engine, row)
+        engine.queue.run_analysis = lambda row: analyze_tasks.run_task(engine, row)
         engine.queue.start()
         yield
         await engine.queue.stop()
@@ -125,8 +125,10 @@ def make_app(config: Config) -> Starlette:
     app.router.redirect_slashes = False
     app.state.engine = engine
     app.add_middleware(Guard, engine=engine)
-    app.add_middleware(FaultInjection, faults=faults, prefix=PREFIX, template=template_of)
-    app.add_middleware(ResponseMiddleware, stats=engine.stats, profile=config.profile, template=template_of)
+    app.add_middleware(FaultInjection, faults=faults, prefix=PREFIX, template=find_route_template)
+    app.add_middleware(
+        ResponseMiddleware, stats=engine.stats, profile=config.profile, template=find_route_template
+    )
     app.add_middleware(DrainRequest)
     return app
 
@@ -166,7 +168,7 @@ async def _client_disconnected(_: Request, __: Exception) -> Response:
     return JSONResponse({"code": "request_canceled_or_timed_out", "message": "Request canceled."}, 499)
 
 
-def template_of(scope: Scope) -> str:
+def find_route_template(scope: Scope) -> str:
     """The route pattern of a request, relative to `/v1.3`, such as `/tasks/{task_id}`.
 
     It is `/media` for files of videos, and `unknown` for other paths.

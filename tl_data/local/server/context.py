@@ -97,12 +97,12 @@ class Engine:
         return self.config.home / "uploads"
 
     @property
-    def created(self) -> int:
+    def created_status(self) -> int:
         """The HTTP status for a created task."""
         return STATUSES[self.config.statuses][0]
 
     @property
-    def updated(self) -> int:
+    def updated_status(self) -> int:
         """The HTTP status for an update."""
         return STATUSES[self.config.statuses][1]
 
@@ -141,7 +141,7 @@ class Engine:
         Raises:
             APIProblem: malformed id (400) or unknown (404).
         """
-        row = self.store.get("indexes", well_formed(name, index_id))
+        row = self.store.get("indexes", check_id(name, index_id))
         if row is None:
             raise unknown_resource(index_id, "indexes")
         return row
@@ -154,7 +154,7 @@ class Engine:
         Raises:
             APIProblem: malformed id (400).
         """
-        row = self.store.get("assets", well_formed(name, asset_id))
+        row = self.store.get("assets", check_id(name, asset_id))
         if row is None:
             return self._asset_of_task(asset_id)
         delayed = row["status"] == "ready" and (row["ready_at"] or "") > now()
@@ -195,7 +195,7 @@ class Engine:
             APIProblem: malformed id (400) or unknown (404).
         """
         self.index(index_id)
-        row = self.store.get("videos", well_formed("video_id", video_id))
+        row = self.store.get("videos", check_id("video_id", video_id))
         if row is None:
             row = self._video_of_task(video_id)
         if row is None or row["index_id"] != index_id:
@@ -217,25 +217,25 @@ def engine_of(request: Request) -> Engine:
     return engine
 
 
-def well_formed(name: str, value: str) -> str:
+def check_id(name: str, value: str) -> str:
     """Validate an id; raises 400 for a malformed one."""
     if not ID.fullmatch(value):
         raise invalid(name, "It must be an id of 24 lower-case hexadecimal digits.", value)
     return value
 
 
-def one_task(request: Request, table: str) -> Row:
-    """The task in the path; raises as `one_row`."""
-    return one_row(request, table, "task_id")
+def find_task(request: Request, table: str) -> Row:
+    """The task in the path; raises as `find_row`."""
+    return find_row(request, table, "task_id")
 
 
-def one_row(request: Request, table: str, parameter: str) -> Row:
+def find_row(request: Request, table: str, parameter: str) -> Row:
     """The row whose id is in the path.
 
     Raises:
         APIProblem: malformed id (400) or unknown (404).
     """
-    row_id = well_formed(parameter, request.path_params[parameter])
+    row_id = check_id(parameter, request.path_params[parameter])
     row = engine_of(request).store.get(table, row_id)
     if row is None:
         raise unknown_resource(row_id, table)

@@ -192,7 +192,7 @@ class Form:
         values = self.fields.get(name)
         return values[-1] if values else default
 
-    def needed(self, name: str) -> str:
+    def required(self, name: str) -> str:
         """A field that must be there and not be blank.
 
         Raises:
@@ -220,24 +220,24 @@ class Form:
     def number(self, name: str, low: float, high: float) -> float | None:
         """A number in a range, both ends allowed; None when absent."""
         value = self.text(name)
-        return None if value is None or value == "" else in_range(name, value, low, high)
+        return None if value is None or value == "" else parse_number(name, value, low, high)
 
     def whole(self, name: str, default: int, low: int, high: int) -> int:
         """A whole number in a range."""
         value = self.text(name)
-        return default if value is None or value == "" else whole_in_range(name, value, low, high)
+        return default if value is None or value == "" else parse_whole_number(name, value, low, high)
 
     def flag(self, name: str, default: bool) -> bool:
         """`true` or `false`, as any SDK writes them."""
         value = self.text(name)
-        return default if value is None or value == "" else as_flag(name, value)
+        return default if value is None or value == "" else parse_flag(name, value)
 
     def upload(self, name: str) -> Upload | None:
         """The first file of that name."""
         return next(iter(self.files.get(name, [])), None)
 
 
-def in_range(name: str, value: str, low: float, high: float) -> float:
+def parse_number(name: str, value: str, low: float, high: float) -> float:
     """A number from text.
 
     Raises:
@@ -252,8 +252,8 @@ def in_range(name: str, value: str, low: float, high: float) -> float:
     return number
 
 
-def whole_in_range(name: str, value: str, low: int, high: int) -> int:
-    """A whole number from text; the same errors as `in_range`."""
+def parse_whole_number(name: str, value: str, low: int, high: int) -> int:
+    """A whole number from text; the same errors as `parse_number`."""
     try:
         number = int(value)
     except ValueError:
@@ -263,7 +263,7 @@ def whole_in_range(name: str, value: str, low: int, high: int) -> int:
     return number
 
 
-def as_flag(name: str, value: str) -> bool:
+def parse_flag(name: str, value: str) -> bool:
     """A boolean from text."""
     if value.lower() not in ("true", "false", "1", "0"):
         raise one_of(name, ("true", "false"), value)

@@ -48,12 +48,12 @@ def check_metadata(name: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def given_metadata(name: str, text: str | None) -> dict[str, Any]:
+def parse_metadata(name: str, text: str | None) -> dict[str, Any]:
     """User metadata from the text of a form's field; {} when it is absent."""
-    return merged({}, check_metadata(name, decode_json(name, text))) if text else {}
+    return merge_metadata({}, check_metadata(name, decode_json(name, text))) if text else {}
 
 
-def metadata_of_repr(text: str) -> dict[str, str | int | float | bool]:
+def parse_repr(text: str) -> dict[str, str | int | float | bool]:
     """The flat dict that a Python client wrote with `repr`, as one SDK sends its filter.
 
     Read without `ast`: in CPython 3.11 all parses of a process share one count of the depth (gh-106905). A
@@ -98,7 +98,7 @@ def _text_of(literal: str) -> str:
     return _ESCAPE.sub(letter, literal[1:-1])
 
 
-def merged(old: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def merge_metadata(old: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """The metadata after an update."""
     return {key: value for key, value in (old | changes).items() if value is not None}
 
@@ -145,7 +145,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def bindable(value: Any) -> Any:
+def to_bindable(value: Any) -> Any:
     """SQLite counts to 2**63; above what a float holds exactly, a float compares just as well."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_EXACT:
         try:
@@ -162,7 +162,7 @@ def _range(key: str, value: dict[str, Any], *, metadata: bool) -> list[Where]:
         )
     if not all(_is_number(bound) for bound in value.values()):
         raise filter_invalid(f"The bounds of {key} must be numbers.", value)
-    return [Where(key, operator, bindable(bound), metadata=metadata) for operator, bound in value.items()]
+    return [Where(key, operator, to_bindable(bound), metadata=metadata) for operator, bound in value.items()]
 
 
 def _numbers(key: str, value: Any) -> list[Where]:
@@ -170,7 +170,7 @@ def _numbers(key: str, value: Any) -> list[Where]:
         return _range(key, value, metadata=False)
     if not _is_number(value):
         raise filter_invalid(f'{key} must be a number or a range such as {{"gte": 5, "lte": 10}}.', value)
-    return [Where(key, "=", bindable(value))]
+    return [Where(key, "=", to_bindable(value))]
 
 
 def _own(key: str, value: Any) -> list[Where]:
@@ -178,10 +178,10 @@ def _own(key: str, value: Any) -> list[Where]:
         return _range(key, value, metadata=True)
     if not isinstance(value, str | int | float):
         raise filter_invalid(f"{key} must be compared with a text, a number, a boolean or a range.", value)
-    return [Where(key, "=", bindable(value), metadata=True)]
+    return [Where(key, "=", to_bindable(value), metadata=True)]
 
 
-def shortest_single(value: float) -> float | int:
+def round_to_single(value: float) -> float | int:
     """The shortest decimal of the nearest single-precision number: 8748176080 becomes 8748176000."""
     import numpy as np
 
@@ -193,10 +193,10 @@ def shortest_single(value: float) -> float | int:
     return int(near) if near.is_integer() else near
 
 
-def metadata_in_single(metadata: dict[str, Any]) -> dict[str, Any]:
+def round_metadata_to_single(metadata: dict[str, Any]) -> dict[str, Any]:
     """User metadata as the service gives it back: its numbers lose what single precision cannot hold."""
     return {
-        key: shortest_single(value)
+        key: round_to_single(value)
         if isinstance(value, int | float) and not isinstance(value, bool)
         else value
         for key, value in metadata.items()

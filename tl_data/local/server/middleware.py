@@ -36,7 +36,7 @@ from tl_data.local.errors import (
 from tl_data.local.profiles import Profile
 from tl_data.local.server import fault_injection
 from tl_data.local.server.context import Engine
-from tl_data.local.server.old_names import current_path
+from tl_data.local.server.old_names import find_replacement_path
 from tl_data.local.storage.counters import Stats
 
 log = logging.getLogger("tl_data.local")
@@ -186,7 +186,7 @@ class Guard:
             raise deprecated_endpoint(path)
         if any(_matches_prefix(path, missing) for missing in profile.missing):
             raise missing_endpoint(method, path)
-        if not profile.strict and (replacement := current_path(path)):
+        if not profile.strict and (replacement := find_replacement_path(path)):
             text = f"The endpoint {method} {path} does not exist any more. Use {replacement}."
             raise APIProblem(404, "endpoint_not_exists", text)
         if any(_matches_prefix(path.replace(":", "/"), other) for other in NOT_BUILT):

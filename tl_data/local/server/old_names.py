@@ -52,12 +52,12 @@ def refuse_old_names(profile: Profile, names: Iterable[str], table: Mapping[str,
             raise APIProblem(400, "parameter_unknown", text)
 
 
-def pointer(value: object, table: Mapping[str, str] = OPTIONS) -> str:
+def suggest_replacement(value: object, table: Mapping[str, str] = OPTIONS) -> str:
     """A pointer to the replacement of a value from before v1.3; "" for other values."""
     return f" Since v1.3 {value} is {table[value]}." if isinstance(value, str) and value in table else ""
 
 
-def current_path(path: str) -> str | None:
+def find_replacement_path(path: str) -> str | None:
     """The replacement of a path from before v1.3; None for other paths."""
     parts = path.split("/")
     for old, current in PATHS.items():

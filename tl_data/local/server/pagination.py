@@ -10,7 +10,7 @@ from typing import Any
 from starlette.datastructures import QueryParams
 
 from tl_data.local.errors import invalid, one_of
-from tl_data.local.server.forms import in_range, whole_in_range
+from tl_data.local.server.forms import parse_number, parse_whole_number
 from tl_data.local.storage.database import Row, Store, Where, stamp
 
 MAX_PAGE_LIMIT = 50
@@ -30,7 +30,7 @@ class Listing:
     where: list[Where] = field(default_factory=list)
 
     @classmethod
-    def of(cls, query: QueryParams, sorts: tuple[str, ...] = SORTS) -> Listing:
+    def from_query(cls, query: QueryParams, sorts: tuple[str, ...] = SORTS) -> Listing:
         """Read page and sort order.
 
         Raises:
@@ -43,29 +43,29 @@ class Listing:
         if option not in ("asc", "desc"):
             raise one_of("sort_option", ("asc", "desc"), option)
         return cls(
-            page=whole_in_range("page", query.get("page") or "1", 1, 10**15),
-            page_limit=whole_in_range("page_limit", query.get("page_limit") or "10", 1, MAX_PAGE_LIMIT),
+            page=parse_whole_number("page", query.get("page") or "1", 1, 10**15),
+            page_limit=parse_whole_number("page_limit", query.get("page_limit") or "10", 1, MAX_PAGE_LIMIT),
             sort_by=sort_by,
             descending=option == "desc",
         )
 
-    def texts(self, query: QueryParams, names: Mapping[str, str]) -> None:
+    def filter_texts(self, query: QueryParams, names: Mapping[str, str]) -> None:
         """Add filters for equal texts; `names` maps parameters to columns."""
         self.where += [Where(column, "=", query[name]) for name, column in names.items() if query.get(name)]
 
-    def numbers(self, query: QueryParams, names: Collection[str]) -> None:
+    def filter_numbers(self, query: QueryParams, names: Collection[str]) -> None:
         """Add filters for numbers: `x=5`, `x[gte]=5`, `x[lte]=5`."""
         for name in names:
             for operator, value in _conditions(query, name, "="):
-                self.where.append(Where(name, operator, in_range(name, value, -HUGE, HUGE)))
+                self.where.append(Where(name, operator, parse_number(name, value, -HUGE, HUGE)))
 
-    def times(self, query: QueryParams, names: Collection[str]) -> None:
+    def filter_times(self, query: QueryParams, names: Collection[str]) -> None:
         """Add filters for times: `x=T` means at or after T, as does `x[gte]=T`; `x[lte]=T` at or before."""
         for name in names:
             for operator, value in _conditions(query, name, "gte"):
-                self.where.append(Where(name, operator, as_time(name, value)))
+                self.where.append(Where(name, operator, parse_time(name, value)))
 
-    def one_of(
+    def filter_one_of(
         self, query: QueryParams, name: str, allowed: Collection[str], column: str | None = None
     ) -> None:
         """Add a filter for any of several values, repeated or separated by commas.
@@ -73,12 +73,12 @@ class Listing:
         Raises:
             APIProblem: a value is not allowed.
         """
-        if wanted := split(query.getlist(name)):
+        if wanted := split_values(query.getlist(name)):
             if any(value not in allowed for value in wanted):
                 raise one_of(name, allowed, wanted)
             self.where.append(Where(column or name, "in", wanted))
 
-    def answer(self, store: Store, table: str, show: Callable[[Row], dict[str, Any]]) -> dict[str, Any]:
+    def fetch_page(self, store: Store, table: str, show: Callable[[Row], dict[str, Any]]) -> dict[str, Any]:
         """The JSON of the page; a page past the end is empty."""
         total = int(store.total(table, self.where))
         rows = store.rows(
@@ -110,7 +110,7 @@ def _conditions(query: QueryParams, name: str, plain: str) -> list[tuple[str, st
     return [(operator, query[key]) for key, operator in keys.items() if query.get(key)]
 
 
-def as_time(name: str, value: str) -> str:
+def parse_time(name: str, value: str) -> str:
     """An RFC 3339 time in the format of the store, whose texts sort like times.
 
     Raises:
@@ -126,6 +126,6 @@ def as_time(name: str, value: str) -> str:
         ) from None
 
 
-def split(values: list[str]) -> list[str]:
+def split_values(values: list[str]) -> list[str]:
     """Values that are repeated, separated by commas, or both."""
     return [part.strip() for value in values for part in value.split(",") if part.strip()]

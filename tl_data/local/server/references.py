@@ -71,7 +71,7 @@ def check_mentions(parameter: str, text: str, references: Sequence[Reference], *
         raise invalid(parameter, f"<@{min(known - named)}> is missing: name all pictures or none.", text)
 
 
-async def load(engine: Engine, reference: Reference, parameter: str) -> bytes:
+async def load_reference(engine: Engine, reference: Reference, parameter: str) -> bytes:
     """The bytes of a picture.
 
     Raises:
@@ -93,14 +93,16 @@ async def load(engine: Engine, reference: Reference, parameter: str) -> bytes:
     return data
 
 
-async def described(engine: Engine, text: str, references: Sequence[Reference], parameter: str) -> str:
+async def describe_mentions(
+    engine: Engine, text: str, references: Sequence[Reference], parameter: str
+) -> str:
     """A prompt in which each `<@name>` is what its picture shows, in the words that describe clips."""
     from tl_data.local.perception.attributes import visual_words
     from tl_data.local.search.embeddings import measured_image
 
     words: dict[str, str] = {}
     for one in references:
-        data = await load(engine, one, parameter)
+        data = await load_reference(engine, one, parameter)
         try:
             words[one.name] = visual_words(await asyncio.to_thread(measured_image, data))
         except ValueError as error:
@@ -108,7 +110,7 @@ async def described(engine: Engine, text: str, references: Sequence[Reference], 
     return MENTION.sub(lambda match: words.get(match[1], match[0]), text)
 
 
-async def as_evidence(engine: Engine, references: Sequence[Reference]) -> Evidence:
+async def build_image_evidence(engine: Engine, references: Sequence[Reference]) -> Evidence:
     """Pictures as a subject: one second each, in order.
 
     Raises:
@@ -121,7 +123,7 @@ async def as_evidence(engine: Engine, references: Sequence[Reference]) -> Eviden
     clips: list[Clip] = []
     size = 0
     for number, one in enumerate(references):
-        data = await load(engine, one, "image")
+        data = await load_reference(engine, one, "image")
         size += len(data)
         try:
             clip = await asyncio.to_thread(measured_image, data)

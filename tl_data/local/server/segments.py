@@ -194,7 +194,7 @@ async def write_segments(
     writer, found = engine.stages.writer, dict[str, list[Json]]()
     read = spent = 0
     for kind in wanted.kinds:
-        about = await references.described(engine, kind.description, kind.pictures, "media_sources")
+        about = await references.describe_mentions(engine, kind.description, kind.pictures, "media_sources")
         found[kind.id] = []
         for start, end in _bounds(writer_input.evidence, kind, about, wanted, window):
             inside = within_window(writer_input.evidence, start, end)

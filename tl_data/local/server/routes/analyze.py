@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from tl_data.local import models
 from tl_data.local.errors import APIProblem, invalid, unknown_parameter
-from tl_data.local.server.analyze_request import AnalyzeRequest, cut_off, usage_of
+from tl_data.local.server.analyze_request import AnalyzeRequest, count_usage, truncation_warning
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.text.writer import GeneratedText
 
@@ -26,7 +26,7 @@ GIST = ("title", "topic", "hashtag")
 async def analyze(request: Request) -> Response:
     """POST /analyze and /generate"""
     engine = engine_of(request)
-    analysis = await AnalyzeRequest.of(request, "video_id")
+    analysis = await AnalyzeRequest.from_request(request, "video_id")
     if "analysis_mode" in analysis.body:
         raise unknown_parameter("analysis_mode")
     streamed = analysis.flag("stream", True)
@@ -43,11 +43,11 @@ async def analyze(request: Request) -> Response:
         )
     generated = await analysis.write()
     text, reason = generated.text, generated.reason or "stop"
-    usage = _shown_usage(engine, usage_of(engine, generated, prompt, analysis))
+    usage = _shown_usage(engine, count_usage(engine, generated, prompt, analysis))
     if streamed:
         return StreamingResponse(_events(answer_id, text, reason, usage), media_type="application/x-ndjson")
     answer = {"id": answer_id, "data": text, "finish_reason": reason, "usage": usage}
-    return JSONResponse(answer | (cut_off(reason) if engine.profile.video_tokens else {}))
+    return JSONResponse(answer | (truncation_warning(reason) if engine.profile.video_tokens else {}))
 
 
 def _shown_usage(engine: Engine, usage: dict[str, int]) -> dict[str, int]:
@@ -87,7 +87,7 @@ async def _relay(
         yield _line({"event_type": "stream_error", "error": {"message": problem.message}})
         return
     whole = replace(piece, text="".join(texts))
-    usage = _shown_usage(engine, usage_of(engine, whole, prompt, analysis))
+    usage = _shown_usage(engine, count_usage(engine, whole, prompt, analysis))
     end = {"generation_id": answer_id, "usage": usage}
     yield _line({"event_type": "stream_end", "finish_reason": piece.reason or "stop", "metadata": end})
 
@@ -99,7 +99,7 @@ def _line(event: dict[str, Any]) -> bytes:
 async def gist(request: Request) -> Response:
     """POST /gist"""
     engine = engine_of(request)
-    analysis = await AnalyzeRequest.of(request, "video_id", "types")
+    analysis = await AnalyzeRequest.from_request(request, "video_id", "types")
     types = analysis.choices("types", GIST)
     found = await engine.stages.writer.gist(await analysis.writer_input())
     answer: dict[str, Any] = {"id": str(uuid.uuid4())}
@@ -108,14 +108,16 @@ async def gist(request: Request) -> Response:
             answer[key] = found[key]
     if engine.profile.plain_hashtags and "hashtags" in answer:
         answer["hashtags"] = [tag.removeprefix("#") for tag in answer["hashtags"]]
-    answer["usage"] = usage_of(engine, GeneratedText(json.dumps(answer, ensure_ascii=False)), None, analysis)
+    answer["usage"] = count_usage(
+        engine, GeneratedText(json.dumps(answer, ensure_ascii=False)), None, analysis
+    )
     return JSONResponse(answer)
 
 
 async def summarize(request: Request) -> Response:
     """POST /summarize"""
     engine = engine_of(request)
-    analysis = await AnalyzeRequest.of(request, "video_id", "type")
+    analysis = await AnalyzeRequest.from_request(request, "video_id", "type")
     kind = analysis.choice("type", TYPES)
     prompt = analysis.prompt(needed=False)
     options = analysis.generation_options()
@@ -146,7 +148,7 @@ async def summarize(request: Request) -> Response:
             {**_times(item), "highlight": item["highlight"], "highlight_summary": item["highlight_summary"]}
             for item in await writer.highlights(writer_input, prompt, options)
         ]
-    answer["usage"] = usage_of(
+    answer["usage"] = count_usage(
         engine, GeneratedText(json.dumps(answer, ensure_ascii=False)), prompt, analysis
     )
     return JSONResponse(answer)

@@ -14,10 +14,10 @@ from starlette.routing import Route
 
 from tl_data.local.errors import APIProblem, AssetNotReady, invalid, not_provided, one_of
 from tl_data.local.server.analyze_request import MODES, AnalyzeRequest
-from tl_data.local.server.context import Engine, engine_of, one_row
+from tl_data.local.server.context import Engine, engine_of, find_row
 from tl_data.local.server.forms import read_json
 from tl_data.local.server.pagination import Listing
-from tl_data.local.server.routes.analyze_tasks import UNFINISHED, custom_id_of, end, new_row
+from tl_data.local.server.routes.analyze_tasks import UNFINISHED, end, new_row, read_custom_id
 from tl_data.local.storage.database import Row, Where, new_id, now
 
 MODEL = "pegasus1.5"  # the only one
@@ -114,7 +114,7 @@ def _row(engine: Engine, body: dict[str, Any], given: Any, defaults: dict[str, A
     if item_body.get("max_tokens") == "unlimited":
         raise invalid("max_tokens", "It must be a whole number.", "unlimited")
     analysis = AnalyzeRequest(engine, item_body, "task")
-    custom_id = custom_id_of(given)
+    custom_id = read_custom_id(given)
     try:
         analysis.resolve_source()
         too_long = _window_too_long(analysis)
@@ -191,18 +191,18 @@ def _shown(engine: Engine, batch: Row) -> dict[str, Any]:
     return shown | {name: batch[name] for name in times if batch.get(name)}
 
 
-async def listed(request: Request) -> Response:
+async def list_batches(request: Request) -> Response:
     """GET /analyze/batches"""
     engine, query = engine_of(request), request.query_params
-    listing = Listing.of(query)
-    listing.one_of(query, "status", STATUSES)
-    listing.one_of(query, "analysis_mode", MODES, "mode")
+    listing = Listing.from_query(query)
+    listing.filter_one_of(query, "status", STATUSES)
+    listing.filter_one_of(query, "analysis_mode", MODES, "mode")
     _refreshed(engine)
-    return JSONResponse(listing.answer(engine.store, "batches", lambda row: _shown(engine, row)))
+    return JSONResponse(listing.fetch_page(engine.store, "batches", lambda row: _shown(engine, row)))
 
 
 def _batch(request: Request) -> Row:
-    return refresh(engine_of(request), one_row(request, "batches", "batch_id"))
+    return refresh(engine_of(request), find_row(request, "batches", "batch_id"))
 
 
 async def retrieve(request: Request) -> Response:
@@ -248,7 +248,7 @@ async def delete(request: Request) -> Response:
 
 routes = [
     Route("/analyze/batches", create, methods=["POST"]),
-    Route("/analyze/batches", listed, methods=["GET"]),
+    Route("/analyze/batches", list_batches, methods=["GET"]),
     Route("/analyze/batches/{batch_id}", retrieve, methods=["GET"]),
     Route("/analyze/batches/{batch_id}", delete, methods=["DELETE"]),
     Route("/analyze/batches/{batch_id}/results", results, methods=["GET"]),

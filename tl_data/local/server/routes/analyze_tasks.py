@@ -12,8 +12,8 @@ from starlette.routing import Route
 
 from tl_data.local.errors import APIProblem, MediaProblem, invalid, unknown_resource
 from tl_data.local.perception.evidence import ModelFailed
-from tl_data.local.server.analyze_request import SEGMENTS, AnalyzeRequest, cut_off, usage_of
-from tl_data.local.server.context import Engine, engine_of, one_task, well_formed
+from tl_data.local.server.analyze_request import SEGMENTS, AnalyzeRequest, count_usage, truncation_warning
+from tl_data.local.server.context import Engine, check_id, engine_of, find_task
 from tl_data.local.server.pagination import Listing
 from tl_data.local.storage.database import Row, Where, new_id, now
 
@@ -34,11 +34,11 @@ ECHOED = (
 async def create(request: Request) -> Response:
     """POST /analyze/tasks. The same Idempotency-Key returns the same task."""
     engine = engine_of(request)
-    analysis = await AnalyzeRequest.of(request, route="task")
+    analysis = await AnalyzeRequest.from_request(request, route="task")
     key = request.headers.get("idempotency-key") or None
     if key and (known := engine.store.rows("analyze_tasks", [Where("idempotency_key", "=", key)], limit=1)):
         return JSONResponse({"task_id": known[0]["id"], "status": known[0]["status"]}, 202)
-    custom_id = custom_id_of(analysis.body)
+    custom_id = read_custom_id(analysis.body)
     analysis.resolve_source()
     analysis.check()
     if "video_id" in analysis.body:
@@ -52,7 +52,7 @@ async def create(request: Request) -> Response:
     return JSONResponse({"task_id": row["id"], "status": "queued"}, 202)
 
 
-def custom_id_of(body: dict[str, Any]) -> str | None:
+def read_custom_id(body: dict[str, Any]) -> str | None:
     """The caller's own id of a task.
 
     Raises:
@@ -81,13 +81,13 @@ def new_row(analysis: AnalyzeRequest, custom_id: str | None) -> Row:
 
 def _check_video(engine: Engine, analysis: AnalyzeRequest) -> None:
     """Validate that a video id exists; a URL is checked by the task."""
-    video_id = well_formed("video_id", analysis.text("video_id") or "")
+    video_id = check_id("video_id", analysis.text("video_id") or "")
     waiting = engine.store.rows("tasks", [Where("video_id", "=", video_id)], limit=1)
     if not (engine.store.get("videos", video_id) or waiting):
         raise unknown_resource(video_id, "assets" if analysis.body.get("as_asset") else "videos")
 
 
-async def work_on(engine: Engine, row: Row) -> None:
+async def run_task(engine: Engine, row: Row) -> None:
     """queued -> processing -> ready.
 
     Raises:
@@ -118,13 +118,13 @@ async def work_on(engine: Engine, row: Row) -> None:
     with engine.store.transaction():  # the result and its charge together
         result = {
             "generation_id": str(uuid.uuid4()), "data": generated.text, "finish_reason": reason,
-            "usage": usage_of(engine, generated, prompt, analysis, definitions=number),
+            "usage": count_usage(engine, generated, prompt, analysis, definitions=number),
         }  # fmt: skip
         at = now()
         engine.store.change(
             "analyze_tasks", row["id"], status="ready", result=result, updated_at=at, completed_at=at,
             duration=round(analysis.duration, 6),
-            error={"message": warning} if warning else cut_off(reason).get("error"),
+            error={"message": warning} if warning else truncation_warning(reason).get("error"),
         )  # fmt: skip
 
 
@@ -202,24 +202,26 @@ def _format(form: dict[str, Any], longest: int | None) -> dict[str, Any]:
     return form | {"segment_definitions": form.get("segment_definitions", [])[:1]}
 
 
-async def listed(request: Request) -> Response:
+async def list_tasks(request: Request) -> Response:
     """GET /analyze/tasks"""
     engine, query = engine_of(request), request.query_params
-    listing = Listing.of(query)
-    listing.one_of(query, "status", STATUSES)
-    listing.one_of(query, "analysis_mode", ("general", SEGMENTS), "mode")
-    listing.texts(query, {"video_url": "url", "asset_id": "asset_id"})
-    return JSONResponse(listing.answer(engine.store, "analyze_tasks", lambda row: _shown(engine, row, SHOWN)))
+    listing = Listing.from_query(query)
+    listing.filter_one_of(query, "status", STATUSES)
+    listing.filter_one_of(query, "analysis_mode", ("general", SEGMENTS), "mode")
+    listing.filter_texts(query, {"video_url": "url", "asset_id": "asset_id"})
+    return JSONResponse(
+        listing.fetch_page(engine.store, "analyze_tasks", lambda row: _shown(engine, row, SHOWN))
+    )
 
 
 async def retrieve(request: Request) -> Response:
     """GET /analyze/tasks/{task_id}"""
-    return JSONResponse(_shown(engine_of(request), one_task(request, "analyze_tasks")))
+    return JSONResponse(_shown(engine_of(request), find_task(request, "analyze_tasks")))
 
 
 async def delete(request: Request) -> Response:
     """DELETE /analyze/tasks/{task_id}: refused while it is processing."""
-    engine, row = engine_of(request), one_task(request, "analyze_tasks")
+    engine, row = engine_of(request), find_task(request, "analyze_tasks")
     if row["status"] == "processing":
         raise APIProblem(409, "conflict", f"Task {row['id']} is being processed.")
     engine.store.remove("analyze_tasks", [Where("id", "=", row["id"])])
@@ -228,7 +230,7 @@ async def delete(request: Request) -> Response:
 
 async def cancel(request: Request) -> Response:
     """POST /analyze/tasks/{task_id}/cancel: a text in progress is discarded."""
-    row = one_task(request, "analyze_tasks")
+    row = find_task(request, "analyze_tasks")
     if row["status"] in ("ready", "failed"):
         text = f"Task {row['id']} cannot be canceled. Its status is {row['status']}; it must be unfinished."
         raise APIProblem(409, "task_cannot_be_canceled", text)
@@ -251,7 +253,7 @@ def end(engine: Engine, row: Row, code: str, message: str) -> bool:
 
 routes = [
     Route("/analyze/tasks", create, methods=["POST"]),
-    Route("/analyze/tasks", listed, methods=["GET"]),
+    Route("/analyze/tasks", list_tasks, methods=["GET"]),
     Route("/analyze/tasks/{task_id}", retrieve, methods=["GET"]),
     Route("/analyze/tasks/{task_id}", delete, methods=["DELETE"]),
     Route("/analyze/tasks/{task_id}/cancel", cancel, methods=["POST"]),

@@ -24,11 +24,11 @@ from tl_data.local.errors import (
     unknown_resource,
 )
 from tl_data.local.perception.evidence import Span
-from tl_data.local.server.context import Engine, engine_of, well_formed
-from tl_data.local.server.forms import Form, Upload, as_flag, read_json
-from tl_data.local.server.metadata import check_metadata, given_metadata, merged
-from tl_data.local.server.pagination import Listing, split
-from tl_data.local.server.routes.tasks import add_task, state_of
+from tl_data.local.server.context import Engine, check_id, engine_of
+from tl_data.local.server.forms import Form, Upload, parse_flag, read_json
+from tl_data.local.server.metadata import check_metadata, merge_metadata, parse_metadata
+from tl_data.local.server.pagination import Listing, split_values
+from tl_data.local.server.routes.tasks import add_task, task_state_to_json
 from tl_data.local.server.routes.videos import full_video, remove_video, update
 from tl_data.local.storage.database import Row, Where, new_id, now
 from tl_data.local.tasks.download import check_url
@@ -44,7 +44,7 @@ NUMBERS = ("duration", "fps", "width", "height", "size")
 TIMES = ("created_at", "updated_at")
 
 
-def shown_asset(engine: Engine, row: Row) -> dict[str, Any]:
+def asset_to_json(engine: Engine, row: Row) -> dict[str, Any]:
     """An asset as the API answers it."""
     shown = {
         "_id": row["id"],
@@ -70,7 +70,7 @@ def shown_asset(engine: Engine, row: Row) -> dict[str, Any]:
     return shown | {name: value for name, value in more.items() if value is not None}
 
 
-def asset_of(engine: Engine, asset_id: str) -> Row:
+def find_asset(engine: Engine, asset_id: str) -> Row:
     """An existing asset.
 
     Raises:
@@ -85,7 +85,7 @@ def asset_of(engine: Engine, asset_id: str) -> Row:
 def _source(engine: Engine, form: Form, method: str) -> tuple[str | None, Upload | None]:
     """The URL or the file, depending on the method."""
     if method == "url":
-        url = form.needed("url")
+        url = form.required("url")
         try:
             return check_url(url, engine.config), None
         except MediaProblem as problem:
@@ -102,10 +102,10 @@ async def create(request: Request) -> Response:
     """POST /assets"""
     engine = engine_of(request)
     async with engine.form(request, "file") as form:
-        method = form.needed("method")
+        method = form.required("method")
         if method not in METHODS:
             raise one_of("method", METHODS, method)
-        metadata = given_metadata("user_metadata", form.text("user_metadata"))
+        metadata = parse_metadata("user_metadata", form.text("user_metadata"))
         url, upload = _source(engine, form, method)
         hls, thumbnail = form.flag("enable_hls", False), form.flag("enable_thumbnail", False)
         at = now()
@@ -124,38 +124,38 @@ async def create(request: Request) -> Response:
     await engine.queue.wake()
     if engine.profile.ready_at_once and not row["fate"]:
         await engine.queue.wait_until_done("assets", row["id"], AT_ONCE_SEC)
-    return JSONResponse(shown_asset(engine, engine.asset(row["id"]) or row), 201)
+    return JSONResponse(asset_to_json(engine, engine.asset(row["id"]) or row), 201)
 
 
-async def listed(request: Request) -> Response:
+async def list_assets(request: Request) -> Response:
     """GET /assets"""
     engine, query = engine_of(request), request.query_params
-    listing = Listing.of(query)
-    if wanted := split(query.getlist("asset_ids")):
-        listing.where.append(Where("id", "in", [well_formed("asset_ids", item) for item in wanted]))
+    listing = Listing.from_query(query)
+    if wanted := split_values(query.getlist("asset_ids")):
+        listing.where.append(Where("id", "in", [check_id("asset_ids", item) for item in wanted]))
     if part := (query.get("filename") or "").casefold():
         rows = engine.store.rows("assets", columns=["id", "filename"])
         found = [row["id"] for row in rows if part in row["filename"].casefold()]
         listing.where.append(Where("id", "in", found))
-    listing.one_of(query, "asset_types", KINDS, "kind")
-    return JSONResponse(listing.answer(engine.store, "assets", lambda row: _current(engine, row)))
+    listing.filter_one_of(query, "asset_types", KINDS, "kind")
+    return JSONResponse(listing.fetch_page(engine.store, "assets", lambda row: _current(engine, row)))
 
 
 def _current(engine: Engine, row: Row) -> dict[str, Any]:
-    return shown_asset(engine, engine.asset(row["id"]) or row)
+    return asset_to_json(engine, engine.asset(row["id"]) or row)
 
 
 async def retrieve(request: Request) -> Response:
     """GET /assets/{asset_id}"""
     engine = engine_of(request)
-    return JSONResponse(shown_asset(engine, asset_of(engine, request.path_params["asset_id"])))
+    return JSONResponse(asset_to_json(engine, find_asset(engine, request.path_params["asset_id"])))
 
 
 async def delete(request: Request) -> Response:
     """DELETE /assets/{asset_id}: videos indexed from it stay. Strict profiles then require `force`."""
     engine = engine_of(request)
-    row = asset_of(engine, request.path_params["asset_id"])
-    forced = as_flag("force", request.query_params.get("force") or "false")
+    row = find_asset(engine, request.path_params["asset_id"])
+    forced = parse_flag("force", request.query_params.get("force") or "false")
     indexed = engine.store.rows("tasks", [Where("asset_id", "=", row["id"])], limit=1)
     if engine.profile.strict and not forced and (indexed or "indexed" in row):
         text = f"The asset {row['id']} is indexed. Delete what was indexed from it first, or use force=true."
@@ -168,20 +168,20 @@ async def delete(request: Request) -> Response:
 async def update_metadata(request: Request) -> Response:
     """PATCH of /assets/{asset_id}/user-metadata: sets the given keys; null deletes a key."""
     engine = engine_of(request)
-    row = asset_of(engine, request.path_params["asset_id"])
+    row = find_asset(engine, request.path_params["asset_id"])
     changes = await _changes(request, engine)
-    fresh = merged(row["user_metadata"] or {}, changes)
+    fresh = merge_metadata(row["user_metadata"] or {}, changes)
     engine.store.change("assets", row["id"], user_metadata=fresh, updated_at=now())
-    return Response(status_code=engine.updated)
+    return Response(status_code=engine.updated_status)
 
 
 async def replace_metadata(request: Request) -> Response:
     """PUT of /assets/{asset_id}/user-metadata: replaces all keys."""
     engine = engine_of(request)
-    row = asset_of(engine, request.path_params["asset_id"])
-    fresh = merged({}, await _changes(request, engine))
+    row = find_asset(engine, request.path_params["asset_id"])
+    fresh = merge_metadata({}, await _changes(request, engine))
     engine.store.change("assets", row["id"], user_metadata=fresh, updated_at=now())
-    return Response(status_code=engine.updated)
+    return Response(status_code=engine.updated_status)
 
 
 async def _changes(request: Request, engine: Engine) -> dict[str, Any]:
@@ -196,14 +196,14 @@ async def _changes(request: Request, engine: Engine) -> dict[str, Any]:
 async def delete_metadata(request: Request) -> Response:
     """DELETE of /assets/{asset_id}/user-metadata"""
     engine = engine_of(request)
-    row = asset_of(engine, request.path_params["asset_id"])
+    row = find_asset(engine, request.path_params["asset_id"])
     engine.store.change("assets", row["id"], user_metadata={}, updated_at=now())
     return Response(status_code=204)
 
 
-def shown_indexed(engine: Engine, row: Row) -> dict[str, Any]:
+def indexed_asset_to_json(engine: Engine, row: Row) -> dict[str, Any]:
     """An indexed asset as a listing shows it; `row` is its task."""
-    shown = {"_id": row["video_id"], "asset_id": row["asset_id"], **state_of(engine, row)}
+    shown = {"_id": row["video_id"], "asset_id": row["asset_id"], **task_state_to_json(engine, row)}
     return shown | ({"indexed_at": row["updated_at"]} if row["status"] == "ready" else {})
 
 
@@ -222,7 +222,7 @@ async def index_asset(request: Request) -> Response:
         raise invalid("asset_id", "It must be a text.", asset_id)
     if not isinstance(stream, bool):
         raise one_of("enable_video_stream", ("true", "false"), stream)
-    metadata = merged({}, check_metadata("user_metadata", body.get("user_metadata", {})))
+    metadata = merge_metadata({}, check_metadata("user_metadata", body.get("user_metadata", {})))
     asset = engine.ready_asset(asset_id)
     if asset["duration"] is None:
         raise invalid("asset_id", "The asset must be a video; this one is an image.", asset_id)
@@ -231,7 +231,7 @@ async def index_asset(request: Request) -> Response:
     upload = Upload(path, asset["filename"], asset["size"] or path.stat().st_size, asset["sha256"] or "")
     row = await add_task(
         engine, index["id"], upload=upload, stream=stream,
-        user_metadata=merged((asset["user_metadata"] or {}) if engine.profile.inherits else {}, metadata),
+        user_metadata=merge_metadata((asset["user_metadata"] or {}) if engine.profile.inherits else {}, metadata),
         outcome=request.scope.get("tl.injected_outcome"), asset_id=asset["id"],
     )  # fmt: skip
     return JSONResponse({"_id": row["video_id"], "asset_id": asset["id"]}, 202)
@@ -241,20 +241,22 @@ async def list_indexed(request: Request) -> Response:
     """GET /indexes/{index_id}/indexed-assets"""
     engine, query = engine_of(request), request.query_params
     index = engine.index(request.path_params["index_id"])
-    listing = Listing.of(query)
+    listing = Listing.from_query(query)
     listing.where += [Where("index_id", "=", index["id"]), Where("asset_id", "gt", "")]
-    listing.texts(query, {"filename": "filename"})
-    listing.numbers(query, NUMBERS)
-    listing.times(query, TIMES)
-    listing.one_of(query, "status", STATUSES)
-    return JSONResponse(listing.answer(engine.store, "tasks", lambda row: shown_indexed(engine, row)))
+    listing.filter_texts(query, {"filename": "filename"})
+    listing.filter_numbers(query, NUMBERS)
+    listing.filter_times(query, TIMES)
+    listing.filter_one_of(query, "status", STATUSES)
+    return JSONResponse(
+        listing.fetch_page(engine.store, "tasks", lambda row: indexed_asset_to_json(engine, row))
+    )
 
 
 def _indexed(request: Request) -> Row:
     """The task of an indexed asset."""
     engine, given = engine_of(request), request.path_params
     index = engine.index(given["index_id"])
-    video_id = well_formed("indexed_asset_id", given["indexed_asset_id"])
+    video_id = check_id("indexed_asset_id", given["indexed_asset_id"])
     where = [Where("index_id", "=", index["id"]), Where("video_id", "=", video_id)]
     rows = engine.store.rows("tasks", [*where, Where("asset_id", "gt", "")], limit=1)
     if not rows:
@@ -265,7 +267,7 @@ def _indexed(request: Request) -> Row:
 async def retrieve_indexed(request: Request) -> Response:
     """GET /indexes/{index_id}/indexed-assets/{indexed_asset_id}"""
     engine, row = engine_of(request), _indexed(request)
-    shown = shown_indexed(engine, row)
+    shown = indexed_asset_to_json(engine, row)
     if row["status"] == "ready" and (video := engine.store.get("videos", row["video_id"])):
         shown |= await full_video(engine, request, video)
     return JSONResponse(shown)
@@ -289,8 +291,8 @@ async def delete_indexed(request: Request) -> Response:
 async def list_by_asset(request: Request) -> Response:
     """GET /assets/{asset_id}/indexed-assets"""
     engine = engine_of(request)
-    asset = asset_of(engine, request.path_params["asset_id"])
-    listing = Listing.of(request.query_params)
+    asset = find_asset(engine, request.path_params["asset_id"])
+    listing = Listing.from_query(request.query_params)
     listing.where.append(Where("asset_id", "=", asset["id"]))
 
     def show(row: Row) -> dict[str, Any]:
@@ -300,7 +302,7 @@ async def list_by_asset(request: Request) -> Response:
             "index": {"_id": row["index_id"], "name": (index or {}).get("index_name")},
         }
 
-    return JSONResponse(listing.answer(engine.store, "tasks", show))
+    return JSONResponse(listing.fetch_page(engine.store, "tasks", show))
 
 
 async def transcription(request: Request) -> Response:
@@ -309,8 +311,8 @@ async def transcription(request: Request) -> Response:
     The engine does not separate speakers, so that each sentence is one utterance.
     """
     engine = engine_of(request)
-    row = asset_of(engine, request.path_params["asset_id"])
-    wanted = split(request.query_params.getlist("include"))
+    row = find_asset(engine, request.path_params["asset_id"])
+    wanted = split_values(request.query_params.getlist("include"))
     if any(part not in PARTS for part in wanted):
         raise one_of("include", PARTS, wanted)
     if row["status"] != "ready":
@@ -334,7 +336,7 @@ def _entry(start: float, end: float, text: str) -> dict[str, Any]:
 
 routes = [
     Route("/assets", create, methods=["POST"]),
-    Route("/assets", listed, methods=["GET"]),
+    Route("/assets", list_assets, methods=["GET"]),
     Route("/assets/{asset_id}", retrieve, methods=["GET"]),
     Route("/assets/{asset_id}", delete, methods=["DELETE"]),
     Route("/assets/{asset_id}/user-metadata", update_metadata, methods=["PATCH"]),

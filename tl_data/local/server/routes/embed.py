@@ -21,7 +21,7 @@ from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import Form, Upload
 from tl_data.local.server.old_names import EMBED, refuse_old_names
 from tl_data.local.server.references import load_image
-from tl_data.local.server.routes.tasks import checked_source
+from tl_data.local.server.routes.tasks import read_source
 from tl_data.local.storage.database import new_id
 from tl_data.local.tasks.download import UNREACHABLE, fetch
 
@@ -36,7 +36,7 @@ def embed_model(engine: Engine, form: Form) -> str:
     """The requested embedding model."""
     refuse_old_names(engine.profile, form.fields, EMBED)
     known = engine.profile.embed_models
-    return models.check_embed_model(form.needed("model_name"), engine.config.tiers, known)
+    return models.check_embed_model(form.required("model_name"), engine.config.tiers, known)
 
 
 async def create(request: Request) -> Response:
@@ -52,7 +52,7 @@ async def create(request: Request) -> Response:
             makers["text"] = lambda: _of_text(engine, text)
         for kind in ("image", "audio", "video"):
             if form.text(f"{kind}_url") is not None or form.upload(f"{kind}_file") is not None:
-                url, upload = checked_source(engine, form, kind)
+                url, upload = read_source(engine, form, kind)
                 if kind == "image":
                     makers[kind] = lambda url=url, upload=upload: _of_image(engine, url, upload)  # type: ignore[misc]
                 else:

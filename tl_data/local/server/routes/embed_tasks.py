@@ -13,10 +13,10 @@ from starlette.routing import Route
 from tl_data.local import models
 from tl_data.local.errors import invalid, not_provided, one_of, unknown_resource
 from tl_data.local.search.dimensions import resize_segments
-from tl_data.local.server.context import Engine, engine_of, one_task
-from tl_data.local.server.pagination import Listing, as_time, split
+from tl_data.local.server.context import Engine, engine_of, find_task
+from tl_data.local.server.pagination import Listing, parse_time, split_values
 from tl_data.local.server.routes.embed import SCOPES, embed_model, vector_response
-from tl_data.local.server.routes.tasks import checked_source
+from tl_data.local.server.routes.tasks import read_source
 from tl_data.local.storage.database import Row, Where, new_id, now
 
 STATUSES = ("processing", "ready", "failed")
@@ -73,7 +73,7 @@ async def create(request: Request) -> Response:
         scopes = form.choices("video_embedding_scope", SCOPES) or form.choices(
             "video_embedding_scopes", SCOPES
         )
-        url, upload = checked_source(engine, form)
+        url, upload = read_source(engine, form)
         row = new_task(
             name, scopes or ["clip"], length, start=start, end=end,
             outcome=request.scope.get("tl.injected_outcome"),
@@ -90,7 +90,7 @@ async def create(request: Request) -> Response:
     await engine.queue.wake()
     named = models.answered_as(row["model_name"], engine.config.tiers)
     return vector_response(
-        engine, {"_id": row["id"], "model_name": named, "status": "processing"}, engine.created
+        engine, {"_id": row["id"], "model_name": named, "status": "processing"}, engine.created_status
     )
 
 
@@ -120,24 +120,24 @@ def _shown(engine: Engine, row: Row) -> dict[str, Any]:
 def add_time_filters(listing: Listing, query: QueryParams, kept_seconds: float) -> None:
     """The filters for the time of creation; what is older than it is kept cannot be retrieved any more."""
     started, ended = query.get("started_at"), query.get("ended_at")
-    since = as_time("started_at", started) if started else now(-LIST_DAYS * 86400)
+    since = parse_time("started_at", started) if started else now(-LIST_DAYS * 86400)
     listing.where += [Where("created_at", "gte", since), Where("created_at", "gt", now(-kept_seconds))]
     if ended:
-        listing.where.append(Where("created_at", "lte", as_time("ended_at", ended)))
+        listing.where.append(Where("created_at", "lte", parse_time("ended_at", ended)))
 
 
-async def listed(request: Request) -> Response:
+async def list_tasks(request: Request) -> Response:
     """GET /embed/tasks: of the last seven days unless another time is named."""
     engine, query = engine_of(request), request.query_params
-    listing = Listing.of(query)
+    listing = Listing.from_query(query)
     add_time_filters(listing, query, engine.config.embed_task_seconds)
-    listing.one_of(query, "status", STATUSES)
-    return JSONResponse(listing.answer(engine.store, "embed_tasks", lambda row: _shown(engine, row)))
+    listing.filter_one_of(query, "status", STATUSES)
+    return JSONResponse(listing.fetch_page(engine.store, "embed_tasks", lambda row: _shown(engine, row)))
 
 
-def task_of(request: Request) -> Row:
+def find_kept_task(request: Request) -> Row:
     """The task; one whose result is no longer kept is as good as none."""
-    row = one_task(request, "embed_tasks")
+    row = find_task(request, "embed_tasks")
     if row["created_at"] <= now(-engine_of(request).config.embed_task_seconds):
         raise unknown_resource(row["id"], "embed_tasks")
     return row
@@ -145,14 +145,14 @@ def task_of(request: Request) -> Row:
 
 async def status(request: Request) -> Response:
     """GET /embed/tasks/{task_id}/status"""
-    return JSONResponse(_shown(engine_of(request), task_of(request)))
+    return JSONResponse(_shown(engine_of(request), find_kept_task(request)))
 
 
 async def retrieve(request: Request) -> Response:
     """GET /embed/tasks/{task_id}"""
-    row = task_of(request)
+    row = find_kept_task(request)
     options = models.embed_options(row["model_name"])
-    wanted = split(request.query_params.getlist("embedding_option"))
+    wanted = split_values(request.query_params.getlist("embedding_option"))
     if any(models.same_option(option) not in map(models.same_option, options) for option in wanted):
         raise one_of("embedding_option", options, wanted)
     kept = {models.same_option(option) for option in wanted or options}
@@ -167,7 +167,7 @@ async def retrieve(request: Request) -> Response:
 
 routes = [
     Route("/embed/tasks", create, methods=["POST"]),
-    Route("/embed/tasks", listed, methods=["GET"]),
+    Route("/embed/tasks", list_tasks, methods=["GET"]),
     Route("/embed/tasks/{task_id}/status", status, methods=["GET"]),
     Route("/embed/tasks/{task_id}", retrieve, methods=["GET"]),
 ]

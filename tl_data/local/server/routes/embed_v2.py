@@ -25,7 +25,7 @@ from tl_data.local.server.forms import read_json
 from tl_data.local.server.pagination import Listing
 from tl_data.local.server.references import load_image
 from tl_data.local.server.routes.embed import DOWNLOAD_TIMEOUT_SEC, analyze_source, vector_response
-from tl_data.local.server.routes.embed_tasks import STATUSES, add_time_filters, new_task, task_of
+from tl_data.local.server.routes.embed_tasks import STATUSES, add_time_filters, find_kept_task, new_task
 from tl_data.local.storage.database import Row, new_id
 from tl_data.local.tasks.download import check_url, fetch
 
@@ -485,15 +485,15 @@ def _task_json(row: Row) -> Json:
 async def list_tasks(request: Request) -> Response:
     """GET /embed-v2/tasks"""
     engine, query = engine_of(request), request.query_params
-    listing = Listing.of(query)
+    listing = Listing.from_query(query)
     add_time_filters(listing, query, engine.config.embed_task_seconds)
-    listing.one_of(query, "status", STATUSES)
+    listing.filter_one_of(query, "status", STATUSES)
 
     def show(row: Row) -> Json:
         metadata = {"video_embedding_scope": _scopes(row), "duration": row["duration"]}
         return _task_json(row) | {"video_embedding": {"metadata": metadata}}
 
-    return JSONResponse(listing.answer(engine.store, "embed_tasks", show))
+    return JSONResponse(listing.fetch_page(engine.store, "embed_tasks", show))
 
 
 def _scopes(row: Row) -> list[str]:
@@ -502,7 +502,7 @@ def _scopes(row: Row) -> list[str]:
 
 async def retrieve(request: Request) -> Response:
     """GET /embed-v2/tasks/{task_id}"""
-    engine, row = engine_of(request), task_of(request)
+    engine, row = engine_of(request), find_kept_task(request)
     answer = _task_json(row) | {"data": None}
     options = row["options"] or list(OPTIONS)
     if row["status"] == "ready":

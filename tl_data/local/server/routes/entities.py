@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local.errors import APIProblem, invalid, not_provided, one_of, unknown_resource
-from tl_data.local.server.context import Engine, engine_of, one_row, well_formed
+from tl_data.local.server.context import Engine, check_id, engine_of, find_row
 from tl_data.local.server.forms import read_json
 from tl_data.local.server.pagination import Listing
 from tl_data.local.storage.database import Row, Where, new_id, now
@@ -28,13 +28,13 @@ MAX_BULK = 100
 Json = dict[str, Any]
 
 
-def shown_collection(row: Row) -> Json:
+def collection_to_json(row: Row) -> Json:
     """A collection as the API answers it."""
     names = ("name", "description", "created_at", "updated_at")
     return {"_id": row["id"]} | {name: row[name] for name in names}
 
 
-def shown_entity(row: Row) -> Json:
+def entity_to_json(row: Row) -> Json:
     """An entity as the API answers it: `processing` for a while after its pictures have changed."""
     names = ("name", "description", "metadata", "asset_ids", "created_at", "updated_at")
     status = "ready" if row["ready_at"] <= now() else "processing"
@@ -89,14 +89,16 @@ def _pictures(engine: Engine, body: Json) -> list[str]:
 
 def _listing(request: Request) -> Listing:
     query = request.query_params
-    listing = Listing.of(query, sorts=("created_at", "updated_at", "name"))
-    listing.texts(query, {"name": "name"})
+    listing = Listing.from_query(query, sorts=("created_at", "updated_at", "name"))
+    listing.filter_texts(query, {"name": "name"})
     return listing
 
 
 async def list_collections(request: Request) -> Response:
     """GET /entity-collections"""
-    return JSONResponse(_listing(request).answer(engine_of(request).store, "collections", shown_collection))
+    return JSONResponse(
+        _listing(request).fetch_page(engine_of(request).store, "collections", collection_to_json)
+    )
 
 
 async def create_collection(request: Request) -> Response:
@@ -107,16 +109,16 @@ async def create_collection(request: Request) -> Response:
     row: Row = {"id": new_id(), "created_at": at, "updated_at": at, "description": None}
     row |= _texts(body, "name")
     engine.store.add("collections", row)
-    return JSONResponse(shown_collection(row), 201)
+    return JSONResponse(collection_to_json(row), 201)
 
 
 def _collection(request: Request) -> Row:
-    return one_row(request, "collections", "entity_collection_id")
+    return find_row(request, "collections", "entity_collection_id")
 
 
 async def retrieve_collection(request: Request) -> Response:
     """GET /entity-collections/{entity_collection_id}"""
-    return JSONResponse(shown_collection(_collection(request)))
+    return JSONResponse(collection_to_json(_collection(request)))
 
 
 async def update_collection(request: Request) -> Response:
@@ -124,7 +126,7 @@ async def update_collection(request: Request) -> Response:
     engine, row = engine_of(request), _collection(request)
     fresh = _texts(await read_json(request, engine.config.max_body_bytes)) | {"updated_at": now()}
     engine.store.change("collections", row["id"], **fresh)
-    return JSONResponse(shown_collection(row | fresh))
+    return JSONResponse(collection_to_json(row | fresh))
 
 
 async def delete_collection(request: Request) -> Response:
@@ -149,7 +151,7 @@ def _entities(request: Request, where: list[Where]) -> Response:
         raise one_of("status", STATUSES, status)
     if status:
         listing.where.append(Where("ready_at", "lte" if status == "ready" else "gt", now()))
-    return JSONResponse(listing.answer(engine.store, "entities", shown_entity))
+    return JSONResponse(listing.fetch_page(engine.store, "entities", entity_to_json))
 
 
 async def list_of_asset(request: Request) -> Response:
@@ -178,7 +180,7 @@ async def create_entity(request: Request) -> Response:
     """POST /entity-collections/{entity_collection_id}/entities"""
     engine, collection = engine_of(request), _collection(request)
     body = await read_json(request, engine.config.max_body_bytes)
-    return JSONResponse(shown_entity(_new(engine, collection["id"], body)), 201)
+    return JSONResponse(entity_to_json(_new(engine, collection["id"], body)), 201)
 
 
 async def create_many(request: Request) -> Response:
@@ -196,7 +198,7 @@ async def create_many(request: Request) -> Response:
         try:
             if not isinstance(one, dict):
                 raise invalid("entities", "Each must be an object.", one)
-            made.append(shown_entity(_new(engine, collection["id"], one)))
+            made.append(entity_to_json(_new(engine, collection["id"], one)))
         except APIProblem as problem:
             name = one.get("name") if isinstance(one, dict) else None
             errors.append({"entity_index": number, "entity_name": name, "error_reason": problem.message})
@@ -206,7 +208,7 @@ async def create_many(request: Request) -> Response:
 
 def _entity(request: Request) -> Row:
     collection = _collection(request)
-    row = one_row(request, "entities", "entity_id")
+    row = find_row(request, "entities", "entity_id")
     if row["collection_id"] != collection["id"]:
         raise unknown_resource(row["id"], "entities")
     return row
@@ -214,7 +216,7 @@ def _entity(request: Request) -> Row:
 
 async def retrieve_entity(request: Request) -> Response:
     """GET .../entities/{entity_id}"""
-    return JSONResponse(shown_entity(_entity(request)))
+    return JSONResponse(entity_to_json(_entity(request)))
 
 
 async def update_entity(request: Request) -> Response:
@@ -223,7 +225,7 @@ async def update_entity(request: Request) -> Response:
     body = await read_json(request, engine.config.max_body_bytes)
     fresh = _texts(body) | _metadata(body) | {"updated_at": now()}
     engine.store.change("entities", row["id"], **fresh)
-    return JSONResponse(shown_entity(row | fresh))
+    return JSONResponse(entity_to_json(row | fresh))
 
 
 async def delete_entity(request: Request) -> Response:
@@ -250,13 +252,13 @@ async def _changed(request: Request, change: Callable[[list[str], list[str]], li
         raise invalid("asset_ids", "An entity keeps one asset at least.", given)
     fresh = {"asset_ids": left, "ready_at": now(engine.config.asset_delay), "updated_at": now()}
     engine.store.change("entities", row["id"], **fresh)
-    return JSONResponse(shown_entity(row | fresh))
+    return JSONResponse(entity_to_json(row | fresh))
 
 
 # ------------------------------------------------------------------------------------ for searches
 
 
-def entities_of(engine: Engine, text: str) -> list[Row]:
+def find_entities(engine: Engine, text: str) -> list[Row]:
     """The entities in a query.
 
     Raises:
@@ -264,7 +266,7 @@ def entities_of(engine: Engine, text: str) -> list[Row]:
     """
     found: list[Row] = []
     for entity_id in dict.fromkeys(MENTION.findall(text)):
-        row = engine.store.get("entities", well_formed("query_text", entity_id))
+        row = engine.store.get("entities", check_id("query_text", entity_id))
         if row is None:
             raise unknown_resource(entity_id, "entities")
         if row["ready_at"] > now():
@@ -273,12 +275,12 @@ def entities_of(engine: Engine, text: str) -> list[Row]:
     return found
 
 
-def without_mentions(text: str) -> str | None:
+def remove_mentions(text: str) -> str | None:
     """The query without its entities; None if it is empty."""
     return MENTION.sub(" ", text).strip() or None
 
 
-async def pictures_of(engine: Engine, entity: Row) -> list[bytes]:
+async def read_pictures(engine: Engine, entity: Row) -> list[bytes]:
     """The pictures of an entity that are still there."""
 
     def read() -> list[bytes]:

@@ -23,9 +23,9 @@ from tl_data.local.errors import (
     sized,
     unknown_resource,
 )
-from tl_data.local.server.context import Engine, engine_of, well_formed
+from tl_data.local.server.context import Engine, check_id, engine_of
 from tl_data.local.server.forms import read_json
-from tl_data.local.server.metadata import check_metadata, merged
+from tl_data.local.server.metadata import check_metadata, merge_metadata
 from tl_data.local.server.routes.tasks import add_task
 from tl_data.local.storage.database import Row, Where, new_id, now
 from tl_data.local.tasks.queue import UNFINISHED
@@ -42,7 +42,7 @@ def integration_id(media: Path) -> str:
 
 
 def _media(request: Request, engine: Engine) -> tuple[str, Path]:
-    wanted = well_formed("integration_id", request.path_params["integration_id"])
+    wanted = check_id("integration_id", request.path_params["integration_id"])
     media = engine.config.media
     if media is None or integration_id(media) != wanted:
         raise unknown_resource(wanted, "integrations")
@@ -68,7 +68,7 @@ async def start(request: Request) -> Response:
     for name, value in flags.items():
         if not isinstance(value, bool):
             raise one_of(name, ("true", "false"), value)
-    metadata = merged({}, check_metadata("user_metadata", body.get("user_metadata", {})))
+    metadata = merge_metadata({}, check_metadata("user_metadata", body.get("user_metadata", {})))
     async with engine.importing:  # files are read while it is held; a concurrent import then finds this one
         if any(row["ended_at"] is None for row in _imports(engine, wanted)):
             raise APIProblem(400, "generic_error", "Another import of this integration is still running.")

@@ -16,7 +16,7 @@ from tl_data.local.errors import APIProblem, invalid, not_provided, one_of
 from tl_data.local.server.context import Engine, engine_of
 from tl_data.local.server.forms import read_json
 from tl_data.local.server.old_names import INDEX, INDEX_LIST, MODEL, refuse_old_names
-from tl_data.local.server.pagination import Listing, split
+from tl_data.local.server.pagination import Listing, split_values
 from tl_data.local.storage.database import Row, Where, new_id, now
 from tl_data.local.tasks.reindex import stale
 
@@ -24,7 +24,7 @@ ADDONS = ("thumbnail",)
 MAX_NAME = 512
 
 
-def shown_index(engine: Engine, row: Row) -> dict[str, Any]:
+def index_to_json(engine: Engine, row: Row) -> dict[str, Any]:
     """An index as the API answers it."""
     here = [Where("index_id", "=", row["id"])]
     other = next((video["looked_by"] for video in stale(engine.store, engine.config.tiers, row["id"])), None)
@@ -88,14 +88,14 @@ async def create(request: Request) -> Response:
     return JSONResponse({"_id": row["id"]}, 201)
 
 
-async def listed(request: Request) -> Response:
+async def list_indexes(request: Request) -> Response:
     """GET /indexes"""
     engine, query = engine_of(request), request.query_params
     refuse_old_names(engine.profile, query, INDEX_LIST)
-    listing = Listing.of(query)
-    listing.texts(query, {"index_name": "index_name", "_id": "id"})
-    listing.times(query, ("created_at", "updated_at"))
-    options, family = split(query.getlist("model_options")), query.get("model_family")
+    listing = Listing.from_query(query)
+    listing.filter_texts(query, {"index_name": "index_name", "_id": "id"})
+    listing.filter_times(query, ("created_at", "updated_at"))
+    options, family = split_values(query.getlist("model_options")), query.get("model_family")
     if any(option not in models.OPTIONS for option in options):
         raise one_of("model_options", models.OPTIONS, options)
     if family and family not in ("marengo", "pegasus"):
@@ -104,7 +104,7 @@ async def listed(request: Request) -> Response:
         rows = engine.store.rows("indexes", columns=["id", "models"])
         good = [row["id"] for row in rows if _fits(row["models"], options, family)]
         listing.where.append(Where("id", "in", good))
-    return JSONResponse(listing.answer(engine.store, "indexes", lambda row: shown_index(engine, row)))
+    return JSONResponse(listing.fetch_page(engine.store, "indexes", lambda row: index_to_json(engine, row)))
 
 
 def _fits(given: list[dict[str, Any]], options: list[str], family: str | None) -> bool:
@@ -119,7 +119,7 @@ def _fits(given: list[dict[str, Any]], options: list[str], family: str | None) -
 async def retrieve(request: Request) -> Response:
     """GET /indexes/{index_id}"""
     engine = engine_of(request)
-    return JSONResponse(shown_index(engine, engine.index(request.path_params["index_id"])))
+    return JSONResponse(index_to_json(engine, engine.index(request.path_params["index_id"])))
 
 
 async def rename(request: Request) -> Response:
@@ -140,7 +140,7 @@ async def rename(request: Request) -> Response:
         engine.store.change("indexes", row["id"], index_name=name, updated_at=now())
     except sqlite3.IntegrityError:
         raise _taken(name) from None
-    return Response(status_code=engine.updated)
+    return Response(status_code=engine.updated_status)
 
 
 async def delete(request: Request) -> Response:
@@ -166,7 +166,7 @@ async def delete(request: Request) -> Response:
 
 
 routes = [
-    Route("/indexes", listed, methods=["GET"]),
+    Route("/indexes", list_indexes, methods=["GET"]),
     Route("/indexes", create, methods=["POST"]),
     Route("/indexes/{index_id}", retrieve, methods=["GET"]),
     Route("/indexes/{index_id}", rename, methods=["PUT"]),

@@ -24,9 +24,9 @@ from tl_data.local.errors import (
     unknown_video,
 )
 from tl_data.local.media_validation import MAX_BYTES
-from tl_data.local.server.context import Engine, engine_of, well_formed
+from tl_data.local.server.context import Engine, check_id, engine_of
 from tl_data.local.server.forms import read_json
-from tl_data.local.server.metadata import check_metadata, merged
+from tl_data.local.server.metadata import check_metadata, merge_metadata
 from tl_data.local.server.pagination import Listing
 from tl_data.local.storage.database import Row, Where, new_id, now
 
@@ -76,7 +76,7 @@ async def create(request: Request) -> Response:
         raise one_of("type", TYPES, body["type"])
     most = engine.profile.upload_bytes or engine.config.max_video_bytes
     size = _whole(body, "total_size", 1, MAX_BYTES if body["type"] == "image" else most)
-    metadata = merged({}, check_metadata("user_metadata", body.get("user_metadata", {})))
+    metadata = merge_metadata({}, check_metadata("user_metadata", body.get("user_metadata", {})))
     _drop_expired(engine)
     at = now()
     row: Row = {
@@ -115,7 +115,7 @@ def _drop_expired(engine: Engine) -> None:
 
 
 def _upload(request: Request) -> Row:
-    upload_id = well_formed("upload_id", request.path_params["upload_id"])
+    upload_id = check_id("upload_id", request.path_params["upload_id"])
     row = engine_of(request).store.get("uploads", upload_id)
     if row is None or row["created_at"] < now(-LIFE_SEC):
         raise unknown_resource(upload_id, "multipart-uploads")
@@ -240,10 +240,10 @@ def _join(engine: Engine, row: Row) -> None:
     shutil.rmtree(parts, ignore_errors=True)
 
 
-async def listed(request: Request) -> Response:
+async def list_uploads(request: Request) -> Response:
     """GET /assets/multipart-uploads: those that are not complete."""
     engine = engine_of(request)
-    listing = Listing.of(request.query_params)
+    listing = Listing.from_query(request.query_params)
     listing.where += [Where("status", "=", "active"), Where("created_at", "gte", now(-LIFE_SEC))]
 
     def show(row: Row) -> Json:
@@ -252,13 +252,13 @@ async def listed(request: Request) -> Response:
             "chunk_size": CHUNK, "total_chunks": _chunks(row), "created_at": row["created_at"],
         }  # fmt: skip
 
-    return JSONResponse(listing.answer(engine.store, "uploads", show))
+    return JSONResponse(listing.fetch_page(engine.store, "uploads", show))
 
 
 async def retrieve(request: Request) -> Response:
     """GET /assets/multipart-uploads/{upload_id}: a page of its parts."""
     row = _upload(request)
-    page, done, total = Listing.of(request.query_params), row["chunks"], _chunks(row)
+    page, done, total = Listing.from_query(request.query_params), row["chunks"], _chunks(row)
     first = (page.page - 1) * page.page_limit + 1
     shown = [
         {
@@ -283,7 +283,7 @@ async def retrieve(request: Request) -> Response:
 
 routes = [
     Route("/assets/multipart-uploads", create, methods=["POST"]),
-    Route("/assets/multipart-uploads", listed, methods=["GET"]),
+    Route("/assets/multipart-uploads", list_uploads, methods=["GET"]),
     Route("/assets/multipart-uploads/{upload_id}", report, methods=["POST"]),
     Route("/assets/multipart-uploads/{upload_id}", retrieve, methods=["GET"]),
     Route("/assets/multipart-uploads/{upload_id}/presigned-urls", more_urls, methods=["POST"]),

@@ -15,11 +15,11 @@ from tl_data.local import models
 from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, token_expired
 from tl_data.local.media_validation import check_image
 from tl_data.local.server.context import Engine, engine_of
-from tl_data.local.server.forms import Form, Upload, as_flag
+from tl_data.local.server.forms import Form, Upload, parse_flag
 from tl_data.local.server.metadata import read_filter
-from tl_data.local.server.old_names import pointer
+from tl_data.local.server.old_names import suggest_replacement
 from tl_data.local.server.references import load_image
-from tl_data.local.server.routes.entities import entities_of, pictures_of, without_mentions
+from tl_data.local.server.routes.entities import find_entities, read_pictures, remove_mentions
 from tl_data.local.storage.database import Row, Where, now
 
 if TYPE_CHECKING:
@@ -68,13 +68,13 @@ async def create(request: Request) -> Response:
         conditions, ids = read_filter(form.text("filter") or "{}")
         index = _index(engine, form, options)
         text = _text(form, index["models"])
-        people = entities_of(engine, text) if text else []
+        people = find_entities(engine, text) if text else []
         if people:
-            text = without_mentions(text or "")
+            text = remove_mentions(text or "")
         images = await _images(
             engine, form, index["models"], options, ways, text or (" " if people else None)
         )
-        images += [picture for entity in people for picture in await pictures_of(engine, entity)]
+        images += [picture for entity in people for picture in await read_pictures(engine, entity)]
     pool, pool_ids = _pool(engine, index["id"], conditions, ids)
     hits: list[tuple[Hit, str]] = []
     profile = engine.profile
@@ -121,7 +121,7 @@ async def create(request: Request) -> Response:
 
 
 def _index(engine: Engine, form: Form, options: list[str]) -> Row:
-    index = engine.index(form.needed("index_id"))
+    index = engine.index(form.required("index_id"))
     if not models.searches(index["models"]):
         raise models.no_search()
     supported = models.search_options(index["models"])
@@ -132,7 +132,7 @@ def _index(engine: Engine, form: Form, options: list[str]) -> Row:
                 "search_option_not_supported",
                 f"Search option {option} is not supported for index {index['id']}. Please use one of the "
                 f"following search options: {', '.join(supported)}."
-                + ("" if engine.profile.strict else pointer(option)),
+                + ("" if engine.profile.strict else suggest_replacement(option)),
             )
     return index
 
@@ -242,7 +242,7 @@ async def page(request: Request) -> Response:
     if number * limit >= len(row["items"]):
         raise token_expired(token)
     wanted = request.query_params.get("include_user_metadata")
-    with_metadata = as_flag("include_user_metadata", wanted) if wanted else row["request"]["metadata"]
+    with_metadata = parse_flag("include_user_metadata", wanted) if wanted else row["request"]["metadata"]
     shown = {item.get("id") or item["video_id"] for item in row["items"]}
     here = [Where("index_id", "=", row["index_id"])]
     if not shown <= {video["id"] for video in engine.store.rows("videos", here, columns=["id"])}:
@@ -297,7 +297,7 @@ def _shown(
         }
         if not engine.profile.scores:
             kept = {"rank": item["rank"], "video_id": item["video_id"]}
-            kept |= {name: single(item[name]) for name in ("start", "end")}
+            kept |= {name: to_single_precision(item[name]) for name in ("start", "end")}
             return kept | ({"user_metadata": more["user_metadata"]} if with_metadata else {})
         kept = {name: value for name, value in item.items() if name not in ("thumbnail", "transcription")}
         return kept | {name: value for name, value in more.items() if value is not None}
@@ -307,7 +307,7 @@ def _shown(
     return [clip(item) for item in items]
 
 
-def single(value: float) -> float | int:
+def to_single_precision(value: float) -> float | int:
     """A number in single precision, whole ones as integers: 12.9 becomes 12.899999618530273."""
     near: float = struct.unpack("f", struct.pack("f", value))[0]
     return int(near) if near.is_integer() else near

@@ -12,12 +12,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tl_data.local.errors import APIProblem, MediaProblem, invalid, not_provided, one_of
-from tl_data.local.server.context import Engine, engine_of, one_task, well_formed
+from tl_data.local.server.context import Engine, check_id, engine_of, find_task
 from tl_data.local.server.forms import Form, Upload
-from tl_data.local.server.metadata import given_metadata
+from tl_data.local.server.metadata import parse_metadata
 from tl_data.local.server.old_names import TASK, TASK_LIST, refuse_old_names
-from tl_data.local.server.pagination import Listing, split
-from tl_data.local.server.routes.videos import shown_hls, system_metadata
+from tl_data.local.server.pagination import Listing, split_values
+from tl_data.local.server.routes.videos import hls_to_json, system_metadata
 from tl_data.local.storage.database import Row, Where, new_id, now, stamp
 from tl_data.local.tasks.download import check_url
 from tl_data.local.tasks.queue import UNFINISHED
@@ -26,11 +26,11 @@ STATUSES = ("ready", "uploading", *UNFINISHED, "failed")
 SPEED = 0.5  # a guess of the working time over the length of the video, for estimated_time
 
 
-def shown_task(engine: Engine, row: Row) -> dict[str, Any]:
+def task_to_json(engine: Engine, row: Row) -> dict[str, Any]:
     """A task as a listing shows it."""
     profile = engine.profile
     shown = {"_id": row["id"], "index_id": row["index_id"], "video_id": row["video_id"]}
-    shown |= state_of(engine, row)
+    shown |= task_state_to_json(engine, row)
     shown["status"] = dict(profile.task_states).get(row["status"], row["status"])
     if names := profile.task_metadata:
         facts = shown["system_metadata"]
@@ -40,14 +40,14 @@ def shown_task(engine: Engine, row: Row) -> dict[str, Any]:
     return shown
 
 
-def state_of(engine: Engine, row: Row) -> dict[str, Any]:
+def task_state_to_json(engine: Engine, row: Row) -> dict[str, Any]:
     """The state of a task. Its `error` is a field of the engine alone."""
     shown = {name: row[name] for name in ("status", "created_at", "updated_at")}
     shown["system_metadata"] = system_metadata(row)
     return shown | ({"error": row["error"]} if row["error"] and engine.profile.own_fields else {})
 
 
-def checked_source(engine: Engine, form: Form, name: str = "video") -> tuple[str | None, Upload | None]:
+def read_source(engine: Engine, form: Form, name: str = "video") -> tuple[str | None, Upload | None]:
     """The URL or the file of a request; the URL takes precedence.
 
     Raises:
@@ -107,42 +107,42 @@ async def create(request: Request) -> Response:
     engine = engine_of(request)
     async with engine.form(request, "video_file") as form:
         refuse_old_names(engine.profile, form.fields, TASK)
-        index = engine.index(form.needed("index_id"))
+        index = engine.index(form.required("index_id"))
         stream = form.flag("enable_video_stream", True)
-        metadata = given_metadata("user_metadata", form.text("user_metadata"))
-        url, upload = checked_source(engine, form)
+        metadata = parse_metadata("user_metadata", form.text("user_metadata"))
+        url, upload = read_source(engine, form)
         row = await add_task(
             engine, index["id"], url=url, upload=upload, stream=stream, user_metadata=metadata,
             outcome=request.scope.get("tl.injected_outcome"),
         )  # fmt: skip
     if engine.profile.whole_tasks:
-        return JSONResponse(shown_task(engine, row), engine.created)
-    return JSONResponse({"_id": row["id"], "video_id": row["video_id"]}, engine.created)
+        return JSONResponse(task_to_json(engine, row), engine.created_status)
+    return JSONResponse({"_id": row["id"], "video_id": row["video_id"]}, engine.created_status)
 
 
-async def listed(request: Request) -> Response:
+async def list_tasks(request: Request) -> Response:
     """GET /tasks"""
     engine, query = engine_of(request), request.query_params
     refuse_old_names(engine.profile, query, TASK_LIST)
-    listing = Listing.of(query)
+    listing = Listing.from_query(query)
     if wanted := query.get("index_id"):
-        well_formed("index_id", wanted)
-    listing.texts(
+        check_id("index_id", wanted)
+    listing.filter_texts(
         query, {"index_id": "index_id", "filename": "filename", "_id": "id", "video_id": "video_id"}
     )
-    listing.numbers(query, ("duration", "width", "height", "fps", "size"))
-    listing.times(query, ("created_at", "updated_at"))
-    states = split(query.getlist("status"))
+    listing.filter_numbers(query, ("duration", "width", "height", "fps", "size"))
+    listing.filter_times(query, ("created_at", "updated_at"))
+    states = split_values(query.getlist("status"))
     if any(status not in STATUSES for status in states):
         raise one_of("status", STATUSES, states)
     if states:
         shown = dict(engine.profile.task_states)
         own = [status for status in STATUSES if shown.get(status, status) in states]
         listing.where.append(Where("status", "in", own))
-    return JSONResponse(listing.answer(engine.store, "tasks", lambda row: shown_task(engine, row)))
+    return JSONResponse(listing.fetch_page(engine.store, "tasks", lambda row: task_to_json(engine, row)))
 
 
-async def counted(request: Request) -> Response:
+async def count_by_status(request: Request) -> Response:
     """GET /tasks/status?index_id=: the number of tasks of an index by state."""
     engine = engine_of(request)
     index_id = request.query_params.get("index_id")
@@ -159,17 +159,17 @@ async def counted(request: Request) -> Response:
 
 async def retrieve(request: Request) -> Response:
     """GET /tasks/{task_id}"""
-    engine, row = engine_of(request), one_task(request, "tasks")
-    answer = shown_task(engine, row)
+    engine, row = engine_of(request), find_task(request, "tasks")
+    answer = task_to_json(engine, row)
     video = engine.store.get("videos", row["video_id"]) if row["status"] == "ready" else None
-    if video and (hls := await shown_hls(engine, request, video)):
+    if video and (hls := await hls_to_json(engine, request, video)):
         answer["hls"] = hls
     return JSONResponse(answer)
 
 
 async def delete(request: Request) -> Response:
     """DELETE /tasks/{task_id}: only of a failed task, or of a ready one whose video is deleted."""
-    engine, row = engine_of(request), one_task(request, "tasks")
+    engine, row = engine_of(request), find_task(request, "tasks")
     if row["status"] == "ready" and engine.store.get("videos", row["video_id"]):
         raise APIProblem(
             400, "task_cannot_be_deleted", f"Task {row['id']} cannot be deleted. Delete its video first."
@@ -185,9 +185,9 @@ async def delete(request: Request) -> Response:
 
 
 routes = [
-    Route("/tasks", listed, methods=["GET"]),
+    Route("/tasks", list_tasks, methods=["GET"]),
     Route("/tasks", create, methods=["POST"]),
-    Route("/tasks/status", counted, methods=["GET"]),
+    Route("/tasks/status", count_by_status, methods=["GET"]),
     Route("/tasks/{task_id}", retrieve, methods=["GET"]),
     Route("/tasks/{task_id}", delete, methods=["DELETE"]),
 ]

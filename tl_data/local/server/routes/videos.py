@@ -15,17 +15,17 @@ from tl_data.local import models
 from tl_data.local.errors import APIProblem, invalid, one_of, unknown_video
 from tl_data.local.search.dimensions import resize_segments
 from tl_data.local.server.context import Engine, engine_of
-from tl_data.local.server.forms import as_flag, read_json
+from tl_data.local.server.forms import parse_flag, read_json
 from tl_data.local.server.metadata import (
     MAX_KEYS,
-    bindable,
     check_metadata,
-    merged,
-    metadata_in_single,
-    metadata_of_repr,
+    merge_metadata,
+    parse_repr,
+    round_metadata_to_single,
+    to_bindable,
 )
 from tl_data.local.server.old_names import VIDEO, refuse_old_names
-from tl_data.local.server.pagination import OWN_NAMES, Listing, split
+from tl_data.local.server.pagination import OWN_NAMES, Listing, split_values
 from tl_data.local.storage.database import Row, Where, now
 from tl_data.local.tasks.hls import PLAYLIST, TYPES
 from tl_data.local.tasks.reindex import model_mismatch
@@ -50,7 +50,7 @@ def system_metadata(row: Row) -> dict[str, Any]:
     return {name: row[name] for name in names if row.get(name) is not None}
 
 
-def shown_video(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
+def video_to_json(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
     """A video as a listing shows it."""
     profile, metadata = engine.profile, row["user_metadata"] or {}
     shown = {
@@ -59,7 +59,7 @@ def shown_video(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
         "updated_at": row["updated_at"],
         "indexed_at": row["indexed_at"],
         "system_metadata": system_metadata(row),
-        "user_metadata": metadata_in_single(metadata) if profile.single_precision else metadata,
+        "user_metadata": round_metadata_to_single(metadata) if profile.single_precision else metadata,
     }
     if profile.plain_video_times:
         changed = row["updated_at"] if row["updated_at"] != row["indexed_at"] else None
@@ -72,7 +72,7 @@ def shown_video(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
     return shown
 
 
-async def shown_hls(engine: Engine, request: Request, row: Row) -> dict[str, Any] | None:
+async def hls_to_json(engine: Engine, request: Request, row: Row) -> dict[str, Any] | None:
     """The stream of a video with its thumbnails; None if it was not requested.
 
     With the thumbnail addon there is one for each clip, in order; without it, one for the video.
@@ -101,17 +101,19 @@ def _hls(engine: Engine, request: Request, row: Row, names: list[str]) -> dict[s
     }
 
 
-async def listed(request: Request) -> Response:
+async def list_videos(request: Request) -> Response:
     """GET /indexes/{index_id}/videos"""
     engine, query = engine_of(request), request.query_params
     index = engine.index(request.path_params["index_id"])
-    listing = Listing.of(query)
+    listing = Listing.from_query(query)
     listing.where.append(Where("index_id", "=", index["id"]))
-    listing.texts(query, {"filename": "filename", "_id": "id"})
-    listing.numbers(query, NUMBERS)
-    listing.times(query, TIMES)
+    listing.filter_texts(query, {"filename": "filename", "_id": "id"})
+    listing.filter_numbers(query, NUMBERS)
+    listing.filter_times(query, TIMES)
     listing.where += _metadata_filters(query)
-    return JSONResponse(listing.answer(engine.store, "videos", lambda row: shown_video(engine, request, row)))
+    return JSONResponse(
+        listing.fetch_page(engine.store, "videos", lambda row: video_to_json(engine, request, row))
+    )
 
 
 def _metadata_filters(query: QueryParams) -> list[Where]:
@@ -134,12 +136,12 @@ def _metadata_filters(query: QueryParams) -> list[Where]:
 def _from_repr(text: str) -> list[Where]:
     """A filter that one SDK sends as the repr of a Python dict."""
     try:
-        given = metadata_of_repr(text)
+        given = parse_repr(text)
     except ValueError:
         raise invalid("user_metadata", "It must be an object of texts, numbers and booleans.", text) from None
     if any("\ud800" <= letter <= "\udfff" for item in given.items() for part in item for letter in str(part)):
         raise invalid("user_metadata", "It contains an unpaired surrogate.")
-    return [Where(key, "=", bindable(value), metadata=True) for key, value in given.items()]
+    return [Where(key, "=", to_bindable(value), metadata=True) for key, value in given.items()]
 
 
 async def retrieve(request: Request) -> Response:
@@ -152,14 +154,14 @@ async def retrieve(request: Request) -> Response:
 async def full_video(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
     """A video with everything that the query asks for."""
     query, index = request.query_params, engine.index(row["index_id"])
-    wanted = split(query.getlist("embedding_option"))
+    wanted = split_values(query.getlist("embedding_option"))
     allowed = models.embedding_options(index["models"])
     if any(models.same_option(option) not in map(models.same_option, allowed) for option in wanted):
         raise one_of("embedding_option", allowed, wanted)
-    answer = shown_video(engine, request, row)
+    answer = video_to_json(engine, request, row)
     if row["indexed_at"] is None:
         return answer
-    if hls := await shown_hls(engine, request, row):
+    if hls := await hls_to_json(engine, request, row):
         answer["hls"] = hls
     if wanted and row["looked_by"] != engine.config.tiers.search_model:
         raise model_mismatch(row, engine.config.tiers)
@@ -172,7 +174,7 @@ async def full_video(engine: Engine, request: Request, row: Row) -> dict[str, An
         }
         if engine.profile.own_fields:
             answer["embedding"]["engine_model"] = engine.config.tiers.search_model
-    if as_flag("transcription", query.get("transcription") or "false") and (
+    if parse_flag("transcription", query.get("transcription") or "false") and (
         phrases := await engine.stages.transcription(row["id"])
     ):
         answer["transcription"] = phrases
@@ -190,14 +192,14 @@ async def update(request: Request) -> Response:
     if title is not None and not isinstance(title, str):
         raise invalid("video_title", "It must be a text.", title)
     check_metadata("user_metadata", changes)
-    fresh = merged(row["user_metadata"] or {}, changes)
+    fresh = merge_metadata(row["user_metadata"] or {}, changes)
     if "task_id" in row:  # not ready yet: the video gets it from its task
         engine.store.change("tasks", row["task_id"], user_metadata=fresh)
-        return Response(status_code=engine.updated)
+        return Response(status_code=engine.updated_status)
     engine.store.change("videos", row["id"], user_metadata=fresh, updated_at=now())
     if title:
         engine.store.change("videos", row["id"], video_title=title)
-    return Response(status_code=engine.updated)
+    return Response(status_code=engine.updated_status)
 
 
 async def delete(request: Request) -> Response:
@@ -236,7 +238,7 @@ async def media(request: Request) -> Response:
 
 
 routes = [
-    Route("/indexes/{index_id}/videos", listed, methods=["GET"]),
+    Route("/indexes/{index_id}/videos", list_videos, methods=["GET"]),
     Route("/indexes/{index_id}/videos/{video_id}", retrieve, methods=["GET"]),
     Route("/indexes/{index_id}/videos/{video_id}", update, methods=["PUT", "PATCH"]),
     Route("/indexes/{index_id}/videos/{video_id}", delete, methods=["DELETE"]),
