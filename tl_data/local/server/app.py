@@ -1,4 +1,4 @@
-"""The HTTP app: the routes under /v1.3, with error responses, API key, rate limits, faults and counters."""
+"""The HTTP app: the routes under /v1.3, error responses, and the middleware around the routes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from starlette.routing import BaseRoute, Match, Mount, Route, Router
 from starlette.types import Scope
 
 from tl_data.local.config import API_VERSION, PREFIX, Config
-from tl_data.local.errors import (
-    APIProblem,
-)
+from tl_data.local.errors import APIProblem
 from tl_data.local.perception.evidence import ModelFailed
 from tl_data.local.rate_limits import RateLimits
 from tl_data.local.server.context import Engine, SignedUrls, engine_of
@@ -50,7 +48,7 @@ from tl_data.view.playground import playground_routes
 
 log = logging.getLogger("tl_data.local")
 
-#: Error responses here are {"error": {...}} under profiles with `nested_errors`.
+#: With `nested_errors` in the profile, error bodies of these paths are {"error": {...}}.
 NESTED_ERROR_PATHS = ("/analyze/tasks", "/analyze/batches", "/embed-v2/tasks/")
 OLD_VERSION = re.compile(r"/v(1\.[0-2])/")
 
@@ -73,7 +71,7 @@ API_ROUTES: list[BaseRoute] = [
 
 
 def make_app(config: Config) -> Starlette:
-    """Create the app of one engine; its queue starts with the server.
+    """Create the app of one engine. Its task queue starts together with the server.
 
     Raises:
         APIProblem: the fault file or the plan is invalid.
@@ -160,7 +158,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _model_failed(_: Request, error: Exception) -> Response:
-    # 424, not 5xx: clients retry 5xx, and a retry does not fix a wrong setting.
+    # 424 instead of 5xx: clients retry 5xx, but a retry does not fix a wrong setting.
     return JSONResponse({"code": "engine_model_failed", "message": f"{error}."}, 424)
 
 
@@ -171,7 +169,7 @@ async def _client_disconnected(_: Request, __: Exception) -> Response:
 def find_route_template(scope: Scope) -> str:
     """The route pattern of a request, relative to `/v1.3`, such as `/tasks/{task_id}`.
 
-    It is `/media` for files of videos, and `unknown` for other paths.
+    Files of videos give `/media`; all other paths outside the API give `unknown`.
     """
     if not scope["path"].startswith(PREFIX):
         return "/media" if scope["path"].startswith("/media/") else "unknown"

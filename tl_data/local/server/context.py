@@ -28,18 +28,20 @@ from tl_data.local.storage.database import ID, Row, Store, Where, now
 from tl_data.local.tasks.inline_video import InlineVideos
 from tl_data.local.tasks.queue import Queue
 
-UNFINISHED = ("validating", "pending", "queued", "indexing")  # states of a task before its video is ready
-MEDIA = "/media"  # the prefix of signed URLs
-LIFE_SEC = 12 * 3600  # of a signed URL
-NAME = re.compile(r"[A-Za-z0-9_-]{1,80}\.[a-z0-9]{2,4}")  # of a file behind a signed URL
-FOLDERS = ("frames", "hls", "parts")
+#: States of an indexing task before its video is ready.
+UNFINISHED = ("validating", "pending", "queued", "indexing")
+MEDIA = "/media"  # path prefix of signed URLs
+URL_LIFETIME_SEC = 12 * 3600  # how long a signed URL is valid, at least
+#: Names of files that a signed URL may lead to.
+FILE_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}\.[a-z0-9]{2,4}")
+FOLDERS = ("frames", "hls", "parts")  # folders that a signed URL may lead to
 
 
 class SignedUrls:
-    """Signs and verifies the URLs of thumbnails, streams and parts of uploads, which need no API key.
+    """Signs and verifies the URLs of thumbnails, streams and parts of uploads. These URLs need no API key.
 
-    The path has the expiry and a signature, so that the relative segment names of a playlist inherit them.
-    The secret is stored beside the data.
+    The expiry time and the signature are part of the path, so the relative segment URLs of a playlist
+    inherit them. The secret is stored in the data folder.
     """
 
     def __init__(self, home: Path) -> None:
@@ -52,27 +54,30 @@ class SignedUrls:
         self._secret = key_file.read_text(encoding="ascii").encode()
 
     def url_for(self, base_url: str, video_id: str, folder: str, name: str) -> str:
-        """The URL of one file of a video; the same for an hour, so that browsers can cache it."""
-        until = (int(time.time()) // 3600 + 1) * 3600 + LIFE_SEC
-        return (
-            f"{base_url.rstrip('/')}{MEDIA}/{until}-{self._sign(video_id, until)}/{video_id}/{folder}/{name}"
-        )
+        """Create the URL of one file of a video. It changes once an hour, so that browsers can cache it."""
+        expires = (int(time.time()) // 3600 + 1) * 3600 + URL_LIFETIME_SEC
+        ticket = f"{expires}-{self._sign(video_id, expires)}"
+        return f"{base_url.rstrip('/')}{MEDIA}/{ticket}/{video_id}/{folder}/{name}"
 
     def allows(self, ticket: str, video_id: str, folder: str, name: str) -> bool:
-        """Whether a URL has a valid signature, has not expired, and names a plain file."""
-        until, _, signature = ticket.partition("-")
-        if not (until.isdecimal() and len(until) < 12 and int(until) > time.time()):
-            return False
-        valid = hmac.compare_digest(signature.encode(), self._sign(video_id, int(until)).encode())
-        return valid and folder in FOLDERS and NAME.fullmatch(name) is not None
+        """Whether a URL is signed and not expired, and names a file in one of FOLDERS.
 
-    def _sign(self, video_id: str, until: int) -> str:
-        return hmac.new(self._secret, f"{video_id} {until}".encode(), sha256).hexdigest()[:32]
+        Args:
+            ticket: the part of the path with the expiry time and the signature.
+        """
+        expires, _, signature = ticket.partition("-")
+        if not (expires.isdecimal() and len(expires) < 12 and int(expires) > time.time()):
+            return False
+        valid = hmac.compare_digest(signature.encode(), self._sign(video_id, int(expires)).encode())
+        return valid and folder in FOLDERS and FILE_NAME.fullmatch(name) is not None
+
+    def _sign(self, video_id: str, expires: int) -> str:
+        return hmac.new(self._secret, f"{video_id} {expires}".encode(), sha256).hexdigest()[:32]
 
 
 @dataclass
 class Engine:
-    """The components of one engine."""
+    """The components of one engine, shared by all routes."""
 
     config: Config
     store: Store
@@ -93,21 +98,21 @@ class Engine:
 
     @property
     def uploads(self) -> Path:
-        """The folder of uploaded files until a task moves them."""
+        """The folder where uploaded files stay until a task moves them."""
         return self.config.home / "uploads"
 
     @property
     def created_status(self) -> int:
-        """The HTTP status for a created task."""
+        """The HTTP status of a response that creates a task."""
         return STATUSES[self.config.statuses][0]
 
     @property
     def updated_status(self) -> int:
-        """The HTTP status for an update."""
+        """The HTTP status of a response to an update."""
         return STATUSES[self.config.statuses][1]
 
     def prepare(self) -> None:
-        """Create the folders, and delete leftovers of a killed process."""
+        """Create the folders, and delete files that a killed process left behind."""
         for name in ("uploads", "embeds"):
             folder = self.config.home / name
             keep = {row["id"] for row in self.store.rows("embed_tasks", [Where("status", "=", "processing")])}
@@ -128,7 +133,7 @@ class Engine:
     def form(
         self, request: Request, *files: str, max_file: int | None = None
     ) -> AbstractAsyncContextManager[Form]:
-        """The multipart body of a request; `files` are the fields that hold files."""
+        """Parse the multipart body of a request. `files` names the fields that contain files."""
         return read_form(
             request, self.uploads, files=files,
             max_file=max_file or self.config.max_video_bytes, max_body=self.config.max_body_bytes,
@@ -136,10 +141,10 @@ class Engine:
         )  # fmt: skip
 
     def index(self, index_id: str, name: str = "index_id") -> Row:
-        """An existing index.
+        """Return an existing index. `name` is the parameter for error messages.
 
         Raises:
-            APIProblem: malformed id (400) or unknown (404).
+            APIProblem: the id is malformed (400) or unknown (404).
         """
         row = self.store.get("indexes", check_id(name, index_id))
         if row is None:
@@ -147,12 +152,13 @@ class Engine:
         return row
 
     def asset(self, asset_id: str, name: str = "asset_id") -> Row | None:
-        """An asset, `processing` until its delay is over; None if it is unknown.
+        """Return an asset; None if the id is unknown.
 
-        A video that was uploaded to an index is also an asset, under its own id.
+        A new asset is reported as `processing` until the configured delay is over. A video that was uploaded
+        to an index is also an asset, with the same id.
 
         Raises:
-            APIProblem: malformed id (400).
+            APIProblem: the id is malformed (400).
         """
         row = self.store.get("assets", check_id(name, asset_id))
         if row is None:
@@ -166,7 +172,7 @@ class Engine:
             return None
         task = tasks[0]
         if task["status"] == "ready" and self.store.get("videos", video_id) is None:
-            return None  # deleted
+            return None  # the video was deleted
         names = ("created_at", "updated_at", "filename", "size", "duration", "width", "height", "fps", "url")
         status = task["status"] if task["status"] in ("ready", "failed") else "processing"
         return {name: task[name] for name in names} | {
@@ -176,10 +182,10 @@ class Engine:
         }  # fmt: skip
 
     def ready_asset(self, asset_id: str) -> Row:
-        """An asset in the state `ready`.
+        """Return an asset that is `ready`.
 
         Raises:
-            APIProblem: malformed id (400), unknown (404), not ready (400).
+            APIProblem: the id is malformed (400) or unknown (404), or the asset is not ready (400).
         """
         row = self.asset(asset_id)
         if row is None:
@@ -189,10 +195,10 @@ class Engine:
         return row
 
     def video(self, index_id: str, video_id: str) -> Row:
-        """A video of an index; while its task runs, with the fields of the task.
+        """Return a video of an index. While its task runs, the row has the fields of the task.
 
         Raises:
-            APIProblem: malformed id (400) or unknown (404).
+            APIProblem: an id is malformed (400) or unknown (404).
         """
         self.index(index_id)
         row = self.store.get("videos", check_id("video_id", video_id))
@@ -212,28 +218,32 @@ class Engine:
 
 
 def engine_of(request: Request) -> Engine:
-    """The engine that processes a request."""
+    """Return the engine that serves a request."""
     engine: Engine = request.app.state.engine
     return engine
 
 
 def check_id(name: str, value: str) -> str:
-    """Validate an id; raises 400 for a malformed one."""
+    """Validate the format of an id, and return it.
+
+    Raises:
+        APIProblem: the id is malformed (400).
+    """
     if not ID.fullmatch(value):
         raise invalid(name, "It must be an id of 24 lower-case hexadecimal digits.", value)
     return value
 
 
 def find_task(request: Request, table: str) -> Row:
-    """The task in the path; raises as `find_row`."""
+    """Return the task whose id is in the path. Raises the same errors as `find_row`."""
     return find_row(request, table, "task_id")
 
 
 def find_row(request: Request, table: str, parameter: str) -> Row:
-    """The row whose id is in the path.
+    """Return the row whose id is in the path parameter `parameter`.
 
     Raises:
-        APIProblem: malformed id (400) or unknown (404).
+        APIProblem: the id is malformed (400) or unknown (404).
     """
     row_id = check_id(parameter, request.path_params[parameter])
     row = engine_of(request).store.get(table, row_id)

@@ -1,4 +1,4 @@
-"""Middleware that injects faults, and the protocol that lets it reset or close connections."""
+"""Middleware that injects faults, and an HTTP protocol class that lets it reset or close connections."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tl_data.local.server.faults import ALTERING, OUTCOMES, Fault, Faults
 
+#: Open connections by address and port of the peer.
 _open: WeakValueDictionary[tuple[str, int], asyncio.Transport] = WeakValueDictionary()
 
 
 class ConnectionDropped(Exception):
-    """A fault has dropped the connection: no response can be sent."""
+    """A fault has dropped the connection, so no response can be sent."""
 
 
-HEAD_SEC = 30.0  # for the complete head of a request
+HEAD_SEC = 30.0  # time for the complete head of a request to arrive
 
 
 class TrackedConnection(H11Protocol):
-    """uvicorn's HTTP protocol, with a registry of connections by peer address.
+    """uvicorn's HTTP protocol. It also registers each connection, and limits how long a request head takes.
 
-    A connection whose next request does not arrive in time is closed; uvicorn itself has no such timeout.
+    A connection is closed if its next request does not arrive within `HEAD_SEC`. uvicorn has no such timeout.
     """
 
     _deadline: asyncio.TimerHandle | None = None
@@ -43,16 +44,16 @@ class TrackedConnection(H11Protocol):
             _open[peer[0], peer[1]] = transport
 
     def data_received(self, data: bytes) -> None:
-        """Called by the event loop for received data."""
+        """Called by the event loop when data has arrived."""
         super().data_received(data)
-        if self._is_idle():  # after a response, part of the next request
+        if self._is_idle():  # the data belongs to the head of the next request
             self._start_deadline()
         elif self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the event loop at the end of the connection."""
+        """Called by the event loop when the connection has ended."""
         if self._deadline is not None:
             self._deadline.cancel()
         super().connection_lost(exc)
@@ -76,7 +77,7 @@ def _transport(scope: Scope) -> asyncio.Transport | None:
 
 
 def reset(scope: Scope) -> None:
-    """Abort the connection of a request: the peer sees a reset."""
+    """Abort the connection of a request, so that the peer sees a reset."""
     if transport := _transport(scope):
         connection = transport.get_extra_info("socket")
         if connection is not None:
@@ -85,13 +86,13 @@ def reset(scope: Scope) -> None:
 
 
 def close(scope: Scope) -> None:
-    """Close the connection of a request after the sent data: the peer sees an early end."""
+    """Close the connection of a request after the data sent so far, so that the peer sees an early end."""
     if transport := _transport(scope):
         transport.close()
 
 
 Header = tuple[bytes, bytes]
-PAGE = (
+ERROR_PAGE = (
     "<!DOCTYPE html><html><head><title>{status}</title></head>"
     "<body><h1>{status} Bad Gateway</h1><hr>proxy</body></html>"
 )
@@ -104,7 +105,7 @@ class FaultInjection:
         self._app = app
         self._faults = faults
         self._prefix = prefix
-        self._template = template  # scope -> the pattern of its route
+        self._template = template  # function that returns the route pattern of a scope
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(self._prefix):
@@ -114,7 +115,7 @@ class FaultInjection:
         selected = self._faults.select(scope["method"], path, self._template(scope))
         if delay := self._faults.delay(selected):
             await asyncio.sleep(delay)
-        fault = next((one for one in selected if one.kind != "latency"), None)
+        fault = next((fault for fault in selected if fault.kind != "latency"), None)
         if fault is None:
             await self._app(scope, receive, send)
         elif fault.kind in OUTCOMES:
@@ -171,38 +172,40 @@ async def _send_response(send: Send, status: int, headers: list[Header], body: b
 
 
 def _replacement(fault: Fault) -> tuple[int, list[Header], bytes]:
-    """Status, headers and body of a response that replaces that of the app."""
+    """Status, headers and body of the response that replaces the real one."""
     as_json: Header = (b"content-type", b"application/json; charset=UTF-8")
     if fault.kind == "html":
         status = fault.status or 502
-        return status, [(b"content-type", b"text/html")], PAGE.format(status=status).encode()
+        return status, [(b"content-type", b"text/html")], ERROR_PAGE.format(status=status).encode()
     if fault.kind == "redirect":
         target = (fault.location or "https://example.com/").encode()
         return fault.status or 307, [(b"location", target)], b""
     if fault.kind == "too_many_requests":
-        return 429, *_too_many(fault, as_json)
+        return 429, *_too_many_requests(fault, as_json)
     if fault.kind == "gone":
         text = "This endpoint is no longer available. Use /analyze instead."
-        return 410, [as_json], _body(fault, "endpoint_deprecated", text)
+        return 410, [as_json], _error_body(fault, "endpoint_deprecated", text)
     status = fault.status or 500
     return (
         status,
         [as_json],
-        _body(fault, "internal_server_error" if status >= 500 else "generic_error", "An injected fault."),
+        _error_body(
+            fault, "internal_server_error" if status >= 500 else "generic_error", "An injected fault."
+        ),
     )
 
 
-def _body(fault: Fault, code: str, message: str) -> bytes:
+def _error_body(fault: Fault, code: str, message: str) -> bytes:
     return json.dumps({"code": fault.code or code, "message": fault.message or message}).encode()
 
 
-def _too_many(fault: Fault, as_json: Header) -> tuple[list[Header], bytes]:
+def _too_many_requests(fault: Fault, as_json: Header) -> tuple[list[Header], bytes]:
     wait = 1.0 if fault.seconds is None else fault.seconds
-    at = datetime.fromtimestamp(time.time() + wait, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    body = _body(
+    retry_time = datetime.fromtimestamp(time.time() + wait, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    body = _error_body(
         fault,
         "too_many_requests",
-        f"You have exceeded the rate limit (100req/1day). Please try again later after {at}.",
+        f"You have exceeded the rate limit (100req/1day). Please try again later after {retry_time}.",
     )
     if fault.shape == "empty":
         return [], b""
@@ -220,7 +223,7 @@ def _too_many(fault: Fault, as_json: Header) -> tuple[list[Header], bytes]:
 
 
 def _with_stream_error(fault: Fault, headers: list[Header], body: bytes) -> bytes:
-    """A truncated text stream with an error event at its end; any other response is unchanged."""
+    """Truncate a text stream and end it with an error event. Other responses are returned unchanged."""
     if not any(name.lower() == b"content-type" and b"ndjson" in value for name, value in headers):
         return body
     lines = body.splitlines(keepends=True)
@@ -257,8 +260,8 @@ async def _send_altered(fault: Fault, scope: Scope, send: Send, start: Message, 
         headers = [*headers, (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     step = max(1, -(-len(body) // pieces))
-    for at in range(0, len(body), step):
-        await send({"type": "http.response.body", "body": body[at : at + step], "more_body": True})
+    for offset in range(0, len(body), step):
+        await send({"type": "http.response.body", "body": body[offset : offset + step], "more_body": True})
         if fault.kind == "slow_body":
             await asyncio.sleep((2.0 if fault.seconds is None else fault.seconds) / pieces)
     await send({"type": "http.response.body", "body": b""})

@@ -1,29 +1,29 @@
-"""Injected faults, to test how a pipeline handles them.
+"""Fault rules: which requests of a running engine fail, and how. They test how a pipeline handles failures.
 
-A fault has a `kind`, applies to the requests of a `route` and `method`, with a `probability` or for a `count`
-of matching requests, and has the settings of its kind:
+A rule has a `kind` and applies to requests of a `route` and `method`. `probability` is the chance that it
+applies to a matching request, and `count` is how often it applies at most. Each kind has its own settings:
 
     latency            seconds, or median and sigma (log-normal), or low and high (uniform)
     too_many_requests  shape: "retry_after" | "reset" | "text" | "empty"; seconds: the wait in the response
     status             status, and optionally code, message
     reset              the connection is reset before the response
-    truncate           the response is cut off; share: how much of it arrives
-    malformed          incomplete JSON, with status and content type of the real response
-    html               an error page of a proxy; status (502)
-    redirect           status (307), location
+    truncate           the response is cut off; share: the fraction that arrives
+    malformed          incomplete JSON, with the status and content type of the real response; share
+    html               an error page of a proxy; status (default 502)
+    redirect           a redirect; status (default 307), location
     slow_body          the response arrives slowly; seconds: its duration
-    stream_error       a text stream (/analyze) ends in an error event; share: how much of it comes before;
-                       code, message. Other responses are unchanged
+    stream_error       a text stream (/analyze) ends in an error event; share: the fraction before the
+                       event; code, message. Other responses are unchanged
     gzip, chunked      the real response, with this encoding
-    stuck              new tasks stay in state: validating, pending, queued, indexing; processing
-    failed             new tasks fail in state; code, message
-    warning            new analysis tasks end as ready with an error; message
-                       In a batch, stuck, failed and warning apply to the first items; share: how many
-    gone               410, as the service answers for /gist and /summarize
+    stuck              new tasks stay in a state; state: validating, pending, queued, indexing, processing
+    failed             new tasks fail in a state; state, code, message
+    warning            new analysis tasks become ready, with an error beside the result; message
+                       In a batch, stuck, failed and warning apply to the first items; share: the fraction
+    gone               status 410, as the service responds for /gist and /summarize
 
-With `after = true` the request is processed first, and then its response is replaced by the fault. `route` is
-a path below the version, with * as a wildcard, or its pattern: /search, /tasks/{task_id}. A file, TOML or
-JSON, has `seed` and `[[fault]]` tables:
+With `after = true`, the engine processes the request, and the fault then replaces the response. `route` is a
+path relative to /v1.3, with * as a wildcard, or the pattern of a route: /search, /tasks/{task_id}. A fault
+file, TOML or JSON, has a `seed` and `[[fault]]` tables:
 
     seed = 1
 
@@ -44,8 +44,8 @@ JSON, has `seed` and `[[fault]]` tables:
     state = "indexing"
     count = 1
 
-The same as JSON is the body of PUT /_engine/faults of a running engine; GET returns how often each fault was
-applied, DELETE removes all.
+PUT /_engine/faults of a running engine takes the same structure as JSON. GET returns how often each fault was
+applied, and DELETE removes all faults.
 """
 
 from __future__ import annotations
@@ -64,27 +64,22 @@ KINDS = (
     "latency", "too_many_requests", "status", "reset", "truncate", "malformed", "html", "redirect",
     "slow_body", "stream_error", "gzip", "chunked", "stuck", "failed", "warning", "gone",
 )  # fmt: skip
-ALTERING = (
-    "truncate",
-    "malformed",
-    "slow_body",
-    "stream_error",
-    "gzip",
-    "chunked",
-)  # alter the response
-OUTCOMES = ("stuck", "failed", "warning")  # these change the outcome of the new task
+#: Kinds that alter the real response; other kinds replace it.
+ALTERING = ("truncate", "malformed", "slow_body", "stream_error", "gzip", "chunked")
+OUTCOMES = ("stuck", "failed", "warning")  # kinds that change the outcome of a new task
 MEMBERS = ("seed", "fault", "faults")
 SHAPES = ("retry_after", "reset", "text", "empty")
-PROCESSING = ("/embed", "/analyze", "/assets")  # routes whose tasks run in this one state
+#: Prefixes of the routes whose tasks have `processing` as their only running state.
+PROCESSING = ("/embed", "/analyze", "/assets")
 STATES = ("validating", "pending", "queued", "indexing", "processing")
 
 
 @dataclass
 class Fault:
-    """One rule. `matched` counts the matching requests, `done` those it was applied to."""
+    """One rule. `matched` counts the matching requests, and `done` those that the rule was applied to."""
 
     kind: str
-    route: str = "*"  # /search, /tasks/{task_id}, /indexes/*: below the version
+    route: str = "*"  # relative to /v1.3: /search, /tasks/{task_id}, /indexes/*
     method: str = "*"
     probability: float = 1.0
     count: int | None = None
@@ -119,7 +114,7 @@ class Fault:
         return self.seconds or 0.0
 
     def outcome(self) -> dict[str, Any]:
-        """The outcome of a task created under this fault, as the column `fate` stores it."""
+        """The outcome of a task that this fault applies to, as the column `fate` stores it."""
         return {
             "kind": self.kind,
             "state": self.state,
@@ -131,7 +126,7 @@ class Fault:
 
 
 class Faults:
-    """The active rules, in order."""
+    """The active rules, in the order of the configuration."""
 
     def __init__(self, file: Path | None = None) -> None:
         self._faults: list[Fault] = []
@@ -141,10 +136,10 @@ class Faults:
             self.configure(_load(file))
 
     def configure(self, body: dict[str, Any]) -> None:
-        """Replace all rules by `{"seed": ..., "fault": [{...}]}` (`faults` is accepted, too).
+        """Replace all rules by `{"seed": ..., "fault": [{...}]}` (or the same with `faults`).
 
         Raises:
-            APIProblem: an unknown member or kind, or a value of the wrong type.
+            APIProblem: a member or kind is unknown, or a value has the wrong type.
         """
         if not isinstance(body, dict) or body.keys() - MEMBERS:
             raise invalid("faults", "It must be an object with seed and fault, and nothing else.", body)
@@ -167,7 +162,7 @@ class Faults:
         return {"seed": self._seed, "fault": shown}
 
     def select(self, method: str, path: str, template: str) -> list[Fault]:
-        """The faults to apply to a request: any number of delays, and at most one other."""
+        """Choose the faults for a request: any number of latencies, and at most one fault of another kind."""
         selected: list[Fault] = []
         for fault in self._faults:
             if not fault.matches(method, path, template):
@@ -184,7 +179,7 @@ class Faults:
         return selected
 
     def delay(self, selected: list[Fault]) -> float:
-        """The sum of the delays in seconds."""
+        """The total latency of the selected faults, in seconds."""
         return sum(fault.delay(self._rng) for fault in selected if fault.kind == "latency")
 
 
@@ -193,25 +188,23 @@ def _load(file: Path) -> dict[str, Any]:
         text = file.read_text(encoding="utf-8")
         return json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
     except (OSError, ValueError) as error:
-        raise APIProblem(
-            400, "parameter_invalid", f"The file of faults {file} cannot be read: {error}"
-        ) from None
+        raise APIProblem(400, "parameter_invalid", f"The fault file {file} cannot be read: {error}") from None
 
 
 def _read(rule: dict[str, Any]) -> Fault:
-    known = {f.name: str(f.type) for f in fields(Fault)}
+    member_types = {f.name: str(f.type) for f in fields(Fault)}
     for name, value in rule.items():
-        if name not in known:
-            raise invalid("fault", f"A fault has no member {name!r}; it has {', '.join(known)}.")
-        kinds: tuple[type, ...] = (str,)
-        if "float" in known[name]:
-            kinds = (int, float)
-        elif "int" in known[name]:
-            kinds = (int,)
-        elif known[name] == "bool":
-            kinds = (bool,)
+        if name not in member_types:
+            raise invalid("fault", f"A fault has no member {name!r}; it has {', '.join(member_types)}.")
+        allowed_types: tuple[type, ...] = (str,)
+        if "float" in member_types[name]:
+            allowed_types = (int, float)
+        elif "int" in member_types[name]:
+            allowed_types = (int,)
+        elif member_types[name] == "bool":
+            allowed_types = (bool,)
         if value is not None and (
-            not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)
+            not isinstance(value, allowed_types) or (isinstance(value, bool) and bool not in allowed_types)
         ):
             raise invalid("fault", f"The value of {name!r} has the wrong type: {value!r}.")
     settings = {

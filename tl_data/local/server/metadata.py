@@ -1,4 +1,4 @@
-"""User metadata and the search filter: both are JSON objects of texts, numbers and booleans."""
+"""Validation of user metadata and of search filters. Both are JSON objects of texts, numbers and booleans."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ RESERVED = ("duration", "filename", "fps", "height", "model_names", "size", "vid
 NUMBER_FIELDS = ("duration", "width", "height", "size")
 RANGE = ("gte", "lte", "gt", "lt")
 MAX_KEYS = 200
-MAX_EXACT = 2**53
+MAX_EXACT = 2**53  # every whole number up to this one is exact as a float
 
-LONGEST_REPR = 20_000  # characters
+LONGEST_REPR = 20_000  # characters of a dict that `parse_repr` reads
 NOT_FLAT = "not a dict of texts, numbers and booleans"
 _TEXT = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _VALUE = rf"{_TEXT}|True|False|[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -26,10 +26,10 @@ _LETTERS = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def check_metadata(name: str, value: Any) -> dict[str, Any]:
-    """User metadata as it may be stored; null values stay and mean deletion.
+    """Validate user metadata, and return it. Null values are kept: they delete a key.
 
     Raises:
-        APIProblem: not an object, a reserved key, or a value of another type.
+        APIProblem: it is not an object, or it has a reserved key or a value of another type.
     """
     if not isinstance(value, dict):
         raise invalid(name, "It must be a JSON object.", value)
@@ -49,95 +49,95 @@ def check_metadata(name: str, value: Any) -> dict[str, Any]:
 
 
 def parse_metadata(name: str, text: str | None) -> dict[str, Any]:
-    """User metadata from the text of a form's field; {} when it is absent."""
+    """Parse user metadata from the text of a form field; {} if the field is absent."""
     return merge_metadata({}, check_metadata(name, decode_json(name, text))) if text else {}
 
 
 def parse_repr(text: str) -> dict[str, str | int | float | bool]:
-    """The flat dict that a Python client wrote with `repr`, as one SDK sends its filter.
+    """Parse a flat dict that was written with `repr`. One SDK sends its filter this way.
 
-    Read without `ast`: in CPython 3.11 all parses of a process share one count of the depth (gh-106905). A
-    parse fails with SystemError when the garbage collector runs a destructor within it that parses, too, as
-    the formatting of a traceback does.
+    It does not use `ast`, because of a bug in CPython 3.11: all parses of a process share one depth counter
+    (gh-106905). If the garbage collector runs a destructor during a parse, and the destructor also parses,
+    as the formatting of a traceback does, then the outer parse fails with SystemError.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the text is not a flat dict.
     """
-    inner, at = text.strip(), 1
-    found: dict[str, str | int | float | bool] = {}
-    end = len(inner) - 1
-    if len(text) > LONGEST_REPR or inner[:1] != "{" or inner[-1:] != "}":
+    literal, position = text.strip(), 1
+    result: dict[str, str | int | float | bool] = {}
+    end = len(literal) - 1
+    if len(text) > LONGEST_REPR or literal[:1] != "{" or literal[-1:] != "}":
         raise ValueError(NOT_FLAT)
-    while inner[at:end].strip():
-        pair = _PAIR.match(inner, at, end)
+    while literal[position:end].strip():
+        pair = _PAIR.match(literal, position, end)
         if pair is None:
             raise ValueError(NOT_FLAT)
         try:
-            found[_text_of(pair[1])] = _value_of(pair[2])
-        except (ValueError, OverflowError):  # too many digits, no such character
+            result[_unescape(pair[1])] = _parse_literal(pair[2])
+        except (ValueError, OverflowError):  # a number with too many digits, or an escape of no character
             raise ValueError(NOT_FLAT) from None
-        at = pair.end()
-    return found
+        position = pair.end()
+    return result
 
 
-def _value_of(literal: str) -> str | int | float | bool:
+def _parse_literal(literal: str) -> str | int | float | bool:
     if literal[0] in "'\"":
-        return _text_of(literal)
+        return _unescape(literal)
     if literal in ("True", "False"):
         return literal == "True"
     return float(literal) if set(literal) & set(".eE") else int(literal)
 
 
-def _text_of(literal: str) -> str:
-    """What a string literal stands for, with the escapes that `repr` writes."""
+def _unescape(literal: str) -> str:
+    """The text of a string literal, with the escapes of `repr` resolved."""
 
-    def letter(escape: re.Match[str]) -> str:
+    def unescape_match(escape: re.Match[str]) -> str:
         code = escape[1]
         return chr(int(code[1:], 16)) if len(code) > 1 else _LETTERS.get(code, code)
 
-    return _ESCAPE.sub(letter, literal[1:-1])
+    return _ESCAPE.sub(unescape_match, literal[1:-1])
 
 
 def merge_metadata(old: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """The metadata after an update."""
+    """Apply changes to metadata. A key whose new value is None is removed."""
     return {key: value for key, value in (old | changes).items() if value is not None}
 
 
 def read_filter(text: str) -> tuple[list[Where], list[str] | None]:
-    """The conditions of a search filter, and the video ids it names, if it names any.
+    """Parse a search filter into its conditions and video ids; the ids are None if it names none.
 
     Raises:
         APIProblem: search_filter_invalid.
     """
     try:
-        given = decode_json("filter", text)
+        search_filter = decode_json("filter", text)
     except APIProblem as problem:
         raise filter_invalid(problem.message) from None
-    if not isinstance(given, dict):
-        raise filter_invalid("It must be a JSON object.", given)
-    if len(given) > MAX_KEYS:
-        raise filter_invalid(f"It must have at most {MAX_KEYS} keys, but has {len(given)}.")
+    if not isinstance(search_filter, dict):
+        raise filter_invalid("It must be a JSON object.", search_filter)
+    if len(search_filter) > MAX_KEYS:
+        raise filter_invalid(f"It must have at most {MAX_KEYS} keys, but has {len(search_filter)}.")
     ids: list[str] | None = None
     where: list[Where] = []
-    for key, value in given.items():
+    for key, value in search_filter.items():
         if key == "id":
-            ids = _ids(value)
+            ids = _read_ids(value)
         elif key in NUMBER_FIELDS:
-            where += _numbers(key, value)
+            where += _number_conditions(key, value)
         elif key == "filename":
             if not isinstance(value, str):
                 raise filter_invalid("filename must be a text.", value)
             where.append(Where("filename", "=", value))
         else:
-            where += _own(key, value)
+            where += _metadata_conditions(key, value)
     return where, ids
 
 
-def _ids(value: Any) -> list[str]:
+def _read_ids(value: Any) -> list[str]:
     if not isinstance(value, list) or not value:
         raise filter_invalid("id must be an array of video ids.", value)
     if any(not isinstance(item, str) or not ID.fullmatch(item) for item in value):
-        raise filter_invalid("id must hold video ids of 24 hexadecimal digits.", value)
+        raise filter_invalid("Each id must be a video id of 24 hexadecimal digits.", value)
     return list(dict.fromkeys(value))
 
 
@@ -146,7 +146,7 @@ def _is_number(value: Any) -> bool:
 
 
 def to_bindable(value: Any) -> Any:
-    """SQLite counts to 2**63; above what a float holds exactly, a float compares just as well."""
+    """Convert large integers to floats, because SQLite integers end at 2**63. Other values stay."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_EXACT:
         try:
             return float(value)
@@ -155,34 +155,34 @@ def to_bindable(value: Any) -> Any:
     return value
 
 
-def _range(key: str, value: dict[str, Any], *, metadata: bool) -> list[Where]:
+def _range_conditions(key: str, value: dict[str, Any], *, metadata: bool) -> list[Where]:
     if unknown := [operator for operator in value if operator not in RANGE]:
         raise filter_invalid(
-            f"{key} has the unknown operator {unknown[0][:40]}; there are {', '.join(RANGE)}."
+            f"{key} has the unknown operator {unknown[0][:40]}. Use one of {', '.join(RANGE)}."
         )
     if not all(_is_number(bound) for bound in value.values()):
         raise filter_invalid(f"The bounds of {key} must be numbers.", value)
     return [Where(key, operator, to_bindable(bound), metadata=metadata) for operator, bound in value.items()]
 
 
-def _numbers(key: str, value: Any) -> list[Where]:
+def _number_conditions(key: str, value: Any) -> list[Where]:
     if isinstance(value, dict):
-        return _range(key, value, metadata=False)
+        return _range_conditions(key, value, metadata=False)
     if not _is_number(value):
         raise filter_invalid(f'{key} must be a number or a range such as {{"gte": 5, "lte": 10}}.', value)
     return [Where(key, "=", to_bindable(value))]
 
 
-def _own(key: str, value: Any) -> list[Where]:
+def _metadata_conditions(key: str, value: Any) -> list[Where]:
     if isinstance(value, dict):
-        return _range(key, value, metadata=True)
+        return _range_conditions(key, value, metadata=True)
     if not isinstance(value, str | int | float):
         raise filter_invalid(f"{key} must be compared with a text, a number, a boolean or a range.", value)
     return [Where(key, "=", to_bindable(value), metadata=True)]
 
 
 def round_to_single(value: float) -> float | int:
-    """The shortest decimal of the nearest single-precision number: 8748176080 becomes 8748176000."""
+    """Round to single precision, and return the shortest decimal: 8748176080 becomes 8748176000."""
     import numpy as np
 
     with np.errstate(over="ignore"):
@@ -194,7 +194,7 @@ def round_to_single(value: float) -> float | int:
 
 
 def round_metadata_to_single(metadata: dict[str, Any]) -> dict[str, Any]:
-    """User metadata as the service gives it back: its numbers lose what single precision cannot hold."""
+    """Round the numbers of user metadata to single precision, as the service does in its responses."""
     return {
         key: round_to_single(value)
         if isinstance(value, int | float) and not isinstance(value, bool)

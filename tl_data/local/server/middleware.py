@@ -1,10 +1,10 @@
-"""Middleware around the routes: headers, counters, the key, rate limits, and protection against web pages.
+"""Middleware around the routes: headers, counters, API key, rate limits, and protection against web pages.
 
 Any web page can make a browser on this machine send requests to loopback, directly or by DNS rebinding.
 Without an API key, `check_sender` rejects both. With a key this is not needed, because pages do not know it.
 
-A server that responds during an upload and then closes the connection resets it, and the client loses the
-response. `DrainRequest` reads the rest of the request first, within bounds.
+If a server responds during an upload and then closes the connection, the connection is reset, and the client
+loses the response. `DrainRequest` therefore reads the rest of the request first, up to a limit.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from tl_data.local.storage.counters import Stats
 
 log = logging.getLogger("tl_data.local")
 
-NOT_BUILT = ("/knowledge-stores", "/responses", "/connections")
-DRAIN_BYTES, DRAIN_SECONDS = 16 * 2**20, 3.0  # limits of what is read and discarded
+NOT_IMPLEMENTED = ("/knowledge-stores", "/responses", "/connections")
+DRAIN_BYTES, DRAIN_SECONDS = 16 * 2**20, 3.0  # limits for the rest of a request, which is discarded
 
 
 class DrainRequest:
@@ -91,7 +91,7 @@ _INTERNAL_ERROR = JSONResponse(
 
 
 class ResponseMiddleware:
-    """The outermost middleware: version and trace headers, counters, and unexpected errors."""
+    """Adds version and trace headers, counts requests, and turns unexpected errors into responses."""
 
     def __init__(
         self, app: ASGIApp, stats: Stats, profile: Profile, template: Callable[[Scope], str]
@@ -99,7 +99,7 @@ class ResponseMiddleware:
         self._app = app
         self._stats = stats
         self._profile = profile
-        self._template = template  # gives the pattern of the route, under which requests are counted
+        self._template = template  # returns the route pattern under which a request is counted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -124,22 +124,24 @@ class ResponseMiddleware:
         try:
             await self._app(scope, receive, with_headers)
         except fault_injection.ConnectionDropped:
-            status = "lost"  # no response: wait until the server has closed the connection
+            status = "lost"  # no response is possible: wait until the connection is closed
             while (await receive())["type"] != "http.disconnect":
                 pass
-        except Exception as error:  # the connection stays usable, and no internals leak
-            full = is_full(error)
+        except Exception as error:  # the client gets 500 on a usable connection, without internal details
+            disk_full = is_full(error)
             log.log(
-                logging.WARNING if full else logging.ERROR,
+                logging.WARNING if disk_full else logging.ERROR,
                 "%s %s",
                 scope["method"],
                 scope["path"],
-                exc_info=not full,
+                exc_info=not disk_full,
             )
             if not status:
                 problem = storage_full()
                 response = (
-                    JSONResponse(problem.body, problem.status, problem.headers) if full else _INTERNAL_ERROR
+                    JSONResponse(problem.body, problem.status, problem.headers)
+                    if disk_full
+                    else _INTERNAL_ERROR
                 )
                 await response(scope, receive, with_headers)
         finally:
@@ -149,7 +151,7 @@ class ResponseMiddleware:
 
 
 class Guard:
-    """Checks the API key, then the rate limits, before the route reads the body."""
+    """Checks the API key, the endpoint and the rate limits, before the route reads the body."""
 
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
         self._app = app
@@ -170,11 +172,11 @@ class Guard:
         if not headers:
             await self._app(scope, receive, send)
             return
-        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        limit_headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
         async def with_limits(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], *raw]}
+                message = {**message, "headers": [*message["headers"], *limit_headers]}
             await send(message)
 
         await self._app(scope, receive, with_limits)
@@ -184,17 +186,17 @@ class Guard:
         profile = self._engine.profile
         if path in profile.gone:
             raise deprecated_endpoint(path)
-        if any(_matches_prefix(path, missing) for missing in profile.missing):
+        if any(_matches_prefix(path, pattern) for pattern in profile.missing):
             raise missing_endpoint(method, path)
         if not profile.strict and (replacement := find_replacement_path(path)):
             text = f"The endpoint {method} {path} does not exist any more. Use {replacement}."
             raise APIProblem(404, "endpoint_not_exists", text)
-        if any(_matches_prefix(path.replace(":", "/"), other) for other in NOT_BUILT):
+        if any(_matches_prefix(path.replace(":", "/"), pattern) for pattern in NOT_IMPLEMENTED):
             raise not_supported(path)
 
     def _check_key(self, scope: Scope) -> None:
         key = self._engine.config.api_key
-        if not key:  # allowed on loopback only
+        if not key:  # the engine starts without a key on loopback only
             check_sender(scope)
             return
         sent = dict[Any, bytes](scope["headers"]).get(b"x-api-key", b"")
@@ -203,9 +205,11 @@ class Guard:
 
 
 def _matches_prefix(path: str, pattern: str) -> bool:
-    """Whether a path matches a pattern or lies below it; `*` matches one part."""
-    parts, wanted = path.split("/"), pattern.split("/")
-    return len(parts) >= len(wanted) and all(w in ("*", p) for p, w in zip(parts, wanted, strict=False))
+    """Whether a path begins with a pattern; `*` matches one segment."""
+    segments, expected = path.split("/"), pattern.split("/")
+    return len(segments) >= len(expected) and all(
+        wildcard in ("*", segment) for segment, wildcard in zip(segments, expected, strict=False)
+    )
 
 
 def check_sender(scope: Scope) -> None:

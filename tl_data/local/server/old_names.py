@@ -1,7 +1,7 @@
-"""Names of the API before v1.3, and their replacements.
+"""Names from API versions before v1.3, and their replacements.
 
-Old samples and clients still use them. The lenient engine refuses an old name with a pointer to the new one;
-the strict profiles answer as the service does.
+Old samples and clients still use them. Under the lenient profile, the engine rejects an old name with an error
+message that has the new name. Under strict profiles, it responds as the service does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ INDEX_LIST = {"engine_family": "model_family", "index_options": "model_options"}
 TASK_LIST = {"id": "_id"}
 OPTIONS = {"conversation": "audio or transcription", "text_in_video": "visual", "logo": "visual"}
 
-#: Path, with * for an id -> its replacement.
+#: Old path, with * for an id -> its replacement.
 PATHS = {
     "/classify": "POST /analyze with a prompt that names the classes",
     "/classify/bulk": "POST /analyze with a prompt that names the classes",
@@ -39,10 +39,13 @@ PATHS = {
 
 
 def refuse_old_names(profile: Profile, names: Iterable[str], table: Mapping[str, str]) -> None:
-    """Refuse a parameter name from before v1.3, unless the profile is strict.
+    """Reject parameter names from before v1.3, unless the profile is strict.
+
+    Args:
+        table: old name -> current name.
 
     Raises:
-        APIProblem: parameter_unknown; the message has the current name.
+        APIProblem: parameter_unknown. The message has the current name.
     """
     if profile.strict:
         return
@@ -53,15 +56,17 @@ def refuse_old_names(profile: Profile, names: Iterable[str], table: Mapping[str,
 
 
 def suggest_replacement(value: object, table: Mapping[str, str] = OPTIONS) -> str:
-    """A pointer to the replacement of a value from before v1.3; "" for other values."""
+    """A sentence that names the replacement of a value from before v1.3; "" for other values."""
     return f" Since v1.3 {value} is {table[value]}." if isinstance(value, str) and value in table else ""
 
 
 def find_replacement_path(path: str) -> str | None:
-    """The replacement of a path from before v1.3; None for other paths."""
-    parts = path.split("/")
+    """Return the replacement of a path from before v1.3; None for other paths."""
+    segments = path.split("/")
     for old, current in PATHS.items():
-        wanted = old.split("/")
-        if len(parts) == len(wanted) and all(w in ("*", p) for p, w in zip(parts, wanted, strict=True)):
+        expected = old.split("/")
+        if len(segments) == len(expected) and all(
+            wildcard in ("*", segment) for segment, wildcard in zip(segments, expected, strict=True)
+        ):
             return current
     return None

@@ -1,4 +1,4 @@
-"""Paginated listings: `page`, `page_limit`, sort and filters of a query string, and the page."""
+"""Paginated listings: the query parameters for page, sort order and filters, and the JSON of a page."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tl_data.local.storage.database import Row, Store, Where, stamp
 
 MAX_PAGE_LIMIT = 50
 SORTS = ("created_at", "updated_at")
-OWN_NAMES = ("page", "page_limit", "sort_by", "sort_option")
-HUGE = 1e15  # above every duration, size or rate, and exact in SQLite
+LISTING_PARAMETERS = ("page", "page_limit", "sort_by", "sort_option")
+HUGE = 1e15  # larger than any duration, size or frame rate, and exact in SQLite
 
 
 @dataclass
 class Listing:
-    """The parameters of a listing."""
+    """The parameters of one request for a listing. `where` holds its filters."""
 
     page: int
     page_limit: int
@@ -31,7 +31,7 @@ class Listing:
 
     @classmethod
     def from_query(cls, query: QueryParams, sorts: tuple[str, ...] = SORTS) -> Listing:
-        """Read page and sort order.
+        """Read the page number, page size and sort order.
 
         Raises:
             APIProblem: parameter_invalid.
@@ -50,7 +50,7 @@ class Listing:
         )
 
     def filter_texts(self, query: QueryParams, names: Mapping[str, str]) -> None:
-        """Add filters for equal texts; `names` maps parameters to columns."""
+        """Add filters for equal texts. `names` maps query parameters to columns."""
         self.where += [Where(column, "=", query[name]) for name, column in names.items() if query.get(name)]
 
     def filter_numbers(self, query: QueryParams, names: Collection[str]) -> None:
@@ -60,7 +60,7 @@ class Listing:
                 self.where.append(Where(name, operator, parse_number(name, value, -HUGE, HUGE)))
 
     def filter_times(self, query: QueryParams, names: Collection[str]) -> None:
-        """Add filters for times: `x=T` means at or after T, as does `x[gte]=T`; `x[lte]=T` at or before."""
+        """Add filters for times. `x=T` and `x[gte]=T` mean at or after T; `x[lte]=T` means at or before T."""
         for name in names:
             for operator, value in _conditions(query, name, "gte"):
                 self.where.append(Where(name, operator, parse_time(name, value)))
@@ -68,18 +68,18 @@ class Listing:
     def filter_one_of(
         self, query: QueryParams, name: str, allowed: Collection[str], column: str | None = None
     ) -> None:
-        """Add a filter for any of several values, repeated or separated by commas.
+        """Add a filter for any of several values, which are repeated or separated by commas.
 
         Raises:
             APIProblem: a value is not allowed.
         """
-        if wanted := split_values(query.getlist(name)):
-            if any(value not in allowed for value in wanted):
-                raise one_of(name, allowed, wanted)
-            self.where.append(Where(column or name, "in", wanted))
+        if values := split_values(query.getlist(name)):
+            if any(value not in allowed for value in values):
+                raise one_of(name, allowed, values)
+            self.where.append(Where(column or name, "in", values))
 
     def fetch_page(self, store: Store, table: str, show: Callable[[Row], dict[str, Any]]) -> dict[str, Any]:
-        """The JSON of the page; a page past the end is empty."""
+        """Return the JSON of the page. `show` converts a row. A page after the last one is empty."""
         total = int(store.total(table, self.where))
         rows = store.rows(
             table,
@@ -100,26 +100,25 @@ class Listing:
         }
 
 
-def _conditions(query: QueryParams, name: str, plain: str) -> list[tuple[str, str]]:
+def _conditions(query: QueryParams, name: str, default_operator: str) -> list[tuple[str, str]]:
+    """The operators and values of a parameter. `name=value` has the default operator."""
     operators = ("gte", "lte", "gt", "lt")
-    keys = {name: plain} | {f"{name}[{operator}]": operator for operator in operators}
+    keys = {name: default_operator} | {f"{name}[{operator}]": operator for operator in operators}
     if unknown := [key for key in query if key.startswith(f"{name}[") and key not in keys]:
-        raise invalid(
-            name, f"A range is written with {', '.join(f'{name}[{o}]' for o in operators)}.", unknown[0]
-        )
+        raise invalid(name, f"For a range, use {', '.join(f'{name}[{o}]' for o in operators)}.", unknown[0])
     return [(operator, query[key]) for key, operator in keys.items() if query.get(key)]
 
 
 def parse_time(name: str, value: str) -> str:
-    """An RFC 3339 time in the format of the store, whose texts sort like times.
+    """Convert an RFC 3339 time to the text format of the store, whose texts sort like times.
 
     Raises:
         APIProblem: parameter_invalid.
     """
     try:
         # The `+` of an offset arrives as a space if it was not percent-encoded.
-        at = datetime.fromisoformat(value.strip().replace(" ", "+" if "T" in value else "T"))
-        return stamp((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+        time = datetime.fromisoformat(value.strip().replace(" ", "+" if "T" in value else "T"))
+        return stamp((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
     except (ValueError, OverflowError, OSError):
         raise invalid(
             name, "It must be a time in RFC 3339 format, such as 2025-06-18T09:48:41Z.", value
@@ -127,5 +126,5 @@ def parse_time(name: str, value: str) -> str:
 
 
 def split_values(values: list[str]) -> list[str]:
-    """Values that are repeated, separated by commas, or both."""
+    """Split values that are repeated, separated by commas, or both."""
     return [part.strip() for value in values for part in value.split(",") if part.strip()]

@@ -1,4 +1,4 @@
-"""Pictures that a request names: `<@name>` in a prompt, or the subject of an analysis."""
+"""Pictures in a request: a prompt mentions them as `<@name>`, or an analysis has them as its subject."""
 
 from __future__ import annotations
 
@@ -20,62 +20,72 @@ from tl_data.local.tasks.download import check_url, fetch
 NAME = re.compile(r"\w+")
 MENTION = re.compile(r"<@(\w+)>")
 SOURCES = ("url", "asset_id", "base64_string")
-IMAGE_SECONDS = 60.0  # for the download of a picture
+IMAGE_DOWNLOAD_SEC = 60.0  # timeout for the download of a picture
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A named picture, not fetched yet."""
+    """A picture with its name and its source. It is not loaded yet."""
 
     name: str
     kind: str  # one of SOURCES
     value: str
 
 
-def read_references(parameter: str, value: Any, most: int, *, typed: bool = True) -> list[Reference]:
-    """Check the pictures of a request.
+def read_references(parameter: str, value: Any, maximum: int, *, typed: bool = True) -> list[Reference]:
+    """Validate the array of pictures in a request.
 
     Args:
-        typed: each must say `media_type: image`.
+        parameter: name of the parameter, for error messages.
+        maximum: highest number of pictures.
+        typed: whether each picture must have `media_type: image`.
 
     Raises:
         APIProblem: parameter_invalid.
     """
-    if not isinstance(value, list) or len(value) > most:
-        raise invalid(parameter, f"It must be an array of at most {most} pictures.", value)
-    found: list[Reference] = []
+    if not isinstance(value, list) or len(value) > maximum:
+        raise invalid(parameter, f"It must be an array of at most {maximum} pictures.", value)
+    references: list[Reference] = []
     for item in value:
         kinds = [kind for kind in SOURCES if isinstance(item, dict) and isinstance(item.get(kind), str)]
         if len(kinds) != 1:
-            raise invalid(parameter, f"Each must have exactly one of {', '.join(SOURCES)}.", item)
+            raise invalid(parameter, f"Each picture must have exactly one of {', '.join(SOURCES)}.", item)
         name = item.get("name")
-        if not isinstance(name, str) or not NAME.fullmatch(name) or name in [one.name for one in found]:
-            text = "The name of a picture must be letters, digits and underscores, and each only once."
+        if (
+            not isinstance(name, str)
+            or not NAME.fullmatch(name)
+            or name in [reference.name for reference in references]
+        ):
+            text = "The name of a picture must be unique, and consist of letters, digits and underscores."
             raise invalid(parameter, text, name)
         if typed and item.get("media_type") != "image":
             raise invalid(parameter, "The media_type must be image.", item.get("media_type"))
-        found.append(Reference(name, kinds[0], item[kinds[0]]))
-    return found
+        references.append(Reference(name, kinds[0], item[kinds[0]]))
+    return references
 
 
 def check_mentions(parameter: str, text: str, references: Sequence[Reference], *, all_or_none: bool) -> None:
-    """Refuse a prompt that names pictures that are not there, or only some of those that are.
+    """Reject a prompt that mentions an unknown picture.
+
+    With `all_or_none`, a prompt that mentions only some of the pictures is also rejected.
 
     Raises:
         APIProblem: parameter_invalid.
     """
-    named, known = set(MENTION.findall(text)), {one.name for one in references}
-    if strange := sorted(named - known):
-        raise invalid(parameter, f"<@{strange[0]}> names an unknown image.", text)
-    if all_or_none and named and named != known:
-        raise invalid(parameter, f"<@{min(known - named)}> is missing: name all pictures or none.", text)
+    mentioned, known = set(MENTION.findall(text)), {reference.name for reference in references}
+    if unknown := sorted(mentioned - known):
+        raise invalid(parameter, f"<@{unknown[0]}> names an unknown image.", text)
+    if all_or_none and mentioned and mentioned != known:
+        raise invalid(
+            parameter, f"<@{min(known - mentioned)}> is missing: mention all pictures or none.", text
+        )
 
 
 async def load_reference(engine: Engine, reference: Reference, parameter: str) -> bytes:
-    """The bytes of a picture.
+    """Load the bytes of a picture.
 
     Raises:
-        APIProblem: it cannot be loaded, or is no image.
+        APIProblem: the picture cannot be loaded, or is not an image.
     """
     try:
         if reference.kind == "url":
@@ -96,25 +106,25 @@ async def load_reference(engine: Engine, reference: Reference, parameter: str) -
 async def describe_mentions(
     engine: Engine, text: str, references: Sequence[Reference], parameter: str
 ) -> str:
-    """A prompt in which each `<@name>` is what its picture shows, in the words that describe clips."""
+    """Replace each `<@name>` in a prompt by words for what its picture shows, as clips are described."""
     from tl_data.local.perception.attributes import visual_words
     from tl_data.local.search.embeddings import measured_image
 
     words: dict[str, str] = {}
-    for one in references:
-        data = await load_reference(engine, one, parameter)
+    for reference in references:
+        data = await load_reference(engine, reference, parameter)
         try:
-            words[one.name] = visual_words(await asyncio.to_thread(measured_image, data))
+            words[reference.name] = visual_words(await asyncio.to_thread(measured_image, data))
         except ValueError as error:
-            raise invalid(parameter, f"Cannot read image file. {error}", one.name) from None
+            raise invalid(parameter, f"Cannot read image file. {error}", reference.name) from None
     return MENTION.sub(lambda match: words.get(match[1], match[0]), text)
 
 
 async def build_image_evidence(engine: Engine, references: Sequence[Reference]) -> Evidence:
-    """Pictures as a subject: one second each, in order.
+    """Convert pictures to evidence, as for a video that shows each picture for one second.
 
     Raises:
-        APIProblem: none is given, or one cannot be read.
+        APIProblem: there is no picture, or one cannot be read.
     """
     from tl_data.local.search.embeddings import measured_image
 
@@ -122,28 +132,29 @@ async def build_image_evidence(engine: Engine, references: Sequence[Reference]) 
         raise not_provided("image")
     clips: list[Clip] = []
     size = 0
-    for number, one in enumerate(references):
-        data = await load_reference(engine, one, "image")
+    for number, reference in enumerate(references):
+        data = await load_reference(engine, reference, "image")
         size += len(data)
         try:
             clip = await asyncio.to_thread(measured_image, data)
         except ValueError as error:
-            raise invalid("image", f"Cannot read image file. {error}", one.name) from None
+            raise invalid("image", f"Cannot read image file. {error}", reference.name) from None
         clips.append(replace(clip, start_sec=float(number), end_sec=number + 1.0, keyframe="", cut=True))
     return Evidence(Probe(float(len(clips)), 0, 0, 0.0, size, None, None), tuple(clips))
 
 
 async def load_image(engine: Engine, url: str) -> bytes:
-    """The bytes behind an address of an image.
+    """Download an image.
 
     Raises:
-        MediaProblem: not a URL, refused, unreachable, a web page, too large.
+        MediaProblem: the URL is invalid, not allowed or unreachable, leads to a web page, or the file is too
+            large.
     """
     target = engine.uploads / f"{new_id()}.image"
     try:
         await fetch(
             check_url(url, engine.config), target, engine.config,
-            limit=MAX_BYTES, seconds=IMAGE_SECONDS, what="image",
+            limit=MAX_BYTES, seconds=IMAGE_DOWNLOAD_SEC, what="image",
         )  # fmt: skip
         return target.read_bytes()
     finally:

@@ -29,10 +29,11 @@ FORMAT_KEY = "x-form"  # key that holds the output format of a timestamp in a lo
 
 
 def check_dialect(schema: Schema) -> None:
-    """Reject valid JSON schema that the service does not support.
+    """Reject a valid JSON schema that the service does not support.
 
     Raises:
-        APIProblem: 422 for keywords that are not supported, 400 for a timestamp in the wrong place or form.
+        APIProblem: 422 for keywords that are not supported, 400 for a timestamp in the wrong place or
+            format.
     """
     _check(schema, "$")
 
@@ -76,7 +77,7 @@ def _check_timestamp(schema: Mapping[str, Any], path: str) -> None:
 
 
 def lower(schema: Schema) -> Schema:
-    """Replace each timestamp by a number of seconds. `x-form` keeps the format for the final answer."""
+    """Replace each timestamp by a number of seconds. The key `x-form` keeps its output format."""
     return dict(_lower(schema, ""))
 
 

@@ -229,9 +229,10 @@ async def index_asset(request: Request) -> Response:
     path = engine.uploads / f"{new_id()}.part"
     os.link(engine.config.asset(asset["id"]) / "source", path)
     upload = Upload(path, asset["filename"], asset["size"] or path.stat().st_size, asset["sha256"] or "")
+    inherited = (asset["user_metadata"] or {}) if engine.profile.inherits else {}
     row = await add_task(
         engine, index["id"], upload=upload, stream=stream,
-        user_metadata=merge_metadata((asset["user_metadata"] or {}) if engine.profile.inherits else {}, metadata),
+        user_metadata=merge_metadata(inherited, metadata),
         outcome=request.scope.get("tl.injected_outcome"), asset_id=asset["id"],
     )  # fmt: skip
     return JSONResponse({"_id": row["video_id"], "asset_id": asset["id"]}, 202)

@@ -25,7 +25,7 @@ from tl_data.local.server.metadata import (
     to_bindable,
 )
 from tl_data.local.server.old_names import VIDEO, refuse_old_names
-from tl_data.local.server.pagination import OWN_NAMES, Listing, split_values
+from tl_data.local.server.pagination import LISTING_PARAMETERS, Listing, split_values
 from tl_data.local.storage.database import Row, Where, now
 from tl_data.local.tasks.hls import PLAYLIST, TYPES
 from tl_data.local.tasks.reindex import model_mismatch
@@ -118,7 +118,7 @@ async def list_videos(request: Request) -> Response:
 
 def _metadata_filters(query: QueryParams) -> list[Where]:
     """Every key that is not the list's own is a key of the user metadata."""
-    own = {*OWN_NAMES, *NUMBERS, *TIMES, "filename", "_id"}
+    own = {*LISTING_PARAMETERS, *NUMBERS, *TIMES, "filename", "_id"}
     found: list[Where] = []
     for key, value in query.multi_items():
         name = key.partition("[")[0]
