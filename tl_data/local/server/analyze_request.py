@@ -1,4 +1,4 @@
-"""Requests about one video: validation of the JSON body, and the evidence of the video."""
+"""Analysis requests about one video or some images: validation of the JSON body, evidence, and text."""
 
 from __future__ import annotations
 
@@ -32,27 +32,32 @@ from tl_data.local.text.writer import GeneratedText, GenerationOptions, WriterIn
 MODES = ("general", "time_based_metadata")
 SEGMENTS = "time_based_metadata"
 MAX_IMAGES, MAX_REFERENCES = 20, 4
-SLACK_SEC = 0.05  # containers round
-#: Tokens that the service counts for a video, read off two recorded answers (8 s: 4406, 5.03 s: 4141).
+SLACK_SEC = 0.05  # tolerance, because containers round the length of a video
+#: Input tokens that the service counts for a video, from two recorded responses (8 s: 4406, 5.03 s: 4141).
 VIDEO_TOKENS, VIDEO_TOKENS_PER_SEC = 3693, 89.25
 
 Route = Literal["sync", "task"]
 
 
 class AnalyzeRequest:
-    """The JSON body of a request about one video; members are validated when they are read."""
+    """The JSON body of an analysis request. Each member is validated when a method reads it."""
 
     def __init__(self, engine: Engine, body: dict[str, Any], route: Route = "sync") -> None:
         self._engine = engine
         self._body = body
         self._route = route
-        self.window = (0.0, 0.0)  # seconds, known after `writer_input`
+        self.window = (0.0, 0.0)  # start and end in seconds, known after `writer_input`
         self.duration = 0.0  # seconds of the whole video, known after `writer_input`
-        self.billed = 0.0  # seconds that the service would bill: the window of a task, else the whole
+        self.billed = 0.0  # seconds that the service would bill: the window of a task, else the whole video
 
     @classmethod
     async def from_request(cls, request: Request, *needed: str, route: Route = "sync") -> AnalyzeRequest:
-        """Read the body; requires the members `needed`, and for `video_id` any video source."""
+        """Read the body.
+
+        Args:
+            needed: the required members; `video_id` stands for any video source.
+            route: whether the request is synchronous or creates a task. Their length limits differ.
+        """
         engine = engine_of(request)
         body = await read_json(request, engine.config.max_inline_bytes)
         parsed = cls(engine, body, route)
@@ -64,36 +69,36 @@ class AnalyzeRequest:
         return parsed
 
     def resolve_source(self) -> None:
-        """Validate the video source; an asset that is an indexed video becomes its `video_id`.
+        """Validate the video source. An asset that is an indexed video is replaced by its `video_id`.
 
         Raises:
-            APIProblem: it is missing, or of a kind that the profile does not support.
+            APIProblem: the source is missing, or the profile does not support its kind.
         """
         body, profile = self._body, self._engine.profile
         _check_source(profile, body)
         if "image" in body:
             if "video" in body or "video_id" in body or "prompt_v2" in body:
-                raise invalid("image", "It excludes video and prompt_v2.")
+                raise invalid("image", "It cannot be combined with video or prompt_v2.")
             if not self.limits.unlimited:
                 raise invalid("image", f"{self.model()} does not support images. Please use pegasus1.6.")
             self._images()
         elif "video" in body and "video_id" not in body:
-            given = check_video_source(body["video"])
-            if given["type"] == "asset_id":
-                check_id("asset_id", given["asset_id"])
-                asset = self._engine.asset(given["asset_id"])
+            source = check_video_source(body["video"])
+            if source["type"] == "asset_id":
+                check_id("asset_id", source["asset_id"])
+                asset = self._engine.asset(source["asset_id"])
                 if asset is None and self._engine.profile.strict:
-                    raise unknown_resource(given["asset_id"], "assets")
+                    raise unknown_resource(source["asset_id"], "assets")
                 if asset is None or "indexed" in asset:  # a video of an index
-                    body |= {"video_id": given["asset_id"], "as_asset": True}
+                    body |= {"video_id": source["asset_id"], "as_asset": True}
                     return
-            body["given"] = given
+            body["given"] = source
         elif "video_id" not in body:
             raise not_provided("video_id" if profile.video_id else "video")
 
     @property
     def body(self) -> dict[str, Any]:
-        """The members, as tasks store them."""
+        """The members of the request, as a task stores them."""
         return self._body
 
     @property
@@ -107,22 +112,22 @@ class AnalyzeRequest:
         return self.choice("analysis_mode", MODES) == SEGMENTS
 
     def text(self, name: str) -> str | None:
-        """A text, or None."""
+        """The text of a member; None if it is absent."""
         value = self._body.get(name)
         if value is not None and not isinstance(value, str):
             raise invalid(name, "It must be a text.", value)
         return value
 
     def prompt(self, *, needed: bool) -> str | None:
-        """The prompt, with its mentions of images unresolved."""
+        """The prompt, with mentions of images as `<@name>`. `needed` requires a prompt that is not blank."""
         name, text = "prompt", self.text("prompt")
         if "prompt_v2" in self._body:
             if text is not None:
-                raise invalid("prompt_v2", "It excludes prompt.")
-            given = self._body["prompt_v2"]
-            text = given.get("input_text") if isinstance(given, dict) else None
+                raise invalid("prompt_v2", "It cannot be combined with prompt.")
+            prompt = self._body["prompt_v2"]
+            text = prompt.get("input_text") if isinstance(prompt, dict) else None
             if not isinstance(text, str):
-                raise invalid("prompt_v2", "It must be an object with input_text.", given)
+                raise invalid("prompt_v2", "It must be an object with input_text.", prompt)
             name = "prompt_v2"
             references.check_mentions(name, text, self._references(), all_or_none=False)
         elif "image" in self._body and text is not None:
@@ -131,14 +136,14 @@ class AnalyzeRequest:
             raise not_provided("prompt")
         if needed and not (text or "").strip():
             raise invalid(name, "It must not be blank.", text)
-        most = self.limits.prompt_tokens
-        if text and most and models.count_tokens(text) > most:
-            raise models.too_long("prompt", text, most)
+        max_tokens = self.limits.prompt_tokens
+        if text and max_tokens and models.count_tokens(text) > max_tokens:
+            raise models.too_long("prompt", text, max_tokens)
         return text if (text or "").strip() else None
 
     def _references(self) -> list[references.Reference]:
-        given = self._body.get("prompt_v2")
-        sources = (given.get("media_sources") or []) if isinstance(given, dict) else []
+        prompt = self._body.get("prompt_v2")
+        sources = (prompt.get("media_sources") or []) if isinstance(prompt, dict) else []
         return references.read_references("media_sources", sources, MAX_REFERENCES)
 
     def _images(self) -> list[references.Reference]:
@@ -148,7 +153,7 @@ class AnalyzeRequest:
         return images
 
     async def full_prompt(self) -> str:
-        """The prompt for the writer: mentions of images are replaced by descriptions."""
+        """The prompt for the writer, with mentions of images replaced by descriptions."""
         text = self.prompt(needed=True) or ""
         named = self._references()
         return (
@@ -157,59 +162,62 @@ class AnalyzeRequest:
 
     def model(self) -> str:
         """The name of the requested model, or the default of the profile."""
-        known = self._engine.profile.analyze_models
-        own = (self._engine.config.tiers.analyze_model, *models.PEGASUS)
+        service_models = self._engine.profile.analyze_models
+        engine_models = (self._engine.config.tiers.analyze_model, *models.PEGASUS)
+        allowed = service_models or engine_models
         name = self.text("model_name")
         if name is None:
-            return known[0] if known else own[0]
-        if name not in (known or own):
+            return allowed[0]
+        if name not in allowed:
             if name in models.PEGASUS:
-                raise models.no_longer(name, known)
-            raise one_of("model_name", known or own, name)
+                raise models.no_longer(name, service_models)
+            raise one_of("model_name", allowed, name)
         return name
 
     def flag(self, name: str, default: bool) -> bool:
-        """A boolean."""
+        """The boolean of a member; the default if it is absent."""
         value = self._body.get(name, default)
         if not isinstance(value, bool):
             raise one_of(name, ("true", "false"), value)
         return value
 
     def number(self, name: str, low: float, high: float, *, whole: bool = False) -> float | None:
-        """A number in a range."""
+        """The number of a member, from `low` to `high`; None if it is absent."""
         value = self._body.get(name)
         if value is None:
             return None
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or (whole and not isinstance(value, int)) or not low <= value <= high:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or (whole and not isinstance(value, int)) or not low <= value <= high:
             kind = "a whole number" if whole else "a number"
             raise invalid(name, f"It must be {kind} between {low:g} and {high:g}.", value)
         return float(value)
 
     def choice(self, name: str, allowed: tuple[str, ...]) -> str | None:
-        """One of fixed values, or None."""
+        """The value of a member that allows fixed values; None if it is absent."""
         value = self._body.get(name)
         if value is not None and value not in allowed:
             raise one_of(name, allowed, value)
         return None if value is None else str(value)
 
     def choices(self, name: str, allowed: tuple[str, ...]) -> list[str]:
-        """A non-empty array of fixed values."""
+        """The values of a member that is a non-empty array of fixed values."""
         value = self._body.get(name)
         if not isinstance(value, list) or not value or any(item not in allowed for item in value):
             raise one_of(name, allowed, value)
         return value
 
     def schema(self) -> dict[str, Any] | None:
-        """The JSON schema of `response_format`, if there is one, with timestamps lowered to numbers."""
-        given = self._body.get("response_format")
-        if given is None:
+        """The JSON schema of `response_format`, with timestamps lowered to numbers; None if it is absent."""
+        response_format = self._body.get("response_format")
+        if response_format is None:
             return None
-        if not isinstance(given, dict) or given.get("type") != "json_schema":
+        if not isinstance(response_format, dict) or response_format.get("type") != "json_schema":
             raise invalid(
-                "response_format", 'It must be {"type": "json_schema", "json_schema": {...}}.', given
+                "response_format",
+                'It must be {"type": "json_schema", "json_schema": {...}}.',
+                response_format,
             )
-        schema = given.get("json_schema")
+        schema = response_format.get("json_schema")
         if not isinstance(schema, dict) or not schema:
             raise invalid("response_format", "json_schema must be a JSON schema.", schema)
         from tl_data.local.text.json_schema import Unsupported, check
@@ -224,34 +232,35 @@ class AnalyzeRequest:
         return schema
 
     def definitions(self) -> Definitions:
-        """The requested segments."""
+        """The definitions of the requested segments."""
         for name in ("prompt", "prompt_v2"):
             if name in self._body:
-                raise invalid(name, f"It is not used with the analysis mode {SEGMENTS}.")
+                raise invalid(name, f"It cannot be combined with the analysis mode {SEGMENTS}.")
         return read_definitions(self._body, self.limits)
 
     def generation_options(self) -> GenerationOptions:
-        """Temperature and limit of tokens."""
+        """The temperature and the limit of output tokens."""
         limits, by_segments = self.limits, self.by_segments
-        most: float | None = None
+        max_tokens: float | None = None
         if self._body.get("max_tokens") == "unlimited":
             if not (by_segments and limits.unlimited):
-                raise invalid("max_tokens", "unlimited is for segments by pegasus1.6 alone.")
+                raise invalid("max_tokens", "Only pegasus1.6 supports unlimited, and only for segments.")
         else:
             low, high = limits.segment_tokens if by_segments else limits.max_tokens
-            if "video_id" in self._body and "model_name" not in self._body:  # a request of 2025
+            if "video_id" in self._body and "model_name" not in self._body:  # a request in the form of 2025
                 low, high = models.TEXT_MODELS["pegasus1.2"].max_tokens
             low = low if self._engine.profile.strict else 2
-            most = self.number("max_tokens", low, high, whole=True)
-            if most is None and self._engine.profile.strict:
-                most = limits.default_segment_tokens if by_segments else limits.default_tokens
-        return GenerationOptions(self.number("temperature", 0, 1), None if most is None else int(most))
+            max_tokens = self.number("max_tokens", low, high, whole=True)
+            if max_tokens is None and self._engine.profile.strict:
+                max_tokens = limits.default_segment_tokens if by_segments else limits.default_tokens
+        temperature = self.number("temperature", 0, 1)
+        return GenerationOptions(temperature, None if max_tokens is None else int(max_tokens))
 
     def window_bounds(self) -> tuple[float | None, float | None]:
         """Start and end of the requested window of the video, in seconds.
 
         Raises:
-            APIProblem: it ends before it begins, or is shorter or longer than the model takes.
+            APIProblem: the window ends before it begins, or is too short or too long for the model.
         """
         start, end = self.number("start_time", 0, 1e6), self.number("end_time", 0, 1e6)
         if end is not None:
@@ -271,7 +280,7 @@ class AnalyzeRequest:
             raise invalid("end_time", text, end)
 
     def check(self) -> None:
-        """Validate everything that can be validated without the video; with a ready asset also its length."""
+        """Validate everything that does not need the video, and the length of an asset if it is known."""
         if self.by_segments:
             self.definitions()
         else:
@@ -286,22 +295,22 @@ class AnalyzeRequest:
                 raise APIProblem(400, problem.code, problem.message) from None
 
     def asset(self) -> Row | None:
-        """The ready asset of the request; None if it has another source.
+        """The asset of the request; None if it has another source.
 
         Raises:
-            APIProblem: unknown, or not ready.
+            APIProblem: the asset is unknown or not ready.
         """
-        given = self._body.get("given") or {}
-        if given.get("type") != "asset_id":
+        source = self._body.get("given") or {}
+        if source.get("type") != "asset_id":
             return None
-        return self._engine.ready_asset(given["asset_id"])
+        return self._engine.ready_asset(source["asset_id"])
 
     def check_length(self, seconds: float) -> None:
         """Validate the length of the video and of the window against the limits of the model.
 
         Raises:
-            MediaProblem: the video itself is too short or too long.
-            APIProblem: the window lies outside.
+            MediaProblem: the whole video is too short or too long.
+            APIProblem: the window is not within the video, or too short or too long.
         """
         start, end = self.window_bounds()
         limits = self.limits
@@ -322,7 +331,8 @@ class AnalyzeRequest:
         """The evidence of the video, or of the part between `start_time` and `end_time`.
 
         Raises:
-            APIProblem: malformed or unknown id, not ready yet, an index that cannot, a wrong length.
+            APIProblem: the id is malformed or unknown, the video is not ready or has a wrong length, or its
+                index does not support analysis.
         """
         start, end = self.window_bounds()
         if "image" in self._body:
@@ -330,13 +340,13 @@ class AnalyzeRequest:
             return WriterInput(evidence)
         if "given" in self._body:
             self.asset()
-            known = await self._engine.inline_videos.writer_input(
-                self._body["given"], check=self._probe_check()
+            inline = await self._engine.inline_videos.writer_input(
+                self._body["given"], check=self._make_probe_check()
             )
-            whole, frames = known.evidence, known.frames
+            whole, frames = inline.evidence, inline.frames
         else:
             video_id = check_id("video_id", self.text("video_id") or "")
-            whole = await self._indexed(video_id)
+            whole = await self._indexed_evidence(video_id)
             frames = await self._engine.stages.frames(video_id, whole)
         seconds = whole.probe.duration_sec
         try:
@@ -354,10 +364,11 @@ class AnalyzeRequest:
         self._engine.rates.consume("analyze", "Duration", self.billed / 60)
         return WriterInput(evidence, frames)
 
-    def _probe_check(self) -> Callable[[Probe], None]:
-        """Validation of the container; the length is checked against the limits of the model."""
+    def _make_probe_check(self) -> Callable[[Probe], None]:
+        """Make the function that validates a probed file. The limits of the model apply to its length."""
 
         def check(probe: Probe) -> None:
+            # The limits of `check_video` for the length do not apply here: it gets a length that it accepts.
             check_video(replace(probe, duration_sec=max(4.0, min(probe.duration_sec, 7200.0))))
             try:
                 self.check_length(round(probe.duration_sec, 3))
@@ -366,7 +377,7 @@ class AnalyzeRequest:
 
         return check
 
-    async def _indexed(self, video_id: str) -> Evidence:
+    async def _indexed_evidence(self, video_id: str) -> Evidence:
         store = self._engine.store
         as_asset = bool(self._body.get("as_asset"))
         row = store.get("videos", video_id)
@@ -388,13 +399,15 @@ class AnalyzeRequest:
         """Write the text, or the segments as JSON text.
 
         Raises:
-            APIProblem: the request is invalid, or its video cannot be used.
+            APIProblem: the request is invalid, its video cannot be used, or segments exceed `max_tokens`.
         """
         if self.by_segments:
-            wanted, options = self.definitions(), self.generation_options()
+            definitions, options = self.definitions(), self.generation_options()
             writer_input = await self.writer_input()
-            generated, over = await write_segments(self._engine, writer_input, wanted, options, self.window)
-            if over:
+            generated, exceeds_limit = await write_segments(
+                self._engine, writer_input, definitions, options, self.window
+            )
+            if exceeds_limit:
                 text = "The segments need more tokens than max_tokens allows."
                 raise APIProblem(400, "token_limit_exceeded", text)
             return generated
@@ -408,7 +421,7 @@ class AnalyzeRequest:
 
 
 def _check_source(profile: Profile, body: dict[str, Any]) -> None:
-    """Refuse a kind of video source that the profile does not support."""
+    """Reject a kind of video source that the profile does not support."""
     if "video_id" in body and not profile.video_id:
         name = body.get("model_name") or profile.analyze_models[0]
         instead = "use video object (url, asset_id, or base64_string) instead"
@@ -425,20 +438,27 @@ def count_usage(
     *,
     definitions: int = 1,
 ) -> dict[str, int]:
-    """The tokens of a text, as the service counts them; also adds them to the bill."""
-    spent, read = generated.output_tokens, generated.input_tokens
-    spent = models.count_tokens(generated.text) if spent is None else spent
-    read = models.count_tokens(prompt or "") if read is None else read
+    """Count the tokens of a generated text as the service does, and add them to the bill."""
+    output_tokens, input_tokens = generated.output_tokens, generated.input_tokens
+    if output_tokens is None:
+        output_tokens = models.count_tokens(generated.text)
+    if input_tokens is None:
+        input_tokens = models.count_tokens(prompt or "")
     if engine.profile.video_tokens:
-        read += round(VIDEO_TOKENS + VIDEO_TOKENS_PER_SEC * parsed.billed)
-    engine.store.increment("output tokens", spent)
-    engine.rates.consume("analyze", "OutputToken", spent)
-    engine.bill.charge("analyze", seconds=parsed.billed * definitions, input_tokens=read, output_tokens=spent)
-    return {"output_tokens": spent, "input_tokens": read}
+        input_tokens += round(VIDEO_TOKENS + VIDEO_TOKENS_PER_SEC * parsed.billed)
+    engine.store.increment("output tokens", output_tokens)
+    engine.rates.consume("analyze", "OutputToken", output_tokens)
+    engine.bill.charge(
+        "analyze",
+        seconds=parsed.billed * definitions,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+    )
+    return {"output_tokens": output_tokens, "input_tokens": input_tokens}
 
 
 def truncation_warning(reason: str) -> dict[str, Any]:
-    """The warning of a response that reached the limit of tokens; {} for other reasons."""
+    """The warning in a response that reached the token limit; {} for other reasons to finish."""
     if reason != "length":
         return {}
     text = "output truncated: the generation reached the configured max_tokens."

@@ -1,7 +1,7 @@
 """Names from API versions before v1.3, and their replacements.
 
-Old samples and clients still use them. Under the lenient profile, the engine rejects an old name with an error
-message that has the new name. Under strict profiles, it responds as the service does.
+Old samples and clients still use them. Under the lenient profile, the engine rejects an old name, and its
+error message has the new name. Under strict profiles, it responds as the service does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""/_engine: counters, faults and rate limits, for tests of pipelines. The service has no such endpoints."""
+"""/_engine: counters, faults, rate limits and state of the engine. The service has no such endpoints."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ async def stats(request: Request) -> Response:
 
 
 async def clear_stats(request: Request) -> Response:
-    """DELETE /_engine/stats: resets the counts of requests."""
+    """DELETE /_engine/stats: resets the request counters."""
     engine_of(request).stats.clear()
     return Response(status_code=204)
 
 
 async def bill(request: Request) -> Response:
-    """GET /_engine/bill: what the service would bill; DELETE resets it."""
+    """GET /_engine/bill: what the service would bill. DELETE resets it."""
     engine = engine_of(request)
     if request.method == "DELETE":
         engine.bill.clear()
@@ -33,7 +33,7 @@ async def bill(request: Request) -> Response:
 
 
 async def faults(request: Request) -> Response:
-    """GET, PUT, DELETE /_engine/faults"""
+    """GET, PUT, DELETE /_engine/faults: returns, replaces or removes the fault rules."""
     engine = engine_of(request)
     if request.method == "PUT":
         engine.faults.configure(await read_json(request, engine.config.max_body_bytes))
@@ -43,7 +43,7 @@ async def faults(request: Request) -> Response:
 
 
 async def rates(request: Request) -> Response:
-    """GET, PUT, DELETE /_engine/rates"""
+    """GET, PUT, DELETE /_engine/rates: returns, replaces or removes the rate limits."""
     engine = engine_of(request)
     if request.method == "PUT":
         engine.rates.configure(await read_json(request, engine.config.max_body_bytes))
@@ -62,23 +62,23 @@ async def health(request: Request) -> Response:
 
 
 async def tiers(request: Request) -> Response:
-    """GET /_engine/tiers: the model of each stage."""
+    """GET /_engine/tiers: the models of the engine, and the videos to reindex."""
     engine = engine_of(request)
-    chosen = engine.config.tiers
+    tiers_config = engine.config.tiers
     return JSONResponse(
         {
-            "search_model": chosen.search_model,
-            "analyze_model": chosen.analyze_model,
+            "search_model": tiers_config.search_model,
+            "analyze_model": tiers_config.analyze_model,
             "profile": engine.profile.name,
             "dimension": await engine.stages.dimension(),
-            "stages": chosen.stages(),
-            "reindex": plan_of(engine.store, chosen).as_dict(),
+            "stages": tiers_config.stages(),
+            "reindex": plan_of(engine.store, tiers_config).as_dict(),
         }
     )
 
 
 async def reindex(request: Request) -> Response:
-    """GET, POST /_engine/reindex?index_id=: the videos of other models; POST reindexes them."""
+    """GET, POST /_engine/reindex?index_id=: the videos that other models indexed. POST reindexes them."""
     engine = engine_of(request)
     index_id = request.query_params.get("index_id")
     if index_id:

@@ -1,4 +1,4 @@
-"""/analyze with its old name /generate, /gist and /summarize: texts about one video."""
+"""/analyze, its old name /generate, and /gist and /summarize: texts about one video."""
 
 from __future__ import annotations
 
@@ -32,49 +32,54 @@ async def analyze(request: Request) -> Response:
     streamed = analysis.flag("stream", True)
     analysis.check()
     prompt = analysis.prompt(needed=True) or ""
-    writer, answer_id = engine.stages.writer, str(uuid.uuid4())
+    writer, response_id = engine.stages.writer, str(uuid.uuid4())
     if streamed and analysis.schema() is None and writer.streams:
         pieces = writer.stream(
             await analysis.writer_input(), await analysis.full_prompt(), analysis.generation_options()
         )
-        first = await anext(pieces)  # an error before the first piece gets an HTTP status
+        first = await anext(pieces)  # so that an error before the first piece still gets an HTTP status
         return StreamingResponse(
-            _relay(engine, analysis, answer_id, first, pieces, prompt), media_type="application/x-ndjson"
+            _stream_pieces(engine, analysis, response_id, first, pieces, prompt),
+            media_type="application/x-ndjson",
         )
     generated = await analysis.write()
     text, reason = generated.text, generated.reason or "stop"
-    usage = _shown_usage(engine, count_usage(engine, generated, prompt, analysis))
+    usage = _usage_to_json(engine, count_usage(engine, generated, prompt, analysis))
     if streamed:
-        return StreamingResponse(_events(answer_id, text, reason, usage), media_type="application/x-ndjson")
-    answer = {"id": answer_id, "data": text, "finish_reason": reason, "usage": usage}
-    return JSONResponse(answer | (truncation_warning(reason) if engine.profile.video_tokens else {}))
+        return StreamingResponse(
+            _stream_text(response_id, text, reason, usage), media_type="application/x-ndjson"
+        )
+    response = {"id": response_id, "data": text, "finish_reason": reason, "usage": usage}
+    return JSONResponse(response | (truncation_warning(reason) if engine.profile.video_tokens else {}))
 
 
-def _shown_usage(engine: Engine, usage: dict[str, int]) -> dict[str, int]:
-    """The usage in a synchronous response: today only output tokens."""
+def _usage_to_json(engine: Engine, usage: dict[str, int]) -> dict[str, int]:
+    """The usage in a synchronous response. With `video_tokens` in the profile, it has only output tokens."""
     return {"output_tokens": usage["output_tokens"]} if engine.profile.video_tokens else usage
 
 
-async def _events(answer_id: str, text: str, reason: str, usage: dict[str, int]) -> AsyncIterator[bytes]:
-    """The lines of a stream."""
-    yield _line({"event_type": "stream_start", "metadata": {"generation_id": answer_id}})
+async def _stream_text(
+    response_id: str, text: str, reason: str, usage: dict[str, int]
+) -> AsyncIterator[bytes]:
+    """The lines of a stream for a text that is complete."""
+    yield _line({"event_type": "stream_start", "metadata": {"generation_id": response_id}})
     for fragment in models.token_fragments(text):
         yield _line({"event_type": "text_generation", "text": fragment})
         await asyncio.sleep(0)
-    end = {"generation_id": answer_id, "usage": usage}
+    end = {"generation_id": response_id, "usage": usage}
     yield _line({"event_type": "stream_end", "finish_reason": reason, "metadata": end})
 
 
-async def _relay(
+async def _stream_pieces(
     engine: Engine,
     analysis: AnalyzeRequest,
-    answer_id: str,
+    response_id: str,
     first: GeneratedText,
     pieces: AsyncIterator[GeneratedText],
     prompt: str,
 ) -> AsyncIterator[bytes]:
-    """The lines of a stream while the writer generates its text."""
-    yield _line({"event_type": "stream_start", "metadata": {"generation_id": answer_id}})
+    """The lines of a stream while the writer generates the text. `first` is its first piece."""
+    yield _line({"event_type": "stream_start", "metadata": {"generation_id": response_id}})
     texts, piece = [first.text], first
     try:
         if first.text:
@@ -87,8 +92,8 @@ async def _relay(
         yield _line({"event_type": "stream_error", "error": {"message": problem.message}})
         return
     whole = replace(piece, text="".join(texts))
-    usage = _shown_usage(engine, count_usage(engine, whole, prompt, analysis))
-    end = {"generation_id": answer_id, "usage": usage}
+    usage = _usage_to_json(engine, count_usage(engine, whole, prompt, analysis))
+    end = {"generation_id": response_id, "usage": usage}
     yield _line({"event_type": "stream_end", "finish_reason": piece.reason or "stop", "metadata": end})
 
 
@@ -101,17 +106,17 @@ async def gist(request: Request) -> Response:
     engine = engine_of(request)
     analysis = await AnalyzeRequest.from_request(request, "video_id", "types")
     types = analysis.choices("types", GIST)
-    found = await engine.stages.writer.gist(await analysis.writer_input())
-    answer: dict[str, Any] = {"id": str(uuid.uuid4())}
+    gists = await engine.stages.writer.gist(await analysis.writer_input())
+    response: dict[str, Any] = {"id": str(uuid.uuid4())}
     for kind, key in zip(GIST, ("title", "topics", "hashtags"), strict=True):
         if kind in types:
-            answer[key] = found[key]
-    if engine.profile.plain_hashtags and "hashtags" in answer:
-        answer["hashtags"] = [tag.removeprefix("#") for tag in answer["hashtags"]]
-    answer["usage"] = count_usage(
-        engine, GeneratedText(json.dumps(answer, ensure_ascii=False)), None, analysis
+            response[key] = gists[key]
+    if engine.profile.plain_hashtags and "hashtags" in response:
+        response["hashtags"] = [tag.removeprefix("#") for tag in response["hashtags"]]
+    response["usage"] = count_usage(
+        engine, GeneratedText(json.dumps(response, ensure_ascii=False)), None, analysis
     )
-    return JSONResponse(answer)
+    return JSONResponse(response)
 
 
 async def summarize(request: Request) -> Response:
@@ -125,37 +130,41 @@ async def summarize(request: Request) -> Response:
     if schema and kind != "summary":
         raise invalid("response_format", f"It can only be used with the type summary, not with {kind}.")
     writer_input, writer = await analysis.writer_input(), engine.stages.writer
-    answer: dict[str, Any] = {"id": str(uuid.uuid4()), "summarize_type": kind}
+    response: dict[str, Any] = {"id": str(uuid.uuid4()), "summarize_type": kind}
     if kind == "summary":
         generated = (
             await writer.analyze(writer_input, prompt or "Summarize the video.", schema, options)
             if schema
             else await writer.summarize(writer_input, prompt, options)
         )
-        answer["summary"] = generated.text
+        response["summary"] = generated.text
     elif kind == "chapter":
-        answer["chapters"] = [
+        response["chapters"] = [
             {
                 "chapter_number": number,
-                **_times(item),
+                **_times_to_json(item),
                 "chapter_title": item["chapter_title"],
                 "chapter_summary": item["chapter_summary"],
             }
             for number, item in enumerate(await writer.chapters(writer_input, prompt, options))
         ]
     else:
-        answer["highlights"] = [
-            {**_times(item), "highlight": item["highlight"], "highlight_summary": item["highlight_summary"]}
+        response["highlights"] = [
+            {
+                **_times_to_json(item),
+                "highlight": item["highlight"],
+                "highlight_summary": item["highlight_summary"],
+            }
             for item in await writer.highlights(writer_input, prompt, options)
         ]
-    answer["usage"] = count_usage(
-        engine, GeneratedText(json.dumps(answer, ensure_ascii=False)), prompt, analysis
+    response["usage"] = count_usage(
+        engine, GeneratedText(json.dumps(response, ensure_ascii=False)), prompt, analysis
     )
-    return JSONResponse(answer)
+    return JSONResponse(response)
 
 
-def _times(item: dict[str, Any]) -> dict[str, float]:
-    """Integers for old SDKs, and the exact times beside them."""
+def _times_to_json(item: dict[str, Any]) -> dict[str, float]:
+    """Start and end: whole seconds for old SDKs, and the exact seconds."""
     start, end = float(item["start_sec"]), float(item["end_sec"])
     return {"start": int(start), "end": max(int(start) + 1, round(end)), "start_sec": start, "end_sec": end}
 

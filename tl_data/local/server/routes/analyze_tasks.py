@@ -1,4 +1,4 @@
-"""/analyze/tasks: analyses in the background."""
+"""/analyze/tasks: analyses that run in the background."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from tl_data.local.storage.database import Row, Where, new_id, now
 STATUSES = ("queued", "pending", "processing", "ready", "failed", "canceled")
 UNFINISHED = ("queued", "pending", "processing")
 CUSTOM_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-SHOWN = 30  # characters of a prompt that a list shows
+PROMPT_EXCERPT = 30  # characters of a prompt in a listing
+#: Members of a request that a task shows unchanged.
 ECHOED = (
     "temperature",
     "max_tokens",
@@ -36,8 +37,10 @@ async def create(request: Request) -> Response:
     engine = engine_of(request)
     analysis = await AnalyzeRequest.from_request(request, route="task")
     key = request.headers.get("idempotency-key") or None
-    if key and (known := engine.store.rows("analyze_tasks", [Where("idempotency_key", "=", key)], limit=1)):
-        return JSONResponse({"task_id": known[0]["id"], "status": known[0]["status"]}, 202)
+    if key and (
+        existing := engine.store.rows("analyze_tasks", [Where("idempotency_key", "=", key)], limit=1)
+    ):
+        return JSONResponse({"task_id": existing[0]["id"], "status": existing[0]["status"]}, 202)
     custom_id = read_custom_id(analysis.body)
     analysis.resolve_source()
     analysis.check()
@@ -53,10 +56,10 @@ async def create(request: Request) -> Response:
 
 
 def read_custom_id(body: dict[str, Any]) -> str | None:
-    """The caller's own id of a task.
+    """Read the id that the client has given to a task; None if there is none.
 
     Raises:
-        APIProblem: it is not 1 to 64 letters, digits, underscores and hyphens.
+        APIProblem: the id is not 1 to 64 letters, digits, underscores and hyphens.
     """
     value = body.get("custom_id")
     if value is not None and (not isinstance(value, str) or not CUSTOM_ID.fullmatch(value)):
@@ -66,7 +69,7 @@ def read_custom_id(body: dict[str, Any]) -> str | None:
 
 
 def new_row(analysis: AnalyzeRequest, custom_id: str | None) -> Row:
-    """The row of a new task."""
+    """The row of a new analysis task."""
     body, at = analysis.body, now()
     source = body.get("given") or {}
     asset = analysis.asset()
@@ -80,24 +83,24 @@ def new_row(analysis: AnalyzeRequest, custom_id: str | None) -> Row:
 
 
 def _check_video(engine: Engine, analysis: AnalyzeRequest) -> None:
-    """Validate that a video id exists; a URL is checked by the task."""
+    """Validate that a video id exists. The task itself checks a URL later."""
     video_id = check_id("video_id", analysis.text("video_id") or "")
-    waiting = engine.store.rows("tasks", [Where("video_id", "=", video_id)], limit=1)
-    if not (engine.store.get("videos", video_id) or waiting):
+    indexing_tasks = engine.store.rows("tasks", [Where("video_id", "=", video_id)], limit=1)
+    if not (engine.store.get("videos", video_id) or indexing_tasks):
         raise unknown_resource(video_id, "assets" if analysis.body.get("as_asset") else "videos")
 
 
 async def run_task(engine: Engine, row: Row) -> None:
-    """queued -> processing -> ready.
+    """Run an analysis task. Its status changes from queued to processing to ready.
 
     Raises:
-        MediaProblem: why the task has failed.
+        MediaProblem: the task has failed.
     """
     engine.queue.handlers.apply_fault("analyze_tasks", row, row["status"])
     if row["status"] == "queued" and not engine.store.change_if(
         "analyze_tasks", row["id"], "queued", status="processing", updated_at=now()
     ):
-        return  # canceled or deleted meanwhile
+        return  # the task was canceled or deleted meanwhile
     engine.queue.handlers.apply_fault("analyze_tasks", row, "processing")
     analysis = AnalyzeRequest(engine, row["body"], "task")
     try:
@@ -110,15 +113,15 @@ async def run_task(engine: Engine, row: Row) -> None:
         raise MediaProblem("engine_model_failed", f"{error}.") from None
     if not _still_processing(engine, row):
         return
-    segments = analysis.by_segments
-    prompt = None if segments else analysis.prompt(needed=True)
-    number = len(analysis.definitions().kinds) if segments else 1
+    by_segments = analysis.by_segments
+    prompt = None if by_segments else analysis.prompt(needed=True)
+    definition_count = len(analysis.definitions().kinds) if by_segments else 1
     reason = generated.reason or "stop"
     warning = row["fate"]["message"] if row["fate"] and row["fate"]["kind"] == "warning" else None
-    with engine.store.transaction():  # the result and its charge together
+    with engine.store.transaction():  # the result and its charge are stored together
         result = {
             "generation_id": str(uuid.uuid4()), "data": generated.text, "finish_reason": reason,
-            "usage": count_usage(engine, generated, prompt, analysis, definitions=number),
+            "usage": count_usage(engine, generated, prompt, analysis, definitions=definition_count),
         }  # fmt: skip
         at = now()
         engine.store.change(
@@ -129,53 +132,57 @@ async def run_task(engine: Engine, row: Row) -> None:
 
 
 def _still_processing(engine: Engine, row: Row) -> bool:
-    """Whether the task has been neither deleted nor canceled."""
+    """Whether the task has been neither deleted nor canceled meanwhile."""
     current = engine.store.get("analyze_tasks", row["id"])
     return current is not None and current["status"] == "processing"
 
 
-def _shown(engine: Engine, row: Row, longest: int | None = None) -> dict[str, Any]:
-    """A task as JSON; with `longest` in the short form of a listing."""
-    body, whole = row["body"], engine.profile.whole_seconds
+def _task_to_json(engine: Engine, row: Row, longest: int | None = None) -> dict[str, Any]:
+    """The JSON of a task. With `longest`, it is the short form of a listing.
+
+    Args:
+        longest: highest number of characters of a prompt.
+    """
+    body, whole_seconds = row["body"], engine.profile.whole_seconds
     shown: dict[str, Any] = {"task_id": row["id"], "custom_id": row["custom_id"]}
     if row["batch_id"]:
         shown["batch_id"] = row["batch_id"]
-    if source := _source(engine, row):
+    if source := _source_to_json(engine, row):
         shown["video_source"] = source
     shown |= {
-        "request_params": _params(engine, body, longest),
+        "request_params": _params_to_json(engine, body, longest),
         "status": row["status"],
-        "created_at": _time(row["created_at"], whole),
+        "created_at": _format_time(row["created_at"], whole_seconds),
     }
     if row["completed_at"]:
-        shown["completed_at"] = _time(row["completed_at"], whole)
+        shown["completed_at"] = _format_time(row["completed_at"], whole_seconds)
     names = ("error",) if longest is not None else ("result", "error")
     return shown | {name: row[name] for name in names if row[name]}
 
 
-def _time(text: str, whole: bool) -> str:
-    """A time of the store, in whole seconds if they are wanted."""
-    return f"{text[:19]}Z" if whole else text
+def _format_time(text: str, whole_seconds: bool) -> str:
+    """A time of the store, without its fraction if `whole_seconds`."""
+    return f"{text[:19]}Z" if whole_seconds else text
 
 
-def _source(engine: Engine, row: Row) -> dict[str, Any] | None:
-    body, given = row["body"], row["body"].get("given")
-    if given:
-        source = {"type": given["type"]}
-        source |= {name: given[name] for name in ("url", "asset_id") if name in given}
+def _source_to_json(engine: Engine, row: Row) -> dict[str, Any] | None:
+    body, video = row["body"], row["body"].get("given")
+    if video:
+        source = {"type": video["type"]}
+        source |= {name: video[name] for name in ("url", "asset_id") if name in video}
     elif body.get("as_asset"):
         source = {"type": "asset_id", "asset_id": body["video_id"]}
     elif "video_id" in body:
         source = {"type": "video_id", "video_id": body["video_id"]}
     else:
-        return None  # pictures
+        return None  # the task analyzes pictures
     if row["duration"] is not None:
         source["system_metadata"] = {"duration": row["duration"]}
     return source
 
 
-def _params(engine: Engine, body: dict[str, Any], longest: int | None) -> dict[str, Any]:
-    """The parameters of the request; in strict profiles with defaults."""
+def _params_to_json(engine: Engine, body: dict[str, Any], longest: int | None) -> dict[str, Any]:
+    """The parameters of the request. Under strict profiles, they include defaults."""
     analysis = AnalyzeRequest(engine, body, "task")
     mode = SEGMENTS if analysis.by_segments else "general"
     shown: dict[str, Any] = {"analysis_mode": mode}
@@ -184,7 +191,7 @@ def _params(engine: Engine, body: dict[str, Any], longest: int | None) -> dict[s
     if "prompt_v2" in body:
         shown["prompt_v2"] = body["prompt_v2"] | {"input_text": body["prompt_v2"]["input_text"][:longest]}
     if form := body.get("response_format"):
-        shown["response_format"] = _format(form, longest)
+        shown["response_format"] = _response_format_to_json(form, longest)
     if engine.profile.strict:
         limits = analysis.limits
         shown["temperature"] = 0.2
@@ -194,7 +201,7 @@ def _params(engine: Engine, body: dict[str, Any], longest: int | None) -> dict[s
     return shown | {name: body[name] for name in ECHOED if name in body}
 
 
-def _format(form: dict[str, Any], longest: int | None) -> dict[str, Any]:
+def _response_format_to_json(form: dict[str, Any], longest: int | None) -> dict[str, Any]:
     if longest is None:
         return form
     if form.get("type") == "json_schema":
@@ -210,17 +217,19 @@ async def list_tasks(request: Request) -> Response:
     listing.filter_one_of(query, "analysis_mode", ("general", SEGMENTS), "mode")
     listing.filter_texts(query, {"video_url": "url", "asset_id": "asset_id"})
     return JSONResponse(
-        listing.fetch_page(engine.store, "analyze_tasks", lambda row: _shown(engine, row, SHOWN))
+        listing.fetch_page(
+            engine.store, "analyze_tasks", lambda row: _task_to_json(engine, row, PROMPT_EXCERPT)
+        )
     )
 
 
 async def retrieve(request: Request) -> Response:
     """GET /analyze/tasks/{task_id}"""
-    return JSONResponse(_shown(engine_of(request), find_task(request, "analyze_tasks")))
+    return JSONResponse(_task_to_json(engine_of(request), find_task(request, "analyze_tasks")))
 
 
 async def delete(request: Request) -> Response:
-    """DELETE /analyze/tasks/{task_id}: refused while it is processing."""
+    """DELETE /analyze/tasks/{task_id}: rejected while the task is being processed."""
     engine, row = engine_of(request), find_task(request, "analyze_tasks")
     if row["status"] == "processing":
         raise APIProblem(409, "conflict", f"Task {row['id']} is being processed.")
@@ -229,7 +238,7 @@ async def delete(request: Request) -> Response:
 
 
 async def cancel(request: Request) -> Response:
-    """POST /analyze/tasks/{task_id}/cancel: a text in progress is discarded."""
+    """POST /analyze/tasks/{task_id}/cancel: the text of a running task is discarded."""
     row = find_task(request, "analyze_tasks")
     if row["status"] in ("ready", "failed"):
         text = f"Task {row['id']} cannot be canceled. Its status is {row['status']}; it must be unfinished."
@@ -238,12 +247,12 @@ async def cancel(request: Request) -> Response:
         text = f"Task {row['id']} belongs to the batch {row['batch_id']}: cancel the batch."
         raise APIProblem(409, "task_cannot_be_canceled", text)
     if row["status"] != "canceled":
-        end(engine_of(request), row, "user_canceled", "The task was canceled by the user.")
+        cancel_task(engine_of(request), row, "user_canceled", "The task was canceled by the user.")
     return JSONResponse({"task_id": row["id"], "status": "canceled"})
 
 
-def end(engine: Engine, row: Row, code: str, message: str) -> bool:
-    """Cancel an unfinished task; False if its state has changed meanwhile."""
+def cancel_task(engine: Engine, row: Row, code: str, message: str) -> bool:
+    """Cancel an unfinished task. Returns False if its status has changed meanwhile."""
     error, at = {"code": code, "message": message}, now()
     return engine.store.change_if(
         "analyze_tasks", row["id"], row["status"], status="canceled", error=error, updated_at=at,
