@@ -155,10 +155,10 @@ class AnalyzeRequest:
     async def full_prompt(self) -> str:
         """The prompt for the writer, with mentions of images replaced by descriptions."""
         text = self.prompt(needed=True) or ""
-        named = self._references()
-        return (
-            await references.describe_mentions(self._engine, text, named, "media_sources") if named else text
-        )
+        pictures = self._references()
+        if not pictures:
+            return text
+        return await references.describe_mentions(self._engine, text, pictures, "media_sources")
 
     def model(self) -> str:
         """The name of the requested model, or the default of the profile."""

@@ -1,6 +1,6 @@
 """/assets, and /indexes/{index_id}/indexed-assets: files that are uploaded once, then indexed or analyzed.
 
-An indexed asset is a video of its index, with the same id.
+An indexed asset is also a video of its index, with the same id.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from tl_data.local.storage.database import Row, Where, new_id, now
 from tl_data.local.tasks.download import check_url
 from tl_data.local.tasks.queue import UNFINISHED
 
-PARTS = ("words", "sentences", "utterances")
-
+TRANSCRIPTION_PARTS = ("words", "sentences", "utterances")
 METHODS = ("direct", "url")
 KINDS = ("image", "video", "audio", "document")
-AT_ONCE_SEC = 30.0  # longest wait of a request for an asset that is ready at once
+#: Longest wait for a new asset, under profiles whose response has the asset ready.
+READY_TIMEOUT_SEC = 30.0
 STATUSES = (*UNFINISHED, "ready", "failed")
 NUMBERS = ("duration", "fps", "width", "height", "size")
 TIMES = ("created_at", "updated_at")
 
 
 def asset_to_json(engine: Engine, row: Row) -> dict[str, Any]:
-    """An asset as the API answers it."""
-    shown = {
+    """The JSON of an asset."""
+    fields = {
         "_id": row["id"],
         "method": row["method"],
         "status": row["status"],
@@ -54,27 +54,29 @@ def asset_to_json(engine: Engine, row: Row) -> dict[str, Any]:
         "file_type": mimetypes.guess_type(row["filename"])[0] or "application/octet-stream",
         "created_at": row["created_at"],
     }
-    more: dict[str, Any] = {"user_metadata": row["user_metadata"] or None}
+    optional: dict[str, Any] = {"user_metadata": row["user_metadata"] or None}
     if row["status"] == "ready":
-        more |= {"size": row["size"], "duration": row["duration"]}
+        optional |= {"size": row["size"], "duration": row["duration"]}
         if row["kind"] == "video":
-            more["technical_metadata"] = {
-                "file_size_bytes": row["size"], "file_mime_type": shown["file_type"],
+            optional["technical_metadata"] = {
+                "file_size_bytes": row["size"], "file_mime_type": fields["file_type"],
                 "video_width": row["width"], "video_height": row["height"], "video_fps": row["fps"],
                 "video_duration_seconds": row["duration"],
             }  # fmt: skip
-        # The engine makes streams and thumbnails of indexed videos only.
-        more |= {name: {"status": "error"} for name in ("hls", "thumbnail") if row.get(name)}
+        # The engine creates streams and thumbnails for indexed videos only.
+        optional |= {name: {"status": "error"} for name in ("hls", "thumbnail") if row.get(name)}
     if row["status"] == "failed" and row["error"]:
-        more["error"] = row["error"] if engine.profile.own_fields else {"message": row["error"]["message"]}
-    return shown | {name: value for name, value in more.items() if value is not None}
+        optional["error"] = (
+            row["error"] if engine.profile.own_fields else {"message": row["error"]["message"]}
+        )
+    return fields | {name: value for name, value in optional.items() if value is not None}
 
 
 def find_asset(engine: Engine, asset_id: str) -> Row:
-    """An existing asset.
+    """Return an existing asset.
 
     Raises:
-        APIProblem: malformed id (400) or unknown (404).
+        APIProblem: the id is malformed (400) or unknown (404).
     """
     row = engine.asset(asset_id)
     if row is None:
@@ -82,8 +84,8 @@ def find_asset(engine: Engine, asset_id: str) -> Row:
     return row
 
 
-def _source(engine: Engine, form: Form, method: str) -> tuple[str | None, Upload | None]:
-    """The URL or the file, depending on the method."""
+def _read_source(engine: Engine, form: Form, method: str) -> tuple[str | None, Upload | None]:
+    """Read the URL or the file of a new asset, depending on the upload method."""
     if method == "url":
         url = form.required("url")
         try:
@@ -106,7 +108,7 @@ async def create(request: Request) -> Response:
         if method not in METHODS:
             raise one_of("method", METHODS, method)
         metadata = parse_metadata("user_metadata", form.text("user_metadata"))
-        url, upload = _source(engine, form, method)
+        url, upload = _read_source(engine, form, method)
         hls, thumbnail = form.flag("enable_hls", False), form.flag("enable_thumbnail", False)
         at = now()
         row: Row = {
@@ -123,7 +125,7 @@ async def create(request: Request) -> Response:
         engine.store.add("assets", row)
     await engine.queue.wake()
     if engine.profile.ready_at_once and not row["fate"]:
-        await engine.queue.wait_until_done("assets", row["id"], AT_ONCE_SEC)
+        await engine.queue.wait_until_done("assets", row["id"], READY_TIMEOUT_SEC)
     return JSONResponse(asset_to_json(engine, engine.asset(row["id"]) or row), 201)
 
 
@@ -131,17 +133,18 @@ async def list_assets(request: Request) -> Response:
     """GET /assets"""
     engine, query = engine_of(request), request.query_params
     listing = Listing.from_query(query)
-    if wanted := split_values(query.getlist("asset_ids")):
-        listing.where.append(Where("id", "in", [check_id("asset_ids", item) for item in wanted]))
-    if part := (query.get("filename") or "").casefold():
+    if asset_ids := split_values(query.getlist("asset_ids")):
+        listing.where.append(Where("id", "in", [check_id("asset_ids", item) for item in asset_ids]))
+    if name_part := (query.get("filename") or "").casefold():
         rows = engine.store.rows("assets", columns=["id", "filename"])
-        found = [row["id"] for row in rows if part in row["filename"].casefold()]
-        listing.where.append(Where("id", "in", found))
+        matching_ids = [row["id"] for row in rows if name_part in row["filename"].casefold()]
+        listing.where.append(Where("id", "in", matching_ids))
     listing.filter_one_of(query, "asset_types", KINDS, "kind")
-    return JSONResponse(listing.fetch_page(engine.store, "assets", lambda row: _current(engine, row)))
+    return JSONResponse(listing.fetch_page(engine.store, "assets", lambda row: _current_to_json(engine, row)))
 
 
-def _current(engine: Engine, row: Row) -> dict[str, Any]:
+def _current_to_json(engine: Engine, row: Row) -> dict[str, Any]:
+    """The JSON of an asset of a listing, with its current status."""
     return asset_to_json(engine, engine.asset(row["id"]) or row)
 
 
@@ -152,7 +155,7 @@ async def retrieve(request: Request) -> Response:
 
 
 async def delete(request: Request) -> Response:
-    """DELETE /assets/{asset_id}: videos indexed from it stay. Strict profiles then require `force`."""
+    """DELETE /assets/{asset_id}: videos indexed from it are kept. Strict profiles then require `force`."""
     engine = engine_of(request)
     row = find_asset(engine, request.path_params["asset_id"])
     forced = parse_flag("force", request.query_params.get("force") or "false")
@@ -166,35 +169,35 @@ async def delete(request: Request) -> Response:
 
 
 async def update_metadata(request: Request) -> Response:
-    """PATCH of /assets/{asset_id}/user-metadata: sets the given keys; null deletes a key."""
+    """PATCH /assets/{asset_id}/user-metadata: sets the keys of the request. Null deletes a key."""
     engine = engine_of(request)
     row = find_asset(engine, request.path_params["asset_id"])
-    changes = await _changes(request, engine)
-    fresh = merge_metadata(row["user_metadata"] or {}, changes)
-    engine.store.change("assets", row["id"], user_metadata=fresh, updated_at=now())
+    changes = await _read_metadata(request, engine)
+    metadata = merge_metadata(row["user_metadata"] or {}, changes)
+    engine.store.change("assets", row["id"], user_metadata=metadata, updated_at=now())
     return Response(status_code=engine.updated_status)
 
 
 async def replace_metadata(request: Request) -> Response:
-    """PUT of /assets/{asset_id}/user-metadata: replaces all keys."""
+    """PUT /assets/{asset_id}/user-metadata: replaces all keys."""
     engine = engine_of(request)
     row = find_asset(engine, request.path_params["asset_id"])
-    fresh = merge_metadata({}, await _changes(request, engine))
-    engine.store.change("assets", row["id"], user_metadata=fresh, updated_at=now())
+    metadata = merge_metadata({}, await _read_metadata(request, engine))
+    engine.store.change("assets", row["id"], user_metadata=metadata, updated_at=now())
     return Response(status_code=engine.updated_status)
 
 
-async def _changes(request: Request, engine: Engine) -> dict[str, Any]:
+async def _read_metadata(request: Request, engine: Engine) -> dict[str, Any]:
     """The metadata of the request without empty values, which the service ignores."""
     body = await read_json(request, engine.config.max_body_bytes)
     if "user_metadata" not in body:
         raise not_provided("user_metadata")
-    given = check_metadata("user_metadata", body["user_metadata"])
-    return {key: value for key, value in given.items() if value not in ("", [])}
+    metadata = check_metadata("user_metadata", body["user_metadata"])
+    return {key: value for key, value in metadata.items() if value not in ("", [])}
 
 
 async def delete_metadata(request: Request) -> Response:
-    """DELETE of /assets/{asset_id}/user-metadata"""
+    """DELETE /assets/{asset_id}/user-metadata"""
     engine = engine_of(request)
     row = find_asset(engine, request.path_params["asset_id"])
     engine.store.change("assets", row["id"], user_metadata={}, updated_at=now())
@@ -202,9 +205,9 @@ async def delete_metadata(request: Request) -> Response:
 
 
 def indexed_asset_to_json(engine: Engine, row: Row) -> dict[str, Any]:
-    """An indexed asset as a listing shows it; `row` is its task."""
-    shown = {"_id": row["video_id"], "asset_id": row["asset_id"], **task_state_to_json(engine, row)}
-    return shown | ({"indexed_at": row["updated_at"]} if row["status"] == "ready" else {})
+    """The JSON of an indexed asset. `row` is its indexing task."""
+    fields = {"_id": row["video_id"], "asset_id": row["asset_id"], **task_state_to_json(engine, row)}
+    return fields | ({"indexed_at": row["updated_at"]} if row["status"] == "ready" else {})
 
 
 async def index_asset(request: Request) -> Response:
@@ -225,7 +228,7 @@ async def index_asset(request: Request) -> Response:
     metadata = merge_metadata({}, check_metadata("user_metadata", body.get("user_metadata", {})))
     asset = engine.ready_asset(asset_id)
     if asset["duration"] is None:
-        raise invalid("asset_id", "The asset must be a video; this one is an image.", asset_id)
+        raise invalid("asset_id", "The asset must be a video, but it is an image.", asset_id)
     path = engine.uploads / f"{new_id()}.part"
     os.link(engine.config.asset(asset["id"]) / "source", path)
     upload = Upload(path, asset["filename"], asset["size"] or path.stat().st_size, asset["sha256"] or "")
@@ -253,11 +256,11 @@ async def list_indexed(request: Request) -> Response:
     )
 
 
-def _indexed(request: Request) -> Row:
-    """The task of an indexed asset."""
-    engine, given = engine_of(request), request.path_params
-    index = engine.index(given["index_id"])
-    video_id = check_id("indexed_asset_id", given["indexed_asset_id"])
+def _find_indexed(request: Request) -> Row:
+    """Return the indexing task of the indexed asset in the path."""
+    engine, path = engine_of(request), request.path_params
+    index = engine.index(path["index_id"])
+    video_id = check_id("indexed_asset_id", path["indexed_asset_id"])
     where = [Where("index_id", "=", index["id"]), Where("video_id", "=", video_id)]
     rows = engine.store.rows("tasks", [*where, Where("asset_id", "gt", "")], limit=1)
     if not rows:
@@ -267,22 +270,22 @@ def _indexed(request: Request) -> Row:
 
 async def retrieve_indexed(request: Request) -> Response:
     """GET /indexes/{index_id}/indexed-assets/{indexed_asset_id}"""
-    engine, row = engine_of(request), _indexed(request)
-    shown = indexed_asset_to_json(engine, row)
+    engine, row = engine_of(request), _find_indexed(request)
+    response = indexed_asset_to_json(engine, row)
     if row["status"] == "ready" and (video := engine.store.get("videos", row["video_id"])):
-        shown |= await full_video(engine, request, video)
-    return JSONResponse(shown)
+        response |= await full_video(engine, request, video)
+    return JSONResponse(response)
 
 
 async def update_indexed(request: Request) -> Response:
-    """PATCH /indexes/{index_id}/indexed-assets/{indexed_asset_id}: as for a video."""
-    request.path_params["video_id"] = _indexed(request)["video_id"]
+    """PATCH /indexes/{index_id}/indexed-assets/{indexed_asset_id}: updates its video."""
+    request.path_params["video_id"] = _find_indexed(request)["video_id"]
     return await update(request)
 
 
 async def delete_indexed(request: Request) -> Response:
-    """DELETE /indexes/{index_id}/indexed-assets/{indexed_asset_id}: the asset stays."""
-    engine, row = engine_of(request), _indexed(request)
+    """DELETE /indexes/{index_id}/indexed-assets/{indexed_asset_id}: the asset itself is kept."""
+    engine, row = engine_of(request), _find_indexed(request)
     engine.store.remove("tasks", [Where("id", "=", row["id"])])
     if video := engine.store.get("videos", row["video_id"]):
         await remove_video(engine, video)
@@ -306,32 +309,33 @@ async def list_by_asset(request: Request) -> Response:
     return JSONResponse(listing.fetch_page(engine.store, "tasks", show))
 
 
-async def transcription(request: Request) -> Response:
-    """GET /assets/{asset_id}/transcription: transcribed synchronously, then cached.
+async def transcribe(request: Request) -> Response:
+    """GET /assets/{asset_id}/transcription: the first request transcribes the asset and caches the result.
 
-    The engine does not separate speakers, so that each sentence is one utterance.
+    The engine does not distinguish speakers, so each sentence is one utterance.
     """
     engine = engine_of(request)
     row = find_asset(engine, request.path_params["asset_id"])
-    wanted = split_values(request.query_params.getlist("include"))
-    if any(part not in PARTS for part in wanted):
-        raise one_of("include", PARTS, wanted)
+    parts = split_values(request.query_params.getlist("include"))
+    if any(part not in TRANSCRIPTION_PARTS for part in parts):
+        raise one_of("include", TRANSCRIPTION_PARTS, parts)
     if row["status"] != "ready":
-        answer = {"status": row["status"]}
-        return JSONResponse(answer | ({"error": row["error"]} if row["error"] else {}))
+        response = {"status": row["status"]}
+        return JSONResponse(response | ({"error": row["error"]} if row["error"] else {}))
     speech: tuple[Span, ...] = ()
     if row["duration"] is not None:  # images have no sound
         asset = {"type": "asset_id", "asset_id": row["id"]}
         speech = (await engine.inline_videos.writer_input(asset, check=lambda _: None)).evidence.speech
     if not speech and engine.profile.name == "today":
         raise APIProblem(404, "not_found", "The asset has no transcription.")
-    sentences = [_entry(span.start_sec, span.end_sec, span.text) for span in speech]
-    words = [_entry(word.start_sec, word.end_sec, word.text) for span in speech for word in span.words]
-    found = {"words": words, "sentences": sentences, "utterances": sentences}
-    return JSONResponse({"status": "ready"} | {part: found[part] for part in wanted or PARTS})
+    sentences = [_span_to_json(span.start_sec, span.end_sec, span.text) for span in speech]
+    words = [_span_to_json(word.start_sec, word.end_sec, word.text) for span in speech for word in span.words]
+    transcription = {"words": words, "sentences": sentences, "utterances": sentences}
+    selected = {part: transcription[part] for part in parts or TRANSCRIPTION_PARTS}
+    return JSONResponse({"status": "ready"} | selected)
 
 
-def _entry(start: float, end: float, text: str) -> dict[str, Any]:
+def _span_to_json(start: float, end: float, text: str) -> dict[str, Any]:
     return {"start": start, "end": end, "value": text}
 
 
@@ -349,5 +353,5 @@ routes = [
     Route("/indexes/{index_id}/indexed-assets/{indexed_asset_id}", retrieve_indexed, methods=["GET"]),
     Route("/indexes/{index_id}/indexed-assets/{indexed_asset_id}", update_indexed, methods=["PATCH"]),
     Route("/indexes/{index_id}/indexed-assets/{indexed_asset_id}", delete_indexed, methods=["DELETE"]),
-    Route("/assets/{asset_id}/transcription", transcription, methods=["GET"]),
+    Route("/assets/{asset_id}/transcription", transcribe, methods=["GET"]),
 ]

@@ -1,4 +1,4 @@
-"""/embed: vectors of texts, images, sounds and short videos, synchronously."""
+"""/embed: vectors of texts, images, sounds and short videos, in the response to the request."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ from tl_data.local.server.routes.tasks import read_source
 from tl_data.local.storage.database import new_id
 from tl_data.local.tasks.download import UNREACHABLE, fetch
 
+#: One part of a response: the segments with their vectors, and metadata.
 Block = dict[str, Any]
-MODEL_HEADER = "X-Engine-Model"  # the model of the vectors
+MODEL_HEADER = "X-Engine-Model"  # response header with the model that created the vectors
 SCOPES = ("clip", "video")
-DOWNLOAD_TIMEOUT_SEC = 300.0  # time for the download of a sound or short video
-MAX_SYNC_SEC = 600.0  # longest sound or video of a request that waits for its vectors
+DOWNLOAD_TIMEOUT_SEC = 300.0  # for a sound or short video
+MAX_SYNC_SEC = 600.0  # longest sound or video that is embedded synchronously
 
 
 def embed_model(engine: Engine, form: Form) -> str:
-    """The requested embedding model."""
+    """Read the name of the requested embedding model."""
     refuse_old_names(engine.profile, form.fields, EMBED)
     known = engine.profile.embed_models
     return models.check_embed_model(form.required("model_name"), engine.config.tiers, known)
@@ -46,46 +47,49 @@ async def create(request: Request) -> Response:
     async with engine.form(request, *files) as form:
         name = embed_model(engine, form)
         start = form.number("audio_start_offset_sec", 0, 1e6) or 0.0
-        makers: dict[str, Callable[[], Awaitable[Block]]] = {}
+        embedders: dict[str, Callable[[], Awaitable[Block]]] = {}
         if form.text("text") is not None:
-            text = _text(form, name)
-            makers["text"] = lambda: _of_text(engine, text)
+            text = _read_text(form, name)
+            embedders["text"] = lambda: _embed_text(engine, text)
         for kind in ("image", "audio", "video"):
             if form.text(f"{kind}_url") is not None or form.upload(f"{kind}_file") is not None:
                 url, upload = read_source(engine, form, kind)
                 if kind == "image":
-                    makers[kind] = lambda url=url, upload=upload: _of_image(engine, url, upload)  # type: ignore[misc]
+                    embedders[kind] = lambda url=url, upload=upload: _embed_image(engine, url, upload)  # type: ignore[misc]
                 else:
-                    makers[kind] = lambda kind=kind, url=url, upload=upload: _of_sound(  # type: ignore[misc]
+                    embedders[kind] = lambda kind=kind, url=url, upload=upload: _embed_media(  # type: ignore[misc]
                         engine, name, kind, url, upload, start
                     )
-        if not makers:
+        if not embedders:
             raise APIProblem(
                 400,
                 "parameter_not_provided",
                 "Some required parameters are not provided. Give text, image_url, image_file, audio_url or "
                 "audio_file.",
             )
-        answer: dict[str, Any] = {"model_name": models.answered_as(name, engine.config.tiers)}
-        for kind, make in makers.items():
+        response: dict[str, Any] = {"model_name": models.answered_as(name, engine.config.tiers)}
+        for kind, embed in embedders.items():
             try:
-                block = await make()
+                block = await embed()
                 block["segments"] = resize_segments(name, block["segments"])
-                answer[f"{kind}_embedding"] = block
+                response[f"{kind}_embedding"] = block
             except MediaProblem as problem:
-                # One failing part of several is reported in the response; a single one fails the request.
-                if len(makers) == 1:
-                    raise _refused(form, kind, problem) from None
-                answer[f"{kind}_embedding"] = {"error_message": problem.message, "segments": []}
-    return vector_response(engine, answer)
+                # The response reports a failed input beside others. A single failed input fails the request.
+                if len(embedders) == 1:
+                    raise _input_error(form, kind, problem) from None
+                response[f"{kind}_embedding"] = {"error_message": problem.message, "segments": []}
+    return vector_response(engine, response)
 
 
-def _refused(form: Form, kind: str, problem: MediaProblem) -> APIProblem:
-    """The error for a file: its own code, or an invalid value of the parameter that has the file."""
-    # The code for unreachable videos does not fit images and sounds.
+def _input_error(form: Form, kind: str, problem: MediaProblem) -> APIProblem:
+    """The error of the request for an input that failed.
+
+    It has the code of the problem, or says that the value of the parameter is invalid.
+    """
+    # The code for an unreachable URL names a video, so it is not used for images and sounds.
     if problem.code != "parameter_invalid" and not (problem.code == UNREACHABLE and kind != "video"):
         return APIProblem(400, problem.code, problem.message)
-    if isinstance(problem, PastTheEnd):
+    if isinstance(problem, OffsetTooLarge):
         return invalid("audio_start_offset_sec", problem.message, form.text("audio_start_offset_sec"))
     url, upload = form.text(f"{kind}_url"), form.upload(f"{kind}_file")
     if url and url.strip():
@@ -93,34 +97,35 @@ def _refused(form: Form, kind: str, problem: MediaProblem) -> APIProblem:
     return invalid(f"{kind}_file", problem.message, upload.filename if upload else "")
 
 
-class PastTheEnd(MediaProblem):
-    """The offset is past the end of the sound."""
+class OffsetTooLarge(MediaProblem):
+    """The start offset is past the end of the sound."""
 
 
-def _text(form: Form, model: str) -> str:
-    text, cut = (
+def _read_text(form: Form, model: str) -> str:
+    """Read the text of a request, truncated to the token limit of the model if the request allows it."""
+    text, truncated_end = (
         (form.text("text") or "").strip(),
         form.choice("text_truncate", ("none", "start", "end"), "end"),
     )
     if not text:
         raise invalid("text", "It must not be blank.", form.text("text"))
-    if model == "marengo3.0":  # it always truncates at the end
-        cut = "end"
+    if model == "marengo3.0":  # this model always truncates at the end
+        truncated_end = "end"
     limit = models.token_limit(model)
     if models.count_tokens(text) <= limit:
         return text
-    if cut == "none":
+    if truncated_end == "none":
         raise models.too_long("text", text, limit)
-    return models.first_tokens(text, limit) if cut == "end" else models.last_tokens(text, limit)
+    return models.first_tokens(text, limit) if truncated_end == "end" else models.last_tokens(text, limit)
 
 
-async def _of_text(engine: Engine, text: str) -> Block:
+async def _embed_text(engine: Engine, text: str) -> Block:
     vector = await engine.stages.embed_text(text)
     engine.bill.charge("embed_text")
     return {"segments": [{"float": vector}]}
 
 
-async def _of_image(engine: Engine, url: str | None, upload: Upload | None) -> Block:
+async def _embed_image(engine: Engine, url: str | None, upload: Upload | None) -> Block:
     image = await load_image(engine, url) if url else upload.path.read_bytes() if upload else b""
     check_image(image, 64, 32 << 20)
     try:
@@ -132,13 +137,14 @@ async def _of_image(engine: Engine, url: str | None, upload: Upload | None) -> B
 
 
 def _origin(url: str | None, upload: Upload | None) -> dict[str, str]:
+    """The metadata that names the source of an input."""
     return {"input_url": url} if url else {"input_filename": upload.filename if upload else ""}
 
 
-async def _of_sound(
+async def _embed_media(
     engine: Engine, model: str, kind: str, url: str | None, upload: Upload | None, start: float
 ) -> Block:
-    """Vectors of a sound or of a short video."""
+    """Embed a sound or a short video. `start` is the offset in a sound, in seconds."""
     folder = engine.config.home / "embeds" / new_id()
     folder.mkdir(parents=True)
     try:
@@ -158,9 +164,9 @@ async def _of_sound(
     else:
         if start >= duration:
             text = f"It must be less than the length of the audio, {duration:.2f} seconds."
-            raise PastTheEnd("parameter_invalid", text)
+            raise OffsetTooLarge("parameter_invalid", text)
         segments = await engine.stages.segments_of(evidence, ("audio",), ("clip",), 10.0, start)
-        if not segments:  # shorter than one clip
+        if not segments:  # the sound is shorter than one clip
             segments = await engine.stages.segments_of(evidence, ("audio",), ("video",), None, start)
     engine.store.increment("video minutes embedded", duration / 60)
     engine.bill.charge(f"embed_{kind}", seconds=round(duration - start, 3))
@@ -171,13 +177,13 @@ async def analyze_source(engine: Engine, kind: str, source: Path, frames: Path) 
     """Validate and analyze a sound or a short video.
 
     Raises:
-        MediaProblem: it is neither, or too long for a synchronous request.
+        MediaProblem: the file is neither, or is too long for a synchronous request.
     """
     try:
         probe = await engine.stages.probe(source)
         (check_video if kind == "video" else check_sound)(probe)
         if probe.duration_sec > MAX_SYNC_SEC:
-            text = f"It has {probe.duration_sec:.0f} seconds; at most {MAX_SYNC_SEC:g} are embedded at once."
+            text = f"It has {probe.duration_sec:.0f} seconds; the limit of this endpoint is {MAX_SYNC_SEC:g}."
             raise MediaProblem("video_duration_too_long", f"{text} Use an embedding task.")
         return await engine.stages.analyze(source, frames)
     except MediaProblem as problem:
@@ -188,11 +194,11 @@ async def analyze_source(engine: Engine, kind: str, source: Path, frames: Path) 
 
 
 def vector_response(engine: Engine, body: Block, status: int = 200) -> JSONResponse:
-    """A response with vectors; a header and, under `lenient`, a field name the model that made them."""
-    active = engine.config.tiers.search_model
+    """Create a response with vectors. A header has their model; under `lenient`, the body has it, too."""
+    model = engine.config.tiers.search_model
     if engine.profile.own_fields:
-        body = body | {"engine_model": active}
-    return JSONResponse(body, status, {MODEL_HEADER: active})
+        body = body | {"engine_model": model}
+    return JSONResponse(body, status, {MODEL_HEADER: model})
 
 
 routes = [Route("/embed", create, methods=["POST"])]

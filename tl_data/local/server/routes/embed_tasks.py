@@ -1,4 +1,4 @@
-"""/embed/tasks: vectors of videos that are in no index, made in the background."""
+"""/embed/tasks: vectors of videos that are in no index, created in the background."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tl_data.local.server.routes.tasks import read_source
 from tl_data.local.storage.database import Row, Where, new_id, now
 
 STATUSES = ("processing", "ready", "failed")
-LIST_DAYS = 7
+LISTED_DAYS = 7  # age of the tasks in a listing, unless the request has another start
 
 
 def new_task(
@@ -32,7 +32,13 @@ def new_task(
     end: float | None,
     outcome: dict[str, Any] | None,
 ) -> Row:
-    """The row of a new embedding task, without its source."""
+    """The row of a new embedding task, without its source.
+
+    Args:
+        length: seconds per clip; None for clips that end at scene cuts.
+        start, end: the time range to embed, in seconds; None for the whole video.
+        outcome: the outcome that a fault injects.
+    """
     at = now()
     return {
         "id": new_id(), "status": "processing", "model_name": model, "created_at": at, "updated_at": at,
@@ -88,13 +94,13 @@ async def create(request: Request) -> Response:
             engine.store.add("embed_tasks", row)
             engine.store.increment("embed tasks created")
     await engine.queue.wake()
-    named = models.answered_as(row["model_name"], engine.config.tiers)
+    model_name = models.answered_as(row["model_name"], engine.config.tiers)
     return vector_response(
-        engine, {"_id": row["id"], "model_name": named, "status": "processing"}, engine.created_status
+        engine, {"_id": row["id"], "model_name": model_name, "status": "processing"}, engine.created_status
     )
 
 
-def _shown(engine: Engine, row: Row) -> dict[str, Any]:
+def _task_to_json(engine: Engine, row: Row) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "video_clip_length": row["clip_length"],
         "video_embedding_scope": row["scopes"],
@@ -118,25 +124,27 @@ def _shown(engine: Engine, row: Row) -> dict[str, Any]:
 
 
 def add_time_filters(listing: Listing, query: QueryParams, kept_seconds: float) -> None:
-    """The filters for the time of creation; what is older than it is kept cannot be retrieved any more."""
-    started, ended = query.get("started_at"), query.get("ended_at")
-    since = parse_time("started_at", started) if started else now(-LIST_DAYS * 86400)
+    """Add filters for the creation time. Tasks older than `kept_seconds` have expired and are not listed."""
+    started_at, ended_at = query.get("started_at"), query.get("ended_at")
+    since = parse_time("started_at", started_at) if started_at else now(-LISTED_DAYS * 86400)
     listing.where += [Where("created_at", "gte", since), Where("created_at", "gt", now(-kept_seconds))]
-    if ended:
-        listing.where.append(Where("created_at", "lte", parse_time("ended_at", ended)))
+    if ended_at:
+        listing.where.append(Where("created_at", "lte", parse_time("ended_at", ended_at)))
 
 
 async def list_tasks(request: Request) -> Response:
-    """GET /embed/tasks: of the last seven days unless another time is named."""
+    """GET /embed/tasks: the tasks of the last seven days, unless the request has another time."""
     engine, query = engine_of(request), request.query_params
     listing = Listing.from_query(query)
     add_time_filters(listing, query, engine.config.embed_task_seconds)
     listing.filter_one_of(query, "status", STATUSES)
-    return JSONResponse(listing.fetch_page(engine.store, "embed_tasks", lambda row: _shown(engine, row)))
+    return JSONResponse(
+        listing.fetch_page(engine.store, "embed_tasks", lambda row: _task_to_json(engine, row))
+    )
 
 
-def find_kept_task(request: Request) -> Row:
-    """The task; one whose result is no longer kept is as good as none."""
+def find_unexpired_task(request: Request) -> Row:
+    """Return the task in the path. A task that has expired is unknown (404)."""
     row = find_task(request, "embed_tasks")
     if row["created_at"] <= now(-engine_of(request).config.embed_task_seconds):
         raise unknown_resource(row["id"], "embed_tasks")
@@ -145,24 +153,24 @@ def find_kept_task(request: Request) -> Row:
 
 async def status(request: Request) -> Response:
     """GET /embed/tasks/{task_id}/status"""
-    return JSONResponse(_shown(engine_of(request), find_kept_task(request)))
+    return JSONResponse(_task_to_json(engine_of(request), find_unexpired_task(request)))
 
 
 async def retrieve(request: Request) -> Response:
     """GET /embed/tasks/{task_id}"""
-    row = find_kept_task(request)
+    row = find_unexpired_task(request)
     options = models.embed_options(row["model_name"])
-    wanted = split_values(request.query_params.getlist("embedding_option"))
-    if any(models.same_option(option) not in map(models.same_option, options) for option in wanted):
-        raise one_of("embedding_option", options, wanted)
-    kept = {models.same_option(option) for option in wanted or options}
-    shown = _shown(engine_of(request), row)
+    selected = split_values(request.query_params.getlist("embedding_option"))
+    if any(models.same_option(option) not in map(models.same_option, options) for option in selected):
+        raise one_of("embedding_option", options, selected)
+    kept = {models.same_option(option) for option in selected or options}
+    response = _task_to_json(engine_of(request), row)
     if row["status"] == "ready":
         segments = [
             segment for segment in row["segments"] if models.same_option(segment["embedding_option"]) in kept
         ]
-        shown["video_embedding"]["segments"] = resize_segments(row["model_name"], segments)
-    return vector_response(engine_of(request), shown)
+        response["video_embedding"]["segments"] = resize_segments(row["model_name"], segments)
+    return vector_response(engine_of(request), response)
 
 
 routes = [

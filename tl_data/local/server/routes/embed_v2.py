@@ -25,22 +25,22 @@ from tl_data.local.server.forms import read_json
 from tl_data.local.server.pagination import Listing
 from tl_data.local.server.references import load_image
 from tl_data.local.server.routes.embed import DOWNLOAD_TIMEOUT_SEC, analyze_source, vector_response
-from tl_data.local.server.routes.embed_tasks import STATUSES, add_time_filters, find_kept_task, new_task
+from tl_data.local.server.routes.embed_tasks import STATUSES, add_time_filters, find_unexpired_task, new_task
 from tl_data.local.storage.database import Row, new_id
 from tl_data.local.tasks.download import check_url, fetch
 
 Json = dict[str, Any]
-MARENGO_35 = "marengo3.5"  # only /embed-v2 accepts it
+MARENGO_35 = "marengo3.5"  # only /embed-v2 accepts this model
 INPUTS = ("text", "image", "text_image", "audio", "video", "multi_input")
 TASK_INPUTS = ("audio", "video", "document", "image")
-MEDIA = ("image", "video", "audio", "document")
+MEDIA_TYPES = ("image", "video", "audio", "document")
 SOURCES = ("url", "base64_string", "asset_id")
 OPTIONS = ("visual", "audio", "transcription")
 SCOPES = {"clip": "clip", "local": "clip", "asset": "video"}  # name in this API -> name in the engine
 TYPES = ("separate_embedding", "fused_embedding")
 TEXT_TOKENS = {MARENGO_35: 2000}
 MAX_SOURCES = 10
-FUSED_NONE, FUSED_ADDED, FUSED_ONLY = 0, 1, 2  # as a stored task has them
+FUSED_NONE, FUSED_ADDED, FUSED_ONLY = 0, 1, 2  # values of the column `fused` of a stored task
 MIN_DIMENSION, MAX_DIMENSION = 16, 512
 #: Usage tokens of Marengo 3.5: per image, per second of video, per second of audio.
 IMAGE_TOKENS, VIDEO_TOKENS, AUDIO_TOKENS = 258, 75, 5
@@ -67,7 +67,7 @@ async def _read(
 
     Args:
         inputs: the input types of the route.
-        strict_inputs: those that Marengo 3.5 accepts under a strict profile.
+        strict_inputs: the input types that Marengo 3.5 accepts under a strict profile.
     """
     engine = engine_of(request)
     body = await read_json(request, engine.config.max_inline_bytes)
@@ -94,12 +94,12 @@ async def _read(
     if kind not in allowed:
         raise one_of("input_type", allowed, kind)
     _check_marengo_35(body)
-    given = body.get(kind)
-    if given is None:
+    input_json = body.get(kind)
+    if input_json is None:
         raise not_provided(kind)
     if kind == "document":
         raise not_implemented("document embeddings")
-    return body, kind, given
+    return body, kind, input_json
 
 
 def _check_marengo_35(body: Json) -> None:
@@ -117,31 +117,32 @@ def _check_marengo_35(body: Json) -> None:
         raise not_implemented("embedding_uncertainty")
 
 
-def _source(name: str, given: Any) -> Json:
-    """A media source: exactly one of a URL, base64 data or an asset id."""
-    types = [name for name in SOURCES if isinstance(given, dict) and given.get(name) is not None]
-    if len(types) != 1 or not isinstance(given[types[0]], str):
-        raise invalid(name, f"It must be an object with one of {', '.join(SOURCES)}.", given)
-    return {"type": types[0], "value": given[types[0]]}
+def _read_source(name: str, source: Any) -> Json:
+    """Read a media source: exactly one of a URL, base64 data or an asset id."""
+    types = [kind for kind in SOURCES if isinstance(source, dict) and source.get(kind) is not None]
+    if len(types) != 1 or not isinstance(source[types[0]], str):
+        raise invalid(name, f"It must be an object with one of {', '.join(SOURCES)}.", source)
+    return {"type": types[0], "value": source[types[0]]}
 
 
-async def _bytes(engine: Engine, source: Json) -> bytes:
-    """The bytes of an image source."""
+async def _load_image(engine: Engine, source: Json) -> bytes:
+    """Load the bytes of an image."""
     if source["type"] == "url":
         return await load_image(engine, source["value"])
     if source["type"] == "asset_id":
-        return await asyncio.to_thread(_asset(engine, source["value"]).read_bytes)
-    return _decoded(source["value"])
+        return await asyncio.to_thread(_asset_file(engine, source["value"]).read_bytes)
+    return _decode_base64(source["value"])
 
 
-def _decoded(text: str) -> bytes:
+def _decode_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise invalid("base64_string", "It is not base64.") from None
+        raise invalid("base64_string", "It is not valid base64.") from None
 
 
-def _asset(engine: Engine, asset_id: str) -> Path:
+def _asset_file(engine: Engine, asset_id: str) -> Path:
+    """The path of the file of an asset."""
     row = engine.ready_asset(asset_id)
     if "indexed" in row:
         raise invalid("asset_id", "Its file was uploaded to /tasks and is not stored. Upload it to /assets.")
@@ -156,13 +157,14 @@ async def _save_source(engine: Engine, source: Json, target: Path, what: str) ->
             source["value"], target, engine.config, limit=limit, seconds=DOWNLOAD_TIMEOUT_SEC, what=what
         )
     elif source["type"] == "asset_id":
-        os.link(_asset(engine, source["value"]), target)
+        os.link(_asset_file(engine, source["value"]), target)
     else:
-        await asyncio.to_thread(target.write_bytes, _decoded(source["value"]))
+        await asyncio.to_thread(target.write_bytes, _decode_base64(source["value"]))
 
 
-def _text(body: Json, given: Json, usage: Json) -> str:
-    text = given.get("input_text")
+def _read_text(body: Json, input_json: Json, usage: Json) -> str:
+    """Read the text of an input, truncated if the request allows it. Adds its tokens to `usage`."""
+    text = input_json.get("input_text")
     if text is None:
         raise not_provided("input_text")
     if not isinstance(text, str) or not text.strip():
@@ -180,22 +182,24 @@ def _text(body: Json, given: Json, usage: Json) -> str:
 async def create(request: Request) -> Response:
     """POST /embed-v2"""
     engine = engine_of(request)
-    body, kind, given = await _read(request, INPUTS, ("multi_input",))
+    body, kind, input_json = await _read(request, INPUTS, ("multi_input",))
     name, size = body["model_name"], body.get("embedding_dimension")
     usage: Json = {"input_tokens": {}, "truncated": False}
     metadata: Json = {"input_type": kind}
     try:
         if kind in ("audio", "video"):
-            segments, facts = await _segments(engine, name, kind, given)
-            answer: Json = {
+            segments, facts = await _embed_segments(engine, name, kind, input_json)
+            response: Json = {
                 "data": [to_json(segment) for segment in resize_segments(name, segments)],
                 "metadata": metadata | facts,
             }
-            return vector_response(engine, answer)
+            return vector_response(engine, response)
         parts: list[list[float]] = []
-        if kind in ("text", "text_image") or (kind == "multi_input" and given.get("input_text") is not None):
-            parts.append(await engine.stages.embed_text(_text(body, given, usage)))
-        sources = _media(name, kind, given)
+        if kind in ("text", "text_image") or (
+            kind == "multi_input" and input_json.get("input_text") is not None
+        ):
+            parts.append(await engine.stages.embed_text(_read_text(body, input_json, usage)))
+        sources = _read_media(name, kind, input_json)
         for media, source in sources:
             parts.append(await _embed_media(engine, media, source, usage))
             if kind in ("image", "text_image") and source["type"] == "url":
@@ -212,60 +216,60 @@ async def create(request: Request) -> Response:
     elif any(media == "image" for media, _ in sources):
         engine.bill.charge("embed_image")
     null_fields = dict.fromkeys(("embedding_option", "embedding_scope", "start_sec", "end_sec"))
-    answer = {"data": [{"embedding": resize_vector(name, _normalized_sum(parts), size), **null_fields}]}
+    response = {"data": [{"embedding": resize_vector(name, _normalized_sum(parts), size), **null_fields}]}
     if kind != "text":
-        answer["metadata"] = metadata
+        response["metadata"] = metadata
     if name == MARENGO_35:
-        answer["usage"] = usage
-        answer["metadata"] = metadata | {"embedding_dimension": size or MAX_DIMENSION}
-    return vector_response(engine, answer)
+        response["usage"] = usage
+        response["metadata"] = metadata | {"embedding_dimension": size or MAX_DIMENSION}
+    return vector_response(engine, response)
 
 
-def _media(model: str, kind: str, given: Json) -> list[tuple[str, Json]]:
-    """The media of an input, each with its type."""
+def _read_media(model: str, kind: str, input_json: Json) -> list[tuple[str, Json]]:
+    """The media types and sources of an input."""
     if kind in ("image", "text_image"):
-        return [("image", _source("media_source", given.get("media_source")))]
-    sources = given.get("media_sources") or []
+        return [("image", _read_source("media_source", input_json.get("media_source")))]
+    sources = input_json.get("media_sources") or []
     if not isinstance(sources, list) or len(sources) > MAX_SOURCES:
         raise invalid("media_sources", f"It must be an array of at most {MAX_SOURCES} sources.", sources)
-    allowed = MEDIA if model == MARENGO_35 else MEDIA[:1]
-    found: list[tuple[str, Json]] = []
+    allowed = MEDIA_TYPES if model == MARENGO_35 else MEDIA_TYPES[:1]
+    media_sources: list[tuple[str, Json]] = []
     for source in sources:
         media = source.get("media_type") if isinstance(source, dict) else None
         if isinstance(source, dict) and media not in allowed:
             raise one_of("media_type", allowed, media)
         if media == "document":
             raise not_implemented("document embeddings")
-        found.append((str(media), _source("media_sources", source)))
-    if len({media for media, _ in found}) > 1 and given.get("input_text") is None:
-        raise invalid("input_text", "It is required when media of several types are mixed.")
-    return found
+        media_sources.append((str(media), _read_source("media_sources", source)))
+    if len({media for media, _ in media_sources}) > 1 and input_json.get("input_text") is None:
+        raise invalid("input_text", "It is required if the media have different types.")
+    return media_sources
 
 
 async def _embed_media(engine: Engine, media: str, source: Json, usage: Json) -> list[float]:
-    """One vector of a picture, or of a whole sound or video."""
-    used = usage["input_tokens"]
+    """Embed a picture, or a whole sound or video, as one vector. Adds its tokens to `usage`."""
+    tokens = usage["input_tokens"]
     if media == "image":
-        image = await _bytes(engine, source)
+        image = await _load_image(engine, source)
         check_image(image, 64, 32 << 20)
-        used["image"] = used.get("image", 0) + IMAGE_TOKENS
+        tokens["image"] = tokens.get("image", 0) + IMAGE_TOKENS
         return await engine.stages.embed_image(image)
     options = ["visual", "audio"] if media == "video" else ["audio"]
-    segments, metadata = await _segments(
+    segments, metadata = await _embed_segments(
         engine, MARENGO_35, media, {"media_source": {source["type"]: source["value"]}},
         VectorRequest(options, ["video"], None),
     )  # fmt: skip
     seconds = metadata["duration"]
     if media == "video":
-        used["video"] = used.get("video", 0) + round(VIDEO_TOKENS * seconds)
-    used["audio"] = used.get("audio", 0) + round(AUDIO_TOKENS * seconds)
+        tokens["video"] = tokens.get("video", 0) + round(VIDEO_TOKENS * seconds)
+    tokens["audio"] = tokens.get("audio", 0) + round(AUDIO_TOKENS * seconds)
     if not segments:
-        raise MediaProblem("video_audio_track_not_exists", "The file holds nothing to embed.")
+        raise MediaProblem("video_audio_track_not_exists", "The file has nothing to embed.")
     return _normalized_sum([segment["float"] for segment in segments])
 
 
 def _normalized_sum(parts: list[list[float]]) -> list[float]:
-    """The normalized sum of vectors."""
+    """The normalized sum of vector_request."""
     if len(parts) == 1:
         return parts[0]
     total = [sum(values) for values in zip(*parts, strict=True)]
@@ -273,16 +277,16 @@ def _normalized_sum(parts: list[list[float]]) -> list[float]:
     return [value / length for value in total]
 
 
-def _wanted(engine: Engine, model: str, kind: str, given: Json) -> VectorRequest:
-    """The requested vectors."""
+def _read_vector_request(engine: Engine, model: str, kind: str, input_json: Json) -> VectorRequest:
+    """Read which vectors of an audio or video are requested."""
     is_marengo_35, strict = model == MARENGO_35, engine.profile.strict
     allowed = OPTIONS[: 2 if is_marengo_35 and strict else 3] if kind == "video" else OPTIONS[1:]
     if is_marengo_35 and strict and kind == "audio":
         allowed = OPTIONS[1:2]
     scopes_allowed = tuple(scope for scope in SCOPES if is_marengo_35 or scope != "local")
-    options = given.get("embedding_option") or list(allowed)
-    scopes = given.get("embedding_scope") or (["clip", "asset"] if strict else ["clip"])
-    types = given.get("embedding_type") or list(TYPES[:1])
+    options = input_json.get("embedding_option") or list(allowed)
+    scopes = input_json.get("embedding_scope") or (["clip", "asset"] if strict else ["clip"])
+    types = input_json.get("embedding_type") or list(TYPES[:1])
     for name, values, known in (
         ("embedding_option", options, allowed),
         ("embedding_scope", scopes, scopes_allowed),
@@ -290,25 +294,25 @@ def _wanted(engine: Engine, model: str, kind: str, given: Json) -> VectorRequest
     ):
         if not isinstance(values, list) or any(value not in known for value in values):
             raise one_of(name, known, values)
-    if given.get("time_based_metadata"):
+    if input_json.get("time_based_metadata"):
         raise not_implemented("time_based_metadata of embeddings")
     fused = TYPES[1] in types
     if fused and len(options) < 2:
-        raise invalid("embedding_type", "fused_embedding needs two options or more.", types)
+        raise invalid("embedding_type", "fused_embedding needs at least two options.", types)
     if fused and is_marengo_35:
         raise invalid("embedding_type", f"fused_embedding of {MARENGO_35} needs time_based_metadata.", types)
-    length = _clip_length(engine, model, kind, given)
+    length = _clip_length(engine, model, kind, input_json)
     engine_scopes = list(dict.fromkeys(SCOPES[scope] for scope in scopes))
     return VectorRequest(options, engine_scopes, length, fused, TYPES[0] in types)
 
 
-def _clip_length(engine: Engine, model: str, kind: str, given: Json) -> float | None:
-    """Seconds per clip; None: clips end at scene cuts."""
-    segmentation, is_marengo_35 = _member(given, "segmentation"), model == MARENGO_35
+def _clip_length(engine: Engine, model: str, kind: str, input_json: Json) -> float | None:
+    """The requested seconds per clip; None for clips that end at scene cuts."""
+    segmentation, is_marengo_35 = _member(input_json, "segmentation"), model == MARENGO_35
     strict = engine.profile.strict
     if segmentation and strict and ("temporal" in segmentation) != is_marengo_35:
-        place = "segmentation.temporal" if is_marengo_35 else "segmentation, without temporal"
-        raise invalid("segmentation", f"For {model}, put the strategy in {place}.", segmentation)
+        member = "segmentation.temporal" if is_marengo_35 else "segmentation, without temporal"
+        raise invalid("segmentation", f"For {model}, put the strategy in {member}.", segmentation)
     segmentation = _member(segmentation, "temporal") or segmentation
     strategy = segmentation.get("strategy", "fixed" if "fixed" in segmentation else None)
     if strategy not in (None, "fixed", "dynamic"):
@@ -316,25 +320,25 @@ def _clip_length(engine: Engine, model: str, kind: str, given: Json) -> float | 
     if strategy == "dynamic":
         if kind == "audio" and not is_marengo_35:
             raise one_of("strategy", ("fixed",), strategy)
-        _seconds(_member(segmentation, "dynamic"), "min_duration_sec", 1, 5)
+        _read_seconds(_member(segmentation, "dynamic"), "min_duration_sec", 1, 5)
         return None
     fixed = _member(segmentation, "fixed")
-    length = _seconds(fixed, "duration_sec", 2, 10)
+    length = _read_seconds(fixed, "duration_sec", 2, 10)
     if length is not None or not strict:
         return 6.0 if length is None else length
     return 6.0 if kind == "audio" and not is_marengo_35 else None
 
 
-def _member(given: Json, name: str) -> Json:
-    """An object within an object; {} if it is not there."""
-    value = given.get(name) or {}
+def _member(input_json: Json, name: str) -> Json:
+    """The member `name` of an object, which must be an object itself; {} if it is absent."""
+    value = input_json.get(name) or {}
     if not isinstance(value, dict):
         raise invalid(name, "It must be an object.", value)
     return value
 
 
-def _seconds(given: Json, name: str, low: float = 0, high: float = 1e6) -> float | None:
-    value = given.get(name)
+def _read_seconds(input_json: Json, name: str, low: float = 0, high: float = 1e6) -> float | None:
+    value = input_json.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
@@ -342,21 +346,21 @@ def _seconds(given: Json, name: str, low: float = 0, high: float = 1e6) -> float
     return float(value)
 
 
-def _window(given: Json) -> tuple[float | None, float | None]:
-    """Start and end of the requested window, in seconds."""
-    start, end = _seconds(given, "start_sec"), _seconds(given, "end_sec")
+def _read_window(input_json: Json) -> tuple[float | None, float | None]:
+    """Read start and end of the requested time range, in seconds; None if absent."""
+    start, end = _read_seconds(input_json, "start_sec"), _read_seconds(input_json, "end_sec")
     if end is not None and end <= (start or 0.0):
         raise invalid("end_sec", f"It must be greater than start_sec, {start or 0:g}.", end)
     return start, end
 
 
-async def _segments(
-    engine: Engine, model: str, kind: str, given: Json, wanted: VectorRequest | None = None
+async def _embed_segments(
+    engine: Engine, model: str, kind: str, input_json: Json, vector_request: VectorRequest | None = None
 ) -> tuple[list[Json], Json]:
-    """The vectors of an audio or video, and the metadata of the response."""
-    wanted = wanted or _wanted(engine, model, kind, given)
-    start, end = _window(given)
-    source = _source("media_source", given.get("media_source"))
+    """Embed an audio or video. Returns its segments, and the metadata for the response."""
+    vector_request = vector_request or _read_vector_request(engine, model, kind, input_json)
+    start, end = _read_window(input_json)
+    source = _read_source("media_source", input_json.get("media_source"))
     folder = engine.config.home / "embeds" / new_id()
     folder.mkdir(parents=True)
     try:
@@ -365,14 +369,14 @@ async def _segments(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     duration = evidence.probe.duration_sec
-    found = await engine.stages.segments_of(
-        evidence, wanted.options, wanted.scopes, wanted.length, start, end
+    segments = await engine.stages.segments_of(
+        evidence, vector_request.options, vector_request.scopes, vector_request.length, start, end
     )
     stop = duration if end is None else min(end, duration)
     engine.bill.charge(f"embed_{kind}", seconds=round(stop - (start or 0.0), 3))
-    metadata = _metadata(wanted.options, wanted.scopes, wanted.length, duration)
+    metadata = _metadata(vector_request.options, vector_request.scopes, vector_request.length, duration)
     metadata |= {"input_url": source["value"]} if source["type"] == "url" else {}
-    return add_fused(found, wanted.fused, wanted.separate), metadata
+    return add_fused(segments, vector_request.fused, vector_request.separate), metadata
 
 
 def _metadata(options: list[str], scopes: list[str], length: float | None, duration: float | None) -> Json:
@@ -395,15 +399,15 @@ def add_fused(segments: list[Json], fused: bool, separate: bool = True) -> list[
     for segment in segments:
         key = (segment["start_offset_sec"], segment["end_offset_sec"], segment["embedding_scope"])
         groups.setdefault(key, []).append(segment)
-    together = [
+    fused_segments = [
         parts[0] | {"embedding_option": "fused", "float": _normalized_sum([part["float"] for part in parts])}
         for parts in groups.values()
     ]
-    return [*segments, *together] if separate else together
+    return [*segments, *fused_segments] if separate else fused_segments
 
 
 def to_json(segment: Json) -> Json:
-    """A vector as this API returns it."""
+    """The JSON of a segment with its vector."""
     return {
         "embedding": segment["float"],
         "embedding_option": models.same_option(segment["embedding_option"]),
@@ -416,30 +420,30 @@ def to_json(segment: Json) -> Json:
 async def create_task(request: Request) -> Response:
     """POST /embed-v2/tasks"""
     engine = engine_of(request)
-    body, kind, given = await _read(request, TASK_INPUTS, TASK_INPUTS)
+    body, kind, input_json = await _read(request, TASK_INPUTS, TASK_INPUTS)
     name, size = body["model_name"], body.get("embedding_dimension")
     if kind == "image":
-        row = await _image_task(engine, name, given)
+        row = await _image_task(engine, name, input_json)
     else:
-        row = await _media_task(engine, name, kind, given, request.scope.get("tl.injected_outcome"))
+        row = await _media_task(engine, name, kind, input_json, request.scope.get("tl.injected_outcome"))
     row["dimension"] = size
     with engine.store.transaction():
         engine.store.add("embed_tasks", row)
         engine.store.increment("embed tasks created")
     await engine.queue.wake()
-    answer: Json = {"_id": row["id"], "status": "processing", "data": None}
+    response: Json = {"_id": row["id"], "status": "processing", "data": None}
     if name == MARENGO_35:
-        answer["metadata"] = {"embedding_dimension": size or MAX_DIMENSION}
-    return vector_response(engine, answer, 202)
+        response["metadata"] = {"embedding_dimension": size or MAX_DIMENSION}
+    return vector_response(engine, response, 202)
 
 
-async def _media_task(engine: Engine, name: str, kind: str, given: Json, outcome: Json | None) -> Row:
-    wanted = _wanted(engine, name, kind, given)
-    start, end = _window(given)
-    source = _source("media_source", given.get("media_source"))
-    row = new_task(name, wanted.scopes, wanted.length, start=start, end=end, outcome=outcome)
-    fused = FUSED_NONE if not wanted.fused else FUSED_ADDED if wanted.separate else FUSED_ONLY
-    row |= {"options": wanted.options, "kind": kind, "fused": fused}
+async def _media_task(engine: Engine, name: str, kind: str, input_json: Json, outcome: Json | None) -> Row:
+    vector_request = _read_vector_request(engine, name, kind, input_json)
+    start, end = _read_window(input_json)
+    source = _read_source("media_source", input_json.get("media_source"))
+    row = new_task(name, vector_request.scopes, vector_request.length, start=start, end=end, outcome=outcome)
+    fused = FUSED_NONE if not vector_request.fused else FUSED_ADDED if vector_request.separate else FUSED_ONLY
+    row |= {"options": vector_request.options, "kind": kind, "fused": fused}
     try:
         if source["type"] == "url":
             row["url"] = check_url(source["value"], engine.config)
@@ -452,11 +456,11 @@ async def _media_task(engine: Engine, name: str, kind: str, given: Json, outcome
     return row
 
 
-async def _image_task(engine: Engine, name: str, given: Json) -> Row:
-    """The task of an image, ready at once."""
-    source = _source("media_source", given.get("media_source"))
+async def _image_task(engine: Engine, name: str, input_json: Json) -> Row:
+    """The row of a task for an image. It is embedded at once, so the task is already ready."""
+    source = _read_source("media_source", input_json.get("media_source"))
     try:
-        image = await _bytes(engine, source)
+        image = await _load_image(engine, source)
         check_image(image, 64, 32 << 20)
         vector = await engine.stages.embed_image(image)
     except MediaProblem as problem:
@@ -490,38 +494,40 @@ async def list_tasks(request: Request) -> Response:
     listing.filter_one_of(query, "status", STATUSES)
 
     def show(row: Row) -> Json:
-        metadata = {"video_embedding_scope": _scopes(row), "duration": row["duration"]}
+        metadata = {"video_embedding_scope": _scopes_to_json(row), "duration": row["duration"]}
         return _task_json(row) | {"video_embedding": {"metadata": metadata}}
 
     return JSONResponse(listing.fetch_page(engine.store, "embed_tasks", show))
 
 
-def _scopes(row: Row) -> list[str]:
+def _scopes_to_json(row: Row) -> list[str]:
     return ["asset" if scope == "video" else scope for scope in row["scopes"]]
 
 
 async def retrieve(request: Request) -> Response:
     """GET /embed-v2/tasks/{task_id}"""
-    engine, row = engine_of(request), find_kept_task(request)
-    answer = _task_json(row) | {"data": None}
+    engine, row = engine_of(request), find_unexpired_task(request)
+    response = _task_json(row) | {"data": None}
     options = row["options"] or list(OPTIONS)
     if row["status"] == "ready":
         segments = add_fused(row["segments"], row["fused"] != FUSED_NONE, row["fused"] != FUSED_ONLY)
         segments = resize_segments(row["model_name"], segments, row["dimension"])
         kept = (*options, "fused")
-        answer["data"] = [item for item in map(to_json, segments) if item["embedding_option"] in kept]
-        answer["metadata"] = {"input_type": row["kind"]} | _metadata(
+        response["data"] = [item for item in map(to_json, segments) if item["embedding_option"] in kept]
+        response["metadata"] = {"input_type": row["kind"]} | _metadata(
             options, row["scopes"], row["clip_length"], row["duration"]
         )
         if row["model_name"] == MARENGO_35:
-            answer["metadata"]["embedding_dimension"] = row["dimension"] or MAX_DIMENSION
-            answer["usage"] = {"input_tokens": _tokens(row), "truncated": False}
+            response["metadata"]["embedding_dimension"] = row["dimension"] or MAX_DIMENSION
+            response["usage"] = {"input_tokens": _input_tokens(row), "truncated": False}
     if row["error"]:
-        answer["error"] = row["error"] if engine.profile.own_fields else {"message": row["error"]["message"]}
-    return vector_response(engine, answer)
+        response["error"] = (
+            row["error"] if engine.profile.own_fields else {"message": row["error"]["message"]}
+        )
+    return vector_response(engine, response)
 
 
-def _tokens(row: Row) -> Json:
+def _input_tokens(row: Row) -> Json:
     if row["kind"] == "image":
         return {"image": IMAGE_TOKENS}
     seconds = (row["end"] or row["duration"] or 0.0) - (row["start"] or 0.0)

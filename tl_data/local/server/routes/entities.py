@@ -1,7 +1,7 @@
-"""/entity-collections and their entities: people by their pictures, to be searched for as `<@id>`.
+"""/entity-collections and their entities: a person with pictures, which a search mentions as `<@id>`.
 
-The engine compares pictures and does not recognise people: a search for an entity finds what looks like its
-pictures.
+The engine compares pictures and does not recognise people: a search for an entity finds clips that look like
+its pictures.
 """
 
 from __future__ import annotations
@@ -23,61 +23,62 @@ from tl_data.local.storage.database import Row, Where, new_id, now
 
 STATUSES = ("processing", "ready")
 MENTION = re.compile(r"<@([^<>@]{1,64})>")
-MAX_BULK = 100
+MAX_BULK = 100  # entities in one bulk request
 
 Json = dict[str, Any]
 
 
 def collection_to_json(row: Row) -> Json:
-    """A collection as the API answers it."""
+    """The JSON of a collection."""
     names = ("name", "description", "created_at", "updated_at")
     return {"_id": row["id"]} | {name: row[name] for name in names}
 
 
 def entity_to_json(row: Row) -> Json:
-    """An entity as the API answers it: `processing` for a while after its pictures have changed."""
+    """The JSON of an entity. It is `processing` for a while after its pictures have changed."""
     names = ("name", "description", "metadata", "asset_ids", "created_at", "updated_at")
     status = "ready" if row["ready_at"] <= now() else "processing"
-    about = {"_id": row["id"], "entity_collection_id": row["collection_id"], "status": status}
-    return about | {name: row[name] for name in names}
+    fields = {"_id": row["id"], "entity_collection_id": row["collection_id"], "status": status}
+    return fields | {name: row[name] for name in names}
 
 
-def _texts(body: Json, *needed: str) -> Json:
-    """`name` and `description` of a body, checked."""
-    found: Json = {}
+def _read_texts(body: Json, *required: str) -> Json:
+    """Read and validate `name` and `description` of a body."""
+    texts: Json = {}
     for name in ("name", "description"):
         value = body.get(name)
         if value is None:
-            if name in needed:
+            if name in required:
                 raise not_provided(name)
             continue
         if not isinstance(value, str) or (name == "name" and not value.strip()):
             raise invalid(name, "It must be a text that is not blank.", value)
-        found[name] = value
-    return found
+        texts[name] = value
+    return texts
 
 
-def _metadata(body: Json) -> Json:
+def _read_metadata(body: Json) -> Json:
+    """Read and validate `metadata` of a body; {} if it is absent."""
     value = body.get("metadata")
     if value is None:
         return {}
-    flat = isinstance(value, dict) and all(isinstance(item, str | int | float) for item in value.values())
-    if not flat:
+    is_flat = isinstance(value, dict) and all(isinstance(item, str | int | float) for item in value.values())
+    if not is_flat:
         raise invalid("metadata", "It must be a flat object of texts, numbers and booleans.", value)
     return {"metadata": value}
 
 
-def _pictures(engine: Engine, body: Json) -> list[str]:
-    """The ids of the assets of a body, each a picture.
+def _read_picture_ids(engine: Engine, body: Json) -> list[str]:
+    """Read and validate `asset_ids` of a body. Each asset must be a picture.
 
     Raises:
-        APIProblem: none are named, or one is no picture.
+        APIProblem: there are no ids, or an asset is unknown or not a picture.
     """
     ids = body.get("asset_ids")
     if ids is None:
         raise not_provided("asset_ids")
-    if not isinstance(ids, list) or not ids or not all(isinstance(one, str) for one in ids):
-        raise invalid("asset_ids", "It must be an array of one id or more.", ids)
+    if not isinstance(ids, list) or not ids or not all(isinstance(asset_id, str) for asset_id in ids):
+        raise invalid("asset_ids", "It must be an array of at least one id.", ids)
     for asset_id in ids:
         row = engine.asset(asset_id, "asset_ids")
         if row is None:
@@ -107,7 +108,7 @@ async def create_collection(request: Request) -> Response:
     body = await read_json(request, engine.config.max_body_bytes)
     at = now()
     row: Row = {"id": new_id(), "created_at": at, "updated_at": at, "description": None}
-    row |= _texts(body, "name")
+    row |= _read_texts(body, "name")
     engine.store.add("collections", row)
     return JSONResponse(collection_to_json(row), 201)
 
@@ -124,13 +125,13 @@ async def retrieve_collection(request: Request) -> Response:
 async def update_collection(request: Request) -> Response:
     """PATCH /entity-collections/{entity_collection_id}"""
     engine, row = engine_of(request), _collection(request)
-    fresh = _texts(await read_json(request, engine.config.max_body_bytes)) | {"updated_at": now()}
-    engine.store.change("collections", row["id"], **fresh)
-    return JSONResponse(collection_to_json(row | fresh))
+    changes = _read_texts(await read_json(request, engine.config.max_body_bytes)) | {"updated_at": now()}
+    engine.store.change("collections", row["id"], **changes)
+    return JSONResponse(collection_to_json(row | changes))
 
 
 async def delete_collection(request: Request) -> Response:
-    """DELETE /entity-collections/{entity_collection_id}: with its entities; the pictures stay."""
+    """DELETE /entity-collections/{entity_collection_id}: also deletes the entities, but not the pictures."""
     engine, row = engine_of(request), _collection(request)
     with engine.store.transaction():
         engine.store.remove("entities", [Where("collection_id", "=", row["id"])])
@@ -140,10 +141,10 @@ async def delete_collection(request: Request) -> Response:
 
 async def list_entities(request: Request) -> Response:
     """GET /entity-collections/{entity_collection_id}/entities"""
-    return _entities(request, [Where("collection_id", "=", _collection(request)["id"])])
+    return _list_entities_where(request, [Where("collection_id", "=", _collection(request)["id"])])
 
 
-def _entities(request: Request, where: list[Where]) -> Response:
+def _list_entities_where(request: Request, where: list[Where]) -> Response:
     engine, listing = engine_of(request), _listing(request)
     listing.where += where
     status = request.query_params.get("status")
@@ -160,18 +161,18 @@ async def list_of_asset(request: Request) -> Response:
     if engine.asset(asset_id) is None:
         raise unknown_resource(asset_id, "assets")
     rows = engine.store.rows("entities", columns=["id", "asset_ids"])
-    mine = [row["id"] for row in rows if asset_id in row["asset_ids"]]
-    return _entities(request, [Where("id", "in", mine)])
+    entity_ids = [row["id"] for row in rows if asset_id in row["asset_ids"]]
+    return _list_entities_where(request, [Where("id", "in", entity_ids)])
 
 
-def _new(engine: Engine, collection_id: str, body: Json) -> Row:
+def _add_entity(engine: Engine, collection_id: str, body: Json) -> Row:
     at = now()
     row: Row = {
         "id": new_id(), "collection_id": collection_id, "description": None, "metadata": {},
-        "asset_ids": _pictures(engine, body), "ready_at": now(engine.config.asset_delay), "created_at": at,
-        "updated_at": at,
+        "asset_ids": _read_picture_ids(engine, body), "ready_at": now(engine.config.asset_delay),
+        "created_at": at, "updated_at": at,
     }  # fmt: skip
-    row |= _texts(body, "name") | _metadata(body)
+    row |= _read_texts(body, "name") | _read_metadata(body)
     engine.store.add("entities", row)
     return row
 
@@ -180,30 +181,35 @@ async def create_entity(request: Request) -> Response:
     """POST /entity-collections/{entity_collection_id}/entities"""
     engine, collection = engine_of(request), _collection(request)
     body = await read_json(request, engine.config.max_body_bytes)
-    return JSONResponse(entity_to_json(_new(engine, collection["id"], body)), 201)
+    return JSONResponse(entity_to_json(_add_entity(engine, collection["id"], body)), 201)
 
 
 async def create_many(request: Request) -> Response:
-    """POST .../entities/bulk: invalid entities are listed beside the created ones."""
+    """POST .../entities/bulk: valid entities are created, and errors are returned for invalid ones."""
     engine, collection = engine_of(request), _collection(request)
     body = await read_json(request, engine.config.max_body_bytes)
-    given = body.get("entities")
-    if given is None:
+    entities = body.get("entities")
+    if entities is None:
         raise not_provided("entities")
-    if not isinstance(given, list) or not 1 <= len(given) <= MAX_BULK:
-        raise invalid("entities", f"It must be an array of 1 to {MAX_BULK} entities.", given)
-    made: list[Json] = []
+    if not isinstance(entities, list) or not 1 <= len(entities) <= MAX_BULK:
+        raise invalid("entities", f"It must be an array of 1 to {MAX_BULK} entities.", entities)
+    created: list[Json] = []
     errors: list[Json] = []
-    for number, one in enumerate(given):
+    for number, item in enumerate(entities):
         try:
-            if not isinstance(one, dict):
-                raise invalid("entities", "Each must be an object.", one)
-            made.append(entity_to_json(_new(engine, collection["id"], one)))
+            if not isinstance(item, dict):
+                raise invalid("entities", "Each entity must be an object.", item)
+            created.append(entity_to_json(_add_entity(engine, collection["id"], item)))
         except APIProblem as problem:
-            name = one.get("name") if isinstance(one, dict) else None
+            name = item.get("name") if isinstance(item, dict) else None
             errors.append({"entity_index": number, "entity_name": name, "error_reason": problem.message})
-    answer = {"success_count": len(made), "failed_count": len(errors), "entities": made, "errors": errors}
-    return JSONResponse(answer, 201)
+    response = {
+        "success_count": len(created),
+        "failed_count": len(errors),
+        "entities": created,
+        "errors": errors,
+    }
+    return JSONResponse(response, 201)
 
 
 def _entity(request: Request) -> Row:
@@ -220,12 +226,12 @@ async def retrieve_entity(request: Request) -> Response:
 
 
 async def update_entity(request: Request) -> Response:
-    """PATCH .../entities/{entity_id}: the metadata is replaced."""
+    """PATCH .../entities/{entity_id}: replaces all metadata."""
     engine, row = engine_of(request), _entity(request)
     body = await read_json(request, engine.config.max_body_bytes)
-    fresh = _texts(body) | _metadata(body) | {"updated_at": now()}
-    engine.store.change("entities", row["id"], **fresh)
-    return JSONResponse(entity_to_json(row | fresh))
+    changes = _read_texts(body) | _read_metadata(body) | {"updated_at": now()}
+    engine.store.change("entities", row["id"], **changes)
+    return JSONResponse(entity_to_json(row | changes))
 
 
 async def delete_entity(request: Request) -> Response:
@@ -236,52 +242,55 @@ async def delete_entity(request: Request) -> Response:
 
 async def add_pictures(request: Request) -> Response:
     """POST .../entities/{entity_id}/assets"""
-    return await _changed(request, lambda old, given: list(dict.fromkeys([*old, *given])))
+    return await _change_pictures(request, lambda old, ids: list(dict.fromkeys([*old, *ids])))
 
 
 async def remove_pictures(request: Request) -> Response:
-    """DELETE .../entities/{entity_id}/assets: never the last."""
-    return await _changed(request, lambda old, given: [one for one in old if one not in given])
+    """DELETE .../entities/{entity_id}/assets: the last asset cannot be removed."""
+    return await _change_pictures(
+        request, lambda old, ids: [asset_id for asset_id in old if asset_id not in ids]
+    )
 
 
-async def _changed(request: Request, change: Callable[[list[str], list[str]], list[str]]) -> Response:
+async def _change_pictures(request: Request, change: Callable[[list[str], list[str]], list[str]]) -> Response:
+    """Replace the asset ids of an entity by `change(old ids, ids of the request)`."""
     engine, row = engine_of(request), _entity(request)
-    given = _pictures(engine, await read_json(request, engine.config.max_body_bytes))
-    left = change(row["asset_ids"], given)
-    if not left:
-        raise invalid("asset_ids", "An entity keeps one asset at least.", given)
-    fresh = {"asset_ids": left, "ready_at": now(engine.config.asset_delay), "updated_at": now()}
-    engine.store.change("entities", row["id"], **fresh)
-    return JSONResponse(entity_to_json(row | fresh))
+    requested_ids = _read_picture_ids(engine, await read_json(request, engine.config.max_body_bytes))
+    new_ids = change(row["asset_ids"], requested_ids)
+    if not new_ids:
+        raise invalid("asset_ids", "An entity must keep at least one asset.", requested_ids)
+    changes = {"asset_ids": new_ids, "ready_at": now(engine.config.asset_delay), "updated_at": now()}
+    engine.store.change("entities", row["id"], **changes)
+    return JSONResponse(entity_to_json(row | changes))
 
 
-# ------------------------------------------------------------------------------------ for searches
+# ------------------------------------------------------------------------------ used by /search
 
 
 def find_entities(engine: Engine, text: str) -> list[Row]:
-    """The entities in a query.
+    """Return the entities that a query mentions.
 
     Raises:
-        APIProblem: one does not exist, or is not ready.
+        APIProblem: an entity does not exist, or is not ready.
     """
-    found: list[Row] = []
+    entities: list[Row] = []
     for entity_id in dict.fromkeys(MENTION.findall(text)):
         row = engine.store.get("entities", check_id("query_text", entity_id))
         if row is None:
             raise unknown_resource(entity_id, "entities")
         if row["ready_at"] > now():
             raise invalid("query_text", f"The entity {entity_id} is not ready yet.", text)
-        found.append(row)
-    return found
+        entities.append(row)
+    return entities
 
 
 def remove_mentions(text: str) -> str | None:
-    """The query without its entities; None if it is empty."""
+    """Return the query without its mentions of entities; None if nothing is left."""
     return MENTION.sub(" ", text).strip() or None
 
 
 async def read_pictures(engine: Engine, entity: Row) -> list[bytes]:
-    """The pictures of an entity that are still there."""
+    """Read the pictures of an entity, except those that have been deleted."""
 
     def read() -> list[bytes]:
         files = [engine.config.asset(asset_id) / "source" for asset_id in entity["asset_ids"]]
@@ -289,20 +298,20 @@ async def read_pictures(engine: Engine, entity: Row) -> list[bytes]:
 
     if pictures := await asyncio.to_thread(read):
         return pictures
-    raise invalid("query_text", "The pictures of the entity are gone.", f"<@{entity['id']}>")
+    raise invalid("query_text", "All pictures of the entity have been deleted.", f"<@{entity['id']}>")
 
 
-ONE = "/entity-collections/{entity_collection_id}"
-ENTITY = ONE + "/entities/{entity_id}"
+COLLECTION = "/entity-collections/{entity_collection_id}"
+ENTITY = COLLECTION + "/entities/{entity_id}"
 routes = [
     Route("/entity-collections", list_collections, methods=["GET"]),
     Route("/entity-collections", create_collection, methods=["POST"]),
-    Route(ONE, retrieve_collection, methods=["GET"]),
-    Route(ONE, update_collection, methods=["PATCH"]),
-    Route(ONE, delete_collection, methods=["DELETE"]),
-    Route(ONE + "/entities", list_entities, methods=["GET"]),
-    Route(ONE + "/entities", create_entity, methods=["POST"]),
-    Route(ONE + "/entities/bulk", create_many, methods=["POST"]),
+    Route(COLLECTION, retrieve_collection, methods=["GET"]),
+    Route(COLLECTION, update_collection, methods=["PATCH"]),
+    Route(COLLECTION, delete_collection, methods=["DELETE"]),
+    Route(COLLECTION + "/entities", list_entities, methods=["GET"]),
+    Route(COLLECTION + "/entities", create_entity, methods=["POST"]),
+    Route(COLLECTION + "/entities/bulk", create_many, methods=["POST"]),
     Route(ENTITY, retrieve_entity, methods=["GET"]),
     Route(ENTITY, update_entity, methods=["PATCH"]),
     Route(ENTITY, delete_entity, methods=["DELETE"]),

@@ -1,6 +1,6 @@
-"""/tasks/transfers: imports. The folder of `--media` stands in for the bucket of an integration.
+"""/tasks/transfers: imports. The media folder (`--media`) takes the place of a cloud bucket.
 
-There is one integration; its id is made from the folder's path and stands in `engine.json`.
+The engine has one integration. Its id is derived from the path of the folder, and `engine.json` contains it.
 """
 
 from __future__ import annotations
@@ -37,31 +37,33 @@ MAX_FILES = 10_000
 
 
 def integration_id(media: Path) -> str:
-    """The id under which imports reach the media folder."""
+    """The id of the integration that imports from the media folder."""
     return hashlib.sha256(str(media.resolve()).encode()).hexdigest()[:24]
 
 
-def _media(request: Request, engine: Engine) -> tuple[str, Path]:
-    wanted = check_id("integration_id", request.path_params["integration_id"])
+def _find_integration(request: Request, engine: Engine) -> tuple[str, Path]:
+    """Return the id of the integration in the path, and its folder."""
+    requested_id = check_id("integration_id", request.path_params["integration_id"])
     media = engine.config.media
-    if media is None or integration_id(media) != wanted:
-        raise unknown_resource(wanted, "integrations")
-    return wanted, media
+    if media is None or integration_id(media) != requested_id:
+        raise unknown_resource(requested_id, "integrations")
+    return requested_id, media
 
 
-def _files(media: Path) -> list[Path]:
+def _find_files(media: Path) -> list[Path]:
+    """The video files below the media folder, at most MAX_FILES. Links that lead outside are left out."""
     root = media.resolve()
-    found = (path for path in sorted(root.rglob("*")) if path.suffix.lower() in SUFFIXES)
-    inside = (path for path in found if path.is_file() and path.resolve().is_relative_to(root))
+    candidates = (path for path in sorted(root.rglob("*")) if path.suffix.lower() in SUFFIXES)
+    inside = (path for path in candidates if path.is_file() and path.resolve().is_relative_to(root))
     return [path for path, _ in zip(inside, range(MAX_FILES), strict=False)]
 
 
 async def start(request: Request) -> Response:
     """POST /tasks/transfers/import/{integration_id}"""
     engine = engine_of(request)
-    wanted, media = _media(request, engine)
+    integration, media = _find_integration(request, engine)
     body = await read_json(request, engine.config.max_body_bytes)
-    index = _index(engine, body.get("index_id"))
+    index = _find_index(engine, body.get("index_id"))
     flags = {"incremental_import": True, "retry_failed": False} | {
         name: body[name] for name in ("incremental_import", "retry_failed") if name in body
     }
@@ -69,11 +71,11 @@ async def start(request: Request) -> Response:
         if not isinstance(value, bool):
             raise one_of(name, ("true", "false"), value)
     metadata = merge_metadata({}, check_metadata("user_metadata", body.get("user_metadata", {})))
-    async with engine.importing:  # files are read while it is held; a concurrent import then finds this one
-        if any(row["ended_at"] is None for row in _imports(engine, wanted)):
+    async with engine.importing:  # held until the job is stored, so that a concurrent import finds it
+        if any(row["ended_at"] is None for row in _find_imports(engine, integration)):
             raise APIProblem(400, "generic_error", "Another import of this integration is still running.")
-        made = await _import(engine, request, (wanted, media), index, flags, metadata)
-    return JSONResponse(made, 201)
+        response = await _import(engine, request, (integration, media), index, flags, metadata)
+    return JSONResponse(response, 201)
 
 
 async def _import(
@@ -84,18 +86,21 @@ async def _import(
     flags: dict[str, bool],
     metadata: dict[str, Any],
 ) -> dict[str, Any]:
-    """A task for each file that is to be taken. Files are the same by their address or their bytes."""
-    wanted, media = source
-    known = {row["url"]: row["status"] for row in _tasks(engine, index["id"])}
+    """Create a task for each file to import, and return the JSON of the import.
+
+    A file is already imported if the index has a task with its URL, or a video with the same bytes.
+    """
+    integration, media = source
+    statuses = {row["url"]: row["status"] for row in _find_tasks(engine, index["id"])}
     hashes = {row["sha256"] for row in engine.store.rows("videos", [Where("index_id", "=", index["id"])])}
     job: Row = {
-        "id": new_id(), "integration_id": wanted, "index_id": index["id"], "created_at": now(),
+        "id": new_id(), "integration_id": integration, "index_id": index["id"], "created_at": now(),
         "ended_at": None, "failed_files": [],
     }  # fmt: skip
     videos: list[dict[str, str]] = []
-    for path in await asyncio.to_thread(_files, media):
+    for path in await asyncio.to_thread(_find_files, media):
         name, size = shown_name(path.name), path.stat().st_size
-        status = known.get(path.as_uri())
+        status = statuses.get(path.as_uri())
         if status == "failed" and not flags["retry_failed"]:
             continue
         if flags["incremental_import"] and status not in (None, "failed"):
@@ -130,7 +135,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _index(engine: Engine, index_id: Any) -> Row:
+def _find_index(engine: Engine, index_id: Any) -> Row:
     if index_id is None:
         raise not_provided("index_id")
     if not isinstance(index_id, str):
@@ -138,19 +143,19 @@ def _index(engine: Engine, index_id: Any) -> Row:
     return engine.index(index_id)
 
 
-def _tasks(engine: Engine, index_id: str, import_id: str | None = None) -> list[Row]:
+def _find_tasks(engine: Engine, index_id: str, import_id: str | None = None) -> list[Row]:
     where = [Where("index_id", "=", index_id)]
     if import_id:
         where.append(Where("import_id", "=", import_id))
     return engine.store.rows("tasks", where, descending=False)
 
 
-def _imports(engine: Engine, integration: str) -> list[Row]:
-    """The jobs, oldest first; one whose tasks are all over is marked as ended."""
+def _find_imports(engine: Engine, integration: str) -> list[Row]:
+    """Return the imports of an integration, oldest first. Marks those as ended whose tasks have all ended."""
     jobs = engine.store.rows("imports", [Where("integration_id", "=", integration)], descending=False)
     for job in jobs:
         if job["ended_at"] is None:
-            tasks = _tasks(engine, job["index_id"], job["id"])
+            tasks = _find_tasks(engine, job["index_id"], job["id"])
             if not any(task["status"] in UNFINISHED for task in tasks):
                 job["ended_at"] = max([job["created_at"], *(task["updated_at"] for task in tasks)])
                 engine.store.change("imports", job["id"], ended_at=job["ended_at"])
@@ -160,13 +165,13 @@ def _imports(engine: Engine, integration: str) -> list[Row]:
 async def status(request: Request) -> Response:
     """GET /tasks/transfers/import/{integration_id}/status?index_id="""
     engine = engine_of(request)
-    _, media = _media(request, engine)
-    index = _index(engine, request.query_params.get("index_id") or None)
+    _, media = _find_integration(request, engine)
+    index = _find_index(engine, request.query_params.get("index_id") or None)
     groups: dict[str, list[Any]] = {
         name: []
         for name in ("not_imported", "validating", "pending", "queued", "indexing", "ready", "failed")
     }
-    tasks = _tasks(engine, index["id"])
+    tasks = _find_tasks(engine, index["id"])
     for task in tasks:
         entry = {"filename": task["filename"], "created_at": task["created_at"]}
         if task["status"] == "failed":
@@ -174,19 +179,19 @@ async def status(request: Request) -> Response:
         else:
             entry["video_id"] = task["video_id"]
         groups[task["status"]].append(entry)
-    known = {task["url"] for task in tasks}
-    files = await asyncio.to_thread(_files, media)
-    groups["not_imported"] = [shown_name(path.name) for path in files if path.as_uri() not in known]
+    imported_urls = {task["url"] for task in tasks}
+    files = await asyncio.to_thread(_find_files, media)
+    groups["not_imported"] = [shown_name(path.name) for path in files if path.as_uri() not in imported_urls]
     return JSONResponse(groups)
 
 
 async def logs(request: Request) -> Response:
     """GET /tasks/transfers/import/{integration_id}/logs"""
     engine = engine_of(request)
-    wanted, _ = _media(request, engine)
+    integration, _ = _find_integration(request, engine)
     data: list[dict[str, Any]] = []
-    for job in _imports(engine, wanted):
-        tasks = _tasks(engine, job["index_id"], job["id"])
+    for job in _find_imports(engine, integration):
+        tasks = _find_tasks(engine, job["index_id"], job["id"])
         counts = dict.fromkeys(("ready", "validating", "queued", "pending", "indexing", "failed"), 0)
         failed = list(job["failed_files"])
         for task in tasks:

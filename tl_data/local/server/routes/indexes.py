@@ -25,30 +25,33 @@ MAX_NAME = 512
 
 
 def index_to_json(engine: Engine, row: Row) -> dict[str, Any]:
-    """An index as the API answers it."""
-    here = [Where("index_id", "=", row["id"])]
-    other = next((video["looked_by"] for video in stale(engine.store, engine.config.tiers, row["id"])), None)
+    """The JSON of an index."""
+    in_index = [Where("index_id", "=", row["id"])]
+    other_model = next(
+        (video["looked_by"] for video in stale(engine.store, engine.config.tiers, row["id"])), None
+    )
     return {
         "_id": row["id"],
         "index_name": row["index_name"],
         "created_at": row["created_at"],
         "updated_at": row["updated_at"],
         "expires_at": None,
-        "video_count": int(engine.store.total("videos", here)),
-        "total_duration": round(engine.store.total("videos", here, sum_of="duration"), 3),
-        "models": _models(engine, row, other),
+        "video_count": int(engine.store.total("videos", in_index)),
+        "total_duration": round(engine.store.total("videos", in_index, sum_of="duration"), 3),
+        "models": _models_to_json(engine, row, other_model),
         "addons": row["addons"],
     }
 
 
-def _models(engine: Engine, row: Row, looked_by: str | None) -> list[dict[str, Any]]:
+def _models_to_json(engine: Engine, row: Row, looked_by: str | None) -> list[dict[str, Any]]:
+    """The JSON of the models of an index. `looked_by` is another model that has indexed some videos."""
     shown = models.shown_models(row["models"], engine.config.tiers, looked_by)
     if engine.profile.own_fields:
         return shown
     return [{name: model[name] for name in ("model_name", "model_options")} for model in shown]
 
 
-def _name(body: dict[str, Any]) -> str:
+def _read_name(body: dict[str, Any]) -> str:
     name = body.get("index_name")
     if name is None:
         raise not_provided("index_name")
@@ -57,7 +60,7 @@ def _name(body: dict[str, Any]) -> str:
     return name
 
 
-def _taken(name: str) -> APIProblem:
+def _name_exists_error(name: str) -> APIProblem:
     text = f"Index name {name} already exists. Please use another unique name and try again."
     return APIProblem(409, "index_name_already_exists", text)
 
@@ -67,7 +70,7 @@ async def create(request: Request) -> Response:
     engine = engine_of(request)
     body = await read_json(request, engine.config.max_body_bytes)
     refuse_old_names(engine.profile, body, INDEX)
-    for model in given if isinstance(given := body.get("models"), list) else ():
+    for model in requested if isinstance(requested := body.get("models"), list) else ():
         refuse_old_names(engine.profile, model if isinstance(model, dict) else (), MODEL)
     missing = [name for name in ("index_name", "models") if name not in body]
     if missing:
@@ -75,16 +78,16 @@ async def create(request: Request) -> Response:
     addons = body.get("addons", [])
     if not isinstance(addons, list) or any(addon not in ADDONS for addon in addons):
         raise one_of("addons", ADDONS, addons)
-    given = models.read_models(body["models"], engine.config.tiers, engine.profile)
-    at, name = now(), _name(body)
+    index_models = models.read_models(body["models"], engine.config.tiers, engine.profile)
+    at, name = now(), _read_name(body)
     row = {
-        "id": new_id(), "index_name": name, "models": given,
+        "id": new_id(), "index_name": name, "models": index_models,
         "addons": list(dict.fromkeys(addons)), "created_at": at, "updated_at": at,
     }  # fmt: skip
     try:
         engine.store.add("indexes", row)
     except sqlite3.IntegrityError:
-        raise _taken(name) from None
+        raise _name_exists_error(name) from None
     return JSONResponse({"_id": row["id"]}, 201)
 
 
@@ -102,18 +105,18 @@ async def list_indexes(request: Request) -> Response:
         raise one_of("model_family", ("marengo", "pegasus"), family)
     if options or family:
         rows = engine.store.rows("indexes", columns=["id", "models"])
-        good = [row["id"] for row in rows if _fits(row["models"], options, family)]
-        listing.where.append(Where("id", "in", good))
+        matching_ids = [row["id"] for row in rows if _has_options(row["models"], options, family)]
+        listing.where.append(Where("id", "in", matching_ids))
     return JSONResponse(listing.fetch_page(engine.store, "indexes", lambda row: index_to_json(engine, row)))
 
 
-def _fits(given: list[dict[str, Any]], options: list[str], family: str | None) -> bool:
-    has = {option for model in given for option in model["model_options"]}
-    if not set(options) <= has:
+def _has_options(index_models: list[dict[str, Any]], options: list[str], family: str | None) -> bool:
+    """Whether an index has all options, and a model of the family."""
+    index_options = {option for model in index_models for option in model["model_options"]}
+    if not set(options) <= index_options:
         return False
-    return {"marengo": bool(models.searches(given)), "pegasus": models.generates(given)}.get(
-        family or "", True
-    )
+    families = {"marengo": bool(models.searches(index_models)), "pegasus": models.generates(index_models)}
+    return families.get(family or "", True)
 
 
 async def retrieve(request: Request) -> Response:
@@ -135,31 +138,31 @@ async def rename(request: Request) -> Response:
                 f"Index {code} cannot be changed. Please remove {name} parameter and try again. If you want "
                 f"to change {'index option' if code == 'option' else 'engine'}, please create new index.",
             )
-    name = _name(body)
+    name = _read_name(body)
     try:
         engine.store.change("indexes", row["id"], index_name=name, updated_at=now())
     except sqlite3.IntegrityError:
-        raise _taken(name) from None
+        raise _name_exists_error(name) from None
     return Response(status_code=engine.updated_status)
 
 
 async def delete(request: Request) -> Response:
-    """DELETE /indexes/{index_id}: and everything in it."""
+    """DELETE /indexes/{index_id}: deletes the index and everything in it."""
     engine = engine_of(request)
     row = engine.index(request.path_params["index_id"])
-    here = [Where("index_id", "=", row["id"])]
-    videos = [video["id"] for video in engine.store.rows("videos", here, columns=["id"])]
-    waiting = [
+    in_index = [Where("index_id", "=", row["id"])]
+    videos = [video["id"] for video in engine.store.rows("videos", in_index, columns=["id"])]
+    not_running = [
         task["video_id"]
-        for task in engine.store.rows("tasks", here, columns=["id", "video_id"])
+        for task in engine.store.rows("tasks", in_index, columns=["id", "video_id"])
         if not engine.queue.holds(task["id"])
     ]
     with engine.store.transaction():
         for table in ("videos", "tasks", "searches"):
-            engine.store.remove(table, here)
+            engine.store.remove(table, in_index)
         engine.store.remove("indexes", [Where("id", "=", row["id"])])
     await engine.stages.remove_index(row["id"])
-    for video_id in {*videos, *waiting}:
+    for video_id in {*videos, *not_running}:
         if re.fullmatch("[0-9a-f]{24}", video_id):
             shutil.rmtree(engine.config.folder(video_id), ignore_errors=True)
     return Response(status_code=204)

@@ -31,31 +31,31 @@ from tl_data.local.server.pagination import Listing
 from tl_data.local.storage.database import Row, Where, new_id, now
 
 TYPES = ("video", "audio", "image")
-CHUNK = 8 << 20  # bytes of every part but the last
+CHUNK = 8 << 20  # bytes of each part except the last
 FIRST_URLS = 50  # URLs in the response to a new upload
-LIFE_SEC = 24 * 3600.0
-URL_SEC = 3600.0
+UPLOAD_LIFETIME_SEC = 24 * 3600.0
+URL_LIFETIME_SEC = 3600.0
 
 Json = dict[str, Any]
 
-_joining: set[str] = set()  # uploads whose parts are being joined
+_joining: set[str] = set()  # ids of the uploads whose parts are being joined
 
 
-def _chunks(row: Row) -> int:
-    """How many parts the file has."""
+def _chunk_count(row: Row) -> int:
+    """The number of parts of the file."""
     return int(-(-row["total_size"] // CHUNK))
 
 
-def _length(row: Row, index: int) -> int:
-    """The bytes of one part; they are counted from 1."""
+def _part_bytes(row: Row, index: int) -> int:
+    """The number of bytes of one part. `index` begins at 1."""
     return int(min(CHUNK, row["total_size"] - (index - 1) * CHUNK))
 
 
-def _name(index: int) -> str:
+def _part_name(index: int) -> str:
     return f"{index:06d}.part"
 
 
-def _whole(body: Json, name: str, low: int, high: int) -> int:
+def _read_whole_number(body: Json, name: str, low: int, high: int) -> int:
     value = body.get(name)
     if value is None:
         raise not_provided(name)
@@ -74,8 +74,8 @@ async def create(request: Request) -> Response:
         raise invalid("filename", "It must be a text.", body["filename"])
     if body["type"] not in TYPES:
         raise one_of("type", TYPES, body["type"])
-    most = engine.profile.upload_bytes or engine.config.max_video_bytes
-    size = _whole(body, "total_size", 1, MAX_BYTES if body["type"] == "image" else most)
+    max_bytes = engine.profile.upload_bytes or engine.config.max_video_bytes
+    size = _read_whole_number(body, "total_size", 1, MAX_BYTES if body["type"] == "image" else max_bytes)
     metadata = merge_metadata({}, check_metadata("user_metadata", body.get("user_metadata", {})))
     _drop_expired(engine)
     at = now()
@@ -86,21 +86,21 @@ async def create(request: Request) -> Response:
     }  # fmt: skip
     engine.config.parts(row["id"]).mkdir(parents=True)
     engine.store.add("uploads", row)
-    answer = {
+    response = {
         "upload_id": row["id"], "asset_id": row["asset_id"], "chunk_size": CHUNK,
-        "total_chunks": _chunks(row),
-        "upload_urls": _urls(engine, request, row, 1, min(_chunks(row), FIRST_URLS)),
-        "upload_headers": {}, "expires_at": now(LIFE_SEC),
+        "total_chunks": _chunk_count(row),
+        "upload_urls": _urls(engine, request, row, 1, min(_chunk_count(row), FIRST_URLS)),
+        "upload_headers": {}, "expires_at": now(UPLOAD_LIFETIME_SEC),
     }  # fmt: skip
-    return JSONResponse(answer, 201)
+    return JSONResponse(response, 201)
 
 
 def _urls(engine: Engine, request: Request, row: Row, first: int, count: int) -> list[Json]:
-    base, until = str(request.base_url), now(URL_SEC)
+    base, until = str(request.base_url), now(URL_LIFETIME_SEC)
     return [
         {
             "chunk_index": index,
-            "url": engine.signed_urls.url_for(base, row["id"], "parts", _name(index)),
+            "url": engine.signed_urls.url_for(base, row["id"], "parts", _part_name(index)),
             "expires_at": until,
         }
         for index in range(first, first + count)
@@ -108,79 +108,79 @@ def _urls(engine: Engine, request: Request, row: Row, first: int, count: int) ->
 
 
 def _drop_expired(engine: Engine) -> None:
-    old = [Where("created_at", "lt", now(-LIFE_SEC))]
+    old = [Where("created_at", "lt", now(-UPLOAD_LIFETIME_SEC))]
     for row in engine.store.rows("uploads", old, columns=["id"]):
         shutil.rmtree(engine.config.parts(row["id"]), ignore_errors=True)
     engine.store.remove("uploads", old)
 
 
-def _upload(request: Request) -> Row:
+def _find_upload(request: Request) -> Row:
     upload_id = check_id("upload_id", request.path_params["upload_id"])
     row = engine_of(request).store.get("uploads", upload_id)
-    if row is None or row["created_at"] < now(-LIFE_SEC):
+    if row is None or row["created_at"] < now(-UPLOAD_LIFETIME_SEC):
         raise unknown_resource(upload_id, "multipart-uploads")
     return row
 
 
 async def more_urls(request: Request) -> Response:
     """POST /assets/multipart-uploads/{upload_id}/presigned-urls"""
-    engine, row = engine_of(request), _upload(request)
+    engine, row = engine_of(request), _find_upload(request)
     body = await read_json(request, engine.config.max_body_bytes)
-    start = _whole(body, "start", 1, _chunks(row))
-    count = _whole(body, "count", 1, _chunks(row) - start + 1)
-    answer = {
+    start = _read_whole_number(body, "start", 1, _chunk_count(row))
+    count = _read_whole_number(body, "count", 1, _chunk_count(row) - start + 1)
+    response = {
         "upload_id": row["id"], "start_index": start, "count": count,
         "upload_urls": _urls(engine, request, row, start, count),
-        "generated_at": now(), "expires_at": now(URL_SEC),
+        "generated_at": now(), "expires_at": now(URL_LIFETIME_SEC),
     }  # fmt: skip
-    return JSONResponse(answer)
+    return JSONResponse(response)
 
 
 async def put_part(request: Request) -> Response:
-    """PUT of one part to its address. The answer's ETag is what is reported afterwards."""
-    engine, given = engine_of(request), request.path_params
-    upload_id, name = given["video_id"], given["name"]
-    if not engine.signed_urls.allows(given["ticket"], upload_id, given["folder"], name):
+    """PUT one part to its signed URL. The client reports the ETag of the response afterwards."""
+    engine, path = engine_of(request), request.path_params
+    upload_id, name = path["video_id"], path["name"]
+    if not engine.signed_urls.allows(path["ticket"], upload_id, path["folder"], name):
         raise unknown_video()
     row = engine.store.get("uploads", upload_id)
     index = int(name.partition(".")[0]) if name[:6].isdecimal() else 0
-    if row is None or row["status"] != "active" or not 1 <= index <= _chunks(row):
-        raise unknown_video(f"No upload waits for the part {name}.")
+    if row is None or row["status"] != "active" or not 1 <= index <= _chunk_count(row):
+        raise unknown_video(f"No active upload has the part {name}.")
     digest, size = hashlib.md5(usedforsecurity=False), 0
-    coming = engine.config.parts(upload_id) / f"{name}.{new_id()}"
+    partial_file = engine.config.parts(upload_id) / f"{name}.{new_id()}"
     try:
-        with coming.open("wb") as file:
+        with partial_file.open("wb") as file:
             async for block in request.stream():
                 size += len(block)
-                if size > _length(row, index):
+                if size > _part_bytes(row, index):
                     break
                 digest.update(block)
                 file.write(block)
-        if size != _length(row, index):
-            text = f"The part {index} must have {_length(row, index)} bytes. You sent {size}."
+        if size != _part_bytes(row, index):
+            text = f"Part {index} must have {_part_bytes(row, index)} bytes. You sent {size}."
             raise APIProblem(400, "parameter_invalid", text)
-        coming.replace(coming.with_name(name))
+        partial_file.replace(partial_file.with_name(name))
     finally:
-        coming.unlink(missing_ok=True)
+        partial_file.unlink(missing_ok=True)
     return Response(headers={"ETag": f'"{digest.hexdigest()}"'})
 
 
 async def report(request: Request) -> Response:
-    """POST /assets/multipart-uploads/{upload_id}: reports sent parts; the last one creates the asset."""
-    engine, row = engine_of(request), _upload(request)
+    """POST /assets/multipart-uploads/{upload_id}: reports uploaded parts. The last part creates the asset."""
+    engine, row = engine_of(request), _find_upload(request)
     body = await read_json(request, engine.config.max_body_bytes)
     reported = body.get("completed_chunks")
     if reported is None:
         raise not_provided("completed_chunks")
     if not isinstance(reported, list) or not all(isinstance(chunk, dict) for chunk in reported):
         raise invalid("completed_chunks", "It must be an array of objects.", reported)
-    proven = [await _verified(engine, row, chunk) for chunk in reported]
+    verified = [await _verify_part(engine, row, chunk) for chunk in reported]
     with engine.store.transaction():
-        known = (engine.store.get("uploads", row["id"]) or row)["chunks"]
-        fresh = {str(index): now() for index in proven if str(index) not in known}
-        done = known | fresh
+        reported_before = (engine.store.get("uploads", row["id"]) or row)["chunks"]
+        fresh = {str(index): now() for index in verified if str(index) not in reported_before}
+        done = reported_before | fresh
         engine.store.change("uploads", row["id"], chunks=done, updated_at=now())
-    complete = len(done) == _chunks(row)
+    complete = len(done) == _chunk_count(row)
     if complete and row["status"] == "active" and row["id"] not in _joining:
         _joining.add(row["id"])
         try:
@@ -188,28 +188,28 @@ async def report(request: Request) -> Response:
         finally:
             _joining.discard(row["id"])
         await engine.queue.wake()
-    answer: Json = {
+    response: Json = {
         "asset_id": row["asset_id"],
         "processed_chunks": len(fresh),
-        "duplicate_chunks": len(proven) - len(fresh),
+        "duplicate_chunks": len(verified) - len(fresh),
         "total_completed": len(done),
     }
     if complete:
-        answer["url"] = f"{request.base_url}{PREFIX.lstrip('/')}/assets/{row['asset_id']}"
-    return JSONResponse(answer)
+        response["url"] = f"{request.base_url}{PREFIX.lstrip('/')}/assets/{row['asset_id']}"
+    return JSONResponse(response)
 
 
-async def _verified(engine: Engine, row: Row, chunk: Json) -> int:
-    """Validate a reported part; returns its index."""
-    index = _whole(chunk, "chunk_index", 1, _chunks(row))
+async def _verify_part(engine: Engine, row: Row, chunk: Json) -> int:
+    """Validate a reported part, and return its index. Its proof must be the ETag of the response."""
+    index = _read_whole_number(chunk, "chunk_index", 1, _chunk_count(row))
     if str(index) in row["chunks"]:
         return index
-    part = engine.config.parts(row["id"]) / _name(index)
+    part = engine.config.parts(row["id"]) / _part_name(index)
     if not part.is_file():
         raise invalid("chunk_index", "No part was sent to the URL of this index.", index)
     proof = str(chunk.get("proof", "")).strip('"')
     if proof != await asyncio.to_thread(_md5, part):
-        raise invalid("proof", f"It must be the ETag that the part {index} was answered with.", proof)
+        raise invalid("proof", f"It must be the ETag of the response to part {index}.", proof)
     return index
 
 
@@ -219,12 +219,13 @@ def _md5(file: Path) -> str:
 
 
 def _join(engine: Engine, row: Row) -> None:
+    """Join the parts of an upload into a file, and create its asset."""
     parts, folder = engine.config.parts(row["id"]), engine.config.asset(row["asset_id"])
     folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with (folder / "source.new").open("wb") as file:
-        for index in range(1, _chunks(row) + 1):
-            body = (parts / _name(index)).read_bytes()
+        for index in range(1, _chunk_count(row) + 1):
+            body = (parts / _part_name(index)).read_bytes()
             digest.update(body)
             file.write(body)
     os.replace(folder / "source.new", folder / "source")
@@ -241,15 +242,15 @@ def _join(engine: Engine, row: Row) -> None:
 
 
 async def list_uploads(request: Request) -> Response:
-    """GET /assets/multipart-uploads: those that are not complete."""
+    """GET /assets/multipart-uploads: the uploads that are not complete."""
     engine = engine_of(request)
     listing = Listing.from_query(request.query_params)
-    listing.where += [Where("status", "=", "active"), Where("created_at", "gte", now(-LIFE_SEC))]
+    listing.where += [Where("status", "=", "active"), Where("created_at", "gte", now(-UPLOAD_LIFETIME_SEC))]
 
     def show(row: Row) -> Json:
         return {
             "upload_id": row["id"], "status": row["status"], "total_size": row["total_size"],
-            "chunk_size": CHUNK, "total_chunks": _chunks(row), "created_at": row["created_at"],
+            "chunk_size": CHUNK, "total_chunks": _chunk_count(row), "created_at": row["created_at"],
         }  # fmt: skip
 
     return JSONResponse(listing.fetch_page(engine.store, "uploads", show))
@@ -257,8 +258,8 @@ async def list_uploads(request: Request) -> Response:
 
 async def retrieve(request: Request) -> Response:
     """GET /assets/multipart-uploads/{upload_id}: a page of its parts."""
-    row = _upload(request)
-    page, done, total = Listing.from_query(request.query_params), row["chunks"], _chunks(row)
+    row = _find_upload(request)
+    page, done, total = Listing.from_query(request.query_params), row["chunks"], _chunk_count(row)
     first = (page.page - 1) * page.page_limit + 1
     shown = [
         {
@@ -268,17 +269,17 @@ async def retrieve(request: Request) -> Response:
         }
         for index in range(first, min(first + page.page_limit, total + 1))
     ]
-    answer = {
+    response = {
         "upload_id": row["id"], "status": row["status"], "uploaded_chunks": shown,
         "chunks_completed": len(done), "chunks_failed": 0, "chunks_pending": total - len(done),
-        "total_size": row["total_size"], "uploaded_size": sum(_length(row, int(index)) for index in done),
+        "total_size": row["total_size"], "uploaded_size": sum(_part_bytes(row, int(index)) for index in done),
         "created_at": row["created_at"], "updated_at": row["updated_at"],
         "page_info": {
             "limit_per_page": page.page_limit, "page": page.page, "total_page": -(-total // page.page_limit),
             "total_results": total,
         },
     }  # fmt: skip
-    return JSONResponse(answer)
+    return JSONResponse(response)
 
 
 routes = [

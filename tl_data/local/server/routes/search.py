@@ -1,4 +1,4 @@
-"""/search and /search/{page_token}."""
+"""/search, and /search/{page_token} for further pages."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ from tl_data.local.storage.database import Row, Where, now
 if TYPE_CHECKING:
     from tl_data.local.search.query import Hit
 
-WAYS = ("lexical", "semantic")
+TRANSCRIPTION_OPTIONS = ("lexical", "semantic")
 THRESHOLDS = ("high", "medium", "low", "none")
-IGNORED = ("threshold", "sort_option", "adjust_confidence_level")  # since hits carry a rank alone
-LONE = (
+#: Parameters that are ignored without `ranked_parameters`: hits then have a rank instead of a score.
+IGNORED = ("threshold", "sort_option", "adjust_confidence_level")
+TRANSCRIPTION_OPTIONS_ERROR = (
     "The following parameters are invalid: transcription_options. transcription_options can only be used "
     "when search_options contains 'transcription'"
 )
 MAX_IMAGES = 10
 MAX_IMAGE_BYTES = 32 << 20
-OLD_IMAGE_BYTES = 5 << 20
+OLD_MAX_IMAGE_BYTES = 5 << 20  # for indexes with Marengo 2.7
+#: A page token: the id of the search, and the number of the page.
 TOKEN = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})-(\d{1,9})")
 
 
@@ -62,20 +64,24 @@ async def create(request: Request) -> Response:
         threshold = form.choice("threshold", THRESHOLDS, "low")
         adjust = form.number("adjust_confidence_level", 0.0, 1.0)
         with_metadata = form.flag("include_user_metadata", False)
-        ways = form.choices("transcription_options", WAYS)
-        if ways and "transcription" not in options and not engine.profile.lone_transcription_options:
-            raise APIProblem(400, "parameter_invalid", LONE)
+        transcription_options = form.choices("transcription_options", TRANSCRIPTION_OPTIONS)
+        if (
+            transcription_options
+            and "transcription" not in options
+            and not engine.profile.lone_transcription_options
+        ):
+            raise APIProblem(400, "parameter_invalid", TRANSCRIPTION_OPTIONS_ERROR)
         conditions, ids = read_filter(form.text("filter") or "{}")
-        index = _index(engine, form, options)
-        text = _text(form, index["models"])
-        people = find_entities(engine, text) if text else []
-        if people:
+        index = _find_index(engine, form, options)
+        text = _read_text(form, index["models"])
+        entities = find_entities(engine, text) if text else []
+        if entities:
             text = remove_mentions(text or "")
-        images = await _images(
-            engine, form, index["models"], options, ways, text or (" " if people else None)
+        images = await _read_images(
+            engine, form, index["models"], options, transcription_options, text or (" " if entities else None)
         )
-        images += [picture for entity in people for picture in await read_pictures(engine, entity)]
-    pool, pool_ids = _pool(engine, index["id"], conditions, ids)
+        images += [picture for entity in entities for picture in await read_pictures(engine, entity)]
+    pool, pool_ids = _search_pool(engine, index["id"], conditions, ids)
     hits: list[tuple[Hit, str]] = []
     profile = engine.profile
     if profile.ranks_all:
@@ -86,7 +92,8 @@ async def create(request: Request) -> Response:
         try:
             hits = await engine.stages.search(
                 index["id"], text=text, images=images, options=options, operator=operator,
-                threshold=threshold, adjust=0.5 if adjust is None else adjust, ways=ways or WAYS,
+                threshold=threshold, adjust=0.5 if adjust is None else adjust,
+                ways=transcription_options or TRANSCRIPTION_OPTIONS,
                 video_ids=pool_ids if conditions or ids else None, all_clips=profile.ranks_all,
             )  # fmt: skip
         except ValueError as error:
@@ -97,7 +104,7 @@ async def create(request: Request) -> Response:
             "start": hit.start_sec,
             "end": hit.end_sec,
             "video_id": hit.video_id,
-            # The contract knows three classes; what is weaker than low only shows with threshold `none`.
+            # The API has three classes. Hits below `low`, with the threshold `none`, are also `low`.
             "confidence": hit.confidence if hit.confidence != "none" else "low",
             "rank": hit.rank,
             "thumbnail": keyframe,
@@ -106,21 +113,22 @@ async def create(request: Request) -> Response:
         for hit, keyframe in hits
         if hit.video_id in pool_ids
     ]
-    found: list[dict[str, Any]] = _grouped(items, sort) if group_by == "video" else items
+    results: list[dict[str, Any]] = _group_by_video(items, sort) if group_by == "video" else items
     row: Row = {
         "id": uuid.uuid4().hex if profile.plain_tokens else str(uuid.uuid4()), "created_at": now(),
         "expires_at": now(engine.config.page_token_seconds),
-        "index_id": index["id"], "pool": pool, "items": found,
+        "index_id": index["id"], "pool": pool, "items": results,
         "request": {"page_limit": page_limit, "metadata": with_metadata, "grouped": group_by == "video"},
     }  # fmt: skip
-    if len(found) > page_limit:
+    if len(results) > page_limit:
         engine.store.add("searches", row)
     engine.store.increment("searches")
     engine.bill.charge("search")
-    return JSONResponse(_page(engine, request, row, 0, with_metadata))
+    return JSONResponse(_page_to_json(engine, request, row, 0, with_metadata))
 
 
-def _index(engine: Engine, form: Form, options: list[str]) -> Row:
+def _find_index(engine: Engine, form: Form, options: list[str]) -> Row:
+    """Return the index of a search. It must support all search options."""
     index = engine.index(form.required("index_id"))
     if not models.searches(index["models"]):
         raise models.no_search()
@@ -141,7 +149,8 @@ def _is_old(index_models: list[dict[str, Any]]) -> bool:
     return any(model["model_name"] in models.OLD_MARENGO for model in index_models)
 
 
-def _text(form: Form, index_models: list[dict[str, Any]]) -> str | None:
+def _read_text(form: Form, index_models: list[dict[str, Any]]) -> str | None:
+    """Read the query text; None if the query has only images."""
     text = form.text("query_text")
     if text is None:
         return None
@@ -155,12 +164,12 @@ def _text(form: Form, index_models: list[dict[str, Any]]) -> str | None:
     return text
 
 
-async def _images(
+async def _read_images(
     engine: Engine,
     form: Form,
     index_models: list[dict[str, Any]],
     options: list[str],
-    ways: list[str],
+    transcription_options: list[str],
     text: str | None,
 ) -> list[bytes]:
     urls = [url for url in form.texts("query_media_url") if url.strip()]
@@ -175,63 +184,69 @@ async def _images(
         raise not_provided("query_media_type")
     form.choice("query_media_type", ("image",), "image")
     name, old = ("query_media_url" if urls else "query_media_file"), _is_old(index_models)
-    if len(urls) + len(uploads) > (1 if old else MAX_IMAGES):
-        most = 1 if old else MAX_IMAGES
-        raise invalid(name, f"There may be at most {most} of them. You sent {len(urls) + len(uploads)}.")
+    max_images = 1 if old else MAX_IMAGES
+    if len(urls) + len(uploads) > max_images:
+        raise invalid(name, f"At most {max_images} images are allowed. You sent {len(urls) + len(uploads)}.")
     if "visual" not in options:
-        raise _combination(", ".join(options), "an image query, which needs visual")
+        raise _combination_error(", ".join(options), "an image query, which needs visual")
     if text is not None and old:
-        raise _combination("query_text", "an image query on an index with Marengo 2.7")
-    if ways and "transcription" not in options:
-        raise _combination("transcription_options", "an image query without transcription in search_options")
+        raise _combination_error("query_text", "an image query on an index with Marengo 2.7")
+    if transcription_options and "transcription" not in options:
+        raise _combination_error(
+            "transcription_options", "an image query without transcription in search_options"
+        )
     images: list[bytes] = []
     sources: list[Upload | str] = [*uploads, *urls]
     for source in sources:
-        sent = source if isinstance(source, str) else source.filename
+        shown_source = source if isinstance(source, str) else source.filename
         try:
             data = await load_image(engine, source) if isinstance(source, str) else source.path.read_bytes()
-            check_image(data, 64 if old else 128, OLD_IMAGE_BYTES if old else MAX_IMAGE_BYTES)
+            check_image(data, 64 if old else 128, OLD_MAX_IMAGE_BYTES if old else MAX_IMAGE_BYTES)
         except MediaProblem as problem:
-            raise invalid(name, problem.message, sent) from None
+            raise invalid(name, problem.message, shown_source) from None
         images.append(data)
     return images
 
 
-def _combination(option: str, other: str) -> APIProblem:
+def _combination_error(option: str, other: str) -> APIProblem:
     text = f"Search option {option} is not supported with {other}."
     return APIProblem(400, "search_option_combination_not_supported", text)
 
 
-def _pool(
+def _search_pool(
     engine: Engine, index_id: str, conditions: list[Where], ids: list[str] | None
 ) -> tuple[dict[str, Any], frozenset[str]]:
-    """The videos that are searched: all that are ready, or those that pass the filter."""
-    here = Where("index_id", "=", index_id)
+    """The videos to search: all videos of the index, or those that match the filter.
+
+    Returns the pool as the API shows it, and the ids of its videos.
+    """
+    in_index = Where("index_id", "=", index_id)
     if ids:
-        known = {
-            row["id"] for row in engine.store.rows("videos", [here, Where("id", "in", ids)], columns=["id"])
+        known_ids = {
+            row["id"]
+            for row in engine.store.rows("videos", [in_index, Where("id", "in", ids)], columns=["id"])
         }
-        if strange := [video_id for video_id in ids if video_id not in known]:
-            text = f"The following videos are not in index {index_id}: {', '.join(strange)}."
+        if unknown_ids := [video_id for video_id in ids if video_id not in known_ids]:
+            text = f"The following videos are not in index {index_id}: {', '.join(unknown_ids)}."
             raise APIProblem(400, "search_video_not_in_same_index", text)
         conditions = [*conditions, Where("id", "in", ids)]
-    rows = engine.store.rows("videos", [here, *conditions], columns=["id", "duration"])
+    rows = engine.store.rows("videos", [in_index, *conditions], columns=["id", "duration"])
     total = round(sum(row["duration"] for row in rows))
     pool = {"total_count": len(rows), "total_duration": total, "index_id": index_id}
     return pool, frozenset(row["id"] for row in rows)
 
 
-def _grouped(items: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
+def _group_by_video(items: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for item in items:
         groups.setdefault(item["video_id"], []).append(item)
-    found = [{"id": video_id, "clips": clips} for video_id, clips in groups.items()]
+    videos = [{"id": video_id, "clips": clips} for video_id, clips in groups.items()]
     if sort == "clip_count":
-        found.sort(key=lambda group: -len(group["clips"]))
-    return found
+        videos.sort(key=lambda video: -len(video["clips"]))
+    return videos
 
 
-async def page(request: Request) -> Response:
+async def retrieve_page(request: Request) -> Response:
     """GET /search/{page_token}"""
     engine, token = engine_of(request), request.path_params["page_token"]
     match = TOKEN.fullmatch(token)
@@ -241,16 +256,18 @@ async def page(request: Request) -> Response:
     number, limit = int(match[2]), row["request"]["page_limit"]
     if number * limit >= len(row["items"]):
         raise token_expired(token)
-    wanted = request.query_params.get("include_user_metadata")
-    with_metadata = parse_flag("include_user_metadata", wanted) if wanted else row["request"]["metadata"]
-    shown = {item.get("id") or item["video_id"] for item in row["items"]}
-    here = [Where("index_id", "=", row["index_id"])]
-    if not shown <= {video["id"] for video in engine.store.rows("videos", here, columns=["id"])}:
+    flag = request.query_params.get("include_user_metadata")
+    with_metadata = parse_flag("include_user_metadata", flag) if flag else row["request"]["metadata"]
+    hit_ids = {item.get("id") or item["video_id"] for item in row["items"]}
+    in_index = [Where("index_id", "=", row["index_id"])]
+    if not hit_ids <= {video["id"] for video in engine.store.rows("videos", in_index, columns=["id"])}:
         raise token_expired(token)
-    return JSONResponse(_page(engine, request, row, number, with_metadata))
+    return JSONResponse(_page_to_json(engine, request, row, number, with_metadata))
 
 
-def _page(engine: Engine, request: Request, row: Row, number: int, with_metadata: bool) -> dict[str, Any]:
+def _page_to_json(
+    engine: Engine, request: Request, row: Row, number: int, with_metadata: bool
+) -> dict[str, Any]:
     limit, items = row["request"]["page_limit"], row["items"]
     info: dict[str, Any] = {
         "limit_per_page": limit,
@@ -265,15 +282,15 @@ def _page(engine: Engine, request: Request, row: Row, number: int, with_metadata
         info["next_page_token"] = f"{row['id']}-{number + 1}"
     if number > 0:
         info["prev_page_token"] = f"{row['id']}-{number - 1}"
-    here = items[number * limit : (number + 1) * limit]
+    page_items = items[number * limit : (number + 1) * limit]
     return {
         "search_pool": row["pool"],
-        "data": _shown(engine, request, row, here, with_metadata),
+        "data": _items_to_json(engine, request, row, page_items, with_metadata),
         "page_info": info,
     }
 
 
-def _shown(
+def _items_to_json(
     engine: Engine, request: Request, row: Row, items: list[dict[str, Any]], with_metadata: bool
 ) -> list[dict[str, Any]]:
     index = engine.store.get("indexes", row["index_id"])
@@ -284,9 +301,9 @@ def _shown(
         for video in engine.store.rows("videos", [Where("id", "in", ids)], columns=["id", "user_metadata"])
     }
 
-    def clip(item: dict[str, Any]) -> dict[str, Any]:
+    def clip_to_json(item: dict[str, Any]) -> dict[str, Any]:
         keyframe = item["thumbnail"]
-        more: dict[str, Any] = {
+        optional: dict[str, Any] = {
             "thumbnail_url": engine.signed_urls.url_for(
                 str(request.base_url), item["video_id"], "frames", keyframe
             )
@@ -296,24 +313,26 @@ def _shown(
             "user_metadata": metadata.get(item["video_id"], {}) if with_metadata else None,
         }
         if not engine.profile.scores:
-            kept = {"rank": item["rank"], "video_id": item["video_id"]}
-            kept |= {name: to_single_precision(item[name]) for name in ("start", "end")}
-            return kept | ({"user_metadata": more["user_metadata"]} if with_metadata else {})
-        kept = {name: value for name, value in item.items() if name not in ("thumbnail", "transcription")}
-        return kept | {name: value for name, value in more.items() if value is not None}
+            fields = {"rank": item["rank"], "video_id": item["video_id"]}
+            fields |= {name: to_single_precision(item[name]) for name in ("start", "end")}
+            return fields | ({"user_metadata": optional["user_metadata"]} if with_metadata else {})
+        fields = {name: value for name, value in item.items() if name not in ("thumbnail", "transcription")}
+        return fields | {name: value for name, value in optional.items() if value is not None}
 
     if row["request"]["grouped"]:
-        return [{"id": item["id"], "clips": [clip(inner) for inner in item["clips"]]} for item in items]
-    return [clip(item) for item in items]
+        return [
+            {"id": item["id"], "clips": [clip_to_json(inner) for inner in item["clips"]]} for item in items
+        ]
+    return [clip_to_json(item) for item in items]
 
 
 def to_single_precision(value: float) -> float | int:
-    """A number in single precision, whole ones as integers: 12.9 becomes 12.899999618530273."""
+    """Round to single precision: 12.9 becomes 12.899999618530273. A whole number becomes an integer."""
     near: float = struct.unpack("f", struct.pack("f", value))[0]
     return int(near) if near.is_integer() else near
 
 
 routes = [
     Route("/search", create, methods=["POST"]),
-    Route("/search/{page_token}", page, methods=["GET"]),
+    Route("/search/{page_token}", retrieve_page, methods=["GET"]),
 ]

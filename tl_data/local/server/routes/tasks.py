@@ -23,35 +23,37 @@ from tl_data.local.tasks.download import check_url
 from tl_data.local.tasks.queue import UNFINISHED
 
 STATUSES = ("ready", "uploading", *UNFINISHED, "failed")
-SPEED = 0.5  # a guess of the working time over the length of the video, for estimated_time
+INDEXING_TIME_RATIO = 0.5  # estimated seconds of indexing per second of video, for `estimated_time`
 
 
 def task_to_json(engine: Engine, row: Row) -> dict[str, Any]:
-    """A task as a listing shows it."""
+    """The JSON of an indexing task."""
     profile = engine.profile
-    shown = {"_id": row["id"], "index_id": row["index_id"], "video_id": row["video_id"]}
-    shown |= task_state_to_json(engine, row)
-    shown["status"] = dict(profile.task_states).get(row["status"], row["status"])
+    fields = {"_id": row["id"], "index_id": row["index_id"], "video_id": row["video_id"]}
+    fields |= task_state_to_json(engine, row)
+    fields["status"] = dict(profile.task_states).get(row["status"], row["status"])
     if names := profile.task_metadata:
-        facts = shown["system_metadata"]
-        shown["system_metadata"] = {name: facts[name] for name in names if name in facts}
+        metadata = fields["system_metadata"]
+        fields["system_metadata"] = {name: metadata[name] for name in names if name in metadata}
     if row["status"] in UNFINISHED and profile.own_fields:
-        shown["estimated_time"] = stamp(time.time() + max(5.0, SPEED * (row["duration"] or 60.0)))
-    return shown
+        fields["estimated_time"] = stamp(
+            time.time() + max(5.0, INDEXING_TIME_RATIO * (row["duration"] or 60.0))
+        )
+    return fields
 
 
 def task_state_to_json(engine: Engine, row: Row) -> dict[str, Any]:
-    """The state of a task. Its `error` is a field of the engine alone."""
-    shown = {name: row[name] for name in ("status", "created_at", "updated_at")}
-    shown["system_metadata"] = system_metadata(row)
-    return shown | ({"error": row["error"]} if row["error"] and engine.profile.own_fields else {})
+    """The JSON of the state of a task. Only the engine has its `error`, the service does not."""
+    fields = {name: row[name] for name in ("status", "created_at", "updated_at")}
+    fields["system_metadata"] = system_metadata(row)
+    return fields | ({"error": row["error"]} if row["error"] and engine.profile.own_fields else {})
 
 
 def read_source(engine: Engine, form: Form, name: str = "video") -> tuple[str | None, Upload | None]:
-    """The URL or the file of a request; the URL takes precedence.
+    """Read the URL or the file of a request. The URL takes precedence.
 
     Raises:
-        APIProblem: both are missing, the file is empty, or the URL is invalid.
+        APIProblem: both are absent, the file is empty, or the URL is invalid.
     """
     url, upload = form.text(f"{name}_url"), form.upload(f"{name}_file")
     if url is not None and url.strip():
@@ -79,7 +81,11 @@ async def add_task(
     import_id: str | None = None,
     asset_id: str | None = None,
 ) -> Row:
-    """Queue a new indexing task; an uploaded file is moved before the task exists."""
+    """Create an indexing task and queue it. An uploaded file is moved before the task is stored.
+
+    Args:
+        outcome: the outcome that a fault injects.
+    """
     at, task_id = now(), new_id()
     row: Row = {
         "id": task_id, "index_id": index_id, "status": "validating",
@@ -125,8 +131,8 @@ async def list_tasks(request: Request) -> Response:
     engine, query = engine_of(request), request.query_params
     refuse_old_names(engine.profile, query, TASK_LIST)
     listing = Listing.from_query(query)
-    if wanted := query.get("index_id"):
-        check_id("index_id", wanted)
+    if index_id := query.get("index_id"):
+        check_id("index_id", index_id)
     listing.filter_texts(
         query, {"index_id": "index_id", "filename": "filename", "_id": "id", "video_id": "video_id"}
     )
@@ -136,22 +142,22 @@ async def list_tasks(request: Request) -> Response:
     if any(status not in STATUSES for status in states):
         raise one_of("status", STATUSES, states)
     if states:
-        shown = dict(engine.profile.task_states)
-        own = [status for status in STATUSES if shown.get(status, status) in states]
-        listing.where.append(Where("status", "in", own))
+        shown_statuses = dict(engine.profile.task_states)
+        statuses = [status for status in STATUSES if shown_statuses.get(status, status) in states]
+        listing.where.append(Where("status", "in", statuses))
     return JSONResponse(listing.fetch_page(engine.store, "tasks", lambda row: task_to_json(engine, row)))
 
 
 async def count_by_status(request: Request) -> Response:
-    """GET /tasks/status?index_id=: the number of tasks of an index by state."""
+    """GET /tasks/status?index_id=: the number of tasks of an index for each status."""
     engine = engine_of(request)
     index_id = request.query_params.get("index_id")
     if not index_id:
         raise not_provided("index_id")
     engine.index(index_id)
-    here = Where("index_id", "=", index_id)
+    in_index = Where("index_id", "=", index_id)
     counts = {
-        status: int(engine.store.total("tasks", [here, Where("status", "=", status)]))
+        status: int(engine.store.total("tasks", [in_index, Where("status", "=", status)]))
         for status in (*UNFINISHED, "ready", "failed")
     }
     return JSONResponse({"index_id": index_id, **counts, "total_result": sum(counts.values())})
@@ -160,15 +166,15 @@ async def count_by_status(request: Request) -> Response:
 async def retrieve(request: Request) -> Response:
     """GET /tasks/{task_id}"""
     engine, row = engine_of(request), find_task(request, "tasks")
-    answer = task_to_json(engine, row)
+    response = task_to_json(engine, row)
     video = engine.store.get("videos", row["video_id"]) if row["status"] == "ready" else None
     if video and (hls := await hls_to_json(engine, request, video)):
-        answer["hls"] = hls
-    return JSONResponse(answer)
+        response["hls"] = hls
+    return JSONResponse(response)
 
 
 async def delete(request: Request) -> Response:
-    """DELETE /tasks/{task_id}: only of a failed task, or of a ready one whose video is deleted."""
+    """DELETE /tasks/{task_id}: the task must be failed, or ready with its video deleted."""
     engine, row = engine_of(request), find_task(request, "tasks")
     if row["status"] == "ready" and engine.store.get("videos", row["video_id"]):
         raise APIProblem(

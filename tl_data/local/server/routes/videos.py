@@ -32,9 +32,9 @@ from tl_data.local.tasks.reindex import model_mismatch
 
 NUMBERS = ("duration", "fps", "width", "height", "size")
 TIMES = ("created_at", "updated_at")
-THUMBNAIL = "thumbnail.jpg"  # written with the keyframes: the best of them, small
+THUMBNAIL = "thumbnail.jpg"  # file name of a small copy of the best keyframe
 
-#: Players run in pages of any origin; some ask first whether they may read a part of a file.
+#: Players run in pages of any origin. Some send an OPTIONS request before they read a range of a file.
 CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
@@ -45,15 +45,15 @@ CORS = {
 
 
 def system_metadata(row: Row) -> dict[str, Any]:
-    """The known facts of the container."""
+    """The known metadata of the file of a video."""
     names = ("filename", "duration", "fps", "width", "height", "size", "video_title")
     return {name: row[name] for name in names if row.get(name) is not None}
 
 
 def video_to_json(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
-    """A video as a listing shows it."""
+    """The JSON of a video as listings contain it."""
     profile, metadata = engine.profile, row["user_metadata"] or {}
-    shown = {
+    fields = {
         "_id": row["id"],
         "created_at": row["created_at"],
         "updated_at": row["updated_at"],
@@ -63,37 +63,39 @@ def video_to_json(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
     }
     if profile.plain_video_times:
         changed = row["updated_at"] if row["updated_at"] != row["indexed_at"] else None
-        shown |= {"created_at": f"{row['created_at'][:19]}Z", "updated_at": changed}
+        fields |= {"created_at": f"{row['created_at'][:19]}Z", "updated_at": changed}
     if profile.asset_of_video:
         tasks = engine.store.rows("tasks", [Where("video_id", "=", row["id"])], limit=1)
-        shown["asset_id"] = (tasks[0]["asset_id"] if tasks else None) or row["id"]
+        fields["asset_id"] = (tasks[0]["asset_id"] if tasks else None) or row["id"]
     if row["hls_status"]:
-        shown["hls"] = _hls(engine, request, row, [THUMBNAIL])
-    return shown
+        fields["hls"] = _stream_to_json(engine, request, row, [THUMBNAIL])
+    return fields
 
 
 async def hls_to_json(engine: Engine, request: Request, row: Row) -> dict[str, Any] | None:
-    """The stream of a video with its thumbnails; None if it was not requested.
+    """The JSON of the stream of a video and its thumbnails; None if the task did not request a stream.
 
-    With the thumbnail addon there is one for each clip, in order; without it, one for the video.
+    With the thumbnail addon of the index, each clip has a thumbnail; without it, the video has one.
     """
     if not row["hls_status"]:
         return None
     index = engine.store.get("indexes", row["index_id"]) or {}
     names = [THUMBNAIL]
     if "thumbnail" in (index.get("addons") or ()):
-        with contextlib.suppress(KeyError):  # deleted at this moment
+        with contextlib.suppress(KeyError):  # the video was deleted meanwhile
             clips = (await engine.stages.evidence(row["id"])).clips
             names = [clip.keyframe or THUMBNAIL for clip in clips]
-    return _hls(engine, request, row, names)
+    return _stream_to_json(engine, request, row, names)
 
 
-def _hls(engine: Engine, request: Request, row: Row, names: list[str]) -> dict[str, Any]:
-    there = engine.config.folder(row["id"]) / "frames"
-    base, to = str(request.base_url), engine.signed_urls.url_for
+def _stream_to_json(engine: Engine, request: Request, row: Row, names: list[str]) -> dict[str, Any]:
+    frames = engine.config.folder(row["id"]) / "frames"
+    base_url, sign = str(request.base_url), engine.signed_urls.url_for
     return {
-        "video_url": to(base, row["id"], "hls", PLAYLIST),
-        "thumbnail_urls": [to(base, row["id"], "frames", name) for name in names if (there / name).is_file()],
+        "video_url": sign(base_url, row["id"], "hls", PLAYLIST),
+        "thumbnail_urls": [
+            sign(base_url, row["id"], "frames", name) for name in names if (frames / name).is_file()
+        ],
         "status": row["hls_status"],
         "updated_at": f"{row['hls_updated_at'][:-1]}000000Z"
         if engine.profile.nanoseconds
@@ -117,31 +119,35 @@ async def list_videos(request: Request) -> Response:
 
 
 def _metadata_filters(query: QueryParams) -> list[Where]:
-    """Every key that is not the list's own is a key of the user metadata."""
-    own = {*LISTING_PARAMETERS, *NUMBERS, *TIMES, "filename", "_id"}
-    found: list[Where] = []
+    """Read filters for user metadata: all query parameters that the listing itself does not have."""
+    other_parameters = {*LISTING_PARAMETERS, *NUMBERS, *TIMES, "filename", "_id"}
+    filters: list[Where] = []
     for key, value in query.multi_items():
         name = key.partition("[")[0]
-        if key in own or name in own:
+        if key in other_parameters or name in other_parameters:
             continue
         if key == "user_metadata":
-            found += _from_repr(value)
+            filters += _from_repr(value)
         else:
-            found.append(Where(key, "=", value, metadata=True, untyped=True))
-    if len(found) > MAX_KEYS:
-        raise invalid("user_metadata", f"At most {MAX_KEYS} keys can be filtered by; there are {len(found)}.")
-    return found
+            filters.append(Where(key, "=", value, metadata=True, untyped=True))
+    if len(filters) > MAX_KEYS:
+        raise invalid(
+            "user_metadata", f"At most {MAX_KEYS} keys can be filtered by; there are {len(filters)}."
+        )
+    return filters
 
 
 def _from_repr(text: str) -> list[Where]:
-    """A filter that one SDK sends as the repr of a Python dict."""
+    """Read the filters that one SDK sends as the repr of a Python dict."""
     try:
-        given = parse_repr(text)
+        metadata = parse_repr(text)
     except ValueError:
         raise invalid("user_metadata", "It must be an object of texts, numbers and booleans.", text) from None
-    if any("\ud800" <= letter <= "\udfff" for item in given.items() for part in item for letter in str(part)):
+    if any(
+        "\ud800" <= letter <= "\udfff" for item in metadata.items() for part in item for letter in str(part)
+    ):
         raise invalid("user_metadata", "It contains an unpaired surrogate.")
-    return [Where(key, "=", to_bindable(value), metadata=True) for key, value in given.items()]
+    return [Where(key, "=", to_bindable(value), metadata=True) for key, value in metadata.items()]
 
 
 async def retrieve(request: Request) -> Response:
@@ -152,37 +158,41 @@ async def retrieve(request: Request) -> Response:
 
 
 async def full_video(engine: Engine, request: Request, row: Row) -> dict[str, Any]:
-    """A video with everything that the query asks for."""
+    """The JSON of a video, with the embeddings and the transcription that the query requests."""
     query, index = request.query_params, engine.index(row["index_id"])
-    wanted = split_values(query.getlist("embedding_option"))
+    requested_options = split_values(query.getlist("embedding_option"))
     allowed = models.embedding_options(index["models"])
-    if any(models.same_option(option) not in map(models.same_option, allowed) for option in wanted):
-        raise one_of("embedding_option", allowed, wanted)
-    answer = video_to_json(engine, request, row)
+    if any(
+        models.same_option(option) not in map(models.same_option, allowed) for option in requested_options
+    ):
+        raise one_of("embedding_option", allowed, requested_options)
+    response = video_to_json(engine, request, row)
     if row["indexed_at"] is None:
-        return answer
+        return response
     if hls := await hls_to_json(engine, request, row):
-        answer["hls"] = hls
-    if wanted and row["looked_by"] != engine.config.tiers.search_model:
+        response["hls"] = hls
+    if requested_options and row["looked_by"] != engine.config.tiers.search_model:
         raise model_mismatch(row, engine.config.tiers)
-    if wanted:
-        segments = await engine.stages.segments(row["id"], list(dict.fromkeys(wanted)), ("clip", "video"))
+    if requested_options:
+        segments = await engine.stages.segments(
+            row["id"], list(dict.fromkeys(requested_options)), ("clip", "video")
+        )
         name = next(iter(models.searches(index["models"])))["model_name"]
-        answer["embedding"] = {
+        response["embedding"] = {
             "model_name": models.embedding_name(models.answered_as(name, engine.config.tiers)),
             "video_embedding": {"segments": resize_segments(name, segments)},
         }
         if engine.profile.own_fields:
-            answer["embedding"]["engine_model"] = engine.config.tiers.search_model
+            response["embedding"]["engine_model"] = engine.config.tiers.search_model
     if parse_flag("transcription", query.get("transcription") or "false") and (
         phrases := await engine.stages.transcription(row["id"])
     ):
-        answer["transcription"] = phrases
-    return answer
+        response["transcription"] = phrases
+    return response
 
 
 async def update(request: Request) -> Response:
-    """PUT and PATCH of one video: sets the given keys; null deletes a key."""
+    """PUT, PATCH /indexes/{index_id}/videos/{video_id}: sets the keys of the request. Null deletes a key."""
     engine = engine_of(request)
     row = engine.video(request.path_params["index_id"], request.path_params["video_id"])
     body = await read_json(request, engine.config.max_body_bytes)
@@ -192,18 +202,18 @@ async def update(request: Request) -> Response:
     if title is not None and not isinstance(title, str):
         raise invalid("video_title", "It must be a text.", title)
     check_metadata("user_metadata", changes)
-    fresh = merge_metadata(row["user_metadata"] or {}, changes)
-    if "task_id" in row:  # not ready yet: the video gets it from its task
-        engine.store.change("tasks", row["task_id"], user_metadata=fresh)
+    metadata = merge_metadata(row["user_metadata"] or {}, changes)
+    if "task_id" in row:  # the video is not ready yet, and gets the metadata from its task later
+        engine.store.change("tasks", row["task_id"], user_metadata=metadata)
         return Response(status_code=engine.updated_status)
-    engine.store.change("videos", row["id"], user_metadata=fresh, updated_at=now())
+    engine.store.change("videos", row["id"], user_metadata=metadata, updated_at=now())
     if title:
         engine.store.change("videos", row["id"], video_title=title)
     return Response(status_code=engine.updated_status)
 
 
 async def delete(request: Request) -> Response:
-    """DELETE of one video: its vectors and files go with it."""
+    """DELETE /indexes/{index_id}/videos/{video_id}: also deletes its vectors and files."""
     engine = engine_of(request)
     row = engine.video(request.path_params["index_id"], request.path_params["video_id"])
     if "task_id" in row:
@@ -223,12 +233,12 @@ async def remove_video(engine: Engine, row: Row) -> None:
 
 
 async def media(request: Request) -> Response:
-    """A thumbnail, a playlist or a segment, by an address that `Links` made."""
+    """GET a signed URL: a thumbnail, a playlist or a segment of a stream."""
     if request.method == "OPTIONS":
         return Response(status_code=204, headers=CORS)
-    engine, given = engine_of(request), request.path_params
-    video_id, folder, name = given["video_id"], given["folder"], given["name"]
-    if not engine.signed_urls.allows(given["ticket"], video_id, folder, name):
+    engine, path = engine_of(request), request.path_params
+    video_id, folder, name = path["video_id"], path["folder"], path["name"]
+    if not engine.signed_urls.allows(path["ticket"], video_id, folder, name):
         raise unknown_video()
     file = engine.config.folder(video_id) / folder / name
     kind = TYPES.get(file.suffix)
