@@ -343,18 +343,18 @@ class AnalyzeRequest:
             inline = await self._engine.inline_videos.writer_input(
                 self._body["given"], check=self._make_probe_check()
             )
-            whole, frames = inline.evidence, inline.frames
+            full_evidence, frames = inline.evidence, inline.frames
         else:
             video_id = check_id("video_id", self.text("video_id") or "")
-            whole = await self._indexed_evidence(video_id)
-            frames = await self._engine.stages.frames(video_id, whole)
-        seconds = whole.probe.duration_sec
+            full_evidence = await self._indexed_evidence(video_id)
+            frames = await self._engine.stages.frames(video_id, full_evidence)
+        seconds = full_evidence.probe.duration_sec
         try:
             self.check_length(round(seconds, 3))
         except MediaProblem as problem:
             raise APIProblem(400, problem.code, problem.message) from None
         stop = seconds if end is None else min(end, seconds)
-        evidence = within_window(whole, start, end)
+        evidence = within_window(full_evidence, start, end)
         if start is not None or end is not None:
             frames = tuple(frame for frame in frames if (start or 0.0) <= frame.time <= stop)
         self.duration = self.billed = seconds

@@ -124,10 +124,10 @@ class Engine:
             folder.mkdir(exist_ok=True)
         videos = self.config.home / "videos"
         videos.mkdir(exist_ok=True)
-        known = {row["video_id"] for row in self.store.rows("tasks", columns=["video_id"])}
-        known |= {row["id"] for row in self.store.rows("videos", columns=["id"])}
+        known_ids = {row["video_id"] for row in self.store.rows("tasks", columns=["video_id"])}
+        known_ids |= {row["id"] for row in self.store.rows("videos", columns=["id"])}
         for path in videos.iterdir():
-            if path.name not in known:
+            if path.name not in known_ids:
                 shutil.rmtree(path, ignore_errors=True)
 
     def form(

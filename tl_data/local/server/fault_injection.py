@@ -173,7 +173,7 @@ async def _send_response(send: Send, status: int, headers: list[Header], body: b
 
 def _replacement(fault: Fault) -> tuple[int, list[Header], bytes]:
     """Status, headers and body of the response that replaces the real one."""
-    as_json: Header = (b"content-type", b"application/json; charset=UTF-8")
+    json_header: Header = (b"content-type", b"application/json; charset=UTF-8")
     if fault.kind == "html":
         status = fault.status or 502
         return status, [(b"content-type", b"text/html")], ERROR_PAGE.format(status=status).encode()
@@ -181,14 +181,14 @@ def _replacement(fault: Fault) -> tuple[int, list[Header], bytes]:
         target = (fault.location or "https://example.com/").encode()
         return fault.status or 307, [(b"location", target)], b""
     if fault.kind == "too_many_requests":
-        return 429, *_too_many_requests(fault, as_json)
+        return 429, *_too_many_requests(fault, json_header)
     if fault.kind == "gone":
         text = "This endpoint is no longer available. Use /analyze instead."
-        return 410, [as_json], _error_body(fault, "endpoint_deprecated", text)
+        return 410, [json_header], _error_body(fault, "endpoint_deprecated", text)
     status = fault.status or 500
     return (
         status,
-        [as_json],
+        [json_header],
         _error_body(
             fault, "internal_server_error" if status >= 500 else "generic_error", "An injected fault."
         ),
@@ -199,7 +199,7 @@ def _error_body(fault: Fault, code: str, message: str) -> bytes:
     return json.dumps({"code": fault.code or code, "message": fault.message or message}).encode()
 
 
-def _too_many_requests(fault: Fault, as_json: Header) -> tuple[list[Header], bytes]:
+def _too_many_requests(fault: Fault, json_header: Header) -> tuple[list[Header], bytes]:
     wait = 1.0 if fault.seconds is None else fault.seconds
     retry_time = datetime.fromtimestamp(time.time() + wait, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     body = _error_body(
@@ -210,7 +210,7 @@ def _too_many_requests(fault: Fault, as_json: Header) -> tuple[list[Header], byt
     if fault.shape == "empty":
         return [], b""
     if fault.shape == "retry_after":
-        return [as_json, (b"retry-after", f"{wait:g}".encode())], body
+        return [json_header, (b"retry-after", f"{wait:g}".encode())], body
     if fault.shape == "reset":
         reset = str(int(time.time() + wait) + 1).encode()
         limits = [
@@ -218,8 +218,8 @@ def _too_many_requests(fault: Fault, as_json: Header) -> tuple[list[Header], byt
             (b"x-ratelimit-remaining", b"0"),
             (b"x-ratelimit-reset", reset),
         ]
-        return [as_json, *limits], body
-    return [as_json], body
+        return [json_header, *limits], body
+    return [json_header], body
 
 
 def _with_stream_error(fault: Fault, headers: list[Header], body: bytes) -> bytes:

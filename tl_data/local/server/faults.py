@@ -158,8 +158,11 @@ class Faults:
 
     def as_dict(self) -> dict[str, Any]:
         """The rules and how often each was applied, for a JSON response."""
-        shown = [{k: v for k, v in asdict(fault).items() if v is not None} for fault in self._faults]
-        return {"seed": self._seed, "fault": shown}
+        rules = [
+            {name: value for name, value in asdict(fault).items() if value is not None}
+            for fault in self._faults
+        ]
+        return {"seed": self._seed, "fault": rules}
 
     def select(self, method: str, path: str, template: str) -> list[Fault]:
         """Choose the faults for a request: any number of latencies, and at most one fault of another kind."""

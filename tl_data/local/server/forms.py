@@ -140,7 +140,7 @@ class Reader:
             self._remaining_text_bytes -= size  # discarded bytes count, too, so that every body is limited
             if self._remaining_text_bytes < 0:
                 raise invalid(self._name, "It is too long.")
-            if self._text is not None and self._keeps(size):
+            if self._text is not None and self._should_keep(size):
                 self._text += data[start:end]
             return
         self._upload.size += size
@@ -154,7 +154,7 @@ class Reader:
         self._hash.update(data[start:end])
         self._file.write(data[start:end])
 
-    def _keeps(self, size: int) -> bool:
+    def _should_keep(self, size: int) -> bool:
         """Whether to keep more of this text. The rest of a large file part is discarded."""
         if not self._as_file:
             return True
@@ -233,7 +233,7 @@ class Form:
         value = self.text(name)
         return None if value is None or value == "" else parse_number(name, value, low, high)
 
-    def whole(self, name: str, default: int, low: int, high: int) -> int:
+    def whole_number(self, name: str, default: int, low: int, high: int) -> int:
         """A whole number from `low` to `high`; the default if the field is absent."""
         value = self.text(name)
         return default if value is None or value == "" else parse_whole_number(name, value, low, high)

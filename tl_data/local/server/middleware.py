@@ -199,8 +199,8 @@ class Guard:
         if not key:  # the engine starts without a key on loopback only
             check_sender(scope)
             return
-        sent = dict[Any, bytes](scope["headers"]).get(b"x-api-key", b"")
-        if not hmac.compare_digest(sent, key.encode()):
+        sent_key = dict[Any, bytes](scope["headers"]).get(b"x-api-key", b"")
+        if not hmac.compare_digest(sent_key, key.encode()):
             raise key_invalid()
 
 

@@ -1,8 +1,8 @@
 """The JSON schema dialect of Pegasus: the extra type `timestamp`, and the unsupported keywords.
 
 The text generators (built in, or a language model) accept plain JSON schema only. So a schema is lowered
-before generation: each timestamp becomes a number of seconds. The timestamps of the answer are then converted
-to the requested formats.
+before generation: each timestamp becomes a number of seconds. The timestamps in the generated text are then
+converted to the requested formats.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNSUPPORTED = (
     "patternProperties", "minProperties", "maxProperties", "multipleOf",
 )  # fmt: skip
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-#: Where a timestamp may stand: $.a, $.a[], $.a[].b, $[].a
+#: Paths where a timestamp is allowed: $.a, $.a[], $.a[].b, $[].a
 TIMESTAMP_PATHS = re.compile(r"\$(?:\[\])?\.[^.\[\]]+(?:\[\])?|\$\.[^.\[\]]+\[\]\.[^.\[\]]+")
 FORMAT_KEY = "x-form"  # key that holds the output format of a timestamp in a lowered schema
 
@@ -50,7 +50,8 @@ def _check(schema: Any, path: str) -> None:
     if kind == "timestamp":
         if not TIMESTAMP_PATHS.fullmatch(path):
             text = (
-                f"{path}: a timestamp must be a top-level property, or one of objects in a top-level array."
+                f"{path}: a timestamp must be a top-level property, or a property of the objects in a "
+                "top-level array."
             )
             raise invalid("response_format", text)
         if schema.get("format") not in TIMESTAMP_FORMATS:
@@ -121,7 +122,7 @@ def has_timestamp_formats(schema: Any) -> bool:
 
 
 def format_timestamps(text: str, schema: Schema) -> str:
-    """Convert the timestamps of an answer to the requested formats. Incomplete JSON is returned unchanged."""
+    """Convert the timestamps of a generated text to the requested formats. Incomplete JSON is unchanged."""
     if not has_timestamp_formats(schema):
         return text
     try:

@@ -109,37 +109,39 @@ def _invalid_format(text: str, value: object = None) -> Exception:
     return invalid("response_format", text) if value is None else invalid("response_format", text, value)
 
 
-def _read_definition(given: Any, limits: TextModel) -> Definition:
-    if not isinstance(given, dict):
-        raise _invalid_format("Each of segment_definitions must be an object.", given)
+def _read_definition(definition: Any, limits: TextModel) -> Definition:
+    if not isinstance(definition, dict):
+        raise _invalid_format("Each of segment_definitions must be an object.", definition)
     for name in ("id", "description"):
-        if not isinstance(given.get(name), str) or not given[name].strip():
-            raise _invalid_format(f"Each of segment_definitions needs a text as its {name}.", given)
-    pictures = references.read_references("media_sources", given.get("media_sources") or [], MAX_REFERENCES)
-    references.check_mentions("response_format", given["description"], pictures, all_or_none=False)
-    fields = given.get("fields") or []
+        if not isinstance(definition.get(name), str) or not definition[name].strip():
+            raise _invalid_format(f"Each of segment_definitions needs a text as its {name}.", definition)
+    pictures = references.read_references(
+        "media_sources", definition.get("media_sources") or [], MAX_REFERENCES
+    )
+    references.check_mentions("response_format", definition["description"], pictures, all_or_none=False)
+    fields = definition.get("fields") or []
     if not isinstance(fields, list):
         raise _invalid_format("fields must be an array.", fields)
     for field in fields:
         _check_field(field, limits)
     if len({field["name"] for field in fields}) < len(fields):
-        raise _invalid_format(f"The names of the fields of {given['id']} must differ.")
+        raise _invalid_format(f"The names of the fields of {definition['id']} must differ.")
     return Definition(
-        given["id"],
-        given["description"],
+        definition["id"],
+        definition["description"],
         tuple(fields),
-        _read_ranges(given.get("time_ranges")),
+        _read_ranges(definition.get("time_ranges")),
         tuple(pictures),
     )
 
 
-def _read_ranges(given: Any) -> tuple[tuple[float, float], ...]:
-    if given is None:
+def _read_ranges(time_ranges: Any) -> tuple[tuple[float, float], ...]:
+    if time_ranges is None:
         return ()
-    if not isinstance(given, list) or not given:
-        raise _invalid_format("time_ranges must be an array that is not empty.", given)
+    if not isinstance(time_ranges, list) or not time_ranges:
+        raise _invalid_format("time_ranges must be an array that is not empty.", time_ranges)
     ranges: list[tuple[float, float]] = []
-    for item in given:
+    for item in time_ranges:
         times = [item.get(name) for name in ("start_time", "end_time")] if isinstance(item, dict) else []
         numbers = [t for t in times if isinstance(t, int | float) and not isinstance(t, bool)]
         if len(numbers) != 2 or numbers[0] < 0 or numbers[1] - numbers[0] < SHORTEST_SEC:
@@ -147,37 +149,37 @@ def _read_ranges(given: Any) -> tuple[tuple[float, float], ...]:
         ranges.append((float(numbers[0]), float(numbers[1])))
     ranges.sort()
     if any(later[0] < earlier[1] for earlier, later in pairwise(ranges)):
-        raise _invalid_format("time_ranges must not overlap.", given)
+        raise _invalid_format("time_ranges must not overlap.", time_ranges)
     return tuple(ranges)
 
 
-def _check_field(given: Any, limits: TextModel, *, inner: bool = False) -> None:
-    if not isinstance(given, dict):
-        raise _invalid_format("Each field must be an object.", given)
+def _check_field(field: Any, limits: TextModel, *, inner: bool = False) -> None:
+    if not isinstance(field, dict):
+        raise _invalid_format("Each field must be an object.", field)
     for name in ("name", "type", "description"):
-        if not isinstance(given.get(name), str) or not given[name]:
-            raise _invalid_format(f"Each field needs a text as its {name}.", given)
-    kind, name = given["type"], given["name"]
+        if not isinstance(field.get(name), str) or not field[name]:
+            raise _invalid_format(f"Each field needs a text as its {name}.", field)
+    kind, name = field["type"], field["name"]
     if kind not in (SCALARS if inner else TYPES):
         allowed = SCALARS if inner else TYPES
         raise _invalid_format(f"The type of the field {name} must be one of {', '.join(allowed)}.", kind)
     if name in RESERVED:
         raise _invalid_format(f"The name {name} is reserved.")
-    if (kind == "timestamp") != ("format" in given):
+    if (kind == "timestamp") != ("format" in field):
         raise _invalid_format(
             f"A timestamp needs a format, and no other type has one. The field {name} is {kind}."
         )
-    if kind == "timestamp" and given["format"] not in TIMESTAMP_FORMATS:
+    if kind == "timestamp" and field["format"] not in TIMESTAMP_FORMATS:
         raise _invalid_format(
-            f"The format of {name} must be one of {', '.join(TIMESTAMP_FORMATS)}.", given["format"]
+            f"The format of {name} must be one of {', '.join(TIMESTAMP_FORMATS)}.", field["format"]
         )
-    if (choices := given.get("enum")) is not None:
+    if (choices := field.get("enum")) is not None:
         texts = isinstance(choices, list) and all(isinstance(text, str) for text in choices)
         if not texts or not 1 <= len(choices) <= MAX_ENUM or kind == "timestamp":
             raise _invalid_format(f"The enum of {name} must hold 1 to {MAX_ENUM} texts.", choices)
         if inner and kind != "string":
             raise _invalid_format(f"Only a string can have an enum, but {name} is {kind}.")
-    items = given.get("items")
+    items = field.get("items")
     if kind == "array" and (not isinstance(items, dict) or items.get("type") not in SCALARS):
         raise _invalid_format(f"The items of {name} need a type: {', '.join(SCALARS)}.", items)
     if kind == "time_array":
@@ -186,8 +188,8 @@ def _check_field(given: Any, limits: TextModel, *, inner: bool = False) -> None:
         inner_fields = items.get("fields") if isinstance(items, dict) else None
         if not isinstance(inner_fields, list) or not inner_fields or (items or {}).get("type") != "object":
             raise _invalid_format(f"The items of {name} must be of type object and have fields.", items)
-        for field in inner_fields:
-            _check_field(field, limits, inner=True)
+        for inner_field in inner_fields:
+            _check_field(inner_field, limits, inner=True)
     if kind not in ("array", "time_array") and items is not None:
         raise _invalid_format(f"Only arrays can have items, but {name} is {kind}.", items)
 
@@ -278,7 +280,7 @@ def _schema(fields: Sequence[Json]) -> Json:
 
 
 def _property(field: Json) -> Json:
-    """The JSON schema of one field."""
+    """The lowered JSON schema of one field."""
     kind, common = field["type"], {"description": field["description"]}
     if kind == "timestamp":
         return common | {"type": "number", FORMAT_KEY: field["format"]}

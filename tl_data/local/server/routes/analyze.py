@@ -88,11 +88,11 @@ async def _stream_pieces(
             if piece.text:
                 texts.append(piece.text)
                 yield _line({"event_type": "text_generation", "text": piece.text})
-    except APIProblem as problem:  # the status is already sent: report the error in the stream
+    except APIProblem as problem:  # the status has already been sent, so the stream reports the error
         yield _line({"event_type": "stream_error", "error": {"message": problem.message}})
         return
-    whole = replace(piece, text="".join(texts))
-    usage = _usage_to_json(engine, count_usage(engine, whole, prompt, analysis))
+    generated = replace(piece, text="".join(texts))
+    usage = _usage_to_json(engine, count_usage(engine, generated, prompt, analysis))
     end = {"generation_id": response_id, "usage": usage}
     yield _line({"event_type": "stream_end", "finish_reason": piece.reason or "stop", "metadata": end})
 

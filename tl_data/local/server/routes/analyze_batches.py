@@ -188,17 +188,17 @@ def refresh(engine: Engine, batch: Row) -> Row:
 
 
 def _batch_to_json(engine: Engine, batch: Row) -> dict[str, Any]:
-    shown = {
+    fields = {
         "batch_id": batch["id"], "analysis_mode": batch["mode"], "model_name": batch["model_name"],
         "total_items": batch["total_items"], "created_at": batch["created_at"],
         "expires_at": batch["expires_at"], "status": batch["status"],
     }  # fmt: skip
-    shown |= dict.fromkeys(COUNT_FIELDS.values(), 0)
+    fields |= dict.fromkeys(COUNT_FIELDS.values(), 0)
     for row in _items(engine, batch):
         if row["status"] in COUNT_FIELDS:
-            shown[COUNT_FIELDS[row["status"]]] += 1
+            fields[COUNT_FIELDS[row["status"]]] += 1
     times = ("completed_at", "canceled_at", "expired_at")
-    return shown | {name: batch[name] for name in times if batch.get(name)}
+    return fields | {name: batch[name] for name in times if batch.get(name)}
 
 
 async def list_batches(request: Request) -> Response:

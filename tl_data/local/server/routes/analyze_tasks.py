@@ -144,20 +144,20 @@ def _task_to_json(engine: Engine, row: Row, longest: int | None = None) -> dict[
         longest: highest number of characters of a prompt.
     """
     body, whole_seconds = row["body"], engine.profile.whole_seconds
-    shown: dict[str, Any] = {"task_id": row["id"], "custom_id": row["custom_id"]}
+    fields: dict[str, Any] = {"task_id": row["id"], "custom_id": row["custom_id"]}
     if row["batch_id"]:
-        shown["batch_id"] = row["batch_id"]
+        fields["batch_id"] = row["batch_id"]
     if source := _source_to_json(engine, row):
-        shown["video_source"] = source
-    shown |= {
+        fields["video_source"] = source
+    fields |= {
         "request_params": _params_to_json(engine, body, longest),
         "status": row["status"],
         "created_at": _format_time(row["created_at"], whole_seconds),
     }
     if row["completed_at"]:
-        shown["completed_at"] = _format_time(row["completed_at"], whole_seconds)
+        fields["completed_at"] = _format_time(row["completed_at"], whole_seconds)
     names = ("error",) if longest is not None else ("result", "error")
-    return shown | {name: row[name] for name in names if row[name]}
+    return fields | {name: row[name] for name in names if row[name]}
 
 
 def _format_time(text: str, whole_seconds: bool) -> str:
@@ -185,20 +185,20 @@ def _params_to_json(engine: Engine, body: dict[str, Any], longest: int | None) -
     """The parameters of the request. Under strict profiles, they include defaults."""
     analysis = AnalyzeRequest(engine, body, "task")
     mode = SEGMENTS if analysis.by_segments else "general"
-    shown: dict[str, Any] = {"analysis_mode": mode}
+    params: dict[str, Any] = {"analysis_mode": mode}
     if "prompt" in body:
-        shown["prompt"] = body["prompt"][:longest]
+        params["prompt"] = body["prompt"][:longest]
     if "prompt_v2" in body:
-        shown["prompt_v2"] = body["prompt_v2"] | {"input_text": body["prompt_v2"]["input_text"][:longest]}
+        params["prompt_v2"] = body["prompt_v2"] | {"input_text": body["prompt_v2"]["input_text"][:longest]}
     if form := body.get("response_format"):
-        shown["response_format"] = _response_format_to_json(form, longest)
+        params["response_format"] = _response_format_to_json(form, longest)
     if engine.profile.strict:
         limits = analysis.limits
-        shown["temperature"] = 0.2
-        shown["max_tokens"] = limits.default_tokens if mode == "general" else limits.default_segment_tokens
+        params["temperature"] = 0.2
+        params["max_tokens"] = limits.default_tokens if mode == "general" else limits.default_segment_tokens
         if mode == SEGMENTS:
-            shown["min_segment_duration"] = 2
-    return shown | {name: body[name] for name in ECHOED if name in body}
+            params["min_segment_duration"] = 2
+    return params | {name: body[name] for name in ECHOED if name in body}
 
 
 def _response_format_to_json(form: dict[str, Any], longest: int | None) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from tl_data.local.tasks.queue import UNFINISHED
 TRANSCRIPTION_PARTS = ("words", "sentences", "utterances")
 METHODS = ("direct", "url")
 KINDS = ("image", "video", "audio", "document")
-#: Longest wait for a new asset, under profiles whose response has the asset ready.
+#: Longest wait for a new asset to become ready, under profiles with `ready_at_once`.
 READY_TIMEOUT_SEC = 30.0
 STATUSES = (*UNFINISHED, "ready", "failed")
 NUMBERS = ("duration", "fps", "width", "height", "size")

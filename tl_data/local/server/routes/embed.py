@@ -1,4 +1,4 @@
-"""/embed: vectors of texts, images, sounds and short videos, in the response to the request."""
+"""/embed: vectors of texts, images, sounds and short videos, returned synchronously."""
 
 from __future__ import annotations
 

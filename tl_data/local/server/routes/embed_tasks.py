@@ -108,7 +108,7 @@ def _task_to_json(engine: Engine, row: Row) -> dict[str, Any]:
     }
     if row["duration"] is not None:
         metadata["duration"] = row["duration"]
-    shown = {
+    fields = {
         "_id": row["id"],
         "model_name": models.answered_as(row["model_name"], engine.config.tiers),
         "status": row["status"],
@@ -118,9 +118,9 @@ def _task_to_json(engine: Engine, row: Row) -> dict[str, Any]:
     }
     if row["error"]:
         if engine.profile.own_fields:
-            shown["error"] = row["error"]
-        shown["video_embedding"]["error_message"] = row["error"]["message"]
-    return shown
+            fields["error"] = row["error"]
+        fields["video_embedding"]["error_message"] = row["error"]["message"]
+    return fields
 
 
 def add_time_filters(listing: Listing, query: QueryParams, kept_seconds: float) -> None:

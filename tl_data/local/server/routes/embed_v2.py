@@ -109,8 +109,8 @@ def _check_marengo_35(body: Json) -> None:
             raise invalid(name, f"Only {MARENGO_35} supports it; the request names {body['model_name']}.")
     size = body.get("embedding_dimension")
     if size is not None:
-        whole = isinstance(size, int) and not isinstance(size, bool)
-        if not whole or not MIN_DIMENSION <= size <= MAX_DIMENSION:
+        is_whole = isinstance(size, int) and not isinstance(size, bool)
+        if not is_whole or not MIN_DIMENSION <= size <= MAX_DIMENSION:
             text = f"It must be a whole number between {MIN_DIMENSION} and {MAX_DIMENSION}."
             raise invalid("embedding_dimension", text, size)
     if body.get("embedding_uncertainty"):

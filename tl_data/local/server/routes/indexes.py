@@ -45,10 +45,10 @@ def index_to_json(engine: Engine, row: Row) -> dict[str, Any]:
 
 def _models_to_json(engine: Engine, row: Row, looked_by: str | None) -> list[dict[str, Any]]:
     """The JSON of the models of an index. `looked_by` is another model that has indexed some videos."""
-    shown = models.shown_models(row["models"], engine.config.tiers, looked_by)
+    shown_models = models.shown_models(row["models"], engine.config.tiers, looked_by)
     if engine.profile.own_fields:
-        return shown
-    return [{name: model[name] for name in ("model_name", "model_options")} for model in shown]
+        return shown_models
+    return [{name: model[name] for name in ("model_name", "model_options")} for model in shown_models]
 
 
 def _read_name(body: dict[str, Any]) -> str:

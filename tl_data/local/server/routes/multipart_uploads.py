@@ -261,7 +261,7 @@ async def retrieve(request: Request) -> Response:
     row = _find_upload(request)
     page, done, total = Listing.from_query(request.query_params), row["chunks"], _chunk_count(row)
     first = (page.page - 1) * page.page_limit + 1
-    shown = [
+    parts = [
         {
             "index": index,
             "status": "completed" if str(index) in done else "pending",
@@ -270,7 +270,7 @@ async def retrieve(request: Request) -> Response:
         for index in range(first, min(first + page.page_limit, total + 1))
     ]
     response = {
-        "upload_id": row["id"], "status": row["status"], "uploaded_chunks": shown,
+        "upload_id": row["id"], "status": row["status"], "uploaded_chunks": parts,
         "chunks_completed": len(done), "chunks_failed": 0, "chunks_pending": total - len(done),
         "total_size": row["total_size"], "uploaded_size": sum(_part_bytes(row, int(index)) for index in done),
         "created_at": row["created_at"], "updated_at": row["updated_at"],

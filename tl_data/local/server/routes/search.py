@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TRANSCRIPTION_OPTIONS = ("lexical", "semantic")
 THRESHOLDS = ("high", "medium", "low", "none")
-#: Parameters that are ignored without `ranked_parameters`: hits then have a rank instead of a score.
+#: Parameters that have no effect under profiles without `ranked_parameters`.
 IGNORED = ("threshold", "sort_option", "adjust_confidence_level")
 TRANSCRIPTION_OPTIONS_ERROR = (
     "The following parameters are invalid: transcription_options. transcription_options can only be used "
@@ -50,7 +50,7 @@ async def create(request: Request) -> Response:
         if missing:
             raise not_provided(*missing)
         options = list(dict.fromkeys(form.texts("search_options")))
-        page_limit = form.whole("page_limit", 10, engine.profile.least_page_limit, 50) or 10
+        page_limit = form.whole_number("page_limit", 10, engine.profile.least_page_limit, 50) or 10
         group_by = form.choice("group_by", ("clip", "video"), "clip")
         if not engine.profile.ranked_parameters:
             for name in IGNORED:
@@ -104,7 +104,7 @@ async def create(request: Request) -> Response:
             "start": hit.start_sec,
             "end": hit.end_sec,
             "video_id": hit.video_id,
-            # The API has three classes. Hits below `low`, with the threshold `none`, are also `low`.
+            # The API has three classes of confidence. Weaker hits, with the threshold `none`, are `low`.
             "confidence": hit.confidence if hit.confidence != "none" else "low",
             "rank": hit.rank,
             "thumbnail": keyframe,
