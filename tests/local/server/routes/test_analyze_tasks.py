@@ -76,7 +76,7 @@ def test_a_canceled_task_stays_canceled(api: API, indexed: IndexedVideos) -> Non
         ({}, "video_id parameter is required"),
         ({"video_id": NOWHERE, "prompt": " "}, "prompt parameter is invalid. It must not be blank"),
         ({"video_id": NOWHERE, "model_name": "gpt"}, "pegasus1.6, pegasus1. You sent 'gpt'"),
-        ({"video_id": NOWHERE, "analysis_mode": "time_based_metadata"}, "not used with the analysis mode"),
+        ({"video_id": NOWHERE, "analysis_mode": "time_based_metadata"}, "analysis mode"),
         ({"video_id": NOWHERE, "temperature": 7}, "between 0 and 1. You sent 7"),
         ({"video_id": NOWHERE, "start_time": "soon"}, "start_time parameter is invalid"),
     ],
