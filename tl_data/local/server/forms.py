@@ -26,7 +26,7 @@ from starlette.requests import Request
 from tl_data.local.errors import LONGEST, APIProblem, invalid, not_provided, one_of, shown, shown_name, sized
 
 MAX_PARTS = 2000
-#: A field that is no file of the route may still arrive as a file part, and is then read as a text.
+#: A text field may arrive as a file part. Its size is limited, because the part may be a large file.
 MAX_FILE_TEXT = 64 << 10  # bytes kept of one such part
 MAX_FILE_TEXTS = 1 << 20  # bytes kept of all such parts of a request together
 

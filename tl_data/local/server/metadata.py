@@ -146,7 +146,7 @@ def _is_number(value: Any) -> bool:
 
 
 def to_bindable(value: Any) -> Any:
-    """Convert large integers to floats, because SQLite integers end at 2**63. Other values stay."""
+    """Convert large integers to floats, because SQLite integers end at 2**63. Other values are unchanged."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_EXACT:
         try:
             return float(value)

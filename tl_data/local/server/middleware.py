@@ -182,7 +182,7 @@ class Guard:
         await self._app(scope, receive, with_limits)
 
     def _check_available(self, method: str, path: str) -> None:
-        """Refuse endpoints that the profile removed or never had, and those that are not implemented."""
+        """Reject endpoints that the profile has removed or never had, and those that are not implemented."""
         profile = self._engine.profile
         if path in profile.gone:
             raise deprecated_endpoint(path)
@@ -213,7 +213,7 @@ def _matches_prefix(path: str, pattern: str) -> bool:
 
 
 def check_sender(scope: Scope) -> None:
-    """Refuse a request from a web page of another origin, or with a Host header that is not loopback.
+    """Reject a request from a web page of another origin, or with a Host header that is not loopback.
 
     Browsers send Origin with every request that can change state. They send Sec-Fetch-Site with every request
     to a trustworthy URL, loopback included. Other clients send neither.

@@ -37,7 +37,7 @@ async def analyze(request: Request) -> Response:
         pieces = writer.stream(
             await analysis.writer_input(), await analysis.full_prompt(), analysis.generation_options()
         )
-        first = await anext(pieces)  # so that an error before the first piece still gets an HTTP status
+        first = await anext(pieces)  # an error before the first piece still gets an HTTP status
         return StreamingResponse(
             _stream_pieces(engine, analysis, response_id, first, pieces, prompt),
             media_type="application/x-ndjson",

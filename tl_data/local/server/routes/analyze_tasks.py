@@ -21,7 +21,7 @@ STATUSES = ("queued", "pending", "processing", "ready", "failed", "canceled")
 UNFINISHED = ("queued", "pending", "processing")
 CUSTOM_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 PROMPT_EXCERPT = 30  # characters of a prompt in a listing
-#: Members of a request that a task shows unchanged.
+#: Members of a request that the JSON of its task contains unchanged.
 ECHOED = (
     "temperature",
     "max_tokens",
@@ -33,7 +33,7 @@ ECHOED = (
 
 
 async def create(request: Request) -> Response:
-    """POST /analyze/tasks. The same Idempotency-Key returns the same task."""
+    """POST /analyze/tasks. A repeated Idempotency-Key returns the existing task."""
     engine = engine_of(request)
     analysis = await AnalyzeRequest.from_request(request, route="task")
     key = request.headers.get("idempotency-key") or None

@@ -155,7 +155,7 @@ async def retrieve(request: Request) -> Response:
 
 
 async def delete(request: Request) -> Response:
-    """DELETE /assets/{asset_id}: videos indexed from it are kept. Strict profiles then require `force`."""
+    """DELETE /assets/{asset_id}: keeps the videos indexed from it. Strict profiles then require `force`."""
     engine = engine_of(request)
     row = find_asset(engine, request.path_params["asset_id"])
     forced = parse_flag("force", request.query_params.get("force") or "false")
@@ -188,7 +188,7 @@ async def replace_metadata(request: Request) -> Response:
 
 
 async def _read_metadata(request: Request, engine: Engine) -> dict[str, Any]:
-    """The metadata of the request without empty values, which the service ignores."""
+    """Read and validate the metadata of the request, without empty values: the service ignores them."""
     body = await read_json(request, engine.config.max_body_bytes)
     if "user_metadata" not in body:
         raise not_provided("user_metadata")

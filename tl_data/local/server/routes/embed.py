@@ -74,7 +74,7 @@ async def create(request: Request) -> Response:
                 block["segments"] = resize_segments(name, block["segments"])
                 response[f"{kind}_embedding"] = block
             except MediaProblem as problem:
-                # The response reports a failed input beside others. A single failed input fails the request.
+                # If there are other inputs, the response reports the error of this one in its place.
                 if len(embedders) == 1:
                     raise _input_error(form, kind, problem) from None
                 response[f"{kind}_embedding"] = {"error_message": problem.message, "segments": []}

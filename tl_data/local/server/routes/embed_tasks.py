@@ -20,7 +20,7 @@ from tl_data.local.server.routes.tasks import read_source
 from tl_data.local.storage.database import Row, Where, new_id, now
 
 STATUSES = ("processing", "ready", "failed")
-LISTED_DAYS = 7  # age of the tasks in a listing, unless the request has another start
+LISTED_DAYS = 7  # maximum age of listed tasks, if the request has no `started_at`
 
 
 def new_task(
@@ -133,7 +133,7 @@ def add_time_filters(listing: Listing, query: QueryParams, kept_seconds: float) 
 
 
 async def list_tasks(request: Request) -> Response:
-    """GET /embed/tasks: the tasks of the last seven days, unless the request has another time."""
+    """GET /embed/tasks: the tasks of the last seven days, or since `started_at`."""
     engine, query = engine_of(request), request.query_params
     listing = Listing.from_query(query)
     add_time_filters(listing, query, engine.config.embed_task_seconds)

@@ -1,4 +1,4 @@
-"""/embed-v2 and /embed-v2/tasks: embeddings from JSON requests; media as URL, base64 or asset."""
+"""/embed-v2 and /embed-v2/tasks: embeddings from JSON requests; media come as a URL, base64 data or an asset."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class VectorRequest:
 async def _read(
     request: Request, inputs: tuple[str, ...], strict_inputs: tuple[str, ...]
 ) -> tuple[Json, str, Json]:
-    """The body, the type of its input, and the input itself.
+    """Read and validate a request. Returns the body, the type of its input, and the input itself.
 
     Args:
         inputs: the input types of the route.
@@ -103,7 +103,7 @@ async def _read(
 
 
 def _check_marengo_35(body: Json) -> None:
-    """Refuse options of Marengo 3.5 with other models, and options that are not implemented."""
+    """Reject options of Marengo 3.5 with other models, and options that are not implemented."""
     for name in ("embedding_dimension", "embedding_uncertainty"):
         if name in body and body["model_name"] != MARENGO_35:
             raise invalid(name, f"Only {MARENGO_35} supports it; the request names {body['model_name']}.")
@@ -210,7 +210,7 @@ async def create(request: Request) -> Response:
         raise APIProblem(400, "image_file_broken", f"Cannot read image file. {error}") from None
     if not parts:
         raise not_provided("input_text", "media_sources")
-    # Videos and sounds are charged by their seconds, where they are embedded.
+    # `_embed_segments` has charged videos and sounds, by their seconds.
     if not sources:
         engine.bill.charge("embed_text")
     elif any(media == "image" for media, _ in sources):
@@ -269,7 +269,7 @@ async def _embed_media(engine: Engine, media: str, source: Json, usage: Json) ->
 
 
 def _normalized_sum(parts: list[list[float]]) -> list[float]:
-    """The normalized sum of vector_request."""
+    """The normalized sum of vectors."""
     if len(parts) == 1:
         return parts[0]
     total = [sum(values) for values in zip(*parts, strict=True)]

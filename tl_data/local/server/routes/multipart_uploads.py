@@ -200,7 +200,7 @@ async def report(request: Request) -> Response:
 
 
 async def _verify_part(engine: Engine, row: Row, chunk: Json) -> int:
-    """Validate a reported part, and return its index. Its proof must be the ETag of the response."""
+    """Validate a reported part, and return its index. The proof must be the ETag of its upload."""
     index = _read_whole_number(chunk, "chunk_index", 1, _chunk_count(row))
     if str(index) in row["chunks"]:
         return index

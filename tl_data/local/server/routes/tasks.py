@@ -43,7 +43,7 @@ def task_to_json(engine: Engine, row: Row) -> dict[str, Any]:
 
 
 def task_state_to_json(engine: Engine, row: Row) -> dict[str, Any]:
-    """The JSON of the state of a task. Only the engine has its `error`, the service does not."""
+    """The JSON of the state of a task. Its `error` is an addition of the engine."""
     fields = {name: row[name] for name in ("status", "created_at", "updated_at")}
     fields["system_metadata"] = system_metadata(row)
     return fields | ({"error": row["error"]} if row["error"] and engine.profile.own_fields else {})
