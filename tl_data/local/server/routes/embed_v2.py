@@ -1,4 +1,4 @@
-"""/embed-v2 and /embed-v2/tasks: embeddings from JSON requests; media come as a URL, base64 data or an asset."""
+"""/embed-v2 and /embed-v2/tasks: embeddings from JSON requests with a URL, base64 data or an asset."""
 
 from __future__ import annotations
 
