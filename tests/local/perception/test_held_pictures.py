@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tl_data.local.perception.analyzer import analyze
-from tl_data.local.perception.decode import timed
+from tl_data.local.perception.decode import with_times
 from tl_data.local.perception.evidence import Evidence
 
 RED, BLUE = (215, 25, 30), (25, 60, 210)
@@ -105,4 +105,4 @@ def test_times_of_frames(given: list[float | None], expected: list[float]) -> No
         yield from (SimpleNamespace(time=time) for time in given)
 
     stream = SimpleNamespace(start_time=2 if given[0] == 3 else 0, time_base=Fraction(1))
-    assert [time for time, _ in timed(frames(), stream, 1.0, 60.0)] == expected
+    assert [time for time, _ in with_times(frames(), stream, 1.0, 60.0)] == expected

@@ -1,6 +1,6 @@
 """Analyses a video file: objects, people, on-screen text, speech and sound, with times and probabilities.
 
-`analyze(path)` is a pure function of the file and the installed weights: it needs no server and no index.
+The result of `analyze(path)` depends only on the file and the installed weights. It needs no server.
 """
 
 from __future__ import annotations

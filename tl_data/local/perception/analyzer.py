@@ -1,4 +1,4 @@
-"""Analyses a video in one pass over its frames and one over its sound; the result is `Evidence`."""
+"""Analyses a video in one pass over its frames and one pass over its sound; the result is `Evidence`."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ import numpy as np
 
 from tl_data.local.perception import decode, languages
 from tl_data.local.perception.audio import sound, speech
-from tl_data.local.perception.decode import Picture, notable
+from tl_data.local.perception.decode import Picture, tolerated_gap
 from tl_data.local.perception.evidence import Clip, Confidences, Evidence, ModelFailed, NotVideo, Probe, Span
 from tl_data.local.perception.vision import colors, descriptors, motion, objects, ocr, shots
 from tl_data.local.perception.vision.image_encoder import ImageEncoder, as_numbers
 
 T = TypeVar("T")
-Progress = Callable[[float], None]  # 0..1
+Progress = Callable[[float], None]  # called with the share that is done, 0..1
 THUMBNAIL = "thumbnail.jpg"
-_MEASURE_SECONDS = 0.25  # between frames whose colours, motion and text are measured
-_KEYFRAME_SECONDS = 1.0  # between candidates for the keyframe
+_MEASURE_SECONDS = 0.25  # interval at which colours, motion and text are measured
+_KEYFRAME_SECONDS = 1.0  # interval between candidates for the keyframe
 
 
 @dataclass(frozen=True)
 class Models:
-    """The models of an analysis. The default is the installed ones."""
+    """The models of an analysis. By default, the installed ones."""
 
     encoder: ImageEncoder | None = None  # an image-text encoder
     whisper: Path | None = None  # folder of a Whisper model
@@ -52,12 +52,14 @@ def analyze(
         path: A local video or sound file.
         folder: The folder for keyframes and `thumbnail.jpg`, created if missing. None writes no files.
         models: The models; None selects the installed ones.
-        on_progress: Called with the share done, 0 to 1, about once per second of video.
-        listen: Returns the analysis of the sound by another process. None analyses it here, after the frames.
+        on_progress: Called with the share that is done, 0 to 1, about once per second of video.
+        listen: Returns the analysis of the sound, made by another process. If it is None, this process
+            analyses the sound after the frames.
 
     Raises:
         NotVideo: The file cannot be read as video or sound.
-        ModelFailed: A configured model cannot be used. A model that is not installed is a note instead.
+        ModelFailed: A configured model cannot be used. A model that is not installed is mentioned in the
+            notes of the evidence instead.
     """
     models = models or Models()
     if folder is not None:
@@ -75,16 +77,16 @@ def analyze(
             reported = frame.time
             report(min(0.9, 0.9 * reported / facts.duration_sec))
     if facts.width:
-        much = notable(facts.duration_sec)
-        if facts.duration_sec - end > much:
+        tolerance = tolerated_gap(facts.duration_sec)
+        if facts.duration_sec - end > tolerance:
             notes.append(f"the pictures end at {end:.1f} s of {facts.duration_sec:.1f} s")
-        elif end - facts.duration_sec > much:
-            # Concatenated recordings: the header has the duration of the last one alone.
+        elif end - facts.duration_sec > tolerance:
+            # The header of concatenated recordings has the duration of the last recording only.
             notes.append(f"the header says {facts.duration_sec:.1f} s, but the pictures last {end:.1f} s")
             facts = replace(facts, duration_sec=end)
-        shown = analyzer.finish(end)
+        screen_text = analyzer.finish(end)
     else:
-        shown = ()
+        screen_text = ()
         notes.append("no picture")
     notes += analyzer.notes
     sound_result = (
@@ -99,7 +101,7 @@ def analyze(
         facts,
         tuple(clips),
         sound_result.speech,
-        shown,
+        screen_text,
         (*notes, *(sound_result.notes if facts.audio_codec else ())),
         sound_result.speech_model,
         models.encoder.name if models.encoder else "",
@@ -108,7 +110,7 @@ def analyze(
 
 
 def _object_models(models: Models, notes: list[str]) -> objects.ObjectModels | None:
-    """The object models; None with a note if their weights are missing or differ."""
+    """Load the object models. If their weights are missing or differ, add a note and return None."""
     if not models.see:
         return None
     try:
@@ -120,7 +122,7 @@ def _object_models(models: Models, notes: list[str]) -> objects.ObjectModels | N
 
 @dataclass
 class _Pending:
-    """The measurements since the end of the last clip."""
+    """The measurements since the end of the last clip, each with its time."""
 
     tones: list[tuple[float, colors.Tones]] = field(default_factory=list)
     steps: list[tuple[float, motion.Step]] = field(default_factory=list)
@@ -129,20 +131,20 @@ class _Pending:
 
     def take(self, start: float, end: float) -> _Pending:
         """Remove and return the measurements in [start, end)."""
-        tones, self.tones = _parted(self.tones, end)
-        steps, self.steps = _parted(self.steps, end)
-        pictures, self.pictures = _parted(self.pictures, end)
-        frames, self.frames = _parted(self.frames, end)
+        tones, self.tones = _split_at(self.tones, end)
+        steps, self.steps = _split_at(self.steps, end)
+        pictures, self.pictures = _split_at(self.pictures, end)
+        frames, self.frames = _split_at(self.frames, end)
         return _Pending(
-            _parted(tones, start)[1],
-            _parted(steps, start)[1],
-            _parted(pictures, start)[1],
-            _parted(frames, start)[1],
+            _split_at(tones, start)[1],
+            _split_at(steps, start)[1],
+            _split_at(pictures, start)[1],
+            _split_at(frames, start)[1],
         )
 
 
 class _FrameAnalyzer:
-    """Passes each frame to the stages and closes clips when their end is known."""
+    """Passes each frame to the stages, and completes a clip as soon as its end is known."""
 
     def __init__(
         self, folder: Path | None, encoder: ImageEncoder | None, object_models: objects.ObjectModels | None
@@ -152,7 +154,7 @@ class _FrameAnalyzer:
         self._cuts, self._stretches = shots.Cuts(), shots.Stretches()
         self._motion, self._reader = motion.Motion(), ocr.Reader()
         self._pending = _Pending()
-        self._undecided: deque[decode.DecodedFrame] = deque()  # frames that may still turn out to be cuts
+        self._undecided: deque[decode.DecodedFrame] = deque()  # frames at which a cut may still be found
         self._cut: float | None = None
         self._due_small = self._due_large = self._due_objects = 0.0
         self._best = -1.0
@@ -170,12 +172,13 @@ class _FrameAnalyzer:
             self._measure(self._undecided.popleft())
 
     def _begin(self, cut: float) -> None:
-        """Begin a shot. Its first frame is measured although the interval has not passed."""
+        """Begin a shot at a cut. The first frame is measured even if the interval has not passed."""
         self._close(self._stretches.cut(cut))
         self._cut = cut
         self._due_small = self._due_large = self._due_objects = cut
 
     def _measure(self, frame: decode.DecodedFrame) -> None:
+        """Pass a frame to the stages whose interval has passed."""
         if frame.time < self._due_small:
             return
         self._close(self._stretches.reach(frame.time))
@@ -197,20 +200,20 @@ class _FrameAnalyzer:
     def _recognise(self, object_models: objects.ObjectModels, frame: decode.DecodedFrame) -> None:
         try:
             result = object_models.detect(frame.time, frame.picture(decode.LARGE))
-        except (RuntimeError, ValueError, cv2.error):  # a model failed on one frame: the others are analysed
+        except (RuntimeError, ValueError, cv2.error):  # the model fails on this frame only
             self._failures += 1
             return
         self._pending.frames.append((frame.time, result))
 
     @property
     def notes(self) -> list[str]:
-        """What could not be analysed."""
+        """The failures of the object models, for the evidence."""
         if not self._failures:
             return []
         return [f"objects and people were not recognised in {self._failures} frames: a model failed on them"]
 
     def finish(self, end: float) -> tuple[Span, ...]:
-        """Close the last clip; returns the on-screen text."""
+        """Complete the last clip and return the on-screen text."""
         cut = self._cuts.finish()
         for frame in self._undecided:
             if cut is not None and frame.time >= cut:
@@ -219,27 +222,27 @@ class _FrameAnalyzer:
             self._measure(frame)
         self._undecided.clear()
         last = self.clips[-1] if self.clips else None
-        before = shots.Stretch(last.start_sec, last.end_sec, last.cut) if last else None
-        rest = self._stretches.finish(end, before)
-        if last and rest and rest[0].start == last.start_sec:
+        previous = shots.Stretch(last.start_sec, last.end_sec, last.cut) if last else None
+        remaining = self._stretches.finish(end, previous)
+        if last and remaining and remaining[0].start == last.start_sec:
             self.clips[-1] = replace(last, end_sec=round(end, 3))
         else:
-            self._close(rest)
+            self._close(remaining)
         return languages.with_languages(self._reader.finish(end))
 
     def _close(self, stretches: list[shots.Stretch]) -> None:
         for stretch in stretches:
-            self.clips.append(self._clip(stretch, self._pending.take(stretch.start, stretch.end)))
+            self.clips.append(self._make_clip(stretch, self._pending.take(stretch.start, stretch.end)))
 
-    def _clip(self, stretch: shots.Stretch, part: _Pending) -> Clip:
+    def _make_clip(self, stretch: shots.Stretch, part: _Pending) -> Clip:
         name = f"{len(self.clips):05d}.jpg"
         clip = Clip(round(stretch.start, 3), round(stretch.end, 3), name, cut=stretch.cut)
         tones = [tone for _, tone in part.tones]
         if tones:
-            named, regions = colors.summary(tones)
+            color_shares, regions = colors.summary(tones)
             clip = replace(
                 clip,
-                colors=named,
+                colors=color_shares,
                 regions=regions,
                 brightness=round(float(np.mean([tone.brightness for tone in tones])), 4),
                 contrast=round(float(np.mean([tone.contrast for tone in tones])), 4),
@@ -247,27 +250,32 @@ class _FrameAnalyzer:
         steps = [step for _, step in part.steps]
         amount, direction, camera = motion.summary(steps)
         clip = replace(clip, motion=amount, direction=direction, camera=camera)
-        moves, way, turns = motion.sureness(steps)
-        named_surely = colors.sureness(tones) if tones else None
-        clip = replace(clip, confidences=Confidences(named_surely, moves, way, turns))
+        motion_confidence, direction_confidence, camera_confidence = motion.sureness(steps)
+        color_confidence = colors.sureness(tones) if tones else None
+        clip = replace(
+            clip,
+            confidences=Confidences(
+                color_confidence, motion_confidence, direction_confidence, camera_confidence
+            ),
+        )
         if part.pictures:
             middle = (stretch.start + stretch.end) / 2
-            worth, picture = max(
+            score, picture = max(
                 (
-                    (_keyframe_score(picture, abs(at - middle) / (stretch.end - stretch.start)), picture)
-                    for at, picture in part.pictures
+                    (_keyframe_score(picture, abs(time - middle) / (stretch.end - stretch.start)), picture)
+                    for time, picture in part.pictures
                 ),
-                key=lambda choice: choice[0],
+                key=lambda candidate: candidate[0],
             )
             if self._folder is not None:
                 decode.write_jpeg(self._folder / name, picture)
-                if worth > self._best:
-                    self._best = worth
+                if score > self._best:
+                    self._best = score
                     decode.write_jpeg(self._folder / THUMBNAIL, _thumbnail(picture))
             clip = replace(clip, image_descriptor=descriptors.describe_image(picture))
             if self._encoder:
                 clip = replace(clip, encoder_vector=as_numbers(self._encoder.pictures([picture])[0]))
-        elif self.clips:  # no candidate in this clip: the one before is the nearest
+        elif self.clips:  # this clip has no candidate for a keyframe: use the previous clip's
             clip = replace(
                 clip,
                 keyframe=self.clips[-1].keyframe,
@@ -277,20 +285,23 @@ class _FrameAnalyzer:
         return objects.with_objects(clip, [frame for _, frame in part.frames])
 
 
-def _parted(items: list[tuple[float, T]], time: float) -> tuple[list[tuple[float, T]], list[tuple[float, T]]]:
+def _split_at(
+    items: list[tuple[float, T]], time: float
+) -> tuple[list[tuple[float, T]], list[tuple[float, T]]]:
+    """Split timed items into those before `time` and the others."""
     return [item for item in items if item[0] < time], [item for item in items if item[0] >= time]
 
 
-def _keyframe_score(picture: Picture, away: float) -> float:
-    """How well a picture represents its clip: sharp, with contrast, near the middle.
+def _keyframe_score(picture: Picture, distance: float) -> float:
+    """Rate how well a picture represents its clip: it should be sharp, have contrast and be near the middle.
 
     Args:
         away: distance from the middle of the clip, as a share of its length.
     """
     gray = cv2.cvtColor(cv2.resize(picture, (240, 135), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-    sharp = float(cv2.Laplacian(gray, cv2.CV_32F).std())
-    spread = float(gray.std())
-    return min(sharp, 30) / 30 + min(spread, 40) / 40 - away
+    sharpness = float(cv2.Laplacian(gray, cv2.CV_32F).std())
+    contrast = float(gray.std())
+    return min(sharpness, 30) / 30 + min(contrast, 40) / 40 - distance
 
 
 def _thumbnail(picture: Picture) -> Picture:
@@ -302,7 +313,7 @@ def _thumbnail(picture: Picture) -> Picture:
 
 
 def _sound_clips(seconds: int, facts: Probe) -> list[Clip]:
-    """Clips of a file without pictures, about six seconds each."""
+    """Divide a file without pictures into clips of about six seconds."""
     end = facts.duration_sec or float(seconds)
     count = max(1, round(end / shots.USUAL))
     edges = np.linspace(0, end, count + 1)
@@ -310,25 +321,29 @@ def _sound_clips(seconds: int, facts: Probe) -> list[Clip]:
 
 
 def with_sound(clip: Clip, sound_result: speech.SoundResult) -> Clip:
-    """A clip with the sound of its time."""
+    """Set the sound class, loudness and descriptor of a clip from the sound in its time range."""
     length = clip.end_sec - clip.start_sec
-    spoken = sum(
+    spoken_seconds = sum(
         max(0.0, min(span.end_sec, clip.end_sec) - max(span.start_sec, clip.start_sec))
         for span in sound_result.speech
     )
-    kind, loud, bands = sound.summary(sound_result.seconds, clip.start_sec, clip.end_sec, spoken / length)
-    sure = sound.sureness(sound_result.seconds, clip.start_sec, clip.end_sec, kind, spoken / length)
+    kind, loudness, bands = sound.summary(
+        sound_result.seconds, clip.start_sec, clip.end_sec, spoken_seconds / length
+    )
+    confidence = sound.sureness(
+        sound_result.seconds, clip.start_sec, clip.end_sec, kind, spoken_seconds / length
+    )
     return replace(
         clip,
         sound=kind,
-        loudness=loud,
+        loudness=loudness,
         sound_descriptor=descriptors.describe_sound(bands),
-        confidences=replace(clip.confidences, sound=sure),
+        confidences=replace(clip.confidences, sound=confidence),
     )
 
 
 def with_new_encoder(evidence: Evidence, folder: Path, encoder: ImageEncoder | None) -> Evidence:
-    """The evidence with the vectors of another encoder, or without any.
+    """Replace the encoder vectors of evidence by those of another encoder, or remove them.
 
     Args:
         folder: the folder of the keyframes.
@@ -348,10 +363,10 @@ def with_new_encoder(evidence: Evidence, folder: Path, encoder: ImageEncoder | N
 
 
 def with_new_speech(evidence: Evidence, sound_result: speech.SoundResult, speech_model: str) -> Evidence:
-    """The evidence with the speech and sound classes of another speech model.
+    """Replace the speech and the sound classes of evidence by those of another speech model.
 
     Raises:
-        NotVideo: the sound could not be analysed. The evidence keeps its former speech.
+        NotVideo: the sound could not be analysed. The evidence is unchanged.
     """
     if sound_result.notes:
         raise NotVideo("; ".join(sound_result.notes))

@@ -1,8 +1,8 @@
 """Traits and words of a clip.
 
-Traits are a closed vocabulary of measurements: colours, places, motion, camera, light, faces and people,
-sound, format. Each has a strength, which search adds up. Phrases of traits are part of the vectors and texts.
-Words on screen and in speech are open vocabulary.
+A trait is one of a fixed list of properties (`TRAITS`): colours, places, motion, camera, light, faces and
+people, sound, format. Each trait of a clip has a strength. Search adds the strengths up. Vectors and texts
+contain the traits as phrases. Words on screen and in speech can be any words.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TRAITS: tuple[str, ...] = (
 )  # fmt: skip
 TRAIT_NUMBER = {trait: number for number, trait in enumerate(TRAITS)}
 
-# Other names of the twelve colours.
+#: Other colour names -> one of the twelve colours.
 COLOR_NAMES = {
     "crimson": "red", "scarlet": "red", "maroon": "red", "ruby": "red", "burgundy": "red", "reddish": "red",
     "vermilion": "red", "amber": "orange", "tangerine": "orange", "golden": "yellow", "gold": "yellow",
@@ -46,21 +46,23 @@ COLOR_NAMES = {
     "beige": "brown", "chocolate": "brown", "grey": "gray", "silver": "gray", "grayish": "gray",
     "whitish": "white", "ivory": "white", "cream": "white", "jet": "black", "skin": "brown",
 }  # fmt: skip
+#: Other names of places -> one of `PLACES`.
 PLACE_NAMES = {"middle": "center", "centre": "center", "upper": "top", "lower": "bottom"}
 
-# Mean flow over the picture, in widths per second. An object that fills a twentieth of the picture and
-# crosses it in three seconds gives 0.015. Smaller motion is recognised by its direction.
+# Mean optical flow from which a clip counts as moving or fast, in picture widths per second. An object that
+# fills a twentieth of the picture and crosses it in three seconds gives 0.015. Smaller motion counts only if
+# it has a direction.
 MOVING = 0.015
 FAST = 0.08
-DARK, BRIGHT = 0.25, 0.65  # mean luma
-LOUD, QUIET = -16.0, -38.0  # dBFS
-LARGE_FACE = 0.35  # height of a face in a portrait, share of the picture's
-TALL = 0.35  # height of a person who is the subject of a picture
-MAIN_SHARE = 0.35  # of the picture, for "mostly green"
+DARK, BRIGHT = 0.25, 0.65  # largest mean luma of a dark clip, smallest of a bright one
+LOUD, QUIET = -16.0, -38.0  # smallest loudness of a loud clip, largest of a quiet one, in dBFS
+LARGE_FACE = 0.35  # height of a face in a portrait, as a share of the picture's height
+TALL = 0.35  # smallest height of a person who is the subject, as a share of the picture's height
+MAIN_SHARE = 0.35  # smallest share of the picture for "mostly green"
 
 
 def base_color(name: str) -> str | None:
-    """The base colour of a colour name: "dark blue" -> "blue"; None if it is no colour."""
+    """The base colour of a colour name: "dark blue" -> "blue"; None if the name has no colour."""
     for word in reversed(name.lower().replace("-", " ").split()):
         if word in COLORS:
             return word
@@ -70,13 +72,13 @@ def base_color(name: str) -> str | None:
 
 
 def places(place: str) -> list[str]:
-    """The places that a name covers: "top left" -> top, left."""
+    """The places that a name consists of: "top left" -> ["top", "left"]."""
     words = [PLACE_NAMES.get(word, word) for word in place.lower().replace("-", " ").split()]
     return [word for word in words if word in PLACES]
 
 
 def color_shares(clip: Clip) -> dict[str, float]:
-    """Share of the picture by base colour, largest first: shades of one colour add up."""
+    """The share of the picture by base colour, largest first. Shades of one colour are added up."""
     shares: dict[str, float] = {}
     for name, share in clip.colors:
         if color := base_color(name):
@@ -85,121 +87,125 @@ def color_shares(clip: Clip) -> dict[str, float]:
 
 
 def color_names(clip: Clip) -> dict[str, float]:
-    """As `color_shares`, by the common name of its largest shade: "beige" for a brown that is beige."""
-    named: dict[str, float] = {}
+    """As `color_shares`, but a shade that makes up most of its base colour gives the name: "beige"."""
+    shares: dict[str, float] = {}
     for color, share in color_shares(clip).items():
-        most, part = max(((n, s) for n, s in clip.colors if base_color(n) == color), key=lambda own: own[1])
-        word = most.split()[-1]
-        named[word if word not in COLORS and part > share / 2 else color] = share
-    return named
+        shade, shade_share = max(
+            ((n, s) for n, s in clip.colors if base_color(n) == color), key=lambda item: item[1]
+        )
+        word = shade.split()[-1]
+        shares[word if word not in COLORS and shade_share > share / 2 else color] = share
+    return shares
 
 
 def counts(clip: Clip) -> dict[str, int]:
     """The number of recognised objects by name."""
-    found: dict[str, int] = {}
+    counts_by_name: dict[str, int] = {}
     for name, _ in clip.objects:
-        found[name.lower()] = found.get(name.lower(), 0) + 1
-    return found
+        counts_by_name[name.lower()] = counts_by_name.get(name.lower(), 0) + 1
+    return counts_by_name
 
 
 def traits_of(clip: Clip, probe: Probe | None = None, has_text: bool = False) -> dict[str, float]:
     """The traits of a clip with their strengths, 0 to 1."""
-    found: dict[str, float] = {}
+    traits: dict[str, float] = {}
     if clip.keyframe or clip.colors:
-        _picture(clip, found)
+        _add_picture_traits(clip, traits)
         if has_text:
-            found["text"] = 1.0
+            traits["text"] = 1.0
         if probe and probe.width and probe.height:
-            found["portrait" if probe.height > probe.width else "landscape"] = 1.0
+            traits["portrait" if probe.height > probe.width else "landscape"] = 1.0
     if clip.sound in SOUNDS:
-        found[f"sound {clip.sound}"] = _surely(clip.confidences.sound)
+        traits[f"sound {clip.sound}"] = _strength(clip.confidences.sound)
         if clip.sound != "silence":
             if clip.loudness >= LOUD:
-                found["loud"] = 1.0
+                traits["loud"] = 1.0
             elif clip.loudness <= QUIET:
-                found["quiet"] = 1.0
-    return found
+                traits["quiet"] = 1.0
+    return traits
 
 
-def _surely(sure: float | None) -> float:
-    """The strength of a trait by its confidence. Uncertain traits stay, and rank lower."""
-    return 1.0 if sure is None else 0.8 + 0.2 * sure
+def _strength(confidence: float | None) -> float:
+    """The strength of a trait from its confidence. Uncertain traits are kept and rank lower."""
+    return 1.0 if confidence is None else 0.8 + 0.2 * confidence
 
 
 def moves(clip: Clip) -> bool:
-    """Whether an object moves, apart from the camera."""
+    """Whether an object moves, not only the camera."""
     return clip.direction is not None or (clip.motion >= MOVING and clip.camera in ("static", "shaky"))
 
 
-def _picture(clip: Clip, found: dict[str, float]) -> None:
+def _add_picture_traits(clip: Clip, traits: dict[str, float]) -> None:
+    """Add the traits of a clip's pictures to `traits`."""
     for number, (color, share) in enumerate(color_shares(clip).items()):
-        if share >= 0.005:  # a small object is as certain as a large one
-            found[color] = min(1.0, 0.6 + 1.6 * share)
+        if share >= 0.005:  # 0.5 %: small objects count
+            traits[color] = min(1.0, 0.6 + 1.6 * share)
         if share >= MAIN_SHARE and number == 0:
-            found[f"mostly {color}"] = min(1.0, 0.6 + 0.5 * share)
+            traits[f"mostly {color}"] = min(1.0, 0.6 + 0.5 * share)
     for place, name in clip.regions:
-        if there := base_color(name):
-            for spot in places(place):
-                found[f"{spot} {there}"] = 1.0
-            found.setdefault(there, 0.6)
+        if region_color := base_color(name):
+            for position in places(place):
+                traits[f"{position} {region_color}"] = 1.0
+            traits.setdefault(region_color, 0.6)
     if moves(clip):
-        found["moving"] = 1.0
+        traits["moving"] = 1.0
         if clip.direction in DIRECTIONS:
-            found[f"moves {clip.direction}"] = _surely(clip.confidences.direction)
-        found["fast" if clip.motion >= FAST else "slow"] = 1.0
+            traits[f"moves {clip.direction}"] = _strength(clip.confidences.direction)
+        traits["fast" if clip.motion >= FAST else "slow"] = 1.0
     elif clip.camera == "static":
-        found["still"] = 1.0
+        traits["still"] = 1.0
     if clip.camera in CAMERA:
-        found[f"camera {clip.camera}"] = _surely(clip.confidences.camera)
+        traits[f"camera {clip.camera}"] = _strength(clip.confidences.camera)
     if clip.brightness >= BRIGHT:
-        found["bright"] = 0.8 + 0.2 * (clip.brightness - BRIGHT) / (1 - BRIGHT)
+        traits["bright"] = 0.8 + 0.2 * (clip.brightness - BRIGHT) / (1 - BRIGHT)
     elif clip.brightness <= DARK:
-        found["dark"] = 0.8 + 0.2 * (DARK - clip.brightness) / DARK
+        traits["dark"] = 0.8 + 0.2 * (DARK - clip.brightness) / DARK
     if clip.cut:
-        found["cut"] = 1.0
+        traits["cut"] = 1.0
     for name, sure in clip.objects:
         if name in ("face", "person"):
-            found[name] = max(found.get(name, 0.0), min(1.0, 0.5 + 0.5 * sure))
-    if clip.face_height and "face" in found:  # a query for a face prefers large ones
-        found["face"] *= min(1.0, max(0.6, clip.face_height / LARGE_FACE))
+            traits[name] = max(traits.get(name, 0.0), min(1.0, 0.5 + 0.5 * sure))
+    if clip.face_height and "face" in traits:  # a query for a face ranks large faces first
+        traits["face"] *= min(1.0, max(0.6, clip.face_height / LARGE_FACE))
     number_of = counts(clip)
     if number_of.get("person") == 1 and any(
         thing.name == "person" and thing.box[3] > TALL for thing in clip.things
     ):
-        found["alone"] = 1.0
+        traits["alone"] = 1.0
     if number_of.get("face", 0) > 1 or number_of.get("faces"):
-        found["faces"] = found["people"] = 1.0
+        traits["faces"] = traits["people"] = 1.0
     if number_of.get("person", 0) > 1 or number_of.get("people"):
-        found["people"] = 1.0
+        traits["people"] = 1.0
 
 
 @dataclass(frozen=True)
 class Words:
-    """The words of a clip by kind of evidence; "" without evidence."""
+    """The words of a clip by kind of evidence. A field is "" if there is no such evidence."""
 
     seen: str  # colours, places, motion, camera, light, faces
     shown: str  # text on screen
-    heard: str  # kind of sound
+    heard: str  # class and level of the sound
     said: str  # speech
-    maybe: str  # other readings, a line each, a paragraph per span of text and speech; never quoted
-    named: str  # recognised objects by name
-    traits: tuple[tuple[str, float], ...]  # trait, strength 0..1
+    #: Alternative readings of text and speech: one per line, one paragraph per span. They are never quoted.
+    maybe: str
+    named: str  # names of recognised objects
+    traits: tuple[tuple[str, float], ...]  # (trait, strength 0..1)
 
 
 def words_of(clip: Clip, evidence: Evidence) -> Words:
     """All words of a clip."""
-    shown = screen_text_between(evidence, clip.start_sec, clip.end_sec)
-    said = speech_between(evidence, clip.start_sec, clip.end_sec)
-    traits = traits_of(clip, evidence.probe, bool(shown))
-    for kind, spans in (("text", shown), ("speech", said)):
-        traits |= {f"{kind} {name}": sure for name, sure in sure_languages(spans).items()}
-    maybe = "\n\n".join(map(_readings, (*shown, *said)))
+    screen_text = screen_text_between(evidence, clip.start_sec, clip.end_sec)
+    spoken = speech_between(evidence, clip.start_sec, clip.end_sec)
+    traits = traits_of(clip, evidence.probe, bool(screen_text))
+    for kind, spans in (("text", screen_text), ("speech", spoken)):
+        traits |= {f"{kind} {name}": confidence for name, confidence in sure_languages(spans).items()}
+    alternatives = "\n\n".join(map(_readings, (*screen_text, *spoken)))
     return Words(
         seen=visual_words(clip),
-        shown=joined(shown),
+        shown=joined(screen_text),
         heard=audio_words(clip),
-        said=joined(said),
-        maybe=maybe if maybe.strip() else "",
+        said=joined(spoken),
+        maybe=alternatives if alternatives.strip() else "",
         named=" ".join(dict.fromkeys([name for name, _ in clip.objects] + _names(clip))),
         traits=tuple(sorted(traits.items())),
     )
@@ -207,10 +213,11 @@ def words_of(clip: Clip, evidence: Evidence) -> Words:
 
 def _names(clip: Clip) -> list[str]:
     """The names of recognised objects."""
-    return [word for found in names_of(clip) for word in (found.name, found.kind) if word]
+    return [word for recognised in names_of(clip) for word in (recognised.name, recognised.kind) if word]
 
 
 def _readings(span: Span) -> str:
+    """The alternative readings of a span, one per line."""
     return "\n".join(filter(None, span.alternatives))
 
 
@@ -241,7 +248,7 @@ def color_words(clip: Clip) -> str:
 
 
 def region_words(clip: Clip) -> list[str]:
-    """Colours at places that differ from the main one: ["red on the left"]."""
+    """The colours of places whose colour differs from the main colour: ["red on the left"]."""
     shares = color_shares(clip)
     main = next(iter(shares), None)
     by_color: dict[str, list[str]] = {}
@@ -250,27 +257,31 @@ def region_words(clip: Clip) -> list[str]:
         if color and color != main:
             by_color.setdefault(color, []).append(place.lower())
     return [
-        f"{color} {_at(spots[0])}" if len(spots) == 1 else f"{color} {_at(listed(spots))}"
-        for color, spots in by_color.items()
+        f"{color} {_with_preposition(positions[0])}"
+        if len(positions) == 1
+        else f"{color} {_with_preposition(listed(positions))}"
+        for color, positions in by_color.items()
     ]
 
 
-def _at(place: str) -> str:
+def _with_preposition(place: str) -> str:
+    """A place with its preposition: "left" -> "on the left"."""
     return f"in the {place}" if place.startswith(("center", "middle", "centre")) else f"on the {place}"
 
 
 def object_words(clip: Clip) -> list[str]:
-    """People and objects with their number: ["2 people", "a dog"]; faces if there are no people."""
-    found = counts(clip)
+    """People and objects with their number: ["2 people", "a dog"]. Faces stand for missing people."""
+    numbers = counts(clip)
     people = people_in(clip)
-    words = [_number(people, "person")] if people else []
-    words += [_number(name.count, name.name) for name in names_of(clip)]
+    words = [_counted_name(people, "person")] if people else []
+    words += [_counted_name(name.count, name.name) for name in names_of(clip)]
     if not people:
-        words += [_number(count, name) for name, count in found.items() if name not in ("person",)]
+        words += [_counted_name(count, name) for name, count in numbers.items() if name not in ("person",)]
     return words
 
 
-def _number(count: int, name: str) -> str:
+def _counted_name(count: int, name: str) -> str:
+    """A number of things in words: "a dog", "2 people"."""
     if count == 1:
         return f"{'an' if name[0] in 'aeiou' else 'a'} {name}" if not name.endswith("s") else name
     return f"{count} {'people' if name == 'person' else name + 's'}"
@@ -300,7 +311,7 @@ def camera_words(camera: str) -> str:
 
 
 def audio_words(clip: Clip) -> str:
-    """The class of the sound: "music, loud"; "" if unknown."""
+    """Class and level of the sound: "music, loud"; "" if the class is unknown."""
     if clip.sound not in SOUNDS or (clip.sound == "silence" and clip.loudness <= -99.0):
         return ""
     words = "someone speaks" if clip.sound == "speech" else clip.sound
@@ -311,14 +322,14 @@ def audio_words(clip: Clip) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names as a list in words: "a, b and c"."""
+    """Names as an enumeration: "a, b and c"."""
     items = list(names)
     if len(items) < 2:
         return "".join(items)
     return f"{', '.join(items[:-1])} and {items[-1]}"
 
 
-# ---------------------------------------------------------------------------------- shown and spoken
+# ---------------------------------------------------------------------------- text on screen and speech
 
 
 def speech_between(evidence: Evidence, start: float, end: float) -> list[Span]:
@@ -332,16 +343,16 @@ def screen_text_between(evidence: Evidence, start: float, end: float) -> list[Sp
 
 
 def _between(spans: Iterable[Span], start: float, end: float) -> list[Span]:
-    """Spans that overlap the range by at least half a second, or a third of a short span."""
-    found = [
+    """The spans that overlap a range by half a second, or by a third of their length if that is less."""
+    overlapping = [
         span
         for span in spans
-        if span.start_sec < end  # the cheap test first: a long video has thousands of spans
+        if span.start_sec < end  # this cheap test comes first, because a long video has thousands of spans
         and span.end_sec > start
         and min(end, span.end_sec) - max(start, span.start_sec)
         >= min(0.5, max(0.02, (span.end_sec - span.start_sec) / 3))
     ]
-    return sorted(found, key=lambda span: (span.start_sec, span.end_sec))
+    return sorted(overlapping, key=lambda span: (span.start_sec, span.end_sec))
 
 
 def joined(spans: Iterable[Span]) -> str:

@@ -22,44 +22,58 @@ from tl_data.local.perception import hdr
 from tl_data.local.perception.evidence import NotVideo, Probe
 from tl_data.untrusted import CONTAINERS
 
-HOLD = 1.5  # a frame that lasts longer, in seconds, is repeated
-_MOST_BROKEN = 400  # packets without a picture after which a stream counts as unreadable
+HOLD = 1.5  # seconds; a frame that lasts longer is repeated
+#: Consecutive packets without a frame after which the rest of a stream is not decoded.
+_MAX_BARREN_PACKETS = 400
 
 
-def decoded(
-    container: Any, stream: Any, broken: list[int] | None = None, beside: Beside | None = None
+def decode_stream(
+    container: Any, stream: Any, damaged: list[int] | None = None, other_stream: StreamEnd | None = None
 ) -> Iterator[Any]:
-    """The frames of one stream. Damaged packets are skipped; a truncated file ends the stream."""
-    other = beside.stream if beside else None
-    packets, fruitless = container.demux([stream] if other is None else [stream, other]), 0
-    while fruitless < _MOST_BROKEN:
+    """Decode the frames of one stream. Damaged packets are skipped; a truncated file ends the stream.
+
+    Args:
+        damaged: receives the file position of each damaged packet.
+        other_stream: another stream of the container, whose end is recorded from the same packets.
+    """
+    other = other_stream.stream if other_stream else None
+    packets = container.demux([stream] if other is None else [stream, other])
+    barren = 0  # consecutive packets without a frame
+    while barren < _MAX_BARREN_PACKETS:
         try:
             packet = next(packets, None)
         except av.error.FFmpegError:
             return
         if packet is None:
             return
-        if beside and packet.stream is other:
-            beside.add(packet)
+        if other_stream and packet.stream is other:
+            other_stream.add(packet)
             continue
         try:
-            found = packet.decode()
+            frames = packet.decode()
         except av.error.FFmpegError:
-            found = []
-            if broken is not None:
-                broken.append(packet.pos or 0)
-        fruitless = 0 if found else fruitless + 1
-        yield from found
+            frames = []
+            if damaged is not None:
+                damaged.append(packet.pos or 0)
+        barren = 0 if frames else barren + 1
+        yield from frames
 
 
-def held(time: float, until: float) -> Iterator[float]:
-    """The times at which a frame that lasts from `time` to `until` is repeated, every second."""
+def repeat_times(time: float, until: float) -> Iterator[float]:
+    """Once per second, the time at which to repeat a frame that lasts from `time` to `until`."""
     if until - time > HOLD:
         yield from (time + second for second in range(1, ceil(until - time - 0.25)))
 
 
-def timed(frames: Iterator[Any], stream: Any, step: float, duration: float) -> Iterator[tuple[float, Any]]:
-    """Frames with their times in seconds, which start at 0 and do not decrease."""
+def with_times(
+    frames: Iterator[Any], stream: Any, step: float, duration: float
+) -> Iterator[tuple[float, Any]]:
+    """Pair frames with their times in seconds, which start at 0 and do not decrease.
+
+    Args:
+        step: the usual time between two frames in seconds.
+        duration: the duration of the file in seconds.
+    """
     start: float | None = None
     time = -step
     following = next(frames, None)
@@ -68,14 +82,17 @@ def timed(frames: Iterator[Any], stream: Any, step: float, duration: float) -> I
         if start is None:
             first, start = frame.time or 0.0, origin(stream)
             start = start if start is not None and 0 <= first - start <= 10 else first
-        at = frame.time - start if frame.time is not None else time + step
-        # A jump back is a wrong timestamp. So is a jump far ahead, unless the file is as long and continues
-        # there: then the picture did not change. A wrong timestamp is replaced by the usual step.
-        far = at - time > 10 + 2 * step
-        goes_on = following is None or following.time is None or following.time - start >= at
-        if not (at >= time or time < 0 <= at) or (far and not (at <= duration + 1 and goes_on)):
-            at = time + step
-        time = at
+        frame_time = frame.time - start if frame.time is not None else time + step
+        # A jump back is a wrong timestamp: the frame then follows after the usual step. So is a jump far
+        # ahead, unless the file is that long and the next frame is later still. In that case the picture
+        # did not change for a while.
+        far_ahead = frame_time - time > 10 + 2 * step
+        continues_later = following is None or following.time is None or following.time - start >= frame_time
+        if not (frame_time >= time or time < 0 <= frame_time) or (
+            far_ahead and not (frame_time <= duration + 1 and continues_later)
+        ):
+            frame_time = time + step
+        time = frame_time
         yield time, frame
 
 
@@ -84,8 +101,8 @@ def origin(stream: Any) -> float | None:
     return None if stream.start_time is None else float(stream.start_time * stream.time_base)
 
 
-class Beside:
-    """Tracks the end of a stream that is not decoded, in seconds; 0 without one."""
+class StreamEnd:
+    """Records the end, in seconds, of a stream that is not decoded; 0 if there is no such stream."""
 
     def __init__(self, stream: Any, begin: float | None) -> None:
         self.stream, self._begin, self.end = stream, begin or 0.0, 0.0
@@ -97,8 +114,8 @@ class Beside:
             self.end = max(self.end, end)
 
 
-def notable(seconds: float) -> float:
-    """The largest difference between duration and end of the pictures that gets no note, in seconds."""
+def tolerated_gap(seconds: float) -> float:
+    """The largest difference in seconds between duration and end of the pictures that needs no note."""
     return max(2.0, 0.1 * seconds)
 
 
@@ -125,13 +142,14 @@ _MAX_PIXELS = 16_384 * 16_384  # larger pictures are not decoded
 
 
 class DecodedFrame:
-    """A frame: its time in seconds, a sparse sample for the detection of cuts, and pictures on demand.
+    """A frame: its time in seconds, sparse samples for the detection of cuts, and pictures on demand.
 
-    `trace` has luma and chroma, `tint` chroma alone.
+    `trace` contains samples of luma and chroma, `tint` those of chroma alone. `end` is the time until which
+    the frame lasts if no other frame follows.
     """
 
     def __init__(self, time: float, frame: Any, sizers: dict[int, _Sizer], end: float = 0.0) -> None:
-        self.time, self.end = time, max(time, end)  # `end` is valid if no frame follows
+        self.time, self.end = time, max(time, end)
         self.trace, self.tint = _trace(frame)
         self._frame, self._sizers = frame, sizers
 
@@ -152,18 +170,18 @@ def probe(path: Path) -> Probe:
     with _open(path) as container:
         picture, sound = _streams(container)
         if picture is None and sound is None:
-            raise NotVideo("The file holds neither video nor sound.")
+            raise NotVideo("The file contains neither video nor sound.")
         duration = _duration(container, picture, sound)
         audio_codec = sound.codec_context.name if sound is not None else None
         if picture is None:
-            if next(decoded(container, sound), None) is None:
+            if next(decode_stream(container, sound), None) is None:
                 raise NotVideo("No sound in the file can be decoded.")
-            return Probe(duration or _walk(path), 0, 0, 0.0, size, None, audio_codec)
+            return Probe(duration or _duration_by_packets(path), 0, 0, 0.0, size, None, audio_codec)
         context = picture.codec_context
         width, height, codec = context.width, context.height, context.name
         rotation, aspect, fps = 0, _aspect(picture), float(picture.average_rate or 0)
         if width * height <= _MAX_PIXELS:
-            frame = next(decoded(container, picture), None)
+            frame = next(decode_stream(container, picture), None)
             if frame is None:
                 raise NotVideo("No picture in the file can be decoded.")
             width, height, rotation = frame.width, frame.height, _clockwise(frame)
@@ -171,7 +189,9 @@ def probe(path: Path) -> Probe:
     if rotation in (90, 270):
         width, height = height, width
     fps = fps if 0 < fps <= 1000 else 0.0
-    return Probe(duration or _walk(path), width, height, fps, size, codec, audio_codec, rotation)
+    return Probe(
+        duration or _duration_by_packets(path), width, height, fps, size, codec, audio_codec, rotation
+    )
 
 
 def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[DecodedFrame]:
@@ -189,28 +209,36 @@ def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[DecodedFrame]
             stream.codec_context.skip_frame = "NONREF"
         sizers = {side: _Sizer(side, _aspect(stream)) for side in (SMALL, LARGE)}
         step = 1 / facts.fps if facts.fps else 0.04
-        broken: list[int] = []
-        beside = Beside(sounds, origin(stream))
-        shown, time, due = None, 0.0, 0.0
-        for at, frame in timed(decoded(container, stream, broken, beside), stream, step, facts.duration_sec):
-            if at > END_SEC:
+        damaged: list[int] = []
+        sound_end = StreamEnd(sounds, origin(stream))
+        previous, time, due = None, 0.0, 0.0
+        for frame_time, frame in with_times(
+            decode_stream(container, stream, damaged, sound_end), stream, step, facts.duration_sec
+        ):
+            if frame_time > END_SEC:
                 notes.append(f"pictures after {END_SEC:g} s were not analysed")
                 yield DecodedFrame(END_SEC, frame, sizers)
                 return
-            if shown is not None:  # the frame lasts until this one
-                yield from (DecodedFrame(again, shown, sizers) for again in held(time, at))
-            shown, time = frame, at
+            if previous is not None:  # the previous frame lasts until this one
+                yield from (
+                    DecodedFrame(repeat_time, previous, sizers)
+                    for repeat_time in repeat_times(time, frame_time)
+                )
+            previous, time = frame, frame_time
             if time >= due:
                 due = time + 1 / _RATE
                 last = min(time + step, facts.duration_sec) if time < facts.duration_sec else time + step
                 yield DecodedFrame(time, frame, sizers, last)
-        if broken:
-            notes.append(f"{len(broken)} packets of the picture could not be decoded")
-        end = min(beside.end, facts.duration_sec)
-        if shown is not None and end > time + max(step, HOLD):  # the last frame lasts to the end of the sound
-            if end - time - step > notable(facts.duration_sec):
+        if damaged:
+            notes.append(f"{len(damaged)} packets of the picture could not be decoded")
+        end = min(sound_end.end, facts.duration_sec)
+        # The last frame lasts to the end of the sound.
+        if previous is not None and end > time + max(step, HOLD):
+            if end - time - step > tolerated_gap(facts.duration_sec):
                 notes.append(f"the pictures end at {time + step:.1f} s of {facts.duration_sec:.1f} s")
-            yield from (DecodedFrame(again, shown, sizers, end) for again in held(time, end))
+            yield from (
+                DecodedFrame(repeat_time, previous, sizers, end) for repeat_time in repeat_times(time, end)
+            )
 
 
 def sound(path: Path) -> Iterator[Samples]:
@@ -228,25 +256,25 @@ def sound(path: Path) -> Iterator[Samples]:
         elif stream.start_time is not None:
             offset = float(stream.start_time * stream.time_base)
         resampler: av.AudioResampler | None = None
-        shape: tuple[int, str, str] | None = None
+        previous_format: tuple[int, str, str] | None = None
         written = 0
-        for frame in decoded(container, stream):
-            here = (frame.sample_rate, frame.format.name, frame.layout.name)
-            if resampler is None or here != shape:  # some files change their layout
-                resampler, shape = av.AudioResampler("s16", "mono", SOUND_RATE), here
+        for frame in decode_stream(container, stream):
+            sample_format = (frame.sample_rate, frame.format.name, frame.layout.name)
+            if resampler is None or sample_format != previous_format:  # the format can change within a file
+                resampler, previous_format = av.AudioResampler("s16", "mono", SOUND_RATE), sample_format
             if frame.time is not None:
                 due = round((frame.time - offset) * SOUND_RATE)
                 if SOUND_RATE // 5 < due - written < 3600 * SOUND_RATE:
-                    hole = due - written
+                    missing = due - written
                     written = due
-                    while hole > 0:
-                        yield np.zeros(min(hole, SOUND_RATE), np.int16)
-                        hole -= SOUND_RATE
+                    while missing > 0:
+                        yield np.zeros(min(missing, SOUND_RATE), np.int16)
+                        missing -= SOUND_RATE
             frame.pts = None
             if written > END_SEC * SOUND_RATE:
                 return
-            for part in resampler.resample(frame):
-                block = part.to_ndarray()[0]
+            for resampled in resampler.resample(frame):
+                block = resampled.to_ndarray()[0]
                 written += block.size
                 yield block
 
@@ -273,10 +301,10 @@ class _Sizer:
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: Any) -> Picture:
-        shape = frame.width * self._aspect, float(frame.height)
-        scale = min(1.0, self._side / max(shape))
-        width, height = (max(2, round(side * scale)) for side in shape)
-        # The two fields of an interlaced frame have different times. A clean picture needs one of them alone.
+        size = frame.width * self._aspect, float(frame.height)
+        scale = min(1.0, self._side / max(size))
+        width, height = (max(2, round(side * scale)) for side in size)
+        # The two fields of an interlaced frame were recorded at different times. Only one of them is used.
         rows = frame.height if frame.interlaced_frame else height
         scaled: Any = self._reformatter.reformat(
             frame, width, rows, "rgb24", interpolation="AREA"
@@ -290,16 +318,16 @@ class _Sizer:
 
 
 def _trace(frame: Any) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
-    """Samples of a frame: luma at about 80 x 45 points and chroma at 20 x 12; and the chroma alone."""
+    """Sample a frame: luma at about 80 x 45 points with chroma at 20 x 12 points, and the chroma alone."""
     name = frame.format.name
     if name not in ("yuv420p", "yuvj420p"):
         frame = frame.reformat(80, 48, "yuv420p", interpolation="AREA")
     parts = []
     for index, (columns, rows) in enumerate(((80, 45), (20, 12), (20, 12))):
         plane = frame.planes[index]
-        across, along = max(1, plane.width // columns), max(1, plane.height // rows)
+        step_x, step_y = max(1, plane.width // columns), max(1, plane.height // rows)
         grid = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
-        parts.append(grid[along // 2 :: along, across // 2 :: across].ravel())
+        parts.append(grid[step_y // 2 :: step_y, step_x // 2 :: step_x].ravel())
     trace = np.concatenate(parts).astype(np.int16)
     return trace, trace[parts[0].size :]
 
@@ -324,12 +352,13 @@ def _streams(container: Any) -> tuple[Any, Any]:
 
 
 def _aspect(stream: Any) -> float:
-    """The aspect ratio of a pixel."""
+    """Width divided by height of a pixel."""
     aspect = float(stream.sample_aspect_ratio or 1)
     return aspect if 0.1 < aspect < 10 else 1.0
 
 
 def _clockwise(frame: Any) -> int:
+    """The rotation of a frame in degrees clockwise: 0, 90, 180 or 270."""
     return round(-(frame.rotation or 0) / 90) * 90 % 360
 
 
@@ -341,24 +370,24 @@ def _duration(container: Any, *streams: Any) -> float:
     if container.duration and container.duration > 0:
         length = float(container.duration / av.time_base)
         # Matroska stores the end time, not the duration.
-        late = (
+        start = (
             float((container.start_time or 0) / av.time_base) if "matroska" in container.format.name else 0.0
         )
-        return length - late if 0 < late < length else length
+        return length - start if 0 < start < length else length
     return max(lengths, default=0.0)
 
 
-def _walk(path: Path) -> float:
-    """The duration by the timestamps of all packets, in seconds, for files without one in the headers."""
+def _duration_by_packets(path: Path) -> float:
+    """The duration in seconds by the timestamps of all packets, for files whose headers have none."""
     first, last = None, 0.0
     with _open(path) as container:
         try:
             for packet in container.demux():
                 if packet.pts is None or packet.time_base is None:
                     continue
-                at = float(packet.pts * packet.time_base)
-                first = at if first is None else min(first, at)
-                last = max(last, at + float((packet.duration or 0) * packet.time_base))
-        except av.error.FFmpegError:  # a truncated file: up to here
+                time = float(packet.pts * packet.time_base)
+                first = time if first is None else min(first, time)
+                last = max(last, time + float((packet.duration or 0) * packet.time_base))
+        except av.error.FFmpegError:  # a truncated file ends at this packet
             pass
     return last - first if first is not None else 0.0

@@ -19,24 +19,26 @@ from typing import Any, BinaryIO
 
 import orjson
 
-_EXTRA_ADDRESS_SPACE = 6000  # megabytes over the memory limit: mapped files, arenas, stacks
+#: Megabytes of address space beyond the memory limit, for mapped files, allocator arenas and stacks.
+_EXTRA_ADDRESS_SPACE = 6000
 
 
 def main(megabytes: int, *, speech: bool) -> None:
-    """Serve requests until stdin ends. With `speech` this is the speech process of a worker."""
+    """Answer requests until stdin ends. `speech` selects the work of a worker's speech process."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    os.dup2(2, 1)  # what libraries print to stdout goes to stderr
     _limit_resources(megabytes)
     requests = _requests()
-    serve = _serve_sound if speech else _serve_video
+    process = _analyze_sound if speech else _process_video
     helper = None if speech else _SpeechProcess(megabytes)
     while True:
-        _answer(answers, requests.get(), serve, helper)
+        _process_request(answers, requests.get(), process, helper)
 
 
-def _answer(
-    answers: BinaryIO, request: dict[str, str], serve: Callable[..., Any], helper: _SpeechProcess | None
+def _process_request(
+    answers: BinaryIO, request: dict[str, str], process: Callable[..., Any], helper: _SpeechProcess | None
 ) -> None:
+    """Process one request and write its answer, with progress messages before it."""
     from tl_data.local.perception.evidence import ModelFailed, NotVideo
 
     lock = threading.Lock()
@@ -50,7 +52,7 @@ def _answer(
         write({"progress": round(share, 4)})
 
     try:
-        write({"done": serve(request, report, helper)})
+        write({"done": process(request, report, helper)})
     except NotVideo as error:
         write({"refused": str(error)})
     except ModelFailed as error:
@@ -61,9 +63,10 @@ def _answer(
         write({"failed": f"The file could not be analysed: {type(error).__name__}: {error}"})
 
 
-def _serve_video(
+def _process_video(
     request: dict[str, str], report: Callable[[float], None], speech_process: _SpeechProcess
 ) -> Any:
+    """Process a request to `probe` or analyse a file, or to analyse it "again" with other models."""
     path = Path(request["path"])
     if request["do"] == "probe":
         from tl_data.local.perception.decode import probe
@@ -98,7 +101,8 @@ def _serve_video(
         return to_record(analyze(path, folder, models=models, on_progress=report, listen=result))
 
 
-def _serve_sound(request: dict[str, str], report: Callable[[float], None], _: None) -> Any:
+def _analyze_sound(request: dict[str, str], report: Callable[[float], None], _: None) -> Any:
+    """Process a request to analyse the sound of a file."""
     from tl_data.local.perception.audio import speech
 
     return speech.listen(
@@ -110,7 +114,7 @@ def _serve_sound(request: dict[str, str], report: Callable[[float], None], _: No
 
 
 class _SpeechProcess:
-    """The process that analyses the sound in parallel with the pictures; started at first use."""
+    """The process that analyses the sound while the worker analyses the pictures. It starts at first use."""
 
     def __init__(self, megabytes: int) -> None:
         self._megabytes = megabytes
@@ -118,10 +122,14 @@ class _SpeechProcess:
 
     @contextlib.contextmanager
     def started(self, path: Path, report: Callable[[float], None], whisper: str = "", name: str = "") -> Any:
-        """Start the analysis of a file's sound; yields the function that waits for its result.
+        """Start the analysis of a file's sound and yield a function that waits for the result.
 
-        That function raises `ModelFailed` if the folder `whisper` has no usable model. A sound that cannot be
-        analysed is a note of the result instead.
+        That function raises `ModelFailed` if the folder `whisper` has no usable model. If the sound cannot be
+        analysed for another reason, a note of the result says so.
+
+        Args:
+            whisper: the folder of a Whisper model; "" selects an installed model.
+            name: the name of the speech model, as in the evidence.
         """
         if self._process is None or self._process.poll() is not None:
             command = [
@@ -149,7 +157,7 @@ class _SpeechProcess:
             from tl_data.local.perception.audio.speech import SoundResult
             from tl_data.local.perception.evidence import ModelFailed, span_of
 
-            nothing = np.zeros((0, sound.COLUMNS), np.float32)
+            no_seconds = np.zeros((0, sound.COLUMNS), np.float32)
             assert process.stdout is not None
             for line in process.stdout:
                 message = orjson.loads(line)
@@ -161,12 +169,12 @@ class _SpeechProcess:
                     raise ModelFailed(message["model"])
                 if "done" not in message:
                     reason = message.popitem()[1]
-                    return SoundResult((), nothing, (f"the sound could not be analysed: {reason}",))
+                    return SoundResult((), no_seconds, (f"the sound could not be analysed: {reason}",))
                 raw = message["done"]
                 speech = tuple(span_of(span) for span in raw["speech"])
-                seconds = np.array(raw["seconds"], np.float32) if raw["seconds"] else nothing
+                seconds = np.array(raw["seconds"], np.float32) if raw["seconds"] else no_seconds
                 return SoundResult(speech, seconds, tuple(raw["notes"]), raw.get("speech_model", ""))
-            return SoundResult((), nothing, ("the sound could not be analysed: its process crashed",))
+            return SoundResult((), no_seconds, ("the sound could not be analysed: its process crashed",))
 
         try:
             yield result
@@ -178,16 +186,16 @@ class _SpeechProcess:
 
 
 def _requests() -> queue.SimpleQueue[dict[str, str]]:
-    """Read stdin in a thread. The end of stdin ends the process, also during an analysis."""
-    waiting: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
+    """The queue of requests, which a thread reads from stdin. The end of stdin ends the process at once."""
+    pending: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
 
     def read() -> None:
         for line in sys.stdin.buffer:
-            waiting.put(orjson.loads(line))
+            pending.put(orjson.loads(line))
         os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
-    return waiting
+    return pending
 
 
 def _limit_resources(megabytes: int) -> None:
@@ -198,11 +206,11 @@ def _limit_resources(megabytes: int) -> None:
     try:
         import resource
 
-        most = (megabytes + _EXTRA_ADDRESS_SPACE) << 20
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        limit = (megabytes + _EXTRA_ADDRESS_SPACE) << 20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    except (ImportError, ValueError, OSError):  # not supported here: the server watches the memory in use
-        pass
+    except (ImportError, ValueError, OSError):
+        pass  # this system has no such limits; the server checks the memory in use
     import cv2
 
     cv2.setNumThreads(1)

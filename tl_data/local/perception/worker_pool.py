@@ -1,10 +1,10 @@
-"""Analysis of files in worker processes, so that a hostile file costs its task and never the server.
+"""Analyses files in worker processes, so that a hostile file fails its own task and not the server.
 
-`WorkerPool` keeps a few worker processes warm (loading the models takes seconds) and replaces one that dies,
-hangs, or uses too much memory. A worker without work ends after a while and gives its memory back. A worker
-is `python -m tl_data.local.perception.worker_pool`: it reads requests from stdin and answers on stdout,
-a line of JSON each, and it ends when its stdin does. Each worker has a second process, `--speech`: the speech
-recogniser holds the interpreter's lock.
+`WorkerPool` keeps a few worker processes running, because loading the models takes seconds. It replaces a
+worker that dies, hangs, or uses too much memory, and ends a worker that has been idle for a while. The command
+of a worker is `python -m tl_data.local.perception.worker_pool`. It reads requests from stdin and writes answers
+to stdout, one line of JSON each, and ends when stdin ends. Each worker starts a second process with `--speech`,
+because the speech recogniser holds the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tl_data.local.models import Tiers
 from tl_data.local.perception.evidence import Evidence, ModelFailed, NotVideo, Probe, from_json, to_json
 from tl_data.untrusted import worker_environment
 
-_LINE = 1 << 28  # bytes an answer may have
-_RENEW = 200  # requests after which a worker is replaced, so that leaks of libraries do not add up
-_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+_MAX_ANSWER_BYTES = 1 << 28
+_MAX_REQUESTS = 200  # then a worker is replaced, because memory leaks of libraries add up
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
 class WorkerFailed(TLDataError):
@@ -42,10 +42,10 @@ class WorkerPool:
     Args:
         workers: Number of videos analyzed concurrently.
         seconds: Time limit of one analysis.
-        patience: Seconds without progress after which an analysis counts as hung.
-        megabytes: Memory limit of a worker, its speech process included.
-        idle_seconds: A worker that has had no request for so long ends; the next request starts another.
-        command: Command line that starts a worker; for tests.
+        stall_seconds: Seconds without progress after which an analysis counts as hung.
+        megabytes: Memory limit of a worker together with its speech process.
+        idle_seconds: Seconds without a request after which a worker ends. The next request starts another.
+        command: Command line that starts a worker. Tests replace it.
         tiers: Models that replace built-in stages; their sizes are added to the memory limit.
     """
 
@@ -79,10 +79,10 @@ class WorkerPool:
         on_progress: Callable[[float], None] | None = None,
         seconds: float | None = None,
     ) -> Evidence:
-        """Analyze a video; see `analyzer.analyze`. Cancelling ends the worker.
+        """Analyze a video; see `analyzer.analyze`. Cancelling this call ends the worker.
 
         Raises:
-            NotVideo: the file is no readable video or sound.
+            NotVideo: the file cannot be read as video or sound.
             ModelFailed: a model that a setting names cannot be used.
             WorkerFailed: a timeout, the memory limit, or a crashed worker.
         """
@@ -91,11 +91,11 @@ class WorkerPool:
         return from_json(orjson.dumps(answer))
 
     async def reanalyze(self, evidence: Evidence, sound: Path, folder: Path) -> Evidence:
-        """Update evidence to the models of this pool; see update.py. Raises as `analyze` does.
+        """Update evidence to the models of this pool. Raises the same errors as `analyze`.
 
         Args:
-            evidence: the result of other models.
-            sound: a file with the sound; not read if the speech recogniser is the same.
+            evidence: evidence that other models made.
+            sound: a file with the sound. It is read only if the speech model differs.
             folder: the folder of the keyframes.
         """
         request = {"do": "again", "path": str(sound), "folder": str(folder)} | self._models()
@@ -104,7 +104,7 @@ class WorkerPool:
         return from_json(orjson.dumps(answer))
 
     def _models(self) -> dict[str, str]:
-        """Folders and names of the models, as a request to a worker names them."""
+        """The folders and names of the models, for a request to a worker."""
         tiers = self._tiers
         return {
             "clip": str(tiers.clip or ""),
@@ -116,11 +116,11 @@ class WorkerPool:
         }
 
     async def probe(self, path: Path) -> Probe:
-        """The facts of a file, read in a worker. Raises as `analyze` does."""
+        """Read the properties of a file in a worker. Raises the same errors as `analyze`."""
         return Probe(**await self._request({"do": "probe", "path": str(path)}, None, 60.0))
 
     async def aclose(self) -> None:
-        """End all workers; running analyses fail."""
+        """End all workers. Running analyses fail."""
         self._closed = True
         for worker in list(self._all):
             await worker.end()
@@ -140,7 +140,7 @@ class WorkerPool:
                 answer = await worker.request(
                     request, on_progress, seconds, self._stall_seconds, self._megabytes
                 )
-                keep = worker.requests < _RENEW and not self._closed
+                keep = worker.requests < _MAX_REQUESTS and not self._closed
             except (NotVideo, ModelFailed):
                 keep = not self._closed
                 raise
@@ -156,7 +156,7 @@ class WorkerPool:
             return answer
 
     def _end_if_idle(self, worker: _Worker, requests: int) -> None:
-        """End a worker that has had no request since its count was `requests`."""
+        """End an idle worker whose count of requests is still `requests`."""
         if worker in self._idle and worker.requests == requests:
             self._idle.remove(worker)
             self._all.discard(worker)
@@ -171,8 +171,8 @@ class WorkerPool:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
-            limit=_LINE,
-            start_new_session=True,  # one signal ends it and its speech process
+            limit=_MAX_ANSWER_BYTES,
+            start_new_session=True,  # one signal ends the worker and its speech process
             env=worker_environment(),
         )
         worker = _Worker(process)
@@ -182,7 +182,7 @@ class WorkerPool:
 
 @dataclass(eq=False)
 class _Worker:
-    """The server's end of one worker process."""
+    """One worker process, as the server sees it."""
 
     process: asyncio.subprocess.Process
     requests: int = 0
@@ -196,6 +196,11 @@ class _Worker:
         stall_seconds: float,
         megabytes: int,
     ) -> Any:
+        """Send a request and wait for its answer.
+
+        Raises:
+            WorkerFailed: a timeout, the memory limit, or a crashed worker.
+        """
         self.requests += 1
         self._last_output = time.monotonic()
         answer = asyncio.create_task(self._answer(request, on_progress))
@@ -213,7 +218,7 @@ class _Worker:
     async def _answer(self, request: dict[str, str], on_progress: Callable[[float], None] | None) -> Any:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        with contextlib.suppress(ConnectionError):  # it died: reported below
+        with contextlib.suppress(ConnectionError):  # a dead worker is reported below
             self.process.stdin.write(orjson.dumps(request) + b"\n")
             await self.process.stdin.drain()
         while line := await self.process.stdout.readline():
@@ -230,12 +235,12 @@ class _Worker:
                 raise WorkerFailed(message["failed"])
             else:
                 return message["done"]
-        code = await self.process.wait()
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        raise WorkerFailed(f"The process that read the file crashed ({how}).")
+        exit_code = await self.process.wait()
+        cause = f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit code {exit_code}"
+        raise WorkerFailed(f"The process that read the file crashed ({cause}).")
 
     async def _watch(self, seconds: float, stall_seconds: float, megabytes: int) -> str:
-        """Return the reason as soon as the worker must be ended."""
+        """Wait until the worker exceeds a limit, and return which one."""
         began = time.monotonic()
         while True:
             await asyncio.sleep(0.25)
@@ -244,7 +249,7 @@ class _Worker:
                 return f"Analysis of the file took longer than {seconds:g} s."
             if now - self._last_output > stall_seconds:
                 return f"Reading the file made no progress for {stall_seconds:g} s."
-            used = _memory(self.process.pid) >> 20
+            used = _resident_bytes(self.process.pid) >> 20
             if used > megabytes:
                 return f"Reading the file took {used} MB of memory, more than the {megabytes} MB allowed."
 
@@ -255,26 +260,27 @@ class _Worker:
         if self.process.stdin is not None:
             self.process.stdin.close()
         await self.process.wait()
-        # The pipe's transport closes when its end is read; unread, it would complain when collected.
+        # Read the pipe to its end, so that its transport closes. Otherwise asyncio warns when the transport
+        # is garbage-collected.
         if self.process.stdout is not None:
             with contextlib.suppress(ValueError):
                 while await self.process.stdout.read(1 << 16):
                     pass
 
 
-def _memory(pid: int) -> int:
-    """Resident bytes of a process and its children; 0 where /proc is missing (RLIMIT_AS still holds)."""
+def _resident_bytes(pid: int) -> int:
+    """Resident bytes of a process and its children; 0 without /proc (then only RLIMIT_AS applies)."""
     total = 0
     try:
-        total = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+        total = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            total += int(Path(f"/proc/{child}/statm").read_text().split()[1]) * _PAGE
+            total += int(Path(f"/proc/{child}/statm").read_text().split()[1]) * _PAGE_BYTES
     except (OSError, IndexError):
         pass
     return total
 
 
 if __name__ == "__main__":
-    from tl_data.local.perception import worker as work
+    from tl_data.local.perception import worker
 
-    work.main(int(sys.argv[1]), speech="--speech" in sys.argv)
+    worker.main(int(sys.argv[1]), speech="--speech" in sys.argv)

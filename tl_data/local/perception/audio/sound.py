@@ -1,4 +1,4 @@
-"""Classes and loudness of sound, second by second."""
+"""Measures sound per second, and gives the class and loudness of a time range."""
 
 from __future__ import annotations
 
@@ -9,86 +9,87 @@ import numpy.typing as npt
 
 from tl_data.local.perception.decode import SOUND_RATE, Samples
 
-BANDS = 24
-_SILENT = -55.0  # dBFS
+BANDS = 24  # frequency bands on the mel scale
+_SILENT = -55.0  # dBFS; sound below it is silence
 _WINDOW = 1024  # samples of a spectrum, 64 ms
-UNKNOWN = -1.0  # probability of music if the network is not installed
-_PLAYS = 0.5  # least mean probability of music in sound without words
-_VOICED = 0.35  # least share of frames with a voice in a second of speech
+UNKNOWN = -1.0  # stands for the probability of music if the network is not installed
+_MIN_MUSIC = 0.5  # smallest mean probability of music at which sound without words is music
+_MIN_VOICED = 0.35  # smallest share of frames with a voice at which a second counts as voiced
 
 Table = npt.NDArray[np.float32]
-# Columns of the table of seconds.
+# Columns of the table, which has one row per second.
 _LOUD, _VOICE, _MUSIC, _FIRST_BAND = 0, 1, 2, 3
 COLUMNS = _FIRST_BAND + BANDS
 
 
 def measure(second: Samples, voiced: float, music: float = 0.0) -> npt.NDArray[np.float32]:
-    """One row per second of sound: loudness, share of voice, music, log band energies.
+    """Measure one second of sound: loudness, share of voice, music, log band energies.
 
     Args:
-        voiced: share of its frames with a voice.
+        voiced: share of the second's frames that have a voice.
         music: probability of music or singing, 0 to 1.
     """
     wave = second.astype(np.float32) / 32768
     power = float(np.mean(wave * wave)) if wave.size else 0.0
-    loud = max(-99.0, 10 * np.log10(power)) if power > 0 else -99.0
+    loudness = max(-99.0, 10 * np.log10(power)) if power > 0 else -99.0
     if wave.size < _WINDOW:
         wave = np.pad(wave, (0, _WINDOW - wave.size))
     frames = np.lib.stride_tricks.sliding_window_view(wave, _WINDOW)[:: _WINDOW // 2]
     spectra = np.abs(np.fft.rfft(frames * np.hanning(_WINDOW).astype(np.float32))) ** 2
     bands = np.log10(spectra @ _mel() + 1e-10)
-    return np.concatenate(([loud, voiced, music], bands.mean(axis=0))).astype(np.float32)
+    return np.concatenate(([loudness, voiced, music], bands.mean(axis=0))).astype(np.float32)
 
 
 def summary(seconds: Table, start: float, end: float, spoken: float) -> tuple[str, float, Table]:
-    """Class and loudness (dBFS) of a time range, and its log band energies.
+    """The class, the loudness (dBFS) and the log band energies of a time range.
 
-    The class is "" for sound without words if the network for music is not installed.
+    The class is "speech", "music", "noise" or "silence". It is "" for sound without words if the network that
+    recognises music is not installed.
 
     Args:
-        spoken: share of the range with words.
+        spoken: share of the range that has words.
     """
-    part = seconds[int(start) : max(int(start) + 1, int(np.ceil(end)))]
-    if len(part) == 0:
+    rows = seconds[int(start) : max(int(start) + 1, int(np.ceil(end)))]
+    if len(rows) == 0:
         return "silence", -99.0, np.zeros((0, BANDS), np.float32)
-    loud = float(10 * np.log10(np.mean(10 ** (part[:, _LOUD] / 10)) + 1e-10))
-    bands = part[:, _FIRST_BAND:]
-    if loud < _SILENT:
-        return "silence", round(max(loud, -99.0), 1), bands
-    audible = part[part[:, _LOUD] > _SILENT]
-    if spoken > 0.2 or (spoken > 0.05 and float(audible[:, _VOICE].mean()) > _VOICED):
+    loudness = float(10 * np.log10(np.mean(10 ** (rows[:, _LOUD] / 10)) + 1e-10))
+    bands = rows[:, _FIRST_BAND:]
+    if loudness < _SILENT:
+        return "silence", round(max(loudness, -99.0), 1), bands
+    audible = rows[rows[:, _LOUD] > _SILENT]
+    if spoken > 0.2 or (spoken > 0.05 and float(audible[:, _VOICE].mean()) > _MIN_VOICED):
         kind = "speech"
     else:
         music = float(audible[:, _MUSIC].mean())
-        kind = "" if music < 0 else "music" if music >= _PLAYS else "noise"
-    return kind, round(loud, 1), bands
+        kind = "" if music < 0 else "music" if music >= _MIN_MUSIC else "noise"
+    return kind, round(loudness, 1), bands
 
 
 def sureness(seconds: Table, start: float, end: float, kind: str, spoken: float) -> float | None:
-    """The share of a range's seconds that alone have its class, 0 to 1; None without sound.
+    """The share of a range's seconds that have its class by themselves, 0 to 1; None without sound.
 
-    For speech it is at least the share with words. A second of music or noise with a voice counts half: it
+    For speech, the result is at least `spoken`. A second of music or noise with a voice counts half, because it
     may be speech that was not transcribed.
     """
-    part = seconds[int(start) : max(int(start) + 1, int(np.ceil(end)))]
-    if len(part) == 0:
+    rows = seconds[int(start) : max(int(start) + 1, int(np.ceil(end)))]
+    if len(rows) == 0:
         return None
-    silent = part[:, _LOUD] < _SILENT
+    silent = rows[:, _LOUD] < _SILENT
     if kind == "silence":
         return round(float(silent.mean()), 3)
-    voiced = (part[:, _VOICE] > _VOICED) & ~silent
+    voiced = (rows[:, _VOICE] > _MIN_VOICED) & ~silent
     if kind == "speech":
         return round(min(1.0, max(spoken, float(voiced.mean()))), 3)
     if not kind:
         return None
-    music = part[:, _MUSIC] >= _PLAYS
-    alike = (music if kind == "music" else ~music) & ~silent
-    return round(float((alike * np.where(voiced, 0.5, 1.0)).mean()), 3)
+    music = rows[:, _MUSIC] >= _MIN_MUSIC
+    matching = (music if kind == "music" else ~music) & ~silent
+    return round(float((matching * np.where(voiced, 0.5, 1.0)).mean()), 3)
 
 
 @cache
 def _mel() -> npt.NDArray[np.float32]:
-    """Triangles on the mel scale, spectrum bins x bands."""
+    """Triangular filters on the mel scale, as a matrix of spectrum bins x bands."""
     top = 2595 * np.log10(1 + SOUND_RATE / 2 / 700)
     edges = 700 * (10 ** (np.linspace(0, top, BANDS + 2) / 2595) - 1)
     bins = np.fft.rfftfreq(_WINDOW, 1 / SOUND_RATE)[:, None]

@@ -1,4 +1,4 @@
-"""Splits sound at pauses of the voice into utterances for a recogniser."""
+"""Splits sound into utterances, at pauses of the voice, for a speech recogniser."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 from tl_data.local.perception.decode import SOUND_RATE, Samples
 
 FRAME = 480  # samples of a frame, 30 ms
-PAD = 6  # frames before a voice that are kept
-PAUSE = 14  # frames without a voice between two sentences
-_LEAST = 8  # least frames with a voice, a quarter of a second; fewer are a click
+PAD = 6  # frames kept before the first one with a voice
+PAUSE = 14  # frames without a voice that separate two sentences
+_MIN_VOICED = 8  # smallest number of frames with a voice, a quarter of a second; fewer are a click
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of an utterance in frames."""
+    """The limits of an utterance, in frames of 30 ms."""
 
-    longest: int  # largest length; a word may be cut
-    long: int = 0  # length from which a pause ends it
-    silence: int = PAUSE  # frames without a voice that end it at any length
+    longest: int  # an utterance ends at this length, even within a word
+    long: int = 0  # from this length on, a pause (`PAUSE`) ends the utterance
+    silence: int = PAUSE  # this many frames without a voice end an utterance of any length
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """A part with a voice, including a few frames before and the pause after it."""
+    """A part of the sound with a voice, including a few frames before it and the pause after it."""
 
     start_sec: float
     frames: tuple[Samples, ...]
@@ -33,7 +33,7 @@ class Utterance:
 
     @property
     def samples(self) -> Samples:
-        """The sound of all frames."""
+        """The samples of all frames."""
         return np.concatenate(self.frames)
 
 
@@ -43,11 +43,13 @@ class Cutter:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._frames: list[Samples] = []
-        self._quiet = self._voiced = 0  # frames since the last one with a voice, and frames with a voice
-        self._at = self._start = 0  # in samples: end of the added sound, start of the current utterance
+        self._quiet = 0  # number of frames since the last one with a voice
+        self._voiced = 0  # number of frames with a voice
+        self._at = 0  # end of the added sound, in samples
+        self._start = 0  # start of the current utterance, in samples
 
     def add(self, frame: Samples, voice: bool) -> Utterance | None:
-        """Add the next frame; returns the utterance that it ends, if any."""
+        """Add the next frame. Returns the utterance that ends with it, or None."""
         self._at += frame.size
         self._frames.append(frame)
         self._voiced += voice
@@ -62,9 +64,9 @@ class Cutter:
         return self.finish() if ends else None
 
     def finish(self) -> Utterance | None:
-        """The last utterance, if any."""
-        found = None
-        if self._voiced >= _LEAST:
-            found = Utterance(self._start / SOUND_RATE, tuple(self._frames), self._voiced)
+        """End the current utterance and return it; None if it has too little voice."""
+        utterance = None
+        if self._voiced >= _MIN_VOICED:
+            utterance = Utterance(self._start / SOUND_RATE, tuple(self._frames), self._voiced)
         self._frames, self._quiet, self._voiced, self._start = [], 0, 0, self._at
-        return found
+        return utterance
