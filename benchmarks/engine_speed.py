@@ -26,7 +26,7 @@ import av
 from tl_data.demo.scene import Scene
 from tl_data.demo.videos import make_video
 from tl_data.local.perception.evidence import Evidence
-from tl_data.local.perception.worker_pool import WorkerPool, _memory
+from tl_data.local.perception.worker_pool import WorkerPool, _resident_bytes
 
 SENTENCES = [
     "Our profit doubled in the last quarter.", "Please wash your hands before you eat.",
@@ -96,7 +96,7 @@ def look(paths: list[Path], workers: int, folder: Path) -> tuple[list[Evidence],
             jobs = asyncio.gather(*(pool.analyze(path, folder / str(n)) for n, path in enumerate(paths)))
             while not jobs.done():
                 await asyncio.wait([jobs], timeout=0.2)
-                most = max([most, *(_memory(worker.process.pid) for worker in pool._all)])
+                most = max([most, *(_resident_bytes(worker.process.pid) for worker in pool._all)])
             taken = time.perf_counter() - began
             return await jobs, {"wall_s": taken, "cpu_s": _cpu(pool) - cpu, "megabytes": most / 2**20}
         finally:

@@ -1,5 +1,6 @@
-"""The embedded engine: the same HTTP API as the service, answered by looking at and listening to the video.
+"""The embedded engine: a server with the HTTP API of the service, which analyses videos on this machine.
 
-It shares no code with the client and is reached over HTTP only. Its stages, each a small module with one
-typed result: evidence (objects, text, speech and sound, with times) -> words -> vectors.
+The engine and the client share no code and communicate over HTTP only. The engine works in stages, each with
+a typed result. The analysis of a video gives evidence: objects, text, speech and sound, with times. The later
+stages make words from the evidence, and vectors from the words.
 """

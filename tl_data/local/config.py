@@ -1,4 +1,4 @@
-"""The configuration of one engine process: the options of its command line as one record."""
+"""The configuration of an engine process: one record with the options of its command line."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from tl_data.local.models import Tiers
 from tl_data.local.profiles import LENIENT, Profile
 
 API_VERSION = "1.3"
-PREFIX = "/v1.3"
+PREFIX = "/v1.3"  # of the path of every endpoint
 
-#: The service's documentation and its first OpenAPI description disagree on two success statuses:
-#: for creating a task (201 or 200) and for updating an index or video (204 or 200).
+#: Selects the success statuses of two requests. The documentation of the service and its first OpenAPI
+#: description disagree on them; "chosen" is the choice of the engine.
 Statuses = Literal["chosen", "openapi", "docs"]
+#: The statuses for creating a task, and for updating an index or video.
 STATUSES: dict[Statuses, tuple[int, int]] = {"chosen": (201, 204), "openapi": (201, 200), "docs": (200, 204)}
 
 
@@ -26,25 +27,24 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 8000
     api_key: str | None = field(default=None, repr=False)
-    faults: Path | None = None  # TOML or JSON file of faults to inject from the start
-    plan: str | None = None  # the plan whose rate limits apply; None: no limits and no rate headers
-    workers: int = 2  # videos analyzed concurrently
-    allow_private: bool = False  # URLs may resolve to loopback and private addresses
-    allow_files: bool = False  # file:// URLs may name any file
+    faults: Path | None = None  # TOML or JSON file with the faults to inject from the start
+    plan: str | None = None  # plan whose rate limits apply; None sets no limits and sends no rate headers
+    workers: int = 2  # number of videos analyzed concurrently
+    allow_private: bool = False  # whether URLs may resolve to loopback and private addresses
+    allow_files: bool = False  # whether file:// URLs may name any file
     media: Path | None = None  # folder that file:// URLs and imports may read
     lease: Path | None = None  # shut down when no process holds a shared lock on this file
     profile: Profile = LENIENT  # the version of the service to reproduce
     statuses: Statuses = "chosen"
     page_token_seconds: float = 900.0  # lifetime of the page tokens of a search
     batch_seconds: float = 86400.0  # lifetime of a batch of analyses
-    asset_delay: float = 0.0  # least time that an asset stays `processing`
+    asset_delay: float = 0.0  # shortest time for which an asset has the status `processing`
     embed_task_seconds: float = 7 * 86400.0  # retention of embedding tasks
-    max_video_bytes: int = 2 << 30
-    max_body_bytes: int = 8 << 20  # of a request, files not counted
-    max_inline_bytes: int = (
-        52 << 20
-    )  # of a request with a file in base64: 36 MB, the limit of the service, plus overhead
-    download_seconds: float = 1800.0
+    max_video_bytes: int = 2 << 30  # largest video
+    max_body_bytes: int = 8 << 20  # largest request, without its files
+    #: Largest request with a file in base64: files of 36 MB, the limit of the service, grow by a third.
+    max_inline_bytes: int = 52 << 20
+    download_seconds: float = 1800.0  # time limit for the download of one video
     look_seconds: float = 3600.0  # time limit for the analysis of one video
     tiers: Tiers = field(default_factory=Tiers)  # models that replace built-in stages
 
@@ -58,7 +58,7 @@ class Config:
         return self.home / "assets" / asset_id
 
     def parts(self, upload_id: str) -> Path:
-        """The folder of an upload's parts until all have arrived."""
+        """The folder for the parts of an upload that is not complete."""
         return self.home / "parts" / upload_id
 
     def folder(self, video_id: str) -> Path:

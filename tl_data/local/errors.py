@@ -1,7 +1,7 @@
 """Errors of the engine, with the codes, statuses and messages of the API.
 
-Routes raise an `APIProblem`; the app turns it into `{"code", "message"}`. An error of a video after its task
-was accepted is a `MediaProblem`, which becomes the error of the task.
+Routes raise an `APIProblem`, which the app returns as `{"code", "message"}`. If processing of a video fails
+after its task was accepted, a `MediaProblem` is raised. It becomes the error of the task.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import PurePosixPath, PureWindowsPath
 
 from tl_data.errors import TLDataError
 
-UNSET = object()
-LONGEST = 80  # characters of a value that a message shows
+UNSET = object()  # stands for a value that is not given, since None is a valid value
+LONGEST = 80  # largest number of characters of a value in a message
 
 
 class APIProblem(Exception):
@@ -37,7 +37,7 @@ class APIProblem(Exception):
 
 
 class MediaProblem(Exception):
-    """A video, image or sound that cannot be processed, with the API's code."""
+    """A video, image or sound cannot be processed. `code` is that of the API."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(code, message)
@@ -57,7 +57,7 @@ def is_full(error: BaseException | None) -> bool:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return True
         if isinstance(error, sqlite3.OperationalError):
-            # SQLite names a full disk, or in a journal only a failed write or growth of a file.
+            # On a full disk, SQLite reports SQLITE_FULL, or a failed write or growth of a journal file.
             name = getattr(error, "sqlite_errorname", None) or ""
             if name == "SQLITE_FULL" or name.startswith(("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHM")):
                 return True
@@ -72,13 +72,13 @@ def storage_full() -> APIProblem:
 
 
 def shown(value: object) -> str:
-    """A value as messages show it, cut to `LONGEST` characters."""
+    """Format a value for a message, cut to `LONGEST` characters."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def invalid(parameter: str, explanation: str, value: object = UNSET) -> APIProblem:
-    """400 for an invalid value: `explanation` says what is allowed, `value` is what was sent."""
+    """400 for an invalid parameter. `explanation` says what is allowed, and `value` was sent."""
     text = f"The {parameter} parameter is invalid. {explanation}"
     return APIProblem(
         400, "parameter_invalid", text if value is UNSET else f"{text} You sent {shown(value)}."
@@ -86,7 +86,7 @@ def invalid(parameter: str, explanation: str, value: object = UNSET) -> APIProbl
 
 
 def one_of(parameter: str, allowed: Iterable[str], value: object) -> APIProblem:
-    """400 for a value outside of a fixed set; of a list, for its first such item."""
+    """400 for a value that is not one of `allowed`. For a list, the message names its first such item."""
     allowed = list(allowed)
     if isinstance(value, list):
         value = next((item for item in value if item not in allowed), value)
@@ -142,7 +142,7 @@ def not_implemented(what: str) -> APIProblem:
 
 
 class AssetNotReady(APIProblem):
-    """400 for an asset that is processing or has failed."""
+    """400 for an asset that is still processing or has failed."""
 
     def __init__(self, asset_id: str, status: str) -> None:
         text = f"The asset_id parameter is invalid. The asset must be ready, but is {status}."
@@ -150,7 +150,7 @@ class AssetNotReady(APIProblem):
 
 
 def unknown_video(detail: str = "") -> APIProblem:
-    """404 of the video endpoints, which have a code of their own; `detail` is appended to the message."""
+    """404 of the video endpoints, which have their own code. `detail` is added to the message."""
     return APIProblem(404, "not_found", f"The specified resource does not exist. {detail}".rstrip())
 
 
@@ -184,7 +184,7 @@ def token_expired(token: str) -> APIProblem:
 
 
 def filter_invalid(explanation: str, value: object = UNSET) -> APIProblem:
-    """400 for an invalid search filter: `explanation` says what is allowed, `value` is what was sent."""
+    """400 for an invalid search filter. `explanation` says what is allowed; `value` was sent."""
     if value is not UNSET:
         explanation += f" You sent {shown(value)}."
     return APIProblem(
@@ -196,19 +196,24 @@ def filter_invalid(explanation: str, value: object = UNSET) -> APIProblem:
 
 
 def rate_exceeded(limit: str, retry_at: str, headers: Mapping[str, str]) -> APIProblem:
-    """429 as recorded from the service: `limit` is like `100req/1day`, `retry_at` an RFC 3339 time."""
+    """429 for an exhausted rate limit, as the service answers.
+
+    Args:
+        limit: the limit as text, such as `100req/1day`.
+        retry_at: an RFC 3339 time.
+    """
     text = f"You have exceeded the rate limit ({limit}). Please try again later after {retry_at}."
     return APIProblem(429, "too_many_requests", text, headers)
 
 
 def shown_name(name: str) -> str:
-    """The last component of a file name, from any operating system."""
+    """The last component of a path of any operating system, without control characters."""
     name = PurePosixPath(PureWindowsPath(name.replace("\0", "")).name).name
     return "".join(c for c in name if c.isprintable()).strip(". ")[:200] or "upload"
 
 
 def sized(size: float) -> str:
-    """A number of bytes as text: `2GB`, `15.3MB`."""
+    """Format a number of bytes: `2GB`, `15.3MB`."""
     for unit in ("B", "KB", "MB"):
         if size < 1024:
             return f"{size:.4g}{unit}"
@@ -217,4 +222,4 @@ def sized(size: float) -> str:
 
 
 class ModelFailed(TLDataError):
-    """A configured model cannot be loaded or used; the message says which and why."""
+    """A configured model cannot be loaded or used. The message says which model and why."""

@@ -1,6 +1,6 @@
-"""Validation of images and videos against the limits of the API, with its codes and messages.
+"""Validates images and videos against the limits of the API, with its error codes and messages.
 
-Images are JPEG or PNG; their size is read from the header, before anything is decoded.
+Images must be JPEG or PNG. Their size is read from the header, before the image is decoded.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from tl_data.local.models import OWN_LONGEST
 from tl_data.local.perception.evidence import Probe
 
 MAX_PIXELS = 50_000_000  # 150 MB once decoded
-MAX_BYTES = 32 << 20  # of any image
+MAX_BYTES = 32 << 20  # largest file of an image
 
 
 def check_image(data: bytes, smallest: int, max_bytes: int) -> None:
     """Validate an image.
 
     Raises:
-        MediaProblem: not a JPEG or PNG, a side below `smallest` pixels, too many bytes or pixels.
+        MediaProblem: the image is not a JPEG or PNG, has a side below `smallest` pixels, or has too
+            many bytes or pixels.
     """
     if len(data) > max_bytes:
         raise MediaProblem(
@@ -31,8 +32,8 @@ def check_image(data: bytes, smallest: int, max_bytes: int) -> None:
         raise MediaProblem("parameter_invalid", "The file must be a JPEG or PNG image.")
     width, height = size
     if width * height > MAX_PIXELS or not width:
-        shown = f": {width}x{height}" if width else ""
-        raise MediaProblem("parameter_invalid", f"The image is too large{shown}.")
+        dimensions = f": {width}x{height}" if width else ""
+        raise MediaProblem("parameter_invalid", f"The image is too large{dimensions}.")
     if min(size) < smallest:
         raise MediaProblem(
             "parameter_invalid", f"The image must be at least {smallest}x{smallest}, but is {width}x{height}."
@@ -40,20 +41,23 @@ def check_image(data: bytes, smallest: int, max_bytes: int) -> None:
 
 
 def _size(data: bytes) -> tuple[int, int] | None:
-    """Width and height by the header of a JPEG or PNG; (0, 0) of one that Pillow takes for a bomb."""
-    from PIL import Image  # late: 80 ms
+    """Width and height from the header of a JPEG or PNG; None for other files.
+
+    The result is (0, 0) if Pillow considers the image a decompression bomb.
+    """
+    from PIL import Image  # this import takes 80 ms, so it is not at the top
 
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
             return image.size
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return 0, 0
-    except (OSError, ValueError, SyntaxError):  # not one of them, cut off, or damaged
+    except (OSError, ValueError, SyntaxError):  # another format, truncated, or damaged
         return None
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is an image that requests may use."""
+    """Whether a file is a valid image."""
     try:
         with path.open("rb") as file:
             check_image(file.read(MAX_BYTES + 1), 1, MAX_BYTES)
@@ -62,28 +66,31 @@ def is_image(path: Path) -> bool:
     return True
 
 
-MIN_SEC = 4.0
-MIN_SIDE = 360
-MAX_LONG, MAX_SHORT = 5184, 2160
-MAX_RATIO = 2.4
-SLACK = 0.005  # of the ratio: rounded to even pixels, 2.4:1 may be slightly more
+MIN_SEC = 4.0  # shortest video, seconds
+MIN_SIDE = 360  # shortest side of a video, pixels
+MAX_LONG, MAX_SHORT = 5184, 2160  # limits of the longer and of the shorter side, pixels
+MAX_RATIO = 2.4  # largest ratio of the sides
+SLACK = 0.005  # tolerance of the ratio: sides are rounded to even pixels, so 2.4:1 may be slightly exceeded
 
 
 def check_video(probe: Probe, longest: float = OWN_LONGEST) -> None:
-    """Validate a video of at most `longest` seconds. A portrait video is measured as if it were landscape.
+    """Validate resolution, aspect ratio and duration of a video. The limits ignore its orientation.
+
+    Args:
+        longest: largest duration in seconds.
 
     Raises:
-        MediaProblem: with the API's code.
+        MediaProblem: the video violates a limit, or has no pictures.
     """
     if not probe.width or not probe.height:
         raise MediaProblem("video_file_broken", "The file has no video track. Upload a file that has one.")
     short, long = sorted((probe.width, probe.height))
     size = f"{probe.width}x{probe.height}"
     if short < MIN_SIDE or long > MAX_LONG or short > MAX_SHORT:
-        low = short < MIN_SIDE
+        is_low = short < MIN_SIDE
         raise MediaProblem(
-            "video_resolution_too_low" if low else "video_resolution_too_high",
-            f"The resolution of the video is too {'low' if low else 'high'}. Please upload a video with "
+            "video_resolution_too_low" if is_low else "video_resolution_too_high",
+            f"The resolution of the video is too {'low' if is_low else 'high'}. Please upload a video with "
             f"resolution between {MIN_SIDE}x{MIN_SIDE} and {MAX_LONG}x{MAX_SHORT}. "
             f"Current resolution is {size}.",
         )
@@ -100,25 +107,25 @@ def check_sound(probe: Probe) -> None:
     """Validate a file that must have an audio track.
 
     Raises:
-        MediaProblem: with the API's code.
+        MediaProblem: the file has no audio track.
     """
     if not probe.audio_codec:
         raise MediaProblem("video_audio_track_not_exists", "The file has no audio track.")
 
 
 def check_duration(seconds: float, shortest: float = MIN_SEC, longest: float = OWN_LONGEST) -> None:
-    """Validate the length in seconds of a video or of a window of it.
+    """Validate the duration in seconds of a video, or of a window of a video.
 
     Raises:
-        MediaProblem: with the API's code.
+        MediaProblem: the duration is outside of the limits.
     """
-    # Containers round: the header of a file of 4 s may say 3.99.
+    # Durations in headers are rounded: that of a file of 4 s may be 3.99.
     if shortest - 0.05 <= seconds <= longest:
         return
-    short = seconds < shortest
+    is_short = seconds < shortest
     raise MediaProblem(
-        "video_duration_too_short" if short else "video_duration_too_long",
-        f"Video is too {'short' if short else 'long'}. Please use video with duration between {shortest:g} "
-        f"seconds and {longest / 3600:g} hours({longest:g} seconds). "
+        "video_duration_too_short" if is_short else "video_duration_too_long",
+        f"Video is too {'short' if is_short else 'long'}. Please use video with duration between "
+        f"{shortest:g} seconds and {longest / 3600:g} hours({longest:g} seconds). "
         f"Current duration is {seconds:.2f} seconds.",
     )

@@ -1,13 +1,14 @@
-"""Models: which one runs each stage, and which model names of the API the engine accepts.
+"""Models: the model of each stage of the engine, and the model names of the API that the engine accepts.
 
 The stages `objects` and `speech` use weights from packages (weights.py). Three stages accept a larger model:
 `vision` (an image-text encoder from a folder), `speech` (a Whisper model from a folder) and `text` (a
-vision-language model behind an OpenAI-compatible URL). The name of the model identifies everything that
-vectors and words depend on, so that vectors of different models are never mixed: `tl-local-2` is the engine
-with all of its own models, and each difference is appended.
+vision-language model behind an OpenAI-compatible URL).
 
-An index keeps the model names that it was created with. They decide which requests it accepts and the name of
-the visual option of its vectors.
+The engine's model name identifies everything on which vectors and words depend, so that vectors of different
+models are never mixed. `tl-local-2` is the engine with all of its built-in models. Each difference is added.
+
+An index keeps the model names with which it was created. They determine the requests that it accepts, and the
+name of the visual option of its vectors.
 """
 
 from __future__ import annotations
@@ -29,52 +30,52 @@ from tl_data.local import weights
 from tl_data.local.errors import APIProblem, invalid, not_provided, one_of, sunset
 from tl_data.local.profiles import LENIENT, Profile
 
-OWN = "tl-local-2"  # the engine with all of its own models and no others
+OWN = "tl-local-2"  # the engine with all of its built-in models and no others
 OWN_PREFIX = "tl-local-"
 
-FRAMES, MOST_FRAMES = 16, 64  # frames of a video sent to a text endpoint: default and maximum
+FRAMES, MOST_FRAMES = 16, 64  # number of frames of a video sent to a text endpoint: default and maximum
 TIMEOUT = 300.0  # seconds for a response of a text endpoint
 
 #: Files of a Whisper model in CTranslate2 format; one of each group must exist.
 WHISPER_FILES = (("model.bin",), ("config.json",), ("tokenizer.json",), ("vocabulary.json", "vocabulary.txt"))
-_SAMPLES, _SAMPLE = 64, 4096  # blocks of a large file that its fingerprint reads, and their bytes
+_BLOCKS, _BLOCK_BYTES = 64, 4096  # blocks of a large file that `fingerprint` reads, and bytes per block
 
 
 @dataclass(frozen=True)
 class Endpoint:
     """An OpenAI-compatible server with a vision-language model."""
 
-    url: str  # up to /v1
+    url: str  # base URL, such as http://127.0.0.1:11434/v1
     model: str
     key: str | None = field(default=None, repr=False)
     timeout: float = TIMEOUT  # seconds for one response
-    frames: int = FRAMES  # most frames of a video per request
+    frames: int = FRAMES  # largest number of frames of a video per request
 
 
 @dataclass(frozen=True)
 class Tiers:
-    """The models of the stages; None selects the built-in one."""
+    """The configured models of the stages; None selects the built-in one."""
 
     clip: Path | None = None  # folder of an image-text encoder in ONNX
     whisper: Path | None = None  # folder of a Whisper model for CTranslate2
     llm: Endpoint | None = None
-    objects: Path | None = None  # folder with the weights of the object models, instead of their package
+    objects: Path | None = None  # folder with the weights of the object models; None reads their package
     detector: bool = True  # whether objects are located and people counted
 
     @property
     def object_models(self) -> str:
-        """The object models: "see", "see-small" without the detector, "" if they are unavailable."""
+        """The name of the object models: "see", "see-small" without the detector, "" if they are missing."""
         return "" if self.missing_object_models else "see" if self.detector else "see-small"
 
     @property
     def missing_object_models(self) -> str:
-        """Why objects and people are not recognised, with the command that helps; "" if they are."""
+        """Why objects and people are not recognised, and the command that helps; "" if they are."""
         needed = [weights.CLASSIFIER, weights.POSE, weights.FACES, *[weights.DETECTOR] * self.detector]
         return next(filter(None, (weights.problem(model, self.objects) for model in needed)), "")
 
     @property
     def missing_speech_model(self) -> str:
-        """Why speech is not transcribed, with the command that helps; "" if it is."""
+        """Why speech is not transcribed, and the command that helps; "" if it is."""
         if problem := weights.problem(weights.VOICE):
             return problem
         if self.whisper or not weights.problem(weights.WHISPER_TINY):
@@ -104,7 +105,7 @@ class Tiers:
 
     @property
     def search_model(self) -> str:
-        """The name of what makes words and vectors; vectors of different names are not comparable."""
+        """The name of the models behind words and vectors. Vectors of different names are not comparable."""
         return model_name(self.encoder, self.object_models, self.speech_model)
 
     @property
@@ -121,7 +122,7 @@ class Tiers:
         )
 
     def settings(self) -> dict[str, str | None]:
-        """The settings that select the models, without the key."""
+        """The settings that select the models, without the key of the text endpoint."""
         return {
             "clip": str(self.clip) if self.clip else None,
             "whisper": str(self.whisper) if self.whisper else None,
@@ -132,9 +133,9 @@ class Tiers:
         }
 
     def stages(self) -> list[dict[str, str | None]]:
-        """For each stage its tier, its model, and the location of the model."""
+        """The tier, the model and its location for each stage."""
         clip, whisper, llm = self.clip, self.whisper, self.llm
-        no_eyes, no_ears = self.missing_object_models, self.missing_speech_model
+        objects_problem, speech_problem = self.missing_object_models, self.missing_speech_model
         object_models = "efficientnet-lite3, movenet, blazeface" + (
             ", ssd-mobilenet-v2" if self.detector else ""
         )
@@ -147,8 +148,8 @@ class Tiers:
             },
             {
                 "stage": "speech",
-                "tier": "off" if no_ears else "local-whisper" if whisper else "built in",
-                "model": no_ears or self.speech_model,
+                "tier": "off" if speech_problem else "local-whisper" if whisper else "built in",
+                "model": speech_problem or self.speech_model,
                 "where": str(whisper) if whisper else None,
             },
             {
@@ -159,8 +160,8 @@ class Tiers:
             },
             {
                 "stage": "objects",
-                "tier": "off" if no_eyes else "built in",
-                "model": no_eyes or object_models,
+                "tier": "off" if objects_problem else "built in",
+                "model": objects_problem or object_models,
                 "where": str(self.objects) if self.objects else None,
             },
         ]
@@ -173,16 +174,17 @@ def read_tiers(
     llm_model: str | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Tiers:
-    """Validate the settings of the models; None is read from the environment, such as TL_LOCAL_CLIP.
+    """Validate the settings of the models. An argument that is None is read from the environment.
 
-    No model is loaded: an unusable file fails at its first use.
+    The variables are TL_LOCAL_CLIP, TL_LOCAL_WHISPER and so on. No model is loaded, so an unusable file fails
+    at its first use.
 
     Raises:
-        SettingsError: a folder, file, package or name is missing; the message has the command that helps.
+        SettingsError: a folder, file, package or name is missing. The message has the command that helps.
     """
-    env = environment.get
-    clip, whisper = clip or env("TL_LOCAL_CLIP"), whisper or env("TL_LOCAL_WHISPER")
-    url, model = llm_url or env("TL_LOCAL_LLM_URL"), llm_model or env("TL_LOCAL_LLM_MODEL")
+    read = environment.get
+    clip, whisper = clip or read("TL_LOCAL_CLIP"), whisper or read("TL_LOCAL_WHISPER")
+    url, model = llm_url or read("TL_LOCAL_LLM_URL"), llm_model or read("TL_LOCAL_LLM_MODEL")
     llm = None
     if url:
         if not model:
@@ -193,14 +195,14 @@ def read_tiers(
         llm = Endpoint(
             endpoint_url(url),
             model,
-            env("TL_LOCAL_LLM_KEY") or None,
-            _number(env("TL_LOCAL_LLM_TIMEOUT"), "TL_LOCAL_LLM_TIMEOUT", TIMEOUT, 1, 86400),
-            int(_number(env("TL_LOCAL_LLM_FRAMES"), "TL_LOCAL_LLM_FRAMES", FRAMES, 0, MOST_FRAMES)),
+            read("TL_LOCAL_LLM_KEY") or None,
+            _number(read("TL_LOCAL_LLM_TIMEOUT"), "TL_LOCAL_LLM_TIMEOUT", TIMEOUT, 1, 86400),
+            int(_number(read("TL_LOCAL_LLM_FRAMES"), "TL_LOCAL_LLM_FRAMES", FRAMES, 0, MOST_FRAMES)),
         )
-    detector = (env("TL_LOCAL_DETECTOR") or "on").lower()
+    detector = (read("TL_LOCAL_DETECTOR") or "on").lower()
     if detector not in ("on", "off"):
         raise SettingsError(f"TL_LOCAL_DETECTOR is {detector!r}; it must be on or off")
-    objects = env(weights.OBJECTS_FOLDER)
+    objects = read(weights.OBJECTS_FOLDER)
     return Tiers(
         _clip_folder(clip) if clip else None,
         _whisper_folder(whisper) if whisper else None,
@@ -211,7 +213,7 @@ def read_tiers(
 
 
 def model_name(sight: str, eyes: str, ears: str) -> str:
-    """The name of the models behind words and vectors: OWN plus each difference from the default.
+    """The name of the models behind words and vectors: `OWN` and each difference from the built-in models.
 
     Args:
         sight: name of the image-text encoder, "" for none.
@@ -225,10 +227,10 @@ def model_name(sight: str, eyes: str, ears: str) -> str:
 
 
 def endpoint_url(url: str) -> str:
-    """The URL of an OpenAI-compatible server up to `/v1`; completes a shorter one, cuts a longer one.
+    """The base URL of an OpenAI-compatible server. Appends a missing `/v1`, and cuts `/chat/completions`.
 
     Raises:
-        SettingsError: not http(s), or with credentials or a query.
+        SettingsError: the URL is not http(s), or contains credentials or a query.
     """
     url = url.strip().rstrip("/").removesuffix("/chat/completions")
     parts = urlsplit(url)
@@ -243,41 +245,42 @@ def endpoint_url(url: str) -> str:
 
 @lru_cache(maxsize=8)
 def named(folder: Path) -> str:
-    """The name of a folder with a fingerprint of its files: `siglip-base-1a2b3c4d`."""
+    """The name of a folder and the fingerprint of its files: `siglip-base-1a2b3c4d`."""
     return f"{_slug(folder.name)}-{fingerprint(folder)}"
 
 
 def fingerprint(folder: Path) -> str:
     """Eight hex digits that identify the files of a model.
 
-    Of large files, 64 blocks are read, so that the engine starts fast.
+    Only 64 blocks of a large file are read, so that the engine starts fast.
     """
     digest = hashlib.sha256()
     for path in _files(folder):
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder)} {size}\n".encode())
         with path.open("rb") as file:
-            if size <= _SAMPLES * _SAMPLE:
+            if size <= _BLOCKS * _BLOCK_BYTES:
                 digest.update(file.read())
                 continue
-            for block in range(_SAMPLES):
-                file.seek(block * (size - _SAMPLE) // (_SAMPLES - 1))
-                digest.update(file.read(_SAMPLE))
+            for block in range(_BLOCKS):
+                file.seek(block * (size - _BLOCK_BYTES) // (_BLOCKS - 1))
+                digest.update(file.read(_BLOCK_BYTES))
     return digest.hexdigest()[:8]
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files of a model; a folder from a hub also has images, notes and weights in other formats."""
-    kinds = (".json", ".txt", ".onnx", ".onnx_data", ".bin")
-    return sorted(path for path in folder.rglob("*") if path.suffix in kinds and path.is_file())
+    """The files of a model, without the images, notes and other formats that a downloaded folder contains."""
+    suffixes = (".json", ".txt", ".onnx", ".onnx_data", ".bin")
+    return sorted(path for path in folder.rglob("*") if path.suffix in suffixes and path.is_file())
 
 
 def is_own(model: str) -> bool:
-    """Whether a name is that of an embedded engine, with any models."""
+    """Whether a name is that of the embedded engine, with any of its models."""
     return model.startswith(OWN_PREFIX)
 
 
 def _clip_folder(text: str) -> Path:
+    """Validate the setting TL_LOCAL_CLIP."""
     folder = _folder(text, "TL_LOCAL_CLIP")
     layout(folder)
     for module in ("onnxruntime", "tokenizers"):
@@ -286,6 +289,7 @@ def _clip_folder(text: str) -> Path:
 
 
 def _whisper_folder(text: str) -> Path:
+    """Validate the setting TL_LOCAL_WHISPER."""
     folder = _folder(text, "TL_LOCAL_WHISPER")
     for names in WHISPER_FILES:
         if not any((folder / name).is_file() for name in names):
@@ -313,6 +317,7 @@ def _require(module: str, setting: str, extra: str) -> None:
 
 
 def _slug(name: str) -> str:
+    """A name with only letters, digits, dots, underscores and dashes, of at most 40 characters."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-")[:40] or "model"
 
 
@@ -327,6 +332,7 @@ def _number(text: str | None, name: str, default: float, low: float, high: float
 
 
 def _without_secrets(url: str) -> str:
+    """A URL without credentials and query."""
     return re.sub(r"//[^/@]*@", "//", url.partition("?")[0])
 
 
@@ -334,16 +340,16 @@ def _without_secrets(url: str) -> str:
 class TextModel:
     """The limits of a model that writes texts. Times are in seconds."""
 
-    max_tokens: tuple[int, int] = (512, 98_304)
-    segment_tokens: tuple[int, int] = (2_048, 98_304)  # for an analysis by segments
+    max_tokens: tuple[int, int] = (512, 98_304)  # smallest and largest allowed value of max_tokens
+    segment_tokens: tuple[int, int] = (2_048, 98_304)  # the same for an analysis by segments
     default_tokens: int = 4_096
-    default_segment_tokens: int = 32_768
+    default_segment_tokens: int = 32_768  # for an analysis by segments
     unlimited: bool = False  # supports unlimited tokens for segments, time_array fields, and images
-    shortest: float = 1.0  # of a video or window
-    longest_sync: float = 3_600.0
-    longest_task: float = 7_200.0  # of a video, or of a window of a longer one
-    longest_file: float = 14_400.0  # of a video with a window
-    prompt_tokens: int | None = None
+    shortest: float = 1.0  # shortest video or window
+    longest_sync: float = 3_600.0  # longest video of a synchronous request
+    longest_task: float = 7_200.0  # longest video of a task, or longest window of a longer video
+    longest_file: float = 14_400.0  # longest video of which a task analyses a window
+    prompt_tokens: int | None = None  # longest prompt; None sets no limit
 
 
 TEXT_MODELS = {
@@ -354,7 +360,7 @@ TEXT_MODELS = {
     "pegasus1.5": TextModel(),
     "pegasus1.6": TextModel(unlimited=True),
 }
-#: Limits of the engine's own model and of unknown models: the union of those of the service.
+#: Limits of the engine's own model and of unknown models. They allow what any model of the service allows.
 OWN_TEXT_MODEL = TextModel(
     max_tokens=(2, 98_304),
     unlimited=True,
@@ -364,16 +370,18 @@ OWN_TEXT_MODEL = TextModel(
 )
 
 
-#: Longest video in seconds that the service indexes or embeds, by model.
+#: Model -> longest video in seconds that the service indexes or embeds.
 LONGEST = {"marengo3.0": 14_400.0, "marengo3.5": 14_400.0, "marengo2.7": 7_200.0, "pegasus1.2": 3_600.0}
-OWN_LONGEST = 7_200.0  # of the engine's own models, and of every model under the lenient profile
+OWN_LONGEST = 7_200.0  # the same for the engine's own models, and for all models in the lenient profile
 
 
-def longest_video(names: Sequence[str], profile: Profile) -> float:
+def longest_video(model_names: Sequence[str], profile: Profile) -> float:
     """The longest video in seconds that all of these models accept."""
     if not profile.strict:
         return OWN_LONGEST
-    return min(LONGEST.get(name.replace("Marengo-retrieval-", "marengo"), OWN_LONGEST) for name in names)
+    return min(
+        LONGEST.get(name.replace("Marengo-retrieval-", "marengo"), OWN_LONGEST) for name in model_names
+    )
 
 
 def text_model(name: str) -> TextModel:
@@ -381,22 +389,23 @@ def text_model(name: str) -> TextModel:
     return TEXT_MODELS.get(name, OWN_TEXT_MODEL)
 
 
+#: Model names of the API.
 MARENGO = ("marengo3.0", "marengo3.5", "marengo2.7", "Marengo-retrieval-2.7")
 PEGASUS = ("pegasus1.2", "pegasus1.5", "pegasus1.6", "pegasus1")
 OLD_MARENGO = ("marengo2.7", "Marengo-retrieval-2.7")
 INDEX_MODELS = ("marengo3.0", "marengo2.7", "pegasus1.2", "pegasus1.5")
 EMBED_MODELS = ("marengo3.0", "Marengo-retrieval-2.7", "marengo2.7")
 OPTIONS = ("visual", "audio")
-OLD_TOKENS, TOKENS = 77, 500
-#: A word, a number or a punctuation mark is one token; a long word is several.
+OLD_TOKENS, TOKENS = 77, 500  # longest text to embed, for `OLD_MARENGO` and for newer models
+#: Each punctuation mark is a token. Words and numbers are one token per eight characters.
 _TOKEN = re.compile(r"\w{1,8}|[^\w\s]")
 
 
 def read_models(value: Any, tiers: Tiers, profile: Profile = LENIENT) -> list[dict[str, Any]]:
-    """Validate the `models` of a new index; returns them as they are stored.
+    """Validate the parameter `models` of a new index. Returns the models as they are stored.
 
     Raises:
-        APIProblem: missing, malformed, unknown names or options.
+        APIProblem: the models are missing or malformed, or have unknown names or options.
     """
     if value is None:
         raise not_provided("models")
@@ -405,8 +414,8 @@ def read_models(value: Any, tiers: Tiers, profile: Profile = LENIENT) -> list[di
     if not 1 <= len(value) <= 2:
         raise invalid("models", f"It must have one or two models, but has {len(value)}.")
     models: list[dict[str, Any]] = []
-    own = (tiers.search_model, tiers.analyze_model)
-    known = profile.index_models or tuple(dict.fromkeys((*own, *INDEX_MODELS)))
+    engine_models = (tiers.search_model, tiers.analyze_model)
+    known = profile.index_models or tuple(dict.fromkeys((*engine_models, *INDEX_MODELS)))
     for item in value:
         name, options = item.get("model_name"), item.get("model_options")
         if not isinstance(name, str) or not name:
@@ -424,7 +433,7 @@ def read_models(value: Any, tiers: Tiers, profile: Profile = LENIENT) -> list[di
 
 
 def _no_index_model(name: str, known: tuple[str, ...]) -> APIProblem:
-    """400 for a model that no index accepts; for a withdrawn one, the message names its replacement."""
+    """400 for a model that indexes do not accept. If it was withdrawn, the message says what replaces it."""
     if name == "pegasus1.2":
         return sunset("model_name", f"pegasus1.2 has been sunset. Please use {', '.join(known)}.")
     if name in PEGASUS:
@@ -446,25 +455,25 @@ def no_longer(name: str, known: tuple[str, ...]) -> APIProblem:
 def shown_models(
     models: list[dict[str, Any]], tiers: Tiers, looked_by: str | None = None
 ) -> list[dict[str, Any]]:
-    """The models of an index as a response shows them: the requested names, and the active models.
+    """The models of an index as a response shows them, with requested names and engine models.
 
-    `looked_by` is the model that analyzed its videos, if it is not the active one.
+    `looked_by` is the engine model that analyzed the videos of the index, if it differs from the active one.
     """
 
-    def own(name: str) -> str:
+    def engine_model(name: str) -> str:
         if name in PEGASUS or name == tiers.analyze_model != tiers.search_model:
             return tiers.analyze_model
         return looked_by or tiers.search_model
 
-    def shown(name: str) -> str:
-        return name if name in MARENGO or name in PEGASUS else own(name)
+    def name_in_response(name: str) -> str:
+        return name if name in MARENGO or name in PEGASUS else engine_model(name)
 
     return [
         model
         | {
-            "model_name": shown(model["model_name"]),
+            "model_name": name_in_response(model["model_name"]),
             "requested_as": model["model_name"],
-            "engine_model": own(model["model_name"]),
+            "engine_model": engine_model(model["model_name"]),
         }
         for model in models
     ]
@@ -481,7 +490,7 @@ def generates(models: list[dict[str, Any]]) -> bool:
 
 
 def search_options(models: list[dict[str, Any]]) -> list[str]:
-    """The search options of an index; since Marengo 3.0, speech is separate from other sound."""
+    """The search options of an index. Since Marengo 3.0, `transcription` is separate from `audio`."""
     options: list[str] = []
     for model in searches(models):
         options += model["model_options"]
@@ -491,44 +500,47 @@ def search_options(models: list[dict[str, Any]]) -> list[str]:
 
 
 def embedding_options(models: list[dict[str, Any]]) -> list[str]:
-    """The kinds of vectors of an index, with the names of its generation of models."""
-    old = any(model["model_name"] in OLD_MARENGO for model in models)
-    return ["visual-text" if old and option == "visual" else option for option in search_options(models)]
+    """The embedding options of an index. Older models call `visual` `visual-text`."""
+    has_old_model = any(model["model_name"] in OLD_MARENGO for model in models)
+    return [
+        "visual-text" if has_old_model and option == "visual" else option for option in search_options(models)
+    ]
 
 
 def same_option(option: str) -> str:
-    """`visual` for both of its names: samples for new models still use `visual-text`."""
+    """Map `visual-text` to `visual`: samples of the API for new models still use the old name."""
     return "visual" if option == "visual-text" else option
 
 
 def embed_options(name: str) -> tuple[str, ...]:
-    """The kinds of vectors of a video under an embedding model."""
+    """The embedding options of an embedding model."""
     return ("visual-text", "audio") if name in OLD_MARENGO else ("visual", "audio", "transcription")
 
 
+#: Embedding model -> length of its vectors.
 DIMENSIONS = {"marengo3.5": 512, "marengo3.0": 512, "marengo2.7": 1024, "Marengo-retrieval-2.7": 1024}
 
 
 def answered_as(name: str, tiers: Tiers) -> str:
-    """The model name in a response: the requested one, or that of the engine's own model."""
+    """The model name in a response: the requested one if the API has it, otherwise that of the engine."""
     return name if name in DIMENSIONS or name in PEGASUS else tiers.search_model
 
 
 def embedding_name(name: str) -> str:
-    """The model name beside the vectors of an index, where Marengo 2.7 has another name."""
+    """The model name beside the vectors of an index. There, `marengo2.7` has another name."""
     return "Marengo-retrieval-2.7" if name == "marengo2.7" else name
 
 
 def token_limit(name: str) -> int:
-    """The longest text of a model, in tokens."""
+    """The longest text in tokens that a model embeds."""
     return OLD_TOKENS if name in OLD_MARENGO else TOKENS
 
 
 def check_embed_model(name: str, tiers: Tiers, known: tuple[str, ...] = ()) -> str:
-    """Validate the name of an embedding model: one of `known`, by default any that the engine knows.
+    """Validate the name of an embedding model. By default, all models that the engine knows are valid.
 
     Raises:
-        APIProblem: unknown or withdrawn.
+        APIProblem: the model is unknown or withdrawn.
     """
     known = known or (tiers.search_model, *EMBED_MODELS)
     if name not in known:
@@ -551,23 +563,23 @@ def count_tokens(text: str) -> int:
 
 def first_tokens(text: str, limit: int) -> str:
     """The first `limit` tokens of a text."""
-    for number, piece in enumerate(_TOKEN.finditer(text), 1):
+    for number, token in enumerate(_TOKEN.finditer(text), 1):
         if number > limit:
-            return text[: piece.start()].rstrip()
+            return text[: token.start()].rstrip()
     return text
 
 
 def last_tokens(text: str, limit: int) -> str:
     """The last `limit` tokens of a text."""
-    starts = [piece.start() for piece in _TOKEN.finditer(text)]
+    starts = [token.start() for token in _TOKEN.finditer(text)]
     return text[starts[-limit] :] if len(starts) > limit else text
 
 
 def token_fragments(text: str, size: int = 4) -> list[str]:
-    """The text split after every `size` tokens, as a stream sends it."""
-    starts = [piece.start() for piece in _TOKEN.finditer(text)][::size]
+    """Split a text after every `size` tokens, for a streamed response."""
+    starts = [token.start() for token in _TOKEN.finditer(text)][::size]
     edges = [0, *starts[1:], len(text)]
-    return [text[a:b] for a, b in pairwise(edges) if b > a]
+    return [text[start:end] for start, end in pairwise(edges) if end > start]
 
 
 def no_search() -> APIProblem:
@@ -588,23 +600,24 @@ def no_generate() -> APIProblem:
     )
 
 
-VARIANTS = ("", "_fp16", "_quantized", "_int8", "_uint8")  # suffixes of the files of weights
+VARIANTS = ("", "_fp16", "_quantized", "_int8", "_uint8")  # endings of the names of ONNX files, best first
+#: Files that every encoder needs beside the ONNX files.
 NEEDED = ("config.json", "preprocessor_config.json", "tokenizer.json")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of an image-text encoder: two models, or one file for both."""
+    """The ONNX files of an image-text encoder. Both fields name the same file if it contains both models."""
 
     vision: Path
     text: Path
 
 
 def layout(folder: Path) -> Layout:
-    """Find the files of an encoder.
+    """Find the ONNX files of an encoder in its folder.
 
     Raises:
-        SettingsError: a file is missing; the message has the command that exports the model.
+        SettingsError: a file is missing. The message contains the command that exports the model.
     """
     export = (
         "as made by: optimum-cli export onnx --model openai/clip-vit-base-patch32 --task "
@@ -615,9 +628,9 @@ def layout(folder: Path) -> Layout:
             raise SettingsError(f"TL_LOCAL_CLIP names {folder}, where {name} is missing: it must be {export}")
     for directory in (folder, folder / "onnx"):
         for variant in VARIANTS:
-            both = [directory / f"{name}_model{variant}.onnx" for name in ("vision", "text")]
-            if all(path.is_file() for path in both):
-                return Layout(*both)
+            paths = [directory / f"{name}_model{variant}.onnx" for name in ("vision", "text")]
+            if all(path.is_file() for path in paths):
+                return Layout(*paths)
             if (single := directory / f"model{variant}.onnx").is_file():
                 return Layout(single, single)
     raise SettingsError(

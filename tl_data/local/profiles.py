@@ -1,8 +1,8 @@
-"""Profiles: which version of the service the engine reproduces.
+"""Profiles: the versions of the service that the engine reproduces.
 
-A profile is one record of differences, and the routes read them from it. `today` and `2025` answer as the
-service does and refuse what it refuses, so that a client tested against them works with the service.
-`lenient`, the default, accepts the requests of both and returns the fields of both.
+A profile is a record of the differences between versions. The routes read their behaviour from it. `today`
+and `2025` accept, refuse and answer requests as the service does, so that a client tested against them works
+with the service. `lenient`, the default, accepts the requests of both and returns the fields of both.
 """
 
 from __future__ import annotations
@@ -16,48 +16,51 @@ NAMES: tuple[ProfileName, ...] = get_args(ProfileName)
 
 @dataclass(frozen=True)
 class Profile:
-    """One version of the service. An empty tuple of models allows every model that the engine knows."""
+    """A version of the service. An empty tuple of models allows every model that the engine knows.
+
+    The defaults are those of `lenient`.
+    """
 
     name: ProfileName
 
     # ------------------------------------------------------------------------------- requests
-    json_forms: bool = True  # JSON bodies where the API requires multipart/form-data
-    video_id: bool = True  # /analyze of an indexed video by its id
-    video_object: bool = True  # /analyze by {"type": "url" | "asset_id" | "base64_string"}
-    gone: tuple[str, ...] = ()  # paths that answer 410
-    missing: tuple[str, ...] = ()  # prefixes of paths that answer 404
+    json_forms: bool = True  # accept JSON bodies where the API requires multipart/form-data
+    video_id: bool = True  # /analyze accepts the id of an indexed video
+    video_object: bool = True  # /analyze accepts {"type": "url" | "asset_id" | "base64_string"}
+    gone: tuple[str, ...] = ()  # paths that answer with 410
+    missing: tuple[str, ...] = ()  # prefixes of paths that answer with 404
     index_models: tuple[str, ...] = ()
     embed_models: tuple[str, ...] = ()
     embed_v2_models: tuple[str, ...] = ()
     analyze_models: tuple[str, ...] = ()
-    least_page_limit: int = 1  # of a search
-    lone_transcription_options: bool = True  # without `transcription` among the search options
-    upload_bytes: int | None = None  # largest file of a multipart upload; None: as the engine is configured
+    least_page_limit: int = 1  # smallest page_limit of a search
+    lone_transcription_options: bool = True  # accept transcription_options without the option `transcription`
+    upload_bytes: int | None = None  # largest file of a multipart upload; None: that of `Config`
     schema_dialect: bool = False  # JSON schemas must follow the dialect of the service
-    ranked_parameters: bool = True  # threshold, sort_option, adjust_confidence_level have an effect
+    ranked_parameters: bool = True  # threshold, sort_option and adjust_confidence_level have an effect
 
     # ------------------------------------------------------------------------------- responses
     scores: bool = True  # hits have a score and a confidence beside their rank
     ranks_all: bool = False  # a search returns all clips, ranked
     speech_in_audio: bool = True  # for Marengo 3.0, the option `audio` also finds speech
-    version_on_refusals: bool = True  # X-Api-Version on error responses
-    nested_errors: bool = False  # {"error": {...}} where the service nests
-    video_tokens: bool = False  # input tokens count the video, and only tasks report them
-    whole_tasks: bool = True  # POST /tasks returns the task; else two equal ids
+    version_on_refusals: bool = True  # error responses have the header X-Api-Version
+    nested_errors: bool = False  # errors are nested in {"error": {...}} where the service does so
+    video_tokens: bool = False  # input tokens include the video, and only tasks report them
+    whole_tasks: bool = True  # POST /tasks returns the task; otherwise only its two ids, which are equal
     task_states: tuple[tuple[str, str], ...] = ()  # state in the engine -> state in the response
-    task_metadata: tuple[str, ...] = ()  # fields of a task; empty: all
-    single_precision: bool = False  # numbers of user metadata, times of hits
+    task_metadata: tuple[str, ...] = ()  # metadata fields of a task; empty for all
+    single_precision: bool = False  # round numbers of user metadata and times of hits to float32
     asset_of_video: bool = True  # a video has an asset_id
-    inherits: bool = True  # an indexed asset starts with the metadata of its asset
-    streams_indexed_assets: bool = True  # unless the request says otherwise
+    inherits: bool = True  # an indexed asset initially has the metadata of its asset
+    streams_indexed_assets: bool = True  # make a stream unless the request says otherwise
     ready_at_once: bool = True  # small assets are ready in the response that creates them
-    whole_seconds: bool = False  # times of analysis tasks and of page tokens
-    plain_hashtags: bool = False  # without #
+    whole_seconds: bool = False  # times of analysis tasks and page tokens have no fraction
+    plain_hashtags: bool = False  # hashtags have no leading #
     plain_video_times: bool = False  # created_at in whole seconds; updated_at is null before the first update
-    plain_tokens: bool = False  # page tokens are hexadecimal digits without dashes
-    nanoseconds: bool = False  # hls.updated_at
-    refilling_limits: bool = False  # rate limits refill continuously
-    own_fields: bool = True  # fields of the engine alone: error of a task, requested_as of a model
+    plain_tokens: bool = False  # page tokens consist of hexadecimal digits without dashes
+    nanoseconds: bool = False  # hls.updated_at has nanoseconds
+    refilling_limits: bool = False  # rate limits refill continuously, not at the end of a window
+    own_fields: bool = True  # include fields that only the engine has, such as `requested_as` of a model
 
     @property
     def strict(self) -> bool:

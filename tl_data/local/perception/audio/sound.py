@@ -68,8 +68,8 @@ def summary(seconds: Table, start: float, end: float, spoken: float) -> tuple[st
 def sureness(seconds: Table, start: float, end: float, kind: str, spoken: float) -> float | None:
     """The share of a range's seconds that have its class by themselves, 0 to 1; None without sound.
 
-    For speech, the result is at least `spoken`. A second of music or noise with a voice counts half, because it
-    may be speech that was not transcribed.
+    For speech, the result is at least `spoken`. A second of music or noise with a voice counts half:
+    it may be speech that was not transcribed.
     """
     rows = seconds[int(start) : max(int(start) + 1, int(np.ceil(end)))]
     if len(rows) == 0:

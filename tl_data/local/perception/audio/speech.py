@@ -81,11 +81,11 @@ def recogniser(whisper: Path | None = None, name: str = "") -> Recogniser:
     Raises:
         ModelFailed: the model cannot be loaded.
     """
-    from tl_data.local.perception.audio.whisper import Windows, shipped
+    from tl_data.local.perception.audio.whisper import Windows, packaged_model
 
     if whisper is not None:
         return Windows(whisper, name)
-    if (model := shipped(name)) is not None:
+    if (model := packaged_model(name)) is not None:
         return Windows(model, model.name)
     return NoRecogniser()
 

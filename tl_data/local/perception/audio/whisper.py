@@ -1,8 +1,9 @@
 """Transcription by Whisper: base (99 languages) or tiny.en from their packages, or a model in a folder.
 
 Models in the format of CTranslate2 (`model.bin`, `config.json`, `tokenizer.json`, a vocabulary) run in
-faster-whisper. The input is windows of voice that end at a pause, at most 30 s long, which bounds the memory.
-The weights are loaded at the first voice, so videos without speech do not need their memory.
+faster-whisper. The input consists of windows with a voice. A window ends at a pause and lasts at most 30 s,
+which bounds the memory. The weights of a package are loaded at the first window, so videos without speech do
+not need their memory.
 """
 
 from __future__ import annotations
@@ -21,71 +22,77 @@ from tl_data.local.perception.decode import SOUND_RATE, Samples
 from tl_data.local.perception.evidence import ModelFailed, Span, Word
 from tl_data.local.weights import Model
 
-# A window ends at a pause from 19.8 s on, at 27.9 s, or after 3 s without a voice.
+# A window ends at the first pause after 19.8 s, at the latest at 27.9 s, or after 3 s without a voice.
 _LIMITS = Limits(longest=930, long=660, silence=100)
-_CIRCLES = 2.4  # largest compression ratio of a segment; repetitive text is above it (Whisper's own limit)
-_LEAST_VOICE = 0.3  # least seconds of voice in a window; for less Whisper invents words
-_FOREIGN = 0.6  # least probability of a language other than English
-_UNHEARD = 0.6  # largest probability of no speech in a segment of improbable words
-_UNLIKELY = -0.9  # mean log probability below which words are improbable
-_UNSURE = 0.2  # least mean probability of the words of a segment
-_TOKENS, _TOKENS_A_SECOND = 30, 10  # most tokens of a window; without a limit, laughter gives endless text
+_MAX_COMPRESSION = 2.4  # Whisper's own limit; the compression ratio of repetitive text is above it
+_MIN_VOICE_SECONDS = 0.3  # of a window; with less voice, Whisper invents words
+_MIN_FOREIGN = 0.6  # smallest probability of a language other than English
+_MAX_NO_SPEECH = 0.6  # largest probability that a segment with improbable words has no speech
+_MIN_LOG_PROBABILITY = -0.9  # mean log probability below which the words of a segment are improbable
+_MIN_CONFIDENCE = 0.2  # smallest mean probability of the words of a segment
+#: The most tokens of a window: a fixed number plus a number per second. Without a limit, laughter gives
+#: endless text.
+_TOKENS, _TOKENS_PER_SECOND = 30, 10
 
 
-def shipped(name: str = "") -> Model | None:
-    """The Whisper model of this name from its package, or the best installed one; None without one.
+def packaged_model(name: str = "") -> Model | None:
+    """The packaged Whisper model of this name. "" selects the best installed one; None if there is none.
 
     Raises:
-        ModelFailed: the one that is named is not installed.
+        ModelFailed: the model `name` is not installed.
     """
     for model in (weights.WHISPER_BASE, weights.WHISPER_TINY):
         if name in ("", model.name):
-            found = weights.problem(model)
-            if not found:
+            problem = weights.problem(model)
+            if not problem:
                 return model
             if name:
-                raise ModelFailed(found)
+                raise ModelFailed(problem)
     return None
 
 
 class Windows:
-    """The recogniser: passes each window with a voice to the model.
+    """The recogniser: divides the sound into windows and passes those with a voice to the model.
 
     Args:
-        source: a folder, or a model of a package.
-        name: of the model, as the evidence keeps it.
+        source: the folder of a model, or the record of a packaged one.
+        name: the name of the model, as in the evidence.
     """
 
     def __init__(self, source: Path | Model, name: str = "") -> None:
         self.name = name
         self._source = source
         if isinstance(source, Path):
-            load(source)  # fails now if the folder has no model, also for a video without speech
-        self._language: tuple[str, float] | None = None  # of the first window in which it is certain
+            load(source)  # a folder without a model must fail even if the video has no speech
+        self._language: tuple[str, float] | None = None  # that of the first window whose language is certain
         self._cutter = Cutter(_LIMITS)
         self._spans: list[Span] = []
 
     def add(self, frame: Samples, voice: bool) -> None:
         """Add the next frame of the sound."""
-        self._take(self._cutter.add(frame, voice))
+        self._add_window(self._cutter.add(frame, voice))
 
     def finish(self) -> tuple[Span, ...]:
         """The sentences in order."""
-        self._take(self._cutter.finish())
+        self._add_window(self._cutter.finish())
         return tuple(self._spans)
 
-    def _take(self, window: Utterance | None) -> None:
-        if window is not None and window.voiced * FRAME / SOUND_RATE >= _LEAST_VOICE:
-            self._spans += self._hear(window.samples, window.start_sec)
+    def _add_window(self, window: Utterance | None) -> None:
+        """Transcribe a window that has enough voice."""
+        if window is not None and window.voiced * FRAME / SOUND_RATE >= _MIN_VOICE_SECONDS:
+            self._spans += self._transcribe(window.samples, window.start_sec)
 
-    def _hear(self, samples: Samples, start: float) -> list[Span]:
+    def _transcribe(self, samples: Samples, start: float) -> list[Span]:
+        """The sentences of a window that starts at `start` seconds."""
         wave = samples.astype(np.float32) / 32768
         model = load(self._source)
-        many = bool(model.model.is_multilingual)
+        multilingual = bool(model.model.is_multilingual)
         try:
-            language, sure = self._language or (_language(model, wave) if many else ("en", 1.0))
-            # Windows are independent: the one before may have another speaker or language. Decoding is
-            # greedy, so that the same sound gives the same words.
+            language, probability = self._language or (
+                _language(model, wave) if multilingual else ("en", 1.0)
+            )
+            # Each window is transcribed without its predecessor, which may have another speaker or language.
+            # Decoding is greedy, so that the same sound gives the same words.
             segments, _ = model.transcribe(
                 wave,
                 language=language,
@@ -93,38 +100,46 @@ class Windows:
                 temperature=0.0,
                 word_timestamps=True,
                 condition_on_previous_text=False,
-                max_new_tokens=_TOKENS + int(_TOKENS_A_SECOND * samples.size / SOUND_RATE),
+                max_new_tokens=_TOKENS + int(_TOKENS_PER_SECOND * samples.size / SOUND_RATE),
             )
-            found = [segment for segment in segments if self._is_speech(segment)]
+            speech_segments = [segment for segment in segments if self._is_speech(segment)]
         except (RuntimeError, ValueError) as error:
             raise ModelFailed(f"the Whisper model failed: {error}") from error
-        if many and sure >= _FOREIGN:
-            self._language = language, sure  # kept: detection in each window would double the work
+        if multilingual and probability >= _MIN_FOREIGN:
+            self._language = language, probability  # later windows use it: detection would double their work
         end = start + samples.size / SOUND_RATE
-        spans = [span for segment in found if (span := _span(segment, start, end))]
-        if isinstance(self._source, Model):  # the thresholds were measured with these models alone
-            spans = [span for span in spans if span.confidence >= _UNSURE]
-        if not many:  # a model with one language always reports it
+        spans = [span for segment in speech_segments if (span := _span(segment, start, end))]
+        if isinstance(self._source, Model):  # the threshold was measured with the packaged models only
+            spans = [span for span in spans if span.confidence >= _MIN_CONFIDENCE]
+        if not multilingual:  # a model with one language always reports that language
             return spans
-        return [replace(span, language=language, language_confidence=sure) for span in spans]
+        return [replace(span, language=language, language_confidence=probability) for span in spans]
 
     def _is_speech(self, segment: Any) -> bool:
         """Whether a segment is neither repetitive nor invented."""
-        made_up = segment.no_speech_prob > _UNHEARD and segment.avg_logprob < _UNLIKELY
-        ours = isinstance(self._source, Model)  # the limits were measured with these models alone
-        return bool(segment.compression_ratio <= _CIRCLES and not (ours and made_up))
+        invented = segment.no_speech_prob > _MAX_NO_SPEECH and segment.avg_logprob < _MIN_LOG_PROBABILITY
+        packaged = isinstance(self._source, Model)  # the limits were measured with packaged models only
+        return bool(segment.compression_ratio <= _MAX_COMPRESSION and not (packaged and invented))
 
 
 def _language(model: Any, wave: Any) -> tuple[str, float]:
-    """The language of a window with its probability: English unless another one is probable."""
-    language, sure, every = model.detect_language(wave)
-    if language != "en" and sure < _FOREIGN:
-        language, sure = "en", next((float(share) for code, share in every if code == "en"), 0.0)
-    return language, round(float(sure), 3)
+    """The language of a window and its probability. It is English unless another language is probable."""
+    language, probability, all_languages = model.detect_language(wave)
+    if language != "en" and probability < _MIN_FOREIGN:
+        language, probability = (
+            "en",
+            next(
+                (float(other_probability) for code, other_probability in all_languages if code == "en"), 0.0
+            ),
+        )
+    return language, round(float(probability), 3)
 
 
 def _span(segment: Any, start: float, end: float) -> Span | None:
-    """A segment of the model as a span in the video's time; None if it has no words."""
+    """Convert a segment of the model to a span with times in the video; None if it has no words.
+
+    `start` and `end` are those of the window.
+    """
     words = []
     for word in segment.words or ():
         if text := word.word.strip():
@@ -135,18 +150,19 @@ def _span(segment: Any, start: float, end: float) -> Span | None:
     if not text or not words:
         return None
     first, last = words[0].start_sec, max(words[-1].end_sec, words[0].start_sec + 0.1)
-    sure = round(sum(word.confidence for word in words) / len(words), 3)
-    return Span(first, round(min(last, max(end, first + 0.1)), 2), text, sure, words=tuple(words))
+    confidence = round(sum(word.confidence for word in words) / len(words), 3)
+    return Span(first, round(min(last, max(end, first + 0.1)), 2), text, confidence, words=tuple(words))
 
 
 @lru_cache(maxsize=1)
 def load(source: Path | Model) -> Any:
-    """The model of a folder or package, loaded once per process.
+    """Load the model of a folder or package, once per process.
 
     Raises:
-        ModelFailed: the files are no Whisper model for CTranslate2, or not those that were released.
+        ModelFailed: the files are not a Whisper model for CTranslate2, or a packaged file was altered.
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # must be set before the hub's client is imported
+    # This must be set before the client of the Hugging Face Hub is imported.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from faster_whisper import WhisperModel
 
     threads = max(1, (os.cpu_count() or 2) // 2)

@@ -1,7 +1,7 @@
-"""Names of colours in a picture, with their shares and places.
+"""Names the colours of a picture, with their shares and places.
 
-Each pixel is looked up in a table from RGB to names. The table is computed once: the name of a colour is that
-of the nearest example in the Lab space, whose distances approximate perceived differences.
+A table gives the name for the RGB value of each pixel. It is computed once per process: a value gets the name
+of the nearest example in the Lab colour space, where distances approximate perceived differences.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tl_data.local.perception.decode import Picture
 
-# Examples of each name, as RGB in hex.
+#: Name of a colour -> examples of it, as RGB in hex.
 _EXAMPLES = {
     "black": "000000 0a0a0a 141414 180d10 0d1018",
     "dark gray": "2c2c2c 404040 505050 343a40",
@@ -38,7 +38,7 @@ _EXAMPLES = {
     "turquoise": "00ced1 40e0d0 20b2aa 30c8c0 008b8b 5fb8b0",
     "cyan": "00ffff 40f0f8 80ffff",
     "light blue": "87ceeb add8e6 a0c8f0 78b0f0 6aa8ff b0d0f8 4fb0ff",
-    # Lab bends strong blues towards purple, so their hues need examples up to where people say violet.
+    # In Lab, strong blues are close to purple. They need examples up to the hues that people call violet.
     "blue": "0000ff 1e50e0 2060d0 3070e0 1840c0 0060c0 4169e1 002fd9 1428dc 0016bf 2e2ed9 4043ff 4434d8"
     " 4a40ff 1000bf 2a20b8 3a1dd0 15358c 232f8c",
     "dark blue": "000080 0a1a50 101840 182c60 00005a 1c3a70 14234a",
@@ -47,19 +47,22 @@ _EXAMPLES = {
     "magenta": "ff00ff e020c0 d010a0 f040d0 c71585",
 }
 NAMES = tuple(_EXAMPLES)
-_PLAIN = frozenset({"black", "dark gray", "gray", "light gray", "white"})
+#: Colours without saturation. The colour of a small region is never one of them.
+_UNSATURATED = frozenset({"black", "dark gray", "gray", "light gray", "white"})
 _PLACES = ("left", "center", "right", "top", "bottom")
-_CLEARLY = 1.25  # least ratio of the distances to the second nearest and the nearest name
-_NOTICED = 0.004  # least share of the picture of a named colour
+_MIN_CLEAR_RATIO = 1.25  # smallest ratio of the distances to the second nearest and to the nearest name
+_MIN_SHARE = 0.004  # smallest share of the picture at which a colour is named
 
-Counts = npt.NDArray[np.float32]  # places + whole picture, by name: shares of that place
+#: Shares of each colour: a row per place, with the whole picture last; a column per name.
+Counts = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Tones:
-    """Colours of one picture: shares by place and name, and mean and standard deviation of luma (0 to 1).
+    """The colours of one picture.
 
-    `clear` is the share of the pixels that are clearly nearest to one name, shades of it included.
+    `brightness` and `contrast` are mean and standard deviation of luma, 0 to 1. `clear` is the share of the
+    pixels whose nearest name is certain; shades of one colour count as one name.
     """
 
     shares: Counts
@@ -69,16 +72,16 @@ class Tones:
 
 
 def tones(picture: Picture) -> Tones:
-    """Measure a small picture."""
-    # Compression creates false colours at thin edges. A median removes them.
+    """Measure the colours of a small picture."""
+    # Compression creates false colours at thin edges. A median filter removes them.
     picture = np.ascontiguousarray(picture[::2, ::2])
-    calm = cv2.medianBlur(picture, 3)
-    index = (calm >> 3).astype(np.int32)
+    filtered = cv2.medianBlur(picture, 3)
+    index = (filtered >> 3).astype(np.int32)
     cells = (index[..., 0] << 10) | (index[..., 1] << 5) | index[..., 2]
     names = _table()[cells]
     height, width = names.shape
     rows, columns = (slice(height // 3, -(height // 3) or None), slice(width // 3, -(width // 3) or None))
-    parts = (
+    areas = (
         names[:, : max(1, width // 3)],
         names[rows, columns],
         names[:, -max(1, width // 3) :],
@@ -86,7 +89,7 @@ def tones(picture: Picture) -> Tones:
         names[-max(1, height // 3) :],
         names,
     )
-    shares = np.stack([np.bincount(part.ravel(), minlength=len(NAMES)) / part.size for part in parts])
+    shares = np.stack([np.bincount(area.ravel(), minlength=len(NAMES)) / area.size for area in areas])
     luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     mean, deviation = cv2.meanStdDev(luma)
     return Tones(
@@ -97,64 +100,71 @@ def tones(picture: Picture) -> Tones:
     )
 
 
-def summary(seen: Sequence[Tones]) -> tuple[tuple[tuple[str, float], ...], tuple[tuple[str, str], ...]]:
-    """The colours and the regions of a clip from its pictures."""
-    shares = np.mean([tone.shares for tone in seen], axis=0)
+def summary(pictures: Sequence[Tones]) -> tuple[tuple[tuple[str, float], ...], tuple[tuple[str, str], ...]]:
+    """The colours and the regions of a clip, as in `Clip.colors` and `Clip.regions`, from its pictures."""
+    shares = np.mean([tone.shares for tone in pictures], axis=0)
     whole = shares[-1]
-    order = [int(place) for place in np.argsort(-whole) if whole[place] >= _NOTICED][:8]
+    order = [int(place) for place in np.argsort(-whole) if whole[place] >= _MIN_SHARE][:8]  # at most eight
     colors = tuple((NAMES[place], round(float(whole[place]), 4)) for place in order)
     regions: list[tuple[str, str]] = []
-    for place, part in zip(_PLACES, shares[:-1], strict=True):
-        main = int(part.argmax())
-        if part[main] >= 0.35:
-            regions.append((place, NAMES[main]))
-        # A saturated colour that is mostly in this place is its region, also if it is small.
-        for name in np.argsort(-part):
+    for place, place_shares in zip(_PLACES, shares[:-1], strict=True):
+        main_name = int(place_shares.argmax())
+        if place_shares[main_name] >= 0.35:
+            regions.append((place, NAMES[main_name]))
+        # A saturated colour that is mostly in this place is a region too, even if it is small.
+        for name in np.argsort(-place_shares):
             if (
-                name != main
-                and part[name] >= 0.02
-                and NAMES[name] not in _PLAIN
-                and part[name] > 1.8 * whole[name]
+                name != main_name
+                and place_shares[name] >= 0.02
+                and NAMES[name] not in _UNSATURATED
+                and place_shares[name] > 1.8 * whole[name]
             ):
                 regions.append((place, NAMES[name]))
                 break
     return colors, tuple(regions)
 
 
-def sureness(seen: Sequence[Tones]) -> float:
-    """The confidence of the names of colours, 0 to 1; see `Tones.clear`."""
-    return round(float(np.mean([tone.clear for tone in seen])), 3)
+def sureness(pictures: Sequence[Tones]) -> float:
+    """The confidence of a clip's colour names, 0 to 1: the mean of `Tones.clear`."""
+    return round(float(np.mean([tone.clear for tone in pictures])), 3)
 
 
 def _table() -> npt.NDArray[np.uint8]:
-    """The number of the name for each cell of the RGB cube."""
-    return _named()[0]
+    """The number of the colour name for each cell of the RGB cube."""
+    return _tables()[0]
 
 
 def _clear() -> npt.NDArray[np.bool_]:
-    """Whether a cell is clearly nearest to one name, shades of it included."""
-    return _named()[1]
+    """For each cell of the RGB cube, whether its nearest name is certain."""
+    return _tables()[1]
 
 
 @cache
-def _named() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    examples = [(place, code) for place, codes in enumerate(_EXAMPLES.values()) for code in codes.split()]
-    points = _lab(np.array([[int(code[at : at + 2], 16) for at in (0, 2, 4)] for _, code in examples]))
-    owner = np.array([place for place, _ in examples], np.uint8)
-    hues = [name.split()[-1] for name in NAMES]
-    kin = np.array([hues.index(hue) for hue in hues])  # shades count as one name: dark blue and blue
+def _tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Both tables, with 32 levels per channel."""
+    examples = [(number, code) for number, codes in enumerate(_EXAMPLES.values()) for code in codes.split()]
+    points = _lab(
+        np.array([[int(code[position : position + 2], 16) for position in (0, 2, 4)] for _, code in examples])
+    )
+    owner = np.array([number for number, _ in examples], np.uint8)
+    hue_names = [name.split()[-1] for name in NAMES]
+    # Shades count as one name: dark blue is blue.
+    hue_of_name = np.array([hue_names.index(hue) for hue in hue_names])
     levels = np.arange(32) * 8 + 4
     cube = _lab(np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(-1, 3))
     names, clear = [], []
-    for part in np.array_split(cube, 16):
-        away = ((part[:, None] - points[None]) ** 2).sum(-1)
-        name = owner[away.argmin(1)]
-        next_away = np.where(kin[owner][None] == kin[name][:, None], np.inf, away).min(1)
+    for cells in np.array_split(cube, 16):
+        distances = ((cells[:, None] - points[None]) ** 2).sum(-1)
+        name = owner[distances.argmin(1)]
+        other_hue_distances = np.where(
+            hue_of_name[owner][None] == hue_of_name[name][:, None], np.inf, distances
+        ).min(1)
         names.append(name)
-        clear.append(next_away >= _CLEARLY**2 * away.min(1))
+        clear.append(other_hue_distances >= _MIN_CLEAR_RATIO**2 * distances.min(1))
     return np.concatenate(names), np.concatenate(clear)
 
 
 def _lab(rgb: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Convert RGB values, 0 to 255, to Lab."""
     lab: npt.NDArray[np.float32] = cv2.cvtColor((rgb[None] / 255).astype(np.float32), cv2.COLOR_RGB2LAB)[0]
     return lab

@@ -1,7 +1,8 @@
 """Hypernyms of the classes of the classifier and the detector: a "tabby" is a cat and an animal.
 
-The table is derived from WordNet 3.0 by tools/wordnet_table.py. A concept is a row of it. Its probability in
-a clip is the sum over the classifier's classes below it, or the best detection below it.
+tools/wordnet_table.py derives the table from WordNet 3.0. Each row is a concept. The probability of a concept
+in a clip is the sum of the probabilities of the classifier's classes below it, or that of the best detection
+below it if it is larger.
 """
 
 from __future__ import annotations
@@ -13,31 +14,32 @@ from importlib.resources import files
 
 from tl_data.local.perception.evidence import Clip
 
-#: A detection counts in full only if the classifier agrees: at least this share of its probability is below
-#: the detector's class. The detector takes a drawn rabbit for a cow at 0.98; both models never do.
+#: The classifier confirms a detection if it gives the detected class at least this probability. Otherwise the
+#: detection does not count in full. For example, the detector alone scores a drawn rabbit as a cow with 0.98.
 AGREED = 0.05
 UNCONFIRMED = 0.5  # weight of a detection that the classifier does not confirm
-_BROAD = 450  # concepts with more classes are too general: object, whole, artifact
-#: Classes of ImageNet that confirm a class of COCO although WordNet does not place them below it: an espresso
-#: is in a cup, and the detector takes an ox for a cow.
+_MAX_CLASSES = 450  # concepts with more classes are too general: object, whole, artifact
+#: COCO class -> ImageNet classes that confirm it although they are not below it in WordNet: an espresso is in
+#: a cup, and the detector detects an ox as a cow.
 _CONFIRM = {"cup": (504, 967, 968), "wine glass": (572, 966), "potted plant": (738,), "cow": (345,)}
-_ALSO = {"vehicle": "conveyance"}  # words with a wider meaning than in WordNet, where a bus is no vehicle
-_LONGEST = 3  # most words of a concept's name in a query
+#: Words that mean more than in WordNet -> the wider concept: in WordNet, a bus is no vehicle.
+_WIDER = {"vehicle": "conveyance"}
+_MAX_WORDS = 3  # of a concept's name in a query
 
 
 @dataclass
 class Concept:
-    """A row of the table."""
+    """A row of the table: a class or a hypernym of classes."""
 
     number: int
     parents: tuple[int, ...]
-    leaf: int | None  # class of ImageNet
-    things: tuple[str, ...]  # classes of COCO
+    leaf: int | None  # number of the ImageNet class; None if the concept is no such class
+    things: tuple[str, ...]  # COCO classes with this meaning
     names: tuple[str, ...]
-    above: frozenset[int] = frozenset()  # its hypernyms and itself
-    leaves: int = 0  # classes of ImageNet at or below it
-    depth: int = 0
-    below_things: set[str] = field(default_factory=set)  # classes of COCO at or below it
+    above: frozenset[int] = frozenset()  # numbers of its hypernyms, and its own
+    leaves: int = 0  # number of ImageNet classes at or below it
+    depth: int = 0  # length of its longest chain of hypernyms
+    below_things: set[str] = field(default_factory=set)  # COCO classes at or below it
 
     @property
     def name(self) -> str:
@@ -46,7 +48,7 @@ class Concept:
 
 
 class Table:
-    """All concepts, by number, class and name."""
+    """All concepts, by number, ImageNet class (leaf), COCO class (thing) and name."""
 
     def __init__(self, text: str) -> None:
         self.concepts: list[Concept] = []
@@ -60,18 +62,19 @@ class Table:
             if fields[0] == "!":
                 self._plurals[fields[1]] = fields[2]
                 continue
-            self._take(fields)
+            self._add(fields)
         self._relate()
         self.by_name: dict[str, list[Concept]] = {}
         for concept in self.concepts:
-            if concept.leaves <= _BROAD:
+            if concept.leaves <= _MAX_CLASSES:
                 for name in dict.fromkeys((*concept.names, *concept.things)):
                     self.by_name.setdefault(name.lower().replace("-", " "), []).append(concept)
 
-        for word, wider in _ALSO.items():
+        for word, wider in _WIDER.items():
             self.by_name[word] += self.by_name[wider]
 
-    def _take(self, fields: Sequence[str]) -> None:
+    def _add(self, fields: Sequence[str]) -> None:
+        """Add the concept of a line."""
         number, parents, leaf, things, names = fields
         concept = Concept(
             int(number),
@@ -86,13 +89,15 @@ class Table:
         self.of_thing |= dict.fromkeys(concept.things, concept)
 
     def _relate(self) -> None:
+        """Set the fields of the concepts that depend on other concepts."""
+
         def above(number: int) -> frozenset[int]:
             concept = self.concepts[number]
             if not concept.above:
-                found = {number}
+                numbers = {number}
                 for parent in concept.parents:
-                    found |= above(parent)
-                concept.above = frozenset(found)
+                    numbers |= above(parent)
+                concept.above = frozenset(numbers)
                 concept.depth = 1 + max((self.concepts[p].depth for p in concept.parents), default=0)
             return concept.above
 
@@ -110,64 +115,77 @@ class Table:
         return []
 
     def _singular(self, text: str) -> Iterable[str]:
+        """The name itself and its possible singular forms."""
         yield text
         if text in self._plurals:
             yield self._plurals[text]
-        for ending, instead in (("ies", "y"), ("ves", "f"), ("es", ""), ("s", "")):
+        for ending, replacement in (("ies", "y"), ("ves", "f"), ("es", ""), ("s", "")):
             if text.endswith(ending) and len(text) > len(ending) + 2:
-                yield text[: -len(ending)] + instead
+                yield text[: -len(ending)] + replacement
 
     def pieces(self, words: Sequence[str]) -> list[tuple[tuple[int, ...], list[Concept]]]:
-        """The longest phrases of a query that name concepts: positions of the words, and the concepts."""
-        found, at = [], 0
-        while at < len(words):
-            for length in range(min(_LONGEST, len(words) - at), 0, -1):
-                if concepts := self.named(words[at : at + length]):
-                    found.append((tuple(range(at, at + length)), concepts))
-                    at += length
+        """Find the longest phrases of a query that name concepts: their word positions and the concepts."""
+        phrases, position = [], 0
+        while position < len(words):
+            for length in range(min(_MAX_WORDS, len(words) - position), 0, -1):
+                if concepts := self.named(words[position : position + length]):
+                    phrases.append((tuple(range(position, position + length)), concepts))
+                    position += length
                     break
             else:
-                at += 1
-        return found
+                position += 1
+        return phrases
 
 
 @cache
 def table() -> Table:
-    """The table, loaded once per process."""
+    """Load the table, once per process."""
     return Table((files(__package__) / "wordnet.tsv").read_text(encoding="utf-8"))
 
 
 def summed(labels: Iterable[tuple[int, float]]) -> dict[int, float]:
-    """The summed probability of every concept above the given classes of ImageNet, clipped at 1."""
-    known = table()
-    found: dict[int, float] = {}
+    """The probability of every concept above some ImageNet classes: the sum over its classes, at most 1.
+
+    Args:
+        labels: (number, probability) of ImageNet classes.
+    """
+    all_concepts = table()
+    sums: dict[int, float] = {}
     for leaf, probability in labels:
-        for number in known.of_leaf[leaf].above:
-            found[number] = found.get(number, 0.0) + probability
-    return {number: min(1.0, probability) for number, probability in found.items()}
+        for number in all_concepts.of_leaf[leaf].above:
+            sums[number] = sums.get(number, 0.0) + probability
+    return {number: min(1.0, probability) for number, probability in sums.items()}
 
 
 def agrees(thing: str, mass: Mapping[int, float]) -> bool:
-    """Whether the classifier confirms a class of the detector. `mass` is `summed` of the same frame."""
-    known = table()
-    concept = known.of_thing.get(thing)
+    """Whether the classifier confirms a COCO class of the detector.
+
+    Args:
+        mass: the result of `summed` for the same frame.
+    """
+    all_concepts = table()
+    concept = all_concepts.of_thing.get(thing)
     if concept is None:
         return False
-    beside = sum(mass.get(known.of_leaf[leaf].number, 0.0) for leaf in _CONFIRM.get(thing, ()))
-    return mass.get(concept.number, 0.0) + beside >= AGREED
+    additional = sum(mass.get(all_concepts.of_leaf[leaf].number, 0.0) for leaf in _CONFIRM.get(thing, ()))
+    return mass.get(concept.number, 0.0) + additional >= AGREED
 
 
 def probabilities(clip: Clip) -> dict[int, float]:
     """The probability of each concept in a clip, 0 to 1: the larger of classifier and detector."""
-    found = summed((label.number, label.probability) for label in clip.labels)
-    known = table()
+    by_concept = summed((label.number, label.probability) for label in clip.labels)
+    all_concepts = table()
     for thing in clip.things:
         if thing.name == "person":
             continue  # people are counted and confirmed separately
-        concept = known.of_thing.get(thing.name)
+        concept = all_concepts.of_thing.get(thing.name)
         if concept is None:
             continue
-        worth = thing.probability * (1.0 if thing.agreed else UNCONFIRMED)
+        weighted = thing.probability * (1.0 if thing.agreed else UNCONFIRMED)
         for number in concept.above:
-            found[number] = max(found.get(number, 0.0), worth)
-    return {number: worth for number, worth in found.items() if known.concepts[number].leaves <= _BROAD}
+            by_concept[number] = max(by_concept.get(number, 0.0), weighted)
+    return {
+        number: weighted
+        for number, weighted in by_concept.items()
+        if all_concepts.concepts[number].leaves <= _MAX_CLASSES
+    }

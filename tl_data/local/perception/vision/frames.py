@@ -8,7 +8,7 @@ from pathlib import Path
 from tl_data.local.perception.evidence import Evidence
 
 SIDE = 512  # pixels of the longer side
-_QUALITY = 80
+_QUALITY = 80  # of the JPEG files
 
 
 @dataclass(frozen=True)
@@ -20,20 +20,21 @@ class Frame:
 
 
 def pick(evidence: Evidence, folder: Path, most: int) -> tuple[Frame, ...]:
-    """At most `most` keyframes, evenly spread over the clips, in order. Missing files are skipped."""
+    """Read at most `most` keyframes, evenly spread over the clips, in order. Missing files are skipped."""
     clips = [clip for clip in evidence.clips if clip.keyframe]
     if most < 1 or not clips:
         return ()
     if len(clips) > most:
         clips = [clips[(2 * n + 1) * len(clips) // (2 * most)] for n in range(most)]
-    found = []
+    frames = []
     for name, clip in {clip.keyframe: clip for clip in clips}.items():
         if jpeg := _small(folder / name):
-            found.append(Frame(round((clip.start_sec + clip.end_sec) / 2, 2), jpeg))
-    return tuple(found)
+            frames.append(Frame(round((clip.start_sec + clip.end_sec) / 2, 2), jpeg))
+    return tuple(frames)
 
 
 def _small(path: Path) -> bytes | None:
+    """Read a picture and scale it down; None if it cannot be read."""
     import cv2
 
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None

@@ -1,8 +1,8 @@
 """Selects the objects and people that texts may name.
 
-Search ranks with every label. Texts name only what was nearly always right on unselected clips: people with a
-score of at least 0.5, detections that the classifier confirms, and the most specific concept whose summed
-probability over the clip is at least 0.5.
+Search uses every label to rank clips. Texts name only what was almost always correct in tests on arbitrary
+clips: people with a score of at least 0.5, detections that the classifier confirms, and the most specific
+concept whose summed probability over the clip is at least 0.5.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from tl_data.local.perception.evidence import Clip
 from tl_data.local.perception.vision import concepts
 
-SURE = 0.5  # probability of a concept, and score of a person
-_FOUND = 0.5  # least score of a confirmed detection
-_BARE = 100  # concepts with more classes are too general for a name
+SURE = 0.5  # smallest probability of a concept, and smallest score of a person
+_MIN_SCORE = 0.5  # smallest score of a confirmed detection
+_MAX_CLASSES = 100  # a concept with more classes is too general for a name
 
 #: Concepts whose names are too abstract for texts.
 EMPTY = frozenset((
@@ -34,7 +34,7 @@ EMPTY = frozenset((
     "stick", "rod", "bar", "mass", "unit", "medium", "communication system", "telecommunication system",
     "optical instrument", "source of illumination", "furnishing",
 ))  # fmt: skip
-#: Basic-level names: texts use them for everything below.
+#: Basic-level names. Texts use such a name for every more specific concept: "dog" for each breed.
 BASIC = (
     "dog", "cat", "bird", "fish", "snake", "lizard", "frog", "turtle", "crocodilian reptile",
     "dinosaur", "spider", "crab", "snail", "butterfly", "bee", "ant", "beetle", "dragonfly", "fly",
@@ -47,6 +47,7 @@ BASIC = (
 )  # fmt: skip
 
 
+#: Hypernyms of places.
 _PLACES = {
     "building",
     "geological formation",
@@ -67,65 +68,72 @@ class Name:
     probability: float  # 0..1
     count: int = 1
     kind: str = ""  # a more specific probable name: "Airedale"; "" for none
-    number: int = -1  # of the concept
+    number: int = -1  # the number of the concept
 
 
 def people_in(clip: Clip) -> int:
     """The largest number of certain people in one frame."""
-    return sum(name == "person" and sure >= SURE for name, sure in clip.objects)
+    return sum(name == "person" and score >= SURE for name, score in clip.objects)
 
 
 def names_of(clip: Clip) -> tuple[Name, ...]:
-    """The names for a clip except people, most probable first."""
+    """The names for the objects and places of a clip, without people, most probable first."""
     table = concepts.table()
-    found: dict[str, Name] = {}
+    names: dict[str, Name] = {}
     for thing in clip.things:
-        if thing.name == "person" or not thing.agreed or thing.probability < _FOUND:
+        if thing.name == "person" or not thing.agreed or thing.probability < _MIN_SCORE:
             continue
         if 2 * thing.frames >= clip.frames:
             number = table.of_thing[thing.name].number
-            found[thing.name] = Name(thing.name, thing.probability, max(1, thing.count), "", number)
+            names[thing.name] = Name(thing.name, thing.probability, max(1, thing.count), "", number)
     if (best := _most_specific(clip)) is not None:
-        concept, sure = best
+        concept, probability = best
         name = basic_name(concept.number)
-        below = {table.of_thing[thing].number for thing in found}
-        if not below & concept.above:
-            special = concept.name if concept.leaf is not None and concept.name != name else ""
-            found[name] = Name(name, round(sure, 3), 1, special, concept.number)
-    return tuple(sorted(found.values(), key=lambda name: -name.probability))
+        named_concepts = {table.of_thing[thing].number for thing in names}
+        if not named_concepts & concept.above:
+            specific_name = concept.name if concept.leaf is not None and concept.name != name else ""
+            names[name] = Name(name, round(probability, 3), 1, specific_name, concept.number)
+    return tuple(sorted(names.values(), key=lambda name: -name.probability))
 
 
 def is_place(name: Name) -> bool:
     """Whether a name is that of a place: a church, a shore."""
     table = concepts.table()
-    above = (
-        {table.concepts[at].name for at in table.concepts[name.number].above} if name.number >= 0 else set()
+    hypernyms = (
+        {table.concepts[number_above].name for number_above in table.concepts[name.number].above}
+        if name.number >= 0
+        else set()
     )
-    return bool(above & _PLACES)
+    return bool(hypernyms & _PLACES)
 
 
 def basic_name(number: int) -> str:
-    """The basic-level name of a concept: "butterfly" for an admiral."""
+    """The basic-level name of a concept: "butterfly" for the species admiral."""
     table = concepts.table()
     concept = table.concepts[number]
-    above = sorted((table.concepts[at] for at in concept.above), key=lambda other: -other.depth)
-    for other in above:
-        if name := next((name for name in other.names if name in BASIC), ""):
+    hypernyms = sorted(
+        (table.concepts[number_above] for number_above in concept.above), key=lambda hypernym: -hypernym.depth
+    )
+    for hypernym in hypernyms:
+        if name := next((name for name in hypernym.names if name in BASIC), ""):
             return name
     return concept.name
 
 
 def _most_specific(clip: Clip) -> tuple[concepts.Concept, float] | None:
+    """The most specific probable concept of the classifier, with its probability; None without one."""
     table = concepts.table()
-    mass = concepts.summed((label.number, label.mean) for label in clip.labels)
-    likely: Iterable[tuple[concepts.Concept, float]] = (
-        (table.concepts[number], sure)
-        for number, sure in mass.items()
-        if sure >= SURE and table.concepts[number].leaves < _BARE and table.concepts[number].name not in EMPTY
+    probabilities = concepts.summed((label.number, label.mean) for label in clip.labels)
+    candidates: Iterable[tuple[concepts.Concept, float]] = (
+        (table.concepts[number], probability)
+        for number, probability in probabilities.items()
+        if probability >= SURE
+        and table.concepts[number].leaves < _MAX_CLASSES
+        and table.concepts[number].name not in EMPTY
     )
     person = table.of_thing["person"].number
     return max(
-        ((concept, sure) for concept, sure in likely if person not in concept.above),
+        ((concept, probability) for concept, probability in candidates if person not in concept.above),
         key=lambda item: (item[0].depth, item[1]),
         default=None,
     )

@@ -1,9 +1,9 @@
 """Recognises objects and people: classifier EfficientNet-Lite3, detector SSD-MobileNetV2, pose by MoveNet.
 
-Each sampled frame passes three models. The classifier gives probabilities of 1,000 classes, of the whole
-picture or, if it is wide, of three square crops. The detector gives boxes of 80 classes. It labels objects of
-other classes with high confidence, so a detection counts in full only if the classifier agrees (concepts.py).
-A pose confirms a detected person.
+Three models analyse each sampled frame. The classifier gives the probabilities of 1,000 classes, for the
+whole picture or, if it is wide, for three square crops. The detector gives boxes of 80 classes, with high
+confidence even for objects of other classes. Therefore a detection counts in full only if the classifier
+confirms it (`concepts.agrees`). A pose confirms a detected person.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ from tl_data.local.perception.evidence import Box, Clip, Label, ModelFailed, Thi
 from tl_data.local.perception.vision import concepts
 from tl_data.local.perception.vision.faces import clipped, distinct, faces, interpreter, letterboxed
 
-EVERY = 2.0  # seconds between analysed frames; one per second finds no more
+EVERY = 2.0  # seconds between analysed frames; shorter intervals find no more
 
-#: Least mean score of keypoints, and of a face, that confirms a detected person.
+#: A detected person is confirmed by a pose with at least this mean score of keypoints, or by a face with at
+#: least this score.
 POSED, FACED = 0.25, 0.66
-PERSON, PERSON_POSED = 0.5, 0.25  # least score of a detection that counts as a person, alone and confirmed
-_LEAST = 0.2  # least score of a detection
-_KEPT, _LABELS = 0.005, 40  # labels of a clip: least probability, and largest number
-_WIDE = 1.25  # ratio of the sides from which three crops are classified
-_SIDE = 280  # pixels of the classifier's input
-_SAME = 0.5
+PERSON, PERSON_POSED = 0.5, 0.25  # smallest score of a detected person: unconfirmed, and confirmed
+_MIN_SCORE = 0.2  # smallest score of a detection
+_MIN_PROBABILITY, _MAX_LABELS = 0.005, 40  # of the labels of a clip
+_MIN_WIDE = 1.25  # ratio of the sides from which three crops are classified
+_SIDE = 280  # pixels per side of the classifier's input
+_SAME_OBJECT = 0.5  # two boxes with at least this intersection over union are one object
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class FrameResult:
     """The results of the models for one frame."""
 
     time: float
-    probabilities: npt.NDArray[np.float32]  # of the 1,000 classes
-    things: tuple[tuple[str, float, Box], ...]  # COCO class, score, box
-    faces: tuple[tuple[float, Box], ...]
+    probabilities: npt.NDArray[np.float32]  # one for each of the 1,000 classes
+    things: tuple[tuple[str, float, Box], ...]  # (COCO class, score, box) of each detection
+    faces: tuple[tuple[float, Box], ...]  # (score, box) of each face
     pose: float  # mean keypoint score of the most prominent person
 
 
@@ -52,8 +53,8 @@ class ObjectModels:
     """The three models and the face detector.
 
     Args:
-        objects: a folder with the weights, instead of their package.
-        detector: whether the detector is used; it takes two thirds of the time and 250 MB.
+        objects: a folder with the weights; None reads them from their package.
+        detector: whether the detector is used. It takes two thirds of the time, and 250 MB.
 
     Raises:
         ModelFailed: weights are missing or differ.
@@ -64,7 +65,7 @@ class ObjectModels:
         self._classifier = interpreter(files["efficientnet_lite3.tflite"])
         [pose] = weights.read(weights.POSE, objects).values()
         self._pose = interpreter(pose)
-        self.name = "see" if detector else "see-small"  # in the evidence and in the engine's model name
+        self.name = "see" if detector else "see-small"  # part of the evidence and of the engine's model name
         self._detector: Any = None
         self._names: dict[int, str] = {}
         if detector:
@@ -73,47 +74,55 @@ class ObjectModels:
                 np.frombuffer(graph, np.uint8), np.frombuffer(text, np.uint8)
             )
             self._names = _COCO
-        faces(np.zeros((32, 32, 3), np.uint8))  # checks its weights now, not during a video
+        faces(np.zeros((32, 32, 3), np.uint8))  # missing weights must fail here, not during a video
 
     def detect(self, time: float, picture: Picture) -> FrameResult:
         """Analyse an RGB picture. `time` is in seconds."""
-        found = self._found(picture)
+        detections = self._detections(picture)
         return FrameResult(
-            time, self._classes(picture), tuple(found), tuple(faces(picture)), self._posed(picture)
+            time,
+            self._probabilities(picture),
+            tuple(detections),
+            tuple(faces(picture)),
+            self._pose_score(picture),
         )
 
-    def _classes(self, picture: Picture) -> npt.NDArray[np.float32]:
-        rows = [self._class(crop) for crop in _crops(picture)]
+    def _probabilities(self, picture: Picture) -> npt.NDArray[np.float32]:
+        """The mean probabilities of the classes over the crops of a picture."""
+        rows = [self._crop_probabilities(crop) for crop in _crops(picture)]
         return np.asarray(np.mean(rows, axis=0), np.float32)
 
-    def _class(self, crop: Picture) -> npt.NDArray[np.float32]:
+    def _crop_probabilities(self, crop: Picture) -> npt.NDArray[np.float32]:
+        """The probabilities of the classes for one crop."""
         side = min(crop.shape[:2])
-        how = cv2.INTER_AREA if side > _SIDE else cv2.INTER_LINEAR
-        given = cv2.resize(crop, (_SIDE, _SIDE), interpolation=how)
+        interpolation = cv2.INTER_AREA if side > _SIDE else cv2.INTER_LINEAR
+        model_input = cv2.resize(crop, (_SIDE, _SIDE), interpolation=interpolation)
         model = self._classifier
-        model.set_tensor(model.get_input_details()[0]["index"], given[None])
+        model.set_tensor(model.get_input_details()[0]["index"], model_input[None])
         model.invoke()
-        found = np.asarray(model.get_tensor(model.get_output_details()[0]["index"])[0], np.float32)
-        return found * np.float32(1 / 256)
+        output = np.asarray(model.get_tensor(model.get_output_details()[0]["index"])[0], np.float32)
+        return output * np.float32(1 / 256)
 
-    def _found(self, picture: Picture) -> list[tuple[str, float, Box]]:
+    def _detections(self, picture: Picture) -> list[tuple[str, float, Box]]:
+        """The detections in a picture: class, score and box of each."""
         if self._detector is None:
             return []
-        blob = cv2.dnn.blobFromImage(picture, size=(300, 300))  # RGB already: nothing to swap
+        blob = cv2.dnn.blobFromImage(picture, size=(300, 300))  # no swap of channels: it is already RGB
         self._detector.setInput(blob)
-        found = []
+        detections = []
         for _, number, score, left, top, right, bottom in self._detector.forward()[0, 0]:
             name = self._names.get(int(number))
-            if name and score >= _LEAST:
+            if name and score >= _MIN_SCORE:
                 box = (left, top, right - left, bottom - top)
-                found.append((name, round(float(score), 3), clipped(box)))
-        return found
+                detections.append((name, round(float(score), 3), clipped(box)))
+        return detections
 
-    def _posed(self, picture: Picture) -> float:
+    def _pose_score(self, picture: Picture) -> float:
+        """The mean score of the keypoints of the most prominent person."""
         model = self._pose
         square = letterboxed(picture, 192)[0][None]
-        wanted = model.get_input_details()[0]
-        model.set_tensor(wanted["index"], square.astype(wanted["dtype"]))
+        input_details = model.get_input_details()[0]
+        model.set_tensor(input_details["index"], square.astype(input_details["dtype"]))
         model.invoke()
         points = np.asarray(model.get_tensor(model.get_output_details()[0]["index"]), np.float32).reshape(
             -1, 3
@@ -123,7 +132,7 @@ class ObjectModels:
 
 @lru_cache(maxsize=1)
 def load_object_models(objects: Path | None = None, detector: bool = True) -> ObjectModels:
-    """The models, loaded once per process.
+    """Load the models, once per process.
 
     Raises:
         ModelFailed: weights are missing, differ, or cannot be loaded; the message has the command that helps.
@@ -140,80 +149,87 @@ def configured_object_models(tiers: Tiers) -> ObjectModels | None:
 
 
 def with_objects(clip: Clip, frames: Sequence[FrameResult]) -> Clip:
-    """A clip with the results of its frames: labels, objects, people and faces."""
+    """Set the labels, objects, people and faces of a clip from the results of its frames."""
     if not frames:
         return clip
-    best = max(frames, key=lambda frame: (len(people_of(frame)), len(frame.faces)))
-    people = [("person", sure) for sure, _ in people_of(best)]
-    seen = max(frames, key=lambda frame: (len(frame.faces), sum(sure for sure, _ in frame.faces)))
-    heads = [("face", sure) for sure, _ in seen.faces]
+    most_people = max(frames, key=lambda frame: (len(people_of(frame)), len(frame.faces)))
+    people = [("person", score) for score, _ in people_of(most_people)]
+    most_faces = max(frames, key=lambda frame: (len(frame.faces), sum(score for score, _ in frame.faces)))
+    faces_found = [("face", score) for score, _ in most_faces.faces]
     face_height = max((box[3] for frame in frames for _, box in frame.faces), default=0.0)
     return replace(
         clip,
         labels=_labels(frames),
         things=_things(frames),
-        objects=tuple(sorted(people + heads, key=lambda item: (item[0], -item[1]))),
+        objects=tuple(sorted(people + faces_found, key=lambda item: (item[0], -item[1]))),
         face_height=round(face_height, 3),
         frames=len(frames),
     )
 
 
 def people_of(frame: FrameResult) -> list[tuple[float, Box]]:
-    """The people in a frame, largest confidence first. A low score needs a confirmation by pose or face."""
-    boxes = distinct([(score, box) for name, score, box in frame.things if name == "person"], _SAME)
-    found = []
+    """The people in a frame, largest confidence first. A pose or a face must confirm a low score."""
+    boxes = distinct([(score, box) for name, score, box in frame.things if name == "person"], _SAME_OBJECT)
+    people = []
     for score, box in boxes:
-        face = max((sure for sure, place in frame.faces if _inside(place, box)), default=0.0)
+        face = max((score for score, face_box in frame.faces if _inside(face_box, box)), default=0.0)
         confirmed = face >= FACED or (frame.pose >= POSED and box is boxes[0][1])
         if score >= (PERSON_POSED if confirmed else PERSON):
-            found.append((round(max(score, 0.7 if face >= FACED else score), 3), box))
-    for sure, place in frame.faces:  # a face is a person, also without a detection
-        if not any(_inside(place, box) for _, box in boxes):
-            found.append((sure, place))
-    return sorted(found, reverse=True)
+            people.append((round(max(score, 0.7 if face >= FACED else score), 3), box))
+    for score, face_box in frame.faces:  # a face counts as a person, even without a detection
+        if not any(_inside(face_box, box) for _, box in boxes):
+            people.append((score, face_box))
+    return sorted(people, reverse=True)
 
 
-def _inside(place: Box, box: Box) -> bool:
-    x, y = place[0] + place[2] / 2, place[1] + place[3] / 2
-    return box[0] - 0.02 <= x <= box[0] + box[2] + 0.02 and box[1] - 0.05 <= y <= box[1] + box[3]
+def _inside(inner: Box, outer: Box) -> bool:
+    """Whether the centre of a box is inside another, with a tolerance."""
+    x, y = inner[0] + inner[2] / 2, inner[1] + inner[3] / 2
+    return outer[0] - 0.02 <= x <= outer[0] + outer[2] + 0.02 and outer[1] - 0.05 <= y <= outer[1] + outer[3]
 
 
 def _labels(frames: Sequence[FrameResult]) -> tuple[Label, ...]:
-    """The classes with their largest and mean probability over the frames, most probable first."""
+    """The labels of a clip: classes with their largest and mean probability, most probable first."""
     table = np.stack([frame.probabilities for frame in frames])
-    most, mean, at = table.max(axis=0), table.mean(axis=0), table.argmax(axis=0)
-    order = [number for number in np.argsort(-most, kind="stable")[:_LABELS] if most[number] >= _KEPT]
+    largest, mean, best_frame = table.max(axis=0), table.mean(axis=0), table.argmax(axis=0)
+    order = [
+        number
+        for number in np.argsort(-largest, kind="stable")[:_MAX_LABELS]
+        if largest[number] >= _MIN_PROBABILITY
+    ]
     names = concepts.table().of_leaf
     return tuple(
         Label(
-            int(number), names[int(number)].name, round(float(most[number]), 4),
-            round(float(mean[number]), 4), round(frames[int(at[number])].time, 2),
+            int(number), names[int(number)].name, round(float(largest[number]), 4),
+            round(float(mean[number]), 4), round(frames[int(best_frame[number])].time, 2),
         )
         for number in order
     )  # fmt: skip
 
 
 def _things(frames: Sequence[FrameResult]) -> tuple[Thing, ...]:
-    """The detected classes: best box, first and last time, largest count, whether confirmed."""
-    found: dict[str, Thing] = {}
+    """The detected classes of a clip, most probable first."""
+    by_class: dict[str, Thing] = {}
     for frame in frames:
-        mass = concepts.summed(enumerate(frame.probabilities.tolist()))
+        probabilities = concepts.summed(enumerate(frame.probabilities.tolist()))
         people = people_of(frame)
         by_name: dict[str, list[tuple[float, Box]]] = {}
         for name, score, box in frame.things:
             by_name.setdefault(name, []).append((score, box))
         for name, boxes in by_name.items():
-            places = distinct(boxes, _SAME)
-            score, box = places[0]
-            agreed = bool(people) if name == "person" else concepts.agrees(name, mass)
-            count = len(people) if name == "person" else sum(sure >= 0.4 for sure, _ in places)
-            now = Thing(name, score, round(frame.time, 2), round(frame.time, 2), box, count, agreed, 1)
-            found[name] = _joined(found[name], now) if name in found else now
-    return tuple(sorted(found.values(), key=lambda thing: (-thing.probability, thing.name)))
+            separate = distinct(boxes, _SAME_OBJECT)
+            score, box = separate[0]
+            agreed = bool(people) if name == "person" else concepts.agrees(name, probabilities)
+            count = (
+                len(people) if name == "person" else sum(other_score >= 0.4 for other_score, _ in separate)
+            )
+            current = Thing(name, score, round(frame.time, 2), round(frame.time, 2), box, count, agreed, 1)
+            by_class[name] = _with_frame(by_class[name], current) if name in by_class else current
+    return tuple(sorted(by_class.values(), key=lambda thing: (-thing.probability, thing.name)))
 
 
-def _joined(before: Thing, now: Thing) -> Thing:
-    """A class with one more frame. The best confirmed detection is kept."""
+def _with_frame(before: Thing, now: Thing) -> Thing:
+    """Combine a class with its result in one more frame. The best confirmed detection is kept."""
     best = max(before, now, key=lambda thing: (thing.agreed, thing.probability))
     return Thing(
         best.name, best.probability, before.start_sec, now.end_sec, best.box, max(before.count, now.count),
@@ -222,17 +238,18 @@ def _joined(before: Thing, now: Thing) -> Thing:
 
 
 def _crops(picture: Picture) -> list[Picture]:
-    """The picture, or three square crops of a wide or tall one."""
+    """The picture itself, or three square crops if it is wide or tall."""
     height, width = picture.shape[:2]
     side = min(height, width)
-    if max(height, width) < _WIDE * side:
+    if max(height, width) < _MIN_WIDE * side:
         return [picture]
     steps = (0, (max(height, width) - side) // 2, max(height, width) - side)
     if width > height:
-        return [np.ascontiguousarray(picture[:, at : at + side]) for at in steps]
-    return [np.ascontiguousarray(picture[at : at + side]) for at in steps]
+        return [np.ascontiguousarray(picture[:, start : start + side]) for start in steps]
+    return [np.ascontiguousarray(picture[start : start + side]) for start in steps]
 
 
+#: Number of a COCO class -> its name.
 _COCO = {
     1: "person", 2: "bicycle", 3: "car", 4: "motorcycle", 5: "airplane", 6: "bus", 7: "train",
     8: "truck", 9: "boat", 10: "traffic light", 11: "fire hydrant", 13: "stop sign",

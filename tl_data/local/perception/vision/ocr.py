@@ -1,8 +1,8 @@
 """Recognises on-screen text, as lines with their times.
 
-Recognition is the most expensive stage, so it is avoided in steps: pictures that have not changed and
-pictures without text-like texture are skipped, lines are located in a small copy, and only new lines are
-recognised, in the large picture.
+Recognition is the most expensive stage, so most of it is avoided. Pictures that have not changed and pictures
+without text-like texture are skipped. Lines are located in a small copy. Only new lines are recognised, in
+the large picture.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ Gray = npt.NDArray[np.uint8]
 Blocks = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
-_SLOPE = 96  # Sobel response at the edge of a stroke
-_DENSITY = 0.10  # least share of pixels on rising, and on falling, edges
-_CHANGED = 8  # least mean difference (0-255) of a block that is searched again
-_RESTS = 6  # largest mean difference of a static block
-_PAUSES = (1.0, 16.0)  # seconds between searches: while text is found, and the longest
-_SOONEST = 2.0  # seconds between searches for new static content
-_MOST_LINES = 60
-_COPY = 2 / 3  # scale of the copy in which lines are located: the cost grows with its area
-_SURE = 0.6  # least confidence of a reading
-_SAME = 10.0  # largest mean difference (0-255) of two crops of the same line
-_SIGN = (96, 16)  # size of the crop that is compared
+_MIN_SLOPE = 96  # smallest Sobel response at the edge of a stroke
+_MIN_DENSITY = 0.10  # smallest share of pixels on rising edges, and of pixels on falling edges, in text
+_MIN_CHANGE = 8  # smallest mean difference (0-255) of a block that is searched again
+_MAX_STATIC = 6  # largest mean difference (0-255) of a static block
+_PAUSES = (1.0, 16.0)  # seconds between searches: while text is found, and at most
+_STATIC_PAUSE = 2.0  # seconds between searches for new static content
+_MAX_LINES = 60  # in one picture
+_COPY_SCALE = 2 / 3  # scale of the copy in which lines are located; the cost grows with its area
+_MIN_CONFIDENCE = 0.6  # of a reading
+_MAX_SAME = 10.0  # largest mean difference (0-255) of two crops of the same line
+_CROP_SIZE = (96, 16)  # size to which a crop is scaled for the comparison
 
 
 @dataclass
 class _Line:
-    """A line of text on the screen, from its first to its last time."""
+    """A line of text on the screen, from the time it appears to the time it disappears."""
 
     box: Box  # in the small picture
-    sign: npt.NDArray[np.int16]
+    crop: npt.NDArray[np.int16]  # the scaled picture of the line, for comparisons
     start: float
     end: float
-    readings: list[tuple[str, float]] = field(default_factory=list)
+    readings: list[tuple[str, float]] = field(default_factory=list)  # (text, confidence), best first
 
 
 class Reader:
@@ -55,112 +55,124 @@ class Reader:
     def __init__(self) -> None:
         self._open: list[_Line] = []
         self._done: list[_Line] = []
-        self._before: Gray | None = None  # the last picture
-        self._examined: Gray | None = None  # each part as it was when it was last searched
-        self._time = 0.0
-        self._cut = self._searched = 0.0
-        self._rested = 0.0  # time of the next search if nothing is static
+        self._before: Gray | None = None  # the previous picture
+        self._examined: Gray | None = None  # each part of the picture as it was when last searched
+        self._time = 0.0  # time of the previous picture
+        self._cut = self._searched = 0.0  # times of the last cut and of the last search
+        self._due = 0.0  # time of the next search if nothing new is static
         self._pause = _PAUSES[0]
 
-    def add(self, seen: DecodedFrame, small: Picture, cut: float | None = None) -> None:
-        """Add the next picture. `cut` is the time of a cut since the last one."""
+    def add(self, frame: DecodedFrame, small: Picture, cut: float | None = None) -> None:
+        """Add the next picture. `cut` is the time of a cut since the previous one, if any."""
         gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-        time, before = seen.time, self._before
-        came = (time + self._time) / 2
-        self._before, last, self._time = gray, self._time, time
+        time, before = frame.time, self._before
+        appeared = (time + self._time) / 2
+        self._before, previous_time, self._time = gray, self._time, time
         if before is None or before.shape != gray.shape:
             self._examined, before = None, None
         if cut is not None:
-            self._pause, self._rested, self._examined, self._cut = _PAUSES[0], time, None, cut
-        if self._follow(gray, last, time, cut):
-            self._pause, self._rested = _PAUSES[0], time
+            self._pause, self._due, self._examined, self._cut = _PAUSES[0], time, None, cut
+        if self._follow(gray, previous_time, time, cut):
+            self._pause, self._due = _PAUSES[0], time
         if self._examined is None and time - self._cut < 1:
-            came = self._cut  # text in the first picture of a shot is shown from its beginning
+            appeared = self._cut  # text in the first picture of a shot is shown from its beginning
         blocks = _texty(gray)
         if self._examined is not None:
-            blocks &= _blocks(cv2.absdiff(gray, self._examined)) > _CHANGED
+            blocks &= _blocks(cv2.absdiff(gray, self._examined)) > _MIN_CHANGE
         if not blocks.any():
             return
-        # Text is static. Moving parts are searched less often, for scrolling text.
-        rests = (
+        # Most text is static. Moving parts may contain scrolling text and are searched less often.
+        has_static = (
             before is not None
             and cut is None
-            and bool((blocks & (_blocks(cv2.absdiff(gray, before)) < _RESTS)).any())
+            and bool((blocks & (_blocks(cv2.absdiff(gray, before)) < _MAX_STATIC)).any())
         )
-        if time < (min(self._rested, self._searched + _SOONEST) if rests else self._rested):
+        if time < (min(self._due, self._searched + _STATIC_PAUSE) if has_static else self._due):
             return
-        found = self._search(seen, gray, blocks, came)
+        found_text = self._search(frame, gray, blocks, appeared)
         self._searched = time
         if self._examined is None:
             self._examined = gray.copy()
         else:
             area = cv2.resize(blocks.astype(np.uint8), gray.shape[::-1], interpolation=cv2.INTER_NEAREST)
             cv2.copyTo(gray, area, self._examined)
-        self._pause = _PAUSES[0] if found else min(2 * self._pause, _PAUSES[1])
-        self._rested = time + self._pause
+        self._pause = _PAUSES[0] if found_text else min(2 * self._pause, _PAUSES[1])
+        self._due = time + self._pause
 
     def finish(self, end: float) -> tuple[Span, ...]:
-        """All text, in order of time and place."""
+        """End the lines that are still shown at `end`, and return all text by time and place."""
         for line in self._open:
             line.end = end
         return _spans([*self._done, *self._open])
 
-    def _follow(self, gray: Gray, last: float, time: float, cut: float | None) -> bool:
-        """Extend the lines that are still shown and close the others; returns whether any was closed."""
+    def _follow(self, gray: Gray, previous_time: float, time: float, cut: float | None) -> bool:
+        """Extend the lines that are still shown and close the others. Returns whether any was closed."""
         count = len(self._done)
-        stay = []
+        still_shown = []
         for line in self._open:
-            if cut is None and _same(line.sign, _sign(gray, line.box)):
+            if cut is None and _same(line.crop, _comparison_crop(gray, line.box)):
                 line.end = time
-                stay.append(line)
+                still_shown.append(line)
             else:
-                line.end = cut if cut is not None else (last + time) / 2
+                line.end = cut if cut is not None else (previous_time + time) / 2
                 self._done.append(line)
-                if self._examined is not None:  # it may return after a flash: search there again
+                if self._examined is not None:  # the line may return after a flash: search its place again
                     left, top, right, bottom = line.box
-                    here = gray[top:bottom, left:right]
-                    self._examined[top:bottom, left:right] = np.where(here > 127, 0, 255)
-        self._open = stay
+                    part = gray[top:bottom, left:right]
+                    self._examined[top:bottom, left:right] = np.where(part > 127, 0, 255)
+        self._open = still_shown
         return len(self._done) > count
 
-    def _search(self, seen: DecodedFrame, gray: Gray, blocks: Blocks, came: float) -> bool:
-        """Search the part of the picture around `blocks` and recognise its new lines."""
-        large = seen.picture(LARGE)
+    def _search(self, frame: DecodedFrame, gray: Gray, blocks: Blocks, appeared: float) -> bool:
+        """Search the part of the picture around `blocks` and recognise its new lines.
+
+        Returns whether any line has a certain reading.
+
+        Args:
+            appeared: the time at which new lines appeared.
+        """
+        large = frame.picture(LARGE)
         scale = large.shape[1] / gray.shape[1]
         left, top, right, bottom = (round(edge * scale) for edge in _around(blocks, gray))
-        fresh, crops = [], []
+        new_lines, crops = [], []
         for box in _find(large[top:bottom, left:right]):
-            here = (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
-            small = (int(here[0] / scale), int(here[1] / scale), ceil(here[2] / scale), ceil(here[3] / scale))
-            if not any(_overlap(line.box, small) > 0.5 for line in self._open):
-                fresh.append(_Line(small, _sign(gray, small), came, seen.time))
-                crops.append(large[here[1] : here[3], here[0] : here[2]])
-        for line, reading in zip(fresh, _read(crops), strict=True):
+            large_box = (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
+            small_box = (
+                int(large_box[0] / scale),
+                int(large_box[1] / scale),
+                ceil(large_box[2] / scale),
+                ceil(large_box[3] / scale),
+            )
+            if not any(_overlap(line.box, small_box) > 0.5 for line in self._open):
+                new_lines.append(_Line(small_box, _comparison_crop(gray, small_box), appeared, frame.time))
+                crops.append(large[large_box[1] : large_box[3], large_box[0] : large_box[2]])
+        for line, reading in zip(new_lines, _read(crops), strict=True):
             line.readings.append(reading)
-        self._open += fresh
-        return any(line.readings[0][1] >= _SURE for line in fresh)
+        self._open += new_lines
+        return any(line.readings[0][1] >= _MIN_CONFIDENCE for line in new_lines)
 
 
 def _spans(lines: Sequence[_Line]) -> tuple[Span, ...]:
+    """Convert lines to spans; drop uncertain ones and join those that continue one another."""
     kept: list[_Line] = []
     for line in sorted(lines, key=lambda line: (line.start, line.box[1], line.box[0])):
-        text, sure = line.readings[0]
-        if sure < _SURE or sum(letter.isalnum() for letter in text) < 2:
+        text, confidence = line.readings[0]
+        if confidence < _MIN_CONFIDENCE or sum(letter.isalnum() for letter in text) < 2:
             continue
-        # A moving line is found as new each time. The same words a moment later continue it.
-        twin = next(
+        # Each search finds a moving line as a new one. A line with the same words soon after it continues it.
+        continued = next(
             (
-                other
-                for other in reversed(kept[-40:])
-                if line.start - other.end < 1.6 and _close_words(other.readings[0][0], text)
+                earlier
+                for earlier in reversed(kept[-40:])
+                if line.start - earlier.end < 1.6 and _close_words(earlier.readings[0][0], text)
             ),
             None,
         )
-        if twin is None:
+        if continued is None:
             kept.append(line)
             continue
-        twin.end = max(twin.end, line.end)
-        twin.readings = sorted({*twin.readings, *line.readings}, key=lambda reading: -reading[1])
+        continued.end = max(continued.end, line.end)
+        continued.readings = sorted({*continued.readings, *line.readings}, key=lambda reading: -reading[1])
     return tuple(
         Span(
             round(line.start, 2),
@@ -174,25 +186,29 @@ def _spans(lines: Sequence[_Line]) -> tuple[Span, ...]:
 
 
 def _close_words(one: str, other: str) -> bool:
+    """Whether two texts are equal, or long and different in at most an eighth of their letters."""
     if one.casefold() == other.casefold():
         return True
     if min(len(one), len(other)) < 6 or abs(len(one) - len(other)) > 2:
         return False
-    row = list(range(len(other) + 1))  # edit distance
-    for at, letter in enumerate(one, 1):
-        last, row[0] = row[0], at
-        for place, letter2 in enumerate(other, 1):
-            last, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, last + (letter != letter2))
-    return row[-1] <= len(one) // 8
+    distances = list(range(len(other) + 1))  # edit distance
+    for row_number, letter in enumerate(one, 1):
+        diagonal, distances[0] = distances[0], row_number
+        for column, other_letter in enumerate(other, 1):
+            diagonal, distances[column] = (
+                distances[column],
+                min(distances[column] + 1, distances[column - 1] + 1, diagonal + (letter != other_letter)),
+            )
+    return distances[-1] <= len(one) // 8
 
 
 def _texty(gray: Gray) -> Blocks:
     """The blocks that may contain text: rows of many strokes with rising and falling edges."""
     slope = cv2.Sobel(gray, cv2.CV_16S, 1, 0, ksize=3)
     window = (31, 7)
-    rising = cv2.blur((slope > _SLOPE).astype(np.uint8) * 255, window)
-    falling = cv2.blur((slope < -_SLOPE).astype(np.uint8) * 255, window)
-    dense = (cv2.min(rising, falling) > 255 * _DENSITY).astype(np.uint8)
+    rising = cv2.blur((slope > _MIN_SLOPE).astype(np.uint8) * 255, window)
+    falling = cv2.blur((slope < -_MIN_SLOPE).astype(np.uint8) * 255, window)
+    dense = (cv2.min(rising, falling) > 255 * _MIN_DENSITY).astype(np.uint8)
     rows = cv2.morphologyEx(dense, cv2.MORPH_OPEN, np.ones((4, 14), np.uint8))
     return _blocks(rows * 255) > 40
 
@@ -206,64 +222,71 @@ def _blocks(plane: Gray) -> npt.NDArray[Any]:
 
 
 def _around(blocks: Blocks, gray: Gray) -> tuple[int, int, int, int]:
-    """The bounding box of the blocks with a margin, in pixels of `gray`."""
+    """The bounding box of `blocks` with a margin, in pixels of `gray`."""
     height, width = gray.shape
     rows, columns = np.nonzero(blocks.any(axis=1))[0], np.nonzero(blocks.any(axis=0))[0]
-    along, across = height / blocks.shape[0], width / blocks.shape[1]
+    block_height, block_width = height / blocks.shape[0], width / blocks.shape[1]
     return (
-        max(0, int((columns[0] - 2) * across)),
-        max(0, int((rows[0] - 1.5) * along)),
-        min(width, int((columns[-1] + 3) * across) + 1),
-        min(height, int((rows[-1] + 2.5) * along) + 1),
+        max(0, int((columns[0] - 2) * block_width)),
+        max(0, int((rows[0] - 1.5) * block_height)),
+        min(width, int((columns[-1] + 3) * block_width) + 1),
+        min(height, int((rows[-1] + 2.5) * block_height) + 1),
     )
 
 
 def _find(part: Picture) -> list[Box]:
     """The boxes of text lines in a part of the large picture, located in a smaller copy."""
     height, width = part.shape[:2]
-    size = max(32, round(width * _COPY)), max(32, round(height * _COPY))
+    size = max(32, round(width * _COPY_SCALE)), max(32, round(height * _COPY_SCALE))
     copy = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-    found = _engine().text_det(cv2.cvtColor(copy, cv2.COLOR_RGB2BGR))
-    across, along = width / size[0], height / size[1]
+    detected = _engine().text_det(cv2.cvtColor(copy, cv2.COLOR_RGB2BGR))
+    scale_x, scale_y = width / size[0], height / size[1]
     boxes = []
-    for corners in found.boxes if found.boxes is not None else ():
+    for corners in detected.boxes if detected.boxes is not None else ():
         left, top = corners.min(axis=0)
         right, bottom = corners.max(axis=0)
-        rim, side = 0.06 * (bottom - top), 0.2 * (bottom - top)
+        margin_y, margin_x = 0.06 * (bottom - top), 0.2 * (bottom - top)
         box = (
-            max(0, int((left - side) * across)),
-            max(0, int((top - rim) * along)),
-            min(width, ceil((right + side) * across)),
-            min(height, ceil((bottom + rim) * along)),
+            max(0, int((left - margin_x) * scale_x)),
+            max(0, int((top - margin_y) * scale_y)),
+            min(width, ceil((right + margin_x) * scale_x)),
+            min(height, ceil((bottom + margin_y) * scale_y)),
         )
         if box[3] - box[1] >= 8 and box[2] - box[0] > 0.7 * (box[3] - box[1]):
             boxes.append(box)
-    return boxes[:_MOST_LINES]
+    return boxes[:_MAX_LINES]
 
 
 def _read(crops: Sequence[Picture]) -> list[tuple[str, float]]:
+    """Recognise the text of crops: text and confidence of each."""
     if not crops:
         return []
     from rapidocr.ch_ppocr_rec import TextRecInput
 
-    found = _engine().text_rec(TextRecInput(img=[cv2.cvtColor(crop, cv2.COLOR_RGB2BGR) for crop in crops]))
-    return [(text.strip(), float(score)) for text, score in zip(found.txts, found.scores, strict=True)]
+    recognised = _engine().text_rec(
+        TextRecInput(img=[cv2.cvtColor(crop, cv2.COLOR_RGB2BGR) for crop in crops])
+    )
+    return [
+        (text.strip(), float(score)) for text, score in zip(recognised.txts, recognised.scores, strict=True)
+    ]
 
 
-def _sign(gray: Gray, box: Box) -> npt.NDArray[np.int16]:
+def _comparison_crop(gray: Gray, box: Box) -> npt.NDArray[np.int16]:
+    """Crop a line from the picture and scale it for comparisons."""
     left, top, right, bottom = box
-    sign: npt.NDArray[np.int16] = cv2.resize(
-        gray[top:bottom, left:right], _SIGN, interpolation=cv2.INTER_AREA
+    crop: npt.NDArray[np.int16] = cv2.resize(
+        gray[top:bottom, left:right], _CROP_SIZE, interpolation=cv2.INTER_AREA
     ).astype(np.int16)
-    return sign
+    return crop
 
 
 def _same(one: npt.NDArray[np.int16], other: npt.NDArray[np.int16]) -> bool:
-    return float(np.abs(one - other).mean()) < _SAME
+    """Whether two crops show the same line."""
+    return float(np.abs(one - other).mean()) < _MAX_SAME
 
 
 def _overlap(one: Box, other: Box) -> float:
-    """Intersection over union."""
+    """Intersection over union of two boxes."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     if width <= 0 or height <= 0:
@@ -274,7 +297,10 @@ def _overlap(one: Box, other: Box) -> float:
 
 @cache
 def _engine() -> Any:
-    """The models of the rapidocr wheel, with one thread each: two are slower, and other videos need them."""
+    """Load the models of the rapidocr wheel, once per process.
+
+    Each model uses one thread. A second thread makes it slower and is needed for other videos.
+    """
     from rapidocr import RapidOCR
 
     logging.getLogger("RapidOCR").setLevel(logging.CRITICAL)
