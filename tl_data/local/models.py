@@ -85,13 +85,13 @@ class Tiers:
     @property
     def encoder(self) -> str:
         """The name of the image encoder; "" for none."""
-        return f"clip-{named(self.clip)}" if self.clip else ""
+        return f"clip-{name_with_fingerprint(self.clip)}" if self.clip else ""
 
     @property
     def speech_model(self) -> str:
         """The name of the speech model; "" for none."""
         if self.whisper:
-            return f"whisper-{named(self.whisper)}"
+            return f"whisper-{name_with_fingerprint(self.whisper)}"
         if self.missing_speech_model:
             return ""
         no_base = weights.problem(weights.WHISPER_BASE)
@@ -244,7 +244,7 @@ def endpoint_url(url: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def named(folder: Path) -> str:
+def name_with_fingerprint(folder: Path) -> str:
     """The name of a folder and the fingerprint of its files: `siglip-base-1a2b3c4d`."""
     return f"{_slug(folder.name)}-{fingerprint(folder)}"
 

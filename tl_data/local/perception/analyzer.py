@@ -250,8 +250,8 @@ class _FrameAnalyzer:
         steps = [step for _, step in part.steps]
         amount, direction, camera = motion.summary(steps)
         clip = replace(clip, motion=amount, direction=direction, camera=camera)
-        motion_confidence, direction_confidence, camera_confidence = motion.sureness(steps)
-        color_confidence = colors.sureness(tones) if tones else None
+        motion_confidence, direction_confidence, camera_confidence = motion.confidences(steps)
+        color_confidence = colors.confidence(tones) if tones else None
         clip = replace(
             clip,
             confidences=Confidences(
@@ -330,7 +330,7 @@ def with_sound(clip: Clip, sound_result: speech.SoundResult) -> Clip:
     kind, loudness, bands = sound.summary(
         sound_result.seconds, clip.start_sec, clip.end_sec, spoken_seconds / length
     )
-    confidence = sound.sureness(
+    confidence = sound.confidence(
         sound_result.seconds, clip.start_sec, clip.end_sec, kind, spoken_seconds / length
     )
     return replace(

@@ -80,7 +80,7 @@ def with_times(
     while (frame := following) is not None:
         following = next(frames, None)
         if start is None:
-            first, start = frame.time or 0.0, origin(stream)
+            first, start = frame.time or 0.0, stream_start(stream)
             start = start if start is not None and 0 <= first - start <= 10 else first
         frame_time = frame.time - start if frame.time is not None else time + step
         # A jump back is a wrong timestamp: the frame then follows after the usual step. So is a jump far
@@ -96,7 +96,7 @@ def with_times(
         yield time, frame
 
 
-def origin(stream: Any) -> float | None:
+def stream_start(stream: Any) -> float | None:
     """The start time of a stream in seconds."""
     return None if stream.start_time is None else float(stream.start_time * stream.time_base)
 
@@ -210,7 +210,7 @@ def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[DecodedFrame]
         sizers = {side: _Sizer(side, _aspect(stream)) for side in (SMALL, LARGE)}
         step = 1 / facts.fps if facts.fps else 0.04
         damaged: list[int] = []
-        sound_end = StreamEnd(sounds, origin(stream))
+        sound_end = StreamEnd(sounds, stream_start(stream))
         previous, time, due = None, 0.0, 0.0
         for frame_time, frame in with_times(
             decode_stream(container, stream, damaged, sound_end), stream, step, facts.duration_sec

@@ -176,7 +176,7 @@ def test_kinds_of_sound() -> None:
     chord = sum(np.sin(2 * np.pi * pitch * clock) for pitch in (262, 330, 392)) * 3000
     waves = {"music": chord, "noise": rng.normal(0, 3000, rate), "silence": rng.normal(0, 3, rate)}
     for kind, wave in waves.items():
-        table = speech.measured(iter([np.tile(wave.astype(np.int16), 4)]))
+        table = speech.measure_seconds(iter([np.tile(wave.astype(np.int16), 4)]))
         assert sound.summary(table, 0, 4, 0.0)[0] == kind
     table = np.stack([sound.measure(chord.astype(np.int16), 0.0, 0.9)] * 4)
     kind, loud, _ = sound.summary(table, 0, 4, 0.6)  # words were recognised
@@ -205,7 +205,7 @@ def test_tunes_are_music_and_coloured_noise_is_none() -> None:
     }
     for kind, some in waves.items():
         for number, wave in enumerate(some):
-            table = speech.measured(iter([(wave / np.abs(wave).max() * 9000).astype(np.int16)]))
+            table = speech.measure_seconds(iter([(wave / np.abs(wave).max() * 9000).astype(np.int16)]))
             assert sound.summary(table, 0, 4, 0.0)[0] == kind, number
 
 
@@ -213,17 +213,17 @@ def test_how_sure_a_colour_is() -> None:
     plain = [
         colors.tones(np.full((180, 320, 3), shade, np.uint8)) for shade in ((220, 20, 20), (30, 80, 220))
     ]
-    assert colors.sureness(plain) > 0.95
+    assert colors.confidence(plain) > 0.95
     between = np.full((180, 320, 3), (200, 90, 60), np.uint8)  # neither quite red, nor orange, nor brown
-    assert colors.sureness([colors.tones(between)]) < 0.5
-    assert colors.sureness([plain[0], colors.tones(between)]) == pytest.approx(0.5, abs=0.25)
+    assert colors.confidence([colors.tones(between)]) < 0.5
+    assert colors.confidence([plain[0], colors.tones(between)]) == pytest.approx(0.5, abs=0.25)
 
 
 def test_how_sure_motion_is() -> None:
     def sure(draw: Callable[[float], Picture]) -> tuple[float | None, float | None, float | None]:
         flow = motion.Motion()
         steps = [flow.add(time, draw(time)) for time in np.arange(0, 3, 0.25)]
-        return motion.sureness([step for step in steps if step is not None])
+        return motion.confidences([step for step in steps if step is not None])
 
     straight = sure(ball(True, (1, 0)))
     assert min(number for number in straight if number is not None) > 0.9
@@ -238,7 +238,7 @@ def test_how_sure_motion_is() -> None:
         return np.ascontiguousarray(scene()[150:420, left : left + 480])
 
     assert 0.5 < (sure(pans)[2] or 0) < 0.8
-    assert motion.sureness([]) == (None, None, None)
+    assert motion.confidences([]) == (None, None, None)
 
 
 def test_how_sure_a_sound_is() -> None:
@@ -248,10 +248,10 @@ def test_how_sure_a_sound_is() -> None:
         sound.measure(wave.astype(np.int16), 0.0, plays)
         for wave, plays in ((chord, 0.9), (rng.normal(0, 3000, rate), 0.0), (rng.normal(0, 3, rate), 0.0))
     )
-    assert sound.sureness(np.stack([music] * 4), 0, 4, "music", 0.0) == 1.0
-    assert sound.sureness(np.stack([music, music, music, noise]), 0, 4, "music", 0.0) == 0.75
-    assert sound.sureness(np.stack([silence, silence, silence, noise]), 0, 4, "noise", 0.0) == 0.25
+    assert sound.confidence(np.stack([music] * 4), 0, 4, "music", 0.0) == 1.0
+    assert sound.confidence(np.stack([music, music, music, noise]), 0, 4, "music", 0.0) == 0.75
+    assert sound.confidence(np.stack([silence, silence, silence, noise]), 0, 4, "noise", 0.0) == 0.25
     voice = sound.measure(chord.astype(np.int16), 0.9, 0.9)
-    assert sound.sureness(np.stack([voice, music]), 0, 2, "speech", 0.2) == 0.5
-    assert sound.sureness(np.stack([voice, music]), 0, 2, "music", 0.0) == 0.75
-    assert sound.sureness(np.zeros((0, sound.COLUMNS), np.float32), 0, 2, "silence", 0.0) is None
+    assert sound.confidence(np.stack([voice, music]), 0, 2, "speech", 0.2) == 0.5
+    assert sound.confidence(np.stack([voice, music]), 0, 2, "music", 0.0) == 0.75
+    assert sound.confidence(np.zeros((0, sound.COLUMNS), np.float32), 0, 2, "silence", 0.0) is None

@@ -110,8 +110,8 @@ def test_a_detection_alone_counts_half() -> None:
     assert concepts.probabilities(clip)[table.of_thing["cow"].number] == pytest.approx(0.49)
     seen = nothing.copy()
     seen[345] = 0.3  # ox
-    assert concepts.agrees("dog", concepts.summed(enumerate(seen.tolist()))) is False
-    assert concepts.agrees("bear", concepts.summed([(294, 0.06)]))
+    assert concepts.agrees("dog", concepts.sum_probabilities(enumerate(seen.tolist()))) is False
+    assert concepts.agrees("bear", concepts.sum_probabilities([(294, 0.06)]))
 
 
 def test_words_name_concepts_in_the_singular_and_plural() -> None:

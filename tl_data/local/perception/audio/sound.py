@@ -65,7 +65,7 @@ def summary(seconds: Table, start: float, end: float, spoken: float) -> tuple[st
     return kind, round(loudness, 1), bands
 
 
-def sureness(seconds: Table, start: float, end: float, kind: str, spoken: float) -> float | None:
+def confidence(seconds: Table, start: float, end: float, kind: str, spoken: float) -> float | None:
     """The share of a range's seconds that have its class by themselves, 0 to 1; None without sound.
 
     For speech, the result is at least `spoken`. A second of music or noise with a voice counts half:

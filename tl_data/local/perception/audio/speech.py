@@ -120,7 +120,7 @@ def listen(
     return SoundResult(spoken, seconds, tuple(notes), transcriber.name)
 
 
-def measured(blocks: Iterator[Samples]) -> npt.NDArray[np.float32]:
+def measure_seconds(blocks: Iterator[Samples]) -> npt.NDArray[np.float32]:
     """Measure sound without transcribing it; returns one row per second."""
     no_recogniser = NoRecogniser()
     rows = [

@@ -124,7 +124,7 @@ def summary(pictures: Sequence[Tones]) -> tuple[tuple[tuple[str, float], ...], t
     return colors, tuple(regions)
 
 
-def sureness(pictures: Sequence[Tones]) -> float:
+def confidence(pictures: Sequence[Tones]) -> float:
     """The confidence of a clip's colour names, 0 to 1: the mean of `Tones.clear`."""
     return round(float(np.mean([tone.clear for tone in pictures])), 3)
 

@@ -143,7 +143,7 @@ def table() -> Table:
     return Table((files(__package__) / "wordnet.tsv").read_text(encoding="utf-8"))
 
 
-def summed(labels: Iterable[tuple[int, float]]) -> dict[int, float]:
+def sum_probabilities(labels: Iterable[tuple[int, float]]) -> dict[int, float]:
     """The probability of every concept above some ImageNet classes: the sum over its classes, at most 1.
 
     Args:
@@ -173,7 +173,7 @@ def agrees(thing: str, mass: Mapping[int, float]) -> bool:
 
 def probabilities(clip: Clip) -> dict[int, float]:
     """The probability of each concept in a clip, 0 to 1: the larger of classifier and detector."""
-    by_concept = summed((label.number, label.probability) for label in clip.labels)
+    by_concept = sum_probabilities((label.number, label.probability) for label in clip.labels)
     all_concepts = table()
     for thing in clip.things:
         if thing.name == "person":

@@ -26,7 +26,7 @@ def faces(picture: Picture) -> list[tuple[float, Box]]:
     Raises:
         ModelFailed: the weights are missing or differ.
     """
-    image, scale, left, top = letterboxed(picture, _SIDE)
+    image, scale, left, top = letterbox(picture, _SIDE)
     model = _model()
     model_input = image.astype(np.float32)[None] / 127.5 - 1
     model.set_tensor(model.get_input_details()[0]["index"], model_input)
@@ -46,11 +46,11 @@ def faces(picture: Picture) -> list[tuple[float, Box]]:
             (x - box_width / 2 - left) / scale / width, (y - box_height / 2 - top) / scale / height,
             box_width / scale / width, box_height / scale / height,
         )  # fmt: skip
-        detections.append((round(float(confidences[anchor]), 3), clipped(box)))
-    return distinct(detections, _SAME_FACE)
+        detections.append((round(float(confidences[anchor]), 3), clip_to_picture(box)))
+    return drop_overlaps(detections, _SAME_FACE)
 
 
-def letterboxed(picture: Picture, side: int) -> tuple[npt.NDArray[np.uint8], float, int, int]:
+def letterbox(picture: Picture, side: int) -> tuple[npt.NDArray[np.uint8], float, int, int]:
     """Fit a picture into a black square; returns the square, its scale, and the left and top offset."""
     height, width = picture.shape[:2]
     scale = side / max(height, width)
@@ -65,7 +65,7 @@ def letterboxed(picture: Picture, side: int) -> tuple[npt.NDArray[np.uint8], flo
     return square, scale, left, top
 
 
-def clipped(box: tuple[float, ...]) -> Box:
+def clip_to_picture(box: tuple[float, ...]) -> Box:
     """Clip a box to the picture."""
     x, y, width, height = (float(number) for number in box)
     left, top = min(max(x, 0.0), 1.0), min(max(y, 0.0), 1.0)
@@ -82,7 +82,7 @@ def overlap(one: Box, other: Box) -> float:
     return shared / total if total > 0 else 0.0
 
 
-def distinct(detections: list[tuple[float, Box]], min_overlap: float) -> list[tuple[float, Box]]:
+def drop_overlaps(detections: list[tuple[float, Box]], min_overlap: float) -> list[tuple[float, Box]]:
     """Keep the best of overlapping boxes (non-maximum suppression); returns them best first.
 
     Args:

@@ -118,7 +118,7 @@ def summary(steps: Sequence[Step]) -> tuple[float, str | None, str]:
     return round(amount, 4), _direction(steps), _camera(steps)
 
 
-def sureness(steps: Sequence[Step]) -> tuple[float | None, float | None, float | None]:
+def confidences(steps: Sequence[Step]) -> tuple[float | None, float | None, float | None]:
     """The confidences of a clip's motion, direction and camera movement, 0 to 1; None if not measured."""
     if not steps:
         return None, None, None

@@ -123,7 +123,7 @@ def basic_name(number: int) -> str:
 def _most_specific(clip: Clip) -> tuple[concepts.Concept, float] | None:
     """The most specific probable concept of the classifier, with its probability; None without one."""
     table = concepts.table()
-    probabilities = concepts.summed((label.number, label.mean) for label in clip.labels)
+    probabilities = concepts.sum_probabilities((label.number, label.mean) for label in clip.labels)
     candidates: Iterable[tuple[concepts.Concept, float]] = (
         (table.concepts[number], probability)
         for number, probability in probabilities.items()

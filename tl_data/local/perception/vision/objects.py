@@ -23,7 +23,13 @@ from tl_data.local.models import Tiers
 from tl_data.local.perception.decode import Picture
 from tl_data.local.perception.evidence import Box, Clip, Label, ModelFailed, Thing
 from tl_data.local.perception.vision import concepts
-from tl_data.local.perception.vision.faces import clipped, distinct, faces, interpreter, letterboxed
+from tl_data.local.perception.vision.faces import (
+    clip_to_picture,
+    drop_overlaps,
+    faces,
+    interpreter,
+    letterbox,
+)
 
 EVERY = 2.0  # seconds between analysed frames; shorter intervals find no more
 
@@ -114,13 +120,13 @@ class ObjectModels:
             name = self._names.get(int(number))
             if name and score >= _MIN_SCORE:
                 box = (left, top, right - left, bottom - top)
-                detections.append((name, round(float(score), 3), clipped(box)))
+                detections.append((name, round(float(score), 3), clip_to_picture(box)))
         return detections
 
     def _pose_score(self, picture: Picture) -> float:
         """The mean score of the keypoints of the most prominent person."""
         model = self._pose
-        square = letterboxed(picture, 192)[0][None]
+        square = letterbox(picture, 192)[0][None]
         input_details = model.get_input_details()[0]
         model.set_tensor(input_details["index"], square.astype(input_details["dtype"]))
         model.invoke()
@@ -169,7 +175,9 @@ def with_objects(clip: Clip, frames: Sequence[FrameResult]) -> Clip:
 
 def people_of(frame: FrameResult) -> list[tuple[float, Box]]:
     """The people in a frame, largest confidence first. A pose or a face must confirm a low score."""
-    boxes = distinct([(score, box) for name, score, box in frame.things if name == "person"], _SAME_OBJECT)
+    boxes = drop_overlaps(
+        [(score, box) for name, score, box in frame.things if name == "person"], _SAME_OBJECT
+    )
     people = []
     for score, box in boxes:
         face = max((score for score, face_box in frame.faces if _inside(face_box, box)), default=0.0)
@@ -211,13 +219,13 @@ def _things(frames: Sequence[FrameResult]) -> tuple[Thing, ...]:
     """The detected classes of a clip, most probable first."""
     by_class: dict[str, Thing] = {}
     for frame in frames:
-        probabilities = concepts.summed(enumerate(frame.probabilities.tolist()))
+        probabilities = concepts.sum_probabilities(enumerate(frame.probabilities.tolist()))
         people = people_of(frame)
         by_name: dict[str, list[tuple[float, Box]]] = {}
         for name, score, box in frame.things:
             by_name.setdefault(name, []).append((score, box))
         for name, boxes in by_name.items():
-            separate = distinct(boxes, _SAME_OBJECT)
+            separate = drop_overlaps(boxes, _SAME_OBJECT)
             score, box = separate[0]
             agreed = bool(people) if name == "person" else concepts.agrees(name, probabilities)
             count = (
