@@ -10,7 +10,7 @@ from tl_data.local.models import Tiers
 from tl_data.local.profiles import LENIENT, Profile
 
 API_VERSION = "1.3"
-PREFIX = "/v1.3"  # of the path of every endpoint
+PREFIX = "/v1.3"  # the path of every endpoint begins with it
 
 #: Selects the success statuses of two requests. The documentation of the service and its first OpenAPI
 #: description disagree on them; "chosen" is the choice of the engine.

@@ -83,9 +83,9 @@ def with_times(
             first, start = frame.time or 0.0, stream_start(stream)
             start = start if start is not None and 0 <= first - start <= 10 else first
         frame_time = frame.time - start if frame.time is not None else time + step
-        # A jump back is a wrong timestamp: the frame then follows after the usual step. So is a jump far
-        # ahead, unless the file is that long and the next frame is later still. In that case the picture
-        # did not change for a while.
+        # A timestamp before the previous one is wrong. A timestamp far ahead is wrong, too, unless the file is
+        # that long and the next frame is later still: then the picture did not change for a while. A wrong
+        # timestamp is replaced by the usual step.
         far_ahead = frame_time - time > 10 + 2 * step
         continues_later = following is None or following.time is None or following.time - start >= frame_time
         if not (frame_time >= time or time < 0 <= frame_time) or (
@@ -136,8 +136,8 @@ Samples = npt.NDArray[np.int16]  # mono
 
 SOUND_RATE = 16_000  # samples per second of decoded sound
 SMALL, LARGE = 480, 960  # pixels of the longer side of the two sizes of a frame
-END_SEC = 14_460.0  # decoding stops here: the longest video has 14,400 s
-_RATE = 31.0  # most frames per second
+END_SEC = 14_460.0  # decoding stops at this time; the longest allowed video has 14,400 s
+_MAX_RATE = 31.0  # frames per second
 _MAX_PIXELS = 16_384 * 16_384  # larger pictures are not decoded
 
 
@@ -205,7 +205,7 @@ def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[DecodedFrame]
             return
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = 2
-        if facts.fps > 100:  # skip frames that no other frame refers to: half of the work or more
+        if facts.fps > 100:  # skip frames to which no other frame refers; this saves half of the work or more
             stream.codec_context.skip_frame = "NONREF"
         sizers = {side: _Sizer(side, _aspect(stream)) for side in (SMALL, LARGE)}
         step = 1 / facts.fps if facts.fps else 0.04
@@ -226,7 +226,7 @@ def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[DecodedFrame]
                 )
             previous, time = frame, frame_time
             if time >= due:
-                due = time + 1 / _RATE
+                due = time + 1 / _MAX_RATE
                 last = min(time + step, facts.duration_sec) if time < facts.duration_sec else time + step
                 yield DecodedFrame(time, frame, sizers, last)
         if damaged:

@@ -22,8 +22,8 @@ NAMES = {
     "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sv": "Swedish", "tr": "Turkish",
     "uk": "Ukrainian", "vi": "Vietnamese", "zh": "Chinese",
 }  # fmt: skip
-SURE = 0.9  # least probability of a language that is searched and named in texts
-_LIKELY = 0.5  # least probability of a language that is stored
+SURE = 0.9  # smallest probability at which a language is certain: it is searched, and named in texts
+_LIKELY = 0.5  # smallest probability of a language that is stored
 
 
 def language_of(text: str) -> tuple[str, float]:

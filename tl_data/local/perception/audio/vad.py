@@ -45,19 +45,19 @@ class Cutter:
         self._frames: list[Samples] = []
         self._quiet = 0  # number of frames since the last one with a voice
         self._voiced = 0  # number of frames with a voice
-        self._at = 0  # end of the added sound, in samples
+        self._end = 0  # end of the added sound, in samples
         self._start = 0  # start of the current utterance, in samples
 
     def add(self, frame: Samples, voice: bool) -> Utterance | None:
         """Add the next frame. Returns the utterance that ends with it, or None."""
-        self._at += frame.size
+        self._end += frame.size
         self._frames.append(frame)
         self._voiced += voice
         self._quiet = 0 if voice else self._quiet + 1
         if not self._voiced:
             if len(self._frames) > PAD:
                 self._frames.pop(0)
-            self._start = self._at - sum(part.size for part in self._frames)
+            self._start = self._end - sum(part.size for part in self._frames)
             return None
         long = len(self._frames) >= self._limits.long and self._quiet >= PAUSE
         ends = long or self._quiet >= self._limits.silence or len(self._frames) >= self._limits.longest
@@ -68,5 +68,5 @@ class Cutter:
         utterance = None
         if self._voiced >= _MIN_VOICED:
             utterance = Utterance(self._start / SOUND_RATE, tuple(self._frames), self._voiced)
-        self._frames, self._quiet, self._voiced, self._start = [], 0, 0, self._at
+        self._frames, self._quiet, self._voiced, self._start = [], 0, 0, self._end
         return utterance

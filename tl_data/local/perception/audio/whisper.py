@@ -30,8 +30,8 @@ _MIN_FOREIGN = 0.6  # smallest probability of a language other than English
 _MAX_NO_SPEECH = 0.6  # largest probability that a segment with improbable words has no speech
 _MIN_LOG_PROBABILITY = -0.9  # mean log probability below which the words of a segment are improbable
 _MIN_CONFIDENCE = 0.2  # smallest mean probability of the words of a segment
-#: The most tokens of a window: a fixed number plus a number per second. Without a limit, laughter gives
-#: endless text.
+#: Largest number of tokens of a window: a fixed number, and a number per second. Without a limit, laughter
+#: gives endless text.
 _TOKENS, _TOKENS_PER_SECOND = 30, 10
 
 
@@ -106,7 +106,7 @@ class Windows:
         except (RuntimeError, ValueError) as error:
             raise ModelFailed(f"the Whisper model failed: {error}") from error
         if multilingual and probability >= _MIN_FOREIGN:
-            self._language = language, probability  # later windows use it: detection would double their work
+            self._language = language, probability  # for later windows: detection would double their work
         end = start + samples.size / SOUND_RATE
         spans = [span for segment in speech_segments if (span := _span(segment, start, end))]
         if isinstance(self._source, Model):  # the threshold was measured with the packaged models only

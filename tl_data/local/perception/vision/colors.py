@@ -104,8 +104,8 @@ def summary(pictures: Sequence[Tones]) -> tuple[tuple[tuple[str, float], ...], t
     """The colours and the regions of a clip, as in `Clip.colors` and `Clip.regions`, from its pictures."""
     shares = np.mean([tone.shares for tone in pictures], axis=0)
     whole = shares[-1]
-    order = [int(place) for place in np.argsort(-whole) if whole[place] >= _MIN_SHARE][:8]  # at most eight
-    colors = tuple((NAMES[place], round(float(whole[place]), 4)) for place in order)
+    numbers = [int(number) for number in np.argsort(-whole) if whole[number] >= _MIN_SHARE][:8]
+    colors = tuple((NAMES[number], round(float(whole[number]), 4)) for number in numbers)
     regions: list[tuple[str, str]] = []
     for place, place_shares in zip(_PLACES, shares[:-1], strict=True):
         main_name = int(place_shares.argmax())

@@ -110,8 +110,8 @@ class Table:
         """The concepts with this name, in the singular or plural; [] if there are none."""
         text = " ".join(words)
         for form in self._singular(text):
-            if found := self.by_name.get(form):
-                return found
+            if concepts := self.by_name.get(form):
+                return concepts
         return []
 
     def _singular(self, text: str) -> Iterable[str]:
@@ -157,18 +157,18 @@ def sum_probabilities(labels: Iterable[tuple[int, float]]) -> dict[int, float]:
     return {number: min(1.0, probability) for number, probability in sums.items()}
 
 
-def agrees(thing: str, mass: Mapping[int, float]) -> bool:
+def agrees(thing: str, sums: Mapping[int, float]) -> bool:
     """Whether the classifier confirms a COCO class of the detector.
 
     Args:
-        mass: the result of `summed` for the same frame.
+        sums: the result of `sum_probabilities` for the same frame.
     """
     all_concepts = table()
     concept = all_concepts.of_thing.get(thing)
     if concept is None:
         return False
-    additional = sum(mass.get(all_concepts.of_leaf[leaf].number, 0.0) for leaf in _CONFIRM.get(thing, ()))
-    return mass.get(concept.number, 0.0) + additional >= AGREED
+    confirming = sum(sums.get(all_concepts.of_leaf[leaf].number, 0.0) for leaf in _CONFIRM.get(thing, ()))
+    return sums.get(concept.number, 0.0) + confirming >= AGREED
 
 
 def probabilities(clip: Clip) -> dict[int, float]:

@@ -19,13 +19,13 @@ class Frame:
     jpeg: bytes
 
 
-def pick(evidence: Evidence, folder: Path, most: int) -> tuple[Frame, ...]:
-    """Read at most `most` keyframes, evenly spread over the clips, in order. Missing files are skipped."""
+def pick(evidence: Evidence, folder: Path, max_frames: int) -> tuple[Frame, ...]:
+    """Read at most `max_frames` keyframes, evenly spread over the clips, in order. Missing files are skipped."""
     clips = [clip for clip in evidence.clips if clip.keyframe]
-    if most < 1 or not clips:
+    if max_frames < 1 or not clips:
         return ()
-    if len(clips) > most:
-        clips = [clips[(2 * n + 1) * len(clips) // (2 * most)] for n in range(most)]
+    if len(clips) > max_frames:
+        clips = [clips[(2 * n + 1) * len(clips) // (2 * max_frames)] for n in range(max_frames)]
     frames = []
     for name, clip in {clip.keyframe: clip for clip in clips}.items():
         if jpeg := _small(folder / name):

@@ -85,7 +85,7 @@ def _step(before: Any, gray: Any, flow: Any, seconds: float) -> Step:
     still = np.abs(motion).max(axis=1) < _MIN_SPEED
     if textured.sum() >= 24 and still[textured].mean() < 0.5:
         points = np.column_stack((xs[textured] - width / 2, ys[textured] - height / 2)).astype(np.float32)
-        matrix, kept = cv2.estimateAffinePartial2D(
+        matrix, inliers = cv2.estimateAffinePartial2D(
             points,
             points + flow[ys, xs][textured],
             method=cv2.RANSAC,
@@ -93,9 +93,9 @@ def _step(before: Any, gray: Any, flow: Any, seconds: float) -> Step:
             maxIters=200,
         )
         if matrix is not None:
-            fit = float(kept.mean())
+            fit = float(inliers.mean())
             # Motion in only a part of the picture is that of an object.
-            spread = float(np.prod(points[kept.ravel() > 0].std(axis=0) / (width, height)))
+            spread = float(np.prod(points[inliers.ravel() > 0].std(axis=0) / (width, height)))
             if fit > 0.5 and spread > _MIN_SPREAD:
                 pan, tilt = float(matrix[0, 2]) * scale, float(matrix[1, 2]) * scale
                 zoom = (float(np.hypot(matrix[0, 0], matrix[1, 0])) - 1) / seconds

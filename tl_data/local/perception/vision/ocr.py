@@ -29,7 +29,7 @@ _MIN_SLOPE = 96  # smallest Sobel response at the edge of a stroke
 _MIN_DENSITY = 0.10  # smallest share of pixels on rising edges, and of pixels on falling edges, in text
 _MIN_CHANGE = 8  # smallest mean difference (0-255) of a block that is searched again
 _MAX_STATIC = 6  # largest mean difference (0-255) of a static block
-_PAUSES = (1.0, 16.0)  # seconds between searches: while text is found, and at most
+_PAUSES = (1.0, 16.0)  # seconds between searches: shortest (while text is found) and longest
 _STATIC_PAUSE = 2.0  # seconds between searches for new static content
 _MAX_LINES = 60  # in one picture
 _COPY_SCALE = 2 / 3  # scale of the copy in which lines are located; the cost grows with its area
@@ -186,7 +186,7 @@ def _spans(lines: Sequence[_Line]) -> tuple[Span, ...]:
 
 
 def _close_words(one: str, other: str) -> bool:
-    """Whether two texts are equal, or long and different in at most an eighth of their letters."""
+    """Whether two texts are equal, ignoring case, or differ in at most an eighth of six or more letters."""
     if one.casefold() == other.casefold():
         return True
     if min(len(one), len(other)) < 6 or abs(len(one) - len(other)) > 2:
