@@ -83,8 +83,8 @@ def with_times(
             first, start = frame.time or 0.0, stream_start(stream)
             start = start if start is not None and 0 <= first - start <= 10 else first
         frame_time = frame.time - start if frame.time is not None else time + step
-        # A timestamp before the previous one is wrong. A timestamp far ahead is wrong, too, unless the file is
-        # that long and the next frame is later still: then the picture did not change for a while. A wrong
+        # A timestamp before the previous one is wrong. A timestamp far ahead is wrong unless the file is that
+        # long and the next frame is later still: then the picture did not change for a while. A wrong
         # timestamp is replaced by the usual step.
         far_ahead = frame_time - time > 10 + 2 * step
         continues_later = following is None or following.time is None or following.time - start >= frame_time

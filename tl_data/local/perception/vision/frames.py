@@ -20,7 +20,7 @@ class Frame:
 
 
 def pick(evidence: Evidence, folder: Path, max_frames: int) -> tuple[Frame, ...]:
-    """Read at most `max_frames` keyframes, evenly spread over the clips, in order. Missing files are skipped."""
+    """Read at most `max_frames` keyframes, evenly spread over the clips. Missing files are skipped."""
     clips = [clip for clip in evidence.clips if clip.keyframe]
     if max_frames < 1 or not clips:
         return ()
