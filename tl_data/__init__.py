@@ -6,8 +6,8 @@
     tl_data.register(con)
     con.sql("SELECT * FROM tl_search('demo', 'a red car')")
 
-Every function and listing of the catalog is an attribute of this module, too:
-`tl_data.search("demo", "a red car")`. Importing the module imports no engine.
+Every function and listing of the catalog is also a Python function of this module, such as
+`tl_data.search("demo", "a red car")`. Importing the module imports no backend.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ def register(
 
     Args:
         target: a `duckdb.DuckDBPyConnection`, or a `SparkSession`, classic or Connect.
-        settings: as from `Settings.load()`, which is also the default.
-        budget: the most that one SQL statement may cost, in the price list's currency; `math.inf`: no limit.
-            By default TL_SQL_BUDGET, else 10 if there is an API key. A statement fails before it pays more.
-        max_calls: the most paid calls of one SQL statement.
-        overrides: single settings, which take precedence: `register(con, index="news", on_error="null")`.
+        settings: the settings of all calls; by default `Settings.load()`.
+        budget: the maximum cost of one SQL statement, in the price list's currency; `math.inf` for no limit.
+            The default is TL_SQL_BUDGET, or 10 with an API key. A statement fails before it costs more.
+        max_calls: the maximum number of paid calls of one SQL statement.
+        overrides: single settings that replace those in `settings`, such as `index="news"`.
     """
     from tl_data.connection import connect
 
-    guard = {"sql_budget": budget, "sql_max_calls": max_calls}
-    overrides |= {name: value for name, value in guard.items() if value is not None}
-    kind = type(target).__module__.partition(".")[0]
-    if kind in ("duckdb", "_duckdb"):
+    limits = {"sql_budget": budget, "sql_max_calls": max_calls}
+    overrides |= {name: value for name, value in limits.items() if value is not None}
+    package = type(target).__module__.partition(".")[0]
+    if package in ("duckdb", "_duckdb"):
         from tl_data.backends import duckdb
 
         duckdb.register(target, connect(settings, **overrides))
-    elif kind == "pyspark":
+    elif package == "pyspark":
         from tl_data.spark import register
 
         register.register(target, connect(settings, **overrides))
@@ -68,10 +68,10 @@ def register(
 
 
 def cancel(con: Any = None) -> None:
-    """Stop the calls of a DuckDB database's running queries, from any thread.
+    """Cancel the calls of the running queries of a DuckDB database. Any thread may call this function.
 
     Args:
-        con: the connection that was registered; None: all calls of this process.
+        con: the registered connection; None cancels all calls of this process.
 
     Raises:
         SettingsError: the connection was not registered.
@@ -87,11 +87,11 @@ def cancel(con: Any = None) -> None:
 
 
 def show(rows: Any, lake: str | None = None) -> Shown:
-    """Rows of a query as a strip of pictures in a notebook; see `tl_data.display.show`.
+    """Show the rows of a query as a strip of pictures in a notebook; see `tl_data.display.show`.
 
     Args:
         rows: a DuckDB relation, an Arrow table, a pandas, Polars or Spark frame, or a list of dicts.
-        lake: folder of the lake whose pictures belong to the rows.
+        lake: folder of the lake that contains the pictures of the rows.
     """
     from tl_data import display
 
@@ -99,7 +99,7 @@ def show(rows: Any, lake: str | None = None) -> Shown:
 
 
 def stream(source: Any, function: str, columns: Mapping[str, str], **options: Any) -> pa.RecordBatchReader:
-    """The batches of an Arrow source with a function's value as one more column, in bounded memory.
+    """Add a column with the results of a function to the batches of an Arrow source, in bounded memory.
 
     See `tl_data.backends.arrow.stream` for the options.
     """
@@ -109,22 +109,22 @@ def stream(source: Any, function: str, columns: Mapping[str, str], **options: An
 
 
 def __getattr__(name: str) -> Any:
-    """The catalog's functions and listings as Python functions; `export` and `vectors` when first used."""
+    """Create a Python function of the catalog, or import `export` or `vectors`, when it is first used."""
     if name in ("export", "vectors"):
         return import_module(f"tl_data.{name}")
-    # A submodule that is not imported yet comes by here, too (`from tl_data import docs`).
+    # Python also calls this for a submodule that is not imported yet (`from tl_data import docs`).
     if not name.startswith("_") and find_spec(f"tl_data.{name}") is None:
         catalog = _catalog()
         if name in catalog.FUNCTIONS or name in catalog.TABLES:
             from tl_data.backends.pandas import python_function, python_table
 
-            found: Any = (
+            function: Any = (
                 python_function(catalog.FUNCTIONS[name])
                 if name in catalog.FUNCTIONS
                 else python_table(catalog.TABLES[name])
             )
-            globals()[name] = found
-            return found
+            globals()[name] = function
+            return function
     raise AttributeError(f"module 'tl_data' has no attribute {name!r}")
 
 

@@ -8,8 +8,9 @@
           - module: tl_data.dbt
             config: {index: catalog, ledger: "s3://bucket/ledger"}
 
-The config has settings of `tl_data.Settings`; others come from the environment (TL_...). The API key should
-be set there. A profile may only refer to a secret variable of dbt: `dbt debug` prints all others.
+`config` contains settings of `tl_data.Settings`; all others come from the environment (TL_...). Set the API
+key in the environment. A profile may only refer to a secret variable of dbt, because `dbt debug` prints all
+other values.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Plugin(BasePlugin):  # type: ignore[misc]  # dbt-duckdb has no types
         """Read the settings.
 
         Raises:
-            SettingsError: an unknown setting, or an API key that dbt would print.
+            SettingsError: a setting is unknown, or the API key would be printed by dbt.
         """
         config = {name: value for name, value in plugin_config.items() if value not in (None, "")}
         secrets = {value for name, value in os.environ.items() if name.startswith(SECRET)}
@@ -54,5 +55,5 @@ class Plugin(BasePlugin):  # type: ignore[misc]  # dbt-duckdb has no types
         tl_data.register(conn, self.settings)
 
     def configure_cursor(self, cursor: DuckDBPyConnection) -> None:
-        """Register the functions on the cursor of a model, which does not see temporary macros."""
+        """Register the functions on a model's cursor, which does not see the connection's macros."""
         tl_data.register(cursor, self.settings)

@@ -15,7 +15,7 @@
     ├── StillRunning                    a remote task did not finish before the deadline      (retryable)
     └── APIError                        the API returned an error, or did not respond
         ├── ConnectionFailed            no complete response arrived                   (retryable)
-        ├── RateLimited                 429; retried after a wait, uses no attempt     (retryable)
+        ├── RateLimited                 429; retried after a wait                      (retryable)
         ├── ServerFailed                5xx                                            (retryable)
         ├── QuotaExhausted              a quota that is refilled later or by payment
         ├── NotAllowed                  401, 403: the key is invalid or lacks the permission
@@ -38,8 +38,8 @@ from tl_data.urls import redacted
 class TLDataError(Exception):
     """The base class of the exceptions of tl_data.
 
-    Texts of exceptions reach logs, tables and event logs of Spark. Keys, passwords in addresses and
-    signatures of URLs are masked in all of them, wherever they are raised.
+    The text of an exception may appear in logs, tables and Spark event logs. The constructor therefore masks
+    API keys, and passwords and signatures in URLs.
     """
 
     retryable = False
@@ -64,6 +64,12 @@ class MissingExtra(TLDataError, ImportError):
     """An optional package is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
+        """Name the missing package.
+
+        Args:
+            what: the subject of the message "... is not installed".
+            extra: the extra of tl_data that installs the package.
+        """
         super().__init__(what, extra)
         self.what = what
         self.extra = extra
@@ -153,16 +159,16 @@ class StillRunning(TLDataError):
 class APIError(TLDataError):
     """The API returned an error, or did not respond.
 
-    `retry_after` is the wait in seconds that the server asked for, None without one. `maybe_done` is true if
-    the server may have processed the request although no response arrived.
+    `retry_after` is the wait in seconds that the server asked for, or None. `maybe_done` is true if the
+    server may have processed the request although no response arrived.
     """
 
     maybe_done = False
-    partial: str | None = None  # the received part of an interrupted text
-    minutes_about = 0.0  # minutes of the analyzed video, which an unusable response costs, too
+    partial: str | None = None  # the part of the text that was received before an interruption
+    minutes_about = 0.0  # minutes of the analyzed video; they are billed even if the response is unusable
 
-    # Every field goes through positional arguments: an exception with a keyword-only __init__
-    # cannot be unpickled, and Spark pickles exceptions.
+    # Spark pickles exceptions, and an exception with keyword-only arguments cannot be unpickled.
+    # So all arguments are positional.
     def __init__(
         self,
         message: str,
@@ -197,13 +203,13 @@ class ConnectionFailed(APIError):
 
 
 class RateLimited(APIError):
-    """429. The call is retried after the wait that the server gives, which uses no attempt."""
+    """429. The call is retried after the wait that the server asks for; `retries` does not apply."""
 
     retryable = True
 
 
 class ServerFailed(APIError):
-    """5xx, or a response that is not from the API, such as an error page of a proxy."""
+    """5xx, or a response that does not come from the API, such as an error page of a proxy."""
 
     retryable = True
 
@@ -224,9 +230,9 @@ class BadRequest(APIError):
     """400 and every other 4xx: the request is invalid."""
 
 
-#: Codes of a server that does not support the form of a request.
+#: Error codes of a server that does not support the form of a request.
 _SHAPE_CODES = ("parameter_unknown", "content_type_invalid", "endpoint_not_exists", "endpoint_deprecated")
-#: Parameters that this package sets, not its user; an error that names one is about the request's form.
+#: Messages about parameters that this package sets, not its user. They are also about the request's form.
 _SHAPE_PARAMETERS = re.compile(
     r"\b(video_id|model_name|analysis_mode|input_type|stream|custom_id|search_options)\b[^.]{0,40}"
     r"\b(not supported|no longer|invalid|unknown|required|deprecated)\b|\buse (the )?video object\b"
@@ -237,9 +243,9 @@ _SHAPE_PARAMETERS = re.compile(
 
 
 def is_shape_refusal(code: str | None, message: str) -> bool:
-    """Whether a 4xx is about the form of the request, not about the video or the user's arguments.
+    """Whether a 4xx error is about the form of the request, not about the video or the user's arguments.
 
-    Such an error is caused by this release, and a later release may succeed with the same row.
+    This release of tl_data causes such an error. A later release may succeed with the same row.
     """
     if code in _SHAPE_CODES:
         return True
@@ -248,45 +254,45 @@ def is_shape_refusal(code: str | None, message: str) -> bool:
     )
 
 
-#: Added to the message of such an error.
+#: Text that is added to the message of an error for which `is_shape_refusal` is true.
 SHAPE_ADVICE = (
     "The server does not support this form of the request. The cause is this release of tl_data, not the "
     "video. Nothing was charged; upgrade tl_data and run again."
 )
 
-#: Next steps by code; a code that is not here is answered by its class, and that by whether it is retried.
+#: Next steps by error code. For any other code, `next_step` looks up the class, then `retryable`.
 NEXT_BY_CODE = {
     "video_url_invalid": "Correct the address in the source. It must open without a login.",
     "video_file_broken": "Check that the file plays. Encode it again if it does not.",
-    "video_duration_too_short": "The model needs a longer video. Take the row out of the source.",
+    "video_duration_too_short": "The model needs a longer video. Remove the row from the source.",
     "video_duration_too_long": "Cut the video into parts, or choose a model with a higher limit.",
-    "video_resolution_too_low": "Give a version with a higher resolution.",
-    "video_resolution_too_high": "Give a version with a lower resolution.",
+    "video_resolution_too_low": "Use a version with a higher resolution.",
+    "video_resolution_too_high": "Use a version with a lower resolution.",
     "video_filesize_too_large": "Encode the video with a lower bit rate, or cut it.",
     "frames_unreadable": "Check that the video opens on this machine. Its other rows are in the lake.",
-    "video_audio_too_short": "Give a longer recording.",
+    "video_audio_too_short": "Use a longer recording.",
     "api_key_invalid": "Set TL_API_KEY to a valid key, then run the job again.",
     "usage_limit_exceeded": "Wait until the quota is renewed or raise it, then run the job again.",
     "task_failed": "Run the job again. If it fails again, report the request id.",
-    "task_still_running": "Run the job again later: it picks the task up and pays nothing twice.",
+    "task_still_running": "Run the job again later. It waits for the same task, which is not charged again.",
 }
 NEXT_BY_CLASS = {
     "ConnectionFailed": "Check the network, then run the job again.",
     "RateLimited": "Run the job again later, or set a lower limit.",
     "ServerFailed": "Run the job again. If it fails again, report the request id.",
     "QuotaExhausted": "Wait until the quota is renewed or raise it, then run the job again.",
-    "NotAllowed": "Check the key and its rights, then run the job again.",
+    "NotAllowed": "Check the key and its permissions, then run the job again.",
     "NotFound": "Check the id or address in the source.",
-    "MediaRefused": "Replace the file, or take its row out of the source.",
-    "BadRequest": "Change the job as the message says, then run it again.",
+    "MediaRefused": "Replace the file, or remove its row from the source.",
+    "BadRequest": "Change the job as the message says, then run the job again.",
 }
 
 
 def next_step(row: Mapping[str, Any]) -> str:
-    """One sentence: what a person does about a row of the table `errors`."""
-    known = NEXT_BY_CODE.get(str(row.get("code"))) or NEXT_BY_CLASS.get(str(row.get("class")))
-    if known:
-        return known
+    """The user's next step after the error in a row of the table `errors`, as a text."""
+    step = NEXT_BY_CODE.get(str(row.get("code"))) or NEXT_BY_CLASS.get(str(row.get("class")))
+    if step:
+        return step
     if row.get("retryable"):
         return "Run the job again: this may succeed next time."
     return "Correct the source as the message says, then run the job again."

@@ -1,6 +1,7 @@
-"""The models of the service and what each takes: one table, read by client, preflight, plans and functions.
+"""The models of the service, with the inputs, options and limits of each.
 
-Lengths are seconds, sizes bytes. A model that is not in the table limits nothing here; the server decides.
+Durations are in seconds, sizes in bytes. For a model that is not in these tables, nothing is checked before
+the request, and the server decides.
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ class TextModel:
     """A model that writes texts about videos (Pegasus)."""
 
     name: str
-    by_object: bool  # takes the `video` object: a URL or an asset
-    by_video_id: bool  # takes the id of an indexed video
-    windows: bool  # takes start_time and end_time
-    segments: bool  # takes segment definitions, by task
-    batches: bool
-    images: int  # most pictures it takes in place of a video
-    reference_images: int  # most pictures that a prompt may name
-    time_arrays: bool  # segment fields of type time_array, and max_tokens `unlimited`
-    least_tokens: int  # of max_tokens
-    most_tokens: int
-    default_tokens: int
+    by_object: bool  # accepts the `video` object: a URL or an asset
+    by_video_id: bool  # accepts the id of an indexed video
+    windows: bool  # accepts a window of the video: start_time and end_time
+    segments: bool  # accepts segment definitions, in analysis tasks
+    batches: bool  # can be used in /analyze/batches
+    images: int  # maximum number of pictures in place of a video
+    reference_images: int  # maximum number of pictures that a prompt may refer to
+    time_arrays: bool  # supports segment fields of type time_array, and max_tokens `unlimited`
+    least_tokens: int  # minimum of max_tokens
+    most_tokens: int  # maximum of max_tokens
+    default_tokens: int  # default of max_tokens
     segment_tokens: int  # default of max_tokens for segments
-    shortest_sec: float  # of a video and of a window
-    sync_sec: float  # longest video at once
-    task_sec: float  # longest video by task, without a window
-    windowed_sec: float  # longest video by task, with a window
-    window_sec: float  # longest window
+    shortest_sec: float  # minimum duration of a video and of a window
+    sync_sec: float  # maximum duration of a video for POST /analyze
+    task_sec: float  # maximum duration of a video for a task without a window; 0: no tasks
+    windowed_sec: float  # maximum duration of a video for a task with a window
+    window_sec: float  # maximum duration of a window
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,15 @@ class SearchModel:
     """A model that indexes, searches and embeds (Marengo)."""
 
     name: str
-    indexes: bool  # may be a model of an index
-    options: tuple[str, ...]  # of a search, all there are
-    vectors: tuple[str, ...]  # kinds of evidence that have vectors of their own
-    dimension: int
-    dimensions: tuple[int, ...]  # that may be asked for; empty: only `dimension`
+    indexes: bool  # can be a model of an index
+    options: tuple[str, ...]  # the possible search_options
+    vectors: tuple[str, ...]  # the possible embedding options: each has its own vectors
+    dimension: int  # default dimension of the vectors
+    dimensions: tuple[int, ...]  # dimensions that a request may choose; empty: only `dimension`
     ranks_only: bool  # hits have a rank and neither score nor confidence; `threshold` is ignored
-    query_images: int
-    embed_v2: bool
-    multi_input_only: bool  # /embed-v2 takes `multi_input` alone
+    query_images: int  # maximum number of images in a search query
+    embed_v2: bool  # can be used in /embed-v2
+    multi_input_only: bool  # /embed-v2 accepts only the input type `multi_input`
 
 
 _PEGASUS_15 = TextModel(
@@ -144,22 +145,22 @@ SEARCH_MODELS: dict[str, SearchModel] = {
     ),
 }
 
-#: What the client asks for when no setting names a model.
+#: The models that requests name if no setting does.
 TEXT_MODEL, SEARCH_MODEL = "pegasus1.5", "marengo3.0"
-#: The same on an account of 2025.
+#: The same for accounts of 2025.
 TEXT_MODEL_2025, SEARCH_MODEL_2025 = "pegasus1.2", "marengo2.7"
 
 
 def text_model(name: str) -> TextModel | None:
-    """The row of a text model; None if the table does not know it, as with the embedded engine's own."""
+    """The entry of a model in `TEXT_MODELS`; None if it has none, such as the embedded engine's model."""
     return TEXT_MODELS.get(name)
 
 
 def search_model(name: str) -> SearchModel | None:
-    """The row of a model of indexes and vectors, under either of its spellings; None if it is not known."""
+    """The entry of a model in `SEARCH_MODELS`, by a name of the API or of /embed; None if it has none."""
     return SEARCH_MODELS.get(name.lower().replace("-retrieval-", ""))
 
 
 def embed_name(name: str) -> str:
-    """The spelling that /embed takes: models before 3.0 have one of their own there."""
+    """The name of a model for /embed, where marengo2.7 is called Marengo-retrieval-2.7."""
     return name.replace("marengo2.", "Marengo-retrieval-2.")

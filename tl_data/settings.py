@@ -1,7 +1,7 @@
-"""Settings: from arguments, then the environment, then a TOML file, then defaults.
+"""Settings. Arguments take precedence over the environment, and the environment over a TOML file.
 
     Settings.load()                      from the environment and the file
-    Settings.load(index="news")          with one value given here
+    Settings.load(index="news")          the same, except for one value
 
 Each field `x` is read from the environment variable `TL_X` and from the key `x` of the file. The file is
 `TL_CONFIG`, or `tl_data.toml` in the working folder. Only its top-level table is read, so it may be a job
@@ -25,10 +25,10 @@ from tl_data.urls import is_loopback
 
 SERVICE_URL = "https://api.twelvelabs.io/v1.3"
 
-#: The model name of the embedded engine. Names of the service's models are used for the service alone.
+#: The embedded engine's model. Its name differs from those of the service, so that results can be told apart.
 EMBEDDED_MODEL = "tl-local-2"
 
-#: Dimension of the vectors of each model: the service's (docs, "Marengo") and the embedded engine's.
+#: The dimension of each model's vectors. Source for the service's models: its documentation, "Marengo".
 DIMENSIONS: dict[str, int] = {
     "marengo2.6": 1024,
     "marengo2.7": 1024,
@@ -39,19 +39,20 @@ DIMENSIONS: dict[str, int] = {
     EMBEDDED_MODEL: 320,
 }
 
-#: Configurable limits of each category of endpoints.
+#: Settings that limit the calls. Each category of endpoints is limited separately.
 LIMITS = (
     *("requests_per_minute", "requests_per_hour", "requests_per_day"),
     *("video_minutes_per_hour", "video_minutes_per_day"),
     *("tokens_per_minute", "tokens_per_hour", "tokens_per_day"),
 )
-#: Default of `max_wait` for jobs, in seconds: until the next hour begins, with a minute for different clocks.
+#: Default of `max_wait` for jobs, in seconds: one hour, after which hourly limits have been reset, and one
+#: minute, because clocks differ.
 JOB_WAIT = 3660.0
 
-#: Settings that are numbers above 0, if they are set.
+#: Settings that must be above 0 if they are set.
 ABOVE_ZERO = ("concurrency", "timeout", "task_deadline", "poll_interval", "signed_url_hours", *LIMITS)
 
-SIGNED_URL_HOURS = 168  # the most that S3 and GCS sign for
+SIGNED_URL_HOURS = 168  # the longest validity of a signed URL of S3 and GCS
 
 OnError = Literal["raise", "null"]
 SameContent = Literal["certain", "likely"]
@@ -67,19 +68,19 @@ class Settings:
     """All settings, immutable and picklable. The repr does not contain the API keys."""
 
     api_key: str | None = field(default=None, repr=False)
-    base_url: str | None = None  # None: the service with a key, the embedded engine without
-    index: str = "tl_data"  # name or id of the index that URLs and paths are indexed into
+    base_url: str | None = None  # None: the service if there is a key, else the embedded engine
+    index: str = "tl_data"  # name or id of the index for URLs and paths
     ledger: str | None = None  # a path or s3://, gs://, az:// address; None: <home>/ledger
     home: str = field(default_factory=_home)  # data of the embedded engine, ledger, caches
-    search_model: str | None = None  # None: marengo3.0 (2025: marengo2.7), or the engine's own
-    analyze_model: str | None = None  # None: pegasus1.5 (2025: pegasus1.2), or the engine's own
-    concurrency: int = 16  # calls in flight, per process; of a job: of indexing and of analysis each
+    search_model: str | None = None  # None: marengo3.0 (accounts of 2025: marengo2.7), or the engine's
+    analyze_model: str | None = None  # None: pegasus1.5 (accounts of 2025: pegasus1.2), or the engine's
+    concurrency: int = 16  # concurrent calls per process; a job counts indexing and analyses separately
     timeout: float = 600.0  # seconds for one response; an analysis may take minutes
     task_deadline: float = 4 * 3600.0  # seconds to wait for one remote task
     poll_interval: float = 5.0  # seconds between polls of unfinished tasks
-    retries: int = 5  # attempts after the first, for calls that can be repeated
-    max_wait: float = 300.0  # longest wait in seconds for a limit before it is an error; jobs: JOB_WAIT
-    requests_per_minute: float | None = None  # None: taken from the API's headers; the same for all limits
+    retries: int = 5  # maximum number of retries of a call that can be repeated
+    max_wait: float = 300.0  # longest wait in seconds for a rate limit; a longer wait is an error; jobs: 3660
+    requests_per_minute: float | None = None  # None: the limit in the API's headers (also below)
     requests_per_hour: float | None = None
     requests_per_day: float | None = None
     video_minutes_per_hour: float | None = None
@@ -88,25 +89,24 @@ class Settings:
     tokens_per_hour: float | None = None
     tokens_per_day: float | None = None
     local_clip: str | None = None  # embedded engine: folder of an image-text encoder (CLIP, SigLIP) in ONNX
-    local_whisper: str | None = None  # likewise: folder of a Whisper model for faster-whisper
-    local_objects: str | None = None  # likewise: folder with the weights of the models that see
-    local_detector: str | None = None  # likewise: "off" leaves the detector out, to save time and memory
-    local_llm_url: str | None = None  # likewise: OpenAI-compatible server that writes the texts
-    local_llm_model: str | None = None  # its model
-    local_llm_key: str | None = field(default=None, repr=False)  # its key, if it wants one
-    local_llm_frames: int | None = None  # pictures of a video that it is sent at most; None: 16
-    local_llm_timeout: float | None = None  # seconds for one of its answers; None: 300
-    text_url: str | None = None  # OpenAI-compatible endpoint that tl_agg asks, such as https://host/v1
-    text_model: str | None = None  # its model
-    text_key: str | None = field(default=None, repr=False)  # its key, if it wants one
-    sql_budget: float | None = (
-        None  # most that one SQL statement may cost; None: 10 with a key; inf: no limit
-    )
-    sql_max_calls: int | None = None  # most paid calls of one SQL statement; None: no limit
+    local_whisper: str | None = None  # embedded engine: folder of a Whisper model for faster-whisper
+    local_objects: str | None = None  # embedded engine: folder with the weights of the vision models
+    local_detector: str | None = None  # embedded engine: "off" disables object detection, to save memory
+    local_llm_url: str | None = None  # embedded engine: OpenAI-compatible server that writes the texts
+    local_llm_model: str | None = None  # model of local_llm_url
+    local_llm_key: str | None = field(default=None, repr=False)  # API key of local_llm_url, if it needs one
+    local_llm_frames: int | None = None  # maximum number of pictures of a video for local_llm_url; None: 16
+    local_llm_timeout: float | None = None  # seconds for one response of local_llm_url; None: 300
+    text_url: str | None = None  # OpenAI-compatible endpoint that tl_agg calls, such as https://host/v1
+    text_model: str | None = None  # model of text_url
+    text_key: str | None = field(default=None, repr=False)  # API key of text_url, if it needs one
+    sql_budget: float | None = None  # cost limit of one SQL statement; None: 10 with a key; inf: none
+    sql_max_calls: int | None = None  # maximum number of paid calls of one SQL statement; None: no limit
     signed_url_hours: float = 12.0  # how long a signed URL of an object in a bucket is valid
-    signing_parameters: str = ""  # more URL parameters that only sign, as "sid, -token"; -name: it does not
+    signing_parameters: str = ""  # further parameters of signatures, as "sid, -token"; -name excludes one
     http_headers: str | None = None  # TOML file with HTTP headers by host, for videos that need credentials
-    # When two URLs are one video: "certain" by a digest of the content, "likely" also by ETag and length.
+    # When two URLs count as the same video. "certain": if the digests of the content are equal.
+    # "likely": also if ETag and length are equal.
     same_content: SameContent = "certain"
     on_error: OnError = "raise"  # "null": a failing row gives NULL instead of failing the statement
 
@@ -134,14 +134,14 @@ class Settings:
 
     @classmethod
     def load(cls, *, defaults: Mapping[str, Any] | None = None, **overrides: Any) -> Settings:
-        """Merge arguments over the environment over the file over the defaults.
+        """Read the settings: from the arguments, else the environment, else the file, else the defaults.
 
         Args:
-            defaults: replace the defaults of the class.
+            defaults: values that replace the defaults of the class.
             overrides: the arguments; None means "not given".
 
         Raises:
-            SettingsError: an unknown name, or a value of the wrong type, and its source.
+            SettingsError: a name is unknown, or a value has the wrong type. The message names the source.
         """
         values: dict[str, Any] = dict(defaults or {})
         path = os.environ.get("TL_CONFIG")
@@ -165,19 +165,19 @@ class Settings:
         return cls(**values)
 
     def but(self, **changes: Any) -> Settings:
-        """A copy with other values."""
+        """A copy with other values for the named settings."""
         return replace(self, **_typed(changes, "the arguments"))
 
     @property
     def embedded(self) -> bool:
-        """Whether the embedded engine is used: there is neither an API key nor a base URL."""
+        """Whether calls go to the embedded engine, because there is neither an API key nor a base URL."""
         return self.api_key is None and self.base_url is None
 
     def key_for(self, base_url: str) -> str | None:
         """The API key for a base URL: the configured one, or the key of this user's embedded engine.
 
         Args:
-            base_url: of the API, or of the embedded engine.
+            base_url: the address of the API or of the embedded engine.
         """
         if self.api_key or not is_loopback(base_url):
             return self.api_key
@@ -190,18 +190,18 @@ class Settings:
 
     @property
     def tiers(self) -> dict[str, str]:
-        """The settings of the embedded engine's larger models, by their names in the environment."""
+        """The settings of the embedded engine's models, by the names of their environment variables."""
         names = [f.name for f in fields(self) if f.name.startswith("local_")]
         return {f"TL_{n.upper()}": str(v) for n in names if (v := getattr(self, n)) is not None}
 
     @property
     def dimension(self) -> int | None:
         """The dimension of the model's vectors, None if it is not known before a connection."""
-        if self.search_model is not None:  # the embedded engine's vectors have the length of the named model
+        if self.search_model is not None:  # the embedded engine returns the dimension of the named model
             clip = self.search_model == EMBEDDED_MODEL and self.local_clip
             return None if clip else DIMENSIONS.get(self.search_model)
         if self.embedded:
-            # The files of the encoder determine it: see Connection.dimension.
+            # The files of an image-text encoder determine the dimension: see Connection.dimension.
             return None if self.local_clip else DIMENSIONS[EMBEDDED_MODEL]
         # The vectors of an unknown server may have any dimension.
         return None if self.base_url else DIMENSIONS["marengo3.0"]
@@ -212,19 +212,23 @@ class Settings:
         return self.ledger or str(Path(self.home) / "ledger")
 
 
-def _typed(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Check the names, and convert the values to the types of the fields."""
-    kinds = {f.name: str(f.type) for f in fields(Settings)}
+def _typed(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Check the names of settings, and convert the values to the types of the fields.
+
+    Args:
+        source: where the values come from, for messages.
+    """
+    types = {f.name: str(f.type) for f in fields(Settings)}
     typed: dict[str, Any] = {}
     for name, value in values.items():
-        if name not in kinds:
-            names = ", ".join(sorted(kinds))
-            raise SettingsError(f"{where}: unknown setting {name!r}; settings are {names}")
-        wanted = int if "int" in kinds[name] else float if "float" in kinds[name] else str
+        if name not in types:
+            names = ", ".join(sorted(types))
+            raise SettingsError(f"{source}: unknown setting {name!r}; settings are {names}")
+        kind = int if "int" in types[name] else float if "float" in types[name] else str
         try:
-            typed[name] = value if value is None else wanted(value)
+            typed[name] = value if value is None else kind(value)
         except (TypeError, ValueError) as error:
             raise SettingsError(
-                f"{where}: {name} is {value!r}; it must be of type {wanted.__name__}"
+                f"{source}: {name} is {value!r}; it must be of type {kind.__name__}"
             ) from error
     return typed

@@ -1,8 +1,8 @@
-"""The Arrow types of the surface, by name. Arrow is the only type vocabulary of the package.
+"""The Arrow types of the arguments and results of the catalog's functions.
 
-DuckDB and Spark both translate these themselves, so there is no second type map. Times are seconds
-from the start of the video as float64; sizes are bytes; vectors are float32. The API's `start`/`end`
-are called `start_sec`/`end_sec` everywhere, because END is reserved in SQL.
+DuckDB and Spark translate Arrow types themselves, so the package declares each type once. Times are seconds
+from the start of the video as float64; sizes are bytes; vectors are float32. The API's `start` and `end` are
+called `start_sec` and `end_sec` in all types, because END is reserved in SQL.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ TEXT = pa.string()
 NUMBER = pa.float64()
 COUNT = pa.int64()
 FLAG = pa.bool_()
-JSON = pa.string()  # text that holds JSON: neither engine has a JSON type that Arrow can carry
+JSON = pa.string()  # text that contains JSON: no Arrow type becomes a JSON type in both DuckDB and Spark
 TIME = pa.timestamp("us", tz="UTC")
 TEXTS = pa.list_(TEXT)
 VECTOR = pa.list_(pa.float32())
@@ -140,5 +140,5 @@ PROVENANCE = pa.struct(
 
 
 def outcome_of(value: pa.DataType) -> pa.StructType:
-    """The type of a function's `try_` form: exactly one of value and error is set per row."""
+    """The result type of a function's `try_` form. In each row, either `value` or `error` is set."""
     return pa.struct([("value", value), ("error", ERROR), ("usage", USAGE), ("provenance", PROVENANCE)])

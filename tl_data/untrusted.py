@@ -1,8 +1,8 @@
 """Protection against untrusted input: media files, the processes that decode them, and text on a terminal.
 
 FFmpeg supports playlists, scripts, session descriptions and subtitles, some of which make it read further
-files or open sockets. `CONTAINERS` is passed to every `av.open` of an untrusted file: only containers of
-video and sound are opened, and no references.
+files or open sockets. `CONTAINERS` is passed to every `av.open` of an untrusted file. It allows only
+containers of video and audio, and no references to other files or servers.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _FORMATS = (
 #: Options of `av.open` for an untrusted file.
 CONTAINERS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "probesize": "10000000"}
 
-#: The same for a URL.
+#: Options of `av.open` for an untrusted URL.
 REMOTE_CONTAINERS = CONTAINERS | {"protocol_whitelist": "https,http,tls,tcp"}
 
-#: Environment variables of processes that decode untrusted files. Secrets can have any name, so this is an
-#: allow list.
+#: Environment variables that processes which decode untrusted files receive. This is an allow list, because
+#: secrets can have any name.
 _PASSED = re.compile(
     r"PATH|HOME|USER|LOGNAME|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|TL_HOME|XDG_(?:CACHE|DATA|CONFIG)_HOME"
     r"|PYTHON(?:PATH|HOME|HASHSEED|DONTWRITEBYTECODE|UNBUFFERED|UTF8|IOENCODING|NOUSERSITE|SAFEPATH)"
@@ -43,7 +43,7 @@ def worker_environment(environment: Mapping[str, str] | None = None) -> dict[str
 
 
 def private_folder(path: Path) -> None:
-    """Create a folder and missing parents that only this user can enter; existing ones are unchanged."""
+    """Create a folder and its missing parents, readable by this user only. Existing folders are unchanged."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in reversed(missing):
         with contextlib.suppress(FileExistsError):  # created by another process
@@ -52,13 +52,13 @@ def private_folder(path: Path) -> None:
 
 def private_file(path: Path, text: str) -> None:
     """Atomically write a file that only this user can read."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    number = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(number, "w", encoding="utf-8") as file:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
-    fresh.replace(path)
+    temporary.replace(path)
 
 
 def printable(text: str) -> str:
-    """The text with control characters as visible escapes (`\\x1b`), except line feeds and tabs."""
+    """Replace control characters, except line feeds and tabs, by visible escapes such as `\\x1b`."""
     return _CONTROLS.sub(lambda match: ascii(match.group())[1:-1], text)

@@ -1,4 +1,4 @@
-"""Addresses, percent-encoded when they are sent, without secrets when they are shown."""
+"""URLs: percent-encoding for requests, removal of secrets and signatures, addresses of objects in buckets."""
 
 from __future__ import annotations
 
@@ -14,38 +14,39 @@ SECRET_PARAMETERS = (
     r"|password|auth|auth_key|hdnts|hdnea|hdntl|__token__|verify|KeyName|URLPrefix|txSecret|q-(?:ak|signature)"
     r"|x-(?:oss|cos)-[\w-]+|jwt|hmac|hash|secret|client_secret|access_?key|(?:security|session)_?token"
 )
-#: A value ends before the punctuation of a sentence that goes on after the URL.
+#: A secret parameter in a text. Punctuation after the URL does not belong to the value.
 _SECRET = re.compile(rf"(?i)(?<=[?&;])({SECRET_PARAMETERS})=[^&\s\"'<>)]*(?<![:.,])")
-#: Also in an address that was taken for a path, which leaves one slash.
+#: A login in a URL. `https:/` has one slash after the URL was normalized as a path.
 _LOGIN = re.compile(r"(?i)(?:(?<=://)|(?<=\bhttps:/)|(?<=\bhttp:/)|(?<=\bftp:/))[^/\s@\"']+@")
 _KEY = re.compile(r"\btlk_\w+")
 _URL = re.compile(r"https?://[^\s\"'<>\\]+", re.I)
-#: Always a signature, whatever else is in the URL: S3, GCS, OSS, CloudFront, Akamai.
+#: Parameters that always belong to a signature: S3, GCS, OSS, CloudFront, Akamai.
 _SIGNING = re.compile(
     r"x-(amz|goog|oss|cos)-.*|awsaccesskeyid|googleaccessid|ossaccesskeyid|key-pair-id|hdnts|hdnea|hdntl|__token__",
     re.I,
 )
-#: Part of a signature only beside one of the above; on their own they may be the site's own parameters.
+#: Parameters that belong to a signature only beside one of `_SIGNING`. Otherwise they may be the site's own.
 _BESIDE = re.compile(r"expires|signature|policy|security-token|hash-algorithm|x-id|response-.*", re.I)
-#: Azure: a shared access signature is recognised as a whole, by its version, its end and its signature.
+#: Parameters of a shared access signature of Azure. It is recognized by its version, expiry and signature.
 _SAS = re.compile(
     r"sv|ss|srt|sp|se|st|spr|sip|sr|sig|si|sdd|ses|saoid|suoid|sduoid|scid|sk(oid|tid|dutid|t|e|s|v)|rsc[cdelt]",
     re.I,
 )
 _SAS_VERSION = re.compile(r"\d{4}-\d\d-\d\d")
-_MOMENT = re.compile(r"1\d{9}|1\d{12}")  # seconds or milliseconds since 1970, as signatures end
-#: Parameters that sign together, with the pattern of a value where there is one: all must be there.
+_UNIX_TIME = re.compile(r"1\d{9}|1\d{12}")  # expiry of a signature: seconds or milliseconds since 1970
+#: Parameters that belong to a signature only beside one of `_SIGNING`; a site may have its own of that name.
+#: and the names of all that then belong to the signature.
 _SETS: tuple[tuple[dict[str, re.Pattern[str] | None], frozenset[str]], ...] = (
     # Google Cloud CDN
     ({"keyname": None, "signature": None}, frozenset({"expires", "keyname", "signature", "urlprefix"})),
-    # Bunny, and others with a token that ends
+    # Bunny, and others whose token has an expiry
     (
-        {"token": None, "expires": _MOMENT},
+        {"token": None, "expires": _UNIX_TIME},
         frozenset({"token", "expires", "token_path", "token_countries", "token_countries_blocked"}),
     ),
-    ({"signature": None, "expires": _MOMENT}, frozenset({"signature", "expires"})),
+    ({"signature": None, "expires": _UNIX_TIME}, frozenset({"signature", "expires"})),
     # nginx
-    ({"md5": re.compile(r"[\w-]{22}|[0-9a-f]{32}"), "expires": _MOMENT}, frozenset({"md5", "expires"})),
+    ({"md5": re.compile(r"[\w-]{22}|[0-9a-f]{32}"), "expires": _UNIX_TIME}, frozenset({"md5", "expires"})),
     # Cloudflare
     ({"verify": re.compile(r"1\d{9}-.{20,}")}, frozenset({"verify"})),
     # Alibaba's CDN
@@ -60,27 +61,27 @@ _SETS: tuple[tuple[dict[str, re.Pattern[str] | None], frozenset[str]], ...] = (
     ),
     ({"txsecret": None, "txtime": None}, frozenset({"txsecret", "txtime"})),
 )
-#: Endings of paths that name a media file: there a `token` is a key to the file, elsewhere it may name it.
+#: Extensions of media files. In the URL of one, `token` grants access; in another URL it may name the video.
 _MEDIA = re.compile(
     r"\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|ts|wmv|flv|3gp|m3u8|mpd|mp3|m4a|wav|jpe?g|png)$", re.I
 )
 
-#: Schemes of addresses of objects in a bucket.
+#: URL schemes of objects in a bucket.
 BUCKETS = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss")
 _BUCKET = re.compile(rf"(?:{'|'.join(BUCKETS)})://", re.I)
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def is_loopback(url: str) -> bool:
-    """Whether an address leads to this machine by name."""
+    """Whether the host of a URL is a loopback name or address of this machine. No name is resolved."""
     return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def redacted(text: str, *secrets: str | None) -> str:
-    """The text without secrets; everything that is shown, logged or recorded goes through it.
+    """Remove secrets from a text. Every text that is shown, logged or recorded goes through this function.
 
-    Signatures and logins in URLs are dropped. API keys, other parameters that hold a token, and `secrets` are
-    masked as `***`.
+    Signatures and logins in URLs are removed. API keys, parameters that contain a token, and the texts in
+    `secrets` are replaced by `***`.
     """
     for secret in secrets:
         if secret:
@@ -90,12 +91,13 @@ def redacted(text: str, *secrets: str | None) -> str:
 
 
 def encoded(url: str) -> str:
-    """The URL with spaces, letters outside ASCII and stray percent signs encoded; what is encoded stays.
+    """Percent-encode the spaces, non-ASCII characters and stray percent signs of a URL.
 
-    The address of an object in a bucket stays as it is: it is signed when it is sent.
+    Parts that are encoded already are unchanged. So is the address of an object in a bucket, which is signed
+    when the request is sent.
 
     Raises:
-        ValueError: it is not an http(s) URL with a host.
+        ValueError: the text is not an http(s) URL with a host.
     """
     if is_bucket(url):
         return url.strip()
@@ -104,14 +106,14 @@ def encoded(url: str) -> str:
         raise ValueError(
             f"{redacted(url)!r} is not a URL that begins with http:// or https:// and names a host"
         )
-    login, at, place = parts.netloc.rpartition("@")
-    if not place.isascii():
-        host, colon, port = place.partition(":")
-        place = host.encode("idna").decode("ascii") + colon + port
+    login, at, host_and_port = parts.netloc.rpartition("@")
+    if not host_and_port.isascii():
+        host, colon, port = host_and_port.partition(":")
+        host_and_port = host.encode("idna").decode("ascii") + colon + port
     return urlunsplit(
         (
             parts.scheme.lower(),
-            login + at + place,
+            login + at + host_and_port,
             _quoted(parts.path, "/:@!$&'()*+,;=~[]"),
             _quoted(parts.query, "/?:@!$&'()*+,;=~[]"),
             _quoted(parts.fragment, "/?:@!$&'()*+,;=~"),
@@ -124,10 +126,10 @@ def _quoted(text: str, safe: str) -> str:
 
 
 def without_signatures(text: str) -> str:
-    """The text with every URL in it stripped of signature and login.
+    """Remove the signature and the login from every URL in a text.
 
-    Keys of the ledger are made from it, so it stays as it is: it drops what changes from one listing to the
-    next and keeps every other parameter. For what is shown use `redacted`, which masks those with a secret.
+    The other parameters are kept. Ledger keys contain the result, so a change of this function would make
+    earlier results unreachable. Use `redacted` for texts that are shown: it also masks other secrets.
     """
 
     def clean(match: re.Match[str]) -> str:
@@ -135,66 +137,69 @@ def without_signatures(text: str) -> str:
         rest = match.group()[len(address) :]
         try:
             parts = urlsplit(address)
-            place = parts.netloc.rpartition("@")[2]
+            host_and_port = parts.netloc.rpartition("@")[2]
             query = "&".join(unsigned(parts.query, parts.path))
         except ValueError:
             return without_query(address) + rest
-        if place == parts.netloc and query == parts.query:
+        if host_and_port == parts.netloc and query == parts.query:
             return match.group()
-        return urlunsplit((parts.scheme, place, parts.path, query, parts.fragment)) + rest
+        return urlunsplit((parts.scheme, host_and_port, parts.path, query, parts.fragment)) + rest
 
     return _URL.sub(clean, text)
 
 
 def unsigned(query: str, path: str = "", signing: str = "") -> list[str]:
-    """The `name=value` pieces of a query without those that sign it.
+    """The `name=value` pieces of a query string without those of its signature.
 
     Args:
-        path: of the URL; a `token` signs where it names a media file.
-        signing: the setting `signing_parameters`: more names that only sign, `-name` for one that does not.
+        path: the path of the URL. If it names a media file, `token` belongs to the signature.
+        signing: the setting `signing_parameters`: more names of signatures; `-name` excludes one.
     """
     pieces = [p for p in query.split("&") if p]
-    more, fewer = _named(signing)
+    added, excluded = _added_and_excluded(signing)
     pairs = [(unquote(name).lower(), value) for name, _, value in (p.partition("=") for p in pieces)]
-    signs = _signing_names(pairs, path) | more
+    signing_names = _signing_names(pairs, path) | added
     return [
-        piece for piece, (name, _) in zip(pieces, pairs, strict=True) if name in fewer or name not in signs
+        piece
+        for piece, (name, _) in zip(pieces, pairs, strict=True)
+        if name in excluded or name not in signing_names
     ]
 
 
 def _signing_names(pairs: list[tuple[str, str]], path: str) -> set[str]:
-    """The names among the parameters of a query that sign it."""
+    """The names of the parameters that belong to a signature."""
     values = {name: unquote(value) for name, value in pairs}
-    signs = {name for name in values if _SIGNING.fullmatch(name)}
-    if signs:
-        signs |= {name for name in values if _BESIDE.fullmatch(name)}
+    names = {name for name in values if _SIGNING.fullmatch(name)}
+    if names:
+        names |= {name for name in values if _BESIDE.fullmatch(name)}
     if _SAS_VERSION.fullmatch(values.get("sv", "")) and values.get("sig") and {"se", "si"} & values.keys():
-        signs |= {name for name in values if _SAS.fullmatch(name)}
-    for needed, names in _SETS:
-        if all(n in values and (p is None or p.fullmatch(values[n])) for n, p in needed.items()):
-            signs |= names
+        names |= {name for name in values if _SAS.fullmatch(name)}
+    for required, members in _SETS:
+        if all(n in values and (p is None or p.fullmatch(values[n])) for n, p in required.items()):
+            names |= members
     if _MEDIA.search(path):
-        signs.add("token")
-    return signs
+        names.add("token")
+    return names
 
 
 @lru_cache
-def _named(signing: str) -> tuple[frozenset[str], frozenset[str]]:
-    """The names that the setting adds and those that it takes away, in lower case."""
+def _added_and_excluded(signing: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The names that the setting `signing_parameters` adds and those that it excludes, in lower case."""
     names = [name for name in re.split(r"[\s,]+", signing.lower()) if name]
-    fewer = frozenset(name[1:] for name in names if name.startswith("-"))
-    return frozenset(name for name in names if not name.startswith("-")), fewer
+    excluded = frozenset(name[1:] for name in names if name.startswith("-"))
+    return frozenset(name for name in names if not name.startswith("-")), excluded
 
 
 def is_bucket(address: str) -> bool:
-    """Whether a text is the address of a bucket, or of an object in one: `s3://bucket/key` and the like."""
+    """Whether a text is the address of a bucket or of an object in one, such as `s3://bucket/key`."""
     return bool(_BUCKET.match(address))
 
 
 def bucket_parts(address: str) -> tuple[str, str]:
-    """The address of a bucket (`s3://bucket`, `abfss://container@account.dfs.core.windows.net`) and the key.
+    """Split the address of an object into its bucket and its key.
 
-    A key is bytes: nothing in it is decoded, and `?` and `#` belong to it.
+    The bucket is an address such as `s3://bucket` or `abfss://container@account.dfs.core.windows.net`. The
+    key is not decoded, and `?` and `#` are part of it.
     """
     scheme, _, rest = address.strip().partition("://")
     bucket, _, key = rest.partition("/")
@@ -203,5 +208,5 @@ def bucket_parts(address: str) -> tuple[str, str]:
 
 
 def without_query(url: str) -> str:
-    """The URL up to its query, without a login."""
+    """The URL without its query and login."""
     return url.partition("?")[0].rpartition("@")[2]

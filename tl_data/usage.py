@@ -1,7 +1,7 @@
-"""What a call cost and where its answer came from, collected while it runs.
+"""The usage of a call of a catalog function, and the source of its result, collected while it runs.
 
-The pool opens a `Usage` with `receipt()` for each call of a catalog function; the client adds the HTTP
-requests and tokens, the ledger adds minutes and reuse. It travels in the `CallContext`.
+The pool opens a `Usage` with `receipt()` for each call. The client adds the HTTP requests and tokens, the
+ledger adds the minutes and the reused results. `CallContext` passes the `Usage` to them.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ class Usage:
     video_minutes: float = 0.0  # minutes newly submitted for indexing, embedding or analysis
     input_tokens: int = 0
     output_tokens: int = 0
-    reused: int = 0  # durable results taken from the ledger instead of being paid again
-    submitted: int = 0  # durable calls newly made
+    reused: int = 0  # results of durable calls that were read from the ledger instead of paid for again
+    submitted: int = 0  # durable calls that were sent
     model: str | None = None
-    fallback: str | None = None  # the endpoint that answered in place of one that the service has withdrawn
+    fallback: str | None = None  # the endpoint that was called because the service removed the original one
     task_id: str | None = None
     request_id: str | None = None
     content_key: str | None = None
-    at: float | None = None  # when the call ended (epoch seconds); None when nothing was called
+    at: float | None = None  # Unix time at which the call ended; None if no call was sent
 
 
 @contextmanager
 def receipt() -> Iterator[Usage]:
-    """Collect the usage of everything called inside the block, in this task and its children."""
+    """Collect the usage of all calls inside the block, in this asyncio task and its child tasks."""
     usage = Usage()
     with call_context(usage=usage):
         yield usage
 
 
 def current() -> Usage:
-    """The usage of the running call; a throw-away one outside of any."""
+    """The usage of the running call. Outside of a call, a new `Usage` that nobody reads."""
     usage: Usage | None = current_context().usage
     return Usage() if usage is None else usage
 
 
 @contextmanager
 def about(video_minutes: float) -> Iterator[None]:
-    """Calls inside the block analyze a video of this length: the API counts its minutes, too.
+    """State the length of the video that calls inside the block analyze, because the API bills its minutes.
 
-    An error of the API carries them: an answer that cannot be used is billed all the same.
+    An APIError from the block gets `minutes_about`: a response that cannot be used is billed, too.
     """
     try:
         with call_context(minutes_about=video_minutes):
@@ -61,5 +61,5 @@ def about(video_minutes: float) -> Iterator[None]:
 
 
 def minutes_about() -> float:
-    """Minutes of the video that the running call analyzes; 0 where they are not known."""
+    """Minutes of the video that the running call analyzes; 0 if unknown."""
     return current_context().minutes_about
