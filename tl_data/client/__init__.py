@@ -1,7 +1,7 @@
-"""The client of the API: every operation is an async method with the parameter names of the API.
+"""The client of the API: each operation is an async method whose parameters have the API's names.
 
 Methods return the API's objects as dicts (ids in `_id`). Unknown fields are kept, and no field is required.
-`OPERATIONS` lists the methods with the operations that they call.
+`OPERATIONS` lists the API's operations, each with the method that calls it.
 """
 
 from __future__ import annotations

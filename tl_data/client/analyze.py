@@ -17,10 +17,10 @@ from tl_data.errors import APIError, BadRequest, ConnectionFailed, NotFound, Ser
 from tl_data.models import TEXT_MODEL, TEXT_MODEL_2025
 from tl_data.usage import current, minutes_about
 
-#: Tokens that the limiter reserves for a response. The API's headers then give the real use.
+#: Tokens that the limiter reserves for a response. The headers of the response report the actual number.
 EXPECTED_TOKENS = 300
 
-#: Codes of a BadRequest. An error event in a stream has no HTTP status of its own.
+#: Error codes that become a BadRequest. An error event in a stream has no HTTP status that would tell.
 _BAD_REQUEST_CODES = (
     "parameter_invalid", "parameter_not_provided", "parameter_unknown", "token_limit_exceeded",
     "video_not_ready", "index_not_supported_for_generate", "generic_error",
@@ -32,10 +32,10 @@ Video = Mapping[str, Any] | str
 
 
 def video_fields(video: Video | None, model_name: str | None) -> Json:
-    """The request fields for a video and its model.
+    """The request fields for a video and the model.
 
-    The model is always sent with a video object, because the server's default changed from Pegasus 1.2 to
-    1.5. With a video id alone, the server uses Pegasus 1.2.
+    With a video object the model is always sent, because the server's default changed from Pegasus 1.2 to 1.5.
+    With a video id and no model, the server uses Pegasus 1.2.
     """
     if isinstance(video, str):
         return given(video_id=video, model_name=model_name)
@@ -43,13 +43,13 @@ def video_fields(video: Video | None, model_name: str | None) -> Json:
 
 
 def text_request(
-    where: str, body: Json, *, tokens: int | None = None, repeat: Repeat, **more: Any
+    route: str, body: Json, *, tokens: int | None = None, repeat: Repeat, **more: Any
 ) -> Request:
     """A request that is billed by the duration of a video and the tokens of the response."""
     expected = min(tokens if isinstance(tokens, int) else EXPECTED_TOKENS, EXPECTED_TOKENS)
     return Request(
         "POST",
-        where,
+        route,
         json=body,
         category="analyze",
         repeat=repeat,
@@ -77,15 +77,15 @@ class AnalyzeMethods(BaseClient):
         start_time: float | None = None,
         end_time: float | None = None,
     ) -> Json:
-        """Answer a prompt about a video: the text is in `data`, JSON text with a `response_format`.
+        """Answer a prompt about a video; the text is in `data`. With `response_format` it is JSON.
 
         Args:
-            video: a video object, or the id of an indexed video; None with `image`.
-            model_name: pegasus1.5 or pegasus1.6; by default TEXT_MODEL with a video object.
+            video: a video object, or the id of an indexed video; None if `image` is given.
+            model_name: pegasus1.5 or pegasus1.6. With a video object, the default is `models.TEXT_MODEL`.
             start_time, end_time: the part to analyze, in seconds from the start of the file.
 
         Raises:
-            BadRequest: with code `answer_truncated`, the JSON exceeds max_tokens; `partial` holds its
+            BadRequest: with code `answer_truncated`, the JSON exceeds max_tokens; `partial` contains its
                 beginning.
         """
         body = video_fields(video, model_name) | given(
@@ -119,7 +119,7 @@ class AnalyzeMethods(BaseClient):
         """Answer a prompt about a video as a stream of events; those of type `text_generation` hold the text.
 
         Raises:
-            APIError: also after the first event; `partial` then holds the text received so far.
+            APIError: also after the first event; `partial` then contains the text received so far.
         """
         body = video_fields(video, model_name) | given(
             prompt=prompt,
@@ -153,7 +153,7 @@ class AnalyzeMethods(BaseClient):
     async def gist(self, video: Video, types: list[str]) -> Json:
         """Write title, topics and hashtags of a video; `types` are title, topic and hashtag.
 
-        For a video object, and where the service no longer has /gist, /analyze returns the same fields, and
+        For a video object, or if the service no longer has /gist, the fields come from /analyze, and
         `usage.fallback` is set.
         """
         body = {"video_id": video, "types": types}
@@ -174,8 +174,8 @@ class AnalyzeMethods(BaseClient):
     ) -> Json:
         """Write the summary, chapters or highlights of a video; `type` is summary, chapter or highlight.
 
-        `response_format` is for summaries alone: the summary is then JSON text. For a video object, and where
-        the service no longer has /summarize, /analyze returns the same fields, and `usage.fallback` is set.
+        `response_format` applies only to summaries: the summary is then JSON text. For a video object, or if
+        the service no longer has /summarize, the fields come from /analyze, and `usage.fallback` is set.
         """
         more = given(max_tokens=max_tokens, response_format=response_format)
         body = given(video_id=video, type=type, prompt=prompt, temperature=temperature) | more
@@ -191,23 +191,23 @@ class AnalyzeMethods(BaseClient):
             return given(id=written.get("id"), summary=written.get("data"), usage=written.get("usage"))
         return await self._preset("/summarize", video, [type], prompt, temperature, max_tokens)
 
-    async def _unless_deprecated(self, where: str, body: Json) -> Json | None:
-        """The response of an endpoint; None if the server no longer has it, which is remembered."""
-        if where in self.deprecated_endpoints:
+    async def _unless_deprecated(self, route: str, body: Json) -> Json | None:
+        """Call an endpoint that the server may have removed; None if it has. The result is remembered."""
+        if route in self.deprecated_endpoints:
             return None
         try:
-            answer = await self.send(text_request(where, body, repeat=Repeat.ONCE))
+            answer = await self.send(text_request(route, body, repeat=Repeat.ONCE))
         except NotFound as error:
             if error.http_status != 410 and error.code not in ("endpoint_deprecated", "endpoint_not_exists"):
                 raise
-            self.deprecated_endpoints.add(where)
+            self.deprecated_endpoints.add(route)
             return None
         current().model = TEXT_MODEL_2025
         return answer
 
     async def _preset(
         self,
-        where: str,
+        route: str,
         video: Video,
         kinds: list[str],
         prompt: str | None,
@@ -228,7 +228,7 @@ class AnalyzeMethods(BaseClient):
             max_tokens=max_tokens,
             response_format=schema_of({p.name: p.schema for p in presets}),
         )
-        current().fallback = f"/analyze in place of {where}"
+        current().fallback = f"/analyze in place of {route}"
         values, _ = read_json(answer["data"])
         if not isinstance(values, dict):
             text = f"the response does not match its schema: it is a {type(values).__name__}"
@@ -238,7 +238,9 @@ class AnalyzeMethods(BaseClient):
 
 
 def cleaned(answer: Json, response_format: Json | None) -> Json:
-    """Remove the blank lines with which Pegasus 1.5 begins; with a schema, everything but the JSON value.
+    """Remove the blank lines at the start of a response; with a schema, everything except the JSON value.
+
+    Responses of Pegasus 1.5 begin with blank lines.
 
     Raises:
         BadRequest, ServerFailed: as for `schema.structured`.
@@ -251,6 +253,7 @@ def cleaned(answer: Json, response_format: Json | None) -> Json:
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Split a stream into its lines that are not blank."""
     rest = b""
     async for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
@@ -262,7 +265,7 @@ async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _event(line: bytes) -> Json:
-    """Decode one event of the stream. An error event is raised."""
+    """Decode one event of the stream. Raises an APIError for an error event."""
     try:
         event = orjson.loads(line)
     except orjson.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""Batching of analyses: collected for a moment, created with one request, and polled as a batch."""
+"""Batches of analyses: analyses that start at about the same time are created and polled together."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from tl_data.settings import Settings
 
 Json = dict[str, Any]
 
-SEND_AFTER = 0.5  # seconds without a new item after which a batch is sent; `poll_interval` beside others
-LONGEST_COLLECTION = 30.0  # seconds after which it is sent although items keep coming
-FIRST_POLL = 0.25  # seconds; doubles up to `poll_interval`, then grows with the age of the batch
-LONGEST_PAUSE = 60.0  # seconds between two polls of a batch, at most
+SEND_AFTER = 0.5  # seconds without a new item before a batch is sent; `poll_interval` if other batches run
+LONGEST_COLLECTION = 30.0  # maximum seconds from the first item until the batch is sent
+FIRST_POLL = (
+    0.25  # seconds before the first poll; doubles up to `poll_interval`, then grows with the batch's age
+)
+LONGEST_PAUSE = 60.0  # maximum seconds between two polls of a batch
 PARTIAL = 60.0  # seconds between reads of the partial results of a running batch
 ENDED = ("completed", "canceled", "expired")
-MOST_HOURS = BATCH_HOURS * 0.95  # of video in a batch: lengths may be known roughly
+MAX_HOURS = (
+    BATCH_HOURS * 0.95
+)  # hours of video in a batch; below the API's limit, as durations may be inexact
 
 
 @dataclass
@@ -35,12 +39,12 @@ class _Item:
 @dataclass
 class _Batch:
     batch_id: str
-    items: dict[str, asyncio.Future[Json]] = field(default_factory=dict)  # by task
+    items: dict[str, asyncio.Future[Json]] = field(default_factory=dict)  # ended task by task id
     poller: asyncio.Task[None] | None = None
 
 
 class Batches:
-    """Collects analyses of one event loop into batches."""
+    """Collects the analyses of one event loop into batches."""
 
     def __init__(self, client: AnalyzeTaskMethods, settings: Settings) -> None:
         self._client, self._settings = client, settings
@@ -49,9 +53,9 @@ class Batches:
         self._collecting_since = 0.0  # loop time
         self._tasks: set[asyncio.Task[None]] = set()
         self._batches: dict[str, _Batch] = {}
-        self._batch_of: dict[str, _Batch] = {}  # by task
-        self._active = 0  # batches that were sent and have not ended
-        self._unsupported = False  # the server does not support batches
+        self._batch_of: dict[str, _Batch] = {}  # by task id
+        self._active = 0  # number of batches that were sent and have not ended
+        self._unsupported = False  # whether the server does not support batches
 
     async def aclose(self) -> None:
         """Stop polling. Callers that still wait are cancelled."""
@@ -63,48 +67,48 @@ class Batches:
         await asyncio.gather(*running, return_exceptions=True)
 
     async def add(self, body: Json, minutes: float) -> str:
-        """Add an analysis to the next batch; returns the id of its task when it has been created.
+        """Add an analysis to the next batch, wait until the batch is created, and return the task id.
 
         Args:
-            body: the arguments of `create_analyze_task`; the video is an asset.
+            body: the arguments of `create_analyze_task`; the video must be an asset.
             minutes: billed minutes of video.
 
         Raises:
-            APIError: the batch failed or, where batches are not supported, the task.
+            APIError: the batch, or without support for batches the task, could not be created.
         """
         if self._unsupported:
             return str((await self._client.create_analyze_task(**body))["task_id"])
         item = _Item(body, minutes, asyncio.get_running_loop().create_future())
         self._waiting.append(item)
         hours = sum(each.minutes for each in self._waiting) / 60
-        if len(self._waiting) >= BATCH_ITEMS or hours > MOST_HOURS:
+        if len(self._waiting) >= BATCH_ITEMS or hours > MAX_HOURS:
             self._flush()
         else:
             self._schedule()
         return await item.task_id
 
     def _schedule(self) -> None:
-        """Send what waits when no more items come. While other batches run, more are worth waiting for."""
+        """Schedule the next batch for when no more items arrive. Wait longer while other batches run."""
         loop = asyncio.get_running_loop()
         if self._timer:
             self._timer.cancel()
         else:
             self._collecting_since = loop.time()
-        quiet = max(SEND_AFTER, self._settings.poll_interval) if self._active else SEND_AFTER
-        rest = self._collecting_since + LONGEST_COLLECTION - loop.time()
-        self._timer = loop.call_later(max(0.0, min(quiet, rest)), self._flush)
+        delay = max(SEND_AFTER, self._settings.poll_interval) if self._active else SEND_AFTER
+        remaining = self._collecting_since + LONGEST_COLLECTION - loop.time()
+        self._timer = loop.call_later(max(0.0, min(delay, remaining)), self._flush)
 
     def _flush(self) -> None:
-        """Send what waits, as far as the account takes another batch; the rest goes when one has ended."""
+        """Send the waiting items in as many batches as the account allows. The others wait until one ends."""
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        while self._active < ACTIVE_BATCHES and (items := self._next()):
+        while self._active < ACTIVE_BATCHES and (items := self._take_batch()):
             self._active += 1
             self._start(items)
 
-    def _next(self) -> list[_Item]:
-        """The items of the next batch, of one mode, as many as one takes. Cancelled ones are dropped."""
+    def _take_batch(self) -> list[_Item]:
+        """Remove the items of the next batch from the queue: all have the same mode. Drop cancelled items."""
         self._waiting = [item for item in self._waiting if not item.task_id.done()]
         items: list[_Item] = []
         hours = 0.0
@@ -112,7 +116,7 @@ class Batches:
             if _mode(item) != _mode(self._waiting[0]):
                 continue
             hours += item.minutes / 60
-            if items and (len(items) == BATCH_ITEMS or hours > MOST_HOURS):
+            if items and (len(items) == BATCH_ITEMS or hours > MAX_HOURS):
                 break
             items.append(item)
         chosen = set(map(id, items))
@@ -120,13 +124,13 @@ class Batches:
         return items
 
     def _start(self, items: list[_Item]) -> None:
-        # In an empty context, so that it is on no single caller's usage.
+        # The context is empty, so that the requests are not counted in the usage of one caller.
         task = asyncio.get_running_loop().create_task(self._send(items), context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _send(self, items: list[_Item]) -> None:
-        """Create a batch, and count it as active until it has ended."""
+        """Create a batch, and wait until it has ended. Until then it counts as active."""
         try:
             batch = await self._create(items)
             if batch is not None and batch.poller is not None:
@@ -147,21 +151,21 @@ class Batches:
                 self._flush()
 
     async def _create(self, items: list[_Item]) -> _Batch | None:
-        """Create a batch of these items; None if they were sent in another way."""
+        """Create a batch of these items; None if single tasks or smaller batches were created instead."""
         if self._unsupported:
-            await self._one_by_one(items)
+            await self._create_tasks(items)
             return None
         model, mode = str(items[0].body.get("model_name")), _mode(items[0])
         minutes = sum(item.minutes for item in items)
         try:
-            made = await self._client.create_batch(
+            created = await self._client.create_batch(
                 [batch_item(item.body) for item in items],
                 model_name=model,
                 analysis_mode=mode,
                 video_minutes=minutes,
             )
         except (BadRequest, NotFound) as refused:
-            # A batch is rejected as a whole for one invalid item, or because the server has no batches.
+            # One invalid item was enough to reject the batch, or the server has no batches.
             no_route = refused.http_status in (404, 405, 410) and refused.code in (
                 "endpoint_not_exists",
                 "endpoint_deprecated",
@@ -169,48 +173,50 @@ class Batches:
                 None,
             )
             self._unsupported = self._unsupported or no_route
-            await self._one_by_one(items)
+            await self._create_tasks(items)
             return None
         except APIError as failed:
             if failed.http_status != 504 or len(items) < 2:
                 raise
-            half = len(items) // 2  # too large to be created in time; nothing was created
+            half = len(items) // 2  # HTTP 504: the batch was too large to be created in time
             self._active += 2
             self._start(items[:half])
             self._start(items[half:])
             return None
-        batch = self._batch(str(made["batch_id"]))
-        ids = {str(i.get("custom_id")): str(i["task_id"]) for i in made.get("items") or []}
+        batch = self._add_batch(str(created["batch_id"]))
+        ids = {str(i.get("custom_id")): str(i["task_id"]) for i in created.get("items") or []}
         for number, item in enumerate(items):
-            task_id = ids.get(str(item.body.get("custom_id"))) or str(made["items"][number]["task_id"])
-            self._expect(batch, task_id)
+            task_id = ids.get(str(item.body.get("custom_id"))) or str(created["items"][number]["task_id"])
+            self._add_task(batch, task_id)
             if not item.task_id.done():
                 item.task_id.set_result(task_id)
         return batch
 
-    async def _one_by_one(self, items: list[_Item]) -> None:
-        async def one(item: _Item) -> None:
+    async def _create_tasks(self, items: list[_Item]) -> None:
+        """Create a single task for each item."""
+
+        async def create_task(item: _Item) -> None:
             try:
-                made = await self._client.create_analyze_task(**item.body)
-            except Exception as error:  # noqa: BLE001 - raised where the item is awaited
+                created = await self._client.create_analyze_task(**item.body)
+            except Exception as error:  # noqa: BLE001 - the caller that awaits the item gets it
                 if not item.task_id.done():
                     item.task_id.set_exception(error)
                 return
             if not item.task_id.done():
-                item.task_id.set_result(str(made["task_id"]))
+                item.task_id.set_result(str(created["task_id"]))
 
         slots = asyncio.Semaphore(self._settings.concurrency)
 
-        async def in_turn(item: _Item) -> None:
+        async def create_in_slot(item: _Item) -> None:
             async with slots:
-                await one(item)
+                await create_task(item)
 
-        await asyncio.gather(*(in_turn(item) for item in items))
+        await asyncio.gather(*(create_in_slot(item) for item in items))
 
     # ---- waiting --------------------------------------------------------------------------------
 
     async def wait(self, task_id: str) -> Json | None:
-        """Wait for a task of a batch created here and return it; None if it belongs to no such batch.
+        """Wait for a task and return it; None if this object created no batch with the task.
 
         Raises:
             TaskFailed: the task failed, was canceled, or expired with its batch.
@@ -231,7 +237,8 @@ class Batches:
             ) from None
         return ended(task, task_id)
 
-    def _batch(self, batch_id: str) -> _Batch:
+    def _add_batch(self, batch_id: str) -> _Batch:
+        """Add a batch, and start to poll it."""
         if batch_id not in self._batches:
             batch = self._batches[batch_id] = _Batch(batch_id)
             batch.poller = asyncio.get_running_loop().create_task(
@@ -239,35 +246,42 @@ class Batches:
             )
         return self._batches[batch_id]
 
-    def _expect(self, batch: _Batch, task_id: str) -> None:
+    def _add_task(self, batch: _Batch, task_id: str) -> None:
+        """Add a task to a batch, so that `wait` can be called for it."""
         if task_id not in batch.items:
             future: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
-            future.add_done_callback(lambda f: f.cancelled() or f.exception())  # possibly never awaited
+            future.add_done_callback(
+                lambda f: f.cancelled() or f.exception()
+            )  # avoids a warning if nobody awaits it
             batch.items[task_id] = future
             self._batch_of[task_id] = batch
 
     async def _poll(self, batch: _Batch) -> None:
         """Poll a batch until it ends, and deliver its results as they arrive."""
         loop = asyncio.get_running_loop()
-        began = answered = read = loop.time()
-        pause, ended_items = FIRST_POLL, 0
+        started = last_response = last_read = loop.time()
+        pause, delivered_items = FIRST_POLL, 0
         try:
             while True:
                 await asyncio.sleep(pause)
-                age = min(LONGEST_PAUSE, (loop.time() - began) / 4)
+                age = min(LONGEST_PAUSE, (loop.time() - started) / 4)
                 pause = max(min(self._settings.poll_interval, pause * 2), age)
                 try:
                     state = await self._client.retrieve_batch(batch.batch_id)
-                    answered = loop.time()
-                    over = state.get("status") in ENDED
-                    count = sum(int(state.get(f"{n}_items") or 0) for n in ("ready", "failed", "canceled"))
-                    if over or (count > ended_items and loop.time() - read > PARTIAL):
-                        read, ended_items = loop.time(), count
-                        self._hand_out(batch, await self._client.batch_results(batch.batch_id), over)
-                    if over:
+                    last_response = loop.time()
+                    has_ended = state.get("status") in ENDED
+                    ended_items = sum(
+                        int(state.get(f"{status}_items") or 0) for status in ("ready", "failed", "canceled")
+                    )
+                    has_new = ended_items > delivered_items and loop.time() - last_read > PARTIAL
+                    if has_ended or has_new:
+                        last_read, delivered_items = loop.time(), ended_items
+                        self._deliver(batch, await self._client.batch_results(batch.batch_id), has_ended)
+                    if has_ended:
                         return
                 except APIError as error:
-                    if not error.retryable or loop.time() - answered > min(OUTAGE, self._settings.max_wait):
+                    longest = min(OUTAGE, self._settings.max_wait)
+                    if not error.retryable or loop.time() - last_response > longest:
                         self._fail(batch, error)
                         return
         except BaseException:
@@ -275,13 +289,14 @@ class Batches:
                 future.cancel()
             raise
 
-    def _hand_out(self, batch: _Batch, lines: list[Json], over: bool) -> None:
+    def _deliver(self, batch: _Batch, lines: list[Json], has_ended: bool) -> None:
+        """Complete the futures of the items that have ended; of all items if the batch has ended."""
         for line in lines:
             future = batch.items.get(str(line.get("task_id")))
             if future is None or future.done() or line.get("status") not in ("ready", "failed", "canceled"):
                 continue
-            future.set_result(_as_task(line))
-        if over:
+            future.set_result(_task_of(line))
+        if has_ended:
             for task_id, future in batch.items.items():
                 if not future.done():
                     error = {
@@ -314,6 +329,6 @@ def _mode(item: _Item) -> str:
     return str(item.body.get("analysis_mode") or "general")
 
 
-def _as_task(line: Mapping[str, Any]) -> Json:
-    """Convert a line of the batch results to the shape of a task, where `data` is called `result`."""
+def _task_of(line: Mapping[str, Any]) -> Json:
+    """Convert a line of the batch results to a task: there, `data` is called `result`."""
     return {**line, "result": line.get("data")}

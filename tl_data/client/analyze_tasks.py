@@ -12,20 +12,16 @@ from tl_data.client.retry import Repeat
 from tl_data.errors import BadRequest, NotFound
 from tl_data.models import TEXT_MODEL
 
-BATCH_ITEMS = 1000
-BATCH_HOURS = 2000.0
-ACTIVE_BATCHES = 5  # of an account at the same time
+BATCH_ITEMS = 1000  # maximum number of items in a batch
+BATCH_HOURS = 2000.0  # maximum hours of video in a batch
+ACTIVE_BATCHES = 5  # maximum number of running batches of an account
 
 
 class AnalyzeTaskMethods(BaseClient):
     """/analyze/tasks and /analyze/batches."""
 
     async def account_generation(self) -> Generation:
-        """The API generation of the account, detected once by a free request.
-
-        `today`: analyses take a video object and can run as tasks. `2025`: there are no analysis tasks, and
-        an analysis takes the id of an indexed video.
-        """
+        """The API generation of the account (see `Generation`). A free request detects it once."""
         async with self.generation_lock:
             if self.generation is None:
                 try:
@@ -64,7 +60,7 @@ class AnalyzeTaskMethods(BaseClient):
             idempotency_key: sent as Idempotency-Key; the same key creates no second task.
 
         Raises:
-            APIError: with `maybe_done` set, the task may exist: search for its custom_id before trying again.
+            APIError: if `maybe_done` is set, the task may exist. Search for its custom_id before you retry.
         """
         body = video_fields(video, model_name) | given(
             image=image,
@@ -137,12 +133,12 @@ class AnalyzeTaskMethods(BaseClient):
         Args:
             requests: each has `video` {"type": "asset_id", "asset_id"}, and may have custom_id, prompt
                 ({"input_text": ...}), response_format, temperature, max_tokens, start_time, end_time.
-            defaults: fields for the requests that do not set them.
-            video_minutes: the total of the requests, for the rate limiter.
+            defaults: values of fields that a request does not contain.
+            video_minutes: total minutes of video, for the rate limiter.
 
         Raises:
-            BadRequest: no task was created; with HTTP 409, an asset is not ready.
-            RateLimited: five batches of the account are active.
+            BadRequest: no task was created; with HTTP status 409, because an asset is not ready.
+            RateLimited: five batches of the account are running.
         """
         body = given(
             model_name=model_name,
@@ -183,8 +179,8 @@ class AnalyzeTaskMethods(BaseClient):
     @operation("GET /analyze/batches/{batch_id}/results")
     async def batch_results(self, batch_id: str) -> list[Json]:
         """Retrieve the current results of a batch: one object per item, finished or not."""
-        where = path("/analyze/batches/{batch_id}/results", batch_id=batch_id)
-        return await self.send_lines(Request("GET", where))
+        route = path("/analyze/batches/{batch_id}/results", batch_id=batch_id)
+        return await self.send_lines(Request("GET", route))
 
     @operation("POST /analyze/batches/{batch_id}/cancel")
     async def cancel_batch(self, batch_id: str) -> Json:

@@ -1,4 +1,4 @@
-"""Assets: files that are uploaded once, and used by indexes, analyses and embeddings."""
+"""Assets: files that are uploaded once and can be used by indexes, analyses and embeddings."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tl_data.models import MB
 from tl_data.urls import redacted
 
 DIRECT = 200 * MB  # the largest file that POST /assets accepts; larger ones need a multipart upload
-URLS = 50  # presigned URLs that one request returns at most
-PARTS = 4  # concurrent uploads of parts
+URLS = 50  # maximum number of presigned URLs in one response
+PARTS = 4  # number of parts that are uploaded at the same time
 
 
 class AssetMethods(BaseClient):
@@ -41,7 +41,7 @@ class AssetMethods(BaseClient):
         """Upload a file, or let the service download a URL; returns the asset, which is not ready yet.
 
         Raises:
-            APIError: with `maybe_done` set, the asset may exist: search for its filename before trying again.
+            APIError: if `maybe_done` is set, the asset may exist. Search for its filename before you retry.
             MediaRefused: the file cannot be read, or the API rejected it.
         """
         form = Form(
@@ -85,8 +85,8 @@ class AssetMethods(BaseClient):
     @operation("DELETE /assets/{asset_id}")
     async def delete_asset(self, asset_id: str, *, force: bool | None = None) -> None:
         """Delete an asset; with `force` also one that indexes refer to."""
-        where = Request("DELETE", path("/assets/{asset_id}", asset_id=asset_id), given(force=force))
-        await self.delete(where.target)
+        route = Request("DELETE", path("/assets/{asset_id}", asset_id=asset_id), given(force=force))
+        await self.delete(route.target)
 
     @operation("GET /assets/{asset_id}/transcription")
     async def asset_transcription(self, asset_id: str, include: list[str] | None = None) -> Json:
@@ -95,8 +95,8 @@ class AssetMethods(BaseClient):
         Raises:
             NotFound: the asset has no speech, or does not exist.
         """
-        where = path("/assets/{asset_id}/transcription", asset_id=asset_id)
-        return await self.send(Request("GET", where, given(include=include)))
+        route = path("/assets/{asset_id}/transcription", asset_id=asset_id)
+        return await self.send(Request("GET", route, given(include=include)))
 
     @operation("PATCH /assets/{asset_id}/user-metadata")
     async def update_asset_metadata(self, asset_id: str, user_metadata: Mapping[str, Any]) -> None:
@@ -135,9 +135,9 @@ class AssetMethods(BaseClient):
             enable_thumbnail=enable_thumbnail,
             user_metadata=dict(user_metadata) if user_metadata else None,
         )
-        where = "/assets/multipart-uploads"
+        route = "/assets/multipart-uploads"
         return await self.create(
-            Request("POST", where, json=body, category="upload", repeat=Repeat.NEVER), "upload_id"
+            Request("POST", route, json=body, category="upload", repeat=Repeat.NEVER), "upload_id"
         )
 
     @operation("GET /assets/multipart-uploads")
@@ -150,31 +150,31 @@ class AssetMethods(BaseClient):
     @operation("GET /assets/multipart-uploads/{upload_id}")
     async def retrieve_upload(self, upload_id: str) -> Json:
         """Retrieve a multipart upload: its `status`, and the `uploaded_chunks` of all pages."""
-        where = path("/assets/multipart-uploads/{upload_id}", upload_id=upload_id)
-        found: Json = {}
+        route = path("/assets/multipart-uploads/{upload_id}", upload_id=upload_id)
+        upload: Json = {}
         chunks: list[Json] = []
         for page in range(1, 1000):
-            answer = await self.send(Request("GET", where, {"page": page, "page_limit": 50}))
-            found = found or answer
-            part = answer.get("uploaded_chunks") or []
-            chunks += part
+            answer = await self.send(Request("GET", route, {"page": page, "page_limit": 50}))
+            upload = upload or answer
+            page_chunks = answer.get("uploaded_chunks") or []
+            chunks += page_chunks
             last = (answer.get("page_info") or {}).get("total_page")
-            if not part or (isinstance(last, int) and page >= last):
+            if not page_chunks or (isinstance(last, int) and page >= last):
                 break
-        return {**found, "uploaded_chunks": chunks}
+        return {**upload, "uploaded_chunks": chunks}
 
     @operation("POST /assets/multipart-uploads/{upload_id}/presigned-urls")
     async def upload_urls(self, upload_id: str, start: int, count: int) -> list[Json]:
         """Request presigned URLs for `count` parts (at most 50) from part `start`, counted from 1."""
-        where = path("/assets/multipart-uploads/{upload_id}/presigned-urls", upload_id=upload_id)
-        answer = await self.send(Request("POST", where, json={"start": start, "count": count}))
+        route = path("/assets/multipart-uploads/{upload_id}/presigned-urls", upload_id=upload_id)
+        answer = await self.send(Request("POST", route, json={"start": start, "count": count}))
         return list(answer.get("upload_urls") or [])
 
     @operation("POST /assets/multipart-uploads/{upload_id}")
     async def report_chunks(self, upload_id: str, completed_chunks: list[Json]) -> Json:
         """Report uploaded parts. Reporting a part again has no effect."""
-        where = path("/assets/multipart-uploads/{upload_id}", upload_id=upload_id)
-        return await self.send(Request("POST", where, json={"completed_chunks": completed_chunks}))
+        route = path("/assets/multipart-uploads/{upload_id}", upload_id=upload_id)
+        return await self.send(Request("POST", route, json={"completed_chunks": completed_chunks}))
 
     async def upload_parts(
         self, file: Path, upload: Mapping[str, Any], *, on_progress: Progress | None = None
@@ -186,13 +186,13 @@ class AssetMethods(BaseClient):
 
         Raises:
             MediaRefused: the file cannot be read or has another size.
-            ConnectionFailed, ServerFailed: a part failed; the uploaded ones are kept for 24 hours.
+            ConnectionFailed, ServerFailed: a part failed. The service keeps the other parts for 24 hours.
         """
         upload_id, size = str(upload["upload_id"]), int(upload["chunk_size"])
         total = await asyncio.to_thread(_size, file)
         count = -(-total // size)
         if count != int(upload["total_chunks"]):
-            raise MediaRefused(f"{file.name} has {total} bytes and has changed since its upload began")
+            raise MediaRefused(f"{file.name} now has {total} bytes: it has changed since the upload started")
         existing = await self.retrieve_upload(upload_id)
         sent = {
             int(chunk.get("index") or chunk.get("chunk_index") or 0)
@@ -201,35 +201,38 @@ class AssetMethods(BaseClient):
         }
         urls = {int(u["chunk_index"]): str(u["url"]) for u in upload.get("upload_urls") or []}
         missing = [number for number in range(1, count + 1) if number not in sent]
-        done, slots = sum(_length(n, size, total) for n in sent), asyncio.Semaphore(PARTS)
+        bytes_sent, slots = sum(_length(n, size, total) for n in sent), asyncio.Semaphore(PARTS)
 
-        async def one(number: int, url: str) -> Json:
-            nonlocal done
-            async with slots:
-                etag = await self._put_part(file, url, (number - 1) * size, _length(number, size, total))
-            done += _length(number, size, total)
-            if on_progress:
-                on_progress(done, total)
+        async def upload_part(number: int, url: str) -> Json:
+            nonlocal bytes_sent
             length = _length(number, size, total)
+            async with slots:
+                etag = await self._put_part(file, url, (number - 1) * size, length)
+            bytes_sent += length
+            if on_progress:
+                on_progress(bytes_sent, total)
             return {"chunk_index": number, "proof": etag, "proof_type": "etag", "chunk_size": length}
 
-        for at in range(0, len(missing), URLS):
-            part = missing[at : at + URLS]
-            if any(number not in urls for number in part):
-                fresh = await self.upload_urls(upload_id, part[0], min(URLS, part[-1] - part[0] + 1))
-                urls |= {int(u["chunk_index"]): str(u["url"]) for u in fresh}
-            # The numbers may have gaps, and then the range does not cover them all.
-            for number in [number for number in part if number not in urls]:
+        for start in range(0, len(missing), URLS):
+            numbers = missing[start : start + URLS]
+            if any(number not in urls for number in numbers):
+                url_count = min(URLS, numbers[-1] - numbers[0] + 1)
+                new_urls = await self.upload_urls(upload_id, numbers[0], url_count)
+                urls |= {int(u["chunk_index"]): str(u["url"]) for u in new_urls}
+            # If the numbers have gaps, the last ones may be outside of the requested range.
+            for number in [number for number in numbers if number not in urls]:
                 urls |= {
                     int(u["chunk_index"]): str(u["url"]) for u in await self.upload_urls(upload_id, number, 1)
                 }
-            await self.report_chunks(upload_id, await asyncio.gather(*(one(n, urls[n]) for n in part)))
+            await self.report_chunks(
+                upload_id, await asyncio.gather(*(upload_part(n, urls[n]) for n in numbers))
+            )
 
-    async def _put_part(self, file: Path, url: str, at: int, length: int) -> str:
-        """Upload one part to its presigned URL, without the API key; returns the ETag as its proof."""
+    async def _put_part(self, file: Path, url: str, start: int, length: int) -> str:
+        """Upload one part to its presigned URL, without the API key; returns the ETag of the response."""
 
         async def attempt() -> str:
-            answer = await self.transport.send("PUT", url, {}, FileRange(file, at, length))
+            answer = await self.transport.send("PUT", url, {}, FileRange(file, start, length))
             if answer.status >= 500:
                 raise ServerFailed(
                     f"uploading a part failed with HTTP {answer.status}: {redacted(url)}", None, answer.status
@@ -256,10 +259,10 @@ class AssetMethods(BaseClient):
         user_metadata: Mapping[str, Any] | None = None,
         video_minutes: float = 0.0,
     ) -> Json:
-        """Index an asset that is ready; returns `_id` of the indexed asset.
+        """Index an asset that is ready; returns the `_id` of the indexed asset.
 
         Raises:
-            APIError: with `maybe_done` set, it may exist: check `asset_indexes` before trying again.
+            APIError: if `maybe_done` is set, it may be indexed. Check `asset_indexes` before you retry.
         """
         body = given(
             asset_id=asset_id,
@@ -325,8 +328,8 @@ class AssetMethods(BaseClient):
         self, index_id: str, indexed_asset_id: str, user_metadata: Mapping[str, Any]
     ) -> None:
         """Set keys of an indexed asset's metadata; null deletes a key."""
-        where = _indexed(index_id, indexed_asset_id)
-        await self.send(Request("PATCH", where, json={"user_metadata": dict(user_metadata)}))
+        route = _indexed(index_id, indexed_asset_id)
+        await self.send(Request("PATCH", route, json={"user_metadata": dict(user_metadata)}))
 
     @operation("DELETE /indexes/{index_id}/indexed-assets/{indexed_asset_id}")
     async def delete_indexed_asset(self, index_id: str, indexed_asset_id: str) -> None:
@@ -358,6 +361,7 @@ def _indexed(index_id: str, indexed_asset_id: str) -> str:
 
 
 def _length(number: int, size: int, total: int) -> int:
+    """The length in bytes of a part: `size`, except for the last part."""
     return min(size, total - (number - 1) * size)
 
 

@@ -127,10 +127,10 @@ class BaseClient:
             raise failed
         return answer
 
-    async def delete(self, where: str) -> None:
+    async def delete(self, route: str) -> None:
         """Send a DELETE. A 404 after a lost response is success: the lost attempt deleted the resource."""
         try:
-            await self.send(Request("DELETE", where))
+            await self.send(Request("DELETE", route))
         except APIError as error:
             if not (isinstance(error, NotFound) and error.maybe_done):
                 raise

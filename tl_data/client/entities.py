@@ -63,15 +63,15 @@ class EntityMethods(BaseClient):
             description=description,
             metadata=dict(metadata) if metadata else None,
         )
-        where = f"{_collection(entity_collection_id)}/entities"
-        return await self.create(Request("POST", where, json=body, repeat=Repeat.NEVER))
+        route = f"{_collection(entity_collection_id)}/entities"
+        return await self.create(Request("POST", route, json=body, repeat=Repeat.NEVER))
 
     @operation("POST /entity-collections/{entity_collection_id}/entities/bulk")
     async def create_entities(self, entity_collection_id: str, entities: list[Mapping[str, Any]]) -> Json:
         """Create many entities. Failures are in `failed_count` and `errors` of the response."""
-        where = f"{_collection(entity_collection_id)}/entities/bulk"
+        route = f"{_collection(entity_collection_id)}/entities/bulk"
         body = {"entities": [dict(entity) for entity in entities]}
-        return await self.send(Request("POST", where, json=body, repeat=Repeat.NEVER))
+        return await self.send(Request("POST", route, json=body, repeat=Repeat.NEVER))
 
     @operation("GET /entity-collections/{entity_collection_id}/entities")
     def list_entities(
@@ -127,16 +127,16 @@ class EntityMethods(BaseClient):
         self, entity_collection_id: str, entity_id: str, asset_ids: list[str]
     ) -> Json:
         """Add images to an entity; its status is `processing` again until they are read."""
-        where = f"{_entity(entity_collection_id, entity_id)}/assets"
-        return await self.send(Request("POST", where, json={"asset_ids": asset_ids}))
+        route = f"{_entity(entity_collection_id, entity_id)}/assets"
+        return await self.send(Request("POST", route, json={"asset_ids": asset_ids}))
 
     @operation("DELETE /entity-collections/{entity_collection_id}/entities/{entity_id}/assets")
     async def remove_entity_assets(
         self, entity_collection_id: str, entity_id: str, asset_ids: list[str]
     ) -> Json:
         """Remove images from an entity. The last image cannot be removed."""
-        where = f"{_entity(entity_collection_id, entity_id)}/assets"
-        return await self.send(Request("DELETE", where, json={"asset_ids": asset_ids}))
+        route = f"{_entity(entity_collection_id, entity_id)}/assets"
+        return await self.send(Request("DELETE", route, json={"asset_ids": asset_ids}))
 
     @operation("GET /assets/{asset_id}/entities")
     def asset_entities(self, asset_id: str) -> AsyncIterator[Json]:

@@ -71,8 +71,8 @@ class IndexMethods(BaseClient):
     @operation("PUT /indexes/{index_id}")
     async def update_index(self, index_id: str, index_name: str) -> None:
         """Rename an index."""
-        where = path("/indexes/{index_id}", index_id=index_id)
-        await self.send(Request("PUT", where, json={"index_name": index_name}))
+        route = path("/indexes/{index_id}", index_id=index_id)
+        await self.send(Request("PUT", route, json={"index_name": index_name}))
 
     @operation("DELETE /indexes/{index_id}")
     async def delete_index(self, index_id: str) -> None:
@@ -142,12 +142,12 @@ class IndexMethods(BaseClient):
         video_title: str | None = None,
     ) -> None:
         """Set a video's title and keys of its user metadata; null deletes a key, other keys are kept."""
-        where = _video(index_id, video_id)
+        route = _video(index_id, video_id)
         metadata = None if user_metadata is None else dict(user_metadata)
         body = given(user_metadata=metadata, video_title=video_title)
         if not self.updates_videos_with_put:
             try:
-                await self.send(Request("PATCH", where, json=body))
+                await self.send(Request("PATCH", route, json=body))
                 return
             except (BadRequest, NotFound) as error:
                 # Servers before mid-2025 support PUT only. A 404 with another code means the video.
@@ -158,7 +158,7 @@ class IndexMethods(BaseClient):
                 )
                 if error.http_status != 405 and not unknown_route:
                     raise
-        await self.send(Request("PUT", where, json=body))
+        await self.send(Request("PUT", route, json=body))
         self.updates_videos_with_put = True
 
     @operation("DELETE /indexes/{index_id}/videos/{video_id}")
