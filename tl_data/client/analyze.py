@@ -20,7 +20,7 @@ from tl_data.usage import current, minutes_about
 #: Tokens that the limiter reserves for a response. The headers of the response report the actual number.
 EXPECTED_TOKENS = 300
 
-#: Error codes that become a BadRequest. An error event in a stream has no HTTP status that would tell.
+#: Codes of error events in a stream that become a BadRequest. Such events have no HTTP status.
 _BAD_REQUEST_CODES = (
     "parameter_invalid", "parameter_not_provided", "parameter_unknown", "token_limit_exceeded",
     "video_not_ready", "index_not_supported_for_generate", "generic_error",
@@ -34,7 +34,7 @@ Video = Mapping[str, Any] | str
 def video_fields(video: Video | None, model_name: str | None) -> Json:
     """The request fields for a video and the model.
 
-    With a video object the model is always sent, because the server's default changed from Pegasus 1.2 to 1.5.
+    A video object is always sent with a model, because the server's default changed from Pegasus 1.2 to 1.5.
     With a video id and no model, the server uses Pegasus 1.2.
     """
     if isinstance(video, str):

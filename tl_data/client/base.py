@@ -38,14 +38,15 @@ from tl_data.usage import current
 if TYPE_CHECKING:
     from tl_data.ratelimit.limiter import Limiter
 
-VALUE_CHARS = 80  # of a rejected parameter's value that a message shows
+VALUE_CHARS = 80  # maximum length of a rejected parameter's value in a message
+#: The names of the rejected parameters in an error message of the API.
 _PARAMETERS = re.compile(r"The (\w+) parameter is invalid|parameters are invalid: ([\w, ]+)")
-PAGE = 50  # the API's largest page of a list
-REDIRECTS = 5
+PAGE = 50  # the API's maximum number of items on a page of a list
+REDIRECTS = 5  # maximum number of redirects of a request
 
 
-#: The API generation of the account. `today`: analyses take a video object and can run as tasks. `2025`: they
-#: take the id of an indexed video.
+#: The API generation of the account. `today`: an analysis takes a video object and can run as a task. `2025`:
+#: an analysis takes the id of an indexed video, and there are no analysis tasks.
 Generation = Literal["today", "2025"]
 
 
@@ -136,7 +137,7 @@ class BaseClient:
                 raise
 
     async def pages(self, path: str, query: Mapping[str, Any]) -> AsyncIterator[Json]:
-        """Iterate over a paginated list. An item that moves to a later page meanwhile is yielded once."""
+        """Iterate over a paginated list. An item that moves to a later page during this is yielded once."""
         page = int(query.get("page") or 1)
         seen: set[str] = set()
         while True:
@@ -149,24 +150,24 @@ class BaseClient:
                     seen.add(name)
                     yield item
             last = (answer.get("page_info") or {}).get("total_page")
-            # Some servers report total_page 0 beside a page with items; that count is ignored.
+            # Some servers report total_page 0 although a page has items; that number is ignored.
             if not items or (isinstance(last, int) and last and page >= last):
                 return
             page += 1
 
     @asynccontextmanager
     async def streaming(self, request: Request) -> AsyncIterator[Stream]:
-        """Send a request and read the response body as it arrives. Retries end when the body begins."""
+        """Send a request and read the response body as it arrives. There are no retries once it begins."""
 
         async def attempt() -> tuple[Any, Stream]:
             await self._acquire(request)
-            sent = await self._signed(request)
+            signed = await self._signed(request)
             exchange = self.transport.stream(
-                request.method, self.base_url + request.target, self._headers(request), sent.content
+                request.method, self.base_url + request.target, self._headers(request), signed.content
             )
-            with _request_span(request) as opened:
+            with _request_span(request) as request_span:
                 stream = await exchange.__aenter__()
-                _note_status(opened, request, stream.status)
+                _note_status(request_span, request, stream.status)
             try:
                 if not 200 <= stream.status < 300:
                     body = b"".join([chunk async for chunk in stream.chunks])
@@ -186,24 +187,24 @@ class BaseClient:
     async def _attempt(self, request: Request) -> Response:
         """Send a request once. A redirect within the same host is followed."""
         await self._acquire(request)
-        with _request_span(request) as opened:
-            return await self._exchange(request, opened)
+        with _request_span(request) as request_span:
+            return await self._exchange(request, request_span)
 
-    async def _exchange(self, request: Request, opened: Span) -> Response:
+    async def _exchange(self, request: Request, request_span: Span) -> Response:
         url = self.base_url + request.target
-        sent = await self._signed(request)
+        signed = await self._signed(request)
         for _ in range(REDIRECTS):
             answer = await self.transport.send(
                 request.method,
                 url,
                 self._headers(request),
-                sent.form or sent.content,
+                signed.form or signed.content,
                 fresh=request.repeat is Repeat.NEVER,
             )
             if answer.status not in (301, 302, 303, 307, 308):
                 break
             url = self._redirect_target(request, url, answer)
-        _note_status(opened, request, answer.status)
+        _note_status(request_span, request, answer.status)
         if not 200 <= answer.status < 300:
             raise self._error(request, answer)
         self._observe(request, answer.status, answer.headers)
@@ -219,7 +220,7 @@ class BaseClient:
         current().calls += 1
 
     async def _signed(self, request: Request) -> Request:
-        """The request with signed URLs for addresses in buckets, signed after all waiting."""
+        """Replace the addresses of objects in buckets by signed URLs, directly before the request is sent."""
         signed = {address: await self.buckets.sign("GET", address) for address in request.bucket_addresses()}
         return request.with_addresses(signed) if signed else request
 
@@ -232,23 +233,27 @@ class BaseClient:
             self._limiter.observe(request.category, headers, status, retry_after)
 
     def _error(self, request: Request, answer: Response) -> TLDataError:
-        """The exception for a response that is not 2xx, with the values of the parameters it names."""
+        """The exception for a response that is not 2xx, with the values of the parameters that it names."""
         error = error_from(answer.status, answer.headers, answer.body, str(request))
         if isinstance(error, BadRequest):
-            sent = _values(request, error.message)
+            values = _sent_values(request, error.message)
             if is_shape_refusal(error.code, error.message):
-                sent = f"{sent} {SHAPE_ADVICE}"
-            error.message += sent
+                values = f"{values} {SHAPE_ADVICE}"
+            error.message += values
         wait = error.retry_after if isinstance(error, APIError) else wait_hint(answer.headers)
         self._observe(request, answer.status, answer.headers, wait)
         return error
 
     def _redirect_target(self, request: Request, url: str, answer: Response) -> str:
-        """The URL of a redirect that keeps the host and the method, so that the API key may be sent there."""
+        """The URL of a redirect.
+
+        Raises:
+            BadRequest: the host or the method would change, or HTTPS would become HTTP.
+        """
         target = urljoin(url, answer.headers.get("location", ""))
         same_host = urlsplit(target).hostname == urlsplit(url).hostname
-        safer = not url.startswith("https:") or target.startswith("https:")
-        if same_host and safer and (request.method == "GET" or answer.status in (307, 308)):
+        keeps_https = not url.startswith("https:") or target.startswith("https:")
+        if same_host and keeps_https and (request.method == "GET" or answer.status in (307, 308)):
             return target
         raise BadRequest(
             f"{request} was redirected to {redacted(target)}; the API key is not sent to another host. "
@@ -275,36 +280,36 @@ class BaseClient:
 
 
 def _tokens(count: object) -> int:
-    """A number of tokens. Marengo 3.5 reports an object with one count per modality."""
+    """A number of tokens, which Marengo 3.5 reports as an object with a number per modality."""
     if isinstance(count, dict):
         return sum(_tokens(each) for each in count.values())
     return int(count) if isinstance(count, int | float) else 0
 
 
-def _values(request: Request, message: str) -> str:
-    """The sent values of the parameters that an error message names, unless it shows them already."""
-    found = _PARAMETERS.search(message)
-    if not found or "You sent" in message:
+def _sent_values(request: Request, message: str) -> str:
+    """A sentence with the sent values of the parameters that an error message names; "" if it shows them."""
+    match = _PARAMETERS.search(message)
+    if not match or "You sent" in message:
         return ""
-    names = [name.strip() for name in (found[1] or found[2]).split(",")]
+    names = [name.strip() for name in (match[1] or match[2]).split(",")]
     values = {name: [redacted(repr(value)) for value in request.sent(name)] for name in names}
-    shown = [
+    pairs = [
         f"{name} = {text if len(text) <= VALUE_CHARS else text[:VALUE_CHARS] + '...'}"
         for name, texts in values.items()
         for text in texts
     ]
-    return f" Sent was {', '.join(shown)}." if shown else ""
+    return f" The request contained {', '.join(pairs)}." if pairs else ""
 
 
 def _request_span(request: Request) -> AbstractContextManager[Span]:
-    """The telemetry span of one request. Span names need low cardinality, so the name has no ids."""
+    """The telemetry span of one request. Its name contains no ids, so that spans can be grouped by name."""
     route = request.path.split("/")[1]
     attributes = {"http.request.method": request.method, "url.path": request.path}
     return span(f"{request.method} /{route}", remote=True, category=request.category, attributes=attributes)
 
 
-def _note_status(opened: Span, request: Request, status: int) -> None:
-    opened.set_attributes({"http.response.status_code": status})
+def _note_status(request_span: Span, request: Request, status: int) -> None:
+    request_span.set_attributes({"http.response.status_code": status})
     if status >= 400:
-        opened.fail(f"{request}: HTTP {status}")
+        request_span.fail(f"{request}: HTTP {status}")
     count("tl_data.api.calls", 1, category=request.category, status=str(status))

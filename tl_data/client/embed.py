@@ -16,6 +16,8 @@ from tl_data.usage import current
 
 
 class EmbedMethods(BaseClient):
+    """/embed and /embed-v2."""
+
     @operation("POST /embed")
     async def embed(
         self,
@@ -33,7 +35,7 @@ class EmbedMethods(BaseClient):
     ) -> Json:
         """Embed each given input; the vectors are in `text_embedding`, `image_embedding` and so on.
 
-        Short videos work only on servers that support them; the service requires an embedding task.
+        Only some servers accept short videos. The service embeds videos only in tasks.
 
         Raises:
             BadRequest: with code `embedding_failed`, the API could not embed one of the inputs.
@@ -50,8 +52,8 @@ class EmbedMethods(BaseClient):
             ),
             {"image_file": image_file, "audio_file": audio_file, "video_file": video_file},
         )
-        heavy = any(v is not None for v in (audio_url, audio_file, video_url, video_file))
-        category = "embed" if heavy else "embed_text"
+        has_media = any(v is not None for v in (audio_url, audio_file, video_url, video_file))
+        category = "embed" if has_media else "embed_text"
         answer = await self.send(Request("POST", "/embed", form=form, category=category, repeat=Repeat.ONCE))
         for name, block in answer.items():
             if isinstance(block, dict) and block.get("error_message"):
@@ -73,8 +75,8 @@ class EmbedMethods(BaseClient):
         """Embed text, an image, audio or a short video in one request; the vectors are in `data`.
 
         Args:
-            input_type: text, image, text_image, audio, video (Marengo 3.0) or multi_input (3.5 only).
-            inputs: an object under the name of the type, such as text={"input_text": "a red car"}.
+            input_type: text, image, text_image, audio or video (Marengo 3.0); multi_input (Marengo 3.5).
+            inputs: one object, named like the input type, such as text={"input_text": "a red car"}.
         """
         body = {"input_type": input_type, "model_name": model_name, **inputs} | given(
             embedding_dimension=embedding_dimension,
@@ -101,7 +103,7 @@ class EmbedMethods(BaseClient):
         """Create a task of /embed-v2 for a video, audio, document or image; returns `_id` of the task.
 
         Raises:
-            APIError: with `maybe_done` set, the task may exist.
+            APIError: if `maybe_done` is set, the task may exist.
         """
         body = {"input_type": input_type, "model_name": model_name, **inputs} | given(
             embedding_dimension=embedding_dimension
@@ -135,7 +137,7 @@ class EmbedMethods(BaseClient):
 
     @operation("GET /embed-v2/tasks/{task_id}")
     async def retrieve_embed_v2_task(self, task_id: str) -> Json:
-        """Retrieve an embedding task of /embed-v2; its vectors are in `data` once it is ready."""
+        """Retrieve an embedding task of /embed-v2. When it is ready, the vectors are in `data`."""
         return await self.send(Request("GET", path("/embed-v2/tasks/{task_id}", task_id=task_id)))
 
     @operation("POST /embed/tasks")
@@ -155,10 +157,10 @@ class EmbedMethods(BaseClient):
     ) -> str:
         """Create a task that embeds the clips of a video; returns the id of the task.
 
-        `filename` is the name of an uploaded file in lists; by default its own name.
+        `filename` is the name that lists show for an uploaded file; by default the name of the file.
 
         Raises:
-            APIError: with `maybe_done` set, the task may exist: search for it before trying again.
+            APIError: if `maybe_done` is set, the task may exist. Search for it before you retry.
         """
         form = Form(
             given(

@@ -1,4 +1,4 @@
-"""/entity-collections: entities, such as people, described by images. `<@id>` in a search text finds one."""
+"""/entity-collections: entities, such as people, defined by images. `<@id>` in a query text refers to one."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class EntityMethods(BaseClient):
 
     @operation("POST /entity-collections/{entity_collection_id}/entities/bulk")
     async def create_entities(self, entity_collection_id: str, entities: list[Mapping[str, Any]]) -> Json:
-        """Create many entities. Failures are in `failed_count` and `errors` of the response."""
+        """Create many entities. The response lists failures in `failed_count` and `errors`."""
         route = f"{_collection(entity_collection_id)}/entities/bulk"
         body = {"entities": [dict(entity) for entity in entities]}
         return await self.send(Request("POST", route, json=body, repeat=Repeat.NEVER))
@@ -126,7 +126,7 @@ class EntityMethods(BaseClient):
     async def add_entity_assets(
         self, entity_collection_id: str, entity_id: str, asset_ids: list[str]
     ) -> Json:
-        """Add images to an entity; its status is `processing` again until they are read."""
+        """Add images to an entity. Its status is `processing` until the images are processed."""
         route = f"{_entity(entity_collection_id, entity_id)}/assets"
         return await self.send(Request("POST", route, json={"asset_ids": asset_ids}))
 

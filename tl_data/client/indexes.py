@@ -16,6 +16,8 @@ Moment = str | Mapping[str, str]
 
 
 class IndexMethods(BaseClient):
+    """/indexes and the videos of an index."""
+
     @operation("POST /indexes")
     async def create_index(self, index_name: str, models: list[Json], addons: list[str] | None = None) -> str:
         """Create an index and return its id, or the id of an existing index with this name and these models.
@@ -25,7 +27,7 @@ class IndexMethods(BaseClient):
         """
         body = given(index_name=index_name, models=models, addons=addons)
         try:
-            # Retries are safe: names are unique, so a second attempt cannot create a second index.
+            # This call can be retried: names are unique, so a retry cannot create a second index.
             return str((await self.create(Request("POST", "/indexes", json=body)))["_id"])
         except BadRequest as error:
             if error.code != "index_name_already_exists":
@@ -101,7 +103,8 @@ class IndexMethods(BaseClient):
     ) -> AsyncIterator[Json]:
         """List the ready videos of an index; other keyword arguments filter by keys of the user metadata.
 
-        `filters` also accepts keys that are parameters of this method, such as index_id.
+        Args:
+            filters: further filters, also by keys that are parameters of this method, such as index_id.
         """
         query = dict(filters or {}) | given(
             page=page,
@@ -150,7 +153,7 @@ class IndexMethods(BaseClient):
                 await self.send(Request("PATCH", route, json=body))
                 return
             except (BadRequest, NotFound) as error:
-                # Servers before mid-2025 support PUT only. A 404 with another code means the video.
+                # Servers before mid-2025 support only PUT. A 404 with another code means: no such video.
                 unknown_route = error.http_status == 404 and error.code in (
                     None,
                     "endpoint_not_exists",

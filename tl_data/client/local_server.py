@@ -1,11 +1,11 @@
 """Find or start the embedded engine, which serves the API when there is no API key.
 
 One engine serves all processes that share a home folder. Each process holds a shared lock on `users.lock`,
-and the engine exits when nobody holds it. The kernel releases the lock when the process ends, also after
-`kill -9`, so nothing needs to be cleaned up.
+and the engine exits when no process holds the lock. The kernel releases the lock of a process that ends, also
+after `kill -9`, so nothing needs to be cleaned up.
 
-The embedded engine is recognized by the route `/_engine/tiers`, which lists its models. The service has no
-such route.
+The client recognizes the embedded engine by the route `/_engine/tiers`, which returns its models. The service
+has no such route.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
     from tl_data.client import Client
     from tl_data.client.transport import Response
 
-#: Longest wait in seconds until a new engine listens. One to two are usual.
+#: Longest wait in seconds until a new engine accepts connections. One or two seconds are usual.
 START_SECONDS = 60.0
 #: Longest wait in seconds for an engine with other models to exit.
 OTHER_ENGINE_SECONDS = 15.0
+#: Settings of the models, by their names in `engine.json`.
 _MODEL_SETTINGS = {
     "clip": "TL_LOCAL_CLIP",
     "whisper": "TL_LOCAL_WHISPER",
@@ -52,7 +53,7 @@ _REQUIRED_MODULES = ("starlette", "uvicorn", "av", "wordllama", "rapidocr")
 
 @dataclass
 class Engine:
-    """A running embedded engine, kept alive by the lock that this object holds."""
+    """A running embedded engine. This object holds a lock, and the engine runs at least as long."""
 
     base_url: str
     pid: int
@@ -60,7 +61,7 @@ class Engine:
     _users_lock: IO[str]
 
     def release(self, *, stop: bool = False) -> None:
-        """Release the lock. With `stop`, end the engine and wait up to 10 s until it has exited."""
+        """Release the lock. With `stop`, terminate the engine, and wait up to 10 s for its exit."""
         self._users_lock.close()
         if not stop:
             return
@@ -78,18 +79,18 @@ def engine(home: Path, tiers: Mapping[str, str] | None = None) -> Engine:
     """Connect to the embedded engine of a home folder. Start it if it is not running.
 
     Args:
-        home: the folder of its data.
-        tiers: the settings that select its models, from `Settings.tiers`.
+        home: the folder of the engine's data.
+        tiers: the settings that select the engine's models, from `Settings.tiers`.
 
     Raises:
-        SettingsError: the folder is not usable, or another process uses an engine with other models there.
+        SettingsError: the folder is not usable, or another process uses an engine with other models in it.
         MissingExtra: the engine's packages are not installed.
-        ConnectionFailed: it did not start; the message has the end of its log.
+        ConnectionFailed: the engine did not start; the message contains the end of its log.
     """
-    wanted = dict(tiers or {})
+    model_settings = dict(tiers or {})
     try:
         private_folder(home)
-        _wait_for_other_engine(home, wanted)
+        _wait_for_other_engine(home, model_settings)
         users_lock = (home / "users.lock").open("a+")
     except OSError as error:
         raise SettingsError(
@@ -99,17 +100,18 @@ def engine(home: Path, tiers: Mapping[str, str] | None = None) -> Engine:
     # One process starts the engine; the others wait for this lock and then find it running.
     with (home / "start.lock").open("a+") as starting:
         fcntl.flock(starting, fcntl.LOCK_EX)
-        if found := _running(home):
-            return Engine(found[0], found[1], home, users_lock)
+        if running := _running(home):
+            base_url, pid = running
+            return Engine(base_url, pid, home, users_lock)
         try:
-            return _start(home, users_lock, wanted)
+            return _start(home, users_lock, model_settings)
         except BaseException:
             users_lock.close()
             raise
 
 
 def _wait_for_other_engine(home: Path, tiers: Mapping[str, str]) -> None:
-    """Wait until an engine with other models has exited: it exits when the last process that uses it ends."""
+    """Wait until an engine with other models has exited. It exits after the last process that uses it."""
     deadline = time.monotonic() + OTHER_ENGINE_SECONDS
     while _running(home) and (other := _model_differences(home, tiers)):
         if time.monotonic() > deadline:
@@ -121,7 +123,7 @@ def _wait_for_other_engine(home: Path, tiers: Mapping[str, str]) -> None:
 
 
 def _model_differences(home: Path, tiers: Mapping[str, str]) -> str:
-    """The model settings in which a running engine differs from `tiers`, as text; "" if there are none."""
+    """A text that lists the model settings in which a running engine differs from `tiers`; "" if none do."""
     try:
         running = orjson.loads((home / "engine.json").read_bytes()).get("tiers") or {}
     except (FileNotFoundError, orjson.JSONDecodeError):
@@ -131,14 +133,14 @@ def _model_differences(home: Path, tiers: Mapping[str, str]) -> str:
         wanted_value, running_value = tiers.get(setting), running.get(name)
         if name in ("clip", "whisper", "objects"):
             wanted_value = str(Path(wanted_value).expanduser().resolve()) if wanted_value else None
-        elif name == "llm_url":  # the engine appends /v1 where it is missing
+        elif name == "llm_url":  # the engine appends /v1 to a URL without it
             wanted_value = wanted_value and wanted_value.strip().rstrip("/").removesuffix("/chat/completions")
             if running_value and running_value != wanted_value:
                 running_value = running_value.removesuffix("/v1")
         elif name == "detector":
             wanted_value = "off" if wanted_value and wanted_value.lower() == "off" else None
         elif not running.get("llm_url"):
-            continue  # the model has no effect without a URL
+            continue  # llm_model has no effect without llm_url
         if wanted_value != running_value:
             running_text, wanted_text = running_value or "not set", wanted_value or "not set"
             differing.append(
@@ -148,6 +150,7 @@ def _model_differences(home: Path, tiers: Mapping[str, str]) -> str:
 
 
 def _start(home: Path, users_lock: IO[str], tiers: Mapping[str, str]) -> Engine:
+    """Start an engine, and wait until it accepts connections."""
     for module in _REQUIRED_MODULES:
         if not _importable(module):
             raise MissingExtra(f"the embedded engine needs {module}, which", "local")
@@ -156,7 +159,7 @@ def _start(home: Path, users_lock: IO[str], tiers: Mapping[str, str]) -> Engine:
         file=sys.stderr,
     )
     log = home / "engine.log"
-    # Other users of the machine can reach the port. Without a key the engine would read files for them.
+    # The engine reads local files, and other users of the machine can reach its port. So it requires a key.
     key = secrets.token_urlsafe(32)
     private_file(home / "engine.key", key)
     command = [sys.executable, "-m", "tl_data.local", "--home", str(home), "--port", "0"]
@@ -169,11 +172,12 @@ def _start(home: Path, users_lock: IO[str], tiers: Mapping[str, str]) -> Engine:
         )  # fmt: skip
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if found := _running(home):
-            # The engine may outlive this process. A return code keeps Popen from warning about it;
+        if running := _running(home):
+            # The engine may outlive this process. Popen would warn about that without a return code.
             # `Engine.release` waits for the process by its id.
             process.returncode = 0
-            return Engine(found[0], found[1], home, users_lock)
+            base_url, pid = running
+            return Engine(base_url, pid, home, users_lock)
         if process.poll() is not None:
             break
         time.sleep(0.05)
@@ -184,6 +188,7 @@ def _start(home: Path, users_lock: IO[str], tiers: Mapping[str, str]) -> Engine:
 
 
 def _running(home: Path) -> tuple[str, int] | None:
+    """The base URL and process id of the running engine of a home folder; None if none runs."""
     try:
         state = orjson.loads((home / "engine.json").read_bytes())
     except (FileNotFoundError, orjson.JSONDecodeError):
@@ -229,10 +234,10 @@ class Models:
 
 
 async def reindex_videos(client: Client, index_id: str | None, *, begin: bool = False) -> dict[str, Any]:
-    """Report the videos that need reindexing after a change of models; with `begin`, start it.
+    """Report which videos must be indexed again after a change of models; with `begin`, start it.
 
     Args:
-        index_id: one index; all of them by default.
+        index_id: the index; by default all indexes.
 
     Raises:
         APIError: the index does not exist, or the engine does not respond.
@@ -252,13 +257,13 @@ async def reindex_videos(client: Client, index_id: str | None, *, begin: bool = 
 
 
 async def models_of(client: Client) -> Models | None:
-    """The models of the embedded engine at the client's address; None if another server is there.
+    """The models of the embedded engine at the client's base URL; None if another server is there.
 
-    Only loopback addresses are requested.
+    No request is sent if the address is not a loopback address.
 
     Raises:
-        APIError: the server does not respond. The models are not guessed: ledger keys contain the model, so
-            that a wrong guess would make the next run repeat and pay for every call.
+        APIError: the server does not respond. No default is assumed: ledger keys contain the model, so the
+            next run would repeat all calls after a wrong assumption.
     """
     parts = urlsplit(client.base_url)
     if not is_loopback(client.base_url):
@@ -284,7 +289,7 @@ async def models_of(client: Client) -> Models | None:
 
 
 def made_by(requested: str, local: str | None) -> str:
-    """The model name for tables. Rows of the embedded engine are marked, as in "tl-local-2 as marengo3.0".
+    """The model name for tables. It marks rows of the embedded engine, such as "tl-local-2 as marengo3.0".
 
     Args:
         requested: the model of the request.

@@ -14,13 +14,14 @@ import orjson
 
 from tl_data.errors import MediaRefused
 
-#: Called after each block with the bytes sent so far and the total.
+#: A function that is called after each block with the number of bytes sent so far and the total.
 Progress = Callable[[int, int], None]
 
 File = Path | str | bytes  # a path, or the content itself
 
-BLOCK = 1024 * 1024
+BLOCK = 1024 * 1024  # bytes read from a file at a time
 _ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
+#: File names for contents without one, by the first bytes.
 _SIGNATURES = {
     b"\x89PNG": "upload.png",
     b"\xff\xd8\xff": "upload.jpg",
@@ -49,10 +50,10 @@ class Form:
         """Build the parts of the form.
 
         Args:
-            fields: None is omitted, lists become repeated parts, dicts JSON, booleans "true" and "false".
-            files: paths or contents by field name.
-            on_progress: called after each block of a file that is sent from disk.
-            filename: the name that is sent for paths; by default the name of each file.
+            fields: None is omitted; a list becomes repeated parts, a dict JSON, a boolean "true" or "false".
+            files: paths or contents, by field name.
+            on_progress: called after each block of a file on disk.
+            filename: the file name to send for paths; by default the name of each file.
 
         Raises:
             MediaRefused: a file does not exist, is empty or cannot be read.
@@ -74,18 +75,18 @@ class Form:
         self.length = sum(len(p.head) + p.size + 2 for p in self._parts) + len(self._tail)
 
     def with_urls(self, urls: Mapping[str, str]) -> Form:
-        """The same form with other URLs.
+        """A copy of the form in which URLs are replaced.
 
         Args:
-            urls: by the values of fields that they replace.
+            urls: new URLs, by the URL to replace. Only fields whose name ends in `url` change.
         """
 
-        def other(value: Any) -> Any:
+        def replaced(value: Any) -> Any:
             if isinstance(value, list | tuple):
-                return [other(each) for each in value]
+                return [replaced(each) for each in value]
             return urls.get(value, value) if isinstance(value, str) else value
 
-        fields = {n: other(v) if n.endswith("url") else v for n, v in self.fields.items()}
+        fields = {n: replaced(v) if n.endswith("url") else v for n, v in self.fields.items()}
         return Form(fields, self._files, self._on_progress, self._filename)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -110,29 +111,29 @@ class FileRange:
     """A byte range of a file as a request body that can be sent any number of times."""
 
     path: Path
-    at: int
+    start: int
     length: int
     content_type: str = "application/octet-stream"
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _blocks(self.path, self.length, self.at)
+        return _blocks(self.path, self.length, self.start)
 
 
 async def _blocks(path: Path, size: int, start: int = 0) -> AsyncIterator[bytes]:
-    """Exactly `size` bytes of a file, read in a thread."""
-    at = 0
-    while at < size:
-        block = await asyncio.to_thread(_block, path, start + at, min(BLOCK, size - at))
+    """Read exactly `size` bytes of a file in blocks, in a thread."""
+    read = 0
+    while read < size:
+        block = await asyncio.to_thread(_block, path, start + read, min(BLOCK, size - read))
         if not block:
             raise MediaRefused(f"{path.name} was truncated during the upload")
-        at += len(block)
+        read += len(block)
         yield block
 
 
-def _block(path: Path, at: int, size: int) -> bytes:
-    # Opened for each block: a cancelled upload then leaves no open file.
+def _block(path: Path, start: int, size: int) -> bytes:
+    # The file is opened for each block, so that a cancelled upload leaves no file open.
     with path.open("rb") as file:
-        file.seek(at)
+        file.seek(start)
         return file.read(size)
 
 
@@ -144,7 +145,8 @@ def _field(boundary: str, name: str, text: str) -> _Part:
 
 def _file(boundary: str, name: str, file: File, sent_name: str | None) -> _Part:
     if isinstance(file, bytes):
-        filename = next((n for s, n in _SIGNATURES.items() if file.startswith(s)), "upload.bin")
+        names = (name for signature, name in _SIGNATURES.items() if file.startswith(signature))
+        filename = next(names, "upload.bin")
         content: bytes | Path = file
         size = len(file)
     else:
@@ -167,7 +169,7 @@ def _file(boundary: str, name: str, file: File, sent_name: str | None) -> _Part:
 
 
 def as_text(value: Any) -> str:
-    """A value in the API's format for forms and query strings."""
+    """Format a value for forms and query strings of the API."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""Presets: the prompt and the JSON schema of summary, title, topics, hashtags, chapters and highlights.
+"""Presets: the prompts and JSON schemas for summaries, titles, topics, hashtags, chapters and highlights.
 
-One request to /analyze with a combined schema returns any of them together. The results have the shape of the
-responses of /gist and /summarize, which accounts of 2025 still have.
+One request to /analyze with a combined schema returns several of them. The results have the same fields as
+the responses of /gist and /summarize, which only accounts of 2025 still have.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def _list_of(**fields: Json) -> Json:
 
 @dataclass(frozen=True)
 class Preset:
-    """One preset: its property name, prompt and schema."""
+    """The prompt for one kind of text, and its property name and JSON schema in the response."""
 
     name: str
     prompt: str
     schema: Json
 
 
-#: `types` of /gist and `type` of /summarize -> the preset.
+#: The presets by the API's names: values of `types` of /gist and of `type` of /summarize.
 PRESETS: dict[str, Preset] = {
     "title": Preset("title", "Write a title for this video.", _TEXT),
     "topic": Preset("topics", "List the topics of this video, each in a few words.", _TEXTS),
@@ -58,13 +58,13 @@ PRESETS: dict[str, Preset] = {
 
 
 def schema_of(properties: Mapping[str, Json]) -> Json:
-    """The `response_format` for an object with these properties, all required, in this order."""
+    """The `response_format` for a JSON object with these properties in this order, all required."""
     schema = {"type": "object", "properties": dict(properties), "required": list(properties)}
     return {"type": "json_schema", "json_schema": schema}
 
 
 def as_presets(values: Mapping[str, Any], names: Iterable[str]) -> Json:
-    """Convert the fields of a structured response to the shape of /gist and /summarize.
+    """Convert the properties of a structured response to the fields of /gist and /summarize.
 
     Raises:
         ServerFailed: with code `answer_unreadable`, a field does not match its schema.
@@ -73,8 +73,8 @@ def as_presets(values: Mapping[str, Any], names: Iterable[str]) -> Json:
         fields = {name: values.get(name) for name in names}
         for name in ("chapters", "highlights"):
             if name in fields:
-                listed: list[Any] = values.get(name) or []
-                fields[name] = [_part(name, number, part) for number, part in enumerate(listed)]
+                parts: list[Any] = values.get(name) or []
+                fields[name] = [_part(name, number, part) for number, part in enumerate(parts)]
         if fields.get("hashtags"):
             tags = [str(tag) for tag in fields["hashtags"] or []]
             fields["hashtags"] = [tag if tag.startswith("#") else f"#{tag}" for tag in tags]
@@ -85,6 +85,7 @@ def as_presets(values: Mapping[str, Any], names: Iterable[str]) -> Json:
 
 
 def _part(name: str, number: int, fields: Mapping[str, Any]) -> Json:
+    """Convert one chapter or highlight to the fields of /summarize."""
     part = dict(fields)
     if name == "chapters":
         part.setdefault("chapter_number", number)

@@ -1,7 +1,7 @@
-"""Video files on other servers: response headers and byte ranges. The API key is not sent to them.
+"""Video files on other servers: their response headers, byte ranges and downloads.
 
-The address of an object in a bucket (`s3://bucket/key`) is signed for each request. Hosts that want headers
-get those of the setting `http_headers`, and no other host does.
+The API key is not sent to these servers. The address of an object in a bucket (`s3://bucket/key`) is signed
+for each request. The setting `http_headers` names the hosts that require headers; no other host gets them.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ from tl_data.errors import BadRequest, ConnectionFailed, MediaRefused, ServerFai
 from tl_data.ratelimit.headers import wait_hint
 from tl_data.urls import encoded, is_bucket, redacted
 
-REDIRECTS = 10
-PROBE_RETRIES = 2  # few: a video that cannot be reached fails its row, not the job
+REDIRECTS = 10  # maximum number of redirects of a request
+PROBE_RETRIES = (
+    2  # maximum number of retries of a probe; few, because a failure affects only one row of a job
+)
 _CONTENT_RANGE = re.compile(r"bytes \d+-\d+/(\d+)")
 _MD5_ETAG = re.compile(r'"([0-9a-fA-F]{32})"')
-_NOT_HEAD = (400, 401, 403, 404, 405, 409, 501)  # statuses of HEAD that may differ for GET
+_HEAD_UNSUPPORTED = (400, 401, 403, 404, 405, 409, 501)  # statuses of HEAD for which GET may succeed
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file on a server, as the response headers describe it."""
+    """The properties of a file on a server, from the response headers."""
 
     url: str  # as requested, percent-encoded
     final_url: str  # after redirects
@@ -46,12 +48,12 @@ class Remote:
     etag: str | None
     last_modified: str | None
     accept_ranges: bool
-    md5: str | None = None  # of the whole content, in hex, where the store is known to give it
+    md5: str | None = None  # of the whole content, in hex; only from stores whose headers are known
 
 
 @dataclass(frozen=True)
 class HostHeaders:
-    """HTTP headers that hosts of videos want, by pattern of the host. The repr does not contain them."""
+    """HTTP headers for hosts of videos, by pattern of the host name. The repr does not contain them."""
 
     patterns: tuple[tuple[str, dict[str, str]], ...] = ()
 
@@ -66,7 +68,7 @@ class HostHeaders:
             Authorization = "Bearer ..."
 
         Raises:
-            SettingsError: the file cannot be read, or holds something else.
+            SettingsError: the file cannot be read, or has another structure.
         """
         if path is None:
             return cls()
@@ -80,13 +82,13 @@ class HostHeaders:
         for host, headers in tables.items():
             if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
                 raise SettingsError(
-                    f"{path}: {host!r} must be a table of HTTP headers, each a text: quote the host, as in "
+                    f"{path}: {host!r} must be a table of HTTP headers with text values. Quote the host: "
                     '["media.example.com"]'
                 )
         return cls(tuple((host.lower(), dict(headers)) for host, headers in tables.items()))
 
     def of(self, url: str) -> dict[str, str]:
-        """The headers for a URL: of the first pattern that its host, with or without port, matches."""
+        """The headers for a URL: those of the first pattern that matches the host, with or without port."""
         parts = urlsplit(url)
         names = {parts.netloc.rpartition("@")[2].lower(), (parts.hostname or "").lower()}
         for pattern, headers in self.patterns:
@@ -96,16 +98,20 @@ class HostHeaders:
 
 
 class RemoteMethods(BaseClient):
+    """Requests to the servers of videos."""
+
     @cached_property
     def host_headers(self) -> HostHeaders:
-        """The headers of the setting `http_headers`."""
+        """The headers in the file of the setting `http_headers`."""
         return HostHeaders.load(self.settings.http_headers)
 
     async def can_be_fetched(self, url: str) -> bool:
-        """Whether the API can fetch a URL: its host wants no headers, its signature lasts long enough.
+        """Whether the API can fetch a URL: the host must require no headers.
+
+        The signature of an object in a bucket must be valid long enough.
 
         Raises:
-            MediaRefused: the address is of an object in a bucket and cannot be signed.
+            MediaRefused: the URL is the address of an object in a bucket and cannot be signed.
         """
         return (
             await self.buckets.lasts(url)
@@ -114,7 +120,7 @@ class RemoteMethods(BaseClient):
         )
 
     async def download(self, url: str, path: Path) -> None:
-        """Copy a file from its server to a path here.
+        """Download a file to a path on this machine.
 
         Raises:
             ConnectionFailed, ServerFailed, MediaRefused: as for `probe_url`.
@@ -123,7 +129,7 @@ class RemoteMethods(BaseClient):
         target = media_url(url) or ""
 
         async def attempt() -> None:
-            async with self._opened("GET", target, {}) as (stream, final):
+            async with self._open("GET", target, {}) as (stream, final):
                 if stream.status >= 500 or stream.status == 429:
                     raise _overloaded(redacted(target), stream)
                 kind = stream.headers.get("content-type")
@@ -135,7 +141,7 @@ class RemoteMethods(BaseClient):
         await persist(attempt, Repeat.FREELY, self.settings)
 
     async def probe_url(self, url: str) -> Remote:
-        """Request the headers of a file: by HEAD, or by a GET of the first byte where HEAD is not supported.
+        """Request the headers of a file with HEAD, or with a GET of the first byte if HEAD is not supported.
 
         Raises:
             MediaRefused: the file does not exist, access is denied, or it is an HTML page.
@@ -153,7 +159,7 @@ class RemoteMethods(BaseClient):
             except ConnectionFailed as error:
                 if not error.maybe_done:  # no connection was established
                     raise
-                head = None  # some servers close the connection on HEAD and support GET
+                head = None  # some servers close the connection of a HEAD request but support GET
             if head is None or _needs_get(head):
                 head = await self._headers_of("GET", target, {"range": "bytes=0-0"})
             _check(head)
@@ -164,11 +170,11 @@ class RemoteMethods(BaseClient):
         )
 
     async def _headers_of(self, method: str, url: str, headers: Mapping[str, str]) -> Remote:
-        async with self._opened(method, url, headers) as (stream, final):
+        async with self._open(method, url, headers) as (stream, final):
             fields = stream.headers
             ranged = _CONTENT_RANGE.match(fields.get("content-range", ""))
             length = ranged[1] if ranged else fields.get("content-length", "")
-            head_unsupported = method == "HEAD" and stream.status in _NOT_HEAD
+            head_unsupported = method == "HEAD" and stream.status in _HEAD_UNSUPPORTED
             if stream.status == 429 or (stream.status >= 500 and not head_unsupported):
                 raise _overloaded(redacted(url), stream)
             return Remote(
@@ -193,7 +199,7 @@ class RemoteMethods(BaseClient):
         target = media_url(url) or ""
 
         async def attempt() -> bytes:
-            async with self._opened("GET", target, {"range": f"bytes={start}-{end - 1}"}) as (stream, final):
+            async with self._open("GET", target, {"range": f"bytes={start}-{end - 1}"}) as (stream, final):
                 if stream.status == 416:
                     return b""
                 if stream.status == 200 and start > 0:
@@ -224,16 +230,16 @@ class RemoteMethods(BaseClient):
         return await persist(attempt, Repeat.FREELY, self.settings)
 
     @asynccontextmanager
-    async def _opened(
+    async def _open(
         self, method: str, url: str, headers: Mapping[str, str]
     ) -> AsyncIterator[tuple[Stream, str]]:
-        """The response after redirects, and its URL."""
-        # Byte ranges and lengths must be those of the file, not of a compressed copy.
+        """Send a request, and follow redirects; yields the response and its URL."""
+        # Without compression by the server, ranges and lengths are those of the file.
         headers = {"accept": "*/*", "accept-encoding": "identity", **headers}
         for _ in range(REDIRECTS):
             target = await self.buckets.sign(method, url) if is_bucket(url) else url
-            more = self.host_headers.of(target)
-            async with self.transport.stream(method, target, {**more, **headers}) as stream:
+            host_headers = self.host_headers.of(target)
+            async with self.transport.stream(method, target, {**host_headers, **headers}) as stream:
                 location = stream.headers.get("location")
                 if stream.status not in (301, 302, 303, 307, 308) or not location:
                     yield stream, url
@@ -243,12 +249,12 @@ class RemoteMethods(BaseClient):
 
 
 def media_url(url: str | None) -> str | None:
-    """The URL as it is sent to the API, with spaces and non-ASCII characters percent-encoded.
+    """Percent-encode the spaces and non-ASCII characters of a URL for the API.
 
-    The address of an object in a bucket stays what it is: `BaseClient` signs it when the request is sent.
+    The address of an object in a bucket is unchanged: `BaseClient` signs it when the request is sent.
 
     Raises:
-        MediaRefused: it is neither an http or https URL nor the address of an object in a bucket.
+        MediaRefused: the text is neither an http or https URL nor the address of an object in a bucket.
     """
     if url is None:
         return None
@@ -259,13 +265,13 @@ def media_url(url: str | None) -> str | None:
 
 
 def content_md5(headers: Mapping[str, str], *, s3: bool = False) -> str | None:
-    """The MD5 of the whole content in hex, from the headers of a store that is known to give it; else None.
+    """The MD5 of the whole content in hex; None if the headers do not contain it, or the store is unknown.
 
-    S3 and what speaks like it: an ETag without a dash, unless the object is encrypted with a key of KMS or of
+    S3 and compatible stores: an ETag without a dash, unless the object is encrypted with a key of KMS or of
     the customer. Google: `x-goog-hash`. Azure: `content-md5` of a block blob. OSS: `content-md5`.
 
     Args:
-        s3: whether the object was asked for by its address in a bucket.
+        s3: whether the request was for an `s3://` address, so that the store is compatible with S3.
     """
     for each in headers.get("x-goog-hash", "").split(","):
         name, _, value = each.strip().partition("=")
@@ -273,16 +279,16 @@ def content_md5(headers: Mapping[str, str], *, s3: bool = False) -> str | None:
             return _hex(value)
     if headers.get("x-ms-blob-type") == "BlockBlob" or headers.get("x-oss-object-type") == "Normal":
         return _hex(headers.get("content-md5", ""))
-    amazon = s3 or "x-amz-request-id" in headers
+    is_s3 = s3 or "x-amz-request-id" in headers
     encrypted = headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
-    if not amazon or encrypted or "x-amz-server-side-encryption-customer-algorithm" in headers:
+    if not is_s3 or encrypted or "x-amz-server-side-encryption-customer-algorithm" in headers:
         return None
-    found = _MD5_ETAG.fullmatch(headers.get("etag", ""))
-    return found[1].lower() if found else None
+    match = _MD5_ETAG.fullmatch(headers.get("etag", ""))
+    return match[1].lower() if match else None
 
 
 def _hex(value: str) -> str | None:
-    """An MD5 in base64 as hex; None if it is none."""
+    """Convert an MD5 from base64 to hex; None if the text is not an MD5 in base64."""
     try:
         digest = base64.b64decode(value, validate=True)
     except binascii.Error:
@@ -291,14 +297,15 @@ def _hex(value: str) -> str | None:
 
 
 def _needs_get(head: Remote) -> bool:
-    """Whether GET may return something else than HEAD."""
-    page = (head.content_type or "").startswith("text/html")
-    return head.status in _NOT_HEAD or page or (head.status < 300 and not head.length)
+    """Whether the response to HEAD may differ from that to GET."""
+    is_page = (head.content_type or "").startswith("text/html")
+    return head.status in _HEAD_UNSUPPORTED or is_page or (head.status < 300 and not head.length)
 
 
-def _overloaded(shown: str, stream: Stream) -> ServerFailed:
+def _overloaded(shown_url: str, stream: Stream) -> ServerFailed:
+    """The exception for a response with status 429 or 5xx."""
     return ServerFailed(
-        f"server error (HTTP {stream.status}) for {shown}",
+        f"server error (HTTP {stream.status}) for {shown_url}",
         "video_url_not_reachable",
         stream.status,
         None,
@@ -307,20 +314,22 @@ def _overloaded(shown: str, stream: Stream) -> ServerFailed:
 
 
 def _check(remote: Remote) -> None:
-    shown = redacted(remote.url)
+    """Raise MediaRefused if the response is an error or an HTML page."""
+    shown_url = redacted(remote.url)
     if remote.status in (404, 410):
-        raise MediaRefused(f"video not found at {shown} (HTTP {remote.status})", "video_url_not_found")
+        raise MediaRefused(f"video not found at {shown_url} (HTTP {remote.status})", "video_url_not_found")
     if remote.status in (401, 403):
         raise MediaRefused(
-            f"access denied to {shown} (HTTP {remote.status}): it is private, or its signature has expired",
+            f"access denied to {shown_url} (HTTP {remote.status}): "
+            "the file is private, or the signature of the URL has expired",
             "video_url_not_allowed",
         )
-    if remote.status == 416:  # not even the first byte
-        raise MediaRefused(f"the file at {shown} is empty", "video_file_broken")
+    if remote.status == 416:  # the file has no first byte
+        raise MediaRefused(f"the file at {shown_url} is empty", "video_file_broken")
     if not 200 <= remote.status < 300:
-        raise MediaRefused(f"cannot read {shown} (HTTP {remote.status})", "video_url_not_reachable")
+        raise MediaRefused(f"cannot read {shown_url} (HTTP {remote.status})", "video_url_not_reachable")
     if (remote.content_type or "").startswith("text/html"):
         raise MediaRefused(
-            f"{shown} is an HTML page, not a video: use the direct link to the file",
+            f"{shown_url} is an HTML page, not a video: use the direct link to the file",
             "video_url_not_media",
         )

@@ -1,6 +1,6 @@
 """Requests to the API: route, query, body, rate-limit category and retry policy.
 
-`OPERATIONS` lists which method of the client calls which operation of the API; the reference prints it.
+`OPERATIONS` lists the API's operations, each with the client method that calls it, for the reference.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Request:
 
     @property
     def target(self) -> str:
-        """Path and query string: lists become repeated keys, ranges such as {"gte": 5} name[gte]=5."""
+        """Path and query string. A list becomes repeated keys, and a range {"gte": 5} becomes name[gte]=5."""
         pairs: list[tuple[str, Any]] = []
         for name, value in self.query.items():
             if isinstance(value, Mapping):
@@ -54,22 +54,22 @@ class Request:
         return f"{self.path}?{query}" if query else self.path
 
     def sent(self, name: str) -> list[Any]:
-        """All values of a parameter: in the query, in the form, and at any depth of the JSON body."""
+        """All values that the request contains for a parameter: in the query, the form and the JSON body."""
         fields = self.form.fields if self.form else {}
         return [source[name] for source in (self.query, fields) if source.get(name) is not None] + list(
             _named(self.json, name)
         )
 
     def bucket_addresses(self) -> set[str]:
-        """The addresses of bucket objects among the URLs of the body."""
+        """The URLs in the body that are addresses of objects in buckets."""
         fields = self.form.fields if self.form else {}
         return {url for url in [*_urls(fields), *_urls(self.json)] if is_bucket(url)}
 
     def with_addresses(self, signed: Mapping[str, str]) -> Request:
-        """The request with other URLs in its body.
+        """A copy of the request with signed URLs in its body.
 
         Args:
-            signed: replaced address -> signed URL.
+            signed: the signed URLs, by the addresses to replace.
         """
         form = self.form.with_urls(signed) if self.form else None
         return replace(self, json=_replaced(self.json, signed), form=form)
@@ -81,6 +81,7 @@ class Request:
 
 
 def _named(value: Any, name: str) -> Iterator[Any]:
+    """The values of all properties of a name in a JSON value, at any depth."""
     if isinstance(value, dict):
         if value.get(name) is not None:
             yield value[name]
@@ -92,7 +93,7 @@ def _named(value: Any, name: str) -> Iterator[Any]:
 
 
 def _urls(value: Any) -> Iterator[str]:
-    """The strings under names that end in `url`, at any depth."""
+    """The texts in all properties of a JSON value whose names end in `url`, at any depth."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if str(name).endswith("url"):
@@ -106,6 +107,7 @@ def _urls(value: Any) -> Iterator[str]:
 
 
 def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
+    """A copy of a JSON value, with other texts in the properties whose names end in `url`."""
     if isinstance(value, dict):
         return {
             name: _replaced(inner, texts) if not isinstance(inner, str) or name.endswith("url") else inner
@@ -117,10 +119,10 @@ def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
 
 
 def path(template: str, **ids: str) -> str:
-    """Fill ids into a path template. Each id is percent-encoded into one segment.
+    """Fill ids into a path template. Each id is percent-encoded, so that it is one segment of the path.
 
     Raises:
-        BadRequest: an id is empty, "." or "..", and the path would address another resource.
+        BadRequest: an id is empty, "." or "..": the path would address another resource.
     """
     for name, value in ids.items():
         if not value or value in (".", ".."):
@@ -149,7 +151,7 @@ OPERATIONS: list[Operation] = []
 
 
 def operation(*routes: str) -> Callable[[F], F]:
-    """Register the routes that a method calls in `OPERATIONS`. The method is returned unchanged."""
+    """Decorate a method of the client: add the routes that it calls to `OPERATIONS`."""
 
     def register(function: F) -> F:
         doc = (inspect.getdoc(function) or "").partition("\n")[0]

@@ -1,8 +1,8 @@
-"""Responses of the API: the error class of a status, the wait it asks for, the fields of a video.
+"""Conversion of the API's responses to exceptions and records.
 
-`CLASSES` maps codes and statuses to error classes. The error body may have the documented shape, be nested
-under `error`, be an HTML page of a proxy, or be empty. The wait may be in `Retry-After` (seconds or a date),
-in `X-Ratelimit-*-Reset` (Unix time), or only in the text of the message.
+`CLASSES` maps codes and statuses to classes of exceptions. The error body may have the documented form, be
+nested under `error`, be an HTML page of a proxy, or be empty. The wait may be in `Retry-After` (seconds or
+a date), in `X-Ratelimit-*-Reset` (Unix time), or only in the text of the message.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tl_data.errors import (
 from tl_data.ratelimit.headers import wait_hint
 from tl_data.urls import redacted
 
-#: Code or status -> class. A code is looked up first; any other 4xx is a BadRequest, any 5xx a ServerFailed.
+#: Exceptions by code (checked first) or status. Any other 4xx is a BadRequest, any other 5xx a ServerFailed.
 CLASSES: dict[str | int, type[APIError]] = {
     "api_key_invalid": NotAllowed,
     "unauthorized": NotAllowed,
@@ -55,10 +55,10 @@ CLASSES: dict[str | int, type[APIError]] = {
     499: ServerFailed,
 }
 
-#: Codes with which the API rejects a video file. `media.preflight` raises the same codes before an upload.
+#: Error codes of the API for a rejected video file. `media.preflight` uses the same codes before an upload.
 MEDIA_CODES = re.compile(r"video_(resolution|duration|file|filesize)_\w+|video_audio_track_not_exists")
 
-#: What to do next, by code or status; added to a message of the API that does not contain it.
+#: The user's next step, by code or status. It is added to messages of the API that do not contain it.
 ADVICE: dict[str | int, str] = {
     "api_key_invalid": "Set TL_API_KEY to a valid key.",
     "endpoint_not_exists": "Check TL_BASE_URL: it must end in the API version, such as /v1.3.",
@@ -81,7 +81,12 @@ _TITLE = re.compile(r"(?is)<title[^>]*>\s*(.*?)\s*</title>")
 def error_from(
     status: int, headers: Mapping[str, str], body: bytes, request: str, now: datetime | None = None
 ) -> TLDataError:
-    """The exception for a response that is not 2xx. `request` is its name, such as 'POST /tasks'."""
+    """The exception for a response that is not 2xx.
+
+    Args:
+        request: the name of the request, such as 'POST /tasks'.
+        now: the current time, for responses without a Date header; by default the clock of this machine.
+    """
     code, message, docs_url = _error_fields(body)
     if code and MEDIA_CODES.fullmatch(code):
         refused = MediaRefused(redacted(message or code), code)
@@ -114,7 +119,7 @@ def request_id_of(headers: Mapping[str, str]) -> str | None:
 
 
 def _error_fields(body: bytes) -> tuple[str | None, str | None, str | None]:
-    """Code, message and docs_url of a JSON error body; all None if the body is none."""
+    """Code, message and docs_url of a JSON error body; all None if the body has another form."""
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -1,15 +1,18 @@
-"""The retry policy: which failures are retried, when, and for how long. It is the only retry layer.
+"""The retry policy: which failures are retried, when, and for how long. No other module retries requests.
 
-    failure                                  reads   paid calls   calls that create
-    429                                      wait and retry, no attempt is used (`max_wait`: QuotaExhausted)
-    no connection, 503                       yes     yes          yes
-    500 and other 5xx                        yes     yes          no: it may exist
-    lost response: reset, timeout, 502, 504  yes     once         no: it may exist
-    every other error                        no      no           no
+Whether a call is retried depends on what it does:
 
-The lost response of a paid call (search, analyze, embed) cannot be fetched later. The call is sent once more,
-which may be billed twice, and usage counts both. A call that creates a resource is not repeated: its error
-has `maybe_done` set, and the caller searches for the resource before it tries again.
+    failure                                  read    paid read   create a resource
+    429                                      yes, after a wait; `retries` does not apply
+    no connection, 503                       yes     yes         yes
+    500 and other 5xx                        yes     yes         no: the resource may exist
+    lost response: reset, timeout, 502, 504  yes     once        no: the resource may exist
+    every other error                        no      no          no
+
+After a 429 that asks for a wait longer than `max_wait`, QuotaExhausted is raised. The lost response of a paid
+read (search, analyze, embed) cannot be fetched later, so the call is sent once more; it may be billed twice,
+and usage counts both. A call that creates a resource is not repeated: its error has `maybe_done` set, and the
+caller searches for the resource before it retries.
 """
 
 from __future__ import annotations
@@ -36,10 +39,10 @@ class Repeat(Enum):
     NEVER = "writes that create something"
 
 
-FIRST_PAUSE = 0.5  # seconds; doubles with each failure
+FIRST_PAUSE = 0.5  # longest pause in seconds after the first failure; doubles with each failure
 LONGEST_PAUSE = 30.0  # seconds
-# One call waits for 429s at most MAX_WAITS * max_wait seconds in all (an hour by default), and at most
-# MAX_RATE_LIMIT_WAIT seconds plus two waits.
+#: One call waits in total at most MAX_WAITS * max_wait seconds after 429s (an hour by default), and at most
+#: MAX_RATE_LIMIT_WAIT + 2 * max_wait seconds.
 MAX_WAITS = 12
 MAX_RATE_LIMIT_WAIT = 3600.0
 
@@ -50,7 +53,7 @@ def pause_after(failures: int) -> float:
 
 
 async def persist(attempt: Callable[[], Awaitable[T]], repeat: Repeat, settings: Settings) -> T:
-    """Run `attempt` until it succeeds or the retry policy ends. Cancellation also ends a wait.
+    """Run `attempt` until it succeeds or the retry policy allows no retry. A wait can be cancelled.
 
     Raises:
         QuotaExhausted: a 429 asks for a longer wait than `settings.max_wait`.
@@ -59,7 +62,7 @@ async def persist(attempt: Callable[[], Awaitable[T]], repeat: Repeat, settings:
     failures = lost = refusals = 0
     waited = 0.0
     while True:
-        # A rate-limited call was not processed, so a shutdown may abandon its wait.
+        # The server did not process a rate-limited call, so a shutdown may end this wait.
         wait: Callable[[float], Awaitable[None]] = shutdown.wait_turn
         try:
             return await attempt()
@@ -78,10 +81,13 @@ async def persist(attempt: Callable[[], Awaitable[T]], repeat: Repeat, settings:
                 raise
             wait = asyncio.sleep
         shutdown.mark_in_flight(False)
-        await wait(pause)  # outside of the except blocks: their traceback keeps the request body alive
+        await wait(
+            pause
+        )  # outside of the except blocks, whose traceback would keep the request body in memory
 
 
 def _allowed_losses(repeat: Repeat) -> float:
+    """How many responses of a call may be lost before it is no longer retried."""
     return {Repeat.FREELY: float("inf"), Repeat.ONCE: 1, Repeat.NEVER: 0}[repeat]
 
 
@@ -90,20 +96,25 @@ def _response_lost(failed: APIError, repeat: Repeat) -> bool:
     status = failed.http_status
     if status is None:
         return failed.maybe_done
-    if status < 300 or status in (502, 504):  # unreadable response, or a proxy without the server's
+    if status < 300 or status in (502, 504):  # unreadable, or a proxy got no response
         return True
     return status >= 500 and status != 503 and repeat is Repeat.NEVER
 
 
 def _rate_limit_pause(refused: RateLimited, refusals: int, waited: float, settings: Settings) -> float:
-    """Seconds to wait after a 429: the server's hint, or else exponential backoff."""
+    """Seconds to wait after a 429: what the server asks for, or else exponential backoff.
+
+    Raises:
+        QuotaExhausted: the server asks for more than `max_wait`.
+        RateLimited: the call has waited for too long in total.
+    """
     hint = refused.retry_after
     if hint is None:
         pause = min(settings.max_wait, max(0.1, pause_after(refusals)))
     elif hint > settings.max_wait:
         raise quota_exhausted(refused, hint) from None
     else:
-        # Jitter on top of the hint, so that the callers do not all return at the same moment.
+        # A random time is added, so that not all callers send their requests at the same time.
         pause = hint + random.uniform(0, min(1.0, 0.05 + hint / 10))
     if waited + pause > min(MAX_WAITS * settings.max_wait, MAX_RATE_LIMIT_WAIT + 2 * settings.max_wait):
         raise refused

@@ -1,4 +1,4 @@
-"""Structured output: checks of JSON schemas before a request, and a tolerant reader of JSON responses."""
+"""Structured output: checks of JSON schemas before a request, and a tolerant parser for JSON responses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ Json = dict[str, Any]
 TYPES = ("array", "boolean", "integer", "null", "number", "object", "string", "timestamp")
 STRING_FORMATS = ("uuid", "date-time", "date", "time")
 TIME_FORMATS = ("seconds", "hh:mm:ss", "hh:mm:ss.fff")
-#: Keywords of schemas of any type. The API ignores title, description and $comment.
+#: Keywords that are allowed with every type. The API ignores title, description and $comment.
 _COMMON = {"type", "title", "description", "$comment", "$comments", "const", "enum", "anyOf", "$ref", "$defs"}
+#: Further keywords that are allowed with one type.
 _BY_TYPE: dict[str, set[str]] = {
     "integer": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
     "string": {"pattern", "format"},
@@ -23,11 +24,14 @@ _BY_TYPE: dict[str, set[str]] = {
     "object": {"properties", "required"},
     "timestamp": {"format"},
 }
-#: Properties that the API always fills with times in the video.
+#: Names of properties that the API always fills with a time in the video.
 _TIME_PROPERTIES = ("start_time", "end_time")
 
-MAX_DEFINITIONS, MAX_ENUM_VALUES = 20, 100  # segment definitions of one analysis; values of a field's enum
+MAX_DEFINITIONS = 20  # maximum number of segment definitions of one analysis
+MAX_ENUM_VALUES = 100  # maximum number of values in the enum of a segment field
+#: Types of the fields of a segment.
 FIELD_TYPES = ("string", "boolean", "number", "integer", "array", "timestamp", "time_array")
+#: Names that a field of a segment must not have.
 RESERVED = ("start_time", "end_time", "metadata")
 
 
@@ -35,13 +39,20 @@ def check_schema(schema: object) -> None:
     """Check a JSON schema against the subset that the API supports.
 
     Raises:
-        SchemaMismatch: with the JSON pointer of the first problem, the keyword and its replacement.
+        SchemaMismatch: the schema is not supported. The message contains the JSON pointer of the first
+            problem and a replacement.
     """
     for place, problem in _problems(schema, "", 0):
         raise SchemaMismatch(f"json_schema{place or ' '}: {problem}".replace(" :", ":"))
 
 
 def _problems(schema: object, place: str, depth: int) -> Iterator[tuple[str, str]]:
+    """The problems of a schema: the JSON pointer and the text of each.
+
+    Args:
+        place: the JSON pointer of the schema.
+        depth: the number of properties and items around the schema.
+    """
     if not isinstance(schema, Mapping):
         yield place, f'{_short(schema)} is not a schema; use an object such as {{"type": "string"}}'
         return
@@ -81,10 +92,10 @@ def _problems(schema: object, place: str, depth: int) -> Iterator[tuple[str, str
     for name, inner in properties.items():
         at = f"{place}/properties/{_token(name)}"
         if name in _TIME_PROPERTIES and isinstance(inner, Mapping):
-            fits = inner.get("type") in ("number", "integer", "timestamp") or (
+            is_time = inner.get("type") in ("number", "integer", "timestamp") or (
                 inner.get("type") == "string" and "format" not in inner
             )
-            if not fits:
+            if not is_time:
                 yield at, f"`{name}` is a time: use number, integer, timestamp, or string without format"
         yield from _problems(inner, at, depth + 1)
     if "items" in schema:
@@ -98,6 +109,7 @@ def _problems(schema: object, place: str, depth: int) -> Iterator[tuple[str, str
 
 
 def _replacement(word: str, kind: object) -> str:
+    """What to use instead of an unsupported keyword, as the end of a message."""
     if word in ("additionalProperties", "maxItems", "uniqueItems", "minLength", "maxLength"):
         return "(HTTP 422): omit it and describe the constraint in the prompt"
     if word in ("allOf", "oneOf", "not"):
@@ -112,7 +124,8 @@ def check_segments(definitions: object, *, time_arrays: bool) -> list[Json]:
         time_arrays: whether the model supports fields of type time_array (Pegasus 1.6).
 
     Raises:
-        SchemaMismatch: with the JSON pointer of the first problem and its replacement.
+        SchemaMismatch: a definition breaks a rule. The message contains the JSON pointer of the first problem
+            and a replacement.
     """
     if not isinstance(definitions, list) or not 1 <= len(definitions) <= MAX_DEFINITIONS:
         raise SchemaMismatch(f"definitions must be a JSON list of 1 to {MAX_DEFINITIONS} segment definitions")
@@ -160,9 +173,9 @@ _decoder = json.JSONDecoder()
 
 
 def read_json(text: str) -> tuple[Any, str]:
-    """Parse the JSON value at the start of a text; returns the value and its text. The rest is ignored.
+    """Parse the JSON value at the start of a text; returns the value and its JSON text. The rest is ignored.
 
-    Structured responses of Pegasus 1.5 sometimes begin with blank lines or end in repeated garbage.
+    Structured responses of Pegasus 1.5 sometimes begin with blank lines or end with unrelated text.
 
     Raises:
         ValueError: the text does not begin with a complete JSON value.
@@ -173,13 +186,14 @@ def read_json(text: str) -> tuple[Any, str]:
     return value, text[at:end]
 
 
+#: A property name of a JSON object, with the colon after it.
 _NAME = re.compile(r'\s*,?\s*("(?:[^"\\]|\\.)*")\s*:\s*')
 
 
 def complete_properties(text: str) -> Json:
-    """The complete properties of a JSON object that may be truncated; {} if there are none."""
+    """The complete properties of a JSON object that may be truncated; {} if no property is complete."""
     start = re.match(r"\s*(?:```(?:json)?\s*)?\{", text)
-    found: Json = {}
+    properties: Json = {}
     at = start.end() if start else len(text)
     while name := _NAME.match(text, at):
         try:
@@ -187,25 +201,25 @@ def complete_properties(text: str) -> Json:
         except ValueError:
             break
         if end == len(text) and not isinstance(value, str | list | dict):
-            break  # a number may be truncated
-        found[str(json.loads(name[1]))] = value
+            break  # the end of a number may be missing
+        properties[str(json.loads(name[1]))] = value
         at = end
-    return found
+    return properties
 
 
 def structured(answer: Json) -> Json:
-    """Reduce the `data` of a response to its JSON value.
+    """Remove everything except the JSON value from the `data` of a response.
 
     Raises:
-        BadRequest: with code `answer_truncated`, the JSON exceeds max_tokens; `partial` holds its beginning.
-        ServerFailed: with code `answer_unreadable`, it is not JSON.
+        BadRequest: with code `answer_truncated`, the JSON exceeds max_tokens; `partial` is its beginning.
+        ServerFailed: with code `answer_unreadable`, `data` is not JSON.
     """
     text = str(answer.get("data") or "")
     try:
-        _, exact = read_json(text)
+        _, json_text = read_json(text)
     except ValueError:
         raise _parse_error(text, answer.get("finish_reason") == "length") from None
-    return {**answer, "data": exact}
+    return {**answer, "data": json_text}
 
 
 def _parse_error(text: str, truncated: bool) -> APIError:
@@ -224,6 +238,7 @@ def _parse_error(text: str, truncated: bool) -> APIError:
 
 
 def _token(name: object) -> str:
+    """Escape a name for a JSON pointer."""
     return str(name).replace("~", "~0").replace("/", "~1")
 
 

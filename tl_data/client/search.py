@@ -1,4 +1,4 @@
-"""/search: search by text, by image, or by both, over all pages."""
+"""/search: search an index by text, image or both."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from tl_data.client.request import Json, Request, given, operation, path
 from tl_data.client.retry import Repeat
 from tl_data.errors import BadRequest
 
-PAGE = 50
+PAGE = 50  # the API's maximum number of results on a page
 
 
 class SearchMethods(BaseClient):
+    """/search."""
+
     @operation("POST /search", "GET /search/{page_token}")
     async def search(
         self,
@@ -39,11 +41,11 @@ class SearchMethods(BaseClient):
     ) -> AsyncIterator[Json]:
         """Search an index; yields clips, best first, or with `group_by` videos with their `clips`.
 
-        Requests pages until `limit` items are read, or to the end. The default of `page_limit` is `limit`, at
-        most 50. Pages after the first are free.
+        Pages are requested until `limit` items are read or there are no more. The default of `page_limit` is
+        `limit`, at most 50. Only the first page is billed.
 
         Raises:
-            BadRequest: with code `search_page_token_expired`, the results were read too slowly.
+            BadRequest: with code `search_page_token_expired`, the next page was requested too late.
         """
         urls = [query_media_url] if isinstance(query_media_url, str) else query_media_url or []
         if query_media_type is None and (urls or query_media_file is not None):
@@ -67,23 +69,23 @@ class SearchMethods(BaseClient):
             ),
             {"query_media_file": query_media_file},
         )
-        found = 0
+        item_count = 0
         token: str | None = None
         request = Request("POST", "/search", form=form, category="search", repeat=Repeat.ONCE)
         while True:
             try:
                 answer = await self.send(request)
             except BadRequest as error:
-                if error.code == "search_page_token_expired" and found:
-                    error.message += f" {found} results were read before."
+                if error.code == "search_page_token_expired" and item_count:
+                    error.message += f" {item_count} results were read before."
                 raise
             for item in answer.get("data") or []:
-                if limit is not None and found >= limit:
+                if limit is not None and item_count >= limit:
                     return
-                found += 1
+                item_count += 1
                 yield item
-            last, token = token, (answer.get("page_info") or {}).get("next_page_token")
-            if not token or token == last or (limit is not None and found >= limit):
+            previous_token, token = token, (answer.get("page_info") or {}).get("next_page_token")
+            if not token or token == previous_token or (limit is not None and item_count >= limit):
                 return
-            more = given(include_user_metadata=include_user_metadata)
-            request = Request("GET", path("/search/{page_token}", page_token=token), more, category="search")
+            query = given(include_user_metadata=include_user_metadata)
+            request = Request("GET", path("/search/{page_token}", page_token=token), query, category="search")

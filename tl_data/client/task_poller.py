@@ -1,12 +1,17 @@
 """Wait for many remote tasks with few requests.
 
-One request for a list covers all awaited tasks of a kind. Indexing tasks and indexed assets of an index are
-looked up among those that ended since the newest one seen, assets by their ids, a few pages of them a poll.
-Embedding tasks have ended when the list of `processing` tasks no longer contains them. Up to two tasks are
-retrieved directly where that takes no more requests than a list.
+One poll requests a list that covers all awaited tasks of a kind:
 
-Lists may be incomplete: of the tasks that several lists in a row did not contain, one is retrieved directly.
-If it has ended, the others are retrieved, too; if it has not, the lists are trusted for a while.
+- Indexing tasks and indexed assets of an index: those that have ended since the newest one in earlier lists.
+- Assets: by their ids, up to `LISTS_PER_POLL` pages in a poll.
+- Embedding tasks: those with status `processing`. A task that the list does not contain has ended.
+- Analysis tasks: the newest ones of the account.
+
+If only one or two tasks are awaited, they are retrieved directly, which takes no more requests.
+
+A list may be incomplete. When `DIRECT_AFTER` lists in a row did not contain some of the tasks, one of these
+is retrieved directly. If it has ended, the others are retrieved, too. If not, `DIRECT_AFTER` more lists are
+read first.
 """
 
 from __future__ import annotations
@@ -29,18 +34,21 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-OVERLAP = 10.0  # seconds before the newest task seen that a list covers again: clocks of servers differ
-FIRST_POLL = 0.1  # seconds per new task before its first poll: short, for tasks that end at once
-DIRECT_AFTER = 12  # polls without a task in the list after which it is retrieved directly
-FEW = 2  # up to so many tasks are retrieved one by one, which costs no more than a list
-DIRECT_PER_POLL = 8  # tasks retrieved directly in one poll, at most
-ASSETS_PER_LIST = 50  # the API's largest page
-LISTS_PER_POLL = 4  # lists of assets in one poll, at most
-CLOCKS = timedelta(minutes=5)  # by which the API's clock may differ from ours
-LISTED = 100  # other tasks of the account that a poll reads in a list before it gives up
+OVERLAP = 10.0  # seconds by which two lists overlap, because the clocks of the API's servers differ
+FIRST_POLL = 0.1  # seconds per awaited task before the first poll; short, because some tasks end at once
+DIRECT_AFTER = 12  # number of lists without a task after which the task is retrieved directly
+FEW = 2  # up to this number of tasks are retrieved one by one, which takes no more requests than a list
+DIRECT_PER_POLL = 8  # maximum number of tasks that one poll retrieves directly
+ASSETS_PER_LIST = 50  # the API's maximum number of items on a page
+LISTS_PER_POLL = 4  # maximum number of lists of assets in one poll
+CLOCKS = timedelta(minutes=5)  # maximum difference between the API's clock and the clock of this machine
+LISTED = 100  # maximum number of other tasks that a poll reads in the list of analysis tasks
 OUTAGE = 300.0  # seconds of failed polls after which the callers get the error
-ENDS = ("ready", "failed", "canceled")
-INDEXING_ENDS = ("ready", "failed")  # of indexing tasks and indexed assets; they cannot be canceled
+ENDS = ("ready", "failed", "canceled")  # statuses of tasks that have ended
+INDEXING_ENDS = (
+    "ready",
+    "failed",
+)  # the same for indexing tasks and indexed assets, which cannot be canceled
 
 
 class TaskWatcher:
@@ -60,12 +68,12 @@ class TaskWatcher:
         """Wait until an indexing task is ready and return it, with at least `_id`, `video_id` and `status`.
 
         Args:
-            since: a time from the API (RFC 3339) at which the task was unfinished, such as its `created_at`.
-                It saves one request.
-            new: the task was created a moment ago; it saves the same request.
+            since: a time of the API's clock (RFC 3339) at which the task had not ended, such as its
+                `created_at`. It saves a request.
+            new: whether the task was just created. This saves the same request.
 
         Raises:
-            TaskFailed: the task failed; with the reason if the API gives one.
+            TaskFailed: the task failed. The message contains the reason if the API gives one.
             StillRunning: the task did not finish within `settings.task_deadline`.
             NotAllowed: the API key is no longer valid.
             NotFound: the task does not exist or was deleted.
@@ -102,12 +110,12 @@ class TaskWatcher:
         return ended(await self._assets.end_of(asset_id), asset_id)
 
     async def wait_indexed(self, indexed_asset_id: str, index_id: str, *, new: bool = False) -> Json:
-        """Wait until an indexed asset is ready and return it, at least as a list shows it.
-
-        Args:
-            new: it was created a moment ago; this saves one request.
+        """Wait until an indexed asset is ready and return it, with at least the fields that a list contains.
 
         Raises what `wait` raises.
+
+        Args:
+            new: whether the indexed asset was just created. This saves a request.
         """
         if index_id not in self._indexed:
             kind = _IndexedAssets(self._client, index_id)
@@ -116,14 +124,14 @@ class TaskWatcher:
         if new:
             kind.begin((datetime.now(UTC) - CLOCKS).isoformat(), known_now=True)
         else:
-            found = await self._client.retrieve_indexed_asset(index_id, indexed_asset_id)
-            if found.get("status") in ENDS:
-                return ended(found, indexed_asset_id)
-            kind.begin(found.get("updated_at") or found.get("created_at"), known_now=True)
+            asset = await self._client.retrieve_indexed_asset(index_id, indexed_asset_id)
+            if asset.get("status") in ENDS:
+                return ended(asset, indexed_asset_id)
+            kind.begin(asset.get("updated_at") or asset.get("created_at"), known_now=True)
         return ended(await group.end_of(indexed_asset_id), indexed_asset_id)
 
     async def wait_embed_v2(self, task_id: str) -> Json:
-        """Wait until a task of /embed-v2 is ready and return it with its vectors. Raises as `wait` does."""
+        """Wait until a task of /embed-v2 is ready and return it with vectors. Raises what `wait` raises."""
         return ended(await self._embedding_v2.end_of(task_id), task_id)
 
     async def aclose(self) -> None:
@@ -135,54 +143,61 @@ class TaskWatcher:
 
 
 def ended(task: Json, task_id: str) -> Json:
-    """Return the task unless it failed.
+    """Return an ended task unless it failed.
 
     Raises:
-        TaskFailed: the task failed or was canceled; with the API's code and reason where it gives them.
+        TaskFailed: the task failed or was canceled. It has the API's code and reason if the API gives them.
     """
     if task.get("status") not in ("failed", "canceled"):
         return task
     raw = task.get("error")
     error: Json = raw if isinstance(raw, dict) else {}
     filename = (task.get("system_metadata") or {}).get("filename")
-    of = f" of {filename}" if filename else ""
+    of_file = f" of {filename}" if filename else ""
     message = error.get("message") or task.get("error_message")
     if message is None and task["status"] == "canceled":
         raise TaskFailed("the task was canceled", task_id, str(error.get("code") or "task_canceled"))
     if message is None:
-        message = f"the task{of} failed without a reason from the platform; check that the file plays"
+        message = f"the task{of_file} failed without a reason from the platform; check that the file plays"
     raise TaskFailed(str(message).rstrip("."), task_id, str(error.get("code") or "task_failed"))
 
 
 @dataclass
 class _Waiter:
-    end: asyncio.Future[Json]
-    began: float  # loop time
+    """A task that at least one caller awaits."""
+
+    end: asyncio.Future[Json]  # the ended task
+    began: float  # loop time at which the first caller began to wait
     callers: int = 0
-    missed: int = 0  # consecutive lists without the task
+    missed: int = 0  # number of consecutive lists without the task
 
 
 class _Kind(Protocol):
     """The requests for tasks of one kind."""
 
-    no_list: bool  # the server has no such list; tasks are retrieved one by one
-    few: int  # up to so many tasks are retrieved one by one
+    no_list: bool  # whether the server has no such list, so that tasks are retrieved one by one
+    few: int  # up to this number of tasks are retrieved one by one
 
-    async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]: ...
-    async def retrieve(self, task_id: str) -> Json: ...
+    async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
+        """Read the list. Returns the ended tasks by id, and the ids of tasks that must be retrieved."""
+        ...
+
+    async def retrieve(self, task_id: str) -> Json:
+        """Retrieve one task, ended or not."""
+        ...
 
 
 class _Group:
-    """The awaited tasks of one kind, and the background task that polls while there are any."""
+    """The awaited tasks of one kind. A background task polls them while there are any."""
 
     def __init__(self, kind: _Kind, settings: Settings) -> None:
         self._kind = kind
         self._settings = settings
         self._waiters: dict[str, _Waiter] = {}
         self._poller: asyncio.Task[None] | None = None
-        self._changed = asyncio.Event()
-        self._lists = 0  # since a task was last retrieved directly
-        self._incomplete = False  # such a task had ended, and no list had contained it
+        self._changed = asyncio.Event()  # set when a waiter is added or removed
+        self._lists = 0  # number of lists since a task was last retrieved directly
+        self._incomplete = False  # whether that task had ended although no list had contained it
 
     async def end_of(self, task_id: str) -> Json:
         """Wait until a task has ended, successfully or not, and return it."""
@@ -190,7 +205,7 @@ class _Group:
         waiter = self._waiters.setdefault(task_id, _Waiter(loop.create_future(), loop.time()))
         waiter.callers += 1
         if self._poller is None or self._poller.done():
-            # In an empty context, so that polls for all callers are on no single caller's usage.
+            # The context is empty, so that the requests are not counted in the usage of one caller.
             self._poller = loop.create_task(self._poll_until_done(), context=contextvars.Context())
         self._changed.set()
         try:
@@ -216,28 +231,32 @@ class _Group:
 
     async def _poll_until_done(self) -> None:
         loop = asyncio.get_running_loop()
-        seen = loop.time()  # when the API last answered
+        last_response = loop.time()
         try:
             while self._waiters:
                 await self._pause(loop.time())
                 try:
                     await self._poll()
-                    seen = loop.time()
+                    last_response = loop.time()
                 except APIError as error:
                     longest = min(OUTAGE, self._settings.max_wait)
-                    if not error.retryable or loop.time() - seen > longest:
+                    if not error.retryable or loop.time() - last_response > longest:
                         self._end_all(error)
         except BaseException as error:
-            # Without the poller nobody would complete the waiters, so they end with it.
+            # Only this background task completes the waiters, so they must end with it.
             self._end_all(error if isinstance(error, Exception) else None)
             raise
 
     async def _pause(self, began: float) -> None:
-        """Wait until the next poll: short for a few new tasks, `poll_interval` for many or old ones."""
+        """Wait until the next poll. A few new tasks are polled soon, many or old ones at `poll_interval`.
+
+        Args:
+            began: loop time at which the pause began.
+        """
         loop = asyncio.get_running_loop()
         while self._waiters:
-            youngest = loop.time() - max(w.began for w in self._waiters.values())
-            pause = max(FIRST_POLL * len(self._waiters), youngest / 5)
+            age_of_newest = loop.time() - max(w.began for w in self._waiters.values())
+            pause = max(FIRST_POLL * len(self._waiters), age_of_newest / 5)
             remaining = began + min(self._settings.poll_interval, pause) - loop.time()
             if remaining <= 0:
                 return
@@ -246,6 +265,7 @@ class _Group:
                 await asyncio.wait_for(self._changed.wait(), remaining)
 
     async def _poll(self) -> None:
+        """Read the list once, or retrieve the tasks directly, and complete the waiters of ended tasks."""
         ids = list(self._waiters)
         few = len(ids) <= self._kind.few
         ended, to_retrieve = ({}, []) if few else await self._kind.check(ids)
@@ -263,7 +283,7 @@ class _Group:
             await self._retrieve_unlisted()
 
     async def _retrieve_unlisted(self) -> None:
-        """Retrieve one of the tasks that many lists did not contain, and more if the lists lack them."""
+        """Retrieve one of the tasks that many lists did not contain; several if the lists are incomplete."""
         self._lists += 1
         if self._lists < DIRECT_AFTER and not self._incomplete:
             return
@@ -275,7 +295,7 @@ class _Group:
             self._incomplete = any([await self._retrieve(task_id) for task_id in unlisted])
 
     async def _retrieve(self, task_id: str) -> bool:
-        """Retrieve a task; whether it has ended."""
+        """Retrieve a task, and return whether it has ended."""
         if waiter := self._waiters.get(task_id):
             waiter.missed = 0
         try:
@@ -289,14 +309,18 @@ class _Group:
         return True
 
     def _end(self, task_id: str, task: Json | Exception) -> None:
+        """Complete the waiter of a task with the ended task or an exception."""
         waiter = self._waiters.pop(task_id, None)
         if waiter and not waiter.end.done():
             if isinstance(task, Exception):
-                waiter.end.set_exception(copy(task))  # a copy for each waiter: raising extends the traceback
+                waiter.end.set_exception(
+                    copy(task)
+                )  # each raise extends the traceback, so waiters get copies
             else:
                 waiter.end.set_result(task)
 
     def _end_all(self, error: Exception | None) -> None:
+        """End all waiters with an exception; None cancels them."""
         for task_id, waiter in list(self._waiters.items()):
             if error is None:
                 waiter.end.cancel()
@@ -305,46 +329,48 @@ class _Group:
                 self._end(task_id, error)
 
 
-class _Ended:
-    """Work in one index, looked up among what ended since the newest one seen."""
+class _EndedList:
+    """Base class for tasks of one index, looked up in a list of the tasks that ended since the last poll."""
 
     few = FEW
 
     def __init__(self) -> None:
-        self._newest: datetime | None = None  # by the API's clock; what ended before is known
-        self.no_list = False  # the server does not support these filters
+        self._newest: datetime | None = None  # by the API's clock: time of the newest task in earlier lists
+        self.no_list = False  # whether the server does not support these filters
 
     def begin(self, unfinished_at: str | None, known_now: bool) -> None:
-        """Extend the next list back to a time at which a new task was unfinished.
+        """Make the next list begin early enough for a new awaited task.
 
-        With `known_now`, the task is unfinished now, so the lists read so far cannot have contained its end.
+        Args:
+            unfinished_at: a time at which the task had not ended.
+            known_now: whether the task has not ended yet, so that no earlier list can have contained its end.
         """
         begun = moment(unfinished_at) or datetime.now(UTC) - timedelta(hours=1)
         if self._newest is None or (begun < self._newest and not known_now):
             self._newest = begun
 
-    def listed(self, since: str) -> AsyncIterator[Json]:
-        """What ended since then, newest first."""
+    def list_ended(self, since: str) -> AsyncIterator[Json]:
+        """List the tasks that have ended since a time, newest first."""
         raise NotImplementedError
 
-    async def ended(self, ids: list[str]) -> dict[str, Json]:
-        """Those of the ids that have ended, as the list shows them."""
+    async def find_ended(self, ids: list[str]) -> dict[str, Json]:
+        """The tasks with these ids that have ended, by id, with the fields that the list contains."""
         if self.no_list or self._newest is None:
             return {}
         since = self._newest - timedelta(seconds=OVERLAP)
-        newest, wanted = self._newest, set(ids)
+        newest, awaited = self._newest, set(ids)
         ended: dict[str, Json] = {}
         try:
-            asked = since.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            async for task in self.listed(asked):
+            since_text = since.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            async for task in self.list_ended(since_text):
                 changed = moment(task.get("updated_at"))
                 if changed and changed < since:
                     break
                 newest = max(newest, changed or newest)
                 task_id = str(task.get("_id"))
-                if task_id in wanted and task.get("status") in ENDS:
+                if task_id in awaited and task.get("status") in ENDS:
                     ended[task_id] = task
-                    if len(ended) == len(wanted):
+                    if len(ended) == len(awaited):
                         break
         except (BadRequest, NotFound):
             self.no_list = True
@@ -353,7 +379,7 @@ class _Ended:
         return ended
 
 
-class _Indexing(_Ended):
+class _Indexing(_EndedList):
     """Indexing tasks of one index."""
 
     def __init__(self, client: Client, index_id: str) -> None:
@@ -361,7 +387,7 @@ class _Indexing(_Ended):
         self._client = client
         self._index_id = index_id
 
-    def listed(self, since: str) -> AsyncIterator[Json]:
+    def list_ended(self, since: str) -> AsyncIterator[Json]:
         return self._client.list_tasks(
             index_id=self._index_id,
             status=list(INDEXING_ENDS),
@@ -371,9 +397,9 @@ class _Indexing(_Ended):
         )
 
     async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
-        """The tasks that ended by id, and the ids of tasks to retrieve."""
-        ended = await self.ended(ids)
-        # The reason of a failure may be in the task itself alone.
+        """The ended tasks by id, and the ids of failed tasks that must be retrieved for the reason."""
+        ended = await self.find_ended(ids)
+        # The list may not contain the reason of a failure.
         unexplained = [i for i, task in ended.items() if task["status"] == "failed" and "error" not in task]
         return {i: task for i, task in ended.items() if i not in unexplained}, unexplained
 
@@ -382,7 +408,7 @@ class _Indexing(_Ended):
 
 
 class _Embedding:
-    """Embedding tasks, looked up among those that are processing."""
+    """Embedding tasks, looked up in the list of those with status `processing`."""
 
     few = FEW
 
@@ -391,7 +417,7 @@ class _Embedding:
         self.no_list = False
 
     async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
-        """No ended tasks, and the ids that are no longer `processing`, to be retrieved."""
+        """No ended tasks, and the ids of tasks that must be retrieved: they are no longer `processing`."""
         try:
             processing = {str(t.get("_id")) async for t in self._client.list_embed_tasks(status="processing")}
         except (BadRequest, NotFound):
@@ -407,7 +433,7 @@ class _Embedding:
 
 
 class _EmbeddingV2(_Embedding):
-    """Embedding tasks of /embed-v2, looked up in the same way."""
+    """Embedding tasks of /embed-v2, looked up in the list of those with status `processing`."""
 
     async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
         try:
@@ -424,7 +450,7 @@ class _EmbeddingV2(_Embedding):
 
 
 class _Analyzing:
-    """Analysis tasks, looked up among the newest ones."""
+    """Analysis tasks, looked up in the list of the newest ones."""
 
     few = FEW
 
@@ -433,29 +459,29 @@ class _Analyzing:
         self.no_list = False
 
     async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
-        """No ended tasks, and the ids of those to retrieve: the list has no results."""
-        wanted, over, seen = set(ids), [], 0
+        """No tasks, and the ids of the ended ones, which must be retrieved: the list contains no results."""
+        missing, ended_ids, listed = set(ids), [], 0
         try:
             async for task in self._client.list_analyze_tasks():
-                seen += 1
+                listed += 1
                 task_id = str(task.get("task_id"))
-                if task_id in wanted:
-                    wanted.discard(task_id)
+                if task_id in missing:
+                    missing.discard(task_id)
                     if task.get("status") in ENDS:
-                        over.append(task_id)
-                if not wanted or seen >= LISTED + 2 * len(ids):
+                        ended_ids.append(task_id)
+                if not missing or listed >= LISTED + 2 * len(ids):
                     break
         except (BadRequest, NotFound):
             self.no_list = True
             return {}, []
-        return {}, over
+        return {}, ended_ids
 
     async def retrieve(self, task_id: str) -> Json:
         return await self._client.retrieve_analyze_task(task_id)
 
 
-class _IndexedAssets(_Ended):
-    """Indexed assets of one index. A list takes no more requests than a single one."""
+class _IndexedAssets(_EndedList):
+    """Indexed assets of one index. A list takes no more requests than the retrieval of one of them."""
 
     few = 0
 
@@ -463,7 +489,7 @@ class _IndexedAssets(_Ended):
         super().__init__()
         self._client, self._index_id = client, index_id
 
-    def listed(self, since: str) -> AsyncIterator[Json]:
+    def list_ended(self, since: str) -> AsyncIterator[Json]:
         return self._client.list_indexed_assets(
             self._index_id,
             status=list(INDEXING_ENDS),
@@ -473,40 +499,40 @@ class _IndexedAssets(_Ended):
         )
 
     async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
-        """The indexed assets that ended by id; there is no more to retrieve of a failed one."""
-        return await self.ended(ids), []
+        """The ended indexed assets by id, and no ids: the list contains all fields of a failed one."""
+        return await self.find_ended(ids), []
 
     async def retrieve(self, task_id: str) -> Json:
         return await self._client.retrieve_indexed_asset(self._index_id, task_id)
 
 
 class _Assets:
-    """Assets, looked up by their ids, those first that were looked up longest ago."""
+    """Assets, looked up by their ids. A poll begins with those whose last look-up was the earliest."""
 
     few = 0
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self.no_list = False
-        self._checked: dict[str, int] = {}  # by id, the poll that last looked it up
+        self._last_poll: dict[str, int] = {}  # by asset id: number of the poll that last looked it up
         self._polls = 0
 
     async def check(self, ids: list[str]) -> tuple[dict[str, Json], list[str]]:
         self._polls += 1
-        self._checked = {i: self._checked.get(i, 0) for i in ids}
-        turn = sorted(ids, key=self._checked.__getitem__)[: ASSETS_PER_LIST * LISTS_PER_POLL]
-        found: dict[str, Json] = {}
+        self._last_poll = {i: self._last_poll.get(i, 0) for i in ids}
+        due_ids = sorted(ids, key=self._last_poll.__getitem__)[: ASSETS_PER_LIST * LISTS_PER_POLL]
+        ended: dict[str, Json] = {}
         try:
-            for at in range(0, len(turn), ASSETS_PER_LIST):
-                part = turn[at : at + ASSETS_PER_LIST]
-                async for asset in self._client.list_assets(asset_ids=part):
+            for start in range(0, len(due_ids), ASSETS_PER_LIST):
+                page_ids = due_ids[start : start + ASSETS_PER_LIST]
+                async for asset in self._client.list_assets(asset_ids=page_ids):
                     if asset.get("status") in ENDS:
-                        found[str(asset.get("_id"))] = asset
-                self._checked |= dict.fromkeys(part, self._polls)
+                        ended[str(asset.get("_id"))] = asset
+                self._last_poll |= dict.fromkeys(page_ids, self._polls)
         except (BadRequest, NotFound):
             self.no_list = True
             return {}, []
-        return {i: asset for i, asset in found.items() if i in ids}, []
+        return {i: asset for i, asset in ended.items() if i in ids}, []
 
     async def retrieve(self, task_id: str) -> Json:
         return await self._client.retrieve_asset(task_id)

@@ -1,4 +1,4 @@
-"""/tasks: indexing tasks, and imports from a bucket."""
+"""/tasks: indexing tasks, and imports of the videos in a bucket."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from tl_data.client.retry import Repeat
 
 
 class TaskMethods(BaseClient):
+    """/tasks."""
+
     @operation("POST /tasks")
     async def create_task(
         self,
@@ -27,14 +29,14 @@ class TaskMethods(BaseClient):
         on_progress: Progress | None = None,
         video_minutes: float = 0.0,
     ) -> Json:
-        """Index a video from a URL or a file; returns at least `_id` of the task, and `video_id`.
+        """Index a video from a URL or a file; returns at least the `_id` of the task, and `video_id`.
 
         Args:
-            on_progress: called with the bytes sent so far and the total.
-            video_minutes: the duration, if known, for the hourly limit of video minutes.
+            on_progress: called with the number of bytes sent so far and the total.
+            video_minutes: the duration of the video, if known, for the limits of video minutes.
 
         Raises:
-            APIError: with `maybe_done` set, the task may exist: search for it before trying again.
+            APIError: if `maybe_done` is set, the task may exist. Search for it before you retry.
             MediaRefused: the file cannot be read, or the API rejected it.
         """
         form = Form(
@@ -52,7 +54,7 @@ class TaskMethods(BaseClient):
                 "POST",
                 "/tasks",
                 form=form,
-                category="index",  # also with a file: the limit of uploads does not apply
+                category="index",  # the API counts this as indexing also if it uploads a file
                 repeat=Repeat.NEVER,
                 video_minutes=video_minutes,
             )
@@ -112,7 +114,7 @@ class TaskMethods(BaseClient):
         retry_failed: bool | None = None,
         user_metadata: Mapping[str, Any] | None = None,
     ) -> Json:
-        """Index the videos of a connected bucket; returns the accepted `videos` and the `failed_files`."""
+        """Index the videos in a connected bucket; returns the accepted `videos` and the `failed_files`."""
         body = given(
             index_id=index_id,
             incremental_import=incremental_import,
@@ -125,7 +127,7 @@ class TaskMethods(BaseClient):
 
     @operation("GET /tasks/transfers/import/{integration_id}/status")
     async def import_status(self, integration_id: str, index_id: str) -> Json:
-        """Retrieve the state of an import: file names and videos by status."""
+        """Retrieve the status of an import: the file names and videos with each status."""
         return await self.send(Request("GET", f"{_import(integration_id)}/status", {"index_id": index_id}))
 
     @operation("GET /tasks/transfers/import/{integration_id}/logs")

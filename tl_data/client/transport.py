@@ -1,10 +1,10 @@
 """The HTTP transport: the only module that imports httpx.
 
-It uses httpx's requests and responses on the aiohttp transport, because httpx's own connection pool slows
-down above 64 requests in flight. Every failure to receive a complete response becomes a `ConnectionFailed`,
-whose `maybe_done` tells whether the server may have processed the request. No exception of the libraries
-leaves this
-module, not even as a context: theirs contain the request headers, and with them the API key.
+It uses the requests and responses of httpx with the transport of aiohttp, because httpx's own connection pool
+slows down above 64 concurrent requests. Every failure to receive a complete response becomes a
+`ConnectionFailed`; its `maybe_done` tells whether the server may have processed the request. No exception of
+the libraries leaves this module, not even as the context of another one, because it may contain the request
+headers with the API key.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from tl_data.errors import ConnectionFailed
 from tl_data.urls import is_loopback, redacted
 
 CONNECT_TIMEOUT = 15.0  # seconds
-MAX_CONNECTIONS = 1024  # of a process; the concurrency setting keeps the number in use lower
-KEEP_ALIVE = 4.0  # seconds an idle connection is kept: below the 5 s after which common servers close it
+MAX_CONNECTIONS = 1024  # per process; the setting `concurrency` keeps the number in use lower
+KEEP_ALIVE = 4.0  # seconds until an idle connection is closed; common servers close it after 5 s
 READ_BUFFER = 256 * 1024  # bytes
 
 _FAILURES = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, aiohttp.ClientError, OSError)
@@ -83,7 +83,7 @@ class Transport:
         """Send a request and read the complete response. Redirects are not followed.
 
         Args:
-            fresh: use a new connection.
+            fresh: use a new connection, not one from the pool.
 
         Raises:
             ConnectionFailed: no complete response arrived within the timeout. Each chunk of an upload
@@ -103,7 +103,7 @@ class Transport:
     async def stream(
         self, method: str, url: str, headers: Mapping[str, str], content: bytes | None = None
     ) -> AsyncIterator[Stream]:
-        """Send a request and read the response inside the block. Leaving it early closes the connection."""
+        """Send a request, and read the response inside the block. Its end closes the response."""
 
         async def start(deadline: asyncio.Timeout) -> httpx.Response:
             return await self._start(method, url, headers, content, False, deadline)
@@ -141,7 +141,7 @@ class Transport:
             return await transport.handle_async_request(request)
 
         # The libraries report an exception of the body, such as an unreadable file, as a lost connection.
-        # It is kept here, and raised in place of theirs.
+        # So the exception of the body is kept, and raised instead.
         body_errors: list[Exception] = []
         body = content
 
@@ -185,10 +185,10 @@ class Transport:
         return self._transports[key]
 
     def _connection_error(self, error: Exception, url: str) -> ConnectionFailed:
-        """Convert an exception of the libraries; `maybe_done` tells whether the request may have arrived."""
+        """Convert an exception of the libraries. `maybe_done` is set if the request may have arrived."""
         cause = error.__cause__ or error
         host = _host(url)
-        reached = False
+        maybe_done = False
         if isinstance(cause, aiohttp.ClientConnectorDNSError):
             text = f"could not resolve host {urlsplit(url).hostname}"
         elif isinstance(cause, aiohttp.ClientConnectorCertificateError):
@@ -201,10 +201,10 @@ class Transport:
         elif isinstance(cause, httpx.InvalidURL | httpx.UnsupportedProtocol | aiohttp.InvalidURL):
             text = f"invalid URL: {redacted(url)!r}"
         else:
-            reached = True
+            maybe_done = True
             text = f"connection to {host} closed before the response was complete ({type(cause).__name__})"
         failure = ConnectionFailed(redacted(text, self._secret))
-        failure.maybe_done = reached
+        failure.maybe_done = maybe_done
         return failure
 
     async def aclose(self) -> None:
@@ -217,8 +217,8 @@ class Transport:
 
 
 def _session(context: ssl.SSLContext, fresh: bool, loopback: bool) -> aiohttp.ClientSession:
-    # A request that creates something uses a new connection. The server may close a kept connection at the
-    # moment of sending, and then a lost request looks the same as a lost response.
+    # A request that creates a resource uses a new connection (`fresh`). A server may close an idle connection
+    # just when a request is sent. Then it is unknown whether the request or its response was lost.
     connector = (
         aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=context, force_close=True)
         if fresh
@@ -230,8 +230,8 @@ def _session(context: ssl.SSLContext, fresh: bool, loopback: bool) -> aiohttp.Cl
         trust_env=not loopback,
         read_bufsize=READ_BUFFER,
     )
-    # aiohttp retries GET, PUT and DELETE once by itself, without the usage account and the rate limiter.
-    # retry.py is the only retry layer. aiohttp's own test client switches its retry off in the same way.
+    # aiohttp would retry GET, PUT and DELETE once, without usage accounting and rate limiting. Only retry.py
+    # retries requests. The test client of aiohttp disables these retries in the same way.
     session._retry_connection = False
     return session
 

@@ -1,8 +1,8 @@
-"""An adaptive request rate for limits that are unknown: additive increase, multiplicative decrease.
+"""An adaptive request rate for unknown limits: additive increase, multiplicative decrease.
 
 The rate doubles until the first 429. After a 429 it drops below the rejected rate, returns to just under it,
-stays there for a while, and only then grows further (the curve of CUBIC congestion control). So few requests
-are rejected although the limit is unknown, and processes without contact converge to equal shares of it.
+stays there for a while, and only then grows further (the curve of CUBIC congestion control). So only few
+requests are rejected, and processes that do not communicate converge to equal shares of the limit.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import asyncio
 
 from tl_data.object_store import steady
 
-FIRST_RATE = 3.0  # calls per second at the beginning
+FIRST_RATE = 3.0  # calls per second at the start
 DOUBLING = 0.5  # seconds in which the rate doubles before the first 429
 PLATEAU = 2.5  # seconds after a 429 until the rejected rate is reached again
 BACKOFF = 0.85  # factor of the rate after a 429
 GROWTH = 0.08  # calls per second added each second; equal steps let the rates of processes converge
-SAME_EVENT = 0.5  # seconds in which further 429s belong to the same event
-MIN_RATE = 0.02  # calls per second
+SAME_EVENT = 0.5  # seconds after a 429 in which further ones do not reduce the rate again
+MIN_RATE = 0.02  # minimum of calls per second
 
 
 class AdaptiveRate:
@@ -25,13 +25,14 @@ class AdaptiveRate:
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
-        self._base = FIRST_RATE  # the rate that growth starts from; after a 429, the rejected rate
-        self._refused = False
-        self.free = False  # no spacing before the first 429
-        self._grown = 0.0  # seconds of growth; counted only while this rate, not the demand, limits the calls
-        self._cut = 0.0
-        self._last = 0.0
-        self._last_grown = 0.0
+        # Times are in seconds of the steady clock.
+        self._base = FIRST_RATE  # the rate from which growth starts; after a 429, the rejected rate
+        self._refused = False  # whether there was a 429
+        self.free = False  # whether calls are not spaced before the first 429
+        self._grown = 0.0  # seconds of growth; only the time in which this rate limits the calls is counted
+        self._last_cut = 0.0  # time at which a 429 last reduced the rate
+        self._last = 0.0  # time of the last call
+        self._last_grown = 0.0  # time at which `_grown` was last updated
         self._responses: list[float] = []  # times of recent responses
 
     @property
@@ -55,11 +56,11 @@ class AdaptiveRate:
                 due = self._last + 1 / self.rate
             if not waited:
                 self._last_grown = now
-            # A late timer is made up for, within 0.05 s; a pause of the callers is not.
+            # A delay of the timer, up to 0.05 s, shortens the next wait. A pause of the callers does not.
             self._last = max(due, now - 0.05)
 
     def _grow(self) -> float:
-        """Grow the rate by the time spent waiting for it."""
+        """Add the time since the last update to `_grown`, and return the current time."""
         now = steady()
         if self._last_grown:
             self._grown += min(now - self._last_grown, 0.25)
@@ -74,15 +75,15 @@ class AdaptiveRate:
             self._responses = [t for t in self._responses if t > now - 2]
 
     def refused(self) -> None:
-        """Record a 429: reduce the rate, once for all 429s of the same event."""
+        """Record a 429 and reduce the rate, but only once within `SAME_EVENT` seconds."""
         now = steady()
-        if now - self._cut < SAME_EVENT:
+        if now - self._last_cut < SAME_EVENT:
             return
         rate = self.rate
         if not self._refused:
-            # At the first 429 the responses of the last second are a better estimate than the tried rate.
+            # At the first 429, the number of responses in the last second estimates the limit better than the rate.
             achieved = float(sum(t > now - 1 for t in self._responses))
             rate = min(rate, max(achieved, rate / 4, FIRST_RATE / 2))
         elif self._grown < PLATEAU / 2:
-            rate *= BACKOFF  # rejected before the old rate was reached: the limit is lower now
-        self._base, self._refused, self._grown, self._cut = rate, True, 0.0, now
+            rate *= BACKOFF  # the limit is lower now: the 429 came before the last rejected rate was reached
+        self._base, self._refused, self._grown, self._last_cut = rate, True, 0.0, now

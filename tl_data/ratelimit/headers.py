@@ -7,14 +7,19 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+#: The time in a message of the API about a rate limit.
 _LATER = re.compile(r"try again later after ([0-9T:.+Z-]+\d(?:Z|[+-]\d\d:?\d\d)?)")
 
 
 def wait_hint(headers: Mapping[str, str], message: str = "", now: datetime | None = None) -> float | None:
-    """The wait in seconds, at least 0, that a server asks for; None if it gives none.
+    """The wait in seconds, at least 0, that a response asks for; None if it asks for none.
 
-    Times are compared with the server's clock (`Date`) if it is sent, so a wrong local clock has no effect.
-    The names in `headers` must be case-insensitive or in lower case.
+    A time in the response is compared with the response's `Date`, so that a wrong local clock has no effect.
+
+    Args:
+        headers: with names that are case-insensitive or in lower case.
+        message: the error message, which may contain a time.
+        now: the current time for a response without `Date`; by default the local time.
     """
     clock = moment(headers.get("date", "")) or now or datetime.now(UTC)
     retry_after = headers.get("retry-after", "").strip()
@@ -26,13 +31,16 @@ def wait_hint(headers: Mapping[str, str], message: str = "", now: datetime | Non
             return max(0.0, seconds)
     if (seconds := _reset(headers, clock)) is not None:
         return seconds
-    if (found := _LATER.search(message)) and (until := moment(found[1])):
+    if (match := _LATER.search(message)) and (until := moment(match[1])):
         return max(0.0, (until - clock).total_seconds())
     return None
 
 
 def _reset(headers: Mapping[str, str], clock: datetime) -> float | None:
-    """The wait by the X-Ratelimit headers: until the last exhausted dimension resets."""
+    """The wait in seconds from the X-Ratelimit headers: until all exhausted limits have been reset.
+
+    If no limit is exhausted, the wait until the first reset.
+    """
     exhausted: list[float] = []
     others: list[float] = []
     for dimension in ("", "request-", "duration-", "outputtoken-"):
@@ -46,10 +54,10 @@ def _reset(headers: Mapping[str, str], clock: datetime) -> float | None:
 
 
 def seconds_until(reset: float, clock: datetime) -> float:
-    """Seconds, at least 0, until a reset.
+    """Seconds, at least 0, until a limit is reset.
 
     Args:
-        reset: Unix time in seconds or milliseconds, or seconds from now.
+        reset: Unix time in seconds or milliseconds, or a number of seconds from now.
         clock: the current time of the server.
     """
     if reset < 1e8:
@@ -58,20 +66,20 @@ def seconds_until(reset: float, clock: datetime) -> float:
 
 
 def number(text: str | None) -> float | None:
-    """Parse the number in a header; None if it is not a number or not plausible."""
+    """Parse the number in a header; None if it is not a number, or 1e15 or more."""
     try:
         value = float(text or "")
     except ValueError:
         return None
-    return value if abs(value) < 1e15 else None  # excludes nan and infinity, too
+    return value if abs(value) < 1e15 else None  # also None for nan and infinity
 
 
 def moment(text: object) -> datetime | None:
     """Parse an RFC 3339 time or an HTTP date; UTC if it has no zone, None if it is neither."""
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
-            found = read(str(text))
+            time = read(str(text))
         except (ValueError, TypeError, IndexError, OverflowError):
             continue
-        return found if found.tzinfo else found.replace(tzinfo=UTC)
+        return time if time.tzinfo else time.replace(tzinfo=UTC)
     return None

@@ -1,16 +1,19 @@
 """The rate limiter for requests, tokens and video minutes.
 
-It combines three sources:
+The API counts the calls of each category of endpoints separately, and so does the limiter. It combines three
+sources:
 
-- Configured limits (`requests_per_minute`, `video_minutes_per_day`, ...) are never exceeded; with a budget,
-  by all processes together that share the ledger. Limits per minute space the calls evenly. Limits per hour
-  or day are used without spacing; when they are exhausted, calls wait for the next hour or day.
-- The remaining amount in the API's headers. Short limits are spread over the time to their reset: calls are
-  not delayed while much remains, and more and more toward the end. Every process sees the same number, so
-  this also works for many of them. Limits per hour or day are used without spacing.
-- 429s, where no limit is known: see `aimd`.
+- Configured limits (`requests_per_minute`, `video_minutes_per_day`, ...) are never exceeded. With a `Budget`, this
+  applies to the sum of all processes that share the ledger. Limits per minute space the calls evenly. Limits per
+  hour or day do not space the calls; when they are exhausted, calls wait for the next hour or day.
+- The API's headers report the remaining amount of a limit. For a limit with a near reset, calls are spaced so
+  that this amount lasts until the reset: there is no delay while much remains, and the delay grows as less
+  remains. This also works with many processes, because all of them see the same amount. Limits per hour or day
+  do not space the calls.
+- If no limit is known, the rate adapts to 429s: see `aimd`.
 
-A 429 with a long wait stops the category for that time. A wait longer than `Settings.max_wait` fails at once.
+A 429 that asks for a long wait stops the calls of the category for that time. If the wait is longer than
+`Settings.max_wait`, they fail at once.
 """
 
 from __future__ import annotations
@@ -40,16 +43,16 @@ from tl_data.settings import SERVICE_URL, Settings
 
 SHORT_WAIT = 2.0  # seconds; a shorter Retry-After reduces the rate, a longer one stops the category
 LONG_RESET = 5.0  # seconds; with a reset this far away, the headers suffice and no adaptive rate is needed
-TRUST_SECONDS = 10.0  # seconds for which limits that another process stored delay calls
-STORE_INTERVAL = 10.0  # seconds between writes of the reported limits
-UNLIMITED = frozenset({"read"})  # categories without a limit of the API; only 429s slow them
+TRUST_SECONDS = 10.0  # seconds for which the stored limits of another process may delay calls
+STORE_INTERVAL = 10.0  # minimum of seconds between two writes of the reported limits
+UNLIMITED = frozenset({"read"})  # categories without a limit of the API; only 429s slow them down
 
-#: Settings of limits whose calls are spaced evenly: dimension and seconds.
+#: Settings of limits whose calls are spaced evenly, with the limited dimension and the seconds of the window.
 PER_MINUTE = {
     "requests_per_minute": ("requests", 60.0),
     "tokens_per_minute": ("tokens", 60.0),
 }
-#: Settings of limits that are used without spacing.
+#: Settings of limits that do not space the calls, with the limited dimension and the seconds of the window.
 PER_HOUR_OR_DAY = {
     "requests_per_hour": ("requests", 3600.0),
     "requests_per_day": ("requests", 86400.0),
@@ -67,9 +70,9 @@ class Limiter:
         limits: configured limits by dimension (`requests`, `minutes`, `tokens`). They apply to each category
             separately, as the API counts them.
         quotas: configured limits per hour or day, by the name of the setting.
-        budget: shares the limits with all other processes.
-        store: keeps the limits that the service reports, for all processes.
-        max_wait: seconds; a longer wait raises QuotaExhausted.
+        budget: shares the configured limits with all other processes; None: they apply to this process alone.
+        store: stores the limits that the service reports, for other processes.
+        max_wait: longest wait in seconds; a longer one raises QuotaExhausted.
     """
 
     def __init__(
@@ -84,11 +87,11 @@ class Limiter:
         self._limits, self._quota_settings = dict(limits or {}), dict(quotas or {})
         self._budget, self._store = budget, store
         self._max_wait = max_wait
-        self._lanes: dict[str, _Lane] = {}
+        self._categories: dict[str, _CategoryLimiter] = {}
 
     @classmethod
     def of(cls, settings: Settings, storage: Storage | None = None) -> Limiter:
-        """Create the limiter for the settings; limits are shared with all processes that use the storage."""
+        """Create the limiter for the settings. All processes that use the storage share the limits."""
         limits = {
             dimension: Limit(amount, seconds)
             for name, (dimension, seconds) in PER_MINUTE.items()
@@ -102,8 +105,8 @@ class Limiter:
 
     async def aclose(self) -> None:
         """Store the latest reported limits."""
-        for lane in self._lanes.values():
-            await lane.store_snapshots(always=True)
+        for category_limiter in self._categories.values():
+            await category_limiter.store_snapshots(always=True)
 
     async def acquire(self, category: str, video_minutes: float = 0.0, tokens: float = 0) -> None:
         """Wait until the limits allow a call of one request and these minutes and tokens.
@@ -112,22 +115,22 @@ class Limiter:
             QuotaExhausted: a limit is exhausted, and its reset is further away than `max_wait`.
         """
         costs = {"requests": 1.0, "minutes": video_minutes, "tokens": float(tokens)}
-        await self._lane(category).acquire(costs)
-        fence()  # the lease of the call may have expired during the wait
+        await self._category_limiter(category).acquire(costs)
+        fence()  # fail if the lease of the call has expired during the wait
 
     def observe(
         self, category: str, headers: Mapping[str, str], status: int, retry_after: float | None = None
     ) -> None:
         """Update the limits from a response: its headers, its status and its Retry-After in seconds."""
-        self._lane(category).observe({k.lower(): v for k, v in headers.items()}, status, retry_after)
+        self._category_limiter(category).observe({k.lower(): v for k, v in headers.items()}, status, retry_after)
 
-    def _lane(self, category: str) -> _Lane:
-        if category not in self._lanes:
+    def _category_limiter(self, category: str) -> _CategoryLimiter:
+        if category not in self._categories:
             counted = category not in UNLIMITED
             limits, store = (self._limits, self._store) if counted else ({}, None)
             windows = quota_windows(self._quota_settings if counted else {}, category, self._budget)
-            self._lanes[category] = _Lane(category, limits, windows, self._budget, store, self._max_wait)
-        return self._lanes[category]
+            self._categories[category] = _CategoryLimiter(category, limits, windows, self._budget, store, self._max_wait)
+        return self._categories[category]
 
 
 def quota_settings(settings: Settings) -> dict[str, float]:
@@ -139,7 +142,7 @@ def quota_settings(settings: Settings) -> dict[str, float]:
 def quota_windows(
     quotas: Mapping[str, float], category: str, budget: Budget | None
 ) -> list[tuple[str, QuotaWindow]]:
-    """A category's windows of the limits per hour or day, with their dimensions."""
+    """The windows of a category for its limits per hour or day, each with the limited dimension."""
     if not quotas:
         return []
     shared = budget or Budget(Storage("memory:"), "")
@@ -150,8 +153,8 @@ def quota_windows(
     ]
 
 
-class _Lane:
-    """One category of endpoints, whose limits the API counts separately."""
+class _CategoryLimiter:
+    """The limits of one category of endpoints. The API counts each category separately."""
 
     def __init__(
         self,
@@ -169,13 +172,13 @@ class _Lane:
         }
         self._rate = AdaptiveRate()
         self._adaptive = "requests" not in limits and category not in UNLIMITED
-        self._refusals = 0.0  # moving average of the share of 429s
+        self._refusals = 0.0  # moving average of the share of 429s among the responses
         self._quotas: dict[str, Quota] = {}
         self._store, self._loaded = store, store is None
         self._snapshots: dict[str, LimitSnapshot] = {}
-        self._stored: tuple[float, dict[str, LimitSnapshot]] = (0.0, {})  # when, and what
+        self._stored: tuple[float, dict[str, LimitSnapshot]] = (0.0, {})  # time and content of the last write
         self._queue = asyncio.Lock()
-        self._blocked_until = 0.0  # steady time
+        self._blocked_until = 0.0  # steady time until which no call may be sent
         self._announced_until = 0.0  # steady time of the last wait that was logged
 
     async def acquire(self, costs: Mapping[str, float]) -> None:
@@ -191,6 +194,7 @@ class _Lane:
             raise
 
     async def _wait_for_turn(self, costs: Mapping[str, float]) -> None:
+        """Wait until the limits allow a call. The limits per hour or day are checked before."""
         async with self._queue:
             if not self._loaded:
                 await self._load()
@@ -207,26 +211,26 @@ class _Lane:
         await self._wait_until_unblocked()
 
     async def _load(self) -> None:
-        """Start from the limits that other processes stored, if they are still current."""
+        """Start from the limits that other processes stored, unless their reset has passed."""
         assert self._store is not None
         self._loaded = True
         self._snapshots = {**await self._store.read(self._category), **self._snapshots}
         self._stored = (steady(), dict(self._snapshots))
         for dimension in (set(DIMENSIONS) & set(self._snapshots)) - set(self._quotas):
             stored = self._snapshots[dimension]
-            rest = stored.resets - time.time()
-            if MIN_RESET < rest <= stored.window * TOLERANCE:
+            until_reset = stored.resets - time.time()
+            if MIN_RESET < until_reset <= stored.window * TOLERANCE:
                 trusted = steady() + TRUST_SECONDS
-                self._quotas[dimension] = Quota(stored.limit, stored.left, steady() + rest, trusted)
-                self._rate.free = self._rate.free or (dimension == "requests" and rest > LONG_RESET)
+                self._quotas[dimension] = Quota(stored.limit, stored.left, steady() + until_reset, trusted)
+                self._rate.free = self._rate.free or (dimension == "requests" and until_reset > LONG_RESET)
 
     async def store_snapshots(self, *, always: bool = False) -> None:
-        """Store the reported limits for other processes, at most once per interval."""
-        at, stored = self._stored
+        """Store the reported limits for other processes, at most once in `STORE_INTERVAL` seconds."""
+        stored_at, stored = self._stored
         if (
             self._store is not None
             and stored != self._snapshots
-            and (always or steady() - at > STORE_INTERVAL)
+            and (always or steady() - stored_at > STORE_INTERVAL)
         ):
             self._stored = (steady(), dict(self._snapshots))
             await self._store.write(self._category, self._snapshots)
@@ -243,12 +247,12 @@ class _Lane:
             spread = random.uniform(0, min(retry_after / 10, 2.0))
             self._blocked_until = max(self._blocked_until, steady() + retry_after + spread)
         else:
-            # With a configured limit a single 429 is ignored; many mean that it is set too high.
+            # With a configured limit, a single 429 is ignored. Many mean that the limit is set too high.
             self._adaptive = self._adaptive or "requests" not in self._meters or self._refusals > 0.15
             self._rate.refused()
 
     async def _wait_until_unblocked(self) -> None:
-        """Wait until the end of a stop that a 429 or an exhausted limit caused."""
+        """Wait while a 429 or an exhausted limit stops the calls of the category."""
         while (wait := self._blocked_until - steady()) > 0:
             if wait > self._max_wait:
                 raise QuotaExhausted(
@@ -263,15 +267,15 @@ class _Lane:
             await wait_turn(min(wait, 1.0), wait)
 
     async def _spread(self, dimension: str, cost: float) -> None:
-        """Delay a call so that the remaining amount lasts until the reset."""
+        """Delay a call so that the remaining amount of a limit lasts until its reset."""
         began = steady()
         while True:
-            quota = self._quotas.get(dimension)  # may change during the wait, with other responses
+            quota = self._quotas.get(dimension)  # responses to other calls may replace it during the wait
             if quota is None or steady() > quota.trusted:
                 self._quotas.pop(dimension, None)
                 return
             if not (quota.own or quota.asked):
-                quota.asked = True  # the response of one call replaces the stored limits
+                quota.asked = True  # this call is not delayed: its response replaces the stored limits
                 return
             wait = quota.due(began, cost) - steady()
             if wait <= 0:
@@ -289,11 +293,12 @@ class _Lane:
             self._announced_until = resets
             announce(f"the limit of the category '{self._category}'", wait)
 
-    def _update_quota(self, dimension: str, limit: float, left: float, rest: float) -> None:
-        was, resets = self._quotas.get(dimension), steady() + rest
-        self._snapshots[dimension] = snapshot(limit, left, rest, self._snapshots.get(dimension))
-        if was is not None and was.own and was.limit == limit and abs(was.resets - resets) < 2.0:
-            left = min(left, was.left)  # responses arrive out of order, and other calls are in flight
+    def _update_quota(self, dimension: str, limit: float, left: float, until_reset: float) -> None:
+        """Update a limit with the values in the headers of a response."""
+        before, resets = self._quotas.get(dimension), steady() + until_reset
+        self._snapshots[dimension] = snapshot(limit, left, until_reset, self._snapshots.get(dimension))
+        if before is not None and before.own and before.limit == limit and abs(before.resets - resets) < 2.0:
+            left = min(left, before.left)  # responses arrive out of order, and other calls are running
         self._quotas[dimension] = Quota(limit, left, resets)
-        if dimension == "requests" and rest > LONG_RESET:
-            self._rate.free = True  # the headers suffice for long windows; for short ones they are outdated
+        if dimension == "requests" and until_reset > LONG_RESET:
+            self._rate.free = True  # the headers suffice for long windows; for short ones they come too late

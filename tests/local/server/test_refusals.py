@@ -287,4 +287,4 @@ def test_a_value_that_the_service_leaves_out_is_shown(
     base_url = engines["open"].base_url
     with in_force(wire, base_url, "faults", {"fault": [fault]}):
         error = refused(lambda client: client.create_index("n", models), base_url)
-    assert f"{text} Sent was model_options = ['smell']." in str(error)
+    assert f"{text} The request contained model_options = ['smell']." in str(error)
