@@ -96,7 +96,9 @@ def test_processes_share_a_bucket(bucket: str) -> None:
 def test_a_budget_in_a_bucket(bucket: str) -> None:
     async def main() -> float:
         loop = asyncio.get_running_loop()
-        lines = [Budget(Storage(bucket), "a").line("search", "requests", Limit(600, 60)) for _ in range(2)]
+        lines = [
+            Budget(Storage(bucket), "a").minute_limit("search", "requests", Limit(600, 60)) for _ in range(2)
+        ]
         began = loop.time()
         await asyncio.gather(*(line.take(1) for line in lines for _ in range(12)))
         return loop.time() - began

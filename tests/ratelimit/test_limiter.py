@@ -176,7 +176,9 @@ def test_the_pace_does_not_grow_without_demand() -> None:
 
 def test_one_budget_for_all(tmp_path: object) -> None:
     async def main() -> float:
-        lines = [Budget(Storage(str(tmp_path)), "a").line("s", "requests", Limit(50, 1)) for _ in range(5)]
+        lines = [
+            Budget(Storage(str(tmp_path)), "a").minute_limit("s", "requests", Limit(50, 1)) for _ in range(5)
+        ]
         began = time.monotonic()
         await asyncio.gather(*(line.take(1) for line in lines for _ in range(20)))
         return time.monotonic() - began
@@ -186,7 +188,7 @@ def test_one_budget_for_all(tmp_path: object) -> None:
 
 def test_a_budget_hands_back_what_a_cancelled_call_did_not_use(tmp_path: object) -> None:
     async def main() -> None:
-        line = Budget(Storage(str(tmp_path)), "a").line("s", "requests", Limit(10, 1))
+        line = Budget(Storage(str(tmp_path)), "a").minute_limit("s", "requests", Limit(10, 1))
         tasks = [asyncio.create_task(line.take(1)) for _ in range(20)]
         await asyncio.sleep(0.15)
         for task in tasks:
@@ -203,10 +205,10 @@ def test_other_limits_and_accounts_are_other_lines(tmp_path: object) -> None:
     async def main() -> float:
         storage = Storage(str(tmp_path))
         lines = [
-            Budget(storage, "a").line("search", "requests", Limit(4, 1)),
-            Budget(storage, "b").line("search", "requests", Limit(4, 1)),
-            Budget(storage, "a").line("embed", "requests", Limit(4, 1)),
-            Budget(storage, "a").line("search", "requests", Limit(240, 60)),
+            Budget(storage, "a").minute_limit("search", "requests", Limit(4, 1)),
+            Budget(storage, "b").minute_limit("search", "requests", Limit(4, 1)),
+            Budget(storage, "a").minute_limit("embed", "requests", Limit(4, 1)),
+            Budget(storage, "a").minute_limit("search", "requests", Limit(240, 60)),
         ]
         began = time.monotonic()
         await asyncio.gather(*(line.take(1) for line in lines))
@@ -217,7 +219,7 @@ def test_other_limits_and_accounts_are_other_lines(tmp_path: object) -> None:
 
 def test_a_rest_saves_up_as_much_as_is_allowed(tmp_path: object) -> None:
     async def main() -> None:
-        line = Budget(Storage(str(tmp_path)), "a").line("s", "requests", Limit(10, 1, burst=10))
+        line = Budget(Storage(str(tmp_path)), "a").minute_limit("s", "requests", Limit(10, 1, burst=10))
         began = time.monotonic()
         await asyncio.gather(*(line.take(1) for _ in range(10)))
         assert time.monotonic() - began < 0.5

@@ -81,7 +81,7 @@ class AdaptiveRate:
             return
         rate = self.rate
         if not self._refused:
-            # At the first 429, the number of responses in the last second estimates the limit better than the rate.
+            # At the first 429, the responses of the last second estimate the limit better than the rate.
             achieved = float(sum(t > now - 1 for t in self._responses))
             rate = min(rate, max(achieved, rate / 4, FIRST_RATE / 2))
         elif self._grown < PLATEAU / 2:

@@ -3,13 +3,13 @@
 The API counts the calls of each category of endpoints separately, and so does the limiter. It combines three
 sources:
 
-- Configured limits (`requests_per_minute`, `video_minutes_per_day`, ...) are never exceeded. With a `Budget`, this
-  applies to the sum of all processes that share the ledger. Limits per minute space the calls evenly. Limits per
-  hour or day do not space the calls; when they are exhausted, calls wait for the next hour or day.
+- Configured limits (`requests_per_minute`, `video_minutes_per_day`, ...) are never exceeded. With a `Budget`,
+  this applies to the sum of all processes that share the ledger. Limits per minute space the calls evenly.
+  Limits per hour or day do not space the calls; when they are exhausted, calls wait for the next hour or day.
 - The API's headers report the remaining amount of a limit. For a limit with a near reset, calls are spaced so
   that this amount lasts until the reset: there is no delay while much remains, and the delay grows as less
-  remains. This also works with many processes, because all of them see the same amount. Limits per hour or day
-  do not space the calls.
+  remains. This also works with many processes, because all of them see the same amount. Limits per hour or
+  day do not space the calls.
 - If no limit is known, the rate adapts to 429s: see `aimd`.
 
 A 429 that asks for a long wait stops the calls of the category for that time. If the wait is longer than
@@ -37,7 +37,7 @@ from tl_data.ratelimit.reported import (
     quotas_of,
     snapshot,
 )
-from tl_data.ratelimit.shared import Budget, Limit, Line, Meter, QuotaWindow
+from tl_data.ratelimit.shared import Budget, Limit, LocalMinuteLimit, MinuteLimit, QuotaWindow
 from tl_data.runtime.shutdown import NOTABLE, announce, wait_turn
 from tl_data.settings import SERVICE_URL, Settings
 
@@ -122,14 +122,18 @@ class Limiter:
         self, category: str, headers: Mapping[str, str], status: int, retry_after: float | None = None
     ) -> None:
         """Update the limits from a response: its headers, its status and its Retry-After in seconds."""
-        self._category_limiter(category).observe({k.lower(): v for k, v in headers.items()}, status, retry_after)
+        self._category_limiter(category).observe(
+            {k.lower(): v for k, v in headers.items()}, status, retry_after
+        )
 
     def _category_limiter(self, category: str) -> _CategoryLimiter:
         if category not in self._categories:
             counted = category not in UNLIMITED
             limits, store = (self._limits, self._store) if counted else ({}, None)
             windows = quota_windows(self._quota_settings if counted else {}, category, self._budget)
-            self._categories[category] = _CategoryLimiter(category, limits, windows, self._budget, store, self._max_wait)
+            self._categories[category] = _CategoryLimiter(
+                category, limits, windows, self._budget, store, self._max_wait
+            )
         return self._categories[category]
 
 
@@ -166,8 +170,8 @@ class _CategoryLimiter:
         max_wait: float,
     ) -> None:
         self._category, self._max_wait, self._windows = category, max_wait, windows
-        self._meters: dict[str, Line | Meter] = {
-            dimension: budget.line(category, dimension, limit) if budget else Meter(limit)
+        self._meters: dict[str, MinuteLimit | LocalMinuteLimit] = {
+            dimension: budget.minute_limit(category, dimension, limit) if budget else LocalMinuteLimit(limit)
             for dimension, limit in limits.items()
         }
         self._rate = AdaptiveRate()
