@@ -34,8 +34,8 @@ _SAS = re.compile(
 )
 _SAS_VERSION = re.compile(r"\d{4}-\d\d-\d\d")
 _UNIX_TIME = re.compile(r"1\d{9}|1\d{12}")  # expiry of a signature: seconds or milliseconds since 1970
-#: Parameters that belong to a signature only beside one of `_SIGNING`; a site may have its own of that name.
-#: and the names of all that then belong to the signature.
+#: Signatures of several parameters. For each: the parameters that must all be present, with the pattern of
+#: the value (None: any value), and the names of all parameters that then belong to the signature.
 _SETS: tuple[tuple[dict[str, re.Pattern[str] | None], frozenset[str]], ...] = (
     # Google Cloud CDN
     ({"keyname": None, "signature": None}, frozenset({"expires", "keyname", "signature", "urlprefix"})),

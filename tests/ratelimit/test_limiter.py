@@ -150,9 +150,9 @@ def test_the_pace_retreats_and_returns() -> None:
             pace.record_success()
         assert time.monotonic() - began < 4
         before = pace.rate
-        pace.refused()
+        pace.record_refusal()
         after = pace.rate
-        pace.refused()
+        pace.record_refusal()
         assert pace.rate == pytest.approx(after, rel=0.05), "refusals of one moment count once"
         assert after < 0.9 * before
         until = time.monotonic() + 3

@@ -177,8 +177,8 @@ class AnalyzeMethods(BaseClient):
         `response_format` applies only to summaries: the summary is then JSON text. For a video object, or if
         the service no longer has /summarize, the fields come from /analyze, and `usage.fallback` is set.
         """
-        more = given(max_tokens=max_tokens, response_format=response_format)
-        body = given(video_id=video, type=type, prompt=prompt, temperature=temperature) | more
+        options = given(max_tokens=max_tokens, response_format=response_format)
+        body = given(video_id=video, type=type, prompt=prompt, temperature=temperature) | options
         if (
             isinstance(video, str)
             and (answer := await self._unless_deprecated("/summarize", body)) is not None
@@ -186,7 +186,7 @@ class AnalyzeMethods(BaseClient):
             return answer
         if type == "summary" and response_format is not None:
             text = prompt or PRESETS["summary"].prompt
-            written = await self.analyze(video, text, temperature=temperature, **more)
+            written = await self.analyze(video, text, temperature=temperature, **options)
             current().fallback = "/analyze in place of /summarize"
             return given(id=written.get("id"), summary=written.get("data"), usage=written.get("usage"))
         return await self._preset("/summarize", video, [type], prompt, temperature, max_tokens)

@@ -50,7 +50,7 @@ class Batches:
         self._client, self._settings = client, settings
         self._waiting: list[_Item] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._collecting_since = 0.0  # loop time
+        self._collecting_since = 0.0  # loop time at which the first item of the next batch was added
         self._tasks: set[asyncio.Task[None]] = set()
         self._batches: dict[str, _Batch] = {}
         self._batch_of: dict[str, _Batch] = {}  # by task id

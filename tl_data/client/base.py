@@ -65,7 +65,7 @@ class BaseClient:
         self.transport = Transport(settings.timeout, self.key)
         self.buckets = Buckets(settings.signed_url_hours)
         self.deprecated_endpoints: set[str] = set()  # endpoints that returned 410
-        self.updates_videos_with_put = False  # the server supports PUT, not PATCH, for a video
+        self.updates_videos_with_put = False  # whether the server supports PUT, not PATCH, for a video
         self.generation: Generation | None = None  # see `AnalyzeTaskMethods.account_generation`
         self.generation_lock = asyncio.Lock()
         self._limiter = limiter

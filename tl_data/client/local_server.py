@@ -229,8 +229,8 @@ class Models:
     """The models of an embedded engine."""
 
     search: str  # for clips, transcripts and vectors
-    analyze: str  # writes the texts of analyses
-    dimension: int  # of the vectors
+    analyze: str  # for the texts of analyses
+    dimension: int  # dimension of the vectors
 
 
 async def reindex_videos(client: Client, index_id: str | None, *, begin: bool = False) -> dict[str, Any]:

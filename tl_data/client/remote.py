@@ -40,8 +40,8 @@ _HEAD_UNSUPPORTED = (400, 401, 403, 404, 405, 409, 501)  # statuses of HEAD for 
 class Remote:
     """The properties of a file on a server, from the response headers."""
 
-    url: str  # as requested, percent-encoded
-    final_url: str  # after redirects
+    url: str  # the requested URL, percent-encoded
+    final_url: str  # the URL after redirects
     status: int
     content_type: str | None
     length: int | None  # bytes
@@ -132,8 +132,8 @@ class RemoteMethods(BaseClient):
             async with self._open("GET", target, {}) as (stream, final):
                 if stream.status >= 500 or stream.status == 429:
                     raise _overloaded(redacted(target), stream)
-                kind = stream.headers.get("content-type")
-                _check(Remote(target, final, stream.status, kind, None, None, None, True))
+                content_type = stream.headers.get("content-type")
+                _check(Remote(target, final, stream.status, content_type, None, None, None, True))
                 with path.open("wb") as file:
                     async for chunk in stream.chunks:
                         await asyncio.to_thread(file.write, chunk)

@@ -93,7 +93,7 @@ def error_from(
         refused.http_status, refused.request_id = status, request_id_of(headers)
         return refused
     default = ServerFailed if status >= 500 else BadRequest
-    kind = CLASSES.get(code or "") or CLASSES.get(status) or default
+    error_class = CLASSES.get(code or "") or CLASSES.get(status) or default
     if message is None:
         message = _describe_body(status, body, request)
     advice = ADVICE.get(code or "") or ADVICE.get(status)
@@ -101,7 +101,7 @@ def error_from(
         advice = ADVICE["endpoint_not_exists"]
     sentences = [f"{message.rstrip('. ')}.", advice if advice and advice not in message else ""]
     wait = wait_hint(headers, message, now)
-    return kind(
+    return error_class(
         redacted(" ".join(filter(None, sentences))), code, status, request_id_of(headers), wait, docs_url
     )
 

@@ -74,7 +74,7 @@ class AdaptiveRate:
         if len(self._responses) > 4096 or self._responses[0] < now - 10:
             self._responses = [t for t in self._responses if t > now - 2]
 
-    def refused(self) -> None:
+    def record_refusal(self) -> None:
         """Record a 429 and reduce the rate, but only once within `SAME_EVENT` seconds."""
         now = steady()
         if now - self._last_cut < SAME_EVENT:

@@ -253,7 +253,7 @@ class _CategoryLimiter:
         else:
             # With a configured limit, a single 429 is ignored. Many mean that the limit is set too high.
             self._adaptive = self._adaptive or "requests" not in self._meters or self._refusals > 0.15
-            self._rate.refused()
+            self._rate.record_refusal()
 
     async def _wait_until_unblocked(self) -> None:
         """Wait while a 429 or an exhausted limit stops the calls of the category."""
