@@ -18,15 +18,11 @@ Json = dict[str, Any]
 
 SEND_AFTER = 0.5  # seconds without a new item before a batch is sent; `poll_interval` if other batches run
 LONGEST_COLLECTION = 30.0  # maximum seconds from the first item until the batch is sent
-FIRST_POLL = (
-    0.25  # seconds before the first poll; doubles up to `poll_interval`, then grows with the batch's age
-)
+FIRST_POLL = 0.25  # seconds; later pauses double up to `poll_interval`, then grow with the age of the batch
 LONGEST_PAUSE = 60.0  # maximum seconds between two polls of a batch
 PARTIAL = 60.0  # seconds between reads of the partial results of a running batch
 ENDED = ("completed", "canceled", "expired")
-MAX_HOURS = (
-    BATCH_HOURS * 0.95
-)  # hours of video in a batch; below the API's limit, as durations may be inexact
+MAX_HOURS = BATCH_HOURS * 0.95  # hours of video in a batch; less than allowed: durations may be inexact
 
 
 @dataclass
@@ -250,9 +246,8 @@ class Batches:
         """Add a task to a batch, so that `wait` can be called for it."""
         if task_id not in batch.items:
             future: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
-            future.add_done_callback(
-                lambda f: f.cancelled() or f.exception()
-            )  # avoids a warning if nobody awaits it
+            # This avoids a warning if nobody awaits the future.
+            future.add_done_callback(lambda f: f.cancelled() or f.exception())
             batch.items[task_id] = future
             self._batch_of[task_id] = batch
 

@@ -28,9 +28,7 @@ from tl_data.ratelimit.headers import wait_hint
 from tl_data.urls import encoded, is_bucket, redacted
 
 REDIRECTS = 10  # maximum number of redirects of a request
-PROBE_RETRIES = (
-    2  # maximum number of retries of a probe; few, because a failure affects only one row of a job
-)
+PROBE_RETRIES = 2  # maximum number of retries of a probe; few, because a failure affects only one row
 _CONTENT_RANGE = re.compile(r"bytes \d+-\d+/(\d+)")
 _MD5_ETAG = re.compile(r'"([0-9a-fA-F]{32})"')
 _HEAD_UNSUPPORTED = (400, 401, 403, 404, 405, 409, 501)  # statuses of HEAD for which GET may succeed

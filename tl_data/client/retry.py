@@ -81,9 +81,8 @@ async def persist(attempt: Callable[[], Awaitable[T]], repeat: Repeat, settings:
                 raise
             wait = asyncio.sleep
         shutdown.mark_in_flight(False)
-        await wait(
-            pause
-        )  # outside of the except blocks, whose traceback would keep the request body in memory
+        # This is outside of the except blocks, because their traceback keeps the request body in memory.
+        await wait(pause)
 
 
 def _allowed_losses(repeat: Repeat) -> float:

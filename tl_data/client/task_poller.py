@@ -45,10 +45,7 @@ CLOCKS = timedelta(minutes=5)  # maximum difference between the API's clock and 
 LISTED = 100  # maximum number of other tasks that a poll reads in the list of analysis tasks
 OUTAGE = 300.0  # seconds of failed polls after which the callers get the error
 ENDS = ("ready", "failed", "canceled")  # statuses of tasks that have ended
-INDEXING_ENDS = (
-    "ready",
-    "failed",
-)  # the same for indexing tasks and indexed assets, which cannot be canceled
+INDEXING_ENDS = ("ready", "failed")  # the same for indexing, which cannot be canceled
 
 
 class TaskWatcher:
@@ -313,9 +310,7 @@ class _Group:
         waiter = self._waiters.pop(task_id, None)
         if waiter and not waiter.end.done():
             if isinstance(task, Exception):
-                waiter.end.set_exception(
-                    copy(task)
-                )  # each raise extends the traceback, so waiters get copies
+                waiter.end.set_exception(copy(task))  # each waiter gets a copy: raise extends the traceback
             else:
                 waiter.end.set_result(task)
 

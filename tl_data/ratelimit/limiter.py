@@ -170,7 +170,7 @@ class _CategoryLimiter:
         max_wait: float,
     ) -> None:
         self._category, self._max_wait, self._windows = category, max_wait, windows
-        self._meters: dict[str, MinuteLimit | LocalMinuteLimit] = {
+        self._minute_limits: dict[str, MinuteLimit | LocalMinuteLimit] = {
             dimension: budget.minute_limit(category, dimension, limit) if budget else LocalMinuteLimit(limit)
             for dimension, limit in limits.items()
         }
@@ -204,11 +204,11 @@ class _CategoryLimiter:
                 await self._load()
             await self._wait_until_unblocked()
             for dimension in list(self._quotas):
-                if costs[dimension] > 0 and dimension not in self._meters:
+                if costs[dimension] > 0 and dimension not in self._minute_limits:
                     await self._spread(dimension, costs[dimension])
-        for dimension, meter in self._meters.items():
+        for dimension, minute_limit in self._minute_limits.items():
             if costs[dimension] > 0:
-                await meter.take(costs[dimension])
+                await minute_limit.take(costs[dimension])
         if self._adaptive:
             await self._rate.turn()
         await self.store_snapshots()
@@ -252,7 +252,7 @@ class _CategoryLimiter:
             self._blocked_until = max(self._blocked_until, steady() + retry_after + spread)
         else:
             # With a configured limit, a single 429 is ignored. Many mean that the limit is set too high.
-            self._adaptive = self._adaptive or "requests" not in self._meters or self._refusals > 0.15
+            self._adaptive = self._adaptive or "requests" not in self._minute_limits or self._refusals > 0.15
             self._rate.record_refusal()
 
     async def _wait_until_unblocked(self) -> None:

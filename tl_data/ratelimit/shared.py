@@ -140,7 +140,7 @@ class QuotaWindow:
 
 log = logging.getLogger("tl_data.limits")
 
-AHEAD = 0.25  # seconds from the lease of an interval to its start; hides the latency of the storage
+AHEAD = 0.25  # an interval is leased this many seconds before its start, to hide the latency of the storage
 BUCKET = 250  # number of intervals per folder; old folders are deleted as a whole
 
 
