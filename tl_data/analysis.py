@@ -7,15 +7,15 @@
 
 A request is about one video and has one or more parts. Each part is a separate call in the ledger. Parts
 without a record are requested together: one analysis with one JSON schema, billed once. The record of each
-part has the id of that task. So a part of a job is free in SQL and vice versa, and after a crash the task is
-found by any of its parts.
+part has the id of the analysis' task. So a part that a job has paid is free in SQL and vice versa, and after a
+crash the task is found by any of its parts.
 
-The endpoints by generation of the account (`AnalyzeTaskMethods.account_generation`):
+The endpoint depends on the generation of the account (`AnalyzeTaskMethods.account_generation`):
 
     today   POST /analyze/tasks with a video object; `analyze_many` puts ready assets into batches of up to
             1,000. The ledger's key is the task's `custom_id`, by which a lost task is found.
     2025    POST /analyze, /gist, /summarize with the id of an indexed video, one call per part. These calls
-            have no key: a process that is killed while it waits pays again.
+            have no key, so that a call is paid again if the process is killed while it waits.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-#: Most tokens of each part of a combined answer; the API's default for a whole answer.
+#: Largest number of tokens for each part of a combined answer. It is the API's default for a whole answer.
 PART_TOKENS = 4096
 
 
@@ -68,18 +68,19 @@ class VideoRef:
     video_id: str | None = None
     index_id: str | None = None
     asset_id: str | None = None
-    url: str | None = None  # as sent, including a signature
+    url: str | None = None  # as sent to the API, including a signature
     content_key: str | None = None
     canonical: str | None = None
     duration_sec: float | None = None
-    former_ids: tuple[str, ...] = ()  # of the same content in other indexes: what they paid for is known
+    #: Ids of the same content in other indexes. Answers that were paid under these ids are reused.
+    former_ids: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, record: Mapping[str, Any], **more: Any) -> VideoRef:
-        """The reference of a record of type `types.VIDEO`."""
+        """A reference to the video of a record of type `types.VIDEO`."""
         names = ("video_id", "index_id", "asset_id", "duration_sec")
-        known: Json = {name: record.get(name) for name in names}
-        return cls(**known, **more)
+        fields_: Json = {name: record.get(name) for name in names}
+        return cls(**fields_, **more)
 
     @property
     def object(self) -> Json | None:
@@ -90,8 +91,10 @@ class VideoRef:
 
     @property
     def contents(self) -> list[str]:
-        """The identifiers in ledger keys: the video's id, then its content; without both, the asset's id. Ids
-        of the same content in other indexes come last.
+        """The identifiers of the video in ledger keys, the preferred one first.
+
+        They are the video's id, its content key, and the ids of the same content in other indexes; if there
+        are none, the asset's id.
         """
         keys = [f"video:{self.video_id}" if self.video_id else None, self.content_key]
         keys += [f"video:{video_id}" for video_id in self.former_ids if video_id != self.video_id]
@@ -99,7 +102,7 @@ class VideoRef:
 
     @property
     def name(self) -> str:
-        """The name for messages."""
+        """The name of the video in messages."""
         if self.canonical:
             return self.canonical
         return f"video {self.video_id}" if self.video_id else f"asset {self.asset_id}"
@@ -107,13 +110,14 @@ class VideoRef:
 
 @dataclass(frozen=True)
 class Window:
-    """A part of a video, in seconds from its start. None is its beginning or end."""
+    """A time range of a video, in seconds from its start."""
 
-    start_sec: float | None = None
-    end_sec: float | None = None
+    start_sec: float | None = None  # None: the beginning of the video
+    end_sec: float | None = None  # None: the end of the video
 
     @property
     def given(self) -> bool:
+        """Whether the window is limited. False for the whole video."""
         return self.start_sec is not None or self.end_sec is not None
 
     @property
@@ -122,7 +126,7 @@ class Window:
         return {n: v for n, v in vars(self).items() if v is not None}
 
     def seconds(self, duration: float | None) -> float | None:
-        """The length, which is billed; None if it depends on the unknown length of the video."""
+        """The billed length in seconds; None if it depends on the unknown length of the video."""
         end = self.end_sec if duration is None else min(self.end_sec or duration, duration)
         return None if end is None else max(0.0, end - (self.start_sec or 0.0))
 
@@ -130,17 +134,17 @@ class Window:
         """Validate the window against the model's limits.
 
         Raises:
-            SchemaMismatch: it is reversed, too short, too long or outside of the video, or the model supports
-                no windows.
+            SchemaMismatch: the window is reversed, too short, too long or outside of the video, or the model
+                supports no windows.
         """
         if not self.given:
             return
         start, end = self.start_sec or 0.0, self.end_sec
-        shown = f"start_sec = {start:g}, end_sec = {'the end' if end is None else f'{end:g}'}"
+        window = f"start_sec = {start:g}, end_sec = {'the end' if end is None else f'{end:g}'}"
         if start < 0 or (end is not None and end <= start):
-            raise SchemaMismatch(f"{shown} is invalid: start_sec must be at least 0 and below end_sec")
+            raise SchemaMismatch(f"{window} is invalid: start_sec must be at least 0 and below end_sec")
         if duration is not None and (start >= duration or (end is not None and end > duration + 0.5)):
-            raise SchemaMismatch(f"{shown} is outside of the video, which is {duration:g} s long")
+            raise SchemaMismatch(f"{window} is outside of the video, which is {duration:g} s long")
         if model is None:
             return
         if not model.windows:
@@ -151,11 +155,11 @@ class Window:
         length = self.seconds(duration)
         if length is not None and length < model.shortest_sec:
             raise SchemaMismatch(
-                f"{shown} is {length:g} s long; {model.name} needs at least {model.shortest_sec:g} s"
+                f"{window} is {length:g} s long; {model.name} needs at least {model.shortest_sec:g} s"
             )
         if length is not None and length > model.window_sec:
             raise SchemaMismatch(
-                f"{shown} is {length:g} s long; {model.name} accepts at most {model.window_sec:g} s: "
+                f"{window} is {length:g} s long; {model.name} accepts at most {model.window_sec:g} s: "
                 "request several shorter windows"
             )
 
@@ -167,12 +171,12 @@ WHOLE = Window()
 class Part:
     """One part of a request, with its own record in the ledger.
 
-    With `properties` (name -> JSON schema) it can be combined with other parts. Without them it is a separate
-    analysis with its prompt and `response_format`.
+    A part with `properties` (name -> JSON schema) can be combined with other parts in one analysis. A part
+    without them is a separate analysis, with its prompt and `response_format`.
     """
 
     operation: str
-    params: Json  # of the ledger's key, JSON values
+    params: Json  # parameters of the ledger's key, as JSON values
     prompt: str | None
     properties: Mapping[str, Json] = field(default_factory=dict)
     response_format: Json | None = None
@@ -212,7 +216,7 @@ def _preset_part(
     return Part(operation, params, text, {p.name: p.schema for p in presets})
 
 
-#: Outputs of `parts_of` in the order of their requests.
+#: The outputs that `parts_of` accepts, in the order in which they are requested.
 OUTPUTS = ("summary", "title", "topics", "hashtags", "chapters", "highlights")
 
 
@@ -222,19 +226,19 @@ def parts_of(
     """The parts for some outputs, in a fixed order. Title, topics and hashtags are one part.
 
     Args:
-        outputs: names of OUTPUTS.
+        outputs: some of OUTPUTS.
         prompts: one per summary; None is a plain summary.
 
     Raises:
-        SchemaMismatch: an unknown output.
+        SchemaMismatch: an output is unknown.
     """
-    wanted = set(outputs)
-    if unknown := wanted - set(OUTPUTS):
+    names = set(outputs)
+    if unknown := names - set(OUTPUTS):
         raise SchemaMismatch(f"unknown output {', '.join(sorted(unknown))}; use {', '.join(OUTPUTS)}")
-    parts = [summary_part(prompt or None, temperature) for prompt in prompts if "summary" in wanted]
-    parts += [gist_part()] if wanted & {"title", "topics", "hashtags"} else []
-    parts += [chapters_part(None, temperature)] if "chapters" in wanted else []
-    parts += [highlights_part(None, temperature)] if "highlights" in wanted else []
+    parts = [summary_part(prompt or None, temperature) for prompt in prompts if "summary" in names]
+    parts += [gist_part()] if names & {"title", "topics", "hashtags"} else []
+    parts += [chapters_part(None, temperature)] if "chapters" in names else []
+    parts += [highlights_part(None, temperature)] if "highlights" in names else []
     return tuple(parts)
 
 
@@ -242,7 +246,8 @@ def parts_of(
 class TextRequest:
     """A request about one video.
 
-    `definitions` makes it an analysis by segments. `pictures` are URLs or paths that the prompt refers to.
+    With `definitions`, the answer has the segments of the video by these definitions. `pictures` are URLs or
+    paths of images that the prompt refers to.
     """
 
     video: VideoRef
@@ -263,15 +268,15 @@ class TextRequest:
 
 @dataclass
 class TextResult:
-    """The result of a request: an answer or an error for each of its parts, by number."""
+    """The result of a request: an answer or an error for each part, by the part's index in `parts`."""
 
     request: TextRequest
     answers: dict[int, Json] = field(default_factory=dict)
     errors: dict[int, TLDataError] = field(default_factory=dict)
-    models: dict[int, str] = field(default_factory=dict)  # the models of the answers
+    models: dict[int, str] = field(default_factory=dict)  # the models that wrote the answers
 
     def raised(self) -> TextResult:
-        """The result itself. Raises the first error if a part failed."""
+        """Return the result itself, or raise the first error if a part failed."""
         if self.errors:
             raise self.errors[min(self.errors)]
         return self
@@ -283,10 +288,10 @@ class Analyses:
     def __init__(self, client: Client, ledger: Ledger, watcher: TaskWatcher, model: str | None) -> None:
         """
         Args:
-            model: the configured model, or that of the embedded engine; None is the default of the account.
+            model: the configured model, or the model of the embedded engine; None: the account's default.
         """
         self._client, self._ledger, self._watcher = client, ledger, watcher
-        self._named = model
+        self._configured_model = model
         self._batches = Batches(client, client.settings)
 
     async def aclose(self) -> None:
@@ -295,15 +300,15 @@ class Analyses:
 
     @property
     def model(self) -> str:
-        """The model of texts. It may change when the generation of the account is known."""
-        if self._named:
-            return self._named
+        """The model that writes texts. A default may change once the account's generation is known."""
+        if self._configured_model:
+            return self._configured_model
         return TEXT_MODEL_2025 if self._client.generation == "2025" else TEXT_MODEL
 
     @property
     def _models(self) -> list[str]:
-        """The models whose records are valid answers: the current one, then the other generation's."""
-        others = [] if self._named else [TEXT_MODEL, TEXT_MODEL_2025]
+        """The models whose answers in the ledger are reused: the current one first."""
+        others = [] if self._configured_model else [TEXT_MODEL, TEXT_MODEL_2025]
         return list(dict.fromkeys([self.model, *others]))
 
     def call(self, part: Part, video: VideoRef, window: Window = WHOLE, minutes: float = 0.0) -> Call:
@@ -311,7 +316,7 @@ class Analyses:
         return self._calls(part, video, window, minutes)[0]
 
     def _calls(self, part: Part, video: VideoRef, window: Window, minutes: float = 0.0) -> list[Call]:
-        """The call, and the calls under which earlier records may have its answer."""
+        """The ledger's call for a part, and the other calls under which the ledger may have its answer."""
         params = {n: v for n, v in {**part.params, **window.params}.items() if v is not None}
         return [
             Call(part.operation, content, params, model, content=video.name, video_minutes=minutes)
@@ -328,27 +333,27 @@ class Analyses:
         for call in others:
             entry = await self._ledger.get(call)
             if entry is not None and entry.state == "done":
-                # Also under the first call: a later request may know only the video's id.
+                # Record it under the first call too, because a later request may know only the video's id.
                 result = {**entry.result, "model_name": _author(entry, self.model)}
                 await self._ledger.finish(first, result, video_minutes=0.0)
                 return entry
         return None
 
     async def state(self, part: Part, video: VideoRef, window: Window = WHOLE) -> Entry | None:
-        """The record of a part under any of its calls; writes nothing."""
-        entries = [await self._ledger.get(call) for call in self._calls(part, video, window)]
-        found = [entry for entry in entries if entry is not None]
-        return next((e for e in found if e.state == "done"), found[0] if found else None)
+        """The record of a part under any of its calls, a finished one first; writes nothing."""
+        records = [await self._ledger.get(call) for call in self._calls(part, video, window)]
+        entries = [entry for entry in records if entry is not None]
+        return next((e for e in entries if e.state == "done"), entries[0] if entries else None)
 
     async def run(self, request: TextRequest, *, batched: bool = False) -> TextResult:
         """Run all parts of a request, from the ledger or by calls. Errors are in the result.
 
         Args:
-            batched: allow a batch with other requests, if the video is an asset.
+            batched: whether a video that is an asset may be analysed in a batch with other requests.
         """
         generation = await self._client.account_generation()
         result = TextResult(request)
-        missing = []
+        missing = []  # indexes of the parts without an answer
         for number, part in enumerate(request.parts):
             entry = await self.known(part, request.video, request.window)
             if entry is None:
@@ -359,21 +364,21 @@ class Analyses:
         if not missing:
             return result
         try:
-            checked = self._checked(request)
+            checked = self._check(request)
         except TLDataError as refused:
             result.errors |= dict.fromkeys(missing, refused)
             return result
         if generation == "2025":
-            await self._at_once(checked, missing, result)
+            await self._run_synchronously(checked, missing, result)
         else:
-            await self._by_task(checked, missing, result, batched)
+            await self._run_by_task(checked, missing, result, batched)
         return result
 
     async def run_many(self, requests: Sequence[TextRequest]) -> list[TextResult]:
-        """Run many requests, in batches if account and videos allow it. Results are in their order."""
+        """Run many requests, in batches if account and videos allow it. Results are in the same order."""
         return list(await asyncio.gather(*(self.run(request, batched=True) for request in requests)))
 
-    def _checked(self, request: TextRequest) -> TextRequest:
+    def _check(self, request: TextRequest) -> TextRequest:
         """Validate a request against the model's limits.
 
         Raises:
@@ -387,10 +392,10 @@ class Analyses:
         tokens = request.max_tokens
         if tokens == "unlimited" and not (model.time_arrays and request.definitions):
             raise SchemaMismatch("max_tokens unlimited is only supported for segments by pegasus1.6")
-        least = 2048 if request.definitions else model.least_tokens
-        if isinstance(tokens, int) and not least <= tokens <= model.most_tokens:
+        minimum = 2048 if request.definitions else model.least_tokens
+        if isinstance(tokens, int) and not minimum <= tokens <= model.most_tokens:
             raise SchemaMismatch(
-                f"max_tokens is {tokens}; {model.name} allows {least} to {model.most_tokens}"
+                f"max_tokens is {tokens}; {model.name} allows {minimum} to {model.most_tokens}"
             )
         if request.definitions and not model.segments:
             raise SchemaMismatch(f"{model.name} does not support segments; use Pegasus 1.5")
@@ -410,37 +415,41 @@ class Analyses:
 
     # ---- today: by task -------------------------------------------------------------------------
 
-    async def _by_task(
+    async def _run_by_task(
         self, request: TextRequest, missing: list[int], result: TextResult, batched: bool
     ) -> None:
-        """Request the missing parts by one task and record each of them.
+        """Request the missing parts by one task, and record each of them.
 
         The parts are submitted one after the other, always in the same order, so that two processes cannot
-        wait for each other. The first part sends one task for all parts without a record. The others record
-        the same task. Parts that another process has submitted are taken from its task.
+        wait for each other. The first part sends one task for all parts without a record, and the other parts
+        record the same task. If another process has submitted a part, its answer comes from that process'
+        task.
+
+        Args:
+            missing: indexes of the parts without an answer.
+            result: receives answers and errors.
         """
         minutes = (request.window.seconds(request.video.duration_sec) or 0.0) / 60 * request.billed_times
-        covering: dict[int, str] = {}  # number of a part -> the task that includes it
+        covering: dict[int, str] = {}  # index of a part -> the task that includes it
         tasks: dict[str, list[tuple[int, Call, Entry]]] = {}
         answers: dict[str, Json] = {}
         for position, number in enumerate(missing):
             part = request.parts[number]
-            rides = number in covering
-            call = self.call(part, request.video, request.window, 0.0 if rides else minutes)
-            if rides:
+            shares_task = number in covering  # then the part costs nothing by itself
+            call = self.call(part, request.video, request.window, 0.0 if shares_task else minutes)
+            if shares_task:
                 call = replace(call, units=0)
-            ours = False
-
+            sent_here = False
             rest = missing[position:]
 
             async def send(number: int = number, rest: list[int] = rest, call: Call = call) -> str:
-                nonlocal ours
-                ours = True
+                nonlocal sent_here
+                sent_here = True
                 if number in covering:
                     return covering[number]
-                together = self._together(request, rest)
+                combined = self._combinable(request, rest)
                 failures = await self._ledger.failures(call)
-                body = self._body(request, together, f"{call.key}-{failures}", call.key)
+                body = self._body(request, combined, f"{call.key}-{failures}", call.key)
                 try:
                     with about(minutes):
                         if batched and self._fits_batch(body):
@@ -449,9 +458,9 @@ class Analyses:
                             task_id = str((await self._client.create_analyze_task(**body))["task_id"])
                 except BadRequest as refused:
                     if refused.http_status == 422 and not request.parts[number].alone:
-                        refused.retryable = True  # the schema is this release's: another may do better
+                        refused.retryable = True  # another release may send another schema
                     raise
-                covering.update(dict.fromkeys(together, task_id))
+                covering.update(dict.fromkeys(combined, task_id))
                 return task_id
 
             async def find(call: Call = call) -> str | None:
@@ -474,27 +483,30 @@ class Analyses:
                 continue
             task_id = str(entry.task_id)
             tasks.setdefault(task_id, []).append((number, call, entry))
-            if not ours and not part.alone and task_id not in answers:
-                with_others = await self._answer(task_id, entry, result, [number], call)
-                if with_others is not None:
-                    answers[task_id] = with_others
-                    covering.update(self._covered(request, missing[position + 1 :], with_others, task_id))
+            if not sent_here and not part.alone and task_id not in answers:
+                answer = await self._answer(task_id, entry, result, [number], call)
+                if answer is not None:
+                    answers[task_id] = answer
+                    covering.update(self._parts_in(request, missing[position + 1 :], answer, task_id))
         for task_id, submitted in tasks.items():
             numbers = [number for number, _, _ in submitted]
             answer = answers.get(task_id) or await self._answer(
                 task_id, submitted[0][2], result, numbers, *(call for _, call, _ in submitted)
             )
             if answer is not None:
-                await self._keep(request, submitted, answer, result)
+                await self._record(request, submitted, answer, result)
 
-    def _together(self, request: TextRequest, numbers: list[int]) -> list[int]:
-        """The parts of one task: the first alone, or all that can share a schema."""
+    def _combinable(self, request: TextRequest, numbers: list[int]) -> list[int]:
+        """The parts to request by one task: the first part alone, or all parts that can share a schema."""
         if request.parts[numbers[0]].alone:
             return numbers[:1]
         return [n for n in numbers if not request.parts[n].alone]
 
     def _property(self, request: TextRequest, number: int, name: str) -> str:
-        """The name of a property in a combined answer. For a part with a prompt it ends with its key."""
+        """The name of a part's property in a combined answer.
+
+        For a part with a prompt, the name ends with the first digits of the part's ledger key.
+        """
         part = request.parts[number]
         if not part.params.get("prompt"):
             return name
@@ -546,7 +558,7 @@ class Analyses:
         return {name: value for name, value in body.items() if value is not None}
 
     def _fits_batch(self, body: Json) -> bool:
-        """Whether a batch accepts it: an asset, the model of batches, and no options of tasks alone."""
+        """Whether a request may be in a batch, by its video, model and options."""
         model = text_model(self.model)
         video = body["video"]
         return (
@@ -558,15 +570,15 @@ class Analyses:
         )
 
     async def _lost_task(self, call: Call, video: VideoRef) -> str | None:
-        """The task of an earlier request for this call whose answer was lost, found by its key."""
+        """The task of an earlier request for this call whose answer was lost. It is found by its key."""
         since = await self._ledger.unsettled_since(call)
-        begun = None if since is None else datetime.fromtimestamp(since, UTC) - CLOCKS
+        sent_after = None if since is None else datetime.fromtimestamp(since, UTC) - CLOCKS
         try:
             async for task in self._client.list_analyze_tasks(asset_id=video.asset_id):
                 if task.get("custom_id") == call.key and task.get("status") not in ("failed", "canceled"):
                     return str(task["task_id"])
                 created = moment(task.get("created_at"))
-                if begun is not None and created is not None and created < begun:
+                if sent_after is not None and created is not None and created < sent_after:
                     return None
         except NotFound:
             return None
@@ -577,7 +589,8 @@ class Analyses:
     ) -> Json | None:
         """Wait for a task and return its answer, with `model_name`.
 
-        Errors go to the parts and their records.
+        If the task fails, its error is added to `result` for the parts `numbers`, and to the records of
+        `calls`.
         """
         try:
             task = await self._batches.wait(task_id) or await self._watcher.wait_analyze(task_id)
@@ -589,22 +602,22 @@ class Analyses:
         except TLDataError as error:
             result.errors |= dict.fromkeys(numbers, error)
             return None
-        given = task.get("result") or {}
+        answer = task.get("result") or {}
         params = task.get("request_params") or {}
         return {
-            "id": given.get("generation_id"),
-            "data": given.get("data"),
-            "finish_reason": given.get("finish_reason"),
-            "usage": given.get("usage"),
+            "id": answer.get("generation_id"),
+            "data": answer.get("data"),
+            "finish_reason": answer.get("finish_reason"),
+            "usage": answer.get("usage"),
             "warning": (task.get("error") or {}).get("message"),
             "model_name": params.get("model_name") or task.get("model_name") or entry.model or self.model,
             "duration": ((task.get("video_source") or {}).get("system_metadata") or {}).get("duration"),
         }
 
-    def _covered(
+    def _parts_in(
         self, request: TextRequest, numbers: list[int], answer: Json, task_id: str
     ) -> dict[int, str]:
-        """The parts that are also in the task of another process."""
+        """Those of the parts `numbers` that are also in the answer of another process' task."""
         values = complete_properties(str(answer.get("data") or ""))
         return {
             n: task_id
@@ -613,35 +626,37 @@ class Analyses:
             and all(self._property(request, n, name) in values for name in request.parts[n].properties)
         }
 
-    async def _keep(
+    async def _record(
         self,
         request: TextRequest,
         submitted: list[tuple[int, Call, Entry]],
         answer: Json,
         result: TextResult,
     ) -> None:
-        """Record the answer of a task part by part. The first part carries the cost."""
+        """Record the answer of a task part by part. The cost is recorded with the first part."""
         usage = answer.get("usage") or {}
         tokens = int(usage.get("input_tokens") or 0), int(usage.get("output_tokens") or 0)
         duration = answer["duration"] if answer["duration"] is not None else request.video.duration_sec
         seconds = request.window.seconds(None if duration is None else float(duration))
-        paid = (seconds or 0.0) / 60 * request.billed_times
-        for at, (number, call, entry) in enumerate(submitted):
-            rides = call.units == 0
-            mine = (paid if seconds is not None else call.video_minutes) if not rides else 0.0
-            spent = tokens if at == 0 else (0, 0)
+        billed_minutes = (seconds or 0.0) / 60 * request.billed_times
+        for position, (number, call, entry) in enumerate(submitted):
+            if call.units == 0:  # another part has the cost
+                minutes = 0.0
+            else:
+                minutes = billed_minutes if seconds is not None else call.video_minutes
+            part_tokens = tokens if position == 0 else (0, 0)
             try:
                 value = self._value(request, number, [n for n, _, _ in submitted], answer)
             except TLDataError as error:
                 result.errors[number] = error
-                await self._ledger.fail(call, error, tokens=spent)
+                await self._ledger.fail(call, error, tokens=part_tokens)
                 continue
             value = {k: v for k, v in value.items() if v is not None} | {"model_name": answer["model_name"]}
-            await self._ledger.finish(call, value, video_minutes=mine, tokens=spent)
+            await self._ledger.finish(call, value, video_minutes=minutes, tokens=part_tokens)
             result.answers[number], result.models[number] = value, str(answer["model_name"])
             if not entry.reused:
                 receipt = current()
-                receipt.video_minutes += mine - call.video_minutes
+                receipt.video_minutes += minutes - call.video_minutes
         if any(not entry.reused for _, _, entry in submitted):
             self._client.note_usage(usage)
 
@@ -649,30 +664,31 @@ class Analyses:
         """The answer of one part.
 
         Raises:
-            BadRequest: `answer_truncated`: it exceeded max_tokens.
-            TaskFailed: `answer_unreadable`: it does not conform to its schema.
+            BadRequest: with code `answer_truncated`: the answer exceeded max_tokens.
+            TaskFailed: with code `answer_unreadable`: the answer does not conform to its schema.
         """
         part = request.parts[number]
-        own = {name: answer[name] for name in ("id", "finish_reason", "usage", "warning")}
+        common = {name: answer[name] for name in ("id", "finish_reason", "usage", "warning")}
         text = str(answer.get("data") or "")
         if part.alone:
-            # Segments are JSON as well.
+            # An answer with segments is JSON too.
             form = part.response_format or ({"type": "segment_definitions"} if request.definitions else None)
-            return {**own, **_unfailing(lambda: cleaned({**own, "data": text}, form), answer)}
+            return {**common, **_parse(lambda: cleaned({**common, "data": text}, form), answer)}
         if not text.lstrip().startswith(("{", "```")) and part.operation == "summary":
-            return {**own, "summary": text.strip("\r\n")}
+            return {**common, "summary": text.strip("\r\n")}
         if part.operation == "summary" and len(numbers) == 1 and not _is_object(text):
-            return {**own, "summary": text.strip("\r\n")}
+            return {**common, "summary": text.strip("\r\n")}
         values = complete_properties(text)
-        wanted = {name: self._property(request, number, name) for name in part.properties}
-        if any(there not in values for there in wanted.values()):
-            _unfailing(lambda: cleaned({**own, "data": text}, {"type": "json_schema"}), answer)
-            lacking = next(name for name, there in wanted.items() if there not in values)
+        keys = {name: self._property(request, number, name) for name in part.properties}
+        if any(key not in values for key in keys.values()):
+            _parse(lambda: cleaned({**common, "data": text}, {"type": "json_schema"}), answer)
+            lacking = next(name for name, key in keys.items() if key not in values)
             raise TaskFailed(f"the structured answer lacks {lacking}", None, "answer_unreadable")
-        fields = {name: values[there] for name, there in wanted.items()}
-        return {**own, **_unfailing(lambda: as_presets(fields, list(fields)), answer)}
+        fields = {name: values[key] for name, key in keys.items()}
+        return {**common, **_parse(lambda: as_presets(fields, list(fields)), answer)}
 
     def _note_reused(self, entry: Entry) -> None:
+        """Add a reused answer to the receipt of the current call."""
         receipt = current()
         receipt.content_key, receipt.task_id = entry.content_key, entry.task_id
         receipt.reused += 1
@@ -680,7 +696,7 @@ class Analyses:
 
     # ---- 2025: synchronous ----------------------------------------------------------------------
 
-    async def _at_once(self, request: TextRequest, missing: list[int], result: TextResult) -> None:
+    async def _run_synchronously(self, request: TextRequest, missing: list[int], result: TextResult) -> None:
         """Request each missing part with the id of the indexed video."""
         video_id = request.video.video_id
         minutes = (request.video.duration_sec or 0.0) / 60
@@ -721,7 +737,7 @@ class Analyses:
 
 
 def with_pictures(prompt: str, pictures: Sequence[str]) -> Json:
-    """`prompt_v2`: a prompt with pictures, referred to as <@image1>, <@image2> and so on.
+    """The API's `prompt_v2`: a prompt with pictures, which it refers to as <@image1>, <@image2> and so on.
 
     Raises:
         SchemaMismatch: a picture is neither a URL nor a local file.
@@ -743,7 +759,7 @@ def with_pictures(prompt: str, pictures: Sequence[str]) -> Json:
 
 
 def _author(entry: Entry, model: str) -> str:
-    """The model of an answer."""
+    """The model that wrote an answer; `model` if the record does not say."""
     result = entry.result if isinstance(entry.result, dict) else {}
     return str(result.get("model_name") or entry.model or model)
 
@@ -755,20 +771,20 @@ def _is_object(text: str) -> bool:
         return False
 
 
-def _unfailing(read: Any, answer: Json) -> Json:
-    """Parse an answer. An unusable one counts as a failure of the task.
+def _parse(read: Any, answer: Json) -> Json:
+    """Call `read`, which parses an answer. An unusable answer counts as a failure of the task.
 
-    A truncated answer is not requested again with the same limit of tokens. One that is no JSON is retried by
-    a later run.
+    A truncated answer is not requested again with the same limit of tokens. An answer that is not JSON is
+    requested again by a later run.
 
     Raises:
-        BadRequest: `answer_truncated`.
-        TaskFailed: `answer_unreadable`.
+        BadRequest: with code `answer_truncated`.
+        TaskFailed: with code `answer_unreadable`.
     """
     try:
-        found = read()
-        assert isinstance(found, dict)
-        return found
+        parsed = read()
+        assert isinstance(parsed, dict)
+        return parsed
     except BadRequest:
         raise
     except APIError as error:

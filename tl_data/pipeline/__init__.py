@@ -6,9 +6,10 @@
     collect(job)    wait for them, create the outputs, write the tables
     alert(job)      run the saved questions on new videos
     status(job)     a summary of the tables
+    remove(job)     remove videos from the tables, the ledger and optionally the platform
 
-Each can be restarted at any time, and two can run concurrently: finished work is in the tables, paid calls
-are in the ledger, and only the rest is done.
+Each can be interrupted and repeated at any time, and two can run concurrently. Finished work is in the tables
+and paid calls are in the ledger, so that only the remaining work is done.
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ from tl_data.pipeline.model_check import lengths
 from tl_data.pipeline.planner import make_plan
 from tl_data.pipeline.progress import Progress, silent
 from tl_data.pipeline.removal import RemovalReport, remove_videos
-from tl_data.pipeline.report import Plan, Report, Status, traced
+from tl_data.pipeline.report import Plan, Report, Status, trace_run
 from tl_data.pipeline.runner import Run
 from tl_data.session import Session
 
 T = TypeVar("T")
 
-SAME_SIGNAL = 1.0  # seconds within which a second signal counts as the first one
+#: A signal that is repeated within so many seconds counts as the same request.
+SAME_SIGNAL = 1.0
 
 
 def plan(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Plan:
@@ -59,20 +61,20 @@ def run(job: Job, *, connection: Connection | None = None, progress: Progress = 
 
     Ctrl-C and SIGTERM end it cleanly: finished videos are in the tables. Raises as `plan` does.
     """
-    return _drive(job, connection, lambda session, stop: traced(Run(session, job, progress, stop)))
+    return _drive(job, connection, lambda session, stop: trace_run(Run(session, job, progress, stop)))
 
 
 def submit(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Report:
     """Create the indexing tasks of all new videos without waiting. Refused videos are in `errors`."""
     return _drive(
-        job, connection, lambda session, stop: traced(Run(session, job, progress, stop, collect=False))
+        job, connection, lambda session, stop: trace_run(Run(session, job, progress, stop, collect=False))
     )
 
 
 def collect(job: Job, *, connection: Connection | None = None, progress: Progress = silent) -> Report:
     """Wait for submitted tasks, create the outputs and write the tables. Nothing new is indexed."""
     return _drive(
-        job, connection, lambda session, stop: traced(Run(session, job, progress, stop, submit=False))
+        job, connection, lambda session, stop: trace_run(Run(session, job, progress, stop, submit=False))
     )
 
 
@@ -80,7 +82,7 @@ def alert(job: Job, *, connection: Connection | None = None, spent: float = 0.0)
     """Run the saved questions of a job on all videos on which they have not run.
 
     Args:
-        spent: the part of the job's budget that the run before has spent.
+        spent: the amount of the job's budget that the preceding run has spent.
 
     Raises:
         SettingsError, SchemaMismatch: the questions or the tables are invalid; no search was made.
@@ -94,7 +96,7 @@ def plan_alert(
     """The number of searches that `alert` would pay for, and their price. No search is made.
 
     Args:
-        coming: the videos that a run will add before, from `Plan.coming`.
+        coming: the videos that the preceding run will add, from `Plan.coming`.
     """
     return _drive(job, connection, lambda session, stop: plan_alerts(session, job, _alerts(job), coming))
 
@@ -106,7 +108,7 @@ def _alerts(job: Job) -> Alerts:
 
 
 def status(job: Job) -> Status:
-    """A summary of the tables of the job, from the tables alone."""
+    """A summary of the job's tables. Neither the platform nor the ledger is read."""
     lake = Lake(job.folder, job.format)
     counts = {}
     for declared in TABLES.values():
@@ -120,7 +122,7 @@ def status(job: Job) -> Status:
         job.folder,
         counts,
         seconds / 60,
-        dict(Counter(str(e["code"]) for e in errors)),  # a Counter does not survive `asdict`
+        dict(Counter(str(e["code"]) for e in errors)),  # `asdict` cannot copy a Counter
         sum(1 for e in errors if e["retryable"]),
         [r for r in runs if r["job"] == job.name and r["digest_until"] is None][:5],
     )
@@ -141,23 +143,23 @@ def remove(
 
 
 class Stop:
-    """A request to stop, from a signal handler to the event loop."""
+    """Passes a request to stop from a signal handler to the event loop."""
 
     def __init__(self) -> None:
         self._event: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._wished = threading.Event()
+        self._requested = threading.Event()
 
     def arm(self) -> asyncio.Event:
-        """Create the event; must be called in the loop."""
+        """Return the event that `request` sets. It must be called in the event loop."""
         self._loop, self._event = asyncio.get_running_loop(), asyncio.Event()
-        if self._wished.is_set():
+        if self._requested.is_set():
             self._event.set()
         return self._event
 
     def request(self) -> None:
         """Request the stop, from any thread."""
-        self._wished.set()
+        self._requested.set()
         if self._loop is not None and self._event is not None:
             self._loop.call_soon_threadsafe(self._event.set)
 
@@ -173,44 +175,42 @@ def _drive(
     with _signals(stop):
         session = connection.session
 
-        async def driven() -> T:
+        async def run_work() -> T:
             return await work(session, stop.arm())
 
-        return connection.run(driven())
+        return connection.run(run_work())
 
 
 @contextmanager
 def _signals(stop: Stop) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM requests a stop; another one after SAME_SIGNAL seconds aborts.
 
-    GNU `timeout` sends two at once: one to the process, one to its group.
+    GNU `timeout` sends two signals at once: one to the process and one to its process group.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread can handle signals; the caller must cancel another thread
+        yield  # only the main thread can handle signals; the caller must cancel work in other threads
         return
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-
-    first: float | None = None
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    first_at: float | None = None
 
     def restore() -> None:
-        for s, handler in before.items():
+        for s, handler in handlers.items():
             signal.signal(s, handler)
 
-    def asked(number: int, frame: object) -> None:
-        nonlocal first
-        if first is None:
-            first = time.monotonic()
+    def handle(number: int, frame: object) -> None:
+        nonlocal first_at
+        if first_at is None:
+            first_at = time.monotonic()
             stop.request()
-        elif time.monotonic() - first > SAME_SIGNAL:
+        elif time.monotonic() - first_at > SAME_SIGNAL:
             restore()
             signal.raise_signal(number)
 
-    for s in before:
-        signal.signal(s, asked)
+    for s in handlers:
+        signal.signal(s, handle)
     try:
         yield
     finally:
-        if (
-            first is None or time.monotonic() - first > SAME_SIGNAL
-        ):  # else it is the same request, delivered twice
+        # Within SAME_SIGNAL seconds the same request may be delivered again: it must not abort the process.
+        if first_at is None or time.monotonic() - first_at > SAME_SIGNAL:
             restore()

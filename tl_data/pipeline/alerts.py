@@ -1,12 +1,12 @@
 """Alerts of saved questions: each question runs once on every video, and each clip is reported once.
 
-The table `asked` has the questions that were run on a video, the table `alerts` the found clips. Both refer
+The table `asked` lists the questions that were run on a video, the table `alerts` the found clips. Both refer
 to the content of a video, so that a video with new vectors or a second URL is not reported again. `alerts` is
-written
-first: after a crash in between, the next run gets the same answers from the ledger and finds no new clips.
+written first: after a crash between the two writes, the next run gets the same answers from the ledger and
+reports no clip again.
 
-Searches are paid once. Their answers stay in the ledger for a week, longer than the time until a killed run
-is restarted. After that only the table `asked` records them.
+Each search is paid once. Its answer stays in the ledger for a week, so that a killed run can be repeated
+without paying again. After that only the table `asked` records that the question was run.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ from tl_data.session import Session
 
 Json = dict[str, Any]
 
-SCOPE = "alerts"
-GONE = "search_video_not_in_same_index"  # a video of the tables is no longer in its index
+SCOPE = "alerts"  # part of the ledger's keys
+GONE = "search_video_not_in_same_index"  # the API's error code if a searched video has left its index
 
 
 class _Refused(TLDataError):
@@ -56,37 +56,38 @@ class _Refused(TLDataError):
 
 
 class Searches:
-    """Searches the best clips of given videos for given questions."""
+    """Searches for the best clips that match a question in given videos."""
 
     def __init__(self, session: Session, alerts: Alerts, ranked: bool) -> None:
         """
         Args:
-            ranked: whether the model only ranks (see `ranks_only`): then no threshold is sent.
+            ranked: whether the model only ranks clips (see `ranks_only`). If so, no threshold is sent.
         """
         self._session, self._alerts = session, alerts
         self._threshold = None if ranked else alerts.threshold or "high"
         self._search = catalog.FUNCTIONS["search"]
 
     async def known(self, index_id: str, question: str, ids: Sequence[str]) -> bool:
-        """Whether an earlier run has paid for the search without recording it in the tables."""
-        entry = await self._session.ledger.get(self._call(self._given(index_id, question, ids)))
+        """Whether the ledger has the answer of the search, paid by a run that did not write its tables."""
+        entry = await self._session.ledger.get(self._call(self._arguments(index_id, question, ids)))
         return entry is not None and entry.state == "done"
 
     async def hits(self, index_id: str, question: str, ids: Sequence[str]) -> tuple[list[Json], bool]:
-        """The best clips, as rows of `search`, and whether there may be more.
+        """The best clips, as rows of the function `search`, and whether more clips may match.
 
-        The API refuses a search if one video is no longer in the index. Such videos are found by bisection.
+        The API refuses a search if one video is no longer in the index. Bisection finds such videos, and
+        they are left out.
         """
-        given = self._given(index_id, question, ids)
+        arguments = self._arguments(index_id, question, ids)
 
-        async def ask() -> list[Json]:
+        async def search() -> list[Json]:
             try:
-                return list(await self._search.run(self._session, **self._search.arguments(given)))
+                return list(await self._search.run(self._session, **self._search.arguments(arguments)))
             except BadRequest as error:
                 raise _Refused(error) from error
 
         try:
-            hits = (await self._session.ledger.once(self._call(given), ask)).result
+            hits = (await self._session.ledger.once(self._call(arguments), search)).result
         except _Refused as refused:
             if refused.cause.code != GONE:
                 raise refused.cause from None
@@ -98,7 +99,7 @@ class Searches:
             return [*first, *rest], more or still_more
         return [hit for hit in hits if hit["video_id"] in ids], len(hits) >= self._alerts.most_clips
 
-    def _given(self, index_id: str, question: str, ids: Sequence[str]) -> Json:
+    def _arguments(self, index_id: str, question: str, ids: Sequence[str]) -> Json:
         threshold = {} if self._threshold is None else {"threshold": self._threshold}
         return {
             "index_id": index_id,
@@ -108,16 +109,17 @@ class Searches:
             "filter": orjson.dumps({"id": list(ids)}).decode(),
         }
 
-    def _call(self, given: Json) -> Call:
-        digest = sha256(orjson.dumps(given, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    def _call(self, arguments: Json) -> Call:
+        digest = sha256(orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)).hexdigest()
         return Call("search", digest, model=self._session.vectors_by, scope=SCOPE, keep=BILLED_KEEP)
 
 
 async def ranks_only(session: Session, alerts: Alerts, index_ids: Sequence[str]) -> bool:
-    """Whether the model of the indexes only ranks, so that hits have no confidence.
+    """Whether the indexes' search model only ranks clips and returns no confidence.
 
     Raises:
-        SettingsError: the options need a confidence that the models lack; the message has the alternative.
+        SettingsError: an option of [alerts] needs a feature that the models lack; the message names an
+            alternative.
     """
     if session.models is not None:  # the embedded engine returns a confidence
         return False
@@ -125,11 +127,11 @@ async def ranks_only(session: Session, alerts: Alerts, index_ids: Sequence[str])
     if not rows:
         rows = [search_model(session.search_model)]
     ranked = [row for row in rows if row is not None and row.ranks_only]
-    texts = text_model(session.analyze_model)
-    if alerts.verify and texts is not None and not texts.windows:
+    writer = text_model(session.analyze_model)
+    if alerts.verify and writer is not None and not writer.windows:
         raise SettingsError(
-            f"[alerts]: verify needs a model that analyses a part of a video, and {texts.name} does not: set "
-            "threshold instead"
+            f"[alerts]: verify needs a model that analyses a part of a video, and {writer.name} does not: "
+            "set threshold instead"
         )
     if not ranked:
         return False
@@ -140,14 +142,14 @@ async def ranks_only(session: Session, alerts: Alerts, index_ids: Sequence[str])
         )
     if alerts.max_clips is None and not alerts.verify:
         raise SettingsError(
-            f"[alerts]: {ranked[0].name} only ranks clips: every video has a best one, also without a "
-            "match. Set verify = true to check each clip, or max_clips to report the best ones"
+            f"[alerts]: {ranked[0].name} only ranks clips: it returns a best clip for every video, even "
+            "if none matches. Set verify = true to check each clip, or max_clips to report the best ones"
         )
     return True
 
 
-MOMENT = 30.0  # most seconds of a clip that a check analyses, around its middle
-CHECK_TOKENS = 512  # most output tokens of a check
+CHECK_SECONDS = 30.0  # longest time range that a check analyses, around the middle of the clip
+CHECK_TOKENS = 512  # largest number of output tokens of a check
 CHECK = "Answer whether this is to be seen or heard in this part of the video: {question}"
 ANSWER = {
     "type": "json_schema",
@@ -163,23 +165,23 @@ ANSWER = {
 
 
 def check_of(question: str, hit: Mapping[str, Any], index_id: str) -> TextRequest:
-    """The analysis that checks a hit, on a window around its middle, which sets the price."""
+    """The analysis that checks a hit: a window around its middle, whose length determines the price."""
     start, end = float(hit["start_sec"]), float(hit["end_sec"])
-    if end - start > MOMENT:
+    if end - start > CHECK_SECONDS:
         middle = (start + end) / 2
-        start, end = middle - MOMENT / 2, middle + MOMENT / 2
+        start, end = middle - CHECK_SECONDS / 2, middle + CHECK_SECONDS / 2
     part = Part("verify", {"question": question}, CHECK.format(question=question), response_format=ANSWER)
     video = VideoRef(video_id=hit["video_id"], index_id=index_id)
     return TextRequest(video, (part,), Window(start, end), max_tokens=CHECK_TOKENS)
 
 
-async def verified(
+async def confirm(
     session: Session, index_id: str, question: str, hits: Sequence[Json]
 ) -> list[tuple[Json, str]]:
-    """The hits that a check confirms, each with the answer of the check.
+    """Check hits by analyses, and return the confirmed ones, each with the reason of its check.
 
     Raises:
-        TLDataError: the first check that failed; the others are in the ledger.
+        TLDataError: the error of the first check that failed; answers of other checks are in the ledger.
     """
     results = await session.analyze_many([check_of(question, hit, index_id) for hit in hits])
     confirmed = []
@@ -190,7 +192,7 @@ async def verified(
     return confirmed
 
 
-TOGETHER = 200  # most videos per search
+VIDEOS_PER_SEARCH = 200
 
 
 @dataclass
@@ -198,12 +200,12 @@ class AlertPlan:
     """The estimate of an alert run."""
 
     questions: int
-    videos: int  # with questions that have not run on them
-    searches: int  # to be paid
-    price: float  # of the searches
+    videos: int  # videos on which at least one question has not run
+    searches: int  # searches that are not paid yet
+    price: float  # price of these searches
     currency: str
-    checks: int = 0  # with `verify`: upper bound of the analyses
-    price_of_checks: float = 0.0  # upper bound
+    checks: int = 0  # upper bound of the analyses that check clips, with `verify`
+    price_of_checks: float = 0.0  # upper bound of their price
 
     def sentence(self) -> str:
         """The estimate in one sentence."""
@@ -221,8 +223,8 @@ class Chunk:
     """Videos of one index that are searched together, and their questions."""
 
     index_id: str
-    videos: dict[str, Json]
-    asks: dict[str, list[str]]  # question -> ids
+    videos: dict[str, Json]  # video id -> row of the table `videos`, and its questions in `asked`
+    asks: dict[str, list[str]]  # question -> ids of the videos on which it has not run
 
 
 def saved_questions(job: Job, alerts: Alerts) -> list[str]:
@@ -248,7 +250,7 @@ async def plan_alerts(
     """The number of searches that the run would pay for, and their price. Raises as `saved_questions` does.
 
     Args:
-        coming: source key -> content key of videos that will be added before.
+        coming: source key -> content key of the videos that the preceding run will add.
     """
     index_id = await known_index(session) if coming else None
     questions = await asyncio.to_thread(saved_questions, job, alerts)
@@ -264,14 +266,19 @@ async def plan_alerts(
 
 
 async def unpaid(searches: Searches, chunks: Sequence[Chunk]) -> int:
-    """The number of unpaid searches. A run goes chunk by chunk, so after the first chunk without
-    answers all are unpaid."""
+    """The number of unpaid searches.
+
+    A run makes the searches chunk by chunk. So after the first chunk without a paid search, none is paid.
+    """
     count = sum(len(chunk.asks) for chunk in chunks)
     for chunk in chunks:
-        asked = chunk.asks.items()
-        known = sum(await asyncio.gather(*(searches.known(chunk.index_id, q, ids) for q, ids in asked)))
-        count -= known
-        if not known:
+        paid = sum(
+            await asyncio.gather(
+                *(searches.known(chunk.index_id, question, ids) for question, ids in chunk.asks.items())
+            )
+        )
+        count -= paid
+        if not paid:
             break
     return count
 
@@ -283,21 +290,21 @@ def due(
     coming: Mapping[str, str] | None = None,
     index_id: str = "",
 ) -> Iterator[Chunk]:
-    """The videos with questions that have not run on them, oldest first, in chunks of one index each.
+    """The videos on which some question has not run, oldest first, in chunks of one index each.
 
-    `coming` (source key -> content key) counts as if it were in the tables, in that index.
+    Videos of `coming` (source key -> content key) count as if the tables had them, in the index `index_id`.
     """
     if coming is None and not lake.exists(VIDEOS):
         raise SettingsError(
             f"{lake.folder} has no table videos: run the job that fills it first, with the same folder and "
             "format in [outputs]"
         )
-    wanted, sets = frozenset(questions), dict[frozenset[str], frozenset[str]]()
+    all_questions, sets = frozenset(questions), dict[frozenset[str], frozenset[str]]()
     asked: dict[str, frozenset[str]] = {}
     for batch in lake.batches(ASKED, ["content_key", "questions"]):
         for row in batch.to_pylist():
             known = frozenset(row["questions"] or ())
-            asked[row["content_key"]] = sets.setdefault(known, known)  # mostly equal sets: stored once
+            asked[row["content_key"]] = sets.setdefault(known, known)  # equal sets share one object
     todo: dict[str, Json] = {}
     columns = ["indexed_at", "content_key", "video_id", "source_key", "url", "index_id", "removed_at"]
     for batch in lake.batches(VIDEOS, columns):
@@ -306,20 +313,20 @@ def due(
                 continue  # not indexed, or no longer in the source
             before = asked.get(row["content_key"], frozenset())
             replaced = coming is not None and row["source_key"] in coming
-            if not (replaced or wanted <= before or row["content_key"] in todo):
+            if not (replaced or all_questions <= before or row["content_key"] in todo):
                 todo[row["content_key"]] = {**row, "asked": before}
-    later = {"index_id": index_id, "indexed_at": datetime.max.replace(tzinfo=UTC)}
+    coming_row = {"index_id": index_id, "indexed_at": datetime.max.replace(tzinfo=UTC)}
     for key in (coming or {}).values():
         before = asked.get(key, frozenset())
-        if not (wanted <= before or key in todo):
-            todo[key] = {"content_key": key, "video_id": key, "asked": before, **later}
+        if not (all_questions <= before or key in todo):
+            todo[key] = {"content_key": key, "video_id": key, "asked": before, **coming_row}
     ordered = sorted(todo.values(), key=lambda v: (v["index_id"], v["indexed_at"], v["content_key"]))
     by_index: dict[str, list[Json]] = {}
     for video in islice(ordered, limit):
         by_index.setdefault(video["index_id"], []).append(video)
     for index_id, videos in by_index.items():
-        for start in range(0, len(videos), TOGETHER):
-            part = {v["video_id"]: v for v in videos[start : start + TOGETHER]}
+        for start in range(0, len(videos), VIDEOS_PER_SEARCH):
+            part = {v["video_id"]: v for v in videos[start : start + VIDEOS_PER_SEARCH]}
             asks = {q: [i for i, v in part.items() if q not in v["asked"]] for q in questions}
             yield Chunk(index_id, part, {q: ids for q, ids in asks.items() if ids})
 
@@ -331,7 +338,7 @@ def price_of(prices: Prices, searches: int) -> float:
 def price_of_checks(prices: Prices, checks: int) -> float:
     """An upper bound of the price of checks."""
     tokens = checks * CHECK_TOKENS
-    return prices.of("analyze", video_minutes=checks * MOMENT / 60, calls=checks, output_tokens=tokens)
+    return prices.of("analyze", video_minutes=checks * CHECK_SECONDS / 60, calls=checks, output_tokens=tokens)
 
 
 @dataclass
@@ -340,13 +347,13 @@ class AlertReport:
 
     run: Report
     questions: int
-    found: list[Json] = field(default_factory=list)  # rows of the table `alerts`
+    found: list[Json] = field(default_factory=list)  # new rows of the table `alerts`
     failures: list[str] = field(default_factory=list)
     full: dict[str, None] = field(default_factory=dict)  # questions that reached max_clips
 
     @property
     def exit_code(self) -> int:
-        """0 all searches were made; 1 a search failed; 3 and 130 as for a run."""
+        """0: all searches were made. 1: a search failed. 3 and 130: as in `Report.exit_code`."""
         return self.run.exit_code
 
     def lines(self) -> list[str]:
@@ -365,7 +372,10 @@ class AlertReport:
 async def alert(
     session: Session, job: Job, alerts: Alerts, stop: asyncio.Event, spent: float = 0.0
 ) -> AlertReport:
-    """Run the questions that have not run yet, and write the found clips. The budget is reduced by `spent`.
+    """Run the questions that have not run yet, and write the found clips.
+
+    Args:
+        spent: the amount of the job's budget that is already spent.
 
     Raises:
         SettingsError, SchemaMismatch: the questions or the tables are invalid; no search was made.
@@ -377,20 +387,22 @@ async def alert(
     run = Report(job.name, run_id, prices=prices, model=session.vectors_by, started_at=now)
     report = AlertReport(run, len(questions))
     chunks = await asyncio.to_thread(lambda: list(due(lake, questions, job.limit)))
-    tables = await asyncio.to_thread(lambda: [lake.table(t) for t in (ALERTS, ASKED, RUNS)])
+    alerts_table, asked_table, runs_table = await asyncio.to_thread(
+        lambda: [lake.table(t) for t in (ALERTS, ASKED, RUNS)]
+    )
     ranked = await ranks_only(session, alerts, sorted({chunk.index_id for chunk in chunks}))
     searches = await unpaid(Searches(session, alerts, ranked), chunks)
     price = price_of(prices, searches)
     if alerts.verify:
         price += price_of_checks(prices, searches * alerts.most_clips)
     if job.budget is not None and job.budget_hours:
-        # The previous run has its row in `runs`, unless it wrote to other tables: count it once.
-        spent = max(spent, await asyncio.to_thread(spent_lately(tables[2], run, job.budget_hours)))
+        # `spent` and the table `runs` may count the same run: take the larger amount instead of the sum.
+        spent = max(spent, await asyncio.to_thread(spent_lately(runs_table, run, job.budget_hours)))
     if job.budget is not None and price and spent + price > job.budget:
-        gone = f", of which {spent:g} is spent; run again or raise the budget" if spent else ""
+        already = f", of which {spent:g} is spent; run again or raise the budget" if spent else ""
         money = f"{price:g} {prices.currency}"
         run.status = "budget"
-        run.reason = f"alerts skipped: they would cost {money}, the budget is {job.budget:g}{gone}"
+        run.reason = f"alerts skipped: they would cost {money}, the budget is {job.budget:g}{already}"
         chunks = []
     run.rows = run.distinct = sum(len(chunk.videos) for chunk in chunks)
     reported = await asyncio.to_thread(
@@ -399,21 +411,22 @@ async def alert(
     asking = _Asking(session, alerts, report, reported, ranked)
     with recording(RunAccount(run_id, run.bill)) as account:
         async with run_lease(session.ledger.storage, account, job.folder, prices):
-            runs = await asyncio.to_thread(lake.table, RUNS)  # also written by other runs
+            # For the rows of other runs; this run writes its own row through `runs_table`.
+            runs = await asyncio.to_thread(lake.table, RUNS)
             reconciler = RunReconciler(session, runs, prices, job.folder)
             await reconciler.find_interrupted()
             for chunk in chunks:
-                await asyncio.to_thread(tables[2].replace_groups, rows_of(RUNS, [run.row()]))
-                found, asked = await asking.ask(chunk, stop)
-                # `alerts` before `asked`: a question in `asked` never runs again.
-                await asyncio.to_thread(tables[0].replace_groups, rows_of(ALERTS, found))
-                await asyncio.to_thread(tables[1].replace_groups, rows_of(ASKED, asked))
+                await asyncio.to_thread(runs_table.replace_groups, rows_of(RUNS, [run.row()]))
+                alert_rows, asked_rows = await asking.ask(chunk, stop)
+                # `alerts` before `asked`, because a question in `asked` never runs again.
+                await asyncio.to_thread(alerts_table.replace_groups, rows_of(ALERTS, alert_rows))
+                await asyncio.to_thread(asked_table.replace_groups, rows_of(ASKED, asked_rows))
                 if stop.is_set():
                     run.status = "interrupted"
                     run.reason = "interrupted: finished searches are in the tables; run again to continue"
                     break
             run.ended_at = datetime.now(UTC)
-            await asyncio.to_thread(tables[2].replace_groups, rows_of(RUNS, [run.row()]))
+            await asyncio.to_thread(runs_table.replace_groups, rows_of(RUNS, [run.row()]))
             if not stop.is_set():
                 await reconciler.close()
             await reconciler.leave()
@@ -421,6 +434,8 @@ async def alert(
 
 
 class _Asking:
+    """Runs the questions of chunks, and collects the new clips."""
+
     def __init__(
         self,
         session: Session,
@@ -433,17 +448,21 @@ class _Asking:
         self._searches, self._verify = Searches(session, alerts, ranked), alerts.verify
 
     async def ask(self, chunk: Chunk, stop: asyncio.Event) -> tuple[list[Json], list[Json]]:
-        """Rows of `alerts`, in complete groups, and rows of `asked`."""
+        """Run the questions of a chunk.
+
+        Returns:
+            The rows of `alerts`, with the earlier rows of each changed group, and the rows of `asked`.
+        """
         changed: dict[tuple[str, str], None] = {}
         answered: dict[str, list[str]] = {}
 
-        async def one(asked: tuple[str, list[str]]) -> None:
-            question, ids = asked
+        async def ask_one(question_and_ids: tuple[str, list[str]]) -> None:
+            question, ids = question_and_ids
             try:
                 hits, more = await self._searches.hits(chunk.index_id, question, ids)
-                found: list[tuple[Json, str | None]] = [(hit, None) for hit in hits]
+                clips: list[tuple[Json, str | None]] = [(hit, None) for hit in hits]
                 if self._verify:
-                    found = [*await verified(self._session, chunk.index_id, question, hits)]
+                    clips = [*await confirm(self._session, chunk.index_id, question, hits)]
             except TLDataError as error:
                 self._report.run.failed += 1
                 self._report.run.new_failures += 1
@@ -452,20 +471,20 @@ class _Asking:
             answered[question] = ids
             if more:
                 self._report.full[question] = None
-            for hit, answer in found:
+            for hit, answer in clips:
                 video = chunk.videos[hit["video_id"]]
                 if row := self._new(question, video, hit, answer):
                     self._report.found.append(row)
                     changed[question, video["content_key"]] = None
 
         width = self._session.settings.concurrency
-        await in_parallel(chunk.asks.items(), one, width=width, halt=asyncio.Event(), stop=stop)
-        at, asked = datetime.now(UTC), {i: set(v["asked"]) for i, v in chunk.videos.items()}
+        await in_parallel(chunk.asks.items(), ask_one, width=width, halt=asyncio.Event(), stop=stop)
+        now, asked = datetime.now(UTC), {i: set(v["asked"]) for i, v in chunk.videos.items()}
         for question, ids in answered.items():
             for video_id in ids:
                 asked[video_id].add(question)
         rows = [
-            {"content_key": video["content_key"], "questions": sorted(asked[i]), "asked_at": at}
+            {"content_key": video["content_key"], "questions": sorted(asked[i]), "asked_at": now}
             for i, video in chunk.videos.items()
             if asked[i] != set(video["asked"])
         ]
@@ -474,9 +493,9 @@ class _Asking:
     def _new(
         self, question: str, video: Mapping[str, Any], hit: Mapping[str, Any], answer: str | None
     ) -> Json | None:
-        """The row of a clip; None if it was reported for this question before."""
-        before = self._reported.setdefault((question, video["content_key"]), [])
-        if any(hit["start_sec"] < old["end_sec"] and old["start_sec"] < hit["end_sec"] for old in before):
+        """The row of a clip; None if it overlaps a clip that was reported for this question."""
+        earlier = self._reported.setdefault((question, video["content_key"]), [])
+        if any(hit["start_sec"] < old["end_sec"] and old["start_sec"] < hit["end_sec"] for old in earlier):
             return None
         row = {
             "question": question,
@@ -487,15 +506,15 @@ class _Asking:
             "found_at": datetime.now(UTC),
             "answer": answer,
         }
-        before.append(row)
+        earlier.append(row)
         return row
 
 
 def _reported(lake: Lake, content_keys: set[str]) -> dict[tuple[str, str], list[Json]]:
-    """The rows of `alerts` about these videos, by group."""
-    found: dict[tuple[str, str], list[Json]] = {}
+    """The rows of `alerts` about these videos, by question and content key."""
+    groups: dict[tuple[str, str], list[Json]] = {}
     for batch in lake.batches(ALERTS):
         for row in batch.to_pylist():
             if row["content_key"] in content_keys:
-                found.setdefault((row["question"], row["content_key"]), []).append(row)
-    return found
+                groups.setdefault((row["question"], row["content_key"]), []).append(row)
+    return groups

@@ -33,7 +33,7 @@ STYLE = (
 
 @dataclass(frozen=True)
 class Section:
-    """A table under a heading. `rows` are shown of `count` rows in total."""
+    """A table under a heading. It shows `rows`; the query has `count` rows in total."""
 
     name: str
     columns: Sequence[str]
@@ -92,23 +92,25 @@ def cell(value: Any) -> str:
 
 def _plain(text: str) -> str:
     """A text on one line, escaped for Markdown."""
-    # An underscore inside a word, as in names of files and codes, needs no escape.
+    # An underscore inside a word, as in file names and error codes, needs no escape.
     return re.sub(r"([\\`*\[\]<>|#~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
 
 
-SLACK = timedelta(hours=12)  # tolerance for the time since the previous digest
+#: How much less than `days` may have passed since the previous digest for the new one to begin at its end.
+SLACK = timedelta(hours=12)
 
-LISTED = 100  # most rows of a section
+MAX_ROWS = 100  # largest number of rows of a section
 
-#: The query of each section. `$since` is the beginning of the period.
+#: How each table of the lake, here `lake_rows`, is reduced. `$since` is the beginning of the period.
 TABLES = {
     VIDEOS: """SELECT video_id, any_value(url) AS url, any_value(duration_sec) AS seconds,
-        min(indexed_at) AS came_in FROM said GROUP BY video_id HAVING min(indexed_at) >= $since""",
+        min(indexed_at) AS first_indexed_at
+        FROM lake_rows GROUP BY video_id HAVING min(indexed_at) >= $since""",
     SUMMARIES: """SELECT video_id, arg_min(title, prompt) AS title, arg_min(summary, prompt) AS summary,
-        arg_min(topics, prompt) AS topics FROM said GROUP BY video_id""",
-    ERRORS: "SELECT * FROM said WHERE failed_at >= $since",
-    ALERTS: "SELECT * FROM said WHERE found_at >= $since",
-    RUNS: "SELECT * FROM said WHERE started_at >= $since AND digest_until IS NULL",
+        arg_min(topics, prompt) AS topics FROM lake_rows GROUP BY video_id""",
+    ERRORS: "SELECT * FROM lake_rows WHERE failed_at >= $since",
+    ALERTS: "SELECT * FROM lake_rows WHERE found_at >= $since",
+    RUNS: "SELECT * FROM lake_rows WHERE started_at >= $since AND digest_until IS NULL",
 }
 
 TOTALS = "SELECT count(*), coalesce(sum(seconds), 0) / 60 FROM videos"
@@ -120,7 +122,7 @@ SECTIONS = (
     (
         "New videos",
         """SELECT coalesce(s.title, v.url) AS video, v.url, v.seconds / 60 AS minutes, s.summary
-        FROM videos v LEFT JOIN summaries s USING (video_id) ORDER BY v.came_in, v.url""",
+        FROM videos v LEFT JOIN summaries s USING (video_id) ORDER BY v.first_indexed_at, v.url""",
     ),
     (
         "Topics",
@@ -161,10 +163,10 @@ def digest_file(digest: Digest, now: datetime) -> Path:
 
 
 def write_digest(job: Job, digest: Digest, now: datetime | None = None) -> DigestReport:
-    """Write the page of the days before `now`; an existing one is replaced.
+    """Write the page about the period before `now`, and replace an existing page.
 
-    It begins where the previous digest ended, so that clock changes and late starts leave no gap; the first
-    one covers `days`. The table `runs` has a row for each digest.
+    The period begins where the previous digest ended, so that clock changes and late starts leave no gap. The
+    first digest covers `days`. Each digest gets a row in the table `runs`.
 
     Raises:
         LakeError: a table cannot be read, or the file cannot be written.
@@ -172,18 +174,18 @@ def write_digest(job: Job, digest: Digest, now: datetime | None = None) -> Diges
     now = now or datetime.now(UTC)
     lake = Lake(job.folder, job.format)
     since = beginning(lake, job.name, digest, now)
-    sentence, sections = _found(lake, since)
+    sentence, sections = _query(lake, since)
     title = f"{job.name}: {since:%Y-%m-%d} to {now:%Y-%m-%d}"
     path = digest_file(digest, now)
     page = to_html if path.suffix == ".html" else to_markdown
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(page(title, sentence, sections), encoding="utf-8")
-        os.replace(beside, path)
+        temporary.write_text(page(title, sentence, sections), encoding="utf-8")
+        os.replace(temporary, path)
     except OSError as error:
         with suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         raise LakeError(f"{path}: the digest cannot be written: {error.strerror}") from error
     row = {
         "run_id": f"{now:%Y%m%dT%H%M%S}-digest-{uuid.uuid4().hex[:6]}",
@@ -198,27 +200,28 @@ def write_digest(job: Job, digest: Digest, now: datetime | None = None) -> Diges
 
 
 def beginning(lake: Lake, job: str, digest: Digest, now: datetime) -> datetime:
-    """The beginning of a digest: the end of the job's digest about `days` ago, or `days` ago without one.
+    """The beginning of a digest: the end of the job's digest about `days` ago; if there is none, `days` ago.
 
-    Digests that overlap, such as a repeated one or a daily one of seven days, are ignored.
+    More recent digests are ignored, such as a repeated one, or yesterday's if each covers seven days.
     """
-    due = now - timedelta(days=digest.days)
+    default = now - timedelta(days=digest.days)
     rows = lake.read(RUNS, ["job", "digest_until"]).to_pylist()
     ends = [row["digest_until"] for row in rows if row["job"] == job and row["digest_until"]]
-    return max((end for end in ends if end <= due + SLACK), default=due)
+    return max((end for end in ends if end <= default + SLACK), default=default)
 
 
-def _found(lake: Lake, since: datetime) -> tuple[str, list[Section]]:
+def _query(lake: Lake, since: datetime) -> tuple[str, list[Section]]:
+    """The summary and the sections of a digest, from the tables."""
     try:
         import duckdb
     except ImportError as error:
         raise MissingExtra("duckdb", "jobs") from error
     with duckdb.connect() as con:
         for declared, query in TABLES.items():
-            con.register("said", lake.batches(declared))
+            con.register("lake_rows", lake.batches(declared))
             values = {"since": since} if "$since" in query else None
             con.execute(f"CREATE TABLE {declared.name} AS {query}", values)
-            con.unregister("said")
+            con.unregister("lake_rows")
         [(videos, minutes)] = con.execute(TOTALS).fetchall()
         [(alerts, failures)] = con.execute(
             "SELECT (SELECT count(*) FROM alerts), (SELECT count(*) FROM errors)"
@@ -237,7 +240,7 @@ def _found(lake: Lake, since: datetime) -> tuple[str, list[Section]]:
 
 def _section(con: Any, name: str, query: str) -> Section:
     [(count,)] = con.execute(f"SELECT count(*) FROM ({query})").fetchall()
-    found = con.execute(f"{query if 'LIMIT' in query else f'{query} LIMIT {LISTED}'}")
-    columns = [column[0] for column in found.description]
-    rows = [tuple(redacted(v) if isinstance(v, str) else v for v in row) for row in found.fetchall()]
+    result = con.execute(f"{query if 'LIMIT' in query else f'{query} LIMIT {MAX_ROWS}'}")
+    columns = [column[0] for column in result.description]
+    rows = [tuple(redacted(v) if isinstance(v, str) else v for v in row) for row in result.fetchall()]
     return Section(name, columns, rows, int(count))

@@ -1,8 +1,9 @@
-"""The state of a video before anything is paid, from the tables, the ledger and the file's headers.
+"""Finds the state of a video before anything is paid, from the tables, the ledger and the file's header.
 
-Refusals by headers are cached, so that a rejected file is not read again in every run. The cache has one
-small object per content beside the ledger. Its name includes the limits and the version, so that another
-model, release or file is inspected again. It is only read for videos in the table `errors`.
+If the header shows that the platform would refuse a file, this refusal is cached, so that later runs do not
+read the file again. The cache has one small object per content, in the ledger's storage. The name of the
+object includes the model's limits and the version of this package, so that a video is inspected again with
+another model, release or file. The cache is only read for videos in the table `errors`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ log = logging.getLogger("tl_data.ledger")
 
 
 async def refused_before(storage: Storage, identity: Identity, limits: Limits | None) -> MediaRefused | None:
-    """The cached refusal of a content; None without one.
+    """The cached refusal of a content; None if there is none.
 
     Raises:
         LedgerError: the cache cannot be read.
@@ -56,8 +57,8 @@ async def remember_refusal(
     record = {"message": str(error.args[0]), "code": error.code, "canonical": identity.canonical}
     try:
         await storage.write(_path(identity, limits), orjson.dumps(record))
-    except LedgerError as trouble:
-        log.info("a refusal could not be cached: %s", trouble)
+    except LedgerError as ledger_error:
+        log.info("a refusal could not be cached: %s", ledger_error)
 
 
 def _path(identity: Identity, limits: Limits | None) -> str:
@@ -65,6 +66,8 @@ def _path(identity: Identity, limits: Limits | None) -> str:
     return f"refused/{key[:2]}/{key}"
 
 
+#: unchanged: the tables have all outputs. known: indexed before, but the tables lack outputs. attached: an
+#: earlier run submitted it, and its task is not collected. new: to submit. refused: it cannot be processed.
 State = Literal["unchanged", "known", "attached", "new", "refused"]
 
 
@@ -75,18 +78,18 @@ class VideoStatus:
     item: SourceVideo
     state: State
     identity: Identity | None = None
-    seconds: float | None = None  # length by the platform, else by the header
-    record: Mapping[str, Any] | None = None  # of an indexed video, as `types.VIDEO`
+    seconds: float | None = None  # length reported by the platform, else by the header
+    record: Mapping[str, Any] | None = None  # record of an indexed video, of type `types.VIDEO`
     needed: tuple[str, ...] = ()  # outputs that are missing in the tables
-    analyses: list[Analysis] = field(default_factory=list)  # unpaid ones
-    indexing: bool = True  # whether it needs an index; texts alone do not on an account of today
-    makes_asset: bool = False  # whether it becomes an asset first: to be indexed, or for a batch of analyses
-    requests: int = 0  # about this video alone; polls and batches are shared
+    analyses: list[Analysis] = field(default_factory=list)  # analyses that are not paid yet
+    indexing: bool = True  # whether it needs an index; an account of today needs none for texts alone
+    makes_asset: bool = False  # whether it becomes an asset first, to be indexed or for a batch of analyses
+    requests: int = 0  # number of requests about this video alone; polls and batches are shared
     output_errors: dict[str, TLDataError] = field(default_factory=dict)  # outputs with a final refusal
-    kept: tuple[str, ...] = ()  # outputs to keep from the same content by another model
-    kept_of: str | None = None  # the video id of that content
+    kept: tuple[str, ...] = ()  # in a refresh: outputs to keep from the same content's old video
+    kept_of: str | None = None  # the video id of this old video
     error: TLDataError | None = None
-    by_header: MediaRefused | None = None  # the refusal by the header
+    header_refusal: MediaRefused | None = None  # the refusal of the file because of its header
 
 
 async def inspect_video(
@@ -104,13 +107,15 @@ async def inspect_video(
     Args:
         index_id: the index; None if it does not exist yet.
         names: the outputs of the job.
-        measure: whether to read length and size of a new video from its headers, which may refuse it.
+        measure: whether to read length and size of a new video from its header, and refuse it if they exceed
+            a limit.
         refresh: whether to replace vectors of another model; summaries and chapters are kept.
-        claim: whether to record the key of a new content in the ledger; a plan writes nothing.
+        claim: whether to record the key of a new content in the ledger; False for a plan, which writes
+            nothing.
 
     Raises:
         LedgerError: the ledger cannot be read.
-        APIError: the platform is unusable, independent of the video.
+        APIError: the platform cannot be used, for a reason that does not concern this video.
     """
     if item.fault:
         return VideoStatus(item, "refused", error=item.fault)
@@ -131,7 +136,7 @@ async def inspect_video(
         if not needed:
             return VideoStatus(item, "unchanged", identity)
         if any(row.video_id is None for row in current) and not all(map(is_text, needed)):
-            needed = names  # its paid texts get the id of the indexed video
+            needed = names  # all outputs, so that the rows of paid texts get the id of the indexed video
     video = VideoStatus(item, "new", identity, needed=needed, kept=kept, kept_of=kept_of)
     await _state_of(session, video, index_id, measure)
     if video.error is None:
@@ -140,11 +145,11 @@ async def inspect_video(
 
 
 async def _state_of(session: Session, video: VideoStatus, index_id: str | None, measure: bool) -> None:
-    """Add what ledger and header say of a video that the tables do not have in full."""
+    """Add the state by ledger and header to a video of which the tables lack outputs."""
     assert video.identity is not None
     if index_id is not None:
         try:
-            await _remember(session, video, index_id, session.index_call(video.identity, index_id))
+            await _apply_ledger(session, video, index_id, session.index_call(video.identity, index_id))
         except Unreadable as error:
             video.state, video.error = "refused", error
         if video.state == "known" or video.error:
@@ -157,21 +162,21 @@ async def _state_of(session: Session, video: VideoStatus, index_id: str | None, 
     if video.error is None:
         await _count_analyses(session, video)
         if not (video.indexing or video.analyses):
-            video.state = "known"  # SQL or another job paid for all of its texts
+            video.state = "known"  # all of its texts are paid, by SQL or another job
 
 
 async def _count_requests(session: Session, video: VideoStatus) -> None:
-    """Count the requests that are about this video alone, and find out whether it becomes an asset."""
+    """Count the requests about this video alone, and decide whether it becomes an asset."""
     assert video.identity is not None
-    reads = bool({"clips", "vectors"}.intersection(video.needed))
+    reads_index = bool({"clips", "vectors"}.intersection(video.needed))
     analyses, today = len(video.analyses), await session.client.account_generation() == "today"
     batched = await session.batches_texts()
     if video.state == "known":
-        video.requests = int(reads)
+        video.requests = int(reads_index)
         if analyses and today and video.indexing and not (video.record or {}).get("asset_id"):
-            video.requests += 1  # its asset is asked for
+            video.requests += 1  # to look up its asset
     elif video.state == "attached":
-        video.requests = 2  # how far it is, and what is in it
+        video.requests = 2  # to poll the task, and to read the indexed video
     elif video.indexing:
         video.makes_asset = await session.indexes_assets(video.item.video)
         video.requests = 2
@@ -180,44 +185,50 @@ async def _count_requests(session: Session, video: VideoStatus) -> None:
     if video.makes_asset:
         video.requests += await _asset_requests(session, video.item.video, video.identity)
     if not batched:
-        video.requests += analyses * (2 if today else 1)  # a task and its result, or an answer at once
+        video.requests += analyses * (
+            2 if today else 1
+        )  # today a task and its result, else one synchronous call
 
 
 async def _asset_requests(session: Session, video: str, identity: Identity) -> int:
-    """The requests that make the asset of a video: one, or none where the ledger has it."""
+    """The number of requests that create the asset of a video; 0 if the ledger has it."""
     entry = await session.ledger.get(session.asset_call(identity))
     if entry is not None and entry.state in ("submitted", "done"):
         return 0
     if is_url(video) or (identity.size_bytes or 0) <= DIRECT:
         return 1
-    return 3  # begun, looked up and completed; very large files take more
+    return 3  # of an upload in parts: begin, look up, complete; very large files take more
 
 
 def is_current(row: KnownVideo | None, identity: Identity, model: str) -> bool:
-    """Whether the tables have this content by this model."""
+    """Whether a row of `videos` is about this content and this model."""
     return row is not None and (row.content_key, row.model) == (identity.content_key, model)
 
 
 def _refreshed(
     names: tuple[str, ...], rows: list[KnownVideo | None], identity: Identity, model: str
 ) -> tuple[tuple[str, ...], tuple[str, ...], str | None]:
-    """For a video with vectors of another model: outputs to create, outputs to keep, and its id."""
+    """Split the outputs of a video that has vectors of another model.
+
+    Returns:
+        The outputs to create, the outputs to keep, and the id of the old video; None without an old video.
+    """
     old = [r for r in rows if r and r.content_key == identity.content_key and r.model != model]
     if not old:
         return names, (), None
     made = {name for row in old if row.video_id == old[0].video_id for name in row.made}
     kept = tuple(sorted(name for name in made if is_text(name)))
-    # Includes outputs of earlier jobs, which would be lost with the old video's id.
+    # Outputs of earlier jobs are created again, because their rows are deleted with the old video's id.
     return tuple(dict.fromkeys(n for n in (*names, *sorted(made)) if n not in kept)), kept, old[0].video_id
 
 
-async def _remember(session: Session, video: VideoStatus, index_id: str, call: Call) -> None:
-    """Add the state of the video in the ledger."""
+async def _apply_ledger(session: Session, video: VideoStatus, index_id: str, call: Call) -> None:
+    """Set the state of the video from its record in the ledger, if there is one."""
     entry = await session.ledger.get(call)
     if entry is None:
         return
     if entry.state == "claimed":
-        # Its owner may have been stopped between sending and recording: ask the platform.
+        # The claiming process may have been killed between sending and recording: ask the platform.
         if await lost_indexing(session.client, None, index_id, call.key) is not None:
             video.state = "attached"
         return
@@ -234,7 +245,7 @@ async def _remember(session: Session, video: VideoStatus, index_id: str, call: C
 
 
 async def _count_analyses(session: Session, video: VideoStatus) -> None:
-    """Determine the unpaid analyses of its texts, and outputs with a final refusal."""
+    """Set the unpaid analyses of the video's texts, and its outputs with a final refusal."""
     if (texts := Texts.of(video.needed)) is None or video.identity is None:
         return
     ref = ref_of(video, {**(video.record or {}), "duration_sec": video.seconds})
@@ -242,8 +253,8 @@ async def _count_analyses(session: Session, video: VideoStatus) -> None:
 
 
 def ref_of(video: VideoStatus, record: Mapping[str, Any]) -> VideoRef:
-    """A video of a job by every name it has: those of its record, its URL, and the ids of the same content in
-    the tables.
+    """A reference with all identifiers of a video: those of its record, its URL, and the ids that the tables
+    have for the same content.
     """
     assert video.identity is not None
     key, url = video.identity.content_key, video.item.video
@@ -258,7 +269,7 @@ def ref_of(video: VideoStatus, record: Mapping[str, Any]) -> VideoRef:
 
 
 async def _measure(session: Session, video: VideoStatus) -> None:
-    """Read length and size from the container's header, and refuse videos that the platform would refuse."""
+    """Read length and size from the file's header, and refuse a video that the platform would refuse."""
     limits = _limits(session, video)
     refused: TLDataError | None = None
     if video.item.attempts and video.state == "new" and video.identity is not None:
@@ -271,31 +282,34 @@ async def _measure(session: Session, video: VideoStatus) -> None:
         except (MediaRefused, APIError) as error:
             refused = error
         except MissingExtra:
-            return  # the package for headers is not installed: the platform checks
+            return  # the package that reads headers is not installed: the platform checks the file
         except Exception as error:  # a malformed header must not stop other videos
             log.warning("%s: reading its header failed", video.item.canonical, exc_info=True)
             refused = MediaRefused(f"its header cannot be read ({type(error).__name__}: {error})")
-        by_header = isinstance(refused, MediaRefused) and not (refused.code or "").startswith("video_url")
-        video.by_header = refused if by_header and isinstance(refused, MediaRefused) else None
+        if isinstance(refused, MediaRefused) and not (refused.code or "").startswith("video_url"):
+            video.header_refusal = refused
     if refused and video.state == "new":
         video.state, video.error = "refused", refused
 
 
 async def note_refusal(session: Session, video: VideoStatus) -> None:
-    """Cache a refusal by the header for the next run."""
-    if video.by_header is not None and video.identity is not None:
+    """Cache the refusal of a file because of its header, for the next run."""
+    if video.header_refusal is not None and video.identity is not None:
         limits = _limits(session, video)
-        await remember_refusal(session.ledger.storage, video.identity, limits, video.by_header)
+        await remember_refusal(session.ledger.storage, video.identity, limits, video.header_refusal)
 
 
 def _limits(session: Session, video: VideoStatus) -> Limits | None:
-    """The limits of the models for the video. On an account of today the index has a search model alone, so a
-    video that is too long for texts still gets clips."""
+    """The limits of the models that process the video.
+
+    On an account of today an index has only a search model, so a video that is too long for texts still gets
+    clips.
+    """
     if session.models is not None or session.client.generation == "2025":
         return limits_of(session.search_model, session.analyze_model)
     if video.indexing:
         return limits_of(session.search_model)
     limits, model = limits_of(session.analyze_model), text_model(session.analyze_model)
     if limits is not None and model is not None and model.windows:
-        return replace(limits, longest_sec=model.windowed_sec)  # it is analysed window by window
+        return replace(limits, longest_sec=model.windowed_sec)  # a long video is analysed in windows
     return limits

@@ -1,9 +1,9 @@
-"""Jobs: TOML files with a source of videos, the output tables, and limits; and their JSON Schema.
+"""Jobs: TOML files that name a source of videos, the output tables and limits; and their JSON Schema.
 
     job = Job.load("catalog.toml")
 
 Paths in a job are relative to the job's file, so a scheduler can start it from any folder. The API key is not
-part of a job: it comes from TL_API_KEY. Errors have the line, the key and the allowed values.
+part of a job: it comes from TL_API_KEY. Error messages name the line, the key and the allowed values.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tl_data.settings import ABOVE_ZERO, JOB_WAIT, Settings
 TEXT = {"type": "string", "minLength": 1}
 TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}
 COUNT = {"type": "integer", "minimum": 1}
-KEYS = ("api_key", "text_key")  # settings that may stand in no job file
-QUESTIONS = ("questions", "files", "delta", "query")
-PLACES = ("files", "delta", "query", "urls", "folder", "spark_table", "spark_query")
+SECRETS = ("api_key", "text_key")  # settings that are not allowed in a job file
+QUESTION_KEYS = ("questions", "files", "delta", "query")  # keys of [alerts]; a job has one of them
+SOURCE_KEYS = ("files", "delta", "query", "urls", "folder", "spark_table", "spark_query")  # one of [source]
 
 
 def schema() -> dict[str, Any]:
     """The schema of a job file (JSON Schema 2020-12), for editors and for `check`."""
-    source = dict.fromkeys(PLACES, TEXT) | {"urls": TEXTS, "url": TEXT, "key": TEXT, "database": TEXT}
+    source = dict.fromkeys(SOURCE_KEYS, TEXT) | {"urls": TEXTS, "url": TEXT, "key": TEXT, "database": TEXT}
     outputs = {
         "folder": TEXT,
         "format": {"enum": ["delta", "parquet"]},
@@ -45,7 +45,7 @@ def schema() -> dict[str, Any]:
         "removed": {"enum": ["keep", "mark", "delete"]},
         "urls": {"enum": ["given", "redacted"]},
     }
-    alerts = dict.fromkeys(QUESTIONS, TEXT) | {
+    alerts = dict.fromkeys(QUESTION_KEYS, TEXT) | {
         "questions": {**TEXTS, "items": TEXT},
         "column": TEXT,
         "database": TEXT,
@@ -108,10 +108,10 @@ def _object(properties: Mapping[str, Any], required: Sequence[str] = ()) -> dict
 
 
 def _settings() -> dict[str, Any]:
-    """The settings except the API key, which must not be in a shared file."""
+    """The schema of [settings]: all settings except SECRETS, because job files are shared."""
     kinds: dict[str, Any] = {}
     for setting in fields(Settings):
-        if setting.name not in KEYS:
+        if setting.name not in SECRETS:
             text = str(setting.type)
             kind = "integer" if "int" in text else "number" if "float" in text else "string"
             kinds[setting.name] = {"type": kind}
@@ -124,24 +124,26 @@ def check(table: Mapping[str, Any], text: str, where: str) -> None:
     """Validate a parsed job.
 
     Raises:
-        SettingsError: all faults, one per line, each with its line number and key.
+        SettingsError: all faults of the job, one per line, each with its line number and key.
     """
     try:
         from jsonschema import Draft202012Validator
     except ImportError as error:
         raise MissingExtra("jsonschema", "jobs") from error
-    found = sorted(Draft202012Validator(schema()).iter_errors(table), key=lambda e: list(map(str, e.path)))
-    faults = [fault for error in found for fault in _faults(error)]
+    errors = sorted(Draft202012Validator(schema()).iter_errors(table), key=lambda e: list(map(str, e.path)))
+    faults = [fault for error in errors for fault in _faults(error)]
     faults += [*_source_faults(table), *_question_faults(table)]
     if faults:
         lines = [f"{where}, line {_line(text, path)}: {fault}" for path, fault in faults]
         raise SettingsError("\n".join(lines))
 
 
+#: The path of a key in the job, and what is wrong with it.
 Fault = tuple[tuple[Any, ...], str]
 
 
 def _faults(error: Any) -> Iterable[Fault]:
+    """The faults of a validation error of jsonschema, with readable messages."""
     path = tuple(error.absolute_path)
     key = _key(path)
     if error.validator == "additionalProperties":
@@ -165,8 +167,8 @@ def _faults(error: Any) -> Iterable[Fault]:
             "integer": "a whole number",
             "boolean": "true or false",
         }
-        wanted = names.get(error.validator_value, f"a {error.validator_value}")
-        yield path, f"{key} is {error.instance!r}; it must be {wanted}"
+        expected = names.get(error.validator_value, f"a {error.validator_value}")
+        yield path, f"{key} is {error.instance!r}; it must be {expected}"
     elif error.validator in ("minimum", "exclusiveMinimum"):
         bound = "at least" if error.validator == "minimum" else "above"
         yield path, f"{key} is {error.instance}; it must be {bound} {error.validator_value}"
@@ -175,43 +177,44 @@ def _faults(error: Any) -> Iterable[Fault]:
 
 
 def _unknown(name: str, path: tuple[Any, ...], allowed: list[str]) -> str:
-    place = f"[{_key(path)}]" if path else "a job"
-    if name in KEYS:
+    section = f"[{_key(path)}]" if path else "a job"
+    if name in SECRETS:
         variable = f"TL_{name.upper()}"
         return f"{name} is not allowed in a job file, which is shared; set {variable} in the environment"
     close = difflib.get_close_matches(name, allowed, 1)
     hint = f"Did you mean {close[0]}?" if close else f"There are {', '.join(allowed)}"
-    return f"{place} has no key {name!r}. {hint}"
+    return f"{section} has no key {name!r}. {hint}"
 
 
 def _source_faults(table: Mapping[str, Any]) -> Iterable[Fault]:
-    """Faults of [source] for which the schema has no readable message."""
+    """Faults of [source] that the schema does not find or not explain."""
     source = table.get("source")
     if source is None and not {"alerts", "digest", "export"} & table.keys():
         yield (), "source is missing: a job needs [source], [alerts], [digest] or [export]"
     if not isinstance(source, dict):
         return
-    named = [place for place in PLACES if place in source]
-    if len(named) != 1:
-        those = f"it has {' and '.join(named)}" if named else "it has none"
-        yield ("source", *named[-1:]), f"[source] needs exactly one of {', '.join(PLACES)}; {those}"
+    keys = [key for key in SOURCE_KEYS if key in source]
+    if len(keys) != 1:
+        present = f"it has {' and '.join(keys)}" if keys else "it has none"
+        yield ("source", *keys[-1:]), f"[source] needs exactly one of {', '.join(SOURCE_KEYS)}; {present}"
     if "database" in source and "query" not in source:
         yield ("source", "database"), "source.database is for a source.query; there is none"
-    if any(place.startswith("spark") for place in named) and table.get("engine", "duckdb") != "spark":
-        yield ("source", named[0]), f'source.{named[0]} needs engine = "spark"'
+    if any(key.startswith("spark") for key in keys) and table.get("engine", "duckdb") != "spark":
+        yield ("source", keys[0]), f'source.{keys[0]} needs engine = "spark"'
 
 
 def _question_faults(table: Mapping[str, Any]) -> Iterable[Fault]:
-    asked = table.get("alerts")
-    if not isinstance(asked, dict):
+    """Faults of [alerts] that the schema does not find or not explain."""
+    alerts = table.get("alerts")
+    if not isinstance(alerts, dict):
         return
-    named = [place for place in QUESTIONS if place in asked]
-    if len(named) != 1:
-        those = f"it has {' and '.join(named)}" if named else "it has none"
-        yield ("alerts", *named[-1:]), f"[alerts] needs exactly one of {', '.join(QUESTIONS)}; {those}"
-    if "database" in asked and "query" not in asked:
+    keys = [key for key in QUESTION_KEYS if key in alerts]
+    if len(keys) != 1:
+        present = f"it has {' and '.join(keys)}" if keys else "it has none"
+        yield ("alerts", *keys[-1:]), f"[alerts] needs exactly one of {', '.join(QUESTION_KEYS)}; {present}"
+    if "database" in alerts and "query" not in alerts:
         yield ("alerts", "database"), "alerts.database is for an alerts.query; there is none"
-    if "column" in asked and "questions" in asked:
+    if "column" in alerts and "questions" in alerts:
         yield (
             ("alerts", "column"),
             "alerts.column is for a table of questions; alerts.questions has no columns",
@@ -219,24 +222,25 @@ def _question_faults(table: Mapping[str, Any]) -> Iterable[Fault]:
 
 
 def _key(path: Sequence[Any]) -> str:
+    """A path as text: outputs.tables[1]."""
     return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
 
 
 def _line(text: str, path: Sequence[Any]) -> int:
-    """The line of a key, or of its table, or 1. It supports the plain tables of job files."""
+    """The line of a key; if it is absent, the line of its table, else 1. Inline tables are not searched."""
     names = [p for p in path if not isinstance(p, int)]
     table: list[str] = []
-    best = (0, 1)
+    best = (0, 1)  # length of the longest path that fits, and its line
     for number, line in enumerate(text.splitlines(), 1):
         if header := re.match(r"\s*\[([^\[\]]+)\]", line):
             table = [part.strip().strip("\"'") for part in header[1].split(".")]
-            here = table
+            line_path = table
         elif key := re.match(r"\s*([\w.\"'-]+)\s*=", line):
-            here = [*table, *(part.strip("\"'") for part in key[1].split("."))]
+            line_path = [*table, *(part.strip("\"'") for part in key[1].split("."))]
         else:
             continue
-        if here == names[: len(here)] and len(here) > best[0]:
-            best = (len(here), number)
+        if line_path == names[: len(line_path)] and len(line_path) > best[0]:
+            best = (len(line_path), number)
     return best[1]
 
 
@@ -248,7 +252,7 @@ Removed = Literal["keep", "mark", "delete"]
 #: The optional output tables; every job has `videos`, `errors` and `runs`.
 OUTPUTS = ("clips", "summaries", "chapters", "vectors", "frames")
 #: The default outputs.
-USUAL_OUTPUTS = OUTPUTS[:4]
+DEFAULT_OUTPUTS = OUTPUTS[:4]
 
 
 @dataclass(frozen=True)
@@ -256,14 +260,15 @@ class Source:
     """The list of videos or questions: rows of a table, or URLs and paths."""
 
     kind: Kind
-    place: str | tuple[str, ...]  # file or glob, Delta table, SQL, URLs, folder, name of a Spark table
+    place: str | tuple[str, ...]  # by kind: file or glob, Delta table, SQL, URLs, folder, Spark table
     url: str = "url"  # column with the URLs or paths
     key: str | None = None  # column that identifies a row; None: the URL without its signature
-    database: str | None = None  # of a query: a DuckDB file; None: in memory
-    section: Literal["source", "alerts"] = "source"  # section of the job: videos or questions
+    database: str | None = None  # the DuckDB file that a query reads; None: in memory
+    #: The section of the job that has this source: a list of videos, or of questions.
+    section: Literal["source", "alerts"] = "source"
 
 
-#: The sections of a job without a source, which works on tables of other jobs.
+#: The source of a job without [source]. Such a job works on the tables of another job.
 NO_SOURCE = Source("urls", ())
 
 
@@ -272,22 +277,22 @@ class Alerts:
     """Saved questions, each of which runs once on every video."""
 
     questions: Source  # its column `url` holds the questions
-    # Least confidence of a clip; None: high, if the model of the index returns a confidence.
+    #: Lowest confidence of a reported clip. None: high if the index's model returns a confidence, else none.
     threshold: Literal["high", "medium", "low", "none"] | None = None
-    max_clips: int | None = None  # most clips of a question in a run, per 200 new videos; None: 10
+    max_clips: int | None = None  # most clips that a run reports per question and 200 new videos; None: 10
     verify: bool = False  # whether each clip is checked by a paid analysis
 
     @property
     def most_clips(self) -> int:
-        """The most clips of a question per search."""
+        """The largest number of clips of a search."""
         return self.max_clips or 10
 
 
 @dataclass(frozen=True)
 class Digest:
-    """A page about recent additions."""
+    """A page about new videos, alerts and failures."""
 
-    file: str  # .md or .html, with strftime codes such as %Y-%m-%d for the day
+    file: str  # ends in .md or .html; may have strftime codes such as %Y-%m-%d for the day
     days: int = 7
 
 
@@ -296,29 +301,29 @@ class Job:
     """A job, from a file or from Python."""
 
     source: Source
-    folder: str  # of the tables; a Delta lake may be in a bucket
+    folder: str  # folder of the tables; a Delta lake may be in a bucket
     name: str = "job"
     format: Format = "delta"
-    tables: tuple[str, ...] = USUAL_OUTPUTS
+    tables: tuple[str, ...] = DEFAULT_OUTPUTS
     refresh: bool = False  # replace vectors of another model, instead of refusing to mix models
     removed: Removed = "keep"  # the treatment of videos that the source no longer lists
     urls: Literal["given", "redacted"] = "given"  # the columns `url`: as in the source, or without secrets
-    prompts: tuple[str, ...] = ("",)  # of `summaries`; "" is a plain summary
-    engine: Literal["duckdb", "spark"] = "duckdb"  # the reader of the source; calls are made in this process
+    prompts: tuple[str, ...] = ("",)  # one summary for each; "" is a plain summary
+    engine: Literal["duckdb", "spark"] = "duckdb"  # what reads the source; this process makes the calls
     alerts: Alerts | None = None
     digest: Digest | None = None
     exports: tuple[str, ...] = ()  # targets that are updated after a run
     settings: Mapping[str, Any] = field(default_factory=dict)
     prices: str | None = None  # a price list; None: TL_PRICES, or the package's own
-    budget: float | None = None  # largest cost of a run, in the currency of the price list
-    # Runs of the job within these hours share the budget, so that retries do not multiply it. The default is
-    # less than a day, so that the next day's run has its own budget. 0: each run has its own.
+    budget: float | None = None  # largest cost, in the currency of the price list
+    #: Runs of the job within so many hours share the budget, so that retries do not multiply it. The default
+    #: is less than a day, so that a daily run has its own budget. 0: every run has its own budget.
     budget_hours: float = 20.0
     max_failures: int | str | None = None  # a count, or a share of the videos such as "5%"
-    limit: int | None = None  # only the first videos
+    limit: int | None = None  # process only so many videos, the first of the source
     commit_videos: int = 50  # finished videos per commit
     commit_seconds: float = 30.0  # longest time between commits
-    base: str = "."  # the folder for relative paths of the source
+    base: str = "."  # the folder that relative paths of the source refer to
 
     def __post_init__(self) -> None:
         if unknown := [t for t in self.tables if t not in OUTPUTS]:
@@ -342,29 +347,28 @@ class Job:
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"{file}: invalid TOML: {error}") from error
         check(table, text, str(file))
-        return cls._made(table, file)
+        return cls._from_table(table, file)
 
     @classmethod
-    def _made(cls, table: Mapping[str, Any], file: Path) -> Job:
+    def _from_table(cls, table: Mapping[str, Any], file: Path) -> Job:
+        """The job of a valid parsed file. Relative paths refer to the file's folder."""
         base = file.resolve().parent
 
-        def there(place: str) -> str:
-            return (
-                place
-                if "://" in place or place.startswith("dbfs:/")
-                else str(base / Path(place).expanduser())
-            )
+        def resolve(path: str) -> str:
+            if "://" in path or path.startswith("dbfs:/"):
+                return path
+            return str(base / Path(path).expanduser())
 
-        def listed(table: Mapping[str, Any], **more: Any) -> Source:
+        def source_of(table: Mapping[str, Any], **more: Any) -> Source:
             source = dict(table)
             [kind] = [k for k in KINDS if k in source]
             place = source.pop(kind)
             if kind in ("files", "delta", "folder"):
-                place = there(place)
+                place = resolve(place)
             elif kind == "urls":
                 place = tuple(place)
             if "database" in source:
-                source["database"] = there(source["database"])
+                source["database"] = resolve(source["database"])
             return Source(kind, place, **source, **more)
 
         outputs, limits = dict(table["outputs"]), table.get("limits", {})
@@ -374,33 +378,38 @@ class Job:
         settings = dict(table.get("settings", {}))
         for name in ("home", "ledger", "http_headers"):
             if name in settings:
-                settings[name] = there(settings[name])
-        top: dict[str, Any] = {n: table[n] for n in ("engine",) if n in table}
+                settings[name] = resolve(settings[name])
+        optional: dict[str, Any] = {n: table[n] for n in ("engine",) if n in table}
         if "prices" in table:
-            top["prices"] = there(table["prices"])
+            optional["prices"] = resolve(table["prices"])
         if "alerts" in table:
-            asked = dict(table["alerts"])
-            how = {n: asked.pop(n) for n in ("threshold", "max_clips", "verify") if n in asked}
-            if "questions" in asked:
-                asked["urls"] = asked.pop("questions")
-            asked["url"] = asked.pop("column", "question")
-            top["alerts"] = Alerts(listed(asked, section="alerts"), **how)
+            questions = dict(table["alerts"])
+            options = {
+                name: questions.pop(name)
+                for name in ("threshold", "max_clips", "verify")
+                if name in questions
+            }
+            # Saved questions are read like videos, with the question in place of the URL.
+            if "questions" in questions:
+                questions["urls"] = questions.pop("questions")
+            questions["url"] = questions.pop("column", "question")
+            optional["alerts"] = Alerts(source_of(questions, section="alerts"), **options)
         if "export" in table:
-            top["exports"] = tuple(
+            optional["exports"] = tuple(
                 re.sub(r"://(?:\./|(?=\.\./))", f"://{quote(str(base))}/", target)
                 for target in table["export"]["targets"]
             )
         if "digest" in table:
-            top["digest"] = Digest(**{**table["digest"], "file": there(table["digest"]["file"])})
+            optional["digest"] = Digest(**{**table["digest"], "file": resolve(table["digest"]["file"])})
         return cls(
-            source=listed(table["source"]) if "source" in table else NO_SOURCE,
-            folder=there(outputs.pop("folder")),
+            source=source_of(table["source"]) if "source" in table else NO_SOURCE,
+            folder=resolve(outputs.pop("folder")),
             name=table.get("name", file.stem),
             settings=settings,
             base=str(base),
             **outputs,
             **limits,
-            **top,
+            **optional,
         )
 
     def but(self, **changes: Any) -> Job:
@@ -413,14 +422,14 @@ class Job:
         return self.source != NO_SOURCE
 
     def load_settings(self) -> Settings:
-        """The settings of the job, over those of the environment and the settings file.
+        """The settings of the job. They override those of the environment and the settings file.
 
-        By default a job waits for hourly limits.
+        Unless `max_wait` is set, a job waits for limits per hour.
         """
         return Settings.load(defaults={"max_wait": JOB_WAIT}, **self.settings)
 
     def failures_allowed(self, videos: int) -> float:
-        """The number of failed videos at which a run stops."""
+        """The largest number of failed videos with which a run of so many videos continues."""
         allowed = self.max_failures
         if allowed is None:
             return float("inf")
@@ -444,20 +453,20 @@ def init_text() -> str:
 
 TEMPLATE = """\
 # A job of tl-data: which videos become which tables, within which limits.
-#   tl-data plan FILE    what it would do, take and cost; nothing is paid
-#   tl-data run FILE     do it; run it again at any time: only what is new, changed or failed is done
-# Paths are relative to this file. The API key comes from TL_API_KEY; without one, the engine that comes
-# with the package does the work on this machine.
+#   tl-data plan FILE    show the work, time and cost of a run; nothing is paid
+#   tl-data run FILE     run the job; repeat it at any time: only new, changed and failed videos are processed
+# Paths are relative to this file. The API key comes from TL_API_KEY. Without a key, the embedded engine
+# processes the videos on this machine.
 
 name = "catalog"
-engine = "duckdb"           # duckdb or spark: what reads the source; this process makes the calls
+engine = "duckdb"           # duckdb or spark reads the source; this process makes the calls
 # prices = "prices.toml"    # a price list of your own
 
 [source]                    # exactly one of the following
 files = "videos.csv"        # Parquet, CSV or JSON: a file or a glob
 # delta = "lake/assets"     # a Delta table
-# query = "SELECT id, url FROM assets WHERE kind = 'video'"    # of DuckDB
-# database = "assets.duckdb"                                   # ... for the query; in memory without
+# query = "SELECT id, url FROM assets WHERE kind = 'video'"    # SQL of DuckDB
+# database = "assets.duckdb"                                   # file that the query reads; default: in memory
 # urls = ["https://example.com/a.mp4", "https://example.com/b.mp4"]
 # folder = "videos"         # all video files in a folder
 # spark_table = "main.media.assets"                            # engine = "spark"
@@ -468,40 +477,40 @@ url = "url"                 # column with the URLs (or paths)
 [outputs]
 folder = "lake"             # a Delta lake may be in a bucket: s3://, gs://, az://
 format = "delta"            # delta or parquet
-tables = ["clips", "summaries", "chapters", "vectors"]    # beside videos, errors and runs; also frames
+tables = ["clips", "summaries", "chapters", "vectors"]    # also frames; videos, errors and runs always
 prompts = [""]              # one summary each; "" is a plain summary
-# removed = "mark"          # rows that left the source: keep, mark (videos.removed_at) or delete
-# urls = "redacted"         # the columns `url` without signatures, tokens and logins; given: as in the source
-# refresh = true            # after a change of search_model and index: make the old model's vectors anew
+# removed = "mark"          # videos that left the source: keep, mark (videos.removed_at) or delete
+# urls = "redacted"         # columns `url` without signatures, tokens and logins; "given": as in the source
+# refresh = true            # after a change of search_model and index: replace the old model's vectors
 
 # [alerts]                  # saved questions: each runs once on every video, each clip is reported once
 # questions = ["a helmet on the floor"]
 # files = "questions.csv"   # ... or a table of them: files, delta, query and database, as in [source]
 # column = "question"       # column with the questions
-# threshold = "high"        # least confidence of a clip: high, medium, low, none (Marengo 2.7)
-# verify = true             # check each clip by an analysis of its moment; for models that only rank
-# max_clips = 10            # best clips of a question that a run tells of, per 200 new videos
+# threshold = "high"        # lowest confidence of a clip: high, medium, low, none (Marengo 2.7)
+# verify = true             # check each clip by a paid analysis; for models that only rank clips
+# max_clips = 10            # most clips that a run reports per question and 200 new videos
 
-# [digest]                  # a page about what came in lately
-# file = "digest-%Y-%m-%d.md"    # Markdown or HTML; the day is put in
+# [digest]                  # a page about new videos, alerts and failures
+# file = "digest-%Y-%m-%d.md"    # Markdown or HTML; %Y-%m-%d is the day
 # days = 7
 
-# [export]                  # other tools, brought up to date after each run: tl-data export --help
+# [export]                  # targets that each run updates: see tl-data export --help
 # targets = ["lancedb://./store?collection=clips", "webvtt://./subtitles"]
 
 [limits]
 # budget = 25.0             # stop before the runs of the last budget_hours would cost more
 # budget_hours = 20         # less than a day, so that retries share it; 0: each run has its own
-# max_failures = "5%"       # stop when more fail, beside those refused before: a count, or a share
-# limit = 10                # only the first videos
+# max_failures = "5%"       # stop if more videos fail: a count, or a share; known final failures do not count
+# limit = 10                # process only the first videos
 commit_videos = 50          # write the tables after so many videos
 commit_seconds = 30         # ... or so many seconds
 
-[settings]                  # as TL_... in the environment
+[settings]                  # the environment variables TL_... without the prefix, in lower case
 index = "catalog"
 # ledger = "s3://bucket/ledger"    # shared by all machines that must not pay twice
 # concurrency = 16
 # video_minutes_per_hour = 600     # limits of your own: requests, tokens, video minutes
 # requests_per_day = 1500
-# max_wait = 3660           # seconds to wait for a limit, such as the next hour's; beyond, the run stops
+# max_wait = 3660           # longest wait for a limit in seconds; a run that would wait longer stops
 """

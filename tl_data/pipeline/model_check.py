@@ -1,9 +1,9 @@
-"""Ensures that a table has vectors of one model, and replaces vectors of another one.
+"""Ensures that the table `vectors` has vectors of one model only.
 
-Vectors of different models are not comparable. A run refuses to add vectors of another model to a table,
-unless it has `refresh = true`: then it replaces them video by video. The column `model` has the model of each
-row, so an interrupted refresh continues where it stopped. An index has a fixed model, so the new vectors come
-from another index.
+Vectors of different models are not comparable. A run refuses to add vectors of another model to the table.
+With `refresh = true` it replaces the old vectors instead, video by video. The column `model` has the model of
+each row, so an interrupted refresh continues where it stopped. An index has a fixed model, so the new vectors
+come from another index.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tl_data.lake.schemas import TABLES, VECTORS, VIDEOS
 from tl_data.lake.writer import Commits
 from tl_data.pipeline.inspect import VideoStatus
 from tl_data.pipeline.job import Job
-from tl_data.pipeline.outputs import passed_over
+from tl_data.pipeline.outputs import replace_ids
 from tl_data.pipeline.worklist import Worklist
 from tl_data.session import Session
 
 
 def refuse_mixing(lake: Lake, job: Job, session: Session, prices: Prices) -> None:
-    """Refuse a job whose table has vectors of another model, unless it refreshes them.
+    """Refuse a job if its table has vectors of another model and the job does not refresh them.
 
     Raises:
         SchemaMismatch: the table has vectors of another model; the message has the alternatives and their
@@ -51,7 +51,7 @@ def refuse_mixing(lake: Lake, job: Job, session: Session, prices: Prices) -> Non
 
 
 async def refuse_index(session: Session, index_id: str | None) -> None:
-    """Refuse an index of another model, whose vectors would get the wrong model name.
+    """Refuse an index of another model, because its vectors would be recorded under the wrong model name.
 
     Raises:
         SchemaMismatch: the index has another model; the message has the next step.
@@ -59,55 +59,56 @@ async def refuse_index(session: Session, index_id: str | None) -> None:
     if index_id is None:
         return
     index = await session.client.retrieve_index(index_id)
-    said = [m.get(name) for m in index.get("models") or [] for name in ("model_name", "requested_as")]
-    has = sorted({name for name in said if name})
-    if has and _plain(session.search_model) not in map(_plain, has):
-        again = ""
+    values = [m.get(key) for m in index.get("models") or [] for key in ("model_name", "requested_as")]
+    names = sorted({name for name in values if name})
+    if names and _short_name(session.search_model) not in map(_short_name, names):
+        reindex = ""
         if session.models and session.search_model == session.models.search:
-            again = f", or reanalyse its videos: tl-data reindex {index_id}"
+            reindex = f", or reanalyse its videos: tl-data reindex {index_id}"
         raise SchemaMismatch(
-            f"the index {index.get('index_name') or index_id} has the model {', '.join(has)}, and the search "
-            f"model of this run is {session.search_model}. An index keeps its model: set another index in "
-            f'[settings], such as index = "{index.get("index_name")}-{session.search_model}"' + again
+            f"the index {index.get('index_name') or index_id} has the model {', '.join(names)}, and the "
+            f"search model of this run is {session.search_model}. An index keeps its model: set another "
+            f'index in [settings], such as index = "{index.get("index_name")}-{session.search_model}"'
+            + reindex
         )
 
 
 def models(lake: Lake) -> dict[str, set[str]]:
     """The models of the table `vectors`, with the ids of their videos."""
-    found: dict[str, set[str]] = {}
+    ids: dict[str, set[str]] = {}
     for batch in lake.batches(VECTORS, ["model", "video_id"]):
         pairs = pa.Table.from_batches([batch]).group_by(["model", "video_id"]).aggregate([])
         for row in pairs.to_pylist():
-            found.setdefault(row["model"], set()).add(row["video_id"])
-    return found
+            ids.setdefault(row["model"], set()).add(row["video_id"])
+    return ids
 
 
-def left_behind(lake: Lake, model: str) -> str:
-    """A sentence about videos with vectors of another model; "" without any."""
+def describe_other_models(lake: Lake, model: str) -> str:
+    """A sentence about videos that still have vectors of another model; "" if there are none."""
     other = {name: len(ids) for name, ids in models(lake).items() if name != model}
     if not other:
         return ""
-    those = ", ".join(f"{_videos(count)} of {name}" for name, count in sorted(other.items()))
+    videos = ", ".join(f"{_videos(count)} of {name}" for name, count in sorted(other.items()))
     return (
-        f"the table vectors still has {those}: they failed (table errors), or the source does not list "
-        "them. Run again with the table videos as the source to include all"
+        f"the table vectors still has {videos}: they failed (see the table errors), or the source does not "
+        "list them. Run again with the table videos as the source to include all"
     )
 
 
 def lengths(lake: Lake) -> list[float | None]:
     """The length in seconds of each distinct video in the tables."""
-    found: dict[str, float | None] = {}
+    seconds: dict[str, float | None] = {}
     for batch in lake.batches(VIDEOS, ["video_id", "duration_sec"]):
-        found.update(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
-    return list(found.values())
+        seconds.update(zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True))
+    return list(seconds.values())
 
 
 def keep_texts(source: Worklist, commits: Commits, video: VideoStatus, video_id: str | None) -> None:
-    """Write the kept summaries and chapters of a video under its new id."""
+    """Write the summaries and chapters that a refreshed video keeps under its new id."""
     if video.kept_of is None or video.kept_of == video_id or video_id is None or video.identity is None:
         return
     for name in _tables(video.kept):
-        rows = passed_over(source.texts(TABLES[name], video.kept_of), video_id, video.identity.content_key)
+        rows = replace_ids(source.texts(TABLES[name], video.kept_of), video_id, video.identity.content_key)
         commits.add(name, f"{video.identity.content_key} kept", rows)
 
 
@@ -115,8 +116,8 @@ def _tables(names: Iterable[str]) -> list[str]:
     return sorted({name.partition(":")[0] for name in names})
 
 
-def _plain(model: str) -> str:
-    """The short name of a model. Older ones have two: marengo2.7, Marengo-retrieval-2.7."""
+def _short_name(model: str) -> str:
+    """The short name of a model. Older models also have a long one: Marengo-retrieval-2.7 is marengo2.7."""
     return model.lower().replace("-retrieval-", "")
 
 

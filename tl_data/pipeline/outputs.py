@@ -1,4 +1,4 @@
-"""The outputs of a video: rows of the tables. One request reads its clips and vectors."""
+"""Creates the outputs of a video, as rows of the tables. One request reads its clips and vectors."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from tl_data.session import Session
 
 Json = dict[str, Any]
 
-#: Errors that concern all videos: to continue would only add rows to `errors`.
+#: Errors that concern all videos. They stop a run, because every further video would fail too.
 FATAL = (NotAllowed, QuotaExhausted, LedgerError, LakeError, SchemaMismatch, SettingsError)
 
 
-def wanted(job: Job) -> tuple[str, ...]:
+def output_names(job: Job) -> tuple[str, ...]:
     """The names of the outputs of a job. The name of a summary includes its prompt."""
     names = []
     for table in job.tables:
@@ -50,8 +50,8 @@ def is_text(name: str) -> bool:
     return name == "chapters" or name.startswith("summaries:")
 
 
-def passed_over(rows: pa.Table, video_id: str, content_key: str) -> pa.Table:
-    """The rows of a video, changed to another id of the same content."""
+def replace_ids(rows: pa.Table, video_id: str, content_key: str) -> pa.Table:
+    """The rows of a video with another video id and content key."""
     for name, value in (("video_id", video_id), ("content_key", content_key)):
         values = pa.array([value] * rows.num_rows, pa.string())
         rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), values)
@@ -61,26 +61,27 @@ def passed_over(rows: pa.Table, video_id: str, content_key: str) -> pa.Table:
 def groups(
     names: Iterable[str], video_id: str | None, content_key: str | None = None
 ) -> dict[str, list[Group]]:
-    """The groups of the rows of these outputs, by table. Texts are grouped by content.
+    """The keys of the row groups that these outputs of a video have, by table.
 
-    Rows of the previous release have the video's id instead of the content's key.
+    Texts are grouped by the content of the video. Rows of the previous release have `video:` and the video's
+    id instead of the content key.
     """
-    found: dict[str, list[Group]] = {}
+    by_table: dict[str, list[Group]] = {}
     keys = [key for key in (content_key, f"video:{video_id}" if video_id else None) if key]
     for name in names:
         if name.startswith("summaries:"):
             prompt = name.removeprefix("summaries:")
-            found.setdefault("summaries", []).extend((key, prompt) for key in keys)
+            by_table.setdefault("summaries", []).extend((key, prompt) for key in keys)
         elif name == "chapters":
-            found["chapters"] = [(key,) for key in keys]
+            by_table["chapters"] = [(key,) for key in keys]
         elif name in TABLES and video_id:
-            found[name] = [(video_id,)]
-    return found
+            by_table[name] = [(video_id,)]
+    return by_table
 
 
 @dataclass
-class Made:
-    """The created outputs of one video, and the failed ones."""
+class CreatedOutputs:
+    """The created outputs of one video, and the errors of failed ones."""
 
     tables: dict[str, pa.Table] = field(default_factory=dict)  # rows by table
     names: list[str] = field(default_factory=list)  # the created outputs
@@ -94,7 +95,8 @@ class Made:
         self.tables[table] = rows if before is None else pa.concat_tables([before, rows])
 
 
-#: Reads a video in its index once, with vectors and transcription as asked: its record and the API's answer.
+#: Reads a video in its index by one request, with `embedding_option` and `transcription` as arguments.
+#: Returns the record of the video and the API's answer.
 Read = Callable[..., Awaitable[tuple[Json, Json]]]
 
 
@@ -102,38 +104,38 @@ async def make_texts(
     session: Session,
     names: Sequence[str],
     video: VideoRef,
-    made: Made,
-    lane: asyncio.Semaphore,
+    created: CreatedOutputs,
+    slots: asyncio.Semaphore,
 ) -> None:
-    """Create the texts among these outputs of a video. The ledger has their cost.
+    """Create the texts among these outputs of a video. Their cost is recorded in the ledger.
 
     A failed output does not affect the others.
 
     Args:
-        video: by every name that is known.
-        made: receives the rows.
-        lane: limits the concurrent calls. Analyses by tasks are not counted: they only wait, and more waiting
+        video: a reference with all known identifiers.
+        created: receives the rows.
+        slots: limits the concurrent calls. Analyses by tasks take no slot: they only wait, and more waiting
             tasks make larger batches.
 
     Raises:
-        TLDataError: an error that is not specific to this video: `guardrails.FATAL`.
+        TLDataError: an error that does not concern this video alone: one of FATAL.
     """
     if (texts := Texts.of(names)) is None:
         return
     try:
         at_once = await session.client.account_generation() == "2025"
-        async with lane if at_once else nullcontext():
-            found, errors = await texts.make(session, video)
+        async with slots if at_once else nullcontext():
+            tables, errors = await texts.make(session, video)
     except FATAL:
         raise
     except TLDataError as failed:
-        found, errors = {}, dict.fromkeys(texts.outputs, failed)
+        tables, errors = {}, dict.fromkeys(texts.outputs, failed)
     for error in errors.values():
         if isinstance(error, FATAL) and not isinstance(error, Unreadable):
             raise error
-    made.failures |= errors
-    for name, table in found.items():
-        made.add(name, table)
+    created.failures |= errors
+    for name, table in tables.items():
+        created.add(name, table)
 
 
 async def make_from_index(
@@ -142,24 +144,25 @@ async def make_from_index(
     record: Json,
     read: Read,
     source: str,
-    made: Made,
-    lane: asyncio.Semaphore,
+    created: CreatedOutputs,
+    slots: asyncio.Semaphore,
 ) -> Json:
-    """Add the clips, vectors and frames among these outputs to what was made of a video, by one request.
+    """Create the clips, vectors and frames among these outputs of an indexed video, by one request.
 
-    An output that fails keeps none of the others out.
+    A failed output does not affect the others.
 
     Args:
-        record: of the video, as `types.VIDEO`, as far as it is known.
-        source: path or URL of the video, for its frames.
-        lane: bounds the calls in flight.
+        record: the record of the video of type `types.VIDEO`; it may lack fields.
+        source: path or URL of the video, from which frames are read.
+        created: receives the rows.
+        slots: limits the concurrent calls.
 
     Returns:
-        The record of the video, complete.
+        The complete record of the video.
 
     Raises:
-        NotFound: the video is not in the index any more.
-        TLDataError: something is wrong that is not this video's: `FATAL`.
+        NotFound: the video is no longer in the index.
+        TLDataError: an error that does not concern this video alone: one of FATAL.
     """
     index_id, options = str(record["index_id"]), dict[str, Any]()
     if "vectors" in names:
@@ -169,37 +172,37 @@ async def make_from_index(
         options["embedding_option"] = list(dict.fromkeys([visual, *options.get("embedding_option", ())]))
         options["transcription"] = True
     try:
-        async with lane:
-            record, full = await read(**options)
+        async with slots:
+            record, answer = await read(**options)
     except (NotFound, *FATAL):
         raise
     except TLDataError as error:
-        from_index = [name for name in names if not is_text(name)]
-        if not from_index:
+        index_outputs = [name for name in names if not is_text(name)]
+        if not index_outputs:
             raise
-        made.failures |= dict.fromkeys(from_index, error)
+        created.failures |= dict.fromkeys(index_outputs, error)
         return record
     video_id = str(record["video_id"])
     if "clips" in names:
         key = {"video_id": video_id, "model": session.vectors_by}
-        clips = clip_rows(full, session.embedding_option("visual"))
-        made.add("clips", rows_of(CLIPS, [{**key, **_kept(clip)} for clip in clips]))
+        clips = clip_rows(answer, session.embedding_option("visual"))
+        created.add("clips", rows_of(CLIPS, [{**key, **_without_links(clip)} for clip in clips]))
     if "vectors" in names:
-        made.add("vectors", _vectors(session, video_id, segments(full)))
+        created.add("vectors", _vectors(session, video_id, segments(answer)))
     if "frames" in names:
-        async with lane:
+        async with slots:
             try:
                 pictures = await asyncio.to_thread(frames_of, source, record.get("duration_sec"))
-                made.add("frames", rows_of(FRAMES, [{"video_id": video_id, **p} for p in pictures]))
+                created.add("frames", rows_of(FRAMES, [{"video_id": video_id, **p} for p in pictures]))
             except FATAL:
                 raise
             except TLDataError as error:
-                made.failures["frames"] = error
+                created.failures["frames"] = error
     return record
 
 
 def _vectors(session: Session, video_id: str, segments: list[Json]) -> pa.Table:
-    # Converted to float32 here: a run keeps the vectors of many videos until it writes them.
+    # float32 saves memory: a run holds the vectors of many videos until it writes them.
     rows = [
         {
             "video_id": video_id,
@@ -213,6 +216,6 @@ def _vectors(session: Session, video_id: str, segments: list[Json]) -> pa.Table:
     return rows_of(VECTORS, rows)
 
 
-def _kept(clip: Mapping[str, Any]) -> Json:
-    """A clip as a row, without the link to its thumbnail, which expires after an hour."""
+def _without_links(clip: Mapping[str, Any]) -> Json:
+    """A clip as a row, without its vector and without the thumbnail's URL, which expires after an hour."""
     return {n: v for n, v in clip.items() if n not in ("vector", "thumbnail_url")}

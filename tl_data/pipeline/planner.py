@@ -1,4 +1,4 @@
-"""Plans: the work, time and cost of a run, and the videos that will be refused."""
+"""Makes plans: the work, time and cost of a run, and the videos that it will refuse."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tl_data.ledger.models import Failure
 from tl_data.pipeline.inspect import VideoStatus, inspect_video
 from tl_data.pipeline.job import Job
 from tl_data.pipeline.model_check import refuse_index, refuse_mixing
-from tl_data.pipeline.outputs import wanted
+from tl_data.pipeline.outputs import output_names
 from tl_data.pipeline.progress import Progress, Step
 from tl_data.pipeline.report import Plan, Refusal
 from tl_data.pipeline.worklist import SourceVideo, Worklist, failure_name
@@ -26,8 +26,9 @@ from tl_data.session import Session
 from tl_data.settings import SERVICE_URL
 from tl_data.urls import redacted
 
-REFUSALS = 1_000  # most refusals that a plan lists; all are counted
-LOOKS = 4  # concurrent inspections per concurrent call: most of them wait for the videos' servers
+MAX_REFUSALS = 1_000  # a plan lists so many refusals, and counts all
+#: Concurrent inspections per concurrent call. Most inspections wait for the servers of the files.
+INSPECTIONS_PER_CALL = 4
 
 
 async def make_plan(session: Session, job: Job, progress: Progress, stop: asyncio.Event) -> Plan:
@@ -35,53 +36,57 @@ async def make_plan(session: Session, job: Job, progress: Progress, stop: asynci
     began = time.monotonic()
     lake = Lake(job.folder, job.format)
     prices = prices_of(job, session)
-    names, index_id = wanted(job), await known_index(session)  # an invalid API key fails here
+    names, index_id = output_names(job), await known_index(session)  # an invalid API key fails here
     await asyncio.to_thread(refuse_mixing, lake, job, session, prices)
     await refuse_index(session, index_id)
     source = await asyncio.to_thread(Worklist, job, lake)
-    found = Plan(job.name, source.rows, source.distinct, prices)
-    seen, contents = 0, set[str]()
+    result = Plan(job.name, source.rows, source.distinct, prices)
+    inspected, contents = 0, set[str]()
 
-    async def one(item: SourceVideo) -> None:
-        nonlocal seen
+    async def inspect(item: SourceVideo) -> None:
+        nonlocal inspected
         video = await inspect_video(
             session, index_id, names, item, measure=True, refresh=job.refresh, claim=False
         )
-        _count(found, video, contents)
+        _count(result, video, contents)
         if job.alerts and video.identity and video.error is None and video.state != "unchanged":
-            found.coming |= dict.fromkeys(item.keys, video.identity.content_key)
-        seen += 1
+            result.coming |= dict.fromkeys(item.keys, video.identity.content_key)
+        inspected += 1
         progress(
             Step(
                 "looking",
-                seen,
+                inspected,
                 source.distinct,
-                found.video_minutes,
-                found.refused_count,
-                found.price,
+                result.video_minutes,
+                result.refused_count,
+                result.price,
                 prices.currency,
                 time.monotonic() - began,
                 None,
             )
         )
 
-    width = session.settings.concurrency * LOOKS
-    found.removed = len(source.gone()) if job.removed != "keep" else 0
+    width = session.settings.concurrency * INSPECTIONS_PER_CALL
+    result.removed = len(source.gone()) if job.removed != "keep" else 0
     with source:
-        all_seen = await in_parallel(source.items(), one, width=width, halt=asyncio.Event(), stop=stop)
-    if not all_seen:
+        completed = await in_parallel(source.items(), inspect, width=width, halt=asyncio.Event(), stop=stop)
+    if not completed:
         raise Cancelled("the plan was interrupted; nothing was paid or written")
-    found.refused.sort(key=lambda refusal: refusal.source_key)
-    found.seconds, found.limits_reported = await _at_the_limits(session, found)
-    return found
+    result.refused.sort(key=lambda refusal: refusal.source_key)
+    result.seconds, result.limits_reported = await _time_by_limits(session, result)
+    return result
 
 
 def _count(plan: Plan, video: VideoStatus, contents: set[str]) -> None:
-    """Add a video. Of several with the same content (keys in `contents`) only one is paid."""
+    """Add the work of a video to a plan. Of several videos with the same content only one is paid.
+
+    Args:
+        contents: the keys of the contents that the plan has so far; the key of this video is added.
+    """
     if video.error is not None:
         refused = refusal(video, video.error)
         plan.codes[refused.code] = plan.codes.get(refused.code, 0) + 1
-        if len(plan.refused) < REFUSALS:
+        if len(plan.refused) < MAX_REFUSALS:
             plan.refused.append(refused)
         return
     plan.refreshed += video.kept_of is not None
@@ -112,7 +117,7 @@ def _count(plan: Plan, video: VideoStatus, contents: set[str]) -> None:
     for output, error in video.output_errors.items():
         refused = refusal(video, error, output)
         plan.codes[refused.code] = plan.codes.get(refused.code, 0) + 1
-        if len(plan.refused) < REFUSALS:
+        if len(plan.refused) < MAX_REFUSALS:
             plan.refused.append(refused)
 
 
@@ -122,7 +127,7 @@ def refusal(video: VideoStatus, error: TLDataError, output: str | None = None) -
     code = failure.code or failure.kind
     return Refusal(
         next(iter(video.item.keys)),
-        redacted(video.item.url),  # printed and logged: without its signature
+        redacted(video.item.url),  # without its signature, because it is printed and logged
         failure.kind,
         code,
         failure.message,
@@ -137,13 +142,13 @@ async def known_index(session: Session) -> str | None:
     try:
         return await session.index_id()
     except NotFound as missing:
-        if missing.http_status is not None:  # the list of indexes itself is missing: a wrong URL
+        if missing.http_status is not None:  # the list of indexes was not found: the API's URL is wrong
             raise
         return None
 
 
 def prices_of(job: Job, session: Session) -> Prices:
-    """The price list of the job. The embedded engine is free, unless a list is configured."""
+    """The price list of the job. The embedded engine is free unless a price list is configured."""
     import os
 
     if session.embedded and not job.prices and not os.environ.get("TL_PRICES"):
@@ -151,15 +156,15 @@ def prices_of(job: Job, session: Session) -> Prices:
     return Prices.load(job.prices)
 
 
-async def _at_the_limits(session: Session, plan: Plan) -> tuple[float | None, datetime | None]:
-    """The least seconds by the rate limits, and when the service reported them.
+async def _time_by_limits(session: Session, plan: Plan) -> tuple[float | None, datetime | None]:
+    """The shortest time in seconds that the rate limits allow, and when the service reported these limits.
 
-    Configured requests per minute override reported ones. The API limits indexing and analysis separately,
-    and a run does both concurrently, so the longer time counts. None: no limit is known.
+    Configured limits per minute override reported ones. The API limits indexing and analysis separately, and
+    a run does both concurrently, so the longer time counts. The time is None if no limit is known.
     """
     settings, storage = session.settings, session.ledger.storage
-    memory, budget = LimitStore(storage, settings), Budget(storage, settings.base_url or SERVICE_URL)
-    set_ = {dimension: getattr(settings, name) for name, (dimension, _) in PER_MINUTE.items()}
+    reported, budget = LimitStore(storage, settings), Budget(storage, settings.base_url or SERVICE_URL)
+    configured = {dimension: getattr(settings, name) for name, (dimension, _) in PER_MINUTE.items()}
     now, seconds, reported_at = time.time(), list[float](), list[float]()
     for operation in ("index", "analyze"):
         units = plan.bill.operations.get(operation, Units())
@@ -172,8 +177,8 @@ async def _at_the_limits(session: Session, plan: Plan) -> tuple[float | None, da
         for dimension, allowance in quota_windows(quota_settings(settings), operation, budget):
             if dimension in costs:
                 seconds.append((await allowance.snapshot()).seconds(costs[dimension], now))
-        for dimension, snapshot in (await memory.read(operation)).items():
-            if dimension in costs and dimension != "tokens" and not set_.get(dimension):
+        for dimension, snapshot in (await reported.read(operation)).items():
+            if dimension in costs and dimension != "tokens" and not configured.get(dimension):
                 seconds.append(snapshot.seconds(costs[dimension], now))
                 reported_at.append(snapshot.at)
     oldest = datetime.fromtimestamp(min(reported_at), UTC) if reported_at else None

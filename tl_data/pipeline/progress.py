@@ -1,9 +1,9 @@
-"""The progress of a run: a bar on a terminal, else log lines.
+"""Shows the progress of a run: a bar on a terminal, else log lines.
 
     with shown() as progress:
         run(job, progress=progress)
 
-A progress is a function of a `Step`; `run` accepts any.
+`Progress` is any function that takes a `Step`; `run` calls it after each video.
 """
 
 from __future__ import annotations
@@ -16,34 +16,38 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import IO
 
-LOG_SECONDS = 10.0  # between log lines of a phase
+LOG_SECONDS = 10.0  # time between log lines of a phase
 
 
 @dataclass(frozen=True)
 class Step:
-    """The state of a run. Minutes are of video; `price` is in `currency`; None is unknown."""
+    """The state of a run. None means unknown."""
 
-    phase: str  # looking, working, ending (interrupted), done
-    videos: int
-    of_videos: int | None
+    phase: str  # looking (inspects videos), working, ending (was interrupted) or done
+    videos: int  # finished videos
+    of_videos: int | None  # distinct videos of the source
     video_minutes: float
-    failed: int
-    price: float
+    failed: int  # failed videos
+    price: float  # amount spent, in `currency`
     currency: str
     elapsed_sec: float
-    left_sec: float | None
+    left_sec: float | None  # estimated seconds until the end
 
 
 Progress = Callable[[Step], None]
 
 
 def silent(step: Step) -> None:
-    """Show nothing."""
+    """A progress that shows nothing."""
 
 
 @contextmanager
 def shown(stream: IO[str] | None = None) -> Iterator[Progress]:
-    """A bar if `stream` (stderr) is a terminal, else one JSON line per step."""
+    """Show the progress on `stream`: a bar if it is a terminal, else JSON lines.
+
+    Args:
+        stream: stderr by default.
+    """
     stream = stream or sys.stderr
     if not stream.isatty():
         yield _Lines(stream)
@@ -80,7 +84,7 @@ def shown(stream: IO[str] | None = None) -> Iterator[Progress]:
 
 
 class _Lines:
-    """One JSON line at the begin and end of a phase, and every LOG_SECONDS."""
+    """Prints one JSON line when a phase begins, and then at most one per LOG_SECONDS."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -92,8 +96,8 @@ class _Lines:
         if step.phase == self._phase and now - self._last < LOG_SECONDS:
             return
         self._phase, self._last = step.phase, now
-        facts = {n: round(v, 3) if isinstance(v, float) else v for n, v in asdict(step).items()}
-        print(json.dumps({"event": "tl_data.step", **facts}), file=self._stream, flush=True)
+        values = {n: round(v, 3) if isinstance(v, float) else v for n, v in asdict(step).items()}
+        print(json.dumps({"event": "tl_data.step", **values}), file=self._stream, flush=True)
 
 
 def duration(seconds: float) -> str:

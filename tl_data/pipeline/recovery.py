@@ -1,13 +1,13 @@
 """Leases of runs, reconciliation of killed runs, and a check for tasks that were paid twice.
 
-A run holds a lease in the ledger while it works, and removes it when its row in `runs` has everything that it
-paid. A run that was killed or interrupted, or that sent a request without an answer, leaves its lease behind.
-Without a lease the state is unknown and the row is left unchanged: the run may use another ledger.
+A run holds a lease in the ledger while it works. It removes the lease when its row in `runs` has everything
+that it paid. A run that was killed or interrupted, or that sent a request without an answer, leaves its lease
+behind. The row of a run without a lease is left unchanged, because this run may use another ledger.
 
-A killed run cannot write the cost since its last commit. The ledger's records have the id of the paying run,
-so the next run completes the row. A request without an answer may have created a task. The process that takes
-over the call finds the task and bills it to the run that sent it. At its end the next run looks for such
-tasks again, also those of videos that the source no longer lists.
+A killed run cannot write what it paid since its last commit. The ledger's records have the id of the paying
+run, so the next run completes the row. A request without an answer may have created a task. The process that
+takes over the call finds the task and bills it to the run that sent the request. At its end, the next run
+looks for such tasks again, also for those of videos that the source no longer lists.
 
 `paid_twice` compares the tasks on the platform with the ledger.
 """
@@ -39,21 +39,22 @@ from tl_data.session import METADATA_KEY, Session
 
 @asynccontextmanager
 async def run_lease(
-    storage: Storage, book: RunAccount, tables: str, prices: Prices | None = None, seconds: float = LEASE
+    storage: Storage, account: RunAccount, tables: str, prices: Prices | None = None, seconds: float = LEASE
 ) -> AsyncIterator[None]:
-    """Hold the lease of a run over the tables at this address.
+    """Hold the lease of a run that writes the tables at the address `tables`.
 
-    At the end the lease is removed if the run's account is complete, else released, also after an error.
+    At the end the lease is removed if the run's account is complete. Otherwise, and after an error, it is
+    released: it stays, and the next run reconciles the account.
     """
     record = {
         "operation": "run",
-        "content_key": book.run,
+        "content_key": account.run,
         "owner": Owner().signature(),
         "begun": time.time(),
         "tables": tables,
         **({"prices": prices.to_record()} if prices else {}),
     }
-    lease = Lease(storage, f"{RUN_LEASES}/{book.run}", record, seconds)
+    lease = Lease(storage, f"{RUN_LEASES}/{account.run}", record, seconds)
     await lease.take()
     try:
         async with lease:
@@ -61,7 +62,7 @@ async def run_lease(
     except BaseException:
         await lease.release()
         raise
-    if book.unsettled:
+    if account.unsettled:
         await lease.release()
         return
     with suppress(LedgerError):  # the lease expires, and the row has its final status
@@ -70,7 +71,7 @@ async def run_lease(
 
 @dataclass(frozen=True)
 class StaleRun:
-    """The lease of a run that has ended without closing its account."""
+    """The lease of a run that ended before its account was complete."""
 
     item: Item
     record: Mapping[str, Any]
@@ -87,7 +88,10 @@ class StaleRun:
 
 
 async def find_stale(storage: Storage, watch: Watch, item: Item) -> StaleRun | None:
-    """The lease of a run if it has ended, by its process on this machine, else by the clock of the store."""
+    """The lease of a run if the run has ended, else None.
+
+    On this machine the run's process decides, otherwise the expiry of the lease by the clock of the store.
+    """
     body = await storage.read(item.path)
     if body is None:
         return None
@@ -100,21 +104,21 @@ async def find_stale(storage: Storage, watch: Watch, item: Item) -> StaleRun | N
 
 log = logging.getLogger("tl_data.pipeline")
 
-EARLIER = 86400.0  # largest change of a clock during a run, in seconds
-LOOKING = 60.0  # timeout of the search for tasks without a record, in seconds
+CLOCK_CHANGE = 86400.0  # largest change of a clock during a run, in seconds
+SEARCH_TIMEOUT = 60.0  # timeout of the search for tasks without a record, in seconds
 
 
 @dataclass
 class _OpenRun:
-    """A run whose account is open."""
+    """An ended run whose account is open: its cost may be incomplete."""
 
-    row: dict[str, Any]  # of the table `runs`
+    row: dict[str, Any]  # its row of the table `runs`
     lease: StaleRun
     account: Account | None = None  # None: the ledger could not be read
 
 
 class NothingSent(LedgerError):
-    """Raised instead of sending a request: only earlier tasks are searched."""
+    """Raised in place of sending a request, when only an earlier task is looked for."""
 
 
 class RunReconciler:
@@ -127,9 +131,12 @@ class RunReconciler:
         self._reading: asyncio.Task[None] | None = None
 
     async def find_interrupted(self) -> list[str]:
-        """Find ended runs and mark killed ones as interrupted; returns the ids of these.
+        """Find ended runs with open accounts, and mark killed ones as interrupted.
 
-        Their costs are read in the background; call `close` or `leave` at the end.
+        Their costs are read in the background. Call `close` or `leave` at the end.
+
+        Returns:
+            The ids of the killed runs.
         """
         rows = await asyncio.to_thread(lambda: self._runs.batches().read_all().to_pylist())
         by_id, watch = {row["run_id"]: row for row in rows}, Watch(self._storage, Owner())
@@ -140,19 +147,21 @@ class RunReconciler:
                 continue
             if row := by_id.get(run):
                 self._open[run] = _OpenRun(row, lease)
-            elif lease.record.get("tables") == self._tables:  # killed before it had a row: it paid nothing
+            elif (
+                lease.record.get("tables") == self._tables
+            ):  # killed before it wrote its row, so it paid nothing
                 await self._storage.delete(item.path)
-        died = [run for run, open_ in self._open.items() if open_.row["status"] == "running"]
-        await self._write(died)
+        killed = [run for run, open_ in self._open.items() if open_.row["status"] == "running"]
+        await self._write(killed)
         if self._open:
             self._reading = asyncio.create_task(self._read())
-        return died
+        return killed
 
     async def _read(self) -> None:
-        """Read their accounts from the ledger, which takes minutes if it is very large."""
+        """Read the accounts of the open runs from the ledger; a very large ledger takes minutes."""
         began = [o.lease.begun for o in self._open.values()]
         began += [o.row["started_at"].timestamp() for o in self._open.values() if o.row["started_at"]]
-        accounts = await accounts_of(self._storage, self._open, min(began) - EARLIER)
+        accounts = await accounts_of(self._storage, self._open, min(began) - CLOCK_CHANGE)
         for run, account in accounts.items():
             self._open[run].account = account
         await self._write(list(self._open))
@@ -166,13 +175,15 @@ class RunReconciler:
             await asyncio.shield(self._reading)
 
     async def close(self) -> None:
-        """Look for remaining tasks, and close the accounts that are complete. Never raises: the next run
-        continues."""
+        """Look for tasks without a record, and close the accounts that are complete.
+
+        Failures are logged, not raised, because the next run tries again.
+        """
         if self._reading is None:
             return
         try:
             await self._reading
-            async with asyncio.timeout(LOOKING):
+            async with asyncio.timeout(SEARCH_TIMEOUT):
                 for run, open_ in list(self._open.items()):
                     if open_.account is not None:
                         await self._settle(run, open_.account)
@@ -186,14 +197,18 @@ class RunReconciler:
             await asyncio.gather(self._reading, return_exceptions=True)
 
     async def _settle(self, run: str, account: Account) -> None:
-        settled = await asyncio.gather(*(self._looked_for(call) for call, _ in account.open))
+        settled = await asyncio.gather(*(self._find_task(call) for call, _ in account.open))
         self._open[run].account = await read_again(self._storage, run, account)
         await self._write([run])
         if all(settled):
             await self._close(run)
 
-    async def _looked_for(self, call: Call) -> bool:
-        """Record the task of a call, if there is one; returns whether that is decided."""
+    async def _find_task(self, call: Call) -> bool:
+        """Look for the task of a call that has no answer, and record it.
+
+        Returns:
+            Whether the call is settled: its task was found, or certainly does not exist.
+        """
         session, index = self._session, str(call.params.get("index_id"))
 
         async def send() -> str:
@@ -216,7 +231,7 @@ class RunReconciler:
         changed = []
         for run in runs:
             open_ = self._open[run]
-            row = {**open_.row, **self._paid(open_)}
+            row = {**open_.row, **self._costs(open_)}
             if row["status"] == "running":
                 row["status"] = "interrupted"
             if row != open_.row:
@@ -225,8 +240,11 @@ class RunReconciler:
         if changed:
             await asyncio.to_thread(self._runs.replace_groups, rows_of(RUNS, changed))
 
-    def _paid(self, open_: _OpenRun) -> dict[str, Any]:
-        """The costs in the ledger. If the row has more, records were lost or removed."""
+    def _costs(self, open_: _OpenRun) -> dict[str, Any]:
+        """The columns of the run's cost by the ledger.
+
+        {} if the row has more calls than the ledger, which has lost or removed records then.
+        """
         bill = open_.account.bill if open_.account else None
         if bill is None or bill.calls < (open_.row["calls"] or 0):
             return {}
@@ -237,7 +255,10 @@ class RunReconciler:
 
 
 def spent_lately(runs: LakeTable, report: Report, hours: float) -> Callable[[], float]:
-    """The cost of other runs of a job within the last hours, in the currency of this one."""
+    """A function that adds up the cost of the job's other runs within the last hours.
+
+    Runs with another currency than that of `report` are not included.
+    """
     assert report.started_at is not None
     since = report.started_at - timedelta(hours=hours)
 
@@ -261,56 +282,60 @@ CLOCKS = timedelta(minutes=5)  # largest difference between the platform's clock
 
 
 class Tasks:
-    """The tasks that a run submitted or awaited: compact ids, and the time of the first."""
+    """The tasks that a run submitted or waited for: their ids in compact form, and the time of the first."""
 
     def __init__(self) -> None:
         self._ids: set[bytes] = set()
-        self._open: set[bytes] = set()  # uncollected
+        self._open: set[bytes] = set()  # those that are not collected
         self.since: float | None = None  # epoch seconds
 
     def add(self, entry: Entry) -> None:
         """Add a task of the ledger."""
-        brief = _brief(str(entry.task_id))
-        self._ids.add(brief)
+        compact_id = _compact_id(str(entry.task_id))
+        self._ids.add(compact_id)
         if entry.state != "done":
-            self._open.add(brief)
+            self._open.add(compact_id)
         self.since = entry.at if self.since is None else min(self.since, entry.at)
 
     @property
     def pending(self) -> int:
-        """The number of uncollected tasks. Files with the same content share one."""
+        """The number of tasks that are not collected. Files with the same content share a task."""
         return len(self._open)
 
     def ended(self, entry: Entry) -> None:
-        """Remove a task that is collected or has a final failure."""
-        self._open.discard(_brief(str(entry.task_id)))
+        """Note that a task is collected or has a final failure."""
+        self._open.discard(_compact_id(str(entry.task_id)))
 
     def __contains__(self, task_id: object) -> bool:
-        return _brief(str(task_id)) in self._ids
+        return _compact_id(str(task_id)) in self._ids
 
 
-def _plain(task_id: str) -> str:
-    """The id of a task or an indexed asset without what the ledger puts before the latter."""
+def _bare_id(task_id: str) -> str:
+    """The id of a task or an indexed asset, without the ledger's prefix for indexed assets."""
     return task_id.removeprefix(INDEXED_ASSET)
 
 
-def _brief(task_id: str) -> bytes:
-    task_id = _plain(task_id)
+def _compact_id(task_id: str) -> bytes:
+    """An id as bytes: half as long if it consists of 24 hexadecimal digits."""
+    task_id = _bare_id(task_id)
     return bytes.fromhex(task_id) if len(task_id) == 24 else task_id.encode()
 
 
-READ_AHEAD = 64  # records of the ledger read concurrently
+READ_AHEAD = 64  # number of ledger records that are read concurrently
 
 
 async def paid_twice(session: Session, tasks: Tasks, seconds: float) -> int | None:
-    """The number of indexing tasks on the platform beyond one per key of the ledger.
+    """The number of surplus indexing tasks on the platform. Each key of the ledger should have one task.
 
-    It lists all tasks of the index since our oldest one, with the keys of their videos, and reads only the
-    ledger records of these keys. A video that is not ready shows no key and is awaited. None if the platform
-    or the ledger cannot be read, or a task takes too long.
+    The function lists the tasks of the index since the run's oldest one, with the ledger keys in their
+    videos' metadata, and reads the ledger records of these keys only. A video that is not ready shows no key,
+    so it is waited for.
 
     Args:
         seconds: timeout of the measurement.
+
+    Returns:
+        None if the platform or the ledger cannot be read, or a task takes too long.
     """
     if tasks.since is None:
         return 0  # nothing was submitted
@@ -318,50 +343,54 @@ async def paid_twice(session: Session, tasks: Tasks, seconds: float) -> int | No
     try:
         async with asyncio.timeout(seconds):
             others: dict[str, set[str]] = {}
-            async for task_id, key in _others(session, tasks, since):
+            async for task_id, key in _tasks_of_others(session, tasks, since):
                 others.setdefault(key, set()).add(task_id)
-            keys, beyond = list(others), 0
+            keys, surplus = list(others), 0
             for start in range(0, len(keys), READ_AHEAD):
                 part = keys[start : start + READ_AHEAD]
                 entries = await asyncio.gather(*map(session.ledger.show, part))
-                beyond += sum(_beyond_one(others[k], entry) for k, entry in zip(part, entries, strict=True))
-            return beyond
+                surplus += sum(_surplus(others[k], entry) for k, entry in zip(part, entries, strict=True))
+            return surplus
     except (APIError, LedgerError, StillRunning, TimeoutError):
         return None
 
 
-def _beyond_one(ids: set[str], entry: Entry | None) -> int:
-    """The number of surplus tasks of a key. One may lack a record: that of a process that was killed before
-    recording it, which the next owner finds, or that is about to record it."""
+def _surplus(ids: set[str], entry: Entry | None) -> int:
+    """The number of surplus tasks of a key.
+
+    One task may lack a record: a process was killed before recording it, and the next owner of the call finds
+    the task, or a process is about to record it.
+    """
     if entry is None:
-        return 0  # of another ledger
-    return len(ids) - (entry.task_id is None or _plain(entry.task_id) in ids)
+        return 0  # tasks of another ledger
+    return len(ids) - (entry.task_id is None or _bare_id(entry.task_id) in ids)
 
 
-async def _others(session: Session, tasks: Tasks, since: datetime) -> AsyncIterator[tuple[str, str]]:
-    """What others indexed since a time, by tasks or as assets, each with its key, if it has one.
+async def _tasks_of_others(session: Session, tasks: Tasks, since: datetime) -> AsyncIterator[tuple[str, str]]:
+    """The tasks or indexed assets of other runs since a time, each with its ledger key.
 
-    The listing of videos has the keys of ready ones. Of the others, those that the ledger has as submitted
-    are awaited elsewhere; other records are not read.
+    Tasks without a key are left out. The list of videos has the keys of ready videos. A task that is not
+    ready is skipped if the ledger has it as submitted, because its run waits for it. The others are waited
+    for here.
     """
     index = await session.index_id()
-    asked = since.strftime("%Y-%m-%dT%H:%M:%SZ")
+    created_at = since.strftime("%Y-%m-%dT%H:%M:%SZ")
     by_asset = session.models is None and await session.client.account_generation() == "today"
     listed = (
-        session.client.list_indexed_assets(index, created_at=asked)
+        session.client.list_indexed_assets(index, created_at=created_at)
         if by_asset
-        else session.client.list_tasks(index_id=index, created_at=asked)
+        else session.client.list_tasks(index_id=index, created_at=created_at)
     )
     others = [t async for t in listed if t["_id"] not in tasks and t.get("status") != "failed"]
     if not others:
         return
     keys = {
         str(video["_id"]): (video.get("user_metadata") or {}).get(METADATA_KEY)
-        async for video in session.client.list_videos(index, created_at=asked)
+        async for video in session.client.list_videos(index, created_at=created_at)
     }
     if any(task.get("status") != "ready" for task in others):
         entries = session.ledger.entries(state="submitted", operation="index")
-        running = {_plain(str(entry.task_id)) async for entry in entries}
+        running = {_bare_id(str(entry.task_id)) async for entry in entries}
         others = [t for t in others if t.get("status") == "ready" or t["_id"] not in running]
     for task in others:
         key = keys.get(str(task["_id"] if by_asset else task.get("video_id")))

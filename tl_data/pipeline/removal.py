@@ -1,4 +1,4 @@
-"""Removal of videos: those that the source no longer lists, and `tl-data remove`."""
+"""Removes videos: those that the source no longer lists, and those named in `tl-data remove`."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from tl_data.session import Session
 
 
 def delete_videos(lake: Lake, gone: Sequence[GoneVideo]) -> None:
-    """Delete videos from all tables. Rows of a video with another source key are kept."""
+    """Delete videos from all tables. Outputs of a video that another source key still refers to are kept."""
     keys = {row.source_key for row in gone}
-    rest = lake.read(VIDEOS, ["source_key", "video_id", "content_key"]).to_pylist()
-    stay = [row for row in rest if row["source_key"] not in keys]
+    all_rows = lake.read(VIDEOS, ["source_key", "video_id", "content_key"]).to_pylist()
+    remaining = [row for row in all_rows if row["source_key"] not in keys]
     by_content = ("summaries", "chapters", ALERTS.name, ASKED.name)
     for column, names in (("video_id", OUTPUTS), ("content_key", by_content)):
-        meant = {row[column] for row in stay}
-        leaving = {getattr(row, column) for row in gone} - meant - {None}
+        kept_values = {row[column] for row in remaining}
+        deleted = {getattr(row, column) for row in gone} - kept_values - {None}
         for name in names:
             declared = TABLES[name]
-            if not leaving or not lake.exists(declared):
+            if not deleted or not lake.exists(declared):
                 continue
             batches = lake.batches(declared, list(dict.fromkeys([column, *declared.by])))
             groups = {
                 tuple(row[name] for name in declared.by)
                 for batch in batches
                 for row in batch.to_pylist()
-                if row[column] in leaving
+                if row[column] in deleted
             }
             lake.table(declared).replace_groups(declared.schema.empty_table(), list(groups))
-    for declared in (ERRORS, VIDEOS):  # `videos` last: after a crash in between, the next run repeats it
+    for declared in (ERRORS, VIDEOS):  # `videos` last: after a crash before it, the next run deletes again
         if lake.exists(declared):
             lake.table(declared).replace_groups(declared.schema.empty_table(), [(key,) for key in keys])
 
@@ -50,14 +50,14 @@ class RemovalReport:
     """The result of `tl-data remove`."""
 
     run_id: str
-    removed: list[str] = field(default_factory=list)  # source keys
-    forgotten: int = 0  # calls of the ledger
-    deleted: list[str] = field(default_factory=list)  # ids of videos and assets on the platform
-    failures: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)  # source keys of the rows removed from the tables
+    forgotten: int = 0  # number of calls removed from the ledger
+    deleted: list[str] = field(default_factory=list)  # ids of videos and assets deleted on the platform
+    failures: list[str] = field(default_factory=list)  # messages about what the platform still has
 
     @property
     def exit_code(self) -> int:
-        """0 all was removed; 1 the platform kept something."""
+        """0: all was removed. 1: the platform still has a video or an asset."""
         return 1 if self.failures else 0
 
     def lines(self) -> list[str]:
@@ -86,9 +86,9 @@ async def remove_videos(
     lake, now = Lake(job.folder, job.format), datetime.now(UTC)
     signing = session.settings.signing_parameters
     columns = ["source_key", "url", "canonical_url", "content_key", "video_id", "index_id", "made"]
-    columns.append("asset_id")
+    columns += ["asset_id"]
     rows = lake.read(VIDEOS, columns).to_pylist()
-    found = {}
+    selected = {}  # source key -> row of `videos`
     for video in videos:
         names = {video, canonical_url(video, signing) if is_url(video) else video}
         matching = [
@@ -101,55 +101,57 @@ async def remove_videos(
                 f"{job.folder} has no video {video!r}: use its source_key, URL or video_id from the table "
                 "videos"
             )
-        found.update({row["source_key"]: row for row in matching})
+        selected.update({row["source_key"]: row for row in matching})
     report = RemovalReport(f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}")
-    stay = {row["video_id"] for row in rows if row["source_key"] not in found}
-    leaving = {
-        r["video_id"]: r["index_id"] for r in found.values() if r["video_id"] and r["video_id"] not in stay
+    kept_ids = {row["video_id"] for row in rows if row["source_key"] not in selected}
+    deleted_ids = {
+        row["video_id"]: row["index_id"]
+        for row in selected.values()
+        if row["video_id"] and row["video_id"] not in kept_ids
     }
-    for video_id, index_id in leaving.items() if platform else ():
+    for video_id, index_id in deleted_ids.items() if platform else ():
         try:
             await session.client.delete_video(index_id, video_id)
         except NotFound:
-            pass  # deleted before
+            pass  # it was deleted earlier
         except TLDataError as error:
             report.failures.append(f"video {video_id} is still in the index {index_id}: {error}")
             continue
         report.deleted.append(video_id)
-    contents = {row["content_key"] for row in found.values()} - {
-        row["content_key"] for row in rows if row["source_key"] not in found
+    contents = {row["content_key"] for row in selected.values()} - {
+        row["content_key"] for row in rows if row["source_key"] not in selected
     }
-    contents |= {f"video:{video_id}" for video_id in leaving}
+    contents |= {f"video:{video_id}" for video_id in deleted_ids}
     entries = [entry async for entry in session.ledger.entries() if entry.content_key in contents]
     if platform:
-        assets = {row["asset_id"] for row in found.values()}
+        assets = {row["asset_id"] for row in selected.values()}
         assets |= {entry.task_id for entry in entries if entry.operation == "asset"}
-        others = {row["asset_id"] for row in rows if row["source_key"] not in found}
-        await _delete_assets(session, assets - others - {None}, report)
+        kept_assets = {row["asset_id"] for row in rows if row["source_key"] not in selected}
+        await _delete_assets(session, assets - kept_assets - {None}, report)
     for entry in entries:
         report.forgotten += await session.ledger.forget(entry.key)
     gone = [
         GoneVideo(row["source_key"], row["content_key"], row["video_id"], tuple(row["made"] or ()))
-        for row in found.values()
+        for row in selected.values()
     ]
     delete_videos(lake, gone)
-    report.removed = sorted(found)
+    report.removed = sorted(selected)
     run = Report(job.name, report.run_id, prices=Prices.free(), started_at=now, ended_at=datetime.now(UTC))
-    run.removed = len(found)
+    run.removed = len(selected)
     lake.table(RUNS).replace_groups(rows_of(RUNS, [run.row()]))
     return report
 
 
 async def _delete_assets(session: Session, assets: set[str | None], report: RemovalReport) -> None:
-    """Delete assets, which hold the files. What is indexed from them is deleted already."""
+    """Delete assets, which have the uploaded files. The videos indexed from them are already deleted."""
     if await session.client.account_generation() != "today":
-        return  # videos have no assets of their own there
+        return  # on an account of 2025 a video has no separate asset
     for asset_id in sorted(filter(None, assets)):
         try:
             await session.client.delete_asset(asset_id, force=True)
         except NotFound:
-            continue  # it went with its video, or before
+            continue  # it was deleted with its video, or earlier
         except TLDataError as error:
-            report.failures.append(f"the asset {asset_id} is still there: {error}")
+            report.failures.append(f"the asset {asset_id} was not deleted: {error}")
             continue
         report.deleted.append(asset_id)

@@ -1,6 +1,6 @@
-"""The results of plans, runs and status as records and as text; and the telemetry of runs.
+"""The results of `plan`, `run` and `status`, as records and as text; and the telemetry of runs.
 
-OpenTelemetry gets a span per run, a span per video, and counters of videos, minutes and cost.
+OpenTelemetry receives a span per run, a span per video, and counters of videos, video minutes and cost.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Refusal:
     code: str
     message: str
     retryable: bool
-    output: str | None = None  # the failed output; None: the video itself
-    new: bool = True  # whether `errors` lacks this failure of the video
+    output: str | None = None  # the failed output; None: the whole video
+    new: bool = True  # whether the table `errors` does not have this failure yet
 
     @property
     def who(self) -> str:
-        """The row for messages: its key, and its URL if that differs."""
+        """The name of the source row in messages: its key, and its URL if that differs."""
         output = f" ({self.output})" if self.output else ""
         if not self.url or self.url == self.source_key:
             return self.source_key + output
@@ -45,28 +45,29 @@ class Refusal:
 
 @dataclass
 class Plan:
-    """The plan of a run."""
+    """The plan of a run. Numbers are of videos, unless stated otherwise."""
 
     job: str
-    rows: int
-    distinct: int
+    rows: int  # rows of the source
+    distinct: int  # distinct videos of the source
     prices: Prices
-    unchanged: int = 0  # in the tables with all outputs of the job
-    known: int = 0  # indexed before; some outputs are missing
+    unchanged: int = 0  # the tables have all their outputs
+    known: int = 0  # indexed before; the tables lack outputs
     attached: int = 0  # submitted by an earlier run and not finished
-    new: int = 0
-    refreshed: int = 0  # of these and of the known ones: contents with vectors of another model
+    new: int = 0  # to submit
+    refreshed: int = 0  # whose vectors of another model are replaced; counted in `known` or `new` too
     refused: list[Refusal] = field(default_factory=list)  # the first thousand
-    codes: dict[str, int] = field(default_factory=dict)  # number of all refusals by code
-    removed: int = 0  # videos to mark or delete, which the source no longer lists
-    alike: int = 0  # videos with the ETag and length of another URL, which are probably the same content
-    unmeasured: int = 0  # new videos whose headers have no length
+    codes: dict[str, int] = field(default_factory=dict)  # number of refusals by error code, complete
+    removed: int = 0  # to mark or delete, because the source no longer lists them
+    alike: int = 0  # with the ETag and length of another URL, so probably a copy
+    unmeasured: int = 0  # of unknown length
     bill: Bill = field(default_factory=Bill)
     output_tokens_at_most: int = 0
-    requests: int = 0  # to the API about single videos; polls and batches are shared
-    seconds: float | None = None  # least time by the rate limits; None: no limit is known
+    requests: int = 0  # requests to the API about single videos; polls and batches are not included
+    seconds: float | None = None  # shortest time that the rate limits allow; None: no limit is known
     limits_reported: datetime | None = None  # when the service reported the limits; None: configured
-    coming: dict[str, str] = field(default_factory=dict)  # with alerts: source key -> content key
+    #: If the job has alerts, the videos that the run will add: source key -> content key.
+    coming: dict[str, str] = field(default_factory=dict)
 
     @property
     def refused_count(self) -> int:
@@ -75,6 +76,7 @@ class Plan:
 
     @property
     def reused(self) -> int:
+        """The number of videos that need no new indexing task."""
         return self.unchanged + self.known + self.attached
 
     @property
@@ -87,12 +89,12 @@ class Plan:
 
     @property
     def price(self) -> float:
-        """The price of minutes and calls, exact. Text costs at most `price_of_tokens` more."""
+        """The price of video minutes and calls. Written text costs at most `price_of_tokens` more."""
         return self.bill.price(self.prices, tokens=False)
 
     @property
     def price_of_tokens(self) -> float:
-        """An upper bound of the price of the text."""
+        """An upper bound of the price of written text."""
         return self.prices.of("analyze", output_tokens=self.output_tokens_at_most)
 
     def sentence(self) -> str:
@@ -118,7 +120,7 @@ class Plan:
         lines += [f"  refused: {r.who}: {r.message} ({r.code})" for r in self.refused[:50]]
         if self.refused_count > 50:
             counts = Counter(self.codes).most_common()
-            lines.append("  in all: " + ", ".join(f"{n} x {code}" for code, n in counts))
+            lines.append("  all refusals: " + ", ".join(f"{n} x {code}" for code, n in counts))
         if self.refreshed:
             lines.append(
                 f"  {_count(self.refreshed, 'video')} with new vectors; summaries and chapters are kept"
@@ -138,24 +140,24 @@ class Plan:
 
 @dataclass
 class Report:
-    """The result of a run."""
+    """The result of a run. Numbers are of videos, unless stated otherwise."""
 
     job: str
     run_id: str
     status: RunStatus = "done"
-    reason: str = ""  # why it stopped early
-    rows: int = 0
-    distinct: int = 0
-    unchanged: int = 0
-    reused: int = 0  # from the tables, the ledger or an earlier run's task, not paid
-    pending: int = 0  # submitted and not collected; `collect` or the next run waits for them
+    reason: str = ""  # why the run stopped early
+    rows: int = 0  # rows of the source
+    distinct: int = 0  # distinct videos of the source
+    unchanged: int = 0  # the tables had all their outputs
+    reused: int = 0  # not indexed again: in the tables, the ledger or an earlier run's task
+    pending: int = 0  # tasks that are not collected; `collect` or the next run waits for them
     failed: int = 0
     new_failures: int = 0  # failures that differ from those of the previous run
     removed: int = 0  # marked or deleted, because the source no longer lists them
     bill: Bill = field(default_factory=Bill)
     prices: Prices = field(default_factory=Prices.free)
-    paid_twice: int | None = None  # None: it could not be measured
-    model: str = ""
+    paid_twice: int | None = None  # surplus indexing tasks on the platform; None: not measured
+    model: str = ""  # the model of the vectors
     started_at: datetime | None = None
     ended_at: datetime | None = None
     tables: Mapping[str, str] = field(default_factory=dict)  # name -> SQL expression that reads it
@@ -181,7 +183,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 no new failures; 1 new failures; 3 stopped, run again; 130 interrupted."""
+        """0: no new failures. 1: new failures. 3: the run stopped; run again. 130: interrupted."""
         if self.status == "interrupted":
             return 130
         if self.status not in ("done", "partial"):
@@ -203,14 +205,20 @@ class Report:
 
     def lines(self) -> list[str]:
         """The report as text: the reason of a stop, the failures, the summary."""
-        lines = [said for said in (self.reason, self.left_behind) if said]
+        lines = [text for text in (self.reason, self.left_behind) if text]
         lines += [f"failed: {e.who}: {e.message} ({e.code})" for e in self.errors[:20]]
         if (failures := max(len(self.errors), self.failed)) > 20:
             lines.append(f"... and {failures - 20} more; all are in the table errors")
         return [*lines, self.sentence()]
 
     def step(self, phase: str, ended: int, minutes: float, elapsed: float) -> Step:
-        """The progress after the given numbers of videos and minutes, and seconds since the start."""
+        """The progress of the run.
+
+        Args:
+            ended: number of finished videos.
+            minutes: their video minutes.
+            elapsed: seconds since the start.
+        """
         left = elapsed / ended * (self.distinct - ended) if ended else None
         money, currency = self.price, self.prices.currency
         return Step(phase, ended, self.distinct, minutes, self.failed, money, currency, elapsed, left)
@@ -260,11 +268,11 @@ class Status:
 
     job: str
     folder: str
-    rows: Mapping[str, int]  # of each table
+    rows: Mapping[str, int]  # number of rows by table
     video_minutes: float
-    errors: Mapping[str, int]  # by code
-    retryable: int  # errors that the next run retries
-    runs: list[dict[str, Any]]  # the last five, newest first
+    errors: Mapping[str, int]  # number of errors by code
+    retryable: int  # number of errors that the next run retries
+    runs: list[dict[str, Any]]  # rows of the last five runs, newest first
 
     def lines(self) -> list[str]:
         """The status as text."""
@@ -289,26 +297,26 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-class Traced(Protocol):
-    """A run, as far as telemetry needs it."""
+class TraceableRun(Protocol):
+    """The part of a run that `trace_run` uses."""
 
     report: Report
 
     async def go(self) -> Report:
-        """Do it."""
+        """Run the job."""
 
 
-async def traced(run: Traced) -> Report:
-    """Run in a span with the values of the row of the table `runs`."""
+async def trace_run(run: TraceableRun) -> Report:
+    """Run a job in a span. The attributes of the span are the columns of the table `runs`."""
     report = run.report
-    with span("tl_data.run", job=report.job, run_id=report.run_id, model=report.model) as traced_run:
+    with span("tl_data.run", job=report.job, run_id=report.run_id, model=report.model) as run_span:
         try:
             return await run.go()
         finally:
-            traced_run.set(**report.row())
+            run_span.set(**report.row())
             if report.status not in ("done", "partial"):
-                traced_run.fail(report.reason)
-            # A run that corrects the bill of another one may have negative values. Counters cannot decrease.
+                run_span.fail(report.reason)
+            # Values may be negative if the run corrects the bill of another one. Counters cannot decrease.
             for operation, units in report.bill.operations.items():
                 count("tl_data.video_minutes", max(0.0, units.video_minutes), operation=operation)
             count("tl_data.price", max(0.0, report.price), currency=report.prices.currency)
@@ -317,18 +325,18 @@ async def traced(run: Traced) -> Report:
 Video = TypeVar("Video", SourceVideo, VideoStatus)
 
 
-def traced_video(one: Callable[[Video], Awaitable[VideoStatus]]) -> Callable[[Video], Awaitable[None]]:
-    """The work on a video in a span, with the outcome unchanged, new, known, attached or failed."""
+def trace_video(process: Callable[[Video], Awaitable[VideoStatus]]) -> Callable[[Video], Awaitable[None]]:
+    """Process each video in a span. Its outcome is unchanged, new, known, attached or failed."""
 
     async def work(video: Video) -> None:
         item = video.item if isinstance(video, VideoStatus) else video
-        with span("tl_data.video", video=item.canonical) as traced:
-            status = await one(video)
+        with span("tl_data.video", video=item.canonical) as video_span:
+            status = await process(video)
             outcome = "failed" if status.error else status.state
-            traced.set(outcome=outcome, seconds=status.seconds)
+            video_span.set(outcome=outcome, seconds=status.seconds)
             if status.error:
-                traced.set(error=status.error.kind, code=status.error.code)
-                traced.fail(str(status.error))
+                video_span.set(error=status.error.kind, code=status.error.code)
+                video_span.fail(str(status.error))
             count("tl_data.videos", 1, outcome=outcome)
 
     return work

@@ -1,4 +1,4 @@
-"""Rows of `videos` and `errors`, one per source key of a video."""
+"""Makes and changes rows of `videos` and `errors`. A video has one row per source key."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from tl_data.ledger.models import Failure
 from tl_data.pipeline.inspect import VideoStatus, is_current
 from tl_data.pipeline.report import Refusal
 
-TOGETHER = 2_000  # rows per commit
-FACTS = ("index_id", "task_id", "status", "duration_sec", "width", "height", "fps", "size_bytes")
+ROWS_PER_COMMIT = 2_000
+#: Columns of `videos` that come unchanged from the record of the indexed video.
+RECORD_COLUMNS = ("index_id", "task_id", "status", "duration_sec", "width", "height", "fps", "size_bytes")
 
 
 def video_rows(
@@ -25,8 +26,8 @@ def video_rows(
     """Rows of `videos` for a finished video.
 
     Args:
-        record: of the indexed video, as `types.VIDEO`.
-        made: names of its outputs in the tables.
+        record: the record of the indexed video, of type `types.VIDEO`.
+        made: the names of its outputs that the tables have.
     """
     assert video.identity is not None
     return [
@@ -36,7 +37,7 @@ def video_rows(
             "canonical_url": video.item.canonical,
             "content_key": video.identity.content_key,
             "video_id": record.get("video_id"),
-            **{name: record.get(name) for name in FACTS},
+            **{name: record.get(name) for name in RECORD_COLUMNS},
             "model": model,
             "made": sorted({*made, *video.kept, *_made_before(video, key, model)}),
             "indexed_at": _indexed_at(video, key),
@@ -48,7 +49,7 @@ def video_rows(
 
 
 def error_rows(video: VideoStatus, refusal: Refusal, error: TLDataError) -> list[dict[str, Any]]:
-    """Rows of `errors` for a refused or failed video, or an output of it."""
+    """Rows of `errors` for a refused or failed video, or for a failed output of it."""
     failure = Failure.of(error)
     return [
         {
@@ -70,26 +71,34 @@ def error_rows(video: VideoStatus, refusal: Refusal, error: TLDataError) -> list
 
 
 def forget_lost(lake: Lake, lost: Collection[str]) -> None:
-    """Remove outputs whose table was deleted from `videos.made`, before the table is created again.
+    """Remove the outputs of deleted tables from the column `made` of `videos`.
 
-    They are then created as missing outputs, from the ledger, also if the run is killed in between.
+    The run then creates them again from the ledger. This must happen before the tables are created again, so
+    that a run that is killed in between does not lose them.
+
+    Args:
+        lost: the names of the deleted tables.
     """
     rows = lake.read(VIDEOS)
     before = [made or [] for made in rows.column("made").to_pylist()]
     after = [[name for name in made if name.partition(":")[0] not in lost] for made in before]
-    changed = [at for at, made in enumerate(after) if made != before[at]]
+    changed = [number for number, made in enumerate(after) if made != before[number]]
     column = rows.schema.get_field_index("made")
     rows = rows.set_column(column, rows.schema.field(column), pa.array(after, rows.schema.field(column).type))
-    for start in range(0, len(changed), TOGETHER):
-        lake.table(VIDEOS).replace_groups(rows.take(changed[start : start + TOGETHER]))
+    for start in range(0, len(changed), ROWS_PER_COMMIT):
+        lake.table(VIDEOS).replace_groups(rows.take(changed[start : start + ROWS_PER_COMMIT]))
 
 
 def mark_removed(lake: Lake, keys: Collection[str], at: datetime | None, job: str) -> None:
-    """Set `removed_at` of rows; None: the source lists them, and they are of this job."""
-    rows, wanted = lake.read(VIDEOS), set(keys)
-    chosen = [n for n, key in enumerate(rows.column("source_key").to_pylist()) if key in wanted]
-    for start in range(0, len(chosen), TOGETHER):
-        part = rows.take(chosen[start : start + TOGETHER])
+    """Set the column `removed_at` of the rows with these source keys.
+
+    Args:
+        at: None if the source lists the rows again; they get the name of this job then.
+    """
+    rows, key_set = lake.read(VIDEOS), set(keys)
+    selected = [n for n, key in enumerate(rows.column("source_key").to_pylist()) if key in key_set]
+    for start in range(0, len(selected), ROWS_PER_COMMIT):
+        part = rows.take(selected[start : start + ROWS_PER_COMMIT])
         changes: dict[str, list[Any]] = {"removed_at": [at] * part.num_rows}
         if at is None:
             changes["job"] = [job] * part.num_rows
@@ -100,13 +109,13 @@ def mark_removed(lake: Lake, keys: Collection[str], at: datetime | None, job: st
 
 
 def _made_before(video: VideoStatus, key: str, model: str) -> tuple[str, ...]:
-    """Outputs of an earlier job in the tables, of the same content by the same model."""
+    """The outputs that the tables have from an earlier job, for the same content and model."""
     row = video.item.keys[key]
     assert video.identity is not None
     return row.made if row and is_current(row, video.identity, model) else ()
 
 
 def _indexed_at(video: VideoStatus, key: str) -> datetime:
-    """The time of indexing: now, or for new vectors of a known video the original time."""
+    """The time of indexing: now, or the original time if only the vectors are replaced."""
     row = video.item.keys[key]
     return (video.kept_of and row and row.indexed_at) or datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""One run of a job: inspect, submit, wait, create outputs, commit; stops at a limit."""
+"""One run of a job: inspect the videos, submit them, wait, create the outputs and commit the tables."""
 
 from __future__ import annotations
 
@@ -21,35 +21,40 @@ from tl_data.ledger.models import Call, Entry, Unreadable
 from tl_data.pipeline.guardrails import Guardrails, price_at_most
 from tl_data.pipeline.inspect import VideoStatus, inspect_video, note_refusal, ref_of
 from tl_data.pipeline.job import OUTPUTS, Job
-from tl_data.pipeline.model_check import keep_texts, left_behind, refuse_index, refuse_mixing
+from tl_data.pipeline.model_check import describe_other_models, keep_texts, refuse_index, refuse_mixing
 from tl_data.pipeline.outputs import (
     FATAL,
-    Made,
+    CreatedOutputs,
     groups,
     is_text,
     make_from_index,
     make_texts,
-    wanted,
+    output_names,
 )
 from tl_data.pipeline.planner import known_index, prices_of, refusal
 from tl_data.pipeline.progress import Progress
 from tl_data.pipeline.recovery import RunReconciler, Tasks, paid_twice, run_lease, spent_lately
 from tl_data.pipeline.removal import delete_videos
-from tl_data.pipeline.report import Refusal, Report, traced_video
+from tl_data.pipeline.report import Refusal, Report, trace_video
 from tl_data.pipeline.rows import error_rows, forget_lost, mark_removed, video_rows
 from tl_data.pipeline.worklist import SourceVideo, Worklist
 from tl_data.runtime.concurrency import in_parallel
 from tl_data.runtime.shutdown import cancel_waits_on, grace_period, was_abandoned
 from tl_data.session import Session
 
-MEASURE, MEASURE_INTERRUPTED = 60.0, 3.0  # timeouts of `paid_twice` in seconds
-GRACE = 15.0  # seconds that paid requests get for their answers when a run is interrupted
-TEXTS = ("summaries", "chapters")  # tables keyed by the content of a video
-AHEAD = 4  # concurrent videos per concurrent call: most of them wait for the platform
+#: Timeouts of `paid_twice` in seconds, for a complete and an interrupted run.
+MEASURE, MEASURE_INTERRUPTED = 60.0, 3.0
+GRACE = 15.0  # seconds for which an interrupted run waits for the answers of paid requests
+TEXTS = ("summaries", "chapters")  # tables whose rows are grouped by the content of a video
+#: Concurrent videos per concurrent call. Most videos in progress wait for the platform.
+VIDEOS_PER_CALL = 4
 
 
 class Run:
-    """A run. `submit` and `collect` select the halves of the work."""
+    """A run of a job.
+
+    `submit` selects the indexing of new videos, `collect` waiting for them and creating the outputs.
+    """
 
     def __init__(
         self,
@@ -71,11 +76,13 @@ class Run:
             model=session.vectors_by,
             started_at=now,
         )
-        self._names, self._guardrails = wanted(job), Guardrails(job, self.report)
+        self._names, self._guardrails = output_names(job), Guardrails(job, self.report)
         # The API limits indexing and analysis separately, so neither waits for the other.
-        most = session.settings.concurrency
-        self._looking, self._sending, self._making = (asyncio.Semaphore(most) for _ in range(3))
-        self._ended, self._minutes = 0, 0.0
+        calls = session.settings.concurrency
+        self._inspect_slots, self._submit_slots, self._create_slots = (
+            asyncio.Semaphore(calls) for _ in range(3)
+        )
+        self._ended, self._minutes = 0, 0.0  # finished videos, and their video minutes
         self._tasks = Tasks()
         self._began = time.monotonic()
 
@@ -83,7 +90,8 @@ class Run:
         """Run the job.
 
         Raises:
-            SettingsError, SchemaMismatch: the job does not match its source or its tables; nothing was done.
+            SettingsError, SchemaMismatch: the job does not match its source or its tables; no video was
+                processed.
             LakeError: the tables cannot be written; paid answers are in the ledger.
         """
         lake = Lake(self.job.folder, self.job.format)
@@ -93,7 +101,8 @@ class Run:
         storage = self.session.ledger.storage
         with self._source:
             await self._prepare(lake)
-            runs = await asyncio.to_thread(lake.table, TABLES["runs"])  # also written by other runs
+            # For the rows of other runs; this run writes its own row through `self._commits`.
+            runs = await asyncio.to_thread(lake.table, TABLES["runs"])
             reconciler = RunReconciler(self.session, runs, self.report.prices, self.job.folder)
             with recording(RunAccount(self.report.run_id, self.report.bill)) as account:
                 async with run_lease(storage, account, self.job.folder, self.report.prices):
@@ -104,18 +113,19 @@ class Run:
                             spent = spent_lately(runs, self.report, self.job.budget_hours)
                             self._guardrails.spent_before = await asyncio.to_thread(spent)
                         await self._commits.flush(always=True)
-                        await self._all()
+                        await self._process_all()
                         if self.stop.is_set():
-                            account.unsettled += 1  # requests that were just sent
+                            account.unsettled += 1  # requests may have been sent whose answers are unknown
                         else:
                             await reconciler.close()
                     finally:
                         await reconciler.leave()
         if self.job.refresh and self.collecting and not self.job.limit:
-            self.report.left_behind = await asyncio.to_thread(left_behind, lake, self.report.model)
+            self.report.left_behind = await asyncio.to_thread(describe_other_models, lake, self.report.model)
         return self.report
 
     async def _prepare(self, lake: Lake) -> None:
+        """Open the tables, check the index, and handle videos that the source no longer lists."""
         names = (*self.job.tables, "videos", "errors", "runs")
         if self.job.refresh:  # the new id of a video replaces the old one in every table
             names += tuple(name for name in OUTPUTS if lake.exists(TABLES[name]))
@@ -140,29 +150,32 @@ class Run:
         else:
             delete_videos(lake, gone)
 
-    async def _all(self) -> None:
-        width = self.session.settings.concurrency * AHEAD
+    async def _process_all(self) -> None:
+        width = self.session.settings.concurrency * VIDEOS_PER_CALL
         if await self.session.batches_texts() and any(map(is_text, self._names)):
-            width = max(width, BATCH_ITEMS)  # what waits for a batch takes little memory
-        ending, ticking = asyncio.ensure_future(self._end()), asyncio.ensure_future(self._tick())
-        # The timer task ends early only if it cannot write.
-        ticking.add_done_callback(lambda _: self._guardrails.halt.set())
+            width = max(width, BATCH_ITEMS)  # videos that wait for a batch take little memory
+        ending, committing = (
+            asyncio.ensure_future(self._show_ending()),
+            asyncio.ensure_future(self._commit_by_time()),
+        )
+        # This task ends early only if the tables cannot be written.
+        committing.add_done_callback(lambda _: self._guardrails.halt.set())
         self._step("working")
         try:
             halt = self._guardrails.halt
             with cancel_waits_on(halt), grace_period(GRACE):
                 await self._videos(width, halt)
-            ticking.cancel()
-            [ended] = await asyncio.gather(ticking, return_exceptions=True)
-            if isinstance(ended, Exception):
-                raise ended  # the rows of a commit are missing in the tables
+            committing.cancel()
+            [result] = await asyncio.gather(committing, return_exceptions=True)
+            if isinstance(result, Exception):
+                raise result  # the rows of a commit are missing in the tables
         except Exception as error:
             self._guardrails.end("stopped", f"stopped: {type(error).__name__}: {error}")
             raise
         finally:
             ending.cancel()
-            ticking.cancel()
-            await asyncio.gather(ending, ticking, return_exceptions=True)
+            committing.cancel()
+            await asyncio.gather(ending, committing, return_exceptions=True)
             if self.stop.is_set():
                 self._guardrails.end(
                     "interrupted", "interrupted: finished videos are in the tables; run again to continue"
@@ -178,45 +191,50 @@ class Run:
     async def _videos(self, width: int, halt: asyncio.Event) -> None:
         """Process all videos.
 
-        With `max_failures`, refusals without a call are counted before anything is paid.
+        With `max_failures`, all videos are inspected before anything is paid, so that refusals count first.
         """
         items, stop = self._source.items(), self.stop
         if self.job.max_failures is None:
-            await in_parallel(items, traced_video(self._one), width=width, halt=halt, stop=stop)
+            await in_parallel(items, trace_video(self._process), width=width, halt=halt, stop=stop)
             return
-        if await in_parallel(items, self._hold, width=width, halt=halt, stop=stop):
+        if await in_parallel(items, self._inspect_and_hold, width=width, halt=halt, stop=stop):
             held = self._source.held()
-            await in_parallel(held, traced_video(self._held), width=width, halt=halt, stop=stop)
+            await in_parallel(held, trace_video(self._process_held), width=width, halt=halt, stop=stop)
 
-    async def _tick(self) -> None:
-        """Commit by time, also while no video finishes."""
+    async def _commit_by_time(self) -> None:
+        """Commit at intervals, also while no video finishes."""
         while True:
             await asyncio.sleep(min(self.job.commit_seconds, 5.0))
             await self._commits.flush()
 
-    async def _end(self) -> None:
-        """Report the phase `ending`: paid requests may take a while."""
+    async def _show_ending(self) -> None:
+        """Show the phase `ending` once a stop is requested. Paid requests may still take a while."""
         await self.stop.wait()
         self._step("ending")
 
-    async def _one(self, item: SourceVideo) -> VideoStatus:
+    async def _process(self, item: SourceVideo) -> VideoStatus:
         """Process one video."""
-        return await self._done(VideoStatus(item, "refused"), inspect=True)
+        return await self._handle(VideoStatus(item, "refused"), inspect=True)
 
-    async def _hold(self, item: SourceVideo) -> None:
-        """Inspect a video and queue its work."""
-        await self._done(VideoStatus(item, "refused"), inspect=True, hold=True)
+    async def _inspect_and_hold(self, item: SourceVideo) -> None:
+        """Inspect a video and queue it, unless it needs no work."""
+        await self._handle(VideoStatus(item, "refused"), inspect=True, hold=True)
 
-    async def _held(self, video: VideoStatus) -> VideoStatus:
+    async def _process_held(self, video: VideoStatus) -> VideoStatus:
         """Process a queued video."""
-        return await self._done(video)
+        return await self._handle(video)
 
-    async def _done(self, video: VideoStatus, *, inspect: bool = False, hold: bool = False) -> VideoStatus:
-        """Do the work of a video. Its errors become rows; errors that concern other videos stop the run."""
+    async def _handle(self, video: VideoStatus, *, inspect: bool = False, hold: bool = False) -> VideoStatus:
+        """Process one video. Its errors become rows of `errors`; errors that concern all videos stop the run.
+
+        Args:
+            inspect: whether to inspect the video first.
+            hold: whether to only queue an inspected video that needs work.
+        """
         item = video.item
         try:
             if inspect:
-                async with self._looking:
+                async with self._inspect_slots:
                     video = await inspect_video(
                         self.session,
                         self._index,
@@ -231,7 +249,8 @@ class Run:
                 if hold and video.state != "unchanged":
                     await asyncio.to_thread(self._source.hold, video)
                     return video
-            if video.state == "unchanged" and item.attempts:  # it failed in a concurrent run
+            # The tables have all outputs: an error that a concurrent run recorded no longer applies.
+            if video.state == "unchanged" and item.attempts:
                 self._commits.gone("errors", [(key,) for key in item.attempts])
             done = video.state == "unchanged" or await self._work(video)
         except Unreadable as error:
@@ -246,12 +265,12 @@ class Run:
         except asyncio.CancelledError:
             if not was_abandoned():
                 raise
-            return video  # it waited for a rate limit when the run ended: nothing was sent
+            return video  # the run ended while the video waited for a rate limit: nothing was sent
         else:
             if done:
                 self.report.unchanged += video.state == "unchanged"
                 self.report.reused += video.state == "unchanged"
-                self._guardrails.troubles = 0
+                self._guardrails.outage_errors = 0
                 self._ended += 1
                 self._step("working")
         try:
@@ -262,7 +281,11 @@ class Run:
         return video
 
     async def _work(self, video: VideoStatus) -> bool:
-        """Index, wait, create the outputs. Returns whether the video is in the tables now."""
+        """Index a video, wait for it and create its outputs.
+
+        Returns:
+            Whether the video is queued for the tables.
+        """
         assert video.identity is not None
         if video.state == "new" and video.indexing and not self.submitting:
             return False
@@ -273,7 +296,7 @@ class Run:
             call: Call | None = None
             entry: Entry | None = None
             if not video.indexing:
-                ready, new = await self._unindexed(video), video.state == "new"
+                ready, new = await self._record_without_index(video), video.state == "new"
             elif video.state == "known":
                 assert video.record is not None
                 ready, new = dict(video.record), False
@@ -288,32 +311,36 @@ class Run:
                 return False
             if not ready.get("duration_sec"):
                 ready["duration_sec"] = video.seconds
-            made, record = Made(), ready
-            # Texts in batches wait long, and many at once: nothing large is held meanwhile.
+            created, record = CreatedOutputs(), ready
+            # Many texts wait long for their batches: do not hold clips and vectors in memory meanwhile.
             texts_first = await self.session.batches_texts()
             if texts_first:
-                await make_texts(self.session, video.needed, ref_of(video, ready), made, self._making)
+                await make_texts(
+                    self.session, video.needed, ref_of(video, ready), created, self._create_slots
+                )
             if call is not None or not all(map(is_text, video.needed)):
                 read = partial(self._read, call, entry, ready)
                 record = await make_from_index(
-                    self.session, video.needed, ready, read, video.item.video, made, self._making
+                    self.session, video.needed, ready, read, video.item.video, created, self._create_slots
                 )
             if not texts_first:
-                await make_texts(self.session, video.needed, ref_of(video, record), made, self._making)
-            if video.makes_asset and any(isinstance(e, NotFound) for e in made.failures.values()):
+                await make_texts(
+                    self.session, video.needed, ref_of(video, record), created, self._create_slots
+                )
+            if video.makes_asset and any(isinstance(e, NotFound) for e in created.failures.values()):
                 await self.session.forget_asset(video.identity)
         finally:
             self._guardrails.release(sum(price), ended=True)
-        self._keep(video, record, made)
+        self._queue_rows(video, record, created)
         self.report.reused += not new
         return True
 
-    async def _unindexed(self, video: VideoStatus) -> dict[str, Any]:
-        """What is known of a video that has only texts. Where they go by batches, it becomes an asset."""
+    async def _record_without_index(self, video: VideoStatus) -> dict[str, Any]:
+        """The record of a video that is not indexed, for its texts. For batches it becomes an asset."""
         assert video.identity is not None
         record: dict[str, Any] = {"duration_sec": video.seconds, "status": None}
         if video.makes_asset and self.collecting:
-            async with self._sending:
+            async with self._submit_slots:
                 call, entry = await self.session.submit_asset(video.item.video, video.identity)
             asset = await self.session.collect_asset(call, entry)
             record["asset_id"] = str(asset["_id"])
@@ -321,14 +348,20 @@ class Run:
         return record
 
     async def _submit(self, video: VideoStatus) -> tuple[Call, Entry, bool]:
-        """Submit a video for indexing. Its asset is waited for without a place among the calls in flight."""
+        """Submit a video for indexing, after its asset if it needs one.
+
+        Waiting for the asset does not count as a concurrent call.
+
+        Returns:
+            The call, its entry in the ledger, and whether this run sent it.
+        """
         item = video.item.video
         assert video.identity is not None
         if video.makes_asset:
-            async with self._sending:
+            async with self._submit_slots:
                 call, entry = await self.session.submit_asset(item, video.identity)
             await self.session.collect_asset(call, entry)
-        async with self._sending:
+        async with self._submit_slots:
             call, entry = await self.session.submit_video(
                 item, identity=video.identity, seconds=video.seconds
             )
@@ -339,7 +372,7 @@ class Run:
     async def _read(
         self, call: Call | None, entry: Entry | None, ready: dict[str, Any], **options: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Read a video in its index: the record, and the API's answer."""
+        """Read a video in its index. Returns the record and the API's answer."""
         if call is not None and entry is not None:
             return await self.session.read_video(call, entry, ready, **options)
         if not options:
@@ -349,6 +382,7 @@ class Run:
         return ready, await retrieve(ready["index_id"], ready["video_id"], **options)
 
     async def _await_index(self, call: Call, entry: Entry) -> dict[str, Any]:
+        """Wait until a submitted video is indexed, and return its record."""
         try:
             ready = await self.session.ready_video(call, entry)
         except TLDataError as error:
@@ -361,42 +395,46 @@ class Run:
         finally:
             self.report.pending = self._tasks.pending
 
-    def _keep(self, video: VideoStatus, record: dict[str, Any], made: Made) -> None:
+    def _queue_rows(self, video: VideoStatus, record: dict[str, Any], created: CreatedOutputs) -> None:
         """Queue a video with its outputs for the tables; failed outputs go to `errors`."""
         assert video.identity is not None
         item, video_id, content_key = video.item, record.get("video_id"), video.identity.content_key
-        for name, rows in made.tables.items():
+        for name, rows in created.tables.items():
             self._commits.add(name, content_key if name in TEXTS else str(video_id), rows)
-        for table, keys in groups(made.names, video_id, content_key).items():
+        for table, keys in groups(created.names, video_id, content_key).items():
             self._commits.gone(table, keys)
-        names = {name for name in self._names if name not in video.needed} | set(made.names)
+        names = {name for name in self._names if name not in video.needed} | set(created.names)
         keep_texts(self._source, self._commits, video, video_id)
         self._drop_replaced(item, video_id, content_key)
         rows = video_rows(video, record, self.session.vectors_by, names, self.job.name)
         self._commits.video(rows)
-        self._fail_outputs(video, made.failures)
+        self._fail_outputs(video, created.failures)
         self._minutes += float(record.get("duration_sec") or 0.0) / 60
 
     def _drop_replaced(self, item: SourceVideo, video_id: str | None, content_key: str) -> None:
-        """Delete the rows of a replaced file's old video, unless another key refers to it."""
+        """Delete the rows of the old video if the file of a source key was replaced.
+
+        They are kept if another source key refers to the same video or content.
+        """
         old = {
             (row.video_id, row.content_key): row.made
             for row in item.keys.values()
             if row and (row.video_id != video_id or row.content_key != content_key)
         }
         if old:
-            self._source.now_means(list(item.keys), video_id, content_key)
-        for (gone_id, gone_content), made in old.items():
-            if gone_id != video_id and not self._source.another_means("video_id", gone_id, item.keys):
-                vectors = [name for name in made if not is_text(name)]
-                self._leave(groups(vectors, gone_id))
-            if gone_content == content_key:
-                self._leave(groups(filter(is_text, made), gone_id) if gone_id != video_id else {})
-            elif not self._source.another_means("content_key", gone_content, item.keys):
-                self._leave(groups(filter(is_text, made), gone_id, gone_content))
+            self._source.set_video(list(item.keys), video_id, content_key)
+        for (old_id, old_content), made in old.items():
+            if old_id != video_id and not self._source.has_other_key("video_id", old_id, item.keys):
+                index_outputs = [name for name in made if not is_text(name)]
+                self._delete(groups(index_outputs, old_id))
+            if old_content == content_key:
+                self._delete(groups(filter(is_text, made), old_id) if old_id != video_id else {})
+            elif not self._source.has_other_key("content_key", old_content, item.keys):
+                self._delete(groups(filter(is_text, made), old_id, old_content))
 
-    def _leave(self, leaving: Mapping[str, list[Group]]) -> None:
-        for table, keys in leaving.items():
+    def _delete(self, groups_by_table: Mapping[str, list[Group]]) -> None:
+        """Queue the deletion of row groups."""
+        for table, keys in groups_by_table.items():
             self._commits.gone(table, keys)
 
     def _fail(self, video: VideoStatus, error: TLDataError) -> None:
@@ -424,12 +462,14 @@ class Run:
             self._guardrails.note_error(error)
 
     def _count_failures(self, failures: list[Refusal], item: SourceVideo) -> None:
+        """Count a video with these failures. A repeated final failure does not count for `max_failures`."""
         self.report.failed += 1
         self.report.new_failures += any(failure.new for failure in failures)
         self.report.errors += failures[: max(0, 100 - len(self.report.errors))]
         if not item.attempts or any(failure.retryable for failure in failures):
-            self._guardrails.failed()
+            self._guardrails.count_failure()
 
     def _step(self, phase: str) -> None:
+        """Report the progress."""
         elapsed = time.monotonic() - self._began
         self.progress(self.report.step(phase, self._ended, self._minutes, elapsed))

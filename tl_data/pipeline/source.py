@@ -19,6 +19,7 @@ from tl_data.urls import redacted
 
 BATCH = 2_000  # rows per read
 
+#: DuckDB's function for files with each ending.
 READERS = {
     ".parquet": "read_parquet",
     ".csv": "read_csv",
@@ -35,7 +36,7 @@ class SourceLocked(TLDataError):
     retryable = True
 
 
-Pair = tuple[str | None, str | None]  # key, URL or path
+Pair = tuple[str | None, str | None]  #: key, and URL or path, of a row
 
 
 def pairs(job: Job) -> Iterator[Pair]:
@@ -66,12 +67,12 @@ def pairs(job: Job) -> Iterator[Pair]:
 
 
 def _files_in(base: str, place: str) -> Iterator[Pair]:
-    """The videos of a folder, a prefix of a bucket, or a pattern in either, in the order of the listing."""
-    found = files_below(place, base)
-    first = next(found, None)
+    """The videos of a folder, of a prefix in a bucket, or of a pattern, in the order of the listing."""
+    files = files_below(place, base)
+    first = next(files, None)
     if first is None:
         raise SettingsError(f"source.folder: {redacted(place)} has no video files ({', '.join(ENDINGS)})")
-    return ((None, file.address) for file in itertools.chain([first], found))
+    return ((None, file.address) for file in itertools.chain([first], files))
 
 
 def _is_delta(place: str) -> bool:
@@ -86,18 +87,19 @@ def _columns(job: Job, batches: pa.RecordBatchReader, close: Callable[[], object
     """Key and URL of each row. The columns are validated before the first row.
 
     Args:
-        close: called at the end, when the iteration is stopped, or on an error.
+        close: called when the iteration ends, also early or by an error.
     """
     _check(job, batches.schema)
     return _read(job, batches, close)
 
 
 def _check(job: Job, schema: pa.Schema) -> None:
+    """Validate that the columns of URL and key exist and have usable types."""
     names = schema.names
     for column in filter(None, (job.source.url, job.source.key)):
         if column not in names:
             raise SchemaMismatch(
-                f"{_whose(job)} has no column {column!r}; it has {', '.join(names)}{_ragged(job)}"
+                f"{_source_name(job)} has no column {column!r}; it has {', '.join(names)}{_csv_hint(job)}"
             )
     kind = schema.field(job.source.url).type
     if not (
@@ -107,16 +109,17 @@ def _check(job: Job, schema: pa.Schema) -> None:
         or pa.types.is_null(kind)
     ):
         raise SchemaMismatch(
-            f"column {job.source.url!r} of {_whose(job)} is {kind}; it must be text: {_what(job)}"
+            f"column {job.source.url!r} of {_source_name(job)} is {kind}; "
+            f"it must be text: {_content_name(job)}"
         )
     if job.source.key and pa.types.is_nested(kind := schema.field(job.source.key).type):
         raise SchemaMismatch(
-            f"column {job.source.key!r} of {_whose(job)} is {kind}; a key must be text or a number"
+            f"column {job.source.key!r} of {_source_name(job)} is {kind}; a key must be text or a number"
         )
 
 
-def _ragged(job: Job) -> str:
-    """What is most probably wrong with a CSV file whose columns are not those of its first line."""
+def _csv_hint(job: Job) -> str:
+    """A hint for a missing column, if the source is a CSV file: its lines may differ in length."""
     if job.source.kind != "files" or _reader(job, str(job.source.place)) != "read_csv":
         return ""
     return (
@@ -125,26 +128,30 @@ def _ragged(job: Job) -> str:
     )
 
 
-def _whose(job: Job) -> str:
+def _source_name(job: Job) -> str:
+    """The source in messages."""
     return "the source" if job.source.section == "source" else "the table of saved questions"
 
 
-def _what(job: Job) -> str:
+def _content_name(job: Job) -> str:
+    """The contents of the column `url` in messages."""
     return "URLs or paths" if job.source.section == "source" else "questions"
 
 
 def _read(job: Job, batches: Iterable[pa.RecordBatch], close: Callable[[], object]) -> Iterator[Pair]:
+    """Key and URL of each row of the batches."""
     try:
         for batch in _readable(job, batches):
             urls = batch.column(job.source.url).to_pylist()
             if broken := next((url for url in urls if url is not None and "\ufffd" in url), None):
                 raise SchemaMismatch(
-                    f"{_whose(job)} has letters that are not UTF-8, in {redacted(broken)}: save it as UTF-8"
+                    f"{_source_name(job)} has characters that are not UTF-8, in {redacted(broken)}: "
+                    "save it as UTF-8"
                 )
             if job.source.key is None:
                 yield from ((None, url) for url in urls)
                 continue
-            keys = _texts(job, batch.column(job.source.key))
+            keys = _keys_as_text(job, batch.column(job.source.key))
             for key, url in zip(keys, urls, strict=True):
                 if key is None and url is not None:
                     raise SchemaMismatch(
@@ -157,7 +164,7 @@ def _read(job: Job, batches: Iterable[pa.RecordBatch], close: Callable[[], objec
 
 
 def _readable(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The batches. Errors of later batches are converted like those of the first."""
+    """The batches. Errors while reading them are raised as TLDataError."""
     try:
         yield from batches
     except (OSError, pa.ArrowException) as error:
@@ -169,7 +176,7 @@ def _readable(job: Job, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Record
 
 
 def _unreadable(job: Job, error: BaseException) -> TLDataError:
-    """The error of an unreadable source."""
+    """Convert the error of an unreadable source."""
     lines = [line.strip(" *") for line in str(error).strip().splitlines()]
     text = " ".join(line for line in lines[:4] if line)[:400]
     place = f"{job.source.section}.{job.source.kind}: {redacted(str(job.source.place))}"
@@ -180,25 +187,26 @@ def _unreadable(job: Job, error: BaseException) -> TLDataError:
     return SettingsError(f"{place} cannot be read: {text}")
 
 
-EXACT = 2.0**53  # from here on, different whole numbers are one DOUBLE
+EXACT = 2.0**53  # DOUBLE cannot represent all whole numbers from here on
 
 
-def _texts(job: Job, column: pa.Array) -> list[str | None]:
+def _keys_as_text(job: Job, column: pa.Array) -> list[str | None]:
     if pa.types.is_floating(column.type) and (largest := pc.max(pc.abs(column)).as_py() or 0) >= EXACT:
         raise SchemaMismatch(
-            f"column {job.source.key!r} of {_whose(job)} is the key and was read as {column.type}, which "
-            f"has no room for {largest:.17g}: numbers above 2^64, or beside fractions. Write keys as texts"
+            f"column {job.source.key!r} of {_source_name(job)} is the key and was read as {column.type}, "
+            f"which cannot represent {largest:.17g} exactly. This happens with numbers above 2^64, or next "
+            "to fractions. Write the keys as text"
         )
     try:
         return list(pc.cast(column, pa.string()).to_pylist())
     except pa.ArrowException as error:
         raise SchemaMismatch(
-            f"column {job.source.key!r} of {_whose(job)} is the key and {column.type}; it cannot be read as "
-            f"text: {error}"
+            f"column {job.source.key!r} of {_source_name(job)} is the key and {column.type}; "
+            f"it cannot be read as text: {error}"
         ) from error
 
 
-def _marked(place: str) -> bool:
+def _has_byte_order_mark(place: str) -> bool:
     """Whether a file begins with a byte order mark."""
     path = Path(place)
     if not path.is_file() or path.suffix == ".gz":
@@ -207,10 +215,10 @@ def _marked(place: str) -> bool:
         return file.read(3) == b"\xef\xbb\xbf"
 
 
-def _matching(place: str) -> list[str]:
+def _files_of(place: str) -> list[str]:
     """The files of a path or pattern; a remote pattern is returned unchanged.
 
-    The folder of a job may be named `[2024]`, which is no pattern.
+    An existing folder with a name such as `[2024]` is not treated as a pattern.
     """
     if "://" in place or Path(place).exists() or not glob.has_magic(place):
         return [place]
@@ -218,13 +226,13 @@ def _matching(place: str) -> list[str]:
     for folder in path.parents:
         if folder.is_dir():
             pattern = str(path.relative_to(folder))
-            found = sorted(glob.glob(pattern, root_dir=folder, recursive=True))
-            return [str(folder / name) for name in found] or [place]
+            names = sorted(glob.glob(pattern, root_dir=folder, recursive=True))
+            return [str(folder / name) for name in names] or [place]
     return [place]
 
 
 def _duckdb(job: Job) -> tuple[pa.RecordBatchReader, Callable[[], object]]:
-    """A reader by DuckDB, and the function that closes its connection: DuckDB reports open ones as leaks."""
+    """Read the source by DuckDB. Returns the reader, and the function that closes the connection."""
     try:
         import duckdb
     except ImportError as error:
@@ -233,15 +241,16 @@ def _duckdb(job: Job) -> tuple[pa.RecordBatchReader, Callable[[], object]]:
     query = place
     if job.source.kind == "files":
         reader = _reader(job, place)
-        files = _matching(place)
-        if reader == "read_json" and (marked := [file for file in files if _marked(file)]):
+        files = _files_of(place)
+        marked = [file for file in files if _has_byte_order_mark(file)] if reader == "read_json" else []
+        if marked:
             raise SettingsError(
                 f"{job.source.section}.files: {marked[0]} begins with a byte order mark, which JSON does not "
                 "allow: save it as UTF-8 without one"
             )
         quoted = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-        # URLs and keys of a CSV file are read as text: 007 is not 7. Quotes and JSON types are detected from
-        # all rows, not only from the first ones.
+        # A CSV file is read as text, so that the key 007 does not become 7. Quotes and JSON types are
+        # detected from all rows, not only from the first ones.
         options = {
             "read_csv": ", all_varchar := true, quote := '\"', sample_size := -1",
             "read_json": ", sample_size := -1",
@@ -270,7 +279,7 @@ def _reader(job: Job, place: str) -> str:
 
 
 def _spark(job: Job) -> pa.RecordBatchReader | None:
-    """A reader by Spark; None for a Delta table if this Spark has no jars for Delta."""
+    """Read the source by Spark; None if this Spark lacks the data source, such as Delta."""
     try:
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
@@ -282,18 +291,18 @@ def _spark(job: Job) -> pa.RecordBatchReader | None:
     place = str(job.source.place)
     try:
         frame = _frame(spark, job, place)
-        wanted = [c for c in (job.source.key, job.source.url) if c and c in frame.columns]
-        return (frame.select(*wanted) if wanted else frame.limit(0)).toArrow().to_reader(BATCH)
+        columns = [c for c in (job.source.key, job.source.url) if c and c in frame.columns]
+        return (frame.select(*columns) if columns else frame.limit(0)).toArrow().to_reader(BATCH)
     except Exception as error:
         if "DATA_SOURCE_NOT_FOUND" in str(error) and not job.source.kind.startswith("spark"):
-            return None  # only Spark can read its tables and queries
+            return None  # the caller reads the files without Spark
         if "MALFORMED_RECORD" in str(error) or "MALFORMED_CSV" in str(error):
             raise SettingsError(
                 f"{job.source.section}.{job.source.kind}: {redacted(place)} cannot be read: a line of the "
                 "CSV file has more or fewer fields than its first line. Put double quotes around values with "
                 "commas"
             ) from error
-        # Spark raises errors of its jobs as those of Py4J.
+        # Spark may raise errors of its jobs as errors of Py4J.
         if not isinstance(error, PySparkException) and not type(error).__module__.startswith("py4j"):
             raise
         raise _unreadable(job, error) from error
@@ -303,7 +312,7 @@ SEPARATORS = (",", ";", "\t", "|")
 
 
 def _separator(spark: Any, job: Job, place: str) -> str:
-    """What stands between the fields of a CSV file: that by which its first line has the column of URLs."""
+    """The separator of a CSV file: the first one with which its header has the column of URLs."""
     first = spark.read.text(place).head()
     header = first[0].removeprefix("\ufeff") if first else ""
     for separator in SEPARATORS:
@@ -313,7 +322,7 @@ def _separator(spark: Any, job: Job, place: str) -> str:
 
 
 def _frame(spark: Any, job: Job, place: str) -> Any:
-    """The source as a DataFrame, with the same types as by DuckDB."""
+    """The source as a DataFrame, with the same types as when DuckDB reads it."""
     if job.source.kind == "spark_table":
         return spark.table(place)
     if job.source.kind == "spark_query":
@@ -326,11 +335,12 @@ def _frame(spark: Any, job: Job, place: str) -> Any:
     if kind == "read_parquet":
         return spark.read.parquet(place)
     if kind == "read_csv":
-        # Without a schema all is text: 007 is not 7. A line with more fields than the first would lose some.
-        reader = spark.read.option("columnPruning", False)  # with it, such lines are not noticed
+        # Without a schema all columns are text, so that the key 007 does not become 7. With column pruning
+        # Spark would accept lines with more fields than the header, and drop the surplus fields.
+        reader = spark.read.option("columnPruning", False)
         return reader.csv(
             place, header=True, sep=_separator(spark, job, place), escape='"', multiLine=True, mode="FAILFAST"
         )
     lines = spark.read.json(place)
-    # Without this option Spark takes a JSON array for one malformed line.
+    # Without multiLine, Spark reads a JSON array as one malformed line.
     return spark.read.json(place, multiLine=True) if lines.columns == ["_corrupt_record"] else lines

@@ -1,7 +1,7 @@
-"""The texts of a video for jobs: one analysis for all missing texts, with windows for long videos.
+"""Creates the texts of a video for jobs: one analysis for all missing texts, with windows for long videos.
 
-A summary, title, topics, hashtags and chapters come from one analysis with one schema, which is billed once.
-Texts that are added later take a separate analysis. A video that exceeds the model's limit is analysed by
+Summaries, title, topics, hashtags and chapters come from one analysis with one JSON schema, which is billed
+once. Texts that a job adds later take another analysis. A video that exceeds the model's limit is analysed in
 windows, and the answers are joined.
 """
 
@@ -36,55 +36,55 @@ from tl_data.session import Session
 
 Json = dict[str, Any]
 
-SLACK = 0.5  # largest difference between the lengths of container and platform, in seconds
+SLACK = 0.5  # largest difference between the lengths by file header and by platform, in seconds
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """An unpaid analysis: its billed seconds, and its largest number of output tokens."""
+    """An analysis that is not paid yet."""
 
-    seconds: float | None
-    tokens: int
+    seconds: float | None  # billed seconds; None: unknown
+    tokens: int  # largest number of output tokens
 
 
 @dataclass(frozen=True)
 class Texts:
-    """The texts of a video, as parts of one analysis per window."""
+    """The texts that a job needs of a video, as parts of one analysis per window."""
 
     parts: tuple[Part, ...]
-    outputs: Mapping[str, tuple[int, ...]]  # name of an output -> numbers of its parts
+    outputs: Mapping[str, tuple[int, ...]]  # name of an output -> indexes of its parts in `parts`
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Texts | None:
-        """The texts among some outputs; None without any."""
-        named = list(names)
-        prompts = [name.removeprefix("summaries:") for name in named if name.startswith("summaries:")]
+        """The texts among these outputs; None if there are none."""
+        all_names = list(names)
+        prompts = [name.removeprefix("summaries:") for name in all_names if name.startswith("summaries:")]
         parts = [summary_part(prompt or None) for prompt in prompts]
         outputs: dict[str, tuple[int, ...]] = {
             f"summaries:{prompt}": (number, len(prompts)) for number, prompt in enumerate(prompts)
         }
         if prompts:
             parts.append(gist_part())
-        if "chapters" in named:
+        if "chapters" in all_names:
             outputs["chapters"] = (len(parts),)
             parts.append(chapters_part())
         return cls(tuple(parts), outputs) if parts else None
 
     def requests(self, session: Session, video: VideoRef) -> list[TextRequest]:
-        """The request, or one per window of a long video."""
+        """One request for the whole video, or one per window of a long video."""
         windows = windows_of(video.duration_sec, text_model(session.analyze_model))
         return [TextRequest(video, self.parts, window) for window in windows]
 
     async def missing(
         self, session: Session, video: VideoRef
     ) -> tuple[list[Analysis], dict[str, TLDataError]]:
-        """The unpaid analyses, and the outputs with a final refusal.
+        """The unpaid analyses, and the outputs with a final refusal; writes nothing.
 
         An account of 2025 needs one analysis per part.
         """
-        together = await session.client.account_generation() != "2025"
+        combined = await session.client.account_generation() != "2025"
         model = text_model(session.analyze_model)
-        most = model.most_tokens if model else math.inf
+        max_tokens = model.most_tokens if model else math.inf
         unpaid: list[Analysis] = []
         refused: dict[int, TLDataError] = {}
         if (
@@ -94,7 +94,7 @@ class Texts:
         ):
             return [], dict.fromkeys(self.outputs, _too_long(video.duration_sec, model))
         for request in self.requests(session, video):
-            numbers = []
+            numbers = []  # parts that are not paid yet
             for number, part in enumerate(request.parts):
                 entry = await session.analyses.state(part, request.video, request.window)
                 if entry is None or entry.state == "claimed":
@@ -105,8 +105,8 @@ class Texts:
                     else:
                         refused[number] = entry.failure.exception(entry.key)
             seconds = request.window.seconds(video.duration_sec)
-            if together and numbers:
-                unpaid.append(Analysis(seconds, int(min(PART_TOKENS * len(numbers), most))))
+            if combined and numbers:
+                unpaid.append(Analysis(seconds, int(min(PART_TOKENS * len(numbers), max_tokens))))
             else:
                 unpaid += [Analysis(seconds, PART_TOKENS) for _ in numbers]
         errors = {
@@ -120,32 +120,40 @@ class Texts:
     async def make(
         self, session: Session, video: VideoRef
     ) -> tuple[dict[str, pa.Table], dict[str, TLDataError]]:
-        """Run the missing analyses. Returns rows and errors by output."""
+        """Run the missing analyses.
+
+        Returns:
+            The rows of the created outputs, and the errors of the failed ones, by output.
+        """
         results = await session.analyze_many(self.requests(session, video))
-        made: dict[str, pa.Table] = {}
+        tables: dict[str, pa.Table] = {}
         errors: dict[str, TLDataError] = {}
         for name, numbers in self.outputs.items():
             failed = [r.errors[n] for r in results for n in numbers if n in r.errors]
             if failed:
                 errors[name] = failed[0]
             elif name == "chapters":
-                made[name] = self._chapters(session, video, results, numbers[0])
+                tables[name] = self._chapters(session, video, results, numbers[0])
             else:
-                made[name] = self._summary(session, video, results, name, numbers)
-        return made, errors
+                tables[name] = self._summary(session, video, results, name, numbers)
+        return tables, errors
 
     def _chapters(
         self, session: Session, video: VideoRef, results: Sequence[TextResult], number: int
     ) -> pa.Table:
         rows = [
-            {**row, "model": session.text_author(r.models.get(number)), "finish_reason": _cut(r, number)}
+            {
+                **row,
+                "model": session.text_author(r.models.get(number)),
+                "finish_reason": _finish_reason(r, number),
+            }
             for r in results
             for row in chapter_rows(r.answers[number].get("chapters"))
         ]
-        known = {"video_id": video.video_id, "content_key": video.content_key}
+        identifiers = {"video_id": video.video_id, "content_key": video.content_key}
         if len(results) > 1:
             rows = [{**row, "chapter_number": n} for n, row in enumerate(rows)]
-        return rows_of(CHAPTERS, [{**known, **row} for row in rows])
+        return rows_of(CHAPTERS, [{**identifiers, **row} for row in rows])
 
     def _summary(
         self,
@@ -169,37 +177,37 @@ class Texts:
             "model": session.text_author(results[0].models.get(summary)),
             "made_at": datetime.now(UTC),
             "finish_reason": next(
-                (c for r in results for n in numbers if (c := _cut(r, n)) == "length"), None
+                (c for r in results for n in numbers if (c := _finish_reason(r, n)) == "length"), None
             )
-            or _cut(results[0], summary),
+            or _finish_reason(results[0], summary),
         }
         return rows_of(SUMMARIES, [row])
 
 
 def _too_long(seconds: float, model: TextModel) -> MediaRefused:
-    most = model.windowed_sec or model.sync_sec
+    limit = model.windowed_sec or model.sync_sec
     return MediaRefused(
-        f"the video is {seconds:g} s long, and {model.name} accepts at most {most:g} s: cut it into "
+        f"the video is {seconds:g} s long, and {model.name} accepts at most {limit:g} s: cut it into "
         "parts, or remove its texts from the job",
         "video_duration_too_long",
     )
 
 
-def _cut(result: TextResult, number: int) -> str | None:
-    """Why the text of this part ended."""
+def _finish_reason(result: TextResult, number: int) -> str | None:
+    """Why the model ended the text of this part: `length` if it was truncated."""
     reason = result.answers[number].get("finish_reason")
     return None if reason is None else str(reason)
 
 
 def windows_of(seconds: float | None, model: TextModel | None) -> list[Window]:
-    """The windows of a video's analyses: the whole video if the model accepts it.
+    """The windows in which a video is analysed: one for the whole video if the model accepts its length.
 
-    A video that is too long even for windows is one window, which the model refuses.
+    A video that is too long even for windows gets one window too, and the model refuses it.
     """
     if seconds is None or model is None or not model.windows:
         return [WHOLE]
     if seconds <= model.task_sec or seconds > model.windowed_sec:
         return [WHOLE]
     count = math.ceil(seconds / model.window_sec)
-    cuts = [round(seconds * n / count, 3) for n in range(count)]
-    return [Window(start, end) for start, end in zip(cuts, [*cuts[1:], seconds], strict=True)]
+    starts = [round(seconds * n / count, 3) for n in range(count)]
+    return [Window(start, end) for start, end in zip(starts, [*starts[1:], seconds], strict=True)]

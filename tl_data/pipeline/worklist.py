@@ -1,6 +1,6 @@
 """The distinct videos of a source, each with its keys and its state in the tables.
 
-Rows are sorted and joined in a temporary database on disk, so memory does not grow with the source.
+Rows are sorted and joined in a temporary database on disk, so that memory does not grow with the source.
 """
 
 from __future__ import annotations
@@ -30,32 +30,34 @@ from tl_data.pipeline.source import BATCH, pairs
 from tl_data.urls import redacted
 
 SCRATCH = "tl_data_"  # prefix of temporary folders
-SETTLED = 10.0  # seconds after which the temporary folder of a live process has its lock
-ABANDONED = 86400.0  # seconds after which a folder without a lock, of an earlier release, is removed
+LOCK_SECONDS = 10.0  # within this time a process has locked its new temporary folder
+ABANDONED_SECONDS = 86400.0  # age at which a folder without a lock file, of an earlier release, is removed
 
 MEMORY = "96MB"  # limit of the database while it sorts
-MORE_MEMORY = "1GB"  # limit for the retry if that is not enough
+MORE_MEMORY = "1GB"  # limit for a second attempt if MEMORY is not enough
 CACHE = "24MB"  # limit of the database while the videos are read
 FETCH = 500  # rows per fetch
 
-SAID = pa.schema([(n, pa.string()) for n in ("name", "canonical", "video", "url", "code", "message")])
+#: The columns of a source row in the database. `name` is its key; without one, its canonical URL.
+#: `code` and `message` are its fault.
+SOURCE_ROW = pa.schema([(n, pa.string()) for n in ("name", "canonical", "video", "url", "code", "message")])
 
-#: Groups, joins and one sort, which can spill to disk; window functions cannot. `meaning` has the keys that
-#: stand for several videos, `mention` the first row of each video.
+#: Groups, joins and one sort, which DuckDB can do on disk; window functions need memory. `ambiguous_key` has
+#: the keys that stand for several videos, `first_row` the number of each video's first row.
 STEPS = (
     """CREATE TABLE pair AS
     SELECT name, canonical, min(n) AS n, arg_min(video, n) AS video, arg_min(url, n) AS url,
         any_value(code) AS code, any_value(message) AS message
-    FROM said GROUP BY name, canonical""",
-    "DROP TABLE said",
-    "CREATE TABLE meaning AS SELECT name FROM pair GROUP BY name HAVING count(*) > 1",
-    "CREATE TABLE mention AS SELECT canonical, min(n) AS first FROM pair GROUP BY canonical",
+    FROM source_row GROUP BY name, canonical""",
+    "DROP TABLE source_row",
+    "CREATE TABLE ambiguous_key AS SELECT name FROM pair GROUP BY name HAVING count(*) > 1",
+    "CREATE TABLE first_row AS SELECT canonical, min(n) AS first FROM pair GROUP BY canonical",
     """CREATE TABLE ordered AS
     SELECT i.*, m.name IS NOT NULL AS ambiguous, p.content_key, p.video_id, p.model, p.made,
         p.indexed_at, e.attempt, e.failures
     FROM pair i
-    JOIN mention f ON f.canonical = i.canonical
-    LEFT JOIN meaning m ON m.name = i.name
+    JOIN first_row f ON f.canonical = i.canonical
+    LEFT JOIN ambiguous_key m ON m.name = i.name
     LEFT JOIN past p ON p.source_key = i.name
     LEFT JOIN failed e ON e.source_key = i.name
     ORDER BY ambiguous, CASE WHEN m.name IS NOT NULL THEN i.name END, f.first, i.n""",
@@ -65,18 +67,18 @@ STEPS = (
 
 COUNT = "SELECT count(DISTINCT CASE WHEN ambiguous THEN 'k' || name ELSE 'c' || canonical END) FROM ordered"
 
-#: Read by position, because DuckDB would materialise the whole result in memory.
+#: Rows are read by position, because DuckDB would hold the whole result of one query in memory.
 PAGE = "SELECT * FROM ordered WHERE rowid >= ? AND rowid < ? ORDER BY rowid"
 
 
 @dataclass(frozen=True)
 class KnownVideo:
-    """The row of a source key in the table `videos`."""
+    """The state of a source key in the table `videos`."""
 
     content_key: str
     video_id: str | None  # None: not indexed
     model: str
-    made: tuple[str, ...]
+    made: tuple[str, ...]  # names of the outputs that the tables have
     indexed_at: datetime | None = None
 
 
@@ -94,13 +96,13 @@ class GoneVideo:
 class SourceVideo:
     """One distinct video and its source keys."""
 
-    canonical: str
+    canonical: str  # URL without its signature
     video: str  # URL with its signature, or absolute path
-    url: str  # as in the source
-    keys: dict[str, KnownVideo | None]
-    attempts: dict[str, int] = field(default_factory=dict)  # key -> attempts in `errors`
-    failures: frozenset[str] = frozenset()  # names of these failures; see `failure_name`
-    urls: dict[str, str] = field(default_factory=dict)  # key -> URL as in the source
+    url: str  # URL or path as in the source
+    keys: dict[str, KnownVideo | None]  # source key -> its state in `videos`; None: not there
+    attempts: dict[str, int] = field(default_factory=dict)  # source key -> failed attempts in `errors`
+    failures: frozenset[str] = frozenset()  # names of its failures in `errors`; see `failure_name`
+    urls: dict[str, str] = field(default_factory=dict)  # source key -> URL or path as in the source
     fault: TLDataError | None = None  # an error of the source row itself
 
 
@@ -110,8 +112,9 @@ class Worklist:
     def __init__(self, job: Job, lake: Lake) -> None:
         """Read the source of a job, and its videos in the tables.
 
-        Rows with the same key and video are one. A row without a URL, a text that is neither a URL nor a
-        file, and a key of different videos become items with a fault; other rows are not affected.
+        Rows with the same key and video count as one item. An item has a fault if its row has no URL, if its
+        text is neither a URL nor a file, or if its key stands for several videos. Other items are not
+        affected.
 
         Raises:
             SchemaMismatch: a column is missing or is not text.
@@ -158,16 +161,16 @@ class Worklist:
 
     def items(self) -> Iterator[SourceVideo]:
         """The distinct videos in the order of the source; items with a fault at the end."""
-        for _, group in groupby(self._rows(), _which):
+        for _, group in groupby(self._rows(), _item_key):
             yield _item(list(group))
 
     def hold(self, video: Any) -> None:
-        """Queue an inspected video on disk, until all have been inspected."""
+        """Store an inspected video on disk until all videos are inspected."""
         with (self._scratch.path / "held.pickle").open("ab") as file:
             pickle.dump(video, file)
 
     def held(self) -> Iterator[Any]:
-        """The queued videos in order."""
+        """The stored videos, in the order of `hold`."""
         path = self._scratch.path / "held.pickle"
         if not path.exists():
             return
@@ -176,52 +179,67 @@ class Worklist:
             while file.tell() < size:
                 yield pickle.load(file)
 
-    def another_means(
+    def has_other_key(
         self, column: Literal["video_id", "content_key"], value: str | None, keys: Iterable[str]
     ) -> bool:
-        """Whether the tables have the video under a key other than these."""
-        asked = f"SELECT 1 FROM past WHERE {column} = ? AND NOT list_contains(?, source_key) LIMIT 1"
-        return bool(self._con.execute(asked, [value, list(keys)]).fetchall())
+        """Whether the tables have a video or content under a source key other than these."""
+        query = f"SELECT 1 FROM past WHERE {column} = ? AND NOT list_contains(?, source_key) LIMIT 1"
+        return bool(self._con.execute(query, [value, list(keys)]).fetchall())
 
-    def now_means(self, keys: list[str], video_id: str | None, content_key: str) -> None:
-        """Record that keys in the tables refer to another video now."""
+    def set_video(self, keys: list[str], video_id: str | None, content_key: str) -> None:
+        """Record that source keys of the tables refer to this video from now on."""
         self._con.execute(
             "UPDATE past SET video_id = ?, content_key = ? WHERE list_contains(?, source_key)",
             [video_id, content_key, keys],
         )
 
     def gone(self) -> list[GoneVideo]:
-        """Rows of `videos` of this job whose key the source no longer has."""
+        """The rows of `videos` of this job that the source no longer lists."""
         rows = self._con.sql("SELECT * FROM gone ORDER BY source_key").to_arrow_table().to_pylist()
         return [
             GoneVideo(r["source_key"], r["content_key"], r["video_id"], tuple(r["made"] or ())) for r in rows
         ]
 
     def _read_changes(self, job: Job) -> None:
-        """Find rows that left the source, and rows that returned to it or have no job yet."""
+        """Find rows of `videos` that left the source, and rows to mark as listed by this job.
+
+        The latter were removed and are listed again, or have no job yet.
+        """
         listed = "SELECT name FROM ordered"
-        whole = not job.limit and self.rows > 0  # a partial source does not show what was removed
+        complete = not job.limit and self.rows > 0  # a partial source does not show what was removed
         self._con.execute(
             f"""CREATE TABLE gone AS SELECT source_key, content_key, video_id, made FROM past
-            WHERE {whole} AND job = $job AND removed_at IS NULL AND source_key NOT IN ({listed})""",
+            WHERE {complete} AND job = $job AND removed_at IS NULL AND source_key NOT IN ({listed})""",
             {"job": job.name},
         )
-        adopts = job.removed != "keep"
-        found = self._con.execute(
+        set_job = job.removed != "keep"
+        rows = self._con.execute(
             f"""SELECT source_key FROM past WHERE source_key IN ({listed})
-            AND (removed_at IS NOT NULL OR ({adopts} AND job IS NULL)) ORDER BY source_key"""
+            AND (removed_at IS NOT NULL OR ({set_job} AND job IS NULL)) ORDER BY source_key"""
         ).fetchall()
-        self.returned = [key for (key,) in found]
+        #: Source keys of the rows to mark as listed by this job.
+        self.returned = [key for (key,) in rows]
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        at = 0
-        while rows := self._con.sql(PAGE, params=[at, at + FETCH]).to_arrow_table().to_pylist():
+        """The rows of the table `ordered`."""
+        start = 0
+        while rows := self._con.sql(PAGE, params=[start, start + FETCH]).to_arrow_table().to_pylist():
             yield from rows
-            at += FETCH
+            start += FETCH
 
     def _read_past(self, lake: Lake) -> None:
-        known = ["source_key", "content_key", "video_id", "model", "made", "indexed_at", "job", "removed_at"]
-        self._copy("past", lake.batches(VIDEOS, known))
+        """Read the tables `videos` and `errors`, and find outputs whose tables were deleted."""
+        columns = [
+            "source_key",
+            "content_key",
+            "video_id",
+            "model",
+            "made",
+            "indexed_at",
+            "job",
+            "removed_at",
+        ]
+        self._copy("past", lake.batches(VIDEOS, columns))
         self._copy("failure", lake.batches(ERRORS, ["source_key", "attempt", "output", "code", "class"]))
         self._con.execute(
             """CREATE TABLE failed AS SELECT source_key, max(attempt) AS attempt,
@@ -229,10 +247,11 @@ class Worklist:
             FROM failure GROUP BY source_key"""
         )
         absent = [name for name in OUTPUTS if not lake.exists(TABLES[name])]
+        #: Outputs of which the tables were deleted.
         self.lost = tuple(name for name in absent if self._forget(name))
 
     def _forget(self, name: str) -> bool:
-        """Remove an output from `made`; returns whether it was there."""
+        """Remove an output from the column `made`. Returns whether a video had it."""
         kept = f"[m FOR m IN made IF split_part(m, ':', 1) <> '{name}']"
         [(count,)] = self._con.execute(
             f"UPDATE past SET made = {kept} WHERE len({kept}) < len(made)"
@@ -240,12 +259,15 @@ class Worklist:
         return bool(count)
 
     def _read_texts(self, lake: Lake) -> None:
-        """Read summaries and chapters, which a video with new vectors keeps."""
+        """Read summaries and chapters, which refreshed videos keep."""
         for declared in (SUMMARIES, CHAPTERS):
             self._copy(declared.name, lake.batches(declared))
 
     def _copy(self, name: str, rows: pa.RecordBatchReader) -> None:
-        """Create a table of these rows, batch by batch, so that errors of the lake keep their type."""
+        """Create a table of these rows.
+
+        They are read batch by batch here, because DuckDB would change the type of the lake's errors.
+        """
         self._con.register("part", rows.schema.empty_table())
         self._con.execute(f"CREATE TABLE {name} AS SELECT * FROM part")
         for batch in rows:
@@ -255,26 +277,27 @@ class Worklist:
 
     def texts(self, declared: LakeSchema, video_id: str) -> pa.Table:
         """The rows of `summaries` or `chapters` of a video, for a job that refreshes."""
-        asked = f"SELECT * FROM {declared.name} WHERE video_id = ?"
-        return self._con.sql(asked, params=[video_id]).to_arrow_table().cast(declared.schema)
+        query = f"SELECT * FROM {declared.name} WHERE video_id = ?"
+        return self._con.sql(query, params=[video_id]).to_arrow_table().cast(declared.schema)
 
     def _read_source(self, job: Job) -> int:
-        columns = ", ".join(f"{name} VARCHAR" for name in SAID.names)
-        self._con.execute(f"CREATE TABLE said ({columns}, n BIGINT)")
-        said, rows, videos = pairs(job), 0, set[str]()
+        """Copy the rows of the source into the database, and return their number."""
+        columns = ", ".join(f"{name} VARCHAR" for name in SOURCE_ROW.names)
+        self._con.execute(f"CREATE TABLE source_row ({columns}, n BIGINT)")
+        source, rows, videos = pairs(job), 0, set[str]()
         signing = job.load_settings().signing_parameters
-        while batch := list(islice(said, BATCH)):
+        while batch := list(islice(source, BATCH)):
             read: list[dict[str, str | None]] = []
             for key, url in batch:
-                read.append(_said(key, url, job.base, signing))
+                read.append(_source_row(key, url, job.base, signing))
                 if job.urls == "redacted":
                     _redact(read[-1])
                 if job.limit:
                     videos.add(str(read[-1]["canonical"]))
                     if len(videos) >= job.limit:
                         break
-            self._con.register("batch", pa.Table.from_pylist(read, SAID))
-            self._con.execute(f"INSERT INTO said SELECT *, {rows} + row_number() OVER () FROM batch")
+            self._con.register("batch", pa.Table.from_pylist(read, SOURCE_ROW))
+            self._con.execute(f"INSERT INTO source_row SELECT *, {rows} + row_number() OVER () FROM batch")
             self._con.unregister("batch")
             rows += len(read)
             if job.limit and len(videos) >= job.limit:
@@ -283,14 +306,14 @@ class Worklist:
 
 
 def failure_name(output: str | None, code: str) -> str:
-    """The name of a failure in `SourceVideo.failures`, which distinguishes new from known ones."""
+    """The name of a failure, by which known failures are recognized in `SourceVideo.failures`."""
     return f"{output or ''}:{code}"
 
 
 class Scratch:
-    """A temporary folder that `close` removes, or the next run if the process was killed.
+    """A temporary folder. `close` removes it; if the process is killed, the next run does.
 
-    It contains signed URLs, so only this user can read it.
+    It contains signed URLs, so only the current user can read it.
     """
 
     def __init__(self) -> None:
@@ -311,10 +334,10 @@ def _remove_abandoned() -> None:
         try:
             info = folder.stat()
             age = time.time() - info.st_mtime
-            if info.st_uid != os.getuid() or age < SETTLED or not (folder / "source.duckdb").exists():
+            if info.st_uid != os.getuid() or age < LOCK_SECONDS or not (folder / "source.duckdb").exists():
                 continue
             if not (folder / "lock").exists():
-                if age > ABANDONED:
+                if age > ABANDONED_SECONDS:
                     shutil.rmtree(folder, ignore_errors=True)
                 continue
             with (folder / "lock").open("rb") as lock:
@@ -324,18 +347,19 @@ def _remove_abandoned() -> None:
             continue  # in use, or removed by another process
 
 
-def _which(row: dict[str, Any]) -> tuple[bool, str]:
-    """The item of a row: an ambiguous key, or else a video."""
+def _item_key(row: dict[str, Any]) -> tuple[bool, str]:
+    """What the rows of one item share: an ambiguous key, else the video."""
     ambiguous = bool(row["ambiguous"])
     return ambiguous, row["name" if ambiguous else "canonical"]
 
 
 def _item(rows: list[dict[str, Any]]) -> SourceVideo:
+    """The item of some rows of the table `ordered`."""
     first = rows[0]
     if first["ambiguous"]:
-        places = sorted(row["canonical"] or "no URL" for row in rows)
+        videos = sorted(row["canonical"] or "no URL" for row in rows)
         return SourceVideo(
-            "", "", first["url"], {first["name"]: None}, fault=_ambiguous(first["name"], places)
+            "", "", first["url"], {first["name"]: None}, fault=_ambiguous(first["name"], videos)
         )
     keys = {row["name"]: _known(row) for row in rows}
     attempts = {r["name"]: r["attempt"] for r in rows if r["attempt"]}
@@ -354,25 +378,27 @@ def _known(row: dict[str, Any]) -> KnownVideo | None:
     return KnownVideo(row["content_key"], row["video_id"], row["model"], made, row["indexed_at"])
 
 
-def _ambiguous(key: str, places: list[str]) -> MediaRefused:
-    shown = ", ".join(places[:3]) + (", ..." if len(places) > 3 else "")
-    text = f"the key {key!r} stands for {len(places)} different videos ({shown}); use a distinct key for each"
+def _ambiguous(key: str, videos: list[str]) -> MediaRefused:
+    examples = ", ".join(videos[:3]) + (", ..." if len(videos) > 3 else "")
+    text = (
+        f"the key {key!r} stands for {len(videos)} different videos ({examples}); use a distinct key for each"
+    )
     return MediaRefused(text, "source_key_ambiguous")
 
 
-def _said(key: str | None, text: str | None, base: str, signing: str) -> dict[str, str | None]:
-    """A row of the source: canonical URL and usable form, or its fault.
+def _source_row(key: str | None, text: str | None, base: str, signing: str) -> dict[str, str | None]:
+    """A row of the source as a SOURCE_ROW: with its canonical URL, or with its fault.
 
-    Rows without key and URL are one item, because they are indistinguishable.
+    All rows without key and URL become one item, because they cannot be distinguished.
     """
     if text is None or not text.strip():
         missing = "the row has no URL: its value is NULL or empty"
         return _row(key or "NULL", "", "", "", "video_url_missing", missing)
     try:
-        bare = text.strip().strip("\ufeff").strip()
-        if is_url(bare):
-            canonical = canonical_url(bare, signing)
-            return _row(key or canonical, canonical, bare, text)
+        url = text.strip().strip("\ufeff").strip()
+        if is_url(url):
+            canonical = canonical_url(url, signing)
+            return _row(key or canonical, canonical, url, text)
         path = Path(base, local_path(text).expanduser())
         if not path.is_file():
             path = Path(base, local_path(text.strip()).expanduser())
@@ -389,7 +415,7 @@ def _said(key: str | None, text: str | None, base: str, signing: str) -> dict[st
 
 
 def _redact(row: dict[str, str | None]) -> None:
-    """Take the secrets out of what the tables show of a row: its URL, and its name where that is the URL."""
+    """Remove secrets from the URL of a row, and from its name if this is the URL."""
     if row["name"] == row["url"]:
         row["name"] = redacted(row["name"] or "")
     row["url"] = redacted(row["url"] or "")
@@ -398,4 +424,4 @@ def _redact(row: dict[str, str | None]) -> None:
 def _row(
     name: str, canonical: str, video: str, url: str, code: str | None = None, message: str | None = None
 ) -> dict[str, str | None]:
-    return dict(zip(SAID.names, (name, canonical, video, url, code, message), strict=True))
+    return dict(zip(SOURCE_ROW.names, (name, canonical, video, url, code, message), strict=True))
