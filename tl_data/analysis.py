@@ -7,8 +7,8 @@
 
 A request is about one video and has one or more parts. Each part is a separate call in the ledger. Parts
 without a record are requested together: one analysis with one JSON schema, billed once. The record of each
-part has the id of the analysis' task. So a part that a job has paid is free in SQL and vice versa, and after a
-crash the task is found by any of its parts.
+part has the id of the analysis' task. So a part that a job has paid is free in SQL and vice versa, and after
+a crash the task is found by any of its parts.
 
 The endpoint depends on the generation of the account (`AnalyzeTaskMethods.account_generation`):
 

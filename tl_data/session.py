@@ -1,8 +1,8 @@
-"""The session: client, ledger, videos and analyses, which every catalog function uses.
+"""The session: the client, ledger, videos and analyses that every catalog function uses.
 
 A `video` argument is a URL, a local path, the id of an indexed video or the id of an asset. Functions that
-need an index (clips, search) index a URL or path once, through the ledger, into the session's index. Texts
-need no index if the account analyses URLs and assets directly.
+need an index (clips, search) index a URL or path into the session's index. The ledger ensures that it is paid
+only once. Texts need no index if the account analyses URLs and assets directly.
 """
 
 from __future__ import annotations
@@ -62,26 +62,31 @@ from tl_data.usage import current
 
 Json = dict[str, Any]
 
-TASK_BYTES = 2 * GB  # the largest file for POST /tasks; assets may be larger
+TASK_BYTES = 2 * GB  # largest file that POST /tasks accepts; assets may be larger
 
-BYTES_A_SECOND = 250_000  # of a file of unknown length: 2 Mbit/s, as in usual videos
-LISTED = 20_000  # most cached videos of listings
+#: Assumed bytes per second of a file of unknown length: 2 Mbit/s, the bit rate of usual videos.
+BYTES_A_SECOND = 250_000
+MAX_LISTED = 20_000  # largest number of cached videos of listings
 
 _ID = re.compile(r"[0-9a-f]{24}")
 
 
 class Lengths:
-    """The lengths of videos in seconds that this process knows, for bills and to begin the long ones early.
+    """The known lengths of videos in seconds, by id, URL or path.
 
-    By id, URL or path; at most `most`, the latest.
+    They are used to estimate bills and to begin long videos first. Only the latest ones are kept.
     """
 
     def __init__(self, most: int = 20_000) -> None:
+        """
+        Args:
+            most: largest number of lengths to keep.
+        """
         self._most = most
         self._known: OrderedDict[str, float] = OrderedDict()
 
     def keep(self, video: str, seconds: float | None) -> None:
-        """Remember the length of a video; None is ignored."""
+        """Store the length of a video; None is ignored."""
         if seconds is not None:
             self._known[video] = float(seconds)
             self._known.move_to_end(video)
@@ -89,23 +94,23 @@ class Lengths:
                 self._known.popitem(last=False)
 
     def of(self, video: str) -> float | None:
-        """The length; None if it is not known."""
+        """The known length; None if there is none."""
         return self._known.get(video)
 
     def about(self, video: object) -> float | None:
-        """Seconds, as roughly as by the size of a file of this machine; None where nothing is known."""
+        """The known length, else an estimate by the size of a local file; None if there is neither."""
         if not isinstance(video, str):  # NULL
             return None
         if (known := self._known.get(video)) is not None:
             return known
         try:
             return os.stat(video).st_size / BYTES_A_SECOND
-        except (OSError, ValueError):  # a URL, the id of a video, or a path that cannot be one
+        except (OSError, ValueError):  # a URL, the id of a video, or an invalid path
             return None
 
 
 class Session:
-    """The resources of calls, within one event loop."""
+    """The resources that calls share, within one event loop."""
 
     def __init__(
         self, settings: Settings, client: Client, ledger: Ledger, models: Models | None = None
@@ -114,26 +119,28 @@ class Session:
         self.client = client
         self.ledger = ledger
         self.watcher = TaskWatcher(client, settings)
-        self.models = models  # of the embedded engine; None with the service
+        self.models = models  # models of the embedded engine; None if the session uses the service
         if models is not None:
-            client.generation = "today"  # the embedded engine supports every request of today
+            client.generation = "today"  # the embedded engine supports every request of today's API
         self.search_model = settings.search_model or (models.search if models else self._default_search())
         self.analyses = Analyses(
             client, ledger, self.watcher, settings.analyze_model or (models.analyze if models else None)
         )
         self.embed_model = self.search_model
-        self.vectors_by = made_by(self.search_model, models.search if models else None)  # in tables
+        #: The model of vectors, as tables name it.
+        self.vectors_by = made_by(self.search_model, models.search if models else None)
         self.embedded = models is not None
         self.arrived = 0  # videos that became ready while this session waited
-        self._indexes: dict[str, str] = {}
+        self._indexes: dict[str, str] = {}  # name of an index -> its id
         self.lengths = Lengths()
         self._creating = asyncio.Lock()
         self._tasks_gone = self._assets_gone = False  # whether the server has withdrawn /tasks, /assets
         self._contents = Contents(ledger.storage, likely=settings.same_content == "likely")
-        client.host_headers  # noqa: B018 - an invalid file fails here, not at each row
+        client.host_headers  # noqa: B018 - reads the file of headers, so that an invalid one fails here
         self._refs: dict[tuple[str, str], VideoRef] = {}
-        self._listed: OrderedDict[tuple[str, str], VideoRef] = OrderedDict()  # of recent listings
-        self._index_models: dict[str, list[str]] = {}
+        #: References to the videos of recent listings, by index id and video id.
+        self._listed: OrderedDict[tuple[str, str], VideoRef] = OrderedDict()
+        self._index_models: dict[str, list[str]] = {}  # id of an index -> its models
         self.without_transcription: set[str] = set()  # indexes that refused this option of a search
 
     def _default_search(self) -> str:
@@ -146,7 +153,7 @@ class Session:
 
     @property
     def texts_by(self) -> str:
-        """The name of the text model in tables."""
+        """The model that writes texts, as tables name it."""
         return made_by(self.analyze_model, self.models.analyze if self.models else None)
 
     async def aclose(self) -> None:
@@ -157,10 +164,14 @@ class Session:
         await self.client.aclose()
 
     async def index_id(self, index: str | None = None, *, create: bool = False) -> str:
-        """The id of an index given by name or id; None is the session's own.
+        """The id of an index.
+
+        Args:
+            index: its name or id; None is the session's index.
+            create: whether to create an index that does not exist.
 
         Raises:
-            NotFound: no index has this name and `create` is False; the message has the most similar names.
+            NotFound: no index has this name and `create` is False; the message lists similar names.
         """
         index = index or self.settings.index
         if _ID.fullmatch(index):
@@ -170,26 +181,27 @@ class Session:
         async with self._creating:
             if known := self._indexes.get(index):
                 return known
-            async for found in self.client.list_indexes(index_name=index):
-                if found.get("index_name") == index:
-                    self._note_models(found)
-                    return self._indexes.setdefault(index, found["_id"])
+            async for record in self.client.list_indexes(index_name=index):
+                if record.get("index_name") == index:
+                    self._note_models(record)
+                    return self._indexes.setdefault(index, record["_id"])
             if not create:
-                names = [str(found.get("index_name")) async for found in self.client.list_indexes()]
+                names = [str(record.get("index_name")) async for record in self.client.list_indexes()]
                 raise NotFound(
-                    f"index {index!r} not found; {_there_are(index, names)}. Index a video into it first: "
-                    f"tl-data index-video URL --index-id {index}",
+                    f"index {index!r} not found; {_existing_indexes(index, names)}. Index a video into it "
+                    f"first: tl-data index-video URL --index-id {index}",
                     "resource_not_exists",
                 )
             return self._indexes.setdefault(index, await self._create_index(index))
 
     async def _create_index(self, name: str) -> str:
+        """Create an index with the models that the account needs, and return its id."""
         options = ["visual", "audio"]
         search = {"model_name": self.search_model, "model_options": options}
-        old = self.client.generation == "2025" or self.models is not None
-        if not old or self.analyze_model == self.search_model:
+        has_text_model = self.client.generation == "2025" or self.models is not None
+        if not has_text_model or self.analyze_model == self.search_model:
             return await self.client.create_index(name, [search], addons=["thumbnail"])
-        # An account of 2025 analyses only if the index has the text model. Other accounts refuse it.
+        # An account of 2025 needs the text model in the index for analyses. Other accounts refuse it.
         text = {"model_name": self.analyze_model, "model_options": options}
         try:
             return await self.client.create_index(name, [search, text], addons=["thumbnail"])
@@ -205,23 +217,23 @@ class Session:
         return self._index_models[index_id]
 
     def _note_models(self, index: Json) -> None:
-        # The embedded engine shows its own model and, in `requested_as`, the requested one.
+        # The embedded engine returns its own model name, and in `requested_as` the requested name.
         models = index.get("models") or []
         names = [str(model.get("requested_as") or model.get("model_name")) for model in models]
         self._index_models[str(index["_id"])] = names
 
     def search_options(self, index_id: str, model: SearchModel | None) -> list[str]:
-        """The default options of a search: all that the index supports."""
+        """The default search options of an index: all that it supports."""
         options = list(model.options if model is not None else ("visual", "audio"))
         return [o for o in options if o != "transcription" or index_id not in self.without_transcription]
 
     async def index_search_model(self, index_id: str) -> SearchModel | None:
-        """The search model of an index; None for an unknown one, such as the embedded engine's."""
+        """The search model of an index; None if it is not in `models`, such as the embedded engine's."""
         rows = [row for name in await self.index_models(index_id) if (row := search_model(name))]
         return rows[0] if rows else None
 
     async def index_vectors(self, index_id: str) -> list[str]:
-        """The kinds of evidence of which the videos of an index have vectors."""
+        """The embedding options of an index, such as visual and audio. Its videos have vectors of each."""
         model = await self.index_search_model(index_id)
         return list(model.vectors if model else map(self.embedding_option, ("visual", "audio")))
 
@@ -231,37 +243,41 @@ class Session:
         return bool(_ID.fullmatch(video))
 
     def embedding_option(self, option: str) -> str:
-        """The model's name of an embedding option: `visual` is `visual-text` in Marengo 2.7."""
+        """The search model's name for an embedding option: Marengo 2.7 names `visual` `visual-text`."""
         return "visual-text" if option == "visual" and self.search_model.endswith("2.7") else option
 
     async def retrieve_video(self, video_id: str, index_id: str | None = None) -> Json:
         """The record of an indexed video by id; free of charge."""
         index = await self.index_id(index_id)
-        found = await self.client.retrieve_video(index, video_id)
-        self.lengths.keep(video_id, seconds_of(found))
-        return video_record(found, index, None)
+        answer = await self.client.retrieve_video(index, video_id)
+        self.lengths.keep(video_id, seconds_of(answer))
+        return video_record(answer, index, None)
 
     async def identify(self, video: str, *, claim: bool = True) -> Identity:
-        """The identity of a URL or path. The same bytes under another URL have the key of the first one,
-        where a digest shows it.
+        """The identity of a URL or path.
+
+        If a digest shows that another URL has the same content, both have the content key of the first one.
 
         Args:
-            claim: whether a content that is new gets its key for all processes; a plan writes nothing.
+            claim: whether to record the key of a new content for all processes; False for a plan, which
+                writes nothing.
 
         Raises:
             MediaRefused, APIError: as for `media.identity.identify`.
             LedgerError: the ledger's store cannot be used.
         """
-        found = await identify(self.client, video, self.settings.signing_parameters)
-        if found.former_key and (index := await self._found_index()) is not None:
-            former = replace(found, content_key=found.former_key)
+        identity = await identify(self.client, video, self.settings.signing_parameters)
+        if identity.former_key and (index := await self._existing_index()) is not None:
+            former = replace(identity, content_key=identity.former_key)
             if await self.ledger.get(self.index_call(former, index)) is not None:
                 return former
-        return await self._contents.resolve(found, claim=claim)
+        return await self._contents.resolve(identity, claim=claim)
 
     @asynccontextmanager
     async def sendable(self, video: str) -> AsyncIterator[str]:
-        """The video as the API can be given it: itself, or a copy here of a file that the API cannot fetch.
+        """The video in a form that can be sent to the API.
+
+        This is the video itself, or the path of a temporary local copy if the API cannot fetch its URL.
 
         Raises:
             MediaRefused, APIError: the file cannot be read.
@@ -286,11 +302,11 @@ class Session:
         return await self.index_video(video, index_id)
 
     async def index_video(self, video: str, index_id: str | None = None, **options: Any) -> Json:
-        """Index a URL or path. It is indexed at most once, also across processes.
+        """Index a URL or path at most once, also across processes.
 
         Raises:
-            MediaRefused: it cannot be reached, is not a video, or exceeds a limit of the model.
-            TaskFailed: the platform accepted it and failed to index it.
+            MediaRefused: the file cannot be reached, is not a video, or exceeds a limit of the model.
+            TaskFailed: the platform accepted the video and failed to index it.
             APIError: the platform refused the request or could not be reached.
         """
         call, entry = await self.submit_video(video, index_id, **options)
@@ -313,9 +329,9 @@ class Session:
 
         Args:
             user_metadata, enable_video_stream: options of a new video; not part of the ledger's key.
-            identity: the identity if known, which saves a request.
-            seconds: the length if known. It counts towards limits of video minutes; without it, the header of
-                the file is read if such a limit is set.
+            identity: the identity of the video, if known; it saves a request.
+            seconds: the length of the video, if known. It counts towards limits of video minutes. If it is
+                None and such a limit is set, the header of the file is read.
         """
         identity = identity or await self.identify(video)
         index = await self.index_id(index_id, create=True)
@@ -343,11 +359,11 @@ class Session:
                     self._tasks_gone = True
                 asset_id = str((await self.asset(video, identity))["_id"])
             try:
-                made = await self.client.index_asset(index, asset_id, **options)
+                indexed = await self.client.index_asset(index, asset_id, **options)
             except NotFound:
                 await self.forget_asset(identity)
                 raise
-            return INDEXED_ASSET + str(made["_id"])
+            return INDEXED_ASSET + str(indexed["_id"])
 
         async def find() -> str | None:
             return await lost_indexing(self.client, self.watcher, index, call.key)
@@ -357,8 +373,10 @@ class Session:
         return call, entry if entry.reused else replace(entry, created_at=created)
 
     async def indexes_assets(self, video: str) -> bool:
-        """Whether a video is indexed as an asset: on an account of today, without /tasks, and where its file
-        is too large for /tasks.
+        """Whether a video becomes an asset to be indexed, instead of being sent to /tasks.
+
+        This is so on an account of today, if the server has withdrawn /tasks, and if the file is too large
+        for /tasks.
         """
         if self._tasks_gone or self._assets_gone:
             return self._tasks_gone
@@ -369,12 +387,12 @@ class Session:
         try:
             return (await asyncio.to_thread(local_path(video).stat)).st_size > TASK_BYTES
         except OSError:
-            return False  # the upload raises the error
+            return False  # the file cannot be read: the upload raises the error
 
     async def asset_to_index(self, video: str, identity: Identity) -> str | None:
-        """The id of the asset that a video is indexed as, ready; None where it goes by /tasks.
+        """The id of the ready asset from which a video is indexed; None if the video is sent to /tasks.
 
-        Raises what `asset` raises.
+        Raises the errors of `asset`.
         """
         if not await self.indexes_assets(video):
             return None
@@ -387,10 +405,10 @@ class Session:
             return None
 
     async def header_seconds(self, video: str) -> float:
-        """The length in the file's header if a limit of video minutes is set; 0 if unknown."""
+        """The length by the file's header; 0 if it is unknown, or if no limit of video minutes is set."""
         if self.settings.video_minutes_per_hour is None and self.settings.video_minutes_per_day is None:
             return 0.0
-        with suppress(MissingExtra, MediaRefused, APIError):  # the platform decides about the file
+        with suppress(MissingExtra, MediaRefused, APIError):  # the platform checks the file
             return (await facts_of(self.client, video)).duration_sec or 0.0
         return 0.0
 
@@ -417,7 +435,7 @@ class Session:
         """Wait until a submitted video is in its index.
 
         Returns:
-            Its record of type `types.VIDEO`, as far as a list shows it: with `video_id`, `index_id`, perhaps
+            Its record of type `types.VIDEO`, perhaps incomplete: with `video_id` and `index_id`, and if known
             `asset_id` and `duration_sec`. `read_video` completes it.
         """
         if entry.state == "done":
@@ -426,10 +444,10 @@ class Session:
         new = not entry.reused
         try:
             if task_id.startswith(INDEXED_ASSET):
-                shown = await self.watcher.wait_indexed(task_id.removeprefix(INDEXED_ASSET), index, new=new)
-                return video_record(shown, index, None)
-            shown = await self.watcher.wait(task_id, index, since=entry.created_at, new=new)
-            return video_record({**shown, "_id": str(shown["video_id"])}, index, task_id)
+                ready = await self.watcher.wait_indexed(task_id.removeprefix(INDEXED_ASSET), index, new=new)
+                return video_record(ready, index, None)
+            ready = await self.watcher.wait(task_id, index, since=entry.created_at, new=new)
+            return video_record({**ready, "_id": str(ready["video_id"])}, index, task_id)
         except (TaskFailed, NotFound) as failed:
             await self.ledger.fail(call, failed)
             raise
@@ -437,13 +455,14 @@ class Session:
     async def read_video(
         self, call: Call, entry: Entry, ready: Mapping[str, Any], **options: Any
     ) -> tuple[Json, Json]:
-        """Read a video that is in its index, and keep its record in the ledger.
+        """Read a video that is in its index, and store its record in the ledger.
 
         Args:
-            options: `embedding_option` and `transcription`, as of `Client.retrieve_video`.
+            ready: the result of `ready_video`.
+            options: `embedding_option` and `transcription`, as in `Client.retrieve_video`.
 
         Returns:
-            The record, and the API's answer that it is made of.
+            The record, and the API's answer from which it is made.
         """
         index, video_id = str(ready["index_id"]), str(ready["video_id"])
         by_asset = str(entry.task_id or "").startswith(INDEXED_ASSET)
@@ -451,28 +470,28 @@ class Session:
         if entry.state == "done":
             return dict(entry.result), await retrieve(index, video_id, **options)
         try:
-            found = await retrieve(index, video_id, **options)
+            answer = await retrieve(index, video_id, **options)
         except NotFound as gone:
             await self.ledger.fail(call, gone)
             raise
-        record = video_record(found, index, None if by_asset else entry.task_id)
+        record = video_record(answer, index, None if by_asset else entry.task_id)
         minutes = float(record["duration_sec"] or 0.0) / 60
         self.arrived += 1
         await self.ledger.finish(call, record, video_minutes=minutes)
         if not entry.reused:
             current().video_minutes += minutes - call.video_minutes  # the difference to the estimate
-        return record, found
+        return record, answer
 
     # ---- texts ----------------------------------------------------------------------------------
 
     async def ref(self, video: str, index_id: str | None = None) -> VideoRef:
-        """The reference to a video for analyses.
+        """A reference to a video, for analyses.
 
-        A URL is indexed only if `index_id` is given, or if the account analyses indexed videos alone. A local
-        file is uploaded as an asset, at most once.
+        A URL or path is indexed only if `index_id` is given, or if the account analyses only indexed videos.
+        Otherwise a file that the API cannot fetch is uploaded as an asset, at most once.
 
         Raises:
-            APIError, MediaRefused, TaskFailed: it was not found, or could not be indexed or uploaded.
+            APIError, MediaRefused, TaskFailed: the video was not found, or could not be indexed or uploaded.
         """
         generation = await self.client.account_generation()
         if self.is_id(video):
@@ -482,19 +501,20 @@ class Session:
             url = video if await self.is_fetched(video) else None
             return await self._with_asset(VideoRef.of(record, url=url))
         identity = await self.identify(video)
-        known = await self._indexed(identity)
+        ledger_record = await self._ledger_record(identity)
         fetched = await self.is_fetched(video)
-        if known is not None:
+        if ledger_record is not None:
             url = video if fetched else None
-            return await self._with_asset(VideoRef.of(known, url=url, content_key=identity.content_key))
-        names: Json = {"content_key": identity.content_key, "canonical": identity.canonical}
+            ref = VideoRef.of(ledger_record, url=url, content_key=identity.content_key)
+            return await self._with_asset(ref)
+        identifiers: Json = {"content_key": identity.content_key, "canonical": identity.canonical}
         if fetched:
-            return VideoRef(url=video, duration_sec=self.lengths.of(video), **names)
+            return VideoRef(url=video, duration_sec=self.lengths.of(video), **identifiers)
         asset = await self.asset(video, identity)
-        return VideoRef(asset_id=str(asset["_id"]), duration_sec=asset.get("duration"), **names)
+        return VideoRef(asset_id=str(asset["_id"]), duration_sec=asset.get("duration"), **identifiers)
 
     async def is_fetched(self, video: str) -> bool:
-        """Whether the API fetches a video by its URL; else it becomes an asset."""
+        """Whether the API fetches a video by its URL. Otherwise it must be uploaded as an asset."""
         return is_url(video) and await self.client.can_be_fetched(video)
 
     def keep_listed(self, index_id: str, video: Json) -> None:
@@ -503,11 +523,12 @@ class Session:
         self.lengths.keep(video["_id"], record["duration_sec"])
         self._listed[index_id, video["_id"]] = VideoRef.of(record)
         self._listed.move_to_end((index_id, video["_id"]))
-        if len(self._listed) > LISTED:
+        if len(self._listed) > MAX_LISTED:
             self._listed.popitem(last=False)
 
     async def _ref_of_id(self, video: str, index_id: str | None) -> VideoRef:
-        index = await self.index_id(index_id) if index_id is not None else await self._found_index()
+        """A reference to a video by the id of an indexed video or of an asset."""
+        index = await self.index_id(index_id) if index_id is not None else await self._existing_index()
         if (known := self._refs.get((index or "", video))) is not None:
             return known
         listed = self._listed.get((index or "", video))
@@ -517,8 +538,8 @@ class Session:
         ref: VideoRef | None = None
         if index is not None:
             try:
-                found = await self.client.retrieve_video(index, video)
-                record = video_record(found, index, None)
+                answer = await self.client.retrieve_video(index, video)
+                record = video_record(answer, index, None)
                 self.lengths.keep(video, record["duration_sec"])
                 ref = VideoRef.of(record)
             except (NotFound, BadRequest) as error:
@@ -530,47 +551,47 @@ class Session:
             except (NotFound, BadRequest):
                 ref = None
         if ref is None:
-            # It may be of another index: the analysis decides.
+            # The id may be of a video in another index: then the analysis finds it or fails.
             if missing is not None and missing.http_status == 404 and self.client.generation == "today":
                 raise missing
             ref = VideoRef(video_id=video, index_id=index)
         self._refs[index or "", video] = ref
         return ref
 
-    async def _found_index(self) -> str | None:
+    async def _existing_index(self) -> str | None:
         """The id of the session's index; None if it does not exist."""
         try:
             return await self.index_id()
         except NotFound:
             return None
 
-    async def _indexed(self, identity: Identity) -> Json | None:
-        """The record of a video that the ledger has for the session's index, or None. Indexes nothing."""
-        index = await self._found_index()
+    async def _ledger_record(self, identity: Identity) -> Json | None:
+        """The ledger's record of a video in the session's index; None if there is none. Indexes nothing."""
+        index = await self._existing_index()
         if index is None:
             return None
         entry = await self.ledger.get(self.index_call(identity, index))
         return dict(entry.result) if entry is not None and entry.state == "done" else None
 
     async def _with_asset(self, ref: VideoRef) -> VideoRef:
-        """The reference with the asset of an indexed video, requested if an earlier record lacks it."""
+        """The reference with the asset id of an indexed video. It is requested if the reference lacks it."""
         if ref.asset_id or not ref.video_id or not ref.index_id or self.client.generation == "2025":
             return ref
-        found = await self._ref_of_id(ref.video_id, ref.index_id)
-        return replace(ref, asset_id=found.asset_id)
+        complete = await self._ref_of_id(ref.video_id, ref.index_id)
+        return replace(ref, asset_id=complete.asset_id)
 
     async def asset(self, video: str, identity: Identity | None = None) -> Json:
         """The ready asset of a URL or local file, uploaded at most once.
 
         Raises:
             MediaRefused: the file cannot be read, or the service refused it.
-            TaskFailed: the service accepted it and failed to process it.
+            TaskFailed: the service accepted the file and failed to process it.
         """
         call, entry = await self.submit_asset(video, identity)
         return await self.collect_asset(call, entry)
 
     async def submit_asset(self, video: str, identity: Identity | None = None) -> tuple[Call, Entry]:
-        """Make sure that an asset of this content exists, without waiting for it."""
+        """Ensure that an asset of this content exists or is being created, without waiting for it."""
         identity = identity or await self.identify(video)
         call = self.asset_call(identity)
 
@@ -584,15 +605,19 @@ class Session:
         return call, await self.ledger.submit(call, send, find)
 
     async def forget_asset(self, identity: Identity) -> None:
-        """Have the asset of this content made anew the next time: the service does not have it any more."""
+        """Forget the asset of a content that the service no longer has. The next call uploads it again."""
         await self.ledger.forget(self.asset_call(identity).key)
 
     def asset_call(self, identity: Identity) -> Call:
-        """The ledger's name for the asset of this content, which costs nothing by itself."""
+        """The ledger's call for the asset of this content. An asset costs nothing by itself."""
         return Call("asset", identity.content_key, {}, None, content=identity.canonical, units=0)
 
     async def collect_asset(self, call: Call, entry: Entry) -> Json:
-        """Wait until an asset is ready: `_id`, `duration`, `size`, `filename`."""
+        """Wait until an asset is ready, and store its record in the ledger.
+
+        Returns:
+            Its `_id`, `duration`, `size` and `filename`.
+        """
         if entry.state == "done":
             return dict(entry.result)
         try:
@@ -600,12 +625,12 @@ class Session:
         except (TaskFailed, NotFound) as failed:
             await self.ledger.fail(call, failed)
             raise
-        kept = {name: asset.get(name) for name in ("_id", "duration", "size", "filename")}
-        await self.ledger.finish(call, kept, video_minutes=0.0)
-        return kept
+        record = {name: asset.get(name) for name in ("_id", "duration", "size", "filename")}
+        await self.ledger.finish(call, record, video_minutes=0.0)
+        return record
 
     async def asset_ref(self, ref: VideoRef) -> VideoRef:
-        """The reference with a ready asset, for batches. A URL is uploaded as an asset."""
+        """The reference with a ready asset, as batches need it. A URL is uploaded as an asset."""
         if ref.asset_id or not ref.url or self.client.generation == "2025":
             return ref
         asset = await self.asset(ref.url)
@@ -613,26 +638,26 @@ class Session:
         return replace(ref, asset_id=str(asset["_id"]), duration_sec=duration)
 
     async def transcription(self, asset_id: str, kind: str) -> list[Json]:
-        """The transcription of an asset, when it is ready.
+        """Wait for the transcription of an asset, and return it; [] if there is no speech.
 
         Args:
             kind: words, sentences or utterances.
 
         Raises:
-            TaskFailed: the service could not transcribe it.
-            StillRunning: it was not ready after `settings.task_deadline` seconds.
+            TaskFailed: the service could not transcribe the asset.
+            StillRunning: the transcription was not ready after `settings.task_deadline` seconds.
         """
         pause, waited = 0.1, 0.0
         while True:
             try:
-                found = await self.client.asset_transcription(asset_id, [kind])
+                answer = await self.client.asset_transcription(asset_id, [kind])
             except NotFound:
                 await self.client.retrieve_asset(asset_id)  # raises if the asset is missing
                 return []  # no speech
-            if found.get("status") == "ready":
-                return list(found.get(kind) or [])
-            if found.get("status") == "failed":
-                reason = (found.get("error") or {}).get("message") or "the transcription failed"
+            if answer.get("status") == "ready":
+                return list(answer.get(kind) or [])
+            if answer.get("status") == "failed":
+                reason = (answer.get("error") or {}).get("message") or "the transcription failed"
                 raise TaskFailed(str(reason), None, "transcription_failed")
             if waited > self.settings.task_deadline:
                 raise StillRunning(f"the transcription of asset {asset_id} is not ready", None)
@@ -641,7 +666,7 @@ class Session:
             pause = min(self.settings.poll_interval, pause * 1.5)
 
     async def batches_texts(self) -> bool:
-        """Whether analyses of assets go by batches: an account of today, and a model that takes them."""
+        """Whether assets are analysed in batches: on an account of today, if the model supports batches."""
         model = text_model(self.analyze_model)
         return (
             model is not None
@@ -657,19 +682,19 @@ class Session:
         return result
 
     async def analyze_many(self, requests: Sequence[TextRequest]) -> list[TextResult]:
-        """Run many requests; results are in their order.
+        """Run many requests. The results are in the same order.
 
-        They go in batches of up to 1,000 if account, model and videos allow it, else by tasks; one by one on
-        an account of 2025. Answers in the ledger are reused. A failed request has its errors in its result
-        and does not affect the others.
+        Requests are sent in batches of up to 1,000 if account, model and videos allow it, otherwise by tasks,
+        and on an account of 2025 by synchronous calls. Answers in the ledger are reused. A failed request has
+        its errors in its result, and does not affect the others.
 
             record = await session.index_video(url)          # or a row of `videos`: video_id, asset_id, ...
             requests = [TextRequest(VideoRef.of(record), parts_of(["summary", "title", "chapters"]))]
             for result in await session.analyze_many(requests):
-                result.answers[0]["summary"], result.errors   # by the number of the part
+                result.answers[0]["summary"], result.errors   # by the index of the part
 
-        Batches need assets. A video with only a URL goes by a separate task, unless `asset_ref` makes it an
-        asset.
+        Batches need assets. A video with only a URL is analysed by a separate task, unless `asset_ref`
+        uploads it as an asset.
         """
         refs = await asyncio.gather(*(self._with_asset(request.video) for request in requests))
         completed = [replace(r, video=ref) for r, ref in zip(requests, refs, strict=True)]
@@ -686,7 +711,7 @@ class Session:
         temperature: float | None = None,
         max_tokens: int | None = None,
     ) -> Json:
-        """Texts about a video. Those that the ledger lacks take one analysis.
+        """Texts about a video. One analysis creates those that the ledger does not have.
 
         Args:
             video: a URL, path or id, a reference, or a record of type `types.VIDEO`.
@@ -726,17 +751,17 @@ class Session:
         return texts
 
     def text_author(self, model: str | None) -> str:
-        """The name in tables of the model of a text."""
+        """The model that wrote a text, as tables name it."""
         if model is None:
             return self.texts_by
         return made_by(model, self.models.analyze if self.models else None)
 
 
-def _there_are(index: str, names: list[str]) -> str:
-    """The names of existing indexes for a message, at most 20, the most similar first."""
+def _existing_indexes(index: str, names: list[str]) -> str:
+    """The names of existing indexes in a message, at most 20, the most similar ones first."""
     if not names:
         return "there are no indexes"
-    alike = difflib.get_close_matches(index, names, 3)
-    shown = [*alike, *(name for name in names if name not in alike)][:20]
-    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    return f"existing indexes: {', '.join(shown)}{more}"
+    similar = difflib.get_close_matches(index, names, 3)
+    listed = [*similar, *(name for name in names if name not in similar)][:20]
+    more = f" and {len(names) - len(listed)} more" if len(names) > len(listed) else ""
+    return f"existing indexes: {', '.join(listed)}{more}"
