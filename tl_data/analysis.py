@@ -325,7 +325,7 @@ class Analyses:
         ]
 
     async def known(self, part: Part, video: VideoRef, window: Window = WHOLE) -> Entry | None:
-        """The record of a finished answer, under any of its calls."""
+        """The record of a part's answer, under any of its calls; None if there is none."""
         first, *others = self._calls(part, video, window)
         entry = await self._ledger.get(first)
         if entry is not None and entry.state == "done":
@@ -570,7 +570,7 @@ class Analyses:
         )
 
     async def _lost_task(self, call: Call, video: VideoRef) -> str | None:
-        """The task of an earlier request for this call whose answer was lost. It is found by its key."""
+        """The task of an earlier request for this call, if the request was sent and its response was lost."""
         since = await self._ledger.unsettled_since(call)
         sent_after = None if since is None else datetime.fromtimestamp(since, UTC) - CLOCKS
         try:

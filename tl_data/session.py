@@ -198,8 +198,8 @@ class Session:
         """Create an index with the models that the account needs, and return its id."""
         options = ["visual", "audio"]
         search = {"model_name": self.search_model, "model_options": options}
-        has_text_model = self.client.generation == "2025" or self.models is not None
-        if not has_text_model or self.analyze_model == self.search_model:
+        may_have_text_model = self.client.generation == "2025" or self.models is not None
+        if not may_have_text_model or self.analyze_model == self.search_model:
             return await self.client.create_index(name, [search], addons=["thumbnail"])
         # An account of 2025 needs the text model in the index for analyses. Other accounts refuse it.
         text = {"model_name": self.analyze_model, "model_options": options}

@@ -299,13 +299,13 @@ def due(
             f"{lake.folder} has no table videos: run the job that fills it first, with the same folder and "
             "format in [outputs]"
         )
-    all_questions, sets = frozenset(questions), dict[frozenset[str], frozenset[str]]()
+    all_questions, shared_sets = frozenset(questions), dict[frozenset[str], frozenset[str]]()
     asked: dict[str, frozenset[str]] = {}
     for batch in lake.batches(ASKED, ["content_key", "questions"]):
         for row in batch.to_pylist():
             known = frozenset(row["questions"] or ())
-            asked[row["content_key"]] = sets.setdefault(known, known)  # equal sets share one object
-    todo: dict[str, Json] = {}
+            asked[row["content_key"]] = shared_sets.setdefault(known, known)  # equal sets share one object
+    todo: dict[str, Json] = {}  # content key -> row of `videos`, with the questions that were run
     columns = ["indexed_at", "content_key", "video_id", "source_key", "url", "index_id", "removed_at"]
     for batch in lake.batches(VIDEOS, columns):
         for row in batch.to_pylist():

@@ -62,6 +62,7 @@ async def remember_refusal(
 
 
 def _path(identity: Identity, limits: Limits | None) -> str:
+    """The name of the object that caches a refusal."""
     key = sha256(f"{identity.content_key} {limits} {__version__}".encode()).hexdigest()[:32]
     return f"refused/{key[:2]}/{key}"
 
