@@ -96,7 +96,7 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*\[\]<>|#~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
 
 
-#: How much less than `days` may have passed since the previous digest for the new one to begin at its end.
+#: A digest counts as the previous one if it ended at most this much later than `days` ago.
 SLACK = timedelta(hours=12)
 
 MAX_ROWS = 100  # largest number of rows of a section

@@ -194,8 +194,8 @@ def _keys_as_text(job: Job, column: pa.Array) -> list[str | None]:
     if pa.types.is_floating(column.type) and (largest := pc.max(pc.abs(column)).as_py() or 0) >= EXACT:
         raise SchemaMismatch(
             f"column {job.source.key!r} of {_source_name(job)} is the key and was read as {column.type}, "
-            f"which cannot represent {largest:.17g} exactly. This happens with numbers above 2^64, or next "
-            "to fractions. Write the keys as text"
+            f"which cannot represent all whole numbers up to {largest:.17g}. This type is used if a key is "
+            "above 2^64 or a fraction. Write the keys as text"
         )
     try:
         return list(pc.cast(column, pa.string()).to_pylist())
