@@ -1,6 +1,6 @@
-"""Generates sql/ and the tables of the README from the catalog.
+"""Generates sql/, the reference pages, the editor stub and the lists of names in the README.
 
-Every page depends on the catalog alone. `tl-data docs --check` compares the pages with the committed ones.
+`tl-data docs` writes the pages that changed; `tl-data docs --check` only compares them with the files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ _HEAD = "-- Printed by `tl-data docs`: change the declarations in tl_data/functi
 
 
 def write(cli: click.Group, *, check: bool = False, root: Path = ROOT) -> list[str]:
-    """Write the pages that changed; with `check` write nothing. Returns the paths of changed pages."""
+    """Write the generated pages that differ from their files.
+
+    Args:
+        check: write nothing, only compare.
+
+    Returns:
+        The paths of the pages that differ.
+    """
     changed = []
     for name, text in pages(cli, root).items():
         path = root / name
@@ -39,28 +46,28 @@ def write(cli: click.Group, *, check: bool = False, root: Path = ROOT) -> list[s
 
 
 def pages(cli: click.Group, root: Path = ROOT) -> dict[str, str]:
-    """Path -> text of each generated page."""
-    made = {
+    """The generated pages: path -> text."""
+    generated = {
         "sql/duckdb.sql": _sql_page("DuckDB", "import tl_data; tl_data.register(con)"),
         "sql/spark.sql": _sql_page("Spark SQL", "import tl_data; tl_data.register(spark)"),
         "sql/tables.sql": _tables_page(),
         "sql/README.md": _reference(),
         "tl_data/backends/python.pyi": stubs.page(),
     }
-    made |= site_pages(made["sql/README.md"], cli)
+    generated |= site_pages(generated["sql/README.md"], cli)
     readme = root / "README.md"
     if readme.is_file():
-        made["README.md"] = re.sub(
+        generated["README.md"] = re.sub(
             r"(<!-- functions -->\n).*?(<!-- end -->)",
-            lambda found: found[1] + _summary() + found[2],
+            lambda match: match[1] + _summary() + match[2],
             readme.read_text(encoding="utf-8"),
             flags=re.DOTALL,
         )
-    return made
+    return generated
 
 
 def sql_type(kind: pa.DataType) -> str:
-    """The name of an Arrow type in the documents of both backends."""
+    """The name of an Arrow type in the documents, which are the same for both backends."""
     if pa.types.is_list(kind):
         inner = kind.value_type
         return "vector" if pa.types.is_float32(inner) else f"list of {sql_type(inner)}"
@@ -71,7 +78,7 @@ def sql_type(kind: pa.DataType) -> str:
 
 
 def example(record: Function | Table) -> str:
-    """An example statement: required arguments by position, others by name."""
+    """An example statement. It passes required arguments by position and the others by name."""
     required = [p.name for p in record.parameters if p.required]
     arguments = [literal(record.example[n]) for n in required]
     arguments += [f"{n} => {literal(v)}" for n, v in record.example.items() if n not in required]
@@ -88,9 +95,9 @@ def _argument_lines(parameters: tuple[Parameter, ...]) -> list[str]:
     return [f"--   {p.name} {sql_type(p.type)}: {p.doc}" for p in parameters]
 
 
-def _sql_page(engine: str, how: str) -> str:
+def _sql_page(backend: str, register: str) -> str:
     parts = [
-        f"{_HEAD}-- The functions in {engine}. Register them first, in Python:  {how}\n"
+        f"{_HEAD}-- The functions in {backend}. Register them first, in Python:  {register}\n"
         "-- Each has a form that never fails the statement: try_tl_..., which gives\n"
         "-- struct(value, error, usage, provenance).\n"
         "-- tl_similarity(a, b) is the cosine of two vectors, -1 to 1; tl_json(text, path) reads a field of\n"
@@ -117,7 +124,7 @@ def _tables_page() -> str:
 
 
 def _summary() -> str:
-    """The names of all records, for the README."""
+    """The names of all functions and listings, for the README."""
     groups = {
         "Functions": [f.sql for f in FUNCTIONS.values()],
         "Listings": [t.sql for t in TABLES.values()],

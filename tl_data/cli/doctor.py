@@ -1,4 +1,4 @@
-"""Checks the installation, the endpoint and the key, and names the command for what is missing."""
+"""Checks the installation, the endpoint and the settings, and names a command for each problem."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from tl_data.urls import is_loopback, redacted
 
 State = Literal["ok", "missing", "wrong"]
 
-_TEXT_SECONDS = 5.0  # timeout of the text endpoint's list of models
+#: Timeout in seconds of the request for the text endpoint's list of models.
+_TEXT_SECONDS = 5.0
 
 #: Extra -> the packages that it needs.
 EXTRAS = {
@@ -51,16 +52,16 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check."""
+    """The result of one check. The field names are the keys of `tl-data doctor --json`."""
 
-    what: str
+    what: str  # the checked item
     state: State
-    found: str
-    do: str = ""  # the command that helps
+    found: str  # a description of the result
+    do: str = ""  # the command that solves the problem
 
 
 def examine() -> list[Finding]:
-    """Run all checks. Of the API key only its presence is checked."""
+    """Run all checks. The API key is not sent; the check says only whether there is one."""
     findings = [Finding("tl_data", "ok", f"{__version__}, Python {sys.version.split()[0]}")]
     findings += _settings()
     findings += [_extra(name, packages) for name, packages in EXTRAS.items()]
@@ -69,7 +70,7 @@ def examine() -> list[Finding]:
 
 
 def report(findings: list[Finding], as_json: bool) -> None:
-    """Print the findings as lines or JSON, without passwords and signatures of URLs."""
+    """Print the findings as lines or as JSON. Passwords and signatures in URLs are removed."""
     findings = [replace(f, found=printable(redacted(f.found))) for f in findings]
     if as_json:
         sys.stdout.buffer.write(orjson.dumps([asdict(f) for f in findings], option=orjson.OPT_INDENT_2))
@@ -105,7 +106,7 @@ def _settings() -> list[Finding]:
 
 
 def _models(settings: Settings) -> list[Finding]:
-    """The model of each stage of the embedded engine, and the videos that other models analysed."""
+    """Check the model of each stage of the embedded engine, and whether other models analysed videos."""
     if settings.embedded:
         models = _engine_models(settings)
     elif settings.base_url and is_loopback(settings.base_url):
@@ -115,30 +116,30 @@ def _models(settings: Settings) -> list[Finding]:
     if isinstance(models, str):
         return [Finding("models", "wrong", models)]
     findings = []
-    for differing in models.get("weights") or []:
-        what, _, do = differing.partition(" Type: ")
-        findings.append(Finding("weights", "wrong", what, do))
+    for message in models.get("weights") or []:
+        problem, _, command = message.partition(" Type: ")
+        findings.append(Finding("weights", "wrong", problem, command))
     for stage in models.get("stages") or []:
         if stage["tier"] == "off":
-            what, _, do = str(stage["model"]).partition(" Type: ")
-            findings.append(Finding(stage["stage"], "missing", what, do))
+            problem, _, command = str(stage["model"]).partition(" Type: ")
+            findings.append(Finding(stage["stage"], "missing", problem, command))
             continue
         where = f", {stage['where']}" if stage["where"] else ""
         findings.append(Finding(stage["stage"], "ok", f"{stage['tier']}: {stage['model']}{where}"))
         if settings.embedded and stage["tier"] == "endpoint":
             findings.append(text_server(stage["where"], stage["model"], settings.local_llm_key))
     if (outdated := models.get("reindex")) and outdated["videos"]:
-        other = ", ".join(outdated["by_model"])
-        found = (
+        former_models = ", ".join(outdated["by_model"])
+        description = (
             f"{outdated['videos']} videos, {outdated['video_minutes']:.2f} video minutes were analysed by "
-            f"{other}, not by {outdated['model']}"
+            f"{former_models}, not by {outdated['model']}"
         )
-        findings.append(Finding("reindex", "missing", found, "tl-data reindex"))
+        findings.append(Finding("reindex", "missing", description, "tl-data reindex"))
     return findings
 
 
 def _engine_models(settings: Settings) -> dict[str, Any] | str:
-    """The models that the embedded engine would use, or why it cannot start. The server is not started."""
+    """The models that the embedded engine would use, or a message why it cannot start. Starts no server."""
     home = Path(settings.home).resolve() / "engine"
     environment = {n: v for n, v in os.environ.items() if not n.startswith("TL_LOCAL_")} | settings.tiers
     command = [sys.executable, "-m", "tl_data.local", "--home", str(home), "--describe"]
@@ -151,12 +152,12 @@ def _engine_models(settings: Settings) -> dict[str, Any] | str:
     if finished.returncode == 0:
         return dict(orjson.loads(finished.stdout))
     if "ModuleNotFoundError" in finished.stderr:
-        return {}  # the extra `local` is not installed: another check reports it
+        return {}  # the extra `local` is not installed, which another check reports
     return finished.stderr.strip().rpartition("error: ")[2] or "the embedded engine does not start"
 
 
 def _server_models(settings: Settings) -> dict[str, Any] | str:
-    """The models of a running engine; {} for another server."""
+    """The models of a running engine, {} for any other server, or a message why it does not answer."""
     parts = urlsplit(settings.base_url or "")
     key = settings.key_for(settings.base_url or "")
     headers = {"x-api-key": key} if key else {}
@@ -172,14 +173,14 @@ def _server_models(settings: Settings) -> dict[str, Any] | str:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Refuses redirects, so that the key reaches no other server."""
+    """Refuses redirects, so that the key is sent to no other server."""
 
     def redirect_request(self, *_: Any) -> None:
         """Return None, which makes the redirect an error."""
 
 
 def text_server(url: str, model: str, key: str | None) -> Finding:
-    """Check that the text endpoint answers and lists its model. No text is requested."""
+    """Check that the text endpoint answers and lists `model`. No text is generated."""
     request = urllib.request.Request(
         f"{url}/models", headers={"Authorization": f"Bearer {key}"} if key else {}
     )
@@ -190,20 +191,20 @@ def text_server(url: str, model: str, key: str | None) -> Finding:
     except urllib.error.HTTPError as error:
         error.close()
         if error.code in (401, 403):
-            found = f"{url} refuses the key (HTTP status {error.code}): check TL_LOCAL_LLM_KEY"
-            return Finding("text server", "wrong", found)
+            problem = f"{url} refuses the key (HTTP status {error.code}): check TL_LOCAL_LLM_KEY"
+            return Finding("text server", "wrong", problem)
         if error.code < 400 or error.code >= 500:
-            found = f"{url}/models answers with HTTP status {error.code}: check TL_LOCAL_LLM_URL or its log"
-            return Finding("text server", "wrong", found)
+            problem = f"{url}/models answers with HTTP status {error.code}: check TL_LOCAL_LLM_URL or its log"
+            return Finding("text server", "wrong", problem)
         return Finding(
             "text server", "ok", f"reachable, but has no list of models (HTTP status {error.code})"
         )
-    except ValueError:  # its message would contain the key
-        found = f"{url}: TL_LOCAL_LLM_KEY contains characters that are invalid in a header"
-        return Finding("text server", "wrong", found)
+    except ValueError:  # the message of this exception contains the key
+        problem = f"{url}: TL_LOCAL_LLM_KEY contains characters that are invalid in a header"
+        return Finding("text server", "wrong", problem)
     except (OSError, http.client.HTTPException) as error:
-        found = f"{url} cannot be reached: {error}. Start it, or unset TL_LOCAL_LLM_URL"
-        return Finding("text server", "wrong", found)
+        problem = f"{url} cannot be reached: {error}. Start it, or unset TL_LOCAL_LLM_URL"
+        return Finding("text server", "wrong", problem)
     try:
         names = [str(item["id"]) for item in orjson.loads(listed)["data"]]
     except (ValueError, LookupError, TypeError):
@@ -229,38 +230,38 @@ def _ledger(url: str) -> Finding:
 
 
 def _extra(name: str, packages: tuple[str, ...]) -> Finding:
-    found, missing = [], []
+    installed, missing = [], []
     for package in packages:
         try:
-            found.append(f"{package} {version(package)}")
+            installed.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             missing.append(package)
     if missing:
         return Finding(
             name, "missing", f"not installed: {', '.join(missing)}", f'pip install "tl_data[{name}]"'
         )
-    return Finding(name, "ok", ", ".join(found))
+    return Finding(name, "ok", ", ".join(installed))
 
 
 def _java() -> Finding:
     java = shutil.which("java")
-    need = "needed by Spark only: Java 17"
+    requirement = "needed by Spark only: Java 17"
     if java is None:
-        return Finding("java", "missing", need, "apt-get install openjdk-17-jre-headless")
+        return Finding("java", "missing", requirement, "apt-get install openjdk-17-jre-headless")
     try:
-        finished = subprocess.run(
+        output = subprocess.run(
             [java, "-version"], check=False, capture_output=True, text=True, timeout=20
         ).stderr
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding("java", "wrong", f"{java} does not run: {error}")
-    number = re.search(r'version "(\d+)', finished)
+    number = re.search(r'version "(\d+)', output)
     if number is None or int(number[1]) < 17:
-        return Finding("java", "wrong", f"{finished.splitlines()[0] if finished else java}; {need}")
-    return Finding("java", "ok", finished.splitlines()[0])
+        return Finding("java", "wrong", f"{output.splitlines()[0] if output else java}; {requirement}")
+    return Finding("java", "ok", output.splitlines()[0])
 
 
 def _delta_jars() -> Finding:
-    """Check for the jars of Delta. Spark's resolver (Ivy) and Maven store jars in the home folder."""
+    """Look for the jars of Delta in the home folder, where Spark's resolver (Ivy) and Maven store them."""
     home = Path.home()
     caches = (
         home / ".ivy2.5.2" / "jars",
@@ -275,6 +276,6 @@ def _delta_jars() -> Finding:
     return Finding(
         "delta jars",
         "missing",
-        "needed for Delta in Spark only; fetched from Maven Central by the first Spark session that asks",
+        "needed for Delta in Spark only; the first Spark session that needs them fetches them",
         'python -c "import tl_data.spark as s; s.session().stop()"',
     )

@@ -1,4 +1,4 @@
-"""The command `export`."""
+"""The command `tl-data export`: sends the rows of a lake to another tool."""
 
 from __future__ import annotations
 
@@ -14,15 +14,20 @@ from tl_data.cli.output import echo
 from tl_data.errors import ExportError, LakeError, SettingsError
 from tl_data.export.runner import Progress
 
-STOPPED = 3  # exit code: the target is unavailable or full; export again
+#: Exit code: the target is unavailable or full. Export again.
+STOPPED = 3
 
 
 @click.command()
 @click.argument("lake", type=click.Path())
 @click.argument("target")
-@click.option("--table", "tables", multiple=True, help="what to export (repeat for several)")
+@click.option("--table", "tables", multiple=True, help="a table to export (repeat for several)")
 @click.option(
-    "--field", "fields", multiple=True, metavar="NAME=COLUMN", help="payload: its name in the target"
+    "--field",
+    "fields",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    help="a column to export, and its name in the target",
 )
 @click.option("--dry-run", is_flag=True, help="only print what it would do")
 @click.option("--full", is_flag=True, help="send all rows, also unchanged ones")
@@ -49,7 +54,7 @@ def export(
 
     named = None if not fields else dict(_pair(field) for field in fields)
     try:
-        with _shown() as progress:
+        with _progress_counter() as progress:
             reports = run(
                 lake,
                 target,
@@ -59,8 +64,8 @@ def export(
                 full=full,
                 progress=progress,
             )
-    except (ExportError, LakeError) as stopped:
-        echo(f"Failed: {stopped}", err=True)
+    except (ExportError, LakeError) as error:
+        echo(f"Failed: {error}", err=True)
         sys.exit(STOPPED)
     if as_json:
         sys.stdout.buffer.write(
@@ -81,8 +86,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 @contextmanager
-def _shown() -> Iterator[Progress | None]:
-    """A progress counter on a terminal, else None."""
+def _progress_counter() -> Iterator[Progress | None]:
+    """Show a counter of the exported rows on a terminal. Elsewhere the block receives None."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -1,4 +1,4 @@
-"""The commands around jobs: init, plan, run, submit, collect, status, demo."""
+"""The commands for jobs and their tables: init, plan, run, submit, collect, status and others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tl_data.errors import Cancelled, MissingExtra, NotAllowed, SchemaMismatch, 
 if TYPE_CHECKING:
     from tl_data.pipeline.job import Job
 
-TROUBLE, INTERRUPTED = 3, 130  # exit codes of runs that another run continues
+#: Exit codes of runs that stopped early: run the job again to continue.
+TROUBLE, INTERRUPTED = 3, 130
 
 _FILE = click.argument("file", type=click.Path(dir_okay=False))
 _LIMIT = click.option("--limit", type=click.IntRange(min=1), help="only the first videos of the source")
@@ -56,7 +57,7 @@ def plan(file: str, limit: int | None, as_json: bool) -> None:
     \b
     FILE: a job in TOML
     """
-    _planned(file, limit, as_json)
+    _print_plan(file, limit, as_json)
 
 
 @click.command()
@@ -68,16 +69,16 @@ def run(file: str, limit: int | None, dry_run: bool, as_json: bool) -> None:
     """Run a job: all new and changed videos and failures that can be retried; then its alerts and its digest.
 
     Exit codes: 0 no new failures, 1 a video failed for the first time or in a new way (table errors), 2 the
-    job is wrong, 3 stopped at a limit or by an outage (run it again), 130 interrupted (run it again). Found
-    alerts are no failures.
+    job is wrong, 3 stopped at a limit or by an outage (run it again), 130 interrupted (run it again). An
+    alert that finds clips is not a failure.
 
     \b
     FILE: a job in TOML
     """
     if dry_run:
-        _planned(file, limit, as_json)
+        _print_plan(file, limit, as_json)
         return
-    _worked("run", file, limit, as_json)
+    _run_job("run", file, limit, as_json)
 
 
 @click.command()
@@ -85,12 +86,12 @@ def run(file: str, limit: int | None, dry_run: bool, as_json: bool) -> None:
 @_LIMIT
 @_JSON
 def submit(file: str, limit: int | None, as_json: bool) -> None:
-    """Create the indexing tasks of a job without waiting. `collect` waits for them, later or elsewhere.
+    """Create the indexing tasks of a job without waiting. `collect` waits for them later.
 
     \b
     FILE: a job in TOML
     """
-    _worked("submit", file, limit, as_json)
+    _run_job("submit", file, limit, as_json)
 
 
 @click.command()
@@ -103,7 +104,7 @@ def collect(file: str, limit: int | None, as_json: bool) -> None:
     \b
     FILE: a job in TOML
     """
-    _worked("collect", file, limit, as_json)
+    _run_job("collect", file, limit, as_json)
 
 
 @click.command()
@@ -118,13 +119,13 @@ def status(file: str, as_json: bool) -> None:
     from tl_data import pipeline
     from tl_data.pipeline.job import Job
 
-    found = pipeline.status(Job.load(file))
-    _print(found.lines(), asdict(found), as_json)
+    summary = pipeline.status(Job.load(file))
+    _print(summary.lines(), asdict(summary), as_json)
 
 
 @click.command()
 @click.argument("index", required=False)
-@click.option("--dry-run", is_flag=True, help="only print what it would take")
+@click.option("--dry-run", is_flag=True, help="only print what it would do")
 @_JSON
 def reindex(index: str | None, dry_run: bool, as_json: bool) -> None:
     """Reanalyse the videos that the embedded engine analysed with other models or in an earlier version.
@@ -133,23 +134,23 @@ def reindex(index: str | None, dry_run: bool, as_json: bool) -> None:
     are up to date, 1 some videos failed.
 
     \b
-    INDEX: name or id of an index; none: every index
+    INDEX: name or id of an index [default: every index]
     """
     from tl_data.cli.reindex import reindex as reanalyse
 
-    found = reanalyse(index, dry_run=dry_run)
-    _print(found.lines(dry_run), asdict(found), as_json)
-    sys.exit(1 if found.failed and not dry_run else 0)
+    result = reanalyse(index, dry_run=dry_run)
+    _print(result.lines(dry_run), asdict(result), as_json)
+    sys.exit(1 if result.failed and not dry_run else 0)
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("videos", nargs=-1)
-@click.option("--folder", default="demo-lake", show_default=True, help="where the tables go")
+@click.option("--folder", default="demo-lake", show_default=True, help="the folder for the tables")
 def demo(videos: tuple[str, ...], folder: str) -> None:
     """Run an example job on generated videos, or your own, with the embedded engine.
 
     \b
-    VIDEOS: a folder, a glob or files; none: generated videos
+    VIDEOS: a folder, a glob or files [default: generated videos]
     """
     try:
         from tl_data.demo.run import run_demo
@@ -161,7 +162,7 @@ def demo(videos: tuple[str, ...], folder: str) -> None:
 @click.command()
 @click.argument("videos", nargs=-1, required=True)
 @click.option(
-    "--job", "file", default="tl-job.toml", show_default=True, help="the job whose tables have them"
+    "--job", "file", default="tl-job.toml", show_default=True, help="the job whose tables list the videos"
 )
 @click.option("--platform", is_flag=True, help="delete them from their index on the platform as well")
 @_JSON
@@ -203,7 +204,7 @@ def _migrate(file: str) -> None:
 
     job = Job.load(file)
 
-    def migrated() -> None:
+    def migrate_all() -> None:
         tables = Lake(job.folder, job.format)
         for name, declared in TABLES.items():
             if tables.exists(declared):
@@ -211,33 +212,33 @@ def _migrate(file: str) -> None:
                 changed, described = table.migrate(), table.describe()
                 echo(f"{name}: {'migrated' if changed else 'up to date'}, {described} columns described")
 
-    _or_exit(migrated)
+    _or_exit(migrate_all)
 
 
-def _planned(file: str, limit: int | None, as_json: bool) -> None:
+def _print_plan(file: str, limit: int | None, as_json: bool) -> None:
     from tl_data import pipeline
     from tl_data.pipeline.digest import digest_file
     from tl_data.pipeline.job import Job
     from tl_data.pipeline.progress import shown
 
-    job = _limited(Job.load(file), limit)
+    job = _limit_job(Job.load(file), limit)
     lines: list[str] = []
     facts: dict[str, Any] = {}
     if job.has_source:
         with shown() as progress:
-            found = _or_exit(lambda: pipeline.plan(job, progress=progress))
-        lines += found.lines()
+            planned = _or_exit(lambda: pipeline.plan(job, progress=progress))
+        lines += planned.lines()
         facts |= {
-            "video_minutes": found.video_minutes,
-            "calls": found.calls,
-            "price": found.price,
-            "price_of_tokens_at_most": found.price_of_tokens,
-            **{name: value for name, value in asdict(found).items() if name != "coming"},
+            "video_minutes": planned.video_minutes,
+            "calls": planned.calls,
+            "price": planned.price,
+            "price_of_tokens_at_most": planned.price_of_tokens,
+            **{name: value for name, value in asdict(planned).items() if name != "coming"},
         }
     if job.alerts:
-        asked = pipeline.plan_alert(job, coming=found.coming if job.has_source else None)
-        lines.append(asked.sentence())
-        facts["alerts"] = asdict(asked)
+        alerts = pipeline.plan_alert(job, coming=planned.coming if job.has_source else None)
+        lines.append(alerts.sentence())
+        facts["alerts"] = asdict(alerts)
     if job.digest:
         facts["digest"] = str(digest_file(job.digest, datetime.now(UTC)))
         lines.append(f"digest: {facts['digest']}, the last {job.digest.days} days")
@@ -247,17 +248,18 @@ def _planned(file: str, limit: int | None, as_json: bool) -> None:
     _print(lines, facts, as_json)
 
 
-def _worked(verb: str, file: str, limit: int | None, as_json: bool) -> None:
+def _run_job(verb: str, file: str, limit: int | None, as_json: bool) -> None:
+    """Call the function `verb` of `pipeline`, then run alerts, digest and exports. Ends the process."""
     from tl_data import pipeline
     from tl_data.pipeline.alerts import saved_questions
     from tl_data.pipeline.job import Job
     from tl_data.pipeline.progress import shown
 
-    job = _limited(Job.load(file), limit)
+    job = _limit_job(Job.load(file), limit)
     if verb != "run" and not job.has_source:
         raise SettingsError(f"{file} has no [source]: there is nothing to {verb}; type: tl-data run {file}")
     if job.alerts and verb != "submit":
-        alerts = job.alerts  # invalid alerts end the run before anything is paid
+        alerts = job.alerts  # checked here, so that invalid alerts end the run before anything is paid
         _or_exit(lambda: saved_questions(job, alerts))
     if verb != "submit":
         _targets(job)
@@ -273,30 +275,38 @@ def _worked(verb: str, file: str, limit: int | None, as_json: bool) -> None:
             _print(report.lines(), {}, as_json)
     if INTERRUPTED not in codes and verb != "submit":
         spent = facts.get("price", 0.0)
-        codes += _or_exit(lambda: _followed(job, spent, facts, as_json))
+        codes += _or_exit(lambda: _run_follow_ups(job, spent, facts, as_json))
     if as_json:
         _print([], facts, as_json)
     sys.exit(max(codes, default=0))
 
 
 def _or_exit(work: Callable[[], Any]) -> Any:
-    """Do the work. An error of the platform, the ledger or the tables exits with 3: run again."""
+    """Call `work`. An error of the platform, ledger or tables ends the process with the exit code TROUBLE."""
     try:
         return work()
     except (SettingsError, SchemaMismatch, MissingExtra):
         raise
-    except NotAllowed as refused:
-        raise SettingsError(str(refused)) from refused
-    except Cancelled as stopped:
-        echo(f"Stopped: {stopped}", err=True)
+    except NotAllowed as error:
+        raise SettingsError(str(error)) from error
+    except Cancelled as error:
+        echo(f"Stopped: {error}", err=True)
         sys.exit(INTERRUPTED)
-    except TLDataError as trouble:
-        echo(f"Failed: {trouble}\nFinished videos are kept. Fix the cause and run it again", err=True)
+    except TLDataError as error:
+        echo(f"Failed: {error}\nFinished videos are kept. Fix the cause and run it again", err=True)
         sys.exit(TROUBLE)
 
 
-def _followed(job: Job, spent: float, facts: dict[str, Any], as_json: bool) -> list[int]:
-    """Run alerts and digest after the videos; returns their exit codes."""
+def _run_follow_ups(job: Job, spent: float, facts: dict[str, Any], as_json: bool) -> list[int]:
+    """Run the alerts, the digest and the exports, which follow the videos.
+
+    Args:
+        spent: the price of the run so far, which counts against its budget.
+        facts: receives the results, for --json.
+
+    Returns:
+        The exit codes.
+    """
     from tl_data import pipeline
     from tl_data.lake.base import rows_of
     from tl_data.lake.schemas import ALERTS
@@ -304,34 +314,34 @@ def _followed(job: Job, spent: float, facts: dict[str, Any], as_json: bool) -> l
 
     codes = []
     if job.alerts:
-        asked = pipeline.alert(job, spent=spent)
-        outcome = {"failures": asked.failures, "max_clips_reached": [*asked.full], "clips": asked.found}
-        facts["alerts"] = {**outcome, **asked.run.row()}
-        codes.append(asked.exit_code)
+        alerts = pipeline.alert(job, spent=spent)
+        outcome = {"failures": alerts.failures, "max_clips_reached": [*alerts.full], "clips": alerts.found}
+        facts["alerts"] = {**outcome, **alerts.run.row()}
+        codes.append(alerts.exit_code)
         if not as_json:
             columns = ["question", "url", "start_sec", "end_sec", "confidence", "transcription"]
-            if asked.found:
-                show(rows_of(ALERTS, asked.found).select(columns))
-            _print(asked.lines(), {}, as_json)
+            if alerts.found:
+                show(rows_of(ALERTS, alerts.found).select(columns))
+            _print(alerts.lines(), {}, as_json)
     if job.digest and INTERRUPTED not in codes:
         page = write_digest(job, job.digest)
         facts["digest"] = page.file
         if not as_json:
             _print(page.lines(), {}, as_json)
     if job.exports and INTERRUPTED not in codes:
-        codes += _exported(job, facts, as_json)
+        codes += _run_exports(job, facts, as_json)
     return codes
 
 
 def _targets(job: Job) -> list[str]:
-    """The targets of a job, without passwords. An invalid one ends the run before anything is paid."""
+    """The export targets of a job, without passwords. Raises for an invalid one, before anything is paid."""
     from tl_data.export.runner import checked_target
 
     return [checked_target(target, alone=True)[1].name for target in job.exports]
 
 
-def _exported(job: Job, facts: dict[str, Any], as_json: bool) -> list[int]:
-    """Export to the targets. One that is unavailable does not affect the others."""
+def _run_exports(job: Job, facts: dict[str, Any], as_json: bool) -> list[int]:
+    """Export to each target, also if another one is unavailable. Returns the exit codes."""
     from tl_data.errors import ExportError
     from tl_data.export.runner import export
     from tl_data.lake.lake import Lake
@@ -351,7 +361,7 @@ def _exported(job: Job, facts: dict[str, Any], as_json: bool) -> list[int]:
     return codes
 
 
-def _limited(job: Job, limit: int | None) -> Job:
+def _limit_job(job: Job, limit: int | None) -> Job:
     return job if limit is None else job.but(limit=limit)
 
 

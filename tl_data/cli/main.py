@@ -1,4 +1,4 @@
-"""The command `tl-data`: functions and listings of the catalog, jobs, the engine, documents, the doctor.
+"""The command `tl-data`, with a subcommand for each function and listing of the catalog and for other tasks.
 
 Exit codes: 0 success, 1 a row or call failed, 2 the command or its settings are wrong.
 """
@@ -22,7 +22,8 @@ from tl_data.functions import FUNCTIONS, TABLES
 
 FAILED, USAGE = 1, 2
 
-#: The sections of `tl-data --help`: title, an example, commands other than functions and listings.
+#: The sections of `tl-data --help`: title, example, and commands. The commands of the sections Functions and
+#: Listings come from the catalog.
 SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Functions", "tl-data summarize https://example.com/talk.mp4", ()),
     ("Listings", "tl-data videos --index-id my-index --json", ()),
@@ -38,11 +39,8 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 
 
-class _Failing(click.Group):
-    """A group whose commands end with a message and an exit code instead of a stack trace.
-
-    Its help lists the commands by section.
-    """
+class _CommandLine(click.Group):
+    """The group of all commands. Errors end with a message and an exit code; help is in sections."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         listed = {
@@ -51,25 +49,25 @@ class _Failing(click.Group):
         records = {"Functions": list(FUNCTIONS), "Listings": list(TABLES)}
         width = max(map(len, listed))
         for title, example, names in SECTIONS:
-            of_records = [name.replace("_", "-") for name in records.get(title, ())]
+            generated = [name.replace("_", "-") for name in records.get(title, ())]
             with formatter.section(title):
                 formatter.write_text(f"$ {example}")
                 formatter.write_paragraph()
-                rows = [(n, listed[n].get_short_help_str(200)) for n in (*of_records, *names) if n in listed]
+                rows = [(n, listed[n].get_short_help_str(200)) for n in (*generated, *names) if n in listed]
                 formatter.write_dl([(name.ljust(width), text) for name, text in rows])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (SettingsError, SchemaMismatch, MissingExtra) as wrong:
-            echo(f"Error: {wrong}", err=True)
+        except (SettingsError, SchemaMismatch, MissingExtra) as error:
+            echo(f"Error: {error}", err=True)
             ctx.exit(USAGE)
-        except TLDataError as failed:
-            echo(f"Failed: {failed}", err=True)
+        except TLDataError as error:
+            echo(f"Failed: {error}", err=True)
             ctx.exit(FAILED)
 
 
-@click.group(cls=_Failing, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_CommandLine, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tl-data")
 def cli() -> None:
     """Video as tables: clips, summaries and vectors from a column of video URLs.
@@ -90,25 +88,25 @@ def _click_type(kind: pa.DataType) -> click.ParamType[Any]:
 
 
 def _parameters(parameters: tuple[Parameter, ...]) -> list[click.Parameter]:
-    """Required arguments by position, the others by name."""
-    made: list[click.Parameter] = []
+    """The parameters of a command: required ones are positional arguments, the others are options."""
+    converted: list[click.Parameter] = []
     for p in parameters:
         many = pa.types.is_list(p.type)
         kind = _click_type(p.type.value_type if many else p.type)
         if p.required:
-            made.append(click.Argument([p.name], type=kind, metavar=p.name.upper()))
+            converted.append(click.Argument([p.name], type=kind, metavar=p.name.upper()))
         else:
-            shown = p.doc + (f" [default: {p.default}]" if p.default is not None else "")
-            made.append(
+            description = p.doc + (f" [default: {p.default}]" if p.default is not None else "")
+            converted.append(
                 click.Option(
                     [f"--{p.name.replace('_', '-')}", p.name],
                     type=kind,
                     multiple=many,
                     default=None,
-                    help=shown + (" (repeat for several)" if many else ""),
+                    help=description + (" (repeat for several)" if many else ""),
                 )
             )
-    return made
+    return converted
 
 
 def _help(record: Function | Table) -> str:
@@ -117,6 +115,7 @@ def _help(record: Function | Table) -> str:
 
 
 def _arguments(record: Function | Table, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that were given, without those that click set to a default."""
     given: dict[str, Any] = {}
     for p in record.parameters:
         value = arguments[p.name]
@@ -163,7 +162,7 @@ def _command(record: Function | Table, run: Callable[..., None]) -> click.Comman
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def serve(options: tuple[str, ...]) -> None:
     """Run the embedded engine as a server of the API (`tl-data serve --help` for its options)."""
-    # The engine is a separate program in the same package: it is started, not imported. It replaces this
+    # The engine is a separate program in the same package, so it is started, not imported. It replaces this
     # process, so that signals reach the server.
     os.execv(sys.executable, [sys.executable, "-m", "tl_data.local", *options])
 
@@ -205,7 +204,7 @@ def completion(shell: str) -> None:
     fish: tl-data completion fish > ~/.config/fish/completions/tl-data.fish
     """
     shell_class = get_completion_class(shell)
-    assert shell_class is not None  # click has all three
+    assert shell_class is not None  # click supports all three shells
     click.echo(shell_class(cli, {}, "tl-data", "_TL_DATA_COMPLETE").source())
 
 
@@ -231,9 +230,9 @@ def _assemble() -> None:
 
 def main() -> None:
     """Entry point of the `tl-data` command."""
-    # deltalake's allocator (jemalloc) keeps freed memory for ten seconds in each of its arenas, so the memory
-    # of jobs with frequent commits kept growing. It reads this variable when deltalake is loaded. Only the
-    # command sets it: a program that imports tl_data has its own environment.
+    # By default deltalake's allocator (jemalloc) keeps freed memory for ten seconds in each of its arenas, so
+    # that the memory of jobs with frequent commits grows. It reads this variable when deltalake is loaded.
+    # Only this command sets it, because a program that imports tl_data decides about its own environment.
     os.environ.setdefault("_RJEM_MALLOC_CONF", "narenas:2,dirty_decay_ms:0,muzzy_decay_ms:0")
     _assemble()
     cli(prog_name="tl-data")

@@ -1,7 +1,8 @@
-"""The table of the API's operations with their methods, functions, commands, accounts and SDKs.
+"""The table of the API's operations: client method, function, command, accounts and SDKs of each.
 
-`operations()` prints it for the reference; operations that the package leaves out have the reason. Tests
-compare it with the routes of the engine, the service's contract and what the stories of the SDKs carry out.
+`operations()` returns the table for the reference. It also lists the operations that the package leaves out,
+with the reason. Tests compare the table with the routes of the engine, the service's contract, and the
+operations that the test scripts of the SDKs ("stories", in tests/sdk) call.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _UPLOAD = (
     *("create_asset", "list_assets", "retrieve_asset", "create_upload", "retrieve_upload", "upload_urls"),
     *("report_chunks", "index_asset", "list_indexed_assets", "retrieve_indexed_asset"),
 )
-#: The client methods that a record calls, except those that index its video.
+#: Function or listing -> the client methods that it calls, except those that index its video.
 CALLS: dict[str, tuple[str, ...]] = {
     "index_video": (
         *("create_index", "list_indexes", "retrieve_index", "create_task", "list_tasks", "retrieve_task"),
@@ -53,10 +54,10 @@ CALLS: dict[str, tuple[str, ...]] = {
     "analyze_tasks": ("list_analyze_tasks",),
 }
 
-#: The callers of methods that no SQL function calls.
 _JOBS = "jobs, `session.analyze_many`"
 _CHANGE = "Python only: it changes or deletes something"
 _PROGRAM = "Python only"
+#: Client method that no SQL function calls -> its caller, as text for the table.
 OTHER_CALLERS: dict[str, str] = {
     **dict.fromkeys(("create_batch", "retrieve_batch", "batch_results"), _JOBS),
     "analyze_stream": "Python only: a stream has no rows",
@@ -82,8 +83,9 @@ OTHER_CALLERS: dict[str, str] = {
     ),
 }
 
-#: Prefixes of paths that exist only in the service of 2025, and only in that of today.
+#: Prefixes of paths that exist only in the service of 2025.
 GONE = ("/gist", "/summarize", "/tasks/transfers")
+#: Prefixes of paths that exist only in the service of today.
 NEW = (
     *("/analyze/tasks", "/analyze/batches", "/embed-v2", "/entity-collections"),
     *("/assets/*/entities", "/assets/*/transcription"),
@@ -93,7 +95,7 @@ _STORE = "/knowledge-stores/{knowledge_store_id}"
 _COLLECTION = f"{_STORE}/item-collections/{{collection_id}}"
 _CONNECTION = "/connections/{connection_id}"
 _URIS = "/connections/redirect-uris"
-#: Operations of today that the package leaves out, by the reason; the engine answers 501 `not_supported`.
+#: Reason -> operations of today that the package leaves out. The engine answers 501 `not_supported`.
 LEFT_OUT: dict[str, tuple[str, ...]] = {
     "a store of the service's own, without rows to join: index the videos and search the index": (
         *("GET /knowledge-stores", "POST /knowledge-stores", f"GET {_STORE}", f"PATCH {_STORE}"),
@@ -112,6 +114,7 @@ LEFT_OUT: dict[str, tuple[str, ...]] = {
     ),
 }
 
+#: Operations that the test scripts of all SDKs call.
 _ALL = frozenset(
     (
         *("POST /indexes", "GET /indexes"),
@@ -125,7 +128,8 @@ _ALL = frozenset(
         *("GET /embed/tasks/{task_id}", "GET /embed/tasks/{task_id}/status"),
     )
 )
-_GONE = frozenset(  # from the SDKs of today
+#: Operations that the SDKs of today no longer have.
+_GONE = frozenset(
     (
         *("POST /gist", "POST /summarize"),
         "POST /tasks/transfers/import/{integration_id}",
@@ -133,7 +137,8 @@ _GONE = frozenset(  # from the SDKs of today
         "GET /tasks/transfers/import/{integration_id}/logs",
     )
 )
-_ASSETS = frozenset(  # introduced by the SDKs of today
+#: Operations that the SDKs of today introduced.
+_ASSETS = frozenset(
     (
         *("POST /assets", "GET /assets", "GET /assets/{asset_id}", "DELETE /assets/{asset_id}"),
         "GET /assets/{asset_id}/indexed-assets",
@@ -153,16 +158,31 @@ _ASSETS = frozenset(  # introduced by the SDKs of today
 )
 _PUT, _PATCH = (frozenset([f"{verb} /indexes/{{index_id}}/videos/{{video_id}}"]) for verb in ("PUT", "PATCH"))
 
-_BATCH, _TEAM = "/analyze/batches/{batch_id}", "/entity-collections/{entity_collection_id}"
-_PERSON = f"{_TEAM}/entities/{{entity_id}}"
-_BATCHES_AND_ENTITIES = frozenset(  # what the story of today's service carries out besides
+_BATCH, _ENTITY_COLLECTION = "/analyze/batches/{batch_id}", "/entity-collections/{entity_collection_id}"
+_ENTITY = f"{_ENTITY_COLLECTION}/entities/{{entity_id}}"
+#: Further operations that the test scripts call under the profile `today`.
+_BATCHES_AND_ENTITIES = frozenset(
     (
         *("POST /analyze/tasks/{task_id}/cancel", "POST /analyze/batches", "GET /analyze/batches"),
         *(f"GET {_BATCH}", f"POST {_BATCH}/cancel", f"GET {_BATCH}/results", f"DELETE {_BATCH}"),
-        *("POST /entity-collections", "GET /entity-collections", f"GET {_TEAM}", f"PATCH {_TEAM}"),
-        *(f"DELETE {_TEAM}", f"POST {_TEAM}/entities", f"GET {_TEAM}/entities"),
-        *(f"POST {_TEAM}/entities/bulk", f"GET {_PERSON}", f"PATCH {_PERSON}", f"DELETE {_PERSON}"),
-        *(f"POST {_PERSON}/assets", "GET /assets/{asset_id}/entities"),
+        *(
+            "POST /entity-collections",
+            "GET /entity-collections",
+            f"GET {_ENTITY_COLLECTION}",
+            f"PATCH {_ENTITY_COLLECTION}",
+        ),
+        *(
+            f"DELETE {_ENTITY_COLLECTION}",
+            f"POST {_ENTITY_COLLECTION}/entities",
+            f"GET {_ENTITY_COLLECTION}/entities",
+        ),
+        *(
+            f"POST {_ENTITY_COLLECTION}/entities/bulk",
+            f"GET {_ENTITY}",
+            f"PATCH {_ENTITY}",
+            f"DELETE {_ENTITY}",
+        ),
+        *(f"POST {_ENTITY}/assets", "GET /assets/{asset_id}/entities"),
     )
 )
 
@@ -174,13 +194,14 @@ SDKS: dict[tuple[str, str], frozenset[str]] = {
     ("JS", "1.3.4"): _ALL | _ASSETS | _PATCH,
 }
 
-_SPOKEN = {"GET /assets/{asset_id}/transcription"}  # today 404 for the silent video of the stories
-#: The same for the stories that run under the profile `today`.
+#: The test video is silent: under the profile `today`, its transcription is answered with 404.
+_SPOKEN = {"GET /assets/{asset_id}/transcription"}
+#: Like `SDKS`, for the scripts that run under the profile `today`.
 SDKS_TODAY: dict[tuple[str, str], frozenset[str]] = {
     ("Python", "1.3.6"): (_ALL | _ASSETS | _PATCH | _BATCHES_AND_ENTITIES) - _SPOKEN,
     ("JS", "1.3.4"): (_ALL | _ASSETS | _PATCH) - _SPOKEN,
 }
-#: Which SDK runs against which profile in `make test-clients`.
+#: Lines of Markdown: the profiles of the engine that each SDK runs against in `make test-clients`.
 STORIES = (
     "`make test-clients` runs the official SDKs, unchanged, against the engine:",
     "",
@@ -192,28 +213,28 @@ STORIES = (
     "| Python 0.4.11 | 2025, lenient; the code of its README: lenient |",
     "| JavaScript 1.0.2 | lenient; the code of its README: lenient |",
 )
-#: Operations that the engine serves for an older SDK, and that the client has no method for.
+#: Operations that the engine serves for an older SDK and for which the client has no method.
 SERVED = ("GET /tasks/status", "POST /generate")
 
 
 def sdks_of(route: str) -> str:
-    """The SDKs that run an operation: `Python 0.4.11, 1.3.6; JS 1.0.2`."""
+    """The SDKs whose test scripts call an operation, such as `Python 0.4.11, 1.3.6; JS 1.0.2`."""
     versions: dict[str, list[str]] = {}
     for (language, version), routes in SDKS.items():
         if route in routes | SDKS_TODAY.get((language, version), frozenset()):
             versions.setdefault(language, []).append(version)
-    return "; ".join(f"{language} {', '.join(found)}" for language, found in versions.items())
+    return "; ".join(f"{language} {', '.join(numbers)}" for language, numbers in versions.items())
 
 
 def operations() -> str:
-    """The section of the reference, in Markdown."""
+    """The section about operations in the reference, in Markdown."""
     lines = [
         "## Operations of the API",
         "",
-        "Every operation that is built has a method in `tl_data.client.Client`. `accounts` names the",
-        "accounts that have the operation, which are the profiles that serve it (`tl-data serve --profile",
-        "today`, `2025`); the lenient profile serves them all. The SDKs in the last column carry it out",
-        "against the engine in the tests. Webhooks are left out: tasks are polled.",
+        "Every supported operation has a method in `tl_data.client.Client`. The column `accounts` names the",
+        "accounts that have the operation and the profiles of the engine that serve it (`tl-data serve",
+        "--profile today` or `2025`); the profile `lenient` serves all. The tests call the operation with",
+        "the SDKs in the last column, against the engine. Webhooks are left out: tasks are polled.",
         "",
         "| operation | client method | accounts | SQL, or who else calls it | command | SDKs |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -234,16 +255,16 @@ def operations() -> str:
         *(f"| `{route}` | {reason} |" for reason, routes in LEFT_OUT.items() for route in routes),
     ]
     lines += ["", *STORIES, ""]
-    lines += ["The embedded engine serves these as well, for programs written with an older SDK:", ""]
+    lines += ["The embedded engine also serves these operations, for programs written with an older SDK:", ""]
     lines += [f"- `{route}` ({sdks_of(route)})" for route in SERVED]
     return "\n".join(lines) + "\n"
 
 
 def accounts_of(route: str) -> str:
-    """On which accounts an operation exists: today's, those of 2025, or both."""
+    """The accounts on which an operation exists: `today`, `2025`, or `today and 2025`."""
     path = route.partition(" ")[2]
 
-    def begins(patterns: tuple[str, ...]) -> bool:
+    def begins_with(patterns: tuple[str, ...]) -> bool:
         return any(re.match(re.escape(p).replace(r"\*", "[^/]+") + "(/|$)", path) for p in patterns)
 
-    return "2025" if begins(GONE) else "today" if begins(NEW) else "today and 2025"
+    return "2025" if begins_with(GONE) else "today" if begins_with(NEW) else "today and 2025"

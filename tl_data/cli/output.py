@@ -19,27 +19,30 @@ from rich.text import Text
 from tl_data.untrusted import printable
 from tl_data.urls import redacted
 
-#: Most characters of a cell in a text table; other formats are not truncated.
+#: Largest number of characters of a cell in a text table. Other formats are not truncated.
 CELL = 400
 
 
 def echo(text: str, err: bool = False) -> None:
-    """Print a line without signatures of URLs and without terminal control sequences."""
+    """Print a line. Signatures in URLs and terminal control sequences are removed."""
     click.echo(printable(redacted(text)), err=err)
 
 
 def output_options(command: click.Command) -> click.Command:
-    """Add --json, --csv and --parquet FILE. The callback receives them as `to` and `file`."""
+    """Add the options --json, --csv and --parquet FILE to a command.
+
+    Its callback receives the format as `to` ("table", "json", "csv" or "parquet") and the path as `file`.
+    """
     run = command.callback
     assert run is not None
 
-    def chosen(as_json: bool, as_csv: bool, parquet: str | None, **options: Any) -> None:
+    def run_with_format(as_json: bool, as_csv: bool, parquet: str | None, **options: Any) -> None:
         if as_json + as_csv + (parquet is not None) > 1:
             raise click.UsageError("choose one of --json, --csv and --parquet")
         to = "json" if as_json else "csv" if as_csv else "parquet" if parquet else "table"
         run(to=to, file=parquet, **options)
 
-    command.callback = chosen
+    command.callback = run_with_format
     command.params += [
         click.Option(["--json", "as_json"], is_flag=True, help="write a JSON array of objects"),
         click.Option(["--csv", "as_csv"], is_flag=True, help="write CSV with a header line"),
@@ -49,7 +52,11 @@ def output_options(command: click.Command) -> click.Command:
 
 
 def show(rows: pa.Table, to: str = "table", file: str | None = None) -> None:
-    """Write rows to the terminal or a file."""
+    """Write rows to the standard output, or as Parquet to `file`.
+
+    Args:
+        to: "table", "json", "csv" or "parquet".
+    """
     if to == "json":
         sys.stdout.buffer.write(orjson.dumps(rows.to_pylist(), option=orjson.OPT_INDENT_2) + b"\n")
     elif to == "csv":
@@ -72,7 +79,8 @@ class Writer:
     """Writes batches of rows in the chosen format. A context manager.
 
     Args:
-        brief: columns of the text table.
+        to, file: as for `show`.
+        brief: the columns of the text table. None: all columns.
     """
 
     def __init__(
@@ -130,20 +138,20 @@ class Writer:
 
 def grid(rows: pa.Table, title: str | None = None) -> Grid:
     """Rows as a text table, without columns that are empty in all rows."""
-    shown = [
+    columns = [
         name
         for name in rows.column_names
         if rows.num_rows == 0 or rows.column(name).null_count < rows.num_rows
     ]
     table = Grid(title=title, title_justify="left", show_lines=False, header_style="bold")
-    for name in shown:
+    for name in columns:
         numeric = pa.types.is_integer(rows.schema.field(name).type) or pa.types.is_floating(
             rows.schema.field(name).type
         )
         # Ids and keys are not wrapped, so that they can be copied.
         table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=_is_key(name))
-    for row in rows.select(shown).to_pylist():
-        table.add_row(*(Text(_cell(row[name])) for name in shown))  # Text: names are not parsed as markup
+    for row in rows.select(columns).to_pylist():
+        table.add_row(*(Text(_cell(row[name])) for name in columns))  # Text: its markup is not parsed
     if rows.num_rows == 0:
         table.caption = "no rows"
     return table
@@ -180,7 +188,7 @@ def _flat(rows: pa.Table) -> pa.Table:
 
 
 def json_value(value: Any) -> Any:
-    """A value that JSON lacks: records as objects, everything else as text."""
+    """A value that JSON has no type for: a decimal as a number, a dataclass as an object, others as text."""
     if isinstance(value, Decimal):
         return float(value)
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)

@@ -26,7 +26,7 @@ Json = dict[str, Any]
 
 @dataclass
 class Reindexing:
-    """The videos that other models or an earlier version analysed, and the result of the reanalysis."""
+    """The videos that other models or an earlier version analysed, and the result of their reanalysis."""
 
     model: str  # the active model
     videos: int
@@ -37,7 +37,11 @@ class Reindexing:
     failed: list[dict[str, str]] = field(default_factory=list)  # video_id and message
 
     def lines(self, dry_run: bool) -> list[str]:
-        """For people."""
+        """The result as lines of text.
+
+        Args:
+            dry_run: whether nothing was reanalysed.
+        """
         if not self.videos:
             return [f"All videos were analysed by {self.model}: nothing to do"]
         lines = [
@@ -64,19 +68,19 @@ def reindex(
 
     Args:
         index: name or id; None means every index.
-        dry_run: only compute what it would take.
+        dry_run: only count the videos and minutes.
         settings: the settings; None: `Settings.load()`.
-        progress: called with the numbers of videos done and in total.
+        progress: called with the number of reanalysed videos and the number of all.
 
     Raises:
         SettingsError: the server is the service and not an embedded engine.
         NotFound: unknown index.
     """
     connection = connect(settings)
-    return connection.run(_reindexed(connection.session, index, dry_run, progress))
+    return connection.run(_reindex(connection.session, index, dry_run, progress))
 
 
-async def _reindexed(
+async def _reindex(
     session: Session, index: str | None, dry_run: bool, progress: Callable[[int, int], None]
 ) -> Reindexing:
     if session.models is None:
@@ -86,26 +90,26 @@ async def _reindexed(
         )
     index_id = await session.index_id(index) if index else None
     plan = await reindex_videos(session.client, index_id)
-    found = Reindexing(plan["model"], plan["videos"], plan["video_minutes"], plan["by_model"])
-    if dry_run or not found.videos:
-        found.failed = plan["failed"]
-        return found
+    result = Reindexing(plan["model"], plan["videos"], plan["video_minutes"], plan["by_model"])
+    if dry_run or not result.videos:
+        result.failed = plan["failed"]
+        return result
     began = time.monotonic()
     plan = await reindex_videos(session.client, index_id, begin=True)
     while plan["waiting"]:
-        progress(found.videos - plan["videos"], found.videos)
+        progress(result.videos - plan["videos"], result.videos)
         await asyncio.sleep(POLL_SECONDS)
         plan = await reindex_videos(session.client, index_id)
-    found.failed, found.seconds = plan["failed"], time.monotonic() - began
-    found.done = found.videos - plan["videos"]
+    result.failed, result.seconds = plan["failed"], time.monotonic() - began
+    result.done = result.videos - plan["videos"]
     await _adopt(session, index_id, {video["video_id"] for video in plan["failed"]})
-    return found
+    return result
 
 
 async def _adopt(session: Session, index_id: str | None, failed: set[str]) -> None:
-    """Copy the ledger's calls of the old models to the new ones, with the same tasks."""
-    known = [e async for e in session.ledger.entries(state="done", operation="index")]
-    for entry in known:
+    """Copy the ledger's calls of the old models to the new model, with the same tasks."""
+    entries = [e async for e in session.ledger.entries(state="done", operation="index")]
+    for entry in entries:
         if entry.model == session.search_model or index_id not in (None, entry.params.get("index_id")):
             continue
         record = entry.result if isinstance(entry.result, Mapping) else {}
@@ -113,22 +117,24 @@ async def _adopt(session: Session, index_id: str | None, failed: set[str]) -> No
             continue
         call = Call("index", entry.content_key, entry.params, session.search_model, content=entry.content)
         try:
-            await session.collect_video(call, await _submitted(session, call, entry))
+            await session.collect_video(call, await _submit_again(session, call, entry))
         except LedgerError:
             raise
         except TLDataError:  # the video was deleted
             await session.ledger.forget(call.key)
 
 
-async def _submitted(session: Session, call: Call, old: Entry) -> Entry:
-    async def same() -> str:
+async def _submit_again(session: Session, call: Call, old: Entry) -> Entry:
+    """Record the task of an old call as the task of a new call."""
+
+    async def send() -> str:
         return str(old.task_id)
 
-    async def none() -> None:
+    async def find() -> None:
         return None
 
-    entry = await session.ledger.submit(call, same, none)
-    return replace(entry, reused=True)  # the task is as old as the record
+    entry = await session.ledger.submit(call, send, find)
+    return replace(entry, reused=True)  # the task existed before
 
 
 def _videos(count: int) -> str:

@@ -15,7 +15,7 @@ NOTE = "<!-- Printed by `tl-data docs`: change the declarations in {}, not this 
 
 
 def site_pages(functions: str, cli: click.Group) -> dict[str, str]:
-    """Path -> text of each page of the reference.
+    """The pages of the reference: path -> text.
 
     Args:
         functions: the reference of the functions, as in sql/README.md.
@@ -48,7 +48,7 @@ def _tables() -> str:
 
 
 def _settings() -> str:
-    """Names, types and defaults of the settings; the descriptions are the comments after the fields."""
+    """The page of the settings. The descriptions are the comments in the lines of the fields."""
     source = inspect.getsource(Settings)
     lines = source.splitlines()
     rows = []
@@ -89,7 +89,7 @@ def _errors() -> str:
         "",
         NOTE.format("tl_data/errors.py"),
         "The table `errors` and the `try_` functions name the class and the code. `retryable` says whether",
-        "sending the same thing again can help; the next run of a job tries exactly those rows again.",
+        "the same request may succeed later; the next run of a job tries exactly these rows again.",
         "",
         "| class | retryable | when | what to do |",
         "| --- | --- | --- | --- |",
@@ -99,7 +99,7 @@ def _errors() -> str:
         lines.append(
             f"| `{name}` | {'yes' if kind.retryable else 'no'} | {doc} | {tree.NEXT_BY_CLASS.get(name, '')} |"
         )
-    lines += ["", "## Codes with a next step of their own", "", "| code | what to do |", "| --- | --- |"]
+    lines += ["", "## Codes with their own next step", "", "| code | what to do |", "| --- | --- |"]
     lines += [f"| `{code}` | {step} |" for code, step in tree.NEXT_BY_CODE.items()]
     return "\n".join(lines) + "\n"
 
@@ -115,7 +115,7 @@ def _commands(cli: click.Group) -> str:
         "| command | what it does |",
         "| --- | --- |",
     ]
-    for name, command in _all(cli, ()):
+    for name, command in _commands_of(cli, ()):
         lines.append(f"| `tl-data {name}` | {command.get_short_help_str(200)} |")
     lines += [
         "",
@@ -124,7 +124,7 @@ def _commands(cli: click.Group) -> str:
         "| code | meaning | what to do |",
         "| --- | --- | --- |",
         "| 0 | everything succeeded | nothing |",
-        "| 1 | some rows or videos failed; the others are in | read the table `errors`, then run it again |",
+        "| 1 | some rows or videos failed, the others not | read the table `errors`, then run it again |",
         "| 2 | the job, a setting or an argument is wrong; nothing was paid | do as the message says |",
         "| 3 | a limit or an outage stopped the run | run it again |",
         "| 130 | interrupted; finished videos are in the tables | run it again |",
@@ -132,10 +132,11 @@ def _commands(cli: click.Group) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _all(group: click.Group, above: tuple[str, ...]) -> list[tuple[str, click.Command]]:
-    found: list[tuple[str, click.Command]] = []
+def _commands_of(group: click.Group, parents: tuple[str, ...]) -> list[tuple[str, click.Command]]:
+    """The commands of a group and of its subgroups, with their full names."""
+    commands: list[tuple[str, click.Command]] = []
     for name, command in sorted(group.commands.items()):
-        found.append((" ".join((*above, name)), command))
+        commands.append((" ".join((*parents, name)), command))
         if isinstance(command, click.Group):
-            found += _all(command, (*above, name))
-    return found
+            commands += _commands_of(command, (*parents, name))
+    return commands

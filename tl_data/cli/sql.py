@@ -1,4 +1,4 @@
-"""The command `tl-data sql`: a statement, a script or a shell in DuckDB with every function registered."""
+"""The command `tl-data sql`: runs statements in DuckDB with the functions of tl_data, or opens a shell."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from tl_data.connection import Connection
 
 BATCH = 2_000  # rows per read
-SHOWN = 200  # most rows of a text table
+MOST_ROWS = 200  # largest number of rows of a text table
+#: Exit codes.
 FAILED, USAGE, TRY_AGAIN, INTERRUPTED = 1, 2, 3, 130
 HELP = """\
 End a statement with ; and Enter. Tab completes, the arrow keys go through earlier statements, Ctrl-C stops a
@@ -30,7 +31,7 @@ statement or clears the line.
 
   .tables     the tables of the database
   .functions  the functions of tl_data
-  .usage      what this shell has paid
+  .usage      the cost of this shell so far
   .quit       end (or Ctrl-D)
 
   SELECT * FROM tl_estimate('summarize', ['https://example.com/tour.mp4']);"""
@@ -39,7 +40,9 @@ statement or clears the line.
 @click.command()
 @click.argument("statement", required=False)
 @click.option("--db", metavar="FILE", help="the database file; without it, one in memory")
-@click.option("--read-only", is_flag=True, help="open the file for reading, as several processes may")
+@click.option(
+    "--read-only", is_flag=True, help="open the file for reading only; several processes may do so at once"
+)
 @click.option("--budget", type=click.FLOAT, help="largest cost of one statement [default: 10 with a key]")
 def sql(
     statement: str | None,
@@ -76,7 +79,7 @@ output_options(sql)
 
 
 class Database:
-    """A DuckDB connection with the functions registered. A context manager."""
+    """A DuckDB connection in which the functions of tl_data are registered. A context manager."""
 
     def __init__(self, path: str | None, read_only: bool, budget: float | None) -> None:
         """Open it.
@@ -103,7 +106,7 @@ class Database:
                     err=True,
                 )
                 sys.exit(TRY_AGAIN)
-            raise SettingsError(f"{path} cannot be opened: {_sentence(error)}") from error
+            raise SettingsError(f"{path} cannot be opened: {_message_of(error)}") from error
         self.connection: Connection = connect(sql_budget=budget)
         register(self.con, self.connection)
 
@@ -126,7 +129,7 @@ class Database:
         """Run the work in a thread, so that Ctrl-C cancels the calls that DuckDB waits for.
 
         Raises:
-            KeyboardInterrupt: it was cancelled; finished calls are in the ledger.
+            KeyboardInterrupt: after Ctrl-C. Finished calls are in the ledger.
         """
         from tl_data.backends.duckdb import cancel
 
@@ -151,8 +154,8 @@ class Database:
         if failed:
             raise failed[0]
 
-    def paid(self) -> list[dict[str, Any]]:
-        """The cost of this connection's calls by operation; [] before the first call."""
+    def costs(self) -> list[dict[str, Any]]:
+        """The cost of this connection's calls, one row per operation; [] before the first call."""
         return self.connection.usage() if self.connection.bill.operations else []
 
 
@@ -170,7 +173,7 @@ def _script(database: Database, text: str, to: str, file: str | None) -> int:
             if reader is None:
                 return
             if to == "table":
-                _show(reader)
+                _print_first_rows(reader)
                 return
             with Writer(reader.schema, to, file) as writer:
                 for batch in reader:
@@ -181,35 +184,36 @@ def _script(database: Database, text: str, to: str, file: str | None) -> int:
         echo("Interrupted: what was finished is in the ledger and is not paid again", err=True)
         return INTERRUPTED
     except (database.failure, pa.ArrowException, OSError) as error:
-        echo(f"Failed: {_sentence(error)}", err=True)
+        echo(f"Failed: {_message_of(error)}", err=True)
         return USAGE if _is_mistake(error) else FAILED
     finally:
         _print_cost(database, [])
     return 0
 
 
-def _show(reader: pa.RecordBatchReader) -> None:
+def _print_first_rows(reader: pa.RecordBatchReader) -> None:
     """Print the first rows as a text table, and the number of rows."""
     from rich.console import Console
 
-    kept: list[pa.RecordBatch] = []
+    first_rows: list[pa.RecordBatch] = []
     count = 0
     for batch in reader:
-        if count < SHOWN:
-            kept.append(batch.slice(0, SHOWN - count))
+        if count < MOST_ROWS:
+            first_rows.append(batch.slice(0, MOST_ROWS - count))
         count += batch.num_rows
-    Console().print(grid(pa.Table.from_batches(kept, reader.schema)))
-    if count > SHOWN:
+    Console().print(grid(pa.Table.from_batches(first_rows, reader.schema)))
+    if count > MOST_ROWS:
         echo(
-            f"the first {SHOWN} of {count} rows; --csv, --json or --parquet FILE write all of them", err=True
+            f"the first {MOST_ROWS} of {count} rows; --csv, --json or --parquet FILE write all of them",
+            err=True,
         )
 
 
 def _print_cost(database: Database, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Print the cost since `before`; returns the total cost."""
-    now = database.paid()
-    known = {row["operation"]: row for row in before}
-    calls = sum(row["calls"] - known.get(row["operation"], row | {"calls": 0})["calls"] for row in now)
+    """Print the cost since `before`, an earlier result of `Database.costs`. Returns the current one."""
+    now = database.costs()
+    earlier_calls = {row["operation"]: row["calls"] for row in before}
+    calls = sum(row["calls"] - earlier_calls.get(row["operation"], 0) for row in now)
     if calls:
         price = sum(row["price"] for row in now) - sum(row["price"] for row in before)
         minutes = sum(row["video_minutes"] for row in now) - sum(row["video_minutes"] for row in before)
@@ -219,11 +223,11 @@ def _print_cost(database: Database, before: list[dict[str, Any]]) -> list[dict[s
     return now
 
 
-def _sentence(error: BaseException) -> str:
-    """DuckDB's message without its prefix around the message of a function."""
+def _message_of(error: BaseException) -> str:
+    """The message of an error. DuckDB's prefix before the message of a function is removed."""
     text = str(error).strip()
-    found = re.search(r"executing the UDF: (?:\w+: )?(.*)", text, re.S)
-    return (found[1] if found else text).strip()
+    match = re.search(r"executing the UDF: (?:\w+: )?(.*)", text, re.S)
+    return (match[1] if match else text).strip()
 
 
 def _is_mistake(error: BaseException) -> bool:
@@ -237,12 +241,12 @@ def _is_mistake(error: BaseException) -> bool:
 
 
 class Shell:
-    """Statements typed in a terminal, with history and completion."""
+    """Reads statements from a terminal, with history and completion, and runs them."""
 
     def __init__(self, database: Database, input: Any = None, output: Any = None) -> None:  # noqa: A002
         """
         Args:
-            input, output: of prompt_toolkit; by default the terminal.
+            input, output: those of prompt_toolkit. None: the terminal.
 
         Raises:
             MissingExtra: prompt_toolkit is not installed.
@@ -266,11 +270,11 @@ class Shell:
     def run(self) -> None:
         """Read and run statements until the end of the input."""
         echo("tl_data with DuckDB. Statements end with ; and .help lists the commands.", err=True)
-        for text in self._typed():
-            if not self._command(text):
+        for text in self._read():
+            if not self._execute(text):
                 return
 
-    def _typed(self) -> Iterator[str]:
+    def _read(self) -> Iterator[str]:
         """The typed statements and dot commands, one at a time."""
         text = ""
         while True:
@@ -288,8 +292,8 @@ class Shell:
                 yield text.strip()
                 text = ""
 
-    def _command(self, text: str) -> bool:
-        """Run a dot command; False ends the shell."""
+    def _execute(self, text: str) -> bool:
+        """Run a dot command or a statement. Returns False if the shell ends."""
         match text.rstrip(";").split():
             case [".quit" | ".exit"]:
                 return False
@@ -305,8 +309,8 @@ class Shell:
                 ]:
                     echo(f"  {name:24} {doc}")
             case [".usage"]:
-                if rows := self._database.paid():
-                    _show(pa.Table.from_pylist(rows).to_reader())
+                if rows := self._database.costs():
+                    _print_first_rows(pa.Table.from_pylist(rows).to_reader())
                 else:
                     echo("nothing was paid")
             case [word, *_] if word.startswith("."):
@@ -321,19 +325,19 @@ class Shell:
         def run() -> None:
             for statement in database.statements(text):
                 if (reader := database.rows(statement)) is not None:
-                    _show(reader)
+                    _print_first_rows(reader)
 
         try:
             database.interruptible(run)
         except KeyboardInterrupt:
             echo("Interrupted: what was finished is in the ledger and is not paid again", err=True)
         except (database.failure, pa.ArrowException, OSError) as error:
-            echo(f"Failed: {_sentence(error)}", err=True)
+            echo(f"Failed: {_message_of(error)}", err=True)
         self._paid = _print_cost(database, self._paid)
 
 
 def completer(database: Database) -> Any:
-    """Completes keywords, functions, tables and columns of the database."""
+    """A prompt_toolkit completer for functions, tables, columns and keywords of the database."""
     from prompt_toolkit.completion import Completer, Completion
 
     class Names(Completer):
@@ -347,8 +351,8 @@ def completer(database: Database) -> Any:
 
 
 def names(con: duckdb.DuckDBPyConnection, start: str) -> list[str]:
-    """Names that begin with a text: functions of tl_data first, then tables, columns, keywords."""
-    found = con.cursor().execute(
+    """Names that begin with `start`: first functions of tl_data, then tables and views, columns, keywords."""
+    cursor = con.cursor().execute(
         """SELECT name, min(rank) AS rank FROM (
             SELECT function_name AS name, 0 AS rank FROM duckdb_functions()
             WHERE function_name LIKE 'tl\\_%' ESCAPE '\\' OR function_name LIKE 'try\\_tl\\_%' ESCAPE '\\'
@@ -359,4 +363,4 @@ def names(con: duckdb.DuckDBPyConnection, start: str) -> list[str]:
         ) WHERE starts_with(lower(name), lower($start)) GROUP BY name ORDER BY rank, name LIMIT 50""",
         {"start": start},
     )
-    return [str(name) for name, _ in found.fetchall()]
+    return [str(name) for name, _ in cursor.fetchall()]

@@ -40,7 +40,7 @@ def page() -> str:
 
 
 def _function(f: Function) -> str:
-    """Two overloads: scalar arguments give a value, and a column among them gives a column of values."""
+    """Two overloads: scalar arguments return one value; if an argument is a column, so is the result."""
     scalars = _parameters(f, _argument_type)
     columns = _parameters(f, lambda p: f"{_argument_type(p)} | _Column")
     return (

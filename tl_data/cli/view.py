@@ -1,4 +1,4 @@
-"""The command `tl-data view`: a lake in the browser."""
+"""The command `tl-data view`: shows a lake in the browser."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import click
 
 @click.command()
 @click.argument("place", required=False, metavar="[LAKE|JOB.toml]")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="port of this machine; 0: a free one")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="the port; 0: any free port")
 @click.option("--open/--no-open", "open_browser", default=True, help="open the page in the browser")
-@click.option("--media", metavar="FOLDER", help="play files of this folder that are named like the sources")
+@click.option(
+    "--media", metavar="FOLDER", help="play the files in this folder that have the names of the sources"
+)
 def view(place: str | None, port: int, open_browser: bool, media: str | None) -> None:
     """Show a lake in the browser: videos, timelines, search, errors, runs. Nothing is written.
 
