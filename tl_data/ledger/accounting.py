@@ -1,4 +1,4 @@
-"""The accounts of earlier runs, reconstructed from the ledger's records: for runs that were killed."""
+"""Reconstructs from the ledger's records what earlier runs paid. Needed for runs that were killed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from tl_data.object_store import Item, Storage
 
 READ_AHEAD = 64  # folders read concurrently
 
-#: Operations whose tasks can be found on the platform without a record.
-FOUND_AGAIN = ("index",)
+#: Operations whose tasks can be found on the platform if the ledger has no record of them.
+FINDABLE = ("index",)
 
 
 @dataclass
 class Account:
-    """One run's."""
+    """What one run paid."""
 
+    #: The charges that are final.
     settled: Bill = field(default_factory=Bill)
-    #: Calls that may have a task without a record, with the charges of their records so far.
+    #: Calls that may have a task without a record, each with the charges of its records so far.
     open: list[tuple[Call, list[Charge]]] = field(default_factory=list)
 
     @property
@@ -36,10 +37,10 @@ class Account:
 
 
 async def accounts_of(storage: Storage, runs: Collection[str], since: float) -> dict[str, Account]:
-    """The accounts of runs, by their ids. All records are listed; those written after `since` are read.
+    """The accounts of runs, by the ids of the runs. Lists all records and reads those written after `since`.
 
     Args:
-        since: the start of the first run or earlier, in epoch seconds by the clock of the store.
+        since: the start of the first run or an earlier time, in epoch seconds by the clock of the store.
 
     Raises:
         LedgerError: the ledger cannot be read, or has a record of a newer version.
@@ -47,32 +48,32 @@ async def accounts_of(storage: Storage, runs: Collection[str], since: float) -> 
     journal, accounts = Journal(storage), {run: Account() for run in runs}
     shared = [f for f in await storage.folders("shared") if f.startswith(f"shared/{BILLED_KEEP:.0f}-")]
     for shard in [*await storage.folders("calls"), *shared]:
-        found: dict[str, dict[str, Item]] = {}
+        calls: dict[str, dict[str, Item]] = {}
         async for item in storage.below(shard):
             folder, _, name = item.path.rpartition("/")
-            found.setdefault(folder, {})[name] = item
-        fresh = [
+            calls.setdefault(folder, {})[name] = item
+        recent = [
             View.of(items)
-            for items in found.values()
+            for items in calls.values()
             if any(item.modified.timestamp() >= since for item in items.values())
         ]
-        for start in range(0, len(fresh), READ_AHEAD):
-            part = fresh[start : start + READ_AHEAD]
+        for start in range(0, len(recent), READ_AHEAD):
+            part = recent[start : start + READ_AHEAD]
             await asyncio.gather(*(_read(journal, view, accounts, since) for view in part))
     return accounts
 
 
 async def read_again(storage: Storage, run: str, account: Account) -> Account:
-    """The account of a run with its open calls read again. Raises as `accounts_of` does."""
-    journal, fresh = Journal(storage), Account(account.settled)
+    """The account of a run after its open calls are read again. Raises the same errors as `accounts_of`."""
+    journal, updated = Journal(storage), Account(account.settled)
     for call, _ in account.open:
         items = {item.path.rpartition("/")[2]: item async for item in storage.below(call.folder)}
-        await _read(journal, View.of(items), {run: fresh}, 0.0)
-    return fresh
+        await _read(journal, View.of(items), {run: updated}, 0.0)
+    return updated
 
 
 async def _read(journal: Journal, view: View, accounts: dict[str, Account], since: float) -> None:
-    """Add one call to the accounts of the runs that paid for it or may have."""
+    """Add one call to the accounts of the runs that paid for it or may have paid for it."""
     charges: dict[str, list[Charge]] = {}
     tasks = set()
     for name, item in sorted(view.items.items()):
@@ -80,7 +81,8 @@ async def _read(journal: Journal, view: View, accounts: dict[str, Account], sinc
             continue
         record = await journal.record(item.path) or {}
         if name.endswith("submitted"):
-            # A slow owner may record a task that the process that took over has found already.
+            # Two records may name the same task: a slow owner records its task after another process has
+            # taken the claim over and found the task.
             if record.get("task_id") in tasks:
                 continue
             tasks.add(record.get("task_id"))
@@ -89,10 +91,10 @@ async def _read(journal: Journal, view: View, accounts: dict[str, Account], sinc
     if view.state in ("claimed", "failed"):
         for claim in await journal.open_claims(view):
             run, call = claim.get("run"), _call(claim)
-            if run in accounts and call.operation in FOUND_AGAIN and call.folder == _folder(view):
+            if run in accounts and call.operation in FINDABLE and call.folder == _folder(view):
                 accounts[run].open.append((call, charges.pop(run, [])))
-    for run, entered in charges.items():
-        for charge in entered:
+    for run, run_charges in charges.items():
+        for charge in run_charges:
             accounts[run].settled.enter(charge)
 
 

@@ -1,8 +1,8 @@
-"""Maps the digest of a content to its key, which is that of the first URL with this content.
+"""Maps the digest of a video's content to the key under which the ledger knows this content.
 
-There is one small object per content beside the ledger's records, created if absent, so that two processes
-that see the same content under two URLs agree on one key. If the store gives no digest, the key is that of
-the URL.
+The key is that of the first URL with this content. There is one small object per content beside the ledger's
+records. It is created if absent, so that two processes that see the same content under two URLs agree on one
+key. If the store of the video gives no digest, the key is that of the URL.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ class Contents:
     def __init__(self, storage: Storage, *, likely: bool = False) -> None:
         """
         Args:
-            likely: whether a strong ETag with the length also counts as a digest.
+            likely: whether a strong ETag together with the length also counts as a digest.
         """
         self._storage, self._likely = storage, likely
-        self._seen: dict[str, str] = {}  # digest -> key of contents without a stored key, in order
+        self._seen: dict[str, str] = {}  # digest -> key, for contents whose key is not stored
 
     async def resolve(self, identity: Identity, *, claim: bool) -> Identity:
-        """The identity under the key of its content.
+        """The identity with the key of its content.
 
         Args:
-            claim: whether a new content gets the key of this URL for all processes. Without it, only this
-                object stores the key, and nothing is written.
+            claim: if the content is new, store the key of this URL for all processes. False: write nothing;
+                only this object remembers the key.
 
         Raises:
             LedgerError: the ledger's store cannot be read or written.
         """
         key = identity.content_key
         for name in reversed(self.names(identity)):
-            key = await self._claim(name, key) if claim else await self._look(name, key)
+            key = await self._claim(name, key) if claim else await self._look_up(name, key)
         return identity if key == identity.content_key else replace(identity, content_key=key)
 
     def names(self, identity: Identity) -> list[str]:
@@ -46,7 +46,7 @@ class Contents:
         names = (identity.digest, identity.likely if self._likely else None)
         return [name for name in names if name]
 
-    async def _look(self, name: str, key: str) -> str:
+    async def _look_up(self, name: str, key: str) -> str:
         known = await self._read(name)
         return self._seen.setdefault(name, key) if known is None else known
 
@@ -61,7 +61,7 @@ class Contents:
         try:
             return None if body is None else str(orjson.loads(body)["content_key"])
         except (orjson.JSONDecodeError, KeyError, TypeError):
-            return None  # incomplete, because the disk was full: the video keeps the key of its URL
+            return None  # incomplete, for example after a full disk: the video keeps the key of its URL
 
 
 def _path(name: str) -> str:

@@ -30,16 +30,16 @@ Find = Callable[[], Awaitable[str | AmbiguousTask | None]]
 
 @dataclass
 class Attempt:
-    """A claim of a call that this process holds, and the data to make the call."""
+    """A claim of a call that this process holds, and what it needs to make the call."""
 
     call: Call
-    folder: str  # of the call's records
-    number: int  # of the claim
+    folder: str  # the folder of the call's records
+    number: int  # the number of the claim
     lease: Lease
-    act: Act
-    find: Find | None  # only for calls that create a remote task
+    act: Act  # makes the call
+    find: Find | None  # finds the call's remote task; None for calls that create no task
     owner_gone: bool = False  # whether the previous owner was killed recently
-    doubt: AmbiguousTask | None = None  # a task that may be this call's, which then is paid twice
+    doubt: AmbiguousTask | None = None  # a task that may belong to this call, which then is paid twice
 
     def __post_init__(self) -> None:
         usage = current()
@@ -54,17 +54,22 @@ class Attempt:
 
 @dataclass
 class CallExecutor:
-    """Executes each call once among all processes. `lease` and `settling` are those of `Ledger.open`.
+    """Executes each call once among all processes.
 
-    The states of a call, each a method:
+    The steps of a call, each a method:
 
-        _known                 answered before, by any process
+        _known                 any process answered it before: return the answer
         _await_other_owner     another process holds the claim: wait for its record
         _execute_owned         this process holds the claim:
-            _recover_previous      an earlier owner may have sent it: find its task
+            _recover_previous      an earlier owner may have sent the call: find its task
             _find_after_failure    the answer was lost: find the task
-            _record_failure        it failed
-            _record_success        it is answered
+            _record_failure        the call failed
+            _record_success        the call succeeded
+
+    Args:
+        secrets: texts that are never written.
+        lease: seconds without a renewal after which a claim expires.
+        settling: seconds in which a request of a killed process may still reach the platform.
     """
 
     storage: Storage
@@ -87,12 +92,12 @@ class CallExecutor:
             lease = self._claim(call, folder, number)
             if await lease.take(durable=call.scope is None):
                 async with lease:
-                    elsewhere = await self._in_other_slot(call, folder)
-                if elsewhere is not None:
+                    other_slot = await self._check_other_slot(call, folder)
+                if other_slot is not None:
                     await lease.release()
-                    if isinstance(elsewhere, Entry):
-                        return elsewhere
-                    folder = elsewhere
+                    if isinstance(other_slot, Entry):
+                        return other_slot
+                    folder = other_slot
                 else:
                     try:
                         return await self._execute_owned(
@@ -106,13 +111,13 @@ class CallExecutor:
                             call.operation,
                             _content(call),
                         )
-            other = await self._await_other_owner(call, folder)
-            if isinstance(other, Entry):
-                return replace(other, reused=True)
-            number, owner_gone = other
+            awaited = await self._await_other_owner(call, folder)
+            if isinstance(awaited, Entry):
+                return replace(awaited, reused=True)
+            number, owner_gone = awaited
 
     async def _known(self, call: Call) -> Entry | None:
-        """The recorded answer, if any; of a shared call the newest."""
+        """The recorded answer, or None. A shared call may have several; the newest is returned."""
         for folder in reversed(call.folders()):
             entry = await self.journal.done(folder, call.key)
             if entry is not None and not expired(call, entry):
@@ -120,23 +125,23 @@ class CallExecutor:
         return None
 
     async def _folder(self, call: Call) -> str:
-        """The folder of the call. A shared call that began in the slot before is awaited there."""
+        """The folder of the call's records. For a shared call it may be that of the previous time slot."""
         folders = call.folders()
         if len(folders) > 1:
             view, entry = await self.journal.read(folders[0], call.key)
-            # It may have ended since `_known`.
+            # The call may have ended since `_known` read its records.
             fresh = view.state == "done" and entry is not None and not expired(call, entry)
             if fresh or view.state == "claimed":
                 return folders[0]
         return folders[-1]
 
-    async def _in_other_slot(self, call: Call, folder: str) -> Entry | str | None:
-        """The answer of a shared call in another slot, or the folder to wait in; None if there is none.
+    async def _check_other_slot(self, call: Call, folder: str) -> Entry | str | None:
+        """Look for a shared call in its other time slot: its answer, the folder to wait in, or None.
 
-        Near the boundary of two slots a process may choose the old slot and write its claim only after
-        another one has found the old slot empty and chosen the new one. So each checks the other slot again
-        after it has written its claim: at least one of the two sees the other. The new slot waits for the old
-        one, and the old one yields to the new one.
+        Near the boundary of two slots, process A may choose the old slot, and process B may find the old slot
+        empty and choose the new one before A has written its claim. So each process checks the other slot
+        again after it has written its claim, and at least one of them sees the other's claim. A process in
+        the new slot waits for the claim in the old one; a process in the old slot gives its claim up.
         """
         if call.scope is None:
             return None
@@ -144,11 +149,11 @@ class CallExecutor:
         if folder != newest:
             view, _ = await self.journal.read(newest, call.key)
             return None if view.state is None else newest
-        before = call.folders()[0]
-        view, entry = await self.journal.read(before, call.key)
+        previous = call.folders()[0]
+        view, entry = await self.journal.read(previous, call.key)
         if view.state == "claimed":
-            other = await self._await_other_owner(call, before)
-            entry = other if isinstance(other, Entry) else None
+            awaited = await self._await_other_owner(call, previous)
+            entry = awaited if isinstance(awaited, Entry) else None
         if entry is not None and entry.state == "done" and not expired(call, entry):
             return replace(entry, reused=True)
         return None
@@ -165,10 +170,11 @@ class CallExecutor:
         return Lease(self.storage, f"{folder}/{number:04d}.claim", record, self.lease)
 
     async def _await_other_owner(self, call: Call, folder: str) -> Entry | tuple[int, bool]:
-        """Wait for the owner of the claim. Raises its failure.
+        """Wait for the process that holds the claim. Raises the failure that it records.
 
         Returns:
-            Its answer; or the number of the next claim, and whether the owner was killed recently.
+            The entry that it records. If it gives up or dies: the number of the next claim, and whether the
+            owner was killed recently.
         """
         waited, delay, warn_at = False, 0.05, steady() + self.lease / 2
         while True:
@@ -185,13 +191,13 @@ class CallExecutor:
             if claim is None:
                 return view.last + 1, False
             record = await self.journal.record(claim.path)
-            over = await self._watch.is_over(claim, record)
-            if over:
-                return view.last + 1, over == "gone"
+            reason = await self._watch.is_over(claim, record)
+            if reason:
+                return view.last + 1, reason == "gone"
             waited = True
             if steady() > warn_at:
                 warn_at = math.inf
-                log.warning("%s", _waiting(call, record, self.lease))
+                log.warning("%s", _waiting_message(call, record, self.lease))
             await asyncio.sleep(delay)
             delay = min(delay * 1.5, 2.0)
 
@@ -204,7 +210,7 @@ class CallExecutor:
                     return entry
                 answer = await lease.guard(attempt.act)
             except LeaseLost:
-                raise  # another process may own it now: `execute` waits for it
+                raise  # another process may own the call now: `execute` waits for it
             except LedgerError:
                 await lease.release()  # nothing was sent
                 raise
@@ -220,7 +226,7 @@ class CallExecutor:
             return await self._record_success(attempt, answer)
 
     async def _recover_previous(self, attempt: Attempt) -> Entry | None:
-        """The answer or task of an earlier owner, or None."""
+        """The answer or the task of an earlier owner of the claim, or None."""
         if attempt.number == 1:
             return None
         call = attempt.call
@@ -244,8 +250,8 @@ class CallExecutor:
     async def _find_after_failure(self, attempt: Attempt) -> Entry | None:
         """The task of a request whose answer was lost, or None.
 
-        If the platform cannot be reached, the task remains possible: the next owner looks for it, and the
-        account of this run stays open until then.
+        If the platform cannot be reached, such a task may exist: the next owner looks for it, and the account
+        of this run stays open until then.
         """
         assert attempt.find is not None
         call = attempt.call
@@ -254,13 +260,13 @@ class CallExecutor:
         except (LedgerError, LeaseLost, asyncio.CancelledError):
             _count_unsettled(attempt.find)
             raise
-        except TLDataError as trouble:
+        except TLDataError as error:
             found = None
             log.warning(
                 "%s of %s: a request got no answer, and the platform could not be asked for its task: %s",
                 call.operation,
                 _content(call),
-                trouble,
+                error,
             )
         if not isinstance(found, str):
             _count_unsettled(attempt.find)
@@ -269,7 +275,7 @@ class CallExecutor:
         return await self._write_submitted(attempt, found, charge=charge)
 
     async def _record_failure(self, attempt: Attempt, error: Exception, maybe_sent: bool) -> None:
-        """Record the failure. An unusable answer was generated and is billed."""
+        """Record the failure. If the platform generated an answer that cannot be used, it is billed."""
         call, charge = attempt.call, None
         if any(attempt.tokens):
             minutes = getattr(error, "minutes_about", 0.0) or call.video_minutes
@@ -279,8 +285,8 @@ class CallExecutor:
             await self.journal.write_failed(
                 call, attempt.folder, attempt.number, failure, charge, maybe_sent=maybe_sent
             )
-        except LedgerError as trouble:
-            log.warning("%s", trouble)
+        except LedgerError as unrecorded:
+            log.warning("%s", unrecorded)
 
     async def _record_success(self, attempt: Attempt, answer: Any) -> Entry:
         """Record the answer, or the id of the remote task."""
@@ -289,17 +295,17 @@ class CallExecutor:
             answer, minutes = answer.answer, answer.video_minutes
         charge = charged(call.operation, minutes, calls=call.units, tokens=attempt.tokens)
         if attempt.find is not None:
-            return await _to_the_end(self._write_submitted(attempt, str(answer), attempt.doubt, charge))
+            return await _finish_writing(self._write_submitted(attempt, str(answer), attempt.doubt, charge))
         try:
-            return await _to_the_end(
+            return await _finish_writing(
                 self.journal.write_done(
                     call, attempt.folder, attempt.number, answer, None, minutes, charge=charge
                 )
             )
-        except LedgerError as trouble:
+        except LedgerError as error:
             enter_charge(charge)
-            # It is paid for: the caller gets it. The ledger's error stops the next claim.
-            log.error("an answer could not be recorded; the next run would pay for it again: %s", trouble)
+            # The answer is paid for, so the caller gets it. The ledger's error stops the next claim.
+            log.error("an answer could not be recorded; the next run would pay for it again: %s", error)
             record = {**call.described(), "at": time.time(), "video_minutes": minutes}
             return entry_of(call.key, "done", attempt.number, record, answer)
 
@@ -319,10 +325,10 @@ class CallExecutor:
             raise
 
     async def _charge_of_sender(self, call: Call, view: View) -> Charge | None:
-        """The charge for a found task: to the first run that may have sent it.
+        """The charge for a task that was found on the platform. The first run that may have sent it pays.
 
-        Runs with closed accounts are skipped: it was decided that they sent nothing, and their rows are
-        final. This process's own claim is the last candidate.
+        Runs whose account is closed are skipped: it is settled that they sent nothing, and their rows in the
+        tables are final. The run of this process is the last candidate.
         """
         runs = [claim.get("run") for claim in await self.journal.open_claims(view)]
         if not runs or not runs[0]:
@@ -331,11 +337,16 @@ class CallExecutor:
             if await self.storage.read(f"{RUN_LEASES}/{run}") is not None:
                 break
         else:
-            run = runs[0]  # this store has no leases of runs
+            run = runs[0]  # no run has a lease in this store
         return charged(call.operation, call.video_minutes, run=str(run), calls=call.units)
 
     async def _find(self, view: View, lease: Lease, find: Find, gone: bool) -> str | AmbiguousTask | None:
-        """Look for a task that an earlier owner submitted without a record."""
+        """Look on the platform for a task that an earlier owner submitted but did not record.
+
+        Args:
+            gone: whether the owner was killed recently. Its request may still be on the way, so a second look
+                follows after `settling` seconds.
+        """
         failed = set()
         for name, item in view.items.items():
             if name.endswith(".failed"):
@@ -353,25 +364,25 @@ def _content(call: Call) -> str:
     return str(call.described()["content"] or call.content_key)
 
 
-def _waiting(call: Call, claim: Mapping[str, Any] | None, lease: float) -> str:
+def _waiting_message(call: Call, claim: Mapping[str, Any] | None, lease: float) -> str:
     """The message for a call whose claim another process holds."""
-    owner, what = (claim or {}).get("owner") or {}, _content(call)
-    whose = f"process {owner.get('pid')} on {owner.get('host')}" if owner else "a claim that cannot be read"
+    owner, content = (claim or {}).get("owner") or {}, _content(call)
+    holder = f"process {owner.get('pid')} on {owner.get('host')}" if owner else "a claim that cannot be read"
     return (
-        f"{call.operation} of {what} waits for {whose}; it is taken over after {lease:g} s without a sign of "
-        "life"
+        f"{call.operation} of {content} waits for {holder}; this process takes over after {lease:g} s "
+        "without a renewal of the claim"
     )
 
 
 def _count_unsettled(find: Find | None) -> None:
-    """Count a task that may exist and whose id is unknown."""
-    under_way = current_account()
-    if find is not None and under_way is not None:
-        under_way.unsettled += 1
+    """Count, for the current run, a task that may exist but whose id is unknown."""
+    account = current_account()
+    if find is not None and account is not None:
+        account.unsettled += 1
 
 
-async def _to_the_end(writing: Coroutine[Any, Any, Entry]) -> Entry:
-    """Finish the record of a paid answer, even if the caller is cancelled."""
+async def _finish_writing(writing: Coroutine[Any, Any, Entry]) -> Entry:
+    """Finish writing the record of a paid answer, even if the caller is cancelled."""
     task = asyncio.create_task(writing)
     try:
         return await asyncio.shield(task)

@@ -1,9 +1,10 @@
 """Leases: exclusive claims that expire when their owner dies.
 
-An owner renews its claim while it works. It measures its lease on a monotonic clock, from before the write
-that granted it, and starts a request only if at least half of the lease is left. A request that outlasts the
-lease is aborted. Other processes measure with the clock of the store, which both share, and wait a margin
-longer. So a slow owner has stopped before another one begins, independent of their own clocks.
+An owner renews its claim while it works. It measures the lease on a monotonic clock, starting before the
+write that created or renewed the claim. It starts a request only if at least half of the lease is left, and
+aborts a request that outlasts the lease. Other processes measure the lease with the clock of the store, which
+all share, and wait a margin longer. So a slow owner has stopped before another process begins, even if the
+clocks of the machines differ.
 
 A request that is cancelled may already be paid for, so it may get a grace period to receive and record its
 answer.
@@ -31,24 +32,27 @@ from tl_data.runtime.shutdown import Grace
 
 T = TypeVar("T")
 
-#: `gone`: the owner released the claim or is dead. `silent`: no renewal for longer than the lease.
+#: Why a claim is over. `gone`: the owner released it or is dead. `expired`: it was not renewed in time.
 Over = Literal["gone", "expired"]
 
 LEASE = 60.0  # seconds without a renewal after which a claim expires
-LONGEST = 3600.0  # assumed seconds between the start and the last renewal of an unreadable claim
-RUN_LEASES = "runs"  # the folder of the leases of runs; a lease is removed when the run's account is closed
-MARGIN = 5.0  # seconds that others wait beyond the lease
+LONGEST = 3600.0  # assumed seconds between the start and the last renewal of a claim without valid times
+#: The folder with one lease per run. A run's lease is removed when its account is closed.
+RUN_LEASES = "runs"
+MARGIN = 5.0  # seconds that other processes wait beyond the lease
 
 
 class LeaseLost(Exception):
-    """The lease expired before the work was done: another process may have taken over."""
+    """The lease expired before the work was done, so another process may have taken over."""
 
 
 def fence() -> None:
-    """Check the lease directly before a request is sent: the work may have waited for the rate limit.
+    """Check the lease of the current work directly before a request is sent.
+
+    The work may have waited for a rate limit since the lease was checked last.
 
     Raises:
-        LeaseLost: the work runs under a claim that may have expired.
+        LeaseLost: the claim may have expired.
     """
     lease = current_context().lease
     if lease is not None and lease.left <= 0:
@@ -57,7 +61,7 @@ def fence() -> None:
 
 @cache
 def _machine() -> str:
-    """An id of the machine and its process namespace, within which dead processes can be detected."""
+    """An id of the machine and its process namespace, or "". Dead processes are detected only within one."""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
@@ -65,7 +69,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """The start time of a process in ticks; None if it does not exist or is a zombie."""
+    """The start time of a process in clock ticks; None if the process does not exist or is a zombie."""
     try:
         fields = (
             Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
@@ -86,7 +90,7 @@ class Owner:
     started: str | None = field(default_factory=lambda: _started(os.getpid()))
 
     def signature(self) -> dict[str, Any]:
-        """The owner as fields of a record."""
+        """The owner as a field of a claim's record."""
         return {
             "id": self.id,
             "host": self.host,
@@ -97,9 +101,9 @@ class Owner:
 
 
 def begun_at(claim: Mapping[str, Any], item: Item) -> float:
-    """The time at which a claim was first taken, or earlier: epoch seconds by the clock of the store.
+    """A time at or before the creation of a claim, in epoch seconds by the clock of the store.
 
-    The owner's clock, which may be wrong, is used only for the time between start and last renewal.
+    The owner's clock may be wrong. It is used only for the time between the creation and the last renewal.
     """
     renewed, begun, at = item.modified.timestamp(), claim.get("begun"), claim.get("at")
     if not isinstance(begun, int | float) or not isinstance(at, int | float):
@@ -108,14 +112,14 @@ def begun_at(claim: Mapping[str, Any], item: Item) -> float:
 
 
 def is_dead(owner: Mapping[str, Any]) -> bool:
-    """Whether the owner is known to be dead; False if it lives or runs on another machine."""
+    """Whether the owner is known to be dead. False if it is alive or runs on another machine."""
     if not _machine() or owner.get("machine") != _machine():
         return False
     return _started(int(owner.get("pid", 0))) != owner.get("at")
 
 
 class Lease:
-    """A claim of this process. An async context manager that renews it inside the block."""
+    """A claim of this process. An async context manager that renews the claim inside the block."""
 
     def __init__(self, storage: Storage, path: str, record: dict[str, Any], seconds: float) -> None:
         self._storage, self.path, self._record, self.seconds = storage, path, record, seconds
@@ -126,7 +130,7 @@ class Lease:
         """Create the claim; False if another process was faster.
 
         Args:
-            durable: flush it to the disk. After a power failure the claim tells the next run that a request
+            durable: flush the claim to the disk. After a power failure it tells the next run that a request
                 may have been sent.
         """
         began = steady()
@@ -140,7 +144,7 @@ class Lease:
         return self._until - steady()
 
     async def __aenter__(self) -> Lease:
-        self._renewal = asyncio.create_task(self._keep())
+        self._renewal = asyncio.create_task(self._renew())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -150,8 +154,9 @@ class Lease:
                 await self._renewal
 
     async def guard(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do the work while the claim is valid. If it is cancelled, its answer may still be awaited; see
-        runtime/shutdown.py.
+        """Do the work while the claim is valid.
+
+        If the work is cancelled, it may get a grace period; see runtime/shutdown.py.
 
         Raises:
             LeaseLost: less than half of the lease was left at the start, or it expired before the end.
@@ -185,13 +190,13 @@ class Lease:
                     await task
 
     async def release(self) -> None:
-        """Release the claim, so that others can take over at once."""
+        """Release the claim, so that other processes can take it over at once."""
         await self.__aexit__()
         if self.left > 0:
             with suppress(LedgerError):
                 await self._storage.write(self.path, self._body(0.0))
 
-    async def _keep(self) -> None:
+    async def _renew(self) -> None:
         pause = self.seconds / 3
         while self.left > 0:
             await asyncio.sleep(pause)
@@ -212,13 +217,15 @@ class Lease:
 
 
 class Watch:
-    """Decides whether claims of other processes have expired. There is one per ledger; it keeps what it has
-    observed, and the offset of the store's clock."""
+    """Decides whether claims of other processes have expired. There is one per ledger.
+
+    It remembers when it first saw each version of a claim.
+    """
 
     def __init__(self, storage: Storage, me: Owner) -> None:
         self._storage, self._me = storage, me
-        self._seen: dict[str, tuple[str, float]] = {}
-        self._wall = time.time() - steady()
+        self._seen: dict[str, tuple[str, float]] = {}  # path -> version, steady time of its first observation
+        self._wall = time.time() - steady()  # changes if this machine's clock is set
 
     async def is_over(self, claim: Item, record: Mapping[str, Any] | None) -> Over | None:
         """Why a claim may be taken over, or None. `record` is None if the claim cannot be read."""
@@ -230,13 +237,13 @@ class Watch:
         if version != claim.version:
             since = steady()
             self._seen[claim.path] = (claim.version, since)
-        if steady() - since > lease + MARGIN:  # observed unchanged for a whole lease: no clock is needed
+        if steady() - since > lease + MARGIN:  # unchanged for a whole lease: the store's clock is not needed
             return "expired"
         if self._storage.folder is not None and abs(time.time() - steady() - self._wall) > MARGIN / 2:
-            return None  # this machine's clock was changed, and the store uses it
+            return None  # the clock of this machine was set, and the store (a folder) uses it
         age = await self._storage.now() - claim.modified.timestamp()
         return "expired" if age > lease + MARGIN else None
 
     def forget(self, path: str) -> None:
-        """Drop the observations of a claim."""
+        """Drop the observation of a claim."""
         self._seen.pop(path, None)

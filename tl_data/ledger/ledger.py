@@ -1,11 +1,11 @@
 """The ledger: a persistent record of every paid call, so that no call is paid twice.
 
-    ledger = Ledger.open("s3://bucket/ledger")          # or a path; gs://, az:// alike
+    ledger = Ledger.open("s3://bucket/ledger")          # or a path, gs://..., az://...
     entry = await ledger.once(call, do)                 # a call with one answer, executed at most once
     entry = await ledger.submit(call, send, find)       # a remote task, submitted at most once
-    await ledger.finish(call, result)                   # the task has ended; or .fail(call, error)
+    await ledger.finish(call, result)                   # the task succeeded; ledger.fail(call, error) if not
 
-Of the processes that need the same call, one wins the claim and the others wait for its record. See
+If several processes need the same call, one of them gets the claim and the others wait for its record. See
 executor.py for the execution of a call, lease.py for dead and slow owners, models.py for the format of
 records, and records.py for reading and writing them.
 """
@@ -95,10 +95,10 @@ log = logging.getLogger("tl_data.ledger")
 READ_AHEAD = 64  # records that a listing reads concurrently
 SETTLE = 10.0  # seconds in which a request of a killed process may still arrive at the platform
 
-#: Code of a task that succeeded and is billed, with an unusable answer.
+#: Code of a task that succeeded and is billed, but whose answer cannot be used.
 UNREADABLE = "answer_unreadable"
 
-#: Errors of a request about a task, not of the task.
+#: Errors of a request that asks about a task. They say nothing about the task itself.
 ASKING = (ConnectionFailed, RateLimited, ServerFailed, QuotaExhausted, NotAllowed)
 
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -106,7 +106,7 @@ _KEY = re.compile(r"[0-9a-f]{32}")
 
 @dataclass
 class _Flight:
-    """A call in progress in this process, and the number of its waiting callers."""
+    """A call in progress in this process, and the number of callers that wait for it."""
 
     task: asyncio.Task[Entry]
     waiters: int = 0
@@ -123,7 +123,8 @@ class Ledger:
         self._journal = Journal(storage)
         self._executor = CallExecutor(storage, self._journal, secrets, lease, settle)
         self._flights: dict[str, _Flight] = {}
-        #: Bills of the statements that submitted a task here; its length is known when it has ended.
+        #: Call key -> the bills of the statements that submitted its task in this process. The length of the
+        #: video, and so the price, may be known only when the task has ended.
         self._billed: dict[str, tuple[Bill, ...]] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -155,25 +156,26 @@ class Ledger:
     async def once(self, call: Call, do: Act) -> Entry:
         """The answer of a call, which is executed at most once.
 
-        `do()` returns JSON values or a pyarrow.Table, or one of them as `Billed`. Its exceptions are recorded
-        and raised. A final failure is raised again without a call, until `forget`.
+        `do()` returns JSON values or a pyarrow.Table, or one of them inside `Billed`. Its exceptions are
+        recorded and raised. After a final failure, later calls raise it again without calling `do`, until
+        `forget` removes it.
         """
-        return await self._shared(call, do, None)
+        return await self._execute_shared(call, do, None)
 
     async def submit(self, call: Call, send: Callable[[], Awaitable[str]], find: Find) -> Entry:
         """The remote task of a call, submitted at most once: state `submitted` with its `task_id`, or `done`.
 
         `send()` returns the id of a new task. `find()` looks on the platform for the task of the call, by its
-        key or by other certain signs. It runs before `send()` if another process may have submitted the call.
-        If it returns an `AmbiguousTask`, the call is sent and the doubt is recorded.
+        key or by other features that identify it with certainty. It runs before `send()` if another process
+        may have submitted the call. If it returns an `AmbiguousTask`, the call is sent and the doubt is
+        recorded.
         """
-        return await self._shared(call, send, find)
+        return await self._execute_shared(call, send, find)
 
     async def unsettled_since(self, call: Call) -> float | None:
-        """The earliest time at which a request without a recorded task may have been sent (epoch seconds), or
-        None.
+        """The earliest time at which a request may have been sent whose task is not recorded, or None.
 
-        It may be that of this process's own claim.
+        The time is in epoch seconds. It may be the time of this process's own claim.
         """
         view, _ = await self._journal.read(call.folder, call.key)
         begun = []
@@ -184,7 +186,7 @@ class Ledger:
         return min(begun, default=None)
 
     async def failures(self, call: Call) -> int:
-        """The number of failures of the call. A further attempt is a new request, not a repetition."""
+        """The number of recorded failures of the call. An attempt after a failure is a new request."""
         view, _ = await self._journal.read(call.folder, call.key)
         return sum(name.endswith(".failed") for name in view.items)
 
@@ -199,7 +201,7 @@ class Ledger:
         """Record the result of a task. The first record wins and is returned.
 
         Args:
-            tokens: input and output tokens, if they are known only now.
+            tokens: input and output tokens, if the submission did not record them.
         """
         folder = call.folder
         view, entry = await self._journal.read(folder, call.key)
@@ -209,15 +211,15 @@ class Ledger:
         minutes = call.video_minutes if video_minutes is None else video_minutes
         doubt = AmbiguousTask(entry.doubt) if entry and entry.doubt else None
         attempt = max(view.attempt, 1)
-        charge = _corrected(entry, minutes, tokens)
+        charge = _charge_difference(entry, minutes, tokens)
         self._bill_rest(call, minutes, tokens)
         return await self._journal.write_done(call, folder, attempt, result, task_id, minutes, doubt, charge)
 
     async def fail(self, call: Call, error: Exception, *, tokens: tuple[int, int] = (0, 0)) -> Entry:
-        """Record the failure of a task. A retryable failure may be submitted again by a later call.
+        """Record the failure of a task. After a retryable failure, a later call may submit the task again.
 
-        An error of the request (no connection, no permission, too many requests) says nothing about the task,
-        which stays `submitted`.
+        If the error is that of a request (no connection, no permission, too many requests), nothing is known
+        about the task, and it stays `submitted`.
         """
         folder = call.folder
         view, entry = await self._journal.read(folder, call.key)
@@ -226,18 +228,19 @@ class Ledger:
         ):
             return entry
         failure = Failure.of(error, entry.task_id if entry else None, self._secrets)
-        # A video that never entered an index is not billed. A task that was deleted may have entered it.
+        # A failed task is not billed, because its video is in no index. The video of a deleted task may be in
+        # an index, so that one stays billed.
         unbilled = isinstance(error, TaskFailed) and error.code != UNREADABLE
         billed = entry.charge.video_us / 60e6 if entry is not None and entry.charge is not None else 0.0
-        charge = _corrected(entry, 0.0 if unbilled else billed, tokens)
+        charge = _charge_difference(entry, 0.0 if unbilled else billed, tokens)
         self._bill_rest(call, 0.0 if unbilled else call.video_minutes, tokens)
         return await self._journal.write_failed(call, folder, max(view.attempt, 1), failure, charge)
 
     def _bill_rest(self, call: Call, video_minutes: float, tokens: tuple[int, int]) -> None:
-        """Bill what is known only at the end of a task to the statements that submitted it."""
-        more = round((video_minutes - call.video_minutes) * 60e6)
+        """Add what is known only at the end of a task to the bills of the statements that submitted it."""
+        difference_us = round((video_minutes - call.video_minutes) * 60e6)
         for bill in self._billed.pop(call.key, ()):
-            bill.enter(Charge("", billed_as(call.operation), more, 0, *tokens))
+            bill.enter(Charge("", billed_as(call.operation), difference_us, 0, *tokens))
 
     async def get(self, call: Call) -> Entry | None:
         """The entry of a call, or None."""
@@ -252,23 +255,23 @@ class Ledger:
     async def entries(
         self, *, state: State | None = None, operation: str | None = None
     ) -> AsyncIterator[Entry]:
-        """All durable calls in the order of keys, without large results (see `show`)."""
+        """All durable calls in the order of their keys. Large results are left out; `show` includes them."""
         async for views in self._views():
-            wanted = [v for v in views if v[1].state is not None and state in (None, v[1].state)]
-            for start in range(0, len(wanted), READ_AHEAD):
-                part = wanted[start : start + READ_AHEAD]
-                for entry in await asyncio.gather(*(self._listed(*v) for v in part)):
+            matching = [v for v in views if v[1].state is not None and state in (None, v[1].state)]
+            for start in range(0, len(matching), READ_AHEAD):
+                part = matching[start : start + READ_AHEAD]
+                for entry in await asyncio.gather(*(self._read_entry(*v) for v in part)):
                     if entry is not None and operation in (None, entry.operation):
                         yield entry
 
     async def _views(self) -> AsyncIterator[list[tuple[str, View]]]:
-        """Folder and state of every durable call, from names alone, one part of the keys at a time."""
+        """Folder and state of every durable call, from object names only. Each list has one shard of the keys."""
         for shard in await self.storage.folders("calls"):
-            found: dict[str, dict[str, Item]] = {}
+            calls: dict[str, dict[str, Item]] = {}
             async for item in self.storage.below(shard):
                 folder, _, name = item.path.rpartition("/")
-                found.setdefault(folder, {})[name] = item
-            yield [(folder, View.of(found[folder])) for folder in sorted(found)]
+                calls.setdefault(folder, {})[name] = item
+            yield [(folder, View.of(calls[folder])) for folder in sorted(calls)]
 
     async def count(self) -> dict[State, int]:
         """The number of durable calls per state, without reading records."""
@@ -282,7 +285,7 @@ class Ledger:
     async def batches(
         self, *, state: State | None = None, operation: str | None = None, rows: int = 1000
     ) -> AsyncIterator[pa.RecordBatch]:
-        """Durable calls as batches of the schema `EXPORT`, for ledgers of any size."""
+        """Durable calls as batches of the schema `EXPORT`. The ledger may be larger than the memory."""
         batch: list[dict[str, Any]] = []
         async for entry in self.entries(state=state, operation=operation):
             batch.append(row_of(entry))
@@ -292,7 +295,7 @@ class Ledger:
         if batch:
             yield pa.RecordBatch.from_pylist(batch, EXPORT)
 
-    async def _listed(self, folder: str, view: View) -> Entry | None:
+    async def _read_entry(self, folder: str, view: View) -> Entry | None:
         try:
             return await self._journal.entry(folder, view, large=False)
         except Unreadable as error:
@@ -307,13 +310,13 @@ class Ledger:
         return entry
 
     async def forget(self, key: str) -> bool:
-        """Remove all records of a durable call. The next time it is made and paid again."""
+        """Remove all records of a durable call, so that it is made and paid again. False: there were none."""
         if not _KEY.fullmatch(key):
-            return False  # not a key; as a path it could match several calls
+            return False  # a text that is no key could match the folders of several calls
         folder = f"calls/{key[:2]}/{key}"
         paths = [item.path async for item in self.storage.below(folder)]
-        # `done` first: after an interruption here, the next run uses the remaining task and does not pay
-        # again.
+        # `done` is deleted first. If the process is killed here, the next run finds the record of the task
+        # and does not pay again.
         for path in sorted(paths, key=lambda p: (not p.endswith("/done"), p)):
             await self.storage.delete(path)
         return bool(paths)
@@ -330,12 +333,12 @@ class Ledger:
             if length.isdigit() and index.isdigit() and (int(index) + 3) * int(length) < now:
                 await self.storage.drop(slot)
 
-    # ---- one call in this process ------------------------------------------------------------------
+    # ---- callers of one call in this process ------------------------------------------------------
 
-    async def _shared(self, call: Call, act: Act, find: Find | None) -> Entry:
+    async def _execute_shared(self, call: Call, act: Act, find: Find | None) -> Entry:
         """Execute a call once for all its callers in this process."""
         if current_context().quoting:
-            return await self._quoted(call)
+            return await self._quote(call)
         while (flight := self._flights.get(call.key)) is not None and flight.closing:
             await asyncio.wait((flight.task,))
         first = flight is None
@@ -368,8 +371,8 @@ class Ledger:
         usage.video_minutes += entry.video_minutes if entry.state == "done" else call.video_minutes
         return entry
 
-    async def _quoted(self, call: Call) -> Entry:
-        """The answer, if recorded. Raises `Priced` if the call would be paid, or its final failure."""
+    async def _quote(self, call: Call) -> Entry:
+        """The recorded answer. Raises the recorded final failure, or `Priced` if the call would be paid."""
         entry = await self.get(call)
         if entry is not None and entry.state == "done":
             return replace(entry, reused=True)
@@ -384,8 +387,11 @@ class Ledger:
             log.info("expired answers could not be removed: %s", error)
 
 
-def _corrected(entry: Entry | None, video_minutes: float, tokens: tuple[int, int] = (0, 0)) -> Charge | None:
-    """The charge in addition to that of the submission, for the same run; None if there is none."""
+def _charge_difference(
+    entry: Entry | None, video_minutes: float, tokens: tuple[int, int] = (0, 0)
+) -> Charge | None:
+    """The charge at the end of a task, less the charge of its submission, for the same run. None if the
+    submission was not charged."""
     if entry is None or entry.charge is None:
         return None
     less_us = entry.charge.video_us

@@ -2,14 +2,15 @@
 
 The records of one call are small objects in one folder, each created once:
 
-    0001.claim        a process is about to make the call; rewritten by its owner when it renews the lease
+    0001.claim        a process is about to make the call; its owner rewrites it to renew the lease
     0001.submitted    the id of the remote task, written before the first poll
     0001.failed       the error, and whether it is retryable
     0001.result.json  or .arrow: a large result, written before `done` refers to it
     done              the result, or the name of the object with the result
 
-The number counts attempts: a take-over or a retry is the next claim. The state of a call follows from the
-names alone, so concurrent writers cannot leave an undefined state.
+The number is that of the attempt: a process that takes over or retries a call creates the claim with the next
+number. The state of a call depends only on the names of its objects, so concurrent writers cannot leave an
+undefined state.
 """
 
 from __future__ import annotations
@@ -30,20 +31,21 @@ from tl_data.errors import APIError, LedgerError, TLDataError
 from tl_data.media.identity import canonical_url, is_url
 from tl_data.urls import redacted, without_signatures
 
-FORMAT = 1  # of the records; a reader refuses records of later formats
+#: Version of the format of records. A reader refuses records of later versions.
+FORMAT = 1
 
 #: Seconds for which billed answers are shared: longer than the time between a killed run and the next one.
 BILLED_KEEP = 7 * 86400.0
 
-#: Codes of failed tasks that are not caused by the video: the next run may try again.
-UNEXPLAINED = (
+#: Codes of failed tasks whose cause is not the video. The next run may try again.
+NOT_THE_VIDEO = (
     *("task_failed", "internal_error", "internal_server_error", "answer_unreadable"),
     *("task_canceled", "user_canceled", "batch_canceled", "batch_expired", "batch_processing_timeout"),
 )
 
-#: Codes of temporary failures: the file's server was down, or a signature expired. They are never final, also
-#: in records of earlier releases, which took them for final.
-PASSING = ("video_url_not_accessible",)
+#: Codes of temporary failures: the file's server was down, or a signature expired. They are never final, not
+#: even in records of earlier releases, which recorded them as final.
+TEMPORARY = ("video_url_not_accessible",)
 
 State = Literal["claimed", "submitted", "done", "failed"]
 
@@ -52,8 +54,8 @@ State = Literal["claimed", "submitted", "done", "failed"]
 class Call:
     """The identity of a paid call.
 
-    A call with a `scope` is shared only among the workers of one session and for `keep` seconds. `content`
-    (for messages) and `video_minutes` (the cost of a submission) are not part of the key.
+    A call with a `scope` is shared only among the workers of one session, for `keep` seconds. Other calls are
+    durable. `content` (for messages) and `video_minutes` (the cost of a submission) are not part of the key.
     """
 
     operation: str
@@ -64,17 +66,19 @@ class Call:
     keep: float = field(default=300.0, compare=False)
     content: str | None = field(default=None, compare=False)
     video_minutes: float = field(default=0.0, compare=False)
-    units: int = field(default=1, compare=False)  # billed calls; 0 if another call includes it
+    units: int = field(
+        default=1, compare=False
+    )  # number of billed calls; 0 if another call includes this one
 
     @cached_property
     def key(self) -> str:
-        """32 hex digits."""
+        """The key of the call in the ledger: 32 hex digits of a hash of its identity."""
         parts = [self.operation, self.content_key, self.clean_params, self.model, self.scope]
         return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
     @cached_property
     def clean_params(self) -> dict[str, Any]:
-        """The parameters in canonical form, without signatures."""
+        """The parameters in canonical form. Signatures in URLs are removed."""
         cleaned = _clean(self.params)
         assert isinstance(cleaned, dict)
         return cleaned
@@ -85,18 +89,20 @@ class Call:
         return self.folders()[-1]
 
     def folders(self) -> list[str]:
-        """The folders that may have records. Shared answers are in folders by time slot, so that expired ones
-        are deleted as a whole. An answer of the slot before may still be fresh.
+        """The folders that may have records of the call, the newest last.
+
+        Shared answers are in one folder per time slot, so that expired answers are deleted by the folder. An
+        answer in the previous slot may still be valid.
         """
-        place = f"{self.key[:2]}/{self.key}"
+        path = f"{self.key[:2]}/{self.key}"
         if self.scope is None:
-            return [f"calls/{place}"]
-        length = max(1, int(self.keep))
-        now = int(time.time() // length)
-        return [f"shared/{length}-{slot:012d}/{place}" for slot in (now - 1, now)]
+            return [f"calls/{path}"]
+        seconds = max(1, int(self.keep))
+        now = int(time.time() // seconds)
+        return [f"shared/{seconds}-{slot:012d}/{path}" for slot in (now - 1, now)]
 
     def described(self) -> dict[str, Any]:
-        """The fields of every record, so that each can be read alone."""
+        """The fields that every record of the call has, so that each record can be understood alone."""
         return {
             "operation": self.operation,
             "content": redacted(self.content) if self.content else None,
@@ -109,7 +115,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Billed:
-    """An answer with its cost, if that is known only after the call."""
+    """An answer together with its cost, for calls whose cost is known only afterwards."""
 
     answer: Any
     video_minutes: float
@@ -117,7 +123,7 @@ class Billed:
 
 @dataclass(frozen=True)
 class Failure:
-    """The recorded failure of a call. `retryable`: a later run may try it again."""
+    """The recorded failure of a call. If it is `retryable`, a later run may make the call again."""
 
     kind: str
     message: str
@@ -129,8 +135,10 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception, task_id: str | None = None, secrets: tuple[str, ...] = ()) -> Failure:
-        """The failure of an exception. It is final only if the call itself is the cause: with another quota,
-        API key or state of the server, the same call may succeed.
+        """Convert an exception to a failure.
+
+        The failure is final only if the call itself is the cause. Other causes, such as the quota, the API
+        key or the state of the server, may change, so that the same call succeeds.
         """
         if isinstance(error, APIError | errors.TaskFailed | errors.MediaRefused):
             message = str(error.args[0])
@@ -138,10 +146,10 @@ class Failure:
             message = str(error)
         final = isinstance(error, errors.BadRequest | errors.TaskFailed | errors.MediaRefused)
         code = getattr(error, "code", None)
-        if code in PASSING or (isinstance(error, errors.TaskFailed) and code in UNEXPLAINED):
+        if code in TEMPORARY or (isinstance(error, errors.TaskFailed) and code in NOT_THE_VIDEO):
             final = False
         if isinstance(error, errors.BadRequest) and errors.is_shape_refusal(error.code, message):
-            final = False  # caused by this release: another one may succeed
+            final = False  # this release sends the request in a wrong form: another release may succeed
         return cls(
             kind=type(error).__name__,
             message=redacted(message, *secrets),
@@ -153,7 +161,12 @@ class Failure:
         )
 
     def exception(self, key: str | None) -> TLDataError:
-        """The exception, of the same class, with the next step in its message, except for shared answers."""
+        """The exception of the failure, of the same class as the original one.
+
+        Args:
+            key: the key of a durable call, for a message that names the command to forget the failure. None
+                for a shared call.
+        """
         kind = getattr(errors, self.kind, TLDataError)
         if not (isinstance(kind, type) and issubclass(kind, TLDataError)):
             kind = TLDataError
@@ -178,7 +191,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class AmbiguousTask:
-    """A task that may be of a call, without certainty: sending the call may pay for it twice."""
+    """A task that may belong to a call, without certainty. If the call is sent, it may be paid for twice."""
 
     reason: str  # for messages
 
@@ -196,20 +209,20 @@ class Entry:
     model: str | None
     scope: str | None
     attempt: int  # number of the claim
-    at: float  # time at which this state was recorded
+    at: float  # the time at which this state was recorded
     task_id: str | None = None
-    result: Any = None  # of `done`: JSON values, or a pyarrow.Table
+    result: Any = None  # in the state `done`: JSON values, or a pyarrow.Table
     failure: Failure | None = None
     video_minutes: float = 0.0
-    owner: str | None = None  # of a claim: host and process
-    created_at: str | None = None  # of a task created by this process, as in the API's answer
-    doubt: str | None = None  # why it may have been paid twice
-    charge: Charge | None = None  # to the run that pays
+    owner: str | None = None  # in the state `claimed`: host and process of the owner
+    created_at: str | None = None  # the API's creation time of a task that this process created
+    doubt: str | None = None  # the reason why the call may have been paid for twice
+    charge: Charge | None = None  # the charge to the run that pays
     reused: bool = False  # found in the ledger or shared with another caller, not paid here
 
 
 def encode(record: Mapping[str, Any]) -> bytes:
-    """A record as bytes, with the format."""
+    """A record as bytes, with the version of the format."""
     return orjson.dumps(
         {"tl_ledger": FORMAT, **record}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     )
@@ -223,8 +236,8 @@ def decode(body: bytes, path: str) -> dict[str, Any]:
     """A record from bytes.
 
     Raises:
-        Unreadable: not a record.
-        LedgerError: a record of a later version of tl_data.
+        Unreadable: the bytes are not a record.
+        LedgerError: a later version of tl_data wrote the record.
     """
     try:
         record = orjson.loads(body)
@@ -243,19 +256,19 @@ def decode(body: bytes, path: str) -> dict[str, Any]:
 
 
 def entry_of(key: str, state: State, attempt: int, record: Mapping[str, Any], result: Any = None) -> Entry:
-    """The entry of a record. `attempt` is the default of its number.
+    """The entry of a record. `attempt` is used if the record has no number.
 
     Raises:
         Unreadable: a field is invalid.
     """
     try:
         failure, owner = record.get("failure"), record.get("owner") or {}
-        made = Call(
+        call = Call(
             record["operation"], record["content_key"], record.get("params") or {}, record.get("model"),
             record.get("scope"),
         )  # fmt: skip
-        if made.key != key:
-            raise Unreadable(f"the ledger record in the folder of {key} ({state}) is that of {made.key}")
+        if call.key != key:
+            raise Unreadable(f"the ledger record in the folder of {key} ({state}) is that of {call.key}")
         return Entry(
             key=key,
             state=state,
@@ -281,15 +294,15 @@ def entry_of(key: str, state: State, attempt: int, record: Mapping[str, Any], re
 
 def _failure(record: Mapping[str, Any]) -> Failure:
     failure = Failure(**record)
-    # Earlier releases took malformed requests and temporary failures for final.
-    release = failure.kind == "BadRequest" and errors.is_shape_refusal(failure.code, failure.message)
-    if failure.code in PASSING or release:
+    # Earlier releases recorded malformed requests and temporary failures as final.
+    is_malformed = failure.kind == "BadRequest" and errors.is_shape_refusal(failure.code, failure.message)
+    if failure.code in TEMPORARY or is_malformed:
         return replace(failure, retryable=True)
     return failure
 
 
 def _clean(value: Any) -> Any:
-    """JSON values in canonical form: without None, 1.0 as 1, URLs without signatures, bytes as hashes."""
+    """JSON values in canonical form: no None, 1 for 1.0, URLs without signatures, hashes for bytes."""
     if isinstance(value, Mapping):
         return {str(k): _clean(v) for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Reads and writes the records of calls, and sets damaged records aside."""
+"""Reads and writes the records of calls, and moves damaged records to the folder `aside`."""
 
 from __future__ import annotations
 
@@ -30,27 +30,28 @@ from tl_data.object_store import Item, Storage
 
 log = logging.getLogger("tl_data.ledger")
 
-INLINE = 32 << 10  # largest result in bytes of JSON that is stored inside the record
+#: Largest result, in bytes of JSON, that is stored inside the record `done`.
+INLINE = 32 << 10
 
 
 @dataclass(frozen=True)
 class View:
-    """The state of a call, read from the names of its records."""
+    """The state of a call, determined from the names of its records."""
 
     state: State | None
-    attempt: int  # the claim of the state
-    last: int  # the last claim
-    items: Mapping[str, Item]
+    attempt: int  # the number of the claim that led to the state
+    last: int  # the number of the last claim
+    items: Mapping[str, Item]  # name -> object
 
     @classmethod
     def of(cls, items: Mapping[str, Item]) -> View:
         numbers: dict[str, set[int]] = {"claim": set(), "submitted": set(), "failed": set()}
         for name in items:
-            number, _, what = name.partition(".")
-            if what in numbers and number.isdigit():
-                numbers[what].add(int(number))
-        last = max((n for found in numbers.values() for n in found), default=0)
-        # A slow owner may record its task after another process took over. An accepted task counts.
+            number, _, kind = name.partition(".")
+            if kind in numbers and number.isdigit():
+                numbers[kind].add(int(number))
+        last = max((n for of_kind in numbers.values() for n in of_kind), default=0)
+        # A slow owner may record its task after another process took over. A submitted task always counts.
         running = numbers["submitted"] - numbers["failed"]
         if "done" in items:
             return cls("done", last, last, items)
@@ -62,7 +63,7 @@ class View:
 
     @property
     def name(self) -> str:
-        """The name of the record of the state."""
+        """The name of the record that describes the state."""
         suffix = {"claimed": "claim", "submitted": "submitted", "failed": "failed"}
         return "done" if self.state == "done" else f"{self.attempt:04d}.{suffix[self.state or 'claimed']}"
 
@@ -74,7 +75,7 @@ class Journal:
         self._storage = storage
 
     async def read(self, folder: str, key: str) -> tuple[View, Entry | None]:
-        """State and entry of a call. Damaged records are set aside."""
+        """State and entry of a call. Damaged records are moved aside."""
         while True:
             items: dict[str, Item] = {}
             async for item in self._storage.below(folder):
@@ -86,16 +87,19 @@ class Journal:
                 entry = await self.entry(folder, view)
             except Unreadable as error:
                 if view.state == "claimed":
-                    return view, None  # its number stays in use, and it expires as any claim
+                    return view, None  # the claim keeps its number and expires like any other
                 if view.state == "done" and not any(name.endswith(".submitted") for name in items):
-                    raise  # paid already: the user decides whether to pay again
+                    raise  # the call is paid already: the user decides whether to pay again
                 log.warning("%s", error)
                 continue
             if entry is not None:
                 return view, entry
 
     async def entry(self, folder: str, view: View, large: bool = True) -> Entry | None:
-        """The entry of a state; None if its record was removed meanwhile.
+        """The entry of a call in this state; None if its record was removed in the meantime.
+
+        Args:
+            large: whether to read a result that is stored in its own object.
 
         Raises:
             Unreadable: the record or its result is damaged and was set aside.
@@ -106,15 +110,15 @@ class Journal:
             return None
         try:
             record = decode(body, path)
-            stored = view.state == "done" and large
-            result = await self._result(folder, record) if stored else record.get("result")
+            read_result = view.state == "done" and large
+            result = await self._result(folder, record) if read_result else record.get("result")
             return entry_of(folder.rpartition("/")[2], view.state or "claimed", view.attempt, record, result)
         except Unreadable as error:
             raise await self._set_aside(path, body, error) from error
 
     async def done(self, folder: str, key: str) -> Entry | None:
-        """A finished answer by one read, without a listing."""
-        with suppress(Unreadable):  # the following read of all records handles it
+        """The entry of a finished call, or None. Reads one object and lists none."""
+        with suppress(Unreadable):  # `read`, which the caller calls next, handles a damaged record
             body = await self._storage.read(f"{folder}/done")
             if body is not None:
                 record = decode(body, f"{folder}/done")
@@ -129,24 +133,24 @@ class Journal:
         return None
 
     async def open_claims(self, view: View) -> list[dict[str, Any]]:
-        """The claims that may have sent a request without a record, in order."""
-        found = []
+        """The claims whose owner may have sent a request without recording its task, in order."""
+        claims = []
         for number in (f"{n:04d}" for n in range(1, view.last + 1)):
             claim, failed = view.items.get(f"{number}.claim"), view.items.get(f"{number}.failed")
             if claim is None or f"{number}.submitted" in view.items:
                 continue
             if failed is None or (await self.record(failed.path) or {}).get("maybe_sent"):
-                found.append(await self.record(claim.path) or {})
-        return found
+                claims.append(await self.record(claim.path) or {})
+        return claims
 
     async def _set_aside(self, path: str, body: bytes, error: Unreadable) -> Unreadable:
-        """Move a damaged record aside. A claim is only copied, so that its number stays in use."""
-        place = f"aside/{path}-{time.time_ns()}"
-        await self._storage.write(place, body)
+        """Move a damaged record aside. A claim is copied and not deleted, so that its number stays in use."""
+        path_aside = f"aside/{path}-{time.time_ns()}"
+        await self._storage.write(path_aside, body)
         if not path.endswith(".claim"):
             await self._storage.delete(path)
         return Unreadable(
-            f"{error}; it was set aside as {self._storage.url}/{place}. Restore it from a copy, or run "
+            f"{error}; it was set aside as {self._storage.url}/{path_aside}. Restore it from a copy, or run "
             "again: tasks that the platform still has are used, other calls are made and paid again"
         )
 
@@ -197,11 +201,12 @@ class Journal:
         if "result_at" in record:
             await self._storage.write(f"{folder}/{record['result_at']}", body)
         won = await self._storage.create(f"{folder}/done", encode(record), durable=durable)
-        known = None if won else await self.done(folder, call.key)
-        if known is None or (charge is not None and charge.calls):  # a late answer is paid as well
+        earlier = None if won else await self.done(folder, call.key)
+        # The answer of a slow owner is paid as well, even if another process recorded an answer before.
+        if earlier is None or (charge is not None and charge.calls):
             enter_charge(charge)
-        if known is not None:
-            return known
+        if earlier is not None:
+            return earlier
         return entry_of(call.key, "done", attempt, record, result)
 
     async def write_submitted(
@@ -254,7 +259,7 @@ def _record(
     charge: Charge | None,
     **fields: Any,
 ) -> dict[str, Any]:
-    """A record of an attempt: common fields, the fields of its kind, and the optional ones."""
+    """A record of an attempt: the fields that all kinds of records have, and the `fields` of this kind."""
     return {
         **call.described(),
         "attempt": attempt,

@@ -1,10 +1,12 @@
-"""Finds tasks without a record: their process was killed, or never got the answer.
+"""Finds tasks on the platform that the ledger has no record of.
 
-An indexing task has the ledger's key in the metadata of its video. An embedding task has no metadata; the
-platform shows only its source: the URL, or the name of the uploaded file, which contains the key. A URL
-identifies the video, but not the embedded part of it. Such a task is taken for the lost one only if its
-vectors cover the requested part, or the whole length in the file's header. Otherwise it is an
-`AmbiguousTask`.
+The process that submitted such a task was killed, or the answer to its request was lost.
+
+An indexing task has the ledger's key in the metadata of its video. An embedding task has no metadata: the
+platform shows only its source, which is a URL or the name of an uploaded file. The name contains the key. A
+URL identifies the video but not the embedded part of it, so a task with the same URL counts as the lost one
+only if its vectors cover the requested part, or the whole length in the file's header. If that cannot be
+decided, the result is an `AmbiguousTask`.
 """
 
 from __future__ import annotations
@@ -28,32 +30,35 @@ if TYPE_CHECKING:
     from tl_data.ledger.ledger import Ledger
 
 Json = dict[str, Any]
+#: How a task matches a call. `marked`: the name of its file has the call's key. `same`: its video and parameters
+#: are the same. `unknown`: the platform does not show enough. `other`: its video or a parameter differs.
 Like = Literal["marked", "same", "unknown", "other"]
 
-#: The name of the ledger's key in a video's `user_metadata`, for recovery after a crash.
+#: The field in a video's `user_metadata` that holds the ledger's key.
 METADATA_KEY = "tl_data_key"
 
-#: The prefix of the id of an indexed asset where the ledger has the id of an indexing task.
+#: The prefix of a task id in the ledger that is the id of an indexed asset and not of an indexing task.
 INDEXED_ASSET = "indexed-asset:"
 
 #: States of an unfinished task.
 UNFINISHED = ["uploading", "validating", "pending", "queued", "indexing"]
 
-CLOCKS = timedelta(minutes=5)  # largest difference between the platform's clock and ours
-LISTED = timedelta(days=1)  # tasks are listed from this long before a claim; marked ones have no limit
-LEAST_CLIP = 2.0  # seconds; a shorter last clip is omitted
-SLACK = 0.25  # seconds by which the end of a video may differ between header and platform
-CLIP_SECONDS, SCOPES = 6.0, ["clip"]  # defaults of the API
+CLOCKS = timedelta(minutes=5)  # largest difference between the platform's clock and the clock of this machine
+LIST_BEFORE = timedelta(days=1)  # the listing begins this long before the claim
+MIN_CLIP = 2.0  # seconds; the platform omits a shorter last clip
+TOLERANCE = 0.25  # seconds by which the end of a video may differ between its header and the platform
+CLIP_SECONDS, SCOPES = 6.0, ["clip"]  # the API's defaults for the length of clips and the embedded scopes
+#: The parameters that select a part of a video.
 OFFSETS = ("video_start_offset_sec", "video_end_offset_sec")
 
 
 def source_of(video: str) -> Json:
-    """The parameter of the API for a URL or a path."""
+    """The API's parameter for a video: `video_url` for a URL, `video_file` for a path."""
     return {"video_url": video} if is_url(video) else {"video_file": local_path(video)}
 
 
 def marked_name(video: str, key: str) -> str | None:
-    """The name of an uploaded file for embedding, which contains the ledger's key; None for a URL."""
+    """The name, with the ledger's key in it, under which a file is uploaded for embedding. None for a URL."""
     if is_url(video):
         return None
     path = local_path(video)
@@ -61,14 +66,14 @@ def marked_name(video: str, key: str) -> str | None:
 
 
 async def upload(client: Client, video: str, key: str) -> str:
-    """Create an asset of a URL or local file, with the ledger's key in its name; returns its id.
+    """Create an asset from a URL or a local file, with the ledger's key in its name. Returns the asset's id.
 
     A large file is uploaded in parts. An upload that was interrupted within the last day is resumed.
     """
     metadata = {METADATA_KEY: key}
     if is_url(video):
-        place = video if is_bucket(video) else urlsplit(video).path
-        stem, _, suffix = place.rpartition("/")[2].rpartition(".")
+        address = video if is_bucket(video) else urlsplit(video).path
+        stem, _, suffix = address.rpartition("/")[2].rpartition(".")
         name = f"{(stem or suffix or 'video')[:100]}.{METADATA_KEY}-{key}.{suffix[:8] if stem else 'mp4'}"
         return str((await client.create_asset(url=video, filename=name, user_metadata=metadata))["_id"])
     path, name = local_path(video), str(marked_name(video, key))
@@ -78,9 +83,9 @@ async def upload(client: Client, video: str, key: str) -> str:
         raise MediaRefused(f"{path} cannot be read: {error.strerror}") from error
     if size <= DIRECT:
         return str((await client.create_asset(file=path, filename=name, user_metadata=metadata))["_id"])
-    begun = await client.create_upload(name, size, type=upload_type(name), user_metadata=metadata)
-    await client.upload_parts(path, begun)
-    return str(begun["asset_id"])
+    created = await client.create_upload(name, size, type=upload_type(name), user_metadata=metadata)
+    await client.upload_parts(path, created)
+    return str(created["asset_id"])
 
 
 async def lost_asset(client: Client, key: str) -> str | None:
@@ -95,49 +100,51 @@ async def lost_asset(client: Client, key: str) -> str | None:
 async def lost_indexed_asset(client: Client, watcher: TaskWatcher | None, index: str, key: str) -> str | None:
     """The indexed asset of an earlier request for this key whose answer was lost, unless it failed.
 
-    The list may ignore the filter, and does not show the key: each candidate is asked for it. One that shows
-    no metadata before it is ready is awaited, if there is a watcher.
+    The listing may ignore the filter and does not show the key, so each candidate is retrieved. If a candidate
+    shows no metadata before it is ready and there is a watcher, the candidate is awaited.
     """
-    async for found in client.list_indexed_assets(index, user_metadata={METADATA_KEY: key}):
-        if found.get("status") == "failed":
+    async for candidate in client.list_indexed_assets(index, user_metadata={METADATA_KEY: key}):
+        if candidate.get("status") == "failed":
             continue
-        asset_id = str(found["_id"])
+        asset_id = str(candidate["_id"])
         try:
-            shown = await client.retrieve_indexed_asset(index, asset_id)
-            if "user_metadata" not in shown and shown.get("status") != "ready" and watcher is not None:
+            asset = await client.retrieve_indexed_asset(index, asset_id)
+            if "user_metadata" not in asset and asset.get("status") != "ready" and watcher is not None:
                 await watcher.wait_indexed(asset_id, index)
-                shown = await client.retrieve_indexed_asset(index, asset_id)
+                asset = await client.retrieve_indexed_asset(index, asset_id)
         except (NotFound, TaskFailed):
             continue
-        if (shown.get("user_metadata") or {}).get(METADATA_KEY) == key:
+        if (asset.get("user_metadata") or {}).get(METADATA_KEY) == key:
             return asset_id
     return None
 
 
 async def lost_indexing(client: Client, watcher: TaskWatcher | None, index: str, key: str) -> str | None:
-    """What an earlier, lost request made to index the content of this key, as the ledger names it: an indexed
-    asset, or a task of /tasks; None if there is neither.
+    """The indexed asset or indexing task of an earlier request for this key whose answer was lost.
 
     Args:
-        watcher: waits for tasks that do not show yet what they are for; None: they are passed over.
+        watcher: waits for tasks that do not show their key yet. None: such tasks are skipped.
+
+    Returns:
+        The id, for an indexed asset with the prefix `INDEXED_ASSET`; None if there is neither.
     """
     if await client.account_generation() == "today":
         try:
-            if (found := await lost_indexed_asset(client, watcher, index, key)) is not None:
-                return INDEXED_ASSET + found
-        except (NotFound, BadRequest) as gone:
-            if not is_withdrawn(gone):
+            if (asset_id := await lost_indexed_asset(client, watcher, index, key)) is not None:
+                return INDEXED_ASSET + asset_id
+        except (NotFound, BadRequest) as error:
+            if not is_withdrawn(error):
                 raise
     try:
         return await indexing_task(client, watcher, index, key)
-    except (NotFound, BadRequest) as gone:
-        if not is_withdrawn(gone):
+    except (NotFound, BadRequest) as error:
+        if not is_withdrawn(error):
             raise
         return None
 
 
 def is_withdrawn(error: NotFound | BadRequest) -> bool:
-    """Whether the endpoint does not exist on this account, rather than what it was asked for."""
+    """Whether the error means that this account does not have the endpoint, not that an object is missing."""
     codes = (None, "endpoint_not_exists", "endpoint_deprecated")
     return error.http_status in (404, 405, 410) and error.code in codes
 
@@ -145,9 +152,9 @@ def is_withdrawn(error: NotFound | BadRequest) -> bool:
 async def indexing_task(client: Client, watcher: TaskWatcher | None, index: str, key: str) -> str | None:
     """The task of an earlier request for this key whose answer was lost, or None.
 
-    A ready video is found by its metadata. An unfinished task has none, and some servers show its video only
-    when it is ready, so such tasks are awaited: the alternative may be to pay twice. Without a watcher
-    nothing is awaited.
+    A ready video is found by its metadata. Some servers show the metadata of a video only when it is ready,
+    so unfinished tasks are awaited; otherwise the video may be paid for twice. Without a watcher no task is
+    awaited.
     """
     marked: Json = {METADATA_KEY: key}
     ready = {str(video["_id"]) async for video in client.list_videos(index, **marked)}
@@ -158,12 +165,12 @@ async def indexing_task(client: Client, watcher: TaskWatcher | None, index: str,
     unfinished = [task async for task in client.list_tasks(index_id=index, status=UNFINISHED)]
     for task in unfinished:
         try:
-            found = await _metadata_of(client, index, task)
-            if found is None and watcher is not None:
-                found = await _metadata_of(client, index, await watcher.wait(task["_id"], index))
+            metadata = await _metadata_of(client, index, task)
+            if metadata is None and watcher is not None:
+                metadata = await _metadata_of(client, index, await watcher.wait(task["_id"], index))
         except TaskFailed:
             continue
-        if (found or {}).get(METADATA_KEY) == key:
+        if (metadata or {}).get(METADATA_KEY) == key:
             return str(task["_id"])
     return None
 
@@ -172,8 +179,8 @@ async def _metadata_of(client: Client, index: str, task: Mapping[str, Any]) -> J
     """The user metadata of a task's video; None while the server does not show it."""
     try:
         video = await client.retrieve_video(index, str(task["video_id"]))
-    except APIError as hidden:
-        if hidden.http_status in (400, 404):
+    except APIError as error:
+        if error.http_status in (400, 404):
             return None
         raise
     return dict(video.get("user_metadata") or {})
@@ -184,11 +191,11 @@ async def embedding_task(
 ) -> str | AmbiguousTask | None:
     """The task of an earlier request for this call whose answer was lost; None if there is certainly none.
 
-    The candidates were created since the first claim without a record (at any time if marked with the key),
-    have not failed, and are in no record of this ledger.
+    A candidate is a task that has not failed, is in no record of this ledger, and was created since the first
+    claim without a recorded task. A task with the key in its name may be older.
 
     Args:
-        models: the names that the server may use for the call's model.
+        models: the names by which the server may call the model.
     """
     since = await ledger.unsettled_since(call)
     if since is None:
@@ -197,49 +204,49 @@ async def embedding_task(
     tasks: dict[str, Like] = {}
     sent = await _sent_url(client, video)
     try:
-        async for task in client.list_embed_tasks(started_at=f"{begun - LISTED:%Y-%m-%dT%H:%M:%SZ}"):
+        async for task in client.list_embed_tasks(started_at=f"{begun - LIST_BEFORE:%Y-%m-%dT%H:%M:%SZ}"):
             like = _likeness(task, call, sent, models)
             created = moment(task.get("created_at"))
             early = created is not None and created < begun and like != "marked"
             if task.get("status") != "failed" and like != "other" and not early:
                 tasks[str(task["_id"])] = like
-    except (BadRequest, NotFound) as refused:
+    except (BadRequest, NotFound) as error:
         return AmbiguousTask(
-            f"the server does not list its embedding tasks ({refused.code or refused.http_status})"
+            f"the server does not list its embedding tasks ({error.code or error.http_status})"
         )
     if tasks:
-        known = {entry.task_id async for entry in ledger.entries(operation=call.operation)}
-        tasks = {task_id: like for task_id, like in tasks.items() if task_id not in known}
+        recorded = {entry.task_id async for entry in ledger.entries(operation=call.operation)}
+        tasks = {task_id: like for task_id, like in tasks.items() if task_id not in recorded}
     unsure: list[str] = []
     for task_id, like in reversed(tasks.items()):  # the oldest first
         if like == "marked":
             return task_id
-        ours = await _is_about(client, watcher, task_id, call, video) if like == "same" else None
-        if ours:
+        matches = await _embeds_part(client, watcher, task_id, call, video) if like == "same" else None
+        if matches:
             return task_id
-        if ours is None:
+        if matches is None:
             unsure.append(task_id)
     if not unsure:
         return None
-    shown = ", ".join(unsure[:3]) + (", ..." if len(unsure) > 3 else "")
+    tasks_shown = ", ".join(unsure[:3]) + (", ..." if len(unsure) > 3 else "")
     return AmbiguousTask(
-        f"a process ended before it wrote its task down, and {shown} may be it; "
+        f"a process ended before it recorded its task, which may be {tasks_shown}; "
         "the platform does not show enough of an embedding task to decide"
     )
 
 
 async def _sent_url(client: Client, video: str) -> str | None:
-    """The canonical URL that the platform shows for a video; None if its file is uploaded."""
+    """The canonical URL that the platform shows for a video; None if the video's file is uploaded."""
     if not is_url(video) or not await client.can_be_fetched(video):
         return None
     return canonical_url(await client.buckets.sign("GET", video) if is_bucket(video) else video)
 
 
 def _likeness(task: Mapping[str, Any], call: Call, sent: str | None, models: set[str]) -> Like:
-    """Whether a task is of this video with these parameters, as far as the platform shows it.
+    """How a task matches a call, judged by what the platform shows of the task.
 
     Args:
-        sent: the video's canonical URL; None for an uploaded file.
+        sent: the canonical URL of the video; None for an uploaded file.
     """
     shown = (task.get("video_embedding") or {}).get("metadata") or {}
     url, name = shown.get("input_url"), shown.get("input_filename")
@@ -259,23 +266,25 @@ def _likeness(task: Mapping[str, Any], call: Call, sent: str | None, models: set
     if model and _plain(str(model)) not in {_plain(each) for each in models}:
         return "other"
     same = bool(url and model)
-    for asked, seen, default in (
+    for requested, of_task, default in (
         (call.params.get("video_clip_length"), shown.get("video_clip_length"), CLIP_SECONDS),
         (call.params.get("video_embedding_scope"), shown.get("video_embedding_scope"), SCOPES),
     ):
-        # The default of a model may differ from the one known here: then it is undecided.
-        if seen is not None and asked is not None and _set(seen) != _set(asked):
+        # A model may have another default than the one above. So if the call does not give a parameter, a
+        # different value of the task means `unknown`, not `other`.
+        if of_task is not None and requested is not None and _set(of_task) != _set(requested):
             return "other"
-        same = same and seen is not None and _set(seen) == _set(default if asked is None else asked)
+        expected = default if requested is None else requested
+        same = same and of_task is not None and _set(of_task) == _set(expected)
     return "same" if same else "unknown"
 
 
-async def _is_about(
+async def _embeds_part(
     client: Client, watcher: TaskWatcher, task_id: str, call: Call, video: str
 ) -> bool | None:
-    """Whether a task embeds the same part of the video as this call; None if undecided.
+    """Whether a task embeds the same part of the video as this call; None if that cannot be decided.
 
-    Only the times of the vectors show the part.
+    The platform does not show the part. It follows from the times of the vectors.
     """
     try:
         task = await watcher.wait_embed(task_id)
@@ -302,18 +311,19 @@ async def _is_about(
     stop = min(float(end), length) if length else float(end)
     if _is_span(shown, begin, stop, clip):
         return True
-    # Nearly the same, or the same if times count from the beginning of the part: undecided.
+    # Undecided: the times are nearly the same, or the same if they count from the beginning of the part.
     near = abs(shown[0] - begin) < clip and abs(shown[1] - stop) < clip
     return None if near or _is_span(shown, 0.0, stop - begin, clip) else False
 
 
 def _is_span(shown: tuple[float, float], start: float, end: float, clip: float) -> bool:
-    """Whether vectors cover the range from start to end; a too short last clip may be missing."""
+    """Whether vectors cover the range from start to end. A last clip that is too short may be missing."""
     rest = (end - start) % clip
-    ends = {end, end - rest if rest < LEAST_CLIP else end}
-    return abs(shown[0] - start) <= SLACK and any(abs(shown[1] - last) <= SLACK for last in ends)
+    ends = {end, end - rest if rest < MIN_CLIP else end}
+    return abs(shown[0] - start) <= TOLERANCE and any(abs(shown[1] - last) <= TOLERANCE for last in ends)
 
 
+#: The fields of a vector with its times.
 _SPAN = ("start_offset_sec", "end_offset_sec")
 
 
@@ -322,5 +332,5 @@ def _set(value: Any) -> set[Any]:
 
 
 def _plain(model: str) -> str:
-    """The short name of a model. Older ones have two: marengo2.7, Marengo-retrieval-2.7."""
+    """The short name of a model. Older models have two: marengo2.7 is also Marengo-retrieval-2.7."""
     return model.lower().replace("-retrieval-", "")
