@@ -1,10 +1,10 @@
-"""Rows in a notebook: a strip of pictures with their times and texts, and a table where HTML is off.
+"""Shows rows in a notebook: as a strip of pictures with times and texts, or as plain text without HTML.
 
     tl_data.show(con.sql("SELECT * FROM tl_search('demo', 'a red car')"), lake="lake")
-    tl_data.search("demo", "a red car")             # shows itself
+    tl_data.search("demo", "a red car")             # a result is shown without show()
 
-At most 20 rows have a picture. What is saved with a notebook is small: pictures of 320 pixels as data, texts,
-and addresses without anything that signs them.
+At most 20 rows are shown. The output that a notebook saves is small: texts, URLs without signatures, and
+pictures with a width of 320 pixels.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ import pyarrow as pa
 from tl_data.errors import MediaRefused, MissingExtra
 from tl_data.urls import encoded, redacted
 
-MOST = 20  # rows with a picture, and rows of a table
-CELL = 160  # characters of a text
+MOST = 20  # largest number of rows that are shown
+CELL = 160  # largest number of characters of a text
+#: CSS of the elements.
 STYLE = {
     "strip": "display:flex;flex-wrap:wrap;gap:12px;font:13px/1.4 system-ui,sans-serif",
     "tile": "width:240px;border:1px solid #8884;border-radius:8px;overflow:hidden",
@@ -31,20 +32,23 @@ STYLE = {
     "text": "padding:6px 10px;overflow-wrap:anywhere",
     "time": "font-variant-numeric:tabular-nums;opacity:.75",
 }
+#: Columns with times.
 TIMES = ("start_sec", "end_sec", "sec")
+#: The first of these columns with a value is the title of a row.
 TITLES = ("title", "highlight", "question", "filename", "source_key")
+#: The first of these columns with a value is the text of a row.
 TEXTS = ("transcription", "summary", "text")
 
 Row = dict[str, Any]
 
 
 class Shown:
-    """Rows with a representation as HTML for notebooks and as text.
+    """Rows with a representation for notebooks: HTML and text.
 
     Args:
-        rows: plain rows.
-        pictures: JPEGs by position; a row without one gets an empty field.
-        total: the number of all rows, of which `rows` are the first.
+        rows: the first rows.
+        pictures: position of a row -> its picture as JPEG. A row without a picture has an empty field.
+        total: the number of all rows; -1 if it is unknown.
     """
 
     def __init__(self, rows: Sequence[Row], pictures: Mapping[int, bytes], total: int) -> None:
@@ -55,8 +59,8 @@ class Shown:
     def _repr_html_(self) -> str:
         if not self.rows:
             return "<p>no rows</p>"
-        videos = any(_name(row) for row in self.rows) and any(key in self.rows[0] for key in TIMES)
-        body = self._strip() if self.pictures or videos else self._table()
+        have_clips = any(_name(row) for row in self.rows) and any(key in self.rows[0] for key in TIMES)
+        body = self._strip() if self.pictures or have_clips else self._table()
         more = self.total - len(self.rows)
         return body + (f"<p>and {more} more rows</p>" if more > 0 else "")
 
@@ -80,10 +84,10 @@ class Shown:
             poster = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
         url = _open_url(row)
         if url:
-            moment = "" if start is None else f"#t={start:g}" + ("" if end is None else f",{end:g}")
+            fragment = "" if start is None else f"#t={start:g}" + ("" if end is None else f",{end:g}")
             media = (
                 f'<video controls preload="none" style="{STYLE["picture"]}" poster="{poster}" '
-                f'src="{escape(url + moment)}"></video>'
+                f'src="{escape(url + fragment)}"></video>'
             )
         elif poster:
             media = f'<img style="{STYLE["picture"]}" alt="" src="{poster}">'
@@ -111,11 +115,11 @@ class Shown:
 
 
 class Rows(list[Any]):
-    """A list of rows, each a dict, with a representation for notebooks and conversions to tables.
+    """A list of rows, each a dict, which notebooks show as HTML and which converts to tables.
 
     Args:
         rows: the rows.
-        schema: the columns and their types; None: they are inferred.
+        schema: the columns and their types. None: they are inferred from the rows.
     """
 
     def __init__(self, rows: Iterable[Any] = (), schema: pa.Schema | None = None) -> None:
@@ -123,7 +127,7 @@ class Rows(list[Any]):
         self._schema = schema
 
     def to_arrow(self) -> pa.Table:
-        """The rows as an Arrow table; without rows it still has the columns."""
+        """The rows as an Arrow table, which has all columns even if there are no rows."""
         return pa.Table.from_pylist(self, self._schema)
 
     def to_pandas(self) -> Any:
@@ -144,18 +148,18 @@ def show(rows: Any, lake: str | None = None) -> Shown:
     Args:
         rows: a DuckDB relation, an Arrow table or reader, a pandas or Polars frame, a Spark DataFrame, or a
             list of dicts. Columns such as `video_id`, `start_sec`, `end_sec`, `title` and `url` are used.
-        lake: folder of a lake, with pictures in its table `frames` and paths of local files in `videos`.
-            Without it, only rows with the path of a file have pictures.
+        lake: the folder of a lake. Pictures come from its table `frames`, or from the local files in its
+            table `videos`. Without a lake, only rows with the path of a local file have pictures.
 
     Raises:
         TypeError: `rows` has an unsupported type.
         LakeError: a table of the lake cannot be read.
     """
     first, total = _first(rows)
-    known = _of_lake(lake, {str(row["video_id"]) for row in first if row.get("video_id")}) if lake else {}
+    in_lake = _read_lake(lake, {str(row["video_id"]) for row in first if row.get("video_id")}) if lake else {}
     pictures: dict[int, bytes] = {}
     for at, row in enumerate(first):
-        source, frames = known.get(str(row.get("video_id")), (None, []))
+        source, frames = in_lake.get(str(row.get("video_id")), (None, []))
         second = row.get("start_sec", row.get("sec")) or 0.0
         picture = _picture(source or row.get("url") or row.get("path"), frames, float(second))
         if picture:
@@ -164,7 +168,7 @@ def show(rows: Any, lake: str | None = None) -> Shown:
 
 
 def _first(rows: Any) -> tuple[list[Row], int]:
-    """The first rows as dicts, and the number of all; -1 if counting would run the query again."""
+    """The first rows as dicts, and the number of all rows; -1 if counting would run the query again."""
     if isinstance(rows, list | tuple):
         return [dict(row) for row in rows[:MOST]], len(rows)
     if isinstance(rows, pa.Table):
@@ -185,23 +189,23 @@ def _first(rows: Any) -> tuple[list[Row], int]:
     )
 
 
-def _of_lake(folder: str, ids: set[str]) -> dict[str, tuple[str | None, list[tuple[float, bytes]]]]:
-    """Source and pictures of videos by their ids."""
+def _read_lake(folder: str, ids: set[str]) -> dict[str, tuple[str | None, list[tuple[float, bytes]]]]:
+    """Video id -> URL or path of the video, and its pictures with their seconds."""
     from tl_data.lake.lake import Lake
     from tl_data.lake.schemas import FRAMES, VIDEOS
 
     kind: Any = "delta" if "://" in folder or (Path(folder) / "videos" / "_delta_log").is_dir() else "parquet"
     lake = Lake(folder, kind)
-    found: dict[str, tuple[str | None, list[tuple[float, bytes]]]] = {}
+    videos: dict[str, tuple[str | None, list[tuple[float, bytes]]]] = {}
     for batch in lake.batches(VIDEOS, ["video_id", "url"]):
         for row in batch.to_pylist():
             if row["video_id"] in ids:
-                found[row["video_id"]] = (row["url"], [])
+                videos[row["video_id"]] = (row["url"], [])
     for batch in lake.batches(FRAMES, ["video_id", "sec", "jpeg"]):
         for row in batch.to_pylist():
-            if row["video_id"] in found and row["jpeg"]:
-                found[row["video_id"]][1].append((row["sec"], row["jpeg"]))
-    return found
+            if row["video_id"] in videos and row["jpeg"]:
+                videos[row["video_id"]][1].append((row["sec"], row["jpeg"]))
+    return videos
 
 
 def _picture(source: Any, frames: list[tuple[float, bytes]], second: float) -> bytes | None:
@@ -213,12 +217,12 @@ def _picture(source: Any, frames: list[tuple[float, bytes]], second: float) -> b
 
     try:
         return frame_at(str(source), second)
-    except (MediaRefused, MissingExtra):  # logged at its origin; the row has no picture
+    except (MediaRefused, MissingExtra):  # the row has no picture; the error is logged where it occurs
         return None
 
 
 def _open_url(row: Row) -> str | None:
-    """The URL of a public video, without signature and login; None for others."""
+    """The URL of a row's video if it has no signature and no login; else None."""
     url = row.get("url")
     if not isinstance(url, str) or urlsplit(url).scheme not in ("http", "https"):
         return None
@@ -228,14 +232,15 @@ def _open_url(row: Row) -> str | None:
 
 
 def _names(rows: Iterable[Row]) -> list[str]:
-    """The columns with a value, without vectors and signed URLs of thumbnails."""
+    """The columns that have a value in some row, without the signed URLs of thumbnails."""
     names: dict[str, None] = {}
     for row in rows:
         names |= dict.fromkeys(n for n, v in row.items() if v is not None and not n.startswith("thumbnail"))
     return list(names)
 
 
-def _cell(value: Any, most: int = CELL) -> str:
+def _cell(value: Any, limit: int = CELL) -> str:
+    """A value as text of at most `limit` characters."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -245,10 +250,11 @@ def _cell(value: Any, most: int = CELL) -> str:
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
     text = redacted(", ".join(map(str, value)) if isinstance(value, list) else str(value))
-    return text if len(text) <= most else text[: most - 1] + "…"
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _name(row: Row) -> str:
+    """The file name of a row's video, or its id."""
     url = redacted(str(row.get("url") or ""))
     return Path(urlsplit(url).path).name if url else str(row.get("video_id") or "")
 

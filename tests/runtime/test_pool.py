@@ -161,8 +161,8 @@ def test_a_call_that_waits_for_a_place_is_made_when_another_map_needs_it() -> No
         await asyncio.sleep(0.001)
         await mine.aclose()
         assert await theirs == [10, 11, 12]
-        assert not pool._flying
-        assert pool._places._value == 2
+        assert not pool._in_flight
+        assert pool._slots._value == 2
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(main())
@@ -177,12 +177,12 @@ def test_the_cache_is_bounded() -> None:
     async def main() -> None:
         pool = Pool(4, memory=2_000_000)
         await values(pool.map(big, range(100)))
-        cache = pool._memory
+        cache = pool._cache
         assert cache._hot_bytes + cache._packed_bytes <= 2_000_000
         assert 0 < len(cache._hot) + len(cache._packed) < 100
         few, calls = Pool(4, entries=8, spill=0), Calls()
         await values(few.map(calls, range(100)))
-        assert len(few._memory._hot) + len(few._memory._packed) == 8
+        assert len(few._cache._hot) + len(few._cache._packed) == 8
 
     asyncio.run(main())
 
@@ -293,8 +293,8 @@ def test_leaving_early_cancels_unneeded_calls() -> None:
         await mine.aclose()
         assert await other == list(range(8)), "calls that another map waits for go on"
         assert len(asyncio.all_tasks()) == 1
-        assert not pool._flying
-        assert pool._places._value == 8
+        assert not pool._in_flight
+        assert pool._slots._value == 8
 
     asyncio.run(main())
     assert calls.cancelled >= 1
@@ -312,7 +312,7 @@ def test_cancelling_the_reader_leaves_nothing_behind() -> None:
         with pytest.raises(asyncio.CancelledError):
             await reader
         assert len(asyncio.all_tasks()) == 1
-        assert pool._places._value == 8
+        assert pool._slots._value == 8
 
     asyncio.run(main())
     assert calls.cancelled == 8

@@ -265,7 +265,7 @@ class Ledger:
                         yield entry
 
     async def _views(self) -> AsyncIterator[list[tuple[str, View]]]:
-        """Folder and state of every durable call, from object names only. Each list has one shard of the keys."""
+        """Folder and state of every durable call, from object names only. Each list is one shard."""
         for shard in await self.storage.folders("calls"):
             calls: dict[str, dict[str, Item]] = {}
             async for item in self.storage.below(shard):

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from tl_data.ledger.ledger import Ledger
 
 Json = dict[str, Any]
-#: How a task matches a call. `marked`: the name of its file has the call's key. `same`: its video and parameters
-#: are the same. `unknown`: the platform does not show enough. `other`: its video or a parameter differs.
+#: How a task matches a call. `marked`: the name of its file has the call's key. `same`: its video and its
+#: parameters are the same. `unknown`: the platform does not show enough. `other`: its video or a parameter is
+#: another one.
 Like = Literal["marked", "same", "unknown", "other"]
 
 #: The field in a video's `user_metadata` that holds the ledger's key.
@@ -100,8 +101,8 @@ async def lost_asset(client: Client, key: str) -> str | None:
 async def lost_indexed_asset(client: Client, watcher: TaskWatcher | None, index: str, key: str) -> str | None:
     """The indexed asset of an earlier request for this key whose answer was lost, unless it failed.
 
-    The listing may ignore the filter and does not show the key, so each candidate is retrieved. If a candidate
-    shows no metadata before it is ready and there is a watcher, the candidate is awaited.
+    The listing may ignore the filter and does not show the key, so each candidate is retrieved. If it shows
+    no metadata before it is ready, and there is a watcher, it is awaited.
     """
     async for candidate in client.list_indexed_assets(index, user_metadata={METADATA_KEY: key}):
         if candidate.get("status") == "failed":

@@ -1,4 +1,4 @@
-"""An event loop in a background thread, for synchronous callers; and concurrent work on many items."""
+"""An event loop in a background thread for synchronous callers, and concurrent work on many items."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @contextmanager
 def asked_by(owner: object) -> Iterator[None]:
-    """Mark the calls in this block with an owner: `connection.cancel(owner)` cancels only these."""
+    """Mark the calls in this block with an owner. `connection.cancel(owner)` cancels only these calls."""
     with call_context(caller=owner, asked=time.monotonic()):
         yield
 
@@ -31,13 +31,14 @@ class Loop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._tasks: dict[asyncio.Task[Any], object | None] = {}  # with the owner of each
-        # Owner (None: all) -> time of its last cancellation. Work between two calls at that time, or before
-        # its first call, must stop as well.
+        self._tasks: dict[asyncio.Task[Any], object | None] = {}  # running task -> its owner
+        # Owner -> time of its last cancellation. An owner may have no running task when it is cancelled, so
+        # the time is kept and the owner's next call stops.
         self._cancelled: WeakKeyDictionary[object, float] = WeakKeyDictionary()
         self._all_cancelled = float("-inf")
 
-    def _running(self) -> asyncio.AbstractEventLoop:
+    def _started(self) -> asyncio.AbstractEventLoop:
+        """The event loop. It is started if needed."""
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -49,14 +50,14 @@ class Loop:
         """Run a coroutine and wait for it. Ctrl-C cancels it and waits for its cleanup.
 
         Args:
-            anyway: run also after a cancellation of the owner, for cleanup.
+            anyway: run the coroutine even if its owner was cancelled. For cleanup.
 
         Raises:
-            Cancelled: it was cancelled by `cancel`.
+            Cancelled: `cancel` stopped the coroutine.
         """
         context = current_context()
 
-        async def worked() -> T:
+        async def run_as_task() -> T:
             task = asyncio.current_task()
             assert task is not None
             if not anyway and self._is_cancelled(context):
@@ -68,7 +69,7 @@ class Loop:
             finally:
                 del self._tasks[task]
 
-        future = asyncio.run_coroutine_threadsafe(worked(), self._running())
+        future = asyncio.run_coroutine_threadsafe(run_as_task(), self._started())
         try:
             return future.result()
         except CancelledError:
@@ -76,7 +77,7 @@ class Loop:
         except KeyboardInterrupt:
             # Ctrl-C reaches the waiting thread: cancel the work and wait for its cleanup.
             future.cancel()
-            self._settle()
+            self._wait_for_tasks()
             raise
 
     def cancel(self, owner: object | None = None) -> None:
@@ -88,27 +89,27 @@ class Loop:
             self._cancelled[owner] = time.monotonic()
 
         def cancel() -> None:
-            for task, whose in self._tasks.items():
-                if owner is None or whose is owner:
+            for task, task_owner in self._tasks.items():
+                if owner is None or task_owner is owner:
                     task.cancel()
 
         if self._loop is not None:
             self._loop.call_soon_threadsafe(cancel)
 
     def _is_cancelled(self, context: CallContext) -> bool:
-        own = float("-inf")
+        cancelled = float("-inf")
         if context.caller is not None:
-            own = self._cancelled.get(context.caller, own)
-        return context.asked <= max(own, self._all_cancelled)
+            cancelled = self._cancelled.get(context.caller, cancelled)
+        return context.asked <= max(cancelled, self._all_cancelled)
 
-    def _settle(self) -> None:
-        """Wait briefly for cancelled calls to end."""
+    def _wait_for_tasks(self) -> None:
+        """Wait at most five seconds for cancelled calls to end."""
         until = time.monotonic() + 5
         while self._tasks and time.monotonic() < until:
             time.sleep(0.01)
 
     def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
-        """The items of an async iterator, each awaited on demand."""
+        """The items of an async iterator. Each is awaited when it is requested."""
         try:
             while True:
                 item = self.run(_next(items))
@@ -121,7 +122,7 @@ class Loop:
                 self.run(close(), anyway=True)
 
     def close(self) -> None:
-        """End the loop and its thread."""
+        """Stop the loop and its thread."""
         with self._lock:
             if self._loop is None or self._thread is None:
                 return
@@ -150,11 +151,11 @@ async def in_parallel(
     halt: asyncio.Event,
     stop: asyncio.Event,
 ) -> bool:
-    """Work on items concurrently, `width` at a time. Returns whether all were finished.
+    """Call `work` on items, at most `width` at a time. Returns whether all items were finished.
 
     Args:
-        halt: when set, no new work starts; running work continues.
-        stop: when set, running work is cancelled as well.
+        halt: when it is set, no new work starts and running work continues.
+        stop: when it is set, no new work starts and running work is cancelled.
 
     Raises:
         The first exception of `work`; the others are cancelled first.
@@ -162,8 +163,8 @@ async def in_parallel(
     running: set[asyncio.Future[Any]] = set()
     stopped: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
 
-    async def room(most: int) -> None:
-        while len(running) > most and not stop.is_set():
+    async def wait_until_at_most(count: int) -> None:
+        while len(running) > count and not stop.is_set():
             done, _ = await asyncio.wait({*running, stopped}, return_when=asyncio.FIRST_COMPLETED)
             ended = running & done
             running.difference_update(ended)
@@ -173,11 +174,11 @@ async def in_parallel(
 
     try:
         for item in items:
-            await room(width - 1)
+            await wait_until_at_most(width - 1)
             if halt.is_set() or stop.is_set():
                 break
             running.add(asyncio.ensure_future(work(item)))
-        await room(0)
+        await wait_until_at_most(0)
     finally:
         for task in running:
             task.cancel()

@@ -1,21 +1,21 @@
-"""The context of a running call: one immutable record in one context variable.
+"""The context of a running call: an immutable record in a context variable.
 
-Tasks that start inside a block inherit the record, so intermediate functions need not pass it on. Each field
-is set by one function and read by few:
+Tasks that start inside a `call_context` block inherit the record, so functions need not pass it on. Each
+field is set in one place and read in few:
 
     field           set by                             read by
     caller, asked   concurrency.asked_by               Loop.run, Loop.cancel: which calls to stop
     usage           usage.receipt                      client, ledger, functions: requests, tokens, provenance
     minutes_about   usage.about                        client: video minutes that an analysis counts
     account         billing.recording                  ledger: the run that pays
-    stop            shutdown.cancel_waits_on           shutdown.wait: long waits end when it is set
+    stop            shutdown.cancel_waits_on           shutdown.wait_turn: long waits end when it is set
     grace_seconds   shutdown.grace_period              Grace: how long a cancelled paid call may take
     grace           Grace (in Lease.guard)             shutdown.mark_in_flight
     lease           Lease.guard                        lease.fence: whether the claim is still held
-    bills           Connection.map                     billing.charged: what a statement and a session pay
-    quoting         guard.Guard                        ledger: stop before the first call that is paid
+    bills           Connection.map                     billing.charged: the bills of statement and session
+    quoting         guard.Guard                        ledger: raise `Priced` instead of a paid call
 
-The types of the upper packages are not imported here: this module lies below all of them.
+Fields have the type `Any` where their type is in a package that imports this module.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from typing import Any
 class CallContext:
     """The context of one call. `call_context()` changes fields for a block."""
 
-    caller: object | None = None  # the owner, whose calls can be cancelled separately
-    asked: float = field(default_factory=time.monotonic)  # when the caller began
+    caller: object | None = None  # the owner of the call, for `connection.cancel(owner)`
+    asked: float = field(default_factory=time.monotonic)  # the time at which the owner began
     usage: Any = None  # usage.Usage
     minutes_about: float = 0.0  # minutes of the analysed video
     account: Any = None  # billing.RunAccount
@@ -42,17 +42,17 @@ class CallContext:
     grace_seconds: float = 0.0
     grace: Any = None  # shutdown.Grace
     lease: Any = None  # ledger.lease.Lease
-    bills: tuple[Any, ...] = ()  # of billing.Bill
-    quoting: bool = False  # nothing may be paid: `Priced` is raised instead
+    bills: tuple[Any, ...] = ()  # billing.Bill each
+    quoting: bool = False  # whether `Priced` is raised instead of a paid call
 
 
 class Priced(Exception):
-    """Raised by a quote instead of sending a paid call.
+    """Raised instead of a paid call while a price is computed.
 
     Attributes:
-        operation: of the ledger.
+        operation: the ledger's name of the operation.
         video_minutes: length of the video; 0 if it is not known.
-        submitted: the task exists already, so this operation is free.
+        submitted: whether the task exists already, so that the operation is free.
     """
 
     def __init__(self, operation: str, video_minutes: float = 0.0, submitted: bool = False) -> None:
@@ -64,7 +64,7 @@ _context: ContextVar[CallContext | None] = ContextVar("tl_data_call", default=No
 
 
 def current_context() -> CallContext:
-    """The context of the running task; an empty one outside of a block."""
+    """The context of the running task. Outside of a block it has the default of every field."""
     return _context.get() or CallContext()
 
 

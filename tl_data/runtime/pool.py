@@ -3,13 +3,13 @@
     pool = Pool(concurrency=64)
     async for outcome in pool.map(run, rows): ...
 
-A free slot takes the next distinct row at once, so a slow row does not delay others until `window` rows wait
-for it. Outcomes are in the order of the rows.
+A pool has one slot per concurrent call. A free slot takes the next distinct row at once, so a slow row delays
+others only when `window` rows wait for it. Outcomes are returned in the order of the rows.
 
-Equal rows share one call, also across maps and with recent answers, because SQL backends evaluate the same
-expression several times and discard answers.
+Equal rows share one call, also if they are in different maps, and recent answers are reused, because SQL
+backends evaluate the same expression several times and discard answers.
 
-Long calls that start last leave slots empty at the end. If lengths are known, roughly, long calls start
+If long calls started last, slots would be empty at the end. So if lengths are roughly known, long calls start
 early.
 """
 
@@ -37,7 +37,7 @@ from math import inf
 from typing import Any, Generic, TypeVar
 
 from tl_data.errors import TLDataError
-from tl_data.runtime.result_cache import SPILL, Outcome, ResultCache, again, weight
+from tl_data.runtime.result_cache import SPILL, Outcome, ResultCache, share_outcome, weight
 from tl_data.usage import receipt
 
 
@@ -45,8 +45,8 @@ from tl_data.usage import receipt
 class Ticket:
     """The entry of a call in the queues of `Waiting`.
 
-    A ticket is in several queues. When its call begins or is dropped, `work` becomes None and the remaining
-    entries are skipped; they keep neither the call nor its answer alive.
+    A ticket is in several queues. When its call starts or is dropped, `work` becomes None and the queues skip
+    the ticket, which then keeps neither the call nor its answer in memory.
     """
 
     work: Work | None
@@ -56,109 +56,114 @@ class Work:
     """One call, and the rows that share it."""
 
     __slots__ = (
-        *("call", "closing", "future", "name", "notes"),
+        *("call", "closing", "future", "name", "callbacks"),
         *("number", "rows", "shared", "size", "task", "ticket", "waiting"),
     )
 
     def __init__(self, name: Hashable, number: int, waiting: Waiting) -> None:
         self.name = name
-        self.call: Callable[[], Coroutine[Any, Any, None]]  # makes the call, when a slot is free
+        self.call: Callable[[], Coroutine[Any, Any, None]]  # makes the call
         self.future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.task: asyncio.Task[None] | None = None  # None while it waits for a slot
-        self.notes: list[Callable[[Work, Outcome], None]] = []
-        self.number = number  # of the first row, in the map in which it began
-        self.rows = 0
-        self.shared = False  # with rows of another map
-        self.size = 0
-        self.closing = False
-        self.waiting = waiting
-        self.ticket = Ticket(None)  # its entry while it waits
+        self.task: asyncio.Task[None] | None = None  # None while the call waits for a slot
+        self.callbacks: list[Callable[[Work, Outcome], None]] = []
+        self.number = number  # the position of its first row in the map that created the call
+        self.rows = 0  # rows that were not returned yet
+        self.shared = False  # whether rows of another map share it
+        self.size = 0  # bytes of the answer
+        self.closing = False  # whether the map cancels it
+        self.waiting = waiting  # the queues of the map that created it
+        self.ticket = Ticket(None)  # its entry in these queues while it waits
 
-    def begin(self, places: asyncio.Semaphore | None = None) -> None:
-        """Make the call in a task, in an acquired slot or in the next free one."""
+    def start(self, slots: asyncio.Semaphore | None = None) -> None:
+        """Make the call in a task.
+
+        Args:
+            slots: the task first takes a free slot of these. None: the caller has taken a slot.
+        """
 
         call = self.call
         del self.call  # breaks the reference cycle
 
-        async def in_turn(places: asyncio.Semaphore) -> None:
-            await places.acquire()
+        async def call_in_slot(slots: asyncio.Semaphore) -> None:
+            await slots.acquire()
             await call()
 
-        self.task = asyncio.create_task(in_turn(places) if places else call())
+        self.task = asyncio.create_task(call_in_slot(slots) if slots else call())
 
-    def hurry(self) -> None:
-        """Prefer this call: a map cannot return further rows before it."""
+    def prefer(self) -> None:
+        """Start this call next, because a map can return no further row before it ends."""
         if self.ticket.work:
-            self.waiting.hurry(self)
+            self.waiting.prefer(self)
 
 
 class Waiting:
-    """The calls of one map that have not begun.
+    """The calls of one map that have not started.
 
-    Without lengths they begin in order. With lengths, every second slot takes the longest call, so that it
-    does not run alone at the end, and the others the oldest one, so that rows are returned continuously.
+    Without lengths, calls start in order. With lengths, every second free slot takes the longest call, so
+    that it does not run alone at the end. The other slots take the oldest call, so that rows are returned
+    continuously.
 
     Args:
-        most: the largest number of waiting calls, among which the longest is chosen.
+        limit: the largest number of waiting calls.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._count = 0  # waiting
-        self._by_length = False  # whether the next one is the longest
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._count = 0  # waiting calls
+        self._by_length = False  # whether the next free slot takes the longest call
         self._oldest: deque[Ticket] = deque()
         self._longest: list[tuple[float, int, Ticket]] = []
-        self._hurried: deque[Ticket] = deque()
-        self._more, self._fewer = asyncio.Event(), asyncio.Event()
+        self._preferred: deque[Ticket] = deque()
+        self._may_start, self._fewer = asyncio.Event(), asyncio.Event()
 
-    async def room(self) -> None:
-        """Wait until there is room for one more call."""
-        while self._count >= self._most:
+    async def wait_for_room(self) -> None:
+        """Wait until one more call can be added."""
+        while self._count >= self._limit:
             self._fewer.clear()
             await self._fewer.wait()
 
     def put(self, work: Work, length: float | None) -> None:
-        """Add a call. `length` is relative to the others; None if unknown."""
+        """Add a call. `length` is in any unit that all calls share; None if unknown."""
         work.ticket = Ticket(work)
         self._count += 1
         self._oldest.append(work.ticket)
         if length is not None:
-            if len(self._longest) > 2 * self._count + 64:  # most have begun as the oldest
+            if len(self._longest) > 2 * self._count + 64:  # most entries are of calls that have started
                 self._longest = [item for item in self._longest if item[2].work]
                 heapq.heapify(self._longest)
             heapq.heappush(self._longest, (-length, work.number, work.ticket))
-        self._more.set()
+        self._may_start.set()
 
-    def hurry(self, work: Work) -> None:
-        """Start this call next."""
-        self._hurried.append(work.ticket)
-        self._more.set()
+    def prefer(self, work: Work) -> None:
+        """Make this call the next to start."""
+        self._preferred.append(work.ticket)
+        self._may_start.set()
 
     def notify(self) -> None:
-        """Wake up waiters: there may be room now."""
-        self._more.set()
+        """Let `ready` check again whether a call may start."""
+        self._may_start.set()
 
-    async def ready(self, room: Callable[[], bool]) -> None:
-        """Wait for a call that may begin: any while there is room, else only a preferred one."""
-        while not self._hurried and not (self._count and room()):
-            self._more.clear()
-            await self._more.wait()
+    async def ready(self, has_memory: Callable[[], bool]) -> None:
+        """Wait for a call that may start: any call while there is memory, otherwise a preferred one."""
+        while not self._preferred and not (self._count and has_memory()):
+            self._may_start.clear()
+            await self._may_start.wait()
 
-    def take(self, room: Callable[[], bool]) -> Work | None:
-        """The next call to begin, or None."""
-        work = _first(self._hurried)
-        if work is None and room():
+    def take(self, has_memory: Callable[[], bool]) -> Work | None:
+        """Remove and return the next call to start, or None."""
+        work = _first(self._preferred)
+        if work is None and has_memory():
             if self._by_length:
                 while self._longest and work is None:
                     work = heapq.heappop(self._longest)[2].work
             self._by_length = not self._by_length
             work = work or _first(self._oldest)
         if work is not None:
-            self.leave(work)
+            self.remove(work)
         return work
 
-    def leave(self, work: Work) -> None:
-        """Remove a call."""
+    def remove(self, work: Work) -> None:
+        """Remove a call from the queues."""
         if work.ticket.work:
             work.ticket.work = None
             self._count -= 1
@@ -176,11 +181,12 @@ def _first(tickets: deque[Ticket]) -> Work | None:
 
 S = TypeVar("S")
 
-READ_SECONDS = 0.005  # longest time in which one read of the source collects rows
+#: Largest time in seconds for which one read of the source collects rows.
+READ_SECONDS = 0.005
 
 
 async def chunks_of(source: Iterable[S] | AsyncIterable[S]) -> AsyncIterator[Iterable[S]]:
-    """The rows of the source in chunks that are available without waiting."""
+    """The rows of the source in chunks. A chunk does not wait for rows that the source produces slowly."""
     if isinstance(source, AsyncIterable):
         async for row in source:
             yield (row,)
@@ -213,8 +219,8 @@ class _Row(Generic[K]):
 
     key: K
     work: Work | None
-    outcome: Outcome | None  # known without a call
-    first: bool = False  # whether it carries the cost of the call; equal rows are free
+    outcome: Outcome | None  # the outcome, if it is known without a call
+    first: bool = False  # whether the row has the cost of its call; further equal rows have none
 
     async def answer(self) -> Outcome:
         assert self.work is not None
@@ -225,11 +231,11 @@ class Pool:
     """Limits the concurrent calls of all its maps. Belongs to one event loop.
 
     Args:
-        concurrency: most concurrent calls.
+        concurrency: largest number of concurrent calls.
         remember: seconds for which answers are reused. Failures are reused only within their map.
-        entries, memory: most cached answers in memory, by number and bytes.
-        spill: most bytes of answers in a temporary file, for those that do not fit into memory.
-        buffer: most bytes of answers that wait for an earlier row; above it no new row starts.
+        entries, memory: largest number and largest size in bytes of the cached answers in memory.
+        spill: largest size in bytes of the temporary file for answers that do not fit into memory.
+        buffer: largest size in bytes of answers that wait for an earlier row. Above it no new row starts.
     """
 
     def __init__(
@@ -244,18 +250,18 @@ class Pool:
     ) -> None:
         self.concurrency = concurrency
         self.buffer = buffer
-        self._places = asyncio.Semaphore(concurrency)
-        self._flying: dict[Hashable, Work] = {}
-        self._memory = ResultCache(remember, entries, memory, spill)
+        self._slots = asyncio.Semaphore(concurrency)
+        self._in_flight: dict[Hashable, Work] = {}
+        self._cache = ResultCache(remember, entries, memory, spill)
 
     def forget(self) -> None:
         """Clear the cache, after a change on which answers may depend."""
-        self._memory.clear()
+        self._cache.clear()
 
     def knows(self, group: Hashable, key: Hashable, since: float = inf) -> bool:
         """Whether a row of this group is in progress or cached."""
         name = (group, key)
-        return name in self._flying or self._memory.has(name, since)
+        return name in self._in_flight or self._cache.has(name, since)
 
     def map(
         self,
@@ -271,23 +277,23 @@ class Pool:
         """Outcomes in the order of the rows. A failed row does not affect the others.
 
         Args:
-            run: makes one call. Equal rows of a group must mean the same call.
+            run: makes the call of a row. Equal rows of a group must need the same call.
             rows: hashable; may be infinite. An iterator is read in a thread, because its source may block.
-            group: distinguishes calls with equal rows; `run` by default.
-            window: most rows that are read and not yet returned; by default 32 per slot, at least 256.
+            group: rows share a call only if their groups are equal, too. None: `run`.
+            window: largest number of rows that are read and not yet returned. None: 32 a slot, at least 256.
             length: estimates the relative duration of a call, in any unit; None if unknown.
-            stop_on_error: stop at the first failure: later rows do not start, running calls end, and the
-                failed row is the last one returned.
-            since: `time.monotonic()` at the start of the statement. Answers since then are always reused.
+            stop_on_error: stop at the first failure. Later rows do not start, running calls finish, and the
+                failed row is the last one that is returned.
+            since: `time.monotonic()` at the start of the statement. Answers that are newer are always reused.
                 None: now.
         """
-        most = window or max(256, 32 * self.concurrency)
-        begun = time.monotonic() if since is None else since
-        return _Map(self, run, rows, group, most, length, stop_on_error, begun).outcomes()
+        rows_ahead = window or max(256, 32 * self.concurrency)
+        start = time.monotonic() if since is None else since
+        return _Map(self, run, rows, group, rows_ahead, length, stop_on_error, start).outcomes()
 
 
 class _Map(Generic[K, V]):
-    """One run over rows."""
+    """One call of `Pool.map`."""
 
     def __init__(
         self,
@@ -303,30 +309,30 @@ class _Map(Generic[K, V]):
         self._pool, self._run, self._source, self._since = pool, run, rows, since
         self._group = run if group is None else group
         self._length = length
-        self._room = asyncio.Semaphore(window)
+        self._window = asyncio.Semaphore(window)
         self._order: asyncio.Queue[_Row[K] | Exception | None] = asyncio.Queue()
         self._waiting = Waiting(window if length else pool.concurrency)
         self._failures: OrderedDict[K, Outcome] = OrderedDict()
         self._stop_on_error = stop_on_error
-        self._last: float = inf  # later rows do not start
+        self._last: float = inf  # the position of the last row that may start
         self._held = 0  # bytes of answers that wait for an earlier row
 
     async def outcomes(self) -> AsyncGenerator[Outcome, None]:
-        working = [asyncio.create_task(self._read()), asyncio.create_task(self._begin())]
+        working = [asyncio.create_task(self._read()), asyncio.create_task(self._start_calls())]
         row: _Row[K] | Exception | None = None
         try:
             while (row := await self._order.get()) is not None:
                 if isinstance(row, Exception):
                     raise row
                 if row.work is not None:
-                    row.work.hurry()
+                    row.work.prefer()
                 outcome = row.outcome or await row.answer()
                 failed = self._stop_on_error and outcome.error is not None
                 if failed:
                     await self._finish()
-                self._leave(row)
-                done, row = row, None
-                yield outcome if done.first or done.outcome else again(outcome)
+                self._release(row)
+                returned, row = row, None
+                yield outcome if returned.first or returned.outcome else share_outcome(outcome)
                 if failed:
                     return
         finally:
@@ -338,33 +344,34 @@ class _Map(Generic[K, V]):
             number = 0
             async for chunk in chunks_of(self._source):
                 for key in chunk:
-                    await self._room.acquire()
+                    await self._window.acquire()
                     if self._known(key) is None:
-                        await self._waiting.room()
+                        await self._waiting.wait_for_room()
                     if number > self._last:
                         return
                     self._order.put_nowait(self._enter(number, key))
                     number += 1
             self._order.put_nowait(None)
-        except Exception as error:  # noqa: BLE001 - of the source; raised to the reader, in its turn
+        except Exception as error:  # noqa: BLE001 - an error of the source: raised after the rows before it
             self._order.put_nowait(error)
 
-    async def _begin(self) -> None:
-        """Begin calls while there are free slots and memory."""
-        places = self._pool._places
+    async def _start_calls(self) -> None:
+        """Start calls while there are free slots and memory."""
+        slots = self._pool._slots
         while True:
-            await self._waiting.ready(self._may_hold_more)
-            await places.acquire()
-            work = self._waiting.take(self._may_hold_more)
+            await self._waiting.ready(self._has_memory)
+            await slots.acquire()
+            work = self._waiting.take(self._has_memory)
             if work is None:
-                places.release()
+                slots.release()
             elif work.number > self._last and not work.shared:
-                places.release()
+                slots.release()
                 self._drop(work)
             else:
-                work.begin()
+                work.start()
 
-    def _may_hold_more(self) -> bool:
+    def _has_memory(self) -> bool:
+        """Whether there is memory for further answers that wait for an earlier row."""
         return self._held <= self._pool.buffer
 
     def _enter(self, number: int, key: K) -> _Row[K]:
@@ -373,7 +380,7 @@ class _Map(Generic[K, V]):
         if known is not None:
             return self._row(number, key, known)
         name = (self._group, key)
-        work = self._pool._flying[name] = Work(name, number, self._waiting)
+        work = self._pool._in_flight[name] = Work(name, number, self._waiting)
         work.call = partial(self._call, work, key)
         row = self._row(number, key, work)
         row.first = True
@@ -382,24 +389,24 @@ class _Map(Generic[K, V]):
 
     def _known(self, key: K) -> Work | Outcome | None:
         pool, name = self._pool, (self._group, key)
-        return pool._flying.get(name) or self._failures.get(key) or pool._memory.get(name, self._since)
+        return pool._in_flight.get(name) or self._failures.get(key) or pool._cache.get(name, self._since)
 
     def _row(self, number: int, key: K, known: Work | Outcome) -> _Row[K]:
         if isinstance(known, Outcome):
-            return _Row(key, None, again(known))
+            return _Row(key, None, share_outcome(known))
         known.rows += 1
         known.shared = known.shared or known.waiting is not self._waiting
-        known.notes.append(partial(self._note, number, key))
+        known.callbacks.append(partial(self._on_end, number, key))
         return _Row(key, known, None)
 
-    def _note(self, number: int, key: K, work: Work, outcome: Outcome) -> None:
-        """Record the end of a row's call."""
+    def _on_end(self, number: int, key: K, work: Work, outcome: Outcome) -> None:
+        """Record that the call of a row has ended."""
         self._held += work.size
         if outcome.error is not None:
             if self._stop_on_error:
                 self._last = min(self._last, number)
             self._failures[key] = outcome
-            if len(self._failures) > self._pool._memory.entries:
+            if len(self._failures) > self._pool._cache.entries:
                 self._failures.popitem(last=False)
 
     async def _call(self, work: Work, key: K) -> None:
@@ -418,54 +425,54 @@ class _Map(Generic[K, V]):
                 usage.at = time.time()
             work.size = weight(outcome.value)
             if outcome.error is None:
-                pool._memory.keep(work.name, outcome, work.size)
-            for note in work.notes:  # synchronously, before any map continues
-                note(work, outcome)
+                pool._cache.keep(work.name, outcome, work.size)
+            for callback in work.callbacks:  # synchronously, before any map continues
+                callback(work, outcome)
             work.future.set_result(outcome)
         finally:
             self._drop(work)
-            pool._places.release()
+            pool._slots.release()
 
     def _drop(self, work: Work) -> None:
-        """Remove the call from the lookup of equal rows."""
+        """Forget the call, so that later equal rows do not share it."""
         work.future.cancel()
-        if self._pool._flying.get(work.name) is work:
-            del self._pool._flying[work.name]
+        if self._pool._in_flight.get(work.name) is work:
+            del self._pool._in_flight[work.name]
 
-    def _leave(self, row: _Row[K]) -> None:
-        """Record that a row was returned, which makes room for the next."""
-        self._room.release()
+    def _release(self, row: _Row[K]) -> None:
+        """Record that a row is returned, so that another one can be read."""
+        self._window.release()
         if row.work is not None:
             row.work.rows -= 1
             self._held -= row.work.size
             self._waiting.notify()
 
     async def _finish(self) -> None:
-        """Wait for running calls; no new ones begin."""
-        left = self._left()
-        for row in left:
+        """Wait for the calls that are running."""
+        rows = self._take_rows()
+        for row in rows:
             self._order.put_nowait(row)
-        flying = [row.work.task for row in left if row.work is not None and row.work.task is not None]
-        if flying:
-            await asyncio.wait(flying)
+        running = [row.work.task for row in rows if row.work is not None and row.work.task is not None]
+        if running:
+            await asyncio.wait(running)
 
     async def _close(self, working: Iterable[asyncio.Task[None]], last: _Row[K] | Exception | None) -> None:
         """Stop reading, and cancel the calls that no other map waits for."""
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
-        left = [*([last] if isinstance(last, _Row) else []), *self._left()]
-        works = [row.work for row in left if row.work is not None]
+        unreturned = [*([last] if isinstance(last, _Row) else []), *self._take_rows()]
+        works = [row.work for row in unreturned if row.work is not None]
         for work in works:
             work.rows -= 1
         ending = []
         for work in dict.fromkeys(works):
             if work.rows and work.ticket.work and work.waiting is self._waiting:
-                self._waiting.leave(work)
-                work.begin(self._pool._places)  # another map waits for it
+                self._waiting.remove(work)
+                work.start(self._pool._slots)  # another map waits for this call
             elif not work.rows and not work.future.done():
                 work.closing = True
-                work.waiting.leave(work)
+                work.waiting.remove(work)
                 self._drop(work)
                 if work.task is not None:
                     work.task.cancel()
@@ -473,7 +480,8 @@ class _Map(Generic[K, V]):
         if ending:
             await asyncio.wait(ending)
 
-    def _left(self) -> list[_Row[K]]:
+    def _take_rows(self) -> list[_Row[K]]:
+        """Remove and return the rows that were read and not returned."""
         rows = []
         while not self._order.empty():
             row = self._order.get_nowait()
@@ -488,8 +496,8 @@ API_VERSION = "1.3"
 def outcome_row(outcome: Outcome) -> dict[str, Any] | None:
     """The outcome as plain Python objects in the shape of `types.outcome_of(...)`.
 
-    Exactly one of value and error is set; a NULL input gives a row whose value and error are both NULL.
-    `at` is the end of the call: equal for all rows that share it, NULL without a call.
+    Exactly one of `value` and `error` is set. For a NULL input both are NULL. `at` is the end of the call:
+    the same for all rows that share the call, NULL if there was none.
     """
     usage = outcome.receipt
     return {

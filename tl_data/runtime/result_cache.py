@@ -1,11 +1,13 @@
 """A cache of recent answers for equal rows, in memory and in a temporary file.
 
-    hot     as Python objects, shared by all rows that are equal
-    packed  as bytes: a vector of 512 numbers takes 2 KB, not 16
-    spilled in a temporary SQLite file, which the system removes when the process ends
+An answer is on one of three levels:
 
-The least recently used answers move down a level when it is full. So a statement over a million distinct rows
-makes one call for each, at any distance of equal rows, in bounded memory.
+    hot      as Python objects, shared by all equal rows
+    packed   as bytes: a vector of 512 numbers takes 2 KB instead of 16
+    spilled  in a temporary SQLite file, which the system removes when the process ends
+
+When a level is full, its least recently used answers move to the next one. So a statement over a million
+distinct rows makes one call for each in bounded memory, even if equal rows are far apart.
 """
 
 from __future__ import annotations
@@ -27,82 +29,85 @@ from tl_data.usage import Usage
 
 log = logging.getLogger("tl_data.pool")
 
-PACKED_PART = 4  # 1/4 of the memory is for hot answers, the rest for packed ones
-ENTRY = 200  # bytes of an entry in addition to its key and answer
-SPILL = 8 << 30  # most bytes of the temporary file; the oldest answers are deleted
+HOT_DIVISOR = 4  # 1/4 of the memory is for hot answers, the rest for packed ones
+ENTRY = 200  # bytes of a packed answer in addition to its body
+#: Largest size of the temporary file in bytes. Above it the oldest answers are deleted.
+SPILL = 8 << 30
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a row: a value or an error, and the cost."""
+    """The outcome of a row: a value or an error, and the usage of its call."""
 
     value: Any
     error: Exception | None
     receipt: Usage
 
 
-def again(outcome: Outcome) -> Outcome:
-    """The outcome for an equal row: the same answer without cost."""
-    was = outcome.receipt
+def share_outcome(outcome: Outcome) -> Outcome:
+    """The outcome for a further equal row: the same answer without cost."""
+    usage = outcome.receipt
     shared = Usage(
         reused=1,
-        model=was.model,
-        task_id=was.task_id,
-        request_id=was.request_id,
-        content_key=was.content_key,
-        at=was.at,
+        model=usage.model,
+        task_id=usage.task_id,
+        request_id=usage.request_id,
+        content_key=usage.content_key,
+        at=usage.at,
     )
     return Outcome(outcome.value, outcome.error, shared)
 
 
 class ResultCache:
-    """Answers by name, valid for `seconds` and for the duration of their statement.
+    """Answers by name. An answer is valid for `seconds`, and until the end of the statement that got it.
 
-    Belongs to one thread.
+    A cache belongs to one thread.
 
     Args:
-        seconds: 0 disables the cache.
-        entries, size: most answers and bytes in memory.
-        spill: most bytes in the temporary file; 0 disables it.
+        seconds: time for which an answer is valid; 0 disables the cache.
+        entries, size: largest number of answers and largest size in bytes, in memory.
+        spill: largest size in bytes of the temporary file; 0 disables the file.
     """
 
     def __init__(self, seconds: float, entries: int, size: int, spill: int = SPILL) -> None:
         self.seconds, self.entries, self.size, self.spill = seconds, entries, size, spill
+        #: Name -> time of the answer, bytes, outcome.
         self._hot: OrderedDict[Hashable, tuple[float, int, Outcome]] = OrderedDict()
+        #: Name -> time of the answer, packed outcome.
         self._packed: OrderedDict[Hashable, tuple[float, bytes]] = OrderedDict()
         self._hot_bytes = self._packed_bytes = 0
         self._file: _SpillFile | None = None
 
     def get(self, name: Hashable, since: float = float("inf")) -> Outcome | None:
         """The answer if it is younger than `seconds` or newer than `since` (`time.monotonic`), else None."""
-        if (found := self._hot.get(name)) is not None:
-            if self._is_fresh(found[0], since):
+        if (hot := self._hot.get(name)) is not None:
+            if self._is_fresh(hot[0], since):
                 self._hot.move_to_end(name)
-                return found[2]
+                return hot[2]
             self._drop(name)
             return None
         made, body = self._packed.get(name) or (self._file.get(name) if self._file else None) or (0.0, None)
         if body is None or not self._is_fresh(made, since):
             return None
-        outcome = _unpacked(body)
+        outcome = _unpack(body)
         self._put(name, made, outcome, weight(outcome.value))
         return outcome
 
     def has(self, name: Hashable, since: float = float("inf")) -> bool:
-        """Whether `get` would find it."""
-        found = (
+        """Whether `get` returns an answer."""
+        entry = (
             self._hot.get(name) or self._packed.get(name) or (self._file.get(name) if self._file else None)
         )
-        return found is not None and self._is_fresh(found[0], since)
+        return entry is not None and self._is_fresh(entry[0], since)
 
     def keep(self, name: Hashable, outcome: Outcome, size: int) -> None:
-        """Cache an answer of `size` bytes, unless it takes more than a quarter of the memory."""
+        """Cache an answer of `size` bytes, unless that is more than a quarter of the memory."""
         if self.seconds > 0 and size <= self.size // 4:
             self._drop(name)
             self._put(name, time.monotonic(), outcome, size)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all answers."""
         self._hot.clear()
         self._packed.clear()
         self._hot_bytes = self._packed_bytes = 0
@@ -118,13 +123,13 @@ class ResultCache:
             self._packed_bytes -= len(packed[1]) + ENTRY
         self._hot[name] = made, size, outcome
         self._hot_bytes += size
-        while len(self._hot) > max(1, self.entries // PACKED_PART) or (
-            self._hot_bytes > self.size // PACKED_PART and len(self._hot) > 1
+        while len(self._hot) > max(1, self.entries // HOT_DIVISOR) or (
+            self._hot_bytes > self.size // HOT_DIVISOR and len(self._hot) > 1
         ):
-            self._move_down()
+            self._pack_oldest()
 
-    def _move_down(self) -> None:
-        """Pack the least recently used hot answer, and spill packed ones that do not fit."""
+    def _pack_oldest(self) -> None:
+        """Pack the least recently used hot answer, and spill packed answers that no longer fit."""
         name, (made, size, outcome) = self._hot.popitem(last=False)
         self._hot_bytes -= size
         body = _pack(outcome)
@@ -133,15 +138,15 @@ class ResultCache:
         self._packed[name] = made, body
         self._packed_bytes += len(body) + ENTRY
         while self._packed and (
-            self._packed_bytes > self.size - self.size // PACKED_PART
-            or len(self._packed) > self.entries - self.entries // PACKED_PART
+            self._packed_bytes > self.size - self.size // HOT_DIVISOR
+            or len(self._packed) > self.entries - self.entries // HOT_DIVISOR
         ):
-            old, (then, answer) = self._packed.popitem(last=False)
-            self._packed_bytes -= len(answer) + ENTRY
+            old_name, (old_made, old_body) = self._packed.popitem(last=False)
+            self._packed_bytes -= len(old_body) + ENTRY
             if self.spill:
                 if self._file is None:
                     self._file = _SpillFile(self.spill)
-                self._file.put(old, then, answer)
+                self._file.put(old_name, old_made, old_body)
 
     def _drop(self, name: Hashable) -> None:
         if (hot := self._hot.pop(name, None)) is not None:
@@ -153,15 +158,15 @@ class ResultCache:
 class _SpillFile:
     """Packed answers in a temporary file, by a digest of their names."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self._bytes = most, 0
+    def __init__(self, limit: int) -> None:
+        self._limit, self._bytes = limit, 0
         self._groups: dict[Hashable, int] = {}
         self._db: sqlite3.Connection | None = None
         try:
             self._db = sqlite3.connect(
                 "", isolation_level=None, check_same_thread=False
             )  # "": a temporary file
-            # A connection that is collected without being closed raises ResourceWarning from Python 3.13 on.
+            # From Python 3.13 on, a connection that is collected without being closed raises ResourceWarning.
             weakref.finalize(self, self._db.close)
             for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-16384"):
                 self._db.execute(f"PRAGMA {pragma}")
@@ -189,7 +194,7 @@ class _SpillFile:
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", [self._digest(name), made, body]
             )
             self._bytes += len(body)
-            if self._bytes > self._most:
+            if self._bytes > self._limit:
                 self._db.execute(
                     "DELETE FROM answers WHERE rowid IN "
                     "(SELECT rowid FROM answers ORDER BY rowid LIMIT (SELECT count(*) / 8 + 1 FROM answers))"
@@ -217,7 +222,7 @@ class _SpillFile:
 
 
 def weight(value: Any) -> int:
-    """The approximate size of a value in bytes, for long lists by their first elements."""
+    """The approximate size of a value in bytes. A long list is estimated from its first elements."""
     size = sys.getsizeof(value, 64)
     if isinstance(value, dict):
         return size + sum(weight(k) + weight(v) for k, v in value.items())
@@ -229,17 +234,17 @@ def weight(value: Any) -> int:
 
 
 def _pack(outcome: Outcome) -> bytes | None:
-    """An outcome without error as bytes; None if its value has other than plain Python objects."""
+    """An outcome without error as bytes; None if its value has objects that `marshal` does not support."""
     usage, value = outcome.receipt, outcome.value
-    facts = usage.model, usage.task_id, usage.request_id, usage.content_key, usage.at
+    source = usage.model, usage.task_id, usage.request_id, usage.content_key, usage.at
     vector = _float32(value)
     try:
-        return marshal.dumps((facts, vector is not None, value if vector is None else vector))
+        return marshal.dumps((source, vector is not None, value if vector is None else vector))
     except ValueError:
         return None
 
 
-def _unpacked(body: bytes) -> Outcome:
+def _unpack(body: bytes) -> Outcome:
     (model, task_id, request_id, content_key, at), is_vector, value = marshal.loads(body)
     if is_vector:
         (numbers := array("f")).frombytes(value)
@@ -249,7 +254,7 @@ def _unpacked(body: bytes) -> Outcome:
 
 
 def _float32(value: Any) -> bytes | None:
-    """A list of numbers that are exact in float32 as bytes; None for other values."""
+    """A list of numbers as float32 bytes; None for other values and for numbers that float32 would round."""
     if not isinstance(value, list) or len(value) < 16 or not isinstance(value[0], float):
         return None
     try:

@@ -1,8 +1,8 @@
-"""Graceful shutdown: long waits for a rate limit end at once; a paid request that was sent may be answered.
+"""Graceful shutdown: long waits for a limit end at once, and paid requests get time to receive their answer.
 
     with cancel_waits_on(stop), grace_period(15.0): ...
 
-A request in flight is already paid for. Its answer is recorded, so that it is not paid for again.
+A request that was sent is already paid for. Its answer is recorded, so that it is not paid for again.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tl_data.runtime.context import CallContext, call_context, current_context
 
 log = logging.getLogger("tl_data.limits")
 
-NOTABLE = 30.0  # seconds; shorter waits are neither logged nor cancelled
+NOTABLE = 30.0  # seconds; shorter waits for a limit are neither logged nor cancelled
 
 
 @contextmanager
 def cancel_waits_on(stop: asyncio.Event) -> Iterator[None]:
-    """Cancel long waits for a limit in the block, and in tasks that start there, when `stop` is set."""
+    """When `stop` is set, cancel long waits for a limit in the block and in tasks that start there."""
     with call_context(stop=stop):
         yield
 
@@ -33,7 +33,8 @@ async def wait_turn(seconds: float, total: float | None = None) -> None:
     """Wait before a request is sent.
 
     Args:
-        total: the total wait, if `seconds` is a part of it.
+        seconds: how long to wait.
+        total: the whole wait, if `seconds` is only a part of it.
 
     Raises:
         asyncio.CancelledError: the run is shutting down.
@@ -61,16 +62,16 @@ def grace_period(seconds: float) -> Iterator[None]:
 
 
 def mark_in_flight(sent: bool) -> None:
-    """Record that a paid request is in flight; False: it was refused or lost."""
+    """Record whether a paid request is in flight. False: it was refused or lost."""
     if (grace := current_context().grace) is not None:
         grace.sent = sent
 
 
 class Grace:
-    """The grace period of one piece of work. Tasks that start in its `with` block belong to it."""
+    """The grace period of one piece of work, which includes the tasks that start in its `with` block."""
 
     def __init__(self) -> None:
-        self.sent = False  # a paid request is in flight
+        self.sent = False  # whether a paid request is in flight
         self._ends = math.inf
         self._block: AbstractContextManager[CallContext]
 
@@ -82,9 +83,9 @@ class Grace:
         self._block.__exit__(None, None, None)
 
     def begin(self) -> bool:
-        """Begin the grace period of cancelled work.
+        """Begin the grace period of work that was cancelled.
 
-        False if it had one, or if no paid request is in flight.
+        Returns False if the period has begun before, or if no paid request is in flight.
         """
         seconds = current_context().grace_seconds
         if self._ends < math.inf or not self.sent or not seconds:
@@ -94,7 +95,7 @@ class Grace:
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Seconds until the end of the grace period."""
         return max(0.01, self._ends - time.monotonic())
 
     def check(self) -> None:

@@ -1,10 +1,12 @@
-"""Traces and metrics for OpenTelemetry; its API does nothing until the application installs an SDK.
+"""Traces and metrics for OpenTelemetry. They do nothing until the application installs an SDK.
 
-    run         tl_data.run      a run of a job: counts, minutes, price
-    video       tl_data.video    one video in it, with its outcome
-    API call    POST /tasks      one request to the API: route, status, kind of rate limit
+The spans:
 
-The application selects the exporter: by its SDK, or by `opentelemetry-instrument tl-data run`.
+    tl_data.run      a run of a job: counts, minutes, price
+    tl_data.video    a video of the run, with its outcome
+    POST /tasks ...  a request to the API: route, status, kind of rate limit
+
+The application selects the exporter, with its SDK or with `opentelemetry-instrument tl-data run`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any
 
 from tl_data._version import __version__
 
-#: The counters, with their units.
+#: Name of each counter -> its unit and description.
 COUNTERS = {
     "tl_data.api.calls": ("{call}", "requests to the API, including retries"),
     "tl_data.videos": ("{video}", "videos of a run, by outcome"),
@@ -28,7 +30,7 @@ COUNTERS = {
 
 
 class Span:
-    """A span of OpenTelemetry with the prefix of this package for attributes."""
+    """A span of OpenTelemetry that prefixes attributes with the name of this package."""
 
     def __init__(self, span: Any) -> None:
         self._span = span
@@ -52,7 +54,7 @@ class Span:
 def span(
     name: str, *, remote: bool = False, attributes: Mapping[str, Any] | None = None, **facts: Any
 ) -> Iterator[Span]:
-    """A span around the block. An exception is recorded.
+    """Open a span for the block. It records an exception that leaves the block.
 
     Args:
         remote: whether the block sends a request to another server.
@@ -62,15 +64,15 @@ def span(
     from opentelemetry.trace import SpanKind
 
     kind = SpanKind.CLIENT if remote else SpanKind.INTERNAL
-    with _tracer().start_as_current_span(name, kind=kind) as begun:
-        opened = Span(begun)
+    with _tracer().start_as_current_span(name, kind=kind) as otel_span:
+        opened = Span(otel_span)
         opened.set(**facts)
         opened.set_attributes(attributes or {})
         yield opened
 
 
 def count(name: str, amount: float, **by: str) -> None:
-    """Add to a counter of COUNTERS."""
+    """Add `amount` to a counter of `COUNTERS`. `by` are its attributes, without the prefix `tl_data.`."""
     if amount:
         _counters()[name].add(amount, {f"tl_data.{key}": value for key, value in by.items()})
 
@@ -96,7 +98,7 @@ def _attributes(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _attribute(value: Any) -> Any:
-    """A value of a type that OpenTelemetry supports, which excludes times and decimals."""
+    """The value as a type that OpenTelemetry supports: a time as text, a decimal as a float."""
     if isinstance(value, datetime):
         return value.isoformat()
     return float(value) if isinstance(value, Decimal) else value
