@@ -241,10 +241,10 @@ class Buckets:
 
     def _sign(self, method: str, address: str) -> str:
         bucket, key = bucket_parts(address)
-        shown = redacted(address)
+        safe_address = redacted(address)
         if not key or any(part in ("", ".", "..") for part in key.split("/")):
             raise MediaRefused(
-                f"{shown} names no object that can be signed: a key has no empty part and no part "
+                f"{safe_address} names no object that can be signed: a key has no empty part and no part "
                 '"." or ".."',
                 "video_url_invalid",
             )
@@ -253,10 +253,10 @@ class Buckets:
             method = "GET"  # the permission to read includes HEAD; obstore signs HEAD with another permission
         try:
             url = str(obstore.sign(self._store(bucket), cast(Any, method), key, self._valid))
-            return _azure_signed(url, shown) if is_azure and "%" in urlsplit(url).path else url
+            return _azure_signed(url, safe_address) if is_azure and "%" in urlsplit(url).path else url
         except (BaseError, OSError, ValueError, TypeError) as error:
             raise MediaRefused(
-                f"{shown} cannot be signed: {_reason(bucket, error)}", "video_url_not_allowed"
+                f"{safe_address} cannot be signed: {_reason(bucket, error)}", "video_url_not_allowed"
             ) from error
 
     async def lasts(self, address: str) -> bool:
@@ -296,7 +296,7 @@ class Buckets:
         return self._stores[bucket]
 
 
-def _azure_signed(url: str, shown: str) -> str:
+def _azure_signed(url: str, safe_address: str) -> str:
     """A URL with a shared access signature of Azure, signed again over the decoded path.
 
     The service expects the decoded path. obstore (0.12) signs the encoded path, which differs if the key has
@@ -305,7 +305,7 @@ def _azure_signed(url: str, shown: str) -> str:
     secret = next((os.environ[name] for name in AZURE_KEYS if os.environ.get(name)), None)
     if secret is None:
         raise MediaRefused(
-            f"{shown} cannot be signed: a key of an object with blanks or letters outside ASCII needs "
+            f"{safe_address} cannot be signed: a key of an object with blanks or letters outside ASCII needs "
             f"{AZURE_KEYS[0]}",
             "video_url_not_allowed",
         )

@@ -47,14 +47,14 @@ class Contents:
         return [name for name in names if name]
 
     async def _look_up(self, name: str, key: str) -> str:
-        known = await self._read(name)
-        return self._seen.setdefault(name, key) if known is None else known
+        stored = await self._read(name)
+        return self._seen.setdefault(name, key) if stored is None else stored
 
     async def _claim(self, name: str, key: str) -> str:
-        known = await self._read(name)
-        if known is None and await self._storage.create(_path(name), orjson.dumps({"content_key": key})):
+        stored = await self._read(name)
+        if stored is None and await self._storage.create(_path(name), orjson.dumps({"content_key": key})):
             return key
-        return known or await self._read(name) or key
+        return stored or await self._read(name) or key
 
     async def _read(self, name: str) -> str | None:
         body = await self._storage.read(_path(name))

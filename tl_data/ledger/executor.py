@@ -58,7 +58,7 @@ class CallExecutor:
 
     The steps of a call, each a method:
 
-        _known                 any process answered it before: return the answer
+        _recorded_answer       any process answered it before: return the answer
         _await_other_owner     another process holds the claim: wait for its record
         _execute_owned         this process holds the claim:
             _recover_previous      an earlier owner may have sent the call: find its task
@@ -83,9 +83,9 @@ class CallExecutor:
         self._watch = Watch(self.storage, self._me)
 
     async def execute(self, call: Call, act: Act, find: Find | None) -> Entry:
-        """The entry of the call, executed here or by another process. Raises its failure."""
-        if (known := await self._known(call)) is not None:
-            return known
+        """The entry of the call, which this or another process executes. Raises the failure of the call."""
+        if (recorded := await self._recorded_answer(call)) is not None:
+            return recorded
         folder = await self._folder(call)
         number, owner_gone = 1, False
         while True:
@@ -116,7 +116,7 @@ class CallExecutor:
                 return replace(awaited, reused=True)
             number, owner_gone = awaited
 
-    async def _known(self, call: Call) -> Entry | None:
+    async def _recorded_answer(self, call: Call) -> Entry | None:
         """The recorded answer, or None. A shared call may have several; the newest is returned."""
         for folder in reversed(call.folders()):
             entry = await self.journal.done(folder, call.key)
@@ -129,7 +129,7 @@ class CallExecutor:
         folders = call.folders()
         if len(folders) > 1:
             view, entry = await self.journal.read(folders[0], call.key)
-            # The call may have ended since `_known` read its records.
+            # The call may have ended since `_recorded_answer` read its records.
             fresh = view.state == "done" and entry is not None and not expired(call, entry)
             if fresh or view.state == "claimed":
                 return folders[0]
@@ -235,16 +235,16 @@ class CallExecutor:
             return replace(entry, reused=True)
         if attempt.find is None:
             return None
-        found = await self._find(view, attempt.lease, attempt.find, attempt.owner_gone)
-        if isinstance(found, str):
+        task = await self._find(view, attempt.lease, attempt.find, attempt.owner_gone)
+        if isinstance(task, str):
             charge = await self._charge_of_sender(call, view)
             entry = await self.journal.write_submitted(
-                call, attempt.folder, attempt.number, found, charge=charge
+                call, attempt.folder, attempt.number, task, charge=charge
             )
             return replace(entry, reused=True)
-        attempt.doubt = found
-        if found:
-            log.warning("%s %s may be paid for twice: %s", call.operation, call.key, found.reason)
+        attempt.doubt = task
+        if task:
+            log.warning("%s %s may be paid for twice: %s", call.operation, call.key, task.reason)
         return None
 
     async def _find_after_failure(self, attempt: Attempt) -> Entry | None:
@@ -256,23 +256,23 @@ class CallExecutor:
         assert attempt.find is not None
         call = attempt.call
         try:
-            found = await self._find(View.of({}), attempt.lease, attempt.find, gone=True)
+            task = await self._find(View.of({}), attempt.lease, attempt.find, gone=True)
         except (LedgerError, LeaseLost, asyncio.CancelledError):
             _count_unsettled(attempt.find)
             raise
         except TLDataError as error:
-            found = None
+            task = None
             log.warning(
                 "%s of %s: a request got no answer, and the platform could not be asked for its task: %s",
                 call.operation,
                 _content(call),
                 error,
             )
-        if not isinstance(found, str):
+        if not isinstance(task, str):
             _count_unsettled(attempt.find)
             return None
         charge = charged(call.operation, call.video_minutes, calls=call.units)
-        return await self._write_submitted(attempt, found, charge=charge)
+        return await self._write_submitted(attempt, task, charge=charge)
 
     async def _record_failure(self, attempt: Attempt, error: Exception, maybe_sent: bool) -> None:
         """Record the failure. If the platform generated an answer that cannot be used, it is billed."""
@@ -352,11 +352,11 @@ class CallExecutor:
             if name.endswith(".failed"):
                 record = await self.journal.record(item.path)
                 failed.add(((record or {}).get("failure") or {}).get("task_id"))
-        found = await lease.guard(find)
-        if not isinstance(found, str) and gone:
+        task = await lease.guard(find)
+        if not isinstance(task, str) and gone:
             await asyncio.sleep(self.settling)
-            found = await lease.guard(find)
-        return None if found in failed else found
+            task = await lease.guard(find)
+        return None if task in failed else task
 
 
 def _content(call: Call) -> str:

@@ -178,12 +178,12 @@ class Ledger:
         The time is in epoch seconds. It may be the time of this process's own claim.
         """
         view, _ = await self._journal.read(call.folder, call.key)
-        begun = []
+        begin_times = []
         for name, item in view.items.items():
-            number, _, what = name.partition(".")
-            if what == "claim" and f"{number}.submitted" not in view.items:
-                begun.append(begun_at(await self._journal.record(item.path) or {}, item))
-        return min(begun, default=None)
+            number, _, kind = name.partition(".")
+            if kind == "claim" and f"{number}.submitted" not in view.items:
+                begin_times.append(begun_at(await self._journal.record(item.path) or {}, item))
+        return min(begin_times, default=None)
 
     async def failures(self, call: Call) -> int:
         """The number of recorded failures of the call. An attempt after a failure is a new request."""

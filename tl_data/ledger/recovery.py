@@ -201,14 +201,14 @@ async def embedding_task(
     since = await ledger.unsettled_since(call)
     if since is None:
         return None
-    begun = datetime.fromtimestamp(since, UTC) - CLOCKS
+    earliest = datetime.fromtimestamp(since, UTC) - CLOCKS
     tasks: dict[str, Like] = {}
     sent = await _sent_url(client, video)
     try:
-        async for task in client.list_embed_tasks(started_at=f"{begun - LIST_BEFORE:%Y-%m-%dT%H:%M:%SZ}"):
+        async for task in client.list_embed_tasks(started_at=f"{earliest - LIST_BEFORE:%Y-%m-%dT%H:%M:%SZ}"):
             like = _likeness(task, call, sent, models)
             created = moment(task.get("created_at"))
-            early = created is not None and created < begun and like != "marked"
+            early = created is not None and created < earliest and like != "marked"
             if task.get("status") != "failed" and like != "other" and not early:
                 tasks[str(task["_id"])] = like
     except (BadRequest, NotFound) as error:
@@ -249,8 +249,8 @@ def _likeness(task: Mapping[str, Any], call: Call, sent: str | None, models: set
     Args:
         sent: the canonical URL of the video; None for an uploaded file.
     """
-    shown = (task.get("video_embedding") or {}).get("metadata") or {}
-    url, name = shown.get("input_url"), shown.get("input_filename")
+    metadata = (task.get("video_embedding") or {}).get("metadata") or {}
+    url, name = metadata.get("input_url"), metadata.get("input_filename")
     if sent is None:
         if name:
             return "marked" if f"{METADATA_KEY}-{call.key}" in name else "other"
@@ -268,8 +268,8 @@ def _likeness(task: Mapping[str, Any], call: Call, sent: str | None, models: set
         return "other"
     same = bool(url and model)
     for requested, of_task, default in (
-        (call.params.get("video_clip_length"), shown.get("video_clip_length"), CLIP_SECONDS),
-        (call.params.get("video_embedding_scope"), shown.get("video_embedding_scope"), SCOPES),
+        (call.params.get("video_clip_length"), metadata.get("video_clip_length"), CLIP_SECONDS),
+        (call.params.get("video_embedding_scope"), metadata.get("video_embedding_scope"), SCOPES),
     ):
         # A model may have another default than the one above. So if the call does not give a parameter, a
         # different value of the task means `unknown`, not `other`.
@@ -297,31 +297,31 @@ async def _embeds_part(
     starts, ends = ([float(s[n]) for s in segments if s.get(n) is not None] for n in _SPAN)
     if not starts or not ends:
         return None
-    shown = min(starts), max(ends)
+    covered = min(starts), max(ends)
     clip = float(call.params.get("video_clip_length") or CLIP_SECONDS)
     start, end = (call.params.get(offset) for offset in OFFSETS)
     begin = float(start or 0.0)
-    if end is not None and _is_span(shown, begin, float(end), clip):
+    if end is not None and _is_span(covered, begin, float(end), clip):
         return True
     try:
         length = (await facts_of(client, video)).duration_sec
     except (MediaRefused, MissingExtra, APIError):
         length = None
     if end is None:
-        return _is_span(shown, begin, length, clip) if length else None
+        return _is_span(covered, begin, length, clip) if length else None
     stop = min(float(end), length) if length else float(end)
-    if _is_span(shown, begin, stop, clip):
+    if _is_span(covered, begin, stop, clip):
         return True
     # Undecided: the times are nearly the same, or the same if they count from the beginning of the part.
-    near = abs(shown[0] - begin) < clip and abs(shown[1] - stop) < clip
-    return None if near or _is_span(shown, 0.0, stop - begin, clip) else False
+    near = abs(covered[0] - begin) < clip and abs(covered[1] - stop) < clip
+    return None if near or _is_span(covered, 0.0, stop - begin, clip) else False
 
 
-def _is_span(shown: tuple[float, float], start: float, end: float, clip: float) -> bool:
+def _is_span(covered: tuple[float, float], start: float, end: float, clip: float) -> bool:
     """Whether vectors cover the range from start to end. A last clip that is too short may be missing."""
     rest = (end - start) % clip
     ends = {end, end - rest if rest < MIN_CLIP else end}
-    return abs(shown[0] - start) <= TOLERANCE and any(abs(shown[1] - last) <= TOLERANCE for last in ends)
+    return abs(covered[0] - start) <= TOLERANCE and any(abs(covered[1] - last) <= TOLERANCE for last in ends)
 
 
 #: The fields of a vector with its times.

@@ -345,7 +345,7 @@ class _Map(Generic[K, V]):
             async for chunk in chunks_of(self._source):
                 for key in chunk:
                     await self._window.acquire()
-                    if self._known(key) is None:
+                    if self._look_up(key) is None:
                         await self._waiting.wait_for_room()
                     if number > self._last:
                         return
@@ -376,9 +376,9 @@ class _Map(Generic[K, V]):
 
     def _enter(self, number: int, key: K) -> _Row[K]:
         """Find the call of a row, or queue a new one."""
-        known = self._known(key)
-        if known is not None:
-            return self._row(number, key, known)
+        source = self._look_up(key)
+        if source is not None:
+            return self._row(number, key, source)
         name = (self._group, key)
         work = self._pool._in_flight[name] = Work(name, number, self._waiting)
         work.call = partial(self._call, work, key)
@@ -387,17 +387,19 @@ class _Map(Generic[K, V]):
         self._waiting.put(work, self._length(key) if self._length else None)
         return row
 
-    def _known(self, key: K) -> Work | Outcome | None:
+    def _look_up(self, key: K) -> Work | Outcome | None:
+        """The call in progress, or the outcome, of an equal row; None if there is neither."""
         pool, name = self._pool, (self._group, key)
         return pool._in_flight.get(name) or self._failures.get(key) or pool._cache.get(name, self._since)
 
-    def _row(self, number: int, key: K, known: Work | Outcome) -> _Row[K]:
-        if isinstance(known, Outcome):
-            return _Row(key, None, share_outcome(known))
-        known.rows += 1
-        known.shared = known.shared or known.waiting is not self._waiting
-        known.callbacks.append(partial(self._on_end, number, key))
-        return _Row(key, known, None)
+    def _row(self, number: int, key: K, source: Work | Outcome) -> _Row[K]:
+        """The row that gets its outcome from `source`."""
+        if isinstance(source, Outcome):
+            return _Row(key, None, share_outcome(source))
+        source.rows += 1
+        source.shared = source.shared or source.waiting is not self._waiting
+        source.callbacks.append(partial(self._on_end, number, key))
+        return _Row(key, source, None)
 
     def _on_end(self, number: int, key: K, work: Work, outcome: Outcome) -> None:
         """Record that the call of a row has ended."""

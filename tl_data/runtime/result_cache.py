@@ -86,11 +86,13 @@ class ResultCache:
                 return hot[2]
             self._drop(name)
             return None
-        made, body = self._packed.get(name) or (self._file.get(name) if self._file else None) or (0.0, None)
-        if body is None or not self._is_fresh(made, since):
+        created, body = (
+            self._packed.get(name) or (self._file.get(name) if self._file else None) or (0.0, None)
+        )
+        if body is None or not self._is_fresh(created, since):
             return None
         outcome = _unpack(body)
-        self._put(name, made, outcome, weight(outcome.value))
+        self._put(name, created, outcome, weight(outcome.value))
         return outcome
 
     def has(self, name: Hashable, since: float = float("inf")) -> bool:
@@ -115,13 +117,13 @@ class ResultCache:
             self._file.close()
             self._file = None
 
-    def _is_fresh(self, made: float, since: float) -> bool:
-        return made >= since or time.monotonic() - made < self.seconds
+    def _is_fresh(self, created: float, since: float) -> bool:
+        return created >= since or time.monotonic() - created < self.seconds
 
-    def _put(self, name: Hashable, made: float, outcome: Outcome, size: int) -> None:
+    def _put(self, name: Hashable, created: float, outcome: Outcome, size: int) -> None:
         if (packed := self._packed.pop(name, None)) is not None:
             self._packed_bytes -= len(packed[1]) + ENTRY
-        self._hot[name] = made, size, outcome
+        self._hot[name] = created, size, outcome
         self._hot_bytes += size
         while len(self._hot) > max(1, self.entries // HOT_DIVISOR) or (
             self._hot_bytes > self.size // HOT_DIVISOR and len(self._hot) > 1
@@ -130,23 +132,23 @@ class ResultCache:
 
     def _pack_oldest(self) -> None:
         """Pack the least recently used hot answer, and spill packed answers that no longer fit."""
-        name, (made, size, outcome) = self._hot.popitem(last=False)
+        name, (created, size, outcome) = self._hot.popitem(last=False)
         self._hot_bytes -= size
         body = _pack(outcome)
         if body is None:
             return
-        self._packed[name] = made, body
+        self._packed[name] = created, body
         self._packed_bytes += len(body) + ENTRY
         while self._packed and (
             self._packed_bytes > self.size - self.size // HOT_DIVISOR
             or len(self._packed) > self.entries - self.entries // HOT_DIVISOR
         ):
-            old_name, (old_made, old_body) = self._packed.popitem(last=False)
+            old_name, (old_created, old_body) = self._packed.popitem(last=False)
             self._packed_bytes -= len(old_body) + ENTRY
             if self.spill:
                 if self._file is None:
                     self._file = _SpillFile(self.spill)
-                self._file.put(old_name, old_made, old_body)
+                self._file.put(old_name, old_created, old_body)
 
     def _drop(self, name: Hashable) -> None:
         if (hot := self._hot.pop(name, None)) is not None:
@@ -186,12 +188,12 @@ class _SpillFile:
             return None
         return None if row is None else (float(row[0]), bytes(row[1]))
 
-    def put(self, name: Hashable, made: float, body: bytes) -> None:
+    def put(self, name: Hashable, created: float, body: bytes) -> None:
         if self._db is None:
             return
         try:
             self._db.execute(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", [self._digest(name), made, body]
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", [self._digest(name), created, body]
             )
             self._bytes += len(body)
             if self._bytes > self._limit:
