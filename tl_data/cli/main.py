@@ -40,7 +40,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 
 class _CommandLine(click.Group):
-    """The group of all commands. Errors end with a message and an exit code; help is in sections."""
+    """The group of all commands. It prints an error as a message with an exit code, and help in sections."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         listed = {
@@ -116,14 +116,14 @@ def _help(record: Function | Table) -> str:
 
 def _arguments(record: Function | Table, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments that were given, without those that click set to a default."""
-    given: dict[str, Any] = {}
+    arguments_given: dict[str, Any] = {}
     for p in record.parameters:
         value = arguments[p.name]
         if isinstance(value, tuple):
             value = list(value) or None
         if value is not None:
-            given[p.name] = value
-    return given
+            arguments_given[p.name] = value
+    return arguments_given
 
 
 def _function_command(f: Function) -> click.Command:

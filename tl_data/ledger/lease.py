@@ -225,7 +225,7 @@ class Watch:
     def __init__(self, storage: Storage, me: Owner) -> None:
         self._storage, self._me = storage, me
         self._seen: dict[str, tuple[str, float]] = {}  # path -> version, steady time of its first observation
-        self._wall = time.time() - steady()  # changes if this machine's clock is set
+        self._wall = time.time() - steady()  # to notice when this machine's clock is set
 
     async def is_over(self, claim: Item, record: Mapping[str, Any] | None) -> Over | None:
         """Why a claim may be taken over, or None. `record` is None if the claim cannot be read."""

@@ -112,9 +112,11 @@ class Waiting:
         self._count = 0  # waiting calls
         self._by_length = False  # whether the next free slot takes the longest call
         self._oldest: deque[Ticket] = deque()
+        #: A heap of (-length, position of the first row, ticket).
         self._longest: list[tuple[float, int, Ticket]] = []
         self._preferred: deque[Ticket] = deque()
-        self._may_start, self._fewer = asyncio.Event(), asyncio.Event()
+        self._may_start = asyncio.Event()  # a call may start, or memory may be free
+        self._fewer = asyncio.Event()  # a call was removed
 
     async def wait_for_room(self) -> None:
         """Wait until one more call can be added."""
@@ -310,6 +312,7 @@ class _Map(Generic[K, V]):
         self._group = run if group is None else group
         self._length = length
         self._window = asyncio.Semaphore(window)
+        #: The rows to return, an error of the source, and None at the end.
         self._order: asyncio.Queue[_Row[K] | Exception | None] = asyncio.Queue()
         self._waiting = Waiting(window if length else pool.concurrency)
         self._failures: OrderedDict[K, Outcome] = OrderedDict()
