@@ -104,7 +104,7 @@ class Storage:
         try:
             try:
                 future = asyncio.get_running_loop().run_in_executor(self._threads, work)
-            except RuntimeError:  # the process is ending and no thread can start: write its last objects here
+            except RuntimeError:  # the process is ending and no thread can start: do the work in this thread
                 return work()
             return await future
         except FileNotFoundError:

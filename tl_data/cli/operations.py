@@ -12,7 +12,9 @@ import re
 from tl_data import catalog
 from tl_data.client import OPERATIONS
 
+#: Client methods that the functions for one video call for an analysis.
 _BY_TASK = ("create_analyze_task", "list_analyze_tasks", "retrieve_analyze_task")
+#: Client methods that index a video as an uploaded asset.
 _UPLOAD = (
     *("create_asset", "list_assets", "retrieve_asset", "create_upload", "retrieve_upload", "upload_urls"),
     *("report_chunks", "index_asset", "list_indexed_assets", "retrieve_indexed_asset"),

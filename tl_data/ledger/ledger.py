@@ -110,7 +110,7 @@ class _Flight:
 
     task: asyncio.Task[Entry]
     waiters: int = 0
-    closing: bool = False
+    closing: bool = False  # whether it is cancelled, because no caller waits any more
 
 
 class Ledger:

@@ -59,16 +59,14 @@ class Call:
     """
 
     operation: str
-    content_key: str
+    content_key: str  # the key of the video or other content; see contents.py
     params: Mapping[str, Any] = field(default_factory=dict)  # JSON values; None means not given
     model: str | None = None
-    scope: str | None = None
+    scope: str | None = None  # the session that shares the answer; None: every process shares it
     keep: float = field(default=300.0, compare=False)
     content: str | None = field(default=None, compare=False)
     video_minutes: float = field(default=0.0, compare=False)
-    units: int = field(
-        default=1, compare=False
-    )  # number of billed calls; 0 if another call includes this one
+    units: int = field(default=1, compare=False)  # billed calls; 0 if another call includes this one
 
     @cached_property
     def key(self) -> str:
