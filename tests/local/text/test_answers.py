@@ -9,7 +9,7 @@ import pytest
 from tests.support.known import PLANT, PROBE, SALES, SHAPES, SILENT, clip
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.text import builtin
-from tl_data.local.text.prompt import read
+from tl_data.local.text.prompt import parse_prompt
 
 YES, NO, UNSURE, NONE, WORDS = "Yes, as", "No, nothing", "Nothing answers", "The evidence", "There are only"
 DARK = Evidence(
@@ -87,7 +87,7 @@ def test_colours_have_common_names() -> None:
 def test_words_of_the_form_are_not_the_subject(
     prompt: str, kind: str, items: int | None, bullets: bool, subject: str
 ) -> None:
-    intent = read(prompt)
+    intent = parse_prompt(prompt)
     assert (intent.kind, intent.items, intent.bullets) == (kind, items, bullets)
     assert " ".join(word for word in intent.subject.split() if word not in ("how", "to")) == subject
 
@@ -106,7 +106,7 @@ def test_words_of_the_form_are_not_the_subject(
     ],
 )
 def test_default_prompts_of_other_tools_ask_for_a_summary_of_all(prompt: str) -> None:
-    intent = read(prompt)
+    intent = parse_prompt(prompt)
     assert (intent.kind, intent.subject) == ("summary", "")
 
 
@@ -120,12 +120,12 @@ def test_default_prompts_of_other_tools_ask_for_a_summary_of_all(prompt: str) ->
     ],
 )
 def test_a_subject_is_still_one(prompt: str, kind: str, subject: str) -> None:
-    intent = read(prompt)
+    intent = parse_prompt(prompt)
     assert (intent.kind, intent.subject) == (kind, subject)
 
 
 def test_a_one_liner_is_one_sentence() -> None:
-    assert read("Write a one-line summary").sentences == 1
+    assert parse_prompt("Write a one-line summary").sentences == 1
 
 
 @pytest.mark.parametrize(

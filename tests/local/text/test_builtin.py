@@ -16,7 +16,7 @@ from tests.support.known import EMPTY, PLANT, SALES, SHAPES, SILENT, VIDEOS
 from tl_data.local.perception.evidence import Confidences, Evidence, Span
 from tl_data.local.text import builtin, summaries
 from tl_data.local.text.facts import clock, facts_of
-from tl_data.local.text.prompt import read, time_range_of
+from tl_data.local.text.prompt import parse_prompt, parse_time_range
 
 EVERY = pytest.mark.parametrize("evidence", list(VIDEOS.values()), ids=list(VIDEOS))
 
@@ -208,7 +208,7 @@ def test_a_time_beyond_the_end_is_part_of_the_question() -> None:
     ],
 )
 def test_time_ranges_are_parsed(prompt: str, start: float | None, end: float | None, rest: str) -> None:
-    time_range, without = time_range_of(prompt)
+    time_range, without = parse_time_range(prompt)
     times = time_range.within(4000.0) if time_range else None
     assert (times, without) == (None if start is None else (start, end), rest)
 
@@ -236,8 +236,8 @@ def test_a_subject_selects_facts_and_an_unknown_one_is_reported() -> None:
     ],
 )  # fmt: skip
 def test_a_kind_of_evidence_is_left_out(prompt: str, kinds: str, absent: str) -> None:
-    assert read(prompt).without == frozenset(kinds.split())
-    assert read(prompt).subject == ""
+    assert parse_prompt(prompt).without == frozenset(kinds.split())
+    assert parse_prompt(prompt).subject == ""
     present = builtin.analyze(SALES, prompt)
     assert re.search(absent, present) is None
     kept = {"speech": "Norway", "text": "Revenue by region", "colors": "green"}
@@ -255,7 +255,7 @@ def test_a_kind_of_evidence_is_left_out(prompt: str, kinds: str, absent: str) ->
      "Summarize how to work without gloves", "Do not use more than 30 words of text. Summarize."],
 )  # fmt: skip
 def test_prompts_without_an_omission_omit_nothing(prompt: str) -> None:
-    assert read(prompt).without == frozenset()
+    assert parse_prompt(prompt).without == frozenset()
 
 
 def test_chapters_and_highlights_omit_kinds_of_evidence() -> None:
@@ -320,19 +320,19 @@ def test_max_tokens_cuts_the_text() -> None:
 
 
 def test_intents_are_parsed() -> None:
-    intent = read("Write three short bullet points about the budget")
+    intent = parse_prompt("Write three short bullet points about the budget")
     assert (intent.items, intent.bullets, intent.brief) == (3, True, True)
-    assert read("Summarize this").kind == "summary"
-    assert read("Summarize the part about solar panels").subject == "solar panels"
-    assert read(None).kind == "summary"
-    assert read("Where is the exit?").kind == "question"
+    assert parse_prompt("Summarize this").kind == "summary"
+    assert parse_prompt("Summarize the part about solar panels").subject == "solar panels"
+    assert parse_prompt(None).kind == "summary"
+    assert parse_prompt("Where is the exit?").kind == "question"
     lengths = (
         "Summarize in fifty words",
         "In one word: what is it about?",
         "a 20-word summary",
         "What words?",
     )
-    assert [read(prompt).words for prompt in lengths] == [50, 1, 20, None]
+    assert [parse_prompt(prompt).words for prompt in lengths] == [50, 1, 20, None]
 
 
 def test_the_same_in_every_process() -> None:

@@ -12,8 +12,8 @@ from tl_data.local.search.query import LOW, MEDIUM
 from tl_data.local.search.ranking import evidence_kind
 from tl_data.local.search.search import moments
 from tl_data.local.text import things
-from tl_data.local.text.chapters import shortened
-from tl_data.local.text.facts import Fact, between, facts_of, sentence, stated_trait
+from tl_data.local.text.chapters import truncate
+from tl_data.local.text.facts import Fact, clock_range, facts_of, sentence, trait_fact
 from tl_data.local.text.prompt import PromptIntent
 
 LIMITS = (
@@ -27,33 +27,38 @@ YES = "Yes, as far as the evidence shows."
 _YES_NO = re.compile(r"^\s*(?:is|are|was|were|does|do|did|has|have|can|could|will)\b", re.IGNORECASE)
 _WHEN = re.compile(r"^\s*(?:when|at what time|where in)\b|\btimestamp", re.IGNORECASE)
 _WHO = re.compile(r"^\s*(?:who|whose|whom)\b", re.IGNORECASE)
-_QUESTION_WORDS = re.compile(  # words of a question that are not its subject
+#: Words of a question that are not part of its subject.
+_QUESTION_WORDS = re.compile(
     r"\b(?:is|are|was|were|does|do|did|has|have|can|could|will|there|any|ever|video|clip|happens?|called|kind|"
     r"sort|type|exactly|please|tell|say|give|many|much)\b",
     re.IGNORECASE,
 )
 _DOES = re.compile(r"\b(?:does|do|did)\s+((?:\w+\s+){1,4}?)move\b", re.IGNORECASE)  # "does it move"
-_CONCLUSIVE = 0.9  # credit from which a trait decides a yes-or-no question; below it is only an indication
-_OF_PEOPLE = ("person", "people", "alone", "face", "faces")  # traits that facts about people state
-_ANY_WORDS = {"text": "shown", "sound speech": "said"}  # trait -> kind of quote that proves it
+#: The smallest credit at which a trait decides a yes-or-no question. A smaller credit is only an indication.
+_CONCLUSIVE = 0.9
+#: Traits that facts about people state.
+_PEOPLE_TRAITS = ("person", "people", "alone", "face", "faces")
+#: Trait -> the kind of quote that proves it.
+_QUOTE_KINDS = {"text": "shown", "sound speech": "said"}
 
 
-def timed(fact: Fact) -> str:
-    """A fact as a sentence with its time."""
-    start, end = between(fact.start_sec, fact.end_sec).split("-")
+def state_with_time(fact: Fact) -> str:
+    """A sentence that states a fact and its time."""
+    start, end = clock_range(fact.start_sec, fact.end_sec).split("-")
     return sentence(f"From {start} to {end} {fact.text[0].lower()}{fact.text[1:]}")
 
 
+#: The phrase that names the whole video in a sentence.
 WHOLE = "in this video"
 
 
 def answer(evidence: Evidence, intent: PromptIntent, where: str = WHOLE) -> str:
-    """The answer to a prompt that is not a summary, list or title.
+    """Answer a prompt that asks for neither a summary, a list nor a title.
 
     Args:
-        where: the scope named in sentences: the video, or a part of it as `from_to` names it.
+        where: the phrase that names the scope: `WHOLE`, or for a part the result of `range_phrase`.
     """
-    direct = {
+    write = {
         "transcript": _transcript,
         "screen": _screen,
         "length": _length,
@@ -62,134 +67,149 @@ def answer(evidence: Evidence, intent: PromptIntent, where: str = WHOLE) -> str:
         "faces": _faces,
         "languages": _languages,
     }.get(intent.kind)
-    return formed(direct(evidence, where), intent) if direct else _question(evidence, intent, where)
+    return (
+        format_lines(write(evidence, where), intent) if write else _answer_question(evidence, intent, where)
+    )
 
 
 def passages(
     evidence: Evidence, question: str, least: float = MEDIUM
 ) -> list[tuple[float, float, tuple[str, ...]]]:
-    """The moments that match a question, best first."""
-    asked = _asked(question).text
-    if not re.search(r"\w", asked):
+    """Find the parts of the video that match a question with a score of at least `least`.
+
+    Returns:
+        Start, end and reasons of each part, best first. Times in seconds.
+    """
+    subject = _parse_subject(question).text
+    if not re.search(r"\w", subject):
         return []
     return [
-        (hit.start_sec, hit.end_sec, hit.evidence) for hit in moments(evidence, asked) if hit.score >= least
+        (hit.start_sec, hit.end_sec, hit.evidence) for hit in moments(evidence, subject) if hit.score >= least
     ]
 
 
-def about(evidence: Evidence, intent: PromptIntent) -> str:
-    """What the video shows and says about a subject; "" if nothing matches."""
-    facts = _fitting(evidence, intent.subject, MEDIUM)[: intent.items or intent.sentences or 6]
-    lines = [timed(fact) for fact in sorted(facts, key=lambda fact: fact.start_sec)]
-    return formed(lines, intent) if lines else ""
+def describe_subject(evidence: Evidence, intent: PromptIntent) -> str:
+    """Describe what the video shows and says about the subject of the prompt; "" if nothing matches."""
+    facts = _facts_matching(evidence, intent.subject, MEDIUM)[: intent.items or intent.sentences or 6]
+    lines = [state_with_time(fact) for fact in sorted(facts, key=lambda fact: fact.start_sec)]
+    return format_lines(lines, intent) if lines else ""
 
 
-def during(evidence: Evidence, start: float, end: float, intent: PromptIntent) -> str:
-    """The facts of a part of the video, in order. `evidence` is that of the part."""
+def describe_range(evidence: Evidence, start: float, end: float, intent: PromptIntent) -> str:
+    """Describe a part of the video by its facts, in order. `evidence` is the evidence of that part."""
     facts = sorted(facts_of(evidence, start, end), key=lambda fact: -fact.weight)
     chosen = facts[: intent.items or intent.sentences or (2 if intent.brief else 6)]
-    lines = [timed(fact) for fact in sorted(chosen, key=lambda fact: fact.start_sec)]
-    return formed(lines or [f"Nothing was recognised {from_to(start, end)}."], intent)
+    lines = [state_with_time(fact) for fact in sorted(chosen, key=lambda fact: fact.start_sec)]
+    return format_lines(lines or [f"Nothing was recognised {range_phrase(start, end)}."], intent)
 
 
 def is_doubtful(text: str) -> bool:
-    """Whether an answer states that it found nothing, or nothing certain."""
+    """Whether an answer says that the evidence gives no answer, or no certain one."""
     return text.startswith((NO_ANSWER, NO_SURE_ANSWER))
 
 
-def from_to(start: float, end: float) -> str:
-    """A part of a video in words: "from 0:07 to 0:12"."""
-    return "from {} to {}".format(*between(start, end).split("-"))
+def range_phrase(start: float, end: float) -> str:
+    """A phrase for a time range: "from 0:07 to 0:12"."""
+    return "from {} to {}".format(*clock_range(start, end).split("-"))
 
 
-def _question(evidence: Evidence, intent: PromptIntent, where: str) -> str:
+def _answer_question(evidence: Evidence, intent: PromptIntent, where: str) -> str:
     question = intent.subject
-    if found := things.answered(evidence, question, where):
-        return formed(found, intent)
-    facts = _fitting(evidence, question, MEDIUM)
-    sure = bool(facts)
-    yes = ""
+    if found := things.answer(evidence, question, where):
+        return format_lines(found, intent)
+    facts = _facts_matching(evidence, question, MEDIUM)
+    decided = bool(facts)
+    opening = ""
     if _YES_NO.match(question):
-        parts = _asked(question).parts
-        if not facts and parts and all(_denies(evidence, part) for part in parts):
+        parts = _parse_subject(question).parts
+        if not facts and parts and all(_is_absent(evidence, part) for part in parts):
             return f"No, nothing of the kind was measured {where}."
-        sure, yes = _yes(evidence, question, facts)
+        decided, opening = _decide(evidence, question, facts)
     if not facts:
-        facts = _fitting(evidence, question, LOW)
+        facts = _facts_matching(evidence, question, LOW)
     if _WHO.match(question) and not any(fact.quote for fact in facts):
         facts = []  # a visible face does not identify its person
     if not facts:
-        asked = shortened(question.strip().rstrip("?.! "), 300)
-        return f'{NO_ANSWER} "{asked}". {LIMITS}'
-    most = intent.items or intent.sentences or (1 if intent.brief else 3)
-    facts = sorted(facts[:most], key=lambda f: f.start_sec)
-    lines = [timed(fact) for fact in facts]
+        quoted_question = truncate(question.strip().rstrip("?.! "), 300)
+        return f'{NO_ANSWER} "{quoted_question}". {LIMITS}'
+    limit = intent.items or intent.sentences or (1 if intent.brief else 3)
+    facts = sorted(facts[:limit], key=lambda f: f.start_sec)
+    lines = [state_with_time(fact) for fact in facts]
     if intent.bullets or intent.numbered:
-        return formed(lines, intent)
+        return format_lines(lines, intent)
     text = " ".join(lines)
-    if not sure:
+    if not decided:
         return f"{NO_SURE_ANSWER} What comes closest: {text}"
-    if yes:
-        return f"{yes} {text}"
+    if opening:
+        return f"{opening} {text}"
     if _WHEN.match(question):
-        times = listed(dict.fromkeys(between(f.start_sec, f.end_sec) for f in facts))
+        times = listed(dict.fromkeys(clock_range(f.start_sec, f.end_sec) for f in facts))
         return f"At {times}. {text}"
     return text
 
 
-def _asked(question: str) -> parser.Question:
+def _parse_subject(question: str) -> parser.Question:
     """The parsed subject of a question, without its question words."""
     plain = _DOES.sub(r"\1moves", question)
     return parser.parse(" ".join(_QUESTION_WORDS.sub(" ", plain).split()) or question)
 
 
-def _conclusive(part: parser.Part) -> tuple[str, ...]:
-    """The traits that decide a part. "night" is inferred from darkness: it does not decide."""
+def _decisive_traits(part: parser.Part) -> tuple[str, ...]:
+    """The traits that decide a part of the question. "night" is inferred from darkness and decides none."""
     return tuple(trait for trait, credit in part.traits if credit >= _CONCLUSIVE)
 
 
-def _denies(evidence: Evidence, part: parser.Part) -> bool:
-    """Whether the absence of a part can be concluded. Without Whisper the language of speech is unknown."""
-    traits = _conclusive(part)
+def _is_absent(evidence: Evidence, part: parser.Part) -> bool:
+    """Whether missing evidence proves that a part of the question is absent.
+
+    Without Whisper the language of speech is unknown, so its absence cannot be concluded.
+    """
+    traits = _decisive_traits(part)
     return bool(traits) and (
         bool(evidence.speech_model) or not any(trait.startswith("speech ") for trait in traits)
     )
 
 
-def _yes(evidence: Evidence, question: str, facts: list[Fact]) -> tuple[bool, str]:
-    """Whether the facts decide a yes-or-no question, and how the answer begins."""
-    asked = _asked(question)
+def _decide(evidence: Evidence, question: str, facts: list[Fact]) -> tuple[bool, str]:
+    """Whether the facts decide a yes-or-no question, and the first sentence of the answer."""
+    subject = _parse_subject(question)
     for _, _, reasons in passages(evidence, question):
-        if asked.parts and all(any(trait in reasons for trait in _conclusive(part)) for part in asked.parts):
+        if subject.parts and all(
+            any(trait in reasons for trait in _decisive_traits(part)) for part in subject.parts
+        ):
             return True, YES
     if not facts or not all(fact.quote for fact in facts):
         return False, ""
-    return True, YES if asked.hint else "There are only words about it."
+    return True, YES if subject.hint else "There are only words about it."
 
 
-def _fitting(evidence: Evidence, question: str, least: float) -> list[Fact]:
+def _facts_matching(evidence: Evidence, question: str, least: float) -> list[Fact]:
     """The facts behind the matching passages, best first, without duplicates."""
-    found: list[Fact] = []
+    matches: list[Fact] = []
     for start, end, reasons in passages(evidence, question, least):
-        here = facts_of(evidence, start, end)
-        stated = {item: stated_trait(item, start, end) for item in reasons}
+        facts_in_range = facts_of(evidence, start, end)
+        stated = {reason: trait_fact(reason, start, end) for reason in reasons}
         facts = [fact for fact in stated.values() if fact]
-        backed = [fact for fact in here if any(_backs(fact, item) for item in reasons if not stated[item])]
-        facts += backed
-        found += [fact for fact in facts if fact not in found]
-    return found
+        supported = [
+            fact
+            for fact in facts_in_range
+            if any(_supports(fact, reason) for reason in reasons if not stated[reason])
+        ]
+        facts += supported
+        matches += [fact for fact in facts if fact not in matches]
+    return matches
 
 
-def _backs(fact: Fact, reason: str) -> bool:
-    """Whether a fact states a reason of a hit: 'shown: "the line"', or a trait."""
+def _supports(fact: Fact, reason: str) -> bool:
+    """Whether a fact states a reason of a hit: a trait, or a quote such as 'shown: "the line"'."""
     quoted, line = reason.partition(": ")[::2]
     if line and quoted in ("seen", "named"):
         return fact.things
     if line:
         return fact.kind == quoted and (not fact.quote or line.strip('"') in fact.text)
-    if reason in _ANY_WORDS:
-        return fact.kind == _ANY_WORDS[reason]
-    if fact.kind != evidence_kind(reason) or fact.things != (reason in _OF_PEOPLE):
+    if reason in _QUOTE_KINDS:
+        return fact.kind == _QUOTE_KINDS[reason]
+    if fact.kind != evidence_kind(reason) or fact.things != (reason in _PEOPLE_TRAITS):
         return False
     kind, _, language = reason.partition(" ")
     if language and kind in ("text", "speech"):
@@ -203,19 +223,19 @@ def _backs(fact: Fact, reason: str) -> bool:
 def _transcript(evidence: Evidence, where: str) -> list[str]:
     if not evidence.speech:
         return [f"No speech was recognised {where}."]
-    return [f"{between(span.start_sec, span.end_sec)} {span.text.strip()}" for span in evidence.speech]
+    return [f"{clock_range(span.start_sec, span.end_sec)} {span.text.strip()}" for span in evidence.speech]
 
 
 def _screen(evidence: Evidence, where: str) -> list[str]:
     if not evidence.shown:
         return [f"No text was read on screen {where}."]
-    return [f'{between(span.start_sec, span.end_sec)} "{span.text.strip()}"' for span in evidence.shown]
+    return [f'{clock_range(span.start_sec, span.end_sec)} "{span.text.strip()}"' for span in evidence.shown]
 
 
 def _languages(evidence: Evidence, where: str) -> list[str]:
     lines = []
     for what, spans in (("The text on screen", evidence.shown), ("The speech", evidence.speech)):
-        names = [f"{name} ({between(start, end)})" for name, start, end in stretches(spans)]
+        names = [f"{name} ({clock_range(start, end)})" for name, start, end in stretches(spans)]
         if names:
             lines.append(f"{what} is in {listed(names)}.")
         elif spans and what == "The speech" and not evidence.speech_model:
@@ -258,22 +278,23 @@ def _colors(evidence: Evidence, where: str) -> list[str]:
 
 
 def _faces(evidence: Evidence, where: str) -> list[str]:
-    most, there, kind = max(
+    largest, clip_of_largest, kind = max(
         ((counts(clip).get(name, 0), clip, name) for clip in evidence.clips for name in ("person", "face")),
-        key=lambda found: found[0],
+        key=lambda candidate: candidate[0],
         default=(0, None, ""),
     )
-    if not most or there is None:
+    if not largest or clip_of_largest is None:
         return [f"No face or person was recognised {where}. {LIMITS}"]
-    names = kind if most == 1 else {"face": "faces", "person": "people"}[kind]
+    time = clock_range(clip_of_largest.start_sec, clip_of_largest.end_sec)
+    names = kind if largest == 1 else {"face": "faces", "person": "people"}[kind]
     return [
-        f"At most {most} {names} at once, in {between(there.start_sec, there.end_sec)}.",
+        f"At most {largest} {names} at once, in {time}.",
         "It is not known whether they are the same people throughout.",
     ]
 
 
-def formed(lines: list[str], intent: PromptIntent) -> str:
-    """Lines in the form of the intent: bullets, numbers, or text."""
+def format_lines(lines: list[str], intent: PromptIntent) -> str:
+    """Join lines in the form that the prompt asks for: bullets, numbers, or plain text."""
     if intent.items:
         lines = lines[: intent.items]
     if intent.numbered:

@@ -31,19 +31,24 @@ class Chapter:
 
 
 def chapters_of(evidence: Evidence, most: int | None = None) -> list[Chapter]:
-    """Chapters in order. A new one begins where picture, on-screen text and speech change most."""
+    """The chapters of a video in order, at most `most` of them.
+
+    A new chapter begins where picture, on-screen text and speech change most.
+    """
     clips = evidence.clips
     if not clips:
         return []
     duration = clips[-1].end_sec - clips[0].start_sec
-    wanted = most or int(np.clip(round(1.5 * (duration / 3.5) ** 0.5), 1, 16))
-    nearest = max(2.0, duration / (4 * wanted))
+    number = most or int(np.clip(round(1.5 * (duration / 3.5) ** 0.5), 1, 16))
+    minimum_length = max(2.0, duration / (4 * number))
     edges: list[float] = []
     for strength, time in sorted(_edges(evidence), key=lambda edge: (-edge[0], edge[1])):
-        if len(edges) + 1 >= wanted or strength < 0.8:
+        if len(edges) + 1 >= number or strength < 0.8:
             break
-        far = (abs(time - other) >= nearest for other in (*edges, clips[0].start_sec, clips[-1].end_sec))
-        if all(far):
+        far_from_edges = (
+            abs(time - other) >= minimum_length for other in (*edges, clips[0].start_sec, clips[-1].end_sec)
+        )
+        if all(far_from_edges):
             edges.append(time)
     bounds = [clips[0].start_sec, *sorted(edges), clips[-1].end_sec]
     chapters = []
@@ -54,28 +59,35 @@ def chapters_of(evidence: Evidence, most: int | None = None) -> list[Chapter]:
 
 
 def _edges(evidence: Evidence) -> list[tuple[float, float]]:
-    """The strength of the change between adjacent clips, and its time."""
+    """The strength and the time of the change between each two adjacent clips."""
     clips = evidence.clips
-    shown = [{span.text for span in screen_text_between(evidence, c.start_sec, c.end_sec)} for c in clips]
-    talk = [" ".join(span.text for span in speech_between(evidence, c.start_sec, c.end_sec)) for c in clips]
+    shown_lines = [
+        {span.text for span in screen_text_between(evidence, c.start_sec, c.end_sec)} for c in clips
+    ]
+    speech_texts = [
+        " ".join(span.text for span in speech_between(evidence, c.start_sec, c.end_sec)) for c in clips
+    ]
     edges = []
     for i in range(1, len(clips)):
         before, after = clips[i - 1], clips[i]
         strength = 0.6 if after.cut else 0.0
-        if shown[i] != shown[i - 1]:
-            strength += 0.8 * (1 - len(shown[i] & shown[i - 1]) / max(1, len(shown[i] | shown[i - 1])))
+        if shown_lines[i] != shown_lines[i - 1]:
+            strength += 0.8 * (
+                1
+                - len(shown_lines[i] & shown_lines[i - 1]) / max(1, len(shown_lines[i] | shown_lines[i - 1]))
+            )
         colors = color_shares(before), color_shares(after)
         shared = sum(min(colors[0].get(name, 0.0), share) for name, share in colors[1].items())
         strength += 0.5 * (1 - min(1.0, shared))
-        window = " ".join(talk[max(0, i - 4) : i]), " ".join(talk[i : i + 4])
-        if all(window):
-            one, two = word_vectors.word_vectors(window)
-            strength += 0.6 * max(0.0, 1 - float(one @ two))
+        spoken_around = " ".join(speech_texts[max(0, i - 4) : i]), " ".join(speech_texts[i : i + 4])
+        if all(spoken_around):
+            vector_before, vector_after = word_vectors.word_vectors(spoken_around)
+            strength += 0.6 * max(0.0, 1 - float(vector_before @ vector_after))
         if before.sound != after.sound:
             strength += 0.2
         time = after.start_sec
         if any(span.start_sec + 0.7 < time < span.end_sec - 0.7 for span in evidence.speech):
-            strength -= 0.7  # inside a sentence
+            strength -= 0.7  # the change is inside a sentence
         edges.append((strength, time))
     return edges
 
@@ -87,38 +99,41 @@ def title_of(facts: Sequence[Fact]) -> str:
     """
     for fact in facts:
         if fact.kind == "shown" and any(char.isalpha() for char in fact.quote):
-            return shortened(fact.quote, 60)
+            return truncate(fact.quote, 60)
     said = [fact for fact in facts if fact.kind == "said"]
     if said:
         best = max(said, key=lambda fact: fact.weight)
-        return shortened(best.quote[0].upper() + best.quote[1:], 60)
+        return truncate(best.quote[0].upper() + best.quote[1:], 60)
     things = [fact for fact in facts if fact.things]
     if not things:
         return ""
     best = max(things, key=lambda fact: fact.end_sec - fact.start_sec)
     plain = re.sub(r" (?:is|are) in view\b|\bthe place looks like ", "", best.text, flags=re.I)
-    return shortened(plain[:1].upper() + plain[1:], 60)
+    return truncate(plain[:1].upper() + plain[1:], 60)
 
 
-def shortened(text: str, length: int) -> str:
-    """A text cut at a word, with an ellipsis."""
+def truncate(text: str, length: int) -> str:
+    """Cut a text between two words to at most `length` characters, with an ellipsis at the end."""
     text = " ".join(text.split())
     return text if len(text) <= length else text[: length - 1].rsplit(" ", 1)[0].rstrip(",;:. ") + "…"
 
 
 def topics_of(evidence: Evidence, most: int = 5, *, seen: bool = True) -> list[str]:
-    """The content words that are shown or spoken most, largest score first."""
-    score: defaultdict[str, float] = defaultdict(float)
-    spoken_as: dict[str, str] = {}
+    """The content words that are shown or spoken most, largest score first.
+
+    With `seen`, the names of recognised objects count too.
+    """
+    score_of: defaultdict[str, float] = defaultdict(float)
+    word_of: dict[str, str] = {}
     for clip in evidence.clips if seen else ():
         for name in names_of(clip):
-            spoken_as.setdefault(name.name, name.name)
-            score[name.name] += 0.5 * name.probability * (clip.end_sec - clip.start_sec)
+            word_of.setdefault(name.name, name.name)
+            score_of[name.name] += 0.5 * name.probability * (clip.end_sec - clip.start_sec)
     for weight, spans in ((2.0, evidence.shown), (1.0, evidence.speech)):
         for span in spans:
             for word in dict.fromkeys(tokens(span.text)):
                 if len(word) > 3 and word.isalpha() and word not in EMPTY and word not in GENERIC:
                     key = stem(word)
-                    spoken_as.setdefault(key, word)
-                    score[key] += weight * (0.3 + span.confidence) * word_vectors.word_weight(word)
-    return [spoken_as[key] for key, _ in sorted(score.items(), key=lambda item: (-item[1], item[0]))[:most]]
+                    word_of.setdefault(key, word)
+                    score_of[key] += weight * (0.3 + span.confidence) * word_vectors.word_weight(word)
+    return [word_of[key] for key, _ in sorted(score_of.items(), key=lambda item: (-item[1], item[0]))[:most]]

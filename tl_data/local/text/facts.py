@@ -29,7 +29,8 @@ from tl_data.local.search import word_vectors
 from tl_data.local.search.parser import tokens
 from tl_data.local.search.patterns import EMPTY
 
-UNSURE = 0.45  # confidence below which a quote or a measurement is marked as uncertain
+#: A quote or a measurement with a lower confidence is marked as uncertain.
+UNSURE = 0.45
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,22 @@ class Fact:
     end_sec: float
     kind: str  # shown, said, seen or heard
     text: str
-    weight: float  # 0 to 1: how informative it is about the video
+    weight: float  # 0 to 1: how much the fact tells about the video
     quote: str = ""  # the words shown or said
-    confidence: float | None = None  # of its least certain part, 0 to 1; None if unknown
-    things: bool = False  # it names people and things, not colours and motion
+    confidence: float | None = None  # the confidence of the least certain part, 0 to 1; None if unknown
+    things: bool = False  # whether the fact names people or objects rather than colours or motion
 
     def within(self, start: float, end: float) -> str:
-        """The text, with its own time unless it covers at least 85 % of the range, which is named already."""
+        """The text, followed by its time unless the fact covers at least 85 % of a time range.
+
+        The sentence around the text already names that time range.
+        """
         covered = min(self.end_sec, end) - max(self.start_sec, start)
         if covered >= 0.85 * (end - start):
             return self.text
-        # One sentence, so that the time applies to all of it.
-        text = self.text if self.quote else "; ".join(_lower(part) for part in self.text.split(". "))
-        return f"{text} ({between(self.start_sec, self.end_sec)})"
+        # The sentences are joined to one, so that the time applies to all of them.
+        text = self.text if self.quote else "; ".join(_lower_first(part) for part in self.text.split(". "))
+        return f"{text} ({clock_range(self.start_sec, self.end_sec)})"
 
 
 def clock(seconds: float) -> str:
@@ -63,17 +67,17 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _lower(text: str) -> str:
+def _lower_first(text: str) -> str:
     return text[0].lower() + text[1:] if text else text
 
 
-def between(start: float, end: float) -> str:
+def clock_range(start: float, end: float) -> str:
     """A time range as text, rounded outward to whole seconds: 0:07-0:12."""
     return f"{clock(start)}-{clock(max(ceil(end - 0.05), start))}"
 
 
 def sentence(text: str) -> str:
-    """A text with a capital and a full stop."""
+    """Make a text a sentence: with a capital first letter and a full stop."""
     text = text.strip()
     if not text:
         return ""
@@ -82,123 +86,142 @@ def sentence(text: str) -> str:
 
 
 def facts_of(evidence: Evidence, start: float = 0.0, end: float = float("inf")) -> list[Fact]:
-    """The facts between two times, in order."""
+    """The facts between two times, in the order of time. Times in seconds."""
     end = min(end, max([evidence.probe.duration_sec, *(clip.end_sec for clip in evidence.clips)]))
     clips = [clip for clip in evidence.clips if min(clip.end_sec, end) - max(clip.start_sec, start) > 0.2]
-    found = [*_shown(evidence, start, end), *_said(evidence, start, end), *_seen(clips), *_heard(clips)]
-    return sorted(found, key=lambda fact: (fact.start_sec, ORDER[fact.kind], fact.end_sec))
+    facts = [
+        *_screen_facts(evidence, start, end),
+        *_speech_facts(evidence, start, end),
+        *_visual_facts(clips),
+        *_sound_facts(clips),
+    ]
+    return sorted(facts, key=lambda fact: (fact.start_sec, ORDER[fact.kind], fact.end_sec))
 
 
-# The order of facts that start at the same time.
+#: Kind of fact -> its position among facts that start at the same time.
 ORDER = {"shown": 0, "said": 1, "seen": 2, "heard": 3}
 
 
-def _shown(evidence: Evidence, start: float, end: float) -> list[Fact]:
-    """Facts of on-screen text. Lines that appear within 1.5 s make one fact."""
+def _screen_facts(evidence: Evidence, start: float, end: float) -> list[Fact]:
+    """Facts about on-screen text. Lines that appear within 1.5 s are joined into one fact."""
     facts: list[Fact] = []
     group: list[Span] = []
     for span in screen_text_between(evidence, start, end):
         if group and span.start_sec - group[0].start_sec > 1.5:
-            facts.append(_shown_fact(group))
+            facts.append(_screen_fact(group))
             group = []
         group.append(span)
-    return [*facts, _shown_fact(group)] if group else facts
+    return [*facts, _screen_fact(group)] if group else facts
 
 
-def _shown_fact(spans: Sequence[Span]) -> Fact:
+def _screen_fact(spans: Sequence[Span]) -> Fact:
     texts: list[str] = []
     for text in dict.fromkeys(" ".join(span.text.split()) for span in spans):
-        if texts and text[:1].islower():  # a line that continues the one above
+        if texts and text[:1].islower():  # this line continues the previous one
             texts[-1] = f"{texts[-1]} {text}"
         else:
             texts.append(text)
     texts = texts[:6]
-    sure = np.mean([span.confidence for span in spans])
-    unsure = " (hard to read)" if sure < UNSURE else ""
+    confidence = np.mean([span.confidence for span in spans])
+    remark = " (hard to read)" if confidence < UNSURE else ""
     quote = listed(f'"{text}"' for text in texts)
     return Fact(
         spans[0].start_sec,
         max(span.end_sec for span in spans),
         "shown",
-        f"The screen shows {quote}{_foreign(spans)}{unsure}",
-        0.4 + 0.25 * float(sure) + 0.25 * _informative(" ".join(texts)),
+        f"The screen shows {quote}{_language_phrase(spans)}{remark}",
+        0.4 + 0.25 * float(confidence) + 0.25 * _informativeness(" ".join(texts)),
         texts[0],
         round(min(span.confidence for span in spans), 3),
     )
 
 
-def _said(evidence: Evidence, start: float, end: float) -> list[Fact]:
+def _speech_facts(evidence: Evidence, start: float, end: float) -> list[Fact]:
     spans = speech_between(evidence, start, end)
-    central = _centrality([span.text for span in spans])
+    weights = _centrality([span.text for span in spans])
     facts = []
-    for span, weight in zip(spans, central, strict=True):
+    for span, weight in zip(spans, weights, strict=True):
         text = " ".join(span.text.split())
-        unsure = " (the recognition is unsure)" if span.confidence < UNSURE else ""
-        words = f'Speech{_foreign([span])} is recognised as: "{text}"{unsure}'
+        remark = " (the recognition is unsure)" if span.confidence < UNSURE else ""
+        words = f'Speech{_language_phrase([span])} is recognised as: "{text}"{remark}'
         facts.append(
             Fact(span.start_sec, span.end_sec, "said", words, 0.35 + 0.45 * weight, text, span.confidence)
         )
     return facts
 
 
-def _foreign(spans: Sequence[Span]) -> str:
-    """The languages of a quote other than English, the language of the texts."""
+def _language_phrase(spans: Sequence[Span]) -> str:
+    """A phrase that names the languages of a quote, such as " in French"; "" for English."""
     names = [name.title() for name in sure_languages(spans) if name != "english"]
     return f" in {listed(names)}" if names else ""
 
 
 def _centrality(texts: Sequence[str]) -> list[float]:
-    """How close each sentence is to the mean of all, 0 to 1. Sentences with few content words count less."""
+    """How close each sentence is to the mean of all sentences, 0 to 1.
+
+    A sentence with few content words gets a lower value.
+    """
     if not texts:
         return []
     vectors = word_vectors.word_vectors(list(texts))
     middle = word_vectors.unit(np.asarray(vectors.sum(axis=0, keepdims=True), np.float32))[0]
     return [
-        0.5 * max(0.0, float(cosine)) + 0.5 * _informative(text)
+        0.5 * max(0.0, float(cosine)) + 0.5 * _informativeness(text)
         for text, cosine in zip(texts, vectors @ middle, strict=True)
     ]
 
 
-def _informative(text: str) -> float:
+def _informativeness(text: str) -> float:
     """How informative the words of a line are, 0 to 1: "Thank you" is low, names and facts are high."""
     return min(1.0, sum(word_vectors.word_weight(word) for word in tokens(text) if word not in EMPTY) / 4)
 
 
-def _seen(clips: Iterable[Clip]) -> list[Fact]:
-    """Visual facts. Adjacent clips with the same text make one fact."""
+def _visual_facts(clips: Iterable[Clip]) -> list[Fact]:
+    """Visual facts. Adjacent clips that lead to the same text share one fact."""
     things: list[Fact] = []
-    looks: list[Fact] = []
+    appearance: list[Fact] = []
     for clip in clips:
         start, end = clip.start_sec, clip.end_sec
-        if named := _objects(clip):
-            sure = min(
-                [*(sure for _, sure in clip.objects), *(n.probability for n in names_of(clip))], default=None
+        if objects_text := _objects_text(clip):
+            confidence = min(
+                [*(confidence for _, confidence in clip.objects), *(n.probability for n in names_of(clip))],
+                default=None,
             )
-            things = _appended(
+            things = _append_fact(
                 things,
-                Fact(start, end, "seen", sentence(named).rstrip("."), 0.6, things=True, confidence=sure),
+                Fact(
+                    start,
+                    end,
+                    "seen",
+                    sentence(objects_text).rstrip("."),
+                    0.6,
+                    things=True,
+                    confidence=confidence,
+                ),
             )
-        parts = [part for part in (_picture(clip), _motion(clip)) if part]
-        if parts:
-            text = ". ".join(sentence(part).rstrip(".") for part in parts)
+        sentences = [part for part in (_picture_text(clip), _motion_text(clip)) if part]
+        if sentences:
+            text = ". ".join(sentence(part).rstrip(".") for part in sentences)
             moving = 0.15 if moves(clip) or clip.camera != "static" else 0.0
-            looks = _appended(looks, Fact(start, end, "seen", text, 0.2 + moving, confidence=_sure(clip)))
-    return things + looks
+            appearance = _append_fact(
+                appearance, Fact(start, end, "seen", text, 0.2 + moving, confidence=_minimum_confidence(clip))
+            )
+    return things + appearance
 
 
-def _doubt(sure: float | None) -> str:
-    return " (unsure)" if sure is not None and sure < UNSURE else ""
+def _doubt_remark(confidence: float | None) -> str:
+    return " (unsure)" if confidence is not None and confidence < UNSURE else ""
 
 
-def _sure(clip: Clip) -> float | None:
+def _minimum_confidence(clip: Clip) -> float | None:
     """The lowest confidence of the stated picture and motion of a clip."""
     stated = [clip.confidences.colors]
     stated += [clip.confidences.motion, clip.confidences.direction] if moves(clip) else []
     stated += [clip.confidences.camera] if clip.camera not in ("static", "") else []
-    return min((sure for sure in stated if sure is not None), default=None)
+    return min((confidence for confidence in stated if confidence is not None), default=None)
 
 
-def _picture(clip: Clip) -> str:
+def _picture_text(clip: Clip) -> str:
     shares = color_names(clip)
     names = [name for name, share in shares.items() if share >= 0.02][:3]
     if not names:
@@ -208,38 +231,40 @@ def _picture(clip: Clip) -> str:
     return f"the picture is {listed(names)}"
 
 
-def _motion(clip: Clip) -> str:
+def _motion_text(clip: Clip) -> str:
     parts = []
     if moves(clip):
-        way = f" {clip.direction}{_doubt(clip.confidences.direction)}" if clip.direction else ""
+        way = f" {clip.direction}{_doubt_remark(clip.confidences.direction)}" if clip.direction else ""
         parts.append(f"something moves{way}")
     if clip.camera not in ("static", ""):
-        parts.append(camera_words(clip.camera) + _doubt(clip.confidences.camera))
+        parts.append(camera_words(clip.camera) + _doubt_remark(clip.confidences.camera))
     return " while ".join(parts)
 
 
-def _objects(clip: Clip) -> str:
+def _objects_text(clip: Clip) -> str:
     people, names = people_in(clip), names_of(clip)
-    words = [counted(people, "person")] if people else []
-    words += [counted(name.count, name.name) + _probably(name) for name in names if not is_place(name)]
+    words = [count_phrase(people, "person")] if people else []
+    words += [
+        count_phrase(name.count, name.name) + _kind_remark(name) for name in names if not is_place(name)
+    ]
     faces = counts(clip).get("face", 0)
     if not people and faces:
-        words.append(counted(faces, "face"))
+        words.append(count_phrase(faces, "face"))
     place = next((name for name in names if is_place(name)), None)
     text = ""
     if words:
         single = len(words) == 1 and words[0].startswith(("a ", "an "))
         text = f"{listed(words)} {'is' if single else 'are'} in view"
     if place:
-        text += ("; " if text else "") + f"the place looks like {counted(1, place.kind or place.name)}"
+        text += ("; " if text else "") + f"the place looks like {count_phrase(1, place.kind or place.name)}"
     return text
 
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-def counted(number: int, name: str) -> str:
-    """ "a dog", "two dogs"."""
+def count_phrase(number: int, name: str) -> str:
+    """A number and a name in words: "a dog", "two dogs"."""
     if number == 1:
         return name if name.endswith("s") and not name.endswith(("ss", "us")) else f"{article(name)} {name}"
     word = _NUMBERS[number] if number < len(_NUMBERS) else str(number)
@@ -261,11 +286,11 @@ def plural(name: str) -> str:
     return f"{name[:-1]}ies" if name.endswith("y") and name[-2:-1] not in tuple("aeiou") else f"{name}s"
 
 
-def _probably(name: Name) -> str:
+def _kind_remark(name: Name) -> str:
     return f" (probably {article(name.kind)} {name.kind})" if name.kind else ""
 
 
-# Traits that `facts_of` omits, for answers to questions about them.
+#: Traits that `facts_of` omits: the kind and text of the fact that answers a question about the trait.
 _STATED = {
     "bright": ("seen", "the picture is bright"),
     "dark": ("seen", "the picture is dark"),
@@ -279,32 +304,32 @@ _STATED = {
 }
 
 
-def stated_trait(trait: str, start: float, end: float) -> Fact | None:
-    """A trait as a fact; None if `facts_of` states it."""
+def trait_fact(trait: str, start: float, end: float) -> Fact | None:
+    """The fact that states a trait; None if `facts_of` already states the trait."""
     kind, text = _STATED.get(trait, ("", ""))
     return Fact(start, end, kind, text, 0.1) if text else None
 
 
-def _heard(clips: Iterable[Clip]) -> list[Fact]:
+def _sound_facts(clips: Iterable[Clip]) -> list[Fact]:
     names = {"music": "music plays", "noise": "there is sound without words or music"}
     facts: list[Fact] = []
     for clip in clips:
         if clip.sound in names:
-            text = names[clip.sound] + _doubt(clip.confidences.sound)
+            text = names[clip.sound] + _doubt_remark(clip.confidences.sound)
             fact = Fact(clip.start_sec, clip.end_sec, "heard", text, 0.15, confidence=clip.confidences.sound)
-            facts = _appended(facts, fact)
+            facts = _append_fact(facts, fact)
     return facts
 
 
-def _appended(facts: list[Fact], fact: Fact) -> list[Fact]:
-    """The facts with one more. If it has the text of the last one and follows it, the two are merged."""
+def _append_fact(facts: list[Fact], fact: Fact) -> list[Fact]:
+    """Append a fact to a list. If it continues the last fact with the same text, the two are merged."""
     if facts and facts[-1].text == fact.text and fact.start_sec - facts[-1].end_sec < 0.5:
         last = facts.pop()
-        sures = [one.confidence for one in (last, fact) if one.confidence is not None]
+        confidences = [item.confidence for item in (last, fact) if item.confidence is not None]
         fact = replace(
             fact,
             start_sec=last.start_sec,
             weight=max(last.weight, fact.weight),
-            confidence=min(sures, default=None),
+            confidence=min(confidences, default=None),
         )
     return [*facts, fact]

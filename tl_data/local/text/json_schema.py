@@ -1,6 +1,6 @@
-"""Validates JSON schemas against the API's subset, and values against such a schema.
+"""Checks that a JSON schema stays within the API's subset, and validates values against such a schema.
 
-Values are validated by jsonschema, with patterns matched by RE2 in linear time: patterns come from requests.
+Values are validated by jsonschema. Patterns come from requests, so RE2 matches them, in linear time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ Schema = Mapping[str, Any]
 TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 FORMATS = frozenset({"uuid", "date-time", "date", "time"})
 BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
+#: Keywords that any schema may have.
 _ANYWHERE = frozenset(
     {
         "type", "title", "description", "default", "examples", "enum", "const", "anyOf", "$ref", "$defs",
@@ -27,11 +28,12 @@ _ANYWHERE = frozenset(
 _KEYWORDS = _ANYWHERE | BOUNDS | {
     "pattern", "format", "items", "minItems", "properties", "required", "additionalProperties",
 }  # fmt: skip
-_SILENT = frozenset({"title", "examples", "default", "$schema", "$id", "$comment"})  # accepted, no effect
-DEEPEST = 24  # levels of a schema, and of a value
-MOST_VALUES = 10_000  # values of one answer, those of branches that are tried included
-_LONGEST_PATTERN = 300
-_LARGEST = 1e308  # of a bound: a larger whole number is no float
+#: Keywords that are accepted and have no effect.
+_SILENT = frozenset({"title", "examples", "default", "$schema", "$id", "$comment"})
+DEEPEST = 24  # the largest number of levels of a schema, and of a value
+MOST_VALUES = 10_000  # the largest number of values of one answer, including those of rejected branches
+_LONGEST_PATTERN = 300  # characters
+_LARGEST = 1e308  # the largest absolute value of a bound: a larger integer does not fit into a float
 
 
 class Unsupported(ValueError):
@@ -39,37 +41,40 @@ class Unsupported(ValueError):
 
 
 class TooLarge(Unsupported):
-    """An answer would have too many values, or takes too long to fill."""
+    """The answer would have too many values, or would take too long to fill."""
 
 
 def check(schema: Schema) -> None:
-    """Refuse a schema that uses more than the subset, or whose answer would have too many values.
+    """Refuse a schema that is outside of the API's subset, or whose answer would have too many values.
 
     Raises:
-        Unsupported: with the place and the keyword.
+        Unsupported: the message names the place in the schema and the keyword.
     """
     _check(schema, schema, "$", 0)
-    if _least(schema, schema, 0, {}) > MOST_VALUES:
+    if _minimum_values(schema, schema, 0, {}) > MOST_VALUES:
         raise TooLarge(f"$: the schema requires more than {MOST_VALUES} values")
 
 
-def _least(schema: Any, root: Schema, depth: int, known: dict[tuple[int, int], int]) -> int:
-    """The least number of values of an answer. A reference is followed, and counted once per level."""
+def _minimum_values(schema: Any, root: Schema, depth: int, known: dict[tuple[int, int], int]) -> int:
+    """The smallest number of values that an answer can have.
+
+    References are followed. `known` holds the count of each reference at each level.
+    """
     if depth >= DEEPEST or not isinstance(schema, Mapping):
         return 1
     if "$ref" in schema:
-        key = (id(schema), depth)  # an id is unique here: the request outlives the count
+        key = (id(schema), depth)  # the id is unique: the request keeps its schemas alive
         if key not in known:
-            known[key] = _least(resolve(schema, root, "$"), root, depth, known)
+            known[key] = _minimum_values(resolve(schema, root, "$"), root, depth, known)
         return known[key]
-    total = 1 + sum(_least(branch, root, depth + 1, known) for branch in schema.get("anyOf", ()))
+    total = 1 + sum(_minimum_values(branch, root, depth + 1, known) for branch in schema.get("anyOf", ()))
     properties = schema.get("properties", {})
     for name in dict.fromkeys(schema.get("required", ())):
         if total > MOST_VALUES:
             break
-        total += _least(properties.get(name, {}), root, depth + 1, known)
+        total += _minimum_values(properties.get(name, {}), root, depth + 1, known)
     if schema.get("minItems"):
-        total += _least(schema.get("items", {}), root, depth + 1, known)
+        total += _minimum_values(schema.get("items", {}), root, depth + 1, known)
     return min(total, MOST_VALUES + 1)
 
 
@@ -79,13 +84,13 @@ def _check(schema: Any, root: Schema, at: str, depth: int) -> None:
     if not isinstance(schema, Mapping):
         raise Unsupported(f"{at}: a schema must be an object")
     if unknown := sorted(str(key) for key in schema if key not in _KEYWORDS):
-        known = ", ".join(sorted(_KEYWORDS - _SILENT))
-        raise Unsupported(f"{at}: the keyword {unknown[0]} is not supported; there are {known}")
+        supported = ", ".join(sorted(_KEYWORDS - _SILENT))
+        raise Unsupported(f"{at}: the keyword {unknown[0]} is not supported; there are {supported}")
     types = schema.get("type", [])
     for name in [types] if isinstance(types, str) else types if isinstance(types, list) else [types]:
         if not isinstance(name, str) or name not in TYPES:
-            known = ", ".join(sorted(TYPES))
-            raise Unsupported(f"{at}: the type {name!r} is not supported; there are {known}")
+            supported = ", ".join(sorted(TYPES))
+            raise Unsupported(f"{at}: the type {name!r} is not supported; there are {supported}")
     _check_values(schema, at)
     _check_bounds(schema, at)
     if "$ref" in schema:
@@ -94,8 +99,8 @@ def _check(schema: Any, root: Schema, at: str, depth: int) -> None:
         inner = schema.get(key, {})
         if not isinstance(inner, Mapping):
             raise Unsupported(f"{at}: {key} must be an object")
-        for name, one in inner.items():
-            _check(one, root, f"{at}.{name}", depth + 1)
+        for name, subschema in inner.items():
+            _check(subschema, root, f"{at}.{name}", depth + 1)
     required = schema.get("required", [])
     if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
         raise Unsupported(f"{at}: required must be a list of names")
@@ -124,12 +129,12 @@ def _check_bounds(schema: Schema, at: str) -> None:
             raise Unsupported(f"{at}: {key} must be a number")
         if not abs(schema[key]) <= _LARGEST:
             raise Unsupported(f"{at}: {key} must be a number between -1e308 and 1e308")
-    least = schema.get("minItems", 0)
-    if isinstance(least, bool) or not isinstance(least, int) or least not in (0, 1):
+    min_items = schema.get("minItems", 0)
+    if isinstance(min_items, bool) or not isinstance(min_items, int) or min_items not in (0, 1):
         raise Unsupported(f"{at}: minItems can only be 0 or 1, but is {schema['minItems']!r}")
     if "format" in schema and not (isinstance(schema["format"], str) and schema["format"] in FORMATS):
-        known = ", ".join(sorted(FORMATS))
-        raise Unsupported(f"{at}: the format {schema['format']!r} is not supported; there are {known}")
+        supported = ", ".join(sorted(FORMATS))
+        raise Unsupported(f"{at}: the format {schema['format']!r} is not supported; there are {supported}")
     if "pattern" in schema:
         pattern = schema["pattern"]
         if not isinstance(pattern, str) or len(pattern) > _LONGEST_PATTERN:
@@ -141,7 +146,7 @@ def _check_bounds(schema: Schema, at: str) -> None:
 
 
 def resolve(schema: Schema, root: Schema, at: str) -> Schema:
-    """The schema that a chain of references leads to, with the keywords beside the reference."""
+    """Follow a chain of references and add the keywords that stand beside each reference."""
     seen: set[str] = set()
     while "$ref" in schema:
         ref = schema["$ref"]
@@ -173,9 +178,9 @@ def _validator() -> Any:
     from jsonschema import Draft202012Validator, ValidationError
     from jsonschema.validators import extend
 
-    def pattern(_: Any, given: str, instance: Any, __: Any) -> Iterator[ValidationError]:
-        if isinstance(instance, str) and not matches(given, instance):
-            yield ValidationError(f"{instance[:80]!r} does not match {given!r}")
+    def pattern(_: Any, regex: str, instance: Any, __: Any) -> Iterator[ValidationError]:
+        if isinstance(instance, str) and not matches(regex, instance):
+            yield ValidationError(f"{instance[:80]!r} does not match {regex!r}")
 
-    known: Any = extend(Draft202012Validator, {"pattern": pattern})
-    return lambda schema: known(schema, format_checker=known.FORMAT_CHECKER)
+    validator: Any = extend(Draft202012Validator, {"pattern": pattern})
+    return lambda schema: validator(schema, format_checker=validator.FORMAT_CHECKER)

@@ -1,12 +1,12 @@
-"""Texts by a vision-language model behind an OpenAI-compatible endpoint (`/chat/completions`).
+"""Texts written by a vision-language model behind an OpenAI-compatible endpoint (`/chat/completions`).
 
 - `EndpointWriter` sends frames, transcript and on-screen text. An answer that must be JSON is validated
-  against its schema and requested once more if it does not conform. If the server fails, the request fails:
-  there is no fallback to the built-in writer.
-- `Chat` is the client. The URL is a setting of the operator and no request can change it. Redirects are not
-  followed, so that the key reaches no other host. Messages never contain the key.
-- `ReasoningFilter` removes one leading `<think>...</think>` block, which reasoning models write. A block
-  elsewhere, or one that is not closed, is part of the answer.
+  against its schema and requested once more if it does not conform. If the endpoint fails, the request
+  fails: there is no fallback to the built-in writer.
+- `Chat` is the client. The operator sets the URL, and no request can change it. Redirects are not followed,
+  so that the key reaches no other host. Error messages never contain the key.
+- `ReasoningFilter` removes one leading `<think>...</think>` block, which reasoning models write. A later
+  or unclosed block is part of the answer.
 """
 
 from __future__ import annotations
@@ -42,34 +42,34 @@ def answer_of(text: str, *, cut_off: bool) -> str:
 
 
 class ReasoningFilter:
-    """`answer_of` for a text that arrives in pieces of any length."""
+    """Does what `answer_of` does, for a text that arrives in pieces of any length."""
 
     def __init__(self) -> None:
-        self._held: str | None = ""  # the buffer while it is undecided; None once the answer has begun
-        self._answering = True  # False: drops the white space between the block and the answer
+        self._buffer: str | None = ""  # text that may still be reasoning; None once the answer has begun
+        self._answering = True  # False while white space after the block is dropped
 
     def add(self, piece: str) -> str:
-        """The part of the answer that is now decided; "" if none is."""
-        if self._held is None:
+        """Add a piece; returns the text that is now known to be part of the answer, possibly ""."""
+        if self._buffer is None:
             return self._answer(piece)
-        self._held += piece
-        begun = self._held.lstrip()
-        if begun.startswith(OPEN):
+        self._buffer += piece
+        stripped = self._buffer.lstrip()
+        if stripped.startswith(OPEN):
             # The closing tag may span two pieces. Blocks are long, so only the end of the buffer is searched.
-            at = self._held.find(CLOSE, max(0, len(self._held) - len(piece) - len(CLOSE)))
-            if at < 0:
+            position = self._buffer.find(CLOSE, max(0, len(self._buffer) - len(piece) - len(CLOSE)))
+            if position < 0:
                 return ""
-            answer, self._held, self._answering = self._held[at + len(CLOSE) :], None, False
+            answer, self._buffer, self._answering = self._buffer[position + len(CLOSE) :], None, False
             return self._answer(answer)
-        if OPEN.startswith(begun):
+        if OPEN.startswith(stripped):
             return ""
-        answer, self._held = self._held, None
+        answer, self._buffer = self._buffer, None
         return answer
 
     def finish(self, *, cut_off: bool) -> str:
-        """The rest of the answer at the end of the text."""
-        held, self._held = self._held or "", None
-        return answer_of(held, cut_off=cut_off)
+        """End the text; returns the rest of the answer."""
+        rest, self._buffer = self._buffer or "", None
+        return answer_of(rest, cut_off=cut_off)
 
     def _answer(self, piece: str) -> str:
         if not self._answering:
@@ -80,11 +80,12 @@ class ReasoningFilter:
 
 Message = dict[str, Any]
 MAX_ANSWER_BYTES = 8 << 20
-_QUOTED_CHARACTERS = 300  # most characters of the server's text in an error message
+#: The largest number of characters of the endpoint's text in an error message.
+_QUOTED_CHARACTERS = 300
 
 
 class Chat:
-    """The client of one server and model."""
+    """The client of one endpoint and model."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -96,14 +97,14 @@ class Chat:
         """Request the whole answer.
 
         Raises:
-            APIProblem: the server cannot be reached, refuses the request, or answers without a text.
+            APIProblem: the endpoint cannot be reached, refuses the request, or answers without a text.
         """
         body = self._body(messages, options, schema)
         try:
-            async with self._post(body) as answer:
-                await self._check(answer)
+            async with self._post(body) as response:
+                await self._check(response)
                 raw = bytearray()
-                async for piece in answer.content.iter_any():
+                async for piece in response.content.iter_any():
                     raw += piece
                     if len(raw) > MAX_ANSWER_BYTES:
                         raise self._invalid_answer(f"more than {MAX_ANSWER_BYTES >> 20} MB")
@@ -132,10 +133,10 @@ class Chat:
     async def stream(
         self, messages: Sequence[Message], options: GenerationOptions
     ) -> AsyncIterator[GeneratedText]:
-        """Request the answer as a stream. The last piece has the reason of the end.
+        """Request the answer as a stream. The last piece has the reason why the text ends.
 
         Raises:
-            APIProblem: as `ask`, possibly after some pieces.
+            APIProblem: as in `ask`; some pieces may already have been yielded.
         """
         body = self._body(messages, options, None) | {
             "stream": True,
@@ -144,34 +145,34 @@ class Chat:
         reason: Reason | None = None
         usage: dict[str, Any] = {}
         empty = True
-        thoughts = ReasoningFilter()
+        reasoning = ReasoningFilter()
         try:
-            async with self._post(body) as answer:
-                await self._check(answer)
-                async for line in answer.content:
+            async with self._post(body) as response:
+                await self._check(response)
+                async for line in response.content:
                     data = line.strip().removeprefix(b"data:").strip()
                     if not line.startswith(b"data:") or data == b"[DONE]":
                         continue
                     answer_json = json.loads(data)
                     if answer_json.get("error"):
                         raise self._invalid_answer(
-                            f"the error {self._shown(json.dumps(answer_json['error']))}"
+                            f"the error {self._excerpt(json.dumps(answer_json['error']))}"
                         )
                     usage = answer_json.get("usage") or usage
                     for choice in answer_json.get("choices") or []:
                         piece = (choice.get("delta") or {}).get("content")
-                        if piece and (text := thoughts.add(piece)):
+                        if piece and (text := reasoning.add(piece)):
                             empty = False
                             yield GeneratedText(text, None)
                         if choice.get("finish_reason"):
                             reason = _reason(choice["finish_reason"])
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(error) from None
-        except (ValueError, TypeError, AttributeError):  # not JSON, or not of this shape
+        except (ValueError, TypeError, AttributeError):  # not JSON, or not the expected structure
             raise self._invalid_answer("a stream without chat.completion.chunk objects") from None
         if reason is None:
             raise self._invalid_answer("a stream that ended without finish_reason")
-        if text := thoughts.finish(cut_off=reason == "length"):
+        if text := reasoning.finish(cut_off=reason == "length"):
             empty = False
             yield GeneratedText(text, None)
         if empty and reason != "length":
@@ -185,16 +186,16 @@ class Chat:
             await asyncio.sleep(0)  # the transports close in the next iteration of the loop
             self._session = None
 
-    def invalid(self, why: str) -> APIProblem:
-        """The problem of an answer that did not conform twice: 502."""
+    def invalid(self, violation: str) -> APIProblem:
+        """The problem (status 502) of two answers that do not conform to the schema."""
         return APIProblem(
             502,
             "text_endpoint_answer_invalid",
-            f"{self._name()} gave two answers that do not conform to the schema: {self._shown(why)} Choose a "
-            "model that supports JSON schemas, or raise max_tokens if the answer was cut off.",
+            f"{self._name()} gave two answers that do not conform to the schema: {self._excerpt(violation)} "
+            "Choose a model that supports JSON schemas, or raise max_tokens if the answer was cut off.",
         )
 
-    # ------------------------------------------------------------------------------------ inside
+    # ------------------------------------------------------------------------------------ requests
 
     def _body(
         self, messages: Sequence[Message], options: GenerationOptions, schema: dict[str, Any] | None
@@ -214,7 +215,7 @@ class Chat:
     def _post(self, body: dict[str, Any]) -> Any:
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=self._endpoint.timeout, sock_connect=10)
-            # An answer takes seconds, so a new connection costs little, and no idle one can go stale.
+            # An answer takes seconds, so a new connection costs little. An idle one could become stale.
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(force_close=True),
                 timeout=timeout,
@@ -224,27 +225,27 @@ class Chat:
         url = f"{self._endpoint.url}/chat/completions"
         return self._session.post(url, json=body, headers=headers, allow_redirects=False)
 
-    async def _check(self, answer: aiohttp.ClientResponse) -> None:
-        if answer.status == 200:
+    async def _check(self, response: aiohttp.ClientResponse) -> None:
+        if response.status == 200:
             return
-        excerpt = self._shown((await answer.content.read(4096)).decode("utf-8", "replace"))
+        excerpt = self._excerpt((await response.content.read(4096)).decode("utf-8", "replace"))
         status, code = 424, "text_endpoint_refused"
-        if answer.status in (401, 403):
-            what = "refuses the key: check TL_LOCAL_LLM_KEY."
-        elif answer.status == 404:
-            what = (
+        if response.status in (401, 403):
+            problem = "refuses the key: check TL_LOCAL_LLM_KEY."
+        elif response.status == 404:
+            problem = (
                 "does not know the model or the path: check TL_LOCAL_LLM_MODEL and TL_LOCAL_LLM_URL (up to "
                 f"/v1). Answer: {excerpt}"
             )
-        elif answer.status == 429 or answer.status == 503:
+        elif response.status == 429 or response.status == 503:
             status, code = 503, "text_endpoint_busy"
-            what = f"is busy (HTTP status {answer.status}). Try again later. Answer: {excerpt}"
-        elif answer.status >= 500:
+            problem = f"is busy (HTTP status {response.status}). Try again later. Answer: {excerpt}"
+        elif response.status >= 500:
             status, code = 502, "text_endpoint_failed"
-            what = f"failed (HTTP status {answer.status}). Check its log. Answer: {excerpt}"
+            problem = f"failed (HTTP status {response.status}). Check its log. Answer: {excerpt}"
         else:
-            what = f"refuses the request (HTTP status {answer.status}). Answer: {excerpt}"
-        raise APIProblem(status, code, f"{self._name()} {what}")
+            problem = f"refuses the request (HTTP status {response.status}). Answer: {excerpt}"
+        raise APIProblem(status, code, f"{self._name()} {problem}")
 
     def _unreachable(self, error: BaseException) -> APIProblem:
         if isinstance(error, asyncio.TimeoutError | TimeoutError):
@@ -257,8 +258,8 @@ class Chat:
         return APIProblem(
             503,
             "text_endpoint_unreachable",
-            f"{self._name()} cannot be reached: {self._shown(str(error) or type(error).__name__)}. Start it, "
-            "or unset TL_LOCAL_LLM_URL and restart the engine to use the built-in writer.",
+            f"{self._name()} cannot be reached: {self._excerpt(str(error) or type(error).__name__)}. "
+            "Start it, or unset TL_LOCAL_LLM_URL and restart the engine to use the built-in writer.",
         )
 
     def _invalid_answer(self, what: str) -> APIProblem:
@@ -269,18 +270,18 @@ class Chat:
     def _name(self) -> str:
         return f"The text endpoint {self._endpoint.url} (model {self._endpoint.model})"
 
-    def _shown(self, text: str) -> str:
-        """The server's text for a message, without the key, which it may echo."""
+    def _excerpt(self, text: str) -> str:
+        """Shorten text of the endpoint for an error message and mask the key, which the text may contain."""
         if self._endpoint.key:
             text = text.replace(self._endpoint.key, "***")
         return " ".join(text.split())[:_QUOTED_CHARACTERS] or "(nothing)"
 
 
-def _reason(given: Any) -> Reason:
-    return "length" if given == "length" else "stop"
+def _reason(finish_reason: Any) -> Reason:
+    return "length" if finish_reason == "length" else "stop"
 
 
-#: Most characters of each block of a prompt. Longer blocks lose lines in the middle.
+#: The largest length of each block of a prompt. Lines in the middle of a longer block are left out.
 SPEECH_CHARACTERS, SCREEN_CHARACTERS, MEASURED_CHARACTERS = 24_000, 8_000, 8_000
 
 SYSTEM = (
@@ -304,16 +305,16 @@ class EndpointWriter:
     async def analyze(
         self, source: WriterInput, prompt: str, schema: dict[str, Any] | None, options: GenerationOptions
     ) -> GeneratedText:
-        """As in `Writer`."""
+        """See `Writer`."""
         messages = await messages_of(source, prompt)
         if schema is None:
             return await self._chat.ask(messages, options)
-        return await self._conforming(messages, options, schema, lambda _: None)
+        return await self._ask_for_json(messages, options, schema, lambda _: None)
 
     def stream(
         self, source: WriterInput, prompt: str, options: GenerationOptions
     ) -> AsyncIterator[GeneratedText]:
-        """As in `Writer`."""
+        """See `Writer`."""
         return self._stream(source, prompt, options)
 
     async def _stream(
@@ -326,14 +327,14 @@ class EndpointWriter:
     async def summarize(
         self, source: WriterInput, prompt: str | None, options: GenerationOptions
     ) -> GeneratedText:
-        """As in `Writer`."""
+        """See `Writer`."""
         return await self._chat.ask(await messages_of(source, prompt or "Summarize the video."), options)
 
     async def chapters(
         self, source: WriterInput, prompt: str | None, options: GenerationOptions
     ) -> list[Item]:
-        """As in `Writer`."""
-        return await self._moments(
+        """See `Writer`."""
+        return await self._time_ranges(
             source,
             "chapters",
             ("chapter_title", "chapter_summary"),
@@ -346,8 +347,8 @@ class EndpointWriter:
     async def highlights(
         self, source: WriterInput, prompt: str | None, options: GenerationOptions
     ) -> list[Item]:
-        """As in `Writer`."""
-        return await self._moments(
+        """See `Writer`."""
+        return await self._time_ranges(
             source,
             "highlights",
             ("highlight", "highlight_summary"),
@@ -358,11 +359,11 @@ class EndpointWriter:
         )
 
     async def gist(self, source: WriterInput) -> Item:
-        """As in `Writer`."""
+        """See `Writer`."""
         texts = {"type": "array", "items": {"type": "string"}}
         schema = _object({"title": {"type": "string"}, "topics": texts, "hashtags": texts})
         instruction = "Give the video a title, up to five topics, and up to five hashtags that begin with #."
-        generated = await self._conforming(
+        generated = await self._ask_for_json(
             await messages_of(source, instruction), GenerationOptions(), schema, lambda _: None, whole=True
         )
         return dict(json.loads(generated.text))
@@ -371,7 +372,7 @@ class EndpointWriter:
         """Close the connections."""
         await self._chat.close()
 
-    async def _moments(
+    async def _time_ranges(
         self,
         source: WriterInput,
         name: str,
@@ -388,9 +389,9 @@ class EndpointWriter:
         duration = source.evidence.probe.duration_sec
 
         def check(value: Any) -> str | None:
-            for number, moment in enumerate(value[name], 1):
-                start, end = moment["start_sec"], moment["end_sec"]
-                # Models round times: up to a second past the end is accepted here and cut off below.
+            for number, part in enumerate(value[name], 1):
+                start, end = part["start_sec"], part["end_sec"]
+                # Models round times: an end up to 1 s after the video is accepted and corrected below.
                 if not 0 <= start < end <= duration + 1:
                     return (
                         f"item {number} of {name} lasts from {start:g} to {end:g} s, but the video from 0 to "
@@ -398,15 +399,15 @@ class EndpointWriter:
                     )
             return None
 
-        generated = await self._conforming(
+        generated = await self._ask_for_json(
             await messages_of(source, instruction), options, schema, check, whole=True
         )
-        found = json.loads(generated.text)[name]
-        for moment in found:
-            moment["end_sec"] = min(float(moment["end_sec"]), duration)
-        return sorted(found, key=lambda moment: float(moment["start_sec"]))
+        parts = json.loads(generated.text)[name]
+        for part in parts:
+            part["end_sec"] = min(float(part["end_sec"]), duration)
+        return sorted(parts, key=lambda part: float(part["start_sec"]))
 
-    async def _conforming(
+    async def _ask_for_json(
         self,
         messages: list[Message],
         options: GenerationOptions,
@@ -417,19 +418,22 @@ class EndpointWriter:
     ) -> GeneratedText:
         """Request JSON that conforms to the schema, at most twice.
 
-        A text that was cut off is returned as it is, unless `whole`.
+        A text that was cut off is returned as it is. With `whole`, it is rejected like other invalid JSON.
 
         Raises:
-            APIProblem: neither answer conforms.
+            APIProblem: neither of the two answers conforms.
         """
-        generated, why = GeneratedText(""), ""
+        generated, violation = GeneratedText(""), ""
         for _ in range(2):
             attempt = messages
-            if why:
+            if violation:
                 attempt = [
                     *messages,
                     {"role": "assistant", "content": generated.text},
-                    {"role": "user", "content": f"This breaks the schema: {why} Answer anew, JSON alone."},
+                    {
+                        "role": "user",
+                        "content": f"This breaks the schema: {violation} Answer anew, JSON alone.",
+                    },
                 ]
             generated = await self._chat.ask(attempt, options, schema)
             if generated.reason == "length" and not whole:
@@ -438,18 +442,18 @@ class EndpointWriter:
             try:
                 value = json.loads(text)
             except ValueError as error:
-                why = f"it is not JSON ({error})."
+                violation = f"it is not JSON ({error})."
                 continue
-            found = await asyncio.to_thread(json_schema.fault, value, schema) or check(value)
-            if found is None:
+            new_violation = await asyncio.to_thread(json_schema.fault, value, schema) or check(value)
+            if new_violation is None:
                 return GeneratedText(
                     json.dumps(value, ensure_ascii=False),
                     generated.reason,
                     generated.input_tokens,
                     generated.output_tokens,
                 )
-            why = found
-        raise self._chat.invalid(why)
+            violation = new_violation
+        raise self._chat.invalid(violation)
 
 
 async def messages_of(source: WriterInput, prompt: str) -> list[Message]:
@@ -471,12 +475,12 @@ async def messages_of(source: WriterInput, prompt: str) -> list[Message]:
 
 def _confidence_note(clip: Clip) -> str:
     """The known confidences of a clip's measurements, in parentheses."""
-    known = [f"{name} {sure:.2f}" for name, sure in asdict(clip.confidences).items() if sure is not None]
+    known = [f"{name} {value:.2f}" for name, value in asdict(clip.confidences).items() if value is not None]
     return f" (confidence: {', '.join(known)})" if known else ""
 
 
 def words_of(evidence: Evidence) -> str:
-    """Speech, on-screen text and measurements, a line each with its time."""
+    """Speech, on-screen text and measurements, one per line, each with its time."""
     measured = []
     for clip in evidence.clips:
         words = "; sound: ".join(filter(None, (visual_words(clip), audio_words(clip))))
@@ -487,25 +491,27 @@ def words_of(evidence: Evidence) -> str:
         ("On screen", _lines(evidence.shown), SCREEN_CHARACTERS, "no text was read"),
         ("Measured", measured, MEASURED_CHARACTERS, "nothing"),
     ]
-    return "\n\n".join(f"{name}:\n{_shortened(lines, most) or none}" for name, lines, most, none in blocks)
+    return "\n\n".join(
+        f"{name}:\n{_join_lines(lines, limit) or placeholder}" for name, lines, limit, placeholder in blocks
+    )
 
 
 def _lines(spans: tuple[Span, ...]) -> list[str]:
     return [f"[{span.start_sec:.1f}-{span.end_sec:.1f}] {span.text.strip()}" for span in spans]
 
 
-def _shortened(lines: list[str], most: int) -> str:
-    """The lines joined; if they are too long, as many from both ends as fit."""
-    if sum(len(line) + 1 for line in lines) <= most:
+def _join_lines(lines: list[str], limit: int) -> str:
+    """Join lines to at most `limit` characters. If they are too long, lines in the middle are left out."""
+    if sum(len(line) + 1 for line in lines) <= limit:
         return "\n".join(lines)
     head: list[str] = []
     tail: list[str] = []
-    left = most
+    remaining = limit
     first, last = 0, len(lines) - 1
     while first <= last:
         side, line = (head, lines[first]) if len(head) <= len(tail) else (tail, lines[last])
-        left -= len(line) + 1
-        if left < 0:
+        remaining -= len(line) + 1
+        if remaining < 0:
             break
         side.append(line)
         first, last = (first + 1, last) if side is head else (first, last - 1)

@@ -1,8 +1,8 @@
-"""Parses prompts for the built-in writer with patterns of English.
+"""Parses prompts for the built-in writer, with patterns for English.
 
-- `omitted`: evidence to leave out ("without mentioning colors", "don't quote the speech").
-- `time_range_of`: the part of the video ("at 0:15", "the first 10 seconds", "from 1:00 to 2:00").
-- `read`: the kind, length, form and subject of the text.
+- `parse_omissions`: evidence to leave out ("without mentioning colors", "don't quote the speech").
+- `parse_time_range`: the part of the video ("at 0:15", "the first 10 seconds", "from 1:00 to 2:00").
+- `parse_prompt`: the kind, length, form and subject of the text.
 """
 
 from __future__ import annotations
@@ -30,40 +30,43 @@ _MENTION = (
     r"|tell(?:ing)?(?: me)? (?:of|about)|talk(?:ing)? about|refer(?:ring)? to)"
 )
 _OMIT = re.compile(
-    # What follows a verb belongs to it, up to the next mark or "but"; what follows a bare noun does not.
+    # After "without mentioning", all words up to the next punctuation mark or "but" are removed from the
+    # prompt. After a bare "without" or "no", only the nouns are removed.
     rf"\b(?:without|avoid|no|not|never|don['’]?t)\s+{_MENTION}\s+(?P<verb>{_LIST})(?:(?!\bbut\b)[^.,;:!?])*"
     rf"|\b(?:leav(?:e|ing) out|omit(?:ting)?|skip(?:ping)?|ignor(?:e|ing)|exclud(?:e|ing)|avoid(?:ing)?)\s+"
     rf"(?P<left>{_LIST})"
-    # "a scene with no sound" describes a scene, not the text.
+    # "a scene with no sound" describes a scene and leaves nothing out.
     rf"|(?<!\bis )(?<!\bare )(?<!\bhas )(?<!\bhave )(?<!\bwith )(?:\bwithout|\bno)\s+(?P<bare>{_LIST})",
     re.IGNORECASE,
 )
 
 
-def omitted(prompt: str) -> tuple[frozenset[str], str]:
-    """The kinds of evidence to leave out, and the prompt without the words that ask for it."""
+def parse_omissions(prompt: str) -> tuple[frozenset[str], str]:
+    """The kinds of evidence to leave out, and the prompt without the words that name them."""
     kinds: set[str] = set()
     for match in _OMIT.finditer(prompt):
-        named = match["verb"] or match["left"] or match["bare"]
+        kind_words = match["verb"] or match["left"] or match["bare"]
         kinds |= {
-            kind for kind, words in _EVIDENCE_KINDS.items() if re.search(rf"\b(?:{words})\b", named, re.I)
+            kind
+            for kind, words in _EVIDENCE_KINDS.items()
+            if re.search(rf"\b(?:{words})\b", kind_words, re.I)
         }
     return frozenset(kinds), _OMIT.sub(" ", prompt)
 
 
-def without(evidence: Evidence, kinds: frozenset[str]) -> Evidence:
-    """The evidence without these kinds."""
+def remove_evidence(evidence: Evidence, kinds: frozenset[str]) -> Evidence:
+    """Remove these kinds of evidence."""
     if not kinds:
         return evidence
     return replace(
         evidence,
-        clips=tuple(_without(clip, kinds) for clip in evidence.clips),
+        clips=tuple(_clip_without(clip, kinds) for clip in evidence.clips),
         speech=() if "speech" in kinds else evidence.speech,
         shown=() if "text" in kinds else evidence.shown,
     )
 
 
-def _without(clip: Clip, kinds: frozenset[str]) -> Clip:
+def _clip_without(clip: Clip, kinds: frozenset[str]) -> Clip:
     if "colors" in kinds:
         clip = replace(clip, colors=(), regions=(), confidences=replace(clip.confidences, colors=None))
     if "motion" in kinds:
@@ -76,8 +79,8 @@ def _without(clip: Clip, kinds: frozenset[str]) -> Clip:
     return clip
 
 
-MOMENT = 0.5  # seconds of "at 0:15"
-EDGE, LEAST = 0.1, 5.0  # "the beginning": share of the video, and least seconds
+MOMENT = 0.5  # length in seconds of the range that "at 0:15" names
+EDGE, LEAST = 0.1, 5.0  # the length of "the beginning": a share of the video, but at least these seconds
 
 NUMBERS = {
     "a": 1, "an": 1, "one": 1, "single": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7,
@@ -91,7 +94,8 @@ _LENGTH = (
 )
 _CLOCK = r"\d{1,3}:\d\d(?::\d\d)?"
 _TIME = rf"(?:{_CLOCK}|(?:second|minute)\s+\d+|{_LENGTH})"
-_EDGE = r"(?:\s+of\s+(?:the|this)\s+(?:video|clip|film|recording)\b|(?=\W*$|[,.;:?!]))"  # not "of the street"
+#: What must follow "the beginning" or "the end" of the video: "the end of the street" names no time.
+_EDGE = r"(?:\s+of\s+(?:the|this)\s+(?:video|clip|film|recording)\b|(?=\W*$|[,.;:?!]))"
 _PHRASES = tuple(
     (name, re.compile(rf"(?:\b(?:in|during|within|of|for)\s+)?{pattern}", re.IGNORECASE))
     for name, pattern in (
@@ -119,11 +123,11 @@ class TimeRange:
 
     start_sec: float = 0.0
     end_sec: float = float("inf")
-    edge: str = ""  # "start" or "end": its length depends on the video
-    ambiguous: bool = False  # "after 20 minutes" may be about an event in the video and no part of it
+    edge: str = ""  # "start" or "end" of the video; the length of the range then depends on the video
+    ambiguous: bool = False  # whether the time may belong to an event: "what happens after 20 minutes"
 
     def within(self, duration: float) -> tuple[float, float] | None:
-        """Start and end in a video of `duration` seconds; None if it begins after the end."""
+        """Start and end in a video of `duration` seconds; None if the range begins after its end."""
         edge = min(duration, max(LEAST, EDGE * duration))
         if self.edge:
             return (0.0, edge) if self.edge == "start" else (duration - edge, duration)
@@ -131,23 +135,25 @@ class TimeRange:
         return (start, min(self.end_sec, duration)) if start < min(self.end_sec, duration) else None
 
 
-def time_range_of(text: str) -> tuple[TimeRange | None, str]:
-    """The time range that a prompt names, and the prompt without it."""
+def parse_time_range(text: str) -> tuple[TimeRange | None, str]:
+    """The time range that a prompt names (None if it names none), and the prompt without it."""
     for name, pattern in _PHRASES:
         if match := pattern.search(text):
-            said = match.groups()
+            groups = match.groups()
             times = (
-                [seconds(time + said[2]) for time in said[:2]] if name == "both" else list(map(seconds, said))
+                [seconds(time + groups[2]) for time in groups[:2]]
+                if name == "both"
+                else list(map(seconds, groups))
             )
-            made = _MADE[name](*times)
+            time_range = _RANGE_BUILDERS[name](*times)
             if name in ("after", "before"):
-                made = replace(made, ambiguous=":" not in said[0])
+                time_range = replace(time_range, ambiguous=":" not in groups[0])
             rest = " ".join((text[: match.start()] + " " + text[match.end() :]).split())
-            return made, re.sub(r"\s+([?.!,])", r"\1", rest)
+            return time_range, re.sub(r"\s+([?.!,])", r"\1", rest)
     return None, text
 
 
-_MADE: dict[str, Callable[..., TimeRange]] = {
+_RANGE_BUILDERS: dict[str, Callable[..., TimeRange]] = {
     **dict.fromkeys(("between", "both"), lambda start, end: TimeRange(min(start, end), max(start, end))),
     "first": lambda length: TimeRange(0.0, length),
     "last": lambda length: TimeRange(-length),
@@ -160,7 +166,7 @@ _MADE: dict[str, Callable[..., TimeRange]] = {
 
 
 def seconds(time: str) -> float:
-    """Seconds of "1:02:03", "90 s", "two minutes", "minute 3" (from its beginning)."""
+    """Convert a time to seconds: "1:02:03", "90 s", "two minutes" or "minute 3"."""
     if ":" in time:
         total = 0.0
         for part in time.split(":"):
@@ -173,28 +179,28 @@ def seconds(time: str) -> float:
 
 
 def part_of(evidence: Evidence, start: float, end: float) -> Evidence:
-    """The evidence between two times: clips, sentences and lines that overlap them, uncut."""
+    """The evidence of a time range: the whole clips, sentences and lines that overlap it."""
     return replace(
         evidence,
-        clips=_inside(evidence.clips, start, end),
-        speech=_inside(evidence.speech, start, end),
-        shown=_inside(evidence.shown, start, end),
+        clips=_overlapping(evidence.clips, start, end),
+        speech=_overlapping(evidence.speech, start, end),
+        shown=_overlapping(evidence.shown, start, end),
     )
 
 
-def _inside(some: tuple[T, ...], start: float, end: float) -> tuple[T, ...]:
-    """Those that overlap the range by more than 0.3 s, or by 30 % if they or the range are shorter."""
+def _overlapping(items: tuple[T, ...], start: float, end: float) -> tuple[T, ...]:
+    """The items that overlap the range by more than 0.3 s, or by 30 % of the shorter one of both."""
     return tuple(
-        one
-        for one in some
-        if min(one.end_sec, end) - max(one.start_sec, start)
-        > min(0.3, 0.3 * (end - start), 0.3 * (one.end_sec - one.start_sec))
+        item
+        for item in items
+        if min(item.end_sec, end) - max(item.start_sec, start)
+        > min(0.3, 0.3 * (end - start), 0.3 * (item.end_sec - item.start_sec))
     )
 
 
 _NUMBER = rf"(\d{{1,4}}|{'|'.join(NUMBERS)})"
 
-# Patterns of each kind. The first match decides.
+#: Kind of text -> pattern. The first pattern that matches the prompt decides the kind.
 _KINDS: tuple[tuple[str, str], ...] = (
     ("languages", r"\b(?:what|which)\b.{0,30}\blanguages?\b"),
     ("transcript", r"\btranscri\w+|verbatim"),
@@ -256,9 +262,11 @@ _ITEMS = (
     r"(?:bullets?|points?|items?|takeaways?|highlights?|chapters?|titles?|hashtags?|topics?|keywords?|moments?"
     r"|entries|facts?|things|lines|sections?|parts?)\b"
 )
-_VAGUE = r"(?!few\b|couple\b|number\b|set\b|series\b|(?:\w+\s+)?list\b)"  # the "a" of "a few points" is no 1
+_VAGUE = (
+    r"(?!few\b|couple\b|number\b|set\b|series\b|(?:\w+\s+)?list\b)"  # "a few points" does not mean one point
+)
 
-# Words of a prompt that give an instruction and are not its subject.
+#: Words of a prompt that belong to the instruction and not to the subject.
 _ORDERS = word_set(
     """summarize summarise summary summaries describe description detail detailed details detailing write
     give create generate list make provide short brief briefly long concise concisely simple plain
@@ -276,7 +284,8 @@ _ORDERS = word_set(
 ) | frozenset(NUMBERS)
 
 
-# "Describe this video in detail. Include what is said": what follows says what to look at, not what to write.
+#: An instruction about the whole video. Sentences after it, as in "Describe this video. Include what is
+#: said", say what to look at and name no subject.
 _WHOLE = re.compile(
     r"^\W*(?:please\s+)?(?:describe|summari[sz]e|(?:give|provide|generate|write|create)(?: me)? an?"
     r"(?: (?:very|detailed|long|short|brief|full|complete))* (?:description|summary|text|overview))"
@@ -286,13 +295,14 @@ _WHOLE = re.compile(
     r"\b)",
     re.IGNORECASE | re.DOTALL,
 )
+#: "with a focus on the camera work": aspects of film making, which are not the subject.
 _CRAFT = re.compile(
     r",? *\b(?:with a )?focus(?:ing|ed)? on (?:(?:the|its|visual|style|lighting"
     r"|camera (?:work|movements?|angles?)"
     r"|composition|cinematography|mood|atmosphere|settings?|subjects?|actions?|and)\b[ ,]*)+",
     re.IGNORECASE,
 )
-# Whom a text is for, how it is to sound, and what it is used for are not its subject.
+#: Phrases for the readers, the tone and the purpose of a text, which are not its subject.
 _READERS = re.compile(
     r"\b(?:for|to|aimed at|meant for|addressed to) (?:an? |the |our |my )?(?:[\w-]+ ){0,3}"
     r"(?:audiences?|readers?|viewers?|customers?|teams?|public|kids|children|students|beginners|experts|engineers"
@@ -303,7 +313,8 @@ _READERS = re.compile(
 )
 
 
-_NOT = re.compile(  # negated instructions: "without bullets", "do not mention colors"
+#: Negated instructions: "without bullets", "do not mention colors".
+_NOT = re.compile(
     r"\b(?:without|avoid|no|not|never|don['’]?t)\s+"
     r"(?:(?:use|using|mention(?:ing)?|includ(?:e|ing)|writ(?:e|ing)|add(?:ing)?)\b[^.,;:!?]*"
     r"|(?:any\s+)?(?:bullets?(?:\s+points?)?|numbers|numbering|lists?|chapters|timestamps?|titles?|colou?rs)\b)",
@@ -315,7 +326,7 @@ _NOT = re.compile(  # negated instructions: "without bullets", "do not mention c
 class PromptIntent:
     """What a prompt asks for."""
 
-    kind: str  # summary, chapters, highlights, titles, topics, hashtags, transcript, screen, ..., or question
+    kind: str  # a name in `_KINDS`, or "question"
     sentences: int | None = None
     words: int | None = None
     items: int | None = None  # bullets or list entries
@@ -324,51 +335,51 @@ class PromptIntent:
     brief: bool = False
     subject: str = ""  # the subject, as a query; "" for the whole video
     time_range: TimeRange | None = None  # the part of the video to write about
-    without: frozenset[str] = frozenset()  # kinds of evidence to leave out; see `omitted`
+    without: frozenset[str] = frozenset()  # kinds of evidence to leave out; see `parse_omissions`
 
 
-def read(prompt: str | None, kind: str | None = None, *, times: bool = True) -> PromptIntent:
+def parse_prompt(prompt: str | None, kind: str | None = None, *, times: bool = True) -> PromptIntent:
     """Parse a prompt.
 
     Args:
-        kind: the kind of text, if the request names it.
-        times: whether a time in the prompt names a part of the video.
+        kind: the kind of text, if the request determines it.
+        times: whether a time in the prompt is parsed as a part of the video.
     """
     text = " ".join((prompt or "").split())
     if not text:
         return PromptIntent(kind or "summary")
-    time_range, text = time_range_of(text) if times else (None, text)
-    without, plain = omitted(text)
+    time_range, text = parse_time_range(text) if times else (None, text)
+    omitted_kinds, plain = parse_omissions(text)
     plain = _NOT.sub(" ", plain)
     if kind or _kind(plain) != "question":
         text = plain
     else:  # a question that contains a negation: "which scenes have no sound"
-        without = frozenset()
-    whole = kind is None and _WHOLE.match(text) is not None
-    found = kind or ("summary" if whole else _kind(text))
-    about = text
-    if whole:
-        about = re.split(r"[.:;!?](?:\s|$)", _CRAFT.sub(" ", text))[0]
-    if found != "question":
-        about = _READERS.sub(" ", about)
+        omitted_kinds = frozenset()
+    is_whole_video = kind is None and _WHOLE.match(text) is not None
+    resolved_kind = kind or ("summary" if is_whole_video else _kind(text))
+    subject_text = text
+    if is_whole_video:
+        subject_text = re.split(r"[.:;!?](?:\s|$)", _CRAFT.sub(" ", text))[0]
+    if resolved_kind != "question":
+        subject_text = _READERS.sub(" ", subject_text)
     if (
-        found == "question"
+        resolved_kind == "question"
         and not _subject(text)
         and _has(r"^\W*(?:please\b)?\W*(?:give|write|make|list|tell)\b", text)
     ):
-        found = "summary"  # only a form is named: "give me three bullets"
+        resolved_kind = "summary"  # the prompt names only a form: "give me three bullets"
     items = _count(rf"{_NUMBER}\s+{_VAGUE}(?:\w+\s+){{0,2}}?{_ITEMS}", text)
     return PromptIntent(
-        kind=found,
+        kind=resolved_kind,
         sentences=_count(rf"{_NUMBER}[\s-]+(?:\w+\s+){{0,1}}?(?:sentences?\b|line(?:r|\s+summary)\b)", text),
         words=_count(rf"{_NUMBER}[\s-]+words?\b", text),
         items=items,
         bullets=_has(r"\bbullet|\bas a list\b", text),
         numbered=_has(r"\bnumbered\b", text),
         brief=_has(r"\b(?:brief|short|concise|tl;?dr|quick)", text),
-        subject=_subject(about) if found != "question" else text,
+        subject=_subject(subject_text) if resolved_kind != "question" else text,
         time_range=time_range,
-        without=without,
+        without=omitted_kinds,
     )
 
 
@@ -389,7 +400,7 @@ def _count(pattern: str, text: str) -> int | None:
 
 
 def _subject(text: str) -> str:
-    """The subject of an instruction: its words without those of the instruction."""
+    """The words of a prompt that are neither stop words, numbers nor words of the instruction."""
     plain = SAID.sub(" ", SHOWN.sub(" ", text.lower()))
     rest = [word for word in tokens(plain) if word not in EMPTY and word not in _ORDERS]
     return " ".join(word for word in rest if not word.isdigit())

@@ -1,9 +1,9 @@
 """Fills a JSON schema from evidence: the answer of /analyze with `response_format`.
 
-The API takes a subset of JSON Schema 2020-12, and `check` refuses the rest. A value is filled if its name or
-description names evidence (a title, chapters, start times, colours, whether there is music) or if a passage
-of the video answers it (structured_fields.py). Any other value is null if the schema allows it, absent if it
-is not required, and else the emptiest value that conforms: "", [], 0, false. Values are never invented.
+The API accepts a subset of JSON Schema 2020-12, and `check` refuses the rest. A value is filled if its name
+or description names evidence (a title, chapters, start times, colours, whether there is music) or if a part of
+the video answers it (structured_fields.py). Any other value is null if the schema allows null, absent if it
+is not required, and otherwise the emptiest value that conforms: "", [], 0, false. Values are never invented.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from tl_data.local.text.json_schema import (
 )
 from tl_data.local.text.structured_fields import UNKNOWN, Scope, Values, matches, whole
 
-FILL_SECONDS = 30.0  # longest time for one answer
+FILL_SECONDS = 30.0  # the time limit of one answer
 
 
 def fill(evidence: Evidence, schema: Schema, prompt: str | None = None) -> Any:
     """Fill a schema from evidence.
 
     Args:
-        prompt: the user's prompt; it is the description of the root.
+        prompt: the user's prompt; it serves as the description of the root.
 
     Raises:
-        Unsupported: see `check`; also if no evidence matches the pattern of a required text.
+        Unsupported: `check` refuses the schema, or no evidence matches the pattern of a required text.
     """
     check(schema)
     value, _ = _Filler(Values(evidence), schema).fill(schema, "", prompt or "", whole(evidence), "$", 0)
@@ -47,13 +47,13 @@ def fill(evidence: Evidence, schema: Schema, prompt: str | None = None) -> Any:
 class _Filler:
     def __init__(self, values: Values, root: Schema) -> None:
         self._values, self._root = values, root
-        self._filled = 0  # values so far, including those of rejected branches
+        self._filled = 0  # the number of values so far, including those of rejected branches
         self._deadline = time.monotonic() + FILL_SECONDS
 
     def fill(
         self, schema: Schema, name: str, description: str, scope: Scope, at: str, depth: int
     ) -> tuple[Any, bool]:
-        """A conforming value, and whether it is from evidence."""
+        """A conforming value, and whether it comes from evidence."""
         self._filled += 1
         if self._filled > MOST_VALUES:
             raise TooLarge(f"{at}: the answer would have more than {MOST_VALUES} values")
@@ -72,63 +72,65 @@ class _Filler:
             return self._emptiest(schema, at)
         empty: Any = None
         for number, kind in enumerate(kind for kind in types if kind != "null"):
-            value, known = self._of_type(kind, schema, name, description, scope, at, depth)
+            value, known = self._fill_type(kind, schema, name, description, scope, at, depth)
             if known:
                 return value, True
             empty = value if number == 0 else empty
         return (None if "null" in types else empty), False
 
-    def _of_type(
+    def _fill_type(
         self, kind: str, schema: Schema, name: str, description: str, scope: Scope, at: str, depth: int
     ) -> tuple[Any, bool]:
         if kind == "object":
             return self._object(schema, scope, at, depth)
         if kind == "array":
             return self._array(schema, name, description, scope, at, depth)
-        found = self._values.find(kind, name, description, scope)
+        evidence_value = self._values.find(kind, name, description, scope)
         if kind == "string":
-            return self._text(found, schema, at)
+            return self._text(evidence_value, schema, at)
         if kind in ("integer", "number"):
-            return _number(found, kind, schema, at)
-        return (found, True) if found is not UNKNOWN else (False, False)
+            return _number(evidence_value, kind, schema, at)
+        return (evidence_value, True) if evidence_value is not UNKNOWN else (False, False)
 
     def _object(self, schema: Schema, scope: Scope, at: str, depth: int) -> tuple[dict[str, Any], bool]:
-        made: dict[str, Any] = {}
+        result: dict[str, Any] = {}
         any_known = False
         required = dict.fromkeys(schema.get("required", ()))
         properties = dict(schema.get("properties", {}))
         for key in required:  # a required name without a schema takes any value
             properties.setdefault(key, {})
-        for key, inner in properties.items():
-            needed = key in required
-            if not needed and (depth >= DEEPEST - 1 or self._filled > MOST_VALUES // 2):
+        for key, subschema in properties.items():
+            is_required = key in required
+            if not is_required and (depth >= DEEPEST - 1 or self._filled > MOST_VALUES // 2):
                 continue
-            value, known = self.fill(inner, key, "", scope, f"{at}.{key}", depth + 1)
-            if known or needed or value is None:
-                made[key] = value
+            value, known = self.fill(subschema, key, "", scope, f"{at}.{key}", depth + 1)
+            if known or is_required or value is None:
+                result[key] = value
             any_known = any_known or known
-        return made, any_known
+        return result, any_known
 
     def _array(
         self, schema: Schema, name: str, description: str, scope: Scope, at: str, depth: int
     ) -> tuple[list[Any], bool]:
         items = schema.get("items", {"type": "string"})
-        made: list[Any] = []
+        result: list[Any] = []
         if depth < DEEPEST - 1:
             of_objects = "object" in _types(resolve(items, self._root, at))
             for part in self._values.parts(name, description, scope, objects=of_objects):
                 value, known = self.fill(items, name, description, part, f"{at}[]", depth + 1)
-                if known and value not in made:
-                    made.append(value)
-        if not made and schema.get("minItems", 0):
+                if known and value not in result:
+                    result.append(value)
+        if not result and schema.get("minItems", 0):
             return [self.fill(items, name, description, scope, f"{at}[]", depth + 1)[0]], False
-        return made, bool(made)
+        return result, bool(result)
 
     def _choose(self, schema: Schema, name: str, description: str, scope: Scope) -> tuple[Any, bool]:
-        allowed = [value for value in schema["enum"] if _is_of(value, _types(schema))] or list(schema["enum"])
-        found = self._values.choose(allowed, name, description, scope)
-        if found is not UNKNOWN:
-            return found, True
+        allowed = [value for value in schema["enum"] if _has_type(value, _types(schema))] or list(
+            schema["enum"]
+        )
+        chosen = self._values.choose(allowed, name, description, scope)
+        if chosen is not UNKNOWN:
+            return chosen, True
         if None in allowed:
             return None, False
         no_answer = ("unknown", "other", "none", "n/a", "unclear", "not_specified", "unspecified")
@@ -137,26 +139,28 @@ class _Filler:
     def _any_of(
         self, schema: Schema, name: str, description: str, scope: Scope, at: str, depth: int
     ) -> tuple[Any, bool]:
-        around = {key: value for key, value in schema.items() if key not in ("anyOf", "$defs")}
-        tried: list[Any] = []
-        refused: Unsupported | None = None
+        shared_keywords = {key: value for key, value in schema.items() if key not in ("anyOf", "$defs")}
+        empty_values: list[Any] = []
+        refusal: Unsupported | None = None
         branches = schema["anyOf"]
-        if depth >= DEEPEST:  # a branch that recurses would not end
+        if depth >= DEEPEST:  # a recursive branch would not end
             branches = [branch for branch in branches if not {"$ref", "anyOf"} & branch.keys()]
         for branch in branches:
             try:
-                value, known = self.fill({**around, **branch}, name, description, scope, at, depth + 1)
+                value, known = self.fill(
+                    {**shared_keywords, **branch}, name, description, scope, at, depth + 1
+                )
             except TooLarge:
                 raise
             except Unsupported as error:
-                refused = error
+                refusal = error
                 continue
             if known:
                 return value, True
-            tried.append(value)
-        if not tried:
-            raise refused or Unsupported(f"{at}: no branch of anyOf can be filled")
-        return (None, False) if None in tried else (tried[0], False)
+            empty_values.append(value)
+        if not empty_values:
+            raise refusal or Unsupported(f"{at}: no branch of anyOf can be filled")
+        return (None, False) if None in empty_values else (empty_values[0], False)
 
     def _emptiest(self, schema: Schema, at: str) -> tuple[Any, bool]:
         types = _types(schema)
@@ -168,19 +172,19 @@ class _Filler:
             return {}, False
         if types[0] in ("array", "object"):
             raise Unsupported(f"{at}: the schema requires an infinite nesting of itself")
-        return self._of_type(types[0], schema, "", "", whole(self._values.evidence), at, DEEPEST)
+        return self._fill_type(types[0], schema, "", "", whole(self._values.evidence), at, DEEPEST)
 
-    def _text(self, found: Any, schema: Schema, at: str) -> tuple[str, bool]:
-        text = found if isinstance(found, str) else None
+    def _text(self, evidence_value: Any, schema: Schema, at: str) -> tuple[str, bool]:
+        text = evidence_value if isinstance(evidence_value, str) else None
         if "format" in schema:
-            return _formatted(schema["format"], text)
+            return _extract_format(schema["format"], text)
         if "pattern" not in schema:
             return (text, True) if text is not None else ("", False)
         if text is not None and matches(schema["pattern"], text):
             return text, True
         if part := self._values.matching(schema["pattern"], text):
             return part, True
-        for plain in _PLAIN:
+        for plain in _EMPTY:
             if matches(schema["pattern"], plain):
                 return plain, False
         if "null" in _types(schema):
@@ -190,29 +194,30 @@ class _Filler:
 
 _DAY = r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])"
 _CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\dZ"
-# Format -> its pattern and its emptiest value.
-_FORMS = {
+#: Format -> its pattern and its emptiest value.
+_FORMATS = {
     "uuid": (r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "00000000-0000-0000-0000-000000000000"),
     "date": (_DAY, "1970-01-01"),
     "date-time": (f"{_DAY}T{_CLOCK}", "1970-01-01T00:00:00Z"),
     "time": (_CLOCK, "00:00:00Z"),
 }
-_PLAIN = ("", "0", "00:00", "0:00", "00:00:00", "unknown", "none", "a", "A", "#a", "0.0", "N/A", "a@a.aa")
+#: Values that are tried when no evidence matches a pattern, the emptiest first.
+_EMPTY = ("", "0", "00:00", "0:00", "00:00:00", "unknown", "none", "a", "A", "#a", "0.0", "N/A", "a@a.aa")
 
 
-def _formatted(form: str, text: str | None) -> tuple[str, bool]:
-    pattern, empty = _FORMS[form]
+def _extract_format(form: str, text: str | None) -> tuple[str, bool]:
+    pattern, empty = _FORMATS[form]
     match = re.search(pattern, text) if text else None
     return (match.group(), True) if match else (empty, False)
 
 
 def _types(schema: Schema) -> list[str]:
-    """The types that a schema names, else those that its keywords imply."""
-    given = schema.get("type")
-    if isinstance(given, str):
-        return [given]
-    if isinstance(given, list) and given:
-        return list(given)
+    """The types that a schema names, or those that its keywords imply."""
+    types = schema.get("type")
+    if isinstance(types, str):
+        return [types]
+    if isinstance(types, list) and types:
+        return list(types)
     if "properties" in schema or "required" in schema:
         return ["object"]
     if "items" in schema or "minItems" in schema:
@@ -222,7 +227,7 @@ def _types(schema: Schema) -> list[str]:
     return ["integer"] if BOUNDS & schema.keys() else ["string"]
 
 
-def _is_of(value: Any, types: list[str]) -> bool:
+def _has_type(value: Any, types: list[str]) -> bool:
     if value is None:
         return "null" in types
     if isinstance(value, bool):
@@ -232,25 +237,29 @@ def _is_of(value: Any, types: list[str]) -> bool:
     return "number" in types or ("integer" in types and float(value).is_integer())
 
 
-def _number(found: Any, kind: str, schema: Schema, at: str) -> tuple[int | float, bool]:
-    """A number within the bounds: the one found, else the conforming one nearest to 0."""
-    if found is not UNKNOWN and not isinstance(found, bool) and isinstance(found, int | float):
-        value: int | float = round(found) if kind == "integer" else round(float(found), 3)
-        if _within(value, schema):
+def _number(evidence_value: Any, kind: str, schema: Schema, at: str) -> tuple[int | float, bool]:
+    """The number from evidence if it is within the bounds, or else the conforming number nearest to 0."""
+    if (
+        evidence_value is not UNKNOWN
+        and not isinstance(evidence_value, bool)
+        and isinstance(evidence_value, int | float)
+    ):
+        value: int | float = round(evidence_value) if kind == "integer" else round(float(evidence_value), 3)
+        if _is_within_bounds(value, schema):
             return value, True
-    least = max(schema.get("minimum", float("-inf")), schema.get("exclusiveMinimum", float("-inf")))
-    most = min(schema.get("maximum", float("inf")), schema.get("exclusiveMaximum", float("inf")))
-    tries = [0, least, most, least + 1, most - 1, (least + most) / 2]
-    finite = [edge for edge in tries if isfinite(edge)]
+    minimum = max(schema.get("minimum", float("-inf")), schema.get("exclusiveMinimum", float("-inf")))
+    maximum = min(schema.get("maximum", float("inf")), schema.get("exclusiveMaximum", float("inf")))
+    candidates = [0, minimum, maximum, minimum + 1, maximum - 1, (minimum + maximum) / 2]
+    finite = [number for number in candidates if isfinite(number)]
     if kind == "integer":
-        finite = [int(edge) + step for edge in finite for step in (-1, 0, 1)]
+        finite = [int(number) + step for number in finite for step in (-1, 0, 1)]
     for number in sorted(finite, key=abs):
-        if _within(number, schema):
+        if _is_within_bounds(number, schema):
             return number, False
     raise Unsupported(f"{at}: no {kind} lies between the bounds")
 
 
-def _within(number: int | float, schema: Schema) -> bool:
+def _is_within_bounds(number: int | float, schema: Schema) -> bool:
     return (
         number >= schema.get("minimum", number)
         and number <= schema.get("maximum", number)

@@ -1,6 +1,6 @@
 """The writers of texts about a video: the built-in one, or a language model behind an endpoint.
 
-The routes use the protocol `Writer`. Its input is a `WriterInput`: the evidence, and frames if it takes any.
+The routes use the protocol `Writer`. A writer reads a `WriterInput`: evidence, and frames if it accepts any.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Reason = Literal["stop", "length"]
 
 @dataclass(frozen=True)
 class WriterInput:
-    """The input of a text: the evidence of a video and frames of it."""
+    """What a writer writes about: the evidence of a video, and some of its frames."""
 
     evidence: Evidence
     frames: tuple[Frame, ...] = ()
@@ -29,7 +29,7 @@ class WriterInput:
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """The options of the request. None: the writer's own default."""
+    """The options of a request. None means the default of the writer."""
 
     temperature: float | None = None  # 0 to 1
     max_tokens: int | None = None
@@ -37,24 +37,24 @@ class GenerationOptions:
 
 @dataclass(frozen=True)
 class GeneratedText:
-    """A text, or a piece of a stream. The last piece of a stream has a reason, the others None."""
+    """A text, or a piece of a streamed text. In a stream only the last piece has a `reason`."""
 
     text: str
     reason: Reason | None = "stop"
-    input_tokens: int | None = None  # as the model counts them; None: the model reports none
+    input_tokens: int | None = None  # as reported by the model; None if it reports none
     output_tokens: int | None = None
 
 
 class Writer(Protocol):
     """Writes texts. Every method may raise an `APIProblem`."""
 
-    frames: int  # most frames that it takes
-    streams: bool  # whether `stream` gives more than one piece
+    frames: int  # the largest number of frames that the writer accepts
+    streams: bool  # whether `stream` yields more than one piece
 
     async def analyze(
         self, source: WriterInput, prompt: str, schema: dict[str, Any] | None, options: GenerationOptions
     ) -> GeneratedText:
-        """Answer a prompt. With a schema the answer is JSON that conforms to it, unless it is cut off."""
+        """Answer a prompt. With a schema, the answer is conforming JSON unless it is cut off."""
 
     def stream(
         self, source: WriterInput, prompt: str, options: GenerationOptions
@@ -64,7 +64,7 @@ class Writer(Protocol):
     async def summarize(
         self, source: WriterInput, prompt: str | None, options: GenerationOptions
     ) -> GeneratedText:
-        """A summary."""
+        """Summarize the video."""
 
     async def chapters(
         self, source: WriterInput, prompt: str | None, options: GenerationOptions
@@ -74,7 +74,7 @@ class Writer(Protocol):
     async def highlights(
         self, source: WriterInput, prompt: str | None, options: GenerationOptions
     ) -> list[Item]:
-        """Moments in order: `start_sec`, `end_sec`, `highlight`, `highlight_summary`."""
+        """Highlights in order: `start_sec`, `end_sec`, `highlight`, `highlight_summary`."""
 
     async def gist(self, source: WriterInput) -> Item:
         """`title`, `topics` and `hashtags`."""
@@ -92,7 +92,7 @@ class BuiltIn:
     async def analyze(
         self, source: WriterInput, prompt: str, schema: dict[str, Any] | None, options: GenerationOptions
     ) -> GeneratedText:
-        """As in `Writer`."""
+        """See `Writer`."""
 
         def write() -> str:
             from tl_data.local.text.builtin import analyze
@@ -103,30 +103,30 @@ class BuiltIn:
             except Unsupported as error:
                 raise invalid("response_format", f"{error}.") from None
 
-        return _truncated(await asyncio.to_thread(write), options)
+        return _truncate(await asyncio.to_thread(write), options)
 
     async def stream(
         self, source: WriterInput, prompt: str, options: GenerationOptions
     ) -> AsyncIterator[GeneratedText]:
-        """As `Writer.stream`, in one piece."""
+        """Yield the answer as a single piece; see `Writer.stream`."""
         yield await self.analyze(source, prompt, None, options)
 
     async def summarize(
         self, source: WriterInput, prompt: str | None, options: GenerationOptions
     ) -> GeneratedText:
-        """As in `Writer`."""
+        """See `Writer`."""
 
         def write() -> str:
             from tl_data.local.text.builtin import summarize
 
             return summarize(source.evidence, prompt)
 
-        return _truncated(await asyncio.to_thread(write), options)
+        return _truncate(await asyncio.to_thread(write), options)
 
     async def chapters(
         self, source: WriterInput, prompt: str | None, options: GenerationOptions
     ) -> list[Item]:
-        """As in `Writer`."""
+        """See `Writer`."""
 
         def write() -> list[Item]:
             from tl_data.local.text.builtin import chapters
@@ -138,7 +138,7 @@ class BuiltIn:
     async def highlights(
         self, source: WriterInput, prompt: str | None, options: GenerationOptions
     ) -> list[Item]:
-        """As in `Writer`."""
+        """See `Writer`."""
 
         def write() -> list[Item]:
             from tl_data.local.text.builtin import highlights
@@ -148,7 +148,7 @@ class BuiltIn:
         return await asyncio.to_thread(write)
 
     async def gist(self, source: WriterInput) -> Item:
-        """As in `Writer`."""
+        """See `Writer`."""
 
         def write() -> Item:
             from tl_data.local.text.summaries import gist
@@ -161,8 +161,8 @@ class BuiltIn:
         """Do nothing: there are no connections."""
 
 
-def _truncated(text: str, options: GenerationOptions) -> GeneratedText:
-    most = options.max_tokens
-    if most is None or models.count_tokens(text) <= most:
+def _truncate(text: str, options: GenerationOptions) -> GeneratedText:
+    limit = options.max_tokens
+    if limit is None or models.count_tokens(text) <= limit:
         return GeneratedText(text)
-    return GeneratedText(models.first_tokens(text, most), "length")
+    return GeneratedText(models.first_tokens(text, limit), "length")
