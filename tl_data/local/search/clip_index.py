@@ -1,7 +1,7 @@
-"""The clips of one index in memory, as columns that searches scan.
+"""The clips of one index, held in memory as columns that searches scan.
 
-Rows are only appended. A search uses the first `count` rows that existed when it began, while another thread
-adds more, so reading needs no lock. Removal clears a flag.
+Rows are only appended. A search reads the first `count` rows, which existed when it began, so it needs no
+lock while another thread appends. Removing a video clears a flag of its rows.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from tl_data.local.search.transcript import times_of
 from tl_data.local.search.vectors import Bools, Column, Floats, Rows, TextRows, Texts
 from tl_data.local.search.word_vectors import WORD_DIMENSION, word_vectors
 
-_LEAST = 0.04  # least probability of a concept in the index
+_LEAST = 0.04  # a concept with a lower probability is not indexed
 
 
 @dataclass(frozen=True)
 class ClipColumns:
     """The clips of one video as columns, for `ClipIndex` and for storage."""
 
-    number: int  # of the video; ids of clips are `number << 16 | position`
+    number: int  # the number of the video; see `clip_id`
     times: Floats  # n x 2: start, end
     traits: NDArray[np.uint8]  # n x traits, 0..255
     shown: Texts
     said: Texts
     descriptors: Floats  # n x size; zeros for a clip without one; n x 0 if there are none
-    encoder_vectors: Floats  # likewise, of the image encoder
+    encoder_vectors: Floats  # n x size, from the image encoder; zeros or n x 0 as above
     concepts: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), np.int32))
     # m x 3: position of the clip, concept (see concepts.py), probability 0..255
 
 
 def clip_id(number: int, position: int) -> int:
-    """The id of a clip, from the number of its video and its position in it."""
+    """The id of a clip: the number of its video and the position in the video, in one integer."""
     return number << 16 | position
 
 
@@ -72,27 +72,27 @@ class ClipIndex:
 
     def add(self, columns: ClipColumns, video_id: str) -> None:
         """Append a video. Videos must be added in the order of their numbers, which keeps ids sorted."""
-        n, at = len(columns.times), self.count
+        n, first_row = len(columns.times), self.count
         self.videos[columns.number] = video_id
-        self._ids.put(at, np.arange(n, dtype=np.int64) + (columns.number << 16))
-        self._times.put(at, columns.times.T)
-        self._traits.put(at, columns.traits.T)
-        self._alive.put(at, np.ones(n, bool))
-        self._descriptors.put(at, columns.descriptors)
-        self._encoder_vectors.put(at, columns.encoder_vectors)
-        self._put_concepts(at, columns.concepts)
-        self.count = at + n  # before the texts, which refer to these rows
-        self.shown.add(at, columns.shown)
-        self.said.add(at, columns.said)
+        self._ids.put(first_row, np.arange(n, dtype=np.int64) + (columns.number << 16))
+        self._times.put(first_row, columns.times.T)
+        self._traits.put(first_row, columns.traits.T)
+        self._alive.put(first_row, np.ones(n, bool))
+        self._descriptors.put(first_row, columns.descriptors)
+        self._encoder_vectors.put(first_row, columns.encoder_vectors)
+        self._put_concepts(first_row, columns.concepts)
+        self.count = first_row + n  # set before the texts are added, which refer to these rows
+        self.shown.add(first_row, columns.shown)
+        self.said.add(first_row, columns.said)
 
-    def _put_concepts(self, at: int, table: NDArray[np.int32]) -> None:
+    def _put_concepts(self, first_row: int, table: NDArray[np.int32]) -> None:
         if not len(table):
             return
         order = np.argsort(table[:, 1], kind="stable")
         numbers, starts = np.unique(table[order, 1], return_index=True)
-        for number, part in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+        for number, selection in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
             rows = self._concepts.setdefault(number, _Postings())
-            rows.put(table[part, 0].astype(np.int32) + at, table[part, 2].astype(np.uint8))
+            rows.put(table[selection, 0].astype(np.int32) + first_row, table[selection, 2].astype(np.uint8))
 
     @property
     def has_labels(self) -> bool:
@@ -101,11 +101,11 @@ class ClipIndex:
 
     def concept(self, number: int, count: int) -> Floats:
         """The probability of a concept in each of the first `count` rows, 0 to 1."""
-        found = np.zeros(count, np.float32)
+        probabilities = np.zeros(count, np.float32)
         if postings := self._concepts.get(number):
             rows, strengths = postings.below(count)
-            found[rows] = strengths.astype(np.float32) / np.float32(255)
-        return found
+            probabilities[rows] = strengths.astype(np.float32) / np.float32(255)
+        return probabilities
 
     def remove(self, number: int) -> None:
         """Remove a video. Its rows stay in memory, unused, until the index is loaded again."""
@@ -123,12 +123,12 @@ class ClipIndex:
         return round(float(self._times.data[0, row]), 3), round(float(self._times.data[1, row]), 3)
 
     def allowed(self, video_ids: Iterable[str] | None) -> Bools:
-        """Which rows are searched: those not removed and, if `video_ids` is given, of these videos."""
+        """Which rows to search: those of videos not removed and, if given, of the videos in `video_ids`."""
         count = self.count
         alive = np.array(self._alive.data[:count], bool)
         if video_ids is not None:
-            wanted = set(video_ids)
-            numbers = np.array([n for n, v in self.videos.copy().items() if v in wanted], np.int64)
+            selected = set(video_ids)
+            numbers = np.array([n for n, v in self.videos.copy().items() if v in selected], np.int64)
             alive &= np.isin(self.ids[:count] >> 16, numbers)
         return alive
 
@@ -141,8 +141,8 @@ class ClipIndex:
         if not self.count or not len(ids):
             return np.full(len(ids), -1, np.int64)
         known = self.ids
-        at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-        return np.where(known[at] == ids, at, -1)
+        positions = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+        return np.where(known[positions] == ids, positions, -1)
 
     def strength(self, number: int, row: int) -> float:
         """The strength of a trait of one clip, 0 to 1."""
@@ -152,32 +152,32 @@ class ClipIndex:
         """The strengths of a trait of some clips, 0 to 1."""
         return np.asarray(self._traits.data[number, rows], np.float32) / np.float32(255)
 
-    def descriptor_cosines(self, look: Floats, count: int) -> Floats | None:
-        """The cosine of each clip's image descriptor and `look` (length 1); None if the lengths differ."""
-        return self._descriptors.cosines(look, count)
+    def descriptor_cosines(self, vector: Floats, count: int) -> Floats | None:
+        """The cosine of each clip's image descriptor and a unit vector; None if their sizes differ."""
+        return self._descriptors.cosines(vector, count)
 
     def encoder_cosines(self, vector: Floats, count: int) -> Floats | None:
-        """The cosine of each clip's encoder vector and `vector`; None without vectors."""
+        """The cosine of each clip's encoder vector and a unit vector; None without encoder vectors."""
         return self._encoder_vectors.cosines(vector, count)
 
 
 class _Postings:
-    """The rows with a concept, ascending, and its probabilities."""
+    """The rows with a concept, ascending, and the probability of the concept in each."""
 
     def __init__(self) -> None:
         self._count = 0
         self._rows, self._strengths = np.zeros(8, np.int32), np.zeros(8, np.uint8)
 
     def put(self, rows: NDArray[np.int32], strengths: NDArray[np.uint8]) -> None:
-        need = self._count + len(rows)
-        if need > len(self._rows):
-            size = max(need, 2 * len(self._rows))
+        new_count = self._count + len(rows)
+        if new_count > len(self._rows):
+            size = max(new_count, 2 * len(self._rows))
             self._rows, self._strengths = (
                 np.concatenate((column, np.zeros(size - len(column), column.dtype)))
                 for column in (self._rows, self._strengths)
             )
-        self._rows[self._count : need], self._strengths[self._count : need] = rows, strengths
-        self._count = need
+        self._rows[self._count : new_count], self._strengths[self._count : new_count] = rows, strengths
+        self._count = new_count
 
     def below(self, count: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         size = self._count
@@ -186,7 +186,7 @@ class _Postings:
 
 
 class _Vectors:
-    """Vectors by row. All have the length of the first; others are ignored."""
+    """Vectors by row. Vectors that differ in size from the first one are ignored."""
 
     def __init__(self) -> None:
         self._column: Column | None = None
@@ -203,18 +203,18 @@ class _Vectors:
         column = self._column
         if column is None or column.data.shape[0] != len(vector):
             return None
-        # The last videos may have no vectors. The buffer is then shorter than the index.
-        found = np.zeros(count, np.float32)
-        here = np.asarray(column.data[:, :count], np.float32)
-        found[: here.shape[1]] = vector @ here
-        return found
+        # The last videos may have no vectors, so the buffer may be shorter than the index.
+        cosines = np.zeros(count, np.float32)
+        vectors = np.asarray(column.data[:, :count], np.float32)
+        cosines[: vectors.shape[1]] = vector @ vectors
+        return cosines
 
 
 def text_row(evidence: Evidence, clip: Clip, words: Words) -> tuple[str, str, str, str, str] | None:
-    """The texts of a clip for the full-text table: shown, said, maybe, named, and the spans as JSON.
+    """The row of a clip in the full-text table: shown, said, maybe, named, and the spans as JSON.
 
-    Spans are [[kind, start, end, text, times], ...]. `times` has start and end of each word in one flat list;
-    it is absent if unknown. None for a clip without text.
+    Spans are [[kind, start, end, text, times], ...]. `times` is a flat list of the start and end of each
+    word; it is absent if they are unknown. A clip without text gives None.
     """
     if not (words.shown or words.said or words.maybe or words.named):
         return None
@@ -222,8 +222,8 @@ def text_row(evidence: Evidence, clip: Clip, words: Words) -> tuple[str, str, st
     said = speech_between(evidence, clip.start_sec, clip.end_sec)
     spans = [
         [kind, round(span.start_sec, 3), round(span.end_sec, 3), span.text.strip(), *_times(span)]
-        for kind, some in (("shown", shown), ("said", said))
-        for span in some
+        for kind, spans_of_kind in (("shown", shown), ("said", said))
+        for span in spans_of_kind
     ]
     return words.shown, words.said, words.maybe, words.named, json.dumps(spans, ensure_ascii=False)
 
@@ -234,12 +234,12 @@ def _times(span: Span) -> list[list[float]]:
 
 
 def columns_of(number: int, evidence: Evidence, words: Sequence[Words], encoder: str = "") -> ClipColumns:
-    """The columns of a video. Vectors of another encoder than the one named `encoder` are left out."""
+    """The columns of a video. Vectors of an encoder other than `encoder` are left out."""
     clips = evidence.clips
     times = np.array([(c.start_sec, c.end_sec) for c in clips], np.float32).reshape(-1, 2)
     traits = np.zeros((len(clips), len(TRAITS)), np.uint8)
-    for row, word in enumerate(words):
-        for trait, strength in word.traits:
+    for row, clip_words in enumerate(words):
+        for trait, strength in clip_words.traits:
             traits[row, TRAIT_NUMBER[trait]] = round(255 * strength)
     return ClipColumns(
         number,
@@ -256,16 +256,16 @@ def columns_of(number: int, evidence: Evidence, words: Sequence[Words], encoder:
 def _concepts(clips: Sequence[Clip]) -> NDArray[np.int32]:
     """The recognised concepts of each clip, including hypernyms."""
     table = [
-        (position, number, round(255 * sure))
+        (position, number, round(255 * probability))
         for position, clip in enumerate(clips)
-        for number, sure in concepts.probabilities(clip).items()
-        if sure >= _LEAST
+        for number, probability in concepts.probabilities(clip).items()
+        if probability >= _LEAST
     ]
     return np.array(table, np.int32).reshape(-1, 3)
 
 
 def _rows(vectors: Sequence[Sequence[float]]) -> Floats:
-    """Vectors as rows; zeros for a missing one."""
+    """Vectors as rows of an array; a missing vector becomes zeros."""
     size = max((len(vector) for vector in vectors), default=0)
     rows = np.zeros((len(vectors), size), np.float32)
     for row, vector in zip(rows, vectors, strict=True):

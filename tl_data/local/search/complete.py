@@ -1,4 +1,4 @@
-"""Ranks all clips, as Marengo 3.0 does: the hits first, then the rest by the similarity of vectors."""
+"""Ranks all clips, as Marengo 3.0 does: first the hits, then the other clips by the similarity of vectors."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from tl_data.local.search import embeddings
 from tl_data.local.search.query import Hit, Query
 from tl_data.local.search.word_vectors import Vector
 
-MOST_CLIPS = 2000  # most clips whose vectors are compared; further ones are not ranked
+MOST_CLIPS = 2000  # clips whose vectors are compared; when it is reached, no further video is ranked
 
 
-def ranked_with_rest(
+def rank_all_clips(
     hits: Sequence[Hit],
     query: Query,
     video_ids: Iterable[str],
     evidence_of: Callable[[str], Evidence],
     encoder: ImageEncoder | None,
 ) -> list[Hit]:
-    """The hits, followed by the other clips of the videos by similarity, with continuous ranks.
+    """The hits, followed by the other clips of the videos by similarity, ranked consecutively.
 
     Args:
         hits: the hits of the query, best first.
         video_ids: the searched videos.
-        evidence_of: the evidence of a video; a KeyError means that it was deleted meanwhile.
+        evidence_of: returns the evidence of a video; raises KeyError if the video was deleted meanwhile.
         encoder: the active image-text encoder, if any.
     """
     query_vector = _vector(query, encoder)
@@ -40,14 +40,14 @@ def ranked_with_rest(
             evidence = evidence_of(video_id)
         except KeyError:
             continue
-        here = [hit for hit in hits if hit.video_id == video_id]
+        hits_of_video = [hit for hit in hits if hit.video_id == video_id]
         for number, clip in enumerate(evidence.clips):
             start, end = clip.start_sec, clip.end_sec
-            if any(hit.clip_number == number or _covers(hit, start, end) for hit in here):
+            if any(hit.clip_number == number or _covers(hit, start, end) for hit in hits_of_video):
                 continue
             vectors = [embeddings.embed_clip(clip, evidence, option, encoder) for option in options]
-            near = max((float(vector @ query_vector) for vector in vectors), default=0.0)
-            rest.append((-round(near, 6), video_id, number, Hit(
+            similarity = max((float(vector @ query_vector) for vector in vectors), default=0.0)
+            rest.append((-round(similarity, 6), video_id, number, Hit(
                 video_id, round(start, 3), round(end, 3), 0.0, "none", 0, number, None, clip.keyframe or "",
             )))  # fmt: skip
     rest.sort(key=lambda item: item[:3])
@@ -63,7 +63,7 @@ def _covers(hit: Hit, start: float, end: float) -> bool:
 
 
 def _vector(query: Query, encoder: ImageEncoder | None) -> Vector:
-    """The sum of the vectors of a query's text and images."""
+    """The sum of the vectors of the text and images of a query."""
     vectors = [embeddings.embed_text(query.text, encoder)] if query.text and query.text.strip() else []
     vectors += [embeddings.embed_image(image, encoder) for image in query.images]
     return np.asarray(np.sum(vectors, axis=0), np.float32)

@@ -1,12 +1,12 @@
 """Resizes vectors to the length of a named model.
 
-The length of the engine's vectors depends on the encoder. Models of the service have 512 or 1024 numbers, and
-programs create columns of that length. A vector is padded with zeros to a power of two, rotated by a fixed
-rotation, which spreads its values over all numbers, and truncated:
+The number of values in the engine's vectors depends on the encoder. Vectors of the service's models have 512
+or 1024 values, and programs create columns of that size. A vector is padded with zeros to a power of two,
+rotated by a fixed rotation, which spreads it over all values, and truncated:
 
-- to a length not below its own: all cosines are preserved;
-- to a shorter length: a fixed projection, scaled to length 1. Cosines are estimates. At least 95 % of 200
-  perturbed vectors of 320 numbers still find their original in 256.
+- If the new size is at least the old one, all cosines are preserved.
+- If the new size is smaller, the result is a fixed projection, scaled to the old norm. Cosines are estimates.
+  At least 95 % of 200 perturbed vectors of 320 values still find their original in 256 values.
 
 The rotation is composed of signs from a hash and Walsh-Hadamard transforms, so it is the same on every
 machine.
@@ -26,12 +26,12 @@ from tl_data.local.models import DIMENSIONS
 
 Floats = NDArray[np.float64]
 
-_ROUNDS = 2  # of signs and transforms; a single one leaves patterns of the padding
+_ROUNDS = 2  # each has signs and a transform; after a single round the padding still shows as a pattern
 
 
 @lru_cache(maxsize=16)
 def _signs(size: int, number: int) -> Floats:
-    """Plus and minus ones from a hash."""
+    """A vector of 1 and -1, derived from a hash."""
     bits: list[NDArray[np.uint8]] = []
     for block in range(-(-size // 256)):
         digest = hashlib.sha256(f"tl_data rotation {size} {number} {block}".encode()).digest()
@@ -39,8 +39,8 @@ def _signs(size: int, number: int) -> Floats:
     return np.concatenate(bits)[:size].astype(np.float64) * 2 - 1
 
 
-def _rotated(values: Floats) -> Floats:
-    """Rotate a vector whose length is a power of two."""
+def _rotate(values: Floats) -> Floats:
+    """Rotate a vector. Its size must be a power of two."""
     size = len(values)
     for number in range(_ROUNDS):
         values = values * _signs(size, number)
@@ -53,31 +53,34 @@ def _rotated(values: Floats) -> Floats:
     return values
 
 
-def fitted(vector: Sequence[float], dimension: int) -> list[float]:
-    """A vector resized to `dimension` numbers.
+def resize(vector: Sequence[float], dimension: int) -> list[float]:
+    """Resize a vector to `dimension` values.
 
     Args:
         vector: a unit vector of the engine, or zeros.
         dimension: at least 1.
     """
-    given = np.asarray(vector, np.float64)
-    size = 1 << (max(len(given), dimension) - 1).bit_length()
+    values = np.asarray(vector, np.float64)
+    size = 1 << (max(len(values), dimension) - 1).bit_length()
     padded = np.zeros(size)
-    padded[: len(given)] = given
-    taken = _rotated(padded)[:dimension]
-    if dimension < size and (length := float(np.linalg.norm(taken))) > 0:
-        taken = taken / length * float(np.linalg.norm(given))
-    return [float(value) for value in np.round(taken, 9)]
+    padded[: len(values)] = values
+    resized = _rotate(padded)[:dimension]
+    if dimension < size and (length := float(np.linalg.norm(resized))) > 0:
+        resized = resized / length * float(np.linalg.norm(values))
+    return [float(value) for value in np.round(resized, 9)]
 
 
 def resize_vector(name: str, vector: Sequence[float], dimension: int | None = None) -> list[float]:
-    """A vector in the length of the named model; under the own name of the engine it is unchanged."""
-    wanted = dimension or DIMENSIONS.get(name)
-    return list(vector) if wanted is None else fitted(vector, wanted)
+    """Resize a vector to `dimension`, or else to the size of the named model.
+
+    Under the name of the engine's own model, the vector is unchanged.
+    """
+    size = dimension or DIMENSIONS.get(name)
+    return list(vector) if size is None else resize(vector, size)
 
 
 def resize_segments(
     name: str, segments: Sequence[dict[str, Any]], dimension: int | None = None
 ) -> list[dict[str, Any]]:
-    """The same for the segments of a video."""
+    """Resize the vectors of the segments of a video; see `resize_vector`."""
     return [segment | {"float": resize_vector(name, segment["float"], dimension)} for segment in segments]

@@ -2,18 +2,19 @@
 
 A vector has two parts:
 
-- 256 numbers: the mean of static word embeddings (WordLlama, 16 MB of weights in its wheel) of a text, or of
+- 256 values: the mean of static word embeddings (WordLlama, 16 MB of weights in its wheel) of a text, or of
   the words that describe a clip: its colours, motion, objects, on-screen text and speech. Objects are
   weighted by probability. Actions are not recognised: "a dog running" is near a clip with a dog.
-- 64 numbers: the projected descriptor of a picture or sound; zeros for text. Similar pictures are near each
-  other even if the same words describe many.
+- 64 values: the projected descriptor of a picture or sound; zeros for text. The descriptor tells apart
+  pictures that are described by the same words.
 
-With an image-text encoder (image_encoder.py) there is a third part, its vector of the keyframe, picture or
-text; zeros for sound. Its length is twice that of the words: a correct caption raises the encoder's cosine by
-about 0.1 and a matching word the words' cosine by about 0.4, which the squared lengths balance.
+With an image-text encoder (image_encoder.py) there is a third part: the encoder's vector of the keyframe,
+picture or text; zeros for sound. Its norm is twice the norm of the words. A correct caption raises the cosine
+of the encoder by about 0.1, and a matching word raises the cosine of the words by about 0.4; the squared
+norms balance this.
 
-Vectors are deterministic. They are comparable only with vectors of the same model name (`tl-local-2`, with a
-suffix for an encoder).
+Vectors are deterministic. Only vectors of the same model name (`tl-local-2`, with a suffix for an encoder)
+can be compared.
 """
 
 from __future__ import annotations
@@ -45,18 +46,18 @@ from tl_data.local.perception.vision.image_encoder import ImageEncoder, as_numbe
 from tl_data.local.search.patterns import EMPTY, GENERIC
 from tl_data.local.search.word_vectors import WORD_DIMENSION, Vector, unit, word_vectors
 
-_DECODING = threading.Lock()  # one picture at a time: a large one takes hundreds of megabytes
+_DECODING = threading.Lock()  # one image is decoded at a time: a large one takes hundreds of megabytes
 LOOK_DIMENSION = 64
-DIMENSION = WORD_DIMENSION + LOOK_DIMENSION  # without an encoder
+DIMENSION = WORD_DIMENSION + LOOK_DIMENSION  # the size of a vector without an encoder
 
-SHORTEST_CLIP_SEC = 2.0  # a last clip shorter than this gets no vector of its own
-_LOOK_SHARE = 0.6  # length of the descriptor part, relative to the words
-_LABELS = 10  # most classes of the classifier
-_LABEL_SHARE = 1.5  # length of objects with probability 1, relative to measurements and text
-_ENCODER_SHARE = 2.0  # length of the encoder part, relative to the words
+SHORTEST_CLIP_SEC = 2.0  # a last clip shorter than this gets no vector
+_LOOK_SHARE = 0.6  # norm of the descriptor part, relative to the words
+_LABELS = 10  # the largest number of classes from the classifier
+_LABEL_SHARE = 1.5  # norm of objects with probability 1, relative to measurements and text
+_ENCODER_SHARE = 2.0  # norm of the encoder part, relative to the words
 
-# Names that nearly always mean a colour.
-_SHADES = {name: COLOR_NAMES[name] for name in (
+#: Shade -> the name of the colour that describes clips. All of these words nearly always mean a colour.
+_COLOR_OF_SHADE = {name: COLOR_NAMES[name] for name in (
     "crimson", "scarlet", "maroon", "burgundy", "golden", "emerald", "turquoise", "teal", "navy", "azure",
     "cobalt", "indigo", "violet", "lilac", "magenta", "fuchsia", "beige", "grey",
 )}  # fmt: skip
@@ -68,17 +69,20 @@ class Segment:
 
     start_offset_sec: float
     end_offset_sec: float
-    embedding_option: str  # visual, visual-text, audio or transcription: as asked for
+    embedding_option: str  # the requested option: visual, visual-text, audio or transcription
     embedding_scope: str  # clip or video
-    vector: tuple[float, ...]  # `dimension(encoder)` numbers, length 1
+    vector: tuple[float, ...]  # `dimension(encoder)` values, norm 1
 
 
-# --------------------------------------------------------------------------------------------- looks
+# --------------------------------------------------------------------------------------- descriptors
 
 
 @lru_cache(maxsize=8)
 def _projection(size: int, kind: str) -> Vector:
-    """A fixed matrix of signs, size x 64, from a hash, so that it does not depend on library versions."""
+    """A fixed matrix of 1 and -1, size x 64.
+
+    It is derived from a hash and so does not depend on library versions.
+    """
     bits: list[NDArray[np.uint8]] = []
     for row in range(size):
         digest = hashlib.sha256(f"{kind} {size} {row}".encode()).digest()
@@ -88,11 +92,11 @@ def _projection(size: int, kind: str) -> Vector:
 
 
 def _look_part(look: Sequence[float], kind: str) -> Vector:
-    """The projected descriptor of a picture or sound: 64 numbers of length 1; zeros without one."""
+    """The projected descriptor of a picture or sound: a unit vector of 64 values; zeros without one."""
     if not look:
         return np.zeros(LOOK_DIMENSION, np.float32)
     values = np.asarray(look, np.float32)
-    values = values - values.mean()  # descriptors are positive: uncentred, all would be similar
+    values = values - values.mean()  # descriptors are positive: without centring, all would be similar
     return unit(np.asarray(values @ _projection(len(values), kind), np.float32))
 
 
@@ -102,12 +106,12 @@ def _vector(words: Vector, look: Vector, encoder: Vector | None = None) -> Vecto
 
 
 def dimension(encoder: ImageEncoder | None) -> int:
-    """The length of a vector."""
+    """The number of values in a vector."""
     return DIMENSION + (encoder.dimension if encoder else 0)
 
 
 def _encoder_part(values: Sequence[float], encoder: ImageEncoder | None) -> Vector | None:
-    """The encoder's part: zeros if the clip has none, None without an encoder."""
+    """The encoder's part of a vector: zeros if the clip has no encoder vector, None without an encoder."""
     if encoder is None:
         return None
     if len(values) != encoder.dimension:
@@ -127,18 +131,18 @@ def embed_text(text: str, encoder: ImageEncoder | None = None) -> Vector:
 
 
 def _content_words(text: str) -> str:
-    """The content words of a text, with colours by the names that describe clips."""
+    """The content words of a text. Shades are replaced by the colour names that describe clips."""
     words = re.findall(r"[^\W_]+", text.lower())
-    kept = [_SHADES.get(word, word) for word in words if word == "up" or word not in EMPTY | GENERIC]
+    kept = [_COLOR_OF_SHADE.get(word, word) for word in words if word == "up" or word not in EMPTY | GENERIC]
     return " ".join(kept) if kept else text
 
 
 def embed_clip(clip: Clip, evidence: Evidence, option: str, encoder: ImageEncoder | None = None) -> Vector:
-    """A clip as a unit vector of the evidence that `option` selects; zeros without such evidence.
+    """Embed the evidence of a clip that `option` selects, as a unit vector; zeros without such evidence.
 
     Args:
         clip: the clip.
-        evidence: of the whole video.
+        evidence: the evidence of the whole video.
         option: `visual` or `visual-text` (picture and on-screen text), `audio` (sound and speech),
             `transcription` (speech).
         encoder: the encoder of `clip.encoder_vector`, if any.
@@ -157,7 +161,7 @@ def embed_clip(clip: Clip, evidence: Evidence, option: str, encoder: ImageEncode
         parts, look = [joined(speech_between(evidence, start, end))], np.zeros(LOOK_DIMENSION, np.float32)
     else:
         raise ValueError(f"unknown embedding option {option!r}")
-    # Parts count equally at any length: forty spoken words must not outweigh "music".
+    # Parts have equal weight at any length: forty spoken words must not outweigh "music".
     vectors = word_vectors([part for part in parts if part] or [""])
     total = np.asarray(vectors.sum(axis=0, keepdims=True) + labels, np.float32)
     return _vector(unit(total)[0], look, _encoder_part(encoder_vector, encoder))
@@ -166,16 +170,17 @@ def embed_clip(clip: Clip, evidence: Evidence, option: str, encoder: ImageEncode
 def _label_part(clip: Clip) -> Vector:
     """The mean of the vectors of object names, weighted by probability (ConSE).
 
-    Its length is the largest probability, so that uncertain objects do not outweigh colours and words.
+    Its norm is proportional to the largest probability, so that uncertain objects do not outweigh colours and
+    words.
     """
-    found = {label.name: label.probability for label in clip.labels[:_LABELS]}
+    probability_of = {label.name: label.probability for label in clip.labels[:_LABELS]}
     for thing in clip.things:
-        worth = thing.probability * (1.0 if thing.agreed else concepts.UNCONFIRMED)
-        found[thing.name] = max(found.get(thing.name, 0.0), worth)
-    if not found:
+        probability = thing.probability * (1.0 if thing.agreed else concepts.UNCONFIRMED)
+        probability_of[thing.name] = max(probability_of.get(thing.name, 0.0), probability)
+    if not probability_of:
         return np.zeros(WORD_DIMENSION, np.float32)
-    vectors = word_vectors(list(found))
-    weights = np.array(list(found.values()), np.float32)
+    vectors = word_vectors(list(probability_of))
+    weights = np.array(list(probability_of.values()), np.float32)
     mean = unit(np.asarray(weights @ vectors, np.float32)[None])[0]
     return np.asarray(_LABEL_SHARE * min(1.0, float(weights.max())) * mean, np.float32)
 
@@ -198,8 +203,8 @@ def segments_of(
         options: `visual`, `visual-text`, `audio`, `transcription`. A clip without evidence for an option (no
             speech for `transcription`) has no segment.
         scope: `clip`, `video` or both.
-        clip_length: seconds, 2 to 10: fixed lengths from `start` on; a last one shorter than 2 s is
-            dropped. None: the clips of the evidence, cut where the picture changes.
+        clip_length: the fixed length of clips from `start` on, 2 to 10 seconds; a last clip shorter than 2 s
+            is dropped. None: the clips of the evidence, cut where the picture changes.
         start, end: the embedded part of the video, in seconds. None: the whole video.
         encoder: the encoder of the evidence.
 
@@ -208,7 +213,7 @@ def segments_of(
     """
     duration = evidence.probe.duration_sec
     begin, stop = 0.0 if start is None else start, duration if end is None else min(end, duration)
-    if unknown := [s for s in scope if s not in ("clip", "video")]:
+    if unknown := [name for name in scope if name not in ("clip", "video")]:
         raise ValueError(f"unknown embedding scope {unknown[0]!r}")
     if not 0 <= begin < stop:
         raise ValueError(f"{begin} to {stop} s is not inside the video, which has {duration} s")
@@ -217,22 +222,27 @@ def segments_of(
     else:
         if not 2 <= clip_length <= 10:
             raise ValueError(f"a clip length is 2 to 10 s, not {clip_length}")
-        clips = [blend(evidence, a, b) for a, b in _ticks(begin, stop, clip_length)]
-    found = [
+        clips = [
+            blend(evidence, clip_start, clip_end)
+            for clip_start, clip_end in _fixed_ranges(begin, stop, clip_length)
+        ]
+    segments = [
         Segment(clip.start_sec, clip.end_sec, option, "clip", as_tuple(vector))
         for clip in (clips if "clip" in scope else ())
         for option in options
         if (vector := embed_clip(clip, evidence, option, encoder)).any()
     ]
     if "video" in scope:
-        whole = [(c, c.end_sec - c.start_sec) for c in clips] or [(blend(evidence, begin, stop), 1.0)]
+        weighted_clips = [(c, c.end_sec - c.start_sec) for c in clips] or [
+            (blend(evidence, begin, stop), 1.0)
+        ]
         for option in options:
             total = np.zeros(dimension(encoder), np.float32)
-            for clip, seconds in whole:
+            for clip, seconds in weighted_clips:
                 total += seconds * embed_clip(clip, evidence, option, encoder)
             if total.any():
-                found.append(Segment(begin, stop, option, "video", as_tuple(unit(total[None])[0])))
-    return found
+                segments.append(Segment(begin, stop, option, "video", as_tuple(unit(total[None])[0])))
+    return segments
 
 
 def as_tuple(vector: Vector) -> tuple[float, ...]:
@@ -240,7 +250,7 @@ def as_tuple(vector: Vector) -> tuple[float, ...]:
     return tuple(float(value) for value in np.round(vector.astype(np.float64), 7))
 
 
-def _ticks(begin: float, stop: float, length: float) -> list[tuple[float, float]]:
+def _fixed_ranges(begin: float, stop: float, length: float) -> list[tuple[float, float]]:
     edges: list[tuple[float, float]] = []
     number = 0
     while (a := begin + number * length) < stop - 1e-6:
@@ -252,7 +262,10 @@ def _ticks(begin: float, stop: float, length: float) -> list[tuple[float, float]
 
 
 def blend(evidence: Evidence, start: float, end: float) -> Clip:
-    """A clip of any time range: means over the overlapping clips, labels of the longest overlap."""
+    """A clip for any time range.
+
+    Measurements are means over the overlapping clips. Labels are those of the clip with the longest overlap.
+    """
     parts = [
         (clip, overlap)
         for clip in evidence.clips
@@ -271,8 +284,8 @@ def blend(evidence: Evidence, start: float, end: float) -> Clip:
     for clip, overlap in parts:
         for name, share in clip.colors:
             colors[name] = colors.get(name, 0.0) + share * overlap / total
-        for name, sure in clip.objects:
-            objects[name] = max(objects.get(name, 0.0), sure)
+        for name, confidence in clip.objects:
+            objects[name] = max(objects.get(name, 0.0), confidence)
     return Clip(
         start_sec=start,
         end_sec=end,
@@ -280,14 +293,14 @@ def blend(evidence: Evidence, start: float, end: float) -> Clip:
         colors=tuple(sorted(colors.items(), key=lambda item: (-item[1], item[0]))),
         regions=main.regions,
         objects=tuple(sorted(objects.items())),
-        brightness=mean((c.brightness, o) for c, o in parts),
-        contrast=mean((c.contrast, o) for c, o in parts),
-        motion=mean((c.motion, o) for c, o in parts),
+        brightness=mean((clip.brightness, overlap) for clip, overlap in parts),
+        contrast=mean((clip.contrast, overlap) for clip, overlap in parts),
+        motion=mean((clip.motion, overlap) for clip, overlap in parts),
         direction=main.direction,
         camera=main.camera,
         cut=parts[0][0].cut and parts[0][0].start_sec >= start,
         sound=main.sound,
-        loudness=mean((c.loudness, o) for c, o in parts),
+        loudness=mean((clip.loudness, overlap) for clip, overlap in parts),
         confidences=main.confidences,
         image_descriptor=main.image_descriptor,
         sound_descriptor=main.sound_descriptor,
@@ -309,8 +322,9 @@ def _mean_encoder_vector(parts: Sequence[tuple[Clip, float]]) -> tuple[float, ..
     return tuple(float(number) for number in unit(total[None])[0])
 
 
-# Least standard deviation of luma, and the largest share of it that a blur over 2 pixels leaves in noise:
-# 0.14 of white noise; 0.32 of a page of small print; at least 0.92 of 129 frames of five films.
+#: An image is noise if the standard deviation of its luma is at least `_GRAIN` and a blur over 2 pixels
+#: leaves less than the share `_KEPT` of it. Measured shares: 0.14 for white noise, 0.32 for a page of small
+#: print, at least 0.92 for 129 frames of five films.
 _GRAIN, _KEPT = 5.0, 0.25
 
 
@@ -321,17 +335,17 @@ class NotPicture(ValueError):
 def embed_image(
     data: bytes, encoder: ImageEncoder | None = None, object_models: objects.ObjectModels | None = None
 ) -> Vector:
-    """An image file (JPEG, PNG) as a unit vector, embedded like the keyframe of a clip.
+    """Embed an image file (JPEG, PNG) like the keyframe of a clip, as a unit vector.
 
     Raises:
-        NotPicture: it cannot be decoded.
+        NotPicture: the image cannot be decoded.
     """
     clip = measured_image(data, encoder, object_models)
-    return embed_clip(clip, _alone(clip), "visual", encoder)
+    return embed_clip(clip, _evidence_of(clip), "visual", encoder)
 
 
 def embed_audio(path: Path) -> Vector:
-    """A sound file as a unit vector of its speech, class and timbre; zeros for silence.
+    """Embed the speech, class and timbre of a sound file, as a unit vector; zeros for silence.
 
     Raises:
         NotVideo: the file has no sound that can be decoded.
@@ -348,15 +362,15 @@ def embed_audio(path: Path) -> Vector:
 def measured_image(
     data: bytes, encoder: ImageEncoder | None = None, object_models: objects.ObjectModels | None = None
 ) -> Clip:
-    """Analyse an image file; returns a clip without times.
+    """Analyse an image file; returns a clip whose times are 0.
 
     Raises:
-        NotPicture: it cannot be decoded.
+        NotPicture: the image cannot be decoded.
     """
-    return _measured(_decoded(data), encoder, object_models)
+    return _measure(_decode(data), encoder, object_models)
 
 
-def _decoded(data: bytes) -> NDArray[np.uint8]:
+def _decode(data: bytes) -> NDArray[np.uint8]:
     try:
         with _DECODING:
             picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
@@ -367,11 +381,11 @@ def _decoded(data: bytes) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _measured(
+def _measure(
     rgb: NDArray[np.uint8], encoder: ImageEncoder | None, object_models: objects.ObjectModels | None
 ) -> Clip:
-    # At the sizes of video frames, so that the values are comparable.
-    tone = colors.tones(_within(rgb, 320))
+    # The image is scaled to the sizes of video frames, so that the values are comparable.
+    tone = colors.tones(_shrink(rgb, 320))
     names, regions = colors.summary([tone])
     clip = Clip(
         start_sec=0.0,
@@ -382,11 +396,11 @@ def _measured(
         brightness=tone.brightness,
         contrast=tone.contrast,
         camera="",  # unknown for a single picture
-        image_descriptor=descriptors.describe_image(_within(rgb, 960)),
-        encoder_vector=as_numbers(encoder.pictures([_within(rgb, 960)])[0]) if encoder else (),
+        image_descriptor=descriptors.describe_image(_shrink(rgb, 960)),
+        encoder_vector=as_numbers(encoder.pictures([_shrink(rgb, 960)])[0]) if encoder else (),
     )
     return (
-        objects.with_objects(clip, [object_models.detect(0.0, _within(rgb, 960))]) if object_models else clip
+        objects.with_objects(clip, [object_models.detect(0.0, _shrink(rgb, 960))]) if object_models else clip
     )
 
 
@@ -395,10 +409,10 @@ class ImageQuery:
     """The analysis of an image query."""
 
     look: NDArray[np.float32]
-    traits: dict[str, float]  # with strengths
+    traits: dict[str, float]  # trait -> strength
     encoder_vector: NDArray[np.float32]  # empty without an encoder
-    concepts: dict[int, float]  # certain objects, without their hypernyms
-    noise: bool  # only noise: colours and descriptor are those of a uniform gray
+    concepts: dict[int, float]  # concept -> probability of certain objects, without their hypernyms
+    noise: bool  # whether the image is only noise, with the colours and descriptor of a uniform gray
 
 
 def image_query(
@@ -407,38 +421,50 @@ def image_query(
     """Analyse the image of a query.
 
     Raises:
-        NotPicture: it cannot be decoded.
+        NotPicture: the image cannot be decoded.
     """
-    rgb = _decoded(data)
-    clip = _measured(rgb, encoder, object_models)
+    rgb = _decode(data)
+    clip = _measure(rgb, encoder, object_models)
     traits = {trait: strength for trait, strength in traits_of(clip).items() if trait != "still"}
     return ImageQuery(
         np.asarray(clip.image_descriptor, np.float32),
         traits,
         np.asarray(clip.encoder_vector, np.float32),
-        _things_of(clip),
+        _certain_concepts(clip),
         _is_noise(rgb),
     )
 
 
-def _things_of(clip: Clip) -> dict[int, float]:
-    """The certain concepts of a picture, without hypernyms of one another."""
+def _certain_concepts(clip: Clip) -> dict[int, float]:
+    """The certain concepts of a picture, without hypernyms of other ones among them."""
     table = concepts.table()
-    sure = {number: worth for number, worth in concepts.probabilities(clip).items() if worth >= 0.4}
+    probable = {
+        number: probability
+        for number, probability in concepts.probabilities(clip).items()
+        if probability >= 0.4
+    }
     kinds = {concept.number for concept in table.of_thing.values()}
-    few = {number: worth for number, worth in sure.items() if table.concepts[number].leaves <= 30}
-    above = {at for number in few for at in table.concepts[number].above if at != number}
-    return {number: worth for number, worth in few.items() if number not in above or number in kinds}
+    specific = {
+        number: probability for number, probability in probable.items() if table.concepts[number].leaves <= 30
+    }
+    hypernyms = {
+        hypernym for number in specific for hypernym in table.concepts[number].above if hypernym != number
+    }
+    return {
+        number: probability
+        for number, probability in specific.items()
+        if number not in hypernyms or number in kinds
+    }
 
 
 def _is_noise(rgb: NDArray[np.uint8]) -> bool:
     """Whether adjacent pixels are nearly uncorrelated."""
-    luma = cv2.cvtColor(_within(rgb, 960), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    luma = cv2.cvtColor(_shrink(rgb, 960), cv2.COLOR_RGB2GRAY).astype(np.float32)
     deviation = float(luma.std())
     return deviation >= _GRAIN and float(cv2.GaussianBlur(luma, (0, 0), 2).std()) < _KEPT * deviation
 
 
-def _within(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def _shrink(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     height, width = picture.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
@@ -447,5 +473,5 @@ def _within(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _alone(clip: Clip) -> Evidence:
+def _evidence_of(clip: Clip) -> Evidence:
     return Evidence(Probe(0.0, 0, 0, 0.0, 0, None, None), (clip,))

@@ -1,7 +1,7 @@
 """Scores of recognised objects for the words of a query.
 
-A word that names a concept is explained by the summed probability of all classes below it: "animal" by dog,
-cat and so on. Any other word is explained by classes with names of similar meaning.
+A word that names a concept is explained by the summed probability of all classes below the concept: "animal"
+by "dog", "cat" and so on. Any other word is explained by classes with names of similar meaning.
 """
 
 from __future__ import annotations
@@ -17,52 +17,52 @@ from tl_data.local.search.fuzzy import has_meaning
 from tl_data.local.search.parser import Question
 from tl_data.local.search.vectors import Floats
 
-# Probability of a concept -> score of the word. A hit at a probability of 0.2 is right in about 6 of 7 cases.
+# Probabilities of a concept, and the scores of a word that names it. About 6 of 7 hits at 0.2 are right.
 _FROM, _TO = (0.0, 0.05, 0.2, 0.4, 0.7, 1.0), (0.0, 0.0, 0.3, 0.5, 0.75, 0.95)
-_UNRELATED = 0.3  # largest cosine of unrelated words
-_SIMILAR = 1.2  # score of a similar class per cosine above _UNRELATED and root of its probability
-_SIMILAR_MOST = 0.44  # below `medium`: similarity is only an indication
-_NEAREST = 12  # number of similar classes that are added up
+_UNRELATED = 0.3  # the largest cosine of unrelated words
+_SIMILAR = 1.2  # factor of the score of a similar class: (cosine - _UNRELATED) * sqrt(probability)
+_SIMILAR_MOST = 0.44  # the largest such score: below `medium`, because similarity is only an indication
+_NEAREST = 12  # the number of similar classes whose scores are added
 
 
 def label_scores(index: ClipIndex, question: Question, count: int) -> Floats | None:
-    """How well the objects of each clip explain each part of the query, parts x clips, 0 to 1.
+    """How well the objects of each clip explain each part of the query: parts x clips, 0 to 1.
 
-    None if no object explains any part.
+    The result is None if no object explains any part.
     """
     if not index.has_labels:
         return None
-    opened = [n for n, part in enumerate(question.parts) if len(part.words) == 1 and not part.traits]
-    words = [question.parts[number].words[0] for number in opened]
-    found = np.zeros((len(question.parts), count), np.float32)
+    part_numbers = [n for n, part in enumerate(question.parts) if len(part.words) == 1 and not part.traits]
+    words = [question.parts[number].words[0] for number in part_numbers]
+    scores = np.zeros((len(question.parts), count), np.float32)
     any_found = False
-    for places, meant in concepts.table().pieces(words):
+    for places, named_concepts in concepts.table().pieces(words):
         best = np.zeros(count, np.float32)
-        for concept in meant:
+        for concept in named_concepts:
             np.maximum(best, index.concept(concept.number, count), out=best)
         if best.any():
-            found[[opened[place] for place in places]] = np.interp(best, _FROM, _TO)
+            scores[[part_numbers[place] for place in places]] = np.interp(best, _FROM, _TO)
             any_found = True
     for place, word in enumerate(words):
         if not has_meaning(word):
             continue
-        numbers, table = _names()
+        numbers, table = _class_names()
         cosines = table @ word_vectors.word_vector(word)
-        near = [at for at in np.argsort(-cosines)[:_NEAREST] if cosines[at] > _UNRELATED]
-        alike = np.zeros(count, np.float32)
-        for at in near:
-            alike += (cosines[at] - _UNRELATED) * np.sqrt(index.concept(numbers[at], count))
-        if alike.any():
-            found[opened[place]] = np.maximum(
-                found[opened[place]], np.minimum(_SIMILAR * alike, _SIMILAR_MOST)
+        nearest = [row for row in np.argsort(-cosines)[:_NEAREST] if cosines[row] > _UNRELATED]
+        similarity = np.zeros(count, np.float32)
+        for row in nearest:
+            similarity += (cosines[row] - _UNRELATED) * np.sqrt(index.concept(numbers[row], count))
+        if similarity.any():
+            scores[part_numbers[place]] = np.maximum(
+                scores[part_numbers[place]], np.minimum(_SIMILAR * similarity, _SIMILAR_MOST)
             )
             any_found = True
-    return found if any_found else None
+    return scores if any_found else None
 
 
 @cache
-def _names() -> tuple[list[int], Floats]:
-    """The numbers of the concepts that are classes of a model, and the vectors of their names."""
+def _class_names() -> tuple[list[int], Floats]:
+    """The numbers of the concepts that a model recognises, and the vectors of their names."""
     table = concepts.table()
     known = [concept for concept in table.concepts if concept.leaf is not None or concept.things]
     texts = [" ".join(dict.fromkeys((*concept.names[:2], *concept.things))) for concept in known]

@@ -7,7 +7,7 @@ import re
 from tl_data.local.perception.attributes import CAMERA, COLOR_NAMES, COLORS
 from tl_data.local.perception.languages import NAMES
 
-Credits = tuple[tuple[str, float], ...]  # trait, how well it explains the phrase 0..1
+Credits = tuple[tuple[str, float], ...]  # traits, and how well each explains the phrase, 0 to 1
 
 
 def word_set(text: str) -> frozenset[str]:
@@ -15,7 +15,7 @@ def word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Stop words.
+#: Stop words.
 EMPTY = word_set(
     """a about after all also am an and any anybody anyone anything anywhere are
     as at be been before being between both but by can clip clips
@@ -28,7 +28,7 @@ EMPTY = word_set(
     whose why will with within without would you your visible seen appear appears appearing happens
     happening gets got go goes s t re ve ll d m"""
 )
-# Generic nouns. Beside a trait ("red box") only the trait is searched.
+#: Generic nouns. In a query that also names a trait ("red box"), only the trait is searched.
 GENERIC = word_set(
     """object objects thing things shape shapes figure figures item items element elements ball balls circle
     circles disc disk dot square squares box boxes block blocks rectangle rectangles bar bars triangle
@@ -58,16 +58,16 @@ _NAMES = {
     "MOST": "(?:(?:most|main|large|entire|complete|total|ful|whol)ly|(?:almost )?all|solid|dominated by)",
     "FIELD": "(?:background|backdrop|screen|picture|frame|image|scene|wall|surface|field|tint|view)",
     "SHADE": "(?:(?:light|dark|pale|bright|deep|vivid|neon|pastel|strong) )?",
-    # What may follow a colour that is a noun. In "on red tiles" the colour belongs to the tiles.
+    # What may follow a colour that is used as a noun. In "on red tiles", the colour describes the tiles.
     "END": "(?=\\s*$|\\s+(?:and|as|at|but|from|in|is|that|to|when|where|which|while|with)\\b)",
 }
 
-# Any movement of the camera.
-_TURNS = [f"camera {move}" for move in CAMERA if move != "static"]
+#: Traits for all movements of the camera.
+_CAMERA_MOVES = [f"camera {move}" for move in CAMERA if move != "static"]
 
-# Phrase => traits, each with its credit if it is not 1. A blank matches any white space. Names in capitals
-# are the groups above. {0} is the captured group; `way` is a camera movement. A match removes its words from
-# the query, so the order matters: "red background" before "red".
+# Phrase => traits, each with its credit unless it is 1. A space matches any white space. Names in capitals
+# are the groups of `_NAMES`. {0} is the captured group, and `way {0}` the camera movement in that direction.
+# A match removes its words from the query, so the order matters: "red background" comes before "red".
 _RULES = """
     LANG[ -]TEXT(?: on (?:the )?screen)?\\b|TEXT(?: on (?:the )?screen)? in LANG\\b => text {0}
     LANG[ -](?:TALK|voice ?over)\\b|(?:someone |somebody )?TALK(?: in)? LANG\\b     => speech {0}
@@ -130,42 +130,47 @@ _RULES = """
 """
 
 
-def _compiled() -> tuple[tuple[re.Pattern[str], Credits], ...]:
+def _compile_rules() -> tuple[tuple[re.Pattern[str], Credits], ...]:
     rules = []
     for line in _RULES.strip().splitlines():
-        phrase, _, wanted = line.partition("=>")
+        phrase, _, trait_list = line.partition("=>")
         phrase = phrase.strip()
         for name, group in _NAMES.items():
             phrase = phrase.replace(name, group)
         traits = []
-        for item in wanted.replace("CAMERA", "; ".join(_TURNS)).split(";"):
+        for item in trait_list.replace("CAMERA", "; ".join(_CAMERA_MOVES)).split(";"):
             trait, _, credit = item.strip().rpartition(" ")
-            number = re.fullmatch(r"0\.\d+", credit)
-            traits.append((trait, float(credit)) if number else (item.strip(), 1.0))
+            has_credit = re.fullmatch(r"0\.\d+", credit)
+            traits.append((trait, float(credit)) if has_credit else (item.strip(), 1.0))
         pattern = re.sub(r"(?<!\[) (?!-)", r"\\s+", phrase)
         rules.append((re.compile(rf"\b(?:{pattern})\b"), tuple(traits)))
     return tuple(rules)
 
 
-RULES = _compiled()
+RULES = _compile_rules()
+#: The position in RULES of the first rule for a colour.
 FIRST_COLOR = next(number for number, (_, traits) in enumerate(RULES) if ("{0}", 0.6) in traits)
 
+#: A place in the picture: "on the left", "upper right corner".
 PLACE = re.compile(
     r"\b(?:(?:on|in|at|to|near|along|from)\s+(?:the\s+)?|the\s+)(?:(?:far|very)\s+)?"
     r"(left|right|top|bottom|upper|lower|center|centre|middle)(?:[\s-]+(left|right))?(?:[\s-]+hand)?"
     r"(?:\s+(?:side|half|corner|edge|part))?(?:\s+of\s+(?:the\s+)?(?:screen|frame|picture|image|video))?\b"
     r"|\b(left|right|top|bottom)(?:\s+(?:side|half|corner|edge|part))\b"
 )
+#: Words that ask for speech.
 SAID = re.compile(
     r"\b(?:says?|said|saying|talk(?:s|ed|ing)?(?:\s+(?:about|of))?|speak(?:s|ing)?(?:\s+(?:about|of))?|spoken"
     r"|spoke\s+(?:about|of)|mention(?:s|ed|ing)?|discuss(?:es|ed|ing)?|explain(?:s|ed|ing)?|tell(?:s|ing)?|told"
     r"|announc(?:e|es|ed|ing)|narrat(?:or|ion|es|ed)|voice(?:\s?over)?|speech|hear(?:s|d)?|words?\s+spoken"
     r"|conversation|spoken\s+words?)\b"
 )
-SPEAKER = re.compile(  # the subject of a verb of speaking, which is not searched
+#: The subject of a verb of speaking, as in "the presenter says". It is not searched.
+SPEAKER = re.compile(
     r"\b(?:(?:the|a|an)\s+)?(?:speaker|narrator|presenter|voice|man|woman|person|host|lady|guy|people)"
     rf"(?:\s+(?:is|was|are))?(?:\s+\w+ly)?\s+(?={SAID.pattern})"
 )
+#: Words that ask for text on screen.
 SHOWN = re.compile(
     r"\b(?:text|title|titles|captions?|captioned|slides?|signs?|headings?|headlines?|subtitles?|banner|label"
     r"|labels|labell?ed|written|reads|reading|on[\s-]screen|on\s+the\s+screen|displayed|displays?|letters"

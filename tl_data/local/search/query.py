@@ -6,18 +6,19 @@ from dataclasses import dataclass
 
 OPTIONS = ("visual", "audio", "sound", "transcription")
 
-# Least scores of the classes; `adjust_confidence_level` shifts all three. They were set on one half of the
-# questions of benchmarks/engine_questions.py, where wrong answers to unanswerable questions score up to 60,
-# the second highest 44, and right answers to paraphrases mostly 24 to 58.
+# HIGH, MEDIUM and LOW are the smallest scores of the classes; `adjust_confidence_level` shifts them. LEAST is
+# the smallest score of a hit without a threshold. They were set on one half of the questions of
+# benchmarks/engine_questions.py. There, the two best wrong answers to unanswerable questions score 60 and 44,
+# and most right answers to paraphrases score 24 to 58.
 HIGH, MEDIUM, LOW, LEAST = 70.0, 46.0, 18.0, 10.0
-_SHIFT = 40.0  # points between the levels 0 and 1
+_SHIFT = 40.0  # points by which the scores differ between the confidence levels 0 and 1
 
 
 @dataclass(frozen=True)
 class Query:
-    """A search of an index, by `text`, `images` or both.
+    """A search of an index by `text`, `images` or both.
 
-    `ways` are the API's transcription options: `lexical` (spelling, and traits) and `semantic` (meaning).
+    `ways` are the API's transcription options: `lexical` (spelling and traits) and `semantic` (meaning).
     """
 
     index_id: str
@@ -27,7 +28,7 @@ class Query:
     operator: str = "or"  # "and": the evidence of each option must explain a part of the query
     threshold: str = "low"  # high, medium, low, none
     adjust_confidence_level: float = 0.5  # 0 (lax) to 1 (strict)
-    video_ids: frozenset[str] | None = None  # only these
+    video_ids: frozenset[str] | None = None  # the videos to search; None means all
     ways: tuple[str, ...] = ("lexical", "semantic")
     limit: int = 300
 
@@ -42,8 +43,8 @@ class Hit:
     score: float  # 0..100
     confidence: str  # high, medium, low, none
     rank: int  # 1 is best
-    clip_number: int  # of the best clip, in the video's evidence
-    transcription: str | None  # the speech in it
+    clip_number: int  # position of the best clip in the evidence of the video
+    transcription: str | None  # the speech in this part
     keyframe: str = ""  # file name of the thumbnail in the video's folder; "" without a picture
     evidence: tuple[str, ...] = ()  # the reasons: ("red", 'shown: "Welcome"')
 
@@ -58,8 +59,8 @@ def confidence(score: float, level: float = 0.5) -> str:
     return "low" if score >= LOW + shift else "none"
 
 
-def least_of(query: Query) -> float:
-    """The least score of a hit."""
+def minimum_score(query: Query) -> float:
+    """The smallest score that a hit of a query may have, 1 to 100."""
     floor = {"high": HIGH, "medium": MEDIUM, "low": LOW, "none": None}[query.threshold]
     least = LEAST if floor is None else floor + (query.adjust_confidence_level - 0.5) * _SHIFT
     return max(1.0, least)
@@ -71,8 +72,8 @@ def check(query: Query) -> None:
     Raises:
         ValueError: an unknown option, operator or threshold, or a query without text and image.
     """
-    if bad := [option for option in query.options if option not in OPTIONS]:
-        raise ValueError(f"unknown search option {bad[0]!r}")
+    if unknown := [option for option in query.options if option not in OPTIONS]:
+        raise ValueError(f"unknown search option {unknown[0]!r}")
     if not query.options:
         raise ValueError("at least one search option must be given")
     if query.operator not in ("or", "and"):

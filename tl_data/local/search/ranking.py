@@ -1,9 +1,9 @@
 """Ranks candidates by the share of the query that their evidence explains.
 
-Each part of the query takes its best explanation in the evidence of the search options: a trait, the word
+Each part of the query gets its best explanation in the evidence of the search options: a trait, the word
 itself, the word with a recognition error, or a word or sentence of similar meaning. The score of a clip is
-the weighted mean over the parts. Scores of all candidates are computed at once; the reasons are composed only
-for those above the threshold.
+the weighted mean over the parts. The scores of all candidates are computed at once, and the reasons only for
+the candidates above the threshold.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tl_data.local.search.vectors import Floats, Rows
 
 TextRow = tuple[int, str, str, str]  # clip id, maybe, named, spans as JSON (see clip_index.text_row)
 
-# Search option -> kinds of evidence.
+#: Search option -> kinds of evidence.
 EVIDENCE_KINDS = {
     "visual": ("seen", "shown"),
     "audio": ("heard", "said"),
@@ -31,13 +31,12 @@ EVIDENCE_KINDS = {
     "transcription": ("said",),
 }
 
-# Kind of line -> kinds of evidence. Only speech has other readings ("maybe").
+#: Kind of line -> kinds of evidence. Only speech has alternative readings ("maybe").
 _EXPLAINS = {"shown": ("shown",), "said": ("said",), "maybe": ("said",), "named": ("seen",)}
 
-# Weights of explanations, relative to 1.0 of the word or trait itself; see term_scores.py.
-_OTHER_PLACE = 0.75  # the query says "the title", the word was spoken
-_ALSO = 0.25  # least share of each option for the operator "and"
-_AT_ALL = 0.35  # least value that counts for it, which excludes vague similarities of meaning
+_OTHER_KIND = 0.75  # weight of evidence of another kind than the query names: "the title" for a spoken word
+_ALSO = 0.25  # with the operator "and", the smallest share of the query that each option must explain
+_AT_ALL = 0.35  # the smallest value that counts for that share; vague similarities of meaning are below it
 
 
 @dataclass
@@ -47,14 +46,14 @@ class Match:
     row: int
     score: float  # 0..1
     evidence: tuple[str, ...]
-    spans: tuple[tuple[float, float], ...] = ()  # of the words that matched
-    only_words: bool = False  # explained by words alone, whose times are then those of the moment
-    said: tuple[tuple[float, float, str], ...] = ()
+    spans: tuple[tuple[float, float], ...] = ()  # start and end of the words that matched
+    only_words: bool = False  # whether only words explain the match; their times then bound the hit
+    said: tuple[tuple[float, float, str], ...] = ()  # start, end and text of speech
 
 
 @dataclass
 class _Explanation:
-    """The best explanation of one part by one kind of evidence."""
+    """The best explanation of one part of the query by one kind of evidence."""
 
     value: float = 0.0
     reason: str = ""
@@ -66,7 +65,7 @@ class _Explanation:
 
 
 def evidence_kind(trait: str) -> str:
-    """The kind of evidence of a trait: `seen`, `heard`, or for a language `shown` or `said`."""
+    """The kind of evidence of a trait: `seen` or `heard`; `shown` or `said` for a language."""
     kind, _, language = trait.partition(" ")
     if language and kind in ("text", "speech"):
         return "shown" if kind == "text" else "said"
@@ -74,11 +73,11 @@ def evidence_kind(trait: str) -> str:
 
 
 def _readings(maybe: str, lines: Sequence[Line]) -> list[Line]:
-    """The other readings of the lines, with the times of the lines; see `Words.maybe`."""
+    """The alternative readings of the lines, with the times of the lines; see `Words.maybe`."""
     if not maybe:
         return []
     groups = maybe.split("\n\n")
-    # Texts of an earlier version have no paragraphs, so the line of a reading is unknown.
+    # Texts of an earlier version have no paragraphs, so it is unknown which line a reading belongs to.
     times = [(line.start, line.end) for line in lines]
     times = times if len(times) == len(groups) else [(0.0, 0.0)] * len(groups)
     return [
@@ -106,7 +105,7 @@ class Ranker:
         labels: Floats | None = None,
     ) -> None:
         self._index, self._texts, self._question, self._options = index, texts, question, options
-        self._both, self._lexical, self._semantic = both, lexical, semantic
+        self._needs_each_option, self._lexical, self._semantic = both, lexical, semantic
         self._pictures = pictures  # encoder score of each row, 0..1
         self._labels = labels  # score of recognised objects for each part and row, 0..1
         self._kinds = sorted({kind for option in options for kind in EVIDENCE_KINDS[option]})
@@ -129,24 +128,24 @@ class Ranker:
             semantic=self._semantic,
         )
         shares = self._shares(rows, lines, starts, scores)
-        found = []
+        matches = []
         by_line, first = scores.T.tolist(), starts.tolist()
-        for at in np.flatnonzero((shares > 0) & (shares >= least - 1e-9)).tolist():
-            values = by_line[first[at] : first[at] + sizes[at]]
-            if match := self._match(int(rows[at]), groups[at], values):
-                found.append(match)
-        return found
+        for position in np.flatnonzero((shares > 0) & (shares >= least - 1e-9)).tolist():
+            values = by_line[first[position] : first[position] + sizes[position]]
+            if match := self._match(int(rows[position]), groups[position], values):
+                matches.append(match)
+        return matches
 
     def _lines(self, rows: Rows) -> list[list[Line]]:
         """The texts of each candidate."""
         ids = self._index.ids[rows].tolist()
-        found: dict[int, list[Line]] = {}
+        lines_of: dict[int, list[Line]] = {}
         for clip, maybe, named, spans in self._texts(ids):
             lines = [line_of(*span) for span in orjson.loads(spans)]
             lines += _readings(maybe, lines)
             lines += [line_of("named", 0.0, 0.0, named)] if named else []
-            found[clip] = lines
-        return [found.get(clip, []) for clip in ids]
+            lines_of[clip] = lines
+        return [lines_of.get(clip, []) for clip in ids]
 
     def _shares(self, rows: Rows, lines: Sequence[Line], starts: Rows, scores: Values) -> Values:
         """The share of the query that each candidate explains."""
@@ -165,15 +164,15 @@ class Ranker:
         return np.asarray(weights @ best / self._total, np.float64)
 
     def _factor(self, kind: str, *kinds: str) -> float:
-        """The weight of a kind of line: the largest, or that for the given kinds of evidence."""
-        here = [kind for kind in kinds or _EXPLAINS[kind] if kind in self._kinds]
+        """The weight of a kind of line as evidence of `kinds`, or of any kind that it explains."""
+        searched_kinds = [kind for kind in kinds or _EXPLAINS[kind] if kind in self._kinds]
         hint = self._question.hint
-        return max((1.0 if hint in (None, kind) else _OTHER_PLACE for kind in here), default=0.0)
+        return max((1.0 if hint in (None, kind) else _OTHER_KIND for kind in searched_kinds), default=0.0)
 
     # ------------------------------------------------------------------------------ one candidate
 
     def _match(self, row: int, lines: Sequence[Line], values: Sequence[Sequence[float]]) -> Match | None:
-        table: list[dict[str, _Explanation]] = []
+        explanations: list[dict[str, _Explanation]] = []
         for number, part in enumerate(self._question.parts):
             by_kind = {kind: _Explanation() for kind in self._kinds}
             self._explain_by_trait(row, part, by_kind)
@@ -184,40 +183,48 @@ class Ranker:
             for line, score in zip(lines, values, strict=True):
                 if score[number]:
                     self._explain_by_line(part, line, score[number], by_kind)
-            table.append(by_kind)
-        best = [max(by_kind.values(), key=lambda credit: credit.value) for by_kind in table]
-        share = self._share([credit.value for credit in best])
-        if share <= 0 or (self._both and not self._each_option(table)):
+            explanations.append(by_kind)
+        best_explanations = [
+            max(by_kind.values(), key=lambda explanation: explanation.value) for by_kind in explanations
+        ]
+        share = self._weighted_mean([explanation.value for explanation in best_explanations])
+        if share <= 0 or (self._needs_each_option and not self._explains_each_option(explanations)):
             return None
-        reason = tuple(dict.fromkeys(credit.reason for credit in best if credit.value > 0))
+        reasons = tuple(
+            dict.fromkeys(explanation.reason for explanation in best_explanations if explanation.value > 0)
+        )
         spans = {
-            self._spot(part, credit.line)
-            for part, credit in zip(self._question.parts, best, strict=True)
-            if credit.line and credit.line.end > 0
+            self._time_of(part, explanation.line)
+            for part, explanation in zip(self._question.parts, best_explanations, strict=True)
+            if explanation.line and explanation.line.end > 0
         }
         return Match(
             row,
             share,
-            reason,
+            reasons,
             tuple(sorted(spans)),
-            only_words=all(c.line is not None and c.line.end > 0 for c in best if c.value > 0),
+            only_words=all(
+                explanation.line is not None and explanation.line.end > 0
+                for explanation in best_explanations
+                if explanation.value > 0
+            ),
             said=tuple((line.start, line.end, line.text) for line in lines if line.kind == "said"),
         )
 
-    def _spot(self, part: Part, line: Line) -> tuple[float, float]:
-        """The time of a part in a line: that of its words if known, else that of the line."""
+    def _time_of(self, part: Part, line: Line) -> tuple[float, float]:
+        """The time of the words of a part in a line, or of the line if their times are unknown."""
         times = tuple(zip(line.times[::2], line.times[1::2], strict=True))
-        found = time_range(part.words, line.words, times, self._index.vocabulary) if times else None
-        return found or (line.start, line.end)
+        word_range = time_range(part.words, line.words, times, self._index.vocabulary) if times else None
+        return word_range or (line.start, line.end)
 
-    def _share(self, values: Iterable[float]) -> float:
+    def _weighted_mean(self, values: Iterable[float]) -> float:
         weighed = zip(self._question.parts, values, strict=True)
         return sum(part.weight * value for part, value in weighed) / self._total
 
-    def _each_option(self, table: Sequence[dict[str, _Explanation]]) -> bool:
+    def _explains_each_option(self, explanations: Sequence[dict[str, _Explanation]]) -> bool:
         def share(option: str) -> float:
-            values = [max(by_kind[kind].value for kind in EVIDENCE_KINDS[option]) for by_kind in table]
-            return self._share([value if value >= _AT_ALL else 0.0 for value in values])
+            values = [max(by_kind[kind].value for kind in EVIDENCE_KINDS[option]) for by_kind in explanations]
+            return self._weighted_mean([value if value >= _AT_ALL else 0.0 for value in values])
 
         return all(share(option) >= _ALSO for option in self._options)
 

@@ -1,4 +1,4 @@
-"""Candidates of a query: clips found by traits, by words, by word vectors, and by the image encoder."""
+"""Finds the candidates of a query: clips that match by traits, words, word vectors or the image encoder."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from tl_data.local.search.vectors import Bools, Floats, Rows
 
 Fetch = Callable[[str, Sequence[str | int]], list[tuple[Any, ...]]]  # SQL and values -> rows
 
-_BY_TRAIT, _BY_WORD, _BY_VECTOR = 300, 300, 80  # most candidates of each source
-_COMMON = 5_000  # above this number of matches, BM25 is too slow and is skipped
+_BY_TRAIT, _BY_WORD, _BY_VECTOR = 300, 300, 80  # the largest number of candidates from each source
+_COMMON = 5_000  # from this number of matches on, ranking by BM25 is too slow and is skipped
 
 
 def picture_scores(
     index: ClipIndex, encoder: ImageEncoder | None, question: Question, query: Query, count: int
 ) -> Floats | None:
-    """The encoder score of each clip's picture for the query, 0 to 1; None if it is not used."""
+    """The encoder score of each clip's picture for the query, 0 to 1; None if the encoder is not used."""
     if encoder is None or "visual" not in query.options or "semantic" not in query.ways:
         return None
-    asked, *neutral = encoder.texts([question.text, *NEUTRAL])
-    cosines = index.encoder_cosines(asked, count)
+    query_vector, *neutral = encoder.texts([question.text, *NEUTRAL])
+    cosines = index.encoder_cosines(query_vector, count)
     if cosines is None:
         return None
-    plain = [found for vector in neutral if (found := index.encoder_cosines(vector, count)) is not None]
-    return caption_scores(cosines, np.asarray(np.max(plain, axis=0), np.float32))
+    neutral_cosines = [c for vector in neutral if (c := index.encoder_cosines(vector, count)) is not None]
+    return caption_scores(cosines, np.asarray(np.max(neutral_cosines, axis=0), np.float32))
 
 
 def candidates(
@@ -50,36 +50,40 @@ def candidates(
     kinds = {kind for option in query.options for kind in EVIDENCE_KINDS[option]}
     groups: list[Rows] = []
     if "lexical" in query.ways:
-        groups.append(_by_traits(index, question, kinds, allowed))
-        groups.append(_by_words(index, fetch, question, kinds, allowed, "semantic" in query.ways))
+        groups.append(_find_by_traits(index, question, kinds, allowed))
+        groups.append(_find_by_words(index, fetch, question, kinds, allowed, "semantic" in query.ways))
     if "semantic" in query.ways:
         vector = word_vectors.word_vectors([question.text])[0]
         if vector.any():
-            texts = [t for s, t in (("shown", index.shown), ("said", index.said)) if s in kinds]
+            texts = [
+                rows
+                for kind_of_text, rows in (("shown", index.shown), ("said", index.said))
+                if kind_of_text in kinds
+            ]
             groups += [text.nearest(vector, _BY_VECTOR, allowed)[0] for text in texts]
     if pictures is not None:
         best = np.argsort(-np.where(allowed, pictures, 0), kind="stable")[:_BY_VECTOR]
         groups.append(np.asarray(best[allowed[best] & (pictures[best] > 0)], np.int64))
     if labels is not None and "seen" in kinds:
         weights = np.array([part.weight for part in question.parts], np.float32)
-        groups.append(_best(np.where(allowed, weights @ labels, 0), _BY_TRAIT))
+        groups.append(_best_rows(np.where(allowed, weights @ labels, 0), _BY_TRAIT))
     return np.unique(np.concatenate(groups)) if groups else np.zeros(0, np.int64)
 
 
-def _best(scores: Floats, most: int) -> Rows:
+def _best_rows(scores: Floats, limit: int) -> Rows:
     """The rows of the largest scores above 0."""
-    most = min(most, len(scores))
-    rows = np.argpartition(-scores, most - 1)[:most]
+    limit = min(limit, len(scores))
+    rows = np.argpartition(-scores, limit - 1)[:limit]
     return np.asarray(rows[scores[rows] > 0], np.int64)
 
 
-def _by_traits(index: ClipIndex, question: Question, kinds: set[str], allowed: Bools) -> Rows:
+def _find_by_traits(index: ClipIndex, question: Question, kinds: set[str], allowed: Bools) -> Rows:
     total = trait_scores(index, question, kinds, len(allowed))
     if total is None:
         return np.zeros(0, np.int64)
     total[~allowed] = 0
-    most = min(_BY_TRAIT, len(total))
-    best = np.argpartition(-total, most - 1)[:most]
+    limit = min(_BY_TRAIT, len(total))
+    best = np.argpartition(-total, limit - 1)[:limit]
     return np.asarray(best[total[best] > 0], np.int64)
 
 
@@ -97,35 +101,35 @@ def trait_scores(index: ClipIndex, question: Question, kinds: Iterable[str], cou
     return total
 
 
-def _by_words(
+def _find_by_words(
     index: ClipIndex, fetch: Fetch, question: Question, kinds: set[str], allowed: Bools, by_meaning: bool
 ) -> Rows:
     words = question.words
     if not words:
         return np.zeros(0, np.int64)
-    read_by = (("shown", "shown"), ("said", "said"), ("maybe", "said"), ("named", "seen"))
-    columns = [column for column, kind in read_by if kind in kinds]
-    if not columns:  # the option `sound`: no words
+    kind_of_column = (("shown", "shown"), ("said", "said"), ("maybe", "said"), ("named", "seen"))
+    columns = [column for column, kind in kind_of_column if kind in kinds]
+    if not columns:  # the option `sound` searches no words
         return np.zeros(0, np.int64)
     groups = []
     for word in words:
         group = [word, *index.vocabulary.alike(word)]
         if by_meaning:
             group += index.vocabulary.meaning(word)
-        groups.append(" OR ".join(_quoted(one) for one in dict.fromkeys(group)))
-    where = f"{{{' '.join(columns)}}} : "
+        groups.append(" OR ".join(_quote(alternative) for alternative in dict.fromkeys(group)))
+    column_filter = f"{{{' '.join(columns)}}} : "
     select = "SELECT rowid FROM words WHERE words MATCH ?"
-    # Clips with all words first, so that common words cannot crowd them out; then clips with some.
-    every = where + "(" + " AND ".join(f"({group})" for group in groups) + ")"
-    ids = fetch(f"{select} LIMIT ?", (every, _BY_WORD)) if len(groups) > 1 else []
+    # Clips with all words come first, so that clips with a common word cannot displace them.
+    all_words = column_filter + "(" + " AND ".join(f"({group})" for group in groups) + ")"
+    ids = fetch(f"{select} LIMIT ?", (all_words, _BY_WORD)) if len(groups) > 1 else []
     if len(ids) < _BY_WORD:
-        # Also pairs of words without the blank: recognised text often loses one.
-        together = [_quoted(a + b) for a, b in pairwise(words)]
-        some = f"{where}({' OR '.join([*groups, *together])})"
-        partly = fetch(f"{select} LIMIT ?", (some, _COMMON))
-        if _BY_WORD < len(partly) < _COMMON:
-            partly = fetch(f"{select} ORDER BY rank LIMIT ?", (some, _BY_WORD))
-        ids = list(dict.fromkeys([*ids, *partly]))
+        # Pairs of words are also searched without the space, which recognised text often lacks.
+        joined_pairs = [_quote(a + b) for a, b in pairwise(words)]
+        any_word = f"{column_filter}({' OR '.join([*groups, *joined_pairs])})"
+        matches = fetch(f"{select} LIMIT ?", (any_word, _COMMON))
+        if _BY_WORD < len(matches) < _COMMON:
+            matches = fetch(f"{select} ORDER BY rank LIMIT ?", (any_word, _BY_WORD))
+        ids = list(dict.fromkeys([*ids, *matches]))
     rows = index.rows_of(np.array([row[0] for row in ids], np.int64))
     rows = rows[(rows >= 0) & (rows < len(allowed))]
     return rows[allowed[rows]][:_BY_WORD]
@@ -133,14 +137,14 @@ def _by_words(
 
 def texts_of(fetch: Fetch, ids: list[int]) -> list[TextRow]:
     """The texts of clips, for `Ranker`."""
-    found: list[TextRow] = []
-    for at in range(0, len(ids), 500):
-        some = ids[at : at + 500]
-        marks = ",".join("?" * len(some))
-        sql = f"SELECT rowid, maybe, named, spans FROM words WHERE rowid IN ({marks})"
-        found += [(row[0], row[1], row[2], row[3]) for row in fetch(sql, some)]
-    return found
+    rows: list[TextRow] = []
+    for start in range(0, len(ids), 500):
+        chunk = ids[start : start + 500]
+        placeholders = ",".join("?" * len(chunk))
+        sql = f"SELECT rowid, maybe, named, spans FROM words WHERE rowid IN ({placeholders})"
+        rows += [(row[0], row[1], row[2], row[3]) for row in fetch(sql, chunk)]
+    return rows
 
 
-def _quoted(word: str) -> str:
+def _quote(word: str) -> str:
     return '"' + word.replace('"', '""') + '"'

@@ -1,11 +1,11 @@
-"""Searches an index, or a single video that is in no index (`moments`). Hits are sorted by score.
+"""Searches an index (`find`), or a single video without an index (`moments`). Hits are sorted by score.
 
 Candidates come from three sources: measured traits, full-text search (BM25 with stems), and nearest vectors.
 Each candidate is then scored part by part (ranking.py): the score is the share of the query that its evidence
-explains, by a trait, by a word on screen or in speech, or by a word of similar spelling or meaning. It is no
-similarity, so a query about things that are not in the evidence stays below `medium`.
+explains, by a trait, by a word on screen or in speech, or by a word of similar spelling or meaning. It is
+no similarity, so a query about things that are missing in the evidence scores below `medium`.
 
-Objects are recognised, actions are not: "a dog running" finds dogs. With an image-text encoder
+Objects are recognised, but actions are not: "a dog running" finds dogs. With an image-text encoder
 (image_encoder.py) the score of the clip's picture explains parts of the query that name no trait.
 """
 
@@ -24,7 +24,7 @@ from tl_data.local.search import parser
 from tl_data.local.search.clip_index import ClipIndex, clip_id, columns_of, text_row, vocabulary_of
 from tl_data.local.search.image_search import search_images
 from tl_data.local.search.labels import label_scores
-from tl_data.local.search.query import Hit, Query, check, confidence, least_of
+from tl_data.local.search.query import Hit, Query, check, confidence, minimum_score
 from tl_data.local.search.ranking import Match, Ranker, TextRow
 from tl_data.local.search.retrieval import Fetch, candidates, picture_scores, texts_of
 
@@ -40,7 +40,7 @@ def find(
 
     Args:
         index: the columns of the index.
-        fetch: runs SQL on the full-text table of the index, which the SQL calls `words`.
+        fetch: runs SQL on the full-text table of the index, which is named `words` in the SQL.
         encoder: the active image-text encoder, if any.
         object_models: the models for the images of the query, if any.
 
@@ -52,12 +52,12 @@ def find(
     if not allowed.any():
         return []
     question = parser.parse(query.text) if query.text and query.text.strip() else None
-    found: dict[int, Match] = {}
+    matches: dict[int, Match] = {}
     if question:
         pictures = picture_scores(index, encoder, question, query, len(allowed))
         labels = label_scores(index, question, len(allowed)) if "visual" in query.options else None
         rows = candidates(index, fetch, question, query, allowed, pictures, labels)
-        rank = Ranker(
+        ranker = Ranker(
             index,
             lambda ids: texts_of(fetch, ids),
             question,
@@ -68,38 +68,39 @@ def find(
             pictures=pictures,
             labels=labels,
         )
-        found = {
-            match.row: match for match in rank.rank(rows, 0.0 if query.images else least_of(query) / 100)
+        matches = {
+            match.row: match
+            for match in ranker.rank(rows, 0.0 if query.images else minimum_score(query) / 100)
         }
     if query.images:
-        found = search_images(index, query, allowed, found if question else None, encoder, object_models)
-    least = least_of(query)
-    return hits_of(index, [match for match in found.values() if 100 * match.score >= least], query)
+        matches = search_images(index, query, allowed, matches if question else None, encoder, object_models)
+    minimum = minimum_score(query)
+    return hits_of(index, [match for match in matches.values() if 100 * match.score >= minimum], query)
 
 
 def hits_of(index: ClipIndex, matches: Iterable[Match], query: Query) -> list[Hit]:
-    """Merge adjacent matches with the same evidence into moments with exact start and end."""
+    """Merge adjacent matches with the same evidence into hits with exact start and end."""
     ids = index.ids
-    moments: list[list[Match]] = []
+    groups: list[list[Match]] = []
     for match in sorted(matches, key=lambda match: match.row):
-        if moments and _one_moment(moments[-1][-1], match, ids):
-            moments[-1].append(match)
+        if groups and _belong_together(groups[-1][-1], match, ids):
+            groups[-1].append(match)
         else:
-            moments.append([match])
-    found: list[tuple[float, float, float, str, Match, list[Match]]] = []
-    for moment in moments:
-        start, end = index.times(moment[0].row)[0], index.times(moment[-1].row)[1]
-        spans = [span for match in moment for span in match.spans]
-        if spans and all(match.only_words for match in moment):
+            groups.append([match])
+    scored_groups: list[tuple[float, float, float, str, Match, list[Match]]] = []
+    for group in groups:
+        start, end = index.times(group[0].row)[0], index.times(group[-1].row)[1]
+        spans = [span for match in group for span in match.spans]
+        if spans and all(match.only_words for match in group):
             start, end = min(span[0] for span in spans), max(span[1] for span in spans)
-        best = max(moment, key=lambda match: (match.score, _shared(index.times(match.row), start, end)))
+        best = max(group, key=lambda match: (match.score, _overlap(index.times(match.row), start, end)))
         video = index.videos.get(int(ids[best.row]) >> 16)
         if video is not None:
-            found.append((best.score, start, end, video, best, moment))
-    found.sort(key=lambda item: (-round(item[0], 4), item[4].row))  # ties: in the order of insertion
+            scored_groups.append((best.score, start, end, video, best, group))
+    scored_groups.sort(key=lambda item: (-round(item[0], 4), item[4].row))  # ties keep the order of insertion
     hits: list[Hit] = []
-    for rank, (score, start, end, video, best, moment) in enumerate(found[: query.limit], 1):
-        said = sorted({span for match in moment for span in match.said if span[0] < end and span[1] > start})
+    for rank, (score, start, end, video, best, group) in enumerate(scored_groups[: query.limit], 1):
+        said = sorted({span for match in group for span in match.said if span[0] < end and span[1] > start})
         points = round(min(100.0, 100 * score), 2)
         hits.append(
             Hit(
@@ -117,25 +118,25 @@ def hits_of(index: ClipIndex, matches: Iterable[Match], query: Query) -> list[Hi
     return hits
 
 
-def _shared(times: tuple[float, float], start: float, end: float) -> float:
-    """Seconds of a clip inside a time range."""
+def _overlap(times: tuple[float, float], start: float, end: float) -> float:
+    """The seconds of a clip that lie inside a time range."""
     return min(times[1], end) - max(times[0], start)
 
 
-def _one_moment(before: Match, after: Match, ids: NDArray[np.int64]) -> bool:
+def _belong_together(before: Match, after: Match, ids: NDArray[np.int64]) -> bool:
     """Whether two matches are adjacent clips of a video with the same evidence."""
-    if int(ids[after.row]) - int(ids[before.row]) != 1:  # ids of a video are consecutive
+    if int(ids[after.row]) - int(ids[before.row]) != 1:  # the ids of adjacent clips are consecutive
         return False
     if before.only_words and after.only_words:
         return bool(set(before.spans) & set(after.spans)) or before.evidence == after.evidence
     return before.evidence == after.evidence and abs(before.score - after.score) < 0.2
 
 
-_NUMBER = 1  # of the single video
+_NUMBER = 1  # the number of the single video in its index
 
 
 def moments(evidence: Evidence, text: str, options: tuple[str, ...] = ("visual", "audio")) -> list[Hit]:
-    """Search a single video; see `find`."""
+    """Find the parts of a single video that match a text; see `find`."""
     words = [words_of(clip, evidence) for clip in evidence.clips]
     index = ClipIndex()
     index.add(columns_of(_NUMBER, evidence, words), "")
@@ -146,6 +147,6 @@ def moments(evidence: Evidence, text: str, options: tuple[str, ...] = ("visual",
             rows.append((clip_id(_NUMBER, position), row[2], row[3], row[4]))
     question = parser.parse(text)
     labels = label_scores(index, question, index.count) if "visual" in options else None
-    rank = Ranker(index, lambda _: rows, question, options, labels=labels)
-    matches = rank.rank(np.arange(index.count, dtype=np.int64))
+    ranker = Ranker(index, lambda _: rows, question, options, labels=labels)
+    matches = ranker.rank(np.arange(index.count, dtype=np.int64))
     return hits_of(index, matches, Query("", text, options=options))

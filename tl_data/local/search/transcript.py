@@ -1,4 +1,4 @@
-"""Times of words in a transcript: the time range of some words, and sentences split at pauses."""
+"""Times of words in a transcript: finds the time range of words, and splits sentences at pauses."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from tl_data.local.perception.evidence import Span
 from tl_data.local.search.fuzzy import Vocabulary, stem
 from tl_data.local.search.parser import tokens
 
-Times = tuple[tuple[float, float], ...]  # start and end in seconds, one for each token of a text
+Times = tuple[tuple[float, float], ...]  # start and end in seconds of each token of a text
 
-_PAUSE = 0.3  # least seconds between two phrases
-_RIM = 0.25  # seconds of margin before and after matched words
-_SHORTEST = 1.0  # least seconds of a range, if the sentence is as long
+_PAUSE = 0.3  # the smallest pause between two phrases, in seconds
+_MARGIN = 0.25  # margin before and after matched words, in seconds
+_SHORTEST = 1.0  # the shortest range in seconds; the range of a shorter sentence is the sentence
 
 
 def times_of(span: Span) -> Times:
-    """The time of each token of the text; () if unknown, or if the words differ from the text."""
-    found = [(word.start_sec, word.end_sec, token) for word in span.words for token in tokens(word.text)]
-    if [token for *_, token in found] != tokens(span.text):
+    """The time of each token of the text; () if times are unknown or the words differ from the text."""
+    timed_tokens = [
+        (word.start_sec, word.end_sec, token) for word in span.words for token in tokens(word.text)
+    ]
+    if [token for *_, token in timed_tokens] != tokens(span.text):
         return ()
-    return tuple((start, end) for start, end, _ in found)
+    return tuple((start, end) for start, end, _ in timed_tokens)
 
 
 def time_range(
@@ -31,29 +33,33 @@ def time_range(
 
     Args:
         asked: words of the query.
-        words: words of the sentence, with their `times`.
+        words: words of the sentence.
+        times: the time of each word of the sentence.
 
     Returns:
-        Start and end in seconds, with a margin, inside the sentence; None if a word is missing, because it
-        was matched by meaning.
+        Start and end in seconds, with a margin that stays inside the sentence. None if the sentence lacks a
+        word of the query, which was then matched by meaning.
     """
     stems = [stem(word) for word in words]
     places: list[int] = []
     for word in asked:
-        same = {stem(other) for other in (word, *vocabulary.alike(word))}
-        here = [place for place, other in enumerate(stems) if other in same]
-        if not here:
+        accepted_stems = {stem(other) for other in (word, *vocabulary.alike(word))}
+        matching_places = [place for place, other in enumerate(stems) if other in accepted_stems]
+        if not matching_places:
             return None
-        places += here
+        places += matching_places
     if not places or len(times) != len(words):
         return None
     start, end = times[min(places)][0], times[max(places)][1]
-    rim = max(_RIM, (_SHORTEST - (end - start)) / 2)
-    return max(times[0][0], start - rim), min(times[-1][1], end + rim)
+    margin = max(_MARGIN, (_SHORTEST - (end - start)) / 2)
+    return max(times[0][0], start - margin), min(times[-1][1], end + margin)
 
 
 def phrases(span: Span) -> list[Span]:
-    """A sentence split at pauses, each part with the times of its words; the sentence if they are unknown."""
+    """Split a sentence at pauses. The times of its words bound the parts.
+
+    A sentence whose words have no times is returned whole.
+    """
     if len(span.words) < 2 or not times_of(span):
         return [span]
     parts = [[span.words[0]]]

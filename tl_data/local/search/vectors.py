@@ -1,7 +1,7 @@
 """Growing columns of numbers, and nearest-neighbour search over vectors of texts.
 
-Buffers double in size and are append-only. A reader that has taken a count uses rows that do not change while
-another thread appends.
+Buffers are append-only and double in size when they are full. The rows below a count that a reader has read
+do not change while another thread appends.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from tl_data.local.search.word_vectors import WORD_DIMENSION
 
-EXACT_ROWS = 4000  # up to this number all vectors are compared; above it, sign bits preselect some
-_CHOSEN = 1500  # preselected vectors
-_SPARE = 1024
+EXACT_ROWS = 4000  # up to this number of vectors all are compared; of more, sign bits preselect some
+_CHOSEN = 1500  # the number of preselected vectors
+_SPARE = 1024  # the first size of a buffer
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -26,8 +26,8 @@ Rows = NDArray[np.int64]
 class Texts:
     """Vectors of the texts of clips."""
 
-    rows: NDArray[np.int32]  # position of the clip
-    vectors: NDArray[np.float16]  # one a row, length 1
+    rows: NDArray[np.int32]  # the position of each text's clip in the video
+    vectors: NDArray[np.float16]  # one unit vector per text
 
 
 class Column:
@@ -38,17 +38,20 @@ class Column:
         self.data: NDArray[np.generic] = np.zeros((*shape, _SPARE), dtype)
 
     def put(self, at: int, values: NDArray[np.generic]) -> None:
-        """Write values at position `at`, the end of what readers use."""
-        need = at + values.shape[-1]
-        if need > self.data.shape[-1]:
-            larger = np.zeros((*self._shape, max(need, 2 * self.data.shape[-1])), self._dtype)
+        """Write values from position `at` on, which is the end of the rows that readers use."""
+        new_size = at + values.shape[-1]
+        if new_size > self.data.shape[-1]:
+            larger = np.zeros((*self._shape, max(new_size, 2 * self.data.shape[-1])), self._dtype)
             larger[..., :at] = self.data[..., :at]
             self.data = larger
-        self.data[..., at:need] = values
+        self.data[..., at:new_size] = values
 
 
 class TextRows:
-    """Vectors of one kind of text over all clips: exact search for few, preselected by sign bits for many."""
+    """The vectors of one kind of text over all clips.
+
+    Among few vectors the search is exact; of many, sign bits preselect those that are compared.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -73,16 +76,18 @@ class TextRows:
     def nearest(
         self, vector: Floats, wanted: int, allowed: Bools, compared: int = _CHOSEN
     ) -> tuple[Rows, Floats]:
-        """The rows of the index whose text is nearest to a unit vector, and the cosines, best first.
+        """The rows of the index whose texts are nearest to a unit vector, and their cosines, nearest first.
 
         Args:
-            compared: the number of vectors that are preselected by sign bits; with ties up to twice as many.
+            wanted: the number of rows.
+            allowed: for each row of the index, whether it is searched.
+            compared: the number of vectors that sign bits preselect; with ties up to twice as many.
         """
         count = self.count
         rows = np.asarray(self._rows.data[:count], np.int64)
-        # Usually all rows are allowed; then the filter is skipped.
-        everything = not count or (rows[-1] < len(allowed) and allowed.all())
-        keep = None if everything else allowed[np.minimum(rows, len(allowed) - 1)] & (rows < len(allowed))
+        # Usually all rows are allowed, and the filter is skipped.
+        all_allowed = not count or (rows[-1] < len(allowed) and allowed.all())
+        keep = None if all_allowed else allowed[np.minimum(rows, len(allowed) - 1)] & (rows < len(allowed))
         chosen = np.arange(count) if keep is None else np.flatnonzero(keep)
         if len(chosen) > EXACT_ROWS:
             codes = np.asarray(self._codes.data, np.uint64)
@@ -91,15 +96,19 @@ class TextRows:
                 distance += np.bitwise_count(codes[part, :count] ^ code)
             if keep is not None:
                 distance[~keep] = np.iinfo(np.uint16).max
-            # The smallest distance with enough rows: counting is faster than sorting.
-            counted = np.bincount(distance if keep is None else distance[keep], minlength=WORD_DIMENSION + 1)
-            chosen = np.flatnonzero(distance <= np.searchsorted(np.cumsum(counted), compared))[: 2 * compared]
+            # Find the smallest distance within which there are enough rows. Counting is faster than sorting.
+            rows_by_distance = np.bincount(
+                distance if keep is None else distance[keep], minlength=WORD_DIMENSION + 1
+            )
+            chosen = np.flatnonzero(distance <= np.searchsorted(np.cumsum(rows_by_distance), compared))[
+                : 2 * compared
+            ]
         cosines = self._vectors[chosen].astype(np.float32) @ vector
         best = np.argsort(-cosines, kind="stable")[:wanted]
         return np.asarray(rows[chosen[best]], np.int64), cosines[best]
 
 
 def _codes(vectors: NDArray[np.float16] | Floats) -> NDArray[np.uint64]:
-    """Sign bits, 4 x n words of 64."""
+    """The sign bits of n vectors, as 4 x n integers of 64 bits."""
     bits = np.packbits(vectors > 0, axis=1)
     return np.ascontiguousarray(bits.view(np.uint64).T)

@@ -23,7 +23,7 @@ class _Encoder:
         import wordllama
 
         # The loader reads the weights from its package, but the tokenizer from a cache folder, and downloads
-        # it if missing. The package folder as the cache avoids that.
+        # it if it is missing. The package folder contains the tokenizer and so serves as the cache.
         home = Path(wordllama.__file__).parent
         model = wordllama.WordLlama.load(cache_dir=home, dim=WORD_DIMENSION, disable_download=True)
         self.table: Vector = np.asarray(model.embedding, np.float32)
@@ -32,7 +32,7 @@ class _Encoder:
     def sums(self, texts: Sequence[str]) -> Vector:
         """The sum of the token vectors of each text; zeros for a text without tokens."""
         out = np.zeros((len(texts), WORD_DIMENSION), np.float32)
-        lowered = [text.lower() for text in texts]  # the table has separate, poorer rows for capitals
+        lowered = [text.lower() for text in texts]  # the table has separate, worse rows for capital letters
         for row, encoded in enumerate(self.tokenizer.encode_batch(lowered, add_special_tokens=False)):
             # The tokenizer may pad; padding is ignored.
             ids = [i for i, kept in zip(encoded.ids, encoded.attention_mask, strict=True) if kept]
@@ -54,7 +54,7 @@ def _encoder() -> _Encoder:
 
 
 def word_vectors(texts: Sequence[str]) -> Vector:
-    """Unit vectors (n x 256) of texts in the word part of the space; zeros for an empty text."""
+    """The word embeddings of texts as unit vectors (n x 256); zeros for an empty text."""
     return unit(_encoder().sums(texts))
 
 
@@ -63,21 +63,21 @@ _sums: dict[str, Vector] = {}
 
 
 def word_sums(words: Sequence[str]) -> Vector:
-    """Vectors (n x 256) of single words, not normalised; cached.
+    """The vectors (n x 256) of single words, not normalised, from a cache.
 
     The normalised sum over the words of a text is the vector of the text.
     """
     # Another thread may clear the cache, so this call keeps its own references.
-    known = {word: _sums.get(word) for word in words}
-    if fresh := [word for word, vector in known.items() if vector is None]:
+    vectors = {word: _sums.get(word) for word in words}
+    if new_words := [word for word, vector in vectors.items() if vector is None]:
         if len(_sums) > _MOST_SUMS:
             _sums.clear()
-        made = dict(zip(fresh, _encoder().sums(fresh), strict=True))
-        _sums.update(made)
-        known |= made
-    if not known:
+        new_vectors = dict(zip(new_words, _encoder().sums(new_words), strict=True))
+        _sums.update(new_vectors)
+        vectors |= new_vectors
+    if not vectors:
         return np.zeros((0, WORD_DIMENSION), np.float32)
-    return np.array([known[word] for word in words], np.float32)
+    return np.array([vectors[word] for word in words], np.float32)
 
 
 def word_vector(word: str) -> Vector:
@@ -89,14 +89,14 @@ def word_vector(word: str) -> Vector:
 def word_weight(word: str) -> float:
     """The weight of a word: about 0.1 for "the", 1 for "car", at most 1.5.
 
-    The embeddings were trained with mean pooling, so frequent words have short vectors. The length replaces
-    an inverse document frequency and needs no corpus.
+    The embeddings were trained with mean pooling, so frequent words have short vectors. The norm is
+    used instead of an inverse document frequency and needs no corpus.
     """
     length = float(np.linalg.norm(word_sums([word])[0]))
     return min(1.5, max(0.1, length / 13.0))
 
 
 def unit(vectors: Vector) -> Vector:
-    """Rows normalised to length 1; rows of zeros stay."""
+    """Normalise rows to norm 1. Rows of zeros stay zeros."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0), np.float32)

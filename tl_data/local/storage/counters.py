@@ -1,4 +1,4 @@
-"""Counters of the engine: requests, work done, and the usage that the service would bill."""
+"""Counters of the engine: requests, completed work, and the usage that the service would bill."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNITS = ("video_us", "calls", "input_tokens", "output_tokens")
 
 
 class Stats:
-    """Requests since the start of the process, and persistent totals of the work done."""
+    """Counts of requests since the start of the process, and persistent totals of completed work."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -21,7 +21,12 @@ class Stats:
         self.most_in_flight = 0
 
     def record(self, route: str, status: str) -> None:
-        """Count one finished request: its route, such as `GET /tasks`, and its status or `lost`."""
+        """Count a finished request.
+
+        Args:
+            route: such as `GET /tasks`.
+            status: the HTTP status, or `lost` without a response.
+        """
         self._responses[route, status] += 1
 
     def request_started(self) -> None:
@@ -81,7 +86,7 @@ class Bill:
         input_tokens: int = 0,
         output_tokens: int = 0,
     ) -> None:
-        """Add a call. `seconds` is the billed length, which may be a multiple of the video's."""
+        """Add a call. `seconds` is the billed length, which may be a multiple of the length of the video."""
         if operation not in OPERATIONS:
             raise ValueError(f"unknown operation {operation!r}")
         amounts = (round(seconds * 1_000_000), calls, input_tokens, output_tokens)

@@ -1,4 +1,4 @@
-"""The engine's state in one SQLite file (WAL), which survives restarts and `kill -9`.
+"""The state of the engine in one SQLite file (WAL mode), which survives restarts and `kill -9`.
 
 Rows are dicts. Names of tables and columns come from `SCHEMA`, and every value is a bound parameter, so user
 input never becomes part of an SQL statement.
@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-#: Table -> column -> SQL type. Columns of type JSON are texts in the file.
+#: Table -> column -> SQL type. JSON columns are stored as TEXT.
 SCHEMA: dict[str, dict[str, str]] = {
     "indexes": {
         "id": "TEXT PRIMARY KEY", "index_name": "TEXT UNIQUE", "models": "JSON", "addons": "JSON",
@@ -99,7 +99,7 @@ INDEXES = (
 
 
 def create_tables(db: sqlite3.Connection) -> None:
-    """Create missing tables and indexes, and add the columns that a file of an earlier version lacks."""
+    """Create missing tables, indexes and columns. A file of an earlier version may lack some."""
     for table, columns in SCHEMA.items():
         types = {name: kind.replace("JSON", "TEXT") for name, kind in columns.items()}
         spec = ", ".join(f'"{name}" {kind}' for name, kind in types.items())
@@ -112,7 +112,7 @@ def create_tables(db: sqlite3.Connection) -> None:
 
 
 def column(table: str, name: str) -> str:
-    """The name of a column for an SQL text.
+    """The quoted name of a column, for an SQL statement.
 
     Raises:
         KeyError: the table has no such column.
@@ -123,7 +123,7 @@ def column(table: str, name: str) -> str:
 
 
 def encode_row(table: str, row: Mapping[str, Any]) -> list[Any]:
-    """The values of a row as SQLite stores them, in the order of the row."""
+    """The values of a row as SQLite stores them, in the order of the keys of the row."""
     return [
         json.dumps(value) if SCHEMA[table][name] == "JSON" and value is not None else value
         for name, value in row.items()
@@ -131,10 +131,10 @@ def encode_row(table: str, row: Mapping[str, Any]) -> list[Any]:
 
 
 def decode_row(table: str, row: sqlite3.Row) -> dict[str, Any]:
-    """A row, or some of its columns, as a dict of Python values."""
-    kinds = SCHEMA[table]
+    """Convert a row, or some columns of one, to a dict of Python values."""
+    types = SCHEMA[table]
     return {
-        name: json.loads(row[name]) if kinds[name] == "JSON" and row[name] is not None else row[name]
+        name: json.loads(row[name]) if types[name] == "JSON" and row[name] is not None else row[name]
         for name in row.keys()  # noqa: SIM118  (a sqlite3.Row iterates over its values)
     }
 
@@ -147,10 +147,11 @@ OPERATORS = {"=": "=", "gte": ">=", "lte": "<=", "gt": ">", "lt": "<"}
 
 @dataclass(frozen=True)
 class Where:
-    """One condition: a column, or with `metadata` a key of the user metadata, compared with a value.
+    """A condition on rows: a comparison of a column with a value.
 
-    The operators are those of `OPERATORS`, `in` with a list, and `empty` with a boolean.
-    With `untyped`, the value comes from a query string and matches a text, a number or a boolean.
+    With `metadata`, `name` is a key of the user metadata instead of a column. The operators are those of
+    `OPERATORS`, `in` with a list, and `empty` with a boolean. With `untyped`, the value comes from a query
+    string and may match a text, a number or a boolean.
     """
 
     name: str
@@ -161,7 +162,7 @@ class Where:
 
 
 def new_id() -> str:
-    """24 lower-case hex digits that begin with the time in seconds, so that ids sort by age."""
+    """A new id: 24 lower-case hex digits. They begin with the time in seconds, so ids sort by age."""
     return f"{int(time.time()):08x}{secrets.token_hex(8)}"
 
 
@@ -171,7 +172,7 @@ def now(offset: float = 0.0) -> str:
 
 
 def stamp(seconds: float) -> str:
-    """Seconds since 1970 as the API writes times; such texts sort like the times."""
+    """Format seconds since 1970 as the API writes times. These texts sort by time."""
     at = datetime.fromtimestamp(seconds, UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
 
@@ -199,7 +200,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit everything inside, or roll it back. May be nested."""
+        """Commit all changes in the block, or roll them back if it raises. May be nested."""
         with self._lock:
             if self._db.in_transaction:
                 yield
@@ -227,7 +228,7 @@ class Store:
             )
 
     def change(self, table: str, row_id: str, /, **values: Any) -> bool:
-        """Set columns of one row; False if there is no such row."""
+        """Set columns of one row; returns False if there is no such row."""
         sets = ", ".join(f"{column(table, name)} = ?" for name in values)
         with self._lock:
             cursor = self._db.execute(
@@ -236,7 +237,7 @@ class Store:
             return cursor.rowcount > 0
 
     def change_if(self, table: str, row_id: str, state: str, /, **values: Any) -> bool:
-        """Set columns of one row if its status is `state`; False if it differs or there is no such row."""
+        """Set columns of one row if its status is `state`; returns False if no row matches."""
         sets = ", ".join(f"{column(table, name)} = ?" for name in values)
         with self._lock:
             cursor = self._db.execute(
@@ -246,11 +247,11 @@ class Store:
             return cursor.rowcount > 0
 
     def get(self, table: str, row_id: str) -> Row | None:
-        """One row by id."""
+        """The row with an id, or None."""
         return next(iter(self.rows(table, [Where("id", "=", row_id)], sort_by="id")), None)
 
     def remove(self, table: str, where: Sequence[Where]) -> int:
-        """Delete rows; returns their number."""
+        """Delete the rows that meet every condition; returns their number."""
         text, values = _conditions(table, where)
         with self._lock:
             return self._db.execute(f'DELETE FROM "{table}"{text}', values).rowcount
@@ -272,21 +273,21 @@ class Store:
         order = f"{column(table, sort_by)} {direction}, rowid {direction}"
         names = ", ".join(column(table, name) for name in columns) or "*"
         with self._lock:
-            found = self._db.execute(
+            result = self._db.execute(
                 f'SELECT {names} FROM "{table}"{text} ORDER BY {order} LIMIT ? OFFSET ?',
                 [*values, limit, offset],
             ).fetchall()
-        return [decode_row(table, row) for row in found]
+        return [decode_row(table, row) for row in result]
 
     def total(self, table: str, where: Sequence[Where] = (), sum_of: str | None = None) -> float:
-        """The number of rows that meet the conditions, or the sum of their column `sum_of`."""
+        """The number of rows that meet every condition, or with `sum_of` the sum of that column."""
         text, values = _conditions(table, where)
         aggregate = f"COALESCE(SUM({column(table, sum_of)}), 0)" if sum_of else "COUNT(*)"
         with self._lock:
             return float(self._db.execute(f'SELECT {aggregate} FROM "{table}"{text}', values).fetchone()[0])
 
     def increment(self, name: str, amount: float = 1.0) -> None:
-        """Add to a persistent counter."""
+        """Add an amount to a persistent counter."""
         with self._lock:
             self._db.execute(
                 'INSERT INTO "counts" (id, value) VALUES (?, ?) '
@@ -309,13 +310,15 @@ def _conditions(table: str, where: Sequence[Where]) -> tuple[str, list[Any]]:
     texts: list[str] = []
     values: list[Any] = []
     for condition in where:
-        text, bound = _on_metadata(condition) if condition.metadata else _on_column(table, condition)
+        text, bound = (
+            _metadata_condition(condition) if condition.metadata else _column_condition(table, condition)
+        )
         texts.append(text)
         values += bound
     return (f" WHERE {' AND '.join(texts)}" if texts else ""), values
 
 
-def _on_column(table: str, condition: Where) -> tuple[str, list[Any]]:
+def _column_condition(table: str, condition: Where) -> tuple[str, list[Any]]:
     name = column(table, condition.name)
     if condition.operator == "empty":
         return f"COALESCE({name}, '') {'=' if condition.value else '<>'} ''", []
@@ -324,8 +327,8 @@ def _on_column(table: str, condition: Where) -> tuple[str, list[Any]]:
     return f"{name} {OPERATORS[condition.operator]} ?", [condition.value]
 
 
-def _on_metadata(condition: Where) -> tuple[str, list[Any]]:
-    """A condition on the JSON of the row; the key is a bound parameter like the value."""
+def _metadata_condition(condition: Where) -> tuple[str, list[Any]]:
+    """The SQL of a condition on the user metadata, with its bound values: the key and the value."""
     value, operator = condition.value, OPERATORS[condition.operator]
     tests: list[str] = []
     values: list[Any] = [condition.name]

@@ -1,9 +1,9 @@
 """The library: evidence, full-text index and vectors of every video, in one SQLite file.
 
-`add` and `remove` are single transactions in WAL mode: after a kill a video is stored whole or not at all.
-The columns that a search scans are also in memory, one `ClipIndex` per index, loaded at the first search.
-`Library` is thread-safe; writers wait for one another. Videos that another process adds to the same file are
-found after it is opened again.
+`add` and `remove` are single transactions in WAL mode: after a kill, a video is stored completely or not at
+all. The columns that a search scans are also kept in memory, in one `ClipIndex` per index, which the first
+search loads. `Library` is thread-safe; writers wait for one another. Videos that another process adds to the
+same file are found only after the library is opened again.
 
     Library(path).add(index_id, video_id, evidence, folder)
     library.search(Query(index_id, "a red box moving left"))
@@ -28,7 +28,7 @@ from tl_data.local.perception.vision.image_encoder import ImageEncoder
 from tl_data.local.perception.vision.objects import ObjectModels
 from tl_data.local.search import clip_index, embeddings, search
 from tl_data.local.search.clip_index import ClipIndex, clip_id
-from tl_data.local.search.complete import ranked_with_rest
+from tl_data.local.search.complete import rank_all_clips
 from tl_data.local.search.query import Hit, Query
 from tl_data.local.storage import serialization
 
@@ -50,7 +50,7 @@ CREATE INDEX IF NOT EXISTS videos_by_index ON videos (index_number, number);
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Commit everything inside, or roll it back; other writers wait."""
+    """Commit all changes in the block, or roll them back if it raises. Other writers wait."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -64,7 +64,10 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 def rows_of(
     db: sqlite3.Connection, sql: str, values: Sequence[str | int], index_no: int
 ) -> list[tuple[int | float | str, ...]]:
-    """Rows from the full-text table of an index, named `words` in `sql`; none if the index was removed."""
+    """Query the full-text table of an index, which is named `words` in `sql`.
+
+    Returns no rows if the index was removed.
+    """
     try:
         return db.execute(sql.replace("words", f"words_{index_no}"), values).fetchall()
     except sqlite3.OperationalError as error:
@@ -74,7 +77,7 @@ def rows_of(
 
 
 def with_keyframes(db: sqlite3.Connection, hits: list[Hit]) -> list[Hit]:
-    """The hits with the file name of each keyframe: one query per video, without decoding its evidence."""
+    """Add the file name of the keyframe to each hit, with one query per video."""
     names: dict[str, list[str]] = {}
     for video_id in {hit.video_id for hit in hits}:
         row = db.execute("SELECT keyframes FROM videos WHERE video_id = ?", (video_id,)).fetchone()
@@ -82,18 +85,18 @@ def with_keyframes(db: sqlite3.Connection, hits: list[Hit]) -> list[Hit]:
     return [
         replace(hit, keyframe=names[hit.video_id][hit.clip_number])
         for hit in hits
-        if hit.clip_number
-        < len(names[hit.video_id])  # else the video was removed or replaced during the search
+        # A higher number means that the video was removed or replaced during the search.
+        if hit.clip_number < len(names[hit.video_id])
     ]
 
 
 def index_number(db: sqlite3.Connection, index_id: str) -> int:
-    """The number of an index; creates the index and its tables if it is new."""
+    """The number of an index. A new index is created with its tables."""
     row = db.execute("SELECT number FROM indexes WHERE index_id = ?", (index_id,)).fetchone()
     if row is None:
         number = db.execute("INSERT INTO indexes (index_id) VALUES (?)", (index_id,)).lastrowid
         assert number is not None
-        # One table per index: BM25 then ranks by the clips of this index, and a search reads no others.
+        # Each index has its own table: BM25 counts words of this index alone, and a search reads no other.
         db.execute(
             f"CREATE VIRTUAL TABLE words_{number} USING fts5"
             "(shown, said, maybe, named, spans UNINDEXED, tokenize = 'porter unicode61 remove_diacritics 2')"
@@ -104,7 +107,7 @@ def index_number(db: sqlite3.Connection, index_id: str) -> int:
 
 
 def drop(db: sqlite3.Connection, video_id: str) -> tuple[int, int] | None:
-    """Delete a video's rows; returns its number and that of its index, or None if it is unknown."""
+    """Delete the rows of a video; returns the numbers of the video and its index, or None if unknown."""
     row = db.execute("SELECT number, index_number FROM videos WHERE video_id = ?", (video_id,)).fetchone()
     if row is None:
         return None
@@ -137,15 +140,15 @@ def insert(
     packed = serialization.pack_columns(clip_index.columns_of(number, evidence, words, encoder))
     db.execute("UPDATE videos SET pack = ? WHERE number = ?", (packed, number))
     rows = []
-    for position, (clip, word) in enumerate(zip(evidence.clips, words, strict=True)):
-        if row := clip_index.text_row(evidence, clip, word):
+    for position, (clip, clip_words) in enumerate(zip(evidence.clips, words, strict=True)):
+        if row := clip_index.text_row(evidence, clip, clip_words):
             rows.append((clip_id(number, position), *row))
     db.executemany(
         f"INSERT INTO words_{index_no} (rowid, shown, said, maybe, named, spans) VALUES (?, ?, ?, ?, ?, ?)",
         rows,
     )
-    fresh = [(word,) for word in clip_index.vocabulary_of(words)]
-    db.executemany(f"INSERT OR IGNORE INTO vocabulary_{index_no} VALUES (?)", fresh)
+    vocabulary_rows = [(term,) for term in clip_index.vocabulary_of(words)]
+    db.executemany(f"INSERT OR IGNORE INTO vocabulary_{index_no} VALUES (?)", vocabulary_rows)
     return number
 
 
@@ -167,16 +170,16 @@ def load(db: sqlite3.Connection, index_no: int, current: str, encoder: str) -> C
     return index
 
 
-# The format of the packed columns. If the file has another value, they are rebuilt from the evidence.
+#: The format of the packed columns. If the file has another value, the columns are rebuilt from the evidence.
 _FORM = f"tl-local-2 1 {hashlib.sha256(' '.join(TRAITS).encode()).hexdigest()[:12]}"
-_CACHED = 256  # videos whose decoded evidence stays in memory
+_CACHED = 256  # the number of videos whose decoded evidence stays in memory
 
 
 class Library:
     """The store of one engine.
 
     Args:
-        path: the SQLite file; created with its folder if it is missing.
+        path: the SQLite file. The file and its folder are created if they are missing.
         encoder: the active image encoder. Vectors of another encoder are stored, but not searched.
         object_models: loads the object models for image queries; called at the first such query.
     """
@@ -209,7 +212,7 @@ class Library:
         """Add a video to an index, or replace it, in one transaction.
 
         Args:
-            folder: the folder of its keyframes, as `folder` returns it.
+            folder: the folder of the keyframes, which the method `folder` returns.
         """
         words = [words_of(clip, evidence) for clip in evidence.clips]
         with self._writing, self._connection() as db:
@@ -227,7 +230,7 @@ class Library:
                 index.vocabulary.add(clip_index.vocabulary_of(words))
 
     def remove(self, video_id: str) -> bool:
-        """Remove a video; False if it is unknown."""
+        """Remove a video; returns False if it is unknown."""
         with self._writing, self._connection() as db:
             with transaction(db):
                 old = drop(db, video_id)
@@ -268,8 +271,8 @@ class Library:
         Raises:
             KeyError: the video is unknown.
         """
-        if found := self._evidence.get(video_id):
-            return found
+        if cached := self._evidence.get(video_id):
+            return cached
         with self._connection() as db:
             row = db.execute("SELECT evidence FROM videos WHERE video_id = ?", (video_id,)).fetchone()
         if row is None:
@@ -292,12 +295,12 @@ class Library:
             raise KeyError(video_id)
         return str(row[0])
 
-    # ------------------------------------------------------------------------------------- answers
+    # ------------------------------------------------------------------------------------ searches
 
     def search(self, query: Query, *, all_clips: bool = False) -> list[Hit]:
         """The clips of an index that match a query, best first; none for an unknown index.
 
-        With `all_clips` the remaining clips follow, ranked last.
+        With `all_clips`, the other clips follow after the hits.
         """
         with self._connection() as db:
             row = db.execute("SELECT number FROM indexes WHERE index_id = ?", (query.index_id,)).fetchone()
@@ -315,7 +318,7 @@ class Library:
         if not all_clips:
             return hits
         video_ids = self.videos(query.index_id) if query.video_ids is None else query.video_ids
-        return ranked_with_rest(hits, query, video_ids, self.evidence, self._encoder)
+        return rank_all_clips(hits, query, video_ids, self.evidence, self._encoder)
 
     def segments(
         self, video_id: str, options: Sequence[str], scope: Sequence[str] = ("clip",)
@@ -338,7 +341,7 @@ class Library:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        """A pooled connection for the exclusive use of the calling thread."""
+        """Lend the calling thread a pooled connection for its exclusive use."""
         with self._idle_lock:
             if self._closed:
                 raise sqlite3.ProgrammingError("the library is closed")
@@ -357,7 +360,7 @@ class Library:
 
     def _clip_index(self, db: sqlite3.Connection, index_no: int) -> ClipIndex:
         if (index := self._clip_indexes.get(index_no)) is None:
-            # Writers are locked out: a video added between loading and publishing would be missed.
+            # The lock keeps writers out: a video added between loading and publishing would be missed.
             with self._writing, self._loading:
                 if (index := self._clip_indexes.get(index_no)) is None:
                     index = load(db, index_no, self._form, self._encoder_name)

@@ -1,7 +1,7 @@
-"""Serialization of the library: evidence, and the columns that searches scan.
+"""Serializes the contents of the library: evidence, and the columns that searches scan.
 
-Evidence is compressed JSON, which later versions must be able to read; columns are raw arrays, which can be
-rebuilt from it.
+Evidence is compressed JSON, which later versions must be able to read. Columns are raw arrays, which can be
+rebuilt from the evidence.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tl_data.local.search.vectors import Texts
 
 def pack(evidence: Evidence) -> bytes:
     """Evidence as compressed JSON."""
-    return zlib.compress(to_json(evidence), 3)  # level 6 takes three times as long and saves a tenth
+    return zlib.compress(to_json(evidence), 3)  # level 6 takes three times as long and saves 10 %
 
 
 def unpack(blob: bytes) -> Evidence:
@@ -31,7 +31,7 @@ _PARTS = ("times", "traits", "descriptors", "encoder_vectors", "shown_rows", "sh
 
 
 def pack_columns(columns: ClipColumns) -> bytes:
-    """The columns of a video as a compressed sequence of arrays; most traits are zero."""
+    """The columns of a video as a compressed sequence of arrays. They compress well: most traits are zero."""
     out = io.BytesIO()
     arrays = (
         columns.times, columns.traits, columns.descriptors.astype(np.float16),
@@ -48,9 +48,17 @@ def unpack_columns(number: int, blob: bytes) -> ClipColumns:
     """The inverse of `pack_columns`."""
     source = io.BytesIO(zlib.decompress(blob))
     arrays = [np.lib.format.read_array(source, allow_pickle=False) for _ in _PARTS]
-    times, traits, descriptors, encoder_vectors, shown_rows, shown_vectors, said_rows, said_vectors, found = (
-        arrays
-    )
+    (
+        times,
+        traits,
+        descriptors,
+        encoder_vectors,
+        shown_rows,
+        shown_vectors,
+        said_rows,
+        said_vectors,
+        concepts,
+    ) = arrays
     return ClipColumns(
         number,
         times,
@@ -59,5 +67,5 @@ def unpack_columns(number: int, blob: bytes) -> ClipColumns:
         Texts(said_rows, said_vectors),
         descriptors.astype(np.float32),
         encoder_vectors.astype(np.float32),
-        found,
+        concepts,
     )

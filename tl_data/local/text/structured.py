@@ -1,9 +1,9 @@
 """Fills a JSON schema from evidence: the answer of /analyze with `response_format`.
 
 The API accepts a subset of JSON Schema 2020-12, and `check` refuses the rest. A value is filled if its name
-or description names evidence (a title, chapters, start times, colours, whether there is music) or if a part of
-the video answers it (structured_fields.py). Any other value is null if the schema allows null, absent if it
-is not required, and otherwise the emptiest value that conforms: "", [], 0, false. Values are never invented.
+or description names evidence (a title, chapters, start times, colours, whether there is music) or if a part
+of the video answers it (structured_fields.py). Any other value is null if the schema allows null, absent if
+it is not required, and otherwise the emptiest value that conforms: "", [], 0, false. No value is invented.
 """
 
 from __future__ import annotations
