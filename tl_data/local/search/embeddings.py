@@ -251,14 +251,14 @@ def as_tuple(vector: Vector) -> tuple[float, ...]:
 
 
 def _fixed_ranges(begin: float, stop: float, length: float) -> list[tuple[float, float]]:
-    edges: list[tuple[float, float]] = []
+    ranges: list[tuple[float, float]] = []
     number = 0
-    while (a := begin + number * length) < stop - 1e-6:
-        b = min(stop, a + length)
-        if b - a >= min(SHORTEST_CLIP_SEC, stop - begin) - 1e-6:
-            edges.append((round(a, 3), round(b, 3)))
+    while (start := begin + number * length) < stop - 1e-6:
+        end = min(stop, start + length)
+        if end - start >= min(SHORTEST_CLIP_SEC, stop - begin) - 1e-6:
+            ranges.append((round(start, 3), round(end, 3)))
         number += 1
-    return edges
+    return ranges
 
 
 def blend(evidence: Evidence, start: float, end: float) -> Clip:

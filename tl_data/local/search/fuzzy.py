@@ -17,7 +17,8 @@ from rapidfuzz.distance import OSA
 from tl_data.local.search import word_vectors
 from tl_data.local.search.vectors import TextRows, Texts
 
-_MOST_CACHED = 2_000  # cached results of `Vocabulary.alike`: a search asks for each of its words twice
+#: Cached results of `Vocabulary.similar_spellings`: a search looks up each of its words twice.
+_MOST_CACHED = 2_000
 #: Vocabulary words that are compared exactly with a query word for their meaning. For 400 query words, these
 #: contained 2,638 of the 2,639 words of similar meaning.
 _COMPARED = 400
@@ -47,35 +48,35 @@ def has_meaning(word: str) -> bool:
     return len(word) > 2 and word.isalpha()
 
 
-def resemblance(asked: str, found: str) -> float:
-    """The probability that `found` is `asked` with recognition errors: 0 to 0.9, or 1.0 for the same word."""
-    if asked == found:
+def resemblance(query_word: str, found: str) -> float:
+    """The probability that `found` is `query_word` with recognition errors: 0 to 0.9, or 1.0 if equal."""
+    if query_word == found:
         return 1.0
-    if looks(asked) == looks(found):
+    if visual_key(query_word) == visual_key(found):
         return 0.9
-    shorter_length = min(len(asked), len(found))
-    if shorter_length >= 5 and asked.isalpha() and found.isalpha():
+    shorter_length = min(len(query_word), len(found))
+    if shorter_length >= 5 and query_word.isalpha() and found.isalpha():
         allowed = 1 if shorter_length < 8 else 2
         if (
-            abs(len(asked) - len(found)) <= allowed
-            and (errors := OSA.distance(asked, found, score_cutoff=allowed)) <= allowed
+            abs(len(query_word) - len(found)) <= allowed
+            and (errors := OSA.distance(query_word, found, score_cutoff=allowed)) <= allowed
         ):
             return 0.85 - 0.1 * errors
-        if sounds(asked) == sounds(found):
+        if sound_key(query_word) == sound_key(found):
             return 0.65
-    if len(asked) >= 5 and asked in found:
-        return 0.75 if len(asked) * 2 >= len(found) or found.startswith(asked) else 0.6
+    if len(query_word) >= 5 and query_word in found:
+        return 0.75 if len(query_word) * 2 >= len(found) or found.startswith(query_word) else 0.6
     return 0.0
 
 
 @lru_cache(maxsize=200_000)
-def looks(word: str) -> str:
+def visual_key(word: str) -> str:
     """A key that is equal for words that look alike on a screen."""
     return word.replace("rn", "m").replace("vv", "w").translate(_LOOKALIKE)
 
 
 @lru_cache(maxsize=200_000)
-def sounds(word: str) -> str:
+def sound_key(word: str) -> str:
     """A key that is equal for words that sound alike: the first sound and the consonants after it."""
     word = word.replace("ph", "f").replace("ck", "k").replace("gh", "g").replace("th", "t").replace("sh", "s")
     first = "a" if word[0] in "aeiou" else word[0].translate(_SOUNDS)
@@ -84,7 +85,7 @@ def sounds(word: str) -> str:
 
 
 class Vocabulary:
-    """The distinct words of an index, found by spelling, sound or meaning."""
+    """The distinct words of an index. They can be searched by spelling, sound and meaning."""
 
     def __init__(self) -> None:
         self._words: list[str] = []
@@ -106,10 +107,10 @@ class Vocabulary:
             self._bits[position] = _pair_bits(word)
             self._known.add(word)
             if len(word) >= 5 and word.isalpha():
-                self._by_sound.setdefault(sounds(word), []).append(word)
+                self._by_sound.setdefault(sound_key(word), []).append(word)
             self._words.append(word)
 
-    def alike(self, word: str) -> dict[str, float]:
+    def similar_spellings(self, word: str) -> dict[str, float]:
         """Words that may be a misreading or mishearing of `word`, with their probabilities.
 
         At most 8 words are returned, without the word itself.
@@ -132,7 +133,7 @@ class Vocabulary:
         pairs = int(bits).bit_count()
         near = np.flatnonzero(shared >= max(pairs - 6, (pairs + 1) // 2))
         near = near[np.argsort(-shared[near].astype(np.int16), kind="stable")[:150]]
-        candidates = {self._words[i] for i in near} | set(self._by_sound.get(sounds(word), ()))
+        candidates = {self._words[i] for i in near} | set(self._by_sound.get(sound_key(word), ()))
         similar_words = {
             other: probability
             for other in candidates
@@ -140,7 +141,7 @@ class Vocabulary:
         }
         return dict(sorted(similar_words.items(), key=lambda item: (-item[1], item[0]))[:8])
 
-    def meaning(self, word: str, least: float = 0.5, most: int = 6) -> list[str]:
+    def similar_meanings(self, word: str, least: float = 0.5, most: int = 6) -> list[str]:
         """The words of similar meaning, most similar first.
 
         Args:

@@ -106,9 +106,9 @@ def _extract_traits(remaining: str) -> tuple[str, list[Part]]:
 
         remaining = pattern.sub(take, remaining)
     for place in places:
-        named_traits = tuple((f"{place} {color}", 1.0) for color in colors)
+        place_traits = tuple((f"{place} {color}", 1.0) for color in colors)
         # A place without a colour cannot be matched and gets a small weight.
-        parts.append(Part(place, 0.8 if named_traits else 0.3, named_traits))
+        parts.append(Part(place, 0.8 if place_traits else 0.3, place_traits))
     return remaining, parts
 
 

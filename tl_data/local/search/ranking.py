@@ -17,7 +17,7 @@ import orjson
 from tl_data.local.perception.attributes import TRAIT_NUMBER
 from tl_data.local.search.clip_index import ClipIndex
 from tl_data.local.search.parser import Part, Question
-from tl_data.local.search.term_scores import Line, Values, best_of, line_of, term_scores
+from tl_data.local.search.term_scores import Line, Values, group_maxima, line_of, term_scores
 from tl_data.local.search.transcript import time_range
 from tl_data.local.search.vectors import Floats, Rows
 
@@ -89,7 +89,12 @@ def _readings(maybe: str, lines: Sequence[Line]) -> list[Line]:
 
 
 class Ranker:
-    """Ranks the candidates of one query."""
+    """Ranks the candidates of one query.
+
+    Args:
+        texts: returns the texts of clips by their ids.
+        both: whether each option must explain a part of the query (the operator "and").
+    """
 
     def __init__(
         self,
@@ -106,8 +111,8 @@ class Ranker:
     ) -> None:
         self._index, self._texts, self._question, self._options = index, texts, question, options
         self._needs_each_option, self._lexical, self._semantic = both, lexical, semantic
-        self._pictures = pictures  # encoder score of each row, 0..1
-        self._labels = labels  # score of recognised objects for each part and row, 0..1
+        self._pictures = pictures  # encoder score of each row, 0 to 1
+        self._labels = labels  # score of recognised objects for each part and row, 0 to 1
         self._kinds = sorted({kind for option in options for kind in EVIDENCE_KINDS[option]})
         self._total = sum(part.weight for part in question.parts) or 1.0
 
@@ -129,9 +134,9 @@ class Ranker:
         )
         shares = self._shares(rows, lines, starts, scores)
         matches = []
-        by_line, first = scores.T.tolist(), starts.tolist()
+        scores_of_line, first_line = scores.T.tolist(), starts.tolist()
         for position in np.flatnonzero((shares > 0) & (shares >= least - 1e-9)).tolist():
-            values = by_line[first[position] : first[position] + sizes[position]]
+            values = scores_of_line[first_line[position] : first_line[position] + sizes[position]]
             if match := self._match(int(rows[position]), groups[position], values):
                 matches.append(match)
         return matches
@@ -148,9 +153,9 @@ class Ranker:
         return [lines_of.get(clip, []) for clip in ids]
 
     def _shares(self, rows: Rows, lines: Sequence[Line], starts: Rows, scores: Values) -> Values:
-        """The share of the query that each candidate explains."""
+        """The share of the query that the evidence of each candidate explains."""
         factor = np.array([self._factor(line.kind) for line in lines])
-        best = best_of(scores * factor, starts)
+        best = group_maxima(scores * factor, starts)
         for number, part in enumerate(self._question.parts):
             if self._pictures is not None and not part.traits and "seen" in self._kinds:
                 best[number] = np.maximum(best[number], self._pictures[rows])

@@ -107,15 +107,15 @@ def _find_by_words(
     words = question.words
     if not words:
         return np.zeros(0, np.int64)
-    kind_of_column = (("shown", "shown"), ("said", "said"), ("maybe", "said"), ("named", "seen"))
-    columns = [column for column, kind in kind_of_column if kind in kinds]
+    columns_with_kinds = (("shown", "shown"), ("said", "said"), ("maybe", "said"), ("named", "seen"))
+    columns = [column for column, kind in columns_with_kinds if kind in kinds]
     if not columns:  # the option `sound` searches no words
         return np.zeros(0, np.int64)
     groups = []
     for word in words:
-        group = [word, *index.vocabulary.alike(word)]
+        group = [word, *index.vocabulary.similar_spellings(word)]
         if by_meaning:
-            group += index.vocabulary.meaning(word)
+            group += index.vocabulary.similar_meanings(word)
         groups.append(" OR ".join(_quote(alternative) for alternative in dict.fromkeys(group)))
     column_filter = f"{{{' '.join(columns)}}} : "
     select = "SELECT rowid FROM words WHERE words MATCH ?"

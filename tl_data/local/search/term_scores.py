@@ -23,8 +23,8 @@ from tl_data.local.search.parser import Part, Question, tokens
 from tl_data.local.search.vectors import Floats, Rows
 
 # Weights of explanations; the word itself has the weight 1.0. They were tuned on the labelled questions of
-# benchmarks/engine_questions.py and the `tuning` ones of engine_in_other_words.py; engine_held_out.py and the
-# `held_out` ones are for evaluation.
+# benchmarks/engine_questions.py and the `tuning` questions of engine_in_other_words.py. engine_held_out.py and
+# the `held_out` questions are for evaluation.
 # Scores rise linearly with a cosine: from 0 at `..._FROM` to `..._MOST` at `..._TO`.
 _NEAR_FROM, _NEAR_TO, _NEAR_MOST = 0.25, 0.80, 0.85  # cosine of two words; below 0.2 if they are unrelated
 _LIKE_FROM, _LIKE_TO, _LIKE_MOST = 0.15, 0.60, 0.85  # mean of the cosines of the words and of the line
@@ -33,7 +33,7 @@ _ALONE = 0.5  # a word in a clip that contains no other word of the query
 # Words and lines of alternative readings: a word may be wrong, but the meaning of the line hardly differs.
 _MAYBE_WORD, _MAYBE_LINE = 0.75, 0.9
 
-_MOST_NORMS = 100_000
+_MOST_NORMS = 100_000  # the largest size of `_norm_of`
 _norm_of: dict[str, float] = {}  # text of a line -> norm of its vector
 
 Values = NDArray[np.float64]
@@ -52,7 +52,7 @@ class Line:
 
 
 def line_of(kind: str, start: float, end: float, text: str, times: Sequence[float] = ()) -> Line:
-    """A line from its stored form."""
+    """Make a line from its stored values."""
     return Line(kind, start, end, text, words_in(text), tuple(times))
 
 
@@ -62,7 +62,7 @@ def words_in(text: str) -> tuple[str, ...]:
     return tuple(tokens(text))
 
 
-def best_of(values: Values, starts: Rows) -> Values:
+def group_maxima(values: Values, starts: Rows) -> Values:
     """The largest value of each group, 0 for an empty group. Groups begin at `starts`."""
     if not len(starts):
         return np.zeros((*values.shape[:-1], 0))
@@ -107,9 +107,9 @@ def term_scores(
         else np.zeros((len(words), len(present_words)))
     )
     sums = word_vectors.word_sums(list(present_words)) if semantic else None
-    spelling_scores = best_of(spelled[:, word_positions], starts) * reading_weight
+    spelling_scores = group_maxima(spelled[:, word_positions], starts) * reading_weight
     nearest_cosines = (
-        best_of(_word_cosines(words, sums)[:, word_positions], starts) * reading_weight
+        group_maxima(_word_cosines(words, sums)[:, word_positions], starts) * reading_weight
         if sums is not None
         else np.zeros_like(spelling_scores)
     )
@@ -131,7 +131,7 @@ def term_scores(
             scores[number] = np.where(word_scores.min(axis=0) > 0, word_scores.mean(axis=0), 0.0)
     if word_parts and sums is not None:
         weights = np.array([question.parts[number].weight for number in word_parts])
-        is_found = best_of((scores[word_parts] > 0).astype(np.float64), groups)
+        is_found = group_maxima((scores[word_parts] > 0).astype(np.float64), groups)
         share = np.repeat(weights @ is_found / weights.sum(), np.diff(np.append(groups, len(lines))))
         scores[word_parts] *= _ALONE + (1 - _ALONE) * share
     for number, part in enumerate(question.parts):
@@ -160,7 +160,7 @@ def _spelling_probabilities(
     stem_of = np.array([stems.setdefault(stem(word), len(stems)) for word in present_words], np.int64)
     probabilities = np.zeros((len(words), len(stems)))
     for row, word in enumerate(words):
-        for other, probability in vocabulary.alike(word).items():
+        for other, probability in vocabulary.similar_spellings(word).items():
             if (column := stems.get(stem(other))) is not None:
                 probabilities[row, column] = max(probabilities[row, column], probability)
         if (column := stems.get(stem(word))) is not None:

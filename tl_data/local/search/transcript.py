@@ -27,12 +27,12 @@ def times_of(span: Span) -> Times:
 
 
 def time_range(
-    asked: Sequence[str], words: Sequence[str], times: Times, vocabulary: Vocabulary
+    query_words: Sequence[str], words: Sequence[str], times: Times, vocabulary: Vocabulary
 ) -> tuple[float, float] | None:
     """The time range from the first to the last query word in a sentence, matched by spelling.
 
     Args:
-        asked: words of the query.
+        query_words: words of the query.
         words: words of the sentence.
         times: the time of each word of the sentence.
 
@@ -42,8 +42,8 @@ def time_range(
     """
     stems = [stem(word) for word in words]
     places: list[int] = []
-    for word in asked:
-        accepted_stems = {stem(other) for other in (word, *vocabulary.alike(word))}
+    for word in query_words:
+        accepted_stems = {stem(other) for other in (word, *vocabulary.similar_spellings(word))}
         matching_places = [place for place, other in enumerate(stems) if other in accepted_stems]
         if not matching_places:
             return None

@@ -1,4 +1,4 @@
-"""Answers to questions about a video: the matching passages with their times, or a refusal to answer."""
+"""Answers questions about a video with the facts that match, or says that the evidence gives no answer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ _QUESTION_WORDS = re.compile(
     r"sort|type|exactly|please|tell|say|give|many|much)\b",
     re.IGNORECASE,
 )
-_DOES = re.compile(r"\b(?:does|do|did)\s+((?:\w+\s+){1,4}?)move\b", re.IGNORECASE)  # "does it move"
+#: "does it move", which is searched as "it moves".
+_DOES = re.compile(r"\b(?:does|do|did)\s+((?:\w+\s+){1,4}?)move\b", re.IGNORECASE)
 #: The smallest credit at which a trait decides a yes-or-no question. A smaller credit is only an indication.
 _CONCLUSIVE = 0.9
 #: Traits that facts about people state.
@@ -72,7 +73,7 @@ def answer(evidence: Evidence, intent: PromptIntent, where: str = WHOLE) -> str:
     )
 
 
-def passages(
+def find_passages(
     evidence: Evidence, question: str, least: float = MEDIUM
 ) -> list[tuple[float, float, tuple[str, ...]]]:
     """Find the parts of the video that match a question with a score of at least `least`.
@@ -115,8 +116,8 @@ def range_phrase(start: float, end: float) -> str:
 
 def _answer_question(evidence: Evidence, intent: PromptIntent, where: str) -> str:
     question = intent.subject
-    if found := things.answer(evidence, question, where):
-        return format_lines(found, intent)
+    if object_lines := things.answer(evidence, question, where):
+        return format_lines(object_lines, intent)
     facts = _facts_matching(evidence, question, MEDIUM)
     decided = bool(facts)
     opening = ""
@@ -173,7 +174,7 @@ def _is_absent(evidence: Evidence, part: parser.Part) -> bool:
 def _decide(evidence: Evidence, question: str, facts: list[Fact]) -> tuple[bool, str]:
     """Whether the facts decide a yes-or-no question, and the first sentence of the answer."""
     subject = _parse_subject(question)
-    for _, _, reasons in passages(evidence, question):
+    for _, _, reasons in find_passages(evidence, question):
         if subject.parts and all(
             any(trait in reasons for trait in _decisive_traits(part)) for part in subject.parts
         ):
@@ -184,9 +185,9 @@ def _decide(evidence: Evidence, question: str, facts: list[Fact]) -> tuple[bool,
 
 
 def _facts_matching(evidence: Evidence, question: str, least: float) -> list[Fact]:
-    """The facts behind the matching passages, best first, without duplicates."""
+    """The facts of the parts of the video that match a question, best first, without duplicates."""
     matches: list[Fact] = []
-    for start, end, reasons in passages(evidence, question, least):
+    for start, end, reasons in find_passages(evidence, question, least):
         facts_in_range = facts_of(evidence, start, end)
         stated = {reason: trait_fact(reason, start, end) for reason in reasons}
         facts = [fact for fact in stated.values() if fact]

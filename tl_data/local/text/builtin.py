@@ -58,7 +58,7 @@ def _write(evidence: Evidence, prompt: str | None, kind: str | None = None) -> s
     if free_form and (lines := things.answer(evidence, str(prompt), answers.WHOLE)):
         return answers.format_lines(lines, intent)
     if intent.time_range is None:
-        return _write_kind(evidence, intent)
+        return _write_text(evidence, intent)
     times = intent.time_range.within(evidence.probe.duration_sec)
     if times is not None and intent.time_range.ambiguous and intent.kind == "question":
         text = answers.answer(evidence, parse_prompt(prompt, times=False))
@@ -68,9 +68,8 @@ def _write(evidence: Evidence, prompt: str | None, kind: str | None = None) -> s
         return _write_part(part_of(evidence, *times), *times, intent)
     if intent.kind == "summary" and not intent.subject:
         return f"The video is {evidence.probe.duration_sec:.1f} seconds long and ends before that time."
-    return _write_kind(
-        evidence, parse_prompt(prompt, kind, times=False)
-    )  # the time belongs to the subject: "opens at 9:00"
+    # The time belongs to the subject: "opens at 9:00".
+    return _write_text(evidence, parse_prompt(prompt, kind, times=False))
 
 
 def _write_part(part: Evidence, start: float, end: float, intent: PromptIntent) -> str:
@@ -78,27 +77,28 @@ def _write_part(part: Evidence, start: float, end: float, intent: PromptIntent) 
     if intent.kind == "question" and re.search(r"[^\W\d]", intent.subject):
         return answers.answer(part, intent, answers.range_phrase(start, end))
     if intent.kind not in ("question", "summary"):
-        return _write_kind(part, intent, answers.range_phrase(start, end))
+        return _write_text(part, intent, answers.range_phrase(start, end))
     about = answers.describe_subject(part, intent) if intent.subject and intent.kind == "summary" else ""
     return truncate_words(about or answers.describe_range(part, start, end, intent), intent.words)
 
 
-def _write_kind(evidence: Evidence, intent: PromptIntent, where: str = answers.WHOLE) -> str:
+def _write_text(evidence: Evidence, intent: PromptIntent, where: str = answers.WHOLE) -> str:
+    """Write the kind of text that the prompt asks for, regardless of its time range."""
     if intent.kind == "chapters":
         return format_list(
             [
                 _format_item(chapter, "chapter_title", "chapter_summary")
-                for chapter in _chapters(evidence, intent)
+                for chapter in _chapter_items(evidence, intent)
             ],
             intent,
         )
     if intent.kind == "highlights":
-        items = _highlights(evidence, intent)
+        items = _highlight_items(evidence, intent)
         return format_list(
             [_format_item(highlight, "highlight", "highlight_summary") for highlight in items], intent
         )
     if intent.kind == "titles":
-        return _titles(evidence, intent)
+        return _write_titles(evidence, intent)
     if intent.kind in ("topics", "hashtags"):
         words = gist(evidence, intent.items or 5)[intent.kind]
         if intent.bullets or intent.numbered:
@@ -109,8 +109,10 @@ def _write_kind(evidence: Evidence, intent: PromptIntent, where: str = answers.W
     return answers.answer(evidence, intent, where)
 
 
-def _titles(evidence: Evidence, intent: PromptIntent) -> str:
-    titles = list(dict.fromkeys([gist(evidence)["title"], *(c.title for c in chapters_of(evidence))]))
+def _write_titles(evidence: Evidence, intent: PromptIntent) -> str:
+    titles = list(
+        dict.fromkeys([gist(evidence)["title"], *(chapter.title for chapter in chapters_of(evidence))])
+    )
     number = intent.items or 1
     titles = [truncate_words(title, intent.words) for title in titles]
     return titles[0] if number == 1 else format_list(titles[:number], intent)
@@ -122,10 +124,10 @@ def _titles(evidence: Evidence, intent: PromptIntent) -> str:
 def chapters(evidence: Evidence, prompt: str | None = None) -> list[Item]:
     """Chapters in order: `start_sec`, `end_sec`, `chapter_title`, `chapter_summary`."""
     intent = parse_prompt(prompt, "chapters")
-    return _chapters(remove_evidence(evidence, intent.without), intent)
+    return _chapter_items(remove_evidence(evidence, intent.without), intent)
 
 
-def _chapters(evidence: Evidence, intent: PromptIntent) -> list[Item]:
+def _chapter_items(evidence: Evidence, intent: PromptIntent) -> list[Item]:
     items = []
     title_uses: dict[str, int] = {}
     for chapter in chapters_of(evidence, intent.items):
@@ -157,13 +159,13 @@ def _main_facts(facts: Sequence[Fact], limit: int) -> list[Fact]:
 def highlights(evidence: Evidence, prompt: str | None = None) -> list[Item]:
     """Highlights in order: `start_sec`, `end_sec`, `highlight`, `highlight_summary`."""
     intent = parse_prompt(prompt, "highlights")
-    return _highlights(remove_evidence(evidence, intent.without), intent)
+    return _highlight_items(remove_evidence(evidence, intent.without), intent)
 
 
-def _highlights(evidence: Evidence, intent: PromptIntent) -> list[Item]:
+def _highlight_items(evidence: Evidence, intent: PromptIntent) -> list[Item]:
     duration = evidence.probe.duration_sec
     number = intent.items or max(1, min(8, round(duration / 12)))
-    if intent.subject and (matches := answers.passages(evidence, intent.subject)):
+    if intent.subject and (matches := answers.find_passages(evidence, intent.subject)):
         facts = [fact for start, end, _ in matches[:number] for fact in facts_of(evidence, start, end)[:1]]
     else:
         facts = facts_of(evidence)

@@ -45,10 +45,10 @@ def chapters_of(evidence: Evidence, most: int | None = None) -> list[Chapter]:
     for strength, time in sorted(_edges(evidence), key=lambda edge: (-edge[0], edge[1])):
         if len(edges) + 1 >= number or strength < 0.8:
             break
-        far_from_edges = (
+        distances_suffice = (
             abs(time - other) >= minimum_length for other in (*edges, clips[0].start_sec, clips[-1].end_sec)
         )
-        if all(far_from_edges):
+        if all(distances_suffice):
             edges.append(time)
     bounds = [clips[0].start_sec, *sorted(edges), clips[-1].end_sec]
     chapters = []
@@ -100,16 +100,16 @@ def title_of(facts: Sequence[Fact]) -> str:
     for fact in facts:
         if fact.kind == "shown" and any(char.isalpha() for char in fact.quote):
             return truncate(fact.quote, 60)
-    said = [fact for fact in facts if fact.kind == "said"]
-    if said:
-        best = max(said, key=lambda fact: fact.weight)
+    speech_facts = [fact for fact in facts if fact.kind == "said"]
+    if speech_facts:
+        best = max(speech_facts, key=lambda fact: fact.weight)
         return truncate(best.quote[0].upper() + best.quote[1:], 60)
     things = [fact for fact in facts if fact.things]
     if not things:
         return ""
     best = max(things, key=lambda fact: fact.end_sec - fact.start_sec)
-    plain = re.sub(r" (?:is|are) in view\b|\bthe place looks like ", "", best.text, flags=re.I)
-    return truncate(plain[:1].upper() + plain[1:], 60)
+    name = re.sub(r" (?:is|are) in view\b|\bthe place looks like ", "", best.text, flags=re.I)
+    return truncate(name[:1].upper() + name[1:], 60)
 
 
 def truncate(text: str, length: int) -> str:

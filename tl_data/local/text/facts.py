@@ -47,9 +47,9 @@ class Fact:
     things: bool = False  # whether the fact names people or objects rather than colours or motion
 
     def within(self, start: float, end: float) -> str:
-        """The text, followed by its time unless the fact covers at least 85 % of a time range.
+        """The text for a sentence that names a time range.
 
-        The sentence around the text already names that time range.
+        The time of the fact follows, unless the fact covers at least 85 % of the range.
         """
         covered = min(self.end_sec, end) - max(self.start_sec, start)
         if covered >= 0.85 * (end - start):
@@ -77,7 +77,7 @@ def clock_range(start: float, end: float) -> str:
 
 
 def sentence(text: str) -> str:
-    """Make a text a sentence: with a capital first letter and a full stop."""
+    """Turn a text into a sentence that begins with a capital letter and ends with a full stop."""
     text = text.strip()
     if not text:
         return ""

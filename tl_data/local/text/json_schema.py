@@ -79,6 +79,7 @@ def _minimum_values(schema: Any, root: Schema, depth: int, known: dict[tuple[int
 
 
 def _check(schema: Any, root: Schema, at: str, depth: int) -> None:
+    """Check a schema and the schemas inside it. `at` is its JSON path, for error messages."""
     if depth > DEEPEST:
         raise Unsupported(f"{at}: the schema is nested deeper than {DEEPEST} levels")
     if not isinstance(schema, Mapping):

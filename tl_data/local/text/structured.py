@@ -25,7 +25,7 @@ from tl_data.local.text.json_schema import (
     check,
     resolve,
 )
-from tl_data.local.text.structured_fields import UNKNOWN, Scope, Values, matches, whole
+from tl_data.local.text.structured_fields import UNKNOWN, Scope, Values, matches, video_scope
 
 FILL_SECONDS = 30.0  # the time limit of one answer
 
@@ -40,11 +40,17 @@ def fill(evidence: Evidence, schema: Schema, prompt: str | None = None) -> Any:
         Unsupported: `check` refuses the schema, or no evidence matches the pattern of a required text.
     """
     check(schema)
-    value, _ = _Filler(Values(evidence), schema).fill(schema, "", prompt or "", whole(evidence), "$", 0)
+    value, _ = _Filler(Values(evidence), schema).fill(schema, "", prompt or "", video_scope(evidence), "$", 0)
     return value
 
 
 class _Filler:
+    """Fills one schema.
+
+    In all methods `at` is the JSON path of the value, for error messages, and `depth` its level. The methods
+    return a value and whether it comes from evidence.
+    """
+
     def __init__(self, values: Values, root: Schema) -> None:
         self._values, self._root = values, root
         self._filled = 0  # the number of values so far, including those of rejected branches
@@ -53,7 +59,7 @@ class _Filler:
     def fill(
         self, schema: Schema, name: str, description: str, scope: Scope, at: str, depth: int
     ) -> tuple[Any, bool]:
-        """A conforming value, and whether it comes from evidence."""
+        """Fill a schema for the field `name`."""
         self._filled += 1
         if self._filled > MOST_VALUES:
             raise TooLarge(f"{at}: the answer would have more than {MOST_VALUES} values")
@@ -97,7 +103,7 @@ class _Filler:
         any_known = False
         required = dict.fromkeys(schema.get("required", ()))
         properties = dict(schema.get("properties", {}))
-        for key in required:  # a required name without a schema takes any value
+        for key in required:  # a required field without a schema accepts any value
             properties.setdefault(key, {})
         for key, subschema in properties.items():
             is_required = key in required
@@ -115,8 +121,8 @@ class _Filler:
         items = schema.get("items", {"type": "string"})
         result: list[Any] = []
         if depth < DEEPEST - 1:
-            of_objects = "object" in _types(resolve(items, self._root, at))
-            for part in self._values.parts(name, description, scope, objects=of_objects):
+            holds_objects = "object" in _types(resolve(items, self._root, at))
+            for part in self._values.parts(name, description, scope, objects=holds_objects):
                 value, known = self.fill(items, name, description, part, f"{at}[]", depth + 1)
                 if known and value not in result:
                     result.append(value)
@@ -172,7 +178,7 @@ class _Filler:
             return {}, False
         if types[0] in ("array", "object"):
             raise Unsupported(f"{at}: the schema requires an infinite nesting of itself")
-        return self._fill_type(types[0], schema, "", "", whole(self._values.evidence), at, DEEPEST)
+        return self._fill_type(types[0], schema, "", "", video_scope(self._values.evidence), at, DEEPEST)
 
     def _text(self, evidence_value: Any, schema: Schema, at: str) -> tuple[str, bool]:
         text = evidence_value if isinstance(evidence_value, str) else None
@@ -206,6 +212,7 @@ _EMPTY = ("", "0", "00:00", "0:00", "00:00:00", "unknown", "none", "a", "A", "#a
 
 
 def _extract_format(form: str, text: str | None) -> tuple[str, bool]:
+    """The part of a text that has a format, or else the emptiest value of the format."""
     pattern, empty = _FORMATS[form]
     match = re.search(pattern, text) if text else None
     return (match.group(), True) if match else (empty, False)
@@ -228,6 +235,7 @@ def _types(schema: Schema) -> list[str]:
 
 
 def _has_type(value: Any, types: list[str]) -> bool:
+    """Whether a value of an enum has one of these JSON types."""
     if value is None:
         return "null" in types
     if isinstance(value, bool):

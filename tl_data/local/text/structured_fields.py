@@ -138,18 +138,18 @@ def matches(pattern: str, text: str) -> bool:
     return bool(pc.match_substring_regex(pa.scalar(text), pattern=pattern).as_py())
 
 
-def whole(evidence: Evidence) -> Scope:
+def video_scope(evidence: Evidence) -> Scope:
     """The scope of the whole video."""
     return Scope(0.0, evidence.probe.duration_sec)
 
 
 def _name_words(name: str) -> str:
-    """A property's name as words: "startSec" and "start_sec" -> "start sec"."""
+    """Split the name of a field into words: "startSec" and "start_sec" become "start sec"."""
     return re.sub(r"[\W_]+", " ", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)).strip().lower()
 
 
 class Values:
-    """Finds values for names in the evidence of one video."""
+    """Finds values for the names of fields in the evidence of one video."""
 
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
@@ -408,7 +408,7 @@ def _join_texts(spans: list[Span]) -> Any:
 
 
 def _quote_in(evidence: tuple[str, ...]) -> str | None:
-    """The quote among the reasons of a hit, or None."""
+    """The first quote among the reasons of a hit, or None."""
     for reason in evidence:
         kind, _, rest = reason.partition(": ")
         if kind in ("shown", "said") and rest:

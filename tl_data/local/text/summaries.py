@@ -32,7 +32,7 @@ def summary(evidence: Evidence, intent: PromptIntent) -> str:
     if intent.sentences == 1:
         return note + truncate_words(_one_sentence(evidence, chapters), intent.words)
     opening = _opening_sentence(evidence, chapters, intent)
-    sentences = [opening, *(text for chapter in chapters if (text := _chapter_text(chapter)))]
+    sentences = [opening, *(text for chapter in chapters if (text := _describe_chapter(chapter)))]
     limit = intent.sentences or (3 if intent.brief else None)
     if limit is not None and limit < sum(_count_sentences(text) for text in sentences):
         sentences = [opening, *_best_facts(chapters, limit - 1)]
@@ -86,13 +86,12 @@ def _opening_sentence(
     return sentence(f"A {orientation}{kind_of_file} of {length}{parts_text}{evidence_text}{content_text}")
 
 
-def _chapter_text(chapter: Chapter) -> str:
+def _describe_chapter(chapter: Chapter) -> str:
     """Describe a chapter in one or two sentences: its time, quotes, then what is visible."""
     best_of_kind: dict[str, Fact] = {}
     for fact in sorted(chapter.facts, key=lambda fact: -fact.weight):
-        best_of_kind.setdefault(
-            fact.kind, fact
-        )  # one of each kind: a quote and a picture inform more than two quotes
+        # One fact of each kind: a quote and a picture tell more than two quotes.
+        best_of_kind.setdefault(fact.kind, fact)
     start, end = chapter.start_sec, chapter.end_sec
     named_facts = [best_of_kind[kind] for kind in ("shown", "said") if kind in best_of_kind]
     other_facts = [best_of_kind[kind] for kind in ("seen", "heard") if kind in best_of_kind]
@@ -148,7 +147,7 @@ def _list_entries(chapters: Sequence[Chapter], limit: int) -> list[str]:
     if limit > len(described):
         return _best_facts(chapters, limit)
     ranked = sorted(described, key=lambda chapter: -max(fact.weight for fact in chapter.facts))[:limit]
-    return [_chapter_text(chapter) for chapter in sorted(ranked, key=lambda chapter: chapter.start_sec)]
+    return [_describe_chapter(chapter) for chapter in sorted(ranked, key=lambda chapter: chapter.start_sec)]
 
 
 def _fit_to_words(
