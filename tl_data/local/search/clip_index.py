@@ -28,7 +28,7 @@ from tl_data.local.search.transcript import times_of
 from tl_data.local.search.vectors import Bools, Column, Floats, Rows, TextRows, Texts
 from tl_data.local.search.word_vectors import WORD_DIMENSION, word_vectors
 
-_LEAST = 0.04  # a concept with a lower probability is not indexed
+_MINIMUM_PROBABILITY = 0.04  # a concept with a lower probability is not indexed
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class ClipColumns:
 
     number: int  # the number of the video; see `clip_id`
     times: Floats  # n x 2: start, end
-    traits: NDArray[np.uint8]  # n x traits, 0..255
+    traits: NDArray[np.uint8]  # n x traits, strengths 0 to 255
     shown: Texts
     said: Texts
-    descriptors: Floats  # n x size; zeros for a clip without one; n x 0 if there are none
+    descriptors: Floats  # n x size, of the pictures; zeros for a clip without one, n x 0 if no clip has one
     encoder_vectors: Floats  # n x size, from the image encoder; zeros or n x 0 as above
+    # m x 3: position of the clip, number of the concept (see concepts.py), probability 0 to 255
     concepts: NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 3), np.int32))
-    # m x 3: position of the clip, concept (see concepts.py), probability 0..255
 
 
 def clip_id(number: int, position: int) -> int:
@@ -53,7 +53,7 @@ def clip_id(number: int, position: int) -> int:
 
 @dataclass
 class ClipIndex:
-    """All clips of an index."""
+    """The clips of all videos of an index. A row is the position of a clip in all columns."""
 
     count: int = 0
     videos: dict[int, str] = field(default_factory=dict)  # number -> video id
@@ -229,6 +229,7 @@ def text_row(evidence: Evidence, clip: Clip, words: Words) -> tuple[str, str, st
 
 
 def _times(span: Span) -> list[list[float]]:
+    """The optional last item of a span: the flat list of times, in a list that is empty without times."""
     times = [second for word in times_of(span) for second in word]
     return [times] if times else []
 
@@ -259,7 +260,7 @@ def _concepts(clips: Sequence[Clip]) -> NDArray[np.int32]:
         (position, number, round(255 * probability))
         for position, clip in enumerate(clips)
         for number, probability in concepts.probabilities(clip).items()
-        if probability >= _LEAST
+        if probability >= _MINIMUM_PROBABILITY
     ]
     return np.array(table, np.int32).reshape(-1, 3)
 
@@ -275,6 +276,7 @@ def _rows(vectors: Sequence[Sequence[float]]) -> Floats:
 
 
 def _texts(texts: Sequence[str]) -> Texts:
+    """The vectors of the texts that are not empty."""
     rows = [row for row, text in enumerate(texts) if text]
     if not rows:
         return Texts(np.zeros(0, np.int32), np.zeros((0, WORD_DIMENSION), np.float16))
@@ -284,5 +286,9 @@ def _texts(texts: Sequence[str]) -> Texts:
 
 def vocabulary_of(words: Sequence[Words]) -> list[str]:
     """The distinct words of a video's texts."""
-    texts = " ".join(text for word in words for text in (word.shown, word.said, word.maybe, word.named))
+    texts = " ".join(
+        text
+        for clip_words in words
+        for text in (clip_words.shown, clip_words.said, clip_words.maybe, clip_words.named)
+    )
     return sorted(set(tokens(texts)))

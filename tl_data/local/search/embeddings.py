@@ -47,7 +47,7 @@ from tl_data.local.search.patterns import EMPTY, GENERIC
 from tl_data.local.search.word_vectors import WORD_DIMENSION, Vector, unit, word_vectors
 
 _DECODING = threading.Lock()  # one image is decoded at a time: a large one takes hundreds of megabytes
-LOOK_DIMENSION = 64
+LOOK_DIMENSION = 64  # the size of the descriptor part
 DIMENSION = WORD_DIMENSION + LOOK_DIMENSION  # the size of a vector without an encoder
 
 SHORTEST_CLIP_SEC = 2.0  # a last clip shorter than this gets no vector
@@ -100,7 +100,8 @@ def _look_part(look: Sequence[float], kind: str) -> Vector:
     return unit(np.asarray(values @ _projection(len(values), kind), np.float32))
 
 
-def _vector(words: Vector, look: Vector, encoder: Vector | None = None) -> Vector:
+def _join_parts(words: Vector, look: Vector, encoder: Vector | None = None) -> Vector:
+    """Join the parts of a vector with their weights, and normalise the result."""
     parts = [words, _LOOK_SHARE * look] + ([] if encoder is None else [_ENCODER_SHARE * encoder])
     return unit(np.concatenate(parts).astype(np.float32))
 
@@ -125,7 +126,7 @@ def _encoder_part(values: Sequence[float], encoder: ImageEncoder | None) -> Vect
 def embed_text(text: str, encoder: ImageEncoder | None = None) -> Vector:
     """A text as a unit vector of `dimension(encoder)` float32; zeros for a text without words."""
     encoder_vector = encoder.texts([text])[0] if encoder else None
-    return _vector(
+    return _join_parts(
         word_vectors([_content_words(text)])[0], np.zeros(LOOK_DIMENSION, np.float32), encoder_vector
     )
 
@@ -164,7 +165,7 @@ def embed_clip(clip: Clip, evidence: Evidence, option: str, encoder: ImageEncode
     # Parts have equal weight at any length: forty spoken words must not outweigh "music".
     vectors = word_vectors([part for part in parts if part] or [""])
     total = np.asarray(vectors.sum(axis=0, keepdims=True) + labels, np.float32)
-    return _vector(unit(total)[0], look, _encoder_part(encoder_vector, encoder))
+    return _join_parts(unit(total)[0], look, _encoder_part(encoder_vector, encoder))
 
 
 def _label_part(clip: Clip) -> Vector:
@@ -251,6 +252,7 @@ def as_tuple(vector: Vector) -> tuple[float, ...]:
 
 
 def _fixed_ranges(begin: float, stop: float, length: float) -> list[tuple[float, float]]:
+    """Divide a time range into ranges of a fixed length. A last one that is too short is dropped."""
     ranges: list[tuple[float, float]] = []
     number = 0
     while (start := begin + number * length) < stop - 1e-6:
@@ -458,13 +460,14 @@ def _certain_concepts(clip: Clip) -> dict[int, float]:
 
 
 def _is_noise(rgb: NDArray[np.uint8]) -> bool:
-    """Whether adjacent pixels are nearly uncorrelated."""
+    """Whether the pixels of an image are nearly uncorrelated; see `_GRAIN`."""
     luma = cv2.cvtColor(_shrink(rgb, 960), cv2.COLOR_RGB2GRAY).astype(np.float32)
     deviation = float(luma.std())
     return deviation >= _GRAIN and float(cv2.GaussianBlur(luma, (0, 0), 2).std()) < _KEPT * deviation
 
 
 def _shrink(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Scale a picture down so that its longer side has at most `side` pixels."""
     height, width = picture.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:

@@ -90,8 +90,8 @@ class Vocabulary:
     def __init__(self) -> None:
         self._words: list[str] = []
         self._known: set[str] = set()
-        self._bits: NDArray[np.uint64] = np.zeros(1024, np.uint64)
-        self._by_sound: dict[str, list[str]] = {}
+        self._bits: NDArray[np.uint64] = np.zeros(1024, np.uint64)  # `_pair_bits` of each word
+        self._by_sound: dict[str, list[str]] = {}  # `sound_key` -> words
         self._meanings = TextRows()
         # Word -> the size of the vocabulary when the word was looked up, and the result.
         self._similar_words: dict[str, tuple[int, dict[str, float]]] = {}

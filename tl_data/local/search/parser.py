@@ -113,4 +113,5 @@ def _extract_traits(remaining: str) -> tuple[str, list[Part]]:
 
 
 def _format_trait(trait: str, name: str) -> str:
+    """Insert the captured name, such as a colour or direction, into the name of a trait."""
     return _CAMERA_TURNS[name] if trait == "way {0}" else trait.format(name)

@@ -17,7 +17,7 @@ from tl_data.local.search.query import Query
 from tl_data.local.search.ranking import EVIDENCE_KINDS, TextRow, evidence_kind
 from tl_data.local.search.vectors import Bools, Floats, Rows
 
-Fetch = Callable[[str, Sequence[str | int]], list[tuple[Any, ...]]]  # SQL and values -> rows
+Fetch = Callable[[str, Sequence[str | int]], list[tuple[Any, ...]]]  # (SQL, values) -> rows
 
 _BY_TRAIT, _BY_WORD, _BY_VECTOR = 300, 300, 80  # the largest number of candidates from each source
 _COMMON = 5_000  # from this number of matches on, ranking by BM25 is too slow and is skipped
@@ -147,4 +147,5 @@ def texts_of(fetch: Fetch, ids: list[int]) -> list[TextRow]:
 
 
 def _quote(word: str) -> str:
+    """Quote a word for a full-text query."""
     return '"' + word.replace('"', '""') + '"'

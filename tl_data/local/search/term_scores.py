@@ -23,8 +23,8 @@ from tl_data.local.search.parser import Part, Question, tokens
 from tl_data.local.search.vectors import Floats, Rows
 
 # Weights of explanations; the word itself has the weight 1.0. They were tuned on the labelled questions of
-# benchmarks/engine_questions.py and the `tuning` questions of engine_in_other_words.py. engine_held_out.py and
-# the `held_out` questions are for evaluation.
+# benchmarks/engine_questions.py and on the `tuning` questions of engine_in_other_words.py. The questions of
+# engine_held_out.py and the `held_out` questions are for evaluation.
 # Scores rise linearly with a cosine: from 0 at `..._FROM` to `..._MOST` at `..._TO`.
 _NEAR_FROM, _NEAR_TO, _NEAR_MOST = 0.25, 0.80, 0.85  # cosine of two words; below 0.2 if they are unrelated
 _LIKE_FROM, _LIKE_TO, _LIKE_MOST = 0.15, 0.60, 0.85  # mean of the cosines of the words and of the line
@@ -95,7 +95,7 @@ def term_scores(
     if not lines or not words:
         return scores
     present_words = {word: None for line in lines for word in line.words}
-    position_of = {word: at for at, word in enumerate(present_words)}
+    position_of = {word: position for position, word in enumerate(present_words)}
     word_positions = np.array([position_of[word] for line in lines for word in line.words], np.int64)
     sizes = np.array([len(line.words) for line in lines], np.int64)
     starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
@@ -116,7 +116,7 @@ def term_scores(
     line_cosines = _line_cosines(question, lines, sums, word_positions, starts) * np.where(
         is_alternative, _MAYBE_LINE, 1.0
     )
-    row_of = {word: at for at, word in enumerate(words)}
+    row_of = {word: position for position, word in enumerate(words)}
     word_parts = [number for number, part in enumerate(question.parts) if part.words and not part.traits]
     for number, part in enumerate(question.parts):
         if not part.words:
@@ -203,11 +203,13 @@ def _line_norms(texts: Sequence[str], sums: Floats, word_positions: Rows, starts
     """The norms of the vectors of lines. They are cached, because searches read the same lines again."""
     # Another thread may clear the cache, so this call keeps its own references.
     norms = {text: _norm_of.get(text) for text in texts}
-    if new_texts := {text: at for at, text in enumerate(texts) if norms[text] is None}:
+    if new_texts := {text: position for position, text in enumerate(texts) if norms[text] is None}:
         if len(_norm_of) > _MOST_NORMS:
             _norm_of.clear()
-        positions = [np.arange(starts[at], ends[at]) for at in new_texts.values()]
-        first_positions = np.concatenate(([0], np.cumsum([len(spot) for spot in positions])[:-1]))
+        positions = [np.arange(starts[position], ends[position]) for position in new_texts.values()]
+        first_positions = np.concatenate(
+            ([0], np.cumsum([len(words_of_line) for words_of_line in positions])[:-1])
+        )
         totals = np.add.reduceat(sums[word_positions[np.concatenate(positions)]], first_positions, axis=0)
         new_norms = dict(zip(new_texts, np.linalg.norm(totals, axis=1).tolist(), strict=True))
         _norm_of.update(new_norms)

@@ -61,10 +61,10 @@ class Fact:
 
 def clock(seconds: float) -> str:
     """A time as text: 0:07, 12:30, 1:02:03."""
-    whole = int(seconds)
-    hours, rest = divmod(whole, 3600)
-    minutes, rest = divmod(rest, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    total = int(seconds)
+    hours, remainder = divmod(total, 3600)
+    minutes, remainder = divmod(remainder, 60)
+    return f"{hours}:{minutes:02}:{remainder:02}" if hours else f"{minutes}:{remainder:02}"
 
 
 def _lower_first(text: str) -> str:
@@ -164,10 +164,10 @@ def _centrality(texts: Sequence[str]) -> list[float]:
     if not texts:
         return []
     vectors = word_vectors.word_vectors(list(texts))
-    middle = word_vectors.unit(np.asarray(vectors.sum(axis=0, keepdims=True), np.float32))[0]
+    mean_vector = word_vectors.unit(np.asarray(vectors.sum(axis=0, keepdims=True), np.float32))[0]
     return [
         0.5 * max(0.0, float(cosine)) + 0.5 * _informativeness(text)
-        for text, cosine in zip(texts, vectors @ middle, strict=True)
+        for text, cosine in zip(texts, vectors @ mean_vector, strict=True)
     ]
 
 
@@ -202,14 +202,16 @@ def _visual_facts(clips: Iterable[Clip]) -> list[Fact]:
         sentences = [part for part in (_picture_text(clip), _motion_text(clip)) if part]
         if sentences:
             text = ". ".join(sentence(part).rstrip(".") for part in sentences)
-            moving = 0.15 if moves(clip) or clip.camera != "static" else 0.0
+            motion_weight = 0.15 if moves(clip) or clip.camera != "static" else 0.0
             appearance = _append_fact(
-                appearance, Fact(start, end, "seen", text, 0.2 + moving, confidence=_minimum_confidence(clip))
+                appearance,
+                Fact(start, end, "seen", text, 0.2 + motion_weight, confidence=_minimum_confidence(clip)),
             )
     return things + appearance
 
 
 def _doubt_remark(confidence: float | None) -> str:
+    """A remark after an uncertain measurement, or ""."""
     return " (unsure)" if confidence is not None and confidence < UNSURE else ""
 
 
@@ -234,8 +236,8 @@ def _picture_text(clip: Clip) -> str:
 def _motion_text(clip: Clip) -> str:
     parts = []
     if moves(clip):
-        way = f" {clip.direction}{_doubt_remark(clip.confidences.direction)}" if clip.direction else ""
-        parts.append(f"something moves{way}")
+        direction = f" {clip.direction}{_doubt_remark(clip.confidences.direction)}" if clip.direction else ""
+        parts.append(f"something moves{direction}")
     if clip.camera not in ("static", ""):
         parts.append(camera_words(clip.camera) + _doubt_remark(clip.confidences.camera))
     return " while ".join(parts)
@@ -260,6 +262,7 @@ def _objects_text(clip: Clip) -> str:
     return text
 
 
+#: Names of the numbers 0 to 9.
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 

@@ -86,12 +86,12 @@ def _check(schema: Any, root: Schema, at: str, depth: int) -> None:
         raise Unsupported(f"{at}: a schema must be an object")
     if unknown := sorted(str(key) for key in schema if key not in _KEYWORDS):
         supported = ", ".join(sorted(_KEYWORDS - _SILENT))
-        raise Unsupported(f"{at}: the keyword {unknown[0]} is not supported; there are {supported}")
+        raise Unsupported(f"{at}: the keyword {unknown[0]} is not supported; the API supports {supported}")
     types = schema.get("type", [])
     for name in [types] if isinstance(types, str) else types if isinstance(types, list) else [types]:
         if not isinstance(name, str) or name not in TYPES:
             supported = ", ".join(sorted(TYPES))
-            raise Unsupported(f"{at}: the type {name!r} is not supported; there are {supported}")
+            raise Unsupported(f"{at}: the type {name!r} is not supported; the API supports {supported}")
     _check_values(schema, at)
     _check_bounds(schema, at)
     if "$ref" in schema:
@@ -135,7 +135,9 @@ def _check_bounds(schema: Schema, at: str) -> None:
         raise Unsupported(f"{at}: minItems can only be 0 or 1, but is {schema['minItems']!r}")
     if "format" in schema and not (isinstance(schema["format"], str) and schema["format"] in FORMATS):
         supported = ", ".join(sorted(FORMATS))
-        raise Unsupported(f"{at}: the format {schema['format']!r} is not supported; there are {supported}")
+        raise Unsupported(
+            f"{at}: the format {schema['format']!r} is not supported; the API supports {supported}"
+        )
     if "pattern" in schema:
         pattern = schema["pattern"]
         if not isinstance(pattern, str) or len(pattern) > _LONGEST_PATTERN:

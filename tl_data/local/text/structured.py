@@ -169,6 +169,7 @@ class _Filler:
         return (None, False) if None in empty_values else (empty_values[0], False)
 
     def _emptiest(self, schema: Schema, at: str) -> tuple[Any, bool]:
+        """The emptiest value of a schema that is nested too deeply to be filled from evidence."""
         types = _types(schema)
         if "null" in types:
             return None, False
@@ -181,6 +182,7 @@ class _Filler:
         return self._fill_type(types[0], schema, "", "", video_scope(self._values.evidence), at, DEEPEST)
 
     def _text(self, evidence_value: Any, schema: Schema, at: str) -> tuple[str, bool]:
+        """A text that has the format or matches the pattern of the schema."""
         text = evidence_value if isinstance(evidence_value, str) else None
         if "format" in schema:
             return _extract_format(schema["format"], text)
