@@ -187,7 +187,7 @@ def asked(route: str) -> list[Refusal]:
             route, "response_format", '{"type": "text"}', '"type": "json_schema"',
             response_format={"type": "text"}, **ASK,
         ),
-        no(route, "response_format", "minLength", "not supported; there are", response_format=SCHEMA, **ASK),
+        no(route, "response_format", "minLength", "the API supports", response_format=SCHEMA, **ASK),
         no(
             route, "video", '{"type": "disc"}', "url, base64_string, asset_id", prompt="x",
             video={"type": "disc"}, below=True,

@@ -20,6 +20,11 @@ from pathlib import Path
 from typing import Any
 
 #: Table -> column -> SQL type. JSON columns are stored as TEXT.
+#:
+#: - `fate`: the outcome that an injected fault gives to the row. `stuck`: 1 if the fault keeps it unfinished.
+#: - `looked_by`, `form`: the model that analyzed the video, and the format version of its evidence.
+#: - `again`, `again_error`: the state of a requested new analysis of the video, and its error.
+#: - `place`: the position of an analysis in its batch.
 SCHEMA: dict[str, dict[str, str]] = {
     "indexes": {
         "id": "TEXT PRIMARY KEY", "index_name": "TEXT UNIQUE", "models": "JSON", "addons": "JSON",
