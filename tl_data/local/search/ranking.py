@@ -223,10 +223,13 @@ class Ranker:
         return word_range or (line.start, line.end)
 
     def _weighted_mean(self, values: Iterable[float]) -> float:
+        """The mean of one value for each part of the query, weighted by the weights of the parts."""
         weighed = zip(self._question.parts, values, strict=True)
         return sum(part.weight * value for part, value in weighed) / self._total
 
     def _explains_each_option(self, explanations: Sequence[dict[str, _Explanation]]) -> bool:
+        """Whether the evidence of each search option explains enough of the query; see `_ALSO`."""
+
         def share(option: str) -> float:
             values = [max(by_kind[kind].value for kind in EVIDENCE_KINDS[option]) for by_kind in explanations]
             return self._weighted_mean([value if value >= _AT_ALL else 0.0 for value in values])

@@ -74,12 +74,12 @@ class TextRows:
         self.count += n
 
     def nearest(
-        self, vector: Floats, wanted: int, allowed: Bools, compared: int = _CHOSEN
+        self, vector: Floats, limit: int, allowed: Bools, compared: int = _CHOSEN
     ) -> tuple[Rows, Floats]:
         """The rows of the index whose texts are nearest to a unit vector, and their cosines, nearest first.
 
         Args:
-            wanted: the number of rows.
+            limit: the largest number of rows.
             allowed: for each row of the index, whether it is searched.
             compared: the number of vectors that sign bits preselect; with ties up to twice as many.
         """
@@ -104,7 +104,7 @@ class TextRows:
                 : 2 * compared
             ]
         cosines = self._vectors[chosen].astype(np.float32) @ vector
-        best = np.argsort(-cosines, kind="stable")[:wanted]
+        best = np.argsort(-cosines, kind="stable")[:limit]
         return np.asarray(rows[chosen[best]], np.int64), cosines[best]
 
 

@@ -16,6 +16,7 @@ from tl_data.local.perception.evidence import Clip, Evidence, Span
 from tl_data.local.search.parser import tokens
 from tl_data.local.search.patterns import EMPTY, SAID, SHOWN, word_set
 
+#: Kind of evidence -> pattern of its names in prompts.
 _EVIDENCE_KINDS = {
     "colors": r"colou?rs?",
     "motion": r"motions?|movements?|camera(?: (?:work|moves?|movements?|motions?))?",
@@ -29,6 +30,7 @@ _MENTION = (
     r"(?:mention(?:ing)?|includ(?:e|ing)|describ(?:e|ing)|nam(?:e|ing)|quot(?:e|ing)|list(?:ing)?"
     r"|tell(?:ing)?(?: me)? (?:of|about)|talk(?:ing)? about|refer(?:ring)? to)"
 )
+#: Instructions to leave out evidence: "without mentioning colors", "skip the music", "no sound".
 _OMIT = re.compile(
     # After "without mentioning", all words up to the next punctuation mark or "but" are removed from the
     # prompt. After a bare "without" or "no", only the nouns are removed.
@@ -87,7 +89,7 @@ NUMBERS = {
     "eight": 8, "nine": 9, "ten": 10, "twelve": 12, "fifteen": 15, "twenty": 20, "fifty": 50, "hundred": 100,
 }  # fmt: skip
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}  # first letter of a unit -> seconds
 _LENGTH = (
     r"(?:\d+(?:\.\d+)?[\s-]*(?:s|secs?|seconds?|m|mins?|minutes?|h|hours?)\b"
     rf"|(?:{'|'.join(NUMBERS)})[\s-]+(?:seconds?|minutes?|hours?)\b)"
@@ -96,6 +98,8 @@ _CLOCK = r"\d{1,3}:\d\d(?::\d\d)?"
 _TIME = rf"(?:{_CLOCK}|(?:second|minute)\s+\d+|{_LENGTH})"
 #: What must follow "the beginning" or "the end" of the video: "the end of the street" names no time.
 _EDGE = r"(?:\s+of\s+(?:the|this)\s+(?:video|clip|film|recording)\b|(?=\W*$|[,.;:?!]))"
+#: Phrases that name a time range. The names are the keys of `_RANGE_BUILDERS`; the groups are the times.
+#: In "both", one unit follows two numbers: "from 5 to 10 seconds".
 _PHRASES = tuple(
     (name, re.compile(rf"(?:\b(?:in|during|within|of|for)\s+)?{pattern}", re.IGNORECASE))
     for name, pattern in (
@@ -153,6 +157,7 @@ def parse_time_range(text: str) -> tuple[TimeRange | None, str]:
     return None, text
 
 
+#: Name of a phrase -> the function that makes a time range of its times.
 _RANGE_BUILDERS: dict[str, Callable[..., TimeRange]] = {
     **dict.fromkeys(("between", "both"), lambda start, end: TimeRange(min(start, end), max(start, end))),
     "first": lambda length: TimeRange(0.0, length),

@@ -63,6 +63,8 @@ def _mentions(question: str) -> bool:
 
 
 def _is_one_of(numbers: set[int]) -> Callable[[Name], bool]:
+    """A test whether a name belongs to one of these concepts or to a class below one."""
+
     def is_requested(name: Name) -> bool:
         return name.number >= 0 and bool(numbers & concepts.table().concepts[name.number].above)
 
