@@ -141,12 +141,12 @@ class Vocabulary:
         }
         return dict(sorted(similar_words.items(), key=lambda item: (-item[1], item[0]))[:8])
 
-    def similar_meanings(self, word: str, least: float = 0.5, most: int = 6) -> list[str]:
+    def similar_meanings(self, word: str, minimum: float = 0.5, limit: int = 6) -> list[str]:
         """The words of similar meaning, most similar first.
 
         Args:
-            least: the smallest cosine.
-            most: the largest number of words.
+            minimum: the smallest cosine.
+            limit: the largest number of words.
         """
         count = len(self._words)
         if (known_count := self._meanings.count) < count:
@@ -156,12 +156,12 @@ class Vocabulary:
         vector = word_vectors.word_vector(word)
         if not count or not vector.any() or not has_meaning(word):
             return []
-        rows, cosines = self._meanings.nearest(vector, most + 2, np.ones(count, bool), _COMPARED)
+        rows, cosines = self._meanings.nearest(vector, limit + 2, np.ones(count, bool), _COMPARED)
         return [
             self._words[row]
             for row, cosine in zip(rows, cosines, strict=True)
-            if cosine >= least and self._words[row] != word
-        ][:most]
+            if cosine >= minimum and self._words[row] != word
+        ][:limit]
 
 
 def _pair_bits(word: str) -> np.uint64:

@@ -116,8 +116,8 @@ class Ranker:
         self._kinds = sorted({kind for option in options for kind in EVIDENCE_KINDS[option]})
         self._total = sum(part.weight for part in question.parts) or 1.0
 
-    def rank(self, rows: Rows, least: float = 0.0) -> list[Match]:
-        """The matches among the candidates, with scores of at least `least`."""
+    def rank(self, rows: Rows, minimum: float = 0.0) -> list[Match]:
+        """The matches among the candidates, with scores of at least `minimum`."""
         if not len(rows):
             return []
         groups = self._lines(rows)
@@ -135,7 +135,7 @@ class Ranker:
         shares = self._shares(rows, lines, starts, scores)
         matches = []
         scores_of_line, first_line = scores.T.tolist(), starts.tolist()
-        for position in np.flatnonzero((shares > 0) & (shares >= least - 1e-9)).tolist():
+        for position in np.flatnonzero((shares > 0) & (shares >= minimum - 1e-9)).tolist():
             values = scores_of_line[first_line[position] : first_line[position] + sizes[position]]
             if match := self._match(int(rows[position]), groups[position], values):
                 matches.append(match)

@@ -147,9 +147,9 @@ def term_scores(
     return scores
 
 
-def _scale(values: Values, least: float, enough: float, most: float) -> Values:
-    """Map values linearly: from 0 at `least` to `most` at `enough`, constant outside."""
-    return np.asarray(np.clip((values - least) / (enough - least), 0, 1) * most, np.float64)
+def _scale(values: Values, start: float, end: float, maximum: float) -> Values:
+    """Map values linearly: from 0 at `start` to `maximum` at `end`, constant outside."""
+    return np.asarray(np.clip((values - start) / (end - start), 0, 1) * maximum, np.float64)
 
 
 def _spelling_probabilities(

@@ -74,9 +74,9 @@ def answer(evidence: Evidence, intent: PromptIntent, where: str = WHOLE) -> str:
 
 
 def find_passages(
-    evidence: Evidence, question: str, least: float = MEDIUM
+    evidence: Evidence, question: str, minimum: float = MEDIUM
 ) -> list[tuple[float, float, tuple[str, ...]]]:
-    """Find the parts of the video that match a question with a score of at least `least`.
+    """Find the parts of the video that match a question with a score of at least `minimum`.
 
     Returns:
         Start, end and reasons of each part, best first. Times in seconds.
@@ -85,7 +85,9 @@ def find_passages(
     if not re.search(r"\w", subject):
         return []
     return [
-        (hit.start_sec, hit.end_sec, hit.evidence) for hit in moments(evidence, subject) if hit.score >= least
+        (hit.start_sec, hit.end_sec, hit.evidence)
+        for hit in moments(evidence, subject)
+        if hit.score >= minimum
     ]
 
 
@@ -184,10 +186,10 @@ def _decide(evidence: Evidence, question: str, facts: list[Fact]) -> tuple[bool,
     return True, YES if subject.hint else "There are only words about it."
 
 
-def _facts_matching(evidence: Evidence, question: str, least: float) -> list[Fact]:
+def _facts_matching(evidence: Evidence, question: str, minimum: float) -> list[Fact]:
     """The facts of the parts of the video that match a question, best first, without duplicates."""
     matches: list[Fact] = []
-    for start, end, reasons in find_passages(evidence, question, least):
+    for start, end, reasons in find_passages(evidence, question, minimum):
         facts_in_range = facts_of(evidence, start, end)
         stated = {reason: trait_fact(reason, start, end) for reason in reasons}
         facts = [fact for fact in stated.values() if fact]

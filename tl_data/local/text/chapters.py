@@ -30,8 +30,8 @@ class Chapter:
     facts: tuple[Fact, ...]
 
 
-def chapters_of(evidence: Evidence, most: int | None = None) -> list[Chapter]:
-    """The chapters of a video in order, at most `most` of them.
+def chapters_of(evidence: Evidence, limit: int | None = None) -> list[Chapter]:
+    """The chapters of a video in order, at most `limit` of them.
 
     A new chapter begins where picture, on-screen text and speech change most.
     """
@@ -39,7 +39,7 @@ def chapters_of(evidence: Evidence, most: int | None = None) -> list[Chapter]:
     if not clips:
         return []
     duration = clips[-1].end_sec - clips[0].start_sec
-    number = most or int(np.clip(round(1.5 * (duration / 3.5) ** 0.5), 1, 16))
+    number = limit or int(np.clip(round(1.5 * (duration / 3.5) ** 0.5), 1, 16))
     minimum_length = max(2.0, duration / (4 * number))
     edges: list[float] = []
     for strength, time in sorted(_edges(evidence), key=lambda edge: (-edge[0], edge[1])):
@@ -118,8 +118,8 @@ def truncate(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rsplit(" ", 1)[0].rstrip(",;:. ") + "…"
 
 
-def topics_of(evidence: Evidence, most: int = 5, *, seen: bool = True) -> list[str]:
-    """The content words that are shown or spoken most, largest score first.
+def topics_of(evidence: Evidence, limit: int = 5, *, seen: bool = True) -> list[str]:
+    """The `limit` content words that are shown or spoken most, largest score first.
 
     With `seen`, the names of recognised objects count too.
     """
@@ -136,4 +136,4 @@ def topics_of(evidence: Evidence, most: int = 5, *, seen: bool = True) -> list[s
                     key = stem(word)
                     word_of.setdefault(key, word)
                     score_of[key] += weight * (0.3 + span.confidence) * word_vectors.word_weight(word)
-    return [word_of[key] for key, _ in sorted(score_of.items(), key=lambda item: (-item[1], item[0]))[:most]]
+    return [word_of[key] for key, _ in sorted(score_of.items(), key=lambda item: (-item[1], item[0]))[:limit]]

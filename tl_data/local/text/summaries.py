@@ -205,9 +205,9 @@ def analysis_problems(evidence: Evidence) -> str:
     return f": {'; '.join(evidence.notes)}" if evidence.notes else ""
 
 
-def gist(evidence: Evidence, most: int = 5) -> dict[str, Any]:
+def gist(evidence: Evidence, limit: int = 5) -> dict[str, Any]:
     """`title`, `topics` and `hashtags`. Topics come from text and speech, or else from what is visible."""
-    topics = topics_of(evidence, most) or _visible_topics(evidence, most)
+    topics = topics_of(evidence, limit) or _visible_topics(evidence, limit)
     tags = list(dict.fromkeys("#" + re.sub(r"\W", "", topic.title()) for topic in topics))
     return {
         "title": title_of(facts_of(evidence)),
