@@ -1,8 +1,8 @@
-"""Ways out of a lake: into vector stores, warehouses, editing programs and documents.
+"""Exports of a lake to vector stores, warehouses, editing programs and documents.
 
     tl_data.export("lake", "lancedb://./store?collection=clips")
 
-The module itself can be called; `export.export` is the same function for type checkers.
+The package itself is callable. Type checkers accept `export.export`, which is the same function.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Refused", "Report", "Sink", "Store", "export"]
 
 
 class _Callable(ModuleType):
-    """`tl_data.export` is the package and, called, the function."""
+    """The class of this package: calling `tl_data.export(...)` calls the function `export`."""
 
     def __call__(self, *args: Any, **options: Any) -> list[Report]:
         return export(*args, **options)

@@ -1,8 +1,8 @@
 """Runs an export: compares the lake with the target, sends changed rows, deletes removed ones.
 
-A refused batch is bisected until the rows that cause the refusal are isolated. They are reported, and the
-others are sent. A lost connection is retried; if it stays lost, the export stops, and the next one continues
-there.
+If a target refuses a batch, the batch is bisected until the rows that cause the refusal are isolated. These
+rows are reported, and the others are sent. A lost connection is retried. If it stays lost, the export stops,
+and the next export sends the remaining rows.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from tl_data.export.sink import (
     Target,
     check_names,
     check_options,
+    export_error,
     kind_of,
     parse_target,
-    stopped,
 )
 from tl_data.export.state import State
 from tl_data.lake.lake import Lake, open_lake
 from tl_data.lake.row_ids import digests
 from tl_data.lake.schemas import TABLES
 
-ATTEMPTS = 4  # of a batch if the connection is lost
-WAIT = 0.5  # seconds before the second attempt; doubled after each
-SHOWN = 1000  # most refused rows in a report; all are counted
+ATTEMPTS = 4  # attempts to send a batch if the connection is lost
+WAIT = 0.5  # seconds before the second attempt; doubled for each further attempt
+MAX_ERRORS = 1000  # refused rows that a report lists; it counts all of them
 
 Progress = Callable[[str, int], None]
 
-#: The tools that an export can write to: scheme -> module below `tl_data.export` and the record's
-#: name in it. Modules are imported when used.
+#: The tools that an export can write to: scheme -> module below `tl_data.export`, and the name of the
+#: `Sink` in it. A module is imported when it is used.
 SINKS = MappingProxyType(
     {
         "webvtt": ("editing.subtitles", "WEBVTT"),
@@ -81,23 +81,23 @@ def sink_of(scheme: str) -> Sink:
     """The sink of a tool.
 
     Raises:
-        SettingsError: unknown tool.
+        SettingsError: the tool is unknown.
     """
     if scheme not in SINKS:
         raise SettingsError(f"unknown tool {scheme!r}; known tools: {', '.join(sorted(SINKS))}")
     module, name = SINKS[scheme]
-    found: Sink = getattr(import_module(f"tl_data.export.{module}"), name)
-    return found
+    sink: Sink = getattr(import_module(f"tl_data.export.{module}"), name)
+    return sink
 
 
 @dataclass
 class Report:
-    """The numbers of rows of an export; with `dry_run` those that it would send."""
+    """How many rows an export sent, deleted and refused; with `dry_run`, how many it would send."""
 
     target: str
     table: str
     dry_run: bool = False
-    rows: int = 0  # in the lake
+    rows: int = 0  # number of rows in the lake
     unchanged: int = 0
     upserted: int = 0
     deleted: int = 0
@@ -107,11 +107,11 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 all rows were sent, 1 some were refused."""
+        """0 if all rows were sent, 1 if some were refused."""
         return 1 if self.refused else 0
 
     def lines(self) -> list[str]:
-        """For people."""
+        """The report as text, one line per entry."""
         verb = "would be " if self.dry_run else ""
         lines = [
             f"{self.table} -> {self.target}: {self.rows} rows, {self.unchanged} unchanged, "
@@ -125,13 +125,13 @@ class Report:
 
 
 class Reader(Protocol):
-    """Reads the rows of a lake in the form of a tool."""
+    """Reads the rows of a lake in the form that a tool accepts."""
 
     def shape(self, metric: Any = "cosine") -> Shape:
         """The columns and vectors of the rows."""
 
     def batches(self) -> Iterator[Rows]:
-        """The rows."""
+        """The rows in batches."""
 
 
 def export(
@@ -149,10 +149,10 @@ def export(
     Args:
         lake: the folder of the tables, or a `Lake`.
         target: `TOOL://PLACE?option=value`, such as `lancedb://./store?collection=clips`.
-        table: one or several tables; None: those of `?table=a,b`, else the tool's default.
-        fields: payload, name in the target -> column of the lake; None: every column by its own name.
+        table: one or several tables; None: the tables of `?table=a,b` in the address, or the tool's default.
+        fields: name in the target -> column of the lake; None: all columns by their own names.
         dry_run: connect and compare, but change nothing.
-        full: send all rows, also unchanged ones.
+        full: send also the unchanged rows.
         progress: called with the table and the number of compared rows.
 
     Returns:
@@ -164,44 +164,44 @@ def export(
         MissingExtra: the tool's client is not installed.
         ExportError: the target cannot be reached, is full, or refuses the credentials.
     """
-    sink, where = checked_target(target)
+    sink, parsed = checked_target(target)
     opened = open_lake(lake)
     reports = []
-    if table is None and "table" in where.options:
-        table = where.options["table"].split(",")
+    if table is None and "table" in parsed.options:
+        table = parsed.options["table"].split(",")
     for name in _tables(sink, opened, table):
-        reader = _reader(sink, opened, name, fields, where)
-        report = Report(where.name, name, dry_run)
+        reader = _reader(sink, opened, name, fields, parsed)
+        report = Report(parsed.name, name, dry_run)
         began = time.monotonic()
-        _Run(sink, where, opened, reader, report, full, progress).work()
+        _Run(sink, parsed, opened, reader, report, full, progress).work()
         report.seconds = round(time.monotonic() - began, 3)
         reports.append(report)
     return reports
 
 
 def checked_target(target: str, *, alone: bool = False) -> tuple[Sink, Target]:
-    """The tool and the parsed address. `alone`: the address must name the table.
+    """Parse and validate an address. With `alone` the address must name the table of a one-table tool.
 
     Raises:
-        SettingsError: unknown tool or option, or a tool of one table without a table.
+        SettingsError: the tool or an option is unknown, or the table is missing.
     """
-    where = parse_target(target)
-    sink = sink_of(where.scheme)
-    check_options(sink, where)
-    if alone and sink.one_table and "table" not in where.options:
+    parsed = parse_target(target)
+    sink = sink_of(parsed.scheme)
+    check_options(sink, parsed)
+    if alone and sink.one_table and "table" not in parsed.options:
         raise SettingsError(f"{sink.name} exports one table: add it to the address: ?table=clips")
-    return sink, where
+    return sink, parsed
 
 
 def _tables(sink: Sink, lake: Lake, table: str | Sequence[str] | None) -> list[str]:
-    """The exported tables; tables that form one export are joined by `+`."""
-    asked = [table] if isinstance(table, str) else list(table or ())
+    """The tables to export. Tables that form one export are joined by `+` to one name."""
+    requested = [table] if isinstance(table, str) else list(table or ())
     allowed = EXPORTABLE if sink.reads == "tables" else sink.takes or sink.tables
-    if unknown := [name for name in asked if name not in allowed]:
+    if unknown := [name for name in requested if name not in allowed]:
         raise SettingsError(f"{sink.name} cannot export {unknown[0]!r}; it exports {', '.join(allowed)}")
     if sink.reads == "timelines":
-        return ["+".join(asked or sink.tables)]
-    names = asked or list(sink.tables) or [n for n in EXPORTABLE if lake.exists(TABLES[n])]
+        return ["+".join(requested or sink.tables)]
+    names = requested or list(sink.tables) or [n for n in EXPORTABLE if lake.exists(TABLES[n])]
     if sink.one_table and len(names) > 1:
         raise SettingsError(f"{sink.name} exports one table: select one of {', '.join(names)}")
     if missing := [name for name in names if not lake.exists(TABLES[name])]:
@@ -223,6 +223,8 @@ def _reader(sink: Sink, lake: Lake, table: str, fields: Mapping[str, str] | None
 
 @dataclass
 class _Run:
+    """One export of one table, or of the tables that form one export."""
+
     sink: Sink
     target: Target
     lake: Lake
@@ -234,18 +236,20 @@ class _Run:
 
     def work(self) -> None:
         shape = self.reader.shape(self.target.options.get("metric", "cosine"))
-        together = self.sink.whole or self.sink.reads == "timelines"  # one set of files
-        with State(self.lake.folder, self.target.identity, "" if together else self.report.table) as state:
+        # One file or one folder holds all tables of these tools, so they share one state.
+        shares_state = self.sink.whole or self.sink.reads == "timelines"
+        with State(
+            self.lake.folder, self.target.identity, "" if shares_state else self.report.table
+        ) as state:
             store = self._guarded((Exception,), lambda: self.sink.connect(self.target))
             try:
                 if self._guarded(store.errors, lambda: store.ensure(shape, create=False)):
-                    state.forget(
-                        keep=self.report.dry_run
-                    )  # before it is created: a kill in between loses no row
+                    # The state is cleared before the target is created, so a crash in between loses no row.
+                    state.forget(keep=self.report.dry_run)
                     if not self.report.dry_run:
                         self._guarded(store.errors, lambda: store.ensure(shape, create=True))
                 if self.sink.whole:
-                    self._whole(store, state)
+                    self._rewrite(store, state)
                 else:
                     self._incremental(store, state)
                 if not self.report.dry_run:
@@ -259,79 +263,81 @@ class _Run:
         return f"{self.report.table}?{self.target.style}"
 
     def _changed(self, state: State) -> Iterator[tuple[pa.RecordBatch, dict[str, bytes]]]:
-        """The new and changed rows, with their digests."""
+        """The new and changed rows of each batch, and the digests of all its rows."""
         for rows in self.reader.batches():
-            self._refuse(rows.refused)
+            self._report_refused(rows.refused)
             self._seen.update(r.id for r in rows.refused if r.code == "duplicate_key")
             ids = rows.rows.column("id").to_pylist()
             self._seen.update(ids)
-            made = dict(zip(ids, digests(rows.rows, self._style), strict=True))
+            row_digests = dict(zip(ids, digests(rows.rows, self._style), strict=True))
             self.report.rows += len(ids) + len(rows.refused)
-            stay = [self.full or state.rows.get(id_) != made[id_] for id_ in ids]
-            self.report.unchanged += len(ids) - sum(stay)
-            if any(stay):
-                yield rows.rows.filter(pa.array(stay, pa.bool_())), made
+            is_changed = [self.full or state.rows.get(id_) != row_digests[id_] for id_ in ids]
+            self.report.unchanged += len(ids) - sum(is_changed)
+            if any(is_changed):
+                yield rows.rows.filter(pa.array(is_changed, pa.bool_())), row_digests
             if self.progress is not None:
                 self.progress(self.report.table, self.report.rows)
 
     def _incremental(self, store: Store, state: State) -> None:
-        for changed, made in self._changed(state):
-            for at in range(0, changed.num_rows, self.sink.batch):
-                batch = changed.slice(at, self.sink.batch)
+        for changed, row_digests in self._changed(state):
+            for start in range(0, changed.num_rows, self.sink.batch):
+                batch = changed.slice(start, self.sink.batch)
                 if self.report.dry_run:
                     self.report.upserted += batch.num_rows
                     continue
                 ids = batch.column("id").to_pylist()
                 piece = state.sending(ids)
                 refused = {r.id for r in self._upsert(store, batch)}
-                state.sent(piece, {id_: None if id_ in refused else made[id_] for id_ in ids})
+                state.sent(piece, {id_: None if id_ in refused else row_digests[id_] for id_ in ids})
                 self.report.upserted += len(ids) - len(refused)
-        gone = [id_ for id_ in state.rows if id_ not in self._seen]
-        for at in range(0, len(gone), self.sink.batch):
-            ids = gone[at : at + self.sink.batch]
+        removed = [id_ for id_ in state.rows if id_ not in self._seen]
+        for start in range(0, len(removed), self.sink.batch):
+            ids = removed[start : start + self.sink.batch]
             if not self.report.dry_run:
-                self._again(store, lambda ids=ids: store.delete(ids))  # type: ignore[misc]
+                self._retry(store, lambda ids=ids: store.delete(ids))  # type: ignore[misc]
                 state.deleted(ids)
             self.report.deleted += len(ids)
 
-    def _whole(self, store: Store, state: State) -> None:
+    def _rewrite(self, store: Store, state: State) -> None:
         """Rewrite the file if any row changed."""
-        made: dict[str, bytes] = {}
-        for _, digest in self._changed(state):
-            made |= digest
+        has_changes = False
+        for _ in self._changed(state):
+            has_changes = True
         self.report.upserted = self.report.rows - self.report.unchanged - self.report.refused
-        gone = [id_ for id_ in state.rows if id_ not in self._seen]
-        self.report.deleted = len(gone)
-        if self.report.dry_run or not (made or gone or self.full):
+        removed = [id_ for id_ in state.rows if id_ not in self._seen]
+        self.report.deleted = len(removed)
+        if self.report.dry_run or not (has_changes or removed or self.full):
             return
         for rows in self.reader.batches():
             if refused := self._upsert(store, rows.rows):
                 self.report.upserted -= len(refused)
-            kept = dict(zip(rows.rows.column("id").to_pylist(), digests(rows.rows, self._style), strict=True))
-            state.rows.update({**kept, **dict.fromkeys((r.id for r in refused), None)})
-        for id_ in gone:
+            ids = rows.rows.column("id").to_pylist()
+            row_digests = dict(zip(ids, digests(rows.rows, self._style), strict=True))
+            state.rows.update({**row_digests, **dict.fromkeys((r.id for r in refused), None)})
+        for id_ in removed:
             state.rows.pop(id_, None)
 
     def _upsert(self, store: Store, batch: pa.RecordBatch) -> list[Refused]:
-        """Send rows; bisect a refused batch until the causing rows are isolated."""
+        """Send rows. Bisect a refused batch until the rows that cause the refusal are isolated."""
         try:
-            refused = list(self._again(store, lambda: store.upsert(batch)) or ())
+            refused = list(self._retry(store, lambda: store.upsert(batch)) or ())
         except _RowsRefused as error:
             if batch.num_rows > 1:
                 half = batch.num_rows // 2
                 return self._upsert(store, batch.slice(0, half)) + self._upsert(store, batch.slice(half))
             row = batch.select([n for n in batch.schema.names if n != "vector"]).to_pylist()[0]
-            of = str(row.get("video_id") or row.get("source_key") or "")
+            video = str(row.get("video_id") or row.get("source_key") or "")
             reason = " ".join(str(error.__cause__).split())[:500]
-            refused = [Refused(row["id"], "refused_by_target", reason, of, row.get("start_sec"))]
-        self._refuse(refused)
+            refused = [Refused(row["id"], "refused_by_target", reason, video, row.get("start_sec"))]
+        self._report_refused(refused)
         return refused
 
-    def _refuse(self, refused: Sequence[Refused]) -> None:
+    def _report_refused(self, refused: Sequence[Refused]) -> None:
         self.report.refused += len(refused)
-        self.report.errors += refused[: max(0, SHOWN - len(self.report.errors))]
+        self.report.errors += refused[: max(0, MAX_ERRORS - len(self.report.errors))]
 
-    def _again(self, store: Store, work: Callable[[], Any]) -> Any:
+    def _retry(self, store: Store, work: Callable[[], Any]) -> Any:
+        """Run an operation on rows; repeat it if the connection is lost."""
         for attempt in range(ATTEMPTS):
             try:
                 return work()
@@ -340,12 +346,12 @@ class _Run:
                 if kind == "row":
                     raise _RowsRefused from error
                 if kind != "lost" or attempt == ATTEMPTS - 1:
-                    raise stopped(self.target.name, error, kind) from error
+                    raise export_error(self.target.name, error, kind) from error
                 time.sleep(WAIT * 2**attempt)
         raise AssertionError("unreachable")
 
     def _guarded(self, errors: tuple[type[Exception], ...], work: Callable[[], Any]) -> Any:
-        """Run an operation without rows; errors of the client stop the export."""
+        """Run an operation that sends no rows; an error of the client stops the export."""
         from tl_data.errors import TLDataError
 
         try:
@@ -353,7 +359,7 @@ class _Run:
         except TLDataError:
             raise
         except errors as error:
-            raise stopped(self.target.name, error, kind_of(error)) from error
+            raise export_error(self.target.name, error, kind_of(error)) from error
 
 
 class _RowsRefused(Exception):

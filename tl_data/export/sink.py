@@ -1,9 +1,9 @@
-"""The interface of export targets: the record of a tool, its stores, and refused rows.
+"""The interface of export targets: what a tool supports, how to write to it, and which rows it refused.
 
     SINK = Sink("lancedb", reads="vectors", connect=connect, extra="lancedb", doc="a LanceDB table")
 
-`connect(target)` opens the tool and returns a `Store`, which creates, upserts and deletes. The runner reads
-the lake, compares it with the state of the target, and sends batches of Arrow.
+`connect(target)` opens the tool and returns a `Store`, which creates collections, and upserts and deletes
+rows. The runner reads the lake, compares it with the state of the target, and sends Arrow record batches.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Refused:
     id: str
     code: str
     message: str
-    of: str = ""  # the video: its id or source key
+    of: str = ""  # id or source key of the row's video
     start_sec: float | None = None
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The columns of the payload and, for vectors, their length and metric."""
+    """The columns of the exported rows and, if they have vectors, the dimension and the metric."""
 
     table: str
     fields: pa.Schema
@@ -51,10 +51,10 @@ class Target:
     """A parsed address such as `qdrant://localhost:6333?collection=clips`."""
 
     scheme: str
-    place: str  # host and path, or a path on this machine
+    place: str  # host and path without the login, or a local path
     host: str
     port: int | None
-    path: str  # after the host, without the slash
+    path: str  # the part after the host, without the leading slash
     user: str
     password: str
     options: Mapping[str, str] = field(default_factory=dict)
@@ -66,18 +66,18 @@ class Target:
 
     @property
     def identity(self) -> str:
-        """The identity of the target, which selects its state."""
+        """The address with an absolute path; it selects the stored state of the target."""
         return self._named(str(self.file.absolute()) if self.is_path else self.place)
 
     @property
     def style(self) -> str:
-        """The options that affect the content of rows, not their place."""
+        """The options that affect the content of rows, as a query string."""
         options = sorted(self.options.items())
-        return "&".join(f"{k}={v}" for k, v in options if k not in (*WHERE, "table"))
+        return "&".join(f"{k}={v}" for k, v in options if k not in (*LOCATION_OPTIONS, "table"))
 
     def _named(self, place: str) -> str:
-        own = "&".join(f"{k}={v}" for k, v in sorted(self.options.items()) if k in WHERE)
-        return redacted(f"{self.scheme}://{place}{'?' if own else ''}{own}")
+        query = "&".join(f"{k}={v}" for k, v in sorted(self.options.items()) if k in LOCATION_OPTIONS)
+        return redacted(f"{self.scheme}://{place}{'?' if query else ''}{query}")
 
     @property
     def is_path(self) -> bool:
@@ -91,7 +91,7 @@ class Target:
 
     @property
     def collection(self) -> str:
-        """The table, index or collection."""
+        """The name of the table, index or collection."""
         return self.options.get("collection", "tl_vectors")
 
     def url(self, scheme: str = "http", port: int | None = None) -> str:
@@ -102,8 +102,8 @@ class Target:
         return f"{scheme}{'s' if secure else ''}://{host}{f':{number}' if number else ''}"
 
 
-#: Options that select the place of rows.
-WHERE = ("collection", "namespace", "schema", "database")
+#: Options that select where rows are written.
+LOCATION_OPTIONS = ("collection", "namespace", "schema", "database")
 
 
 class Store(Protocol):
@@ -114,7 +114,7 @@ class Store(Protocol):
         """The exceptions of the tool's client."""
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Check dimension, metric and columns, and create a missing collection if `create`.
+        """Check dimension, metric and columns. Create a missing collection if `create` is true.
 
         Returns:
             Whether the collection was missing.
@@ -124,7 +124,7 @@ class Store(Protocol):
         """
 
     def upsert(self, rows: pa.RecordBatch) -> Sequence[Refused]:
-        """Insert rows, or replace those of the same `id`. Returns the rows that were refused individually."""
+        """Insert rows, or replace rows with the same `id`. Returns the rows that the tool refused."""
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete rows; missing ids are ignored."""
@@ -138,7 +138,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True)
 class Sink:
-    """The record of a tool."""
+    """Describes a tool that an export can write to."""
 
     name: str
     reads: Literal["vectors", "timelines", "tables"]
@@ -146,13 +146,13 @@ class Sink:
     doc: str
     extra: str | None = None  # the extra of this package that installs the client
     options: Mapping[str, str] = field(default_factory=dict)
-    tables: tuple[str, ...] = ()  # the default tables; () for all existing ones
-    takes: tuple[str, ...] = ()  # the allowed tables; () for the default ones
-    one_table: bool = False  # whether it can only hold one table
-    reserved: re.Pattern[str] | None = None  # reserved payload names
-    valid_name: re.Pattern[str] | None = None  # allowed payload names, if restricted
+    tables: tuple[str, ...] = ()  # the default tables; (): all tables of the lake
+    takes: tuple[str, ...] = ()  # the allowed tables; (): only the default tables
+    one_table: bool = False  # whether a target holds only one table
+    reserved: re.Pattern[str] | None = None  # column names that the tool reserves
+    valid_name: re.Pattern[str] | None = None  # column names that the tool allows; None: all
     batch: int = 500  # rows per request
-    whole: bool = False  # one file that is rewritten after any change
+    whole: bool = False  # whether the target is one file, rewritten after any change
 
 
 class BaseStore:
@@ -171,14 +171,14 @@ def parse_target(text: str) -> Target:
     """Parse an address.
 
     Raises:
-        SettingsError: it has no scheme.
+        SettingsError: the address has no scheme, or its port is invalid.
     """
-    if not (found := re.match(r"([a-z][a-z0-9+.-]*)://(.*)$", text, re.DOTALL)):
+    if not (match := re.match(r"([a-z][a-z0-9+.-]*)://(.*)$", text, re.DOTALL)):
         raise SettingsError(
             f"{redacted(text)!r} is not a target; write TOOL://PLACE?option=value, "
             "such as lancedb://./store?collection=clips"
         )
-    scheme, rest = found[1], found[2]
+    scheme, rest = match[1], match[2]
     rest, _, query = rest.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
     if rest.startswith(("/", ".", "~")):
@@ -188,23 +188,23 @@ def parse_target(text: str) -> Target:
         port = parts.port
     except ValueError as error:
         raise SettingsError(f"{redacted(text)}: the port is not a number from 0 to 65535") from error
-    login, _, place = parts.netloc.rpartition("@")
+    login, _, address = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
     path = unquote(parts.path.lstrip("/"))
-    where = place + (f"/{path}" if path else "")
-    return Target(scheme, where, parts.hostname or "", port, path, unquote(user), unquote(password), options)
+    place = address + (f"/{path}" if path else "")
+    return Target(scheme, place, parts.hostname or "", port, path, unquote(user), unquote(password), options)
 
 
 def check_options(sink: Sink, target: Target) -> None:
     """Validate the options of an address.
 
     Raises:
-        SettingsError: an unknown option or metric; the message has the valid ones.
+        SettingsError: an option or the metric is unknown, or the place is missing.
     """
     known = {**sink.options, "table": "", **({"metric": ""} if sink.reads == "vectors" else {})}
     if unknown := [name for name in target.options if name not in known]:
-        there = f"it has {', '.join(sorted(known))}" if known else "it has none"
-        raise SettingsError(f"{sink.name} has no option {unknown[0]!r}; {there}")
+        valid = f"its options are {', '.join(sorted(known))}" if known else "it has no options"
+        raise SettingsError(f"{sink.name} has no option {unknown[0]!r}; {valid}")
     if (metric := target.options.get("metric", "cosine")) not in METRICS:
         raise SettingsError(f"metric is {metric!r}; it must be one of {', '.join(METRICS)}")
     if not target.place:
@@ -212,39 +212,38 @@ def check_options(sink: Sink, target: Target) -> None:
 
 
 def check_names(sink: Sink, names: Iterable[str]) -> None:
-    """Validate payload names.
+    """Validate the column names of an export.
 
     Raises:
-        SettingsError: a name that the tool reserves or does not allow; the message has the field and how to
-            rename it.
+        SettingsError: the tool reserves a name or does not allow it.
     """
     for name in names:
-        taken = sink.reserved is not None and sink.reserved.fullmatch(name)
-        if taken or (sink.valid_name is not None and not sink.valid_name.fullmatch(name)):
-            why = "reserves this name" if taken else "does not allow this name"
+        is_reserved = sink.reserved is not None and sink.reserved.fullmatch(name)
+        if is_reserved or (sink.valid_name is not None and not sink.valid_name.fullmatch(name)):
+            why = "reserves this name" if is_reserved else "does not allow this name"
             raise SettingsError(
                 f"field {name!r}: {sink.name} {why}; rename it: fields={{'my_name': 'column'}}"
             )
 
 
-def same(what: str, there: Any, wanted: Any, where: str) -> None:
-    """Compare a property of a collection with that of the lake.
+def check_same(what: str, actual: Any, expected: Any, target: str) -> None:
+    """Compare a property of a collection with the same property of the lake.
 
     Raises:
         SchemaMismatch: they differ.
     """
-    if there != wanted:
+    if actual != expected:
         raise SchemaMismatch(
-            f"{where}: {what} is {there}, but the lake's is {wanted}. Nothing was written. "
-            "Name another collection, or remove this one."
+            f"{target}: {what} is {actual}, but the lake's is {expected}. Nothing was written. "
+            "Choose another collection, or remove this one."
         )
 
 
-def imported(extra: str, *names: str) -> list[Any]:
-    """Client libraries by name.
+def import_client(extra: str, *names: str) -> list[Any]:
+    """Import the modules of a client library.
 
     Raises:
-        MissingExtra: not installed; the message has the command.
+        MissingExtra: a module is not installed; the message has the command that installs the extra.
     """
     from importlib import import_module
 
@@ -271,7 +270,11 @@ _DENIED = re.compile(
 
 
 def kind_of(error: BaseException) -> Literal["full", "lost", "denied", "row"]:
-    """The kind of a client's error, which decides whether to stop, to retry, or to bisect the batch."""
+    """Classify an error of a client library.
+
+    Returns:
+        `full` and `denied` stop the export, `lost` is retried, and `row` bisects the batch.
+    """
     status = next(
         (
             s
@@ -294,12 +297,14 @@ def kind_of(error: BaseException) -> Literal["full", "lost", "denied", "row"]:
     return "row"
 
 
-def stopped(where: str, error: BaseException, kind: str) -> ExportError:
-    """The error that ends an export."""
+def export_error(target: str, error: BaseException, kind: str) -> ExportError:
+    """The error that ends an export. `kind` is a result of `kind_of`."""
     text = redacted(" ".join(str(error).split())[:300]) or type(error).__name__
-    do = {
+    reason = {
         "full": "the target is full. Make room and export again",
         "denied": "the target refuses these credentials. Correct them and export again",
         "lost": "the connection was lost. Export again",
     }.get(kind, "the target refused the request")
-    return ExportError(f"{where}: {do} ({text}). What was sent is remembered.", code=f"target_{kind}")
+    return ExportError(
+        f"{target}: {reason} ({text}). The next export skips the rows that were sent.", code=f"target_{kind}"
+    )

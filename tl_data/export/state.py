@@ -1,9 +1,10 @@
 """The state of exports, stored beside the lake in `LAKE/_exports/TARGET/`.
 
-`rows.parquet` has the id and digest of each row in the target. Each batch writes a separate piece before it
-is sent, with the ids alone, and again afterwards with the digests. After a crash in between, the next export
-knows from the pieces which rows may be in the target: it sends them again, or deletes them if the lake no
-longer has them. A row takes 24 bytes in the file and about 150 in memory.
+`rows.parquet` has the id and digest of each row in the target. The changes of each batch are in a separate
+file, called a piece: `piece-00000001.parquet`. A piece is written twice: with the ids alone before the batch
+is sent, and with the digests afterwards. After a crash in between, the next export knows from the pieces
+which rows may be in the target. It sends them again, or deletes them if the lake no longer has them. `finish`
+merges the pieces into `rows.parquet`. A row takes 24 bytes in the file and about 150 in memory.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ class State:
 
     def __init__(self, lake: str, target: str, table: str) -> None:
         digest = hashlib.sha256(f"{target}\n{table}".encode()).hexdigest()[:12]
-        word = re.sub(r"[^A-Za-z0-9]+", "-", target)[:40].strip("-")
-        self.folder = f"{word}-{digest}"
-        self._storage = _at(f"{lake.rstrip('/')}/_exports")
+        label = re.sub(r"[^A-Za-z0-9]+", "-", target)[:40].strip("-")
+        self.folder = f"{label}-{digest}"
+        self._storage = _open_storage(f"{lake.rstrip('/')}/_exports")
         self._loop = Loop()
         self._lock: IO[bytes] | None = None
         self._pieces = 0
-        self.rows: dict[str, bytes | None] = {}  # id -> digest; None: possibly in the target, in any version
+        #: Id -> digest. None: the row may be in the target, and its content there is unknown.
+        self.rows: dict[str, bytes | None] = {}
 
     def __enter__(self) -> State:
         try:
@@ -56,44 +58,44 @@ class State:
         self._loop.close()
 
     def forget(self, *, keep: bool = False) -> None:
-        """Clear the state, because the target does not exist. With `keep` the files are not changed."""
-        known = bool(self.rows)
+        """Clear the state, because the target does not exist. With `keep` the files remain unchanged."""
+        had_rows = bool(self.rows)
         self.rows.clear()
-        if known and not keep:
+        if had_rows and not keep:
             self.finish()
 
     def sending(self, ids: Sequence[str]) -> int:
-        """Record that these rows may be in the target from now on; returns the number of the piece."""
+        """Record that these rows are about to be sent. Returns the number of the piece."""
         self._pieces += 1
-        known = [self.rows.get(id_) for id_ in ids]
-        if any(digest is not None for digest in known) or not all(id_ in self.rows for id_ in ids):
-            self._write(self._piece(self._pieces), ids, [None] * len(ids))
+        digests = [self.rows.get(id_) for id_ in ids]
+        if any(digest is not None for digest in digests) or not all(id_ in self.rows for id_ in ids):
+            self._write(self._piece_path(self._pieces), ids, [None] * len(ids))
         self.rows.update(dict.fromkeys(ids))
         return self._pieces
 
     def sent(self, piece: int, digests: Mapping[str, bytes | None]) -> None:
-        """Record the sent rows. The digest of a refused row is None."""
+        """Record that the rows of a piece were sent. The digest of a refused row is None."""
         self.rows.update(digests)
-        self._write(self._piece(piece), list(digests), list(digests.values()))
+        self._write(self._piece_path(piece), list(digests), list(digests.values()))
 
     def deleted(self, ids: Sequence[str]) -> None:
         """Record the deletion of rows."""
         self._pieces += 1
         for id_ in ids:
             self.rows.pop(id_, None)
-        self._write(self._piece(self._pieces), ids, [None] * len(ids), gone=True)
+        self._write(self._piece_path(self._pieces), ids, [None] * len(ids), gone=True)
 
     def finish(self) -> None:
-        """Merge the pieces."""
+        """Merge the pieces into `rows.parquet`, and delete them."""
         self._write(f"{self.folder}/rows.parquet", list(self.rows), list(self.rows.values()))
-        for path in self._listed():
+        for path in self._piece_paths():
             self._run(self._storage.delete(path))
 
     def _take_lock(self) -> None:
         """Lock the target against other exports on this machine. A bucket has no locks.
 
         Raises:
-            ExportError: another one is running.
+            ExportError: another export is running.
         """
         if (folder := self._storage.folder) is None:
             return
@@ -109,14 +111,15 @@ class State:
 
     def _load(self) -> None:
         if (body := self._run(self._storage.read(f"{self.folder}/rows.parquet"))) is not None:
-            self._take(body)
-        pieces = self._listed()
+            self._apply(body)
+        pieces = self._piece_paths()
         for path in pieces:
             if (body := self._run(self._storage.read(path))) is not None:
-                self._take(body)
+                self._apply(body)
         self._pieces = int(pieces[-1].rpartition("-")[2].partition(".")[0]) if pieces else 0
 
-    def _take(self, body: bytes) -> None:
+    def _apply(self, body: bytes) -> None:
+        """Apply the rows of a state file to `rows`."""
         try:
             table = pq.read_table(io.BytesIO(body), schema=SCHEMA)
         except (pa.ArrowException, OSError) as error:
@@ -130,13 +133,13 @@ class State:
             else:
                 self.rows[id_] = digest
 
-    def _listed(self) -> list[str]:
-        async def found() -> list[str]:
+    def _piece_paths(self) -> list[str]:
+        async def list_paths() -> list[str]:
             return sorted([i.path async for i in self._storage.below(self.folder) if "/piece-" in i.path])
 
-        return list(self._run(found()))
+        return list(self._run(list_paths()))
 
-    def _piece(self, number: int) -> str:
+    def _piece_path(self, number: int) -> str:
         return f"{self.folder}/piece-{number:08}.parquet"
 
     def _write(
@@ -152,16 +155,17 @@ class State:
         try:
             return self._loop.run(work)
         except LedgerError as error:
-            raise _reworded(error) from error
+            raise _lake_error(error) from error
 
 
-def _at(address: str) -> Storage:
+def _open_storage(address: str) -> Storage:
     try:
         return Storage(address)
     except (LedgerError, OSError) as error:
-        raise _reworded(error) from error
+        raise _lake_error(error) from error
 
 
-def _reworded(error: Exception) -> LakeError:
+def _lake_error(error: Exception) -> LakeError:
+    """A storage error without the word ledger: here the storage holds the state of an export."""
     text = str(error).replace("the ledger cannot", "the state of the export cannot be kept: cannot")
     return LakeError(text.replace(", or name another place with TL_LEDGER", ""))

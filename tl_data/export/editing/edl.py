@@ -1,6 +1,6 @@
-"""CMX 3600 EDLs: a list of cuts of the chapters, and markers as DaVinci Resolve imports them.
+"""CMX 3600 EDLs (edit decision lists): cuts of a video, and markers in the form that DaVinci Resolve imports.
 
-An EDL holds timecode alone, so nothing in it passes 24 hours; such videos are refused.
+Times in an EDL are timecode, which ends at 24 hours. Videos that end later are refused.
 """
 
 from __future__ import annotations
@@ -12,35 +12,39 @@ from tl_data.export.editing.moments import OPTIONS, Moment, Timeline, timeline_o
 from tl_data.export.editing.timelines import Folder
 from tl_data.export.sink import Refused, Sink
 
-EVENTS = 999  # numbers of three digits
+MAX_EVENTS = 999  # event numbers have three digits
+#: Marker color -> name of the color in DaVinci Resolve.
 RESOLVE = {"GREEN": "Green", "CYAN": "Cyan", "RED": "Red"}
 
 
 class _EDL(Folder):
+    """Writes one EDL per video."""
+
     ending = ".edl"
 
     def text(self, row: Mapping[str, Any]) -> str | Refused:
-        made = timeline_of(row, self.options)
-        if isinstance(made, Refused):
-            return made
-        of = row["video_id"] or row["source_key"]
+        timeline = timeline_of(row, self.options)
+        if isinstance(timeline, Refused):
+            return timeline
+        video = row["video_id"] or row["source_key"]
         try:
-            made.rate.label(made.start + made.frames)
+            timeline.rate.label(timeline.start + timeline.frames)
         except OverflowError:
-            reason = "it ends after 24 hours of timecode, which an EDL does not have"
-            return Refused(row["id"], "over_24_hours", reason, of)
-        if len(made.moments) > EVENTS:
-            reason = f"{len(made.moments)} moments, where an EDL numbers {EVENTS}"
-            return Refused(row["id"], "too_many_events", reason, of)
-        mode = "DROP FRAME" if made.rate.drop else "NON-DROP FRAME"
-        return "\n".join([f"TITLE: {made.name[:70]}", f"FCM: {mode}", "", *self.lines(made)]) + "\n"
+            reason = "the timecode of its end is above 24 hours, which an EDL does not support"
+            return Refused(row["id"], "over_24_hours", reason, video)
+        if len(timeline.moments) > MAX_EVENTS:
+            reason = f"it has {len(timeline.moments)} moments; an EDL has at most {MAX_EVENTS}"
+            return Refused(row["id"], "too_many_events", reason, video)
+        mode = "DROP FRAME" if timeline.rate.drop else "NON-DROP FRAME"
+        return "\n".join([f"TITLE: {timeline.name[:70]}", f"FCM: {mode}", "", *self.lines(timeline)]) + "\n"
 
     def lines(self, timeline: Timeline) -> Iterator[str]:
+        """The lines of the events."""
         raise NotImplementedError
 
 
 class _Cuts(_EDL):
-    """One event a moment: the source's own stretch, one after the other on the record side."""
+    """One event per moment. The parts of the source follow each other in the edited video."""
 
     def lines(self, timeline: Timeline) -> Iterator[str]:
         label, start, record = timeline.rate.label, timeline.start, timeline.start
@@ -58,19 +62,19 @@ class _Cuts(_EDL):
 
 
 class _Markers(_EDL):
-    """One event of one frame a marker, with its name, colour and length in Resolve's own notation."""
+    """One event of one frame per marker, with its name, color and length in the notation of Resolve."""
 
     def lines(self, timeline: Timeline) -> Iterator[str]:
         label = timeline.rate.label
         for number, moment in enumerate(timeline.moments, 1):
             at = timeline.start + moment.first
             yield f"{number:03}  001      V     C        " + " ".join(label(t) for t in (at, at + 1) * 2)
-            yield f" |C:ResolveColor{RESOLVE[moment.color]} |M:{_barless(moment)} |D:{moment.frames}"
+            yield f" |C:ResolveColor{RESOLVE[moment.color]} |M:{_marker_name(moment)} |D:{moment.frames}"
             yield ""
 
 
-def _barless(moment: Moment) -> str:
-    """A bar would end the name."""
+def _marker_name(moment: Moment) -> str:
+    """The name without `|`, which ends the name of a marker in an EDL."""
     return moment.name.replace("|", "/")
 
 

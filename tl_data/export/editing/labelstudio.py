@@ -1,7 +1,7 @@
-"""Tasks for Label Studio: one a video, with its moments as predictions that a person corrects.
+"""Label Studio tasks: one per video, with its moments as predictions that a person corrects.
 
 The labelling interface needs `<Video name="video" value="$video"/>` and
-`<TimelineLabels name="moments" toName="video">`; frames are counted from 1.
+`<TimelineLabels name="moments" toName="video">`. Label Studio counts frames from 1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LABELS = {"chapters": "Chapter", "clips": "Clip", "alerts": "Alert"}
 
 
 class _Tasks(WholeFile):
-    """A JSON array."""
+    """Writes a JSON array of tasks to one file."""
 
     def __init__(self, target: Target) -> None:
         super().__init__(target)
@@ -28,17 +28,18 @@ class _Tasks(WholeFile):
         self._written = 0
 
     def upsert(self, rows: Any) -> list[Refused]:
-        """Write the tasks of these videos; one without a constant frame rate has none."""
+        """Write the tasks of these videos. A video without a constant frame rate is refused."""
         if self._out is None:
             self._out = self._part.open("wb")
             self._out.write(b"[")
         refused = []
         for row in rows.to_pylist():
-            made = timeline_of(row, self._options)
-            if isinstance(made, Refused):
-                refused.append(made)
+            timeline = timeline_of(row, self._options)
+            if isinstance(timeline, Refused):
+                refused.append(timeline)
                 continue
-            self._out.write((b",\n" if self._written else b"\n") + orjson.dumps(self._task(row, made)))
+            separator = b",\n" if self._written else b"\n"
+            self._out.write(separator + orjson.dumps(self._task(row, timeline)))
             self._written += 1
         return refused
 
@@ -48,12 +49,12 @@ class _Tasks(WholeFile):
 
     def _task(self, row: dict[str, Any], timeline: Timeline) -> dict[str, Any]:
         data = {n: row[n] for n in ("video_id", "source_key", "title", "duration_sec")}
-        found: list[dict[str, Any]] = []
+        results: list[dict[str, Any]] = []
         for event, moment in zip(row["events"], timeline.moments, strict=True):
-            stretch = {"start": moment.first + 1, "end": moment.first + moment.frames}
-            value = {"ranges": [stretch], "timelinelabels": [_LABELS[event["kind"]]]}
-            key = f"{row['id']}/{event['kind']}/{moment.first}/{len(found)}"
-            found.append(
+            frames = {"start": moment.first + 1, "end": moment.first + moment.frames}
+            value = {"ranges": [frames], "timelinelabels": [_LABELS[event["kind"]]]}
+            key = f"{row['id']}/{event['kind']}/{moment.first}/{len(results)}"
+            results.append(
                 {
                     "id": uuid.uuid5(NAMESPACE, key).hex[:10],
                     "type": "timelinelabels",
@@ -63,7 +64,7 @@ class _Tasks(WholeFile):
                     "meta": {"text": [t for t in (moment.name, moment.note) if t]},
                 }
             )
-        prediction = {"model_version": "tl_data", "result": found}
+        prediction = {"model_version": "tl_data", "result": results}
         fps = float(timeline.rate.fps)
         return {"data": {"video": media_url(row["url"]), "fps": fps, **data}, "predictions": [prediction]}
 

@@ -1,4 +1,4 @@
-"""Moments in whole frames: what the writers of timelines share."""
+"""Moments of a video in whole frames, for the formats that count frames."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ COLORS = {"chapters": "GREEN", "clips": "CYAN", "alerts": "RED"}
 
 @dataclass(frozen=True)
 class Moment:
-    """A stretch of frames from the first frame of the video; it has at least one."""
+    """A chapter, clip or alert, as a range of at least one frame."""
 
-    first: int
-    frames: int
+    first: int  # number of its first frame; the video begins with frame 0
+    frames: int  # number of its frames
     name: str
     note: str
     color: str
@@ -29,14 +29,14 @@ class Moment:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A video with its moments, in frames."""
+    """A video with its moments."""
 
     name: str
     url: str
     rate: Rate
-    start: int  # the number that the first frame has in timecode
-    frames: int
-    size: tuple[int, int] | None
+    start: int  # the timecode of the first frame, in frames
+    frames: int  # number of frames of the video
+    size: tuple[int, int] | None  # width and height in pixels
     moments: tuple[Moment, ...]
 
     @property
@@ -46,13 +46,13 @@ class Timeline:
 
 
 def timeline_of(row: Mapping[str, Any], options: Mapping[str, str]) -> Timeline | Refused:
-    """A row of `timelines.SCHEMA` in frames; refused without a constant rate.
+    """Convert a row of `timelines.SCHEMA` to frames. A video without a constant frame rate is refused.
 
-    A moment begins at the nearest frame and ends where the next one begins if their times are equal. What
-    lies beyond the end of the video is cut.
+    Times are rounded to the nearest frame. If a moment ends at the time at which the next one begins, there
+    is no gap between their frames. Frames after the end of the video are cut off.
 
     Raises:
-        SettingsError: the rate or the first timecode that was asked for is none.
+        SettingsError: the requested frame rate or first timecode is invalid.
     """
     rate = rate_of(row["fps"], options)
     if rate is None:
@@ -73,10 +73,10 @@ def timeline_of(row: Mapping[str, Any], options: Mapping[str, str]) -> Timeline 
 
 
 def one_line(text: str) -> str:
-    """Text without line breaks and control characters, which would end a line of an EDL."""
+    """Text on one line: without line breaks and control characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def media_url(url: str) -> str:
-    """The address of the media: files on this machine as `file://`."""
+    """The URL of the media. A local path becomes a `file://` URL."""
     return url if "://" in url else f"file://{quote(url)}"

@@ -7,45 +7,48 @@ from typing import Any
 
 from tl_data.export.editing.moments import OPTIONS, Timeline, media_url, timeline_of
 from tl_data.export.editing.timelines import Folder
-from tl_data.export.sink import Refused, Sink, Target, imported
+from tl_data.export.sink import Refused, Sink, Target, import_client
 
 EXTRA = "export-editing"
 
 
 class _OTIO(Folder):
+    """Writes one OpenTimelineIO file per video."""
+
     ending = ".otio"
 
     def __init__(self, target: Target) -> None:
         super().__init__(target)
-        [self._otio] = imported(EXTRA, "opentimelineio")
+        [self._otio] = import_client(EXTRA, "opentimelineio")
 
     def text(self, row: Mapping[str, Any]) -> str | Refused:
-        made = timeline_of(row, self.options)
-        if isinstance(made, Refused):
-            return made
-        text: str = self._otio.adapters.write_to_string(self._timeline(made), "otio_json")
+        timeline = timeline_of(row, self.options)
+        if isinstance(timeline, Refused):
+            return timeline
+        text: str = self._otio.adapters.write_to_string(self._convert(timeline), "otio_json")
         return text
 
-    def _timeline(self, timeline: Timeline) -> Any:
+    def _convert(self, timeline: Timeline) -> Any:
+        """The timeline as an object of OpenTimelineIO."""
         schema, time = self._otio.schema, self._otio.opentime
         fps = float(timeline.rate.fps)
 
-        def stretch(first: int, frames: int) -> Any:
+        def time_range(first: int, frames: int) -> Any:
             return time.TimeRange(time.RationalTime(first, fps), time.RationalTime(frames, fps))
 
-        available = stretch(timeline.start, timeline.frames)
+        available = time_range(timeline.start, timeline.frames)
         media = schema.ExternalReference(media_url(timeline.url), available)
         clip = schema.Clip(timeline.file, media, available)
         for moment in timeline.moments:
-            marked = stretch(timeline.start + moment.first, moment.frames)
+            marked = time_range(timeline.start + moment.first, moment.frames)
             marker = schema.Marker(moment.name, marked, moment.color)
             marker.comment = moment.note
             clip.markers.append(marker)
-        made = schema.Timeline(timeline.name, global_start_time=time.RationalTime(timeline.start, fps))
+        result = schema.Timeline(timeline.name, global_start_time=time.RationalTime(timeline.start, fps))
         track = schema.Track("V1", kind=schema.TrackKind.Video)
         track.append(clip)
-        made.tracks.append(track)
-        return made
+        result.tracks.append(track)
+        return result
 
 
 SINK = Sink(

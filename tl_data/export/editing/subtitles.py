@@ -1,7 +1,7 @@
-"""Subtitles of what is spoken (WebVTT, SRT, TTML) and chapters for a description on YouTube.
+"""Subtitles of the speech (WebVTT, SRT, TTML), and chapters for a video description on YouTube.
 
-The words of a clip are spread over cues of at most two lines, each as long as its share of the letters. Times
-are milliseconds; hours have as many digits as they need.
+The transcription of a clip is divided into cues of at most two lines. The duration of the clip is divided
+among the cues in proportion to their letters. Times are in milliseconds; hours have two or more digits.
 """
 
 from __future__ import annotations
@@ -15,52 +15,54 @@ from xml.etree import ElementTree as ET
 from tl_data.export.editing.timelines import Folder
 from tl_data.export.sink import Refused, Sink
 
-LINE = 42  # letters; what broadcasters ask for
-LINES = 2
-YOUTUBE_LEAST, YOUTUBE_CHAPTERS = 10, 3  # seconds of a chapter, and chapters, below which YouTube shows none
+LINE_LETTERS = 42  # the most letters of a line; the usual limit of broadcasters
+CUE_LINES = 2  # the most lines of a cue
+# YouTube shows chapters only if there are three of them, each of ten seconds or more.
+YOUTUBE_MIN_SECONDS = 10
+YOUTUBE_MIN_CHAPTERS = 3
 TAKES = ("chapters", "clips", "alerts")
-_LANGUAGE = {"language": "tag of the language, such as en or pt-BR"}
+_LANGUAGE = {"language": "language tag, such as en or pt-BR"}
 
 
 @dataclass(frozen=True)
 class Cue:
-    """What is shown at one time; milliseconds."""
+    """A subtitle."""
 
-    start: int
-    end: int
+    start: int  # milliseconds
+    end: int  # milliseconds
     lines: tuple[str, ...]
 
 
 def cues(events: list[dict[str, Any]]) -> Iterator[Cue]:
-    """Events as cues that follow each other: one that begins before its predecessor ends cuts it short."""
-    stretches = [(round(e["start_sec"] * 1000), round(e["end_sec"] * 1000), _said(e)) for e in events]
-    stretches = [s for s in stretches if s[2] and s[1] > s[0]]
-    for n, (start, end, text) in enumerate(stretches):
-        if n + 1 < len(stretches):
-            end = min(end, max(stretches[n + 1][0], start + 1))
-        lines = textwrap.wrap(text, LINE, break_long_words=True)
-        parts = [tuple(lines[at : at + LINES]) for at in range(0, len(lines), LINES)]
+    """Convert events to cues that do not overlap. If two events overlap, the first one ends earlier."""
+    texts = [(round(e["start_sec"] * 1000), round(e["end_sec"] * 1000), _event_text(e)) for e in events]
+    texts = [(start, end, text) for start, end, text in texts if text and end > start]
+    for n, (start, end, text) in enumerate(texts):
+        if n + 1 < len(texts):
+            end = min(end, max(texts[n + 1][0], start + 1))
+        lines = textwrap.wrap(text, LINE_LETTERS, break_long_words=True)
+        parts = [tuple(lines[n : n + CUE_LINES]) for n in range(0, len(lines), CUE_LINES)]
         parts = parts[: max(end - start, 1)]
-        letters, done, at = sum(map(_letters, parts)), 0, start
+        all_letters, letters, cue_start = sum(map(_letters, parts)), 0, start
         for part in parts:
-            done += _letters(part)
-            until = max(start + (end - start) * done // letters, at + 1)
-            yield Cue(at, until, part)
-            at = until
+            letters += _letters(part)
+            cue_end = max(start + (end - start) * letters // all_letters, cue_start + 1)
+            yield Cue(cue_start, cue_end, part)
+            cue_start = cue_end
 
 
 def _letters(lines: tuple[str, ...]) -> int:
     return sum(map(len, lines))
 
 
-def _said(event: Mapping[str, Any]) -> str:
-    """The words in one line: an empty line would end a cue, and control characters are no text."""
+def _event_text(event: Mapping[str, Any]) -> str:
+    """The text of an event on one line, because an empty line ends a cue. Control characters are removed."""
     text = event["text"] if event["kind"] == "clips" else event["title"] or event["text"]
     return " ".join("".join(c if c.isprintable() else " " for c in text or "").split())
 
 
 def clock(milliseconds: int, mark: str) -> str:
-    """HH:MM:SS.mmm."""
+    """A time as HH:MM:SS.mmm; `mark` is the decimal separator."""
     seconds, rest = divmod(milliseconds, 1000)
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{mark}{rest:03}"
 
@@ -73,12 +75,12 @@ class _WebVTT(Folder):
             "WEBVTT" + (f"\nLanguage: {self.options['language']}" if "language" in self.options else "")
         ]
         for cue in cues(row["events"]):
-            lines = "\n".join(_markup(line) for line in cue.lines)
+            lines = "\n".join(_escape(line) for line in cue.lines)
             blocks.append(f"{clock(cue.start, '.')} --> {clock(cue.end, '.')}\n{lines}")
         return "\n\n".join(blocks) + "\n"
 
 
-def _markup(line: str) -> str:
+def _escape(line: str) -> str:
     return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -88,10 +90,10 @@ class _SRT(Folder):
     def text(self, row: Mapping[str, Any]) -> str:
         blocks = []
         for number, cue in enumerate(cues(row["events"]), 1):
-            # Players show what looks like a tag as nothing, and an arrow could be read as a line of times.
+            # Players hide text that looks like a tag, and may read an arrow as a line of times.
             lines = [line.replace("-->", "-›").replace("<", "‹").replace(">", "›") for line in cue.lines]
-            stretch = f"{clock(cue.start, ',')} --> {clock(cue.end, ',')}"
-            blocks.append("\n".join([str(number), stretch, *lines]))
+            times = f"{clock(cue.start, ',')} --> {clock(cue.end, ',')}"
+            blocks.append("\n".join([str(number), times, *lines]))
         return "\n\n".join(blocks) + ("\n" if blocks else "")
 
 
@@ -105,7 +107,7 @@ class _TTML(Folder):
         xml = "{http://www.w3.org/XML/1998/namespace}"
         root = ET.Element(f"{{{tt}}}tt", {f"{xml}lang": self.options.get("language", "")})
         head = ET.SubElement(ET.SubElement(root, f"{{{tt}}}head"), f"{{{tt}}}metadata")
-        ET.SubElement(head, f"{{{tt}#metadata}}title").text = _plain(row["title"])
+        ET.SubElement(head, f"{{{tt}#metadata}}title").text = _printable(row["title"])
         division = ET.SubElement(ET.SubElement(root, f"{{{tt}}}body"), f"{{{tt}}}div")
         for cue in cues(row["events"]):
             times = {"begin": clock(cue.start, "."), "end": clock(cue.end, ".")}
@@ -116,7 +118,7 @@ class _TTML(Folder):
         return ET.tostring(root, encoding="unicode", xml_declaration=False) + "\n"
 
 
-def _plain(text: str) -> str:
+def _printable(text: str) -> str:
     return "".join(c for c in text if c.isprintable())
 
 
@@ -124,23 +126,23 @@ class _YouTube(Folder):
     ending = ".txt"
 
     def text(self, row: Mapping[str, Any]) -> str | Refused:
-        """Lines of time and title. Chapters shorter than ten seconds join the one before."""
+        """One line per chapter, time and title. Chapters under ten seconds are merged with the previous one."""
         marks: list[tuple[int, str]] = []
         for event in row["events"]:
-            at = int(event["start_sec"])
-            if not marks or at - marks[-1][0] >= YOUTUBE_LEAST:
-                marks.append((at if marks else 0, _said(event) or f"Chapter {len(marks) + 1}"))
+            start = int(event["start_sec"])
+            if not marks or start - marks[-1][0] >= YOUTUBE_MIN_SECONDS:
+                marks.append((start if marks else 0, _event_text(event) or f"Chapter {len(marks) + 1}"))
         length = row["duration_sec"]
-        if marks and length and length - marks[-1][0] < YOUTUBE_LEAST:
+        if marks and length and length - marks[-1][0] < YOUTUBE_MIN_SECONDS:
             marks.pop()
-        if len(marks) < YOUTUBE_CHAPTERS:
-            text = f"{len(marks)} chapters of ten seconds or more; YouTube shows none below three"
+        if len(marks) < YOUTUBE_MIN_CHAPTERS:
+            text = f"it has {len(marks)} chapters of ten seconds or more; YouTube needs three"
             return Refused(row["id"], "too_few_chapters", text, row["video_id"] or row["source_key"])
-        return "".join(f"{_short(at)} {title[:100]}\n" for at, title in marks)
+        return "".join(f"{_short_time(start)} {title[:100]}\n" for start, title in marks)
 
 
-def _short(seconds: int) -> str:
-    """0:00, 12:34 or 1:02:03."""
+def _short_time(seconds: int) -> str:
+    """A time as 0:00, 12:34 or 1:02:03."""
     hours, minutes, rest = seconds // 3600, seconds // 60 % 60, seconds % 60
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 

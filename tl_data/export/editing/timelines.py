@@ -1,4 +1,4 @@
-"""The moments of each video as one row, from which subtitles, timelines and labelling tasks are made."""
+"""One row per video with its chapters, clips or alerts, for subtitles, timelines and labelling tasks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVENT = pa.struct(
 )
 SCHEMA = pa.schema(
     [
-        ("id", TEXT),  # the stem of the file's name: unique in the lake, whatever the case of letters
+        ("id", TEXT),  # the file name without extension; unique in the lake, also if case is ignored
         ("video_id", TEXT),
         ("source_key", TEXT),
         ("url", TEXT),
@@ -38,49 +38,49 @@ SCHEMA = pa.schema(
         ("events", pa.list_(EVENT)),
     ]
 )
-NAME_BYTES = 120  # of a stem; file systems allow 255 with the ending
-#: Table -> columns that become an event's title and text.
+NAME_BYTES = 120  # the longest file name without extension; file systems allow 255 bytes
+#: Table -> its record, and the columns that become the title and the text of an event.
 EVENTS = {
     "chapters": (CHAPTERS, "title", "summary"),
     "clips": (CLIPS, None, "transcription"),
     "alerts": (ALERTS, "question", "transcription"),
 }
-BATCH = 100  # videos
-#: What timelines that count frames may be asked for.
+BATCH = 100  # videos per batch
+#: The options of formats that count frames.
 RATE_OPTIONS = {
-    "fps": "frames per second, instead of the video's own: for variable and unknown rates",
+    "fps": "frames per second, for videos with a variable or unknown rate",
     "start": "timecode of the first frame, such as 01:00:00:00",
 }
 
 
 class TimelineRows:
-    """One row a video, with its chapters, clips or alerts in the order of time."""
+    """Reads one row per video, with its chapters, clips or alerts sorted by time."""
 
     def __init__(self, lake: Lake, table: str, options: Mapping[str, str]) -> None:
         self.lake, self.tables = lake, table.split("+")
-        asked = rate_of(None, options) if "fps" in options else None
-        if "start" in options:  # without a rate only its form can be checked here
-            (asked or Rate(RATES[-1])).frame_of(options["start"])
+        rate = rate_of(None, options) if "fps" in options else None
+        if "start" in options:  # without a rate, the highest one accepts every possible frame number
+            (rate or Rate(RATES[-1])).frame_of(options["start"])
 
     def shape(self, metric: Metric = "cosine") -> Shape:
         """The columns of `SCHEMA`."""
         return Shape("+".join(self.tables), SCHEMA)
 
     def batches(self) -> Iterator[Rows]:
-        """The videos, in the order of their names."""
+        """The videos, sorted by file name."""
         videos = self._videos()
         events = self._events()
         titles = {r["video_id"]: r["title"] for r in self.lake.read(SUMMARIES).to_pylist() if r["title"]}
-        found, refused = [], []
-        for stem, video in sorted(_named(videos).items()):
-            moments, bad = [], 0
+        timelines, refused = [], []
+        for stem, video in sorted(_file_names(videos).items()):
+            moments, invalid = [], 0
             for event in events.get(video["video_id"], ()):
-                if _is_stretch(event):
+                if _has_time_range(event):
                     moments.append(event)
                 else:
-                    bad += 1
-            if bad:
-                text = f"{bad} moments end before they begin, or have no time"
+                    invalid += 1
+            if invalid:
+                text = f"{invalid} moments end before they begin, or have no time"
                 refused.append(Refused(f"{stem}#moments", "no_stretch", text, video["video_id"] or stem))
             moments.sort(key=lambda e: (e["start_sec"], e["end_sec"], e["kind"]))
             row = {
@@ -88,19 +88,19 @@ class TimelineRows:
             }
             url = video["canonical_url"] or video["url"]
             title = titles.get(video["video_id"]) or stem
-            found.append({**row, "id": stem, "url": url, "title": title, "events": moments})
-        for at in range(0, max(len(found), 1), BATCH):
-            rows = pa.RecordBatch.from_pylist(found[at : at + BATCH], SCHEMA)
-            yield Rows(rows, refused if at == 0 else [])
+            timelines.append({**row, "id": stem, "url": url, "title": title, "events": moments})
+        for start in range(0, max(len(timelines), 1), BATCH):
+            rows = pa.RecordBatch.from_pylist(timelines[start : start + BATCH], SCHEMA)
+            yield Rows(rows, refused if start == 0 else [])
 
     def _videos(self) -> list[dict[str, Any]]:
-        """One row a video; where several keys are the same video, the first by name."""
+        """One row per video. Of several source keys of the same video, the first in the alphabet wins."""
         rows = self.lake.read(VIDEOS).sort_by([("source_key", "descending")]).to_pylist()
         rows = [row for row in rows if row["removed_at"] is None]
         return list({row["video_id"] or row["source_key"]: row for row in rows}.values())
 
     def _events(self) -> dict[str, list[dict[str, Any]]]:
-        found: dict[str, list[dict[str, Any]]] = {}
+        events: dict[str, list[dict[str, Any]]] = {}
         for name in self.tables:
             declared, title, text = EVENTS[name]
             columns = [c for c in ("video_id", "start_sec", "end_sec", title, text) if c]
@@ -113,33 +113,38 @@ class TimelineRows:
                         "title": row[title] if title else None,
                         "text": row[text],
                     }
-                    found.setdefault(row["video_id"], []).append(event)
-        return found
+                    events.setdefault(row["video_id"], []).append(event)
+        return events
 
 
-def _is_stretch(event: Mapping[str, Any]) -> bool:
+def _has_time_range(event: Mapping[str, Any]) -> bool:
     start, end = event["start_sec"], event["end_sec"]
     if start is None or end is None:
         return False
     return bool(math.isfinite(start) and math.isfinite(end) and 0 <= start < end)
 
 
-def _named(videos: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """A file name for each video: that of its source, with eight letters more where two are alike."""
+def _file_names(videos: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """File name without extension -> video.
+
+    The name is that of the source. Eight hexadecimal digits are added if two names are equal or the name was
+    changed.
+    """
     stems: dict[str, list[Mapping[str, Any]]] = {}
     for video in videos:
         stems.setdefault(_stem(video).lower(), []).append(video)
-    named = {}
-    for alike in stems.values():
-        for video in alike:
+    names = {}
+    for same_name in stems.values():
+        for video in same_name:
             stem = _stem(video)
-            if len(alike) > 1 or stem != _last_part(video):
+            if len(same_name) > 1 or stem != _last_part(video):
                 stem += "-" + uuid.uuid5(NAMESPACE, str(video["source_key"])).hex[:8]
-            named[stem] = video
-    return named
+            names[stem] = video
+    return names
 
 
 def _last_part(video: Mapping[str, Any]) -> str:
+    """The last part of the address, without a file extension."""
     address = str(video["canonical_url"] or video["url"] or video["source_key"])
     path = urlsplit(address).path if "://" in address else address
     name = unquote(path).rstrip("/").rpartition("/")[2]
@@ -148,41 +153,41 @@ def _last_part(video: Mapping[str, Any]) -> str:
 
 
 def _stem(video: Mapping[str, Any]) -> str:
-    """The last part of the address, without what file systems refuse."""
+    """The last part of the address, without characters that file systems refuse."""
     safe = re.sub(r'[\x00-\x1f\x7f/\\:*?"<>|]+', "_", _last_part(video)).strip(" .")
     return safe.encode()[:NAME_BYTES].decode(errors="ignore").strip(" .") or "video"
 
 
 def rate_of(fps: float | None, options: Mapping[str, str]) -> Rate | None:
-    """The rate of a timeline: as asked for, else the video's own; None when that is no constant one.
+    """The rate of a timeline: the option `fps`, or the rate of the video. None if it is not a standard rate.
 
     Raises:
-        SettingsError: the rate that was asked for is not a standard one.
+        SettingsError: the option `fps` is not a standard rate.
     """
-    if (asked := options.get("fps")) is None:
-        found = standard_rate(fps)
-        return None if found is None else Rate(found)
+    if (option := options.get("fps")) is None:
+        rate = standard_rate(fps)
+        return None if rate is None else Rate(rate)
     try:
-        wanted = standard_rate(float(asked))
+        rate = standard_rate(float(option))
     except ValueError:
-        wanted = None
-    if wanted is None:
-        there = ", ".join(f"{float(rate):.5g}" for rate in RATES)
-        raise SettingsError(f"fps is {asked!r}; it is one of {there}")
-    return Rate(wanted)
+        rate = None
+    if rate is None:
+        valid = ", ".join(f"{float(rate):.5g}" for rate in RATES)
+        raise SettingsError(f"fps is {option!r}; it must be one of {valid}")
+    return Rate(rate)
 
 
 def no_rate(row: Mapping[str, Any]) -> Refused:
-    """The refusal of a video without a constant frame rate."""
+    """The refusal of a video without a standard constant frame rate."""
     fps = row["fps"]
-    reason = "its frame rate is not known" if not fps else f"{fps:g} fps is no constant standard rate"
+    reason = "its frame rate is unknown" if not fps else f"{fps:g} fps is not a standard constant rate"
     return Refused(
-        row["id"], "no_frame_rate", f"{reason}; name one: ?fps=25", row["video_id"] or row["source_key"]
+        row["id"], "no_frame_rate", f"{reason}. Set one: ?fps=25", row["video_id"] or row["source_key"]
     )
 
 
 class Folder(BaseStore):
-    """One file a video in a folder. A file is written beside its place and renamed into it."""
+    """Writes one file per video to a folder. A file gets its final name when it is complete."""
 
     errors = (OSError,)
     ending = ""
@@ -192,7 +197,7 @@ class Folder(BaseStore):
         self.options = target.options
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Make the folder."""
+        """Create the folder if it is missing."""
         is_new = not self.folder.is_dir()
         if create:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -202,24 +207,24 @@ class Folder(BaseStore):
         """Write the files of these videos."""
         refused = []
         for row in rows.to_pylist():
-            made = self.text(row)
-            if isinstance(made, Refused):
-                refused.append(made)
-                self.delete([row["id"]])  # what an earlier version of the video left there is out of date
+            text = self.text(row)
+            if isinstance(text, Refused):
+                refused.append(text)
+                self.delete([row["id"]])  # the file of an earlier version of the video is out of date
             else:
-                self._put(self.folder / f"{row['id']}{self.ending}", made)
+                self._write(self.folder / f"{row['id']}{self.ending}", text)
         return refused
 
     def text(self, row: Mapping[str, Any]) -> str | Refused:
-        """The file of one video, or why there is none."""
+        """The content of the file of one video, or its refusal."""
         raise NotImplementedError
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Remove the files of videos that are gone."""
+        """Delete the files of removed videos."""
         for id_ in ids:
             (self.folder / f"{id_}{self.ending}").unlink(missing_ok=True)
 
-    def _put(self, path: Path, text: str) -> None:
+    def _write(self, path: Path, text: str) -> None:
         part = path.with_name(f".{path.name[:200]}.part")
         part.write_text(text, encoding="utf-8", newline="\n")
         part.replace(path)

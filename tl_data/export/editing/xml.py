@@ -1,7 +1,7 @@
-"""Timelines for Final Cut Pro (FCPXML 1.9) and Premiere (the XML of Final Cut Pro 7), one video each.
+"""Timelines for Final Cut Pro (FCPXML 1.9) and Premiere (the XML of Final Cut Pro 7), one file per video.
 
-Each holds the whole video as one clip with a marker for each moment. Times are whole frames: fractions with
-the rate's own denominator in FCPXML, frame numbers in the other.
+A timeline has the whole video as one clip, with a marker for each moment. Times are whole frames: FCPXML
+gives them as fractions of a second, Premiere as frame numbers.
 """
 
 from __future__ import annotations
@@ -16,19 +16,23 @@ from tl_data.export.sink import Refused, Sink
 
 
 class _FCPXML(Folder):
+    """Writes one FCPXML file per video."""
+
     ending = ".fcpxml"
 
     def text(self, row: Mapping[str, Any]) -> str | Refused:
-        made = timeline_of(row, self.options)
-        return made if isinstance(made, Refused) else _document(_fcpxml(made), "fcpxml")
+        timeline = timeline_of(row, self.options)
+        return timeline if isinstance(timeline, Refused) else _document(_fcpxml(timeline), "fcpxml")
 
 
 class _Premiere(Folder):
+    """Writes one XML file per video for Premiere."""
+
     ending = ".xml"
 
     def text(self, row: Mapping[str, Any]) -> str | Refused:
-        made = timeline_of(row, self.options)
-        return made if isinstance(made, Refused) else _document(_xmeml(made), "xmeml")
+        timeline = timeline_of(row, self.options)
+        return timeline if isinstance(timeline, Refused) else _document(_xmeml(timeline), "xmeml")
 
 
 def _document(root: ET.Element, kind: str) -> str:
@@ -71,65 +75,65 @@ def _fcpxml(timeline: Timeline) -> ET.Element:
 
 
 def _xmeml(timeline: Timeline) -> ET.Element:
-    def put(parent: ET.Element, name: str, value: Any = None, **attributes: str) -> ET.Element:
-        made = ET.SubElement(parent, name, attributes)
-        made.text = None if value is None else str(value)
-        return made
+    def add(parent: ET.Element, name: str, value: Any = None, **attributes: str) -> ET.Element:
+        element = ET.SubElement(parent, name, attributes)
+        element.text = None if value is None else str(value)
+        return element
 
     def rate(parent: ET.Element) -> None:
-        found = put(parent, "rate")
-        put(found, "timebase", timeline.rate.nominal)
-        put(found, "ntsc", "TRUE" if timeline.rate.fps.denominator == 1001 else "FALSE")
+        element = add(parent, "rate")
+        add(element, "timebase", timeline.rate.nominal)
+        add(element, "ntsc", "TRUE" if timeline.rate.fps.denominator == 1001 else "FALSE")
 
     def timecode(parent: ET.Element) -> None:
-        found = put(parent, "timecode")
-        rate(found)
+        element = add(parent, "timecode")
+        rate(element)
         if timeline.start < timeline.rate.day:
-            put(found, "string", timeline.rate.label(timeline.start))
-        put(found, "frame", timeline.start)
-        put(found, "displayformat", "DF" if timeline.rate.drop else "NDF")
+            add(element, "string", timeline.rate.label(timeline.start))
+        add(element, "frame", timeline.start)
+        add(element, "displayformat", "DF" if timeline.rate.drop else "NDF")
 
     root = ET.Element("xmeml", version="5")
-    sequence = put(root, "sequence", id="sequence-1")
-    put(sequence, "name", timeline.name)
-    put(sequence, "duration", timeline.frames)
+    sequence = add(root, "sequence", id="sequence-1")
+    add(sequence, "name", timeline.name)
+    add(sequence, "duration", timeline.frames)
     rate(sequence)
     timecode(sequence)
-    video = put(put(sequence, "media"), "video")
+    video = add(add(sequence, "media"), "video")
     if timeline.size:
-        shape = put(put(video, "format"), "samplecharacteristics")
-        put(shape, "width", timeline.size[0])
-        put(shape, "height", timeline.size[1])
-    clip = put(put(video, "track"), "clipitem", id="clipitem-1")
-    put(clip, "name", timeline.file)
-    put(clip, "duration", timeline.frames)
+        shape = add(add(video, "format"), "samplecharacteristics")
+        add(shape, "width", timeline.size[0])
+        add(shape, "height", timeline.size[1])
+    clip = add(add(video, "track"), "clipitem", id="clipitem-1")
+    add(clip, "name", timeline.file)
+    add(clip, "duration", timeline.frames)
     rate(clip)
     for name, frame in (("start", 0), ("end", timeline.frames), ("in", 0), ("out", timeline.frames)):
-        put(clip, name, frame)
-    file = put(clip, "file", id="file-1")
-    put(file, "name", timeline.file)
-    put(file, "pathurl", media_url(timeline.url))
+        add(clip, name, frame)
+    file = add(clip, "file", id="file-1")
+    add(file, "name", timeline.file)
+    add(file, "pathurl", media_url(timeline.url))
     rate(file)
-    put(file, "duration", timeline.frames)
+    add(file, "duration", timeline.frames)
     timecode(file)
     for moment in timeline.moments:
-        marker = put(sequence, "marker")
-        put(marker, "name", moment.name)
-        put(marker, "comment", moment.note)
-        put(marker, "in", moment.first)
-        put(marker, "out", moment.first + moment.frames)
+        marker = add(sequence, "marker")
+        add(marker, "name", moment.name)
+        add(marker, "comment", moment.note)
+        add(marker, "in", moment.first)
+        add(marker, "out", moment.first + moment.frames)
     return root
 
 
 _TABLES, _TAKES = ("chapters", "alerts"), ("chapters", "clips", "alerts")
 FCPXML = Sink(
-    "fcpxml", "timelines", _FCPXML, "a folder of FCPXML", tables=_TABLES, takes=_TAKES, options=OPTIONS
+    "fcpxml", "timelines", _FCPXML, "a folder of FCPXML files", tables=_TABLES, takes=_TAKES, options=OPTIONS
 )
 PREMIERE = Sink(
     "premiere",
     "timelines",
     _Premiere,
-    "a folder of XML that Premiere imports",
+    "a folder of XML files that Premiere imports",
     tables=_TABLES,
     takes=_TAKES,
     options=OPTIONS,

@@ -1,9 +1,10 @@
-"""The texts of a lake as documents of LangChain and LlamaIndex: plain functions, nothing to configure.
+"""The texts of a lake as LangChain documents and LlamaIndex nodes.
 
     from tl_data.export.text.documents import langchain_documents
     store.add_documents(langchain_documents("lake", "chapters"))
 
-Each has a stable `id`, and `video_id`, `url`, `start_sec` and `end_sec` in its metadata to come back by.
+Each document has a stable `id`. Its metadata has `video_id`, `url`, `start_sec` and `end_sec`, which
+lead back to the video.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tl_data.errors import SettingsError
 from tl_data.export.rows import TableRows
-from tl_data.export.sink import imported
+from tl_data.export.sink import import_client
 from tl_data.lake.lake import Lake, open_lake
 from tl_data.lake.schemas import VIDEOS
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from llama_index.core.schema import TextNode
 
 EXTRA = "export-text"
-#: Table -> the columns that make a document's text, joined by line breaks.
+#: Table -> the columns whose values form the text of a document, joined by line breaks.
 TEXTS = {
     "clips": ("transcription",),
     "chapters": ("title", "summary"),
@@ -33,25 +34,27 @@ TEXTS = {
 
 
 def documents(lake: Lake | str, table: str = "chapters") -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Id, text and metadata of each row with a text; metadata holds text, numbers and lists of text.
+    """Id, text and metadata of each row that has a text. Metadata has texts, numbers and lists of texts.
 
     Raises:
         SettingsError: the table has no text.
     """
     if table not in TEXTS:
-        raise SettingsError(f"table {table!r} has no text; {', '.join(TEXTS)} have")
+        raise SettingsError(f"table {table!r} has no text; tables with text: {', '.join(TEXTS)}")
     opened = open_lake(lake)
     videos = opened.read(VIDEOS, ["video_id", "source_key", "url", "canonical_url"]).to_pylist()
-    of = {video["video_id"]: video for video in sorted(videos, key=lambda v: v["source_key"], reverse=True)}
+    by_id = {
+        video["video_id"]: video for video in sorted(videos, key=lambda v: v["source_key"], reverse=True)
+    }
     for rows in TableRows(opened, table).batches():
         for row in rows.rows.to_pylist():
             text = "\n".join(row[column] for column in TEXTS[table] if row[column])
             if text:
-                video = of.get(row["video_id"], {})
-                about = {n: v for n, v in row.items() if n not in (*TEXTS[table], "id", "thumbnail_url")}
-                about |= {"table": table, "source_key": video.get("source_key")}
-                about["url"] = video.get("canonical_url") or video.get("url")
-                yield row["id"], text, {n: _plain(v) for n, v in about.items() if v is not None}
+                video = by_id.get(row["video_id"], {})
+                metadata = {n: v for n, v in row.items() if n not in (*TEXTS[table], "id", "thumbnail_url")}
+                metadata |= {"table": table, "source_key": video.get("source_key")}
+                metadata["url"] = video.get("canonical_url") or video.get("url")
+                yield row["id"], text, {n: _plain(v) for n, v in metadata.items() if v is not None}
 
 
 def langchain_documents(lake: Lake | str, table: str = "chapters") -> list[Document]:
@@ -60,7 +63,7 @@ def langchain_documents(lake: Lake | str, table: str = "chapters") -> list[Docum
     Raises:
         MissingExtra: langchain-core is not installed.
     """
-    [library] = imported(EXTRA, "langchain_core.documents")
+    [library] = import_client(EXTRA, "langchain_core.documents")
     return [library.Document(id=i, page_content=t, metadata=m) for i, t, m in documents(lake, table)]
 
 
@@ -70,7 +73,7 @@ def llama_index_nodes(lake: Lake | str, table: str = "chapters") -> list[TextNod
     Raises:
         MissingExtra: llama-index-core is not installed.
     """
-    [library] = imported(EXTRA, "llama_index.core.schema")
+    [library] = import_client(EXTRA, "llama_index.core.schema")
     return [library.TextNode(id_=i, text=t, metadata=m) for i, t, m in documents(lake, table)]
 
 

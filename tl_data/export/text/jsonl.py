@@ -1,4 +1,4 @@
-"""JSON Lines: one file, one object a row, written anew when a row changed. LangChain and others read it."""
+"""JSON Lines: one file with one object per row, rewritten after any change. LangChain can read it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target
 
 
 class WholeFile(BaseStore):
-    """A file that is written beside its place and renamed into it when all rows are there."""
+    """Writes all rows to one file. The file gets its final name when it is complete."""
 
     errors = (OSError,)
 
@@ -25,14 +25,14 @@ class WholeFile(BaseStore):
         self._rows = 0
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Make the folder of the file."""
+        """Create the folder of the file if it is missing."""
         is_new = not self.file.exists()
         if create:
             self.file.parent.mkdir(parents=True, exist_ok=True)
         return is_new
 
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
-        """Write rows behind those that were written."""
+        """Append rows."""
         if self._out is None:
             self._out = self._part.open("wb")
         for row in rows.to_pylist():
@@ -41,33 +41,33 @@ class WholeFile(BaseStore):
         return []
 
     def write(self, out: Any, row: dict[str, Any]) -> None:
-        """One row."""
+        """Write one row."""
         out.write(json_line(row))
 
     def end(self, out: Any) -> None:
-        """What stands behind the last row."""
+        """Write the end of the file. JSON Lines has none; subclasses may."""
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Rows that are gone are not written."""
+        """Do nothing: the file is rewritten without the removed rows."""
 
     def finish(self) -> None:
-        """Rename the file into its place, if there is something new."""
+        """Close the file and give it its final name, if rows were written."""
         if self._out is not None:
             self.end(self._out)
             self._out.close()
             self._part.replace(self.file)
 
     def close(self) -> None:
-        """Leave no half-written file."""
+        """Delete an incomplete file."""
         if self._out is not None:
             self._out.close()
             Path(self._part).unlink(missing_ok=True)
 
 
 def json_line(row: dict[str, Any]) -> bytes:
-    """A row as one line; numbers that JSON does not have are null."""
-    plain = {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in row.items()}
-    return orjson.dumps(plain, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+    """A row as one line. NaN and infinity become null, because JSON does not have them."""
+    values = {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in row.items()}
+    return orjson.dumps(values, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
 
 
 SINK = Sink("jsonl", "tables", WholeFile, "a .jsonl file", one_table=True, whole=True)

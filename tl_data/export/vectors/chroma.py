@@ -1,4 +1,4 @@
-"""Chroma: a server, or a folder. The words of a clip are the document, everything else its metadata."""
+"""Chroma: a server, or a folder. The transcription is the document; the other columns are its metadata."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 
 import pyarrow as pa
 
-from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, imported, same
-from tl_data.export.vectors.payload import COLLECTION, ids, matrix, named, payloads
+from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, check_same, import_client
+from tl_data.export.vectors.payload import COLLECTION, ids, matrix, metric_name, payloads
 
 EXTRA = "chroma"
 DOCUMENT = "transcription"
 
 
 class Chroma(BaseStore):
-    """One collection."""
+    """Writes rows to one collection."""
 
     def __init__(self, target: Target) -> None:
-        library, errors, config = imported(EXTRA, "chromadb", "chromadb.errors", "chromadb.config")
-        [httpx] = imported(EXTRA, "httpx")
+        library, errors, config = import_client(EXTRA, "chromadb", "chromadb.errors", "chromadb.config")
+        [httpx] = import_client(EXTRA, "httpx")
         self.errors = (errors.ChromaError, httpx.HTTPError, ValueError, TypeError, RuntimeError, OSError)
         self._not_found = (errors.NotFoundError, ValueError)
         settings = config.Settings(anonymized_telemetry=False)
-        self._where, self._name, self._collection = target.name, target.collection, None
+        self._address, self._name, self._collection = target.name, target.collection, None
         if target.is_path:
             self._client = library.PersistentClient(str(target.file), settings=settings)
         else:
@@ -39,15 +39,16 @@ class Chroma(BaseStore):
             )
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Check the collection's metric and the length of a vector in it, or create the collection."""
-        space = named(("cosine", "ip", "l2"), shape.metric)
+        """Check the metric and the dimension of the collection, or create it."""
+        space = metric_name(("cosine", "ip", "l2"), shape.metric)
         if self._name in {getattr(c, "name", c) for c in self._client.list_collections()}:
-            self._collection = found = self._client.get_collection(self._name, embedding_function=None)
-            hnsw = found.configuration.get("hnsw") or found.configuration.get("spann") or {}
-            same("metric", hnsw.get("space", "l2"), space, self._where)
-            one = found.get(limit=1, include=["embeddings"])["embeddings"]
-            if shape.dimension is not None and one is not None and len(one):
-                same("dimension", len(one[0]), shape.dimension, self._where)
+            collection = self._client.get_collection(self._name, embedding_function=None)
+            self._collection = collection
+            hnsw = collection.configuration.get("hnsw") or collection.configuration.get("spann") or {}
+            check_same("metric", hnsw.get("space", "l2"), space, self._address)
+            vectors = collection.get(limit=1, include=["embeddings"])["embeddings"]
+            if shape.dimension is not None and vectors is not None and len(vectors):
+                check_same("dimension", len(vectors[0]), shape.dimension, self._address)
             return False
         if create and shape.dimension is not None:
             self._collection = self._client.create_collection(
@@ -56,7 +57,7 @@ class Chroma(BaseStore):
         return True
 
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
-        """One request. Metadata of an existing row is merged by Chroma: NULL removes what was there."""
+        """Send one request. Chroma merges the metadata of an existing row; NULL removes the old value."""
         assert self._collection is not None
         payload_rows = payloads(rows, nulls=True)
         documents = [row.pop(DOCUMENT, None) or "" for row in payload_rows]
@@ -66,11 +67,11 @@ class Chroma(BaseStore):
         return []
 
     def delete(self, ids: Sequence[str]) -> None:
-        """One request; ids that are not there are left out by a look before."""
+        """Look up which ids exist, and delete those in one request."""
         if self._collection is not None:
-            there: dict[str, Any] = self._collection.get(ids=list(ids), include=[])
-            if there["ids"]:
-                self._collection.delete(ids=there["ids"])
+            existing: dict[str, Any] = self._collection.get(ids=list(ids), include=[])
+            if existing["ids"]:
+                self._collection.delete(ids=existing["ids"])
 
 
 SINK = Sink(

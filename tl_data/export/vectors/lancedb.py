@@ -7,25 +7,25 @@ from typing import Any
 
 import pyarrow as pa
 
-from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, imported, same
-from tl_data.export.vectors.payload import COLLECTION, kind
+from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, check_same, import_client
+from tl_data.export.vectors.payload import COLLECTION, type_name
 
 EXTRA = "lancedb"
 
 
 class LanceDB(BaseStore):
-    """One table."""
+    """Writes rows to one table."""
 
-    # Its errors are built-in ones: what the Rust library says comes as RuntimeError, ValueError or OSError.
+    # LanceDB raises built-in exceptions: its Rust errors become RuntimeError, ValueError or OSError.
     errors = (RuntimeError, ValueError, OSError)
 
     def __init__(self, target: Target) -> None:
-        [lancedb] = imported(EXTRA, "lancedb")
+        [lancedb] = import_client(EXTRA, "lancedb")
         self._db = lancedb.connect(target.file)
-        self._where, self._name, self._table = target.name, target.collection, None
+        self._address, self._name, self._table = target.name, target.collection, None
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Open the table, or create it with vectors of a fixed length."""
+        """Open and check the table, or create it with vectors of a fixed length."""
         if self._name in _names(self._db):
             self._table = self._db.open_table(self._name)
             self._check(shape)
@@ -38,45 +38,45 @@ class LanceDB(BaseStore):
 
     def _check(self, shape: Shape) -> None:
         assert self._table is not None
-        there: pa.Schema = self._table.schema
+        schema: pa.Schema = self._table.schema
         for name, type_ in {"id": pa.string(), **{f.name: f.type for f in shape.fields}}.items():
-            found = kind(there.field(name).type) if name in there.names else "missing"
-            same(f"column {name}", found, kind(type_), self._where)
-        vector = there.field("vector").type if "vector" in there.names else pa.null()
+            actual = type_name(schema.field(name).type) if name in schema.names else "missing"
+            check_same(f"column {name}", actual, type_name(type_), self._address)
+        vector = schema.field("vector").type if "vector" in schema.names else pa.null()
         length = vector.list_size if pa.types.is_fixed_size_list(vector) else f"of type {vector}"
         if shape.dimension is not None:
-            same("dimension", length, shape.dimension, self._where)
+            check_same("dimension", length, shape.dimension, self._address)
         for index in self._table.list_indices():
             stats = self._table.index_stats(index.name) if "vector" in index.columns else None
             if stats is not None and stats.distance_type is not None:
-                same("metric of the index", stats.distance_type.lower(), shape.metric, self._where)
+                check_same("metric of the index", stats.distance_type.lower(), shape.metric, self._address)
 
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
-        """Merge by id: one commit."""
+        """Merge the rows by id in one commit."""
         assert self._table is not None
         merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
         merge.execute(pa.Table.from_batches([rows]))
         return []
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Delete by id: one commit."""
+        """Delete the rows by id in one commit."""
         if self._table is not None:
             self._table.delete(f"id IN ({', '.join(repr(i) for i in ids)})")
 
     def finish(self) -> None:
-        """Put small fragments together, and new rows into the indexes that the table has."""
+        """Merge small fragments, and add the new rows to the indexes of the table."""
         if self._table is not None:
             self._table.optimize()
 
 
 def _names(db: Any) -> list[str]:
-    found, token = [], None
+    names, token = [], None
     while True:
         page = db.list_tables(page_token=token, limit=1000)
-        found += page.tables
+        names += page.tables
         token = page.page_token
         if not token:
-            return found
+            return names
 
 
 SINK = Sink(

@@ -1,4 +1,4 @@
-"""MongoDB: one collection, the vector as a BSON vector of float32, which `$vectorSearch` indexes."""
+"""MongoDB: one collection. A vector is stored as a BSON float32 vector, which `$vectorSearch` can index."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from tl_data.errors import SettingsError
-from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, imported, same
+from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, check_same, import_client
 from tl_data.export.vectors.payload import COLLECTION, ids, matrix, payloads
 
 EXTRA = "mongodb"
@@ -16,10 +16,10 @@ OPTIONS = ("authSource", "replicaSet", "tls", "directConnection")
 
 
 class MongoDB(BaseStore):
-    """One collection."""
+    """Writes rows to one collection."""
 
     def __init__(self, target: Target) -> None:
-        self._pymongo, self._binary, errors, bson = imported(
+        self._pymongo, self._binary, errors, bson = import_client(
             EXTRA, "pymongo", "bson.binary", "pymongo.errors", "bson.errors"
         )
         self.errors = (errors.PyMongoError, bson.BSONError, OverflowError)
@@ -27,30 +27,30 @@ class MongoDB(BaseStore):
         if not target.path or "/" in target.path:
             raise SettingsError("mongodb:// needs a database: mongodb://HOST:27017/DATABASE?collection=NAME")
         scheme = "mongodb+srv" if target.options.get("srv") == "true" else "mongodb"
-        place = target.host + (f":{target.port}" if target.port else "")
-        more = {n: _plain(v) for n, v in target.options.items() if n in OPTIONS}
+        address = target.host + (f":{target.port}" if target.port else "")
+        options = {n: _option_value(v) for n, v in target.options.items() if n in OPTIONS}
         login = {"username": target.user, "password": target.password} if target.user else {}
         self._client = self._pymongo.MongoClient(
-            f"{scheme}://{place}/", serverSelectionTimeoutMS=20_000, **more, **login
+            f"{scheme}://{address}/", serverSelectionTimeoutMS=20_000, **options, **login
         )
         self._collection = self._client[target.path][target.collection]
-        self._where = target.name
+        self._address = target.name
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Check the length of a vector that is there; a collection comes with its first row."""
-        one = self._collection.find_one({"vector": {"$exists": True}}, {"vector": 1})
-        if one is not None and shape.dimension is not None:
-            found = one["vector"]
-            length = len(found.as_vector().data) if isinstance(found, self._binary.Binary) else len(found)
-            same("dimension", length, shape.dimension, self._where)
-        return one is None
+        """Check the dimension of the collection. MongoDB creates a collection with its first row."""
+        document = self._collection.find_one({"vector": {"$exists": True}}, {"vector": 1})
+        if document is not None and shape.dimension is not None:
+            vector = document["vector"]
+            length = len(vector.as_vector().data) if isinstance(vector, self._binary.Binary) else len(vector)
+            check_same("dimension", length, shape.dimension, self._address)
+        return document is None
 
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
-        """One bulk write; the rows that the server refuses do not stop the others."""
+        """Send one bulk write. Refused rows do not stop the others."""
         float32 = self._binary.BinaryVectorDtype.FLOAT32
-        found, payload_rows = ids(rows), payloads(rows, nulls=True)
+        row_ids, payload_rows = ids(rows), payloads(rows, nulls=True)
         writes = []
-        for id_, vector, payload in zip(found, matrix(rows).tolist(), payload_rows, strict=True):
+        for id_, vector, payload in zip(row_ids, matrix(rows).tolist(), payload_rows, strict=True):
             packed = self._binary.Binary.from_vector(vector, float32)
             document = {"_id": id_, "vector": packed, **payload}
             writes.append(self._pymongo.ReplaceOne({"_id": id_}, document, upsert=True))
@@ -58,13 +58,13 @@ class MongoDB(BaseStore):
             self._collection.bulk_write(writes, ordered=False)
         except self._bulk_error as error:
             faults = error.details.get("writeErrors", [])
-            if not faults:  # the write concern failed
+            if not faults:  # the write concern failed, which concerns all rows
                 raise
-            return [_refused(found, payload_rows, fault) for fault in faults]
+            return [_refused_row(row_ids, payload_rows, fault) for fault in faults]
         return []
 
     def delete(self, ids: Sequence[str]) -> None:
-        """One request."""
+        """Send one request."""
         self._collection.delete_many({"_id": {"$in": list(ids)}})
 
     def close(self) -> None:
@@ -72,15 +72,15 @@ class MongoDB(BaseStore):
         self._client.close()
 
 
-def _refused(found: list[str], payload_rows: list[dict[str, Any]], fault: dict[str, Any]) -> Refused:
+def _refused_row(row_ids: list[str], payload_rows: list[dict[str, Any]], fault: dict[str, Any]) -> Refused:
     number = fault["index"]
     text = str(fault.get("errmsg", "refused"))[:500]
     return Refused(
-        found[number], f"mongodb_{fault.get('code')}", text, str(payload_rows[number].get("video_id") or "")
+        row_ids[number], f"mongodb_{fault.get('code')}", text, str(payload_rows[number].get("video_id") or "")
     )
 
 
-def _plain(value: str) -> str | bool:
+def _option_value(value: str) -> str | bool:
     return value == "true" if value in ("true", "false") else value
 
 
@@ -92,7 +92,7 @@ SINK = Sink(
     extra=EXTRA,
     options={
         **COLLECTION,
-        **dict.fromkeys(OPTIONS, "as in MongoDB's own address"),
+        **dict.fromkeys(OPTIONS, "as in a MongoDB connection string"),
         "srv": "true: mongodb+srv",
     },
     tables=("vectors",),

@@ -1,4 +1,4 @@
-"""OpenSearch and Elasticsearch: one index of vectors, with text fields beside them for search by words."""
+"""OpenSearch and Elasticsearch: one index of vectors, with text fields for full-text search."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from typing import Any
 
 import pyarrow as pa
 
-from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, imported, same
-from tl_data.export.vectors.payload import ids, kind, matrix, named, payloads
+from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, check_same, import_client
+from tl_data.export.vectors.payload import ids, matrix, metric_name, payloads, type_name
 
-WORDS = ("title", "transcription")  # analysed, for search by words
+WORDS = ("title", "transcription")  # fields with full-text search
 KEYWORD = {"type": "keyword", "ignore_above": 8191}  # Lucene refuses terms above 32,766 bytes
 TYPES = {"number": "double", "count": "long", "flag": "boolean", "time": "date"}
-OPTIONS = {"collection": "name of the index; tl_vectors if it is not given", "tls": "true: HTTPS"}
-RESERVED = re.compile(r"_.*|.*\..*")  # fields of the index itself, and paths into objects
+OPTIONS = {"collection": "name of the index; default: tl_vectors", "tls": "true: HTTPS"}
+RESERVED = re.compile(r"_.*|.*\..*")  # metadata fields of the index, and paths of nested objects
 
 
 class _Index(BaseStore):
-    """What both have in common."""
+    """Writes rows to one index, in the way that OpenSearch and Elasticsearch share."""
 
     def __init__(self, target: Target, client: Any) -> None:
-        self._client, self._where, self._name = client, target.name, target.collection
+        self._client, self._address, self._name = client, target.name, target.collection
 
-    def _vector(self, shape: Shape) -> dict[str, Any]:
+    def _vector_field(self, shape: Shape) -> dict[str, Any]:
+        """The mapping of the vector field."""
         raise NotImplementedError
 
-    def _found(self, vector: dict[str, Any]) -> tuple[Any, Any]:
-        """Dimension and metric of a vector field that is there, the metric in the tool's own word."""
+    def _dimension_and_metric(self, field: dict[str, Any]) -> tuple[Any, Any]:
+        """The dimension and the tool's name of the metric in the mapping of a vector field."""
         raise NotImplementedError
 
     def _settings(self) -> dict[str, Any]:
@@ -40,18 +41,19 @@ class _Index(BaseStore):
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
         """Check the mapping, or create the index."""
-        vector = self._vector(shape)
+        vector = self._vector_field(shape)
         if self._client.indices.exists(index=self._name):
             mapping = next(iter(self._client.indices.get_mapping(index=self._name).values()))
-            there = mapping["mappings"].get("properties", {})
+            properties = mapping["mappings"].get("properties", {})
             for name, field in self._fields(shape).items():
-                found = there.get(name, {}).get("type", "missing")
-                same(f"field {name}", found, field["type"], self._where)
-            same("field vector", there.get("vector", {}).get("type", "missing"), vector["type"], self._where)
-            length, metric = self._found(there["vector"])
+                actual = properties.get(name, {}).get("type", "missing")
+                check_same(f"field {name}", actual, field["type"], self._address)
+            actual = properties.get("vector", {}).get("type", "missing")
+            check_same("field vector", actual, vector["type"], self._address)
+            length, metric = self._dimension_and_metric(properties["vector"])
             if shape.dimension is not None:
-                same("dimension", length, shape.dimension, self._where)
-                same("metric", metric, self._found(vector)[1], self._where)
+                check_same("dimension", length, shape.dimension, self._address)
+                check_same("metric", metric, self._dimension_and_metric(vector)[1], self._address)
             return False
         if create and shape.dimension is not None:
             properties = {"vector": vector, **self._fields(shape)}
@@ -65,15 +67,15 @@ class _Index(BaseStore):
             if field.name in WORDS:
                 fields[field.name] = {"type": "text"}
             else:
-                type_ = TYPES.get(kind(field.type))
+                type_ = TYPES.get(type_name(field.type))
                 fields[field.name] = {"type": type_} if type_ else dict(KEYWORD)
         return fields
 
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
-        """One bulk request. Each row has an answer of its own."""
-        found, payload_rows = ids(rows), payloads(rows, nulls=False)
+        """Send one bulk request. The answer has a result per row."""
+        row_ids, payload_rows = ids(rows), payloads(rows, nulls=False)
         lines: list[dict[str, Any]] = []
-        for id_, vector, payload in zip(found, matrix(rows).tolist(), payload_rows, strict=True):
+        for id_, vector, payload in zip(row_ids, matrix(rows).tolist(), payload_rows, strict=True):
             lines += [{"index": {"_index": self._name, "_id": id_}}, {"vector": vector, **payload}]
         answer = self._bulk(lines)
         refused = []
@@ -84,12 +86,12 @@ class _Index(BaseStore):
             if result["status"] >= 300:
                 fault = result.get("error", {})
                 text = f"{fault.get('type')}: {fault.get('reason')}"[:500]
-                of = str(payload_rows[number].get("video_id") or "")
-                refused.append(Refused(found[number], f"http_{result['status']}", text, of))
+                video = str(payload_rows[number].get("video_id") or "")
+                refused.append(Refused(row_ids[number], f"http_{result['status']}", text, video))
         return refused
 
     def delete(self, ids: Sequence[str]) -> None:
-        """One bulk request."""
+        """Send one bulk request."""
         if self._client.indices.exists(index=self._name):
             self._bulk([{"delete": {"_index": self._name, "_id": id_}} for id_ in ids])
 
@@ -104,23 +106,23 @@ class _Index(BaseStore):
 
 
 class OpenSearch(_Index):
-    """An index with a `knn_vector`."""
+    """Writes rows to an index with a `knn_vector` field."""
 
     def __init__(self, target: Target) -> None:
-        library, exceptions = imported("opensearch", "opensearchpy", "opensearchpy.exceptions")
+        library, exceptions = import_client("opensearch", "opensearchpy", "opensearchpy.exceptions")
         self.errors = (exceptions.OpenSearchException, OSError)
         login = (target.user, target.password) if target.user else None
         client = library.OpenSearch(target.url(port=9200), http_auth=login, timeout=60, max_retries=0)
         super().__init__(target, client)
 
-    def _vector(self, shape: Shape) -> dict[str, Any]:
-        space = named(("cosinesimil", "innerproduct", "l2"), shape.metric)
+    def _vector_field(self, shape: Shape) -> dict[str, Any]:
+        space = metric_name(("cosinesimil", "innerproduct", "l2"), shape.metric)
         method = {"name": "hnsw", "engine": "lucene", "space_type": space}
         return {"type": "knn_vector", "dimension": shape.dimension, "method": method}
 
-    def _found(self, vector: dict[str, Any]) -> tuple[Any, Any]:
-        space = vector.get("method", {}).get("space_type") or vector.get("space_type", "l2")
-        return vector.get("dimension"), space
+    def _dimension_and_metric(self, field: dict[str, Any]) -> tuple[Any, Any]:
+        space = field.get("method", {}).get("space_type") or field.get("space_type", "l2")
+        return field.get("dimension"), space
 
     def _settings(self) -> dict[str, Any]:
         return {"settings": {"index": {"knn": True}}}
@@ -130,10 +132,10 @@ class OpenSearch(_Index):
 
 
 class Elasticsearch(_Index):
-    """An index with a `dense_vector`."""
+    """Writes rows to an index with a `dense_vector` field."""
 
     def __init__(self, target: Target) -> None:
-        library, transport = imported("elasticsearch", "elasticsearch", "elastic_transport")
+        library, transport = import_client("elasticsearch", "elasticsearch", "elastic_transport")
         self.errors = (library.ApiError, transport.TransportError, OSError)
         key = os.environ.get("ELASTIC_API_KEY")
         login: dict[str, Any] = {"api_key": key} if key else {}
@@ -144,13 +146,13 @@ class Elasticsearch(_Index):
         )
         super().__init__(target, client)
 
-    def _vector(self, shape: Shape) -> dict[str, Any]:
-        # Its `dot_product` takes vectors of length 1 alone.
-        similarity = named(("cosine", "max_inner_product", "l2_norm"), shape.metric)
+    def _vector_field(self, shape: Shape) -> dict[str, Any]:
+        # The similarity `dot_product` of Elasticsearch accepts only vectors of length 1.
+        similarity = metric_name(("cosine", "max_inner_product", "l2_norm"), shape.metric)
         return {"type": "dense_vector", "dims": shape.dimension, "index": True, "similarity": similarity}
 
-    def _found(self, vector: dict[str, Any]) -> tuple[Any, Any]:
-        return vector.get("dims"), vector.get("similarity", "cosine")
+    def _dimension_and_metric(self, field: dict[str, Any]) -> tuple[Any, Any]:
+        return field.get("dims"), field.get("similarity", "cosine")
 
     def _bulk(self, lines: list[dict[str, Any]]) -> Any:
         return self._client.bulk(operations=lines)

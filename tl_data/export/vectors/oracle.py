@@ -1,4 +1,4 @@
-"""Oracle Database 23ai and later: one table with a VECTOR column, rows merged by MERGE."""
+"""Oracle Database 23ai and later: one table with a VECTOR column. Rows are written with MERGE."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from tl_data.errors import SettingsError
-from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, imported, same
-from tl_data.export.vectors.payload import ids, kind, matrix, named, payloads
+from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, check_same, import_client
+from tl_data.export.vectors.payload import ids, matrix, metric_name, payloads, type_name
 
 EXTRA = "oracle"
 TYPES = {
@@ -28,7 +28,7 @@ class Oracle(BaseStore):
     """Writes rows to one Oracle table."""
 
     def __init__(self, target: Target) -> None:
-        [self._library] = imported(EXTRA, "oracledb")
+        [self._library] = import_client(EXTRA, "oracledb")
         self.errors = (self._library.Error, OSError)
         if not target.path:
             raise SettingsError("oracle:// needs a service: oracle://USER:PASSWORD@HOST:1521/SERVICE")
@@ -57,14 +57,14 @@ class Oracle(BaseStore):
                 if shape.dimension is not None:
                     info = str(columns.get("vector", ("", "missing"))[1])
                     length = re.search(r"VECTOR\((\d+)", info)
-                    same("dimension", int(length[1]) if length else info, shape.dimension, self._target)
+                    check_same("dimension", int(length[1]) if length else info, shape.dimension, self._target)
                 return False
             if create and shape.dimension is not None:
                 cursor.execute(create_table(self._table, shape))
         return True
 
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
-        """One array operation and one commit. The driver reports the rows that fail."""
+        """Send one array operation and one commit. The driver reports the rows that fail."""
         assert self._shape is not None
         row_ids, payload_rows = ids(rows), payloads(rows, nulls=True)
         values = [
@@ -90,11 +90,13 @@ class Oracle(BaseStore):
         """Bind types of the id (36: a UUID), the vector and the payload. Long text is bound as CLOB."""
         assert self._shape is not None
         clob = self._library.DB_TYPE_CLOB
-        rest = [clob if TYPES.get(kind(f.type), "CLOB") == "CLOB" else None for f in self._shape.fields]
-        return [36, self._library.DB_TYPE_VECTOR, *rest]
+        payload_types = [
+            clob if TYPES.get(type_name(f.type), "CLOB") == "CLOB" else None for f in self._shape.fields
+        ]
+        return [36, self._library.DB_TYPE_VECTOR, *payload_types]
 
     def delete(self, ids: Sequence[str]) -> None:
-        """One array operation and commit."""
+        """Send one array operation and one commit."""
         with self._connection.cursor() as cursor:
             cursor.executemany(
                 f"DELETE FROM {_quoted(self._table)} WHERE {_quoted('id')} = :1", [[i] for i in ids]
@@ -112,10 +114,10 @@ def _quoted(name: str) -> str:
 
 
 def create_table(name: str, shape: Shape) -> str:
-    """The statement that makes the table."""
+    """The statement that creates the table."""
     columns = [f"{_quoted('id')} VARCHAR2(36) PRIMARY KEY"]
     columns.append(f"{_quoted('vector')} VECTOR({shape.dimension}, FLOAT32) NOT NULL")
-    columns += [f"{_quoted(f.name)} {TYPES.get(kind(f.type), 'CLOB')}" for f in shape.fields]
+    columns += [f"{_quoted(f.name)} {TYPES.get(type_name(f.type), 'CLOB')}" for f in shape.fields]
     return f"CREATE TABLE {_quoted(name)} ({', '.join(columns)})"
 
 
@@ -124,7 +126,7 @@ def create_index(name: str, shape: Shape) -> str:
 
     tl_data does not run it: it needs the database's vector memory pool (`vector_memory_size`).
     """
-    metric = named(("COSINE", "DOT", "EUCLIDEAN"), shape.metric)
+    metric = metric_name(("COSINE", "DOT", "EUCLIDEAN"), shape.metric)
     return (
         f"CREATE VECTOR INDEX {_quoted(name + '_hnsw')} ON {_quoted(name)} ({_quoted('vector')}) "
         f"ORGANIZATION INMEMORY NEIGHBOR GRAPH DISTANCE {metric} WITH TARGET ACCURACY 95"
@@ -132,7 +134,7 @@ def create_index(name: str, shape: Shape) -> str:
 
 
 def merge(name: str, shape: Shape) -> str:
-    """The statement that replaces a row of the same id, or adds it."""
+    """The statement that inserts a row, or replaces the row with the same id."""
     names = [_quoted(n) for n in ("id", "vector", *shape.fields.names)]
     source = ", ".join(f":c{i} AS {column}" for i, column in enumerate(names, 1))
     sets = ", ".join(f"t.{column} = s.{column}" for column in names[1:])
@@ -149,6 +151,6 @@ SINK = Sink(
     Oracle,
     "USER:PASSWORD@HOST:1521/SERVICE",
     extra=EXTRA,
-    options={"collection": "name of the table; tl_vectors if it is not given"},
+    options={"collection": "name of the table; default: tl_vectors"},
     tables=("vectors",),
 )

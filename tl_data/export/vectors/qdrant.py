@@ -1,4 +1,4 @@
-"""Qdrant: a server, or a folder that the client keeps by itself."""
+"""Qdrant: a server, or a folder that the client manages without a server."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 import pyarrow as pa
 
-from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, imported, same
-from tl_data.export.vectors.payload import COLLECTION, ids, matrix, named, payloads
+from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, check_same, import_client
+from tl_data.export.vectors.payload import COLLECTION, ids, matrix, metric_name, payloads
 
 EXTRA = "qdrant"
 
 
 class Qdrant(BaseStore):
-    """One collection."""
+    """Writes rows to one collection."""
 
     def __init__(self, target: Target) -> None:
-        library, models, errors = imported(
+        library, models, errors = import_client(
             EXTRA, "qdrant_client", "qdrant_client.models", "qdrant_client.http.exceptions"
         )
         self.errors = (errors.ApiException, ValueError, OSError, RuntimeError)
-        self._models, self._where, self._name = models, target.name, target.collection
+        self._models, self._address, self._name = models, target.name, target.collection
         if target.is_path:
             self._client = library.QdrantClient(path=str(target.file))
         else:
@@ -32,14 +32,14 @@ class Qdrant(BaseStore):
             )
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Check the collection, or make it."""
-        metric = named(("Cosine", "Dot", "Euclid"), shape.metric)
+        """Check dimension and metric of the collection, or create it."""
+        metric = metric_name(("Cosine", "Dot", "Euclid"), shape.metric)
         if self._client.collection_exists(self._name):
             vectors = self._client.get_collection(self._name).config.params.vectors
             size, distance = getattr(vectors, "size", "of named vectors"), getattr(vectors, "distance", None)
             if shape.dimension is not None:
-                same("dimension", size, shape.dimension, self._where)
-            same("metric", str(getattr(distance, "value", distance)), metric, self._where)
+                check_same("dimension", size, shape.dimension, self._address)
+            check_same("metric", str(getattr(distance, "value", distance)), metric, self._address)
             return False
         if create and shape.dimension is not None:
             config = self._models.VectorParams(size=shape.dimension, distance=self._models.Distance(metric))
@@ -47,7 +47,7 @@ class Qdrant(BaseStore):
         return True
 
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
-        """One request; it returns when the points can be searched."""
+        """Send one request. It returns when the points can be searched."""
         batch: Any = self._models.Batch(
             ids=ids(rows), vectors=matrix(rows).tolist(), payloads=payloads(rows, nulls=False)
         )
@@ -55,13 +55,13 @@ class Qdrant(BaseStore):
         return []
 
     def delete(self, ids: Sequence[str]) -> None:
-        """One request."""
+        """Send one request."""
         if self._client.collection_exists(self._name):
             points = self._models.PointIdsList(points=list(ids))
             self._client.delete(self._name, points_selector=points, wait=True)
 
     def close(self) -> None:
-        """Give the folder free."""
+        """Close the connection, or unlock the folder."""
         self._client.close()
 
 

@@ -1,7 +1,8 @@
-"""Vespa: documents through the document API, and the schema that an application package needs for them.
+"""Vespa: writes documents through the document API, and the schema for the application package.
 
-A schema is deployed with the application, not through the document API: `?schema_folder=./app/schemas` writes
-`NAME.sd` there, to be deployed once. Words are indexed by BM25 beside the vectors, for hybrid search.
+The document API cannot create a schema. With `?schema_folder=./app/schemas` the export writes `NAME.sd` to
+that folder; deploy it once with the application. Titles and transcriptions get a BM25 index, for hybrid
+search.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 
 from tl_data.errors import SchemaMismatch
-from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, imported
-from tl_data.export.vectors.payload import ids, kind, matrix, named, payloads
+from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, import_client
+from tl_data.export.vectors.payload import ids, matrix, metric_name, payloads, type_name
 
 EXTRA = "vespa"
 WORDS = ("title", "transcription")
@@ -24,19 +25,19 @@ NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
 class Vespa(BaseStore):
-    """The documents of one schema."""
+    """Writes the documents of one schema."""
 
     def __init__(self, target: Target) -> None:
-        [application] = imported(EXTRA, "vespa.application")
-        httpr, requests = imported(EXTRA, "httpx", "requests")
+        [application] = import_client(EXTRA, "vespa.application")
+        httpr, requests = import_client(EXTRA, "httpx", "requests")
         self.errors = (httpr.HTTPError, requests.RequestException, OSError, _VespaError)
         self._app = application.Vespa(target.url(port=8080))
-        self._where, self._name = target.name, target.collection
+        self._address, self._name = target.name, target.collection
         self._namespace = target.options.get("namespace", "tl_data")
         self._folder = target.options.get("schema_folder")
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Write the schema if a folder is named, and compare it with what is there."""
+        """Write the schema file if `schema_folder` is set, or compare it with the existing one."""
         if self._folder is None or shape.dimension is None:
             return False
         file = Path(self._folder).expanduser() / f"{self._name}.sd"
@@ -44,8 +45,8 @@ class Vespa(BaseStore):
         if file.exists():
             if file.read_text(encoding="utf-8") != text:
                 raise SchemaMismatch(
-                    f"{file} is of another dimension, metric or other fields. Nothing was sent. Name another "
-                    "collection, or remove the file and deploy the new one."
+                    f"{file} has another dimension, metric or other fields. Nothing was sent. Choose another "
+                    "collection, or remove the file, export again and deploy the new one."
                 )
             return False
         if create:
@@ -54,27 +55,27 @@ class Vespa(BaseStore):
         return True
 
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
-        """One put a document, several at a time over one connection; each has an answer of its own."""
+        """Send one put per document, several at a time. Each has an answer of its own."""
         payload_rows = payloads(rows, nulls=False)
         documents = [
             {"id": id_, "fields": {"id": id_, "vector": {"values": vector}, **payload}}
             for id_, vector, payload in zip(ids(rows), matrix(rows).tolist(), payload_rows, strict=True)
         ]
-        of = {d["id"]: str(p.get("video_id") or "") for d, p in zip(documents, payload_rows, strict=True)}
+        videos = {d["id"]: str(p.get("video_id") or "") for d, p in zip(documents, payload_rows, strict=True)}
         return [
-            Refused(id_, f"http_{status}", text, of.get(id_, ""))
+            Refused(id_, f"http_{status}", text, videos.get(id_, ""))
             for id_, status, text in self._feed(documents, "feed")
         ]
 
     def delete(self, ids: Sequence[str]) -> None:
-        """One delete a document."""
+        """Send one delete per document."""
         if failed := self._feed([{"id": id_} for id_ in ids], "delete"):
             raise _VespaError(failed[0][1], failed[0][2])
 
     def _feed(self, documents: list[dict[str, Any]], operation: str) -> list[tuple[str, int, str]]:
         failed: list[tuple[str, int, str]] = []
 
-        def answered(response: Any, id_: str) -> None:
+        def record_failure(response: Any, id_: str) -> None:
             status = int(response.get_status_code())
             if status >= 300:
                 failed.append((id_, status, str(response.get_json())[:500]))
@@ -84,7 +85,7 @@ class Vespa(BaseStore):
             schema=self._name,
             namespace=self._namespace,
             operation_type=operation,
-            callback=answered,
+            callback=record_failure,
             num_retries_429=3,
         )
         for _, status, text in failed:
@@ -94,7 +95,7 @@ class Vespa(BaseStore):
 
 
 class _VespaError(Exception):
-    """What the client gives as an answer and does not raise."""
+    """An error status that the client returns instead of raising."""
 
     def __init__(self, status_code: int, text: str) -> None:
         super().__init__(text)
@@ -102,12 +103,12 @@ class _VespaError(Exception):
 
 
 def schema_text(name: str, shape: Shape) -> str:
-    """The schema of the documents: attributes for filters, an index of words, HNSW over the vectors."""
-    metric = named(("angular", "dotproduct", "euclidean"), shape.metric)
+    """The schema of the documents: attributes for filters, BM25 for texts, HNSW for vectors."""
+    metric = metric_name(("angular", "dotproduct", "euclidean"), shape.metric)
     tensor = f"tensor<float>(x[{shape.dimension}])"
     fields = ["field id type string {\n      indexing: summary | attribute\n    }"]
     for field in shape.fields:
-        type_ = TYPES.get(kind(field.type), "string")
+        type_ = TYPES.get(type_name(field.type), "string")
         body = "index | summary\n      index: enable-bm25" if field.name in WORDS else "attribute | summary"
         fields.append(f"field {field.name} type {type_} {{\n      indexing: {body}\n    }}")
     fields.append(
@@ -134,9 +135,9 @@ SINK = Sink(
     "HOST:8080",
     extra=EXTRA,
     options={
-        "collection": "name of the schema; tl_vectors if it is not given",
-        "namespace": "of the documents; tl_data if it is not given",
-        "schema_folder": "where NAME.sd is written",
+        "collection": "name of the schema; default: tl_vectors",
+        "namespace": "namespace of the documents; default: tl_data",
+        "schema_folder": "folder where NAME.sd is written",
         "tls": "true: HTTPS",
     },
     tables=("vectors",),

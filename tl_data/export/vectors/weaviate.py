@@ -1,4 +1,4 @@
-"""Weaviate: one collection with typed properties. Rows go over gRPC, everything else over HTTP."""
+"""Weaviate: one collection with typed properties. Rows are sent over gRPC, other requests over HTTP."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 
 import pyarrow as pa
 
-from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, imported, same
-from tl_data.export.vectors.payload import ids, kind, matrix, named, payloads
+from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target, check_same, import_client
+from tl_data.export.vectors.payload import ids, matrix, metric_name, payloads, type_name
 
 EXTRA = "weaviate"
 TYPES = {"number": "NUMBER", "count": "INT", "flag": "BOOL", "time": "DATE", "texts": "TEXT_ARRAY"}
 
 
 class Weaviate(BaseStore):
-    """One collection."""
+    """Writes rows to one collection."""
 
     def __init__(self, target: Target) -> None:
-        library, self._config, data, auth, exceptions, init = imported(
+        library, self._config, data, auth, exceptions, init = import_client(
             EXTRA,
             *("weaviate", "weaviate.classes.config", "weaviate.classes.data", "weaviate.classes.init"),
             *("weaviate.exceptions", "weaviate.config"),
         )
-        [grpc] = imported(EXTRA, "grpc")
+        [grpc] = import_client(EXTRA, "grpc")
         self._object = data.DataObject
         self.errors = (exceptions.WeaviateBaseError, grpc.RpcError, OSError)
         secure = target.options.get("tls") == "true"
@@ -40,54 +40,56 @@ class Weaviate(BaseStore):
             auth_credentials=auth.Auth.api_key(key) if key else None,
             additional_config=init.AdditionalConfig(timeout=(20, 120)),
         )
-        self._where = target.name
+        self._address = target.name
         name = target.options.get("collection", "TlVectors")
-        self._name = name[:1].upper() + name[1:]  # as the server writes it
+        self._name = name[:1].upper() + name[1:]  # the server capitalizes names
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Check properties, metric and the length of a vector that is there, or create the collection."""
-        metric = named(("cosine", "dot", "l2-squared"), shape.metric)
+        """Check properties, metric and dimension of the collection, or create it."""
+        metric = metric_name(("cosine", "dot", "l2-squared"), shape.metric)
         if self._client.collections.exists(self._name):
             collection = self._client.collections.get(self._name)
             config = collection.config.get()
-            there = {p.name: p.data_type.name for p in config.properties}
+            properties = {p.name: p.data_type.name for p in config.properties}
             for field in shape.fields:
-                wanted = TYPES.get(kind(field.type), "TEXT")
-                same(f"property {field.name}", there.get(field.name, "missing"), wanted, self._where)
+                expected = TYPES.get(type_name(field.type), "TEXT")
+                check_same(
+                    f"property {field.name}", properties.get(field.name, "missing"), expected, self._address
+                )
             index = next(iter((config.vector_config or {}).values()), config).vector_index_config
-            same("metric", str(getattr(index.distance_metric, "value", "")), metric, self._where)
-            one = next(iter(collection.query.fetch_objects(limit=1, include_vector=True).objects), None)
-            if one is not None and shape.dimension is not None:
-                vector = one.vector
+            check_same("metric", str(getattr(index.distance_metric, "value", "")), metric, self._address)
+            sample = next(iter(collection.query.fetch_objects(limit=1, include_vector=True).objects), None)
+            if sample is not None and shape.dimension is not None:
+                vector = sample.vector
                 length = len(next(iter(vector.values()), ()) if isinstance(vector, dict) else vector)
-                same("dimension", length, shape.dimension, self._where)
+                check_same("dimension", length, shape.dimension, self._address)
             return False
         if create and shape.dimension is not None:
             self._create(shape, metric)
         return True
 
     def _create(self, shape: Shape, metric: str) -> None:
-        made, kinds = self._config.Configure, self._config.DataType
+        configure, kinds = self._config.Configure, self._config.DataType
         distance = self._config.VectorDistances(metric)
-        index = made.VectorIndex.hnsw(distance_metric=distance)
+        index = configure.VectorIndex.hnsw(distance_metric=distance)
         properties = [
-            self._config.Property(name=f.name, data_type=getattr(kinds, TYPES.get(kind(f.type), "TEXT")))
+            self._config.Property(name=f.name, data_type=getattr(kinds, TYPES.get(type_name(f.type), "TEXT")))
             for f in shape.fields
         ]
-        config = made.Vectors.self_provided(vector_index_config=index)
+        config = configure.Vectors.self_provided(vector_index_config=index)
         self._client.collections.create(self._name, properties=properties, vector_config=config)
 
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
-        """One request. An object of the same id is replaced; each has an answer of its own."""
-        found, payload_rows = ids(rows), payloads(rows, nulls=False)
+        """Send one request, which replaces objects with the same id. The answer lists the refused ones."""
+        row_ids, payload_rows = ids(rows), payloads(rows, nulls=False)
         objects = [
             self._object(properties=payload, uuid=id_, vector=vector)
-            for id_, vector, payload in zip(found, matrix(rows).tolist(), payload_rows, strict=True)
+            for id_, vector, payload in zip(row_ids, matrix(rows).tolist(), payload_rows, strict=True)
         ]
         answer = self._client.collections.get(self._name).data.insert_many(objects)
         return [
             Refused(
-                found[n],
+                row_ids[n],
                 "refused_by_target",
                 str(error.message)[:500],
                 str(payload_rows[n].get("video_id") or ""),
@@ -96,7 +98,7 @@ class Weaviate(BaseStore):
         ]
 
     def delete(self, ids: Sequence[str]) -> None:
-        """One request."""
+        """Send one request."""
         if self._client.collections.exists(self._name):
             from weaviate.classes.query import Filter
 
@@ -115,8 +117,8 @@ SINK = Sink(
     "HOST:8080",
     extra=EXTRA,
     options={
-        "collection": "TlVectors if it is not given",
-        "grpc_port": "50051 if it is not given",
+        "collection": "name of the collection; default: TlVectors",
+        "grpc_port": "gRPC port; default: 50051",
         "tls": "true: HTTPS",
     },
     tables=("vectors",),

@@ -1,4 +1,4 @@
-"""The statements of each warehouse: tables, loading of files, merge and delete."""
+"""The SQL dialects of the warehouses: create a table, load files, merge and delete rows."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from tl_data.export.sink import Shape
 
 @dataclass(frozen=True)
 class Load:
-    """What one script is about."""
+    """The input of one load script."""
 
-    table: str  # quoted, with its schema
-    staged: str  # quoted name of the table that holds the new rows for the time of the script
+    table: str  # quoted name of the table, with its schema
+    staged: str  # quoted name of a temporary table for the rows of the files
     shape: Shape
-    place: str  # where the files lie when the script runs, without a slash at the end
-    has_rows: bool
-    has_gone: bool
+    place: str  # location of the files when the script runs, without a trailing slash
+    has_rows: bool  # whether rows are inserted or changed
+    has_gone: bool  # whether rows are deleted
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """One warehouse."""
+    """The SQL dialect of one warehouse."""
 
     name: str
-    quote: str
-    types: Mapping[str, str]
-    vector: Callable[[int | None], str]
-    place: str  # what a place looks like, for messages
-    prefix: tuple[str, ...]  # how a place begins
+    quote: str  # quotation mark of names
+    types: Mapping[str, str]  # `text`, `number`, `count`, `flag`, `time`, `texts` -> type of a column
+    vector: Callable[[int | None], str]  # dimension -> type of a vector column
+    place: str  # description and example of a location of files, for messages
+    prefix: tuple[str, ...]  # the allowed beginnings of a location
     load: Callable[[Dialect, Load], list[str]]
-    tail: str = ""  # behind the columns of a new table
+    tail: str = ""  # the end of CREATE TABLE, after the columns
 
     def quoted(self, *parts: str) -> str:
-        """A name in quotes; a quote in it is doubled."""
+        """A quoted name of one or several parts. A quotation mark in a part is doubled."""
         q = self.quote
         return ".".join(f"{q}{part.replace(q, q * 2)}{q}" for part in parts if part)
 
@@ -57,17 +57,17 @@ class Dialect:
     def columns(self, shape: Shape) -> list[tuple[str, str]]:
         """Quoted name and type of each column."""
         text = self.types["text"]
-        rest = [(self.quoted(f.name), self.type(f.type, shape)) for f in shape.fields]
-        return [(self.quoted("id"), text), *rest]
+        columns = [(self.quoted(f.name), self.type(f.type, shape)) for f in shape.fields]
+        return [(self.quoted("id"), text), *columns]
 
     def create(self, table: str, shape: Shape) -> str:
-        """The statement that makes the table."""
+        """The statement that creates the table."""
         (key, type_), *rest = self.columns(shape)
         columns = ",\n  ".join([f"{key} {type_} NOT NULL", *(f"{n} {t}" for n, t in rest)])
         return f"CREATE TABLE IF NOT EXISTS {table} (\n  {columns}\n){self.tail}"
 
     def merge(self, load: Load, source: str) -> str:
-        """Replace rows of the same id and add the others; `source` gives them."""
+        """Insert the rows of `source`, or replace the rows with the same id."""
         names = [name for name, _ in self.columns(load.shape)]
         sets = ", ".join(f"{n} = s.{n}" for n in names[1:])
         values = ", ".join(f"s.{n}" for n in names)
@@ -78,7 +78,7 @@ class Dialect:
         )
 
     def delete(self, load: Load, source: str) -> str:
-        """Remove the rows whose ids `source` gives."""
+        """Delete the rows whose ids are in `source`."""
         key = self.quoted("id")
         return f"DELETE FROM {load.table} WHERE {key} IN (SELECT {key} FROM {source})"
 
@@ -106,8 +106,8 @@ def _snowflake(dialect: Dialect, load: Load) -> list[str]:
 
 def _bigquery(dialect: Dialect, load: Load) -> list[str]:
     statements = []
-    for kind, wanted in (("rows", load.has_rows), ("gone", load.has_gone)):
-        if wanted:
+    for kind, has_files in (("rows", load.has_rows), ("gone", load.has_gone)):
+        if has_files:
             options = (
                 f"format = 'PARQUET', enable_list_inference = true, uris = ['{load.place}/{kind}/*.parquet']"
             )

@@ -1,12 +1,12 @@
-"""Snowflake, BigQuery and Databricks: files of what changed, and the script that loads them.
+"""Snowflake, BigQuery and Databricks: Parquet files of the changes, and SQL scripts that load them.
 
-    FOLDER/TABLE/create.sql              once
+    FOLDER/TABLE/create.sql              creates the table
     FOLDER/TABLE/000001/rows/*.parquet   new and changed rows
-    FOLDER/TABLE/000001/gone/*.parquet   ids of rows that are gone
-    FOLDER/TABLE/000001/load.sql         merges and deletes
+    FOLDER/TABLE/000001/gone/*.parquet   ids of deleted rows
+    FOLDER/TABLE/000001/load.sql         merges and deletes these rows
 
-Nothing is sent to the warehouse: the files are copied to a place that it reads (`place=`), and the scripts
-are run in the order of their numbers. Each is safe to repeat.
+The export sends nothing to the warehouse. Copy the files to a location that it reads (`place=`), and run the
+scripts in the order of their numbers. Each script can be repeated.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from tl_data.export.sink import BaseStore, Refused, Shape, Sink, Target
 from tl_data.export.warehouses.dialects import DIALECTS, Dialect, Load
 
 OPTIONS = {
-    "place": "where the files lie when the script runs",
-    "schema": "of the tables, such as DATABASE.SCHEMA",
-    "prefix": "of the names of tables",
+    "place": "location of the files when the script runs",
+    "schema": "schema of the tables, such as DATABASE.SCHEMA",
+    "prefix": "prefix of the table names",
 }
-FILES = 100_000  # most rows of a file
+FILE_ROWS = 100_000  # the most rows of a file
 
 
 class Files(BaseStore):
-    """The files of one table and one export. They are in place when the last one is written: `load.sql`."""
+    """Writes the files of one export of one table. The export is complete when `load.sql` exists."""
 
     errors = (OSError,)
 
@@ -38,9 +38,13 @@ class Files(BaseStore):
         self._folder, self._dialect = target.file, dialect
         self._place = target.options.get("place", "").rstrip("/")
         if not self._place.startswith(dialect.prefix):
-            raise SettingsError(f"{dialect.name} needs ?place=: {dialect.place}; it is {self._place!r}")
+            raise SettingsError(
+                f"{dialect.name} needs the option place, {dialect.place}; it is {self._place!r}"
+            )
         if "'" in self._place or "`" in self._place or ";" in self._place:
-            raise SettingsError(f"place is {self._place!r}; it may not hold a quote or a semicolon")
+            raise SettingsError(
+                f"place is {self._place!r}; it must not contain a quotation mark or a semicolon"
+            )
         self._schema = target.options.get("schema", "").split(".") if target.options.get("schema") else []
         self._prefix = target.options.get("prefix", "")
         self._shape: Shape | None = None
@@ -48,16 +52,16 @@ class Files(BaseStore):
         self._run: Path | None = None
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Write the statement that makes the table, unless it is there: then it must be the same."""
+        """Write `create.sql`, or check that the existing one is the same."""
         self._shape = shape
         file = self._folder / shape.table / "create.sql"
         text = self._dialect.create(self._table(), shape) + ";\n"
         if file.exists():
-            empty = shape.table == "vectors" and shape.dimension is None  # it has no dimension to compare
-            if not empty and file.read_text(encoding="utf-8") != text:
+            has_no_vectors = shape.table == "vectors" and shape.dimension is None  # no dimension to compare
+            if not has_no_vectors and file.read_text(encoding="utf-8") != text:
                 raise SchemaMismatch(
-                    f"{file} makes a table of other columns, types or dimension. Nothing was written. Name "
-                    "another folder, or remove this one when the table is gone, too."
+                    f"{file} creates a table with other columns, types or dimension. Nothing was written. "
+                    "Choose another folder, or drop the table and remove this folder."
                 )
             return False
         if create:
@@ -66,17 +70,18 @@ class Files(BaseStore):
         return True
 
     def _table(self) -> str:
+        """The quoted name of the table."""
         assert self._shape is not None
         return self._dialect.quoted(*self._schema, f"{self._prefix}{self._shape.table}")
 
     def upsert(self, rows: pa.RecordBatch) -> list[Refused]:
-        """Write rows into the file of this export."""
+        """Write new and changed rows to a file."""
         names = [n for n in rows.schema.names if n != "id"]
         self._write("rows", pa.Table.from_batches([rows]).select(["id", *names]))
         return []
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Write ids into the file of what is gone."""
+        """Write the ids of deleted rows to a file."""
         self._write("gone", pa.table({"id": pa.array(ids, pa.string())}))
 
     def _write(self, kind: str, rows: pa.Table) -> None:
@@ -84,7 +89,8 @@ class Files(BaseStore):
         if self._run is None:
             numbers = [int(run.name) for run in self._runs()]
             self._run = self._base / f"{max(numbers, default=0) + 1:06}"
-            self._complete()  # before there is a new one: scripts are run in the order of their numbers
+            # Scripts of earlier exports are written first, because scripts run in the order of their numbers.
+            self._write_scripts()
         folder = self._run / kind
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f".{self._counts[kind]:05}.part"
@@ -101,11 +107,14 @@ class Files(BaseStore):
         return sorted(p for p in self._base.iterdir() if p.is_dir() and p.name.isdigit())
 
     def finish(self) -> None:
-        """Write the script, also that of an export that was killed: its files are known as sent."""
-        if self._shape is not None and self._base.is_dir():
-            self._complete()
+        """Write the missing scripts, also of an earlier export that crashed.
 
-    def _complete(self) -> None:
+        The state records its rows as sent, so no later export writes them again.
+        """
+        if self._shape is not None and self._base.is_dir():
+            self._write_scripts()
+
+    def _write_scripts(self) -> None:
         for run in self._runs():
             if not (run / "load.sql").exists():
                 part = run / "load.sql.part"
@@ -132,7 +141,7 @@ def _sink(dialect: Dialect) -> Sink:
         lambda target: Files(target, dialect),
         "a folder for Parquet files and scripts",
         options=OPTIONS,
-        batch=FILES,
+        batch=FILE_ROWS,
     )
 
 
