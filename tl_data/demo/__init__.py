@@ -1,1 +1,1 @@
-"""Generated videos with labelled questions, and a file server that gives them URLs."""
+"""The demo: generated videos with labelled questions, and a file server that serves them at URLs."""

@@ -21,12 +21,12 @@ _KINDS = {"spoken": "words spoken", "shown": "words shown", "visible": "things v
 
 
 class Screen:
-    """The text output of the demo."""
+    """Prints the text output of the demo."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         if not console.is_terminal:
-            console.width = max(console.width, 120)  # a file or a pipe has no width
+            console.width = max(console.width, 120)  # a file or pipe has no width of its own
 
     def step(self, text: str) -> None:
         """Print a finished step."""
@@ -45,12 +45,12 @@ class Screen:
         self._console.print(table)
 
     def models(self, stages: Sequence[Mapping[str, Any]]) -> None:
-        """Print the models in use, and the missing ones."""
+        """Print the model of each stage, and the stages that have none."""
         for stage in stages:
             if stage["tier"] == "off":
                 self._console.print(Text(f"  {stage['stage']} is off: {stage['model']}", style="yellow"))
-        at_work = [f"{stage['stage']}: {stage['model']}" for stage in stages if stage["tier"] != "off"]
-        self.step(f"Answered by {'; '.join(at_work)}")
+        in_use = [f"{stage['stage']}: {stage['model']}" for stage in stages if stage["tier"] != "off"]
+        self.step(f"Answered by {'; '.join(in_use)}")
 
     def recognised(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Print the recognised content of each video: (name, objects and people, speech, on-screen text)."""
@@ -61,7 +61,7 @@ class Screen:
         self._console.print(table)
 
     def question(self) -> str:
-        """A question from the terminal; "" without one."""
+        """Ask for a question on the terminal; "" if there is no terminal or no question."""
         if not (self._console.is_terminal and sys.stdin.isatty()):
             return ""
         try:
@@ -75,7 +75,7 @@ class Screen:
         self._sql(sql)
         table = _table("moment", "time", "confidence")
         for url, start, end, confidence in hits:
-            table.add_row(_moment(url, start, end), _time(start, end), str(confidence))
+            table.add_row(_link(url, start, end), _time(start, end), str(confidence))
         self._console.print(table if hits else "  nothing found")
 
     def join(self, sql: str, hits: Sequence[tuple[Any, ...]], labels: Mapping[str, Question]) -> None:
@@ -83,27 +83,27 @@ class Screen:
         self.step("A join of tables and functions: each question, its best moment, and the chapter around it")
         self._sql(sql)
         table = _table("question", "moment", "time", "chapter", "")
-        right = 0
-        for asked, url, start, end, chapter in hits:
-            label = labels.get(asked)
+        correct = 0
+        for question, url, start, end, chapter in hits:
+            label = labels.get(question)
             mark = ""
             if label:
-                found = label.video in url and start < label.end_sec and end > label.start_sec
-                right += found
-                mark = "✓" if found else "✗"
-            table.add_row(asked, _moment(url, start, end), _time(start, end), chapter or "", mark)
+                is_correct = label.video in url and start < label.end_sec and end > label.start_sec
+                correct += is_correct
+                mark = "✓" if is_correct else "✗"
+            table.add_row(question, _link(url, start, end), _time(start, end), chapter or "", mark)
         self._console.print(table)
         if labels:
-            self.step(f"{right} of {len(labels)} labelled questions find the right moment first")
+            self.step(f"{correct} of {len(labels)} labelled questions find the right moment first")
 
     def end(self, report: Report) -> None:
         """Print failures and the summary."""
-        *before, sentence = report.lines()
-        for line in before:
+        *details, summary = report.lines()
+        for line in details:
             self._console.print(line, soft_wrap=True, markup=False)
         if report.rows and report.unchanged == report.distinct:
             self.step("Nothing was new: everything was reused from the tables")
-        self._console.print(Text(sentence, style="bold"), soft_wrap=True)
+        self._console.print(Text(summary, style="bold"), soft_wrap=True)
 
     def _sql(self, sql: str) -> None:
         self._console.print()
@@ -113,18 +113,20 @@ class Screen:
 def _table(*columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=True)
     for name in columns:
-        whole = name in ("moment", "time", "table", "rows")
-        table.add_column(name, no_wrap=whole, overflow="fold", justify="right" if name == "rows" else "left")
+        is_unbroken = name in ("moment", "time", "table", "rows")
+        table.add_column(
+            name, no_wrap=is_unbroken, overflow="fold", justify="right" if name == "rows" else "left"
+        )
     return table
 
 
-def _short(text: str | None, most: int = 220) -> str:
-    plain = " ".join((text or "").split())
-    return plain if len(plain) <= most else plain[:most].rsplit(" ", 1)[0] + " …"
+def _short(text: str | None, maximum: int = 220) -> str:
+    one_line = " ".join((text or "").split())
+    return one_line if len(one_line) <= maximum else one_line[:maximum].rsplit(" ", 1)[0] + " …"
 
 
-def _moment(url: str, start: float, end: float) -> Text:
-    """The URL, as a link to the moment (a media fragment) on terminals with links."""
+def _link(url: str, start: float, end: float) -> Text:
+    """The URL, which terminals show as a link to the time range (a media fragment)."""
     return Text(url, style=f"link {url}#t={start:g},{end:g}")
 
 

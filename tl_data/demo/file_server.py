@@ -1,4 +1,4 @@
-"""A small file server on the loopback interface, which gives files URLs.
+"""A small file server on the loopback interface. It serves local files at URLs.
 
     with FileServer(folder) as server:
         server.url("a video.mp4")      # http://127.0.0.1:53121/a%20video.mp4
@@ -24,7 +24,8 @@ from types import TracebackType
 from typing import BinaryIO, Self
 from urllib.parse import quote, unquote, urlsplit
 
-CHUNK = 1 << 18
+CHUNK = 1 << 18  # bytes that are read and sent at a time
+#: File extension -> content type.
 _TYPES = {
     ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/quicktime", ".mkv": "video/x-matroska",
     ".webm": "video/webm", ".avi": "video/x-msvideo", ".ts": "video/mp2t", ".mpg": "video/mpeg",
@@ -47,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer()
 
     def answer(self) -> None:
-        """Answer GET and HEAD, which differ only in the body."""
+        """Answer a GET or HEAD request. The two differ only in the body."""
         path = self.server.find(unquote(urlsplit(self.path).path).lstrip("/"))
         if path is None:
             self.text(HTTPStatus.NOT_FOUND, "File not found.\n")
@@ -55,13 +56,13 @@ class Handler(BaseHTTPRequestHandler):
             self.file(path)
 
     def file(self, path: Path, headers: Mapping[str, str] | None = None) -> None:
-        """Send a file or the requested range. `headers` replace the default ones; "" removes one."""
+        """Send a file or the requested range. `headers` replace the default headers; "" removes one."""
         with path.open("rb") as file:
             stat = path.stat()
             size, etag = stat.st_size, f'"{_digest(path, stat.st_size, stat.st_mtime_ns)}"'
-            kind = _TYPES.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0]
+            content_type = _TYPES.get(path.suffix.lower()) or mimetypes.guess_type(path.name)[0]
             sent = {
-                "Content-Type": kind or "application/octet-stream",
+                "Content-Type": content_type or "application/octet-stream",
                 "Accept-Ranges": "bytes",
                 "ETag": etag,
                 "Last-Modified": formatdate(stat.st_mtime, usegmt=True),
@@ -80,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(HTTPStatus.PARTIAL_CONTENT, sent, end - start, file)
 
     def text(self, status: HTTPStatus, body: str, kind: str = "text/plain", **headers: str) -> None:
-        """Send a short text. In names of headers `_` is replaced by `-`."""
+        """Send a short text. `_` in the names of `headers` becomes `-`."""
         sent = {"Content-Type": f"{kind}; charset=utf-8"} | {
             k.replace("_", "-"): v for k, v in headers.items()
         }
@@ -91,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
     def send(
         self, status: HTTPStatus, headers: Mapping[str, str], length: int, file: BinaryIO | None = None
     ) -> None:
-        """Send status, headers and, unless it is a HEAD, `length` bytes of `file`."""
+        """Send the status, the headers and, unless the request is a HEAD, `length` bytes of `file`."""
         self.send_response(status)
         for name, value in headers.items():
             if value:
@@ -106,49 +107,49 @@ class Handler(BaseHTTPRequestHandler):
             length -= len(chunk)
 
     def _range(self, size: int, etag: str, modified: float) -> tuple[int, int] | None:
-        """Start and end (exclusive) of the one range asked for; None for the whole file."""
-        asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", "").replace(" ", ""))
-        if not asked or asked.group() == "bytes=-":
+        """Start and end (exclusive) of the requested range; None for the whole file."""
+        requested = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", "").replace(" ", ""))
+        if not requested or requested.group() == "bytes=-":
             return None
         condition = self.headers.get("If-Range")
         if condition and condition != etag and not _same_date(condition, modified):
             return None
-        first, last = asked.groups()
+        first, last = requested.groups()
         if not first:
             return (max(0, size - int(last)), size) if int(last) else (size, size)
         end = min(size, int(last) + 1) if last else size
         return (int(first), end) if int(first) < end or int(first) >= size else None
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name in the base class
-        """Say nothing: the server is a part of something that talks to a person."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class has this name
+        """Log no requests: they would mix with the output of the demo."""
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # stopping waits for the threads: nothing is left running
+    daemon_threads = False  # server_close() waits for the threads
     request_queue_size = 128
 
     def __init__(self, files: Path | Mapping[str, Path], port: int, handler: type[Handler]) -> None:
         self.files = files.resolve() if isinstance(files, Path) else dict(files)
         self._open: set[socket.socket] = set()
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         super().__init__(("127.0.0.1", port), handler)
 
     def find(self, name: str) -> Path | None:
         """The served file of this name, or None."""
         if isinstance(self.files, dict):
-            found = self.files.get(name)
-            return found if found and found.is_file() else None
+            file = self.files.get(name)
+            return file if file and file.is_file() else None
         path = (self.files / name).resolve()
-        inside = path.is_relative_to(self.files) and not any(p.startswith(".") for p in Path(name).parts)
-        return path if inside and path.is_file() else None
+        is_served = path.is_relative_to(self.files) and not any(p.startswith(".") for p in Path(name).parts)
+        return path if is_served and path.is_file() else None
 
     def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
-        with self._guard:
+        with self._lock:
             self._open.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
-        with self._guard:
+        with self._lock:
             self._open.discard(request)
         super().shutdown_request(request)
 
@@ -158,22 +159,22 @@ class _Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def hang_up(self) -> None:
-        """End the connections that clients keep open."""
-        with self._guard:
+        """Close the connections that clients keep open."""
+        with self._lock:
             for connection in self._open:
                 try:
                     connection.shutdown(socket.SHUT_RDWR)
                 except OSError:
-                    continue  # the other side was faster
+                    continue  # the client closed the connection first
 
 
 class FileServer:
     """Serves a folder, or the files of a mapping from name to path, until it is stopped.
 
     Args:
-        files: A folder (everything in it but hidden files), or names and where the files are.
-        port: Port to listen at; 0 takes a free one.
-        handler: What answers; tests put their own in.
+        files: a folder, of which hidden files are not served, or a mapping from name to path.
+        port: the port; 0 selects a free one.
+        handler: the class that answers requests; tests pass their own.
     """
 
     def __init__(
@@ -186,7 +187,7 @@ class FileServer:
 
     @property
     def base_url(self) -> str:
-        """Address without a slash at its end."""
+        """The URL of the server without a trailing slash."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def url(self, name: str) -> str:
@@ -194,12 +195,12 @@ class FileServer:
         return f"{self.base_url}/{quote(name)}"
 
     def start(self) -> Self:
-        """Answer from now on."""
+        """Start to answer requests."""
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """Stop listening, end what is open, and wait until all of it has ended."""
+        """Stop listening, close the open connections, and wait until all requests have ended."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
@@ -220,7 +221,10 @@ class FileServer:
 
 @lru_cache(maxsize=4096)
 def _digest(path: Path, size: int, modified_ns: int) -> str:
-    """The ETag: a digest of the bytes, so that the same video under another URL is known again."""
+    """The ETag: a digest of the content, so that the same video under another URL is recognized.
+
+    `size` and `modified_ns` are part of the cache key.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
 

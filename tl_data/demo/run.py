@@ -1,9 +1,9 @@
 """The demo: a column of video URLs becomes tables, and the tables are searched in SQL.
 
-    tl-data demo                      with videos that are made on the spot
-    tl-data demo FOLDER-OR-GLOB       with your own
+    tl-data demo                      with generated videos
+    tl-data demo FOLDER-OR-GLOB       with your own videos
 
-It always uses the embedded engine: a key that happens to be set is not spent on a demonstration.
+The demo always uses the embedded engine, also if an API key is set, so it costs nothing.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ SELECT v.source_key,
        tl_analyze(v.video_id, 'What text is on the screen?') AS screen
 FROM videos v WHERE v.video_id IS NOT NULL ORDER BY v.source_key LIMIT {most}"""
 
-#: Questions for unlabelled videos, each of another kind of evidence.
+#: General questions for videos without labels: the text, and the evidence that answers it.
 GENERAL: tuple[tuple[str, Literal["spoken", "shown", "visible"]], ...] = (
     ("an animal", "visible"), ("a vehicle", "visible"), ("people", "visible"),
     ("one person alone", "visible"),
     ("a container for drinks", "visible"), ("furniture", "visible"), ("a building", "visible"),
     ("food", "visible"), ("somebody speaks", "spoken"), ("music", "spoken"), ("words on the screen", "shown"),
 )  # fmt: skip
-_FOUND = 46.0  # score of a hit at `medium`
-_SHOWN_VIDEOS = 12  # most videos whose recognised content is printed
+_MIN_SCORE = 46.0  # the lowest score of a hit with the confidence `medium`
+_MAX_RECOGNISED = 12  # the most videos whose recognised content is printed
 
 JOIN = """\
 SELECT q.question, v.url, c.start_sec, c.end_sec, h.title AS chapter
@@ -73,26 +73,28 @@ ORDER BY q.number"""
 def run_demo(
     videos: Sequence[str] = (), folder: Path = Path("demo-lake"), console: Console | None = None
 ) -> int:
-    """Run the demo; gives the exit code: 0 all is well, 1 a video failed, 130 interrupted.
+    """Run the demo.
 
     Args:
-        videos: folders, globs or files of your own; without any, videos are made.
-        folder: where the tables, the made videos and the embedded engine's data go.
-        console: where to print; None is the terminal.
+        videos: your own folders, globs or files; if empty, videos are generated.
+        folder: the folder of the tables, the generated videos and the data of the embedded engine.
+        console: where to print; None: the terminal.
+
+    Returns:
+        The exit code: 0 on success, 1 if a video failed, 130 if the run was interrupted.
 
     Raises:
-        SettingsError: one of `videos` is no video file, or has none; the folder cannot be used; the port is
-            taken.
+        SettingsError: an entry of `videos` has no video file, the folder cannot be used, or the port is taken.
     """
     screen = Screen(console or Console())
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"--folder {folder} cannot be used: {error.strerror}") from error
-    found = demo_sources(*videos) if videos else _made(folder / "media", screen)
-    # Your own videos get an index and tables of their own, beside those of the made ones.
+    sources = demo_sources(*videos) if videos else _generate(folder / "media", screen)
+    # The user's videos have an index and tables separate from those of the generated videos.
     index, lake = ("demo_own", folder / "own") if videos else ("demo", folder)
-    names = _names(found)
+    names = _names(sources)
     settings = Settings(home=str(folder.resolve() / "engine"), index=index)
     with _server({name: video.path for name, video in names.items()}, folder) as server:
         connection = connect(settings)
@@ -102,7 +104,7 @@ def run_demo(
             with shown() as progress:
                 report = pipeline.run(job, connection=connection, progress=progress)
             if report.status != "interrupted":
-                _show(screen, connection, job, [q for video in found for q in video.questions])
+                _show(screen, connection, job, [q for video in sources for q in video.questions])
             screen.end(report)
             if report.status != "interrupted":
                 screen.step(f"See and play it: tl-data view {os.path.relpath(lake)}")
@@ -112,12 +114,12 @@ def run_demo(
 
 
 def demo_sources(*places: str) -> list[DemoVideo]:
-    """The video files of folders (with those below them), of globs, and files.
+    """The video files of folders (including subfolders), globs and file paths.
 
     Raises:
-        SettingsError: one of the places has none.
+        SettingsError: a place has no video file.
     """
-    found: dict[Path, None] = {}
+    all_files: dict[Path, None] = {}
     for place in places:
         path = Path(place).expanduser()
         if path.is_dir():
@@ -127,56 +129,65 @@ def demo_sources(*places: str) -> list[DemoVideo]:
         files = sorted(file.resolve() for file in files if file.is_file())
         if not files:
             raise SettingsError(f"{place}: no video file there ({', '.join(ENDINGS)})")
-        found |= dict.fromkeys(files)
-    return [DemoVideo(file, file.stem, ()) for file in found]
+        all_files |= dict.fromkeys(files)
+    return [DemoVideo(file, file.stem, ()) for file in all_files]
 
 
-def _made(folder: Path, screen: Screen) -> list[DemoVideo]:
-    before = set(folder.glob("*.mp4"))
+def _generate(folder: Path, screen: Screen) -> list[DemoVideo]:
+    """Generate the missing videos of the demo."""
+    existing = set(folder.glob("*.mp4"))
     started = time.monotonic()
     with screen.working("Making videos with speech, text and movement"):
         videos = demo_videos(folder)
-    if made := sum(video.path not in before for video in videos):
-        screen.step(f"{made} videos made in {time.monotonic() - started:.0f} s: {os.path.relpath(folder)}")
+    if count := sum(video.path not in existing for video in videos):
+        screen.step(f"{count} videos made in {time.monotonic() - started:.0f} s: {os.path.relpath(folder)}")
     return videos
 
 
 def _names(videos: list[DemoVideo]) -> dict[str, DemoVideo]:
-    """Each video under its path below the folder that holds them all."""
-    top = os.path.commonpath([video.path.resolve().parent for video in videos])
-    return {Path(os.path.relpath(video.path.resolve(), top)).as_posix(): video for video in videos}
+    """Path below the common folder of all videos -> video."""
+    common = os.path.commonpath([video.path.resolve().parent for video in videos])
+    return {Path(os.path.relpath(video.path.resolve(), common)).as_posix(): video for video in videos}
 
 
 def _server(files: Mapping[str, Path], folder: Path) -> FileServer:
-    """A server at the folder's own port: the URLs stay the same from run to run, and so does what is known.
+    """A server with a port that depends on the folder, so that the URLs are the same in each run.
+
+    A run recognizes videos of earlier runs by their URLs.
 
     Raises:
         SettingsError: the port is in use.
     """
-    port = 20_000 + zlib.crc32(str(folder.resolve()).encode()) % 10_000  # below those given out freely
+    port = 20_000 + zlib.crc32(str(folder.resolve()).encode()) % 10_000  # below the ephemeral ports
     try:
         return FileServer(files, port)
     except OSError as error:
         raise SettingsError(
-            f"port {port}, where the videos of {folder} are served, cannot be had ({error.strerror}). Does "
-            "another demo run in this folder? End it, or choose another folder with --folder"
+            f"port {port}, which serves the videos of {folder}, cannot be used ({error.strerror}). End "
+            "the demo that runs in this folder, or choose another folder with --folder"
         ) from error
 
 
 def _job(lake: Path, settings: Settings, urls: Mapping[str, str], videos: Mapping[str, DemoVideo]) -> Job:
-    """The job over a CSV file with a column of URLs, as anybody would have it."""
+    """The job of the demo. Its source is a CSV file with a column of URLs."""
     lake.mkdir(parents=True, exist_ok=True)
     with (lake / "videos.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["name", "title", "url"])
         rows.writerows([name, videos[name].title, url] for name, url in urls.items())
     source = Source("files", str((lake / "videos.csv").resolve()), url="url", key="name")
-    chosen = {"home": settings.home, "index": settings.index}
-    return Job(source, str(lake.resolve()), name="demo", settings=chosen, commit_videos=2, tables=OUTPUTS)
+    job_settings = {"home": settings.home, "index": settings.index}
+    return Job(
+        source, str(lake.resolve()), name="demo", settings=job_settings, commit_videos=2, tables=OUTPUTS
+    )
 
 
-def _show(screen: Screen, connection: Connection, job: Job, asked: list[Question]) -> None:
-    """The tables, three searches, and a join of tables and functions."""
+def _show(screen: Screen, connection: Connection, job: Job, labelled: list[Question]) -> None:
+    """Print the tables, three searches, and a join of tables and functions.
+
+    Without labelled questions, print also the recognised content, search for general questions, and ask the
+    user for more.
+    """
     import duckdb
 
     lake = Lake(job.folder, job.format)
@@ -190,9 +201,9 @@ def _show(screen: Screen, connection: Connection, job: Job, asked: list[Question
             con.register(name, table)
         index = connection.settings.index
         screen.models(_stages(connection))
-        if not asked:
-            screen.recognised(con.sql(RECOGNISED.format(most=_SHOWN_VIDEOS)).fetchall())
-        questions = asked or _questions(con, index)
+        if not labelled:
+            screen.recognised(con.sql(RECOGNISED.format(most=_MAX_RECOGNISED)).fetchall())
+        questions = labelled or _questions(con, index)
         for question in _of_each_kind(questions, 1):
             sql = SEARCH.format(index=index, query=question.text.replace("'", "''"))
             screen.search(question, sql, con.sql(sql).fetchall())
@@ -200,14 +211,14 @@ def _show(screen: Screen, connection: Connection, job: Job, asked: list[Question
         con.execute("CREATE TABLE questions (number INTEGER, question VARCHAR)")
         con.executemany("INSERT INTO questions VALUES (?, ?)", [[n, q.text] for n, q in enumerate(joined)])
         sql = JOIN.format(index=index)
-        screen.join(sql, con.sql(sql).fetchall(), {q.text: q for q in joined} if asked else {})
-        while not asked and (text := screen.question()):
+        screen.join(sql, con.sql(sql).fetchall(), {q.text: q for q in joined} if labelled else {})
+        while not labelled and (text := screen.question()):
             sql = SEARCH.format(index=index, query=text.replace("'", "''"))
             screen.search(Question(text, "visible", "", 0, 0), sql, con.sql(sql).fetchall())
 
 
 def _stages(connection: Connection) -> list[dict[str, Any]]:
-    """Which model does the work of which stage, as the engine says it."""
+    """The model of each stage, as the engine reports it."""
     parts = urlsplit(connection.base_url)
     key = (Path(connection.settings.home) / "engine" / "engine.key").read_text(encoding="utf-8").strip()
     request = urllib.request.Request(
@@ -218,23 +229,26 @@ def _stages(connection: Connection) -> list[dict[str, Any]]:
 
 
 def _of_each_kind(questions: list[Question], count: int) -> list[Question]:
-    """So many questions of each kind, from videos as different as can be; three times as many in any case."""
+    """Select `count` questions of each kind, from different videos if possible.
+
+    If a kind has too few questions, other kinds fill up to three times `count`.
+    """
     by_kind: dict[str, list[Question]] = {}
     for question in questions:
         by_kind.setdefault(question.kind, []).append(question)
-    chosen = []
-    for same in by_kind.values():
-        seen: dict[str, int] = {}
-        rounds = []
-        for question in same:
-            seen[question.video] = seen.get(question.video, 0) + 1
-            rounds.append((seen[question.video], question))
-        chosen += [question for _, question in sorted(rounds, key=lambda r: r[0])[:count]]
-    return (chosen + [question for question in questions if question not in chosen])[: 3 * count]
+    selected = []
+    for same_kind in by_kind.values():
+        per_video: dict[str, int] = {}
+        numbered = []  # (number of the question within its video, question)
+        for question in same_kind:
+            per_video[question.video] = per_video.get(question.video, 0) + 1
+            numbered.append((per_video[question.video], question))
+        selected += [question for _, question in sorted(numbered, key=lambda pair: pair[0])[:count]]
+    return (selected + [question for question in questions if question not in selected])[: 3 * count]
 
 
 def _questions(con: duckdb.DuckDBPyConnection, index: str) -> list[Question]:
-    """General questions for unlabelled videos, those with hits first."""
+    """The general questions with good hits, best first; the best three if there are none."""
     scored = []
     for text, kind in GENERAL:
         rows: list[tuple[Any, ...]] = con.sql(
@@ -243,5 +257,5 @@ def _questions(con: duckdb.DuckDBPyConnection, index: str) -> list[Question]:
         video, start, end, score = rows[0] if rows else ("", 0.0, 0.0, 0.0)
         scored.append((score or 0.0, Question(text, kind, video, start, end)))
     scored.sort(key=lambda item: -item[0])
-    found = [question for score, question in scored if score >= _FOUND]
-    return found or [question for _, question in scored[:3]]
+    answered = [question for score, question in scored if score >= _MIN_SCORE]
+    return answered or [question for _, question in scored[:3]]

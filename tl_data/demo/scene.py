@@ -1,4 +1,4 @@
-"""A scene and how one frame of it is drawn."""
+"""Describes a scene of a generated video, and draws its frames."""
 
 from __future__ import annotations
 
@@ -55,21 +55,19 @@ class Scene:
     shape: Shape | None = None
     color: str | Color = "red"
     size: float = 0.24
-    path: tuple[tuple[float, float], ...] = (
-        (0.5, 0.62),
-    )  # the shape moves along these points, with equal time per segment
+    #: The shape moves along these points, with equal time per segment.
+    path: tuple[tuple[float, float], ...] = ((0.5, 0.62),)
     camera: Camera = "static"
-    camera_amount: float = (
-        0.18  # distance of a pan or tilt, or change of a zoom, as a fraction of the picture
-    )
+    #: Distance of a pan or tilt, or change of a zoom, as a fraction of the picture.
+    camera_amount: float = 0.18
     tone: float = 0.0  # Hz of a soft chord under the scene; 0 for none
 
 
 def painter(scene: Scene, width: int, height: int) -> Callable[[float], Picture]:
     """A function that draws the scene at `progress`, 0 to 1, as a height x width x 3 RGB picture.
 
-    What does not change is drawn once: the backdrop, with a margin for camera movement, and the text, which
-    the camera does not move.
+    The backdrop and the text are drawn once. The backdrop has a margin for camera movement; the text does not
+    move.
     """
     backdrop = _backdrop(scene, width, height)
     band = _text(scene, width, height)
@@ -77,7 +75,7 @@ def painter(scene: Scene, width: int, height: int) -> Callable[[float], Picture]
     def draw(progress: float) -> Picture:
         frame = _camera(backdrop, scene, progress, width, height)
         if scene.shape:
-            _shape(frame, scene, progress)
+            _draw_shape(frame, scene, progress)
         frame[: len(band)] = band
         return frame
 
@@ -95,7 +93,7 @@ def _shade(color: Color, factor: float) -> Color:
 
 
 def _backdrop(scene: Scene, width: int, height: int) -> Picture:
-    """The background with a margin on each side. It has detail, so that camera movement is visible."""
+    """The background with a margin on each side. It has details, so that camera movement is visible."""
     margin = scene.camera_amount if scene.camera != "static" else 0.0
     w, h = round(width * (1 + 2 * margin)), round(height * (1 + 2 * margin))
     base = _rgb(scene.background)
@@ -108,7 +106,7 @@ def _backdrop(scene: Scene, width: int, height: int) -> Picture:
 
 
 def _plain(picture: Picture, base: Color, unit: int) -> None:
-    """Faint diagonals: enough for the camera's movement to be seen."""
+    """Faint diagonal lines, which make camera movement visible."""
     h, w = picture.shape[:2]
     for x in range(-h, w, 3 * unit):
         cv2.line(picture, (x, h), (x + h, 0), _shade(base, 1.1), max(2, unit // 4), cv2.LINE_AA)
@@ -156,6 +154,7 @@ def _city(picture: Picture, base: Color, unit: int) -> None:
 
 
 def _tiles(picture: Picture, base: Color, unit: int) -> None:
+    """A grid of lines."""
     h, w = picture.shape[:2]
     for x in range(0, w, 2 * unit):
         cv2.line(picture, (x, 0), (x, h), _shade(base, 0.85), max(1, unit // 20))
@@ -197,30 +196,31 @@ def _camera(backdrop: Picture, scene: Scene, progress: float, width: int, height
     left, top = w / 2 + x - width * scale / 2, h / 2 + y - height * scale / 2
     matrix = np.array([[scale, 0, left], [0, scale, top]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    seen: Any = cv2.warpAffine(
+    view: Any = cv2.warpAffine(
         backdrop, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
     )
-    return np.asarray(seen, np.uint8)
+    return np.asarray(view, np.uint8)
 
 
-def _along(path: tuple[tuple[float, float], ...], progress: float) -> tuple[float, float]:
+def _position(path: tuple[tuple[float, float], ...], progress: float) -> tuple[float, float]:
+    """The position on the path at `progress`, 0 to 1."""
     if len(path) == 1:
         return path[0]
-    position = min(progress, 0.9999) * (len(path) - 1)
-    (x0, y0), (x1, y1) = path[int(position)], path[int(position) + 1]
-    return x0 + (x1 - x0) * (position % 1), y0 + (y1 - y0) * (position % 1)
+    point = min(progress, 0.9999) * (len(path) - 1)
+    (x0, y0), (x1, y1) = path[int(point)], path[int(point) + 1]
+    return x0 + (x1 - x0) * (point % 1), y0 + (y1 - y0) * (point % 1)
 
 
-def _shape(frame: Picture, scene: Scene, progress: float) -> None:
+def _draw_shape(frame: Picture, scene: Scene, progress: float) -> None:
     h, w = frame.shape[:2]
-    fx, fy = _along(scene.path, progress)
+    fx, fy = _position(scene.path, progress)
     x, y, radius = fx * w, fy * h, scene.size * min(w, h) / 2
     color = _rgb(scene.color)
     if scene.shape == "circle":
         cv2.circle(frame, (round(x), round(y)), round(radius), _shade(color, 0.8), -1, cv2.LINE_AA)
         cv2.circle(frame, (round(x), round(y)), round(radius * 0.93), color, -1, cv2.LINE_AA)
     elif scene.shape in ("rain", "snow"):
-        _falling(frame, scene.shape, color, progress * scene.seconds)
+        _draw_drops(frame, scene.shape, color, progress * scene.seconds)
     elif scene.shape == "bars":
         for i in range(5):
             tall = radius * 2 * (0.3 + 0.17 * i) * min(1.0, 0.2 + 2 * progress)
@@ -236,7 +236,8 @@ def _shape(frame: Picture, scene: Scene, progress: float) -> None:
         cv2.fillPoly(frame, [np.array(points, np.int32)], color, cv2.LINE_AA)
 
 
-def _falling(frame: Picture, what: str, color: Color, seconds: float) -> None:
+def _draw_drops(frame: Picture, what: str, color: Color, seconds: float) -> None:
+    """Draw falling rain or snow."""
     h, w = frame.shape[:2]
     random = np.random.default_rng(11)
     speed = 0.9 if what == "rain" else 0.25  # picture heights a second

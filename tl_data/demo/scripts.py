@@ -1,7 +1,7 @@
-"""What the demo's videos show and say, and what can be asked of them.
+"""The scenes of the demo's videos, and labelled questions about them.
 
-Plain words on purpose: the embedded engine's speech recognition is a small one, and the questions should
-be answered because the engine saw and heard, not because it was told.
+The videos use simple words, because the embedded engine has a small speech recognizer. The engine gets only
+the videos, so it can answer the questions only from pictures and sound.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from tl_data.demo.scene import Scene
 
-pass
+#: What answers a question: speech, text on the screen, or visible things.
+Kind = Literal["spoken", "shown", "visible"]
 
 
 @dataclass(frozen=True)
@@ -234,6 +235,3 @@ WAREHOUSE = Script(
 )  # fmt: skip
 
 SCRIPTS = (SAFETY, LAUNCH, COOKING, WEATHER, FOOTBALL, WAREHOUSE)
-
-
-Kind = Literal["spoken", "shown", "visible"]

@@ -1,6 +1,6 @@
-"""Scenes to MP4 files (H.264 and AAC), and the demo's own videos with their labelled questions.
+"""Encodes scenes as MP4 files (H.264 and AAC), and generates the demo's videos with labelled questions.
 
-Everything is deterministic: the same scenes give the same file.
+The result is deterministic: the same scenes give the same file.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from tl_data.demo.scripts import Kind
 from tl_data.demo.speech_synthesis import speak
 
 SAMPLE_RATE = 44_100
-_AUDIO_FRAME = 1024  # samples: what AAC works in
+_AUDIO_FRAME = 1024  # samples per frame of AAC
 
 
 @dataclass(frozen=True)
 class Question:
-    """A search, and where its answer is: the best hit should overlap this range of this video."""
+    """A search with its expected answer: the best hit should overlap this time range of this video."""
 
     text: str
     kind: Kind
@@ -54,14 +54,14 @@ def make_video(
     fps: int = 30,
     audio: bool = True,
 ) -> Path:
-    """Draw, speak and encode the scenes, one hard cut after another, into an MP4 file.
+    """Draw, speak and encode the scenes, with hard cuts between them, as an MP4 file.
 
-    Sizes are even numbers of pixels. The file appears whole or not at all.
+    `width` and `height` must be even numbers of pixels. The file gets its final name when it is complete.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    # bitexact keeps times and versions out of the file: the same scenes, the same bytes.
+    # bitexact leaves times and versions out of the file, so that the same scenes give the same bytes.
     options = {"movflags": "faststart", "fflags": "+bitexact"}
     with av.open(str(part), "w", format="mp4", options=options) as container:
         video = container.add_stream("libx264", rate=fps)
@@ -78,17 +78,17 @@ def make_video(
         frame_number = sample_number = 0
         for scene in scenes:
             for picture in _pictures(scene, width, height, fps):
-                # Faster than letting libswscale convert.
+                # This conversion is faster than that of libswscale.
                 planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8)
                 frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
                 frame.pts, frame.time_base = frame_number, Fraction(1, fps)
                 container.mux(video.encode(frame))
                 frame_number += 1
             if sound is not None:
-                # Sound is cut at the last frame's end, so that it never drifts from the picture.
-                until = round(frame_number / fps * SAMPLE_RATE)
-                _write_sound(container, sound, _sound(scene, until - sample_number), sample_number)
-                sample_number = until
+                # The sound of a scene ends with its last frame, so that sound and picture stay in sync.
+                end = round(frame_number / fps * SAMPLE_RATE)
+                _write_sound(container, sound, _sound(scene, end - sample_number), sample_number)
+                sample_number = end
         container.mux(video.encode(None))
         if sound is not None:
             container.mux(sound.encode(None))
@@ -96,15 +96,15 @@ def make_video(
 
 
 def make_videos(jobs: Sequence[tuple[Path, Sequence[Scene], dict[str, Any]]], workers: int = 2) -> None:
-    """`make_video` for each (path, scenes, options), several at once; files that are there stay."""
+    """Call `make_video` for each (path, scenes, options) whose file is missing, `workers` at a time."""
     missing = [job for job in jobs if not job[0].is_file()]
     with ThreadPoolExecutor(workers) as pool:
-        for made in [pool.submit(make_video, path, scenes, **options) for path, scenes, options in missing]:
-            made.result()
+        for future in [pool.submit(make_video, path, scenes, **options) for path, scenes, options in missing]:
+            future.result()
 
 
 def demo_videos(folder: str | Path) -> list[DemoVideo]:
-    """The demo's videos in `folder`, made now unless they are there already."""
+    """The demo's videos in `folder`. Missing ones are generated."""
     from tl_data.demo.scripts import SCRIPTS
 
     folder = Path(folder)
@@ -118,7 +118,7 @@ def demo_videos(folder: str | Path) -> list[DemoVideo]:
 def _questions(
     file: str, scenes: Sequence[Scene], asks: Sequence[tuple[int, Kind, str]]
 ) -> Iterator[Question]:
-    """Questions are written by scene number; the times follow from the scenes."""
+    """The questions of a video. The number of a scene gives the expected time range."""
     starts = [sum(scene.seconds for scene in scenes[:i]) for i in range(len(scenes) + 1)]
     for number, kind, text in asks:
         yield Question(text, kind, file, starts[number], starts[number + 1])
@@ -137,16 +137,17 @@ def _add_sound(container: Any) -> Any:
     return sound
 
 
-def _write_sound(container: Any, stream: Any, samples: npt.NDArray[np.float32], at: int) -> None:
+def _write_sound(container: Any, stream: Any, samples: npt.NDArray[np.float32], first: int) -> None:
+    """Encode samples. `first` is the number of the first one in the whole sound."""
     for start in range(0, len(samples), _AUDIO_FRAME):
         part = samples[None, start : start + _AUDIO_FRAME]
         frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, at + start, Fraction(1, SAMPLE_RATE)
+        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, first + start, Fraction(1, SAMPLE_RATE)
         container.mux(stream.encode(frame))
 
 
 def _sound(scene: Scene, length: int) -> npt.NDArray[np.float32]:
-    """Speech from half a second in, over a soft chord if the scene asks for one; -1 to 1."""
+    """The samples of a scene, -1 to 1: speech from 0.5 s, and a soft chord if the scene has a `tone`."""
     mix = np.zeros(length, np.float32)
     seconds = np.arange(length) / SAMPLE_RATE
     if scene.tone:
@@ -156,8 +157,8 @@ def _sound(scene: Scene, length: int) -> npt.NDArray[np.float32]:
     if scene.speech:
         samples, rate = speak(scene.speech)
         voice = samples.astype(np.float32) / 32768
-        at = np.arange(int(len(voice) * SAMPLE_RATE / rate)) * rate / SAMPLE_RATE
-        voice = np.interp(at, np.arange(len(voice)), voice).astype(np.float32)
+        positions = np.arange(int(len(voice) * SAMPLE_RATE / rate)) * rate / SAMPLE_RATE
+        voice = np.interp(positions, np.arange(len(voice)), voice).astype(np.float32)
         start = SAMPLE_RATE // 2
         voice = voice[: max(0, length - start)]
         mix[start : start + len(voice)] += voice * 0.9

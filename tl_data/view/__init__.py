@@ -1,5 +1,5 @@
-"""A page that shows what is in a lake: `tl-data view LAKE`, and results in notebooks.
+"""The viewer: a web page that shows the videos, tables and costs of a lake (`tl-data view LAKE`).
 
-open_lake("lake")            what the page shows, from the tables alone
-app(lake, token)             the page as a Starlette application; it writes nothing
+`server.open_lake` opens a lake, `app.app` is the page as a Starlette application, and `server.serve` runs it.
+The viewer never writes to the lake.
 """

@@ -1,4 +1,4 @@
-"""The viewer as a Starlette application: a page and what it asks for as JSON. It writes nothing."""
+"""The viewer as a Starlette application: a page and the JSON endpoints that it calls. It writes nothing."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from tl_data.view.snapshot import LakeFolder, Row
 from tl_data.view.snippets import Place, snippets
 
 STATIC = Path(__file__).parent / "static"
-PAGE = 200  # tiles of one answer at most
-PICTURE_BYTES = 10 * 2**20  # of an uploaded picture
+MAX_PAGE = 200  # the most videos of one answer
+PICTURE_BYTES = 10 * 2**20  # the largest uploaded picture
 
 
 @dataclass
 class Viewer:
-    """A lake and what is asked of it.
+    """A lake and the objects that answer the requests of the page.
 
     Args:
-        name: what the page calls the lake.
-        settings: of the engine or service that embeds texts; None without one.
-        base: folder that relative paths of sources are relative to.
-        media: folder with copies of the sources.
+        name: the name of the lake on the page.
+        settings: settings of the engine or service that embeds texts; None if there is neither.
+        base: the folder of relative source paths.
+        media: a folder with copies of the sources.
     """
 
     lake: LakeFolder
@@ -62,7 +62,7 @@ class Viewer:
 
 
 def app(viewer: Viewer, token: str, port: int) -> Starlette:
-    """The application, which answers below `/token/` alone and on this machine's names alone."""
+    """The application. It answers only below `/token/`, and only under the names of this machine."""
     names = [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
     routes = [
         Mount(
@@ -93,47 +93,50 @@ def _index(request: Request) -> Response:
     return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-store"})
 
 
-def _answer(value: Any, status: int = 200) -> Response:
-    body = orjson.dumps(value, default=_plain, option=orjson.OPT_UTC_Z)
+def _json_response(value: Any, status: int = 200) -> Response:
+    body = orjson.dumps(value, default=_json_value, option=orjson.OPT_UTC_Z)
     return Response(body, status, {"Cache-Control": "no-store"}, "application/json")
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
+    """A JSON value for an object that orjson does not support."""
     return float(value) if isinstance(value, Decimal) else str(value)
 
 
-def _failed(error: Exception, status: int) -> Response:
+def _error_response(error: Exception, status: int) -> Response:
     code = getattr(error, "code", None) or type(error).__name__
-    return _answer({"error": {"code": code, "message": redacted(str(error))}}, status)
+    return _json_response({"error": {"code": code, "message": redacted(str(error))}}, status)
 
 
-def _json(viewer: Viewer, make: Callable[[Viewer, dict[str, str]], Any]) -> Callable[[Request], Response]:
-    """An endpoint that answers with what `make` gives for the query; None is 404."""
+def _json(viewer: Viewer, compute: Callable[[Viewer, dict[str, str]], Any]) -> Callable[[Request], Response]:
+    """An endpoint that answers with the result of `compute` as JSON, or with 404 if the result is None."""
 
     def endpoint(request: Request) -> Response:
         try:
-            made = make(viewer, dict(request.query_params))
+            result = compute(viewer, dict(request.query_params))
         except TLDataError as error:
-            return _failed(error, 409)
+            return _error_response(error, 409)
         except (KeyError, ValueError) as error:
-            return _failed(ValueError(f"the request lacks or misuses a parameter: {error}"), 400)
-        if made is None:
-            return _failed(LookupError("The lake has no such video."), 404)
-        return _answer(made)
+            return _error_response(
+                ValueError(f"a parameter of the request is missing or invalid: {error}"), 400
+            )
+        if result is None:
+            return _error_response(LookupError("The lake does not have this video."), 404)
+        return _json_response(result)
 
     return endpoint
 
 
 def _summary(viewer: Viewer, query: dict[str, str]) -> Any:
-    now = viewer.lake.snapshot()
+    snapshot = viewer.lake.snapshot()
     return {
         "name": viewer.name,
         "folder": redacted(viewer.lake.folder),
         "format": viewer.place.format,
         "release": __version__,
-        "version": now.version,
-        "counts": now.counts,
-        "notes": now.notes,
+        "version": snapshot.version,
+        "counts": snapshot.counts,
+        "notes": snapshot.notes,
         "costs": viewer.search.costs(),
         "sorts": SORTS,
         **viewer.library.facets(),
@@ -141,21 +144,21 @@ def _summary(viewer: Viewer, query: dict[str, str]) -> Any:
 
 
 def _videos(viewer: Viewer, query: dict[str, str]) -> Any:
-    known = {
+    filters = {
         name: query[name] for name in ("text", "state", "topic", "since", "until", "sort") if name in query
     }
-    offset, limit = max(0, int(query.get("offset", 0))), min(PAGE, max(1, int(query.get("limit", 60))))
-    return viewer.library.page(Query(**known, offset=offset, limit=limit))
+    offset, limit = max(0, int(query.get("offset", 0))), min(MAX_PAGE, max(1, int(query.get("limit", 60))))
+    return viewer.library.page(Query(**filters, offset=offset, limit=limit))
 
 
 def _video(viewer: Viewer, query: dict[str, str]) -> Any:
-    found = viewer.library.video(query["id"])
+    video = viewer.library.video(query["id"])
     tile = viewer.library.find(query["id"])
-    if found is None or tile is None:
+    if video is None or tile is None:
         return None
     playable = viewer.sources.playable(tile)
     return {
-        **found,
+        **video,
         "next_step": next_step(tile["record"]) if tile["state"] == "failed" else None,
         "play": {"kind": playable.kind, "reason": playable.reason},
     }
@@ -174,7 +177,7 @@ def _search(viewer: Viewer, query: dict[str, str]) -> Any:
     elif kind == "index":
         hits = viewer.search.index(text)
     else:
-        raise ValueError(f"kind is {kind!r}; it is words, meaning, index or similar")
+        raise ValueError(f"kind is {kind!r}; it must be words, meaning, index or similar")
     return {"hits": hits}
 
 
@@ -184,12 +187,14 @@ def _picture_search(viewer: Viewer) -> Callable[[Request], Any]:
         async for chunk in request.stream():
             body += chunk
             if len(body) > PICTURE_BYTES:
-                return _failed(ValueError("The picture is larger than 10 MB. Choose a smaller one."), 413)
+                return _error_response(
+                    ValueError("The picture is larger than 10 MB. Choose a smaller one."), 413
+                )
         try:
             hits = await run_in_threadpool(viewer.search.meaning, Question(image=body))
         except TLDataError as error:
-            return _failed(error, 409)
-        return _answer({"hits": hits})
+            return _error_response(error, 409)
+        return _json_response({"hits": hits})
 
     return endpoint
 
@@ -197,24 +202,24 @@ def _picture_search(viewer: Viewer) -> Callable[[Request], Any]:
 def _errors(viewer: Viewer, query: dict[str, str]) -> Any:
     rows = []
     for row in viewer.lake.snapshot().errors:
-        said = {
+        redacted_texts = {
             "url": redacted(str(row.get("url") or "")),
             "message": redacted(str(row.get("message") or "")),
         }
         at = row.get("failed_at") or row.get("at")
-        rows.append({**row, **said, "at": at, "next_step": next_step(row)})
+        rows.append({**row, **redacted_texts, "at": at, "next_step": next_step(row)})
     return {"errors": rows}
 
 
 def _alerts(viewer: Viewer, query: dict[str, str]) -> Any:
     rows = sorted(viewer.lake.snapshot().alerts, key=_found_at, reverse=True)
-    made = []
+    alerts = []
     for row in rows:
-        shown = {k: v for k, v in row.items() if k != "url"} | {"at": row.get("found_at") or row.get("at")}
-        made.append(
-            viewer.library.titled({**shown, "id": row.get("video_id") or row.get("source_key") or ""})
+        alert = {k: v for k, v in row.items() if k != "url"} | {"at": row.get("found_at") or row.get("at")}
+        alerts.append(
+            viewer.library.titled({**alert, "id": row.get("video_id") or row.get("source_key") or ""})
         )
-    return {"alerts": made}
+    return {"alerts": alerts}
 
 
 def _found_at(row: Row) -> str:
@@ -222,10 +227,10 @@ def _found_at(row: Row) -> str:
 
 
 def _snippets(viewer: Viewer, query: dict[str, str]) -> Any:
-    said = {name: query[name] for name in ("text", "video") if name in query}
+    arguments = {name: query[name] for name in ("text", "video") if name in query}
     index = viewer.settings.index if viewer.settings else "tl_data"
     return snippets(
-        viewer.place, query.get("kind", "video"), **said, start=float(query.get("start", 0)), index=index
+        viewer.place, query.get("kind", "video"), **arguments, start=float(query.get("start", 0)), index=index
     )
 
 
@@ -247,10 +252,10 @@ def _retry_list(viewer: Viewer) -> Callable[[Request], Response]:
 def _poster(viewer: Viewer) -> Callable[[Request], Response]:
     def endpoint(request: Request) -> Response:
         tile = viewer.library.find(request.query_params.get("id", ""))
-        at = request.query_params.get("t")
+        second = request.query_params.get("t")
         try:
-            picture = viewer.sources.picture(tile, float(at) if at else None) if tile else None
-            reason = "There is no picture of this moment."
+            picture = viewer.sources.picture(tile, float(second) if second else None) if tile else None
+            reason = "There is no picture of this time."
         except (LakeError, MediaRefused, ValueError) as error:
             picture, reason = None, redacted(str(error))
         if picture is None:
@@ -265,36 +270,36 @@ def _media(viewer: Viewer) -> Callable[[Request], Any]:
     async def endpoint(request: Request) -> Response:
         tile = await run_in_threadpool(viewer.library.find, request.query_params.get("id", ""))
         if tile is None:
-            return _failed(LookupError("The lake has no such video."), 404)
+            return _error_response(LookupError("The lake does not have this video."), 404)
         playable = await run_in_threadpool(viewer.sources.playable, tile)
         if playable.kind == "file":
             return FileResponse(playable.place, media_type=playable.media_type)
         if playable.kind in ("http", "hls"):
-            # The address may be signed: it goes to the browser, never into the page.
+            # The URL may be signed. It is sent as a redirect, so that it is not part of the page.
             return RedirectResponse(encoded(playable.place), 302, {"Cache-Control": "no-store"})
         if playable.kind == "bucket":
             return await _from_bucket(request, playable.place, playable.media_type)
-        return _failed(LookupError(playable.reason), 404)
+        return _error_response(LookupError(playable.reason), 404)
 
     return endpoint
 
 
 async def _from_bucket(request: Request, address: str, media_type: str) -> Response:
     try:
-        found = await run_in_threadpool(BucketObject, address)
+        bucket_object = await run_in_threadpool(BucketObject, address)
     except LakeError as error:
-        return _failed(error, 502)
-    start, end, status = 0, found.size, 200
+        return _error_response(error, 502)
+    start, end, status = 0, bucket_object.size, 200
     headers = {"Accept-Ranges": "bytes"}
-    if asked := re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("range", "")):
-        first, last = asked.groups()
+    if requested := re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("range", "")):
+        first, last = requested.groups()
         if first:
-            start, end = int(first), min(found.size, int(last) + 1 if last else found.size)
+            start, end = int(first), min(bucket_object.size, int(last) + 1 if last else bucket_object.size)
         elif last:
-            start = max(0, found.size - int(last))
+            start = max(0, bucket_object.size - int(last))
         if start >= end:
-            return Response(status_code=416, headers={"Content-Range": f"bytes */{found.size}"})
+            return Response(status_code=416, headers={"Content-Range": f"bytes */{bucket_object.size}"})
         status = 206
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{found.size}"
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{bucket_object.size}"
     headers["Content-Length"] = str(end - start)
-    return StreamingResponse(found.chunks(start, end), status, headers, media_type)
+    return StreamingResponse(bucket_object.chunks(start, end), status, headers, media_type)

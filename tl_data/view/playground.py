@@ -15,7 +15,7 @@ STATIC = Path(__file__).parent / "static"
 
 
 def playground_routes() -> list[BaseRoute]:
-    """The page and its files; what it asks for goes to the API, under the API's own rules."""
+    """The routes of the page and its files. The page calls the API of the server, which checks the key."""
     return [Route("/", _page), Mount("/static", StaticFiles(directory=STATIC))]
 
 

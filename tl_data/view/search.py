@@ -1,4 +1,4 @@
-"""Search in the vectors of a lake, by a clip, by text or by a picture, with the cost in advance."""
+"""Searches a lake by a clip, a text or a picture. The cost of a search is known before it runs."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     import numpy as np
 
 HITS = 24  # hits per search
-PNG = b"\x89PNG"
+PNG_SIGNATURE = b"\x89PNG"
 FREE = {"price": 0.0, "currency": "USD", "calls": 0, "by": "the tables of the lake"}
 
 
 @dataclass(frozen=True)
 class Question:
-    """A query: exactly one of text and picture."""
+    """A query: either a text or a picture."""
 
     text: str = ""
     image: bytes = b""
 
 
 class Search:
-    """Nearest clips of a lake, and searches of its index.
+    """Searches the vectors of a lake, and its index.
 
     Args:
-        settings: of the engine or service that embeds texts; None without one.
+        settings: settings of the engine or service that embeds texts; None if there is neither.
     """
 
     def __init__(self, lake: LakeFolder, library: Library, settings: Settings | None) -> None:
@@ -58,10 +58,10 @@ class Search:
         return costs
 
     def similar(self, identifier: str, start_sec: float) -> list[Row]:
-        """Clips that are similar to the one of this video at this time, without the clip itself.
+        """Clips that are similar to the clip of a video at a time, without that clip itself.
 
         Raises:
-            SettingsError: the lake has no vector of it.
+            SettingsError: the lake has no vectors of this video.
         """
         import numpy as np
         import pyarrow.compute as pc
@@ -69,32 +69,36 @@ class Search:
         tile = self.library.find(identifier)
         video_id = tile["video_id"] if tile else identifier
         columns = ["start_sec", "end_sec", "embedding_option", "vector"]
-        own = [
+        video_rows = [
             row
             for batch in self.lake.batches("vectors", columns, pc.field("video_id") == video_id)
             for row in batch.to_pylist()
             if row["vector"]
         ]
-        if not own:
-            raise SettingsError("The lake has no vectors of this video. Run its job with the table vectors")
-        nearest = min(own, key=lambda row: (_distance(row, start_sec), row["end_sec"] - row["start_sec"]))
+        if not video_rows:
+            raise SettingsError(
+                "The lake has no vectors of this video. Add the table vectors to its job and run it"
+            )
+        nearest = min(
+            video_rows, key=lambda row: (_distance(row, start_sec), row["end_sec"] - row["start_sec"])
+        )
         vector = np.asarray(nearest["vector"], np.float32)
-        found = self.nearest(vector, HITS + 8, nearest["embedding_option"])
-        return [h for h in found if (h["id"], h["start_sec"]) != (video_id, nearest["start_sec"])][:HITS]
+        hits = self.nearest(vector, HITS + 8, nearest["embedding_option"])
+        return [h for h in hits if (h["id"], h["start_sec"]) != (video_id, nearest["start_sec"])][:HITS]
 
     def meaning(self, question: Question) -> list[Row]:
         """Clips whose vectors are nearest to a text or a picture.
 
         Raises:
-            SettingsError: no engine and no API key.
-            SchemaMismatch: the vectors of the lake are of another model.
+            SettingsError: there is no engine and no API key.
+            SchemaMismatch: the vectors of the lake are from another model.
             TLDataError: the call failed.
         """
         import numpy as np
 
         if self.settings is None:
             raise SettingsError(
-                "Words need a model to become a vector: set TL_API_KEY, or install the embedded engine: "
+                "Search by meaning needs a model: set TL_API_KEY, or install the embedded engine: "
                 'pip install "tl_data[local]"'
             )
         vector = np.asarray(self._vector(question), np.float32)
@@ -104,13 +108,14 @@ class Search:
         """Hits of `tl_search` in the index of the settings.
 
         Raises:
-            SettingsError, TLDataError: no engine and no API key, or the call failed.
+            SettingsError: there is no engine and no API key.
+            TLDataError: the call failed.
         """
         from tl_data.connection import connect
         from tl_data.functions import FUNCTIONS
 
         if self.settings is None:
-            raise SettingsError("A search of the index needs TL_API_KEY or the embedded engine")
+            raise SettingsError("Search of the index needs TL_API_KEY or the embedded engine")
         hits = connect(self.settings).call(
             FUNCTIONS["search"], index_id=self.settings.index, query_text=text, max_hits=HITS
         )
@@ -133,7 +138,7 @@ class Search:
         """The clips with the largest cosine to a vector, without duplicates.
 
         Args:
-            option: only vectors of this kind of evidence; None: all.
+            option: search only vectors with this `embedding_option`; None: all.
 
         Raises:
             SchemaMismatch: the vectors of the lake have another length.
@@ -156,15 +161,15 @@ class Search:
             if len(flat) != len(values) * len(vector):
                 raise SchemaMismatch(
                     f"the vectors of the lake have {len(flat) // len(values)} numbers, this one has "
-                    f"{len(vector)}: they are of different models. Select the model of the lake with "
+                    f"{len(vector)}: they are from different models. Select the model of the lake with "
                     "TL_SEARCH_MODEL, or search by words"
                 )
             matrix = flat.reshape(len(values), len(vector))
             norms = np.linalg.norm(matrix, axis=1)
             scores = matrix @ vector / (np.where(norms == 0, 1, norms) * length)
-            many = min(len(scores), count * 4)
+            candidates = min(len(scores), count * 4)  # more than `count`, because a clip has several vectors
             facts = batch.drop_columns(["vector"])
-            for at in np.argpartition(-scores, many - 1)[:many]:
+            for at in np.argpartition(-scores, candidates - 1)[:candidates]:
                 row = facts.slice(int(at), 1).to_pylist()[0]
                 key, score = (row["video_id"], float(row["start_sec"])), float(scores[at])
                 if key not in best or best[key]["score"] < score:
@@ -176,6 +181,7 @@ class Search:
         return [self.library.titled(hit) for hit in ranked]
 
     def _vector(self, question: Question) -> list[float]:
+        """Embed a text or a picture."""
         from tl_data.connection import connect
         from tl_data.functions import FUNCTIONS
 
@@ -184,14 +190,15 @@ class Search:
         if question.text:
             return list(connection.call(FUNCTIONS["embed_text"], text=question.text))
         with tempfile.TemporaryDirectory() as folder:
-            ending = "png" if question.image.startswith(PNG) else "jpg"
-            path = os.path.join(folder, f"picture.{ending}")
+            extension = "png" if question.image.startswith(PNG_SIGNATURE) else "jpg"
+            path = os.path.join(folder, f"picture.{extension}")
             with open(path, "wb") as file:
                 file.write(question.image)
             return list(connection.call(FUNCTIONS["embed_image"], image=path))
 
 
 def _distance(row: Row, second: float) -> float:
+    """Seconds between a time and the time range of a row; 0 inside it."""
     if row["start_sec"] <= second < row["end_sec"]:
         return 0.0
     return float(min(abs(row["start_sec"] - second), abs(row["end_sec"] - second)))

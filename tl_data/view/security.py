@@ -1,4 +1,4 @@
-"""Protects the viewer from other sites and users, and from scripts in texts of videos."""
+"""Protects the viewer from other web pages and users, and from scripts in the texts of videos."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-HOSTS = 200  # most origins of sources in the policy, because browsers limit the length of headers
+MAX_HOSTS = 200  # the most source origins in the policy, because browsers limit the length of headers
 HEADERS = {
     "Referrer-Policy": "no-referrer",  # the URL contains the token
     "X-Content-Type-Options": "nosniff",
@@ -21,7 +21,7 @@ HEADERS = {
 
 def policy(hosts: Iterable[str]) -> str:
     """The Content-Security-Policy: scripts and styles from this server, media also from the lake's hosts."""
-    media = " ".join(sorted(hosts)[:HOSTS])
+    media = " ".join(sorted(hosts)[:MAX_HOSTS])
     return "; ".join(
         [
             "default-src 'none'",
@@ -38,11 +38,11 @@ def policy(hosts: Iterable[str]) -> str:
 
 
 class Guard:
-    """Middleware that accepts only requests with the token and from no other site.
+    """Middleware that accepts only requests with the token, and refuses requests of other web pages.
 
     Args:
-        names: the allowed values of the Host header, against DNS rebinding.
-        hosts: the origins that the page may open in addition to this server; called for each page.
+        names: the allowed values of the Host header; this prevents DNS rebinding.
+        hosts: returns the origins from which the page may load media; called for each page.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if reason := self._refused(scope):
+        if reason := self._refusal(scope):
             await PlainTextResponse(f"{reason}\n", 403, HEADERS)(scope, receive, send)
             return
         added = {name.lower().encode(): value.encode() for name, value in HEADERS.items()}
@@ -76,7 +76,8 @@ class Guard:
 
         await self.app(scope, receive, answer)
 
-    def _refused(self, scope: Scope) -> str:
+    def _refusal(self, scope: Scope) -> str:
+        """The reason to refuse a request; "" if it is accepted."""
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if host not in self.names:
@@ -86,11 +87,11 @@ class Guard:
             return "The request comes from another page."
         site = headers.get(b"sec-fetch-site", b"none")
         if site not in (b"none", b"same-origin"):
-            # A link with the token on another page may open the viewer, but not load its parts.
+            # Another page may link to the viewer, but must not embed it or load its data.
             navigation = headers.get(b"sec-fetch-mode") == b"navigate"
             if not navigation or scope["method"] != "GET":
                 return "The request comes from another page."
-        given = scope["path"].lstrip("/").partition("/")[0].encode("utf-8", "replace")
-        if not hmac.compare_digest(given, self.token):
+        token = scope["path"].lstrip("/").partition("/")[0].encode("utf-8", "replace")
+        if not hmac.compare_digest(token, self.token):
             return "The address lacks the token. Open the address that tl-data view printed."
         return ""

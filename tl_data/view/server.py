@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tl_data.view.app import Viewer
 
 #: The default paths of a lake.
-USUAL = ("tl-job.toml", "lake", "demo-lake")
+DEFAULT_PLACES = ("tl-job.toml", "lake", "demo-lake")
 
 
 def open_lake(place: str | None = None, media: str | None = None) -> Viewer:
@@ -26,10 +26,10 @@ def open_lake(place: str | None = None, media: str | None = None) -> Viewer:
 
     Args:
         place: folder of a lake, an address in a bucket, or a job file; None: the default paths.
-        media: folder with copies of the sources, by their names.
+        media: folder with copies of the sources under the same file names.
 
     Raises:
-        SettingsError: no lake found, or the job is invalid.
+        SettingsError: the lake is not found, or the job is invalid.
         MissingExtra: a package that the page needs is not installed.
     """
     for module in ("starlette", "uvicorn", "deltalake", "numpy"):
@@ -38,9 +38,9 @@ def open_lake(place: str | None = None, media: str | None = None) -> Viewer:
     from tl_data.view.app import Viewer
     from tl_data.view.snapshot import LakeFolder
 
-    place = place or next((name for name in USUAL if Path(name).exists()), None)
+    place = place or next((name for name in DEFAULT_PLACES if Path(name).exists()), None)
     if place is None:
-        raise SettingsError(f"pass a lake or a job file: this folder has none of {', '.join(USUAL)}")
+        raise SettingsError(f"pass a lake or a job file: this folder has none of {', '.join(DEFAULT_PLACES)}")
     folder = Path(media) if media else None
     if folder is not None and not folder.is_dir():
         raise SettingsError(f"--media {media}: folder not found")
@@ -48,12 +48,12 @@ def open_lake(place: str | None = None, media: str | None = None) -> Viewer:
         from tl_data.pipeline.job import Job
 
         job = Job.load(place)
-        return Viewer(LakeFolder(job.folder), job.name, _able(job.load_settings()), Path(job.base), folder)
+        return Viewer(LakeFolder(job.folder), job.name, _usable(job.load_settings()), Path(job.base), folder)
     lake = LakeFolder(place)
-    own = Path(place) / "engine" if "://" not in place else None
-    settings = Settings.load(defaults={"home": str(own.resolve())} if own and own.is_dir() else None)
+    engine = Path(place) / "engine" if "://" not in place else None  # where the demo keeps its engine
+    settings = Settings.load(defaults={"home": str(engine.resolve())} if engine and engine.is_dir() else None)
     name = Path(place).resolve().name if "://" not in place else place.rstrip("/").rpartition("/")[2]
-    return Viewer(lake, name, _able(settings), Path(), folder)
+    return Viewer(lake, name, _usable(settings), Path(), folder)
 
 
 def serve(viewer: Viewer, say: Callable[[str], None], *, port: int = 0, open_browser: bool = True) -> None:
@@ -61,7 +61,7 @@ def serve(viewer: Viewer, say: Callable[[str], None], *, port: int = 0, open_bro
 
     Args:
         say: called with the URL when the server is ready.
-        port: 0 selects a free one.
+        port: the port; 0 selects a free one.
 
     Raises:
         SettingsError: the port is in use.
@@ -90,6 +90,6 @@ def serve(viewer: Viewer, say: Callable[[str], None], *, port: int = 0, open_bro
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def _able(settings: Settings) -> Settings | None:
+def _usable(settings: Settings) -> Settings | None:
     """The settings if the service or an installed embedded engine can answer; else None."""
     return None if settings.embedded and find_spec("wordllama") is None else settings

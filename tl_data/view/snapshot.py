@@ -1,7 +1,7 @@
-"""The tables of a lake in the memory of the viewer, reloaded after a change.
+"""Keeps the tables of a lake in memory for the viewer, and reloads them after a change.
 
-A table may be missing, damaged, or of another version. The readable tables are shown, and `notes` lists the
-problems. Vectors and pictures are read from disk on demand.
+A table may be missing, damaged, or from another version of tl_data. The readable tables are shown, and
+`notes` lists the problems. Vectors and pictures are read from disk on demand.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from tl_data.lake.delta import delta_batches, delta_dataset, delta_version, is_d
 from tl_data.lake.schemas import TABLES
 from tl_data.urls import redacted
 
-#: Large tables of which few rows are needed; they are not kept in memory.
+#: Large tables of which the page needs few rows at a time. They are not kept in memory.
 ON_DISK = ("vectors", "frames")
-#: Optional tables; others are listed in `notes` if they are missing.
+#: Tables that every lake should have; a missing one is listed in `notes`.
 EXPECTED = ("videos", "errors", "runs")
-RELOAD_SECONDS = 2.0  # least time between checks for changes
+RELOAD_SECONDS = 2.0  # the minimum time between checks for changes
 
 Row = dict[str, Any]
 
 
 @dataclass
 class Groups:
-    """The rows of a table by the id of their video."""
+    """The rows of a table, grouped by video."""
 
     rows: pa.Table
     places: dict[str, tuple[int, int]] = field(default_factory=dict)  # video id -> first row, number of rows
@@ -44,16 +44,16 @@ class Groups:
         """Sort rows by video and then by the columns of `by` that the table has."""
         if "video_id" not in rows.column_names or not rows.num_rows:
             return cls(rows)
-        keys = [("video_id", "ascending"), *((b, "ascending") for b in by if b in rows.column_names)]
+        keys = [("video_id", "ascending"), *((name, "ascending") for name in by if name in rows.column_names)]
         rows = rows.take(pc.sort_indices(rows, sort_keys=keys)).combine_chunks()
         ids = rows.column("video_id").to_pylist()
         places: dict[str, tuple[int, int]] = {}
         start = 0
-        for at in range(1, len(ids) + 1):
-            if at == len(ids) or ids[at] != ids[start]:
+        for end in range(1, len(ids) + 1):
+            if end == len(ids) or ids[end] != ids[start]:
                 if ids[start] is not None:
-                    places[ids[start]] = (start, at - start)
-                start = at
+                    places[ids[start]] = (start, end - start)
+                start = end
         return cls(rows, places)
 
     def get(self, video_id: str | None) -> list[Row]:
@@ -87,22 +87,22 @@ class LakeFolder:
         if "://" not in self.folder and not Path(self.folder).is_dir():
             raise SettingsError(f"{folder}: folder not found. Pass a lake or a job file")
         self._snapshot: Snapshot | None = None
-        self._looked = 0.0
-        self._reading = threading.Lock()
+        self._checked_at = 0.0
+        self._lock = threading.Lock()
         if not any(self.format_of(name) for name in TABLES):
             raise SettingsError(
-                f"{folder}: it has no table of a lake ({', '.join(EXPECTED)}, ...). Run a job first: "
+                f"{folder} is not a lake: it has no tables such as {', '.join(EXPECTED)}. Run a job first: "
                 "tl-data run JOB.toml"
             )
 
     def snapshot(self) -> Snapshot:
-        """The current data of the tables."""
-        with self._reading:
-            if self._snapshot is None or time.monotonic() - self._looked > RELOAD_SECONDS:
+        """The current data of the tables, at most `RELOAD_SECONDS` old."""
+        with self._lock:
+            if self._snapshot is None or time.monotonic() - self._checked_at > RELOAD_SECONDS:
                 version = self._version()
                 if self._snapshot is None or version != self._snapshot.version:
                     self._snapshot = self._read(version)
-                self._looked = time.monotonic()
+                self._checked_at = time.monotonic()
             return self._snapshot
 
     def batches(self, name: str, columns: list[str], where: Any = None) -> Iterator[pa.RecordBatch]:
@@ -131,7 +131,7 @@ class LakeFolder:
         return f"{self.folder}/{name}"
 
     def format_of(self, name: str) -> str | None:
-        """delta, parquet, or None for a missing table."""
+        """The format of a table: `delta`, `parquet`, or None if it is missing."""
         place = self._place(name)
         if "://" in place or (Path(place) / "_delta_log").is_dir():
             return "delta" if is_delta(place) else None
@@ -146,12 +146,12 @@ class LakeFolder:
         return None
 
     def _version(self) -> str:
-        """A version of all tables, from names and times of Delta's commits and of Parquet files."""
-        marks = []
+        """A text that changes when any table changes: number and latest time of commits or Parquet files."""
+        versions = []
         for name in TABLES:
             place = self._place(name)
             if "://" in place:
-                marks.append(f"{name}:{delta_version(place)}")
+                versions.append(f"{name}:{delta_version(place)}")
                 continue
             log = Path(place) / "_delta_log"
             files = log.glob("*.json") if log.is_dir() else Path(place).glob("*.parquet")
@@ -160,9 +160,9 @@ class LakeFolder:
                 try:
                     stats.append((file.name, file.stat().st_mtime_ns))
                 except FileNotFoundError:
-                    continue  # just replaced; the new file has another name or time
-            marks.append(f"{name}:{len(stats)}:{max(stats, default='')}")
-        return "|".join(marks)
+                    continue  # the file was just replaced; its successor has another name or time
+            versions.append(f"{name}:{len(stats)}:{max(stats, default='')}")
+        return "|".join(versions)
 
     def _read(self, version: str) -> Snapshot:
         tables: dict[str, pa.Table] = {}

@@ -1,4 +1,4 @@
-"""SQL for DuckDB and Spark, and Python code, for the content of a page, to be copied."""
+"""Code to copy from a page: SQL for DuckDB and Spark and a Python script that return its content."""
 
 from __future__ import annotations
 
@@ -29,38 +29,38 @@ class Place:
 def snippets(
     place: Place, kind: str, *, text: str = "", video: str = "", start: float = 0.0, index: str = "tl_data"
 ) -> dict[str, str]:
-    """The statements for the content of a page.
+    """The code that returns the content of a page, by name: `DuckDB`, `Spark` and `Python`.
 
     Args:
         kind: `words`, `meaning`, `index`, `similar`, `video` or `errors`.
         text: the search text.
         video: id of the shown video, or of the video of the compared clip.
-        start: seconds of that clip.
+        start: start of that clip in seconds.
         index: name or id of the searched index.
     """
 
     def sql(table: Callable[[str], str]) -> str:
-        said, cosine = literal(text), "tl_similarity(v.vector, q.vector) AS similarity"
+        text_literal, cosine = literal(text), "tl_similarity(v.vector, q.vector) AS similarity"
         nearest = "ORDER BY similarity DESC\nLIMIT 24"
         if kind == "words":
             return (
                 "SELECT c.video_id, c.start_sec, c.end_sec, c.transcription\n"
                 f"FROM {table('clips')} c\n"
-                f"WHERE contains(lower(c.transcription), lower({said}))"
+                f"WHERE contains(lower(c.transcription), lower({text_literal}))"
             )
         if kind == "index":
-            return f"SELECT * FROM tl_search({literal(index)}, {said}, max_hits => 24)"
+            return f"SELECT * FROM tl_search({literal(index)}, {text_literal}, max_hits => 24)"
         if kind == "meaning":
             return (
-                f"WITH q AS (SELECT tl_embed_text({said}) AS vector)\n"
+                f"WITH q AS (SELECT tl_embed_text({text_literal}) AS vector)\n"
                 f"SELECT v.video_id, v.start_sec, v.end_sec, {cosine}\n"
                 f"FROM {table('vectors')} v, q\n{nearest}"
             )
         if kind == "similar":
-            here = f"video_id = {literal(video)} AND start_sec <= {start} AND end_sec > {start}"
+            is_clip = f"video_id = {literal(video)} AND start_sec <= {start} AND end_sec > {start}"
             return (
                 f"WITH q AS (SELECT vector FROM {table('vectors')}\n"
-                f"           WHERE {here} LIMIT 1)\n"
+                f"           WHERE {is_clip} LIMIT 1)\n"
                 f"SELECT v.video_id, v.start_sec, v.end_sec, {cosine}\n"
                 f"FROM {table('vectors')} v, q\n{nearest}"
             )
@@ -83,21 +83,21 @@ def snippets(
 
 
 def _python(place: Place, sql: Callable[[Callable[[str], str]], str]) -> str:
-    """A complete script. `deltalake` reads Delta tables, so DuckDB needs no extension."""
-    used: dict[str, None] = {}
+    """A complete Python script. It reads Delta tables with `deltalake`, so DuckDB needs no extension."""
+    used_tables: dict[str, None] = {}
 
     def table(name: str) -> str:
-        used[name] = None
+        used_tables[name] = None
         return name if place.format == "delta" else place.duckdb(name)
 
     query = sql(table)
     # A backslash or three quotes would break the multi-line literal.
-    plain = "\\" not in query and '"""' not in query
+    is_plain = "\\" not in query and '"""' not in query
     lines = ["import duckdb", "import tl_data", "", "con = duckdb.connect()", "tl_data.register(con)"]
-    if place.format == "delta" and used:
+    if place.format == "delta" and used_tables:
         lines.insert(2, "from deltalake import DeltaTable")
-        for name in used:
+        for name in used_tables:
             address = repr(f"{place.folder}/{name}")
             lines.append(f"con.register({name!r}, DeltaTable({address}).to_pyarrow_dataset())")
-    literal_ = f'"""\n{query}\n"""' if plain else repr(query)
-    return "\n".join([*lines, f"con.sql({literal_}).show()", "con.close()", ""])
+    query_literal = f'"""\n{query}\n"""' if is_plain else repr(query)
+    return "\n".join([*lines, f"con.sql({query_literal}).show()", "con.close()", ""])

@@ -126,7 +126,7 @@ class _YouTube(Folder):
     ending = ".txt"
 
     def text(self, row: Mapping[str, Any]) -> str | Refused:
-        """One line per chapter, time and title. Chapters under ten seconds are merged with the previous one."""
+        """One line per chapter: time and title. A chapter under ten seconds is merged with the previous."""
         marks: list[tuple[int, str]] = []
         for event in row["events"]:
             start = int(event["start_sec"])
