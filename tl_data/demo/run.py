@@ -84,7 +84,7 @@ def run_demo(
         The exit code: 0 on success, 1 if a video failed, 130 if the run was interrupted.
 
     Raises:
-        SettingsError: an entry of `videos` has no video file, the folder cannot be used, or the port is taken.
+        SettingsError: an entry of `videos` has no video file, or the folder or port cannot be used.
     """
     screen = Screen(console or Console())
     try:

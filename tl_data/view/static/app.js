@@ -1,6 +1,8 @@
-import { ask, link, place } from "./api.js";
+// The frame of the viewer: tabs, the current page, keys, theme, and a check for changes of the lake.
+
+import { ask, link, currentPage } from "./api.js";
 import { append, clear, empty, h } from "./dom.js";
-import { say, showHelp } from "./dialogs.js";
+import { showMessage, showHelp } from "./dialogs.js";
 import { drawWall } from "./wall.js";
 import { drawVideo } from "./video.js";
 import { drawSearch } from "./search.js";
@@ -13,15 +15,15 @@ const PAGES = [
   ["runs", "Runs", drawRuns],
   ["alerts", "Alerts", drawAlerts],
 ];
-const LOOK_AGAIN = 10_000; // milliseconds between questions whether the lake has changed
+const RELOAD_MS = 10_000; // milliseconds between checks for changes of the lake
 
 const main = document.getElementById("main");
 let lake = null;
-let leave = null; // ends what the present page has begun
-let keys = {}; // of the present page: key -> action
-let drawing = 0;
+let leave = null; // cleans up the current page
+let keys = {}; // keys of the current page: key -> action
+let drawing = 0; // number of the latest call of draw(); an earlier call stops
 
-function tabs(page) {
+function drawTabs(page) {
   const items = PAGES.map(([name, title]) => {
     const number = { videos: lake.videos, errors: lake.counts.errors, alerts: lake.counts.alerts }[name];
     return h(
@@ -45,14 +47,14 @@ async function draw() {
   leave?.();
   leave = null;
   keys = {};
-  const { page, query } = place();
+  const { page, query } = currentPage();
   try {
     lake ??= await ask("api/summary");
     if (turn !== drawing) return;
-    tabs(page);
-    const made = page === "video" ? drawVideo : (PAGES.find(([name]) => name === page) || PAGES[0])[2];
+    drawTabs(page);
+    const drawPage = page === "video" ? drawVideo : (PAGES.find(([name]) => name === page) || PAGES[0])[2];
     document.title = `${lake.name} · tl_data`;
-    const drawn = await made({ main, query, lake, current: () => turn === drawing });
+    const drawn = await drawPage({ main, query, lake, current: () => turn === drawing });
     if (turn !== drawing) {
       drawn?.leave?.();
       return;
@@ -67,27 +69,27 @@ async function draw() {
   }
 }
 
-async function lookAgain() {
+async function checkForChanges() {
   if (document.hidden || !lake) return;
   try {
-    const now = await ask("api/summary");
-    if (now.version === lake.version) return;
-    lake = now;
-    tabs(place().page);
+    const latest = await ask("api/summary");
+    if (latest.version === lake.version) return;
+    lake = latest;
+    drawTabs(currentPage().page);
     const notes = document.getElementById("notes");
     append(notes, [
-      h("p", {}, "The lake has changed. ", h("button", { type: "button", class: "link", onclick: draw }, "Show what is new")),
+      h("p", {}, "The lake has changed. ", h("button", { type: "button", class: "link", onclick: draw }, "Show the changes")),
     ]);
   } catch (error) {
     clear(document.getElementById("notes"), h("p", {}, error.message));
   }
 }
 
-const typing = (element) => element.closest?.("input:not([type=radio]):not([type=checkbox]), textarea, select, [contenteditable]");
+const isTextField = (element) => element.closest?.("input:not([type=radio]):not([type=checkbox]), textarea, select, [contenteditable]");
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || document.getElementById("dialog").open) return;
-  if (typing(event.target)) {
+  if (isTextField(event.target)) {
     if (event.key === "Escape") event.target.blur();
     return;
   }
@@ -96,7 +98,7 @@ document.addEventListener("keydown", (event) => {
     const field = document.querySelector("input[type=search]");
     if (field) field.focus();
     else location.hash = link("search");
-  } else if (event.key === "Escape" && place().page === "video") history.length > 1 ? history.back() : (location.hash = "#videos");
+  } else if (event.key === "Escape" && currentPage().page === "video") history.length > 1 ? history.back() : (location.hash = "#videos");
   else if (keys[event.key]) {
     if (event.key === " " && event.target.closest("button, a, summary")) return;
     keys[event.key](event);
@@ -104,16 +106,16 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-function theme(value) {
+function setTheme(value) {
   if (value) document.documentElement.dataset.theme = value;
   else delete document.documentElement.dataset.theme;
 }
 document.getElementById("theme").addEventListener("click", () => {
-  const dark = document.documentElement.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  const value = dark === "dark" ? "light" : "dark";
+  const current = document.documentElement.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  const value = current === "dark" ? "light" : "dark";
   localStorage.setItem("tl_data.theme", value);
-  theme(value);
-  say(`The page is ${value} now`);
+  setTheme(value);
+  showMessage(`The page is now ${value}`);
 });
 document.getElementById("help").addEventListener("click", showHelp);
 document.querySelector(".skip").addEventListener("click", (event) => {
@@ -121,8 +123,8 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   main.focus();
 });
 
-theme(localStorage.getItem("tl_data.theme"));
+setTheme(localStorage.getItem("tl_data.theme"));
 addEventListener("hashchange", draw);
-setInterval(lookAgain, LOOK_AGAIN);
+setInterval(checkForChanges, RELOAD_MS);
 clear(main, empty("Reading the lake …"));
 draw();

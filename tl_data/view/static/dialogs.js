@@ -1,3 +1,5 @@
+// The dialog (keys, code to copy) and short messages at the edge of the page.
+
 import { ask } from "./api.js";
 import { clear, h } from "./dom.js";
 
@@ -6,7 +8,7 @@ dialog.addEventListener("click", (event) => {
   if (event.target === dialog) dialog.close();
 });
 
-export function open(title, ...content) {
+export function openDialog(title, ...content) {
   clear(
     dialog,
     h("div", { class: "dialog-head" }, h("h2", { id: "dialog-title" }, title), h("button", { type: "button", onclick: () => dialog.close(), "aria-label": "Close" }, "✕")),
@@ -17,24 +19,24 @@ export function open(title, ...content) {
 
 const KEYS = [
   ["/", "search"],
-  ["?", "this list"],
-  ["← →", "five seconds back or forward; the tile before or after"],
-  ["↑ ↓", "the clip before or after; the row of tiles above or below"],
+  ["?", "show this list"],
+  ["← →", "five seconds back or forward; the previous or next tile"],
+  ["↑ ↓", "the previous or next clip; the row of tiles above or below"],
   ["Space", "play or pause"],
-  ["Enter", "open the tile, jump to the moment"],
-  ["Esc", "back, or leave a field"],
+  ["Enter", "open the tile; jump to the time"],
+  ["Esc", "go back; leave a field"],
 ];
 
 export function showHelp() {
-  open("Keys", h("dl", { class: "keys" }, KEYS.map(([key, what]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, what)])));
+  openDialog("Keys", h("dl", { class: "keys" }, KEYS.map(([key, action]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, action)])));
 }
 
-// The statements that give what the page shows: DuckDB, Spark, Python.
+// Shows code for DuckDB, Spark and Python that returns the content of the page.
 export async function showCode(parameters) {
-  const made = await ask("api/snippets", parameters);
-  open(
+  const snippets = await ask("api/snippets", parameters);
+  openDialog(
     "Copy as SQL or Python",
-    Object.entries(made).map(([name, code]) =>
+    Object.entries(snippets).map(([name, code]) =>
       h(
         "section",
         {},
@@ -48,17 +50,18 @@ export async function showCode(parameters) {
 export async function copy(code) {
   try {
     await navigator.clipboard.writeText(code);
-    say("Copied");
+    showMessage("Copied");
   } catch {
-    say("The browser does not let this page copy. Select the text and copy it by hand");
+    showMessage("The browser does not allow this page to copy. Select the text and copy it");
   }
 }
 
+// Shows a message for 2.5 seconds.
 let toast = null;
-export function say(message) {
+export function showMessage(message) {
   toast?.remove();
   toast = h("div", { class: "toast", role: "status" }, message);
   (dialog.open ? dialog : document.body).append(toast);
-  const mine = toast;
-  setTimeout(() => mine.remove(), 2500);
+  const thisToast = toast;
+  setTimeout(() => thisToast.remove(), 2500);
 }

@@ -1,5 +1,6 @@
-// Elements from plain values. Texts are set as text, never as markup: what a video says cannot act.
+// Creates HTML and SVG elements. Texts are inserted as text, never as markup, so a text of a video cannot run code.
 
+// An HTML element. An attribute that begins with "on" is an event handler; null and false are left out.
 export function h(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -12,6 +13,7 @@ export function h(name, attributes = {}, ...children) {
   return element;
 }
 
+// Appends elements and texts from nested arrays. null and false are left out.
 export function append(element, children) {
   for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
@@ -28,27 +30,29 @@ export function svg(name, attributes = {}, ...children) {
   return element;
 }
 
+// Replaces the content of an element.
 export function clear(element, ...children) {
   element.replaceChildren();
   append(element, children);
   return element;
 }
 
-// A text of a video: its own direction, and no longer than a page can show.
-export function text(value, most = 600) {
-  const all = value === null || value === undefined ? "" : String(value);
-  const shown = all.length > most ? `${all.slice(0, most)}…` : all;
-  return h("span", { dir: "auto", title: all.length > most ? all.slice(0, 4000) : null }, shown);
+// A text of a video, with its own writing direction and at most `maximum` letters.
+export function text(value, maximum = 600) {
+  const full = value === null || value === undefined ? "" : String(value);
+  const short = full.length > maximum ? `${full.slice(0, maximum)}…` : full;
+  return h("span", { dir: "auto", title: full.length > maximum ? full.slice(0, 4000) : null }, short);
 }
 
+// A time as 1:02 or 1:02:03, optionally with tenths of a second.
 export function clock(seconds, tenths = false) {
   if (seconds === null || seconds === undefined || !Number.isFinite(Number(seconds))) return "–";
-  const all = Math.max(0, Number(seconds));
-  const whole = tenths ? Math.floor(all) : Math.round(all);
+  const total = Math.max(0, Number(seconds));
+  const whole = tenths ? Math.floor(total) : Math.round(total);
   const hours = Math.floor(whole / 3600);
   const minutes = Math.floor((whole % 3600) / 60);
-  const rest = String(whole % 60).padStart(2, "0") + (tenths ? `.${Math.floor((all % 1) * 10)}` : "");
-  return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
+  const secondsText = String(whole % 60).padStart(2, "0") + (tenths ? `.${Math.floor((total % 1) * 10)}` : "");
+  return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${secondsText}` : `${minutes}:${secondsText}`;
 }
 
 export function date(value) {
@@ -68,11 +72,12 @@ export function number(value) {
   return value === null || value === undefined ? "–" : Number(value).toLocaleString("en-US", { maximumFractionDigits: 1 });
 }
 
-export function count(n, one, many = `${one}s`) {
-  return `${number(n)} ${n === 1 ? one : many}`;
+// A number with a noun: "1 video", "2 videos".
+export function count(n, singular, plural = `${singular}s`) {
+  return `${number(n)} ${n === 1 ? singular : plural}`;
 }
 
-// Rows as a table; `columns` are [title, row -> content, class].
+// A table of rows. Each column is [title, function from row to content, CSS class].
 export function table(columns, rows, label) {
   return h(
     "div",
@@ -90,7 +95,8 @@ export function empty(...children) {
   return h("p", { class: "empty" }, children);
 }
 
-export function later(milliseconds, action) {
+// A function that runs `action` once, after it was not called for some milliseconds.
+export function debounce(milliseconds, action) {
   let timer = 0;
   return (...values) => {
     clearTimeout(timer);

@@ -1,4 +1,4 @@
-// Errors, runs and alerts.
+// The pages Errors, Runs and Alerts.
 
 import { address, ask, link, poster } from "./api.js";
 import { clear, clock, count, date, empty, h, money, number, svg, table, text } from "./dom.js";
@@ -7,16 +7,16 @@ import { showCode } from "./dialogs.js";
 export async function drawErrors({ main, query, current }) {
   const { errors } = await ask("api/errors");
   if (!current()) return null;
-  const chosen = query.get("code") || "";
+  const selectedCode = query.get("code") || "";
   const codes = new Map();
   for (const row of errors) codes.set(row.code, (codes.get(row.code) || 0) + 1);
-  const rows = errors.filter((row) => !chosen || row.code === chosen);
-  const retried = rows.filter((row) => row.retryable).length;
+  const rows = errors.filter((row) => !selectedCode || row.code === selectedCode);
+  const retryable = rows.filter((row) => row.retryable).length;
   clear(
     main,
-    h("div", { class: "rows-head" }, h("h1", {}, "Errors"), errors.length ? h("span", { class: "buttons" }, h("a", { class: "button", href: address("api/retry.csv", { code: chosen }), download: "retry.csv" }, "Retry list (CSV)"), h("button", { type: "button", onclick: () => showCode({ kind: "errors" }) }, "Copy as SQL")) : null),
-    errors.length ? h("p", { class: "total" }, `${count(rows.length, "video")}; the next run tries ${number(retried)} of them again`) : empty("No video was refused or failed."),
-    codes.size > 1 ? h("p", { class: "codes" }, h("a", { href: "#errors", "aria-current": chosen ? null : "true" }, "all"), [...codes].sort((a, b) => b[1] - a[1]).map(([code, n]) => h("a", { href: link("errors", { code }), "aria-current": code === chosen ? "true" : null }, `${code} (${n})`))) : null,
+    h("div", { class: "rows-head" }, h("h1", {}, "Errors"), errors.length ? h("span", { class: "buttons" }, h("a", { class: "button", href: address("api/retry.csv", { code: selectedCode }), download: "retry.csv" }, "Retry list (CSV)"), h("button", { type: "button", onclick: () => showCode({ kind: "errors" }) }, "Copy as SQL")) : null),
+    errors.length ? h("p", { class: "total" }, `${count(rows.length, "video")}; the next run tries ${number(retryable)} of them again`) : empty("No video was refused or failed."),
+    codes.size > 1 ? h("p", { class: "codes" }, h("a", { href: "#errors", "aria-current": selectedCode ? null : "true" }, "all"), [...codes].sort((a, b) => b[1] - a[1]).map(([code, n]) => h("a", { href: link("errors", { code }), "aria-current": code === selectedCode ? "true" : null }, `${code} (${n})`))) : null,
     rows.length
       ? table(
           [
@@ -39,9 +39,9 @@ export async function drawErrors({ main, query, current }) {
 export async function drawRuns({ main, current }) {
   const { runs } = await ask("api/runs");
   if (!current()) return null;
-  const sum = (name) => runs.reduce((all, row) => all + (Number(row[name]) || 0), 0);
+  const sum = (name) => runs.reduce((total, row) => total + (Number(row[name]) || 0), 0);
   const currency = runs.find((row) => row.currency)?.currency;
-  const shown = runs.slice(0, 40).reverse();
+  const chartRuns = runs.slice(0, 40).reverse();
   clear(
     main,
     h("h1", {}, "Runs"),
@@ -62,10 +62,10 @@ export async function drawRuns({ main, current }) {
       ? h(
           "div",
           { class: "charts" },
-          chart("Price", shown, (row) => row.price, (value) => money(value, currency)),
-          chart("Video minutes", shown, (row) => row.video_minutes, number),
-          chart("Tokens", shown, (row) => (row.input_tokens || 0) + (row.output_tokens || 0), number),
-          chart("Minutes it took", shown, (row) => lasted(row) / 60, number),
+          chart("Price", chartRuns, (row) => row.price, (value) => money(value, currency)),
+          chart("Video minutes", chartRuns, (row) => row.video_minutes, number),
+          chart("Tokens", chartRuns, (row) => (row.input_tokens || 0) + (row.output_tokens || 0), number),
+          chart("Minutes it took", chartRuns, (row) => runSeconds(row) / 60, number),
         )
       : null,
     runs.length
@@ -74,7 +74,7 @@ export async function drawRuns({ main, current }) {
             ["started", (row) => date(row.started_at), "when"],
             ["job", (row) => text(row.job, 60)],
             ["ended", (row) => h("span", { class: `state ${row.status}` }, row.status)],
-            ["took", (row) => (row.ended_at ? clock(lasted(row)) : "–"), "right"],
+            ["took", (row) => (row.ended_at ? clock(runSeconds(row)) : "–"), "right"],
             ["rows", (row) => number(row.rows), "right"],
             ["new", (row) => number(row.submitted), "right"],
             ["reused", (row) => number(row.reused), "right"],
@@ -93,24 +93,24 @@ export async function drawRuns({ main, current }) {
   return {};
 }
 
-function lasted(row) {
+function runSeconds(row) {
   return row.ended_at && row.started_at ? (new Date(row.ended_at) - new Date(row.started_at)) / 1000 : 0;
 }
 
-// Bars, oldest first; the table below has the same numbers.
+// A bar chart, oldest run first. The table below it has the same numbers.
 function chart(title, rows, value, format) {
   const values = rows.map((row) => Number(value(row)) || 0);
-  const most = Math.max(...values, 0);
+  const maximum = Math.max(...values, 0);
   const step = 100 / Math.max(12, values.length);
-  const bars = values.map((v, at) => {
-    const height = most ? Math.max(0.6, (v / most) * 38) : 0.6;
-    const bar = svg("rect", { x: at * step + step * 0.15, y: 40 - height, width: step * 0.7, height, rx: 0.6 });
+  const bars = values.map((v, index) => {
+    const height = maximum ? Math.max(0.6, (v / maximum) * 38) : 0.6;
+    const bar = svg("rect", { x: index * step + step * 0.15, y: 40 - height, width: step * 0.7, height, rx: 0.6 });
     const label = svg("title");
-    label.textContent = `${date(rows[at].started_at)}: ${format(v)}`;
+    label.textContent = `${date(rows[index].started_at)}: ${format(v)}`;
     bar.append(label);
     return bar;
   });
-  return h("figure", {}, h("figcaption", {}, title, h("span", {}, ` most ${format(most)}`)), svg("svg", { viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": `${title} of ${rows.length} runs, at most ${format(most)}` }, bars));
+  return h("figure", {}, h("figcaption", {}, title, h("span", {}, ` most ${format(maximum)}`)), svg("svg", { viewBox: "0 0 100 40", preserveAspectRatio: "none", role: "img", "aria-label": `${title} of ${rows.length} runs, at most ${format(maximum)}` }, bars));
 }
 
 export async function drawAlerts({ main, current }) {

@@ -1,13 +1,14 @@
-// Plays one video: a file, an address, an object of a bucket, or HLS; or says why not.
+// Plays one video: a file, a URL, an object in a bucket, or an HLS stream. Otherwise it shows why it cannot.
 
 import { media, poster } from "./api.js";
 import { clear, h } from "./dom.js";
 
+// Code of a MediaError -> message.
 const REASONS = {
   1: "Loading was stopped.",
   2: "The source stopped answering while the video was loaded.",
   3: "The browser cannot decode this video. It plays H.264, VP9 and AV1; it may not play HEVC.",
-  4: "The browser cannot open the source: it is gone, private or expired, or of a kind that the browser does not play.",
+  4: "The browser cannot open the source: it is missing, private or expired, or in a format that the browser cannot play.",
 };
 
 export class Player {
@@ -36,18 +37,18 @@ export class Player {
     }
     this.hls = new Hls({ enableWorker: false });
     this.hls.on(Hls.Events.ERROR, (_, data) => {
-      if (data.fatal) this.refuse(`The stream cannot be played: ${data.details}. It may be expired, or its host may not allow other pages.`);
+      if (data.fatal) this.refuse(`The stream cannot be played: ${data.details}. It may have expired, or its host may not allow this page to load it.`);
     });
     this.hls.loadSource(new URL(media(this.video.id), location.href).href);
     this.hls.attachMedia(this.screen);
   }
 
-  // The poster and the reason, in the place of the player.
+  // Shows the poster and the reason instead of the player.
   refuse(reason) {
     this.close();
     this.screen = null;
-    this.moment = h("img", { src: poster(this.video.id), alt: "" });
-    clear(this.element, this.moment, h("p", { class: "why", role: "status" }, reason));
+    this.picture = h("img", { src: poster(this.video.id), alt: "" });
+    clear(this.element, this.picture, h("p", { class: "why", role: "status" }, reason));
   }
 
   get time() {
@@ -55,18 +56,18 @@ export class Player {
   }
 
   get length() {
-    const known = Number(this.video.duration_sec) || 0;
-    return known || (Number.isFinite(this.screen?.duration) ? this.screen.duration : 0);
+    const duration = Number(this.video.duration_sec) || 0;
+    return duration || (Number.isFinite(this.screen?.duration) ? this.screen.duration : 0);
   }
 
   seek(seconds, play = true) {
     if (!this.screen) {
-      this.moment.src = poster(this.video.id, seconds);
+      this.picture.src = poster(this.video.id, seconds);
       return;
     }
     const go = () => {
       this.screen.currentTime = Math.max(0, seconds);
-      if (play) this.screen.play().catch(() => {}); // the browser wants a click first; the place is right
+      if (play) this.screen.play().catch(() => {}); // the browser may require a click first; the position is set anyway
     };
     if (this.screen.readyState >= 1) go();
     else this.screen.addEventListener("loadedmetadata", go, { once: true });

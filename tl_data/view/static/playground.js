@@ -1,43 +1,43 @@
-// The playground of `tl-data serve`: it makes an index, uploads, searches and asks, all by the server's API.
+// The playground of `tl-data serve`: creates an index, uploads videos, searches and asks, with the API of the server.
 
 import { clear, clock, count, empty, h, text } from "./dom.js";
-import { copy, open } from "./dialogs.js";
+import { copy, openDialog } from "./dialogs.js";
 
 const API = "v1.3";
-const LOOK_AGAIN = 1500; // milliseconds between questions about tasks that go on
+const POLL_MS = 1500; // milliseconds between requests for the status of a task
 const main = document.getElementById("main");
 const state = { key: sessionStorage.getItem("tl_data.key") || "", index: null, indexes: [], videos: [], video: null };
 
 async function call(method, path, body) {
   const headers = state.key ? { "x-api-key": state.key } : {};
-  const plain = body && !(body instanceof FormData);
-  if (plain) headers["content-type"] = "application/json";
-  const answer = await fetch(`${API}${path}`, { method, headers, body: plain ? JSON.stringify(body) : body });
-  const found = answer.status === 204 ? null : await answer.json();
-  if (!answer.ok) {
-    const error = found?.error || found || {};
-    throw Object.assign(new Error(error.message || `The server answered with ${answer.status}.`), { code: error.code, status: answer.status });
+  const isJson = body && !(body instanceof FormData);
+  if (isJson) headers["content-type"] = "application/json";
+  const response = await fetch(`${API}${path}`, { method, headers, body: isJson ? JSON.stringify(body) : body });
+  const result = response.status === 204 ? null : await response.json();
+  if (!response.ok) {
+    const error = result?.error || result || {};
+    throw Object.assign(new Error(error.message || `The server answered with ${response.status}.`), { code: error.code, status: response.status });
   }
-  return found;
+  return result;
 }
 
 function form(fields) {
-  const made = new FormData();
-  for (const [name, value] of fields) made.append(name, value);
-  return made;
+  const data = new FormData();
+  for (const [name, value] of fields) data.append(name, value);
+  return data;
 }
 
-// Addresses of the server's media, whatever name of this machine the page was opened by.
-const here = (url) => (url ? new URL(url).pathname.slice(1) : "static/no-picture.svg");
-const fault = (error) => h("div", { class: "failure", role: "alert" }, h("p", {}, error.code ? h("code", {}, error.code) : null, " ", error.message));
+// The path of a media URL, so that the page works under any name of this machine.
+const mediaPath = (url) => (url ? new URL(url).pathname.slice(1) : "static/no-picture.svg");
+const errorBox = (error) => h("div", { class: "failure", role: "alert" }, h("p", {}, error.code ? h("code", {}, error.code) : null, " ", error.message));
 
-// The request as it can be sent from elsewhere; the key stands in none of them.
+// Shows a request as curl, Python and SQL. The code does not contain the API key.
 function showRequest({ method, path, fields, json, answer, python, sql }) {
   const quote = (value) => `'${String(value).replaceAll("'", "'\\''")}'`;
   const key = state.key ? " -H \"x-api-key: $TL_API_KEY\"" : "";
   const body = json ? ` -H 'content-type: application/json' -d ${quote(JSON.stringify(json))}` : (fields || []).map(([n, v]) => ` -F ${quote(`${n}=${v instanceof File ? `@${v.name}` : v}`)}`).join("");
   const parts = { curl: `curl -X ${method} ${new URL(`${API}${path}`, location.href).href}${key}${body}`, Python: python, SQL: sql, Answer: JSON.stringify(answer, null, 2).slice(0, 20_000) };
-  open(
+  openDialog(
     "Request and answer",
     Object.entries(parts)
       .filter(([, code]) => code)
@@ -45,12 +45,12 @@ function showRequest({ method, path, fields, json, answer, python, sql }) {
   );
 }
 
-const said = (value) => JSON.stringify(value);
-const literal = (value) => `'${String(value).replaceAll("'", "''")}'`;
+const pythonLiteral = (value) => JSON.stringify(value);
+const sqlLiteral = (value) => `'${String(value).replaceAll("'", "''")}'`;
 
 async function readIndexes() {
   state.indexes = (await call("GET", "/indexes?page_limit=50")).data;
-  if (!state.indexes.some((one) => one._id === state.index)) state.index = state.indexes[0]?._id || null;
+  if (!state.indexes.some((index) => index._id === state.index)) state.index = state.indexes[0]?._id || null;
   drawBar();
   await readVideos();
 }
@@ -78,19 +78,19 @@ function drawBar() {
                 readVideos().catch(show);
               },
             },
-            state.indexes.map((one) => h("option", { value: one._id, selected: one._id === state.index }, `${one.index_name} (${one.video_count})`)),
+            state.indexes.map((index) => h("option", { value: index._id, selected: index._id === state.index }, `${index.index_name} (${index.video_count})`)),
           ),
         )
       : null,
-    h("button", { type: "button", onclick: makeIndex }, "New index"),
+    h("button", { type: "button", onclick: createIndex }, "New index"),
   );
   bar.onsubmit = (event) => event.preventDefault();
 }
 
-function makeIndex() {
+function createIndex() {
   const name = h("input", { type: "search", "aria-label": "Name", placeholder: "Name of the index" });
-  const trouble = h("div", {});
-  open(
+  const errorArea = h("div", {});
+  openDialog(
     "New index",
     h(
       "form",
@@ -100,19 +100,19 @@ function makeIndex() {
           event.preventDefault();
           try {
             const models = [{ model_name: "marengo3.0", model_options: ["visual", "audio"] }];
-            const made = await call("POST", "/indexes", { index_name: name.value.trim(), models });
-            state.index = made._id;
+            const index = await call("POST", "/indexes", { index_name: name.value.trim(), models });
+            state.index = index._id;
             document.getElementById("dialog").close();
             await readIndexes();
           } catch (error) {
-            clear(trouble, fault(error));
+            clear(errorArea, errorBox(error));
           }
         },
       },
       name,
-      h("button", { type: "submit", class: "main" }, "Make"),
+      h("button", { type: "submit", class: "main" }, "Create"),
     ),
-    trouble,
+    errorArea,
   );
   name.focus();
 }
@@ -131,27 +131,27 @@ function drawUpload() {
   const url = h("input", { type: "search", "aria-label": "URL of a video", placeholder: "https://… or drop files here" });
   const send = async (fields, name) => {
     const line = h("li", {}, text(name, 80), " ");
-    const where = h("span", { class: "state" }, "uploading");
-    line.append(where);
+    const status = h("span", { class: "state" }, "uploading");
+    line.append(status);
     tasks.prepend(line);
     try {
       const task = await call("POST", "/tasks", form([["index_id", state.index], ...fields]));
       for (;;) {
         const now = await call("GET", `/tasks/${task._id}`);
-        clear(where, now.status);
-        where.className = `state ${now.status}`;
+        clear(status, now.status);
+        status.className = `state ${now.status}`;
         if (now.status === "ready") return await readIndexes();
         if (now.status === "failed") throw new Error(now.error_message || "The video cannot be indexed.");
-        await new Promise((done) => setTimeout(done, LOOK_AGAIN));
+        await new Promise((done) => setTimeout(done, POLL_MS));
       }
     } catch (error) {
-      clear(where, "failed");
-      where.className = "state failed";
-      line.append(fault(error));
+      clear(status, "failed");
+      status.className = "state failed";
+      line.append(errorBox(error));
     }
   };
   const files = (list) => {
-    if (!state.index) return makeIndex();
+    if (!state.index) return createIndex();
     for (const file of list) send([["video_file", file]], file.name);
   };
   areas.upload.ondragover = (event) => event.preventDefault();
@@ -168,7 +168,7 @@ function drawUpload() {
         class: "search-line",
         onsubmit: (event) => {
           event.preventDefault();
-          if (!state.index) makeIndex();
+          if (!state.index) createIndex();
           else if (url.value.trim()) send([["video_url", url.value.trim()]], url.value.trim());
         },
       },
@@ -181,16 +181,16 @@ function drawUpload() {
 }
 
 function drawSearch() {
-  const words = h("input", { type: "search", "aria-label": "Words", placeholder: "A moment to find" });
+  const words = h("input", { type: "search", "aria-label": "Words", placeholder: "What to find" });
   const hits = h("div", { "aria-live": "polite" });
   const run = async (fields, python, sql) => {
     clear(hits, empty("Searching …"));
-    const all = [["index_id", state.index], ...fields, ["search_options", "visual"], ["search_options", "audio"]];
+    const allFields = [["index_id", state.index], ...fields, ["search_options", "visual"], ["search_options", "audio"]];
     try {
-      const answer = await call("POST", "/search", form(all));
+      const answer = await call("POST", "/search", form(allFields));
       clear(
         hits,
-        h("div", { class: "rows-head" }, h("p", { class: "total" }, count(answer.data.length, "hit")), h("button", { type: "button", onclick: () => showRequest({ method: "POST", path: "/search", fields: all, answer, python, sql }) }, "Request")),
+        h("div", { class: "rows-head" }, h("p", { class: "total" }, count(answer.data.length, "hit")), h("button", { type: "button", onclick: () => showRequest({ method: "POST", path: "/search", fields: allFields, answer, python, sql }) }, "Request")),
         h(
           "ul",
           { class: "tiles" },
@@ -207,7 +207,7 @@ function drawSearch() {
                     choose(hit.video_id, hit.start);
                   },
                 },
-                h("span", { class: "picture" }, h("img", { src: here(hit.thumbnail_url), alt: "", loading: "lazy" }), h("span", { class: "length" }, `${clock(hit.start)} – ${clock(hit.end)}`)),
+                h("span", { class: "picture" }, h("img", { src: mediaPath(hit.thumbnail_url), alt: "", loading: "lazy" }), h("span", { class: "length" }, `${clock(hit.start)} – ${clock(hit.end)}`)),
                 h("span", { class: "title" }, text(state.videos.find((v) => v._id === hit.video_id)?.system_metadata.filename || hit.video_id, 60), h("span", { class: "score" }, hit.confidence || `rank ${hit.rank}`)),
                 h("span", { class: "words" }, text(hit.transcription, 160)),
               ),
@@ -216,7 +216,7 @@ function drawSearch() {
         ),
       );
     } catch (error) {
-      clear(hits, fault(error));
+      clear(hits, errorBox(error));
     }
   };
   clear(
@@ -229,12 +229,12 @@ function drawSearch() {
         onsubmit: (event) => {
           event.preventDefault();
           const query = words.value.trim();
-          if (query && state.index) run([["query_text", query]], `tl_data.search(${said(state.index)}, ${said(query)})`, `SELECT * FROM tl_search(${literal(state.index)}, ${literal(query)});`);
+          if (query && state.index) run([["query_text", query]], `tl_data.search(${pythonLiteral(state.index)}, ${pythonLiteral(query)})`, `SELECT * FROM tl_search(${sqlLiteral(state.index)}, ${sqlLiteral(query)});`);
         },
       },
       words,
       h("button", { type: "submit", class: "main" }, "Search"),
-      h("label", { class: "file-button" }, h("input", { type: "file", accept: "image/png,image/jpeg", onchange: (event) => event.target.files[0] && run([["query_media_type", "image"], ["query_media_file", event.target.files[0]]], `tl_data.search_by_image(${said(state.index)}, ${said(event.target.files[0].name)})`) }), h("span", {}, "Picture")),
+      h("label", { class: "file-button" }, h("input", { type: "file", accept: "image/png,image/jpeg", onchange: (event) => event.target.files[0] && run([["query_media_type", "image"], ["query_media_file", event.target.files[0]]], `tl_data.search_by_image(${pythonLiteral(state.index)}, ${pythonLiteral(event.target.files[0].name)})`) }), h("span", {}, "Picture")),
     ),
     hits,
   );
@@ -251,16 +251,16 @@ function drawAsk() {
     try {
       const json = { video_id: state.video, prompt: prompt.value.trim(), stream: false };
       if (schema.value.trim()) json.response_format = { type: "json_schema", json_schema: JSON.parse(schema.value) };
-      const found = await call("POST", "/analyze", json);
-      const extract = json.response_format ? `, ${said(schema.value.trim())}` : "";
+      const result = await call("POST", "/analyze", json);
+      const extract = json.response_format ? `, ${pythonLiteral(schema.value.trim())}` : "";
       const name = extract ? "extract" : "analyze";
       clear(
         answer,
-        h("p", { class: "prose" }, text(found.data, 8000)),
-        h("button", { type: "button", onclick: () => showRequest({ method: "POST", path: "/analyze", json, answer: found, python: `tl_data.${name}(${said(state.video)}, ${said(json.prompt)}${extract})`, sql: `SELECT tl_${name}(${literal(state.video)}, ${literal(json.prompt)}${extract && `, ${literal(schema.value.trim())}`}, index_id => ${literal(state.index)});` }) }, "Request"),
+        h("p", { class: "prose" }, text(result.data, 8000)),
+        h("button", { type: "button", onclick: () => showRequest({ method: "POST", path: "/analyze", json, answer: result, python: `tl_data.${name}(${pythonLiteral(state.video)}, ${pythonLiteral(json.prompt)}${extract})`, sql: `SELECT tl_${name}(${sqlLiteral(state.video)}, ${sqlLiteral(json.prompt)}${extract && `, ${sqlLiteral(schema.value.trim())}`}, index_id => ${sqlLiteral(state.index)});` }) }, "Request"),
       );
     } catch (error) {
-      clear(answer, fault(error instanceof SyntaxError ? new Error(`The schema is not JSON: ${error.message}`) : error));
+      clear(answer, errorBox(error instanceof SyntaxError ? new Error(`The schema is not JSON: ${error.message}`) : error));
     }
   };
   clear(areas.ask, h("h2", {}, "Ask and extract"), h("form", { onsubmit: run }, h("div", { class: "search-line" }, prompt, h("button", { type: "submit", class: "main" }, "Ask")), h("details", {}, h("summary", {}, "with a JSON schema"), schema)), answer);
@@ -274,7 +274,7 @@ async function choose(id, seconds = 0) {
   drawVideos();
   const video = await call("GET", `/indexes/${state.index}/videos/${id}`);
   stream?.destroy();
-  const screen = h("video", { controls: true, playsinline: true, "aria-label": video.system_metadata.filename, poster: here(video.hls?.thumbnail_urls?.[0]) });
+  const screen = h("video", { controls: true, playsinline: true, "aria-label": video.system_metadata.filename, poster: mediaPath(video.hls?.thumbnail_urls?.[0]) });
   clear(stage, screen);
   stage.hidden = false;
   const { default: Hls } = await import("./_vendor/hls.light.min.mjs");
@@ -282,11 +282,11 @@ async function choose(id, seconds = 0) {
   stream.on(Hls.Events.ERROR, (_, data) => {
     if (data.fatal) clear(stage, h("p", { class: "why" }, `The video cannot be played: ${data.details}.`));
   });
-  stream.loadSource(new URL(here(video.hls?.video_url), location.href).href);
+  stream.loadSource(new URL(mediaPath(video.hls?.video_url), location.href).href);
   stream.attachMedia(screen);
   screen.addEventListener("loadedmetadata", () => {
     screen.currentTime = seconds;
-    screen.play().catch(() => {}); // the browser wants a click first
+    screen.play().catch(() => {}); // the browser may require a click first
   });
   stage.scrollIntoView({ block: "nearest" });
 }
@@ -314,13 +314,13 @@ function drawVideos() {
                     choose(video._id).catch(show);
                   },
                 },
-                h("span", { class: "picture" }, h("img", { src: here(video.hls?.thumbnail_urls?.[0]), alt: "", loading: "lazy" }), h("span", { class: "length" }, clock(video.system_metadata.duration))),
+                h("span", { class: "picture" }, h("img", { src: mediaPath(video.hls?.thumbnail_urls?.[0]), alt: "", loading: "lazy" }), h("span", { class: "length" }, clock(video.system_metadata.duration))),
                 h("span", { class: "title" }, text(video.system_metadata.filename, 80)),
               ),
             ),
           ),
         )
-      : empty(state.index ? "Index a video to begin." : "Make an index to begin."),
+      : empty(state.index ? "Index a video to begin." : "Create an index to begin."),
   );
 }
 
@@ -333,9 +333,9 @@ function show(error) {
       sessionStorage.setItem("tl_data.key", key.value);
       begin();
     };
-    clear(main, h("form", { class: "search", onsubmit: send }, h("p", {}, "This server asks for a key. It stays in this tab."), h("div", { class: "search-line" }, key, h("button", { class: "main", type: "submit" }, "Use it"))));
+    clear(main, h("form", { class: "search", onsubmit: send }, h("p", {}, "This server requires an API key. The key is stored only in this tab."), h("div", { class: "search-line" }, key, h("button", { class: "main", type: "submit" }, "Use it"))));
     key.focus();
-  } else clear(main, fault(error));
+  } else clear(main, errorBox(error));
 }
 
 async function begin() {

@@ -1,9 +1,9 @@
-// Search: by words in the lake, by meaning, in the index, by a picture, or by a clip. The price stands first.
+// The page Search: by words, by meaning, in the index, by a picture, or by a clip. It shows the price before a search.
 
-import { ask, note } from "./api.js";
+import { ask, replaceAddress } from "./api.js";
 import { clear, count, empty, h, money } from "./dom.js";
 import { showCode } from "./dialogs.js";
-import { keep, tileOf } from "./hits.js";
+import { rememberHits, drawHit } from "./hits.js";
 
 const KINDS = [
   ["words", "Words", "exact words in transcripts, chapters and on-screen text"],
@@ -12,46 +12,46 @@ const KINDS = [
 ];
 
 export async function drawSearch({ main, query, lake, current }) {
-  const chosen = { text: query.get("text") || "", kind: query.get("kind") || "words", id: query.get("id") || "", start: query.get("start") || "" };
-  if (!lake.costs[chosen.kind]) chosen.kind = "words";
+  const search = { text: query.get("text") || "", kind: query.get("kind") || "words", id: query.get("id") || "", start: query.get("start") || "" };
+  if (!lake.costs[search.kind]) search.kind = "words";
   const result = h("section", { "aria-live": "polite", "aria-label": "Hits" });
   const cost = h("p", { class: "cost" });
-  const field = h("input", { type: "search", name: "text", value: chosen.text, placeholder: "What are you looking for?", "aria-label": "What are you looking for?", autocomplete: "off" });
+  const field = h("input", { type: "search", name: "text", value: search.text, placeholder: "What are you looking for?", "aria-label": "What are you looking for?", autocomplete: "off" });
   const kinds = KINDS.filter(([kind]) => lake.costs[kind]);
 
-  function price() {
-    const kind = chosen.kind;
-    const known = lake.costs[kind];
-    const what = KINDS.find(([name]) => name === kind)?.[2] || "clips of the lake whose vectors are nearest to a clip";
-    clear(cost, h("strong", {}, known.price ? `Costs ${money(known.price, known.currency)}` : "Costs nothing"), `: ${what}`, known.calls ? `; one call, answered by ${known.by}` : "");
+  function showPrice() {
+    const kind = search.kind;
+    const price = lake.costs[kind];
+    const description = KINDS.find(([name]) => name === kind)?.[2] || "clips of the lake whose vectors are nearest to this clip";
+    clear(cost, h("strong", {}, price.price ? `Costs ${money(price.price, price.currency)}` : "Costs nothing"), `: ${description}`, price.calls ? `; one call, answered by ${price.by}` : "");
     if (!lake.costs.meaning) cost.append(" Search by meaning needs TL_API_KEY or the embedded engine: pip install \"tl_data[local]\".");
   }
 
   async function run(extra = {}) {
-    const asked = { ...chosen, ...extra };
-    if (asked.kind !== "similar" && !asked.text) {
-      clear(result, empty(lake.counts.vectors ? "Type words. Or open a video, and choose “similar” beside a clip." : "Type words. The lake has no table of vectors, so it cannot be searched by meaning."));
+    const request = { ...search, ...extra };
+    if (request.kind !== "similar" && !request.text) {
+      clear(result, empty(lake.counts.vectors ? "Type words, or open a video and choose “similar” next to a clip." : "Type words. The lake has no table of vectors, so it cannot be searched by meaning."));
       return;
     }
-    note("search", asked.kind === "similar" ? asked : { kind: asked.kind, text: asked.text });
+    replaceAddress("search", request.kind === "similar" ? request : { kind: request.kind, text: request.text });
     clear(result, empty("Searching …"));
-    await show(() => ask("api/search", asked), asked);
+    await show(() => ask("api/search", request), request);
   }
 
-  async function show(search, asked) {
+  async function show(sendRequest, request) {
     try {
-      const { hits } = await search();
+      const { hits } = await sendRequest();
       if (!current()) return;
-      keep(asked.text || "", hits);
+      rememberHits(request.text || "", hits);
       clear(
         result,
         h(
           "div",
           { class: "rows-head" },
-          h("p", { class: "total" }, count(hits.length, "hit"), asked.kind === "similar" ? " like this clip" : ""),
-          asked.kind === "picture" ? null : h("button", { type: "button", onclick: () => showCode({ kind: asked.kind, text: asked.text, video: asked.id, start: asked.start }) }, "Copy as SQL"),
+          h("p", { class: "total" }, count(hits.length, "hit"), request.kind === "similar" ? " like this clip" : ""),
+          request.kind === "picture" ? null : h("button", { type: "button", onclick: () => showCode({ kind: request.kind, text: request.text, video: request.id, start: request.start }) }, "Copy as SQL"),
         ),
-        hits.length ? h("ul", { class: "tiles" }, hits.map((hit) => tileOf(hit, asked.text))) : empty("Nothing found. ", asked.kind === "words" ? "“Words” finds exact words only; try “Meaning”." : "Try other words."),
+        hits.length ? h("ul", { class: "tiles" }, hits.map((hit) => drawHit(hit, request.text))) : empty("Nothing found. ", request.kind === "words" ? "“Words” finds exact words only; try “Meaning”." : "Try other words."),
       );
     } catch (error) {
       if (current()) clear(result, h("div", { class: "failure", role: "alert" }, h("p", {}, error.message)));
@@ -73,10 +73,10 @@ export async function drawSearch({ main, query, lake, current }) {
         type: "radio",
         name: "kind",
         value: kind,
-        checked: chosen.kind === kind,
+        checked: search.kind === kind,
         onchange: () => {
-          chosen.kind = kind;
-          price();
+          search.kind = kind;
+          showPrice();
           if (lake.costs[kind].price === 0) send();
         },
       }),
@@ -84,7 +84,7 @@ export async function drawSearch({ main, query, lake, current }) {
     ),
   );
   const send = () => {
-    chosen.text = field.value.trim();
+    search.text = field.value.trim();
     return run();
   };
   clear(
@@ -97,8 +97,8 @@ export async function drawSearch({ main, query, lake, current }) {
         role: "search",
         onsubmit: (event) => {
           event.preventDefault();
-          if (chosen.kind === "similar") chosen.kind = "words";
-          price();
+          if (search.kind === "similar") search.kind = "words";
+          showPrice();
           send();
         },
       },
@@ -114,10 +114,10 @@ export async function drawSearch({ main, query, lake, current }) {
     ),
     result,
   );
-  price();
-  // What costs money waits for a click, also when the address names it.
-  if (lake.costs[chosen.kind].price) clear(result, empty("Press “Search” to send this question."));
+  showPrice();
+  // A search that costs money starts only after a click, also if the address contains it.
+  if (lake.costs[search.kind].price) clear(result, empty("Press “Search” to send this question."));
   else await run();
-  if (!chosen.text && chosen.kind !== "similar") field.focus();
+  if (!search.text && search.kind !== "similar") field.focus();
   return {};
 }

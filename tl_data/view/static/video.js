@@ -1,17 +1,17 @@
-// One video: player, timeline, transcript, texts, and the rows behind them.
+// The page of one video: player, timeline, transcript, texts, and the rows of the tables.
 
-import { ask, link, note } from "./api.js";
+import { ask, link, replaceAddress } from "./api.js";
 import { clear, clock, count, date, h, table, text } from "./dom.js";
 import { showCode } from "./dialogs.js";
 import { Player } from "./player.js";
 import { drawTimeline } from "./timeline.js";
-import { hitsOf } from "./hits.js";
+import { hitsInVideo } from "./hits.js";
 
 export async function drawVideo({ main, query, lake, current }) {
   const id = query.get("video");
-  const asked = query.get("q") || "";
+  const searchText = query.get("q") || "";
   const video = await ask("api/video", { id });
-  const hits = await hitsOf(video, asked);
+  const hits = await hitsInVideo(video, searchText);
   if (!current()) return null;
   document.title = `${video.title.slice(0, 80)} · ${lake.name}`;
 
@@ -22,19 +22,19 @@ export async function drawVideo({ main, query, lake, current }) {
   const length = player.length || Math.max(1, ...ends);
   const jump = (seconds) => {
     player.seek(seconds);
-    at(seconds);
-    note("video", { video: id, t: Math.round(seconds * 10) / 10, q: asked });
+    showTime(seconds);
+    replaceAddress("video", { video: id, t: Math.round(seconds * 10) / 10, q: searchText });
   };
   const timeline = drawTimeline(video, lanes, length, jump);
   const transcript = drawTranscript(spoken, jump);
 
-  function at(seconds) {
-    timeline.at(seconds);
-    transcript.at(seconds);
+  function showTime(seconds) {
+    timeline.showTime(seconds);
+    transcript.showTime(seconds);
   }
   if (player.screen) {
-    player.screen.addEventListener("timeupdate", () => at(player.time));
-    player.screen.addEventListener("seeked", () => at(player.time));
+    player.screen.addEventListener("timeupdate", () => showTime(player.time));
+    player.screen.addEventListener("seeked", () => showTime(player.time));
   }
 
   const summary = video.summaries[0];
@@ -57,7 +57,7 @@ export async function drawVideo({ main, query, lake, current }) {
     h(
       "div",
       { class: "texts" },
-      video.summaries.map((one) => h("section", { class: "card" }, h("h2", {}, one.prompt ? text(one.prompt, 200) : "Summary"), h("p", { class: "prose" }, text(one.summary, 8000)))),
+      video.summaries.map((row) => h("section", { class: "card" }, h("h2", {}, row.prompt ? text(row.prompt, 200) : "Summary"), h("p", { class: "prose" }, text(row.summary, 8000)))),
       summary && (summary.topics?.length || summary.hashtags?.length)
         ? h("section", { class: "card" }, h("h2", {}, "Topics"), h("p", { class: "topics" }, (summary.topics || []).map((topic) => h("a", { class: "topic", href: link("videos", { topic }) }, text(topic, 60)))), h("p", { class: "hashtags" }, (summary.hashtags || []).map((tag) => [text(tag, 60), " "])))
         : null,
@@ -67,28 +67,28 @@ export async function drawVideo({ main, query, lake, current }) {
       "section",
       { class: "rows" },
       h("div", { class: "rows-head" }, h("h2", {}, "Rows"), h("button", { type: "button", onclick: () => showCode({ kind: "video", video: video.video_id || video.id }) }, "Copy as SQL")),
-      rowsOf("clips", video.clips, jump, id),
-      rowsOf("chapters", video.chapters, jump, id),
-      rowsOf("highlights", video.highlights, jump, id),
-      rowsOf("alerts", video.alerts, jump, id),
+      drawRows("clips", video.clips, jump, id),
+      drawRows("chapters", video.chapters, jump, id),
+      drawRows("highlights", video.highlights, jump, id),
+      drawRows("alerts", video.alerts, jump, id),
       h("details", {}, h("summary", {}, "videos: the row of this video"), h("dl", { class: "record" }, Object.entries(video.record).map(([key, value]) => [h("dt", {}, key), h("dd", {}, text(Array.isArray(value) ? value.join(", ") : value, 400))]))),
     ),
   );
   const t = query.get("t");
   if (t !== null && Number.isFinite(Number(t))) {
     player.seek(Number(t), query.get("play") === "1");
-    at(Number(t));
+    showTime(Number(t));
   }
 
-  const moments = (video.clips.length ? video.clips : video.chapters).map((row) => row.start_sec);
+  const starts = (video.clips.length ? video.clips : video.chapters).map((row) => row.start_sec);
   return {
     leave: () => player.close(),
     keys: {
       " ": () => player.toggle(),
       ArrowRight: () => jump(Math.min(length, player.time + 5)),
       ArrowLeft: () => jump(Math.max(0, player.time - 5)),
-      ArrowDown: () => jump(moments.find((start) => start > player.time + 0.3) ?? player.time),
-      ArrowUp: () => jump(moments.filter((start) => start < player.time - 1).pop() ?? 0),
+      ArrowDown: () => jump(starts.find((start) => start > player.time + 0.3) ?? player.time),
+      ArrowUp: () => jump(starts.filter((start) => start < player.time - 1).pop() ?? 0),
     },
   };
 }
@@ -97,7 +97,7 @@ function lanesOf(video, spoken, hits) {
   const lanes = {
     hits: hits.map((hit) => ({ ...hit, text: hit.text || `similarity ${(hit.score ?? 0).toFixed(2)}` })),
     chapters: video.chapters.map((chapter) => ({ ...chapter, text: chapter.title, label: chapter.title })),
-    highlights: video.highlights.map((one) => ({ ...one, text: one.highlight })),
+    highlights: video.highlights.map((highlight) => ({ ...highlight, text: highlight.highlight })),
     clips: video.clips.map((clip) => ({ ...clip, text: clip.transcription || `clip ${clip.clip_number ?? ""}` })),
     speech: spoken.map((clip) => ({ ...clip, text: clip.transcription })),
     ...video.lanes,
@@ -121,29 +121,30 @@ function facts(video) {
 function drawTranscript(spoken, jump) {
   const lines = spoken.map((clip) => h("li", {}, h("button", { type: "button", onclick: () => jump(clip.start_sec) }, h("time", {}, clock(clip.start_sec)), text(clip.transcription, 4000))));
   const element = h("ol", { class: "transcript", tabindex: "0", "aria-label": "What is said" }, lines);
-  let now = -1;
+  let current = -1; // number of the line that is spoken
   return {
     element,
-    at(seconds) {
+    showTime(seconds) {
       let next = -1;
-      spoken.forEach((clip, at) => {
-        if (clip.start_sec <= seconds + 0.05) next = at;
+      spoken.forEach((clip, index) => {
+        if (clip.start_sec <= seconds + 0.05) next = index;
       });
-      if (next === now) return;
-      lines[now]?.removeAttribute("aria-current");
-      now = next;
-      if (now < 0) return;
-      lines[now].setAttribute("aria-current", "true");
-      element.scrollTop = lines[now].offsetTop - element.offsetTop - element.clientHeight / 3;
+      if (next === current) return;
+      lines[current]?.removeAttribute("aria-current");
+      current = next;
+      if (current < 0) return;
+      lines[current].setAttribute("aria-current", "true");
+      element.scrollTop = lines[current].offsetTop - element.offsetTop - element.clientHeight / 3;
     },
   };
 }
 
-const HIDDEN = ["video_id", "model", "content_key", "source_key", "run_id"];
+// Columns that the tables of rows leave out.
+const HIDDEN_COLUMNS = ["video_id", "model", "content_key", "source_key", "run_id"];
 
-function rowsOf(name, rows, jump, id) {
+function drawRows(name, rows, jump, id) {
   if (!rows.length) return null;
-  const names = Object.keys(rows[0]).filter((key) => !HIDDEN.includes(key) && rows.some((row) => row[key] !== null));
+  const names = Object.keys(rows[0]).filter((key) => !HIDDEN_COLUMNS.includes(key) && rows.some((row) => row[key] !== null));
   const columns = names.map((key) =>
     key === "start_sec" || key === "end_sec"
       ? [key, (row) => h("button", { type: "button", class: "link", onclick: () => jump(row[key]) }, clock(row[key], true)), "right"]

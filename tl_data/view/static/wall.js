@@ -1,41 +1,41 @@
-// The wall: tiles of all videos, drawn as far as they are in sight, asked for a page at a time.
+// The page Videos: a wall of tiles with filters. Only visible tiles are drawn, and videos are loaded in pages of 60.
 
-import { ask, link, note, poster } from "./api.js";
-import { clear, clock, count, empty, h, later, text } from "./dom.js";
+import { ask, link, replaceAddress, poster } from "./api.js";
+import { clear, clock, count, debounce, empty, h, text } from "./dom.js";
 
-const PAGE = 60;
-const GAP = 16;
-const WIDTH = 250; // pixels that a tile has at least
-const BELOW = 94; // pixels of a tile below its picture
+const PAGE_SIZE = 60; // videos per request
+const GAP = 16; // pixels between tiles
+const MIN_WIDTH = 250; // the minimum width of a tile in pixels
+const TEXT_HEIGHT = 94; // height of the text below the picture of a tile in pixels
 const FIELDS = ["text", "state", "topic", "since", "until", "sort"];
 
 export async function drawWall({ main, query, lake, current }) {
-  const chosen = Object.fromEntries(FIELDS.map((name) => [name, query.get(name) || ""]));
+  const filters = Object.fromEntries(FIELDS.map((name) => [name, query.get(name) || ""]));
   const list = h("ul", { class: "wall", "aria-label": "Videos" });
   const total = h("p", { class: "total", role: "status" });
-  const filters = drawFilters(chosen, lake, () => {
-    note("videos", chosen);
+  const filterForm = drawFilters(filters, lake, () => {
+    replaceAddress("videos", filters);
     start();
   });
-  clear(main, h("h1", { class: "hidden" }, "Videos"), filters, total, list);
+  clear(main, h("h1", { class: "hidden" }, "Videos"), filterForm, total, list);
 
-  let pages = new Map();
-  let tiles = new Map();
-  let all = 0;
-  let turn = 0;
+  let pages = new Map(); // number of a page -> its videos; null while they are loading
+  let tiles = new Map(); // position of a video -> its element
+  let videoCount = 0;
+  let filterVersion = 0; // changes with the filters; answers to older requests are ignored
   let columns = 1;
-  let width = WIDTH;
+  let width = MIN_WIDTH;
   let height = 1;
 
-  async function page(number) {
+  async function loadPage(number) {
     if (pages.has(number)) return;
-    const mine = turn;
+    const requestVersion = filterVersion;
     pages.set(number, null);
-    const answer = await ask("api/videos", { ...chosen, offset: number * PAGE, limit: PAGE });
-    if (mine !== turn) return;
+    const answer = await ask("api/videos", { ...filters, offset: number * PAGE_SIZE, limit: PAGE_SIZE });
+    if (requestVersion !== filterVersion) return;
     pages.set(number, answer.videos);
-    if (answer.total !== all || number === 0) {
-      all = answer.total;
+    if (answer.total !== videoCount || number === 0) {
+      videoCount = answer.total;
       measure();
     }
     show();
@@ -43,38 +43,38 @@ export async function drawWall({ main, query, lake, current }) {
 
   function measure() {
     const space = list.clientWidth || main.clientWidth;
-    columns = Math.max(1, Math.floor((space + GAP) / (WIDTH + GAP)));
+    columns = Math.max(1, Math.floor((space + GAP) / (MIN_WIDTH + GAP)));
     width = (space - GAP * (columns - 1)) / columns;
-    height = Math.round((width * 9) / 16) + BELOW;
-    list.style.height = `${Math.ceil(all / columns) * (height + GAP)}px`;
+    height = Math.round((width * 9) / 16) + TEXT_HEIGHT;
+    list.style.height = `${Math.ceil(videoCount / columns) * (height + GAP)}px`;
     for (const tile of tiles.values()) tile.remove();
     tiles = new Map();
-    clear(total, count(all, "video"), chosen.text ? ` with “${chosen.text}”` : "");
-    if (!all) clear(list, h("li", {}, empty(lake.videos ? "No video fits. Change the filters." : "The lake has no videos yet.")));
+    clear(total, count(videoCount, "video"), filters.text ? ` with “${filters.text}”` : "");
+    if (!videoCount) clear(list, h("li", {}, empty(lake.videos ? "No video matches. Change the filters." : "The lake has no videos yet.")));
     else if (list.querySelector(".empty")) clear(list);
   }
 
   function show() {
     const top = window.scrollY - list.offsetTop;
     const first = Math.max(0, Math.floor(top / (height + GAP)) - 1) * columns;
-    const last = Math.min(all, (Math.ceil((top + window.innerHeight) / (height + GAP)) + 1) * columns);
-    for (const [at, tile] of tiles) {
-      if ((at < first || at >= last) && tile !== document.activeElement?.parentElement) {
+    const last = Math.min(videoCount, (Math.ceil((top + window.innerHeight) / (height + GAP)) + 1) * columns);
+    for (const [position, tile] of tiles) {
+      if ((position < first || position >= last) && tile !== document.activeElement?.parentElement) {
         tile.remove();
-        tiles.delete(at);
+        tiles.delete(position);
       }
     }
-    for (let at = first; at < last; at += 1) {
-      const videos = pages.get(Math.floor(at / PAGE));
-      if (videos === undefined) page(Math.floor(at / PAGE)).catch(failed);
-      const video = videos?.[at % PAGE];
-      if (!video || tiles.has(at)) continue;
-      const tile = drawTile(video, at, all);
-      tile.style.transform = `translate(${(at % columns) * (width + GAP)}px, ${Math.floor(at / columns) * (height + GAP)}px)`;
+    for (let position = first; position < last; position += 1) {
+      const videos = pages.get(Math.floor(position / PAGE_SIZE));
+      if (videos === undefined) loadPage(Math.floor(position / PAGE_SIZE)).catch(failed);
+      const video = videos?.[position % PAGE_SIZE];
+      if (!video || tiles.has(position)) continue;
+      const tile = drawTile(video, position, videoCount);
+      tile.style.transform = `translate(${(position % columns) * (width + GAP)}px, ${Math.floor(position / columns) * (height + GAP)}px)`;
       tile.style.width = `${width}px`;
       tile.style.height = `${height}px`;
-      tiles.set(at, tile);
-      const next = [...tiles.keys()].filter((k) => k > at).sort((a, b) => a - b)[0];
+      tiles.set(position, tile);
+      const next = [...tiles.keys()].filter((k) => k > position).sort((a, b) => a - b)[0];
       list.insertBefore(tile, next === undefined ? null : tiles.get(next));
     }
   }
@@ -84,22 +84,23 @@ export async function drawWall({ main, query, lake, current }) {
   }
 
   function start() {
-    turn += 1;
+    filterVersion += 1;
     pages = new Map();
-    return page(0).catch(failed);
+    return loadPage(0).catch(failed);
   }
 
+  // Moves the focus by a number of tiles.
   function move(by) {
-    const now = [...tiles].find(([, tile]) => tile.contains(document.activeElement));
-    const to = now ? Math.min(all - 1, Math.max(0, now[0] + by)) : Math.max(0, Math.ceil((window.scrollY - list.offsetTop) / (height + GAP))) * columns;
-    const place = list.offsetTop + Math.floor(to / columns) * (height + GAP);
-    if (place < window.scrollY + 70) window.scrollTo(0, place - 80);
-    if (place + height > window.scrollY + window.innerHeight) window.scrollTo(0, place + height - window.innerHeight + GAP);
+    const focused = [...tiles].find(([, tile]) => tile.contains(document.activeElement));
+    const target = focused ? Math.min(videoCount - 1, Math.max(0, focused[0] + by)) : Math.max(0, Math.ceil((window.scrollY - list.offsetTop) / (height + GAP))) * columns;
+    const top = list.offsetTop + Math.floor(target / columns) * (height + GAP);
+    if (top < window.scrollY + 70) window.scrollTo(0, top - 80);
+    if (top + height > window.scrollY + window.innerHeight) window.scrollTo(0, top + height - window.innerHeight + GAP);
     show();
-    tiles.get(to)?.querySelector("a").focus({ preventScroll: true });
+    tiles.get(target)?.querySelector("a").focus({ preventScroll: true });
   }
 
-  const resized = later(80, () => {
+  const resized = debounce(80, () => {
     measure();
     show();
   });
@@ -109,7 +110,7 @@ export async function drawWall({ main, query, lake, current }) {
   if (!current()) return null;
   return {
     leave() {
-      turn += 1;
+      filterVersion += 1;
       removeEventListener("scroll", show);
       removeEventListener("resize", resized);
     },
@@ -122,11 +123,11 @@ export async function drawWall({ main, query, lake, current }) {
   };
 }
 
-function drawTile(video, at, all) {
+function drawTile(video, position, total) {
   const state = video.state === "ready" ? null : h("span", { class: `state ${video.state}` }, video.state);
   return h(
     "li",
-    { class: "tile", "aria-posinset": at + 1, "aria-setsize": all },
+    { class: "tile", "aria-posinset": position + 1, "aria-setsize": total },
     h(
       "a",
       { href: link("video", { video: video.id }) },
@@ -137,15 +138,15 @@ function drawTile(video, at, all) {
   );
 }
 
-function drawFilters(chosen, lake, changed) {
-  const soon = later(180, changed);
+function drawFilters(filters, lake, changed) {
+  const changedSoon = debounce(180, changed);
   const field = (name, attributes) =>
     h("input", {
       ...attributes,
-      value: chosen[name],
+      value: filters[name],
       oninput: (event) => {
-        chosen[name] = event.target.value.trim();
-        soon();
+        filters[name] = event.target.value.trim();
+        changedSoon();
       },
     });
   const select = (name, label, options) =>
@@ -157,11 +158,11 @@ function drawFilters(chosen, lake, changed) {
         "select",
         {
           onchange: (event) => {
-            chosen[name] = event.target.value;
+            filters[name] = event.target.value;
             changed();
           },
         },
-        options.map(([value, title]) => h("option", { value, selected: value === (chosen[name] || options[0][0]) }, title)),
+        options.map(([value, title]) => h("option", { value, selected: value === (filters[name] || options[0][0]) }, title)),
       ),
     );
   const states = Object.entries(lake.states).map(([state, n]) => [state, `${state} (${n.toLocaleString("en-US")})`]);
