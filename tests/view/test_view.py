@@ -251,7 +251,7 @@ def test_a_lake_that_changes_is_read_again(tmp_path: Path, video: Path) -> None:
     viewer = open_lake(str(tmp_path))
     assert viewer.library.page(Query(state="ready"))["total"] == 2
     lake.table(VIDEOS).append(rows_of(VIDEOS, [{"source_key": "new", "url": "x.mp4", "video_id": "f" * 24}]))
-    viewer.lake._looked -= 60
+    viewer.lake._checked_at -= 60
     assert viewer.library.page(Query(state="ready"))["total"] == 3
     found = viewer.library.video("new")
     assert found is not None

@@ -112,7 +112,7 @@ class VectorRows:
             yield self._refuse_incomparable(_refuse_duplicates(rows, ids, seen, batch))
 
     def _refuse_incomparable(self, rows: Rows) -> Rows:
-        """Refuse vectors that are missing, not finite, or of another dimension than the first one."""
+        """Refuse vectors that are missing, not finite, zero, or of another dimension than the first one."""
         import numpy as np
 
         batch, dimension, faults = rows.rows, self._dimension or 0, {}
