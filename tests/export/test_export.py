@@ -66,12 +66,12 @@ def test_two_targets_have_two_states(lake: Lake, tmp_path: Path) -> None:
 def test_a_killed_export_is_taken_up(lake: Lake, tmp_path: Path) -> None:
     """Killed between the request and its answer: the row may be there, so it is sent or deleted later."""
     with State(lake.folder, "t", "x") as state:
-        piece = state.sending(["a", "b"])
-        state.sent(piece, {"a": b"1", "b": b"2"})
-        state.sending(["c"])
+        piece = state.record_sending(["a", "b"])
+        state.record_sent(piece, {"a": b"1", "b": b"2"})
+        state.record_sending(["c"])
     with State(lake.folder, "t", "x") as again:
         assert again.rows == {"a": b"1", "b": b"2", "c": None}
-        again.deleted(["a"])
+        again.record_deleted(["a"])
     with State(lake.folder, "t", "x") as again:
         assert again.rows == {"b": b"2", "c": None}
         again.finish()

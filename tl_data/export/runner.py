@@ -259,8 +259,9 @@ class _Run:
                 store.close()
 
     @property
-    def _style(self) -> str:
-        return f"{self.report.table}?{self.target.style}"
+    def _digest_context(self) -> str:
+        """Table and options, which are part of the digest of each row: if they change, all rows change."""
+        return f"{self.report.table}?{self.target.content_options}"
 
     def _changed(self, state: State) -> Iterator[tuple[pa.RecordBatch, dict[str, bytes]]]:
         """The new and changed rows of each batch, and the digests of all its rows."""
@@ -269,7 +270,7 @@ class _Run:
             self._seen.update(r.id for r in rows.refused if r.code == "duplicate_key")
             ids = rows.rows.column("id").to_pylist()
             self._seen.update(ids)
-            row_digests = dict(zip(ids, digests(rows.rows, self._style), strict=True))
+            row_digests = dict(zip(ids, digests(rows.rows, self._digest_context), strict=True))
             self.report.rows += len(ids) + len(rows.refused)
             is_changed = [self.full or state.rows.get(id_) != row_digests[id_] for id_ in ids]
             self.report.unchanged += len(ids) - sum(is_changed)
@@ -286,16 +287,16 @@ class _Run:
                     self.report.upserted += batch.num_rows
                     continue
                 ids = batch.column("id").to_pylist()
-                piece = state.sending(ids)
+                piece = state.record_sending(ids)
                 refused = {r.id for r in self._upsert(store, batch)}
-                state.sent(piece, {id_: None if id_ in refused else row_digests[id_] for id_ in ids})
+                state.record_sent(piece, {id_: None if id_ in refused else row_digests[id_] for id_ in ids})
                 self.report.upserted += len(ids) - len(refused)
         removed = [id_ for id_ in state.rows if id_ not in self._seen]
         for start in range(0, len(removed), self.sink.batch):
             ids = removed[start : start + self.sink.batch]
             if not self.report.dry_run:
                 self._retry(store, lambda ids=ids: store.delete(ids))  # type: ignore[misc]
-                state.deleted(ids)
+                state.record_deleted(ids)
             self.report.deleted += len(ids)
 
     def _rewrite(self, store: Store, state: State) -> None:
@@ -312,7 +313,7 @@ class _Run:
             if refused := self._upsert(store, rows.rows):
                 self.report.upserted -= len(refused)
             ids = rows.rows.column("id").to_pylist()
-            row_digests = dict(zip(ids, digests(rows.rows, self._style), strict=True))
+            row_digests = dict(zip(ids, digests(rows.rows, self._digest_context), strict=True))
             state.rows.update({**row_digests, **dict.fromkeys((r.id for r in refused), None)})
         for id_ in removed:
             state.rows.pop(id_, None)

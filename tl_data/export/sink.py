@@ -70,7 +70,7 @@ class Target:
         return self._named(str(self.file.absolute()) if self.is_path else self.place)
 
     @property
-    def style(self) -> str:
+    def content_options(self) -> str:
         """The options that affect the content of rows, as a query string."""
         options = sorted(self.options.items())
         return "&".join(f"{k}={v}" for k, v in options if k not in (*LOCATION_OPTIONS, "table"))

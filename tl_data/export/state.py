@@ -64,7 +64,7 @@ class State:
         if had_rows and not keep:
             self.finish()
 
-    def sending(self, ids: Sequence[str]) -> int:
+    def record_sending(self, ids: Sequence[str]) -> int:
         """Record that these rows are about to be sent. Returns the number of the piece."""
         self._pieces += 1
         digests = [self.rows.get(id_) for id_ in ids]
@@ -73,12 +73,12 @@ class State:
         self.rows.update(dict.fromkeys(ids))
         return self._pieces
 
-    def sent(self, piece: int, digests: Mapping[str, bytes | None]) -> None:
+    def record_sent(self, piece: int, digests: Mapping[str, bytes | None]) -> None:
         """Record that the rows of a piece were sent. The digest of a refused row is None."""
         self.rows.update(digests)
         self._write(self._piece_path(piece), list(digests), list(digests.values()))
 
-    def deleted(self, ids: Sequence[str]) -> None:
+    def record_deleted(self, ids: Sequence[str]) -> None:
         """Record the deletion of rows."""
         self._pieces += 1
         for id_ in ids:

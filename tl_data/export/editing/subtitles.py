@@ -41,7 +41,7 @@ def cues(events: list[dict[str, Any]]) -> Iterator[Cue]:
         if n + 1 < len(texts):
             end = min(end, max(texts[n + 1][0], start + 1))
         lines = textwrap.wrap(text, LINE_LETTERS, break_long_words=True)
-        parts = [tuple(lines[n : n + CUE_LINES]) for n in range(0, len(lines), CUE_LINES)]
+        parts = [tuple(lines[first : first + CUE_LINES]) for first in range(0, len(lines), CUE_LINES)]
         parts = parts[: max(end - start, 1)]
         all_letters, letters, cue_start = sum(map(_letters, parts)), 0, start
         for part in parts:

@@ -43,19 +43,19 @@ function drawTabs(page) {
 }
 
 async function draw() {
-  const turn = ++drawing;
+  const thisDrawing = ++drawing;
   leave?.();
   leave = null;
   keys = {};
   const { page, query } = currentPage();
   try {
     lake ??= await ask("api/summary");
-    if (turn !== drawing) return;
+    if (thisDrawing !== drawing) return;
     drawTabs(page);
     const drawPage = page === "video" ? drawVideo : (PAGES.find(([name]) => name === page) || PAGES[0])[2];
     document.title = `${lake.name} · tl_data`;
-    const drawn = await drawPage({ main, query, lake, current: () => turn === drawing });
-    if (turn !== drawing) {
+    const drawn = await drawPage({ main, query, lake, current: () => thisDrawing === drawing });
+    if (thisDrawing !== drawing) {
       drawn?.leave?.();
       return;
     }
@@ -63,7 +63,7 @@ async function draw() {
     keys = drawn?.keys || {};
     if (page !== "videos") window.scrollTo(0, 0);
   } catch (error) {
-    if (turn !== drawing) return;
+    if (thisDrawing !== drawing) return;
     clear(main, h("div", { class: "failure", role: "alert" }, h("h1", {}, "This page cannot be shown"), h("p", {}, error.message)));
     if (!error.code) throw error;
   }
