@@ -144,7 +144,7 @@ class PgVector(BaseStore):
             self._open().execute(statement, (list(ids),))
 
     def finish(self) -> None:
-        """Create the index after the first rows are inserted, which is faster than before."""
+        """Create the index. This is faster after the first rows are inserted than before."""
         shape = self._shape
         if shape is None or not shape.dimension or shape.dimension > MAX_INDEXED or self._operator_classes():
             return
