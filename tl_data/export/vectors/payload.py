@@ -34,7 +34,9 @@ def matrix(rows: pa.RecordBatch) -> NDArray[np.float32]:
 
 def payloads(rows: pa.RecordBatch, *, nulls: bool) -> list[dict[str, Any]]:
     """The columns of each row other than id and vector. Without `nulls`, NULL values are left out."""
-    payload_rows = rows.select([n for n in rows.schema.names if n not in ("id", "vector")]).to_pylist()
+    payload_rows: list[dict[str, Any]] = rows.select(
+        [n for n in rows.schema.names if n not in ("id", "vector")]
+    ).to_pylist()
     if nulls:
         return payload_rows
     return [{n: v for n, v in row.items() if v is not None} for row in payload_rows]
