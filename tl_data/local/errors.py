@@ -71,7 +71,7 @@ def storage_full() -> APIProblem:
     return APIProblem(507, "storage_full", text, {"Retry-After": "30"})
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """Format a value for a message, cut to `LONGEST` characters."""
     text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
@@ -81,7 +81,7 @@ def invalid(parameter: str, explanation: str, value: object = UNSET) -> APIProbl
     """400 for an invalid parameter. `explanation` says what is allowed, and `value` was sent."""
     text = f"The {parameter} parameter is invalid. {explanation}"
     return APIProblem(
-        400, "parameter_invalid", text if value is UNSET else f"{text} You sent {shown(value)}."
+        400, "parameter_invalid", text if value is UNSET else f"{text} You sent {format_value(value)}."
     )
 
 
@@ -146,7 +146,7 @@ class AssetNotReady(APIProblem):
 
     def __init__(self, asset_id: str, status: str) -> None:
         text = f"The asset_id parameter is invalid. The asset must be ready, but is {status}."
-        super().__init__(400, "parameter_invalid", f"{text} You sent {shown(asset_id)}.")
+        super().__init__(400, "parameter_invalid", f"{text} You sent {format_value(asset_id)}.")
 
 
 def unknown_video(detail: str = "") -> APIProblem:
@@ -186,7 +186,7 @@ def token_expired(token: str) -> APIProblem:
 def filter_invalid(explanation: str, value: object = UNSET) -> APIProblem:
     """400 for an invalid search filter. `explanation` says what is allowed; `value` was sent."""
     if value is not UNSET:
-        explanation += f" You sent {shown(value)}."
+        explanation += f" You sent {format_value(value)}."
     return APIProblem(
         400,
         "search_filter_invalid",
@@ -206,13 +206,13 @@ def rate_exceeded(limit: str, retry_at: str, headers: Mapping[str, str]) -> APIP
     return APIProblem(429, "too_many_requests", text, headers)
 
 
-def shown_name(name: str) -> str:
+def safe_file_name(name: str) -> str:
     """The last component of a path of any operating system, without control characters."""
     name = PurePosixPath(PureWindowsPath(name.replace("\0", "")).name).name
     return "".join(c for c in name if c.isprintable()).strip(". ")[:200] or "upload"
 
 
-def sized(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Format a number of bytes: `2GB`, `15.3MB`."""
     for unit in ("B", "KB", "MB"):
         if size < 1024:

@@ -443,16 +443,16 @@ def _no_index_model(name: str, known: tuple[str, ...]) -> APIProblem:
         )
         return sunset("model_name", text)
     if name in MARENGO:
-        return no_longer(name, known)
+        return withdrawn_model(name, known)
     return one_of("model_name", known, name)
 
 
-def no_longer(name: str, known: tuple[str, ...]) -> APIProblem:
+def withdrawn_model(name: str, known: tuple[str, ...]) -> APIProblem:
     """400 for a withdrawn model, with the message of the service."""
     return sunset("model_name", f"{name} is no longer supported. Please use {', '.join(known)} instead.")
 
 
-def shown_models(
+def models_in_response(
     models: list[dict[str, Any]], tiers: Tiers, looked_by: str | None = None
 ) -> list[dict[str, Any]]:
     """The models of an index as a response shows them, with requested names and engine models.
@@ -479,12 +479,12 @@ def shown_models(
     ]
 
 
-def searches(models: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def search_models(models: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The models for search and vectors: the Marengo family, or the engine's own."""
     return [m for m in models if m["model_name"] in MARENGO or is_own(m["model_name"])]
 
 
-def generates(models: list[dict[str, Any]]) -> bool:
+def has_text_model(models: list[dict[str, Any]]) -> bool:
     """Whether the models include one that writes texts: the Pegasus family, or the engine's own."""
     return any(model["model_name"] in PEGASUS or is_own(model["model_name"]) for model in models)
 
@@ -492,7 +492,7 @@ def generates(models: list[dict[str, Any]]) -> bool:
 def search_options(models: list[dict[str, Any]]) -> list[str]:
     """The search options of an index. Since Marengo 3.0, `transcription` is separate from `audio`."""
     options: list[str] = []
-    for model in searches(models):
+    for model in search_models(models):
         options += model["model_options"]
         if "audio" in model["model_options"] and model["model_name"] not in OLD_MARENGO:
             options.append("transcription")
@@ -507,7 +507,7 @@ def embedding_options(models: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def same_option(option: str) -> str:
+def current_option(option: str) -> str:
     """Map `visual-text` to `visual`: samples of the API for new models still use the old name."""
     return "visual" if option == "visual-text" else option
 
@@ -521,7 +521,7 @@ def embed_options(name: str) -> tuple[str, ...]:
 DIMENSIONS = {"marengo3.5": 512, "marengo3.0": 512, "marengo2.7": 1024, "Marengo-retrieval-2.7": 1024}
 
 
-def answered_as(name: str, tiers: Tiers) -> str:
+def response_model_name(name: str, tiers: Tiers) -> str:
     """The model name in a response: the requested one if the API has it, otherwise that of the engine."""
     return name if name in DIMENSIONS or name in PEGASUS else tiers.search_model
 
@@ -545,7 +545,7 @@ def check_embed_model(name: str, tiers: Tiers, known: tuple[str, ...] = ()) -> s
     known = known or (tiers.search_model, *EMBED_MODELS)
     if name not in known:
         if name in EMBED_MODELS:
-            raise no_longer(name, known)
+            raise withdrawn_model(name, known)
         raise one_of("model_name", known, name)
     return name
 

@@ -9,7 +9,7 @@ from tl_data.local.perception.attributes import (
     TRAITS,
     audio_words,
     base_color,
-    listed,
+    join_names,
     places,
     screen_text_between,
     speech_between,
@@ -71,8 +71,8 @@ def test_colour_names_lead_to_the_twelve(name: str, color: str | None) -> None:
 def test_places_and_lists() -> None:
     assert places("top left") == ["top", "left"]
     assert places("middle") == ["center"]
-    assert listed(["a", "b", "c"]) == "a, b and c"
-    assert (listed([]), listed(["a"])) == ("", "a")
+    assert join_names(["a", "b", "c"]) == "a, b and c"
+    assert (join_names([]), join_names(["a"])) == ("", "a")
 
 
 def test_spans_belong_to_clips_they_really_overlap() -> None:

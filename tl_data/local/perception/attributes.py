@@ -202,9 +202,9 @@ def words_of(clip: Clip, evidence: Evidence) -> Words:
     alternatives = "\n\n".join(map(_readings, (*screen_text, *spoken)))
     return Words(
         seen=visual_words(clip),
-        shown=joined(screen_text),
+        shown=join_texts(screen_text),
         heard=audio_words(clip),
-        said=joined(spoken),
+        said=join_texts(spoken),
         maybe=alternatives if alternatives.strip() else "",
         named=" ".join(dict.fromkeys([name for name, _ in clip.objects] + _names(clip))),
         traits=tuple(sorted(traits.items())),
@@ -243,8 +243,8 @@ def color_words(clip: Clip) -> str:
     if not names:
         return ""
     if shares[names[0]] >= MAIN_SHARE:
-        return f"mostly {names[0]}" + (f" with {listed(names[1:])}" if names[1:] else "")
-    return listed(names)
+        return f"mostly {names[0]}" + (f" with {join_names(names[1:])}" if names[1:] else "")
+    return join_names(names)
 
 
 def region_words(clip: Clip) -> list[str]:
@@ -259,7 +259,7 @@ def region_words(clip: Clip) -> list[str]:
     return [
         f"{color} {_with_preposition(positions[0])}"
         if len(positions) == 1
-        else f"{color} {_with_preposition(listed(positions))}"
+        else f"{color} {_with_preposition(join_names(positions))}"
         for color, positions in by_color.items()
     ]
 
@@ -321,7 +321,7 @@ def audio_words(clip: Clip) -> str:
     return f"{words}, {level}" if level else words
 
 
-def listed(names: Iterable[str]) -> str:
+def join_names(names: Iterable[str]) -> str:
     """Names as an enumeration: "a, b and c"."""
     items = list(names)
     if len(items) < 2:
@@ -355,6 +355,6 @@ def _between(spans: Iterable[Span], start: float, end: float) -> list[Span]:
     return sorted(overlapping, key=lambda span: (span.start_sec, span.end_sec))
 
 
-def joined(spans: Iterable[Span]) -> str:
+def join_texts(spans: Iterable[Span]) -> str:
     """The distinct texts of spans, in order."""
     return " ".join(dict.fromkeys(span.text.strip() for span in spans))

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from tl_data.local.perception.attributes import (
     COLOR_NAMES,
     audio_words,
-    joined,
+    join_texts,
     screen_text_between,
     speech_between,
     traits_of,
@@ -152,14 +152,14 @@ def embed_clip(clip: Clip, evidence: Evidence, option: str, encoder: ImageEncode
     labels = np.zeros(WORD_DIMENSION, np.float32)
     start, end = clip.start_sec, clip.end_sec
     if option in ("visual", "visual-text"):
-        shown = joined(screen_text_between(evidence, start, end))
+        shown = join_texts(screen_text_between(evidence, start, end))
         parts, look = [_content_words(visual_words(clip)), shown], _look_part(clip.image_descriptor, "look")
         encoder_vector, labels = clip.encoder_vector, _label_part(clip)
     elif option == "audio":
-        said = joined(speech_between(evidence, start, end))
+        said = join_texts(speech_between(evidence, start, end))
         parts, look = [audio_words(clip), said], _look_part(clip.sound_descriptor, "sound")
     elif option == "transcription":
-        parts, look = [joined(speech_between(evidence, start, end))], np.zeros(LOOK_DIMENSION, np.float32)
+        parts, look = [join_texts(speech_between(evidence, start, end))], np.zeros(LOOK_DIMENSION, np.float32)
     else:
         raise ValueError(f"unknown embedding option {option!r}")
     # Parts have equal weight at any length: forty spoken words must not outweigh "music".

@@ -170,7 +170,7 @@ class AnalyzeRequest:
             return allowed[0]
         if name not in allowed:
             if name in models.PEGASUS:
-                raise models.no_longer(name, service_models)
+                raise models.withdrawn_model(name, service_models)
             raise one_of("model_name", allowed, name)
         return name
 
@@ -388,7 +388,7 @@ class AnalyzeRequest:
                 raise APIProblem(400, "video_not_ready", text)
             raise unknown_resource(video_id, "assets" if as_asset else "videos")
         index = store.get("indexes", row["index_id"])
-        if index is None or not (as_asset or models.generates(index["models"])):
+        if index is None or not (as_asset or models.has_text_model(index["models"])):
             raise models.no_generate()
         try:
             return await self._engine.stages.evidence(video_id)

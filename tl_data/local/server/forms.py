@@ -23,7 +23,16 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from tl_data.local.errors import LONGEST, APIProblem, invalid, not_provided, one_of, shown, shown_name, sized
+from tl_data.local.errors import (
+    LONGEST,
+    APIProblem,
+    format_bytes,
+    format_value,
+    invalid,
+    not_provided,
+    one_of,
+    safe_file_name,
+)
 
 MAX_PARTS = 2000
 #: A text field may arrive as a file part. Its size is limited, because the part may be a large file.
@@ -127,7 +136,7 @@ class Reader:
         self._text = self._upload = self._file = None
         if self._name in self._file_fields:
             path = self._folder / f"{secrets.token_hex(12)}.part"
-            self._upload = Upload(path, shown_name((filename or b"").decode("utf-8", "replace")))
+            self._upload = Upload(path, safe_file_name((filename or b"").decode("utf-8", "replace")))
             self._upload.content_type = self._headers.get(b"content-type", b"").decode("latin-1")
             self._hash = hashlib.sha256()
             self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
@@ -145,11 +154,12 @@ class Reader:
             return
         self._upload.size += size
         if self._upload.size > self._max_file:
+            limit = format_bytes(self._max_file)
             raise APIProblem(
                 400,
                 "video_filesize_too_large",
-                f"The video is too large. Please use a video with a size less than {sized(self._max_file)}. "
-                f"The current file size is more than {sized(self._max_file)}.",
+                f"The video is too large. Please use a video with a size less than {limit}. "
+                f"The current file size is more than {limit}.",
             )
         self._hash.update(data[start:end])
         self._file.write(data[start:end])
@@ -319,7 +329,7 @@ async def read_json(request: Request, limit: int) -> dict[str, Any]:
     else:
         body = decode_json("request body", raw)
     if not isinstance(body, dict):
-        text = f"The request body must be a JSON object. You sent {shown(body)}."
+        text = f"The request body must be a JSON object. You sent {format_value(body)}."
         raise APIProblem(400, "parameter_invalid", text)
     return {name: value for name, value in body.items() if value is not None}
 

@@ -25,7 +25,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from tl_data.local.config import Config
-from tl_data.local.errors import MediaProblem, StorageFull, is_full, shown_name, sized
+from tl_data.local.errors import MediaProblem, StorageFull, format_bytes, is_full, safe_file_name
 
 MAX_REDIRECTS = 5
 MAX_URL = 8192
@@ -215,7 +215,7 @@ async def _save(answer: aiohttp.ClientResponse, url: str, part: Path, limit: int
         )
     too_large = MediaProblem(
         f"{what}_filesize_too_large",
-        f"The {what} is too large. Please use one with a size less than {sized(limit)}.",
+        f"The {what} is too large. Please use one with a size less than {format_bytes(limit)}.",
     )
     if answer.content_length and answer.content_length > limit:
         raise too_large
@@ -236,7 +236,7 @@ async def _save(answer: aiohttp.ClientResponse, url: str, part: Path, limit: int
             file.write(chunk)
     if size == 0:
         raise MediaProblem(f"{what}_file_broken", f"The {what} URL delivers an empty file.")
-    return Fetched(part, shown_name(unquote(urlsplit(url).path)), size, digest.hexdigest())
+    return Fetched(part, safe_file_name(unquote(urlsplit(url).path)), size, digest.hexdigest())
 
 
 def _copy(url: str, target: Path, config: Config, limit: int, what: str) -> Fetched:
@@ -251,7 +251,7 @@ def _copy(url: str, target: Path, config: Config, limit: int, what: str) -> Fetc
         if size > limit:
             raise MediaProblem(
                 f"{what}_filesize_too_large",
-                f"The {what} is too large: {sized(size)}, allowed {sized(limit)}.",
+                f"The {what} is too large: {format_bytes(size)}, allowed {format_bytes(limit)}.",
             )
         if size == 0:
             raise MediaProblem(f"{what}_file_broken", f"The {what} URL names an empty file.")
@@ -265,4 +265,4 @@ def _copy(url: str, target: Path, config: Config, limit: int, what: str) -> Fetc
             target.with_name(f"{target.name}.part").unlink(missing_ok=True)
             raise StorageFull from error
         raise MediaProblem(UNREACHABLE, f"The {what} URL cannot be read: {error.strerror}.") from None
-    return Fetched(target, shown_name(path.name), size, digest)
+    return Fetched(target, safe_file_name(path.name), size, digest)

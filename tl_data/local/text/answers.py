@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tl_data.local.perception.attributes import color_names, counts, listed
+from tl_data.local.perception.attributes import color_names, counts, join_names
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.languages import stretches
 from tl_data.local.search import parser
@@ -146,7 +146,7 @@ def _answer_question(evidence: Evidence, intent: PromptIntent, where: str) -> st
     if opening:
         return f"{opening} {text}"
     if _WHEN.match(question):
-        times = listed(dict.fromkeys(clock_range(f.start_sec, f.end_sec) for f in facts))
+        times = join_names(dict.fromkeys(clock_range(f.start_sec, f.end_sec) for f in facts))
         return f"At {times}. {text}"
     return text
 
@@ -240,7 +240,7 @@ def _languages(evidence: Evidence, where: str) -> list[str]:
     for what, spans in (("The text on screen", evidence.shown), ("The speech", evidence.speech)):
         names = [f"{name} ({clock_range(start, end)})" for name, start, end in stretches(spans)]
         if names:
-            lines.append(f"{what} is in {listed(names)}.")
+            lines.append(f"{what} is in {join_names(names)}.")
         elif spans and what == "The speech" and not evidence.speech_model:
             lines.append(
                 "The speech was transcribed as English, the only language of the built-in recogniser."
@@ -276,7 +276,7 @@ def _colors(evidence: Evidence, where: str) -> list[str]:
     main = sorted(total.items(), key=lambda item: -item[1])[:5]
     if not main:
         return [f"No colours were measured {where}."]
-    names = listed(f"{color} ({share:.0%})" for color, share in main)
+    names = join_names(f"{color} ({share:.0%})" for color, share in main)
     return [f"{'Over the whole video' if where == WHOLE else sentence(where)[:-1]} the picture is {names}."]
 
 

@@ -17,7 +17,7 @@ from tl_data.local.perception.attributes import (
     camera_words,
     color_names,
     counts,
-    listed,
+    join_names,
     moves,
     screen_text_between,
     speech_between,
@@ -124,7 +124,7 @@ def _screen_fact(spans: Sequence[Span]) -> Fact:
     texts = texts[:6]
     confidence = np.mean([span.confidence for span in spans])
     remark = " (hard to read)" if confidence < UNSURE else ""
-    quote = listed(f'"{text}"' for text in texts)
+    quote = join_names(f'"{text}"' for text in texts)
     return Fact(
         spans[0].start_sec,
         max(span.end_sec for span in spans),
@@ -153,7 +153,7 @@ def _speech_facts(evidence: Evidence, start: float, end: float) -> list[Fact]:
 def _language_phrase(spans: Sequence[Span]) -> str:
     """A phrase that names the languages of a quote, such as " in French"; "" for English."""
     names = [name.title() for name in sure_languages(spans) if name != "english"]
-    return f" in {listed(names)}" if names else ""
+    return f" in {join_names(names)}" if names else ""
 
 
 def _centrality(texts: Sequence[str]) -> list[float]:
@@ -229,8 +229,8 @@ def _picture_text(clip: Clip) -> str:
     if not names:
         return ""
     if shares[names[0]] >= MAIN_SHARE:
-        return f"the picture is mostly {names[0]}" + (f" with {listed(names[1:])}" if names[1:] else "")
-    return f"the picture is {listed(names)}"
+        return f"the picture is mostly {names[0]}" + (f" with {join_names(names[1:])}" if names[1:] else "")
+    return f"the picture is {join_names(names)}"
 
 
 def _motion_text(clip: Clip) -> str:
@@ -256,7 +256,7 @@ def _objects_text(clip: Clip) -> str:
     text = ""
     if words:
         single = len(words) == 1 and words[0].startswith(("a ", "an "))
-        text = f"{listed(words)} {'is' if single else 'are'} in view"
+        text = f"{join_names(words)} {'is' if single else 'are'} in view"
     if place:
         text += ("; " if text else "") + f"the place looks like {count_phrase(1, place.kind or place.name)}"
     return text

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tl_data.local.perception.attributes import listed
+from tl_data.local.perception.attributes import join_names
 from tl_data.local.perception.evidence import Evidence
 from tl_data.local.perception.vision.naming import names_of, people_in
 from tl_data.local.text import answers
@@ -65,15 +65,15 @@ def _opening_sentence(
     kind_of_file = "video" if probe.width else "sound recording"
     parts_text = f" in {len(chapters)} parts" if len(chapters) > 1 else ""
     evidence_text = (
-        f", with {listed(kinds)}" if kinds else f", without {missing_text}" if missing_text else ""
+        f", with {join_names(kinds)}" if kinds else f", without {missing_text}" if missing_text else ""
     )
     topics = topics_of(evidence, 4, seen=False)
     people = max((people_in(clip) for clip in evidence.clips), default=0)
     object_names = list(dict.fromkeys(name.name for clip in evidence.clips for name in names_of(clip)))[:4]
     people_phrase = [count_phrase(people, "person")] if people else []
     visible = [*people_phrase, *(count_phrase(1, name) for name in object_names)]
-    content_text = f"; it shows {listed(visible)}" if visible else ""
-    content_text += f"; the words that stand out are {listed(topics)}" if len(topics) > 1 else ""
+    content_text = f"; it shows {join_names(visible)}" if visible else ""
+    content_text += f"; the words that stand out are {join_names(topics)}" if len(topics) > 1 else ""
     length = "1 second" if round(probe.duration_sec) == 1 else f"{round(probe.duration_sec)} seconds"
     if probe.duration_sec >= 120:
         length = (
@@ -174,7 +174,7 @@ def _one_sentence(evidence: Evidence, chapters: Sequence[Chapter]) -> str:
     form = "video" if evidence.probe.width else "sound recording"
     text = f"A {form} of {round(evidence.probe.duration_sec)} seconds"
     if shown:
-        text += f" that shows {listed(f'“{line}”' for line in shown)} on screen"
+        text += f" that shows {join_names(f'“{line}”' for line in shown)} on screen"
     if said:
         quote = truncate(said.quote, 120).rstrip(".!?")
         text += (
@@ -182,7 +182,9 @@ def _one_sentence(evidence: Evidence, chapters: Sequence[Chapter]) -> str:
         )
     things = [f for f in seen if f.things] or seen
     if (not shown and not said and seen) or things[:1] != seen[:1]:
-        text += f" in which {listed(_lower_first(part) for f in things[:2] for part in f.text.split('. '))}"
+        text += (
+            f" in which {join_names(_lower_first(part) for f in things[:2] for part in f.text.split('. '))}"
+        )
     return text + "."
 
 

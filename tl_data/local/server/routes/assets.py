@@ -20,7 +20,7 @@ from tl_data.local.errors import (
     invalid,
     not_provided,
     one_of,
-    shown_name,
+    safe_file_name,
     unknown_resource,
 )
 from tl_data.local.perception.evidence import Span
@@ -111,9 +111,10 @@ async def create(request: Request) -> Response:
         url, upload = _read_source(engine, form, method)
         hls, thumbnail = form.flag("enable_hls", False), form.flag("enable_thumbnail", False)
         at = now()
+        filename = form.text("filename") or (upload.filename if upload else "")
         row: Row = {
             "id": new_id(), "status": "processing", "method": method, "created_at": at, "updated_at": at,
-            "url": url, "filename": shown_name(form.text("filename") or (upload.filename if upload else "")),
+            "url": url, "filename": safe_file_name(filename),
             "size": upload.size if upload else None, "sha256": upload.sha256 if upload else None,
             "user_metadata": metadata, "fate": request.scope.get("tl.injected_outcome"), "stuck": 0,
             "hls": int(hls), "thumbnail": int(thumbnail),

@@ -67,7 +67,7 @@ async def create(request: Request) -> Response:
                 "Some required parameters are not provided. Give text, image_url, image_file, audio_url or "
                 "audio_file.",
             )
-        response: dict[str, Any] = {"model_name": models.answered_as(name, engine.config.tiers)}
+        response: dict[str, Any] = {"model_name": models.response_model_name(name, engine.config.tiers)}
         for kind, embed in embedders.items():
             try:
                 block = await embed()

@@ -94,7 +94,7 @@ async def create(request: Request) -> Response:
             engine.store.add("embed_tasks", row)
             engine.store.increment("embed tasks created")
     await engine.queue.wake()
-    model_name = models.answered_as(row["model_name"], engine.config.tiers)
+    model_name = models.response_model_name(row["model_name"], engine.config.tiers)
     return vector_response(
         engine, {"_id": row["id"], "model_name": model_name, "status": "processing"}, engine.created_status
     )
@@ -110,7 +110,7 @@ def _task_to_json(engine: Engine, row: Row) -> dict[str, Any]:
         metadata["duration"] = row["duration"]
     fields = {
         "_id": row["id"],
-        "model_name": models.answered_as(row["model_name"], engine.config.tiers),
+        "model_name": models.response_model_name(row["model_name"], engine.config.tiers),
         "status": row["status"],
         "created_at": row["created_at"],
         "updated_at": row["updated_at"],
@@ -161,13 +161,15 @@ async def retrieve(request: Request) -> Response:
     row = find_unexpired_task(request)
     options = models.embed_options(row["model_name"])
     selected = split_values(request.query_params.getlist("embedding_option"))
-    if any(models.same_option(option) not in map(models.same_option, options) for option in selected):
+    if any(models.current_option(option) not in map(models.current_option, options) for option in selected):
         raise one_of("embedding_option", options, selected)
-    kept = {models.same_option(option) for option in selected or options}
+    kept = {models.current_option(option) for option in selected or options}
     response = _task_to_json(engine_of(request), row)
     if row["status"] == "ready":
         segments = [
-            segment for segment in row["segments"] if models.same_option(segment["embedding_option"]) in kept
+            segment
+            for segment in row["segments"]
+            if models.current_option(segment["embedding_option"]) in kept
         ]
         response["video_embedding"]["segments"] = resize_segments(row["model_name"], segments)
     return vector_response(engine_of(request), response)

@@ -410,7 +410,7 @@ def to_json(segment: Json) -> Json:
     """The JSON of a segment with its vector."""
     return {
         "embedding": segment["float"],
-        "embedding_option": models.same_option(segment["embedding_option"]),
+        "embedding_option": models.current_option(segment["embedding_option"]),
         "embedding_scope": "asset" if segment["embedding_scope"] == "video" else "clip",
         "start_sec": segment["start_offset_sec"],
         "end_sec": segment["end_offset_sec"],

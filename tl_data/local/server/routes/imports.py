@@ -16,11 +16,11 @@ from starlette.routing import Route
 
 from tl_data.local.errors import (
     APIProblem,
+    format_bytes,
     invalid,
     not_provided,
     one_of,
-    shown_name,
-    sized,
+    safe_file_name,
     unknown_resource,
 )
 from tl_data.local.server.context import Engine, check_id, engine_of
@@ -99,16 +99,16 @@ async def _import(
     }  # fmt: skip
     videos: list[dict[str, str]] = []
     for path in await asyncio.to_thread(_find_files, media):
-        name, size = shown_name(path.name), path.stat().st_size
+        name, size = safe_file_name(path.name), path.stat().st_size
         status = statuses.get(path.as_uri())
         if status == "failed" and not flags["retry_failed"]:
             continue
         if flags["incremental_import"] and status not in (None, "failed"):
             continue
         if size == 0 or size > engine.config.max_video_bytes:
-            limit = sized(engine.config.max_video_bytes)
+            limit = format_bytes(engine.config.max_video_bytes)
             text = (
-                f"The video is too big. It has {sized(size)}, the limit is {limit}."
+                f"The video is too big. It has {format_bytes(size)}, the limit is {limit}."
                 if size
                 else "The file is empty."
             )
@@ -181,7 +181,9 @@ async def status(request: Request) -> Response:
         groups[task["status"]].append(entry)
     imported_urls = {task["url"] for task in tasks}
     files = await asyncio.to_thread(_find_files, media)
-    groups["not_imported"] = [shown_name(path.name) for path in files if path.as_uri() not in imported_urls]
+    groups["not_imported"] = [
+        safe_file_name(path.name) for path in files if path.as_uri() not in imported_urls
+    ]
     return JSONResponse(groups)
 
 

@@ -45,7 +45,7 @@ def index_to_json(engine: Engine, row: Row) -> dict[str, Any]:
 
 def _models_to_json(engine: Engine, row: Row, looked_by: str | None) -> list[dict[str, Any]]:
     """The JSON of the models of an index. `looked_by` is another model that has indexed some videos."""
-    shown_models = models.shown_models(row["models"], engine.config.tiers, looked_by)
+    shown_models = models.models_in_response(row["models"], engine.config.tiers, looked_by)
     if engine.profile.own_fields:
         return shown_models
     return [{name: model[name] for name in ("model_name", "model_options")} for model in shown_models]
@@ -115,7 +115,10 @@ def _has_options(index_models: list[dict[str, Any]], options: list[str], family:
     index_options = {option for model in index_models for option in model["model_options"]}
     if not set(options) <= index_options:
         return False
-    families = {"marengo": bool(models.searches(index_models)), "pegasus": models.generates(index_models)}
+    families = {
+        "marengo": bool(models.search_models(index_models)),
+        "pegasus": models.has_text_model(index_models),
+    }
     return families.get(family or "", True)
 
 

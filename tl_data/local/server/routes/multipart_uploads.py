@@ -19,7 +19,7 @@ from tl_data.local.errors import (
     invalid,
     not_provided,
     one_of,
-    shown_name,
+    safe_file_name,
     unknown_resource,
     unknown_video,
 )
@@ -81,7 +81,7 @@ async def create(request: Request) -> Response:
     at = now()
     row: Row = {
         "id": new_id(), "asset_id": new_id(), "status": "active", "created_at": at, "updated_at": at,
-        "filename": shown_name(body["filename"]), "total_size": size, "user_metadata": metadata,
+        "filename": safe_file_name(body["filename"]), "total_size": size, "user_metadata": metadata,
         "chunks": {}, "fate": request.scope.get("tl.injected_outcome"),
     }  # fmt: skip
     engine.config.parts(row["id"]).mkdir(parents=True)

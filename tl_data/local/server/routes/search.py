@@ -130,7 +130,7 @@ async def create(request: Request) -> Response:
 def _find_index(engine: Engine, form: Form, options: list[str]) -> Row:
     """Return the index of a search. It must support all search options."""
     index = engine.index(form.required("index_id"))
-    if not models.searches(index["models"]):
+    if not models.search_models(index["models"]):
         raise models.no_search()
     supported = models.search_options(index["models"])
     for option in options:

@@ -163,7 +163,8 @@ async def full_video(engine: Engine, request: Request, row: Row) -> dict[str, An
     requested_options = split_values(query.getlist("embedding_option"))
     allowed = models.embedding_options(index["models"])
     if any(
-        models.same_option(option) not in map(models.same_option, allowed) for option in requested_options
+        models.current_option(option) not in map(models.current_option, allowed)
+        for option in requested_options
     ):
         raise one_of("embedding_option", allowed, requested_options)
     response = video_to_json(engine, request, row)
@@ -177,9 +178,9 @@ async def full_video(engine: Engine, request: Request, row: Row) -> dict[str, An
         segments = await engine.stages.segments(
             row["id"], list(dict.fromkeys(requested_options)), ("clip", "video")
         )
-        name = next(iter(models.searches(index["models"])))["model_name"]
+        name = next(iter(models.search_models(index["models"])))["model_name"]
         response["embedding"] = {
-            "model_name": models.embedding_name(models.answered_as(name, engine.config.tiers)),
+            "model_name": models.embedding_name(models.response_model_name(name, engine.config.tiers)),
             "video_embedding": {"segments": resize_segments(name, segments)},
         }
         if engine.profile.own_fields:
