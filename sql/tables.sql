@@ -2,10 +2,10 @@
 -- The listings of the API, in DuckDB. In Spark: spark.read.format('twelvelabs').
 
 -- tl_estimate(function_name, videos, arguments => NULL)
--- What calls of a function would cost at most: one row. No paid call is made.
+-- The maximum cost of calls of a function, as one row. No paid call is made.
 --   rows of function_name text, distinct_rows bigint, reused bigint, calls bigint, video_minutes double, price double, currency text, unknown_length bigint
 --   function_name text: name in the catalog, such as summarize or tl_summarize.
---   videos list of text: the distinct values of its first argument beside index_id: videos, texts or images.
+--   videos list of text: values of the function's first argument other than index_id: videos, texts or images.
 --   arguments text: JSON object of further arguments, such as {"index_id": "demo", "prompt": "..."}.
 SELECT * FROM tl_estimate('summarize', (SELECT array_agg(v) FROM (VALUES ('https://example.com/tour.mp4')) t(v)));
 
@@ -49,11 +49,11 @@ SELECT * FROM tl_embed_tasks();
 -- The uploaded files of the account, newest first.
 --   rows of asset_id text, status text, method text, filename text, file_type text, duration_sec double, size_bytes bigint, user_metadata text, created_at timestamp
 --   asset_types list of text: only these: video, audio, image, document.
---   filename text: only those whose name contains this, in either case.
+--   filename text: only those whose name contains this, ignoring case.
 SELECT * FROM tl_assets();
 
 -- tl_entities(collection_id => NULL, name => NULL)
--- The entities of the account: people that a search text names as `<@entity_id>`, and their pictures.
+-- The entities of the account: people with their pictures. A search text refers to one as `<@entity_id>`.
 --   rows of entity_id text, collection_id text, collection_name text, name text, description text, status text, asset_ids list of text, metadata text, created_at timestamp, updated_at timestamp
 --   collection_id text: only those of this collection.
 --   name text: only those of this name.
@@ -69,7 +69,7 @@ SELECT * FROM tl_entities();
 SELECT * FROM tl_analyze_tasks();
 
 -- tl_files(place)
--- The video files of a folder or a bucket: one row per file, with what functions take as a `video`.
+-- The video files of a folder or a bucket: one row per file, whose `video` column functions accept.
 --   rows of video text, size_bytes bigint, modified_at timestamp, etag text
 --   place text: a folder, `s3://`, `gs://`, `az://` or `abfss://` with bucket and prefix, or a pattern.
 SELECT * FROM tl_files('s3://bucket/videos/**/*.mp4');

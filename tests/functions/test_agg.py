@@ -12,7 +12,7 @@ import tl_data
 from tests.support.library import Library
 from tests.support.llm_server import KEY, MODEL, Judge, LanguageServer
 from tl_data.errors import APIError, SchemaMismatch, SettingsError
-from tl_data.functions.agg import MOST_CHARACTERS
+from tl_data.functions.agg import MAX_CHARACTERS
 from tl_data.settings import Settings
 
 
@@ -80,7 +80,7 @@ def test_what_the_endpoint_refuses(settings: Settings, changes: dict[str, str], 
 
 
 def test_what_is_refused_before_it_is_asked(settings: Settings, judge: Judge) -> None:
-    for texts, instruction in ((["a" * (MOST_CHARACTERS + 1)], "x"), (["a"], " ")):
+    for texts, instruction in ((["a" * (MAX_CHARACTERS + 1)], "x"), (["a"], " ")):
         with pytest.raises(SchemaMismatch):
             tl_data.agg(texts, instruction, settings=settings)
     with pytest.raises(SettingsError, match="TL_TEXT_URL"):

@@ -28,12 +28,13 @@ def agg(
     *,
     settings: Settings | None = None,
 ) -> str | None:
-    """One text from the texts of a group, by a language model of yours.
+    """Write one text from the texts of a group, with your own language model.
 
     Args:
-        texts: NULL and empty ones are left out; NULL, or nothing that is left, gives NULL.
-        instruction: what to write about them. NULL gives NULL.
-        max_tokens: the most tokens that the answer may have.
+        texts: the texts of the group. NULL and empty texts are ignored; if no text is left, the result is
+            NULL.
+        instruction: what to write about the texts. NULL gives NULL.
+        max_tokens: maximum number of tokens of the answer.
     """
 @overload
 def agg(
@@ -60,13 +61,13 @@ def summarize(
 
     Args:
         video: URL, path or id of a video, or id of an asset.
-        prompt: what the summary is for, its length or form.
-        index_id: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video
-            given by id, the session's index; a URL is analyzed without an index
-        temperature: 0 to 1, how freely to write; 0.2 by default
-        max_tokens: most tokens to write; 4,096 by default
+        prompt: purpose, length or format of the summary.
+        index_id: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is
+            looked up in the session's index; a URL is analyzed without an index
+        temperature: 0 to 1, randomness of the text; 0.2 by default
+        max_tokens: maximum number of tokens to write; 4,096 by default
         start_sec: start of the part to analyze, in seconds; 0 by default
-        end_sec: its end, in seconds; the part sets the price. NULL is the end of the video
+        end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
     """
 @overload
 def summarize(
@@ -97,13 +98,13 @@ def chapters(
 
     Args:
         video: URL, path or id of a video, or id of an asset.
-        prompt: what to divide by.
-        index_id: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video
-            given by id, the session's index; a URL is analyzed without an index
-        temperature: 0 to 1, how freely to write; 0.2 by default
-        max_tokens: most tokens to write; 4,096 by default
+        prompt: what to divide the video by, such as topics.
+        index_id: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is
+            looked up in the session's index; a URL is analyzed without an index
+        temperature: 0 to 1, randomness of the text; 0.2 by default
+        max_tokens: maximum number of tokens to write; 4,096 by default
         start_sec: start of the part to analyze, in seconds; 0 by default
-        end_sec: its end, in seconds; the part sets the price. NULL is the end of the video
+        end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
     """
 @overload
 def chapters(
@@ -130,17 +131,17 @@ def highlights(
     *,
     settings: Settings | None = None,
 ) -> Rows:
-    """The most notable moments of a video.
+    """The most notable parts of a video.
 
     Args:
         video: URL, path or id of a video, or id of an asset.
         prompt: what counts as notable.
-        index_id: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video
-            given by id, the session's index; a URL is analyzed without an index
-        temperature: 0 to 1, how freely to write; 0.2 by default
-        max_tokens: most tokens to write; 4,096 by default
+        index_id: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is
+            looked up in the session's index; a URL is analyzed without an index
+        temperature: 0 to 1, randomness of the text; 0.2 by default
+        max_tokens: maximum number of tokens to write; 4,096 by default
         start_sec: start of the part to analyze, in seconds; 0 by default
-        end_sec: its end, in seconds; the part sets the price. NULL is the end of the video
+        end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
     """
 @overload
 def highlights(
@@ -168,10 +169,10 @@ def gist(
 
     Args:
         video: URL, path or id of a video, or id of an asset.
-        index_id: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video
-            given by id, the session's index; a URL is analyzed without an index
+        index_id: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is
+            looked up in the session's index; a URL is analyzed without an index
         start_sec: start of the part to analyze, in seconds; 0 by default
-        end_sec: its end, in seconds; the part sets the price. NULL is the end of the video
+        end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
     """
 @overload
 def gist(
@@ -201,13 +202,13 @@ def analyze(
     Args:
         video: URL, path or id of a video, or id of an asset.
         prompt: the question or task. NULL gives NULL.
-        index_id: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video
-            given by id, the session's index; a URL is analyzed without an index
-        temperature: 0 to 1, how freely to write; 0.2 by default
-        max_tokens: most tokens to write; 4,096 by default
+        index_id: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is
+            looked up in the session's index; a URL is analyzed without an index
+        temperature: 0 to 1, randomness of the text; 0.2 by default
+        max_tokens: maximum number of tokens to write; 4,096 by default
         start_sec: start of the part to analyze, in seconds; 0 by default
-        end_sec: its end, in seconds; the part sets the price. NULL is the end of the video
-        images: up to 4 URLs or paths of pictures: <@image1>, <@image2> in the prompt
+        end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
+        images: up to 4 URLs or paths of pictures; the prompt refers to them as <@image1>, <@image2>
     """
 @overload
 def analyze(
@@ -243,13 +244,13 @@ def extract(
         video: URL, path or id of a video, or id of an asset.
         prompt: what to extract. NULL gives NULL.
         json_schema: the JSON Schema of the answer, as text. NULL gives NULL.
-        index_id: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video
-            given by id, the session's index; a URL is analyzed without an index
-        temperature: 0 to 1, how freely to write; 0.2 by default
-        max_tokens: most tokens to write; 4,096 by default
+        index_id: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is
+            looked up in the session's index; a URL is analyzed without an index
+        temperature: 0 to 1, randomness of the text; 0.2 by default
+        max_tokens: maximum number of tokens to write; 4,096 by default
         start_sec: start of the part to analyze, in seconds; 0 by default
-        end_sec: its end, in seconds; the part sets the price. NULL is the end of the video
-        images: up to 4 URLs or paths of pictures: <@image1>, <@image2> in the prompt
+        end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
+        images: up to 4 URLs or paths of pictures; the prompt refers to them as <@image1>, <@image2>
     """
 @overload
 def extract(
@@ -279,19 +280,19 @@ def segments(
     *,
     settings: Settings | None = None,
 ) -> Rows:
-    """The segments of a video that fit definitions: one row per segment, its fields as JSON.
+    """The segments of a video that match definitions: one row per segment, with its fields as JSON.
 
     Args:
         video: URL, path or id of a video, or id of an asset.
         definitions: JSON list of objects with id, description and fields (name, type, description); NULL
-            gives nothing.
-        index_id: name or id of an index: a URL or path is indexed into it first, once. NULL: of a video
-            given by id, the session's index; a URL is analyzed without an index
+            gives no rows.
+        index_id: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is
+            looked up in the session's index; a URL is analyzed without an index
         start_sec: start of the part to analyze, in seconds; 0 by default
-        end_sec: its end, in seconds; the part sets the price. NULL is the end of the video
-        min_segment_sec: least length of a segment, 2 s or more
-        max_segment_sec: greatest length of a segment
-        max_tokens: most tokens to write; 32,768 by default
+        end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
+        min_segment_sec: minimum length of a segment in seconds, 2 or more
+        max_segment_sec: maximum length of a segment in seconds
+        max_tokens: maximum number of tokens to write; 32,768 by default
     """
 @overload
 def segments(
@@ -329,17 +330,18 @@ def search(
 
     Args:
         index_id: name or id of the index.
-        query_text: what to look for, in words; NULL gives nothing.
-        max_hits: most clips to give (videos, when grouped); pages are followed
-        search_options: sources to search: visual, audio, transcription (speech). NULL is all there are
+        query_text: what to look for, in words; NULL gives no rows.
+        max_hits: maximum number of clips (of videos, if grouped), over all pages
+        search_options: sources to search: visual, audio, transcription (speech). NULL is all of the index
         filter: JSON object over metadata, such as {"duration": {"gte": 60}}
         operator: how several sources combine: or (the default), and
         group_by: clip (the default) or video; the rows are clips either way
-        threshold: least confidence of a hit: high, medium, low, none; for models with scores
-        adjust_confidence_level: 0 to 1, shifts the borders of confidence; for models with scores
+        threshold: minimum confidence of a hit: high, medium, low, none; for models with scores
+        adjust_confidence_level: 0 to 1, shifts the boundaries between the levels of confidence; for models
+            with scores
         sort_option: score or clip_count; for models with scores
-        page_limit: clips a request, 1 to 50
-        include_user_metadata: whether to give the videos' metadata as JSON
+        page_limit: clips per request, 1 to 50
+        include_user_metadata: whether to return the metadata of the videos as JSON
         transcription_options: lexical, semantic or both, for transcription
     """
 @overload
@@ -385,20 +387,21 @@ def search_by_image(
 
     Args:
         index_id: name or id of the index.
-        image: URL or path of a JPEG or PNG; NULL gives nothing.
+        image: URL or path of a JPEG or PNG; NULL gives no rows.
         query_text: words to narrow the picture down (Marengo 3.0 and the embedded engine).
-        max_hits: most clips to give (videos, when grouped); pages are followed
-        search_options: sources to search: visual, audio, transcription (speech). NULL is all there are
+        max_hits: maximum number of clips (of videos, if grouped), over all pages
+        search_options: sources to search: visual, audio, transcription (speech). NULL is all of the index
         filter: JSON object over metadata, such as {"duration": {"gte": 60}}
         operator: how several sources combine: or (the default), and
         group_by: clip (the default) or video; the rows are clips either way
-        threshold: least confidence of a hit: high, medium, low, none; for models with scores
-        adjust_confidence_level: 0 to 1, shifts the borders of confidence; for models with scores
+        threshold: minimum confidence of a hit: high, medium, low, none; for models with scores
+        adjust_confidence_level: 0 to 1, shifts the boundaries between the levels of confidence; for models
+            with scores
         sort_option: score or clip_count; for models with scores
-        page_limit: clips a request, 1 to 50
-        include_user_metadata: whether to give the videos' metadata as JSON
+        page_limit: clips per request, 1 to 50
+        include_user_metadata: whether to return the metadata of the videos as JSON
         transcription_options: lexical, semantic or both, for transcription
-        images: URLs or paths of further pictures, 10 in all
+        images: URLs or paths of further pictures; at most 10 pictures in total
     """
 @overload
 def search_by_image(
@@ -434,10 +437,10 @@ def embed_text(
 
     Args:
         text: what to embed.
-        text_truncate: where a text that is too long is cut: end, start, none (an error). Marengo 3.0 of the
-            service takes no such option, 3.5 end and none.
+        text_truncate: where to cut a text that is too long: end, start or none (an error). In the service,
+            Marengo 3.0 does not accept this option, and Marengo 3.5 accepts end and none.
         model_name: marengo3.0 or marengo3.5; NULL is the session's model
-        embedding_dimension: numbers a vector, for marengo3.5: 256 or 512
+        embedding_dimension: numbers per vector; marengo3.5 makes 256 or 512
     """
 @overload
 def embed_text(
@@ -462,7 +465,7 @@ def embed_image(
     Args:
         image: URL or path of a JPEG or PNG.
         model_name: marengo3.0 or marengo3.5; NULL is the session's model
-        embedding_dimension: numbers a vector, for marengo3.5: 256 or 512
+        embedding_dimension: numbers per vector; marengo3.5 makes 256 or 512
     """
 @overload
 def embed_image(
@@ -484,7 +487,7 @@ def audio_vectors(
 
     Args:
         audio: URL or path of a WAV, MP3 or FLAC.
-        audio_start_offset_sec: where to begin, in seconds.
+        audio_start_offset_sec: start of the part to embed, in seconds.
     """
 @overload
 def audio_vectors(
@@ -510,12 +513,12 @@ def video_vectors(
 
     Args:
         video: id of an indexed video, or URL or path of a video file.
-        index_id: name or id of the index of a video given by id; NULL is the session's index.
-        embedding_option: kinds of evidence: visual, audio, transcription. NULL is all there are.
+        index_id: name or id of the index of a video id. NULL is the session's index.
+        embedding_option: kinds of evidence: visual, audio, transcription. NULL is all of them.
         video_embedding_scope: clip (the default), video, or both. For a URL or path.
-        video_clip_length: seconds a clip, 2 to 10; 6 by default. For a URL or path.
-        video_start_offset_sec: where to begin, in seconds; together with the end. For a URL or path.
-        video_end_offset_sec: where to end, in seconds; together with the start. For a URL or path.
+        video_clip_length: seconds per clip, 2 to 10; 6 by default. For a URL or path.
+        video_start_offset_sec: start of the part to embed, in seconds; requires the end. For a URL or path.
+        video_end_offset_sec: end of the part to embed, in seconds; requires the start. For a URL or path.
     """
 @overload
 def video_vectors(
@@ -543,9 +546,9 @@ def index_video(
 
     Args:
         video: URL of a video file, path of a local one, or the id of an indexed video.
-        index_id: name or id of the index; created when no index has the name. NULL is the session's index.
+        index_id: name or id of the index; an unknown name creates an index. NULL is the session's index.
         user_metadata: JSON object to keep with a newly indexed video; search can filter by it.
-        enable_video_stream: whether the platform keeps a stream for playing; its default is true.
+        enable_video_stream: whether the platform keeps a stream for playback; true by default.
     """
 @overload
 def index_video(
@@ -594,8 +597,8 @@ def transcript(
     Args:
         video: URL, path or id; a URL or path is indexed first, once.
         index_id: name or id of the index; NULL is the session's index.
-        unit: word, sentence or speaker, from the video's asset; no index is needed. NULL: what the index
-            has.
+        unit: word, sentence or speaker, read from the video's asset, without an index. NULL: the parts of
+            the index's transcript.
     """
 @overload
 def transcript(
@@ -616,13 +619,13 @@ def filter(
     *,
     settings: Settings | None = None,
 ) -> bool | None:
-    """Whether a condition is true of a video or a part of it; NULL when it cannot be decided.
+    """Whether a statement is true of a video or a part of it; NULL when it cannot be decided.
 
     Args:
         video: URL, path or id of a video, or id of an asset.
         condition: a statement that is true or false, such as "a person wears a helmet". NULL gives NULL.
         start_sec: start of the part to judge, in seconds; 0 by default
-        end_sec: its end, in seconds; NULL is the end of the video. The length sets the price
+        end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
         index_id: name or id of an index that a URL or path is indexed into first
     """
 @overload
@@ -652,7 +655,7 @@ def classify(
         video: URL, path or id of a video, or id of an asset.
         labels: 2 to 100 different texts. NULL gives NULL.
         start_sec: start of the part to judge, in seconds; 0 by default
-        end_sec: its end, in seconds; NULL is the end of the video. The length sets the price
+        end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
         index_id: name or id of an index that a URL or path is indexed into first
     """
 @overload
@@ -682,7 +685,7 @@ def classify_multi(
         video: URL, path or id of a video, or id of an asset.
         labels: 2 to 100 different texts. NULL gives NULL.
         start_sec: start of the part to judge, in seconds; 0 by default
-        end_sec: its end, in seconds; NULL is the end of the video. The length sets the price
+        end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
         index_id: name or id of an index that a URL or path is indexed into first
     """
 @overload
@@ -712,7 +715,7 @@ def score(
         video: URL, path or id of a video, or id of an asset.
         what: what to rate, such as "how crowded the place is". NULL gives NULL.
         start_sec: start of the part to judge, in seconds; 0 by default
-        end_sec: its end, in seconds; NULL is the end of the video. The length sets the price
+        end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
         index_id: name or id of an index that a URL or path is indexed into first
     """
 @overload
@@ -733,11 +736,11 @@ def estimate(
     *,
     settings: Settings | None = None,
 ) -> Rows:
-    """What calls of a function would cost at most: one row. No paid call is made.
+    """The maximum cost of calls of a function, as one row. No paid call is made.
 
     Args:
         function_name: name in the catalog, such as summarize or tl_summarize.
-        videos: the distinct values of its first argument beside index_id: videos, texts or images.
+        videos: values of the function's first argument other than index_id: videos, texts or images.
         arguments: JSON object of further arguments, such as {"index_id": "demo", "prompt": "..."}.
     """
 
@@ -819,7 +822,7 @@ def assets(
 
     Args:
         asset_types: only these: video, audio, image, document.
-        filename: only those whose name contains this, in either case.
+        filename: only those whose name contains this, ignoring case.
     """
 
 def entities(
@@ -828,7 +831,7 @@ def entities(
     *,
     settings: Settings | None = None,
 ) -> Rows:
-    """The entities of the account: people that a search text names as `<@entity_id>`, and their pictures.
+    """The entities of the account: people with their pictures. A search text refers to one as `<@entity_id>`.
 
     Args:
         collection_id: only those of this collection.
@@ -857,7 +860,7 @@ def files(
     *,
     settings: Settings | None = None,
 ) -> Rows:
-    """The video files of a folder or a bucket: one row per file, with what functions take as a `video`.
+    """The video files of a folder or a bucket: one row per file, whose `video` column functions accept.
 
     Args:
         place: a folder, `s3://`, `gs://`, `az://` or `abfss://` with bucket and prefix, or a pattern.

@@ -1,4 +1,4 @@
-"""The functions and listings of the surface, by topic.
+"""The functions and listings of the catalog, by topic.
 
 Importing this package fills `catalog.FUNCTIONS` and `catalog.TABLES`.
 """

@@ -32,8 +32,8 @@ _INDEX = Parameter(
     TEXT,
     False,
     None,
-    "name or id of an index: a URL or path is indexed into it first, once. NULL: of a video given by id, the "
-    "session's index; a URL is analyzed without an index",
+    "name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in "
+    "the session's index; a URL is analyzed without an index",
 )
 _WINDOW = (
     Parameter("start_sec", NUMBER, False, None, "start of the part to analyze, in seconds; 0 by default"),
@@ -42,14 +42,14 @@ _WINDOW = (
         NUMBER,
         False,
         None,
-        "its end, in seconds; the part sets the price. NULL is the end of the video",
+        "end of the part, in seconds; NULL is the end of the video. The part's length sets the price",
     ),
 )
 #: Options of every text function.
 OPTIONS = (
     _INDEX,
-    Parameter("temperature", NUMBER, False, None, "0 to 1, how freely to write; 0.2 by default"),
-    Parameter("max_tokens", COUNT, False, None, "most tokens to write; 4,096 by default"),
+    Parameter("temperature", NUMBER, False, None, "0 to 1, randomness of the text; 0.2 by default"),
+    Parameter("max_tokens", COUNT, False, None, "maximum number of tokens to write; 4,096 by default"),
     *_WINDOW,
 )
 _IMAGES = Parameter(
@@ -57,7 +57,7 @@ _IMAGES = Parameter(
     TEXTS,
     False,
     None,
-    "up to 4 URLs or paths of pictures: <@image1>, <@image2> in the prompt",
+    "up to 4 URLs or paths of pictures; the prompt refers to them as <@image1>, <@image2>",
 )
 
 
@@ -67,7 +67,7 @@ async def summarize(tl: Session, video: str, prompt: str | None = None, **option
 
     Args:
         video: URL, path or id of a video, or id of an asset.
-        prompt: what the summary is for, its length or form.
+        prompt: purpose, length or format of the summary.
     """
     answer = await _answer(tl, video, summary_part(prompt, options.get("temperature")), options)
     return answer.get("summary")
@@ -79,7 +79,7 @@ async def chapters(tl: Session, video: str, prompt: str | None = None, **options
 
     Args:
         video: URL, path or id of a video, or id of an asset.
-        prompt: what to divide by.
+        prompt: what to divide the video by, such as topics.
     """
     answer = await _answer(tl, video, chapters_part(prompt, options.get("temperature")), options)
     return chapter_rows(answer.get("chapters"))
@@ -87,7 +87,7 @@ async def chapters(tl: Session, video: str, prompt: str | None = None, **options
 
 @function(HIGHLIGHTS, video=TEXT, prompt=TEXT, options=OPTIONS, example=_VIDEO, durable=True)
 async def highlights(tl: Session, video: str, prompt: str | None = None, **options: Any) -> Rows:
-    """The most notable moments of a video.
+    """The most notable parts of a video.
 
     Args:
         video: URL, path or id of a video, or id of an asset.
@@ -153,11 +153,14 @@ async def extract(tl: Session, video: str, prompt: str, json_schema: str, **opti
     if prompt is None or json_schema is None:
         return None
     schema = _json(json_schema, "json_schema")
-    if text_model(tl.analyze_model) is not None:  # a model of the service, which takes a part of JSON Schema
+    if (
+        text_model(tl.analyze_model) is not None
+    ):  # a model of the service, which supports only a part of JSON Schema
         check_schema(schema)
     params = {"prompt": prompt, **_key_options(options), "json_schema": schema}
-    form = {"type": "json_schema", "json_schema": schema}
-    return (await _answer(tl, video, Part("extract", params, prompt, {}, form), options)).get("data")
+    response_format = {"type": "json_schema", "json_schema": schema}
+    part = Part("extract", params, prompt, {}, response_format)
+    return (await _answer(tl, video, part, options)).get("data")
 
 
 @function(
@@ -167,9 +170,11 @@ async def extract(tl: Session, video: str, prompt: str, json_schema: str, **opti
     options=(
         _INDEX,
         *_WINDOW,
-        Parameter("min_segment_sec", NUMBER, False, None, "least length of a segment, 2 s or more"),
-        Parameter("max_segment_sec", NUMBER, False, None, "greatest length of a segment"),
-        Parameter("max_tokens", COUNT, False, None, "most tokens to write; 32,768 by default"),
+        Parameter(
+            "min_segment_sec", NUMBER, False, None, "minimum length of a segment in seconds, 2 or more"
+        ),
+        Parameter("max_segment_sec", NUMBER, False, None, "maximum length of a segment in seconds"),
+        Parameter("max_tokens", COUNT, False, None, "maximum number of tokens to write; 32,768 by default"),
     ),
     example={
         "video": "https://example.com/tour.mp4",
@@ -179,23 +184,23 @@ async def extract(tl: Session, video: str, prompt: str, json_schema: str, **opti
     durable=True,
 )
 async def segments(tl: Session, video: str, definitions: str, **options: Any) -> Rows:
-    """The segments of a video that fit definitions: one row per segment, its fields as JSON.
+    """The segments of a video that match definitions: one row per segment, with its fields as JSON.
 
-    Each definition is billed by the whole length. Needs Pegasus 1.5 or later.
+    Each definition is billed for the whole analyzed length. Needs Pegasus 1.5 or later.
 
     Args:
         video: URL, path or id of a video, or id of an asset.
         definitions: JSON list of objects with id, description and fields (name, type, description); NULL
-            gives nothing.
+            gives no rows.
     """
     if definitions is None:
         return []
     model = text_model(tl.analyze_model)
-    listed = _json(definitions, "definitions")
-    chosen = check_segments(listed, time_arrays=model is None or model.time_arrays)
+    parsed = _json(definitions, "definitions")
+    checked = check_segments(parsed, time_arrays=model is None or model.time_arrays)
     limits = {name: options.get(name) for name in ("min_segment_sec", "max_segment_sec", "max_tokens")}
-    part = Part("segments", {"definitions": chosen, **limits}, None)
-    answer = await _answer(tl, video, part, options, definitions=tuple(chosen))
+    part = Part("segments", {"definitions": checked, **limits}, None)
+    answer = await _answer(tl, video, part, options, definitions=tuple(checked))
     return segment_rows(answer)
 
 
@@ -207,7 +212,7 @@ def _key_options(options: Mapping[str, Any]) -> dict[str, Any]:
 async def _answer(
     tl: Session, video: str, part: Part, options: Mapping[str, Any], **more: Any
 ) -> dict[str, Any]:
-    """The result of one analysis: from the ledger, or by a request that is made once."""
+    """The result of one analysis: from the ledger, or from a request that is sent once."""
     if part.properties and options.get("max_tokens") is not None:
         part = replace(part, params={**part.params, "max_tokens": options["max_tokens"]})
     request = TextRequest(
@@ -237,7 +242,8 @@ def chapter_rows(parts: list[dict[str, Any]] | None) -> Rows:
         {
             "chapter_number": chapter.get("chapter_number", number),
             **_times(chapter),
-            "title": chapter.get("chapter_title") or None,  # "" where the engine knows none
+            "title": chapter.get("chapter_title")
+            or None,  # the engine sends "" for a chapter without a title
             "summary": chapter.get("chapter_summary"),
         }
         for number, chapter in enumerate(parts or [])
@@ -248,11 +254,11 @@ def highlight_rows(parts: list[dict[str, Any]] | None) -> Rows:
     """Highlights of an answer as rows of type `types.HIGHLIGHTS`."""
     return [
         {
-            **_times(moment),
-            "highlight": moment.get("highlight"),
-            "summary": moment.get("highlight_summary"),
+            **_times(highlight),
+            "highlight": highlight.get("highlight"),
+            "summary": highlight.get("highlight_summary"),
         }
-        for moment in parts or []
+        for highlight in parts or []
     ]
 
 
@@ -266,13 +272,13 @@ def gist_row(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def segment_rows(answer: Mapping[str, Any]) -> Rows:
-    """The segments of an answer as rows of type `types.SEGMENTS`, by definition and time.
+    """The segments of an answer as rows of type `types.SEGMENTS`, sorted by definition and time.
 
     Raises:
-        ServerFailed: with `answer_unreadable`, it is not an object of lists of segments.
+        ServerFailed: `answer_unreadable`, the answer is not an object whose values are lists of segments.
     """
     try:
-        found, _ = read_json(str(answer.get("data") or "{}"))
+        segments_by_definition, _ = read_json(str(answer.get("data") or "{}"))
         rows = [
             {
                 "definition": definition,
@@ -280,7 +286,7 @@ def segment_rows(answer: Mapping[str, Any]) -> Rows:
                 "end_sec": float(segment["end_time"]),
                 "fields": orjson.dumps(segment.get("metadata") or {}).decode(),
             }
-            for definition, segments in found.items()
+            for definition, segments in segments_by_definition.items()
             for segment in segments or []
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -290,7 +296,7 @@ def segment_rows(answer: Mapping[str, Any]) -> Rows:
 
 
 def _times(part: Mapping[str, Any]) -> dict[str, float | None]:
-    """Exact seconds if the response has them, else whole seconds, as in responses of 2025."""
+    """Start and end: exact seconds if the response has them, else whole seconds, as in responses of 2025."""
     return {
         "start_sec": part.get("start_sec", part.get("start")),
         "end_sec": part.get("end_sec", part.get("end")),

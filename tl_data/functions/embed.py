@@ -22,14 +22,15 @@ from tl_data.usage import current
 
 Json = dict[str, Any]
 
-SCHEMA = pa.schema(list(VECTORS.value_type))  # of the rows as the ledger keeps them
+#: The schema of the rows that the ledger keeps.
+SCHEMA = pa.schema(list(VECTORS.value_type))
 
 
-async def embed_video(session: Session, video: str, given: Mapping[str, Any]) -> list[Json]:
+async def embed_video(session: Session, video: str, parameters: Mapping[str, Any]) -> list[Json]:
     """The vectors of a URL or path, as rows of type `types.VECTORS`.
 
     Args:
-        given: the API's own parameters of an embedding task; none of them None.
+        parameters: parameters of an embedding task, with the API's names; no value is None.
 
     Raises:
         MediaRefused, TaskFailed, APIError: as for `Session.index_video`.
@@ -37,47 +38,48 @@ async def embed_video(session: Session, video: str, given: Mapping[str, Any]) ->
     client, ledger = session.client, session.ledger
     identity = await session.identify(video)
     model = current().model = session.embed_model
-    call = Call("embed_video", identity.content_key, given, model, content=identity.canonical)
+    call = Call("embed_video", identity.content_key, parameters, model, content=identity.canonical)
     models = {model} | ({session.models.search} if session.models else set())
-    by_v2 = await _only_v2(session)
+    uses_v2 = await _requires_v2(session)
 
     async def send() -> str:
-        if by_v2:
+        if uses_v2:
             asset = await session.asset(video, identity)
             minutes = float(asset.get("duration") or 0.0) / 60
-            block = {"media_source": {"asset_id": str(asset["_id"])}, **_v2_options(given)}
+            block = {"media_source": {"asset_id": str(asset["_id"])}, **_v2_options(parameters)}
             task = await client.create_embed_v2_task("video", model, video_minutes=minutes, video=block)
             return str(task["_id"])
-        minutes = await _minutes(session, video, given)
+        minutes = await _minutes(session, video, parameters)
         async with session.sendable(video) as sent:
             return await client.create_embed_task(
                 embed_name(model),
                 **source_of(sent),
                 filename=marked_name(sent, call.key),
                 video_minutes=minutes,
-                **given,
+                **parameters,
             )
 
     async def find() -> str | AmbiguousTask | None:
-        if by_v2:
+        if uses_v2:
             if await ledger.unsettled_since(call) is None:
                 return None
-            return AmbiguousTask("tasks of /embed-v2 show neither a key nor what they embed")
+            return AmbiguousTask(
+                "tasks of /embed-v2 show neither the ledger key nor the video that they embed"
+            )
         return await embedding_task(client, session.watcher, ledger, call, video, models)
 
     entry = await ledger.submit(call, send, find)
     if entry.state == "done":
-        known = entry.result  # a list in ledgers of earlier versions
-        return list(known.to_pylist() if isinstance(known, pa.Table) else known)
+        recorded = entry.result  # a list in ledgers of earlier versions
+        return list(recorded.to_pylist() if isinstance(recorded, pa.Table) else recorded)
     try:
-        wait = session.watcher.wait_embed_v2 if by_v2 else session.watcher.wait_embed
+        wait = session.watcher.wait_embed_v2 if uses_v2 else session.watcher.wait_embed
         task = await wait(str(entry.task_id))
     except (TaskFailed, NotFound) as failed:
         await ledger.fail(call, failed)
         raise
-    rows = pa.Table.from_pylist(
-        rows_of_v2(task) if by_v2 else segments(task), SCHEMA
-    )  # a fifth of what they take as text
+    # The ledger keeps an Arrow table: it takes a fifth of the space of JSON text.
+    rows = pa.Table.from_pylist(rows_of_v2(task) if uses_v2 else segments(task), SCHEMA)
     minutes = max(rows["end_sec"].to_pylist(), default=0.0) / 60
     await ledger.finish(call, rows, video_minutes=minutes)
     if not entry.reused:
@@ -85,11 +87,11 @@ async def embed_video(session: Session, video: str, given: Mapping[str, Any]) ->
     return list(rows.to_pylist())
 
 
-async def _only_v2(session: Session) -> bool:
-    """Whether the session's model makes vectors by /embed-v2 alone (Marengo 3.5).
+async def _requires_v2(session: Session) -> bool:
+    """Whether only /embed-v2 accepts the session's model (Marengo 3.5).
 
-    Others go by /embed/tasks as long as it is there: its tasks show what they embed, so that a lost one is
-    found again.
+    Other models use /embed/tasks for as long as the service has it: its tasks show what they embed, so a lost
+    task can be found again.
     """
     model = search_model(session.embed_model)
     if model is None or not model.multi_input_only or session.models is not None:
@@ -97,20 +99,20 @@ async def _only_v2(session: Session) -> bool:
     return await session.client.account_generation() == "today"
 
 
-def _v2_options(given: Mapping[str, Any]) -> Json:
-    """Parameters of an embedding task as those of /embed-v2 for Marengo 3.5."""
+def _v2_options(parameters: Mapping[str, Any]) -> Json:
+    """Convert parameters of an embedding task to the options of /embed-v2 for Marengo 3.5."""
     names = {"video_start_offset_sec": "start_sec", "video_end_offset_sec": "end_sec"}
-    options: Json = {new: given[old] for old, new in names.items() if old in given}
-    if length := given.get("video_clip_length"):
+    options: Json = {new: parameters[old] for old, new in names.items() if old in parameters}
+    if length := parameters.get("video_clip_length"):
         fixed = {"strategy": "fixed", "fixed": {"duration_sec": length}}
         options["segmentation"] = {"temporal": fixed}
-    scopes = given.get("video_embedding_scope") or ["clip"]
+    scopes = parameters.get("video_embedding_scope") or ["clip"]
     return options | {"embedding_scope": ["asset" if scope == "video" else scope for scope in scopes]}
 
 
-async def _minutes(session: Session, video: str, given: Mapping[str, Any]) -> float:
-    """Minutes of video that a task is about, as far as a limit needs them."""
-    start, end = given.get("video_start_offset_sec"), given.get("video_end_offset_sec")
+async def _minutes(session: Session, video: str, parameters: Mapping[str, Any]) -> float:
+    """Minutes of video that a task embeds, for the limit of video minutes; 0 if no limit is set."""
+    start, end = parameters.get("video_start_offset_sec"), parameters.get("video_end_offset_sec")
     if start is not None and end is not None:
         return float(end - start) / 60
     return await session.header_seconds(video) / 60
@@ -123,7 +125,7 @@ def segments(video: Mapping[str, Any]) -> list[Json]:
 
 
 def vector_rows(segments: Iterable[Mapping[str, Any]]) -> list[Json]:
-    """Segments of the API's answers about vectors, as rows of type `types.VECTORS`."""
+    """Embedding segments of the API, as rows of type `types.VECTORS`."""
     return [
         {
             "start_sec": s.get("start_offset_sec"),
@@ -139,10 +141,10 @@ def vector_rows(segments: Iterable[Mapping[str, Any]]) -> list[Json]:
 Rows = list[dict[str, Any]]
 
 
-#: Arguments of every vector that is made at once.
+#: Options of the functions that return one vector without creating a task.
 OPTIONS = (
     Parameter("model_name", TEXT, False, None, "marengo3.0 or marengo3.5; NULL is the session's model"),
-    Parameter("embedding_dimension", COUNT, False, None, "numbers a vector, for marengo3.5: 256 or 512"),
+    Parameter("embedding_dimension", COUNT, False, None, "numbers per vector; marengo3.5 makes 256 or 512"),
 )
 
 
@@ -157,19 +159,19 @@ async def embed_text(
 
     Args:
         text: what to embed.
-        text_truncate: where a text that is too long is cut: end, start, none (an error). Marengo 3.0 of
-            the service takes no such option, 3.5 end and none.
+        text_truncate: where to cut a text that is too long: end, start or none (an error). In the service,
+            Marengo 3.0 does not accept this option, and Marengo 3.5 accepts end and none.
     """
-    model = await _model_at_once(tl, options)
+    model = await _model_without_task(tl, options)
     if isinstance(model, str):
         answer = await tl.client.embed(embed_name(model), text=text, text_truncate=text_truncate)
         return list(_vectors(answer, "text_embedding")[0]["vector"])
-    cut = {"end": True, "none": False}.get(text_truncate or "")
-    if text_truncate is not None and (cut is None or not model.multi_input_only):
-        takes = "end and none" if model.multi_input_only else "no text_truncate"
-        raise SchemaMismatch(f"text_truncate is {text_truncate!r}; {model.name} takes {takes}")
-    given = {"input_text": text}
-    return await _one_vector(tl, model, "text", given, given, options, auto_truncate=cut)
+    auto_truncate = {"end": True, "none": False}.get(text_truncate or "")
+    if text_truncate is not None and (auto_truncate is None or not model.multi_input_only):
+        accepted = "end and none" if model.multi_input_only else "no text_truncate"
+        raise SchemaMismatch(f"text_truncate is {text_truncate!r}; {model.name} accepts {accepted}")
+    block = {"input_text": text}
+    return await _one_vector(tl, model, "text", block, block, options, auto_truncate=auto_truncate)
 
 
 @function(VECTOR, image=TEXT, options=OPTIONS, example={"image": "https://example.com/car.jpg"})
@@ -179,13 +181,13 @@ async def embed_image(tl: Session, image: str, **options: Any) -> list[float]:
     Args:
         image: URL or path of a JPEG or PNG.
     """
-    model = await _model_at_once(tl, options)
+    model = await _model_without_task(tl, options)
     if isinstance(model, str):
         answer = await tl.client.embed(embed_name(model), **media(image, "image_url", "image_file"))
         return list(_vectors(answer, "image_embedding")[0]["vector"])
-    source = await _inline(image)
-    mixed = {"media_sources": [{"name": "image", "media_type": "image", **source}]}
-    return await _one_vector(tl, model, "image", {"media_source": source}, mixed, options)
+    source = await _media_source(image)
+    multi_input = {"media_sources": [{"name": "image", "media_type": "image", **source}]}
+    return await _one_vector(tl, model, "image", {"media_source": source}, multi_input, options)
 
 
 @function(
@@ -196,56 +198,60 @@ async def audio_vectors(tl: Session, audio: str, audio_start_offset_sec: float |
 
     Args:
         audio: URL or path of a WAV, MP3 or FLAC.
-        audio_start_offset_sec: where to begin, in seconds.
+        audio_start_offset_sec: start of the part to embed, in seconds.
     """
-    model = await _model_at_once(tl, {})
+    model = await _model_without_task(tl, {})
     if isinstance(model, str) or model.multi_input_only:
         source = media(audio, "audio_url", "audio_file")
         answer = await tl.client.embed(
             embed_name(tl.embed_model), audio_start_offset_sec=audio_start_offset_sec, **source
         )
         return _vectors(answer, "audio_embedding")
-    given: dict[str, Any] = {"media_source": await _inline(audio), "embedding_scope": ["clip"]}
+    block: dict[str, Any] = {"media_source": await _media_source(audio), "embedding_scope": ["clip"]}
     if audio_start_offset_sec is not None:
-        given["start_sec"] = audio_start_offset_sec
-    answer = await tl.client.embed_v2("audio", model.name, audio=given)
+        block["start_sec"] = audio_start_offset_sec
+    answer = await tl.client.embed_v2("audio", model.name, audio=block)
     return rows_of_v2(answer)
 
 
-async def _model_at_once(tl: Session, options: Mapping[str, Any]) -> SearchModel | str:
-    """The model of vectors made at once: its row where /embed-v2 takes it, else its name for /embed.
+async def _model_without_task(tl: Session, options: Mapping[str, Any]) -> SearchModel | str:
+    """The model of a request without a task: a `SearchModel` for /embed-v2, or a name for /embed.
 
     Raises:
-        SchemaMismatch: a dimension that the model does not have.
+        SchemaMismatch: the model has no vectors of the requested dimension.
     """
     name, dimension = options.get("model_name"), options.get("embedding_dimension")
     chosen = str(name or tl.embed_model)
     generation = await tl.client.account_generation()
     current().model = tl.vectors_by if name is None else name
     model = search_model(chosen)
-    by_v2 = model is not None and model.embed_v2 and generation == "today" and tl.models is None
-    if dimension is not None and (not by_v2 or model is None or dimension not in model.dimensions):
-        there = ", ".join(map(str, model.dimensions)) if by_v2 and model is not None else ""
+    uses_v2 = model is not None and model.embed_v2 and generation == "today" and tl.models is None
+    if dimension is not None and (not uses_v2 or model is None or dimension not in model.dimensions):
+        dimensions = ", ".join(map(str, model.dimensions)) if uses_v2 and model is not None else ""
         raise SchemaMismatch(
-            f"embedding_dimension is {dimension}; {chosen} makes {there or 'vectors of one dimension'}"
+            f"embedding_dimension is {dimension}; {chosen} makes {dimensions or 'vectors of one dimension'}"
         )
-    return model if by_v2 and model is not None else chosen
+    return model if uses_v2 and model is not None else chosen
 
 
 async def _one_vector(
     tl: Session,
     model: SearchModel,
     input_type: str,
-    given: Json,
-    mixed: Json,
+    block: Json,
+    multi_input: Json,
     options: Mapping[str, Any],
     auto_truncate: bool | None = None,
 ) -> list[float]:
-    """The one vector of a text or picture by /embed-v2; Marengo 3.5 takes everything as multi_input."""
-    chosen, block = ("multi_input", mixed) if model.multi_input_only else (input_type, given)
-    block_by_name: dict[str, Any] = {chosen: block}
+    """The vector of a text or picture from /embed-v2.
+
+    `block` describes the input; Marengo 3.5 accepts only `multi_input`, which describes the same input.
+    """
+    if model.multi_input_only:
+        input_type, block = "multi_input", multi_input
+    block_by_name: dict[str, Any] = {input_type: block}
     answer = await tl.client.embed_v2(
-        chosen,
+        input_type,
         model.name,
         embedding_dimension=options.get("embedding_dimension"),
         auto_truncate=auto_truncate,
@@ -257,22 +263,22 @@ async def _one_vector(
     return list(rows[0]["vector"])
 
 
-async def _inline(source: str) -> Json:
-    """A URL or a file here as a media source of /embed-v2."""
-    found = media(source, "url", "file")
-    if "url" in found:
-        return {"url": media_url(found["url"])}
-    content = await asyncio.to_thread(found["file"].read_bytes)
+async def _media_source(source: str) -> Json:
+    """A URL, or the content of a local file, as a media source of /embed-v2."""
+    url_or_file = media(source, "url", "file")
+    if "url" in url_or_file:
+        return {"url": media_url(url_or_file["url"])}
+    content = await asyncio.to_thread(url_or_file["file"].read_bytes)
     return {"base64_string": base64.b64encode(content).decode()}
 
 
 def rows_of_v2(answer: Mapping[str, Any]) -> Rows:
-    """The vectors of an answer or task of /embed-v2, as rows of type `types.VECTORS`, in order of time."""
+    """The vectors of an answer or task of /embed-v2, as rows of type `types.VECTORS`, by time."""
     rows = [
         {
             "start_sec": part.get("start_sec"),
             "end_sec": part.get("end_sec"),
-            # `asset` is what the older routes call `video`: the whole of it.
+            # /embed-v2 calls the scope of a whole video `asset`; older routes call it `video`.
             "embedding_scope": "video"
             if part.get("embedding_scope") == "asset"
             else part.get("embedding_scope"),
@@ -308,22 +314,22 @@ async def video_vectors(
 ) -> Rows:
     """The vectors of a video: one row per clip (or whole video) and kind of evidence.
 
-    An indexed video's vectors are read from its index, at no charge. A URL or path is embedded by a task
-    of its own, once; it does not enter an index.
+    The vectors of an indexed video are read from its index, at no charge. A URL or path is embedded once, by
+    a separate task, and is not added to an index.
 
     Args:
         video: id of an indexed video, or URL or path of a video file.
-        index_id: name or id of the index of a video given by id; NULL is the session's index.
-        embedding_option: kinds of evidence: visual, audio, transcription. NULL is all there are.
+        index_id: name or id of the index of a video id. NULL is the session's index.
+        embedding_option: kinds of evidence: visual, audio, transcription. NULL is all of them.
         video_embedding_scope: clip (the default), video, or both. For a URL or path.
-        video_clip_length: seconds a clip, 2 to 10; 6 by default. For a URL or path.
-        video_start_offset_sec: where to begin, in seconds; together with the end. For a URL or path.
-        video_end_offset_sec: where to end, in seconds; together with the start. For a URL or path.
+        video_clip_length: seconds per clip, 2 to 10; 6 by default. For a URL or path.
+        video_start_offset_sec: start of the part to embed, in seconds; requires the end. For a URL or path.
+        video_end_offset_sec: end of the part to embed, in seconds; requires the start. For a URL or path.
     """
-    wanted = [tl.embedding_option(o) for o in embedding_option or []]
+    requested = [tl.embedding_option(o) for o in embedding_option or []]
     if tl.is_id(video):
         index = await tl.index_id(index_id)
-        kinds = wanted or await tl.index_vectors(index)
+        kinds = requested or await tl.index_vectors(index)
         full = await tl.client.retrieve_video(index, video, embedding_option=kinds)
         return segments(full)
     options = {
@@ -333,14 +339,14 @@ async def video_vectors(
         "video_end_offset_sec": video_end_offset_sec,
     }
     rows = await embed_video(tl, video, {name: value for name, value in options.items() if value is not None})
-    return [row for row in rows if not wanted or row["embedding_option"] in wanted]
+    return [row for row in rows if not requested or row["embedding_option"] in requested]
 
 
 def _vectors(answer: dict[str, Any], block: str) -> Rows:
-    """The segments of one block of an answer of /embed, as rows of VECTORS.
+    """The segments of one block of an answer of /embed, as rows of type `types.VECTORS`.
 
     Raises:
-        APIError: HTTP was 200, but the block reports a failure or is missing.
+        APIError: the HTTP status is 200, but the block reports a failure or is missing.
     """
     part = answer.get(block) or {}
     if not (segments := part.get("segments")):

@@ -38,14 +38,14 @@ ESTIMATE = pa.schema(
 async def estimate(
     tl: Session, function_name: str, videos: list[str], arguments: str | None = None
 ) -> AsyncIterator[list[dict[str, Any]]]:
-    """What calls of a function would cost at most: one row. No paid call is made.
+    """The maximum cost of calls of a function, as one row. No paid call is made.
 
-    What the ledger has is free. Lengths are read from the headers of the files. A video whose length cannot
-    be read counts as the longest that the model accepts, and an analysis as all tokens that it may write.
+    Answers in the ledger are free. Lengths are read from the headers of the files. A video of unknown length
+    counts as the longest that the model accepts, and an analysis counts all tokens that it may write.
 
     Args:
         function_name: name in the catalog, such as summarize or tl_summarize.
-        videos: the distinct values of its first argument beside index_id: videos, texts or images.
+        videos: values of the function's first argument other than index_id: videos, texts or images.
         arguments: JSON object of further arguments, such as {"index_id": "demo", "prompt": "..."}.
     """
     f = FUNCTIONS.get(function_name.removeprefix("try_").removeprefix("tl_"))

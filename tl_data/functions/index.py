@@ -14,7 +14,7 @@ from tl_data.types import CLIPS, FLAG, JSON, TEXT, TRANSCRIPT, VIDEO
 
 Rows = list[dict[str, Any]]
 
-#: Values of `unit` -> the API's name.
+#: Value of the argument `unit` -> name of the transcription in the API.
 TRANSCRIPT_UNITS = {"word": "words", "sentence": "sentences", "speaker": "utterances"}
 
 
@@ -36,14 +36,14 @@ async def index_video(
 ) -> dict[str, Any]:
     """Index a video once and return its record.
 
-    The same video is indexed once per index, also with other signatures in its URL or from other processes;
-    the same bytes under another URL are, too, where a store gives a digest of them.
+    A video is indexed once per index, even if its URL has another signature or another process requests it.
+    The same bytes under another URL are also indexed once if the store reports a digest of them.
 
     Args:
         video: URL of a video file, path of a local one, or the id of an indexed video.
-        index_id: name or id of the index; created when no index has the name. NULL is the session's index.
+        index_id: name or id of the index; an unknown name creates an index. NULL is the session's index.
         user_metadata: JSON object to keep with a newly indexed video; search can filter by it.
-        enable_video_stream: whether the platform keeps a stream for playing; its default is true.
+        enable_video_stream: whether the platform keeps a stream for playback; true by default.
     """
     metadata = _metadata(user_metadata)
     if not tl.is_id(video):
@@ -91,7 +91,7 @@ def clip_rows(full: dict[str, Any], option: str) -> Rows:
             "start_sec": segment["start_sec"],
             "end_sec": segment["end_sec"],
             "transcription": _words_within(speech, segment["start_sec"], segment["end_sec"]),
-            # The API does not say which thumbnail belongs to which clip; equal counts do.
+            # The API does not relate thumbnails to clips. With equal numbers, they are in the same order.
             "thumbnail_url": thumbnails[number] if len(thumbnails) == len(segments) else None,
             "vector": segment["vector"],
         }
@@ -112,7 +112,8 @@ async def transcript(tl: Session, video: str, index_id: str | None = None, unit:
     Args:
         video: URL, path or id; a URL or path is indexed first, once.
         index_id: name or id of the index; NULL is the session's index.
-        unit: word, sentence or speaker, from the video's asset; no index is needed. NULL: what the index has.
+        unit: word, sentence or speaker, read from the video's asset, without an index. NULL: the parts of the
+            index's transcript.
     """
     if unit is not None:
         return await _asset_transcript(tl, video, index_id, unit)
@@ -125,7 +126,7 @@ async def _asset_transcript(tl: Session, video: str, index_id: str | None, unit:
     """The words, sentences or speakers of a video's asset; no rows without speech.
 
     Raises:
-        SchemaMismatch: another kind, or an account without transcriptions of assets.
+        SchemaMismatch: `unit` has another value, or the account has no transcriptions of assets.
         TaskFailed: the service could not transcribe it.
     """
     kind = TRANSCRIPT_UNITS.get(unit)
@@ -136,8 +137,8 @@ async def _asset_transcript(tl: Session, video: str, index_id: str | None, unit:
         raise SchemaMismatch(
             f"{ref.name} has no asset to read {unit}s from; omit unit for the transcript of the index"
         )
-    found = await tl.transcription(ref.asset_id, kind)
-    return [_line(part) for part in found]
+    parts = await tl.transcription(ref.asset_id, kind)
+    return [_line(part) for part in parts]
 
 
 def _line(part: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ _OPTIONS = (
         NUMBER,
         False,
         None,
-        "its end, in seconds; NULL is the end of the video. The length sets the price",
+        "end of the part, in seconds; NULL is the end of the video. The part's length sets the price",
     ),
     Parameter(
         "index_id", TEXT, False, None, "name or id of an index that a URL or path is indexed into first"
@@ -51,7 +51,7 @@ _RULES = (
     durable=True,
 )
 async def filter(tl: Session, video: str, condition: str, **options: Any) -> bool | None:  # noqa: A001
-    """Whether a condition is true of a video or a part of it; NULL when it cannot be decided.
+    """Whether a statement is true of a video or a part of it; NULL when it cannot be decided.
 
     Args:
         video: URL, path or id of a video, or id of an asset.
@@ -99,7 +99,7 @@ async def classify(tl: Session, video: str, labels: list[str], **options: Any) -
 async def classify_multi(tl: Session, video: str, labels: list[str], **options: Any) -> list[str] | None:
     """All labels that fit a video or a part of it, in sorted order; NULL when it cannot be decided.
 
-    An empty list says that none fits.
+    An empty list means that no label fits.
 
     Args:
         video: URL, path or id of a video, or id of an asset.
@@ -162,9 +162,9 @@ async def _decide(
         },
         "required": ["evidence", "decidable"],
     }
-    given = {name: value for name, value in options.items() if value is not None}
+    set_options = {name: value for name, value in options.items() if value is not None}
     text = await extract.run(
-        tl, video, f"{_RULES} {question}", orjson.dumps(schema).decode(), temperature=0.0, **given
+        tl, video, f"{_RULES} {question}", orjson.dumps(schema).decode(), temperature=0.0, **set_options
     )
     try:
         answer = orjson.loads(text or "{}")
@@ -186,13 +186,13 @@ def _labels(labels: list[str]) -> list[str]:
     Raises:
         SchemaMismatch: fewer than 2 or more than 100 labels, or one that is empty, a duplicate or reserved.
     """
-    found = [label.strip() if isinstance(label, str) else "" for label in labels]
-    if not 2 <= len(found) <= MAX_LABELS:
-        raise SchemaMismatch(f"labels has {len(found)} values; 2 to {MAX_LABELS} are required")
-    if "" in found:
+    stripped = [label.strip() if isinstance(label, str) else "" for label in labels]
+    if not 2 <= len(stripped) <= MAX_LABELS:
+        raise SchemaMismatch(f"labels has {len(stripped)} values; 2 to {MAX_LABELS} are required")
+    if "" in stripped:
         raise SchemaMismatch("a label is empty or NULL")
-    if len({label.casefold() for label in found}) < len(found):
+    if len({label.casefold() for label in stripped}) < len(stripped):
         raise SchemaMismatch("labels must be unique, ignoring case")
-    if OTHER in (label.casefold() for label in found):
+    if OTHER in (label.casefold() for label in stripped):
         raise SchemaMismatch(f"the label {OTHER!r} is reserved: omit it")
-    return sorted(found)
+    return sorted(stripped)

@@ -19,10 +19,12 @@ from tl_data.types import COUNT, JSON, NUMBER, TEXT, TEXTS, TIME
 
 Pages = AsyncIterator[list[dict[str, Any]]]
 
-#: Rows a record batch: one page of the API at its largest.
+#: Rows per record batch: the largest page of the API.
 PAGE = 50
-FILES_PAGE = 1000  # of a bucket
-PAGING = ("page", "page_limit", "sort_by", "sort_option")  # of the list itself, never of metadata
+#: Rows per record batch of `files`: the largest page of a bucket.
+FILES_PAGE = 1000
+#: Query parameters that the API reads as options of the listing, never as fields of metadata.
+PAGING = ("page", "page_limit", "sort_by", "sort_option")
 
 INDEXES = pa.schema(
     [
@@ -127,10 +129,10 @@ async def indexes(
         created_at: only those created at or after this time (RFC 3339).
         updated_at: only those changed at or after this time (RFC 3339).
     """
-    found = tl.client.list_indexes(
+    listed = tl.client.list_indexes(
         index_name=index_name, model_family=model_family, created_at=created_at, updated_at=updated_at
     )
-    async for page in _paged(found):
+    async for page in _paged(listed):
         yield [
             {
                 "index_id": i["_id"],
@@ -170,12 +172,12 @@ async def videos(
         updated_at: only those changed at or after this time (RFC 3339).
         metadata_filter: JSON object of system or user metadata, such as {"team": "news", "width": 1280}.
     """
-    more = _metadata(metadata_filter)
+    filters = _metadata(metadata_filter)
     index = await tl.index_id(index_id)
-    found = tl.client.list_videos(
-        index, filename=filename, created_at=created_at, updated_at=updated_at, filters=more
+    listed = tl.client.list_videos(
+        index, filename=filename, created_at=created_at, updated_at=updated_at, filters=filters
     )
-    async for page in _paged(found):
+    async for page in _paged(listed):
         for v in page:
             tl.keep_listed(index, v)
         yield [
@@ -214,8 +216,8 @@ async def tasks(
         updated_at: only those changed at or after this time (RFC 3339).
     """
     index = await tl.index_id(index_id) if index_id else None
-    found = tl.client.list_tasks(index_id=index, status=status, created_at=created_at, updated_at=updated_at)
-    async for page in _paged(found):
+    listed = tl.client.list_tasks(index_id=index, status=status, created_at=created_at, updated_at=updated_at)
+    async for page in _paged(listed):
         yield [
             {
                 "task_id": t["_id"],
@@ -241,8 +243,8 @@ async def embed_tasks(
         started_at: only those created at or after this time (RFC 3339).
         ended_at: only those created at or before this time (RFC 3339).
     """
-    found = tl.client.list_embed_tasks(status=status, started_at=started_at, ended_at=ended_at)
-    async for page in _paged(found):
+    listed = tl.client.list_embed_tasks(status=status, started_at=started_at, ended_at=ended_at)
+    async for page in _paged(listed):
         yield [
             {
                 "task_id": t["_id"],
@@ -260,7 +262,7 @@ async def assets(tl: Session, asset_types: list[str] | None = None, filename: st
 
     Args:
         asset_types: only these: video, audio, image, document.
-        filename: only those whose name contains this, in either case.
+        filename: only those whose name contains this, ignoring case.
     """
     async for page in _paged(tl.client.list_assets(asset_types=asset_types, filename=filename)):
         yield [
@@ -281,11 +283,12 @@ async def assets(tl: Session, asset_types: list[str] | None = None, filename: st
 
 @table(ENTITIES, collection_id=TEXT, name=TEXT, example={})
 async def entities(tl: Session, collection_id: str | None = None, name: str | None = None) -> Pages:
-    """The entities of the account: people that a search text names as `<@entity_id>`, and their pictures.
+    """The entities of the account: people with their pictures. A search text refers to one as `<@entity_id>`.
 
-    A table of person and clip is one search per entity: `FROM tl_entities() e, LATERAL tl_search('demo',
-    '<@' || e.entity_id || '>') c`. A model that ranks without scores returns clips for everybody: check the
-    best with `tl_filter(c.video_id, ..., start_sec => c.start_sec, end_sec => c.end_sec)`.
+    To list the clips of each person, search once per entity: `FROM tl_entities() e, LATERAL
+    tl_search('demo', '<@' || e.entity_id || '>') c`. A model that ranks without scores returns clips for
+    every entity, even if no video shows the person: check the best clips with `tl_filter(c.video_id, ...,
+    start_sec => c.start_sec, end_sec => c.end_sec)`.
 
     Args:
         collection_id: only those of this collection.
@@ -329,10 +332,10 @@ async def analyze_tasks(
         video_url: only those about this URL, exactly as it was sent.
         analysis_mode: general or time_based_metadata.
     """
-    found = tl.client.list_analyze_tasks(
+    listed = tl.client.list_analyze_tasks(
         status=status, asset_id=asset_id, video_url=video_url, analysis_mode=analysis_mode
     )
-    async for page in _paged(found):
+    async for page in _paged(listed):
         yield [analyze_task_row(task) for task in page]
 
 
@@ -357,16 +360,16 @@ def analyze_task_row(task: dict[str, Any]) -> dict[str, Any]:
 
 @table(FILES, place=TEXT, example={"place": "s3://bucket/videos/**/*.mp4"})
 async def files(tl: Session, place: str) -> Pages:
-    """The video files of a folder or a bucket: one row per file, with what functions take as a `video`.
+    """The video files of a folder or a bucket: one row per file, whose `video` column functions accept.
 
-    No call is made to the API. Below a folder or a prefix every file with a video's ending counts; a pattern
-    lists what matches: `*` and `?` within a part of the path, `**` for any number of parts.
+    The API is not called. A folder or prefix lists every file below it with a video's file extension. A
+    pattern lists the files that match: `*` and `?` within a part of the path, `**` for any number of parts.
 
     Args:
         place: a folder, `s3://`, `gs://`, `az://` or `abfss://` with bucket and prefix, or a pattern.
     """
-    found = files_below(place)
-    while page := await asyncio.to_thread(lambda: list(itertools.islice(found, FILES_PAGE))):
+    remaining = files_below(place)
+    while page := await asyncio.to_thread(lambda: list(itertools.islice(remaining, FILES_PAGE))):
         yield [
             {"video": f.address, "size_bytes": f.size_bytes, "modified_at": f.modified_at, "etag": f.etag}
             for f in page
@@ -386,10 +389,10 @@ def _metadata(text: str | None) -> dict[str, Any]:
         raise SchemaMismatch(f"metadata_filter is not JSON: {error}") from error
     if not isinstance(metadata, dict):
         raise SchemaMismatch('metadata_filter must be a JSON object, such as {"team": "news"}')
-    if taken := [name for name in PAGING if name in metadata]:
+    if reserved := [name for name in PAGING if name in metadata]:
         raise SchemaMismatch(
-            f"metadata_filter cannot ask for {taken[0]}: the API takes this name for the pages of the list. "
-            "Leave it out, and filter the rows by user_metadata instead"
+            f"metadata_filter cannot contain {reserved[0]}: the API reads this name as an option of the "
+            "listing. Leave it out, and filter the rows by user_metadata instead"
         )
     return metadata
 

@@ -17,15 +17,17 @@ from tl_data.usage import current
 
 Rows = list[dict[str, Any]]
 
-#: Options of both searches, with the API's names. `max_hits` is ours; it spans the pages.
+#: Options of both searches, with the API's names. Only `max_hits` is not the API's: it counts over all pages.
 OPTIONS = (
-    Parameter("max_hits", COUNT, False, 10, "most clips to give (videos, when grouped); pages are followed"),
+    Parameter(
+        "max_hits", COUNT, False, 10, "maximum number of clips (of videos, if grouped), over all pages"
+    ),
     Parameter(
         "search_options",
         TEXTS,
         False,
         None,
-        "sources to search: visual, audio, transcription (speech). NULL is all there are",
+        "sources to search: visual, audio, transcription (speech). NULL is all of the index",
     ),
     Parameter("filter", JSON, False, None, 'JSON object over metadata, such as {"duration": {"gte": 60}}'),
     Parameter("operator", TEXT, False, None, "how several sources combine: or (the default), and"),
@@ -35,23 +37,27 @@ OPTIONS = (
         TEXT,
         False,
         None,
-        "least confidence of a hit: high, medium, low, none; for models with scores",
+        "minimum confidence of a hit: high, medium, low, none; for models with scores",
     ),
     Parameter(
         "adjust_confidence_level",
         NUMBER,
         False,
         None,
-        "0 to 1, shifts the borders of confidence; for models with scores",
+        "0 to 1, shifts the boundaries between the levels of confidence; for models with scores",
     ),
     Parameter("sort_option", TEXT, False, None, "score or clip_count; for models with scores"),
-    Parameter("page_limit", COUNT, False, None, "clips a request, 1 to 50"),
-    Parameter("include_user_metadata", FLAG, False, None, "whether to give the videos' metadata as JSON"),
+    Parameter("page_limit", COUNT, False, None, "clips per request, 1 to 50"),
+    Parameter(
+        "include_user_metadata", FLAG, False, None, "whether to return the metadata of the videos as JSON"
+    ),
     Parameter("transcription_options", TEXTS, False, None, "lexical, semantic or both, for transcription"),
 )
 
-MORE_IMAGES = Parameter("images", TEXTS, False, None, "URLs or paths of further pictures, 10 in all")
-#: Options that need scores.
+MORE_IMAGES = Parameter(
+    "images", TEXTS, False, None, "URLs or paths of further pictures; at most 10 pictures in total"
+)
+#: Options that only models with scores support.
 SCORED = ("threshold", "adjust_confidence_level", "sort_option")
 
 
@@ -67,7 +73,7 @@ async def search(tl: Session, index_id: str, query_text: str, **options: Any) ->
 
     Args:
         index_id: name or id of the index.
-        query_text: what to look for, in words; NULL gives nothing.
+        query_text: what to look for, in words; NULL gives no rows.
     """
     if query_text is None:
         return []
@@ -89,7 +95,7 @@ async def search_by_image(
 
     Args:
         index_id: name or id of the index.
-        image: URL or path of a JPEG or PNG; NULL gives nothing.
+        image: URL or path of a JPEG or PNG; NULL gives no rows.
         query_text: words to narrow the picture down (Marengo 3.0 and the embedded engine).
     """
     if image is None:
@@ -127,24 +133,24 @@ async def _hits(
         )
     current().model = tl.vectors_by
 
-    async def hits_of(sources: list[str]) -> Rows:
-        found = tl.client.search(
+    async def search_sources(sources: list[str]) -> Rows:
+        items = tl.client.search(
             index, sources, limit=max_hits, page_limit=page_limit or min(max_hits, 50), **options
         )
         hits: Rows = []
-        async for item in found:
+        async for item in items:
             for clip in item.get("clips") or [item]:
                 hits.append(_hit(clip, len(hits) + 1))
         return hits
 
     try:
-        return await hits_of(chosen)
+        return await search_sources(chosen)
     except BadRequest as refused:
         # Older indexes do not have this search option. A rejected search is not charged.
         if search_options or "transcription" not in chosen or refused.code != "search_option_not_supported":
             raise
         tl.without_transcription.add(index)
-        return await hits_of([source for source in chosen if source != "transcription"])
+        return await search_sources([source for source in chosen if source != "transcription"])
 
 
 def _refuse_ignored(model: SearchModel, options: dict[str, Any]) -> None:
@@ -171,7 +177,7 @@ def _hit(clip: dict[str, Any], number: int) -> dict[str, Any]:
         "start_sec": clip.get("start"),
         "end_sec": clip.get("end"),
         "score": clip.get("score"),  # Marengo 2.7 and the embedded engine
-        "rank": clip.get("rank") or number,  # the order of the response where a model has no ranks
+        "rank": clip.get("rank") or number,  # without ranks: the position in the response
         "confidence": clip.get("confidence"),
         "thumbnail_url": clip.get("thumbnail_url"),
         "transcription": clip.get("transcription"),
@@ -180,7 +186,7 @@ def _hit(clip: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def media(source: str, url: str, file: str) -> dict[str, Any]:
-    """The API parameter for a URL (named `url`) or a local file (named `file`)."""
+    """The source as an API parameter: named by `url` if it is a URL, by `file` if it is a local file."""
     if is_url(source):
         return {url: source}
     path = local_path(source)
