@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from tl_data.errors import LakeError, SchemaMismatch
 from tl_data.lake.schemas import LakeSchema, with_former_names
 
-Group = tuple[Any, ...]  # the values of a table's `by` columns
+#: The values of a table's `by` columns.
+Group = tuple[Any, ...]
 
 
 class LakeTable(Protocol):
@@ -29,7 +30,7 @@ class LakeTable(Protocol):
         """Replace all rows."""
 
     def replace_groups(self, rows: pa.Table, gone: Collection[Group] = ()) -> None:
-        """Replace the rows of the same groups, and delete the rows of the groups in `gone`."""
+        """Replace all rows of the groups in `rows`, and delete the rows of the groups in `gone`."""
 
     def batches(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """The current rows in the declared types, as a stream of batches."""
@@ -44,14 +45,14 @@ class LakeTable(Protocol):
         """Set the descriptions of columns without one; returns their number."""
 
 
-#: The next step for a damaged table.
+#: The advice in messages about a damaged table.
 LOST = (
     "Restore it from a copy, or rename it and run again: results that were paid for come from the ledger, "
     "not from the table."
 )
 
 
-def reason(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Why a table cannot be read or written, in one line, with the next step if it is known."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     text = re.split(r"(?m)^\s*(?:0: |stack backtrace)", text)[0]  # without the stack trace of Rust
@@ -64,33 +65,33 @@ def reason(error: BaseException) -> str:
     return text
 
 
-def readable(
+def read_declared(
     where: str, declared: LakeSchema, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
 ) -> pa.RecordBatchReader:
-    """Batches in a part of the declared schema.
+    """A reader of batches that are converted to `schema`, which has all or some of the declared columns.
 
     Raises:
-        LakeError: a file cannot be read; raised when the reader reaches it.
+        LakeError: a file cannot be read; the reader raises it when it reaches the file.
     """
 
     def read() -> Iterator[pa.RecordBatch]:
         try:
             for batch in batches:
-                yield upgraded(declared, batch, schema)
+                yield upgrade_rows(declared, batch, schema)
         except (OSError, pa.ArrowException) as error:
-            text = reason(error).partition(". Detail:")[0]
+            text = describe_error(error).partition(". Detail:")[0]
             raise LakeError(f"{where}: a file cannot be read: {text}. {LOST}") from error
 
     return pa.RecordBatchReader.from_batches(schema, read())
 
 
-def part(declared: LakeSchema, columns: Sequence[str] | None) -> pa.Schema:
-    """The schema of some columns of a table; None: of all."""
+def select_schema(declared: LakeSchema, columns: Sequence[str] | None) -> pa.Schema:
+    """The schema of the given columns of a table; None: of all columns."""
     return pa.schema([declared.schema.field(n) for n in columns or declared.schema.names])
 
 
 def rows_of(declared: LakeSchema, rows: Sequence[dict[str, Any]]) -> pa.Table:
-    """Python rows as a table of the declared schema. Missing values are NULL.
+    """Convert Python rows to a table of the declared schema. Missing values are NULL.
 
     A float in a DECIMAL column becomes the decimal that it prints as, rounded to the column's scale.
 
@@ -98,7 +99,7 @@ def rows_of(declared: LakeSchema, rows: Sequence[dict[str, Any]]) -> pa.Table:
         SchemaMismatch: a value does not fit its column.
     """
     decimals = [field for field in declared.schema if pa.types.is_decimal(field.type)]
-    full = [with_former_names(declared, row) for row in rows]  # copies
+    full = [with_former_names(declared, row) for row in rows]  # copies, so the caller's rows stay unchanged
     try:
         for row in full:
             for field in decimals:
@@ -112,7 +113,7 @@ def _decimal(value: Any, scale: int) -> Any:
     if not isinstance(value, float):
         return value
     exact = Decimal(repr(value))
-    with suppress(InvalidOperation):  # too large or infinite: Arrow raises the error
+    with suppress(InvalidOperation):  # too large or infinite: Arrow raises the error below
         return exact.quantize(Decimal(1).scaleb(-scale))
     return exact
 
@@ -130,21 +131,21 @@ def groups_of(declared: LakeSchema, rows: pa.Table) -> list[Group]:
     return list(zip(*(column.to_pylist() for column in columns), strict=True))
 
 
-def fitted(declared: LakeSchema, rows: pa.Table) -> pa.Table:
-    """Rows with exactly the declared columns, in order and type.
+def fit_rows(declared: LakeSchema, rows: pa.Table) -> pa.Table:
+    """Convert rows to exactly the declared columns, in order and type.
 
     Raises:
-        SchemaMismatch: a column differs; the message has both types.
+        SchemaMismatch: a column is missing or has another type; the message has both types.
     """
-    check(declared, rows.schema, f"the rows for table {declared.name}")
-    return upgraded(declared, rows, declared.schema)
+    check_schema(declared, rows.schema, f"the rows for table {declared.name}")
+    return upgrade_rows(declared, rows, declared.schema)
 
 
 Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
 
-def upgraded(declared: LakeSchema, rows: Rows, schema: pa.Schema) -> Rows:
-    """Rows of this or the previous release with the names and types of `schema`, which is of this release."""
+def upgrade_rows(declared: LakeSchema, rows: Rows, schema: pa.Schema) -> Rows:
+    """Convert rows of this or the previous release to `schema`, a schema of this release."""
     columns = []
     for field in schema:
         former = declared.renamed.get(field.name, field.name)
@@ -160,38 +161,40 @@ def upgraded(declared: LakeSchema, rows: Rows, schema: pa.Schema) -> Rows:
 
 def _cast(column: Any, kind: pa.DataType) -> Any:
     if pa.types.is_decimal(kind) and pa.types.is_floating(column.type):
-        column = pc.round(column, kind.scale)  # Arrow refuses more digits than the type has
+        column = pc.round(
+            column, kind.scale
+        )  # Arrow refuses to cast values with more digits than the type has
     return column.cast(kind)
 
 
-def needed_columns(declared: LakeSchema, found: pa.Schema, names: Sequence[str]) -> list[str]:
+def needed_columns(declared: LakeSchema, stored: pa.Schema, names: Sequence[str]) -> list[str]:
     """The columns to read from a table of this or the previous release for the given names."""
     former = [declared.renamed.get(name, declared.derived.get(name, name)) for name in names]
-    wanted = (n if n in found.names else old for n, old in zip(names, former, strict=True))
-    return [name for name in dict.fromkeys(wanted) if name in found.names]
+    columns = (n if n in stored.names else old for n, old in zip(names, former, strict=True))
+    return [name for name in dict.fromkeys(columns) if name in stored.names]
 
 
-def outdated(declared: LakeSchema, found: pa.Schema) -> bool:
-    """Whether a table is of the previous release and needs a migration."""
+def is_outdated(declared: LakeSchema, stored: pa.Schema) -> bool:
+    """Whether a stored table has the schema of the previous release and needs a migration."""
     return any(
-        field.name not in found.names or shape(found.field(field.name).type) != shape(field.type)
+        field.name not in stored.names or type_name(stored.field(field.name).type) != type_name(field.type)
         for field in declared.schema
     )
 
 
-def of_others(declared: LakeSchema, found: pa.Schema) -> list[pa.Field]:
+def user_columns(declared: LakeSchema, stored: pa.Schema) -> list[pa.Field]:
     """Columns that a user added to a table. They are kept and are NULL in new rows."""
-    return [field for field in found if field.name not in declared.schema.names]
+    return [field for field in stored if field.name not in declared.schema.names]
 
 
-def padded(rows: pa.Table, more: Sequence[pa.Field]) -> pa.Table:
-    """Rows with additional NULL columns."""
+def pad_rows(rows: pa.Table, more: Sequence[pa.Field]) -> pa.Table:
+    """Append the given columns, filled with NULL."""
     for field in more:
         rows = rows.append_column(field.with_nullable(True), pa.nulls(rows.num_rows, field.type))
     return rows
 
 
-def check(declared: LakeSchema, found: pa.Schema, where: str) -> None:
+def check_schema(declared: LakeSchema, stored: pa.Schema, where: str) -> None:
     """Compare the schema of a table with the declared one.
 
     Names of list elements and 64-bit offsets are ignored, because Delta and Spark choose them. Columns added
@@ -200,31 +203,31 @@ def check(declared: LakeSchema, found: pa.Schema, where: str) -> None:
     Raises:
         SchemaMismatch: the message has every differing column with its types.
     """
-    faults = []
+    problems = []
     for field in declared.schema:
-        if field.name not in found.names:
+        if field.name not in stored.names:
             if field.name not in declared.added:
-                faults.append(f"column {field.name} ({shape(field.type)}) is missing")
+                problems.append(f"column {field.name} ({type_name(field.type)}) is missing")
             continue
-        is_now = shape(found.field(field.name).type)
-        if is_now not in (shape(field.type), shape(declared.former.get(field.name, field.type))):
-            faults.append(f"column {field.name} is {is_now}, but should be {shape(field.type)}")
-    faults += [
+        stored_type = type_name(stored.field(field.name).type)
+        if stored_type not in (type_name(field.type), type_name(declared.former.get(field.name, field.type))):
+            problems.append(f"column {field.name} is {stored_type}, but should be {type_name(field.type)}")
+    problems += [
         f"the added column {field.name} is NOT NULL"
-        for field in of_others(declared, found)
+        for field in user_columns(declared, stored)
         if not field.nullable
     ]
-    if faults:
+    if problems:
         raise SchemaMismatch(
-            f"{where}: {'; '.join(faults)}. Nothing was written. Rename the table or choose another outputs "
-            "folder: results that were paid for come from the ledger, not from the table."
+            f"{where}: {'; '.join(problems)}. Nothing was written. Rename the table or choose another "
+            "outputs folder: results that were paid for come from the ledger, not from the table."
         )
 
 
-def shape(type_: pa.DataType) -> str:
-    """A type as text, without the details that backends choose."""
+def type_name(type_: pa.DataType) -> str:
+    """A type as text, without the details that differ between Delta, Spark and Arrow."""
     if pa.types.is_list(type_) or pa.types.is_large_list(type_):
-        return f"list<{shape(type_.value_type)}>"
+        return f"list<{type_name(type_.value_type)}>"
     if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
         return "string"
     return str(type_)

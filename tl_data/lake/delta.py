@@ -17,17 +17,17 @@ from tl_data.errors import LakeError, MissingExtra
 from tl_data.lake.base import (
     LOST,
     Group,
-    check,
-    fitted,
+    check_schema,
+    describe_error,
+    fit_rows,
     groups_of,
+    is_outdated,
     needed_columns,
-    of_others,
-    outdated,
-    padded,
-    part,
-    readable,
-    reason,
-    upgraded,
+    pad_rows,
+    read_declared,
+    select_schema,
+    upgrade_rows,
+    user_columns,
 )
 from tl_data.lake.schemas import LakeSchema
 from tl_data.object_store import plain_http
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tl_data.lake")
 
-ATTEMPTS = 8  # of a commit that conflicts with other writers
-BATCH = 8_192  # rows per batch; larger ones read further ahead
+ATTEMPTS = 8  # attempts of a commit that conflicts with other writers
+BATCH = 8_192  # rows per batch; with larger batches, Arrow reads further ahead and needs more memory
 FILE_BYTES = 8 * 2**20  # files of this size are not compacted
-ROW_GROUP = 1024  # rows
-VECTOR_ROW_GROUP = 256  # rows, of a table of vectors: a compaction keeps some groups in memory
-SMALL_FILES = 16  # small files, or commits since the last compaction, that trigger a compaction
-# A reader opens all commits since the last checkpoint concurrently.
+ROW_GROUP = 1024  # rows per row group
+VECTOR_ROW_GROUP = 256  # rows per row group of a table of vectors: a compaction holds a few in memory
+SMALL_FILES = 16  # a compaction starts at this number of small files or commits since the last one
+#: Properties of new tables. Checkpoints are frequent, because a reader opens all commits since the last one.
 PROPERTIES: dict[str, str | None] = {"delta.checkpointInterval": "20"}
 
 #: File system handlers that Arrow still uses; see `_wait_for_readers`.
@@ -60,34 +60,34 @@ def is_delta(address: str) -> bool:
     try:
         return bool(deltalake.DeltaTable.is_deltatable(address, _options()))
     except (deltalake.exceptions.DeltaError, OSError) as error:
-        raise LakeError(f"{address}: cannot be read: {reason(error)}") from error
+        raise LakeError(f"{address}: cannot be read: {describe_error(error)}") from error
 
 
 def delta_dataset(address: str) -> Any:
-    """The current version of any Delta table as a dataset of Arrow.
+    """The current version of any Delta table as an Arrow dataset.
 
     Raises:
-        LakeError: it is no Delta table, or uses an unsupported feature.
+        LakeError: the address has no Delta table, or the table uses an unsupported feature.
     """
-    return _dataset(_opened(address), _own_files(address))
+    return _dataset(_open(address), _local_files(address))
 
 
 def delta_version(address: str) -> int:
-    """The number of the last commit; -1 without a Delta table.
+    """The number of the last commit; -1 if there is no Delta table.
 
     Raises:
         LakeError: the address cannot be read.
     """
-    return _opened(address).version() if is_delta(address) else -1
+    return _open(address).version() if is_delta(address) else -1
 
 
 def delta_batches(address: str) -> pa.RecordBatchReader:
     """The current rows of any Delta table in its own types, as a stream of batches.
 
     Raises:
-        LakeError: it is no Delta table, or uses an unsupported feature.
+        LakeError: the address has no Delta table, or the table uses an unsupported feature.
     """
-    dataset = _dataset(_opened(address))
+    dataset = _dataset(_open(address))
     return dataset.scanner().to_reader()
 
 
@@ -110,120 +110,122 @@ class Delta:
                     storage_options=_options(),
                 )
             except (deltalake.exceptions.DeltaError, OSError) as error:
-                raise LakeError(f"{address}: the table cannot be created: {reason(error)}") from error
-        self._table = _opened(address, LOST)
+                raise LakeError(f"{address}: the table cannot be created: {describe_error(error)}") from error
+        self._table = _open(address, LOST)
         self._check()
         self._added = self._small_files()
 
     def append(self, rows: pa.Table) -> None:
         """Append rows."""
-        rows = fitted(self.declared, rows)
+        rows = fit_rows(self.declared, rows)
         self._commit(lambda t: _deltalake().write_deltalake(t, self._as_stored(rows), mode="append"))
 
     def replace(self, rows: pa.Table) -> None:
         """Replace all rows."""
-        rows = fitted(self.declared, rows)
+        rows = fit_rows(self.declared, rows)
         self._commit(lambda t: _deltalake().write_deltalake(t, self._as_stored(rows), mode="overwrite"))
 
     def replace_groups(self, rows: pa.Table, gone: Collection[Group] = ()) -> None:
-        """Replace the rows of the same groups, and delete the rows of the groups in `gone`."""
-        rows = fitted(self.declared, rows)
-        coming = dict.fromkeys(groups_of(self.declared, rows))
-        leaving = [group for group in dict.fromkeys(gone) if group not in coming]
-        if leaving and not coming:
-            self._commit(lambda t: t.delete(self._among(leaving)))
-        elif coming:
+        """Replace all rows of the groups in `rows`, and delete the rows of the groups in `gone`."""
+        rows = fit_rows(self.declared, rows)
+        replaced = dict.fromkeys(groups_of(self.declared, rows))
+        deleted = [group for group in dict.fromkeys(gone) if group not in replaced]
+        if deleted and not replaced:
+            self._commit(lambda t: t.delete(self._group_predicate(deleted)))
+        elif replaced:
             # With the predicate, deletion and insertion are one commit, and Delta refuses it if another
             # writer has written a row of these groups.
-            among = self._among([*coming, *leaving])
+            predicate = self._group_predicate([*replaced, *deleted])
             write = _deltalake().write_deltalake
-            self._commit(lambda t: write(t, self._as_stored(rows), mode="overwrite", predicate=among))
+            self._commit(lambda t: write(t, self._as_stored(rows), mode="overwrite", predicate=predicate))
 
     def batches(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """The current rows in the declared types, as a stream of batches."""
         self._table.update_incremental()
         self._check()
-        schema = part(self.declared, columns)
+        schema = select_schema(self.declared, columns)
         names = needed_columns(self.declared, self._schema(), schema.names)
         reader = (
-            _dataset(self._table, _own_files(self.address))
+            _dataset(self._table, _local_files(self.address))
             .scanner(columns=names, batch_size=BATCH, batch_readahead=1, fragment_readahead=1)
             .to_reader()
         )
-        return readable(self.address, self.declared, schema, reader)
+        return read_declared(self.address, self.declared, schema, reader)
 
     def migrate(self) -> bool:
         """Migrate a table of the previous release; returns whether it was changed.
 
-        Columns are added without rewriting files. A changed type rewrites the table, which only concerns the
-        small table `runs`.
+        Columns are added without rewriting files. A changed type rewrites the table; only the
+        small table `runs` has one.
 
         Raises:
             LakeError: the table cannot be written; it is unchanged.
         """
         exceptions = _deltalake().exceptions
         for attempt in range(ATTEMPTS):
-            if not outdated(self.declared, self._schema()):
+            if not is_outdated(self.declared, self._schema()):
                 return attempt > 0
             try:
                 self._migrate()
                 return True
             except exceptions.CommitFailedError as error:
                 if attempt == ATTEMPTS - 1:
-                    raise LakeError(f"{self.address}: cannot be migrated: {reason(error)}") from error
+                    raise LakeError(f"{self.address}: cannot be migrated: {describe_error(error)}") from error
                 time.sleep(0.05 * 2**attempt)
             except (exceptions.DeltaError, OSError) as error:
-                raise LakeError(f"{self.address}: cannot be migrated: {reason(error)}") from error
+                raise LakeError(f"{self.address}: cannot be migrated: {describe_error(error)}") from error
             self._table.update_incremental()
         return True
 
     def describe(self) -> int:
-        """Set the descriptions of columns without one, a commit each; returns their number."""
+        """Set the descriptions of columns without one, in one commit per column; returns their number."""
         fields = {field.name: field for field in self._table.schema().fields}
-        bare = [
+        undescribed = [
             n for n in self.declared.schema.names if n in fields and not fields[n].metadata.get("comment")
         ]
-        for name in bare:
+        for name in undescribed:
             self._table.alter.set_column_metadata(name, {"comment": self.declared.description(name)})
             self._table.update_incremental()
-        return len(bare)
+        return len(undescribed)
 
     def _migrate(self) -> None:
-        found, declared = self._schema(), self.declared
-        retyped = [n for n in declared.former if n in found.names and outdated(_only(declared, n), found)]
-        renamed = [n for n in declared.renamed if n not in found.names]
+        stored, declared = self._schema(), self.declared
+        retyped = [
+            n for n in declared.former if n in stored.names and is_outdated(_only(declared, n), stored)
+        ]
+        renamed = [n for n in declared.renamed if n not in stored.names]
         if retyped or (renamed and self._table.file_uris()):
-            rows = _dataset(self._table, _own_files(self.address)).to_table()
-            more = of_others(declared, found)
-            columns = [*declared.schema, *more]
-            whole = upgraded(declared, rows, pa.schema(columns))
-            _deltalake().write_deltalake(self._table, whole, mode="overwrite", schema_mode="overwrite")
+            rows = _dataset(self._table, _local_files(self.address)).to_table()
+            columns = [*declared.schema, *user_columns(declared, stored)]
+            migrated = upgrade_rows(declared, rows, pa.schema(columns))
+            _deltalake().write_deltalake(self._table, migrated, mode="overwrite", schema_mode="overwrite")
             self._table.update_incremental()
             return
         fields = _deltalake().Schema.from_arrow(declared.schema).fields
-        self._table.alter.add_columns([field for field in fields if field.name not in found.names])
+        self._table.alter.add_columns([field for field in fields if field.name not in stored.names])
         self._table.update_incremental()
 
     def _schema(self) -> pa.Schema:
         return pa.schema(self._table.schema().to_arrow())
 
     def _as_stored(self, rows: pa.Table) -> pa.Table:
-        """Rows with the columns that a user added to the table as NULL, in the order of the table."""
-        found = self._schema()
-        rows = padded(rows, of_others(self.declared, found)).select(found.names)
+        """Rows in the columns of the stored table; columns that a user added are NULL."""
+        stored = self._schema()
+        rows = pad_rows(rows, user_columns(self.declared, stored)).select(stored.names)
         return rows.cast(pa.schema([field.remove_metadata() for field in rows.schema]))
 
     def where(self) -> str:
         """The SQL expression that reads the table."""
         return self.address
 
-    def _among(self, groups: Sequence[Group]) -> str:
-        """The groups as a predicate in SQL."""
+    def _group_predicate(self, groups: Sequence[Group]) -> str:
+        """A SQL predicate that selects the rows of the groups."""
         if len(self.declared.by) == 1:
             return f"{self.declared.by[0]} IN ({', '.join(_literal(value) for (value,) in groups)})"
-        named = (zip(self.declared.by, group, strict=True) for group in groups)
+        named_groups = (zip(self.declared.by, group, strict=True) for group in groups)
         return " OR ".join(
-            f"({' AND '.join(f'{name} = {_literal(value)}' for name, value in group)})" for group in named
+            f"({' AND '.join(f'{name} = {_literal(value)}' for name, value in group)})"
+            for group in named_groups
         )
 
     def _commit(self, write: Callable[[DeltaTable], Any]) -> None:
@@ -244,11 +246,11 @@ class Delta:
                 if attempt == ATTEMPTS - 1:
                     raise LakeError(
                         f"{self.address}: {ATTEMPTS} attempts conflicted with other writers of the same rows "
-                        f"({reason(error)}). The table is readable, without these rows; run again."
+                        f"({describe_error(error)}). The table is readable, without these rows; run again."
                     ) from error
                 time.sleep(0.05 * 2**attempt)
             except (exceptions.DeltaError, OSError) as error:
-                raise LakeError(f"{self.address}: cannot be written: {reason(error)}") from error
+                raise LakeError(f"{self.address}: cannot be written: {describe_error(error)}") from error
         self._added += 1
         if self._added >= SMALL_FILES:
             self._compact()
@@ -259,23 +261,23 @@ class Delta:
         try:
             # Memory grows with the rewritten files, so only small ones are compacted.
             self._table.optimize.compact(
-                target_size=FILE_BYTES, max_concurrent_tasks=1, writer_properties=self._groups_of_rows()
+                target_size=FILE_BYTES, max_concurrent_tasks=1, writer_properties=self._writer_properties()
             )
         except (_deltalake().exceptions.DeltaError, OSError) as error:
-            # Another process writes, or the disk is full: the rows are committed, and a later commit
-            # compacts.
-            log.info("%s was not compacted: %s", self.address, reason(error))
+            # Another process writes, or the disk is full. The rows are committed already, and a later
+            # commit compacts the files.
+            log.info("%s was not compacted: %s", self.address, describe_error(error))
 
     def _small_files(self) -> int:
-        """The number of files for a compaction, including those of earlier runs.
+        """The number of files that a compaction would merge, including those of earlier runs.
 
-        Compacted files are a little below the target size and are not counted.
+        A compacted file is a little smaller than `FILE_BYTES`, so only files below half of it are counted.
         """
         sizes = pa.table(self._table.get_add_actions(flatten=True)).column("size_bytes").to_pylist()
         return sum(size < FILE_BYTES / 2 for size in sizes)
 
-    def _groups_of_rows(self) -> Any:
-        """Writer properties: small row groups, and no dictionary for vectors, whose values do not repeat."""
+    def _writer_properties(self) -> Any:
+        """Small row groups, and no dictionary encoding for vectors, whose values do not repeat."""
         properties = _deltalake().ColumnProperties
         flat = [field.name for field in self.declared.schema if not pa.types.is_list(field.type)]
         return _deltalake().WriterProperties(
@@ -286,15 +288,16 @@ class Delta:
         )
 
     def _check(self) -> None:
-        check(self.declared, self._schema(), self.address)
+        check_schema(self.declared, self._schema(), self.address)
 
 
 def _only(declared: LakeSchema, column: str) -> LakeSchema:
+    """The schema with a single column."""
     return replace(declared, schema=pa.schema([declared.schema.field(column)]))
 
 
-def _own_files(address: str) -> Any:
-    """The file system for a local table, which Arrow reads directly; None for a bucket."""
+def _local_files(address: str) -> Any:
+    """Arrow's file system for a local table; None for a bucket."""
     if "://" in address:
         return None
     from pyarrow import fs
@@ -305,16 +308,16 @@ def _own_files(address: str) -> Any:
 def _dataset(table: DeltaTable, files: Any = None) -> Any:
     deltalake = _deltalake()
     try:
-        return table.to_pyarrow_dataset(filesystem=files or _files_of(table))
+        return table.to_pyarrow_dataset(filesystem=files or _store_files(table))
     except deltalake.exceptions.DeltaError as error:
         raise LakeError(
-            f"{table.table_uri}: cannot be read without Spark: {reason(error)}. In Spark, "
+            f"{table.table_uri}: cannot be read without Spark: {describe_error(error)}. In Spark, "
             "REORG TABLE ... APPLY (PURGE) and switching off delta.enableDeletionVectors makes it readable."
         ) from error
 
 
-def _files_of(table: DeltaTable) -> Any:
-    """The file system of a table, through deltalake's object store."""
+def _store_files(table: DeltaTable) -> Any:
+    """A file system that reads a table through deltalake's object store."""
     from deltalake.fs import DeltaStorageHandler
     from pyarrow import fs
 
@@ -336,12 +339,12 @@ def _wait_for_readers(seconds: float = 1.0) -> None:
         time.sleep(0.01)
 
 
-def _opened(address: str, advice: str = "") -> DeltaTable:
+def _open(address: str, advice: str = "") -> DeltaTable:
     deltalake = _deltalake()
     try:
         table: DeltaTable = deltalake.DeltaTable(address, storage_options=_options())
     except (deltalake.exceptions.DeltaError, OSError) as error:
-        message = f"{address}: is not a readable Delta table: {reason(error)}"
+        message = f"{address}: is not a readable Delta table: {describe_error(error)}"
         raise LakeError(f"{message}. {advice}" if advice else message) from error
     return table
 

@@ -1,12 +1,12 @@
 """A lake: Parquet or Delta tables in one folder, with atomic commits.
 
     lake = Lake("lake", "delta")
-    clips = lake.table(CLIPS)                 # created when it is missing
-    clips.replace_groups(rows)                # one atomic commit: safe to repeat
+    clips = lake.table(CLIPS)                 # created if it does not exist
+    clips.replace_groups(rows)                # one atomic commit, which can be repeated
     clips.batches().read_all()                # a pyarrow.Table
 
 A commit replaces whole groups of rows (`LakeSchema.by`): the clips of a video, the row of a source key. If
-the process is killed, the table is in the state before or after the commit.
+the process is killed, the table has the state before the commit or the one after it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Literal, get_args
 import pyarrow as pa
 
 from tl_data.errors import SettingsError
-from tl_data.lake.base import LakeTable, part
+from tl_data.lake.base import LakeTable, select_schema
 from tl_data.lake.schemas import TABLES, LakeSchema
 from tl_data.urls import redacted
 
@@ -42,7 +42,7 @@ class Lake:
                 _refuse_characters(self.folder)
 
     def _refuse_other_format(self) -> None:
-        """Keep two formats out of one folder: `read_parquet` would take the files of both."""
+        """Refuse a folder with tables of the other format: `read_parquet` would read the files of both."""
         tables = [path for path in Path(self.folder).glob("*") if path.is_dir()]
         if self.format == "parquet":
             other = [path for path in tables if (path / "_delta_log").is_dir()]
@@ -56,16 +56,16 @@ class Lake:
             kind = "Delta" if self.format == "parquet" else "Parquet"
             raise SettingsError(
                 f"{self.folder} holds {kind} tables ({other[0].name}), and the format of this lake is "
-                f"{self.format}. Write format = {kind.lower()!r}, or choose another outputs folder: results "
+                f"{self.format}. Set format = {kind.lower()!r}, or choose another outputs folder: results "
                 "that were paid for come from the ledger"
             )
 
     def table(self, declared: LakeSchema) -> LakeTable:
-        """Open a table, and create it when it is missing.
+        """Open a table; create it if it does not exist.
 
         Raises:
-            SchemaMismatch: it is there with other columns or types.
-            LakeError: it cannot be read, or is not such a table.
+            SchemaMismatch: the table has other columns or types.
+            LakeError: the table cannot be read, or has another format.
         """
         if self.format == "parquet":
             from tl_data.lake.parquet import ParquetTable
@@ -76,7 +76,7 @@ class Lake:
         return Delta(f"{self.folder}/{declared.name}", declared)
 
     def exists(self, declared: LakeSchema) -> bool:
-        """Whether the table is there; nothing is created."""
+        """Whether the table exists; nothing is created."""
         if self.format == "parquet":
             return any((Path(self.folder) / declared.name).glob("*.parquet"))
         from tl_data.lake.delta import is_delta
@@ -87,7 +87,7 @@ class Lake:
         """The rows of a table as a stream of batches; none if it does not exist."""
         if self.exists(declared):
             return self.table(declared).batches(columns)
-        return pa.RecordBatchReader.from_batches(part(declared, columns), [])
+        return pa.RecordBatchReader.from_batches(select_schema(declared, columns), [])
 
     def read(self, declared: LakeSchema, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of a table; none if it does not exist."""
@@ -96,9 +96,9 @@ class Lake:
 
 def _refuse_characters(folder: str) -> None:
     """Refuse a path that delta-rs misinterprets or panics on."""
-    if found := re.search(r"[\[\]^|\\]|%[0-9A-Fa-f]{2}", str(Path(folder).absolute())):
+    if match := re.search(r"[\[\]^|\\]|%[0-9A-Fa-f]{2}", str(Path(folder).absolute())):
         raise SettingsError(
-            f"{folder}: the path of a Delta table cannot contain {found.group()!r}. Rename the "
+            f"{folder}: the path of a Delta table cannot contain {match.group()!r}. Rename the "
             'folder, choose another outputs folder, or set format = "parquet"'
         )
 
@@ -112,7 +112,7 @@ def open_lake(lake: Lake | str) -> Lake:
     if isinstance(lake, Lake):
         return lake
     is_delta = "://" in lake or any(Path(lake).glob("*/_delta_log"))
-    found = Lake(lake, "delta" if is_delta else "parquet")
-    if not any(found.exists(declared) for declared in TABLES.values()):
+    opened = Lake(lake, "delta" if is_delta else "parquet")
+    if not any(opened.exists(declared) for declared in TABLES.values()):
         raise SettingsError(f"{redacted(lake)}: no lake here: the folder has no table of a job")
-    return found
+    return opened

@@ -1,10 +1,10 @@
 """A table as a folder of Parquet files that any reader may glob: `SELECT * FROM 'lake/clips/*.parquet'`.
 
-There is no manifest that a reader would have to know. Instead every file is written beside its place and
-renamed into it, a group of rows lives in exactly one file, and a group is replaced in the file that holds
-it. So each rename takes one reader-visible step: a group is there before or after it, never half, never
-twice. New groups go to the last file until it is `FILE_BYTES` long, which keeps the number of files small
-without a compaction that readers could run into.
+There is no manifest that readers would have to know. Every file is written under a temporary name and then
+renamed. All rows of a group are in one file, and a group is replaced by rewriting its file. So a reader sees
+a group either as it was before the rename or as it is after it, never in part and never twice. New groups are
+added to the last file until it has `FILE_BYTES`, so the number of files stays small without a compaction,
+which could disturb readers.
 """
 
 from __future__ import annotations
@@ -24,23 +24,25 @@ from tl_data.errors import LakeError
 from tl_data.lake.base import (
     LOST,
     Group,
-    check,
-    fitted,
+    check_schema,
+    describe_error,
+    fit_rows,
     groups_of,
+    is_outdated,
     needed_columns,
-    of_others,
-    outdated,
-    padded,
-    part,
-    readable,
-    reason,
-    upgraded,
+    pad_rows,
+    read_declared,
+    select_schema,
+    upgrade_rows,
+    user_columns,
 )
 from tl_data.lake.schemas import LakeSchema
 
-FILE_BYTES = 16 * 2**20  # a commit rewrites at most about this much, plus the files of replaced groups
+#: Size from which a file gets no new groups. A commit rewrites at most one smaller file, and the files of
+#: replaced groups.
+FILE_BYTES = 16 * 2**20
 
-Stat = tuple[int, int, int]
+Stat = tuple[int, int, int]  # modification time, size and inode of a file
 
 
 class ParquetTable:
@@ -49,8 +51,10 @@ class ParquetTable:
     def __init__(self, folder: Path, declared: LakeSchema) -> None:
         self.folder = folder
         self.declared = declared
-        self._known: dict[Path, tuple[Stat, frozenset[int]]] = {}
-        self._next = folder.with_name(f".{folder.name}.next")  # a complete new table
+        self._known: dict[Path, tuple[Stat, frozenset[int]]] = {}  # cache of `_groups`
+        self._next = folder.with_name(
+            f".{folder.name}.next"
+        )  # a complete table that `replace` puts in its place
         if not self._files() or self._next.exists():
             with self._writing():
                 self._recover()
@@ -61,11 +65,11 @@ class ParquetTable:
         """Append rows."""
         with self._writing():
             self._migrate()
-            self._put(self._path(len(self._files())), self._as_stored(fitted(self.declared, rows)))
+            self._put(self._path(len(self._files())), self._as_stored(fit_rows(self.declared, rows)))
 
     def replace(self, rows: pa.Table) -> None:
-        """Replace all rows. A reader may briefly find no table, but never a mixture."""
-        rows = fitted(self.declared, rows)
+        """Replace all rows. A reader may briefly find no table, but never a mixture of old and new rows."""
+        rows = fit_rows(self.declared, rows)
         with self._writing():
             building = self._next.with_suffix(".building")
             shutil.rmtree(building, ignore_errors=True)
@@ -75,22 +79,22 @@ class ParquetTable:
             self._recover()
 
     def replace_groups(self, rows: pa.Table, gone: Collection[Group] = ()) -> None:
-        """Replace the rows of the same groups, and delete the rows of the groups in `gone`."""
-        rows = fitted(self.declared, rows)
+        """Replace all rows of the groups in `rows`, and delete the rows of the groups in `gone`."""
+        rows = fit_rows(self.declared, rows)
         groups = groups_of(self.declared, rows)
-        leaving = {*groups, *gone}
-        if not leaving:
+        removed = {*groups, *gone}
+        if not removed:
             return
         with self._writing():
             self._migrate()
             rows = self._as_stored(rows)
-            home, touched = self._homes(leaving)
+            file_of_group, changed_files = self._find_groups(removed)
             last = self._last()
-            placed: dict[Path, list[int]] = {file: [] for file in touched}
+            row_numbers: dict[Path, list[int]] = {file: [] for file in changed_files}
             for number, group in enumerate(groups):
-                placed.setdefault(home.get(group, last), []).append(number)
-            for file, numbers in placed.items():
-                kept = self._without(file, leaving) if file.exists() else rows.schema.empty_table()
+                row_numbers.setdefault(file_of_group.get(group, last), []).append(number)
+            for file, numbers in row_numbers.items():
+                kept = self._without(file, removed) if file.exists() else rows.schema.empty_table()
                 self._put(
                     file,
                     pa.concat_tables(
@@ -100,17 +104,17 @@ class ParquetTable:
 
     def batches(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """The current rows in the declared types, as a stream of batches."""
-        schema = part(self.declared, columns)
-        opened = [self._opened(file) for file in self._files()]  # opened now: a replaced file stays readable
-
-        found = (
+        schema = select_schema(self.declared, columns)
+        # All files are opened first: an open file stays readable after it is replaced.
+        opened = [self._opened(file) for file in self._files()]
+        batches = (
             batch
             for file in opened
             for batch in file.iter_batches(
                 columns=needed_columns(self.declared, file.schema_arrow, schema.names)
             )
         )
-        return readable(str(self.folder), self.declared, schema, found)
+        return read_declared(str(self.folder), self.declared, schema, batches)
 
     def migrate(self) -> bool:
         """Migrate a table of the previous release; returns whether it was changed.
@@ -124,7 +128,7 @@ class ParquetTable:
     def describe(self) -> int:
         """Write missing descriptions of columns into the files; returns the number of these columns."""
         with self._writing():
-            bare: set[str] = set()
+            undescribed: set[str] = set()
             for file in self._files():
                 rows = self._opened(file).read()
                 without = {
@@ -133,25 +137,25 @@ class ParquetTable:
                     if not (rows.field(n).metadata or {}).get(b"comment")
                 }
                 if without:
-                    columns = [*self.declared.schema, *of_others(self.declared, rows.schema)]
-                    self._put(file, upgraded(self.declared, rows, pa.schema(columns)))
-                bare |= without
-            return len(bare)
+                    columns = [*self.declared.schema, *user_columns(self.declared, rows.schema)]
+                    self._put(file, upgrade_rows(self.declared, rows, pa.schema(columns)))
+                undescribed |= without
+            return len(undescribed)
 
     def _migrate(self) -> bool:
-        old = [f for f in self._files() if outdated(self.declared, self._opened(f).schema_arrow)]
+        old = [f for f in self._files() if is_outdated(self.declared, self._opened(f).schema_arrow)]
         for file in old:
             rows = self._opened(file).read()
-            columns = [*self.declared.schema, *of_others(self.declared, rows.schema)]
-            self._put(file, upgraded(self.declared, rows, pa.schema(columns)))
+            columns = [*self.declared.schema, *user_columns(self.declared, rows.schema)]
+            self._put(file, upgrade_rows(self.declared, rows, pa.schema(columns)))
         return bool(old)
 
     def _as_stored(self, rows: pa.Table) -> pa.Table:
-        """Rows with the columns that a user added to the files as NULL."""
-        more: dict[str, pa.Field] = {}
+        """Rows with additional NULL columns: those that a user added to the files."""
+        added: dict[str, pa.Field] = {}
         for file in self._files():
-            more.update((f.name, f) for f in of_others(self.declared, self._opened(file).schema_arrow))
-        return padded(rows, list(more.values()))
+            added.update((f.name, f) for f in user_columns(self.declared, self._opened(file).schema_arrow))
+        return pad_rows(rows, list(added.values()))
 
     def where(self) -> str:
         """The SQL expression that reads the table."""
@@ -177,77 +181,85 @@ class ParquetTable:
         return self.folder / f"part-{number:06}.parquet"
 
     def _last(self) -> Path:
-        """The file for new groups: the last one while it is small, else a new one."""
+        """The file for new groups: the last file if it is smaller than `FILE_BYTES`, else a new one."""
         files = self._files()
         small = files and files[-1].stat().st_size < FILE_BYTES
         return files[-1] if small else self._path(len(files))
 
-    def _homes(self, groups: set[Group]) -> tuple[dict[Group, Path], list[Path]]:
-        """The file of each existing group, and all these files."""
-        home: dict[Group, Path] = {}
-        touched = []
+    def _find_groups(self, groups: set[Group]) -> tuple[dict[Group, Path], list[Path]]:
+        """The file of each group that the table has, and the list of these files."""
+        file_of_group: dict[Group, Path] = {}
+        files = []
         for file in self._files():
-            known = self._groups(file)
-            # A hash collision only reads a file unnecessarily.
-            if held := [g for g in groups if hash(g) in known]:
-                touched.append(file)
-                home.update((g, file) for g in held)
-        return home, touched
+            hashes = self._groups(file)
+            # After a hash collision, a file is rewritten unnecessarily; the result is the same.
+            if matching := [g for g in groups if hash(g) in hashes]:
+                files.append(file)
+                file_of_group.update((g, file) for g in matching)
+        return file_of_group, files
 
     def _groups(self, file: Path) -> frozenset[int]:
         """Hashes of the groups in a file; cached until the file changes."""
         info = file.stat()
         stat = (info.st_mtime_ns, info.st_size, info.st_ino)
-        seen = self._known.get(file)
-        if seen is None or seen[0] != stat:
+        cached = self._known.get(file)
+        if cached is None or cached[0] != stat:
             table = self._opened(file).read(columns=list(self.declared.by))
-            seen = stat, frozenset(hash(g) for g in groups_of(self.declared, table))
-            self._known[file] = seen
-        return seen[1]
+            cached = stat, frozenset(hash(g) for g in groups_of(self.declared, table))
+            self._known[file] = cached
+        return cached[1]
 
     def _without(self, file: Path, groups: set[Group]) -> pa.Table:
+        """The rows of a file without those of the groups."""
         table = self._opened(file).read()
-        stay = [group not in groups for group in groups_of(self.declared, table)]
-        return table.filter(pa.array(stay, pa.bool_()))
+        is_kept = [group not in groups for group in groups_of(self.declared, table)]
+        return table.filter(pa.array(is_kept, pa.bool_()))
 
     def _put(self, file: Path, table: pa.Table) -> None:
-        """Write a temporary file and rename it."""
-        beside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        """Write a temporary file and rename it to `file`."""
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
         try:
-            with beside.open("wb") as sink:
-                # Vectors of floats do not compress; text does.
+            with temporary.open("wb") as sink:
+                # Only text gets a dictionary: vectors of floats do not compress.
                 pq.write_table(table, sink, compression="zstd", use_dictionary=self._texts())
                 sink.flush()
                 os.fsync(sink.fileno())
-            os.replace(beside, file)
+            os.replace(temporary, file)
         except OSError as error:
-            raise LakeError(f"{file}: cannot be written: {reason(error)}. The table is unchanged.") from error
+            raise LakeError(
+                f"{file}: cannot be written: {describe_error(error)}. The table is unchanged."
+            ) from error
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
     def _texts(self) -> list[str]:
         return [f.name for f in self.declared.schema if pa.types.is_string(f.type)]
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
+        """Hold the lock of the table's writer."""
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             lock: Any = self.folder.with_name(f".{self.folder.name}.lock").open("wb")
         except OSError as error:
-            raise LakeError(f"{self.folder}: cannot be written: {reason(error)}") from error
+            raise LakeError(f"{self.folder}: cannot be written: {describe_error(error)}") from error
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                for stale in self.folder.glob(".*.tmp"):  # of a killed writer: this process has the lock
+                for stale in self.folder.glob(
+                    ".*.tmp"
+                ):  # left by a killed writer: this process holds the lock
                     stale.unlink(missing_ok=True)
                 yield
             except OSError as error:
-                raise LakeError(f"{self.folder}: cannot be written: {reason(error)}") from error
+                raise LakeError(f"{self.folder}: cannot be written: {describe_error(error)}") from error
 
     def _opened(self, file: Path) -> pq.ParquetFile:
         try:
             opened = pq.ParquetFile(file)
         except (pa.ArrowInvalid, OSError) as error:
-            raise LakeError(f"{file} is not a readable Parquet file: {reason(error)}. {LOST}") from error
-        check(self.declared, opened.schema_arrow, str(file))
+            raise LakeError(
+                f"{file} is not a readable Parquet file: {describe_error(error)}. {LOST}"
+            ) from error
+        check_schema(self.declared, opened.schema_arrow, str(file))
         return opened

@@ -1,4 +1,4 @@
-"""Ids and digests of rows, for copies outside of the lake: exports and indexes."""
+"""Ids and digests of rows, by which exports and indexes recognize the rows that they have copied."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from tl_data.errors import SchemaMismatch
 from tl_data.lake.schemas import TABLES
 
-NAMESPACE = uuid.UUID("0d5dbb8e-4a6c-5f4e-9b0a-7c2f1f1c5f0e")  # of the ids; must not change
+#: The UUID namespace of the ids. It must not change: copies outside of the lake contain the ids.
+NAMESPACE = uuid.UUID("0d5dbb8e-4a6c-5f4e-9b0a-7c2f1f1c5f0e")
 #: The columns that identify a row within its group (`LakeSchema.by`).
 WITHIN: dict[str, tuple[str, ...]] = {
     "clips": ("clip_number",),
@@ -30,7 +31,7 @@ def keys_of(table: str) -> tuple[str, ...]:
 
 
 def row_id(table: str, values: Sequence[Any]) -> str:
-    """The id of a row: a UUID of the table's name and the identifying values."""
+    """The id of a row: a UUID computed from the table's name and the values of `keys_of(table)`."""
     return str(uuid.uuid5(NAMESPACE, orjson.dumps([table, *values]).decode()))
 
 
@@ -47,7 +48,7 @@ def row_ids(table: str, rows: pa.RecordBatch) -> list[str]:
 
 
 def digests(rows: pa.RecordBatch, style: str = "") -> list[bytes]:
-    """An 8-byte digest of each row and of the style in which it is exported."""
+    """An 8-byte digest of each row together with the style in which it is exported."""
     plain = [n for n in rows.schema.names if n not in ("id", "vector")]
     values = rows.select(plain).to_pylist()
     vectors = _raw(rows.column("vector")) if "vector" in rows.schema.names else [b""] * rows.num_rows
@@ -61,8 +62,8 @@ def _raw(vectors: pa.Array) -> list[bytes]:
     """The bytes of each vector, as float32."""
     flat = pc.list_flatten(vectors).cast(pa.float32())
     data = memoryview(flat.to_numpy(zero_copy_only=False).tobytes())
-    found, at = [], 0
+    result, offset = [], 0
     for length in pc.list_value_length(vectors).to_pylist():
-        found.append(bytes(data[at * 4 : (at + (length or 0)) * 4]))
-        at += length or 0
-    return found
+        result.append(bytes(data[offset * 4 : (offset + (length or 0)) * 4]))
+        offset += length or 0
+    return result

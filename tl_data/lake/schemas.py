@@ -1,13 +1,13 @@
 """The schemas of the tables of a lake: columns, descriptions, and the columns that identify a group.
 
-`by` has the columns of a group, which a commit replaces as a whole: all clips of one video, one summary of a
-video and prompt, the row of a source key.
+`LakeSchema.by` names the columns whose values identify a group of rows. A commit replaces whole groups: all
+clips of one video, the summary of a video and prompt, the row of a source key.
 
-The description of a column is its comment in Delta and field metadata in Parquet.
+The description of a column is stored as its comment in Delta and as field metadata in Parquet.
 
-A table of an earlier version is readable and is migrated by the first write: `added` columns are NULL until
-then, `renamed` ones are read under their former name, and `former` types are cast. A renamed column is kept
-for one release beside the new one, with the same values.
+A table of the previous release is readable, and the first write migrates it. Until then `added` columns are
+NULL, `renamed` columns are read under their former names, and columns of `former` types are cast. After a
+renaming, both columns are written for one release, with the same values.
 """
 
 from __future__ import annotations
@@ -29,17 +29,15 @@ class LakeSchema:
 
     name: str
     schema: pa.Schema
-    by: tuple[str, ...]
+    by: tuple[str, ...]  # the columns that identify a group of rows
     doc: str
     added: frozenset[str] = frozenset()  # columns that tables of the previous release lack
-    renamed: Mapping[str, str] = field(
-        default_factory=dict, hash=False
-    )  # new name -> former name; both are written
-    # Column -> column whose value fills a NULL, as "video:<value>".
+    #: New name -> former name of a column; both are written.
+    renamed: Mapping[str, str] = field(default_factory=dict, hash=False)
+    #: Column -> column from which a NULL is filled, as "video:<value>".
     derived: Mapping[str, str] = field(default_factory=dict, hash=False)
-    former: Mapping[str, pa.DataType] = field(
-        default_factory=dict, hash=False
-    )  # types of the previous release
+    #: Column -> its type in the previous release.
+    former: Mapping[str, pa.DataType] = field(default_factory=dict, hash=False)
 
     def description(self, column: str) -> str:
         """The description of a column."""
@@ -57,14 +55,14 @@ def _former(name: str, kind: pa.DataType, now: str) -> tuple[str, pa.DataType, s
 
 
 _VIDEO_ID = ("video_id", TEXT, "The platform's id of the indexed video; NULL if it is not indexed")
-_MODEL = ("model", TEXT, "The model that made the row")
+_MODEL = ("model", TEXT, "The model that created the content of the row")
 _START = ("start_sec", NUMBER, "Start in seconds from the beginning of the video")
 _END = ("end_sec", NUMBER, "End in seconds from the beginning of the video")
 _CONTENT = ("content_key", TEXT, "Identifies the content: changes when the file behind the URL changes")
 _CUT = (
     "finish_reason",
     TEXT,
-    "Why the text ended: stop, or length if it was cut off at the limit of tokens",
+    "Why the text ended: stop, or length if the limit of tokens cut it off",
 )
 
 _TEXT_OF = (
@@ -79,7 +77,7 @@ VIDEOS = LakeSchema(
     _columns(
         ("source_key", TEXT, "The source's key column; without one, the canonical URL"),
         ("url", TEXT, "The URL or path as the source has it"),
-        ("canonical_url", TEXT, "The URL without parameters of a signature"),
+        ("canonical_url", TEXT, "The URL without the parameters of a signature"),
         _CONTENT,
         ("video_id", TEXT, "The platform's id of the indexed video; NULL if it is not indexed"),
         ("index_id", TEXT, "The index of the video"),
@@ -171,7 +169,7 @@ VECTORS = LakeSchema(
         ("embedding_scope", TEXT, "The scope of the vector: clip or video"),
         ("embedding_option", TEXT, "The kind of evidence: visual, audio, transcription"),
         _MODEL,
-        ("dimension", COUNT, "Numbers of the vector"),
+        ("dimension", COUNT, "Number of values in the vector"),
         ("vector", VECTOR, "The embedding; compare it with vectors of the same model only"),
     ),
     ("video_id",),
@@ -183,7 +181,7 @@ FRAMES = LakeSchema(
     _columns(
         _VIDEO_ID,
         ("sec", NUMBER, "Time of the picture in seconds from the beginning of the video"),
-        ("kind", TEXT, "poster: the picture that represents the video; moment: any other"),
+        ("kind", TEXT, "poster: the picture that represents the video; moment: any other picture"),
         ("jpeg", pa.binary(), "The picture as JPEG"),
         ("width", COUNT, "Width in pixels"),
         ("height", COUNT, "Height in pixels"),
@@ -201,13 +199,13 @@ ERRORS = LakeSchema(
         ("code", TEXT, "The code of the error"),
         ("message", TEXT, "What happened, and the next step"),
         ("retryable", FLAG, "Whether the next run tries again"),
-        ("http_status", COUNT, "HTTP status of the answer"),
+        ("http_status", COUNT, "HTTP status of the response"),
         ("request_id", TEXT, "The platform's id of the request"),
-        ("attempt", COUNT, "Number of consecutive runs in which it failed"),
+        ("attempt", COUNT, "Number of consecutive runs in which the video or output failed"),
         _CONTENT,
         _former("at", TIME, "failed_at"),
         ("output", TEXT, "The output that failed, as in videos.made; NULL if the video itself failed"),
-        ("failed_at", TIME, "When it failed last"),
+        ("failed_at", TIME, "When the video or output failed last"),
     ),
     ("source_key",),
     "one row per failed or refused video or output; removed when it succeeds",
@@ -229,9 +227,9 @@ ALERTS = LakeSchema(
         ("rank", COUNT, "Position among the hits of the search, from 1"),
         ("transcription", TEXT, "The words spoken in the clip"),
         _MODEL,
-        ("run_id", TEXT, "The run that found it"),
+        ("run_id", TEXT, "The run that found the clip"),
         _former("at", TIME, "found_at"),
-        ("found_at", TIME, "When it was found"),
+        ("found_at", TIME, "When the clip was found"),
         ("answer", TEXT, "With verify = true: the answer of the check; else NULL"),
     ),
     ("question", "content_key"),
@@ -246,7 +244,7 @@ ASKED = LakeSchema(
         _CONTENT,
         ("questions", TEXTS, "The saved questions that were run on the video"),
         _former("at", TIME, "asked_at"),
-        ("asked_at", TIME, "When they were run last"),
+        ("asked_at", TIME, "When the questions were run last"),
     ),
     ("content_key",),
     "one row per video: the saved questions that were run on it",
@@ -279,9 +277,9 @@ RUNS = LakeSchema(
         ("paid_twice", COUNT, "Indexing tasks beyond one for each video; NULL if not measured"),
         ("model", TEXT, "The model of embeddings"),
         ("started_at", TIME, "When the run began"),
-        ("ended_at", TIME, "When it ended; NULL while it runs, and for a killed run"),
+        ("ended_at", TIME, "When the run ended; NULL while it is in progress, and for a killed run"),
         ("distinct_videos", COUNT, "Distinct videos of the source"),
-        ("new_failures", COUNT, "Failed videos that did not fail in the same way before"),
+        ("new_failures", COUNT, "Failed videos that did not fail with the same error before"),
         ("removed", COUNT, "Videos marked or deleted because the source no longer lists them"),
         ("digest_until", TIME, "For a digest: the end of the period that its page covers"),
     ),
@@ -298,7 +296,7 @@ TABLES: dict[str, LakeSchema] = {
 
 
 def with_former_names(declared: LakeSchema, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with each renamed column under both names."""
+    """A row with each renamed column under both names, and with derived values for NULLs."""
     both = dict(row)
     for now, former in declared.renamed.items():
         value = both.get(now) if both.get(now) is not None else both.get(former)

@@ -1,8 +1,8 @@
 """Writes finished videos of a run to the tables in batches, so that a killed run keeps most of its work.
 
 Output tables are written first, then `errors`, then `videos`. If a run is killed in between, `clips` may have
-rows of a video that is not in `videos` yet. The next run creates them again from the ledger, without paying,
-and replaces them.
+rows of a video that is not in `videos` yet. The next run creates these rows again from the ledger, at no
+charge, and replaces them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from tl_data.lake.base import Group, LakeTable, rows_of
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import ERRORS, RUNS, TABLES, VIDEOS
 
+#: The order in which the tables of a commit are written.
 ORDER = ("clips", "chapters", "summaries", "vectors", "frames", "errors", "videos", "runs")
 
 
 class Commits:
-    """The rows of one run for the next commit."""
+    """Collects the rows of one run and commits them in batches."""
 
     def __init__(
         self,
@@ -34,7 +35,7 @@ class Commits:
     ) -> None:
         self.tables: dict[str, LakeTable] = {n: lake.table(TABLES[n]) for n in ORDER if n in names}
         self._run_row = run_row
-        self._written_run: dict[str, Any] = {}  # the row of this run in the table
+        self._written_run: dict[str, Any] = {}  # the row of this run, as the table `runs` has it
         self._videos, self._seconds = videos, seconds
         self._last = time.monotonic()
         self._lock = asyncio.Lock()
@@ -46,7 +47,7 @@ class Commits:
         self._count = 0
 
     def add(self, name: str, of: str, rows: pa.Table) -> None:
-        """Add rows that replace their groups. `of` identifies their video: two files may be the same one."""
+        """Add rows that replace their groups. `of` identifies the video: two files may be the same video."""
         self._rows.setdefault(name, {})[of] = rows
 
     def gone(self, name: str, groups: list[Group]) -> None:
@@ -72,7 +73,9 @@ class Commits:
         return self._count >= self._videos or time.monotonic() - self._last >= self._seconds
 
     async def flush(self, *, always: bool = False) -> None:
-        """Commit if it is due. A started commit is finished also if the run is cancelled.
+        """Commit if it is due, or in any case with `always`.
+
+        A commit that has begun is finished even if the run is cancelled.
 
         Raises:
             LakeError, SchemaMismatch: a table cannot be written; the next run creates its rows again.
@@ -99,8 +102,8 @@ class Commits:
         for name in ORDER:
             if name in rows or name in gone:
                 declared = TABLES[name]
-                together = pa.concat_tables([declared.schema.empty_table(), *rows.get(name, {}).values()])
-                self.tables[name].replace_groups(together, gone.get(name, {}))
+                all_rows = pa.concat_tables([declared.schema.empty_table(), *rows.get(name, {}).values()])
+                self.tables[name].replace_groups(all_rows, gone.get(name, {}))
         if run != self._written_run:
             self.tables["runs"].replace_groups(rows_of(RUNS, [run]))
             self._written_run = run
