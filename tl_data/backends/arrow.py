@@ -1,4 +1,4 @@
-"""Arrow streams: a function over a stream of batches, in bounded memory and one continuous pool."""
+"""Arrow streams: call a function for each row of a stream of batches, in bounded memory."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def stream(
         reader = stream(con.sql("SELECT * FROM videos"), "summarize", {"video": "url"}, into="summary")
         con.from_arrow(reader).create("summaries")
 
-    A batch is given on as soon as its rows are answered, while those of the next ones are on their way; what
-    is held in memory does not grow with the source.
+    A batch is returned as soon as all of its rows have an answer, while the calls of the next batches are in
+    progress. The memory in use does not grow with the size of the source.
 
     Args:
-        source: a RecordBatchReader, a Table, or anything that gives an Arrow stream (a DuckDB relation).
+        source: a RecordBatchReader, a Table, or any object with an Arrow stream, such as a DuckDB relation.
         function: name in the catalog, such as "summarize".
         columns: argument of the function -> column of the source.
         into: name of the new column.
-        attempt: give the `try_` struct of value, error, usage and provenance instead of failing.
+        attempt: return the `try_` struct (value, error, usage, provenance) instead of failing.
         constants: arguments that are the same for all rows.
 
     Raises:
         SchemaMismatch: an unknown function, argument or column.
-        RowFailed: while reading, unless `attempt`: which row failed and why.
+        RowFailed: a row failed; raised while the stream is read. Not raised with `attempt`.
     """
     if (f := FUNCTIONS.get(function)) is None:
         raise SchemaMismatch(f"unknown function {function!r}; functions: {', '.join(FUNCTIONS)}")
@@ -55,11 +55,11 @@ def stream(
         )
     f.arguments(dict.fromkeys(columns) | constants)
     schema = reader.schema.append(pa.field(into, f.outcome if attempt else f.gives))
-    batches = _answered(connect(settings), f, reader, columns, constants, attempt, schema)
+    batches = _append_answers(connect(settings), f, reader, columns, constants, attempt, schema)
     return pa.RecordBatchReader.from_batches(schema, batches)
 
 
-def _answered(
+def _append_answers(
     connection: Connection,
     f: Function,
     reader: pa.RecordBatchReader,
@@ -76,14 +76,14 @@ def _answered(
                 continue
             waiting.append(batch)
             lists = [batch.column(column).to_pylist() for column in columns.values()]
-            for values in zip(*lists, strict=True):
-                yield {**dict(zip(columns, values, strict=True)), **constants}
+            for row in zip(*lists, strict=True):
+                yield {**dict(zip(columns, row, strict=True)), **constants}
 
-    found: Iterator[Any] = (
+    values: Iterator[Any] = (
         (outcome_row(o) for o in connection.map(f, rows())) if attempt else connection.values(f, rows())
     )
     answers: list[Any] = []
-    for answer in found:
+    for answer in values:
         answers.append(answer)
         if len(answers) == waiting[0].num_rows:
             batch = waiting.popleft()

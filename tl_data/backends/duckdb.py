@@ -1,14 +1,15 @@
 """DuckDB: the catalog as SQL functions of a database.
 
-Each function is an Arrow UDF behind a macro. The macro adds named and optional arguments, passes the id of
-the statement to the guard, and expands a list of structs into rows. Measured on DuckDB 1.5 and 2.0: batches
-of at most 2,048 rows reach the UDF one at a time, so concurrency is inside the call. Without `side_effects`
-DuckDB calls the UDF during EXPLAIN; with it, an expression that occurs twice is called twice, and the pool's
-cache answers the second.
+Each function is an Arrow UDF that a macro calls. The macro adds named and optional arguments, passes the id
+of the statement to the guard, and expands a list of structs into rows.
 
-UDFs belong to the database, under stable names, and are shared by all its connections and cursors. So are the
-macros if the database is writable. In a read-only database macros are temporary, and each cursor must be
-registered.
+DuckDB 1.5 and 2.0 were measured: batches of at most 2,048 rows reach the UDF one after another, so the
+rows of a batch are called concurrently inside the UDF. Without `side_effects`, DuckDB calls the UDF during
+EXPLAIN. With it, an expression that occurs twice is called twice, and the second call is answered by the pool's cache.
+
+UDFs belong to the database, under fixed names, and all its connections and cursors share them. They also
+share the macros if the database is writable. In a read-only database macros are temporary, and every cursor
+must be registered.
 """
 
 from __future__ import annotations
@@ -39,36 +40,36 @@ from tl_data.types import VECTOR
 class _Registration:
     """The functions of one database. It owns the calls that its queries make."""
 
-    connection: Connection  # of the settings that were registered last
+    connection: Connection  # has the settings that were registered last
     number: int
-    dimension: int | None = None  # numbers of a vector, as the macros declare it; None: of any length
-    #: The Python functions behind the UDFs. DuckDB releases them when the cursor is closed that created them,
-    #: and still calls them from others: the process would crash.
+    dimension: int | None = None  # length of a vector that the macros declare; None: any length
+    #: The Python functions of the UDFs. DuckDB releases them when the cursor that created them is closed, but
+    #: other cursors still call them. Without this reference the process would crash.
     functions: list[Callable[..., Any]] = field(default_factory=list)
 
 
-#: By number. The UDFs of a database need their registration as long as the database is open, and DuckDB does
-#: not say when it closes: so they are kept for the life of the process, one small record a database.
+#: Registrations by number. The UDFs of a database need their registration while the database is open, and
+#: DuckDB does not report when it is closed. So registrations are never removed: one small record per database.
 _registrations: dict[int, _Registration] = {}
 _numbers = itertools.count(1)
 _registered: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, _Registration] = weakref.WeakKeyDictionary()
 
-#: A UDF that gives the number of the registration; by it a cursor finds the functions of its database.
+#: Name of the UDF that returns the number of the registration, by which a cursor finds its registration.
 MARKER = "_tl_registration"
 
 
 def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
     """Create `tl_...` and `try_tl_...` for every function and listing of the catalog, and the helpers.
 
-    They belong to the database of `con`. Registering again, on this or another of its connections, changes
-    the settings of all of them.
+    The functions belong to the database of `con`. A second registration, on any connection of the database,
+    changes the settings of all its connections.
     """
     dimension = connection.dimension
-    own = _find(con)
-    if own is None:
-        own = _create(con, connection)
-    own.connection, own.dimension = connection, dimension
-    _registered[con] = own
+    registration = _find(con)
+    if registration is None:
+        registration = _create(con, connection)
+    registration.connection, registration.dimension = connection, dimension
+    _registered[con] = registration
     kinds = ["TEMP MACRO", "MACRO"] if _is_writable(con) else ["TEMP MACRO"]
     macros = []
     for f in FUNCTIONS.values():
@@ -83,31 +84,32 @@ def register(con: duckdb.DuckDBPyConnection, connection: Connection) -> None:
 
 
 def cancel(con: duckdb.DuckDBPyConnection | None = None) -> None:
-    """Stop the calls of running queries, from any thread: the queries fail, and finished rows are saved.
+    """Stop the calls of running queries, from any thread. The queries fail, and finished rows are saved.
 
-    DuckDB waits for a function that it has called, also after Ctrl-C or `con.interrupt()`, and the function
-    cannot see either. So stop the calls first, or from a signal handler of your own.
+    After Ctrl-C or `con.interrupt()`, DuckDB still waits for the function that it has called, and the
+    function does not notice the interrupt. So call `cancel` before interrupting, or in a signal handler.
 
     Args:
-        con: the connection that was registered: the queries of its database. None: all calls of this process.
+        con: the registered connection; the queries of its database are stopped. None: all calls of this
+            process are stopped.
 
     Raises:
         SettingsError: the connection was not registered.
     """
     if con is None:
         cancel_all()
-    elif own := _registered.get(con):
-        own.connection.cancel(own)
+    elif registration := _registered.get(con):
+        registration.connection.cancel(registration)
     else:
         raise SettingsError(
-            "this connection was not registered: pass the one that tl_data.register() was given"
+            "this connection was not registered: pass the connection that was passed to tl_data.register()"
         )
 
 
 def _find(con: duckdb.DuckDBPyConnection) -> _Registration | None:
-    """The registration of the database, if there is one."""
-    found = con.execute("SELECT 1 FROM duckdb_functions() WHERE function_name = ? LIMIT 1", [MARKER])
-    if not found.fetchall():
+    """The registration of the database; None if there is none."""
+    marker = con.execute("SELECT 1 FROM duckdb_functions() WHERE function_name = ? LIMIT 1", [MARKER])
+    if not marker.fetchall():
         return None
     [[number]] = con.execute(f"SELECT {MARKER}()").fetchall()
     return _registrations.get(number)
@@ -115,29 +117,30 @@ def _find(con: duckdb.DuckDBPyConnection) -> _Registration | None:
 
 def _create(con: duckdb.DuckDBPyConnection, connection: Connection) -> _Registration:
     number = next(_numbers)
-    own = _registrations[number] = _Registration(connection, number)
+    registration = _registrations[number] = _Registration(connection, number)
     for f in FUNCTIONS.values():
-        _udf(con, own, f"_{f.sql}", f.parameters, f.gives, _values(own, f))
-        _udf(con, own, f"_try_{f.sql}", f.parameters, f.outcome, _outcomes(own, f))
+        _udf(con, registration, f"_{f.sql}", f.parameters, f.gives, _values(registration, f))
+        _udf(con, registration, f"_try_{f.sql}", f.parameters, f.outcome, _outcomes(registration, f))
     for t in TABLES.values():
-        _udf(con, own, f"_{t.sql}", t.parameters, pa.list_(pa.struct(list(t.schema))), _listing(own, t))
-    _udf(con, own, "_tl_usage", (), USAGE_ROWS, _usage(own))
+        rows = pa.list_(pa.struct(list(t.schema)))
+        _udf(con, registration, f"_{t.sql}", t.parameters, rows, _listing(registration, t))
+    _udf(con, registration, "_tl_usage", (), USAGE_ROWS, _usage(registration))
 
     def marker() -> int:
         return number
 
-    own.functions.append(marker)
+    registration.functions.append(marker)
     con.create_function(MARKER, marker, [], duckdb.sqltypes.BIGINT)
-    return own
+    return registration
 
 
 def _is_writable(con: duckdb.DuckDBPyConnection) -> bool:
-    """Whether macros can be kept in the database that the connection uses."""
-    found = con.execute(
+    """Whether the current database of the connection can store macros."""
+    rows = con.execute(
         "SELECT type = 'duckdb' AND NOT readonly FROM duckdb_databases() "
         "WHERE database_name = current_database()"
     ).fetchall()
-    return bool(found and found[0][0])
+    return bool(rows and rows[0][0])
 
 
 USAGE_ROWS = pa.list_(
@@ -154,13 +157,15 @@ USAGE_ROWS = pa.list_(
     )
 )
 
-DIMENSION = "embedding_dimension"  # the argument that sets the length of a vector
+#: The argument that sets the length of a vector.
+DIMENSION = "embedding_dimension"
 
-#: The id of the running statement: its calls share one guard. All runs of a prepared statement have one id.
+#: SQL for the id of the running statement, whose calls share one guard. All runs of a prepared statement have
+#: the same id.
 STATEMENT = "CAST(current_query_id() AS UBIGINT)"
 
-#: DuckDB's own functions under the names that both engines share: the cosine of two vectors (-1 to 1), and
-#: a field of JSON text by its path. `tl_usage()` says what this process has paid.
+#: Macros that have the same names in Spark: the cosine of two vectors (-1 to 1), and a field of JSON text by
+#: its path. `tl_usage()` returns the cost of this process's calls.
 HELPERS = (
     "tl_similarity(a, b) AS CAST(list_cosine_similarity(CAST(a AS FLOAT[]), CAST(b AS FLOAT[])) AS DOUBLE)",
     "tl_json(text, path) AS json_extract_string(text, path)",
@@ -170,32 +175,30 @@ HELPERS = (
 
 def _udf(
     con: duckdb.DuckDBPyConnection,
-    own: _Registration,
+    registration: _Registration,
     name: str,
     parameters: Sequence[Parameter],
     gives: pa.DataType,
     run: Callable[..., pa.Array],
 ) -> None:
-    """Register an Arrow function of the arguments and the statement's id; DuckDB itself turns the Arrow types
-    into its own.
-    """
+    """Register an Arrow UDF whose arguments are those of the function and the id of the statement."""
     columns = pa.schema([*((p.name, p.type) for p in parameters), ("statement", pa.uint64()), ("out", gives)])
-    *takes, out = con.from_arrow(columns.empty_table()).types
+    *argument_types, result_type = con.from_arrow(columns.empty_table()).types  # the types of DuckDB
 
-    def owned(*arrays: Any) -> pa.Array:
-        with asked_by(own):
+    def call(*arrays: Any) -> pa.Array:
+        with asked_by(registration):
             return run(*arrays)
 
     names = [*(p.name for p in parameters), "statement"]
-    owned.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # DuckDB reads the arity from it
+    call.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # DuckDB reads the number of arguments from it
         [inspect.Parameter(n, inspect.Parameter.POSITIONAL_ONLY) for n in names]
     )
-    own.functions.append(owned)
+    registration.functions.append(call)
     con.create_function(
         name,
-        owned,
-        list(takes),
-        out,
+        call,
+        list(argument_types),
+        result_type,
         type=PythonUDFType.ARROW,
         null_handling=FunctionNullHandling.SPECIAL,
         side_effects=True,
@@ -209,22 +212,22 @@ def _rows(parameters: Sequence[Parameter], columns: Sequence[Any]) -> Iterator[d
 
 
 def _batch(
-    parameters: Sequence[Parameter], columns: Sequence[Any], own: _Registration
+    parameters: Sequence[Parameter], columns: Sequence[Any], registration: _Registration
 ) -> tuple[list[dict[str, Any]], str]:
-    """The rows of arguments, and the statement that they are of."""
+    """The rows of arguments, and the name of the statement for the guard."""
     *arguments, statements = columns
     statement = statements[0].as_py() if len(statements) else None
-    return list(_rows(parameters, arguments)), f"{own.number}/{statement}"
+    return list(_rows(parameters, arguments)), f"{registration.number}/{statement}"
 
 
-def _values(own: _Registration, f: Function) -> Callable[..., pa.Array]:
+def _values(registration: _Registration, f: Function) -> Callable[..., pa.Array]:
     def run(*columns: Any) -> pa.Array:
-        connection = own.connection
-        rows, statement = _batch(f.parameters, columns, own)
+        connection = registration.connection
+        rows, statement = _batch(f.parameters, columns, registration)
         with connection.guarded(f, rows, statement) as admitted:
             values = list(connection.values(f, rows, admitted=admitted))
-        if own.dimension is not None and _has_vector(f.gives):
-            _check_lengths(f, rows, values, own.dimension)
+        if registration.dimension is not None and _has_vector(f.gives):
+            _check_lengths(f, rows, values, registration.dimension)
         return pa.array(values, f.gives)
 
     return run
@@ -233,7 +236,9 @@ def _values(own: _Registration, f: Function) -> Callable[..., pa.Array]:
 def _check_lengths(
     f: Function, rows: Sequence[dict[str, Any]], values: Sequence[Any], dimension: int
 ) -> None:
-    """Check that vectors have the length that the macros declare, as a failed cast names no way out.
+    """Check that vectors have the length that the macros declare.
+
+    Otherwise the cast in the macro would fail, and its message would not name the setting to change.
 
     Raises:
         SettingsError: the model of the account makes vectors of another length.
@@ -246,14 +251,14 @@ def _check_lengths(
             raise SettingsError(
                 f"{f.sql} returned a vector of {other} numbers, and the functions are registered for "
                 f"{dimension}. Set search_model to the model of the index or account and register again; "
-                f"what was paid for is kept. try_{f.sql} returns vectors of any length"
+                f"paid answers are kept. try_{f.sql} returns vectors of any length"
             )
 
 
-def _outcomes(own: _Registration, f: Function) -> Callable[..., pa.Array]:
+def _outcomes(registration: _Registration, f: Function) -> Callable[..., pa.Array]:
     def run(*columns: Any) -> pa.Array:
-        connection = own.connection
-        rows, statement = _batch(f.parameters, columns, own)
+        connection = registration.connection
+        rows, statement = _batch(f.parameters, columns, registration)
         with connection.guarded(f, rows, statement) as admitted:
             outcomes = connection.map(f, rows, admitted=admitted)
             return pa.array([outcome_row(o) for o in outcomes], f.outcome)
@@ -261,36 +266,37 @@ def _outcomes(own: _Registration, f: Function) -> Callable[..., pa.Array]:
     return run
 
 
-def _listing(own: _Registration, t: Table) -> Callable[..., pa.Array]:
+def _listing(registration: _Registration, t: Table) -> Callable[..., pa.Array]:
     gives = pa.list_(pa.struct(list(t.schema)))
 
     def run(*columns: Any) -> pa.Array:
-        # A listing is read anew for each row of arguments; there is one row unless it stands in a LATERAL.
-        read: dict[str, list[Any]] = {}
+        # A listing is read once for equal rows of arguments. There is one row, except in a LATERAL join.
+        listings: dict[str, list[Any]] = {}
         lists = []
-        rows, _ = _batch(t.parameters, columns, own)
+        rows, _ = _batch(t.parameters, columns, registration)
         for row in rows:
-            if (key := repr(row)) not in read:
-                given = {n: _moment(n, v) for n, v in row.items() if v is not None}
-                read[key] = [r for batch in own.connection.batches(t, **given) for r in batch.to_pylist()]
-            lists.append(read[key])
+            if (key := repr(row)) not in listings:
+                arguments = {n: _api_time(n, v) for n, v in row.items() if v is not None}
+                batches = registration.connection.batches(t, **arguments)
+                listings[key] = [r for batch in batches for r in batch.to_pylist()]
+            lists.append(listings[key])
         return pa.array(lists, gives)
 
     return run
 
 
-def _moment(name: str, value: Any) -> Any:
-    """A time as the API takes it: DuckDB writes a TIMESTAMP as `2026-11-30 14:00:00+00`."""
+def _api_time(name: str, value: Any) -> Any:
+    """Convert a time to RFC 3339, which the API accepts. DuckDB casts to text as `2026-11-30 14:00:00+00`."""
     if name.endswith("_at") and isinstance(value, str):
-        with suppress(ValueError):  # not a time at all: the API says so
-            moment = datetime.fromisoformat(value)
-            return moment.isoformat().replace("+00:00", "Z") if moment.tzinfo else moment.isoformat() + "Z"
+        with suppress(ValueError):  # not a time: the API answers with an error
+            time = datetime.fromisoformat(value)
+            return time.isoformat().replace("+00:00", "Z") if time.tzinfo else time.isoformat() + "Z"
     return value
 
 
-def _usage(own: _Registration) -> Callable[..., pa.Array]:
+def _usage(registration: _Registration) -> Callable[..., pa.Array]:
     def run(statements: Any) -> pa.Array:
-        return pa.array([own.connection.usage() for _ in statements], USAGE_ROWS)
+        return pa.array([registration.connection.usage() for _ in statements], USAGE_ROWS)
 
     return run
 
@@ -303,29 +309,31 @@ def _macro(
     is_table: bool,
     dimension: int | None,
 ) -> str:
-    """What gives a UDF its public name, named arguments and, for tables, its rows."""
-    takes = [p.name if p.required else f"{p.name} := {literal(p.default)}" for p in parameters]
-    # Casts let any argument in that can be read as the type: a number as text, a DECIMAL or TIMESTAMP, NULL.
-    given = [f"CAST({p.name} AS {_type(con, p.type)})" for p in parameters]
-    call = f"_{name}({', '.join([*given, STATEMENT])})"
+    """The definition of the macro that calls a UDF: name, arguments and body."""
+    declarations = [p.name if p.required else f"{p.name} := {literal(p.default)}" for p in parameters]
+    # The casts accept any argument that converts to the type: a number for text, a DECIMAL, a TIMESTAMP.
+    arguments = [f"CAST({p.name} AS {_type(con, p.type)})" for p in parameters]
+    call = f"_{name}({', '.join([*arguments, STATEMENT])})"
     if dimension is not None and _has_vector(gives):
-        # Arrays of a known length are what DuckDB's distance functions and indexes want.
-        known = f"CAST({call} AS {_type(con, gives).replace('FLOAT[]', f'FLOAT[{dimension}]')})"
-        if chosen := [p for p in parameters if p.name == DIMENSION]:
-            # An overload: the length of a vector is in its type, and no type depends on an argument's value.
-            others = [each for each, p in zip(takes, parameters, strict=True) if p.name != DIMENSION]
-            at = sum(p.required for p in parameters)
-            typed = [*others[:at], f"{DIMENSION} {_type(con, chosen[0].type)}", *others[at:]]
-            fixed = known.replace(f"CAST({DIMENSION} AS", "CAST(NULL AS")
-            return f"{name}({', '.join(others)}) AS {fixed}, ({', '.join(typed)}) AS {call}"
-        call = known
-    # Depth 2 is the list and its structs: deeper would take vectors and lists of words apart, too.
+        # DuckDB's distance functions and indexes need arrays of a fixed length.
+        with_length = f"CAST({call} AS {_type(con, gives).replace('FLOAT[]', f'FLOAT[{dimension}]')})"
+        if dimension_parameter := [p for p in parameters if p.name == DIMENSION]:
+            # A type cannot depend on the value of an argument. So the macro has two overloads: without the
+            # argument, vectors have the fixed length; with it, they have any length.
+            others = [d for d, p in zip(declarations, parameters, strict=True) if p.name != DIMENSION]
+            position = sum(p.required for p in parameters)
+            declared = f"{DIMENSION} {_type(con, dimension_parameter[0].type)}"
+            with_dimension = [*others[:position], declared, *others[position:]]
+            fixed = with_length.replace(f"CAST({DIMENSION} AS", "CAST(NULL AS")
+            return f"{name}({', '.join(others)}) AS {fixed}, ({', '.join(with_dimension)}) AS {call}"
+        call = with_length
+    # Depth 2 unnests the list and its structs. A greater depth would also unnest vectors and lists of words.
     body = f"TABLE SELECT unnest({call}, max_depth := 2)" if is_table else call
-    return f"{name}({', '.join(takes)}) AS {body}"
+    return f"{name}({', '.join(declarations)}) AS {body}"
 
 
 def _type(con: duckdb.DuckDBPyConnection, kind: pa.DataType) -> str:
-    """The name of DuckDB's own translation of an Arrow type."""
+    """The name of the DuckDB type to which DuckDB converts an Arrow type."""
     if kind not in _types:
         [out] = con.from_arrow(pa.schema([("out", kind)]).empty_table()).types
         _types[kind] = str(out)

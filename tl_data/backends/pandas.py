@@ -1,4 +1,4 @@
-"""Python, pandas and Polars: the catalog as functions. A Series among the arguments gives a Series."""
+"""Python, pandas and Polars: the catalog as functions. If an argument is a Series, the result is a Series."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tl_data.settings import Settings
 
 
 def python_function(f: Function) -> Callable[..., Any]:
-    """The function for Python: `search("demo", "a red car")`, or with Series as columns.
+    """The Python function for a function of the catalog, such as `search("demo", "a red car")`.
 
-    Scalars give one value as Python objects (`Rows` for a table function). With a Series among the arguments,
-    the result is a Series of the same kind, with one call per distinct row. Series of pandas must have the
-    same index, which the result gets; Series of Polars must have the same length.
+    If all arguments are scalars, the result is one Python value (`Rows` for a table function). If one is a
+    Series, the result is a Series of the same library, with one call per distinct row. Series of pandas must
+    have the same index, which the result has too; Series of Polars must have the same length.
     """
 
     def call(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Any:
-        given = bound(f, args, kwargs)
+        arguments = bound(f, args, kwargs)
         connection = connect(settings)
-        columns = {name: value for name, value in given.items() if _is_series(value)}
+        columns = {name: value for name, value in arguments.items() if _is_series(value)}
         if not columns:
-            value = connection.call(f, **given)
+            value = connection.call(f, **arguments)
             return Rows(value, f.columns) if f.is_table and value is not None else value
         name, first = next(iter(columns.items()))
         for other, column in columns.items():
@@ -38,15 +38,16 @@ def python_function(f: Function) -> Callable[..., Any]:
                 lengths = f"{other} has {len(column)} rows, but {name} has {len(first)}"
                 raise SchemaMismatch(f"{f.name}: {lengths}: they must have the same length")
             if hasattr(first, "index") and not column.index.equals(first.index):
-                raise SchemaMismatch(f"{f.name}: the index of {other} is not that of the other columns")
+                raise SchemaMismatch(f"{f.name}: the index of {other} differs from that of {name}")
         lists = {n: column.to_list() for n, column in columns.items()}
         rows = (
-            {n: _plain(lists[n][i]) if n in lists else v for n, v in given.items()} for i in range(len(first))
+            {n: _plain(lists[n][i]) if n in lists else v for n, v in arguments.items()}
+            for i in range(len(first))
         )
         values = list(connection.values(f, rows))
         if hasattr(first, "index"):
             return type(first)(values, index=first.index, name=f.name, dtype=object)
-        # Through Arrow, so that columns of NULLs or empty lists have the function's type.
+        # Created from Arrow, so that a Series of NULLs or empty lists has the type of the function.
         return import_module("polars").from_arrow(pa.array(values, f.gives)).alias(f.name)
 
     call.__module__ = "tl_data"
@@ -54,7 +55,7 @@ def python_function(f: Function) -> Callable[..., Any]:
 
 
 def python_table(t: Table) -> Callable[..., Any]:
-    """The listing for Python: `videos("demo")` gives `Rows`."""
+    """The Python function for a listing: `videos("demo")` returns `Rows`."""
 
     def call(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Rows:
         batches = connect(settings).batches(t, **bound(t, args, kwargs))
@@ -69,7 +70,7 @@ def _is_series(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """The value, with NaN, None, NaT and NA of pandas as NULL."""
+    """The Python value of an element; None for NaN, None, NaT and NA of pandas."""
     if (
         value is None
         or (isinstance(value, float) and value != value)

@@ -161,9 +161,8 @@ def upgrade_rows(declared: LakeSchema, rows: Rows, schema: pa.Schema) -> Rows:
 
 def _cast(column: Any, kind: pa.DataType) -> Any:
     if pa.types.is_decimal(kind) and pa.types.is_floating(column.type):
-        column = pc.round(
-            column, kind.scale
-        )  # Arrow refuses to cast values with more digits than the type has
+        # Arrow refuses to cast values with more digits than the type has.
+        column = pc.round(column, kind.scale)
     return column.cast(kind)
 
 

@@ -1,13 +1,13 @@
-"""Spark: columns for DataFrames, whole-table verbs, and sessions with Delta.
+"""Spark: functions of columns and of whole DataFrames, and sessions with Delta.
 
     import tl_data.spark
     from tl_data.spark import functions as tl
 
-    spark = tl_data.spark.session()                                  # or any session that you have
+    spark = tl_data.spark.session()                                  # or a session of your own
     df.withColumn("summary", tl.summarize("url"))
     df.select("url", tl.inline(tl.chapters("url")))
 
-For SQL, `tl_data.register(spark)`. Importing this package imports no pyspark.
+For SQL, call `tl_data.register(spark)`. Importing this package does not import pyspark.
 """
 
 from tl_data.spark.delta import delta_conf, session

@@ -1,6 +1,6 @@
 """Functions of the catalog over whole DataFrames and over columns.
 
-Over a DataFrame, a function gets one stream of rows per task, across all Arrow batches.
+Over a DataFrame, a function receives all rows of a Spark task as one stream, across its Arrow batches.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tl_data.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-ROWS = 4096  # rows per returned batch, which bounds the memory of vectors
+ROWS = 4096  # maximum rows per returned batch; it bounds the memory that vectors take
 
 
 def apply(
@@ -32,19 +32,20 @@ def apply(
     attempt: bool = False,
     **kwargs: Any,
 ) -> DataFrame:
-    """The columns of `df` with those of a function of its rows, through `mapInArrow`.
+    """Call a function for each row of `df` and append its result as columns, through `mapInArrow`.
 
-    A table function adds a row for each of its rows (none without a result), any other function one column
-    with its name. Recommended for large tables: one pool of calls serves all batches of a task.
+    A table function repeats the row of `df` for each row of its result, and drops it if the result is empty.
+    Any other function appends one column with its name. Recommended for large tables: one pool of calls
+    serves all batches of a task.
 
     Args:
         df: the rows.
         function: name in the catalog: "clips", "summarize", ...
-        args, kwargs: the arguments as for columns: names of columns, literals for options, or Columns.
-        attempt: the `try_` form, which never fails: one column, `try_<function>`.
+        args, kwargs: the arguments: names of columns, values of options, or Columns.
+        attempt: use the `try_` form, which never fails and appends one column, `try_<function>`.
 
     Raises:
-        SchemaMismatch: unknown function or argument, or a new column exists in `df` already.
+        SchemaMismatch: unknown function or argument, or `df` already has a column of the same name.
     """
     from pyspark.sql.pandas.types import from_arrow_schema
     from pyspark.sql.types import StructType
@@ -54,10 +55,10 @@ def apply(
     if function not in FUNCTIONS:
         raise SchemaMismatch(f"unknown function {function!r}; functions: {', '.join(FUNCTIONS)}")
     f = FUNCTIONS[function]
-    given = dict(zip((p.name for p in f.parameters), args, strict=False)) | kwargs
-    f.arguments(given)
-    unfolds = f.is_table and not attempt
-    if unfolds:
+    arguments = dict(zip((p.name for p in f.parameters), args, strict=False)) | kwargs
+    f.arguments(arguments)
+    is_unfolded = f.is_table and not attempt
+    if is_unfolded:
         new = f.columns
     else:
         new = pa.schema([(f"try_{function}", f.outcome) if attempt else (function, f.gives)])
@@ -66,8 +67,8 @@ def apply(
             f"{function} adds the column {', '.join(clash)}, which exists already: rename it first"
         )
     worker = worker_of(df.sparkSession, connect(settings))
-    own = len(df.columns)
-    asked = df.select("*", *(column_of(p, given).alias(f"_tl_{p.name}") for p in f.parameters))
+    column_count = len(df.columns)
+    with_arguments = df.select("*", *(column_of(p, arguments).alias(f"_tl_{p.name}") for p in f.parameters))
     arrow = pa.schema(new)
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -75,43 +76,43 @@ def apply(
 
         def columns() -> Iterator[list[pa.Array]]:
             for batch in batches:
-                waiting.append(batch.select(range(own)))
-                yield batch.columns[own:]
+                waiting.append(batch.select(range(column_count)))
+                yield batch.columns[column_count:]
 
         answers = worker.outcomes if attempt else worker.values
         for array in answers(function, columns()):
             batch = waiting.popleft()
-            if unfolds:
-                yield from _unfolded(batch, array)
+            if is_unfolded:
+                yield from _unfold(batch, array)
             else:
                 yield pa.RecordBatch.from_arrays([*batch.columns, array], [*batch.schema.names, *arrow.names])
 
     schema = StructType([*df.schema.fields, *from_arrow_schema(new).fields])
-    return asked.mapInArrow(run, schema)
+    return with_arguments.mapInArrow(run, schema)
 
 
-def _unfolded(batch: pa.RecordBatch, lists: pa.ListArray) -> Iterator[pa.RecordBatch]:
-    """A row for each element of the lists, with the columns of the list's row."""
+def _unfold(batch: pa.RecordBatch, lists: pa.ListArray) -> Iterator[pa.RecordBatch]:
+    """One row for each element of the lists, after the columns of the row that has the list."""
     rows, elements = pc.list_parent_indices(lists), pc.list_flatten(lists)
     names = [*batch.schema.names, *(field.name for field in lists.type.value_type)]
     for start in range(0, len(rows), ROWS):
-        beside = batch.take(rows[start : start + ROWS])
+        repeated = batch.take(rows[start : start + ROWS])
         part = elements[start : start + ROWS]
-        yield pa.RecordBatch.from_arrays([*beside.columns, *part.flatten()], names)
+        yield pa.RecordBatch.from_arrays([*repeated.columns, *part.flatten()], names)
 
 
-def column_of(p: Parameter, given: Mapping[str, Any]) -> Column:
+def column_of(p: Parameter, arguments: Mapping[str, Any]) -> Column:
     """The column for one argument. A string is a column name for a required argument, else a value.
 
     Args:
-        given: arguments by name: strings, values or Columns; missing ones have their default.
+        arguments: strings, values or Columns by name; a missing argument has its default.
     """
     import pyspark.sql.functions as functions
     from pyspark.sql import Column
 
     from tl_data.spark.register import spark_type
 
-    value = given.get(p.name, p.default)
+    value = arguments.get(p.name, p.default)
     if isinstance(value, str) and p.required:
         value = functions.col(value)
     elif not isinstance(value, Column):
@@ -135,8 +136,8 @@ def similarity(a: Column | str, b: Column | str) -> Column:
     """The cosine of two vectors, -1 to 1; NULL if one is NULL or zero. In SQL: `tl_similarity`."""
     import pyspark.sql.functions as functions
 
-    def vector(given: Column | str) -> Column:
-        column = functions.col(given) if isinstance(given, str) else given
+    def vector(source: Column | str) -> Column:
+        column = functions.col(source) if isinstance(source, str) else source
         return column.cast("array<double>")
 
     def dot(x: Column, y: Column) -> Column:

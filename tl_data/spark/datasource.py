@@ -1,4 +1,4 @@
-"""The Python data source `twelvelabs`: the listings of the API, searches, newly ready videos, and a sink.
+"""The Python data source `twelvelabs`: listings of the API, searches, a stream of ready videos, and a sink.
 
     spark.read.format("twelvelabs").option("index_id", "demo").load("videos")
     spark.read.format("twelvelabs").option("query_text", "a red car").load("search")
@@ -6,8 +6,8 @@
     df.write.format("twelvelabs").mode("append").option("index_id", "demo").save()
 
 Options are the arguments of the listing or search by name. `index_id` may be a comma-separated list of
-indexes, or `*` for all; each index is a partition, and so is each `query_text` of a JSON list. Filters that
-the API supports are pushed down.
+indexes, or `*` for all indexes. `query_text` may be a JSON list of texts. Each pair of an index and a query
+is a partition. Filters that the API supports are pushed down.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ from tl_data.settings import Settings
 from tl_data.spark.streaming import ReadyVideos
 from tl_data.spark.worker import Worker
 
-#: The loadable names. Options are strings, so listings that need a list of videos are not loadable.
+#: The listings that can be loaded. Options are strings, so a listing that needs a list of videos cannot.
 LISTINGS = {
     name: t
     for name, t in TABLES.items()
     if not any(p.required and pa.types.is_list(p.type) for p in t.parameters)
 }
 
-#: Column -> option of the listing, for filters that the API supports.
+#: Columns whose filters the API supports, as the option of the same name: `=` and IN; `=`, `>` and `>=`.
 _EQUAL = {"index_id", "filename", "index_name", "status"}
 _SINCE = {"created_at", "updated_at"}
 
 #: Options that Spark adds to every read and write.
-_SPARKS = {"path", "paths"}
+_SPARK_OPTIONS = {"path", "paths"}
 
 
 class TwelveLabs(DataSource):
-    """`spark.dataSource.register(TwelveLabs)`, which `tl_data.register(spark)` does with its settings."""
+    """The data source. `tl_data.register(spark)` registers it with the settings of the registration."""
 
     worker: ClassVar[Worker | None] = None
 
@@ -81,10 +81,10 @@ class TwelveLabs(DataSource):
 
     def given_options(self) -> dict[str, str]:
         """The user's options, without those of Spark."""
-        return {n: v for n, v in self.options.items() if n not in _SPARKS}
+        return {n: v for n, v in self.options.items() if n not in _SPARK_OPTIONS}
 
     def configured_worker(self) -> Worker:
-        """The settings of the registration; else those of the environment."""
+        """The worker of the registration; without one, a worker with the settings of the environment."""
         return self.worker or Worker(Settings.load(), scope="twelvelabs")
 
     def schema(self) -> StructType:
@@ -92,7 +92,7 @@ class TwelveLabs(DataSource):
         return from_arrow_schema(_columns(self.what()))
 
     def reader(self, schema: StructType) -> DataSourceReader:
-        """Batch: one partition an index and query."""
+        """A batch reader, with one partition per index and query."""
         return Listing(self.configured_worker(), self.what(), self.given_options())
 
     def streamReader(self, schema: StructType) -> DataSourceStreamReader:  # noqa: N802 - Spark's name
@@ -102,23 +102,24 @@ class TwelveLabs(DataSource):
         return ReadyVideos(self.configured_worker(), self.given_options())
 
     def writer(self, schema: StructType, overwrite: bool) -> DataSourceWriter:
-        """Indexes the videos of the rows."""
+        """A sink that indexes the videos of the rows."""
         return Sink(self.configured_worker(), schema, self.given_options(), overwrite)
 
     def streamWriter(self, schema: StructType, overwrite: bool) -> DataSourceStreamWriter:  # noqa: N802
-        """Indexes the videos of each micro-batch."""
+        """A sink that indexes the videos of each micro-batch."""
         return StreamSink(self.configured_worker(), schema, self.given_options(), overwrite)
 
 
 class DiscoveredTwelveLabs(TwelveLabs):
-    """The source as Spark discovers it, with the settings of the environment.
+    """The data source that Spark discovers without a registration; it has the settings of the environment.
 
-    Spark refuses readers with filters unless `spark.sql.python.filterPushdown.enabled` is set, which
-    `tl_data.register(spark)` does. So this one has no filters, and Spark filters the rows.
+    Spark refuses readers that accept filters unless `spark.sql.python.filterPushdown.enabled` is set.
+    `tl_data.register(spark)` sets it. Here it may be unset, so the reader accepts no filters, and Spark
+    filters the rows.
     """
 
     def reader(self, schema: StructType) -> DataSourceReader:
-        """Batch: one partition an index and query."""
+        """A batch reader, with one partition per index and query."""
         return _UnfilteredListing(self.configured_worker(), self.what(), self.given_options())
 
 
@@ -143,11 +144,11 @@ class Listing(DataSourceReader):
         self._schema = _columns(record)
 
     def pushFilters(self, filters: Sequence[Any]) -> Iterable[Any]:  # noqa: N802 - Spark's name
-        """Push filters down. All are returned, so that Spark applies them again."""
-        takes = {p.name: p for p in self._record().parameters}
+        """Push filters down. All filters are returned, so that Spark applies them again."""
+        parameters = {p.name: p for p in self._record().parameters}
         for f in filters:
             column, kind = ".".join(f.attribute if hasattr(f, "attribute") else ()), type(f).__name__
-            if column not in takes or column in self.options:
+            if column not in parameters or column in self.options:
                 continue
             if column in _EQUAL and kind in ("EqualTo", "In"):
                 values = list(f.value) if kind == "In" else [f.value]
@@ -155,7 +156,7 @@ class Listing(DataSourceReader):
                     continue
                 if column == "index_id":
                     self.options[column] = ",".join(map(str, values))
-                elif pa.types.is_list(takes[column].type):
+                elif pa.types.is_list(parameters[column].type):
                     self.options[column] = values
                 elif len(values) == 1:
                     self.options[column] = values[0]
@@ -171,23 +172,23 @@ class Listing(DataSourceReader):
         indexes = self._indexes(options.pop("index_id", None))
         texts = options.pop("query_text", None)
         queries = orjson.loads(texts) if texts and texts.lstrip().startswith("[") else [texts]
-        more = [{} if query is None else {"query_text": query} for query in queries]
+        query_options = [{} if query is None else {"query_text": query} for query in queries]
         return [
             Part(options | q | ({} if index is None else {"index_id": index}))
             for index in indexes
-            for q in more
+            for q in query_options
         ]
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
-        """The rows of one partition; a page of the API is a batch."""
+        """The rows of one partition; each batch is a page of the API."""
         assert isinstance(partition, Part)
         connection, record = self.worker.connection(), self._record()
         if isinstance(record, Table):
             yield from connection.batches(record, **partition.options)
             return
         rows = next(connection.values(self.worker.function(record.name), [partition.options]))
-        asked = {n: partition.options.get(n) for n in ("index_id", "query_text")}
-        yield pa.RecordBatch.from_pylist([asked | row for row in rows], self._schema)
+        query = {n: partition.options.get(n) for n in ("index_id", "query_text")}
+        yield pa.RecordBatch.from_pylist([query | row for row in rows], self._schema)
 
     def _record(self) -> Table | Function:
         return TABLES[self.name] if self.is_table else FUNCTIONS[self.name]
@@ -202,20 +203,20 @@ class Listing(DataSourceReader):
 
 
 class _UnfilteredListing(Listing):
-    """Reads all partitions of the options."""
+    """Reads a listing or a search without pushing filters down."""
 
     pushFilters = DataSourceReader.pushFilters  # type: ignore[assignment]  # noqa: N815 - Spark's name
 
 
 @dataclass
 class Indexed(WriterCommitMessage):
-    """The number of rows of a task."""
+    """The number of rows that one task has indexed."""
 
     rows: int
 
 
 class Sink(DataSourceWriter):
-    """Indexes the video of each row once, also if a task is retried."""
+    """Indexes the video of each row once, even if Spark retries a task."""
 
     def __init__(
         self, worker: Worker, schema: StructType, options: Mapping[str, str], overwrite: bool
@@ -228,11 +229,11 @@ class Sink(DataSourceWriter):
         record = FUNCTIONS["index_video"]
         column = options.get("video_column")
         names = schema.fieldNames()
-        found = [n for n in ([column] if column else ["video", "url"]) if n in names]
-        if not found:
-            wanted = column or "video or url"
-            raise SchemaMismatch(f"the rows to index have no column {wanted}; they have {', '.join(names)}")
-        self.worker, self.column = worker, found[0]
+        candidates = [n for n in ([column] if column else ["video", "url"]) if n in names]
+        if not candidates:
+            expected = column or "video or url"
+            raise SchemaMismatch(f"the rows to index have no column {expected}; they have {', '.join(names)}")
+        self.worker, self.column = worker, candidates[0]
         self.options = _typed(record, {n: v for n, v in options.items() if n != "video_column"})
         self.given = [p.name for p in record.parameters if p.name in names and p.name != "video"]
 
@@ -240,7 +241,7 @@ class Sink(DataSourceWriter):
         """Index the rows of one task.
 
         Raises:
-            RowFailed: with the row; the others are indexed and cost nothing in a retry.
+            RowFailed: a row failed; the message names it. The others are indexed and cost nothing in a retry.
         """
         count = 0
         function = self.worker.function("index_video")
@@ -252,14 +253,14 @@ class Sink(DataSourceWriter):
         return Indexed(count)
 
     def commit(self, messages: Sequence[WriterCommitMessage | None], *batch: int) -> None:
-        """Do nothing: each video is in its index when its task is accepted."""
+        """Do nothing: the videos are indexed when `write` returns."""
 
     def abort(self, messages: Sequence[WriterCommitMessage | None], *batch: int) -> None:
-        """Do nothing: indexed videos are paid for, and a re-run finds them."""
+        """Do nothing: indexed videos stay indexed, and a re-run finds them without paying again."""
 
 
 class StreamSink(Sink, DataSourceStreamWriter):
-    """The same for each micro-batch of a stream."""
+    """A `Sink` for the micro-batches of a stream."""
 
 
 def _required(record: Table | Function) -> dict[str, Any]:
@@ -269,14 +270,14 @@ def _required(record: Table | Function) -> dict[str, Any]:
 def _columns(record: Table | Function) -> pa.Schema:
     if isinstance(record, Table):
         return record.schema
-    asked = [pa.field("index_id", pa.string()), pa.field("query_text", pa.string())]
-    return pa.schema([*asked, *record.columns])
+    query = [pa.field("index_id", pa.string()), pa.field("query_text", pa.string())]
+    return pa.schema([*query, *record.columns])
 
 
 def _typed(record: Table | Function, options: Mapping[str, str]) -> dict[str, Any]:
-    """Convert the text of an option to its type: number, boolean, or list (JSON or comma-separated)."""
-    takes = {p.name: p.type for p in record.parameters}
-    return {n: _value(n, v, takes[n]) for n, v in options.items() if n in takes}
+    """Convert the texts of options to their types: number, boolean, or list (JSON or comma-separated)."""
+    types = {p.name: p.type for p in record.parameters}
+    return {n: _value(n, v, types[n]) for n, v in options.items() if n in types}
 
 
 def _value(name: str, text: str, kind: pa.DataType) -> Any:
@@ -291,6 +292,6 @@ def _value(name: str, text: str, kind: pa.DataType) -> Any:
 
 
 def _rfc3339(value: Any) -> str:
-    """A time from Spark, which is in UTC with or without a time zone."""
+    """A time from Spark as RFC 3339. Spark gives times in UTC, with or without a time zone."""
     assert isinstance(value, datetime)
     return value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC).isoformat().replace("+00:00", "Z")

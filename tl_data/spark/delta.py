@@ -1,4 +1,4 @@
-"""Spark sessions with the jars of Delta for the installed versions."""
+"""Spark sessions with the Delta jars that fit the installed pyspark and delta-spark."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tl_data.errors import MissingExtra, SettingsError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-#: Dependencies of Delta's jars that Spark provides in newer versions.
-_SPARK_HAS = (
+#: Dependencies of Delta's jars that are excluded, because Spark has newer versions of them.
+_PROVIDED_BY_SPARK = (
     "com.fasterxml.jackson.core:*",
     "com.fasterxml.jackson.datatype:*",
     "com.github.luben:zstd-jni",
@@ -31,7 +31,7 @@ _SPARK_HAS = (
 
 
 def delta_conf() -> dict[str, str]:
-    """The Spark conf with Delta's jars for the installed pyspark and delta-spark.
+    """The Spark conf that loads Delta's jars for the installed pyspark and delta-spark.
 
     Spark downloads the jars from Maven Central at the first start and caches them (~/.ivy2.5.2).
 
@@ -45,14 +45,14 @@ def delta_conf() -> dict[str, str]:
     series = ".".join(spark.split(".")[:2])
     return {
         "spark.jars.packages": f"io.delta:delta-spark_{series}_2.13:{delta}",
-        "spark.jars.excludes": ",".join(_SPARK_HAS),
+        "spark.jars.excludes": ",".join(_PROVIDED_BY_SPARK),
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     }
 
 
 def session(master: str = "local[*]", *, delta: bool = True, **conf: str) -> SparkSession:
-    """A classic local session with Delta, whose workers run this Python; or the running session.
+    """Start a classic local session with Delta, whose workers use this Python; or return the running session.
 
     Args:
         master: the master URL.
@@ -83,12 +83,12 @@ def started(builder: SparkSession.Builder) -> SparkSession:
     """Start the session of a builder.
 
     Raises:
-        SettingsError: Java is missing, or Spark did not start, mostly because of missing jars.
+        SettingsError: Java is missing, or Spark did not start, usually because of missing jars.
     """
     from pyspark.errors import PySparkException
 
-    connects = "SPARK_REMOTE" in os.environ or "SPARK_CONNECT_MODE_ENABLED" in os.environ
-    if not connects and shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+    uses_connect = "SPARK_REMOTE" in os.environ or "SPARK_CONNECT_MODE_ENABLED" in os.environ
+    if not uses_connect and shutil.which("java") is None and "JAVA_HOME" not in os.environ:
         raise SettingsError("Spark needs Java 17 or newer: apt-get install openjdk-17-jre-headless")
     try:
         with _python_of_workers():
@@ -106,7 +106,7 @@ def started(builder: SparkSession.Builder) -> SparkSession:
 
 @contextmanager
 def _python_of_workers() -> Iterator[None]:
-    """Set the Python of workers that Java starts (data sources, Connect)."""
+    """Set the Python of the workers that Java starts: those of data sources and of Connect."""
     name = "PYSPARK_PYTHON"
     absent = name not in os.environ
     if absent:

@@ -5,11 +5,11 @@
     df.withColumn("summary", tl.summarize("url", index_id="demo"))
     df.select("url", tl.inline(tl.search(lit("demo"), "title", max_hits=3)))
     df.withColumn("tried", tl.try_summarize("url"))                  # struct: value, error, usage, provenance
-    tl.apply(df, "clips", "url")                                     # the rows of df times their clips
+    tl.apply(df, "clips", "url")                                     # one row per row of df and clip
     tl.nearest(clips, text="a red car", k=10)                        # exact nearest neighbours
 
-A string for a required argument is a column name, as everywhere in pyspark; for an option it is the value.
-Every function accepts `settings=`; the default is `Settings.load()`.
+A string is a column name for a required argument, as everywhere in pyspark, and a value for an option. Every
+function accepts `settings=`; the default is `Settings.load()`.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ __all__ = ["apply", "inline", "nearest", "similarity"]
 
 
 def column_function(f: Function, *, attempt: bool = False) -> Callable[..., Column]:
-    """The function for columns; with `attempt` the `try_` form, which never fails the statement."""
+    """The function of columns. With `attempt`, the `try_` form, which never fails the statement."""
     name = f"try_{f.name}" if attempt else f.name
 
     def call(*args: Any, settings: Settings | None = None, **kwargs: Any) -> Column:
         from pyspark.sql import SparkSession
 
-        from tl_data.spark.register import boxed, udf, worker_of
+        from tl_data.spark.register import is_boxed, udf, worker_of
 
-        given = bound(f, args, kwargs)
-        f.arguments(given)
+        arguments = bound(f, args, kwargs)
+        f.arguments(arguments)
         spark = SparkSession.active()
         worker = worker_of(spark, connect(settings))
-        made = udf(worker, f, attempt=attempt)(*(column_of(p, given) for p in f.parameters))
-        return (made[0] if boxed(f.outcome if attempt else f.gives) else made).alias(name)  # type: ignore[no-any-return]
+        column = udf(worker, f, attempt=attempt)(*(column_of(p, arguments) for p in f.parameters))
+        return (column[0] if is_boxed(f.outcome if attempt else f.gives) else column).alias(name)  # type: ignore[no-any-return]
 
     return described(call, f, name)
 

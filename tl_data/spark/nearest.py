@@ -1,4 +1,4 @@
-"""Exact nearest neighbours in Spark: the best rows of each partition, merged."""
+"""Exact nearest neighbours in Spark: each partition selects its best rows, and these are merged."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def nearest(
             videos and clips. None: all rows.
 
     Raises:
-        SchemaMismatch: not exactly one query, a query without a vector, or vectors of another length.
+        SchemaMismatch: there is not exactly one query, the query has no vector, or a vector has another
+            length than the query.
     """
     from pyspark.sql.types import DoubleType, StructField, StructType
 
@@ -62,13 +63,13 @@ def nearest(
     elif image is not None:
         vector = connect(settings).call(FUNCTIONS["embed_image"], image=image)
     elif audio is not None:
-        sounds = connect(settings).call(FUNCTIONS["audio_vectors"], audio=audio)
-        vector = sounds[0]["vector"] if sounds else None
+        audio_rows = connect(settings).call(FUNCTIONS["audio_vectors"], audio=audio)
+        vector = audio_rows[0]["vector"] if audio_rows else None
     if vector is None:
         raise SchemaMismatch("the query has no vector: it has no comparable content")
     if scope is not None and "embedding_scope" in df.columns:
         df = df.filter(df["embedding_scope"] == scope)
-    question = [float(x) for x in vector]
+    query = [float(x) for x in vector]
     schema = StructType([*df.schema.fields, StructField("similarity", DoubleType())])
 
     def best(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -76,7 +77,7 @@ def nearest(
 
         kept: pa.Table | None = None
         for batch in batches:
-            scored = batch.append_column("similarity", _cosines(batch.column(column), question))
+            scored = batch.append_column("similarity", _cosines(batch.column(column), query))
             table = pa.Table.from_batches([scored])
             table = table.filter(pa.compute.is_valid(table.column("similarity")))
             merged = table if kept is None else pa.concat_tables([kept, table])
@@ -85,27 +86,28 @@ def nearest(
         if kept is not None:
             yield from kept.combine_chunks().to_batches()
 
-    found = df.mapInArrow(best, schema)
-    return found.orderBy(found["similarity"].desc()).limit(k)
+    candidates = df.mapInArrow(best, schema)
+    return candidates.orderBy(candidates["similarity"].desc()).limit(k)
 
 
-def _cosines(vectors: Any, question: Sequence[float]) -> pa.Array:
-    """The cosine of each vector with the query; NULL without a vector."""
+def _cosines(vectors: Any, query: Sequence[float]) -> pa.Array:
+    """The cosine of each vector with the query; NULL for a missing or zero vector."""
     import numpy as np
     import pyarrow.compute as pc
 
-    lengths = pc.list_value_length(vectors)
-    if len(other := [n for n in pc.unique(lengths).to_pylist() if n not in (None, len(question))]):
+    dimensions = pc.list_value_length(vectors)
+    if len(other := [n for n in pc.unique(dimensions).to_pylist() if n not in (None, len(query))]):
         raise SchemaMismatch(
-            f"the query has {len(question)} dimensions, but there are vectors of {other[0]}: "
+            f"the query has {len(query)} dimensions, but there are vectors of {other[0]}: "
             "they are of different models"
         )
-    asked = np.asarray(question, dtype=np.float64)
+    query_vector = np.asarray(query, dtype=np.float64)
     cosines = np.full(len(vectors), np.nan)
-    there = np.asarray(pc.is_valid(vectors))
-    if there.any():
+    is_present = np.asarray(pc.is_valid(vectors))
+    if is_present.any():
         values = np.asarray(pc.list_flatten(vectors), dtype=np.float64)
-        matrix = values.reshape(-1, len(question))
+        matrix = values.reshape(-1, len(query))
         with np.errstate(invalid="ignore", divide="ignore"):
-            cosines[there] = matrix @ asked / (np.linalg.norm(matrix, axis=1) * np.linalg.norm(asked))
+            lengths = np.linalg.norm(matrix, axis=1) * np.linalg.norm(query_vector)
+            cosines[is_present] = matrix @ query_vector / lengths
     return pa.array(np.clip(cosines, -1.0, 1.0), from_pandas=True)

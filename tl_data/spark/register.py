@@ -1,8 +1,8 @@
 """Spark: the catalog as temporary SQL functions of a session, classic or Connect, and the data source.
 
-Each function is an Arrow UDF behind a SQL function. The SQL function adds named and optional arguments, and
-expands a list of structs into rows. So it is vectorized in a lateral join, unlike Python table functions.
-This module does not use `sparkContext` or the JVM, which Connect and serverless lack.
+Each function is an Arrow UDF that a SQL function calls. The SQL function adds named and optional arguments,
+and expands a list of structs into rows. So a lateral join is vectorized, unlike with Python table functions.
+This module does not use `sparkContext` or the JVM, because Connect and serverless do not have them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tl_data.settings import Settings
 from tl_data.spark.datasource import source_of
 from tl_data.spark.worker import KEY_CONF, Columns, Worker
 
-#: SQL functions with the same names on both backends: the cosine of two vectors (-1 to 1; NULL for a zero
+#: SQL functions that have the same names in DuckDB: the cosine of two vectors (-1 to 1; NULL for a zero
 #: vector), and a field of JSON text by its path.
 HELPERS = (
     "CREATE OR REPLACE TEMPORARY FUNCTION tl_similarity(a ARRAY<FLOAT>, b ARRAY<FLOAT>) RETURNS DOUBLE "
@@ -44,8 +44,8 @@ HELPERS = (
 def register(spark: SparkSession, connection: Connection) -> None:
     """Create `tl_...` and `try_tl_...` for every function and listing of the catalog, and the helpers.
 
-    It also registers `spark.read.format("twelvelabs")`. Another registration replaces the settings; shared
-    answers of the workers are then discarded.
+    It also registers `spark.read.format("twelvelabs")`. A second registration replaces the settings, and the
+    workers no longer share answers with the first one.
 
     Raises:
         SettingsError: the workers of this cluster could not reach the configured server.
@@ -68,12 +68,12 @@ def register(spark: SparkSession, connection: Connection) -> None:
     spark.dataSource.register(source_of(sealed))
 
 
-#: By session and settings, so that columns and SQL functions share their answers.
+#: The workers by session and settings: columns and SQL functions use the same one, so they share answers.
 _workers: weakref.WeakKeyDictionary[SparkSession, dict[Settings, Worker]] = weakref.WeakKeyDictionary()
 
 
 def worker_of(spark: SparkSession, connection: Connection) -> Worker:
-    """What all functions of these settings send to the workers of this session."""
+    """The data that all functions with these settings send to the worker processes of this session."""
     workers = _workers.setdefault(spark, {})
     if connection.settings not in workers:
         workers[connection.settings] = _worker(spark, connection)
@@ -81,11 +81,11 @@ def worker_of(spark: SparkSession, connection: Connection) -> Worker:
 
 
 def _worker(spark: SparkSession, connection: Connection) -> Worker:
-    """Where to call, where the ledger is, and no key if that can be.
+    """The settings for the worker processes, without the API key if they can read it themselves.
 
-    The key stays here when it stands in the Spark conf `spark.tl_data.token`, or in the environment of a
-    classic session, whose workers have it too; otherwise it travels with the pickled functions, which Spark
-    writes into no plan and no log.
+    The key is not sent if it is in the Spark conf `spark.tl_data.token`, or in the environment of a classic
+    session, whose workers have the same environment. Otherwise it is part of the pickled functions, which
+    Spark writes into no plan and no log.
     """
     settings, master = connection.settings, spark.conf.get("spark.master", "local") or "local"
     token = spark.conf.get(KEY_CONF, None)
@@ -97,13 +97,13 @@ def _worker(spark: SparkSession, connection: Connection) -> Worker:
     if token and not settings.api_key:
         connection = connect(settings, api_key=token)
         settings = connection.settings
-    elsewhere = not master.startswith("local")
-    if settings.embedded and elsewhere:
+    is_cluster = not master.startswith("local")
+    if settings.embedded and is_cluster:
         raise SettingsError(
-            f"the embedded engine is local to this machine, and the workers of {master} are not: "
+            f"the embedded engine runs on this machine, but the workers of {master} run on others: "
             "set TL_API_KEY, or base_url to a server that they can reach"
         )
-    if elsewhere and "://" not in settings.ledger_url:
+    if is_cluster and "://" not in settings.ledger_url:
         warnings.warn(
             f"the ledger {settings.ledger_url} is a separate folder on each machine of {master}: workers may "
             "pay twice. Set TL_LEDGER to a shared address (s3://, gs://, az://)",
@@ -111,19 +111,19 @@ def _worker(spark: SparkSession, connection: Connection) -> Worker:
         )
     if settings.embedded:
         _ = connection.session  # starts the engine, which this process keeps alive
-    stays = bool(settings.api_key) and (
+    workers_have_key = bool(settings.api_key) and (
         token == settings.api_key
         or (not is_connect(spark) and os.environ.get("TL_API_KEY") == settings.api_key)
     )
     return Worker(
         settings.but(
-            api_key=None if stays else settings.api_key,
+            api_key=None if workers_have_key else settings.api_key,
             base_url=connection.base_url,
             ledger=settings.ledger_url,
             local_llm_key=None,  # the engine has it
         ),
         scope=uuid.uuid4().hex,
-        needs_key=stays,
+        needs_key=workers_have_key,
     )
 
 
@@ -132,13 +132,13 @@ def is_connect(spark: SparkSession) -> bool:
     return ".connect." in type(spark).__module__
 
 
-def boxed(gives: pa.DataType) -> bool:
-    """Whether a UDF returns a list of one value: before Spark 4.1 UDFs cannot return a NULL struct."""
+def is_boxed(gives: pa.DataType) -> bool:
+    """Whether a UDF returns each value in a list: before Spark 4.1 a UDF cannot return a NULL struct."""
     return pa.types.is_struct(gives) and not hasattr(functions, "arrow_udf")
 
 
 def udf(worker: Worker, record: Function | Table, *, attempt: bool = False) -> Any:
-    """The function in the workers: a column per argument, in order; one value per row, optionally `boxed`."""
+    """The UDF of a function or listing: a column per argument, a value per row (in a list if `is_boxed`)."""
     name = record.name
     if isinstance(record, Table):
         gives, run = pa.list_(pa.struct(list(record.schema))), worker.listings
@@ -146,8 +146,8 @@ def udf(worker: Worker, record: Function | Table, *, attempt: bool = False) -> A
         gives, run = record.outcome, worker.outcomes
     else:
         gives, run = record.gives, worker.values
-    shown = f"try_{record.sql}" if attempt else record.sql
-    return _vectorized(shown, lambda batches: run(name, batches), record.parameters, gives)
+    sql_name = f"try_{record.sql}" if attempt else record.sql
+    return _vectorize(sql_name, lambda batches: run(name, batches), record.parameters, gives)
 
 
 def spark_type(kind: pa.DataType) -> DataType:
@@ -155,7 +155,7 @@ def spark_type(kind: pa.DataType) -> DataType:
     return from_arrow_type(kind)
 
 
-def _vectorized(
+def _vectorize(
     name: str,
     run: Callable[[Iterator[Columns]], Iterator[pa.Array]],
     parameters: Sequence[Parameter],
@@ -164,21 +164,21 @@ def _vectorized(
     if hasattr(functions, "arrow_udf"):
 
         def arrow(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
-            return run(_each(batches))
+            return run(_as_tuples(batches))
 
-        arrow.__name__ = name  # as it stands in plans
+        arrow.__name__ = name  # the name in query plans
         arrow.__annotations__ = {"batches": Iterator[tuple[pa.Array, ...]], "return": Iterator[pa.Array]}
         return functions.arrow_udf(arrow, spark_type(gives))
 
     import pandas as pd
     from pyspark.sql.pandas.functions import pandas_udf
 
-    types, box = [p.type for p in parameters], boxed(gives)
+    types, box = [p.type for p in parameters], is_boxed(gives)
 
     def series(batches: Iterator[tuple[pd.Series, ...]]) -> Iterator[pd.Series]:
         columns = (
-            [pa.Array.from_pandas(column, type=kind) for column, kind in zip(given, types, strict=True)]
-            for given in _each(batches)
+            [pa.Array.from_pandas(column, type=kind) for column, kind in zip(batch, types, strict=True)]
+            for batch in _as_tuples(batches)
         )
         for array in run(columns):
             values = array.to_pylist()
@@ -187,12 +187,12 @@ def _vectorized(
     series.__name__ = name
     series.__annotations__ = {"batches": Iterator[tuple[pd.Series, ...]], "return": Iterator[pd.Series]}
     kind = ArrayType(spark_type(gives)) if box else spark_type(gives)
-    return pandas_udf(series, kind)  # type: ignore[call-overload]  # its stubs know no schema
+    return pandas_udf(series, kind)  # type: ignore[call-overload]  # the stubs do not accept a type object
 
 
-def _each(batches: Iterator[Any]) -> Iterator[Any]:
-    """The columns as a tuple; Spark passes a single column without one."""
-    return (given if isinstance(given, tuple) else (given,) for given in batches)
+def _as_tuples(batches: Iterator[Any]) -> Iterator[Any]:
+    """The columns of each batch as a tuple; Spark passes a single column without a tuple."""
+    return (batch if isinstance(batch, tuple) else (batch,) for batch in batches)
 
 
 def _create(
@@ -203,9 +203,9 @@ def _create(
     function: Any,
     is_table: bool,
 ) -> None:
-    """Register a UDF and its SQL function with named arguments and, for tables, rows."""
+    """Register a UDF and the SQL function that calls it. A table function returns rows."""
     spark.udf.register(f"_{name}", function)
-    takes = ", ".join(_parameter(p) for p in parameters)
+    declarations = ", ".join(_parameter(p) for p in parameters)
     call = f"_{name}({', '.join(f'`{name}`.`{p.name}`' for p in parameters)})"
     kind = spark_type(gives)
     if is_table:
@@ -214,8 +214,8 @@ def _create(
         columns = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in kind.elementType)
         returns, body = f"TABLE({columns})", f"SELECT inline({call})"
     else:
-        returns, body = _ddl(kind), f"{call}[0]" if boxed(gives) else call
-    spark.sql(f"CREATE OR REPLACE TEMPORARY FUNCTION {name}({takes}) RETURNS {returns} RETURN {body}")
+        returns, body = _ddl(kind), f"{call}[0]" if is_boxed(gives) else call
+    spark.sql(f"CREATE OR REPLACE TEMPORARY FUNCTION {name}({declarations}) RETURNS {returns} RETURN {body}")
 
 
 def _parameter(p: Parameter) -> str:
@@ -224,7 +224,7 @@ def _parameter(p: Parameter) -> str:
 
 
 def _ddl(kind: DataType) -> str:
-    """The type in SQL; field names such as `class` need their backquotes."""
+    """The type in SQL. Field names are in backquotes, because names such as `class` need them."""
     if isinstance(kind, StructType):
         return f"STRUCT<{', '.join(f'`{f.name}`: {_ddl(f.dataType)}' for f in kind)}>"
     if isinstance(kind, ArrayType):

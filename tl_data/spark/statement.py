@@ -1,9 +1,9 @@
 """The guard of statements in Spark, shared by all workers through the ledger's store.
 
-Spark does not tell a Python worker which statement it works for. So a guard covers everything that is called
-after `tl_data.register(spark)`, or after the last `tl_data.spark.guard()`:
+Spark does not tell a Python worker which statement it works for. So one guard counts all calls after
+`tl_data.register(spark)`, or after the last `tl_data.spark.guard()`:
 
-    tl_data.spark.guard(budget=2.0)      # what follows may cost 2 USD in all
+    tl_data.spark.guard(budget=2.0)      # all further calls together may cost up to 2 USD
     spark.sql("SELECT ... tl_summarize(url) ...").write...
 """
 
@@ -22,23 +22,24 @@ if TYPE_CHECKING:
 #: The Spark conf with the statement and its limits, which Spark sends to the workers with each task.
 STATEMENT_CONF = "spark.tl_data.statement"
 
-KEEP = 86_400  # seconds; reservations are removed from the ledger's store after two or three of these
+#: Seconds. The ledger's store removes reservations after two to three of these periods.
+KEEP = 86_400
 
 
 def new_statement() -> str:
-    """The name of a statement: a folder below `shared/` in the ledger's store."""
+    """The name of a new statement: a folder below `shared/` in the ledger's store."""
     return f"{KEEP}-{int(time.time() // KEEP):012d}/guard/{uuid.uuid4().hex}"
 
 
 def guard(
     spark: SparkSession | None = None, *, budget: float | None = None, max_calls: int | None = None
 ) -> None:
-    """Begin a new statement: its guard counts all further calls of this session.
+    """Begin a new statement. Its guard counts all further calls of this session.
 
     Args:
         spark: the session; None: the active one.
-        budget: the largest cost, in the currency of the price list; None: that of the settings.
-        max_calls: the most paid calls; None: that of the settings.
+        budget: maximum cost, in the currency of the price list; None: the budget of the settings.
+        max_calls: maximum number of paid calls; None: that of the settings.
 
     Raises:
         SettingsError: no session is active, or a limit is negative.
@@ -52,12 +53,12 @@ def guard(
     for name, value in (("budget", budget), ("max_calls", max_calls)):
         if value is not None and not value >= 0:
             raise SettingsError(f"{name} is {value}; it must be at least 0")
-    given = ("" if value is None else f"{value}" for value in (budget, max_calls))
-    spark.conf.set(STATEMENT_CONF, ";".join([new_statement(), *given]))
+    limits = ("" if value is None else f"{value}" for value in (budget, max_calls))
+    spark.conf.set(STATEMENT_CONF, ";".join([new_statement(), *limits]))
 
 
 def parse_statement(text: str, settings: Limits) -> tuple[str, Limits]:
-    """The statement and its limits in the conf, by default those of `settings`."""
+    """The statement and its limits from the text of the conf. Missing limits come from `settings`."""
     statement, budget, max_calls = text.split(";")
     return statement, Limits(
         float(budget) if budget else settings.budget, int(max_calls) if max_calls else settings.max_calls

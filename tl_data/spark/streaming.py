@@ -1,8 +1,9 @@
 """A stream of newly ready videos of an index.
 
-The API lists videos by creation time and has the time of indexing. Videos become ready in any order, and
-clocks differ. So an offset has the latest time of indexing, and the ids of all videos indexed within `GRACE`
-before it: late videos within the grace are included, and none is returned twice.
+The API lists videos by creation time, and each video has the time at which it was indexed. Videos become
+ready in any order, and clocks differ. So an offset has the latest time of indexing and the ids of all videos
+that were indexed within `GRACE` before it. A video that appears late, but within `GRACE`, is still returned,
+and no video is returned twice.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from tl_data.functions import TABLES
 from tl_data.spark.worker import Worker
 from tl_data.types import TIME
 
+#: How late a video may appear in the listing after the time at which it was indexed.
 GRACE = timedelta(minutes=10)
 
-#: Videos are listed from this long before the creation of the last ready one.
+#: Default of the option `lookback_hours`: only videos that were created at most this long before the offset's
+#: time are listed.
 LOOKBACK_HOURS = 24.0
 
 _START = datetime(1970, 1, 1, tzinfo=UTC)
@@ -61,7 +64,7 @@ class ReadyVideos(DataSourceStreamReader):
     def latestOffset(  # noqa: N802 - Spark's name
         self, start: dict[str, Any] | None = None, limit: Any = None
     ) -> dict[str, Any]:
-        """The offset of the last ready video. Spark before 4.2 does not pass the current offset."""
+        """The offset of the latest ready video. Spark before 4.2 does not pass `start`."""
         start = start or self._last
         rows = self._ready(start)
         if not rows:
@@ -73,11 +76,11 @@ class ReadyVideos(DataSourceStreamReader):
         return self._last
 
     def partitions(self, start: dict[str, Any], end: dict[str, Any]) -> Sequence[Window]:
-        """One partition: the pages of the listing are read in order."""
+        """One partition, because the pages of a listing are read in order; none if nothing is new."""
         return [] if start == end else [Window(start, end)]
 
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
-        """The videos after `start` up to `end`; repeatable."""
+        """The videos after `start` up to `end`. A repeated read returns the same videos."""
         assert isinstance(partition, Window)
         end, ids = _time(partition.end), _ids(partition.end)
         rows = [
@@ -88,14 +91,14 @@ class ReadyVideos(DataSourceStreamReader):
         yield pa.RecordBatch.from_pylist(rows, TABLES["videos"].schema)
 
     def commit(self, end: dict[str, Any]) -> None:
-        """Do nothing: Spark stores the offsets."""
+        """Only remember the offset: Spark stores it."""
         self._last = end
 
     def stop(self) -> None:
         """Do nothing: the connection belongs to the process."""
 
     def _ready(self, start: dict[str, Any]) -> list[dict[str, Any]]:
-        """The videos that became ready after an offset, or late before it, in order."""
+        """The videos that `start` does not have yet, by time: ready after it, or up to `GRACE` before."""
         options = {} if self.index is None else {"index_id": self.index}
         after, known = _time(start), _ids(start)
         if after != _START:

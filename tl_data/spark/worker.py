@@ -1,9 +1,9 @@
-"""The code in Spark's Python workers: rows of arguments in, Arrow arrays of answers out.
+"""The code that runs in Spark's Python workers: it turns rows of arguments into Arrow arrays of answers.
 
 Spark may evaluate a Python function several times: for each occurrence in a query, for a sort or a second
 branch, for retried and speculative tasks, each possibly in another process. So answers are shared through the
-ledger: those of durable functions permanently, others among the workers of one registration for `KEEP`
-seconds.
+ledger. Answers of durable functions are kept permanently. Other answers are shared among the workers of one
+registration for `KEEP` seconds.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from tl_data.settings import Settings
 from tl_data.spark.statement import STATEMENT_CONF, new_statement, parse_statement
 from tl_data.usage import current
 
-#: Seconds for which workers share answers of calls that are not durable, as in the pool.
+#: Seconds for which workers share answers of functions that are not durable; equal to the time in the pool.
 KEEP = 300.0
 
-#: The Spark conf for the API key. Spark redacts keys whose name contains `token` if they are set at the
-#: start; later ones are written into its event log. On a command line it is visible to all users.
+#: The Spark conf with the API key. Spark redacts confs whose name contains `token` if they are set before the
+#: start; a value that is set later is written into the event log. On a command line all users can see it.
 KEY_CONF = "spark.tl_data.token"
 
 Columns = Sequence[pa.Array]
@@ -45,20 +45,21 @@ Columns = Sequence[pa.Array]
 
 @dataclass(frozen=True)
 class Worker:
-    """The data for a worker process, which is pickled with every function.
+    """The data for a worker process; it is pickled with every function.
 
-    `needs_key`: the settings had an API key that is not sent; the worker must have one.
+    Attributes:
+        scope: identifies the registration, among whose workers answers are shared.
+        needs_key: whether the worker must read the API key itself, because the settings are sent without it.
+        statement: the statement whose guard counts, unless the Spark conf names one.
     """
 
     settings: Settings
     scope: str
     needs_key: bool = False
-    statement: str = field(
-        default_factory=new_statement
-    )  # whose guard counts, unless the Spark conf names one
+    statement: str = field(default_factory=new_statement)
 
     def connection(self) -> Connection:
-        """The connection of this process, opened after the fork, at first use.
+        """The connection of this process. It is opened at first use, after the fork.
 
         Raises:
             SettingsError: this worker has no API key; the message has the next step.
@@ -69,13 +70,13 @@ class Worker:
         if not key:
             raise SettingsError(
                 "this Spark worker has no API key: set TL_API_KEY in the environment of the workers, or "
-                f"{KEY_CONF} in the configuration that Spark starts with. Spark redacts that one, but not "
+                f"{KEY_CONF} in the configuration that Spark starts with. Spark redacts this conf, but not "
                 "spark.executorEnv.*"
             )
         return connect(self.settings, api_key=key)
 
     def values(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
-        """The plain form: the first failed row fails the statement; the message has the row and the cause."""
+        """The plain form. The first failed row fails the statement; the message has the row and the cause."""
         f, guarded = self.function(name), self._guarded(name)
         return _answers(
             f.parameters,
@@ -86,13 +87,13 @@ class Worker:
         )
 
     def outcomes(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
-        """The `try_` form: the outcome of a failed row has its error."""
+        """The `try_` form. The outcome of a failed row has its error."""
         f, guarded = self.function(name), self._guarded(name)
 
-        def tried(rows: Iterator[dict[str, Any]]) -> Iterator[Any]:
+        def attempt(rows: Iterator[dict[str, Any]]) -> Iterator[Any]:
             return map(outcome_row, self.connection().map(f, rows, admitted=guarded.admitted))
 
-        return _answers(f.parameters, f.outcome, batches, tried, guarded)
+        return _answers(f.parameters, f.outcome, batches, attempt, guarded)
 
     def listings(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
         """A listing of the API for each row of options, as a list of structs."""
@@ -100,8 +101,8 @@ class Worker:
 
         def read(rows: Iterator[dict[str, Any]]) -> Iterator[Any]:
             for row in rows:
-                given = {n: v for n, v in row.items() if v is not None}
-                batches = self.connection().batches(t, **given)
+                options = {n: v for n, v in row.items() if v is not None}
+                batches = self.connection().batches(t, **options)
                 yield [record for batch in batches for record in batch.to_pylist()]
 
         return _answers(t.parameters, pa.list_(pa.struct(list(t.schema))), batches, read)
@@ -115,7 +116,7 @@ class Worker:
         return _Guarded(connection, self.function(name), Admitted(statement), limits)
 
     def function(self, name: str) -> Function:
-        """The function of the catalog. Answers of one that is not durable are shared among the workers."""
+        """A function of the catalog. Workers share the answers of a function that is not durable."""
         f = FUNCTIONS[name]
         return f if f.durable else replace(f, run=_shared(name, self.scope))
 
@@ -140,18 +141,21 @@ class _Guarded:
 
 @lru_cache(maxsize=256)
 def _shared(name: str, scope: str) -> Callable[..., Any]:
-    """The marker of a scope, one object per scope, by which the pool reuses answers."""
+    """A function that keeps its answers in the ledger for `KEEP` seconds.
+
+    There is one object per name and scope, because the pool recognizes repeated calls by it.
+    """
     f = FUNCTIONS[name]
 
     async def run(tl: Session, **arguments: Any) -> Any:
-        async def do() -> dict[str, Any]:
+        async def call() -> dict[str, Any]:
             return {"value": await f.run(tl, **arguments), "model": current().model}
 
         digest = hashlib.sha256(orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS)).hexdigest()
-        with call_context(bills=()):  # the connection bills it, by the operation of the price list
-            answer = (await tl.ledger.once(Call(f.name, digest, scope=scope, keep=KEEP), do)).result
+        with call_context(bills=()):  # no bill here: the connection bills the call
+            answer = (await tl.ledger.once(Call(f.name, digest, scope=scope, keep=KEEP), call)).result
         usage = current()
-        usage.model, usage.content_key = answer["model"], None  # the key of the sharing is none of a video
+        usage.model, usage.content_key = answer["model"], None  # the key of this call identifies no video
         return answer["value"]
 
     return run
@@ -164,8 +168,11 @@ def _answers(
     answer: Callable[[Iterator[dict[str, Any]]], Iterator[Any]],
     guarded: _Guarded | None = None,
 ) -> Iterator[pa.Array]:
-    """One array for each batch, from one stream of rows: the calls of the next batch begin before the last
-    answer of this one is there."""
+    """Give one array per batch.
+
+    The rows of all batches are one stream, so the calls of the next batch begin before the last answer of
+    this batch has arrived.
+    """
     sizes: deque[int] = deque()
     names = [p.name for p in parameters]
 
@@ -193,7 +200,7 @@ def _answers(
 
 
 def _conf(name: str) -> str | None:
-    """A Spark conf as seen by a worker: Spark hands it over with the task."""
+    """A Spark conf in a worker, where Spark sends it with the task; None outside of a task."""
     from pyspark import TaskContext
 
     context = TaskContext.get()
