@@ -3,12 +3,12 @@
     prices = Prices.load()                           # TL_PRICES, or the list of the package
     prices.of("index", video_minutes=12.5)           # 0.525
 
-A price is computed from the totals of an operation and never added up call by call, so a plan and the bill of
+A price is computed from the total units of an operation, not as a sum over calls. So a plan and the bill of
 its run are equal to the last digit.
 
 A run opens a `RunAccount`. The ledger writes each charge with the id of the run into the record of the paid
-call, and enters it into the account in the same step. So the bill of a killed run is the sum of the charges
-in the ledger's records.
+call, and adds it to the account in the same step. So the bill of a killed run is the sum of the charges in
+the ledger's records.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Prices:
         """Read a price list.
 
         Args:
-            path: a TOML file in the format of `prices.toml`; None: TL_PRICES, else the package's own list.
+            path: a TOML file in the format of `prices.toml`; None: the file that TL_PRICES names, else the
+                list of the package.
 
         Raises:
             SettingsError: the file is missing or invalid.
@@ -62,14 +63,16 @@ class Prices:
 
     @classmethod
     def _read(cls, table: Mapping[str, Any], where: str) -> Prices:
-        units = {name: part for name, part in table.items() if isinstance(part, dict)}
-        for operation, part in units.items():
+        units = {name: rates for name, rates in table.items() if isinstance(rates, dict)}
+        for operation, rates in units.items():
             if operation not in OPERATIONS:
-                raise SettingsError(f"{where}: no operation {operation!r}; there are {', '.join(OPERATIONS)}")
-            for unit, price in part.items():
+                raise SettingsError(
+                    f"{where}: unknown operation {operation!r}; operations are {', '.join(OPERATIONS)}"
+                )
+            for unit, price in rates.items():
                 if unit not in UNITS:
                     raise SettingsError(
-                        f"{where}: [{operation}] no unit {unit!r}; there are {', '.join(UNITS)}"
+                        f"{where}: [{operation}] unknown unit {unit!r}; units are {', '.join(UNITS)}"
                     )
                 if isinstance(price, bool) or not isinstance(price, int | float) or price < 0:
                     raise SettingsError(
@@ -84,11 +87,11 @@ class Prices:
 
     @classmethod
     def free(cls) -> Prices:
-        """The prices of the embedded engine: all are 0."""
+        """The prices of the embedded engine: everything is free."""
         return cls("USD", date.today(), "the embedded engine costs nothing", {})
 
     def to_record(self) -> dict[str, Any]:
-        """The list as a JSON object, for the record of a run."""
+        """The price list as a JSON object, for the record of a run."""
         return {
             "currency": self.currency,
             "as_of": str(self.as_of),
@@ -98,9 +101,9 @@ class Prices:
 
     @classmethod
     def from_record(cls, record: Any) -> Prices | None:
-        """The list of a JSON object; None if it is invalid."""
+        """The price list from a JSON object; None if the object is invalid."""
         try:
-            units = {name: dict(part) for name, part in record["units"].items()}
+            units = {name: dict(rates) for name, rates in record["units"].items()}
             return cls(record["currency"], date.fromisoformat(record["as_of"]), record["source"], units)
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
@@ -120,12 +123,13 @@ class Prices:
         return sum(rates.get(unit, 0.0) * amount for unit, amount in zip(UNITS, amounts, strict=True))
 
 
-#: Operations of the ledger with the same name in the price list; all others are analyses.
-_OWN = ("index", "embed_video", "search", "agg")
+#: Operations of the ledger that have the same name in the price list. All others are billed as analyses.
+_SAME_NAME = ("index", "embed_video", "search", "agg")
 
 
-#: Microseconds by which the length in a header and that of the platform may differ: it gives milliseconds. A
-#: difference below is no correction, or a run that only reuses answers would have paid 4e-06 minutes.
+#: Microseconds. The platform rounds lengths to milliseconds, so its length and that in a header may differ by
+#: less than this. Such a difference is not charged; otherwise a run that only reuses answers would pay for
+#: 4e-06 minutes.
 ROUNDED_US = 1_000
 
 
@@ -148,7 +152,7 @@ class Charge:
     """One entry of an account. A correction has no calls and may have a negative length."""
 
     run: str
-    operation: str  # of the price list
+    operation: str  # name in the price list
     video_us: int = 0
     calls: int = 1
     input_tokens: int = 0
@@ -161,17 +165,17 @@ class Charge:
             charge = cls(**record["charge"])
         except (KeyError, TypeError):
             return None
-        whole = (charge.video_us, charge.calls, charge.input_tokens, charge.output_tokens)
-        return charge if all(isinstance(number, int) for number in whole) else None
+        amounts = (charge.video_us, charge.calls, charge.input_tokens, charge.output_tokens)
+        return charge if all(isinstance(number, int) for number in amounts) else None
 
     def in_record(self) -> dict[str, Any]:
-        """The charge as fields of a record of the ledger."""
+        """The fields by which a record of the ledger stores the charge."""
         return {"charge": asdict(self)}
 
 
 @dataclass
 class Bill:
-    """Units by operation of the price list."""
+    """The billed units, by operation of the price list."""
 
     operations: dict[str, Units] = field(default_factory=dict)
 
@@ -185,16 +189,16 @@ class Bill:
         """Add the charge of a record."""
         self._add(charge.operation, charge.video_us, charge.calls, charge.input_tokens, charge.output_tokens)
 
-    def _add(self, operation: str, video_us: int, calls: int, read: int, written: int) -> None:
+    def _add(self, operation: str, video_us: int, calls: int, input_tokens: int, output_tokens: int) -> None:
         units = self.operations.setdefault(operation, Units())
         units.video_us += video_us
         units.calls += calls
-        units.input_tokens += read
-        units.output_tokens += written
+        units.input_tokens += input_tokens
+        units.output_tokens += output_tokens
 
     @property
     def submitted(self) -> int:
-        """Indexing tasks."""
+        """The number of indexing tasks."""
         return self.operations.get("index", Units()).calls
 
     @property
@@ -204,7 +208,7 @@ class Bill:
 
     @property
     def calls(self) -> int:
-        """Paid calls: indexing tasks and analyses."""
+        """The number of paid calls of all operations."""
         return sum(units.calls for units in self.operations.values())
 
     @property
@@ -216,7 +220,7 @@ class Bill:
         return sum(units.output_tokens for units in self.operations.values())
 
     def price(self, prices: Prices, *, tokens: bool = True) -> float:
-        """The price. Without `tokens` only minutes and calls, which are known in advance."""
+        """The price. Without `tokens`, only that of minutes and calls, which are known in advance."""
         return math.fsum(
             prices.of(
                 operation,
@@ -235,17 +239,17 @@ class RunAccount:
 
     run: str
     bill: Bill
-    unsettled: int = 0  # requests without an answer that may have created a task
+    unsettled: int = 0  # requests that got no answer, but may have created a task
 
     def enter(self, charge: Charge | None) -> None:
-        """Add a recorded charge, if it is of this run."""
+        """Add a recorded charge if it belongs to this run."""
         if charge is not None and charge.run == self.run:
             self.bill.enter(charge)
 
 
 @contextmanager
 def recording(account: RunAccount) -> Iterator[RunAccount]:
-    """Bill the calls inside the block to this account, in this task and its children."""
+    """Bill the calls inside the block to this account, in this asyncio task and its children."""
     with call_context(account=account):
         yield account
 
@@ -257,8 +261,8 @@ def current_account() -> RunAccount | None:
 
 
 def billed_as(operation: str) -> str:
-    """The operation of the price list for an operation of the ledger."""
-    return operation if operation in _OWN else "analyze"
+    """The name in the price list of an operation of the ledger."""
+    return operation if operation in _SAME_NAME else "analyze"
 
 
 def charged(
@@ -270,11 +274,14 @@ def charged(
     less_us: int = 0,
     tokens: tuple[int, int] = (0, 0),
 ) -> Charge | None:
-    """A charge to the current run, or to another one by its id; None outside of a run.
+    """A charge to the current run, or to the run with the id `run`.
+
+    Returns None outside of a run, or if there is nothing to charge. Without `run`, the charge is also added
+    to the bills of the current statement.
 
     Args:
-        operation: of the ledger.
-        less_us: microseconds that are charged already.
+        operation: name in the ledger.
+        less_us: microseconds of video that were charged earlier.
     """
     video_us = round(video_minutes * 60e6) - less_us
     if less_us and abs(video_us) < ROUNDED_US:
@@ -284,14 +291,14 @@ def charged(
     if run is None:  # charges to another run are not counted for this statement
         for bill in current_context().bills:
             bill.enter(Charge("", billed_as(operation), video_us, calls, *tokens))
-    under_way = current_account()
-    run = run or (under_way.run if under_way else None)
+    account = current_account()
+    run = run or (account.run if account else None)
     if run is None:
         return None
     return Charge(run, billed_as(operation), video_us, calls, *tokens)
 
 
 def enter_charge(charge: Charge | None) -> None:
-    """Enter a charge into the account of the current run, if it is of this run."""
-    if (under_way := current_account()) is not None:
-        under_way.enter(charge)
+    """Add a charge to the account of the current run if it belongs to that run."""
+    if (account := current_account()) is not None:
+        account.enter(charge)

@@ -53,9 +53,11 @@ T = TypeVar("T")
 
 Row = tuple[Any, ...]
 
-STATEMENTS = 1000  # most concurrent statements whose start time is stored
+#: Maximum number of statements whose start time is stored.
+STATEMENTS = 1000
 
-_MEDIA = ("video", "audio", "image")  # first arguments that may be paths
+#: Names of arguments that may be a URL or a path.
+_MEDIA = ("video", "audio", "image")
 
 
 class Connection:
@@ -69,7 +71,7 @@ class Connection:
         self._opening = threading.Lock()
         self._pool = Pool(settings.concurrency)
         self._guards: dict[bool, Guard] = {}
-        self._begun: dict[str, float] = {}  # `time.monotonic` at the first batch of statements
+        self._begun: dict[str, float] = {}  # statement -> `time.monotonic` at its first batch
         self.bill = Bill()  # the cost of this process's calls on this connection
 
     @property
@@ -82,7 +84,7 @@ class Connection:
 
     @property
     def base_url(self) -> str:
-        """The URL of the server. That of the embedded engine is known once it runs."""
+        """The URL of the server. The URL of the embedded engine is known only while it runs."""
         if self._engine is not None:
             return self._engine.base_url
         return self.settings.base_url or ("embedded engine" if self.settings.embedded else SERVICE_URL)
@@ -91,9 +93,9 @@ class Connection:
     def dimension(self) -> int | None:
         """The length of the session's vectors; None if it is unknown before the first answer.
 
-        Without `search_model` it is that of the default model of today, until an answer shows that the
-        account is of 2025. With a configured encoder this starts the embedded engine, because only the model
-        files determine the length.
+        Without the setting `search_model`, it is the length of today's default model, until an answer shows
+        that the account has the API of 2025. With a configured encoder, reading this property starts the
+        embedded engine, because only the model files determine the length.
         """
         settings = self.settings
         if self._session is not None and settings.search_model is None and settings.dimension is not None:
@@ -117,21 +119,21 @@ class Connection:
             if settings.api_key is None and not is_loopback(base_url):
                 raise SettingsError(f"{base_url} needs an API key: set TL_API_KEY, or pass api_key=")
 
-        async def opened() -> Session:
+        async def open_session() -> Session:
             ledger = Ledger.open(settings.ledger_url, secrets=(settings.api_key or "",))
             limiter = Limiter.of(settings, ledger.storage)
             client = Client(settings, base_url=base_url, limiter=limiter)
             try:
                 models = await models_of(client)
                 if models is None:
-                    with suppress(APIError):  # each call retries, and its row gets the error
+                    with suppress(APIError):  # later calls try again, and their rows get the error
                         await client.account_generation()
                 return Session(settings, client, ledger, models)
             except BaseException:
                 await client.aclose()
                 raise
 
-        return self._loop.run(opened())
+        return self._loop.run(open_session())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the connection's loop and wait for it. Ctrl-C cancels it."""
@@ -149,7 +151,7 @@ class Connection:
         """One call, for one row of arguments.
 
         Raises:
-            TLDataError: the call failed; the class has the kind of error.
+            TLDataError: the call failed; its class says how.
         """
         [outcome] = self.map(function, [arguments])
         if outcome.error is not None:
@@ -164,15 +166,15 @@ class Connection:
         stop_on_error: bool = False,
         admitted: Admitted | None = None,
     ) -> Iterator[Outcome]:
-        """Outcomes in the order of the rows: one call per distinct row, many concurrently.
+        """The outcomes of the rows, in order. Each distinct row is one call; many calls run concurrently.
 
-        A row whose first argument is NULL gives NULL without a call. Long videos start early if their length
-        is known (they were indexed, listed or requested by this process, or are local files), so that none
-        runs alone at the end.
+        A row whose first argument is NULL gives NULL without a call. Long videos are called early, so that no
+        long call runs alone at the end. Their length must be known: this process indexed, listed or requested
+        them, or they are local files.
 
         Args:
             stop_on_error: stop at the first failed row and start no further calls.
-            admitted: the admission of the statement, as `guarded` gives it; costs are also counted there.
+            admitted: the reservations of the statement, from `guarded`; costs are also counted there.
         """
         session = self.session
         names = [p.name for p in function.parameters]
@@ -185,15 +187,15 @@ class Connection:
             before, value = session.arrived, None
             try:
                 with call_context(bills=bills):
-                    value = await function.run(session, **function.arguments(_given(names, row)))
-                # Cast to the type, so that a cached answer is equal to the first one.
+                    value = await function.run(session, **function.arguments(_arguments(names, row)))
+                # Rounded to float32, so that a cached answer equals the first one.
                 return array("f", value).tolist() if value and function.gives == VECTOR else value
             finally:
                 if not function.durable and current().calls and not current().reused:
                     for bill in bills:
                         bill.enter(charge_of(function, value))
                 if session.arrived != before:
-                    self._pool.forget()  # cached searches and listings are outdated
+                    self._pool.forget()  # a video has arrived: cached searches and listings are outdated
 
         keys = (_row(function, row) for row in rows)
         return self._loop.iterate(
@@ -213,22 +215,22 @@ class Connection:
         """The values of `map`. The first failed row raises, after the running calls have ended.
 
         Raises:
-            RowFailed: with the row, the cause and the next step. Paid answers are kept.
+            RowFailed: a row failed; the message has the row, the cause and the next step. Paid answers stay.
         """
-        given: dict[int, Mapping[str, Any]] = {}  # rows without an outcome yet
+        pending: dict[int, Mapping[str, Any]] = {}  # rows without an outcome yet
 
         def feed() -> Iterator[Mapping[str, Any]]:
             for number, row in enumerate(rows):
-                given[number] = row
+                pending[number] = row
                 yield row
 
         stop = self.settings.on_error == "raise"
         for number, outcome in enumerate(self.map(function, feed(), stop_on_error=stop, admitted=admitted)):
-            row = given.pop(number)
+            row = pending.pop(number)
             if stop and (error := outcome.error) is not None:
-                shown = ", ".join(f"{n} = {_short(v)}" for n, v in row.items() if v is not None)
+                values = ", ".join(f"{n} = {_short(v)}" for n, v in row.items() if v is not None)
                 raise RowFailed(
-                    f"{function.sql} failed at row {number + 1} ({shown}): {type(error).__name__}: {error}. "
+                    f"{function.sql} failed at row {number + 1} ({values}): {type(error).__name__}: {error}. "
                     f"Finished rows are kept and cost nothing on a re-run. Use try_{function.sql} to get "
                     "the error as a column instead."
                 ) from error
@@ -241,7 +243,7 @@ class Connection:
         """Reserve the cost of one batch of a statement for the duration of the block; see `guard.py`.
 
         Raises:
-            BudgetReached: the statement could exceed its budget; nothing of the batch was sent.
+            BudgetReached: the statement could exceed its budget; no call of the batch was sent.
         """
         begun = self._begun.pop(statement, time.monotonic())
         self._begun[statement] = begun
@@ -266,7 +268,7 @@ class Connection:
         """Reserve the cost of one batch of a statement. Raises as `guarded` does.
 
         Args:
-            limits: the limits of the statement; None: those of the settings.
+            limits: the limits of the statement; None: the limits of the settings.
             shared: whether other processes run the same statement and share answers through the ledger.
         """
         limits = limits or limits_of(self.settings)
@@ -278,7 +280,7 @@ class Connection:
         async def admit() -> None:
             keys = dict.fromkeys(_row(function, row) for row in rows)
             new = [
-                _given(names, key)
+                _arguments(names, key)
                 for key in keys
                 if key[0] is not None and not self._pool.knows(function.run, key, admitted.begun or math.inf)
             ]
@@ -319,7 +321,7 @@ class Connection:
         return self._loop.iterate(table.batches(self.session, **options))
 
     def close(self, *, stop_engine: bool = False) -> None:
-        """Close connections and release the embedded engine; with `stop_engine`, stop it."""
+        """Close the session and release the embedded engine. With `stop_engine`, also stop the engine."""
         with self._opening:
             if self._session is not None:
                 self._loop.run(self._session.aclose())
@@ -364,23 +366,23 @@ def _close_all() -> None:
             connection.close()
 
 
-def _given(names: list[str], row: Row) -> dict[str, Any]:
+def _arguments(names: list[str], row: Row) -> dict[str, Any]:
     return {n: (list(v) if isinstance(v, tuple) else v) for n, v in zip(names, row, strict=True)}
 
 
 def _row(function: Function, row: Mapping[str, Any]) -> Row:
-    """The arguments as a hashable key, in the order of the declaration."""
+    """The arguments of a row as a hashable key, in the order of the declaration; invalid ones raise."""
     function.arguments(row)
     values = (_address(p.name, p.value(row.get(p.name))) for p in function.parameters)
     return tuple(tuple(v) if isinstance(v, list) else v for v in values)
 
 
 def _address(name: str, value: Any) -> Any:
-    """A URL without the blanks, newlines and byte order mark that text files leave around it."""
+    """A URL without surrounding blanks, newlines and byte order mark, which come from text files."""
     if name not in _MEDIA or not isinstance(value, str):
         return value
-    bare = value.strip().strip("\ufeff").strip()
-    return bare if is_url(bare) else value
+    stripped = value.strip().strip("\ufeff").strip()
+    return stripped if is_url(stripped) else value
 
 
 def _short(value: Any) -> str:

@@ -1,15 +1,16 @@
-"""The guard of a SQL statement: no call is sent that could take the statement over its budget.
+"""The guard of a SQL statement: no call is sent that could exceed the budget of the statement.
 
-A backend passes rows to a function in batches. Before the first call of a batch its price is reserved. If it
-does not fit, the statement fails and nothing of the batch is sent:
+A backend passes rows to a function in batches. Before the first call of a batch, the guard reserves the
+largest price that the batch could have. If that exceeds the budget, the statement fails and no call of the
+batch is sent. The steps are:
 
-    bound     new distinct rows times the largest cost of one; needs no request quote     only if the bound
-    does not fit: each row is run up to its first paid call, so that answers in the ledger are free, and
-    lengths are read from the headers of the files reserve   the price counts while the batch runs; then the
-    actual cost replaces it
+1. `bound` computes the largest cost of the new distinct rows, without a request.
+2. `quote` is computed only if the bound exceeds the budget. It runs each row up to its first paid call, so
+   answers in the ledger are free, and it reads the lengths of videos from the headers of their files.
+3. `reserve` counts the price as spent while the batch runs. Then `settle` replaces it by the actual cost.
 
-Unknown quantities are replaced by upper bounds: the length of a video by the model's limit, the tokens of a
-text by the limit of tokens.
+Unknown quantities are replaced by upper bounds: the length of a video by the model's limit, the tokens of an
+answer by the limit of tokens.
 """
 
 from __future__ import annotations
@@ -35,10 +36,14 @@ from tl_data.runtime.context import Priced, call_context
 from tl_data.session import Session
 from tl_data.settings import Settings
 
-DEFAULT_BUDGET = 10.0  # per statement with an API key, in the currency of the price list
-MOST_TOKENS = 4096  # most tokens of an analysis without max_tokens
-LONGEST = 4 * 3600.0  # most seconds of a video if the model's limit is unknown
-QUOTES = 32  # rows quoted concurrently
+#: Budget of a statement with an API key, in the currency of the price list.
+DEFAULT_BUDGET = 10.0
+#: Maximum tokens of an analysis without `max_tokens` by an unknown model.
+MOST_TOKENS = 4096
+#: Maximum seconds of a video if the limit of the model is unknown.
+LONGEST = 4 * 3600.0
+#: Number of rows that are quoted concurrently.
+QUOTES = 32
 
 #: Function -> its billed operations in order. Other functions are free.
 OPERATIONS: dict[str, tuple[str, ...]] = {
@@ -65,16 +70,13 @@ _BY_LENGTH = ("index", "analyze", "embed_video", "embed_audio")
 
 @dataclass(frozen=True)
 class Quote:
-    """An upper bound of the cost of calls.
-
-    `unknown` counts videos of unknown length, taken as the longest.
-    """
+    """An upper bound of the cost of calls."""
 
     calls: int = 0
     price: float = 0.0
     video_minutes: float = 0.0
-    unknown: int = 0
-    reused: int = 0  # rows whose answers the ledger has
+    unknown: int = 0  # videos of unknown length, which count as the longest that the model accepts
+    reused: int = 0  # rows whose answers are in the ledger
 
     def __add__(self, other: Quote) -> Quote:
         return Quote(
@@ -94,9 +96,9 @@ class Limits:
     max_calls: int | None = None
 
     def allow(self, calls: int, price: float) -> bool:
-        """Whether a statement may have these calls and this price."""
-        within = self.max_calls is None or calls <= self.max_calls
-        return within and (self.budget is None or price <= self.budget + 1e-9)
+        """Whether a statement may make this number of calls at this price."""
+        is_within_calls = self.max_calls is None or calls <= self.max_calls
+        return is_within_calls and (self.budget is None or price <= self.budget + 1e-9)
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -115,7 +117,7 @@ def prices_for(session: Session) -> Prices:
 
 
 def charge_of(function: Function, value: Any) -> Charge:
-    """The charge of one call of a function without ledger."""
+    """The charge of one call of a function that does not use the ledger."""
     operation = OPERATIONS.get(function.name, (function.name,))[0]
     seconds = 0.0
     if operation in _BY_LENGTH and isinstance(value, list):
@@ -127,10 +129,13 @@ class Reservations(Protocol):
     """The reserved and paid amounts of statements."""
 
     async def total(self, statement: str) -> tuple[int, float]:
-        """Calls and price, reserved and paid, of a statement."""
+        """The calls and the price of a statement: what it has paid plus what is reserved."""
 
     async def reserve(self, statement: str, quote: Quote, limits: Limits) -> str | None:
-        """Check and reserve atomically. Returns a name for `settle`, or None if it does not fit."""
+        """Check the limits and reserve, in one atomic step.
+
+        Returns the name of the reservation for `settle`, or None if the quote exceeds the limits.
+        """
 
     async def settle(self, name: str, calls: int, price: float) -> None:
         """Replace the reserved amount by the actual one."""
@@ -139,8 +144,8 @@ class Reservations(Protocol):
 class LocalReservations:
     """Reservations within this process, for the most recent statements."""
 
-    def __init__(self, most: int = 1000) -> None:
-        self._most = most
+    def __init__(self, max_statements: int = 1000) -> None:
+        self._max_statements = max_statements
         self._statements: dict[str, dict[str, tuple[int, float]]] = {}
 
     async def total(self, statement: str) -> tuple[int, float]:
@@ -153,7 +158,7 @@ class LocalReservations:
             return None
         batches = self._statements.pop(statement, {})
         self._statements[statement] = batches
-        while len(self._statements) > self._most:
+        while len(self._statements) > self._max_statements:
             del self._statements[next(iter(self._statements))]
         name = f"{statement}/{len(batches)}"
         batches[name] = quote.calls, quote.price
@@ -168,8 +173,8 @@ class LocalReservations:
 class SharedReservations:
     """Reservations of processes that share a ledger: one small object per batch, numbered consecutively.
 
-    A batch is reserved by creating the object with the next number. If two processes try it, one succeeds and
-    the other recomputes the total.
+    A process reserves a batch by creating the object with the next number. If two processes try to create the
+    same object, one succeeds, and the other computes the total again.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -210,17 +215,17 @@ def _amounts(calls: int, price: float) -> bytes:
 
 @dataclass
 class Admitted:
-    """The batches of one stream of rows: their reservations and costs."""
+    """The reservations and costs of one stream of rows."""
 
     statement: str
-    begun: float | None = None  # `time.monotonic` at its first batch, if the backend identifies statements
+    begun: float | None = None  # `time.monotonic` at the first batch, if the backend identifies statements
     bill: Bill = field(default_factory=Bill)
-    names: list[str] = field(default_factory=list)  # of reservations, the oldest first
-    settled: tuple[int, float] = (0, 0.0)  # calls and price of the batches that have ended
+    names: list[str] = field(default_factory=list)  # reservations of the batches in progress, oldest first
+    settled: tuple[int, float] = (0, 0.0)  # calls and price of the settled batches
 
 
 class Guard:
-    """The guard of one connection, on its event loop."""
+    """The guard of one connection. It runs on the event loop of the connection."""
 
     def __init__(self, session: Session, prices: Prices, reservations: Reservations) -> None:
         self.prices = prices
@@ -235,10 +240,10 @@ class Guard:
         *,
         kept: bool = False,
     ) -> None:
-        """Reserve the price of the calls of these distinct rows.
+        """Reserve the price of the calls for these distinct rows.
 
         Args:
-            kept: whether the ledger has the answers of this function although it is not durable.
+            kept: whether the ledger keeps answers of this function even if it is not durable.
 
         Raises:
             BudgetReached: the statement could exceed its limits; nothing was sent.
@@ -255,7 +260,7 @@ class Guard:
         admitted.names.append(name)
 
     async def settle(self, admitted: Admitted) -> None:
-        """End the oldest batch: replace its reservation by the cost since the last one."""
+        """End the oldest batch: replace its reservation by the cost since the previous call of `settle`."""
         if admitted.names:
             calls, price = admitted.bill.calls, admitted.bill.price(self.prices)
             before = admitted.settled
@@ -273,39 +278,42 @@ class Guard:
     async def quote(
         self, function: Function, rows: Iterable[Mapping[str, Any]], *, kept: bool = False
     ) -> Quote:
-        """An upper bound of the cost of calls with these arguments, by the ledger and the files' headers.
+        """An upper bound of the cost of calls with these arguments, from the ledger and the headers of files.
 
-        No paid call is made. Headers are requested from the videos' servers; the index may be created, which
-        is free. `kept` is as in `admit`.
+        No paid call is made. Headers are requested from the servers of the videos. The index may be created,
+        which is free. `kept` has the same meaning as for `admit`.
         """
-        places = asyncio.Semaphore(QUOTES)
+        slots = asyncio.Semaphore(QUOTES)
 
-        async def one(row: Mapping[str, Any]) -> Quote:
-            async with places:
-                return await self._quoted(function, row, kept)
+        async def quote_row(row: Mapping[str, Any]) -> Quote:
+            async with slots:
+                return await self._quote_row(function, row, kept)
 
         total = Quote()
-        for quote in await asyncio.gather(*map(one, rows)):
+        for quote in await asyncio.gather(*map(quote_row, rows)):
             total += quote
         return total
 
-    async def _quoted(self, function: Function, row: Mapping[str, Any], kept: bool) -> Quote:
+    async def _quote_row(self, function: Function, row: Mapping[str, Any], kept: bool) -> Quote:
         operations = OPERATIONS.get(function.name, ())
         if not function.durable and not kept:
             return self._priced(function, operations, row, self._known_seconds(row))
         try:
             with call_context(quoting=True):
                 await function.run(self._session, **function.arguments(row))
-        except Priced as first:
+        except Priced as first:  # raised instead of the first paid call
             if not function.durable:
                 return self._priced(function, operations, row, self._known_seconds(row))
             operation = first.operation if first.operation in operations else "analyze"
             seconds = first.video_minutes * 60 or self._known_seconds(row) or await self._seconds(row)
-            rest = operations[operations.index(operation) :] if operation in operations else operations
-            billed = first.video_minutes * 60 if operation == "analyze" else 0.0  # its window, each time
-            return self._priced(function, rest[1:] if first.submitted else rest, row, seconds, billed)
+            remaining = operations[operations.index(operation) :] if operation in operations else operations
+            # The seconds that an analysis is billed for: its window, times the number of definitions.
+            billed = first.video_minutes * 60 if operation == "analyze" else 0.0
+            return self._priced(
+                function, remaining[1:] if first.submitted else remaining, row, seconds, billed
+            )
         except TLDataError:
-            return Quote()  # it fails before a paid call
+            return Quote()  # the row fails before a paid call
         return Quote(reused=1)
 
     def _known_seconds(self, row: Mapping[str, Any]) -> float | None:
@@ -318,8 +326,8 @@ class Guard:
             return None
         with suppress(MissingExtra, MediaRefused, APIError):
             if self._session.is_id(video):
-                found = await self._session.retrieve_video(video, row.get("index_id"))
-                return None if found.get("duration_sec") is None else float(found["duration_sec"])
+                record = await self._session.retrieve_video(video, row.get("index_id"))
+                return None if record.get("duration_sec") is None else float(record["duration_sec"])
             return (await facts_of(self._session.client, video)).duration_sec
         return None
 
@@ -361,7 +369,7 @@ class Guard:
         def money(amount: float) -> str:
             return f"{amount:,.2f} {currency}" if amount >= 0.1 or not amount else f"{amount:.2g} {currency}"
 
-        before = f" The statement has paid for or reserved {calls:,} calls, {money(price)}, before."
+        earlier = f" The statement has already paid for or reserved {calls:,} calls, {money(price)}."
         unknown = (
             f" ({quote.unknown:,} videos of unknown length are taken as the longest that the model accepts)"
             if quote.unknown
@@ -376,14 +384,14 @@ class Guard:
         return (
             f"{function.sql}: {quote.calls:,} calls for up to {money(quote.price)}{unknown} would "
             f"take this statement over its guard of {' and '.join(allowed)}. None of them was sent."
-            f"{before if calls else ''} A LIMIT outside of the call does not help: select rows first, "
+            f"{earlier if calls else ''} A LIMIT outside of the call does not help: select rows first, "
             f"FROM (SELECT ... LIMIT 5) q, LATERAL {function.sql}(q.{video}, ...). To allow more: "
-            "tl_data.register(con, budget=..., max_calls=...) or TL_SQL_BUDGET; inf switches it off"
+            "tl_data.register(con, budget=..., max_calls=...) or TL_SQL_BUDGET; inf switches the guard off"
         )
 
 
 def _most_tokens(function: Function, row: Mapping[str, Any], model: TextModel | None) -> int:
-    """The limit of tokens of one analysis."""
+    """The maximum number of tokens that one analysis may write."""
     if row.get("max_tokens"):
         return int(row["max_tokens"])
     if model is None:
@@ -392,15 +400,15 @@ def _most_tokens(function: Function, row: Mapping[str, Any], model: TextModel | 
 
 
 def _definitions(row: Mapping[str, Any]) -> int:
-    """The number of segment definitions; each is billed by the whole length."""
+    """The number of segment definitions; each is billed for the whole analyzed length."""
     with suppress(orjson.JSONDecodeError):
-        listed = orjson.loads(row.get("definitions") or "[]")
-        return len(listed) if isinstance(listed, list) else 1
+        definitions = orjson.loads(row.get("definitions") or "[]")
+        return len(definitions) if isinstance(definitions, list) else 1
     return 1
 
 
 def _window(row: Mapping[str, Any], length: float) -> float:
-    """The length of the analysed part of a video, in seconds."""
+    """The length of the analyzed part of a video, in seconds."""
     start, end = float(row.get("start_sec") or 0.0), row.get("end_sec")
     stop = length if end is None else min(float(end), length)
     return max(0.0, stop - start) if start or end is not None else length

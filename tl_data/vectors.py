@@ -1,10 +1,10 @@
 """An approximate nearest-neighbour index of a lake's vectors, for interactive queries.
 
-    index = tl_data.vectors.index("lake")       # created or updated
+    index = tl_data.vectors.index("lake")       # creates or updates the index
     index.nearest(vector, k=10)                 # a pyarrow.Table, best first, with a column `similarity`
 
-The graph is usearch's HNSW over bfloat16. It is stored in `LAKE/_index/vectors/` and memory-mapped. Its
-recall is measured by `benchmarks/vector_index.py`. `tl_data.spark.nearest` is exact.
+The index is an HNSW graph of usearch over bfloat16 vectors. It is stored in `LAKE/_index/vectors/` and
+memory-mapped. `benchmarks/vector_index.py` measures its recall. `tl_data.spark.nearest` is exact.
 """
 
 from __future__ import annotations
@@ -32,13 +32,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 32, 128, 256  # measured: benchmarks/vector_index.py
+#: Parameters of the HNSW graph, chosen by `benchmarks/vector_index.py`.
+CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 32, 128, 256
 DTYPE = "bf16"
-REMOVED = 0.3  # share of removed nodes above which the graph is rebuilt: they lower the recall
+#: Share of removed nodes above which the graph is rebuilt, because removed nodes lower the recall.
+REMOVED = 0.3
+#: Version of the files of an index.
 FORMAT = 1
+#: The stored rows of an index.
 ROWS = pa.schema(
     [
-        ("label", pa.int64()),  # of the node in the graph, ascending
+        ("label", pa.int64()),  # the node in the graph; ascending
         ("id", TEXT),
         ("digest", pa.binary()),
         ("video_id", TEXT),
@@ -48,7 +52,8 @@ ROWS = pa.schema(
         ("embedding_option", TEXT),
     ]
 )
-SHOWN = ("video_id", "start_sec", "end_sec", "embedding_scope", "embedding_option")
+#: The columns of the table that a search returns.
+RESULT_COLUMNS = ("video_id", "start_sec", "end_sec", "embedding_scope", "embedding_option")
 
 
 @dataclass(frozen=True)
@@ -57,16 +62,16 @@ class State:
 
     model: str
     dimension: int
-    fingerprint: str  # of the table's files
+    fingerprint: str  # of the table's files, see `_fingerprint`
     generation: int
     next_label: int
-    removed: int  # nodes
+    removed: int  # removed nodes that the graph still has
     skipped: int  # rows without a comparable vector
     format: int = FORMAT
 
 
 class VectorIndex:
-    """An open index. It does not change while it is open; open it again to see updates."""
+    """An open index. It does not see later updates; open it again to see them."""
 
     def __init__(self, folder: Path, state: State) -> None:
         usearch = _usearch()
@@ -88,14 +93,14 @@ class VectorIndex:
         """The rows whose vectors are most similar to a query, best first.
 
         Args:
-            vector: the query, a vector of the same model.
+            vector: the query: a vector of the same model.
             k: the number of rows.
             scope: only rows of this `embedding_scope`, such as clip.
             option: only rows of this `embedding_option`, such as visual.
 
         Returns:
             `video_id`, `start_sec`, `end_sec`, `embedding_scope`, `embedding_option`, and `similarity`: the
-            cosine, computed from bfloat16, off by up to 0.01.
+            cosine, computed from bfloat16 values, with an error of up to 0.01.
 
         Raises:
             SchemaMismatch: the query has another dimension, is zero or not finite; `k` is below 1.
@@ -104,41 +109,42 @@ class VectorIndex:
 
         if k < 1:
             raise SchemaMismatch(f"k is {k}; it must be at least 1")
-        asked = np.asarray(vector, dtype=np.float32)
-        if self.dimension and asked.shape != (self.dimension,):
+        query = np.asarray(vector, dtype=np.float32)
+        if self.dimension and query.shape != (self.dimension,):
             raise SchemaMismatch(
-                f"the query has {asked.size} dimensions, the vectors of {self.model} have {self.dimension}"
+                f"the query has {query.size} dimensions, the vectors of {self.model} have {self.dimension}"
             )
-        if not np.isfinite(asked).all() or not asked.any():
+        if not np.isfinite(query).all() or not query.any():
             raise SchemaMismatch("the query vector is zero or not finite")
         count = len(self)
-        wanted = min(k, count)
-        while wanted:
-            matches = self._graph.search(asked, wanted)
-            found = self._at(matches.keys, matches.distances, scope, option)
-            if found.num_rows >= min(k, count) or wanted >= count:
-                return found.slice(0, k)
-            wanted = min(wanted * 8, count)  # the filter left too few
-        return self._at(np.array([], np.uint64), np.array([], np.float32), scope, option)
+        candidates = min(k, count)
+        while candidates:
+            matches = self._graph.search(query, candidates)
+            rows = self._rows_of(matches.keys, matches.distances, scope, option)
+            if rows.num_rows >= min(k, count) or candidates >= count:
+                return rows.slice(0, k)
+            candidates = min(candidates * 8, count)  # the filter left too few rows: search for more
+        return self._rows_of(np.array([], np.uint64), np.array([], np.float32), scope, option)
 
-    def _at(self, labels: Any, distances: Any, scope: str | None, option: str | None) -> pa.Table:
+    def _rows_of(self, labels: Any, distances: Any, scope: str | None, option: str | None) -> pa.Table:
+        """The rows of these nodes that match the filter, with their similarity."""
         import numpy as np
 
-        places = np.searchsorted(self._labels, labels.astype(np.int64))
-        found = self.rows.select(list(SHOWN)).take(pa.array(places, pa.int64()))
+        positions = np.searchsorted(self._labels, labels.astype(np.int64))
+        rows = self.rows.select(list(RESULT_COLUMNS)).take(pa.array(positions, pa.int64()))
         similarity = pa.array(np.clip(1.0 - distances.astype(np.float64), -1.0, 1.0))
-        found = found.append_column("similarity", similarity)
+        rows = rows.append_column("similarity", similarity)
         for column, value in (("embedding_scope", scope), ("embedding_option", option)):
             if value is not None:
-                found = found.filter(pc.equal(found.column(column), value))
-        return found
+                rows = rows.filter(pc.equal(rows.column(column), value))
+        return rows
 
 
 def index(table: Lake | str, *, folder: str | None = None) -> VectorIndex:
-    """Open the index of a lake's vectors, created if missing and updated.
+    """Open the index of a lake's vectors. It is first created or updated.
 
-    An update only inserts changed rows. The graph is rebuilt if the model or the dimension changed, or if too
-    many nodes were removed.
+    An update only inserts new and changed rows. The graph is rebuilt if the model or the dimension changed,
+    or if too many nodes were removed.
 
     Args:
         table: the folder of the lake, or a `Lake`.
@@ -146,7 +152,7 @@ def index(table: Lake | str, *, folder: str | None = None) -> VectorIndex:
 
     Raises:
         MissingExtra: usearch is not installed.
-        SettingsError: the lake has no table vectors, or is in a bucket and `folder` is missing.
+        SettingsError: the lake has no table `vectors`, or it is in a bucket and `folder` is None.
         LakeError: the index cannot be written.
     """
     _usearch()
@@ -159,9 +165,9 @@ def index(table: Lake | str, *, folder: str | None = None) -> VectorIndex:
         with (place / ".lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             state = _state(place)
-            print_ = _fingerprint(lake)
-            if state is None or state.fingerprint != print_ or print_ == "":
-                state = _Update(lake, place, state, print_).work()
+            fingerprint = _fingerprint(lake)
+            if state is None or state.fingerprint != fingerprint or fingerprint == "":
+                state = _Update(lake, place, state, fingerprint).run()
             return VectorIndex(place, state)
     except OSError as error:
         raise LakeError(f"{place}: the index cannot be written: {error.strerror or error}") from error
@@ -185,64 +191,70 @@ class _Update:
 
     lake: Lake
     place: Path
-    before: State | None
+    before: State | None  # of the existing index
     fingerprint: str
 
-    def work(self) -> State:
-        model, dimension = _of_first(self.lake)
+    def run(self) -> State:
+        """Update the existing graph, or build a new one; returns the state."""
+        model, dimension = _model_and_dimension(self.lake)
         old = self.before
-        fits = old is not None and (old.model, old.dimension) == (model, dimension) and dimension > 0
-        if old is not None and fits:
+        is_updatable = old is not None and (old.model, old.dimension) == (model, dimension) and dimension > 0
+        if old is not None and is_updatable:
             rows = _read_rows(_rows(self.place, old))
-            state, kept, graph = self._compared(rows, model, dimension, old)
+            state, kept, graph = self._apply_changes(rows, model, dimension, old)
             if state.removed <= REMOVED * max(len(graph), 1):
-                return self._written(state, kept, graph)
-        state, kept, graph = self._compared(ROWS.empty_table(), model, dimension, None)
-        return self._written(state, kept, graph)
+                return self._write(state, kept, graph)
+        state, kept, graph = self._apply_changes(ROWS.empty_table(), model, dimension, None)
+        return self._write(state, kept, graph)
 
-    def _compared(
+    def _apply_changes(
         self, rows: pa.Table, model: str, dimension: int, old: State | None
     ) -> tuple[State, pa.Table, Any]:
+        """Compare the indexed rows with the table; add new and changed rows to the graph, remove the others.
+
+        Returns the new state, the indexed rows and the graph.
+        """
         import numpy as np
 
-        graph = self._opened(old, dimension)
-        known = {i: n for n, i in enumerate(rows.column("id").to_pylist())}
-        held, labels = rows.column("digest").to_pylist(), rows.column("label").to_pylist()
+        graph = self._open_graph(old, dimension)
+        position_of = {id_: n for n, id_ in enumerate(rows.column("id").to_pylist())}
+        old_digests, labels = rows.column("digest").to_pylist(), rows.column("label").to_pylist()
         label = 0 if old is None else old.next_label
         added: list[pa.RecordBatch] = []
-        stays, seen, skipped = np.zeros(len(known), bool), set(), 0
+        is_unchanged, seen, skipped = np.zeros(len(position_of), bool), set(), 0
         for batch in self.lake.batches(VECTORS):
-            ids, made = row_ids("vectors", batch), digests(batch)
-            good, matrix = _comparable(batch.column("vector"), dimension)
+            ids, new_digests = row_ids("vectors", batch), digests(batch)
+            is_comparable, matrix = _comparable(batch.column("vector"), dimension)
             new = []
             for n, id_ in enumerate(ids):
-                if not good[n] or id_ in seen:
+                if not is_comparable[n] or id_ in seen:
                     skipped += 1
                     continue
                 seen.add(id_)
-                place = known.get(id_)
-                if place is not None and held[place] == made[n]:
-                    stays[place] = True
+                position = position_of.get(id_)
+                if position is not None and old_digests[position] == new_digests[n]:
+                    is_unchanged[position] = True
                 else:
                     new.append(n)
             if new:
-                fresh = np.arange(label, label + len(new), dtype=np.uint64)
+                new_labels = np.arange(label, label + len(new), dtype=np.uint64)
                 label += len(new)
-                graph.add(fresh, matrix[new])
-                columns = [pa.array(fresh.astype(np.int64)), pa.array([ids[n] for n in new], TEXT)]
-                columns.append(pa.array([made[n] for n in new], pa.binary()))
-                columns += [batch.column(name).take(pa.array(new)) for name in SHOWN]
+                graph.add(new_labels, matrix[new])
+                columns = [pa.array(new_labels.astype(np.int64)), pa.array([ids[n] for n in new], TEXT)]
+                columns.append(pa.array([new_digests[n] for n in new], pa.binary()))
+                columns += [batch.column(name).take(pa.array(new)) for name in RESULT_COLUMNS]
                 added.append(pa.record_batch(columns, schema=ROWS))
-        gone = [labels[n] for n in np.flatnonzero(~stays)]
+        gone = [labels[n] for n in np.flatnonzero(~is_unchanged)]
         if gone:
             graph.remove(np.array(gone, np.uint64))
-        kept = pa.concat_tables([rows.filter(pa.array(stays)), pa.Table.from_batches(added, ROWS)])
+        kept = pa.concat_tables([rows.filter(pa.array(is_unchanged)), pa.Table.from_batches(added, ROWS)])
         removed = (0 if old is None else old.removed) + len(gone)
         generation = 1 if self.before is None else self.before.generation + 1
         state = State(model, dimension, self.fingerprint, generation, label, removed, skipped)
         return state, kept, graph
 
-    def _opened(self, old: State | None, dimension: int) -> Any:
+    def _open_graph(self, old: State | None, dimension: int) -> Any:
+        """A graph in memory: that of the old state, or an empty one."""
         usearch = _usearch()
         if old is not None:
             graph = usearch.Index.restore(str(_graph(self.place, old)), view=False)
@@ -251,8 +263,8 @@ class _Update:
         options = {"connectivity": CONNECTIVITY, "expansion_add": EXPANSION_ADD}
         return usearch.Index(ndim=max(dimension, 1), metric="cos", dtype=DTYPE, **options)
 
-    def _written(self, state: State, rows: pa.Table, graph: Any) -> State:
-        """Write the files of a generation, then the reference to it, then delete the old generation."""
+    def _write(self, state: State, rows: pa.Table, graph: Any) -> State:
+        """Write the files of a generation, then the state that refers to them, then delete older files."""
         if state.dimension:
             graph.save(str(_graph(self.place, state)))
         with pa.OSFile(str(_rows(self.place, state)), "wb") as out, pa.ipc.new_file(out, ROWS) as writer:
@@ -288,32 +300,32 @@ def _read_rows(path: Path) -> pa.Table:
 
 
 def _state(folder: Path) -> State | None:
-    """The state of the index; None without one, or for another format."""
+    """The state of the index; None if there is no index, or one of another format."""
     try:
-        said = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        state = State(**said)
+        record = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        state = State(**record)
     except (FileNotFoundError, ValueError, TypeError):
         return None
-    there = _rows(folder, state).exists() and (not state.dimension or _graph(folder, state).exists())
-    return state if state.format == FORMAT and there else None
+    files_exist = _rows(folder, state).exists() and (not state.dimension or _graph(folder, state).exists())
+    return state if state.format == FORMAT and files_exist else None
 
 
 def _fingerprint(lake: Lake) -> str:
-    """A fingerprint of the table's files; "" for a bucket, which is compared each time."""
+    """A fingerprint of the table's files. It is "" for a bucket, where every opening compares all rows."""
     if "://" in lake.folder:
         return ""
-    place = Path(lake.folder) / VECTORS.name
-    said = hashlib.sha256()
-    for file in sorted(place.rglob("*")):
+    folder = Path(lake.folder) / VECTORS.name
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
         with contextlib.suppress(FileNotFoundError):
             if file.is_file():
                 info = file.stat()
-                said.update(f"{file.relative_to(place)} {info.st_size} {info.st_mtime_ns}\n".encode())
-    return said.hexdigest()
+                digest.update(f"{file.relative_to(folder)} {info.st_size} {info.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
-def _of_first(lake: Lake) -> tuple[str, int]:
-    """Model and dimension of the first row with a vector; they are the same for all rows."""
+def _model_and_dimension(lake: Lake) -> tuple[str, int]:
+    """The model and dimension of the table: those of its first row with a vector."""
     for batch in lake.batches(VECTORS, ["model", "vector"]):
         lengths = pc.list_value_length(batch.column("vector")).to_pylist()
         for n, length in enumerate(lengths):
@@ -323,15 +335,18 @@ def _of_first(lake: Lake) -> tuple[str, int]:
 
 
 def _comparable(vectors: pa.Array, dimension: int) -> tuple[list[bool], NDArray[np.float32]]:
-    """Which vectors have the dimension and are finite and non-zero; and all as an array, zeros elsewhere."""
+    """Whether each vector has the dimension and is finite and non-zero; and the vectors as rows of an array.
+
+    A vector of another dimension is a row of zeros.
+    """
     import numpy as np
 
     lengths = pc.list_value_length(vectors).to_pylist()
-    fits = [n for n, length in enumerate(lengths) if length == dimension and dimension]
+    usable = [n for n, length in enumerate(lengths) if length == dimension and dimension]
     matrix = np.zeros((len(lengths), max(dimension, 1)), np.float32)
-    if fits:
-        flat = pc.list_flatten(vectors.take(pa.array(fits))).to_numpy(zero_copy_only=False)
-        matrix[fits] = flat.reshape(len(fits), dimension)
+    if usable:
+        flat = pc.list_flatten(vectors.take(pa.array(usable))).to_numpy(zero_copy_only=False)
+        matrix[usable] = flat.reshape(len(usable), dimension)
     squares = np.einsum("ij,ij->i", matrix, matrix)
     return [bool(s) and math.isfinite(s) for s in squares], matrix
 

@@ -34,8 +34,14 @@ def test_a_list_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("as_of = 2026-11-01\n[indx]\nvideo_minute = 1", "no operation 'indx'; there are index, embed_video"),
-        ("as_of = 2026-11-01\n[index]\nminute = 1", r"\[index\] no unit 'minute'; there are video_minute"),
+        (
+            "as_of = 2026-11-01\n[indx]\nvideo_minute = 1",
+            "unknown operation 'indx'; operations are index, embed_video",
+        ),
+        (
+            "as_of = 2026-11-01\n[index]\nminute = 1",
+            r"\[index\] unknown unit 'minute'; units are video_minute",
+        ),
         ("as_of = 2026-11-01\n[index]\ncall = -1", r"\[index\] call is -1; a price must be at least 0"),
         ("[index]\ncall = 1", "it must be the date of the prices"),
         ("[index", "cannot be read"),

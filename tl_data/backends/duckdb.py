@@ -3,9 +3,9 @@
 Each function is an Arrow UDF that a macro calls. The macro adds named and optional arguments, passes the id
 of the statement to the guard, and expands a list of structs into rows.
 
-DuckDB 1.5 and 2.0 were measured: batches of at most 2,048 rows reach the UDF one after another, so the
-rows of a batch are called concurrently inside the UDF. Without `side_effects`, DuckDB calls the UDF during
-EXPLAIN. With it, an expression that occurs twice is called twice, and the second call is answered by the pool's cache.
+DuckDB 1.5 and 2.0 were measured: batches of at most 2,048 rows reach the UDF one after another, so the UDF
+calls the rows of a batch concurrently. Without `side_effects`, DuckDB calls the UDF during EXPLAIN. With it,
+an expression that occurs twice is called twice, and the pool's cache answers the second call.
 
 UDFs belong to the database, under fixed names, and all its connections and cursors share them. They also
 share the macros if the database is writable. In a read-only database macros are temporary, and every cursor
@@ -49,7 +49,7 @@ class _Registration:
 
 
 #: Registrations by number. The UDFs of a database need their registration while the database is open, and
-#: DuckDB does not report when it is closed. So registrations are never removed: one small record per database.
+#: DuckDB does not report when it is closed. So registrations, which are small, are never removed.
 _registrations: dict[int, _Registration] = {}
 _numbers = itertools.count(1)
 _registered: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, _Registration] = weakref.WeakKeyDictionary()

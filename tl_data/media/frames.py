@@ -16,18 +16,18 @@ from tl_data.urls import redacted
 log = logging.getLogger("tl_data.media")
 
 WIDTH = 320  # pixels
-FRAMES = 12  # of a video, spread over its duration
-POSTER = FRAMES // 3  # index of the poster frame: after titles and black frames
+FRAMES = 12  # frames per video, evenly distributed over its duration
+POSTER = FRAMES // 3  # index of the poster frame; it comes after titles and black frames
 
 Json = dict[str, Any]
 
 
 def frames_of(source: str, length: float | None) -> list[Json]:
-    """Frames of a video as rows without its id: sec, kind, jpeg, width, height; none for sound alone.
+    """Frames of a video as rows with sec, kind, jpeg, width and height. A file without pictures has no rows.
 
     Args:
         source: path or URL.
-        length: of the video in seconds; None takes the duration in its header.
+        length: length of the video in seconds; None: the duration in its header.
 
     Raises:
         MediaRefused, ConnectionFailed: the source cannot be decoded or reached (`frames_unreadable`).
@@ -41,30 +41,36 @@ def frames_of(source: str, length: float | None) -> list[Json]:
         duration = length or float((opened.duration or 0) / 1_000_000)  # FFmpeg counts microseconds
         count = max(1, min(FRAMES, int(duration)))
         rows: list[Json] = []
-        lost: Exception = ValueError("no frame could be decoded")
+        failure: Exception = ValueError("no frame could be decoded")
         for n in range(count):
             try:
-                image = _at(opened, stream, duration * (n + 0.5) / count)
-            except Exception as error:  # noqa: BLE001 - a foreign file may make the library raise anything
-                image, lost = None, error  # a damaged part: the others may be fine
+                image = _decode_at(opened, stream, duration * (n + 0.5) / count)
+            except Exception as error:  # noqa: BLE001 - the library may raise any exception for an untrusted file
+                image, failure = None, error  # a damaged part; other parts may be readable
             if image is not None:
                 kind = "poster" if n == count * POSTER // FRAMES else "moment"
                 body, width, height = jpeg(image)
                 second = round(duration * (n + 0.5) / count, 3)
                 rows.append({"sec": second, "kind": kind, "jpeg": body, "width": width, "height": height})
         if not rows:
-            raise lost
+            raise failure
         if len(rows) < count:
-            log.warning("%d of %d pictures of %s: %s", len(rows), count, redacted(source), _cause(lost))
+            log.warning(
+                "only %d of %d pictures of %s could be read: %s",
+                len(rows),
+                count,
+                redacted(source),
+                _cause(failure),
+            )
         return rows
 
 
 def frame_at(path: str, second: float) -> bytes | None:
-    """The frame of a file at a time as JPEG; None for sound alone. Raises as `frames_of` does."""
+    """The frame of a file at a time, as JPEG; None if it has no pictures. Raises like `frames_of`."""
     with _opened(path) as opened:
         if not opened.streams.video:
             return None
-        image = _at(opened, opened.streams.video[0], second)
+        image = _decode_at(opened, opened.streams.video[0], second)
         if image is None:
             raise ValueError("no frame could be decoded")
         return jpeg(image)[0]
@@ -72,7 +78,7 @@ def frame_at(path: str, second: float) -> bytes | None:
 
 @contextmanager
 def _opened(source: str, **options: Any) -> Iterator[Any]:
-    """The container of a path or URL; any failure within is logged and raised as an error of the package."""
+    """Open the container of a path or URL. A failure in the block is logged and raised as a `TLDataError`."""
     try:
         import av
     except ImportError as error:
@@ -81,8 +87,8 @@ def _opened(source: str, **options: Any) -> Iterator[Any]:
     try:
         with av.open(source, options=REMOTE_CONTAINERS if remote else CONTAINERS, **options) as opened:
             yield opened
-    except Exception as error:  # a foreign file may make the library raise anything
-        text = f"no pictures of {redacted(source)}: {_cause(error)}"
+    except Exception as error:  # the library may raise any exception for an untrusted file
+        text = f"cannot read pictures of {redacted(source)}: {_cause(error)}"
         log.warning(text)
         if remote and isinstance(error, OSError | av.error.HTTPServerError | av.error.ExitError):
             raise ConnectionFailed(text, "frames_unreadable") from error
@@ -93,30 +99,30 @@ def _cause(error: Exception) -> str:
     return redacted(getattr(error, "strerror", None) or str(error) or type(error).__name__)
 
 
-def _at(opened: Any, stream: Any, second: float) -> Any:
+def _decode_at(opened: Any, stream: Any, second: float) -> Any:
     """The first frame at or after a time; the last frame if there is none."""
     start, base = stream.start_time or 0, stream.time_base or Fraction(1, 1000)
     opened.seek(start + int(second / base), stream=stream)
-    wanted, last = second + float(start * base) - 0.02, None
+    target, last = second + float(start * base) - 0.02, None
     for image in opened.decode(stream):
         last = image
-        if image.time is None or image.time >= wanted:
+        if image.time is None or image.time >= target:
             break
     return last
 
 
 def jpeg(image: Any, width: int = WIDTH) -> tuple[bytes, int, int]:
-    """A decoded frame as JPEG, with its width and height."""
+    """Encode a frame as JPEG; returns the bytes, width and height."""
     import av
 
     height = max(2, round(image.height * width / image.width / 2) * 2)
     small = image.reformat(width=width, height=height, format="yuvj420p")
     small.pts, small.time_base = 0, Fraction(1, 25)
-    out = io.BytesIO()
-    with av.open(out, "w", format="mjpeg") as target:
-        stream: Any = target.add_stream("mjpeg", rate=25)
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mjpeg") as container:
+        stream: Any = container.add_stream("mjpeg", rate=25)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
         stream.codec_context.qmin = stream.codec_context.qmax = 5
         for packet in (*stream.encode(small), *stream.encode()):
-            target.mux(packet)
-    return out.getvalue(), width, height
+            container.mux(packet)
+    return buffer.getvalue(), width, height

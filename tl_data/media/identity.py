@@ -1,21 +1,22 @@
 """The identity of a video: the key by which the ledger recognizes it.
 
-A URL is reduced to its canonical form, without the parameters that sign it (see `urls.unsigned` and the
-setting `signing_parameters`), which change with every listing. A password is no part of it, a user name is:
-servers may answer by user. Keys of buckets and paths are bytes: no Unicode form is made of another. The
-validators in the response headers are added, so that a replaced file is a new video:
+The key of a URL has two parts. The first is the canonical form of the URL. It does not contain the parameters
+of a signature, which change with every listing (see `urls.unsigned` and the setting `signing_parameters`). It
+does not contain a password, but it does contain a user name, because a server may answer each user
+differently. Keys of buckets and paths are compared as bytes, without Unicode normalization. The second part
+are validators from the response headers, so that a replaced file is a new video:
 
-1. an ETag that is a digest (32 or more hex digits, as from S3 and most object stores), alone: the same bytes
-   uploaded again to the same URL stay the same video;
-2. otherwise Last-Modified with the length: the ETags of web servers and CDNs may contain an inode, a node or
-   a compression variant, and differ between requests;
-3. otherwise any ETag (without the weak mark) with the length, or the ones that exist.
+1. Only the ETag, if it is a digest (32 or more hex digits, as from S3 and most object stores). The same bytes
+   that are uploaded again to the same URL stay the same video.
+2. Otherwise Last-Modified and the length. The ETags of web servers and CDNs may contain an inode, a node or a
+   compression variant, and may differ between requests.
+3. Otherwise any ETag (without the prefix `W/`), Last-Modified and the length, as far as they exist.
 
-Two different URLs are one video only if a store gives a digest of the whole content and its length and both
-are equal (`Identity.digest`): the first of them gives the content its key (`Session.identify`).
+Two different URLs are the same video only if a store reports digests of their whole content and the digests
+and lengths are equal (`Identity.digest`). The URL that is seen first determines the key (`Session.identify`).
 
-A local file is identified by a digest of its bytes; above 64 MiB by its size, its modification time and a
-digest of three blocks, because reading it whole takes too long.
+A local file is identified by a digest of its bytes. A file above 64 MiB is identified by its size, its
+modification time and a digest of three blocks, because reading all of it takes too long.
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from tl_data.errors import MediaRefused
 from tl_data.urls import bucket_parts, is_bucket, unsigned, without_query
 
-WHOLE_FILE = 64 << 20  # bytes up to which a local file is hashed as a whole
-BLOCK = 1 << 20  # bytes of each block that is hashed of a larger one
+#: Maximum bytes of a local file that is hashed completely.
+WHOLE_FILE = 64 << 20
+#: Bytes of each block that is hashed of a larger file.
+BLOCK = 1 << 20
 
-#: How messages go on about a text that is none of what a `video` may be.
+#: The part of messages about a `video` argument that is neither a URL nor a file.
 NOT_A_PLACE = "neither a URL (http, https, s3, gs, az, abfss) nor an existing file"
 
 _DIGEST = re.compile(r"[0-9a-f]{32,128}(-\d{1,5})?", re.I)
@@ -56,7 +59,7 @@ class Remote(Protocol):
 
 
 class Probes(Protocol):
-    """The part of the client that identities need."""
+    """The method of the client that `identify` uses."""
 
     async def probe_url(self, url: str) -> Remote: ...
 
@@ -70,15 +73,16 @@ class Identity:
     size_bytes: int | None = None
     etag: str | None = None
     last_modified: str | None = None
-    digest: str | None = (
-        None  # of the whole content with its length, if it is known: equal bytes, equal digest
-    )
-    likely: str | None = None  # of a strong ETag with the length: equal bytes in all likelihood
-    former_key: str | None = None  # the key that earlier releases gave this content, if it is another
+    #: Hash of the content's MD5 and length, if they are known. Equal bytes have equal digests.
+    digest: str | None = None
+    #: Hash of an ETag that is a digest, and the length. Equal values very probably mean equal bytes.
+    likely: str | None = None
+    #: The key of this content in earlier releases, if it was another one.
+    former_key: str | None = None
 
 
 def is_url(video: str) -> bool:
-    """Whether the text is an http(s) address, or that of an object in a bucket."""
+    """Whether the text is an http(s) URL or the URL of an object in a bucket."""
     return video[:8].lower().startswith(("http://", "https://")) or is_bucket(video)
 
 
@@ -96,18 +100,20 @@ def local_path(video: str) -> Path:
 
 
 def missing_file(video: str) -> str:
-    """What to do about a path that does not exist, where more can be said than that; else an empty text."""
+    """Advice for a message about a missing path of Databricks; "" for other paths."""
     if local_path(video).parts[1:2] in (("Volumes",), ("dbfs",)):
         return (
-            ": volumes of Databricks are read where they are mounted, on a cluster or on serverless compute "
-            "that may read them"
+            ": volumes of Databricks can be read only where they are mounted, on a cluster or on serverless "
+            "compute with access to them"
         )
     return ""
 
 
 def canonical_url(url: str, signing: str = "") -> str:
-    """One spelling for one resource: signature, password, fragment and default port dropped, host in lower
-    case, percent-encoding and the order of the query normalised.
+    """One spelling of a URL for each resource.
+
+    The signature, password, fragment and default port are removed, the host is in lower case, and the
+    percent-encoding and the order of the query are normalized.
 
     Args:
         signing: the setting `signing_parameters`.
@@ -122,7 +128,7 @@ def canonical_url(url: str, signing: str = "") -> str:
 
 
 def _canonical(url: str, signing: str = "", *, former: bool = False) -> str:
-    """With `former`, the form of earlier releases, which had no user name in it and composed Unicode."""
+    """The canonical form. With `former`, that of earlier releases: without user name, in Unicode form NFC."""
     url = unicodedata.normalize("NFC", url) if former else url
     try:
         parts = urlsplit(url.strip())
@@ -132,11 +138,11 @@ def _canonical(url: str, signing: str = "", *, former: bool = False) -> str:
         raise MediaRefused(f"invalid URL: {without_query(url)}", "video_url_invalid") from error
     scheme = parts.scheme.lower()
     host = f"[{host}]" if ":" in host else host
-    place = host if port is None or port == _PORTS.get(scheme) else f"{host}:{port}"
+    netloc = host if port is None or port == _PORTS.get(scheme) else f"{host}:{port}"
     if parts.username and not former:
-        place = f"{_encoded(parts.username)}@{place}"
-    query = "&".join(sorted(_encoded(p) for p in unsigned(parts.query, parts.path, signing)))
-    return urlunsplit((scheme, place, _encoded(parts.path) or "/", query, ""))
+        netloc = f"{_encode(parts.username)}@{netloc}"
+    query = "&".join(sorted(_encode(p) for p in unsigned(parts.query, parts.path, signing)))
+    return urlunsplit((scheme, netloc, _encode(parts.path) or "/", query, ""))
 
 
 async def identify(client: Probes, video: str | Path, signing: str = "") -> Identity:
@@ -156,7 +162,7 @@ async def identify(client: Probes, video: str | Path, signing: str = "") -> Iden
     canonical = canonical_url(text, signing)
     remote = await client.probe_url(text)
     version = _version(remote)
-    known = Identity(
+    identity = Identity(
         canonical,
         _hash("url", canonical, *version),
         remote.length,
@@ -167,22 +173,23 @@ async def identify(client: Probes, video: str | Path, signing: str = "") -> Iden
         if version[0] == "etag" and remote.length
         else None,
     )
-    # Only a digest says that the former key, which several URLs had in common, means this content.
+    # Several URLs could have the same former key. Only if it contains a digest does it identify this content.
     if (
         version[0] == "etag"
         and not is_bucket(text)
         and (former := _canonical(text, former=True)) != canonical
     ):
-        known = replace(known, former_key=_hash("url", former, *version))
-    return known
+        identity = replace(identity, former_key=_hash("url", former, *version))
+    return identity
 
 
 def _digest(md5: str | None, length: int | None) -> str | None:
-    """The name of a content by its MD5 (hex) and length in bytes; None where one is not known."""
+    """The hash of a content's MD5 (hex) and length in bytes; None if one of them is unknown."""
     return _hash("md5", md5.lower(), str(length)) if md5 and length else None
 
 
 def _version(remote: Remote) -> tuple[str, ...]:
+    """The validators of the response headers, as the module's docstring lists them."""
     etag = (remote.etag or "").removeprefix("W/").strip('"')
     length = "" if remote.length is None else str(remote.length)
     if _DIGEST.fullmatch(etag) and not (remote.etag or "").startswith("W/"):
@@ -198,11 +205,11 @@ def _identify_file(text: str) -> Identity:
         facts = path.stat()
         with path.open("rb") as file:
             if facts.st_size <= WHOLE_FILE:
-                whole, other = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+                sha256_digest, md5_digest = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
                 while block := file.read(BLOCK):
-                    whole.update(block)
-                    other.update(block)
-                key, md5 = _hash("bytes", whole.hexdigest()), other.hexdigest()
+                    sha256_digest.update(block)
+                    md5_digest.update(block)
+                key, md5 = _hash("bytes", sha256_digest.hexdigest()), md5_digest.hexdigest()
             else:
                 digest = hashlib.sha256()
                 for start in (0, (facts.st_size - BLOCK) // 2, facts.st_size - BLOCK):
@@ -217,14 +224,14 @@ def _identify_file(text: str) -> Identity:
     return Identity(path.absolute().as_uri(), key, facts.st_size, digest=_digest(md5, facts.st_size))
 
 
-def _encoded(text: str) -> str:
-    """Percent-encoding in one spelling: unreserved characters plain, all others as %XX in upper case."""
+def _encode(text: str) -> str:
+    """Normalize percent-encoding: unreserved characters are plain, all others are %XX in upper case."""
 
-    def one(match: re.Match[str]) -> str:
+    def normalize(match: re.Match[str]) -> str:
         char = chr(int(match.group()[1:], 16))
         return char if char.isascii() and (char.isalnum() or char in "-._~") else match.group().upper()
 
-    plain = re.sub(r"%[0-9A-Fa-f]{2}", one, text)
+    plain = re.sub(r"%[0-9A-Fa-f]{2}", normalize, text)
     return re.sub(r"[^\x21-\x7e]", lambda m: "".join(f"%{b:02X}" for b in m.group().encode()), plain)
 
 

@@ -1,7 +1,7 @@
 """Video files below a folder, a prefix of a bucket, or a pattern: listed page by page, in bounded memory.
 
 s3://bucket/videos/             every video below the prefix
-s3://bucket/videos/**/*.mp4     what matches: * and ? within a part of the key, ** for any number of parts
+s3://bucket/videos/**/*.mp4     every matching key: * and ? match within a part of it, ** any number of parts
 """
 
 from __future__ import annotations
@@ -17,28 +17,29 @@ from tl_data.media.identity import local_path, missing_file
 from tl_data.object_store import Buckets
 from tl_data.urls import bucket_parts, is_bucket
 
-#: Endings by which a file counts as a video where no pattern names one. Its content is read later.
+#: File extensions that are listed as videos if there is no pattern. The content is not read here.
 ENDINGS = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
 
-SIGNS = "*?["  # of patterns
+#: Characters that make a path a pattern.
+WILDCARDS = "*?["
 
 
 @dataclass(frozen=True)
 class File:
     """A file of a listing."""
 
-    address: str  # a path, or s3://bucket/key: what functions take as a `video`
+    address: str  # a path or URL such as s3://bucket/key; functions accept it as a `video`
     size_bytes: int
     modified_at: datetime
     etag: str | None
 
 
 def files_below(place: str, base: str = ".") -> Iterator[File]:
-    """The files that a place means.
+    """The files of a folder, a bucket or a pattern.
 
     Args:
-        place: a folder, the address of a bucket or of a prefix in one, or a pattern.
-        base: the folder that a relative path is relative to.
+        place: a folder, the URL of a bucket or of a prefix in it, or a pattern.
+        base: the folder to which a relative path is relative.
 
     Raises:
         SettingsError: the folder does not exist, or the bucket cannot be listed.
@@ -49,18 +50,18 @@ def files_below(place: str, base: str = ".") -> Iterator[File]:
 def _in_bucket(place: str) -> Iterator[File]:
     bucket, key = bucket_parts(place)
     parts = key.split("/")
-    fixed = next((n for n, part in enumerate(parts) if any(sign in part for sign in SIGNS)), None)
+    fixed = next((n for n, part in enumerate(parts) if any(c in part for c in WILDCARDS)), None)
     prefix = key if fixed is None else "/".join(parts[:fixed])
     for page in Buckets(1).pages(f"{bucket}/{prefix}"):
         for item in page:
-            wanted = item.path.lower().endswith(ENDINGS) if fixed is None else matches(item.path, key)
-            if wanted:
+            is_listed = item.path.lower().endswith(ENDINGS) if fixed is None else matches(item.path, key)
+            if is_listed:
                 yield File(f"{bucket}/{item.path}", item.size, item.modified, item.etag)
 
 
 def _on_disk(place: str, base: str) -> Iterator[File]:
     folder, pattern = Path(base, local_path(place).expanduser()), None
-    if not folder.is_dir() and any(sign in place for sign in SIGNS):
+    if not folder.is_dir() and any(c in place for c in WILDCARDS):
         while not folder.is_dir():
             pattern = folder.name if pattern is None else f"{folder.name}/{pattern}"
             folder = folder.parent
@@ -74,13 +75,13 @@ def _on_disk(place: str, base: str) -> Iterator[File]:
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a key or path matches: `*`, `?` and `[...]` within a part, `**` for any parts or none."""
+    """Whether a key or path matches. `*`, `?` and `[...]` match within a part, `**` any number of parts."""
     return _parts_match(name.split("/"), pattern.split("/"))
 
 
 def _parts_match(names: list[str], patterns: list[str]) -> bool:
-    """By dynamic programming: a pattern with many `**` takes no longer than parts times patterns."""
-    reached = {0}  # positions in `names` after the patterns so far
+    """Match by dynamic programming: the time is proportional to names times patterns, even with many `**`."""
+    reached = {0}  # positions in `names` that the patterns so far can match up to
     for pattern in patterns:
         if pattern == "**":
             reached = set(range(min(reached), len(names) + 1)) if reached else reached

@@ -3,8 +3,8 @@
     facts = await facts_of(client, "https://example.com/tour.mp4")
     refused = refusal(facts, limits_of("marengo3.0"))
 
-reads a few blocks of the file and makes the error that the API would return for it. Reading headers needs
-the extra `media`. A value that the header does not contain is not checked.
+The first line reads a few blocks of the file, the second returns the error that the API would return for it,
+or None. Reading headers needs the extra `media`. A value that the header does not contain is not checked.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from tl_data.urls import redacted
 if TYPE_CHECKING:
     from tl_data.client import Client, Remote
 
-FIRST_BLOCK = 128 << 10
-LARGEST_BLOCK = 2 << 20
-BLOCKS = 8  # kept in memory
-MAX_BYTES = 32 << 20  # read of one file in search of its header
+FIRST_BLOCK = 128 << 10  # bytes
+LARGEST_BLOCK = 2 << 20  # bytes
+BLOCKS = 8  # maximum number of blocks in memory
+MAX_BYTES = 32 << 20  # maximum bytes that are read of one file to find its header
 BLOCK_TIMEOUT = 60.0  # seconds
 
 
@@ -37,10 +37,10 @@ class HeaderUnavailable(BadRequest):
 
 
 class RangeFile(io.RawIOBase):
-    """A seekable file object for a remote file, read by a thread beside the event loop.
+    """A seekable file object for a remote file. A thread reads it while the event loop sends the requests.
 
-    Blocks are fetched on demand. Consecutive blocks grow, so that a long header takes few requests. The last
-    `BLOCKS` are kept.
+    Blocks are fetched on demand. The size of consecutive blocks grows, so that a long header takes few
+    requests. The last `BLOCKS` blocks are kept in memory.
     """
 
     def __init__(self, client: Client, url: str, length: int, loop: asyncio.AbstractEventLoop) -> None:
@@ -49,13 +49,13 @@ class RangeFile(io.RawIOBase):
         self._length = length
         self._loop = loop
         self._at = 0
-        self._blocks: dict[int, bytes] = {}  # by where they begin, oldest first
-        self._end = 0  # of the last block
+        self._blocks: dict[int, bytes] = {}  # start -> block, oldest first
+        self._end = 0  # where the last fetched block ends
         self._block_size = FIRST_BLOCK
-        self.fetched = 0  # bytes
+        self.fetched = 0  # bytes so far
         self.failure: TLDataError | None = None
-        self._lock = threading.Lock()  # of `_reading`
-        self._reading: Future[bytes] | None = None  # the block that the reading thread waits for
+        self._lock = threading.Lock()  # protects `_reading`
+        self._reading: Future[bytes] | None = None  # the request that the reading thread waits for
 
     def close(self) -> None:
         """Close the file and cancel the current request. May be called from any thread."""
@@ -131,8 +131,10 @@ class RangeFile(io.RawIOBase):
 
 MB, GB = 1 << 20, 1 << 30
 
-SLACK_SEC = 0.05  # containers round: a file of 4 s may have 3.99 in its header
-SLACK_RATIO = 0.005  # 2.4:1 rounded to even pixels may be slightly wider
+#: Tolerance in seconds: containers round, so a file of 4 s may have 3.99 in its header.
+SLACK_SEC = 0.05
+#: Tolerance of the aspect ratio: a picture of 2.4:1 may be slightly wider after rounding to even pixels.
+SLACK_RATIO = 0.005
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class MediaFacts:
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of a model. Portrait and landscape are treated alike."""
+    """The limits of a model. They are the same for portrait and landscape."""
 
     shortest_sec: float
     longest_sec: float
@@ -161,7 +163,7 @@ class Limits:
     widest_ratio: float = 2.4
 
     def and_(self, other: Limits) -> Limits:
-        """The stricter of both limits in every field, for an index with both models."""
+        """The stricter limit in every field, for an index that has both models."""
         return Limits(
             max(self.shortest_sec, other.shortest_sec),
             min(self.longest_sec, other.longest_sec),
@@ -173,8 +175,8 @@ class Limits:
         )
 
 
-#: Published limits of each model. The aspect ratios listed for Marengo 2.7 all lie within 2.4:1, the limit in
-#: the API's error message.
+#: Published limits of each model. All aspect ratios that are listed for Marengo 2.7 are within 2.4:1, the
+#: limit in the API's error message.
 LIMITS: dict[str, Limits] = {
     "marengo2.7": Limits(4, 7200, 2 * GB, 360, 3840, 2160),
     "marengo3.0": Limits(4, 14400, 4 * GB, 360, 5184, 2160),
@@ -202,28 +204,29 @@ def limits_of(*models: str) -> Limits | None:
 
 
 def refusal(facts: MediaFacts, limits: Limits) -> MediaRefused | None:
-    """The API's error for such a video; None if it is within the limits."""
+    """The error that the API returns for a video with these facts; None if it is within the limits."""
     if facts.size_bytes is not None and facts.size_bytes > limits.most_bytes:
         return MediaRefused(
             f"The video is too large. Please use a video with a size less than {_size(limits.most_bytes)}. "
             f"The current size is {_size(facts.size_bytes)}",
             "video_filesize_too_large",
         )
-    if facts.width and facts.height and (refused := _picture(facts.width, facts.height, limits)):
+    if facts.width and facts.height and (refused := _picture_refusal(facts.width, facts.height, limits)):
         return refused
     seconds = facts.duration_sec
     if seconds is None or limits.shortest_sec - SLACK_SEC <= seconds <= limits.longest_sec + SLACK_SEC:
         return None
-    short = seconds < limits.shortest_sec
+    is_short = seconds < limits.shortest_sec
     return MediaRefused(
-        f"Video is too {'short' if short else 'long'}. Please use video with duration between "
+        f"Video is too {'short' if is_short else 'long'}. Please use video with duration between "
         f"{limits.shortest_sec:g} seconds and {limits.longest_sec / 3600:g} hours"
         f"({limits.longest_sec:g} seconds). Current duration is {seconds:.2f} seconds",
-        f"video_duration_too_{'short' if short else 'long'}",
+        f"video_duration_too_{'short' if is_short else 'long'}",
     )
 
 
-def _picture(width: int, height: int, limits: Limits) -> MediaRefused | None:
+def _picture_refusal(width: int, height: int, limits: Limits) -> MediaRefused | None:
+    """The API's error for the size of the picture; None if it is within the limits."""
     short, long = sorted((width, height))
     low = short < limits.smallest_side
     if low or long > limits.longest_side or short > limits.widest_side:
@@ -253,10 +256,10 @@ def _size(number: int) -> str:
 async def facts_of(client: Client, video: str | Path, remote: Remote | None = None) -> MediaFacts:
     """Read the facts of a local file or of a URL from its header.
 
-    Without range requests on the server, only the size is known.
+    If the server does not support range requests, only the size is known.
 
     Args:
-        remote: the result of `client.probe_url`, if it is known already.
+        remote: the result of `client.probe_url`; None: it is requested.
 
     Raises:
         MediaRefused: the file does not exist, or is not a video.
@@ -304,7 +307,7 @@ def _read(source: str | RangeFile, name: str, size: int) -> MediaFacts:
     except TLDataError:
         raise
     except Exception as error:  # noqa: BLE001 - a broken header may raise any exception of the library
-        # The library may replace the error of a failed block by one of its own.
+        # The library may raise its own error instead of that of a failed block.
         reason = getattr(error, "strerror", None) or f"its header is broken ({type(error).__name__})"
         broken = getattr(source, "failure", None) or MediaRefused(f"cannot read {name} as a video: {reason}")
     raise broken
@@ -317,11 +320,10 @@ def _facts(container: Any, name: str, size: int) -> MediaFacts:
     stream = next((s for s in pictures if s.codec_context is not None), None)
     if stream is None:
         raise MediaRefused(f"FFmpeg does not support the video codec of {name}")
-    seconds = [container.duration / 1_000_000] if container.duration else []
+    seconds = [container.duration / 1_000_000] if container.duration else []  # FFmpeg counts microseconds
     if seconds and container.start_time and container.format.name.startswith("matroska"):
-        seconds[0] -= (
-            container.start_time / 1_000_000
-        )  # a Matroska duration counts from 0, also before the first frame
+        # A Matroska duration counts from 0, even if the first frame is later.
+        seconds[0] -= container.start_time / 1_000_000
     if stream.duration and stream.time_base:
         seconds.append(float(stream.duration * stream.time_base))
     return MediaFacts(

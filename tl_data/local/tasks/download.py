@@ -1,8 +1,8 @@
-"""Downloads of the URLs in requests, bounded in size and time, without access to private addresses (SSRF).
+"""Downloads the URLs of requests. Size and time are bounded, and private addresses are refused (SSRF).
 
-The IP addresses of a host are checked after resolution, and the connection uses exactly the checked ones, for
-every redirect again: a name that resolves differently the second time (DNS rebinding) gains nothing. The
-address of each socket is checked as well, however the URL spells it.
+The IP addresses of a host are checked after resolution, and the connection uses exactly these addresses. So a
+name that later resolves to another address (DNS rebinding) cannot reach it. Every redirect is checked again.
+The address of each socket is also checked, however the URL spells it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from tl_data.local.errors import MediaProblem, StorageFull, format_bytes, is_ful
 
 MAX_REDIRECTS = 5
 MAX_URL = 8192
-LEAST_RATE, RATE_SEC = 4 << 10, 30.0  # least bytes per second, and the seconds they are measured over
+#: Minimum bytes per second, and the number of seconds over which the rate is measured.
+MIN_RATE, RATE_SEC = 4 << 10, 30.0
+#: The error code of a URL that cannot be downloaded.
 UNREACHABLE = "video_url_not_accessible"
 AGENT = "tl-local-1"
 #: Metadata services of clouds, which issue credentials; refused even if private addresses are allowed.
@@ -38,8 +40,8 @@ METADATA = tuple(
     for net in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "100.100.100.200/32", "168.63.129.16/32")
 )
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-#: Not reachable over the internet, although `ipaddress` counts them as global.
-SITES = tuple(ipaddress.ip_network(net) for net in ("fec0::/10", "64:ff9b:1::/48", "::/96"))
+#: Networks that are not reachable over the internet, although `ipaddress` classifies them as global.
+SITE_NETWORKS = tuple(ipaddress.ip_network(net) for net in ("fec0::/10", "64:ff9b:1::/48", "::/96"))
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ def refuse(address: str, allow_private: bool) -> str | None:
         return "a link-local or metadata address"
     if ip.is_multicast or ip.is_unspecified:
         return "not the address of one host"
-    site = any(ip in net for net in SITES if net.version == ip.version)
-    if (site or not ip.is_global) and not allow_private:
+    is_site = any(ip in net for net in SITE_NETWORKS if net.version == ip.version)
+    if (is_site or not ip.is_global) and not allow_private:
         return "a private address"
     return None
 
@@ -85,19 +87,19 @@ class _CheckedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        reasons = [refuse(entry["host"], self._allow_private) for entry in found]
-        good = [entry for entry, reason in zip(found, reasons, strict=True) if reason is None]
-        if not good:
+        resolved = await self._inner.resolve(host, port, family)
+        reasons = [refuse(entry["host"], self._allow_private) for entry in resolved]
+        allowed = [entry for entry, reason in zip(resolved, reasons, strict=True) if reason is None]
+        if not allowed:
             raise _Refused(f"{host} resolves to {next(r for r in reasons if r)}, which is not allowed")
-        return good
+        return allowed
 
     async def close(self) -> None:
         await self._inner.close()
 
 
 def _checked_socket(info: aiohttp.AddrInfoType, allow_private: bool) -> socket.socket:
-    """The socket of one connection: aiohttp skips the resolver for hosts that it parses as addresses."""
+    """A socket for a checked address: aiohttp does not ask the resolver if the host is an IP address."""
     family, kind, protocol, _, address = info
     if reason := refuse(str(address[0]), allow_private):
         raise _Refused(f"{address[0]} is {reason}, which is not allowed")
@@ -113,15 +115,15 @@ def connector_of(allow_private: bool) -> aiohttp.TCPConnector:
 
 
 def check_url(url: str, config: Config) -> str:
-    """Validate a URL without a connection; returns it without surrounding white space.
+    """Validate a URL without opening a connection; returns it without surrounding white space.
 
     Raises:
-        MediaProblem: not a URL, or a scheme or address that is not allowed.
+        MediaProblem: the text is not a URL, or its scheme or address is not allowed.
     """
     url = url.strip()
     try:
         parts = urlsplit(url)
-        port_is_fine = parts.port is None or parts.port > 0
+        is_port_valid = parts.port is None or parts.port > 0
     except ValueError:
         raise MediaProblem("parameter_invalid", "It is not a URL.") from None
     if parts.scheme == "file":
@@ -131,12 +133,12 @@ def check_url(url: str, config: Config) -> str:
                 "file:// URLs are not allowed: start the engine with --media or --allow-files.",
             )
         return url
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_port_valid:
         raise MediaProblem("parameter_invalid", "It must be a URL that begins with http:// or https://.")
     if len(url) > MAX_URL:
         raise MediaProblem("parameter_invalid", f"It is longer than {MAX_URL} characters.")
     try:
-        # Parsed as the client does: it accepts digits and dots of other scripts in an address.
+        # Parsed by the client's library, which also accepts digits and dots of other scripts in an address.
         host = ipaddress.ip_address(yarl.URL(url).host or "")
     except ValueError:
         return url
@@ -146,10 +148,17 @@ def check_url(url: str, config: Config) -> str:
 
 
 async def fetch(url: str, target: Path, config: Config, *, limit: int, seconds: float, what: str) -> Fetched:
-    """Download a URL to `target`, whole or not at all. `what` is `video`, `image` or `audio`.
+    """Download a URL to `target`. If the download fails, no file is left.
+
+    Args:
+        limit: maximum size in bytes.
+        seconds: maximum time.
+        what: `video`, `image` or `audio`, for messages and error codes.
 
     Raises:
-        MediaProblem: not allowed, unreachable, a web page, empty, too large, too slow.
+        MediaProblem: the URL is not allowed or unreachable, or the file is empty, too large, too slow or a
+            web page.
+        StorageFull: the disk is full.
     """
     url = check_url(url, config)
     if urlsplit(url).scheme == "file":
@@ -225,9 +234,9 @@ async def _save(answer: aiohttp.ClientResponse, url: str, part: Path, limit: int
         async for chunk in answer.content.iter_chunked(1 << 18):
             size += len(chunk)
             if (passed := time.monotonic() - begun) >= RATE_SEC:
-                if (size - before) / passed < LEAST_RATE:
+                if (size - before) / passed < MIN_RATE:
                     raise MediaProblem(
-                        UNREACHABLE, f"The {what} URL delivers less than {LEAST_RATE >> 10} KB a second."
+                        UNREACHABLE, f"The {what} URL delivers less than {MIN_RATE >> 10} KB a second."
                     )
                 begun, before = time.monotonic(), size
             if size > limit:

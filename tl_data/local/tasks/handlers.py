@@ -1,4 +1,4 @@
-"""Handlers of the queue: one for each state of an asset, a task or a video.
+"""Handlers of the queue: each performs the step from one state of an asset, a task or a video to the next.
 
 The video and the state `ready` are written in one transaction, after all files of the video are on disk. A
 process that dies leaves no half-written video in a listing, and the next process repeats the step.
@@ -52,7 +52,7 @@ class TaskHandlers:
         return self._config.home / "embeds" / task_id
 
     def apply_fault(self, table: str, row: Row, state: str) -> None:
-        """Apply an injected outcome to a task in `state`.
+        """Apply the outcome that a fault injects into a task in `state`, if there is one.
 
         Raises:
             MediaProblem: the task fails in this state.
@@ -83,7 +83,7 @@ class TaskHandlers:
             facts = {"size": (folder / "source").stat().st_size, "duration": None, "kind": "image"}
         facts |= {"ready_at": stamp(seconds_of(row["created_at"]) + self._config.asset_delay)}
         if not self._store.change("assets", row["id"], status="ready", updated_at=now(), **facts):
-            shutil.rmtree(folder, ignore_errors=True)  # deleted meanwhile
+            shutil.rmtree(folder, ignore_errors=True)  # the asset was deleted meanwhile
 
     async def validate(self, row: Row) -> None:
         """Task, validating -> pending: fetch the file and validate its container."""
@@ -96,9 +96,10 @@ class TaskHandlers:
             "tasks", row["id"], status="pending", updated_at=now(), duration=round(probe.duration_sec, 3),
             width=probe.width, height=probe.height, fps=round(probe.fps, 3), size=probe.size_bytes,
         ):  # fmt: skip
-            shutil.rmtree(folder, ignore_errors=True)  # deleted meanwhile
+            shutil.rmtree(folder, ignore_errors=True)  # the task was deleted meanwhile
 
     async def _source(self, row: Row, folder: Path, table: str, what: str = "video") -> Probe:
+        """Download the file if it is not there yet, and read its container."""
         source = folder / "source"
         os.makedirs(folder, exist_ok=True)
         if not source.exists():
@@ -123,9 +124,8 @@ class TaskHandlers:
             self.apply_fault("tasks", row, "indexing")
             folder = self._config.folder(video_id)
             evidence = await self._analyze(row, folder)
-            if (seconds := round(evidence.probe.duration_sec, 3)) > row[
-                "duration"
-            ]:  # the header understates it
+            seconds = round(evidence.probe.duration_sec, 3)
+            if seconds > row["duration"]:  # the header has a shorter duration than the decoded video
                 check_duration(seconds, longest=self._longest(row))
                 self._store.change("tasks", task_id, duration=seconds)
             await self._stages.add(row["index_id"], video_id, evidence, folder / "frames")
@@ -136,7 +136,7 @@ class TaskHandlers:
             (folder / "source").unlink(missing_ok=True)
 
     def _longest(self, row: Row) -> float:
-        """The longest video that the models of a task's index accept."""
+        """The maximum length in seconds of a video that the models of the task's index accept."""
         index = self._store.get("indexes", row["index_id"])
         names = [model["model_name"] for model in index["models"]] if index else []
         return longest_video(names, self._config.profile) if names else OWN_LONGEST
@@ -146,13 +146,14 @@ class TaskHandlers:
         same = [Where("sha256", "=", row["sha256"]), Where("indexed_at", "gte", self._started_at)]
         for duplicate in self._store.rows("videos", same, columns=["id"]):
             frames = self._config.folder(duplicate["id"]) / "frames"
-            with contextlib.suppress(KeyError, OSError):  # deleted at this moment
+            with contextlib.suppress(KeyError, OSError):  # the other video is being deleted
                 evidence = await self._stages.evidence(duplicate["id"])
                 await asyncio.to_thread(shutil.copytree, frames, folder / "frames", dirs_exist_ok=True)
                 return evidence
         return await self._stages.analyze(folder / "source", folder / "frames")
 
     def _mark_ready(self, row: Row) -> bool:
+        """Write the video and the state `ready`; False if the task or its index was deleted."""
         at = now()
         with self._store.transaction():
             task = self._store.get("tasks", row["id"])
@@ -214,14 +215,14 @@ class TaskHandlers:
         failure = await make_stream(folder / "source", folder / "hls", MAX_STREAM_SEC)
         state = "ERROR" if failure else "COMPLETE"
         if not self._store.change("videos", row["id"], hls_status=state, hls_updated_at=now()):
-            shutil.rmtree(folder, ignore_errors=True)  # deleted meanwhile
+            shutil.rmtree(folder, ignore_errors=True)  # the video was deleted meanwhile
             return
         (folder / "source").unlink(missing_ok=True)
         if failure:
             log.warning("cannot write the stream of video %s: %s", row["id"], failure)
 
     async def reanalyze(self, row: Row) -> None:
-        """Update the evidence of other models, or of an earlier version, to the active models."""
+        """Update evidence that other models or an earlier version created, with the active models."""
         folder = self._config.folder(row["id"])
         try:
             async with self._slots:
@@ -245,12 +246,12 @@ class TaskHandlers:
         if not self._store.change(
             "videos", row["id"], looked_by=model, form=FORM, again=None, again_error=None, updated_at=now()
         ):
-            await self._stages.remove(row["id"])  # deleted meanwhile
+            await self._stages.remove(row["id"])  # the video was deleted meanwhile
             shutil.rmtree(folder, ignore_errors=True)
 
     async def _update_evidence(self, row: Row, evidence: Evidence, frames: Path) -> None:
-        """Rerun the models that changed: on the keyframes, and on the sound."""
-        file = frames / "none"  # not read if the speech model is the same
+        """Rerun only the models that changed, on the keyframes or on the sound."""
+        file = frames / "none"  # a placeholder: the file is only read if the speech model changed
         async with contextlib.AsyncExitStack() as stack:
             if evidence.speech_model != self._config.tiers.speech_model and evidence.probe.audio_codec:
                 file = await stack.enter_async_context(reindex.file_of(row, self._store, self._config))
@@ -263,14 +264,15 @@ class TaskHandlers:
         await asyncio.to_thread(shutil.rmtree, fresh_frames, ignore_errors=True)
         async with reindex.file_of(row, self._store, self._config) as file:
             fresh = await self._stages.analyze(file, fresh_frames)
-        # Keyframes first: after a kill the old evidence is still stored, and the whole step is repeated.
+        # Keyframes are replaced first: if the process is killed, the old evidence is still stored, and the
+        # next process repeats the whole step.
         await asyncio.to_thread(_replace_folder, fresh_frames, frames)
-        # The file may be the repackaged stream: keep the container facts of the original file.
+        # The file may be the repackaged stream, so the facts about the original container are kept.
         fresh = replace(fresh, probe=evidence.probe)
         await self._stages.add(row["index_id"], row["id"], fresh, frames)
 
 
 def _replace_folder(fresh: Path, old: Path) -> None:
-    """Replace one folder by another."""
+    """Replace the folder `old` by the folder `fresh`."""
     shutil.rmtree(old, ignore_errors=True)
     fresh.rename(old)

@@ -1,8 +1,7 @@
 """The HLS stream of a video: a playlist with MPEG-TS segments that browsers play.
 
-H.264 and AAC are repackaged; other codecs are transcoded to them. It runs in a separate process,
-`python -m tl_data.local.tasks.hls SOURCE FOLDER`, bounded in memory and time, because it decodes untrusted
-files.
+H.264 and AAC are repackaged; other codecs are transcoded to them. Because this decodes untrusted files, it
+runs in a separate process with limited memory and time: `python -m tl_data.local.tasks.hls SOURCE FOLDER`.
 """
 
 from __future__ import annotations
@@ -24,15 +23,16 @@ from tl_data.untrusted import CONTAINERS, worker_environment
 
 PLAYLIST = "stream.m3u8"
 SEGMENT_SEC = 6
-MAX_MEMORY = 4 << 30
+MAX_MEMORY = 4 << 30  # bytes of the process
 EXIT_FULL = 28  # exit code of the process when the disk is full
 MAX_SIDE = 1920  # pixels of the longer side of transcoded video
-PLAIN = ("yuv420p", "yuvj420p")  # what every browser decodes
+PLAIN = ("yuv420p", "yuvj420p")  # pixel formats that every browser decodes
+#: File extension -> media type.
 TYPES = {".m3u8": "application/vnd.apple.mpegurl", ".ts": "video/mp2t", ".jpg": "image/jpeg"}
 
 
 async def make_stream(source: Path, folder: Path, seconds: float) -> str | None:
-    """Write the stream of `source` to `folder`, whole or not at all.
+    """Write the stream of `source` to `folder` within `seconds`. A failure leaves the folder unchanged.
 
     Returns the reason of a failure, or None.
 
@@ -61,7 +61,7 @@ async def make_stream(source: Path, folder: Path, seconds: float) -> str | None:
     if process.returncode == EXIT_FULL:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise StorageFull
-    if process.returncode != 0 or not unfinished.exists():  # the latter: the video was deleted meanwhile
+    if process.returncode != 0 or not unfinished.exists():  # without the folder, the video was deleted
         shutil.rmtree(unfinished, ignore_errors=True)
         return stderr.decode("utf-8", "replace").strip()[-300:] or f"exit code {process.returncode}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -70,7 +70,7 @@ async def make_stream(source: Path, folder: Path, seconds: float) -> str | None:
 
 
 def write_stream(source: Path, folder: Path) -> None:
-    """Read `source`, write playlist and segments."""
+    """Read `source`, and write the playlist and segments to `folder`."""
     import av
 
     with (
@@ -107,37 +107,40 @@ def _decodable(streams: Any) -> Any:
     return next((stream for stream in streams if stream.codec_context is not None), None)
 
 
-def _turns(given: Any, video: Any) -> int:
-    """Clockwise quarter turns that make the pictures upright: MPEG-TS has no rotation metadata."""
-    first = next(given.decode(video), None)
-    given.seek(0)
+def _turns(source_file: Any, video: Any) -> int:
+    """The number of clockwise quarter turns that make the pictures upright.
+
+    The pictures must be turned, because MPEG-TS has no rotation metadata.
+    """
+    first = next(source_file.decode(video), None)
+    source_file.seek(0)
     return round(-(first.rotation or 0) / 90) % 4 if first is not None else 0
 
 
 class _Copy:
-    """Copies packets."""
+    """Copies the packets of a stream."""
 
-    def __init__(self, made: Any, stream: Any) -> None:
-        self._made = made
-        self._out = made.add_stream_from_template(stream)
+    def __init__(self, stream_file: Any, stream: Any) -> None:
+        self._stream_file = stream_file
+        self._out = stream_file.add_stream_from_template(stream)
 
     def feed(self, packet: Any) -> None:
         if packet.dts is None or packet.size == 0 or packet.is_corrupt:  # the last packet of a truncated file
             return
         packet.stream = self._out
-        self._made.mux(packet)
+        self._stream_file.mux(packet)
 
     def end(self) -> None:
-        """Nothing is buffered."""
+        """Do nothing: no packet is buffered."""
 
 
 class _Encode:
-    """Decodes and encodes frames."""
+    """Decodes the frames of a stream and encodes them again."""
 
     _out: Any
 
-    def __init__(self, made: Any) -> None:
-        self._made = made
+    def __init__(self, stream_file: Any) -> None:
+        self._stream_file = stream_file
 
     def feed(self, packet: Any) -> None:
         import av
@@ -147,26 +150,27 @@ class _Encode:
         except av.error.InvalidDataError:
             return  # a damaged picture: continue with the next
         for frame in frames:
-            for ready in self._ready(frame):
-                self._made.mux(self._out.encode(ready))
+            for converted in self._convert(frame):
+                self._stream_file.mux(self._out.encode(converted))
 
-    def _ready(self, frame: Any) -> list[Any]:
+    def _convert(self, frame: Any) -> list[Any]:
+        """The frames to encode for a decoded frame."""
         raise NotImplementedError
 
     def end(self) -> None:
-        self._made.mux(self._out.encode(None))
+        self._stream_file.mux(self._out.encode(None))
 
 
 class _EncodeVideo(_Encode):
-    def __init__(self, made: Any, stream: Any, turns: int) -> None:
-        super().__init__(made)
+    def __init__(self, stream_file: Any, stream: Any, turns: int) -> None:
+        super().__init__(stream_file)
         self._turns = turns
         rate = stream.average_rate or Fraction(25)
         context = stream.codec_context
         width, height = context.width, context.height
         width, height = (height, width) if turns % 2 else (width, height)
         scale = min(1.0, MAX_SIDE / max(1, width, height))
-        self._out = made.add_stream("libx264", rate=min(rate, Fraction(60)))
+        self._out = stream_file.add_stream("libx264", rate=min(rate, Fraction(60)))
         self._out.width = max(2, round(width * scale / 2) * 2)
         self._out.height = max(2, round(height * scale / 2) * 2)
         self._out.pix_fmt = "yuv420p"
@@ -175,7 +179,7 @@ class _EncodeVideo(_Encode):
         self._out.codec_context.time_base = stream.time_base
         self._last = -1
 
-    def _ready(self, frame: Any) -> list[Any]:
+    def _convert(self, frame: Any) -> list[Any]:
         if frame.pts is None or frame.pts <= self._last:
             return []
         self._last = frame.pts
@@ -186,44 +190,44 @@ class _EncodeVideo(_Encode):
 
             turned = np.rot90(frame.to_ndarray(format="rgb24"), -self._turns)
             upright = av.VideoFrame.from_ndarray(np.ascontiguousarray(turned), format="rgb24")
-        ready = upright.reformat(self._out.width, self._out.height, "yuv420p")
-        ready.pts, ready.time_base = frame.pts, frame.time_base
-        ready.pict_type = 0
-        return [ready]
+        converted = upright.reformat(self._out.width, self._out.height, "yuv420p")
+        converted.pts, converted.time_base = frame.pts, frame.time_base
+        converted.pict_type = 0
+        return [converted]
 
 
 class _EncodeAudio(_Encode):
-    def __init__(self, made: Any, stream: Any) -> None:
+    def __init__(self, stream_file: Any, stream: Any) -> None:
         import av
 
-        super().__init__(made)
+        super().__init__(stream_file)
         rate = stream.codec_context.sample_rate
         rate = rate if rate in (32000, 44100, 48000) else 48000
-        self._out = made.add_stream("aac", rate=rate, layout="stereo")
+        self._out = stream_file.add_stream("aac", rate=rate, layout="stereo")
         self._resampler = av.AudioResampler("fltp", "stereo", rate, frame_size=1024)
 
-    def _ready(self, frame: Any) -> list[Any]:
+    def _convert(self, frame: Any) -> list[Any]:
         return list(self._resampler.resample(frame))
 
     def end(self) -> None:
-        for ready in self._resampler.resample(None):
-            self._made.mux(self._out.encode(ready))
+        for converted in self._resampler.resample(None):
+            self._stream_file.mux(self._out.encode(converted))
         super().end()
 
 
-def _end_with_the_server() -> None:
-    """Exit when the server does: it holds the other end of stdin as long as it lives."""
-    os.read(0, 1)  # not sys.stdin, whose lock would block an ordinary exit
+def _exit_with_server() -> None:
+    """Exit when the server exits, which closes its end of stdin."""
+    os.read(0, 1)  # not sys.stdin: its lock would block a normal exit
     os._exit(1)
 
 
 def main() -> int:
     """Entry point of the process."""
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the video
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would contain the video
     with contextlib.suppress(OSError):
         os.nice(10)  # the analysis of the next video is more urgent
-    threading.Thread(target=_end_with_the_server, daemon=True).start()
+    threading.Thread(target=_exit_with_server, daemon=True).start()
     import av
 
     av.logging.set_level(av.logging.PANIC)

@@ -1,4 +1,4 @@
-"""Videos sent with a request instead of indexed before: analyzed while the request waits, then cached."""
+"""Videos that a request contains or refers to. They are analyzed while the request waits, then cached."""
 
 from __future__ import annotations
 
@@ -25,28 +25,29 @@ from tl_data.local.storage.database import Store, Where, new_id, now
 from tl_data.local.tasks.download import fetch
 from tl_data.local.text.writer import WriterInput
 
-KINDS = ("url", "base64_string", "asset_id")  # each is also the name of the required member
-CACHED = 64  # videos
+#: Values of `type` of a `video` object; each is also the name of the member that must exist.
+KINDS = ("url", "base64_string", "asset_id")
+CACHED = 64  # maximum number of cached videos
 DOWNLOAD_SECONDS = 300.0
-CONCURRENCY = 2  # videos analyzed at once, in addition to those of the queue
+CONCURRENCY = 2  # videos that are analyzed concurrently, in addition to those of the queue
 
 
 class InlineVideos:
-    """Analyzes such videos; identical files are analyzed once."""
+    """Analyzes the videos of requests. Identical files are analyzed once."""
 
     def __init__(self, config: Config, store: Store, stages: Stages) -> None:
         self._config = config
         self._store = store
         self._stages = stages
         self._started_at = now()
-        self._locks: dict[str, asyncio.Lock] = {}  # by SHA-256: identical files are analyzed once
-        self._cache: OrderedDict[str, WriterInput] = OrderedDict()
+        self._locks: dict[str, asyncio.Lock] = {}  # SHA-256 of a file -> its lock
+        self._cache: OrderedDict[str, WriterInput] = OrderedDict()  # by SHA-256, oldest first
         self._slots = asyncio.Semaphore(CONCURRENCY)
 
     async def writer_input(
         self, video: dict[str, Any], *, check: Callable[[Probe], None] = check_video
     ) -> WriterInput:
-        """The evidence and frames of a checked `video` object, such as `{"type": "url", "url": ...}`.
+        """The evidence and frames of a valid `video` object, such as `{"type": "url", "url": ...}`.
 
         Args:
             check: validates the container before the analysis.
@@ -58,7 +59,7 @@ class InlineVideos:
         try:
             async with self._slots:
                 await asyncio.to_thread(folder.mkdir, parents=True)
-                return await self._analyzed(await self._source(video, folder / "source"), folder, check)
+                return await self._analyze(await self._source(video, folder / "source"), folder, check)
         except MediaProblem as problem:
             if problem.code == "parameter_invalid":
                 raise invalid("video", problem.message, video[video["type"]]) from None
@@ -92,7 +93,8 @@ class InlineVideos:
         await asyncio.to_thread(source.write_bytes, data)
         return hashlib.sha256(data).hexdigest()
 
-    async def _analyzed(self, sha256: str, folder: Path, check: Callable[[Probe], None]) -> WriterInput:
+    async def _analyze(self, sha256: str, folder: Path, check: Callable[[Probe], None]) -> WriterInput:
+        """Analyze the file in `folder`, or return what is cached or indexed for an identical file."""
         lock = self._locks.setdefault(sha256, asyncio.Lock())
         try:
             async with lock:
@@ -116,7 +118,7 @@ class InlineVideos:
         """The evidence of an identical file that this process has indexed."""
         same = [Where("sha256", "=", sha256), Where("indexed_at", "gte", self._started_at)]
         for duplicate in self._store.rows("videos", same, columns=["id"], limit=1):
-            with contextlib.suppress(KeyError):  # deleted at this moment
+            with contextlib.suppress(KeyError):  # the other video is being deleted
                 evidence = await self._stages.evidence(duplicate["id"])
                 return WriterInput(evidence, await self._stages.frames(duplicate["id"], evidence))
         return None
@@ -140,7 +142,7 @@ def check_video_source(video: Any) -> dict[str, Any]:
 
 
 def within_window(evidence: Evidence, start: float | None, end: float | None) -> Evidence:
-    """The evidence of a window of a video, in seconds; times stay relative to the whole video."""
+    """The evidence between `start` and `end` seconds of a video. Times stay relative to the whole video."""
     if start is None and end is None:
         return evidence
     begin, stop = start or 0.0, evidence.probe.duration_sec if end is None else end

@@ -1,4 +1,6 @@
-"""The task queue: any number of tasks wait, a bounded number run, and all state is in the store.
+"""The task queue. Any number of tasks wait, a limited number run, and the store has all state.
+
+A lane is a loop that processes the rows of some states, one row at a time.
 
 An indexing task goes validating -> pending -> queued -> indexing -> ready, or from any state to failed. The
 work of each state is in handlers.py.
@@ -25,15 +27,16 @@ from tl_data.local.tasks.handlers import HeldByFault, TaskHandlers
 log = logging.getLogger("tl_data.local")
 
 CHECKERS = 4  # concurrent container checks of uploaded files
-DOWNLOADS = 8  # concurrent downloads; uploads do not wait for them
-DOWNLOADS_OF_HOST = 4  # of one host, so that a slow host leaves lanes to others
-SCANNED_ROWS = 200  # waiting rows that are scanned for one of another host
+DOWNLOADS = 8  # concurrent downloads; uploads have lanes of their own
+DOWNLOADS_OF_HOST = 4  # concurrent downloads from one host, so that a slow host does not occupy all lanes
+SCANNED_ROWS = 200  # waiting rows that are scanned for a URL of another host
 UNFINISHED = ("validating", "pending", "queued", "indexing")
-SWEEP_SEC = 20.0
-RETRY_SEC, MOST_RETRY_SEC = 0.5, 15.0  # between retries while the disk is full
-MIN_FREE_BYTES = 256 << 10  # with less, a failed step is attributed to the disk, not to the video
+SWEEP_SEC = 20.0  # seconds between sweeps, and between looks for new rows
+RETRY_SEC, MAX_RETRY_SEC = 0.5, 15.0  # first and longest wait between retries while the disk is full
+MIN_FREE_BYTES = 256 << 10  # if less is free, a failed step counts as an error of the disk, not of the video
 
-FREE = Where("stuck", "=", 0)  # not held by an injected fault
+#: Selects the rows that no injected fault holds.
+FREE = Where("stuck", "=", 0)
 
 Step = Callable[[Row], Awaitable[None]]
 
@@ -46,13 +49,12 @@ class Queue:
         self._store = store
         self.handlers = TaskHandlers(config, store, stages, rates)
         self._wake = asyncio.Condition()
-        self._claimed: set[str] = set()  # ids of the rows in work
-        self._hosts: dict[str, str] = {}  # ids of the rows in download -> host
+        self._claimed: set[str] = set()  # ids of the rows in progress
+        self._hosts: dict[str, str] = {}  # ids of the rows that are being downloaded -> host
         self._lanes: list[asyncio.Task[None]] = []
         self._lane_problems: dict[object, dict[str, Any]] = {}  # lane -> the error that blocks it
-        self.run_analysis: Step | None = (
-            None  # the handler of analysis tasks, set by the app: it needs the whole engine
-        )
+        #: The handler of analysis tasks. The app sets it, because it needs the whole engine.
+        self.run_analysis: Step | None = None
 
     def start(self) -> None:
         """Start the lanes; tasks that an earlier process left unfinished are queued again."""
@@ -78,7 +80,7 @@ class Queue:
             ]
         lanes += [
             self._lane("videos", ("PROCESSING",), self.handlers.package_stream, "hls_status"),
-            self._sweeping(),
+            self._sweep_lane(),
         ]
         lanes += [
             self._lane("videos", (reindex.WANTED,), self.handlers.reanalyze, "again")
@@ -94,7 +96,7 @@ class Queue:
 
     @property
     def idle(self) -> bool:
-        """Whether no row waits and none is in work."""
+        """Whether no row is waiting or in progress."""
         waiting = self._store.total("tasks", [Where("status", "in", UNFINISHED), FREE])
         for table in ("embed_tasks", "assets", "analyze_tasks"):
             states = Where("status", "in", ("queued", "processing"))
@@ -103,7 +105,7 @@ class Queue:
         return not self._claimed and not waiting
 
     def holds(self, task_id: str) -> bool:
-        """Whether a task is in work; the queue then removes its files."""
+        """Whether a task is in progress. If so, the queue removes its files."""
         return task_id in self._claimed
 
     async def wait_until_done(self, table: str, row_id: str, seconds: float) -> None:
@@ -121,14 +123,14 @@ class Queue:
 
     def problems(self) -> list[dict[str, Any]]:
         """The errors that block lanes, as `{"code", "message", "since"}`; empty if there are none."""
-        found = {problem["code"]: problem for problem in self._lane_problems.values()}
+        problems = {problem["code"]: problem for problem in self._lane_problems.values()}
         if not self._has_free_space():
             message = f"Less than {MIN_FREE_BYTES >> 10} KB are free for {self._config.home}."
-            found.setdefault("storage_full", {"code": "storage_full", "message": message, "since": now()})
+            problems.setdefault("storage_full", {"code": "storage_full", "message": message, "since": now()})
         if any(lane.done() for lane in self._lanes):
             message = "A lane of the queue has ended. Restart the engine; no task is lost."
-            found["queue_stopped"] = {"code": "queue_stopped", "message": message, "since": now()}
-        return list(found.values())
+            problems["queue_stopped"] = {"code": "queue_stopped", "message": message, "since": now()}
+        return list(problems.values())
 
     def _has_free_space(self) -> bool:
         try:
@@ -144,16 +146,19 @@ class Queue:
         column: str = "status",
         by_url: bool | None = None,
     ) -> None:
-        """Process the rows in `states` one after another, oldest first, without end.
+        """Process the rows in `states` forever, one after another, oldest first.
 
-        A step that fails because the database or a file cannot be written is repeated; a row is marked as
+        A step is repeated if it fails because the database or a file cannot be written. A row is marked as
         failed only for an error of its video.
+
+        Args:
+            by_url: process only rows with a URL (True) or only rows without one (False); None: all rows.
         """
         where = [Where(column, "in", states)]
         where += [FREE] if table != "videos" else []
         where += [Where("url", "empty", not by_url)] if by_url is not None else []
-        name, wait = object(), RETRY_SEC
-        undo: Row | None = None  # a row whose step was interrupted by a full disk
+        name, wait = object(), RETRY_SEC  # the name identifies this lane in `_lane_problems`
+        undo: Row | None = None  # a row whose step was interrupted by an error
         while True:
             try:
                 if undo is not None:
@@ -174,23 +179,23 @@ class Queue:
                 self._lane_problems.pop(name, None)
                 wait = RETRY_SEC
                 await self.wake()
-            except Exception as error:  # noqa: BLE001 - the lane goes on
+            except Exception as error:  # noqa: BLE001 - the lane continues
                 self._report(name, error)
                 await asyncio.sleep(wait)
-                wait = min(2 * wait, MOST_RETRY_SEC)
+                wait = min(2 * wait, MAX_RETRY_SEC)
 
     async def _run(self, table: str, row: Row, step: Step) -> None:
-        """Run one step of one row, and mark the row as failed for an error of its video.
+        """Run one step of one row. If the video has an error, mark the row as failed.
 
         Raises:
-            StorageFull: or another error of the disk or database; the step can be repeated.
+            StorageFull: the disk is full; the step can be repeated, as after any other error that is raised.
         """
         try:
             await step(row)
         except HeldByFault:
             pass
         except Exception as error:
-            # A worker process reports a write error without its cause, so the free space is checked, too.
+            # A worker process reports a write error without its cause, so the free space is checked as well.
             if is_full(error) or not self._has_free_space():
                 raise StorageFull from error
             if isinstance(error, MediaProblem):
@@ -212,18 +217,19 @@ class Queue:
                 self._store.change("tasks", row["id"], status="pending", updated_at=now())
 
     def _report(self, lane: object, error: Exception) -> None:
+        """Record the error that blocks a lane, and log it once."""
         code = "storage_full" if is_full(error) else "queue_error"
         message = f"The disk with {self._config.home} is full. Tasks wait until space is freed."
         if code == "queue_error":
             message = f"The queue cannot read or write its state: {type(error).__name__}: {error}"
-        before = self._lane_problems.get(lane)
-        if before is None or before["code"] != code:
+        problem = self._lane_problems.get(lane)
+        if problem is None or problem["code"] != code:
             log.warning("%s", message, exc_info=code == "queue_error")
-            before = {"code": code, "message": message, "since": now()}
-        self._lane_problems[lane] = before
+            problem = {"code": code, "message": message, "since": now()}
+        self._lane_problems[lane] = problem
 
     def _claim(self, table: str, where: list[Where], by_host: bool) -> Row | None:
-        """Claim the oldest unclaimed row; with `by_host`, of a host below its limit of downloads."""
+        """Claim the oldest unclaimed row. With `by_host`, skip hosts with `DOWNLOADS_OF_HOST` downloads."""
         limit = len(self._claimed) + (SCANNED_ROWS if by_host else 1)
         for row in self._store.rows(table, where, descending=False, limit=limit):
             if row["id"] in self._claimed:
@@ -253,8 +259,8 @@ class Queue:
         )(row["video_id" if table == "tasks" else "id"])
         shutil.rmtree(folder, ignore_errors=True)
 
-    async def _sweeping(self) -> None:
-        name = object()
+    async def _sweep_lane(self) -> None:
+        name = object()  # identifies this lane in `_lane_problems`
         while True:
             await asyncio.sleep(SWEEP_SEC)
             try:
@@ -270,7 +276,7 @@ class Queue:
 
 
 def _host(url: str) -> str:
-    """The host of an address; "" if it has none."""
+    """The host of a URL; "" if it has none."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:

@@ -1,9 +1,9 @@
 """Reindexing of videos that were analyzed with other models or by an earlier version.
 
-A change of the image encoder reruns it on the keyframes. A change of the speech model reruns it on the sound,
-which comes from the stored stream or file, or from the URL of the video. The rest of the evidence stays.
-Evidence in an earlier format (evidence.FORM) is rebuilt from the file. Until a video is reindexed, searches
-still find it, but requests for its vectors are refused.
+If the image encoder has changed, it is rerun on the keyframes. If the speech model has changed, it is rerun
+on the sound, which comes from the stored stream or file, or from the URL of the video. The rest of the
+evidence is kept. Evidence in an earlier format (`evidence.FORM`) is rebuilt from the file. Until a video is reindexed,
+searches still find it, but requests for its vectors are refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tl_data.local.config import Config
 from tl_data.local.errors import APIProblem, MediaProblem
@@ -24,10 +24,8 @@ from tl_data.local.perception.evidence import FORM
 from tl_data.local.storage.database import Row, Store, Where
 from tl_data.local.tasks.download import fetch
 
-if TYPE_CHECKING:
-    pass
-
-WANTED, FAILED = "wanted", "failed"  # states of a video in the column `again`
+#: Values of the column `again` of a video: it is queued for reindexing, or reindexing failed.
+WANTED, FAILED = "wanted", "failed"
 
 
 @dataclass
@@ -35,13 +33,13 @@ class Plan:
     """The videos to reindex."""
 
     model: str  # the active model
-    videos: int = 0  # analyzed by another model or an earlier version
+    videos: int = 0  # videos that another model or an earlier version analyzed
     video_minutes: float = 0.0
-    waiting: int = 0  # of these, already queued
-    by_model: dict[str, float] = field(
-        default_factory=dict
-    )  # minutes of video by the model or version that analyzed them
-    failed: list[dict[str, str]] = field(default_factory=list)  # video_id and message of each failure
+    waiting: int = 0  # how many of the videos are already queued
+    #: Minutes of video by the model or version that analyzed them.
+    by_model: dict[str, float] = field(default_factory=dict)
+    #: `video_id` and `message` of each video whose reindexing failed.
+    failed: list[dict[str, str]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """The plan, for a JSON response."""
@@ -59,7 +57,7 @@ def stale(store: Store, tiers: Tiers, index_id: str | None = None) -> list[Row]:
 
 
 def plan_of(store: Store, tiers: Tiers, index_id: str | None = None) -> Plan:
-    """The videos that a reindex would process; starts nothing."""
+    """The videos that a reindex would process. Nothing is started."""
     plan = Plan(tiers.search_model)
     seconds = 0.0
     for row in stale(store, tiers, index_id):
@@ -79,7 +77,7 @@ def plan_of(store: Store, tiers: Tiers, index_id: str | None = None) -> Plan:
 
 
 def model_mismatch(row: Row, tiers: Tiers) -> APIProblem:
-    """409 for the vectors of a video that another model analyzed."""
+    """The error 409 for a request for vectors of a video that another model analyzed."""
     return APIProblem(
         409,
         "video_looked_at_by_other_model",
@@ -93,8 +91,8 @@ async def file_of(row: Row, store: Store, config: Config) -> AsyncIterator[Path]
     """A file with the pictures and sound of an indexed video.
 
     Raises:
-        MediaProblem: neither its file nor its stream is stored, and it has no URL, or the URL returns another
-            file.
+        MediaProblem: neither the file nor the stream is stored, and the video has no URL or the URL returns
+            another file.
     """
     folder = config.folder(row["id"])
     if (source := folder / "source").is_file():
