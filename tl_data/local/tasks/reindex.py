@@ -2,8 +2,8 @@
 
 If the image encoder has changed, it is rerun on the keyframes. If the speech model has changed, it is rerun
 on the sound, which comes from the stored stream or file, or from the URL of the video. The rest of the
-evidence is kept. Evidence in an earlier format (`evidence.FORM`) is rebuilt from the file. Until a video is reindexed,
-searches still find it, but requests for its vectors are refused.
+evidence is kept. Evidence in an earlier format (`evidence.FORM`) is rebuilt from the file. Until a video
+is reindexed, searches still find it, but requests for its vectors are refused.
 """
 
 from __future__ import annotations
