@@ -25,7 +25,7 @@ from tl_data.client import Client
 from tl_data.client.local_server import Engine, engine, models_of
 from tl_data.errors import APIError, RowFailed, SettingsError
 from tl_data.guard import (
-    Admitted,
+    Admission,
     Guard,
     Limits,
     LocalReservations,
@@ -164,7 +164,7 @@ class Connection:
         rows: Iterable[Mapping[str, Any]],
         *,
         stop_on_error: bool = False,
-        admitted: Admitted | None = None,
+        admission: Admission | None = None,
     ) -> Iterator[Outcome]:
         """The outcomes of the rows, in order. Each distinct row is one call; many calls run concurrently.
 
@@ -174,12 +174,12 @@ class Connection:
 
         Args:
             stop_on_error: stop at the first failed row and start no further calls.
-            admitted: the reservations of the statement, from `guarded`; costs are also counted there.
+            admission: the reservations of the statement, from `guarded`; costs are also counted there.
         """
         session = self.session
         names = [p.name for p in function.parameters]
 
-        bills = (self.bill,) if admitted is None else (self.bill, admitted.bill)
+        bills = (self.bill,) if admission is None else (self.bill, admission.bill)
 
         async def run(row: Row) -> Any:
             if row[0] is None:
@@ -205,12 +205,12 @@ class Connection:
                 group=function.run,
                 length=(lambda row: session.lengths.about(row[0])) if names[0] in _MEDIA else None,
                 stop_on_error=stop_on_error,
-                since=admitted.begun if admitted else None,
+                since=admission.begun if admission else None,
             )
         )
 
     def values(
-        self, function: Function, rows: Iterable[Mapping[str, Any]], *, admitted: Admitted | None = None
+        self, function: Function, rows: Iterable[Mapping[str, Any]], *, admission: Admission | None = None
     ) -> Iterator[Any]:
         """The values of `map`. The first failed row raises, after the running calls have ended.
 
@@ -225,7 +225,7 @@ class Connection:
                 yield row
 
         stop = self.settings.on_error == "raise"
-        for number, outcome in enumerate(self.map(function, feed(), stop_on_error=stop, admitted=admitted)):
+        for number, outcome in enumerate(self.map(function, feed(), stop_on_error=stop, admission=admission)):
             row = pending.pop(number)
             if stop and (error := outcome.error) is not None:
                 values = ", ".join(f"{n} = {_short(v)}" for n, v in row.items() if v is not None)
@@ -239,7 +239,7 @@ class Connection:
     @contextmanager
     def guarded(
         self, function: Function, rows: Sequence[Mapping[str, Any]], statement: str
-    ) -> Iterator[Admitted]:
+    ) -> Iterator[Admission]:
         """Reserve the cost of one batch of a statement for the duration of the block; see `guard.py`.
 
         Raises:
@@ -249,16 +249,16 @@ class Connection:
         self._begun[statement] = begun
         while len(self._begun) > STATEMENTS:
             del self._begun[next(iter(self._begun))]
-        admitted = Admitted(statement, begun)
-        self.admit(admitted, function, rows)
+        admission = Admission(statement, begun)
+        self.admit(admission, function, rows)
         try:
-            yield admitted
+            yield admission
         finally:
-            self.settle(admitted)
+            self.settle(admission)
 
     def admit(
         self,
-        admitted: Admitted,
+        admission: Admission,
         function: Function,
         rows: Iterable[Mapping[str, Any]],
         *,
@@ -282,16 +282,16 @@ class Connection:
             new = [
                 _arguments(names, key)
                 for key in keys
-                if key[0] is not None and not self._pool.knows(function.run, key, admitted.begun or math.inf)
+                if key[0] is not None and not self._pool.knows(function.run, key, admission.begun or math.inf)
             ]
-            await guard.admit(admitted, function, new, limits, kept=shared)
+            await guard.admit(admission, function, new, limits, kept=shared)
 
         self._loop.run(admit())
 
-    def settle(self, admitted: Admitted, *, shared: bool = False) -> None:
+    def settle(self, admission: Admission, *, shared: bool = False) -> None:
         """End the oldest batch: replace its reserved cost by the actual one."""
-        if admitted.names:
-            self._loop.run(self._guard(shared).settle(admitted), anyway=True)
+        if admission.names:
+            self._loop.run(self._guard(shared).settle(admission), anyway=True)
 
     def _guard(self, shared: bool = False) -> Guard:
         session = self.session

@@ -214,7 +214,7 @@ def _amounts(calls: int, price: float) -> bytes:
 
 
 @dataclass
-class Admitted:
+class Admission:
     """The reservations and costs of one stream of rows."""
 
     statement: str
@@ -233,7 +233,7 @@ class Guard:
 
     async def admit(
         self,
-        admitted: Admitted,
+        admission: Admission,
         function: Function,
         rows: Sequence[Mapping[str, Any]],
         limits: Limits,
@@ -251,21 +251,21 @@ class Guard:
         if not rows or function.name not in OPERATIONS:
             return
         quote = self.bound(function, rows)
-        name = await self._reservations.reserve(admitted.statement, quote, limits)
+        name = await self._reservations.reserve(admission.statement, quote, limits)
         if name is None and (function.durable or kept):
             quote = await self.quote(function, rows, kept=kept)
-            name = await self._reservations.reserve(admitted.statement, quote, limits)
+            name = await self._reservations.reserve(admission.statement, quote, limits)
         if name is None:
-            raise BudgetReached(await self._refusal(admitted.statement, function, quote, limits))
-        admitted.names.append(name)
+            raise BudgetReached(await self._refusal(admission.statement, function, quote, limits))
+        admission.names.append(name)
 
-    async def settle(self, admitted: Admitted) -> None:
+    async def settle(self, admission: Admission) -> None:
         """End the oldest batch: replace its reservation by the cost since the previous call of `settle`."""
-        if admitted.names:
-            calls, price = admitted.bill.calls, admitted.bill.price(self.prices)
-            before = admitted.settled
-            admitted.settled = calls, price
-            name = admitted.names.pop(0)
+        if admission.names:
+            calls, price = admission.bill.calls, admission.bill.price(self.prices)
+            before = admission.settled
+            admission.settled = calls, price
+            name = admission.names.pop(0)
             await self._reservations.settle(name, calls - before[0], max(0.0, price - before[1]))
 
     def bound(self, function: Function, rows: Iterable[Mapping[str, Any]]) -> Quote:

@@ -224,8 +224,8 @@ def _values(registration: _Registration, f: Function) -> Callable[..., pa.Array]
     def run(*columns: Any) -> pa.Array:
         connection = registration.connection
         rows, statement = _batch(f.parameters, columns, registration)
-        with connection.guarded(f, rows, statement) as admitted:
-            values = list(connection.values(f, rows, admitted=admitted))
+        with connection.guarded(f, rows, statement) as admission:
+            values = list(connection.values(f, rows, admission=admission))
         if registration.dimension is not None and _has_vector(f.gives):
             _check_lengths(f, rows, values, registration.dimension)
         return pa.array(values, f.gives)
@@ -259,8 +259,8 @@ def _outcomes(registration: _Registration, f: Function) -> Callable[..., pa.Arra
     def run(*columns: Any) -> pa.Array:
         connection = registration.connection
         rows, statement = _batch(f.parameters, columns, registration)
-        with connection.guarded(f, rows, statement) as admitted:
-            outcomes = connection.map(f, rows, admitted=admitted)
+        with connection.guarded(f, rows, statement) as admission:
+            outcomes = connection.map(f, rows, admission=admission)
             return pa.array([outcome_row(o) for o in outcomes], f.outcome)
 
     return run

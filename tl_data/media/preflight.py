@@ -156,22 +156,22 @@ class Limits:
 
     shortest_sec: float
     longest_sec: float
-    most_bytes: int
-    smallest_side: int
-    longest_side: int
-    widest_side: int
-    widest_ratio: float = 2.4
+    max_bytes: int
+    min_side: int  # minimum pixels of the shorter side
+    max_long_side: int  # maximum pixels of the longer side
+    max_short_side: int  # maximum pixels of the shorter side
+    max_ratio: float = 2.4  # longer side to shorter side
 
-    def and_(self, other: Limits) -> Limits:
+    def combine(self, other: Limits) -> Limits:
         """The stricter limit in every field, for an index that has both models."""
         return Limits(
             max(self.shortest_sec, other.shortest_sec),
             min(self.longest_sec, other.longest_sec),
-            min(self.most_bytes, other.most_bytes),
-            max(self.smallest_side, other.smallest_side),
-            min(self.longest_side, other.longest_side),
-            min(self.widest_side, other.widest_side),
-            min(self.widest_ratio, other.widest_ratio),
+            min(self.max_bytes, other.max_bytes),
+            max(self.min_side, other.min_side),
+            min(self.max_long_side, other.max_long_side),
+            min(self.max_short_side, other.max_short_side),
+            min(self.max_ratio, other.max_ratio),
         )
 
 
@@ -199,15 +199,15 @@ def limits_of(*models: str) -> Limits | None:
         return None
     strictest = known[0]
     for limits in known[1:]:
-        strictest = strictest.and_(limits)
+        strictest = strictest.combine(limits)
     return strictest
 
 
 def refusal(facts: MediaFacts, limits: Limits) -> MediaRefused | None:
     """The error that the API returns for a video with these facts; None if it is within the limits."""
-    if facts.size_bytes is not None and facts.size_bytes > limits.most_bytes:
+    if facts.size_bytes is not None and facts.size_bytes > limits.max_bytes:
         return MediaRefused(
-            f"The video is too large. Please use a video with a size less than {_size(limits.most_bytes)}. "
+            f"The video is too large. Please use a video with a size less than {_size(limits.max_bytes)}. "
             f"The current size is {_size(facts.size_bytes)}",
             "video_filesize_too_large",
         )
@@ -228,18 +228,18 @@ def refusal(facts: MediaFacts, limits: Limits) -> MediaRefused | None:
 def _picture_refusal(width: int, height: int, limits: Limits) -> MediaRefused | None:
     """The API's error for the size of the picture; None if it is within the limits."""
     short, long = sorted((width, height))
-    low = short < limits.smallest_side
-    if low or long > limits.longest_side or short > limits.widest_side:
+    is_low = short < limits.min_side
+    if is_low or long > limits.max_long_side or short > limits.max_short_side:
         return MediaRefused(
-            f"The resolution of the video is too {'low' if low else 'high'}. Please upload a video with "
-            f"resolution between {limits.smallest_side}x{limits.smallest_side} and "
-            f"{limits.longest_side}x{limits.widest_side}. Current resolution is {width}x{height}",
-            f"video_resolution_too_{'low' if low else 'high'}",
+            f"The resolution of the video is too {'low' if is_low else 'high'}. Please upload a video with "
+            f"resolution between {limits.min_side}x{limits.min_side} and "
+            f"{limits.max_long_side}x{limits.max_short_side}. Current resolution is {width}x{height}",
+            f"video_resolution_too_{'low' if is_low else 'high'}",
         )
-    if long / short > limits.widest_ratio + SLACK_RATIO:
+    if long / short > limits.max_ratio + SLACK_RATIO:
         return MediaRefused(
             "The aspect ratio of the video is invalid. Please upload a video with aspect ratio between "
-            f"1:1 and {limits.widest_ratio:g}:1. Current resolution is {width}x{height}",
+            f"1:1 and {limits.max_ratio:g}:1. Current resolution is {width}x{height}",
             "video_resolution_invalid_aspect_ratio",
         )
     return None
@@ -268,7 +268,7 @@ async def facts_of(client: Client, video: str | Path, remote: Remote | None = No
     """
     text = str(video)
     if not is_url(text):
-        return await asyncio.to_thread(_of_file, text)
+        return await asyncio.to_thread(_read_file, text)
     remote = remote or await client.probe_url(text)
     size_only = MediaFacts(remote.length, None, None, None, None, None, None)
     if remote.length is None or not remote.accept_ranges:
@@ -286,7 +286,7 @@ async def facts_of(client: Client, video: str | Path, remote: Remote | None = No
             reading.exception()
 
 
-def _of_file(name: str) -> MediaFacts:
+def _read_file(name: str) -> MediaFacts:
     path = local_path(name)
     try:
         size = path.stat().st_size
@@ -303,7 +303,7 @@ def _read(source: str | RangeFile, name: str, size: int) -> MediaFacts:
     broken: TLDataError | None = None
     try:
         with av.open(source, options=CONTAINERS, metadata_errors="replace") as container:
-            return _facts(container, name, size)
+            return _facts_of_container(container, name, size)
     except TLDataError:
         raise
     except Exception as error:  # noqa: BLE001 - a broken header may raise any exception of the library
@@ -313,7 +313,7 @@ def _read(source: str | RangeFile, name: str, size: int) -> MediaFacts:
     raise broken
 
 
-def _facts(container: Any, name: str, size: int) -> MediaFacts:
+def _facts_of_container(container: Any, name: str, size: int) -> MediaFacts:
     pictures = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
     if not pictures:
         raise MediaRefused(f"{name} has no video stream")

@@ -24,7 +24,7 @@ from tl_data.catalog import Function, Parameter
 from tl_data.connection import Connection, connect
 from tl_data.errors import SettingsError
 from tl_data.functions import FUNCTIONS, TABLES
-from tl_data.guard import Admitted, Limits, limits_of
+from tl_data.guard import Admission, Limits, limits_of
 from tl_data.ledger.models import Call
 from tl_data.runtime.context import call_context
 from tl_data.runtime.pool import outcome_row
@@ -77,23 +77,23 @@ class Worker:
 
     def values(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
         """The plain form. The first failed row fails the statement; the message has the row and the cause."""
-        f, guarded = self.function(name), self._guarded(name)
+        f, guard = self.function(name), self._stream_guard(name)
         return _answers(
             f.parameters,
             f.gives,
             batches,
-            lambda rows: self.connection().values(f, rows, admitted=guarded.admitted),
-            guarded,
+            lambda rows: self.connection().values(f, rows, admission=guard.admission),
+            guard,
         )
 
     def outcomes(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
         """The `try_` form. The outcome of a failed row has its error."""
-        f, guarded = self.function(name), self._guarded(name)
+        f, guard = self.function(name), self._stream_guard(name)
 
         def attempt(rows: Iterator[dict[str, Any]]) -> Iterator[Any]:
-            return map(outcome_row, self.connection().map(f, rows, admitted=guarded.admitted))
+            return map(outcome_row, self.connection().map(f, rows, admission=guard.admission))
 
-        return _answers(f.parameters, f.outcome, batches, attempt, guarded)
+        return _answers(f.parameters, f.outcome, batches, attempt, guard)
 
     def listings(self, name: str, batches: Iterable[Columns]) -> Iterator[pa.Array]:
         """A listing of the API for each row of options, as a list of structs."""
@@ -107,13 +107,13 @@ class Worker:
 
         return _answers(t.parameters, pa.list_(pa.struct(list(t.schema))), batches, read)
 
-    def _guarded(self, name: str) -> _Guarded:
+    def _stream_guard(self, name: str) -> _StreamGuard:
         """The guard for one stream of rows."""
         connection, text = self.connection(), _conf(STATEMENT_CONF)
         statement, limits = self.statement, limits_of(connection.settings)
         if text:
             statement, limits = parse_statement(text, limits)
-        return _Guarded(connection, self.function(name), Admitted(statement), limits)
+        return _StreamGuard(connection, self.function(name), Admission(statement), limits)
 
     def function(self, name: str) -> Function:
         """A function of the catalog. Workers share the answers of a function that is not durable."""
@@ -122,21 +122,21 @@ class Worker:
 
 
 @dataclass
-class _Guarded:
-    """The guard of one stream of rows, whose statement is shared with other workers."""
+class _StreamGuard:
+    """The guard of one stream of rows. Other workers may run the same statement."""
 
     connection: Connection
     function: Function
-    admitted: Admitted
+    admission: Admission
     limits: Limits
 
     def admit(self, rows: list[dict[str, Any]]) -> None:
         """Reserve the cost of rows. Raises BudgetReached if the statement could exceed its limits."""
-        self.connection.admit(self.admitted, self.function, rows, limits=self.limits, shared=True)
+        self.connection.admit(self.admission, self.function, rows, limits=self.limits, shared=True)
 
     def settle(self) -> None:
         """End the oldest batch."""
-        self.connection.settle(self.admitted, shared=True)
+        self.connection.settle(self.admission, shared=True)
 
 
 @lru_cache(maxsize=256)
@@ -166,7 +166,7 @@ def _answers(
     gives: pa.DataType,
     batches: Iterable[Columns],
     answer: Callable[[Iterator[dict[str, Any]]], Iterator[Any]],
-    guarded: _Guarded | None = None,
+    guard: _StreamGuard | None = None,
 ) -> Iterator[pa.Array]:
     """Give one array per batch.
 
@@ -183,8 +183,8 @@ def _answers(
                 dict(zip(names, values, strict=True))
                 for values in zip(*(column.to_pylist() for column in columns), strict=True)
             ]
-            if guarded is not None:
-                guarded.admit(batch)
+            if guard is not None:
+                guard.admit(batch)
             yield from batch
 
     answers = iter(answer(rows()))
@@ -192,8 +192,8 @@ def _answers(
         while not (size := sizes.popleft()):
             yield pa.array([], gives)
         array = pa.array([first, *islice(answers, size - 1)], gives)
-        if guarded is not None:
-            guarded.settle()
+        if guard is not None:
+            guard.settle()
         yield array
     for _ in sizes:
         yield pa.array([], gives)
