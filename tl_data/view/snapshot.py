@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from tl_data.errors import LakeError, SettingsError, TLDataError
-from tl_data.lake.base import reason
+from tl_data.lake.base import describe_error
 from tl_data.lake.delta import delta_batches, delta_dataset, delta_version, is_delta
 from tl_data.lake.schemas import TABLES
 from tl_data.urls import redacted
@@ -120,7 +120,7 @@ class LakeFolder:
         try:
             yield from opened.to_batches(columns=columns, filter=where, batch_size=4096, batch_readahead=1)
         except (OSError, pa.ArrowException) as error:
-            raise LakeError(f"{self._place(name)}: {reason(error)}") from error
+            raise LakeError(f"{self._place(name)}: {describe_error(error)}") from error
 
     def rows(self, name: str) -> int:
         """Number of rows of a table; 0 if it is missing."""
@@ -178,7 +178,7 @@ class LakeFolder:
                 if not tables[name].num_columns and name in EXPECTED:
                     notes.append(f"The table {name} is missing.")
             except (TLDataError, OSError, pa.ArrowException) as error:
-                notes.append(f"The table {name} cannot be read: {redacted(reason(error))}")
+                notes.append(f"The table {name} cannot be read: {redacted(describe_error(error))}")
         empty = pa.table({})
 
         def rows(name: str) -> list[Row]:
