@@ -63,7 +63,7 @@ def test_import_is_light() -> None:
 
 #: Called by a library that knows the name, or by a user.
 CALLED_FROM_OUTSIDE = {
-    "atexit, uvicorn, io": {"_close_all", "capture_signals", "seekable"},
+    "atexit, uvicorn, io": {"_close_all", "capture_signals", "readable", "seekable"},
     "click, mkdocs-click": {"assembled", "format_commands"},
     "prompt_toolkit": {"get_completions"},
     "urllib, http.server": {"redirect_request", "do_GET", "do_HEAD", "log_message"},
