@@ -48,7 +48,7 @@ demo: $(DEMO)/ready
 	@$(DEMO)/bin/tl-data demo $(if $(VIDEOS),'$(VIDEOS)') $(ARGS)
 
 test: $(DEV)/ready
-	$(DEV)/bin/python -m pytest -n 2 --dist loadscope $(ARGS)
+	$(DEV)/bin/python -m pytest -n 3 --dist loadscope $(ARGS)
 
 test-browser: $(DEV)/ready
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Two processes run the tests (`make test`): a file goes to one of them, and so does all of Spark.
+    """Three processes run the tests (`make test`): a file goes to one of them, and so does all of Spark.
 
     What is made once for many tests (a server, a session of Spark, the demo) is made once a process.
     """

@@ -84,7 +84,7 @@ def test_a_failing_row_of_a_stream_names_itself_or_is_a_struct(library: Library)
     ("function", "columns", "sentence"),
     [
         ("summarise", {"video": "q"}, "unknown function 'summarise'"),
-        ("summarize", {"video": "url"}, "no column 'url' in the source; there are q"),
+        ("summarize", {"video": "url"}, "no column 'url' in the source"),
         ("summarize", {"vid": "q"}, "tl_summarize has no argument vid"),
         ("search", {"query_text": "q"}, "tl_search needs index_id"),
     ],

@@ -57,7 +57,8 @@ def test_exit_codes(statement: str, code: int) -> None:
 def test_a_statement_above_its_budget_pays_nothing(library: Library, tmp_path: Path) -> None:
     prices = tmp_path / "prices.toml"
     prices.write_text('currency = "USD"\nas_of = 2026-07-31\n[analyze]\nvideo_minute = 10.0\n')
-    asked = f"SELECT tl_summarize('{library.urls[0]}', index_id => '{library.index}')"
+    prompt = "Only this test asks so."
+    asked = f"SELECT tl_summarize('{library.urls[0]}', prompt => '{prompt}', index_id => '{library.index}')"
     said = run("sql", asked, "--budget", "0.001", library=library, TL_PRICES=str(prices))
     assert said.returncode == 1
     assert "0.001" in said.stderr
@@ -77,24 +78,27 @@ def test_the_shell_completes_runs_and_remembers(tmp_path: Path) -> None:
         [sys.executable, "-m", "tl_data", "sql"], stdin=other, stdout=other, stderr=other, env=environment
     )
     os.close(other)
-    seen = b""
+    seen, position = b"", 0
     try:
         for awaited, typed in (
             (b"tl_data>", b"SELECT 40\r"),
             (b"...>", b"+ 2 AS answer;\r"),
             (b"42", b".usage\r"),
-            (b"nothing was paid", b"SELECT * FROM tl_fil\t"),
+            (b"nothing was paid", b""),
+            (b"tl_data>", b"SELECT * FROM tl_fil\t"),
             (b"tl_files", b"\x03"),
             (b"tl_data>", b"SELECT nothing;\r"),
-            (b"Failed", b"\x04"),
+            (b"Failed", b""),
+            (b"tl_data>", b"\x04"),  # at the prompt: before it, the terminal would take it for an end of file
         ):
-            deadline, start = time.monotonic() + 60, len(seen)
-            while awaited not in seen[start:]:
-                assert time.monotonic() < deadline, (awaited, seen[start:])
+            deadline = time.monotonic() + 60
+            while awaited not in seen[position:]:
+                assert time.monotonic() < deadline, (awaited, seen[position:])
                 shown = _read(main)
                 seen += shown
                 if awaited == b"tl_files" and not shown:
                     os.write(main, b"\x0c")  # redraw: completion and typed part are drawn apart
+            position = seen.index(awaited, position) + len(awaited)
             os.write(main, typed)
         deadline = time.monotonic() + 60
         while shell.poll() is None and time.monotonic() < deadline:

@@ -188,7 +188,7 @@ def test_limits(library: Library, watch: Watch) -> None:
     pipeline.run(job)
     dear = pipeline.alert(job.but(budget=0.4))
     assert (dear.run.status, dear.exit_code, dear.run.calls) == ("budget", 3, 0)
-    assert "it would cost 0.5 USD, the budget is 0.4" in dear.lines()[0]
+    assert "would cost 0.5 USD, the budget is 0.4" in dear.lines()[0]
     spent = pipeline.alert(job.but(budget=0.6), spent=0.2)
     assert (spent.run.status, spent.exit_code, spent.run.calls) == ("budget", 3, 0)
     assert "the budget is 0.6, of which 0.2 is spent" in spent.lines()[0]

@@ -294,7 +294,7 @@ def test_a_damaged_file_has_a_reason_in_the_place_of_its_picture(
         status, headers, _body = get(served, "poster", id="key-0")
         assert (status, headers["content-type"]) == (200, "image/svg+xml")
         assert headers["x-no-picture"].startswith(f"cannot read pictures of {damaged}: Invalid data")
-    assert [r.name for r in caplog.records if "damaged.mp4" in r.message] == ["tl_data.media"]  # once
+    assert [r.name for r in caplog.records if "damaged.mp4" in r.getMessage()] == ["tl_data.media"]  # once
 
 
 def test_copies_of_the_sources_are_played(tmp_path: Path, video: Path) -> None:

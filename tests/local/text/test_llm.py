@@ -317,9 +317,9 @@ def test_invalid_settings_are_refused(tmp_path: Path) -> None:
     ("way", "model", "key", "state", "words"),
     [
         ("", MODEL, KEY, "ok", "reachable"),
-        ("", "other", KEY, "missing", f"lists not other; check TL_LOCAL_LLM_MODEL. It lists: {MODEL}"),
+        ("", "other", KEY, "missing", f"check TL_LOCAL_LLM_MODEL. It lists: {MODEL}"),
         ("", MODEL, None, "wrong", "refuses the key (HTTP status 401): check TL_LOCAL_LLM_KEY"),
-        ("", MODEL, f"{KEY}\nx", "wrong", "check TL_LOCAL_LLM_KEY for characters"),
+        ("", MODEL, f"{KEY}\nx", "wrong", "TL_LOCAL_LLM_KEY contains characters"),
         ("elsewhere", MODEL, KEY, "wrong", "HTTP status 307"),
         ("500", MODEL, KEY, "wrong", "HTTP status 500"),
         ("404", MODEL, KEY, "ok", "no list of models"),

@@ -41,7 +41,7 @@ _EXAMPLES = {
     # In Lab, strong blues are close to purple. They need examples up to the hues that people call violet.
     "blue": "0000ff 1e50e0 2060d0 3070e0 1840c0 0060c0 4169e1 002fd9 1428dc 0016bf 2e2ed9 4043ff 4434d8"
     " 4a40ff 1000bf 2a20b8 3a1dd0 15358c 232f8c",
-    "dark blue": "000080 0a1a50 101840 182c60 00005a 1c3a70 14234a",
+    "dark blue": "000080 0a1a50 101840 182c60 00005a 1c3a70 14234a 141e78",
     "purple": "800080 7020a0 8a2be2 6a0dad 602080 9040b0 5a2d82",
     "light purple": "c8a2e8 b080e0 d8b8f0 c090d0 b19cd9",
     "magenta": "ff00ff e020c0 d010a0 f040d0 c71585",
