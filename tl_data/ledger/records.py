@@ -51,7 +51,8 @@ class View:
             if kind in numbers and number.isdigit():
                 numbers[kind].add(int(number))
         last = max((n for of_kind in numbers.values() for n in of_kind), default=0)
-        # A slow owner may record its task after another process took over. A submitted task always counts.
+        # A slow owner may record its task after another process took over. A claim with a submitted record
+        # and no failed one stays the state, even if there are later claims: its task is paid.
         running = numbers["submitted"] - numbers["failed"]
         if "done" in items:
             return cls("done", last, last, items)
@@ -75,7 +76,11 @@ class Journal:
         self._storage = storage
 
     async def read(self, folder: str, key: str) -> tuple[View, Entry | None]:
-        """State and entry of a call. Damaged records are moved aside."""
+        """State and entry of a call. Damaged records are moved aside.
+
+        Raises:
+            Unreadable: the result of a finished call is damaged, and there is no task to fetch it from again.
+        """
         while True:
             items: dict[str, Item] = {}
             async for item in self._storage.below(folder):
@@ -89,7 +94,9 @@ class Journal:
                 if view.state == "claimed":
                     return view, None  # the claim keeps its number and expires like any other
                 if view.state == "done" and not any(name.endswith(".submitted") for name in items):
-                    raise  # the call is paid already: the user decides whether to pay again
+                    # With a task, its result can be fetched again at no cost. Without one, a new call costs
+                    # again: the user decides.
+                    raise
                 log.warning("%s", error)
                 continue
             if entry is not None:
@@ -202,7 +209,7 @@ class Journal:
             await self._storage.write(f"{folder}/{record['result_at']}", body)
         won = await self._storage.create(f"{folder}/done", encode(record), durable=durable)
         earlier = None if won else await self.done(folder, call.key)
-        # The answer of a slow owner is paid as well, even if another process recorded an answer before.
+        # If two owners both got an answer, both are billed: this charge is entered, too.
         if earlier is None or (charge is not None and charge.calls):
             enter_charge(charge)
         if earlier is not None:

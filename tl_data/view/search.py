@@ -30,7 +30,7 @@ class Question:
 
 
 class Search:
-    """Searches the vectors of a lake, and its index.
+    """Searches the vectors of a lake, or the index of the API that the settings name.
 
     Args:
         settings: settings of the engine or service that embeds texts; None if there is neither.
@@ -42,7 +42,7 @@ class Search:
         self.settings = settings
 
     def costs(self) -> dict[str, Row]:
-        """The cost of each kind of search, and the server that answers it."""
+        """The cost of each kind of search, and what answers it: the lake itself, or the engine or service."""
         costs: dict[str, Row] = {"words": FREE, "similar": FREE}
         if self.settings is None:
             return costs
@@ -58,7 +58,7 @@ class Search:
         return costs
 
     def similar(self, identifier: str, start_sec: float) -> list[Row]:
-        """Clips that are similar to the clip of a video at a time, without that clip itself.
+        """Clips that are similar to the clip that contains `start_sec`; that clip is left out.
 
         Raises:
             SettingsError: the lake has no vectors of this video.
@@ -83,7 +83,7 @@ class Search:
             video_rows, key=lambda row: (_distance(row, start_sec), row["end_sec"] - row["start_sec"])
         )
         vector = np.asarray(nearest["vector"], np.float32)
-        hits = self.nearest(vector, HITS + 8, nearest["embedding_option"])
+        hits = self.nearest(vector, HITS + 1, nearest["embedding_option"])  # one of them is the clip itself
         return [h for h in hits if (h["id"], h["start_sec"]) != (video_id, nearest["start_sec"])][:HITS]
 
     def meaning(self, question: Question) -> list[Row]:

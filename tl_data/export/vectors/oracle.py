@@ -41,7 +41,7 @@ class Oracle(BaseStore):
         self._shape: Shape | None = None
 
     def ensure(self, shape: Shape, *, create: bool) -> bool:
-        """Check columns and dimension, or create the table."""
+        """Check columns and dimension, or create the table. Returns whether the table was missing."""
         self._shape = shape
         with self._connection.cursor() as cursor:
             cursor.execute(
@@ -87,7 +87,7 @@ class Oracle(BaseStore):
         ]
 
     def _bind_types(self) -> list[Any]:
-        """Bind types of the id (36: a UUID), the vector and the payload. Long text is bound as CLOB."""
+        """Bind types: longest id in characters, vector, CLOB for CLOB columns. None: the driver decides."""
         assert self._shape is not None
         clob = self._library.DB_TYPE_CLOB
         payload_types = [

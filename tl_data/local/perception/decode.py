@@ -22,6 +22,18 @@ from tl_data.local.perception import hdr
 from tl_data.local.perception.evidence import NotVideo, Probe
 from tl_data.untrusted import CONTAINERS
 
+__all__ = [
+    "DecodedFrame",
+    "NotVideo",
+    "Picture",
+    "Probe",
+    "Samples",
+    "frames",
+    "probe",
+    "sound",
+    "write_jpeg",
+]
+
 HOLD = 1.5  # seconds; a frame that lasts longer is repeated
 #: Consecutive packets without a frame after which the rest of a stream is not decoded.
 _MAX_BARREN_PACKETS = 400
@@ -60,7 +72,10 @@ def decode_stream(
 
 
 def repeat_times(time: float, until: float) -> Iterator[float]:
-    """Once per second, the time at which to repeat a frame that lasts from `time` to `until`."""
+    """Once per second, the time at which to repeat a frame that lasts from `time` to `until`.
+
+    The last quarter of a second has no repetition: the next frame is there already.
+    """
     if until - time > HOLD:
         yield from (time + second for second in range(1, ceil(until - time - 0.25)))
 
@@ -81,11 +96,12 @@ def with_times(
         following = next(frames, None)
         if start is None:
             first, start = frame.time or 0.0, stream_start(stream)
+            # The start in the header counts, unless the first frame is before it or more than 10 s after it.
             start = start if start is not None and 0 <= first - start <= 10 else first
         frame_time = frame.time - start if frame.time is not None else time + step
-        # A timestamp before the previous one is wrong. A timestamp far ahead is wrong unless the file is that
-        # long and the next frame is later still: then the picture did not change for a while. A wrong
-        # timestamp is replaced by the usual step.
+        # A timestamp before the previous one is wrong. A jump ahead is accepted only if it lies within the
+        # file and the next frame is not earlier: then the picture did not change for a while. Instead of a
+        # wrong timestamp, the previous time plus the usual step is used.
         far_ahead = frame_time - time > 10 + 2 * step
         continues_later = following is None or following.time is None or following.time - start >= frame_time
         if not (frame_time >= time or time < 0 <= frame_time) or (
@@ -115,21 +131,9 @@ class StreamEnd:
 
 
 def tolerated_gap(seconds: float) -> float:
-    """The largest difference in seconds between duration and end of the pictures that needs no note."""
+    """By how many seconds the pictures of a file of this length may end before the file without a note."""
     return max(2.0, 0.1 * seconds)
 
-
-__all__ = [
-    "DecodedFrame",
-    "NotVideo",
-    "Picture",
-    "Probe",
-    "Samples",
-    "frames",
-    "probe",
-    "sound",
-    "write_jpeg",
-]
 
 Picture = npt.NDArray[np.uint8]  # height x width x 3, RGB
 Samples = npt.NDArray[np.int16]  # mono
@@ -217,7 +221,7 @@ def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[DecodedFrame]
         ):
             if frame_time > END_SEC:
                 notes.append(f"pictures after {END_SEC:g} s were not analysed")
-                yield DecodedFrame(END_SEC, frame, sizers)
+                yield DecodedFrame(END_SEC, frame, sizers)  # ends the last clip at END_SEC
                 return
             if previous is not None:  # the previous frame lasts until this one
                 yield from (
@@ -227,8 +231,10 @@ def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[DecodedFrame]
             previous, time = frame, frame_time
             if time >= due:
                 due = time + 1 / _MAX_RATE
-                last = min(time + step, facts.duration_sec) if time < facts.duration_sec else time + step
-                yield DecodedFrame(time, frame, sizers, last)
+                frame_end = time + step
+                if time < facts.duration_sec:  # not past the end of the file
+                    frame_end = min(frame_end, facts.duration_sec)
+                yield DecodedFrame(time, frame, sizers, frame_end)
         if damaged:
             notes.append(f"{len(damaged)} packets of the picture could not be decoded")
         end = min(sound_end.end, facts.duration_sec)
@@ -244,7 +250,8 @@ def frames(path: Path, facts: Probe, notes: list[str]) -> Iterator[DecodedFrame]
 def sound(path: Path) -> Iterator[Samples]:
     """Decode the first sound stream to 16 kHz mono, in contiguous blocks.
 
-    Gaps in the timestamps are filled with silence, so that sample n is at n / 16000 s of the video.
+    Gaps of 0.2 s to 1 h in the timestamps are filled with silence, so that sample n is at n / 16000 s of the
+    video. Shorter gaps are jitter, longer ones are wrong timestamps.
     """
     with _open(path) as container:
         picture, stream = _streams(container)
@@ -294,7 +301,7 @@ def write_jpeg(path: Path, picture: Picture, quality: int = 85) -> None:
 
 
 class _Sizer:
-    """Scales frames so that the longer side is `side`, upright and with square pixels, as RGB."""
+    """Scales frames so that the longer side is at most `side`, upright and with square pixels, as RGB."""
 
     def __init__(self, side: int, aspect: float) -> None:
         self._side, self._aspect = side, aspect

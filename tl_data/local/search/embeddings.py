@@ -10,8 +10,11 @@ A vector has two parts:
 
 With an image-text encoder (image_encoder.py) there is a third part: the encoder's vector of the keyframe,
 picture or text; zeros for sound. Its norm is twice the norm of the words. A correct caption raises the cosine
-of the encoder by about 0.1, and a matching word raises the cosine of the words by about 0.4; the squared
-norms balance this.
+of the encoder by about 0.1, and a matching word raises the cosine of the words by about 0.4. A cosine weighs
+the parts by their squared norms, here 4 to 1, so that both count about equally: 4 x 0.1 = 1 x 0.4.
+
+What is recognised in a clip has four names: `objects` are people and faces, `labels` come from the
+classifier, `things` from the detector, and `concepts` are the hierarchy of names over both.
 
 Vectors are deterministic. Only vectors of the same model name (`tl-local-2`, with a suffix for an encoder)
 can be compared.
@@ -132,7 +135,10 @@ def embed_text(text: str, encoder: ImageEncoder | None = None) -> Vector:
 
 
 def _content_words(text: str) -> str:
-    """The content words of a text. Shades are replaced by the colour names that describe clips."""
+    """The content words of a text. Shades are replaced by the colour names that describe clips.
+
+    "up" is a stop word, but it is kept: it is a direction of motion.
+    """
     words = re.findall(r"[^\W_]+", text.lower())
     kept = [_COLOR_OF_SHADE.get(word, word) for word in words if word == "up" or word not in EMPTY | GENERIC]
     return " ".join(kept) if kept else text
@@ -169,7 +175,7 @@ def embed_clip(clip: Clip, evidence: Evidence, option: str, encoder: ImageEncode
 
 
 def _label_part(clip: Clip) -> Vector:
-    """The mean of the vectors of object names, weighted by probability (ConSE).
+    """The mean of the vectors of object names, weighted by probability (ConSE, Norouzi et al. 2014).
 
     Its norm is proportional to the largest probability, so that uncertain objects do not outweigh colours and
     words.
@@ -266,7 +272,9 @@ def _fixed_ranges(begin: float, stop: float, length: float) -> list[tuple[float,
 def blend(evidence: Evidence, start: float, end: float) -> Clip:
     """A clip for any time range.
 
-    Measurements are means over the overlapping clips. Labels are those of the clip with the longest overlap.
+    Measurements are means over the overlapping clips, weighted by overlap; of `objects` the largest
+    confidence counts. Everything else, such as keyframe and labels, is that of the clip with the longest
+    overlap.
     """
     parts = [
         (clip, overlap)
@@ -349,6 +357,8 @@ def embed_image(
 def embed_audio(path: Path) -> Vector:
     """Embed the speech, class and timbre of a sound file, as a unit vector; zeros for silence.
 
+    It has DIMENSION values and no encoder part: callers that use an encoder pad it with zeros.
+
     Raises:
         NotVideo: the file has no sound that can be decoded.
     """
@@ -413,8 +423,8 @@ class ImageQuery:
     look: NDArray[np.float32]
     traits: dict[str, float]  # trait -> strength
     encoder_vector: NDArray[np.float32]  # empty without an encoder
-    concepts: dict[int, float]  # concept -> probability of certain objects, without their hypernyms
-    noise: bool  # whether the image is only noise, with the colours and descriptor of a uniform gray
+    concepts: dict[int, float]  # concept -> probability, if at least 0.4; without hypernyms
+    noise: bool  # only noise: its colours and descriptor equal those of plain gray and must not be searched
 
 
 def image_query(
@@ -438,14 +448,18 @@ def image_query(
 
 
 def _certain_concepts(clip: Clip) -> dict[int, float]:
-    """The certain concepts of a picture, without hypernyms of other ones among them."""
+    """The concepts of a picture with a probability of at least 0.4, without hypernyms of others among them.
+
+    Concepts above more than 30 classes of the classifier, such as "animal", are left out: they match too
+    much.
+    """
     table = concepts.table()
     probable = {
         number: probability
         for number, probability in concepts.probabilities(clip).items()
         if probability >= 0.4
     }
-    kinds = {concept.number for concept in table.of_thing.values()}
+    detectable = {concept.number for concept in table.of_thing.values()}
     specific = {
         number: probability for number, probability in probable.items() if table.concepts[number].leaves <= 30
     }
@@ -455,7 +469,7 @@ def _certain_concepts(clip: Clip) -> dict[int, float]:
     return {
         number: probability
         for number, probability in specific.items()
-        if number not in hypernyms or number in kinds
+        if number not in hypernyms or number in detectable
     }
 
 

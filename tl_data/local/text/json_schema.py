@@ -18,14 +18,10 @@ Schema = Mapping[str, Any]
 TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 FORMATS = frozenset({"uuid", "date-time", "date", "time"})
 BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
-#: Keywords that any schema may have.
-_ANYWHERE = frozenset(
-    {
-        "type", "title", "description", "default", "examples", "enum", "const", "anyOf", "$ref", "$defs",
-        "$schema", "$id", "$comment",
-    }
-)  # fmt: skip
-_KEYWORDS = _ANYWHERE | BOUNDS | {
+#: Keywords that a schema may have.
+_KEYWORDS = BOUNDS | {
+    "type", "title", "description", "default", "examples", "enum", "const", "anyOf", "$ref", "$defs",
+    "$schema", "$id", "$comment",
     "pattern", "format", "items", "minItems", "properties", "required", "additionalProperties",
 }  # fmt: skip
 #: Keywords that are accepted and have no effect.
@@ -56,14 +52,15 @@ def check(schema: Schema) -> None:
 
 
 def _minimum_values(schema: Any, root: Schema, depth: int, known: dict[tuple[int, int], int]) -> int:
-    """The smallest number of values that an answer can have.
+    """A lower bound of the values that filling a schema builds: all branches of anyOf are built, one is kept.
 
     References are followed. `known` holds the count of each reference at each level.
     """
     if depth >= DEEPEST or not isinstance(schema, Mapping):
         return 1
     if "$ref" in schema:
-        key = (id(schema), depth)  # the id is unique: the request keeps its schemas alive
+        # The id is a safe key: every schema with $ref belongs to `root`, which outlives this call.
+        key = (id(schema), depth)
         if key not in known:
             known[key] = _minimum_values(resolve(schema, root, "$"), root, depth, known)
         return known[key]
@@ -161,7 +158,9 @@ def resolve(schema: Schema, root: Schema, at: str) -> Schema:
             raise Unsupported(f"{at}: the reference {ref!r} does not lead into $defs")
         else:
             target = definitions[name]
-        if str(ref) in seen or not isinstance(target, Mapping):
+        if not isinstance(target, Mapping):
+            raise Unsupported(f"{at}: the reference {ref!r} leads to something that is not a schema")
+        if str(ref) in seen:
             raise Unsupported(f"{at}: the reference {ref!r} leads in a circle")
         seen.add(str(ref))
         schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}

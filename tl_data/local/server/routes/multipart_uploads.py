@@ -139,7 +139,7 @@ async def more_urls(request: Request) -> Response:
 async def put_part(request: Request) -> Response:
     """PUT one part to its signed URL. The client reports the ETag of the response afterwards."""
     engine, path = engine_of(request), request.path_params
-    upload_id, name = path["video_id"], path["name"]
+    upload_id, name = path["video_id"], path["name"]  # signed URLs have one pattern for videos and uploads
     if not engine.signed_urls.allows(path["ticket"], upload_id, path["folder"], name):
         raise unknown_video()
     row = engine.store.get("uploads", upload_id)
@@ -200,7 +200,7 @@ async def report(request: Request) -> Response:
 
 
 async def _verify_part(engine: Engine, row: Row, chunk: Json) -> int:
-    """Validate a reported part, and return its index. The proof must be the ETag of its upload."""
+    """Validate a reported part, and return its index. `proof` must be the ETag that its PUT returned."""
     index = _read_whole_number(chunk, "chunk_index", 1, _chunk_count(row))
     if str(index) in row["chunks"]:
         return index

@@ -119,16 +119,17 @@ async def list_videos(request: Request) -> Response:
 
 
 def _metadata_filters(query: QueryParams) -> list[Where]:
-    """Read filters for user metadata: all query parameters that the listing itself does not have."""
-    other_parameters = {*LISTING_PARAMETERS, *NUMBERS, *TIMES, "filename", "_id"}
+    """Read filters for user metadata: all query parameters except those of the listing itself."""
+    listing_parameters = {*LISTING_PARAMETERS, *NUMBERS, *TIMES, "filename", "_id"}
     filters: list[Where] = []
     for key, value in query.multi_items():
         name = key.partition("[")[0]
-        if key in other_parameters or name in other_parameters:
+        if key in listing_parameters or name in listing_parameters:
             continue
         if key == "user_metadata":
             filters += _from_repr(value)
         else:
+            # `untyped`: the text of a query string also equals a number or a boolean that is written so.
             filters.append(Where(key, "=", value, metadata=True, untyped=True))
     if len(filters) > MAX_KEYS:
         raise invalid(
@@ -221,7 +222,7 @@ async def delete(request: Request) -> Response:
         raise APIProblem(400, "video_not_ready", f"Video {row['id']} cannot be deleted before it is ready.")
     await remove_video(engine, row)
     for task in engine.store.rows("tasks", [Where("video_id", "=", row["id"])], columns=["id"]):
-        engine.store.change("tasks", task["id"], asset_id=None)  # no longer an indexed asset
+        engine.store.change("tasks", task["id"], asset_id=None)  # GET indexed-assets no longer finds it
     return Response(status_code=204)
 
 
