@@ -70,12 +70,12 @@ def test_answers_have_their_types_and_are_paid_for_once(account: Account) -> Non
 
 def test_several_labels_are_those_that_were_given(account: Account) -> None:
     labels = ["soup", "街", "kitchen"]
-    account.judge.answers = {"List each that does": decided(["soup", "kitchen", "soup"])}
+    account.judge.answers = {"List each that fits": decided(["soup", "kitchen", "soup"])}
     with duckdb.connect() as con:
         tl_data.register(con, account.settings)
         asked = "SELECT tl_classify_multi($1, $2), tl_classify_multi($1, NULL)"
         assert con.execute(asked, [account.video, labels]).fetchall() == [(["kitchen", "soup"], None)]
-        account.judge.answers = {"List each that does": decided([])}
+        account.judge.answers = {"List each that fits": decided([])}
         assert con.execute(asked, [account.video, ["x", "y"]]).fetchall() == [([], None)]
     for wrong in ([], ["a"], ["a", " A "], ["a", ""]):
         with pytest.raises(SchemaMismatch):

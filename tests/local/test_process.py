@@ -252,7 +252,7 @@ def test_an_engine_waits_for_the_one_that_is_ending(tmp_path: Path) -> None:
         (["--media", "/no/such/folder"], "not a folder"),
         (["--workers", "0"], "--workers"),
         (["--plan", "gold"], "--plan"),
-        (["--faults", "/no/such/file"], "faults"),
+        (["--faults", "/no/such/file"], "/no/such/file"),
     ],
 )
 def test_options_that_make_no_sense(tmp_path: Path, options: list[str], words: str) -> None:

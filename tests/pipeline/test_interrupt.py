@@ -131,7 +131,7 @@ def test_two_simultaneous_signals_count_as_one() -> None:
             for pause in (0.05, 0.05, pipeline.SAME_SIGNAL):
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(pause)
-            assert stop._wished.is_set()
+            assert stop._requested.is_set()
             assert seen == []
             os.kill(os.getpid(), signal.SIGTERM)
             assert seen == [signal.SIGTERM]

@@ -136,7 +136,7 @@ def test_mistakes_are_errors_before_execution(spark: Any, library: Library) -> N
         tl.search(lit("demo"))
     with pytest.raises(SchemaMismatch, match="'summarise'"):
         tl.apply(frame, "summarise", "url")
-    with pytest.raises(SchemaMismatch, match="gives vector"):
+    with pytest.raises(SchemaMismatch, match="adds the column vector"):
         tl.apply(frame, "clips", "url", settings=library.settings)
     with pytest.raises(SchemaMismatch, match="exactly one question"):
         tl.nearest(frame, [1.0], text="both")

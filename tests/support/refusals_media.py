@@ -100,7 +100,7 @@ SEARCHES = [
         query_media_file=Path("tiny_picture"), **PICTURE,
     ),
     no(
-        "POST /search", "query_media_url", "at most 10", "You sent 11", query_media_url=[ADDRESS] * 11,
+        "POST /search", "query_media_url", "t most 10", "You sent 11", query_media_url=[ADDRESS] * 11,
         **PICTURE,
     ),
     clash(

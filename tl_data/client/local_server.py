@@ -163,7 +163,7 @@ def _start(home: Path, users_lock: IO[str], tiers: Mapping[str, str]) -> Engine:
     key = secrets.token_urlsafe(32)
     private_file(home / "engine.key", key)
     command = [sys.executable, "-m", "tl_data.local", "--home", str(home), "--port", "0"]
-    command += ["--allow-private", "--allow-files", "--users_lock", str(home / "users.lock")]
+    command += ["--allow-private", "--allow-files", "--lease", str(home / "users.lock")]
     with log.open("ab") as out:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,

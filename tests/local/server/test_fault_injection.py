@@ -206,7 +206,7 @@ def test_the_help_of_serve_tells_how(api: API, capsys: pytest.CaptureFixture[str
     told = capsys.readouterr().out.partition("--faults FILE")[2]
     settings = {field.name for field in fields(Fault)} - {"matched", "done"}
     assert [name for name in (*KINDS, *SHAPES, *STATES, *settings) if name not in told] == []
-    example = textwrap.dedent("    seed =" + told.partition("    seed =")[2].partition("\nThe same")[0])
+    example = textwrap.dedent("    seed =" + told.partition("    seed =")[2].partition("\nPUT /_engine")[0])
     asked = tomllib.loads(example)
     assert len(asked["fault"]) == 3
     assert api.engine("PUT", "/faults", json=asked).status_code == 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -176,7 +176,7 @@ def test_kinds_of_sound() -> None:
     chord = sum(np.sin(2 * np.pi * pitch * clock) for pitch in (262, 330, 392)) * 3000
     waves = {"music": chord, "noise": rng.normal(0, 3000, rate), "silence": rng.normal(0, 3, rate)}
     for kind, wave in waves.items():
-        table = speech.measure_seconds(iter([np.tile(wave.astype(np.int16), 4)]))
+        table = _measured(iter([np.tile(wave.astype(np.int16), 4)]))
         assert sound.summary(table, 0, 4, 0.0)[0] == kind
     table = np.stack([sound.measure(chord.astype(np.int16), 0.0, 0.9)] * 4)
     kind, loud, _ = sound.summary(table, 0, 4, 0.6)  # words were recognised
@@ -205,7 +205,7 @@ def test_tunes_are_music_and_coloured_noise_is_none() -> None:
     }
     for kind, some in waves.items():
         for number, wave in enumerate(some):
-            table = speech.measure_seconds(iter([(wave / np.abs(wave).max() * 9000).astype(np.int16)]))
+            table = _measured(iter([(wave / np.abs(wave).max() * 9000).astype(np.int16)]))
             assert sound.summary(table, 0, 4, 0.0)[0] == kind, number
 
 
@@ -255,3 +255,14 @@ def test_how_sure_a_sound_is() -> None:
     assert sound.confidence(np.stack([voice, music]), 0, 2, "speech", 0.2) == 0.5
     assert sound.confidence(np.stack([voice, music]), 0, 2, "music", 0.0) == 0.75
     assert sound.confidence(np.zeros((0, sound.COLUMNS), np.float32), 0, 2, "silence", 0.0) is None
+
+
+def _measured(blocks: Iterator[npt.NDArray[np.int16]]) -> npt.NDArray[np.float32]:
+    """The measurements of sound, a row per second, without a transcription."""
+    no_recogniser = speech.NoRecogniser()
+    return np.stack(
+        [
+            speech._measure_second(second, probabilities, no_recogniser, True)
+            for second, probabilities in speech._seconds(blocks, has_network=True)
+        ]
+    )

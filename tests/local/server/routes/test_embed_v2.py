@@ -155,7 +155,7 @@ VIDEO = {"media_source": {"url": "http://127.0.0.1:9/a.mp4"}}
         ("text", {"input_text": " "}, "not blank. You sent ' '"),
         ("text", {"input_text": "x " * 600}, "equal to 500. You sent 600 tokens"),
         ("image", {}, "one of url, base64_string, asset_id"),
-        ("image", {"media_source": {"base64_string": "?"}}, "not base64"),
+        ("image", {"media_source": {"base64_string": "?"}}, "not valid base64"),
         ("image", {"media_source": {"base64_string": "aGFsbG8="}}, "JPEG or PNG"),
         ("image", {"media_source": {"asset_id": NOWHERE}}, f"{NOWHERE} does not exist in assets"),
         ("multi_input", {}, "input_text, media_sources"),

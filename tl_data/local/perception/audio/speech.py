@@ -120,16 +120,6 @@ def listen(
     return SoundResult(spoken, seconds, tuple(notes), transcriber.name)
 
 
-def measure_seconds(blocks: Iterator[Samples]) -> npt.NDArray[np.float32]:
-    """Measure sound without transcribing it; returns one row per second."""
-    no_recogniser = NoRecogniser()
-    rows = [
-        _measure_second(second, probabilities, no_recogniser, True)
-        for second, probabilities in _seconds(blocks, has_network=True)
-    ]
-    return np.stack(rows)
-
-
 def _seconds(blocks: Iterator[Samples], *, has_network: bool) -> Iterator[tuple[Samples, Probabilities]]:
     """Split sound into seconds, each with the probabilities from the network.
 
