@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.pythons import TESTS
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tl_data"
 
@@ -159,3 +161,8 @@ def test_no_file_holds(what: str) -> None:
                 f"{path.relative_to(ROOT)}:{text.count(chr(10), 0, match.start()) + 1} {match.group()!r}"
             )
     assert not found, "\n".join(found)
+
+
+def test_the_tests_for_every_python_exist() -> None:
+    """pytest refuses to run any test if one path of its command line is missing."""
+    assert [path for path in TESTS if not (ROOT / path).exists()] == []

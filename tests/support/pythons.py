@@ -38,7 +38,6 @@ TESTS = (
     "tests/lake/test_rows.py",
     "tests/lake/test_writer.py",
     "tests/media",
-    "tests/runtime/test_durations.py",
     "tests/runtime/test_result_cache.py",
 )
 
