@@ -138,9 +138,9 @@ def test_mistakes_are_errors_before_execution(spark: Any, library: Library) -> N
         tl.apply(frame, "summarise", "url")
     with pytest.raises(SchemaMismatch, match="adds the column vector"):
         tl.apply(frame, "clips", "url", settings=library.settings)
-    with pytest.raises(SchemaMismatch, match="exactly one question"):
+    with pytest.raises(SchemaMismatch, match="exactly one query"):
         tl.nearest(frame, [1.0], text="both")
-    with pytest.raises(Exception, match="come from different models"):
+    with pytest.raises(Exception, match="different models"):
         tl.nearest(frame, [1.0, 2.0]).collect()
     with pytest.raises(AttributeError, match="no attribute 'sumarize'"):
         tl.sumarize("url")
