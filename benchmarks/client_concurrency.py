@@ -63,13 +63,13 @@ class Slow(asyncio.Protocol):
             self._transport.write(ANSWER)
 
 
-def serve(latency: float, told: Connection) -> None:
+def serve(latency: float, pipe: Connection) -> None:
     """Run the server until the process is ended."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Slow(latency), "127.0.0.1", 0, backlog=1024)
-        told.send(server.sockets[0].getsockname()[1])
+        pipe.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
     asyncio.run(main())

@@ -202,9 +202,9 @@ SELECT * FROM tl_transcript('https://example.com/tour.mp4', index_id => 'demo');
 --   gives boolean
 --   video text: URL, path or id of a video, or id of an asset.
 --   condition text: a statement that is true or false, such as "a person wears a helmet". NULL gives NULL.
---   start_sec double: start of the part to judge, in seconds; 0 by default
+--   start_sec double: start of the part to analyze, in seconds; 0 by default
 --   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
---   index_id text: name or id of an index that a URL or path is indexed into first
+--   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
 SELECT tl_filter('https://example.com/tour.mp4', 'a person wears a helmet');
 
 -- tl_classify(video, labels, start_sec => NULL, end_sec => NULL, index_id => NULL)
@@ -212,9 +212,9 @@ SELECT tl_filter('https://example.com/tour.mp4', 'a person wears a helmet');
 --   gives text
 --   video text: URL, path or id of a video, or id of an asset.
 --   labels list of text: 2 to 100 different texts. NULL gives NULL.
---   start_sec double: start of the part to judge, in seconds; 0 by default
+--   start_sec double: start of the part to analyze, in seconds; 0 by default
 --   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
---   index_id text: name or id of an index that a URL or path is indexed into first
+--   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
 SELECT tl_classify('https://example.com/tour.mp4', (SELECT array_agg(v) FROM (VALUES ('cooking'), ('sport'), ('news')) t(v)));
 
 -- tl_classify_multi(video, labels, start_sec => NULL, end_sec => NULL, index_id => NULL)
@@ -222,9 +222,9 @@ SELECT tl_classify('https://example.com/tour.mp4', (SELECT array_agg(v) FROM (VA
 --   gives list of text
 --   video text: URL, path or id of a video, or id of an asset.
 --   labels list of text: 2 to 100 different texts. NULL gives NULL.
---   start_sec double: start of the part to judge, in seconds; 0 by default
+--   start_sec double: start of the part to analyze, in seconds; 0 by default
 --   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
---   index_id text: name or id of an index that a URL or path is indexed into first
+--   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
 SELECT tl_classify_multi('https://example.com/tour.mp4', (SELECT array_agg(v) FROM (VALUES ('indoors'), ('machines'), ('people')) t(v)));
 
 -- tl_score(video, what, start_sec => NULL, end_sec => NULL, index_id => NULL)
@@ -232,7 +232,7 @@ SELECT tl_classify_multi('https://example.com/tour.mp4', (SELECT array_agg(v) FR
 --   gives double
 --   video text: URL, path or id of a video, or id of an asset.
 --   what text: what to rate, such as "how crowded the place is". NULL gives NULL.
---   start_sec double: start of the part to judge, in seconds; 0 by default
+--   start_sec double: start of the part to analyze, in seconds; 0 by default
 --   end_sec double: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
---   index_id text: name or id of an index that a URL or path is indexed into first
+--   index_id text: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in the session's index; a URL is analyzed without an index
 SELECT tl_score('https://example.com/tour.mp4', 'how crowded the place is');

@@ -30,7 +30,7 @@ def test_a_file_is_about_as_long_as_it_is_large(tmp_path: Path) -> None:
 
 
 def test_listed_videos_are_not_requested_again(library: Library, tmp_path: Path) -> None:
-    """An analysis is billed by the length of its video: a listing has told it."""
+    """An analysis is billed by the length of its video, which a listing contains."""
     connection = connect(library.settings.but(ledger=str(tmp_path / "ledger")))
     lengths = connection.session.lengths
     batches = connection.batches(TABLES["videos"], index_id=library.index)

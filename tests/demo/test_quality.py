@@ -45,7 +45,7 @@ class Answer:
 
 @pytest.fixture(scope="module")
 def known(lake: Lake, videos: list[DemoVideo]) -> dict[str, Evidence]:
-    """What the demo's engine has seen and heard in each video, by its file name."""
+    """The evidence of the demo's engine for each video, by its file name."""
     library = Library(Path(lake.folder) / "engine" / "engine" / "library.sqlite")
     ids = {row["source_key"]: row["video_id"] for row in lake.read(VIDEOS).to_pylist()}
     seen = {video.path.name: library.evidence(ids[video.path.name]) for video in videos}
@@ -116,7 +116,7 @@ def test_what_nothing_answers_is_not_answered(library: Library) -> None:
 
 
 def spoiled(kind: str, evidence: Evidence) -> Evidence:
-    """The evidence with two thirds of what the questions of a kind rest on read, heard or seen wrongly."""
+    """The evidence, in which two thirds of what the questions of a kind need are recognised wrongly."""
     if kind == "spoken":
         return replace(evidence, speech=tuple(
             replace(span, text="and so on", alternatives=(), words=()) if place % 3 < 2 else span

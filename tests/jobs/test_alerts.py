@@ -1,4 +1,4 @@
-"""Saved-search alerts: what is new is asked, each clip is told of once, and what goes wrong is said."""
+"""Saved-search alerts: new videos are searched, each clip is reported once, failures are reported."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def watch(library: Library, tmp_path: Path) -> Watch:
 
 
 def found(report: AlertReport) -> set[tuple[str, str]]:
-    """Question and file name of what was told."""
+    """Question and file name of each reported clip."""
     return {(row["question"], row["url"].rpartition("/")[2]) for row in report.found}
 
 
@@ -80,8 +80,8 @@ def test_each_clip_is_reported_once(library: Library, watch: Watch, kind: Format
     assert found(third) == {(EXIT, "plant.mp4")}
     assert third.run.calls == 1, "the other questions have been asked"
     lake = Lake(job.folder, kind)
-    told = lake.read(ALERTS).to_pylist()
-    assert len(told) == len(first.found) + len(second.found) + len(third.found)
+    rows = lake.read(ALERTS).to_pylist()
+    assert len(rows) == len(first.found) + len(second.found) + len(third.found)
     assert {len(row["questions"]) for row in lake.read(ASKED).to_pylist()} == {3}
     assert sorted(r["calls"] for r in lake.read(RUNS).to_pylist() if r["price"]) == [1, 2, 2]
 

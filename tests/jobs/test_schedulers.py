@@ -234,8 +234,8 @@ Cron = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def cron(folder: Path, variables: dict[str, str]) -> Cron:
     """Run a job as cron does: hardly any variables, and settings from the file beside the script."""
-    told = [f"{name}='{value}'" for name, value in variables.items() if name.startswith("TL_")]
-    (folder / "cron" / "tl-data.env").write_text("\n".join(told) + "\n")
+    assignments = [f"{name}='{value}'" for name, value in variables.items() if name.startswith("TL_")]
+    (folder / "cron" / "tl-data.env").write_text("\n".join(assignments) + "\n")
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

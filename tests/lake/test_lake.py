@@ -172,10 +172,10 @@ def test_damaged_tables_are_described(tmp_path: Path, kind: Format) -> None:
             entry.write_text("{half a rec")
     else:
         next((tmp_path / "errors").glob("*.parquet")).write_bytes(b"PAR1 half a file")
-    with pytest.raises(LakeError, match=r"errors.*Restore it from a copy, or rename it") as told:
+    with pytest.raises(LakeError, match=r"errors.*Restore it from a copy, or rename it") as raised:
         Lake(str(tmp_path), kind).table(ERRORS)
-    assert len(str(told.value)) < 400
-    assert "unknown" not in str(told.value)
+    assert len(str(raised.value)) < 400
+    assert "unknown" not in str(raised.value)
 
 
 def test_a_removed_or_damaged_file(tmp_path: Path, kind: Format) -> None:

@@ -1,4 +1,4 @@
-"""Commits: tables that cannot be written while a run works are told, and compactions stay small."""
+"""Commits: a table that cannot be written during a run is reported, and compactions stay small."""
 
 from __future__ import annotations
 
@@ -77,9 +77,9 @@ def test_rows_that_a_timed_commit_could_not_write_end_the_run(
     assert run["status"] == "stopped"
     again = pipeline.run(job)
     assert (again.status, again.failed, again.paid_twice) == ("done", 0, 0)
-    told = set(table.batches(["video_id"]).read_all().column(0).to_pylist())
-    assert told == set(Lake(job.folder, "parquet").read(VIDEOS).column("video_id").to_pylist())
-    assert len(told) == 2
+    video_ids = set(table.batches(["video_id"]).read_all().column(0).to_pylist())
+    assert video_ids == set(Lake(job.folder, "parquet").read(VIDEOS).column("video_id").to_pylist())
+    assert len(video_ids) == 2
 
 
 def test_a_compaction_that_cannot_be_made_leaves_the_commit(tmp_path: Path) -> None:

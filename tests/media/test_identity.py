@@ -212,7 +212,7 @@ class Answer:
 
 @dataclass
 class Asked:
-    """A client that was told what the server would say."""
+    """A client with recorded answers of a server."""
 
     answer: Answer
 

@@ -69,10 +69,12 @@ def test_good_rows_finish_and_bad_ones_say_why(
     report = pipeline.run(job)
     lake = Lake(job.folder, kind)
     errors = {row["url"]: row for row in lake.read(ERRORS).to_pylist()}
-    told = {name: errors[url if url and url.strip() else ""] for name, url in bad.items() if name != "empty"}
+    messages = {
+        name: errors[url if url and url.strip() else ""] for name, url in bad.items() if name != "empty"
+    }
 
-    assert {name: row["code"] for name, row in told.items()} == CODES
-    for name, row in told.items():
+    assert {name: row["code"] for name, row in messages.items()} == CODES
+    for name, row in messages.items():
         assert 20 < len(row["message"]) < 300, row
         assert "Traceback" not in row["message"], row
         assert (row["attempt"], row["retryable"], row["class"]) == (1, False, "MediaRefused"), (name, row)
@@ -135,12 +137,12 @@ def test_the_same_refused_bytes_are_not_read_every_night(
     names = sorted(url.rpartition("/")[2] for url in urls)
     heads = [("HEAD", name) for name in names]
     assert asked(lambda: pipeline.run(job)) == [*[("GET", name) for name in names], *heads]
-    told = {row["url"]: row["message"] for row in Lake(job.folder).read(ERRORS).to_pylist()}
+    messages = {row["url"]: row["message"] for row in Lake(job.folder).read(ERRORS).to_pylist()}
 
     assert asked(lambda: pipeline.plan(job)) == heads
     assert asked(lambda: pipeline.run(job)) == heads
     rows = Lake(job.folder).read(ERRORS).to_pylist()
-    assert {row["url"]: row["message"] for row in rows} == told
+    assert {row["url"]: row["message"] for row in rows} == messages
     assert {row["attempt"] for row in rows} == {2}
 
     with (files.folder / names[0]).open("ab") as file:

@@ -1,4 +1,4 @@
-"""A job whose ledger or tables were damaged, changed or taken away: told in a sentence, nothing is lost."""
+"""A job whose ledger or tables were damaged, changed or removed: a sentence says so, nothing is lost."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_ledger_of_a_newer_version_stops_the_run(
 def test_a_record_of_another_job_that_cannot_be_read_leaves_the_run_alone(
     put: Put, make_job: MakeJob
 ) -> None:
-    """All that the run needs of the ledger is there; only what was paid twice cannot be told."""
+    """The run has everything it needs of the ledger. Only calls that were paid twice are unknown."""
     other = make_job([put("b.mp4")], tables=("clips",))
     pipeline.submit(other)
     [sent] = index_records(other, "*.submitted")

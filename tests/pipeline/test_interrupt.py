@@ -145,7 +145,7 @@ def test_an_analysis_in_progress_is_completed(
     tmp_path: Path,
     start_engine: Callable[..., Engine],
 ) -> None:
-    """It is paid for: a run that is told to end waits for the answer, and the next run need not ask again."""
+    """It is paid for: a stopped run waits for the answer, and the next run does not repeat the call."""
     own = start_engine("--allow-private")
     root = own.base_url.removesuffix("/v1.3")
     urls: list[str | None] = [put(f"{n}.mp4") for n in range(2)]

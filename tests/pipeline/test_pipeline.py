@@ -1,4 +1,4 @@
-"""Runs of jobs: incremental, resumable, within limits, and told exactly what they cost before."""
+"""Runs of jobs: incremental, resumable, within limits, and at exactly the planned cost."""
 
 from __future__ import annotations
 

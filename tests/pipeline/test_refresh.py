@@ -117,7 +117,7 @@ def test_killed_between_the_commits_of_texts_and_of_videos(
 def test_the_table_videos_is_a_source_for_a_refresh(
     put: Put, make_job: MakeJob, newer: MakeJob, tmp_path: Path
 ) -> None:
-    """A video that left the source is told of, and reached through the table `videos`."""
+    """A video that left the source is reported, and found through the table `videos`."""
     a, b = put("a.mp4"), put("b.mp4")
     pipeline.run(make_job([a, b]))
     lake = Lake(make_job([]).folder)

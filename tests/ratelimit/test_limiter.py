@@ -229,15 +229,15 @@ def test_a_rest_saves_up_as_much_as_is_allowed(tmp_path: object) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("told", ["refused", "left", "set", "spread"])
-def test_a_long_wait_is_logged_once(told: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("cause", ["refused", "left", "set", "spread"])
+def test_a_long_wait_is_logged_once(cause: str, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         limits = {"set": {"requests_per_day": 1}, "spread": {"requests_per_minute": 0.001}}
-        limiter = Limiter.of(Settings(max_wait=1e6, **limits.get(told, {})), Storage("memory:"))
+        limiter = Limiter.of(Settings(max_wait=1e6, **limits.get(cause, {})), Storage("memory:"))
         await limiter.acquire("search")
-        if told == "refused":
+        if cause == "refused":
             limiter.observe("search", {}, 429, 900.0)
-        if told == "left":
+        if cause == "left":
             answered(limiter, "", 10, 0, 900)
         waiting = [asyncio.create_task(limiter.acquire("search")) for _ in range(3)]
         await asyncio.sleep(1.2)
@@ -248,7 +248,7 @@ def test_a_long_wait_is_logged_once(told: str, caplog: pytest.LogCaptureFixture)
 
     asyncio.run(main())
     [said] = [record.getMessage() for record in caplog.records if "wait" in record.getMessage()]
-    if told == "spread":
+    if cause == "spread":
         assert "rate limit of 0.001 requests in 60 s reached" in said
     else:
         assert "'search' is used up: calls wait until" in said

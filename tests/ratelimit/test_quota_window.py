@@ -139,11 +139,11 @@ def test_the_remaining_quota_is_reported(tmp_path: Path) -> None:
         line = allowance(tmp_path, 100)
         for _ in range(30):
             await line.take(1, 0.0)
-        told = await allowance(tmp_path, 100).snapshot()  # of another process
-        assert (told.limit, told.left, told.window) == (100, 70, DAY)
-        assert told.seconds(70, told.at) == 0
-        assert told.seconds(71, told.at) == pytest.approx(DAY - time.time() % DAY, abs=2)
-        assert told.seconds(171, told.at) > DAY
+        snapshot = await allowance(tmp_path, 100).snapshot()  # of another process
+        assert (snapshot.limit, snapshot.left, snapshot.window) == (100, 70, DAY)
+        assert snapshot.seconds(70, snapshot.at) == 0
+        assert snapshot.seconds(71, snapshot.at) == pytest.approx(DAY - time.time() % DAY, abs=2)
+        assert snapshot.seconds(171, snapshot.at) > DAY
 
     asyncio.run(main())
 

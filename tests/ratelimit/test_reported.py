@@ -1,4 +1,4 @@
-"""What the service told one process is known to the next one, and gives way to what it says then."""
+"""Limits that the service reported to one process hold in the next one, until it reports others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def says(limiter: Limiter, limit: int, left: int, rest: float, status: int = 200
 
 
 async def told_before(storage: Storage, limit: int, left: int, rest: float) -> None:
-    """Another process was told so."""
+    """Another process has recorded this limit."""
     limiter = Limiter.of(MINE, storage)
     await limiter.acquire("search")
     says(limiter, limit, left, rest)
@@ -68,8 +68,8 @@ def test_the_first_response_replaces_stored_limits(tmp_path: Path, headers: bool
             limiter.observe("search", {}, 200)
         await asyncio.wait_for(held, 2.0)
         await limiter.aclose()
-        told = (await LimitStore(storage, MINE).read("search"))["requests"]
-        assert told.limit == (5000 if headers else 100)
+        stored = (await LimitStore(storage, MINE).read("search"))["requests"]
+        assert stored.limit == (5000 if headers else 100)
 
     asyncio.run(main())
 
@@ -147,7 +147,7 @@ NOW = 1_000_000.0
 
 
 @pytest.mark.parametrize(
-    ("told", "amount", "seconds"),
+    ("snapshot", "amount", "seconds"),
     [
         (LimitSnapshot(60, 20, NOW + 30, NOW, 58), 20, 0),
         (LimitSnapshot(60, 20, NOW + 30, NOW, 58), 21, 30),
@@ -165,8 +165,8 @@ NOW = 1_000_000.0
         ),  # by a clock that was days ahead
     ],
 )
-def test_the_time_that_a_limit_takes(told: LimitSnapshot, amount: float, seconds: float) -> None:
-    assert told.seconds(amount, NOW) == seconds
+def test_the_time_that_a_limit_takes(snapshot: LimitSnapshot, amount: float, seconds: float) -> None:
+    assert snapshot.seconds(amount, NOW) == seconds
 
 
 def test_the_length_of_a_window_is_learnt() -> None:

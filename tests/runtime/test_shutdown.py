@@ -33,7 +33,7 @@ async def cancelled(
 
 
 @pytest.mark.parametrize(
-    ("sent", "seconds", "grace", "presses", "heard"),
+    ("sent", "seconds", "grace", "presses", "completed"),
     [
         (True, 1.0, 10.0, 1, True),
         (True, 1.0, 0.0, 1, False),  # outside of jobs nothing waits
@@ -43,14 +43,14 @@ async def cancelled(
     ],
 )
 def test_what_becomes_of_a_call(
-    sent: bool, seconds: float, grace: float, presses: int, heard: bool, tmp_path: Path
+    sent: bool, seconds: float, grace: float, presses: int, completed: bool, tmp_path: Path
 ) -> None:
     async def answer() -> str:
         mark_in_flight(True)
         mark_in_flight(sent)
         await asyncio.sleep(seconds)
-        return "heard"
+        return "answer"
 
     began = time.monotonic()
-    assert asyncio.run(cancelled(tmp_path, answer, grace, presses)) == ("heard" if heard else None)
+    assert asyncio.run(cancelled(tmp_path, answer, grace, presses)) == ("answer" if completed else None)
     assert time.monotonic() - began < 10

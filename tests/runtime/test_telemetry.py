@@ -59,8 +59,8 @@ def python(*words: str) -> subprocess.CompletedProcess[str]:
 def test_runs_videos_and_calls_have_spans(job_file: Path) -> None:
     ended = python(str(ROOT / "tests" / "support" / "traced.py"), str(job_file))
     assert ended.returncode == 0, ended.stderr[-3000:]
-    told = json.loads(ended.stdout)
-    spans: list[dict[str, Any]] = told["spans"]
+    recorded = json.loads(ended.stdout)
+    spans: list[dict[str, Any]] = recorded["spans"]
     [run] = [s for s in spans if s["name"] == "tl_data.run"]
     assert (
         run["attributes"].items()
@@ -71,10 +71,10 @@ def test_runs_videos_and_calls_have_spans(job_file: Path) -> None:
             "tl_data.submitted": 1,
             "tl_data.failed": 1,
             "tl_data.paid_twice": 0,
-            "tl_data.price": float(told["report"]["price"]),
+            "tl_data.price": float(recorded["report"]["price"]),
         }.items()
     )
-    assert float(told["report"]["price"]) == pytest.approx(0.04)
+    assert float(recorded["report"]["price"]) == pytest.approx(0.04)
 
     good, bad = sorted(
         (s for s in spans if s["name"] == "tl_data.video"),
@@ -92,12 +92,12 @@ def test_runs_videos_and_calls_have_spans(job_file: Path) -> None:
 
     counters = {
         (c["name"], *(v for n, v in sorted(c.items()) if n.startswith("tl_data."))): c["value"]
-        for c in told["counters"]
+        for c in recorded["counters"]
     }
     assert counters["tl_data.videos", "new"] == counters["tl_data.videos", "failed"] == 1
-    assert counters["tl_data.video_minutes", "index"] == pytest.approx(told["report"]["video_minutes"])
-    assert counters["tl_data.price", "USD"] == float(told["report"]["price"])
-    calls = sum(c["value"] for c in told["counters"] if c["name"] == "tl_data.api.calls")
+    assert counters["tl_data.video_minutes", "index"] == pytest.approx(recorded["report"]["video_minutes"])
+    assert counters["tl_data.price", "USD"] == float(recorded["report"]["price"])
+    calls = sum(c["value"] for c in recorded["counters"] if c["name"] == "tl_data.api.calls")
     assert calls == sum(1 for s in spans if "http.request.method" in s["attributes"])
     assert KEY not in ended.stdout
     assert "abcdef" not in ended.stdout, "what signs a URL is a secret"

@@ -175,7 +175,7 @@ def test_the_sink_refuses_to_overwrite_and_names_a_failing_row(registered: Any, 
 
 
 def test_spark_finds_the_source_by_its_name() -> None:
-    """By the package `pyspark_twelvelabs`; it takes no filters, which Spark refuses unless it is told to."""
+    """By the package `pyspark_twelvelabs`; it takes no filters, which Spark rejects by default."""
     source = pyspark_twelvelabs.DefaultSource({"path": "videos", "index_id": "demo"})
     assert source.name() == "twelvelabs"
     assert source.schema() == TwelveLabs({"path": "videos", "index_id": "demo"}).schema()

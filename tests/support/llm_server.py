@@ -158,23 +158,23 @@ def answer_to(body: dict[str, Any], way: str = "") -> str:
     text = "\n".join(part["text"] for part in parts if part["type"] == "text")
     said = text.split("Spoken:\n")[1].split("\n\nOn screen")[0]
     spoken = re.findall(r"^\[[\d.]+-[\d.]+\] (.*)$", said, re.M)
-    told = f"{len(urls)} frames, colours {', '.join(colors)}. Spoken: {' '.join(spoken)}"
+    summary = f"{len(urls)} frames, colours {', '.join(colors)}. Spoken: {' '.join(spoken)}"
     schema = (body.get("response_format") or {}).get("json_schema", {}).get("schema")
     if schema is None:
-        return told
+        return summary
     if way == "broken":
         return "I would rather talk."
     if way == "too long":
         return json.dumps({next(iter(schema["properties"])): [_item(0, 1e6, schema)]})
-    value = {name: _value(name, kind, told, spoken) for name, kind in schema["properties"].items()}
+    value = {name: _value(name, kind, summary, spoken) for name, kind in schema["properties"].items()}
     text = json.dumps(value)
     return f"```json\n{text}\n```" if way == "fenced" else text
 
 
-def _value(name: str, kind: dict[str, Any], told: str, spoken: list[str]) -> Any:
+def _value(name: str, kind: dict[str, Any], summary: str, spoken: list[str]) -> Any:
     if kind["type"] == "array" and kind["items"]["type"] == "object":
         return [_item(0, 2.5, {"properties": {name: kind}}, spoken[0] if spoken else "nothing")]
-    return spoken if kind["type"] == "array" else len(told) if kind["type"] == "integer" else told
+    return spoken if kind["type"] == "array" else len(summary) if kind["type"] == "integer" else summary
 
 
 def _item(start: float, end: float, schema: dict[str, Any], text: str = "") -> dict[str, Any]:

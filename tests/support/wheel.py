@@ -113,7 +113,7 @@ def serve(python: Path, home: Path, environment: dict[str, str]) -> tuple[subpro
     engine = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and engine.poll() is None:
-        if (told := home / "engine.json").is_file() and (state := json.loads(told.read_text()))[
+        if (published := home / "engine.json").is_file() and (state := json.loads(published.read_text()))[
             "pid"
         ] == engine.pid:
             return engine, state["base_url"]

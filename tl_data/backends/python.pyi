@@ -624,9 +624,10 @@ def filter(
     Args:
         video: URL, path or id of a video, or id of an asset.
         condition: a statement that is true or false, such as "a person wears a helmet". NULL gives NULL.
-        start_sec: start of the part to judge, in seconds; 0 by default
+        start_sec: start of the part to analyze, in seconds; 0 by default
         end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
-        index_id: name or id of an index that a URL or path is indexed into first
+        index_id: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is
+            looked up in the session's index; a URL is analyzed without an index
     """
 @overload
 def filter(
@@ -654,9 +655,10 @@ def classify(
     Args:
         video: URL, path or id of a video, or id of an asset.
         labels: 2 to 100 different texts. NULL gives NULL.
-        start_sec: start of the part to judge, in seconds; 0 by default
+        start_sec: start of the part to analyze, in seconds; 0 by default
         end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
-        index_id: name or id of an index that a URL or path is indexed into first
+        index_id: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is
+            looked up in the session's index; a URL is analyzed without an index
     """
 @overload
 def classify(
@@ -684,9 +686,10 @@ def classify_multi(
     Args:
         video: URL, path or id of a video, or id of an asset.
         labels: 2 to 100 different texts. NULL gives NULL.
-        start_sec: start of the part to judge, in seconds; 0 by default
+        start_sec: start of the part to analyze, in seconds; 0 by default
         end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
-        index_id: name or id of an index that a URL or path is indexed into first
+        index_id: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is
+            looked up in the session's index; a URL is analyzed without an index
     """
 @overload
 def classify_multi(
@@ -714,9 +717,10 @@ def score(
     Args:
         video: URL, path or id of a video, or id of an asset.
         what: what to rate, such as "how crowded the place is". NULL gives NULL.
-        start_sec: start of the part to judge, in seconds; 0 by default
+        start_sec: start of the part to analyze, in seconds; 0 by default
         end_sec: end of the part, in seconds; NULL is the end of the video. The part's length sets the price
-        index_id: name or id of an index that a URL or path is indexed into first
+        index_id: name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is
+            looked up in the session's index; a URL is analyzed without an index
     """
 @overload
 def score(

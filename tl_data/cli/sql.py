@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pyarrow as pa
 
+from tl_data.catalog import records
 from tl_data.cli.output import Writer, echo, grid, output_options
 from tl_data.errors import MissingExtra, SettingsError
 from tl_data.untrusted import private_folder
@@ -212,14 +213,13 @@ def _print_first_rows(reader: pa.RecordBatchReader) -> None:
 def _print_cost(database: Database, before: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Print the cost since `before`, an earlier result of `Database.costs`. Returns the current one."""
     now = database.costs()
-    earlier_calls = {row["operation"]: row["calls"] for row in before}
-    calls = sum(row["calls"] - earlier_calls.get(row["operation"], 0) for row in now)
+    calls, minutes, price = (
+        sum(row[column] for row in now) - sum(row[column] for row in before)
+        for column in ("calls", "video_minutes", "price")
+    )
     if calls:
-        price = sum(row["price"] for row in now) - sum(row["price"] for row in before)
-        minutes = sum(row["video_minutes"] for row in now) - sum(row["video_minutes"] for row in before)
-        echo(
-            f"paid: {calls} calls, {minutes:.1f} minutes of video, {price:.4f} {now[0]['currency']}", err=True
-        )
+        currency = now[0]["currency"]
+        echo(f"paid: {calls} calls, {minutes:.1f} minutes of video, {price:.4f} {currency}", err=True)
     return now
 
 
@@ -243,11 +243,8 @@ def _is_mistake(error: BaseException) -> bool:
 class Shell:
     """Reads statements from a terminal, with history and completion, and runs them."""
 
-    def __init__(self, database: Database, input: Any = None, output: Any = None) -> None:  # noqa: A002
+    def __init__(self, database: Database) -> None:
         """
-        Args:
-            input, output: those of prompt_toolkit. None: the terminal.
-
         Raises:
             MissingExtra: prompt_toolkit is not installed.
         """
@@ -262,9 +259,8 @@ class Shell:
         history = home / "sql_history"
         history.touch(mode=0o600)  # statements may contain signed URLs
         self._prompt: Any = PromptSession(
-            history=FileHistory(str(history)), completer=completer(database), input=input, output=output,
-            complete_while_typing=False,
-        )  # fmt: skip
+            history=FileHistory(str(history)), completer=completer(database), complete_while_typing=False
+        )
         self._paid: list[dict[str, Any]] = []
 
     def run(self) -> None:
@@ -302,12 +298,8 @@ class Shell:
             case [".tables"]:
                 self._run("SHOW ALL TABLES")
             case [".functions"]:
-                from tl_data.functions import FUNCTIONS, TABLES
-
-                for name, doc in [(r.sql, r.doc) for r in FUNCTIONS.values()] + [
-                    (r.sql, r.doc) for r in TABLES.values()
-                ]:
-                    echo(f"  {name:24} {doc}")
+                for record in records():
+                    echo(f"  {record.sql:24} {record.doc}")
             case [".usage"]:
                 if rows := self._database.costs():
                     _print_first_rows(pa.Table.from_pylist(rows).to_reader())

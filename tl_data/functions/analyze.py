@@ -27,7 +27,7 @@ from tl_data.types import CHAPTERS, COUNT, GIST, HIGHLIGHTS, JSON, NUMBER, SEGME
 Rows = list[dict[str, Any]]
 _VIDEO = {"video": "https://example.com/tour.mp4", "index_id": "demo"}
 
-_INDEX = Parameter(
+INDEX = Parameter(
     "index_id",
     TEXT,
     False,
@@ -35,7 +35,8 @@ _INDEX = Parameter(
     "name or id of an index. A URL or path is first indexed into it, once. NULL: a video id is looked up in "
     "the session's index; a URL is analyzed without an index",
 )
-_WINDOW = (
+#: Options for a part of the video.
+WINDOW = (
     Parameter("start_sec", NUMBER, False, None, "start of the part to analyze, in seconds; 0 by default"),
     Parameter(
         "end_sec",
@@ -47,10 +48,10 @@ _WINDOW = (
 )
 #: Options of every text function.
 OPTIONS = (
-    _INDEX,
+    INDEX,
     Parameter("temperature", NUMBER, False, None, "0 to 1, randomness of the text; 0.2 by default"),
     Parameter("max_tokens", COUNT, False, None, "maximum number of tokens to write; 4,096 by default"),
-    *_WINDOW,
+    *WINDOW,
 )
 _IMAGES = Parameter(
     "images",
@@ -97,7 +98,7 @@ async def highlights(tl: Session, video: str, prompt: str | None = None, **optio
     return highlight_rows(answer.get("highlights"))
 
 
-@function(GIST, video=TEXT, options=(_INDEX, *_WINDOW), example=_VIDEO, durable=True)
+@function(GIST, video=TEXT, options=(INDEX, *WINDOW), example=_VIDEO, durable=True)
 async def gist(tl: Session, video: str, **options: Any) -> dict[str, Any]:
     """Title, topics and hashtags of a video.
 
@@ -168,8 +169,8 @@ async def extract(tl: Session, video: str, prompt: str, json_schema: str, **opti
     video=TEXT,
     definitions=JSON,
     options=(
-        _INDEX,
-        *_WINDOW,
+        INDEX,
+        *WINDOW,
         Parameter(
             "min_segment_sec", NUMBER, False, None, "minimum length of a segment in seconds, 2 or more"
         ),

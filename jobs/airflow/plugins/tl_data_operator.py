@@ -99,7 +99,7 @@ class TlDataOperator(BaseOperator):
         self.log.info("%s", event)
         facts = self._do("collect")
         code, before = submitted
-        if code:  # what stopped or failed while it was submitted is told when the rest is in
+        if code:  # the submission stopped or failed in part: `collect` reports it with the rest
             self._fail("submit", code, before)
         return facts
 

@@ -25,7 +25,7 @@ def test_words_are_apart_by_what_they_rest_on() -> None:
     words = words_of(SALES.clips[1], SALES)
     assert words.seen == "mostly white with green, green in the center, nothing moves, bright"
     assert words.shown == "Revenue by region"
-    assert words.heard == "someone speaks"
+    assert words.sound == "someone speaks"
     assert words.said == "Our revenue grew by twelve percent compared to last year."
     assert words.named == ""
     assert words_of(SALES.clips[1], SALES).maybe == ""

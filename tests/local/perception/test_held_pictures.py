@@ -77,8 +77,8 @@ def test_slides_of_one_frame_each(tmp_path: Path) -> None:
     path = write(tmp_path / "slides.mp4", [(0.0, RED), (14.0, BLUE), (28.0, RED)], 40.0)
     evidence = analyze(path, tmp_path / "out")
     expected = [(0.0, 14.0, "red"), (14.0, 28.0, "blue"), (28.0, 40.0, "red")]
-    for found, told in zip(shots(evidence), expected, strict=True):
-        assert found == (pytest.approx(told[0], abs=0.1), pytest.approx(told[1], abs=0.1), told[2])
+    for found, times in zip(shots(evidence), expected, strict=True):
+        assert found == (pytest.approx(times[0], abs=0.1), pytest.approx(times[1], abs=0.1), times[2])
     assert {clip.camera for clip in evidence.clips} == {"static"}
 
 

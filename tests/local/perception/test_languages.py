@@ -1,4 +1,4 @@
-"""Languages of screen text and of speech: told when sure, kept as evidence, searched, written about."""
+"""Languages of screen text and of speech: reported when certain, stored, used by search and texts."""
 
 from __future__ import annotations
 
@@ -97,9 +97,9 @@ def test_it_is_searched(tmp_path: Path) -> None:
 
 
 def test_it_is_written_about() -> None:
-    told = builtin.analyze(FIESTA, "Which languages are used in this video?")
-    assert "The text on screen is in Spanish (0:00-0:06) and English (0:06-0:12)." in told
-    assert "The speech is in French (0:12-0:16)." in told
+    answer = builtin.analyze(FIESTA, "Which languages are used in this video?")
+    assert "The text on screen is in Spanish (0:00-0:06) and English (0:06-0:12)." in answer
+    assert "The speech is in French (0:12-0:16)." in answer
     assert 'anual" in Spanish' in builtin.analyze(FIESTA, "Is there Spanish text?")
     assert builtin.analyze(FIESTA, "Is there English text?").startswith("Yes")
     assert builtin.analyze(FIESTA, "Is there German text?").startswith("No")

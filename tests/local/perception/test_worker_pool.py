@@ -44,20 +44,20 @@ def worker_that(does: str) -> tuple[str, ...]:
 
 def test_looks_and_stays_warm(video: Path, tmp_path: Path) -> None:
     async def use(pool: WorkerPool) -> tuple[Evidence, Evidence, list[float], list[int]]:
-        told: list[float] = []
+        progress: list[float] = []
         pids = []
-        first = await pool.analyze(video, tmp_path / "first", on_progress=told.append)
+        first = await pool.analyze(video, tmp_path / "first", on_progress=progress.append)
         pids += [worker.process.pid for worker in pool._all]
         second = await pool.analyze(video, tmp_path / "second")
         pids += [worker.process.pid for worker in pool._all]
-        return first, second, told, pids
+        return first, second, progress, pids
 
-    first, second, told, pids = run(use)
+    first, second, progress, pids = run(use)
     assert first == second
     assert [clip.cut for clip in first.clips] == [True, True]
     assert all((tmp_path / "first" / clip.keyframe).stat().st_size > 1000 for clip in first.clips)
-    assert told[-1] == 1.0
-    assert all(0 <= share <= 1 for share in told)
+    assert progress[-1] == 1.0
+    assert all(0 <= share <= 1 for share in progress)
     assert pids[0] == pids[1]
     assert from_json(to_json(first)) == first
 

@@ -45,5 +45,5 @@ def test_a_shorter_length_keeps_most_neighbours() -> None:
 
 def test_zeros_stay_zeros_and_the_rotation_never_changes() -> None:
     assert resize([0.0] * OWN, 512) == [0.0] * 512
-    told = ",".join(f"{value:.6f}" for value in resize([1.0, *[0.0] * (OWN - 1)], 512))
-    assert hashlib.sha256(told.encode()).hexdigest()[:16] == "30aca19e89fff6f6"
+    numbers = ",".join(f"{value:.6f}" for value in resize([1.0, *[0.0] * (OWN - 1)], 512))
+    assert hashlib.sha256(numbers.encode()).hexdigest()[:16] == "30aca19e89fff6f6"

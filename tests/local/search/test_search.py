@@ -86,7 +86,7 @@ def test_paraphrases_find_their_video(library: Library, text: str, video: str) -
     assert hits[0].video_id == video
 
 
-def told(path: Path, *spans: Span) -> Library:
+def library_of(path: Path, *spans: Span) -> Library:
     """A library of videos that say one thing each; they are called "0", "1" ..."""
     made = Library(path / "library.db")
     for number, span in enumerate(spans):
@@ -112,7 +112,7 @@ def told(path: Path, *spans: Span) -> Library:
 def test_a_sentence_that_is_near_as_a_whole_beats_a_word_of_the_question(
     text: str, meant: str, strangers: tuple[str, ...], tmp_path: Path
 ) -> None:
-    library = told(tmp_path, *(Span(0.5, 4.0, said, 0.8) for said in (*strangers, meant)))
+    library = library_of(tmp_path, *(Span(0.5, 4.0, said, 0.8) for said in (*strangers, meant)))
     assert ask(library, text)[0].video_id == str(len(strangers))
     library.close()
 
@@ -120,7 +120,7 @@ def test_a_sentence_that_is_near_as_a_whole_beats_a_word_of_the_question(
 def test_each_reading_of_the_recogniser_is_a_sentence_of_its_own(tmp_path: Path) -> None:
     """Run together they would be about everything, and so about nothing."""
     readings = ("that loom is on the dock or", "the river is in the dark", "a lawyer asked the witness")
-    library = told(
+    library = library_of(
         tmp_path,
         Span(0.5, 4.0, "the lawn is wet and green", 0.8),
         Span(0.5, 4.0, "the law of the fitness", 0.4, readings),
@@ -186,7 +186,7 @@ def test_misspellings_and_recognition_errors_match(library: Library, text: str) 
 def test_options_select_the_evidence(library: Library) -> None:
     shown = ask(library, "revenue by region", options=("visual",))[0]
     assert (shown.start_sec, shown.end_sec) == (6.0, 18.0)
-    assert all("said" not in told for told in shown.evidence)
+    assert all("said" not in library_of for library_of in shown.evidence)
     spoken = ask(library, "revenue", options=("audio",))[0]
     assert (spoken.start_sec, spoken.end_sec) == (7.0, 11.5)
     assert ask(library, "loud music", options=("visual",)) == []

@@ -199,14 +199,15 @@ def test_rules_that_make_no_sense(api: API, body: dict[str, Any]) -> None:
     assert problem(api.engine("PUT", "/faults", json=body)) == (400, "parameter_invalid")
 
 
-def test_the_help_of_serve_tells_how(api: API, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every kind and setting is told, and the example in it is a file that can be used."""
+def test_the_help_of_serve_describes_faults(api: API, capsys: pytest.CaptureFixture[str]) -> None:
+    """The help has every kind and setting, and its example is a valid fault file."""
     with pytest.raises(SystemExit):
         read_options(["--help"])
-    told = capsys.readouterr().out.partition("--faults FILE")[2]
+    help_text = capsys.readouterr().out.partition("--faults FILE")[2]
     settings = {field.name for field in fields(Fault)} - {"matched", "done"}
-    assert [name for name in (*KINDS, *SHAPES, *STATES, *settings) if name not in told] == []
-    example = textwrap.dedent("    seed =" + told.partition("    seed =")[2].partition("\nPUT /_engine")[0])
+    assert [name for name in (*KINDS, *SHAPES, *STATES, *settings) if name not in help_text] == []
+    text = help_text.partition("    seed =")[2].partition("\nPUT /_engine")[0]
+    example = textwrap.dedent(f"    seed ={text}")
     asked = tomllib.loads(example)
     assert len(asked["fault"]) == 3
     assert api.engine("PUT", "/faults", json=asked).status_code == 200

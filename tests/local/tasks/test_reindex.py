@@ -1,4 +1,4 @@
-"""After a change of models: what is stale is told with its minutes, looked at again, not paid for anew."""
+"""After a change of models, outdated videos are reported with their minutes and analysed again at no cost."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ def test_from_one_model_to_another_and_back(film: Path, tmp_path: Path) -> None:
         assert {len(row["vector"]) for row in call(after, "video_vectors", video=video)} == {
             PLAIN + DIMENSION
         }
-        heard = call(after, "transcript", video=video)
-        assert set(" ".join(row["text"] for row in heard).split()) <= set(WORDS)
-        assert heard
+        transcript = call(after, "transcript", video=video)
+        assert set(" ".join(row["text"] for row in transcript).split()) <= set(WORDS)
+        assert transcript
         # The same file is the same video: known by the new models' name, and not indexed again.
         assert call(after, "index_video", video=str(film))["video_id"] == video
         key = (Path(after.settings.home) / "engine" / "engine.key").read_text()

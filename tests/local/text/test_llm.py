@@ -203,8 +203,8 @@ def test_a_reasoning_block_is_removed(language: LanguageServer, writer_input: Wr
 def test_only_a_leading_reasoning_block_is_removed(text: str, answer: str, size: int) -> None:
     assert answer_of(text, cut_off=False) == answer
     thoughts = ReasoningFilter()
-    told = "".join(thoughts.add(text[at : at + size]) for at in range(0, len(text), size))
-    assert told + thoughts.finish(cut_off=False) == answer
+    shown = "".join(thoughts.add(text[at : at + size]) for at in range(0, len(text), size))
+    assert shown + thoughts.finish(cut_off=False) == answer
 
 
 def test_a_truncated_answer_has_the_reason_length(
@@ -388,8 +388,8 @@ def test_from_the_settings_to_the_answer(tmp_path: Path) -> None:
             answer = httpx.post(url, json=ask, headers=key, timeout=60)
             assert answer.json()["data"] == text
             root = connection.base_url.removesuffix("/v1.3")
-            told = httpx.get(f"{root}/_engine/tiers", headers=key).text
-            assert language.url in told
+            shown = httpx.get(f"{root}/_engine/tiers", headers=key).text
+            assert language.url in shown
             with pytest.raises(SettingsError, match="engine with other models"):
                 _wait_briefly(Settings(home=settings.home))
         finally:

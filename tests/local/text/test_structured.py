@@ -371,9 +371,9 @@ def test_the_language_of_a_text_is_not_that_of_the_speech() -> None:
     shown = (line(0, 9, "en"), line(12, 20, "en"), line(20, 24, "de"))
     names = ("speech_language", "text_language", "language")
     schema = {"type": "object", "properties": {name: {"type": ["string", "null"]} for name in names}}
-    told = [[None, "English", "English"], ["French", None, "French"], ["French", "English", "French"]]
-    heard = (line(1, 4, "fr"),)
-    for spans, expected in zip(((shown, ()), ((), heard), (shown, heard)), told, strict=True):
+    expectations = [[None, "English", "English"], ["French", None, "French"], ["French", "English", "French"]]
+    spoken = (line(1, 4, "fr"),)
+    for spans, expected in zip(((shown, ()), ((), spoken), (shown, spoken)), expectations, strict=True):
         value = conforming(replace(SALES, shown=spans[0], speech=spans[1]), schema)
         assert [value[name] for name in names] == expected
 

@@ -184,7 +184,7 @@ class Words:
 
     seen: str  # colours, places, motion, camera, light, faces
     shown: str  # text on screen
-    heard: str  # class and level of the sound
+    sound: str  # class and level of the sound
     said: str  # speech
     #: Alternative readings of text and speech: one per line, one paragraph per span. They are never quoted.
     maybe: str
@@ -203,7 +203,7 @@ def words_of(clip: Clip, evidence: Evidence) -> Words:
     return Words(
         seen=visual_words(clip),
         shown=join_texts(screen_text),
-        heard=audio_words(clip),
+        sound=audio_words(clip),
         said=join_texts(spoken),
         maybe=alternatives if alternatives.strip() else "",
         named=" ".join(dict.fromkeys([name for name, _ in clip.objects] + _names(clip))),

@@ -62,10 +62,10 @@ def test_clear_speech_is_mostly_understood_and_has_its_times(tmp_path: Path) -> 
         places.append((at, at + len(wave) / SOUND_RATE))
         parts += [wave, quiet(1.5)]
         at += len(wave) / SOUND_RATE + 1.5
-    heard = speech.listen(record(tmp_path / "speech.wav", parts))
+    result = speech.listen(record(tmp_path / "speech.wav", parts))
     hit = total = 0
     for sentence, (start, end) in zip(SENTENCES, places, strict=True):
-        spans = [span for span in heard.speech if start - 0.5 < span.start_sec < end]
+        spans = [span for span in result.speech if start - 0.5 < span.start_sec < end]
         assert spans, sentence
         assert spans[0].start_sec == pytest.approx(start, abs=0.5)
         assert spans[-1].end_sec == pytest.approx(end, abs=0.7)
@@ -89,7 +89,7 @@ def test_clear_speech_is_mostly_understood_and_has_its_times(tmp_path: Path) -> 
                 assert set(other.split()) - known
                 known |= set(other.split())
     assert hit / total > 0.8
-    assert len(heard.seconds) == pytest.approx(at, abs=1)
+    assert len(result.seconds) == pytest.approx(at, abs=1)
 
 
 def test_transcription_is_deterministic(tmp_path: Path) -> None:
@@ -110,11 +110,11 @@ def test_music_noise_and_hum_are_not_words(tmp_path: Path) -> None:
     )
     melody = melody * 0.3 * (1 - (clock[: melody.size] % 0.5))
     for name, wave in (("hum", hum), ("noise", noise), ("melody", melody)):
-        heard = speech.listen(record(tmp_path / f"{name}.wav", [wave.astype(np.float32)]))
-        assert heard.speech == (), name
+        result = speech.listen(record(tmp_path / f"{name}.wav", [wave.astype(np.float32)]))
+        assert result.speech == (), name
 
 
 def test_a_file_without_sound_is_silent(tmp_path: Path) -> None:
-    heard = speech.listen(record(tmp_path / "quiet.wav", [quiet(3)]))
-    assert heard.speech == ()
-    assert len(heard.seconds) == 3
+    result = speech.listen(record(tmp_path / "quiet.wav", [quiet(3)]))
+    assert result.speech == ()
+    assert len(result.seconds) == 3

@@ -42,12 +42,12 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_hears_words_with_times_and_confidences(whisper: Path, sound: Path) -> None:
-    heard = speech.listen(sound, whisper=whisper)
-    length = len(heard.seconds)
-    assert heard.speech
-    words = [word for span in heard.speech for word in span.words]
+    result = speech.listen(sound, whisper=whisper)
+    length = len(result.seconds)
+    assert result.speech
+    words = [word for span in result.speech for word in span.words]
     assert {word.text for word in words} <= set(WORDS)
-    for span in heard.speech:
+    for span in result.speech:
         assert SILENCE - 0.5 <= span.start_sec < span.end_sec <= length  # where the voice is
         assert span.text.split() == [word.text for word in span.words]
         assert 0 <= span.confidence <= 1
@@ -57,14 +57,14 @@ def test_it_hears_words_with_times_and_confidences(whisper: Path, sound: Path) -
     built_in = speech.listen(sound)
     assert "emergency" in built_in.speech[0].text  # the tiny model took its place, and nothing else changed
     assert built_in.speech_model == "whisper-base"
-    assert (heard.seconds == built_in.seconds).all()
+    assert (result.seconds == built_in.seconds).all()
 
 
 def test_the_small_one_knows_english_alone(sound: Path) -> None:
-    heard = speech.listen(sound, name="whisper-tiny.en")
-    assert heard.speech_model == "whisper-tiny.en"
-    assert "emergency" in heard.speech[0].text
-    assert {(span.language, span.language_confidence) for span in heard.speech} == {("", 0.0)}
+    result = speech.listen(sound, name="whisper-tiny.en")
+    assert result.speech_model == "whisper-tiny.en"
+    assert "emergency" in result.speech[0].text
+    assert {(span.language, span.language_confidence) for span in result.speech} == {("", 0.0)}
 
 
 def test_silence_is_never_given_to_it(whisper: Path, tmp_path: Path) -> None:
@@ -90,23 +90,23 @@ def test_a_multilingual_one_names_the_language(sound: Path, tmp_path: Path) -> N
     given = dict.fromkeys(NAMES, 0.0) | {"de": 6.0}
     folder = make_whisper(tmp_path / "whisper-tiny", languages=given)
     assert load(folder).model.is_multilingual
-    heard = speech.listen(twice(sound, tmp_path), whisper=folder)
-    assert {word.text for span in heard.speech for word in span.words} <= set(WORDS)
-    # What the first window told surely is taken for the second as well: one confidence for both.
-    assert len({round(span.start_sec) for span in heard.speech}) > 1
-    assert {span.language for span in heard.speech} == {"de"}
-    assert len(sures := {span.language_confidence for span in heard.speech}) == 1
+    result = speech.listen(twice(sound, tmp_path), whisper=folder)
+    assert {word.text for span in result.speech for word in span.words} <= set(WORDS)
+    # The certain result of the first window is used for the second as well: one confidence for both.
+    assert len({round(span.start_sec) for span in result.speech}) > 1
+    assert {span.language for span in result.speech} == {"de"}
+    assert len(sures := {span.language_confidence for span in result.speech}) == 1
     assert 0.5 < sures.pop() <= 1
-    assert heard.speech[0].language_confidence == pytest.approx(likely(folder, sound)["de"], abs=0.05)
+    assert result.speech[0].language_confidence == pytest.approx(likely(folder, sound)["de"], abs=0.05)
 
 
 def test_a_language_that_is_not_sure_is_not_kept_for_the_next_window(sound: Path, tmp_path: Path) -> None:
     folder = make_whisper(tmp_path / "whisper-tiny", languages=dict.fromkeys(NAMES, 0.0))
-    heard = speech.listen(twice(sound, tmp_path), whisper=folder)
-    assert heard.speech
-    assert all(span.language in NAMES and 0 < span.language_confidence <= 0.5 for span in heard.speech)
-    assert len({span.language_confidence for span in heard.speech}) == 2  # each window tells its own
-    assert sure_languages(heard.speech) == {}
+    result = speech.listen(twice(sound, tmp_path), whisper=folder)
+    assert result.speech
+    assert all(span.language in NAMES and 0 < span.language_confidence <= 0.5 for span in result.speech)
+    assert len({span.language_confidence for span in result.speech}) == 2  # each window tells its own
+    assert sure_languages(result.speech) == {}
 
 
 def likely(folder: Path, sound: Path) -> dict[str, float]:

@@ -217,22 +217,22 @@ def test_every_surface_follows_the_model(folder: Path, tmp_path: Path) -> None:
 def test_weights_are_read_at_first_use(
     folder: Path, tmp_path: Path, start_engine: Callable[..., ServedEngine]
 ) -> None:
-    """The engine is up at once; what is wrong with the weights is told by whoever needs them."""
+    """The engine is up at once; calls that need the weights report what is wrong with them."""
     broken = shutil.copytree(folder, tmp_path / "broken")
     (broken / "text_model.onnx").write_bytes(b"not a model")
     served = start_engine("--clip", str(broken))
     root = served.base_url.removesuffix("/v1.3")
-    told = httpx.get(f"{root}/_engine/tiers").json()
-    assert told["dimension"] == embeddings.DIMENSION + DIMENSION
-    assert told["stages"][0]["tier"] == "local-clip"
-    fields = {"model_name": (None, told["search_model"]), "text": (None, "a dog")}
+    tiers = httpx.get(f"{root}/_engine/tiers").json()
+    assert tiers["dimension"] == embeddings.DIMENSION + DIMENSION
+    assert tiers["stages"][0]["tier"] == "local-clip"
+    fields = {"model_name": (None, tiers["search_model"]), "text": (None, "a dog")}
     answer = httpx.post(f"{served.base_url}/embed", files=fields)
     assert (answer.status_code, answer.json()["code"]) == (424, "engine_model_failed")
     assert "TL_LOCAL_CLIP" in answer.json()["message"]
     fields["model_name"] = (None, "tl-local-2")
     refused = httpx.post(f"{served.base_url}/embed", files=fields)
     assert refused.status_code == 400
-    assert told["search_model"] in refused.json()["message"]  # the name that this engine has now
+    assert tiers["search_model"] in refused.json()["message"]  # the name that this engine has now
 
 
 async def _indexes(client):  # type: ignore[no-untyped-def]

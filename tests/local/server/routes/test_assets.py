@@ -180,11 +180,12 @@ def test_the_transcription_of_an_asset(api: API, film: Path, tmp_path: Path) -> 
         file.setparams((1, 2, rate, 0, "NONE", ""))
         file.writeframes(samples.tobytes())
     path = f"/assets/{uploaded(api, sound)}/transcription"
-    heard = api.get(path).json()
-    assert (heard["status"], set(heard)) == ("ready", {"status", "words", "sentences", "utterances"})
-    assert heard["words"]
-    assert {"start", "end", "value"} == set(heard["words"][0])
-    assert heard["words"][0]["value"].split()[0] in heard["sentences"][0]["value"]
+    transcription = api.get(path).json()
+    assert transcription["status"] == "ready"
+    assert set(transcription) == {"status", "words", "sentences", "utterances"}
+    assert transcription["words"]
+    assert {"start", "end", "value"} == set(transcription["words"][0])
+    assert transcription["words"][0]["value"].split()[0] in transcription["sentences"][0]["value"]
     assert set(api.get(path, params={"include": "words"}).json()) == {"status", "words"}
     assert problem(api.get(path, params={"include": "noise"})) == (400, "parameter_invalid")
     assert api.get(f"/assets/{uploaded(api, film)}/transcription").json()["status"] == "ready"

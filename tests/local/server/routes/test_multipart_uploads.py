@@ -44,18 +44,18 @@ def test_two_parts_become_an_asset(api: API, large: bytes) -> None:
     assert upload["total_chunks"] == len(upload["upload_urls"]) == 2
     path = f"{UPLOADS}/{upload['upload_id']}"
     second = sent(upload, large, 2)
-    told = api.post(path, json={"completed_chunks": [second]}).json()
-    assert (told["processed_chunks"], told["total_completed"], "url" in told) == (1, 1, False)
+    reported = api.post(path, json={"completed_chunks": [second]}).json()
+    assert (reported["processed_chunks"], reported["total_completed"], "url" in reported) == (1, 1, False)
     state = api.get(path).json()
     assert [chunk["status"] for chunk in state["uploaded_chunks"]] == ["pending", "completed"]
     assert (state["status"], state["uploaded_size"]) == ("active", second["chunk_size"])
     assert upload["upload_id"] in [one["upload_id"] for one in api.get(UPLOADS).json()["data"]]
     again = api.post(f"{path}/presigned-urls", json={"start": 1, "count": 1}).json()["upload_urls"]
     first = sent(upload | {"upload_urls": again}, large, 1)
-    told = api.post(path, json={"completed_chunks": [first, second]}).json()
-    assert (told["duplicate_chunks"], told["total_completed"]) == (1, 2)
+    reported = api.post(path, json={"completed_chunks": [first, second]}).json()
+    assert (reported["duplicate_chunks"], reported["total_completed"]) == (1, 2)
     asset = settled(api, f"/assets/{upload['asset_id']}")
-    assert told["url"].endswith(f"/v1.3/assets/{asset['_id']}")
+    assert reported["url"].endswith(f"/v1.3/assets/{asset['_id']}")
     assert (asset["status"], asset["size"], asset["filename"]) == ("ready", len(large), "large.mp4")
     assert asset["user_metadata"] == {"in": "parts"}
     assert api.get(path).json()["status"] == "completed"

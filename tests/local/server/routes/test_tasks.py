@@ -226,8 +226,8 @@ def test_too_large_a_file(api: API, start_engine: object, tmp_path: Path) -> Non
         answer = small.form("/tasks", ("index_id", index_id), ("video_file", ("a.mp4", b"x" * 60_000)))
         assert problem(answer) == (400, "video_filesize_too_large")
         assert not list((engine.home / "uploads").iterdir())
-        told = refused_while_sending(engine.base_url, index_id, bytes(60_000))
-        assert b"video_filesize_too_large" in told
+        response = refused_while_sending(engine.base_url, index_id, bytes(60_000))
+        assert b"video_filesize_too_large" in response
 
 
 def refused_while_sending(base_url: str, index_id: str, film: bytes) -> bytes:

@@ -10,7 +10,7 @@ from tl_data.local.perception.decode import Picture
 
 _GRID = 8  # cells per side of the grid for luma
 _COLOR_GRID = 4  # cells per side of the grids for colour and edges
-_DIRECTIONS = 6  # directions of edges that are told apart
+_DIRECTIONS = 6  # number of edge directions that are distinguished
 
 
 def describe_image(picture: Picture) -> tuple[float, ...]:
