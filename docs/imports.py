@@ -30,7 +30,6 @@ ENGINE = {
     "__init__": "",
     "__main__": "server",
     "errors": "",
-    "tokens": "",
     "media_validation": "perception",
     **dict.fromkeys(("config", "models"), "config, models"),
 }

@@ -33,6 +33,7 @@ from tl_data.client.analyze import cleaned
 from tl_data.client.analyze_batches import Batches
 from tl_data.client.presets import PRESETS, as_presets, schema_of
 from tl_data.client.schema import complete_properties, read_json
+from tl_data.client.task_poller import CLOCKS
 from tl_data.errors import (
     APIError,
     BadRequest,
@@ -43,7 +44,6 @@ from tl_data.errors import (
     TLDataError,
 )
 from tl_data.ledger.models import Billed, Call, Entry
-from tl_data.ledger.recovery import CLOCKS
 from tl_data.media.identity import NOT_A_PLACE, is_url, local_path
 from tl_data.models import TEXT_MODEL, TEXT_MODEL_2025, TextModel, text_model
 from tl_data.ratelimit.headers import moment

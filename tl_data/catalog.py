@@ -169,11 +169,13 @@ def bound(f: Function | Table, args: tuple[Any, ...], options: Mapping[str, Any]
     """The arguments of a Python call, by name.
 
     Raises:
-        SchemaMismatch: there are more positional arguments than the function has.
+        SchemaMismatch: there are more positional arguments than the function has, or one is given twice.
     """
     names = [p.name for p in f.parameters]
     if len(args) > len(names):
         raise SchemaMismatch(f"{f.name} takes {len(names)} arguments ({', '.join(names)}), not {len(args)}")
+    if twice := [name for name in names[: len(args)] if name in options]:
+        raise SchemaMismatch(f"{f.name} has {', '.join(twice)} by position and by name")
     return {**dict(zip(names, args, strict=False)), **options}
 
 

@@ -349,8 +349,15 @@ class Guard:
                 tokens = _most_tokens(function, row, model)
                 times = _definitions(row) if function.name == "segments" else 1
                 length, times = (billed, 1) if billed else (length, times)
+            input_tokens = 0
+            if operation == "agg":
+                tokens = int(row.get("max_tokens") or _default(function, "max_tokens"))
+                # A token has at least one byte. The prompt adds less than 1,000 bytes.
+                input_tokens = 1_000 + len(orjson.dumps([row.get("texts"), row.get("instruction")]))
             minutes = length / 60 * times if operation in _BY_LENGTH else 0.0
-            price = self.prices.of(operation, video_minutes=minutes, calls=1, output_tokens=tokens)
+            price = self.prices.of(
+                operation, video_minutes=minutes, calls=1, input_tokens=input_tokens, output_tokens=tokens
+            )
             total += Quote(1, price, minutes)
         unknown = seconds is None and any(operation in _BY_LENGTH for operation in operations)
         return replace(total, unknown=int(unknown))
@@ -397,6 +404,10 @@ def _most_tokens(function: Function, row: Mapping[str, Any], model: TextModel | 
     if model is None:
         return MOST_TOKENS
     return model.segment_tokens if function.name == "segments" else model.default_tokens
+
+
+def _default(function: Function, name: str) -> Any:
+    return next(p.default for p in function.parameters if p.name == name)
 
 
 def _definitions(row: Mapping[str, Any]) -> int:

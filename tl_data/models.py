@@ -158,7 +158,12 @@ def text_model(name: str) -> TextModel | None:
 
 def search_model(name: str) -> SearchModel | None:
     """The entry of a model in `SEARCH_MODELS`, by a name of the API or of /embed; None if it has none."""
-    return SEARCH_MODELS.get(name.lower().replace("-retrieval-", ""))
+    return SEARCH_MODELS.get(short_name(name))
+
+
+def short_name(model: str) -> str:
+    """The short name of a model. Older models also have a long one: Marengo-retrieval-2.7 is marengo2.7."""
+    return model.lower().replace("-retrieval-", "")
 
 
 def embed_name(name: str) -> str:

@@ -14,7 +14,7 @@ import re
 import tempfile
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ from tl_data.urls import is_bucket
 from tl_data.usage import current
 
 Json = dict[str, Any]
+Slots = AbstractAsyncContextManager[object]  # limits concurrent calls, as a semaphore does
 
 TASK_BYTES = 2 * GB  # largest file that POST /tasks accepts; assets may be larger
 
@@ -389,15 +390,17 @@ class Session:
         except OSError:
             return False  # the file cannot be read: the upload raises the error
 
-    async def asset_to_index(self, video: str, identity: Identity) -> str | None:
+    async def asset_to_index(self, video: str, identity: Identity, slots: Slots | None = None) -> str | None:
         """The id of the ready asset from which a video is indexed; None if the video is sent to /tasks.
+
+        `slots` is held while the asset is submitted, and not while it is awaited.
 
         Raises the errors of `asset`.
         """
         if not await self.indexes_assets(video):
             return None
         try:
-            return str((await self.asset(video, identity))["_id"])
+            return str((await self.asset(video, identity, slots))["_id"])
         except (NotFound, BadRequest) as gone:
             if not is_withdrawn(gone) or self._tasks_gone:
                 raise
@@ -580,14 +583,22 @@ class Session:
         complete = await self._ref_of_id(ref.video_id, ref.index_id)
         return replace(ref, asset_id=complete.asset_id)
 
-    async def asset(self, video: str, identity: Identity | None = None) -> Json:
+    async def asset(
+        self,
+        video: str,
+        identity: Identity | None = None,
+        slots: Slots | None = None,
+    ) -> Json:
         """The ready asset of a URL or local file, uploaded at most once.
+
+        `slots` is held while the asset is submitted, and not while it is awaited.
 
         Raises:
             MediaRefused: the file cannot be read, or the service refused it.
             TaskFailed: the service accepted the file and failed to process it.
         """
-        call, entry = await self.submit_asset(video, identity)
+        async with slots or nullcontext():
+            call, entry = await self.submit_asset(video, identity)
         return await self.collect_asset(call, entry)
 
     async def submit_asset(self, video: str, identity: Identity | None = None) -> tuple[Call, Entry]:

@@ -56,6 +56,14 @@ def test_help_has_a_section_and_an_example_for_every_command() -> None:
     assert sorted(commands) == sorted(cli.commands)  # none is missing, none stands twice
 
 
+def test_labels_follow_one_another(library: Library) -> None:
+    asked = ("classify", library.urls[0], "cooking", "safety", "--json")
+    done = run(*asked, library=library)
+    assert done.returncode == 0, done.stderr
+    assert [list(row) for row in json.loads(done.stdout)] == [["value"]]
+    assert run("classify", library.urls[0], library=library).returncode == 2  # no label
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_of_commands_and_options(shell: str, tmp_path: Path) -> None:
     script = run("completion", shell).stdout

@@ -54,6 +54,19 @@ def test_exit_codes(statement: str, code: int) -> None:
     assert "Traceback" not in said.stderr
 
 
+def test_every_row_of_every_statement_is_computed(tmp_path: Path) -> None:
+    """DuckDB computes a result as it is read: the function of a statement before the last one runs, too."""
+    asked = "SELECT nextval('seen') FROM range(5000); SELECT currval('seen') AS last"
+    said = run(
+        "sql",
+        f"CREATE SEQUENCE seen; {asked}",
+        "--json",
+        TL_BASE_URL="http://127.0.0.1:9",
+        TL_HOME=str(tmp_path),
+    )
+    assert json.loads(said.stdout) == [{"last": 5000}]
+
+
 def test_a_statement_above_its_budget_pays_nothing(library: Library, tmp_path: Path) -> None:
     prices = tmp_path / "prices.toml"
     prices.write_text('currency = "USD"\nas_of = 2026-07-31\n[analyze]\nvideo_minute = 10.0\n')

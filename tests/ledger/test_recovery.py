@@ -21,12 +21,12 @@ from tests.client.conftest import Server, server  # noqa: F401 - the scripted se
 from tests.conftest import Engine
 from tests.support.scripted import say
 from tl_data.client import Client
-from tl_data.client.task_poller import TaskWatcher
+from tl_data.client.task_poller import CLOCKS, TaskWatcher
 from tl_data.errors import ConnectionFailed
 from tl_data.functions.embed import embed_video
 from tl_data.ledger.ledger import Ledger
 from tl_data.ledger.models import AmbiguousTask, Call, Entry
-from tl_data.ledger.recovery import CLOCKS, embedding_task, marked_name
+from tl_data.ledger.recovery import embedding_task, marked_name
 from tl_data.ratelimit.limiter import Limiter
 from tl_data.session import Session
 from tl_data.settings import Settings

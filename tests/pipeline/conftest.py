@@ -108,6 +108,12 @@ def account(request: pytest.FixtureRequest, four_videos: Path, tmp_path: Path) -
     yield from account_of(profile, engine, four_videos, tmp_path)
 
 
+@pytest.fixture
+def of_today(today: Engine, four_videos: Path, tmp_path: Path) -> Iterator[Account]:
+    """An account of today; its engine is shared."""
+    yield from account_of("today", today, four_videos, tmp_path)
+
+
 def account_of(profile: str, engine: Engine, folder: Path, tmp_path: Path) -> Iterator[Account]:
     """An account on this engine, with a ledger and an index of its own."""
     (tmp_path / "prices.toml").write_text(PRICES)

@@ -56,21 +56,24 @@ def counted(account: Account, job: Job, planned: Plan) -> Counter[str]:
 
 def about_videos(found: Counter[str]) -> int:
     """Those about single videos, without the reads by which polls make sure that a list is complete."""
-    probes = sum(found[route] for route in POLLS) // DIRECT_AFTER
+    most_probes = sum(found[route] for route in POLLS) // DIRECT_AFTER
     reads = sum(found[route] for route in READ)
-    return sum(found[route] for route in MADE) + (max(4, reads - probes) if reads else 0)
+    assert reads == 0 or 4 <= reads <= 4 + most_probes, found  # four videos, each read once
+    return sum(found[route] for route in MADE) + (4 if reads else 0)
 
 
 @pytest.mark.parametrize(
-    ("tables", "of_today", "of_2025"),
+    ("tables", "requests_today", "requests_2025"),
     [
         (("clips", "vectors"), 3, 2),  # asset, indexed asset, read; task, read
         (("clips", "summaries", "chapters", "vectors"), 3, 2 + 3),  # and texts: in batches; one call a part
         (("summaries", "chapters"), 1, 2 + 3),  # asset; on this account texts need the index
     ],
 )
-def test_requests_a_video(account: Account, tables: tuple[str, ...], of_today: int, of_2025: int) -> None:
-    each = of_today if account.today else of_2025
+def test_requests_a_video(
+    account: Account, tables: tuple[str, ...], requests_today: int, requests_2025: int
+) -> None:
+    each = requests_today if account.today else requests_2025
     job = account.job(tables=tables, settings={"poll_interval": 1.0})
     planned = pipeline.plan(job)
     found = counted(account, job, planned)
@@ -97,22 +100,19 @@ def test_a_known_video_takes_only_the_missing_requests(account: Account) -> None
     assert about_videos(found) == planned.requests, found
 
 
-def test_a_long_video_is_planned_by_its_windows(account: Account, tmp_path: Path) -> None:
+def test_a_long_video_is_planned_by_its_windows(of_today: Account, tmp_path: Path) -> None:
     """Three hours: two analyses, of half of it each."""
-    if not account.today:
-        return  # refused there: tested with the limits
     path = media.write(
         tmp_path / "long.mp4", times=[n * 300.0 for n in range(37)], width=360, height=360, fps=1, audio=None
     )
-    planned = pipeline.plan(account.job(urls=[str(path)], tables=("summaries", "chapters")))
+    planned = pipeline.plan(of_today.job(urls=[str(path)], tables=("summaries", "chapters")))
     assert (planned.refused_count, planned.calls, planned.requests) == (0, 2, 1)
     assert planned.bill.operations["analyze"].video_minutes == pytest.approx(180, abs=0.2)
 
 
-def test_segments_are_billed_as_estimated(account: Account) -> None:
-    """The length, once a definition."""
-    if not account.today:
-        return  # no model of that account makes segments
+def test_segments_are_billed_as_estimated(of_today: Account) -> None:
+    """The length, once a definition. Only models of today make segments."""
+    account = of_today
     definitions = [
         {"id": name, "description": f"A {name}", "fields": []} for name in ("shape", "word", "cut")
     ]

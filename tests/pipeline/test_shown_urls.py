@@ -17,7 +17,7 @@ def test_no_secret_of_a_url_stands_in_redacted_tables(
 ) -> None:
     """One video that is in, one that is not there, one that is no address."""
     there, gone = put("a.mp4"), files.url("none.mp4")
-    source = [f"{there}?token=PLANTED", f"{gone}?token=PLANTED", "httpx://u:PLANTED@e.com/v?sig=PLANTED"]
+    source = [f"{there}?api_key=PLANTED", f"{gone}?token=PLANTED", "httpx://u:PLANTED@e.com/v?sig=PLANTED"]
     job = make_job(source, tables=("clips",), urls="redacted")
     report = pipeline.run(job)
     assert (report.submitted, report.failed) == (1, 2)
@@ -28,3 +28,14 @@ def test_no_secret_of_a_url_stands_in_redacted_tables(
     assert sorted(url.partition("?")[0] for url in shown) == sorted([there, gone, "httpx://***@e.com/v"])
     again = pipeline.run(job)
     assert (again.reused, again.submitted, again.failed, again.new_failures) == (1, 0, 2, 0)
+
+
+def test_secrets_that_tell_videos_apart_still_do(
+    make_job: Callable[..., Job], put: Callable[..., str]
+) -> None:
+    """`key` looks like a secret, and may name the video."""
+    job = make_job([f"{put('a.mp4')}?key=1", f"{put('b.mp4')}?key=2"], tables=("clips",), urls="redacted")
+    assert pipeline.run(job).failed == 0
+    rows = Lake(job.folder).read(VIDEOS).to_pylist()
+    assert len({row["source_key"] for row in rows}) == 2
+    assert not [row for row in rows if "key=1" in str(row) or "key=2" in str(row)]

@@ -136,8 +136,9 @@ def main() -> int:
         there = "left out, WordLlama has no wheel for it" if find(version) else "not found on this machine"
         lines.append(f"Python {version}: {there}")
     print(*(line for _, line in results), *lines, sep="\n")
-    if not found and not left_out:
-        print(f"None of {', '.join(SUPPORTED)} is here: install one, or put it into PATH", file=sys.stderr)
+    if not found:
+        wanted = ", ".join(version for version in SUPPORTED if version != left_out)
+        print(f"None of {wanted} is here: install one, or put it into PATH", file=sys.stderr)
         return 1
     return int(not all(passed for passed, _ in results))
 

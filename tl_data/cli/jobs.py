@@ -109,8 +109,9 @@ def collect(file: str, limit: int | None, as_json: bool) -> None:
 
 @click.command()
 @_FILE
+@click.option("--platform", is_flag=True, help="also ask the platform for the tasks that it still works on")
 @_JSON
-def status(file: str, as_json: bool) -> None:
+def status(file: str, platform: bool, as_json: bool) -> None:
     """Print a summary of the tables of a job.
 
     \b
@@ -119,8 +120,13 @@ def status(file: str, as_json: bool) -> None:
     from tl_data import pipeline
     from tl_data.pipeline.job import Job
 
-    summary = pipeline.status(Job.load(file))
-    _print(summary.lines(), asdict(summary), as_json)
+    job = Job.load(file)
+    summary = pipeline.status(job)
+    lines, facts = summary.lines(), asdict(summary)
+    if platform:
+        facts["unfinished"] = _or_exit(lambda: pipeline.unfinished(job))
+        lines.append(f"{facts['unfinished']} submitted tasks are not finished")
+    _print(lines, facts, as_json)
 
 
 @click.command()

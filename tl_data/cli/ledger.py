@@ -65,7 +65,7 @@ def _list(state: State | None, operation: str | None, limit: int | None, to: str
     if counts:
         by_state = ", ".join(f"{counts[name]:,} {name}" for name in STATES if name in counts)
         echo(f"{listed:,} of {sum(counts.values()):,} calls ({by_state}); --json lists all", err=True)
-    elif not listed:
+    elif not listed and state is None and operation is None:
         address = redacted(Settings.load().ledger_url)
         echo(f"the ledger {address} is empty; TL_LEDGER selects another one", err=True)
     if doubtful:

@@ -94,7 +94,10 @@ def _parameters(parameters: tuple[Parameter, ...]) -> list[click.Parameter]:
         many = pa.types.is_list(p.type)
         kind = _click_type(p.type.value_type if many else p.type)
         if p.required:
-            converted.append(click.Argument([p.name], type=kind, metavar=p.name.upper()))
+            # Several values follow one another: tl-data classify VIDEO LABELS...
+            nargs = -1 if many else 1
+            metavar = p.name.upper() + ("..." if many else "")
+            converted.append(click.Argument([p.name], type=kind, nargs=nargs, required=True, metavar=metavar))
         else:
             description = p.doc + (f" [default: {p.default}]" if p.default is not None else "")
             converted.append(

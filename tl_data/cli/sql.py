@@ -169,7 +169,8 @@ def _script(database: Database, text: str, to: str, file: str | None) -> int:
 
         def run() -> None:
             for statement in statements[:-1]:
-                database.con.execute(statement)
+                for _ in database.rows(statement) or ():  # a result that is not read is not computed
+                    pass
             reader = database.rows(statements[-1])
             if reader is None:
                 return

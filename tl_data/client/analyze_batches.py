@@ -174,7 +174,8 @@ class Batches:
         except APIError as failed:
             if failed.http_status != 504 or len(items) < 2:
                 raise
-            half = len(items) // 2  # HTTP 504: the batch was too large to be created in time
+            # HTTP 504 of this route: the batch was too large, and by the specification none exists.
+            half = len(items) // 2
             self._active += 2
             self._start(items[:half])
             self._start(items[half:])
@@ -225,6 +226,8 @@ class Batches:
         try:
             async with asyncio.timeout(self._settings.task_deadline):
                 task = await asyncio.shield(batch.items[task_id])
+            # Delivered: a later caller gets None and retrieves the task itself.
+            self._batch_of.pop(task_id, None)
         except TimeoutError:
             raise StillRunning(
                 f"batch {batch.batch_id} did not finish within {self._settings.task_deadline:g} s. It is "
@@ -283,6 +286,8 @@ class Batches:
             for future in batch.items.values():
                 future.cancel()
             raise
+        finally:
+            self._batches.pop(batch.batch_id, None)
 
     def _deliver(self, batch: _Batch, lines: list[Json], has_ended: bool) -> None:
         """Complete the futures of the items that have ended; of all items if the batch has ended."""

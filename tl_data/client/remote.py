@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import re
 import tomllib
 from collections.abc import AsyncIterator, Mapping
@@ -289,7 +288,7 @@ def _hex(value: str) -> str | None:
     """Convert an MD5 from base64 to hex; None if the text is not an MD5 in base64."""
     try:
         digest = base64.b64decode(value, validate=True)
-    except binascii.Error:
+    except ValueError:
         return None
     return digest.hex() if len(digest) == 16 else None
 

@@ -19,6 +19,7 @@ from tl_data.errors import BadRequest
 from tl_data.urls import is_bucket
 
 Json = dict[str, Any]
+USER_METADATA = "user_metadata"
 
 
 @dataclass(frozen=True)
@@ -92,30 +93,32 @@ def _named(value: Any, name: str) -> Iterator[Any]:
             yield from _named(inner, name)
 
 
-def _urls(value: Any) -> Iterator[str]:
-    """The texts in all properties of a JSON value whose names end in `url`, at any depth."""
+def _urls(value: Any, name: str = "") -> Iterator[str]:
+    """The texts in all properties of a JSON value whose names end in `url`, at any depth.
+
+    Lists belong to the property that holds them. User metadata is data of the user: it is left as it is.
+    """
     if isinstance(value, Mapping):
-        for name, inner in value.items():
-            if str(name).endswith("url"):
-                yield from [
-                    each for each in (inner if isinstance(inner, list) else [inner]) if isinstance(each, str)
-                ]
-            yield from _urls(inner)
+        for key, inner in value.items():
+            if key != USER_METADATA:
+                yield from _urls(inner, str(key))
     elif isinstance(value, list):
         for inner in value:
-            yield from _urls(inner)
+            yield from _urls(inner, name)
+    elif isinstance(value, str) and name.endswith("url"):
+        yield value
 
 
-def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
-    """A copy of a JSON value, with other texts in the properties whose names end in `url`."""
+def _replaced(value: Any, texts: Mapping[str, str], name: str = "") -> Any:
+    """A copy of a JSON value, with other texts in the places that `_urls` reads."""
     if isinstance(value, dict):
         return {
-            name: _replaced(inner, texts) if not isinstance(inner, str) or name.endswith("url") else inner
-            for name, inner in value.items()
+            key: inner if key == USER_METADATA else _replaced(inner, texts, key)
+            for key, inner in value.items()
         }
     if isinstance(value, list):
-        return [_replaced(inner, texts) for inner in value]
-    return texts.get(value, value) if isinstance(value, str) else value
+        return [_replaced(inner, texts, name) for inner in value]
+    return texts.get(value, value) if isinstance(value, str) and name.endswith("url") else value
 
 
 def path(template: str, **ids: str) -> str:

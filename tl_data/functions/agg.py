@@ -156,18 +156,18 @@ async def _complete(tl: Session, url: str, body: dict[str, Any]) -> str:
             [choice, *_] = reply["choices"]
             text = _THOUGHTS.sub("", choice["message"]["content"] or "").strip()
         except (KeyError, TypeError, ValueError):
-            raise ServerFailed(
-                f"the answer of {host} is not a chat completion of OpenAI's API",
-                "answer_unreadable",
-                answer.status,
-            ) from None
+            text_of_body = f"the answer of {host} is not a chat completion of OpenAI's API"
+            if not reply:  # not JSON: a page of a proxy
+                raise ServerFailed(text_of_body, "answer_unreadable", answer.status) from None
+            raise BadRequest(text_of_body, "answer_unreadable") from None
         if choice.get("finish_reason") == "length":
             raise BadRequest(
                 f"the answer of {host} was cut at {body['max_tokens']} tokens: raise max_tokens",
                 "answer_truncated",
             )
         if not text:
-            raise ServerFailed(f"the answer of {host} is empty", "answer_unreadable", answer.status)
+            # Paid, and the same request has the same answer: not sent again.
+            raise BadRequest(f"the answer of {host} is empty", "answer_unreadable")
         usage = reply.get("usage") or {}
         names = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
         tl.client.note_usage({name: usage.get(openai_name) for name, openai_name in names.items()})

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from tl_data.client.assets import DIRECT, upload_type
+from tl_data.client.task_poller import CLOCKS
 from tl_data.errors import APIError, BadRequest, MediaRefused, MissingExtra, NotFound, TaskFailed
 from tl_data.ledger.models import AmbiguousTask, Call
 from tl_data.media.identity import canonical_url, is_url, local_path
 from tl_data.media.preflight import facts_of
+from tl_data.models import short_name
 from tl_data.ratelimit.headers import moment
 from tl_data.urls import is_bucket
 
@@ -44,7 +46,6 @@ INDEXED_ASSET = "indexed-asset:"
 #: States of an unfinished task.
 UNFINISHED = ["uploading", "validating", "pending", "queued", "indexing"]
 
-CLOCKS = timedelta(minutes=5)  # largest difference between the platform's clock and the clock of this machine
 LIST_BEFORE = timedelta(days=1)  # the listing begins this long before the claim
 MIN_CLIP = 2.0  # seconds; the platform omits a shorter last clip
 TOLERANCE = 0.25  # seconds by which the end of a video may differ between its header and the platform
@@ -206,7 +207,7 @@ async def embedding_task(
     sent = await _sent_url(client, video)
     try:
         async for task in client.list_embed_tasks(started_at=f"{earliest - LIST_BEFORE:%Y-%m-%dT%H:%M:%SZ}"):
-            like = _likeness(task, call, sent, models)
+            like = _likeness(task, call, sent, models, client.settings.signing_parameters)
             created = moment(task.get("created_at"))
             early = created is not None and created < earliest and like != "marked"
             if task.get("status") != "failed" and like != "other" and not early:
@@ -240,14 +241,16 @@ async def _sent_url(client: Client, video: str) -> str | None:
     """The canonical URL that the platform shows for a video; None if the video's file is uploaded."""
     if not is_url(video) or not await client.can_be_fetched(video):
         return None
-    return canonical_url(await client.buckets.sign("GET", video) if is_bucket(video) else video)
+    sent = await client.buckets.sign("GET", video) if is_bucket(video) else video
+    return canonical_url(sent, client.settings.signing_parameters)
 
 
-def _likeness(task: Mapping[str, Any], call: Call, sent: str | None, models: set[str]) -> Like:
+def _likeness(task: Mapping[str, Any], call: Call, sent: str | None, models: set[str], signing: str) -> Like:
     """How a task matches a call, judged by what the platform shows of the task.
 
     Args:
         sent: the canonical URL of the video; None for an uploaded file.
+        signing: the setting `signing_parameters`.
     """
     metadata = (task.get("video_embedding") or {}).get("metadata") or {}
     url, name = metadata.get("input_url"), metadata.get("input_filename")
@@ -257,14 +260,14 @@ def _likeness(task: Mapping[str, Any], call: Call, sent: str | None, models: set
         return "other" if url else "unknown"
     if url:
         try:
-            if canonical_url(str(url)) != sent:
+            if canonical_url(str(url), signing) != sent:
                 return "other"
         except MediaRefused:
             return "other"
     elif name:
         return "other"
     model = task.get("model_name")
-    if model and _plain(str(model)) not in {_plain(each) for each in models}:
+    if model and short_name(str(model)) not in {short_name(each) for each in models}:
         return "other"
     same = bool(url and model)
     for requested, of_task, default in (
@@ -330,8 +333,3 @@ _SPAN = ("start_offset_sec", "end_offset_sec")
 
 def _set(value: Any) -> set[Any]:
     return set(value) if isinstance(value, list | tuple) else {float(value)}
-
-
-def _plain(model: str) -> str:
-    """The short name of a model. Older models have two: marengo2.7 is also Marengo-retrieval-2.7."""
-    return model.lower().replace("-retrieval-", "")

@@ -48,12 +48,12 @@ def frames_of(source: str, length: float | None) -> list[Json]:
             except Exception as error:  # noqa: BLE001 - the library may raise any exception for an untrusted file
                 image, failure = None, error  # a damaged part; other parts may be readable
             if image is not None:
-                kind = "poster" if n == count * POSTER // FRAMES else "moment"
                 body, width, height = jpeg(image)
                 second = round(duration * (n + 0.5) / count, 3)
-                rows.append({"sec": second, "kind": kind, "jpeg": body, "width": width, "height": height})
+                rows.append({"sec": second, "kind": "moment", "jpeg": body, "width": width, "height": height})
         if not rows:
             raise failure
+        rows[len(rows) * POSTER // FRAMES]["kind"] = "poster"
         if len(rows) < count:
             log.warning(
                 "only %d of %d pictures of %s could be read: %s",
@@ -87,12 +87,12 @@ def _opened(source: str, **options: Any) -> Iterator[Any]:
     try:
         with av.open(source, options=REMOTE_CONTAINERS if remote else CONTAINERS, **options) as opened:
             yield opened
-    except Exception as error:  # the library may raise any exception for an untrusted file
+    except Exception as error:  # noqa: BLE001 - the library may raise any exception for an untrusted file
         text = f"cannot read pictures of {redacted(source)}: {_cause(error)}"
         log.warning(text)
         if remote and isinstance(error, OSError | av.error.HTTPServerError | av.error.ExitError):
-            raise ConnectionFailed(text, "frames_unreadable") from error
-        raise MediaRefused(text, "frames_unreadable") from error
+            raise ConnectionFailed(text, "frames_unreadable") from None  # its text has the signed URL
+        raise MediaRefused(text, "frames_unreadable") from None
 
 
 def _cause(error: Exception) -> str:

@@ -50,11 +50,13 @@ def files_below(place: str, base: str = ".") -> Iterator[File]:
 def _in_bucket(place: str) -> Iterator[File]:
     bucket, key = bucket_parts(place)
     parts = key.split("/")
-    fixed = next((n for n, part in enumerate(parts) if any(c in part for c in WILDCARDS)), None)
+    # A bracket is an ordinary character in the keys of a bucket.
+    fixed = next((n for n, part in enumerate(parts) if "*" in part or "?" in part), None)
+    pattern = key.replace("[", "[[]")
     prefix = key if fixed is None else "/".join(parts[:fixed])
     for page in Buckets(1).pages(f"{bucket}/{prefix}"):
         for item in page:
-            is_listed = item.path.lower().endswith(ENDINGS) if fixed is None else matches(item.path, key)
+            is_listed = item.path.lower().endswith(ENDINGS) if fixed is None else matches(item.path, pattern)
             if is_listed:
                 yield File(f"{bucket}/{item.path}", item.size, item.modified, item.etag)
 
@@ -70,7 +72,10 @@ def _on_disk(place: str, base: str) -> Iterator[File]:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
         if path.suffix.lower() in ENDINGS if pattern is None else matches(name, pattern):
-            facts = path.stat()
+            try:
+                facts = path.stat()
+            except FileNotFoundError:
+                continue  # removed since it was listed
             yield File(str(path), facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC), None)
 
 

@@ -35,6 +35,7 @@ from tl_data.pipeline.job import Alerts, Job
 from tl_data.pipeline.model_check import lengths
 from tl_data.pipeline.planner import make_plan
 from tl_data.pipeline.progress import Progress, silent
+from tl_data.pipeline.recovery import unfinished_tasks
 from tl_data.pipeline.removal import RemovalReport, remove_videos
 from tl_data.pipeline.report import Plan, Report, Status, trace_run
 from tl_data.pipeline.runner import Run
@@ -126,6 +127,11 @@ def status(job: Job) -> Status:
         sum(1 for e in errors if e["retryable"]),
         [r for r in runs if r["job"] == job.name and r["digest_until"] is None][:5],
     )
+
+
+def unfinished(job: Job, *, connection: Connection | None = None) -> int:
+    """The number of submitted tasks of the job that the platform still works on. Nothing is paid."""
+    return _drive(job, connection, lambda session, _: unfinished_tasks(session))
 
 
 def remove(

@@ -196,7 +196,7 @@ async def _asset_requests(session: Session, video: str, identity: Identity) -> i
     entry = await session.ledger.get(session.asset_call(identity))
     if entry is not None and entry.state in ("submitted", "done"):
         return 0
-    if is_url(video) or (identity.size_bytes or 0) <= DIRECT:
+    if await session.is_fetched(video) or (identity.size_bytes or 0) <= DIRECT:
         return 1
     return 3  # of an upload in parts: begin, look up, complete; very large files take more
 

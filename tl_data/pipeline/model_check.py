@@ -18,6 +18,7 @@ from tl_data.errors import SchemaMismatch
 from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import TABLES, VECTORS, VIDEOS
 from tl_data.lake.writer import Commits
+from tl_data.models import short_name
 from tl_data.pipeline.inspect import VideoStatus
 from tl_data.pipeline.job import Job
 from tl_data.pipeline.outputs import replace_ids
@@ -61,7 +62,7 @@ async def refuse_index(session: Session, index_id: str | None) -> None:
     index = await session.client.retrieve_index(index_id)
     values = [m.get(key) for m in index.get("models") or [] for key in ("model_name", "requested_as")]
     names = sorted({name for name in values if name})
-    if names and _short_name(session.search_model) not in map(_short_name, names):
+    if names and short_name(session.search_model) not in map(short_name, names):
         reindex = ""
         if session.models and session.search_model == session.models.search:
             reindex = f", or reanalyse its videos: tl-data reindex {index_id}"
@@ -114,11 +115,6 @@ def keep_texts(source: Worklist, commits: Commits, video: VideoStatus, video_id:
 
 def _tables(names: Iterable[str]) -> list[str]:
     return sorted({name.partition(":")[0] for name in names})
-
-
-def _short_name(model: str) -> str:
-    """The short name of a model. Older models also have a long one: Marengo-retrieval-2.7 is marengo2.7."""
-    return model.lower().replace("-retrieval-", "")
 
 
 def _videos(count: int) -> str:

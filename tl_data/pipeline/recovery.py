@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -25,13 +26,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tl_data.billing import Prices, RunAccount
+from tl_data.client.task_poller import CLOCKS
 from tl_data.errors import APIError, LedgerError, NotFound, StillRunning, TaskFailed, TLDataError
 from tl_data.lake.base import LakeTable, rows_of
 from tl_data.lake.schemas import RUNS
 from tl_data.ledger.accounting import Account, accounts_of, read_again
 from tl_data.ledger.lease import LEASE, RUN_LEASES, Lease, Owner, Watch, begun_at
 from tl_data.ledger.models import Call, Entry, Unreadable, decode
-from tl_data.ledger.recovery import INDEXED_ASSET, lost_indexing
+from tl_data.ledger.recovery import INDEXED_ASSET, UNFINISHED, lost_indexing
 from tl_data.object_store import Item, Storage
 from tl_data.pipeline.report import Report, billed
 from tl_data.session import METADATA_KEY, Session
@@ -278,9 +280,6 @@ def spent_lately(runs: LakeTable, report: Report, hours: float) -> Callable[[], 
     return spent
 
 
-CLOCKS = timedelta(minutes=5)  # largest difference between the platform's clock and ours
-
-
 class Tasks:
     """The tasks that a run submitted or waited for: their ids in compact form, and the time of the first."""
 
@@ -315,10 +314,13 @@ def _bare_id(task_id: str) -> str:
     return task_id.removeprefix(INDEXED_ASSET)
 
 
+_HEXADECIMAL_ID = re.compile(r"[0-9a-f]{24}")
+
+
 def _compact_id(task_id: str) -> bytes:
     """An id as bytes: half as long if it consists of 24 hexadecimal digits."""
     task_id = _bare_id(task_id)
-    return bytes.fromhex(task_id) if len(task_id) == 24 else task_id.encode()
+    return bytes.fromhex(task_id) if _HEXADECIMAL_ID.fullmatch(task_id) else task_id.encode()
 
 
 READ_AHEAD = 64  # number of ledger records that are read concurrently
@@ -364,6 +366,23 @@ def _surplus(ids: set[str], entry: Entry | None) -> int:
     if entry is None:
         return 0  # tasks of another ledger
     return len(ids) - (entry.task_id is None or _bare_id(entry.task_id) in ids)
+
+
+async def unfinished_tasks(session: Session) -> int:
+    """The number of submitted indexing tasks of the session's index that the platform still works on."""
+    index = await session.index_id()
+    entries = session.ledger.entries(state="submitted", operation="index")
+    ids = {str(entry.task_id) async for entry in entries if entry.params.get("index_id") == index}
+    asset_ids = {_bare_id(task_id) for task_id in ids if task_id.startswith(INDEXED_ASSET)}
+    task_ids = {task_id for task_id in ids if not task_id.startswith(INDEXED_ASSET)}
+    client, count = session.client, 0
+    if asset_ids:
+        async for asset in client.list_indexed_assets(index):
+            count += asset["_id"] in asset_ids and asset.get("status") not in ("ready", "failed")
+    if task_ids:
+        async for task in client.list_tasks(index_id=index, status=UNFINISHED):
+            count += task["_id"] in task_ids
+    return count
 
 
 async def _tasks_of_others(session: Session, tasks: Tasks, since: datetime) -> AsyncIterator[tuple[str, str]]:

@@ -13,7 +13,9 @@ from tl_data.lake.lake import Lake
 from tl_data.lake.schemas import VIDEOS
 from tl_data.ledger.models import Failure
 from tl_data.pipeline.inspect import VideoStatus, is_current
+from tl_data.pipeline.job import Job
 from tl_data.pipeline.report import Refusal
+from tl_data.urls import redacted
 
 ROWS_PER_COMMIT = 2_000
 #: Columns of `videos` that come unchanged from the record of the indexed video.
@@ -21,7 +23,7 @@ RECORD_COLUMNS = ("index_id", "task_id", "status", "duration_sec", "width", "hei
 
 
 def video_rows(
-    video: VideoStatus, record: Mapping[str, Any], model: str, made: Collection[str], job: str
+    video: VideoStatus, record: Mapping[str, Any], model: str, made: Collection[str], job: Job
 ) -> list[dict[str, Any]]:
     """Rows of `videos` for a finished video.
 
@@ -30,11 +32,12 @@ def video_rows(
         made: the names of its outputs that the tables have.
     """
     assert video.identity is not None
+    canonical = video.item.canonical if job.urls == "given" else redacted(video.item.canonical)
     return [
         {
             "source_key": key,
             "url": video.item.urls.get(key, video.item.url),
-            "canonical_url": video.item.canonical,
+            "canonical_url": canonical,
             "content_key": video.identity.content_key,
             "video_id": record.get("video_id"),
             **{name: record.get(name) for name in RECORD_COLUMNS},
@@ -42,7 +45,7 @@ def video_rows(
             "made": sorted({*made, *video.kept, *_made_before(video, key, model)}),
             "indexed_at": _indexed_at(video, key),
             "asset_id": record.get("asset_id"),
-            "job": job,
+            "job": job.name,
         }
         for key in video.item.keys
     ]

@@ -319,7 +319,7 @@ class Run:
                     self.session, video.needed, ref_of(video, ready), created, self._create_slots
                 )
             if call is not None or not all(map(is_text, video.needed)):
-                read = partial(self._read, call, entry, ready)
+                read = partial(self._read, video, call, entry, ready)
                 record = await make_from_index(
                     self.session, video.needed, ready, read, video.item.video, created, self._create_slots
                 )
@@ -340,9 +340,7 @@ class Run:
         assert video.identity is not None
         record: dict[str, Any] = {"duration_sec": video.seconds, "status": None}
         if video.makes_asset and self.collecting:
-            async with self._submit_slots:
-                call, entry = await self.session.submit_asset(video.item.video, video.identity)
-            asset = await self.session.collect_asset(call, entry)
+            asset = await self.session.asset(video.item.video, video.identity, self._submit_slots)
             record["asset_id"] = str(asset["_id"])
             record["duration_sec"] = video.seconds if asset.get("duration") is None else asset["duration"]
         return record
@@ -358,9 +356,7 @@ class Run:
         item = video.item.video
         assert video.identity is not None
         if video.makes_asset:
-            async with self._submit_slots:
-                call, entry = await self.session.submit_asset(item, video.identity)
-            await self.session.collect_asset(call, entry)
+            await self.session.asset_to_index(item, video.identity, self._submit_slots)
         async with self._submit_slots:
             call, entry = await self.session.submit_video(
                 item, identity=video.identity, seconds=video.seconds
@@ -370,16 +366,31 @@ class Run:
         return call, entry, not entry.reused
 
     async def _read(
-        self, call: Call | None, entry: Entry | None, ready: dict[str, Any], **options: Any
+        self,
+        video: VideoStatus,
+        call: Call | None,
+        entry: Entry | None,
+        ready: dict[str, Any],
+        **options: Any,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Read a video in its index. Returns the record and the API's answer."""
+        """Read a video in its index. Returns the record and the API's answer.
+
+        Raises:
+            NotFound: the video was deleted from the index. The ledger forgets it, so the next run indexes it
+                again.
+        """
         if call is not None and entry is not None:
             return await self.session.read_video(call, entry, ready, **options)
         if not options:
             return ready, {}
         client = self.session.client
         retrieve = client.retrieve_video if ready.get("task_id") else client.retrieve_indexed_asset
-        return ready, await retrieve(ready["index_id"], ready["video_id"], **options)
+        try:
+            return ready, await retrieve(ready["index_id"], ready["video_id"], **options)
+        except NotFound:
+            assert video.identity is not None
+            await self.session.ledger.forget(self.session.index_call(video.identity, ready["index_id"]).key)
+            raise
 
     async def _await_index(self, call: Call, entry: Entry) -> dict[str, Any]:
         """Wait until a submitted video is indexed, and return its record."""
@@ -406,7 +417,7 @@ class Run:
         names = {name for name in self._names if name not in video.needed} | set(created.names)
         keep_texts(self._source, self._commits, video, video_id)
         self._drop_replaced(item, video_id, content_key)
-        rows = video_rows(video, record, self.session.vectors_by, names, self.job.name)
+        rows = video_rows(video, record, self.session.vectors_by, names, self.job)
         self._commits.video(rows)
         self._fail_outputs(video, created.failures)
         self._minutes += float(record.get("duration_sec") or 0.0) / 60

@@ -6,6 +6,7 @@ Rows are sorted and joined in a temporary database on disk, so that memory does 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import pickle
 import shutil
@@ -291,7 +292,7 @@ class Worklist:
             for key, url in batch:
                 read.append(_source_row(key, url, job.base, signing))
                 if job.urls == "redacted":
-                    _redact(read[-1])
+                    _redact(read[-1], has_key=key is not None)
                 if job.limit:
                     videos.add(str(read[-1]["canonical"]))
                     if len(videos) >= job.limit:
@@ -414,10 +415,16 @@ def _source_row(key: str | None, text: str | None, base: str, signing: str) -> d
     return _row(key or text, text, text, text, "video_url_invalid", message)
 
 
-def _redact(row: dict[str, str | None]) -> None:
-    """Remove secrets from the URL of a row, and from its name if this is the URL."""
-    if row["name"] == row["url"]:
-        row["name"] = redacted(row["name"] or "")
+def _redact(row: dict[str, str | None], *, has_key: bool) -> None:
+    """Remove secrets from the URL of a row, and from its name if the row has no key of its own.
+
+    A parameter that looks like a secret may also tell two videos apart: the names keep a digest of the URL.
+    """
+    if not has_key:
+        name = row["name"] or ""
+        if (shown := redacted(name)) != name:
+            shown += f"#{hashlib.sha256((row['canonical'] or '').encode()).hexdigest()[:12]}"
+        row["name"] = shown
     row["url"] = redacted(row["url"] or "")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tl_data.catalog import Parameter
+from tl_data.catalog import Parameter, bound
 from tl_data.connection import connect
 from tl_data.errors import SchemaMismatch
 from tl_data.functions import FUNCTIONS
@@ -55,7 +55,7 @@ def apply(
     if function not in FUNCTIONS:
         raise SchemaMismatch(f"unknown function {function!r}; functions: {', '.join(FUNCTIONS)}")
     f = FUNCTIONS[function]
-    arguments = dict(zip((p.name for p in f.parameters), args, strict=False)) | kwargs
+    arguments = bound(f, args, kwargs)
     f.arguments(arguments)
     is_unfolded = f.is_table and not attempt
     if is_unfolded:

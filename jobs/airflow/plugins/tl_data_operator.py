@@ -5,8 +5,8 @@ environment of its own (TL_DATA names it): nothing of it is imported here.
 
     TlDataOperator(task_id="catalog", job="/srv/jobs/nightly_catalog.toml")
 
-While the platform works, no worker is held: the trigger asks every few minutes whether tasks that the ledger
-knows as submitted are still worked on, and ends the wait when none is. A task that Airflow starts again
+While the platform works, no worker is held: the trigger asks `tl-data status --platform` every few minutes,
+and ends the wait when none of the job's submitted tasks is unfinished. A task that Airflow starts again
 attaches to what was submitted; nothing is paid twice. What the exit codes mean:
 
     0  the numbers of the run are the task's result (XCom)
@@ -30,7 +30,6 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-UNFINISHED = ("uploading", "validating", "pending", "queued", "indexing")  # states of tasks
 SHOWN = (
     "status",
     "reason",
@@ -87,10 +86,10 @@ class TlDataOperator(BaseOperator):
             return self._do("run")
         # Code 1 and a budget end neither the wait nor the collecting of what was submitted.
         code, facts = self._call("submit")
-        if code in (2, 130) or (code == 3 and facts.get("status") not in ("budget", "failures")):
+        if code == 2 or _may_retry(code, facts):
             self._fail("submit", code, facts)
         self.log.info("submitted: %s", facts)
-        trigger = TasksReady(self.poll.total_seconds(), self.longest_wait.total_seconds())
+        trigger = TasksReady(self.job, self.poll.total_seconds(), self.longest_wait.total_seconds())
         self.defer(trigger=trigger, method_name="collect", kwargs={"submitted": [code, facts]})
         raise AssertionError("defer returned")
 
@@ -118,24 +117,28 @@ class TlDataOperator(BaseOperator):
     def _fail(self, verb: str, code: int, facts: dict[str, Any]) -> None:
         what = facts.get("reason") or MEANINGS.get(code, "interrupted")
         said = f"tl-data {verb} {self.job} ended with exit code {code} ({what}): {facts}"
-        again = code == 130 or (code == 3 and facts.get("status") not in ("budget", "failures"))
-        raise AirflowException(said) if again else AirflowFailException(said)
+        raise AirflowException(said) if _may_retry(code, facts) else AirflowFailException(said)
+
+
+def _may_retry(code: int, facts: dict[str, Any]) -> bool:
+    """Whether another try may help: trouble, an interruption, a process that was killed."""
+    return code not in (0, 1, 2) and not (code == 3 and facts.get("status") in ("budget", "failures"))
 
 
 class TasksReady(BaseTrigger):
-    """Fires when the platform works on none of the tasks that the ledger knows as submitted."""
+    """Fires when the platform works on none of the submitted tasks of a job."""
 
-    def __init__(self, poll_sec: float, longest_sec: float) -> None:
+    def __init__(self, job: str, poll_sec: float, longest_sec: float) -> None:
         super().__init__()
-        self.poll_sec, self.longest_sec = poll_sec, longest_sec
+        self.job, self.poll_sec, self.longest_sec = job, poll_sec, longest_sec
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class and arguments, for the triggerer."""
-        given = {"poll_sec": self.poll_sec, "longest_sec": self.longest_sec}
-        return f"{type(self).__module__}.{type(self).__qualname__}", given
+        arguments = {"job": self.job, "poll_sec": self.poll_sec, "longest_sec": self.longest_sec}
+        return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look, and sleep between two looks."""
+        """Ask, and sleep between two questions."""
         waited, unfinished = 0.0, -1
         while waited < self.longest_sec:
             unfinished = await self._unfinished()
@@ -146,19 +149,8 @@ class TasksReady(BaseTrigger):
         yield TriggerEvent({"waited_sec": waited, "unfinished": unfinished})
 
     async def _unfinished(self) -> int:
-        """How many submitted tasks are worked on; -1 if that could not be found out this time."""
-        submitted = await _rows("ledger", "ls", "--state", "submitted")
-        states = [word for state in UNFINISHED for word in ("--status", state)]
-        active = await _rows("tasks", *states)
-        if submitted is None or active is None:
-            return -1
-        return len({row.get("task_id") for row in submitted} & {row.get("task_id") for row in active})
-
-
-async def _rows(*words: str) -> list[dict[str, Any]] | None:
-    """What a command of tl-data lists; None if it fails, which the next look may not."""
-    process = await asyncio.create_subprocess_exec(
-        *program(), *words, "--json", stdout=asyncio.subprocess.PIPE
-    )
-    out, _ = await process.communicate()
-    return list(json.loads(out)) if process.returncode == 0 and out.strip() else None
+        """The number of unfinished tasks; -1 if the command failed, which the next one may not."""
+        command = [*program(), "status", self.job, "--platform", "--json"]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        out, _ = await process.communicate()
+        return int(json.loads(out)["unfinished"]) if process.returncode == 0 else -1

@@ -7,6 +7,7 @@ Recognisers make errors: a speech recogniser writes a word that sounds similar, 
 from __future__ import annotations
 
 import re
+import threading
 from functools import lru_cache
 
 import numpy as np
@@ -32,12 +33,14 @@ _SOUNDS = str.maketrans(
 
 
 _stemmer = snowballstemmer.stemmer("english")
+_STEMMING = threading.Lock()  # a stemmer keeps its word in itself, and searches run in threads
 
 
 @lru_cache(maxsize=200_000)
 def stem(word: str) -> str:
     """The word without its ending: "moving", "moved" and "moves" have the same stem."""
-    return str(_stemmer.stemWord(word))
+    with _STEMMING:
+        return str(_stemmer.stemWord(word))
 
 
 def has_meaning(word: str) -> bool:

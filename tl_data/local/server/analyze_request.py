@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from tl_data.local.errors import (
     unknown_parameter,
     unknown_resource,
 )
-from tl_data.local.media_validation import check_duration, check_video
+from tl_data.local.media_validation import MIN_SEC, check_duration, check_video
 from tl_data.local.perception.evidence import Evidence, Probe
 from tl_data.local.profiles import Profile
 from tl_data.local.server import references, schema_dialect
@@ -368,8 +369,8 @@ class AnalyzeRequest:
         """Make the function that validates a probed file. The limits of the model apply to its length."""
 
         def check(probe: Probe) -> None:
-            # The limits of `check_video` for the length do not apply here: it gets a length that it accepts.
-            check_video(replace(probe, duration_sec=max(4.0, min(probe.duration_sec, 7200.0))))
+            # `check_length` applies the limits of the model to the length.
+            check_video(replace(probe, duration_sec=max(MIN_SEC, probe.duration_sec)), longest=math.inf)
             try:
                 self.check_length(round(probe.duration_sec, 3))
             except APIProblem as problem:

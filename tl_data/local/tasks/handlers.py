@@ -179,10 +179,11 @@ class TaskHandlers:
         self.apply_fault("embed_tasks", row, "processing")
         folder = self.scratch(row["id"])
         probe = await self._source(row, folder, "embed_tasks", row["kind"])
+        longest = longest_video([row["model_name"]], self._config.profile)
         if row["kind"] == "audio":
             check_sound(probe)
         else:
-            check_video(probe, longest_video([row["model_name"]], self._config.profile))
+            check_video(probe, longest)
         end = probe.duration_sec if row["end"] is None else row["end"]
         if end > probe.duration_sec + 0.5:
             name = "end_sec" if row["options"] else "video_end_offset_sec"
@@ -193,7 +194,7 @@ class TaskHandlers:
             )
         start = row["start"] or 0.0
         if row["kind"] == "video":
-            check_duration(end - start, min(4.0, row["clip_length"] or 4.0))
+            check_duration(end - start, min(4.0, row["clip_length"] or 4.0), longest)
         self._rates.consume("embed", "Duration", (end - start) / 60)
         async with self._slots:
             evidence = await self._analyze(row, folder)

@@ -307,13 +307,15 @@ _CRAFT = re.compile(
     r"|composition|cinematography|mood|atmosphere|settings?|subjects?|actions?|and)\b[ ,]*)+",
     re.IGNORECASE,
 )
+#: A sentence that lists the evidence to use, which is not the subject: "Include what is said".
+_EVIDENCE_LIST = re.compile(r"[.:;!?]\s+(?:please )?include\b.*", re.IGNORECASE | re.DOTALL)
 #: Phrases for the readers, the tone and the purpose of a text, which are not its subject.
 _READERS = re.compile(
-    r"\b(?:for|to|aimed at|meant for|addressed to) (?:an? |the |our |my )?(?:[\w-]+ ){0,3}"
+    r"\b(?:for|aimed at|meant for|addressed to) (?:an? |the |our |my )?(?:[\w-]+ ){0,3}"
     r"(?:audiences?|readers?|viewers?|customers?|teams?|public|kids|children|students|beginners|experts|engineers"
     r"|managers|executives|developers|marketers|investors)\b(?: of [\w-]+)?"
     r"|\b(?:in|with) an? (?:[\w-]+(?:,| and)? ){1,3}(?:tone|style|voice|manner|language)\b"
-    r"|\b(?:to be |that (?:can|will) be )?used? (?:as|for|in) [^.,;:!?]*",
+    r"|\b(?:to be |that (?:can|will) be )used? (?:as|for|in) [^.,;:!?]*",
     re.IGNORECASE,
 )
 
@@ -364,7 +366,7 @@ def parse_prompt(prompt: str | None, kind: str | None = None, *, times: bool = T
     resolved_kind = kind or ("summary" if is_whole_video else _kind(text))
     subject_text = text
     if is_whole_video:
-        subject_text = re.split(r"[.:;!?](?:\s|$)", _CRAFT.sub(" ", text))[0]
+        subject_text = _EVIDENCE_LIST.sub("", _CRAFT.sub(" ", text))
     if resolved_kind != "question":
         subject_text = _READERS.sub(" ", subject_text)
     if (
