@@ -370,7 +370,10 @@ def _surplus(ids: set[str], entry: Entry | None) -> int:
 
 async def unfinished_tasks(session: Session) -> int:
     """The number of submitted indexing tasks of the session's index that the platform still works on."""
-    index = await session.index_id()
+    try:
+        index = await session.index_id()
+    except NotFound:
+        return 0  # nothing was indexed yet
     entries = session.ledger.entries(state="submitted", operation="index")
     ids = {str(entry.task_id) async for entry in entries if entry.params.get("index_id") == index}
     asset_ids = {_bare_id(task_id) for task_id in ids if task_id.startswith(INDEXED_ASSET)}
