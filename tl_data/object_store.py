@@ -29,7 +29,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, MemoryStore, from_url
 
-from tl_data.errors import LedgerError, MediaRefused, SettingsError
+from tl_data.errors import LakeError, LedgerError, MediaRefused, SettingsError
 from tl_data.urls import bucket_parts, redacted
 
 T = TypeVar("T")
@@ -291,9 +291,35 @@ class Buckets:
 
     def _store(self, bucket: str) -> Any:
         if bucket not in self._stores:
-            options: Any = {"allow_http": True} if plain_http() else {}
-            self._stores[bucket] = from_url(bucket, client_options=options)
+            self._stores[bucket] = open_bucket(bucket)
         return self._stores[bucket]
+
+
+def open_bucket(bucket: str) -> Any:
+    """The store of obstore for a bucket, with the credentials of this process. Opens no connection."""
+    options: Any = {"allow_http": True} if plain_http() else {}
+    return from_url(bucket, client_options=options)
+
+
+class BucketObject:
+    """An object in a bucket, read in parts with the credentials of this process."""
+
+    def __init__(self, address: str) -> None:
+        """Find the object.
+
+        Raises:
+            LakeError: it cannot be read.
+        """
+        bucket, self.path = bucket_parts(address)
+        try:
+            self._store = open_bucket(bucket)
+            self.size = int(self._store.head(self.path)["size"])
+        except (BaseError, OSError, ValueError) as error:
+            raise LakeError(f"{redacted(address)} cannot be read: {_reason(bucket, error)}") from error
+
+    async def read(self, start: int, end: int) -> bytes:
+        """The bytes from `start` to `end` (exclusive)."""
+        return bytes(await self._store.get_range_async(self.path, start=start, end=end))
 
 
 def _azure_signed(url: str, safe_address: str) -> str:

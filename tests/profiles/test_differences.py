@@ -110,6 +110,8 @@ def test_the_longest_video_is_that_of_the_models_of_the_index(
             if task["status"] == "failed" or "duration" in task["system_metadata"]:  # known once validated
                 break
             time.sleep(0.05)
+        else:
+            raise AssertionError(f"not validated: {task}")
     finally:
         api.engine("PUT", "/faults", json={"fault": []})
         api.delete(f"/indexes/{index_id}")

@@ -4,7 +4,7 @@ Printed by `tl-data docs`: change the declarations in tl_data/functions, not thi
 this name when a program runs: `tl_data` makes the functions from the catalog when they are first used.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from os import PathLike
 from typing import Any, Protocol, overload
@@ -22,7 +22,7 @@ _Text = str | PathLike[str] | Mapping[str, Any]
 
 @overload
 def agg(
-    texts: Sequence[str],
+    texts: list[str] | tuple[str, ...],
     instruction: _Text,
     max_tokens: int | None = 1024,
     *,
@@ -38,7 +38,7 @@ def agg(
     """
 @overload
 def agg(
-    texts: Sequence[str] | _Column,
+    texts: list[str] | tuple[str, ...] | _Column,
     instruction: _Text | _Column,
     max_tokens: int | _Column | None = 1024,
     *,
@@ -193,7 +193,7 @@ def analyze(
     max_tokens: int | None = None,
     start_sec: float | None = None,
     end_sec: float | None = None,
-    images: Sequence[str] | None = None,
+    images: list[str] | tuple[str, ...] | None = None,
     *,
     settings: Settings | None = None,
 ) -> str | None:
@@ -219,7 +219,7 @@ def analyze(
     max_tokens: int | _Column | None = None,
     start_sec: float | _Column | None = None,
     end_sec: float | _Column | None = None,
-    images: Sequence[str] | _Column | None = None,
+    images: list[str] | tuple[str, ...] | _Column | None = None,
     *,
     settings: Settings | None = None,
 ) -> Any: ...
@@ -234,7 +234,7 @@ def extract(
     max_tokens: int | None = None,
     start_sec: float | None = None,
     end_sec: float | None = None,
-    images: Sequence[str] | None = None,
+    images: list[str] | tuple[str, ...] | None = None,
     *,
     settings: Settings | None = None,
 ) -> str | None:
@@ -262,7 +262,7 @@ def extract(
     max_tokens: int | _Column | None = None,
     start_sec: float | _Column | None = None,
     end_sec: float | _Column | None = None,
-    images: Sequence[str] | _Column | None = None,
+    images: list[str] | tuple[str, ...] | _Column | None = None,
     *,
     settings: Settings | None = None,
 ) -> Any: ...
@@ -313,7 +313,7 @@ def search(
     index_id: _Text,
     query_text: _Text,
     max_hits: int | None = 10,
-    search_options: Sequence[str] | None = None,
+    search_options: list[str] | tuple[str, ...] | None = None,
     filter: _Text | None = None,
     operator: _Text | None = None,
     group_by: _Text | None = None,
@@ -322,7 +322,7 @@ def search(
     sort_option: _Text | None = None,
     page_limit: int | None = None,
     include_user_metadata: bool | None = None,
-    transcription_options: Sequence[str] | None = None,
+    transcription_options: list[str] | tuple[str, ...] | None = None,
     *,
     settings: Settings | None = None,
 ) -> Rows:
@@ -349,7 +349,7 @@ def search(
     index_id: _Text | _Column,
     query_text: _Text | _Column,
     max_hits: int | _Column | None = 10,
-    search_options: Sequence[str] | _Column | None = None,
+    search_options: list[str] | tuple[str, ...] | _Column | None = None,
     filter: _Text | _Column | None = None,
     operator: _Text | _Column | None = None,
     group_by: _Text | _Column | None = None,
@@ -358,7 +358,7 @@ def search(
     sort_option: _Text | _Column | None = None,
     page_limit: int | _Column | None = None,
     include_user_metadata: bool | _Column | None = None,
-    transcription_options: Sequence[str] | _Column | None = None,
+    transcription_options: list[str] | tuple[str, ...] | _Column | None = None,
     *,
     settings: Settings | None = None,
 ) -> Any: ...
@@ -369,7 +369,7 @@ def search_by_image(
     image: _Text,
     query_text: _Text | None = None,
     max_hits: int | None = 10,
-    search_options: Sequence[str] | None = None,
+    search_options: list[str] | tuple[str, ...] | None = None,
     filter: _Text | None = None,
     operator: _Text | None = None,
     group_by: _Text | None = None,
@@ -378,8 +378,8 @@ def search_by_image(
     sort_option: _Text | None = None,
     page_limit: int | None = None,
     include_user_metadata: bool | None = None,
-    transcription_options: Sequence[str] | None = None,
-    images: Sequence[str] | None = None,
+    transcription_options: list[str] | tuple[str, ...] | None = None,
+    images: list[str] | tuple[str, ...] | None = None,
     *,
     settings: Settings | None = None,
 ) -> Rows:
@@ -409,7 +409,7 @@ def search_by_image(
     image: _Text | _Column,
     query_text: _Text | _Column | None = None,
     max_hits: int | _Column | None = 10,
-    search_options: Sequence[str] | _Column | None = None,
+    search_options: list[str] | tuple[str, ...] | _Column | None = None,
     filter: _Text | _Column | None = None,
     operator: _Text | _Column | None = None,
     group_by: _Text | _Column | None = None,
@@ -418,8 +418,8 @@ def search_by_image(
     sort_option: _Text | _Column | None = None,
     page_limit: int | _Column | None = None,
     include_user_metadata: bool | _Column | None = None,
-    transcription_options: Sequence[str] | _Column | None = None,
-    images: Sequence[str] | _Column | None = None,
+    transcription_options: list[str] | tuple[str, ...] | _Column | None = None,
+    images: list[str] | tuple[str, ...] | _Column | None = None,
     *,
     settings: Settings | None = None,
 ) -> Any: ...
@@ -501,8 +501,8 @@ def audio_vectors(
 def video_vectors(
     video: _Text,
     index_id: _Text | None = None,
-    embedding_option: Sequence[str] | None = None,
-    video_embedding_scope: Sequence[str] | None = None,
+    embedding_option: list[str] | tuple[str, ...] | None = None,
+    video_embedding_scope: list[str] | tuple[str, ...] | None = None,
     video_clip_length: int | None = None,
     video_start_offset_sec: float | None = None,
     video_end_offset_sec: float | None = None,
@@ -524,8 +524,8 @@ def video_vectors(
 def video_vectors(
     video: _Text | _Column,
     index_id: _Text | _Column | None = None,
-    embedding_option: Sequence[str] | _Column | None = None,
-    video_embedding_scope: Sequence[str] | _Column | None = None,
+    embedding_option: list[str] | tuple[str, ...] | _Column | None = None,
+    video_embedding_scope: list[str] | tuple[str, ...] | _Column | None = None,
     video_clip_length: int | _Column | None = None,
     video_start_offset_sec: float | _Column | None = None,
     video_end_offset_sec: float | _Column | None = None,
@@ -643,7 +643,7 @@ def filter(
 @overload
 def classify(
     video: _Text,
-    labels: Sequence[str],
+    labels: list[str] | tuple[str, ...],
     start_sec: float | None = None,
     end_sec: float | None = None,
     index_id: _Text | None = None,
@@ -663,7 +663,7 @@ def classify(
 @overload
 def classify(
     video: _Text | _Column,
-    labels: Sequence[str] | _Column,
+    labels: list[str] | tuple[str, ...] | _Column,
     start_sec: float | _Column | None = None,
     end_sec: float | _Column | None = None,
     index_id: _Text | _Column | None = None,
@@ -674,7 +674,7 @@ def classify(
 @overload
 def classify_multi(
     video: _Text,
-    labels: Sequence[str],
+    labels: list[str] | tuple[str, ...],
     start_sec: float | None = None,
     end_sec: float | None = None,
     index_id: _Text | None = None,
@@ -694,7 +694,7 @@ def classify_multi(
 @overload
 def classify_multi(
     video: _Text | _Column,
-    labels: Sequence[str] | _Column,
+    labels: list[str] | tuple[str, ...] | _Column,
     start_sec: float | _Column | None = None,
     end_sec: float | _Column | None = None,
     index_id: _Text | _Column | None = None,
@@ -735,7 +735,7 @@ def score(
 
 def estimate(
     function_name: _Text,
-    videos: Sequence[str],
+    videos: list[str] | tuple[str, ...],
     arguments: _Text | None = None,
     *,
     settings: Settings | None = None,
@@ -786,7 +786,7 @@ def videos(
 
 def tasks(
     index_id: _Text | None = None,
-    status: Sequence[str] | None = None,
+    status: list[str] | tuple[str, ...] | None = None,
     created_at: _Text | None = None,
     updated_at: _Text | None = None,
     *,
@@ -817,7 +817,7 @@ def embed_tasks(
     """
 
 def assets(
-    asset_types: Sequence[str] | None = None,
+    asset_types: list[str] | tuple[str, ...] | None = None,
     filename: _Text | None = None,
     *,
     settings: Settings | None = None,

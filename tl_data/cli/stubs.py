@@ -16,7 +16,7 @@ Printed by `tl-data docs`: change the declarations in tl_data/functions, not thi
 this name when a program runs: `tl_data` makes the functions from the catalog when they are first used.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from os import PathLike
 from typing import Any, Protocol, overload
@@ -71,7 +71,7 @@ def _doc(record: Function | Table) -> str:
 def _argument_type(p: Parameter) -> str:
     """The types that `Parameter.value` accepts."""
     if pa.types.is_list(p.type):
-        return f"Sequence[{_value_name(p.type.value_type)}]"
+        return f"list[{_value_name(p.type.value_type)}] | tuple[{_value_name(p.type.value_type)}, ...]"
     if pa.types.is_timestamp(p.type):
         return "datetime | str"
     if pa.types.is_string(p.type):

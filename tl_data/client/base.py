@@ -160,8 +160,7 @@ class BaseClient:
         """Send a request and read the response body as it arrives. There are no retries once it begins."""
 
         async def attempt() -> tuple[Any, Stream]:
-            await self._acquire(request)
-            signed = await self._signed(request)
+            signed = await self._acquire(request)
             exchange = self.transport.stream(
                 request.method, self.base_url + request.target, self._headers(request), signed.content
             )
@@ -186,13 +185,12 @@ class BaseClient:
 
     async def _attempt(self, request: Request) -> Response:
         """Send a request once. A redirect within the same host is followed."""
-        await self._acquire(request)
+        signed = await self._acquire(request)
         with _request_span(request) as request_span:
-            return await self._exchange(request, request_span)
+            return await self._exchange(request, signed, request_span)
 
-    async def _exchange(self, request: Request, request_span: Span) -> Response:
+    async def _exchange(self, request: Request, signed: Request, request_span: Span) -> Response:
         url = self.base_url + request.target
-        signed = await self._signed(request)
         for _ in range(REDIRECTS):
             answer = await self.transport.send(
                 request.method,
@@ -210,14 +208,17 @@ class BaseClient:
         self._observe(request, answer.status, answer.headers)
         return answer
 
-    async def _acquire(self, request: Request) -> None:
+    async def _acquire(self, request: Request) -> Request:
+        """Wait for the rate limits, sign addresses of buckets, and count the call. Returns what to send."""
         if self._limiter:
             await self._limiter.acquire(
                 request.category, video_minutes=request.video_minutes, tokens=request.tokens
             )
+        signed = await self._signed(request)  # may fail: nothing is in flight then
         if request.category != "read":
             mark_in_flight(True)
         current().calls += 1
+        return signed
 
     async def _signed(self, request: Request) -> Request:
         """Replace the addresses of objects in buckets by signed URLs, directly before the request is sent."""

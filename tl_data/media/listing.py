@@ -1,4 +1,6 @@
-"""Video files below a folder, a prefix of a bucket, or a pattern: listed page by page, in bounded memory.
+"""Video files below a folder, a prefix of a bucket, or a pattern.
+
+A bucket is listed page by page, in bounded memory. Of a folder on disk all paths are read, and sorted, first.
 
 s3://bucket/videos/             every video below the prefix
 s3://bucket/videos/**/*.mp4     every matching key: * and ? match within a part of it, ** any number of parts
@@ -68,7 +70,7 @@ def _on_disk(place: str, base: str) -> Iterator[File]:
             pattern = folder.name if pattern is None else f"{folder.name}/{pattern}"
             folder = folder.parent
     if not folder.is_dir():
-        raise SettingsError(f"source.folder: {folder} is not a folder{missing_file(place)}")
+        raise SettingsError(f"{folder} is not a folder{missing_file(place)}")
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
         if path.suffix.lower() in ENDINGS if pattern is None else matches(name, pattern):

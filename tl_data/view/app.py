@@ -23,10 +23,11 @@ from starlette.staticfiles import StaticFiles
 
 from tl_data._version import __version__
 from tl_data.errors import LakeError, MediaRefused, TLDataError, next_step
+from tl_data.object_store import BucketObject
 from tl_data.settings import Settings
 from tl_data.urls import encoded, redacted
 from tl_data.view.library import SORTS, Library, Query
-from tl_data.view.media import BucketObject, Media
+from tl_data.view.media import Media, chunks_of
 from tl_data.view.search import Question, Search
 from tl_data.view.security import Guard
 from tl_data.view.snapshot import LakeFolder, Row
@@ -302,4 +303,4 @@ async def _from_bucket(request: Request, address: str, media_type: str) -> Respo
         status = 206
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{bucket_object.size}"
     headers["Content-Length"] = str(end - start)
-    return StreamingResponse(bucket_object.chunks(start, end), status, headers, media_type)
+    return StreamingResponse(chunks_of(bucket_object, start, end), status, headers, media_type)

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 import pyarrow.compute as pc
 
-from tl_data.errors import LakeError, MediaRefused
+from tl_data.errors import MediaRefused
 from tl_data.media.frames import FRAMES, POSTER, frame_at
-from tl_data.object_store import plain_http
+from tl_data.object_store import BucketObject
 from tl_data.view.snapshot import LakeFolder, Row
 
 FRAMES_IN_MEMORY = 20_000  # a table `frames` with more rows is read from disk for each picture
@@ -166,25 +166,9 @@ def frame(path: str, second: float, modified: int) -> bytes | MediaRefused | Non
         return error
 
 
-class BucketObject:
-    """An object in a bucket, read with the credentials of this process. The page never receives them."""
-
-    def __init__(self, address: str) -> None:
-        from obstore.exceptions import BaseError
-        from obstore.store import from_url
-
-        parts = urlsplit(address)
-        self.path = unquote(parts.path.lstrip("/"))
-        try:
-            options: Any = {"allow_http": True} if plain_http() else {}
-            self._store: Any = from_url(f"{parts.scheme}://{parts.netloc}", client_options=options)
-            self.size = int(self._store.head(self.path)["size"])
-        except (BaseError, OSError) as error:
-            raise LakeError(f"{address} cannot be read: {str(error).splitlines()[0]}") from error
-
-    async def chunks(self, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` to `end` (exclusive)."""
-        while start < end:
-            stop = min(start + CHUNK, end)
-            yield bytes(await self._store.get_range_async(self.path, start=start, end=stop))
-            start = stop
+async def chunks_of(source: BucketObject, start: int, end: int) -> AsyncIterator[bytes]:
+    """The bytes of an object from `start` to `end` (exclusive), in chunks. The page gets no credentials."""
+    while start < end:
+        stop = min(start + CHUNK, end)
+        yield await source.read(start, stop)
+        start = stop
